@@ -1,1 +1,2 @@
 //! waybill
+pub mod catalog;

@@ -1,0 +1,456 @@
+//! Catalogue files to event types: checks what they say and works out schema and example of each event.
+//!
+//! Runs in the build script, so that a mistake in a file stops the build and names file, event and remedy. Compiled into
+//! the library for its own tests only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::schema;
+use super::source::{Event, Field, File, Kind, Ordered, Scalar, Shape};
+use super::vary;
+
+/// What is wrong, and in which file and event or record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Name of the file under `host/catalog`.
+    pub(crate) file: String,
+    /// Event, record or field.
+    pub(crate) place: String,
+    /// What is wrong and what would be right.
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host/catalog/{}: {}: {}", self.file, self.place, self.message)
+    }
+}
+
+/// An event type, worked out.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    /// `invoice.paid`.
+    pub(crate) name: String,
+    /// `invoice`.
+    pub(crate) resource: String,
+    /// What happened.
+    pub(crate) description: String,
+    /// Field of the data that identifies the record.
+    pub(crate) key: String,
+    /// Other names for the same fact.
+    pub(crate) aliases: Vec<String>,
+    /// JSON Schema 2020-12 of the data.
+    pub(crate) schema: Value,
+    /// The data of one such event.
+    pub(crate) example: Value,
+    /// Which values of the example a generator may vary, and how.
+    pub(crate) vary: Vec<(String, String)>,
+}
+
+/// Every event type of the files (name and text), sorted by name, or everything that is wrong with them.
+pub(crate) fn compile(files: &[(String, String)]) -> Result<Vec<Compiled>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let (shapes, resources) = read(files, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let book = Book { shapes };
+    for (name, shape) in &book.shapes {
+        book.check_shape(name, shape, &mut problems);
+    }
+    let mut compiled = Vec::new();
+    for (file, resource) in &resources {
+        for (name, event) in resource.events.iter() {
+            let place =
+                Place { file: file.clone(), place: format!("{}.{name}", resource.resource) };
+            compiled.extend(book.event(&place, resource, name, event, &mut problems));
+        }
+    }
+    compiled.sort_by(|a, b| a.name.cmp(&b.name));
+    check_aliases(&compiled, &mut problems);
+    if problems.is_empty() { Ok(compiled) } else { Err(problems) }
+}
+
+/// File and event, for messages.
+struct Place {
+    file: String,
+    place: String,
+}
+
+impl Place {
+    fn problem(&self, message: impl Into<String>) -> Problem {
+        Problem { file: self.file.clone(), place: self.place.clone(), message: message.into() }
+    }
+}
+
+type Shapes = BTreeMap<String, (String, Shape)>;
+
+/// Parses the files; shapes come with the file they stand in, and every resource is a shape too.
+fn read(files: &[(String, String)], problems: &mut Vec<Problem>) -> (Shapes, Vec<(String, File)>) {
+    let mut shapes = Shapes::new();
+    let mut resources = Vec::new();
+    for (name, text) in files {
+        let place = Place { file: name.clone(), place: "whole file".into() };
+        if name == "shapes.toml" {
+            match toml::from_str::<Ordered<Shape>>(text) {
+                Ok(read) => {
+                    shapes.extend(read.0.into_iter().map(|(k, shape)| (k, (name.clone(), shape))));
+                }
+                Err(error) => problems.push(place.problem(error.to_string())),
+            }
+            continue;
+        }
+        match toml::from_str::<File>(text) {
+            Ok(file) if format!("{}.toml", file.resource) != *name => problems.push(
+                place.problem(format!("resource is {:?}; name the file after it", file.resource)),
+            ),
+            Ok(file) => {
+                shapes.insert(file.resource.clone(), (name.clone(), shape_of(&file)));
+                resources.push((name.clone(), file));
+            }
+            Err(error) => problems.push(place.problem(error.to_string())),
+        }
+    }
+    (shapes, resources)
+}
+
+fn shape_of(file: &File) -> Shape {
+    Shape {
+        about: file.about.clone(),
+        key: file.key.clone(),
+        sensitive: file.sensitive.clone(),
+        fields: file.fields.clone(),
+        example: file.example.clone(),
+    }
+}
+
+fn check_aliases(compiled: &[Compiled], problems: &mut Vec<Problem>) {
+    let names: BTreeSet<&str> = compiled.iter().map(|event| event.name.as_str()).collect();
+    for event in compiled {
+        let place = Place { file: format!("{}.toml", event.resource), place: event.name.clone() };
+        for alias in event.aliases.iter().filter(|alias| !names.contains(alias.as_str())) {
+            problems.push(place.problem(format!("alias {alias:?} is no event of the catalogue")));
+        }
+    }
+    for pair in compiled.windows(2) {
+        if let [one, other] = pair
+            && one.name == other.name
+        {
+            let place = Place { file: format!("{}.toml", one.resource), place: one.name.clone() };
+            problems.push(place.problem("the name stands twice in the catalogue"));
+        }
+    }
+}
+
+/// All shapes by name.
+struct Book {
+    shapes: Shapes,
+}
+
+impl Book {
+    fn shape(&self, name: &str) -> Option<&Shape> {
+        self.shapes.get(name).map(|(_, shape)| shape)
+    }
+
+    /// A shape by itself: its fields, and its example against them.
+    fn check_shape(&self, name: &str, (file, shape): &(String, Shape), found: &mut Vec<Problem>) {
+        let place = Place { file: file.clone(), place: format!("{name}.fields") };
+        if let Some(key) = shape.key.as_deref().filter(|key| shape.fields.get(key).is_none()) {
+            found.push(place.problem(format!("key {key:?} is no field")));
+        }
+        for (field, spec) in shape.fields.iter() {
+            if shape.sensitive.iter().any(|column| column == field) {
+                found.push(place.problem(format!("{field} is sensitive and must not be sent")));
+            }
+            self.check_field(&place, field, spec, found);
+        }
+        if found.is_empty() {
+            let place = Place { file: file.clone(), place: format!("{name}.example") };
+            let example = self.complete(shape, &Map::new());
+            self.check_record(&place, "", &shape.fields, &example, found);
+        }
+    }
+
+    fn check_field(&self, place: &Place, name: &str, field: &Field, found: &mut Vec<Problem>) {
+        let Kind { scalar, .. } = field.kind;
+        let of = field.of.as_deref();
+        let known = of.is_some_and(|of| self.shape(of).is_some());
+        let nested = matches!(scalar, Scalar::Object | Scalar::List);
+        if !is_word(name) {
+            found.push(place.problem(format!("field {name:?} is not a lower-case word")));
+        }
+        if nested && of.is_none() {
+            found.push(place.problem(format!("{name} needs of = \"SHAPE\"")));
+        }
+        if let Some(of) = of.filter(|_| !known) {
+            found
+                .push(place.problem(format!("{name} is of {of:?}, which is no resource or shape")));
+        }
+        if (scalar == Scalar::Choice) == field.values.0.is_empty() {
+            found.push(
+                place.problem(format!("{name}: a choice lists its values, nothing else does")),
+            );
+        }
+    }
+
+    /// Works one event out, or notes what is wrong with it.
+    fn event(
+        &self,
+        place: &Place,
+        file: &File,
+        name: &str,
+        event: &Event,
+        found: &mut Vec<Problem>,
+    ) -> Option<Compiled> {
+        let before = found.len();
+        let data = event.data.as_deref().unwrap_or(&file.resource);
+        let Some(shape) = self.shape(data) else {
+            found.push(place.problem(format!("data = {data:?} is no resource or shape")));
+            return None;
+        };
+        if !is_word(name) {
+            found.push(place.problem("the name is not lower-case words joined by underscores"));
+        }
+        let fields = self.event_fields(place, shape, event, found);
+        if found.len() > before {
+            return None;
+        }
+        let example = self.event_example(place, shape, &fields, event, found);
+        self.check_record(place, "", &fields, &example, found);
+        let required = required(shape, event);
+        let full = format!("{}.{name}", file.resource);
+        let schema =
+            schema::of_event(&full, &event.about, &fields, &required, &|of| self.shape(of));
+        (found.len() == before).then(|| Compiled {
+            name: full,
+            resource: file.resource.clone(),
+            description: event.about.clone(),
+            key: shape.key.clone().unwrap_or_default(),
+            aliases: event.aliases.clone(),
+            schema,
+            vary: vary::paths(data, &fields, &example, &|of| self.shape(of)),
+            example: Value::Object(example),
+        })
+    }
+
+    /// The record's fields and what the event adds to them.
+    fn event_fields(
+        &self,
+        place: &Place,
+        shape: &Shape,
+        event: &Event,
+        found: &mut Vec<Problem>,
+    ) -> Ordered<Field> {
+        let mut fields = shape.fields.clone();
+        for (name, field) in event.adds.iter() {
+            self.check_field(place, name, field, found);
+            if fields.get(name).is_some() || shape.sensitive.iter().any(|column| column == name) {
+                found.push(place.problem(format!("adds.{name} is a column of the record already")));
+            }
+            fields.0.push((name.to_owned(), field.clone()));
+        }
+        if let Some(changed) = &event.changes {
+            match shape.fields.get(changed) {
+                Some(field) => fields.0.extend(old_and_new(changed, field)),
+                None => found.push(place.problem(format!("changes = {changed:?} is no field"))),
+            }
+        }
+        fields
+    }
+
+    fn event_example(
+        &self,
+        place: &Place,
+        shape: &Shape,
+        fields: &Ordered<Field>,
+        event: &Event,
+        found: &mut Vec<Problem>,
+    ) -> Map<String, Value> {
+        let mut given = event.example.clone();
+        if let Some(changed) = &event.changes {
+            match (&event.from, given.get(changed).cloned()) {
+                (Some(from), Some(to)) => {
+                    given.insert(format!("old_{changed}"), Value::String(from.clone()));
+                    given.insert(format!("new_{changed}"), to);
+                }
+                (_, _) => found.push(place.problem(format!(
+                    "with changes = {changed:?} go from = \"OLD\" and example.{changed} = \"NEW\""
+                ))),
+            }
+        }
+        let whole = Shape { fields: fields.clone(), ..shape.clone() };
+        let mut example = self.complete(&whole, &given);
+        for name in &event.omit {
+            match example.get_mut(name) {
+                Some(value) => *value = Value::Null,
+                None => {
+                    found.push(place.problem(format!("omit names {name:?}, which is no field")));
+                }
+            }
+        }
+        example
+    }
+
+    /// The shape's example with `given` laid over it, in the order of the fields: a nullable field without a value is null, a
+    /// record inside without one is that shape's example. What is in neither stays out, for the check to find.
+    fn complete(&self, shape: &Shape, given: &Map<String, Value>) -> Map<String, Value> {
+        let mut record = Map::new();
+        for (name, field) in shape.fields.iter() {
+            let value = given.get(name).or_else(|| shape.example.get(name));
+            if let Some(value) = self.complete_value(field, value) {
+                record.insert(name.to_owned(), value);
+            }
+        }
+        let strangers = given.iter().chain(&shape.example);
+        for (name, value) in strangers.filter(|(name, _)| shape.fields.get(name).is_none()) {
+            record.insert(name.clone(), value.clone());
+        }
+        record
+    }
+
+    fn complete_value(&self, field: &Field, value: Option<&Value>) -> Option<Value> {
+        let inner = field.of.as_deref().and_then(|of| self.shape(of));
+        match (field.kind.scalar, inner, value) {
+            (Scalar::Object, Some(shape), Some(Value::Object(given))) => {
+                Some(Value::Object(self.complete(shape, given)))
+            }
+            (Scalar::Object, Some(shape), None) if !field.kind.nullable => {
+                Some(Value::Object(self.complete(shape, &Map::new())))
+            }
+            (Scalar::List, Some(shape), Some(Value::Array(given))) => {
+                let elements = given.iter().filter_map(Value::as_object);
+                Some(elements.map(|one| Value::Object(self.complete(shape, one))).collect())
+            }
+            (_, _, Some(value)) => Some(value.clone()),
+            (_, _, None) => field.kind.nullable.then_some(Value::Null),
+        }
+    }
+
+    /// Every field has a value of its type, and nothing else stands in the record.
+    fn check_record(
+        &self,
+        place: &Place,
+        path: &str,
+        fields: &Ordered<Field>,
+        record: &Map<String, Value>,
+        found: &mut Vec<Problem>,
+    ) {
+        for name in record.keys().filter(|name| fields.get(name).is_none()) {
+            found.push(place.problem(format!("example {path}{name} is no field of the record")));
+        }
+        for (name, field) in fields.iter() {
+            let path = format!("{path}{name}");
+            match record.get(name) {
+                None => found.push(place.problem(format!("the example lacks {path}"))),
+                Some(value) => self.check_value(place, &path, field, value, found),
+            }
+        }
+    }
+
+    fn check_value(
+        &self,
+        place: &Place,
+        path: &str,
+        field: &Field,
+        value: &Value,
+        found: &mut Vec<Problem>,
+    ) {
+        let fields = field.of.as_deref().and_then(|of| self.shape(of)).map(|shape| &shape.fields);
+        let below = format!("{path}.");
+        match (field.kind.scalar, fields, value) {
+            (Scalar::Object, Some(fields), Value::Object(record)) => {
+                self.check_record(place, &below, fields, record, found);
+            }
+            (Scalar::List, Some(fields), Value::Array(records)) => {
+                for record in records.iter().filter_map(Value::as_object) {
+                    self.check_record(place, &below, fields, record, found);
+                }
+            }
+            (_, _, Value::Null) if field.kind.nullable => {}
+            (_, _, Value::String(text)) if fits(field, text) => {}
+            (_, _, _) => found.push(
+                place.problem(format!("example {path} is {value}; {} is meant", meant(field))),
+            ),
+        }
+    }
+}
+
+/// Names that must be in the data: the record's key and what the event adds.
+fn required(shape: &Shape, event: &Event) -> Vec<String> {
+    let added = event.adds.iter().filter(|(_, field)| !field.kind.nullable);
+    let changed = event.changes.iter().flat_map(|c| [format!("old_{c}"), format!("new_{c}")]);
+    shape.key.iter().cloned().chain(added.map(|(name, _)| name.to_owned())).chain(changed).collect()
+}
+
+fn old_and_new(name: &str, field: &Field) -> [(String, Field); 2] {
+    let about = |text: &str| Some(format!("{name} {text} the change."));
+    [
+        (format!("old_{name}"), Field { about: about("before"), ..field.clone() }),
+        (format!("new_{name}"), Field { about: about("after"), ..field.clone() }),
+    ]
+}
+
+/// Lower-case letters, digits and single underscores, a letter first.
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// Is `text` a value of that field?
+fn fits(field: &Field, text: &str) -> bool {
+    match field.kind.scalar {
+        Scalar::Id | Scalar::Int | Scalar::Unix => {
+            like(text.strip_prefix('-').unwrap_or(text), "9+")
+        }
+        Scalar::Flag => matches!(text, "0" | "1"),
+        Scalar::Choice => field.values.get(text).is_some(),
+        Scalar::Money | Scalar::Decimal => like(text.strip_prefix('-').unwrap_or(text), "9+.99"),
+        Scalar::Date => like(text, "9999-99-99"),
+        Scalar::DateTime => like(text, "9999-99-99 99:99:99"),
+        Scalar::Email => text.is_empty() || text.contains('@'),
+        Scalar::Text => true,
+        Scalar::Object | Scalar::List => false,
+    }
+}
+
+/// Does `text` have the form of `picture`, where `9` is a digit and `9+` at its start digits?
+fn like(text: &str, picture: &str) -> bool {
+    let (text, picture) = match picture.strip_prefix("9+") {
+        Some(rest) => {
+            let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
+            if digits.len() == text.len() {
+                return false;
+            }
+            (digits, rest)
+        }
+        None => (text, picture),
+    };
+    text.len() == picture.len()
+        && text.bytes().zip(picture.bytes()).all(|(c, p)| match p {
+            b'9' => c.is_ascii_digit(),
+            other => c == other,
+        })
+}
+
+fn meant(field: &Field) -> String {
+    match field.kind.scalar {
+        Scalar::Id | Scalar::Int => "a whole number in quotes".into(),
+        Scalar::Unix => "seconds since 1970 in quotes".into(),
+        Scalar::Flag => "\"0\" or \"1\"".into(),
+        Scalar::Choice => {
+            let values: Vec<String> =
+                field.values.iter().map(|(value, what)| format!("{value:?} ({what})")).collect();
+            format!("one of {}", values.join(", "))
+        }
+        Scalar::Money | Scalar::Decimal => "a number with two places in quotes".into(),
+        Scalar::Date => "YYYY-MM-DD".into(),
+        Scalar::DateTime => "YYYY-MM-DD HH:MM:SS".into(),
+        Scalar::Email => "a mail address".into(),
+        Scalar::Text => "a text in quotes".into(),
+        Scalar::Object => "a table".into(),
+        Scalar::List => "a list of tables".into(),
+    }
+}

@@ -1,0 +1,99 @@
+//! JSON Schema (2020-12) of the data of an event.
+//!
+//! Tolerant on purpose: the CRM's interfaces send the same number as `"28"` or as `28`, and may leave columns out or add
+//! joined ones. So numbers may be either, only the key and what the event adds must be there, and further properties may be.
+
+use serde_json::{Map, Value, json};
+
+use super::source::{Field, Ordered, Scalar, Shape};
+
+/// The schema of an event's data.
+pub(crate) fn of_event<'a>(
+    name: &str,
+    about: &str,
+    fields: &Ordered<Field>,
+    required: &[String],
+    shape: &impl Fn(&str) -> Option<&'a Shape>,
+) -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        "description": about,
+        "type": "object",
+        "properties": properties(fields, shape),
+        "required": required,
+    })
+}
+
+fn properties<'a>(
+    fields: &Ordered<Field>,
+    shape: &impl Fn(&str) -> Option<&'a Shape>,
+) -> Map<String, Value> {
+    fields.iter().map(|(name, field)| (name.to_owned(), of_field(field, shape))).collect()
+}
+
+fn of_field<'a>(field: &Field, shape: &impl Fn(&str) -> Option<&'a Shape>) -> Value {
+    let mut schema = match field.kind.scalar {
+        Scalar::Id | Scalar::Int | Scalar::Unix => number("integer", "^-?[0-9]+$"),
+        Scalar::Money | Scalar::Decimal => number("number", "^-?[0-9]+\\.[0-9]{2}$"),
+        Scalar::Flag => json!({ "enum": ["0", "1", 0, 1] }),
+        Scalar::Choice => json!({ "enum": choices(field) }),
+        Scalar::Date => json!({ "type": "string", "format": "date" }),
+        Scalar::DateTime => json!({
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}",
+        }),
+        Scalar::Email | Scalar::Text => json!({ "type": "string" }),
+        Scalar::Object => record(field, shape),
+        Scalar::List => json!({ "type": "array", "items": record(field, shape) }),
+    };
+    if field.kind.nullable {
+        allow_null(&mut schema);
+    }
+    if let (Some(about), Value::Object(members)) = (description(field), &mut schema) {
+        members.insert("description".into(), Value::String(about));
+    }
+    schema
+}
+
+fn number(kind: &str, pattern: &str) -> Value {
+    json!({ "type": ["string", kind], "pattern": pattern })
+}
+
+/// Each value as text and, where it is a number, as number.
+fn choices(field: &Field) -> Vec<Value> {
+    let texts = field.values.iter().map(|(value, _)| Value::from(value));
+    let numbers = field.values.iter().filter_map(|(value, _)| value.parse::<i64>().ok());
+    texts.chain(numbers.map(Value::from)).collect()
+}
+
+fn record<'a>(field: &Field, shape: &impl Fn(&str) -> Option<&'a Shape>) -> Value {
+    let Some(inner) = field.of.as_deref().and_then(shape) else {
+        return json!({ "type": "object" });
+    };
+    json!({
+        "type": "object",
+        "description": inner.about,
+        "properties": properties(&inner.fields, shape),
+    })
+}
+
+fn allow_null(schema: &mut Value) {
+    if let Some(Value::Array(values)) = schema.get_mut("enum") {
+        values.push(Value::Null);
+    }
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) => types.push("null".into()),
+        Some(one) => *one = json!([one.take(), "null"]),
+        None => {}
+    }
+}
+
+/// What the field says and what its values mean.
+fn description(field: &Field) -> Option<String> {
+    let values: Vec<String> =
+        field.values.iter().map(|(value, what)| format!("{value} {what}")).collect();
+    let values = (!values.is_empty()).then(|| format!("{}.", values.join(", ")));
+    let parts: Vec<String> = field.about.iter().cloned().chain(values).collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}

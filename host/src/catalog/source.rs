@@ -1,0 +1,211 @@
+//! The form of the files under `host/catalog`, as they are read at build time.
+//!
+//! One file for each resource, named after it, and `shapes.toml` for the records that stand inside others. ARCHITECTURE
+//! of a file: `[fields]` lists what a record holds, `[example]` gives one plausible record, `[events.NAME]` says what an
+//! event means and only what is special about it. Every database scalar is a JSON string in the data of an event, as the
+//! CRM's REST interfaces send it, so every value in an example is quoted.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// A map that keeps the order of the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Ordered<T>(pub(crate) Vec<(String, T)>);
+
+impl<T> Default for Ordered<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Ordered<T> {
+    /// The entry of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Entries in the order of the file.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Ordered<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Ordered(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+/// One resource file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    /// Name of the resource; the file bears it too, and every event begins with it.
+    pub(crate) resource: String,
+    /// What the resource is, in a sentence.
+    pub(crate) about: String,
+    /// Field that identifies a record; none where every event has data of another shape.
+    pub(crate) key: Option<String>,
+    /// Columns of the CRM's table that no event may carry.
+    #[serde(default)]
+    pub(crate) sensitive: Vec<String>,
+    /// What a record holds.
+    #[serde(default)]
+    pub(crate) fields: Ordered<Field>,
+    /// One plausible record; a nullable field left out is null.
+    #[serde(default)]
+    pub(crate) example: Map<String, Value>,
+    /// Events by the part of their name after the resource.
+    pub(crate) events: Ordered<Event>,
+}
+
+/// A record that stands inside others, in `shapes.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shape {
+    /// What the record is, in a sentence.
+    pub(crate) about: String,
+    /// Field that identifies it, if one does.
+    pub(crate) key: Option<String>,
+    /// Columns that no event may carry.
+    #[serde(default)]
+    pub(crate) sensitive: Vec<String>,
+    /// What it holds.
+    #[serde(default)]
+    pub(crate) fields: Ordered<Field>,
+    /// One plausible record.
+    #[serde(default)]
+    pub(crate) example: Map<String, Value>,
+}
+
+/// One field of a record.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Field {
+    /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`, `text`, `object` or `list`;
+    /// a `?` after it says that the value may be null.
+    #[serde(rename = "type")]
+    pub(crate) kind: Kind,
+    /// The resource an `id` points to, or the shape of an `object` or of the elements of a `list`.
+    pub(crate) of: Option<String>,
+    /// What the values of a `choice` mean.
+    #[serde(default)]
+    pub(crate) values: Ordered<String>,
+    /// What the field says, where its name does not.
+    pub(crate) about: Option<String>,
+}
+
+/// One event of a resource.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Event {
+    /// What happened, in a sentence.
+    pub(crate) about: String,
+    /// Other names in the catalogue for the same fact.
+    #[serde(default)]
+    pub(crate) aliases: Vec<String>,
+    /// Shape of the data, where it is not the resource's own record.
+    pub(crate) data: Option<String>,
+    /// Fields beyond the record; they must be present unless nullable.
+    #[serde(default)]
+    pub(crate) adds: Ordered<Field>,
+    /// A field whose change is the event: the data then also holds `old_FIELD` and `new_FIELD`.
+    pub(crate) changes: Option<String>,
+    /// The example's value of that field before the change.
+    pub(crate) from: Option<String>,
+    /// Fields that are null in the example.
+    #[serde(default)]
+    pub(crate) omit: Vec<String>,
+    /// What the example has beyond, or other than, the resource's.
+    #[serde(default)]
+    pub(crate) example: Map<String, Value>,
+}
+
+/// The type of a field and whether it may be null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Kind {
+    /// The type without the question mark.
+    pub(crate) scalar: Scalar,
+    /// May the value be null?
+    pub(crate) nullable: bool,
+}
+
+/// What a value is; see [`Field::kind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    /// Key of a row.
+    Id,
+    /// Whole number.
+    Int,
+    /// `0` or `1`.
+    Flag,
+    /// One of [`Field::values`].
+    Choice,
+    /// Amount with two places.
+    Money,
+    /// Other number with two places.
+    Decimal,
+    /// `YYYY-MM-DD`.
+    Date,
+    /// `YYYY-MM-DD HH:MM:SS`, local time of the CRM.
+    DateTime,
+    /// Seconds since 1970.
+    Unix,
+    /// Mail address.
+    Email,
+    /// Any text.
+    Text,
+    /// A record inside the record.
+    Object,
+    /// Records inside the record.
+    List,
+}
+
+const SCALARS: [(&str, Scalar); 13] = [
+    ("id", Scalar::Id),
+    ("int", Scalar::Int),
+    ("flag", Scalar::Flag),
+    ("choice", Scalar::Choice),
+    ("money", Scalar::Money),
+    ("decimal", Scalar::Decimal),
+    ("date", Scalar::Date),
+    ("datetime", Scalar::DateTime),
+    ("unix", Scalar::Unix),
+    ("email", Scalar::Email),
+    ("text", Scalar::Text),
+    ("object", Scalar::Object),
+    ("list", Scalar::List),
+];
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, nullable) = text.strip_suffix('?').map_or((text.as_str(), false), |n| (n, true));
+        let scalar = SCALARS.iter().find(|(known, _)| *known == name).map(|(_, scalar)| *scalar);
+        let names = || SCALARS.map(|(known, _)| known).join(", ");
+        let scalar = scalar.ok_or_else(|| format!("type {text:?} is none of {}", names()))?;
+        Ok(Self { scalar, nullable })
+    }
+}
