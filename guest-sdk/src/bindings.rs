@@ -1,0 +1,50 @@
+//! What wit-bindgen makes of `wit/module.wit`, one world for each role, so that a module exports
+//! the roles that it names and no other. The shared types come from the first world.
+
+pub mod filter {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "filter-module",
+        additional_derives: [PartialEq],
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_filter",
+        default_bindings_module: "waybill_guest::bindings::filter",
+    });
+}
+
+pub mod transform {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "transform-module",
+        pub_export_macro: true,
+        export_macro_name: "export_transform",
+        default_bindings_module: "waybill_guest::bindings::transform",
+        with: {
+            "waybill:module/types@0.1.0": crate::bindings::types,
+            "waybill:module/log@0.1.0": crate::bindings::log,
+            "waybill:module/config@0.1.0": crate::bindings::config,
+        },
+    });
+}
+
+pub mod route {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "route-module",
+        additional_derives: [PartialEq],
+        pub_export_macro: true,
+        export_macro_name: "export_route",
+        default_bindings_module: "waybill_guest::bindings::route",
+        with: {
+            "waybill:module/types@0.1.0": crate::bindings::types,
+            "waybill:module/log@0.1.0": crate::bindings::log,
+            "waybill:module/config@0.1.0": crate::bindings::config,
+        },
+    });
+}
+
+pub use filter::exports::waybill::module::filter as verdict;
+pub use filter::waybill::module::{config, log, types};
+pub use route::exports::waybill::module::route as dispatch;
+pub use transform::exports::waybill::module::transform as drafts;
