@@ -1,0 +1,185 @@
+//! The one place that makes HTTP requests: one request, one reply, no redirects.
+//!
+//! Connections are pooled per host, speak HTTP/1.1 or, where TLS negotiates it, HTTP/2, and go only to addresses that the
+//! [`AddressPolicy`] lets through ([`dial`]). Certificates are checked against Mozilla's roots and, where configured, further ones.
+//!
+//! A reply is judged by its status alone, so its body bounds nothing but the record: at most [`MAX_REPLY_BODY`] bytes are read, for at
+//! most [`BODY_WAIT`] after the headers and never beyond the time-out. What is cut off there closes its connection.
+
+mod dial;
+mod failure;
+mod tls;
+
+pub use tls::TlsError;
+
+use super::address::AddressPolicy;
+use super::judge::ErrorClass;
+use bytes::{Bytes, BytesMut};
+use dial::Dialler;
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use ipnet::IpNet;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How much of a reply's body is kept: 16 KiB.
+pub const MAX_REPLY_BODY: usize = 16 * 1024;
+
+/// How long a reply's body is waited for once its headers are there.
+pub const BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an unused connection stays open: less than the 60 s after which many servers close theirs.
+const IDLE: Duration = Duration::from_secs(50);
+
+/// What the client is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Networks that deliveries may go to beside public addresses.
+    pub allow_networks: Vec<IpNet>,
+    /// Certificates (PEM) that are trusted beside Mozilla's roots.
+    pub extra_ca_pem: Option<Vec<u8>>,
+}
+
+/// A request: a `POST` of a body.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where to: absolute, `http` or `https`.
+    pub uri: Uri,
+    /// Its headers; `Host` and `Content-Length` are added.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status, which alone says whether the delivery was made.
+    pub status: StatusCode,
+    /// The version of HTTP that was spoken.
+    pub version: Version,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The first [`MAX_REPLY_BODY`] bytes of the body, or as much as came in time.
+    pub body: Bytes,
+    /// Whether there is more of the body than that.
+    pub truncated: bool,
+    /// From the start of the sending to the end of the reading.
+    pub duration: Duration,
+}
+
+/// Why no reply came.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{detail}")]
+pub struct SendError {
+    /// The kind of failure.
+    pub class: ErrorClass,
+    /// The failure in a sentence, without secrets.
+    pub detail: String,
+    /// From the start of the sending to the failure.
+    pub duration: Duration,
+}
+
+/// An HTTP client that is shared by all deliveries.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: legacy::Client<HttpsConnector<Dialler>, Full<Bytes>>,
+    policy: AddressPolicy,
+}
+
+impl Client {
+    /// A client with its own pool of connections. An error means that the further certificates are unusable.
+    pub fn new(settings: Settings) -> Result<Self, TlsError> {
+        let policy = AddressPolicy::new(settings.allow_networks);
+        let tls = tls::client_config(settings.extra_ca_pem.as_deref())?;
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(Dialler::new(policy.clone()));
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        Ok(Self { inner, policy })
+    }
+
+    /// The addresses it goes to.
+    pub fn address_policy(&self) -> &AddressPolicy {
+        &self.policy
+    }
+
+    /// Sends a request and waits for its reply, at most `timeout`.
+    pub async fn send(&self, request: Request, timeout: Duration) -> Result<Reply, SendError> {
+        let started = Instant::now();
+        let deadline = started + timeout;
+        let answered = timeout_at(deadline, self.inner.request(posted(request))).await;
+        let response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(failure::classify(&error, started.elapsed())),
+            Err(_) => return Err(failure::timed_out(timeout, started.elapsed())),
+        };
+        let (head, body) = response.into_parts();
+        let (body, truncated) = read(body, deadline.min(Instant::now() + BODY_WAIT)).await;
+        Ok(Reply {
+            status: head.status,
+            version: head.version,
+            headers: head.headers,
+            body,
+            truncated,
+            duration: started.elapsed(),
+        })
+    }
+}
+
+fn posted(request: Request) -> http::Request<Full<Bytes>> {
+    let mut posted = http::Request::new(Full::new(request.body));
+    *posted.method_mut() = Method::POST;
+    *posted.uri_mut() = request.uri;
+    *posted.headers_mut() = request.headers;
+    posted
+}
+
+/// The start of a body, and whether there is more of it. Where it breaks off or the time is over, what came so far.
+async fn read(mut body: Incoming, deadline: Instant) -> (Bytes, bool) {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while !body.is_end_stream() {
+        let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else {
+            let truncated = !body.is_end_stream();
+            return (joined(first, rest), truncated);
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        let room = MAX_REPLY_BODY - first.len() - rest.len();
+        let cut = data.len() > room;
+        let data = data.slice(..data.len().min(room));
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+        if cut {
+            return (joined(first, rest), true);
+        }
+    }
+    (joined(first, rest), false)
+}
+
+/// Most bodies come in one piece, which is kept as it is.
+fn joined(first: Bytes, rest: BytesMut) -> Bytes {
+    if rest.is_empty() {
+        return first;
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    whole.freeze()
+}
+
+#[cfg(test)]
+mod tests;

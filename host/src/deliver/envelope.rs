@@ -1,0 +1,318 @@
+//! The body of a delivery: five forms of one message.
+//!
+//! | envelope | body | content type |
+//! |---|---|---|
+//! | `default` | `event`, `id`, `delivery_id`, `timestamp`, `source`, `resource`, `resource_id`, `payload`, and where known `changed`, `previous`, `collapsed` | `application/json` |
+//! | `standard` | `type`, `timestamp`, `data` (Standard Webhooks 1.0) | `application/json` |
+//! | `cloudevents` | a CloudEvents 1.0 event in structured mode | `application/cloudevents+json` |
+//! | `cloudevents-binary` | the data; the attributes stand in `ce-*` headers (HTTP binding 1.0.2, section 3.1) | `application/json` |
+//! | `raw` | the data as it was captured, byte for byte | `application/json` |
+//!
+//! Every body but `raw` is canonical as a whole ([`super::canonical`]). In the two CloudEvents forms the id is the event's,
+//! the subject the resource id; the delivery's id and the number of collapsed events are the extension attributes
+//! `deliveryid` and `collapsed`. What changed and what was before have no place there, as attributes are no objects.
+
+use super::canonical::{self, CanonicalError};
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The form of a delivery's body.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Envelope {
+    /// Waybill's own.
+    #[default]
+    Default,
+    /// As Standard Webhooks recommends it.
+    Standard,
+    /// CloudEvents, structured mode.
+    #[serde(rename = "cloudevents")]
+    CloudEvents,
+    /// CloudEvents, binary mode.
+    #[serde(rename = "cloudevents-binary")]
+    CloudEventsBinary,
+    /// The data alone, as it was captured.
+    Raw,
+}
+
+impl Envelope {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Standard => "standard",
+            Self::CloudEvents => "cloudevents",
+            Self::CloudEventsBinary => "cloudevents-binary",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// What a delivery says. JSON texts are valid JSON.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Message<'a> {
+    /// The delivery's id.
+    pub delivery_id: &'a str,
+    /// The event's id.
+    pub event_id: &'a str,
+    /// The event type.
+    pub event_type: &'a str,
+    /// When it happened, RFC 3339.
+    pub timestamp: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// What kind of thing it is about.
+    pub resource: Option<&'a str>,
+    /// Which one.
+    pub resource_id: Option<&'a str>,
+    /// The data, as JSON text.
+    pub data: &'a str,
+    /// Which fields changed, as JSON text.
+    pub changed: Option<&'a str>,
+    /// What was before, as JSON text.
+    pub previous: Option<&'a str>,
+    /// How many events collapsed into this one.
+    pub collapsed: Option<u32>,
+    /// CloudEvents extension attributes of the event, as the JSON text of an object.
+    pub extensions: Option<&'a str>,
+    /// Attributes that modules set; each takes the place of the extension of its name.
+    pub attributes: &'a [(String, String)],
+}
+
+/// A body and what its request says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The body.
+    pub body: Vec<u8>,
+    /// The value of `Content-Type`.
+    pub content_type: &'static str,
+    /// Further headers: `ce-*` in CloudEvents' binary mode.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Rendered {
+    fn json(body: Vec<u8>) -> Self {
+        Self { body, content_type: "application/json", headers: Vec::new() }
+    }
+}
+
+/// Renders a message. An error means that a JSON text in it was none, or nests too deep.
+pub fn render(envelope: Envelope, message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+    match envelope {
+        Envelope::Default => default(message).map(Rendered::json),
+        Envelope::Standard => standard(message).map(Rendered::json),
+        Envelope::CloudEvents => structured(message),
+        Envelope::CloudEventsBinary => binary(message),
+        Envelope::Raw => Ok(Rendered::json(message.data.as_bytes().to_vec())),
+    }
+}
+
+fn default(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
+    let mut object = Object::with_room_for(message);
+    object.text("event", message.event_type);
+    object.text("id", message.event_id);
+    object.text("delivery_id", message.delivery_id);
+    object.text("timestamp", message.timestamp);
+    object.text("source", message.source);
+    object.optional_text("resource", message.resource);
+    object.optional_text("resource_id", message.resource_id);
+    object.json("payload", message.data)?;
+    if let Some(changed) = message.changed {
+        object.json("changed", changed)?;
+    }
+    if let Some(previous) = message.previous {
+        object.json("previous", previous)?;
+    }
+    if let Some(collapsed) = message.collapsed {
+        object.number("collapsed", collapsed);
+    }
+    Ok(object.end())
+}
+
+fn standard(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
+    let mut object = Object::with_room_for(message);
+    object.text("type", message.event_type);
+    object.text("timestamp", message.timestamp);
+    object.json("data", message.data)?;
+    Ok(object.end())
+}
+
+fn structured(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+    let mut object = Object::with_room_for(message);
+    object.text("specversion", "1.0");
+    object.text("id", message.event_id);
+    object.text("source", &source_reference(message.source));
+    object.text("type", message.event_type);
+    object.optional_text("subject", message.resource_id.filter(|id| !id.is_empty()));
+    object.text("time", message.timestamp);
+    object.text("datacontenttype", "application/json");
+    object.text("deliveryid", message.delivery_id);
+    if let Some(collapsed) = message.collapsed {
+        object.number("collapsed", collapsed);
+    }
+    for (name, value) in extensions(message) {
+        match value {
+            Extension::Text(text) => object.text(&name, &text),
+            Extension::Json(json) => object.json(&name, &json)?,
+        }
+    }
+    object.json("data", message.data)?;
+    let content_type = "application/cloudevents+json";
+    Ok(Rendered { body: object.end(), content_type, headers: Vec::new() })
+}
+
+fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+    let mut body = Vec::new();
+    canonical::write(message.data, &mut body)?;
+    let mut headers = Vec::with_capacity(8);
+    let mut set = |name: &'static str, value: &str| {
+        headers.push((HeaderName::from_static(name), header_value(value)));
+    };
+    set("ce-specversion", "1.0");
+    set("ce-id", message.event_id);
+    set("ce-source", &source_reference(message.source));
+    set("ce-type", message.event_type);
+    set("ce-time", message.timestamp);
+    if let Some(subject) = message.resource_id.filter(|id| !id.is_empty()) {
+        set("ce-subject", subject);
+    }
+    set("ce-deliveryid", message.delivery_id);
+    if let Some(collapsed) = message.collapsed {
+        set("ce-collapsed", &collapsed.to_string());
+    }
+    for (name, value) in extensions(message) {
+        let (Extension::Text(text) | Extension::Json(text)) = value;
+        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
+            headers.push((name, header_value(&text)));
+        }
+    }
+    Ok(Rendered { headers, ..Rendered::json(body) })
+}
+
+/// The source as the URI reference that CloudEvents asks for: a name stays as it is but for what no URI holds.
+fn source_reference(source: &str) -> Cow<'_, str> {
+    const NO_URI: &AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'<')
+        .add(b'>')
+        .add(b'\\')
+        .add(b'^')
+        .add(b'`')
+        .add(b'{')
+        .add(b'|')
+        .add(b'}');
+    utf8_percent_encode(source, NO_URI).into()
+}
+
+/// An attribute's value in a header: space, `"`, `%` and what is no printable ASCII percent-encoded (section 3.1.3.2).
+fn header_value(text: &str) -> HeaderValue {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+    let encoded: Cow<'_, str> = utf8_percent_encode(text, ENCODED).into();
+    HeaderValue::from_str(&encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+enum Extension {
+    Text(String),
+    /// A number or boolean.
+    Json(String),
+}
+
+/// The extension attributes to send. Names that CloudEvents does not allow, names of its own attributes and of ours, and values
+/// that are objects, arrays or null are left out.
+fn extensions(message: &Message<'_>) -> Vec<(String, Extension)> {
+    let captured: serde_json::Map<String, serde_json::Value> =
+        message.extensions.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let replaced = |name: &str| message.attributes.iter().any(|(own, _)| own == name);
+    let captured = captured.into_iter().filter(|(name, _)| !replaced(name));
+    let own =
+        message.attributes.iter().map(|(name, text)| (name.clone(), Extension::Text(text.clone())));
+    captured
+        .filter_map(|(name, value)| Some((name, extension(value)?)))
+        .chain(own)
+        .filter(|(name, _)| is_extension_name(name))
+        .collect()
+}
+
+fn extension(value: serde_json::Value) -> Option<Extension> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Some(Extension::Text(text)),
+        Value::Bool(_) | Value::Number(_) => Some(Extension::Json(value.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names that have a meaning already.
+fn is_extension_name(name: &str) -> bool {
+    const TAKEN: [&str; 12] = [
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "datacontenttype",
+        "dataschema",
+        "data",
+        "data_base64",
+        "deliveryid",
+        "collapsed",
+    ];
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        // A key of digits alone would be ordered to the front of the body.
+        && !name.bytes().all(|byte| byte.is_ascii_digit())
+        && !TAKEN.contains(&name)
+}
+
+/// A JSON object under construction. Its keys are ours: none is an array index, none comes twice.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn with_room_for(message: &Message<'_>) -> Self {
+        const FRAME: usize = 512;
+        let previous = message.previous.map_or(0, str::len);
+        Self(Vec::with_capacity(message.data.len() + previous + FRAME))
+    }
+
+    fn key(&mut self, key: &str) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.0.push(b'"');
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        canonical::write_string(text, &mut self.0);
+    }
+
+    fn optional_text(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+    }
+
+    fn number(&mut self, key: &str, number: u32) {
+        self.key(key);
+        self.0.extend_from_slice(number.to_string().as_bytes());
+    }
+
+    fn json(&mut self, key: &str, json: &str) -> Result<(), CanonicalError> {
+        self.key(key);
+        canonical::write(json, &mut self.0)
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! What follows from an attempt: a pure table.
+//!
+//! Any 2xx is success, whatever its body. Everything else is a failed attempt and is tried again on the schedule, a
+//! redirect, an address the policy forbids and a 4xx included: an operator may mend each of them before the schedule is over.
+//! Only a `410 Gone` ends a delivery early, and only where its endpoint says `on_gone: "disable"`.
+
+use crate::domain::delivery::Outcome;
+use crate::domain::endpoint::OnGone;
+use crate::domain::retry::Schedule;
+use crate::domain::time::Timestamp;
+use http::{HeaderMap, StatusCode, header};
+use std::time::{Duration, SystemTime};
+
+/// Why an attempt failed, for people and statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// No status came within the endpoint's time-out.
+    Timeout,
+    /// The connection was refused, or no route led there.
+    Connect,
+    /// The connection broke before a status came; the receiver may have got the delivery.
+    ConnectionLost,
+    /// The host's name could not be resolved.
+    Dns,
+    /// The TLS handshake failed: certificate, name or version.
+    Tls,
+    /// The host's addresses are none that deliveries may go to.
+    AddressForbidden,
+    /// A 3xx; redirects are not followed.
+    Redirect,
+    /// A 4xx.
+    ClientError,
+    /// A 5xx.
+    ServerError,
+    /// What came back is no HTTP, or a status no final answer has.
+    Protocol,
+}
+
+impl ErrorClass {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::ConnectionLost => "connection_lost",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::AddressForbidden => "address_forbidden",
+            Self::Redirect => "redirect",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Protocol => "protocol",
+        }
+    }
+
+    /// The class of an answer's status; nothing for a success.
+    pub fn of_status(status: StatusCode) -> Option<Self> {
+        match status.as_u16() {
+            200..=299 => None,
+            300..=399 => Some(Self::Redirect),
+            400..=499 => Some(Self::ClientError),
+            500..=599 => Some(Self::ServerError),
+            _ => Some(Self::Protocol),
+        }
+    }
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A status came.
+    Status {
+        /// It.
+        status: StatusCode,
+        /// The wait the receiver asked for ([`retry_after`]).
+        retry_after: Option<Duration>,
+    },
+    /// None did.
+    Failed(ErrorClass),
+}
+
+impl Answer {
+    /// The answer that a status and its headers are.
+    pub fn from_reply(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
+        Self::Status { status, retry_after: retry_after(headers, now) }
+    }
+}
+
+/// How a delivery's endpoint wants failures handled.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// When failed deliveries are tried again.
+    pub schedule: &'a Schedule,
+    /// What a `410 Gone` does.
+    pub on_gone: OnGone,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The delivery's next state.
+    pub outcome: Outcome,
+    /// Why the attempt failed, if it did.
+    pub error_class: Option<ErrorClass>,
+    /// Whether the endpoint is to be disabled.
+    pub disable_endpoint: bool,
+}
+
+/// Judges an attempt. `attempts` counts this one (1 for the first); `random` is uniform in `0..1`.
+pub fn judge(
+    answer: Answer,
+    attempts: u32,
+    policy: Policy<'_>,
+    now: Timestamp,
+    random: f64,
+) -> Judgement {
+    let (error_class, retry_after, gone) = match answer {
+        Answer::Status { status, retry_after } => {
+            (ErrorClass::of_status(status), retry_after, status == StatusCode::GONE)
+        }
+        Answer::Failed(class) => (Some(class), None, false),
+    };
+    let disable_endpoint = gone && policy.on_gone == OnGone::Disable;
+    let outcome = if error_class.is_none() {
+        Outcome::Delivered
+    } else if disable_endpoint {
+        Outcome::Dead { reason: "gone" }
+    } else {
+        match policy.schedule.next(attempts, now, retry_after, random) {
+            Some(at) => Outcome::Retry { at },
+            None => Outcome::Dead { reason: "retries_exhausted" },
+        }
+    };
+    Judgement { outcome, error_class, disable_endpoint }
+}
+
+/// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). What is neither counts as absent.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let since_epoch = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Some(Timestamp::from_micros(0).after(since_epoch).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(784_111_777_000_000); // Sun, 06 Nov 1994 08:49:37 GMT
+
+    fn status(code: u16) -> Answer {
+        Answer::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+    }
+
+    fn judged(answer: Answer, attempts: u32, on_gone: OnGone) -> Judgement {
+        judge(answer, attempts, Policy { schedule: &Schedule::default(), on_gone }, NOW, 0.5)
+    }
+
+    fn asked(value: &str) -> Option<Duration> {
+        let headers =
+            HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap())]);
+        retry_after(&headers, NOW)
+    }
+
+    #[test]
+    fn the_table() {
+        let retry = |seconds| Outcome::Retry { at: NOW.after(Duration::from_secs(seconds)) };
+        let dead = || Outcome::Dead { reason: "retries_exhausted" };
+        for (answer, attempts, class, outcome) in [
+            (status(200), 1, None, Outcome::Delivered),
+            (status(204), 9, None, Outcome::Delivered),
+            (status(299), 1, None, Outcome::Delivered),
+            (status(101), 1, Some("protocol"), retry(30)),
+            (status(301), 1, Some("redirect"), retry(30)),
+            (status(304), 2, Some("redirect"), retry(60)),
+            (status(400), 8, Some("client_error"), retry(86_400)),
+            (status(410), 1, Some("client_error"), retry(30)),
+            (status(500), 9, Some("server_error"), dead()),
+            (status(600), 1, Some("protocol"), retry(30)),
+            (Answer::Failed(ErrorClass::Timeout), 3, Some("timeout"), retry(300)),
+            (Answer::Failed(ErrorClass::AddressForbidden), 1, Some("address_forbidden"), retry(30)),
+            (Answer::Failed(ErrorClass::Tls), 100, Some("tls"), dead()),
+        ] {
+            let judgement = judged(answer, attempts, OnGone::Retry);
+            assert_eq!(judgement.error_class.map(ErrorClass::as_str), class, "{answer:?}");
+            assert_eq!(judgement.outcome, outcome, "{answer:?}");
+            assert!(!judgement.disable_endpoint);
+        }
+    }
+
+    #[test]
+    fn gone_ends_a_delivery_where_its_endpoint_says_so() {
+        let gone = judged(status(410), 1, OnGone::Disable);
+        assert_eq!(gone.outcome, Outcome::Dead { reason: "gone" });
+        assert!(gone.disable_endpoint);
+        assert!(!judged(status(404), 1, OnGone::Disable).disable_endpoint);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_where_it_is_later() {
+        let answer = |seconds| Answer::Status {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        let due = |seconds| judged(answer(seconds), 1, OnGone::Retry).outcome;
+        assert_eq!(due(10), Outcome::Retry { at: NOW.after(Duration::from_secs(30)) });
+        assert_eq!(due(90), Outcome::Retry { at: NOW.after(Duration::from_secs(90)) });
+    }
+
+    #[test]
+    fn retry_after_reads_seconds_and_dates() {
+        assert_eq!(asked("120"), Some(Duration::from_mins(2)));
+        assert_eq!(asked("99999999999999999999999"), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_mins(1)));
+        assert_eq!(asked("Sunday, 06-Nov-94 08:50:37 GMT"), Some(Duration::from_mins(1)));
+        assert_eq!(asked("Sun Nov  6 08:50:37 1994"), Some(Duration::from_mins(1)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["", "soon", "-5", "1.5"] {
+            assert_eq!(asked(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn classes_are_named_alike_everywhere() {
+        for class in [ErrorClass::ConnectionLost, ErrorClass::AddressForbidden, ErrorClass::Dns] {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_failure_is_retried_in_the_future_or_dead(code in 300..600_u16, attempts in 1..20_u32) {
+            match judged(status(code), attempts, OnGone::Retry).outcome {
+                Outcome::Retry { at } => prop_assert!(attempts <= 8 && at > NOW),
+                Outcome::Dead { .. } => prop_assert!(attempts > 8),
+                Outcome::Delivered => prop_assert!(false, "{} is no success", code),
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The signing schemes by name.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+/// How a delivery is signed; [`super`] tells how each one reads the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Standard Webhooks 1.0, symmetric.
+    Standard,
+    /// `X-PerfexAPI-Signature`, as the vendor documents it.
+    PerfexApi,
+    /// `X-Webhook-Signature`, as the vendor's n8n node reads it.
+    Webhook,
+    /// `Stripe-Signature`.
+    Stripe,
+    /// `X-Hub-Signature-256`.
+    Github,
+    /// `X-Perfex-Signature`, as the REST API module of Themesic signs.
+    Themesic,
+    /// Standard Webhooks 1.0, asymmetric.
+    Ed25519,
+}
+
+/// No scheme has that name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is no signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(.nearest))]
+pub struct UnknownScheme {
+    name: String,
+    nearest: Option<Scheme>,
+}
+
+fn hint(nearest: &Option<Scheme>) -> String {
+    nearest.map(|scheme| format!(", did you mean `{scheme}`?")).unwrap_or_default()
+}
+
+impl Scheme {
+    /// Every scheme.
+    pub const ALL: [Self; 7] = [
+        Self::Standard,
+        Self::PerfexApi,
+        Self::Webhook,
+        Self::Stripe,
+        Self::Github,
+        Self::Themesic,
+        Self::Ed25519,
+    ];
+
+    /// What an endpoint signs with that says nothing else, all on one request.
+    pub const DEFAULT: [Self; 3] = [Self::Standard, Self::PerfexApi, Self::Webhook];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::PerfexApi => "perfexapi",
+            Self::Webhook => "webhook",
+            Self::Stripe => "stripe",
+            Self::Github => "github",
+            Self::Themesic => "themesic",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    fn nearest(name: &str) -> Option<Self> {
+        let distance = |scheme: &Self| strsim::osa_distance(&name.to_lowercase(), scheme.as_str());
+        Self::ALL.into_iter().min_by_key(distance).filter(|scheme| distance(scheme) <= 3)
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = UnknownScheme;
+
+    fn from_str(name: &str) -> Result<Self, UnknownScheme> {
+        Self::ALL
+            .into_iter()
+            .find(|scheme| scheme.as_str() == name)
+            .ok_or_else(|| UnknownScheme { name: name.to_owned(), nearest: Self::nearest(name) })
+    }
+}
+
+impl Serialize for Scheme {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Scheme {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'_, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for scheme in Scheme::ALL {
+            assert_eq!(scheme.to_string().parse(), Ok(scheme));
+            let json = serde_json::to_string(&scheme).unwrap();
+            assert_eq!(serde_json::from_str::<Scheme>(&json).unwrap(), scheme);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_gets_a_hint() {
+        let error = "Githup".parse::<Scheme>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("`Githup` is no signing scheme, did you mean `github`?"),
+            "{error}"
+        );
+        let error = "rsa".parse::<Scheme>().unwrap_err().to_string();
+        assert!(error.starts_with("`rsa` is no signing scheme; there are standard,"), "{error}");
+    }
+}
