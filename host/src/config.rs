@@ -1,0 +1,356 @@
+//! The configuration: one typed value from a TOML file, the environment and the command line, the later over the earlier.
+//!
+//! Nothing here reads the environment: the binary passes its pairs in. Whatever is wrong is said all at once, each with the file
+//! and line, the variable or the flag it stands in. Every key is listed in [`KEYS`] and shown in `waybill.example.toml`.
+
+mod error;
+mod layers;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use toml::Value;
+
+use crate::domain::retry::Schedule;
+use crate::domain::span::Span;
+
+pub use error::{ConfigError, Fault, Origin};
+pub use layers::{EnvironmentPair, Override};
+
+/// Every key that the file and the environment may hold.
+pub const KEYS: [&str; 14] = [
+    "server.listen",
+    "server.max_body",
+    "server.max_batch",
+    "server.data_dir",
+    "database.url",
+    "delivery.allow_networks",
+    "delivery.retry_schedule",
+    "delivery.timeout",
+    "delivery.max_in_flight",
+    "delivery.ca_file",
+    "smart.window",
+    "smart.max_wait",
+    "immediate.wait",
+    "shutdown.grace",
+];
+
+/// What the server runs on.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The REST interface and the pages.
+    pub server: Server,
+    /// The journal.
+    pub database: Database,
+    /// Defaults and bounds of deliveries.
+    pub delivery: Delivery,
+    /// Mode `smart`.
+    pub smart: Smart,
+    /// Mode `immediate`.
+    pub immediate: Immediate,
+    /// The way out.
+    pub shutdown: Shutdown,
+    /// `WAYBILL_ADMIN_TOKEN`: the first admin token. Without it the first start makes one.
+    pub admin_token: Option<SecretString>,
+    /// `WAYBILL_SECRET_KEY`: encrypts stored secrets. Without it there is a key file.
+    pub secret_key: Option<SecretString>,
+    /// `WAYBILL_LOG`: what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
+    pub log: Option<String>,
+}
+
+/// Section `server`.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Longest request body in bytes, 1 KiB to 1 GiB.
+    pub max_body: usize,
+    /// Most events in one request, 1 to 100,000.
+    pub max_batch: usize,
+    /// Folder of the key file and the compiled modules, if set; see [`Config::data_dir`].
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Section `database`.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Where the journal is.
+    pub url: DatabaseUrl,
+}
+
+/// A database URL: `sqlite:…`, `postgres://…` or `postgresql://…`. Shown without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+/// Section `delivery`.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Networks beyond the public addresses that deliveries may go to.
+    pub allow_networks: Vec<IpNet>,
+    /// Waits between the attempts of a delivery, at most 100.
+    pub retry_schedule: Vec<Span>,
+    /// How long one attempt may take in all, 100 ms to 10 min.
+    pub timeout: Span,
+    /// Requests at once for one endpoint, 1 to 10,000.
+    pub max_in_flight: u32,
+    /// PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Section `smart`.
+#[derive(Debug, Clone)]
+pub struct Smart {
+    /// Deliveries for one record collapse while they come closer together than this.
+    pub window: Span,
+    /// And never wait longer than this; at least `window`.
+    pub max_wait: Span,
+}
+
+/// Section `immediate`.
+#[derive(Debug, Clone)]
+pub struct Immediate {
+    /// How long a capturing request waits for the first attempt, at most 60 s.
+    pub wait: Span,
+}
+
+/// Section `shutdown`.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    /// How long running deliveries may take to finish.
+    pub grace: Span,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8400));
+        Self { listen, max_body: 1_048_576, max_batch: 1_000, data_dir: None }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: DatabaseUrl("sqlite:waybill.db".to_owned()) }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            allow_networks: Vec::new(),
+            retry_schedule: Schedule::default().steps,
+            timeout: seconds(30),
+            max_in_flight: 64,
+            ca_file: None,
+        }
+    }
+}
+
+impl Default for Smart {
+    fn default() -> Self {
+        Self { window: seconds(2), max_wait: seconds(10) }
+    }
+}
+
+impl Default for Immediate {
+    fn default() -> Self {
+        Self { wait: seconds(5) }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace: seconds(10) }
+    }
+}
+
+const fn seconds(n: u64) -> Span {
+    Span::new(Duration::from_secs(n))
+}
+
+impl Config {
+    /// The configuration from `file`, if given, with the environment and then the command line over it.
+    ///
+    /// An error lists everything that is wrong; whoever starts the server mends it.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = EnvironmentPair>,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigError> {
+        let text = file.map(|path| {
+            let read = std::fs::read_to_string(path);
+            read.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+                .map(|text| (path.display().to_string(), text))
+        });
+        let text = text.transpose()?;
+        let text = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+        Self::from_parts(text, environment, overrides)
+    }
+
+    /// As [`Config::load`], with the name and text of the file given.
+    pub fn from_parts(
+        file: Option<(&str, &str)>,
+        environment: impl IntoIterator<Item = EnvironmentPair>,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        let mut faults = Vec::new();
+        let mut origins = layers::Origins::default();
+        for setting in layers::collect(file, environment, overrides, &mut config, &mut faults) {
+            match setting.apply(&mut config) {
+                Ok(()) => origins.note(&setting),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        config.check(&origins, &mut faults);
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults(faults)) }
+    }
+
+    /// Every key with its default and what it does, as a TOML file to start from.
+    pub const fn example_toml() -> &'static str {
+        include_str!("../../waybill.example.toml")
+    }
+
+    /// Folder of the key file and the compiled modules: as configured, else that of the SQLite file, else the working directory.
+    pub fn data_dir(&self) -> PathBuf {
+        let set = self.server.data_dir.clone();
+        set.or_else(|| self.database.url.folder()).unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    /// Sets one key; the text says what is wrong with the value.
+    fn set(&mut self, key: &str, value: Value) -> Result<(), String> {
+        match key {
+            "server.listen" => put(&mut self.server.listen, value),
+            "server.max_body" => put(&mut self.server.max_body, value),
+            "server.max_batch" => put(&mut self.server.max_batch, value),
+            "server.data_dir" => put(&mut self.server.data_dir, value),
+            "database.url" => put(&mut self.database.url.0, value),
+            "delivery.allow_networks" => put(&mut self.delivery.allow_networks, value),
+            "delivery.retry_schedule" => put(&mut self.delivery.retry_schedule, value),
+            "delivery.timeout" => put(&mut self.delivery.timeout, value),
+            "delivery.max_in_flight" => put(&mut self.delivery.max_in_flight, value),
+            "delivery.ca_file" => put(&mut self.delivery.ca_file, value),
+            "smart.window" => put(&mut self.smart.window, value),
+            "smart.max_wait" => put(&mut self.smart.max_wait, value),
+            "immediate.wait" => put(&mut self.immediate.wait, value),
+            "shutdown.grace" => put(&mut self.shutdown.grace, value),
+            _ => Err("it is not known here".to_owned()),
+        }
+    }
+
+    /// Ranges, and what must hold between keys.
+    fn check(&self, origins: &layers::Origins, faults: &mut Vec<Fault>) {
+        let (server, delivery) = (&self.server, &self.delivery);
+        let within = |span: Span, low, high| (low..=high).contains(&span.get());
+        let minute = Duration::from_mins(1);
+        let rules = [
+            (
+                (1_024..=1 << 30).contains(&server.max_body),
+                "server.max_body",
+                "must be 1024 to 1073741824 bytes",
+            ),
+            ((1..=100_000).contains(&server.max_batch), "server.max_batch", "must be 1 to 100000"),
+            (
+                self.database.url.is_known(),
+                "database.url",
+                "must begin with sqlite: or postgres://",
+            ),
+            (
+                delivery.retry_schedule.len() <= 100,
+                "delivery.retry_schedule",
+                "may have 100 waits at most",
+            ),
+            (
+                within(delivery.timeout, Duration::from_millis(100), 10 * minute),
+                "delivery.timeout",
+                "must be \"100ms\" to \"10m\"",
+            ),
+            (
+                (1..=10_000).contains(&delivery.max_in_flight),
+                "delivery.max_in_flight",
+                "must be 1 to 10000",
+            ),
+            (
+                self.smart.window <= self.smart.max_wait,
+                "smart.max_wait",
+                "must not be shorter than smart.window",
+            ),
+            (
+                within(self.immediate.wait, Duration::ZERO, minute),
+                "immediate.wait",
+                "must be \"60s\" at most",
+            ),
+            (
+                within(self.shutdown.grace, Duration::ZERO, 60 * minute),
+                "shutdown.grace",
+                "must be \"1h\" at most",
+            ),
+        ];
+        for (holds, key, message) in rules {
+            if !holds {
+                faults.push(origins.fault(key, message.to_owned()));
+            }
+        }
+    }
+}
+
+fn put<T: DeserializeOwned>(place: &mut T, value: Value) -> Result<(), String> {
+    *place = T::deserialize(value).map_err(|error| error.message().to_owned())?;
+    Ok(())
+}
+
+impl DatabaseUrl {
+    /// A URL as given; what it must look like is checked when the configuration is put together.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The URL with its password, for the driver alone.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Is it an SQLite file?
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+
+    fn is_known(&self) -> bool {
+        ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| self.0.starts_with(scheme))
+    }
+
+    /// Folder of the SQLite file.
+    fn folder(&self) -> Option<PathBuf> {
+        let path = self.0.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = path.split('?').next().filter(|path| !path.is_empty() && *path != ":memory:")?;
+        Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()).map(Path::to_owned)
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = self.0.split_once("://").and_then(|(scheme, rest)| {
+            let (login, host) = rest.rsplit_once('@')?;
+            let (user, _) = login.split_once(':')?;
+            Some((scheme, user, host))
+        });
+        match secret {
+            Some((scheme, user, host)) => write!(f, "{scheme}://{user}:***@{host}"),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Settings out of file, environment and command line, each with where it stands.
+
+use std::ops::Range;
+
+use secrecy::SecretString;
+use toml::Value;
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, Fault, KEYS, Origin};
+
+/// Name and value of an environment variable.
+pub type EnvironmentPair = (String, String);
+
+/// A key that an option of the command line sets.
+#[derive(Debug, Clone)]
+pub struct Override {
+    /// One of [`KEYS`].
+    pub key: &'static str,
+    /// The option, such as `--listen`.
+    pub flag: &'static str,
+    /// The value, read like one in the environment.
+    pub value: String,
+}
+
+/// Variables that are not `WAYBILL_SECTION__KEY`; the last three belong to the command line's client side.
+const SPECIAL: [&str; 6] = [
+    "WAYBILL_ADMIN_TOKEN",
+    "WAYBILL_SECRET_KEY",
+    "WAYBILL_LOG",
+    "WAYBILL_CONFIG",
+    "WAYBILL_URL",
+    "WAYBILL_TOKEN",
+];
+
+/// A value for a key.
+pub(super) struct Setting {
+    key: &'static str,
+    origin: Origin,
+    /// Readings of the value, the first that fits counts: a TOML literal, then the bare text.
+    readings: Vec<Value>,
+}
+
+impl Setting {
+    pub(super) fn apply(&self, config: &mut Config) -> Result<(), Fault> {
+        let mut message = None;
+        for value in &self.readings {
+            match config.set(self.key, value.clone()) {
+                Ok(()) => return Ok(()),
+                Err(error) => message = message.or(Some(error)),
+            }
+        }
+        let (origin, key) = (self.origin.clone(), Some(self.key.to_owned()));
+        Err(Fault { origin, key, message: message.unwrap_or_else(|| "it has no value".to_owned()) })
+    }
+}
+
+/// Where each key was last set.
+#[derive(Default)]
+pub(super) struct Origins(Vec<(&'static str, Origin)>);
+
+impl Origins {
+    pub(super) fn note(&mut self, setting: &Setting) {
+        self.0.push((setting.key, setting.origin.clone()));
+    }
+
+    pub(super) fn fault(&self, key: &str, message: String) -> Fault {
+        let found = self.0.iter().rev().find(|(set, _)| *set == key);
+        let origin = found.map_or(Origin::Default, |(_, origin)| origin.clone());
+        Fault { origin, key: Some(key.to_owned()), message }
+    }
+}
+
+/// All settings in the order in which they count; the special variables go straight into `config`.
+pub(super) fn collect(
+    file: Option<(&str, &str)>,
+    environment: impl IntoIterator<Item = EnvironmentPair>,
+    overrides: &[Override],
+    config: &mut Config,
+    faults: &mut Vec<Fault>,
+) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    if let Some((name, text)) = file {
+        from_file(name, text, &mut settings, faults);
+    }
+    for (name, value) in environment {
+        match name.as_str() {
+            "WAYBILL_ADMIN_TOKEN" => config.admin_token = Some(SecretString::from(value)),
+            "WAYBILL_SECRET_KEY" => config.secret_key = Some(SecretString::from(value)),
+            "WAYBILL_LOG" => config.log = Some(value),
+            _ => from_variable(name, &value, &mut settings, faults),
+        }
+    }
+    settings.extend(overrides.iter().map(|given| Setting {
+        key: given.key,
+        origin: Origin::Flag(given.flag),
+        readings: readings(&given.value),
+    }));
+    settings
+}
+
+fn from_file(name: &str, text: &str, settings: &mut Vec<Setting>, faults: &mut Vec<Fault>) {
+    let at =
+        |span: Range<usize>| Origin::File { name: name.to_owned(), line: line_of(text, &span) };
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let origin = at(error.span().unwrap_or_default());
+            faults.push(Fault { origin, key: None, message: error.message().to_owned() });
+            return;
+        }
+    };
+    for (section, value) in table.get_ref() {
+        let DeValue::Table(keys) = value.get_ref() else {
+            faults.push(unknown(at(section.span()), section.get_ref()));
+            continue;
+        };
+        if keys.is_empty()
+            && !KEYS.iter().any(|key| key.starts_with(&format!("{}.", section.get_ref())))
+        {
+            faults.push(unknown(at(section.span()), section.get_ref()));
+        }
+        for (key, value) in keys {
+            let full = format!("{}.{}", section.get_ref(), key.get_ref());
+            let origin = at(key.span());
+            match known(&full) {
+                Some(key) => {
+                    settings.push(Setting { key, origin, readings: value_at(text, value.span()) });
+                }
+                None => faults.push(unknown(origin, &full)),
+            }
+        }
+    }
+}
+
+/// The value written in that span, which the parser found to be one.
+fn value_at(text: &str, span: Range<usize>) -> Vec<Value> {
+    text.get(span).and_then(|literal| literal.parse().ok()).into_iter().collect()
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> Option<usize> {
+    Some(text.get(..span.start)?.matches('\n').count() + 1)
+}
+
+fn from_variable(name: String, value: &str, settings: &mut Vec<Setting>, faults: &mut Vec<Fault>) {
+    let Some(rest) = name.strip_prefix("WAYBILL_") else { return };
+    let full = rest.to_lowercase().replace("__", ".");
+    if let Some(key) = known(&full) {
+        settings.push(Setting {
+            key,
+            origin: Origin::Environment(name),
+            readings: readings(value),
+        });
+    } else if rest.contains("__") {
+        faults.push(unknown(Origin::Environment(name), &full));
+    } else if let Some(meant) = misspelt(&name) {
+        let message = format!("it is not known; {meant} was probably meant");
+        faults.push(Fault { origin: Origin::Environment(name), key: None, message });
+    }
+}
+
+/// Other programs may have variables of the same prefix; only what is nearly one of ours is taken for a slip.
+fn misspelt(name: &str) -> Option<String> {
+    let ours =
+        SPECIAL.iter().map(|name| (*name).to_owned()).chain(KEYS.iter().map(|key| variable(key)));
+    let scored = ours.map(|ours| (strsim::normalized_levenshtein(&ours, name), ours));
+    let (likeness, meant) = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (likeness > 0.85 && likeness < 1.0).then_some(meant)
+}
+
+fn variable(key: &str) -> String {
+    format!("WAYBILL_{}", key.to_uppercase().replace('.', "__"))
+}
+
+fn known(key: &str) -> Option<&'static str> {
+    KEYS.into_iter().find(|known| *known == key)
+}
+
+fn unknown(origin: Origin, key: &str) -> Fault {
+    let scored = KEYS.iter().map(|known| (strsim::jaro_winkler(known, key), known));
+    let nearest = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
+    let hint = match (nearest, &origin) {
+        (Some((_, key)), Origin::Environment(_)) => {
+            format!("; the nearest known one is {}", variable(key))
+        }
+        (Some((_, key)), _) => format!("; the nearest known one is {key}"),
+        (None, _) => String::new(),
+    };
+    Fault { origin, key: Some(key.to_owned()), message: format!("there is no such key{hint}") }
+}
+
+fn readings(text: &str) -> Vec<Value> {
+    text.parse::<Value>().ok().into_iter().chain([Value::String(text.to_owned())]).collect()
+}
