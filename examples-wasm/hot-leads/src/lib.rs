@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    fn lead(value: Value) -> Event {
+    fn lead(value: &Value) -> Event {
         let data = json!({"id": "311", "tags": ["a", {"b": 1}], "lead_value": value});
         testing::event("lead.created", data)
     }
@@ -94,7 +94,7 @@ mod tests {
     fn lead_at_the_threshold_is_kept() {
         let _host = Host::with_config(two_steps());
         for value in [json!("1000.00"), json!(1000), json!("7500.00")] {
-            assert_eq!(HotLeads::check(lead(value)), Ok(Verdict::Keep));
+            assert_eq!(HotLeads::check(lead(&value)), Ok(Verdict::Keep));
         }
     }
 
@@ -102,14 +102,14 @@ mod tests {
     fn lead_below_the_threshold_is_dropped_with_the_reason() {
         let _host = Host::with_config(two_steps());
         let reason = "`lead_value` is 999.99, below the threshold of 1000.00";
-        assert_eq!(HotLeads::check(lead(json!("999.99"))), Ok(Verdict::drop(reason)));
+        assert_eq!(HotLeads::check(lead(&json!("999.99"))), Ok(Verdict::drop(reason)));
     }
 
     #[test]
     fn lead_without_a_score_is_dropped_with_the_reason() {
         let _host = Host::with_config(two_steps());
         let reason = "the lead has no `lead_value`";
-        assert_eq!(HotLeads::check(lead(json!(null))), Ok(Verdict::drop(reason)));
+        assert_eq!(HotLeads::check(lead(&json!(null))), Ok(Verdict::drop(reason)));
         let empty = testing::event("lead.created", json!({}));
         assert_eq!(HotLeads::check(empty), Ok(Verdict::drop(reason)));
     }
@@ -117,15 +117,15 @@ mod tests {
     #[test]
     fn score_decides_the_destination() {
         let host = Host::with_config(two_steps());
-        assert_eq!(destination(lead(json!("4999.99"))), "sales");
-        assert_eq!(destination(lead(json!(5000))), "sales-director");
+        assert_eq!(destination(lead(&json!("4999.99"))), "sales");
+        assert_eq!(destination(lead(&json!(5000))), "sales-director");
         assert_eq!(host.log()[1].message, "to sales-director");
     }
 
     #[test]
     fn one_destination_is_enough() {
         let _host = Host::with_config(json!({"threshold": 1000, "destination": "sales"}));
-        assert_eq!(destination(lead(json!("90000.00"))), "sales");
+        assert_eq!(destination(lead(&json!("90000.00"))), "sales");
     }
 
     #[test]
@@ -139,16 +139,16 @@ mod tests {
     fn score_that_is_no_number_is_refused_with_its_place() {
         let _host = Host::with_config(two_steps());
         for value in [json!("high"), json!([1]), json!({"a": 1}), json!(true)] {
-            let failure = HotLeads::check(lead(value)).unwrap_err();
+            let failure = HotLeads::check(lead(&value)).unwrap_err();
             assert_eq!(failure.reason().pointer.as_deref(), Some("/lead_value"));
         }
     }
 
     #[test]
     fn missing_configuration_is_named() {
-        let failure = HotLeads::check(lead(json!(1))).unwrap_err();
+        let failure = HotLeads::check(lead(&json!(1))).unwrap_err();
         assert!(failure.reason().message.contains("`threshold`"), "{failure:?}");
-        let failure = HotLeads::plan(lead(json!(1))).unwrap_err();
+        let failure = HotLeads::plan(lead(&json!(1))).unwrap_err();
         assert!(failure.reason().message.contains("`destination`"), "{failure:?}");
     }
 }

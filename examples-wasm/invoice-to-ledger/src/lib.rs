@@ -24,7 +24,7 @@ struct Invoice {
 }
 
 #[derive(Serialize)]
-struct Entry {
+struct LedgerEntry {
     entry: String,
     date: String,
     reference: String,
@@ -57,7 +57,7 @@ impl Transform for InvoiceToLedger {
     }
 }
 
-fn entry(invoice: Invoice) -> Result<Entry, Failure> {
+fn entry(invoice: Invoice) -> Result<LedgerEntry, Failure> {
     let lines = lines(&invoice)?;
     let debit = sum(lines.iter().map(|line| line.debit))?;
     let credit = sum(lines.iter().map(|line| line.credit))?;
@@ -65,7 +65,7 @@ fn entry(invoice: Invoice) -> Result<Entry, Failure> {
         let message = format!("the parts come to {credit}, the total is {debit}");
         return Err(Failure::permanent("unbalanced", message).at("/total"));
     }
-    Ok(Entry {
+    Ok(LedgerEntry {
         entry: format!("invoice-{}", invoice.id),
         date: invoice.date,
         reference: invoice.formatted_number.unwrap_or_else(|| invoice.id.to_string()),

@@ -11,7 +11,8 @@ struct Lead {
     company: Option<String>,
     email: Option<String>,
     phonenumber: Option<String>,
-    lead_value: Option<Cents>,
+    #[serde(rename = "lead_value")]
+    value: Option<Cents>,
     customer_id: Option<Id>,
 }
 
@@ -88,7 +89,7 @@ fn link(crm_url: &str, lead: &Lead) -> String {
 
 fn fields(lead: &Lead) -> Result<Vec<Text>, Failure> {
     let currency = config::optional::<String>("currency")?.unwrap_or_default();
-    let value = lead.lead_value.map(|value| format!("{value} {currency}").trim_end().to_owned());
+    let value = lead.value.map(|value| format!("{value} {currency}").trim_end().to_owned());
     let fields = [
         ("Value", value.as_ref()),
         ("Email", lead.email.as_ref()),
