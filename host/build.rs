@@ -1,5 +1,5 @@
 //! Checks the event catalogue under `host/catalog` and turns it into `catalog.rs` in `OUT_DIR`, a static table that costs
-//! nothing at the start.
+//! nothing at the start; and lists the guest SDK for embedding, in `sdk.rs`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -11,6 +11,8 @@ use std::{env, fs, io};
 mod compile;
 #[path = "src/catalog/schema.rs"]
 mod schema;
+#[path = "build/sdk.rs"]
+mod sdk;
 #[path = "src/catalog/source.rs"]
 mod source;
 #[path = "src/catalog/vary.rs"]
@@ -33,12 +35,19 @@ fn run() -> io::Result<()> {
     for module in ["compile", "schema", "source", "vary"] {
         writeln!(io::stdout(), "cargo::rerun-if-changed=src/catalog/{module}.rs")?;
     }
+    for path in ["build", "../guest-sdk/Cargo.toml", "../guest-sdk/src", "../wit", "../Cargo.toml"]
+    {
+        writeln!(io::stdout(), "cargo::rerun-if-changed={path}")?;
+    }
+    let out = variable("OUT_DIR")?;
+    let workspace = root.parent().unwrap_or(&root);
+    fs::write(out.join("sdk.rs"), sdk::embedded(workspace)?)?;
     let files = files(&root.join("catalog"))?;
     let compiled = compile::compile(&files).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         io::Error::other(format!("the event catalogue is wrong:\n{}", lines.join("\n")))
     })?;
-    fs::write(variable("OUT_DIR")?.join("catalog.rs"), table(&compiled))
+    fs::write(out.join("catalog.rs"), table(&compiled))
 }
 
 fn variable(name: &str) -> io::Result<PathBuf> {

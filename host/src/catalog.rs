@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::ser::{Error as _, SerializeStruct as _};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serde_json::value::RawValue;
 
 #[cfg(test)]
@@ -94,6 +94,13 @@ impl EventType {
     /// The `data` of one such event.
     pub fn example(&self) -> Value {
         serde_json::from_str(self.example).unwrap_or_default()
+    }
+
+    /// One such event as `POST /api/v1/events` takes it.
+    pub fn example_event(&self) -> Value {
+        let data = self.example();
+        let id = self.resource_id(&data);
+        json!({ "type": self.name, "resource_id": id, "data": data })
     }
 
     /// The value of the key field in such data, as `resource_id` of an event.

@@ -92,11 +92,11 @@ pub struct DatabaseUrl(String);
 pub struct Delivery {
     /// Networks beyond the public addresses that deliveries may go to.
     pub allow_networks: Vec<IpNet>,
-    /// Waits between the attempts of a delivery, at most 100.
+    /// Waits between the attempts of a delivery, at most 50.
     pub retry_schedule: Vec<Span>,
-    /// How long one attempt may take in all, 100 ms to 10 min.
+    /// How long one attempt may take in all, 100 ms to 5 min.
     pub timeout: Span,
-    /// Requests at once for one endpoint, 1 to 10,000.
+    /// Requests at once for one endpoint, 1 to 1,000.
     pub max_in_flight: u32,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
@@ -260,19 +260,19 @@ impl Config {
                 "must begin with sqlite: or postgres://",
             ),
             (
-                delivery.retry_schedule.len() <= 100,
+                delivery.retry_schedule.len() <= 50,
                 "delivery.retry_schedule",
-                "may have 100 waits at most",
+                "may have 50 waits at most",
             ),
             (
-                within(delivery.timeout, Duration::from_millis(100), 10 * minute),
+                within(delivery.timeout, Duration::from_millis(100), 5 * minute),
                 "delivery.timeout",
-                "must be \"100ms\" to \"10m\"",
+                "must be \"100ms\" to \"5m\"",
             ),
             (
-                (1..=10_000).contains(&delivery.max_in_flight),
+                (1..=1_000).contains(&delivery.max_in_flight),
                 "delivery.max_in_flight",
-                "must be 1 to 10000",
+                "must be 1 to 1000",
             ),
             (
                 self.smart.window <= self.smart.max_wait,

@@ -1,0 +1,240 @@
+//! The REST interface as the command line sees it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use super::error::Problem;
+use super::{Error, Screen};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Most of a list that one call fetches; the server's own bound.
+const PAGE: usize = 200;
+
+/// Which server, and as whom.
+#[derive(Debug, Args)]
+pub struct Remote {
+    /// The server.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WAYBILL_URL",
+        default_value = "http://127.0.0.1:8400",
+        global = true
+    )]
+    server: String,
+    /// Token; the first admin token (`WAYBILL_ADMIN_TOKEN`) serves where there is none.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "WAYBILL_TOKEN",
+        hide_env_values = true,
+        global = true
+    )]
+    token: Option<SecretString>,
+    #[arg(long, env = "WAYBILL_ADMIN_TOKEN", hide = true, hide_env_values = true, global = true)]
+    admin_token: Option<SecretString>,
+    /// Print JSON, on a terminal too.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Remote {
+    /// A client for that server; also makes the screen obey `--json`.
+    pub(super) fn connect(self, screen: &mut Screen<'_>) -> Result<Client, Error> {
+        screen.force_json(self.json);
+        let server = self.server.trim_end_matches('/').to_owned();
+        let provider = rustls::crypto::ring::default_provider();
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(provider)
+            .map_err(|error| Error::failed(format!("cannot set up TLS: {error}")))?
+            .https_or_http()
+            .enable_all_versions()
+            .build();
+        let pool = Pool::builder(TokioExecutor::new()).build(connector);
+        Ok(Client { server, token: self.token.or(self.admin_token), pool })
+    }
+}
+
+/// Makes calls to one server.
+pub(super) struct Client {
+    server: String,
+    token: Option<SecretString>,
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// What is sent with a call.
+pub(super) enum Body {
+    /// Nothing.
+    None,
+    /// JSON.
+    Json(Value),
+    /// A WebAssembly component.
+    Wasm(Bytes),
+}
+
+impl Client {
+    /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it has none).
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Value, Error> {
+        let mut answer = self.answer(method, path, body).await?;
+        Ok(answer.get_mut("data").map(Value::take).unwrap_or(answer))
+    }
+
+    /// As [`Client::call`], with the whole answer.
+    pub(super) async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Value, Error> {
+        let bytes = self.bytes(method, path, body).await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::with_next(
+                format!("{} answered with something that is not JSON: {error}", self.server),
+                "check that the URL is that of a Waybill server",
+            )
+        })
+    }
+
+    /// As [`Client::call`], with the answer's body as it is.
+    pub(super) async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Bytes, Error> {
+        let request = self.request(method, path, body)?;
+        let exchange = async {
+            let response = self.pool.request(request).await.map_err(|e| self.unreachable(e))?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
+            Ok::<_, Error>((head, body))
+        };
+        let (head, body) = tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|elapsed| self.unreachable(elapsed))??;
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        Err(Error::Problem(Box::new(problem(&Response::from_parts(head, body)))))
+    }
+
+    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Unreachable { server: self.server.clone(), source: source.into() }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Request<Full<Bytes>>, Error> {
+        let uri = format!("{}/api/v1{path}", self.server);
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
+        }
+        let body = match body {
+            Body::None => Bytes::new(),
+            Body::Json(value) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Bytes::from(value.to_string())
+            }
+            Body::Wasm(bytes) => {
+                request = request.header(CONTENT_TYPE, "application/wasm");
+                bytes
+            }
+        };
+        let built = request.body(Full::new(body));
+        built.map_err(|error| {
+            Error::Usage(format!("{} is no URL of a server: {error}", self.server))
+        })
+    }
+
+    /// Up to `most` elements of a list, newest first as the server has them.
+    pub(super) async fn list(
+        &self,
+        path: &str,
+        query: &Query,
+        most: usize,
+    ) -> Result<Vec<Value>, Error> {
+        let mut found = Vec::new();
+        let mut cursor: Option<String> = None;
+        while found.len() < most {
+            let mut query = query.clone();
+            query.add("limit", Some((most - found.len()).min(PAGE).to_string()));
+            query.add("cursor", cursor.take());
+            let mut answer =
+                self.answer(Method::GET, &format!("{path}{query}"), Body::None).await?;
+            if let Some(Value::Array(page)) = answer.get_mut("data").map(Value::take) {
+                found.extend(page);
+            }
+            cursor = answer.pointer("/meta/next_cursor").and_then(Value::as_str).map(str::to_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+}
+
+/// Parameters after the question mark.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    /// Adds a parameter that has a value.
+    pub(super) fn add(&mut self, name: &'static str, value: Option<String>) {
+        self.0.extend(value.map(|value| (name, value)));
+    }
+}
+
+impl std::fmt::Display for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { '?' } else { '&' };
+            write!(f, "{separator}{name}={}", escape(value))?;
+        }
+        Ok(())
+    }
+}
+
+/// Text as one segment of a path or value of a query.
+pub(super) fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn problem(response: &Response<Bytes>) -> Problem {
+    let status = response.status();
+    let mut problem: Problem = serde_json::from_slice(response.body()).unwrap_or_default();
+    problem.status = status.as_u16();
+    if problem.title.is_empty() {
+        status.canonical_reason().unwrap_or("refused").clone_into(&mut problem.title);
+    }
+    if problem.detail.is_empty() && status == StatusCode::NOT_FOUND {
+        "the server has nothing there".clone_into(&mut problem.detail);
+    }
+    let id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    problem.request_id = id.map(str::to_owned);
+    problem
+}

@@ -1,0 +1,180 @@
+//! `waybill dead-letter …`
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::client::{Body, Client, Query, Remote, escape};
+use super::endpoint::ENDPOINT;
+use super::resource::IdArgs;
+use super::screen::Column;
+use super::{Error, Screen};
+
+const COLUMNS: &[Column] = &[
+    ("died", &["/died_at", "/dead_at", "/created_at"]),
+    ("event type", &["/event_type", "/event/type"]),
+    ("endpoint", &["/endpoint/name", "/endpoint_name", "/endpoint", "/endpoint_id"]),
+    ("reason", &["/reason"]),
+    ("id", &["/id"]),
+];
+
+/// What can be done with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// List them, newest first.
+    List(DeadLetterListArgs),
+    /// Show one.
+    Show(IdArgs),
+    /// Try one again, or all that the options name.
+    Replay(ReplayArgs),
+    /// Delete one for good.
+    Delete(IdArgs),
+    /// Print them all, one JSON document a line.
+    Export(ExportArgs),
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// For that endpoint, by name or id.
+    #[arg(long, value_name = "NAME|ID")]
+    endpoint: Option<String>,
+    /// Of that event type.
+    #[arg(long, value_name = "TYPE")]
+    event_type: Option<String>,
+    /// With that reason, such as `retries_exhausted` or `module_trap`.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Dead since that time or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+}
+
+/// A list of dead letters.
+#[derive(Debug, Args)]
+pub struct DeadLetterListArgs {
+    #[command(flatten)]
+    filter: Filter,
+    /// Most to show.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A replay of one dead letter or of many.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The one; or name the many by the options, or --all.
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "event_type", "reason", "since"])]
+    id: Option<String>,
+    /// Every one there is.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    filter: Filter,
+    /// At most so many a second.
+    #[arg(long, value_name = "N")]
+    per_second: Option<f64>,
+    /// Only count them.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// An export of dead letters.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        DeadLetterCommand::List(args) => {
+            let client = args.remote.connect(screen)?;
+            let query = args.filter.query(&client).await?;
+            let found = client.list("/dead-letters", &query, args.limit).await?;
+            Ok(screen.list(COLUMNS, &found, "no dead letters")?)
+        }
+        DeadLetterCommand::Show(args) => {
+            let client = args.remote.connect(screen)?;
+            let path = format!("/dead-letters/{}", escape(&args.id));
+            let letter = client.call(Method::GET, &path, Body::None).await?;
+            Ok(screen.show(&letter)?)
+        }
+        DeadLetterCommand::Replay(args) => replay(args, screen).await,
+        DeadLetterCommand::Delete(args) => {
+            let client = args.remote.connect(screen)?;
+            let path = format!("/dead-letters/{}", escape(&args.id));
+            let answer = client.call(Method::DELETE, &path, Body::None).await?;
+            Ok(screen.done(format!("dead letter {} deleted", args.id), &answer)?)
+        }
+        DeadLetterCommand::Export(args) => {
+            let client = args.remote.connect(screen)?;
+            let query = args.filter.query(&client).await?;
+            let path = format!("/dead-letters/export{query}");
+            Ok(screen.bytes(&client.bytes(Method::GET, &path, Body::None).await?)?)
+        }
+    }
+}
+
+impl Filter {
+    /// The filters by their names in the REST interface.
+    async fn named(self, client: &Client) -> Result<[(&'static str, Option<String>); 4], Error> {
+        let endpoint = match self.endpoint {
+            Some(name) => Some(ENDPOINT.find_id(client, &name).await?),
+            None => None,
+        };
+        Ok([
+            ("endpoint", endpoint),
+            ("event_type", self.event_type),
+            ("reason", self.reason),
+            ("since", self.since),
+        ])
+    }
+
+    async fn query(self, client: &Client) -> Result<Query, Error> {
+        let mut query = Query::default();
+        for (name, value) in self.named(client).await? {
+            query.add(name, value);
+        }
+        Ok(query)
+    }
+}
+
+async fn replay(args: ReplayArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    if let Some(id) = &args.id {
+        let path = format!("/dead-letters/{}/replay", escape(id));
+        let answer = client.call(Method::POST, &path, Body::None).await?;
+        return Ok(screen.done(format!("dead letter {id} is tried again"), &answer)?);
+    }
+    let named = args.filter.named(&client).await?;
+    let filter: Map<String, Value> = named
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?))))
+        .collect();
+    if filter.is_empty() && !args.all {
+        return Err(Error::Usage(
+            "name a dead letter, a filter such as --endpoint, or --all".to_owned(),
+        ));
+    }
+    let mut body = Map::from_iter([("filter".to_owned(), Value::Object(filter))]);
+    if let Some(rate) = args.per_second {
+        body.insert("per_second".to_owned(), rate.into());
+    }
+    body.insert("dry_run".to_owned(), args.dry_run.into());
+    let path = "/dead-letters/replay";
+    let answer = client.call(Method::POST, path, Body::Json(Value::Object(body))).await?;
+    let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let said = if args.dry_run {
+        format!("{} match; nothing was replayed", count("matched"))
+    } else {
+        format!("{} match, {} are tried again", count("matched"), count("replayed"))
+    };
+    Ok(screen.done(said, &answer)?)
+}

@@ -1,0 +1,134 @@
+//! `waybill endpoint …`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::{Body, Remote};
+use super::input::{Settings, names};
+use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
+use super::{Error, Screen};
+
+/// Endpoints.
+pub(super) const ENDPOINT: Kind = Kind {
+    word: "endpoint",
+    path: "/endpoints",
+    prefix: "end_",
+    columns: &[
+        ("name", &["/name"]),
+        ("mode", &["/mode"]),
+        ("events", &["/events"]),
+        ("url", &["/url"]),
+        ("enabled", &["/enabled"]),
+        ("id", &["/id"]),
+    ],
+};
+
+/// What can be done with endpoints.
+#[derive(Debug, Subcommand)]
+pub enum EndpointCommand {
+    /// List them.
+    List(ListArgs),
+    /// Show one.
+    Show(OneArgs),
+    /// Make one; its secret is shown once.
+    Create(CreateArgs),
+    /// Change settings of one; what is not named stays.
+    Update(UpdateArgs),
+    /// Delete one; what waits for it is cancelled.
+    Delete(OneArgs),
+    /// Send it an example of the catalogue now and show the attempt.
+    Test(TestArgs),
+    /// Give it a new secret; the old one goes on verifying for a while.
+    RotateSecret(RotateArgs),
+}
+
+/// A new endpoint.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Its name.
+    name: Option<String>,
+    /// Where deliveries are posted.
+    #[arg(long)]
+    url: Option<String>,
+    /// Event types it takes without a flow: `invoice.paid,lead.*` or `*`.
+    #[arg(long, value_delimiter = ',', value_name = "TYPES")]
+    events: Vec<String>,
+    /// immediate, smart or async.
+    #[arg(long)]
+    mode: Option<String>,
+    /// Its signing secret; one is made where there is none.
+    #[arg(long, env = "WAYBILL_ENDPOINT_SECRET", hide_env_values = true)]
+    secret: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A test of an endpoint.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Its name or id.
+    #[arg(value_name = "NAME|ID")]
+    name: String,
+    /// Which event type to send.
+    #[arg(long, value_name = "TYPE")]
+    event_type: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A change of secret.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Its name or id.
+    #[arg(value_name = "NAME|ID")]
+    name: String,
+    /// How long the old secret goes on verifying, at most 24h.
+    #[arg(long, default_value = "24h", value_name = "DURATION")]
+    grace: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(command: EndpointCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        EndpointCommand::List(args) => ENDPOINT.list(args, screen).await,
+        EndpointCommand::Show(args) => ENDPOINT.show(args, screen).await,
+        EndpointCommand::Create(args) => create(args, screen).await,
+        EndpointCommand::Update(args) => ENDPOINT.update(args, screen).await,
+        EndpointCommand::Delete(args) => ENDPOINT.delete(args, screen).await,
+        EndpointCommand::Test(args) => test(args, screen).await,
+        EndpointCommand::RotateSecret(args) => rotate(args, screen).await,
+    }
+}
+
+async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let settings = args.settings.object(vec![
+        ("name", args.name.map(Value::String)),
+        ("url", args.url.map(Value::String)),
+        ("events", names(&args.events)),
+        ("mode", args.mode.map(Value::String)),
+        ("secret", args.secret.map(Value::String)),
+    ])?;
+    ENDPOINT.create(args.remote, settings, screen).await
+}
+
+async fn test(args: TestArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let body = args.event_type.map_or_else(|| json!({}), |name| json!({ "event_type": name }));
+    let attempt = ENDPOINT.act(&client, &args.name, "test", Body::Json(body)).await?;
+    Ok(screen.show(&attempt)?)
+}
+
+async fn rotate(args: RotateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let body = Body::Json(json!({ "grace": args.grace }));
+    let answer = ENDPOINT.act(&client, &args.name, "rotate-secret", body).await?;
+    let secret = answer.get("secret").and_then(Value::as_str).unwrap_or_default();
+    let said = format!(
+        "new secret: {secret}\nKeep it: it is not shown again. The old one goes on verifying for {}.",
+        args.grace
+    );
+    Ok(screen.done(said, &answer)?)
+}

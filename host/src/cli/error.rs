@@ -1,0 +1,155 @@
+//! Why a command failed, and what to do next.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The arguments do not make sense together. Exit status 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Something did not work; the text says what, and the next step where there is one.
+    #[error("{what}{}", next_step(next.as_deref()))]
+    Failed {
+        /// What.
+        what: String,
+        /// What to do about it.
+        next: Option<String>,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot {} {}", doing, path.display())]
+    File {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The server answered with a problem document.
+    #[error("{0}")]
+    Problem(Box<Problem>),
+    /// Nobody answers there.
+    #[error(
+        "no answer from {server}{}",
+        next_step(Some(
+            "start the server with `waybill serve`, or name another with --server or WAYBILL_URL"
+        ))
+    )]
+    Unreachable {
+        /// Its URL.
+        server: String,
+        /// What went wrong on the way.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The output is gone, as when a pipe is closed.
+    #[error("cannot write the output")]
+    Output(#[from] std::io::Error),
+}
+
+fn next_step(next: Option<&str>) -> String {
+    next.map(|next| format!("\nnext: {next}")).unwrap_or_default()
+}
+
+impl Error {
+    /// 2 for bad usage, else 1.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failed { .. }
+            | Self::File { .. }
+            | Self::Problem(_)
+            | Self::Unreachable { .. }
+            | Self::Output(_) => 1,
+        }
+    }
+
+    /// Something failed, and that is all there is to say.
+    pub(crate) fn failed(what: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), next: None }
+    }
+
+    /// Something failed, and this can be done about it.
+    pub(crate) fn with_next(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), next: Some(next.into()) }
+    }
+
+    /// For `map_err` on reading `path`.
+    pub(crate) fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::File { doing: "read", path: path.to_owned(), source }
+    }
+
+    /// For `map_err` on writing `path`.
+    pub(crate) fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::File { doing: "write", path: path.to_owned(), source }
+    }
+}
+
+/// An RFC 9457 problem document.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// What kind of problem it is, in a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong this time.
+    pub detail: String,
+    /// What is wrong in the input, and where.
+    pub errors: Vec<Fault>,
+    /// `X-Request-Id` of the answer, for the server's log.
+    #[serde(skip)]
+    pub request_id: Option<String>,
+}
+
+/// One thing that is wrong in the input.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Fault {
+    /// Where, dotted.
+    pub path: String,
+    /// What, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.title, self.status)?;
+        if !self.detail.is_empty() {
+            write!(f, "\n  {}", self.detail)?;
+        }
+        for fault in &self.errors {
+            let path = if fault.path.is_empty() { "input" } else { &fault.path };
+            write!(f, "\n  {path}: {}", fault.message)?;
+        }
+        if let Some(next) = self.next() {
+            write!(f, "\nnext: {next}")?;
+        }
+        if let Some(id) = self.request_id.as_deref().filter(|_| self.status >= 500) {
+            write!(f, "\nrequest: {id}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Problem {
+    /// What to do, where the status says it.
+    const fn next(&self) -> Option<&'static str> {
+        match self.status {
+            401 => Some(
+                "give a token with --token or WAYBILL_TOKEN; the server prints the first one at its first start",
+            ),
+            403 => Some("use a token that may do this"),
+            404 => Some("see what there is with the `list` command of the same kind"),
+            409 => Some("look at the present state with `show`, then decide"),
+            413 => Some("send less at once, or raise server.max_body"),
+            400 | 422 => Some("mend the input as said above and run the command again"),
+            429 | 503 => Some("try again in a moment"),
+            500..=599 => Some("look for the request in the server's log"),
+            _ => None,
+        }
+    }
+}

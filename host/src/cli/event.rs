@@ -1,0 +1,170 @@
+//! `waybill event …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::client::{Body, Query, Remote, escape};
+use super::input::read_document;
+use super::resource::IdArgs;
+use super::screen::Column;
+use super::{Error, Screen};
+
+const COLUMNS: &[Column] = &[
+    ("received", &["/received_at", "/captured_at"]),
+    ("type", &["/type"]),
+    ("source", &["/source"]),
+    ("resource", &["/resource"]),
+    ("resource id", &["/resource_id"]),
+    ("id", &["/id"]),
+];
+
+/// What can be done with events.
+#[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// List them, newest first.
+    List(EventListArgs),
+    /// Show one with its whole trace: modules, deliveries, attempts.
+    Show(IdArgs),
+    /// Send one to the server, by default the catalogue's example of that type.
+    Send(SendArgs),
+    /// Plan one again with the modules that are active now.
+    Replay(IdArgs),
+}
+
+/// Which events to list.
+#[derive(Debug, Args)]
+pub struct EventListArgs {
+    /// Of that type.
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// From that source.
+    #[arg(long)]
+    source: Option<String>,
+    /// About that resource, such as invoice.
+    #[arg(long)]
+    resource: Option<String>,
+    /// About that record.
+    #[arg(long, value_name = "ID")]
+    resource_id: Option<String>,
+    /// Captured at that time or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Captured before that time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Most to show.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// An event to send.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Its type, such as invoice.paid.
+    #[arg(value_name = "TYPE", required_unless_present = "from")]
+    event_type: Option<String>,
+    /// The whole event, or several, from a JSON or YAML file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["event_type", "data"])]
+    from: Option<PathBuf>,
+    /// Its data as JSON.
+    #[arg(long, value_name = "JSON")]
+    data: Option<String>,
+    /// Its id at the source; the same id again has no effect for 24 hours.
+    #[arg(long)]
+    id: Option<String>,
+    /// Its source.
+    #[arg(long)]
+    source: Option<String>,
+    /// The record it is about.
+    #[arg(long, value_name = "ID")]
+    resource_id: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(command: EventCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        EventCommand::List(args) => list(args, screen).await,
+        EventCommand::Show(args) => {
+            let client = args.remote.connect(screen)?;
+            let path = format!("/events/{}", escape(&args.id));
+            let event = client.call(Method::GET, &path, Body::None).await?;
+            Ok(screen.show(&event)?)
+        }
+        EventCommand::Send(args) => send(args, screen).await,
+        EventCommand::Replay(args) => {
+            let client = args.remote.connect(screen)?;
+            let path = format!("/events/{}/replay", escape(&args.id));
+            let answer = client.call(Method::POST, &path, Body::None).await?;
+            Ok(screen.done(format!("event {} is planned again", args.id), &answer)?)
+        }
+    }
+}
+
+async fn list(args: EventListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let mut query = Query::default();
+    query.add("type", args.event_type);
+    query.add("source", args.source);
+    query.add("resource", args.resource);
+    query.add("resource_id", args.resource_id);
+    query.add("since", args.since);
+    query.add("until", args.until);
+    let client = args.remote.connect(screen)?;
+    let found = client.list("/events", &query, args.limit).await?;
+    Ok(screen.list(COLUMNS, &found, "no such events")?)
+}
+
+async fn send(args: SendArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let event = match &args.from {
+        Some(path) => read_document(path)?,
+        None => event(&args)?,
+    };
+    let client = args.remote.connect(screen)?;
+    let answer = client.call(Method::POST, "/events", Body::Json(event)).await?;
+    let all = answer.as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
+    let ids: Vec<String> = all.iter().map(accepted).collect();
+    Ok(screen.done(ids.join("\n"), &answer)?)
+}
+
+/// The event that the options describe.
+fn event(args: &SendArgs) -> Result<Value, Error> {
+    let name = args.event_type.clone().unwrap_or_default();
+    let known = crate::catalog::get().find(&name);
+    let data = match (&args.data, known) {
+        (Some(text), _) => serde_json::from_str(text)
+            .map_err(|error| Error::Usage(format!("--data is not JSON: {error}")))?,
+        (None, Some(known)) => known.example(),
+        (None, None) => {
+            let near = crate::catalog::get().nearest(&name);
+            let hint = near.map(|near| format!(" (or was {near} meant?)")).unwrap_or_default();
+            return Err(Error::Usage(format!(
+                "{name} is not in the catalogue; give its --data{hint}"
+            )));
+        }
+    };
+    let resource_id =
+        args.resource_id.clone().or_else(|| known.and_then(|known| known.resource_id(&data)));
+    let mut event = Map::new();
+    event.insert("type".to_owned(), Value::String(name));
+    event.insert("data".to_owned(), data);
+    let optional = [("id", &args.id), ("source", &args.source), ("resource_id", &resource_id)];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            event.insert(key.to_owned(), Value::String(value.clone()));
+        }
+    }
+    Ok(Value::Object(event))
+}
+
+fn accepted(answer: &Value) -> String {
+    let id = answer.get("id").and_then(Value::as_str).unwrap_or("?");
+    match answer.get("duplicate").and_then(Value::as_bool) {
+        Some(true) => format!("{id} was there already"),
+        Some(false) | None => format!("{id} accepted"),
+    }
+}

@@ -1,0 +1,80 @@
+//! `waybill event-type …`, from the catalogue of this program.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::screen::Column;
+use super::{Error, Screen};
+use crate::catalog;
+
+const COLUMNS: &[Column] = &[("type", &["/name"]), ("what happened", &["/description"])];
+
+/// What can be done with event types.
+#[derive(Debug, Subcommand)]
+pub enum EventTypeCommand {
+    /// List them.
+    List(TypeListArgs),
+    /// Show one with its JSON Schema and example.
+    Show(TypeShowArgs),
+}
+
+/// Which event types to list.
+#[derive(Debug, Args)]
+pub struct TypeListArgs {
+    /// Of that resource, such as invoice.
+    #[arg(long)]
+    resource: Option<String>,
+    /// Print JSON, on a terminal too.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which event type to show.
+#[derive(Debug, Args)]
+pub struct TypeShowArgs {
+    /// Its name, such as invoice.paid.
+    name: String,
+    /// Only the example, as an event that `module run` and `event send` take.
+    #[arg(long)]
+    example: bool,
+    /// Print JSON, on a terminal too.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: EventTypeCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        EventTypeCommand::List(args) => list(&args, screen),
+        EventTypeCommand::Show(args) => show(&args, screen),
+    }
+}
+
+fn list(args: &TypeListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    screen.force_json(args.json);
+    let wanted = |known: &&catalog::EventType| {
+        args.resource.as_deref().is_none_or(|resource| known.resource == resource)
+    };
+    let found: Vec<Value> =
+        catalog::get().event_types().iter().filter(wanted).map(value).collect::<Result<_, _>>()?;
+    Ok(screen.list(COLUMNS, &found, "no event type of that resource")?)
+}
+
+fn show(args: &TypeShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    screen.force_json(args.json);
+    let Some(known) = catalog::get().find(&args.name) else {
+        let near = catalog::get().nearest(&args.name);
+        let hint = near.map_or_else(
+            || "see `waybill event-type list`".to_owned(),
+            |near| format!("was `{near}` meant?"),
+        );
+        return Err(Error::with_next(format!("there is no event type {}", args.name), hint));
+    };
+    if args.example {
+        return Ok(screen.json(&known.example_event())?);
+    }
+    Ok(screen.show(&value(known)?)?)
+}
+
+fn value(known: &catalog::EventType) -> Result<Value, Error> {
+    serde_json::to_value(known).map_err(|error| Error::failed(error.to_string()))
+}

@@ -1,0 +1,84 @@
+//! `waybill flow …`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::Remote;
+use super::input::{Settings, names};
+use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
+use super::{Error, Screen};
+
+const FLOW: Kind = Kind {
+    word: "flow",
+    path: "/flows",
+    prefix: "flw_",
+    columns: &[
+        ("name", &["/name"]),
+        ("sources", &["/sources"]),
+        ("events", &["/events"]),
+        ("modules", &["/modules"]),
+        ("endpoints", &["/endpoints"]),
+        ("enabled", &["/enabled"]),
+        ("id", &["/id"]),
+    ],
+};
+
+/// What can be done with flows.
+#[derive(Debug, Subcommand)]
+pub enum FlowCommand {
+    /// List them.
+    List(ListArgs),
+    /// Show one.
+    Show(OneArgs),
+    /// Make one.
+    Create(CreateArgs),
+    /// Change settings of one; what is not named stays.
+    Update(UpdateArgs),
+    /// Delete one.
+    Delete(OneArgs),
+}
+
+/// A new flow.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Its name.
+    name: Option<String>,
+    /// Event types it takes: `invoice.paid,lead.*`; all where there are none.
+    #[arg(long, value_delimiter = ',', value_name = "TYPES")]
+    events: Vec<String>,
+    /// Sources it takes events of; all where there are none.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    sources: Vec<String>,
+    /// Modules its events pass, in order; their configuration goes into a file for --from.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    modules: Vec<String>,
+    /// Endpoints its events go to.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    endpoints: Vec<String>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(command: FlowCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        FlowCommand::List(args) => FLOW.list(args, screen).await,
+        FlowCommand::Show(args) => FLOW.show(args, screen).await,
+        FlowCommand::Create(args) => create(args, screen).await,
+        FlowCommand::Update(args) => FLOW.update(args, screen).await,
+        FlowCommand::Delete(args) => FLOW.delete(args, screen).await,
+    }
+}
+
+async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let modules: Vec<Value> = args.modules.iter().map(|name| json!({ "name": name })).collect();
+    let settings = args.settings.object(vec![
+        ("name", args.name.map(Value::String)),
+        ("events", names(&args.events)),
+        ("sources", names(&args.sources)),
+        ("modules", (!modules.is_empty()).then_some(Value::Array(modules))),
+        ("endpoints", names(&args.endpoints)),
+    ])?;
+    FLOW.create(args.remote, settings, screen).await
+}

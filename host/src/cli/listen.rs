@@ -1,0 +1,167 @@
+//! `waybill listen`: a receiver that prints each delivery and checks its signatures.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderMap, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::{Error, Screen, verify};
+use crate::clock::Clock;
+use crate::domain::time::Timestamp;
+
+/// Longest body that is taken in.
+const MAX_BODY: usize = 16 << 20;
+/// Deliveries that may wait to be printed.
+const WAITING: usize = 1_024;
+
+/// `waybill listen`.
+#[derive(Debug, Args)]
+pub struct ListenArgs {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, value_name = "N", default_value_t = 8401)]
+    port: u16,
+    /// The endpoint's secret; without it signatures are not checked.
+    #[arg(long, env = "WAYBILL_LISTEN_SECRET", hide_env_values = true)]
+    secret: Option<SecretString>,
+    /// Answer with that status instead of 204.
+    #[arg(long, value_name = "STATUS")]
+    fail: Option<u16>,
+    /// Answer so to the first N deliveries only.
+    #[arg(long, value_name = "N", requires = "fail")]
+    times: Option<u32>,
+}
+
+/// A delivery as it came in.
+struct Arrival {
+    at: Timestamp,
+    headers: HeaderMap,
+    body: Bytes,
+    answered: StatusCode,
+}
+
+/// What every request needs.
+struct Receiver {
+    clock: Clock,
+    fail: Option<StatusCode>,
+    failures_left: AtomicU32,
+    to_print: mpsc::Sender<Arrival>,
+}
+
+pub(super) async fn run(args: ListenArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Error::with_next(format!("cannot listen on {address}: {error}"), "choose another --port")
+    })?;
+    let stop = async {
+        // Where no signal can be waited for, the process is ended from outside.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    serve(listener, args, Clock::System, stop, screen).await
+}
+
+/// Receives on `listener` until `stop`, and prints.
+async fn serve(
+    listener: TcpListener,
+    args: ListenArgs,
+    clock: Clock,
+    stop: impl Future<Output = ()>,
+    screen: &mut Screen<'_>,
+) -> Result<(), Error> {
+    let fail = args.fail.map(StatusCode::from_u16).transpose();
+    let fail = fail.map_err(|error| Error::Usage(format!("--fail: {error}; give 100 to 999")))?;
+    let (to_print, mut printed) = mpsc::channel(WAITING);
+    let failures_left = AtomicU32::new(args.times.unwrap_or(u32::MAX));
+    let receiver = Arc::new(Receiver { clock, fail, failures_left, to_print });
+    screen.line(format!("listening on http://{}; Ctrl-C ends it", listener.local_addr()?))?;
+    if args.secret.is_none() {
+        screen.line("signatures are not checked: give the endpoint's secret with --secret")?;
+    }
+    let app = Router::new().fallback(receive).with_state(receiver);
+    let server = axum::serve(listener, app);
+    tokio::pin!(stop);
+    let printing = async {
+        while let Some(arrival) = printed.recv().await {
+            print(&arrival, args.secret.as_ref(), screen)?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = server.into_future() => Ok(ended?),
+        ended = printing => ended,
+        () = stop => Ok(()),
+    }
+}
+
+async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> StatusCode {
+    let at = receiver.clock.now();
+    let (head, body) = request.into_parts();
+    let Some(body) = whole(body).await else { return StatusCode::PAYLOAD_TOO_LARGE };
+    let answered = receiver.answer();
+    let arrival = Arrival { at, headers: head.headers, body, answered };
+    // Nobody prints any more: the program is on its way out.
+    drop(receiver.to_print.send(arrival).await);
+    answered
+}
+
+async fn whole(body: Body) -> Option<Bytes> {
+    to_bytes(body, MAX_BODY).await.ok()
+}
+
+impl Receiver {
+    fn answer(&self) -> StatusCode {
+        let take = |left: u32| left.checked_sub(1);
+        match self.fail {
+            Some(status)
+                if self
+                    .failures_left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                    .is_ok() =>
+            {
+                status
+            }
+            Some(_) | None => StatusCode::NO_CONTENT,
+        }
+    }
+}
+
+fn print(
+    arrival: &Arrival,
+    secret: Option<&SecretString>,
+    screen: &mut Screen<'_>,
+) -> Result<(), Error> {
+    let header = |name: &str| {
+        arrival.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
+    };
+    screen.line(format!(
+        "\n{}  {}  attempt {}  {}  {} bytes  answered {}",
+        arrival.at,
+        header("x-waybill-event"),
+        header("x-waybill-attempt"),
+        header("webhook-id"),
+        arrival.body.len(),
+        arrival.answered.as_u16(),
+    ))?;
+    if let Some(secret) = secret {
+        let secret = secret.expose_secret();
+        for finding in verify::findings(secret, &arrival.headers, &arrival.body, arrival.at) {
+            screen.line(format!("  {finding}"))?;
+        }
+    }
+    match serde_json::from_slice::<Value>(&arrival.body) {
+        Ok(value) => screen.json(&value)?,
+        Err(_not_json) => screen.line(String::from_utf8_lossy(&arrival.body))?,
+    }
+    Ok(())
+}

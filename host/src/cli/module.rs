@@ -1,0 +1,44 @@
+//! `waybill module …`: from nothing to an own module in the server.
+
+pub mod build;
+pub mod manage;
+pub mod new;
+pub mod run;
+mod scaffold;
+
+use clap::Subcommand;
+
+use super::{Error, Screen};
+
+pub(super) use manage::{upload, versions};
+
+/// What can be done with modules.
+#[derive(Debug, Subcommand)]
+pub enum ModuleCommand {
+    /// Write a new module project in Rust, with an example, a test and all it needs.
+    New(new::NewArgs),
+    /// Compile the project to a WebAssembly component.
+    Build(build::BuildArgs),
+    /// Run a component on one event, here and now, with no server.
+    Run(run::RunArgs),
+    /// Upload a component as the next version.
+    Push(manage::PushArgs),
+    /// List the server's modules and their versions.
+    List(super::resource::ListArgs),
+    /// Show a module's versions.
+    Show(manage::ShowArgs),
+    /// Make a version the one that runs; also the way back to an older one.
+    Activate(manage::ActivateArgs),
+}
+
+pub(super) async fn run(command: ModuleCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        ModuleCommand::New(args) => new::run(&args, screen),
+        ModuleCommand::Build(args) => build::run(&args, screen).await,
+        ModuleCommand::Run(args) => run::run(&args, screen).await,
+        ModuleCommand::Push(args) => manage::push(args, screen).await,
+        ModuleCommand::List(args) => manage::list(args, screen).await,
+        ModuleCommand::Show(args) => manage::show(args, screen).await,
+        ModuleCommand::Activate(args) => manage::activate(args, screen).await,
+    }
+}

@@ -1,0 +1,132 @@
+//! Modules in the server: upload, list, activate.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::Args;
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::build;
+use crate::cli::client::{Body, Client, Query, Remote, escape};
+use crate::cli::resource::ListArgs;
+use crate::cli::screen::Column;
+use crate::cli::{Error, Screen};
+
+const COLUMNS: &[Column] = &[
+    ("name", &["/name"]),
+    ("version", &["/version"]),
+    ("active", &["/active"]),
+    ("roles", &["/exports", "/report/exports", "/roles"]),
+    ("bytes", &["/size", "/report/size"]),
+    ("uploaded", &["/created_at"]),
+    ("sha256", &["/sha256"]),
+];
+
+/// `module push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// The component; without it the project in this directory is built and its component taken.
+    file: Option<PathBuf>,
+    /// The module's name; the file's where it is left out.
+    #[arg(long)]
+    name: Option<String>,
+    /// Make it the version that runs.
+    #[arg(long)]
+    activate: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// `module show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The module's name.
+    name: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// `module activate`.
+#[derive(Debug, Args)]
+pub struct ActivateArgs {
+    /// The module's name.
+    name: String,
+    /// The version that shall run.
+    version: u32,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn push(args: PushArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let file = match args.file {
+        Some(file) => file,
+        None => build::component(&PathBuf::from(".")).await?,
+    };
+    let wasm = Bytes::from(std::fs::read(&file).map_err(Error::reading(&file))?);
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+    let name = args.name.unwrap_or(stem);
+    let answer = upload(&client, &name, wasm, args.activate).await?;
+    let version = answer.get("version").and_then(Value::as_u64).unwrap_or_default();
+    let said = if args.activate {
+        format!("{name} version {version} uploaded; it runs from now on")
+    } else {
+        format!("{name} version {version} uploaded\nnext: waybill module activate {name} {version}")
+    };
+    Ok(screen.done(said, &answer)?)
+}
+
+/// Uploads a component as the next version of that module.
+pub(in crate::cli) async fn upload(
+    client: &Client,
+    name: &str,
+    wasm: Bytes,
+    activate: bool,
+) -> Result<Value, Error> {
+    let path = format!("/modules/{}?activate={activate}", escape(name));
+    client.call(Method::POST, &path, Body::Wasm(wasm)).await
+}
+
+/// Every version of every module, one object each.
+pub(in crate::cli) async fn versions(client: &Client) -> Result<Vec<Value>, Error> {
+    let modules = client.list("/modules", &Query::default(), usize::MAX).await?;
+    Ok(modules.into_iter().flat_map(flat).collect())
+}
+
+/// A module that holds its versions as one object for each; a version by itself stays as it is.
+fn flat(mut module: Value) -> Vec<Value> {
+    let Some(Value::Array(versions)) = module.get_mut("versions").map(Value::take) else {
+        return vec![module];
+    };
+    let name = module.get("name").cloned().unwrap_or_default();
+    let named = |version: Value| {
+        let mut members = Map::from_iter([("name".to_owned(), name.clone())]);
+        members.extend(version.as_object().cloned().unwrap_or_default());
+        Value::Object(members)
+    };
+    versions.into_iter().map(named).collect()
+}
+
+pub(super) async fn list(args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let mut found = versions(&client).await?;
+    found.truncate(args.limit);
+    let none = "no modules yet; write one with `waybill module new NAME`";
+    Ok(screen.list(COLUMNS, &found, none)?)
+}
+
+pub(super) async fn show(args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let path = format!("/modules/{}", escape(&args.name));
+    let module = client.call(Method::GET, &path, Body::None).await?;
+    Ok(screen.show(&module)?)
+}
+
+pub(super) async fn activate(args: ActivateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let (name, version) = (&args.name, args.version);
+    let path = format!("/modules/{}/versions/{version}/activate", escape(name));
+    let answer = client.call(Method::POST, &path, Body::None).await?;
+    Ok(screen.done(format!("{name} version {version} runs from now on"), &answer)?)
+}

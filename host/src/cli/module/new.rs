@@ -1,0 +1,136 @@
+//! `waybill module new`: a project that builds and tests as it is.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::scaffold;
+use crate::catalog;
+use crate::cli::{Error, Screen};
+
+/// `module new`.
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// The module's name, which the directory gets too: lower-case letters, digits and hyphens.
+    name: String,
+    /// Use the SDK in that directory instead of a copy.
+    #[arg(long, value_name = "PATH")]
+    sdk: Option<PathBuf>,
+    /// Where to make the project's directory.
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    path: PathBuf,
+}
+
+pub(super) fn run(args: &NewArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let name = &args.name;
+    if !is_crate_name(name) {
+        return Err(Error::Usage(format!(
+            "{name}: a module's name is lower-case letters, digits and hyphens, and begins with a letter"
+        )));
+    }
+    let folder =
+        if args.path == Path::new(".") { PathBuf::from(name) } else { args.path.join(name) };
+    if folder.exists() {
+        return Err(Error::with_next(
+            format!("{} is there already", folder.display()),
+            "choose another name, or another place with --path",
+        ));
+    }
+    let sdk = match &args.sdk {
+        Some(sdk) => Some(sdk_at(sdk)?),
+        None => None,
+    };
+    for (path, text) in files(name, sdk.as_deref()) {
+        write(&folder.join(path), &text)?;
+    }
+    let folder = folder.display();
+    screen.line(format!(
+        "made {folder}: src/lib.rs is the module, event.json an event to try it on"
+    ))?;
+    screen.line(format!("next: cd {folder} && cargo test && waybill module build"))?;
+    Ok(())
+}
+
+fn is_crate_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.ends_with('-')
+        && name.len() <= 64
+}
+
+fn sdk_at(path: &Path) -> Result<PathBuf, Error> {
+    let path = path.canonicalize().map_err(Error::reading(path))?;
+    if path.join("Cargo.toml").is_file() {
+        return Ok(path);
+    }
+    let what = format!("{} holds no Cargo.toml", path.display());
+    Err(Error::with_next(what, "give the directory of the waybill-guest crate"))
+}
+
+/// Every file of the project; with no SDK given, a copy of it too.
+fn files(name: &str, sdk: Option<&Path>) -> Vec<(String, String)> {
+    let path = sdk.map_or_else(|| ".waybill/guest-sdk".to_owned(), |sdk| sdk.display().to_string());
+    let event = catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
+    let event = serde_json::to_string_pretty(&event).unwrap_or_default();
+    let mut files = vec![
+        ("Cargo.toml".to_owned(), scaffold::manifest(name, &path)),
+        ("src/lib.rs".to_owned(), scaffold::LIB.to_owned()),
+        ("event.json".to_owned(), event + "\n"),
+        ("README.md".to_owned(), scaffold::readme(name)),
+        (".gitignore".to_owned(), "/target\n".to_owned()),
+    ];
+    if sdk.is_none() {
+        let copy = |(path, text): &(&str, &str)| (format!(".waybill/{path}"), (*text).to_owned());
+        files.extend(scaffold::SDK.iter().map(copy));
+    }
+    files
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
+    }
+    std::fs::write(path, text).map_err(Error::writing(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_crate_names() {
+        for good in ["hot-leads", "a", "x2"] {
+            assert!(is_crate_name(good), "{good}");
+        }
+        for bad in ["", "Hot", "2x", "a b", "a_b", "../x", "a-"] {
+            assert!(!is_crate_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_project_holds_all_it_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = NewArgs { name: "my-module".into(), sdk: None, path: folder.path().into() };
+        let mut out = Vec::new();
+        run(&args, &mut Screen::new(&mut out, true)).unwrap();
+        let project = folder.path().join("my-module");
+        for file in [
+            "Cargo.toml",
+            "src/lib.rs",
+            "event.json",
+            "README.md",
+            ".waybill/guest-sdk/Cargo.toml",
+            ".waybill/guest-sdk/src/lib.rs",
+            ".waybill/wit/module.wit",
+        ] {
+            assert!(project.join(file).is_file(), "{file}");
+        }
+        let manifest =
+            std::fs::read_to_string(project.join(".waybill/guest-sdk/Cargo.toml")).unwrap();
+        let manifest: toml::Table = toml::from_str(&manifest).unwrap();
+        assert!(!manifest.to_string().contains("workspace"), "{manifest}");
+        assert!(String::from_utf8(out).unwrap().contains("next: cd "));
+        let again = run(&args, &mut Screen::new(&mut Vec::new(), true)).unwrap_err();
+        assert!(again.to_string().contains("is there already"));
+    }
+}

@@ -1,0 +1,221 @@
+//! `waybill module run`: one event through one component, with no server and the server's limits.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::cli::input::{literal, read_document};
+use crate::cli::{Error, Screen};
+use crate::domain::flow::FlowModule;
+use crate::wasm::{Cache, Compiler, End, Engine, Input, Limits, Module, Routed, Run, Step};
+
+/// `module run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The component.
+    file: PathBuf,
+    /// The event: JSON or YAML as `POST /api/v1/events` takes it.
+    #[arg(long, value_name = "FILE")]
+    event: PathBuf,
+    /// A value that the module's configuration holds. May be repeated.
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    config: Vec<String>,
+    /// The module's configuration from a JSON, YAML or TOML file.
+    #[arg(long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Print JSON, on a terminal too.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &RunArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    screen.force_json(args.json);
+    let event = Sample::read(&args.event)?;
+    let config = Arc::new(config(args)?);
+    let wasm = std::fs::read(&args.file).map_err(Error::reading(&args.file))?;
+    let module = admit(&args.file, &wasm).await?;
+    let run = module.run(event.input(), &config).await;
+    if screen.is_human() {
+        for step in &run.steps {
+            show_step(step, screen)?;
+        }
+        show_end(&run.end, &event, screen)?;
+    } else {
+        screen.json(&as_json(&run))?;
+    }
+    match run.end {
+        End::Failed(failure) => Err(Error::failed(format!("{}: {failure}", failure.reason()))),
+        End::Dropped { .. } | End::Out(_) => Ok(()),
+    }
+}
+
+/// Checks and loads a component as the server would, but compiled in this process: it is the user's own.
+pub(super) async fn admit(file: &Path, wasm: &[u8]) -> Result<Module, Error> {
+    let failed = |error: &dyn std::error::Error| Error::failed(chain(file, error));
+    let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let cache = Cache::new(folder.path().join("cache"), rand::random(), Compiler::InProcess);
+    let cache = cache.map_err(|error| failed(&error))?;
+    let engine = Engine::new(Limits::default()).map_err(|error| failed(&error))?;
+    engine.admit(&cache, wasm).await.map_err(|error| failed(&error))
+}
+
+fn chain(file: &Path, error: &dyn std::error::Error) -> String {
+    let mut text = format!("{}: {error}", file.display());
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn config(args: &RunArgs) -> Result<BTreeMap<String, String>, Error> {
+    let given = match &args.config_file {
+        Some(path) => read_document(path)?,
+        None => Value::Object(Map::new()),
+    };
+    let Value::Object(mut members) = given else {
+        return Err(Error::failed(format!("the configuration must be an object, not {given}")));
+    };
+    for pair in &args.config {
+        let (key, value) = pair.split_once('=').ok_or_else(|| {
+            Error::Usage(format!("--config {pair}: write KEY=VALUE, such as least=100"))
+        })?;
+        members.insert(key.to_owned(), literal(value));
+    }
+    let config = members.into_iter().collect();
+    Ok(FlowModule { name: String::new(), version: None, config }.texts())
+}
+
+/// The event of the file, with stand-ins for what the server would add.
+struct Sample {
+    id: String,
+    source: String,
+    kind: String,
+    subject: Option<String>,
+    time: String,
+    data: String,
+}
+
+impl Sample {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let event = read_document(path)?;
+        let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (Some(kind), Some(data)) = (text("type"), event.get("data")) else {
+            return Err(Error::with_next(
+                format!("{}: an event has `type` and `data`", path.display()),
+                "start from `waybill event-type show invoice.paid --example`",
+            ));
+        };
+        Ok(Self {
+            id: text("id").unwrap_or_else(|| "evt_00000000-0000-7000-8000-000000000000".to_owned()),
+            source: text("source").unwrap_or_else(|| "local".to_owned()),
+            subject: text("resource_id"),
+            time: text("occurred_at").unwrap_or_else(|| "2026-01-01T00:00:00.000Z".to_owned()),
+            data: data.to_string(),
+            kind,
+        })
+    }
+
+    fn input(&self) -> Input<'_> {
+        let time = self.time.parse::<jiff::Timestamp>().unwrap_or_default();
+        Input {
+            id: &self.id,
+            source: &self.source,
+            kind: &self.kind,
+            subject: self.subject.as_deref(),
+            time: &self.time,
+            attempt: 1,
+            attributes: &[],
+            data: &self.data,
+            received: Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()),
+        }
+    }
+}
+
+fn show_step(step: &Step, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let reason = step.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let micros = step.micros;
+    screen.line(format!(
+        "{:<9}  {}{reason}  ({micros} µs)",
+        step.role.name(),
+        step.verdict.name()
+    ))?;
+    for line in &step.logs {
+        let level = format!("{:?}", line.level).to_lowercase();
+        let fields: Vec<String> =
+            line.fields.iter().map(|(name, value)| format!("  {name}={value}")).collect();
+        screen.line(format!("  {level:<5}  {}{}", line.message, fields.concat()))?;
+    }
+    Ok(())
+}
+
+fn show_end(end: &End, event: &Sample, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match end {
+        End::Dropped { reason } => screen.line(format!("\nthe event ends here: {reason}"))?,
+        End::Out(routed) => {
+            for one in routed {
+                show_routed(one, event, screen)?;
+            }
+        }
+        End::Failed(_) => {}
+    }
+    Ok(())
+}
+
+fn show_routed(one: &Routed, event: &Sample, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let kind = one.draft.as_ref().and_then(|draft| draft.kind.as_deref()).unwrap_or(&event.kind);
+    let to = match &one.dispatches {
+        None => "to every endpoint of the flow".to_owned(),
+        Some(none) if none.is_empty() => "to no endpoint".to_owned(),
+        Some(dispatches) => {
+            let names: Vec<String> = dispatches
+                .iter()
+                .map(|to| match to.delay_seconds {
+                    0 => to.destination.clone(),
+                    seconds => format!("{} after {seconds} s", to.destination),
+                })
+                .collect();
+            format!("to {}", names.join(", "))
+        }
+    };
+    screen.line(format!("\n{kind} goes on, {to}"))?;
+    let own = one.dispatches.iter().flatten().filter_map(|to| to.data.as_deref());
+    for data in one.draft.iter().map(|draft| draft.data.as_str()).chain(own) {
+        screen.json(&literal(data))?;
+    }
+    Ok(())
+}
+
+/// The run for programs: steps, and what became of the event.
+fn as_json(run: &Run) -> Value {
+    let routed = |one: &Routed| {
+        let draft = one.draft.as_ref().map(|draft| {
+            json!({
+                "id": draft.id.to_string(), "type": draft.kind, "resource_id": draft.subject,
+                "attributes": draft.attributes, "data": literal(&draft.data),
+            })
+        });
+        let dispatches = one.dispatches.as_ref().map(|all| {
+            let dispatch = |to: &crate::wasm::Dispatch| {
+                json!({
+                    "endpoint": to.destination, "dedupe_key": to.dedupe_key,
+                    "ordering_key": to.ordering_key, "delay_seconds": to.delay_seconds,
+                    "attributes": to.attributes, "data": to.data.as_deref().map(literal),
+                })
+            };
+            all.iter().map(dispatch).collect::<Vec<_>>()
+        });
+        json!({ "draft": draft, "dispatches": dispatches })
+    };
+    let (outcome, detail) = match &run.end {
+        End::Dropped { reason } => ("dropped", json!(reason)),
+        End::Out(all) => ("out", all.iter().map(routed).collect()),
+        End::Failed(failure) => (failure.reason(), json!(failure.to_string())),
+    };
+    json!({ "steps": run.steps, "outcome": outcome, "detail": detail })
+}

@@ -1,0 +1,52 @@
+//! The files of a new module project.
+
+/// The SDK and the interface it is made from: path and text, worked out by the build script.
+pub(super) const SDK: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+
+/// The project's `Cargo.toml`.
+pub(super) fn manifest(name: &str, sdk: &str) -> String {
+    format!(
+        r#"[package]
+name = "{name}"
+version = "0.1.0"
+edition = "2024"
+publish = false
+
+[lib]
+crate-type = ["cdylib"]
+
+[dependencies]
+serde = {{ version = "1", features = ["derive"] }}
+waybill-guest = {{ path = {sdk:?} }}
+
+[dev-dependencies]
+serde_json = "1"
+
+[profile.release]
+opt-level = "s"
+lto = true
+strip = true
+
+# A workspace of its own, wherever it lies.
+[workspace]
+"#
+    )
+}
+
+/// The project's module: a filter and a transform.
+pub(super) const LIB: &str = include_str!("scaffold/lib.rs.txt");
+
+/// The project's README.
+pub(super) fn readme(name: &str) -> String {
+    let file = name.replace('-', "_");
+    format!(
+        "# {name}\n\n\
+         A Waybill module: it lets invoices of at least the configured total through and says what was paid in a line.\n\n\
+         - `cargo test` tests it natively.\n\
+         - `waybill module build` makes the component `target/wasm32-wasip2/release/{file}.wasm`.\n\
+         - `waybill module run target/wasm32-wasip2/release/{file}.wasm --event event.json --config least=100` runs it on one event.\n\
+         - `waybill module push --activate` uploads it.\n\
+         - `waybill flow create {name} --events invoice.paid --modules {name} --endpoints ENDPOINT` puts it to work.\n\n\
+         `waybill event-type list` names the events there are, `waybill event-type show TYPE --example` gives one to try.\n"
+    )
+}

@@ -1,0 +1,165 @@
+//! What endpoints, flows and sources have in common: they are listed, shown, made, changed and deleted by name or id.
+
+use clap::Args;
+use http::Method;
+use serde_json::Value;
+
+use super::client::{Body, Client, Query, Remote, escape};
+use super::input::Settings;
+use super::screen::Column;
+use super::{Error, Screen};
+
+/// A kind of thing under `/api/v1`.
+pub(super) struct Kind {
+    /// What one is called.
+    pub(super) word: &'static str,
+    /// Where they are.
+    pub(super) path: &'static str,
+    /// How their ids begin.
+    pub(super) prefix: &'static str,
+    /// What a list shows.
+    pub(super) columns: &'static [Column],
+}
+
+/// Options of a list.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Most to show.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: usize,
+    #[command(flatten)]
+    pub(super) remote: Remote,
+}
+
+/// One thing, by name or id.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// Its name or id.
+    #[arg(value_name = "NAME|ID")]
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) remote: Remote,
+}
+
+/// One thing, by id.
+#[derive(Debug, Args)]
+pub struct IdArgs {
+    /// Its id.
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) remote: Remote,
+}
+
+/// A change of one thing.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Its name or id.
+    #[arg(value_name = "NAME|ID")]
+    name: String,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Kind {
+    pub(super) async fn list(&self, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+        let client = args.remote.connect(screen)?;
+        let found = client.list(self.path, &Query::default(), args.limit).await?;
+        let none = format!("no {} yet; make one with `waybill {} create`", self.word, self.word);
+        Ok(screen.list(self.columns, &found, &none)?)
+    }
+
+    pub(super) async fn show(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+        let client = args.remote.connect(screen)?;
+        let id = self.find(&client, &args.name).await?;
+        let one = client.call(Method::GET, &format!("{}/{id}", self.path), Body::None).await?;
+        Ok(screen.show(&one)?)
+    }
+
+    pub(super) async fn create(
+        &self,
+        remote: Remote,
+        settings: Value,
+        screen: &mut Screen<'_>,
+    ) -> Result<(), Error> {
+        let client = remote.connect(screen)?;
+        let one = client.call(Method::POST, self.path, Body::Json(settings)).await?;
+        let text =
+            |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if screen.is_human() {
+            screen.line(format!("{} {} made: {}", self.word, text("name"), text("id")))?;
+            if let Some(secret) = one.get("secret").and_then(Value::as_str) {
+                screen.line(format!("secret: {secret}\nKeep it: it is not shown again."))?;
+            }
+            return Ok(());
+        }
+        Ok(screen.json(&one)?)
+    }
+
+    pub(super) async fn update(
+        &self,
+        args: UpdateArgs,
+        screen: &mut Screen<'_>,
+    ) -> Result<(), Error> {
+        let settings = args.settings.object(Vec::new())?;
+        if settings.as_object().is_some_and(serde_json::Map::is_empty) {
+            return Err(Error::Usage(
+                "nothing to change: give --set KEY=VALUE or --from FILE".to_owned(),
+            ));
+        }
+        let client = args.remote.connect(screen)?;
+        let id = self.find(&client, &args.name).await?;
+        let path = format!("{}/{id}", self.path);
+        let one = client.call(Method::PATCH, &path, Body::Json(settings)).await?;
+        Ok(screen.done(format!("{} {} changed", self.word, args.name), &one)?)
+    }
+
+    pub(super) async fn delete(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+        let client = args.remote.connect(screen)?;
+        let id = self.find(&client, &args.name).await?;
+        let answer =
+            client.call(Method::DELETE, &format!("{}/{id}", self.path), Body::None).await?;
+        Ok(screen.done(format!("{} {} deleted", self.word, args.name), &answer)?)
+    }
+
+    /// Calls `POST …/{id}/{verb}`.
+    pub(super) async fn act(
+        &self,
+        client: &Client,
+        name: &str,
+        verb: &str,
+        body: Body,
+    ) -> Result<Value, Error> {
+        let id = self.find(client, name).await?;
+        client.call(Method::POST, &format!("{}/{id}/{verb}", self.path), body).await
+    }
+
+    /// As [`Kind::find_id`], escaped for a path.
+    async fn find(&self, client: &Client, name: &str) -> Result<String, Error> {
+        Ok(escape(&self.find_id(client, name).await?))
+    }
+
+    /// The id of that name; an id is taken as it is.
+    pub(super) async fn find_id(&self, client: &Client, name: &str) -> Result<String, Error> {
+        if name.starts_with(self.prefix) {
+            return Ok(name.to_owned());
+        }
+        let all = client.list(self.path, &Query::default(), usize::MAX).await?;
+        let is_it = |one: &&Value| one.get("name").and_then(Value::as_str) == Some(name);
+        let id = all.iter().find(is_it).and_then(|one| one.get("id")).and_then(Value::as_str);
+        id.map(str::to_owned).ok_or_else(|| {
+            let names = all.iter().filter_map(|one| one.get("name").and_then(Value::as_str));
+            let scored = names.map(|known| (strsim::jaro_winkler(known, name), known));
+            let nearest = scored
+                .max_by(|(a, _), (b, _)| a.total_cmp(b))
+                .filter(|(likeness, _)| *likeness > 0.8);
+            let hint = nearest.map_or_else(
+                || format!("see `waybill {} list`", self.word),
+                |(_, known)| format!("was `{known}` meant?"),
+            );
+            Error::with_next(format!("there is no {} called {name}", self.word), hint)
+        })
+    }
+}
