@@ -1,0 +1,57 @@
+//! Modules: users' WebAssembly components, admitted once and then run on events.
+//!
+//! The API's upload and the command line call [`Engine::admit`], the planner calls
+//! [`Engine::load`] at the start and [`Module::run`] for every event. Nothing else in the host
+//! names wasmtime.
+//!
+//! **Admission.** An upload is validated in full, its imports and exports are compared with what
+//! the host has, it is compiled in a child process that can be killed (compile-time exhaustion is
+//! no vulnerability by wasmtime's own definition, so it is contained here), and it is
+//! instantiated once with all its roles bound, because names alone do not prove that the types
+//! fit. The compiled form lies in a [`Cache`] under a seal (HMAC); a compiled form that the seal
+//! does not vouch for is never mapped. The component itself stays the source of truth: a cache
+//! miss is answered by admitting it again.
+//!
+//! **Running.** One fresh instance for each event and module, shared by the module's roles:
+//! `filter`, then `transform`, then `route` on each event that goes on. The instance lives in a
+//! pool with a fixed number of slots; a call waits for a slot, it never fails for want of one, and
+//! one module can hold only a part of them. A long call gives way to others at every tick.
+//!
+//! **What a module can do to others: nothing.** It gets no files, no network, no environment. Its
+//! clock stands at the event's time and its randomness comes from the event's id, so that a
+//! retry, a dry run and a replay see the same. Processor time, memory, output, log and fan-out
+//! have [`Limits`]; whoever exceeds one ends with a [`Failure`] that names it, for that event
+//! alone.
+//!
+//! **What is not promised.** Processor time is counted in ticks of 5 ms, so a limit ends a call up
+//! to one tick late. Time that a guest spends waiting (a sleep) is bounded by the wall-clock limit
+//! only.
+
+mod bindings;
+mod cache;
+mod check;
+mod compile;
+mod engine;
+mod error;
+mod guest_log;
+mod guest_state;
+mod json;
+mod limits;
+mod mapped;
+mod module;
+mod output;
+mod run;
+mod validate;
+mod wasi;
+
+pub use cache::Cache;
+pub use compile::{Compiler, compile_child};
+pub use engine::Engine;
+pub use error::{Error, Rejection};
+pub use guest_log::{Level, LogLine};
+pub use limits::Limits;
+pub use module::{Module, Report, Role};
+pub use output::{Dispatch, Draft, End, Failure, Input, Routed, Run, Step, Verdict};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Compiled components on disk, under a seal.
+//!
+//! Two files for each entry: `NAME.cwasm`, the machine code, and `NAME.seal`, a JSON object with
+//! the [`Report`] and an HMAC-SHA256 over the entry's name, the report and the machine code. Both
+//! are written to a temporary file and renamed, the seal last, so that an entry is whole or absent.
+//! Losing the directory costs compilations, nothing else.
+
+use super::{Compiler, Error, Report};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where compiled modules lie and who compiles them. Cheap to clone.
+#[derive(Clone)]
+pub struct Cache(Arc<Place>);
+
+struct Place {
+    dir: PathBuf,
+    key: [u8; 32],
+    compiler: Compiler,
+}
+
+/// An entry whose seal was verified.
+pub(super) struct Stored {
+    pub(super) report: Report,
+    pub(super) compiled: Vouched,
+}
+
+/// A compiled component that the seal vouches for.
+pub(super) struct Vouched(PathBuf);
+
+#[derive(Serialize, Deserialize)]
+struct Seal {
+    report: Report,
+    hmac: String,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache")
+            .field("dir", &self.0.dir)
+            .field("compiler", &self.0.compiler)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vouched {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Cache {
+    /// A cache in `dir`, which is made (mode 0700) where it is missing. `key` seals the entries: it
+    /// must be secret and stay the same, or every module is compiled again.
+    pub fn new(dir: PathBuf, key: [u8; 32], compiler: Compiler) -> Result<Self, Error> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.map_err(at(&dir))?;
+        Ok(Self(Arc::new(Place { dir, key, compiler })))
+    }
+
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.0.compiler
+    }
+
+    /// Writes an entry.
+    pub(super) fn store(
+        &self,
+        name: &str,
+        report: Report,
+        compiled: &[u8],
+    ) -> Result<Stored, Error> {
+        let hmac = hex::encode(self.mac(name, &report, compiled)?.finalize().into_bytes());
+        let seal = Seal { report, hmac };
+        let path = self.path(name, "cwasm");
+        self.replace(&path, compiled)?;
+        let text = serde_json::to_vec(&seal).map_err(|e| at(&path)(e.into()))?;
+        self.replace(&self.path(name, "seal"), &text)?;
+        Ok(Stored { report: seal.report, compiled: Vouched(path) })
+    }
+
+    /// Reads an entry and verifies its seal; `None` where there is none or the seal does not fit.
+    pub(super) fn open(&self, name: &str) -> Result<Option<Stored>, Error> {
+        let path = self.path(name, "cwasm");
+        let (Some(seal), Some(compiled)) = (read(&self.path(name, "seal"))?, read(&path)?) else {
+            return Ok(None);
+        };
+        let verified = serde_json::from_slice::<Seal>(&seal).ok().and_then(|seal| {
+            let tag = hex::decode(&seal.hmac).ok()?;
+            let mac = self.mac(name, &seal.report, &compiled).ok()?;
+            mac.verify_slice(&tag).ok().map(|()| seal.report)
+        });
+        if verified.is_none() {
+            tracing::warn!(
+                module = name,
+                "a cached module has a broken seal; it is compiled again"
+            );
+        }
+        Ok(verified.map(|report| Stored { report, compiled: Vouched(path) }))
+    }
+
+    /// Removes an entry; one that cannot be removed stays unused.
+    pub(super) fn forget(&self, name: &str) {
+        for kind in ["seal", "cwasm"] {
+            if let Err(error) = fs::remove_file(self.path(name, kind)) {
+                tracing::debug!(%error, module = name, "a cache entry stays behind");
+            }
+        }
+    }
+
+    fn mac(&self, name: &str, report: &Report, compiled: &[u8]) -> Result<Hmac<Sha256>, Error> {
+        let fault = |e: io::Error| at(&self.0.dir)(e);
+        let report = serde_json::to_vec(report).map_err(|e| fault(e.into()))?;
+        let mut mac =
+            <Hmac<Sha256>>::new_from_slice(&self.0.key).map_err(|e| fault(io::Error::other(e)))?;
+        for part in [name.as_bytes(), &report, compiled] {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        Ok(mac)
+    }
+
+    fn path(&self, name: &str, kind: &str) -> PathBuf {
+        self.0.dir.join(format!("{name}.{kind}"))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&self.0.dir)?;
+            file.write_all(bytes)?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(at(path))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(at(path)(e)),
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Cache { path: path.to_owned(), source }
+}

@@ -1,0 +1,251 @@
+//! Is what a guest returned something that the rest of the host can use?
+//!
+//! A `json` body must be one JSON value. A `text` body becomes a JSON string. A `bytes` body is
+//! refused: deliveries carry JSON, and a silent base64 would be for the receiver to guess.
+
+use super::Limits;
+use super::bindings::exports::waybill::module::route::Dispatch as WireDispatch;
+use super::bindings::waybill::module::types::{
+    BodyResult, Draft as WireDraft, Failure as WireFailure, Reason,
+};
+use super::guest_log::clip;
+use super::json;
+use super::output::{Dispatch, Draft, Failure};
+use crate::domain::event::MAX_KEY;
+use crate::domain::id::EventId;
+use crate::domain::pattern::is_event_type;
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+
+/// The longest reason or message of a guest that is kept, in bytes.
+const MAX_TEXT: usize = 2000;
+
+pub(super) type Checked<T> = Result<T, Failure>;
+
+fn refuse<T>(message: String) -> Checked<T> {
+    Err(Failure::Output { message })
+}
+
+/// A guest's text for the trace, shortened where it is long.
+pub(super) fn text(mut text: String) -> String {
+    let kept = clip(&text, MAX_TEXT).len();
+    text.truncate(kept);
+    text
+}
+
+/// What a module says of itself.
+pub(super) fn declared(failure: WireFailure) -> Failure {
+    let (retryable, after, reason) = match failure {
+        WireFailure::Retryable(retry) => (true, retry.after_seconds, retry.reason),
+        WireFailure::Permanent(reason) => (false, None, reason),
+    };
+    let Reason { code, message, pointer } = reason;
+    Failure::Declared {
+        retryable,
+        after: after.map(|seconds| Duration::from_secs(seconds.into())),
+        code: text(code),
+        message: text(message),
+        pointer: pointer.map(text),
+    }
+}
+
+/// The drafts of one `transform`, with their ids.
+pub(super) fn drafts(
+    drafts: Vec<WireDraft>,
+    parent: &str,
+    module: &[u8; 32],
+    limits: &Limits,
+) -> Checked<Vec<Draft>> {
+    if drafts.len() > limits.drafts {
+        return refuse(format!("{} drafts, the limit is {}", drafts.len(), limits.drafts));
+    }
+    let mut size = Size::new(limits);
+    let draft = |(n, draft): (usize, WireDraft)| {
+        let place = format_args!("draft {n}");
+        let WireDraft { kind, subject, attributes, data } = draft;
+        if let Some(kind) = kind.as_deref().filter(|kind| !is_event_type(kind)) {
+            return refuse(format!(
+                "{place}: `{}` is no event type, a dotted name such as `invoice.paid`",
+                clip(kind, 100)
+            ));
+        }
+        key("subject", subject.as_deref(), place)?;
+        size.add(&attributes, Some(&data))?;
+        let data = body(data, place)?;
+        Ok(Draft { id: draft_id(parent, module, n), kind, subject, attributes, data })
+    };
+    drafts.into_iter().enumerate().map(draft).collect()
+}
+
+/// The dispatches of one `route`.
+pub(super) fn dispatches(dispatches: Vec<WireDispatch>, limits: &Limits) -> Checked<Vec<Dispatch>> {
+    if dispatches.len() > limits.dispatches {
+        let (count, limit) = (dispatches.len(), limits.dispatches);
+        return refuse(format!("{count} dispatches, the limit is {limit}"));
+    }
+    let mut size = Size::new(limits);
+    let dispatch = |(n, dispatch): (usize, WireDispatch)| {
+        let place = format_args!("dispatch {n}");
+        let WireDispatch { destination, dedupe_key, ordering_key, delay_seconds, attributes, data } =
+            dispatch;
+        if Duration::from_secs(delay_seconds.into()) > limits.delay {
+            let limit = limits.delay.as_secs();
+            return refuse(format!(
+                "{place}: a delay of {delay_seconds} s, the limit is {limit} s"
+            ));
+        }
+        key("destination", Some(&destination), place)?;
+        key("dedupe-key", dedupe_key.as_deref(), place)?;
+        key("ordering-key", ordering_key.as_deref(), place)?;
+        size.add(&attributes, data.as_ref())?;
+        let data = data.map(|data| body(data, place)).transpose()?;
+        Ok(Dispatch { destination, dedupe_key, ordering_key, delay_seconds, attributes, data })
+    };
+    dispatches.into_iter().enumerate().map(dispatch).collect()
+}
+
+fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> Checked<()> {
+    match value.map(str::len) {
+        Some(length) if length > MAX_KEY => {
+            refuse(format!("{place}: a {what} of {length} bytes, the limit is {MAX_KEY}"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> Checked<String> {
+    match body {
+        BodyResult::Json(text) => match json::check(&text) {
+            Ok(()) => Ok(text),
+            Err(fault) => refuse(format!("{place}: its data is no JSON: {fault}")),
+        },
+        BodyResult::Text(text) => match serde_json::to_string(&text) {
+            Ok(text) => Ok(text),
+            Err(fault) => refuse(format!("{place}: {fault}")),
+        },
+        BodyResult::Bytes(_) => {
+            refuse(format!("{place}: a body of bytes; return `json` or `text`"))
+        }
+    }
+}
+
+/// Bytes left of what one call may return.
+struct Size {
+    left: usize,
+    limit: usize,
+}
+
+impl Size {
+    fn new(limits: &Limits) -> Self {
+        Self { left: limits.output_bytes, limit: limits.output_bytes }
+    }
+
+    fn add(&mut self, attributes: &[(String, String)], data: Option<&BodyResult>) -> Checked<()> {
+        let attributes: usize =
+            attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let data = match data {
+            Some(BodyResult::Json(text) | BodyResult::Text(text)) => text.len(),
+            Some(BodyResult::Bytes(bytes)) => bytes.len(),
+            None => 0,
+        };
+        match self.left.checked_sub(attributes + data) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => refuse(format!("more than {} bytes in one call", self.limit)),
+        }
+    }
+}
+
+/// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent,
+/// module and position give the same id, and no module can choose one.
+fn draft_id(parent: &str, module: &[u8; 32], position: usize) -> EventId {
+    let mut hash = Sha256::new();
+    hash.update(module);
+    hash.update((position as u64).to_le_bytes());
+    hash.update(parent);
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(data: BodyResult) -> WireDraft {
+        WireDraft { kind: None, subject: None, attributes: Vec::new(), data }
+    }
+
+    fn one(data: BodyResult) -> Checked<Vec<Draft>> {
+        drafts(vec![draft(data)], "evt_1", &[7; 32], &Limits::default())
+    }
+
+    fn message<T: std::fmt::Debug>(checked: Checked<T>) -> String {
+        let failure = checked.unwrap_err();
+        assert_eq!(failure.reason(), "module_output");
+        failure.to_string()
+    }
+
+    #[test]
+    fn draft_ids_follow_from_parent_module_and_position() {
+        let ids = |parent: &str, module: u8| {
+            let two =
+                vec![draft(BodyResult::Json("1".into())), draft(BodyResult::Json("2".into()))];
+            let made = drafts(two, parent, &[module; 32], &Limits::default()).unwrap();
+            made.into_iter().map(|d| d.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("evt_1", 1), ids("evt_1", 1));
+        let all: std::collections::HashSet<_> =
+            [ids("evt_1", 1), ids("evt_2", 1), ids("evt_1", 2)].concat().into_iter().collect();
+        assert_eq!(all.len(), 6);
+        assert_eq!(ids("evt_1", 1)[0].uuid().get_version_num(), 8);
+    }
+
+    #[test]
+    fn rubbish_is_refused_with_its_place() {
+        assert!(
+            message(one(BodyResult::Json("{".into()))).contains("draft 0: its data is no JSON")
+        );
+        assert!(message(one(BodyResult::Bytes(vec![1]))).contains("return `json` or `text`"));
+        let mut odd = draft(BodyResult::Json("{}".into()));
+        odd.kind = Some("odd".into());
+        let checked = drafts(vec![odd], "evt_1", &[0; 32], &Limits::default());
+        assert!(message(checked).contains("`odd` is no event type"));
+    }
+
+    #[test]
+    fn text_becomes_a_json_string() {
+        let drafts = one(BodyResult::Text("a \"b\"\n".into())).unwrap();
+        assert_eq!(drafts[0].data, r#""a \"b\"\n""#);
+    }
+
+    #[test]
+    fn too_much_and_too_many_are_refused() {
+        let limits = Limits { output_bytes: 10, drafts: 2, ..Limits::default() };
+        let json = || draft(BodyResult::Json("[1,2,3]".into()));
+        let check = |given| drafts(given, "evt_1", &[0; 32], &limits);
+        assert!(check(vec![json()]).is_ok());
+        assert!(message(check(vec![json(), json()])).contains("more than 10 bytes"));
+        assert!(message(check(vec![json(), json(), json()])).contains("3 drafts, the limit is 2"));
+    }
+
+    #[test]
+    fn a_delay_over_the_limit_is_refused() {
+        let dispatch = |delay_seconds| WireDispatch {
+            destination: "crm".into(),
+            dedupe_key: None,
+            ordering_key: None,
+            delay_seconds,
+            attributes: Vec::new(),
+            data: None,
+        };
+        let month = 30 * 24 * 3600;
+        assert!(dispatches(vec![dispatch(month)], &Limits::default()).is_ok());
+        let late = dispatches(vec![dispatch(month + 1)], &Limits::default());
+        assert!(message(late).contains("dispatch 0: a delay of 2592001 s"));
+    }
+}

@@ -1,0 +1,146 @@
+//! Compilation, in a process of its own.
+//!
+//! A small component can make a compiler work for hours or fill the memory. So the server has it
+//! done by a child (`waybill compile-module`): component in on standard input, machine code out on
+//! standard output, a sentence on standard error where it fails. The child limits its own
+//! processor time and address space before it reads a byte, has no environment, and is killed
+//! when its parent gives up. It compiles for the on-demand allocator, whose code the pool runs as
+//! well; a pool of its own would reserve terabytes of address space.
+
+use super::{Error, Limits, Rejection, engine};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Output, Stdio};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+/// Threads that one compilation may use: more only add stacks to the address space.
+const THREADS: &str = "4";
+
+/// Who compiles.
+#[derive(Debug, Clone)]
+pub enum Compiler {
+    /// `PROGRAM compile-module`, a process that can be killed: for components of strangers.
+    Subprocess(PathBuf),
+    /// This process, without limits: for one's own components, as in `waybill module run`.
+    InProcess,
+}
+
+/// Machine code for a validated component.
+pub(super) async fn compile(
+    compiler: &Compiler,
+    wasm: &[u8],
+    limits: &Limits,
+) -> Result<Vec<u8>, Rejection> {
+    match compiler {
+        Compiler::Subprocess(program) => in_child(program, wasm, limits).await,
+        Compiler::InProcess => {
+            let (wasm, limits) = (wasm.to_vec(), *limits);
+            let work = tokio::task::spawn_blocking(move || precompile(&wasm, &limits));
+            work.await
+                .map_err(Error::BrokenOff)?
+                .map_err(|e| Rejection::Compile { message: format!("{e:#}") })
+        }
+    }
+}
+
+fn precompile(wasm: &[u8], limits: &Limits) -> wasmtime::Result<Vec<u8>> {
+    wasmtime::Engine::new(&engine::config(limits))?.precompile_component(wasm)
+}
+
+async fn in_child(program: &Path, wasm: &[u8], limits: &Limits) -> Result<Vec<u8>, Rejection> {
+    let mut child = Command::new(program)
+        .arg("compile-module")
+        .env_clear()
+        .env("RAYON_NUM_THREADS", THREADS)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(Error::Compiler)?;
+    let mut stdin = child.stdin.take();
+    let feed = async move {
+        match &mut stdin {
+            // A child that died has said why on standard error; the broken pipe says less.
+            Some(stdin) => stdin.write_all(wasm).await.or(Ok(())),
+            None => Ok(()),
+        }
+    };
+    // Waiting (for a busy machine) counts less than computing, which the child limits itself.
+    let patience = limits.compile_cpu.saturating_mul(2);
+    let both = async { tokio::try_join!(feed, child.wait_with_output()) };
+    match tokio::time::timeout(patience, both).await {
+        Ok(Ok(((), output))) => judge(output, limits),
+        Ok(Err(e)) => Err(Error::Compiler(e).into()),
+        Err(_) => Err(too_slow(limits)),
+    }
+}
+
+fn judge(output: Output, limits: &Limits) -> Result<Vec<u8>, Rejection> {
+    use std::os::unix::process::ExitStatusExt as _;
+    const CPU_LIMIT: i32 = 24; // SIGXCPU
+    const KILL: i32 = 9; // SIGKILL, the hard processor limit
+    match (output.status.success(), output.status.signal()) {
+        (true, _) => Ok(output.stdout),
+        (false, Some(CPU_LIMIT | KILL)) => Err(too_slow(limits)),
+        (false, Some(_)) => Err(Rejection::Compile {
+            message: format!(
+                "the compiler needs more than {} MiB of memory for it",
+                limits.compile_memory_bytes >> 20
+            ),
+        }),
+        (false, None) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            Err(Rejection::Compile { message: text.trim().chars().take(2000).collect() })
+        }
+    }
+}
+
+fn too_slow(limits: &Limits) -> Rejection {
+    Rejection::Compile {
+        message: format!(
+            "the compiler needs more than {} s of processor time for it",
+            limits.compile_cpu.as_secs()
+        ),
+    }
+}
+
+/// The body of `waybill compile-module`: limits this process, reads a component from `input` and
+/// writes its machine code to `output`, or a sentence to `errors`. Call it before anything else
+/// allocates much, and end the process with what it returns.
+pub fn compile_child(
+    limits: &Limits,
+    mut input: impl Read,
+    mut output: impl Write,
+    mut errors: impl Write,
+) -> ExitCode {
+    let mut work = || -> wasmtime::Result<()> {
+        confine(limits)?;
+        let mut wasm = Vec::new();
+        input.read_to_end(&mut wasm)?;
+        output.write_all(&precompile(&wasm, limits)?)?;
+        Ok(output.flush()?)
+    };
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(errors, "{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Limits this process for good.
+fn confine(limits: &Limits) -> std::io::Result<()> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = pages.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let held = pages.saturating_mul(rustix::param::page_size() as u64);
+    let memory = held.saturating_add(limits.compile_memory_bytes);
+    setrlimit(Resource::As, Rlimit { current: Some(memory), maximum: Some(memory) })?;
+    let cpu = limits.compile_cpu.as_secs().max(1);
+    setrlimit(Resource::Cpu, Rlimit { current: Some(cpu), maximum: Some(cpu + 1) })?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What a guest writes, bounded.
+
+use serde::{Deserialize, Serialize};
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Every step.
+    Trace,
+    /// For whoever debugs the module.
+    Debug,
+    /// What happened; also a line on standard output.
+    Info,
+    /// Something is odd; also a line on standard error, where Rust writes its panics.
+    Warn,
+    /// Something went wrong.
+    Error,
+}
+
+/// One line of a module's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// The text.
+    pub message: String,
+    /// Further names and values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
+}
+
+/// The lines of one call. What exceeds its bounds is left out, and one line says so.
+#[derive(Debug)]
+pub(super) struct Log {
+    lines: Vec<LogLine>,
+    lines_left: usize,
+    bytes_left: usize,
+    cut: bool,
+}
+
+impl Log {
+    pub(super) fn new(lines: usize, bytes: usize) -> Self {
+        Self { lines: Vec::new(), lines_left: lines, bytes_left: bytes, cut: false }
+    }
+
+    /// How many bytes another line may have; 0 where none is taken any more.
+    pub(super) fn room(&self) -> usize {
+        if self.lines_left == 0 { 0 } else { self.bytes_left }
+    }
+
+    /// Adds a line, or what there is room for.
+    pub(super) fn push(&mut self, level: Level, message: &str, fields: Vec<(String, String)>) {
+        let room = self.room();
+        if room == 0 {
+            self.cut = true;
+            return;
+        }
+        let kept = clip(message, room);
+        let fields_size: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let fits = kept.len() + fields_size <= room;
+        self.cut |= kept.len() < message.len() || !fits;
+        // An empty line costs a byte too: no flood is free.
+        let size = kept.len().max(1) + if fits { fields_size } else { 0 };
+        self.bytes_left = self.bytes_left.saturating_sub(size);
+        self.lines_left -= 1;
+        let fields = if fits { fields } else { Vec::new() };
+        self.lines.push(LogLine { level, message: kept.to_owned(), fields });
+    }
+
+    /// Notes that something was left out.
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// What was printed last on standard error, on one line.
+    pub(super) fn last_words(&self) -> Option<String> {
+        let printed = |line: &&LogLine| line.level == Level::Warn && line.fields.is_empty();
+        let mut lines: Vec<_> = self
+            .lines
+            .iter()
+            .rev()
+            .take_while(printed)
+            .map(|line| line.message.as_str())
+            .filter(|text| !text.starts_with("note: "))
+            .collect();
+        lines.reverse();
+        (!lines.is_empty()).then(|| lines.join(" "))
+    }
+
+    /// The lines so far; the bounds begin anew.
+    pub(super) fn take(&mut self, lines: usize, bytes: usize) -> Vec<LogLine> {
+        let mut taken = std::mem::replace(self, Self::new(lines, bytes));
+        if taken.cut {
+            taken.lines.push(LogLine {
+                level: Level::Warn,
+                message: format!("log truncated: at most {lines} lines and {bytes} bytes are kept"),
+                fields: Vec::new(),
+            });
+        }
+        taken.lines
+    }
+}
+
+/// The beginning of `text`, at most `max` bytes, cut between characters.
+pub(super) fn clip(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_lines_ends_with_a_note() {
+        let mut log = Log::new(3, 1000);
+        for n in 0..10 {
+            log.push(Level::Info, &n.to_string(), Vec::new());
+        }
+        let lines = log.take(3, 1000);
+        let texts: Vec<_> = lines.iter().map(|line| line.message.as_str()).collect();
+        assert_eq!(
+            texts,
+            ["0", "1", "2", "log truncated: at most 3 lines and 1000 bytes are kept"]
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let mut log = Log::new(3, 4);
+        log.push(Level::Info, "aéé", vec![("k".to_owned(), "v".to_owned())]);
+        let lines = log.take(3, 4);
+        assert_eq!(lines[0].message, "aé");
+        assert!(lines[0].fields.is_empty());
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn the_bounds_begin_anew_for_each_call() {
+        let mut log = Log::new(1, 10);
+        log.push(Level::Info, "first", Vec::new());
+        assert_eq!(log.take(1, 10).len(), 1);
+        log.push(Level::Info, "second", Vec::new());
+        assert_eq!(log.take(1, 10)[0].message, "second");
+    }
+}

@@ -1,0 +1,180 @@
+//! What belongs to one instance, and what it may call.
+
+use super::bindings::waybill::module::log::Level as WireLevel;
+use super::guest_log::{Level, Log, LogLine};
+use super::limits::Limits;
+use super::wasi::Wasi;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::component::{Linker, LinkerInstance, WasmList, WasmStr};
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
+
+/// What one instance is told.
+pub(super) struct Guest {
+    /// The event's id; its randomness comes from it.
+    pub(super) id: String,
+    /// When the event was captured, since 1970; its clocks stand there.
+    pub(super) received: Duration,
+    /// Its configuration in the flow.
+    pub(super) config: Arc<BTreeMap<String, String>>,
+}
+
+/// The host's side of one instance.
+pub(super) struct State {
+    pub(super) guest: Guest,
+    pub(super) log: Log,
+    pub(super) wasi: Wasi,
+    pub(super) usage: Usage,
+}
+
+/// What one instance has used up.
+pub(super) struct Usage {
+    memory_left: usize,
+    table_elements_left: usize,
+    ticks_left: u32,
+    /// It was refused memory. The guest sees a failed allocation and mostly gives up by a trap
+    /// that says nothing of memory, so it is noted here.
+    pub(super) memory_denied: bool,
+    /// Its processor time ended.
+    pub(super) out_of_time: bool,
+}
+
+impl State {
+    pub(super) fn new(guest: Guest, limits: &Limits) -> Self {
+        Self {
+            guest,
+            log: Log::new(limits.log_lines, limits.log_bytes),
+            wasi: Wasi::default(),
+            usage: Usage {
+                memory_left: limits.memory_bytes,
+                table_elements_left: limits.table_elements,
+                ticks_left: limits.cpu_ticks(),
+                memory_denied: false,
+                out_of_time: false,
+            },
+        }
+    }
+
+    /// What the guest wrote and printed in the call that ended.
+    pub(super) fn take_log(&mut self, limits: &Limits) -> Vec<LogLine> {
+        self.wasi.drain(&mut self.log);
+        self.log.take(limits.log_lines, limits.log_bytes)
+    }
+
+    /// A new call begins: processor time is counted anew.
+    pub(super) fn rearm(&mut self, limits: &Limits) {
+        self.usage.ticks_left = limits.cpu_ticks();
+    }
+}
+
+/// The guest was caught running at a tick: it gives way, and ends where that was one too many.
+/// Yielding through tokio lets the runtime look at its sockets in between.
+pub(super) fn tick(mut store: StoreContextMut<'_, State>) -> UpdateDeadline {
+    let usage = &mut store.data_mut().usage;
+    usage.ticks_left = usage.ticks_left.saturating_sub(1);
+    usage.out_of_time = usage.ticks_left == 0;
+    if usage.out_of_time {
+        return UpdateDeadline::Interrupt;
+    }
+    UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+}
+
+impl Usage {
+    fn grow(left: &mut usize, current: usize, desired: usize, denied: &mut bool) -> bool {
+        let rest = left.checked_sub(desired.saturating_sub(current));
+        *denied |= rest.is_none();
+        *left = rest.unwrap_or(*left);
+        rest.is_some()
+    }
+}
+
+impl ResourceLimiter for Usage {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(Self::grow(&mut self.memory_left, current, desired, &mut self.memory_denied))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(Self::grow(&mut self.table_elements_left, current, desired, &mut self.memory_denied))
+    }
+}
+
+/// Everything that guests may call: WASI 0.2, which language runtimes import whether they need it
+/// or not, and the host's own `log` and `config`.
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    link_log(&mut linker.instance("waybill:module/log@0.1.0")?)?;
+    linker.instance("waybill:module/config@0.1.0")?.func_wrap(
+        "get",
+        |store: StoreContextMut<'_, State>, (key,): (WasmStr,)| {
+            let value = store.data().guest.config.get(key.to_str(&store)?.as_ref()).cloned();
+            Ok((value,))
+        },
+    )
+}
+
+/// `log.write` looks at the guest's strings where they lie: a flood is refused before it is
+/// copied.
+fn link_log(log: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    type Fields = WasmList<(WasmStr, WasmStr)>;
+    log.func_wrap(
+        "write",
+        |mut store: StoreContextMut<'_, State>,
+         (level, message, fields): (WireLevel, WasmStr, Fields)| {
+            let room = store.data().log.room();
+            if room == 0 {
+                store.data_mut().log.cut();
+                return Ok(());
+            }
+            // One byte more than there is room for, so that the log sees that it was cut.
+            let message = super::guest_log::clip(&message.to_str(&store)?, room + 1).to_owned();
+            let fields = read_fields(&mut store, &fields, room)?;
+            store.data_mut().log.push(level.into(), &message, fields);
+            Ok(())
+        },
+    )
+}
+
+/// The fields, up to a few more than `room` bytes.
+fn read_fields(
+    store: &mut StoreContextMut<'_, State>,
+    fields: &WasmList<(WasmStr, WasmStr)>,
+    room: usize,
+) -> wasmtime::Result<Vec<(String, String)>> {
+    let mut read = Vec::new();
+    let mut size = 0;
+    for n in 0..fields.len() {
+        let Some(field) = fields.get(&mut *store, n) else { break };
+        let (name, value) = field?;
+        let clip = |text: &str| super::guest_log::clip(text, room + 1).to_owned();
+        let (name, value) = (clip(&name.to_str(&*store)?), clip(&value.to_str(&*store)?));
+        size += (name.len() + value.len()).max(1);
+        read.push((name, value));
+        if size > room {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+impl From<WireLevel> for Level {
+    fn from(level: WireLevel) -> Self {
+        match level {
+            WireLevel::Trace => Self::Trace,
+            WireLevel::Debug => Self::Debug,
+            WireLevel::Info => Self::Info,
+            WireLevel::Warn => Self::Warn,
+            WireLevel::Error => Self::Error,
+        }
+    }
+}

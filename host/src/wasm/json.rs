@@ -1,0 +1,92 @@
+//! Is this text one JSON value that every later stage can read?
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// A JSON value that was looked at and thrown away. Unlike `IgnoredAny` it checks what a reader
+/// of the value would stumble over: nesting deeper than 128, unpaired surrogates, numbers that no
+/// double holds.
+struct Readable;
+
+struct Look;
+
+/// Nothing where `text` is one JSON value, else what is wrong and where.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    serde_json::from_str::<Readable>(text).map(drop).map_err(|e| e.to_string())
+}
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Look)
+    }
+}
+
+impl<'de> Visitor<'de> for Look {
+    type Value = Readable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Readable, A::Error> {
+        while seq.next_element::<Readable>()?.is_some() {}
+        Ok(Readable)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Readable, A::Error> {
+        while map.next_entry::<Readable, Readable>()?.is_some() {}
+        Ok(Readable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn values_pass() {
+        for text in
+            ["null", " {\"a\":[1,-2,3.5e3,\"x\\u00e9\",true]} ", "\"\"", "18446744073709551615"]
+        {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_its_place() {
+        for text in ["", "{", "{}{}", "{'a':1}", "[1,]", "nul", "\"\\ud800\"", "1e999"] {
+            let message = check(text).unwrap_err();
+            assert!(message.contains("line 1"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let text = format!("{}{}", "[".repeat(129), "]".repeat(129));
+        assert!(check(&text).unwrap_err().contains("recursion"));
+    }
+}

@@ -1,0 +1,194 @@
+//! Admitted modules: their roles, and proof that the roles can be called.
+
+use super::bindings::exports::waybill::module::{filter, route, transform};
+use super::engine::Inner;
+use super::guest_state::{Guest, State};
+use super::{Rejection, run};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, InstancePre};
+
+/// What a module does with events; in JSON `filter`, `transform` and `route`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Decides whether an event goes on.
+    Filter,
+    /// Says which events go on in place of the one given.
+    Transform,
+    /// Chooses among the flow's endpoints.
+    Route,
+}
+
+impl Role {
+    /// In the order in which they are called.
+    pub const ALL: [Self; 3] = [Self::Filter, Self::Transform, Self::Route];
+
+    pub(super) const ALL_INTERFACES: &'static str =
+        "`waybill:module/filter`, `waybill:module/transform`, `waybill:module/route`";
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Transform => "transform",
+            Self::Route => "route",
+        }
+    }
+
+    /// The exported interface that makes it, up to the version.
+    pub(super) const fn interface(self) -> &'static str {
+        match self {
+            Self::Filter => "waybill:module/filter@0.1.",
+            Self::Transform => "waybill:module/transform@0.1.",
+            Self::Route => "waybill:module/route@0.1.",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is known about an admitted module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The component's SHA-256 in hexadecimal: its identity.
+    pub sha256: String,
+    /// Bytes of the component.
+    pub size: usize,
+    /// Its roles, in the order in which they are called.
+    pub exports: Vec<Role>,
+    /// The interfaces it imports, as it names them.
+    pub imports: Vec<String>,
+}
+
+/// An admitted module, ready to run. Cheap to clone.
+#[derive(Clone)]
+pub struct Module(pub(super) Arc<Bound>);
+
+/// A module with everything that a call needs already looked up.
+pub(super) struct Bound {
+    pub(super) engine: Arc<Inner>,
+    pub(super) pre: InstancePre<State>,
+    pub(super) filter: Option<filter::GuestIndices>,
+    pub(super) transform: Option<transform::GuestIndices>,
+    pub(super) route: Option<route::GuestIndices>,
+    /// Bounds the instances of this module, so that it leaves slots for others.
+    pub(super) turns: Semaphore,
+    pub(super) sha256: [u8; 32],
+    pub(super) report: Report,
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Module").field(&self.0.report).finish()
+    }
+}
+
+impl Module {
+    /// What is known about it.
+    pub fn report(&self) -> &Report {
+        &self.0.report
+    }
+
+    /// Its SHA-256: its identity.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.0.sha256
+    }
+
+    /// Whether it has this role.
+    pub fn has(&self, role: Role) -> bool {
+        self.0.report.exports.contains(&role)
+    }
+}
+
+/// Links a compiled component, instantiates it once and binds its roles. No role is called.
+pub(super) async fn bind(
+    engine: &Arc<Inner>,
+    component: Component,
+    report: Report,
+) -> Result<Module, Rejection> {
+    within_pool(&component, engine)?;
+    let pre = engine.linker.instantiate_pre(&component).map_err(|e| unfit(&e))?;
+    let role = |role| report.exports.contains(&role);
+    let bound = Bound {
+        filter: role(Role::Filter)
+            .then(|| filter::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(|e| unfit(&e))?,
+        transform: role(Role::Transform)
+            .then(|| transform::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(|e| unfit(&e))?,
+        route: role(Role::Route)
+            .then(|| route::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(|e| unfit(&e))?,
+        engine: Arc::clone(engine),
+        pre,
+        turns: Semaphore::new((engine.slot_count / 4).max(1)),
+        sha256: digest(&report)?,
+        report,
+    };
+    try_out(&bound).await?;
+    Ok(Module(Arc::new(bound)))
+}
+
+/// The pool says no by itself; this says it with the numbers.
+fn within_pool(component: &Component, engine: &Inner) -> Result<(), Rejection> {
+    let Some(needs) = component.resources_required() else {
+        return Err(Rejection::Bind { message: "it imports a module or a component".to_owned() });
+    };
+    for (what, asked, limit) in [
+        ("memories", needs.num_memories, engine.limits.memories),
+        ("tables", needs.num_tables, engine.limits.tables),
+    ] {
+        if asked > limit {
+            return Err(Rejection::OverLimit { what, asked: asked.into(), limit: limit.into() });
+        }
+    }
+    Ok(())
+}
+
+/// Names are no proof: only loading the functions compares their types.
+async fn try_out(bound: &Bound) -> Result<(), Rejection> {
+    let guest =
+        Guest { id: String::new(), received: Duration::ZERO, config: Arc::new(BTreeMap::new()) };
+    let message = match run::start(bound, guest).await {
+        Ok((mut store, instance)) => {
+            let unfit = |loaded: Option<wasmtime::Result<()>>| loaded.and_then(Result::err);
+            let failed = [
+                unfit(bound.filter.as_ref().map(|f| f.load(&mut store, &instance).map(drop))),
+                unfit(bound.transform.as_ref().map(|t| t.load(&mut store, &instance).map(drop))),
+                unfit(bound.route.as_ref().map(|r| r.load(&mut store, &instance).map(drop))),
+            ];
+            failed.into_iter().flatten().next().map(|e| {
+                format!(
+                    "a role's functions differ from waybill:module@0.1.0 ({e:#}): build it against \
+                     the published WIT package, unchanged"
+                )
+            })
+        }
+        Err(failure) => Some(format!("it does not start: {failure}")),
+    };
+    message.map_or(Ok(()), |message| Err(Rejection::Bind { message }))
+}
+
+fn digest(report: &Report) -> Result<[u8; 32], Rejection> {
+    let mut sha256 = [0; 32];
+    match hex::decode_to_slice(&report.sha256, &mut sha256) {
+        Ok(()) => Ok(sha256),
+        Err(e) => Err(Rejection::Bind { message: format!("its digest is damaged: {e}") }),
+    }
+}
+
+fn unfit(error: &wasmtime::Error) -> Rejection {
+    Rejection::Bind { message: format!("{error:#}") }
+}

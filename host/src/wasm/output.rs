@@ -1,0 +1,218 @@
+//! What goes into a run and what comes out: the words that the planner and the command line use.
+
+use super::{LogLine, Role};
+use crate::domain::id::EventId;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The event that a module is run on.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Its id, such as `evt_01976f0c-…`. Randomness and the ids of drafts come from it.
+    pub id: &'a str,
+    /// The name of its source.
+    pub source: &'a str,
+    /// The event type.
+    pub kind: &'a str,
+    /// The id of the record that it is about.
+    pub subject: Option<&'a str>,
+    /// When it happened, as RFC 3339 writes it.
+    pub time: &'a str,
+    /// Which try at planning it this is: 1, 2, …
+    pub attempt: u32,
+    /// Further facts: names in lower case and their values.
+    pub attributes: &'a [(String, String)],
+    /// The payload, a JSON text.
+    pub data: &'a str,
+    /// When it was captured, since 1970. The module's clocks stand there.
+    pub received: Duration,
+}
+
+/// What one module made of one event.
+#[derive(Debug)]
+pub struct Run {
+    /// One for each role that was called, the failing one included.
+    pub steps: Vec<Step>,
+    /// What came out.
+    pub end: End,
+}
+
+/// What one role did, for the event's trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which role.
+    pub role: Role,
+    /// How it decided.
+    pub verdict: Verdict,
+    /// Why, where the module or the host says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long it took, in microseconds; the first step includes making the instance.
+    pub micros: u32,
+    /// What the module wrote meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogLine>,
+}
+
+/// How a role decided; in JSON `kept`, `dropped`, `transformed`, `routed`, `failed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The filter lets the event go on.
+    Kept,
+    /// The event ends here: the filter says so, or no draft or dispatch came out.
+    Dropped,
+    /// The transform made drafts.
+    Transformed,
+    /// The route chose endpoints.
+    Routed,
+    /// There is no verdict.
+    Failed,
+}
+
+impl Verdict {
+    /// Its name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Dropped => "dropped",
+            Self::Transformed => "transformed",
+            Self::Routed => "routed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What comes out of a run.
+#[derive(Debug)]
+pub enum End {
+    /// The event ends here; not a failure.
+    Dropped {
+        /// Why.
+        reason: String,
+    },
+    /// What goes on, at least one.
+    Out(Vec<Routed>),
+    /// There is no result.
+    Failed(Failure),
+}
+
+/// One event that goes on, and where to.
+#[derive(Debug)]
+pub struct Routed {
+    /// The event in place of the one given; `None` where that goes on unchanged.
+    pub draft: Option<Draft>,
+    /// Where it goes, possibly nowhere; `None` where the module does not route.
+    pub dispatches: Option<Vec<Dispatch>>,
+}
+
+/// An event that a module made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Draft {
+    /// Made from the parent's id, the module's SHA-256 and the draft's position (a version 8 UUID),
+    /// so that another run makes the same one.
+    pub id: EventId,
+    /// The event type; `None` keeps the parent's.
+    pub kind: Option<String>,
+    /// The id of the record that it is about; `None` keeps the parent's.
+    pub subject: Option<String>,
+    /// Attributes added to the parent's; the same name replaces.
+    pub attributes: Vec<(String, String)>,
+    /// The payload: a JSON text, checked.
+    pub data: String,
+}
+
+/// One delivery that a module asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dispatch {
+    /// The name of an endpoint of the flow; whether there is one is for the caller to check.
+    pub destination: String,
+    /// Deliveries with the same key to the same endpoint are made once.
+    pub dedupe_key: Option<String>,
+    /// Deliveries with the same key keep their order.
+    pub ordering_key: Option<String>,
+    /// Seconds before the first attempt, within the limit.
+    pub delay_seconds: u32,
+    /// Attributes added to the event's; the same name replaces.
+    pub attributes: Vec<(String, String)>,
+    /// A payload for this delivery alone: a JSON text, checked.
+    pub data: Option<String>,
+}
+
+/// Why a run has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The guest broke off: a panic, a stack overflow, an access outside its memory.
+    #[error("the module trapped: {message}")]
+    Trap {
+        /// The kind of trap, and what the guest last printed on standard error.
+        message: String,
+    },
+    /// A call took too long.
+    #[error("the module took longer than {} ms", limit.as_millis())]
+    Timeout {
+        /// The limit that it hit.
+        limit: Duration,
+    },
+    /// The guest wanted more memory or table elements than it may have, and gave up.
+    #[error("the module wanted more than {limit} bytes of memory")]
+    Memory {
+        /// Bytes of memory that it may have.
+        limit: usize,
+    },
+    /// It returned something that nobody can use: no JSON, too much, too many, too late.
+    #[error("the module's output is not usable: {message}")]
+    Output {
+        /// What is wrong with it, and the limit.
+        message: String,
+    },
+    /// The module says itself that it cannot do its work.
+    #[error("the module failed: {code}: {message}{}", at(pointer.as_deref()))]
+    Declared {
+        /// Whether the same event may succeed later.
+        retryable: bool,
+        /// The earliest time for another try, from now.
+        after: Option<Duration>,
+        /// A short, stable word.
+        code: String,
+        /// For whoever reads the trace.
+        message: String,
+        /// Where in the payload, as a JSON Pointer (RFC 6901).
+        pointer: Option<String>,
+    },
+    /// The host's fault; the same run may succeed later.
+    #[error("the host could not run the module: {message}")]
+    Host {
+        /// What went wrong.
+        message: String,
+    },
+}
+
+fn at(pointer: Option<&str>) -> String {
+    pointer.map(|p| format!(" (at `{p}`)")).unwrap_or_default()
+}
+
+impl Failure {
+    /// The dead letter's reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Trap { .. } => "module_trap",
+            Self::Timeout { .. } => "module_timeout",
+            Self::Memory { .. } => "module_memory",
+            Self::Output { .. } => "module_output",
+            Self::Declared { .. } | Self::Host { .. } => "module_failure",
+        }
+    }
+
+    /// Whether the same run may succeed later.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Declared { retryable, .. } => *retryable,
+            Self::Host { .. } => true,
+            Self::Trap { .. }
+            | Self::Timeout { .. }
+            | Self::Memory { .. }
+            | Self::Output { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One event through one module.
+
+use super::bindings::exports::waybill::module::filter::Verdict as WireVerdict;
+use super::bindings::waybill::module::types::{BodyParam, Event};
+use super::check::{self, Checked};
+use super::guest_state::{Guest, State, tick};
+use super::module::{Bound, Module};
+use super::output::{Draft, End, Failure, Input, Routed, Run, Step, Verdict};
+use super::{Limits, Role};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime::component::Instance;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+
+/// Why an event with neither draft nor dispatch ends.
+const TO_NOTHING: &str = "transformed to nothing";
+
+impl Module {
+    /// Runs the module on one event: `filter`, then `transform`, then `route` on each event that
+    /// goes on, in one fresh instance. Waits for a free slot. `config` is what the guest's
+    /// `config.get` reads.
+    pub async fn run(&self, input: Input<'_>, config: &Arc<BTreeMap<String, String>>) -> Run {
+        let bound = &*self.0;
+        let guest =
+            Guest { id: input.id.to_owned(), received: input.received, config: Arc::clone(config) };
+        // Its own turn first: a module that waits for itself must not hold a slot meanwhile.
+        // Neither is ever closed.
+        let turn = bound.turns.acquire().await.ok();
+        let slot = bound.engine.slots.acquire().await.ok();
+        let mut call = Call { bound, steps: Vec::with_capacity(3), since: Instant::now() };
+        let end = match start(bound, guest).await {
+            Ok((mut store, instance)) => call.through(&mut store, &instance, &input).await,
+            Err(failure) => {
+                let role = bound.report.exports.first().copied().unwrap_or(Role::Filter);
+                call.step(role, Verdict::Failed, Some(failure.to_string()), None);
+                Err(failure)
+            }
+        };
+        drop((slot, turn));
+        Run { steps: call.steps, end: end.unwrap_or_else(End::Failed) }
+    }
+}
+
+/// Makes a fresh instance. The caller holds a slot.
+pub(super) async fn start(
+    bound: &Bound,
+    guest: Guest,
+) -> Result<(Store<State>, Instance), Failure> {
+    let limits = &bound.engine.limits;
+    let mut store = Store::new(&bound.engine.wasmtime, State::new(guest, limits));
+    store.limiter(|state| &mut state.usage);
+    store.set_hostcall_fuel(limits.output_bytes.saturating_mul(2));
+    store.epoch_deadline_callback(|store| Ok(tick(store)));
+    store.set_epoch_deadline(1);
+    let made = in_time(limits, bound.pre.instantiate_async(&mut store)).await;
+    match made {
+        Ok(instance) => Ok((store, instance)),
+        Err(ended) => Err(explain(ended, store.data_mut(), limits)),
+    }
+}
+
+/// A run under way: the steps so far.
+struct Call<'m> {
+    bound: &'m Bound,
+    steps: Vec<Step>,
+    /// When the present step began.
+    since: Instant,
+}
+
+/// How a call ended that gave no value.
+enum Ended {
+    Late,
+    Broken(wasmtime::Error),
+}
+
+async fn in_time<T>(
+    limits: &Limits,
+    call: impl Future<Output = wasmtime::Result<T>> + Send,
+) -> Result<T, Ended> {
+    match tokio::time::timeout(limits.wall, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Ended::Broken(error)),
+        Err(_) => Err(Ended::Late),
+    }
+}
+
+impl Call<'_> {
+    async fn through(
+        &mut self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        input: &Input<'_>,
+    ) -> Result<End, Failure> {
+        let attributes: Vec<_> =
+            input.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let event = event(input, &attributes);
+        if let Some(reason) = self.filter(store, instance, &event).await? {
+            return Ok(End::Dropped { reason });
+        }
+        let Some(drafts) = self.transform(store, instance, &event).await? else {
+            let dispatches = self.route(store, instance, std::slice::from_ref(&event)).await?;
+            let dispatches = dispatches.into_iter().next();
+            return Ok(End::Out(vec![Routed { draft: None, dispatches }]));
+        };
+        if drafts.is_empty() {
+            return Ok(End::Dropped { reason: TO_NOTHING.to_owned() });
+        }
+        let mut dispatches = self.route_drafts(store, instance, &event, &drafts).await?.into_iter();
+        let routed = |draft| Routed { draft: Some(draft), dispatches: dispatches.next() };
+        Ok(End::Out(drafts.into_iter().map(routed).collect()))
+    }
+
+    /// `Some(reason)` where the filter drops the event.
+    async fn filter(
+        &mut self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        event: &Event<'_>,
+    ) -> Result<Option<String>, Failure> {
+        let Some(indices) = &self.bound.filter else { return Ok(None) };
+        store.data_mut().rearm(&self.bound.engine.limits);
+        let call = async {
+            let guest = indices.load(&mut *store, instance)?;
+            guest.call_check(&mut *store, event.clone()).await
+        };
+        let answer = in_time(&self.bound.engine.limits, call).await;
+        let verdict = self.settle(Role::Filter, store, answer)?;
+        match verdict {
+            WireVerdict::Keep => {
+                self.step(Role::Filter, Verdict::Kept, None, Some(store));
+                Ok(None)
+            }
+            WireVerdict::Drop(reason) => {
+                let reason = check::text(reason);
+                self.step(Role::Filter, Verdict::Dropped, Some(reason.clone()), Some(store));
+                Ok(Some(reason))
+            }
+        }
+    }
+
+    /// `None` where the module does not transform.
+    async fn transform(
+        &mut self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        event: &Event<'_>,
+    ) -> Result<Option<Vec<Draft>>, Failure> {
+        let Some(indices) = &self.bound.transform else { return Ok(None) };
+        store.data_mut().rearm(&self.bound.engine.limits);
+        let call = async {
+            let guest = indices.load(&mut *store, instance)?;
+            guest.call_apply(&mut *store, event.clone()).await
+        };
+        let answer = in_time(&self.bound.engine.limits, call).await;
+        let drafts = self.settle(Role::Transform, store, answer)?;
+        let checked =
+            check::drafts(drafts, event.id, &self.bound.sha256, &self.bound.engine.limits);
+        let drafts = self.checked(Role::Transform, store, checked)?;
+        let (verdict, reason) = match drafts.len() {
+            0 => (Verdict::Dropped, Some(TO_NOTHING.to_owned())),
+            _ => (Verdict::Transformed, None),
+        };
+        self.step(Role::Transform, verdict, reason, Some(store));
+        Ok(Some(drafts))
+    }
+
+    /// The dispatches of each draft; empty where the module does not route.
+    async fn route_drafts(
+        &mut self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        parent: &Event<'_>,
+        drafts: &[Draft],
+    ) -> Result<Vec<Vec<super::Dispatch>>, Failure> {
+        if self.bound.route.is_none() {
+            return Ok(Vec::new());
+        }
+        let named: Vec<_> = drafts
+            .iter()
+            .map(|draft| (draft, draft.id.to_string(), merged(parent.attributes, draft)))
+            .collect();
+        let events: Vec<_> = named
+            .iter()
+            .map(|(draft, id, attributes)| Event {
+                id,
+                kind: draft.kind.as_deref().unwrap_or(parent.kind),
+                subject: draft.subject.as_deref().or(parent.subject),
+                attributes,
+                data: BodyParam::Json(&draft.data),
+                ..parent.clone()
+            })
+            .collect();
+        self.route(store, instance, &events).await
+    }
+
+    /// The dispatches of each event, one step for all; empty where the module does not route.
+    async fn route(
+        &mut self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        events: &[Event<'_>],
+    ) -> Result<Vec<Vec<super::Dispatch>>, Failure> {
+        let Some(indices) = &self.bound.route else { return Ok(Vec::new()) };
+        let mut routed = Vec::with_capacity(events.len());
+        for event in events {
+            store.data_mut().rearm(&self.bound.engine.limits);
+            let call = async {
+                let guest = indices.load(&mut *store, instance)?;
+                guest.call_plan(&mut *store, event.clone()).await
+            };
+            let answer = in_time(&self.bound.engine.limits, call).await;
+            let dispatches = self.settle(Role::Route, store, answer)?;
+            let checked = check::dispatches(dispatches, &self.bound.engine.limits);
+            routed.push(self.checked(Role::Route, store, checked)?);
+        }
+        self.step(Role::Route, Verdict::Routed, None, Some(store));
+        Ok(routed)
+    }
+
+    /// The value of a call, or the failure that the trace and the caller see.
+    fn settle<T>(
+        &mut self,
+        role: Role,
+        store: &mut Store<State>,
+        answer: Result<Result<T, super::bindings::waybill::module::types::Failure>, Ended>,
+    ) -> Result<T, Failure> {
+        let limits = &self.bound.engine.limits;
+        let checked = match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(declared)) => Err(check::declared(declared)),
+            Err(ended) => Err(explain(ended, store.data_mut(), limits)),
+        };
+        self.checked(role, store, checked)
+    }
+
+    fn checked<T>(
+        &mut self,
+        role: Role,
+        store: &mut Store<State>,
+        checked: Checked<T>,
+    ) -> Checked<T> {
+        if let Err(failure) = &checked {
+            self.step(role, Verdict::Failed, Some(failure.to_string()), Some(store));
+        }
+        checked
+    }
+
+    /// Ends the present step.
+    fn step(
+        &mut self,
+        role: Role,
+        verdict: Verdict,
+        reason: Option<String>,
+        store: Option<&mut Store<State>>,
+    ) {
+        let now = Instant::now();
+        let micros = u32::try_from(now.duration_since(self.since).as_micros()).unwrap_or(u32::MAX);
+        self.since = now;
+        let limits = &self.bound.engine.limits;
+        let logs = store.map(|store| store.data_mut().take_log(limits)).unwrap_or_default();
+        self.steps.push(Step { role, verdict, reason, micros, logs });
+    }
+}
+
+fn event<'a>(input: &Input<'a>, attributes: &'a [(&'a str, &'a str)]) -> Event<'a> {
+    Event {
+        id: input.id,
+        source: input.source,
+        kind: input.kind,
+        subject: input.subject,
+        time: input.time,
+        attempt: input.attempt,
+        attributes,
+        data: BodyParam::Json(input.data),
+    }
+}
+
+/// A draft's attributes over its parent's.
+fn merged<'a>(parent: &[(&'a str, &'a str)], draft: &'a Draft) -> Vec<(&'a str, &'a str)> {
+    let own = draft.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let replaced = |name: &str| draft.attributes.iter().any(|(own, _)| own == name);
+    let kept = parent.iter().copied().filter(|(name, _)| !replaced(name));
+    kept.chain(own).collect()
+}
+
+/// What went wrong in a call that gave no value. What the host noted itself comes first: a guest
+/// that is refused memory or time mostly shows it by another trap.
+fn explain(ended: Ended, state: &mut State, limits: &Limits) -> Failure {
+    let error = match ended {
+        Ended::Late => return Failure::Timeout { limit: limits.wall },
+        Ended::Broken(_) if state.usage.out_of_time => {
+            return Failure::Timeout { limit: limits.cpu };
+        }
+        Ended::Broken(_) if state.usage.memory_denied => {
+            return Failure::Memory { limit: limits.memory_bytes };
+        }
+        Ended::Broken(error) => error,
+    };
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        let kind = trap.to_string();
+        let kind = kind.strip_prefix("wasm trap: ").unwrap_or(&kind);
+        return Failure::Trap { message: with_last_words(kind, state) };
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Failure::Trap { message: format!("it called exit({})", exit.0) };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Failure::Host { message: error.to_string() };
+    }
+    if error.is::<wasmtime_wasi::ResourceTableError>() {
+        return Failure::Trap { message: format!("{error:#}") };
+    }
+    let text = format!("{error:#}");
+    // wasmtime keeps this error's type to itself.
+    if text.contains("fuel allocated for hostcalls") {
+        let message = format!("more than {} bytes in one call", limits.output_bytes);
+        return Failure::Output { message };
+    }
+    Failure::Output { message: check::text(text) }
+}
+
+/// The trap and what the guest said before it: a Rust panic prints its message and then traps.
+fn with_last_words(kind: &str, state: &mut State) -> String {
+    state.wasi.drain(&mut state.log);
+    match state.log.last_words() {
+        None => kind.to_owned(),
+        Some(words) => check::text(format!("{kind}: {words}")),
+    }
+}

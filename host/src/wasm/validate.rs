@@ -1,0 +1,152 @@
+//! What can be said about an upload without compiling it.
+
+use super::{Limits, Rejection, Role};
+use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
+
+/// What a valid component exports and imports.
+#[derive(Debug, Default)]
+pub(super) struct Outline {
+    /// Its roles, in the order in which they are called.
+    pub(super) roles: Vec<Role>,
+    /// The interfaces that it imports, as it names them.
+    pub(super) imports: Vec<String>,
+}
+
+/// Interfaces and packages that the linker holds, up to the version.
+const ALLOWED: [&str; 9] = [
+    "waybill:module/types@0.1.",
+    "waybill:module/log@0.1.",
+    "waybill:module/config@0.1.",
+    "wasi:cli/",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:filesystem/",
+    "wasi:sockets/",
+];
+
+/// Validates `wasm` in full and reads its outline.
+pub(super) fn outline(
+    wasm: &[u8],
+    features: WasmFeatures,
+    limits: &Limits,
+) -> Result<Outline, Rejection> {
+    if wasm.len() > limits.upload_bytes {
+        return Err(Rejection::TooLarge { size: wasm.len(), limit: limits.upload_bytes });
+    }
+    if !wasm.starts_with(b"\0asm") {
+        return Err(Rejection::NotWasm);
+    }
+    if Parser::is_core_wasm(wasm) {
+        return Err(Rejection::CoreModule);
+    }
+    let valid = Validator::new_with_features(features).validate_all(wasm);
+    valid.map_err(|e| invalid(&e, wasm.len()))?;
+    let walked = walk(wasm, limits)?;
+    check_imports(&walked.imports)?;
+    let roles: Vec<_> = Role::ALL
+        .into_iter()
+        .filter(|role| walked.exports.iter().any(|name| name.starts_with(role.interface())))
+        .collect();
+    if roles.is_empty() {
+        let exports = match walked.exports.as_slice() {
+            [] => "none".to_owned(),
+            some => format!("`{}`", some.join("`, `")),
+        };
+        return Err(Rejection::NoRole { exports });
+    }
+    Ok(Outline { roles, imports: walked.imports })
+}
+
+fn invalid(error: &BinaryReaderError, size: usize) -> Rejection {
+    let offset = error.offset();
+    let message = error.message().to_owned();
+    if message.contains("unexpected end") || offset >= size {
+        return Rejection::Truncated { offset: size };
+    }
+    if message.contains("async feature") {
+        let message = format!(
+            "{message}: modules export plain functions. With jco's QuickJS backend add \
+             `--backend-qjs-disable-async`"
+        );
+        return Rejection::Invalid { message, offset };
+    }
+    Rejection::Invalid { message, offset }
+}
+
+fn check_imports(imports: &[String]) -> Result<(), Rejection> {
+    let known = |name: &String| {
+        let wasi_version = || name.rsplit_once('@').is_some_and(|(_, v)| v.starts_with("0.2."));
+        ALLOWED.iter().any(|allowed| name.starts_with(allowed))
+            && (!name.starts_with("wasi:") || wasi_version())
+    };
+    match imports.iter().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => Err(Rejection::UnknownImport { import: name.clone() }),
+    }
+}
+
+#[derive(Default)]
+struct Walked {
+    exports: Vec<String>,
+    imports: Vec<String>,
+}
+
+/// Reads the outermost imports and exports, and what every core module inside asks for.
+fn walk(wasm: &[u8], limits: &Limits) -> Result<Walked, Rejection> {
+    let mut walked = Walked::default();
+    let mut nested = 0_usize;
+    for payload in Parser::new(0).parse_all(wasm) {
+        let fault = |e: BinaryReaderError| invalid(&e, wasm.len());
+        let payload = payload.map_err(fault)?;
+        if let Payload::ModuleSection { .. } | Payload::ComponentSection { .. } = payload {
+            nested += 1;
+        } else if let Payload::End(_) = payload {
+            nested = nested.saturating_sub(1);
+        } else if nested == 0 {
+            walked.note(&payload).map_err(fault)?;
+        } else {
+            check_core(&payload, limits, fault)?;
+        }
+    }
+    Ok(walked)
+}
+
+impl Walked {
+    fn note(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
+        if let Payload::ComponentImportSection(section) = payload {
+            for import in section.clone() {
+                self.imports.push(import?.name.name.to_owned());
+            }
+        } else if let Payload::ComponentExportSection(section) = payload {
+            for export in section.clone() {
+                self.exports.push(export?.name.name.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_core(
+    payload: &Payload<'_>,
+    limits: &Limits,
+    fault: impl Fn(BinaryReaderError) -> Rejection,
+) -> Result<(), Rejection> {
+    if let Payload::MemorySection(section) = payload {
+        for memory in section.clone() {
+            let asked = memory.map_err(&fault)?.initial.saturating_mul(64 << 10);
+            within("bytes of memory", asked, limits.memory_bytes)?;
+        }
+    } else if let Payload::TableSection(section) = payload {
+        for table in section.clone() {
+            let asked = table.map_err(&fault)?.ty.initial;
+            within("table elements", asked, limits.table_elements)?;
+        }
+    }
+    Ok(())
+}
+
+fn within(what: &'static str, asked: u64, limit: usize) -> Result<(), Rejection> {
+    let limit = limit as u64;
+    if asked <= limit { Ok(()) } else { Err(Rejection::OverLimit { what, asked, limit }) }
+}

@@ -1,0 +1,163 @@
+//! WASI 0.2 with nothing behind it: no files, no network, no environment, no arguments.
+//!
+//! Language runtimes import it, few modules call it, so its state is made at the first call.
+//! Clocks stand at the time the event was captured and randomness comes from the event's id: the
+//! same event gives the same result at every attempt. Standard output and error go to the log.
+
+use super::guest_log::{Level, Log};
+use super::guest_state::State;
+use bytes::Bytes;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use sha2::{Digest as _, Sha256};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{
+    HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView,
+    WasiView,
+};
+
+/// Handles (streams, pollables) that one instance may hold.
+const MAX_HANDLES: usize = 1000;
+
+/// The WASI state of one instance, once it has called WASI.
+#[derive(Default)]
+pub(super) struct Wasi {
+    ctx: Option<WasiCtx>,
+    table: ResourceTable,
+    output: Option<Stdio>,
+    errors: Option<Stdio>,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let Self { guest, log, wasi, .. } = self;
+        let Wasi { ctx, table, output, errors } = wasi;
+        let ctx = ctx.get_or_insert_with(|| {
+            table.set_max_capacity(MAX_HANDLES);
+            let output = output.insert(Stdio::new(log.room()));
+            let errors = errors.insert(Stdio::new(log.room()));
+            context(&guest.id, guest.received, output, errors)
+        });
+        WasiCtxView { ctx, table }
+    }
+}
+
+impl Wasi {
+    /// Moves what was printed to the log, a line at a time.
+    pub(super) fn drain(&mut self, log: &mut Log) {
+        for (stream, level) in [(&self.output, Level::Info), (&self.errors, Level::Warn)] {
+            if let Some(stream) = stream {
+                stream.drain(level, log);
+            }
+        }
+    }
+}
+
+fn context(id: &str, received: Duration, output: &Stdio, errors: &Stdio) -> WasiCtx {
+    let seed: [u8; 32] = Sha256::digest(id).into();
+    let mut ctx = WasiCtxBuilder::new();
+    ctx.stdout(output.clone())
+        .stderr(errors.clone())
+        .allow_tcp(false)
+        .allow_udp(false)
+        .secure_random(StdRng::from_seed(seed))
+        .insecure_random(StdRng::from_seed(seed))
+        .insecure_random_seed(seed.iter().take(16).fold(0, |n, byte| n << 8 | u128::from(*byte)))
+        .wall_clock(Standing(received))
+        .monotonic_clock(Standing(received));
+    ctx.build()
+}
+
+/// A clock that shows one time.
+struct Standing(Duration);
+
+impl HostWallClock for Standing {
+    fn resolution(&self) -> Duration {
+        Duration::from_micros(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0
+    }
+}
+
+impl HostMonotonicClock for Standing {
+    fn resolution(&self) -> u64 {
+        1000
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// One of the two standard streams: keeps the beginning, takes the rest without a word, because a
+/// module never fails for what it prints.
+#[derive(Clone)]
+struct Stdio(Arc<Mutex<Kept>>);
+
+struct Kept {
+    bytes: Vec<u8>,
+    max: usize,
+    cut: bool,
+}
+
+impl Stdio {
+    fn new(max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Kept { bytes: Vec::new(), max, cut: false })))
+    }
+
+    fn drain(&self, level: Level, log: &mut Log) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = std::mem::take(&mut kept.bytes);
+        for line in String::from_utf8_lossy(&bytes).lines().filter(|line| !line.is_empty()) {
+            log.push(level, line, Vec::new());
+        }
+        if std::mem::take(&mut kept.cut) {
+            log.cut();
+        }
+    }
+}
+
+impl IsTerminal for Stdio {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdio {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for it, and that is not linked.
+        Box::new(tokio::io::sink())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stdio {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Stdio {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = kept.max.saturating_sub(kept.bytes.len());
+        kept.cut |= bytes.len() > room;
+        kept.bytes.extend(bytes.iter().take(room));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
