@@ -1,0 +1,36 @@
+//! The harness of the black-box tests: the real `waybill` program, real databases and real
+//! receivers, all on this machine's loopback addresses.
+//!
+//! | part | is |
+//! |---|---|
+//! | [`World`] | one running `waybill` on a database of its own, for one test |
+//! | [`Receiver`] | an HTTP server that plays a script of good and bad answers and books what came |
+//! | [`Client`] | the REST API, as a user of it sees it |
+//! | [`Cluster`] | a throw-away PostgreSQL that belongs to whoever started it |
+//! | [`Database`] | a fresh database on such a server, dropped with the value |
+//! | [`Server`] | the program as a child process, its output kept |
+//!
+//! [`Cluster`], [`Database`] and [`Server`] return errors, because `cargo xtask bench` stands on them too.
+//! [`World`] and [`Receiver`] serve tests only and fail the test that misuses them.
+//! Nothing here sleeps in place of a signal: what has to be waited for is announced by a line
+//! of output, by an arrival, or is asked for until a generous deadline.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the harness fails the test that misuses it, or whose server does not start"
+)]
+
+pub mod cluster;
+pub mod database;
+pub mod receiver;
+pub mod rest;
+pub mod server;
+pub mod world;
+
+pub use cluster::Cluster;
+pub use database::Database;
+pub use receiver::{Arrival, Receiver, Reply};
+pub use rest::{Answer, Client};
+pub use server::{Server, Settings};
+pub use world::{Backend, World};

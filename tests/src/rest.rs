@@ -1,0 +1,147 @@
+//! The REST API as a user of it sees it: JSON in, an [`Answer`] out.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// No answer of the server may take longer.
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
+
+/// One caller of one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: String,
+    token: Option<String>,
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+/// A request: a method, a path and what may go with it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+}
+
+/// What the server said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// A request with an empty body.
+    pub fn new(method: Method, path: &str) -> Self {
+        Self { method, path: path.to_owned(), headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// A POST of raw bytes.
+    pub fn post(path: &str, content_type: &str, body: impl Into<Bytes>) -> Self {
+        let mut call = Self::new(Method::POST, path).header(CONTENT_TYPE.as_str(), content_type);
+        call.body = body.into();
+        call
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn json(method: Method, path: &str, body: &Value) -> Self {
+        let mut call = Self::new(method, path).header(CONTENT_TYPE.as_str(), "application/json");
+        call.body = body.to_string().into();
+        call
+    }
+}
+
+impl Client {
+    /// A caller with this token of the server at `base` (`http://127.0.0.1:PORT`).
+    pub fn new(base: &str, token: Option<&str>) -> Self {
+        let http = legacy::Client::builder(TokioExecutor::new()).build_http();
+        Self { base: base.to_owned(), token: token.map(str::to_owned), http }
+    }
+
+    /// Sends a request. Fails only where no whole answer came.
+    pub async fn send(&self, call: Call) -> Result<Answer> {
+        let uri = format!("{}{}", self.base, call.path);
+        let mut request = Request::builder().method(call.method).uri(&uri);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in &call.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(call.body))?;
+        let exchange = async {
+            let (head, body) = self.http.request(request).await?.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Answer { status: head.status, headers: head.headers, body })
+        };
+        tokio::time::timeout(ANSWER_LIMIT, exchange)
+            .await
+            .with_context(|| format!("{uri}: no answer within {ANSWER_LIMIT:?}"))?
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        self.send(Call::new(Method::GET, path)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Result<Answer> {
+        self.send(Call::new(Method::DELETE, path)).await
+    }
+
+    /// POST of JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Call::json(Method::POST, path, body)).await
+    }
+
+    /// PUT of JSON.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Call::json(Method::PUT, path, body)).await
+    }
+
+    /// PATCH of JSON.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Call::json(Method::PATCH, path, body)).await
+    }
+}
+
+impl Answer {
+    /// The body as JSON; `null` where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The `data` of the body.
+    pub fn data(&self) -> Value {
+        self.json().get("data").cloned().unwrap_or(Value::Null)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header's text, empty where it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}

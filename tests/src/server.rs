@@ -1,0 +1,219 @@
+//! The `waybill` program as a child process.
+//!
+//! It is started on port 0 and says its address on standard output when it is ready; both
+//! streams are kept, so that a failing test can show them.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The admin token of every server that we start.
+pub const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
+
+/// How long a server may take to say its address.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Lines of output kept of a server.
+const LINES_KEPT: usize = 4000;
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The program.
+    pub binary: PathBuf,
+    /// The database URL, `sqlite:PATH` or `postgres://…`.
+    pub database: String,
+    /// Its working folder.
+    pub folder: PathBuf,
+    /// Environment variables beside those of this process.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// Settings under which deliveries to loopback are allowed.
+    pub fn new(binary: &Path, database: &str, folder: &Path) -> Self {
+        let mut settings = Self {
+            binary: binary.to_owned(),
+            database: database.to_owned(),
+            folder: folder.to_owned(),
+            environment: Vec::new(),
+        };
+        settings.environment("WAYBILL_ADMIN_TOKEN", ADMIN_TOKEN);
+        settings.set("delivery.allow_networks", r#"["127.0.0.0/8"]"#);
+        settings
+    }
+
+    /// Sets one environment variable.
+    pub fn environment(&mut self, name: &str, value: &str) -> &mut Self {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets one configuration key (`delivery.timeout`) to a value; lists are TOML literals.
+    pub fn set(&mut self, key: &str, value: &str) -> &mut Self {
+        let name = format!("WAYBILL_{}", key.to_uppercase().replace('.', "__"));
+        self.environment(&name, value)
+    }
+}
+
+/// A running server. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: String,
+    ready_after: Duration,
+    output: Arc<Output>,
+}
+
+/// What a server has printed, both streams in the order in which they were read.
+#[derive(Debug, Default)]
+struct Output {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Server {
+    /// Starts `waybill serve` and waits until it is ready.
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--database", &settings.database];
+        Self::start_with(settings, &arguments)
+    }
+
+    /// Starts the program with these arguments and waits for a line with its address.
+    pub fn start_with(settings: &Settings, arguments: &[&str]) -> Result<Self> {
+        let began = Instant::now();
+        let mut child = Command::new(&settings.binary)
+            .args(arguments)
+            .current_dir(&settings.folder)
+            .envs(settings.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", settings.binary.display()))?;
+        let output = Arc::new(Output::default());
+        output.follow(child.stdout.take().context("stdout is piped")?);
+        output.follow(child.stderr.take().context("stderr is piped")?);
+        let mut server =
+            Self { child, address: String::new(), ready_after: Duration::ZERO, output };
+        server.address = server.wait_for_address()?;
+        server.ready_after = began.elapsed();
+        Ok(server)
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// From the start of the process to the line with its address.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        self.output.lock().join("\n")
+    }
+
+    /// Ends the process as `kill -9` does: it cannot react.
+    pub fn kill9(&mut self) {
+        // Fails only where it has ended already, which is what was wanted.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+
+    /// Asks the process to drain and end (`SIGTERM`), and waits for it.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let pid = Pid::from_raw(self.child.id().try_into()?).context("a process id is not 0")?;
+        kill_process(pid, Signal::TERM)?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Whether the process is still there.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The first address that is printed; an error where the process ends or is silent instead.
+    fn wait_for_address(&mut self) -> Result<String> {
+        let deadline = Instant::now() + READY_LIMIT;
+        loop {
+            let printed = self.output.wait(Duration::from_millis(100));
+            if let Some(address) = printed.iter().find_map(|line| address_in(line)) {
+                return Ok(address);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended with {status} before it was ready:\n{}", self.output());
+            }
+            if Instant::now() > deadline {
+                bail!("the server was not ready within {READY_LIMIT:?}:\n{}", self.output());
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+impl Output {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a stream to its end in a thread of its own.
+    fn follow(self: &Arc<Self>, stream: impl Read + Send + 'static) {
+        let output = Arc::clone(self);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let mut lines = output.lock();
+                if lines.len() >= LINES_KEPT {
+                    lines.drain(..LINES_KEPT / 2);
+                }
+                lines.push(line);
+                output.grown.notify_all();
+            }
+        });
+    }
+
+    /// What was printed, at the latest after `limit`, at once when a line comes.
+    fn wait(&self, limit: Duration) -> Vec<String> {
+        let lines = self.lock();
+        let waited = self.grown.wait_timeout(lines, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+}
+
+/// The first `http://127.0.0.1:PORT` of a line, without any path after it.
+fn address_in(line: &str) -> Option<String> {
+    const START: &str = "http://127.0.0.1:";
+    let (_, rest) = line.split_once(START)?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    (!port.is_empty()).then(|| format!("{START}{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address_in;
+
+    #[test]
+    fn finds_the_address_in_a_line() {
+        let found = address_in("waybill 0.1.0 on http://127.0.0.1:8400/admin, ready");
+        assert_eq!(found.as_deref(), Some("http://127.0.0.1:8400"));
+        assert_eq!(address_in("on http://127.0.0.1:"), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! One running `waybill` on a database of its own, for one test.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::database::Database;
+use crate::rest::{Answer, Client};
+use crate::server::{ADMIN_TOKEN, Server, Settings};
+
+/// How long [`World::eventually`] asks before it fails the test.
+pub const LIMIT: Duration = Duration::from_mins(1);
+
+/// How often it asks.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Which database a world stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// A file in the world's folder.
+    Sqlite,
+    /// A fresh database on the server that `WAYBILL_TEST_POSTGRES` names.
+    Postgres,
+}
+
+/// A running server, its database and a caller of its API. All of it goes with the value; a
+/// test that fails shows what the server printed.
+#[derive(Debug)]
+pub struct World {
+    server: Option<Server>,
+    settings: Settings,
+    client: Client,
+    /// Dropped after the server that uses it.
+    _database: Option<Database>,
+    folder: TempDir,
+}
+
+impl World {
+    /// A world with the default settings; none where its database is not to be had (which fails
+    /// the test instead where `CI=true`).
+    pub async fn start(backend: Backend) -> Option<Self> {
+        Self::start_with(backend, |_| {}).await
+    }
+
+    /// A world whose settings are changed before the start.
+    pub async fn start_with(backend: Backend, change: impl FnOnce(&mut Settings)) -> Option<Self> {
+        let folder = TempDir::new().expect("a temporary folder");
+        let database = match backend {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some(fresh_database().await?),
+        };
+        let url = match &database {
+            Some(database) => database.url(),
+            None => format!("sqlite:{}", folder.path().join("waybill.db").display()),
+        };
+        let mut settings = Settings::new(&binary(), &url, folder.path());
+        change(&mut settings);
+        let server = Server::start(&settings).expect("the server starts");
+        let client = Client::new(server.address(), Some(ADMIN_TOKEN));
+        Some(Self { server: Some(server), settings, client, _database: database, folder })
+    }
+
+    /// The caller with the admin token.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A caller with another token, or none.
+    pub fn client_with(&self, token: Option<&str>) -> Client {
+        Client::new(self.server().address(), token)
+    }
+
+    /// The running server.
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server runs")
+    }
+
+    /// The world's own folder: working folder of the server, home of an SQLite file.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// How the server is started.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Ends the server as `kill -9` does.
+    pub fn kill9(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill9();
+        }
+    }
+
+    /// Asks the server to drain and end; fails the test unless it ends with status 0.
+    pub fn stop(&mut self) {
+        let mut server = self.server.take().expect("the server runs");
+        let status = server.terminate().expect("SIGTERM can be sent");
+        assert!(status.success(), "drained with {status}:\n{}", server.output());
+    }
+
+    /// Starts the server again on the same database; one that still runs is killed first.
+    pub fn restart(&mut self) {
+        self.restart_with(|_| {});
+    }
+
+    /// The same with changed settings.
+    pub fn restart_with(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.kill9();
+        change(&mut self.settings);
+        let server = Server::start(&self.settings).expect("the server starts again");
+        self.client = Client::new(server.address(), Some(ADMIN_TOKEN));
+        self.server = Some(server);
+    }
+
+    /// GET that must succeed: the answer's `data`.
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.client.get(path).await.expect("an answer");
+        expect(&answer, StatusCode::OK, path).data()
+    }
+
+    /// POST that must succeed: the answer's `data`.
+    pub async fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.client.post(path, body).await.expect("an answer");
+        assert!(answer.status.is_success(), "{path}: {}: {}", answer.status, answer.text());
+        answer.data()
+    }
+
+    /// Creates an endpoint: its `data`, with the secret.
+    pub async fn endpoint(&self, endpoint: &Value) -> Value {
+        self.post("/api/v1/endpoints", endpoint).await
+    }
+
+    /// Captures one event: its id.
+    pub async fn event(&self, event: &Value) -> String {
+        let answer = self.client.post("/api/v1/events", event).await.expect("an answer");
+        let data = expect(&answer, StatusCode::ACCEPTED, "/api/v1/events").data();
+        text(&data, "id")
+    }
+
+    /// Asks for a resource until it is as wanted; fails the test after a generous deadline.
+    pub async fn eventually(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let found = self.get(path).await;
+            if wanted(&found) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{path} stayed {found:#}");
+            tokio::time::sleep(PACE).await;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(server) = &self.server
+        {
+            show(&server.output());
+        }
+        self.kill9();
+    }
+}
+
+async fn fresh_database() -> Option<Database> {
+    let Ok(server) = std::env::var("WAYBILL_TEST_POSTGRES") else {
+        skip("WAYBILL_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` starts one");
+        return None;
+    };
+    Some(Database::create(&server).await.expect("PostgreSQL makes a database"))
+}
+
+/// The text at a key; fails the test where there is none.
+pub fn text(value: &Value, key: &str) -> String {
+    let text = value.get(key).and_then(Value::as_str);
+    text.unwrap_or_else(|| panic!("no text at {key} in {value:#}")).to_owned()
+}
+
+/// The answer, if it has this status; else the test fails and shows what came.
+pub fn expect<'a>(answer: &'a Answer, status: StatusCode, what: &str) -> &'a Answer {
+    assert_eq!(answer.status, status, "{what}: {}", answer.text());
+    answer
+}
+
+/// The program under test: `WAYBILL_BIN`, or what cargo built beside this test.
+pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("WAYBILL_BIN") {
+        return named.into();
+    }
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let built = test.ancestors().nth(2).expect("target/debug/deps/suite").join("waybill");
+    assert!(built.exists(), "{} is missing: run `cargo xtask test`", built.display());
+    built
+}
+
+/// A compiled guest by file name, from the folder that `WAYBILL_GUESTS` names, or from where
+/// `cargo xtask test` builds them. None where it was not built, which fails the test in CI.
+pub fn guest(name: &str) -> Option<Vec<u8>> {
+    let folder = std::env::var_os("WAYBILL_GUESTS").map_or_else(built_guests, PathBuf::from);
+    let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
+    match std::fs::read(&file) {
+        Ok(component) => Some(component),
+        Err(error) => {
+            skip(&format!("{}: {error}; `cargo xtask test` builds it", file.display()));
+            None
+        }
+    }
+}
+
+fn built_guests() -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
+    target.join("wasm32-wasip2").join("guest")
+}
+
+/// Leaves a test out, visibly; where `CI=true` nothing may be left out.
+pub fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "nothing is skipped in CI: {why}");
+    show(&format!("skipped: {why}"));
+}
+
+#[expect(clippy::print_stderr, reason = "libtest keeps it and shows it with the failing test")]
+fn show(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,131 @@
+//! The rules that a compiler does not check: who may name what, and that no test is forgotten.
+
+use std::path::{Path, PathBuf};
+
+/// Every Rust file below a folder, as path from it and text. None where the folder is missing.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(folder).unwrap().to_owned(), text));
+            }
+        }
+    }
+    found
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn host() -> Vec<(PathBuf, String)> {
+    let found = sources(&workspace().join("host/src"));
+    assert!(found.len() > 1, "the host has sources");
+    found
+}
+
+/// The stage or part that a file of the host belongs to: `deliver/sign.rs` to `deliver`.
+fn part(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Lines that are code, numbered from 1: neither comments nor documentation.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    numbered.filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// Whether a line names a crate or module as a path (`sqlx::`) or brings it in (`use sqlx;`).
+fn names(line: &str, name: &str) -> bool {
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once(name) {
+        let starts = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '"');
+        if starts && (after.starts_with("::") || before.ends_with("use ")) {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+/// All places that break a rule, as `file:line: text`.
+fn offences(breaks: impl Fn(&Path, &str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in host() {
+        for (number, line) in code(&text).filter(|(_, line)| breaks(&path, line)) {
+            found.push(format!("host/src/{}:{number}: {}", path.display(), line.trim()));
+        }
+    }
+    found
+}
+
+#[test]
+fn only_journal_names_sqlx() {
+    let found = offences(|path, line| part(path) != "journal" && names(line, "sqlx"));
+    assert!(found.is_empty(), "the journal alone knows the databases:\n{}", found.join("\n"));
+}
+
+#[test]
+fn only_wasm_names_wasmtime() {
+    let found = offences(|path, line| {
+        let named = ["wasmtime", "wasmtime_wasi"].iter().any(|name| names(line, name));
+        part(path) != "wasm" && named
+    });
+    assert!(found.is_empty(), "wasm alone knows the engine:\n{}", found.join("\n"));
+}
+
+#[test]
+fn domain_sign_verify_and_judge_do_no_io() {
+    let pure = ["domain", "deliver/sign", "deliver/judge", "capture/verify"];
+    let io = ["tokio", "std::net", "std::fs", "std::io", "sqlx", "hyper"];
+    let found = offences(|path, line| {
+        let path = path.to_string_lossy();
+        let pure = pure.iter().any(|name| {
+            let rest = path.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with('/') || rest == ".rs")
+        });
+        pure && io.iter().any(|name| names(line, name))
+    });
+    assert!(found.is_empty(), "these only compute:\n{}", found.join("\n"));
+}
+
+#[test]
+fn stages_meet_only_in_the_journal() {
+    let stages = ["capture", "plan", "deliver", "tend"];
+    let found = offences(|path, line| {
+        let own = part(path);
+        let others = stages.iter().filter(|stage| **stage != own);
+        stages.contains(&own.as_str())
+            && others.into_iter().any(|other| line.contains(&format!("crate::{other}::")))
+    });
+    assert!(found.is_empty(), "a stage never knows another:\n{}", found.join("\n"));
+}
+
+#[test]
+fn no_suite_file_is_forgotten() {
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("suite");
+    let main = std::fs::read_to_string(suite.join("main.rs")).unwrap();
+    for entry in std::fs::read_dir(suite).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") else {
+            continue;
+        };
+        assert!(main.contains(&format!("mod {module};")), "suite/{name} is not in suite/main.rs");
+    }
+}
+
+#[test]
+fn a_name_is_found_only_as_a_path() {
+    assert!(names("use sqlx::Pool;", "sqlx"));
+    assert!(names("    let pool: sqlx::PgPool = pool;", "sqlx"));
+    assert!(names("use sqlx;", "sqlx"));
+    assert!(!names("use my_sqlx::Pool;", "sqlx"));
+    assert!(!names("let text = \"sqlx::Pool\";", "sqlx"));
+}

@@ -1,0 +1,161 @@
+//! What the cases play on: the program, the guests, the databases, a folder on a real disk.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use waybill_tests::{Client, Cluster, Database, Server, Settings};
+
+use super::sink::Sink;
+use super::{Options, census};
+use crate::guests;
+use crate::needs::{self, Postgres, Skips};
+use crate::process::{cargo, succeed, target};
+
+/// Which database a case stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// A file below the target folder.
+    Sqlite,
+    /// A fresh database of a server on this machine.
+    Postgres,
+}
+
+/// Everything that the cases share.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// The program.
+    program: PathBuf,
+    /// The compiled guests.
+    guests: PathBuf,
+    /// PostgreSQL, where it is to be had.
+    pub(crate) postgres: Option<Postgres>,
+    /// Where the database files are: a real disk, since a memory file system costs nothing to
+    /// sync.
+    pub(crate) folder: PathBuf,
+    /// Few events a case.
+    pub(crate) quick: bool,
+}
+
+/// One server on a database of its own, for one round of one case.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    /// The program, running.
+    pub(crate) server: Server,
+    /// Its admin.
+    pub(crate) client: Client,
+    /// How it was started.
+    settings: Settings,
+    /// PostgreSQL's main process, where its CPU is to be counted.
+    postgres: Option<u32>,
+    _database: Option<Database>,
+    /// Removed after everything that uses it.
+    _folder: TempDir,
+}
+
+impl Stage {
+    /// Builds the program and the guests, and finds the databases.
+    pub(crate) async fn set(options: &Options, skips: &mut Skips) -> Result<Self> {
+        let guests = guests::build().await?;
+        let program = match &options.binary {
+            Some(binary) => std::path::absolute(binary)?,
+            None => release().await?,
+        };
+        let folder = target().join("bench");
+        std::fs::create_dir_all(&folder)?;
+        let postgres = needs::postgres(skips).await;
+        Ok(Self { program, guests, postgres, folder, quick: options.quick })
+    }
+
+    /// Starts the program on a fresh database.
+    pub(crate) async fn open(&self, backend: Backend) -> Result<Scene> {
+        let folder = TempDir::new_in(&self.folder)?;
+        let (database, url, postgres) = match backend {
+            Backend::Sqlite => {
+                (None, format!("sqlite:{}", folder.path().join("w.db").display()), None)
+            }
+            Backend::Postgres => {
+                let server = self.postgres.as_ref().context("PostgreSQL is not to be had")?;
+                let database = Database::create(&server.url).await?;
+                let url = database.url();
+                (Some(database), url, server.cluster.as_ref().and_then(Cluster::pid))
+            }
+        };
+        let settings = Settings::new(&self.program, &url, folder.path());
+        let server = Server::start(&settings)?;
+        let client = client_of(&server);
+        Ok(Scene { server, client, settings, postgres, _database: database, _folder: folder })
+    }
+
+    /// A compiled guest.
+    pub(crate) fn guest(&self, name: &str) -> Result<Vec<u8>> {
+        let file = self.guests.join(format!("{}.wasm", name.replace('-', "_")));
+        std::fs::read(&file).with_context(|| format!("{}", file.display()))
+    }
+}
+
+impl Scene {
+    /// POST that must succeed: the answer's `data`.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let answer = self.client.post(path, body).await?;
+        if !answer.status.is_success() {
+            bail!("{path}: {}: {}", answer.status, answer.text());
+        }
+        Ok(answer.data())
+    }
+
+    /// Uploads and activates a module.
+    pub(crate) async fn module(&self, name: &str, component: Vec<u8>) -> Result<()> {
+        let path = format!("/api/v1/modules/{name}?activate=true");
+        let call = waybill_tests::rest::Call::post(&path, "application/wasm", component);
+        let answer = self.client.send(call).await?;
+        if !answer.status.is_success() {
+            bail!("{path}: {}: {}", answer.status, answer.text());
+        }
+        Ok(())
+    }
+
+    /// Creates endpoints at the sink, numbered from 0, for these events: their ids. The sink
+    /// learns their secrets.
+    pub(crate) async fn endpoints(
+        &self,
+        sink: &Sink,
+        count: usize,
+        events: &[&str],
+    ) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for n in 0..count {
+            let endpoint =
+                json!({"name": format!("bench-{n}"), "url": sink.url(n), "events": events});
+            let made = self.post("/api/v1/endpoints", &endpoint).await?;
+            let text = |key: &str| made.get(key).and_then(Value::as_str).map(str::to_owned);
+            sink.book.secret(n, &text("secret").context("a new endpoint shows its secret")?)?;
+            ids.push(text("id").context("an endpoint has an id")?);
+        }
+        Ok(ids)
+    }
+
+    /// CPU time so far of the server, and of PostgreSQL where it is ours, in microseconds.
+    pub(crate) fn cpu_micros(&self) -> u64 {
+        let database = self.postgres.map_or(0, census::cpu_micros);
+        census::cpu_micros(self.server.pid()) + database
+    }
+
+    /// Drains the server and starts it again on the same database.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.server.terminate()?;
+        self.server = Server::start(&self.settings)?;
+        self.client = client_of(&self.server);
+        Ok(())
+    }
+}
+
+async fn release() -> Result<PathBuf> {
+    succeed(cargo(&["build", "--release", "--package", "waybill"])).await?;
+    Ok(target().join("release").join("waybill"))
+}
+
+fn client_of(server: &Server) -> Client {
+    Client::new(server.address(), Some(waybill_tests::server::ADMIN_TOKEN))
+}

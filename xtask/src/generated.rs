@@ -1,0 +1,49 @@
+//! The files in the tree that a program writes. They are committed, so that a reader finds them,
+//! and `ci` fails where they are not what the code says.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::process::workspace;
+use crate::test::Built;
+
+/// A generated file and what it must hold.
+#[derive(Debug)]
+struct Generated {
+    path: PathBuf,
+    text: String,
+}
+
+/// Writes every generated file.
+pub(crate) async fn write() -> Result<()> {
+    for file in files().await? {
+        if let Some(folder) = file.path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        if std::fs::read_to_string(&file.path).ok().as_ref() != Some(&file.text) {
+            std::fs::write(&file.path, &file.text)?;
+            println!("wrote {}", file.path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Fails where a generated file is not current, and names it.
+pub(crate) async fn check() -> Result<()> {
+    let files = files().await?;
+    let stale =
+        |file: &&Generated| std::fs::read_to_string(&file.path).ok().as_ref() != Some(&file.text);
+    let stale: Vec<_> =
+        files.iter().filter(stale).map(|file| file.path.display().to_string()).collect();
+    if !stale.is_empty() {
+        bail!("not current: {}; `cargo xtask gen` writes them", stale.join(", "));
+    }
+    Ok(())
+}
+
+async fn files() -> Result<Vec<Generated>> {
+    let built = Built::make().await?;
+    let openapi = crate::process::output(built.program(&["openapi"])).await?;
+    Ok(vec![Generated { path: workspace().join("docs/openapi.json"), text: openapi }])
+}

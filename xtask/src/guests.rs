@@ -1,0 +1,61 @@
+//! The guests: the example modules and the hostile ones of the tests, compiled to components.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::process::{answers, cargo, command, output, succeed, target, workspace};
+
+/// Where modules are compiled for.
+const TARGET: &str = "wasm32-wasip2";
+
+/// The cargo profile they are built with.
+const PROFILE: &str = "guest";
+
+/// Names the folder of the compiled guests, for the tests and the program.
+pub(crate) const GUESTS: &str = "WAYBILL_GUESTS";
+
+/// Builds all guests and gives the folder that they are in.
+pub(crate) async fn build() -> Result<PathBuf> {
+    install_target().await?;
+    let packages = packages().await?;
+    let folder = target().join(TARGET).join(PROFILE);
+    if packages.is_empty() {
+        return Ok(folder);
+    }
+    let mut arguments = vec!["build", "--target", TARGET, "--profile", PROFILE];
+    for package in &packages {
+        arguments.extend(["--package", package]);
+    }
+    succeed(cargo(&arguments)).await?;
+    Ok(folder)
+}
+
+/// Adds the target by rustup, unless it is there or this toolchain is not rustup's.
+async fn install_target() -> Result<()> {
+    if !answers("rustup").await {
+        return Ok(());
+    }
+    let installed = output(command("rustup", &["target", "list", "--installed"])).await?;
+    if installed.lines().any(|line| line.trim() == TARGET) {
+        return Ok(());
+    }
+    succeed(command("rustup", &["target", "add", TARGET])).await
+}
+
+/// The workspace's packages under `examples-wasm/` and `tests/guests/`.
+async fn packages() -> Result<Vec<String>> {
+    let described = output(cargo(&["metadata", "--format-version=1", "--no-deps"])).await?;
+    let described: Value = serde_json::from_str(&described)?;
+    let packages = described.get("packages").and_then(Value::as_array);
+    let folders = ["examples-wasm", "tests/guests"].map(|folder| workspace().join(folder));
+    let text = |package: &Value, key| package.get(key).and_then(Value::as_str).map(str::to_owned);
+    let guest = |package: &Value| {
+        let manifest = text(package, "manifest_path")?;
+        let inside = folders.iter().any(|folder| Path::new(&manifest).starts_with(folder));
+        inside.then(|| text(package, "name")).flatten()
+    };
+    let packages = packages.context("cargo metadata lists packages")?;
+    Ok(packages.iter().filter_map(guest).collect())
+}

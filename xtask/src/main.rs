@@ -1,0 +1,81 @@
+//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | gen`.
+//!
+//! It needs nothing but rustup's cargo. What else a task needs it brings or starts itself: the
+//! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL, the languages of the
+//! receiver tests. What it cannot have it names in its last lines as skipped, and `ci` fails on it.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to people")]
+
+mod bench;
+mod ci;
+mod generated;
+mod guests;
+mod needs;
+mod process;
+mod test;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The task runner of the workspace", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build everything and run every test
+    Test(Passed),
+    /// Build everything and run `waybill demo`
+    Demo(Passed),
+    /// Measure a release build and print one table
+    Bench(bench::Options),
+    /// All that a submission must pass: format, lints, documentation, generated files, unused
+    /// dependencies, licences and bans, tests
+    Ci,
+    /// Write the generated files
+    Gen {
+        /// Write nothing; fail where a file is not current
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Passed {
+    /// Passed on as they stand
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    // The loser of the race is dropped, and with it every process that it started.
+    tokio::select! {
+        done = run(cli.task) => done,
+        signal = interrupted() => bail!("interrupted by {}", signal?),
+    }
+}
+
+async fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Test(passed) => test::run(&passed.arguments).await,
+        Task::Demo(passed) => test::demo(&passed.arguments).await,
+        Task::Bench(options) => bench::run(options).await,
+        Task::Ci => ci::run().await,
+        Task::Gen { check: true } => generated::check().await,
+        Task::Gen { check: false } => generated::write().await,
+    }
+}
+
+async fn interrupted() -> Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => { pressed?; Ok("ctrl-c") }
+        _ = terminate.recv() => Ok("SIGTERM"),
+    }
+}

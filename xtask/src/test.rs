@@ -1,0 +1,75 @@
+//! `test` and `demo`: build everything in the dev profile, then run it.
+//!
+//! The dev profile compiles dependencies with optimisation, so its binary is fast enough for
+//! both, and one set of build products serves all tasks but `bench`.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::Result;
+use tokio::process::Command;
+
+use crate::guests::{self, GUESTS};
+use crate::needs::{self, POSTGRES, Skips};
+use crate::process::{cargo, command, succeed, target};
+
+/// Names the program under test.
+const PROGRAM: &str = "WAYBILL_BIN";
+
+/// Tests that run at a time. They mostly wait for servers and receivers, so more than cores.
+const TESTS_AT_A_TIME: &str = "4";
+
+/// What `test` and `demo` run: the program and the guests.
+#[derive(Debug)]
+pub(crate) struct Built {
+    program: PathBuf,
+    guests: PathBuf,
+}
+
+impl Built {
+    /// Builds the guests and the workspace's programs, with the features that the tests use.
+    pub(crate) async fn make() -> Result<Self> {
+        let guests = guests::build().await?;
+        succeed(cargo(&["build", "--workspace", "--bins"])).await?;
+        Ok(Self { program: target().join("debug").join("waybill"), guests })
+    }
+
+    /// The program, with the guests where it looks for them.
+    pub(crate) fn program(&self, arguments: &[&str]) -> Command {
+        let mut program = command(&self.program, arguments);
+        program.env(GUESTS, &self.guests);
+        program
+    }
+}
+
+/// `cargo xtask test`: the arguments go on to `cargo test`.
+pub(crate) async fn run(arguments: &[String]) -> Result<()> {
+    let mut skips = Skips::default();
+    let tested = all(arguments, &mut skips).await;
+    skips.print();
+    tested
+}
+
+/// Builds and tests everything; what could not be tested is added to `skips`.
+pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
+    let built = Built::make().await?;
+    needs::languages(skips).await;
+    let postgres = needs::postgres(skips).await;
+    let mut tests = cargo(&["test", "--workspace"]);
+    tests.args(arguments).env(PROGRAM, &built.program).env(GUESTS, &built.guests);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        tests.env("RUST_TEST_THREADS", TESTS_AT_A_TIME);
+    }
+    if let Some(postgres) = &postgres {
+        tests.env(POSTGRES, &postgres.url);
+    }
+    succeed(tests).await
+}
+
+/// `cargo xtask demo`: the arguments go on to `waybill demo`.
+pub(crate) async fn demo(arguments: &[String]) -> Result<()> {
+    let built = Built::make().await?;
+    let mut demo = built.program(&["demo"]);
+    demo.args(arguments).stdin(Stdio::inherit());
+    succeed(demo).await
+}
