@@ -69,24 +69,21 @@ fn effective(address: IpAddr) -> IpAddr {
 }
 
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let from =
-        |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
-    match address.segments() {
+    let (high, low) = match address.segments() {
         // `::` and `::1` are IPv6's own.
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        // IPv4-mapped (RFC 4291, 2.5.5.2), IPv4-compatible (2.5.5.1), IPv4-translated (RFC 2765, 2.1),
-        // NAT64's well-known prefix (RFC 6052).
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
+        // IPv4-mapped (RFC 4291, 2.5.5.2), IPv4-compatible (2.5.5.1), IPv4-translated (RFC 2765, 2.1), NAT64's
+        // well-known prefix (RFC 6052), 6to4 (RFC 3056), ISATAP (RFC 5214, 6.1).
         [0, 0, 0, 0, 0, 0xffff | 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => from(high, low),
-        // 6to4 (RFC 3056).
-        [0x2002, high, low, ..] => from(high, low),
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..]
+        | [.., 0 | 0x200, 0x5efe, high, low] => (high, low),
         // Teredo: the client's address, inverted (RFC 4380, 4).
-        [0x2001, 0, .., high, low] => from(!high, !low),
-        // ISATAP: an interface id of 0000:5efe or 0200:5efe and the address (RFC 5214, 6.1).
-        [.., 0 | 0x200, 0x5efe, high, low] => from(high, low),
-        _ => None,
-    }
+        [0x2001, 0, .., high, low] => (!high, !low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 /// What a special address is, or nothing for a public one.

@@ -147,38 +147,52 @@ fn posted(request: Request) -> http::Request<Full<Bytes>> {
 
 /// The start of a body, and whether there is more of it. Where it breaks off or the time is over, what came so far.
 async fn read(mut body: Incoming, deadline: Instant) -> (Bytes, bool) {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut start = Start::default();
     while !body.is_end_stream() {
-        let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else {
-            let truncated = !body.is_end_stream();
-            return (joined(first, rest), truncated);
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        let room = MAX_REPLY_BODY - first.len() - rest.len();
-        let cut = data.len() > room;
-        let data = data.slice(..data.len().min(room));
-        if first.is_empty() {
-            first = data;
-        } else {
-            rest.extend_from_slice(&data);
-        }
-        if cut {
-            return (joined(first, rest), true);
+        match timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                let data = frame.into_data().unwrap_or_default();
+                if !start.take(data) {
+                    return (start.joined(), true);
+                }
+            }
+            Ok(None) => break,
+            Ok(Some(Err(_))) | Err(_) => return (start.joined(), true),
         }
     }
-    (joined(first, rest), false)
+    (start.joined(), false)
 }
 
-/// Most bodies come in one piece, which is kept as it is.
-fn joined(first: Bytes, rest: BytesMut) -> Bytes {
-    if rest.is_empty() {
-        return first;
+/// The first bytes of a body. Most bodies come in one piece, which is kept as it is.
+#[derive(Default)]
+struct Start {
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Start {
+    /// Takes what there is room for; whether that was all of it.
+    fn take(&mut self, mut data: Bytes) -> bool {
+        let room = MAX_REPLY_BODY.saturating_sub(self.first.len() + self.rest.len());
+        let fits = data.len() <= room;
+        data.truncate(room);
+        if self.first.is_empty() {
+            self.first = data;
+        } else {
+            self.rest.extend_from_slice(&data);
+        }
+        fits
     }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    whole.freeze()
+
+    fn joined(self) -> Bytes {
+        if self.rest.is_empty() {
+            return self.first;
+        }
+        let mut whole = BytesMut::with_capacity(self.first.len() + self.rest.len());
+        whole.extend_from_slice(&self.first);
+        whole.extend_from_slice(&self.rest);
+        whole.freeze()
+    }
 }
 
 #[cfg(test)]

@@ -213,7 +213,7 @@ fn value(text: &str) -> HeaderValue {
 fn id_value(id: &str) -> Result<HeaderValue, InvalidId> {
     let fits = (1..=255).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
-    if fits { HeaderValue::from_str(id).map_err(|_| InvalidId) } else { Err(InvalidId) }
+    if fits { HeaderValue::from_str(id).ok().ok_or(InvalidId) } else { Err(InvalidId) }
 }
 
 #[cfg(test)]

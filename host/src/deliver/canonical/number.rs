@@ -27,11 +27,11 @@ impl<'a> Token<'a> {
         }
         let (frac, rest) = match rest.strip_prefix(b".") {
             Some(rest) => required(digits(rest))?,
-            None => (&rest[..0], rest),
+            None => (&[][..], rest),
         };
         let (exp, rest) = match rest {
             [b'e' | b'E', rest @ ..] => exponent(rest)?,
-            _ => (&rest[..0], rest),
+            _ => (&[][..], rest),
         };
         let text = src.get(..src.len() - rest.len())?;
         Some(Self { text, negative, int, frac, exp })
@@ -55,13 +55,12 @@ impl<'a> Token<'a> {
             self.write_trimmed(out);
             return;
         }
-        match self.printed() {
-            Some(printed) => out.extend_from_slice(printed.as_bytes()),
-            None => {
-                out.push(b'"');
-                out.extend_from_slice(self.text);
-                out.push(b'"');
-            }
+        if let Some(printed) = self.printed() {
+            out.extend_from_slice(printed.as_bytes());
+        } else {
+            out.push(b'"');
+            out.extend_from_slice(self.text);
+            out.push(b'"');
         }
     }
 
@@ -168,7 +167,9 @@ impl Significant {
             point => {
                 push_split(&mut text, digits, 1);
                 let sign = if point > 0 { "+" } else { "" };
-                text.push_str(&format!("e{sign}{}", point - 1));
+                text.push('e');
+                text.push_str(sign);
+                text.push_str(&(point - 1).to_string());
             }
         }
         text

@@ -1,1 +1,266 @@
+//! The client against real servers on loopback. No test waits for longer than a request's time-out.
 
+mod server;
+
+use super::*;
+use http::{HeaderValue, header};
+use server::{Script, Server, Tls};
+
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(20);
+
+fn client_for(networks: &[&str], extra_ca_pem: Option<Vec<u8>>) -> Client {
+    let allow_networks = networks.iter().map(|net| net.parse().unwrap()).collect();
+    Client::new(Settings { allow_networks, extra_ca_pem }).unwrap()
+}
+
+fn client() -> Client {
+    client_for(&["127.0.0.0/8", "::1/128"], None)
+}
+
+fn request(uri: &str) -> Request {
+    let headers = HeaderMap::from_iter([(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    )]);
+    Request { uri: uri.parse().unwrap(), headers, body: Bytes::from_static(b"{\"id\":17}") }
+}
+
+async fn class_of(server: &Server) -> ErrorClass {
+    client().send(request(&server.url()), LONG).await.unwrap_err().class
+}
+
+#[tokio::test]
+async fn a_reply_comes_back_whole() {
+    let server = Server::start(Script::Answer(
+        "HTTP/1.1 202 Accepted\r\nx-note: hello\r\ncontent-length: 4\r\n\r\ndone",
+    ))
+    .await;
+    let reply = client().send(request(&server.url()), LONG).await.unwrap();
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    assert_eq!(reply.version, Version::HTTP_11);
+    assert_eq!(reply.headers.get("x-note").unwrap(), "hello");
+    assert_eq!((&reply.body[..], reply.truncated), (&b"done"[..], false));
+    let sent = server.request().await;
+    assert!(sent.starts_with("POST /hook?a=1 HTTP/1.1\r\n"), "{sent}");
+    assert!(
+        sent.contains("content-type: application/json\r\n")
+            && sent.contains("content-length: 9\r\n")
+    );
+    assert!(sent.contains(&format!("host: 127.0.0.1:{}\r\n", server.port())), "{sent}");
+    assert!(sent.ends_with("{\"id\":17}"), "{sent}");
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let server = Server::start(Script::Answer("HTTP/1.1 204 No Content\r\n\r\n")).await;
+    let client = client();
+    for _ in 0..5 {
+        let reply = client.send(request(&server.url()), LONG).await.unwrap();
+        assert_eq!(reply.status, StatusCode::NO_CONTENT);
+        server.request().await;
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let server = Server::start(Script::Answer(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n",
+    ))
+    .await;
+    let reply = client().send(request(&server.url()), LONG).await.unwrap();
+    assert_eq!(reply.status, StatusCode::TEMPORARY_REDIRECT);
+    server.request().await;
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_times_out() {
+    let server = Server::start(Script::Hang).await;
+    let error = client().send(request(&server.url()), SHORT).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Timeout);
+    assert_eq!(error.to_string(), "no reply within 300ms");
+}
+
+#[tokio::test]
+async fn headers_byte_by_byte_time_out() {
+    let server = Server::start(Script::Drip("HTTP/1.1 200 OK\r\nx: ")).await;
+    let error = client().send(request(&server.url()), SHORT).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Timeout);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_in_time_is_cut_and_the_status_counts() {
+    let server =
+        Server::start(Script::Drip("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")).await;
+    let reply = client().send(request(&server.url()), SHORT).await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(reply.truncated && reply.body.len() < 100);
+    assert!(reply.body.iter().all(|&byte| byte == b'.'));
+}
+
+#[tokio::test]
+async fn an_endless_body_is_cut_at_16_kib() {
+    let server = Server::start(Script::Flood("HTTP/1.1 200 OK\r\n\r\n")).await;
+    let reply = client().send(request(&server.url()), LONG).await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!((reply.body.len(), reply.truncated), (MAX_REPLY_BODY, true));
+    assert!(server.closed_by_client().await < 64 * 1024 * 1024);
+}
+
+#[tokio::test]
+async fn a_body_of_exactly_16_kib_is_whole() {
+    let server = Server::start(Script::Sized(MAX_REPLY_BODY)).await;
+    let reply = client().send(request(&server.url()), LONG).await.unwrap();
+    assert_eq!((reply.body.len(), reply.truncated), (MAX_REPLY_BODY, false));
+    let server = Server::start(Script::Sized(MAX_REPLY_BODY + 1)).await;
+    let reply = client().send(request(&server.url()), LONG).await.unwrap();
+    assert_eq!((reply.body.len(), reply.truncated), (MAX_REPLY_BODY, true));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_leaves_the_status() {
+    let server =
+        Server::start(Script::Vanish("HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\nabc"))
+            .await;
+    let reply = client().send(request(&server.url()), LONG).await.unwrap();
+    assert_eq!(reply.status, StatusCode::CREATED);
+    assert_eq!((&reply.body[..], reply.truncated), (&b"abc"[..], true));
+}
+
+#[tokio::test]
+async fn a_receiver_that_vanishes_is_a_lost_connection() {
+    assert_eq!(
+        class_of(&Server::start(Script::Vanish("")).await).await,
+        ErrorClass::ConnectionLost
+    );
+    let half = Server::start(Script::Vanish("HTTP/1.1 200 OK\r\nx: ")).await;
+    assert_eq!(class_of(&half).await, ErrorClass::ConnectionLost);
+    assert_eq!(class_of(&Server::start(Script::Reset).await).await, ErrorClass::ConnectionLost);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_a_protocol_error() {
+    for answer in
+        ["SSH-2.0-OpenSSH_9.2\r\n\r\n", "HTTP/1.1 9999 Huh\r\n\r\n", "\0\0\0\0\0\0\0\0\0\0\r\n\r\n"]
+    {
+        let server = Server::start(Script::Vanish(answer)).await;
+        assert_eq!(class_of(&server).await, ErrorClass::Protocol, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_a_connect_error() {
+    let url = Server::start(Script::Hang).await.closed_url().await;
+    let error = client().send(request(&url), LONG).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Connect);
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_a_dns_error() {
+    let error = client().send(request("http://waybill-test.invalid/"), LONG).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Dns);
+    assert!(error.to_string().contains("`waybill-test.invalid`"), "{error}");
+}
+
+#[tokio::test]
+async fn forbidden_addresses_are_not_dialled_in_any_form() {
+    let server = Server::start(Script::Answer("HTTP/1.1 200 OK\r\n\r\n")).await;
+    let strict = client_for(&[], None);
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0.0.0.0",
+    ] {
+        let url = format!("http://{host}:{}/", server.port());
+        let error = strict.send(request(&url), LONG).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::AddressForbidden, "{host}: {error}");
+        assert!(error.to_string().contains("delivery.allow_networks"), "{error}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_name_is_dialled_at_its_permitted_addresses_only() {
+    let server = Server::start(Script::Answer("HTTP/1.1 204 No Content\r\n\r\n")).await;
+    let url = format!("http://localhost:{}/", server.port());
+    let reply = client_for(&["127.0.0.0/8"], None).send(request(&url), LONG).await.unwrap();
+    assert_eq!(reply.status, StatusCode::NO_CONTENT);
+    let error = client_for(&["10.0.0.0/8"], None).send(request(&url), LONG).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::AddressForbidden);
+}
+
+#[tokio::test]
+async fn certificates_of_a_further_authority_are_trusted() {
+    let tls = Tls::new(&["localhost", "127.0.0.1"]);
+    let server = Server::start_tls(
+        Script::Answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+        &tls,
+        &[],
+    )
+    .await;
+    let trusting = client_for(&["127.0.0.0/8"], Some(tls.authority_pem()));
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("https://{host}:{}/", server.port());
+        let reply = trusting.send(request(&url), LONG).await.unwrap();
+        assert_eq!((reply.status, reply.version), (StatusCode::OK, Version::HTTP_11));
+    }
+}
+
+#[tokio::test]
+async fn bad_certificates_are_tls_errors() {
+    let answer = Script::Answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let tls = Tls::new(&["localhost"]);
+    let server = Server::start_tls(answer, &tls, &[]).await;
+    let url = format!("https://localhost:{}/", server.port());
+    let unknown = client().send(request(&url), LONG).await.unwrap_err();
+    assert_eq!(unknown.class, ErrorClass::Tls);
+    assert!(unknown.to_string().contains("UnknownIssuer"), "{unknown}");
+    let trusting = client_for(&["127.0.0.0/8"], Some(tls.authority_pem()));
+    let url = format!("https://127.0.0.1:{}/", server.port());
+    let name = trusting.send(request(&url), LONG).await.unwrap_err();
+    assert_eq!(name.class, ErrorClass::Tls);
+    assert!(name.to_string().contains("not valid for name"), "{name}");
+    assert_eq!(server.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_a_tls_error() {
+    for script in [Script::Vanish(""), Script::Vanish("HTTP/1.1 400 Bad Request\r\n\r\n")] {
+        let server = Server::start(script).await;
+        let url = server.url().replace("http:", "https:");
+        let error = client().send(request(&url), LONG).await.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Tls, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_times_out() {
+    let server = Server::start(Script::Hang).await;
+    let url = server.url().replace("http:", "https:");
+    assert_eq!(client().send(request(&url), SHORT).await.unwrap_err().class, ErrorClass::Timeout);
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_tls_negotiates_it() {
+    let tls = Tls::new(&["localhost"]);
+    let server = Server::start_http2(&tls).await;
+    let trusting = client_for(&["127.0.0.0/8"], Some(tls.authority_pem()));
+    let url = format!("https://localhost:{}/hook", server.port());
+    // The version is known once the first connection stands; the others then share it.
+    trusting.send(request(&url), LONG).await.unwrap();
+    let many = (0..20).map(|_| trusting.send(request(&url), LONG));
+    for reply in futures_util::future::join_all(many).await {
+        let reply = reply.unwrap();
+        assert_eq!((reply.status, reply.version), (StatusCode::OK, Version::HTTP_2));
+        assert_eq!(&reply.body[..], b"POST /hook {\"id\":17}");
+    }
+    assert_eq!(server.connections(), 1);
+}

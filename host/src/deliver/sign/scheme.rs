@@ -27,13 +27,13 @@ pub enum Scheme {
 
 /// No scheme has that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(.nearest))]
+#[error("`{name}` is no signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(*.nearest))]
 pub struct UnknownScheme {
     name: String,
     nearest: Option<Scheme>,
 }
 
-fn hint(nearest: &Option<Scheme>) -> String {
+fn hint(nearest: Option<Scheme>) -> String {
     nearest.map(|scheme| format!(", did you mean `{scheme}`?")).unwrap_or_default()
 }
 

@@ -105,11 +105,9 @@ pub(super) fn private_key(secret: &str) -> Result<Option<SigningKey>, SecretErro
     let Some(encoded) = secret.strip_prefix(PRIVATE) else { return Ok(None) };
     let bytes = decode(encoded, PRIVATE)?;
     let wrong = SecretError::PrivateKey { bytes: bytes.len() };
-    if let Ok(seed) = <[u8; 32]>::try_from(bytes.as_slice()) {
-        return Ok(Some(SigningKey::from_bytes(&seed)));
-    }
-    let pair = <[u8; 64]>::try_from(bytes.as_slice()).map_err(|_| wrong)?;
-    SigningKey::from_keypair_bytes(&pair).map(Some).map_err(|_| wrong)
+    let seed = bytes.as_array::<32>().map(SigningKey::from_bytes);
+    let pair = || SigningKey::from_keypair_bytes(bytes.as_array::<64>()?).ok();
+    seed.or_else(pair).map(Some).ok_or(wrong)
 }
 
 /// A public key as receivers configure it.
@@ -124,7 +122,7 @@ pub(super) fn public_key(text: &str) -> Option<VerifyingKey> {
 }
 
 fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, SecretError> {
-    BASE64.decode(encoded).map_err(|_| SecretError::Base64 { prefix })
+    BASE64.decode(encoded).ok().ok_or(SecretError::Base64 { prefix })
 }
 
 #[cfg(test)]
