@@ -1,0 +1,150 @@
+//! The command line: everything `waybill` can be asked to do in a shell.
+//!
+//! `serve` and `demo` are the server and left to the binary; everything else is a client: it writes to a [`Screen`], and
+//! fails with an [`Error`] that says what was wrong and what to do next. Nothing here reads the environment but through
+//! the parser, which the binary calls.
+//!
+//! Exit status: 0 done, 1 failed, 2 bad usage ([`Error::exit_code`]; the parser's own errors are 2 as well).
+
+pub mod apply;
+pub mod client;
+pub mod dead_letter;
+pub mod delivery;
+pub mod endpoint;
+mod error;
+pub mod event;
+pub mod event_type;
+pub mod flow;
+pub mod input;
+pub mod listen;
+pub mod module;
+pub mod resource;
+mod screen;
+pub mod source;
+pub mod verify;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Override;
+
+pub use error::Error;
+pub use screen::Screen;
+
+/// An integration engine: CRM events in, your WebAssembly modules in between, signed webhook deliveries out.
+#[derive(Debug, Parser)]
+#[command(name = "waybill", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `waybill` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Run the server on a throw-away database with example modules, made-up CRM events and a verifying receiver.
+    Demo(DemoArgs),
+    /// Receive deliveries here, print each and check its signature.
+    Listen(listen::ListenArgs),
+    /// Check the signatures of one captured request and say what is wrong where one does not fit.
+    Verify(verify::VerifyArgs),
+    /// Write, build, try and upload modules.
+    #[command(subcommand)]
+    Module(module::ModuleCommand),
+    /// Bring the server to what a YAML or TOML file says: sources, endpoints, flows and modules.
+    Apply(apply::ApplyArgs),
+    /// Print the server's sources, endpoints, flows and modules as a file for `apply`.
+    Export(apply::ExportArgs),
+    /// Where deliveries go, and how.
+    #[command(subcommand)]
+    Endpoint(endpoint::EndpointCommand),
+    /// Which events pass which modules to which endpoints.
+    #[command(subcommand)]
+    Flow(flow::FlowCommand),
+    /// The systems that events come from.
+    #[command(subcommand)]
+    Source(source::SourceCommand),
+    /// Captured events and what became of them.
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// One event for one endpoint: its attempts, and trying again.
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
+    /// What will not be tried again by itself.
+    #[command(subcommand)]
+    DeadLetter(dead_letter::DeadLetterCommand),
+    /// The catalogue of event types of this program; needs no server.
+    #[command(subcommand)]
+    EventType(event_type::EventTypeCommand),
+    /// Compile a module for the server, which starts this itself.
+    #[command(hide = true)]
+    CompileModule,
+}
+
+/// `waybill serve`.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML); waybill.example.toml shows every key.
+    #[arg(long, value_name = "FILE", env = "WAYBILL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8400].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// sqlite:FILE or postgres://… [default: sqlite:waybill.db].
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+}
+
+impl ServeArgs {
+    /// The options as overrides of the configuration.
+    pub fn overrides(&self) -> Vec<Override> {
+        let listen = self.listen.clone().map(|value| ("server.listen", "--listen", value));
+        let database = self.database.clone().map(|value| ("database.url", "--database", value));
+        let given = listen.into_iter().chain(database);
+        given.map(|(key, flag, value)| Override { key, flag, value }).collect()
+    }
+}
+
+/// `waybill demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
+    pub listen: String,
+    /// Made-up events a second.
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    pub rate: f64,
+    /// Stop after so many events instead of at Ctrl-C.
+    #[arg(long, value_name = "N")]
+    pub events: Option<u64>,
+}
+
+/// Runs a client command and writes what it has to say to `screen`.
+///
+/// `serve`, `demo` and `compile-module` are not for here: they need what only the binary has, and fail as bad usage.
+pub async fn run(command: Command, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        Command::Listen(args) => listen::run(args, screen).await,
+        Command::Verify(args) => verify::run(&args, screen),
+        Command::Module(command) => module::run(command, screen).await,
+        Command::Apply(args) => apply::apply(args, screen).await,
+        Command::Export(args) => apply::export(args, screen).await,
+        Command::Endpoint(command) => endpoint::run(command, screen).await,
+        Command::Flow(command) => flow::run(command, screen).await,
+        Command::Source(command) => source::run(command, screen).await,
+        Command::Event(command) => event::run(command, screen).await,
+        Command::Delivery(command) => delivery::run(command, screen).await,
+        Command::DeadLetter(command) => dead_letter::run(command, screen).await,
+        Command::EventType(command) => event_type::run(command, screen),
+        Command::Serve(_) | Command::Demo(_) | Command::CompileModule => {
+            Err(Error::Usage("this command is the binary's own".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
