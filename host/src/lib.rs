@@ -1,2 +1,32 @@
-//! waybill
+//! Waybill: events of a CRM in, signed deliveries out, the integrator's own WebAssembly in between.
+//!
+//! The way of one event, top to bottom:
+//!
+//! ```text
+//!   capture ──► journal ──► plan ──► journal ──► deliver ──► journal
+//! ```
+//!
+//! * [`capture`] reads what arrives and appends it; the caller hears of it after the commit.
+//! * [`plan`] runs the modules of the flows that take it ([`wasm`]) and records what follows.
+//! * [`deliver`] signs, sends and judges, and records the attempt.
+//! * [`journal`] is the durable record in which they meet, and the only place that names the database.
+//!
+//! Around that: [`domain`] is the vocabulary, [`topology`] what operators set made ready for use,
+//! [`api`] the REST API, [`cli`] the command line, [`catalog`] the event types, [`access`] who may do
+//! what. [`server::run`] puts it all together.
+
+pub mod access;
+pub mod api;
+pub mod capture;
 pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod deliver;
+pub mod domain;
+pub mod journal;
+pub mod plan;
+pub mod server;
+pub mod tend;
+pub mod topology;
+pub mod wasm;

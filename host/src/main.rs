@@ -1,2 +1,113 @@
-//! waybill
-fn main() {}
+//! The program: arguments, configuration, run, and what went wrong.
+
+use clap::Parser as _;
+use std::io::{IsTerminal as _, Write as _, stderr, stdin, stdout};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+use waybill::cli::{self, Cli, Command, Screen, ServeArgs};
+use waybill::clock::Clock;
+use waybill::config::Config;
+use waybill::server::Server;
+use waybill::wasm::{Limits, compile_child};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    if matches!(command, Command::CompileModule) {
+        return compile_child(&Limits::default(), stdin(), stdout(), stderr());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match command {
+        Command::Serve(args) => match runtime.block_on(serve(&args)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure::Usage(error)) => {
+                failed(&*error);
+                ExitCode::from(2)
+            }
+            Err(Failure::Server(error)) => failed(&error),
+        },
+        command => {
+            let mut out = stdout();
+            let mut screen = Screen::new(&mut out, stdout().is_terminal());
+            match runtime.block_on(cli::run(command, &mut screen)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    failed(&error);
+                    ExitCode::from(error.exit_code())
+                }
+            }
+        }
+    }
+}
+
+enum Failure {
+    Usage(Box<dyn std::error::Error>),
+    Server(waybill::server::Error),
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let config = Config::load(args.config.as_deref(), environment, &args.overrides())
+        .map_err(|error| Failure::Usage(error.into()))?;
+    log(config.log.as_deref());
+    let program = std::env::current_exe().map_err(|error| Failure::Usage(error.into()))?;
+    let server = Server::open(config, Clock::System, program).await.map_err(Failure::Server)?;
+    let mut out = stdout();
+    // Whoever closed standard output does not want to read this.
+    drop(announce(&mut out, &server));
+    server.run(ended()).await.map_err(Failure::Server)
+}
+
+fn announce(out: &mut impl std::io::Write, server: &Server) -> std::io::Result<()> {
+    if let Some(token) = &server.new_token {
+        writeln!(out, "admin token, shown only now: {token}")?;
+    }
+    writeln!(
+        out,
+        "waybill {} on http://{}/admin, ready",
+        env!("CARGO_PKG_VERSION"),
+        server.address
+    )?;
+    out.flush()
+}
+
+fn log(filter: Option<&str>) {
+    let filter =
+        EnvFilter::try_new(filter.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    subscriber.with_ansi(stderr().is_terminal()).init();
+}
+
+/// Ends at SIGTERM or SIGINT.
+async fn ended() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "cannot hear signals; end the process to stop");
+            std::future::pending().await
+        }
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("waybill: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("\n  because: {cause}"));
+        source = cause.source();
+    }
+    drop(writeln!(stderr(), "{text}"));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,152 @@
+-- The journal. Ids are UUIDv7, times are microseconds since 1970.
+
+CREATE TABLE event (
+    id          UUID    NOT NULL UNIQUE,
+    source      TEXT    NOT NULL,
+    event_type  TEXT    NOT NULL,
+    resource    TEXT,
+    resource_id TEXT,
+    external_id TEXT,
+    occurred_at BIGINT,
+    received_at BIGINT  NOT NULL,
+    attributes  TEXT,
+    data        TEXT    NOT NULL,
+    -- How many flows and endpoints took it when it was captured.
+    matched     SMALLINT NOT NULL
+);
+
+-- By what a source's repeats are recognised, for 24 hours.
+CREATE TABLE capture_key (
+    source     TEXT   NOT NULL,
+    key        TEXT   NOT NULL,
+    event_id   UUID NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (source, key)
+);
+CREATE INDEX capture_key_expiry ON capture_key (expires_at);
+
+-- Events that wait for the modules of a flow. The row goes when the plan is recorded.
+CREATE TABLE planning (
+    event_id   UUID    NOT NULL,
+    flow_id    UUID    NOT NULL,
+    due_at     BIGINT  NOT NULL,
+    lease      BIGINT,
+    attempts   INTEGER NOT NULL,
+    record_key TEXT,
+    PRIMARY KEY (event_id, flow_id)
+);
+CREATE INDEX planning_due ON planning (due_at);
+CREATE INDEX planning_record ON planning (record_key, event_id) WHERE record_key IS NOT NULL;
+
+-- What the modules of a flow said of an event: the trace.
+CREATE TABLE plan (
+    event_id UUID NOT NULL,
+    flow_id  UUID NOT NULL,
+    at       BIGINT NOT NULL,
+    steps    TEXT   NOT NULL
+);
+CREATE INDEX plan_event ON plan (event_id);
+
+CREATE TABLE delivery (
+    id           UUID    NOT NULL PRIMARY KEY,
+    event_id     UUID    NOT NULL,
+    endpoint_id  UUID    NOT NULL,
+    flow_id      UUID,
+    event_type   TEXT    NOT NULL,
+    -- 0 pending, 1 leased, 2 delivered, 3 dead, 4 superseded, 5 cancelled
+    status       SMALLINT NOT NULL CHECK (status BETWEEN 0 AND 5),
+    -- Pending: when to send. Leased: when the lease runs out. Otherwise nothing is due.
+    due_at       BIGINT,
+    lease        BIGINT,
+    attempts     INTEGER NOT NULL,
+    -- Attempts made before the present round of the retry schedule: a replay begins a new round.
+    round_from   INTEGER NOT NULL,
+    created_at   BIGINT  NOT NULL,
+    settled_at   BIGINT,
+    order_key    TEXT,
+    collapse_key TEXT,
+    collapse_by  BIGINT,
+    collapsed    INTEGER NOT NULL,
+    dedupe_key   TEXT,
+    CHECK ((due_at IS NOT NULL) = (status IN (0, 1))),
+    CHECK ((lease IS NOT NULL) = (status = 1)),
+    CHECK ((settled_at IS NOT NULL) = (status IN (2, 3, 4, 5)))
+);
+CREATE INDEX delivery_event ON delivery (event_id);
+CREATE INDEX delivery_due ON delivery (endpoint_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX delivery_order ON delivery (endpoint_id, order_key, event_id)
+    WHERE order_key IS NOT NULL AND due_at IS NOT NULL;
+CREATE UNIQUE INDEX delivery_collapse ON delivery (endpoint_id, collapse_key)
+    WHERE collapse_key IS NOT NULL AND status = 0 AND attempts = 0;
+CREATE UNIQUE INDEX delivery_dedupe ON delivery (endpoint_id, dedupe_key)
+    WHERE dedupe_key IS NOT NULL;
+
+-- What a delivery sends, where that is not the event as captured.
+CREATE TABLE message (
+    delivery_id UUID NOT NULL UNIQUE,
+    body        TEXT NOT NULL
+);
+
+CREATE TABLE attempt (
+    delivery_id      UUID    NOT NULL,
+    number           INTEGER NOT NULL CHECK (number > 0),
+    at               BIGINT  NOT NULL,
+    duration_us      BIGINT  NOT NULL,
+    response_status  SMALLINT,
+    error_class      TEXT,
+    error            TEXT,
+    request_headers  TEXT    NOT NULL,
+    response_headers TEXT,
+    response_body    BYTEA,
+    UNIQUE (delivery_id, number)
+);
+
+CREATE TABLE dead_letter (
+    id          UUID NOT NULL PRIMARY KEY,
+    event_id    UUID NOT NULL,
+    event_type  TEXT   NOT NULL,
+    delivery_id UUID UNIQUE,
+    endpoint_id UUID,
+    flow_id     UUID,
+    reason      TEXT   NOT NULL,
+    detail      TEXT   NOT NULL,
+    created_at  BIGINT NOT NULL,
+    -- Set while a replay is under way; the row goes when it succeeds, and is cleared when it fails.
+    replayed_at BIGINT,
+    CHECK ((delivery_id IS NULL) = (endpoint_id IS NULL))
+);
+CREATE UNIQUE INDEX dead_letter_plan ON dead_letter (event_id, flow_id) WHERE delivery_id IS NULL;
+
+-- Sources, endpoints, flows and tokens: what operators set. `sealed` holds encrypted secrets.
+CREATE TABLE object (
+    kind       TEXT   NOT NULL,
+    id         UUID NOT NULL,
+    name       TEXT   NOT NULL,
+    body       TEXT   NOT NULL,
+    sealed     BYTEA,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (kind, id),
+    UNIQUE (kind, name)
+);
+
+-- Grows by one with every change of an object or a module; nodes watch it.
+CREATE TABLE topology (version BIGINT NOT NULL);
+INSERT INTO topology (version) VALUES (1);
+
+CREATE TABLE component (
+    sha256 BYTEA NOT NULL PRIMARY KEY,
+    wasm   BYTEA NOT NULL
+);
+
+CREATE TABLE module (
+    id         UUID    NOT NULL PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    version    INTEGER NOT NULL CHECK (version > 0),
+    sha256     BYTEA   NOT NULL REFERENCES component (sha256),
+    report     TEXT    NOT NULL,
+    active     BOOLEAN NOT NULL,
+    created_at BIGINT  NOT NULL,
+    UNIQUE (name, version)
+);
+CREATE UNIQUE INDEX module_active ON module (name) WHERE active;

@@ -1,0 +1,3 @@
+//! Who may do what, and what is kept from whom.
+
+pub mod seal;

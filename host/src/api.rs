@@ -1,0 +1,81 @@
+//! The REST API: one answer shape, one shape of problem, one resource a file.
+//!
+//! Every handler asks for a [`auth::Principal`]; one that does not gets no data. Bodies are bounded
+//! before they are read, configuration objects refuse unknown fields, and every answer carries
+//! `X-Request-Id`.
+
+pub mod answer;
+pub mod auth;
+pub mod body;
+pub mod problem;
+
+mod apply;
+mod dead_letters;
+mod deliveries;
+mod edit;
+mod endpoints;
+mod event_types;
+mod events;
+mod flows;
+mod health;
+mod modules;
+mod openapi;
+mod sources;
+mod trace;
+
+pub use openapi::document;
+
+use crate::config::Config;
+use crate::deliver::client::Client;
+use crate::journal::Journal;
+use crate::topology::live::Live;
+use auth::Tokens;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+use std::sync::Arc;
+
+/// What handlers work with; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The record.
+    pub journal: Journal,
+    /// What is set.
+    pub live: Live,
+    /// Sends test deliveries.
+    pub client: Client,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Who may call.
+    pub tokens: Tokens,
+}
+
+/// Names a request in logs and answers.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Every route.
+pub fn router(app: App) -> Router {
+    let (router, document) = openapi::routes().split_for_parts();
+    let document = Arc::new(openapi::finish(document));
+    router
+        .merge(health::routes(document))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn(dress))
+        .with_state(app)
+}
+
+/// Gives every answer its id and the headers that keep a browser from guessing.
+async fn dress(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let id = crate::domain::id::RequestId::generate().to_string();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.entry("cache-control").or_insert(HeaderValue::from_static("no-store"));
+    response
+}

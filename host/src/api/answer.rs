@@ -1,0 +1,138 @@
+//! The shape of every answer: `{"data": …}`, with `meta` and `links` on lists.
+
+use super::problem::Problem;
+use axum::Json;
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::str::FromStr;
+use utoipa::{IntoParams, ToSchema};
+
+/// One thing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Data<T> {
+    /// It.
+    pub data: T,
+}
+
+/// Answers with one thing.
+pub fn data<T: Serialize>(data: T) -> Json<Data<T>> {
+    Json(Data { data })
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    /// The page.
+    pub data: Vec<T>,
+    /// About the page.
+    pub meta: Meta,
+    /// Where to go from here.
+    pub links: Links,
+}
+
+/// About a page.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Meta {
+    /// How many are on it.
+    pub count: usize,
+    /// What to give as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// Where to go from a page.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Links {
+    /// The next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// Where to go on: `meta.next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// How many, 1 to 200; 50 where left out.
+    pub limit: Option<String>,
+}
+
+/// Most things on a page.
+const MOST: u32 = 200;
+/// Things on a page where nothing else is said.
+const USUAL: u32 = 50;
+
+impl Page {
+    /// How many things to show.
+    pub fn limit(&self) -> Result<u32, Problem> {
+        let Some(text) = &self.limit else { return Ok(USUAL) };
+        match text.parse() {
+            Ok(limit @ 1..=MOST) => Ok(limit),
+            Ok(_) | Err(_) => Err(Problem::fault("limit", format!("a number from 1 to {MOST}"))),
+        }
+    }
+
+    /// The id to go on after.
+    pub fn after<I: FromStr>(&self) -> Result<Option<I>, Problem> {
+        let Some(text) = &self.cursor else { return Ok(None) };
+        let wrong = |_| Problem::fault("cursor", "is not one that a page of this list gave");
+        text.parse().map(Some).map_err(wrong)
+    }
+}
+
+/// A list that has no more pages.
+pub fn whole<T: Serialize>(data: Vec<T>) -> Json<List<T>> {
+    let meta = Meta { count: data.len(), next_cursor: None };
+    Json(List { data, meta, links: Links { next: None } })
+}
+
+/// A page of a list; `rows` may hold one more than `limit`, which says that there is another page.
+pub fn page<R, T: Serialize, I: Display>(
+    uri: &Uri,
+    mut rows: Vec<R>,
+    limit: u32,
+    id: impl Fn(&R) -> I,
+    show: impl Fn(R) -> T,
+) -> Json<List<T>> {
+    let limit = limit as usize;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = if more { rows.last().map(|row| id(row).to_string()) } else { None };
+    let next = next_cursor.as_ref().map(|cursor| next_link(uri, cursor));
+    let data: Vec<T> = rows.into_iter().map(show).collect();
+    let meta = Meta { count: data.len(), next_cursor };
+    Json(List { data, meta, links: Links { next } })
+}
+
+fn next_link(uri: &Uri, cursor: &str) -> String {
+    let kept = uri.query().unwrap_or_default().split('&');
+    let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    let mut query: Vec<&str> = kept.collect();
+    let cursor = format!("cursor={cursor}");
+    query.push(&cursor);
+    format!("{}?{}", uri.path(), query.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_names_the_next_and_keeps_the_filters() {
+        let uri: Uri = "/api/v1/events?type=a.b&cursor=old&limit=2".parse().unwrap();
+        let Json(list) = page(&uri, vec![3, 2, 1], 2, |n| *n, |n| n);
+        assert_eq!(list.data, [3, 2]);
+        assert_eq!(list.links.next.as_deref(), Some("/api/v1/events?type=a.b&limit=2&cursor=2"));
+        let Json(last) = page(&uri, vec![1], 2, |n| *n, |n| n);
+        assert_eq!((last.meta.next_cursor, last.links.next), (None, None));
+    }
+
+    #[test]
+    fn limits_are_bounded() {
+        let limit = |text: &str| Page { cursor: None, limit: Some(text.to_owned()) }.limit().ok();
+        assert_eq!(limit("200"), Some(200));
+        assert_eq!((limit("0"), limit("201"), limit("x")), (None, None, None));
+    }
+}

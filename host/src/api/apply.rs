@@ -1,0 +1,332 @@
+//! `/config`: everything that is set, as one document. What `waybill apply` and `waybill export` speak.
+//!
+//! Applying is idempotent and all or nothing: things are found by their name, made where they are
+//! missing, changed where they differ. What the document does not name stays, unless it says
+//! `prune: true`.
+
+use super::answer::{Data, data};
+use super::auth::Principal;
+use super::body::{Input, Query};
+use super::endpoints::{check_schemes, keep_masked, settings, split_secret};
+use super::problem::Problem;
+use super::{App, edit};
+use crate::deliver::sign::generate_secret;
+use crate::domain::endpoint::Secrets;
+use crate::domain::flow::FlowSettings;
+use crate::domain::id::{EndpointId, FlowId, SourceId};
+use crate::domain::problem::Fault;
+use crate::domain::source::SourceSettings;
+use crate::journal::objects::{Change, Kind};
+use crate::topology::Topology;
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use utoipa::{IntoParams, ToSchema};
+
+/// Everything that is set.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Sources, by name.
+    #[serde(default)]
+    pub sources: Vec<SourceSettings>,
+    /// Endpoints, by name. A new one may have a `secret`; else it is made, and shown with the change.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub endpoints: Vec<Map<String, Value>>,
+    /// Flows, by name.
+    #[serde(default)]
+    pub flows: Vec<FlowSettings>,
+    /// Which version of each module runs.
+    #[serde(default)]
+    pub modules: Vec<ModuleChoice>,
+    /// Whether what is not named is deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prune: bool,
+}
+
+/// Which version of a module runs.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleChoice {
+    /// The module's name.
+    pub name: String,
+    /// The version; the one that runs already, or the newest, where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// The component's SHA-256 in hex, instead of a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// One thing that applying changes.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AppliedChange {
+    /// `source`, `endpoint`, `flow` or `module`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// `create`, `update`, `unchanged` or `delete`.
+    pub action: &'static str,
+    /// The fields that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// The secret that was made for a new endpoint; shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// What applying changed, or would change.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Applied {
+    /// One for each thing in the document.
+    pub changes: Vec<AppliedChange>,
+}
+
+/// How to apply.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ApplyQuery {
+    /// Only say what would change.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Everything that is set. Secrets are left out, header values are masked.
+#[utoipa::path(get, path = "/api/v1/config", tag = "config", operation_id = "export_config",
+    responses((status = 200, body = Data<Document>)))]
+pub(super) async fn export(
+    State(app): State<App>,
+    _principal: Principal,
+) -> Result<Json<Data<Document>>, Problem> {
+    let topology = app.live.current();
+    let mut sources: Vec<SourceSettings> = topology.sources().map(|s| s.settings.clone()).collect();
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    let endpoints = topology.endpoints().map(|target| {
+        let mut settings = target.endpoint.settings.clone();
+        settings.headers.values_mut().for_each(|value| "***".clone_into(value));
+        object(&settings)
+    });
+    let endpoints = endpoints.collect();
+    let flows = topology.flows().iter().map(|route| route.flow.settings.clone()).collect();
+    let active = app.journal.modules().await?.into_iter().filter(|version| version.active);
+    let modules = active.map(|v| ModuleChoice { name: v.name, version: Some(v.version), sha256: None });
+    Ok(data(Document { sources, endpoints, flows, modules: modules.collect(), prune: false }))
+}
+
+fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) | Err(_) => Map::new(),
+    }
+}
+
+/// Brings what is set in line with a document.
+#[utoipa::path(put, path = "/api/v1/config", tag = "config", operation_id = "apply_config", params(ApplyQuery),
+    request_body = Document, responses((status = 200, body = Data<Applied>), (status = 422, body = Problem)))]
+pub(super) async fn apply(
+    State(app): State<App>,
+    _principal: Principal,
+    Query(query): Query<ApplyQuery>,
+    Input(document): Input<Document>,
+) -> Result<Json<Data<Applied>>, Problem> {
+    let topology = app.live.current();
+    let mut work = Work { app: &app, topology: &topology, changes: Vec::new(), applied: Vec::new() };
+    work.modules(&document.modules, query.dry_run).await?;
+    work.sources(&document)?;
+    work.endpoints(&document)?;
+    work.flows(&document).await?;
+    if document.prune {
+        work.prune(&document);
+    }
+    let (changes, applied) = (work.changes, work.applied);
+    if !query.dry_run && !changes.is_empty() {
+        edit::commit(&app, &changes).await?;
+    }
+    Ok(data(Applied { changes: applied }))
+}
+
+struct Work<'a> {
+    app: &'a App,
+    topology: &'a Topology,
+    changes: Vec<Change>,
+    applied: Vec<AppliedChange>,
+}
+
+/// The fields in which two things differ.
+fn differing(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
+}
+
+impl Work<'_> {
+    /// Notes what happens to a thing; whether it is to be written.
+    fn note<S: Serialize>(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        old: Option<&S>,
+        new: &S,
+        secret: Option<String>,
+    ) -> bool {
+        let fields = old.map(|old| differing(&object(old), &object(new))).unwrap_or_default();
+        let action = match old {
+            None => "create",
+            Some(_) if fields.is_empty() => "unchanged",
+            Some(_) => "update",
+        };
+        let name = name.to_owned();
+        self.applied.push(AppliedChange { kind: kind.as_str(), name, action, fields, secret });
+        action != "unchanged"
+    }
+
+    async fn modules(&mut self, choices: &[ModuleChoice], dry_run: bool) -> Result<(), Problem> {
+        let versions = self.app.journal.modules().await?;
+        let mut activated = false;
+        for (n, choice) in choices.iter().enumerate() {
+            let mine = || versions.iter().filter(|v| v.name == choice.name);
+            let fits = |v: &&crate::journal::modules::ModuleVersion| match (&choice.sha256, choice.version) {
+                (Some(sha256), _) => hex::encode(v.sha256) == *sha256,
+                (None, Some(version)) => v.version == version,
+                (None, None) => true,
+            };
+            let active = mine().find(|v| v.active && fits(v));
+            let Some(wanted) = active.or_else(|| mine().filter(fits).max_by_key(|v| v.version)) else {
+                let message = format!("module `{}` has no such version; upload it first", choice.name);
+                return Err(Problem::fault(format!("modules[{n}]"), message));
+            };
+            let action = if wanted.active { "unchanged" } else { "update" };
+            let fields = if wanted.active { Vec::new() } else { vec!["version".to_owned()] };
+            let name = choice.name.clone();
+            self.applied.push(AppliedChange { kind: "module", name, action, fields, secret: None });
+            if !wanted.active && !dry_run {
+                self.app.journal.activate_module(&choice.name, wanted.version).await?;
+                activated = true;
+            }
+        }
+        if activated {
+            self.app.live.reload().await?;
+        }
+        Ok(())
+    }
+
+    fn sources(&mut self, document: &Document) -> Result<(), Problem> {
+        for (n, settings) in document.sources.iter().enumerate() {
+            edit::check(within(settings.check(), &format!("sources[{n}]")))?;
+            let old = self.topology.source(&settings.name);
+            if self.note(Kind::Source, &settings.name, old.map(|o| &o.settings), settings, None) {
+                let id = old.map_or_else(SourceId::generate, |old| old.id);
+                let created = old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
+                let change =
+                    edit::put(Kind::Source, &settings.name, id.uuid(), settings, None, created)?;
+                self.changes.push(change);
+            }
+        }
+        Ok(())
+    }
+
+    fn endpoints(&mut self, document: &Document) -> Result<(), Problem> {
+        for (n, given) in document.endpoints.iter().enumerate() {
+            let place = |problem: Problem| match problem.errors.is_empty() {
+                true => problem,
+                false => Problem::invalid(within(problem.errors, &format!("endpoints[{n}]"))),
+            };
+            self.endpoint(given.clone()).map_err(place)?;
+        }
+        Ok(())
+    }
+
+    fn endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), Problem> {
+        let secret = split_secret(&mut given)?;
+        let mut new = settings(given)?;
+        let old = self.topology.endpoint_named(&new.name);
+        if let Some(old) = old {
+            keep_masked(&mut new, &old.endpoint.settings);
+        }
+        let current = old.map(|old| old.secrets.current.clone());
+        let resealed = secret.is_some() && current.is_some() && secret != current;
+        let made = secret.is_none() && current.is_none();
+        let secrets = match (secret, old) {
+            (Some(secret), Some(old)) if secret == old.secrets.current => old.secrets.clone(),
+            (Some(current), _) => Secrets { current, previous: None },
+            (None, Some(old)) => old.secrets.clone(),
+            (None, None) => {
+                Secrets { current: generate_secret(&mut rand::rng()), previous: None }
+            }
+        };
+        check_schemes(&new, &secrets)?;
+        let shown = made.then(|| secrets.current.clone());
+        let old_settings = old.map(|old| &old.endpoint.settings);
+        let mut write = self.note(Kind::Endpoint, &new.name, old_settings, &new, shown);
+        if resealed && let Some(change) = self.applied.last_mut() {
+            change.action = "update";
+            change.fields.push("secret".to_owned());
+            write = true;
+        }
+        if write {
+            let id = old.map_or_else(EndpointId::generate, |old| old.endpoint.id);
+            let created =
+                old.map_or_else(|| self.app.journal.clock().now(), |old| old.endpoint.created_at);
+            self.changes.push(edit::put_endpoint(self.app, id, &new, &secrets, created)?);
+        }
+        Ok(())
+    }
+
+    async fn flows(&mut self, document: &Document) -> Result<(), Problem> {
+        let modules: Vec<String> =
+            self.app.journal.modules().await?.into_iter().map(|m| m.name).collect();
+        let named = |name: &str| {
+            document.endpoints.iter().any(|e| e.get("name").and_then(Value::as_str) == Some(name))
+        };
+        for (n, settings) in document.flows.iter().enumerate() {
+            let topology = self.topology;
+            let has = |name: &str| {
+                named(name) || (!document.prune && topology.endpoint_named(name).is_some())
+            };
+            let faults = edit::check_flow(settings, has, &modules);
+            edit::check(within(faults, &format!("flows[{n}]")))?;
+            let old = topology.flows().iter().map(|r| &r.flow).find(|f| f.settings.name == settings.name);
+            if self.note(Kind::Flow, &settings.name, old.map(|o| &o.settings), settings, None) {
+                let id = old.map_or_else(FlowId::generate, |old| old.id);
+                let created = old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
+                self.changes.push(edit::put(
+                    Kind::Flow, &settings.name, id.uuid(), settings, None, created,
+                )?);
+            }
+        }
+        Ok(())
+    }
+
+    fn prune(&mut self, document: &Document) {
+        let value = json!(document);
+        let named = |list: &str, name: &str| {
+            let items = value.get(list).and_then(Value::as_array);
+            items.is_some_and(|items| {
+                items.iter().any(|item| item.get("name").and_then(Value::as_str) == Some(name))
+            })
+        };
+        let topology = self.topology;
+        let flows = topology.flows().iter().map(|r| &r.flow);
+        let flows = flows.map(|f| (Kind::Flow, "flows", f.settings.name.as_str(), f.id.uuid()));
+        let endpoints = topology.endpoints().map(|t| &t.endpoint);
+        let endpoints =
+            endpoints.map(|e| (Kind::Endpoint, "endpoints", e.settings.name.as_str(), e.id.uuid()));
+        let sources =
+            topology.sources().map(|s| (Kind::Source, "sources", s.settings.name.as_str(), s.id.uuid()));
+        for (kind, list, name, id) in flows.chain(endpoints).chain(sources) {
+            if !named(list, name) {
+                self.changes.push(Change::Delete { kind, id });
+                let (name, fields) = (name.to_owned(), Vec::new());
+                let kind = kind.as_str();
+                self.applied.push(AppliedChange { kind, name, action: "delete", fields, secret: None });
+            }
+        }
+    }
+}
+
+fn within(faults: Vec<Fault>, place: &str) -> Vec<Fault> {
+    faults.into_iter().map(|fault| fault.within(place)).collect()
+}

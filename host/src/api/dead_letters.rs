@@ -1,0 +1,318 @@
+//! `/dead-letters`: what will not be tried again by itself, and bringing it back.
+
+use super::answer::{Data, List, data, page};
+use super::auth::Principal;
+use super::body::{Input, Query};
+use super::deliveries::DeliveryQuery;
+use super::events::{EventView, id};
+use super::problem::Problem;
+use super::trace::{DeliveryTrace, delivery_trace, flow_name};
+use super::App;
+use crate::domain::id::DeadLetterId;
+use crate::domain::time::Timestamp;
+use crate::journal::dead::StoredDeadLetter;
+use crate::journal::views::DeliveryFilter;
+use crate::topology::Topology;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{StatusCode, Uri, header};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// A dead letter.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterView {
+    /// Its id.
+    pub id: String,
+    /// `delivery`: a delivery that died. `event`: an event whose modules failed.
+    pub kind: &'static str,
+    /// The event.
+    pub event_id: String,
+    /// The event type.
+    pub event_type: String,
+    /// The delivery that died.
+    pub delivery_id: Option<String>,
+    /// Its endpoint's id.
+    pub endpoint_id: Option<String>,
+    /// Its endpoint's name.
+    pub endpoint: Option<String>,
+    /// The flow whose modules failed, by name.
+    pub flow: Option<String>,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// When it died.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When a replay began that has not ended yet; the dead letter goes when it succeeds.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub replayed_at: Option<Timestamp>,
+}
+
+impl DeadLetterView {
+    fn new(topology: &Topology, stored: StoredDeadLetter) -> Self {
+        let letter = stored.letter;
+        let target = letter.endpoint_id.and_then(|id| topology.endpoint(id));
+        Self {
+            id: letter.id.to_string(),
+            kind: if letter.delivery_id.is_some() { "delivery" } else { "event" },
+            event_id: letter.event_id.to_string(),
+            event_type: letter.event_type,
+            delivery_id: letter.delivery_id.map(|id| id.to_string()),
+            endpoint_id: letter.endpoint_id.map(|id| id.to_string()),
+            endpoint: target.map(|t| t.endpoint.settings.name.clone()),
+            flow: letter.flow_id.map(|id| flow_name(topology, id)),
+            reason: letter.reason,
+            detail: letter.detail,
+            created_at: letter.created_at,
+            replayed_at: stored.replayed_at,
+        }
+    }
+}
+
+/// A dead letter with its event, and its delivery's attempts.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterDetail {
+    /// The dead letter.
+    #[serde(flatten)]
+    pub letter: DeadLetterView,
+    /// The event.
+    pub event: Option<EventView>,
+    /// The delivery with its attempts.
+    pub delivery: Option<DeliveryTrace>,
+}
+
+/// Lists dead letters, newest first.
+#[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(DeliveryQuery),
+    responses((status = 200, body = List<DeadLetterView>), (status = 422, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _principal: Principal,
+    uri: Uri,
+    Query(query): Query<DeliveryQuery>,
+) -> Result<Json<List<DeadLetterView>>, Problem> {
+    let topology = app.live.current();
+    let pages = query.page();
+    let (limit, after) = (pages.limit()?, pages.after()?);
+    let rows = app.journal.dead_letters(&query.filter(&topology)?, after, limit + 1).await?;
+    Ok(page(&uri, rows, limit, |row| row.letter.id, |row| DeadLetterView::new(&topology, row)))
+}
+
+async fn find(app: &App, text: &str) -> Result<StoredDeadLetter, Problem> {
+    let found = app.journal.dead_letter(id("dead letter", text)?).await?;
+    found.ok_or_else(|| Problem::missing("dead letter", text))
+}
+
+/// One dead letter with its event and attempts.
+#[utoipa::path(get, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "show_dead_letter",
+    params(("id" = String, Path)), responses((status = 200, body = Data<DeadLetterDetail>), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<Json<Data<DeadLetterDetail>>, Problem> {
+    let stored = find(&app, &text).await?;
+    let topology = app.live.current();
+    let event = app.journal.event(stored.letter.event_id).await?.map(EventView::from);
+    let delivery = match stored.letter.delivery_id {
+        Some(id) => app.journal.delivery(id).await?,
+        None => None,
+    };
+    let delivery = match delivery {
+        Some(delivery) => Some(delivery_trace(&app, &topology, delivery).await?),
+        None => None,
+    };
+    let letter = DeadLetterView::new(&topology, stored);
+    Ok(data(DeadLetterDetail { letter, event, delivery }))
+}
+
+/// Replays one: the delivery under the same `webhook-id`, or the flow's modules. The dead letter stays
+/// until that succeeds.
+#[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
+    params(("id" = String, Path)), responses((status = 202, body = Data<DeadLetterView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn replay(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<(StatusCode, Json<Data<DeadLetterView>>), Problem> {
+    let stored = find(&app, &text).await?;
+    if stored.replayed_at.is_some() {
+        return Err(Problem::conflict("a replay of it is under way"));
+    }
+    let topology = app.live.current();
+    check(&topology, &stored)?;
+    let now = app.journal.clock().now();
+    app.journal.replay(&[(stored.clone(), now)]).await?;
+    let shown = StoredDeadLetter { replayed_at: Some(now), ..stored };
+    Ok((StatusCode::ACCEPTED, data(DeadLetterView::new(&topology, shown))))
+}
+
+fn check(topology: &Topology, stored: &StoredDeadLetter) -> Result<(), Problem> {
+    let letter = &stored.letter;
+    match (letter.endpoint_id, letter.flow_id) {
+        (Some(id), _) if topology.endpoint(id).is_none() => {
+            Err(Problem::conflict("its endpoint was deleted; replay the event instead"))
+        }
+        (None, Some(id)) if topology.flow(id).is_none() => {
+            Err(Problem::conflict("its flow was deleted; replay the event instead"))
+        }
+        (_, _) => Ok(()),
+    }
+}
+
+/// What to replay.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRequest {
+    /// Which dead letters; all where left out.
+    #[serde(default)]
+    filter: ReplayFilter,
+    /// How many a second, so that a receiver that just came back is not overrun.
+    #[serde(default)]
+    per_second: Option<f64>,
+    /// Only count.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Which dead letters.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayFilter {
+    /// Only to this endpoint, by id or name.
+    endpoint: Option<String>,
+    /// Only of this event type.
+    event_type: Option<String>,
+    /// Only for this reason.
+    reason: Option<String>,
+    /// Died then or later, RFC 3339.
+    since: Option<String>,
+    /// Died earlier, RFC 3339.
+    until: Option<String>,
+}
+
+/// What a replay of many did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReplayAnswer {
+    /// Dead letters that fit the filter and are not being replayed yet.
+    pub matched: u64,
+    /// Replays begun.
+    pub replayed: u64,
+}
+
+/// Dead letters of one transaction.
+const CHUNK: u32 = 200;
+
+/// Replays all that fit a filter, at a rate. The rate is kept over a restart: each is due at its time.
+#[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead-letters", operation_id = "replay_dead_letters",
+    request_body = ReplayRequest, responses((status = 200, body = Data<ReplayAnswer>), (status = 422, body = Problem)))]
+pub(super) async fn replay_all(
+    State(app): State<App>,
+    _principal: Principal,
+    Input(request): Input<ReplayRequest>,
+) -> Result<Json<Data<ReplayAnswer>>, Problem> {
+    let rate = request.per_second;
+    if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
+        return Err(Problem::fault("per_second", "above 0, at most 1000000"));
+    }
+    let query = DeliveryQuery {
+        endpoint: request.filter.endpoint,
+        event_type: request.filter.event_type,
+        reason: request.filter.reason,
+        since: request.filter.since,
+        until: request.filter.until,
+        ..DeliveryQuery::default()
+    };
+    let topology = app.live.current();
+    let filter = query.filter(&topology)?;
+    let matched = app.journal.count_dead_letters(&filter).await?;
+    if request.dry_run {
+        return Ok(data(ReplayAnswer { matched, replayed: 0 }));
+    }
+    let replayed = replay_chunks(&app, &topology, &filter, rate).await?;
+    Ok(data(ReplayAnswer { matched, replayed }))
+}
+
+async fn replay_chunks(
+    app: &App,
+    topology: &Topology,
+    filter: &DeliveryFilter,
+    rate: Option<f64>,
+) -> Result<u64, Problem> {
+    let began = app.journal.clock().now();
+    let step = rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok()).unwrap_or_default();
+    let (mut replayed, mut offset): (u64, u32) = (0, 0);
+    let mut before: Option<DeadLetterId> = None;
+    loop {
+        let rows = app.journal.dead_letters(filter, before, CHUNK).await?;
+        let Some(last) = rows.last() else { return Ok(replayed) };
+        before = Some(last.letter.id);
+        let possible =
+            rows.into_iter().filter(|r| r.replayed_at.is_none() && check(topology, r).is_ok());
+        let due: Vec<_> = possible
+            .map(|row| {
+                let at = began.after(step.saturating_mul(offset));
+                offset += 1;
+                (row, at)
+            })
+            .collect();
+        replayed += app.journal.replay(&due).await? as u64;
+    }
+}
+
+/// Removes a dead letter for good.
+#[utoipa::path(delete, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "delete_dead_letter",
+    params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<StatusCode, Problem> {
+    match app.journal.delete_dead_letter(id("dead letter", &text)?).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::missing("dead letter", &text)),
+    }
+}
+
+/// Exports dead letters with their events, one JSON object a line, newest first.
+#[utoipa::path(get, path = "/api/v1/dead-letters/export", tag = "dead-letters", operation_id = "export_dead_letters", params(DeliveryQuery),
+    responses((status = 200, content_type = "application/x-ndjson", body = DeadLetterDetail)))]
+pub(super) async fn export(
+    State(app): State<App>,
+    _principal: Principal,
+    Query(query): Query<DeliveryQuery>,
+) -> Result<Response, Problem> {
+    let filter = query.filter(&app.live.current())?;
+    let lines = stream::try_unfold((app, filter, None), |(app, filter, before)| async move {
+        let rows = app.journal.dead_letters(&filter, before, CHUNK).await.map_err(Problem::from);
+        let rows = rows.map_err(|problem| std::io::Error::other(problem.detail))?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        let before = Some(last.letter.id);
+        let text = chunk(&app, rows).await.map_err(|p| std::io::Error::other(p.detail))?;
+        Ok::<_, std::io::Error>(Some((Bytes::from(text), (app, filter, before))))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"dead-letters.ndjson\""),
+    ];
+    Ok((headers, Body::from_stream(lines)).into_response())
+}
+
+async fn chunk(app: &App, rows: Vec<StoredDeadLetter>) -> Result<Vec<u8>, Problem> {
+    let topology = app.live.current();
+    let mut text = Vec::new();
+    for stored in rows {
+        let event = app.journal.event(stored.letter.event_id).await?.map(EventView::from);
+        let letter = DeadLetterView::new(&topology, stored);
+        let detail = DeadLetterDetail { letter, event, delivery: None };
+        serde_json::to_writer(&mut text, &detail).map_err(|_| Problem::internal())?;
+        text.push(b'\n');
+    }
+    Ok(text)
+}

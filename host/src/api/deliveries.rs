@@ -1,0 +1,228 @@
+//! `/deliveries`: where each stands, and bringing it on its way again.
+
+use super::answer::{Data, List, Page, data, page};
+use super::auth::Principal;
+use super::body::Query;
+use super::events::{id, time};
+use super::problem::Problem;
+use super::trace::{DeliveryTrace, delivery_trace};
+use super::{App, endpoints};
+use crate::domain::delivery::Status;
+use crate::domain::time::Timestamp;
+use crate::journal::views::{Delivery, DeliveryFilter, RecordedAttempt};
+use crate::topology::Topology;
+use axum::Json;
+use axum::extract::{Path, State};
+use http::{StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+/// A delivery.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeliveryView {
+    /// Its id, the `webhook-id` on the wire.
+    pub id: String,
+    /// The event.
+    pub event_id: String,
+    /// The endpoint's id.
+    pub endpoint_id: String,
+    /// The endpoint's name; absent if it was deleted.
+    pub endpoint: Option<String>,
+    /// The flow that planned it; absent for an endpoint's own `events`.
+    pub flow_id: Option<String>,
+    /// The event type as it is sent.
+    pub event_type: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Pending: when it will be sent. Leased: when the lease runs out.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub due_at: Option<Timestamp>,
+    /// Attempts made.
+    pub attempt_count: u32,
+    /// Deliveries collapsed into it.
+    pub collapsed: u32,
+    /// When it was planned.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub settled_at: Option<Timestamp>,
+}
+
+impl DeliveryView {
+    /// A delivery with its endpoint's name.
+    pub(super) fn new(topology: &Topology, delivery: Delivery) -> Self {
+        let target = topology.endpoint(delivery.endpoint_id);
+        Self {
+            id: delivery.id.to_string(),
+            event_id: delivery.event_id.to_string(),
+            endpoint_id: delivery.endpoint_id.to_string(),
+            endpoint: target.map(|t| t.endpoint.settings.name.clone()),
+            flow_id: delivery.flow_id.map(|id| id.to_string()),
+            event_type: delivery.event_type,
+            status: delivery.status,
+            due_at: delivery.due_at,
+            attempt_count: delivery.attempts,
+            collapsed: delivery.collapsed,
+            created_at: delivery.created_at,
+            settled_at: delivery.settled_at,
+        }
+    }
+}
+
+/// An attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AttemptView {
+    /// 1, 2, …
+    pub number: i32,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// The answer's status.
+    #[serde(rename = "status")]
+    pub response_status: Option<i16>,
+    /// The class of the failure, if it failed.
+    pub error_class: Option<String>,
+    /// The failure in words.
+    pub error: Option<String>,
+    /// What was sent; values that operators set are masked.
+    #[schema(value_type = Object)]
+    pub request_headers: Option<Box<RawValue>>,
+    /// What came back.
+    #[schema(value_type = Option<Object>)]
+    pub response_headers: Option<Box<RawValue>>,
+    /// The first 16 KiB of the answer's body; bytes that are no UTF-8 are replaced.
+    pub response_body: Option<String>,
+}
+
+impl From<RecordedAttempt> for AttemptView {
+    fn from(attempt: RecordedAttempt) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a duration of 2^53 µs is 285 years")]
+        let duration_ms = attempt.duration_us as f64 / 1e3;
+        Self {
+            number: attempt.number,
+            at: Timestamp::from_micros(attempt.at),
+            duration_ms,
+            response_status: attempt.response_status,
+            error_class: attempt.error_class,
+            error: attempt.error,
+            request_headers: RawValue::from_string(attempt.request_headers).ok(),
+            response_headers: attempt.response_headers.and_then(|h| RawValue::from_string(h).ok()),
+            response_body: attempt.response_body.map(|b| String::from_utf8_lossy(&b).into_owned()),
+        }
+    }
+}
+
+/// Which deliveries, or dead letters, to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeliveryQuery {
+    /// Only to this endpoint, by id or name.
+    pub(super) endpoint: Option<String>,
+    /// Only in this status.
+    pub(super) status: Option<Status>,
+    /// Only of this event type.
+    pub(super) event_type: Option<String>,
+    /// Dead letters only: only for this reason.
+    pub(super) reason: Option<String>,
+    /// Made then or later, RFC 3339.
+    pub(super) since: Option<String>,
+    /// Made earlier, RFC 3339.
+    pub(super) until: Option<String>,
+    /// Where to go on: `meta.next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+    /// How many, 1 to 200; 50 where left out.
+    pub(super) limit: Option<String>,
+}
+
+impl DeliveryQuery {
+    /// The page it asks for.
+    pub(super) fn page(&self) -> Page {
+        Page { cursor: self.cursor.clone(), limit: self.limit.clone() }
+    }
+
+    /// What it chooses.
+    pub(super) fn filter(self, topology: &Topology) -> Result<DeliveryFilter, Problem> {
+        let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
+        Ok(DeliveryFilter {
+            endpoint: endpoint.map(|target| target.endpoint.id),
+            status: self.status,
+            event_type: self.event_type,
+            reason: self.reason,
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+        })
+    }
+}
+
+/// Lists deliveries, newest first.
+#[utoipa::path(get, path = "/api/v1/deliveries", tag = "deliveries", operation_id = "list_deliveries", params(DeliveryQuery),
+    responses((status = 200, body = List<DeliveryView>), (status = 422, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _principal: Principal,
+    uri: Uri,
+    Query(query): Query<DeliveryQuery>,
+) -> Result<Json<List<DeliveryView>>, Problem> {
+    let topology = app.live.current();
+    let pages = query.page();
+    let (limit, after) = (pages.limit()?, pages.after()?);
+    let rows = app.journal.deliveries(&query.filter(&topology)?, after, limit + 1).await?;
+    Ok(page(&uri, rows, limit, |row| row.id, |row| DeliveryView::new(&topology, row)))
+}
+
+async fn find(app: &App, text: &str) -> Result<Delivery, Problem> {
+    let found = app.journal.delivery(id("delivery", text)?).await?;
+    found.ok_or_else(|| Problem::missing("delivery", text))
+}
+
+/// One delivery with every attempt.
+#[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
+    params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryTrace>), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<Json<Data<DeliveryTrace>>, Problem> {
+    let delivery = find(&app, &text).await?;
+    Ok(data(delivery_trace(&app, &app.live.current(), delivery).await?))
+}
+
+/// Sends a delivery once more, under the same `webhook-id`.
+#[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "deliveries", operation_id = "replay_delivery",
+    params(("id" = String, Path)), responses((status = 202, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn replay(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<(StatusCode, Json<Data<DeliveryView>>), Problem> {
+    let delivery = find(&app, &text).await?;
+    let topology = app.live.current();
+    if topology.endpoint(delivery.endpoint_id).is_none() {
+        return Err(Problem::conflict("its endpoint was deleted; there is nowhere to send it"));
+    }
+    if !app.journal.replay_delivery(&delivery).await? {
+        return Err(Problem::conflict("it is being sent at this moment; look again shortly"));
+    }
+    Ok((StatusCode::ACCEPTED, data(DeliveryView::new(&topology, find(&app, &text).await?))))
+}
+
+/// Calls off a delivery that waits.
+#[utoipa::path(post, path = "/api/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
+    params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<Json<Data<DeliveryView>>, Problem> {
+    let delivery = find(&app, &text).await?;
+    if !app.journal.cancel_delivery(delivery.id).await? {
+        let detail = format!("only a pending delivery can be cancelled; this one is {}", delivery.status.as_str());
+        return Err(Problem::conflict(detail));
+    }
+    Ok(data(DeliveryView::new(&app.live.current(), find(&app, &text).await?)))
+}

@@ -1,0 +1,104 @@
+//! Changing what is set: the steps that sources, endpoints and flows have in common.
+
+use super::App;
+use super::problem::Problem;
+use crate::domain::endpoint::{EndpointSettings, Secrets};
+use crate::domain::flow::FlowSettings;
+use crate::domain::id::EndpointId;
+use crate::domain::problem::Fault;
+use crate::domain::time::Timestamp;
+use crate::journal::objects::{Change, Kind, Object};
+use crate::topology::Topology;
+use crate::topology::live::seal;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+
+/// Makes the changes and puts them into use.
+pub(super) async fn commit(app: &App, changes: &[Change]) -> Result<(), Problem> {
+    app.journal.change(changes).await?;
+    Ok(app.live.reload().await?)
+}
+
+/// Refuses faulty settings.
+pub(super) fn check(faults: Vec<Fault>) -> Result<(), Problem> {
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
+}
+
+/// A change that puts settings under an id.
+pub(super) fn put<S: Serialize>(
+    kind: Kind,
+    name: &str,
+    id: Uuid,
+    settings: S,
+    sealed: Option<Vec<u8>>,
+    created_at: Timestamp,
+) -> Result<Change, Problem> {
+    let object = Object { id, settings, sealed, created_at, updated_at: created_at };
+    Change::put(kind, name, &object).map_err(|error| {
+        tracing::error!(%error, "settings cannot be written as JSON");
+        Problem::internal()
+    })
+}
+
+/// A change that puts an endpoint.
+pub(super) fn put_endpoint(
+    app: &App,
+    id: EndpointId,
+    settings: &EndpointSettings,
+    secrets: &Secrets,
+    created_at: Timestamp,
+) -> Result<Change, Problem> {
+    let sealed = seal(app.live.sealer(), id, secrets).map_err(|error| {
+        tracing::error!(%error, "a secret cannot be encrypted");
+        Problem::internal()
+    })?;
+    put(Kind::Endpoint, &settings.name, id.uuid(), settings, Some(sealed), created_at)
+}
+
+/// The things a flow names that do not exist.
+pub(super) fn check_flow(
+    settings: &FlowSettings,
+    has_endpoint: impl Fn(&str) -> bool,
+    module_names: &[String],
+) -> Vec<Fault> {
+    let mut faults = settings.check();
+    for (n, name) in settings.endpoints.iter().enumerate().filter(|(_, name)| !has_endpoint(name)) {
+        let message = format!("there is no endpoint `{name}`; make it first");
+        faults.push(Fault::new(format!("endpoints[{n}]"), message));
+    }
+    for (n, module) in settings.modules.iter().enumerate() {
+        if !module_names.contains(&module.name) {
+            let message = format!("there is no module `{}`; upload it first", module.name);
+            faults.push(Fault::new(format!("modules[{n}].name"), message));
+        }
+    }
+    faults
+}
+
+/// The flows that name an endpoint.
+pub(super) fn flows_using(topology: &Topology, endpoint: &str) -> Vec<String> {
+    let uses = |settings: &&FlowSettings| settings.endpoints.iter().any(|name| name == endpoint);
+    let flows = topology.flows().iter().map(|route| &route.flow.settings);
+    flows.filter(uses).map(|settings| settings.name.clone()).collect()
+}
+
+/// Lays the given fields over what is set; `null` goes back to the default.
+pub(super) fn merge<S: Serialize>(
+    current: &S,
+    patch: Map<String, Value>,
+) -> Result<Map<String, Value>, Problem> {
+    let current = serde_json::to_value(current).map_err(|error| {
+        tracing::error!(%error, "settings cannot be written as JSON");
+        Problem::internal()
+    })?;
+    let Value::Object(mut merged) = current else { return Err(Problem::internal()) };
+    for (key, value) in patch {
+        match value {
+            Value::Null => drop(merged.remove(&key)),
+            value => drop(merged.insert(key, value)),
+        }
+    }
+    Ok(merged)
+}

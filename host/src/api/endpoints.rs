@@ -1,0 +1,362 @@
+//! `/endpoints`: where deliveries go, and how.
+
+use super::answer::{Data, List, data, whole};
+use super::auth::Principal;
+use super::body::{Input, parse};
+use super::deliveries::AttemptView;
+use super::problem::Problem;
+use super::{App, edit};
+use crate::catalog;
+use crate::deliver::attempt::{self, Parcel};
+use crate::deliver::sign::{check_secret, generate_secret};
+use crate::domain::endpoint::{EndpointSettings, Graced, Secrets};
+use crate::domain::event::Event;
+use crate::domain::id::{DeliveryId, EndpointId, EventId};
+use crate::domain::problem::Fault;
+use crate::domain::span::Span;
+use crate::domain::time::Timestamp;
+use crate::journal::objects::{Change, Kind};
+use crate::journal::views::RecordedAttempt;
+use crate::topology::Topology;
+use crate::topology::target::Target;
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// Stands for a header value that is set but not shown; given back, it keeps that value.
+const MASK: &str = "***";
+/// The longest grace of a rotated secret.
+const MAX_GRACE: Duration = Duration::from_hours(24);
+
+/// An endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndpointView {
+    /// Its id.
+    pub id: String,
+    /// What is set; header values are masked.
+    #[serde(flatten)]
+    pub settings: EndpointSettings,
+    /// The secret; only in the answer to its creation or rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The public key of the `ed25519` scheme, where that is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// Until when the secret before the last rotation still verifies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub grace_until: Option<Timestamp>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+}
+
+/// An endpoint as it is given: the settings, and a secret.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct NewEndpoint {
+    /// The secret: `whsec_` and the base64 of 24 to 64 bytes, or 16 to 256 characters. Made where left out.
+    #[expect(dead_code, reason = "only described; split off before the settings are read")]
+    secret: Option<String>,
+    /// The settings.
+    #[serde(flatten)]
+    #[expect(dead_code, reason = "only described; read by themselves so that unknown fields are refused")]
+    settings: EndpointSettings,
+}
+
+impl EndpointView {
+    pub(super) fn new(target: &Target, now: Timestamp) -> Self {
+        let mut settings = target.endpoint.settings.clone();
+        settings.headers.values_mut().for_each(|value| MASK.clone_into(value));
+        let grace = target.secrets.previous.as_ref().map(|graced| graced.until);
+        Self {
+            id: target.endpoint.id.to_string(),
+            settings,
+            secret: None,
+            public_key: target.signer.public_key(),
+            grace_until: grace.filter(|until| *until > now),
+            created_at: target.endpoint.created_at,
+            updated_at: target.endpoint.updated_at,
+        }
+    }
+}
+
+/// The endpoint with that id or name.
+pub(super) fn find(topology: &Topology, text: &str) -> Result<Arc<Target>, Problem> {
+    let by_id = text.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
+    let found = by_id.or_else(|| topology.endpoint_named(text));
+    found.cloned().ok_or_else(|| Problem::missing("endpoint", text))
+}
+
+fn show_now(app: &App, id: EndpointId, secret: Option<String>) -> Result<EndpointView, Problem> {
+    let target = find(&app.live.current(), &id.to_string())?;
+    Ok(EndpointView { secret, ..EndpointView::new(&target, app.journal.clock().now()) })
+}
+
+/// Lists endpoints, by name.
+#[utoipa::path(get, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
+    responses((status = 200, body = List<EndpointView>)))]
+pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<EndpointView>> {
+    let now = app.journal.clock().now();
+    whole(app.live.current().endpoints().map(|target| EndpointView::new(target, now)).collect())
+}
+
+/// One endpoint, by id or name.
+#[utoipa::path(get, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
+    params(("id" = String, Path)), responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Data<EndpointView>>, Problem> {
+    let target = find(&app.live.current(), &id)?;
+    Ok(data(EndpointView::new(&target, app.journal.clock().now())))
+}
+
+/// Splits the secret off, which is no part of the settings.
+pub(super) fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+    match object.remove("secret") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(secret)) => match check_secret(&secret) {
+            Ok(()) => Ok(Some(secret)),
+            Err(why) => Err(Problem::fault("secret", why.to_string())),
+        },
+        Some(_) => Err(Problem::fault("secret", "give a text, or leave it out and one is made")),
+    }
+}
+
+/// Reads and checks settings.
+pub(super) fn settings(object: Map<String, Value>) -> Result<EndpointSettings, Problem> {
+    let text = serde_json::to_vec(&object).map_err(Problem::malformed)?;
+    let settings: EndpointSettings = parse(&text)?;
+    let mut faults = settings.check();
+    faults.extend(settings.field_map.iter().flat_map(|map| map.check()).map(|f| f.within("field_map")));
+    edit::check(faults)?;
+    Ok(settings)
+}
+
+/// Whether a secret can sign with all of an endpoint's schemes.
+pub(super) fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> Result<(), Problem> {
+    crate::deliver::sign::Signer::new(&settings.signing, secrets)
+        .map(drop)
+        .map_err(|why| Problem::fault("secret", why.to_string()))
+}
+
+/// Makes an endpoint. The answer shows its secret, once.
+#[utoipa::path(post, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint", request_body = NewEndpoint,
+    responses((status = 201, body = Data<EndpointView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    _principal: Principal,
+    Input(mut object): Input<Map<String, Value>>,
+) -> Result<(StatusCode, Json<Data<EndpointView>>), Problem> {
+    let given = split_secret(&mut object)?;
+    let settings = settings(object)?;
+    let secret = given.unwrap_or_else(|| generate_secret(&mut rand::rng()));
+    let secrets = Secrets { current: secret.clone(), previous: None };
+    check_schemes(&settings, &secrets)?;
+    let id = EndpointId::generate();
+    let now = app.journal.clock().now();
+    edit::commit(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
+    Ok((StatusCode::CREATED, data(show_now(&app, id, Some(secret))?)))
+}
+
+/// Changes the given fields of an endpoint; `null` goes back to the default.
+#[utoipa::path(patch, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "update_endpoint",
+    params(("id" = String, Path)), request_body = Object,
+    responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn update(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+    Input(patch): Input<Map<String, Value>>,
+) -> Result<Json<Data<EndpointView>>, Problem> {
+    let target = find(&app.live.current(), &id)?;
+    let merged = edit::merge(&target.endpoint.settings, patch)?;
+    change(&app, &target, merged).await.map(data)
+}
+
+/// Replaces an endpoint's settings; what is left out goes back to the default, but for the secret.
+#[utoipa::path(put, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "replace_endpoint",
+    params(("id" = String, Path)), request_body = NewEndpoint,
+    responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn replace(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+    Input(object): Input<Map<String, Value>>,
+) -> Result<Json<Data<EndpointView>>, Problem> {
+    let target = find(&app.live.current(), &id)?;
+    change(&app, &target, object).await.map(data)
+}
+
+async fn change(app: &App, target: &Target, mut object: Map<String, Value>) -> Result<EndpointView, Problem> {
+    let given = split_secret(&mut object)?;
+    let mut new = settings(object)?;
+    keep_masked(&mut new, &target.endpoint.settings);
+    let secrets = match given {
+        Some(current) => Secrets { current, previous: None },
+        None => target.secrets.clone(),
+    };
+    check_schemes(&new, &secrets)?;
+    let old = &target.endpoint;
+    check_rename(&app.live.current(), &old.settings.name, &new.name)?;
+    let change = edit::put_endpoint(app, old.id, &new, &secrets, old.created_at)?;
+    edit::commit(app, &[change]).await?;
+    show_now(app, old.id, None)
+}
+
+/// Header values that come back masked stay as they are.
+pub(super) fn keep_masked(new: &mut EndpointSettings, old: &EndpointSettings) {
+    for (name, value) in new.headers.iter_mut().filter(|(_, value)| *value == MASK) {
+        if let Some(known) = old.headers.get(name) {
+            value.clone_from(known);
+        }
+    }
+}
+
+/// Flows name endpoints by name, so one that is in use keeps its name.
+fn check_rename(topology: &Topology, old: &str, new: &str) -> Result<(), Problem> {
+    let users = if old == new { Vec::new() } else { edit::flows_using(topology, old) };
+    if users.is_empty() {
+        return Ok(());
+    }
+    let message = format!("flows name it `{old}`: {}; change them first", users.join(", "));
+    Err(Problem::fault("name", message))
+}
+
+/// Deletes an endpoint. Its waiting deliveries are cancelled.
+#[utoipa::path(delete, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
+    params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let topology = app.live.current();
+    let target = find(&topology, &id)?;
+    let users = edit::flows_using(&topology, &target.endpoint.settings.name);
+    if !users.is_empty() {
+        let detail = format!("flows still name it: {}; change or delete them first", users.join(", "));
+        return Err(Problem::conflict(detail));
+    }
+    let change = Change::Delete { kind: Kind::Endpoint, id: target.endpoint.id.uuid() };
+    edit::commit(&app, &[change]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How to rotate a secret.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// How long the old secret goes on verifying, at most `24h`, which is also the default.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "24h")]
+    grace: Option<Span>,
+    /// The new secret; made where left out.
+    #[serde(default)]
+    secret: Option<String>,
+}
+
+/// Gives an endpoint a new secret. The answer shows it, once.
+#[utoipa::path(post, path = "/api/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_endpoint_secret",
+    params(("id" = String, Path)), request_body = Rotation,
+    responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn rotate(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+    Input(rotation): Input<Rotation>,
+) -> Result<Json<Data<EndpointView>>, Problem> {
+    let target = find(&app.live.current(), &id)?;
+    let grace = rotation.grace.map_or(MAX_GRACE, Span::get);
+    if grace > MAX_GRACE {
+        return Err(Problem::fault("grace", "at most `24h`"));
+    }
+    if let Some(Err(why)) = rotation.secret.as_deref().map(check_secret) {
+        return Err(Problem::fault("secret", why.to_string()));
+    }
+    let secret = rotation.secret.unwrap_or_else(|| generate_secret(&mut rand::rng()));
+    let until = app.journal.clock().now().after(grace);
+    let previous = Some(Graced { secret: target.secrets.current.clone(), until });
+    let secrets = Secrets { current: secret.clone(), previous };
+    check_schemes(&target.endpoint.settings, &secrets)?;
+    let old = &target.endpoint;
+    let change = edit::put_endpoint(&app, old.id, &old.settings, &secrets, old.created_at)?;
+    edit::commit(&app, &[change]).await?;
+    Ok(data(show_now(&app, old.id, Some(secret))?))
+}
+
+/// What to test with.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestRequest {
+    /// The event type whose example is sent; the first that the endpoint takes where left out.
+    #[serde(default)]
+    event_type: Option<String>,
+}
+
+/// Sends a catalogue example now and answers with the attempt. Nothing is stored or tried again.
+#[utoipa::path(post, path = "/api/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
+    params(("id" = String, Path)), request_body = TestRequest,
+    responses((status = 200, body = Data<AttemptView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn test(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+    Input(request): Input<TestRequest>,
+) -> Result<Json<Data<AttemptView>>, Problem> {
+    let target = find(&app.live.current(), &id)?;
+    let event = example(&target, request.event_type.as_deref(), app.journal.clock().now())?;
+    let parcel =
+        Parcel { id: DeliveryId::generate(), event: &event, message: None, collapsed: None, number: 1 };
+    let at = app.journal.clock().now();
+    let made = attempt::make(&app.client, &target, parcel, 1, at, 0.5).await.attempt;
+    Ok(data(AttemptView::from(RecordedAttempt {
+        number: made.number,
+        at: made.at.micros(),
+        duration_us: i64::try_from(made.duration.as_micros()).unwrap_or(i64::MAX),
+        response_status: made.response_status.map(u16::cast_signed),
+        error_class: made.error_class.map(str::to_owned),
+        error: made.error,
+        request_headers: made.request_headers,
+        response_headers: made.response_headers,
+        response_body: made.response_body.map(|body| body.to_vec()),
+    })))
+}
+
+fn example(target: &Target, name: Option<&str>, now: Timestamp) -> Result<Event, Problem> {
+    let catalog = catalog::get();
+    let takes = |name: &str| target.endpoint.settings.events.iter().any(|p| p.matches(name));
+    let first = || catalog.event_types().iter().find(|e| takes(e.name)).or(catalog.find("invoice.paid"));
+    let found = match name {
+        Some(name) => catalog.find(name),
+        None => first(),
+    };
+    let Some(known) = found else {
+        let given = name.unwrap_or_default();
+        let hint = catalog.nearest(given).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+        let message = format!("`{given}` is not in the catalogue{hint}");
+        return Err(Problem::invalid(vec![Fault::new("event_type", message)]));
+    };
+    let data = known.example();
+    Ok(Event {
+        id: EventId::generate(),
+        source: "test".to_owned(),
+        event_type: known.name.to_owned(),
+        resource: Some(known.resource.to_owned()),
+        resource_id: known.resource_id(&data),
+        external_id: None,
+        occurred_at: None,
+        received_at: now,
+        attributes: None,
+        data: serde_json::value::to_raw_value(&data).map_err(|_| Problem::internal())?,
+    })
+}

@@ -1,0 +1,281 @@
+//! `/events`: capturing, and looking at what was captured.
+
+use super::answer::{Data, List, Page, data, page};
+use super::auth::Principal;
+use super::body::{Body, Query};
+use super::problem::Problem;
+use super::{App, trace};
+use crate::capture::accept::{Accepted, Refused, accept};
+use crate::capture::read::read;
+use crate::domain::delivery::Status;
+use crate::domain::id::EventId;
+use crate::domain::time::Timestamp;
+use crate::journal::views::{EventFilter, StoredEvent};
+use crate::topology::Topology;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+/// What a captured event is answered with.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Receipt {
+    /// The event's id; the first one's if this is a repeat.
+    pub id: String,
+    /// Whether it is a repeat within 24 hours, which caused nothing.
+    pub duplicate: bool,
+    /// What became of the deliveries to `immediate` endpoints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<ImmediateDelivery>,
+}
+
+/// A delivery that the request waited for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImmediateDelivery {
+    /// Its id.
+    pub id: String,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Where it stands; `pending` if it failed and will be tried again, or the wait was too short.
+    pub status: Status,
+    /// The answer's status.
+    pub response_status: Option<u16>,
+    /// How long the first attempt took.
+    pub duration_ms: Option<f64>,
+}
+
+/// An event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: EventId,
+    /// The event type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The source's name.
+    pub source: String,
+    /// What kind of thing it is about.
+    pub resource: Option<String>,
+    /// Which one.
+    pub resource_id: Option<String>,
+    /// The id the source gave it.
+    pub external_id: Option<String>,
+    /// When it happened, as the source says.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub occurred_at: Option<Timestamp>,
+    /// When it was captured.
+    #[schema(value_type = String, format = DateTime)]
+    pub received_at: Timestamp,
+    /// CloudEvents extension attributes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub attributes: Option<Box<RawValue>>,
+    /// The data as it was captured.
+    #[schema(value_type = serde_json::Value)]
+    pub data: Box<RawValue>,
+    /// How many flows and endpoints took it when it was captured.
+    pub matched: u16,
+}
+
+impl From<StoredEvent> for EventView {
+    fn from(StoredEvent { event, matched }: StoredEvent) -> Self {
+        Self {
+            id: event.id,
+            event_type: event.event_type,
+            source: event.source,
+            resource: event.resource,
+            resource_id: event.resource_id,
+            external_id: event.external_id,
+            occurred_at: event.occurred_at,
+            received_at: event.received_at,
+            attributes: event.attributes,
+            data: event.data,
+            matched,
+        }
+    }
+}
+
+/// What `POST /events` takes: one such object, or an array of them. CloudEvents are taken too, by
+/// their content types or `ce-` headers.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only described; capture::read reads the body")]
+pub struct NewEvent {
+    /// The event type, a dotted name.
+    #[serde(rename = "type")]
+    #[schema(example = "invoice.paid")]
+    event_type: String,
+    /// Any JSON value.
+    #[schema(value_type = serde_json::Value)]
+    data: serde_json::Value,
+    /// The id the source gave it, by which repeats are recognised for 24 hours.
+    id: Option<String>,
+    /// The source's name; `api` where left out.
+    source: Option<String>,
+    /// What kind of thing it is about; the type's first segment where left out.
+    resource: Option<String>,
+    /// Which one; the data's key field where left out.
+    resource_id: Option<String>,
+    /// When it happened.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    occurred_at: Option<String>,
+}
+
+/// Captures one event or an array of them. Answered once they are durable.
+#[utoipa::path(post, path = "/api/v1/events", tag = "events", operation_id = "capture_events",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key within 24 hours is answered with the first event's id.")),
+    request_body(content = NewEvent, description = "One event, an array of up to `server.max_batch`, or CloudEvents (structured, binary, batched)."),
+    responses((status = 202, body = Data<Receipt>, description = "Durable. An array is answered with an array, in order."),
+        (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
+        (status = 422, body = Problem), (status = 503, body = Problem, description = "Nothing was stored; `Retry-After` says when to try again.")))]
+pub(super) async fn capture(
+    State(app): State<App>,
+    _principal: Principal,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, Problem> {
+    let events = read(&headers, &body, app.config.server.max_batch)?;
+    let key = idempotency_key(&headers)?;
+    let topology = app.live.current();
+    let wait = app.config.immediate.wait.get();
+    let accepted = accept(&app.journal, &topology, events.events, key, wait).await;
+    let accepted = accepted.map_err(|refused| match refused {
+        Refused::Invalid(faults) => Problem::invalid(faults),
+        Refused::Journal(error) => error.into(),
+    })?;
+    let mut receipts: Vec<Receipt> =
+        accepted.into_iter().map(|accepted| receipt(&topology, accepted)).collect();
+    let status = StatusCode::ACCEPTED;
+    match receipts.pop() {
+        Some(receipt) if !events.many => Ok((status, data(receipt)).into_response()),
+        last => {
+            receipts.extend(last);
+            Ok((status, data(receipts)).into_response())
+        }
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 255);
+    text.map(Some).ok_or_else(|| Problem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))
+}
+
+fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
+    let name = |id| {
+        topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default()
+    };
+    let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {
+        id: delivery.id.to_string(),
+        endpoint: name(delivery.endpoint),
+        status: delivery.status,
+        response_status: delivery.response_status,
+        duration_ms: delivery.duration.map(|d| d.as_secs_f64() * 1e3),
+    });
+    let deliveries = deliveries.collect();
+    Receipt { id: accepted.receipt.id.to_string(), duplicate: accepted.receipt.duplicate, deliveries }
+}
+
+/// Which events to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventQuery {
+    /// Only this event type.
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    /// Only from this source.
+    source: Option<String>,
+    /// Only about this kind of resource.
+    resource: Option<String>,
+    /// Only about this resource.
+    resource_id: Option<String>,
+    /// Captured then or later, RFC 3339.
+    since: Option<String>,
+    /// Captured earlier, RFC 3339.
+    until: Option<String>,
+    /// Where to go on: `meta.next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many, 1 to 200; 50 where left out.
+    limit: Option<String>,
+}
+
+/// A time in a query.
+pub(super) fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let parse = |text| Timestamp::parse(text).map_err(|e| Problem::fault(path, e.to_string()));
+    text.map(parse).transpose()
+}
+
+/// Lists events, newest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "list_events", params(EventQuery),
+    responses((status = 200, body = List<EventView>), (status = 422, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _principal: Principal,
+    uri: Uri,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<List<EventView>>, Problem> {
+    let pages = Page { cursor: query.cursor, limit: query.limit };
+    let filter = EventFilter {
+        event_type: query.event_type,
+        source: query.source,
+        resource: query.resource,
+        resource_id: query.resource_id,
+        since: time("since", query.since.as_deref())?,
+        until: time("until", query.until.as_deref())?,
+    };
+    let limit = pages.limit()?;
+    let rows = app.journal.events(&filter, pages.after()?, limit + 1).await?;
+    Ok(page(&uri, rows, limit, |row| row.event.id, EventView::from))
+}
+
+/// An id in a path; one that cannot be an id names nothing.
+pub(super) fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, Problem> {
+    text.parse().map_err(|_| Problem::missing(what, text))
+}
+
+/// Everything about one event: what the modules said, and every delivery with its attempts.
+#[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "show_event",
+    params(("id" = String, Path)), responses((status = 200, body = Data<trace::Trace>), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<Json<Data<trace::Trace>>, Problem> {
+    let event = app.journal.event(id("event", &text)?).await?;
+    let event = event.ok_or_else(|| Problem::missing("event", &text))?;
+    Ok(data(trace::trace(&app, event).await?))
+}
+
+/// What a replay began.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Replayed {
+    /// The event.
+    pub id: String,
+    /// Flows whose modules are run again.
+    pub flows: usize,
+    /// New deliveries of flows and endpoints without modules.
+    pub deliveries: usize,
+}
+
+/// Plans an event again, with the flows, endpoints and modules that are active now.
+#[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replay_event",
+    params(("id" = String, Path)), responses((status = 202, body = Data<Replayed>), (status = 404, body = Problem)))]
+pub(super) async fn replay(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(text): Path<String>,
+) -> Result<(StatusCode, Json<Data<Replayed>>), Problem> {
+    let stored = app.journal.event(id("event", &text)?).await?;
+    let event = stored.ok_or_else(|| Problem::missing("event", &text))?.event;
+    let matches = app.live.current().matches(&event.source, &event.event_type);
+    let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
+    app.journal.plan_again(&event, &flows).await?;
+    let drafts = matches.drafts(&app.journal, &event);
+    let replayed = Replayed { id: text, flows: flows.len(), deliveries: drafts.len() };
+    app.journal.add_deliveries(&event, drafts).await?;
+    Ok((StatusCode::ACCEPTED, data(replayed)))
+}

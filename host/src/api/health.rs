@@ -1,0 +1,102 @@
+//! Outside `/api/v1`: health, readiness, metrics, the OpenAPI document.
+
+use super::App;
+use super::answer::{Data, data};
+use super::auth::Principal;
+use super::problem::Problem;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
+
+/// The routes that no token is needed for.
+pub(super) fn routes(document: Arc<OpenApi>) -> Router<App> {
+    Router::new()
+        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(|| async move { Json(document) }))
+}
+
+/// Whether the database answers.
+async fn ready(State(app): State<App>) -> Response {
+    match app.journal.topology_version().await {
+        Ok(_) => Json(json!({"status": "ready"})).into_response(),
+        Err(_) => {
+            let body: Json<Value> = Json(json!({"status": "the database does not answer"}));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+/// Figures in Prometheus' text format 0.0.4.
+async fn metrics(State(app): State<App>) -> Response {
+    let mut text = String::new();
+    for (name, help, value) in app.journal.figures().list() {
+        // Writing to a String cannot fail.
+        drop(write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"));
+    }
+    let (mut held, mut places) = (0, 0);
+    for lane in app.journal.handover().lanes() {
+        held += lane.room.capacity() - lane.room.free();
+        places += lane.room.capacity();
+    }
+    drop(write!(
+        text,
+        "# HELP waybill_deliveries_in_memory Deliveries held in memory.\n\
+         # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n\
+         # HELP waybill_deliveries_in_memory_limit Places for deliveries in memory.\n\
+         # TYPE waybill_deliveries_in_memory_limit gauge\nwaybill_deliveries_in_memory_limit {places}\n"
+    ));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// What a token is told about itself.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuthTest {
+    /// Always true.
+    pub authenticated: bool,
+    /// The token's name.
+    pub token_name: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// Kinds of resource in the catalogue.
+    pub tables_count: usize,
+    /// The time here.
+    #[schema(value_type = String, format = DateTime)]
+    pub server_time: crate::domain::time::Timestamp,
+}
+
+/// An answer with a status of its own, as Data Builder clients expect it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StatusData<T> {
+    status: bool,
+    #[serde(flatten)]
+    data: Data<T>,
+}
+
+/// Tells a token what it is; no CRM data.
+#[utoipa::path(get, path = "/api/v1/auth/test", tag = "auth", operation_id = "test_token",
+    responses((status = 200, body = StatusData<AuthTest>), (status = 401, body = Problem)))]
+pub(super) async fn auth_test(
+    State(app): State<App>,
+    principal: Principal,
+) -> Json<StatusData<AuthTest>> {
+    let types = crate::catalog::get().event_types();
+    let resources: std::collections::BTreeSet<&str> = types.iter().map(|t| t.resource).collect();
+    let Json(data) = data(AuthTest {
+        authenticated: true,
+        token_name: principal.name.to_string(),
+        scopes: principal.scopes.to_vec(),
+        tables_count: resources.len(),
+        server_time: app.journal.clock().now(),
+    });
+    Json(StatusData { status: true, data })
+}

@@ -1,0 +1,292 @@
+//! `/modules`: uploading components, and which version of each runs.
+
+use super::answer::{Data, List, data, whole};
+use super::auth::Principal;
+use super::body::{Input, Query, read};
+use super::events::id;
+use super::problem::Problem;
+use super::App;
+use crate::catalog;
+use crate::domain::id::EventId;
+use crate::domain::problem::{Fault, check_name};
+use crate::domain::time::Timestamp;
+use crate::journal::modules::ModuleVersion;
+use crate::wasm::{End, Input as ModuleInput, Rejection};
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+
+/// One version of a module.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModuleView {
+    /// Its id.
+    pub id: String,
+    /// The module's name.
+    pub name: String,
+    /// 1, 2, …
+    pub version: u32,
+    /// Whether flows run this version.
+    pub active: bool,
+    /// SHA-256 of the component, in hex.
+    pub sha256: String,
+    /// `exports`, `imports` and `size` of the component.
+    #[schema(value_type = Object)]
+    pub report: Box<RawValue>,
+    /// When it was uploaded.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+impl From<ModuleVersion> for ModuleView {
+    fn from(version: ModuleVersion) -> Self {
+        Self {
+            id: version.id.to_string(),
+            name: version.name,
+            version: version.version,
+            active: version.active,
+            sha256: hex::encode(version.sha256),
+            report: version.report,
+            created_at: version.created_at,
+        }
+    }
+}
+
+async fn versions(app: &App, name: &str) -> Result<Vec<ModuleVersion>, Problem> {
+    let mut all = app.journal.modules().await?;
+    all.retain(|version| version.name == name);
+    if all.is_empty() { Err(Problem::missing("module", name)) } else { Ok(all) }
+}
+
+async fn version(app: &App, name: &str, wanted: Option<u32>) -> Result<ModuleVersion, Problem> {
+    let all = versions(app, name).await?;
+    let latest = all.iter().map(|v| v.version).max();
+    let active = all.iter().find(|v| v.active).map(|v| v.version);
+    let number = wanted.or(active).or(latest);
+    let found = all.into_iter().find(|v| Some(v.version) == number);
+    found.ok_or_else(|| Problem::missing("version", &wanted.unwrap_or_default().to_string()))
+}
+
+/// Lists every version of every module.
+#[utoipa::path(get, path = "/api/v1/modules", tag = "modules", operation_id = "list_modules",
+    responses((status = 200, body = List<ModuleView>)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _principal: Principal,
+) -> Result<Json<List<ModuleView>>, Problem> {
+    Ok(whole(app.journal.modules().await?.into_iter().map(ModuleView::from).collect()))
+}
+
+/// Lists the versions of a module.
+#[utoipa::path(get, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "show_module",
+    params(("name" = String, Path)), responses((status = 200, body = List<ModuleView>), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(name): Path<String>,
+) -> Result<Json<List<ModuleView>>, Problem> {
+    Ok(whole(versions(&app, &name).await?.into_iter().map(ModuleView::from).collect()))
+}
+
+/// What to do with an upload.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UploadQuery {
+    /// Whether flows run it from now on.
+    #[serde(default)]
+    activate: bool,
+}
+
+/// Uploads a component as the next version of a module. It is validated, compiled and bound first;
+/// it runs only when it is activated.
+#[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
+    params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses((status = 201, body = Data<ModuleView>), (status = 413, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn upload(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(name): Path<String>,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Result<(StatusCode, Json<Data<ModuleView>>), Problem> {
+    check_name(&name).map_err(|fault| Problem::invalid(vec![fault]))?;
+    let wasm = read(request, app.live.engine().limits().upload_bytes).await?;
+    let admitted = app.live.engine().admit(app.live.cache(), &wasm).await;
+    let module = admitted.map_err(|rejection| match rejection {
+        Rejection::Unavailable(error) => {
+            tracing::error!(%error, "a module could not be compiled");
+            Problem::internal()
+        }
+        other => Problem::invalid(vec![Fault::new("", other.to_string())]),
+    })?;
+    let report = serde_json::to_string(module.report()).map_err(|_| Problem::internal())?;
+    let number =
+        app.journal.add_module(&name, module.sha256(), &wasm, &report, query.activate).await?;
+    app.live.reload().await?;
+    Ok((StatusCode::CREATED, data(version(&app, &name, Some(number)).await?.into())))
+}
+
+/// Makes a version the one that flows run; also the way back to an older one.
+#[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses((status = 200, body = Data<ModuleView>), (status = 404, body = Problem)))]
+pub(super) async fn activate(
+    State(app): State<App>,
+    _principal: Principal,
+    Path((name, number)): Path<(String, String)>,
+) -> Result<Json<Data<ModuleView>>, Problem> {
+    let found = version(&app, &name, Some(id("version", &number)?)).await?;
+    app.journal.activate_module(&name, found.version).await?;
+    app.live.reload().await?;
+    Ok(data(version(&app, &name, Some(found.version)).await?.into()))
+}
+
+/// What to try a module on.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// The version; the active one, else the newest, where left out.
+    #[serde(default)]
+    version: Option<u32>,
+    /// A stored event's id.
+    #[serde(default)]
+    event_id: Option<String>,
+    /// An event as `POST /events` takes it.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    event: Option<Value>,
+    /// What the module reads through its `config` interface.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    config: BTreeMap<String, Value>,
+}
+
+/// What a trial came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunAnswer {
+    /// The version that ran.
+    pub version: u32,
+    /// `out`, `dropped` or `failed`.
+    pub end: &'static str,
+    /// Why it was dropped, or how it failed.
+    pub reason: Option<String>,
+    /// What each role said.
+    #[schema(value_type = Vec<Object>)]
+    pub steps: Value,
+    /// What comes out: drafts and dispatches.
+    #[schema(value_type = Vec<Object>)]
+    pub out: Vec<Value>,
+}
+
+/// Tries a version on an event, given or stored, and delivers nothing.
+#[utoipa::path(post, path = "/api/v1/modules/{name}/run", tag = "modules", operation_id = "run_module",
+    params(("name" = String, Path)), request_body = RunRequest,
+    responses((status = 200, body = Data<RunAnswer>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn run(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(name): Path<String>,
+    Input(request): Input<RunRequest>,
+) -> Result<Json<Data<RunAnswer>>, Problem> {
+    let found = version(&app, &name, request.version).await?;
+    let module = app.live.load(found.sha256).await.map_err(|why| {
+        tracing::error!(module = name, why, "a stored module does not load");
+        Problem::internal()
+    })?;
+    let trial = Trial::of(&app, &request).await?;
+    let settings = crate::domain::flow::FlowModule { name, version: None, config: request.config };
+    let ran = module.run(trial.input(), &Arc::new(settings.texts())).await;
+    let (end, reason, out) = match ran.end {
+        End::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
+        End::Failed(failure) => ("failed", Some(format!("{}: {failure}", failure.reason())), Vec::new()),
+        End::Out(routed) => {
+            let show = |r: crate::wasm::Routed| json!({"draft": r.draft, "dispatches": r.dispatches});
+            ("out", None, routed.into_iter().map(show).collect())
+        }
+    };
+    let steps = serde_json::to_value(ran.steps).unwrap_or_default();
+    Ok(data(RunAnswer { version: found.version, end, reason, steps, out }))
+}
+
+/// The event of a trial.
+struct Trial {
+    id: String,
+    source: String,
+    event_type: String,
+    subject: Option<String>,
+    at: Timestamp,
+    time: String,
+    data: Box<RawValue>,
+}
+
+impl Trial {
+    async fn of(app: &App, request: &RunRequest) -> Result<Self, Problem> {
+        match (&request.event_id, &request.event) {
+            (Some(text), None) => Self::stored(app, text).await,
+            (None, Some(event)) => Self::given(app, event),
+            (None, None) => {
+                let example = catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
+                Self::given(app, &example.unwrap_or_default())
+            }
+            (Some(_), Some(_)) => Err(Problem::fault("event", "give `event` or `event_id`, not both")),
+        }
+    }
+
+    async fn stored(app: &App, text: &str) -> Result<Self, Problem> {
+        let stored = app.journal.event(id("event", text)?).await?;
+        let event = stored.ok_or_else(|| Problem::missing("event", text))?.event;
+        Ok(Self {
+            id: event.id.to_string(),
+            at: event.time(),
+            time: event.time().to_string(),
+            source: event.source,
+            event_type: event.event_type,
+            subject: event.resource_id,
+            data: event.data,
+        })
+    }
+
+    fn given(app: &App, event: &Value) -> Result<Self, Problem> {
+        let text = serde_json::to_vec(event).map_err(Problem::malformed)?;
+        let read = crate::capture::read::read(&http::HeaderMap::new(), &text, 1);
+        let read = read.map_err(|refusal| match Problem::from(refusal) {
+            problem if problem.errors.is_empty() => problem,
+            problem => {
+                let errors = problem.errors.into_iter().map(|fault| fault.within("event")).collect();
+                Problem::invalid(errors)
+            }
+        })?;
+        let mut event = read.events.into_iter().next().ok_or_else(Problem::internal)?;
+        event.complete();
+        let at = event.occurred_at.unwrap_or_else(|| app.journal.clock().now());
+        Ok(Self {
+            id: EventId::generate().to_string(),
+            source: event.source.unwrap_or_else(|| "api".to_owned()),
+            event_type: event.event_type,
+            subject: event.resource_id,
+            at,
+            time: at.to_string(),
+            data: event.data,
+        })
+    }
+
+    fn input(&self) -> ModuleInput<'_> {
+        ModuleInput {
+            id: &self.id,
+            source: &self.source,
+            kind: &self.event_type,
+            subject: self.subject.as_deref(),
+            time: &self.time,
+            attempt: 1,
+            attributes: &[],
+            data: self.data.get(),
+            received: self.at.since(Timestamp::default()),
+        }
+    }
+}

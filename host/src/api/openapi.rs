@@ -1,0 +1,75 @@
+//! The OpenAPI 3.1 description, made from the handlers themselves: a route that is served is
+//! described, because both come from one list.
+
+use super::{
+    App, apply, dead_letters, deliveries, endpoints, event_types, events, flows, health, modules,
+    sources,
+};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Every route under `/api/v1`.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(health::auth_test))
+        .routes(routes!(events::capture, events::list))
+        .routes(routes!(events::show))
+        .routes(routes!(events::replay))
+        .routes(routes!(event_types::list))
+        .routes(routes!(event_types::show))
+        .routes(routes!(endpoints::list, endpoints::create))
+        .routes(routes!(endpoints::show, endpoints::update, endpoints::replace, endpoints::delete))
+        .routes(routes!(endpoints::rotate))
+        .routes(routes!(endpoints::test))
+        .routes(routes!(flows::list, flows::create))
+        .routes(routes!(flows::show, flows::update, flows::replace, flows::delete))
+        .routes(routes!(sources::list, sources::create))
+        .routes(routes!(sources::show, sources::update, sources::delete))
+        .routes(routes!(modules::list))
+        .routes(routes!(modules::show, modules::upload))
+        .routes(routes!(modules::activate))
+        .routes(routes!(modules::run))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::cancel))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::replay_all))
+        .routes(routes!(dead_letters::export))
+        .routes(routes!(dead_letters::show, dead_letters::delete))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(apply::export, apply::apply))
+}
+
+/// Adds what the handlers do not say: title and ways to authenticate.
+pub(super) fn finish(mut document: OpenApi) -> OpenApi {
+    document.info = InfoBuilder::new()
+        .title("Waybill")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Events in, signed deliveries out. Times are RFC 3339 UTC with milliseconds; problems are \
+             RFC 9457 documents; lists page by cursor.",
+        ))
+        .build();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    let key = ApiKey::Header(ApiKeyValue::new("X-API-KEY"));
+    let components = document.components.take().unwrap_or_default();
+    let components = ComponentsBuilder::from(components)
+        .security_scheme("bearer", SecurityScheme::Http(bearer))
+        .security_scheme("api_key", SecurityScheme::ApiKey(key))
+        .build();
+    OpenApiBuilder::from(document)
+        .components(Some(components))
+        .security(Some([
+            SecurityRequirement::new("bearer", Vec::<String>::new()),
+            SecurityRequirement::new("api_key", Vec::<String>::new()),
+        ]))
+        .build()
+}
+
+/// The whole description.
+pub fn document() -> OpenApi {
+    finish(routes().split_for_parts().1)
+}

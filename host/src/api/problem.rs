@@ -1,0 +1,176 @@
+//! What is wrong, as RFC 9457 problem documents.
+
+use crate::capture::read::Refusal;
+use crate::domain::problem::Fault;
+use crate::{journal, topology};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// A problem, ready to be sent.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// Which kind of problem, as a URI reference.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong this time, and how to mend it.
+    pub detail: String,
+    /// What is wrong in the input, field by field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:waybill:problem:{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// The input can be read, but is wrong in these places.
+    pub fn invalid(errors: Vec<Fault>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] if only.path.is_empty() => only.message.clone(),
+            [only] => format!("{}: {}", only.path, only.message),
+            many => format!("{} fields are wrong; `errors` names each", many.len()),
+        };
+        let problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-input", "Invalid input", detail);
+        Self { errors, ..problem }
+    }
+
+    /// One field is wrong.
+    pub fn fault(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::invalid(vec![Fault::new(path, message)])
+    }
+
+    /// The input is no JSON.
+    pub fn malformed(why: impl std::fmt::Display) -> Self {
+        let detail = format!("the body is no JSON: {why}");
+        Self::new(StatusCode::BAD_REQUEST, "malformed-json", "Malformed JSON", detail)
+    }
+
+    /// There is no such thing.
+    pub fn missing(what: &str, id: &str) -> Self {
+        let detail = format!("there is no {what} `{id}`");
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// What is asked does not fit what is there.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
+    }
+
+    /// The body is larger than `limit` bytes.
+    pub fn too_large(limit: usize) -> Self {
+        let detail = format!("the body has more than {limit} bytes; send less at once");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large", detail)
+    }
+
+    /// The content type cannot be read.
+    pub fn media_type(detail: impl Into<String>) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "unsupported-media-type", "Unsupported media type", detail)
+    }
+
+    /// The caller did not say who it is, or is nobody known.
+    pub fn unauthorized(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail)
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"waybill\"")
+    }
+
+    /// The database does not take writes at present.
+    pub fn unavailable() -> Self {
+        let detail = "the database does not answer at present; nothing was stored, send it again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable", detail)
+            .with(header::RETRY_AFTER, "2")
+    }
+
+    /// Something is wrong here that the caller cannot mend.
+    pub fn internal() -> Self {
+        let detail = "something went wrong here; the log tells more under this answer's request id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl From<journal::Error> for Problem {
+    fn from(error: journal::Error) -> Self {
+        match error {
+            journal::Error::NameTaken(name) => {
+                Self::conflict(format!("the name `{name}` is taken; choose another"))
+            }
+            journal::Error::Unavailable(_) | journal::Error::Closed => {
+                tracing::warn!(error = %journal::chain(&error), "the database does not answer");
+                Self::unavailable()
+            }
+            journal::Error::Refused(_)
+            | journal::Error::Corrupt { .. }
+            | journal::Error::Migration(_)
+            | journal::Error::Address { .. } => {
+                tracing::error!(error = %journal::chain(&error), "the journal failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<topology::live::Error> for Problem {
+    fn from(error: topology::live::Error) -> Self {
+        match error {
+            topology::live::Error::Journal(error) => error.into(),
+            topology::live::Error::Seal(error) => {
+                tracing::error!(%error, "secrets cannot be read or written");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(why) => Self::malformed(why),
+            Refusal::Invalid(faults) => Self::invalid(faults),
+            Refusal::MediaType(why) => Self::media_type(why),
+        }
+    }
+}
+
+/// No route has this path.
+pub async fn not_found(uri: http::Uri) -> Problem {
+    Problem::missing("page", uri.path())
+}
+
+/// A route has this path, but not with this method.
+pub async fn method_not_allowed(method: http::Method, uri: http::Uri) -> Problem {
+    let detail = format!("{method} is not possible on `{}`; see /openapi.json", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+}

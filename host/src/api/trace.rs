@@ -1,0 +1,139 @@
+//! Everything about one event, on one page: the answer to "why was this not sent?".
+
+use super::App;
+use super::deliveries::{AttemptView, DeliveryView};
+use super::events::EventView;
+use super::problem::Problem;
+use crate::domain::delivery::Status;
+use crate::domain::id::FlowId;
+use crate::domain::time::Timestamp;
+use crate::journal::views::{Delivery, StoredEvent};
+use crate::topology::Topology;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// An event with all that became of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Trace {
+    /// The event.
+    #[serde(flatten)]
+    pub event: EventView,
+    /// What became of it, in a sentence.
+    pub summary: String,
+    /// What the modules said, in order: `flow`, `at`, `module`, `version`, `role`, `verdict`,
+    /// `reason`, `duration_us`, `logs`.
+    #[schema(value_type = Vec<Object>)]
+    pub steps: Vec<Value>,
+    /// Flows that have yet to deal with it.
+    pub waiting: Vec<WaitingFlow>,
+    /// Its deliveries, each with its attempts.
+    pub deliveries: Vec<DeliveryTrace>,
+}
+
+/// A flow that has yet to deal with an event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WaitingFlow {
+    /// The flow's name.
+    pub flow: String,
+    /// When its modules run next.
+    #[schema(value_type = String, format = DateTime)]
+    pub due_at: Timestamp,
+    /// Whether they are running.
+    pub running: bool,
+    /// Failed tries so far.
+    pub failed_tries: u32,
+}
+
+/// A delivery with its attempts.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeliveryTrace {
+    /// The delivery.
+    #[serde(flatten)]
+    pub delivery: DeliveryView,
+    /// Its attempts, in order.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// Puts the trace of an event together.
+pub(super) async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Problem> {
+    let topology = app.live.current();
+    let id = stored.event.id;
+    let mut steps = Vec::new();
+    for run in app.journal.plan_runs(id).await? {
+        let said: Vec<Value> = serde_json::from_str(run.steps.get()).unwrap_or_default();
+        for step in said {
+            let mut line = json!({"flow": flow_name(&topology, run.flow_id), "at": run.at});
+            if let (Some(line), Value::Object(step)) = (line.as_object_mut(), step) {
+                line.extend(step);
+            }
+            steps.push(line);
+        }
+    }
+    let waiting = app.journal.waiting_plans(id).await?;
+    let waiting: Vec<WaitingFlow> = waiting
+        .into_iter()
+        .map(|plan| WaitingFlow {
+            flow: flow_name(&topology, plan.flow_id),
+            due_at: plan.due_at,
+            running: plan.running,
+            failed_tries: plan.attempts,
+        })
+        .collect();
+    let deliveries = app.journal.deliveries_of(id).await?;
+    let summary = summary(&stored, &deliveries, &waiting, &steps);
+    let mut traced = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        traced.push(delivery_trace(app, &topology, delivery).await?);
+    }
+    Ok(Trace { event: stored.into(), summary, steps, waiting, deliveries: traced })
+}
+
+/// A delivery with its attempts.
+pub(super) async fn delivery_trace(
+    app: &App,
+    topology: &Topology,
+    delivery: Delivery,
+) -> Result<DeliveryTrace, Problem> {
+    let attempts = app.journal.attempts(delivery.id).await?;
+    let attempts = attempts.into_iter().map(AttemptView::from).collect();
+    Ok(DeliveryTrace { delivery: DeliveryView::new(topology, delivery), attempts })
+}
+
+/// A flow's name, or its id if it was deleted.
+pub(super) fn flow_name(topology: &Topology, id: FlowId) -> String {
+    topology.flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
+}
+
+fn summary(
+    stored: &StoredEvent,
+    deliveries: &[Delivery],
+    waiting: &[WaitingFlow],
+    steps: &[Value],
+) -> String {
+    let count = |status: Status| deliveries.iter().filter(|d| d.status == status).count();
+    let mut parts: Vec<String> = Status::ALL
+        .into_iter()
+        .filter(|status| count(*status) > 0)
+        .map(|status| format!("{} {}", count(status), status.as_str()))
+        .collect();
+    if !waiting.is_empty() {
+        parts.push(format!("{} flows have yet to run their modules", waiting.len()));
+    }
+    if !parts.is_empty() {
+        return parts.join(", ");
+    }
+    let text = |step: &Value, key: &str| step.get(key).and_then(Value::as_str).map(str::to_owned);
+    if let Some(last) = steps.last() {
+        let module = text(last, "module").unwrap_or_default();
+        let verdict = text(last, "verdict").unwrap_or_default();
+        let reason = text(last, "reason").map(|why| format!(": {why}")).unwrap_or_default();
+        return format!("nothing was sent; the last word was `{verdict}` of module `{module}`{reason}");
+    }
+    if stored.matched == 0 {
+        return "nothing was sent: when it was captured, no flow and no endpoint took events of this \
+                source and type"
+            .to_owned();
+    }
+    "nothing was sent: no flow that took it chose an enabled endpoint".to_owned()
+}

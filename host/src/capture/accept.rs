@@ -1,0 +1,206 @@
+//! From incoming events to durable ones.
+
+use super::incoming::Incoming;
+use crate::catalog;
+use crate::domain::delivery::Status;
+use crate::domain::endpoint::Mode;
+use crate::domain::event::{DEFAULT_SOURCE, Event};
+use crate::domain::id::{DeliveryId, EndpointId, EventId};
+use crate::domain::problem::Fault;
+use crate::journal::watch::{Notice, Watch};
+use crate::journal::{self, Capture, Journal, Receipt};
+use crate::topology::Topology;
+use crate::topology::matching::Matches;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An accepted event, and what became of the deliveries its caller waits for.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its receipt.
+    pub receipt: Receipt,
+    /// Deliveries to `immediate` endpoints; empty where there are none.
+    pub immediate: Vec<Immediate>,
+}
+
+/// A delivery that the capturing request waited for.
+#[derive(Debug, Clone)]
+pub struct Immediate {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// Where it stands; pending if the wait was too short.
+    pub status: Status,
+    /// The answer's status.
+    pub response_status: Option<u16>,
+    /// How long the first attempt took.
+    pub duration: Option<Duration>,
+}
+
+/// Why events are not accepted.
+#[derive(Debug)]
+pub enum Refused {
+    /// A source does not take them.
+    Invalid(Vec<Fault>),
+    /// They cannot be made durable.
+    Journal(journal::Error),
+}
+
+/// Makes events durable. `key` is the request's `Idempotency-Key`, `wait` bounds the waiting for
+/// `immediate` endpoints.
+pub async fn accept(
+    journal: &Journal,
+    topology: &Topology,
+    incoming: Vec<Incoming>,
+    key: Option<&str>,
+    wait: Duration,
+) -> Result<Vec<Accepted>, Refused> {
+    let many = incoming.len() > 1;
+    check_sources(topology, &incoming, many).map_err(Refused::Invalid)?;
+    let mut watches = Vec::new();
+    let mut captures = Vec::with_capacity(incoming.len());
+    for (n, event) in incoming.into_iter().enumerate() {
+        let key = key.map(|key| if many { format!("{n} {key}") } else { key.to_owned() });
+        let (capture, matches) = capture(journal, topology, event, key);
+        watches.push(watch(journal, &capture, &matches));
+        captures.push(capture);
+    }
+    let receipts = journal.capture(captures).await.map_err(Refused::Journal)?;
+    let mut accepted = Vec::with_capacity(receipts.len());
+    let deadline = tokio::time::Instant::now() + wait;
+    for (receipt, watch) in receipts.into_iter().zip(watches) {
+        let immediate = match watch {
+            Some(watch) if !receipt.duplicate => watch.follow(topology, deadline).await,
+            Some(_) | None => Vec::new(),
+        };
+        accepted.push(Accepted { receipt, immediate });
+    }
+    Ok(accepted)
+}
+
+/// Strict sources refuse types that are not in the catalogue, disabled ones refuse everything.
+fn check_sources(topology: &Topology, incoming: &[Incoming], many: bool) -> Result<(), Vec<Fault>> {
+    let mut faults = Vec::new();
+    for (n, event) in incoming.iter().enumerate() {
+        let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
+        let Some(source) = topology.source(name) else { continue };
+        let place = |path: &str, message: String| {
+            let fault = Fault::new(path, message);
+            if many { fault.within(&format!("[{n}]")) } else { fault }
+        };
+        if !source.settings.enabled {
+            faults.push(place("source", format!("source `{name}` is disabled")));
+        }
+        let catalog = catalog::get();
+        if source.settings.strict && catalog.find(&event.event_type).is_none() {
+            let hint = catalog.nearest(&event.event_type);
+            let hint = hint.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            let message = format!(
+                "`{}` is not in the catalogue and source `{name}` is strict{hint}",
+                event.event_type
+            );
+            faults.push(place("type", message));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn capture(
+    journal: &Journal,
+    topology: &Topology,
+    mut incoming: Incoming,
+    key: Option<String>,
+) -> (Capture, Arc<Matches>) {
+    incoming.complete();
+    let event = Arc::new(Event {
+        id: EventId::generate(),
+        source: incoming.source.unwrap_or_else(|| DEFAULT_SOURCE.to_owned()),
+        event_type: incoming.event_type,
+        resource: incoming.resource,
+        resource_id: incoming.resource_id,
+        external_id: incoming.id,
+        occurred_at: incoming.occurred_at,
+        received_at: journal.clock().now(),
+        attributes: incoming.attributes,
+        data: incoming.data,
+    });
+    let by_id = event.external_id.as_ref().map(|id| format!("id {id}"));
+    let keys = by_id.into_iter().chain(key.map(|key| format!("key {key}"))).collect();
+    let matches = topology.matches(&event.source, &event.event_type);
+    let deliveries = matches.drafts(journal, &event);
+    let plannings = matches.plannings(journal);
+    let matched = matches.len();
+    (Capture { event, keys, deliveries, plannings, matched }, matches)
+}
+
+/// What a caller waits for.
+struct Following {
+    watch: Watch,
+    deliveries: BTreeMap<DeliveryId, Immediate>,
+    /// Flows whose modules have yet to say which deliveries follow.
+    plans: usize,
+}
+
+fn is_immediate(topology_mode: Mode) -> bool {
+    topology_mode == Mode::Immediate
+}
+
+fn watch(journal: &Journal, capture: &Capture, matches: &Matches) -> Option<Following> {
+    let immediate = |t: &crate::topology::target::Target| is_immediate(t.endpoint.settings.mode);
+    let plans = matches.flows.iter().filter(|r| r.endpoints.iter().any(|t| immediate(t))).count();
+    let targets = matches.endpoints.iter().zip(&capture.deliveries);
+    let deliveries: BTreeMap<_, _> = targets
+        .filter(|((_, target), _)| immediate(target))
+        .map(|((_, target), draft)| {
+            (draft.delivery.id, Immediate::waiting(draft.delivery.id, target.endpoint.id))
+        })
+        .collect();
+    if plans == 0 && deliveries.is_empty() {
+        return None;
+    }
+    let plans = if plans == 0 { 0 } else { matches.flows.len() };
+    Some(Following { watch: journal.watchers().watch(capture.event.id), deliveries, plans })
+}
+
+impl Immediate {
+    const fn waiting(id: DeliveryId, endpoint: EndpointId) -> Self {
+        Self { id, endpoint, status: Status::Pending, response_status: None, duration: None }
+    }
+}
+
+impl Following {
+    async fn follow(mut self, topology: &Topology, deadline: tokio::time::Instant) -> Vec<Immediate> {
+        while self.plans > 0 || self.deliveries.values().any(|d| d.duration.is_none()) {
+            let Ok(Some(notice)) =
+                tokio::time::timeout_at(deadline, self.watch.notices.recv()).await
+            else {
+                break;
+            };
+            self.note(topology, notice);
+        }
+        self.deliveries.into_values().collect()
+    }
+
+    fn note(&mut self, topology: &Topology, notice: Notice) {
+        match notice {
+            Notice::Planned { deliveries } => {
+                self.plans = self.plans.saturating_sub(1);
+                for (id, endpoint) in deliveries {
+                    let mode = topology.endpoint(endpoint).map(|t| t.endpoint.settings.mode);
+                    if mode.is_some_and(is_immediate) {
+                        self.deliveries.entry(id).or_insert(Immediate::waiting(id, endpoint));
+                    }
+                }
+            }
+            Notice::Attempted { delivery, status, response_status, duration } => {
+                if let Some(known) = self.deliveries.get_mut(&delivery) {
+                    known.status = status;
+                    known.response_status = response_status;
+                    known.duration = Some(duration);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! An event as a caller gives it, and the rules it must keep.
+
+use crate::catalog;
+use crate::domain::event::MAX_KEY;
+use crate::domain::pattern::{MAX_EVENT_TYPE, is_event_type};
+use crate::domain::problem::Fault;
+use crate::domain::time::Timestamp;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// How deep JSON may nest, arrays and objects counted.
+pub const MAX_DEPTH: usize = 100;
+
+/// An event as a caller gives it.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The event type.
+    pub event_type: String,
+    /// Any JSON value, byte for byte as it came.
+    pub data: Box<RawValue>,
+    /// The id the source gave it.
+    pub id: Option<String>,
+    /// The source's name.
+    pub source: Option<String>,
+    /// What kind of thing it is about.
+    pub resource: Option<String>,
+    /// Which one.
+    pub resource_id: Option<String>,
+    /// When it happened.
+    pub occurred_at: Option<Timestamp>,
+    /// CloudEvents extension attributes, as a JSON object.
+    pub attributes: Option<Box<RawValue>>,
+}
+
+impl Incoming {
+    /// What is wrong with it, if anything.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if !is_event_type(&self.event_type) {
+            let message = format!(
+                "`{}` is no event type: use a dotted name such as `invoice.paid`, at most \
+                 {MAX_EVENT_TYPE} letters, digits, `_` or `-` and dots between them",
+                shorten(&self.event_type)
+            );
+            faults.push(Fault::new("type", message));
+        }
+        let keys = [
+            ("id", &self.id),
+            ("source", &self.source),
+            ("resource", &self.resource),
+            ("resource_id", &self.resource_id),
+        ];
+        for (path, key) in keys {
+            if key.as_ref().is_some_and(|text| !is_key(text)) {
+                let message = format!("1 to {MAX_KEY} bytes without control characters");
+                faults.push(Fault::new(path, message));
+            }
+        }
+        if nests_deeper(self.data.get(), MAX_DEPTH) {
+            faults.push(Fault::new("data", format!("nests deeper than {MAX_DEPTH} levels")));
+        }
+        faults
+    }
+
+    /// Fills in what the catalogue and the data say: the resource, and which one. For a type that is
+    /// not in the catalogue that is the type's first segment, and the data's `id`.
+    pub fn complete(&mut self) {
+        let known = catalog::get().find(&self.event_type);
+        if self.resource.is_none() {
+            let segment = || self.event_type.split('.').next();
+            self.resource = known.map(|known| known.resource).or_else(segment).map(str::to_owned);
+        }
+        if self.resource_id.is_none() {
+            let key = known.map_or("id", |known| known.key);
+            self.resource_id = id_in(self.data.get(), key).filter(|id| is_key(id));
+        }
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_KEY && !text.chars().any(char::is_control)
+}
+
+/// The first characters of a text that may be long.
+pub(super) fn shorten(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+/// A field of a JSON object that names the record, if it is a text or a number.
+fn id_in(data: &str, key: &str) -> Option<String> {
+    if key.is_empty() || !data.starts_with('{') || !data.contains(key) {
+        return None;
+    }
+    let fields: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(data).ok()?;
+    let id = fields.get(key)?.get();
+    match id.as_bytes().first()? {
+        b'"' => serde_json::from_str(id).ok(),
+        b'-' | b'0'..=b'9' => Some(id.to_owned()),
+        _ => None,
+    }
+}
+
+/// Whether valid JSON nests deeper than `most`.
+pub(super) fn nests_deeper(json: &str, most: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_ignores_brackets_in_texts() {
+        assert!(!nests_deeper(r#"{"a":"[[[[\"[["}"#, 1));
+        assert!(nests_deeper(r#"{"a":[1]}"#, 1));
+    }
+
+    #[test]
+    fn the_id_of_the_data_is_found() {
+        assert_eq!(id_in(r#"{"id":"17","x":1}"#, "id").as_deref(), Some("17"));
+        assert_eq!(id_in(r#"{"x":{"id":1},"userid":42}"#, "userid").as_deref(), Some("42"));
+        assert_eq!(id_in(r#"{"id":[1]}"#, "id"), None);
+        assert_eq!(id_in("[1]", "id"), None);
+    }
+}

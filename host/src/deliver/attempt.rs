@@ -1,0 +1,228 @@
+//! One attempt, from the leased delivery to the record of what came of it.
+
+use super::client::{Client, Reply, Request, SendError};
+use super::envelope::{self, Rendered};
+use super::judge::{Answer, ErrorClass, Judgement, Policy, judge};
+use crate::domain::delivery::Attempt;
+use crate::domain::event::{Event, Message};
+use crate::domain::id::DeliveryId;
+use crate::domain::time::Timestamp;
+use crate::topology::target::Target;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::time::Duration;
+
+/// What Waybill calls itself.
+pub const USER_AGENT: &str = concat!("Waybill/", env!("CARGO_PKG_VERSION"));
+/// The event type.
+const EVENT: HeaderName = HeaderName::from_static("x-waybill-event");
+/// 1, 2, …
+const ATTEMPT: HeaderName = HeaderName::from_static("x-waybill-attempt");
+/// Stands in a record for what must not be read there.
+const MASK: &str = "***";
+
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Parcel<'a> {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// The event.
+    pub event: &'a Event,
+    /// What to send, if not the event as captured.
+    pub message: Option<&'a Message>,
+    /// How many deliveries collapsed into it.
+    pub collapsed: Option<i32>,
+    /// 1, 2, …
+    pub number: i32,
+}
+
+/// Why a delivery cannot even be sent.
+#[derive(Debug, thiserror::Error)]
+enum Unsendable {
+    #[error("the field map cannot be applied: {0}")]
+    FieldMap(#[from] crate::domain::field_map::InvalidData),
+    #[error("the body cannot be written: {0}")]
+    Body(#[from] super::canonical::CanonicalError),
+    #[error("the request cannot be signed: {0}")]
+    Sign(#[from] super::sign::InvalidId),
+    #[error("a header cannot be written: {0}")]
+    Header(#[from] http::header::InvalidHeaderValue),
+}
+
+/// An attempt that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// Its record.
+    pub attempt: Attempt,
+    /// What follows.
+    pub judgement: Judgement,
+}
+
+/// Makes one attempt. `in_round` counts the attempts of the present round of the schedule, this one
+/// included; `random` is uniform in 0 to 1.
+pub async fn make(
+    client: &Client,
+    target: &Target,
+    parcel: Parcel<'_>,
+    in_round: u32,
+    at: Timestamp,
+    random: f64,
+) -> Made {
+    let (sent, recorded) = match request(target, parcel, at) {
+        Ok(request) => {
+            let recorded = record_headers(&request.headers, target);
+            (client.send(request, target.timeout).await, recorded)
+        }
+        Err(why) => (Err(unsendable(&why)), "{}".to_owned()),
+    };
+    let duration = match &sent {
+        Ok(reply) => reply.duration,
+        Err(error) => error.duration,
+    };
+    let ended = at.after(duration);
+    let answer = match &sent {
+        Ok(reply) => Answer::from_reply(reply.status, &reply.headers, ended),
+        Err(error) => Answer::Failed(error.class),
+    };
+    let policy =
+        Policy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
+    let judgement = judge(answer, in_round, policy, ended, random);
+    let class = judgement.error_class;
+    let attempt = record(parcel.number, at, duration, recorded, class, sent);
+    Made { attempt, judgement }
+}
+
+fn unsendable(why: &Unsendable) -> SendError {
+    SendError { class: ErrorClass::Protocol, detail: why.to_string(), duration: Duration::ZERO }
+}
+
+fn request(target: &Target, parcel: Parcel<'_>, at: Timestamp) -> Result<Request, Unsendable> {
+    let id = parcel.id.to_string();
+    let rendered = render(target, parcel, &id)?;
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.extend(target.headers.clone());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(rendered.content_type));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(EVENT, HeaderValue::try_from(event_type(parcel))?);
+    headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
+    headers.extend(rendered.headers);
+    target.signer.sign(&id, at, &rendered.body, &mut headers)?;
+    Ok(Request { uri: target.uri.clone(), headers, body: Bytes::from(rendered.body) })
+}
+
+fn event_type<'a>(parcel: Parcel<'a>) -> &'a str {
+    parcel.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&parcel.event.event_type)
+}
+
+fn render(target: &Target, parcel: Parcel<'_>, id: &str) -> Result<Rendered, Unsendable> {
+    let settings = &target.endpoint.settings;
+    let event = parcel.event;
+    let data = parcel.message.map_or(&event.data, |message| &message.data);
+    let mapped = match &settings.field_map {
+        Some(map) if !map.is_empty() => Some(map.apply(data)?),
+        Some(_) | None => None,
+    };
+    let subject = parcel.message.and_then(|m| m.resource_id.as_deref());
+    let message = envelope::Message {
+        delivery_id: id,
+        event_id: &event.id.to_string(),
+        event_type: event_type(parcel),
+        timestamp: &event.time().to_string(),
+        source: &event.source,
+        resource: event.resource.as_deref(),
+        resource_id: subject.or(event.resource_id.as_deref()),
+        data: mapped.as_ref().unwrap_or(data).get(),
+        changed: None,
+        previous: None,
+        collapsed: parcel.collapsed.map(i32::unsigned_abs),
+        extensions: event.attributes.as_ref().map(|a| a.get()),
+        attributes: parcel.message.map(|m| m.attributes.as_slice()).unwrap_or_default(),
+    };
+    Ok(envelope::render(settings.envelope, &message)?)
+}
+
+fn record(
+    number: i32,
+    at: Timestamp,
+    duration: Duration,
+    request_headers: String,
+    class: Option<ErrorClass>,
+    sent: Result<Reply, SendError>,
+) -> Attempt {
+    let (status, headers, body, error) = match sent {
+        Ok(reply) => {
+            let error = class.map(|_| format!("answered {}", reply.status));
+            let headers = headers_json(reply.headers.iter(), |name| name == header::SET_COOKIE);
+            (Some(reply.status.as_u16()), Some(headers), Some(reply.body), error)
+        }
+        Err(error) => (None, None, None, Some(error.detail)),
+    };
+    Attempt {
+        number,
+        at,
+        duration,
+        response_status: status,
+        error_class: class.map(ErrorClass::as_str),
+        error,
+        request_headers,
+        response_headers: headers,
+        response_body: body,
+    }
+}
+
+/// The request's headers for the record; what the operator set stays hidden.
+fn record_headers(headers: &HeaderMap, target: &Target) -> String {
+    headers_json(headers.iter(), |name| target.headers.contains_key(name))
+}
+
+/// Headers as a JSON object; repeated ones are joined as RFC 9110, section 5.3, has it.
+fn headers_json<'h>(
+    headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    hidden: impl Fn(&HeaderName) -> bool,
+) -> String {
+    let mut json = String::with_capacity(640);
+    let mut last: Option<&HeaderName> = None;
+    for (name, value) in headers {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let text = if hidden(name) { MASK } else { &*text };
+        if last == Some(name) {
+            json.truncate(json.len() - 1);
+            json.push_str(", ");
+        } else {
+            json.push_str(if last.is_none() { "{\"" } else { ",\"" });
+            json.push_str(name.as_str());
+            json.push_str("\":\"");
+        }
+        push_escaped(&mut json, text);
+        json.push('"');
+        last = Some(name);
+    }
+    json.push_str(if last.is_none() { "{}" } else { "}" });
+    json
+}
+
+fn push_escaped(json: &mut String, text: &str) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        json.push_str(text);
+    } else {
+        let quoted = serde_json::Value::from(text).to_string();
+        json.push_str(quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_recorded_as_json_with_secrets_masked() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("1"));
+        headers.append("x-a", HeaderValue::from_static("2 \"q\""));
+        headers.append("authorization", HeaderValue::from_static("Bearer s3cret"));
+        let json = headers_json(headers.iter(), |name| name == "authorization");
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value, serde_json::json!({"x-a": "1, 2 \"q\"", "authorization": "***"}));
+        assert_eq!(headers_json(HeaderMap::new().iter(), |_| false), "{}");
+    }
+}

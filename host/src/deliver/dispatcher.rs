@@ -1,0 +1,65 @@
+//! Runs a lane for each endpoint, and looks for work that memory does not know of.
+
+use super::client::Client;
+use super::lane;
+use crate::journal::Journal;
+use crate::journal::handover::NewLane;
+use crate::topology::live::Live;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often the table is asked what is due: what another node or a dead process left behind waits
+/// no longer than this.
+const PATROL: Duration = Duration::from_millis(500);
+
+/// What lanes share.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The record.
+    pub journal: Journal,
+    /// The endpoints.
+    pub live: Live,
+    /// Sends requests.
+    pub client: Client,
+    /// Attempts under way.
+    pub tasks: TaskTracker,
+    /// Ends the lanes.
+    pub stop: CancellationToken,
+}
+
+/// Runs until told to stop.
+pub async fn run(context: Context, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
+    context.tasks.spawn(patrol(context.clone()));
+    loop {
+        tokio::select! {
+            new = lanes.recv() => match new {
+                Some(new) => drop(context.tasks.spawn(lane::run(context.clone(), new))),
+                None => return,
+            },
+            () = context.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn patrol(context: Context) {
+    let mut tick = tokio::time::interval(PATROL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = context.stop.cancelled() => return,
+        }
+        match context.journal.next_due().await {
+            Ok(due) => {
+                for (endpoint, at) in due {
+                    if let Some(lane) = context.journal.handover().find_lane(endpoint) {
+                        lane.due(at);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot ask the database what is due"),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The vocabulary: what everything else talks about, without I/O, clock or randomness.
+//!
+//! An [`event::Event`] is captured, a [`flow::Flow`] says which modules and endpoints it passes,
+//! each endpoint gets a [`delivery::Delivery`], and each try of it is a [`delivery::Attempt`].
+//! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
+
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod field_map;
+pub mod flow;
+pub mod id;
+pub mod pattern;
+pub mod problem;
+pub mod retry;
+pub mod source;
+pub mod span;
+pub mod time;

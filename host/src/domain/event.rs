@@ -1,0 +1,75 @@
+//! Events: captured facts, immutable from then on.
+
+use super::id::EventId;
+use super::time::Timestamp;
+use serde_json::value::RawValue;
+
+/// The longest source name, external id, resource name or resource id, in bytes.
+pub const MAX_KEY: usize = 255;
+
+/// What a source calls itself when a caller names none.
+pub const DEFAULT_SOURCE: &str = "api";
+
+/// One captured fact.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its id here.
+    pub id: EventId,
+    /// The name of the source it came from.
+    pub source: String,
+    /// The event type, a dotted name such as `invoice.paid`.
+    pub event_type: String,
+    /// What kind of thing it is about, such as `invoice`.
+    pub resource: Option<String>,
+    /// Which one, as the source numbers them.
+    pub resource_id: Option<String>,
+    /// The id the source gave it, by which repeats are recognised.
+    pub external_id: Option<String>,
+    /// When it happened, as the source says.
+    pub occurred_at: Option<Timestamp>,
+    /// When it was captured.
+    pub received_at: Timestamp,
+    /// CloudEvents extension attributes, as a JSON object.
+    pub attributes: Option<Box<RawValue>>,
+    /// The data, byte for byte as it was captured: any JSON value.
+    pub data: Box<RawValue>,
+}
+
+impl Event {
+    /// Names the record this event is about, for collapsing and ordering; `None` when the event
+    /// does not say which one.
+    pub fn record_key(&self) -> Option<String> {
+        record_key(&self.source, self.resource.as_deref(), self.resource_id.as_deref())
+    }
+
+    /// When it happened: as the source says, else when it was captured.
+    pub fn time(&self) -> Timestamp {
+        self.occurred_at.unwrap_or(self.received_at)
+    }
+}
+
+/// One text for one resource record of one source. The separator cannot stand in its parts.
+pub fn record_key(
+    source: &str,
+    resource: Option<&str>,
+    resource_id: Option<&str>,
+) -> Option<String> {
+    resource_id.map(|id| format!("{source}\u{1f}{}\u{1f}{id}", resource.unwrap_or("")))
+}
+
+/// What a delivery sends when that is not the event as captured: a module's draft, or a route's
+/// own payload.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// The event type to send; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event_type: Option<String>,
+    /// The resource id to send; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resource_id: Option<String>,
+    /// Attributes the module set, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub attributes: Vec<(String, String)>,
+    /// The data to send: any JSON value.
+    pub data: Box<RawValue>,
+}

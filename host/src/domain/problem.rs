@@ -1,0 +1,51 @@
+//! What is wrong with an input: one line a field, each with where and how to mend it.
+
+use serde::Serialize;
+
+/// One fault in an input. `path` is dotted, with `[n]` for list positions (`events[2].type`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Fault {
+    /// Where in the input.
+    pub path: String,
+    /// What is wrong there and what would be right.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault at `path`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+
+    /// The same fault, seen from one level further out.
+    #[must_use]
+    pub fn within(mut self, outer: &str) -> Self {
+        self.path = match self.path.as_str() {
+            "" => outer.to_owned(),
+            inner if inner.starts_with('[') => format!("{outer}{inner}"),
+            inner => format!("{outer}.{inner}"),
+        };
+        self
+    }
+}
+
+/// The longest name of a source, endpoint, flow or module, in bytes.
+pub const MAX_NAME: usize = 100;
+
+/// Checks a name that people give: 1 to [`MAX_NAME`] letters, digits, `.`, `_`, `-` or spaces,
+/// beginning with a letter or digit.
+pub fn check_name(name: &str) -> Result<(), Fault> {
+    let fits = name.len() <= MAX_NAME
+        && name.chars().next().is_some_and(char::is_alphanumeric)
+        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | ' '));
+    if fits {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "name",
+        format!(
+            "a name has 1 to {MAX_NAME} letters, digits, `.`, `_`, `-` or spaces and begins with \
+             a letter or digit"
+        ),
+    ))
+}

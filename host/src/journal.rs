@@ -1,0 +1,203 @@
+//! The durable record, and the only place that names the database driver.
+//!
+//! Stages meet here and nowhere else: capture appends events, plan records what the modules said and
+//! which deliveries follow, deliver settles attempts. Each of these is one transaction, and there is
+//! nothing in between that a crash could lose.
+//!
+//! **Group commit.** [`writer`] takes what has queued up while the last commit ran and commits it as
+//! one transaction. A caller hears of success after the commit, never before.
+//!
+//! **Born leased.** What a commit makes ready for the next stage travels on in memory
+//! ([`handover`]), already leased to this process, as far as there is room. What finds no room is
+//! written unleased and claimed from the table later ([`claim`]). The table is the truth, memory
+//! only a shortcut: a lease has an end, and what a dead process held is claimed by another.
+//!
+//! **Two databases, one text.** Statements take `$1` parameters, which both drivers understand;
+//! [`pool`] expands one body for SQLite and for PostgreSQL. Only the claims differ.
+//!
+//! Not guaranteed: that an attempt is made once. A crash between sending and settling sends again,
+//! with the same `webhook-id`.
+
+pub mod claim;
+pub mod handover;
+pub mod watch;
+
+mod bulk;
+pub mod figures;
+mod capture;
+pub mod dead;
+pub mod modules;
+pub mod objects;
+mod plan;
+mod pool;
+mod row;
+mod settle;
+mod statements;
+pub mod tend;
+pub mod views;
+mod writer;
+
+pub use capture::{Capture, NewPlanning, Receipt};
+pub use plan::{Draft, ModuleFailed, Planned};
+pub use settle::Settled;
+pub use writer::chain;
+
+use crate::clock::Clock;
+use handover::Handover;
+use pool::Pool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::sync::{mpsc, oneshot};
+use watch::Watchers;
+
+/// What the journal cannot do, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, is full or busy. Nothing was written; try again later.
+    #[error("the database does not take writes at present")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database refused this piece of data. Trying again will not help.
+    #[error("the database refused the data")]
+    Refused(#[source] sqlx::Error),
+    /// A name is taken.
+    #[error("the name `{0}` is taken")]
+    NameTaken(String),
+    /// A stored row does not make sense. An operator should look at it.
+    #[error("table {table}, column {column}: the stored value makes no sense: {why}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// The database's schema could not be brought up to date.
+    #[error("the database's schema could not be brought up to date")]
+    Migration(#[source] Box<sqlx::migrate::MigrateError>),
+    /// The address of the database makes no sense.
+    #[error("`{given}` is no database: use sqlite:FILE or postgres://USER@HOST/NAME")]
+    Address {
+        /// What was given, without a password.
+        given: String,
+    },
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Closed,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match pool::is_refusal(&error) {
+            true => Self::Refused(error),
+            false => Self::Unavailable(error),
+        }
+    }
+}
+
+/// The journal; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    writer: mpsc::Sender<writer::Op>,
+    handover: Handover,
+    watchers: Watchers,
+    figures: figures::Figures,
+    clock: Clock,
+    lease_token: AtomicI64,
+}
+
+impl Journal {
+    /// Connects, brings the schema up to date and starts the writers. They end when the last clone
+    /// of the journal is dropped and their queue is empty.
+    pub async fn open(url: &str, clock: Clock) -> Result<(Self, handover::Outlets), Error> {
+        let pool = Pool::open(url).await?;
+        let (sender, receiver) = mpsc::channel(writer::QUEUE);
+        let (handover, outlets) = Handover::new();
+        let inner = Arc::new(Inner {
+            pool,
+            writer: sender,
+            handover,
+            watchers: Watchers::default(),
+            figures: figures::Figures::default(),
+            lease_token: AtomicI64::new(first_token()),
+            clock,
+        });
+        writer::start(&inner, receiver);
+        Ok((Self { inner }, outlets))
+    }
+
+    /// Where captures and plans take room for what they hand over.
+    pub fn handover(&self) -> &Handover {
+        &self.inner.handover
+    }
+
+    /// Who waits for what becomes of an event.
+    pub fn watchers(&self) -> &Watchers {
+        &self.inner.watchers
+    }
+
+    /// What was recorded since the start.
+    pub fn figures(&self) -> &figures::Figures {
+        &self.inner.figures
+    }
+
+    /// A token no other claim has, as far as sixty-two random bits allow.
+    pub fn lease_token(&self) -> i64 {
+        self.inner.lease_token.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The clock that times are taken from.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// Appends events and what is already known of their plans, in one commit with whatever else is
+    /// waiting. The receipts are in the order of the captures.
+    pub async fn capture(&self, captures: Vec<Capture>) -> Result<Vec<Receipt>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(writer::Op::Capture { captures, reply }).await?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Records what a flow's modules said of an event. `false` if the lease ran out and another
+    /// holds it: then nothing is written.
+    pub async fn plan(&self, planned: Planned) -> Result<bool, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(writer::Op::Plan { planned: Box::new(planned), reply }).await?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Records an attempt and what follows from it. Returns when it is queued; while the database is
+    /// away the writer keeps it and tries again.
+    pub async fn settle(&self, settled: Settled) -> Result<(), Error> {
+        self.submit(writer::Op::Settle(Box::new(settled))).await
+    }
+
+    /// Waits until all that was submitted before is durable.
+    pub async fn flush(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.submit(writer::Op::Flush { reply }).await.is_ok() {
+            // A writer that ended has written all it could.
+            drop(answer.await);
+        }
+    }
+
+    async fn submit(&self, op: writer::Op) -> Result<(), Error> {
+        self.inner.writer.send(op).await.map_err(|_closed| Error::Closed)
+    }
+}
+
+/// Where this process's lease tokens begin: random, so that two processes do not meet.
+fn first_token() -> i64 {
+    (rand::random::<u64>() >> 2).cast_signed()
+}

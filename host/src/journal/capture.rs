@@ -1,0 +1,221 @@
+//! Appending events, with the part of their plans that is known without running a module.
+
+use super::bulk::{Bulk, LazyBulk, fetch_bulk, run_bulk};
+use super::handover::{Handover, Leased, Planning, Slot};
+use super::plan::{Draft, write_deliveries};
+use super::pool::{Tx, writing};
+use super::{Error, statements};
+use crate::domain::delivery::Lease;
+use crate::domain::event::Event;
+use crate::domain::id::{EventId, FlowId};
+use crate::domain::time::Timestamp;
+use sqlx::types::Uuid;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// How long a source's repeats are recognised.
+pub(crate) const DEDUPE: Duration = Duration::from_hours(24);
+
+/// An event to append.
+#[derive(Debug)]
+pub struct Capture {
+    /// The event.
+    pub event: Arc<Event>,
+    /// By what a repeat from the same source is recognised.
+    pub keys: Vec<String>,
+    /// Deliveries of flows and endpoints without modules.
+    pub deliveries: Vec<Draft>,
+    /// Flows whose modules are to run.
+    pub plannings: Vec<NewPlanning>,
+    /// How many flows and endpoints took it.
+    pub matched: usize,
+}
+
+/// A flow whose modules are to run for an event.
+#[derive(Debug)]
+pub struct NewPlanning {
+    /// The flow.
+    pub flow: FlowId,
+    /// Leased to this process, if there was room.
+    pub leased: Option<(Lease, Slot)>,
+    /// When to begin otherwise.
+    pub due_at: Timestamp,
+}
+
+/// What became of a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id; the first one's if this is a repeat.
+    pub id: EventId,
+    /// Whether it is a repeat, which caused nothing.
+    pub duplicate: bool,
+}
+
+static EVENTS: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_EVENT, 11, ""));
+static PLANNINGS: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_PLANNING, 6, ""));
+static KEYS: LazyBulk = LazyLock::new(|| {
+    Bulk::new(statements::INSERT_CAPTURE_KEY.0, 4, statements::INSERT_CAPTURE_KEY.1)
+});
+static KNOWN: LazyBulk = LazyLock::new(|| {
+    Bulk::new(statements::SELECT_CAPTURE_KEYS.0, 2, statements::SELECT_CAPTURE_KEYS.1)
+});
+
+/// Writes the captures that are no repeats.
+pub(super) async fn write(tx: &mut Tx, captures: &mut [&mut Capture]) -> Result<Vec<Receipt>, Error> {
+    let receipts = recognise(tx, captures).await?;
+    let fresh: Vec<&mut Capture> = captures
+        .iter_mut()
+        .zip(&receipts)
+        .filter(|(_, receipt)| !receipt.duplicate)
+        .map(|(capture, _)| &mut **capture)
+        .collect();
+    write_events(tx, &fresh).await?;
+    write_plannings(tx, &fresh).await?;
+    let mut drafts: Vec<&mut Draft> = fresh.into_iter().flat_map(|c| c.deliveries.iter_mut()).collect();
+    write_deliveries(tx, &mut drafts).await?;
+    Ok(receipts)
+}
+
+type Key = (String, String);
+
+/// Tells repeats from new events, and notes the keys of the new ones.
+async fn recognise(tx: &mut Tx, captures: &[&mut Capture]) -> Result<Vec<Receipt>, Error> {
+    let keys_of = |capture: &Capture| -> Vec<Key> {
+        capture.keys.iter().map(|key| (capture.event.source.clone(), key.clone())).collect()
+    };
+    let mut wanted: Vec<(Key, Timestamp)> = captures
+        .iter()
+        .flat_map(|c| keys_of(c).into_iter().map(|key| (key, c.event.received_at)))
+        .collect();
+    // In one order everywhere, so that two writers cannot wait for each other.
+    wanted.sort();
+    wanted.dedup_by(|a, b| a.0 == b.0);
+    let mut known = if wanted.is_empty() { HashMap::new() } else { lookup(tx, &wanted).await? };
+    let mut fresh = HashMap::new();
+    let receipts = captures
+        .iter()
+        .map(|capture| {
+            let keys = keys_of(capture);
+            if let Some(id) = keys.iter().find_map(|key| known.get(key)) {
+                return Receipt { id: *id, duplicate: true };
+            }
+            let id = capture.event.id;
+            for key in keys {
+                known.insert(key.clone(), id);
+                fresh.insert(key, (id, capture.event.received_at));
+            }
+            Receipt { id, duplicate: false }
+        })
+        .collect();
+    if !fresh.is_empty() {
+        remember(tx, fresh).await?;
+    }
+    Ok(receipts)
+}
+
+async fn lookup(tx: &mut Tx, wanted: &[(Key, Timestamp)]) -> Result<HashMap<Key, EventId>, Error> {
+    let mut found: Vec<(String, String, Uuid, i64)> = Vec::new();
+    writing!(tx, |db| fetch_bulk!(db, KNOWN, wanted, found, (String, String, Uuid, i64), |query, row| {
+        query.bind(row.0.0.as_str()).bind(row.0.1.as_str())
+    }));
+    let oldest = wanted.iter().map(|(_, at)| at.micros()).min().unwrap_or_default();
+    Ok(found
+        .into_iter()
+        .filter(|(.., expires_at)| *expires_at > oldest)
+        .map(|(source, key, id, _)| ((source, key), EventId::from_uuid(id)))
+        .collect())
+}
+
+async fn remember(tx: &mut Tx, fresh: HashMap<Key, (EventId, Timestamp)>) -> Result<(), Error> {
+    let mut rows: Vec<_> = fresh.into_iter().collect();
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut noted: Vec<(Uuid,)> = Vec::new();
+    writing!(tx, |db| fetch_bulk!(db, KEYS, &rows[..], noted, (Uuid,), |query, row| {
+        let ((source, key), (id, at)) = row;
+        query.bind(source.as_str()).bind(key.as_str()).bind(id.uuid()).bind(at.after(DEDUPE).micros())
+    }));
+    // Another node noted one of the keys since the look-up: this transaction is of no use.
+    if noted.len() == rows.len() { Ok(()) } else { Err(Error::Unavailable(sqlx::Error::RowNotFound)) }
+}
+
+async fn write_events(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {
+    writing!(tx, |db| run_bulk!(db, EVENTS, fresh, |query, capture| {
+        let event = &capture.event;
+        query
+            .bind(event.id.uuid())
+            .bind(event.source.as_str())
+            .bind(event.event_type.as_str())
+            .bind(event.resource.as_deref())
+            .bind(event.resource_id.as_deref())
+            .bind(event.external_id.as_deref())
+            .bind(event.occurred_at.map(Timestamp::micros))
+            .bind(event.received_at.micros())
+            .bind(event.attributes.as_ref().map(|a| a.get()))
+            .bind(event.data.get())
+            .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
+    }));
+    Ok(())
+}
+
+async fn write_plannings(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {
+    let rows: Vec<(&Event, &NewPlanning)> =
+        fresh.iter().flat_map(|c| c.plannings.iter().map(|p| (&*c.event, p))).collect();
+    writing!(tx, |db| run_bulk!(db, PLANNINGS, &rows[..], |query, row| {
+        let (event, planning) = row;
+        let lease = planning.leased.as_ref().map(|(lease, _)| *lease);
+        query
+            .bind(event.id.uuid())
+            .bind(planning.flow.uuid())
+            .bind(lease.map_or(planning.due_at, |lease| lease.until).micros())
+            .bind(lease.map(|lease| lease.token))
+            .bind(0_i32)
+            .bind(event.record_key())
+    }));
+    Ok(())
+}
+
+/// After the commit: what was born leased goes on in memory.
+pub(super) fn hand_over(handover: &Handover, captures: Vec<Capture>, receipts: &[Receipt]) {
+    for (capture, receipt) in captures.into_iter().zip(receipts) {
+        if receipt.duplicate {
+            continue;
+        }
+        for planning in capture.plannings {
+            match planning.leased {
+                Some((lease, slot)) => handover.push_planning(Planning {
+                    event: Arc::clone(&capture.event),
+                    flow: planning.flow,
+                    attempts: 0,
+                    lease,
+                    slot,
+                }),
+                None => handover.planning_room().nudge(),
+            }
+        }
+        for draft in capture.deliveries {
+            draft.hand_over(handover, &capture.event);
+        }
+    }
+}
+
+impl Draft {
+    /// Sends it on if it was born leased; otherwise says when the table will hold it due.
+    pub(super) fn hand_over(self, handover: &Handover, event: &Arc<Event>) {
+        let delivery = self.delivery;
+        let Some(lane) = handover.find_lane(delivery.endpoint_id) else { return };
+        match (delivery.lease, self.slot) {
+            (Some(lease), Some(slot)) => lane.push(Leased {
+                id: delivery.id,
+                event: Arc::clone(event),
+                message: delivery.message,
+                attempts: 0,
+                round_from: 0,
+                collapsed: None,
+                lease,
+                slot,
+            }),
+            _ => lane.due(delivery.due_at),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Claiming work from the table: retries, what found no room in memory, and what a dead process held.
+//!
+//! A claim turns rows that are due into leases of this process. On PostgreSQL rows that another node
+//! is claiming are skipped; SQLite has one writer.
+
+use super::handover::{Lane, Leased, Planning, Room, Slot};
+use super::pool::{Pool, Tx, reading};
+use super::row::{self, EventRow};
+use super::{Error, Journal, statements};
+use crate::domain::delivery::Lease;
+use crate::domain::event::{Event, Message};
+use crate::domain::id::{DeliveryId, EndpointId, FlowId};
+use crate::domain::time::Timestamp;
+use sqlx::types::Uuid;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most rows of one claim.
+const MOST: usize = 256;
+
+#[derive(Debug, sqlx::FromRow)]
+struct ClaimedRow {
+    delivery_id: Uuid,
+    attempts: i32,
+    round_from: i32,
+    collapse_key: Option<String>,
+    collapsed: i32,
+    message: Option<String>,
+    #[sqlx(flatten)]
+    event: EventRow,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct PlanningRow {
+    flow_id: Uuid,
+    attempts: i32,
+    #[sqlx(flatten)]
+    event: EventRow,
+}
+
+fn slots(room: &Arc<Room>) -> Vec<Slot> {
+    std::iter::from_fn(|| room.take_any()).take(MOST).collect()
+}
+
+impl Journal {
+    /// Claims what is due at an endpoint, as much as its lane has room for, and notes when more will
+    /// be due.
+    pub async fn claim(&self, lane: &Lane, ordered: bool, hold: Duration) -> Result<Vec<Leased>, Error> {
+        let now = self.clock().now();
+        let slots = slots(&lane.room);
+        if slots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, slots.len()).await?;
+        let rows: Vec<ClaimedRow> = if claimed == 0 {
+            Vec::new()
+        } else {
+            reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED)
+                .bind(lane.endpoint.uuid())
+                .bind(lease.until.micros())
+                .bind(lease.token)
+                .fetch_all(db)
+                .await?)
+        };
+        self.look_ahead(lane, rows.len() == slots.len()).await?;
+        rows.into_iter().zip(slots).map(|(row, slot)| row.leased(lease, slot)).collect()
+    }
+
+    async fn claim_rows(
+        &self,
+        endpoint: EndpointId,
+        ordered: bool,
+        lease: Lease,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<u64, Error> {
+        let text = match (self.pool(), ordered) {
+            (Pool::Sqlite { .. }, false) => statements::CLAIM_SQLITE,
+            (Pool::Sqlite { .. }, true) => statements::CLAIM_ORDERED_SQLITE,
+            (Pool::Postgres { .. }, false) => statements::CLAIM_POSTGRES,
+            (Pool::Postgres { .. }, true) => statements::CLAIM_ORDERED_POSTGRES,
+        };
+        let mut tx = self.pool().begin().await?;
+        let claimed = super::pool::writing!(&mut tx, |db| sqlx::query(text)
+            .bind(lease.token)
+            .bind(lease.until.micros())
+            .bind(endpoint.uuid())
+            .bind(now.micros())
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .execute(db)
+            .await?
+            .rows_affected());
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Notes when the endpoint next has something due, and whether memory may take new work again.
+    async fn look_ahead(&self, lane: &Lane, full: bool) -> Result<(), Error> {
+        let due: Option<(i64,)> = reading!(self.pool(), |db| sqlx::query_as(statements::NEXT_DUE_AT)
+            .bind(lane.endpoint.uuid())
+            .fetch_optional(db)
+            .await?);
+        lane.set_next_due(due.map(|(at,)| Timestamp::from_micros(at)));
+        if !full {
+            lane.room.drained();
+        }
+        Ok(())
+    }
+
+    /// When each endpoint next has something due.
+    pub async fn next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, Error> {
+        let rows: Vec<(Uuid, Option<i64>)> = reading!(self.pool(), |db| {
+            sqlx::query_as(statements::NEXT_DUE).fetch_all(db).await?
+        });
+        let due = |(id, at): (Uuid, Option<i64>)| {
+            Some((EndpointId::from_uuid(id), Timestamp::from_micros(at?)))
+        };
+        Ok(rows.into_iter().filter_map(due).collect())
+    }
+
+    /// Gives a delivery back that this process will not send.
+    pub async fn release(&self, delivery: DeliveryId, lease: Lease, due: Timestamp) -> Result<(), Error> {
+        let mut tx = self.pool().begin().await?;
+        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE)
+            .bind(delivery.uuid())
+            .bind(lease.token)
+            .bind(due.micros())
+            .execute(db)
+            .await?
+            .rows_affected());
+        Ok(tx.commit().await?)
+    }
+
+    /// Claims events whose modules are due to run, as much as there is room for.
+    pub async fn claim_plannings(&self, hold: Duration) -> Result<Vec<Planning>, Error> {
+        let room = self.handover().planning_room();
+        let now = self.clock().now();
+        let due: Option<(i64,)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::PLANNING_IS_DUE)
+                .bind(now.micros())
+                .fetch_optional(db)
+                .await?);
+        let slots = if due.is_some() { slots(room) } else { Vec::new() };
+        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        if slots.is_empty() || self.claim_planning_rows(lease, now, slots.len()).await? == 0 {
+            room.drained();
+            return Ok(Vec::new());
+        }
+        let rows: Vec<PlanningRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED_PLANNING)
+                .bind(lease.until.micros())
+                .bind(lease.token)
+                .fetch_all(db)
+                .await?);
+        if rows.len() < slots.len() {
+            room.drained();
+        }
+        rows.into_iter().zip(slots).map(|(row, slot)| row.leased(lease, slot)).collect()
+    }
+
+    async fn claim_planning_rows(&self, lease: Lease, now: Timestamp, most: usize) -> Result<u64, Error> {
+        let text = match self.pool() {
+            Pool::Sqlite { .. } => statements::CLAIM_PLANNING_SQLITE,
+            Pool::Postgres { .. } => statements::CLAIM_PLANNING_POSTGRES,
+        };
+        let mut tx: Tx = self.pool().begin().await?;
+        let claimed = super::pool::writing!(&mut tx, |db| sqlx::query(text)
+            .bind(lease.token)
+            .bind(lease.until.micros())
+            .bind(now.micros())
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .execute(db)
+            .await?
+            .rows_affected());
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Gives a planning back that this process will not run.
+    pub async fn release_planning(&self, planning: &Planning, due: Timestamp) -> Result<(), Error> {
+        let mut tx = self.pool().begin().await?;
+        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_PLANNING)
+            .bind(planning.event.id.uuid())
+            .bind(planning.flow.uuid())
+            .bind(planning.lease.token)
+            .bind(due.micros())
+            .execute(db)
+            .await?
+            .rows_affected());
+        Ok(tx.commit().await?)
+    }
+}
+
+impl ClaimedRow {
+    fn leased(self, lease: Lease, slot: Slot) -> Result<Leased, Error> {
+        let message: Option<Message> = self.message.as_deref().map(row::message).transpose()?;
+        Ok(Leased {
+            id: DeliveryId::from_uuid(self.delivery_id),
+            event: Arc::new(Event::try_from(self.event)?),
+            message: message.map(Arc::new),
+            attempts: self.attempts,
+            round_from: self.round_from,
+            collapsed: self.collapse_key.map(|_| self.collapsed),
+            lease,
+            slot,
+        })
+    }
+}
+
+impl PlanningRow {
+    fn leased(self, lease: Lease, slot: Slot) -> Result<Planning, Error> {
+        Ok(Planning {
+            event: Arc::new(Event::try_from(self.event)?),
+            flow: FlowId::from_uuid(self.flow_id),
+            attempts: self.attempts,
+            lease,
+            slot,
+        })
+    }
+}

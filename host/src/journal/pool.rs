@@ -1,0 +1,210 @@
+//! The two databases behind one enum, and the macro that expands one body for both.
+
+use super::Error;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Postgres, Sqlite, Transaction};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long a statement waits for a connection, or for SQLite's lock.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Connections for reading.
+const READERS: u32 = 4;
+/// SQLite's page cache of the writer, in KiB; negative as the pragma wants it.
+const WRITER_CACHE: &str = "-32768";
+
+/// Writers that commit side by side. SQLite has one; on PostgreSQL two were measured best on two
+/// cores.
+const POSTGRES_WRITERS: usize = 2;
+
+/// Both databases. Readers and writers are apart: a long read never holds up a commit.
+#[derive(Debug, Clone)]
+pub(super) enum Pool {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres { read: PgPool, write: PgPool },
+}
+
+/// A write transaction on either database.
+#[derive(Debug)]
+pub(super) enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// Expands `$body` once for each database, with `$db` a pool for reading.
+macro_rules! reading {
+    ($pool:expr, |$db:ident| $body:expr) => {
+        match $pool {
+            $crate::journal::pool::Pool::Sqlite { read: $db, .. } => $body,
+            $crate::journal::pool::Pool::Postgres { read: $db, .. } => $body,
+        }
+    };
+}
+
+/// Expands `$body` once for each database, with `$db` the connection of a write transaction.
+macro_rules! writing {
+    ($tx:expr, |$db:ident| $body:expr) => {
+        match $tx {
+            $crate::journal::pool::Tx::Sqlite(tx) => {
+                let $db: &mut sqlx::SqliteConnection = &mut *tx;
+                $body
+            }
+            $crate::journal::pool::Tx::Postgres(tx) => {
+                let $db: &mut sqlx::PgConnection = &mut *tx;
+                $body
+            }
+        }
+    };
+}
+
+pub(super) use {reading, writing};
+
+impl Pool {
+    /// Connects and brings the schema up to date.
+    pub(super) async fn open(url: &str) -> Result<Self, Error> {
+        let pool = if url.starts_with("sqlite:") {
+            Self::open_sqlite(url).await?
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Self::open_postgres(url).await?
+        } else {
+            let given = url.split(':').next().unwrap_or_default().to_owned();
+            return Err(Error::Address { given });
+        };
+        match &pool {
+            Self::Sqlite { write, .. } => SQLITE.run(write).await,
+            Self::Postgres { write, .. } => POSTGRES.run(write).await,
+        }
+        .map_err(|error| Error::Migration(Box::new(error)))?;
+        Ok(pool)
+    }
+
+    async fn open_sqlite(url: &str) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|_| Error::Address { given: url.to_owned() })?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            .pragma("temp_store", "memory")
+            .statement_cache_capacity(200);
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
+            .await?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(PATIENCE)
+            .connect_lazy_with(options.read_only(true));
+        Ok(Self::Sqlite { read, write })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| Error::Address { given: "postgres:…".to_owned() })?
+            .application_name("waybill")
+            .statement_cache_capacity(200);
+        // On fresh tables the planner believes them empty and scans them for every update; the hot
+        // statements stay on their indexes without waiting for statistics.
+        let hot = [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
+        let pool = |most: u32| {
+            PgPoolOptions::new().max_connections(most).acquire_timeout(PATIENCE).test_before_acquire(false)
+        };
+        let write = pool(u32::try_from(POSTGRES_WRITERS).unwrap_or(1) + 2)
+            .connect_with(options.clone().options(hot))
+            .await?;
+        let read = pool(READERS).test_before_acquire(true).connect_lazy_with(options);
+        Ok(Self::Postgres { read, write })
+    }
+
+    /// How many writers commit side by side.
+    pub(super) const fn writers(&self) -> usize {
+        match self {
+            Self::Sqlite { .. } => 1,
+            Self::Postgres { .. } => POSTGRES_WRITERS,
+        }
+    }
+
+    /// Begins a write transaction.
+    pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres { write, .. } => Tx::Postgres(write.begin().await?),
+        })
+    }
+
+    /// Closes all connections.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// Makes it durable.
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx) => tx.commit().await,
+        }
+    }
+}
+
+/// Whether the database refused the data itself (a constraint, a value it cannot hold), as opposed
+/// to being away, full or busy.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => {
+            // PostgreSQL: class 22 data exception, 23 integrity constraint violation (appendix A).
+            // SQLite: 19 constraint, 18 too big, 20 mismatch, with extended codes above.
+            let code = database.code().unwrap_or_default();
+            let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|n| n & 0xff);
+            code.len() == 5 && (code.starts_with("22") || code.starts_with("23"))
+                || matches!(sqlite, Some(18..=20))
+        }
+        sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+    /// A connection to a fresh, migrated PostgreSQL database, if the tests were given a server by
+    /// `WAYBILL_TEST_POSTGRES`; `cargo xtask test` sees to that.
+    pub(in crate::journal) async fn postgres() -> Option<sqlx::PgConnection> {
+        #[expect(clippy::disallowed_methods, reason = "tests are told of their server this way")]
+        let url = std::env::var("WAYBILL_TEST_POSTGRES").ok()?;
+        let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
+        let schema = format!("unit_{}", uuid::Uuid::now_v7().simple());
+        db.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}; SET search_path = {schema}")))
+            .await
+            .unwrap();
+        db.execute(include_str!("../../migrations/postgres/0001_journal.sql")).await.unwrap();
+        Some(db)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_no_database_is_refused() {
+        let error = Pool::open("mysql://x").await.unwrap_err();
+        assert!(error.to_string().contains("use sqlite:FILE or postgres://"), "{error}");
+    }
+}

@@ -1,0 +1,74 @@
+//! From rows to the vocabulary. A row that makes no sense is an error that says where.
+
+use super::Error;
+use crate::domain::event::{Event, Message};
+use crate::domain::id::EventId;
+use crate::domain::time::Timestamp;
+use serde_json::value::RawValue;
+use sqlx::types::Uuid;
+
+/// The columns of an event, as every query over events selects them.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct EventRow {
+    id: Uuid,
+    source: String,
+    event_type: String,
+    resource: Option<String>,
+    resource_id: Option<String>,
+    external_id: Option<String>,
+    occurred_at: Option<i64>,
+    received_at: i64,
+    attributes: Option<String>,
+    data: String,
+}
+
+impl TryFrom<EventRow> for Event {
+    type Error = Error;
+
+    fn try_from(row: EventRow) -> Result<Self, Error> {
+        Ok(Self {
+            id: EventId::from_uuid(row.id),
+            source: row.source,
+            event_type: row.event_type,
+            resource: row.resource,
+            resource_id: row.resource_id,
+            external_id: row.external_id,
+            occurred_at: row.occurred_at.map(Timestamp::from_micros),
+            received_at: Timestamp::from_micros(row.received_at),
+            attributes: row.attributes.map(|text| raw(text, "event", "attributes")).transpose()?,
+            data: raw(row.data, "event", "data")?,
+        })
+    }
+}
+
+/// A stored JSON text.
+pub(super) fn raw(
+    text: String,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Box<RawValue>, Error> {
+    RawValue::from_string(text).map_err(|error| corrupt(table, column, &error))
+}
+
+/// A stored JSON text of a known type.
+pub(super) fn json<T: serde::de::DeserializeOwned>(
+    text: &str,
+    table: &'static str,
+    column: &'static str,
+) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| corrupt(table, column, &error))
+}
+
+/// A stored message.
+pub(super) fn message(text: &str) -> Result<Message, Error> {
+    json(text, "message", "body")
+}
+
+/// A value that makes no sense.
+pub(super) fn corrupt(
+    table: &'static str,
+    column: &'static str,
+    why: &dyn std::fmt::Display,
+) -> Error {
+    Error::Corrupt { table, column, why: why.to_string() }
+}

@@ -1,0 +1,170 @@
+//! Recording attempts and what follows from them.
+//!
+//! The attempt is always recorded, because it was made. The delivery changes only if the lease still
+//! holds: a worker whose lease ran out cannot overwrite what a later one did.
+
+use super::bulk::{Bulk, LazyBulk, run_bulk};
+use super::handover::{Handover, Slot};
+use super::plan::bury;
+use super::pool::{Tx, writing};
+use super::watch::{Notice, Watchers};
+use super::figures::Figures;
+use super::{Error, statements};
+use crate::domain::delivery::{Attempt, DeadLetter, Lease, Outcome, Status};
+use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
+use crate::domain::time::Timestamp;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+
+/// An attempt that was made, and what follows.
+#[derive(Debug)]
+pub struct Settled {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Its event.
+    pub event: EventId,
+    /// The event type.
+    pub event_type: String,
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// Whether its endpoint keeps order, so that the next one may be waiting for it.
+    pub ordered: bool,
+    /// Whether a dead letter of it may exist.
+    pub replayed: bool,
+    /// The right to settle it.
+    pub lease: Lease,
+    /// Its place in memory, freed after the commit.
+    pub slot: Slot,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What follows.
+    pub outcome: Outcome,
+}
+
+impl Settled {
+    fn status(&self) -> Status {
+        match self.outcome {
+            Outcome::Delivered => Status::Delivered,
+            Outcome::Retry { .. } => Status::Pending,
+            Outcome::Dead { .. } => Status::Dead,
+        }
+    }
+
+    /// Where it is counted.
+    pub(super) fn counter<'f>(&self, figures: &'f Figures) -> &'f AtomicU64 {
+        match self.outcome {
+            Outcome::Delivered => &figures.delivered,
+            Outcome::Retry { .. } => &figures.failed,
+            Outcome::Dead { .. } => &figures.dead,
+        }
+    }
+
+    fn ended_at(&self) -> Timestamp {
+        self.attempt.at.after(self.attempt.duration)
+    }
+
+    fn dead_letter(&self, reason: &str) -> DeadLetter {
+        let attempt = &self.attempt;
+        let detail = match (&attempt.error, attempt.response_status) {
+            (Some(error), _) => format!("attempt {}: {error}", attempt.number),
+            (None, Some(status)) => format!("attempt {}: answered {status}", attempt.number),
+            (None, None) => format!("attempt {} failed", attempt.number),
+        };
+        DeadLetter {
+            id: DeadLetterId::generate(),
+            event_id: self.event,
+            event_type: self.event_type.clone(),
+            delivery_id: Some(self.delivery),
+            endpoint_id: Some(self.endpoint),
+            flow_id: None,
+            reason: reason.to_owned(),
+            detail,
+            created_at: self.ended_at(),
+        }
+    }
+}
+
+static ATTEMPTS: LazyBulk =
+    LazyLock::new(|| Bulk::new(statements::INSERT_ATTEMPT, 10, " ON CONFLICT DO NOTHING"));
+static SETTLE: LazyBulk =
+    LazyLock::new(|| Bulk::new(statements::SETTLE.0, 6, statements::SETTLE.1));
+static FORGIVEN: LazyBulk = LazyLock::new(|| {
+    Bulk::new(statements::DELETE_DELIVERY_DEAD_LETTER.0, 1, statements::DELETE_DELIVERY_DEAD_LETTER.1)
+});
+
+/// Writes the attempts, and the new state of the deliveries whose lease still holds.
+pub(super) async fn write(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error> {
+    write_attempts(tx, settles).await?;
+    let (dead, rest): (Vec<&Settled>, Vec<&Settled>) =
+        settles.iter().partition(|s| matches!(s.outcome, Outcome::Dead { .. }));
+    writing!(tx, |db| run_bulk!(db, SETTLE, &rest[..], |query, settled| {
+        let (due, ended) = match settled.outcome {
+            Outcome::Retry { at } => (Some(at.micros()), None),
+            Outcome::Delivered | Outcome::Dead { .. } => (None, Some(settled.ended_at().micros())),
+        };
+        query
+            .bind(settled.delivery.uuid())
+            .bind(settled.lease.token)
+            .bind(settled.status().code())
+            .bind(due)
+            .bind(ended)
+            .bind(settled.attempt.number)
+    }));
+    let forgiven: Vec<&&Settled> =
+        rest.iter().filter(|s| s.replayed && s.outcome == Outcome::Delivered).collect();
+    writing!(tx, |db| run_bulk!(db, FORGIVEN, &forgiven[..], |query, settled| {
+        query.bind(settled.delivery.uuid())
+    }));
+    for settled in dead {
+        write_dead(tx, settled).await?;
+    }
+    Ok(())
+}
+
+async fn write_attempts(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error> {
+    writing!(tx, |db| run_bulk!(db, ATTEMPTS, settles, |query, settled| {
+        let attempt = &settled.attempt;
+        query
+            .bind(settled.delivery.uuid())
+            .bind(attempt.number)
+            .bind(attempt.at.micros())
+            .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
+            .bind(attempt.response_status.map(u16::cast_signed))
+            .bind(attempt.error_class)
+            .bind(attempt.error.as_deref())
+            .bind(attempt.request_headers.as_str())
+            .bind(attempt.response_headers.as_deref())
+            .bind(attempt.response_body.as_deref())
+    }));
+    Ok(())
+}
+
+async fn write_dead(tx: &mut Tx, settled: &Settled) -> Result<(), Error> {
+    let Outcome::Dead { reason } = settled.outcome else { return Ok(()) };
+    let rows = writing!(tx, |db| sqlx::query(statements::SETTLE_DEAD)
+        .bind(settled.delivery.uuid())
+        .bind(settled.lease.token)
+        .bind(settled.ended_at().micros())
+        .bind(settled.attempt.number)
+        .execute(db)
+        .await?
+        .rows_affected());
+    if rows == 1 { bury(tx, &settled.dead_letter(reason)).await } else { Ok(()) }
+}
+
+/// After the commit: whoever waits for it hears of it.
+pub(super) fn hand_over(handover: &Handover, watchers: &Watchers, settled: &Settled) {
+    watchers.tell(settled.event, || Notice::Attempted {
+        delivery: settled.delivery,
+        status: settled.status(),
+        response_status: settled.attempt.response_status,
+        duration: settled.attempt.duration,
+    });
+    let due = match settled.outcome {
+        Outcome::Retry { at } => Some(at),
+        Outcome::Delivered | Outcome::Dead { .. } => settled.ordered.then(|| settled.ended_at()),
+    };
+    if let (Some(at), Some(lane)) = (due, handover.find_lane(settled.endpoint)) {
+        lane.due(at);
+    }
+}

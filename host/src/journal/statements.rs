@@ -1,0 +1,228 @@
+//! Every statement the journal runs. One text for both databases; where they differ there is a pair,
+//! named `…_SQLITE` and `…_POSTGRES`.
+//!
+//! `$n` parameters, times bound by the caller, never `now()`. Bulk statements are given by their head
+//! and tail; [`super::bulk`] writes the rows between. A test prepares each on both databases.
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
+        $($(#[$doc])* pub(super) const $name: &str = $text;)*
+
+        /// All of them, for the test that prepares each.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+pub(super) const INSERT_EVENT: &str = "INSERT INTO event (id, source, event_type, resource, \
+    resource_id, external_id, occurred_at, received_at, attributes, data, matched)";
+pub(super) const INSERT_PLANNING: &str =
+    "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key)";
+/// Notes a key, also in the place of one whose time is over.
+pub(super) const INSERT_CAPTURE_KEY: (&str, &str) = (
+    "INSERT INTO capture_key (source, key, event_id, expires_at)",
+    " ON CONFLICT (source, key) DO UPDATE SET event_id = excluded.event_id, \
+      expires_at = excluded.expires_at \
+      WHERE capture_key.expires_at <= excluded.expires_at - 86400000000 RETURNING event_id",
+);
+pub(super) const SELECT_CAPTURE_KEYS: (&str, &str) = (
+    "SELECT source, key, event_id, expires_at FROM capture_key WHERE (source, key) IN (",
+    ")",
+);
+pub(super) const INSERT_DELIVERY: &str = "INSERT INTO delivery (id, event_id, endpoint_id, flow_id, \
+    event_type, status, due_at, lease, attempts, round_from, created_at, order_key, collapse_key, \
+    collapse_by, collapsed, dedupe_key, settled_at)";
+pub(super) const INSERT_MESSAGE: &str = "INSERT INTO message (delivery_id, body)";
+pub(super) const INSERT_PLAN: &str = "INSERT INTO plan (event_id, flow_id, at, steps)";
+pub(super) const DELETE_PLANNING: (&str, &str) = (
+    "DELETE FROM planning WHERE (event_id, flow_id, lease) IN (",
+    ") RETURNING event_id, flow_id",
+);
+pub(super) const DELETE_PLAN_DEAD_LETTER: (&str, &str) =
+    ("DELETE FROM dead_letter WHERE delivery_id IS NULL AND (event_id, flow_id) IN (", ")");
+pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, number, at, duration_us, \
+    response_status, error_class, error, request_headers, response_headers, response_body)";
+/// Columns: delivery, lease, status, due, ended, attempts.
+pub(super) const SETTLE: (&str, &str) = (
+    "UPDATE delivery SET status = v.column3, due_at = v.column4, lease = NULL, \
+     settled_at = v.column5, attempts = v.column6 FROM (",
+    ") AS v WHERE delivery.id = v.column1 AND delivery.lease = v.column2",
+);
+pub(super) const DELETE_DELIVERY_DEAD_LETTER: (&str, &str) =
+    ("DELETE FROM dead_letter WHERE delivery_id IN (", ")");
+
+statements! {
+    POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1 \
+        WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
+    SUPERSEDE = "UPDATE delivery SET status = 4, due_at = NULL, settled_at = $3 \
+        WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 AND attempts = 0 \
+        RETURNING collapsed, collapse_by";
+    SETTLE_DEAD = "UPDATE delivery SET status = 3, due_at = NULL, lease = NULL, settled_at = $3, \
+        attempts = $4 WHERE id = $1 AND lease = $2";
+    UPDATE_DEAD_LETTER = "UPDATE dead_letter SET reason = $1, detail = $2, created_at = $3, \
+        replayed_at = NULL WHERE (delivery_id = $5) \
+        OR (delivery_id IS NULL AND CAST($5 AS TEXT) IS NULL AND event_id = $4 AND flow_id = $6)";
+    INSERT_DEAD_LETTER = "INSERT INTO dead_letter (id, event_id, event_type, delivery_id, \
+        endpoint_id, flow_id, reason, detail, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+    /// When each endpoint has something due, by one index look-up each.
+    NEXT_DUE = "SELECT o.id, (SELECT d.due_at FROM delivery d WHERE d.endpoint_id = o.id \
+        AND d.due_at IS NOT NULL ORDER BY d.due_at LIMIT 1) FROM object o WHERE o.kind = 'endpoint'";
+    /// What is left due at one endpoint.
+    NEXT_DUE_AT = "SELECT due_at FROM delivery WHERE endpoint_id = $1 AND due_at IS NOT NULL \
+        ORDER BY due_at LIMIT 1";
+    CLAIM_SQLITE = "UPDATE delivery SET status = 1, lease = $1, due_at = $2 WHERE id IN (\
+        SELECT id FROM delivery WHERE endpoint_id = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5)";
+    CLAIM_POSTGRES = "WITH due AS MATERIALIZED (SELECT id FROM delivery WHERE endpoint_id = $3 \
+        AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED) \
+        UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
+    /// As above, but only the first open one of each record, and none whose record has an earlier
+    /// event that still waits for its modules.
+    CLAIM_ORDERED_SQLITE = "UPDATE delivery SET status = 1, lease = $1, due_at = $2 WHERE id IN (\
+        SELECT d.id FROM delivery d WHERE d.endpoint_id = $3 AND d.due_at <= $4 \
+        AND (d.order_key IS NULL OR (NOT EXISTS (SELECT 1 FROM delivery p \
+            WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
+            AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
+          AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
+            AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5)";
+    CLAIM_ORDERED_POSTGRES = "WITH due AS MATERIALIZED (SELECT d.id FROM delivery d \
+        WHERE d.endpoint_id = $3 AND d.due_at <= $4 \
+        AND (d.order_key IS NULL OR (NOT EXISTS (SELECT 1 FROM delivery p \
+            WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
+            AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
+          AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
+            AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED) \
+        UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
+    CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.collapse_key, d.collapsed, \
+        m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
+        e.occurred_at, e.received_at, e.attributes, e.data FROM delivery d \
+        JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
+        WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
+    RELEASE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
+    CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
+        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE due_at <= $3 \
+        ORDER BY due_at LIMIT $4)";
+    CLAIM_PLANNING_POSTGRES = "WITH due AS MATERIALIZED (SELECT event_id, flow_id FROM planning \
+        WHERE due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
+        UPDATE planning SET lease = $1, due_at = $2 FROM due \
+        WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
+    CLAIMED_PLANNING = "SELECT p.flow_id, p.attempts, e.id, e.source, e.event_type, e.resource, \
+        e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.data \
+        FROM planning p JOIN event e ON e.id = p.event_id WHERE p.due_at = $1 AND p.lease = $2 \
+        ORDER BY p.event_id";
+    PLANNING_IS_DUE = "SELECT due_at FROM planning WHERE due_at <= $1 LIMIT 1";
+    RELEASE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $4 \
+        WHERE event_id = $1 AND flow_id = $2 AND lease = $3";
+    PLAN_AGAIN = "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key) \
+        VALUES ($1, $2, $3, NULL, 0, $4) ON CONFLICT (event_id, flow_id) DO NOTHING";
+
+    TOPOLOGY_VERSION = "SELECT version FROM topology";
+    GROW_TOPOLOGY = "UPDATE topology SET version = version + 1";
+    SELECT_OBJECTS = "SELECT id, name, body, sealed, created_at, updated_at FROM object \
+        WHERE kind = $1 ORDER BY name";
+    UPSERT_OBJECT = "INSERT INTO object (kind, id, name, body, sealed, created_at, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (kind, id) DO UPDATE SET \
+        name = excluded.name, body = excluded.body, sealed = excluded.sealed, \
+        updated_at = excluded.updated_at";
+    DELETE_OBJECT = "DELETE FROM object WHERE kind = $1 AND id = $2";
+    CANCEL_ENDPOINT = "UPDATE delivery SET status = 5, due_at = NULL, lease = NULL, settled_at = $2 \
+        WHERE endpoint_id = $1 AND due_at IS NOT NULL";
+    DELETE_FLOW_PLANNING = "DELETE FROM planning WHERE flow_id = $1";
+
+    INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    SELECT_COMPONENT = "SELECT wasm FROM component WHERE sha256 = $1";
+    LATEST_MODULE = "SELECT MAX(version) FROM module WHERE name = $1";
+    INSERT_MODULE = "INSERT INTO module (id, name, version, sha256, report, active, created_at) \
+        VALUES ($1, $2, $3, $4, $5, FALSE, $6)";
+    SELECT_MODULES = "SELECT id, name, version, sha256, report, active, created_at FROM module \
+        ORDER BY name, version";
+    DEACTIVATE_MODULE = "UPDATE module SET active = FALSE WHERE name = $1 AND active";
+    ACTIVATE_MODULE = "UPDATE module SET active = TRUE WHERE name = $1 AND version = $2";
+
+    SELECT_EVENT = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
+        received_at, attributes, data, matched FROM event WHERE id = $1";
+    SELECT_EVENTS = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
+        received_at, attributes, data, matched FROM event WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) AND (CAST($4 AS TEXT) IS NULL OR source = $4) \
+        AND (CAST($5 AS TEXT) IS NULL OR resource = $5) \
+        AND (CAST($6 AS TEXT) IS NULL OR resource_id = $6) \
+        AND (CAST($7 AS BIGINT) IS NULL OR received_at >= $7) \
+        AND (CAST($8 AS BIGINT) IS NULL OR received_at < $8) ORDER BY id DESC LIMIT $9";
+    SELECT_PLANS = "SELECT flow_id, at, steps FROM plan WHERE event_id = $1 ORDER BY at, flow_id";
+    SELECT_EVENT_PLANNING = "SELECT flow_id, due_at, lease IS NOT NULL, attempts FROM planning \
+        WHERE event_id = $1";
+    SELECT_EVENT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
+        attempts, created_at, settled_at, collapsed, round_from FROM delivery WHERE event_id = $1 ORDER BY id";
+    SELECT_DELIVERY = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
+        attempts, created_at, settled_at, collapsed, round_from FROM delivery WHERE id = $1";
+    SELECT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
+        attempts, created_at, settled_at, collapsed, round_from FROM delivery \
+        WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        AND (CAST($3 AS TEXT) IS NULL OR endpoint_id = $4) \
+        AND (CAST($5 AS SMALLINT) IS NULL OR status = $5) \
+        AND (CAST($6 AS TEXT) IS NULL OR event_type = $6) \
+        AND (CAST($7 AS BIGINT) IS NULL OR created_at >= $7) \
+        AND (CAST($8 AS BIGINT) IS NULL OR created_at < $8) ORDER BY id DESC LIMIT $9";
+    SELECT_ATTEMPTS = "SELECT number, at, duration_us, response_status, error_class, error, \
+        request_headers, response_headers, response_body FROM attempt WHERE delivery_id = $1 \
+        ORDER BY number";
+    SELECT_MESSAGE = "SELECT body FROM message WHERE delivery_id = $1";
+    REPLAY_DELIVERY = "UPDATE delivery SET status = 0, due_at = $2, lease = NULL, settled_at = NULL, \
+        round_from = attempts WHERE id = $1 AND status IN (2, 3, 4, 5) RETURNING endpoint_id";
+    RETRY_NOW = "UPDATE delivery SET due_at = $2 WHERE id = $1 AND status = 0 RETURNING endpoint_id";
+    CANCEL_DELIVERY = "UPDATE delivery SET status = 5, due_at = NULL, lease = NULL, settled_at = $2 \
+        WHERE id = $1 AND status = 0";
+    MARK_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE delivery_id = $1";
+    MARK_PLAN_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE id = $1";
+
+    SELECT_DEAD_LETTERS = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, reason, \
+        detail, created_at, replayed_at FROM dead_letter WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        AND (CAST($3 AS TEXT) IS NULL OR endpoint_id = $4) \
+        AND (CAST($5 AS TEXT) IS NULL OR event_type = $5) \
+        AND (CAST($6 AS TEXT) IS NULL OR reason = $6) \
+        AND (CAST($7 AS BIGINT) IS NULL OR created_at >= $7) \
+        AND (CAST($8 AS BIGINT) IS NULL OR created_at < $8) ORDER BY id DESC LIMIT $9";
+    COUNT_DEAD_LETTERS = "SELECT COUNT(*) FROM dead_letter WHERE replayed_at IS NULL \
+        AND (CAST($1 AS TEXT) IS NULL OR endpoint_id = $2) \
+        AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) \
+        AND (CAST($4 AS TEXT) IS NULL OR reason = $4) \
+        AND (CAST($5 AS BIGINT) IS NULL OR created_at >= $5) \
+        AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6)";
+    SELECT_DEAD_LETTER = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, reason, \
+        detail, created_at, replayed_at FROM dead_letter WHERE id = $1";
+    DELETE_DEAD_LETTER = "DELETE FROM dead_letter WHERE id = $1";
+    COUNT_BY_STATUS = "SELECT status, COUNT(*) FROM delivery GROUP BY status";
+    COUNT_EVENTS_SINCE = "SELECT COUNT(*) FROM event WHERE received_at >= $1";
+
+    FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE expires_at <= $1";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+    fn differs(name: &str, other: &str) -> bool {
+        name.ends_with(other)
+    }
+
+    #[tokio::test]
+    async fn every_statement_prepares_on_sqlite() {
+        let mut db = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let schema = include_str!("../../migrations/sqlite/0001_journal.sql");
+        db.execute(schema).await.unwrap();
+        for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
+            let prepared = db.prepare(AssertSqlSafe(*text).into()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+    }
+
+    #[tokio::test]
+    async fn every_statement_prepares_on_postgresql() {
+        let Some(mut db) = crate::journal::pool::tests::postgres().await else { return };
+        for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_SQLITE")) {
+            let prepared = db.prepare(AssertSqlSafe(*text).into()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Reading back: lists, newest first, and everything about one event or delivery.
+
+use super::pool::reading;
+use super::row::{self, EventRow};
+use super::{Error, Journal, statements};
+use crate::domain::delivery::Status;
+use crate::domain::event::{Event, Message};
+use crate::domain::id::{DeliveryId, EndpointId, EventId, FlowId};
+use crate::domain::time::Timestamp;
+use serde_json::value::RawValue;
+use sqlx::types::Uuid;
+
+/// Which events to list.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Only this event type.
+    pub event_type: Option<String>,
+    /// Only from this source.
+    pub source: Option<String>,
+    /// Only about this kind of resource.
+    pub resource: Option<String>,
+    /// Only about this resource.
+    pub resource_id: Option<String>,
+    /// Captured then or later.
+    pub since: Option<Timestamp>,
+    /// Captured earlier.
+    pub until: Option<Timestamp>,
+}
+
+/// Which deliveries, or dead letters, to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter {
+    /// Only to this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Only in this status; deliveries only.
+    pub status: Option<Status>,
+    /// Only of this event type.
+    pub event_type: Option<String>,
+    /// Only for this reason; dead letters only.
+    pub reason: Option<String>,
+    /// Made then or later.
+    pub since: Option<Timestamp>,
+    /// Made earlier.
+    pub until: Option<Timestamp>,
+}
+
+/// An event and how many flows and endpoints took it when it was captured.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// The event.
+    pub event: Event,
+    /// How many took it.
+    pub matched: u16,
+}
+
+/// A delivery as it stands.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The event.
+    pub event_id: EventId,
+    /// Where it goes.
+    pub endpoint_id: EndpointId,
+    /// The flow that planned it.
+    pub flow_id: Option<FlowId>,
+    /// The event type as it is sent.
+    pub event_type: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Pending: when it will be sent. Leased: when the lease runs out.
+    pub due_at: Option<Timestamp>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it was planned, to the millisecond.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub settled_at: Option<Timestamp>,
+    /// Deliveries collapsed into it.
+    pub collapsed: u32,
+    /// Attempts made before the present round of the schedule.
+    pub round_from: i32,
+}
+
+/// An attempt as it was recorded.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct RecordedAttempt {
+    /// 1, 2, …
+    pub number: i32,
+    /// When it began, in microseconds.
+    pub at: i64,
+    /// How long it took, in microseconds.
+    pub duration_us: i64,
+    /// The status of the answer.
+    pub response_status: Option<i16>,
+    /// The class of the failure.
+    pub error_class: Option<String>,
+    /// The failure in words.
+    pub error: Option<String>,
+    /// What was sent, as a JSON object.
+    pub request_headers: String,
+    /// What came back, as a JSON object.
+    pub response_headers: Option<String>,
+    /// The first 16 KiB of the answer's body.
+    pub response_body: Option<Vec<u8>>,
+}
+
+/// One run of a flow's modules on an event.
+#[derive(Debug, Clone)]
+pub struct PlanRun {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// When.
+    pub at: Timestamp,
+    /// What the modules said, as a JSON list.
+    pub steps: Box<RawValue>,
+}
+
+/// A flow that has yet to deal with an event.
+#[derive(Debug, Clone)]
+pub struct WaitingPlan {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// When its modules run, or the lease on that runs out.
+    pub due_at: Timestamp,
+    /// Whether they are running.
+    pub running: bool,
+    /// Failed tries so far.
+    pub attempts: u32,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct StoredEventRow {
+    #[sqlx(flatten)]
+    event: EventRow,
+    matched: i16,
+}
+
+type DeliveryRow =
+    (Uuid, Uuid, Uuid, Option<Uuid>, String, i16, Option<i64>, i32, i64, Option<i64>, i32, i32);
+
+impl TryFrom<StoredEventRow> for StoredEvent {
+    type Error = Error;
+
+    fn try_from(row: StoredEventRow) -> Result<Self, Error> {
+        Ok(Self { event: row.event.try_into()?, matched: row.matched.unsigned_abs() })
+    }
+}
+
+fn delivery(row: DeliveryRow) -> Result<Delivery, Error> {
+    let status = Status::from_code(row.5)
+        .ok_or_else(|| row::corrupt("delivery", "status", &format!("unknown code {}", row.5)))?;
+    Ok(Delivery {
+        id: DeliveryId::from_uuid(row.0),
+        event_id: EventId::from_uuid(row.1),
+        endpoint_id: EndpointId::from_uuid(row.2),
+        flow_id: row.3.map(FlowId::from_uuid),
+        event_type: row.4,
+        status,
+        due_at: row.6.map(Timestamp::from_micros),
+        attempts: row.7.unsigned_abs(),
+        created_at: Timestamp::from_micros(row.8),
+        settled_at: row.9.map(Timestamp::from_micros),
+        collapsed: row.10.unsigned_abs(),
+        round_from: row.11,
+    })
+}
+
+/// What a nullable id condition binds: whether it applies, and the id.
+pub(super) fn condition(id: Option<Uuid>) -> (Option<&'static str>, Uuid) {
+    (id.map(|_| "x"), id.unwrap_or_default())
+}
+
+impl Journal {
+    /// Events, newest first, older than `before`.
+    pub async fn events(
+        &self,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        let (older, id) = condition(before.map(EventId::uuid));
+        let rows: Vec<StoredEventRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENTS)
+                .bind(older)
+                .bind(id)
+                .bind(filter.event_type.as_deref())
+                .bind(filter.source.as_deref())
+                .bind(filter.resource.as_deref())
+                .bind(filter.resource_id.as_deref())
+                .bind(filter.since.map(Timestamp::micros))
+                .bind(filter.until.map(Timestamp::micros))
+                .bind(i64::from(limit))
+                .fetch_all(db)
+                .await?);
+        rows.into_iter().map(StoredEvent::try_from).collect()
+    }
+
+    /// One event.
+    pub async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, Error> {
+        let row: Option<StoredEventRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENT)
+                .bind(id.uuid())
+                .fetch_optional(db)
+                .await?);
+        row.map(StoredEvent::try_from).transpose()
+    }
+
+    /// What the modules said of an event, run by run.
+    pub async fn plan_runs(&self, id: EventId) -> Result<Vec<PlanRun>, Error> {
+        let rows: Vec<(Uuid, i64, String)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_PLANS)
+                .bind(id.uuid())
+                .fetch_all(db)
+                .await?);
+        rows.into_iter()
+            .map(|(flow, at, steps)| {
+                Ok(PlanRun {
+                    flow_id: FlowId::from_uuid(flow),
+                    at: Timestamp::from_micros(at),
+                    steps: row::raw(steps, "plan", "steps")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The flows that have yet to deal with an event.
+    pub async fn waiting_plans(&self, id: EventId) -> Result<Vec<WaitingPlan>, Error> {
+        let rows: Vec<(Uuid, i64, bool, i32)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENT_PLANNING)
+                .bind(id.uuid())
+                .fetch_all(db)
+                .await?);
+        let waiting = |(flow, due, running, attempts): (Uuid, i64, bool, i32)| WaitingPlan {
+            flow_id: FlowId::from_uuid(flow),
+            due_at: Timestamp::from_micros(due),
+            running,
+            attempts: attempts.unsigned_abs(),
+        };
+        Ok(rows.into_iter().map(waiting).collect())
+    }
+
+    /// The deliveries of an event, in the order they were planned.
+    pub async fn deliveries_of(&self, event: EventId) -> Result<Vec<Delivery>, Error> {
+        let rows: Vec<DeliveryRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENT_DELIVERIES)
+                .bind(event.uuid())
+                .fetch_all(db)
+                .await?);
+        rows.into_iter().map(delivery).collect()
+    }
+
+    /// Deliveries, newest first, older than `before`.
+    pub async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, Error> {
+        let (older, id) = condition(before.map(DeliveryId::uuid));
+        let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
+        let rows: Vec<DeliveryRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_DELIVERIES)
+                .bind(older)
+                .bind(id)
+                .bind(to)
+                .bind(endpoint)
+                .bind(filter.status.map(Status::code))
+                .bind(filter.event_type.as_deref())
+                .bind(filter.since.map(Timestamp::micros))
+                .bind(filter.until.map(Timestamp::micros))
+                .bind(i64::from(limit))
+                .fetch_all(db)
+                .await?);
+        rows.into_iter().map(delivery).collect()
+    }
+
+    /// One delivery.
+    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, Error> {
+        let row: Option<DeliveryRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_DELIVERY)
+                .bind(id.uuid())
+                .fetch_optional(db)
+                .await?);
+        row.map(delivery).transpose()
+    }
+
+    /// The attempts of a delivery, in order.
+    pub async fn attempts(&self, id: DeliveryId) -> Result<Vec<RecordedAttempt>, Error> {
+        Ok(reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_ATTEMPTS)
+            .bind(id.uuid())
+            .fetch_all(db)
+            .await?))
+    }
+
+    /// What a delivery sends, if not the event as captured.
+    pub async fn message(&self, id: DeliveryId) -> Result<Option<Message>, Error> {
+        let row: Option<(String,)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_MESSAGE)
+                .bind(id.uuid())
+                .fetch_optional(db)
+                .await?);
+        row.map(|(body,)| row::message(&body)).transpose()
+    }
+
+    /// How many deliveries stand in each status.
+    pub async fn count_deliveries(&self) -> Result<Vec<(Status, u64)>, Error> {
+        let rows: Vec<(i16, i64)> = reading!(self.pool(), |db| {
+            sqlx::query_as(statements::COUNT_BY_STATUS).fetch_all(db).await?
+        });
+        let count = |(code, n): (i16, i64)| Some((Status::from_code(code)?, n.unsigned_abs()));
+        Ok(rows.into_iter().filter_map(count).collect())
+    }
+
+    /// How many events were captured since then.
+    pub async fn count_events(&self, since: Timestamp) -> Result<u64, Error> {
+        let (count,): (i64,) =
+            reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_EVENTS_SINCE)
+                .bind(since.micros())
+                .fetch_one(db)
+                .await?);
+        Ok(count.unsigned_abs())
+    }
+}

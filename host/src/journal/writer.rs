@@ -1,0 +1,240 @@
+//! Group commit: one transaction for all that queued up while the last one ran.
+//!
+//! ```text
+//!   captures ─┐
+//!   plans    ─┼─► queue ─► writer: BEGIN … COMMIT ─► replies, hand-over, notices
+//!   settles  ─┘
+//! ```
+//!
+//! When a transaction fails, captures and plans get the error: nothing of theirs was written. Settles
+//! are kept and written with a later transaction, because what they report has happened. When the
+//! database refused some data, each operation is tried alone, so that a bad one costs no other.
+
+use super::pool::Tx;
+use super::figures::Figures;
+use super::{Capture, Error, Inner, Planned, Receipt, Settled, capture, plan, settle};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// Operations that may wait for the writer; further callers wait for a place.
+pub(super) const QUEUE: usize = 4_096;
+/// Most rows that one transaction takes, roughly: what keeps a commit short.
+const MOST_ROWS: usize = 2_048;
+/// The first and the longest wait before settles are tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Something to write.
+#[derive(Debug)]
+pub(super) enum Op {
+    Capture { captures: Vec<Capture>, reply: oneshot::Sender<Result<Vec<Receipt>, Error>> },
+    Plan { planned: Box<Planned>, reply: oneshot::Sender<Result<bool, Error>> },
+    Settle(Box<Settled>),
+    /// Answered once all before it is durable.
+    Flush { reply: oneshot::Sender<()> },
+}
+
+impl Op {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Capture { captures, .. } => captures.len() * 2,
+            Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
+            Self::Settle(_) => 2,
+            Self::Flush { .. } => 0,
+        }
+    }
+}
+
+/// What a transaction did, to be told once it is durable.
+#[derive(Debug, Default)]
+struct Done {
+    receipts: Vec<Receipt>,
+    planned: Vec<bool>,
+}
+
+type Queue = Arc<Mutex<mpsc::Receiver<Op>>>;
+
+/// Starts the writers. They hold the journal weakly and end when it is gone.
+pub(super) fn start(inner: &Arc<Inner>, receiver: mpsc::Receiver<Op>) {
+    let queue: Queue = Arc::new(Mutex::new(receiver));
+    for _ in 0..inner.pool.writers() {
+        let writer = Writer { pool: inner.pool.clone(), inner: Arc::downgrade(inner) };
+        tokio::spawn(writer.run(Arc::clone(&queue)));
+    }
+}
+
+struct Writer {
+    pool: super::Pool,
+    inner: Weak<Inner>,
+}
+
+impl Writer {
+    async fn run(self, queue: Queue) {
+        let mut kept: Vec<Op> = Vec::new();
+        let mut wait = BACKOFF.0;
+        loop {
+            let open = take(&queue, &mut kept).await;
+            if kept.is_empty() && !open {
+                break;
+            }
+            kept = self.commit(std::mem::take(&mut kept)).await;
+            if kept.is_empty() {
+                wait = BACKOFF.0;
+            } else if open {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(BACKOFF.1);
+            } else {
+                tracing::warn!(settles = kept.len(), "stopping with attempts not recorded; they will be made again");
+                break;
+            }
+        }
+        self.pool.close().await;
+    }
+
+    /// Writes the operations; those to be tried again come back.
+    async fn commit(&self, mut ops: Vec<Op>) -> Vec<Op> {
+        match self.write(&mut ops).await {
+            Ok(done) => {
+                self.tell(ops, done);
+                Vec::new()
+            }
+            Err(error @ (Error::Refused(_) | Error::NameTaken(_) | Error::Corrupt { .. })) if ops.len() == 1 => {
+                refuse(ops, error);
+                Vec::new()
+            }
+            Err(Error::Refused(_)) => {
+                let mut kept = Vec::new();
+                for op in ops {
+                    kept.extend(Box::pin(self.commit(vec![op])).await);
+                }
+                kept
+            }
+            Err(error) => fail(ops, &error),
+        }
+    }
+
+    async fn write(&self, ops: &mut [Op]) -> Result<Done, Error> {
+        let mut tx = self.pool.begin().await?;
+        let done = write_all(&mut tx, ops).await?;
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    fn tell(&self, ops: Vec<Op>, done: Done) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        Figures::add(&inner.figures.commits, 1);
+        let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
+        for op in ops {
+            match op {
+                Op::Capture { captures, reply } => {
+                    let mine: Vec<Receipt> = receipts.by_ref().take(captures.len()).collect();
+                    let repeats = mine.iter().filter(|r| r.duplicate).count() as u64;
+                    Figures::add(&inner.figures.duplicates, repeats);
+                    Figures::add(&inner.figures.captured, mine.len() as u64 - repeats);
+                    capture::hand_over(&inner.handover, captures, &mine);
+                    // A caller that went away has its events captured all the same.
+                    drop(reply.send(Ok(mine)));
+                }
+                Op::Plan { planned: plan, reply } => {
+                    let applied = planned.next().unwrap_or(false);
+                    if applied {
+                        Figures::add(&inner.figures.planned, 1);
+                        plan::hand_over(&inner.handover, &inner.watchers, *plan);
+                    }
+                    drop(reply.send(Ok(applied)));
+                }
+                Op::Settle(settled) => {
+                    Figures::add(settled.counter(&inner.figures), 1);
+                    settle::hand_over(&inner.handover, &inner.watchers, &settled);
+                }
+                Op::Flush { reply } => drop(reply.send(())),
+            }
+        }
+    }
+}
+
+/// Waits for an operation and takes all that has queued up behind it. `false` when no more will come.
+async fn take(queue: &Queue, ops: &mut Vec<Op>) -> bool {
+    let mut queue = queue.lock().await;
+    let mut rows: usize = ops.iter().map(Op::rows).sum();
+    if ops.is_empty() {
+        match queue.recv().await {
+            Some(op) => {
+                rows += op.rows();
+                ops.push(op);
+            }
+            None => return false,
+        }
+    }
+    while rows < MOST_ROWS {
+        match queue.try_recv() {
+            Ok(op) => {
+                rows += op.rows();
+                ops.push(op);
+            }
+            Err(mpsc::error::TryRecvError::Empty) => return true,
+            Err(mpsc::error::TryRecvError::Disconnected) => return false,
+        }
+    }
+    true
+}
+
+async fn write_all(tx: &mut Tx, ops: &mut [Op]) -> Result<Done, Error> {
+    let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
+    for op in ops {
+        match op {
+            Op::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
+            Op::Plan { planned, .. } => plans.push(&mut **planned),
+            Op::Settle(settled) => settles.push(&**settled),
+            Op::Flush { .. } => {}
+        }
+    }
+    let receipts =
+        if captures.is_empty() { Vec::new() } else { capture::write(tx, &mut captures).await? };
+    let planned = if plans.is_empty() { Vec::new() } else { plan::write(tx, &mut plans).await? };
+    if !settles.is_empty() {
+        settle::write(tx, &settles).await?;
+    }
+    Ok(Done { receipts, planned })
+}
+
+/// The database is away: captures and plans hear of it, settles are kept.
+fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
+    tracing::error!(error = %chain(error), operations = ops.len(), "cannot write to the database");
+    let again = || Error::Unavailable(sqlx::Error::PoolTimedOut);
+    let mut kept = Vec::new();
+    for op in ops {
+        match op {
+            Op::Capture { reply, .. } => drop(reply.send(Err(again()))),
+            Op::Plan { reply, .. } => drop(reply.send(Err(again()))),
+            Op::Settle(_) | Op::Flush { .. } => kept.push(op),
+        }
+    }
+    kept
+}
+
+/// One operation that the database will never take.
+fn refuse(ops: Vec<Op>, error: Error) {
+    tracing::error!(error = %chain(&error), "the database refused a write");
+    let mut error = Some(error);
+    for op in ops {
+        let error = error.take().unwrap_or(Error::Closed);
+        match op {
+            Op::Capture { reply, .. } => drop(reply.send(Err(error))),
+            Op::Plan { reply, .. } => drop(reply.send(Err(error))),
+            Op::Settle(_) | Op::Flush { .. } => {}
+        }
+    }
+}
+
+/// An error with its causes, for a log line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,88 @@
+//! What is set at present, made ready for use: sources, endpoints with their keys, flows with their
+//! modules.
+//!
+//! Every stage reads it, none changes it. The API changes the journal and has it built anew; on other
+//! nodes [`live::Live`] sees the version grow. Work under way keeps the topology it began with.
+
+pub mod live;
+pub mod matching;
+pub mod target;
+
+use crate::domain::flow::{Flow, FlowModule};
+use crate::domain::id::{EndpointId, FlowId};
+use crate::domain::source::Source;
+use crate::wasm::Module;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use target::Target;
+
+/// Everything that is set, at one version.
+#[derive(Debug)]
+pub struct Topology {
+    /// Its version in the journal.
+    pub version: i64,
+    sources: HashMap<String, Source>,
+    endpoints: HashMap<EndpointId, Arc<Target>>,
+    endpoint_names: BTreeMap<String, EndpointId>,
+    flows: Vec<Arc<Route>>,
+    matches: matching::Cache,
+}
+
+/// A flow with its endpoints and modules at hand.
+#[derive(Debug)]
+pub struct Route {
+    /// The flow.
+    pub flow: Flow,
+    /// Its endpoints, in its order; those that do not exist are left out.
+    pub endpoints: Vec<Arc<Target>>,
+    /// Its modules, in its order.
+    pub modules: Vec<Stage>,
+}
+
+/// One module of a flow.
+#[derive(Debug)]
+pub struct Stage {
+    /// As the flow names it.
+    pub settings: FlowModule,
+    /// What the module reads through its `config` interface.
+    pub config: Arc<BTreeMap<String, String>>,
+    /// The version that runs; an error says why none does.
+    pub module: Result<(u32, Module), String>,
+}
+
+impl Topology {
+    /// The source of a name.
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.get(name)
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.sources.values()
+    }
+
+    /// The endpoint with an id.
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<Target>> {
+        self.endpoints.get(&id)
+    }
+
+    /// The endpoint of a name.
+    pub fn endpoint_named(&self, name: &str) -> Option<&Arc<Target>> {
+        self.endpoint_names.get(name).and_then(|id| self.endpoints.get(id))
+    }
+
+    /// All endpoints, by name.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.endpoint_names.values().filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// The flow with an id.
+    pub fn flow(&self, id: FlowId) -> Option<&Arc<Route>> {
+        self.flows.iter().find(|route| route.flow.id == id)
+    }
+
+    /// All flows, by name.
+    pub fn flows(&self) -> &[Arc<Route>] {
+        &self.flows
+    }
+}

@@ -1,0 +1,271 @@
+//! The topology in use, and building it anew when something changed.
+
+use super::target::{Defaults, Target};
+use super::{Route, Stage, Topology, matching};
+use crate::access::seal::{self, Sealer};
+use crate::domain::endpoint::{Endpoint, EndpointSettings, Secrets};
+use crate::domain::flow::{Flow, FlowModule, FlowSettings};
+use crate::domain::id::{EndpointId, FlowId, SourceId};
+use crate::domain::source::{Source, SourceSettings};
+use crate::journal::modules::ModuleVersion;
+use crate::journal::objects::{Change, Kind, Object};
+use crate::journal::{self, Journal};
+use crate::wasm;
+use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The topology in use; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Live {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    current: ArcSwap<Topology>,
+    journal: Journal,
+    sealer: Sealer,
+    defaults: Defaults,
+    engine: wasm::Engine,
+    cache: wasm::Cache,
+    loaded: Mutex<HashMap<[u8; 32], wasm::Module>>,
+}
+
+/// Why the topology cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal cannot be read.
+    #[error("the configuration cannot be read from the database")]
+    Journal(#[from] journal::Error),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Seal(#[from] seal::Error),
+}
+
+impl Live {
+    /// Builds the first topology.
+    pub async fn open(
+        journal: Journal,
+        sealer: Sealer,
+        defaults: Defaults,
+        engine: wasm::Engine,
+        cache: wasm::Cache,
+    ) -> Result<Self, Error> {
+        let empty = Topology {
+            version: 0,
+            sources: HashMap::new(),
+            endpoints: HashMap::new(),
+            endpoint_names: BTreeMap::new(),
+            flows: Vec::new(),
+            matches: matching::Cache::default(),
+        };
+        let inner = Inner {
+            current: ArcSwap::from_pointee(empty),
+            journal,
+            sealer,
+            defaults,
+            engine,
+            cache,
+            loaded: Mutex::default(),
+        };
+        let live = Self { inner: Arc::new(inner) };
+        live.reload().await?;
+        Ok(live)
+    }
+
+    /// What is set now.
+    pub fn current(&self) -> Arc<Topology> {
+        self.inner.current.load_full()
+    }
+
+    /// Encrypts what is stored.
+    pub fn sealer(&self) -> &Sealer {
+        &self.inner.sealer
+    }
+
+    /// Runs modules.
+    pub fn engine(&self) -> &wasm::Engine {
+        &self.inner.engine
+    }
+
+    /// Where compiled modules are kept.
+    pub fn cache(&self) -> &wasm::Cache {
+        &self.inner.cache
+    }
+
+    /// Builds the topology anew, if the journal has a newer one.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        if self.inner.journal.topology_version().await? == self.current().version {
+            return Ok(());
+        }
+        self.reload().await
+    }
+
+    /// Builds the topology anew.
+    pub async fn reload(&self) -> Result<(), Error> {
+        // One at a time, so that an older one never replaces a newer.
+        let mut loaded = self.inner.loaded.lock().await;
+        let version = self.inner.journal.topology_version().await?;
+        let sources = self.sources().await?;
+        let endpoints = self.endpoints().await?;
+        let endpoint_names =
+            endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
+        let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
+        let matches = matching::Cache::default();
+        let topology = Topology { version, sources, endpoints, endpoint_names, flows, matches };
+        for lane in self.inner.journal.handover().lanes() {
+            if topology.endpoint(lane.endpoint).is_none() {
+                self.inner.journal.handover().remove_lane(lane.endpoint);
+            }
+        }
+        self.inner.current.store(Arc::new(topology));
+        Ok(())
+    }
+
+    async fn sources(&self) -> Result<HashMap<String, Source>, Error> {
+        let objects: Vec<Object<SourceSettings>> = self.inner.journal.objects(Kind::Source).await?;
+        let source = |object: Object<SourceSettings>| {
+            let source = Source {
+                id: SourceId::from_uuid(object.id),
+                settings: object.settings,
+                created_at: object.created_at,
+                updated_at: object.updated_at,
+            };
+            (source.settings.name.clone(), source)
+        };
+        Ok(objects.into_iter().map(source).collect())
+    }
+
+    async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<Target>>, Error> {
+        let objects: Vec<Object<EndpointSettings>> =
+            self.inner.journal.objects(Kind::Endpoint).await?;
+        let mut endpoints = HashMap::new();
+        for object in objects {
+            let id = EndpointId::from_uuid(object.id);
+            let secrets = open(&self.inner.sealer, &object)?;
+            let endpoint = Endpoint {
+                id,
+                settings: object.settings,
+                created_at: object.created_at,
+                updated_at: object.updated_at,
+            };
+            let name = endpoint.settings.name.clone();
+            match Target::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal) {
+                Ok(target) => drop(endpoints.insert(id, Arc::new(target))),
+                Err(error) => tracing::error!(endpoint = name, %error, "the endpoint cannot be used"),
+            }
+        }
+        Ok(endpoints)
+    }
+
+    async fn flows(
+        &self,
+        endpoints: &HashMap<EndpointId, Arc<Target>>,
+        names: &BTreeMap<String, EndpointId>,
+        loaded: &mut HashMap<[u8; 32], wasm::Module>,
+    ) -> Result<Vec<Arc<Route>>, Error> {
+        let objects: Vec<Object<FlowSettings>> = self.inner.journal.objects(Kind::Flow).await?;
+        let versions = self.inner.journal.modules().await?;
+        let mut in_use = HashMap::new();
+        let mut flows = Vec::new();
+        for object in objects {
+            let settings = object.settings;
+            let find = |name: &String| names.get(name).and_then(|id| endpoints.get(id)).cloned();
+            let endpoints = settings.endpoints.iter().filter_map(find).collect();
+            let mut modules = Vec::new();
+            for module in &settings.modules {
+                modules.push(self.stage(module, &versions, loaded, &mut in_use).await);
+            }
+            let flow = Flow {
+                id: FlowId::from_uuid(object.id),
+                settings,
+                created_at: object.created_at,
+                updated_at: object.updated_at,
+            };
+            flows.push(Arc::new(Route { flow, endpoints, modules }));
+        }
+        *loaded = in_use;
+        Ok(flows)
+    }
+
+    async fn stage(
+        &self,
+        settings: &FlowModule,
+        versions: &[ModuleVersion],
+        loaded: &HashMap<[u8; 32], wasm::Module>,
+        in_use: &mut HashMap<[u8; 32], wasm::Module>,
+    ) -> Stage {
+        let wanted = |v: &&ModuleVersion| match settings.version {
+            Some(number) => v.version == number,
+            None => v.active,
+        };
+        let version = versions.iter().filter(|v| v.name == settings.name).find(wanted);
+        let module = match version {
+            None => Err(match settings.version {
+                Some(number) => format!("module `{}` has no version {number}", settings.name),
+                None => format!("module `{}` has no active version", settings.name),
+            }),
+            Some(version) => {
+                let known = in_use.get(&version.sha256).or_else(|| loaded.get(&version.sha256));
+                let module = match known {
+                    Some(module) => Ok(module.clone()),
+                    None => self.load(version.sha256).await,
+                };
+                if let Ok(module) = &module {
+                    in_use.insert(version.sha256, module.clone());
+                }
+                module.map(|module| (version.version, module))
+            }
+        };
+        if let Err(why) = &module {
+            tracing::error!(module = settings.name, why, "a flow's module cannot run");
+        }
+        Stage { settings: settings.clone(), config: Arc::new(settings.texts()), module }
+    }
+
+    /// The module with that SHA-256; compiled again if the cache has lost it.
+    pub async fn load(&self, sha256: [u8; 32]) -> Result<wasm::Module, String> {
+        let (engine, cache) = (&self.inner.engine, &self.inner.cache);
+        match engine.load(cache, sha256).await {
+            Ok(Some(module)) => return Ok(module),
+            Ok(None) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        let wasm = self.inner.journal.component(sha256).await.map_err(|e| e.to_string())?;
+        let wasm = wasm.ok_or_else(|| "its component is not stored".to_owned())?;
+        engine.admit(cache, &wasm).await.map_err(|e| e.to_string())
+    }
+}
+
+fn open<S>(sealer: &Sealer, object: &Object<S>) -> Result<Secrets, Error> {
+    let sealed = object.sealed.as_deref().unwrap_or_default();
+    let plain = sealer.open(sealed, object.id.as_bytes())?;
+    Ok(serde_json::from_slice(&plain).map_err(|_opaque| seal::Error::WrongKey)?)
+}
+
+/// Encrypts an endpoint's secrets for its row.
+pub fn seal(sealer: &Sealer, id: EndpointId, secrets: &Secrets) -> Result<Vec<u8>, seal::Error> {
+    let plain = serde_json::to_vec(secrets).map_err(|_opaque| seal::Error::WrongKey)?;
+    sealer.seal(&plain, id.uuid().as_bytes())
+}
+
+impl Live {
+    /// Stops an endpoint from taking deliveries; those that wait go on waiting.
+    pub async fn disable_endpoint(&self, target: &Target) -> Result<(), Error> {
+        let mut settings = target.endpoint.settings.clone();
+        settings.enabled = false;
+        let object = Object {
+            id: target.endpoint.id.uuid(),
+            sealed: Some(seal(&self.inner.sealer, target.endpoint.id, &target.secrets)?),
+            settings,
+            created_at: target.endpoint.created_at,
+            updated_at: target.endpoint.updated_at,
+        };
+        let change = Change::put(Kind::Endpoint, &object.settings.name, &object)
+            .map_err(|_opaque| seal::Error::WrongKey)?;
+        self.inner.journal.change(&[change]).await?;
+        self.reload().await
+    }
+}

@@ -1,0 +1,169 @@
+//! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
+
+use crate::deliver::sign::{SecretError, Signer};
+use crate::domain::delivery::{Collapse, Lease, NewDelivery};
+use crate::domain::endpoint::{Endpoint, Mode, Secrets};
+use crate::domain::event::{Event, Message, record_key};
+use crate::domain::id::{DeliveryId, FlowId};
+use crate::domain::retry::Schedule;
+use crate::domain::span::Span;
+use crate::domain::time::Timestamp;
+use crate::journal::handover::Lane;
+use crate::journal::{Draft, Journal};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long beyond an attempt's time-out its lease holds.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(60);
+
+/// What endpoints use that do not say otherwise.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Waits before each further attempt.
+    pub schedule: Vec<Span>,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    /// Most requests under way at once.
+    pub max_in_flight: u32,
+    /// How long a record must be quiet before its last state is sent.
+    pub smart_window: Duration,
+    /// The longest that waits.
+    pub smart_max_wait: Duration,
+}
+
+/// An endpoint made ready.
+#[derive(Debug)]
+pub struct Target {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Its secrets.
+    pub secrets: Secrets,
+    /// Its keys, prepared.
+    pub signer: Signer,
+    /// Where deliveries are posted.
+    pub uri: Uri,
+    /// Its further request headers.
+    pub headers: HeaderMap,
+    /// When failed deliveries are tried again.
+    pub schedule: Schedule,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    /// Most requests under way at once.
+    pub max_in_flight: usize,
+    window: Duration,
+    max_wait: Duration,
+    /// Its queue in memory.
+    pub lane: Arc<Lane>,
+}
+
+/// A stored endpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Its secret.
+    #[error("its secret cannot sign")]
+    Secret(#[from] SecretError),
+    /// Its URL.
+    #[error("its URL cannot be read")]
+    Url(#[from] http::uri::InvalidUri),
+}
+
+impl Target {
+    /// Makes an endpoint ready.
+    pub fn new(
+        endpoint: Endpoint,
+        secrets: Secrets,
+        defaults: &Defaults,
+        journal: &Journal,
+    ) -> Result<Self, Unusable> {
+        let settings = &endpoint.settings;
+        let schedule = Schedule {
+            steps: settings.retry.schedule.clone().unwrap_or_else(|| defaults.schedule.clone()),
+            jitter: settings.retry.jitter,
+        };
+        let max_in_flight = settings.max_in_flight.unwrap_or(defaults.max_in_flight) as usize;
+        let headers = settings.headers.iter().filter_map(|(name, value)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        });
+        Ok(Self {
+            signer: Signer::new(&settings.signing, &secrets)?,
+            uri: settings.url.parse()?,
+            headers: headers.collect(),
+            schedule,
+            timeout: settings.timeout.map_or(defaults.timeout, Span::get),
+            max_in_flight,
+            window: settings.smart.window.map_or(defaults.smart_window, Span::get),
+            max_wait: settings.smart.max_wait.map_or(defaults.smart_max_wait, Span::get),
+            lane: journal.handover().lane(endpoint.id, max_in_flight),
+            secrets,
+            endpoint,
+        })
+    }
+
+    /// How long a lease on one of its deliveries holds.
+    pub fn hold(&self) -> Duration {
+        self.timeout + LEASE_MARGIN
+    }
+
+    /// A delivery of an event to it, born leased if it may go at once and there is room.
+    pub fn draft(&self, journal: &Journal, event: &Event, plan: Dispatch) -> Draft {
+        let settings = &self.endpoint.settings;
+        let now = journal.clock().now();
+        let record = match plan.ordering_key {
+            Some(key) => record_key(&event.source, Some("\u{1f}"), Some(&key)),
+            None => plan.record(event),
+        };
+        let collapse = record.clone().filter(|_| settings.mode == Mode::Smart).map(|key| Collapse {
+            key,
+            latest: now.after(self.max_wait),
+        });
+        let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
+        let order_key = record.filter(|_| settings.ordered);
+        let at_once = wait.is_zero()
+            && plan.delay.is_zero()
+            && order_key.is_none()
+            && plan.dedupe_key.is_none();
+        let slot = if at_once { self.lane.room.take() } else { None };
+        let lease = slot
+            .is_some()
+            .then(|| Lease { token: journal.lease_token(), until: now.after(self.hold()) });
+        let event_type = plan.message.as_ref().and_then(|m| m.event_type.as_ref());
+        let delivery = NewDelivery {
+            id: DeliveryId::generate(),
+            event_id: event.id,
+            endpoint_id: self.endpoint.id,
+            flow_id: plan.flow,
+            event_type: event_type.unwrap_or(&event.event_type).clone(),
+            due_at: now.after(wait.max(plan.delay)),
+            order_key,
+            collapse,
+            dedupe_key: plan.dedupe_key,
+            message: plan.message,
+            lease,
+        };
+        Draft { delivery, slot }
+    }
+}
+
+/// How an event goes to an endpoint.
+#[derive(Debug, Default)]
+pub struct Dispatch {
+    /// The flow that says so.
+    pub flow: Option<FlowId>,
+    /// What to send, if not the event as captured.
+    pub message: Option<Arc<Message>>,
+    /// How long to wait first.
+    pub delay: Duration,
+    /// Makes the delivery unique at its endpoint.
+    pub dedupe_key: Option<String>,
+    /// What is kept in order and collapsed, if not the event's record.
+    pub ordering_key: Option<String>,
+}
+
+impl Dispatch {
+    fn record(&self, event: &Event) -> Option<String> {
+        let id = self.message.as_ref().and_then(|m| m.resource_id.as_deref());
+        record_key(&event.source, event.resource.as_deref(), id.or(event.resource_id.as_deref()))
+    }
+}
+
