@@ -69,7 +69,8 @@ mod tests {
         assert_eq!(require("tags"), Ok(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(optional::<u32>("absent"), Ok(None));
         assert_eq!(get("tags").as_deref(), Some(r#"["a","b"]"#));
-        assert_eq!(get("nothing"), None);
+        assert_eq!(get("nothing").as_deref(), Some("null"));
+        assert_eq!(get("absent"), None);
     }
 
     #[test]

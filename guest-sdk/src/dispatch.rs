@@ -26,8 +26,8 @@ impl Dispatch {
         self
     }
 
-    /// Deliveries with the same key to the same endpoint are made once. Without it the key is the
-    /// event's id.
+    /// Deliveries of the flow with the same key to the same endpoint are made once. Without a key
+    /// every dispatch is a delivery.
     #[must_use]
     pub fn dedupe_key(mut self, key: impl Into<String>) -> Self {
         self.dedupe_key = Some(key.into());

@@ -114,11 +114,12 @@ pub fn payload(draft: &Draft) -> Value {
 
 pub(crate) fn config_value(key: &str) -> Option<String> {
     STATE.with_borrow(|state| match state.as_ref()?.config.get(key)? {
-        Value::Null => None,
         Value::String(text) => Some(text.clone()),
-        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Some(other.to_string())
-        }
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_)) => Some(other.to_string()),
     })
 }
 
