@@ -1,3 +1,5 @@
+mod receivers;
+
 use super::*;
 use crate::domain::endpoint::Graced;
 use ed25519_dalek::Verifier as _;
@@ -18,8 +20,12 @@ fn rotated(current: &str, previous: &str, until: Timestamp) -> Secrets {
 }
 
 fn signed(schemes: &[Scheme], secrets: &Secrets, body: &[u8]) -> HeaderMap {
+    signed_at(schemes, secrets, body, AT)
+}
+
+fn signed_at(schemes: &[Scheme], secrets: &Secrets, body: &[u8], at: Timestamp) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    Signer::new(schemes, secrets).unwrap().sign(ID, AT, body, &mut headers).unwrap();
+    Signer::new(schemes, secrets).unwrap().sign(ID, at, body, &mut headers).unwrap();
     headers
 }
 
