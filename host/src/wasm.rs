@@ -23,8 +23,8 @@
 //! have [`Limits`]; whoever exceeds one ends with a [`Failure`] that names it, for that event
 //! alone.
 //!
-//! **What is not promised.** Processor time is counted in ticks of 5 ms, so a limit ends a call up
-//! to one tick late. Time that a guest spends waiting (a sleep) is bounded by the wall-clock limit
+//! **What is not promised.** Processor time is looked at every 5 ms, so a limit ends a call up to
+//! two such ticks late. Time that a guest spends waiting (a sleep) is bounded by the wall-clock limit
 //! only.
 
 mod bindings;

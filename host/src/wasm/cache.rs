@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,22 +86,29 @@ impl Cache {
 
     /// Reads an entry and verifies its seal; `None` where there is none or the seal does not fit.
     pub(super) fn open(&self, name: &str) -> Result<Option<Stored>, Error> {
-        let path = self.path(name, "cwasm");
-        let (Some(seal), Some(compiled)) = (read(&self.path(name, "seal"))?, read(&path)?) else {
-            return Ok(None);
+        let (seal_path, path) = (self.path(name, "seal"), self.path(name, "cwasm"));
+        let (seal, file) = match (fs::read(&seal_path), File::open(&path)) {
+            (Ok(seal), Ok(file)) => (seal, file),
+            (Err(e), _) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            (Err(e), _) => return Err(at(&seal_path)(e)),
+            (_, Err(e)) => return Err(at(&path)(e)),
         };
-        let verified = serde_json::from_slice::<Seal>(&seal).ok().and_then(|seal| {
-            let tag = hex::decode(&seal.hmac).ok()?;
-            let mac = self.mac(name, &seal.report, &compiled).ok()?;
-            mac.verify_slice(&tag).ok().map(|()| seal.report)
-        });
-        if verified.is_none() {
+        let report = self.verify(name, &seal, file)?;
+        if report.is_none() {
             tracing::warn!(
                 module = name,
                 "a cached module has a broken seal; it is compiled again"
             );
         }
-        Ok(verified.map(|report| Stored { report, compiled: Vouched(path) }))
+        Ok(report.map(|report| Stored { report, compiled: Vouched(path) }))
+    }
+
+    fn verify(&self, name: &str, seal: &[u8], compiled: File) -> Result<Option<Report>, Error> {
+        let Ok(Seal { report, hmac }) = serde_json::from_slice(seal) else { return Ok(None) };
+        let Ok(hmac) = hex::decode(hmac) else { return Ok(None) };
+        let mac = self.mac(name, &report, compiled)?;
+        Ok(mac.verify_slice(&hmac).ok().map(|()| report))
     }
 
     /// Removes an entry; one that cannot be removed stays unused.
@@ -113,16 +120,29 @@ impl Cache {
         }
     }
 
-    fn mac(&self, name: &str, report: &Report, compiled: &[u8]) -> Result<Hmac<Sha256>, Error> {
-        let fault = |e: io::Error| at(&self.0.dir)(e);
+    fn mac(
+        &self,
+        name: &str,
+        report: &Report,
+        mut compiled: impl io::Read,
+    ) -> Result<Hmac<Sha256>, Error> {
+        let fault = at(&self.0.dir);
         let report = serde_json::to_vec(report).map_err(|e| fault(e.into()))?;
         let mut mac =
             <Hmac<Sha256>>::new_from_slice(&self.0.key).map_err(|e| fault(io::Error::other(e)))?;
-        for part in [name.as_bytes(), &report, compiled] {
+        for part in [name.as_bytes(), &report] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
-        Ok(mac)
+        // Machine code has megabytes: read in pieces, it leaves no trace in the memory.
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = compiled.read(&mut piece).map_err(&fault)?;
+            match piece.get(..read) {
+                Some([]) | None => return Ok(mac),
+                Some(bytes) => mac.update(bytes),
+            }
+        }
     }
 
     fn path(&self, name: &str, kind: &str) -> PathBuf {
@@ -137,15 +157,6 @@ impl Cache {
             Ok(())
         };
         write().map_err(at(path))
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(at(path)(e)),
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) struct Inner {
     pub(super) limits: Limits,
     /// One permit for each instance that the pool can hold.
     pub(super) slots: Semaphore,
-    pub(super) slot_count: usize,
+    /// Calls of one module at a time: as many as can compute at once.
+    pub(super) turns: usize,
     /// Compilation is heavy: one at a time.
     compiling: Semaphore,
     _ticker: Ticker,
@@ -40,7 +41,8 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine with these limits. Must be used on a tokio runtime with its timer enabled.
     pub fn new(limits: Limits) -> Result<Self, Error> {
-        let slots = slots();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let slots = slots(cores);
         let mut config = config(&limits);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&limits, slots)));
         let wasmtime = wasmtime::Engine::new(&config).map_err(Error::Start)?;
@@ -52,7 +54,7 @@ impl Engine {
             linker,
             limits,
             slots: Semaphore::new(slots as usize),
-            slot_count: slots as usize,
+            turns: cores,
             compiling: Semaphore::new(1),
             _ticker: ticker,
         })))
@@ -147,10 +149,9 @@ async fn blocking<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
-/// Instances that may live at once. Most calls compute and are done in microseconds, so a few for
-/// each core suffice; the rest is for guests that wait.
-fn slots() -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+/// Instances that may live at once. Calls compute and are done in microseconds, so one for each core
+/// would do; the rest is so that modules which loop or sleep leave room for the others.
+fn slots(cores: usize) -> u32 {
     u32::try_from(cores).unwrap_or(1).saturating_mul(16).clamp(32, 1024)
 }
 

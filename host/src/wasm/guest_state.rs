@@ -2,10 +2,11 @@
 
 use super::bindings::waybill::module::log::Level as WireLevel;
 use super::guest_log::{Level, Log, LogLine};
-use super::limits::Limits;
+use super::limits::{Limits, TICK};
 use super::wasi::Wasi;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wasmtime::component::{Linker, LinkerInstance, WasmList, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
@@ -32,7 +33,10 @@ pub(super) struct State {
 pub(super) struct Usage {
     memory_left: usize,
     table_elements_left: usize,
-    ticks_left: u32,
+    cpu_left: Duration,
+    /// The processor clock of the thread that runs the guest, as it stood when the guest was last
+    /// resumed, in nanoseconds. `None` until it was once caught running.
+    resumed: Option<Arc<AtomicU64>>,
     /// It was refused memory. The guest sees a failed allocation and mostly gives up by a trap
     /// that says nothing of memory, so it is noted here.
     pub(super) memory_denied: bool,
@@ -49,7 +53,8 @@ impl State {
             usage: Usage {
                 memory_left: limits.memory_bytes,
                 table_elements_left: limits.table_elements,
-                ticks_left: limits.cpu_ticks(),
+                cpu_left: limits.cpu,
+                resumed: None,
                 memory_denied: false,
                 out_of_time: false,
             },
@@ -64,20 +69,41 @@ impl State {
 
     /// A new call begins: processor time is counted anew.
     pub(super) fn rearm(&mut self, limits: &Limits) {
-        self.usage.ticks_left = limits.cpu_ticks();
+        self.usage.cpu_left = limits.cpu;
+        self.usage.resumed = None;
     }
 }
 
-/// The guest was caught running at a tick: it gives way, and ends where that was one too many.
-/// Yielding through tokio lets the runtime look at its sockets in between.
+/// The guest was caught running at a tick: it gives way, or ends where its time is over. Yielding
+/// through tokio lets the runtime look at its sockets in between.
+///
+/// What counts is the thread's processor time, not the ticks: on a busy machine a guest may be
+/// runnable for long without running. The time before the first tick is free.
 pub(super) fn tick(mut store: StoreContextMut<'_, State>) -> UpdateDeadline {
     let usage = &mut store.data_mut().usage;
-    usage.ticks_left = usage.ticks_left.saturating_sub(1);
-    usage.out_of_time = usage.ticks_left == 0;
+    if let Some(resumed) = &usage.resumed {
+        let ran = thread_time().saturating_sub(resumed.load(Ordering::Relaxed));
+        // A guest that waited may go on in another thread, whose clock stands elsewhere.
+        let ran = Duration::from_nanos(ran).min(TICK * 2);
+        usage.cpu_left = usage.cpu_left.saturating_sub(ran);
+    }
+    usage.out_of_time = usage.cpu_left.is_zero();
     if usage.out_of_time {
         return UpdateDeadline::Interrupt;
     }
-    UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+    let resumed = Arc::clone(usage.resumed.get_or_insert_default());
+    let give_way = async move {
+        tokio::task::yield_now().await;
+        resumed.store(thread_time(), Ordering::Relaxed);
+    };
+    UpdateDeadline::YieldCustom(1, Box::pin(give_way))
+}
+
+/// Processor time of this thread, in nanoseconds.
+fn thread_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let nanos = time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec);
+    u64::try_from(nanos).unwrap_or(0)
 }
 
 impl Usage {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How often the processor time of running guests is counted, and how long one may run before
+/// How often the processor time of running guests is looked at, and how long one may run before
 /// others get their turn.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
@@ -24,10 +24,10 @@ pub struct Limits {
     pub core_instances: u32,
     /// Bytes of stack that guest code may use.
     pub stack_bytes: usize,
-    /// Processor time of one call of one role, counted in ticks of 5 ms; and of the
-    /// instantiation.
+    /// Processor time of one call of one role, and of the instantiation; looked at every 5 ms.
     pub cpu: Duration,
-    /// Elapsed time of one call, for guests that wait instead of computing.
+    /// Elapsed time of one call, for guests that wait instead of computing, and for machines too
+    /// busy to run them.
     pub wall: Duration,
     /// Bytes that one call may return, all strings together.
     pub output_bytes: usize,
@@ -68,14 +68,5 @@ impl Default for Limits {
             compile_cpu: Duration::from_mins(1),
             compile_memory_bytes: 1 << 30,
         }
-    }
-}
-
-impl Limits {
-    /// Ticks that one call may be caught running at. The first one comes at any time within a
-    /// tick after the start, hence one more than the quotient.
-    pub(super) fn cpu_ticks(&self) -> u32 {
-        let ticks = self.cpu.as_nanos().div_ceil(TICK.as_nanos());
-        u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1)
     }
 }

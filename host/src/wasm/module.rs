@@ -133,7 +133,7 @@ pub(super) async fn bind(
             .map_err(|e| unfit(&e))?,
         engine: Arc::clone(engine),
         pre,
-        turns: Semaphore::new((engine.slot_count / 4).max(1)),
+        turns: Semaphore::new(engine.turns),
         sha256: digest(&report)?,
         report,
     };

@@ -189,7 +189,8 @@ pub enum Failure {
 }
 
 fn at(pointer: Option<&str>) -> String {
-    pointer.map(|p| format!(" (at `{p}`)")).unwrap_or_default()
+    // The empty pointer is the whole payload: no place worth naming.
+    pointer.filter(|p| !p.is_empty()).map(|p| format!(" (at `{p}`)")).unwrap_or_default()
 }
 
 impl Failure {
