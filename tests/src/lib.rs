@@ -21,16 +21,15 @@
     reason = "the harness fails the test that misuses it, or whose server does not start"
 )]
 
-pub mod cluster;
 pub mod database;
 pub mod receiver;
 pub mod rest;
 pub mod server;
 pub mod world;
 
-pub use cluster::Cluster;
 pub use database::Database;
 pub use receiver::{Arrival, Receiver, Reply};
 pub use rest::{Answer, Client};
 pub use server::{Server, Settings};
+pub use waybill_postgres::Cluster;
 pub use world::{Backend, World};

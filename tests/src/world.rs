@@ -12,7 +12,7 @@ use crate::rest::{Answer, Client};
 use crate::server::{ADMIN_TOKEN, Server, Settings};
 
 /// How long [`World::eventually`] asks before it fails the test.
-pub const LIMIT: Duration = Duration::from_mins(1);
+pub const LIMIT: Duration = Duration::from_mins(3);
 
 /// How often it asks.
 const PACE: Duration = Duration::from_millis(20);

@@ -1,5 +1,24 @@
 //! The black-box suite: one program, so that everything is linked once.
+//!
+//! Tests that touch storage run on both databases; those that only look at what is said to a
+//! caller run on SQLite.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed; a key that JSON lacks is null"
+)]
 
+mod capture;
+mod crash;
+mod dead_letters;
+mod delivery;
+mod failures;
+mod javascript;
+mod modes;
+mod modules;
+mod outage;
+mod program;
+mod support;
 mod tidy;

@@ -27,11 +27,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Build everything and run every test
+    #[command(disable_help_flag = true)]
     Test(Passed),
     /// Build everything and run `waybill demo`
+    #[command(disable_help_flag = true)]
     Demo(Passed),
-    /// Measure a release build and print one table
-    Bench(bench::Options),
+    /// Measure a release build and print one table; `bench --help` tells more
+    #[command(disable_help_flag = true)]
+    Bench(Passed),
     /// All that a submission must pass: format, lints, documentation, generated files, unused
     /// dependencies, licences and bans, tests
     Ci,
@@ -64,7 +67,7 @@ async fn run(task: Task) -> Result<()> {
     match task {
         Task::Test(passed) => test::run(&passed.arguments).await,
         Task::Demo(passed) => test::demo(&passed.arguments).await,
-        Task::Bench(options) => bench::run(options).await,
+        Task::Bench(passed) => bench::run(&passed.arguments).await,
         Task::Ci => ci::run().await,
         Task::Gen { check: true } => generated::check().await,
         Task::Gen { check: false } => generated::write().await,

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use anyhow::{Result, bail};
-use waybill_tests::Cluster;
+use waybill_postgres::Cluster;
 
 use crate::process::{answers, command, succeed};
 

@@ -1,4 +1,4 @@
-//! A throw-away PostgreSQL: its own data folder, a free port on loopback, default durability.
+//! A throw-away PostgreSQL, for tests and measurements: its own data folder, a free port on loopback, default durability.
 //!
 //! `initdb` and `postgres` come from `PATH` or from where Debian puts them. PostgreSQL refuses to
 //! run as root, so as root it runs as the user `postgres`, or else `nobody`. Dropping the

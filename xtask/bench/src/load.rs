@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use waybill_tests::server::ADMIN_TOKEN;
 
-use super::sink::now_micros;
-use super::template;
+use crate::sink::now_micros;
+use crate::template;
 
 /// No load goes on for longer.
 const TIME_LIMIT: Duration = Duration::from_mins(5);

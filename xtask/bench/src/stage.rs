@@ -5,13 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use waybill_tests::{Client, Cluster, Database, Server, Settings};
+use waybill_tests::{Client, Database, Server, Settings};
 
-use super::sink::Sink;
-use super::{Options, census};
-use crate::guests;
-use crate::needs::{self, Postgres, Skips};
-use crate::process::{cargo, succeed, target};
+use crate::sink::Sink;
+use crate::{Options, census};
 
 /// Which database a case stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +27,9 @@ pub(crate) struct Stage {
     /// The compiled guests.
     guests: PathBuf,
     /// PostgreSQL, where it is to be had.
-    pub(crate) postgres: Option<Postgres>,
+    pub(crate) postgres: Option<String>,
+    /// Its main process.
+    postgres_pid: Option<u32>,
     /// Where the database files are: a real disk, since a memory file system costs nothing to
     /// sync.
     pub(crate) folder: PathBuf,
@@ -55,17 +54,17 @@ pub(crate) struct Scene {
 }
 
 impl Stage {
-    /// Builds the program and the guests, and finds the databases.
-    pub(crate) async fn set(options: &Options, skips: &mut Skips) -> Result<Self> {
-        let guests = guests::build().await?;
-        let program = match &options.binary {
-            Some(binary) => std::path::absolute(binary)?,
-            None => release().await?,
-        };
-        let folder = target().join("bench");
-        std::fs::create_dir_all(&folder)?;
-        let postgres = needs::postgres(skips).await;
-        Ok(Self { program, guests, postgres, folder, quick: options.quick })
+    /// Takes what the options name.
+    pub(crate) fn set(options: &Options) -> Result<Self> {
+        std::fs::create_dir_all(&options.folder)?;
+        Ok(Self {
+            program: std::path::absolute(&options.program)?,
+            guests: options.guests.clone(),
+            postgres: options.postgres.clone(),
+            postgres_pid: options.postgres_pid,
+            folder: std::path::absolute(&options.folder)?,
+            quick: options.quick,
+        })
     }
 
     /// Starts the program on a fresh database.
@@ -77,9 +76,9 @@ impl Stage {
             }
             Backend::Postgres => {
                 let server = self.postgres.as_ref().context("PostgreSQL is not to be had")?;
-                let database = Database::create(&server.url).await?;
+                let database = Database::create(server).await?;
                 let url = database.url();
-                (Some(database), url, server.cluster.as_ref().and_then(Cluster::pid))
+                (Some(database), url, self.postgres_pid)
             }
         };
         let settings = Settings::new(&self.program, &url, folder.path());
@@ -116,7 +115,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Creates endpoints at the sink, numbered from 0, for these events: their ids. The sink
+    /// Creates endpoints at the sink, numbered from 0, for these events: their names. The sink
     /// learns their secrets.
     pub(crate) async fn endpoints(
         &self,
@@ -124,16 +123,16 @@ impl Scene {
         count: usize,
         events: &[&str],
     ) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
+        let mut names = Vec::new();
         for n in 0..count {
-            let endpoint =
-                json!({"name": format!("bench-{n}"), "url": sink.url(n), "events": events});
+            let name = format!("bench-{n}");
+            let endpoint = json!({"name": name, "url": sink.url(n), "events": events});
             let made = self.post("/api/v1/endpoints", &endpoint).await?;
-            let text = |key: &str| made.get(key).and_then(Value::as_str).map(str::to_owned);
-            sink.book.secret(n, &text("secret").context("a new endpoint shows its secret")?)?;
-            ids.push(text("id").context("an endpoint has an id")?);
+            let secret = made.get("secret").and_then(Value::as_str);
+            sink.book.secret(n, secret.context("a new endpoint shows its secret")?)?;
+            names.push(name);
         }
-        Ok(ids)
+        Ok(names)
     }
 
     /// CPU time so far of the server, and of PostgreSQL where it is ours, in microseconds.
@@ -149,11 +148,6 @@ impl Scene {
         self.client = client_of(&self.server);
         Ok(())
     }
-}
-
-async fn release() -> Result<PathBuf> {
-    succeed(cargo(&["build", "--release", "--package", "waybill"])).await?;
-    Ok(target().join("release").join("waybill"))
 }
 
 fn client_of(server: &Server) -> Client {

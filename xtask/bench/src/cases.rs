@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::census;
-use super::load::{Load, Sent};
-use super::sink::Sink;
-use super::stage::{Backend, Scene, Stage};
-use super::table::{Measure, Target};
+use crate::census;
+use crate::load::{Load, Sent};
+use crate::sink::Sink;
+use crate::stage::{Backend, Scene, Stage};
+use crate::table::{Measure, Target};
 
 /// A delivery that is still missing after so long without another is lost.
 const IDLE: Duration = Duration::from_secs(15);
@@ -272,10 +272,10 @@ async fn load_examples(stage: &Stage, scene: &Scene) -> Result<()> {
     for name in EXAMPLES {
         scene.module(name, stage.guest(name)?).await?;
         let endpoint = json!({"name": name, "url": "http://127.0.0.1:9/nobody", "events": []});
-        let endpoint = scene.post("/api/v1/endpoints", &endpoint).await?;
+        scene.post("/api/v1/endpoints", &endpoint).await?;
         let flow = json!({
             "name": name, "events": ["nothing.happens"], "modules": [{"name": name}],
-            "endpoints": [endpoint.get("id")],
+            "endpoints": [name],
         });
         scene.post("/api/v1/flows", &flow).await?;
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::stage::Stage;
+use crate::stage::Stage;
 
 /// Lines that belong above the table: the machine and the settings.
 pub(crate) fn describe(stage: &Stage) -> Vec<String> {

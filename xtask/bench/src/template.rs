@@ -18,7 +18,7 @@ fn event(kind: &str, seq: usize, micros: u64) -> String {
     let mut text = format!(
         concat!(
             r#"{{"type":"{kind}","resource_id":"{seq}","data":{{"id":"{seq}","#,
-            r#""number":"lg.{seq}.{micros}","clientid":"17","currency":"1","#,
+            r#""formatted_number":"lg.{seq}.{micros}","clientid":"17","#,
             r#""currency_name":"EUR","date":"2026-03-01","duedate":"2026-03-31","#,
             r#""subtotal":"1299.00","total_tax":"246.81","total":"1545.81","#,
             r#""adjustment":"0.00","discount_total":"0.00","status":"2","#,

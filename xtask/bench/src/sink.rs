@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::template;
+use crate::template;
 
 /// Every how many deliveries a signature is verified.
 const VERIFY_EVERY: u64 = 16;

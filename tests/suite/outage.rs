@@ -1,0 +1,153 @@
+//! The database is gone for a while, or its disk is full: captures are refused with 503 and
+//! `Retry-After`, nothing that was acknowledged is lost, and all recovers by itself.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use waybill_tests::world::{LIMIT, skip};
+use waybill_tests::{Answer, Backend, Cluster, Database, Receiver, Settings, World};
+
+use crate::support::{endpoint_with, invoice, problem};
+
+const EVENTS: &str = "/api/v1/events";
+
+/// Whether a capture was refused as it must be while the database is away.
+fn refused(answer: &Answer) -> bool {
+    if answer.status == 202 {
+        return false;
+    }
+    problem(answer, 503);
+    let after: u32 = answer.header("retry-after").parse().unwrap();
+    assert!(after >= 1, "Retry-After: {after}");
+    true
+}
+
+/// Captures until one is refused: the ids of those that were acknowledged before.
+async fn capture_until_refused(
+    world: &World,
+    first: u32,
+    event: impl Fn(u32) -> Value,
+) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for n in first..first + 100_000 {
+        let answer = world.client().post(EVENTS, &event(n)).await.unwrap();
+        if refused(&answer) {
+            return acknowledged;
+        }
+        acknowledged.push(answer.data()["id"].as_str().unwrap().to_owned());
+    }
+    panic!("no capture was refused");
+}
+
+/// Captures until one is taken again: its id.
+async fn capture_until_taken(world: &World, event: &Value) -> String {
+    let deadline = std::time::Instant::now() + LIMIT;
+    loop {
+        let answer = world.client().post(EVENTS, event).await.unwrap();
+        if !refused(&answer) {
+            return answer.data()["id"].as_str().unwrap().to_owned();
+        }
+        assert!(std::time::Instant::now() < deadline, "it does not recover by itself");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Every acknowledged event comes, and is recorded as delivered.
+async fn all_come(world: &World, receiver: &Receiver, acknowledged: &[String]) {
+    for id in acknowledged {
+        let delivered = |found: &Value| found["deliveries"][0]["status"] == "delivered";
+        world.eventually(&format!("{EVENTS}/{id}"), delivered).await;
+    }
+    let came: Vec<String> = receiver
+        .arrivals("/a")
+        .iter()
+        .map(|one| one.json()["id"].as_str().unwrap().to_owned())
+        .collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|id| !came.contains(id)).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+async fn with_endpoint(world: &World) -> Receiver {
+    let receiver = Receiver::start().await;
+    let more = json!({"retry": {"schedule": vec!["100ms"; 50]}});
+    world.endpoint(&endpoint_with("a", &receiver.url("/a"), &more)).await;
+    receiver
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgresql_stops_and_comes_back() {
+    // A server of its own: others are not to be disturbed.
+    if Cluster::find_binaries().is_none() {
+        skip("PostgreSQL is not on this machine");
+        return;
+    }
+    let mut cluster = Cluster::start().unwrap();
+    let database = Database::create(&cluster.url("postgres")).await.unwrap();
+    let away = |settings: &mut Settings| settings.database = database.url();
+    let Some(world) = World::start_with(Backend::Sqlite, away).await else { return };
+    let receiver = with_endpoint(&world).await;
+    let mut acknowledged = Vec::new();
+    for n in 0..20 {
+        acknowledged.push(world.event(&invoice(n)).await);
+    }
+    cluster.stop().unwrap();
+    acknowledged.extend(capture_until_refused(&world, 20, invoice).await);
+    let ready = world.client().get("/readyz").await.unwrap();
+    assert_eq!(ready.status, 503, "not ready while the database is away");
+    let alive = world.client().get("/healthz").await.unwrap();
+    assert_eq!(alive.status, 200, "but alive: a restart would not help");
+    cluster.resume().unwrap();
+    acknowledged.push(capture_until_taken(&world, &invoice(9_999)).await);
+    all_come(&world, &receiver, &acknowledged).await;
+    assert_eq!(world.client().get("/readyz").await.unwrap().status, 200);
+}
+
+/// A small memory file system, where we may make one. Unmounted when it is dropped.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(at: &'a Path) -> Option<Self> {
+        std::fs::create_dir(at).unwrap();
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64m", "waybill-test"])
+            .arg(at)
+            .output();
+        done.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        // Lazily: the server may be a moment in ending.
+        let _unmounted = Command::new("umount").arg("-l").arg(self.0).output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_disk_is_full_and_has_room_again() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let disk = folder.path().join("small");
+    let Some(mounted) = SmallDisk::mount(&disk) else {
+        skip("no memory file system can be mounted here");
+        return;
+    };
+    let small = |settings: &mut Settings| {
+        settings.database = format!("sqlite:{}", disk.join("waybill.db").display());
+    };
+    let Some(world) = World::start_with(Backend::Sqlite, small).await else { return };
+    let receiver = with_endpoint(&world).await;
+    let mut acknowledged = vec![world.event(&invoice(0)).await];
+    receiver.first("/a").await;
+    let ballast = disk.join("ballast");
+    // Fills what is left, so that the journal meets the end of the disk.
+    let filled = std::fs::write(&ballast, vec![0; 128 << 20]);
+    assert!(filled.is_err(), "the disk is full");
+    let wide = |n: u32| json!({"type": "invoice.paid", "resource_id": n.to_string(), "data": {"pad": "x".repeat(20_000)}});
+    acknowledged.extend(capture_until_refused(&world, 1, wide).await);
+    std::fs::remove_file(&ballast).unwrap();
+    acknowledged.push(capture_until_taken(&world, &invoice(9_999)).await);
+    all_come(&world, &receiver, &acknowledged).await;
+    drop(world);
+    drop(mounted);
+}

@@ -1,0 +1,192 @@
+//! The program from a shell: configuration, exit statuses, first start.
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use waybill_tests::Backend::Sqlite;
+use waybill_tests::world::binary;
+use waybill_tests::{Client, Server, Settings, World};
+
+use crate::support::problem;
+
+/// Runs the program to its end, which must come soon.
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut program = Command::new(binary())
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while program.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            program.kill().unwrap();
+            let output = program.wait_with_output().unwrap();
+            panic!("{arguments:?} does not end: {}", complaint(&output));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    program.wait_with_output().unwrap()
+}
+
+fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn bad_usage_ends_with_2() {
+    for arguments in [&["serve", "--listen", "nowhere"][..], &["nothing"], &["serve", "--colour"]] {
+        let output = run(arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", complaint(&output));
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    for (name, near) in [
+        ("WAYBILL_DELIVERY__TIMEOUTS", "timeout"),
+        ("WAYBILL_SERVER__MAXBODY", "max_body"),
+        ("WAYBILL_SMRT__WINDOW", "smart"),
+    ] {
+        let output = run(&["serve", "--listen", "127.0.0.1:0"], &[(name, "5")]);
+        let said = complaint(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains(name) && said.to_lowercase().contains(near), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_place() {
+    for (name, value) in [
+        ("WAYBILL_DELIVERY__TIMEOUT", "soon"),
+        ("WAYBILL_DELIVERY__ALLOW_NETWORKS", r#"["10.0.0.0/99"]"#),
+        ("WAYBILL_DATABASE__URL", "mysql://x"),
+        ("WAYBILL_SERVER__MAX_BODY", "much"),
+    ] {
+        let output = run(&["serve", "--listen", "127.0.0.1:0"], &[(name, value)]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(complaint(&output).contains(name), "{name}: {}", complaint(&output));
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_used_ends_with_1() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let url = format!("sqlite:{}/waybill.db", file.path().display());
+    let output = run(&["serve", "--listen", "127.0.0.1:0", "--database", &url], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+    assert!(!complaint(&output).is_empty());
+}
+
+#[tokio::test]
+async fn the_first_start_makes_a_token_and_shows_it_once() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("w.db").display());
+    let mut settings = Settings::new(&binary(), &url, folder.path());
+    settings.environment.clear();
+    let server = Server::start(&settings).unwrap();
+    let said = server.output();
+    let line = said.lines().find(|line| line.contains("token")).unwrap().to_owned();
+    let token = line.split_whitespace().last().unwrap().to_owned();
+    let client = Client::new(server.address(), Some(&token));
+    assert_eq!(client.get("/api/v1/auth/test").await.unwrap().status, 200, "{line}");
+    drop(server);
+    let server = Server::start(&settings).unwrap();
+    assert!(!server.output().contains(&token), "only once");
+    let client = Client::new(server.address(), Some(&token));
+    assert_eq!(client.get("/api/v1/auth/test").await.unwrap().status, 200);
+    let key = folder.path().join("waybill.key");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "the key file is its owner's alone");
+}
+
+#[tokio::test]
+async fn a_secret_is_not_in_the_database_as_it_is() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    let more = serde_json::json!({"secret": secret});
+    let endpoint = crate::support::endpoint_with("a", "https://erp.example/", &more);
+    world.endpoint(&endpoint).await;
+    world.stop();
+    for entry in std::fs::read_dir(world.folder()).unwrap().map(Result::unwrap) {
+        if entry.path().is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+            assert!(!holds(&secret.as_bytes()[6..]), "{}", entry.path().display());
+            assert!(
+                !holds(waybill_tests::server::ADMIN_TOKEN.as_bytes()),
+                "{}",
+                entry.path().display()
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_readiness_and_the_interface_need_no_token() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let nobody = world.client_with(None);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(nobody.get(path).await.unwrap().status, 200, "{path}");
+    }
+    let openapi = nobody.get("/openapi.json").await.unwrap().json();
+    assert!(openapi["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths = openapi["paths"].as_object().unwrap();
+    for path in [
+        "/api/v1/auth/test",
+        "/api/v1/events",
+        "/api/v1/events/{id}",
+        "/api/v1/events/{id}/replay",
+        "/api/v1/event-types",
+        "/api/v1/event-types/{name}",
+        "/api/v1/endpoints",
+        "/api/v1/endpoints/{id}",
+        "/api/v1/endpoints/{id}/rotate-secret",
+        "/api/v1/endpoints/{id}/test",
+        "/api/v1/flows",
+        "/api/v1/flows/{id}",
+        "/api/v1/modules/{name}",
+        "/api/v1/modules/{name}/versions/{version}/activate",
+        "/api/v1/modules/{name}/run",
+        "/api/v1/deliveries",
+        "/api/v1/deliveries/{id}",
+        "/api/v1/deliveries/{id}/replay",
+        "/api/v1/deliveries/{id}/cancel",
+        "/api/v1/dead-letters",
+        "/api/v1/dead-letters/{id}/replay",
+        "/api/v1/dead-letters/replay",
+        "/api/v1/dead-letters/export",
+    ] {
+        assert!(paths.contains_key(path), "{path} is not described");
+    }
+    problem(&nobody.get("/api/v1/endpoints").await.unwrap(), 401);
+}
+
+#[tokio::test]
+async fn every_described_operation_refuses_strangers() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let nobody = world.client_with(Some("wrong"));
+    let openapi = nobody.get("/openapi.json").await.unwrap().json();
+    let mut asked = 0;
+    for (path, operations) in openapi["paths"].as_object().unwrap() {
+        if !path.starts_with("/api/v1/") {
+            continue;
+        }
+        for method in operations.as_object().unwrap().keys() {
+            let Ok(method) = method.to_uppercase().parse::<hyper::Method>() else { continue };
+            let known = ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str());
+            if known {
+                let path = path.replace(['{', '}'], "");
+                let call = waybill_tests::rest::Call::new(method, &path);
+                problem(&nobody.send(call).await.unwrap(), 401);
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 30, "{asked} operations were asked");
+}

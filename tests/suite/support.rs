@@ -1,0 +1,88 @@
+//! What several suites need: events, and the verification of signatures and problem documents,
+//! written from the specifications and not from the program.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use waybill_tests::{Answer, Arrival};
+
+/// An event about one invoice.
+pub(crate) fn invoice(id: u32) -> Value {
+    json!({"type": "invoice.paid", "resource_id": id.to_string(), "data": {"id": id, "total": "1545.81"}})
+}
+
+/// An endpoint of this name at this URL that takes invoices, with a schedule short enough to see
+/// its end.
+pub(crate) fn endpoint(name: &str, url: &str) -> Value {
+    json!({
+        "name": name, "url": url, "events": ["invoice.*"],
+        "retry": {"schedule": ["50ms", "50ms", "50ms"]},
+    })
+}
+
+/// The same with more fields.
+pub(crate) fn endpoint_with(name: &str, url: &str, more: &Value) -> Value {
+    merged(endpoint(name, url), more)
+}
+
+/// The first object with the fields of the second put over it.
+pub(crate) fn merged(mut object: Value, more: &Value) -> Value {
+    for (key, value) in more.as_object().unwrap() {
+        object[key] = value.clone();
+    }
+    object
+}
+
+/// Whether an answer is a problem document (RFC 9457) of this status; its `errors`.
+pub(crate) fn problem(answer: &Answer, status: u16) -> Vec<(String, String)> {
+    let body = answer.json();
+    assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert!(!answer.header("x-request-id").is_empty(), "every answer carries X-Request-Id");
+    assert_eq!(body["status"], status);
+    for key in ["type", "title", "detail"] {
+        assert!(body[key].as_str().is_some_and(|text| !text.is_empty()), "{key} of {body:#}");
+    }
+    let errors = body["errors"].as_array().cloned().unwrap_or_default();
+    let text = |error: &Value, key: &str| error[key].as_str().unwrap().to_owned();
+    errors.iter().map(|error| (text(error, "path"), text(error, "message"))).collect()
+}
+
+/// HMAC-SHA256.
+pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// The `v1` signature of Standard Webhooks 1.0 that a delivery must carry for this secret.
+pub(crate) fn standard_signature(arrival: &Arrival, secret: &str) -> String {
+    let key = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+    let (id, time) = (arrival.header("webhook-id"), arrival.header("webhook-timestamp"));
+    let tag = hmac(&key, &[id.as_bytes(), b".", time.as_bytes(), b".", &arrival.body]);
+    format!("v1,{}", BASE64_STANDARD.encode(tag))
+}
+
+/// The lower-case hex HMAC of the raw body with the secret as it is written.
+pub(crate) fn hex_signature(arrival: &Arrival, secret: &str) -> String {
+    hex::encode(hmac(secret.as_bytes(), &[&arrival.body]))
+}
+
+/// Whether the default signatures of a delivery fit this secret.
+pub(crate) fn verified(arrival: &Arrival, secret: &str) -> bool {
+    let standard = standard_signature(arrival, secret);
+    let hex = hex_signature(arrival, secret);
+    arrival.header("webhook-signature").split(' ').any(|one| one == standard)
+        && arrival.header("x-webhook-signature") == hex
+        && arrival.header("x-perfexapi-signature") == hex
+}
+
+/// The texts at a key of each element of a list.
+pub(crate) fn texts(list: &Value, key: &str) -> Vec<String> {
+    let items = list.as_array().unwrap();
+    items.iter().map(|item| item[key].as_str().unwrap_or_default().to_owned()).collect()
+}
