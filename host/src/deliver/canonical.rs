@@ -300,23 +300,27 @@ impl Writer<'_> {
 
 /// How many bytes from the start stand for themselves in a JSON string.
 fn plain_length(bytes: &[u8]) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let whole =
-        words.iter().take_while(|word| !has_special(u64::from_le_bytes(**word))).count() * 8;
-    let rest = bytes.get(whole..).unwrap_or_default();
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        if let Some(special) = first_special(u64::from_le_bytes(*word)) {
+            return index * 8 + special;
+        }
+    }
     let special = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-    whole + special.unwrap_or(rest.len())
+    words.len() * 8 + special.unwrap_or(rest.len())
 }
 
-/// Whether one of eight bytes is a quote, a backslash or below 0x20 (Hacker's Delight, section 6-1: find a zero byte).
-fn has_special(word: u64) -> bool {
+/// Which of eight bytes is the first quote, backslash or byte below 0x20 (Hacker's Delight, section 6-1: find a zero byte).
+fn first_special(word: u64) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let zero_in = |w: u64| w.wrapping_sub(ONES) & !w;
     let quote = zero_in(word ^ (ONES * u64::from(b'"')));
     let backslash = zero_in(word ^ (ONES * u64::from(b'\\')));
     let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & HIGH != 0
+    // A borrow can set bits above a byte that was found, never below the first.
+    let found = (quote | backslash | control) & HIGH;
+    (found != 0).then_some(found.trailing_zeros() as usize / 8)
 }
 
 /// Appends one code point as `QuoteJSONString` prints it; a lone surrogate as a lower-case escape.

@@ -12,14 +12,9 @@ pub(super) struct Field {
     pub(super) end: usize,
 }
 
-/// Objects up to this size are searched for duplicate keys pair by pair, which allocates nothing.
-const SMALL: usize = 16;
-
 /// Rewrites the object whose fields stand at the end of `out` (its brace not yet closed) in the order JavaScript gives them.
 pub(super) fn order(fields: &[Field], out: &mut Vec<u8>) {
-    let keys = || fields.iter().map(|field| bytes(out, field.start..field.key_end));
-    let indexed = keys().any(|key| array_index(key).is_some());
-    if !indexed && !has_duplicates(fields, out) {
+    if !has_index(fields, out) && !has_duplicates(fields, out) {
         return;
     }
     let ordered = rewritten(fields, out);
@@ -27,20 +22,49 @@ pub(super) fn order(fields: &[Field], out: &mut Vec<u8>) {
     out.extend_from_slice(&ordered);
 }
 
+/// Whether a key may be an array index, judged by its first character.
+fn has_index(fields: &[Field], out: &[u8]) -> bool {
+    fields.iter().any(|field| out.get(field.start + 1).is_some_and(u8::is_ascii_digit))
+}
+
 fn has_duplicates(fields: &[Field], out: &[u8]) -> bool {
-    let key = |field: &Field| bytes(out, field.start..field.key_end);
-    if fields.len() > SMALL {
-        let mut keys: Vec<&[u8]> = fields.iter().map(key).collect();
-        keys.sort_unstable();
-        return keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+    if !may_repeat(fields, out) {
+        return false;
     }
-    fields.iter().enumerate().any(|(index, later)| {
-        let length = later.key_end - later.start;
-        fields
-            .iter()
-            .take(index)
-            .any(|earlier| earlier.key_end - earlier.start == length && key(earlier) == key(later))
+    let key = |field: &Field| bytes(out, field.start..field.key_end);
+    let mut keys: Vec<&[u8]> = fields.iter().map(key).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+}
+
+/// Whether two keys share one of 1,024 marks: always if they are the same, by chance in one of ten objects of 15 fields.
+fn may_repeat(fields: &[Field], out: &[u8]) -> bool {
+    let mut marks = [0_u64; 16];
+    fields.iter().any(|field| {
+        let length = u64::try_from(field.key_end - field.start).unwrap_or_default();
+        // The fractional part of the golden ratio spreads well (Knuth, The Art of Computer Programming 6.4).
+        let mark = (beginning_of(field, out) ^ length).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+        let bit = 1 << (mark % 64);
+        let word = usize::try_from(mark / 64).ok().and_then(|word| marks.get_mut(word));
+        word.is_none_or(|bits| {
+            let repeated = *bits & bit != 0;
+            *bits |= bit;
+            repeated
+        })
     })
+}
+
+/// The first eight bytes of a key, or all of it, which tell most keys apart at once.
+fn beginning_of(field: &Field, out: &[u8]) -> u64 {
+    let from = field.start + 1;
+    let length = (field.key_end - from).saturating_sub(1).min(8);
+    let bytes = out.get(from..).unwrap_or_default();
+    match bytes.first_chunk() {
+        Some(eight) if length == 8 => u64::from_le_bytes(*eight),
+        // What follows the key is masked out.
+        Some(eight) => u64::from_le_bytes(*eight) & ((1 << (8 * length)) - 1),
+        None => bytes.iter().take(length).rev().fold(0, |all, &byte| all << 8 | u64::from(byte)),
+    }
 }
 
 fn rewritten(fields: &[Field], out: &[u8]) -> Vec<u8> {

@@ -1,0 +1,134 @@
+//! `waybill verify`: which signing schemes a captured request carries, whether each fits, and what is wrong where one does
+//! not.
+
+mod headers;
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use http::HeaderMap;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::{Error, Screen};
+use crate::clock::Clock;
+use crate::deliver::sign::verify::{Finding, Keys, Received, Verdict, verify};
+use crate::domain::time::Timestamp;
+
+/// `waybill verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The endpoint's secret as it is configured, or its `whpk_` public key for ed25519 alone.
+    #[arg(long, value_name = "S", env = "WAYBILL_VERIFY_SECRET", hide_env_values = true)]
+    secret: SecretString,
+    /// The secret before the last rotation.
+    #[arg(long, value_name = "S")]
+    previous: Option<SecretString>,
+    /// The request's headers: lines `Name: value`, as `curl -i` prints them, or a JSON object.
+    #[arg(long, value_name = "FILE")]
+    headers: PathBuf,
+    /// The request's body, byte for byte.
+    #[arg(long, value_name = "FILE")]
+    body: PathBuf,
+    /// Check as of that time instead of now, as captured requests grow old: RFC 3339 or Unix seconds.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<Timestamp>,
+    /// Print JSON, also on a terminal.
+    #[arg(long)]
+    json: bool,
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Ok(Timestamp::from_micros(seconds.saturating_mul(1_000_000)));
+    }
+    Timestamp::parse(text).map_err(|error| format!("{error}, nor Unix seconds"))
+}
+
+/// Checks the request; an error if a signature does not fit, or none is there.
+pub(super) fn run(args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    screen.force_json(args.json);
+    let text = fs::read_to_string(&args.headers).map_err(Error::reading(&args.headers))?;
+    let headers = headers::parse(&text)
+        .map_err(|why| Error::failed(format!("{}: {why}", args.headers.display())))?;
+    let body = fs::read(&args.body).map_err(Error::reading(&args.body))?;
+    let now = args.at.unwrap_or_else(|| Clock::System.now());
+    let received = Received { headers: &headers, body: &body, now };
+    let keys = Keys {
+        current: args.secret.expose_secret(),
+        previous: args.previous.as_ref().map(ExposeSecret::expose_secret),
+    };
+    report(&verify(received, keys), screen)
+}
+
+fn report(findings: &[Finding], screen: &mut Screen<'_>) -> Result<(), Error> {
+    let wrong = findings.iter().filter(|finding| !finding.verdict.fits()).count();
+    if screen.is_human() {
+        if !findings.is_empty() {
+            screen.table(&["scheme", "header", "fits", ""], findings.iter().map(row).collect())?;
+        }
+    } else {
+        let fits = wrong == 0 && !findings.is_empty();
+        let signatures: Vec<Value> = findings.iter().map(json_of).collect();
+        screen.json(&json!({"fits": fits, "signatures": signatures}))?;
+    }
+    match wrong {
+        _ if findings.is_empty() => Err(Error::with_next(
+            "the headers hold no signature of a known scheme",
+            "check that the file has all the request's headers",
+        )),
+        0 => Ok(()),
+        _ => Err(Error::failed(format!("{wrong} of {} signatures do not fit", findings.len()))),
+    }
+}
+
+fn row(finding: &Finding) -> Vec<String> {
+    let (fits, words) = match &finding.verdict {
+        Verdict::Fits => ("yes", String::new()),
+        Verdict::FitsPrevious => ("yes", "with the previous secret".to_owned()),
+        Verdict::Wrong(_) => ("no", problems(&finding.verdict).join("\n")),
+    };
+    vec![finding.scheme.to_string(), finding.header.to_string(), fits.to_owned(), words]
+}
+
+fn json_of(finding: &Finding) -> Value {
+    json!({
+        "scheme": finding.scheme,
+        "header": finding.header.as_str(),
+        "fits": finding.verdict.fits(),
+        "previous_secret": finding.verdict == Verdict::FitsPrevious,
+        "problems": problems(&finding.verdict),
+    })
+}
+
+fn problems(verdict: &Verdict) -> Vec<String> {
+    match verdict {
+        Verdict::Fits | Verdict::FitsPrevious => Vec::new(),
+        Verdict::Wrong(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// One line for each scheme of a request that came in at `at`.
+pub(super) fn findings(
+    secret: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+    at: Timestamp,
+) -> Vec<String> {
+    let keys = Keys { current: secret, previous: None };
+    let findings = verify(Received { headers, body, now: at }, keys);
+    if findings.is_empty() {
+        return vec!["no signature of a known scheme".to_owned()];
+    }
+    let line = |finding: &Finding| match &finding.verdict {
+        Verdict::Fits | Verdict::FitsPrevious => format!("{} fits", finding.scheme),
+        Verdict::Wrong(_) => {
+            format!("{} is wrong: {}", finding.scheme, problems(&finding.verdict).join("; "))
+        }
+    };
+    findings.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests;
