@@ -10,6 +10,7 @@ pub mod apply;
 pub mod client;
 pub mod dead_letter;
 pub mod delivery;
+pub mod demo;
 pub mod endpoint;
 mod error;
 pub mod event;
@@ -34,7 +35,7 @@ pub use screen::Screen;
 
 /// An integration engine: CRM events in, your WebAssembly modules in between, signed webhook deliveries out.
 #[derive(Debug, Parser)]
-#[command(name = "waybill", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "waybill", version, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -83,6 +84,9 @@ pub enum Command {
     /// Compile a module for the server, which starts this itself.
     #[command(hide = true)]
     CompileModule,
+    /// Print the OpenAPI description.
+    #[command(hide = true)]
+    Openapi,
 }
 
 /// `waybill serve`.
@@ -118,6 +122,9 @@ pub struct DemoArgs {
     /// Made-up events a second.
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     pub rate: f64,
+    /// Folder of the built example modules [default: target/wasm32-wasip2/guest].
+    #[arg(long, value_name = "DIR", env = "WAYBILL_GUESTS")]
+    pub modules: Option<PathBuf>,
     /// Stop after so many events instead of at Ctrl-C.
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
@@ -140,6 +147,10 @@ pub async fn run(command: Command, screen: &mut Screen<'_>) -> Result<(), Error>
         Command::Delivery(command) => delivery::run(command, screen).await,
         Command::DeadLetter(command) => dead_letter::run(command, screen).await,
         Command::EventType(command) => event_type::run(command, screen),
+        Command::Openapi => {
+            let document = serde_json::to_value(crate::api::document());
+            Ok(screen.json(&document.map_err(|error| Error::failed(error.to_string()))?)?)
+        }
         Command::Serve(_) | Command::Demo(_) | Command::CompileModule => {
             Err(Error::Usage("this command is the binary's own".to_owned()))
         }

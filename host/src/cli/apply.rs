@@ -41,7 +41,7 @@ pub struct ExportArgs {
 
 /// Forms of a configuration file.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+pub enum Format {
     Yaml,
     Toml,
     Json,
@@ -127,6 +127,11 @@ fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(
         screen.table(&["action", "kind", "name", "fields"], rows)?;
     }
     let unchanged = counts.get("unchanged").copied().unwrap_or_default();
+    for change in changes {
+        if let Some(secret) = change.get("secret").and_then(Value::as_str) {
+            screen.line(format!("secret of {}, shown only now: {secret}", text(change, "name")))?;
+        }
+    }
     let said = match (count, dry_run) {
         (0, _) => format!("nothing to change: {unchanged} as they should be"),
         (n, true) => format!("{n} would change, {unchanged} as they should be; nothing was done"),

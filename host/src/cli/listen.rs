@@ -72,7 +72,7 @@ pub(super) async fn run(args: ListenArgs, screen: &mut Screen<'_>) -> Result<(),
 }
 
 /// Receives on `listener` until `stop`, and prints.
-async fn serve(
+pub(super) async fn serve(
     listener: TcpListener,
     args: ListenArgs,
     clock: Clock,

@@ -151,10 +151,8 @@ impl Kind {
         let id = all.iter().find(is_it).and_then(|one| one.get("id")).and_then(Value::as_str);
         id.map(str::to_owned).ok_or_else(|| {
             let names = all.iter().filter_map(|one| one.get("name").and_then(Value::as_str));
-            let scored = names.map(|known| (strsim::jaro_winkler(known, name), known));
-            let nearest = scored
-                .max_by(|(a, _), (b, _)| a.total_cmp(b))
-                .filter(|(likeness, _)| *likeness > 0.8);
+            let scored = names.map(|known| (strsim::osa_distance(known, name), known));
+            let nearest = scored.min().filter(|(distance, _)| *distance <= 2);
             let hint = nearest.map_or_else(
                 || format!("see `waybill {} list`", self.word),
                 |(_, known)| format!("was `{known}` meant?"),

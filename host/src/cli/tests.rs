@@ -1,0 +1,118 @@
+//! The parser, the words for errors, and every REST command against a real server with a real receiver.
+
+mod server;
+
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::json;
+
+use super::error::{Fault, Problem};
+use super::input::Settings;
+use super::{Cli, Error, Screen, run};
+
+#[test]
+fn the_parser_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_argument_is_described() {
+    fn walk(command: &clap::Command) {
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+        for inner in command.get_subcommands() {
+            assert!(inner.get_about().is_some(), "{}", inner.get_name());
+            walk(inner);
+        }
+    }
+    let mut command = Cli::command();
+    command.build();
+    walk(&command);
+}
+
+#[test]
+fn serve_options_become_overrides() {
+    let cli = Cli::try_parse_from(["waybill", "serve", "--listen", "127.0.0.1:1"]).unwrap();
+    let super::Command::Serve(args) = cli.command else { panic!("not serve") };
+    let keys: Vec<&str> = args.overrides().iter().map(|given| given.key).collect();
+    assert_eq!(keys, ["server.listen"]);
+}
+
+#[test]
+fn a_problem_reads_as_sentences_with_a_next_step() {
+    let errors = vec![Fault { path: "events[2].type".into(), message: "is no dotted name".into() }];
+    let (title, detail) = ("Invalid input".into(), "One event is wrong.".into());
+    let problem = Problem { title, status: 422, detail, errors, request_id: Some("r1".into()) };
+    assert_eq!(
+        Error::Problem(Box::new(problem)).to_string(),
+        "Invalid input (422)\n  One event is wrong.\n  events[2].type: is no dotted name\n\
+         next: mend the input as said above and run the command again"
+    );
+    let broken = Problem { status: 500, request_id: Some("r1".into()), ..Problem::default() };
+    assert!(broken.to_string().ends_with("request: r1"));
+}
+
+#[test]
+fn exit_codes_tell_bad_usage_from_failure() {
+    assert_eq!(Error::Usage(String::new()).exit_code(), 2);
+    assert_eq!(Error::failed("x").exit_code(), 1);
+}
+
+/// The settings that these options make.
+fn settings(options: &[&str]) -> Result<serde_json::Value, Error> {
+    #[derive(clap::Parser)]
+    struct Only {
+        #[command(flatten)]
+        settings: Settings,
+    }
+    let parsed = Only::try_parse_from(std::iter::once(&"x").chain(options)).unwrap();
+    parsed.settings.object(vec![("name", Some(json!("erp")))])
+}
+
+#[test]
+fn settings_come_from_file_options_and_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("endpoint.yaml");
+    std::fs::write(&file, "name: old\ntimeout: 5s\nretry:\n  jitter: 0.5\n").unwrap();
+    let file = file.to_str().unwrap();
+    let made =
+        settings(&["--from", file, "--set", "retry.jitter=0.1", "--set", "ordered=true"]).unwrap();
+    assert_eq!(
+        made,
+        json!({ "name": "erp", "timeout": "5s", "retry": { "jitter": 0.1 }, "ordered": true })
+    );
+    assert_eq!(settings(&["--set", "a.b.c=x y"]).unwrap()["a"]["b"]["c"], "x y");
+    assert_eq!(settings(&["--set", "oops"]).unwrap_err().exit_code(), 2);
+    assert_eq!(settings(&["--set", "name.first=1"]).unwrap_err().exit_code(), 2);
+    let broken = folder.path().join("broken.toml");
+    std::fs::write(&broken, "a = ").unwrap();
+    let said = settings(&["--from", broken.to_str().unwrap()]).unwrap_err().to_string();
+    assert!(said.contains("broken.toml"), "{said}");
+}
+
+/// Runs a command line as a person would, and gives what it wrote.
+async fn typed(line: &[&str]) -> Result<String, Error> {
+    let cli = Cli::try_parse_from(std::iter::once(&"waybill").chain(line)).unwrap();
+    let mut out = Vec::new();
+    let ended = run(cli.command, &mut Screen::new(&mut out, true)).await;
+    ended.map(|()| String::from_utf8(out).unwrap())
+}
+
+#[tokio::test]
+async fn the_catalogue_needs_no_server() {
+    let list = typed(&["event-type", "list", "--resource", "payment"]).await.unwrap();
+    assert!(list.contains("payment.received") && !list.contains("invoice."), "{list}");
+    let example = typed(&["event-type", "show", "lead.converted", "--example"]).await.unwrap();
+    let event: serde_json::Value = serde_json::from_str(&example).unwrap();
+    assert_eq!(event["type"], "lead.converted");
+    assert_eq!(event["resource_id"], "311");
+    let missing = typed(&["event-type", "show", "invoice.payed"]).await.unwrap_err().to_string();
+    assert!(missing.contains("was `invoice.paid` meant?"), "{missing}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_with_a_next_step() {
+    let line = ["endpoint", "list", "--server", "http://127.0.0.1:1"];
+    let said = typed(&line).await.unwrap_err().to_string();
+    assert!(said.contains("no answer from http://127.0.0.1:1\nnext: start the server"), "{said}");
+}

@@ -1,0 +1,252 @@
+//! The REST commands against a server on loopback that delivers to `waybill listen`.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use clap::Parser as _;
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cli::{Cli, Command, Error, Screen, listen, run};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::server::Server;
+
+const TOKEN: &str = "a-token-of-the-tests";
+const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+/// A server of its own in a folder of its own.
+struct World {
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+    _stop: oneshot::Sender<()>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".parse().unwrap();
+        config.server.data_dir = Some(folder.path().to_owned());
+        let database = folder.path().join("waybill.db");
+        config.database.url =
+            crate::config::DatabaseUrl::new(format!("sqlite:{}", database.display()));
+        config.delivery.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        config.admin_token = Some(SecretString::from(TOKEN));
+        let program = std::env::current_exe().unwrap();
+        let server = Server::open(config, Clock::System, program).await.unwrap();
+        let address = server.address;
+        let (stop, stopped) = oneshot::channel::<()>();
+        tokio::spawn(server.run(async {
+            drop(stopped.await);
+        }));
+        Self { address, folder, _stop: stop }
+    }
+
+    async fn typed_as(&self, token: &str, human: bool, line: &[&str]) -> Result<String, Error> {
+        let server = format!("http://{}", self.address);
+        let line = [&["waybill"], line, &["--server", &server, "--token", token]].concat();
+        let cli = Cli::try_parse_from(line).unwrap();
+        let mut out = Vec::new();
+        run(cli.command, &mut Screen::new(&mut out, human)).await?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    /// What a command writes for people.
+    async fn typed(&self, line: &[&str]) -> String {
+        self.typed_as(TOKEN, true, line).await.unwrap()
+    }
+
+    /// What a command writes for programs.
+    async fn piped(&self, line: &[&str]) -> Value {
+        serde_json::from_str(&self.typed_as(TOKEN, false, line).await.unwrap()).unwrap()
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Path::to_str(&path).unwrap().to_owned()
+    }
+}
+
+/// Hands over each piece that is written.
+struct Pieces(mpsc::UnboundedSender<String>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.0.send(text).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A `waybill listen` on a free port, and what it writes.
+async fn listening(options: &[&str]) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let line = [&["waybill", "listen"], options].concat();
+    let Command::Listen(args) = Cli::try_parse_from(line).unwrap().command else {
+        panic!("not listen")
+    };
+    let (send, receive) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut out = Pieces(send);
+        let mut screen = Screen::new(&mut out, true);
+        let never = std::future::pending();
+        listen::serve(listener, args, Clock::System, never, &mut screen).await
+    });
+    (address, receive)
+}
+
+/// Everything written up to the first `mark`.
+async fn until(written: &mut mpsc::UnboundedReceiver<String>, mark: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(mark) {
+        text.push_str(&written.recv().await.unwrap());
+    }
+    text
+}
+
+#[tokio::test]
+async fn an_event_is_sent_delivered_and_traced() {
+    let world = World::start().await;
+    let (address, mut written) = listening(&["--secret", SECRET]).await;
+    let url = format!("http://{address}/hook");
+    let made = world
+        .typed(&[
+            "endpoint",
+            "create",
+            "erp",
+            "--url",
+            &url,
+            "--events",
+            "invoice.*",
+            "--secret",
+            SECRET,
+        ])
+        .await;
+    assert!(made.starts_with("endpoint erp made: end_"), "{made}");
+    let list = world.typed(&["endpoint", "list"]).await;
+    assert!(list.starts_with("NAME") && list.contains("invoice.*"), "{list}");
+    assert!(!world.typed(&["endpoint", "show", "erp"]).await.contains(SECRET));
+
+    let sent = world.typed(&["event", "send", "invoice.paid", "--id", "e1"]).await;
+    assert!(sent.starts_with("evt_") && sent.ends_with(" accepted\n"), "{sent}");
+    let printed = until(&mut written, "INV-000128").await;
+    for expected in ["invoice.paid", "attempt 1", "standard fits", "perfexapi fits", "webhook fits"]
+    {
+        assert!(printed.contains(expected), "no {expected} in {printed}");
+    }
+    let again = world.typed(&["event", "send", "invoice.paid", "--id", "e1"]).await;
+    assert!(again.contains("was there already"), "{again}");
+
+    let events = world.piped(&["event", "list", "--type", "invoice.paid"]).await;
+    let id = events[0]["id"].as_str().unwrap();
+    let trace = world.typed(&["event", "show", id]).await;
+    assert!(trace.contains("invoice.paid") && trace.contains("deliver"), "{trace}");
+    let deliveries = world.piped(&["delivery", "list", "--endpoint", "erp"]).await;
+    assert_eq!(deliveries.as_array().unwrap().len(), 1);
+    let delivery = deliveries[0]["id"].as_str().unwrap();
+    assert!(world.typed(&["delivery", "show", delivery]).await.contains("attempts"));
+    assert!(world.typed(&["delivery", "list"]).await.contains("erp"));
+    assert_eq!(world.typed(&["dead-letter", "list"]).await, "no dead letters\n");
+    let dry = world.typed(&["dead-letter", "replay", "--all", "--dry-run"]).await;
+    assert!(dry.starts_with("0 match"), "{dry}");
+}
+
+#[tokio::test]
+async fn listen_fails_as_often_as_told() {
+    let (address, mut written) = listening(&["--fail", "503", "--times", "1"]).await;
+    for expected in ["answered 503", "answered 204"] {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        let body = http_body_util::Full::new(bytes::Bytes::from_static(b"plain text"));
+        let request = http::Request::post("/").header("host", "x").body(body).unwrap();
+        sender.send_request(request).await.unwrap();
+        let printed = until(&mut written, "plain text").await;
+        assert!(printed.contains(expected), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn things_are_made_changed_and_deleted_by_name() {
+    let world = World::start().await;
+    let url = "https://erp.example/hook";
+    world.typed(&["endpoint", "create", "erp", "--url", url, "--mode", "smart"]).await;
+    world.typed(&["source", "create", "crm", "--strict"]).await;
+    world.typed(&["flow", "create", "books", "--events", "invoice.*", "--endpoints", "erp"]).await;
+    for (word, expected) in [("endpoint", "smart"), ("source", "crm"), ("flow", "books")] {
+        let list = world.typed(&[word, "list"]).await;
+        assert!(list.contains(expected), "{list}");
+    }
+    world.typed(&["endpoint", "update", "erp", "--set", "timeout=5s"]).await;
+    let shown = world.piped(&["endpoint", "show", "erp"]).await;
+    assert_eq!((shown["timeout"].as_str(), shown["url"].as_str()), (Some("5s"), Some(url)));
+    let rotated = world.typed(&["endpoint", "rotate-secret", "erp", "--grace", "1h"]).await;
+    assert!(rotated.starts_with("new secret: whsec_"), "{rotated}");
+    world.typed(&["flow", "delete", "books"]).await;
+    assert!(world.typed(&["flow", "list"]).await.starts_with("no flow yet"));
+}
+
+#[tokio::test]
+async fn errors_are_the_servers_words_with_a_next_step() {
+    let world = World::start().await;
+    let refused = world.typed_as("wrong", true, &["endpoint", "list"]).await.unwrap_err();
+    assert!(refused.to_string().contains("WAYBILL_TOKEN"), "{refused}");
+    let bad = ["endpoint", "create", "erp", "--url", "ftp://x"];
+    let bad = world.typed_as(TOKEN, true, &bad).await.unwrap_err().to_string();
+    assert!(bad.contains("url: ") && bad.contains("next: mend the input"), "{bad}");
+    world.typed(&["endpoint", "create", "erp", "--url", "https://erp.example/"]).await;
+    let missing = world.typed_as(TOKEN, true, &["endpoint", "show", "epr"]).await.unwrap_err();
+    assert!(missing.to_string().contains("was `erp` meant?"), "{missing}");
+    let unknown = world.typed_as(TOKEN, true, &["event", "send", "a.b"]).await.unwrap_err();
+    assert_eq!(unknown.exit_code(), 2);
+}
+
+const DOCUMENT: &str = "\
+sources:
+  - name: crm
+endpoints:
+  - name: erp
+    url: https://erp.example/hook
+flows:
+  - name: books
+    events: [invoice.*]
+    endpoints: [erp]
+";
+
+#[tokio::test]
+async fn apply_says_what_it_changed_and_does_it_once() {
+    let world = World::start().await;
+    let file = world.file("waybill.yaml", DOCUMENT);
+    let dry = world.typed(&["apply", &file, "--dry-run"]).await;
+    assert!(dry.contains("3 would change") && dry.contains("nothing was done"), "{dry}");
+    assert!(world.typed(&["endpoint", "list"]).await.starts_with("no endpoint yet"));
+    let first = world.typed(&["apply", &file]).await;
+    assert!(first.contains("secret of erp, shown only now: whsec_"), "{first}");
+    assert!(first.contains("create  flow") && first.contains("3 changed"), "{first}");
+    let second = world.typed(&["apply", &file]).await;
+    assert_eq!(second, "nothing to change: 3 as they should be\n");
+
+    let exported = world.typed(&["export", "--format", "toml"]).await;
+    let exported = world.file("exported.toml", &exported);
+    let third = world.typed(&["apply", &exported]).await;
+    assert!(third.starts_with("nothing to change"), "{third}");
+
+    let changed = DOCUMENT.replace("[invoice.*]", "[invoice.*, lead.*]");
+    let file = world.file("waybill.yaml", &changed);
+    let fourth = world.typed(&["apply", &file]).await;
+    assert!(fourth.contains("update  flow  books  events"), "{fourth}");
+    let wrong = world.file("wrong.yaml", "endpoints:\n  - name: erp\n    ulr: x\n");
+    let said = world.typed_as(TOKEN, true, &["apply", &wrong]).await.unwrap_err().to_string();
+    assert!(said.contains("endpoints[0]"), "{said}");
+}
