@@ -15,6 +15,8 @@ mod schema;
 mod sdk;
 #[path = "src/catalog/source.rs"]
 mod source;
+#[path = "src/catalog/value.rs"]
+mod value;
 #[path = "src/catalog/vary.rs"]
 mod vary;
 
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
 fn run() -> io::Result<()> {
     let root = variable("CARGO_MANIFEST_DIR")?;
     writeln!(io::stdout(), "cargo::rerun-if-changed=catalog\ncargo::rerun-if-changed=build.rs")?;
-    for module in ["compile", "schema", "source", "vary"] {
+    for module in ["compile", "schema", "source", "value", "vary"] {
         writeln!(io::stdout(), "cargo::rerun-if-changed=src/catalog/{module}.rs")?;
     }
     for path in ["build", "../guest-sdk/Cargo.toml", "../guest-sdk/src", "../wit", "../Cargo.toml"]

@@ -8,8 +8,8 @@ use std::fmt;
 
 use serde::ser::{Error as _, SerializeStruct as _};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 #[cfg(test)]
 mod compile;
@@ -18,6 +18,8 @@ mod sample;
 mod schema;
 #[cfg(test)]
 mod source;
+#[cfg(test)]
+mod value;
 #[cfg(test)]
 mod vary;
 
