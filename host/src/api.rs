@@ -61,6 +61,7 @@ pub fn router(app: App) -> Router {
     let document = Arc::new(openapi::finish(document));
     router
         .merge(health::routes(document))
+        .merge(crate::admin::routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn(dress))

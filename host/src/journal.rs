@@ -23,10 +23,11 @@ pub mod handover;
 pub mod watch;
 
 mod bulk;
-pub mod figures;
 mod capture;
 pub mod dead;
+pub mod figures;
 pub mod modules;
+pub mod node;
 pub mod objects;
 mod plan;
 mod pool;
@@ -88,10 +89,7 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match pool::is_refusal(&error) {
-            true => Self::Refused(error),
-            false => Self::Unavailable(error),
-        }
+        if pool::is_refusal(&error) { Self::Refused(error) } else { Self::Unavailable(error) }
     }
 }
 
@@ -109,6 +107,7 @@ struct Inner {
     watchers: Watchers,
     figures: figures::Figures,
     clock: Clock,
+    node: i64,
     lease_token: AtomicI64,
 }
 
@@ -117,6 +116,7 @@ impl Journal {
     /// of the journal is dropped and their queue is empty.
     pub async fn open(url: &str, clock: Clock) -> Result<(Self, handover::Outlets), Error> {
         let pool = Pool::open(url).await?;
+        let node = node::random();
         let (sender, receiver) = mpsc::channel(writer::QUEUE);
         let (handover, outlets) = Handover::new();
         let inner = Arc::new(Inner {
@@ -125,11 +125,14 @@ impl Journal {
             handover,
             watchers: Watchers::default(),
             figures: figures::Figures::default(),
-            lease_token: AtomicI64::new(first_token()),
+            node,
+            lease_token: AtomicI64::new(node::first_token(node)),
             clock,
         });
         writer::start(&inner, receiver);
-        Ok((Self { inner }, outlets))
+        let journal = Self { inner };
+        journal.enter().await?;
+        Ok((journal, outlets))
     }
 
     /// Where captures and plans take room for what they hand over.
@@ -147,7 +150,7 @@ impl Journal {
         &self.inner.figures
     }
 
-    /// A token no other claim has, as far as sixty-two random bits allow.
+    /// A token no other claim has.
     pub fn lease_token(&self) -> i64 {
         self.inner.lease_token.fetch_add(1, Ordering::Relaxed)
     }
@@ -195,9 +198,4 @@ impl Journal {
     async fn submit(&self, op: writer::Op) -> Result<(), Error> {
         self.inner.writer.send(op).await.map_err(|_closed| Error::Closed)
     }
-}
-
-/// Where this process's lease tokens begin: random, so that two processes do not meet.
-fn first_token() -> i64 {
-    (rand::random::<u64>() >> 2).cast_signed()
 }

@@ -12,10 +12,11 @@
 //! * [`journal`] is the durable record in which they meet, and the only place that names the database.
 //!
 //! Around that: [`domain`] is the vocabulary, [`topology`] what operators set made ready for use,
-//! [`api`] the REST API, [`cli`] the command line, [`catalog`] the event types, [`access`] who may do
+//! [`api`] the REST API, [`admin`] the pages, [`cli`] the command line, [`catalog`] the event types, [`access`] who may do
 //! what. [`server::run`] puts it all together.
 
 pub mod access;
+pub mod admin;
 pub mod api;
 pub mod capture;
 pub mod catalog;

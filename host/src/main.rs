@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         command => {
             let mut out = stdout();
             let mut screen = Screen::new(&mut out, stdout().is_terminal());
-            match runtime.block_on(cli::run(command, &mut screen)) {
+            match runtime.block_on(client(command, &mut screen)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     failed(&error);
@@ -43,6 +43,12 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+async fn client(command: Command, screen: &mut Screen<'_>) -> Result<(), cli::Error> {
+    let Command::Demo(args) = command else { return cli::run(command, screen).await };
+    log(Some("warn"));
+    cli::demo::run(&args, std::env::current_exe()?, screen).await
 }
 
 enum Failure {

@@ -119,7 +119,9 @@ async fn plan(context: &Context, planning: Planning) {
     match context.journal.plan(planned).await {
         Ok(true) => {}
         Ok(false) => tracing::info!(%event, "another planner was faster; this plan is dropped"),
-        Err(error) => tracing::warn!(%event, %error, "a plan was not recorded and will be made again"),
+        Err(error) => {
+            tracing::warn!(%event, %error, "a plan was not recorded and will be made again");
+        }
     }
 }
 

@@ -17,11 +17,11 @@ use crate::topology::live::{self, Live};
 use crate::topology::target::Defaults;
 use crate::wasm::{Cache, Compiler, Engine, Limits};
 use crate::{plan, tend};
+use axum::serve::ListenerExt as _;
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -88,13 +88,15 @@ impl Server {
     /// modules in a process of its own.
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, Error> {
         let address = config.server.listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address, source })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
         let folder = config.data_dir();
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| Error::DataDir { path: folder.clone(), source })?;
+        // Only a folder that was asked for is made: a database in one that is missing is a mistake.
+        if config.server.data_dir.is_some() {
+            std::fs::create_dir_all(&folder)
+                .map_err(|source| Error::DataDir { path: folder.clone(), source })?;
+        }
         let sealer = match &config.secret_key {
             Some(secret) => Sealer::from_secret(secret),
             None => Sealer::from_file(&folder.join("waybill.key"))?,
@@ -103,13 +105,22 @@ impl Server {
         let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
         let (tokens, new_token) = Tokens::open(&journal, given.as_deref()).await?;
         let engine = Engine::new(Limits::default())?;
-        let cache =
-            Cache::new(folder.join("waybill-modules"), sealer.mac_key(), Compiler::Subprocess(program))?;
+        let cache = Cache::new(
+            folder.join("waybill-modules"),
+            sealer.mac_key(),
+            Compiler::Subprocess(program),
+        )?;
         let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
         let client = client(&config)?;
         let app = App { journal, live, client, config: Arc::new(config), tokens };
-        let server =
-            Self { listener, app, tasks: TaskTracker::new(), stop: CancellationToken::new(), address, new_token };
+        let server = Self {
+            listener,
+            app,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            address,
+            new_token,
+        };
         server.start(outlets);
         Ok(server)
     }
@@ -136,7 +147,10 @@ impl Server {
     }
 
     /// Serves until `shutdown` ends, then stops in order.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
         let grace = self.app.config.shutdown.grace.get();
         let journal = self.app.journal.clone();
         let router = api::router(self.app);
@@ -155,9 +169,14 @@ impl Server {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!("work was still under way after shutdown.grace; it is taken up again by its leases");
+            tracing::warn!(
+                "work was still under way after shutdown.grace; it is taken up again by its leases"
+            );
         }
         journal.flush().await;
+        if let Err(error) = journal.leave().await {
+            tracing::warn!(%error, "cannot give leases back; others take them over in a while");
+        }
         result.map_err(Error::Serve)
     }
 }

@@ -1,6 +1,7 @@
 //! Housekeeping: seeing what other nodes changed, forgetting what is no longer needed.
 
 use crate::journal::Journal;
+use crate::journal::node::BEAT;
 use crate::topology::live::Live;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -13,12 +14,18 @@ const FORGET: Duration = Duration::from_mins(10);
 /// Runs until told to stop.
 pub async fn run(journal: Journal, live: Live, stop: CancellationToken) {
     let mut watch = tokio::time::interval(WATCH);
+    let mut beat = tokio::time::interval(BEAT);
     let mut forget = tokio::time::interval(FORGET);
     loop {
         tokio::select! {
             _ = watch.tick() => {
                 if let Err(error) = live.refresh().await {
                     tracing::warn!(%error, "cannot see whether something was changed");
+                }
+            }
+            _ = beat.tick() => {
+                if let Err(error) = journal.patrol_nodes().await {
+                    tracing::warn!(%error, "cannot tell the other nodes that this one is there");
                 }
             }
             _ = forget.tick() => match journal.forget_capture_keys().await {

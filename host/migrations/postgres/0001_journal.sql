@@ -150,3 +150,10 @@ CREATE TABLE module (
     UNIQUE (name, version)
 );
 CREATE UNIQUE INDEX module_active ON module (name) WHERE active;
+
+-- Running processes. A lease token begins with its holder's id; what a process held that has not been
+-- seen for a while is claimed by others.
+CREATE TABLE node (
+    id      BIGINT NOT NULL PRIMARY KEY,
+    seen_at BIGINT NOT NULL
+);

@@ -33,7 +33,9 @@ impl std::fmt::Debug for Sealer {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The key file cannot be read or made.
-    #[error("the key file {path} cannot be read or made: {source}; set WAYBILL_SECRET_KEY, or make its folder writable")]
+    #[error(
+        "the key file {path} cannot be read or made: {source}; set WAYBILL_SECRET_KEY, or make its folder writable"
+    )]
     KeyFile {
         /// The file.
         path: String,
@@ -41,7 +43,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The stored text was sealed with another key, or changed.
-    #[error("a stored secret cannot be read with this key: start with the WAYBILL_SECRET_KEY or key file it was stored with")]
+    #[error(
+        "a stored secret cannot be read with this key: start with the WAYBILL_SECRET_KEY or key file it was stored with"
+    )]
     WrongKey,
 }
 
@@ -90,8 +94,10 @@ impl Sealer {
         let mut nonce = [0; NONCE];
         rand::rng().fill_bytes(&mut nonce);
         let payload = Payload { msg: plain, aad: context };
-        let sealed =
-            self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_opaque| Error::WrongKey)?;
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_opaque| Error::WrongKey)?;
         Ok([&nonce[..], &sealed].concat())
     }
 
@@ -111,11 +117,11 @@ mod tests {
     #[test]
     fn only_the_same_key_and_context_open() {
         let sealer = Sealer::from_secret(&"one".into());
-        let sealed = sealer.seal(b"whsec_x", b"end_1").unwrap();
-        assert!(!sealed.windows(7).any(|w| w == b"whsec_x"));
-        assert_eq!(sealer.open(&sealed, b"end_1").unwrap(), b"whsec_x");
-        assert!(sealer.open(&sealed, b"end_2").is_err());
-        assert!(Sealer::from_secret(&"two".into()).open(&sealed, b"end_1").is_err());
+        let text = sealer.seal(b"whsec_x", b"end_1").unwrap();
+        assert!(!text.windows(7).any(|w| w == b"whsec_x"));
+        assert_eq!(sealer.open(&text, b"end_1").unwrap(), b"whsec_x");
+        assert!(sealer.open(&text, b"end_2").is_err());
+        assert!(Sealer::from_secret(&"two".into()).open(&text, b"end_1").is_err());
     }
 
     #[test]

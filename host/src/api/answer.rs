@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn a_page_names_the_next_and_keeps_the_filters() {
         let uri: Uri = "/api/v1/events?type=a.b&cursor=old&limit=2".parse().unwrap();
-        let Json(list) = page(&uri, vec![3, 2, 1], 2, |n| *n, |n| n);
-        assert_eq!(list.data, [3, 2]);
-        assert_eq!(list.links.next.as_deref(), Some("/api/v1/events?type=a.b&limit=2&cursor=2"));
+        let Json(first) = page(&uri, vec![3, 2, 1], 2, |n| *n, |n| n);
+        assert_eq!(first.data, [3, 2]);
+        assert_eq!(first.links.next.as_deref(), Some("/api/v1/events?type=a.b&limit=2&cursor=2"));
         let Json(last) = page(&uri, vec![1], 2, |n| *n, |n| n);
         assert_eq!((last.meta.next_cursor, last.links.next), (None, None));
     }

@@ -4,6 +4,8 @@
 //! missing, changed where they differ. What the document does not name stays, unless it says
 //! `prune: true`.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use super::answer::{Data, data};
 use super::auth::Principal;
 use super::body::{Input, Query};
@@ -28,7 +30,7 @@ use utoipa::{IntoParams, ToSchema};
 /// Everything that is set.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Document {
+pub(super) struct Document {
     /// Sources, by name.
     #[serde(default)]
     pub sources: Vec<SourceSettings>,
@@ -50,7 +52,7 @@ pub struct Document {
 /// Which version of a module runs.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ModuleChoice {
+pub(super) struct ModuleChoice {
     /// The module's name.
     pub name: String,
     /// The version; the one that runs already, or the newest, where left out.
@@ -63,7 +65,7 @@ pub struct ModuleChoice {
 
 /// One thing that applying changes.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AppliedChange {
+pub(super) struct AppliedChange {
     /// `source`, `endpoint`, `flow` or `module`.
     pub kind: &'static str,
     /// Its name.
@@ -80,7 +82,7 @@ pub struct AppliedChange {
 
 /// What applying changed, or would change.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Applied {
+pub(super) struct Applied {
     /// One for each thing in the document.
     pub changes: Vec<AppliedChange>,
 }
@@ -113,7 +115,8 @@ pub(super) async fn export(
     let endpoints = endpoints.collect();
     let flows = topology.flows().iter().map(|route| route.flow.settings.clone()).collect();
     let active = app.journal.modules().await?.into_iter().filter(|version| version.active);
-    let modules = active.map(|v| ModuleChoice { name: v.name, version: Some(v.version), sha256: None });
+    let modules =
+        active.map(|v| ModuleChoice { name: v.name, version: Some(v.version), sha256: None });
     Ok(data(Document { sources, endpoints, flows, modules: modules.collect(), prune: false }))
 }
 
@@ -134,7 +137,8 @@ pub(super) async fn apply(
     Input(document): Input<Document>,
 ) -> Result<Json<Data<Applied>>, Problem> {
     let topology = app.live.current();
-    let mut work = Work { app: &app, topology: &topology, changes: Vec::new(), applied: Vec::new() };
+    let mut work =
+        Work { app: &app, topology: &topology, changes: Vec::new(), applied: Vec::new() };
     work.modules(&document.modules, query.dry_run).await?;
     work.sources(&document)?;
     work.endpoints(&document)?;
@@ -188,20 +192,27 @@ impl Work<'_> {
         let mut activated = false;
         for (n, choice) in choices.iter().enumerate() {
             let mine = || versions.iter().filter(|v| v.name == choice.name);
-            let fits = |v: &&crate::journal::modules::ModuleVersion| match (&choice.sha256, choice.version) {
+            let fits = |v: &&crate::journal::modules::ModuleVersion| match (
+                &choice.sha256,
+                choice.version,
+            ) {
                 (Some(sha256), _) => hex::encode(v.sha256) == *sha256,
                 (None, Some(version)) => v.version == version,
                 (None, None) => true,
             };
             let active = mine().find(|v| v.active && fits(v));
-            let Some(wanted) = active.or_else(|| mine().filter(fits).max_by_key(|v| v.version)) else {
-                let message = format!("module `{}` has no such version; upload it first", choice.name);
+            let Some(wanted) = active.or_else(|| mine().filter(fits).max_by_key(|v| v.version))
+            else {
+                if dry_run && choice.sha256.is_some() {
+                    // `waybill apply` uploads it before it applies for real.
+                    self.note_module(&choice.name, "update");
+                    continue;
+                }
+                let message =
+                    format!("module `{}` has no such version; upload it first", choice.name);
                 return Err(Problem::fault(format!("modules[{n}]"), message));
             };
-            let action = if wanted.active { "unchanged" } else { "update" };
-            let fields = if wanted.active { Vec::new() } else { vec!["version".to_owned()] };
-            let name = choice.name.clone();
-            self.applied.push(AppliedChange { kind: "module", name, action, fields, secret: None });
+            self.note_module(&choice.name, if wanted.active { "unchanged" } else { "update" });
             if !wanted.active && !dry_run {
                 self.app.journal.activate_module(&choice.name, wanted.version).await?;
                 activated = true;
@@ -213,13 +224,20 @@ impl Work<'_> {
         Ok(())
     }
 
+    fn note_module(&mut self, name: &str, action: &'static str) {
+        let fields = if action == "unchanged" { Vec::new() } else { vec!["version".to_owned()] };
+        let name = name.to_owned();
+        self.applied.push(AppliedChange { kind: "module", name, action, fields, secret: None });
+    }
+
     fn sources(&mut self, document: &Document) -> Result<(), Problem> {
         for (n, settings) in document.sources.iter().enumerate() {
             edit::check(within(settings.check(), &format!("sources[{n}]")))?;
             let old = self.topology.source(&settings.name);
             if self.note(Kind::Source, &settings.name, old.map(|o| &o.settings), settings, None) {
                 let id = old.map_or_else(SourceId::generate, |old| old.id);
-                let created = old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
+                let created =
+                    old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
                 let change =
                     edit::put(Kind::Source, &settings.name, id.uuid(), settings, None, created)?;
                 self.changes.push(change);
@@ -230,9 +248,11 @@ impl Work<'_> {
 
     fn endpoints(&mut self, document: &Document) -> Result<(), Problem> {
         for (n, given) in document.endpoints.iter().enumerate() {
-            let place = |problem: Problem| match problem.errors.is_empty() {
-                true => problem,
-                false => Problem::invalid(within(problem.errors, &format!("endpoints[{n}]"))),
+            let place = |problem: Problem| {
+                if problem.errors.is_empty() {
+                    return problem;
+                }
+                Problem::invalid(within(problem.errors, &format!("endpoints[{n}]")))
             };
             self.endpoint(given.clone()).map_err(place)?;
         }
@@ -241,7 +261,7 @@ impl Work<'_> {
 
     fn endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), Problem> {
         let secret = split_secret(&mut given)?;
-        let mut new = settings(given)?;
+        let mut new = settings(&given)?;
         let old = self.topology.endpoint_named(&new.name);
         if let Some(old) = old {
             keep_masked(&mut new, &old.endpoint.settings);
@@ -253,9 +273,7 @@ impl Work<'_> {
             (Some(secret), Some(old)) if secret == old.secrets.current => old.secrets.clone(),
             (Some(current), _) => Secrets { current, previous: None },
             (None, Some(old)) => old.secrets.clone(),
-            (None, None) => {
-                Secrets { current: generate_secret(&mut rand::rng()), previous: None }
-            }
+            (None, None) => Secrets { current: generate_secret(&mut rand::rng()), previous: None },
         };
         check_schemes(&new, &secrets)?;
         let shown = made.then(|| secrets.current.clone());
@@ -278,6 +296,8 @@ impl Work<'_> {
     async fn flows(&mut self, document: &Document) -> Result<(), Problem> {
         let modules: Vec<String> =
             self.app.journal.modules().await?.into_iter().map(|m| m.name).collect();
+        let modules: Vec<String> =
+            modules.into_iter().chain(document.modules.iter().map(|m| m.name.clone())).collect();
         let named = |name: &str| {
             document.endpoints.iter().any(|e| e.get("name").and_then(Value::as_str) == Some(name))
         };
@@ -288,12 +308,19 @@ impl Work<'_> {
             };
             let faults = edit::check_flow(settings, has, &modules);
             edit::check(within(faults, &format!("flows[{n}]")))?;
-            let old = topology.flows().iter().map(|r| &r.flow).find(|f| f.settings.name == settings.name);
+            let old =
+                topology.flows().iter().map(|r| &r.flow).find(|f| f.settings.name == settings.name);
             if self.note(Kind::Flow, &settings.name, old.map(|o| &o.settings), settings, None) {
                 let id = old.map_or_else(FlowId::generate, |old| old.id);
-                let created = old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
+                let created =
+                    old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
                 self.changes.push(edit::put(
-                    Kind::Flow, &settings.name, id.uuid(), settings, None, created,
+                    Kind::Flow,
+                    &settings.name,
+                    id.uuid(),
+                    settings,
+                    None,
+                    created,
                 )?);
             }
         }
@@ -314,14 +341,21 @@ impl Work<'_> {
         let endpoints = topology.endpoints().map(|t| &t.endpoint);
         let endpoints =
             endpoints.map(|e| (Kind::Endpoint, "endpoints", e.settings.name.as_str(), e.id.uuid()));
-        let sources =
-            topology.sources().map(|s| (Kind::Source, "sources", s.settings.name.as_str(), s.id.uuid()));
+        let sources = topology
+            .sources()
+            .map(|s| (Kind::Source, "sources", s.settings.name.as_str(), s.id.uuid()));
         for (kind, list, name, id) in flows.chain(endpoints).chain(sources) {
             if !named(list, name) {
                 self.changes.push(Change::Delete { kind, id });
                 let (name, fields) = (name.to_owned(), Vec::new());
                 let kind = kind.as_str();
-                self.applied.push(AppliedChange { kind, name, action: "delete", fields, secret: None });
+                self.applied.push(AppliedChange {
+                    kind,
+                    name,
+                    action: "delete",
+                    fields,
+                    secret: None,
+                });
             }
         }
     }

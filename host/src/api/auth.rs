@@ -60,15 +60,24 @@ impl Tokens {
     ) -> Result<(Self, Option<String>), journal::Error> {
         let mut stored: Vec<Object<TokenSettings>> = journal.objects(Kind::Token).await?;
         let made = match given {
-            None if stored.is_empty() => Some(format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 24]>()))),
+            None if stored.is_empty() => {
+                Some(format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 24]>())))
+            }
             _ => None,
         };
         if let Some(token) = made.as_deref().or(given) {
             let known = stored.iter().position(|object| object.settings.name == ADMIN);
             let object = admin(token, known.and_then(|n| stored.get(n)), journal);
-            if known.and_then(|n| stored.get(n)).is_none_or(|o| o.settings.sha256 != object.settings.sha256) {
+            if known
+                .and_then(|n| stored.get(n))
+                .is_none_or(|o| o.settings.sha256 != object.settings.sha256)
+            {
                 let change = Change::put(Kind::Token, ADMIN, &object).map_err(|error| {
-                    journal::Error::Corrupt { table: "object", column: "body", why: error.to_string() }
+                    journal::Error::Corrupt {
+                        table: "object",
+                        column: "body",
+                        why: error.to_string(),
+                    }
                 })?;
                 journal.change(&[change]).await?;
                 stored.retain(|object| object.settings.name != ADMIN);
@@ -88,7 +97,11 @@ impl Tokens {
     }
 }
 
-fn admin(token: &str, known: Option<&Object<TokenSettings>>, journal: &Journal) -> Object<TokenSettings> {
+fn admin(
+    token: &str,
+    known: Option<&Object<TokenSettings>>,
+    journal: &Journal,
+) -> Object<TokenSettings> {
     let now = journal.clock().now();
     Object {
         id: known.map_or_else(|| TokenId::generate().uuid(), |object| object.id),

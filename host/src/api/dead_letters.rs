@@ -1,5 +1,6 @@
 //! `/dead-letters`: what will not be tried again by itself, and bringing it back.
 
+use super::App;
 use super::answer::{Data, List, data, page};
 use super::auth::Principal;
 use super::body::{Input, Query};
@@ -7,7 +8,6 @@ use super::deliveries::DeliveryQuery;
 use super::events::{EventView, id};
 use super::problem::Problem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
-use super::App;
 use crate::domain::id::DeadLetterId;
 use crate::domain::time::Timestamp;
 use crate::journal::dead::StoredDeadLetter;
@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 
 /// A dead letter.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DeadLetterView {
+pub(super) struct DeadLetterView {
     /// Its id.
     pub id: String,
     /// `delivery`: a delivery that died. `event`: an event whose modules failed.
@@ -78,7 +78,7 @@ impl DeadLetterView {
 
 /// A dead letter with its event, and its delivery's attempts.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DeadLetterDetail {
+pub(super) struct DeadLetterDetail {
     /// The dead letter.
     #[serde(flatten)]
     pub letter: DeadLetterView,
@@ -169,7 +169,7 @@ fn check(topology: &Topology, stored: &StoredDeadLetter) -> Result<(), Problem> 
 /// What to replay.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayRequest {
+pub(super) struct ReplayRequest {
     /// Which dead letters; all where left out.
     #[serde(default)]
     filter: ReplayFilter,
@@ -184,7 +184,7 @@ pub struct ReplayRequest {
 /// Which dead letters.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayFilter {
+pub(super) struct ReplayFilter {
     /// Only to this endpoint, by id or name.
     endpoint: Option<String>,
     /// Only of this event type.
@@ -199,7 +199,7 @@ pub struct ReplayFilter {
 
 /// What a replay of many did.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ReplayAnswer {
+pub(super) struct ReplayAnswer {
     /// Dead letters that fit the filter and are not being replayed yet.
     pub matched: u64,
     /// Replays begun.
@@ -246,7 +246,8 @@ async fn replay_chunks(
     rate: Option<f64>,
 ) -> Result<u64, Problem> {
     let began = app.journal.clock().now();
-    let step = rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok()).unwrap_or_default();
+    let step =
+        rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok()).unwrap_or_default();
     let (mut replayed, mut offset): (u64, u32) = (0, 0);
     let mut before: Option<DeadLetterId> = None;
     loop {
@@ -274,10 +275,10 @@ pub(super) async fn delete(
     _principal: Principal,
     Path(text): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    match app.journal.delete_dead_letter(id("dead letter", &text)?).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::missing("dead letter", &text)),
+    if app.journal.delete_dead_letter(id("dead letter", &text)?).await? {
+        return Ok(StatusCode::NO_CONTENT);
     }
+    Err(Problem::missing("dead letter", &text))
 }
 
 /// Exports dead letters with their events, one JSON object a line, newest first.
@@ -311,7 +312,7 @@ async fn chunk(app: &App, rows: Vec<StoredDeadLetter>) -> Result<Vec<u8>, Proble
         let event = app.journal.event(stored.letter.event_id).await?.map(EventView::from);
         let letter = DeadLetterView::new(&topology, stored);
         let detail = DeadLetterDetail { letter, event, delivery: None };
-        serde_json::to_writer(&mut text, &detail).map_err(|_| Problem::internal())?;
+        serde_json::to_writer(&mut text, &detail).map_err(|error| Problem::unexpected(&error))?;
         text.push(b'\n');
     }
     Ok(text)

@@ -1,5 +1,7 @@
 //! `/deliveries`: where each stands, and bringing it on its way again.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use super::answer::{Data, List, Page, data, page};
 use super::auth::Principal;
 use super::body::Query;
@@ -20,7 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// A delivery.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DeliveryView {
+pub(super) struct DeliveryView {
     /// Its id, the `webhook-id` on the wire.
     pub id: String,
     /// The event.
@@ -73,7 +75,7 @@ impl DeliveryView {
 
 /// An attempt.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AttemptView {
+pub(super) struct AttemptView {
     /// 1, 2, …
     pub number: i32,
     /// When it began.
@@ -221,7 +223,10 @@ pub(super) async fn cancel(
 ) -> Result<Json<Data<DeliveryView>>, Problem> {
     let delivery = find(&app, &text).await?;
     if !app.journal.cancel_delivery(delivery.id).await? {
-        let detail = format!("only a pending delivery can be cancelled; this one is {}", delivery.status.as_str());
+        let detail = format!(
+            "only a pending delivery can be cancelled; this one is {}",
+            delivery.status.as_str()
+        );
         return Err(Problem::conflict(detail));
     }
     Ok(data(DeliveryView::new(&app.live.current(), find(&app, &text).await?)))

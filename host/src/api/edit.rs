@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-
 /// Makes the changes and puts them into use.
 pub(super) async fn commit(app: &App, changes: &[Change]) -> Result<(), Problem> {
     app.journal.change(changes).await?;
@@ -95,9 +94,10 @@ pub(super) fn merge<S: Serialize>(
     })?;
     let Value::Object(mut merged) = current else { return Err(Problem::internal()) };
     for (key, value) in patch {
-        match value {
-            Value::Null => drop(merged.remove(&key)),
-            value => drop(merged.insert(key, value)),
+        if value.is_null() {
+            merged.remove(&key);
+        } else {
+            merged.insert(key, value);
         }
     }
     Ok(merged)

@@ -11,6 +11,7 @@ use crate::deliver::attempt::{self, Parcel};
 use crate::deliver::sign::{check_secret, generate_secret};
 use crate::domain::endpoint::{EndpointSettings, Graced, Secrets};
 use crate::domain::event::Event;
+use crate::domain::field_map::FieldMap;
 use crate::domain::id::{DeliveryId, EndpointId, EventId};
 use crate::domain::problem::Fault;
 use crate::domain::span::Span;
@@ -35,7 +36,7 @@ const MAX_GRACE: Duration = Duration::from_hours(24);
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct EndpointView {
+pub(super) struct EndpointView {
     /// Its id.
     pub id: String,
     /// What is set; header values are masked.
@@ -61,13 +62,16 @@ pub struct EndpointView {
 
 /// An endpoint as it is given: the settings, and a secret.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct NewEndpoint {
+pub(super) struct NewEndpoint {
     /// The secret: `whsec_` and the base64 of 24 to 64 bytes, or 16 to 256 characters. Made where left out.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: Option<String>,
     /// The settings.
     #[serde(flatten)]
-    #[expect(dead_code, reason = "only described; read by themselves so that unknown fields are refused")]
+    #[expect(
+        dead_code,
+        reason = "only described; read by themselves so that unknown fields are refused"
+    )]
     settings: EndpointSettings,
 }
 
@@ -103,7 +107,10 @@ fn show_now(app: &App, id: EndpointId, secret: Option<String>) -> Result<Endpoin
 /// Lists endpoints, by name.
 #[utoipa::path(get, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
     responses((status = 200, body = List<EndpointView>)))]
-pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<EndpointView>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    _principal: Principal,
+) -> Json<List<EndpointView>> {
     let now = app.journal.clock().now();
     whole(app.live.current().endpoints().map(|target| EndpointView::new(target, now)).collect())
 }
@@ -133,11 +140,12 @@ pub(super) fn split_secret(object: &mut Map<String, Value>) -> Result<Option<Str
 }
 
 /// Reads and checks settings.
-pub(super) fn settings(object: Map<String, Value>) -> Result<EndpointSettings, Problem> {
-    let text = serde_json::to_vec(&object).map_err(Problem::malformed)?;
+pub(super) fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, Problem> {
+    let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
     let settings: EndpointSettings = parse(&text)?;
     let mut faults = settings.check();
-    faults.extend(settings.field_map.iter().flat_map(|map| map.check()).map(|f| f.within("field_map")));
+    faults
+        .extend(settings.field_map.iter().flat_map(FieldMap::check).map(|f| f.within("field_map")));
     edit::check(faults)?;
     Ok(settings)
 }
@@ -158,7 +166,7 @@ pub(super) async fn create(
     Input(mut object): Input<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Data<EndpointView>>), Problem> {
     let given = split_secret(&mut object)?;
-    let settings = settings(object)?;
+    let settings = settings(&object)?;
     let secret = given.unwrap_or_else(|| generate_secret(&mut rand::rng()));
     let secrets = Secrets { current: secret.clone(), previous: None };
     check_schemes(&settings, &secrets)?;
@@ -197,9 +205,13 @@ pub(super) async fn replace(
     change(&app, &target, object).await.map(data)
 }
 
-async fn change(app: &App, target: &Target, mut object: Map<String, Value>) -> Result<EndpointView, Problem> {
+async fn change(
+    app: &App,
+    target: &Target,
+    mut object: Map<String, Value>,
+) -> Result<EndpointView, Problem> {
     let given = split_secret(&mut object)?;
-    let mut new = settings(object)?;
+    let mut new = settings(&object)?;
     keep_masked(&mut new, &target.endpoint.settings);
     let secrets = match given {
         Some(current) => Secrets { current, previous: None },
@@ -244,7 +256,8 @@ pub(super) async fn delete(
     let target = find(&topology, &id)?;
     let users = edit::flows_using(&topology, &target.endpoint.settings.name);
     if !users.is_empty() {
-        let detail = format!("flows still name it: {}; change or delete them first", users.join(", "));
+        let detail =
+            format!("flows still name it: {}; change or delete them first", users.join(", "));
         return Err(Problem::conflict(detail));
     }
     let change = Change::Delete { kind: Kind::Endpoint, id: target.endpoint.id.uuid() };
@@ -255,7 +268,7 @@ pub(super) async fn delete(
 /// How to rotate a secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Rotation {
+pub(super) struct Rotation {
     /// How long the old secret goes on verifying, at most `24h`, which is also the default.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "24h")]
@@ -297,7 +310,7 @@ pub(super) async fn rotate(
 /// What to test with.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TestRequest {
+pub(super) struct TestRequest {
     /// The event type whose example is sent; the first that the endpoint takes where left out.
     #[serde(default)]
     event_type: Option<String>,
@@ -315,8 +328,13 @@ pub(super) async fn test(
 ) -> Result<Json<Data<AttemptView>>, Problem> {
     let target = find(&app.live.current(), &id)?;
     let event = example(&target, request.event_type.as_deref(), app.journal.clock().now())?;
-    let parcel =
-        Parcel { id: DeliveryId::generate(), event: &event, message: None, collapsed: None, number: 1 };
+    let parcel = Parcel {
+        id: DeliveryId::generate(),
+        event: &event,
+        message: None,
+        collapsed: None,
+        number: 1,
+    };
     let at = app.journal.clock().now();
     let made = attempt::make(&app.client, &target, parcel, 1, at, 0.5).await.attempt;
     Ok(data(AttemptView::from(RecordedAttempt {
@@ -335,14 +353,16 @@ pub(super) async fn test(
 fn example(target: &Target, name: Option<&str>, now: Timestamp) -> Result<Event, Problem> {
     let catalog = catalog::get();
     let takes = |name: &str| target.endpoint.settings.events.iter().any(|p| p.matches(name));
-    let first = || catalog.event_types().iter().find(|e| takes(e.name)).or(catalog.find("invoice.paid"));
+    let first =
+        || catalog.event_types().iter().find(|e| takes(e.name)).or(catalog.find("invoice.paid"));
     let found = match name {
         Some(name) => catalog.find(name),
         None => first(),
     };
     let Some(known) = found else {
         let given = name.unwrap_or_default();
-        let hint = catalog.nearest(given).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+        let hint =
+            catalog.nearest(given).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
         let message = format!("`{given}` is not in the catalogue{hint}");
         return Err(Problem::invalid(vec![Fault::new("event_type", message)]));
     };
@@ -357,6 +377,7 @@ fn example(target: &Target, name: Option<&str>, now: Timestamp) -> Result<Event,
         occurred_at: None,
         received_at: now,
         attributes: None,
-        data: serde_json::value::to_raw_value(&data).map_err(|_| Problem::internal())?,
+        data: serde_json::value::to_raw_value(&data)
+            .map_err(|error| Problem::unexpected(&error))?,
     })
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 /// What the catalogue says of an event type.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventType)]
-pub struct EventTypeView {
+pub(super) struct EventTypeView {
     /// As the catalogue serialises it: `name`, `resource`, `description`, `aliases`, `schema`, `example`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
@@ -34,14 +34,12 @@ pub(super) async fn show(
     _principal: Principal,
     Path(name): Path<String>,
 ) -> Result<Json<Data<EventTypeView>>, Problem> {
-    match catalog::get().find(&name) {
-        Some(event_type) => Ok(data(EventTypeView { event_type })),
-        None => {
-            let mut problem = Problem::missing("event type", &name);
-            if let Some(nearest) = catalog::get().nearest(&name) {
-                problem.detail.push_str(&format!("; did you mean `{nearest}`?"));
-            }
-            Err(problem)
-        }
+    if let Some(event_type) = catalog::get().find(&name) {
+        return Ok(data(EventTypeView { event_type }));
     }
+    let nearest = catalog::get().nearest(&name);
+    let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+    let mut problem = Problem::missing("event type", &name);
+    problem.detail += &hint;
+    Err(problem)
 }

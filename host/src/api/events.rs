@@ -1,5 +1,7 @@
 //! `/events`: capturing, and looking at what was captured.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use super::answer::{Data, List, Page, data, page};
 use super::auth::Principal;
 use super::body::{Body, Query};
@@ -22,7 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// What a captured event is answered with.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Receipt {
+pub(super) struct Receipt {
     /// The event's id; the first one's if this is a repeat.
     pub id: String,
     /// Whether it is a repeat within 24 hours, which caused nothing.
@@ -34,7 +36,7 @@ pub struct Receipt {
 
 /// A delivery that the request waited for.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ImmediateDelivery {
+pub(super) struct ImmediateDelivery {
     /// Its id.
     pub id: String,
     /// The endpoint's name.
@@ -49,7 +51,7 @@ pub struct ImmediateDelivery {
 
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct EventView {
+pub(super) struct EventView {
     /// Its id.
     #[schema(value_type = String)]
     pub id: EventId,
@@ -103,7 +105,7 @@ impl From<StoredEvent> for EventView {
 /// their content types or `ce-` headers.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(dead_code, reason = "only described; capture::read reads the body")]
-pub struct NewEvent {
+pub(super) struct NewEvent {
     /// The event type, a dotted name.
     #[serde(rename = "type")]
     #[schema(example = "invoice.paid")]
@@ -161,13 +163,13 @@ pub(super) async fn capture(
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 255);
-    text.map(Some).ok_or_else(|| Problem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))
+    text.map(Some)
+        .ok_or_else(|| Problem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))
 }
 
 fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
-    let name = |id| {
-        topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default()
-    };
+    let name =
+        |id| topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default();
     let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {
         id: delivery.id.to_string(),
         endpoint: name(delivery.endpoint),
@@ -176,7 +178,11 @@ fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
         duration_ms: delivery.duration.map(|d| d.as_secs_f64() * 1e3),
     });
     let deliveries = deliveries.collect();
-    Receipt { id: accepted.receipt.id.to_string(), duplicate: accepted.receipt.duplicate, deliveries }
+    Receipt {
+        id: accepted.receipt.id.to_string(),
+        duplicate: accepted.receipt.duplicate,
+        deliveries,
+    }
 }
 
 /// Which events to list.
@@ -234,7 +240,7 @@ pub(super) async fn list(
 
 /// An id in a path; one that cannot be an id names nothing.
 pub(super) fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, Problem> {
-    text.parse().map_err(|_| Problem::missing(what, text))
+    text.parse().map_err(|_no_id| Problem::missing(what, text))
 }
 
 /// Everything about one event: what the modules said, and every delivery with its attempts.
@@ -252,7 +258,7 @@ pub(super) async fn show(
 
 /// What a replay began.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Replayed {
+pub(super) struct Replayed {
     /// The event.
     pub id: String,
     /// Flows whose modules are run again.

@@ -11,7 +11,6 @@ use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa::openapi::OpenApi;
@@ -27,40 +26,36 @@ pub(super) fn routes(document: Arc<OpenApi>) -> Router<App> {
 
 /// Whether the database answers.
 async fn ready(State(app): State<App>) -> Response {
-    match app.journal.topology_version().await {
-        Ok(_) => Json(json!({"status": "ready"})).into_response(),
-        Err(_) => {
-            let body: Json<Value> = Json(json!({"status": "the database does not answer"}));
-            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
-        }
+    if app.journal.topology_version().await.is_ok() {
+        return Json(json!({"status": "ready"})).into_response();
     }
+    let body: Json<Value> = Json(json!({"status": "the database does not answer"}));
+    (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
 }
 
 /// Figures in Prometheus' text format 0.0.4.
 async fn metrics(State(app): State<App>) -> Response {
-    let mut text = String::new();
-    for (name, help, value) in app.journal.figures().list() {
-        // Writing to a String cannot fail.
-        drop(write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"));
-    }
+    let counter = |(name, help, value)| {
+        format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
+    };
+    let counters: String = app.journal.figures().list().into_iter().map(counter).collect();
     let (mut held, mut places) = (0, 0);
     for lane in app.journal.handover().lanes() {
         held += lane.room.capacity() - lane.room.free();
         places += lane.room.capacity();
     }
-    drop(write!(
-        text,
+    let gauges = format!(
         "# HELP waybill_deliveries_in_memory Deliveries held in memory.\n\
          # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n\
          # HELP waybill_deliveries_in_memory_limit Places for deliveries in memory.\n\
          # TYPE waybill_deliveries_in_memory_limit gauge\nwaybill_deliveries_in_memory_limit {places}\n"
-    ));
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    );
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], counters + &gauges).into_response()
 }
 
 /// What a token is told about itself.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AuthTest {
+pub(super) struct AuthTest {
     /// Always true.
     pub authenticated: bool,
     /// The token's name.
@@ -76,7 +71,7 @@ pub struct AuthTest {
 
 /// An answer with a status of its own, as Data Builder clients expect it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct StatusData<T> {
+pub(super) struct StatusData<T> {
     status: bool,
     #[serde(flatten)]
     data: Data<T>,

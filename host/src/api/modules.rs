@@ -1,11 +1,13 @@
 //! `/modules`: uploading components, and which version of each runs.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
+use super::App;
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::{Input, Query, read};
 use super::events::id;
 use super::problem::Problem;
-use super::App;
 use crate::catalog;
 use crate::domain::id::EventId;
 use crate::domain::problem::{Fault, check_name};
@@ -24,7 +26,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// One version of a module.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ModuleView {
+pub(super) struct ModuleView {
     /// Its id.
     pub id: String,
     /// The module's name.
@@ -118,14 +120,14 @@ pub(super) async fn upload(
     check_name(&name).map_err(|fault| Problem::invalid(vec![fault]))?;
     let wasm = read(request, app.live.engine().limits().upload_bytes).await?;
     let admitted = app.live.engine().admit(app.live.cache(), &wasm).await;
-    let module = admitted.map_err(|rejection| match rejection {
-        Rejection::Unavailable(error) => {
-            tracing::error!(%error, "a module could not be compiled");
-            Problem::internal()
+    let module = admitted.map_err(|rejection| {
+        if let Rejection::Unavailable(error) = rejection {
+            return Problem::unexpected(&error);
         }
-        other => Problem::invalid(vec![Fault::new("", other.to_string())]),
+        Problem::invalid(vec![Fault::new("", rejection.to_string())])
     })?;
-    let report = serde_json::to_string(module.report()).map_err(|_| Problem::internal())?;
+    let report =
+        serde_json::to_string(module.report()).map_err(|error| Problem::unexpected(&error))?;
     let number =
         app.journal.add_module(&name, module.sha256(), &wasm, &report, query.activate).await?;
     app.live.reload().await?;
@@ -150,7 +152,7 @@ pub(super) async fn activate(
 /// What to try a module on.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RunRequest {
+pub(super) struct RunRequest {
     /// The version; the active one, else the newest, where left out.
     #[serde(default)]
     version: Option<u32>,
@@ -169,7 +171,7 @@ pub struct RunRequest {
 
 /// What a trial came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct RunAnswer {
+pub(super) struct RunAnswer {
     /// The version that ran.
     pub version: u32,
     /// `out`, `dropped` or `failed`.
@@ -204,9 +206,12 @@ pub(super) async fn run(
     let ran = module.run(trial.input(), &Arc::new(settings.texts())).await;
     let (end, reason, out) = match ran.end {
         End::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
-        End::Failed(failure) => ("failed", Some(format!("{}: {failure}", failure.reason())), Vec::new()),
+        End::Failed(failure) => {
+            ("failed", Some(format!("{}: {failure}", failure.reason())), Vec::new())
+        }
         End::Out(routed) => {
-            let show = |r: crate::wasm::Routed| json!({"draft": r.draft, "dispatches": r.dispatches});
+            let show =
+                |r: crate::wasm::Routed| json!({"draft": r.draft, "dispatches": r.dispatches});
             ("out", None, routed.into_iter().map(show).collect())
         }
     };
@@ -231,10 +236,13 @@ impl Trial {
             (Some(text), None) => Self::stored(app, text).await,
             (None, Some(event)) => Self::given(app, event),
             (None, None) => {
-                let example = catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
+                let example =
+                    catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
                 Self::given(app, &example.unwrap_or_default())
             }
-            (Some(_), Some(_)) => Err(Problem::fault("event", "give `event` or `event_id`, not both")),
+            (Some(_), Some(_)) => {
+                Err(Problem::fault("event", "give `event` or `event_id`, not both"))
+            }
         }
     }
 
@@ -258,7 +266,8 @@ impl Trial {
         let read = read.map_err(|refusal| match Problem::from(refusal) {
             problem if problem.errors.is_empty() => problem,
             problem => {
-                let errors = problem.errors.into_iter().map(|fault| fault.within("event")).collect();
+                let errors =
+                    problem.errors.into_iter().map(|fault| fault.within("event")).collect();
                 Problem::invalid(errors)
             }
         })?;

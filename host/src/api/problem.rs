@@ -12,9 +12,9 @@ use serde::Serialize;
 pub struct Problem {
     /// Which kind of problem, as a URI reference.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: &'static str,
     /// The kind in words.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
     /// What was wrong this time, and how to mend it.
@@ -27,10 +27,15 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
-            kind: format!("urn:waybill:problem:{kind}"),
-            title: title.to_owned(),
+            kind,
+            title,
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
@@ -50,8 +55,12 @@ impl Problem {
             [only] => format!("{}: {}", only.path, only.message),
             many => format!("{} fields are wrong; `errors` names each", many.len()),
         };
-        let problem =
-            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-input", "Invalid input", detail);
+        let problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:waybill:problem:invalid-input",
+            "Invalid input",
+            detail,
+        );
         Self { errors, ..problem }
     }
 
@@ -63,49 +72,85 @@ impl Problem {
     /// The input is no JSON.
     pub fn malformed(why: impl std::fmt::Display) -> Self {
         let detail = format!("the body is no JSON: {why}");
-        Self::new(StatusCode::BAD_REQUEST, "malformed-json", "Malformed JSON", detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:waybill:problem:malformed-json",
+            "Malformed JSON",
+            detail,
+        )
     }
 
     /// There is no such thing.
     pub fn missing(what: &str, id: &str) -> Self {
         let detail = format!("there is no {what} `{id}`");
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+        Self::new(StatusCode::NOT_FOUND, "urn:waybill:problem:not-found", "Not found", detail)
     }
 
     /// What is asked does not fit what is there.
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
+        Self::new(StatusCode::CONFLICT, "urn:waybill:problem:conflict", "Conflict", detail)
     }
 
     /// The body is larger than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
         let detail = format!("the body has more than {limit} bytes; send less at once");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large", detail)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "urn:waybill:problem:too-large",
+            "Body too large",
+            detail,
+        )
     }
 
     /// The content type cannot be read.
     pub fn media_type(detail: impl Into<String>) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Self::new(status, "unsupported-media-type", "Unsupported media type", detail)
+        Self::new(
+            status,
+            "urn:waybill:problem:unsupported-media-type",
+            "Unsupported media type",
+            detail,
+        )
     }
 
     /// The caller did not say who it is, or is nobody known.
     pub fn unauthorized(detail: &str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail)
-            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"waybill\"")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "urn:waybill:problem:unauthorized",
+            "Unauthorized",
+            detail,
+        )
+        .with(header::WWW_AUTHENTICATE, "Bearer realm=\"waybill\"")
     }
 
     /// The database does not take writes at present.
     pub fn unavailable() -> Self {
         let detail = "the database does not answer at present; nothing was stored, send it again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable", detail)
-            .with(header::RETRY_AFTER, "2")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:waybill:problem:unavailable",
+            "Unavailable",
+            detail,
+        )
+        .with(header::RETRY_AFTER, "2")
+    }
+
+    /// An error that nothing the caller did explains; it is logged.
+    pub fn unexpected(error: &dyn std::error::Error) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::internal()
     }
 
     /// Something is wrong here that the caller cannot mend.
     pub fn internal() -> Self {
         let detail = "something went wrong here; the log tells more under this answer's request id";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "urn:waybill:problem:internal",
+            "Internal error",
+            detail,
+        )
     }
 }
 
@@ -172,5 +217,10 @@ pub async fn not_found(uri: http::Uri) -> Problem {
 /// A route has this path, but not with this method.
 pub async fn method_not_allowed(method: http::Method, uri: http::Uri) -> Problem {
     let detail = format!("{method} is not possible on `{}`; see /openapi.json", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "urn:waybill:problem:method-not-allowed",
+        "Method not allowed",
+        detail,
+    )
 }

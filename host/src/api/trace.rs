@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 /// An event with all that became of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Trace {
+pub(super) struct Trace {
     /// The event.
     #[serde(flatten)]
     pub event: EventView,
@@ -33,7 +33,7 @@ pub struct Trace {
 
 /// A flow that has yet to deal with an event.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct WaitingFlow {
+pub(super) struct WaitingFlow {
     /// The flow's name.
     pub flow: String,
     /// When its modules run next.
@@ -47,7 +47,7 @@ pub struct WaitingFlow {
 
 /// A delivery with its attempts.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DeliveryTrace {
+pub(super) struct DeliveryTrace {
     /// The delivery.
     #[serde(flatten)]
     pub delivery: DeliveryView,
@@ -128,7 +128,9 @@ fn summary(
         let module = text(last, "module").unwrap_or_default();
         let verdict = text(last, "verdict").unwrap_or_default();
         let reason = text(last, "reason").map(|why| format!(": {why}")).unwrap_or_default();
-        return format!("nothing was sent; the last word was `{verdict}` of module `{module}`{reason}");
+        return format!(
+            "nothing was sent; the last word was `{verdict}` of module `{module}`{reason}"
+        );
     }
     if stored.matched == 0 {
         return "nothing was sent: when it was captured, no flow and no endpoint took events of this \

@@ -131,8 +131,7 @@ fn capture(
     let matches = topology.matches(&event.source, &event.event_type);
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal);
-    let matched = matches.len();
-    (Capture { event, keys, deliveries, plannings, matched }, matches)
+    (Capture { event, keys, deliveries, plannings, matched: matches.len() }, matches)
 }
 
 /// What a caller waits for.
@@ -171,7 +170,11 @@ impl Immediate {
 }
 
 impl Following {
-    async fn follow(mut self, topology: &Topology, deadline: tokio::time::Instant) -> Vec<Immediate> {
+    async fn follow(
+        mut self,
+        topology: &Topology,
+        deadline: tokio::time::Instant,
+    ) -> Vec<Immediate> {
         while self.plans > 0 || self.deliveries.values().any(|d| d.duration.is_none()) {
             let Ok(Some(notice)) =
                 tokio::time::timeout_at(deadline, self.watch.notices.recv()).await

@@ -14,9 +14,26 @@ use serde_json::{Map, Value};
 
 /// Attributes with a meaning of their own.
 const KNOWN: [&str; 10] = [
-    "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data",
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "data",
     "data_base64",
 ];
+
+/// The data of an event in structured mode, byte for byte.
+#[derive(serde::Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data_base64: Option<&'a RawValue>,
+}
 
 /// An event in structured mode.
 pub(super) fn structured(text: &str) -> Result<Incoming, Refusal> {
@@ -26,16 +43,12 @@ pub(super) fn structured(text: &str) -> Result<Incoming, Refusal> {
         return Err(Refusal::Invalid(vec![Fault::new("", "a CloudEvent is an object")]));
     };
     check(&attributes)?;
-    #[derive(serde::Deserialize)]
-    struct Data<'a> {
-        #[serde(borrow)]
-        data: Option<&'a RawValue>,
-        #[serde(borrow)]
-        data_base64: Option<&'a RawValue>,
-    }
-    // The data byte for byte; in base64 it stays a text.
+    // In base64 it stays a text.
     let data: Data<'_> = serde_json::from_str(text).map_err(malformed)?;
-    let data = data.data.or(data.data_base64).map_or_else(|| RawValue::NULL.to_owned(), RawValue::to_owned);
+    let data = data
+        .data
+        .or(data.data_base64)
+        .map_or_else(|| RawValue::NULL.to_owned(), RawValue::to_owned);
     incoming(&attributes, data)
 }
 
@@ -45,8 +58,11 @@ pub(super) fn binary(headers: &HeaderMap, body: &str) -> Result<Incoming, Refusa
     for (name, value) in headers {
         if let Some(name) = name.as_str().strip_prefix("ce-") {
             let text = percent_encoding::percent_decode(value.as_bytes()).decode_utf8();
-            let text = text.map_err(|_| {
-                Refusal::Invalid(vec![Fault::new(format!("ce-{name}"), "is not percent-encoded UTF-8")])
+            let text = text.map_err(|_not_utf8| {
+                Refusal::Invalid(vec![Fault::new(
+                    format!("ce-{name}"),
+                    "is not percent-encoded UTF-8",
+                )])
             })?;
             attributes.insert(name.to_owned(), Value::String(text.trim_matches('"').to_owned()));
         }

@@ -76,7 +76,9 @@ fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
         "application/cloudevents+json" => Ok(Form::Structured),
         "application/cloudevents-batch+json" => Ok(Form::Batched),
         _ if headers.contains_key("ce-specversion") => Ok(Form::Binary),
-        "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => Ok(Form::Plain),
+        "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => {
+            Ok(Form::Plain)
+        }
         other if other.ends_with("+json") => Ok(Form::Plain),
         other => Err(Refusal::MediaType(format!(
             "`{other}` cannot be read here: send application/json or a CloudEvents form"
@@ -127,7 +129,11 @@ fn many(
             Err(other) => return Err(other),
         }
     }
-    if faults.is_empty() { Ok(Events { events, many: true }) } else { Err(Refusal::Invalid(faults)) }
+    if faults.is_empty() {
+        Ok(Events { events, many: true })
+    } else {
+        Err(Refusal::Invalid(faults))
+    }
 }
 
 fn check(events: &Events) -> Result<(), Refusal> {
@@ -170,8 +176,14 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_with_its_place() {
-        assert_eq!(paths(post(r#"{"type":5,"id":{},"occurred_at":"x"}"#)), ["type", "id", "occurred_at", "data"]);
-        assert_eq!(paths(post(r#"[{"type":"a.b","data":1},{"type":"ab","data":1}]"#)), ["[1].type"]);
+        assert_eq!(
+            paths(post(r#"{"type":5,"id":{},"occurred_at":"x"}"#)),
+            ["type", "id", "occurred_at", "data"]
+        );
+        assert_eq!(
+            paths(post(r#"[{"type":"a.b","data":1},{"type":"ab","data":1}]"#)),
+            ["[1].type"]
+        );
         assert_eq!(paths(post(r#"[{"type":"a.b"}]"#)), ["[0].data"]);
         assert_eq!(paths(post("[]")), [""]);
         assert_eq!(paths(post("[1,2,3,4]")), [""]);
@@ -203,12 +215,18 @@ mod tests {
         headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
         let binary = read(&headers, br#"{"total":"1.00"}"#, 3).unwrap().events.remove(0);
         assert_eq!(binary.id.as_deref(), Some("A 1"));
-        assert_eq!((binary.resource.as_deref(), binary.resource_id.as_deref()), (Some("invoice"), Some("17")));
+        assert_eq!(
+            (binary.resource.as_deref(), binary.resource_id.as_deref()),
+            (Some("invoice"), Some("17"))
+        );
         assert_eq!(binary.attributes.unwrap().get(), r#"{"tenant":"acme"}"#);
 
         let body = r#"{"specversion":"1.0","type":"invoice.paid","source":"/crm","id":"A1","subject":"17","data":{"total":"1.00"}}"#;
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, "application/cloudevents+json; charset=utf-8".parse().unwrap());
+        headers.insert(
+            header::CONTENT_TYPE,
+            "application/cloudevents+json; charset=utf-8".parse().unwrap(),
+        );
         let structured = read(&headers, body.as_bytes(), 3).unwrap();
         assert_eq!(structured.events[0].resource_id.as_deref(), Some("17"));
         headers.insert(header::CONTENT_TYPE, "application/cloudevents-batch+json".parse().unwrap());
@@ -220,6 +238,9 @@ mod tests {
     fn a_cloudevent_without_its_attributes_is_refused() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, "application/cloudevents+json".parse().unwrap());
-        assert_eq!(paths(read(&headers, br#"{"specversion":"2.0","data":1}"#, 3)), ["id", "source", "specversion", "type"]);
+        assert_eq!(
+            paths(read(&headers, br#"{"specversion":"2.0","data":1}"#, 3)),
+            ["id", "source", "specversion", "type"]
+        );
     }
 }

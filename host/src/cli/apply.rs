@@ -42,8 +42,11 @@ pub struct ExportArgs {
 /// Forms of a configuration file.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Format {
+    /// YAML 1.2.
     Yaml,
+    /// TOML 1.0.
     Toml,
+    /// JSON.
     Json,
 }
 

@@ -51,6 +51,12 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// That server, with that token.
+    pub(super) fn to(server: &str, token: &str) -> Self {
+        let token = Some(SecretString::from(token.to_owned()));
+        Self { server: server.to_owned(), token, admin_token: None, json: false }
+    }
+
     /// A client for that server; also makes the screen obey `--json`.
     pub(super) fn connect(self, screen: &mut Screen<'_>) -> Result<Client, Error> {
         screen.force_json(self.json);

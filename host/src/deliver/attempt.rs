@@ -46,7 +46,7 @@ enum Unsendable {
     #[error("the request cannot be signed: {0}")]
     Sign(#[from] super::sign::InvalidId),
     #[error("a header cannot be written: {0}")]
-    Header(#[from] http::header::InvalidHeaderValue),
+    Header(#[from] header::InvalidHeaderValue),
 }
 
 /// An attempt that was made.
@@ -84,8 +84,7 @@ pub async fn make(
         Ok(reply) => Answer::from_reply(reply.status, &reply.headers, ended),
         Err(error) => Answer::Failed(error.class),
     };
-    let policy =
-        Policy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
+    let policy = Policy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
     let judgement = judge(answer, in_round, policy, ended, random);
     let class = judgement.error_class;
     let attempt = record(parcel.number, at, duration, recorded, class, sent);
@@ -110,7 +109,7 @@ fn request(target: &Target, parcel: Parcel<'_>, at: Timestamp) -> Result<Request
     Ok(Request { uri: target.uri.clone(), headers, body: Bytes::from(rendered.body) })
 }
 
-fn event_type<'a>(parcel: Parcel<'a>) -> &'a str {
+fn event_type(parcel: Parcel<'_>) -> &str {
     parcel.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&parcel.event.event_type)
 }
 

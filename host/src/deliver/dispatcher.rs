@@ -56,6 +56,9 @@ async fn patrol(context: Context) {
                 for (endpoint, at) in due {
                     if let Some(lane) = context.journal.handover().find_lane(endpoint) {
                         lane.due(at);
+                        if at <= context.journal.clock().now() {
+                            lane.room.nudge();
+                        }
                     }
                 }
             }

@@ -3,8 +3,8 @@
 use super::attempt::{self, Parcel};
 use super::dispatcher::Context;
 use crate::domain::endpoint::RateLimit;
-use crate::journal::handover::{Lane, Leased, NewLane};
 use crate::journal::Settled;
+use crate::journal::handover::{Lane, Leased, NewLane};
 use crate::topology::target::Target;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
@@ -167,7 +167,9 @@ impl Runner {
 fn limiter(limit: RateLimit) -> Option<DefaultDirectRateLimiter> {
     let period = Duration::try_from_secs_f64(1.0 / limit.per_second).ok()?;
     let burst = NonZeroU32::new(limit.burst)?;
-    Some(RateLimiter::direct(Quota::with_period(period.max(Duration::from_nanos(1)))?.allow_burst(burst)))
+    Some(RateLimiter::direct(
+        Quota::with_period(period.max(Duration::from_nanos(1)))?.allow_burst(burst),
+    ))
 }
 
 async fn send(context: &Context, target: &Target, leased: Leased) {
@@ -204,7 +206,10 @@ async fn send(context: &Context, target: &Target, leased: Leased) {
 }
 
 async fn disable(context: &Context, target: &Target) {
-    tracing::warn!(endpoint = target.endpoint.settings.name, "answered 410 Gone: the endpoint is disabled");
+    tracing::warn!(
+        endpoint = target.endpoint.settings.name,
+        "answered 410 Gone: the endpoint is disabled"
+    );
     if let Err(error) = context.live.disable_endpoint(target).await {
         tracing::error!(endpoint = target.endpoint.settings.name, %error, "cannot disable the endpoint");
     }

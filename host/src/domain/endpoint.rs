@@ -225,8 +225,18 @@ impl EndpointSettings {
 /// Headers of the protocol and of the connection, which settings may not replace.
 fn is_reserved(name: &str) -> bool {
     const RESERVED: [&str; 12] = [
-        "host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te",
-        "trailer", "user-agent", "keep-alive", "proxy-connection", "expect",
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "user-agent",
+        "keep-alive",
+        "proxy-connection",
+        "expect",
     ];
     RESERVED.contains(&name)
         || ["webhook-", "x-waybill-", "ce-"].iter().any(|prefix| name.starts_with(prefix))
@@ -304,7 +314,8 @@ mod tests {
 
     #[test]
     fn a_name_and_a_url_are_enough() {
-        let endpoint = settings(serde_json::json!({"name": "erp", "url": "https://erp.example/in"}));
+        let endpoint =
+            settings(serde_json::json!({"name": "erp", "url": "https://erp.example/in"}));
         assert_eq!(endpoint.check(), []);
         assert_eq!(endpoint.mode, Mode::Async);
         assert!(endpoint.enabled && !endpoint.ordered);
@@ -322,16 +333,26 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "headers.a b", "headers.webhook-id", "headers.x-ok", "max_in_flight", "name",
-                "rate_limit.burst", "rate_limit.per_second", "retry.jitter", "retry.schedule[0]",
-                "signing", "timeout", "url"
+                "headers.a b",
+                "headers.webhook-id",
+                "headers.x-ok",
+                "max_in_flight",
+                "name",
+                "rate_limit.burst",
+                "rate_limit.per_second",
+                "retry.jitter",
+                "retry.schedule[0]",
+                "signing",
+                "timeout",
+                "url"
             ]
         );
     }
 
     #[test]
     fn bad_urls_are_refused() {
-        for url in ["", "example.com", "https://", "http://user:pass@host/", "javascript:alert(1)"] {
+        for url in ["", "example.com", "https://", "http://user:pass@host/", "javascript:alert(1)"]
+        {
             assert!(check_url(url).is_err(), "{url}");
         }
     }

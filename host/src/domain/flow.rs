@@ -31,9 +31,8 @@ pub struct FlowModule {
 impl FlowModule {
     /// The configuration as the module sees it: text by key.
     pub fn texts(&self) -> BTreeMap<String, String> {
-        let text = |value: &serde_json::Value| match value {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
+        let text = |value: &serde_json::Value| {
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
         };
         self.config.iter().map(|(key, value)| (key.clone(), text(value))).collect()
     }
@@ -72,7 +71,10 @@ impl FlowSettings {
     pub fn check(&self) -> Vec<Fault> {
         let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
         if self.events.is_empty() {
-            faults.push(Fault::new("events", "name at least one event type, or leave it out for all"));
+            faults.push(Fault::new(
+                "events",
+                "name at least one event type, or leave it out for all",
+            ));
         }
         if self.endpoints.is_empty() {
             faults.push(Fault::new("endpoints", "name at least one endpoint"));

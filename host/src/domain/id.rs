@@ -1,4 +1,4 @@
-//! Typed ids: a UUIDv7 (RFC 9562, section 5.7) behind a short prefix that names the type.
+//! Typed ids: a version 7 UUID (RFC 9562, section 5.7) behind a short prefix that names the type.
 //!
 //! Version 7 starts with the time, so ids sort by creation and indexes on them grow at one end.
 //! Within one process they are strictly ascending. The prefix is part of the text form only; the

@@ -52,7 +52,7 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
         text.parse::<jiff::Timestamp>()
             .map(|t| Self(t.as_microsecond()))
-            .map_err(|_| InvalidTimestamp(text.to_owned()))
+            .map_err(|_no_time| InvalidTimestamp(text.to_owned()))
     }
 }
 

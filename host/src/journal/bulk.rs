@@ -31,7 +31,10 @@ impl Bulk {
     }
 
     /// Splits off as many rows as the largest fitting size takes, with that size's text.
-    pub(super) fn next<'r, R>(&'static self, rows: &'r [R]) -> Option<(&'static str, &'r [R], &'r [R])> {
+    pub(super) fn next<'r, R>(
+        &'static self,
+        rows: &'r [R],
+    ) -> Option<(&'static str, &'r [R], &'r [R])> {
         let power = rows.len().min(MOST).checked_ilog2()?;
         let (chunk, rest) = rows.split_at(1 << power);
         let text = self.texts.get(usize::try_from(power).ok()?)?;

@@ -62,7 +62,10 @@ static KNOWN: LazyBulk = LazyLock::new(|| {
 });
 
 /// Writes the captures that are no repeats.
-pub(super) async fn write(tx: &mut Tx, captures: &mut [&mut Capture]) -> Result<Vec<Receipt>, Error> {
+pub(super) async fn write(
+    tx: &mut Tx,
+    captures: &mut [&mut Capture],
+) -> Result<Vec<Receipt>, Error> {
     let receipts = recognise(tx, captures).await?;
     let fresh: Vec<&mut Capture> = captures
         .iter_mut()
@@ -72,7 +75,8 @@ pub(super) async fn write(tx: &mut Tx, captures: &mut [&mut Capture]) -> Result<
         .collect();
     write_events(tx, &fresh).await?;
     write_plannings(tx, &fresh).await?;
-    let mut drafts: Vec<&mut Draft> = fresh.into_iter().flat_map(|c| c.deliveries.iter_mut()).collect();
+    let mut drafts: Vec<&mut Draft> =
+        fresh.into_iter().flat_map(|c| c.deliveries.iter_mut()).collect();
     write_deliveries(tx, &mut drafts).await?;
     Ok(receipts)
 }
@@ -116,9 +120,14 @@ async fn recognise(tx: &mut Tx, captures: &[&mut Capture]) -> Result<Vec<Receipt
 
 async fn lookup(tx: &mut Tx, wanted: &[(Key, Timestamp)]) -> Result<HashMap<Key, EventId>, Error> {
     let mut found: Vec<(String, String, Uuid, i64)> = Vec::new();
-    writing!(tx, |db| fetch_bulk!(db, KNOWN, wanted, found, (String, String, Uuid, i64), |query, row| {
-        query.bind(row.0.0.as_str()).bind(row.0.1.as_str())
-    }));
+    writing!(tx, |db| fetch_bulk!(
+        db,
+        KNOWN,
+        wanted,
+        found,
+        (String, String, Uuid, i64),
+        |query, row| query.bind(row.0.0.as_str()).bind(row.0.1.as_str())
+    ));
     let oldest = wanted.iter().map(|(_, at)| at.micros()).min().unwrap_or_default();
     Ok(found
         .into_iter()
@@ -133,10 +142,18 @@ async fn remember(tx: &mut Tx, fresh: HashMap<Key, (EventId, Timestamp)>) -> Res
     let mut noted: Vec<(Uuid,)> = Vec::new();
     writing!(tx, |db| fetch_bulk!(db, KEYS, &rows[..], noted, (Uuid,), |query, row| {
         let ((source, key), (id, at)) = row;
-        query.bind(source.as_str()).bind(key.as_str()).bind(id.uuid()).bind(at.after(DEDUPE).micros())
+        query
+            .bind(source.as_str())
+            .bind(key.as_str())
+            .bind(id.uuid())
+            .bind(at.after(DEDUPE).micros())
     }));
     // Another node noted one of the keys since the look-up: this transaction is of no use.
-    if noted.len() == rows.len() { Ok(()) } else { Err(Error::Unavailable(sqlx::Error::RowNotFound)) }
+    if noted.len() == rows.len() {
+        Ok(())
+    } else {
+        Err(Error::Unavailable(sqlx::Error::RowNotFound))
+    }
 }
 
 async fn write_events(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {

@@ -45,7 +45,12 @@ fn slots(room: &Arc<Room>) -> Vec<Slot> {
 impl Journal {
     /// Claims what is due at an endpoint, as much as its lane has room for, and notes when more will
     /// be due.
-    pub async fn claim(&self, lane: &Lane, ordered: bool, hold: Duration) -> Result<Vec<Leased>, Error> {
+    pub async fn claim(
+        &self,
+        lane: &Lane,
+        ordered: bool,
+        hold: Duration,
+    ) -> Result<Vec<Leased>, Error> {
         let now = self.clock().now();
         let slots = slots(&lane.room);
         if slots.is_empty() {
@@ -97,10 +102,11 @@ impl Journal {
 
     /// Notes when the endpoint next has something due, and whether memory may take new work again.
     async fn look_ahead(&self, lane: &Lane, full: bool) -> Result<(), Error> {
-        let due: Option<(i64,)> = reading!(self.pool(), |db| sqlx::query_as(statements::NEXT_DUE_AT)
-            .bind(lane.endpoint.uuid())
-            .fetch_optional(db)
-            .await?);
+        let due: Option<(i64,)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::NEXT_DUE_AT)
+                .bind(lane.endpoint.uuid())
+                .fetch_optional(db)
+                .await?);
         lane.set_next_due(due.map(|(at,)| Timestamp::from_micros(at)));
         if !full {
             lane.room.drained();
@@ -120,7 +126,12 @@ impl Journal {
     }
 
     /// Gives a delivery back that this process will not send.
-    pub async fn release(&self, delivery: DeliveryId, lease: Lease, due: Timestamp) -> Result<(), Error> {
+    pub async fn release(
+        &self,
+        delivery: DeliveryId,
+        lease: Lease,
+        due: Timestamp,
+    ) -> Result<(), Error> {
         let mut tx = self.pool().begin().await?;
         super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE)
             .bind(delivery.uuid())
@@ -159,7 +170,12 @@ impl Journal {
         rows.into_iter().zip(slots).map(|(row, slot)| row.leased(lease, slot)).collect()
     }
 
-    async fn claim_planning_rows(&self, lease: Lease, now: Timestamp, most: usize) -> Result<u64, Error> {
+    async fn claim_planning_rows(
+        &self,
+        lease: Lease,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<u64, Error> {
         let text = match self.pool() {
             Pool::Sqlite { .. } => statements::CLAIM_PLANNING_SQLITE,
             Pool::Postgres { .. } => statements::CLAIM_PLANNING_POSTGRES,

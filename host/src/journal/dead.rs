@@ -22,7 +22,16 @@ pub struct StoredDeadLetter {
 }
 
 type DeadLetterRow = (
-    Uuid, Uuid, String, Option<Uuid>, Option<Uuid>, Option<Uuid>, String, String, i64, Option<i64>,
+    Uuid,
+    Uuid,
+    String,
+    Option<Uuid>,
+    Option<Uuid>,
+    Option<Uuid>,
+    String,
+    String,
+    i64,
+    Option<i64>,
 );
 
 fn decode(row: DeadLetterRow) -> StoredDeadLetter {
@@ -195,7 +204,11 @@ impl Journal {
     }
 
     /// Writes deliveries outside the capture of their event: a replay of flows without modules.
-    pub async fn add_deliveries(&self, event: &Event, drafts: Vec<super::plan::Draft>) -> Result<(), Error> {
+    pub async fn add_deliveries(
+        &self,
+        event: &Event,
+        drafts: Vec<super::plan::Draft>,
+    ) -> Result<(), Error> {
         let mut drafts = drafts;
         let mut tx = self.pool().begin().await?;
         let mut rows: Vec<&mut super::plan::Draft> = drafts.iter_mut().collect();

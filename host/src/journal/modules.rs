@@ -78,7 +78,11 @@ impl Journal {
                 .await?;
             if activate {
                 sqlx::query(statements::DEACTIVATE_MODULE).bind(name).execute(&mut *db).await?;
-                sqlx::query(statements::ACTIVATE_MODULE).bind(name).bind(version).execute(&mut *db).await?;
+                sqlx::query(statements::ACTIVATE_MODULE)
+                    .bind(name)
+                    .bind(version)
+                    .execute(&mut *db)
+                    .await?;
             }
             version
         });
@@ -93,8 +97,11 @@ impl Journal {
         let mut tx = self.pool().begin().await?;
         let found = writing!(&mut tx, |db| {
             sqlx::query(statements::DEACTIVATE_MODULE).bind(name).execute(&mut *db).await?;
-            let rows =
-                sqlx::query(statements::ACTIVATE_MODULE).bind(name).bind(version).execute(&mut *db).await?;
+            let rows = sqlx::query(statements::ACTIVATE_MODULE)
+                .bind(name)
+                .bind(version)
+                .execute(&mut *db)
+                .await?;
             rows.rows_affected() == 1
         });
         if !found {
@@ -106,10 +113,12 @@ impl Journal {
     }
 }
 
-fn decode((id, name, version, sha256, report, active, at): ModuleRow) -> Result<ModuleVersion, Error> {
-    let sha256 = sha256
-        .try_into()
-        .map_err(|_: Vec<u8>| row::corrupt("module", "sha256", &"it has not 32 bytes"))?;
+fn decode(
+    (id, name, version, sha256, report, active, at): ModuleRow,
+) -> Result<ModuleVersion, Error> {
+    let sha256 = sha256.try_into().map_err(|_wrong_length: Vec<u8>| {
+        row::corrupt("module", "sha256", &"it has not 32 bytes")
+    })?;
     Ok(ModuleVersion {
         id: ModuleId::from_uuid(id),
         name,

@@ -154,18 +154,27 @@ impl Journal {
 }
 
 fn taken(error: sqlx::Error, name: &str) -> Error {
-    let unique = error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
+    let unique =
+        error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
     if unique { Error::NameTaken(name.to_owned()) } else { error.into() }
 }
 
 async fn delete(tx: &mut Tx, kind: Kind, id: Uuid, now: Timestamp) -> Result<(), Error> {
     writing!(tx, |db| {
-        sqlx::query(statements::DELETE_OBJECT).bind(kind.as_str()).bind(id).execute(&mut *db).await?;
+        sqlx::query(statements::DELETE_OBJECT)
+            .bind(kind.as_str())
+            .bind(id)
+            .execute(&mut *db)
+            .await?;
         match kind {
             Kind::Source | Kind::Token => {}
             Kind::Endpoint => {
                 let now = now.micros();
-                sqlx::query(statements::CANCEL_ENDPOINT).bind(id).bind(now).execute(&mut *db).await?;
+                sqlx::query(statements::CANCEL_ENDPOINT)
+                    .bind(id)
+                    .bind(now)
+                    .execute(&mut *db)
+                    .await?;
             }
             Kind::Flow => {
                 sqlx::query(statements::DELETE_FLOW_PLANNING).bind(id).execute(&mut *db).await?;

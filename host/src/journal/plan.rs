@@ -7,7 +7,7 @@ use super::watch::{Notice, Watchers};
 use super::{Error, statements};
 use crate::domain::delivery::{Collapse, DeadLetter, Lease, NewDelivery, Status};
 use crate::domain::event::Event;
-use crate::domain::id::{DeadLetterId, FlowId};
+use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, FlowId};
 use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 use std::collections::HashSet;
@@ -58,14 +58,12 @@ pub enum ModuleFailed {
 }
 
 static DELIVERIES: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_DELIVERY, 17, ""));
-static UNIQUE_DELIVERIES: LazyBulk = LazyLock::new(|| {
-    Bulk::new(statements::INSERT_DELIVERY, 17, " ON CONFLICT DO NOTHING")
-});
+static UNIQUE_DELIVERIES: LazyBulk =
+    LazyLock::new(|| Bulk::new(statements::INSERT_DELIVERY, 17, " ON CONFLICT DO NOTHING"));
 static MESSAGES: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_MESSAGE, 2, ""));
 static PLANS: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_PLAN, 4, ""));
-static DONE: LazyBulk = LazyLock::new(|| {
-    Bulk::new(statements::DELETE_PLANNING.0, 3, statements::DELETE_PLANNING.1)
-});
+static DONE: LazyBulk =
+    LazyLock::new(|| Bulk::new(statements::DELETE_PLANNING.0, 3, statements::DELETE_PLANNING.1));
 static FORGIVEN: LazyBulk = LazyLock::new(|| {
     Bulk::new(statements::DELETE_PLAN_DEAD_LETTER.0, 2, statements::DELETE_PLAN_DEAD_LETTER.1)
 });
@@ -96,7 +94,8 @@ pub(super) async fn write(tx: &mut Tx, plans: &mut [&mut Planned]) -> Result<Vec
             bury(tx, &plan.dead_letter(reason, detail)).await?;
         }
     }
-    let mut drafts: Vec<&mut Draft> = held.iter_mut().flat_map(|p| p.deliveries.iter_mut()).collect();
+    let mut drafts: Vec<&mut Draft> =
+        held.iter_mut().flat_map(|p| p.deliveries.iter_mut()).collect();
     write_deliveries(tx, &mut drafts).await?;
     Ok(applied)
 }
@@ -162,8 +161,8 @@ pub(super) async fn bury(tx: &mut Tx, dead: &DeadLetter) -> Result<(), Error> {
         .bind(dead.detail.as_str())
         .bind(dead.created_at.micros())
         .bind(dead.event_id.uuid())
-        .bind(dead.delivery_id.map(|id| id.uuid()))
-        .bind(dead.flow_id.map(|id| id.uuid()))
+        .bind(dead.delivery_id.map(DeliveryId::uuid))
+        .bind(dead.flow_id.map(FlowId::uuid))
         .execute(db)
         .await?
         .rows_affected());
@@ -174,9 +173,9 @@ pub(super) async fn bury(tx: &mut Tx, dead: &DeadLetter) -> Result<(), Error> {
         .bind(dead.id.uuid())
         .bind(dead.event_id.uuid())
         .bind(dead.event_type.as_str())
-        .bind(dead.delivery_id.map(|id| id.uuid()))
-        .bind(dead.endpoint_id.map(|id| id.uuid()))
-        .bind(dead.flow_id.map(|id| id.uuid()))
+        .bind(dead.delivery_id.map(DeliveryId::uuid))
+        .bind(dead.endpoint_id.map(EndpointId::uuid))
+        .bind(dead.flow_id.map(FlowId::uuid))
         .bind(dead.reason.as_str())
         .bind(dead.detail.as_str())
         .bind(dead.created_at.micros())

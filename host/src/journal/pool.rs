@@ -2,9 +2,12 @@
 
 use super::Error;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Postgres, Sqlite, SqliteConnection, Transaction};
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -32,8 +35,44 @@ pub(super) enum Pool {
 /// A write transaction on either database.
 #[derive(Debug)]
 pub(super) enum Tx {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(SqliteTx),
     Postgres(Transaction<'static, Postgres>),
+}
+
+/// A transaction on SQLite's only writer. Left without a commit, or with one that failed, it closes
+/// the connection: that rolls back whatever state a full disk left it in, and the next transaction
+/// begins on a new one.
+#[derive(Debug)]
+pub(super) struct SqliteTx {
+    connection: PoolConnection<Sqlite>,
+    done: bool,
+}
+
+impl SqliteTx {
+    async fn begin(pool: &SqlitePool) -> Result<Self, sqlx::Error> {
+        let mut tx = Self { connection: pool.acquire().await?, done: false };
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *tx.connection).await?;
+        Ok(tx)
+    }
+
+    async fn commit(mut self) -> Result<(), sqlx::Error> {
+        sqlx::query("COMMIT").execute(&mut *self.connection).await?;
+        self.done = true;
+        Ok(())
+    }
+
+    /// For statements within it.
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for SqliteTx {
+    fn drop(&mut self) {
+        if !self.done {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 /// Expands `$body` once for each database, with `$db` a pool for reading.
@@ -51,7 +90,7 @@ macro_rules! writing {
     ($tx:expr, |$db:ident| $body:expr) => {
         match $tx {
             $crate::journal::pool::Tx::Sqlite(tx) => {
-                let $db: &mut sqlx::SqliteConnection = &mut *tx;
+                let $db: &mut sqlx::SqliteConnection = tx.connection();
                 $body
             }
             $crate::journal::pool::Tx::Postgres(tx) => {
@@ -85,7 +124,7 @@ impl Pool {
 
     async fn open_sqlite(url: &str) -> Result<Self, Error> {
         let options = SqliteConnectOptions::from_str(url)
-            .map_err(|_| Error::Address { given: url.to_owned() })?
+            .map_err(|_unreadable| Error::Address { given: url.to_owned() })?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -109,14 +148,18 @@ impl Pool {
 
     async fn open_postgres(url: &str) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)
-            .map_err(|_| Error::Address { given: "postgres:…".to_owned() })?
+            .map_err(|_unreadable| Error::Address { given: "postgres:…".to_owned() })?
             .application_name("waybill")
             .statement_cache_capacity(200);
         // On fresh tables the planner believes them empty and scans them for every update; the hot
         // statements stay on their indexes without waiting for statistics.
-        let hot = [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
+        let hot =
+            [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
         let pool = |most: u32| {
-            PgPoolOptions::new().max_connections(most).acquire_timeout(PATIENCE).test_before_acquire(false)
+            PgPoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(PATIENCE)
+                .test_before_acquire(false)
         };
         let write = pool(u32::try_from(POSTGRES_WRITERS).unwrap_or(1) + 2)
             .connect_with(options.clone().options(hot))
@@ -136,7 +179,7 @@ impl Pool {
     /// Begins a write transaction.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { write, .. } => Tx::Sqlite(SqliteTx::begin(write).await?),
             Self::Postgres { write, .. } => Tx::Postgres(write.begin().await?),
         })
     }
@@ -169,18 +212,15 @@ impl Tx {
 /// Whether the database refused the data itself (a constraint, a value it cannot hold), as opposed
 /// to being away, full or busy.
 pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(database) => {
-            // PostgreSQL: class 22 data exception, 23 integrity constraint violation (appendix A).
-            // SQLite: 19 constraint, 18 too big, 20 mismatch, with extended codes above.
-            let code = database.code().unwrap_or_default();
-            let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|n| n & 0xff);
-            code.len() == 5 && (code.starts_with("22") || code.starts_with("23"))
-                || matches!(sqlite, Some(18..=20))
-        }
-        sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => true,
-        _ => false,
-    }
+    let Some(database) = error.as_database_error() else {
+        return matches!(error, sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_));
+    };
+    // PostgreSQL: class 22 data exception, 23 integrity constraint violation (appendix A).
+    // SQLite: 19 constraint, 18 too big, 20 mismatch, with extended codes above.
+    let code = database.code().unwrap_or_default();
+    let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|n| n & 0xff);
+    code.len() == 5 && (code.starts_with("22") || code.starts_with("23"))
+        || matches!(sqlite, Some(18..=20))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! holds: a worker whose lease ran out cannot overwrite what a later one did.
 
 use super::bulk::{Bulk, LazyBulk, run_bulk};
+use super::figures::Figures;
 use super::handover::{Handover, Slot};
 use super::plan::bury;
 use super::pool::{Tx, writing};
 use super::watch::{Notice, Watchers};
-use super::figures::Figures;
 use super::{Error, statements};
 use crate::domain::delivery::{Attempt, DeadLetter, Lease, Outcome, Status};
 use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
@@ -89,7 +89,11 @@ static ATTEMPTS: LazyBulk =
 static SETTLE: LazyBulk =
     LazyLock::new(|| Bulk::new(statements::SETTLE.0, 6, statements::SETTLE.1));
 static FORGIVEN: LazyBulk = LazyLock::new(|| {
-    Bulk::new(statements::DELETE_DELIVERY_DEAD_LETTER.0, 1, statements::DELETE_DELIVERY_DEAD_LETTER.1)
+    Bulk::new(
+        statements::DELETE_DELIVERY_DEAD_LETTER.0,
+        1,
+        statements::DELETE_DELIVERY_DEAD_LETTER.1,
+    )
 });
 
 /// Writes the attempts, and the new state of the deliveries whose lease still holds.

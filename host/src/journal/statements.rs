@@ -25,19 +25,15 @@ pub(super) const INSERT_CAPTURE_KEY: (&str, &str) = (
       expires_at = excluded.expires_at \
       WHERE capture_key.expires_at <= excluded.expires_at - 86400000000 RETURNING event_id",
 );
-pub(super) const SELECT_CAPTURE_KEYS: (&str, &str) = (
-    "SELECT source, key, event_id, expires_at FROM capture_key WHERE (source, key) IN (",
-    ")",
-);
+pub(super) const SELECT_CAPTURE_KEYS: (&str, &str) =
+    ("SELECT source, key, event_id, expires_at FROM capture_key WHERE (source, key) IN (", ")");
 pub(super) const INSERT_DELIVERY: &str = "INSERT INTO delivery (id, event_id, endpoint_id, flow_id, \
     event_type, status, due_at, lease, attempts, round_from, created_at, order_key, collapse_key, \
     collapse_by, collapsed, dedupe_key, settled_at)";
 pub(super) const INSERT_MESSAGE: &str = "INSERT INTO message (delivery_id, body)";
 pub(super) const INSERT_PLAN: &str = "INSERT INTO plan (event_id, flow_id, at, steps)";
-pub(super) const DELETE_PLANNING: (&str, &str) = (
-    "DELETE FROM planning WHERE (event_id, flow_id, lease) IN (",
-    ") RETURNING event_id, flow_id",
-);
+pub(super) const DELETE_PLANNING: (&str, &str) =
+    ("DELETE FROM planning WHERE (event_id, flow_id, lease) IN (", ") RETURNING event_id, flow_id");
 pub(super) const DELETE_PLAN_DEAD_LETTER: (&str, &str) =
     ("DELETE FROM dead_letter WHERE delivery_id IS NULL AND (event_id, flow_id) IN (", ")");
 pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, number, at, duration_us, \
@@ -115,6 +111,15 @@ statements! {
         WHERE event_id = $1 AND flow_id = $2 AND lease = $3";
     PLAN_AGAIN = "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key) \
         VALUES ($1, $2, $3, NULL, 0, $4) ON CONFLICT (event_id, flow_id) DO NOTHING";
+
+    SEEN = "INSERT INTO node (id, seen_at) VALUES ($1, $2) \
+        ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at";
+    LOST_NODES = "SELECT id FROM node WHERE seen_at < $1 AND id <> $2";
+    FORGET_NODE = "DELETE FROM node WHERE id = $1";
+    RELEASE_NODE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 \
+        WHERE due_at IS NOT NULL AND lease BETWEEN $1 AND $2";
+    RELEASE_NODE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 \
+        WHERE lease BETWEEN $1 AND $2";
 
     TOPOLOGY_VERSION = "SELECT version FROM topology";
     GROW_TOPOLOGY = "UPDATE topology SET version = version + 1";
@@ -200,7 +205,7 @@ statements! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 
     fn differs(name: &str, other: &str) -> bool {
         name.ends_with(other)
@@ -212,7 +217,7 @@ mod tests {
         let schema = include_str!("../../migrations/sqlite/0001_journal.sql");
         db.execute(schema).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
-            let prepared = db.prepare(AssertSqlSafe(*text).into()).await;
+            let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
     }
@@ -221,7 +226,7 @@ mod tests {
     async fn every_statement_prepares_on_postgresql() {
         let Some(mut db) = crate::journal::pool::tests::postgres().await else { return };
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_SQLITE")) {
-            let prepared = db.prepare(AssertSqlSafe(*text).into()).await;
+            let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
     }

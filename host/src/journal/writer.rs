@@ -10,8 +10,8 @@
 //! are kept and written with a later transaction, because what they report has happened. When the
 //! database refused some data, each operation is tried alone, so that a bad one costs no other.
 
-use super::pool::Tx;
 use super::figures::Figures;
+use super::pool::Tx;
 use super::{Capture, Error, Inner, Planned, Receipt, Settled, capture, plan, settle};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -27,11 +27,19 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// Something to write.
 #[derive(Debug)]
 pub(super) enum Op {
-    Capture { captures: Vec<Capture>, reply: oneshot::Sender<Result<Vec<Receipt>, Error>> },
-    Plan { planned: Box<Planned>, reply: oneshot::Sender<Result<bool, Error>> },
+    Capture {
+        captures: Vec<Capture>,
+        reply: oneshot::Sender<Result<Vec<Receipt>, Error>>,
+    },
+    Plan {
+        planned: Box<Planned>,
+        reply: oneshot::Sender<Result<bool, Error>>,
+    },
     Settle(Box<Settled>),
     /// Answered once all before it is durable.
-    Flush { reply: oneshot::Sender<()> },
+    Flush {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl Op {
@@ -84,7 +92,10 @@ impl Writer {
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(BACKOFF.1);
             } else {
-                tracing::warn!(settles = kept.len(), "stopping with attempts not recorded; they will be made again");
+                tracing::warn!(
+                    settles = kept.len(),
+                    "stopping with attempts not recorded; they will be made again"
+                );
                 break;
             }
         }
@@ -98,7 +109,9 @@ impl Writer {
                 self.tell(ops, done);
                 Vec::new()
             }
-            Err(error @ (Error::Refused(_) | Error::NameTaken(_) | Error::Corrupt { .. })) if ops.len() == 1 => {
+            Err(error @ (Error::Refused(_) | Error::NameTaken(_) | Error::Corrupt { .. }))
+                if ops.len() == 1 =>
+            {
                 refuse(ops, error);
                 Vec::new()
             }

@@ -159,9 +159,7 @@ impl Planner<'_> {
             id: &item.id,
             source: &self.event.source,
             kind: draft.and_then(|d| d.kind.as_deref()).unwrap_or(&self.event.event_type),
-            subject: draft
-                .and_then(|d| d.subject.as_deref())
-                .or(self.event.resource_id.as_deref()),
+            subject: draft.and_then(|d| d.subject.as_deref()).or(self.event.resource_id.as_deref()),
             time: &time,
             attempt: self.attempt.unsigned_abs(),
             attributes: draft.map(|d| d.attributes.as_slice()).unwrap_or_default(),
@@ -253,7 +251,9 @@ impl Planner<'_> {
             flow: Some(flow),
             message,
             delay: chosen.map_or(Duration::ZERO, |d| Duration::from_secs(d.delay_seconds.into())),
-            dedupe_key: chosen.and_then(|d| d.dedupe_key.as_ref()).map(|key| format!("{flow} {key}")),
+            dedupe_key: chosen
+                .and_then(|d| d.dedupe_key.as_ref())
+                .map(|key| format!("{flow} {key}")),
             ordering_key: chosen.and_then(|d| d.ordering_key.clone()),
         })
     }
@@ -267,21 +267,29 @@ impl Planner<'_> {
         let draft = item.draft.as_ref();
         let event_type = draft.and_then(|d| d.kind.clone());
         if let Some(kind) = event_type.as_ref().filter(|kind| !is_event_type(kind)) {
-            let what = format!("`{kind}` is no event type: a kind is a dotted name such as `ledger.entry`");
+            let what = format!(
+                "`{kind}` is no event type: a kind is a dotted name such as `ledger.entry`"
+            );
             return Err(Failed::output(self.last_module(), &what));
         }
         let data = RawValue::from_string(data.to_owned())
             .map_err(|error| Failed::output(self.last_module(), &format!("no JSON: {error}")))?;
         let mut attributes = draft.map(|d| d.attributes.clone()).unwrap_or_default();
         attributes.extend(chosen.map(|d| d.attributes.clone()).unwrap_or_default());
-        Ok(Message { event_type, resource_id: draft.and_then(|d| d.subject.clone()), attributes, data })
+        Ok(Message {
+            event_type,
+            resource_id: draft.and_then(|d| d.subject.clone()),
+            attributes,
+            data,
+        })
     }
 }
 
 impl Item {
     /// What a module made of it.
     fn then(&self, routed: Routed) -> Self {
-        let id = routed.draft.as_ref().map_or_else(|| self.id.clone(), |draft| draft.id.to_string());
+        let id =
+            routed.draft.as_ref().map_or_else(|| self.id.clone(), |draft| draft.id.to_string());
         Self {
             id,
             draft: routed.draft.or_else(|| self.draft.clone()),

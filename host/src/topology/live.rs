@@ -154,7 +154,9 @@ impl Live {
             let name = endpoint.settings.name.clone();
             match Target::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal) {
                 Ok(target) => drop(endpoints.insert(id, Arc::new(target))),
-                Err(error) => tracing::error!(endpoint = name, %error, "the endpoint cannot be used"),
+                Err(error) => {
+                    tracing::error!(endpoint = name, %error, "the endpoint cannot be used");
+                }
             }
         }
         Ok(endpoints)
@@ -240,8 +242,8 @@ impl Live {
 }
 
 fn open<S>(sealer: &Sealer, object: &Object<S>) -> Result<Secrets, Error> {
-    let sealed = object.sealed.as_deref().unwrap_or_default();
-    let plain = sealer.open(sealed, object.id.as_bytes())?;
+    let stored = object.sealed.as_deref().unwrap_or_default();
+    let plain = sealer.open(stored, object.id.as_bytes())?;
     Ok(serde_json::from_slice(&plain).map_err(|_opaque| seal::Error::WrongKey)?)
 }
 

@@ -7,7 +7,6 @@ use crate::domain::event::{Event, Message, record_key};
 use crate::domain::id::{DeliveryId, FlowId};
 use crate::domain::retry::Schedule;
 use crate::domain::span::Span;
-use crate::domain::time::Timestamp;
 use crate::journal::handover::Lane;
 use crate::journal::{Draft, Journal};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long beyond an attempt's time-out its lease holds.
-pub const LEASE_MARGIN: Duration = Duration::from_secs(60);
+pub const LEASE_MARGIN: Duration = Duration::from_mins(1);
 
 /// What endpoints use that do not say otherwise.
 #[derive(Debug, Clone)]
@@ -113,10 +112,10 @@ impl Target {
             Some(key) => record_key(&event.source, Some("\u{1f}"), Some(&key)),
             None => plan.record(event),
         };
-        let collapse = record.clone().filter(|_| settings.mode == Mode::Smart).map(|key| Collapse {
-            key,
-            latest: now.after(self.max_wait),
-        });
+        let collapse = record
+            .clone()
+            .filter(|_| settings.mode == Mode::Smart)
+            .map(|key| Collapse { key, latest: now.after(self.max_wait) });
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
         let at_once = wait.is_zero()
@@ -166,4 +165,3 @@ impl Dispatch {
         record_key(&event.source, event.resource.as_deref(), id.or(event.resource_id.as_deref()))
     }
 }
-

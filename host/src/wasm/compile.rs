@@ -78,7 +78,7 @@ async fn in_child(program: &Path, wasm: &[u8], limits: &Limits) -> Result<Vec<u8
     }
 }
 
-fn judge(output: Output, limits: &Limits) -> Result<Vec<u8>, Rejection> {
+pub(super) fn judge(output: Output, limits: &Limits) -> Result<Vec<u8>, Rejection> {
     use std::os::unix::process::ExitStatusExt as _;
     const CPU_LIMIT: i32 = 24; // SIGXCPU
     const KILL: i32 = 9; // SIGKILL, the hard processor limit

@@ -150,7 +150,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// `log.write` looks at the guest's strings where they lie: a flood is refused before it is
-/// copied.
+/// copied. (A single call with more than twice the output limit never gets here: wasmtime ends it,
+/// and the run is an output failure.)
 fn link_log(log: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     type Fields = WasmList<(WasmStr, WasmStr)>;
     log.func_wrap(

@@ -1,1 +1,26 @@
+//! Real components through the real engine.
 
+mod admission;
+mod guests;
+mod running;
+
+use super::{Cache, Compiler, Engine, Limits};
+use std::path::Path;
+use std::sync::LazyLock;
+
+const KEY: [u8; 32] = [7; 32];
+
+/// One for all tests: each reserves address space for its pool.
+static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::new(Limits::default()).expect("the engine starts"));
+
+/// A cache in a directory that lives as long as the first value.
+fn cache() -> (tempfile::TempDir, Cache) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cache = cache_in(dir.path(), KEY, Compiler::InProcess);
+    (dir, cache)
+}
+
+fn cache_in(dir: &Path, key: [u8; 32], compiler: Compiler) -> Cache {
+    Cache::new(dir.to_owned(), key, compiler).expect("a cache")
+}

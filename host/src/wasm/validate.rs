@@ -133,11 +133,13 @@ fn check_core(
     fault: impl Fn(BinaryReaderError) -> Rejection,
 ) -> Result<(), Rejection> {
     if let Payload::MemorySection(section) = payload {
+        within("memories", section.count().into(), limits.memories as usize)?;
         for memory in section.clone() {
             let asked = memory.map_err(&fault)?.initial.saturating_mul(64 << 10);
             within("bytes of memory", asked, limits.memory_bytes)?;
         }
     } else if let Payload::TableSection(section) = payload {
+        within("tables", section.count().into(), limits.tables as usize)?;
         for table in section.clone() {
             let asked = table.map_err(&fault)?.ty.initial;
             within("table elements", asked, limits.table_elements)?;

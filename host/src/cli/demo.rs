@@ -1,0 +1,194 @@
+//! `waybill demo`: everything at once, on a throw-away database.
+//!
+//! A server, the example modules in two flows, a generator of made-up CRM events, and a receiver that
+//! checks every signature. It shows events turning into deliveries, a smart collapse, a retry, and a
+//! dead letter that is replayed; then it goes on until Ctrl-C.
+
+mod receiver;
+mod setup;
+
+use super::client::{Body, Client, Remote};
+use super::{DemoArgs, Error, Screen};
+use crate::catalog;
+use crate::clock::Clock;
+use crate::config::{Config, Override};
+use crate::server::Server;
+use http::Method;
+use receiver::Receiver;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The events that a CRM makes up here, in turn.
+const EVENTS: [&str; 6] = [
+    "invoice.created",
+    "lead.converted",
+    "payment.received",
+    "proposal.accepted",
+    "lead.created",
+    "ticket.created",
+];
+/// How long a step of the tour may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs the demo. `program` is this program's own file, which compiles modules.
+pub async fn run(args: &DemoArgs, program: PathBuf, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let folder = tempfile::Builder::new().prefix("waybill-demo-").tempdir()?;
+    let token = format!("demo-{}", hex::encode(rand::random::<[u8; 16]>()));
+    let config = config(args, folder.path(), &token)?;
+    let server = Server::open(config, Clock::System, program).await;
+    let server = server.map_err(|error| Error::failed(chain(&error)))?;
+    let url = format!("http://{}", server.address);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
+    let client = Remote::to(&url, &token).connect(screen)?;
+    let mut receiver = Receiver::start().await?;
+    screen.line(format!("server    {url}"))?;
+    screen.line(format!("admin     {url}/admin   token {token}"))?;
+    screen.line(format!("receiver  http://{} (checks every signature)", receiver.address))?;
+    let tour = async {
+        setup::upload(&client, args.modules.as_deref(), screen).await?;
+        setup::arrange(&client, &mut receiver, screen).await?;
+        tour(&client, &mut receiver, screen).await?;
+        generate(&client, &mut receiver, args, screen).await
+    };
+    let result = tokio::select! {
+        result = tour => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    drop(stop);
+    if let Ok(Err(error)) = serving.await {
+        return Err(Error::failed(chain(&error)));
+    }
+    screen.line(format!("{} deliveries, every signature fits", receiver.verified()))?;
+    result
+}
+
+fn config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result<Config, Error> {
+    let settings = [
+        ("server.listen", args.listen.clone()),
+        ("database.url", format!("sqlite:{}", folder.join("demo.db").display())),
+        ("delivery.allow_networks", r#"["127.0.0.0/8"]"#.to_owned()),
+    ];
+    let overrides: Vec<Override> = settings
+        .into_iter()
+        .map(|(key, value)| Override { key, flag: "waybill demo", value })
+        .collect();
+    let environment = [("WAYBILL_ADMIN_TOKEN".to_owned(), token.to_owned())];
+    Config::load(None, environment, &overrides).map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Captures one made-up event; its id.
+async fn post(client: &Client, event_type: &str, n: u64) -> Result<String, Error> {
+    let data = catalog::sample(event_type, n).unwrap_or_default();
+    let event = json!({"type": event_type, "source": "crm", "data": data});
+    let receipt = client.call(Method::POST, "/events", Body::Json(event)).await?;
+    Ok(text(&receipt, "/id"))
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The four things to see once.
+async fn tour(
+    client: &Client,
+    receiver: &mut Receiver,
+    screen: &mut Screen<'_>,
+) -> Result<(), Error> {
+    screen.line("\n1. An invoice is created: a module makes a ledger entry of it.")?;
+    let id = post(client, "invoice.created", 1).await?;
+    let delivered = receiver.wait("/ledger", |seen| seen.attempt == 1, PATIENCE).await?;
+    screen.line(format!("   {delivered}"))?;
+    screen.line(format!("   the whole trace: waybill event show {id}"))?;
+
+    screen.line("\n2. A task changes three times at once: smart mode sends the last state.")?;
+    for n in 1..=3_u32 {
+        let event = json!({"type": "task.updated", "source": "crm", "resource_id": "77", "data": {"id": "77", "change": n}});
+        client.call(Method::POST, "/events", Body::Json(event)).await?;
+    }
+    let collapsed = receiver.wait("/board", |seen| seen.collapsed == Some(2), PATIENCE).await?;
+    screen.line(format!("   {collapsed}, two earlier ones collapsed into it"))?;
+
+    screen.line(
+        "\n3. The chat answers 503 at first: the delivery is tried again, under the same id.",
+    )?;
+    post(client, "lead.converted", 2).await?;
+    let failed = receiver.wait("/chat", |seen| seen.answered == 503, PATIENCE).await?;
+    screen.line(format!("   {failed}"))?;
+    let retried = receiver.wait("/chat", |seen| seen.attempt == 2, PATIENCE).await?;
+    screen.line(format!("   {retried}"))?;
+
+    screen
+        .line("\n4. The ERP is down until its schedule is over: a dead letter, then a replay.")?;
+    post(client, "payment.received", 3).await?;
+    let letter = dead_letter(client).await?;
+    screen.line(format!(
+        "   dead letter {}: {}",
+        text(&letter, "/id"),
+        text(&letter, "/detail")
+    ))?;
+    receiver.repair();
+    let path = format!("/dead-letters/{}/replay", text(&letter, "/id"));
+    client.call(Method::POST, &path, Body::None).await?;
+    let replayed = receiver.wait("/erp", |seen| seen.answered == 204, PATIENCE).await?;
+    screen.line(format!("   {replayed}"))?;
+    Ok(())
+}
+
+/// Waits for the dead letter.
+async fn dead_letter(client: &Client) -> Result<Value, Error> {
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let asking = async {
+        loop {
+            tick.tick().await;
+            let letters = client.call(Method::GET, "/dead-letters", Body::None).await?;
+            if let Some(letter) = letters.get(0) {
+                return Ok::<Value, Error>(letter.clone());
+            }
+        }
+    };
+    let asked = tokio::time::timeout(PATIENCE, asking).await;
+    asked.unwrap_or_else(|_elapsed| Err(Error::failed("no delivery died in time".to_owned())))
+}
+
+/// Goes on making events up, and shows what arrives.
+async fn generate(
+    client: &Client,
+    receiver: &mut Receiver,
+    args: &DemoArgs,
+    screen: &mut Screen<'_>,
+) -> Result<(), Error> {
+    let most = args.events.unwrap_or(u64::MAX);
+    if most > 0 {
+        screen.line("\nThe CRM goes on; Ctrl-C ends it.")?;
+    }
+    let period = Duration::try_from_secs_f64(1.0 / args.rate).map_err(|_out_of_range| {
+        Error::Usage("--rate: give events a second, above 0".to_owned())
+    })?;
+    let mut tick = tokio::time::interval(period);
+    let mut made = 0;
+    while made < most {
+        tokio::select! {
+            _ = tick.tick() => {
+                let names = usize::try_from(made).unwrap_or_default();
+                let name = EVENTS.get(names % EVENTS.len()).copied().unwrap_or("invoice.created");
+                post(client, name, 100 + made).await?;
+                made += 1;
+            }
+            seen = receiver.next() => screen.line(format!("   {}", seen?))?,
+        }
+    }
+    Ok(())
+}

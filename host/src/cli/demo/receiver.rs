@@ -1,0 +1,157 @@
+//! The demo's receiver: checks every signature, and fails where it is told to.
+
+use super::super::Error;
+use crate::clock::Clock;
+use crate::deliver::sign::verify::{Keys, Received, verify};
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use http::StatusCode;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// Longest body that is taken in.
+const MAX_BODY: usize = 4 << 20;
+
+/// A delivery as it came in.
+#[derive(Debug)]
+pub(super) struct Seen {
+    path: String,
+    event: String,
+    pub(super) attempt: u32,
+    pub(super) answered: u16,
+    pub(super) collapsed: Option<u64>,
+    id: String,
+    fault: Option<String>,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, event, attempt, answered, id, .. } = self;
+        write!(
+            f,
+            "{path:<8} {event:<18} attempt {attempt}  {id}  signatures fit  answered {answered}"
+        )
+    }
+}
+
+struct Shared {
+    secrets: Mutex<HashMap<String, String>>,
+    erp_is_down: AtomicBool,
+    verified: AtomicU64,
+    seen: mpsc::UnboundedSender<Seen>,
+}
+
+/// The running receiver.
+pub(super) struct Receiver {
+    pub(super) address: SocketAddr,
+    shared: Arc<Shared>,
+    arrivals: mpsc::UnboundedReceiver<Seen>,
+}
+
+impl Receiver {
+    pub(super) async fn start() -> Result<Self, Error> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (seen, arrivals) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            secrets: Mutex::default(),
+            erp_is_down: AtomicBool::new(true),
+            verified: AtomicU64::new(0),
+            seen,
+        });
+        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        tokio::spawn(axum::serve(listener, app).into_future());
+        Ok(Self { address, shared, arrivals })
+    }
+
+    /// Tells it the secret of the endpoint with that path.
+    pub(super) fn expect(&self, path: &str, secret: String) {
+        let mut secrets = self.shared.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.insert(path.to_owned(), secret);
+    }
+
+    /// Has the ERP answer again.
+    pub(super) fn repair(&self) {
+        self.shared.erp_is_down.store(false, Ordering::Relaxed);
+    }
+
+    /// Deliveries whose signatures fit.
+    pub(super) fn verified(&self) -> u64 {
+        self.shared.verified.load(Ordering::Relaxed)
+    }
+
+    /// The next delivery; an error if a signature does not fit.
+    pub(super) async fn next(&mut self) -> Result<Seen, Error> {
+        let seen = self.arrivals.recv().await;
+        let seen = seen.ok_or_else(|| Error::failed("the receiver ended".to_owned()))?;
+        match &seen.fault {
+            Some(fault) => Err(Error::failed(format!("a signature does not fit: {fault}"))),
+            None => Ok(seen),
+        }
+    }
+
+    /// Waits for a delivery to `path` that fits.
+    pub(super) async fn wait(
+        &mut self,
+        path: &str,
+        fits: impl Fn(&Seen) -> bool,
+        patience: Duration,
+    ) -> Result<Seen, Error> {
+        let waiting = async {
+            loop {
+                let seen = self.next().await?;
+                if seen.path == path && fits(&seen) {
+                    return Ok(seen);
+                }
+            }
+        };
+        let waited = tokio::time::timeout(patience, waiting).await;
+        waited.unwrap_or_else(|_elapsed| {
+            Err(Error::failed(format!("nothing arrived at {path} in {} s", patience.as_secs())))
+        })
+    }
+}
+
+async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> StatusCode {
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::PAYLOAD_TOO_LARGE };
+    let path = head.uri.path().to_owned();
+    let secret = {
+        let secrets = shared.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.get(&path).cloned().unwrap_or_default()
+    };
+    let header = |name: &str| {
+        head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    let received = Received { headers: &head.headers, body: &body, now: Clock::System.now() };
+    let findings = verify(received, Keys { current: &secret, previous: None });
+    let misfit = findings.iter().find(|finding| !finding.verdict.fits());
+    let fault = match (misfit, findings.is_empty()) {
+        (Some(misfit), _) => Some(format!("{} of {path}", misfit.header)),
+        (None, true) => Some(format!("{path} carries none")),
+        (None, false) => None,
+    };
+    if fault.is_none() {
+        shared.verified.fetch_add(1, Ordering::Relaxed);
+    }
+    let attempt = header("x-waybill-attempt").parse().unwrap_or_default();
+    let answered = match path.as_str() {
+        "/erp" if shared.erp_is_down.load(Ordering::Relaxed) => StatusCode::BAD_GATEWAY,
+        "/chat" if attempt == 1 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::NO_CONTENT,
+    };
+    let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let collapsed = value.get("collapsed").and_then(serde_json::Value::as_u64);
+    let (event, id) = (header("x-waybill-event"), header("webhook-id"));
+    let seen = Seen { path, event, attempt, answered: answered.as_u16(), collapsed, id, fault };
+    // Nobody looks any more: the demo is on its way out.
+    drop(shared.seen.send(seen));
+    answered
+}
