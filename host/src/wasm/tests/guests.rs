@@ -110,5 +110,6 @@ pub(super) fn route_item(delay: u32) -> String {
 }
 
 fn escaped(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
+    let hex = hex::encode(bytes);
+    hex.as_bytes().chunks(2).flat_map(|pair| ['\\', pair[0].into(), pair[1].into()]).collect()
 }

@@ -16,7 +16,7 @@ const EVENT: Input<'static> = Input {
     attempt: 1,
     attributes: &[],
     data: r#"{"total":"10.00"}"#,
-    received: Duration::from_secs(1_772_357_400),
+    received: Duration::from_millis(1_772_357_400_123),
 };
 
 const TRAP: &str = "unreachable";
