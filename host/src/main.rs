@@ -22,25 +22,23 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match command {
-        Command::Serve(args) => match runtime.block_on(serve(&args)) {
+    if let Command::Serve(args) = command {
+        return match runtime.block_on(serve(&args)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Usage(error)) => {
                 failed(&*error);
                 ExitCode::from(2)
             }
             Err(Failure::Server(error)) => failed(&error),
-        },
-        command => {
-            let mut out = stdout();
-            let mut screen = Screen::new(&mut out, stdout().is_terminal());
-            match runtime.block_on(client(command, &mut screen)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    failed(&error);
-                    ExitCode::from(error.exit_code())
-                }
-            }
+        };
+    }
+    let mut out = stdout();
+    let mut screen = Screen::new(&mut out, stdout().is_terminal());
+    match runtime.block_on(client(command, &mut screen)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            failed(&error);
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -57,7 +55,6 @@ enum Failure {
 }
 
 async fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     let environment: Vec<(String, String)> = std::env::vars().collect();
     let config = Config::load(args.config.as_deref(), environment, &args.overrides())
         .map_err(|error| Failure::Usage(error.into()))?;
@@ -102,7 +99,7 @@ async fn ended() {
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "cannot hear signals; end the process to stop");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -111,7 +108,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     let mut text = format!("waybill: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!("\n  because: {cause}"));
+        text = format!("{text}\n  because: {cause}");
         source = cause.source();
     }
     drop(writeln!(stderr(), "{text}"));

@@ -158,10 +158,10 @@ mod tests {
     }
 
     fn paths(refused: Result<Events, Refusal>) -> Vec<String> {
-        match refused.unwrap_err() {
-            Refusal::Invalid(faults) => faults.into_iter().map(|fault| fault.path).collect(),
-            other => panic!("{other:?}"),
-        }
+        let Refusal::Invalid(faults) = refused.unwrap_err() else {
+            panic!("not refused as invalid")
+        };
+        faults.into_iter().map(|fault| fault.path).collect()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::bulk::{Bulk, LazyBulk, fetch_bulk, run_bulk};
 use super::handover::{Handover, Leased, Planning, Slot};
 use super::plan::{Draft, write_deliveries};
-use super::pool::{Tx, writing};
+use super::pool::Tx;
 use super::{Error, statements};
 use crate::domain::delivery::Lease;
 use crate::domain::event::Event;
@@ -120,14 +120,9 @@ async fn recognise(tx: &mut Tx, captures: &[&mut Capture]) -> Result<Vec<Receipt
 
 async fn lookup(tx: &mut Tx, wanted: &[(Key, Timestamp)]) -> Result<HashMap<Key, EventId>, Error> {
     let mut found: Vec<(String, String, Uuid, i64)> = Vec::new();
-    writing!(tx, |db| fetch_bulk!(
-        db,
-        KNOWN,
-        wanted,
-        found,
-        (String, String, Uuid, i64),
-        |query, row| query.bind(row.0.0.as_str()).bind(row.0.1.as_str())
-    ));
+    fetch_bulk!(tx, KNOWN, wanted, found, (String, String, Uuid, i64), |query, row| query
+        .bind(row.0.0.as_str())
+        .bind(row.0.1.as_str()));
     let oldest = wanted.iter().map(|(_, at)| at.micros()).min().unwrap_or_default();
     Ok(found
         .into_iter()
@@ -140,14 +135,14 @@ async fn remember(tx: &mut Tx, fresh: HashMap<Key, (EventId, Timestamp)>) -> Res
     let mut rows: Vec<_> = fresh.into_iter().collect();
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let mut noted: Vec<(Uuid,)> = Vec::new();
-    writing!(tx, |db| fetch_bulk!(db, KEYS, &rows[..], noted, (Uuid,), |query, row| {
+    fetch_bulk!(tx, KEYS, &rows[..], noted, (Uuid,), |query, row| {
         let ((source, key), (id, at)) = row;
         query
             .bind(source.as_str())
             .bind(key.as_str())
             .bind(id.uuid())
             .bind(at.after(DEDUPE).micros())
-    }));
+    });
     // Another node noted one of the keys since the look-up: this transaction is of no use.
     if noted.len() == rows.len() {
         Ok(())
@@ -157,7 +152,7 @@ async fn remember(tx: &mut Tx, fresh: HashMap<Key, (EventId, Timestamp)>) -> Res
 }
 
 async fn write_events(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {
-    writing!(tx, |db| run_bulk!(db, EVENTS, fresh, |query, capture| {
+    run_bulk!(tx, EVENTS, fresh, |query, capture| {
         let event = &capture.event;
         query
             .bind(event.id.uuid())
@@ -171,14 +166,14 @@ async fn write_events(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> 
             .bind(event.attributes.as_ref().map(|a| a.get()))
             .bind(event.data.get())
             .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
-    }));
+    });
     Ok(())
 }
 
 async fn write_plannings(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {
     let rows: Vec<(&Event, &NewPlanning)> =
         fresh.iter().flat_map(|c| c.plannings.iter().map(|p| (&*c.event, p))).collect();
-    writing!(tx, |db| run_bulk!(db, PLANNINGS, &rows[..], |query, row| {
+    run_bulk!(tx, PLANNINGS, &rows[..], |query, row| {
         let (event, planning) = row;
         let lease = planning.leased.as_ref().map(|(lease, _)| *lease);
         query
@@ -188,7 +183,7 @@ async fn write_plannings(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Erro
             .bind(lease.map(|lease| lease.token))
             .bind(0_i32)
             .bind(event.record_key())
-    }));
+    });
     Ok(())
 }
 

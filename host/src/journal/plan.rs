@@ -73,9 +73,9 @@ pub(super) async fn write(tx: &mut Tx, plans: &mut [&mut Planned]) -> Result<Vec
     let mut ended: Vec<(Uuid, Uuid)> = Vec::new();
     let finished: Vec<&&mut Planned> =
         plans.iter().filter(|p| !matches!(p.failed, Some(ModuleFailed::Retry(_)))).collect();
-    writing!(tx, |db| fetch_bulk!(db, DONE, &finished[..], ended, (Uuid, Uuid), |query, plan| {
+    fetch_bulk!(tx, DONE, &finished[..], ended, (Uuid, Uuid), |query, plan| {
         query.bind(plan.event.id.uuid()).bind(plan.flow.uuid()).bind(plan.lease.token)
-    }));
+    });
     let ended: HashSet<(Uuid, Uuid)> = ended.into_iter().collect();
     let mut applied = Vec::with_capacity(plans.len());
     for plan in plans.iter() {
@@ -129,19 +129,17 @@ async fn postpone(tx: &mut Tx, plan: &Planned, at: Timestamp) -> Result<bool, Er
 }
 
 async fn write_trace(tx: &mut Tx, plans: &[&mut Planned]) -> Result<(), Error> {
-    writing!(tx, |db| {
-        run_bulk!(db, PLANS, plans, |query, plan| {
-            query
-                .bind(plan.event.id.uuid())
-                .bind(plan.flow.uuid())
-                .bind(plan.at.micros())
-                .bind(plan.steps.as_str())
-        });
-        let replayed: Vec<&&mut Planned> =
-            plans.iter().filter(|p| p.failed.is_none() && p.replayed()).collect();
-        run_bulk!(db, FORGIVEN, &replayed[..], |query, plan| {
-            query.bind(plan.event.id.uuid()).bind(plan.flow.uuid())
-        });
+    run_bulk!(tx, PLANS, plans, |query, plan| {
+        query
+            .bind(plan.event.id.uuid())
+            .bind(plan.flow.uuid())
+            .bind(plan.at.micros())
+            .bind(plan.steps.as_str())
+    });
+    let replayed: Vec<&&mut Planned> =
+        plans.iter().filter(|p| p.failed.is_none() && p.replayed()).collect();
+    run_bulk!(tx, FORGIVEN, &replayed[..], |query, plan| {
+        query.bind(plan.event.id.uuid()).bind(plan.flow.uuid())
     });
     Ok(())
 }
@@ -231,7 +229,7 @@ async fn collapse_into(
 }
 
 async fn insert(tx: &mut Tx, statement: &'static LazyBulk, rows: &[Row<'_>]) -> Result<(), Error> {
-    writing!(tx, |db| run_bulk!(db, statement, rows, |query, row| {
+    run_bulk!(tx, statement, rows, |query, row| {
         let delivery = row.delivery;
         let lease = delivery.lease;
         let status = if lease.is_some() { Status::Leased } else { Status::Pending };
@@ -253,7 +251,7 @@ async fn insert(tx: &mut Tx, statement: &'static LazyBulk, rows: &[Row<'_>]) -> 
             .bind(row.collapsed.map_or(0, |(count, _)| count))
             .bind(delivery.dedupe_key.as_deref())
             .bind(None::<i64>)
-    }));
+    });
     let messages: Vec<(Uuid, String)> = rows
         .iter()
         .filter_map(|row| {
@@ -261,9 +259,7 @@ async fn insert(tx: &mut Tx, statement: &'static LazyBulk, rows: &[Row<'_>]) -> 
             Some((row.delivery.id.uuid(), serde_json::to_string(message).ok()?))
         })
         .collect();
-    writing!(tx, |db| run_bulk!(db, MESSAGES, &messages[..], |query, row| {
-        query.bind(row.0).bind(row.1.as_str())
-    }));
+    run_bulk!(tx, MESSAGES, &messages[..], |query, row| query.bind(row.0).bind(row.1.as_str()));
     Ok(())
 }
 

@@ -101,7 +101,7 @@ pub(super) async fn write(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error
     write_attempts(tx, settles).await?;
     let (dead, rest): (Vec<&Settled>, Vec<&Settled>) =
         settles.iter().partition(|s| matches!(s.outcome, Outcome::Dead { .. }));
-    writing!(tx, |db| run_bulk!(db, SETTLE, &rest[..], |query, settled| {
+    run_bulk!(tx, SETTLE, &rest[..], |query, settled| {
         let (due, ended) = match settled.outcome {
             Outcome::Retry { at } => (Some(at.micros()), None),
             Outcome::Delivered | Outcome::Dead { .. } => (None, Some(settled.ended_at().micros())),
@@ -113,12 +113,12 @@ pub(super) async fn write(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error
             .bind(due)
             .bind(ended)
             .bind(settled.attempt.number)
-    }));
+    });
     let forgiven: Vec<&&Settled> =
         rest.iter().filter(|s| s.replayed && s.outcome == Outcome::Delivered).collect();
-    writing!(tx, |db| run_bulk!(db, FORGIVEN, &forgiven[..], |query, settled| {
+    run_bulk!(tx, FORGIVEN, &forgiven[..], |query, settled| {
         query.bind(settled.delivery.uuid())
-    }));
+    });
     for settled in dead {
         write_dead(tx, settled).await?;
     }
@@ -126,7 +126,7 @@ pub(super) async fn write(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error
 }
 
 async fn write_attempts(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error> {
-    writing!(tx, |db| run_bulk!(db, ATTEMPTS, settles, |query, settled| {
+    run_bulk!(tx, ATTEMPTS, settles, |query, settled| {
         let attempt = &settled.attempt;
         query
             .bind(settled.delivery.uuid())
@@ -139,7 +139,7 @@ async fn write_attempts(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error> 
             .bind(attempt.request_headers.as_str())
             .bind(attempt.response_headers.as_deref())
             .bind(attempt.response_body.as_deref())
-    }));
+    });
     Ok(())
 }
 
