@@ -105,7 +105,7 @@ async fn a_filter_drops_and_a_route_chooses_by_configuration() {
 #[case::recursion(json!({"do": "recurse"}), "module_trap")]
 #[case::memory(json!({"do": "memory"}), "module_memory")]
 #[case::panic(json!({"do": "panic", "in": "route"}), "module_trap")]
-#[case::output(json!({"do": "output", "mib": 20}), "module_output")]
+#[case::output(json!({"do": "output", "mib": 3}), "module_output")]
 #[case::output_beyond_memory(json!({"do": "output", "mib": 100}), "module_memory")]
 #[case::amplified(json!({"do": "amplify"}), "module_output")]
 #[case::no_json(json!({"do": "garbage"}), "module_output")]

@@ -10,6 +10,9 @@ use crate::process::{cargo, command, succeed, target};
 
 /// `cargo xtask bench`: the arguments go on to the load generator.
 pub(crate) async fn run(arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|argument| ["-h", "--help", "--list"].contains(&argument.as_str())) {
+        return ask(arguments).await;
+    }
     let guests = guests::build().await?;
     // Together, so that what both need is built once.
     succeed(cargo(&["build", "--release", "-p", "waybill", "-p", "waybill-bench"])).await?;
@@ -29,4 +32,11 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let measured = succeed(bench).await;
     skips.print();
     measured
+}
+
+/// Lets the load generator tell about itself; it has nothing to measure yet.
+async fn ask(arguments: &[String]) -> Result<()> {
+    let mut bench = cargo(&["run", "--quiet", "-p", "waybill-bench", "--"]);
+    bench.args(["--program", "", "--guests", "", "--folder", ""]).args(arguments);
+    succeed(bench).await
 }
