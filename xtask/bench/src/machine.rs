@@ -9,9 +9,11 @@ pub(crate) fn describe(stage: &Stage) -> Vec<String> {
     let mut lines = vec![
         format!("machine: {} x {}, {} GiB, Linux {}", cores(), processor(), memory(), kernel()),
         format!("disk: {}", disk(&stage.folder)),
-        "settings: release build, defaults; SQLite in WAL mode with synchronous=FULL; \
-         1,024-byte events; load generator and receiver on the same cores"
-            .to_owned(),
+        format!(
+            "settings: {} build, defaults; SQLite in WAL mode with synchronous=FULL; 1,024-byte \
+             events; load generator and receiver on the same cores",
+            stage.build()
+        ),
     ];
     if stage.postgres.is_some() {
         lines

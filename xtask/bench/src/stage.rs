@@ -67,6 +67,12 @@ impl Stage {
         })
     }
 
+    /// How the program was built: cargo puts each profile's into a folder of that name.
+    pub(crate) fn build(&self) -> String {
+        let profile = self.program.parent().and_then(std::path::Path::file_name);
+        profile.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Starts the program on a fresh database.
     pub(crate) async fn open(&self, backend: Backend) -> Result<Scene> {
         let folder = TempDir::new_in(&self.folder)?;
