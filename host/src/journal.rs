@@ -60,6 +60,9 @@ pub enum Error {
     /// The database refused this piece of data. Trying again will not help.
     #[error("the database refused the data")]
     Refused(#[source] sqlx::Error),
+    /// Another node noted the same capture key at the same moment; written again, it is a repeat.
+    #[error("another node captured the same event at the same moment")]
+    Raced,
     /// A name is taken.
     #[error("the name `{0}` is taken")]
     NameTaken(String),

@@ -148,7 +148,7 @@ async fn what_was_acknowledged_outlives_any_kill(#[values(Sqlite, Postgres)] bac
     let next = Arc::new(AtomicU32::new(0));
     let mut acknowledged = BTreeSet::new();
     for _ in 0..rounds() {
-        let after = Duration::from_micros(random.random_range(0..150_000));
+        let after = Duration::from_micros(random.random_range(0..500_000));
         acknowledged.extend(round(&mut world, &next, after).await);
     }
     assert!(acknowledged.len() > 100, "{} events are too few to say much", acknowledged.len());

@@ -172,7 +172,7 @@ impl From<journal::Error> for Problem {
             journal::Error::NameTaken(name) => {
                 Self::conflict(format!("the name `{name}` is taken; choose another"))
             }
-            journal::Error::Unavailable(_) | journal::Error::Closed => {
+            journal::Error::Unavailable(_) | journal::Error::Raced | journal::Error::Closed => {
                 tracing::warn!(error = %journal::chain(&error), "the database does not answer");
                 Self::unavailable()
             }

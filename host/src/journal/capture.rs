@@ -144,11 +144,7 @@ async fn remember(tx: &mut Tx, fresh: HashMap<Key, (EventId, Timestamp)>) -> Res
             .bind(at.after(DEDUPE).micros())
     });
     // Another node noted one of the keys since the look-up: this transaction is of no use.
-    if noted.len() == rows.len() {
-        Ok(())
-    } else {
-        Err(Error::Unavailable(sqlx::Error::RowNotFound))
-    }
+    if noted.len() == rows.len() { Ok(()) } else { Err(Error::Raced) }
 }
 
 async fn write_events(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {

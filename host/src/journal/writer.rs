@@ -21,6 +21,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 pub(super) const QUEUE: usize = 4_096;
 /// Most rows that one transaction takes, roughly: what keeps a commit short.
 const MOST_ROWS: usize = 2_048;
+/// How often a transaction that met another node's is written again.
+const RACES: u32 = 8;
 /// The first and the longest wait before settles are tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -104,7 +106,14 @@ impl Writer {
 
     /// Writes the operations; those to be tried again come back.
     async fn commit(&self, mut ops: Vec<Op>) -> Vec<Op> {
-        match self.write(&mut ops).await {
+        let mut written = self.write(&mut ops).await;
+        for _ in 0..RACES {
+            if !matches!(written, Err(Error::Raced)) {
+                break;
+            }
+            written = self.write(&mut ops).await;
+        }
+        match written {
             Ok(done) => {
                 self.tell(ops, done);
                 Vec::new()
