@@ -1,7 +1,7 @@
 //! The vocabulary: what everything else talks about, without I/O, clock or randomness.
 //!
 //! An [`event::Event`] is captured, a [`flow::Flow`] says which modules and endpoints it passes,
-//! each endpoint gets a [`delivery::Delivery`], and each try of it is a [`delivery::Attempt`].
+//! each endpoint gets a [`delivery::NewDelivery`], and each try of it is a [`delivery::Attempt`].
 //! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
 
 pub mod delivery;

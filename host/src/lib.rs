@@ -13,7 +13,7 @@
 //!
 //! Around that: [`domain`] is the vocabulary, [`topology`] what operators set made ready for use,
 //! [`api`] the REST API, [`admin`] the pages, [`cli`] the command line, [`catalog`] the event types, [`access`] who may do
-//! what. [`server::run`] puts it all together.
+//! what. [`server::Server`] puts it all together.
 
 pub mod access;
 pub mod admin;
