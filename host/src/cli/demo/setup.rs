@@ -71,13 +71,19 @@ pub(super) async fn arrange(
         screen.line(format!("endpoint  {name} -> {path}"))?;
     }
     let flows = [
-        ("accounting", json!(["invoice.created"]), "invoice-to-ledger", "ledger"),
-        ("sales", json!(["lead.converted"]), "lead-to-slack", "chat"),
-        ("budget", json!(["payment.received"]), "payment-to-budget", "erp"),
-        ("work", json!(["proposal.accepted"]), "proposal-to-task", "tasks"),
+        ("accounting", json!(["invoice.created"]), "invoice-to-ledger", "ledger", json!({})),
+        ("sales", json!(["lead.converted"]), "lead-to-slack", "chat", json!({})),
+        (
+            "budget",
+            json!(["payment.received"]),
+            "payment-to-budget",
+            "erp",
+            json!({"budget": "sales"}),
+        ),
+        ("work", json!(["proposal.accepted"]), "proposal-to-task", "tasks", json!({})),
     ];
-    for (name, events, module, endpoint) in flows {
-        let flow = json!({"name": name, "events": events, "modules": [{"name": module}], "endpoints": [endpoint]});
+    for (name, events, module, endpoint, config) in flows {
+        let flow = json!({"name": name, "events": events, "modules": [{"name": module, "config": config}], "endpoints": [endpoint]});
         client.call(Method::POST, "/flows", Body::Json(flow)).await?;
         screen.line(format!("flow      {name}: {events} through {module} to {endpoint}"))?;
     }
