@@ -35,11 +35,31 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// What handlers work with; cheap to clone.
+/// What handlers work with. axum clones it several times a request, so it is one pointer.
 #[derive(Debug, Clone)]
-pub struct App {
+pub struct App(Arc<Shared>);
+
+impl App {
+    /// What handlers will work with.
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+pub struct Shared {
     /// The record.
     pub journal: Journal,
     /// What is set.
@@ -47,7 +67,7 @@ pub struct App {
     /// Sends test deliveries.
     pub client: Client,
     /// The configuration.
-    pub config: Arc<Config>,
+    pub config: Config,
     /// Who may call.
     pub tokens: Tokens,
 }

@@ -144,7 +144,7 @@ impl Default for Delivery {
             allow_networks: Vec::new(),
             retry_schedule: Schedule::default().steps,
             timeout: seconds(30),
-            max_in_flight: 64,
+            max_in_flight: 128,
             ca_file: None,
         }
     }

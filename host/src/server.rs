@@ -5,7 +5,7 @@
 
 use crate::access::seal::{self, Sealer};
 use crate::api::auth::Tokens;
-use crate::api::{self, App};
+use crate::api::{self, App, Shared};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliver::client::{Client, Settings};
@@ -22,7 +22,7 @@ use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -88,8 +88,7 @@ impl Server {
     /// modules in a process of its own.
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, Error> {
         let address = config.server.listen;
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+        let listener = listen(address).map_err(|source| Error::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
         let folder = config.data_dir();
         // Only a folder that was asked for is made: a database in one that is missing is a mistake.
@@ -112,7 +111,7 @@ impl Server {
         )?;
         let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
         let client = client(&config)?;
-        let app = App { journal, live, client, config: Arc::new(config), tokens };
+        let app = App::new(Shared { journal, live, client, config, tokens });
         let server = Self {
             listener,
             app,
@@ -140,7 +139,7 @@ impl Server {
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         };
-        self.tasks.spawn(dispatcher::run(deliver, outlets.lanes));
+        self.tasks.spawn(dispatcher::run(Arc::new(deliver), outlets.lanes));
         self.tasks.spawn(plan::run(plan, outlets.planning));
         let (journal, live) = (self.app.journal.clone(), self.app.live.clone());
         self.tasks.spawn(tend::run(journal, live, self.stop.clone()));
@@ -179,6 +178,18 @@ impl Server {
         }
         result.map_err(Error::Serve)
     }
+}
+
+/// Connections that may wait to be accepted, as far as the system lets them. With the usual 128, a
+/// few hundred clients that connect together find the queue full and try again a second later.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart takes the address over from connections of the last run that are still closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Answers leave at once instead of waiting to be joined by more.

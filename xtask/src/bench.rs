@@ -14,8 +14,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
         return ask(arguments).await;
     }
     let guests = guests::build().await?;
-    // Together, so that what both need is built once.
-    succeed(cargo(&["build", "--release", "-p", "waybill", "-p", "waybill-bench"])).await?;
+    succeed(cargo(&["build", "--release", "--workspace", "--bins"])).await?;
     let release = target().join("release");
     let mut bench = command(release.join("waybill-bench"), &[]);
     bench.arg("--program").arg(release.join("waybill"));

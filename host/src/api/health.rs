@@ -39,16 +39,10 @@ async fn metrics(State(app): State<App>) -> Response {
         format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
     };
     let counters: String = app.journal.figures().list().into_iter().map(counter).collect();
-    let (mut held, mut places) = (0, 0);
-    for lane in app.journal.handover().lanes() {
-        held += lane.room.capacity() - lane.room.free();
-        places += lane.room.capacity();
-    }
+    let held: usize = app.journal.handover().lanes().iter().map(|lane| lane.room.used()).sum();
     let gauges = format!(
         "# HELP waybill_deliveries_in_memory Deliveries held in memory.\n\
-         # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n\
-         # HELP waybill_deliveries_in_memory_limit Places for deliveries in memory.\n\
-         # TYPE waybill_deliveries_in_memory_limit gauge\nwaybill_deliveries_in_memory_limit {places}\n"
+         # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n"
     );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], counters + &gauges).into_response()
 }

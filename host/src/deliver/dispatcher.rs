@@ -5,6 +5,7 @@ use super::lane;
 use crate::journal::Journal;
 use crate::journal::handover::NewLane;
 use crate::topology::live::Live;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use tokio_util::task::TaskTracker;
 const PATROL: Duration = Duration::from_millis(500);
 
 /// What lanes share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Context {
     /// The record.
     pub journal: Journal,
@@ -30,12 +31,12 @@ pub struct Context {
 }
 
 /// Runs until told to stop.
-pub async fn run(context: Context, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
-    context.tasks.spawn(patrol(context.clone()));
+pub async fn run(context: Arc<Context>, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
+    context.tasks.spawn(patrol(Arc::clone(&context)));
     loop {
         tokio::select! {
             new = lanes.recv() => match new {
-                Some(new) => drop(context.tasks.spawn(lane::run(context.clone(), new))),
+                Some(new) => drop(context.tasks.spawn(lane::run(Arc::clone(&context), new))),
                 None => return,
             },
             () = context.stop.cancelled() => return,
@@ -43,7 +44,7 @@ pub async fn run(context: Context, mut lanes: mpsc::UnboundedReceiver<NewLane>) 
     }
 }
 
-async fn patrol(context: Context) {
+async fn patrol(context: Arc<Context>) {
     let mut tick = tokio::time::interval(PATROL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -18,7 +18,7 @@ const FRESH: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 struct Runner {
-    context: Context,
+    context: Arc<Context>,
     lane: Arc<Lane>,
     permits: Arc<Semaphore>,
     size: usize,
@@ -26,7 +26,7 @@ struct Runner {
 }
 
 /// Runs a lane until its endpoint is deleted or the server stops; then gives back what it holds.
-pub async fn run(context: Context, NewLane { lane, mut queue }: NewLane) {
+pub async fn run(context: Arc<Context>, NewLane { lane, mut queue }: NewLane) {
     let permits = Arc::new(Semaphore::new(0));
     let stop = context.stop.clone();
     let mut runner = Runner { context, lane, permits, size: 0, limit: None };
@@ -67,7 +67,7 @@ impl Runner {
     /// How long until the table holds something due; `None` if nothing is known to be.
     fn next_claim(&self) -> Option<Duration> {
         let target = self.target()?;
-        if !target.endpoint.settings.enabled || self.lane.room.free() == 0 {
+        if !target.endpoint.settings.enabled || self.lane.room.is_full() {
             return None;
         }
         let due = self.lane.next_due()?;
@@ -110,11 +110,12 @@ impl Runner {
         let now = self.context.journal.clock().now();
         match ready {
             Ready::Go(target, permit) if leased.lease.until > now.after(target.timeout + FRESH) => {
-                let context = self.context.clone();
-                self.context.tasks.spawn(async move {
+                let context = Arc::clone(&self.context);
+                // Boxed: a task's future is moved several times before it runs, and this one is large.
+                self.context.tasks.spawn(Box::pin(async move {
                     send(&context, &target, leased).await;
                     drop(permit);
-                });
+                }));
             }
             Ready::Go(..) | Ready::NotNow => self.release(leased).await,
         }

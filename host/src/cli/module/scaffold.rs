@@ -23,8 +23,10 @@ waybill-guest = {{ path = {sdk:?} }}
 serde_json = "1"
 
 [profile.release]
-opt-level = "s"
-lto = true
+opt-level = 3
+lto = "fat"
+codegen-units = 1
+panic = "abort"
 strip = true
 
 # A workspace of its own, wherever it lies.
