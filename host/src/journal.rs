@@ -22,11 +22,13 @@ pub mod claim;
 pub mod handover;
 pub mod watch;
 
+mod batch;
 mod bulk;
 mod capture;
 pub mod dead;
 pub mod figures;
 pub mod modules;
+mod native;
 pub mod node;
 pub mod objects;
 mod plan;
@@ -35,6 +37,7 @@ mod row;
 mod settle;
 mod statements;
 pub mod tend;
+mod value;
 pub mod views;
 mod writer;
 
@@ -48,7 +51,7 @@ use handover::Handover;
 use pool::Pool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{RwLock, mpsc, oneshot};
 use watch::Watchers;
 
 /// What the journal cannot do, by what the caller can do about it.
@@ -106,6 +109,8 @@ pub struct Journal {
 struct Inner {
     pool: Pool,
     writer: mpsc::Sender<writer::Op>,
+    /// Held for reading by each writer while it commits.
+    committing: Arc<RwLock<()>>,
     handover: Handover,
     watchers: Watchers,
     figures: figures::Figures,
@@ -125,6 +130,7 @@ impl Journal {
         let inner = Arc::new(Inner {
             pool,
             writer: sender,
+            committing: Arc::default(),
             handover,
             watchers: Watchers::default(),
             figures: figures::Figures::default(),
@@ -195,6 +201,8 @@ impl Journal {
         if self.submit(writer::Op::Flush { reply }).await.is_ok() {
             // A writer that ended has written all it could.
             drop(answer.await);
+            // Another writer may still be at what was submitted earlier.
+            drop(self.inner.committing.write().await);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::topology::matching::PLANNING_HOLD;
 use pipeline::{Failed, Planner};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,10 +53,10 @@ pub async fn run(context: Context, mut plannings: mpsc::UnboundedReceiver<Planni
             break;
         };
         let context = context.clone();
-        context.tasks.clone().spawn(async move {
-            plan(&context, planning).await;
-            drop(permit);
-        });
+        // Boxed: a task's future is moved several times before it runs, and this one is large.
+        context.tasks.clone().spawn(Box::pin(async move {
+            plan(&context, planning, permit).await;
+        }));
     }
     plannings.close();
     while let Some(planning) = plannings.recv().await {
@@ -86,7 +86,9 @@ async fn patrol(context: Context) {
     }
 }
 
-async fn plan(context: &Context, planning: Planning) {
+/// Runs the modules, then records the plan. `permit` is for the running only: the next event's modules
+/// run while this one's commit is under way.
+async fn plan(context: &Context, planning: Planning, permit: OwnedSemaphorePermit) {
     let topology = context.live.current();
     let at = context.journal.clock().now();
     let outcome = match topology.flow(planning.flow) {
@@ -101,6 +103,7 @@ async fn plan(context: &Context, planning: Planning) {
         }
         None => pipeline::Outcome::gone(),
     };
+    drop(permit);
     let (deliveries, failed) = match outcome.result {
         Ok(deliveries) => (deliveries, None),
         Err(failed) => (Vec::new(), Some(judge(context, &planning, failed))),
@@ -109,6 +112,7 @@ async fn plan(context: &Context, planning: Planning) {
     let planned = Planned {
         event: planning.event,
         flow: planning.flow,
+        replayed: planning.claimed,
         lease: planning.lease,
         slot: planning.slot,
         at,

@@ -50,6 +50,13 @@ pub struct Stage {
     pub module: Result<(u32, Module), String>,
 }
 
+impl Route {
+    /// Whether one of its endpoints keeps the order of a record's events.
+    pub fn keeps_order(&self) -> bool {
+        self.endpoints.iter().any(|target| target.endpoint.settings.ordered)
+    }
+}
+
 impl Topology {
     /// The source of a name.
     pub fn source(&self, name: &str) -> Option<&Source> {

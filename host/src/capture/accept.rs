@@ -130,7 +130,7 @@ fn capture(
     let keys = by_id.into_iter().chain(key.map(|key| format!("key {key}"))).collect();
     let matches = topology.matches(&event.source, &event.event_type);
     let deliveries = matches.drafts(journal, &event);
-    let plannings = matches.plannings(journal);
+    let plannings = matches.plannings(journal, &event);
     (Capture { event, keys, deliveries, plannings, matched: matches.len() }, matches)
 }
 

@@ -42,6 +42,11 @@ impl Event {
         record_key(&self.source, self.resource.as_deref(), self.resource_id.as_deref())
     }
 
+    /// What its payload takes in memory, in bytes.
+    pub fn size(&self) -> usize {
+        self.data.get().len() + self.attributes.as_ref().map_or(0, |a| a.get().len())
+    }
+
     /// When it happened: as the source says, else when it was captured.
     pub fn time(&self) -> Timestamp {
         self.occurred_at.unwrap_or(self.received_at)

@@ -1,133 +1,140 @@
-//! Statements over many rows, prepared in a few fixed sizes.
+//! Statements over many rows.
 //!
-//! Any number of rows up to 64 takes two statements at most: few enough to keep all of them prepared,
-//! large enough that a row costs its own work and little else. Both databases take the same text, but
-//! for the parameters: SQLite looks named ones (`$1`) up one by one, which takes quadratic time, so
-//! there they are `?`, in the same order.
+//! PostgreSQL takes all rows at once, as one array for each column: one message there and back and
+//! one plan, whatever their number. SQLite, which runs in this process, takes them one by one with
+//! one prepared statement.
 
-use super::pool::Tx;
-use std::sync::LazyLock;
+use super::value::{Row, Value};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::types::Uuid;
+use sqlx::{Postgres, Sqlite};
 
-/// Rows of the statements: one to eight, then multiples of eight.
-const SIZES: [usize; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 40, 48, 56, 64];
-
-/// One statement in all its sizes.
-#[derive(Debug)]
-pub(super) struct Bulk {
-    /// Rows, text for SQLite, text for PostgreSQL; ascending.
-    texts: Vec<(usize, String, String)>,
-}
-
-impl Bulk {
-    /// `head VALUES ($1, $2, …), (…), … tail`, with `columns` parameters a row.
-    pub(super) fn new(head: &str, columns: usize, tail: &str) -> Self {
-        let text = |rows: usize, parameter: fn(usize) -> String| {
-            let row = |n: usize| {
-                let parameters: Vec<String> =
-                    (1..=columns).map(|c| parameter(n * columns + c)).collect();
-                format!("({})", parameters.join(", "))
-            };
-            let rows: Vec<String> = (0..rows).map(row).collect();
-            format!("{head} VALUES {}{tail}", rows.join(", "))
-        };
-        let sized = |rows| (rows, text(rows, |_| "?".to_owned()), text(rows, |n| format!("${n}")));
-        Self { texts: SIZES.into_iter().map(sized).collect() }
-    }
-
-    /// Splits off as many rows as the largest fitting size takes, with that size's text.
-    pub(super) fn next<'r, R>(
-        &'static self,
-        database: Parameters,
-        rows: &'r [R],
-    ) -> Option<(&'static str, &'r [R], &'r [R])> {
-        let (size, sqlite, postgres) =
-            self.texts.iter().rev().find(|(size, ..)| *size <= rows.len())?;
-        let (chunk, rest) = rows.split_at_checked(*size)?;
-        let text = match database {
-            Parameters::Positional => sqlite,
-            Parameters::Numbered => postgres,
-        };
-        Some((text, chunk, rest))
-    }
-}
-
-/// How a database's bulk statements write their parameters.
+/// What a column holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Parameters {
-    /// `?`: SQLite.
-    Positional,
-    /// `$1`: PostgreSQL.
-    Numbered,
+pub(super) enum Kind {
+    Id,
+    Text,
+    Bytes,
+    Small,
+    Int,
+    Big,
 }
 
-impl Parameters {
-    /// Those of the database of a transaction.
-    pub(super) const fn of(tx: &Tx) -> Self {
-        match tx {
-            Tx::Sqlite(_) => Self::Positional,
-            Tx::Postgres(_) => Self::Numbered,
+impl Kind {
+    const fn array(self) -> &'static str {
+        match self {
+            Self::Id => "uuid[]",
+            Self::Text => "text[]",
+            Self::Bytes => "bytea[]",
+            Self::Small => "smallint[]",
+            Self::Int => "integer[]",
+            Self::Big => "bigint[]",
         }
     }
 }
 
-/// A [`Bulk`] made at its first use.
-pub(super) type LazyBulk = LazyLock<Bulk>;
-
-/// Runs a bulk statement over `$rows`, binding each with `$bind`.
-macro_rules! run_bulk {
-    ($tx:expr, $bulk:expr, $rows:expr, |$query:ident, $row:ident| $bind:expr) => {{
-        let parameters = $crate::journal::bulk::Parameters::of($tx);
-        $crate::journal::pool::writing!($tx, |db| {
-            let mut left = $rows;
-            while let Some((text, chunk, rest)) = $bulk.next(parameters, left) {
-                let mut $query = sqlx::query(text);
-                for $row in chunk {
-                    $query = $bind;
-                }
-                $query.execute(&mut *db).await?;
-                left = rest;
-            }
-        })
-    }};
+/// A statement over many rows.
+#[derive(Debug)]
+pub(super) struct Bulk {
+    /// For SQLite: one row, its parameters `?1`, `?2`, ….
+    pub(super) one: String,
+    /// For PostgreSQL: all rows, a parameter for each column.
+    pub(super) all: String,
+    columns: Vec<Kind>,
 }
 
-/// Runs a bulk statement that returns rows, collecting them decoded by `$decode`.
-macro_rules! fetch_bulk {
-    ($tx:expr, $bulk:expr, $rows:expr, $out:expr, $tuple:ty, |$query:ident, $row:ident| $bind:expr) => {{
-        let parameters = $crate::journal::bulk::Parameters::of($tx);
-        $crate::journal::pool::writing!($tx, |db| {
-            let mut left = $rows;
-            while let Some((text, chunk, rest)) = $bulk.next(parameters, left) {
-                let mut $query = sqlx::query_as::<_, $tuple>(text);
-                for $row in chunk {
-                    $query = $bind;
-                }
-                $out.extend($query.fetch_all(&mut *db).await?);
-                left = rest;
-            }
+impl Bulk {
+    /// Two texts for the same.
+    pub(super) fn of(one: &str, all: &str, columns: &[Kind]) -> Self {
+        Self { one: one.to_owned(), all: all.to_owned(), columns: columns.to_vec() }
+    }
+
+    /// `INSERT INTO table (columns) … tail`.
+    pub(super) fn insert(table: &str, columns: &[(&str, Kind)], tail: &str) -> Self {
+        let list = |part: fn(usize, &(&str, Kind)) -> String| {
+            let parts: Vec<String> = columns.iter().enumerate().map(|(n, c)| part(n, c)).collect();
+            parts.join(", ")
+        };
+        let head = format!("INSERT INTO {table} ({})", list(|_, (name, _)| (*name).to_owned()));
+        let parameters = list(|n, _| format!("?{}", n + 1));
+        let arrays = list(|n, (_, kind)| format!("${}::{}", n + 1, kind.array()));
+        Self {
+            one: format!("{head} VALUES ({parameters}) {tail}"),
+            all: format!("{head} SELECT * FROM UNNEST({arrays}) {tail}"),
+            columns: columns.iter().map(|(_, kind)| *kind).collect(),
+        }
+    }
+
+    /// The statement for PostgreSQL with the rows turned into columns.
+    pub(super) fn bind_all<'q>(
+        &'static self,
+        rows: &[Row<'q>],
+    ) -> Query<'q, Postgres, PgArguments> {
+        let columns = self.columns.iter().enumerate();
+        columns.fold(sqlx::query(self.all.as_str()), |query, (n, kind)| {
+            bind_column(query, *kind, n, rows)
         })
-    }};
+    }
+
+    /// The statement for SQLite with one row.
+    pub(super) fn bind_one<'q>(&'static self, row: &Row<'q>) -> Query<'q, Sqlite, SqliteArguments> {
+        row.values().iter().fold(sqlx::query(self.one.as_str()), |query, value| match *value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Integer(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+            Value::Id(id) => query.bind(id),
+        })
+    }
 }
 
-pub(super) use {fetch_bulk, run_bulk};
+fn bind_column<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    kind: Kind,
+    column: usize,
+    rows: &[Row<'q>],
+) -> Query<'q, Postgres, PgArguments> {
+    let values = rows.iter().map(|row| row.get(column));
+    match kind {
+        Kind::Id => query.bind(values.map(id).collect::<Vec<Option<Uuid>>>()),
+        Kind::Text => query.bind(values.map(text).collect::<Vec<Option<&str>>>()),
+        Kind::Bytes => query.bind(values.map(bytes).collect::<Vec<Option<&[u8]>>>()),
+        Kind::Small => query.bind(values.map(integer).collect::<Vec<Option<i16>>>()),
+        Kind::Int => query.bind(values.map(integer).collect::<Vec<Option<i32>>>()),
+        Kind::Big => query.bind(values.map(integer).collect::<Vec<Option<i64>>>()),
+    }
+}
+
+const fn id(value: Value<'_>) -> Option<Uuid> {
+    if let Value::Id(id) = value { Some(id) } else { None }
+}
+
+const fn text(value: Value<'_>) -> Option<&str> {
+    if let Value::Text(text) = value { Some(text) } else { None }
+}
+
+const fn bytes(value: Value<'_>) -> Option<&[u8]> {
+    if let Value::Bytes(bytes) = value { Some(bytes) } else { None }
+}
+
+fn integer<T: TryFrom<i64>>(value: Value<'_>) -> Option<T> {
+    if let Value::Integer(number) = value { T::try_from(number).ok() } else { None }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    static BULK: LazyBulk = LazyLock::new(|| Bulk::new("INSERT INTO t (a, b)", 2, " RETURNING a"));
-
     #[test]
-    fn any_number_of_rows_splits_into_few_statements() {
-        let rows = vec![0; 94];
-        let (text, chunk, rest) = BULK.next(Parameters::Numbered, &rows).unwrap();
-        assert!(text.starts_with("INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4), "));
-        assert!(text.ends_with("($127, $128) RETURNING a"));
-        assert_eq!((chunk.len(), rest.len()), (64, 30));
-        let (text, chunk, rest) = BULK.next(Parameters::Positional, rest).unwrap();
-        assert!(text.starts_with("INSERT INTO t (a, b) VALUES (?, ?), (?, ?), "));
-        assert_eq!((chunk.len(), rest.len()), (24, 6));
-        assert_eq!(BULK.next(Parameters::Positional, rest).unwrap().1.len(), 6);
-        assert!(BULK.next::<u8>(Parameters::Positional, &[]).is_none());
+    fn an_insert_is_written_for_both_databases() {
+        let bulk =
+            Bulk::insert("t", &[("a", Kind::Id), ("b", Kind::Big)], "ON CONFLICT DO NOTHING");
+        assert_eq!(bulk.one, "INSERT INTO t (a, b) VALUES (?1, ?2) ON CONFLICT DO NOTHING");
+        assert_eq!(
+            bulk.all,
+            "INSERT INTO t (a, b) SELECT * FROM UNNEST($1::uuid[], $2::bigint[]) ON CONFLICT DO NOTHING"
+        );
     }
 }

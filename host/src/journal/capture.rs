@@ -1,9 +1,9 @@
 //! Appending events, with the part of their plans that is known without running a module.
 
-use super::bulk::{Bulk, LazyBulk, fetch_bulk, run_bulk};
+use super::batch::Batch;
 use super::handover::{Handover, Leased, Planning, Slot};
 use super::plan::{Draft, write_deliveries};
-use super::pool::Tx;
+use super::value::Row;
 use super::{Error, statements};
 use crate::domain::delivery::Lease;
 use crate::domain::event::Event;
@@ -11,7 +11,7 @@ use crate::domain::id::{EventId, FlowId};
 use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a source's repeats are recognised.
@@ -41,6 +41,8 @@ pub struct NewPlanning {
     pub leased: Option<(Lease, Slot)>,
     /// When to begin otherwise.
     pub due_at: Timestamp,
+    /// The record whose later deliveries must wait for it, where an endpoint keeps order.
+    pub record_key: Option<String>,
 }
 
 /// What became of a capture.
@@ -52,18 +54,9 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-static EVENTS: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_EVENT, 11, ""));
-static PLANNINGS: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_PLANNING, 6, ""));
-static KEYS: LazyBulk = LazyLock::new(|| {
-    Bulk::new(statements::INSERT_CAPTURE_KEY.0, 4, statements::INSERT_CAPTURE_KEY.1)
-});
-static KNOWN: LazyBulk = LazyLock::new(|| {
-    Bulk::new(statements::SELECT_CAPTURE_KEYS.0, 2, statements::SELECT_CAPTURE_KEYS.1)
-});
-
 /// Writes the captures that are no repeats.
 pub(super) async fn write(
-    tx: &mut Tx,
+    tx: &mut Batch<'_>,
     captures: &mut [&mut Capture],
 ) -> Result<Vec<Receipt>, Error> {
     let receipts = recognise(tx, captures).await?;
@@ -84,7 +77,7 @@ pub(super) async fn write(
 type Key = (String, String);
 
 /// Tells repeats from new events, and notes the keys of the new ones.
-async fn recognise(tx: &mut Tx, captures: &[&mut Capture]) -> Result<Vec<Receipt>, Error> {
+async fn recognise(tx: &mut Batch<'_>, captures: &[&mut Capture]) -> Result<Vec<Receipt>, Error> {
     let keys_of = |capture: &Capture| -> Vec<Key> {
         capture.keys.iter().map(|key| (capture.event.source.clone(), key.clone())).collect()
     };
@@ -118,11 +111,16 @@ async fn recognise(tx: &mut Tx, captures: &[&mut Capture]) -> Result<Vec<Receipt
     Ok(receipts)
 }
 
-async fn lookup(tx: &mut Tx, wanted: &[(Key, Timestamp)]) -> Result<HashMap<Key, EventId>, Error> {
-    let mut found: Vec<(String, String, Uuid, i64)> = Vec::new();
-    fetch_bulk!(tx, KNOWN, wanted, found, (String, String, Uuid, i64), |query, row| query
-        .bind(row.0.0.as_str())
-        .bind(row.0.1.as_str()));
+async fn lookup(
+    tx: &mut Batch<'_>,
+    wanted: &[(Key, Timestamp)],
+) -> Result<HashMap<Key, EventId>, Error> {
+    let rows = wanted
+        .iter()
+        .map(|((source, key), _)| Row::new().bind(source.as_str()).bind(key.as_str()))
+        .collect();
+    let found: Vec<(String, String, Uuid, i64)> =
+        tx.fetch(&statements::SELECT_CAPTURE_KEY, rows).await?;
     let oldest = wanted.iter().map(|(_, at)| at.micros()).min().unwrap_or_default();
     Ok(found
         .into_iter()
@@ -131,56 +129,64 @@ async fn lookup(tx: &mut Tx, wanted: &[(Key, Timestamp)]) -> Result<HashMap<Key,
         .collect())
 }
 
-async fn remember(tx: &mut Tx, fresh: HashMap<Key, (EventId, Timestamp)>) -> Result<(), Error> {
-    let mut rows: Vec<_> = fresh.into_iter().collect();
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut noted: Vec<(Uuid,)> = Vec::new();
-    fetch_bulk!(tx, KEYS, &rows[..], noted, (Uuid,), |query, row| {
-        let ((source, key), (id, at)) = row;
-        query
-            .bind(source.as_str())
-            .bind(key.as_str())
-            .bind(id.uuid())
-            .bind(at.after(DEDUPE).micros())
-    });
+async fn remember(
+    tx: &mut Batch<'_>,
+    fresh: HashMap<Key, (EventId, Timestamp)>,
+) -> Result<(), Error> {
+    let mut keys: Vec<_> = fresh.into_iter().collect();
+    keys.sort_by(|a, b| a.0.cmp(&b.0));
+    let rows = keys.iter().map(key_row).collect();
+    let noted: Vec<(Uuid,)> = tx.fetch(&statements::INSERT_CAPTURE_KEY, rows).await?;
     // Another node noted one of the keys since the look-up: this transaction is of no use.
-    if noted.len() == rows.len() { Ok(()) } else { Err(Error::Raced) }
+    if noted.len() == keys.len() { Ok(()) } else { Err(Error::Raced) }
 }
 
-async fn write_events(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {
-    run_bulk!(tx, EVENTS, fresh, |query, capture| {
-        let event = &capture.event;
-        query
-            .bind(event.id.uuid())
-            .bind(event.source.as_str())
-            .bind(event.event_type.as_str())
-            .bind(event.resource.as_deref())
-            .bind(event.resource_id.as_deref())
-            .bind(event.external_id.as_deref())
-            .bind(event.occurred_at.map(Timestamp::micros))
-            .bind(event.received_at.micros())
-            .bind(event.attributes.as_ref().map(|a| a.get()))
-            .bind(event.data.get())
-            .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
-    });
-    Ok(())
+fn key_row<'q>(((source, key), (id, at)): &'q (Key, (EventId, Timestamp))) -> Row<'q> {
+    Row::new()
+        .bind(source.as_str())
+        .bind(key.as_str())
+        .bind(id.uuid())
+        .bind(at.after(DEDUPE).micros())
 }
 
-async fn write_plannings(tx: &mut Tx, fresh: &[&mut Capture]) -> Result<(), Error> {
-    let rows: Vec<(&Event, &NewPlanning)> =
-        fresh.iter().flat_map(|c| c.plannings.iter().map(|p| (&*c.event, p))).collect();
-    run_bulk!(tx, PLANNINGS, &rows[..], |query, row| {
-        let (event, planning) = row;
-        let lease = planning.leased.as_ref().map(|(lease, _)| *lease);
-        query
-            .bind(event.id.uuid())
-            .bind(planning.flow.uuid())
-            .bind(lease.map_or(planning.due_at, |lease| lease.until).micros())
-            .bind(lease.map(|lease| lease.token))
-            .bind(0_i32)
-            .bind(event.record_key())
-    });
-    Ok(())
+async fn write_events(tx: &mut Batch<'_>, fresh: &[&mut Capture]) -> Result<(), Error> {
+    let rows = fresh.iter().map(|capture| event_row(capture)).collect();
+    tx.run(&statements::INSERT_EVENT, rows).await
+}
+
+fn event_row(capture: &Capture) -> Row<'_> {
+    let event = &capture.event;
+    Row::new()
+        .bind(event.id.uuid())
+        .bind(event.source.as_str())
+        .bind(event.event_type.as_str())
+        .bind(event.resource.as_deref())
+        .bind(event.resource_id.as_deref())
+        .bind(event.external_id.as_deref())
+        .bind(event.occurred_at.map(Timestamp::micros))
+        .bind(event.received_at.micros())
+        .bind(event.attributes.as_ref().map(|a| a.get()))
+        .bind(event.data.get())
+        .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
+}
+
+async fn write_plannings(tx: &mut Batch<'_>, fresh: &[&mut Capture]) -> Result<(), Error> {
+    let rows = fresh
+        .iter()
+        .flat_map(|c| c.plannings.iter().map(|planning| planning_row(&c.event, planning)))
+        .collect();
+    tx.run(&statements::INSERT_PLANNING, rows).await
+}
+
+fn planning_row<'q>(event: &Event, planning: &'q NewPlanning) -> Row<'q> {
+    let lease = planning.leased.as_ref().map(|(lease, _)| *lease);
+    Row::new()
+        .bind(event.id.uuid())
+        .bind(planning.flow.uuid())
+        .bind(lease.map_or(planning.due_at, |lease| lease.until).micros())
+        .bind(lease.map(|lease| lease.token))
+        .bind(0_i32)
+        .bind(planning.record_key.as_deref())
 }
 
 /// After the commit: what was born leased goes on in memory.
@@ -192,6 +198,7 @@ pub(super) fn hand_over(handover: &Handover, captures: Vec<Capture>, receipts: &
         for planning in capture.plannings {
             match planning.leased {
                 Some((lease, slot)) => handover.push_planning(Planning {
+                    claimed: false,
                     event: Arc::clone(&capture.event),
                     flow: planning.flow,
                     attempts: 0,

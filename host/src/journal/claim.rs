@@ -39,7 +39,7 @@ struct PlanningRow {
 }
 
 fn slots(room: &Arc<Room>) -> Vec<Slot> {
-    std::iter::from_fn(|| room.take_any()).take(MOST).collect()
+    std::iter::from_fn(|| room.take_sure()).take(MOST).collect()
 }
 
 impl Journal {
@@ -152,12 +152,16 @@ impl Journal {
                 .bind(now.micros())
                 .fetch_optional(db)
                 .await?);
-        let slots = if due.is_some() { slots(room) } else { Vec::new() };
-        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
-        if slots.is_empty() || self.claim_planning_rows(lease, now, slots.len()).await? == 0 {
+        if due.is_none() {
             room.drained();
             return Ok(Vec::new());
         }
+        let slots = slots(room);
+        if slots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        self.claim_planning_rows(lease, now, slots.len()).await?;
         let rows: Vec<PlanningRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED_PLANNING)
                 .bind(lease.until.micros())
@@ -175,13 +179,13 @@ impl Journal {
         lease: Lease,
         now: Timestamp,
         most: usize,
-    ) -> Result<u64, Error> {
+    ) -> Result<(), Error> {
         let text = match self.pool() {
             Pool::Sqlite { .. } => statements::CLAIM_PLANNING_SQLITE,
             Pool::Postgres { .. } => statements::CLAIM_PLANNING_POSTGRES,
         };
         let mut tx: Tx = self.pool().begin().await?;
-        let claimed = super::pool::writing!(&mut tx, |db| sqlx::query(text)
+        super::pool::writing!(&mut tx, |db| sqlx::query(text)
             .bind(lease.token)
             .bind(lease.until.micros())
             .bind(now.micros())
@@ -189,8 +193,7 @@ impl Journal {
             .execute(db)
             .await?
             .rows_affected());
-        tx.commit().await?;
-        Ok(claimed)
+        Ok(tx.commit().await?)
     }
 
     /// Gives a planning back that this process will not run.
@@ -227,6 +230,7 @@ impl ClaimedRow {
 impl PlanningRow {
     fn leased(self, lease: Lease, slot: Slot) -> Result<Planning, Error> {
         Ok(Planning {
+            claimed: true,
             event: Arc::new(Event::try_from(self.event)?),
             flow: FlowId::from_uuid(self.flow_id),
             attempts: self.attempts,

@@ -3,6 +3,7 @@
 //! A dead letter stays in the store until its replay succeeds: while the replay is under way it is
 //! marked, when the replay fails for good the mark is cleared, and nothing is ever lost in between.
 
+use super::batch::Batch;
 use super::pool::{Tx, reading, writing};
 use super::views::{Delivery, DeliveryFilter, condition};
 use super::{Error, Journal, statements};
@@ -212,7 +213,7 @@ impl Journal {
         let mut drafts = drafts;
         let mut tx = self.pool().begin().await?;
         let mut rows: Vec<&mut super::plan::Draft> = drafts.iter_mut().collect();
-        super::plan::write_deliveries(&mut tx, &mut rows).await?;
+        super::plan::write_deliveries(&mut Batch::Tx(&mut tx), &mut rows).await?;
         tx.commit().await?;
         let event = std::sync::Arc::new(event.clone());
         for draft in drafts {

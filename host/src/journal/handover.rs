@@ -1,7 +1,8 @@
 //! What a commit hands to the next stage in memory, and the room there is for it.
 //!
 //! Each endpoint has a [`Lane`]: a bounded queue of deliveries leased to this process. Planning has
-//! one [`Room`]. A stage takes a [`Slot`] before the commit; the row is born leased if it got one,
+//! one [`Room`]. Each has a few places that are its own and stretches while the shared budget of memory
+//! lasts, so that many endpoints that hang cannot fill the memory. A stage takes a [`Slot`] before the commit; the row is born leased if it got one,
 //! unleased if not. The slot travels with the work and frees its place when it is dropped, after
 //! the next commit.
 
@@ -14,55 +15,94 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
-/// Places for work in memory.
+/// Memory for work beyond the places that each room is sure of, shared by all rooms of the process.
+#[derive(Debug)]
+struct Budget(AtomicUsize);
+
+impl Budget {
+    fn take(&self, bytes: usize) -> bool {
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
+            .is_ok()
+    }
+
+    fn give(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Places for work in memory: some that are sure, and many more while the shared budget lasts.
 #[derive(Debug)]
 pub struct Room {
-    capacity: AtomicUsize,
+    sure: AtomicUsize,
     used: AtomicUsize,
+    budget: Arc<Budget>,
     overflowed: AtomicBool,
     /// Woken when work may wait in the table.
     pub wake: Notify,
 }
 
+/// What a piece of work in memory costs beside its payload, roughly.
+const OVERHEAD: usize = 1_024;
+/// How many times its sure places a room may hold.
+const STRETCH: usize = 16;
+
 impl Room {
-    fn new(capacity: usize) -> Self {
+    fn new(sure: usize, budget: &Arc<Budget>) -> Self {
         Self {
-            capacity: AtomicUsize::new(capacity),
+            sure: AtomicUsize::new(sure),
             used: AtomicUsize::new(0),
+            budget: Arc::clone(budget),
             overflowed: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
 
-    /// A place, if one is free and nothing waits in the table already. `None` also notes that
-    /// there will be work in the table.
-    pub fn take(self: &Arc<Self>) -> Option<Slot> {
-        let slot = if self.overflowed.load(Ordering::Relaxed) { None } else { self.take_any() };
+    /// A place for work with a payload of that many bytes, if there is one and nothing waits in the
+    /// table already. `None` also notes that there will be work in the table.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<Slot> {
+        let waiting = self.overflowed.load(Ordering::Relaxed);
+        let slot = if waiting { None } else { self.place(bytes + OVERHEAD) };
         if slot.is_none() {
             self.overflowed.store(true, Ordering::Relaxed);
         }
         slot
     }
 
-    /// A place for work claimed from the table.
-    pub fn take_any(self: &Arc<Self>) -> Option<Slot> {
-        let capacity = self.capacity.load(Ordering::Relaxed);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                (used < capacity).then_some(used + 1)
-            })
-            .ok()
-            .map(|_| Slot { room: Arc::clone(self) })
+    /// A sure place for work claimed from the table.
+    pub fn take_sure(self: &Arc<Self>) -> Option<Slot> {
+        let sure = self.sure.load(Ordering::Relaxed);
+        self.occupy(sure).then(|| Slot { room: Arc::clone(self), bytes: 0 })
     }
 
-    /// How many places are free.
-    pub fn free(&self) -> usize {
-        self.capacity.load(Ordering::Relaxed).saturating_sub(self.used.load(Ordering::Relaxed))
+    fn place(self: &Arc<Self>, bytes: usize) -> Option<Slot> {
+        if let Some(slot) = self.take_sure() {
+            return Some(slot);
+        }
+        if !self.occupy(self.sure.load(Ordering::Relaxed) * STRETCH) {
+            return None;
+        }
+        // Dropped where the budget has no more, it frees the place that was just taken.
+        let mut slot = Slot { room: Arc::clone(self), bytes: 0 };
+        self.budget.take(bytes).then(|| {
+            slot.bytes = bytes;
+            slot
+        })
     }
 
-    /// How many places there are.
-    pub fn capacity(&self) -> usize {
-        self.capacity.load(Ordering::Relaxed)
+    fn occupy(&self, most: usize) -> bool {
+        let one_more = |used| (used < most).then_some(used + 1);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// Whether a claim would find a place.
+    pub fn is_full(&self) -> bool {
+        self.used() >= self.sure.load(Ordering::Relaxed)
+    }
+
+    /// How many places are taken.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Whether work went to the table because there was no room.
@@ -85,12 +125,16 @@ impl Room {
 #[derive(Debug)]
 pub struct Slot {
     room: Arc<Room>,
+    /// What it takes of the budget; none where the place is a sure one.
+    bytes: usize,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.room.budget.give(self.bytes);
         let used = self.room.used.fetch_sub(1, Ordering::Relaxed) - 1;
-        if used * 2 <= self.room.capacity() && self.room.overflowed() {
+        // Half of the sure places: enough for a claim to be worth its commit.
+        if used * 2 <= self.room.sure.load(Ordering::Relaxed) && self.room.overflowed() {
             self.room.nudge();
         }
     }
@@ -120,6 +164,8 @@ pub struct Leased {
 /// A planning leased to this process.
 #[derive(Debug)]
 pub struct Planning {
+    /// Whether it came from the table: then a dead letter of it may exist.
+    pub claimed: bool,
     /// The event.
     pub event: Arc<Event>,
     /// The flow whose modules are to run.
@@ -187,6 +233,7 @@ pub struct Handover {
     announce: mpsc::UnboundedSender<NewLane>,
     planning_room: Arc<Room>,
     planning: mpsc::UnboundedSender<Planning>,
+    budget: Arc<Budget>,
 }
 
 /// The ends that the next stages read.
@@ -198,30 +245,33 @@ pub struct Outlets {
     pub planning: mpsc::UnboundedReceiver<Planning>,
 }
 
-/// Events that wait in memory for their modules.
-const PLANNING_ROOM: usize = 2_048;
-/// Places in a lane for each request that may be under way.
-const PLACES_PER_REQUEST: usize = 16;
+/// Memory for work beyond the sure places, in bytes.
+const BUDGET: usize = 32 << 20;
+/// Sure places for events that wait for their modules.
+const PLANNING_PLACES: usize = 512;
+/// Sure places in a lane for each request that may be under way.
+const PLACES_PER_REQUEST: usize = 4;
 
 impl Handover {
     pub(super) fn new() -> (Self, Outlets) {
         let (announce, lanes) = mpsc::unbounded_channel();
         let (planning, plannings) = mpsc::unbounded_channel();
-        let planning_room = Arc::new(Room::new(PLANNING_ROOM));
-        let handover = Self { lanes: Mutex::default(), announce, planning_room, planning };
+        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
+        let planning_room = Arc::new(Room::new(PLANNING_PLACES, &budget));
+        let handover = Self { lanes: Mutex::default(), announce, planning_room, planning, budget };
         (handover, Outlets { lanes, planning: plannings })
     }
 
     /// The lane of an endpoint with that many requests under way at most; made at the first call.
     pub fn lane(&self, endpoint: EndpointId, max_in_flight: usize) -> Arc<Lane> {
-        let capacity = max_in_flight * PLACES_PER_REQUEST;
+        let places = max_in_flight * PLACES_PER_REQUEST;
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(&endpoint) {
-            lane.room.capacity.store(capacity, Ordering::Relaxed);
+            lane.room.sure.store(places, Ordering::Relaxed);
             return Arc::clone(lane);
         }
         let (sender, queue) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::new(capacity));
+        let room = Arc::new(Room::new(places, &self.budget));
         let lane = Arc::new(Lane { endpoint, room, sender, next_due: Mutex::new(None) });
         lanes.insert(endpoint, Arc::clone(&lane));
         drop(lanes);
@@ -261,13 +311,27 @@ mod tests {
 
     #[test]
     fn a_full_room_sends_work_to_the_table_until_it_is_drained() {
-        let room = Arc::new(Room::new(2));
-        let (first, second) = (room.take().unwrap(), room.take().unwrap());
-        assert!(room.take().is_none());
-        drop((first, second));
-        assert!(room.take().is_none(), "older work waits in the table");
-        assert!(room.take_any().is_some());
+        let budget = Arc::new(Budget(AtomicUsize::new(2 * OVERHEAD)));
+        let room = Arc::new(Room::new(1, &budget));
+        let (sure, more) = (room.take(9_999).unwrap(), room.take(OVERHEAD).unwrap());
+        assert!(room.take(0).is_none(), "the budget is used up");
+        assert_eq!(room.used(), 2);
+        drop((sure, more));
+        assert!(room.take(0).is_none(), "older work waits in the table");
+        let claimed = room.take_sure().unwrap();
+        assert!(room.is_full() && room.take_sure().is_none());
         room.drained();
-        assert!(room.take().is_some());
+        let again = room.take(OVERHEAD).unwrap();
+        assert!(room.take(0).is_none());
+        drop((claimed, again));
+        assert_eq!(budget.0.load(Ordering::Relaxed), 2 * OVERHEAD);
+    }
+
+    #[test]
+    fn one_room_cannot_take_all_of_the_budget() {
+        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
+        let room = Arc::new(Room::new(1, &budget));
+        let held: Vec<Slot> = std::iter::from_fn(|| room.take(0)).collect();
+        assert_eq!(held.len(), STRETCH);
     }
 }

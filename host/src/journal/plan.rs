@@ -1,8 +1,9 @@
 //! Recording what follows from an event: deliveries, the trace, and that a flow is done with it.
 
-use super::bulk::{Bulk, LazyBulk, fetch_bulk, run_bulk};
+use super::batch::{Batch, batching};
+use super::bulk::Bulk;
 use super::handover::{Handover, Slot};
-use super::pool::{Tx, writing};
+use super::value::Row;
 use super::watch::{Notice, Watchers};
 use super::{Error, statements};
 use crate::domain::delivery::{Collapse, DeadLetter, Lease, NewDelivery, Status};
@@ -11,7 +12,7 @@ use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, FlowId};
 use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 use std::collections::HashSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// A delivery to be written, with its place in memory if it is born leased.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Planned {
     pub event: Arc<Event>,
     /// The flow.
     pub flow: FlowId,
+    /// Whether a dead letter of it may exist.
+    pub replayed: bool,
     /// The right to record it.
     pub lease: Lease,
     /// Its place in memory.
@@ -57,25 +60,14 @@ pub enum ModuleFailed {
     },
 }
 
-static DELIVERIES: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_DELIVERY, 17, ""));
-static UNIQUE_DELIVERIES: LazyBulk =
-    LazyLock::new(|| Bulk::new(statements::INSERT_DELIVERY, 17, " ON CONFLICT DO NOTHING"));
-static MESSAGES: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_MESSAGE, 2, ""));
-static PLANS: LazyBulk = LazyLock::new(|| Bulk::new(statements::INSERT_PLAN, 4, ""));
-static DONE: LazyBulk =
-    LazyLock::new(|| Bulk::new(statements::DELETE_PLANNING.0, 3, statements::DELETE_PLANNING.1));
-static FORGIVEN: LazyBulk = LazyLock::new(|| {
-    Bulk::new(statements::DELETE_PLAN_DEAD_LETTER.0, 2, statements::DELETE_PLAN_DEAD_LETTER.1)
-});
-
 /// Writes the plans whose lease still holds; `true` for those.
-pub(super) async fn write(tx: &mut Tx, plans: &mut [&mut Planned]) -> Result<Vec<bool>, Error> {
-    let mut ended: Vec<(Uuid, Uuid)> = Vec::new();
-    let finished: Vec<&&mut Planned> =
-        plans.iter().filter(|p| !matches!(p.failed, Some(ModuleFailed::Retry(_)))).collect();
-    fetch_bulk!(tx, DONE, &finished[..], ended, (Uuid, Uuid), |query, plan| {
-        query.bind(plan.event.id.uuid()).bind(plan.flow.uuid()).bind(plan.lease.token)
-    });
+pub(super) async fn write(
+    tx: &mut Batch<'_>,
+    plans: &mut [&mut Planned],
+) -> Result<Vec<bool>, Error> {
+    let finished = plans.iter().filter(|p| !matches!(p.failed, Some(ModuleFailed::Retry(_))));
+    let rows = finished.map(|plan| plan.key_row().bind(plan.lease.token)).collect();
+    let ended: Vec<(Uuid, Uuid)> = tx.fetch(&statements::DELETE_PLANNING, rows).await?;
     let ended: HashSet<(Uuid, Uuid)> = ended.into_iter().collect();
     let mut applied = Vec::with_capacity(plans.len());
     for plan in plans.iter() {
@@ -116,8 +108,8 @@ impl Planned {
     }
 }
 
-async fn postpone(tx: &mut Tx, plan: &Planned, at: Timestamp) -> Result<bool, Error> {
-    let rows = writing!(tx, |db| sqlx::query(statements::POSTPONE_PLANNING)
+async fn postpone(tx: &mut Batch<'_>, plan: &Planned, at: Timestamp) -> Result<bool, Error> {
+    let rows = batching!(tx, |db| sql::query(statements::POSTPONE_PLANNING)
         .bind(at.micros())
         .bind(plan.event.id.uuid())
         .bind(plan.flow.uuid())
@@ -128,33 +120,27 @@ async fn postpone(tx: &mut Tx, plan: &Planned, at: Timestamp) -> Result<bool, Er
     Ok(rows == 1)
 }
 
-async fn write_trace(tx: &mut Tx, plans: &[&mut Planned]) -> Result<(), Error> {
-    run_bulk!(tx, PLANS, plans, |query, plan| {
-        query
-            .bind(plan.event.id.uuid())
-            .bind(plan.flow.uuid())
-            .bind(plan.at.micros())
-            .bind(plan.steps.as_str())
-    });
-    let replayed: Vec<&&mut Planned> =
-        plans.iter().filter(|p| p.failed.is_none() && p.replayed()).collect();
-    run_bulk!(tx, FORGIVEN, &replayed[..], |query, plan| {
-        query.bind(plan.event.id.uuid()).bind(plan.flow.uuid())
-    });
-    Ok(())
+async fn write_trace(tx: &mut Batch<'_>, plans: &[&mut Planned]) -> Result<(), Error> {
+    let rows = plans
+        .iter()
+        .map(|plan| plan.key_row().bind(plan.at.micros()).bind(plan.steps.as_str()))
+        .collect();
+    tx.run(&statements::INSERT_PLAN, rows).await?;
+    let replayed = plans.iter().filter(|p| p.failed.is_none() && p.replayed);
+    let rows = replayed.map(|plan| plan.key_row()).collect();
+    tx.run(&statements::DELETE_PLAN_DEAD_LETTER, rows).await
 }
 
 impl Planned {
-    /// Whether a dead letter of it may exist: only a planning that did not go straight through can
-    /// have one.
-    fn replayed(&self) -> bool {
-        self.at.since(self.event.received_at) > std::time::Duration::from_secs(1)
+    /// Event and flow, which name its planning.
+    fn key_row(&self) -> Row<'_> {
+        Row::new().bind(self.event.id.uuid()).bind(self.flow.uuid())
     }
 }
 
 /// Puts something into the dead-letter store, or brings what is there up to date.
-pub(super) async fn bury(tx: &mut Tx, dead: &DeadLetter) -> Result<(), Error> {
-    let known = writing!(tx, |db| sqlx::query(statements::UPDATE_DEAD_LETTER)
+pub(super) async fn bury(tx: &mut Batch<'_>, dead: &DeadLetter) -> Result<(), Error> {
+    let known = batching!(tx, |db| sql::query(statements::UPDATE_DEAD_LETTER)
         .bind(dead.reason.as_str())
         .bind(dead.detail.as_str())
         .bind(dead.created_at.micros())
@@ -167,7 +153,7 @@ pub(super) async fn bury(tx: &mut Tx, dead: &DeadLetter) -> Result<(), Error> {
     if known > 0 {
         return Ok(());
     }
-    writing!(tx, |db| sqlx::query(statements::INSERT_DEAD_LETTER)
+    batching!(tx, |db| sql::query(statements::INSERT_DEAD_LETTER)
         .bind(dead.id.uuid())
         .bind(dead.event_id.uuid())
         .bind(dead.event_type.as_str())
@@ -184,7 +170,10 @@ pub(super) async fn bury(tx: &mut Tx, dead: &DeadLetter) -> Result<(), Error> {
 }
 
 /// Writes deliveries: most in bulk, the collapsing ones one by one.
-pub(super) async fn write_deliveries(tx: &mut Tx, drafts: &mut [&mut Draft]) -> Result<(), Error> {
+pub(super) async fn write_deliveries(
+    tx: &mut Batch<'_>,
+    drafts: &mut [&mut Draft],
+) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(drafts.len());
     let mut unique = Vec::new();
     for draft in drafts.iter_mut() {
@@ -192,31 +181,31 @@ pub(super) async fn write_deliveries(tx: &mut Tx, drafts: &mut [&mut Draft]) -> 
             Some(collapse) => Some(collapse_into(tx, &mut draft.delivery, collapse).await?),
             None => None,
         };
-        let row = Row { delivery: &draft.delivery, collapsed };
+        let row = Written { delivery: &draft.delivery, collapsed };
         match (collapsed, &row.delivery.dedupe_key) {
             // Another of the same batch may collapse into it, so it must stand in the table now.
-            (Some(_), _) => insert(tx, &DELIVERIES, &[row]).await?,
+            (Some(_), _) => insert(tx, &statements::INSERT_DELIVERY, &[row]).await?,
             (None, Some(_)) => unique.push(row),
             (None, None) => rows.push(row),
         }
     }
-    insert(tx, &DELIVERIES, &rows).await?;
-    insert(tx, &UNIQUE_DELIVERIES, &unique).await?;
-    Ok(())
+    insert(tx, &statements::INSERT_DELIVERY, &rows).await?;
+    insert(tx, &statements::INSERT_UNIQUE_DELIVERY, &unique).await
 }
 
-struct Row<'a> {
+/// A delivery as it is written: with what it collapsed, if it did.
+struct Written<'a> {
     delivery: &'a NewDelivery,
     collapsed: Option<(i32, Timestamp)>,
 }
 
 /// Puts a delivery in the place of the one of its record that still waits, if one does.
 async fn collapse_into(
-    tx: &mut Tx,
+    tx: &mut Batch<'_>,
     delivery: &mut NewDelivery,
     collapse: Collapse,
 ) -> Result<(i32, Timestamp), Error> {
-    let waiting: Option<(i32, i64)> = writing!(tx, |db| sqlx::query_as(statements::SUPERSEDE)
+    let waiting: Option<(i32, i64)> = batching!(tx, |db| sql::query_as(statements::SUPERSEDE)
         .bind(delivery.endpoint_id.uuid())
         .bind(collapse.key.as_str())
         .bind(delivery.id.created_at().micros())
@@ -228,12 +217,27 @@ async fn collapse_into(
     Ok((collapsed + 1, latest))
 }
 
-async fn insert(tx: &mut Tx, statement: &'static LazyBulk, rows: &[Row<'_>]) -> Result<(), Error> {
-    run_bulk!(tx, statement, rows, |query, row| {
-        let delivery = row.delivery;
+async fn insert(
+    tx: &mut Batch<'_>,
+    statement: &'static Bulk,
+    drafts: &[Written<'_>],
+) -> Result<(), Error> {
+    tx.run(statement, drafts.iter().map(Written::row).collect()).await?;
+    let message = |written: &Written<'_>| {
+        let message = written.delivery.message.as_ref()?;
+        Some((written.delivery.id.uuid(), serde_json::to_string(message).ok()?))
+    };
+    let messages: Vec<(Uuid, String)> = drafts.iter().filter_map(message).collect();
+    let rows = messages.iter().map(|(id, body)| Row::new().bind(*id).bind(body.as_str())).collect();
+    tx.run(&statements::INSERT_MESSAGE, rows).await
+}
+
+impl Written<'_> {
+    fn row(&self) -> Row<'_> {
+        let delivery = self.delivery;
         let lease = delivery.lease;
         let status = if lease.is_some() { Status::Leased } else { Status::Pending };
-        query
+        Row::new()
             .bind(delivery.id.uuid())
             .bind(delivery.event_id.uuid())
             .bind(delivery.endpoint_id.uuid())
@@ -247,20 +251,10 @@ async fn insert(tx: &mut Tx, statement: &'static LazyBulk, rows: &[Row<'_>]) -> 
             .bind(delivery.id.created_at().micros())
             .bind(delivery.order_key.as_deref())
             .bind(delivery.collapse.as_ref().map(|c| c.key.as_str()))
-            .bind(row.collapsed.map(|(_, latest)| latest.micros()))
-            .bind(row.collapsed.map_or(0, |(count, _)| count))
+            .bind(self.collapsed.map(|(_, latest)| latest.micros()))
+            .bind(self.collapsed.map_or(0, |(count, _)| count))
             .bind(delivery.dedupe_key.as_deref())
-            .bind(None::<i64>)
-    });
-    let messages: Vec<(Uuid, String)> = rows
-        .iter()
-        .filter_map(|row| {
-            let message = row.delivery.message.as_ref()?;
-            Some((row.delivery.id.uuid(), serde_json::to_string(message).ok()?))
-        })
-        .collect();
-    run_bulk!(tx, MESSAGES, &messages[..], |query, row| query.bind(row.0).bind(row.1.as_str()));
-    Ok(())
+    }
 }
 
 /// After the commit: deliveries go on in memory, watchers hear of them.

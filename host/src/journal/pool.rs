@@ -1,6 +1,7 @@
 //! The two databases behind one enum, and the macro that expands one body for both.
 
 use super::Error;
+use super::native::Native;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -9,21 +10,27 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Postgres, Sqlite, SqliteConnection, Transaction};
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a statement waits for a connection, or for SQLite's lock.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Connections for reading.
 const READERS: u32 = 4;
-/// SQLite's page cache of the writer, in KiB; negative as the pragma wants it.
-const WRITER_CACHE: &str = "-32768";
-
-/// Pages of the log after which SQLite copies them into the database: 32 MiB. Rarer copying writes a
-/// page that changed often once.
-const CHECKPOINT_PAGES: &str = "8192";
+/// What the connection that writes to SQLite is told: every commit is synced, pages are kept in 32 MiB
+/// of memory, and the log is copied into the database after 32 MiB. Rarer copying writes a page that
+/// changed often once.
+pub(super) const SQLITE_PRAGMAS: [(&str, &str); 5] = [
+    ("synchronous", "FULL"),
+    ("foreign_keys", "ON"),
+    ("temp_store", "MEMORY"),
+    ("cache_size", "-32768"),
+    ("wal_autocheckpoint", "8192"),
+];
 
 /// Writers that commit side by side. SQLite has one; on PostgreSQL two were measured best on two
 /// cores.
@@ -32,8 +39,18 @@ const POSTGRES_WRITERS: usize = 2;
 /// Both databases. Readers and writers are apart: a long read never holds up a commit.
 #[derive(Debug, Clone)]
 pub(super) enum Pool {
-    Sqlite { read: SqlitePool, write: SqlitePool },
-    Postgres { read: PgPool, write: PgPool },
+    Sqlite {
+        read: SqlitePool,
+        write: SqlitePool,
+        /// Takes the group commits.
+        native: Native,
+        /// Held by whoever writes, in the order they came.
+        turn: Arc<Mutex<()>>,
+    },
+    Postgres {
+        read: PgPool,
+        write: PgPool,
+    },
 }
 
 /// A write transaction on either database.
@@ -50,11 +67,13 @@ pub(super) enum Tx {
 pub(super) struct SqliteTx {
     connection: PoolConnection<Sqlite>,
     done: bool,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl SqliteTx {
-    async fn begin(pool: &SqlitePool) -> Result<Self, sqlx::Error> {
-        let mut tx = Self { connection: pool.acquire().await?, done: false };
+    async fn begin(pool: &SqlitePool, turn: &Arc<Mutex<()>>) -> Result<Self, sqlx::Error> {
+        let turn = Arc::clone(turn).lock_owned().await;
+        let mut tx = Self { connection: pool.acquire().await?, done: false, _turn: turn };
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *tx.connection).await?;
         Ok(tx)
     }
@@ -135,21 +154,20 @@ impl Pool {
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
             .pragma("temp_store", "memory")
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .statement_cache_capacity(400)
             .disable_statement_logging();
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(PATIENCE)
-            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
+            .connect_with(options.clone())
             .await?;
         let read = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(PATIENCE)
-            .connect_lazy_with(options.read_only(true));
-        Ok(Self::Sqlite { read, write })
+            .connect_lazy_with(options.clone().read_only(true));
+        let native = Native::start(options.get_filename().to_owned()).map_err(sqlx::Error::Io)?;
+        Ok(Self::Sqlite { read, write, native, turn: Arc::default() })
     }
 
     async fn open_postgres(url: &str) -> Result<Self, Error> {
@@ -158,10 +176,16 @@ impl Pool {
             .application_name("waybill")
             .statement_cache_capacity(400)
             .disable_statement_logging();
-        // On fresh tables the planner believes them empty and scans them for every update; the hot
-        // statements stay on their indexes without waiting for statistics.
-        let hot =
-            [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
+        // On fresh tables the planner believes them empty: it scans them for every update, or walks a
+        // whole index for a merge or hash join. The hot statements look each row up in its index
+        // without waiting for statistics.
+        let hot = [
+            ("enable_seqscan", "off"),
+            ("enable_mergejoin", "off"),
+            ("enable_hashjoin", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("jit", "off"),
+        ];
         let pool = |most: u32| {
             PgPoolOptions::new()
                 .max_connections(most)
@@ -186,7 +210,7 @@ impl Pool {
     /// Begins a write transaction.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite { write, .. } => Tx::Sqlite(SqliteTx::begin(write).await?),
+            Self::Sqlite { write, turn, .. } => Tx::Sqlite(SqliteTx::begin(write, turn).await?),
             Self::Postgres { write, .. } => Tx::Postgres(write.begin().await?),
         })
     }
@@ -194,7 +218,7 @@ impl Pool {
     /// Closes all connections.
     pub(super) async fn close(&self) {
         match self {
-            Self::Sqlite { read, write } => {
+            Self::Sqlite { read, write, .. } => {
                 read.close().await;
                 write.close().await;
             }

@@ -3,17 +3,16 @@
 //! The attempt is always recorded, because it was made. The delivery changes only if the lease still
 //! holds: a worker whose lease ran out cannot overwrite what a later one did.
 
-use super::bulk::{Bulk, LazyBulk, run_bulk};
+use super::batch::{Batch, batching};
 use super::figures::Figures;
 use super::handover::{Handover, Slot};
 use super::plan::bury;
-use super::pool::{Tx, writing};
+use super::value::Row;
 use super::watch::{Notice, Watchers};
 use super::{Error, statements};
 use crate::domain::delivery::{Attempt, DeadLetter, Lease, Outcome, Status};
 use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
 use crate::domain::time::Timestamp;
-use std::sync::LazyLock;
 use std::sync::atomic::AtomicU64;
 
 /// An attempt that was made, and what follows.
@@ -84,52 +83,41 @@ impl Settled {
     }
 }
 
-static ATTEMPTS: LazyBulk =
-    LazyLock::new(|| Bulk::new(statements::INSERT_ATTEMPT, 10, " ON CONFLICT DO NOTHING"));
-static SETTLE: LazyBulk =
-    LazyLock::new(|| Bulk::new(statements::SETTLE.0, 6, statements::SETTLE.1));
-static FORGIVEN: LazyBulk = LazyLock::new(|| {
-    Bulk::new(
-        statements::DELETE_DELIVERY_DEAD_LETTER.0,
-        1,
-        statements::DELETE_DELIVERY_DEAD_LETTER.1,
-    )
-});
-
 /// Writes the attempts, and the new state of the deliveries whose lease still holds.
-pub(super) async fn write(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error> {
-    write_attempts(tx, settles).await?;
+pub(super) async fn write(tx: &mut Batch<'_>, settles: &[&Settled]) -> Result<(), Error> {
+    let attempts = settles.iter().map(|settled| settled.attempt_row()).collect();
+    tx.run(&statements::INSERT_ATTEMPT, attempts).await?;
     let (dead, rest): (Vec<&Settled>, Vec<&Settled>) =
         settles.iter().partition(|s| matches!(s.outcome, Outcome::Dead { .. }));
-    run_bulk!(tx, SETTLE, &rest[..], |query, settled| {
-        let (due, ended) = match settled.outcome {
-            Outcome::Retry { at } => (Some(at.micros()), None),
-            Outcome::Delivered | Outcome::Dead { .. } => (None, Some(settled.ended_at().micros())),
-        };
-        query
-            .bind(settled.delivery.uuid())
-            .bind(settled.lease.token)
-            .bind(settled.status().code())
-            .bind(due)
-            .bind(ended)
-            .bind(settled.attempt.number)
-    });
-    let forgiven: Vec<&&Settled> =
-        rest.iter().filter(|s| s.replayed && s.outcome == Outcome::Delivered).collect();
-    run_bulk!(tx, FORGIVEN, &forgiven[..], |query, settled| {
-        query.bind(settled.delivery.uuid())
-    });
+    tx.run(&statements::SETTLE, rest.iter().map(|settled| settled.row()).collect()).await?;
+    let forgiven = rest.iter().filter(|s| s.replayed && s.outcome == Outcome::Delivered);
+    let forgiven = forgiven.map(|settled| Row::new().bind(settled.delivery.uuid())).collect();
+    tx.run(&statements::DELETE_DELIVERY_DEAD_LETTER, forgiven).await?;
     for settled in dead {
         write_dead(tx, settled).await?;
     }
     Ok(())
 }
 
-async fn write_attempts(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error> {
-    run_bulk!(tx, ATTEMPTS, settles, |query, settled| {
-        let attempt = &settled.attempt;
-        query
-            .bind(settled.delivery.uuid())
+impl Settled {
+    fn row(&self) -> Row<'_> {
+        let (due, ended) = match self.outcome {
+            Outcome::Retry { at } => (Some(at.micros()), None),
+            Outcome::Delivered | Outcome::Dead { .. } => (None, Some(self.ended_at().micros())),
+        };
+        Row::new()
+            .bind(self.delivery.uuid())
+            .bind(self.lease.token)
+            .bind(self.status().code())
+            .bind(due)
+            .bind(ended)
+            .bind(self.attempt.number)
+    }
+
+    fn attempt_row(&self) -> Row<'_> {
+        let attempt = &self.attempt;
+        Row::new()
+            .bind(self.delivery.uuid())
             .bind(attempt.number)
             .bind(attempt.at.micros())
             .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
@@ -139,13 +127,12 @@ async fn write_attempts(tx: &mut Tx, settles: &[&Settled]) -> Result<(), Error> 
             .bind(attempt.request_headers.as_str())
             .bind(attempt.response_headers.as_deref())
             .bind(attempt.response_body.as_deref())
-    });
-    Ok(())
+    }
 }
 
-async fn write_dead(tx: &mut Tx, settled: &Settled) -> Result<(), Error> {
+async fn write_dead(tx: &mut Batch<'_>, settled: &Settled) -> Result<(), Error> {
     let Outcome::Dead { reason } = settled.outcome else { return Ok(()) };
-    let rows = writing!(tx, |db| sqlx::query(statements::SETTLE_DEAD)
+    let rows = batching!(tx, |db| sql::query(statements::SETTLE_DEAD)
         .bind(settled.delivery.uuid())
         .bind(settled.lease.token)
         .bind(settled.ended_at().micros())

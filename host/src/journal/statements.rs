@@ -1,8 +1,12 @@
 //! Every statement the journal runs. One text for both databases; where they differ there is a pair,
 //! named `…_SQLITE` and `…_POSTGRES`.
 //!
-//! `$n` parameters, times bound by the caller, never `now()`. Bulk statements are given by their head
-//! and tail; [`super::bulk`] writes the rows between. A test prepares each on both databases.
+//! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are
+//! [`Bulk`]s. A test prepares each on both databases.
+
+use super::bulk::Bulk;
+use super::bulk::Kind::{self, Big, Bytes, Id, Int, Small, Text};
+use std::sync::LazyLock;
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
@@ -14,38 +18,130 @@ macro_rules! statements {
     };
 }
 
-pub(super) const INSERT_EVENT: &str = "INSERT INTO event (id, source, event_type, resource, \
-    resource_id, external_id, occurred_at, received_at, attributes, data, matched)";
-pub(super) const INSERT_PLANNING: &str =
-    "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key)";
-/// Notes a key, also in the place of one whose time is over.
-pub(super) const INSERT_CAPTURE_KEY: (&str, &str) = (
-    "INSERT INTO capture_key (source, key, event_id, expires_at)",
-    " ON CONFLICT (source, key) DO UPDATE SET event_id = excluded.event_id, \
-      expires_at = excluded.expires_at \
-      WHERE capture_key.expires_at <= excluded.expires_at - 86400000000 RETURNING event_id",
-);
-pub(super) const SELECT_CAPTURE_KEYS: (&str, &str) =
-    ("SELECT source, key, event_id, expires_at FROM capture_key WHERE (source, key) IN (", ")");
-pub(super) const INSERT_DELIVERY: &str = "INSERT INTO delivery (id, event_id, endpoint_id, flow_id, \
-    event_type, status, due_at, lease, attempts, round_from, created_at, order_key, collapse_key, \
-    collapse_by, collapsed, dedupe_key, settled_at)";
-pub(super) const INSERT_MESSAGE: &str = "INSERT INTO message (delivery_id, body)";
-pub(super) const INSERT_PLAN: &str = "INSERT INTO plan (event_id, flow_id, at, steps)";
-pub(super) const DELETE_PLANNING: (&str, &str) =
-    ("DELETE FROM planning WHERE (event_id, flow_id, lease) IN (", ") RETURNING event_id, flow_id");
-pub(super) const DELETE_PLAN_DEAD_LETTER: (&str, &str) =
-    ("DELETE FROM dead_letter WHERE delivery_id IS NULL AND (event_id, flow_id) IN (", ")");
-pub(super) const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, number, at, duration_us, \
-    response_status, error_class, error, request_headers, response_headers, response_body)";
-/// Columns: delivery, lease, status, due, ended, attempts.
-pub(super) const SETTLE: (&str, &str) = (
-    "UPDATE delivery SET status = v.column3, due_at = v.column4, lease = NULL, \
-     settled_at = v.column5, attempts = v.column6 FROM (",
-    ") AS v WHERE delivery.id = v.column1 AND delivery.lease = v.column2",
-);
-pub(super) const DELETE_DELIVERY_DEAD_LETTER: (&str, &str) =
-    ("DELETE FROM dead_letter WHERE delivery_id IN (", ")");
+macro_rules! bulks {
+    ($($(#[$doc:meta])* $name:ident = $bulk:expr;)*) => {
+        $($(#[$doc])* pub(super) static $name: LazyLock<Bulk> = LazyLock::new(|| $bulk);)*
+
+        /// All of them, for the test that prepares each.
+        #[cfg(test)]
+        pub(super) static BULKS: &[(&str, &LazyLock<Bulk>)] = &[$((stringify!($name), &$name)),*];
+    };
+}
+
+const DELIVERY: &[(&str, Kind)] = &[
+    ("id", Id),
+    ("event_id", Id),
+    ("endpoint_id", Id),
+    ("flow_id", Id),
+    ("event_type", Text),
+    ("status", Small),
+    ("due_at", Big),
+    ("lease", Big),
+    ("attempts", Int),
+    ("round_from", Int),
+    ("created_at", Big),
+    ("order_key", Text),
+    ("collapse_key", Text),
+    ("collapse_by", Big),
+    ("collapsed", Int),
+    ("dedupe_key", Text),
+];
+
+const EVENT: &[(&str, Kind)] = &[
+    ("id", Id),
+    ("source", Text),
+    ("event_type", Text),
+    ("resource", Text),
+    ("resource_id", Text),
+    ("external_id", Text),
+    ("occurred_at", Big),
+    ("received_at", Big),
+    ("attributes", Text),
+    ("data", Text),
+    ("matched", Small),
+];
+
+const PLANNING: &[(&str, Kind)] = &[
+    ("event_id", Id),
+    ("flow_id", Id),
+    ("due_at", Big),
+    ("lease", Big),
+    ("attempts", Int),
+    ("record_key", Text),
+];
+
+const ATTEMPT: &[(&str, Kind)] = &[
+    ("delivery_id", Id),
+    ("number", Int),
+    ("at", Big),
+    ("duration_us", Big),
+    ("response_status", Small),
+    ("error_class", Text),
+    ("error", Text),
+    ("request_headers", Text),
+    ("response_headers", Text),
+    ("response_body", Bytes),
+];
+
+bulks! {
+    INSERT_EVENT = Bulk::insert("event", EVENT, "");
+    INSERT_PLANNING = Bulk::insert("planning", PLANNING, "");
+    /// Notes a key, also in the place of one whose time is over.
+    INSERT_CAPTURE_KEY = Bulk::insert(
+        "capture_key",
+        &[("source", Text), ("key", Text), ("event_id", Id), ("expires_at", Big)],
+        "ON CONFLICT (source, key) DO UPDATE SET event_id = excluded.event_id, \
+            expires_at = excluded.expires_at \
+            WHERE capture_key.expires_at <= excluded.expires_at - 86400000000 RETURNING event_id",
+    );
+    SELECT_CAPTURE_KEY = Bulk::of(
+        "SELECT source, key, event_id, expires_at FROM capture_key WHERE source = ?1 AND key = ?2",
+        "SELECT k.source, k.key, k.event_id, k.expires_at FROM capture_key k \
+            JOIN UNNEST($1::text[], $2::text[]) AS v (source, key) \
+            ON k.source = v.source AND k.key = v.key",
+        &[Text, Text],
+    );
+    INSERT_DELIVERY = Bulk::insert("delivery", DELIVERY, "");
+    INSERT_UNIQUE_DELIVERY = Bulk::insert("delivery", DELIVERY, "ON CONFLICT DO NOTHING");
+    INSERT_MESSAGE = Bulk::insert("message", &[("delivery_id", Id), ("body", Text)], "");
+    INSERT_PLAN = Bulk::insert(
+        "plan",
+        &[("event_id", Id), ("flow_id", Id), ("at", Big), ("steps", Text)],
+        "",
+    );
+    DELETE_PLANNING = Bulk::of(
+        "DELETE FROM planning WHERE event_id = ?1 AND flow_id = ?2 AND lease = ?3 \
+            RETURNING event_id, flow_id",
+        "DELETE FROM planning p \
+            USING UNNEST($1::uuid[], $2::uuid[], $3::bigint[]) AS v (event_id, flow_id, lease) \
+            WHERE p.event_id = v.event_id AND p.flow_id = v.flow_id AND p.lease = v.lease \
+            RETURNING p.event_id, p.flow_id",
+        &[Id, Id, Big],
+    );
+    DELETE_PLAN_DEAD_LETTER = Bulk::of(
+        "DELETE FROM dead_letter WHERE delivery_id IS NULL AND event_id = ?1 AND flow_id = ?2",
+        "DELETE FROM dead_letter d USING UNNEST($1::uuid[], $2::uuid[]) AS v (event_id, flow_id) \
+            WHERE d.delivery_id IS NULL AND d.event_id = v.event_id AND d.flow_id = v.flow_id",
+        &[Id, Id],
+    );
+    INSERT_ATTEMPT = Bulk::insert("attempt", ATTEMPT, "ON CONFLICT DO NOTHING");
+    /// Only while the lease holds.
+    SETTLE = Bulk::of(
+        "UPDATE delivery SET status = ?3, due_at = ?4, lease = NULL, settled_at = ?5, \
+            attempts = ?6 WHERE id = ?1 AND lease = ?2",
+        "UPDATE delivery d SET status = v.status, due_at = v.due_at, lease = NULL, \
+            settled_at = v.settled_at, attempts = v.attempts \
+            FROM UNNEST($1::uuid[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], \
+            $6::integer[]) AS v (id, lease, status, due_at, settled_at, attempts) \
+            WHERE d.id = v.id AND d.lease = v.lease",
+        &[Id, Big, Small, Big, Big, Int],
+    );
+    DELETE_DELIVERY_DEAD_LETTER = Bulk::of(
+        "DELETE FROM dead_letter WHERE delivery_id = ?1",
+        "DELETE FROM dead_letter WHERE delivery_id = ANY($1::uuid[])",
+        &[Id],
+    );
+}
 
 statements! {
     POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1 \
@@ -220,6 +316,10 @@ mod tests {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
+        for (name, bulk) in BULKS {
+            let prepared = db.prepare(AssertSqlSafe(bulk.one.clone()).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
     }
 
     #[tokio::test]
@@ -227,6 +327,10 @@ mod tests {
         let Some(mut db) = crate::journal::pool::tests::postgres().await else { return };
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_SQLITE")) {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+        for (name, bulk) in BULKS {
+            let prepared = db.prepare(AssertSqlSafe(bulk.all.clone()).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
     }

@@ -10,17 +10,19 @@
 //! are kept and written with a later transaction, because what they report has happened. When the
 //! database refused some data, each operation is tried alone, so that a bad one costs no other.
 
+use super::batch::Batch;
 use super::figures::Figures;
-use super::pool::Tx;
-use super::{Capture, Error, Inner, Planned, Receipt, Settled, capture, plan, settle};
+use super::{Capture, Error, Inner, Planned, Pool, Receipt, Settled, capture, plan, settle};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, mpsc, oneshot};
 
 /// Operations that may wait for the writer; further callers wait for a place.
 pub(super) const QUEUE: usize = 4_096;
 /// Most rows that one transaction takes, roughly: what keeps a commit short.
 const MOST_ROWS: usize = 2_048;
+/// How often the tasks that are ready have their turn before a transaction begins; measured.
+const GATHER: u32 = 4;
 /// How often a transaction that met another node's is written again.
 const RACES: u32 = 8;
 /// The first and the longest wait before settles are tried again.
@@ -38,7 +40,7 @@ pub(super) enum Op {
         reply: oneshot::Sender<Result<bool, Error>>,
     },
     Settle(Box<Settled>),
-    /// Answered once all before it is durable.
+    /// Answered once its writer has written what it took before it.
     Flush {
         reply: oneshot::Sender<()>,
     },
@@ -57,16 +59,24 @@ impl Op {
 
 /// What a transaction did, to be told once it is durable.
 #[derive(Debug, Default)]
-struct Done {
+pub(super) struct Done {
     receipts: Vec<Receipt>,
     planned: Vec<bool>,
 }
 
-type Queue = Arc<Mutex<mpsc::Receiver<Op>>>;
+/// What the writers share.
+#[derive(Debug)]
+struct Queue {
+    ops: Mutex<mpsc::Receiver<Op>>,
+    /// Read by each writer from before it gives the queue to the next until its commit is over, so
+    /// that a flush can wait for all of them.
+    committing: Arc<RwLock<()>>,
+}
 
 /// Starts the writers. They hold the journal weakly and end when it is gone.
 pub(super) fn start(inner: &Arc<Inner>, receiver: mpsc::Receiver<Op>) {
-    let queue: Queue = Arc::new(Mutex::new(receiver));
+    let committing = Arc::clone(&inner.committing);
+    let queue = Arc::new(Queue { ops: Mutex::new(receiver), committing });
     for _ in 0..inner.pool.writers() {
         let writer = Writer { pool: inner.pool.clone(), inner: Arc::downgrade(inner) };
         tokio::spawn(writer.run(Arc::clone(&queue)));
@@ -74,20 +84,21 @@ pub(super) fn start(inner: &Arc<Inner>, receiver: mpsc::Receiver<Op>) {
 }
 
 struct Writer {
-    pool: super::Pool,
+    pool: Pool,
     inner: Weak<Inner>,
 }
 
 impl Writer {
-    async fn run(self, queue: Queue) {
+    async fn run(self, queue: Arc<Queue>) {
         let mut kept: Vec<Op> = Vec::new();
         let mut wait = BACKOFF.0;
         loop {
-            let open = take(&queue, &mut kept).await;
+            let (open, committing) = queue.take(&mut kept).await;
             if kept.is_empty() && !open {
                 break;
             }
             kept = self.commit(std::mem::take(&mut kept)).await;
+            drop(committing);
             if kept.is_empty() {
                 wait = BACKOFF.0;
             } else if open {
@@ -135,9 +146,15 @@ impl Writer {
         }
     }
 
-    async fn write(&self, ops: &mut [Op]) -> Result<Done, Error> {
+    async fn write(&self, ops: &mut Vec<Op>) -> Result<Done, Error> {
+        if let Pool::Sqlite { native, turn, .. } = &self.pool {
+            let _turn = turn.lock().await;
+            let (back, written) = native.write(std::mem::take(ops)).await;
+            *ops = back;
+            return written;
+        }
         let mut tx = self.pool.begin().await?;
-        let done = write_all(&mut tx, ops).await?;
+        let done = write_all(&mut Batch::Tx(&mut tx), ops).await?;
         tx.commit().await?;
         Ok(done)
     }
@@ -175,33 +192,44 @@ impl Writer {
     }
 }
 
-/// Waits for an operation and takes all that has queued up behind it. `false` when no more will come.
-async fn take(queue: &Queue, ops: &mut Vec<Op>) -> bool {
-    let mut queue = queue.lock().await;
-    let mut rows: usize = ops.iter().map(Op::rows).sum();
-    if ops.is_empty() {
-        match queue.recv().await {
-            Some(op) => {
-                rows += op.rows();
-                ops.push(op);
-            }
-            None => return false,
-        }
+/// Lets whatever is ready run first: under load it adds to this transaction, which costs all of them
+/// less; at rest nothing is ready and nothing is waited for.
+async fn gather() {
+    for _ in 0..GATHER {
+        tokio::task::yield_now().await;
     }
-    while rows < MOST_ROWS {
-        match queue.try_recv() {
-            Ok(op) => {
-                rows += op.rows();
-                ops.push(op);
-            }
-            Err(mpsc::error::TryRecvError::Empty) => return true,
-            Err(mpsc::error::TryRecvError::Disconnected) => return false,
-        }
-    }
-    true
 }
 
-async fn write_all(tx: &mut Tx, ops: &mut [Op]) -> Result<Done, Error> {
+impl Queue {
+    /// Waits for an operation and takes all that has queued up behind it. `false` when no more will
+    /// come.
+    async fn take(&self, ops: &mut Vec<Op>) -> (bool, OwnedRwLockReadGuard<()>) {
+        let mut queue = self.ops.lock().await;
+        let mut open = true;
+        if ops.is_empty() {
+            match queue.recv().await {
+                Some(op) => ops.push(op),
+                None => open = false,
+            }
+            gather().await;
+        }
+        let mut rows: usize = ops.iter().map(Op::rows).sum();
+        while open && rows < MOST_ROWS {
+            match queue.try_recv() {
+                Ok(op) => {
+                    rows += op.rows();
+                    ops.push(op);
+                }
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => open = false,
+            }
+        }
+        (open, Arc::clone(&self.committing).read_owned().await)
+    }
+}
+
+/// Writes the operations, in the order that later stages need.
+pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done, Error> {
     let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
     for op in ops {
         match op {

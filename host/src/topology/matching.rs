@@ -96,14 +96,15 @@ impl Matches {
     }
 
     /// The flows whose modules are to run, leased where there is room.
-    pub fn plannings(&self, journal: &Journal) -> Vec<NewPlanning> {
+    pub fn plannings(&self, journal: &Journal, event: &Event) -> Vec<NewPlanning> {
         let now = journal.clock().now();
         let planning = |route: &Arc<Route>| NewPlanning {
             flow: route.flow.id,
-            leased: journal.handover().planning_room().take().map(|slot| {
+            leased: journal.handover().planning_room().take(event.size()).map(|slot| {
                 (Lease { token: journal.lease_token(), until: now.after(PLANNING_HOLD) }, slot)
             }),
             due_at: now,
+            record_key: route.keeps_order().then(|| event.record_key()).flatten(),
         };
         self.flows.iter().map(planning).collect()
     }

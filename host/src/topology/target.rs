@@ -122,7 +122,8 @@ impl Target {
             && plan.delay.is_zero()
             && order_key.is_none()
             && plan.dedupe_key.is_none();
-        let slot = if at_once { self.lane.room.take() } else { None };
+        let size = plan.message.as_ref().map_or_else(|| event.size(), |m| m.data.get().len());
+        let slot = if at_once { self.lane.room.take(size) } else { None };
         let lease = slot
             .is_some()
             .then(|| Lease { token: journal.lease_token(), until: now.after(self.hold()) });

@@ -1,0 +1,95 @@
+//! What the writers' operations are written with: a transaction of sqlx, or the
+//! [`native`](super::native) connection to SQLite.
+
+use super::Error;
+use super::bulk::Bulk;
+use super::native::{self, Decode};
+use super::pool::Tx;
+use super::value::Row;
+use rusqlite::Connection;
+use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+
+/// A transaction that takes the writers' operations.
+#[derive(Debug)]
+pub(super) enum Batch<'t> {
+    /// Of sqlx.
+    Tx(&'t mut Tx),
+    /// Of the thread that writes to SQLite.
+    Native(&'t mut Connection),
+}
+
+impl Batch<'_> {
+    /// Runs a statement over all rows.
+    pub(super) async fn run(
+        &mut self,
+        bulk: &'static Bulk,
+        rows: Vec<Row<'_>>,
+    ) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Self::Tx(Tx::Postgres(db)) => drop(bulk.bind_all(&rows).execute(&mut **db).await?),
+            Self::Tx(Tx::Sqlite(tx)) => {
+                for row in &rows {
+                    bulk.bind_one(row).execute(tx.connection()).await?;
+                }
+            }
+            Self::Native(db) => native::run(db, &bulk.one, &rows)?,
+        }
+        Ok(())
+    }
+
+    /// Runs a statement over all rows and gives what it returns.
+    pub(super) async fn fetch<T>(
+        &mut self,
+        bulk: &'static Bulk,
+        rows: Vec<Row<'_>>,
+    ) -> Result<Vec<T>, Error>
+    where
+        T: Decode + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow>,
+    {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        match self {
+            Self::Tx(Tx::Postgres(db)) => {
+                for row in bulk.bind_all(&rows).fetch_all(&mut **db).await? {
+                    found.push(T::from_row(&row)?);
+                }
+            }
+            Self::Tx(Tx::Sqlite(tx)) => {
+                for row in &rows {
+                    for row in bulk.bind_one(row).fetch_all(tx.connection()).await? {
+                        found.push(T::from_row(&row)?);
+                    }
+                }
+            }
+            Self::Native(db) => found = native::fetch(db, &bulk.one, &rows)?,
+        }
+        Ok(found)
+    }
+}
+
+/// Expands `$body` once for each kind of transaction; in it `sql` is sqlx or what takes its place, and
+/// `$db` the connection.
+macro_rules! batching {
+    ($batch:expr, |$db:ident| $body:expr) => {
+        match $batch {
+            $crate::journal::batch::Batch::Tx(tx) => {
+                use sqlx as sql;
+                $crate::journal::pool::writing!(tx, |$db| $body)
+            }
+            $crate::journal::batch::Batch::Native(db) => {
+                use $crate::journal::native as sql;
+                let $db: &mut rusqlite::Connection = db;
+                $body
+            }
+        }
+    };
+}
+
+pub(super) use batching;
