@@ -1,7 +1,7 @@
 //! The program: arguments, configuration, run, and what went wrong.
 
 use clap::Parser as _;
-use std::io::{IsTerminal as _, Write as _, stderr, stdin, stdout};
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use waybill::cli::{self, Cli, Command, Screen, ServeArgs};
@@ -36,6 +36,10 @@ fn main() -> ExitCode {
     let mut screen = Screen::new(&mut out, stdout().is_terminal());
     match runtime.block_on(client(command, &mut screen)) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as `head` does.
+        Err(cli::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             failed(&error);
             ExitCode::from(error.exit_code())

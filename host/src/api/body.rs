@@ -5,9 +5,12 @@ use super::problem::Problem;
 use crate::domain::problem::Fault;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
+use http::header;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// A body of at most `server.max_body` bytes.
 #[derive(Debug)]
@@ -21,16 +24,38 @@ impl FromRequest<App> for Body {
     }
 }
 
+/// How much of a body that is too large is read all the same, and for how long. A client that is still
+/// sending when its connection closes sees a reset instead of the answer (RFC 9112, section 9.6).
+const DRAIN: (usize, Duration) = (32 << 20, Duration::from_secs(5));
+
 /// Reads a body of at most `limit` bytes.
 pub async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    let collected = Limited::new(request.into_body(), limit).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Problem::too_large(limit)
-        } else {
-            Problem::malformed("the connection ended before the body did")
+    // Such a client sends nothing before it is told to, so it has time for the answer.
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body();
+    if asks_first && body.size_hint().lower() > limit as u64 {
+        return Err(Problem::too_large(limit));
+    }
+    let collected = Limited::new(&mut body, limit).collect().await;
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            // Whether it came to its end or not: the answer is the same.
+            drop(tokio::time::timeout(DRAIN.1, drain(body)).await);
+            Err(Problem::too_large(limit))
         }
-    })
+        Err(_) => Err(Problem::malformed("the connection ended before the body did")),
+    }
+}
+
+async fn drain(mut body: axum::body::Body) {
+    let mut left = DRAIN.0;
+    while let Some(Ok(frame)) = body.frame().await {
+        match frame.data_ref().and_then(|data| left.checked_sub(data.len())) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 /// A JSON body of a known shape; what does not fit is named by its path.

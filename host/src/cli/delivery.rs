@@ -14,7 +14,7 @@ const COLUMNS: &[Column] = &[
     ("event type", &["/event_type", "/event/type"]),
     ("endpoint", &["/endpoint/name", "/endpoint_name", "/endpoint", "/endpoint_id"]),
     ("status", &["/status"]),
-    ("attempts", &["/attempts"]),
+    ("attempts", &["/attempt_count"]),
     ("due", &["/due_at"]),
     ("id", &["/id"]),
 ];

@@ -18,6 +18,9 @@ impl fmt::Debug for Screen<'_> {
     }
 }
 
+/// A terminal of fewer columns shows a table better by cutting or wrapping its lines itself.
+const NARROW: u16 = 60;
+
 /// A column of a list: its heading and the JSON pointers where its value may stand.
 pub(super) type Column = (&'static str, &'static [&'static str]);
 
@@ -62,6 +65,10 @@ impl<'a> Screen<'a> {
             .load_preset(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(headings.iter().map(|heading| heading.to_uppercase()));
+        // Where there is no room to wrap into, or a terminal that does not know its width.
+        if table.width().is_some_and(|width| width < NARROW) {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
         table.add_rows(rows);
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));

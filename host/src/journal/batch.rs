@@ -1,5 +1,5 @@
 //! What the writers' operations are written with: a transaction of sqlx, or the
-//! [`native`](super::native) connection to SQLite.
+//! [`native`] connection to SQLite.
 
 use super::Error;
 use super::bulk::Bulk;
@@ -31,7 +31,9 @@ impl Batch<'_> {
             return Ok(());
         }
         match self {
-            Self::Tx(Tx::Postgres(db)) => drop(bulk.bind_all(&rows).execute(&mut **db).await?),
+            Self::Tx(Tx::Postgres(db)) => {
+                bulk.bind_all(&rows).execute(&mut **db).await?;
+            }
             Self::Tx(Tx::Sqlite(tx)) => {
                 for row in &rows {
                     bulk.bind_one(row).execute(tx.connection()).await?;

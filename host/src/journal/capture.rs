@@ -141,7 +141,7 @@ async fn remember(
     if noted.len() == keys.len() { Ok(()) } else { Err(Error::Raced) }
 }
 
-fn key_row<'q>(((source, key), (id, at)): &'q (Key, (EventId, Timestamp))) -> Row<'q> {
+fn key_row(((source, key), (id, at)): &(Key, (EventId, Timestamp))) -> Row<'_> {
     Row::new()
         .bind(source.as_str())
         .bind(key.as_str())

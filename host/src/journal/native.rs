@@ -13,7 +13,7 @@ use super::value::{Row, Value};
 use super::writer::{Done, Op, write_all};
 use super::{Error, pool};
 use futures_util::FutureExt as _;
-use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
+use rusqlite::types::{FromSql as _, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
 use sqlx::types::Uuid;
 use std::future::{Ready, ready};

@@ -31,7 +31,7 @@ values! {
     Uuid => |id| Self::Id(id);
 }
 
-impl<'q, T: Into<Value<'q>>> From<Option<T>> for Value<'q> {
+impl<T: Into<Self>> From<Option<T>> for Value<'_> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }

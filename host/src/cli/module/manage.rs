@@ -20,7 +20,6 @@ const COLUMNS: &[Column] = &[
     ("roles", &["/exports", "/report/exports", "/roles"]),
     ("bytes", &["/size", "/report/size"]),
     ("uploaded", &["/created_at"]),
-    ("sha256", &["/sha256"]),
 ];
 
 /// `module push`.
