@@ -32,9 +32,9 @@ pub(super) const SQLITE_PRAGMAS: [(&str, &str); 5] = [
     ("wal_autocheckpoint", "8192"),
 ];
 
-/// Writers that commit side by side. SQLite has one; on PostgreSQL two were measured best on two
+/// Writers that commit side by side. SQLite has one; on PostgreSQL three were measured best on two
 /// cores.
-const POSTGRES_WRITERS: usize = 2;
+const POSTGRES_WRITERS: usize = 3;
 
 /// Both databases. Readers and writers are apart: a long read never holds up a commit.
 #[derive(Debug, Clone)]
