@@ -1,3 +1,6 @@
 //! Who may do what, and what is kept from whom.
 
+pub mod address;
+pub mod scope;
 pub mod seal;
+pub mod token;

@@ -1,6 +1,7 @@
 //! The REST API: one answer shape, one shape of problem, one resource a file.
 //!
-//! Every handler asks for a [`auth::Principal`]; one that does not gets no data. Bodies are bounded
+//! [`auth`] decides about every call before its handler runs, and every handler asks for the
+//! [`auth::Principal`] that was admitted. Bodies are bounded
 //! before they are read, configuration objects refuse unknown fields, and every answer carries
 //! `X-Request-Id`.
 
@@ -21,6 +22,7 @@ mod health;
 mod modules;
 mod openapi;
 mod sources;
+mod tokens;
 mod trace;
 
 pub use openapi::document;
@@ -29,11 +31,10 @@ use crate::config::Config;
 use crate::deliver::client::Client;
 use crate::journal::Journal;
 use crate::topology::live::Live;
-use auth::Tokens;
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -68,8 +69,6 @@ pub struct Shared {
     pub client: Client,
     /// The configuration.
     pub config: Config,
-    /// Who may call.
-    pub tokens: Tokens,
 }
 
 /// Names a request in logs and answers.
@@ -84,14 +83,19 @@ pub fn router(app: App) -> Router {
         .merge(crate::admin::routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn(dress))
+        .layer(from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }
 
-/// Gives every answer its id and the headers that keep a browser from guessing.
-async fn dress(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// Lets only those in who may, and gives every answer its id and the headers that keep a browser from
+/// guessing.
+async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let (mut response, allowance) = match auth::identify(&app, &mut request) {
+        Ok(allowance) => (next.run(request).await, allowance),
+        Err(problem) => (problem.into_response(), None),
+    };
     let headers = response.headers_mut();
+    headers.extend(allowance.into_iter().flat_map(auth::limits));
     let id = crate::domain::id::RequestId::generate().to_string();
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(REQUEST_ID, id);

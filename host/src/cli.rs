@@ -22,6 +22,7 @@ pub mod module;
 pub mod resource;
 mod screen;
 pub mod source;
+pub mod token;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -69,6 +70,9 @@ pub enum Command {
     /// The systems that events come from.
     #[command(subcommand)]
     Source(source::SourceCommand),
+    /// Who may call the server, and what for.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Captured events and what became of them.
     #[command(subcommand)]
     Event(event::EventCommand),
@@ -143,6 +147,7 @@ pub async fn run(command: Command, screen: &mut Screen<'_>) -> Result<(), Error>
         Command::Endpoint(command) => endpoint::run(command, screen).await,
         Command::Flow(command) => flow::run(command, screen).await,
         Command::Source(command) => source::run(command, screen).await,
+        Command::Token(command) => token::run(command, screen).await,
         Command::Event(command) => event::run(command, screen).await,
         Command::Delivery(command) => delivery::run(command, screen).await,
         Command::DeadLetter(command) => dead_letter::run(command, screen).await,

@@ -23,11 +23,12 @@ pub use error::{ConfigError, Fault, Origin};
 pub use layers::{EnvironmentPair, Override};
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
     "server.data_dir",
+    "server.trusted_proxies",
     "database.url",
     "delivery.allow_networks",
     "delivery.retry_schedule",
@@ -74,6 +75,8 @@ pub struct Server {
     pub max_batch: usize,
     /// Folder of the key file and the compiled modules, if set; see [`Config::data_dir`].
     pub data_dir: Option<PathBuf>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Section `database`.
@@ -128,7 +131,13 @@ pub struct Shutdown {
 impl Default for Server {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8400));
-        Self { listen, max_body: 1_048_576, max_batch: 1_000, data_dir: None }
+        Self {
+            listen,
+            max_body: 1_048_576,
+            max_batch: 1_000,
+            data_dir: None,
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 
@@ -144,7 +153,7 @@ impl Default for Delivery {
             allow_networks: Vec::new(),
             retry_schedule: Schedule::default().steps,
             timeout: seconds(30),
-            max_in_flight: 128,
+            max_in_flight: 96,
             ca_file: None,
         }
     }
@@ -229,6 +238,7 @@ impl Config {
             "server.max_batch" => put(&mut self.server.max_batch, value),
             "server.data_dir" => put(&mut self.server.data_dir, value),
             "database.url" => put(&mut self.database.url.0, value),
+            "server.trusted_proxies" => put(&mut self.server.trusted_proxies, value),
             "delivery.allow_networks" => put(&mut self.delivery.allow_networks, value),
             "delivery.retry_schedule" => put(&mut self.delivery.retry_schedule, value),
             "delivery.timeout" => put(&mut self.delivery.timeout, value),

@@ -4,7 +4,7 @@
 //! `shutdown.grace`; leases that were not used are given back; the journal writes what it was told.
 
 use crate::access::seal::{self, Sealer};
-use crate::api::auth::Tokens;
+use crate::api::auth;
 use crate::api::{self, App, Shared};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -102,7 +102,7 @@ impl Server {
         };
         let (journal, outlets) = Journal::open(config.database.url.expose(), clock).await?;
         let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
-        let (tokens, new_token) = Tokens::open(&journal, given.as_deref()).await?;
+        let new_token = auth::first_token(&journal, given.as_deref()).await?;
         let engine = Engine::new(Limits::default())?;
         let cache = Cache::new(
             folder.join("waybill-modules"),
@@ -111,7 +111,7 @@ impl Server {
         )?;
         let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
         let client = client(&config)?;
-        let app = App::new(Shared { journal, live, client, config, tokens });
+        let app = App::new(Shared { journal, live, client, config });
         let server = Self {
             listener,
             app,
@@ -159,7 +159,8 @@ impl Server {
             tracing::info!("stopping: no new work, what is under way ends");
             stop.cancel();
         };
-        let served = axum::serve(self.listener.tap_io(no_delay), router);
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let served = axum::serve(self.listener.tap_io(no_delay), service);
         let mut serving = std::pin::pin!(served.with_graceful_shutdown(ending).into_future());
         let result = tokio::select! {
             result = &mut serving => result,

@@ -8,6 +8,7 @@ pub mod live;
 pub mod matching;
 pub mod target;
 
+use crate::access::token::{Token, TokenDigest};
 use crate::domain::flow::{Flow, FlowModule};
 use crate::domain::id::{EndpointId, FlowId};
 use crate::domain::source::Source;
@@ -25,6 +26,7 @@ pub struct Topology {
     endpoints: HashMap<EndpointId, Arc<Target>>,
     endpoint_names: BTreeMap<String, EndpointId>,
     flows: Vec<Arc<Route>>,
+    tokens: HashMap<TokenDigest, Arc<Token>>,
     matches: matching::Cache,
 }
 
@@ -58,6 +60,16 @@ impl Route {
 }
 
 impl Topology {
+    /// The token of a digest.
+    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<Token>> {
+        self.tokens.get(digest)
+    }
+
+    /// All tokens.
+    pub fn tokens(&self) -> impl Iterator<Item = (&TokenDigest, &Arc<Token>)> {
+        self.tokens.iter()
+    }
+
     /// The source of a name.
     pub fn source(&self, name: &str) -> Option<&Source> {
         self.sources.get(name)

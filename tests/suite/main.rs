@@ -10,6 +10,7 @@
     reason = "a test that panics has failed; a key that JSON lacks is null"
 )]
 
+mod access;
 mod capture;
 mod crash;
 mod dead_letters;

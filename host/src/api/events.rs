@@ -135,11 +135,17 @@ pub(super) struct NewEvent {
         (status = 422, body = Problem), (status = 503, body = Problem, description = "Nothing was stored; `Retry-After` says when to try again.")))]
 pub(super) async fn capture(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, Problem> {
-    let events = read(&headers, &body, app.config.server.max_batch)?;
+    let mut events = read(&headers, &body, app.config.server.max_batch)?;
+    if principal.token().is_limited() {
+        for event in &mut events.events {
+            event.complete();
+            principal.check_table(event.resource.as_deref())?;
+        }
+    }
     let key = idempotency_key(&headers)?;
     let topology = app.live.current();
     let wait = app.config.immediate.wait.get();
@@ -220,10 +226,11 @@ pub(super) fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, 
     responses((status = 200, body = List<EventView>), (status = 422, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     uri: Uri,
     Query(query): Query<EventQuery>,
 ) -> Result<Json<List<EventView>>, Problem> {
+    principal.check_table(query.resource.as_deref())?;
     let pages = Page { cursor: query.cursor, limit: query.limit };
     let filter = EventFilter {
         event_type: query.event_type,
@@ -248,10 +255,13 @@ pub(super) fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, Prob
     params(("id" = String, Path)), responses((status = 200, body = Data<trace::Trace>), (status = 404, body = Problem)))]
 pub(super) async fn show(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(text): Path<String>,
 ) -> Result<Json<Data<trace::Trace>>, Problem> {
     let event = app.journal.event(id("event", &text)?).await?;
+    // What it may not see is to it as if it did not exist.
+    let event =
+        event.filter(|stored| principal.token().may_touch(stored.event.resource.as_deref()));
     let event = event.ok_or_else(|| Problem::missing("event", &text))?;
     Ok(data(trace::trace(&app, event).await?))
 }

@@ -78,12 +78,13 @@ pub(super) async fn auth_test(
     State(app): State<App>,
     principal: Principal,
 ) -> Json<StatusData<AuthTest>> {
+    let token = principal.token();
     let types = crate::catalog::get().event_types();
     let resources: std::collections::BTreeSet<&str> = types.iter().map(|t| t.resource).collect();
     let Json(data) = data(AuthTest {
         authenticated: true,
-        token_name: principal.name.to_string(),
-        scopes: principal.scopes.to_vec(),
+        token_name: token.settings.name.clone(),
+        scopes: token.scopes.iter().map(|scope| scope.name().to_owned()).collect(),
         tables_count: resources.len(),
         server_time: app.journal.clock().now(),
     });

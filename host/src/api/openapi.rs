@@ -3,11 +3,13 @@
 
 use super::{
     App, apply, dead_letters, deliveries, endpoints, event_types, events, flows, health, modules,
-    sources,
+    sources, tokens,
 };
+use crate::access::scope::{Scope, need};
+use http::Method;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement,
+    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, SecurityRequirement,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,6 +31,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(flows::show, flows::update, flows::replace, flows::delete))
         .routes(routes!(sources::list, sources::create))
         .routes(routes!(sources::show, sources::update, sources::delete))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::show, tokens::update, tokens::revoke))
         .routes(routes!(modules::list))
         .routes(routes!(modules::show, modules::upload))
         .routes(routes!(modules::activate))
@@ -62,13 +66,31 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         .security_scheme("bearer", SecurityScheme::Http(bearer))
         .security_scheme("api_key", SecurityScheme::ApiKey(key))
         .build();
-    OpenApiBuilder::from(document)
-        .components(Some(components))
-        .security(Some([
-            SecurityRequirement::new("bearer", Vec::<String>::new()),
-            SecurityRequirement::new("api_key", Vec::<String>::new()),
-        ]))
-        .build()
+    let mut document = OpenApiBuilder::from(document).components(Some(components)).build();
+    for (path, item) in &mut document.paths.paths {
+        secure(path, item);
+    }
+    document
+}
+
+/// Says of each operation which scope its token must have (OpenAPI 3.1, "Security Requirement
+/// Object": roles beside OAuth 2.0 scopes).
+fn secure(path: &str, item: &mut PathItem) {
+    let operations = [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::PUT, &mut item.put),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ];
+    for (method, operation) in operations {
+        let (Some(operation), Some(need)) = (operation, need(&method, path)) else { continue };
+        let scopes: Vec<&str> = need.scope().map(Scope::name).into_iter().collect();
+        operation.security = Some(vec![
+            SecurityRequirement::new("bearer", scopes.clone()),
+            SecurityRequirement::new("api_key", scopes),
+        ]);
+    }
 }
 
 /// The whole description.

@@ -22,6 +22,9 @@ pub struct Problem {
     /// What is wrong in the input, field by field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
+    /// Seconds after which it may be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -39,12 +42,19 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            retry_after: None,
             headers: Vec::new(),
         }
     }
 
-    fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, HeaderValue::from_static(value)));
+    fn with(self, name: HeaderName, value: &'static str) -> Self {
+        self.with_value(name, HeaderValue::from_static(value))
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with_value(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 
@@ -113,8 +123,22 @@ impl Problem {
         )
     }
 
+    /// The caller is known, and may not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "urn:waybill:problem:forbidden", "Forbidden", detail)
+    }
+
+    /// The caller called too often; it may again in `wait` seconds, which the body names too, as
+    /// automation platforms look for it there.
+    pub fn too_many(detail: impl Into<String>, wait: u32) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let kind = "urn:waybill:problem:too-many-requests";
+        let problem = Self::new(status, kind, "Too many requests", detail);
+        Self { retry_after: Some(wait), ..problem }.with_value(header::RETRY_AFTER, wait.into())
+    }
+
     /// The caller did not say who it is, or is nobody known.
-    pub fn unauthorized(detail: &str) -> Self {
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "urn:waybill:problem:unauthorized",

@@ -90,8 +90,11 @@ impl Kind {
             |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         if screen.is_human() {
             screen.line(format!("{} {} made: {}", self.word, text("name"), text("id")))?;
-            if let Some(secret) = one.get("secret").and_then(Value::as_str) {
-                screen.line(format!("secret: {secret}\nKeep it: it is not shown again."))?;
+            for shown_once in ["secret", "token"] {
+                if let Some(text) = one.get(shown_once).and_then(Value::as_str) {
+                    screen
+                        .line(format!("{shown_once}: {text}\nKeep it: it is not shown again."))?;
+                }
             }
             return Ok(());
         }

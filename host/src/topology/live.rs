@@ -3,9 +3,10 @@
 use super::target::{Defaults, Target};
 use super::{Route, Stage, Topology, matching};
 use crate::access::seal::{self, Sealer};
+use crate::access::token::{StoredToken, Token, TokenDigest, Usage};
 use crate::domain::endpoint::{Endpoint, EndpointSettings, Secrets};
 use crate::domain::flow::{Flow, FlowModule, FlowSettings};
-use crate::domain::id::{EndpointId, FlowId, SourceId};
+use crate::domain::id::{EndpointId, FlowId, SourceId, TokenId};
 use crate::domain::source::{Source, SourceSettings};
 use crate::journal::modules::ModuleVersion;
 use crate::journal::objects::{Change, Kind, Object};
@@ -13,7 +14,7 @@ use crate::journal::{self, Journal};
 use crate::wasm;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 
 /// The topology in use; cheap to clone.
@@ -31,6 +32,8 @@ struct Inner {
     engine: wasm::Engine,
     cache: wasm::Cache,
     loaded: Mutex<HashMap<[u8; 32], wasm::Module>>,
+    /// How tokens are being used, over changes of what is set.
+    usages: std::sync::Mutex<HashMap<TokenId, Arc<Usage>>>,
 }
 
 /// Why the topology cannot be built.
@@ -59,6 +62,7 @@ impl Live {
             endpoints: HashMap::new(),
             endpoint_names: BTreeMap::new(),
             flows: Vec::new(),
+            tokens: HashMap::new(),
             matches: matching::Cache::default(),
         };
         let inner = Inner {
@@ -69,6 +73,7 @@ impl Live {
             engine,
             cache,
             loaded: Mutex::default(),
+            usages: std::sync::Mutex::default(),
         };
         let live = Self { inner: Arc::new(inner) };
         live.reload().await?;
@@ -113,8 +118,10 @@ impl Live {
         let endpoint_names =
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
         let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
+        let tokens = self.tokens().await?;
         let matches = matching::Cache::default();
-        let topology = Topology { version, sources, endpoints, endpoint_names, flows, matches };
+        let topology =
+            Topology { version, sources, endpoints, endpoint_names, flows, tokens, matches };
         for lane in self.inner.journal.handover().lanes() {
             if topology.endpoint(lane.endpoint).is_none() {
                 self.inner.journal.handover().remove_lane(lane.endpoint);
@@ -122,6 +129,19 @@ impl Live {
         }
         self.inner.current.store(Arc::new(topology));
         Ok(())
+    }
+
+    async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<Token>>, Error> {
+        let objects: Vec<Object<StoredToken>> = self.inner.journal.objects(Kind::Token).await?;
+        let mut usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = |object: Object<StoredToken>| {
+            let id = TokenId::from_uuid(object.id);
+            let usage = Arc::clone(usages.entry(id).or_default());
+            let (made, changed) = (object.created_at, object.updated_at);
+            let (digest, token) = Token::new(id, object.settings, made, changed, usage)?;
+            Some((digest, Arc::new(token)))
+        };
+        Ok(objects.into_iter().filter_map(token).collect())
     }
 
     async fn sources(&self) -> Result<HashMap<String, Source>, Error> {

@@ -1,0 +1,71 @@
+//! Where a call comes from.
+
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// The caller's address: the peer's, or where the peer is a trusted proxy, the one that the proxies
+/// put into `X-Forwarded-For`, read from the right up to the first that is not trusted. What a
+/// stranger writes there is not believed. IPv4 in IPv6 is IPv4.
+pub fn caller<'h>(
+    peer: IpAddr,
+    forwarded: impl DoubleEndedIterator<Item = &'h str>,
+    trusted: &[IpNet],
+) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let mut caller = peer.to_canonical();
+    for hop in forwarded.rev().flat_map(|line| line.rsplit(',')) {
+        if !is_trusted(&caller) {
+            break;
+        }
+        let Some(address) = parse(hop.trim()) else { break };
+        caller = address;
+    }
+    caller
+}
+
+/// An address as proxies write it: bare, with a port, or bracketed.
+fn parse(text: &str) -> Option<IpAddr> {
+    let address = text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    address.or_else(with_port).or_else(bracketed).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        caller(peer.parse().unwrap(), forwarded.iter().copied(), &trusted).to_string()
+    }
+
+    #[test]
+    fn a_stranger_is_not_believed() {
+        assert_eq!(seen("203.0.113.9", &["10.0.0.1"], &[]), "203.0.113.9");
+        assert_eq!(seen("203.0.113.9", &["10.0.0.1"], &["127.0.0.0/8"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn the_first_that_is_not_trusted_from_the_right_is_the_caller() {
+        let proxies = ["127.0.0.0/8", "10.0.0.0/8"];
+        assert_eq!(
+            seen("127.0.0.1", &["198.51.100.7, 203.0.113.9, 10.0.0.2"], &proxies),
+            "203.0.113.9"
+        );
+        assert_eq!(seen("127.0.0.1", &["198.51.100.7", "203.0.113.9"], &proxies), "203.0.113.9");
+        assert_eq!(seen("127.0.0.1", &[], &proxies), "127.0.0.1");
+        assert_eq!(seen("127.0.0.1", &["rubbish"], &proxies), "127.0.0.1");
+        assert_eq!(seen("127.0.0.1", &["203.0.113.9, rubbish, 10.0.0.2"], &proxies), "10.0.0.2");
+        assert_eq!(seen("127.0.0.1", &["[2001:db8::7]:4711"], &proxies), "2001:db8::7");
+    }
+
+    #[test]
+    fn ipv4_in_ipv6_is_ipv4() {
+        assert_eq!(seen("::ffff:203.0.113.9", &[], &[]), "203.0.113.9");
+        assert_eq!(
+            seen("::ffff:127.0.0.1", &["::ffff:198.51.100.7"], &["127.0.0.0/8"]),
+            "198.51.100.7"
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! Scopes: what a token may do, and what each call needs.
+//!
+//! Denied by default: a call that [`need`] does not name is refused, whoever asks.
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+/// One thing that a token may do. `write` holds `read` of the same; `admin` holds everything.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+pub enum Scope {
+    /// Everything, tokens included.
+    #[serde(rename = "admin")]
+    Admin,
+    /// Capturing events.
+    #[serde(rename = "events:write")]
+    EventsWrite,
+    /// Reading events and their traces.
+    #[serde(rename = "events:read")]
+    EventsRead,
+    /// Planning events again.
+    #[serde(rename = "events:replay")]
+    EventsReplay,
+    /// Reading the catalogue and the records of the CRM.
+    #[serde(rename = "records:read")]
+    RecordsRead,
+    /// Setting endpoints.
+    #[serde(rename = "endpoints:write")]
+    EndpointsWrite,
+    /// Reading what endpoints are set to.
+    #[serde(rename = "endpoints:read")]
+    EndpointsRead,
+    /// Setting flows.
+    #[serde(rename = "flows:write")]
+    FlowsWrite,
+    /// Reading what flows are set to.
+    #[serde(rename = "flows:read")]
+    FlowsRead,
+    /// Setting sources.
+    #[serde(rename = "sources:write")]
+    SourcesWrite,
+    /// Reading what sources are set to.
+    #[serde(rename = "sources:read")]
+    SourcesRead,
+    /// Uploading, activating and trying modules.
+    #[serde(rename = "modules:write")]
+    ModulesWrite,
+    /// Reading which modules there are.
+    #[serde(rename = "modules:read")]
+    ModulesRead,
+    /// Sending deliveries and dead letters once more, cancelling and deleting them.
+    #[serde(rename = "deliveries:replay")]
+    DeliveriesReplay,
+    /// Reading deliveries and dead letters.
+    #[serde(rename = "deliveries:read")]
+    DeliveriesRead,
+}
+
+/// Every scope with its name.
+pub const SCOPES: [(Scope, &str); 15] = [
+    (Scope::Admin, "admin"),
+    (Scope::EventsWrite, "events:write"),
+    (Scope::EventsRead, "events:read"),
+    (Scope::EventsReplay, "events:replay"),
+    (Scope::RecordsRead, "records:read"),
+    (Scope::EndpointsWrite, "endpoints:write"),
+    (Scope::EndpointsRead, "endpoints:read"),
+    (Scope::FlowsWrite, "flows:write"),
+    (Scope::FlowsRead, "flows:read"),
+    (Scope::SourcesWrite, "sources:write"),
+    (Scope::SourcesRead, "sources:read"),
+    (Scope::ModulesWrite, "modules:write"),
+    (Scope::ModulesRead, "modules:read"),
+    (Scope::DeliveriesReplay, "deliveries:replay"),
+    (Scope::DeliveriesRead, "deliveries:read"),
+];
+
+/// What [`Scope::named`] takes beside single scopes: reading everything, changing nothing.
+pub const READ_ONLY: &str = "read-only";
+
+impl Scope {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        SCOPES.iter().find(|(scope, _)| *scope == self).map_or("", |(_, name)| name)
+    }
+
+    /// The scopes of a name: one, or those of the preset [`READ_ONLY`]. Empty where there is none of
+    /// that name.
+    pub fn named(name: &str) -> Vec<Self> {
+        if name == READ_ONLY {
+            return SCOPES.iter().map(|(scope, _)| *scope).filter(|s| s.only_reads()).collect();
+        }
+        SCOPES.iter().filter(|(_, known)| *known == name).map(|(scope, _)| *scope).collect()
+    }
+
+    /// Whether it changes nothing.
+    pub const fn only_reads(self) -> bool {
+        matches!(
+            self,
+            Self::EventsRead
+                | Self::RecordsRead
+                | Self::EndpointsRead
+                | Self::FlowsRead
+                | Self::SourcesRead
+                | Self::ModulesRead
+                | Self::DeliveriesRead
+        )
+    }
+
+    /// Whether who holds this may do `wanted`.
+    pub fn holds(self, wanted: Self) -> bool {
+        self == Self::Admin || self == wanted || self.reads() == Some(wanted)
+    }
+
+    /// The reading that goes with writing. Capturing does not: a source need not see other events.
+    const fn reads(self) -> Option<Self> {
+        match self {
+            Self::EndpointsWrite => Some(Self::EndpointsRead),
+            Self::FlowsWrite => Some(Self::FlowsRead),
+            Self::SourcesWrite => Some(Self::SourcesRead),
+            Self::ModulesWrite => Some(Self::ModulesRead),
+            Self::DeliveriesReplay => Some(Self::DeliveriesRead),
+            Self::EventsReplay => Some(Self::EventsRead),
+            Self::Admin
+            | Self::EventsWrite
+            | Self::EventsRead
+            | Self::RecordsRead
+            | Self::EndpointsRead
+            | Self::FlowsRead
+            | Self::SourcesRead
+            | Self::ModulesRead
+            | Self::DeliveriesRead => None,
+        }
+    }
+}
+
+/// What a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Any token that is known here.
+    Token,
+    /// A token with this scope.
+    Scope(Scope),
+    /// A token with this scope that is not limited to some tables: the answer could be about any.
+    AllTables(Scope),
+}
+
+impl Need {
+    /// The scope, if it takes one.
+    pub const fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Token => None,
+            Self::Scope(scope) | Self::AllTables(scope) => Some(scope),
+        }
+    }
+}
+
+/// What a call of a route under `/api/v1` needs; `None` for one that nobody may make.
+pub fn need(method: &Method, route: &str) -> Option<Need> {
+    let reads = method == Method::GET || method == Method::HEAD;
+    let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');
+    let (resource, rest) = (parts.next()?, parts.next());
+    let read_or_write = |read, write| Some(Need::Scope(if reads { read } else { write }));
+    match (resource, rest) {
+        ("auth", Some("test")) if reads => Some(Need::Token),
+        ("events", None) if *method == Method::POST => Some(Need::Scope(Scope::EventsWrite)),
+        ("events", _) if reads => Some(Need::Scope(Scope::EventsRead)),
+        ("events", Some(_)) => Some(Need::AllTables(Scope::EventsReplay)),
+        ("event-types", _) if reads => Some(Need::Scope(Scope::RecordsRead)),
+        ("endpoints", _) => read_or_write(Scope::EndpointsRead, Scope::EndpointsWrite),
+        ("flows", _) => read_or_write(Scope::FlowsRead, Scope::FlowsWrite),
+        ("sources", _) => read_or_write(Scope::SourcesRead, Scope::SourcesWrite),
+        ("modules", _) => read_or_write(Scope::ModulesRead, Scope::ModulesWrite),
+        ("deliveries" | "dead-letters", _) => {
+            let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };
+            Some(Need::AllTables(scope))
+        }
+        ("config" | "tokens", _) => Some(Need::Scope(Scope::Admin)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_serde_agree() {
+        for (scope, name) in SCOPES {
+            assert_eq!(serde_json::to_value(scope).unwrap(), name);
+            assert_eq!(Scope::named(name), [scope]);
+            assert_eq!(scope.name(), name);
+        }
+        assert!(Scope::named("events:eat").is_empty());
+    }
+
+    #[test]
+    fn read_only_changes_nothing() {
+        for scope in Scope::named(READ_ONLY) {
+            for (other, _) in SCOPES {
+                assert!(scope == other || !scope.holds(other), "{scope:?} holds {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn writing_holds_reading_and_admin_everything() {
+        assert!(Scope::EndpointsWrite.holds(Scope::EndpointsRead));
+        assert!(!Scope::EndpointsRead.holds(Scope::EndpointsWrite));
+        assert!(!Scope::EventsWrite.holds(Scope::EventsRead));
+        assert!(SCOPES.iter().all(|(scope, _)| Scope::Admin.holds(*scope)));
+    }
+
+    #[test]
+    fn what_is_not_named_is_denied() {
+        assert_eq!(need(&Method::GET, "/api/v1/secrets"), None);
+        assert_eq!(need(&Method::DELETE, "/api/v1/event-types/{name}"), None);
+        assert_eq!(need(&Method::GET, "/metrics"), None);
+    }
+}

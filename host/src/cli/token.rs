@@ -1,0 +1,88 @@
+//! `waybill token …`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::Remote;
+use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
+use super::{Error, Screen};
+
+const TOKEN: Kind = Kind {
+    word: "token",
+    path: "/tokens",
+    prefix: "tok_",
+    columns: &[
+        ("name", &["/name"]),
+        ("scopes", &["/scopes"]),
+        ("tables", &["/tables"]),
+        ("from", &["/from"]),
+        ("rate", &["/rate"]),
+        ("expires", &["/expires_at"]),
+        ("last used", &["/last_used_at"]),
+        ("id", &["/id"]),
+    ],
+};
+
+/// What can be done with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// List them.
+    List(ListArgs),
+    /// Show one.
+    Show(OneArgs),
+    /// Make one; it is shown once.
+    Create(CreateArgs),
+    /// Change settings of one; what is not named stays.
+    Update(UpdateArgs),
+    /// Revoke one: from then on nobody can use it.
+    #[command(alias = "delete")]
+    Revoke(OneArgs),
+}
+
+/// A new token.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Its name.
+    name: String,
+    /// What it may do: `events:write`, `endpoints:read`, …, `admin`, or `read-only` for all reading. May be repeated
+    #[arg(long, required = true, value_name = "SCOPE", value_delimiter = ',')]
+    scope: Vec<String>,
+    /// Limits it to a resource, such as `invoice`. May be repeated
+    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    table: Vec<String>,
+    /// Limits it to a network, such as `192.0.2.0/24`. May be repeated
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    from: Vec<String>,
+    /// Calls a minute
+    #[arg(long, value_name = "N")]
+    rate: Option<u32>,
+    /// When it ends, RFC 3339
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) async fn run(command: TokenCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        TokenCommand::List(args) => TOKEN.list(args, screen).await,
+        TokenCommand::Show(args) => TOKEN.show(args, screen).await,
+        TokenCommand::Create(args) => create(args, screen).await,
+        TokenCommand::Update(args) => TOKEN.update(args, screen).await,
+        TokenCommand::Revoke(args) => TOKEN.delete(args, screen).await,
+    }
+}
+
+async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let list = |values: Vec<String>| (!values.is_empty()).then(|| json!(values));
+    let named = [
+        ("name", Some(Value::String(args.name))),
+        ("scopes", Some(json!(args.scope))),
+        ("tables", list(args.table)),
+        ("from", list(args.from)),
+        ("rate", args.rate.map(Value::from)),
+        ("expires_at", args.expires.map(Value::String)),
+    ];
+    let given = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    TOKEN.create(args.remote, Value::Object(given.collect()), screen).await
+}

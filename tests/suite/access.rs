@@ -1,0 +1,237 @@
+//! Who may do what: every route, every way to be refused.
+
+use crate::support::invoice;
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use waybill_tests::rest::Call;
+use waybill_tests::{Answer, Backend::Sqlite, Client, World};
+
+/// A token made with these settings.
+async fn token(world: &World, settings: &Value) -> String {
+    let made = world.client().post("/api/v1/tokens", settings).await.unwrap();
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    made.data()["token"].as_str().unwrap().to_owned()
+}
+
+/// A caller with such a token.
+async fn caller(world: &World, settings: &Value) -> Client {
+    world.client_with(Some(&token(world, settings).await))
+}
+
+fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    let problem = answer.json();
+    assert_eq!(problem["status"], status.as_u16());
+    assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+}
+
+/// Method, path with its parameters filled in, and the scope that the description names.
+async fn operations(world: &World) -> Vec<(Method, String, Option<String>)> {
+    let document = world.client().get("/openapi.json").await.unwrap();
+    let document = document.json();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let filled = path.replace("{id}", "nothing").replace("{name}", "nothing");
+        let filled = filled.replace("{version}", "1");
+        for (method, operation) in item.as_object().unwrap() {
+            let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
+            let security = operation["security"].as_array();
+            assert!(
+                security.is_some_and(|ways| !ways.is_empty()),
+                "{method} {path} is not guarded"
+            );
+            let scope = operation["security"][0]["bearer"][0].as_str().map(str::to_owned);
+            assert!(
+                scope.is_some() || path == "/api/v1/auth/test",
+                "{method} {path} needs no scope"
+            );
+            found.push((method, filled.clone(), scope));
+        }
+    }
+    assert!(found.len() > 40, "{found:?}");
+    found
+}
+
+#[tokio::test]
+async fn every_route_is_guarded_by_a_scope() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let nobody = world.client_with(None);
+    let stranger = world.client_with(Some("wb_unknown"));
+    let capture = caller(&world, &json!({"name": "capture", "scopes": ["events:write"]})).await;
+    let admin = world.client();
+    for (method, path, scope) in operations(&world).await {
+        let call = || Call::new(method.clone(), &path);
+        for unknown in [&nobody, &stranger] {
+            let answer = unknown.send(call()).await.unwrap();
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            assert!(answer.headers.contains_key("www-authenticate"));
+        }
+        let wanted = scope.unwrap_or_else(|| "events:write".to_owned());
+        let answer = capture.send(call()).await.unwrap();
+        if wanted == "events:write" {
+            assert_ne!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
+        } else {
+            assert_problem(&answer, StatusCode::FORBIDDEN, &wanted);
+        }
+        let answer = admin.send(call()).await.unwrap();
+        assert!(
+            ![StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status),
+            "{method} {path}: {}",
+            answer.text()
+        );
+        assert!(!answer.status.is_server_error(), "{method} {path}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_token_changes_nothing() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let reader = caller(&world, &json!({"name": "reader", "scopes": ["read-only"]})).await;
+    for (method, path, scope) in operations(&world).await {
+        let answer = reader.send(Call::new(method.clone(), &path)).await.unwrap();
+        let admin_only = scope.as_deref() == Some("admin");
+        if method == Method::GET && !admin_only {
+            assert_ne!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
+        } else {
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_changed_and_revoked() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let settings = json!({"name": "n8n", "scopes": ["endpoints:write"], "rate": 1000});
+    let made = world.client().post("/api/v1/tokens", &settings).await.unwrap().data();
+    let token = made["token"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());
+    let shown = world.client().get(&path).await.unwrap();
+    assert!(!shown.text().contains(&token) && shown.data()["token"].is_null());
+    assert!(shown.data()["last_used_at"].is_null());
+
+    let n8n = world.client_with(Some(&token));
+    assert_eq!(n8n.get("/api/v1/endpoints").await.unwrap().status, StatusCode::OK);
+    let as_key = world.client_with(None);
+    let call = Call::new(Method::GET, "/api/v1/endpoints").header("X-API-KEY", &token);
+    assert_eq!(as_key.send(call).await.unwrap().status, StatusCode::OK);
+    assert!(world.client().get(&path).await.unwrap().data()["last_used_at"].is_string());
+
+    let change = json!({"scopes": ["flows:read"]});
+    let answer = world.client().patch(&path, &change).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let answer = n8n.get("/api/v1/endpoints").await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "endpoints:read");
+
+    world.restart();
+    let n8n = world.client_with(Some(&token));
+    assert_eq!(n8n.get("/api/v1/flows").await.unwrap().status, StatusCode::OK);
+    let answer = world.client().delete(&path).await.unwrap();
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert_problem(&n8n.get("/api/v1/flows").await.unwrap(), StatusCode::UNAUTHORIZED, "not known");
+    let own = world.client().delete("/api/v1/tokens/admin").await.unwrap();
+    assert_problem(&own, StatusCode::CONFLICT, "itself");
+}
+
+#[tokio::test]
+async fn a_token_sees_and_sends_its_own_tables_only() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let scopes = ["events:write", "events:read", "deliveries:read"];
+    let settings = json!({"name": "books", "scopes": scopes, "tables": ["invoice"]});
+    let books = caller(&world, &settings).await;
+    let lead = world.event(&json!({"type": "lead.created", "data": {"id": 1}})).await;
+    let own = books.post("/api/v1/events", &invoice(1)).await.unwrap();
+    assert_eq!(own.status, StatusCode::ACCEPTED, "{}", own.text());
+    let other = json!([invoice(2), {"type": "lead.created", "data": {"id": 2}}]);
+    let refused = books.post("/api/v1/events", &other).await.unwrap();
+    assert_problem(&refused, StatusCode::FORBIDDEN, "lead");
+    let all = world.get("/api/v1/events").await;
+    assert_eq!(all.as_array().unwrap().len(), 2, "nothing of a refused request is stored");
+
+    let list = books.get("/api/v1/events?resource=invoice").await.unwrap().data();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    let unnamed = books.get("/api/v1/events").await.unwrap();
+    assert_problem(&unnamed, StatusCode::FORBIDDEN, "name one of them");
+    let hidden = books.get(&format!("/api/v1/events/{lead}")).await.unwrap();
+    assert_problem(&hidden, StatusCode::NOT_FOUND, "there is no event");
+    assert_problem(
+        &books.get("/api/v1/deliveries").await.unwrap(),
+        StatusCode::FORBIDDEN,
+        "limited to some tables",
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_used_from_its_addresses_only() {
+    let proxied = |settings: &mut waybill_tests::Settings| {
+        settings.set("server.trusted_proxies", "[\"127.0.0.0/8\"]");
+    };
+    let from = json!({"name": "zapier", "scopes": ["flows:read"], "from": ["203.0.113.0/24", "2001:db8::/32"]});
+    for behind_a_proxy in [false, true] {
+        let started = if behind_a_proxy {
+            World::start_with(Sqlite, proxied).await
+        } else {
+            World::start(Sqlite).await
+        };
+        let Some(world) = started else { return };
+        let zapier = caller(&world, &from).await;
+        for (forwarded, believed) in [
+            ("203.0.113.9", true),
+            ("2001:db8::7", true),
+            ("::ffff:203.0.113.9", true),
+            ("203.0.113.9, 198.51.100.1", false),
+            ("198.51.100.1", false),
+        ] {
+            let call = Call::new(Method::GET, "/api/v1/flows").header("x-forwarded-for", forwarded);
+            let answer = zapier.send(call).await.unwrap();
+            if behind_a_proxy && believed {
+                assert_eq!(answer.status, StatusCode::OK, "{forwarded}");
+            } else {
+                assert_problem(&answer, StatusCode::FORBIDDEN, "may not be used from");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_used_as_often_as_it_may_on_all_connections_together() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let poll = token(&world, &json!({"name": "poll", "scopes": ["flows:read"], "rate": 3})).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        // Each with its own connections.
+        let caller = world.client_with(Some(&poll));
+        calls.spawn(async move { caller.get("/api/v1/flows").await.unwrap() });
+    }
+    let answers = calls.join_all().await;
+    let (passed, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == StatusCode::OK);
+    assert_eq!((passed.len(), refused.len()), (3, 5));
+    let mut left: Vec<&str> =
+        passed.iter().map(|one| one.header("x-ratelimit-remaining")).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["0", "1", "2"]);
+    for answer in refused {
+        assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "3 calls a minute");
+        let wait: i64 = answer.header("retry-after").parse().unwrap();
+        let problem = answer.json();
+        assert_eq!(problem["retry_after"], wait);
+        assert!((1..=60).contains(&wait));
+        assert_eq!(answer.header("x-ratelimit-limit"), "3");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ended_is_refused() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let settings =
+        json!({"name": "guest", "scopes": ["admin"], "expires_at": "2020-01-01T00:00:00Z"});
+    let guest = caller(&world, &settings).await;
+    let answer = guest.get("/api/v1/flows").await.unwrap();
+    assert_problem(&answer, StatusCode::UNAUTHORIZED, "ended at 2020-01-01");
+    for malformed in ["", "Bearer", "Basic YTpi", "Bearer \u{e4}"] {
+        let nobody = world.client_with(None);
+        let call = Call::new(Method::GET, "/api/v1/flows").header("authorization", malformed);
+        let answer = nobody.send(call).await.unwrap();
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{malformed}");
+    }
+}
