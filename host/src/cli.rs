@@ -57,9 +57,9 @@ pub enum Command {
     /// Write, build, try and upload modules.
     #[command(subcommand)]
     Module(module::ModuleCommand),
-    /// Bring the server to what a YAML or TOML file says: sources, endpoints, flows and modules.
+    /// Bring the server to what a YAML or TOML file says: sources, endpoints, flows, modules and tokens.
     Apply(apply::ApplyArgs),
-    /// Print the server's sources, endpoints, flows and modules as a file for `apply`.
+    /// Print the server's sources, endpoints, flows, modules and tokens as a file for `apply`.
     Export(apply::ExportArgs),
     /// Where deliveries go, and how.
     #[command(subcommand)]

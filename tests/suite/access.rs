@@ -235,3 +235,58 @@ async fn a_token_that_ended_is_refused() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{malformed}");
     }
 }
+
+#[tokio::test]
+async fn a_document_sets_tokens() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let client = world.client();
+    let document = json!({"tokens": [{"name": "n8n", "scopes": ["flows:read"], "rate": 100}]});
+    let apply = |query: &'static str, document: &Value| {
+        let (path, document) = (format!("/api/v1/config{query}"), document.clone());
+        async move { client.put(&path, &document).await.unwrap().data() }
+    };
+    let dry = apply("?dry_run=true", &document).await;
+    assert_eq!(dry["changes"][0]["action"], "create");
+    assert!(dry["changes"][0]["secret"].is_null(), "no token that is not made is shown");
+    let made = apply("", &document).await;
+    let token = made["changes"][0]["secret"].as_str().unwrap();
+    let n8n = world.client_with(Some(token));
+    assert_eq!(n8n.get("/api/v1/flows").await.unwrap().status, StatusCode::OK);
+    assert_eq!(apply("", &document).await["changes"][0]["action"], "unchanged");
+
+    let exported = client.get("/api/v1/config").await.unwrap();
+    assert_eq!(exported.data()["tokens"], document["tokens"]);
+    assert!(!exported.text().contains(token));
+
+    let other = json!({"tokens": [{"name": "zapier", "scopes": ["flows:read"]}], "prune": true});
+    let changes = apply("", &other).await["changes"].clone();
+    let actions: Vec<(&str, &str)> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["action"].as_str().unwrap()))
+        .collect();
+    assert_eq!(actions, [("zapier", "create"), ("n8n", "delete")]);
+    let answer = n8n.get("/api/v1/flows").await.unwrap();
+    assert_problem(&answer, StatusCode::UNAUTHORIZED, "not known");
+}
+
+#[tokio::test]
+async fn every_answer_tells_browsers_to_be_careful() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    for path in ["/api/v1/flows", "/api/v1/nothing", "/admin", "/healthz", "/openapi.json"] {
+        let answer = world.client_with(None).get(path).await.unwrap();
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), value, "{path}");
+        }
+        assert!(answer.header("content-security-policy").contains("frame-ancestors 'none'"));
+        assert!(answer.header("access-control-allow-origin").is_empty(), "CORS is off");
+        assert!(!answer.header("x-request-id").is_empty());
+    }
+}

@@ -7,15 +7,16 @@
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
 use super::answer::{Data, data};
-use super::auth::Principal;
+use super::auth::{ADMIN, Principal};
 use super::body::{Input, Query};
 use super::endpoints::{check_schemes, keep_masked, settings, split_secret};
 use super::problem::Problem;
 use super::{App, edit};
+use crate::access::token::{StoredToken, TokenSettings, digest, generate};
 use crate::deliver::sign::generate_secret;
 use crate::domain::endpoint::Secrets;
 use crate::domain::flow::FlowSettings;
-use crate::domain::id::{EndpointId, FlowId, SourceId};
+use crate::domain::id::{EndpointId, FlowId, SourceId, TokenId};
 use crate::domain::problem::Fault;
 use crate::domain::source::SourceSettings;
 use crate::journal::objects::{Change, Kind};
@@ -44,7 +45,10 @@ pub(super) struct Document {
     /// Which version of each module runs.
     #[serde(default)]
     pub modules: Vec<ModuleChoice>,
-    /// Whether what is not named is deleted.
+    /// Tokens, by name, but for `admin`. A new one is made, and shown with the change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenSettings>,
+    /// Whether what is not named is deleted; tokens only where the document names one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prune: bool,
 }
@@ -66,7 +70,7 @@ pub(super) struct ModuleChoice {
 /// One thing that applying changes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AppliedChange {
-    /// `source`, `endpoint`, `flow` or `module`.
+    /// `source`, `endpoint`, `flow`, `module` or `token`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
@@ -75,7 +79,7 @@ pub(super) struct AppliedChange {
     /// The fields that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
-    /// The secret that was made for a new endpoint; shown once.
+    /// The secret that was made for a new endpoint, or the new token; shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -117,7 +121,11 @@ pub(super) async fn export(
     let active = app.journal.modules().await?.into_iter().filter(|version| version.active);
     let modules =
         active.map(|v| ModuleChoice { name: v.name, version: Some(v.version), sha256: None });
-    Ok(data(Document { sources, endpoints, flows, modules: modules.collect(), prune: false }))
+    let modules = modules.collect();
+    let tokens = topology.tokens().map(|(_, token)| &token.settings);
+    let mut tokens: Vec<TokenSettings> = tokens.filter(|t| t.name != ADMIN).cloned().collect();
+    tokens.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(data(Document { sources, endpoints, flows, modules, tokens, prune: false }))
 }
 
 fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
@@ -132,7 +140,7 @@ fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
     request_body = Document, responses((status = 200, body = Data<Applied>), (status = 422, body = Problem)))]
 pub(super) async fn apply(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Query(query): Query<ApplyQuery>,
     Input(document): Input<Document>,
 ) -> Result<Json<Data<Applied>>, Problem> {
@@ -143,10 +151,17 @@ pub(super) async fn apply(
     work.sources(&document)?;
     work.endpoints(&document)?;
     work.flows(&document).await?;
+    work.tokens(&document)?;
     if document.prune {
-        work.prune(&document);
+        work.prune(&document, &principal);
     }
-    let (changes, applied) = (work.changes, work.applied);
+    let (changes, mut applied) = (work.changes, work.applied);
+    if query.dry_run {
+        // What is made for real will be another.
+        for change in &mut applied {
+            change.secret = None;
+        }
+    }
     if !query.dry_run && !changes.is_empty() {
         edit::commit(&app, &changes).await?;
     }
@@ -327,7 +342,31 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn prune(&mut self, document: &Document) {
+    fn tokens(&mut self, document: &Document) -> Result<(), Problem> {
+        for (n, settings) in document.tokens.iter().enumerate() {
+            edit::check(within(settings.check(), &format!("tokens[{n}]")))?;
+            let topology = self.topology;
+            let old = topology.tokens().find(|(_, token)| token.settings.name == settings.name);
+            let made = generate();
+            let shown = old.is_none().then(|| made.clone());
+            let old_settings = old.map(|(_, token)| &token.settings);
+            if self.note(Kind::Token, &settings.name, old_settings, settings, shown) {
+                let now = self.app.journal.clock().now();
+                let (digest, id, created) = match old {
+                    Some((digest, token)) => (*digest, token.id, token.created_at),
+                    None => (digest(&made), TokenId::generate(), now),
+                };
+                let stored =
+                    StoredToken { sha256: hex::encode(digest), settings: settings.clone() };
+                let name = &settings.name;
+                self.changes.push(edit::put(Kind::Token, name, id.uuid(), stored, None, created)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Neither the admin token nor the one that asks is deleted: nobody locks himself out.
+    fn prune(&mut self, document: &Document, principal: &Principal) {
         let value = json!(document);
         let named = |list: &str, name: &str| {
             let items = value.get(list).and_then(Value::as_array);
@@ -344,7 +383,12 @@ impl Work<'_> {
         let sources = topology
             .sources()
             .map(|s| (Kind::Source, "sources", s.settings.name.as_str(), s.id.uuid()));
-        for (kind, list, name, id) in flows.chain(endpoints).chain(sources) {
+        let tokens = topology.tokens().map(|(_, token)| token);
+        let tokens = tokens
+            .filter(|_| !document.tokens.is_empty())
+            .filter(|token| token.settings.name != ADMIN && token.id != principal.token().id)
+            .map(|t| (Kind::Token, "tokens", t.settings.name.as_str(), t.id.uuid()));
+        for (kind, list, name, id) in flows.chain(endpoints).chain(sources).chain(tokens) {
             if !named(list, name) {
                 self.changes.push(Change::Delete { kind, id });
                 let (name, fields) = (name.to_owned(), Vec::new());

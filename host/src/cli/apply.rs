@@ -20,7 +20,7 @@ use super::{Error, Screen};
 /// `waybill apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// YAML, TOML or JSON with `sources`, `endpoints`, `flows` and `modules`.
+    /// YAML, TOML or JSON with `sources`, `endpoints`, `flows`, `modules` and `tokens`.
     file: PathBuf,
     /// Say what would change and change nothing.
     #[arg(long)]

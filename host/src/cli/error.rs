@@ -118,7 +118,8 @@ pub struct Fault {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.title, self.status)?;
-        if !self.detail.is_empty() {
+        // With a single fault the detail says no more than the fault.
+        if !self.detail.is_empty() && self.errors.len() != 1 {
             write!(f, "\n  {}", self.detail)?;
         }
         for fault in &self.errors {
