@@ -51,6 +51,42 @@ impl Bulk {
         Self { one: one.to_owned(), all: all.to_owned(), columns: columns.to_vec() }
     }
 
+    /// Two inserts as one statement of PostgreSQL, which is a transaction of its own and one message
+    /// there and back. `columns` are those of both.
+    pub(super) fn inserts(tables: [(&str, &[(&str, Kind)]); 2]) -> Self {
+        let mut columns = Vec::new();
+        let parts = tables.map(|(table, own)| {
+            let arrays = own
+                .iter()
+                .enumerate()
+                .map(|(n, (_, kind))| format!("${}::{}", columns.len() + n + 1, kind.array()));
+            let arrays: Vec<String> = arrays.collect();
+            columns.extend(own.iter().map(|(_, kind)| *kind));
+            let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
+            let (names, arrays) = (names.join(", "), arrays.join(", "));
+            format!("INSERT INTO {table} ({names}) SELECT * FROM UNNEST({arrays})")
+        });
+        let [first, second] = parts;
+        Self { one: String::new(), all: format!("WITH first AS ({first}) {second}"), columns }
+    }
+
+    /// As [`Bulk::bind_all`], for [`Bulk::inserts`]: the rows of the first table, `width` columns of
+    /// them, and those of the second.
+    pub(super) fn bind_both<'q>(
+        &'static self,
+        width: usize,
+        first: &[Row<'q>],
+        second: &[Row<'q>],
+    ) -> Query<'q, Postgres, PgArguments> {
+        let columns = self.columns.iter().enumerate();
+        columns.fold(sqlx::query(self.all.as_str()), |query, (n, kind)| {
+            match n.checked_sub(width) {
+                None => bind_column(query, *kind, n, first),
+                Some(n) => bind_column(query, *kind, n, second),
+            }
+        })
+    }
+
     /// `INSERT INTO table (columns) … tail`.
     pub(super) fn insert(table: &str, columns: &[(&str, Kind)], tail: &str) -> Self {
         let list = |part: fn(usize, &(&str, Kind)) -> String| {

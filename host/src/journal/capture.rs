@@ -9,6 +9,7 @@ use crate::domain::delivery::Lease;
 use crate::domain::event::Event;
 use crate::domain::id::{EventId, FlowId};
 use crate::domain::time::Timestamp;
+use sqlx::PgPool;
 use sqlx::types::Uuid;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -72,6 +73,30 @@ pub(super) async fn write(
         fresh.into_iter().flat_map(|c| c.deliveries.iter_mut()).collect();
     write_deliveries(tx, &mut drafts).await?;
     Ok(receipts)
+}
+
+/// Writes captures that are no more than events and plain deliveries as one statement, which on
+/// PostgreSQL is one message there and back instead of four; `false` where there is more to them, and
+/// nothing was written.
+pub(super) async fn write_at_once(db: &PgPool, captures: &[&Capture]) -> Result<bool, Error> {
+    if !captures.iter().all(|capture| capture.is_plain()) {
+        return Ok(false);
+    }
+    let events: Vec<Row<'_>> = captures.iter().map(|capture| event_row(capture)).collect();
+    let drafts = captures.iter().flat_map(|capture| &capture.deliveries);
+    let deliveries: Vec<Row<'_>> = drafts.map(Draft::plain_row).collect();
+    let statement = &statements::CAPTURE_POSTGRES;
+    statement.bind_both(statements::EVENT_COLUMNS, &events, &deliveries).execute(db).await?;
+    Ok(true)
+}
+
+impl Capture {
+    /// Whether nothing has to be looked up for it.
+    fn is_plain(&self) -> bool {
+        self.keys.is_empty()
+            && self.plannings.is_empty()
+            && self.deliveries.iter().all(Draft::is_plain)
+    }
 }
 
 type Key = (String, String);

@@ -199,6 +199,20 @@ struct Written<'a> {
     collapsed: Option<(i32, Timestamp)>,
 }
 
+impl Draft {
+    /// Whether nothing has to be looked up for it and it sends the event as captured.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.delivery.collapse.is_none()
+            && self.delivery.dedupe_key.is_none()
+            && self.delivery.message.is_none()
+    }
+
+    /// The row of a plain one.
+    pub(super) fn plain_row(&self) -> Row<'_> {
+        Written { delivery: &self.delivery, collapsed: None }.row()
+    }
+}
+
 /// Puts a delivery in the place of the one of its record that still waits, if one does.
 async fn collapse_into(
     tx: &mut Batch<'_>,
@@ -232,8 +246,8 @@ async fn insert(
     tx.run(&statements::INSERT_MESSAGE, rows).await
 }
 
-impl Written<'_> {
-    fn row(&self) -> Row<'_> {
+impl<'a> Written<'a> {
+    fn row(&self) -> Row<'a> {
         let delivery = self.delivery;
         let lease = delivery.lease;
         let status = if lease.is_some() { Status::Leased } else { Status::Pending };

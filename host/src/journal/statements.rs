@@ -61,6 +61,12 @@ const EVENT: &[(&str, Kind)] = &[
     ("matched", Small),
 ];
 
+/// Events and their deliveries, of captures that need nothing else.
+pub(super) static CAPTURE_POSTGRES: LazyLock<Bulk> =
+    LazyLock::new(|| Bulk::inserts([("event", EVENT), ("delivery", DELIVERY)]));
+/// How many of its columns are the event's.
+pub(super) const EVENT_COLUMNS: usize = EVENT.len();
+
 const PLANNING: &[(&str, Kind)] = &[
     ("event_id", Id),
     ("flow_id", Id),
@@ -329,6 +335,8 @@ mod tests {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
+        let capture = AssertSqlSafe(CAPTURE_POSTGRES.all.clone()).into_sql_str();
+        assert!(db.prepare(capture).await.is_ok());
         for (name, bulk) in BULKS {
             let prepared = db.prepare(AssertSqlSafe(bulk.all.clone()).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());

@@ -153,6 +153,14 @@ impl Writer {
             *ops = back;
             return written;
         }
+        if let Pool::Postgres { write, .. } = &self.pool
+            && let Some(captures) = only_captures(ops)
+            && capture::write_at_once(write, &captures).await?
+        {
+            let fresh = |c: &&Capture| Receipt { id: c.event.id, duplicate: false };
+            let receipts = captures.iter().map(fresh).collect();
+            return Ok(Done { receipts, planned: Vec::new() });
+        }
         let mut tx = self.pool.begin().await?;
         let done = write_all(&mut Batch::Tx(&mut tx), ops).await?;
         tx.commit().await?;
@@ -198,6 +206,16 @@ async fn gather() {
     for _ in 0..GATHER {
         tokio::task::yield_now().await;
     }
+}
+
+/// The captures, if there is nothing else.
+fn only_captures(ops: &[Op]) -> Option<Vec<&Capture>> {
+    let mut all = Vec::new();
+    for op in ops {
+        let Op::Capture { captures, .. } = op else { return None };
+        all.extend(captures);
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 impl Queue {
