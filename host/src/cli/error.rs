@@ -118,8 +118,9 @@ pub struct Fault {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.title, self.status)?;
-        // With a single fault the detail says no more than the fault.
-        if !self.detail.is_empty() && self.errors.len() != 1 {
+        // With a single fault the server's detail mostly says no more than the fault.
+        let repeats = self.errors.iter().any(|fault| self.detail.ends_with(&fault.message));
+        if !self.detail.is_empty() && !repeats {
             write!(f, "\n  {}", self.detail)?;
         }
         for fault in &self.errors {
