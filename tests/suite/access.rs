@@ -135,7 +135,7 @@ async fn a_token_is_shown_once_changed_and_revoked() {
 #[tokio::test]
 async fn a_token_sees_and_sends_its_own_tables_only() {
     let Some(world) = World::start(Sqlite).await else { return };
-    let scopes = ["events:write", "events:read", "deliveries:read"];
+    let scopes = ["admin"];
     let settings = json!({"name": "books", "scopes": scopes, "tables": ["invoice"]});
     let books = caller(&world, &settings).await;
     let lead = world.event(&json!({"type": "lead.created", "data": {"id": 1}})).await;
@@ -143,6 +143,9 @@ async fn a_token_sees_and_sends_its_own_tables_only() {
     assert_eq!(own.status, StatusCode::ACCEPTED, "{}", own.text());
     let other = json!([invoice(2), {"type": "lead.created", "data": {"id": 2}}]);
     let refused = books.post("/api/v1/events", &other).await.unwrap();
+    assert_problem(&refused, StatusCode::FORBIDDEN, "lead");
+    let disguised = json!({"type": "lead.created", "resource": "invoice", "data": {"id": 2}});
+    let refused = books.post("/api/v1/events", &disguised).await.unwrap();
     assert_problem(&refused, StatusCode::FORBIDDEN, "lead");
     let all = world.get("/api/v1/events").await;
     assert_eq!(all.as_array().unwrap().len(), 2, "nothing of a refused request is stored");
@@ -153,6 +156,15 @@ async fn a_token_sees_and_sends_its_own_tables_only() {
     assert_problem(&unnamed, StatusCode::FORBIDDEN, "name one of them");
     let hidden = books.get(&format!("/api/v1/events/{lead}")).await.unwrap();
     assert_problem(&hidden, StatusCode::NOT_FOUND, "there is no event");
+    for (path, body) in [
+        ("/api/v1/endpoints", json!({"name": "all", "url": "https://x.example/", "events": ["*"]})),
+        ("/api/v1/flows", json!({"name": "all", "events": ["*"], "endpoints": ["all"]})),
+        ("/api/v1/tokens", json!({"name": "more", "scopes": ["admin"]})),
+        ("/api/v1/modules/probe/run", json!({"event_id": lead})),
+    ] {
+        let refused = books.post(path, &body).await.unwrap();
+        assert_problem(&refused, StatusCode::FORBIDDEN, "limited to some tables");
+    }
     assert_problem(
         &books.get("/api/v1/deliveries").await.unwrap(),
         StatusCode::FORBIDDEN,

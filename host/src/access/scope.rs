@@ -152,7 +152,8 @@ pub enum Need {
     Token,
     /// A token with this scope.
     Scope(Scope),
-    /// A token with this scope that is not limited to some tables: the answer could be about any.
+    /// A token with this scope that is not limited to some tables: the answer could be about any,
+    /// or what is set could send out any.
     AllTables(Scope),
 }
 
@@ -171,7 +172,9 @@ pub fn need(method: &Method, route: &str) -> Option<Need> {
     let reads = method == Method::GET || method == Method::HEAD;
     let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');
     let (resource, rest) = (parts.next()?, parts.next());
-    let read_or_write = |read, write| Some(Need::Scope(if reads { read } else { write }));
+    // Who may have everything delivered, or make other tokens, is not limited to some tables.
+    let read_or_write =
+        |read, write| Some(if reads { Need::Scope(read) } else { Need::AllTables(write) });
     match (resource, rest) {
         ("auth", Some("test")) if reads => Some(Need::Token),
         ("events", None) if *method == Method::POST => Some(Need::Scope(Scope::EventsWrite)),
@@ -186,7 +189,7 @@ pub fn need(method: &Method, route: &str) -> Option<Need> {
             let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };
             Some(Need::AllTables(scope))
         }
-        ("config" | "tokens", _) => Some(Need::Scope(Scope::Admin)),
+        ("config" | "tokens", _) => Some(Need::AllTables(Scope::Admin)),
         _ => None,
     }
 }

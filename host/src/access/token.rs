@@ -143,7 +143,7 @@ pub enum Refusal {
     Rate(Allowance, u32),
     /// It lacks the scope.
     Scope(Scope),
-    /// It is limited to some tables, and the answer could be about any.
+    /// It is limited to some tables, and the call could be about any.
     Tables,
 }
 

@@ -63,13 +63,18 @@ impl Incoming {
         faults
     }
 
+    /// The resource that its type is about, whatever it says of itself.
+    pub fn resource_of_type(&self) -> Option<&str> {
+        let known = catalog::get().find(&self.event_type);
+        known.map(|known| known.resource).or_else(|| self.event_type.split('.').next())
+    }
+
     /// Fills in what the catalogue and the data say: the resource, and which one. For a type that is
     /// not in the catalogue that is the type's first segment, and the data's `id`.
     pub fn complete(&mut self) {
         let known = catalog::get().find(&self.event_type);
         if self.resource.is_none() {
-            let segment = || self.event_type.split('.').next();
-            self.resource = known.map(|known| known.resource).or_else(segment).map(str::to_owned);
+            self.resource = self.resource_of_type().map(str::to_owned);
         }
         if self.resource_id.is_none() {
             let key = known.map_or("id", |known| known.key);
