@@ -78,7 +78,7 @@ impl Runner {
         let now = self.context.journal.clock().now();
         let due = self.lane.next_due().is_some_and(|at| at <= now) || self.lane.room.overflowed();
         let Some(target) = self.target() else { return };
-        if !due || !target.endpoint.settings.enabled {
+        if !due || !target.endpoint.settings.enabled || self.lane.room.is_full() {
             return;
         }
         let ordered = target.endpoint.settings.ordered;

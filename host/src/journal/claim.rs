@@ -39,7 +39,7 @@ struct PlanningRow {
 }
 
 fn slots(room: &Arc<Room>) -> Vec<Slot> {
-    std::iter::from_fn(|| room.take_sure()).take(MOST).collect()
+    std::iter::from_fn(|| room.take_claimed()).take(MOST).collect()
 }
 
 impl Journal {
@@ -108,9 +108,7 @@ impl Journal {
                 .fetch_optional(db)
                 .await?);
         lane.set_next_due(due.map(|(at,)| Timestamp::from_micros(at)));
-        if !full {
-            lane.room.drained();
-        }
+        lane.room.claimed(full);
         Ok(())
     }
 
@@ -153,7 +151,7 @@ impl Journal {
                 .fetch_optional(db)
                 .await?);
         if due.is_none() {
-            room.drained();
+            room.claimed(false);
             return Ok(Vec::new());
         }
         let slots = slots(room);
@@ -168,9 +166,7 @@ impl Journal {
                 .bind(lease.token)
                 .fetch_all(db)
                 .await?);
-        if rows.len() < slots.len() {
-            room.drained();
-        }
+        room.claimed(rows.len() == slots.len());
         rows.into_iter().zip(slots).map(|(row, slot)| row.leased(lease, slot)).collect()
     }
 

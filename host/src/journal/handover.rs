@@ -1,9 +1,9 @@
 //! What a commit hands to the next stage in memory, and the room there is for it.
 //!
 //! Each endpoint has a [`Lane`]: a bounded queue of deliveries leased to this process. Planning has
-//! one [`Room`]. Each has a few places that are its own and stretches while the shared budget of memory
-//! lasts, so that many endpoints that hang cannot fill the memory. A stage takes a [`Slot`] before the commit; the row is born leased if it got one,
-//! unleased if not. The slot travels with the work and frees its place when it is dropped, after
+//! one [`Room`]. Each has a few places that are its own and stretches while the shared budget of
+//! memory lasts, so that many endpoints that hang cannot fill the memory. A stage takes a [`Slot`]
+//! before the commit; the row is born leased if it got one, unleased if not. The slot travels with the work and frees its place when it is dropped, after
 //! the next commit.
 
 use crate::domain::delivery::Lease;
@@ -31,13 +31,17 @@ impl Budget {
     }
 }
 
-/// Places for work in memory: some that are sure, and many more while the shared budget lasts.
+/// Places for work in memory: for what is born leased some that are sure, and many more while the
+/// shared budget lasts; for what is claimed from the table as many as are sure, of its own, so that
+/// new work never keeps older work in the table.
 #[derive(Debug)]
 pub struct Room {
     sure: AtomicUsize,
-    used: AtomicUsize,
+    born: AtomicUsize,
+    claimed: AtomicUsize,
     budget: Arc<Budget>,
     overflowed: AtomicBool,
+    more: AtomicBool,
     /// Woken when work may wait in the table.
     pub wake: Notify,
 }
@@ -51,9 +55,11 @@ impl Room {
     fn new(sure: usize, budget: &Arc<Budget>) -> Self {
         Self {
             sure: AtomicUsize::new(sure),
-            used: AtomicUsize::new(0),
+            born: AtomicUsize::new(0),
+            claimed: AtomicUsize::new(0),
             budget: Arc::clone(budget),
             overflowed: AtomicBool::new(false),
+            more: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
@@ -69,40 +75,35 @@ impl Room {
         slot
     }
 
-    /// A sure place for work claimed from the table.
-    pub fn take_sure(self: &Arc<Self>) -> Option<Slot> {
-        let sure = self.sure.load(Ordering::Relaxed);
-        self.occupy(sure).then(|| Slot { room: Arc::clone(self), bytes: 0 })
-    }
-
     fn place(self: &Arc<Self>, bytes: usize) -> Option<Slot> {
-        if let Some(slot) = self.take_sure() {
-            return Some(slot);
+        let sure = self.sure.load(Ordering::Relaxed);
+        if occupy(&self.born, sure) {
+            return Some(Slot { room: Arc::clone(self), held: Held::Born { bytes: 0 } });
         }
-        if !self.occupy(self.sure.load(Ordering::Relaxed) * STRETCH) {
+        if !occupy(&self.born, sure * STRETCH) {
             return None;
         }
+        let bytes = if self.budget.take(bytes) { Some(bytes) } else { None };
         // Dropped where the budget has no more, it frees the place that was just taken.
-        let mut slot = Slot { room: Arc::clone(self), bytes: 0 };
-        self.budget.take(bytes).then(|| {
-            slot.bytes = bytes;
-            slot
-        })
+        let held = Held::Born { bytes: bytes.unwrap_or(0) };
+        let slot = Slot { room: Arc::clone(self), held };
+        bytes.map(|_| slot)
     }
 
-    fn occupy(&self, most: usize) -> bool {
-        let one_more = |used| (used < most).then_some(used + 1);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    /// A place for work claimed from the table.
+    pub fn take_claimed(self: &Arc<Self>) -> Option<Slot> {
+        let free = occupy(&self.claimed, self.sure.load(Ordering::Relaxed));
+        free.then(|| Slot { room: Arc::clone(self), held: Held::Claimed })
     }
 
-    /// Whether a claim would find a place.
+    /// Whether a claim would find no place.
     pub fn is_full(&self) -> bool {
-        self.used() >= self.sure.load(Ordering::Relaxed)
+        self.claimed.load(Ordering::Relaxed) >= self.sure.load(Ordering::Relaxed)
     }
 
     /// How many places are taken.
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.born.load(Ordering::Relaxed) + self.claimed.load(Ordering::Relaxed)
     }
 
     /// Whether work went to the table because there was no room.
@@ -110,9 +111,12 @@ impl Room {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Says that the table holds no more waiting work, as far as a claim saw.
-    pub fn drained(&self) {
-        self.overflowed.store(false, Ordering::Relaxed);
+    /// Says what a claim saw: whether the table may hold more that is due.
+    pub fn claimed(&self, more: bool) {
+        self.more.store(more, Ordering::Relaxed);
+        if !more {
+            self.overflowed.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Says that there is work in the table, and wakes whoever claims it.
@@ -121,21 +125,41 @@ impl Room {
     }
 }
 
+fn occupy(used: &AtomicUsize, most: usize) -> bool {
+    let one_more = |used| (used < most).then_some(used + 1);
+    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+}
+
 /// One place in a [`Room`]; free again when dropped.
 #[derive(Debug)]
 pub struct Slot {
     room: Arc<Room>,
-    /// What it takes of the budget; none where the place is a sure one.
-    bytes: usize,
+    held: Held,
+}
+
+/// Which place a slot is, and what it takes of the budget; none where the place is a sure one.
+#[derive(Debug)]
+enum Held {
+    Born { bytes: usize },
+    Claimed,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.room.budget.give(self.bytes);
-        let used = self.room.used.fetch_sub(1, Ordering::Relaxed) - 1;
-        // Half of the sure places: enough for a claim to be worth its commit.
-        if used * 2 <= self.room.sure.load(Ordering::Relaxed) && self.room.overflowed() {
-            self.room.nudge();
+        let room = &self.room;
+        match self.held {
+            Held::Born { bytes } => {
+                room.budget.give(bytes);
+                room.born.fetch_sub(1, Ordering::Relaxed);
+            }
+            Held::Claimed => {
+                let claimed = room.claimed.fetch_sub(1, Ordering::Relaxed) - 1;
+                // Half of the places: enough for a claim to be worth its commit.
+                let worth = claimed * 2 <= room.sure.load(Ordering::Relaxed);
+                if worth && (room.more.load(Ordering::Relaxed) || room.overflowed()) {
+                    room.nudge();
+                }
+            }
         }
     }
 }
@@ -316,15 +340,15 @@ mod tests {
         let (sure, more) = (room.take(9_999).unwrap(), room.take(OVERHEAD).unwrap());
         assert!(room.take(0).is_none(), "the budget is used up");
         assert_eq!(room.used(), 2);
-        drop((sure, more));
+        let claimed = room.take_claimed().unwrap();
+        assert!(room.is_full() && room.take_claimed().is_none());
+        drop((sure, more, claimed));
         assert!(room.take(0).is_none(), "older work waits in the table");
-        let claimed = room.take_sure().unwrap();
-        assert!(room.is_full() && room.take_sure().is_none());
-        room.drained();
-        let again = room.take(OVERHEAD).unwrap();
-        assert!(room.take(0).is_none());
-        drop((claimed, again));
-        assert_eq!(budget.0.load(Ordering::Relaxed), 2 * OVERHEAD);
+        room.claimed(true);
+        assert!(room.take(0).is_none(), "and still does");
+        room.claimed(false);
+        assert!(room.take(0).is_some());
+        assert_eq!((room.used(), budget.0.load(Ordering::Relaxed)), (0, 2 * OVERHEAD));
     }
 
     #[test]
