@@ -173,7 +173,9 @@ impl Server {
                 "work was still under way after shutdown.grace; it is taken up again by its leases"
             );
         }
-        journal.flush().await;
+        if tokio::time::timeout(grace, journal.flush()).await.is_err() {
+            tracing::warn!("the database took no writes before shutdown.grace was over");
+        }
         if let Err(error) = journal.leave().await {
             tracing::warn!(%error, "cannot give leases back; others take them over in a while");
         }

@@ -222,8 +222,15 @@ impl Queue {
     /// Waits for an operation and takes all that has queued up behind it. `false` when no more will
     /// come.
     async fn take(&self, ops: &mut Vec<Op>) -> (bool, OwnedRwLockReadGuard<()>) {
-        let mut queue = self.ops.lock().await;
         let mut open = true;
+        let mut queue = if ops.is_empty() {
+            self.ops.lock().await
+        } else if let Ok(queue) = self.ops.try_lock() {
+            queue
+        } else {
+            // Another writer waits for more; what is to be tried again does not.
+            return (open, Arc::clone(&self.committing).read_owned().await);
+        };
         if ops.is_empty() {
             match queue.recv().await {
                 Some(op) => ops.push(op),
