@@ -1,6 +1,9 @@
-//! Who may do what, and what is kept from whom.
+//! Who may do what, what is kept from whom, and who did what.
 
 pub mod address;
+pub mod audit;
+pub mod grant;
 pub mod scope;
 pub mod seal;
+pub mod throttle;
 pub mod token;

@@ -1,9 +1,9 @@
 //! The REST API: one answer shape, one shape of problem, one resource a file.
 //!
 //! [`auth`] decides about every call before its handler runs, and every handler asks for the
-//! [`auth::Principal`] that was admitted. Bodies are bounded
-//! before they are read, configuration objects refuse unknown fields, and every answer carries
-//! `X-Request-Id`.
+//! [`auth::Principal`] that was admitted; afterwards the call goes on record
+//! ([`crate::access::audit`]). Bodies are bounded in size and time, configuration objects refuse
+//! unknown fields, and every answer carries `X-Request-Id`.
 
 pub mod answer;
 pub mod auth;
@@ -11,15 +11,18 @@ pub mod body;
 pub mod problem;
 
 mod apply;
+mod audit;
 mod dead_letters;
 mod deliveries;
 mod edit;
 mod endpoints;
 mod event_types;
 mod events;
+mod export;
 mod flows;
 mod health;
 mod modules;
+mod oauth;
 mod openapi;
 mod sources;
 mod tokens;
@@ -27,17 +30,26 @@ mod trace;
 
 pub use openapi::document;
 
+use crate::access::audit::Audit;
+use crate::access::grant::Issuer;
+use crate::access::scope::is_guarded;
+use crate::access::throttle::Throttle;
 use crate::config::Config;
 use crate::deliver::client::Client;
+use crate::domain::call::Call;
+use crate::domain::id::RequestId;
 use crate::journal::Journal;
 use crate::topology::live::Live;
+use auth::Caller;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tower_http::cors::{AllowHeaders, CorsLayer};
 
 /// What handlers work with. axum clones it several times a request, so it is one pointer.
 #[derive(Debug, Clone)]
@@ -67,6 +79,12 @@ pub struct Shared {
     pub live: Live,
     /// Sends test deliveries.
     pub client: Client,
+    /// The record of calls.
+    pub audit: Arc<Audit>,
+    /// Slows those who try tokens.
+    pub throttle: Throttle,
+    /// Writes and reads short-lived tokens.
+    pub issuer: Issuer,
     /// The configuration.
     pub config: Config,
 }
@@ -78,36 +96,116 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn router(app: App) -> Router {
     let (router, document) = openapi::routes().split_for_parts();
     let document = Arc::new(openapi::finish(document));
-    router
+    let cors = cors(&app.config.server.cors_origins);
+    let router = router
         .merge(health::routes(document))
         .merge(crate::admin::routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard))
-        .with_state(app)
+        .with_state(app);
+    // Outermost, because a browser asks first without a token.
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
-/// Lets only those in who may, and gives every answer its id and the headers that keep a browser from
-/// guessing.
-async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let (mut response, allowance) = match auth::identify(&app, &mut request) {
-        Ok(allowance) => (next.run(request).await, allowance),
-        Err(problem) => (problem.into_response(), None),
+/// What other origins' pages may do, if any (the Fetch standard, section 3.3).
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let origins: Vec<HeaderValue> =
+        origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect();
+    let exposed =
+        ["x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let exposed = exposed.map(HeaderName::from_static).into_iter().chain([header::RETRY_AFTER]);
+    let layer = || {
+        CorsLayer::new()
+            .allow_origin(origins.clone())
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(exposed.collect::<Vec<_>>())
+            .max_age(CORS_AGE)
+    };
+    (!origins.is_empty()).then(layer)
+}
+
+/// How long a browser may remember what it was allowed.
+const CORS_AGE: Duration = Duration::from_mins(10);
+
+/// Lets only those in who may, keeps the call on record, and gives every answer its id and the headers
+/// that keep a browser from guessing.
+async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let id = RequestId::generate();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = match route.filter(|route| is_guarded(route.as_str())) {
+        Some(route) => guarded(&app, id, &route, request, next).await,
+        // Where no route has this path there is nothing to guard.
+        None => next.run(request).await,
     };
     let headers = response.headers_mut();
-    headers.extend(allowance.into_iter().flat_map(auth::limits));
-    let id = crate::domain::id::RequestId::generate().to_string();
-    if let Ok(id) = HeaderValue::try_from(id) {
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
         headers.insert(REQUEST_ID, id);
     }
     for (name, value) in &SECURITY {
         headers.entry(name).or_insert(value.clone());
     }
+    if app.config.tls.certificate.is_some() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
     response
 }
 
+async fn guarded(
+    app: &App,
+    id: RequestId,
+    route: &MatchedPath,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let mut caller = Caller::of(app, &request);
+    let identified = auth::identify(app, &mut request, route.as_str(), &mut caller);
+    let mut response = match identified {
+        Ok(allowance) => {
+            request.extensions_mut().insert(caller);
+            let mut response = next.run(request).await;
+            response.headers_mut().extend(allowance.into_iter().flat_map(auth::limits));
+            response
+        }
+        Err(problem) => problem.into_response(),
+    };
+    // Handlers of OAuth know better than the guard who it is.
+    let caller = response.extensions_mut().remove::<Caller>().unwrap_or(caller);
+    if let Some(calls) = caller.calls.filter(|_| app.audit.is_on()) {
+        app.audit.note(Call {
+            id,
+            token: caller.token,
+            address: caller.address,
+            method: method.as_str().to_owned(),
+            route: route.as_str().to_owned(),
+            status: response.status().as_u16(),
+            duration: began.elapsed(),
+            calls,
+        });
+        if sets(&method, route.as_str()) && response.status().is_success() {
+            app.audit.write(Vec::new());
+            app.journal.flush().await;
+        }
+    }
+    response
+}
+
+/// Whether a call sets something, and so is on record before it is answered.
+fn sets(method: &Method, route: &str) -> bool {
+    *method != Method::GET && *method != Method::HEAD && route != "/api/v1/events"
+}
+
+/// For a year (RFC 6797).
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// What every answer says to a browser, where its handler says nothing else: the list of OWASP's
-/// Secure Headers Project, without those for TLS.
+/// Secure Headers Project.
 static SECURITY: [(HeaderName, HeaderValue); 8] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),

@@ -7,6 +7,7 @@
 //! Exit status: 0 done, 1 failed, 2 bad usage ([`Error::exit_code`]; the parser's own errors are 2 as well).
 
 pub mod apply;
+pub mod audit;
 pub mod client;
 pub mod dead_letter;
 pub mod delivery;
@@ -73,6 +74,9 @@ pub enum Command {
     /// Who may call the server, and what for.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Who called the server, from where, and what came of it.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Captured events and what became of them.
     #[command(subcommand)]
     Event(event::EventCommand),
@@ -148,6 +152,7 @@ pub async fn run(command: Command, screen: &mut Screen<'_>) -> Result<(), Error>
         Command::Flow(command) => flow::run(command, screen).await,
         Command::Source(command) => source::run(command, screen).await,
         Command::Token(command) => token::run(command, screen).await,
+        Command::Audit(command) => audit::run(command, screen).await,
         Command::Event(command) => event::run(command, screen).await,
         Command::Delivery(command) => delivery::run(command, screen).await,
         Command::DeadLetter(command) => dead_letter::run(command, screen).await,

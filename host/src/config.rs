@@ -5,30 +5,37 @@
 
 mod error;
 mod layers;
+mod sections;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
-use crate::domain::retry::Schedule;
 use crate::domain::span::Span;
 
 pub use error::{ConfigError, Fault, Origin};
 pub use layers::{EnvironmentPair, Override};
+pub use sections::{Audit, Database, Delivery, Immediate, Server, Shutdown, Smart, Tls};
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 23] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
     "server.data_dir",
     "server.trusted_proxies",
+    "server.max_connections",
+    "server.header_timeout",
+    "server.body_timeout",
+    "server.cors_origins",
+    "tls.certificate",
+    "tls.key",
+    "tls.redirect_listen",
+    "audit.retention",
     "database.url",
     "delivery.allow_networks",
     "delivery.retry_schedule",
@@ -46,6 +53,10 @@ pub const KEYS: [&str; 15] = [
 pub struct Config {
     /// The REST interface and the pages.
     pub server: Server,
+    /// HTTPS.
+    pub tls: Tls,
+    /// The record of calls.
+    pub audit: Audit,
     /// The journal.
     pub database: Database,
     /// Defaults and bounds of deliveries.
@@ -64,122 +75,9 @@ pub struct Config {
     pub log: Option<String>,
 }
 
-/// Section `server`.
-#[derive(Debug, Clone)]
-pub struct Server {
-    /// Address and port to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Longest request body in bytes, 1 KiB to 1 GiB.
-    pub max_body: usize,
-    /// Most events in one request, 1 to 100,000.
-    pub max_batch: usize,
-    /// Folder of the key file and the compiled modules, if set; see [`Config::data_dir`].
-    pub data_dir: Option<PathBuf>,
-    /// Networks of proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-/// Section `database`.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// Where the journal is.
-    pub url: DatabaseUrl,
-}
-
 /// A database URL: `sqlite:…`, `postgres://…` or `postgresql://…`. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
-
-/// Section `delivery`.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    /// Networks beyond the public addresses that deliveries may go to.
-    pub allow_networks: Vec<IpNet>,
-    /// Waits between the attempts of a delivery, at most 50.
-    pub retry_schedule: Vec<Span>,
-    /// How long one attempt may take in all, 100 ms to 5 min.
-    pub timeout: Span,
-    /// Requests at once for one endpoint, 1 to 1,000.
-    pub max_in_flight: u32,
-    /// PEM file of further certificate authorities.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// Section `smart`.
-#[derive(Debug, Clone)]
-pub struct Smart {
-    /// Deliveries for one record collapse while they come closer together than this.
-    pub window: Span,
-    /// And never wait longer than this; at least `window`.
-    pub max_wait: Span,
-}
-
-/// Section `immediate`.
-#[derive(Debug, Clone)]
-pub struct Immediate {
-    /// How long a capturing request waits for the first attempt, at most 60 s.
-    pub wait: Span,
-}
-
-/// Section `shutdown`.
-#[derive(Debug, Clone)]
-pub struct Shutdown {
-    /// How long running deliveries may take to finish.
-    pub grace: Span,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8400));
-        Self {
-            listen,
-            max_body: 1_048_576,
-            max_batch: 1_000,
-            data_dir: None,
-            trusted_proxies: Vec::new(),
-        }
-    }
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        Self { url: DatabaseUrl("sqlite:waybill.db".to_owned()) }
-    }
-}
-
-impl Default for Delivery {
-    fn default() -> Self {
-        Self {
-            allow_networks: Vec::new(),
-            retry_schedule: Schedule::default().steps,
-            timeout: seconds(30),
-            max_in_flight: 96,
-            ca_file: None,
-        }
-    }
-}
-
-impl Default for Smart {
-    fn default() -> Self {
-        Self { window: seconds(2), max_wait: seconds(10) }
-    }
-}
-
-impl Default for Immediate {
-    fn default() -> Self {
-        Self { wait: seconds(5) }
-    }
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self { grace: seconds(10) }
-    }
-}
-
-const fn seconds(n: u64) -> Span {
-    Span::new(Duration::from_secs(n))
-}
 
 impl Config {
     /// The configuration from `file`, if given, with the environment and then the command line over it.
@@ -238,6 +136,14 @@ impl Config {
             "server.max_batch" => put(&mut self.server.max_batch, value),
             "server.data_dir" => put(&mut self.server.data_dir, value),
             "database.url" => put(&mut self.database.url.0, value),
+            "server.max_connections" => put(&mut self.server.max_connections, value),
+            "server.header_timeout" => put(&mut self.server.header_timeout, value),
+            "server.body_timeout" => put(&mut self.server.body_timeout, value),
+            "server.cors_origins" => put(&mut self.server.cors_origins, value),
+            "tls.certificate" => put(&mut self.tls.certificate, value),
+            "tls.key" => put(&mut self.tls.key, value),
+            "tls.redirect_listen" => put(&mut self.tls.redirect_listen, value),
+            "audit.retention" => put(&mut self.audit.retention, value),
             "server.trusted_proxies" => put(&mut self.server.trusted_proxies, value),
             "delivery.allow_networks" => put(&mut self.delivery.allow_networks, value),
             "delivery.retry_schedule" => put(&mut self.delivery.retry_schedule, value),
@@ -254,10 +160,15 @@ impl Config {
 
     /// Ranges, and what must hold between keys.
     fn check(&self, origins: &layers::Origins, faults: &mut Vec<Fault>) {
-        let (server, delivery) = (&self.server, &self.delivery);
-        let within = |span: Span, low, high| (low..=high).contains(&span.get());
-        let minute = Duration::from_mins(1);
-        let rules = [
+        let rules = self.server_rules().into_iter().chain(self.delivery_rules());
+        for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
+            faults.push(origins.fault(key, message.to_owned()));
+        }
+    }
+
+    fn server_rules(&self) -> [Rule; 10] {
+        let server = &self.server;
+        [
             (
                 (1_024..=1 << 30).contains(&server.max_body),
                 "server.max_body",
@@ -265,17 +176,58 @@ impl Config {
             ),
             ((1..=100_000).contains(&server.max_batch), "server.max_batch", "must be 1 to 100000"),
             (
+                (1..=1_000_000).contains(&server.max_connections),
+                "server.max_connections",
+                "must be 1 to 1000000",
+            ),
+            (
+                within(server.header_timeout, SHORTEST, 10 * MINUTE),
+                "server.header_timeout",
+                "must be \"100ms\" to \"10m\"",
+            ),
+            (
+                within(server.body_timeout, SHORTEST, 60 * MINUTE),
+                "server.body_timeout",
+                "must be \"100ms\" to \"1h\"",
+            ),
+            (
+                server.cors_origins.iter().all(|origin| is_origin(origin)),
+                "server.cors_origins",
+                "each must be an origin such as \"https://app.example\", without a path",
+            ),
+            (
+                self.tls.certificate.is_some() == self.tls.key.is_some(),
+                "tls.key",
+                "goes with tls.certificate: set both or neither",
+            ),
+            (
+                self.tls.redirect_listen.is_none() || self.tls.certificate.is_some(),
+                "tls.redirect_listen",
+                "needs tls.certificate and tls.key",
+            ),
+            (
                 self.database.url.is_known(),
                 "database.url",
                 "must begin with sqlite: or postgres://",
             ),
+            (
+                within(self.shutdown.grace, Duration::ZERO, 60 * MINUTE),
+                "shutdown.grace",
+                "must be \"1h\" at most",
+            ),
+        ]
+    }
+
+    fn delivery_rules(&self) -> [Rule; 5] {
+        let delivery = &self.delivery;
+        [
             (
                 delivery.retry_schedule.len() <= 50,
                 "delivery.retry_schedule",
                 "may have 50 waits at most",
             ),
             (
-                within(delivery.timeout, Duration::from_millis(100), 5 * minute),
+                within(delivery.timeout, SHORTEST, 5 * MINUTE),
                 "delivery.timeout",
                 "must be \"100ms\" to \"5m\"",
             ),
@@ -290,22 +242,30 @@ impl Config {
                 "must not be shorter than smart.window",
             ),
             (
-                within(self.immediate.wait, Duration::ZERO, minute),
+                within(self.immediate.wait, Duration::ZERO, MINUTE),
                 "immediate.wait",
                 "must be \"60s\" at most",
             ),
-            (
-                within(self.shutdown.grace, Duration::ZERO, 60 * minute),
-                "shutdown.grace",
-                "must be \"1h\" at most",
-            ),
-        ];
-        for (holds, key, message) in rules {
-            if !holds {
-                faults.push(origins.fault(key, message.to_owned()));
-            }
-        }
+        ]
     }
+}
+
+/// Whether something holds, the key it is about, and what to say where it does not.
+type Rule = (bool, &'static str, &'static str);
+
+const MINUTE: Duration = Duration::from_mins(1);
+const SHORTEST: Duration = Duration::from_millis(100);
+
+fn within(span: Span, low: Duration, high: Duration) -> bool {
+    (low..=high).contains(&span.get())
+}
+
+/// Whether a text is the origin of a page (RFC 6454, section 6.2).
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.contains(['/', '@', '*']) && rest.parse::<http::uri::Authority>().is_ok()
+    })
 }
 
 fn put<T: DeserializeOwned>(place: &mut T, value: Value) -> Result<(), String> {
@@ -361,6 +321,9 @@ impl fmt::Debug for DatabaseUrl {
         write!(f, "{:?}", self.to_string())
     }
 }
+
+#[cfg(test)]
+use sections::seconds;
 
 #[cfg(test)]
 mod tests;

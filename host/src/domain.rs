@@ -4,6 +4,7 @@
 //! each endpoint gets a [`delivery::NewDelivery`], and each try of it is a [`delivery::Attempt`].
 //! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
 
+pub mod call;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;

@@ -18,6 +18,7 @@
 //! Not guaranteed: that an attempt is made once. A crash between sending and settling sends again,
 //! with the same `webhook-id`.
 
+pub mod audit;
 pub mod claim;
 pub mod handover;
 pub mod watch;

@@ -13,7 +13,7 @@
 //!
 //! Around that: [`domain`] is the vocabulary, [`topology`] what operators set made ready for use,
 //! [`api`] the REST API, [`admin`] the pages, [`cli`] the command line, [`catalog`] the event types, [`access`] who may do
-//! what. [`server::Server`] puts it all together.
+//! what, [`listener`] the connections. [`server::Server`] puts it all together.
 
 pub mod access;
 pub mod admin;
@@ -26,8 +26,10 @@ pub mod config;
 pub mod deliver;
 pub mod domain;
 pub mod journal;
+pub mod listener;
 pub mod plan;
 pub mod server;
 pub mod tend;
 pub mod topology;
+pub mod trust;
 pub mod wasm;

@@ -68,19 +68,16 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let mut out = stdout();
     // Whoever closed standard output does not want to read this.
     drop(announce(&mut out, &server));
-    server.run(ended()).await.map_err(Failure::Server)
+    server.run(ended()).await;
+    Ok(())
 }
 
 fn announce(out: &mut impl std::io::Write, server: &Server) -> std::io::Result<()> {
     if let Some(token) = &server.new_token {
         writeln!(out, "admin token, shown only now: {token}")?;
     }
-    writeln!(
-        out,
-        "waybill {} on http://{}/admin, ready",
-        env!("CARGO_PKG_VERSION"),
-        server.address
-    )?;
+    let (version, scheme) = (env!("CARGO_PKG_VERSION"), server.scheme());
+    writeln!(out, "waybill {version} on {scheme}://{}/admin, ready", server.address)?;
     out.flush()
 }
 

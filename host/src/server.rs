@@ -3,7 +3,10 @@
 //! Stopping: no new connections and no new work; what is under way ends, at most for
 //! `shutdown.grace`; leases that were not used are given back; the journal writes what it was told.
 
+use crate::access::audit::Audit;
+use crate::access::grant::Issuer;
 use crate::access::seal::{self, Sealer};
+use crate::access::throttle::Throttle;
 use crate::api::auth;
 use crate::api::{self, App, Shared};
 use crate::clock::Clock;
@@ -13,16 +16,16 @@ use crate::deliver::dispatcher;
 use crate::domain::span::Span;
 use crate::journal::handover::Outlets;
 use crate::journal::{self, Journal};
+use crate::listener::tls::{self, Certificates};
+use crate::listener::{self, Bounds, Listener};
 use crate::topology::live::{self, Live};
 use crate::topology::target::Defaults;
 use crate::wasm::{Cache, Compiler, Engine, Limits};
 use crate::{plan, tend};
-use axum::serve::ListenerExt as _;
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,13 +33,18 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}; choose another with --listen")]
+    #[error("cannot listen on {address}; choose another with {key}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The setting that names it.
+        key: &'static str,
         /// Why.
         source: std::io::Error,
     },
+    /// Certificate and key.
+    #[error("cannot use tls.certificate and tls.key")]
+    Tls(#[from] tls::Error),
     /// The folder for key file and compiled modules.
     #[error("cannot use the folder {path}; set server.data_dir to one that is writable")]
     DataDir {
@@ -65,15 +73,14 @@ pub enum Error {
     /// The module engine.
     #[error("cannot start the module engine")]
     Wasm(#[from] crate::wasm::Error),
-    /// Serving.
-    #[error("cannot go on serving")]
-    Serve(#[source] std::io::Error),
 }
 
 /// A server that is ready.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
+    /// Sends plain HTTP on to HTTPS.
+    redirect: Option<Listener>,
     app: App,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -87,9 +94,19 @@ impl Server {
     /// Opens everything and starts the work. `program` is this program's own file, which compiles
     /// modules in a process of its own.
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, Error> {
-        let address = config.server.listen;
-        let listener = listen(address).map_err(|source| Error::Listen { address, source })?;
-        let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
+        let stop = CancellationToken::new();
+        let certificates = certificates(&config)?;
+        let bounds = Bounds {
+            connections: listener::room_for(config.server.max_connections),
+            header_timeout: config.server.header_timeout.get(),
+        };
+        let (listener, address) =
+            bind(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
+        let redirect = config.tls.redirect_listen;
+        let redirect = redirect
+            .map(|address| bind(address, "tls.redirect_listen", bounds, None, &stop))
+            .transpose()?
+            .map(|(listener, _)| listener);
         let folder = config.data_dir();
         // Only a folder that was asked for is made: a database in one that is missing is a mistake.
         if config.server.data_dir.is_some() {
@@ -111,17 +128,28 @@ impl Server {
         )?;
         let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
         let client = client(&config)?;
-        let app = App::new(Shared { journal, live, client, config });
-        let server = Self {
-            listener,
-            app,
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            address,
-            new_token,
-        };
+        let audit = Audit::new(journal.clone(), !config.audit.retention.get().is_zero());
+        let app = App::new(Shared {
+            journal,
+            client,
+            audit: Arc::new(audit),
+            throttle: Throttle::default(),
+            issuer: Issuer::new(live.sealer().grant_key()),
+            live,
+            config,
+        });
+        let server =
+            Self { listener, redirect, app, tasks: TaskTracker::new(), stop, address, new_token };
         server.start(outlets);
+        if let Some(certificates) = certificates {
+            server.tasks.spawn(certificates.watch(server.stop.clone()));
+        }
         Ok(server)
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.app.config.tls.certificate.is_some() { "https" } else { "http" }
     }
 
     fn start(&self, outlets: Outlets) {
@@ -141,31 +169,38 @@ impl Server {
         };
         self.tasks.spawn(dispatcher::run(Arc::new(deliver), outlets.lanes));
         self.tasks.spawn(plan::run(plan, outlets.planning));
-        let (journal, live) = (self.app.journal.clone(), self.app.live.clone());
-        self.tasks.spawn(tend::run(journal, live, self.stop.clone()));
+        let tend = tend::Context {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            audit: Arc::clone(&self.app.audit),
+            retention: self.app.config.audit.retention.get(),
+        };
+        self.tasks.spawn(tend::run(tend, self.stop.clone()));
     }
 
     /// Serves until `shutdown` ends, then stops in order.
-    pub async fn run(
-        self,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), Error> {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let grace = self.app.config.shutdown.grace.get();
-        let journal = self.app.journal.clone();
-        let router = api::router(self.app);
+        let app = self.app.clone();
+        let journal = &app.journal;
         let stop = self.stop.clone();
         let ending = async move {
             shutdown.await;
             tracing::info!("stopping: no new work, what is under way ends");
             stop.cancel();
         };
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let served = axum::serve(self.listener.tap_io(no_delay), service);
-        let mut serving = std::pin::pin!(served.with_graceful_shutdown(ending).into_future());
-        let result = tokio::select! {
-            result = &mut serving => result,
-            () = after(&self.stop, grace) => Ok(()),
-        };
+        if let Some(redirect) = self.redirect {
+            let router = listener::redirect::router(self.address.port());
+            self.tasks.spawn(redirect.run(router));
+        }
+        let mut serving = std::pin::pin!(self.listener.run(api::router(self.app)));
+        tokio::select! {
+            () = &mut serving => {}
+            () = ending => {
+                // A request that takes longer is cut off.
+                drop(tokio::time::timeout(grace, serving).await);
+            }
+        }
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
@@ -173,38 +208,34 @@ impl Server {
                 "work was still under way after shutdown.grace; it is taken up again by its leases"
             );
         }
+        app.audit.write(app.live.fresh_usages());
         if tokio::time::timeout(grace, journal.flush()).await.is_err() {
             tracing::warn!("the database took no writes before shutdown.grace was over");
         }
         if let Err(error) = journal.leave().await {
             tracing::warn!(%error, "cannot give leases back; others take them over in a while");
         }
-        result.map_err(Error::Serve)
     }
 }
 
-/// Connections that may wait to be accepted, as far as the system lets them. With the usual 128, a
-/// few hundred clients that connect together find the queue full and try again a second later.
-const BACKLOG: u32 = 4_096;
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart takes the address over from connections of the last run that are still closing.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+fn bind(
+    address: SocketAddr,
+    key: &'static str,
+    bounds: Bounds,
+    certificates: Option<Arc<Certificates>>,
+    stop: &CancellationToken,
+) -> Result<(Listener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, key, source };
+    let listener = Listener::bind(address, bounds, certificates, stop.clone()).map_err(failed)?;
+    let address = listener.address().map_err(failed)?;
+    Ok((listener, address))
 }
 
-/// Answers leave at once instead of waiting to be joined by more.
-fn no_delay(stream: &mut tokio::net::TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot switch off Nagle's algorithm");
-    }
-}
-
-async fn after(stop: &CancellationToken, grace: std::time::Duration) {
-    stop.cancelled().await;
-    tokio::time::sleep(grace).await;
+fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Error> {
+    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Certificates::open(certificate, key)?)))
 }
 
 fn defaults(config: &Config) -> Defaults {

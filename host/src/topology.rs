@@ -10,10 +10,10 @@ pub mod target;
 
 use crate::access::token::{Token, TokenDigest};
 use crate::domain::flow::{Flow, FlowModule};
-use crate::domain::id::{EndpointId, FlowId};
+use crate::domain::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::domain::source::Source;
 use crate::wasm::Module;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use target::Target;
 
@@ -27,6 +27,9 @@ pub struct Topology {
     endpoint_names: BTreeMap<String, EndpointId>,
     flows: Vec<Arc<Route>>,
     tokens: HashMap<TokenDigest, Arc<Token>>,
+    token_ids: HashMap<TokenId, TokenDigest>,
+    /// Short-lived tokens that were revoked before their end.
+    revoked: HashSet<GrantId>,
     matches: matching::Cache,
 }
 
@@ -63,6 +66,16 @@ impl Topology {
     /// The token of a digest.
     pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<Token>> {
         self.tokens.get(digest)
+    }
+
+    /// The token with an id, and its digest.
+    pub fn token_with_id(&self, id: TokenId) -> Option<(&TokenDigest, &Arc<Token>)> {
+        self.token_ids.get(&id).and_then(|digest| self.tokens.get_key_value(digest))
+    }
+
+    /// Whether a short-lived token was revoked.
+    pub fn is_revoked(&self, grant: GrantId) -> bool {
+        self.revoked.contains(&grant)
     }
 
     /// All tokens.

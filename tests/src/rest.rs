@@ -1,5 +1,6 @@
 //! The REST API as a user of it sees it: JSON in, an [`Answer`] out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -7,9 +8,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
 /// No answer of the server may take longer.
@@ -20,7 +24,7 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 pub struct Client {
     base: String,
     token: Option<String>,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 /// A request: a method, a path and what may go with it.
@@ -51,7 +55,17 @@ impl Call {
 
     /// A POST of raw bytes.
     pub fn post(path: &str, content_type: &str, body: impl Into<Bytes>) -> Self {
-        let mut call = Self::new(Method::POST, path).header(CONTENT_TYPE.as_str(), content_type);
+        Self::with_body(Method::POST, path, content_type, body)
+    }
+
+    /// A request of raw bytes.
+    pub fn with_body(
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Self {
+        let mut call = Self::new(method, path).header(CONTENT_TYPE.as_str(), content_type);
         call.body = body.into();
         call
     }
@@ -64,16 +78,40 @@ impl Call {
     }
 
     fn json(method: Method, path: &str, body: &Value) -> Self {
-        let mut call = Self::new(method, path).header(CONTENT_TYPE.as_str(), "application/json");
-        call.body = body.to_string().into();
-        call
+        Self::with_body(method, path, "application/json", body.to_string())
     }
 }
 
 impl Client {
     /// A caller with this token of the server at `base` (`http://127.0.0.1:PORT`).
     pub fn new(base: &str, token: Option<&str>) -> Self {
-        let http = legacy::Client::builder(TokioExecutor::new()).build_http();
+        Self::with_roots(base, token, RootCertStore::empty())
+    }
+
+    /// The same of a server at `https://127.0.0.1:PORT` that shows this certificate.
+    pub fn trusting(
+        base: &str,
+        token: Option<&str>,
+        certificate: &CertificateDer<'static>,
+    ) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone())?;
+        Ok(Self::with_roots(base, token, roots))
+    }
+
+    fn with_roots(base: &str, token: Option<&str>, roots: RootCertStore) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .build();
+        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
         Self { base: base.to_owned(), token: token.map(str::to_owned), http }
     }
 

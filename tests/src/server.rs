@@ -107,7 +107,7 @@ impl Server {
         Ok(server)
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or the same with `https`.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -198,12 +198,13 @@ impl Output {
     }
 }
 
-/// The first `http://127.0.0.1:PORT` of a line, without any path after it.
+/// The first `http://127.0.0.1:PORT` of a line, or the same with `https`, without a path.
 fn address_in(line: &str) -> Option<String> {
-    const START: &str = "http://127.0.0.1:";
-    let (_, rest) = line.split_once(START)?;
+    const HOST: &str = "://127.0.0.1:";
+    let (before, rest) = line.split_once(HOST)?;
+    let scheme = ["https", "http"].into_iter().find(|scheme| before.ends_with(scheme))?;
     let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    (!port.is_empty()).then(|| format!("{START}{port}"))
+    (!port.is_empty()).then(|| format!("{scheme}{HOST}{port}"))
 }
 
 #[cfg(test)]
@@ -214,6 +215,8 @@ mod tests {
     fn finds_the_address_in_a_line() {
         let found = address_in("waybill 0.1.0 on http://127.0.0.1:8400/admin, ready");
         assert_eq!(found.as_deref(), Some("http://127.0.0.1:8400"));
+        let found = address_in("waybill 0.1.0 on https://127.0.0.1:8400/admin, ready");
+        assert_eq!(found.as_deref(), Some("https://127.0.0.1:8400"));
         assert_eq!(address_in("on http://127.0.0.1:"), None);
     }
 }

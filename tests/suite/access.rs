@@ -1,29 +1,11 @@
 //! Who may do what: every route, every way to be refused.
 
-use crate::support::invoice;
+use crate::support::{assert_problem, caller, invoice, token};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::World;
 use waybill_tests::rest::Call;
-use waybill_tests::{Answer, Backend::Sqlite, Client, World};
-
-/// A token made with these settings.
-async fn token(world: &World, settings: &Value) -> String {
-    let made = world.client().post("/api/v1/tokens", settings).await.unwrap();
-    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
-    made.data()["token"].as_str().unwrap().to_owned()
-}
-
-/// A caller with such a token.
-async fn caller(world: &World, settings: &Value) -> Client {
-    world.client_with(Some(&token(world, settings).await))
-}
-
-fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) {
-    assert_eq!(answer.status, status, "{}", answer.text());
-    let problem = answer.json();
-    assert_eq!(problem["status"], status.as_u16());
-    assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
-}
 
 /// Method, path with its parameters filled in, and the scope that the description names.
 async fn operations(world: &World) -> Vec<(Method, String, Option<String>)> {
@@ -40,6 +22,11 @@ async fn operations(world: &World) -> Vec<(Method, String, Option<String>)> {
                 security.is_some_and(|ways| !ways.is_empty()),
                 "{method} {path} is not guarded"
             );
+            // Clients of OAuth show who they are in another way; suite/oauth.rs looks at that.
+            if operation["security"][0].get("client").is_some() {
+                assert!(path.starts_with("/oauth/"), "{method} {path}");
+                continue;
+            }
             let scope = operation["security"][0]["bearer"][0].as_str().map(str::to_owned);
             assert!(
                 scope.is_some() || path == "/api/v1/auth/test",
@@ -58,6 +45,7 @@ async fn every_route_is_guarded_by_a_scope() {
     let nobody = world.client_with(None);
     let stranger = world.client_with(Some("wb_unknown"));
     let capture = caller(&world, &json!({"name": "capture", "scopes": ["events:write"]})).await;
+    assert!(operations(&world).await.len() < 90, "unknown tokens are slowed down after 100");
     let admin = world.client();
     for (method, path, scope) in operations(&world).await {
         let call = || Call::new(method.clone(), &path);
@@ -86,11 +74,12 @@ async fn every_route_is_guarded_by_a_scope() {
 #[tokio::test]
 async fn a_read_only_token_changes_nothing() {
     let Some(world) = World::start(Sqlite).await else { return };
-    let reader = caller(&world, &json!({"name": "reader", "scopes": ["read-only"]})).await;
+    let reader = json!({"name": "reader", "scopes": ["read-only"], "rate": 1000});
+    let reader = caller(&world, &reader).await;
     for (method, path, scope) in operations(&world).await {
         let answer = reader.send(Call::new(method.clone(), &path)).await.unwrap();
-        let admin_only = scope.as_deref() == Some("admin");
-        if method == Method::GET && !admin_only {
+        let not_for_all = [Some("admin"), Some("audit:read")].contains(&scope.as_deref());
+        if method == Method::GET && !not_for_all {
             assert_ne!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
         } else {
             assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
@@ -301,4 +290,103 @@ async fn every_answer_tells_browsers_to_be_careful() {
         assert!(answer.header("access-control-allow-origin").is_empty(), "CORS is off");
         assert!(!answer.header("x-request-id").is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_token_that_only_reads_may_call_60_times_a_minute() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let made = json!({"name": "poll", "scopes": ["read-only"]});
+    let poll = caller(&world, &made).await;
+    assert_eq!(world.get("/api/v1/tokens/poll").await["rate"], 60);
+    for left in (0..60).rev() {
+        let answer = poll.get("/api/v1/flows").await.unwrap();
+        assert_eq!(answer.header("x-ratelimit-remaining"), left.to_string());
+    }
+    let answer = poll.get("/api/v1/flows").await.unwrap();
+    assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "60 calls a minute");
+    let back = json!({"rate": null, "scopes": ["flows:write"]});
+    let changed = world.client().patch("/api/v1/tokens/poll", &back).await.unwrap();
+    assert!(changed.data()["rate"].is_null(), "who writes is not slowed down unasked");
+}
+
+#[tokio::test]
+async fn a_restart_resets_neither_the_window_nor_the_last_use() {
+    for backend in [Sqlite, Postgres] {
+        let Some(mut world) = World::start(backend).await else { return };
+        let settings = json!({"name": "poll", "scopes": ["flows:read"], "rate": 3});
+        let token = token(&world, &settings).await;
+        let poll = world.client_with(Some(&token));
+        for _ in 0..3 {
+            assert_eq!(poll.get("/api/v1/flows").await.unwrap().status, StatusCode::OK);
+        }
+        let used = world.get("/api/v1/tokens/poll").await["last_used_at"].clone();
+        // A second later it is written down, kill -9 or not.
+        world.eventually("/api/v1/audit?token=poll", |rows| rows[2].is_object()).await;
+        world.restart();
+        assert_eq!(world.get("/api/v1/tokens/poll").await["last_used_at"], used);
+        let answer = world.client_with(Some(&token)).get("/api/v1/flows").await.unwrap();
+        assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "3 calls a minute");
+    }
+}
+
+#[tokio::test]
+async fn whoever_tries_tokens_is_slowed_down_and_nobody_else() {
+    let Some(world) = World::start_with(Sqlite, |settings| {
+        settings.set("server.trusted_proxies", "[\"127.0.0.0/8\"]");
+    })
+    .await
+    else {
+        return;
+    };
+    let flows = json!({"name": "good", "scopes": ["flows:read"]});
+    let good = token(&world, &json!({"name": "late", "scopes": ["flows:read"], "rate": 100})).await;
+    let used = caller(&world, &flows).await;
+    let from =
+        |address: &str| Call::new(Method::GET, "/api/v1/flows").header("x-forwarded-for", address);
+    assert_eq!(used.send(from("203.0.113.9")).await.unwrap().status, StatusCode::OK);
+    let thief = world.client_with(Some("wb_guess"));
+    let mut statuses = Vec::new();
+    for _ in 0..130 {
+        statuses.push(thief.send(from("203.0.113.9")).await.unwrap().status);
+    }
+    let refused = |status: StatusCode| statuses.iter().filter(|one| **one == status).count();
+    let (unknown, slowed) =
+        (refused(StatusCode::UNAUTHORIZED), refused(StatusCode::TOO_MANY_REQUESTS));
+    assert!(unknown >= 100 && slowed > 0 && unknown + slowed == 130, "{unknown} {slowed}");
+    let answer = thief.send(from("203.0.113.9")).await.unwrap();
+    assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "too many unknown tokens");
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+    // Whoever is good goes on there; one that shows up there now could be a lucky guess.
+    assert_eq!(used.send(from("203.0.113.9")).await.unwrap().status, StatusCode::OK);
+    let late = world.client_with(Some(&good));
+    let answer = late.send(from("203.0.113.9")).await.unwrap();
+    assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "too many unknown tokens");
+    assert_eq!(late.send(from("203.0.113.10")).await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn other_origins_pages_call_only_where_that_is_set() {
+    let set = |settings: &mut waybill_tests::Settings| {
+        settings.set("server.cors_origins", "[\"https://app.example\"]");
+    };
+    let Some(world) = World::start_with(Sqlite, set).await else { return };
+    let nobody = world.client_with(None);
+    let ask = |origin: &str| {
+        Call::new(Method::OPTIONS, "/api/v1/events")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type")
+    };
+    let allowed = nobody.send(ask("https://app.example")).await.unwrap();
+    assert_eq!(allowed.header("access-control-allow-origin"), "https://app.example");
+    assert!(allowed.header("access-control-allow-methods").contains("POST"));
+    assert!(allowed.header("access-control-allow-headers").contains("authorization"));
+    assert!(allowed.header("access-control-allow-credentials").is_empty());
+    let foreign = nobody.send(ask("https://evil.example")).await.unwrap();
+    assert!(foreign.header("access-control-allow-origin").is_empty());
+    let call = Call::new(Method::GET, "/api/v1/flows").header("origin", "https://app.example");
+    let answer = world.client().send(call).await.unwrap();
+    assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
+    assert!(answer.header("access-control-expose-headers").contains("x-request-id"));
+    assert!(answer.header("vary").contains("origin"));
 }

@@ -11,7 +11,9 @@
 )]
 
 mod access;
+mod audit;
 mod capture;
+mod connections;
 mod crash;
 mod dead_letters;
 mod delivery;
@@ -19,7 +21,10 @@ mod failures;
 mod javascript;
 mod modes;
 mod modules;
+mod oauth;
 mod outage;
 mod program;
+mod secrets;
 mod support;
 mod tidy;
+mod tls;

@@ -4,9 +4,10 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use waybill_tests::{Answer, Arrival};
+use waybill_tests::{Answer, Arrival, Client, World};
 
 /// An event about one invoice.
 pub(crate) fn invoice(id: u32) -> Value {
@@ -85,4 +86,24 @@ pub(crate) fn verified(arrival: &Arrival, secret: &str) -> bool {
 pub(crate) fn texts(list: &Value, key: &str) -> Vec<String> {
     let items = list.as_array().unwrap();
     items.iter().map(|item| item[key].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// A token made with these settings.
+pub(crate) async fn token(world: &World, settings: &Value) -> String {
+    let made = world.client().post("/api/v1/tokens", settings).await.unwrap();
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    made.data()["token"].as_str().unwrap().to_owned()
+}
+
+/// A caller with such a token.
+pub(crate) async fn caller(world: &World, settings: &Value) -> Client {
+    world.client_with(Some(&token(world, settings).await))
+}
+
+/// Whether an answer is a problem of this status whose detail holds these words.
+pub(crate) fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    let problem = answer.json();
+    assert_eq!(problem["status"], status.as_u16());
+    assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
 }

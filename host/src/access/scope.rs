@@ -65,10 +65,13 @@ pub enum Scope {
     /// Reading deliveries and dead letters.
     #[serde(rename = "deliveries:read")]
     DeliveriesRead,
+    /// Reading who called what, from where.
+    #[serde(rename = "audit:read")]
+    AuditRead,
 }
 
-/// Every scope with its name.
-pub const SCOPES: [(Scope, &str); 15] = [
+/// Every scope with its name. New ones come last: the place of each stands in short-lived tokens.
+pub const SCOPES: [(Scope, &str); 16] = [
     (Scope::Admin, "admin"),
     (Scope::EventsWrite, "events:write"),
     (Scope::EventsRead, "events:read"),
@@ -84,9 +87,11 @@ pub const SCOPES: [(Scope, &str); 15] = [
     (Scope::ModulesRead, "modules:read"),
     (Scope::DeliveriesReplay, "deliveries:replay"),
     (Scope::DeliveriesRead, "deliveries:read"),
+    (Scope::AuditRead, "audit:read"),
 ];
 
-/// What [`Scope::named`] takes beside single scopes: reading everything, changing nothing.
+/// What [`Scope::named`] takes beside single scopes: reading everything but the audit, changing
+/// nothing.
 pub const READ_ONLY: &str = "read-only";
 
 impl Scope {
@@ -99,7 +104,8 @@ impl Scope {
     /// that name.
     pub fn named(name: &str) -> Vec<Self> {
         if name == READ_ONLY {
-            return SCOPES.iter().map(|(scope, _)| *scope).filter(|s| s.only_reads()).collect();
+            let reads = |scope: &Self| scope.only_reads() && *scope != Self::AuditRead;
+            return SCOPES.iter().map(|(scope, _)| *scope).filter(reads).collect();
         }
         SCOPES.iter().filter(|(_, known)| *known == name).map(|(scope, _)| *scope).collect()
     }
@@ -115,6 +121,7 @@ impl Scope {
                 | Self::SourcesRead
                 | Self::ModulesRead
                 | Self::DeliveriesRead
+                | Self::AuditRead
         )
     }
 
@@ -140,14 +147,69 @@ impl Scope {
             | Self::FlowsRead
             | Self::SourcesRead
             | Self::ModulesRead
-            | Self::DeliveriesRead => None,
+            | Self::DeliveriesRead
+            | Self::AuditRead => None,
         }
+    }
+
+    /// Its place in [`SCOPES`], as a bit.
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// A set of scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u32);
+
+impl Scopes {
+    /// Those of names; unknown ones are left out.
+    pub fn named<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self(names.into_iter().flat_map(Scope::named).fold(0, |bits, scope| bits | scope.bit()))
+    }
+
+    /// As [`Scopes::bits`] gave them.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// A bit for each, by its place in [`SCOPES`].
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The scopes as they were named, in the order of [`SCOPES`].
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        SCOPES.iter().map(|(scope, _)| *scope).filter(move |scope| self.0 & scope.bit() != 0)
+    }
+
+    /// Their names.
+    pub fn names(self) -> Vec<String> {
+        self.iter().map(|scope| scope.name().to_owned()).collect()
+    }
+
+    /// Whether one of them holds `wanted`.
+    pub fn may(self, wanted: Scope) -> bool {
+        self.0 & (wanted.bit() | Scope::Admin.bit()) != 0
+            || self.iter().any(|scope| scope.holds(wanted))
+    }
+
+    /// Whether all that `others` may, these may too.
+    pub fn cover(self, others: Self) -> bool {
+        others.iter().all(|scope| self.may(scope))
+    }
+
+    /// Whether they change nothing.
+    pub fn only_read(self) -> bool {
+        self.iter().all(Scope::only_reads)
     }
 }
 
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
+    /// The id of a token and the token itself, in one of the ways of OAuth 2.0; the handler sees to it.
+    Client,
     /// Any token that is known here.
     Token,
     /// A token with this scope.
@@ -161,14 +223,22 @@ impl Need {
     /// The scope, if it takes one.
     pub const fn scope(self) -> Option<Scope> {
         match self {
-            Self::Token => None,
+            Self::Client | Self::Token => None,
             Self::Scope(scope) | Self::AllTables(scope) => Some(scope),
         }
     }
 }
 
-/// What a call of a route under `/api/v1` needs; `None` for one that nobody may make.
+/// Whether calls of a route are guarded, and stay on record.
+pub fn is_guarded(route: &str) -> bool {
+    route.starts_with("/api/") || route.starts_with("/oauth/")
+}
+
+/// What a call of a guarded route needs; `None` for one that nobody may make.
 pub fn need(method: &Method, route: &str) -> Option<Need> {
+    if route.starts_with("/oauth/") {
+        return Some(Need::Client);
+    }
     let reads = method == Method::GET || method == Method::HEAD;
     let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');
     let (resource, rest) = (parts.next()?, parts.next());
@@ -189,6 +259,7 @@ pub fn need(method: &Method, route: &str) -> Option<Need> {
             let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };
             Some(Need::AllTables(scope))
         }
+        ("audit", _) if reads => Some(Need::AllTables(Scope::AuditRead)),
         ("config" | "tokens", _) => Some(Need::AllTables(Scope::Admin)),
         _ => None,
     }
@@ -223,6 +294,19 @@ mod tests {
         assert!(!Scope::EndpointsRead.holds(Scope::EndpointsWrite));
         assert!(!Scope::EventsWrite.holds(Scope::EventsRead));
         assert!(SCOPES.iter().all(|(scope, _)| Scope::Admin.holds(*scope)));
+    }
+
+    #[test]
+    fn a_set_may_what_its_scopes_hold() {
+        let set = Scopes::named(["endpoints:write", "deliveries:read"]);
+        assert!(set.may(Scope::EndpointsRead) && !set.may(Scope::FlowsRead));
+        assert!(set.cover(Scopes::named(["endpoints:read"])));
+        assert!(!set.cover(Scopes::named(["endpoints:read", "admin"])));
+        assert_eq!(set.names(), ["endpoints:write", "deliveries:read"]);
+        assert!(!set.only_read() && Scopes::named([READ_ONLY]).only_read());
+        for (place, (scope, name)) in SCOPES.iter().enumerate() {
+            assert_eq!(scope.bit(), 1 << place, "{name} is not in its place");
+        }
     }
 
     #[test]

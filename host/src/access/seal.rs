@@ -21,6 +21,7 @@ const NONCE: usize = 24;
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
     mac_key: [u8; 32],
+    grant_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Sealer {
@@ -81,12 +82,21 @@ impl Sealer {
             Sha256::new().chain_update(purpose).chain_update(secret).finalize().into()
         };
         let cipher = XChaCha20Poly1305::new(&derive("waybill seal 1\n").into());
-        Self { cipher, mac_key: derive("waybill module cache 1\n") }
+        Self {
+            cipher,
+            mac_key: derive("waybill module cache 1\n"),
+            grant_key: derive("waybill grant 1\n"),
+        }
     }
 
     /// The key that guards the cache of compiled modules.
     pub const fn mac_key(&self) -> [u8; 32] {
         self.mac_key
+    }
+
+    /// The key that marks short-lived tokens.
+    pub const fn grant_key(&self) -> [u8; 32] {
+        self.grant_key
     }
 
     /// Encrypts `plain`; only the same `context` opens it.

@@ -4,7 +4,8 @@
 //! compared is the digest, whose bytes tell an attacker nothing about the token. Everything that
 //! decides about a call stands in [`Token::admit`].
 
-use super::scope::{Need, SCOPES, Scope};
+use super::scope::{Need, SCOPES, Scope, Scopes};
+use crate::domain::call::TokenUsage;
 use crate::domain::id::TokenId;
 use crate::domain::problem::{Fault, check_name};
 use crate::domain::time::Timestamp;
@@ -13,10 +14,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Begins every token that Waybill makes.
 const PREFIX: &str = "wb_";
+/// Calls a minute of a token that can only read, where nothing else is set: what automation platforms
+/// poll with.
+const AUTOMATION_RATE: u32 = 60;
+/// Addresses that are remembered of a token.
+const ADDRESSES: usize = 4;
 /// The most calls a minute that a limit may allow.
 const MAX_RATE: u32 = 1_000_000;
 /// The length of the window that calls are counted in, in seconds.
@@ -50,7 +56,7 @@ pub struct TokenSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub from: Vec<IpNet>,
-    /// Calls a minute; as many as come where left out.
+    /// Calls a minute. Where left out: 60 for a token that can only read, as many as come for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
     /// When it ends; never where left out.
@@ -60,6 +66,20 @@ pub struct TokenSettings {
 }
 
 impl TokenSettings {
+    /// The settings with what is meant where nothing is said.
+    #[must_use]
+    pub fn filled(mut self) -> Self {
+        let scopes = self.allowed();
+        let automation = !self.scopes.is_empty() && scopes.only_read();
+        self.rate = self.rate.or(automation.then_some(AUTOMATION_RATE));
+        self
+    }
+
+    /// What it may do.
+    pub fn allowed(&self) -> Scopes {
+        Scopes::named(self.scopes.iter().map(String::as_str))
+    }
+
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Vec<Fault> {
         let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
@@ -104,8 +124,8 @@ pub struct Token {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// What it may do, in the order of [`SCOPES`].
-    pub scopes: Vec<Scope>,
+    /// What it may do.
+    pub scopes: Scopes,
     usage: Arc<Usage>,
 }
 
@@ -119,6 +139,49 @@ struct Window {
     began: i64,
     calls: u32,
     last: Option<Timestamp>,
+    /// Whence it was used last, the latest first.
+    addresses: [Option<IpAddr>; ADDRESSES],
+    /// Whether it was used since it was last written down.
+    fresh: bool,
+}
+
+impl Window {
+    fn note(&mut self, address: IpAddr, now: Timestamp) {
+        self.last = Some(now);
+        self.fresh = true;
+        if self.addresses.first() == Some(&Some(address)) {
+            return;
+        }
+        let known = self.addresses.iter().position(|known| *known == Some(address));
+        let up_to = known.unwrap_or(ADDRESSES - 1);
+        if let Some(moved) = self.addresses.get_mut(..=up_to) {
+            moved.rotate_right(1);
+        }
+        self.addresses[0] = Some(address);
+    }
+}
+
+impl Usage {
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As it was written down.
+    pub fn restored(usage: TokenUsage) -> Self {
+        Self(Mutex::new(Window {
+            began: usage.window_began,
+            calls: usage.calls,
+            last: Some(usage.last_used_at),
+            ..Window::default()
+        }))
+    }
+
+    /// What is to be written down, if it was used since the last time.
+    pub fn take_fresh(&self, token: TokenId) -> Option<TokenUsage> {
+        let mut window = self.window();
+        let last_used_at = window.last.filter(|_| std::mem::take(&mut window.fresh))?;
+        Some(TokenUsage { token, window_began: window.began, calls: window.calls, last_used_at })
+    }
 }
 
 /// What is left of a token's calls.
@@ -157,17 +220,17 @@ impl Token {
         usage: Arc<Usage>,
     ) -> Option<(TokenDigest, Self)> {
         let digest = hex::decode(&stored.sha256).ok()?.try_into().ok()?;
-        let named: BTreeSet<Scope> =
-            stored.settings.scopes.iter().flat_map(|name| Scope::named(name)).collect();
-        let scopes = named.into_iter().collect();
         let settings = stored.settings;
+        let scopes = settings.allowed();
         Some((digest, Self { id, settings, created_at, updated_at, scopes, usage }))
     }
 
-    /// Decides about a call. Refused calls count too, but for those from a wrong address: whoever
+    /// Decides about a call that is made with `scopes`: the token's own, or those that a short-lived
+    /// one was given of them. Refused calls count too, but for those from a wrong address: whoever
     /// stole a token must not use up its owner's calls from elsewhere.
     pub fn admit(
         &self,
+        scopes: Scopes,
         need: Need,
         address: IpAddr,
         now: Timestamp,
@@ -179,8 +242,8 @@ impl Token {
         if !from.is_empty() && !from.iter().any(|net| net.contains(&address)) {
             return Err(Refusal::Address(address));
         }
-        let allowance = self.count(now)?;
-        if let Some(scope) = need.scope().filter(|wanted| !self.may(*wanted)) {
+        let allowance = self.count(address, now)?;
+        if let Some(scope) = need.scope().filter(|wanted| !scopes.may(*wanted)) {
             return Err(Refusal::Scope(scope));
         }
         if matches!(need, Need::AllTables(_)) && self.is_limited() {
@@ -189,9 +252,9 @@ impl Token {
         Ok(allowance)
     }
 
-    /// Whether it holds a scope.
-    pub fn may(&self, wanted: Scope) -> bool {
-        self.scopes.iter().any(|scope| scope.holds(wanted))
+    /// Whether it was used from an address of late.
+    pub fn is_used_from(&self, address: IpAddr) -> bool {
+        self.usage.window().addresses.contains(&Some(address))
     }
 
     /// Whether it is for some tables only.
@@ -205,19 +268,19 @@ impl Token {
             || resource.is_some_and(|resource| self.settings.tables.contains(resource))
     }
 
-    /// When it was last used since this process started.
+    /// When it was last used.
     pub fn last_used(&self) -> Option<Timestamp> {
-        self.usage.0.lock().unwrap_or_else(PoisonError::into_inner).last
+        self.usage.window().last
     }
 
-    fn count(&self, now: Timestamp) -> Result<Option<Allowance>, Refusal> {
-        let mut window = self.usage.0.lock().unwrap_or_else(PoisonError::into_inner);
-        window.last = Some(now);
+    fn count(&self, address: IpAddr, now: Timestamp) -> Result<Option<Allowance>, Refusal> {
+        let mut window = self.usage.window();
+        window.note(address, now);
         let Some(limit) = self.settings.rate else { return Ok(None) };
         let second = now.seconds();
         let over = second >= window.began.saturating_add(WINDOW) || second < window.began;
         if over || window.calls == 0 {
-            *window = Window { began: second, calls: 0, last: window.last };
+            (window.began, window.calls) = (second, 0);
         }
         let reset = window.began.saturating_add(WINDOW);
         if window.calls >= limit {
@@ -254,7 +317,7 @@ mod tests {
         from: &str,
         seconds: i64,
     ) -> Result<Option<Allowance>, Refusal> {
-        token.admit(need, from.parse().unwrap(), at(seconds))
+        token.admit(token.scopes, need, from.parse().unwrap(), at(seconds))
     }
 
     #[test]
@@ -297,6 +360,43 @@ mod tests {
         let next = Allowance { limit: 2, remaining: 1, reset: 130 };
         assert_eq!(admit(&token, Need::Token, HERE, 70), Ok(Some(next)));
         assert_eq!(token.last_used(), Some(at(70)));
+    }
+
+    #[test]
+    fn the_window_and_the_last_use_outlive_the_process() {
+        let settings = serde_json::json!({"name": "poll", "scopes": ["admin"], "rate": 2});
+        let first = token(settings.clone());
+        assert!(first.usage.take_fresh(first.id).is_none());
+        assert!(admit(&first, Need::Token, HERE, 10).is_ok());
+        assert!(admit(&first, Need::Token, HERE, 11).is_ok());
+        let written = first.usage.take_fresh(first.id).unwrap();
+        assert!(first.usage.take_fresh(first.id).is_none());
+        let mut second = token(settings);
+        second.usage = Arc::new(Usage::restored(written));
+        assert_eq!(second.last_used(), Some(at(11)));
+        assert!(matches!(admit(&second, Need::Token, HERE, 12), Err(Refusal::Rate(_, 58))));
+    }
+
+    #[test]
+    fn the_addresses_it_was_used_from_are_remembered() {
+        let token = token(serde_json::json!({"name": "n8n", "scopes": ["admin"]}));
+        for last in 1..=5 {
+            assert!(admit(&token, Need::Token, &format!("192.0.2.{last}"), 0).is_ok());
+        }
+        assert!(admit(&token, Need::Token, "192.0.2.3", 0).is_ok());
+        let from = |last: u8| token.is_used_from(IpAddr::from([192, 0, 2, last]));
+        assert_eq!([1, 2, 3, 4, 5, 6].map(from), [false, true, true, true, true, false]);
+    }
+
+    #[test]
+    fn a_token_that_only_reads_may_call_once_a_second() {
+        let rate = |scopes: &[&str]| {
+            let settings = serde_json::json!({"name": "x", "scopes": scopes});
+            serde_json::from_value::<TokenSettings>(settings).unwrap().filled().rate
+        };
+        assert_eq!(rate(&["read-only"]), Some(60));
+        assert_eq!(rate(&["records:read", "audit:read"]), Some(60));
+        assert_eq!(rate(&["records:read", "events:write"]), None);
     }
 
     #[test]

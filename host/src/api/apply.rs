@@ -345,6 +345,7 @@ impl Work<'_> {
     fn tokens(&mut self, document: &Document) -> Result<(), Problem> {
         for (n, settings) in document.tokens.iter().enumerate() {
             edit::check(within(settings.check(), &format!("tokens[{n}]")))?;
+            let settings = &settings.clone().filled();
             let topology = self.topology;
             let old = topology.tokens().find(|(_, token)| token.settings.name == settings.name);
             let made = generate();

@@ -3,18 +3,24 @@
 //! [`identify`] runs before every handler: it looks the token up and lets [`Token::admit`] decide by
 //! what [`need`] says of the route. A route that [`need`] does not name is refused, whoever asks. The
 //! handler asks for the [`Principal`] that was admitted.
+//!
+//! A short-lived token ([`crate::access::grant`]) stands for its client, with the scopes that it was
+//! given.
 
 use super::App;
 use super::problem::Problem;
 use crate::access::address::caller;
-use crate::access::scope::need;
+use crate::access::grant::Shown;
+use crate::access::scope::{Need, Scopes, need};
+use crate::access::throttle::Slowed;
 use crate::access::token::{
     Allowance, Refusal, StoredToken, Token, TokenSettings, digest, generate,
 };
 use crate::domain::id::TokenId;
+use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind, Object};
 use crate::journal::{self, Journal};
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,21 +28,31 @@ use std::sync::Arc;
 
 /// Name of the token that the first start makes.
 pub const ADMIN: &str = "admin";
+/// A token shorter than this can be guessed.
+const SHORT: usize = 16;
 
 /// Who is calling, and may: [`identify`] made it. A handler that asks for one which was not made is
 /// answered in its place.
 #[derive(Debug, Clone)]
-pub struct Principal(Arc<Token>);
+pub struct Principal {
+    token: Arc<Token>,
+    scopes: Scopes,
+}
 
 impl Principal {
-    /// The token.
+    /// The token; for a short-lived one its client.
     pub fn token(&self) -> &Token {
-        &self.0
+        &self.token
+    }
+
+    /// What it may do.
+    pub const fn scopes(&self) -> Scopes {
+        self.scopes
     }
 
     /// Refuses what is about a resource that the token is not for.
     pub fn check_table(&self, resource: Option<&str>) -> Result<(), Problem> {
-        if self.0.may_touch(resource) {
+        if self.token.may_touch(resource) {
             return Ok(());
         }
         Err(Problem::forbidden(tables_detail(resource)))
@@ -59,23 +75,104 @@ impl<S: Sync> FromRequestParts<S> for Principal {
     }
 }
 
-/// Decides about a request; what is left of its token's calls, if they are limited.
-pub(super) fn identify(app: &App, request: &mut Request) -> Result<Option<Allowance>, Problem> {
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    // Where no route has this path there is nothing to guard.
-    let Some(route) = route.filter(|route| route.starts_with("/api/")) else { return Ok(None) };
+/// A call as far as it is known before its handler runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    /// Where it comes from.
+    pub(super) address: IpAddr,
+    /// When it came.
+    pub(super) at: Timestamp,
+    /// The token that it shows, if that is known.
+    pub(super) token: Option<TokenId>,
+    /// How many calls this one stands for on record; none where a later one will.
+    pub(super) calls: Option<u32>,
+}
+
+impl Caller {
+    /// Whoever sends this request.
+    pub(super) fn of(app: &App, request: &Request) -> Self {
+        let at = app.journal.clock().now();
+        Self { address: address(app, request), at, token: None, calls: Some(1) }
+    }
+}
+
+/// Decides about a request to a guarded route; what is left of its token's calls, if they are limited.
+pub(super) fn identify(
+    app: &App,
+    request: &mut Request,
+    route: &str,
+    from: &mut Caller,
+) -> Result<Option<Allowance>, Problem> {
     let need = need(request.method(), route);
-    let token = presented(request.headers()).ok_or_else(|| {
+    if need == Some(Need::Client) {
+        return Ok(None);
+    }
+    let shown = presented(request.headers()).ok_or_else(|| {
         Problem::unauthorized("send a token as `Authorization: Bearer TOKEN` or `X-API-KEY: TOKEN`")
     })?;
-    let unknown = || Problem::unauthorized("this token is not known here");
-    let token = app.live.current().token(&digest(token)).cloned().ok_or_else(unknown)?;
+    let (token, scopes) = find(app, shown, from)?;
+    from.token = Some(token.id);
     // A handler behind such a route gets no principal; a method that it has not is told so.
     let Some(need) = need else { return Ok(None) };
-    let now = app.journal.clock().now();
-    let allowance = token.admit(need, address(app, request), now).map_err(refused)?;
-    request.extensions_mut().insert(Principal(token));
+    let allowance = token.admit(scopes, need, from.address, from.at).map_err(refused)?;
+    request.extensions_mut().insert(Principal { token, scopes });
     Ok(allowance)
+}
+
+/// The token that a text is, or stands for, and what it may do. Texts that are none slow their sender
+/// down.
+fn find(app: &App, shown: &str, from: &mut Caller) -> Result<(Arc<Token>, Scopes), Problem> {
+    let found = match Shown::read(shown) {
+        Some(shown) => granted(app, &shown, from.at)?,
+        None => {
+            let token = app.live.current().token(&digest(shown)).cloned();
+            token.map(|token| (Arc::clone(&token), token.scopes))
+        }
+    };
+    let known = found.as_ref().map(|(token, _)| &**token);
+    slow(app, known, from)?;
+    found.ok_or_else(|| Problem::unauthorized("this token is not known here"))
+}
+
+/// The client of a short-lived token and its scopes, if it is real and still good.
+fn granted(
+    app: &App,
+    shown: &Shown,
+    now: Timestamp,
+) -> Result<Option<(Arc<Token>, Scopes)>, Problem> {
+    let topology = app.live.current();
+    let client = topology.token_with_id(shown.client());
+    let Some((_, client)) = client.filter(|(digest, _)| app.issuer.is_real(shown, digest)) else {
+        return Ok(None);
+    };
+    let grant = shown.grant();
+    if topology.is_revoked(grant.id) {
+        return Err(Problem::unauthorized("this token was revoked"));
+    }
+    if grant.ends_at() <= now {
+        let end = grant.ends_at();
+        return Err(Problem::unauthorized(format!(
+            "this token ended at {end}; get another from /oauth/token"
+        )));
+    }
+    Ok(Some((Arc::clone(client), grant.scopes)))
+}
+
+/// Refuses an address that showed too many unknown tokens, and notes one that shows another. A token
+/// that was used from there of late goes through; of any other it is not told whether it is good.
+pub(super) fn slow(app: &App, known: Option<&Token>, from: &mut Caller) -> Result<(), Problem> {
+    if known.is_some_and(|token| token.is_used_from(from.address)) {
+        return Ok(());
+    }
+    if let Err(Slowed { wait, calls }) = app.throttle.check(from.address, from.at) {
+        from.calls = calls;
+        let detail = format!("too many unknown tokens came from here; try again in {wait} s");
+        return Err(Problem::too_many(detail, wait));
+    }
+    if known.is_none() {
+        app.throttle.failed(from.address, from.at);
+    }
+    Ok(())
 }
 
 /// The token that a request shows.
@@ -91,12 +188,16 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 fn address(app: &App, request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+    let trusted = &app.config.server.trusted_proxies;
+    if trusted.is_empty() {
+        return peer.to_canonical();
+    }
     let forwarded = request.headers().get_all("x-forwarded-for").iter();
     let forwarded: Vec<&str> = forwarded.filter_map(|line| line.to_str().ok()).collect();
-    caller(peer, forwarded.into_iter(), &app.config.server.trusted_proxies)
+    caller(peer, forwarded.into_iter(), trusted)
 }
 
-fn refused(refusal: Refusal) -> Problem {
+pub(super) fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Expired(end) => Problem::unauthorized(format!("this token ended at {end}")),
         Refusal::Address(address) => {
@@ -140,6 +241,11 @@ pub async fn first_token(
     let stored: Vec<Object<StoredToken>> = journal.objects(Kind::Token).await?;
     let made = (given.is_none() && stored.is_empty()).then(generate);
     let Some(token) = made.as_deref().or(given) else { return Ok(None) };
+    if token.len() < SHORT {
+        tracing::warn!(
+            "WAYBILL_ADMIN_TOKEN is short enough to be guessed; take {SHORT} characters or more"
+        );
+    }
     let known = stored.iter().find(|object| object.settings.settings.name == ADMIN);
     let object = admin(token, known, journal);
     if known.is_none_or(|known| known.settings.sha256 != object.settings.sha256) {

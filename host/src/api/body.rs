@@ -20,7 +20,7 @@ impl FromRequest<App> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        read(request, app.config.server.max_body).await.map(Self)
+        read(app, request, app.config.server.max_body).await.map(Self)
     }
 }
 
@@ -28,8 +28,14 @@ impl FromRequest<App> for Body {
 /// sending when its connection closes sees a reset instead of the answer (RFC 9112, section 9.6).
 const DRAIN: (usize, Duration) = (32 << 20, Duration::from_secs(5));
 
-/// Reads a body of at most `limit` bytes.
-pub async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body of at most `limit` bytes, in at most `server.body_timeout`.
+pub async fn read(app: &App, request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let patience = app.config.server.body_timeout;
+    let late = |_| Problem::timed_out(format!("the body did not come within {patience}"));
+    tokio::time::timeout(patience.get(), read_all(request, limit)).await.map_err(late)?
+}
+
+async fn read_all(request: Request, limit: usize) -> Result<Bytes, Problem> {
     // Such a client sends nothing before it is told to, so it has time for the answer.
     let asks_first = request.headers().contains_key(header::EXPECT);
     let mut body = request.into_body();
@@ -66,14 +72,18 @@ impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let body = read(request, app.config.server.max_body).await?;
+        let body = read(app, request, app.config.server.max_body).await?;
         parse(&body).map(Self)
     }
 }
 
-/// Reads JSON of a known shape.
+/// Reads a JSON object of a known shape.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    // serde would take an array for a structure, its elements in the order of the fields.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::fault("", "an object is expected, not an array"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -81,7 +91,8 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         match inner.classify() {
             serde_json::error::Category::Data => {
                 let message = inner.to_string();
-                let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+                let message = message.split(" at line ").next().unwrap_or_default();
+                let message = without_text(message);
                 let path = if path == "." { String::new() } else { path };
                 Problem::invalid(vec![Fault::new(path, message)])
             }
@@ -92,6 +103,15 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })?;
     reader.end().map_err(Problem::malformed)?;
     Ok(value)
+}
+
+/// What serde says of a text, without the text: it may be a secret in the wrong place.
+fn without_text(message: &str) -> String {
+    let around = message.split_once(" \"").and_then(|(before, rest)| {
+        let (_, after) = rest.rsplit_once("\", expected ")?;
+        Some(format!("{before}, expected {after}"))
+    });
+    around.unwrap_or_else(|| message.to_owned())
 }
 
 /// The query of a URL; unknown parameters are refused where the shape refuses them.
@@ -105,5 +125,21 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
         axum::extract::Query::try_from_uri(&parts.uri)
             .map(|query| Self(query.0))
             .map_err(|error| Problem::fault("query", error.body_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_in_the_wrong_place_is_not_repeated() {
+        type Numbers = std::collections::BTreeMap<String, u32>;
+        let problem = parse::<Numbers>(br#"{"a": "se\"cret"}"#).unwrap_err();
+        assert_eq!(problem.errors[0].path, "a");
+        assert_eq!(problem.errors[0].message, "invalid type: string, expected u32");
+        let problem = parse::<Numbers>(br#"{"a": true}"#).unwrap_err();
+        assert_eq!(problem.errors[0].message, "invalid type: boolean `true`, expected u32");
+        assert!(parse::<Numbers>(b" [1]").is_err());
     }
 }

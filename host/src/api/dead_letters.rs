@@ -6,6 +6,7 @@ use super::auth::Principal;
 use super::body::{Input, Query};
 use super::deliveries::DeliveryQuery;
 use super::events::{EventView, id};
+use super::export::lines;
 use super::problem::Problem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
 use crate::domain::id::DeadLetterId;
@@ -14,12 +15,9 @@ use crate::journal::dead::StoredDeadLetter;
 use crate::journal::views::DeliveryFilter;
 use crate::topology::Topology;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use futures_util::stream;
-use http::{StatusCode, Uri, header};
+use axum::response::Response;
+use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -290,30 +288,20 @@ pub(super) async fn export(
     Query(query): Query<DeliveryQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter(&app.live.current())?;
-    let lines = stream::try_unfold((app, filter, None), |(app, filter, before)| async move {
-        let rows = app.journal.dead_letters(&filter, before, CHUNK).await.map_err(Problem::from);
-        let rows = rows.map_err(|problem| std::io::Error::other(problem.detail))?;
-        let Some(last) = rows.last() else { return Ok(None) };
-        let before = Some(last.letter.id);
-        let text = chunk(&app, rows).await.map_err(|p| std::io::Error::other(p.detail))?;
-        Ok::<_, std::io::Error>(Some((Bytes::from(text), (app, filter, before))))
-    });
-    let headers = [
-        (header::CONTENT_TYPE, "application/x-ndjson"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"dead-letters.ndjson\""),
-    ];
-    Ok((headers, Body::from_stream(lines)).into_response())
+    Ok(lines("dead-letters.ndjson", (app, filter), |(app, filter), before| async move {
+        let rows = app.journal.dead_letters(&filter, before, CHUNK).await?;
+        let last = rows.last().map(|row| row.letter.id);
+        Ok((details(&app, rows).await?, last))
+    }))
 }
 
-async fn chunk(app: &App, rows: Vec<StoredDeadLetter>) -> Result<Vec<u8>, Problem> {
+async fn details(app: &App, rows: Vec<StoredDeadLetter>) -> Result<Vec<DeadLetterDetail>, Problem> {
     let topology = app.live.current();
-    let mut text = Vec::new();
+    let mut details = Vec::new();
     for stored in rows {
         let event = app.journal.event(stored.letter.event_id).await?.map(EventView::from);
         let letter = DeadLetterView::new(&topology, stored);
-        let detail = DeadLetterDetail { letter, event, delivery: None };
-        serde_json::to_writer(&mut text, &detail).map_err(|error| Problem::unexpected(&error))?;
-        text.push(b'\n');
+        details.push(DeadLetterDetail { letter, event, delivery: None });
     }
-    Ok(text)
+    Ok(details)
 }

@@ -84,7 +84,7 @@ pub(super) async fn auth_test(
     let Json(data) = data(AuthTest {
         authenticated: true,
         token_name: token.settings.name.clone(),
-        scopes: token.scopes.iter().map(|scope| scope.name().to_owned()).collect(),
+        scopes: principal.scopes().names(),
         tables_count: resources.len(),
         server_time: app.journal.clock().now(),
     });

@@ -118,7 +118,7 @@ pub(super) async fn upload(
     request: Request,
 ) -> Result<(StatusCode, Json<Data<ModuleView>>), Problem> {
     check_name(&name).map_err(|fault| Problem::invalid(vec![fault]))?;
-    let wasm = read(request, app.live.engine().limits().upload_bytes).await?;
+    let wasm = read(&app, request, app.live.engine().limits().upload_bytes).await?;
     let admitted = app.live.engine().admit(app.live.cache(), &wasm).await;
     let module = admitted.map_err(|rejection| {
         if let Rejection::Unavailable(error) = rejection {

@@ -2,19 +2,22 @@
 //! described, because both come from one list.
 
 use super::{
-    App, apply, dead_letters, deliveries, endpoints, event_types, events, flows, health, modules,
-    sources, tokens,
+    App, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows, health,
+    modules, oauth, sources, tokens,
 };
-use crate::access::scope::{Scope, need};
+use crate::access::scope::{Need, SCOPES, Scope, need};
 use http::Method;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes,
+    SecurityScheme,
+};
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, SecurityRequirement,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Every route under `/api/v1`.
+/// Every route that is guarded.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::auth_test))
@@ -33,6 +36,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sources::show, sources::update, sources::delete))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::show, tokens::update, tokens::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(oauth::token))
+        .routes(routes!(oauth::revoke))
         .routes(routes!(modules::list))
         .routes(routes!(modules::show, modules::upload))
         .routes(routes!(modules::activate))
@@ -61,10 +68,17 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         .build();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let key = ApiKey::Header(ApiKeyValue::new("X-API-KEY"));
+    let scopes = SCOPES.map(|(_, name)| (name, format!("What `{name}` allows.")));
+    let scopes = scopes.iter().map(|(name, allows)| (*name, allows.as_str()));
+    let flow = ClientCredentials::new("/oauth/token", Scopes::from_iter(scopes));
+    let oauth = OAuth2::new([Flow::ClientCredentials(flow)]);
+    let client = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
     let components = document.components.take().unwrap_or_default();
     let components = ComponentsBuilder::from(components)
         .security_scheme("bearer", SecurityScheme::Http(bearer))
         .security_scheme("api_key", SecurityScheme::ApiKey(key))
+        .security_scheme("oauth2", SecurityScheme::OAuth2(oauth))
+        .security_scheme("client", SecurityScheme::Http(client))
         .build();
     let mut document = OpenApiBuilder::from(document).components(Some(components)).build();
     for (path, item) in &mut document.paths.paths {
@@ -86,10 +100,10 @@ fn secure(path: &str, item: &mut PathItem) {
     for (method, operation) in operations {
         let (Some(operation), Some(need)) = (operation, need(&method, path)) else { continue };
         let scopes: Vec<&str> = need.scope().map(Scope::name).into_iter().collect();
-        operation.security = Some(vec![
-            SecurityRequirement::new("bearer", scopes.clone()),
-            SecurityRequirement::new("api_key", scopes),
-        ]);
+        let ways: &[&str] =
+            if need == Need::Client { &["client"] } else { &["bearer", "api_key", "oauth2"] };
+        let ways = ways.iter().map(|way| SecurityRequirement::new(*way, scopes.clone()));
+        operation.security = Some(ways.collect());
     }
 }
 

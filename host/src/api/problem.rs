@@ -90,6 +90,18 @@ impl Problem {
         )
     }
 
+    /// The request itself makes no sense.
+    pub fn malformed_request(detail: impl Into<String>) -> Self {
+        let kind = "urn:waybill:problem:malformed-request";
+        Self::new(StatusCode::BAD_REQUEST, kind, "Malformed request", detail)
+    }
+
+    /// The body did not come in time.
+    pub fn timed_out(detail: impl Into<String>) -> Self {
+        let kind = "urn:waybill:problem:timeout";
+        Self::new(StatusCode::REQUEST_TIMEOUT, kind, "Request timeout", detail)
+    }
+
     /// There is no such thing.
     pub fn missing(what: &str, id: &str) -> Self {
         let detail = format!("there is no {what} `{id}`");

@@ -29,7 +29,7 @@ pub(super) struct TokenView {
     /// The token itself; only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    /// When it was last used since the server started.
+    /// When it was last used.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
     /// When it was made.
@@ -92,7 +92,7 @@ async fn save(
     created_at: Timestamp,
 ) -> Result<TokenView, Problem> {
     let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
-    let settings: TokenSettings = parse(&text)?;
+    let settings = parse::<TokenSettings>(&text)?.filled();
     edit::check(settings.check())?;
     let name = settings.name.clone();
     let stored = StoredToken { sha256: hex::encode(digest), settings };

@@ -7,6 +7,7 @@ use clap::Args;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -43,6 +44,9 @@ pub struct Remote {
         global = true
     )]
     token: Option<SecretString>,
+    /// PEM file of the server's own certificate authority.
+    #[arg(long, value_name = "FILE", env = "WAYBILL_CA_FILE", global = true)]
+    ca: Option<std::path::PathBuf>,
     #[arg(long, env = "WAYBILL_ADMIN_TOKEN", hide = true, hide_env_values = true, global = true)]
     admin_token: Option<SecretString>,
     /// Print JSON, on a terminal too.
@@ -54,17 +58,24 @@ impl Remote {
     /// That server, with that token.
     pub(super) fn to(server: &str, token: &str) -> Self {
         let token = Some(SecretString::from(token.to_owned()));
-        Self { server: server.to_owned(), token, admin_token: None, json: false }
+        Self { server: server.to_owned(), token, ca: None, admin_token: None, json: false }
     }
 
     /// A client for that server; also makes the screen obey `--json`.
     pub(super) fn connect(self, screen: &mut Screen<'_>) -> Result<Client, Error> {
         screen.force_json(self.json);
         let server = self.server.trim_end_matches('/').to_owned();
-        let provider = rustls::crypto::ring::default_provider();
+        let unusable = |file: &std::path::Path, error: &dyn std::fmt::Display| {
+            Error::Usage(format!("cannot use {} as --ca: {error}", file.display()))
+        };
+        let read =
+            |file: &std::path::PathBuf| std::fs::read(file).map_err(|error| unusable(file, &error));
+        let ca = self.ca.as_ref().map(read).transpose()?;
+        let trusted = crate::trust::client_config(ca.as_deref()).map_err(|error| {
+            unusable(self.ca.as_deref().unwrap_or_else(|| std::path::Path::new("")), &error)
+        })?;
         let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(provider)
-            .map_err(|error| Error::failed(format!("cannot set up TLS: {error}")))?
+            .with_tls_config(trusted)
             .https_or_http()
             .enable_all_versions()
             .build();
@@ -121,27 +132,45 @@ impl Client {
         })
     }
 
-    /// As [`Client::call`], with the answer's body as it is.
-    pub(super) async fn bytes(
+    async fn bytes(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
+        let exchange = async {
+            let (head, body) = self.send(method, path, body).await?.into_parts();
+            let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
+            Ok::<_, Error>(Response::from_parts(head, body))
+        };
+        let answer = tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|elapsed| self.unreachable(elapsed))??;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
+        }
+        Err(Error::Problem(Box::new(problem(&answer))))
+    }
+
+    /// Gets something of any length and writes it out as it comes.
+    pub(super) async fn copy(&self, path: &str, screen: &mut Screen<'_>) -> Result<(), Error> {
+        let (head, mut body) = self.send(Method::GET, path, Body::None).await?.into_parts();
+        if !head.status.is_success() {
+            let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
+            return Err(Error::Problem(Box::new(problem(&Response::from_parts(head, body)))));
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.unreachable(error))?;
+            if let Some(data) = frame.data_ref() {
+                screen.bytes(data)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(
         &self,
         method: Method,
         path: &str,
         body: Body,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Response<Incoming>, Error> {
         let request = self.request(method, path, body)?;
-        let exchange = async {
-            let response = self.pool.request(request).await.map_err(|e| self.unreachable(e))?;
-            let (head, body) = response.into_parts();
-            let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
-            Ok::<_, Error>((head, body))
-        };
-        let (head, body) = tokio::time::timeout(PATIENCE, exchange)
-            .await
-            .map_err(|elapsed| self.unreachable(elapsed))??;
-        if head.status.is_success() {
-            return Ok(body);
-        }
-        Err(Error::Problem(Box::new(problem(&Response::from_parts(head, body)))))
+        self.pool.request(request).await.map_err(|error| self.unreachable(error))
     }
 
     fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

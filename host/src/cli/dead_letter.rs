@@ -116,8 +116,7 @@ pub(super) async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> 
         DeadLetterCommand::Export(args) => {
             let client = args.remote.connect(screen)?;
             let query = args.filter.query(&client).await?;
-            let path = format!("/dead-letters/export{query}");
-            Ok(screen.bytes(&client.bytes(Method::GET, &path, Body::None).await?)?)
+            client.copy(&format!("/dead-letters/export{query}"), screen).await
         }
     }
 }

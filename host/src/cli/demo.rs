@@ -58,7 +58,7 @@ pub async fn run(args: &DemoArgs, program: PathBuf, screen: &mut Screen<'_>) -> 
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     drop(stop);
-    if let Ok(Err(error)) = serving.await {
+    if let Err(error) = serving.await {
         return Err(Error::failed(chain(&error)));
     }
     screen.line(format!("{} deliveries, every signature fits", receiver.verified()))?;

@@ -22,14 +22,15 @@ pub struct Override {
     pub value: String,
 }
 
-/// Variables that are not `WAYBILL_SECTION__KEY`; the last three belong to the command line's client side.
-const SPECIAL: [&str; 6] = [
+/// Variables that are not `WAYBILL_SECTION__KEY`; the last four belong to the command line's client side.
+const SPECIAL: [&str; 7] = [
     "WAYBILL_ADMIN_TOKEN",
     "WAYBILL_SECRET_KEY",
     "WAYBILL_LOG",
     "WAYBILL_CONFIG",
     "WAYBILL_URL",
     "WAYBILL_TOKEN",
+    "WAYBILL_CA_FILE",
 ];
 
 /// A value for a key.

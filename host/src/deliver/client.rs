@@ -8,12 +8,10 @@
 
 mod dial;
 mod failure;
-mod tls;
-
-pub use tls::TlsError;
 
 use super::address::AddressPolicy;
 use super::judge::ErrorClass;
+use crate::trust::{self, TlsError};
 use bytes::{Bytes, BytesMut};
 use dial::Dialler;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
@@ -95,7 +93,7 @@ impl Client {
     /// A client with its own pool of connections. An error means that the further certificates are unusable.
     pub fn new(settings: Settings) -> Result<Self, TlsError> {
         let policy = AddressPolicy::new(settings.allow_networks);
-        let tls = tls::client_config(settings.extra_ca_pem.as_deref())?;
+        let tls = trust::client_config(settings.extra_ca_pem.as_deref())?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()

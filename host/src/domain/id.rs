@@ -43,6 +43,13 @@ macro_rules! ids {
                 super::time::Timestamp::from_micros(millis * 1_000)
             }
 
+            /// No id that was made at that millisecond or later is lower.
+            pub const fn first_at(at: super::time::Timestamp) -> Self {
+                let millis = at.micros().div_euclid(1_000);
+                let millis = if millis < 0 { 0 } else { millis.cast_unsigned() as u128 };
+                Self(Uuid::from_u128(millis << 80))
+            }
+
             /// What the journal stores.
             pub const fn uuid(self) -> Uuid {
                 self.0
@@ -108,6 +115,8 @@ ids! {
     DeadLetterId = "dlt_";
     /// One request to the API, in `X-Request-Id`.
     RequestId = "req_";
+    /// A short-lived token.
+    GrantId = "grt_";
 }
 
 #[cfg(test)]

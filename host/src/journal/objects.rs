@@ -19,6 +19,8 @@ pub enum Kind {
     Flow,
     /// Who may call the API.
     Token,
+    /// A short-lived token that was revoked before its end.
+    RevokedGrant,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Self::Endpoint => "endpoint",
             Self::Flow => "flow",
             Self::Token => "token",
+            Self::RevokedGrant => "revoked_grant",
         }
     }
 }
@@ -167,7 +170,10 @@ async fn delete(tx: &mut Tx, kind: Kind, id: Uuid, now: Timestamp) -> Result<(),
             .execute(&mut *db)
             .await?;
         match kind {
-            Kind::Source | Kind::Token => {}
+            Kind::Source | Kind::RevokedGrant => {}
+            Kind::Token => {
+                sqlx::query(statements::DELETE_TOKEN_USAGE).bind(id).execute(&mut *db).await?;
+            }
             Kind::Endpoint => {
                 let now = now.micros();
                 sqlx::query(statements::CANCEL_ENDPOINT)

@@ -269,6 +269,7 @@ pub(super) mod tests {
             .await
             .unwrap();
         db.execute(include_str!("../../migrations/postgres/0001_journal.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0002_access.sql")).await.unwrap();
         Some(db)
     }
 

@@ -61,6 +61,20 @@ const EVENT: &[(&str, Kind)] = &[
     ("matched", Small),
 ];
 
+const CALL: &[(&str, Kind)] = &[
+    ("id", Id),
+    ("token_id", Id),
+    ("address", Text),
+    ("method", Text),
+    ("route", Text),
+    ("status", Small),
+    ("duration_us", Big),
+    ("calls", Int),
+];
+
+const TOKEN_USAGE: &[(&str, Kind)] =
+    &[("token_id", Id), ("window_began", Big), ("calls", Int), ("last_used_at", Big)];
+
 /// Events and their deliveries, of captures that need nothing else.
 pub(super) static CAPTURE_POSTGRES: LazyLock<Bulk> =
     LazyLock::new(|| Bulk::inserts([("event", EVENT), ("delivery", DELIVERY)]));
@@ -141,6 +155,13 @@ bulks! {
             $6::integer[]) AS v (id, lease, status, due_at, settled_at, attempts) \
             WHERE d.id = v.id AND d.lease = v.lease",
         &[Id, Big, Small, Big, Big, Int],
+    );
+    INSERT_CALL = Bulk::insert("audit", CALL, "ON CONFLICT DO NOTHING");
+    PUT_TOKEN_USAGE = Bulk::insert(
+        "token_usage",
+        TOKEN_USAGE,
+        "ON CONFLICT (token_id) DO UPDATE SET window_began = excluded.window_began, \
+            calls = excluded.calls, last_used_at = excluded.last_used_at",
     );
     DELETE_DELIVERY_DEAD_LETTER = Bulk::of(
         "DELETE FROM dead_letter WHERE delivery_id = ?1",
@@ -301,6 +322,16 @@ statements! {
     COUNT_BY_STATUS = "SELECT status, COUNT(*) FROM delivery GROUP BY status";
     COUNT_EVENTS_SINCE = "SELECT COUNT(*) FROM event WHERE received_at >= $1";
 
+    SELECT_CALLS = "SELECT id, token_id, address, method, route, status, duration_us, calls FROM audit \
+        WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) AND (CAST($3 AS TEXT) IS NULL OR id >= $4) \
+        AND (CAST($5 AS TEXT) IS NULL OR token_id = $6) \
+        AND (CAST($7 AS TEXT) IS NULL OR address = $7) AND (CAST($8 AS TEXT) IS NULL OR method = $8) \
+        AND (CAST($9 AS TEXT) IS NULL OR route = $9) \
+        AND (CAST($10 AS SMALLINT) IS NULL OR status BETWEEN $10 AND $11) ORDER BY id DESC LIMIT $12";
+    SELECT_TOKEN_USAGES = "SELECT token_id, window_began, calls, last_used_at FROM token_usage";
+    DELETE_TOKEN_USAGE = "DELETE FROM token_usage WHERE token_id = $1";
+    FORGET_CALLS = "DELETE FROM audit WHERE id IN \
+        (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)";
     FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE expires_at <= $1";
 }
 
@@ -316,8 +347,8 @@ mod tests {
     #[tokio::test]
     async fn every_statement_prepares_on_sqlite() {
         let mut db = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let schema = include_str!("../../migrations/sqlite/0001_journal.sql");
-        db.execute(schema).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0001_journal.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0002_access.sql")).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());

@@ -3,13 +3,15 @@
 //! ```text
 //!   captures ─┐
 //!   plans    ─┼─► queue ─► writer: BEGIN … COMMIT ─► replies, hand-over, notices
-//!   settles  ─┘
+//!   settles  ─┤
+//!   notes    ─┘
 //! ```
 //!
 //! When a transaction fails, captures and plans get the error: nothing of theirs was written. Settles
-//! are kept and written with a later transaction, because what they report has happened. When the
+//! and notes are kept and written with a later transaction, because what they report has happened. When the
 //! database refused some data, each operation is tried alone, so that a bad one costs no other.
 
+use super::audit::{self, Notes};
 use super::batch::Batch;
 use super::figures::Figures;
 use super::{Capture, Error, Inner, Planned, Pool, Receipt, Settled, capture, plan, settle};
@@ -40,6 +42,7 @@ pub(super) enum Op {
         reply: oneshot::Sender<Result<bool, Error>>,
     },
     Settle(Box<Settled>),
+    Note(Box<Notes>),
     /// Answered once its writer has written what it took before it.
     Flush {
         reply: oneshot::Sender<()>,
@@ -52,6 +55,7 @@ impl Op {
             Self::Capture { captures, .. } => captures.len() * 2,
             Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
             Self::Settle(_) => 2,
+            Self::Note(notes) => notes.calls.len() + notes.usages.len(),
             Self::Flush { .. } => 0,
         }
     }
@@ -194,6 +198,7 @@ impl Writer {
                     Figures::add(settled.counter(&inner.figures), 1);
                     settle::hand_over(&inner.handover, &inner.watchers, &settled);
                 }
+                Op::Note(_) => {}
                 Op::Flush { reply } => drop(reply.send(())),
             }
         }
@@ -255,12 +260,14 @@ impl Queue {
 
 /// Writes the operations, in the order that later stages need.
 pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done, Error> {
-    let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut captures, mut plans, mut settles, mut notes) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for op in ops {
         match op {
             Op::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
             Op::Plan { planned, .. } => plans.push(&mut **planned),
             Op::Settle(settled) => settles.push(&**settled),
+            Op::Note(noted) => notes.push(&**noted),
             Op::Flush { .. } => {}
         }
     }
@@ -269,6 +276,9 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
     let planned = if plans.is_empty() { Vec::new() } else { plan::write(tx, &mut plans).await? };
     if !settles.is_empty() {
         settle::write(tx, &settles).await?;
+    }
+    if !notes.is_empty() {
+        audit::write(tx, &notes).await?;
     }
     Ok(Done { receipts, planned })
 }
@@ -282,7 +292,7 @@ fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(again()))),
             Op::Plan { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Settle(_) | Op::Flush { .. } => kept.push(op),
+            Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => kept.push(op),
         }
     }
     kept
@@ -297,7 +307,7 @@ fn refuse(ops: Vec<Op>, error: Error) {
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(error))),
             Op::Plan { reply, .. } => drop(reply.send(Err(error))),
-            Op::Settle(_) | Op::Flush { .. } => {}
+            Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {}
         }
     }
 }

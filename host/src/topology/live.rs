@@ -4,16 +4,18 @@ use super::target::{Defaults, Target};
 use super::{Route, Stage, Topology, matching};
 use crate::access::seal::{self, Sealer};
 use crate::access::token::{StoredToken, Token, TokenDigest, Usage};
+use crate::domain::call::TokenUsage;
 use crate::domain::endpoint::{Endpoint, EndpointSettings, Secrets};
 use crate::domain::flow::{Flow, FlowModule, FlowSettings};
-use crate::domain::id::{EndpointId, FlowId, SourceId, TokenId};
+use crate::domain::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
 use crate::domain::source::{Source, SourceSettings};
 use crate::journal::modules::ModuleVersion;
 use crate::journal::objects::{Change, Kind, Object};
 use crate::journal::{self, Journal};
 use crate::wasm;
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, HashMap};
+use serde::de::IgnoredAny;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 
@@ -63,8 +65,12 @@ impl Live {
             endpoint_names: BTreeMap::new(),
             flows: Vec::new(),
             tokens: HashMap::new(),
+            token_ids: HashMap::new(),
+            revoked: HashSet::new(),
             matches: matching::Cache::default(),
         };
+        let usages = journal.token_usages().await?.into_iter();
+        let usages = usages.map(|usage| (usage.token, Arc::new(Usage::restored(usage)))).collect();
         let inner = Inner {
             current: ArcSwap::from_pointee(empty),
             journal,
@@ -73,7 +79,7 @@ impl Live {
             engine,
             cache,
             loaded: Mutex::default(),
-            usages: std::sync::Mutex::default(),
+            usages: std::sync::Mutex::new(usages),
         };
         let live = Self { inner: Arc::new(inner) };
         live.reload().await?;
@@ -119,9 +125,19 @@ impl Live {
             endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
         let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
         let tokens = self.tokens().await?;
-        let matches = matching::Cache::default();
-        let topology =
-            Topology { version, sources, endpoints, endpoint_names, flows, tokens, matches };
+        let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
+        let revoked = self.inner.journal.objects::<IgnoredAny>(Kind::RevokedGrant).await?;
+        let topology = Topology {
+            version,
+            sources,
+            endpoints,
+            endpoint_names,
+            flows,
+            tokens,
+            token_ids,
+            revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
+            matches: matching::Cache::default(),
+        };
         for lane in self.inner.journal.handover().lanes() {
             if topology.endpoint(lane.endpoint).is_none() {
                 self.inner.journal.handover().remove_lane(lane.endpoint);
@@ -134,6 +150,8 @@ impl Live {
     async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<Token>>, Error> {
         let objects: Vec<Object<StoredToken>> = self.inner.journal.objects(Kind::Token).await?;
         let mut usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: HashSet<TokenId> = objects.iter().map(|o| TokenId::from_uuid(o.id)).collect();
+        usages.retain(|id, _| ids.contains(id));
         let token = |object: Object<StoredToken>| {
             let id = TokenId::from_uuid(object.id);
             let usage = Arc::clone(usages.entry(id).or_default());
@@ -142,6 +160,12 @@ impl Live {
             Some((digest, Arc::new(token)))
         };
         Ok(objects.into_iter().filter_map(token).collect())
+    }
+
+    /// How tokens were used since this was last asked for.
+    pub fn fresh_usages(&self) -> Vec<TokenUsage> {
+        let usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        usages.iter().filter_map(|(id, usage)| usage.take_fresh(*id)).collect()
     }
 
     async fn sources(&self) -> Result<HashMap<String, Source>, Error> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::json;
 
+use crate::access;
 use crate::census;
 use crate::load::{Load, Sent};
 use crate::sink::Sink;
@@ -36,6 +37,7 @@ enum Work {
     MemoryWaiting,
     Ready,
     Claim(Backend, usize),
+    TokenCheck,
 }
 
 /// As many events as the server takes, each delivered to every endpoint.
@@ -46,6 +48,8 @@ struct Through {
     endpoints: usize,
     batch: usize,
     module: bool,
+    /// Whether calls are kept on record, as they are where nothing else is said.
+    audit: bool,
     /// Events through each second, or accepted where they come in batches.
     rate: Target,
     /// CPU-microseconds for each event, PostgreSQL's included.
@@ -55,7 +59,7 @@ struct Through {
 impl Through {
     const fn on(backend: Backend, connections: usize) -> Self {
         let (rate, cpu) = (Target::None, Target::None);
-        Self { backend, connections, endpoints: 1, batch: 1, module: false, rate, cpu }
+        Self { backend, connections, endpoints: 1, batch: 1, module: false, audit: true, rate, cpu }
     }
 }
 
@@ -67,6 +71,12 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend([
         case("sqlite-paced", "100 events/s on SQLite", Work::Paced(Backend::Sqlite)),
         case("postgres-paced", "100 events/s on PostgreSQL", Work::Paced(Backend::Postgres)),
+        case(
+            "sqlite-64-no-audit",
+            "as sqlite-64, with no calls on record",
+            Work::Through(Through { audit: false, ..Through::on(Backend::Sqlite, 64) }),
+        ),
+        case("token-check", "who a call is from and whether it may", Work::TokenCheck),
         case("memory-rest", "five modules loaded, nothing to do", Work::MemoryAtRest),
         case("memory-waiting", "100,000 deliveries wait", Work::MemoryWaiting),
         case("ready", "from the start of the process, on a database with data", Work::Ready),
@@ -130,6 +140,7 @@ pub(crate) async fn run(case: &Case, stage: &Stage) -> Result<Vec<Measure>> {
         Work::MemoryAtRest => memory_at_rest(case.name, stage).await,
         Work::MemoryWaiting => memory_waiting(case.name, stage).await,
         Work::Ready => ready(case.name, stage).await,
+        Work::TokenCheck => Ok(access::token_check(case.name)),
         Work::Claim(backend, waiting) => claim(case.name, stage, *backend, *waiting).await,
     }
 }
@@ -138,7 +149,8 @@ impl Through {
     async fn run(&self, case: &'static str, stage: &Stage) -> Result<Vec<Measure>> {
         let warm = 2_000;
         let events = warm + if stage.quick { 5_000 } else { 60_000 };
-        let scene = stage.open(self.backend).await?;
+        let retention = if self.audit { "90d" } else { "0s" };
+        let scene = stage.open_with(self.backend, &[("audit.retention", retention)]).await?;
         let sink = Sink::start(events, self.endpoints).await?;
         let kind = self.plumb(stage, &scene, &sink).await?;
         let load = |first, end| Load {

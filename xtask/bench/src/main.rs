@@ -11,6 +11,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it reports to people")]
 
+mod access;
 mod cases;
 mod census;
 mod load;

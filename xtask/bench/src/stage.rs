@@ -75,6 +75,15 @@ impl Stage {
 
     /// Starts the program on a fresh database.
     pub(crate) async fn open(&self, backend: Backend) -> Result<Scene> {
+        self.open_with(backend, &[]).await
+    }
+
+    /// The same with settings other than the default.
+    pub(crate) async fn open_with(
+        &self,
+        backend: Backend,
+        changed: &[(&str, &str)],
+    ) -> Result<Scene> {
         let folder = TempDir::new_in(&self.folder)?;
         let (database, url, postgres) = match backend {
             Backend::Sqlite => {
@@ -87,7 +96,10 @@ impl Stage {
                 (Some(database), url, self.postgres_pid)
             }
         };
-        let settings = Settings::new(&self.program, &url, folder.path());
+        let mut settings = Settings::new(&self.program, &url, folder.path());
+        for (key, value) in changed {
+            settings.set(key, value);
+        }
         let server = Server::start(&settings)?;
         let client = client_of(&server);
         Ok(Scene { server, client, settings, postgres, _database: database, _folder: folder })

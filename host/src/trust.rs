@@ -1,4 +1,4 @@
-//! Whom to trust.
+//! Whose certificates are trusted: by deliveries, and by the command line.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -23,7 +23,7 @@ pub enum TlsError {
 }
 
 /// TLS 1.2 and 1.3 with Mozilla's roots and those given.
-pub(super) fn client_config(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
+pub fn client_config(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(pem) = extra_ca_pem {
         add(&mut roots, pem)?;

@@ -1,0 +1,205 @@
+//! Short-lived tokens, as OAuth 2.0's client credentials give them (RFC 6749, section 4.4).
+//!
+//! A client is a token of [`super::token`]: its id is the client's id, the token itself the secret. What
+//! it is given in exchange is nothing that is stored, but a sealed note: whose it is, which of the
+//! client's scopes it has, when it ends. Every node with the same key can read it, and nobody else can
+//! write one.
+//!
+//! It is never more than its client: tables, addresses and the rate are the client's, and it ends with
+//! the client. The mark of authenticity covers the client's own digest, so a client whose secret
+//! was replaced has no short-lived tokens left.
+
+use super::scope::Scopes;
+use super::token::TokenDigest;
+use crate::domain::id::{GrantId, TokenId};
+use crate::domain::time::Timestamp;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Begins every short-lived token.
+pub const PREFIX: &str = "wbo_";
+/// How long one lasts at most.
+pub const LIFETIME: Duration = Duration::from_hours(1);
+/// Bytes of the note: version, client, id, scopes, end.
+const NOTE: usize = 1 + 16 + 16 + 4 + 8;
+/// Bytes of the mark.
+const MARK: usize = 32;
+/// The form of the note.
+const VERSION: u8 = 1;
+
+/// What a short-lived token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// Its id; what revoking it names.
+    pub id: GrantId,
+    /// The client it was given to.
+    pub client: TokenId,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it ends, in seconds since 1970.
+    pub ends: i64,
+}
+
+/// A grant as it was shown, before it is known to be real.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    grant: Grant,
+    note: [u8; NOTE],
+    mark: [u8; MARK],
+}
+
+/// Writes and reads short-lived tokens.
+#[derive(Clone)]
+pub struct Issuer(Hmac<Sha256>);
+
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Issuer(hidden)")
+    }
+}
+
+impl Issuer {
+    /// One that marks with this key.
+    pub fn new(key: [u8; 32]) -> Self {
+        // A key shorter than a block is filled up with zeros (RFC 2104, section 2).
+        let mut block = [0; 64];
+        block.iter_mut().zip(key).for_each(|(place, byte)| *place = byte);
+        Self(Hmac::new(&block.into()))
+    }
+
+    /// The text of a grant.
+    pub fn issue(&self, grant: &Grant, client: &TokenDigest) -> String {
+        let note = note(grant);
+        let mark = self.mark(&note, client).finalize().into_bytes();
+        let text = BASE64_URL_SAFE_NO_PAD.encode([&note[..], &mark[..]].concat());
+        format!("{PREFIX}{text}")
+    }
+
+    /// Whether a grant is one that was issued to the client of that digest.
+    pub fn is_real(&self, shown: &Shown, client: &TokenDigest) -> bool {
+        self.mark(&shown.note, client).verify_slice(&shown.mark).is_ok()
+    }
+
+    fn mark(&self, note: &[u8], client: &TokenDigest) -> Hmac<Sha256> {
+        self.0.clone().chain_update(note).chain_update(client)
+    }
+}
+
+impl Shown {
+    /// Reads what a caller shows; `None` where it has not the form.
+    pub fn read(text: &str) -> Option<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
+        let (note, mark) = bytes.split_first_chunk::<NOTE>()?;
+        let mark = mark.try_into().ok()?;
+        let (version, rest) = note.split_first()?;
+        let (client, rest) = rest.split_first_chunk()?;
+        let (id, rest) = rest.split_first_chunk()?;
+        let (scopes, ends) = rest.split_first_chunk()?;
+        let grant = Grant {
+            id: GrantId::from_uuid(Uuid::from_bytes(*id)),
+            client: TokenId::from_uuid(Uuid::from_bytes(*client)),
+            scopes: Scopes::from_bits(u32::from_be_bytes(*scopes)),
+            ends: i64::from_be_bytes(ends.try_into().ok()?),
+        };
+        (*version == VERSION).then_some(Self { grant, note: *note, mark })
+    }
+
+    /// Whose it says it is.
+    pub const fn client(&self) -> TokenId {
+        self.grant.client
+    }
+
+    /// What it says. It counts only if [`Issuer::is_real`] says so.
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+}
+
+impl Grant {
+    /// A grant to a client, from now on; never longer than the client itself.
+    pub fn new(
+        client: TokenId,
+        scopes: Scopes,
+        client_ends: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Self {
+        let ends = now.after(LIFETIME);
+        let ends = client_ends.map_or(ends, |end| end.min(ends)).seconds();
+        Self { id: GrantId::generate(), client, scopes, ends }
+    }
+
+    /// When it ends.
+    pub const fn ends_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.ends.saturating_mul(1_000_000))
+    }
+}
+
+fn note(grant: &Grant) -> [u8; NOTE] {
+    let mut note = [0; NOTE];
+    let (client, id) = (grant.client.uuid(), grant.id.uuid());
+    let parts: [&[u8]; 5] = [
+        &[VERSION],
+        client.as_bytes(),
+        id.as_bytes(),
+        &grant.scopes.bits().to_be_bytes(),
+        &grant.ends.to_be_bytes(),
+    ];
+    for (place, byte) in note.iter_mut().zip(parts.into_iter().flatten()) {
+        *place = *byte;
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CLIENT: TokenDigest = [7; 32];
+
+    fn grant() -> Grant {
+        let scopes = Scopes::named(["events:write", "flows:read"]);
+        Grant::new(TokenId::generate(), scopes, None, Timestamp::from_micros(5_000_000))
+    }
+
+    #[test]
+    fn what_is_issued_is_read_and_real() {
+        let (issuer, grant) = (Issuer::new([1; 32]), grant());
+        let shown = Shown::read(&issuer.issue(&grant, &CLIENT)).unwrap();
+        assert_eq!(*shown.grant(), grant);
+        assert_eq!(grant.ends_at(), Timestamp::from_micros(3_605_000_000));
+        assert!(issuer.is_real(&shown, &CLIENT));
+        assert!(!issuer.is_real(&shown, &[8; 32]), "another secret");
+        assert!(!Issuer::new([2; 32]).is_real(&shown, &CLIENT), "another server");
+    }
+
+    #[test]
+    fn it_ends_with_its_client() {
+        let end = Timestamp::from_micros(60_000_000);
+        let grant = Grant::new(TokenId::generate(), Scopes::default(), Some(end), end);
+        assert_eq!(grant.ends_at(), end);
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_one_is_not_real(at in 0..NOTE + MARK, bit in 0..8_u8) {
+            let (issuer, grant) = (Issuer::new([1; 32]), grant());
+            let text = issuer.issue(&grant, &CLIENT);
+            let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(&text[PREFIX.len()..]).unwrap();
+            bytes[at] ^= 1 << bit;
+            let changed = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
+            let real = Shown::read(&changed).is_some_and(|shown| issuer.is_real(&shown, &CLIENT));
+            prop_assert!(!real);
+        }
+
+        #[test]
+        fn nonsense_is_not_read(text in "wbo_[A-Za-z0-9_-]{0,120}") {
+            let real = Shown::read(&text).is_some_and(|s| Issuer::new([1; 32]).is_real(&s, &CLIENT));
+            prop_assert!(!real);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Slowing those who try tokens that are not known.
+//!
+//! Each address may fail [`BURST`] times, and then once every [`INTERVAL`]. Beyond that it is refused
+//! before its token is looked at, so that trying goes no faster. Who uses a token that was good from
+//! there before is let through: one bad neighbour behind a shared address locks nobody out.
+//!
+//! Addresses of IPv6 count by their /64, which is what one household or server gets (RFC 6177). At most
+//! [`ADDRESSES`] are remembered; a flood from more than that pushes out those who failed least lately.
+
+use crate::domain::time::Timestamp;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Failures that go through at once.
+const BURST: i64 = 100;
+/// After that one in this many microseconds.
+const INTERVAL: i64 = 2_000_000;
+/// Most addresses that are remembered.
+const ADDRESSES: usize = 10_000;
+/// How often calls that are refused go on record, in microseconds.
+const RECORD: i64 = 1_000_000;
+
+/// Remembers who failed.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    /// Whether anybody did; looked at before the lock is taken.
+    any: AtomicBool,
+    failures: Mutex<HashMap<IpAddr, Failures>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    /// When all its failures are forgiven, in microseconds (the theoretical arrival time of the
+    /// generic cell rate algorithm, ITU-T I.371).
+    forgiven: i64,
+    /// Calls refused that are not on record yet, and when the last were put there.
+    unrecorded: u32,
+    recorded: i64,
+}
+
+/// An address that failed too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slowed {
+    /// Seconds until it may try again.
+    pub wait: u32,
+    /// How many calls the record of this one stands for; none where a later one will.
+    pub calls: Option<u32>,
+}
+
+impl Throttle {
+    /// Whether an address has to wait.
+    pub fn check(&self, address: IpAddr, now: Timestamp) -> Result<(), Slowed> {
+        if !self.any.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut all = self.lock();
+        let Some(failures) = all.get_mut(&network(address)) else { return Ok(()) };
+        let now = now.micros();
+        let ahead = failures.forgiven.saturating_sub(now) - (BURST - 1) * INTERVAL;
+        if ahead <= 0 {
+            return Ok(());
+        }
+        failures.unrecorded = failures.unrecorded.saturating_add(1);
+        let due = now.saturating_sub(failures.recorded) >= RECORD;
+        let calls = due.then(|| std::mem::take(&mut failures.unrecorded));
+        if due {
+            failures.recorded = now;
+        }
+        let wait = u32::try_from(ahead.div_euclid(1_000_000) + 1).unwrap_or(u32::MAX);
+        Err(Slowed { wait, calls })
+    }
+
+    /// Notes that an address failed.
+    pub fn failed(&self, address: IpAddr, now: Timestamp) {
+        let now = now.micros();
+        let mut all = self.lock();
+        let network = network(address);
+        if all.len() >= ADDRESSES && !all.contains_key(&network) {
+            forget(&mut all, now);
+        }
+        let failures = all.entry(network);
+        let failures = failures.or_insert(Failures { forgiven: now, unrecorded: 0, recorded: 0 });
+        failures.forgiven = failures.forgiven.max(now).saturating_add(INTERVAL);
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room: those that are forgiven go, else the half that will be first.
+fn forget(all: &mut HashMap<IpAddr, Failures>, now: i64) {
+    all.retain(|_, failures| failures.forgiven > now);
+    if all.len() < ADDRESSES {
+        return;
+    }
+    let mut ends: Vec<i64> = all.values().map(|failures| failures.forgiven).collect();
+    let half = ends.len() / 2;
+    let (_, middle, _) = ends.select_nth_unstable(half);
+    let middle = *middle;
+    all.retain(|_, failures| failures.forgiven > middle);
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn many_failures_slow_an_address_and_no_other() {
+        let throttle = Throttle::default();
+        let bad = address("192.0.2.1");
+        for _ in 0..BURST {
+            assert_eq!(throttle.check(bad, at(0)), Ok(()));
+            throttle.failed(bad, at(0));
+        }
+        assert!(throttle.check(bad, at(0)).is_err());
+        assert_eq!(throttle.check(address("192.0.2.2"), at(0)), Ok(()));
+        assert!(throttle.check(bad, at(INTERVAL - 1)).is_err());
+        assert_eq!(throttle.check(bad, at(INTERVAL)), Ok(()));
+        throttle.failed(bad, at(INTERVAL));
+        assert!(throttle.check(bad, at(INTERVAL)).is_err());
+    }
+
+    #[test]
+    fn refused_calls_share_a_row() {
+        let throttle = Throttle::default();
+        let bad = address("2001:db8::1");
+        (0..BURST).for_each(|_| throttle.failed(bad, at(RECORD)));
+        let neighbour = address("2001:db8::2");
+        let calls = |micros| throttle.check(neighbour, at(micros)).unwrap_err().calls;
+        assert_eq!(calls(RECORD), Some(1));
+        assert_eq!([calls(RECORD + 1), calls(RECORD + 2)], [None, None]);
+        assert_eq!(calls(2 * RECORD), Some(3));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let throttle = Throttle::default();
+        for n in 0..20_000_u32 {
+            throttle.failed(IpAddr::V4(n.into()), at(i64::from(n)));
+        }
+        assert!(throttle.lock().len() <= ADDRESSES);
+        assert!(throttle.lock().contains_key(&IpAddr::V4(19_999.into())));
+    }
+}

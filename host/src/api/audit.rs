@@ -1,0 +1,168 @@
+//! `/audit`: who called what, from where, and what came of it.
+
+use super::App;
+use super::answer::{List, Page, page};
+use super::auth::Principal;
+use super::body::Query;
+use super::events::time;
+use super::export::lines;
+use super::problem::Problem;
+use crate::domain::call::Call;
+use crate::domain::id::{RequestId, TokenId};
+use crate::domain::time::Timestamp;
+use crate::journal::audit::CallFilter;
+use crate::topology::Topology;
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A call, as it is on record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallView {
+    /// The request's id, as its answer carried it in `X-Request-Id`.
+    id: String,
+    /// When it came.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// The id of the token that was shown, if it was known; a short-lived one's client.
+    token_id: Option<String>,
+    /// Its name, if it is there still.
+    token: Option<String>,
+    /// Where it came from.
+    #[schema(value_type = String)]
+    address: std::net::IpAddr,
+    /// The HTTP method.
+    method: String,
+    /// The route, with the names of its parameters.
+    route: String,
+    /// The status of the answer.
+    status: u16,
+    /// How long the answer took, in milliseconds.
+    duration_ms: f64,
+    /// How many calls the row stands for: more than one where an address was slowed down.
+    calls: u32,
+}
+
+impl CallView {
+    fn new(topology: &Topology, call: Call) -> Self {
+        let token = call.token.and_then(|id| topology.token_with_id(id));
+        let micros = u32::try_from(call.duration.as_micros()).unwrap_or(u32::MAX);
+        Self {
+            id: call.id.to_string(),
+            at: call.id.created_at(),
+            token_id: call.token.map(|id| id.to_string()),
+            token: token.map(|(_, token)| token.settings.name.clone()),
+            address: call.address,
+            method: call.method,
+            route: call.route,
+            status: call.status,
+            duration_ms: f64::from(micros) / 1e3,
+            calls: call.calls,
+        }
+    }
+}
+
+/// Which calls.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CallQuery {
+    /// Only of this token, by id or name.
+    token: Option<String>,
+    /// Only from this address.
+    address: Option<String>,
+    /// Only with this method.
+    method: Option<String>,
+    /// Only of this route, such as `/api/v1/events`.
+    route: Option<String>,
+    /// Only with this status, such as `403`, or of this class, such as `4xx`.
+    status: Option<String>,
+    /// Come then or later, RFC 3339.
+    since: Option<String>,
+    /// Come earlier, RFC 3339.
+    until: Option<String>,
+    /// Where to go on: `meta.next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many, 1 to 200; 50 where left out.
+    limit: Option<String>,
+}
+
+impl CallQuery {
+    fn filter(self, topology: &Topology) -> Result<CallFilter, Problem> {
+        Ok(CallFilter {
+            token: self.token.map(|text| token(topology, &text)).transpose()?,
+            address: self.address,
+            method: self.method.map(|method| method.to_uppercase()),
+            route: self.route,
+            status: self.status.map(|text| status(&text)).transpose()?,
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+        })
+    }
+}
+
+/// A token by id, which may be of one that was revoked, or by name.
+fn token(topology: &Topology, text: &str) -> Result<TokenId, Problem> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let named = topology.tokens().find(|(_, token)| token.settings.name == text);
+    named.map(|(_, token)| token.id).ok_or_else(|| {
+        Problem::fault(
+            "token",
+            format!("there is no token `{text}`; one that was revoked is known by its id"),
+        )
+    })
+}
+
+fn status(text: &str) -> Result<(u16, u16), Problem> {
+    let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
+    let range = match class {
+        Some(class) => {
+            Some((class.saturating_mul(100), class.saturating_mul(100).saturating_add(99)))
+        }
+        None => text.parse::<u16>().ok().map(|status| (status, status)),
+    };
+    range
+        .filter(|(from, _)| (100..=599).contains(from))
+        .ok_or_else(|| Problem::fault("status", "a status such as 403, or a class such as 4xx"))
+}
+
+/// Lists calls, newest first.
+#[utoipa::path(get, path = "/api/v1/audit", tag = "audit", operation_id = "list_calls", params(CallQuery),
+    responses((status = 200, body = List<CallView>), (status = 422, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _principal: Principal,
+    uri: Uri,
+    Query(query): Query<CallQuery>,
+) -> Result<Json<List<CallView>>, Problem> {
+    let topology = app.live.current();
+    let pages = Page { cursor: query.cursor.clone(), limit: query.limit.clone() };
+    let (limit, after) = (pages.limit()?, pages.after::<RequestId>()?);
+    let rows = app.journal.calls(&query.filter(&topology)?, after, limit + 1).await?;
+    Ok(page(&uri, rows, limit, |call| call.id, |call| CallView::new(&topology, call)))
+}
+
+/// Calls that are read at once.
+const CHUNK: u32 = 1_000;
+
+/// Exports calls, one JSON object a line, newest first.
+#[utoipa::path(get, path = "/api/v1/audit/export", tag = "audit", operation_id = "export_calls", params(CallQuery),
+    responses((status = 200, content_type = "application/x-ndjson", body = CallView), (status = 422, body = Problem)))]
+pub(super) async fn export(
+    State(app): State<App>,
+    _principal: Principal,
+    Query(query): Query<CallQuery>,
+) -> Result<Response, Problem> {
+    let filter = query.filter(&app.live.current())?;
+    Ok(lines("audit.ndjson", (app, filter), |(app, filter), before| async move {
+        let rows = app.journal.calls(&filter, before, CHUNK).await?;
+        let last = rows.last().map(|call| call.id);
+        let topology = app.live.current();
+        Ok((rows.into_iter().map(|call| CallView::new(&topology, call)).collect(), last))
+    }))
+}

@@ -1,0 +1,46 @@
+//! Exports: one JSON object a line, read and sent piece by piece.
+
+use super::problem::Problem;
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::header;
+use serde::Serialize;
+use std::io;
+
+/// Answers with all that `read` gives, as a file of that name. `read` is given what it returned as the
+/// end of the piece before; a piece without an end is the last.
+pub(super) fn lines<C, I, T, R>(
+    name: &str,
+    context: C,
+    read: impl Fn(C, Option<I>) -> R + Send + 'static,
+) -> Response
+where
+    C: Clone + Send + 'static,
+    I: Send + 'static,
+    T: Serialize,
+    R: Future<Output = Result<(Vec<T>, Option<I>), Problem>> + Send + 'static,
+{
+    let pieces = stream::try_unfold((context, read, None), |(context, read, before)| async move {
+        let (rows, end) = read(context.clone(), before).await.map_err(failed)?;
+        let Some(end) = end else { return Ok(None) };
+        let mut text = Vec::new();
+        for row in rows {
+            serde_json::to_writer(&mut text, &row)?;
+            text.push(b'\n');
+        }
+        Ok::<_, io::Error>(Some((Bytes::from(text), (context, read, Some(end)))))
+    });
+    let file = format!("attachment; filename=\"{name}\"");
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-ndjson".to_owned()),
+        (header::CONTENT_DISPOSITION, file),
+    ];
+    (headers, Body::from_stream(pieces)).into_response()
+}
+
+/// The answer has begun, so all that is left is to break it off.
+fn failed(problem: Problem) -> io::Error {
+    io::Error::other(problem.detail)
+}

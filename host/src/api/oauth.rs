@@ -1,0 +1,290 @@
+//! `/oauth`: short-lived tokens for clients (RFC 6749, section 4.4) and their revocation (RFC 7009).
+//!
+//! A client's id is a token's id, its secret the token. Answers and errors have the shapes of the RFCs,
+//! not those of the REST API, because the libraries of clients read them.
+
+use super::auth::{Caller, refused, slow};
+use super::body::Body;
+use super::{App, edit};
+use crate::access::grant::{Grant, Shown};
+use crate::access::scope::{Need, Scope, Scopes};
+use crate::access::token::{Token, digest};
+use crate::domain::id::TokenId;
+use crate::journal::objects::Kind;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// What a client asks for, as a form.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct TokenRequest {
+    /// `client_credentials`.
+    grant_type: Option<String>,
+    /// Names of scopes with spaces between them; all of the client's where left out.
+    scope: Option<String>,
+    /// The id of a token; or send both by HTTP Basic.
+    client_id: Option<String>,
+    /// The token.
+    client_secret: Option<String>,
+}
+
+/// Which token a client gives back, as a form.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct RevocationRequest {
+    /// The short-lived token.
+    token: Option<String>,
+    /// The id of a token; or send both by HTTP Basic.
+    client_id: Option<String>,
+    /// The token.
+    client_secret: Option<String>,
+}
+
+/// A short-lived token (RFC 6749, section 5.1).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AccessToken {
+    /// It.
+    access_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// Seconds until it ends.
+    expires_in: i64,
+    /// What it may do, with spaces between.
+    scope: String,
+}
+
+/// Why there is none (RFC 6749, section 5.2).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OAuthError {
+    /// The kind of error.
+    error: &'static str,
+    /// What was wrong, and how to mend it.
+    error_description: String,
+    #[serde(skip)]
+    #[schema(ignore)]
+    status: StatusCode,
+    #[serde(skip)]
+    #[schema(ignore)]
+    headers: HeaderMap,
+}
+
+impl OAuthError {
+    fn new(error: &'static str, description: impl Into<String>) -> Self {
+        let (status, headers) = (StatusCode::BAD_REQUEST, HeaderMap::new());
+        Self { error, error_description: description.into(), status, headers }
+    }
+
+    fn client(description: impl Into<String>) -> Self {
+        let basic = HeaderValue::from_static("Basic realm=\"waybill\"");
+        let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, basic)]);
+        let status = StatusCode::UNAUTHORIZED;
+        Self { status, headers, ..Self::new("invalid_client", description) }
+    }
+
+    /// A refusal as the REST API has it, in the words of OAuth.
+    fn refused(problem: super::problem::Problem) -> Self {
+        let description = problem.detail.clone();
+        let answer = problem.into_response();
+        let error = match answer.status() {
+            StatusCode::UNAUTHORIZED => "invalid_client",
+            StatusCode::FORBIDDEN => "unauthorized_client",
+            StatusCode::TOO_MANY_REQUESTS => "slow_down",
+            StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
+            _ => "invalid_request",
+        };
+        let mut headers = answer.headers().clone();
+        headers.remove(header::CONTENT_TYPE);
+        headers.remove(header::CONTENT_LENGTH);
+        Self { error, error_description: description, status: answer.status(), headers }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        (self.status, self.headers.clone(), axum::Json(self)).into_response()
+    }
+}
+
+/// Reads a form; a parameter that comes twice is refused, as RFC 6749 (section 3.2) asks.
+fn form<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, OAuthError> {
+    serde_urlencoded::from_bytes(body).map_err(|error| {
+        OAuthError::new("invalid_request", format!("the form cannot be read: {error}"))
+    })
+}
+
+/// The client's id and secret, by HTTP Basic or in the form, not both (section 2.3.1).
+fn credentials(
+    headers: &HeaderMap,
+    id: Option<String>,
+    secret: Option<String>,
+) -> Result<(String, String), OAuthError> {
+    let given = headers.get(header::AUTHORIZATION).map(|value| basic(value).ok_or(()));
+    match (given, id.zip(secret)) {
+        (Some(_), Some(_)) => Err(OAuthError::new(
+            "invalid_request",
+            "send the secret by HTTP Basic or in the form, not both",
+        )),
+        (Some(Ok(pair)), None) | (None, Some(pair)) => Ok(pair),
+        (Some(Err(())), None) | (None, None) => Err(OAuthError::client(
+            "send a token's id as client_id and the token as client_secret, or both by HTTP Basic",
+        )),
+    }
+}
+
+fn basic(value: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
+    let text = BASE64_STANDARD.decode(text.trim()).ok()?;
+    let text = String::from_utf8(text).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (id, secret) = text.split_once(':')?;
+    // Both are encoded as a form is, before they are joined.
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&text).decode_utf8().ok().map(|t| t.into_owned())
+    };
+    Some((decode(id)?, decode(secret)?))
+}
+
+/// The client, if the secret is its own and it may call now.
+fn client(
+    app: &App,
+    headers: &HeaderMap,
+    given: (Option<String>, Option<String>),
+    from: &mut Caller,
+) -> Result<Arc<Token>, OAuthError> {
+    let (id, secret) = credentials(headers, given.0, given.1)?;
+    let found = app.live.current().token(&digest(&secret)).cloned();
+    let names = |token: &Arc<Token>| {
+        id.parse::<TokenId>().ok() == Some(token.id) || token.settings.name == id
+    };
+    let found = found.filter(names);
+    slow(app, found.as_deref(), from).map_err(OAuthError::refused)?;
+    let unknown = || OAuthError::client("no client has this id and this secret");
+    let token = found.ok_or_else(unknown)?;
+    from.token = Some(token.id);
+    let admitted = token.admit(token.scopes, Need::Client, from.address, from.at);
+    admitted.map_err(|refusal| OAuthError::refused(refused(refusal)))?;
+    Ok(token)
+}
+
+/// The scopes asked for, if the client has them.
+fn scopes(client: &Token, asked: Option<&str>) -> Result<Scopes, OAuthError> {
+    let Some(asked) = asked else { return Ok(client.scopes) };
+    let names = || asked.split_ascii_whitespace();
+    let refused = |detail: String| OAuthError::new("invalid_scope", detail);
+    if let Some(unknown) = names().find(|name| Scope::named(name).is_empty()) {
+        return Err(refused(format!("there is no scope `{unknown}`")));
+    }
+    let scopes = Scopes::named(names());
+    if !client.scopes.cover(scopes) {
+        return Err(refused(format!("this client has: {}", client.scopes.names().join(" "))));
+    }
+    Ok(if scopes == Scopes::default() { client.scopes } else { scopes })
+}
+
+/// Answers, and tells the guard who it was.
+fn answered(result: Result<Response, OAuthError>, caller: Caller) -> Response {
+    let mut response = result.unwrap_or_else(IntoResponse::into_response);
+    response.extensions_mut().insert(caller);
+    // Section 5.1 asks for both.
+    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Gives a client a short-lived token with the client's scopes, or those of them that it asks for. It
+/// has the client's tables, addresses and rate, and lasts an hour at most.
+#[utoipa::path(post, path = "/oauth/token", tag = "oauth", operation_id = "get_access_token",
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, body = AccessToken), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
+        (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
+pub(super) async fn token(
+    State(app): State<App>,
+    Extension(mut caller): Extension<Caller>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Response {
+    let result = give(&app, &headers, &body, &mut caller);
+    answered(result, caller)
+}
+
+fn give(
+    app: &App,
+    headers: &HeaderMap,
+    body: &Bytes,
+    caller: &mut Caller,
+) -> Result<Response, OAuthError> {
+    let request: TokenRequest = form(body)?;
+    let client = client(app, headers, (request.client_id, request.client_secret), caller)?;
+    match request.grant_type.as_deref() {
+        Some("client_credentials") => {}
+        Some(_) => {
+            let detail = "only client_credentials can be had here";
+            return Err(OAuthError::new("unsupported_grant_type", detail));
+        }
+        None => return Err(OAuthError::new("invalid_request", "grant_type is missing")),
+    }
+    let scopes = scopes(&client, request.scope.as_deref())?;
+    let grant = Grant::new(client.id, scopes, client.settings.expires_at, caller.at);
+    let topology = app.live.current();
+    let (digest, _) = topology
+        .token_with_id(client.id)
+        .ok_or_else(|| OAuthError::client("the client was revoked"))?;
+    let answer = AccessToken {
+        access_token: app.issuer.issue(&grant, digest),
+        token_type: "Bearer",
+        expires_in: grant.ends - caller.at.seconds(),
+        scope: scopes.names().join(" "),
+    };
+    Ok(axum::Json(answer).into_response())
+}
+
+/// Ends a short-lived token before its time. One that is none, or has ended, is fine too; one that was
+/// given to another client is refused.
+#[utoipa::path(post, path = "/oauth/revoke", tag = "oauth", operation_id = "revoke_access_token",
+    request_body(content = RevocationRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
+        (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    Extension(mut caller): Extension<Caller>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Response {
+    let result = take_back(&app, &headers, &body, &mut caller).await;
+    answered(result, caller)
+}
+
+async fn take_back(
+    app: &App,
+    headers: &HeaderMap,
+    body: &Bytes,
+    caller: &mut Caller,
+) -> Result<Response, OAuthError> {
+    let request: RevocationRequest = form(body)?;
+    let client = client(app, headers, (request.client_id, request.client_secret), caller)?;
+    let Some(token) = request.token else {
+        return Err(OAuthError::new("invalid_request", "token is missing"));
+    };
+    let topology = app.live.current();
+    let real = Shown::read(&token).filter(|shown| {
+        let owner = topology.token_with_id(shown.client());
+        owner.is_some_and(|(digest, _)| app.issuer.is_real(shown, digest))
+    });
+    let Some(shown) = real else { return Ok(StatusCode::OK.into_response()) };
+    let grant = shown.grant();
+    if grant.client != client.id {
+        return Err(OAuthError::new("invalid_grant", "this token was given to another client"));
+    }
+    if grant.ends_at() > caller.at && !topology.is_revoked(grant.id) {
+        let (id, name) = (grant.id.uuid(), grant.id.to_string());
+        let revoked = edit::put(Kind::RevokedGrant, &name, id, (), None, caller.at);
+        let change = revoked.map_err(OAuthError::refused)?;
+        edit::commit(app, &[change]).await.map_err(OAuthError::refused)?;
+    }
+    Ok(StatusCode::OK.into_response())
+}

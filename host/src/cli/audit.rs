@@ -1,0 +1,103 @@
+//! `waybill audit …`
+
+use clap::{Args, Subcommand};
+
+use super::client::{Query, Remote};
+use super::screen::Column;
+use super::{Error, Screen};
+
+const COLUMNS: &[Column] = &[
+    ("at", &["/at"]),
+    ("token", &["/token", "/token_id"]),
+    ("address", &["/address"]),
+    ("method", &["/method"]),
+    ("route", &["/route"]),
+    ("status", &["/status"]),
+    ("ms", &["/duration_ms"]),
+    ("calls", &["/calls"]),
+    ("request id", &["/id"]),
+];
+
+/// What can be done with the record of calls.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List calls, newest first.
+    List(AuditListArgs),
+    /// Print them all, one JSON document a line.
+    Export(AuditExportArgs),
+}
+
+/// Which calls.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Of that token, by name or id. (The token to call with is --token.)
+    #[arg(long, value_name = "NAME|ID")]
+    of: Option<String>,
+    /// From that address.
+    #[arg(long, value_name = "ADDR")]
+    address: Option<String>,
+    /// With that method.
+    #[arg(long)]
+    method: Option<String>,
+    /// Of that route, such as /api/v1/events.
+    #[arg(long)]
+    route: Option<String>,
+    /// With that status, such as 403, or of that class, such as 4xx.
+    #[arg(long)]
+    status: Option<String>,
+    /// Come since that time or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Come before that time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// A list of calls.
+#[derive(Debug, Args)]
+pub struct AuditListArgs {
+    #[command(flatten)]
+    filter: Filter,
+    /// Most to show.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// An export of calls.
+#[derive(Debug, Args)]
+pub struct AuditExportArgs {
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Filter {
+    fn query(self) -> Query {
+        let mut query = Query::default();
+        query.add("token", self.of);
+        query.add("address", self.address);
+        query.add("method", self.method);
+        query.add("route", self.route);
+        query.add("status", self.status);
+        query.add("since", self.since);
+        query.add("until", self.until);
+        query
+    }
+}
+
+pub(super) async fn run(command: AuditCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        AuditCommand::List(args) => {
+            let client = args.remote.connect(screen)?;
+            let found = client.list("/audit", &args.filter.query(), args.limit).await?;
+            Ok(screen.list(COLUMNS, &found, "no such calls on record")?)
+        }
+        AuditCommand::Export(args) => {
+            let client = args.remote.connect(screen)?;
+            client.copy(&format!("/audit/export{}", args.filter.query()), screen).await
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Calls on record, and how tokens are used.
+//!
+//! Both ride along with whatever the writers commit next ([`Journal::note`]): a call never waits for a
+//! commit of its own. While the database is away they are kept, as settles are.
+
+use super::batch::Batch;
+use super::pool::{reading, writing};
+use super::value::Row;
+use super::views::condition;
+use super::writer::Op;
+use super::{Error, Journal, row, statements};
+use crate::domain::call::{Call, TokenUsage};
+use crate::domain::id::{RequestId, TokenId};
+use crate::domain::time::Timestamp;
+use sqlx::types::Uuid;
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Rows that one transaction forgets: a long one would hold up the others.
+const FORGET: i64 = 5_000;
+
+/// What is to be written: calls, and the present state of tokens that were used.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Calls.
+    pub calls: Vec<Call>,
+    /// One for each token.
+    pub usages: Vec<TokenUsage>,
+}
+
+/// Which calls to list.
+#[derive(Debug, Clone, Default)]
+pub struct CallFilter {
+    /// Only of this token.
+    pub token: Option<TokenId>,
+    /// Only from this address.
+    pub address: Option<String>,
+    /// Only with this method.
+    pub method: Option<String>,
+    /// Only of this route.
+    pub route: Option<String>,
+    /// Only with a status from the first to the last.
+    pub status: Option<(u16, u16)>,
+    /// Begun then or later.
+    pub since: Option<Timestamp>,
+    /// Begun earlier.
+    pub until: Option<Timestamp>,
+}
+
+type CallRow = (Uuid, Option<Uuid>, String, String, String, i16, i64, i32);
+
+impl Journal {
+    /// Has notes written with the next commit. They come back if so much is queued up that they find
+    /// no place.
+    pub fn note(&self, notes: Notes) -> Result<(), Notes> {
+        match self.inner.writer.try_send(Op::Note(Box::new(notes))) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(op) | TrySendError::Closed(op)) => match op {
+                Op::Note(notes) => Err(*notes),
+                Op::Capture { .. } | Op::Plan { .. } | Op::Settle(_) | Op::Flush { .. } => Ok(()),
+            },
+        }
+    }
+
+    /// Calls, newest first, older than `before`.
+    pub async fn calls(
+        &self,
+        filter: &CallFilter,
+        before: Option<RequestId>,
+        limit: u32,
+    ) -> Result<Vec<Call>, Error> {
+        // Ids begin with their time, so a time is a bound of ids.
+        let until = filter.until.map(RequestId::first_at);
+        let before = before.into_iter().chain(until).min();
+        let (older, id) = condition(before.map(RequestId::uuid));
+        let (newer, since) = condition(filter.since.map(|at| RequestId::first_at(at).uuid()));
+        let (of, token) = condition(filter.token.map(TokenId::uuid));
+        let (from, to) = filter.status.unzip();
+        let rows: Vec<CallRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_CALLS)
+                .bind(older)
+                .bind(id)
+                .bind(newer)
+                .bind(since)
+                .bind(of)
+                .bind(token)
+                .bind(filter.address.as_deref())
+                .bind(filter.method.as_deref())
+                .bind(filter.route.as_deref())
+                .bind(from.map(u16::cast_signed))
+                .bind(to.map(u16::cast_signed))
+                .bind(i64::from(limit))
+                .fetch_all(db)
+                .await?);
+        rows.into_iter().map(call).collect()
+    }
+
+    /// How tokens were being used when that was last written.
+    pub async fn token_usages(&self) -> Result<Vec<TokenUsage>, Error> {
+        let rows: Vec<(Uuid, i64, i32, i64)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_TOKEN_USAGES)
+                .fetch_all(db)
+                .await?);
+        let usage = |(token, window_began, calls, last): (Uuid, i64, i32, i64)| TokenUsage {
+            token: TokenId::from_uuid(token),
+            window_began,
+            calls: calls.unsigned_abs(),
+            last_used_at: Timestamp::from_micros(last),
+        };
+        Ok(rows.into_iter().map(usage).collect())
+    }
+
+    /// Forgets calls that began before a time, some thousands at once; how many.
+    pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, Error> {
+        let bound = RequestId::first_at(before).uuid();
+        let mut forgotten = 0;
+        loop {
+            let mut tx = self.pool().begin().await?;
+            let rows = writing!(&mut tx, |db| sqlx::query(statements::FORGET_CALLS)
+                .bind(bound)
+                .bind(FORGET)
+                .execute(db)
+                .await?
+                .rows_affected());
+            tx.commit().await?;
+            forgotten += rows;
+            if rows < FORGET.unsigned_abs() {
+                return Ok(forgotten);
+            }
+            // Others that write have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn call(found: CallRow) -> Result<Call, Error> {
+    let address = found.2.parse().map_err(|error| row::corrupt("audit", "address", &error))?;
+    Ok(Call {
+        id: RequestId::from_uuid(found.0),
+        token: found.1.map(TokenId::from_uuid),
+        address,
+        method: found.3,
+        route: found.4,
+        status: found.5.cast_unsigned(),
+        duration: Duration::from_micros(found.6.unsigned_abs()),
+        calls: found.7.unsigned_abs(),
+    })
+}
+
+/// Writes notes.
+pub(super) async fn write(tx: &mut Batch<'_>, notes: &[&Notes]) -> Result<(), Error> {
+    let calls = || notes.iter().flat_map(|notes| &notes.calls);
+    let addresses: Vec<String> = calls().map(|call| call.address.to_string()).collect();
+    let rows = calls().zip(&addresses).map(|(call, address)| call_row(call, address));
+    tx.run(&statements::INSERT_CALL, rows.collect()).await?;
+    for notes in notes {
+        tx.run(&statements::PUT_TOKEN_USAGE, notes.usages.iter().map(usage_row).collect()).await?;
+    }
+    Ok(())
+}
+
+fn call_row<'q>(call: &'q Call, address: &'q str) -> Row<'q> {
+    Row::new()
+        .bind(call.id.uuid())
+        .bind(call.token.map(TokenId::uuid))
+        .bind(address)
+        .bind(call.method.as_str())
+        .bind(call.route.as_str())
+        .bind(call.status.cast_signed())
+        .bind(i64::try_from(call.duration.as_micros()).unwrap_or(i64::MAX))
+        .bind(i64::from(call.calls))
+}
+
+fn usage_row<'q>(usage: &TokenUsage) -> Row<'q> {
+    Row::new()
+        .bind(usage.token.uuid())
+        .bind(usage.window_began)
+        .bind(i64::from(usage.calls))
+        .bind(usage.last_used_at.micros())
+}

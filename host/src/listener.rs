@@ -1,0 +1,183 @@
+//! Taking connections: bounded in number, in time and in what they may send before they are known.
+//!
+//! ```text
+//!   accept ─► TLS ─► HTTP/1.1 or HTTP/2 ─► router
+//!      │       │          │
+//!      │       │          └ headers, and the rest between requests, in time; not too many, not too long
+//!      │       └ handshake in time
+//!      └ at most `server.max_connections`; where all are taken, those that rest are closed
+//! ```
+//!
+//! Guaranteed: a client that sends slowly, opens many connections or resets many requests holds up no
+//! other for long. What a request's body may take is bounded where it is read ([`crate::api::body`]).
+//! Not bounded here: what one address may open, because all clients of a proxy share one.
+
+mod connection;
+pub mod redirect;
+pub mod tls;
+
+use axum::Router;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tls::Certificates;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections that may wait to be accepted, as far as the system lets them. With the usual 128, a
+/// few hundred clients that connect together find the queue full and try again a second later.
+const BACKLOG: u32 = 4_096;
+/// Files that stay for the database, deliveries and modules when all connections are taken.
+const OTHER_FILES: u64 = 256;
+/// How long nothing is accepted after the system refused to.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What connections are held to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections at once.
+    pub connections: usize,
+    /// How long a connection may take for a handshake or a request's headers, and rest without moving.
+    pub header_timeout: Duration,
+}
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+struct Shared {
+    bounds: Bounds,
+    certificates: Option<Arc<Certificates>>,
+    places: Arc<Semaphore>,
+    /// Told when all places are taken: whoever rests makes room.
+    pressure: Notify,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+/// A socket that is bound, and how its connections are served.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    shared: Arc<Shared>,
+}
+
+impl Listener {
+    /// Binds an address; with certificates it speaks TLS alone.
+    pub fn bind(
+        address: SocketAddr,
+        bounds: Bounds,
+        certificates: Option<Arc<Certificates>>,
+        stop: CancellationToken,
+    ) -> io::Result<Self> {
+        let shared = Shared {
+            bounds,
+            certificates,
+            places: Arc::new(Semaphore::new(bounds.connections)),
+            pressure: Notify::new(),
+            stop,
+            connections: TaskTracker::new(),
+        };
+        Ok(Self { socket: listen(address)?, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until it is told to stop, then waits for the requests under way.
+    pub async fn run(self, router: Router) {
+        loop {
+            let place = tokio::select! {
+                place = self.place() => place,
+                () = self.shared.stop.cancelled() => break,
+            };
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                () = self.shared.stop.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.serve(stream, peer, place, router.clone()),
+                Err(error) => self.failed(&error).await,
+            }
+        }
+        drop(self.socket);
+        self.shared.connections.close();
+        self.shared.connections.wait().await;
+    }
+
+    /// A place for one more connection; where there is none, those that rest are closed.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let places = &self.shared.places;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Some(place);
+        }
+        loop {
+            self.shared.pressure.notify_waiters();
+            let place = tokio::time::timeout(PAUSE, Arc::clone(places).acquire_owned()).await;
+            if let Ok(place) = place {
+                return place.ok();
+            }
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Option<OwnedSemaphorePermit>,
+        router: Router,
+    ) {
+        // Answers leave at once instead of waiting to be joined by more.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot switch off Nagle's algorithm");
+        }
+        let shared = Arc::clone(&self.shared);
+        self.shared.connections.spawn(async move {
+            connection::serve(stream, peer, router, &shared).await;
+            drop(place);
+        });
+    }
+
+    /// The system accepts no more: too many files, or the client has gone again.
+    async fn failed(&self, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+        {
+            return;
+        }
+        tracing::warn!(%error, "cannot accept a connection; those that rest are closed");
+        self.shared.pressure.notify_waiters();
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart takes the address over from connections of the last run that are still closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Raises how many files this process may have open as far as it may, and gives how many connections
+/// of `wanted` that leaves room for.
+pub fn room_for(wanted: usize) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "cannot raise the limit of open files");
+    }
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
+    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(wanted).max(1);
+    if room < wanted {
+        tracing::warn!(
+            room,
+            wanted,
+            "fewer connections than server.max_connections: raise the limit of open files (ulimit -n)"
+        );
+    }
+    room.min(wanted)
+}

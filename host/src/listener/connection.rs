@@ -1,0 +1,225 @@
+//! One connection, from its first byte to its last.
+//!
+//! hyper bounds a request's headers in time, number and size. What it does not see is watched from
+//! outside: a client that stops in the middle of a handshake or of an answer. Every byte that moves
+//! is noted; a connection on which nothing moves and no request is being worked on is closed.
+
+use super::Shared;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service as _;
+
+/// Most header fields of a request.
+const MAX_HEADERS: usize = 100;
+/// Most bytes of a request's headers.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// Most requests at once on a connection of HTTP/2.
+const MAX_STREAMS: u32 = 256;
+/// How long a connection has to rest before it makes room for others.
+const REST: Duration = Duration::from_secs(1);
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &Shared) {
+    let Some(certificates) = &shared.certificates else {
+        return talk(stream, peer, router, shared).await;
+    };
+    let acceptor = TlsAcceptor::from(certificates.server_config());
+    let handshake = tokio::time::timeout(shared.bounds.header_timeout, acceptor.accept(stream));
+    match handshake.await {
+        Ok(Ok(stream)) => talk(stream, peer, router, shared).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+/// Speaks HTTP.
+async fn talk<S>(stream: S, peer: SocketAddr, router: Router, shared: &Shared)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+{
+    let activity = Arc::new(Activity::default());
+    let io = Watched { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
+    let service = service_fn(|request: Request<Incoming>| {
+        let working = Working::new(&activity);
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let mut router = router.clone();
+        async move {
+            let answer = router.call(request).await;
+            drop(working);
+            answer
+        }
+    });
+    let builder = builder(shared.bounds.header_timeout);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut rests = pin!(rests(&activity, shared));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "a connection ended early");
+                }
+                return;
+            }
+            () = shared.stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = rests.as_mut() => {
+                tracing::debug!(%peer, "closing a connection that rests");
+                return;
+            }
+        }
+    }
+}
+
+fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_STREAMS);
+    builder
+}
+
+/// Whether anything happens on a connection.
+#[derive(Debug, Default)]
+struct Activity {
+    /// Grows with every read and write that moved something.
+    moved: AtomicU32,
+    /// Requests being worked on.
+    working: AtomicU32,
+}
+
+impl Activity {
+    fn note(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What it looks like now; `None` while a request is being worked on.
+    fn seen(&self) -> Option<u32> {
+        let works = self.working.load(Ordering::Relaxed) > 0;
+        (!works).then(|| self.moved.load(Ordering::Relaxed))
+    }
+}
+
+/// Ends when nothing has moved for the time that headers may take; or, where others wait for a place,
+/// for a second.
+async fn rests(activity: &Activity, shared: &Shared) {
+    loop {
+        let before = activity.seen();
+        tokio::select! {
+            () = tokio::time::sleep(shared.bounds.header_timeout) => {}
+            () = shared.pressure.notified() => {
+                let before = activity.seen();
+                tokio::time::sleep(REST).await;
+                if before.is_some() && before == activity.seen() {
+                    return;
+                }
+                continue;
+            }
+        }
+        if before.is_some() && before == activity.seen() {
+            return;
+        }
+    }
+}
+
+/// A request is being worked on while this lives.
+struct Working(Arc<Activity>);
+
+impl Working {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.working.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        // The answer has yet to be sent, which is a movement too.
+        self.0.note();
+        self.0.working.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream that notes what moves.
+struct Watched<S> {
+    inner: TokioIo<S>,
+    activity: Arc<Activity>,
+}
+
+impl<S> Watched<S> {
+    fn noted<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(polled, Poll::Ready(Ok(_))) {
+            self.activity.note();
+        }
+        polled
+    }
+}
+
+impl<S: tokio::io::AsyncRead + Unpin> Read for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        self.noted(polled)
+    }
+}
+
+impl<S: tokio::io::AsyncWrite + Unpin> Write for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.noted(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        self.noted(polled)
+    }
+}

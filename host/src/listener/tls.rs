@@ -1,0 +1,154 @@
+//! TLS 1.2 and 1.3 with certificate and key from files, which are read again when they change.
+//!
+//! rustls knows nothing older, and of TLS 1.2 only key exchanges with forward secrecy and
+//! authenticated ciphers, as RFC 9325 (section 4) asks. Connections that are open keep the certificate
+//! they began with; the next handshake has the new one. Files that do not fit together, as between two
+//! steps of a renewal, change nothing.
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often the files are looked at.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// The files cannot be used; whoever runs the server mends them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One cannot be read.
+    #[error("cannot read {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// One holds no PEM of the right kind.
+    #[error("{path} holds no {what} as PEM")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        what: &'static str,
+        /// Why.
+        source: pem::Error,
+    },
+    /// Certificate and key do not belong together, or cannot be used.
+    #[error("the certificate and the private key cannot be used together")]
+    Pair(#[source] rustls::Error),
+}
+
+/// The texts of both files.
+#[derive(PartialEq, Eq)]
+struct Files {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// The certificate in use.
+#[derive(Debug)]
+pub struct Certificates {
+    certificate: PathBuf,
+    key: PathBuf,
+    provider: Arc<CryptoProvider>,
+    current: Arc<Current>,
+    config: Arc<ServerConfig>,
+}
+
+#[derive(Debug)]
+struct Current(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl Certificates {
+    /// Reads both files.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let pair = pair(&read(certificate, key)?, certificate, key, &provider)?;
+        let current = Arc::new(Current(ArcSwap::from_pointee(pair)));
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(Error::Pair)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&current) as _);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            provider,
+            current,
+            config: Arc::new(config),
+        })
+    }
+
+    /// For handshakes.
+    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Takes up what the files hold whenever that changes, until told to stop.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut seen = read(&self.certificate, &self.key).ok();
+        let mut look = tokio::time::interval(WATCH);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            // While a file is missing the next look may find it again.
+            let Ok(files) = read(&self.certificate, &self.key) else { continue };
+            if seen.as_ref() == Some(&files) {
+                continue;
+            }
+            match pair(&files, &self.certificate, &self.key, &self.provider) {
+                Ok(pair) => {
+                    self.current.0.store(Arc::new(pair));
+                    tracing::info!("new connections have the new certificate");
+                }
+                Err(error) => {
+                    let error = crate::journal::chain(&error);
+                    tracing::warn!(error, "the changed certificate is not taken up");
+                }
+            }
+            seen = Some(files);
+        }
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Files, Error> {
+    let file = |path: &Path| {
+        std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+    };
+    Ok(Files { certificate: file(certificate)?, key: file(key)? })
+}
+
+fn pair(
+    files: &Files,
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Error> {
+    let unreadable = |what: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Pem { path, what, source }
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&files.certificate).collect();
+    let chain = chain
+        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
+        .map_err(unreadable("certificate", certificate))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&files.key).map_err(unreadable("private key", key))?;
+    CertifiedKey::from_der(chain, private, provider).map_err(Error::Pair)
+}

@@ -1,0 +1,163 @@
+//! Calls on record.
+
+use crate::support::{assert_problem, caller, invoice, texts};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use waybill_tests::rest::Call;
+use waybill_tests::{
+    Backend::{Postgres, Sqlite},
+    World,
+};
+
+/// The calls of a query once there are as many as wanted, newest first.
+async fn calls(world: &World, query: &str, wanted: usize) -> Vec<Value> {
+    let path = format!("/api/v1/audit?{query}");
+    let found = world.eventually(&path, |rows| rows.as_array().unwrap().len() >= wanted).await;
+    let found = found.as_array().unwrap().clone();
+    assert_eq!(found.len(), wanted, "{found:?}");
+    found
+}
+
+#[tokio::test]
+async fn every_call_leaves_a_row() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        let made = json!({"name": "n8n", "scopes": ["events:write", "events:read"]});
+        let n8n = caller(&world, &made).await;
+        let captured = n8n.post("/api/v1/events", &invoice(1)).await.unwrap();
+        let path = format!("/api/v1/events/{}", captured.data()["id"].as_str().unwrap());
+        n8n.get(&path).await.unwrap();
+        n8n.get("/api/v1/flows").await.unwrap();
+        n8n.send(Call::new(Method::DELETE, "/api/v1/events")).await.unwrap();
+        let rows = calls(&world, "token=n8n", 4).await;
+        let seen: Vec<(&str, &str, u64)> = rows
+            .iter()
+            .map(|row| {
+                let text = |key: &str| row[key].as_str().unwrap();
+                (text("method"), text("route"), row["status"].as_u64().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("DELETE", "/api/v1/events", 405),
+                ("GET", "/api/v1/flows", 403),
+                ("GET", "/api/v1/events/{id}", 200),
+                ("POST", "/api/v1/events", 202),
+            ]
+        );
+        let capture = &rows[3];
+        assert_eq!(capture["id"], captured.header("x-request-id"));
+        assert_eq!((&capture["token"], &capture["calls"]), (&json!("n8n"), &json!(1)));
+        assert_eq!(capture["address"], "127.0.0.1");
+        assert!(capture["duration_ms"].as_f64().unwrap() > 0.0);
+        assert!(capture["at"].as_str().unwrap().ends_with('Z'));
+    }
+}
+
+#[tokio::test]
+async fn calls_of_nobody_known_leave_a_row_too() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.client_with(None).get("/api/v1/flows").await.unwrap();
+    world.client_with(Some("wb_guess")).get("/api/v1/tokens/{id}").await.unwrap();
+    let rows = calls(&world, "status=401", 2).await;
+    assert!(rows.iter().all(|row| row["token_id"].is_null() && row["token"].is_null()));
+    // Neither what no route has, nor what needs no token.
+    for path in ["/api/v1/nothing", "/healthz", "/metrics", "/admin"] {
+        world.client_with(None).get(path).await.unwrap();
+    }
+    calls(&world, "status=4xx", 2).await;
+}
+
+#[tokio::test]
+async fn what_changed_a_setting_is_on_record_before_it_is_answered() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let made = world.post("/api/v1/tokens", &json!({"name": "x", "scopes": ["flows:read"]})).await;
+    let path = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());
+    let deleted = world.client().delete(&path).await.unwrap();
+    world.restart();
+    let rows = calls(&world, "route=/api/v1/tokens/%7Bid%7D", 1).await;
+    assert_eq!(rows[0]["id"], deleted.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn the_record_is_searched_paged_and_exported() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let auditor = json!({"name": "auditor", "scopes": ["audit:read"], "rate": 1000});
+    let auditor = caller(&world, &auditor).await;
+    for _ in 0..5 {
+        world.client_with(None).get("/api/v1/flows").await.unwrap();
+        world.client_with(None).get("/api/v1/events").await.unwrap();
+    }
+    let all = calls(&world, "status=401&address=127.0.0.1", 10).await;
+    assert_eq!(calls(&world, "status=401&route=/api/v1/flows&method=get", 5).await.len(), 5);
+    let at = all[3]["at"].as_str().unwrap();
+    let older = world.get(&format!("/api/v1/audit?status=401&until={at}")).await;
+    let newer = world.get(&format!("/api/v1/audit?status=401&since={at}")).await;
+    assert_eq!(older.as_array().unwrap().len() + newer.as_array().unwrap().len(), 10);
+
+    let mut ids = Vec::new();
+    let mut path = "/api/v1/audit?status=401&limit=3".to_owned();
+    loop {
+        let page = auditor.get(&path).await.unwrap();
+        ids.extend(texts(&page.data(), "id"));
+        let Some(next) = page.json()["links"]["next"].as_str().map(str::to_owned) else { break };
+        path = next;
+    }
+    let listed: Vec<String> = texts(&Value::Array(all), "id");
+    assert_eq!(ids, listed);
+    let export = auditor.get("/api/v1/audit/export?status=401").await.unwrap();
+    assert_eq!(export.header("content-type"), "application/x-ndjson");
+    let lines: Vec<Value> =
+        export.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(texts(&Value::Array(lines), "id"), listed);
+
+    for wrong in ["status=9xx", "token=nobody", "since=soon", "cursor=x", "limit=0", "colour=red"] {
+        let answer = auditor.get(&format!("/api/v1/audit?{wrong}")).await.unwrap();
+        assert_problem(&answer, StatusCode::UNPROCESSABLE_ENTITY, "");
+    }
+    let reader = caller(&world, &json!({"name": "reader", "scopes": ["read-only"]})).await;
+    let answer = reader.get("/api/v1/audit").await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "audit:read");
+}
+
+#[tokio::test]
+async fn calls_that_are_too_old_are_forgotten_and_none_are_kept_where_none_are_wanted() {
+    for backend in [Sqlite, Postgres] {
+        let Some(mut world) = World::start(backend).await else { return };
+        for _ in 0..3 {
+            world.get("/api/v1/flows").await;
+        }
+        let old = calls(&world, "route=/api/v1/flows", 3).await;
+        world.restart_with(|settings| {
+            settings.set("audit.retention", "1ms");
+        });
+        // What is too old goes at the start, and then every ten minutes.
+        world.eventually("/api/v1/audit?route=/api/v1/flows", |rows| *rows == json!([])).await;
+        world.restart_with(|settings| {
+            settings.set("audit.retention", "0s");
+        });
+        world.get("/api/v1/flows").await;
+        world.stop();
+        world.restart();
+        let left = world.get("/api/v1/audit?route=/api/v1/flows").await;
+        assert_eq!(left, json!([]), "{old:?}");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_are_slowed_down_share_a_row() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    // Who was good there before is let through.
+    world.get("/api/v1/flows").await;
+    let thief = world.client_with(Some("wb_guess"));
+    for _ in 0..140 {
+        thief.get("/api/v1/flows").await.unwrap();
+    }
+    let enough = |rows: &Value| rows.as_array().unwrap().iter().any(|row| row["status"] == 429);
+    let rows = world.eventually("/api/v1/audit?status=4xx&limit=200", enough).await;
+    let rows = rows.as_array().unwrap();
+    let slowed: Vec<&Value> = rows.iter().filter(|row| row["status"] == 429).collect();
+    assert!(!slowed.is_empty() && slowed.len() < 40, "{slowed:?}");
+    assert!(slowed.iter().all(|row| row["calls"].as_u64().unwrap() >= 1));
+}

@@ -1,0 +1,79 @@
+//! What a call costs before its handler runs: who it is from, and whether it may.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use waybill::access::grant::{Grant, Issuer, Shown};
+use waybill::access::scope::{Need, Scope, Scopes};
+use waybill::access::token::{StoredToken, Token, TokenDigest, TokenSettings, digest, generate};
+use waybill::clock::Clock;
+use waybill::domain::id::TokenId;
+
+use crate::table::{Measure, Target};
+
+/// Tokens that are known.
+const TOKENS: usize = 1_000;
+/// Checks that are timed.
+const CHECKS: u32 = 200_000;
+/// What a check may take, in microseconds.
+const MOST: f64 = 5.0;
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Times the check of a token, and of a short-lived one.
+pub(crate) fn token_check(case: &'static str) -> Vec<Measure> {
+    let tokens: Vec<String> = (0..TOKENS).map(|_| generate()).collect();
+    let known: HashMap<TokenDigest, Arc<Token>> = tokens.iter().filter_map(|t| token(t)).collect();
+    let issuer = Issuer::new([7; 32]);
+    let granted: Vec<String> = known.iter().map(|(of, token)| grant(&issuer, of, token)).collect();
+    let ids: HashMap<TokenId, TokenDigest> =
+        known.iter().map(|(digest, token)| (token.id, *digest)).collect();
+    let plain = timed(&tokens, |text| known.get(&digest(text)).map(|t| (t, t.scopes)));
+    let short = timed(&granted, |text| {
+        let shown = Shown::read(text)?;
+        let digest = ids.get(&shown.client())?;
+        let real = issuer.is_real(&shown, digest);
+        known.get(digest).filter(|_| real).map(|token| (token, shown.grant().scopes))
+    });
+    let measure = |what, took| Measure::new(case, what, "µs", took).against(Target::AtMost(MOST));
+    vec![measure("token", plain), measure("short-lived token", short)]
+}
+
+fn token(text: &str) -> Option<(TokenDigest, Arc<Token>)> {
+    let settings: TokenSettings = serde_json::from_value(serde_json::json!({
+        "name": "bench", "scopes": ["events:write", "events:read"], "tables": ["invoice"],
+        "from": ["10.0.0.0/8", "127.0.0.0/8", "::1/128"], "rate": 1_000_000,
+    }))
+    .ok()?;
+    let stored = StoredToken { sha256: hex(&digest(text)), settings };
+    let now = Clock::System.now();
+    let (digest, token) = Token::new(TokenId::generate(), stored, now, now, Arc::default())?;
+    Some((digest, Arc::new(token)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn grant(issuer: &Issuer, digest: &TokenDigest, token: &Token) -> String {
+    let grant = Grant::new(token.id, token.scopes, None, Clock::System.now());
+    issuer.issue(&grant, digest)
+}
+
+/// Microseconds that a check takes: finding the token, and what it may do now from here.
+fn timed<'k>(texts: &[String], find: impl Fn(&str) -> Option<(&'k Arc<Token>, Scopes)>) -> f64 {
+    let mut admitted_calls = 0;
+    let began = Instant::now();
+    for text in texts.iter().cycle().take(CHECKS as usize) {
+        let found = find(black_box(text));
+        let admitted = found.map(|(token, scopes)| {
+            token.admit(scopes, Need::Scope(Scope::EventsWrite), HERE, Clock::System.now())
+        });
+        admitted_calls += usize::from(matches!(admitted, Some(Ok(_))));
+    }
+    let took = began.elapsed();
+    assert_eq!(admitted_calls, CHECKS as usize, "every call is admitted");
+    took.as_secs_f64() * 1e6 / f64::from(CHECKS)
+}
