@@ -45,7 +45,9 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderName, HeaderValue, Method, header};
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Method, Version, header};
+use problem::Problem;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,18 +97,18 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Every route.
 pub fn router(app: App) -> Router {
     let (router, document) = openapi::routes().split_for_parts();
-    let document = Arc::new(openapi::finish(document));
+    let document = openapi::finish(document);
     let cors = cors(&app.config.server.cors_origins);
     let router = router
-        .merge(health::routes(document))
+        .merge(health::routes(&document))
         .merge(crate::admin::routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard))
-        .with_state(app);
-    // Outermost, because a browser asks first without a token.
+        .with_state(app.clone());
+    // Outside the guard, because a browser asks first without a token.
     match cors {
-        Some(cors) => router.layer(cors),
+        Some(cors) => router.layer(cors).layer(from_fn_with_state(app, dressed)),
         None => router,
     }
 }
@@ -138,13 +140,30 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     let id = RequestId::generate();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = match route.filter(|route| is_guarded(route.as_str())) {
+        _ if !names_its_host(&request) => {
+            Problem::malformed_request("a request names one host (RFC 9112, section 3.2)")
+                .into_response()
+        }
         Some(route) => guarded(&app, id, &route, request, next).await,
         // Where no route has this path there is nothing to guard.
         None => next.run(request).await,
     };
+    dress(&app, id, &mut response);
+    response
+}
+
+/// What is answered without the guard, to a browser that asks whether it may call.
+async fn dressed(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    dress(&app, RequestId::generate(), &mut response);
+    response
+}
+
+/// Gives an answer its id and what it says to browsers.
+fn dress(app: &App, id: RequestId, response: &mut Response) {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
-        headers.insert(REQUEST_ID, id);
+        headers.entry(REQUEST_ID).or_insert(id);
     }
     for (name, value) in &SECURITY {
         headers.entry(name).or_insert(value.clone());
@@ -152,7 +171,20 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     if app.config.tls.certificate.is_some() {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
-    response
+}
+
+/// Whether HTTP/1.1's `Host` is there once and is one; proxies and servers that read two of them
+/// differently can be played off against each other.
+fn names_its_host(request: &Request) -> bool {
+    if request.version() != Version::HTTP_11 {
+        return true;
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let one = hosts.next().filter(|_| hosts.next().is_none());
+    let is_host = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| text.is_empty() || text.parse::<Authority>().is_ok())
+    };
+    one.is_some_and(is_host)
 }
 
 async fn guarded(

@@ -382,6 +382,8 @@ async fn other_origins_pages_call_only_where_that_is_set() {
     assert!(allowed.header("access-control-allow-methods").contains("POST"));
     assert!(allowed.header("access-control-allow-headers").contains("authorization"));
     assert!(allowed.header("access-control-allow-credentials").is_empty());
+    assert_eq!(allowed.header("x-content-type-options"), "nosniff");
+    assert!(!allowed.header("x-request-id").is_empty());
     let foreign = nobody.send(ask("https://evil.example")).await.unwrap();
     assert!(foreign.header("access-control-allow-origin").is_empty());
     let call = Call::new(Method::GET, "/api/v1/flows").header("origin", "https://app.example");
@@ -389,4 +391,25 @@ async fn other_origins_pages_call_only_where_that_is_set() {
     assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
     assert!(answer.header("access-control-expose-headers").contains("x-request-id"));
     assert!(answer.header("vary").contains("origin"));
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let Some(world) = World::start(Sqlite).await else { return };
+    let address = world.server().address().strip_prefix("http://").unwrap().to_owned();
+    for (hosts, status) in [
+        ("Host: waybill.example\r\n", "200"),
+        ("", "400"),
+        ("Host: a\r\nHost: b\r\n", "400"),
+        ("Host: a b\r\n", "400"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{hosts:?}: {answer}");
+        assert!(answer.contains("x-request-id") && answer.contains("nosniff"), "{answer}");
+    }
 }

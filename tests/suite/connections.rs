@@ -34,6 +34,7 @@ const GET: &[u8] = b"\x82\x86\x04\x08/healthz\x01\x01a";
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
@@ -338,6 +339,29 @@ async fn requests_that_are_reset_at_once_end_their_connection() {
         }
         others_are_served(&world).await;
     }
+}
+
+#[tokio::test]
+async fn a_ping_of_http2_holds_no_connection() {
+    let Some(world) = patient_for("1s").await else { return };
+    let idle = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
+    // A window of nothing: the answers stay in the server's memory.
+    let closed = [PREFACE, &frame(SETTINGS, 0, 0, b"\x00\x04\x00\x00\x00\x00")].concat();
+    let get = frame(HEADERS, 5, 1, b"\x82\x86\x04\x0d/openapi.json\x01\x01a");
+    let mut pinging = JoinSet::new();
+    for start in [idle, [closed, get].concat()] {
+        for _ in 0..4 {
+            let (mut stream, start) = (connect(&world).await, start.clone());
+            pinging.spawn(async move {
+                stream.write_all(&start).await.unwrap();
+                while stream.write_all(&frame(PING, 0, 0, b"12345678")).await.is_ok() {
+                    sleep(PACE).await;
+                }
+            });
+        }
+    }
+    timeout(LIMIT, pinging.join_all()).await.unwrap();
+    others_are_served(&world).await;
 }
 
 #[tokio::test]

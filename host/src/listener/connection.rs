@@ -1,14 +1,19 @@
 //! One connection, from its first byte to its last.
 //!
 //! hyper bounds a request's headers in time, number and size. What it does not see is watched from
-//! outside: a client that stops in the middle of a handshake or of an answer. Every byte that moves
-//! is noted; a connection on which nothing moves and no request is being worked on is closed.
+//! outside: a client that stops in the middle of a handshake or of an answer. A connection on which no
+//! request begins, no answer moves and no request is being worked on is closed.
+//!
+//! What counts as movement is what a client cannot have for nothing: a request, or room for more of an
+//! answer. Bytes that come in do not, and on HTTP/2 neither do those that go out, because a PING
+//! makes both.
 
 use super::Shared;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{Request, Version};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,8 +22,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -55,14 +60,13 @@ where
     let activity = Arc::new(Activity::default());
     let io = Watched { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
     let service = service_fn(|request: Request<Incoming>| {
-        let working = Working::new(&activity);
+        let working = Working::new(&activity, request.version());
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let mut router = router.clone();
         async move {
             let answer = router.call(request).await;
-            drop(working);
-            answer
+            answer.map(|answer| answer.map(|body| Noted::new(body, &working)))
         }
     });
     let builder = builder(shared.bounds.header_timeout);
@@ -108,10 +112,12 @@ fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
 /// Whether anything happens on a connection.
 #[derive(Debug, Default)]
 struct Activity {
-    /// Grows with every read and write that moved something.
+    /// Grows with every movement.
     moved: AtomicU32,
     /// Requests being worked on.
     working: AtomicU32,
+    /// Whether HTTP/1 is spoken, where bytes go out for answers alone.
+    http1: AtomicBool,
 }
 
 impl Activity {
@@ -152,7 +158,8 @@ async fn rests(activity: &Activity, shared: &Shared) {
 struct Working(Arc<Activity>);
 
 impl Working {
-    fn new(activity: &Arc<Activity>) -> Self {
+    fn new(activity: &Arc<Activity>, version: Version) -> Self {
+        activity.http1.store(version <= Version::HTTP_11, Ordering::Relaxed);
         activity.working.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(activity))
     }
@@ -166,7 +173,65 @@ impl Drop for Working {
     }
 }
 
-/// A stream that notes what moves.
+/// An answer's body that notes each piece for which the client makes room.
+struct Noted {
+    body: axum::body::Body,
+    /// What is left of a piece that was too long to be one movement.
+    rest: Bytes,
+    activity: Arc<Activity>,
+}
+
+/// The most of an answer that is one movement, in bytes.
+const PIECE: usize = 16 * 1024;
+
+impl Noted {
+    fn new(body: axum::body::Body, working: &Working) -> Self {
+        Self { body, rest: Bytes::new(), activity: Arc::clone(&working.0) }
+    }
+
+    fn piece(&mut self) -> Frame<Bytes> {
+        self.activity.note();
+        Frame::data(self.rest.split_to(self.rest.len().min(PIECE)))
+    }
+}
+
+impl Body for Noted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
+        }
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(polled.map(|frame| match frame?.into_data() {
+            Ok(data) => {
+                self.rest = data;
+                Ok(self.piece())
+            }
+            Err(trailers) => Ok(trailers),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(rest));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
+    }
+}
+
+/// A stream that notes what goes out.
 struct Watched<S> {
     inner: TokioIo<S>,
     activity: Arc<Activity>,
@@ -174,7 +239,7 @@ struct Watched<S> {
 
 impl<S> Watched<S> {
     fn noted<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if matches!(polled, Poll::Ready(Ok(_))) {
+        if matches!(polled, Poll::Ready(Ok(_))) && self.activity.http1.load(Ordering::Relaxed) {
             self.activity.note();
         }
         polled
@@ -187,8 +252,7 @@ impl<S: tokio::io::AsyncRead + Unpin> Read for Watched<S> {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        self.noted(polled)
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
 
