@@ -24,6 +24,7 @@ mod health;
 mod modules;
 mod oauth;
 mod openapi;
+mod receive;
 mod sources;
 mod tokens;
 mod trace;
@@ -50,6 +51,7 @@ use http::{HeaderName, HeaderValue, Method, Version, header};
 use problem::Problem;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
@@ -87,6 +89,8 @@ pub struct Shared {
     pub throttle: Throttle,
     /// Writes and reads short-lived tokens.
     pub issuer: Issuer,
+    /// Webhooks for sources that there are not.
+    pub unknown_sources: AtomicU64,
     /// The configuration.
     pub config: Config,
 }
@@ -230,7 +234,10 @@ async fn guarded(
 
 /// Whether a call sets something, and so is on record before it is answered.
 fn sets(method: &Method, route: &str) -> bool {
-    *method != Method::GET && *method != Method::HEAD && route != "/api/v1/events"
+    *method != Method::GET
+        && *method != Method::HEAD
+        && route != "/api/v1/events"
+        && !route.starts_with("/in/")
 }
 
 /// For a year (RFC 6797).

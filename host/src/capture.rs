@@ -3,10 +3,16 @@
 //! [`read`] turns a request's body into [`incoming::Incoming`] events or says what is wrong with it, field by
 //! field; [`accept`] gives them ids, finds who takes them and appends both in one commit. Only after
 //! that is the caller answered.
+//!
+//! What another system sends of its own accord is verified first ([`verify`]) and read by its own
+//! envelope ([`envelope`]); the names it gives its events become those of the catalogue.
 
 pub mod accept;
+pub mod envelope;
 pub mod incoming;
 pub mod read;
+pub mod verify;
 
 mod cloudevents;
 mod diagnose;
+mod dialect;

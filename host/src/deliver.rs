@@ -2,7 +2,7 @@
 //!
 //! [`dispatcher`] runs one [`lane`] for each endpoint, so that a slow or dead endpoint delays nobody
 //! else. A lane takes deliveries that were born leased, claims from the table what is due, and makes
-//! each [`attempt`]: render the body ([`envelope`]), sign it ([`sign`]), send it ([`client`]), judge
+//! each [`attempt`]: render the body ([`envelope`]), sign it ([`crate::sign`]), send it ([`client`]), judge
 //! the answer ([`judge`]), record attempt and new state in one transaction.
 //!
 //! Guaranteed: what is recorded as sent was sent; every due delivery is attempted, also after a
@@ -17,4 +17,3 @@ pub mod dispatcher;
 pub mod envelope;
 pub mod judge;
 pub mod lane;
-pub mod sign;

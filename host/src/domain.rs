@@ -17,3 +17,4 @@ pub mod retry;
 pub mod source;
 pub mod span;
 pub mod time;
+pub mod webhook;

@@ -13,7 +13,7 @@
 //!
 //! Around that: [`domain`] is the vocabulary, [`topology`] what operators set made ready for use,
 //! [`api`] the REST API, [`admin`] the pages, [`cli`] the command line, [`catalog`] the event types, [`access`] who may do
-//! what, [`listener`] the connections. [`server::Server`] puts it all together.
+//! what, [`sign`] signatures, [`listener`] the connections. [`server::Server`] puts it all together.
 
 pub mod access;
 pub mod admin;
@@ -29,6 +29,7 @@ pub mod journal;
 pub mod listener;
 pub mod plan;
 pub mod server;
+pub mod sign;
 pub mod tend;
 pub mod topology;
 pub mod trust;

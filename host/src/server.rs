@@ -26,6 +26,7 @@ use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -135,6 +136,7 @@ impl Server {
             audit: Arc::new(audit),
             throttle: Throttle::default(),
             issuer: Issuer::new(live.sealer().grant_key()),
+            unknown_sources: AtomicU64::new(0),
             live,
             config,
         });

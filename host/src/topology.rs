@@ -4,6 +4,7 @@
 //! Every stage reads it, none changes it. The API changes the journal and has it built anew; on other
 //! nodes [`live::Live`] sees the version grow. Work under way keeps the topology it began with.
 
+pub mod inlet;
 pub mod live;
 pub mod matching;
 pub mod target;
@@ -13,6 +14,7 @@ use crate::domain::flow::{Flow, FlowModule};
 use crate::domain::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::domain::source::Source;
 use crate::wasm::Module;
+use inlet::Inlet;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use target::Target;
@@ -22,7 +24,7 @@ use target::Target;
 pub struct Topology {
     /// Its version in the journal.
     pub version: i64,
-    sources: HashMap<String, Source>,
+    sources: HashMap<String, Arc<Inlet>>,
     endpoints: HashMap<EndpointId, Arc<Target>>,
     endpoint_names: BTreeMap<String, EndpointId>,
     flows: Vec<Arc<Route>>,
@@ -85,11 +87,21 @@ impl Topology {
 
     /// The source of a name.
     pub fn source(&self, name: &str) -> Option<&Source> {
-        self.sources.get(name)
+        self.sources.get(name).map(|inlet| &inlet.source)
     }
 
     /// All sources.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.sources.values().map(|inlet| &inlet.source)
+    }
+
+    /// The source of a name, made ready.
+    pub fn inlet(&self, name: &str) -> Option<&Arc<Inlet>> {
+        self.sources.get(name)
+    }
+
+    /// All sources, made ready.
+    pub fn inlets(&self) -> impl Iterator<Item = &Arc<Inlet>> {
         self.sources.values()
     }
 

@@ -24,6 +24,7 @@ mod modules;
 mod oauth;
 mod outage;
 mod program;
+mod receive;
 mod secrets;
 mod support;
 mod tidy;

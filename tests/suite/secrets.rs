@@ -59,7 +59,7 @@ async fn operations(world: &World) -> Vec<(Method, String)> {
     let mut found = Vec::new();
     for (path, item) in document.json()["paths"].as_object().unwrap() {
         let filled = path.replace("{id}", "nothing").replace("{name}", "nothing");
-        let filled = filled.replace("{version}", "1");
+        let filled = filled.replace("{version}", "1").replace("{source}", "marked");
         let methods = item.as_object().unwrap().keys();
         let methods = methods.filter_map(|name| name.to_uppercase().parse().ok());
         found.extend(methods.map(|method| (method, filled.clone())));
@@ -110,6 +110,10 @@ async fn no_secret_token_or_payload_is_seen() {
         // Who was good before the many wrong ones is let through after them.
         let poor = world.client_with(Some(&known));
         assert_eq!(poor.get("/api/v1/flows").await.unwrap().status, StatusCode::OK);
+        let source = json!({
+            "name": "marked", "kind": "webhook", "webhook": {"scheme": "stripe"}, "secret": mark("source"),
+        });
+        world.post("/api/v1/sources", &source).await;
         deliver(&world, &receiver).await;
         for (method, path) in operations(&world).await {
             let asked = format!("{path}?token={}&{}=1", mark("query"), mark("name"));

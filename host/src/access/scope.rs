@@ -208,6 +208,8 @@ impl Scopes {
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
+    /// The signature of the source that the call is for; the handler sees to it.
+    Signature,
     /// The id of a token and the token itself, in one of the ways of OAuth 2.0; the handler sees to it.
     Client,
     /// Any token that is known here.
@@ -223,7 +225,7 @@ impl Need {
     /// The scope, if it takes one.
     pub const fn scope(self) -> Option<Scope> {
         match self {
-            Self::Client | Self::Token => None,
+            Self::Signature | Self::Client | Self::Token => None,
             Self::Scope(scope) | Self::AllTables(scope) => Some(scope),
         }
     }
@@ -231,13 +233,16 @@ impl Need {
 
 /// Whether calls of a route are guarded, and stay on record.
 pub fn is_guarded(route: &str) -> bool {
-    route.starts_with("/api/") || route.starts_with("/oauth/")
+    ["/api/", "/oauth/", "/in/"].iter().any(|part| route.starts_with(part))
 }
 
 /// What a call of a guarded route needs; `None` for one that nobody may make.
 pub fn need(method: &Method, route: &str) -> Option<Need> {
     if route.starts_with("/oauth/") {
         return Some(Need::Client);
+    }
+    if route.starts_with("/in/") {
+        return Some(Need::Signature);
     }
     let reads = method == Method::GET || method == Method::HEAD;
     let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');

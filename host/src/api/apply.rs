@@ -11,15 +11,15 @@ use super::auth::{ADMIN, Principal};
 use super::body::{Input, Query};
 use super::endpoints::{check_schemes, keep_masked, settings, split_secret};
 use super::problem::Problem;
-use super::{App, edit};
+use super::{App, edit, sources};
 use crate::access::token::{StoredToken, TokenSettings, digest, generate};
-use crate::deliver::sign::generate_secret;
 use crate::domain::endpoint::Secrets;
 use crate::domain::flow::FlowSettings;
 use crate::domain::id::{EndpointId, FlowId, SourceId, TokenId};
 use crate::domain::problem::Fault;
 use crate::domain::source::SourceSettings;
 use crate::journal::objects::{Change, Kind};
+use crate::sign::generate_secret;
 use crate::topology::Topology;
 use axum::Json;
 use axum::extract::State;
@@ -32,9 +32,11 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
-    /// Sources, by name.
+    /// Sources, by name. A new one may have a `secret`; else one is made where its scheme has one, and
+    /// shown with the change.
     #[serde(default)]
-    pub sources: Vec<SourceSettings>,
+    #[schema(value_type = Vec<Object>)]
+    pub sources: Vec<Map<String, Value>>,
     /// Endpoints, by name. A new one may have a `secret`; else it is made, and shown with the change.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
@@ -79,7 +81,7 @@ pub(super) struct AppliedChange {
     /// The fields that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
-    /// The secret that was made for a new endpoint, or the new token; shown once.
+    /// The secret that was made for a new endpoint or source, or the new token; shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -109,8 +111,9 @@ pub(super) async fn export(
     _principal: Principal,
 ) -> Result<Json<Data<Document>>, Problem> {
     let topology = app.live.current();
-    let mut sources: Vec<SourceSettings> = topology.sources().map(|s| s.settings.clone()).collect();
+    let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
+    let sources = sources.into_iter().map(object).collect();
     let endpoints = topology.endpoints().map(|target| {
         let mut settings = target.endpoint.settings.clone();
         settings.headers.values_mut().for_each(|value| "***".clone_into(value));
@@ -173,6 +176,14 @@ struct Work<'a> {
     topology: &'a Topology,
     changes: Vec<Change>,
     applied: Vec<AppliedChange>,
+}
+
+/// A problem with the place of the thing in its list.
+fn placed(problem: Problem, list: &str, n: usize) -> Problem {
+    if problem.errors.is_empty() {
+        return problem;
+    }
+    Problem::invalid(within(problem.errors, &format!("{list}[{n}]")))
 }
 
 /// The fields in which two things differ.
@@ -246,30 +257,43 @@ impl Work<'_> {
     }
 
     fn sources(&mut self, document: &Document) -> Result<(), Problem> {
-        for (n, settings) in document.sources.iter().enumerate() {
-            edit::check(within(settings.check(), &format!("sources[{n}]")))?;
-            let old = self.topology.source(&settings.name);
-            if self.note(Kind::Source, &settings.name, old.map(|o| &o.settings), settings, None) {
-                let id = old.map_or_else(SourceId::generate, |old| old.id);
-                let created =
-                    old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
-                let change =
-                    edit::put(Kind::Source, &settings.name, id.uuid(), settings, None, created)?;
-                self.changes.push(change);
-            }
+        for (n, given) in document.sources.iter().enumerate() {
+            self.source(given.clone()).map_err(|problem| placed(problem, "sources", n))?;
         }
         Ok(())
     }
 
+    fn source(&mut self, mut given: Map<String, Value>) -> Result<(), Problem> {
+        let secret = sources::split_secret(&mut given)?;
+        let new = sources::settings(&given)?;
+        let old = self.topology.inlet(&new.name);
+        let kept = old.and_then(|old| old.secrets.as_ref());
+        let resealed = kept.is_some_and(|kept| secret.as_ref().is_some_and(|s| *s != kept.current));
+        let (secrets, shown) = sources::secrets(&new, secret, kept);
+        let old_settings = old.map(|old| &old.source.settings);
+        let noted = self.note(Kind::Source, &new.name, old_settings, &new, shown);
+        if self.note_secret(resealed) || noted {
+            let id = old.map_or_else(SourceId::generate, |old| old.source.id);
+            let now = self.app.journal.clock().now();
+            let created = old.map_or(now, |old| old.source.created_at);
+            let change = edit::put_source(self.app, id, &new, secrets.as_ref(), created)?;
+            self.changes.push(change);
+        }
+        Ok(())
+    }
+
+    /// Notes that the last thing has another secret, if it has.
+    fn note_secret(&mut self, resealed: bool) -> bool {
+        if resealed && let Some(change) = self.applied.last_mut() {
+            change.action = "update";
+            change.fields.push("secret".to_owned());
+        }
+        resealed
+    }
+
     fn endpoints(&mut self, document: &Document) -> Result<(), Problem> {
         for (n, given) in document.endpoints.iter().enumerate() {
-            let place = |problem: Problem| {
-                if problem.errors.is_empty() {
-                    return problem;
-                }
-                Problem::invalid(within(problem.errors, &format!("endpoints[{n}]")))
-            };
-            self.endpoint(given.clone()).map_err(place)?;
+            self.endpoint(given.clone()).map_err(|problem| placed(problem, "endpoints", n))?;
         }
         Ok(())
     }
@@ -293,13 +317,8 @@ impl Work<'_> {
         check_schemes(&new, &secrets)?;
         let shown = made.then(|| secrets.current.clone());
         let old_settings = old.map(|old| &old.endpoint.settings);
-        let mut write = self.note(Kind::Endpoint, &new.name, old_settings, &new, shown);
-        if resealed && let Some(change) = self.applied.last_mut() {
-            change.action = "update";
-            change.fields.push("secret".to_owned());
-            write = true;
-        }
-        if write {
+        let noted = self.note(Kind::Endpoint, &new.name, old_settings, &new, shown);
+        if self.note_secret(resealed) || noted {
             let id = old.map_or_else(EndpointId::generate, |old| old.endpoint.id);
             let created =
                 old.map_or_else(|| self.app.journal.clock().now(), |old| old.endpoint.created_at);

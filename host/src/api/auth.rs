@@ -104,7 +104,7 @@ pub(super) fn identify(
     from: &mut Caller,
 ) -> Result<Option<Allowance>, Problem> {
     let need = need(request.method(), route);
-    if need == Some(Need::Client) {
+    if matches!(need, Some(Need::Client | Need::Signature)) {
         return Ok(None);
     }
     let shown = presented(request.headers()).ok_or_else(|| {

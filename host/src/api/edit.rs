@@ -4,8 +4,9 @@ use super::App;
 use super::problem::Problem;
 use crate::domain::endpoint::{EndpointSettings, Secrets};
 use crate::domain::flow::FlowSettings;
-use crate::domain::id::EndpointId;
+use crate::domain::id::{EndpointId, SourceId};
 use crate::domain::problem::Fault;
+use crate::domain::source::SourceSettings;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind, Object};
 use crate::topology::Topology;
@@ -49,11 +50,27 @@ pub(super) fn put_endpoint(
     secrets: &Secrets,
     created_at: Timestamp,
 ) -> Result<Change, Problem> {
-    let sealed = seal(app.live.sealer(), id, secrets).map_err(|error| {
+    let sealed = sealed(app, id.uuid(), secrets)?;
+    put(Kind::Endpoint, &settings.name, id.uuid(), settings, Some(sealed), created_at)
+}
+
+/// A change that puts a source.
+pub(super) fn put_source(
+    app: &App,
+    id: SourceId,
+    settings: &SourceSettings,
+    secrets: Option<&Secrets>,
+    created_at: Timestamp,
+) -> Result<Change, Problem> {
+    let sealed = secrets.map(|secrets| sealed(app, id.uuid(), secrets)).transpose()?;
+    put(Kind::Source, &settings.name, id.uuid(), settings, sealed, created_at)
+}
+
+fn sealed(app: &App, id: Uuid, secrets: &Secrets) -> Result<Vec<u8>, Problem> {
+    seal(app.live.sealer(), id, secrets).map_err(|error| {
         tracing::error!(%error, "a secret cannot be encrypted");
         Problem::internal()
-    })?;
-    put(Kind::Endpoint, &settings.name, id.uuid(), settings, Some(sealed), created_at)
+    })
 }
 
 /// The things a flow names that do not exist.

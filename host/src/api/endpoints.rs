@@ -8,7 +8,6 @@ use super::problem::Problem;
 use super::{App, edit};
 use crate::catalog;
 use crate::deliver::attempt::{self, Parcel};
-use crate::deliver::sign::{check_secret, generate_secret};
 use crate::domain::endpoint::{EndpointSettings, Graced, Secrets};
 use crate::domain::event::Event;
 use crate::domain::field_map::FieldMap;
@@ -18,6 +17,7 @@ use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind};
 use crate::journal::views::RecordedAttempt;
+use crate::sign::{check_secret, generate_secret};
 use crate::topology::Topology;
 use crate::topology::target::Target;
 use axum::Json;
@@ -152,7 +152,7 @@ pub(super) fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, 
 
 /// Whether a secret can sign with all of an endpoint's schemes.
 pub(super) fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> Result<(), Problem> {
-    crate::deliver::sign::Signer::new(&settings.signing, secrets)
+    crate::sign::Signer::new(&settings.signing, secrets)
         .map(drop)
         .map_err(|why| Problem::fault("secret", why.to_string()))
 }

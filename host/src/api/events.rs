@@ -175,7 +175,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         .ok_or_else(|| Problem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))
 }
 
-fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
+/// What a captured event is answered with.
+pub(super) fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
     let name =
         |id| topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default();
     let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {

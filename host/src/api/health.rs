@@ -4,6 +4,7 @@ use super::App;
 use super::answer::{Data, data};
 use super::auth::Principal;
 use super::problem::Problem;
+use crate::topology::inlet::Inlet;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -12,6 +13,8 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 use utoipa::openapi::OpenApi;
 
@@ -49,7 +52,38 @@ async fn metrics(State(app): State<App>) -> Response {
         "# HELP waybill_deliveries_in_memory Deliveries held in memory.\n\
          # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n"
     );
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], counters + &gauges).into_response()
+    let text = counters + &gauges + &sources(&app);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// How sources are doing.
+fn sources(app: &App) -> String {
+    let topology = app.live.current();
+    let mut inlets: Vec<&Arc<Inlet>> = topology.inlets().collect();
+    inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
+    let (mut captured, mut refused) = (String::new(), String::new());
+    for inlet in inlets {
+        // A name holds neither quotes nor backslashes nor line ends.
+        let (name, figures) = (&inlet.source.settings.name, inlet.health.figures());
+        captured.push_str(&format!(
+            "waybill_source_captured_total{{source=\"{name}\"}} {}\n",
+            figures.captured
+        ));
+        for (reason, count) in figures.refused {
+            refused.push_str(&format!(
+                "waybill_source_refused_total{{source=\"{name}\",reason=\"{reason}\"}} {count}\n"
+            ));
+        }
+    }
+    let unknown = app.unknown_sources.load(Ordering::Relaxed);
+    format!(
+        "# HELP waybill_source_captured_total Events that a source sent.\n\
+         # TYPE waybill_source_captured_total counter\n{captured}\
+         # HELP waybill_source_refused_total Requests of a source that were refused.\n\
+         # TYPE waybill_source_refused_total counter\n{refused}\
+         # HELP waybill_source_unknown_total Webhooks for sources that there are not.\n\
+         # TYPE waybill_source_unknown_total counter\nwaybill_source_unknown_total {unknown}\n"
+    )
 }
 
 /// What a token is told about itself.

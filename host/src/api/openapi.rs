@@ -3,7 +3,7 @@
 
 use super::{
     App, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows, health,
-    modules, oauth, sources, tokens,
+    modules, oauth, receive, sources, tokens,
 };
 use crate::access::scope::{Need, SCOPES, Scope, need};
 use http::Method;
@@ -34,6 +34,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(flows::show, flows::update, flows::replace, flows::delete))
         .routes(routes!(sources::list, sources::create))
         .routes(routes!(sources::show, sources::update, sources::delete))
+        .routes(routes!(sources::rotate))
+        .routes(routes!(sources::pause))
+        .routes(routes!(sources::resume))
+        .routes(routes!(sources::test))
+        .routes(routes!(receive::receive))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::show, tokens::update, tokens::revoke))
         .routes(routes!(audit::list))
@@ -73,12 +78,17 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     let flow = ClientCredentials::new("/oauth/token", Scopes::from_iter(scopes));
     let oauth = OAuth2::new([Flow::ClientCredentials(flow)]);
     let client = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
+    let signature = ApiKey::Header(ApiKeyValue::with_description(
+        "webhook-signature",
+        "The signature of the source's scheme, in the scheme's own header.",
+    ));
     let components = document.components.take().unwrap_or_default();
     let components = ComponentsBuilder::from(components)
         .security_scheme("bearer", SecurityScheme::Http(bearer))
         .security_scheme("api_key", SecurityScheme::ApiKey(key))
         .security_scheme("oauth2", SecurityScheme::OAuth2(oauth))
         .security_scheme("client", SecurityScheme::Http(client))
+        .security_scheme("signature", SecurityScheme::ApiKey(signature))
         .build();
     let mut document = OpenApiBuilder::from(document).components(Some(components)).build();
     for (path, item) in &mut document.paths.paths {
@@ -100,8 +110,11 @@ fn secure(path: &str, item: &mut PathItem) {
     for (method, operation) in operations {
         let (Some(operation), Some(need)) = (operation, need(&method, path)) else { continue };
         let scopes: Vec<&str> = need.scope().map(Scope::name).into_iter().collect();
-        let ways: &[&str] =
-            if need == Need::Client { &["client"] } else { &["bearer", "api_key", "oauth2"] };
+        let ways: &[&str] = match need {
+            Need::Client => &["client"],
+            Need::Signature => &["signature"],
+            Need::Token | Need::Scope(_) | Need::AllTables(_) => &["bearer", "api_key", "oauth2"],
+        };
         let ways = ways.iter().map(|way| SecurityRequirement::new(*way, scopes.clone()));
         operation.security = Some(ways.collect());
     }

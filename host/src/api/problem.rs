@@ -160,6 +160,21 @@ impl Problem {
         .with(header::WWW_AUTHENTICATE, "Bearer realm=\"waybill\"")
     }
 
+    /// The request does not bear its source's signature.
+    pub fn unverified(detail: impl Into<String>) -> Self {
+        let kind = "urn:waybill:problem:unverified";
+        Self::new(StatusCode::UNAUTHORIZED, kind, "Signature does not fit", detail)
+    }
+
+    /// The source is paused; it may be asked again in `wait` seconds.
+    pub fn paused(source: &str, wait: u32) -> Self {
+        let detail =
+            format!("source `{source}` is paused; nothing was stored, send it again later");
+        let kind = "urn:waybill:problem:paused";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, "Paused", detail);
+        Self { retry_after: Some(wait), ..problem }.with_value(header::RETRY_AFTER, wait.into())
+    }
+
     /// The database does not take writes at present.
     pub fn unavailable() -> Self {
         let detail = "the database does not answer at present; nothing was stored, send it again";

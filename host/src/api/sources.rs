@@ -1,87 +1,354 @@
-//! `/sources`: the systems that events come from. An event may name a source that is not set here;
-//! one that is set can be strict, or disabled.
+//! `/sources`: the systems that events come from. An event that is pushed may name a source that is
+//! not set here; one that is set can be strict, or paused.
 
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::{Input, parse};
 use super::problem::Problem;
 use super::{App, edit};
+use crate::capture::envelope::{self, Received};
+use crate::domain::endpoint::{Graced, Secrets};
 use crate::domain::id::SourceId;
-use crate::domain::source::{Source, SourceSettings};
+use crate::domain::source::{Source, SourceKind, SourceSettings};
+use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind};
+use crate::sign::generate_secret;
 use crate::topology::Topology;
+use crate::topology::inlet::{Figures, Inlet};
 use axum::Json;
 use axum::extract::{Path, State};
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::ToSchema;
 
-fn find(topology: &Topology, text: &str) -> Result<Source, Problem> {
+/// The longest grace of a rotated secret.
+const MAX_GRACE: Duration = Duration::from_hours(24);
+/// The longest secret that another system gives, in bytes.
+const MAX_SECRET: usize = 1_024;
+
+/// A source, and how it is doing.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SourceView {
+    #[serde(flatten)]
+    source: Source,
+    /// Where its webhooks go, for a source that receives them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// The secret that was made for it; only in the answer to its creation or rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// Until when the secret before the last rotation still fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    grace_until: Option<Timestamp>,
+    /// What is worth knowing before it is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
+    /// How it is doing since the server started.
+    status: Figures,
+}
+
+impl SourceView {
+    fn new(inlet: &Inlet, now: Timestamp) -> Self {
+        let settings = &inlet.source.settings;
+        let previous = inlet.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
+        let unsigned = settings.webhook.as_ref().is_some_and(|w| !w.scheme.is_signed());
+        Self {
+            source: inlet.source.clone(),
+            path: settings.webhook.as_ref().map(|_| format!("/in/{}", settings.name)),
+            secret: None,
+            grace_until: previous.map(|graced| graced.until).filter(|until| *until > now),
+            warning: unsigned.then_some(
+                "nothing is verified: whoever knows the address can send events; choose a scheme with a signature",
+            ),
+            status: inlet.health.figures(),
+        }
+    }
+}
+
+/// A source as it is given: the settings, and a secret.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct NewSource {
+    /// The secret that its webhooks are signed with. Made where left out and the scheme has one.
+    #[expect(dead_code, reason = "only described; split off before the settings are read")]
+    secret: Option<String>,
+    /// The settings.
+    #[serde(flatten)]
+    #[expect(
+        dead_code,
+        reason = "only described; read by themselves so that unknown fields are refused"
+    )]
+    settings: SourceSettings,
+}
+
+fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
     let id = text.parse::<SourceId>().ok();
-    let is = |source: &&Source| Some(source.id) == id || source.settings.name == text;
-    topology.sources().find(is).cloned().ok_or_else(|| Problem::missing("source", text))
+    let is =
+        |inlet: &&Arc<Inlet>| Some(inlet.source.id) == id || inlet.source.settings.name == text;
+    topology.inlets().find(is).cloned().ok_or_else(|| Problem::missing("source", text))
+}
+
+fn show_now(app: &App, id: SourceId, secret: Option<String>) -> Result<SourceView, Problem> {
+    let inlet = find(&app.live.current(), &id.to_string())?;
+    Ok(SourceView { secret, ..SourceView::new(&inlet, app.journal.clock().now()) })
 }
 
 /// Lists sources, by name.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "sources", operation_id = "list_sources",
-    responses((status = 200, body = List<Source>)))]
-pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<Source>> {
-    let mut sources: Vec<Source> = app.live.current().sources().cloned().collect();
-    sources.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
-    whole(sources)
+    responses((status = 200, body = List<SourceView>)))]
+pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<SourceView>> {
+    let (topology, now) = (app.live.current(), app.journal.clock().now());
+    let mut inlets: Vec<&Arc<Inlet>> = topology.inlets().collect();
+    inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
+    whole(inlets.into_iter().map(|inlet| SourceView::new(inlet, now)).collect())
 }
 
 /// One source, by id or name.
 #[utoipa::path(get, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "show_source",
-    params(("id" = String, Path)), responses((status = 200, body = Data<Source>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
 pub(super) async fn show(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
-) -> Result<Json<Data<Source>>, Problem> {
-    Ok(data(find(&app.live.current(), &id)?))
+) -> Result<Json<Data<SourceView>>, Problem> {
+    let inlet = find(&app.live.current(), &id)?;
+    Ok(data(SourceView::new(&inlet, app.journal.clock().now())))
 }
 
-async fn save(
-    app: &App,
-    id: SourceId,
-    object: &Map<String, Value>,
-    created_at: Timestamp,
-) -> Result<Source, Problem> {
+/// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
+/// only to be there.
+pub(super) fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+    match object.remove("secret") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(secret)) => check_secret(&secret).map(|()| Some(secret)),
+        Some(_) => Err(Problem::fault("secret", "give a text, or leave it out and one is made")),
+    }
+}
+
+fn check_secret(secret: &str) -> Result<(), Problem> {
+    let fits = !secret.trim().is_empty() && secret.len() <= MAX_SECRET;
+    let message = format!("1 to {MAX_SECRET} bytes, not only white space");
+    if fits { Ok(()) } else { Err(Problem::fault("secret", message)) }
+}
+
+/// Reads and checks settings.
+pub(super) fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Problem> {
     let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
     let settings: SourceSettings = parse(&text)?;
     edit::check(settings.check())?;
-    let name = settings.name.clone();
-    let change = edit::put(Kind::Source, &name, id.uuid(), settings, None, created_at)?;
-    edit::commit(app, &[change]).await?;
-    find(&app.live.current(), &id.to_string())
+    Ok(settings)
 }
 
-/// Makes a source.
-#[utoipa::path(post, path = "/api/v1/sources", tag = "sources", operation_id = "create_source", request_body = SourceSettings,
-    responses((status = 201, body = Data<Source>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+/// The secrets of a source: those given, those it had, or new ones; with the new one, to be shown once.
+pub(super) fn secrets(
+    settings: &SourceSettings,
+    given: Option<String>,
+    old: Option<&Secrets>,
+) -> (Option<Secrets>, Option<String>) {
+    if !settings.webhook.as_ref().is_some_and(|webhook| webhook.scheme.is_signed()) {
+        return (None, None);
+    }
+    match (given, old) {
+        (Some(secret), Some(old)) if secret == old.current => (Some(old.clone()), None),
+        (Some(current), _) => (Some(Secrets { current, previous: None }), None),
+        (None, Some(old)) => (Some(old.clone()), None),
+        (None, None) => {
+            let current = generate_secret(&mut rand::rng());
+            (Some(Secrets { current: current.clone(), previous: None }), Some(current))
+        }
+    }
+}
+
+/// Makes a source. The answer shows the secret that was made for it, once.
+#[utoipa::path(post, path = "/api/v1/sources", tag = "sources", operation_id = "create_source", request_body = NewSource,
+    responses((status = 201, body = Data<SourceView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(
     State(app): State<App>,
     _principal: Principal,
-    Input(object): Input<Map<String, Value>>,
-) -> Result<(StatusCode, Json<Data<Source>>), Problem> {
-    let now = app.journal.clock().now();
-    Ok((StatusCode::CREATED, data(save(&app, SourceId::generate(), &object, now).await?)))
+    Input(mut object): Input<Map<String, Value>>,
+) -> Result<(StatusCode, Json<Data<SourceView>>), Problem> {
+    let given = split_secret(&mut object)?;
+    let settings = settings(&object)?;
+    let (secrets, made) = secrets(&settings, given, None);
+    let (id, now) = (SourceId::generate(), app.journal.clock().now());
+    let change = edit::put_source(&app, id, &settings, secrets.as_ref(), now)?;
+    edit::commit(&app, &[change]).await?;
+    Ok((StatusCode::CREATED, data(show_now(&app, id, made)?)))
 }
 
 /// Changes the given fields of a source; `null` goes back to the default.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "update_source",
     params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = Data<Source>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn update(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
     Input(patch): Input<Map<String, Value>>,
-) -> Result<Json<Data<Source>>, Problem> {
-    let source = find(&app.live.current(), &id)?;
-    let merged = edit::merge(&source.settings, patch)?;
-    Ok(data(save(&app, source.id, &merged, source.created_at).await?))
+) -> Result<Json<Data<SourceView>>, Problem> {
+    let inlet = find(&app.live.current(), &id)?;
+    let mut merged = edit::merge(&inlet.source.settings, patch)?;
+    let given = split_secret(&mut merged)?;
+    let settings = settings(&merged)?;
+    let (secrets, made) = secrets(&settings, given, inlet.secrets.as_ref());
+    save(&app, &inlet, &settings, secrets.as_ref()).await?;
+    Ok(data(show_now(&app, inlet.source.id, made)?))
+}
+
+async fn save(
+    app: &App,
+    inlet: &Inlet,
+    settings: &SourceSettings,
+    secrets: Option<&Secrets>,
+) -> Result<(), Problem> {
+    let old = &inlet.source;
+    let change = edit::put_source(app, old.id, settings, secrets, old.created_at)?;
+    edit::commit(app, &[change]).await
+}
+
+/// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
+#[utoipa::path(post, path = "/api/v1/sources/{id}/pause", tag = "sources", operation_id = "pause_source",
+    params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
+pub(super) async fn pause(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Data<SourceView>>, Problem> {
+    enable(&app, &id, false).await
+}
+
+/// Takes up a source that was paused.
+#[utoipa::path(post, path = "/api/v1/sources/{id}/resume", tag = "sources", operation_id = "resume_source",
+    params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
+pub(super) async fn resume(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Data<SourceView>>, Problem> {
+    enable(&app, &id, true).await
+}
+
+async fn enable(app: &App, id: &str, enabled: bool) -> Result<Json<Data<SourceView>>, Problem> {
+    let inlet = find(&app.live.current(), id)?;
+    let settings = SourceSettings { enabled, ..inlet.source.settings.clone() };
+    save(app, &inlet, &settings, inlet.secrets.as_ref()).await?;
+    Ok(data(show_now(app, inlet.source.id, None)?))
+}
+
+/// How to rotate a secret.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceRotation {
+    /// How long the old secret still fits, at most `24h`, which is also the default.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "24h")]
+    grace: Option<Span>,
+    /// The new secret; made where left out.
+    #[serde(default)]
+    secret: Option<String>,
+}
+
+/// Gives a source a new secret; the old one fits for a while. The answer shows one that was made, once.
+#[utoipa::path(post, path = "/api/v1/sources/{id}/rotate-secret", tag = "sources", operation_id = "rotate_source_secret",
+    params(("id" = String, Path)), request_body = SourceRotation,
+    responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn rotate(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+    Input(rotation): Input<SourceRotation>,
+) -> Result<Json<Data<SourceView>>, Problem> {
+    let inlet = find(&app.live.current(), &id)?;
+    let Some(old) = &inlet.secrets else {
+        return Err(Problem::conflict("this source has no secret: its requests are not signed"));
+    };
+    let grace = rotation.grace.map_or(MAX_GRACE, Span::get);
+    if grace > MAX_GRACE {
+        return Err(Problem::fault("grace", "at most `24h`"));
+    }
+    rotation.secret.as_deref().map_or(Ok(()), check_secret)?;
+    let made = rotation.secret.is_none().then(|| generate_secret(&mut rand::rng()));
+    let Some(current) = rotation.secret.or_else(|| made.clone()) else {
+        return Err(Problem::internal());
+    };
+    let until = app.journal.clock().now().after(grace);
+    let previous = Some(Graced { secret: old.current.clone(), until });
+    let secrets = Secrets { current, previous };
+    save(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
+    Ok(data(show_now(&app, inlet.source.id, made)?))
+}
+
+/// What to try a source with.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceTest {
+    /// Headers that say something about the event, such as `X-GitHub-Event`.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The body, as the system sends it.
+    #[schema(value_type = serde_json::Value)]
+    body: Value,
+}
+
+/// The event that a source would make.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WouldBe {
+    /// The event type.
+    #[serde(rename = "type")]
+    event_type: String,
+    /// What kind of thing it is about.
+    resource: Option<String>,
+    /// Which one.
+    resource_id: Option<String>,
+    /// The id the source gave it.
+    external_id: Option<String>,
+    /// When it happened.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    occurred_at: Option<Timestamp>,
+    /// The data.
+    #[schema(value_type = serde_json::Value)]
+    data: Box<RawValue>,
+}
+
+/// Shows the event that a webhook would make. Nothing is verified or captured.
+#[utoipa::path(post, path = "/api/v1/sources/{id}/test", tag = "sources", operation_id = "test_source",
+    params(("id" = String, Path)), request_body = SourceTest,
+    responses((status = 200, body = Data<WouldBe>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn test(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+    Input(sample): Input<SourceTest>,
+) -> Result<Json<Data<WouldBe>>, Problem> {
+    let inlet = find(&app.live.current(), &id)?;
+    let settings = &inlet.source.settings;
+    let Some(webhook) = &settings.webhook else {
+        let kind = if settings.kind == SourceKind::Http { "pushed events are" } else { "it is" };
+        return Err(Problem::conflict(format!("{kind} taken as given: there is nothing to try")));
+    };
+    let headers: HeaderMap = sample.headers.iter().filter_map(header).collect();
+    let body = sample.body.to_string();
+    let received = Received { source: &settings.name, headers: &headers, body: body.as_bytes() };
+    let mut incoming = envelope::read(received, webhook)?;
+    incoming.complete();
+    Ok(data(WouldBe {
+        event_type: incoming.event_type,
+        resource: incoming.resource,
+        resource_id: incoming.resource_id,
+        external_id: incoming.id,
+        occurred_at: incoming.occurred_at,
+        data: incoming.data,
+    }))
+}
+
+fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {
+    Some((name.parse().ok()?, value.parse().ok()?))
 }
 
 /// Deletes a source's settings; events of that name are taken as from any unknown source.
@@ -92,7 +359,7 @@ pub(super) async fn delete(
     _principal: Principal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let source = find(&app.live.current(), &id)?;
-    edit::commit(&app, &[Change::Delete { kind: Kind::Source, id: source.id.uuid() }]).await?;
+    let id = find(&app.live.current(), &id)?.source.id.uuid();
+    edit::commit(&app, &[Change::Delete { kind: Kind::Source, id }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::{Error, Screen};
 use crate::clock::Clock;
-use crate::deliver::sign::verify::{Finding, Keys, Received, Verdict, verify};
 use crate::domain::time::Timestamp;
+use crate::sign::verify::{Finding, Keys, Received, Verdict, verify};
 
 /// `waybill verify`.
 #[derive(Debug, Args)]

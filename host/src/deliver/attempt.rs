@@ -44,7 +44,7 @@ enum Unsendable {
     #[error("the body cannot be written: {0}")]
     Body(#[from] super::canonical::CanonicalError),
     #[error("the request cannot be signed: {0}")]
-    Sign(#[from] super::sign::InvalidId),
+    Sign(#[from] crate::sign::InvalidId),
     #[error("a header cannot be written: {0}")]
     Header(#[from] header::InvalidHeaderValue),
 }

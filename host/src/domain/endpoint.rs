@@ -7,7 +7,7 @@ use super::problem::{Fault, check_name};
 use super::span::Span;
 use super::time::Timestamp;
 use crate::deliver::envelope::Envelope;
-use crate::deliver::sign::Scheme;
+use crate::sign::Scheme;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The topology in use, and building it anew when something changed.
 
+use super::inlet::{Health, Inlet};
 use super::target::{Defaults, Target};
 use super::{Route, Stage, Topology, matching};
 use crate::access::seal::{self, Sealer};
@@ -18,6 +19,7 @@ use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 /// The topology in use; cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ struct Inner {
     loaded: Mutex<HashMap<[u8; 32], wasm::Module>>,
     /// How tokens are being used, over changes of what is set.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<Usage>>>,
+    /// How sources are doing, over changes of what is set.
+    healths: std::sync::Mutex<HashMap<SourceId, Arc<Health>>>,
 }
 
 /// Why the topology cannot be built.
@@ -80,6 +84,7 @@ impl Live {
             cache,
             loaded: Mutex::default(),
             usages: std::sync::Mutex::new(usages),
+            healths: std::sync::Mutex::default(),
         };
         let live = Self { inner: Arc::new(inner) };
         live.reload().await?;
@@ -168,18 +173,27 @@ impl Live {
         usages.iter().filter_map(|(id, usage)| usage.take_fresh(*id)).collect()
     }
 
-    async fn sources(&self) -> Result<HashMap<String, Source>, Error> {
+    async fn sources(&self) -> Result<HashMap<String, Arc<Inlet>>, Error> {
         let objects: Vec<Object<SourceSettings>> = self.inner.journal.objects(Kind::Source).await?;
-        let source = |object: Object<SourceSettings>| {
+        let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
+        healths.retain(|id, _| ids.contains(id));
+        let mut inlets = HashMap::new();
+        for object in objects {
+            let id = SourceId::from_uuid(object.id);
+            let sealed = object.sealed.is_some();
+            let secrets = sealed.then(|| open(&self.inner.sealer, &object)).transpose()?;
             let source = Source {
-                id: SourceId::from_uuid(object.id),
+                id,
                 settings: object.settings,
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
-            (source.settings.name.clone(), source)
-        };
-        Ok(objects.into_iter().map(source).collect())
+            let health = Arc::clone(healths.entry(id).or_default());
+            let name = source.settings.name.clone();
+            inlets.insert(name, Arc::new(Inlet::new(source, secrets, health)));
+        }
+        Ok(inlets)
     }
 
     async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<Target>>, Error> {
@@ -291,10 +305,10 @@ fn open<S>(sealer: &Sealer, object: &Object<S>) -> Result<Secrets, Error> {
     Ok(serde_json::from_slice(&plain).map_err(|_opaque| seal::Error::WrongKey)?)
 }
 
-/// Encrypts an endpoint's secrets for its row.
-pub fn seal(sealer: &Sealer, id: EndpointId, secrets: &Secrets) -> Result<Vec<u8>, seal::Error> {
+/// Encrypts the secrets of an endpoint or a source for its row.
+pub fn seal(sealer: &Sealer, id: Uuid, secrets: &Secrets) -> Result<Vec<u8>, seal::Error> {
     let plain = serde_json::to_vec(secrets).map_err(|_opaque| seal::Error::WrongKey)?;
-    sealer.seal(&plain, id.uuid().as_bytes())
+    sealer.seal(&plain, id.as_bytes())
 }
 
 impl Live {
@@ -304,7 +318,7 @@ impl Live {
         settings.enabled = false;
         let object = Object {
             id: target.endpoint.id.uuid(),
-            sealed: Some(seal(&self.inner.sealer, target.endpoint.id, &target.secrets)?),
+            sealed: Some(seal(&self.inner.sealer, target.endpoint.id.uuid(), &target.secrets)?),
             settings,
             created_at: target.endpoint.created_at,
             updated_at: target.endpoint.updated_at,

@@ -1,6 +1,5 @@
 //! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
 
-use crate::deliver::sign::{SecretError, Signer};
 use crate::domain::delivery::{Collapse, Lease, NewDelivery};
 use crate::domain::endpoint::{Endpoint, Mode, Secrets};
 use crate::domain::event::{Event, Message, record_key};
@@ -9,6 +8,7 @@ use crate::domain::retry::Schedule;
 use crate::domain::span::Span;
 use crate::journal::handover::Lane;
 use crate::journal::{Draft, Journal};
+use crate::sign::{SecretError, Signer};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use std::sync::Arc;
 use std::time::Duration;

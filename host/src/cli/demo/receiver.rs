@@ -2,7 +2,7 @@
 
 use super::super::Error;
 use crate::clock::Clock;
-use crate::deliver::sign::verify::{Keys, Received, verify};
+use crate::sign::verify::{Keys, Received, verify};
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};

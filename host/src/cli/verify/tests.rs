@@ -1,8 +1,8 @@
 use clap::Parser as _;
 
 use super::*;
-use crate::deliver::sign::{Scheme, Signer};
 use crate::domain::endpoint::Secrets;
+use crate::sign::{Scheme, Signer};
 
 const SECRET: &str = "a secret in plain words";
 const BODY: &[u8] = br#"{"id":17}"#;

@@ -22,12 +22,13 @@
 //! Sources: Standard Webhooks 1.0 (`spec/standard-webhooks.md`), GitHub "Validating webhook deliveries", stripe-node `Webhooks.ts`,
 //! the vendors' pages for the two Perfex forms.
 
-mod key;
+pub(crate) mod key;
 mod scheme;
 mod secret;
 pub mod verify;
 
 pub use scheme::{Scheme, UnknownScheme};
+pub(crate) use secret::standard_key;
 pub use secret::{SecretError, check_secret, generate_secret};
 
 use crate::domain::endpoint::Secrets;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::deliver::sign::Signer;
 use crate::domain::endpoint::{Graced, Secrets};
+use crate::sign::Signer;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;

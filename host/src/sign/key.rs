@@ -55,12 +55,12 @@ pub(super) fn key_pair(secret: &str) -> Result<SigningKey, SecretError> {
 
 /// The HMAC state of a key.
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104, section 2)")]
-pub(super) fn mac(key: &[u8]) -> Hmac<Sha256> {
+pub(crate) fn mac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
 /// The HMAC of the parts, one after the other.
-pub(super) fn digest(mac: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn digest(mac: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = mac.clone();
     for part in parts {
         mac.update(part);

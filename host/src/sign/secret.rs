@@ -93,7 +93,7 @@ pub fn generate_secret<R: CryptoRng + ?Sized>(random: &mut R) -> String {
 }
 
 /// The key as Standard Webhooks reads it.
-pub(super) fn standard_key(secret: &str) -> Result<Vec<u8>, SecretError> {
+pub(crate) fn standard_key(secret: &str) -> Result<Vec<u8>, SecretError> {
     match secret.strip_prefix(SYMMETRIC) {
         Some(encoded) => decode(encoded, SYMMETRIC),
         None => Ok(secret.as_bytes().to_vec()),

@@ -3,8 +3,8 @@
 use super::problem::{BodyChange, Content, Encoding, Problem, Reading};
 use super::{Keys, Scheme};
 use crate::deliver::canonical;
-use crate::deliver::sign::key::{digest, mac};
-use crate::deliver::sign::secret::{SYMMETRIC, standard_key};
+use crate::sign::key::{digest, mac};
+use crate::sign::secret::{SYMMETRIC, standard_key};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, VerifyingKey};

@@ -1,9 +1,9 @@
 //! The code that `docs/receivers` gives to receivers, run on what we sign.
 
 use super::{rotated, secrets, signed_at};
-use crate::deliver::sign::Scheme;
 use crate::domain::endpoint::Secrets;
 use crate::domain::time::Timestamp;
+use crate::sign::Scheme;
 use http::HeaderMap;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,0 +1,153 @@
+//! What other systems call an event, in the words of the catalogue.
+//!
+//! The same fact has many names: `invoice_paid` (Themesic), `invoice.paid` (PerfexAPI),
+//! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder). Systems that
+//! are no CRM keep their own names, behind their own: `github.issues.opened`.
+
+use crate::catalog;
+use crate::domain::pattern::MAX_EVENT_TYPE;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Perfex CRM's hooks and the event types that they stand for. A hook that stands for several facts,
+/// told apart by its arguments, has the most general one here.
+static HOOKS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
+    include_str!("dialect/hooks.txt").lines().filter_map(|line| line.split_once(' ')).collect()
+});
+
+/// Tables of Perfex CRM without their prefix, and the resources that stand in them.
+const TABLES: [(&str, &str); 18] = [
+    ("clients", "customer"),
+    ("contacts", "contact"),
+    ("leads", "lead"),
+    ("invoices", "invoice"),
+    ("invoicepaymentrecords", "payment"),
+    ("estimates", "estimate"),
+    ("proposals", "proposal"),
+    ("creditnotes", "credit_note"),
+    ("subscriptions", "subscription"),
+    ("contracts", "contract"),
+    ("expenses", "expense"),
+    ("items", "item"),
+    ("projects", "project"),
+    ("tasks", "task"),
+    ("taskstimers", "timesheet"),
+    ("tickets", "ticket"),
+    ("notes", "note"),
+    ("staff", "staff"),
+];
+
+/// The event type of a name that a Perfex CRM, or a module of it, gives an event. A name that nobody
+/// knows stays as near to itself as an event type can be.
+pub(super) fn of_crm(source: &str, name: &str, table: Option<&str>) -> String {
+    let name = name.trim();
+    if let Some(event_type) = of_table(name, table) {
+        return event_type;
+    }
+    let lower = name.to_ascii_lowercase();
+    let known = |text: &str| catalog::get().find(text).map(|found| found.name.to_owned());
+    let resource = resource_of(&lower);
+    let dotted = resource.and_then(|resource| {
+        let rest = lower.strip_prefix(resource)?.strip_prefix('_')?;
+        Some(format!("{resource}.{rest}"))
+    });
+    known(&lower)
+        .or_else(|| dotted.as_deref().and_then(known))
+        .or_else(|| HOOKS.get(lower.as_str()).map(|&event_type| event_type.to_owned()))
+        .or(dotted)
+        .unwrap_or_else(|| plain(source, name))
+}
+
+/// The event type of a name that another system gives an event.
+pub(super) fn of_other(system: &str, name: &str) -> String {
+    let name = name.trim().replace('/', ".");
+    fitting(&format!("{system}.{name}"))
+}
+
+/// A name that has dots stays; another stands behind its source's name.
+fn plain(source: &str, name: &str) -> String {
+    if name.contains('.') { fitting(name) } else { fitting(&format!("{source}.{name}")) }
+}
+
+/// Data Builder's `table.create` with its table.
+fn of_table(name: &str, table: Option<&str>) -> Option<String> {
+    let verb = match name {
+        "table.create" => "created",
+        "table.update" => "updated",
+        "table.delete" => "deleted",
+        _ => return None,
+    };
+    let table = table?.trim();
+    let bare = table.strip_prefix("tbl").unwrap_or(table);
+    let known = TABLES.iter().find(|(known, _)| *known == bare);
+    let resource = known.map_or(bare, |(_, resource)| resource);
+    Some(fitting(&format!("{resource}.{verb}")))
+}
+
+/// The resource that a name with underscores begins with, the longest there is.
+fn resource_of(name: &str) -> Option<&'static str> {
+    let resources = catalog::get().event_types().iter().map(|known| known.resource);
+    let begins =
+        |resource: &&str| name.strip_prefix(resource).is_some_and(|rest| rest.starts_with('_'));
+    resources.filter(begins).max_by_key(|resource| resource.len())
+}
+
+/// An event type as near to the text as can be.
+fn fitting(text: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let text: String = text.chars().map(|c| if fits(c) { c } else { '_' }).collect();
+    let segments: Vec<&str> = text.split('.').filter(|segment| !segment.is_empty()).collect();
+    let mut joined = segments.join(".");
+    joined.truncate(MAX_EVENT_TYPE);
+    joined.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::pattern::is_event_type;
+
+    fn crm(name: &str) -> String {
+        of_crm("crm", name, None)
+    }
+
+    #[test]
+    fn one_fact_has_one_name() {
+        for name in ["invoice.paid", "invoice_paid", "Invoice_Paid", " invoice.paid "] {
+            assert_eq!(crm(name), "invoice.paid");
+        }
+        assert_eq!(crm("credit_note_created"), "credit_note.created");
+        assert_eq!(crm("after_invoice_added"), "invoice.created");
+        assert_eq!(crm("lead_converted_to_customer"), "lead.converted");
+    }
+
+    #[test]
+    fn a_table_s_change_is_its_resource_s() {
+        let of = |name, table| of_crm("crm", name, Some(table));
+        assert_eq!(of("table.create", "invoices"), "invoice.created");
+        assert_eq!(of("table.update", "tblcreditnotes"), "credit_note.updated");
+        assert_eq!(of("table.delete", "milestones"), "milestones.deleted");
+    }
+
+    #[test]
+    fn what_nobody_knows_stays_near_itself() {
+        assert_eq!(crm("invoice_frozen"), "invoice.frozen");
+        assert_eq!(crm("meeting.moved"), "meeting.moved");
+        assert_eq!(crm("something"), "crm.something");
+        assert_eq!(of_other("shopify", "orders/create"), "shopify.orders.create");
+        for name in ["", "...", "a b.c", &"x.".repeat(200), "ü", "..a"] {
+            assert!(
+                is_event_type(&of_other("github", name)) || name.trim_matches('.').is_empty(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_hook_stands_for_a_type_of_the_catalogue() {
+        assert!(HOOKS.len() > 100);
+        for (hook, event_type) in HOOKS.iter() {
+            assert!(catalog::get().find(event_type).is_some(), "{hook}: {event_type}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Webhooks of other systems: signed, mapped, recognised when they come again.
+
+use crate::support::{assert_problem, endpoint, hmac, merged};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::rest::Call;
+use waybill_tests::{Answer, Receiver, World};
+
+const SECRET: &str = "the-other-system-s-secret";
+
+/// Makes a webhook source of this scheme.
+async fn source(world: &World, name: &str, scheme: &str, more: &Value) -> Value {
+    let webhook = merged(json!({"scheme": scheme}), more);
+    let settings = json!({"name": name, "kind": "webhook", "webhook": webhook, "secret": SECRET});
+    world.post("/api/v1/sources", &settings).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "the server's clock is the machine's")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn hex(parts: &[&[u8]]) -> String {
+    hex::encode(hmac(SECRET.as_bytes(), parts))
+}
+
+/// The headers that a sender of this scheme signs a body with, at this time.
+fn signed(scheme: &str, body: &str, at: u64) -> Vec<(&'static str, String)> {
+    let (body, at) = (body.as_bytes(), at.to_string());
+    let timed = |separator: &[u8]| hex(&[at.as_bytes(), separator, body]);
+    match scheme {
+        "perfexapi" => vec![("x-perfexapi-signature", hex(&[body]))],
+        "webhook" => vec![("x-webhook-signature", hex(&[body]))],
+        "n8n-bridge" => vec![("x-perfex-signature", hex(&[body]))],
+        "themesic" => vec![("x-perfex-signature", format!("t={at},v1={}", timed(b".")))],
+        "stripe" => vec![("stripe-signature", format!("t={at},v1={}", timed(b".")))],
+        "github" => vec![("x-hub-signature-256", format!("sha256={}", hex(&[body])))],
+        "shopify" => {
+            let tag = BASE64_STANDARD.encode(hmac(SECRET.as_bytes(), &[body]));
+            vec![("x-shopify-hmac-sha256", tag)]
+        }
+        "slack" => {
+            let tag = hex(&[b"v0:", at.as_bytes(), b":", body]);
+            vec![("x-slack-request-timestamp", at), ("x-slack-signature", format!("v0={tag}"))]
+        }
+        "standard" => {
+            let tag = hmac(SECRET.as_bytes(), &[b"msg_1.", at.as_bytes(), b".", body]);
+            let tag = format!("v1,{}", BASE64_STANDARD.encode(tag));
+            vec![
+                ("webhook-id", "msg_1".to_owned()),
+                ("webhook-timestamp", at),
+                ("webhook-signature", tag),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn call(name: &str, body: &str, headers: &[(&'static str, String)]) -> Call {
+    let call = Call::post(&format!("/in/{name}"), "application/json", body.to_owned());
+    headers.iter().fold(call, |call, (name, value)| call.header(name, value))
+}
+
+async fn send(world: &World, call: Call) -> Answer {
+    world.client_with(None).send(call).await.unwrap()
+}
+
+/// The event behind an answer.
+async fn event(world: &World, answer: &Answer) -> Value {
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    world.get(&format!("/api/v1/events/{}", answer.data()["id"].as_str().unwrap())).await
+}
+
+#[tokio::test]
+async fn each_system_s_webhooks_become_events() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        let topic = vec![("x-shopify-topic", "orders/create".to_owned())];
+        let github = vec![("x-github-event", "issues".to_owned())];
+        for (scheme, signing, body, more, event_type, data) in [
+            (
+                "perfexapi",
+                "perfexapi",
+                r#"{"event":"invoice.paid","payload":{"id":"17","total": "9.50"}}"#,
+                vec![],
+                "invoice.paid",
+                json!({"id": "17", "total": "9.50"}),
+            ),
+            (
+                "perfexapi",
+                "webhook",
+                r#"{"event":"invoice_paid","payload":{"id":"18"}}"#,
+                vec![],
+                "invoice.paid",
+                json!({"id": "18"}),
+            ),
+            (
+                "themesic",
+                "themesic",
+                r#"{"event":"credit_note_created","timestamp":1,"data":{"id":"3"}}"#,
+                vec![],
+                "credit_note.created",
+                json!({"id": "3"}),
+            ),
+            (
+                "n8n-bridge",
+                "n8n-bridge",
+                r#"{"event":"after_invoice_added","data":{"id":"4"}}"#,
+                vec![],
+                "invoice.created",
+                json!({"id": "4"}),
+            ),
+            (
+                "standard",
+                "standard",
+                r#"{"type":"lead.converted","timestamp":"2026-01-02T03:04:05Z","data":{"id":"5"}}"#,
+                vec![],
+                "lead.converted",
+                json!({"id": "5"}),
+            ),
+            (
+                "github",
+                "github",
+                r#"{"action":"opened","issue":{"id":6}}"#,
+                github,
+                "github.issues.opened",
+                json!({"action": "opened", "issue": {"id": 6}}),
+            ),
+            (
+                "stripe",
+                "stripe",
+                r#"{"id":"evt_7","type":"invoice.paid","created":1700000000,"data":{"object":{"id":"in_7"}}}"#,
+                vec![],
+                "stripe.invoice.paid",
+                json!({"id": "in_7"}),
+            ),
+            ("shopify", "shopify", r#"{"id":8}"#, topic, "shopify.orders.create", json!({"id": 8})),
+            (
+                "slack",
+                "slack",
+                r#"{"type":"event_callback","event_id":"Ev9","event":{"type":"app_mention"}}"#,
+                vec![],
+                "slack.app_mention",
+                json!({"type": "app_mention"}),
+            ),
+            (
+                "none",
+                "none",
+                r#"{"event":"table.create","table":"invoices","data":{"id":"10"}}"#,
+                vec![],
+                "invoice.created",
+                json!({"id": "10"}),
+            ),
+        ] {
+            let name = format!("from-{signing}");
+            source(&world, &name, scheme, &json!({})).await;
+            let mut headers = signed(signing, body, now());
+            headers.extend(more);
+            let answer = send(&world, call(&name, body, &headers)).await;
+            let event = event(&world, &answer).await;
+            assert_eq!((&event["type"], &event["data"]), (&json!(event_type), &data), "{signing}");
+            assert_eq!(event["source"], name);
+        }
+        let stripe = world.get("/api/v1/events?source=from-stripe").await;
+        assert_eq!(stripe[0]["external_id"], "evt_7");
+        assert_eq!(stripe[0]["occurred_at"], "2023-11-14T22:13:20.000Z");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_reaches_an_endpoint() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    world.endpoint(&endpoint("erp", &receiver.url("/hook"))).await;
+    source(&world, "crm", "perfexapi", &json!({})).await;
+    let body = r#"{"event":"invoice.paid","payload":{"id":"17"}}"#;
+    let answer = send(&world, call("crm", body, &signed("perfexapi", body, now()))).await;
+    let arrival = receiver.first("/hook").await;
+    assert_eq!(arrival.json()["id"], answer.data()["id"]);
+    assert_eq!(
+        (&arrival.json()["source"], &arrival.json()["resource_id"]),
+        (&json!("crm"), &json!("17"))
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_the_source_s_is_refused_and_counted() {
+    let Some(world) = World::start_with(Sqlite, |settings| {
+        settings.set("server.max_body", "2048");
+    })
+    .await
+    else {
+        return;
+    };
+    source(&world, "crm", "perfexapi", &json!({})).await;
+    source(&world, "pay", "stripe", &json!({"tolerance": "1m"})).await;
+    let body = r#"{"event":"invoice.paid","payload":{}}"#;
+    let unauthorized = StatusCode::UNAUTHORIZED;
+    let good = signed("perfexapi", body, now());
+    let other = r#"{"event":"invoice.paid","payload":{"id":1}}"#;
+    for (name, body, headers, status, detail) in [
+        ("crm", body, vec![], unauthorized, "is missing"),
+        ("crm", other, good.clone(), unauthorized, "does not fit"),
+        ("pay", body, signed("stripe", body, now() - 90), unauthorized, "signed 9"),
+        ("pay", body, signed("stripe", body, now() + 90), unauthorized, "in the future"),
+        ("pay", body, vec![("stripe-signature", "v1=00".to_owned())], unauthorized, "form"),
+        ("nobody", body, good.clone(), StatusCode::NOT_FOUND, "no webhook source"),
+        ("crm", "{", signed("perfexapi", "{", 0), StatusCode::BAD_REQUEST, "no JSON"),
+        (
+            "crm",
+            "{}",
+            signed("perfexapi", "{}", 0),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "places.event",
+        ),
+    ] {
+        assert_problem(&send(&world, call(name, body, &headers)).await, status, detail);
+    }
+    let long = format!(r#"{{"event":"invoice.paid","payload":"{}"}}"#, "x".repeat(4_000));
+    let answer = send(&world, call("crm", &long, &signed("perfexapi", &long, 0))).await;
+    assert_problem(&answer, StatusCode::PAYLOAD_TOO_LARGE, "2048 bytes");
+    assert_eq!(world.get("/api/v1/events").await, json!([]));
+
+    let status = world.get("/api/v1/sources/crm").await["status"].clone();
+    let refused =
+        json!({"body": 1, "invalid": 1, "malformed": 1, "unsigned": 1, "wrong_signature": 1});
+    assert_eq!(status["refused"], refused);
+    assert!(status["last_error"].as_str().unwrap().contains("2048"));
+    let metrics = world.client().get("/metrics").await.unwrap().text();
+    for line in [
+        r#"waybill_source_refused_total{source="crm",reason="wrong_signature"} 1"#,
+        r#"waybill_source_refused_total{source="pay",reason="stale"} 2"#,
+        "waybill_source_unknown_total 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_is_recognised() {
+    for backend in [Sqlite, Postgres] {
+        let Some(mut world) = World::start(backend).await else { return };
+        for (scheme, body) in [
+            ("perfexapi", r#"{"event":"invoice.paid","payload":{"id":"1"}}"#),
+            ("themesic", r#"{"event":"invoice_paid","data":{"id":"2"}}"#),
+            ("standard", r#"{"type":"invoice.paid","data":{"id":"3"}}"#),
+        ] {
+            source(&world, scheme, scheme, &json!({})).await;
+            let headers = signed(scheme, body, now());
+            let first = send(&world, call(scheme, body, &headers)).await;
+            assert_eq!(first.data()["duplicate"], false, "{}", first.text());
+            world.restart();
+            // Written otherwise it is the same signature.
+            let upper = |(name, value): &(&'static str, String)| match *name {
+                "x-perfexapi-signature" => (*name, value.to_uppercase()),
+                _ => (*name, value.clone()),
+            };
+            let headers: Vec<_> = headers.iter().map(upper).collect();
+            let again = send(&world, call(scheme, body, &headers)).await;
+            assert_eq!(again.status, StatusCode::ACCEPTED);
+            let same = json!({"id": first.data()["id"], "duplicate": true});
+            assert_eq!(again.data(), same, "{scheme}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_rotated_with_grace() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let made = json!({"name": "crm", "kind": "webhook", "webhook": {"scheme": "github"}});
+    let made = world.post("/api/v1/sources", &made).await;
+    assert!(made["secret"].as_str().unwrap().starts_with("whsec_"), "{made}");
+    assert_eq!(made["path"], "/in/crm");
+    let shown = world.get("/api/v1/sources/crm").await;
+    assert!(shown["secret"].is_null());
+    let path = "/api/v1/sources/crm/rotate-secret";
+    for grace in ["24h", "0s"] {
+        world.post(path, &json!({"secret": SECRET, "grace": "1h"})).await;
+        world.post(path, &json!({"secret": "another", "grace": grace})).await;
+        let body = format!(r#"{{"grace":"{grace}"}}"#);
+        let mut headers = signed("github", &body, 0);
+        headers.push(("x-github-event", "push".to_owned()));
+        let answer = send(&world, call("crm", &body, &headers)).await;
+        let fits = if grace == "24h" { StatusCode::ACCEPTED } else { StatusCode::UNAUTHORIZED };
+        assert_eq!(answer.status, fits, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_source_is_paused_tried_and_said_to_be_open() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let places = json!({"places": {"event": "/what", "data": "/row", "id": "/n"}, "rename": {"Bezahlt": "invoice.paid"}});
+    let made = source(&world, "erp", "none", &places).await;
+    assert!(made["warning"].as_str().unwrap().contains("nothing is verified"));
+    assert!(made["secret"].is_null());
+    let body = json!({"what": "Bezahlt", "row": {"id": 5}, "n": "A1"});
+    let would_be = world.post("/api/v1/sources/erp/test", &json!({"body": body})).await;
+    assert_eq!(
+        (&would_be["type"], &would_be["external_id"]),
+        (&json!("invoice.paid"), &json!("A1"))
+    );
+    assert_eq!(would_be["resource_id"], "5");
+    assert_eq!(world.get("/api/v1/events").await, json!([]), "a trial captures nothing");
+
+    let body = body.to_string();
+    world.post("/api/v1/sources/erp/pause", &json!({})).await;
+    let answer = send(&world, call("erp", &body, &[])).await;
+    assert_problem(&answer, StatusCode::SERVICE_UNAVAILABLE, "paused");
+    assert_eq!(answer.header("retry-after"), "60");
+    world.post("/api/v1/sources/erp/resume", &json!({})).await;
+    assert_eq!(
+        event(&world, &send(&world, call("erp", &body, &[])).await).await["type"],
+        "invoice.paid"
+    );
+
+    for (wrong, path) in [
+        (json!({"name": "x", "kind": "webhook"}), "webhook"),
+        (json!({"name": "x", "webhook": {"scheme": "none"}}), "webhook"),
+        (
+            json!({"name": "x", "kind": "webhook", "webhook": {"scheme": "stripe", "tolerance": "25h"}}),
+            "webhook.tolerance",
+        ),
+        (
+            json!({"name": "x", "kind": "webhook", "webhook": {"scheme": "none", "places": {"event": "what"}}}),
+            "webhook.places.event",
+        ),
+        (
+            json!({"name": "x", "kind": "webhook", "webhook": {"scheme": "none", "rename": {"a": "b"}}}),
+            "webhook.rename.a",
+        ),
+        (
+            json!({"name": "x", "kind": "webhook", "webhook": {"scheme": "github"}, "secret": ""}),
+            "secret",
+        ),
+    ] {
+        let answer = world.client().post("/api/v1/sources", &wrong).await.unwrap();
+        assert_eq!(crate::support::problem(&answer, 422)[0].0, path, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn slack_s_question_is_answered() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "slack", "slack", &json!({})).await;
+    let body = r#"{"type":"url_verification","challenge":"3eZbrw1a"}"#;
+    let answer = send(&world, call("slack", body, &signed("slack", body, now()))).await;
+    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!({"challenge": "3eZbrw1a"})));
+    let answer = send(&world, call("slack", body, &[])).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_document_sets_webhook_sources() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let document = json!({"sources": [
+        {"name": "crm", "kind": "webhook", "webhook": {"scheme": "perfexapi"}, "secret": SECRET},
+        {"name": "open", "kind": "webhook", "webhook": {"scheme": "none"}},
+        {"name": "made", "kind": "webhook", "webhook": {"scheme": "stripe"}},
+    ]});
+    let apply = || async { world.client().put("/api/v1/config", &document).await.unwrap() };
+    let changes = apply().await.data()["changes"].clone();
+    assert_eq!((&changes[0]["action"], &changes[0]["secret"]), (&json!("create"), &Value::Null));
+    assert!(changes[1]["secret"].is_null() && changes[2]["secret"].is_string(), "{changes}");
+    let again = apply().await.data()["changes"].clone();
+    assert!((0..3).all(|n| again[n]["action"] == "unchanged"), "{again}");
+    let export = world.client().get("/api/v1/config").await.unwrap();
+    assert!(!export.text().contains(SECRET));
+    let body = r#"{"event":"invoice.paid","payload":{"id":"17"}}"#;
+    let answer = send(&world, call("crm", body, &signed("perfexapi", body, now()))).await;
+    event(&world, &answer).await;
+    let other = Call::new(Method::GET, "/in/crm");
+    assert_eq!(send(&world, other).await.status, StatusCode::METHOD_NOT_ALLOWED);
+}
