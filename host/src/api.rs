@@ -25,9 +25,12 @@ mod modules;
 mod oauth;
 mod openapi;
 mod receive;
+mod records;
+mod samples;
 mod sources;
 mod tokens;
 mod trace;
+mod webhooks;
 
 pub use openapi::document;
 

@@ -16,3 +16,9 @@ pub mod verify;
 mod cloudevents;
 mod diagnose;
 mod dialect;
+
+/// The event type of a name that a Perfex CRM or a module of it uses: `invoice_paid` is `invoice.paid`.
+/// A name that nobody knows and that has no dots stands behind `source`.
+pub fn event_type(source: &str, name: &str) -> String {
+    dialect::of_crm(source, name, None)
+}

@@ -13,6 +13,7 @@ pub mod flow;
 pub mod id;
 pub mod pattern;
 pub mod problem;
+pub mod record;
 pub mod retry;
 pub mod source;
 pub mod span;

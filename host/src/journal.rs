@@ -34,6 +34,7 @@ pub mod node;
 pub mod objects;
 mod plan;
 mod pool;
+pub mod records;
 mod row;
 mod settle;
 mod statements;

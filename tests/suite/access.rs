@@ -14,6 +14,7 @@ async fn operations(world: &World) -> Vec<(Method, String, Option<String>)> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         let filled = path.replace("{id}", "nothing").replace("{name}", "nothing");
+        let filled = filled.replace("{resource}", "invoices").replace("{type}", "invoice.paid");
         let filled = filled.replace("{version}", "1");
         for (method, operation) in item.as_object().unwrap() {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };

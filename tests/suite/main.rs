@@ -25,6 +25,7 @@ mod oauth;
 mod outage;
 mod program;
 mod receive;
+mod records;
 mod secrets;
 mod support;
 mod tidy;

@@ -59,6 +59,7 @@ async fn operations(world: &World) -> Vec<(Method, String)> {
     let mut found = Vec::new();
     for (path, item) in document.json()["paths"].as_object().unwrap() {
         let filled = path.replace("{id}", "nothing").replace("{name}", "nothing");
+        let filled = filled.replace("{resource}", "invoices").replace("{type}", "invoice.paid");
         let filled = filled.replace("{version}", "1").replace("{source}", "marked");
         let methods = item.as_object().unwrap().keys();
         let methods = methods.filter_map(|name| name.to_uppercase().parse().ok());

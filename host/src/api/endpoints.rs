@@ -244,6 +244,16 @@ fn check_rename(topology: &Topology, old: &str, new: &str) -> Result<(), Problem
     Err(Problem::fault("name", message))
 }
 
+/// Refuses what would take an endpoint from under flows that name it.
+pub(super) fn check_unused(topology: &Topology, name: &str) -> Result<(), Problem> {
+    let users = edit::flows_using(topology, name);
+    if users.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("flows still name it: {}; change or delete them first", users.join(", "));
+    Err(Problem::conflict(detail))
+}
+
 /// Deletes an endpoint. Its waiting deliveries are cancelled.
 #[utoipa::path(delete, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
@@ -254,12 +264,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let topology = app.live.current();
     let target = find(&topology, &id)?;
-    let users = edit::flows_using(&topology, &target.endpoint.settings.name);
-    if !users.is_empty() {
-        let detail =
-            format!("flows still name it: {}; change or delete them first", users.join(", "));
-        return Err(Problem::conflict(detail));
-    }
+    check_unused(&topology, &target.endpoint.settings.name)?;
     let change = Change::Delete { kind: Kind::Endpoint, id: target.endpoint.id.uuid() };
     edit::commit(&app, &[change]).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -3,7 +3,7 @@
 
 use super::{
     App, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows, health,
-    modules, oauth, receive, sources, tokens,
+    modules, oauth, receive, records, samples, sources, tokens, webhooks,
 };
 use crate::access::scope::{Need, SCOPES, Scope, need};
 use http::Method;
@@ -39,6 +39,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sources::resume))
         .routes(routes!(sources::test))
         .routes(routes!(receive::receive))
+        .routes(routes!(webhooks::list, webhooks::subscribe))
+        .routes(routes!(webhooks::show, webhooks::unsubscribe))
+        .routes(routes!(samples::samples))
+        .routes(routes!(records::list))
+        .routes(routes!(records::show))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::show, tokens::update, tokens::revoke))
         .routes(routes!(audit::list))

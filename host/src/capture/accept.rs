@@ -7,6 +7,7 @@ use crate::domain::endpoint::Mode;
 use crate::domain::event::{DEFAULT_SOURCE, Event};
 use crate::domain::id::{DeliveryId, EndpointId, EventId};
 use crate::domain::problem::Fault;
+use crate::domain::record::RecordChange;
 use crate::journal::watch::{Notice, Watch};
 use crate::journal::{self, Capture, Journal, Receipt};
 use crate::topology::Topology;
@@ -128,10 +129,15 @@ fn capture(
     });
     let by_id = event.external_id.as_ref().map(|id| format!("id {id}"));
     let keys = by_id.into_iter().chain(key.map(|key| format!("key {key}"))).collect();
+    let known = catalog::get().find(&event.event_type);
+    let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
+    // The short lists of a CRM are kept as what they list, not as one resource.
+    let record = own.filter(|known| known.resource != "utility");
+    let record = record.and_then(|_| RecordChange::of(&event));
     let matches = topology.matches(&event.source, &event.event_type);
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
-    (Capture { event, keys, deliveries, plannings, matched: matches.len() }, matches)
+    (Capture { event, keys, deliveries, plannings, matched: matches.len(), record }, matches)
 }
 
 /// What a caller waits for.

@@ -51,54 +51,13 @@ impl Bulk {
         Self { one: one.to_owned(), all: all.to_owned(), columns: columns.to_vec() }
     }
 
-    /// Two inserts as one statement of PostgreSQL, which is a transaction of its own and one message
-    /// there and back. `columns` are those of both.
-    pub(super) fn inserts(tables: [(&str, &[(&str, Kind)]); 2]) -> Self {
-        let mut columns = Vec::new();
-        let parts = tables.map(|(table, own)| {
-            let arrays = own
-                .iter()
-                .enumerate()
-                .map(|(n, (_, kind))| format!("${}::{}", columns.len() + n + 1, kind.array()));
-            let arrays: Vec<String> = arrays.collect();
-            columns.extend(own.iter().map(|(_, kind)| *kind));
-            let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
-            let (names, arrays) = (names.join(", "), arrays.join(", "));
-            format!("INSERT INTO {table} ({names}) SELECT * FROM UNNEST({arrays})")
-        });
-        let [first, second] = parts;
-        Self { one: String::new(), all: format!("WITH first AS ({first}) {second}"), columns }
-    }
-
-    /// As [`Bulk::bind_all`], for [`Bulk::inserts`]: the rows of the first table, `width` columns of
-    /// them, and those of the second.
-    pub(super) fn bind_both<'q>(
-        &'static self,
-        width: usize,
-        first: &[Row<'q>],
-        second: &[Row<'q>],
-    ) -> Query<'q, Postgres, PgArguments> {
-        let columns = self.columns.iter().enumerate();
-        columns.fold(sqlx::query(self.all.as_str()), |query, (n, kind)| {
-            match n.checked_sub(width) {
-                None => bind_column(query, *kind, n, first),
-                Some(n) => bind_column(query, *kind, n, second),
-            }
-        })
-    }
-
     /// `INSERT INTO table (columns) … tail`.
     pub(super) fn insert(table: &str, columns: &[(&str, Kind)], tail: &str) -> Self {
-        let list = |part: fn(usize, &(&str, Kind)) -> String| {
-            let parts: Vec<String> = columns.iter().enumerate().map(|(n, c)| part(n, c)).collect();
-            parts.join(", ")
-        };
-        let head = format!("INSERT INTO {table} ({})", list(|_, (name, _)| (*name).to_owned()));
-        let parameters = list(|n, _| format!("?{}", n + 1));
-        let arrays = list(|n, (_, kind)| format!("${}::{}", n + 1, kind.array()));
+        let parameters: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+        let (names, parameters) = (names(columns), parameters.join(", "));
         Self {
-            one: format!("{head} VALUES ({parameters}) {tail}"),
-            all: format!("{head} SELECT * FROM UNNEST({arrays}) {tail}"),
+            one: format!("INSERT INTO {table} ({names}) VALUES ({parameters}) {tail}"),
+            all: unnest(table, columns, 0, tail),
             columns: columns.iter().map(|(_, kind)| *kind).collect(),
         }
     }
@@ -122,6 +81,59 @@ impl Bulk {
             Value::Text(text) => query.bind(text),
             Value::Bytes(bytes) => query.bind(bytes),
             Value::Id(id) => query.bind(id),
+        })
+    }
+}
+
+fn names(columns: &[(&str, Kind)]) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+/// An insert of arrays, whose parameters come after `before` others.
+fn unnest(table: &str, columns: &[(&str, Kind)], before: usize, tail: &str) -> String {
+    let arrays = columns.iter().enumerate();
+    let arrays = arrays.map(|(n, (_, kind))| format!("${}::{}", before + n + 1, kind.array()));
+    let (names, arrays) = (names(columns), arrays.collect::<Vec<String>>().join(", "));
+    format!("INSERT INTO {table} ({names}) SELECT * FROM UNNEST({arrays}) {tail}")
+}
+
+/// Inserts into several tables as one statement of PostgreSQL, which is a transaction of its own and
+/// one message there and back.
+#[derive(Debug)]
+pub(super) struct Inserts {
+    pub(super) text: String,
+    tables: Vec<Vec<Kind>>,
+}
+
+/// A table, its columns, and what follows the insert.
+pub(super) type Part<'p> = (&'p str, &'p [(&'p str, Kind)], &'p str);
+
+impl Inserts {
+    /// Into these tables, in this order.
+    pub(super) fn of(parts: &[Part<'_>]) -> Self {
+        let mut before = 0;
+        let mut inserts = Vec::new();
+        for (table, columns, tail) in parts {
+            inserts.push(unnest(table, columns, before, tail));
+            before += columns.len();
+        }
+        let last = inserts.pop().unwrap_or_default();
+        let named = inserts.iter().enumerate();
+        let named: Vec<String> = named.map(|(n, insert)| format!("i{n} AS ({insert})")).collect();
+        let kinds = |(_, columns, _): &Part<'_>| columns.iter().map(|(_, kind)| *kind).collect();
+        Self {
+            text: format!("WITH {} {last}", named.join(", ")),
+            tables: parts.iter().map(kinds).collect(),
+        }
+    }
+
+    /// With the rows of each table.
+    pub(super) fn bind<'q>(&'static self, rows: &[&[Row<'q>]]) -> Query<'q, Postgres, PgArguments> {
+        let tables = self.tables.iter().zip(rows);
+        tables.fold(sqlx::query(self.text.as_str()), |query, (columns, rows)| {
+            let columns = columns.iter().enumerate();
+            columns.fold(query, |query, (n, kind)| bind_column(query, *kind, n, rows))
         })
     }
 }
@@ -162,6 +174,17 @@ fn integer<T: TryFrom<i64>>(value: Value<'_>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inserts_are_one_statement() {
+        let text =
+            Inserts::of(&[("t", &[("a", Kind::Id)], ""), ("u", &[("b", Kind::Big)], "X")]).text;
+        assert_eq!(
+            text,
+            "WITH i0 AS (INSERT INTO t (a) SELECT * FROM UNNEST($1::uuid[]) ) \
+             INSERT INTO u (b) SELECT * FROM UNNEST($2::bigint[]) X"
+        );
+    }
 
     #[test]
     fn an_insert_is_written_for_both_databases() {

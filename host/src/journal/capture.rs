@@ -4,10 +4,11 @@ use super::batch::Batch;
 use super::handover::{Handover, Leased, Planning, Slot};
 use super::plan::{Draft, write_deliveries};
 use super::value::Row;
-use super::{Error, statements};
+use super::{Error, records, statements};
 use crate::domain::delivery::Lease;
 use crate::domain::event::Event;
 use crate::domain::id::{EventId, FlowId};
+use crate::domain::record::RecordChange;
 use crate::domain::time::Timestamp;
 use sqlx::PgPool;
 use sqlx::types::Uuid;
@@ -31,6 +32,8 @@ pub struct Capture {
     pub plannings: Vec<NewPlanning>,
     /// How many flows and endpoints took it.
     pub matched: usize,
+    /// What it says of its record, if the catalogue knows its type.
+    pub record: Option<RecordChange>,
 }
 
 /// A flow whose modules are to run for an event.
@@ -68,6 +71,7 @@ pub(super) async fn write(
         .map(|(capture, _)| &mut **capture)
         .collect();
     write_events(tx, &fresh).await?;
+    records::write(tx, &fresh).await?;
     write_plannings(tx, &fresh).await?;
     let mut drafts: Vec<&mut Draft> =
         fresh.into_iter().flat_map(|c| c.deliveries.iter_mut()).collect();
@@ -75,7 +79,7 @@ pub(super) async fn write(
     Ok(receipts)
 }
 
-/// Writes captures that are no more than events and plain deliveries as one statement, which on
+/// Writes captures that are no more than events, records and plain deliveries as one statement, which on
 /// PostgreSQL is one message there and back instead of four; `false` where there is more to them, and
 /// nothing was written.
 pub(super) async fn write_at_once(db: &PgPool, captures: &[&Capture]) -> Result<bool, Error> {
@@ -85,8 +89,8 @@ pub(super) async fn write_at_once(db: &PgPool, captures: &[&Capture]) -> Result<
     let events: Vec<Row<'_>> = captures.iter().map(|capture| event_row(capture)).collect();
     let drafts = captures.iter().flat_map(|capture| &capture.deliveries);
     let deliveries: Vec<Row<'_>> = drafts.map(Draft::plain_row).collect();
-    let statement = &statements::CAPTURE_POSTGRES;
-    statement.bind_both(statements::EVENT_COLUMNS, &events, &deliveries).execute(db).await?;
+    let rows = [events.as_slice(), &records::rows(captures), &deliveries];
+    statements::CAPTURE_POSTGRES.bind(&rows).execute(db).await?;
     Ok(true)
 }
 

@@ -270,6 +270,7 @@ pub(super) mod tests {
             .unwrap();
         db.execute(include_str!("../../migrations/postgres/0001_journal.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0002_access.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0003_records.sql")).await.unwrap();
         Some(db)
     }
 

@@ -4,8 +4,8 @@
 //! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are
 //! [`Bulk`]s. A test prepares each on both databases.
 
-use super::bulk::Bulk;
 use super::bulk::Kind::{self, Big, Bytes, Id, Int, Small, Text};
+use super::bulk::{Bulk, Inserts};
 use std::sync::LazyLock;
 
 macro_rules! statements {
@@ -75,11 +75,45 @@ const CALL: &[(&str, Kind)] = &[
 const TOKEN_USAGE: &[(&str, Kind)] =
     &[("token_id", Id), ("window_began", Big), ("calls", Int), ("last_used_at", Big)];
 
-/// Events and their deliveries, of captures that need nothing else.
-pub(super) static CAPTURE_POSTGRES: LazyLock<Bulk> =
-    LazyLock::new(|| Bulk::inserts([("event", EVENT), ("delivery", DELIVERY)]));
-/// How many of its columns are the event's.
-pub(super) const EVENT_COLUMNS: usize = EVENT.len();
+const RECORD: &[(&str, Kind)] = &[
+    ("resource", Text),
+    ("ordinal", Big),
+    ("resource_id", Text),
+    ("source", Text),
+    ("event_id", Id),
+    ("whole", Small),
+    ("updated_at", Big),
+    ("deleted_at", Big),
+];
+
+/// An event that holds little more than the record's id leaves the state that is known.
+const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source) DO UPDATE SET \
+    event_id = CASE WHEN excluded.whole >= record.whole THEN excluded.event_id \
+    ELSE record.event_id END, whole = CASE WHEN excluded.whole >= record.whole THEN excluded.whole \
+    ELSE record.whole END, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at";
+
+/// Events, their records and their deliveries, of captures that need nothing else.
+pub(super) static CAPTURE_POSTGRES: LazyLock<Inserts> = LazyLock::new(|| {
+    Inserts::of(&[
+        ("event", EVENT, ""),
+        ("record", RECORD, RECORD_AGAIN),
+        ("delivery", DELIVERY, ""),
+    ])
+});
+
+/// Records of a resource that are there, perhaps of one source, heard of since then.
+macro_rules! records {
+    ($order:literal) => {
+        concat!(
+            "SELECT r.resource_id, r.source, r.updated_at, e.data \
+            FROM record r JOIN event e ON e.id = r.event_id WHERE r.resource = $1 \
+            AND r.deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) \
+            AND r.updated_at >= $3 ORDER BY ",
+            $order,
+            " LIMIT $4 OFFSET $5"
+        )
+    };
+}
 
 const PLANNING: &[(&str, Kind)] = &[
     ("event_id", Id),
@@ -156,6 +190,7 @@ bulks! {
             WHERE d.id = v.id AND d.lease = v.lease",
         &[Id, Big, Small, Big, Big, Int],
     );
+    PUT_RECORD = Bulk::insert("record", RECORD, RECORD_AGAIN);
     INSERT_CALL = Bulk::insert("audit", CALL, "ON CONFLICT DO NOTHING");
     PUT_TOKEN_USAGE = Bulk::insert(
         "token_usage",
@@ -322,6 +357,17 @@ statements! {
     COUNT_BY_STATUS = "SELECT status, COUNT(*) FROM delivery GROUP BY status";
     COUNT_EVENTS_SINCE = "SELECT COUNT(*) FROM event WHERE received_at >= $1";
 
+    SELECT_RECORDS_NEWEST = records!("r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORDS_OLDEST = records!("r.updated_at, r.ordinal, r.resource_id, r.source");
+    SELECT_RECORDS_BY_ID = records!("r.ordinal, r.resource_id, r.source");
+    SELECT_RECORDS_BY_ID_DESCENDING = records!("r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORD = "SELECT r.resource_id, r.source, r.updated_at, e.data FROM record r \
+        JOIN event e ON e.id = r.event_id WHERE r.resource = $1 AND r.ordinal = $2 \
+        AND r.resource_id = $3 AND r.deleted_at IS NULL \
+        AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT 1";
+    COUNT_RECORDS = "SELECT COUNT(*) FROM (SELECT 1 FROM record WHERE resource = $1 \
+        AND deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR source = $2) \
+        AND updated_at >= $3 LIMIT $4) AS counted";
     SELECT_CALLS = "SELECT id, token_id, address, method, route, status, duration_us, calls FROM audit \
         WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) AND (CAST($3 AS TEXT) IS NULL OR id >= $4) \
         AND (CAST($5 AS TEXT) IS NULL OR token_id = $6) \
@@ -349,6 +395,7 @@ mod tests {
         let mut db = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0001_journal.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0002_access.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
@@ -366,7 +413,7 @@ mod tests {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
-        let capture = AssertSqlSafe(CAPTURE_POSTGRES.all.clone()).into_sql_str();
+        let capture = AssertSqlSafe(CAPTURE_POSTGRES.text.clone()).into_sql_str();
         assert!(db.prepare(capture).await.is_ok());
         for (name, bulk) in BULKS {
             let prepared = db.prepare(AssertSqlSafe(bulk.all.clone()).into_sql_str()).await;

@@ -1,0 +1,287 @@
+//! What a list of records is asked for, in the spellings of several dialects.
+
+use super::condition::{Condition, Test};
+use super::fields_of;
+use crate::api::problem::Problem;
+use crate::domain::record::Order;
+use crate::domain::time::Timestamp;
+
+/// Records on a page where nothing else is said, and at most: more is taken for the most.
+const PER_PAGE: (u32, u32) = (25, 100);
+/// The furthest that pages go.
+const FURTHEST: u32 = 1_000_000;
+/// Most conditions, fields and sort keys of one request.
+const MOST: usize = 20;
+/// The longest name of a field, and value of a condition, in bytes.
+const LONGEST: (usize, usize) = (64, 255);
+/// Parameters of the dialects that choose what is shown beside a record; a record has all that is known.
+const IGNORED: [&str; 2] = ["include", "_"];
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct RecordQuery {
+    pub(super) since: Option<Timestamp>,
+    pub(super) source: Option<String>,
+    pub(super) page: u32,
+    pub(super) per_page: u32,
+    pub(super) sort: Sort,
+    pub(super) fields: Vec<String>,
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// The order asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// One that the journal has.
+    Native(Order),
+    /// By fields; whether each descends.
+    Fields(Vec<(String, bool)>),
+}
+
+impl Sort {
+    /// The order, if it is one that the journal has.
+    pub(super) const fn native(&self) -> Option<Order> {
+        match self {
+            Self::Native(order) => Some(*order),
+            Self::Fields(_) => None,
+        }
+    }
+}
+
+impl RecordQuery {
+    /// Reads the query of a URL.
+    pub(super) fn read(resource: &str, query: &str) -> Result<Self, Problem> {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
+            .map_err(|error| Problem::fault("query", error.to_string()))?;
+        let mut read = Self {
+            since: None,
+            source: None,
+            page: 1,
+            per_page: PER_PAGE.0,
+            sort: Sort::Native(Order::Newest),
+            fields: Vec::new(),
+            conditions: Vec::new(),
+        };
+        for (name, value) in pairs {
+            read.parameter(resource, &name, value)?;
+        }
+        if read.conditions.len() > MOST {
+            return Err(Problem::fault("filter", format!("at most {MOST} conditions")));
+        }
+        if read.offset() > FURTHEST {
+            return Err(Problem::fault("page", "too far; narrow the list with `since`"));
+        }
+        Ok(read)
+    }
+
+    /// How many records come before the page.
+    pub(super) fn offset(&self) -> u32 {
+        self.page.saturating_sub(1).saturating_mul(self.per_page)
+    }
+
+    fn parameter(&mut self, resource: &str, name: &str, value: String) -> Result<(), Problem> {
+        match name {
+            "since" => self.since = since(&value)?,
+            "source" => self.source = Some(value),
+            "page" => self.page = number("page", &value)?,
+            "per_page" | "limit" => self.per_page = number(name, &value)?.min(PER_PAGE.1),
+            "sort" => self.sort = sort(&value)?,
+            "fields" => self.fields = names("fields", &value)?,
+            "filter" => {
+                for part in value.split(',').filter(|part| !part.is_empty()) {
+                    let wrong = || Problem::fault("filter", "write FIELD:VALUE, such as status:2");
+                    let (field, value) = part.split_once(':').ok_or_else(wrong)?;
+                    self.conditions.push(condition("filter", field, Test::Is, value)?);
+                }
+            }
+            _ if IGNORED.contains(&name) => {}
+            _ => self.conditions.push(named(resource, name, &value)?),
+        }
+        Ok(())
+    }
+}
+
+/// `filter[total.gte]`, `status`, `date_from`, `customer_id`.
+fn named(resource: &str, name: &str, value: &str) -> Result<Condition, Problem> {
+    let inner = name.strip_prefix("filter[").and_then(|rest| rest.strip_suffix(']'));
+    if let Some(inner) = inner {
+        let (field, test) = match inner.rsplit_once('.') {
+            Some((field, word)) => {
+                let known = Test::named(word);
+                let message = "the comparisons are eq, ne, gt, gte, lt and lte";
+                (field, known.ok_or_else(|| Problem::fault(name, message))?)
+            }
+            None => (inner, Test::Is),
+        };
+        return condition(name, field, test, value);
+    }
+    let known = fields_of(resource);
+    let is_known = |field: &str| known.iter().any(|known| known == field);
+    let range = [("_from", Test::AtLeast), ("_to", Test::AtMost)];
+    let range = range.into_iter().find_map(|(end, test)| {
+        let field = name.strip_suffix(end).filter(|field| is_known(field))?;
+        Some((field, test))
+    });
+    let customer = ["clientid", "userid", "customer_id"].into_iter().find(|field| is_known(field));
+    let (field, test) = match (range, customer) {
+        _ if is_known(name) => (name, Test::Is),
+        (Some(range), _) => range,
+        (None, Some(field)) if name == "customer_id" => (field, Test::Is),
+        (None, _) => {
+            let message = format!("`{resource}` has no such field, and it is no other parameter");
+            return Err(Problem::fault(name, message));
+        }
+    };
+    condition(name, field, test, value)
+}
+
+fn condition(path: &str, field: &str, test: Test, value: &str) -> Result<Condition, Problem> {
+    if !is_name(field) || value.len() > LONGEST.1 {
+        return Err(Problem::fault(path, "the name of a field, and a value of at most 255 bytes"));
+    }
+    Ok(Condition { field: field.to_owned(), test, value: value.to_owned() })
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !text.is_empty() && text.len() <= LONGEST.0 && text.bytes().all(fits)
+}
+
+fn names(path: &str, value: &str) -> Result<Vec<String>, Problem> {
+    let names: Vec<String> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if names.len() > MOST || !names.iter().all(|name| is_name(name)) {
+        let message = format!("at most {MOST} names of fields with commas between");
+        return Err(Problem::fault(path, message));
+    }
+    Ok(names)
+}
+
+fn number(path: &str, value: &str) -> Result<u32, Problem> {
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| Problem::fault(path, "a number from 1"))
+}
+
+fn sort(value: &str) -> Result<Sort, Problem> {
+    let keys = value.split(',').map(str::trim).filter(|key| !key.is_empty());
+    let keys: Vec<(String, bool)> = keys
+        .map(|key| match key.strip_prefix('-') {
+            Some(field) => (field.to_owned(), true),
+            None => (key.strip_prefix('+').unwrap_or(key).to_owned(), false),
+        })
+        .collect();
+    if keys.len() > MOST || !keys.iter().all(|(field, _)| is_name(field)) {
+        return Err(Problem::fault(
+            "sort",
+            "names of fields with commas between, `-` before those that descend",
+        ));
+    }
+    Ok(match keys.as_slice() {
+        [] => Sort::Native(Order::Newest),
+        [(field, true), ..] if field == "id" => Sort::Native(Order::IdDescending),
+        [(field, false), ..] if field == "id" => Sort::Native(Order::Id),
+        [(field, true)] if field == "updated_at" => Sort::Native(Order::Newest),
+        [(field, false)] if field == "updated_at" => Sort::Native(Order::Oldest),
+        _ => Sort::Fields(keys),
+    })
+}
+
+/// ISO 8601, with a zone or in UTC, or Unix seconds or milliseconds. Empty is no bound.
+fn since(value: &str) -> Result<Option<Timestamp>, Problem> {
+    /// No time of this millennium in seconds is that large.
+    const MILLISECONDS_FROM: i64 = 100_000_000_000;
+    // A plus sign that was not escaped arrives as a space.
+    let text = value.trim().replace(' ', "T");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        let scale = if number.abs() >= MILLISECONDS_FROM { 1_000 } else { 1_000_000 };
+        return Ok(Some(Timestamp::from_micros(number.saturating_mul(scale))));
+    }
+    let forms = [text.clone(), format!("{text}Z"), format!("{text}T00:00:00Z")];
+    let found = forms.iter().find_map(|form| Timestamp::parse(form).ok());
+    let zoned = || {
+        let (time, zone) = text.rsplit_once('T').filter(|(time, _)| time.contains('T'))?;
+        Timestamp::parse(&format!("{time}+{zone}")).ok()
+    };
+    let message = "a time such as `2026-04-25T00:00:00Z`, or Unix seconds";
+    found.or_else(zoned).map(Some).ok_or_else(|| Problem::fault("since", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(query: &str) -> RecordQuery {
+        RecordQuery::read("invoice", query).unwrap()
+    }
+
+    #[test]
+    fn times_are_read_in_every_spelling() {
+        let wanted = Timestamp::parse("2026-04-25T00:00:00Z").unwrap();
+        for text in [
+            "2026-04-25T00:00:00Z",
+            "2026-04-25T02:00:00%2B02:00",
+            "2026-04-25T02:00:00+02:00",
+            "2026-04-25T00:00:00",
+            "2026-04-25+00:00:00",
+            "2026-04-25",
+            "1777075200",
+            "1777075200000",
+        ] {
+            assert_eq!(read(&format!("since={text}")).since, Some(wanted), "{text}");
+        }
+        assert_eq!(read("since=").since, None);
+        assert!(RecordQuery::read("invoice", "since=yesterday").is_err());
+    }
+
+    #[test]
+    fn conditions_are_read_in_every_spelling() {
+        let conditions = |query| read(query).conditions;
+        let is = |field: &str, test, value: &str| Condition {
+            field: field.to_owned(),
+            test,
+            value: value.to_owned(),
+        };
+        assert_eq!(
+            conditions("filter=status:2,clientid:5"),
+            [is("status", Test::Is, "2"), is("clientid", Test::Is, "5")]
+        );
+        assert_eq!(conditions("filter[total.gte]=1000"), [is("total", Test::AtLeast, "1000")]);
+        assert_eq!(conditions("filter%5Bstatus%5D=2"), [is("status", Test::Is, "2")]);
+        assert_eq!(
+            conditions("status=2&date_from=2026-01-01"),
+            [is("status", Test::Is, "2"), is("date", Test::AtLeast, "2026-01-01")]
+        );
+        assert_eq!(conditions("customer_id=5"), [is("clientid", Test::Is, "5")]);
+        for wrong in ["filter=status", "filter[total.like]=1", "nothing=1", "filter[a%20b]=1"] {
+            assert!(RecordQuery::read("invoice", wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pages_are_bounded() {
+        assert_eq!((read("page=3&limit=10").offset(), read("per_page=500").per_page), (20, 100));
+        for wrong in ["page=0", "page=-1", "limit=x", "page=4000000", "per_page=0"] {
+            assert!(RecordQuery::read("invoice", wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(read("sort=-id").sort, Sort::Native(Order::IdDescending));
+        assert_eq!(
+            read("sort=-total,id").sort,
+            Sort::Fields(vec![("total".into(), true), ("id".into(), false)])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_never_breaks_it(query in "[ -~]{0,120}") {
+            drop(RecordQuery::read("invoice", &query));
+        }
+    }
+}

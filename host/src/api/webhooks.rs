@@ -1,0 +1,230 @@
+//! `/webhooks`: endpoints seen through the vendor's words, so that what subscribes to a CRM's webhooks
+//! subscribes here unchanged: n8n's Perfex node, Zapier's REST hooks, Make's attached webhooks.
+//!
+//! The rules are those of their published clients: the answer to a subscription names its `id` under
+//! `data` (n8n) and beside it (Zapier, Make); giving one up is answered with 2xx also when there is none,
+//! because these clients keep the id otherwise.
+
+use super::answer::{Data, List, data, whole};
+use super::auth::Principal;
+use super::body::Input;
+use super::endpoints::{self, check_schemes};
+use super::problem::Problem;
+use super::{App, edit};
+use crate::capture;
+use crate::domain::endpoint::Secrets;
+use crate::domain::id::EndpointId;
+use crate::domain::problem::MAX_NAME;
+use crate::domain::time::Timestamp;
+use crate::journal::objects::{Change, Kind};
+use crate::sign::generate_secret;
+use crate::topology::Topology;
+use crate::topology::target::Target;
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+/// The name of one that is given none.
+const NAME: &str = "webhook";
+
+/// A subscription, in the vendor's words.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Webhook {
+    /// Its id; the endpoint's.
+    id: String,
+    /// Its name.
+    name: String,
+    /// Where events go.
+    url: String,
+    /// Which events.
+    #[schema(value_type = Vec<String>)]
+    events: Value,
+    /// 1, or 0 while it takes nothing.
+    is_active: u8,
+    /// Whether it has a secret; it always has.
+    has_secret: bool,
+    /// The secret that was made for it; only in the answer to its creation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<&Target> for Webhook {
+    fn from(target: &Target) -> Self {
+        let endpoint = &target.endpoint;
+        Self {
+            id: endpoint.id.to_string(),
+            name: endpoint.settings.name.clone(),
+            url: endpoint.settings.url.clone(),
+            events: json!(endpoint.settings.events),
+            is_active: u8::from(endpoint.settings.enabled),
+            has_secret: true,
+            secret: None,
+            created_at: endpoint.created_at,
+        }
+    }
+}
+
+/// A subscription that was made: its id stands where each client looks for it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Subscribed {
+    /// Its id.
+    id: String,
+    /// It.
+    data: Webhook,
+}
+
+/// What to subscribe to.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Subscription {
+    /// Its name; made unique by a number where it is taken.
+    name: Option<String>,
+    /// Where events go.
+    #[serde(alias = "targetUrl", alias = "target_url", alias = "hookUrl", alias = "hook_url")]
+    url: String,
+    /// Names of events, as a list or with commas between; `*` for all, which is also the default.
+    #[serde(default, alias = "event")]
+    #[schema(value_type = Option<Vec<String>>)]
+    events: Option<Names>,
+    /// What deliveries are signed with; made where left out.
+    #[serde(default)]
+    secret: Option<String>,
+    /// 0 or false to take nothing yet.
+    #[serde(default)]
+    #[schema(value_type = Option<u8>)]
+    is_active: Option<Flag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Names {
+    Many(Vec<String>),
+    One(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Bool(bool),
+    Number(i64),
+    Text(String),
+}
+
+impl Flag {
+    fn is_set(&self) -> bool {
+        match self {
+            Self::Bool(flag) => *flag,
+            Self::Number(number) => *number != 0,
+            Self::Text(text) => !["0", "false", ""].contains(&text.as_str()),
+        }
+    }
+}
+
+impl Subscription {
+    /// The events, each by its name in the catalogue.
+    fn events(&self) -> Vec<String> {
+        let names: Vec<&str> = match &self.events {
+            None => vec!["*"],
+            Some(Names::Many(names)) => names.iter().map(String::as_str).collect(),
+            Some(Names::One(text)) => text.split(',').collect(),
+        };
+        let name = |name: &str| {
+            let name = name.trim();
+            if name.contains('*') { name.to_owned() } else { capture::event_type(NAME, name) }
+        };
+        names.into_iter().map(name).collect()
+    }
+
+    /// The settings of its endpoint.
+    fn settings(&self, name: &str) -> Map<String, Value> {
+        let enabled = self.is_active.as_ref().is_none_or(Flag::is_set);
+        let settings = json!({
+            "name": name, "url": self.url, "events": self.events(), "enabled": enabled,
+        });
+        if let Value::Object(settings) = settings { settings } else { Map::new() }
+    }
+}
+
+/// A name that is free: the one wanted, or that with a number behind it.
+fn free_name(topology: &Topology, wanted: Option<&str>) -> String {
+    let fits = |c: char| if c.is_alphanumeric() || "._- ".contains(c) { c } else { '-' };
+    let name: String = wanted.unwrap_or(NAME).chars().map(fits).take(MAX_NAME / 4).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_alphanumeric()).trim_end();
+    let name = if name.is_empty() { NAME } else { name };
+    let numbered = (2..).map(|n: u32| format!("{name}-{n}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(|name| topology.endpoint_named(name).is_none()).unwrap_or_default()
+}
+
+/// Subscribes a URL to events. The answer names the subscription's id.
+#[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = Subscription,
+    responses((status = 201, body = Subscribed), (status = 422, body = Problem)))]
+pub(super) async fn subscribe(
+    State(app): State<App>,
+    _principal: Principal,
+    Input(wanted): Input<Subscription>,
+) -> Result<(StatusCode, Json<Subscribed>), Problem> {
+    let name = free_name(&app.live.current(), wanted.name.as_deref());
+    let settings = endpoints::settings(&wanted.settings(&name))?;
+    let given = wanted.secret.filter(|secret| !secret.is_empty());
+    let made = given.is_none().then(|| generate_secret(&mut rand::rng()));
+    let Some(current) = given.or_else(|| made.clone()) else { return Err(Problem::internal()) };
+    let secrets = Secrets { current, previous: None };
+    check_schemes(&settings, &secrets)?;
+    let (id, now) = (EndpointId::generate(), app.journal.clock().now());
+    edit::commit(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
+    let target = endpoints::find(&app.live.current(), &id.to_string())?;
+    let data = Webhook { secret: made, ..Webhook::from(&*target) };
+    Ok((StatusCode::CREATED, Json(Subscribed { id: id.to_string(), data })))
+}
+
+/// Lists subscriptions: every endpoint.
+#[utoipa::path(get, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "list_webhooks",
+    responses((status = 200, body = List<Webhook>)))]
+pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<Webhook>> {
+    whole(app.live.current().endpoints().map(|target| Webhook::from(&**target)).collect())
+}
+
+/// One subscription.
+#[utoipa::path(get, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook",
+    params(("id" = String, Path)), responses((status = 200, body = Data<Webhook>), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Data<Webhook>>, Problem> {
+    let target = endpoints::find(&app.live.current(), &id)?;
+    Ok(data(Webhook::from(&*target)))
+}
+
+/// What became of a subscription that was given up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GivenUp {
+    /// Its id.
+    id: String,
+    /// Whether it was there.
+    deleted: bool,
+}
+
+/// Gives a subscription up; fine also where there is none of that id.
+#[utoipa::path(delete, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "unsubscribe",
+    params(("id" = String, Path)), responses((status = 200, body = Data<GivenUp>), (status = 409, body = Problem)))]
+pub(super) async fn unsubscribe(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Json<Data<GivenUp>>, Problem> {
+    let topology = app.live.current();
+    let found = id.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
+    if let Some(target) = found {
+        endpoints::check_unused(&topology, &target.endpoint.settings.name)?;
+        let change = Change::Delete { kind: Kind::Endpoint, id: target.endpoint.id.uuid() };
+        edit::commit(&app, &[change]).await?;
+    }
+    Ok(data(GivenUp { id, deleted: found.is_some() }))
+}

@@ -1,0 +1,259 @@
+//! What automation platforms poll and subscribe to: records, REST hooks, samples.
+
+use crate::support::{assert_problem, caller, hex_signature, texts};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::rest::Call;
+use waybill_tests::world::text;
+use waybill_tests::{Answer, Receiver, World};
+
+/// Captures what happened to an invoice.
+async fn invoice(world: &World, what: &str, id: u32, more: &Value) {
+    let mut data = json!({"id": id.to_string(), "status": "1", "total": format!("{id}00.00"), "clientid": "7"});
+    for (key, value) in more.as_object().unwrap() {
+        data[key] = value.clone();
+    }
+    world.event(&json!({"type": format!("invoice.{what}"), "source": "crm", "data": data})).await;
+}
+
+async fn get(world: &World, query: &str) -> Answer {
+    world.client().get(&format!("/api/v1/invoices{query}")).await.unwrap()
+}
+
+async fn ids(world: &World, query: &str) -> Vec<String> {
+    let answer = get(world, query).await;
+    assert_eq!(answer.status, StatusCode::OK, "{query}: {}", answer.text());
+    texts(&answer.data(), "id")
+}
+
+#[tokio::test]
+async fn the_latest_state_of_a_record_is_served() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        for id in 1..=3 {
+            invoice(&world, "created", id, &json!({})).await;
+        }
+        invoice(&world, "paid", 1, &json!({"status": "2"})).await;
+        invoice(&world, "deleted", 2, &json!({})).await;
+        assert_eq!(ids(&world, "").await, ["1", "3"], "last heard of first, without what is gone");
+        let one = world.client().get("/api/v1/invoices/1").await.unwrap().data();
+        assert_eq!((&one["status"], &one["total"]), (&json!("2"), &json!("100.00")));
+        let gone = world.client().get("/api/v1/invoices/2").await.unwrap();
+        assert_problem(&gone, StatusCode::NOT_FOUND, "there is no invoice `2`");
+        // An event that tells little more than the id does not take the state away.
+        world.event(&json!({"type": "invoice.sent", "source": "crm", "data": {"id": "3"}})).await;
+        let three = world.client().get("/api/v1/invoices/3").await.unwrap().data();
+        assert_eq!(three["total"], "300.00");
+        assert_eq!(ids(&world, "").await, ["3", "1"], "but it was heard of");
+        invoice(&world, "created", 2, &json!({})).await;
+        assert_eq!(ids(&world, "?sort=id").await, ["1", "2", "3"]);
+
+        let batch = json!([
+            {"type": "customer.created", "data": {"userid": "9", "company": "A", "active": "1"}},
+            {"type": "customer.updated", "data": {"userid": "9", "company": "B", "active": "1"}},
+            {"type": "customer.status_changed", "data": {"userid": "9"}},
+        ]);
+        world.post("/api/v1/events", &batch).await;
+        let customer = world.client().get("/api/v1/customers/9").await.unwrap().data();
+        assert_eq!(customer, json!({"id": "9", "userid": "9", "company": "B", "active": "1"}));
+    }
+}
+
+#[tokio::test]
+async fn lists_are_paged_sorted_and_filtered_in_every_spelling() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        for id in 1..=12 {
+            let more = json!({"status": (id % 3).to_string(), "date": format!("2026-01-{id:02}")});
+            invoice(&world, "created", id, &more).await;
+        }
+        let page = get(&world, "?page=2&limit=5").await;
+        assert_eq!(texts(&page.data(), "id"), ["7", "6", "5", "4", "3"]);
+        let meta = page.json()["meta"].clone();
+        assert_eq!(
+            (&meta["page"], &meta["per_page"], &meta["total"]),
+            (&json!(2), &json!(5), &json!(12))
+        );
+        assert_eq!((&meta["last_page"], &meta["has_more"]), (&json!(3), &json!(true)));
+        assert_eq!(page.json()["links"]["next"], "/api/v1/invoices?limit=5&page=3");
+        assert_eq!(ids(&world, "?per_page=5&page=3").await, ["2", "1"]);
+        for (query, wanted) in [
+            ("?sort=-id&per_page=2", vec!["12", "11"]),
+            ("?sort=total&per_page=2", vec!["1", "2"]),
+            ("?sort=status,-id&per_page=3", vec!["12", "9", "6"]),
+            ("?filter=status:1,id:4", vec!["4"]),
+            ("?status=1&sort=id", vec!["1", "4", "7", "10"]),
+            ("?filter%5Btotal.gte%5D=1100&sort=id", vec!["11", "12"]),
+            ("?filter[total.lt]=300&sort=id", vec!["1", "2"]),
+            ("?date_from=2026-01-11&sort=id", vec!["11", "12"]),
+            ("?customer_id=7&per_page=1", vec!["12"]),
+            ("?customer_id=8", vec![]),
+            ("?source=crm&per_page=1", vec!["12"]),
+            ("?source=other", vec![]),
+            ("?include=items&per_page=1", vec!["12"]),
+            ("?since=4102444800", vec![]),
+            ("?since=2099-01-01T00:00:00Z", vec![]),
+            ("?since=1&per_page=1", vec!["12"]),
+            ("?since=2000-01-01&per_page=1", vec!["12"]),
+        ] {
+            assert_eq!(ids(&world, query).await, wanted, "{query}");
+        }
+        let fields = get(&world, "?fields=total&per_page=1").await;
+        assert_eq!(fields.data(), json!([{"id": "12", "total": "1200.00"}]));
+        for wrong in [
+            "?since=yesterday",
+            "?page=0",
+            "?limit=-1",
+            "?sort=a%20b",
+            "?fields=%27",
+            "?nothing=1",
+            "?filter=status",
+            "?filter[x.like]=1",
+            "?page=99999999",
+            "?filter[%27;--]=1",
+        ] {
+            assert_problem(&get(&world, wrong).await, StatusCode::UNPROCESSABLE_ENTITY, "");
+        }
+        let unknown = world.client().get("/api/v1/spaceships").await.unwrap();
+        assert_problem(&unknown, StatusCode::NOT_FOUND, "resource");
+        for empty in ["currencies", "credit-notes", "credit_notes", "lead-statuses"] {
+            assert_eq!(world.get(&format!("/api/v1/{empty}")).await, json!([]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn polling_while_rows_arrive_misses_none() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let client = world.client().clone();
+    let writer = tokio::spawn(async move {
+        for id in 1..=300_u32 {
+            let data = json!({"id": id.to_string(), "a": "1", "b": "2"});
+            client
+                .post("/api/v1/events", &json!({"type": "invoice.created", "data": data}))
+                .await
+                .unwrap();
+        }
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    let mut since = "0".to_owned();
+    loop {
+        let done = writer.is_finished();
+        // As a poller does it: until a page brings nothing new, from the time of the last answer.
+        let next = world.get("/api/v1/auth/test").await["server_time"].as_str().unwrap().to_owned();
+        for page in 1.. {
+            let found = ids(&world, &format!("?since={since}&per_page=50&page={page}")).await;
+            if found.is_empty() {
+                break;
+            }
+            seen.extend(found);
+        }
+        since = next;
+        if done {
+            break;
+        }
+    }
+    writer.await.unwrap();
+    assert_eq!(seen.len(), 300);
+}
+
+#[tokio::test]
+async fn n8n_s_node_subscribes_receives_and_gives_up() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let settings = json!({"name": "n8n", "scopes": ["records:read", "endpoints:write"]});
+    let n8n = caller(&world, &settings).await;
+    // The credential test, with the node's own header.
+    let key =
+        world.post("/api/v1/tokens", &json!({"name": "key", "scopes": ["records:read"]})).await;
+    let test = Call::new(Method::GET, "/api/v1/customers?per_page=1")
+        .header("x-api-key", &text(&key, "token"));
+    let answer = world.client_with(None).send(test).await.unwrap();
+    assert_eq!((answer.status, answer.data()), (StatusCode::OK, json!([])));
+
+    let url = receiver.url("/hook");
+    let wanted = json!({
+        "name": "n8n-webhook-42", "url": url, "events": ["invoice.paid", "payment_received"],
+        "secret": "short", "is_active": 1,
+    });
+    let made = n8n.post("/api/v1/webhooks", &wanted).await.unwrap();
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    let id = text(&made.data(), "id");
+    assert_eq!(made.json()["id"], id.as_str(), "Zapier and Make look here");
+    assert_eq!(made.data()["events"], json!(["invoice.paid", "payment.received"]));
+    let path = format!("/api/v1/webhooks/{id}");
+    assert!(n8n.get(&path).await.unwrap().data()["id"].is_string());
+    let again = n8n.post("/api/v1/webhooks", &wanted).await.unwrap();
+    assert_eq!(again.data()["name"], "n8n-webhook-42-2", "a name that is taken gets a number");
+
+    invoice(&world, "paid", 1, &json!({"status": "2"})).await;
+    let arrival = receiver.first("/hook").await;
+    assert_eq!(arrival.header("x-webhook-signature"), hex_signature(&arrival, "short"));
+    assert_eq!(arrival.json()["event"], "invoice.paid");
+
+    for deleted in [true, false] {
+        let answer = n8n.delete(&path).await.unwrap();
+        assert_eq!((answer.status, &answer.data()["deleted"]), (StatusCode::OK, &json!(deleted)));
+    }
+    let gone = n8n.get(&path).await.unwrap();
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    let list = n8n.get("/api/v1/webhooks").await.unwrap().data();
+    assert_eq!(texts(&list, "name"), ["n8n-webhook-42-2"]);
+}
+
+#[tokio::test]
+async fn zapier_and_make_subscribe_in_their_own_words() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    for (wanted, events) in [
+        (
+            json!({"targetUrl": "https://hooks.zapier.example/1", "event": "lead.created"}),
+            json!(["lead.created"]),
+        ),
+        (json!({"url": "https://hook.make.example/2"}), json!(["*"])),
+        (
+            json!({"url": "https://x.example/", "events": "invoice_paid, invoice.*", "is_active": "0"}),
+            json!(["invoice.paid", "invoice.*"]),
+        ),
+    ] {
+        let made = world.client().post("/api/v1/webhooks", &wanted).await.unwrap();
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        assert_eq!(made.data()["events"], events);
+        assert!(made.data()["secret"].as_str().unwrap().starts_with("whsec_"));
+    }
+    let wrong = world.client().post("/api/v1/webhooks", &json!({"url": "nowhere"})).await.unwrap();
+    assert_problem(&wrong, StatusCode::UNPROCESSABLE_ENTITY, "url");
+}
+
+#[tokio::test]
+async fn samples_look_like_deliveries() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let path = "/api/v1/events/samples/invoice.paid";
+    let example = world.client().get(path).await.unwrap().json();
+    assert_eq!(example.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&example[0]["event"], &example[0]["source"]),
+        (&json!("invoice.paid"), &json!("example"))
+    );
+    assert!(example[0]["payload"]["id"].is_string());
+    for id in 1..=4 {
+        invoice(&world, "paid", id, &json!({})).await;
+    }
+    let samples = world.client().get(path).await.unwrap().json();
+    let ids: Vec<&Value> =
+        samples.as_array().unwrap().iter().map(|one| &one["payload"]["id"]).collect();
+    assert_eq!(ids, ["4", "3", "2"]);
+    assert!(samples[0]["id"].as_str().unwrap().starts_with("evt_"));
+    let unknown = world.client().get("/api/v1/events/samples/ship.sunk").await.unwrap();
+    assert_problem(&unknown, StatusCode::NOT_FOUND, "event type");
+}
+
+#[tokio::test]
+async fn a_token_for_some_tables_polls_these_only() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let settings = json!({"name": "books", "scopes": ["records:read"], "tables": ["invoice"]});
+    let books = caller(&world, &settings).await;
+    assert_eq!(books.get("/api/v1/invoices").await.unwrap().status, StatusCode::OK);
+    let refused = books.get("/api/v1/leads").await.unwrap();
+    assert_problem(&refused, StatusCode::FORBIDDEN, "not for the table");
+}
