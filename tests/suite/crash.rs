@@ -12,10 +12,14 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use waybill_tests::Backend::{self, Postgres, Sqlite};
+use waybill_tests::rest::Call;
 use waybill_tests::world::{guest, text};
 use waybill_tests::{Client, Receiver, Reply, World};
 
-use crate::support::{endpoint_with, verified};
+use crate::support::{endpoint_with, hmac, verified};
+
+/// What the CRM signs with.
+const SECRET: &str = "the-crm-s-own-secret";
 
 /// Kills on each database. `WAYBILL_CRASH_ROUNDS` asks for another number.
 const ROUNDS: u32 = 50;
@@ -34,7 +38,14 @@ fn rounds() -> u32 {
     given.map_or(ROUNDS, |rounds| rounds.parse().unwrap())
 }
 
-/// Posts events, some alone and some in arrays, until it is told to stop or the server is gone:
+/// The same event as a CRM sends it, signed.
+fn webhook(kind: &str, event: &Value) -> Call {
+    let body = json!({"event": kind, "payload": event["data"]}).to_string();
+    let signature = hex::encode(hmac(SECRET.as_bytes(), &[body.as_bytes()]));
+    Call::post("/in/crm", "application/json", body).header("x-webhook-signature", &signature)
+}
+
+/// Posts events, some alone, some in arrays and some as signed webhooks, until it is told to stop or the server is gone:
 /// the ids that were acknowledged.
 async fn call(client: Client, next: Arc<AtomicU32>, stop: Arc<AtomicBool>) -> Vec<String> {
     let mut acknowledged = Vec::new();
@@ -46,7 +57,11 @@ async fn call(client: Client, next: Arc<AtomicU32>, stop: Arc<AtomicBool>) -> Ve
             0 => json!([event(number), event(number + 1), event(number + 2)]),
             _ => event(number),
         };
-        let Ok(answer) = client.post("/api/v1/events", &body).await else { break };
+        let answer = match number % 4 {
+            1 => client.send(webhook(kind, &event(number))).await,
+            _ => client.post("/api/v1/events", &body).await,
+        };
+        let Ok(answer) = answer else { break };
         if answer.status != 202 {
             break;
         }
@@ -80,12 +95,10 @@ async fn set(
 ) -> Option<(World, BTreeMap<&'static str, String>)> {
     let component = guest("hostile")?;
     let world = World::start(backend).await?;
-    let upload = waybill_tests::rest::Call::post(
-        "/api/v1/modules/hostile?activate=true",
-        "application/wasm",
-        component,
-    );
+    let upload = Call::post("/api/v1/modules/hostile?activate=true", "application/wasm", component);
     assert_eq!(world.client().send(upload).await.unwrap().status, 201);
+    let crm = json!({"name": "crm", "kind": "webhook", "webhook": {"scheme": "perfexapi"}, "secret": SECRET});
+    world.post("/api/v1/sources", &crm).await;
     receiver.always("/bad", Reply::Status(500));
     let mut secrets = BTreeMap::new();
     for (name, events, schedule) in [
