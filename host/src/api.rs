@@ -145,15 +145,16 @@ const CORS_AGE: Duration = Duration::from_mins(10);
 /// that keep a browser from guessing.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let id = RequestId::generate();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = match route.filter(|route| is_guarded(route.as_str())) {
-        _ if !names_its_host(&request) => {
-            Problem::malformed_request("a request names one host (RFC 9112, section 3.2)")
-                .into_response()
+    let mut response = if names_its_host(&request) {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        match route.filter(|route| is_guarded(route.as_str())) {
+            Some(route) => guarded(&app, id, &route, request, next).await,
+            // Where no route has this path there is nothing to guard.
+            None => next.run(request).await,
         }
-        Some(route) => guarded(&app, id, &route, request, next).await,
-        // Where no route has this path there is nothing to guard.
-        None => next.run(request).await,
+    } else {
+        let detail = "a request names one host (RFC 9112, section 3.2)";
+        Problem::malformed_request(detail).into_response()
     };
     dress(&app, id, &mut response);
     response

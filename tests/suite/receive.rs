@@ -75,87 +75,97 @@ async fn event(world: &World, answer: &Answer) -> Value {
     world.get(&format!("/api/v1/events/{}", answer.data()["id"].as_str().unwrap())).await
 }
 
+/// Scheme, how it is signed, body, further headers, and the event that it becomes.
+type System =
+    (&'static str, &'static str, &'static str, Vec<(&'static str, String)>, &'static str, Value);
+
+/// What each system sends.
+#[expect(clippy::too_many_lines, reason = "one case after the other")]
+fn systems() -> Vec<System> {
+    let topic = vec![("x-shopify-topic", "orders/create".to_owned())];
+    let github = vec![("x-github-event", "issues".to_owned())];
+    vec![
+        (
+            "perfexapi",
+            "perfexapi",
+            r#"{"event":"invoice.paid","payload":{"id":"17","total": "9.50"}}"#,
+            vec![],
+            "invoice.paid",
+            json!({"id": "17", "total": "9.50"}),
+        ),
+        (
+            "perfexapi",
+            "webhook",
+            r#"{"event":"invoice_paid","payload":{"id":"18"}}"#,
+            vec![],
+            "invoice.paid",
+            json!({"id": "18"}),
+        ),
+        (
+            "themesic",
+            "themesic",
+            r#"{"event":"credit_note_created","timestamp":1,"data":{"id":"3"}}"#,
+            vec![],
+            "credit_note.created",
+            json!({"id": "3"}),
+        ),
+        (
+            "n8n-bridge",
+            "n8n-bridge",
+            r#"{"event":"after_invoice_added","data":{"id":"4"}}"#,
+            vec![],
+            "invoice.created",
+            json!({"id": "4"}),
+        ),
+        (
+            "standard",
+            "standard",
+            r#"{"type":"lead.converted","timestamp":"2026-01-02T03:04:05Z","data":{"id":"5"}}"#,
+            vec![],
+            "lead.converted",
+            json!({"id": "5"}),
+        ),
+        (
+            "github",
+            "github",
+            r#"{"action":"opened","issue":{"id":6}}"#,
+            github,
+            "github.issues.opened",
+            json!({"action": "opened", "issue": {"id": 6}}),
+        ),
+        (
+            "stripe",
+            "stripe",
+            r#"{"id":"evt_7","type":"invoice.paid","created":1700000000,"data":{"object":{"id":"in_7"}}}"#,
+            vec![],
+            "stripe.invoice.paid",
+            json!({"id": "in_7"}),
+        ),
+        ("shopify", "shopify", r#"{"id":8}"#, topic, "shopify.orders.create", json!({"id": 8})),
+        (
+            "slack",
+            "slack",
+            r#"{"type":"event_callback","event_id":"Ev9","event":{"type":"app_mention"}}"#,
+            vec![],
+            "slack.app_mention",
+            json!({"type": "app_mention"}),
+        ),
+        (
+            "none",
+            "none",
+            r#"{"event":"table.create","table":"invoices","data":{"id":"10"}}"#,
+            vec![],
+            "invoice.created",
+            json!({"id": "10"}),
+        ),
+    ]
+}
+
 #[tokio::test]
 async fn each_system_s_webhooks_become_events() {
     for backend in [Sqlite, Postgres] {
         let Some(world) = World::start(backend).await else { return };
-        let topic = vec![("x-shopify-topic", "orders/create".to_owned())];
-        let github = vec![("x-github-event", "issues".to_owned())];
-        for (scheme, signing, body, more, event_type, data) in [
-            (
-                "perfexapi",
-                "perfexapi",
-                r#"{"event":"invoice.paid","payload":{"id":"17","total": "9.50"}}"#,
-                vec![],
-                "invoice.paid",
-                json!({"id": "17", "total": "9.50"}),
-            ),
-            (
-                "perfexapi",
-                "webhook",
-                r#"{"event":"invoice_paid","payload":{"id":"18"}}"#,
-                vec![],
-                "invoice.paid",
-                json!({"id": "18"}),
-            ),
-            (
-                "themesic",
-                "themesic",
-                r#"{"event":"credit_note_created","timestamp":1,"data":{"id":"3"}}"#,
-                vec![],
-                "credit_note.created",
-                json!({"id": "3"}),
-            ),
-            (
-                "n8n-bridge",
-                "n8n-bridge",
-                r#"{"event":"after_invoice_added","data":{"id":"4"}}"#,
-                vec![],
-                "invoice.created",
-                json!({"id": "4"}),
-            ),
-            (
-                "standard",
-                "standard",
-                r#"{"type":"lead.converted","timestamp":"2026-01-02T03:04:05Z","data":{"id":"5"}}"#,
-                vec![],
-                "lead.converted",
-                json!({"id": "5"}),
-            ),
-            (
-                "github",
-                "github",
-                r#"{"action":"opened","issue":{"id":6}}"#,
-                github,
-                "github.issues.opened",
-                json!({"action": "opened", "issue": {"id": 6}}),
-            ),
-            (
-                "stripe",
-                "stripe",
-                r#"{"id":"evt_7","type":"invoice.paid","created":1700000000,"data":{"object":{"id":"in_7"}}}"#,
-                vec![],
-                "stripe.invoice.paid",
-                json!({"id": "in_7"}),
-            ),
-            ("shopify", "shopify", r#"{"id":8}"#, topic, "shopify.orders.create", json!({"id": 8})),
-            (
-                "slack",
-                "slack",
-                r#"{"type":"event_callback","event_id":"Ev9","event":{"type":"app_mention"}}"#,
-                vec![],
-                "slack.app_mention",
-                json!({"type": "app_mention"}),
-            ),
-            (
-                "none",
-                "none",
-                r#"{"event":"table.create","table":"invoices","data":{"id":"10"}}"#,
-                vec![],
-                "invoice.created",
-                json!({"id": "10"}),
-            ),
-        ] {
+        for (scheme, signing, body, more, event_type, data) in systems() {
             let name = format!("from-{signing}");
             source(&world, &name, scheme, &json!({})).await;
             let mut headers = signed(signing, body, now());

@@ -61,20 +61,19 @@ fn sources(app: &App) -> String {
     let topology = app.live.current();
     let mut inlets: Vec<&Arc<Inlet>> = topology.inlets().collect();
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
-    let (mut captured, mut refused) = (String::new(), String::new());
+    let (mut captured, mut refused) = (Vec::new(), Vec::new());
     for inlet in inlets {
         // A name holds neither quotes nor backslashes nor line ends.
         let (name, figures) = (&inlet.source.settings.name, inlet.health.figures());
-        captured.push_str(&format!(
-            "waybill_source_captured_total{{source=\"{name}\"}} {}\n",
-            figures.captured
-        ));
-        for (reason, count) in figures.refused {
-            refused.push_str(&format!(
+        let count = figures.captured;
+        captured.push(format!("waybill_source_captured_total{{source=\"{name}\"}} {count}\n"));
+        refused.extend(figures.refused.into_iter().map(|(reason, count)| {
+            format!(
                 "waybill_source_refused_total{{source=\"{name}\",reason=\"{reason}\"}} {count}\n"
-            ));
-        }
+            )
+        }));
     }
+    let (captured, refused) = (captured.concat(), refused.concat());
     let unknown = app.unknown_sources.load(Ordering::Relaxed);
     format!(
         "# HELP waybill_source_captured_total Events that a source sent.\n\

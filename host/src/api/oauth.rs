@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -71,18 +71,18 @@ pub(super) struct OAuthError {
     status: StatusCode,
     #[serde(skip)]
     #[schema(ignore)]
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl OAuthError {
     fn new(error: &'static str, description: impl Into<String>) -> Self {
-        let (status, headers) = (StatusCode::BAD_REQUEST, HeaderMap::new());
+        let (status, headers) = (StatusCode::BAD_REQUEST, Vec::new());
         Self { error, error_description: description.into(), status, headers }
     }
 
     fn client(description: impl Into<String>) -> Self {
         let basic = HeaderValue::from_static("Basic realm=\"waybill\"");
-        let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, basic)]);
+        let headers = vec![(header::WWW_AUTHENTICATE, basic)];
         let status = StatusCode::UNAUTHORIZED;
         Self { status, headers, ..Self::new("invalid_client", description) }
     }
@@ -98,16 +98,19 @@ impl OAuthError {
             StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
             _ => "invalid_request",
         };
-        let mut headers = answer.headers().clone();
-        headers.remove(header::CONTENT_TYPE);
-        headers.remove(header::CONTENT_LENGTH);
+        let about_the_body = [header::CONTENT_TYPE, header::CONTENT_LENGTH];
+        let headers = answer.headers().iter().filter(|(name, _)| !about_the_body.contains(name));
+        let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
         Self { error, error_description: description, status: answer.status(), headers }
     }
 }
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        (self.status, self.headers.clone(), axum::Json(self)).into_response()
+        let (status, headers) = (self.status, self.headers.clone());
+        let mut response = (status, axum::Json(self)).into_response();
+        response.headers_mut().extend(headers);
+        response
     }
 }
 

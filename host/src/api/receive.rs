@@ -26,7 +26,13 @@ use std::sync::atomic::Ordering;
 const PAUSED: u32 = 60;
 
 /// Why a request is refused, in a word for counting, with its answer.
-struct Refusing(&'static str, Problem);
+struct Refusing(&'static str, Box<Problem>);
+
+impl Refusing {
+    fn new(reason: &'static str, problem: Problem) -> Self {
+        Self(reason, Box::new(problem))
+    }
+}
 
 impl From<Refusal> for Refusing {
     fn from(refusal: Refusal) -> Self {
@@ -35,21 +41,21 @@ impl From<Refusal> for Refusing {
             Refusal::Invalid(_) => "invalid",
             Refusal::MediaType(_) => "media_type",
         };
-        Self(reason, refusal.into())
+        Self::new(reason, refusal.into())
     }
 }
 
 impl From<verify::Refusal> for Refusing {
     fn from(refusal: verify::Refusal) -> Self {
-        Self(refusal.as_str(), Problem::unverified(refusal.to_string()))
+        Self::new(refusal.as_str(), Problem::unverified(refusal.to_string()))
     }
 }
 
 impl From<Refused> for Refusing {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Invalid(faults) => Self("invalid", Problem::invalid(faults)),
-            Refused::Journal(error) => Self("unavailable", error.into()),
+            Refused::Invalid(faults) => Self::new("invalid", Problem::invalid(faults)),
+            Refused::Journal(error) => Self::new("unavailable", error.into()),
         }
     }
 }
@@ -77,11 +83,11 @@ pub(super) async fn receive(
     };
     let taken = match body {
         Ok(Body(body)) => take(&app, &inlet, &headers, &body, now).await,
-        Err(problem) => Err(Refusing("body", problem)),
+        Err(problem) => Err(Refusing::new("body", problem)),
     };
     taken.map_err(|Refusing(reason, problem)| {
         inlet.health.refused(reason, &problem.detail, now);
-        problem
+        *problem
     })
 }
 
@@ -94,10 +100,10 @@ async fn take(
 ) -> Result<Response, Refusing> {
     let settings = &inlet.source.settings;
     let (Some(verifier), Some(webhook)) = (&inlet.verifier, &settings.webhook) else {
-        return Err(Refusing("internal", Problem::internal()));
+        return Err(Refusing::new("internal", Problem::internal()));
     };
     if !settings.enabled {
-        return Err(Refusing("paused", Problem::paused(&settings.name, PAUSED)));
+        return Err(Refusing::new("paused", Problem::paused(&settings.name, PAUSED)));
     }
     let fits = verifier.verify(headers, body, now)?;
     if let Some(challenge) = envelope::challenge(webhook.scheme, body) {
@@ -109,7 +115,7 @@ async fn take(
     let accepted =
         accept(&app.journal, &topology, vec![incoming], fits.key.as_deref(), wait).await?;
     let Some(accepted) = accepted.into_iter().next() else {
-        return Err(Refusing("internal", Problem::internal()));
+        return Err(Refusing::new("internal", Problem::internal()));
     };
     inlet.health.captured(accepted.receipt.duplicate, now);
     Ok((StatusCode::ACCEPTED, data(receipt(&topology, accepted))).into_response())

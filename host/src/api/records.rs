@@ -1,8 +1,8 @@
 //! `/{resource}`: the latest state of what events are about, in the form in which automation platforms
 //! poll a CRM.
 //!
-//! Paths, parameters and answers are those that PerfexAPI, Data Builder and the clients of both use
-//! (shared facts: their public documentation and n8n-nodes-perfexcrm). `since` compares with when a
+//! Paths, parameters and answers are those that PerfexAPI and Data Builder document and that the clients
+//! of both use, the published n8n-nodes-perfexcrm among them. `since` compares with when a
 //! record was last heard of here, in one clock: a client that asks again from its last answer misses
 //! nothing, whatever the CRM's own columns and time zone say. Lists go back a little further than that,
 //! so it may see a record twice.

@@ -71,13 +71,16 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Incomi
     let event = parts.event(settings)?;
     let incoming = Incoming {
         event_type: event,
-        data: parts.find(&settings.places.data, parts.usual.data).unwrap_or(body).to_owned(),
-        id: parts.text(&settings.places.id, parts.usual.id),
+        data: parts
+            .find(settings.places.data.as_deref(), parts.usual.data)
+            .unwrap_or(body)
+            .to_owned(),
+        id: parts.text(settings.places.id.as_deref(), parts.usual.id),
         source: Some(received.source.to_owned()),
         resource: None,
-        resource_id: parts.text(&settings.places.resource_id, &[]),
+        resource_id: parts.text(settings.places.resource_id.as_deref(), &[]),
         occurred_at: parts
-            .text(&settings.places.occurred_at, parts.usual.occurred_at)
+            .text(settings.places.occurred_at.as_deref(), parts.usual.occurred_at)
             .and_then(|text| time(&text)),
         attributes: None,
     };
@@ -107,7 +110,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn event(&self, settings: &WebhookSettings) -> Result<String, Refusal> {
-        let name = self.text(&self.places.event, self.usual.event).ok_or_else(|| {
+        let name = self.text(self.places.event.as_deref(), self.usual.event).ok_or_else(|| {
             let places = self
                 .places
                 .event
@@ -119,7 +122,7 @@ impl<'a> Parts<'a> {
         if let Some(renamed) = settings.rename.get(&name) {
             return Ok(renamed.clone());
         }
-        let table = self.text(&None, &["/table", "/payload/table", "/data/table"]);
+        let table = self.text(None, &["/table", "/payload/table", "/data/table"]);
         Ok(match settings.scheme {
             Scheme::PerfexApi
             | Scheme::Themesic
@@ -127,7 +130,7 @@ impl<'a> Parts<'a> {
             | Scheme::Standard
             | Scheme::None => dialect::of_crm(self.received.source, &name, table.as_deref()),
             Scheme::Github => {
-                let action = self.text(&None, &["/action"]);
+                let action = self.text(None, &["/action"]);
                 let action = action.map(|action| format!(".{action}")).unwrap_or_default();
                 dialect::of_other("github", &format!("{name}{action}"))
             }
@@ -138,7 +141,7 @@ impl<'a> Parts<'a> {
     }
 
     /// What stands in the set place, or else in the first usual one that has something.
-    fn find(&self, set: &Option<String>, usual: &[&str]) -> Option<&'a RawValue> {
+    fn find(&self, set: Option<&str>, usual: &[&str]) -> Option<&'a RawValue> {
         let places = set.as_deref().map_or(usual, |_| &[]);
         set.as_deref()
             .into_iter()
@@ -147,9 +150,9 @@ impl<'a> Parts<'a> {
     }
 
     /// As [`Parts::find`], for texts and numbers, and headers too.
-    fn text(&self, set: &Option<String>, usual: &[&str]) -> Option<String> {
-        let places = set.as_deref().map_or(usual, |_| &[]);
-        set.as_deref().into_iter().chain(places.iter().copied()).find_map(|place| {
+    fn text(&self, set: Option<&str>, usual: &[&str]) -> Option<String> {
+        let usual = if set.is_some() { &[] } else { usual };
+        set.into_iter().chain(usual.iter().copied()).find_map(|place| {
             match place.strip_prefix("header:") {
                 Some(name) => {
                     let value = self.received.headers.get(name)?.to_str().ok()?.trim();

@@ -153,7 +153,7 @@ impl Verifier {
 
     fn check_time(&self, at: &str, now: Timestamp) -> Result<(), Refusal> {
         let form = Refusal::Form("timestamp", "Unix seconds");
-        let at: i64 = at.parse().map_err(|_| form)?;
+        let at: i64 = at.parse().map_err(|_no_number| form)?;
         let age = now.seconds().saturating_sub(at);
         let off = age.unsigned_abs();
         match age {
@@ -174,7 +174,7 @@ fn equal(wanted: &[u8; 32], text: &str, encoding: Encoding) -> bool {
 
 fn header<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<&'h str, Refusal> {
     let value = headers.get(HeaderName::from_static(name)).ok_or(Refusal::Missing(name))?;
-    value.to_str().map(str::trim).map_err(|_| Refusal::Form(name, "visible ASCII"))
+    value.to_str().map(str::trim).map_err(|_opaque| Refusal::Form(name, "visible ASCII"))
 }
 
 fn claim<'h>(scheme: Scheme, headers: &'h HeaderMap) -> Result<Claim<'h>, Refusal> {
