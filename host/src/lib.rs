@@ -13,7 +13,8 @@
 //!
 //! Around that: [`domain`] is the vocabulary, [`topology`] what operators set made ready for use,
 //! [`api`] the REST API, [`admin`] the pages, [`cli`] the command line, [`catalog`] the event types, [`access`] who may do
-//! what, [`sign`] signatures, [`listener`] the connections. [`server::Server`] puts it all together.
+//! what, [`sign`] signatures, [`crm`] what
+//! follows from a CRM's tables, [`listener`] the connections. [`server::Server`] puts it all together.
 
 pub mod access;
 pub mod admin;
@@ -23,6 +24,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crm;
 pub mod deliver;
 pub mod domain;
 pub mod journal;

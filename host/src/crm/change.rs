@@ -1,0 +1,140 @@
+//! What happened to a row between two scans, and whether that is what a rule waits for.
+
+use super::row::{Cell, Row};
+use super::rules::When;
+use super::tables::Table;
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change<'a> {
+    /// It is new.
+    New(&'a Row),
+    /// It was there before, perhaps with another content.
+    Update(&'a Row, &'a Row),
+    /// It is as before: only time has passed.
+    Same(&'a Row),
+    /// It is gone.
+    Gone(&'a Row),
+}
+
+impl<'a> Change<'a> {
+    /// What happened, if the row is there or was.
+    pub(super) fn between(old: Option<&'a Row>, new: Option<&'a Row>) -> Option<Self> {
+        match (old, new) {
+            (None, Some(new)) => Some(Self::New(new)),
+            (Some(old), Some(new)) => Some(Self::Update(old, new)),
+            (Some(old), None) => Some(Self::Gone(old)),
+            (None, None) => None,
+        }
+    }
+
+    /// The row as it is, or last was.
+    pub(super) fn row(self) -> &'a Row {
+        match self {
+            Self::New(row) | Self::Update(_, row) | Self::Same(row) | Self::Gone(row) => row,
+        }
+    }
+
+    /// A known row before and now.
+    pub(super) fn both(self) -> Option<(&'a Row, &'a Row)> {
+        match self {
+            Self::Update(old, new) => Some((old, new)),
+            Self::New(_) | Self::Same(_) | Self::Gone(_) => None,
+        }
+    }
+
+    /// A value before and now, where they differ. A column that the row had not been read with before is no change: an
+    /// upgrade of the CRM must not make each record an updated one.
+    fn values(self, column: &str) -> Option<(&'a Cell, &'a Cell)> {
+        let (old, new) = self.both()?;
+        let (old, new) = (old.get(column)?, new.get(column)?);
+        (!old.same_as(new)).then_some((old, new))
+    }
+
+    /// Whether the column is at this value and was not.
+    pub(super) fn becomes(self, column: &str, value: &str) -> bool {
+        match self {
+            Self::New(row) => row.text(column) == Some(value),
+            Self::Update(..) => {
+                self.values(column).is_some_and(|(_, new)| new.text() == Some(value))
+            }
+            Self::Same(_) | Self::Gone(_) => false,
+        }
+    }
+
+    /// Whether the column is set and was not.
+    fn fills(self, column: &str) -> bool {
+        match self {
+            Self::New(row) => !row.is_empty(column),
+            Self::Update(..) => {
+                self.values(column).is_some_and(|(old, new)| old.is_empty() && !new.is_empty())
+            }
+            Self::Same(_) | Self::Gone(_) => false,
+        }
+    }
+
+    /// Columns of which the content is another, in the order in which they were read, those apart that never count.
+    pub(super) fn columns(self, table: &Table) -> Vec<&'a str> {
+        let Some((_, new)) = self.both() else { return Vec::new() };
+        let counted = new.columns().map(AsRef::as_ref).filter(|column| table.counts(column));
+        counted.filter(|column| self.values(column).is_some()).collect()
+    }
+
+    /// Whether this is what a rule waits for. What time brings is judged elsewhere: [`super::due`].
+    pub(super) fn is(self, when: &When, table: &Table) -> bool {
+        let turns = |column: &str, test: &dyn Fn(&Cell, &Cell) -> bool| {
+            self.values(column).is_some_and(|(old, new)| test(old, new))
+        };
+        match *when {
+            When::New(conditions) => {
+                matches!(self, Self::New(row) if conditions.iter().all(|c| c.holds(row)))
+            }
+            When::Gone => matches!(self, Self::Gone(_)),
+            When::Updated => self.columns(table).iter().any(|c| !table.ignored.contains(c)),
+            When::Changed(column) => turns(column, &|_, _| true),
+            When::Renewed(column) => turns(column, &|_, new| !new.is_empty()),
+            When::Turns(column, from, to) => {
+                turns(column, &|old, new| old.text() == Some(from) && new.text() == Some(to))
+            }
+            When::Leaves(column, value) => turns(column, &|old, _| old.text() == Some(value)),
+            When::Becomes(column, value) => self.becomes(column, value),
+            When::Set(column) => self.fills(column),
+            When::SetLater(column) => self.both().is_some() && self.fills(column),
+            When::CompletesMilestone => self.completes_in_milestone(),
+            When::Due(_) | When::Unanswered => false,
+        }
+    }
+
+    /// Whether a task of a milestone is complete and was not, or was in another milestone.
+    fn completes_in_milestone(self) -> bool {
+        let row = self.row();
+        let is_complete = row.text("status") == Some("5") && !row.is_empty("milestone");
+        let moved = self.becomes("status", "5") || self.values("milestone").is_some();
+        is_complete && moved && row.text("rel_type") == Some("project")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables;
+    use super::*;
+
+    fn holds(when: When, old: &str, new: &str) -> bool {
+        let row = |value: &str| [("active", Some(value.to_owned()))].into_iter().collect::<Row>();
+        Change::Update(&row(old), &row(new)).is(&when, tables::find("staff").unwrap())
+    }
+
+    #[test]
+    fn a_value_is_compared_with_the_one_before() {
+        assert!(holds(When::Turns("active", "0", "1"), "0", "1"));
+        assert!(!holds(When::Turns("active", "0", "1"), "2", "1"));
+        assert!(!holds(When::Turns("active", "0", "1"), "0", "2"));
+        assert!(holds(When::Leaves("active", "5"), "5", "1"));
+        assert!(!holds(When::Leaves("active", "5"), "1", "5"));
+        assert!(
+            holds(When::Renewed("active"), "1", "2") && !holds(When::Renewed("active"), "1", "0")
+        );
+        assert!(holds(When::Set("active"), "0", "2") && !holds(When::Set("active"), "1", "2"));
+        assert!(!holds(When::Changed("active"), "1", "1"));
+    }
+}

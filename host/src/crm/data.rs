@@ -1,0 +1,275 @@
+//! The data of an event, as the catalogue describes it: the record, every value a text, and what the event adds.
+
+use serde_json::{Map, Value, json};
+
+use super::change::Change;
+use super::hash::Hash;
+use super::known::{Known, Reference};
+use super::lists;
+use super::row::{Cell, Row};
+use super::rules::{Data, Rule};
+use super::tables::{self, Join, Sent, Table, Takes};
+
+/// An event's data and which record it is about.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The key of that record.
+    pub(super) resource_id: String,
+    /// The data.
+    pub(super) data: Map<String, Value>,
+    /// What makes it this occurrence, where that is not the row and its revision.
+    pub(super) occurrence: Option<String>,
+}
+
+/// What the data of an event needs of other tables.
+pub(super) fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<Reference> {
+    let mut found: Vec<Reference> = Vec::new();
+    let mut add = |table, column| found.extend(Reference::to_row(table, row.text(column)));
+    table.joins.iter().for_each(|join| add(join.table, join.column));
+    match rule.data {
+        Data::Parent { table: parent, .. } | Data::View(parent) => {
+            add(parent, parent_column(table, parent));
+        }
+        Data::Invoice(column) => add("invoices", column),
+        Data::Milestone => {
+            add("projects", "rel_id");
+            add("milestones", "milestone");
+            found.extend(of_column("tasks", "milestone", row.text("milestone")));
+        }
+        Data::Customer => found.extend(of_column("clients", "leadid", row.text(table.key))),
+        Data::Attempt => {
+            let invoice = row.text("invoice_id");
+            found.extend(of_column("invoicepaymentrecords", "invoiceid", invoice));
+        }
+        Data::Record
+        | Data::Change(_)
+        | Data::List(_)
+        | Data::Reminder(_)
+        | Data::Lookup
+        | Data::Refund
+        | Data::Departure => {}
+    }
+    found
+}
+
+fn of_column(table: &'static str, column: &'static str, value: Option<&str>) -> Option<Reference> {
+    Some(Reference { table, column, value: value?.to_owned() })
+}
+
+/// The column by which a row of `table` names its record in the table `parent`.
+fn parent_column(table: &Table, parent: &str) -> &'static str {
+    table.parents.iter().find(|one| one.table == parent).map_or("", |one| one.column)
+}
+
+/// The data of the event that the rule makes of the change. None where what the rule looks up says that it did not occur.
+pub(super) fn tell(
+    rule: &Rule,
+    table: &'static Table,
+    change: Change<'_>,
+    known: &Known,
+) -> Option<Told> {
+    let row = change.row();
+    let mut data = record(table, row, known);
+    match rule.data {
+        Data::Record => {}
+        Data::Change(column) => add_change(&mut data, column, change),
+        Data::List(field) => add_list(&mut data, table, field, change, known),
+        Data::Customer => add_customer(&mut data, table, row, known),
+        Data::Invoice(column) => {
+            data.insert("invoice".into(), summary(known.row("invoices", row.text(column))));
+        }
+        Data::Reminder(which) => {
+            data.insert("reminder".into(), which.into());
+            // The CRM does not write down whom it sent it to.
+            data.insert("sent_to".into(), json!([]));
+        }
+        Data::Departure => {
+            data.insert("transfer_data_to".into(), Value::Null);
+        }
+        Data::Parent { table: parent, field } => {
+            return about_parent(table, row, parent, known)
+                .map(|told| told.with(field, data.into()));
+        }
+        Data::View(parent) => {
+            let opened = row.text("date").map_or(Value::Null, Value::from);
+            return about_parent(table, row, parent, known)
+                .map(|told| told.with("viewed_at", opened));
+        }
+        Data::Lookup => data = lookup(table, change),
+        Data::Refund => data = refund(row, data),
+        Data::Attempt => data = attempt(row),
+        Data::Milestone => return milestone(row, known),
+    }
+    let resource_id = row.text(table.key)?.to_owned();
+    Some(Told { resource_id, data, occurrence: None })
+}
+
+impl Told {
+    fn with(mut self, field: &str, value: Value) -> Self {
+        self.data.insert(field.to_owned(), value);
+        self
+    }
+}
+
+/// A row as data. A text of which only the digest was kept is left out: no value is better than a wrong one.
+pub(super) fn record(table: &Table, row: &Row, known: &Known) -> Map<String, Value> {
+    let mut data = Map::new();
+    for (column, cell) in row.iter() {
+        let value = match (table.list(column), cell) {
+            (_, Cell::Digest(_)) => continue,
+            (Some(list), _) if list.sent != Sent::Always => continue,
+            (Some(list), Cell::Text(text)) => lists::value(list, text, known),
+            (None, Cell::Text(text)) => Value::from(text.as_str()),
+            (_, Cell::Null) => Value::Null,
+        };
+        data.insert(column.to_string(), value);
+    }
+    for join in table.joins {
+        data.insert(join.field.to_owned(), joined(join, row, known));
+    }
+    data
+}
+
+fn joined(join: &Join, row: &Row, known: &Known) -> Value {
+    let other = known.row(join.table, row.text(join.column));
+    match join.takes {
+        Takes::Column(column) => {
+            other.and_then(|other| other.text(column)).map_or(Value::Null, Value::from)
+        }
+        Takes::Columns(columns) => chosen(other, columns),
+    }
+}
+
+fn summary(invoice: Option<&Row>) -> Value {
+    chosen(invoice, tables::INVOICE_SUMMARY)
+}
+
+/// Some columns of a row that may not be known.
+fn chosen(row: Option<&Row>, columns: &[&str]) -> Value {
+    let Some(row) = row else { return Value::Null };
+    let value = |column: &&str| row.text(column).map_or(Value::Null, Value::from);
+    columns.iter().map(|column| ((*column).to_owned(), value(column))).collect()
+}
+
+fn add_change(data: &mut Map<String, Value>, column: &str, change: Change<'_>) {
+    let Some((old, new)) = change.both() else { return };
+    let value = |row: &Row| row.text(column).map_or(Value::Null, Value::from);
+    data.insert(format!("old_{column}"), value(old));
+    data.insert(format!("new_{column}"), value(new));
+}
+
+fn add_list(
+    data: &mut Map<String, Value>,
+    table: &Table,
+    field: &str,
+    change: Change<'_>,
+    known: &Known,
+) {
+    let Some(((old, new), list)) = change.both().zip(table.list(field)) else { return };
+    let value = |row: &Row| lists::value(list, row.text(field).unwrap_or_default(), known);
+    data.insert(field.to_owned(), value(new));
+    data.insert(format!("old_{field}"), value(old));
+}
+
+/// The customer names the lead it came from. Where it is not known, the lead's own link stands in.
+fn add_customer(data: &mut Map<String, Value>, table: &Table, row: &Row, known: &Known) {
+    let lead = row.text(table.key).unwrap_or_default();
+    let customer = known.rows("clients", "leadid", lead).first().zip(tables::find("clients"));
+    let id = customer.and_then(|(customer, clients)| customer.text(clients.key));
+    let id = id.or_else(|| row.text("client_id"));
+    data.insert("customer_id".into(), id.map_or(Value::Null, Value::from));
+    let customer = customer.map(|(customer, clients)| record(clients, customer, known));
+    data.insert("customer".into(), customer.map_or(Value::Null, Value::Object));
+}
+
+/// The record that a row belongs to; its key alone where it is not known.
+fn about_parent(table: &Table, row: &Row, parent: &'static str, known: &Known) -> Option<Told> {
+    let key = row.text(parent_column(table, parent))?;
+    let parent = tables::find(parent)?;
+    let data = known.row(parent.name, Some(key)).map(|found| record(parent, found, known));
+    let only_key = || Map::from_iter([(parent.key.to_owned(), Value::from(key))]);
+    let data = data.unwrap_or_else(only_key);
+    Some(Told { resource_id: key.to_owned(), data, occurrence: None })
+}
+
+fn lookup(table: &Table, change: Change<'_>) -> Map<String, Value> {
+    let action = match change {
+        Change::New(_) => "added",
+        Change::Update(..) | Change::Same(_) => "changed",
+        Change::Gone(_) => "removed",
+    };
+    let row = change.row();
+    let text = |column| row.text(column).map_or(Value::Null, Value::from);
+    Map::from_iter([
+        ("list".to_owned(), table.name.into()),
+        ("action".to_owned(), action.into()),
+        ("id".to_owned(), text(table.key)),
+        ("name".to_owned(), text("name")),
+    ])
+}
+
+/// A payout as a payment: the amount negative, and what a payout does not have left out.
+fn refund(row: &Row, payout: Map<String, Value>) -> Map<String, Value> {
+    let amount = row.text("amount").map(|text| format!("-{}", text.trim_start_matches('-')));
+    let text = |column| row.text(column).map(Value::from);
+    let fields = [
+        ("id", text("id")),
+        ("amount", amount.map(Value::from)),
+        ("paymentmode", text("payment_mode")),
+        ("date", text("refunded_on")),
+        ("daterecorded", text("created_at")),
+        ("note", text("note")),
+        ("refund", Some(Value::Object(payout))),
+    ];
+    present(fields)
+}
+
+/// An attempt as the payment that it did not become.
+fn attempt(row: &Row) -> Map<String, Value> {
+    let text = |column| row.text(column).map(Value::from);
+    let begun = row.text("created_at");
+    let fields = [
+        ("id", text("id")),
+        ("invoiceid", text("invoice_id")),
+        ("amount", row.text("amount").map(|amount| two_places(amount).into())),
+        ("paymentmode", text("payment_gateway")),
+        ("date", begun.and_then(|begun| begun.split(' ').next()).map(Value::from)),
+        ("daterecorded", begun.map(Value::from)),
+        ("reference", text("reference")),
+        ("payment_gateway", text("payment_gateway")),
+    ];
+    present(fields)
+}
+
+fn present<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    let present = fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?)));
+    present.collect()
+}
+
+/// An amount out of a floating-point column, as those of decimal columns look.
+fn two_places(amount: &str) -> String {
+    amount.parse::<f64>().map_or_else(|_| amount.to_owned(), |number| format!("{number:.2}"))
+}
+
+/// A milestone is complete when all its tasks are. Two that become so within one scan are one occurrence, which the tasks and when they were
+/// finished tell from the next one, after a task was opened again.
+fn milestone(row: &Row, known: &Known) -> Option<Told> {
+    let id = row.text("milestone")?;
+    let of_project = |task: &&Row| task.text("rel_type") == Some("project");
+    let tasks: Vec<&Row> = known.rows("tasks", "milestone", id).iter().filter(of_project).collect();
+    if tasks.is_empty() || tasks.iter().any(|task| task.text("status") != Some("5")) {
+        return None;
+    }
+    let finished = |task: &&Row| {
+        [task.text("id"), task.text("datefinished")].map(|t| t.unwrap_or_default().to_owned())
+    };
+    let mut times: Vec<[String; 2]> = tasks.iter().map(finished).collect();
+    times.sort();
+    let tasks = tables::find("tasks")?;
+    let told = about_parent(tasks, row, "projects", known)?;
+    let stage = known.row("milestones", Some(id)).zip(tables::find("milestones"));
+    let stage =
+        stage.map_or_else(|| json!({ "id": id }), |(row, table)| record(table, row, known).into());
+    let occurrence = Some(format!("{id} {}", Hash::of(times.iter().flatten())));
+    Some(Told { occurrence, ..told }.with("milestone", stage))
+}

@@ -1,0 +1,76 @@
+//! Rows of other tables that the data of an event needs: the record that a comment belongs to, the code of a currency.
+//!
+//! [`super::derive::references`] says which, the caller reads them, all of a chunk at once, and hands them in as [`Known`]. What is not known
+//! makes the data poorer and never the event wrong. The exceptions are the rules of which catalogue and derivation say that they look elsewhere.
+
+use std::collections::HashMap;
+
+use super::row::Row;
+use super::tables;
+
+/// Rows to be looked up: those of a table with this value in this column.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// The table, without prefix.
+    pub table: &'static str,
+    /// The column.
+    pub column: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+impl Reference {
+    /// The row of a table with that key. None for a key by which the CRM says that there is no such row.
+    pub(super) fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
+        let column = tables::find(table)?.key;
+        let value = key.filter(|key| !key.is_empty() && *key != "0")?.to_owned();
+        Some(Self { table, column, value })
+    }
+}
+
+/// What was looked up.
+#[derive(Debug, Default)]
+pub struct Known {
+    rows: HashMap<Reference, Vec<Row>>,
+}
+
+impl Known {
+    /// Takes in the answer to a reference. Where the database has the row no more, that may be the row as it was kept.
+    pub fn put(&mut self, reference: Reference, rows: Vec<Row>) {
+        self.rows.insert(reference, rows);
+    }
+
+    /// Takes in a row of a table under its key, as for those of [`tables::LOOKED_INTO`].
+    pub fn put_row(&mut self, table: &'static str, row: Row) {
+        if let Some(reference) = tables::find(table).and_then(|found| {
+            let value = row.text(found.key)?.to_owned();
+            Some(Reference { table: found.name, column: found.key, value })
+        }) {
+            self.put(reference, vec![row]);
+        }
+    }
+
+    /// The row of a table with that key.
+    pub(super) fn row(&self, table: &'static str, key: Option<&str>) -> Option<&Row> {
+        self.rows.get(&Reference::to_row(table, key)?)?.first()
+    }
+
+    /// The rows of a table with that value in that column.
+    pub(super) fn rows(&self, table: &'static str, column: &'static str, value: &str) -> &[Row] {
+        let reference = Reference { table, column, value: value.to_owned() };
+        self.rows.get(&reference).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_is_no_key() {
+        assert_eq!(Reference::to_row("tasks", Some("0")), None);
+        assert_eq!(Reference::to_row("tasks", None), None);
+        let expected = Reference { table: "tickets", column: "ticketid", value: "7".into() };
+        assert_eq!(Reference::to_row("tickets", Some("7")), Some(expected));
+    }
+}

@@ -1,0 +1,157 @@
+//! What is kept of a row between two scans.
+//!
+//! Of each row: its [`hash`], by which a scan sees that nothing happened; a revision, which counts its states and makes ids of occurrences
+//! differ; its [`Marks`], empty for nearly all; and its content, from which `changed` and `previous` are told. The content is a JSON array in
+//! the order of the columns, without their names: those stand once for each table, as [`Layouts`]. A long text is kept as its digest. Columns
+//! whose changes nobody waits for are not kept at all, and of tables where only new rows matter nothing is.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::due::Marks;
+use super::hash::Hash;
+use super::row::{Cell, Row};
+use super::tables::{Table, Watch};
+
+/// The longest text in an unlimited column that is kept as it is, in bytes. A digest takes 36.
+pub const LONGEST_KEPT: usize = 128;
+
+/// What is kept of a row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// How often it was seen with another content.
+    pub revision: u32,
+    /// What was told of it because of a date.
+    pub marks: Marks,
+    /// Its content.
+    pub row: Row,
+}
+
+impl Kept {
+    /// What to keep of a row, given what was kept of it before.
+    pub fn after(table: &Table, old: Option<&Self>, new: &Row, marks: Marks) -> Self {
+        let revision = old.map_or(0, |kept| kept.revision.wrapping_add(1));
+        Self { revision, marks, row: reduce(table, new) }
+    }
+}
+
+/// The hash of what counts in a row, as it was read. Equal hashes: nothing happened. Without the names of the columns, which are the same
+/// for all rows of a table and would be most of what is hashed.
+pub fn hash(table: &Table, row: &Row) -> Hash {
+    let mut content: Vec<u8> = Vec::new();
+    for (_, cell) in row.iter().filter(|(column, _)| table.counts(column)) {
+        let (kind, bytes): (u8, &[u8]) = match cell {
+            Cell::Null => (b'n', b""),
+            Cell::Text(text) => (b't', text.as_bytes()),
+            Cell::Digest(hash) => (b'd', hash.bytes()),
+        };
+        content.push(kind);
+        content.extend((bytes.len() as u64).to_be_bytes());
+        content.extend(bytes);
+    }
+    Hash::of([content])
+}
+
+/// The part of a row that is kept: its key and what counts, long texts as digests.
+pub fn reduce(table: &Table, row: &Row) -> Row {
+    let is_kept = |column: &str| column == table.key || table.counts(column);
+    let cells = row.iter().filter(|(column, _)| is_kept(column));
+    cells.map(|(column, cell)| (column.clone(), shorten(table, column, cell))).collect()
+}
+
+fn shorten(table: &Table, column: &str, cell: &Cell) -> Cell {
+    let is_long = |text: &str| match table.list(column) {
+        Some(list) => !list.kept,
+        None => table.long.contains(&column) && text.len() > LONGEST_KEPT,
+    };
+    match cell {
+        Cell::Text(text) if is_long(text) => Cell::Digest(Cell::digest_of(text)),
+        Cell::Text(_) | Cell::Null | Cell::Digest(_) => cell.clone(),
+    }
+}
+
+/// The columns that rows of one table were kept with, the key apart. More than one after the CRM or Waybill was upgraded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layouts(Vec<Layout>);
+
+type Layout = Vec<Cow<'static, str>>;
+
+fn id(layout: &Layout) -> String {
+    let hash = Hash::of(layout.iter().map(AsRef::<str>::as_ref)).to_string();
+    hash.chars().take(8).collect()
+}
+
+fn layout(table: &Table, row: &Row) -> Layout {
+    row.columns().filter(|column| *column != table.key).cloned().collect()
+}
+
+impl Layouts {
+    /// From what was stored: a line for each, with the names of its columns.
+    pub fn parse(table: &Table, text: &str) -> Self {
+        let known = |name: &str| table.columns.iter().copied().find(|column| *column == name);
+        let column = |name: &str| known(name).map_or_else(|| name.to_owned().into(), Cow::Borrowed);
+        Self(text.lines().map(|line| line.split(' ').map(column).collect()).collect())
+    }
+
+    /// As they are stored.
+    pub fn text(&self) -> String {
+        self.0.iter().map(|layout| layout.join(" ")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Makes the layout of a reduced row known. Whether it was not, so that the layouts are to be stored before, or with, the row.
+    pub fn learn(&mut self, table: &Table, row: &Row) -> bool {
+        let layout = layout(table, row);
+        let is_new = !self.0.contains(&layout);
+        if is_new {
+            self.0.push(layout);
+        }
+        is_new
+    }
+
+    /// A reduced row as it is stored: which layout, and the values. Nothing for a row of which only the key matters.
+    pub fn encode(table: &Table, row: &Row) -> String {
+        if table.watch() == Watch::Keys {
+            return String::new();
+        }
+        let value = |cell: &Cell| match cell {
+            Cell::Null => Value::Null,
+            Cell::Text(text) => Value::from(text.as_str()),
+            Cell::Digest(hash) => json!([hash.to_string()]),
+        };
+        let cells = row.iter().filter(|(column, _)| *column != table.key);
+        let values: Vec<Value> = cells.map(|(_, cell)| value(cell)).collect();
+        format!("{}{}", id(&layout(table, row)), Value::from(values))
+    }
+
+    /// The row that was stored under that key. One that cannot be read, or of which only the key matters, comes back with its key alone:
+    /// nothing compares with that, so it is taken for no update, and if it is gone its key can still be told.
+    pub fn decode(&self, table: &Table, key: &str, text: &str) -> Row {
+        let mut row = Row::default();
+        row.push(table.key, Cell::Text(key.to_owned()));
+        for (column, cell) in self.cells(text).unwrap_or_default() {
+            row.push(column, cell);
+        }
+        row
+    }
+
+    fn cells(&self, text: &str) -> Option<Vec<(Cow<'static, str>, Cell)>> {
+        let (wanted, values) = text.split_at_checked(8)?;
+        let layout = self.0.iter().find(|layout| id(layout) == wanted)?;
+        let values: Vec<Value> = serde_json::from_str(values).ok()?;
+        let cells: Option<Vec<Cell>> = values.iter().map(cell).collect();
+        let cells = cells.filter(|cells| cells.len() == layout.len())?;
+        Some(layout.iter().cloned().zip(cells).collect())
+    }
+}
+
+fn cell(value: &Value) -> Option<Cell> {
+    match value {
+        Value::Null => Some(Cell::Null),
+        Value::String(text) => Some(Cell::Text(text.clone())),
+        Value::Array(digest) => {
+            digest.first().and_then(Value::as_str).and_then(Hash::parse).map(Cell::Digest)
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}

@@ -1,0 +1,60 @@
+//! The short lists that other records point to.
+
+use super::super::rules::lookups as rules;
+use super::{Table, names};
+
+const LOOKUP: Table = Table { rules: rules::LOOKUP, ..Table::PLAIN };
+
+pub(super) static LEADS_STATUS: Table =
+    Table { name: "leads_status", columns: names![id name statusorder color isdefault], ..LOOKUP };
+
+pub(super) static LEADS_SOURCES: Table =
+    Table { name: "leads_sources", columns: names![id name], ..LOOKUP };
+
+pub(super) static TICKETS_STATUS: Table = Table {
+    name: "tickets_status",
+    key: "ticketstatusid",
+    columns: names![ticketstatusid name isdefault statuscolor statusorder],
+    ..LOOKUP
+};
+
+pub(super) static TICKETS_PRIORITIES: Table = Table {
+    name: "tickets_priorities",
+    key: "priorityid",
+    columns: names![priorityid name],
+    ..LOOKUP
+};
+
+pub(super) static CURRENCIES: Table = Table {
+    name: "currencies",
+    columns: names![id symbol name decimal_separator thousand_separator placement isdefault],
+    ..LOOKUP
+};
+
+pub(super) static CONTRACTS_TYPES: Table =
+    Table { name: "contracts_types", columns: names![id name], ..LOOKUP };
+
+pub(super) static TAXES: Table =
+    Table { name: "taxes", columns: names![id name taxrate], rules: rules::TAXES, ..Table::PLAIN };
+
+pub(super) static DEPARTMENTS: Table = Table {
+    name: "departments",
+    key: "departmentid",
+    columns: names![departmentid name email hidefromclient],
+    rules: rules::DEPARTMENTS,
+    ..Table::PLAIN
+};
+
+pub(super) static PAYMENT_MODES: Table = Table {
+    name: "payment_modes",
+    columns: names![
+        id name description invoices_only expenses_only selected_by_default active
+    ],
+    long: names![description],
+    rules: rules::PAYMENT_MODES,
+    ..Table::PLAIN
+};
+
+/// The names of the groups. Which customer is in which stands in `customer_groups`.
+pub(super) static CUSTOMERS_GROUPS: Table =
+    Table { name: "customers_groups", columns: names![id name], ..Table::PLAIN };

@@ -1,0 +1,97 @@
+//! Staff, customers and their contacts, leads, and notes.
+
+use super::super::rules::people as rules;
+use super::{List, Parent, Sent, Table, names};
+
+pub(super) static STAFF: Table = Table {
+    name: "staff",
+    key: "staffid",
+    created: Some("datecreated"),
+    columns: names![
+        staffid email firstname lastname phonenumber datecreated profile_image last_login
+        last_activity last_password_change admin role active default_language is_not_staff
+        hourly_rate two_factor_auth_enabled
+    ],
+    ignored: names![last_login last_activity permissions],
+    lists: &[List {
+        field: "permissions",
+        table: "staff_permissions",
+        parent: "staff_id",
+        of: None,
+        columns: names![feature capability],
+        order: names![feature capability],
+        named_by: None,
+        kept: true,
+        sent: Sent::OwnEvent,
+    }],
+    rules: rules::STAFF,
+    ..Table::PLAIN
+};
+
+pub(super) static CLIENTS: Table = Table {
+    name: "clients",
+    key: "userid",
+    created: Some("datecreated"),
+    columns: names![
+        userid company vat phonenumber country city zip state address website datecreated
+        active leadid billing_street billing_city billing_state billing_zip
+        billing_country default_language default_currency registration_confirmed addedfrom
+    ],
+    ignored: names![groups],
+    lists: &[List {
+        field: "groups",
+        table: "customer_groups",
+        parent: "customer_id",
+        of: None,
+        columns: names![groupid],
+        order: names![groupid],
+        named_by: Some("customers_groups"),
+        kept: true,
+        sent: Sent::OwnEvent,
+    }],
+    rules: rules::CLIENTS,
+    ..Table::PLAIN
+};
+
+pub(super) static CONTACTS: Table = Table {
+    name: "contacts",
+    created: Some("datecreated"),
+    columns: names![
+        id userid is_primary firstname lastname email phonenumber title datecreated
+        email_verified_at last_login last_password_change active profile_image direction
+        invoice_emails estimate_emails credit_note_emails contract_emails task_emails
+        project_emails ticket_emails
+    ],
+    ignored: names![last_login],
+    parents: &[Parent { table: "clients", column: "userid", of: None }],
+    rules: rules::CONTACTS,
+    ..Table::PLAIN
+};
+
+/// The place on the board (`leadorder`) is not read.
+pub(super) static LEADS: Table = Table {
+    name: "leads",
+    created: Some("dateadded"),
+    columns: names![
+        id name title company description country zip city state address assigned
+        dateadded from_form_id status source lastcontact dateassigned last_status_change
+        addedfrom email website phonenumber date_converted lost junk last_lead_status
+        is_public default_language client_id lead_value
+    ],
+    long: names![description],
+    rules: rules::LEADS,
+    ..Table::PLAIN
+};
+
+pub(super) static NOTES: Table = Table {
+    name: "notes",
+    created: Some("dateadded"),
+    columns: names![id rel_id rel_type description date_contacted addedfrom dateadded],
+    long: names![description],
+    parents: &[
+        Parent { table: "clients", column: "rel_id", of: Some(("rel_type", "customer")) },
+        Parent { table: "leads", column: "rel_id", of: Some(("rel_type", "lead")) },
+    ],
+    rules: rules::NOTES,
+    ..Table::PLAIN
+};

@@ -1,0 +1,229 @@
+//! Offers, invoices, money, and what hangs on them.
+
+use super::super::rules::sales as rules;
+use super::{Join, List, Parent, Sent, Table, Takes, names};
+
+/// The lines of a document of that kind.
+const fn items(rel_type: &'static str) -> List {
+    List {
+        field: "items",
+        table: "itemable",
+        parent: "rel_id",
+        of: Some(("rel_type", rel_type)),
+        columns: names![
+            id rel_id rel_type description long_description qty rate unit item_order
+        ],
+        order: names![item_order id],
+        named_by: None,
+        kept: false,
+        sent: Sent::Always,
+    }
+}
+
+/// The taxes of its lines. The CRM writes them anew with new keys at each saving.
+const fn taxes(rel_type: &'static str) -> List {
+    List {
+        field: "item_taxes",
+        table: "item_tax",
+        columns: names![itemid taxrate taxname],
+        order: names![itemid taxname taxrate],
+        sent: Sent::Never,
+        ..items(rel_type)
+    }
+}
+
+/// The code of the currency of a document.
+const CURRENCY_NAME: Join = Join {
+    field: "currency_name",
+    column: "currency",
+    table: "currencies",
+    takes: Takes::Column("name"),
+};
+
+pub(super) static INVOICES: Table = Table {
+    name: "invoices",
+    created: Some("datecreated"),
+    columns: names![
+        id sent datesend clientid deleted_customer_name number prefix number_format
+        formatted_number datecreated date duedate currency subtotal total_tax total
+        adjustment addedfrom status clientnote adminnote last_overdue_reminder
+        last_due_reminder allowed_payment_modes discount_percent discount_total
+        discount_type recurring recurring_type cycles total_cycles is_recurring_from
+        last_recurring_date terms sale_agent billing_street billing_city billing_country
+        project_id subscription_id
+    ],
+    newer: names![formatted_number],
+    long: names![clientnote adminnote allowed_payment_modes terms],
+    lists: &[items("invoice"), taxes("invoice")],
+    joins: &[CURRENCY_NAME],
+    rules: rules::INVOICES,
+    ..Table::PLAIN
+};
+
+pub(super) static PAYMENTS: Table = Table {
+    name: "invoicepaymentrecords",
+    created: Some("daterecorded"),
+    columns: names![
+        id invoiceid amount paymentmode paymentmethod date daterecorded note transactionid
+    ],
+    long: names![note transactionid],
+    joins: &[Join {
+        field: "invoice",
+        column: "invoiceid",
+        table: "invoices",
+        takes: Takes::Columns(INVOICE_SUMMARY),
+    }],
+    parents: &[Parent { table: "invoices", column: "invoiceid", of: None }],
+    rules: rules::PAYMENTS,
+    ..Table::PLAIN
+};
+
+/// What one needs to know of an invoice that something else points to.
+pub(in super::super) const INVOICE_SUMMARY: super::Names =
+    names![id formatted_number clientid project_id total status];
+
+/// Begun payments through a gateway. Not before 3.0.5.
+pub(super) static PAYMENT_ATTEMPTS: Table = Table {
+    name: "payment_attempts",
+    created: Some("created_at"),
+    columns: names![id reference invoice_id amount fee payment_gateway created_at],
+    newer_table: true,
+    rules: rules::PAYMENT_ATTEMPTS,
+    ..Table::PLAIN
+};
+
+pub(super) static ESTIMATES: Table = Table {
+    name: "estimates",
+    created: Some("datecreated"),
+    columns: names![
+        id sent datesend clientid deleted_customer_name project_id number prefix
+        number_format formatted_number datecreated date expirydate currency subtotal
+        total_tax total adjustment addedfrom status clientnote adminnote discount_percent
+        discount_total discount_type invoiceid invoiced_date terms reference_no sale_agent
+        is_expiry_notified acceptance_firstname acceptance_lastname acceptance_email
+        acceptance_date
+    ],
+    newer: names![formatted_number],
+    long: names![clientnote adminnote terms],
+    lists: &[items("estimate"), taxes("estimate")],
+    joins: &[CURRENCY_NAME],
+    rules: rules::ESTIMATES,
+    ..Table::PLAIN
+};
+
+pub(super) static PROPOSALS: Table = Table {
+    name: "proposals",
+    created: Some("datecreated"),
+    columns: names![
+        id subject addedfrom datecreated total subtotal total_tax adjustment
+        discount_percent discount_total discount_type currency open_till date rel_id
+        rel_type assigned proposal_to project_id country zip state city address email
+        phone allow_comments status estimate_id invoice_id date_converted
+        is_expiry_notified acceptance_firstname acceptance_lastname acceptance_email
+        acceptance_date
+    ],
+    lists: &[items("proposal"), taxes("proposal")],
+    joins: &[CURRENCY_NAME],
+    rules: rules::PROPOSALS,
+    ..Table::PLAIN
+};
+
+pub(super) static PROPOSAL_COMMENTS: Table = Table {
+    name: "proposal_comments",
+    created: Some("dateadded"),
+    columns: names![id content proposalid staffid dateadded],
+    long: names![content],
+    parents: &[Parent { table: "proposals", column: "proposalid", of: None }],
+    rules: rules::PROPOSAL_COMMENTS,
+    ..Table::PLAIN
+};
+
+pub(super) static CREDIT_NOTES: Table = Table {
+    name: "creditnotes",
+    created: Some("datecreated"),
+    columns: names![
+        id clientid number prefix number_format formatted_number datecreated date
+        adminnote terms clientnote currency subtotal total_tax total adjustment addedfrom
+        status project_id discount_percent discount_total discount_type reference_no
+    ],
+    newer: names![formatted_number],
+    long: names![adminnote terms clientnote],
+    lists: &[items("credit_note"), taxes("credit_note")],
+    joins: &[CURRENCY_NAME],
+    rules: rules::CREDIT_NOTES,
+    ..Table::PLAIN
+};
+
+pub(super) static CREDITS: Table = Table {
+    name: "credits",
+    created: Some("date_applied"),
+    columns: names![id invoice_id credit_id staff_id date date_applied amount],
+    parents: &[Parent { table: "creditnotes", column: "credit_id", of: None }],
+    rules: rules::CREDITS,
+    ..Table::PLAIN
+};
+
+pub(super) static CREDIT_NOTE_REFUNDS: Table = Table {
+    name: "creditnote_refunds",
+    created: Some("created_at"),
+    columns: names![
+        id credit_note_id staff_id refunded_on payment_mode note amount created_at
+    ],
+    long: names![note],
+    parents: &[Parent { table: "creditnotes", column: "credit_note_id", of: None }],
+    rules: rules::CREDIT_NOTE_REFUNDS,
+    ..Table::PLAIN
+};
+
+/// Who opened which document. The address of the visitor (`view_ip`) is not read.
+pub(super) static VIEWS: Table = Table {
+    name: "views_tracking",
+    created: Some("date"),
+    columns: names![id rel_id rel_type date],
+    parents: &[
+        Parent { table: "invoices", column: "rel_id", of: Some(("rel_type", "invoice")) },
+        Parent { table: "estimates", column: "rel_id", of: Some(("rel_type", "estimate")) },
+        Parent { table: "proposals", column: "rel_id", of: Some(("rel_type", "proposal")) },
+    ],
+    rules: rules::VIEWS,
+    ..Table::PLAIN
+};
+
+pub(super) static SUBSCRIPTIONS: Table = Table {
+    name: "subscriptions",
+    created: Some("created"),
+    columns: names![
+        id name description clientid date terms currency tax_id next_billing_cycle ends_at
+        status quantity project_id created created_from date_subscribed
+        in_test_environment last_sent_at
+    ],
+    newer: names![last_sent_at],
+    long: names![description terms],
+    rules: rules::SUBSCRIPTIONS,
+    ..Table::PLAIN
+};
+
+pub(super) static EXPENSES: Table = Table {
+    name: "expenses",
+    created: Some("dateadded"),
+    columns: names![
+        id category currency amount tax tax2 reference_no note expense_name clientid
+        project_id billable invoiceid paymentmode date recurring_type repeat_every
+        recurring cycles total_cycles last_recurring_date send_invoice_to_customer
+        recurring_from dateadded addedfrom
+    ],
+    long: names![note],
+    joins: &[CURRENCY_NAME],
+    rules: rules::EXPENSES,
+    ..Table::PLAIN
+};
+
+/// The price list. Prices in further currencies stand in columns that are made on demand.
+pub(super) static ITEMS: Table = Table {
+    name: "items",
+    columns: names![id description long_description rate tax tax2 unit group_id],
+    on_demand: Some("rate_currency_"),
+    long: names![description long_description],
+    rules: rules::ITEMS,
+    ..Table::PLAIN
+};

@@ -1,0 +1,41 @@
+//! Tickets and their conversation.
+
+use super::super::rules::support as rules;
+use super::{Parent, Table, names};
+
+pub(super) static TICKETS: Table = Table {
+    name: "tickets",
+    key: "ticketid",
+    created: Some("date"),
+    columns: names![
+        ticketid adminreplying userid contactid merged_ticket_id email name department
+        priority status service subject message admin date project_id lastreply clientread
+        adminread assigned staff_id_replying cc
+    ],
+    ignored: names![adminreplying staff_id_replying clientread adminread],
+    long: names![email name message],
+    rules: rules::TICKETS,
+    ..Table::PLAIN
+};
+
+/// That a row belongs to a ticket.
+const OF_TICKET: &[Parent] = &[Parent { table: "tickets", column: "ticketid", of: None }];
+
+pub(super) static TICKET_REPLIES: Table = Table {
+    name: "ticket_replies",
+    created: Some("date"),
+    columns: names![id ticketid userid contactid name email date message attachment admin],
+    long: names![name email message],
+    parents: OF_TICKET,
+    rules: rules::TICKET_REPLIES,
+    ..Table::PLAIN
+};
+
+pub(super) static TICKET_ATTACHMENTS: Table = Table {
+    name: "ticket_attachments",
+    created: Some("dateadded"),
+    columns: names![id ticketid replyid file_name filetype dateadded],
+    parents: OF_TICKET,
+    rules: rules::TICKET_ATTACHMENTS,
+    ..Table::PLAIN
+};

@@ -1,0 +1,188 @@
+//! A source in memory: scans as the host is to, with the state encoded between two scans as it would be stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::DateTime;
+
+use super::fixture;
+use super::sql::Database;
+use crate::crm::derive::{self, Context, Derivation, Derived, Pass};
+use crate::crm::due::Marks;
+use crate::crm::hash::Hash;
+use crate::crm::known::{Known, Reference};
+use crate::crm::lists;
+use crate::crm::options::Options;
+use crate::crm::row::Row;
+use crate::crm::snapshot::{self, Kept, Layouts};
+use crate::crm::tables::{self, Table};
+
+/// What is stored of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Stored {
+    pub(super) hash: Hash,
+    pub(super) revision: u32,
+    pub(super) marks: String,
+    pub(super) cells: String,
+}
+
+/// The state of a source: rows by table and key, and layouts by table.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) rows: BTreeMap<(&'static str, String), Stored>,
+    layouts: BTreeMap<&'static str, String>,
+}
+
+/// A CRM and what is known of it.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) database: Database,
+    pub(super) state: State,
+    pub(super) now: DateTime,
+    pub(super) options: Options,
+}
+
+impl Source {
+    /// With the fixture's tables and first rows, not scanned yet.
+    pub(super) fn new() -> Self {
+        let mut database = Database::create(&fixture::read("schema.sql"));
+        database.run(&fixture::at(&fixture::read("baseline.sql"), fixture::NOW));
+        let options = Options::default();
+        Self { database, state: State::default(), now: fixture::NOW, options }
+    }
+
+    /// With the first scan done.
+    pub(super) fn scanned() -> Self {
+        let mut source = Self::new();
+        assert_eq!(source.scan(Pass::Baseline), [], "nothing follows from the first scan");
+        source
+    }
+
+    /// Scans every table; the events in order.
+    pub(super) fn scan(&mut self, pass: Pass) -> Vec<Derived> {
+        tables::ALL.iter().flat_map(|table| self.scan_table(table, pass)).collect()
+    }
+
+    fn scan_table(&mut self, table: &'static Table, pass: Pass) -> Vec<Derived> {
+        let rows = self.read(table, &[]);
+        let of_table = self.state.rows.keys().filter(|(name, _)| *name == table.name);
+        let mut keys: BTreeSet<String> = of_table.map(|(_, key)| key.clone()).collect();
+        let rows: BTreeMap<String, Row> =
+            rows.into_iter().map(|row| (row.text(table.key).unwrap().to_owned(), row)).collect();
+        keys.extend(rows.keys().cloned());
+        keys.iter().flat_map(|key| self.observe(table, key, rows.get(key), pass)).collect()
+    }
+
+    fn observe(
+        &mut self,
+        table: &'static Table,
+        key: &str,
+        row: Option<&Row>,
+        pass: Pass,
+    ) -> Vec<Derived> {
+        let stored = self.state.rows.get(&(table.name, key.to_owned())).cloned();
+        let same = row.zip(stored.as_ref());
+        if let Some((row, stored)) = same.filter(|(row, s)| s.hash == snapshot::hash(table, row)) {
+            return self.pass_time(table, key, row, stored, pass);
+        }
+        let old = stored.as_ref().map(|stored| self.kept(table, key, stored));
+        let references = derive::references(table, old.as_ref().map(|kept| &kept.row), row);
+        let known = self.look_up(&references);
+        let context = Context { now: self.now, options: &self.options, pass };
+        let Derivation { events, marks } =
+            derive::derive(table, old.as_ref(), row, &context, &known);
+        match row {
+            Some(row) => self.store(table, key, row, &Kept::after(table, old.as_ref(), row, marks)),
+            None => drop(self.state.rows.remove(&(table.name, key.to_owned()))),
+        }
+        events
+    }
+
+    fn pass_time(
+        &mut self,
+        table: &'static Table,
+        key: &str,
+        row: &Row,
+        stored: &Stored,
+        pass: Pass,
+    ) -> Vec<Derived> {
+        if !table.has_clock() {
+            return Vec::new();
+        }
+        let context = Context { now: self.now, options: &self.options, pass };
+        let marks = Marks::decode(&stored.marks);
+        let references = derive::passing_references(table, row, &marks, &context);
+        let known = self.look_up(&references);
+        let found = derive::passing(table, row, stored.revision, &marks, &context, &known);
+        let place = self.state.rows.get_mut(&(table.name, key.to_owned())).unwrap();
+        place.marks = found.marks.encode();
+        found.events
+    }
+
+    fn store(&mut self, table: &'static Table, key: &str, row: &Row, kept: &Kept) {
+        let text = self.state.layouts.entry(table.name).or_default();
+        let mut layouts = Layouts::parse(table, text);
+        if layouts.learn(table, &kept.row) {
+            *text = layouts.text();
+        }
+        let stored = Stored {
+            hash: snapshot::hash(table, row),
+            revision: kept.revision,
+            marks: kept.marks.encode(),
+            cells: Layouts::encode(table, &kept.row),
+        };
+        self.state.rows.insert((table.name, key.to_owned()), stored);
+    }
+
+    fn kept(&self, table: &'static Table, key: &str, stored: &Stored) -> Kept {
+        let layouts = self.state.layouts.get(table.name).map(String::as_str).unwrap_or_default();
+        let row = Layouts::parse(table, layouts).decode(table, key, &stored.cells);
+        Kept { revision: stored.revision, marks: Marks::decode(&stored.marks), row }
+    }
+
+    /// Rows of a table with their lists.
+    fn read(&self, table: &'static Table, is: &[(&str, &str)]) -> Vec<Row> {
+        let name = format!("tbl{}", table.name);
+        let columns = table.columns_in(&self.database.columns(&name));
+        let columns: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
+        let mut rows = self.database.select(&name, &columns, is);
+        for row in &mut rows {
+            let key = row.text(table.key).unwrap().to_owned();
+            for list in table.lists {
+                let is: Vec<_> = [(list.parent, key.as_str())].into_iter().chain(list.of).collect();
+                let members =
+                    self.database.select(&format!("tbl{}", list.table), list.columns, &is);
+                lists::attach(list, row, members);
+            }
+        }
+        rows
+    }
+
+    /// What was asked for, from the database, else from what is kept.
+    fn look_up(&self, references: &[Reference]) -> Known {
+        let mut known = Known::default();
+        for name in tables::LOOKED_INTO {
+            self.read(tables::find(name).unwrap(), &[])
+                .into_iter()
+                .for_each(|row| known.put_row(name, row));
+        }
+        for reference in references {
+            let table = tables::find(reference.table).unwrap();
+            let mut rows = self.read(table, &[(reference.column, &reference.value)]);
+            if rows.is_empty() && reference.column == table.key {
+                let stored = self.state.rows.get(&(table.name, reference.value.clone()));
+                let kept = stored.map(|stored| self.kept(table, &reference.value, stored));
+                rows.extend(kept.map(|kept| kept.row));
+            }
+            known.put(reference.clone(), rows);
+        }
+        known
+    }
+}
+
+/// `type#resource_id` of each event, sorted.
+pub(super) fn names(events: &[Derived]) -> Vec<String> {
+    let name = |event: &Derived| format!("{}#{}", event.event_type, event.resource_id);
+    let mut names: Vec<String> = events.iter().map(name).collect();
+    names.sort();
+    names
+}

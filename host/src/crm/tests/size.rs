@@ -1,0 +1,110 @@
+//! What is kept of a row: how much, and that it comes back.
+
+use serde_json::Value;
+
+use super::fixture;
+use crate::crm::due::Marks;
+use crate::crm::known::Known;
+use crate::crm::lists;
+use crate::crm::row::{Cell, Row};
+use crate::crm::snapshot::{self, Kept, Layouts};
+use crate::crm::tables::{self, Table, Watch};
+
+/// The sample row of each resource of the schema, every column that is read in it.
+fn samples() -> Vec<(&'static Table, Row)> {
+    let schema: Value = serde_json::from_str(&fixture::read("facts/perfex-schema.json")).unwrap();
+    let resources = schema["resources"].as_object().unwrap().values();
+    let sample = |resource: &Value| {
+        let table = tables::find(resource["table"].as_str()?.strip_prefix("tbl")?)?;
+        let text = |column: &str| match resource["sample"].get(column).filter(|v| !v.is_null()) {
+            None => default(&resource["columns"][column]),
+            Some(value) => Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+        };
+        let mut row: Row = table.columns.iter().map(|column| (*column, text(column))).collect();
+        table.lists.iter().for_each(|list| lists::attach(list, &mut row, Vec::new()));
+        Some((table, row))
+    };
+    resources.filter_map(sample).collect()
+}
+
+fn default(kind: &Value) -> Option<String> {
+    let (_, rest) = kind.as_str()?.split_once("DEFAULT '")?;
+    rest.split('\'').next().map(str::to_owned)
+}
+
+#[test]
+fn a_kept_row_is_small() {
+    let mut all = 0;
+    let samples = samples();
+    for (table, row) in &samples {
+        let kept = Kept::after(table, None, row, Marks::default());
+        let size = Layouts::encode(table, &kept.row).len();
+        let sent = serde_json::to_string(&crate::crm::data::record(table, row, &Known::default()))
+            .unwrap();
+        println!("{:24} {size:4} bytes kept of {:4} sent", table.name, sent.len());
+        all += size;
+    }
+    let mean = all / samples.len();
+    println!("{mean} bytes in the mean, and 16 for the hash");
+    assert_eq!(samples.len(), 18);
+    assert!(mean < 300, "{mean}");
+}
+
+#[test]
+fn a_row_comes_back() {
+    let long = Cell::Text("long, \"quoted\" and ünïcode ".repeat(20));
+    for (table, row) in samples() {
+        let is_long = |column: &str| table.long.contains(&column);
+        let cell =
+            |column: &str, cell: &Cell| if is_long(column) { long.clone() } else { cell.clone() };
+        let row: Row = row.iter().map(|(name, old)| (name.clone(), cell(name, old))).collect();
+        let kept = snapshot::reduce(table, &row);
+        let mut layouts = Layouts::default();
+        assert!(layouts.learn(table, &kept) && !layouts.learn(table, &kept));
+        let layouts = Layouts::parse(table, &layouts.text());
+        let text = Layouts::encode(table, &kept);
+        let key = row.text(table.key).unwrap();
+        let back = layouts.decode(table, key, &text);
+        assert!(kept.iter().all(|(column, cell)| back.get(column) == Some(cell)), "{}", table.name);
+        assert!(text.len() < 700, "{}: {} bytes", table.name, text.len());
+        let changes = back.iter().filter(|(c, cell)| !row.get(c).unwrap().same_as(cell)).count();
+        assert_eq!(changes, 0, "{}", table.name);
+    }
+}
+
+#[test]
+fn of_what_cannot_be_read_the_key_is_left() {
+    let table = tables::find("invoices").unwrap();
+    let row: Row = [("id", Some("1".to_owned())), ("total", None)].into_iter().collect();
+    let mut layouts = Layouts::default();
+    layouts.learn(table, &row);
+    let text = Layouts::encode(table, &row);
+    assert_eq!(layouts.decode(table, "1", &text), row);
+    let only_key: Row = [("id", Some("1".to_owned()))].into_iter().collect();
+    for broken in ["", "short", "00000000[null]", "0123456", &text.replace("null", "1")] {
+        assert_eq!(layouts.decode(table, "1", broken), only_key, "{broken}");
+    }
+}
+
+#[test]
+fn of_tables_where_only_new_rows_matter_nothing_is_kept() {
+    let keys: Vec<&str> =
+        tables::ALL.iter().filter(|t| t.watch() == Watch::Keys).map(|t| t.name).collect();
+    println!("{keys:?}");
+    assert!(keys.contains(&"ticket_replies") && keys.contains(&"views_tracking"));
+    let replies = tables::find("ticket_replies").unwrap();
+    let row: Row = [("id", Some("7".to_owned()))].into_iter().collect();
+    assert_eq!(Layouts::encode(replies, &row), "");
+    assert_eq!(Layouts::default().decode(replies, "7", ""), row);
+}
+
+#[test]
+fn marks_come_back() {
+    let mut marks = Marks::default();
+    assert_eq!(marks.encode(), "");
+    marks.set("invoice.overdue", crate::crm::due::Mark::Announced("2026-05-20".into()));
+    marks.set("invoice.overdue", crate::crm::due::Mark::Met("2026-05-20".into()));
+    assert_eq!(marks.encode(), r#"{"invoice.overdue":"m2026-05-20"}"#);
+    assert_eq!(Marks::decode(&marks.encode()), marks);
+    assert_eq!(Marks::decode("nonsense"), Marks::default());
+}
