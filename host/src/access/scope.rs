@@ -255,8 +255,9 @@ pub fn need(method: &Method, route: &str) -> Option<Need> {
         ("events", None) if *method == Method::POST => Some(Need::Scope(Scope::EventsWrite)),
         ("events", _) if reads => Some(Need::Scope(Scope::EventsRead)),
         ("events", Some(_)) => Some(Need::AllTables(Scope::EventsReplay)),
-        ("event-types", _) if reads => Some(Need::Scope(Scope::RecordsRead)),
-        ("{resource}", None | Some("{id}")) if reads => Some(Need::Scope(Scope::RecordsRead)),
+        ("event-types", _) | ("{resource}", None | Some("{id}")) if reads => {
+            Some(Need::Scope(Scope::RecordsRead))
+        }
         ("endpoints" | "webhooks", _) => read_or_write(Scope::EndpointsRead, Scope::EndpointsWrite),
         ("flows", _) => read_or_write(Scope::FlowsRead, Scope::FlowsWrite),
         ("sources", _) => read_or_write(Scope::SourcesRead, Scope::SourcesWrite),

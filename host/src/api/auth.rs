@@ -122,12 +122,11 @@ pub(super) fn identify(
 /// The token that a text is, or stands for, and what it may do. Texts that are none slow their sender
 /// down.
 fn find(app: &App, shown: &str, from: &mut Caller) -> Result<(Arc<Token>, Scopes), Problem> {
-    let found = match Shown::read(shown) {
-        Some(shown) => granted(app, &shown, from.at)?,
-        None => {
-            let token = app.live.current().token(&digest(shown)).cloned();
-            token.map(|token| (Arc::clone(&token), token.scopes))
-        }
+    let found = if let Some(shown) = Shown::read(shown) {
+        granted(app, &shown, from.at)?
+    } else {
+        let token = app.live.current().token(&digest(shown)).cloned();
+        token.map(|token| (Arc::clone(&token), token.scopes))
     };
     let known = found.as_ref().map(|(token, _)| &**token);
     slow(app, known, from)?;

@@ -19,6 +19,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -50,7 +51,8 @@ pub(super) struct RevocationRequest {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AccessToken {
     /// It.
-    access_token: String,
+    #[serde(rename = "access_token")]
+    token: String,
     /// `Bearer`.
     token_type: &'static str,
     /// Seconds until it ends.
@@ -127,17 +129,16 @@ fn credentials(
     id: Option<String>,
     secret: Option<String>,
 ) -> Result<(String, String), OAuthError> {
-    let given = headers.get(header::AUTHORIZATION).map(|value| basic(value).ok_or(()));
-    match (given, id.zip(secret)) {
-        (Some(_), Some(_)) => Err(OAuthError::new(
-            "invalid_request",
-            "send the secret by HTTP Basic or in the form, not both",
-        )),
-        (Some(Ok(pair)), None) | (None, Some(pair)) => Ok(pair),
-        (Some(Err(())), None) | (None, None) => Err(OAuthError::client(
-            "send a token's id as client_id and the token as client_secret, or both by HTTP Basic",
-        )),
+    let (by_basic, in_the_form) = (headers.get(header::AUTHORIZATION), id.zip(secret));
+    if by_basic.is_some() && in_the_form.is_some() {
+        let detail = "send the secret by HTTP Basic or in the form, not both";
+        return Err(OAuthError::new("invalid_request", detail));
     }
+    by_basic.and_then(basic).or(in_the_form).ok_or_else(|| {
+        OAuthError::client(
+            "send a token's id as client_id and the token as client_secret, or both by HTTP Basic",
+        )
+    })
 }
 
 fn basic(value: &HeaderValue) -> Option<(String, String)> {
@@ -148,7 +149,7 @@ fn basic(value: &HeaderValue) -> Option<(String, String)> {
     // Both are encoded as a form is, before they are joined.
     let decode = |text: &str| {
         let text = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&text).decode_utf8().ok().map(|t| t.into_owned())
+        percent_encoding::percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
     };
     Some((decode(id)?, decode(secret)?))
 }
@@ -238,7 +239,7 @@ fn give(
         .token_with_id(client.id)
         .ok_or_else(|| OAuthError::client("the client was revoked"))?;
     let answer = AccessToken {
-        access_token: app.issuer.issue(&grant, digest),
+        token: app.issuer.issue(&grant, digest),
         token_type: "Bearer",
         expires_in: grant.ends - caller.at.seconds(),
         scope: scopes.names().join(" "),

@@ -80,7 +80,7 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     let key = ApiKey::Header(ApiKeyValue::new("X-API-KEY"));
     let scopes = SCOPES.map(|(_, name)| (name, format!("What `{name}` allows.")));
     let scopes = scopes.iter().map(|(name, allows)| (*name, allows.as_str()));
-    let flow = ClientCredentials::new("/oauth/token", Scopes::from_iter(scopes));
+    let flow = ClientCredentials::new("/oauth/token", scopes.collect::<Scopes>());
     let oauth = OAuth2::new([Flow::ClientCredentials(flow)]);
     let client = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
     let signature = ApiKey::Header(ApiKeyValue::with_description(

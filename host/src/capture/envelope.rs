@@ -142,10 +142,9 @@ impl<'a> Parts<'a> {
 
     /// What stands in the set place, or else in the first usual one that has something.
     fn find(&self, set: Option<&str>, usual: &[&str]) -> Option<&'a RawValue> {
-        let places = set.as_deref().map_or(usual, |_| &[]);
-        set.as_deref()
-            .into_iter()
-            .chain(places.iter().copied())
+        let usual = if set.is_some() { &[] } else { usual };
+        set.into_iter()
+            .chain(usual.iter().copied())
             .find_map(|place| at(self.body, place).filter(|value| value.get() != "null"))
     }
 

@@ -134,8 +134,8 @@ impl Verifier {
         }
         let claim = claim(self.scheme, headers)?;
         let previous = self.previous.as_ref().filter(|(_, until)| now < *until);
-        let keys = [Some(&self.current), previous.map(|(key, _)| key)].into_iter().flatten();
-        let fitting = keys.filter_map(|key| claim.fits(key, body)).next();
+        let mut keys = [Some(&self.current), previous.map(|(key, _)| key)].into_iter().flatten();
+        let fitting = keys.find_map(|key| claim.fits(key, body));
         let signature = fitting.ok_or(Refusal::Wrong)?;
         // Only now, because a time that nobody signed is no time.
         claim.at.map_or(Ok(()), |at| self.check_time(at, now))?;
@@ -177,7 +177,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<&'h str, Ref
     value.to_str().map(str::trim).map_err(|_opaque| Refusal::Form(name, "visible ASCII"))
 }
 
-fn claim<'h>(scheme: Scheme, headers: &'h HeaderMap) -> Result<Claim<'h>, Refusal> {
+fn claim(scheme: Scheme, headers: &HeaderMap) -> Result<Claim<'_>, Refusal> {
     match scheme {
         Scheme::PerfexApi => {
             let named = header(headers, "x-perfexapi-signature");

@@ -267,7 +267,7 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
             Op::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
             Op::Plan { planned, .. } => plans.push(&mut **planned),
             Op::Settle(settled) => settles.push(&**settled),
-            Op::Note(noted) => notes.push(&**noted),
+            Op::Note(more) => notes.push(&**more),
             Op::Flush { .. } => {}
         }
     }
