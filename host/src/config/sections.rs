@@ -19,7 +19,7 @@ pub struct Server {
     pub max_body: usize,
     /// Most events in one request, 1 to 100,000.
     pub max_batch: usize,
-    /// Folder of the key file and the compiled modules, if set; see [`Config::data_dir`].
+    /// Folder of the key file and the compiled modules, if set; see [`super::Config::data_dir`].
     pub data_dir: Option<PathBuf>,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
