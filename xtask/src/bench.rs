@@ -35,7 +35,9 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
 
 /// Lets the load generator tell about itself; it has nothing to measure yet.
 async fn ask(arguments: &[String]) -> Result<()> {
-    let mut bench = cargo(&["run", "--quiet", "-p", "waybill-bench", "--"]);
+    // With the features of the whole workspace, as everything else here is built.
+    succeed(cargo(&["build", "--quiet", "--workspace", "--bins"])).await?;
+    let mut bench = command(target().join("debug").join("waybill-bench"), &[]);
     bench.args(["--program", "", "--guests", "", "--folder", ""]).args(arguments);
     succeed(bench).await
 }

@@ -189,7 +189,7 @@ mod tests {
         fn a_changed_one_is_not_real(at in 0..NOTE + MARK, bit in 0..8_u8) {
             let (issuer, grant) = (Issuer::new([1; 32]), grant());
             let text = issuer.issue(&grant, &CLIENT);
-            let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(&text[PREFIX.len()..]).unwrap();
+            let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX).unwrap()).unwrap();
             bytes[at] ^= 1 << bit;
             let changed = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
             let real = Shown::read(&changed).is_some_and(|shown| issuer.is_real(&shown, &CLIENT));

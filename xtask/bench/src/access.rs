@@ -47,14 +47,10 @@ fn token(text: &str) -> Option<(TokenDigest, Arc<Token>)> {
         "from": ["10.0.0.0/8", "127.0.0.0/8", "::1/128"], "rate": 1_000_000,
     }))
     .ok()?;
-    let stored = StoredToken { sha256: hex(&digest(text)), settings };
+    let stored = StoredToken { sha256: hex::encode(digest(text)), settings };
     let now = Clock::System.now();
     let (digest, token) = Token::new(TokenId::generate(), stored, now, now, Arc::default())?;
     Some((digest, Arc::new(token)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn grant(issuer: &Issuer, digest: &TokenDigest, token: &Token) -> String {
