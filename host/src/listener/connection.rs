@@ -1,8 +1,8 @@
 //! One connection, from its first byte to its last.
 //!
-//! hyper bounds a request's headers in time, number and size. What it does not see is watched from
-//! outside: a client that stops in the middle of a handshake or of an answer. A connection on which no
-//! request begins, no answer moves and no request is being worked on is closed.
+//! hyper bounds a request's headers in number and size. Time is watched from outside, once for a
+//! connection: one on which no request begins, no answer moves and no request is being worked on is
+//! closed, be it that the client rests, drips its headers or does not read its answer.
 //!
 //! What counts as movement is what a client cannot have for nothing: a request, or room for more of an
 //! answer. Bytes that come in do not, and on HTTP/2 neither do those that go out, because a PING
@@ -16,7 +16,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::service::service_fn;
 use hyper::{Request, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use std::io;
 use std::net::SocketAddr;
@@ -69,7 +69,7 @@ where
             answer.map(|answer| answer.map(|body| Noted::new(body, &working)))
         }
     });
-    let builder = builder(shared.bounds.header_timeout);
+    let builder = builder();
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut rests = pin!(rests(&activity, shared));
     let mut stopping = false;
@@ -93,19 +93,12 @@ where
     }
 }
 
-fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
+/// Without hyper's own timer for headers: [`rests`] sees to that too, and a timer for each request costs
+/// more than one for each connection.
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES as usize);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .max_concurrent_streams(MAX_STREAMS);
+    builder.http1().max_headers(MAX_HEADERS).max_buf_size(MAX_HEADER_BYTES as usize);
+    builder.http2().max_header_list_size(MAX_HEADER_BYTES).max_concurrent_streams(MAX_STREAMS);
     builder
 }
 
@@ -132,25 +125,27 @@ impl Activity {
     }
 }
 
-/// Ends when nothing has moved for the time that headers may take; or, where others wait for a place,
-/// for a second.
+/// Ends when nothing has moved for the time that headers may take, or at most half as long again; or,
+/// where others wait for a place, for a second.
 async fn rests(activity: &Activity, shared: &Shared) {
-    loop {
-        let before = activity.seen();
-        tokio::select! {
-            () = tokio::time::sleep(shared.bounds.header_timeout) => {}
-            () = shared.pressure.notified() => {
-                let before = activity.seen();
-                tokio::time::sleep(REST).await;
-                if before.is_some() && before == activity.seen() {
-                    return;
-                }
-                continue;
+    let look = shared.bounds.header_timeout / 2;
+    let (mut before, mut unmoved) = (None, 0);
+    while unmoved < 2 {
+        let rest = tokio::select! {
+            () = tokio::time::sleep(look) => false,
+            () = shared.pressure.notified() => true,
+        };
+        if rest {
+            let before = activity.seen();
+            tokio::time::sleep(REST).await;
+            if before.is_some() && before == activity.seen() {
+                return;
             }
+            continue;
         }
-        if before.is_some() && before == activity.seen() {
-            return;
-        }
+        let now = activity.seen();
+        unmoved = if now.is_some() && now == before { unmoved + 1 } else { 0 };
+        before = now;
     }
 }
 
