@@ -90,19 +90,21 @@ impl Listener {
 
     /// Serves until it is told to stop, then waits for the requests under way.
     pub async fn run(self, router: Router) {
-        loop {
-            let place = tokio::select! {
-                place = self.place() => place,
-                () = self.shared.stop.cancelled() => break,
-            };
-            let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
-                () = self.shared.stop.cancelled() => break,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.serve(stream, peer, place, router.clone()),
-                Err(error) => self.failed(&error).await,
+        let accepting = async {
+            loop {
+                match self.socket.accept().await {
+                    // Only now, so that nobody has to make room for a client that does not come.
+                    Ok((stream, peer)) => {
+                        let place = self.place().await;
+                        self.serve(stream, peer, place, router.clone());
+                    }
+                    Err(error) => self.failed(&error).await,
+                }
             }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = self.shared.stop.cancelled() => {}
         }
         drop(self.socket);
         self.shared.connections.close();

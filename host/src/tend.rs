@@ -5,7 +5,7 @@ use crate::access::grant::LIFETIME;
 use crate::journal::Journal;
 use crate::journal::node::BEAT;
 use crate::journal::objects::{Change, Kind, Object};
-use crate::topology::live::Live;
+use crate::topology::live::{self, Live};
 use serde::de::IgnoredAny;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,36 +29,52 @@ pub struct Context {
     pub retention: Duration,
 }
 
-/// Runs until told to stop.
+/// Runs until told to stop. Each duty by itself: forgetting may take long, and a node that does not tell
+/// the others that it is there loses its leases.
 pub async fn run(context: Context, stop: CancellationToken) {
-    let mut watch = tokio::time::interval(WATCH);
-    let mut beat = tokio::time::interval(BEAT);
-    let mut forget = tokio::time::interval(FORGET);
-    loop {
-        tokio::select! {
-            _ = watch.tick() => {
-                context.audit.write(context.live.fresh_usages());
-                if let Err(error) = context.live.refresh().await {
-                    tracing::warn!(%error, "cannot see whether something was changed");
-                }
+    tokio::join!(
+        every(WATCH, &stop, || context.watch()),
+        every(BEAT, &stop, || context.beat()),
+        every(FORGET, &stop, || context.forget()),
+    );
+}
+
+/// Does a duty again and again; what is under way when told to stop is left.
+async fn every<D: Future<Output = Result<(), live::Error>>>(
+    period: Duration,
+    stop: &CancellationToken,
+    duty: impl Fn() -> D,
+) {
+    let mut tick = tokio::time::interval(period);
+    let done = async {
+        loop {
+            tick.tick().await;
+            if let Err(error) = duty().await {
+                let error = crate::journal::chain(&error);
+                tracing::warn!(error, "housekeeping has to wait for its next turn");
             }
-            _ = beat.tick() => {
-                if let Err(error) = context.journal.patrol_nodes().await {
-                    tracing::warn!(%error, "cannot tell the other nodes that this one is there");
-                }
-            }
-            _ = forget.tick() => {
-                if let Err(error) = context.forget().await {
-                    tracing::warn!(%error, "cannot forget what is too old");
-                }
-            }
-            () = stop.cancelled() => return,
         }
+    };
+    tokio::select! {
+        () = done => {}
+        () = stop.cancelled() => {}
     }
 }
 
 impl Context {
-    async fn forget(&self) -> Result<(), crate::journal::Error> {
+    /// Has calls and the use of tokens written, and takes up what other nodes changed.
+    async fn watch(&self) -> Result<(), live::Error> {
+        self.audit.write(self.live.fresh_usages());
+        self.live.refresh().await
+    }
+
+    /// Tells the other nodes that this one is there.
+    async fn beat(&self) -> Result<(), live::Error> {
+        Ok(self.journal.patrol_nodes().await?)
+    }
+
+    /// Forgets what is too old.
+    async fn forget(&self) -> Result<(), live::Error> {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
         let calls = self.journal.forget_calls(now.before(self.retention)).await?;
@@ -68,6 +84,6 @@ impl Context {
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);
         let over = over.map(|object| Change::Delete { kind: Kind::RevokedGrant, id: object.id });
         let over: Vec<Change> = over.collect();
-        if over.is_empty() { Ok(()) } else { self.journal.change(&over).await }
+        if over.is_empty() { Ok(()) } else { Ok(self.journal.change(&over).await?) }
     }
 }

@@ -352,6 +352,18 @@ async fn a_source_is_paused_tried_and_said_to_be_open() {
 }
 
 #[tokio::test]
+async fn a_source_that_pushes_shows_how_it_is_doing_too() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.post("/api/v1/sources", &json!({"name": "erp"})).await;
+    let event = json!({"type": "invoice.paid", "source": "erp", "id": "1", "data": {}});
+    world.event(&event).await;
+    world.event(&event).await;
+    let status = world.get("/api/v1/sources/erp").await["status"].clone();
+    assert_eq!((&status["captured"], &status["duplicates"]), (&json!(1), &json!(1)));
+    assert!(status["last_success_at"].is_string());
+}
+
+#[tokio::test]
 async fn slack_s_question_is_answered() {
     let Some(world) = World::start(Sqlite).await else { return };
     source(&world, "slack", "slack", &json!({})).await;

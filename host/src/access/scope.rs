@@ -111,18 +111,8 @@ impl Scope {
     }
 
     /// Whether it changes nothing.
-    pub const fn only_reads(self) -> bool {
-        matches!(
-            self,
-            Self::EventsRead
-                | Self::RecordsRead
-                | Self::EndpointsRead
-                | Self::FlowsRead
-                | Self::SourcesRead
-                | Self::ModulesRead
-                | Self::DeliveriesRead
-                | Self::AuditRead
-        )
+    pub fn only_reads(self) -> bool {
+        self.name().ends_with(":read")
     }
 
     /// Whether who holds this may do `wanted`.

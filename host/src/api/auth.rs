@@ -105,6 +105,8 @@ pub(super) fn identify(
 ) -> Result<Option<Allowance>, Problem> {
     let need = need(request.method(), route);
     if matches!(need, Some(Need::Client | Need::Signature)) {
+        // The handler finds out who it is, and says so in its answer's extensions.
+        request.extensions_mut().insert(*from);
         return Ok(None);
     }
     let shown = presented(request.headers()).ok_or_else(|| {

@@ -5,15 +5,15 @@ use super::auth::Principal;
 use super::body::{Input, parse};
 use super::deliveries::AttemptView;
 use super::problem::Problem;
-use super::{App, edit};
+use super::secret::Rotation;
+use super::{App, edit, secret};
 use crate::catalog;
 use crate::deliver::attempt::{self, Parcel};
-use crate::domain::endpoint::{EndpointSettings, Graced, Secrets};
+use crate::domain::endpoint::{EndpointSettings, Secrets};
 use crate::domain::event::Event;
 use crate::domain::field_map::FieldMap;
 use crate::domain::id::{DeliveryId, EndpointId, EventId};
 use crate::domain::problem::Fault;
-use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind};
 use crate::journal::views::RecordedAttempt;
@@ -26,13 +26,10 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Stands for a header value that is set but not shown; given back, it keeps that value.
 const MASK: &str = "***";
-/// The longest grace of a rotated secret.
-const MAX_GRACE: Duration = Duration::from_hours(24);
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,14 +126,11 @@ pub(super) async fn show(
 
 /// Splits the secret off, which is no part of the settings.
 pub(super) fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
-    match object.remove("secret") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(secret)) => match check_secret(&secret) {
-            Ok(()) => Ok(Some(secret)),
-            Err(why) => Err(Problem::fault("secret", why.to_string())),
-        },
-        Some(_) => Err(Problem::fault("secret", "give a text, or leave it out and one is made")),
-    }
+    secret::split(object, check)
+}
+
+fn check(text: &str) -> Result<(), Problem> {
+    check_secret(text).map_err(|why| Problem::fault("secret", why.to_string()))
 }
 
 /// Reads and checks settings.
@@ -270,19 +264,6 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How to rotate a secret.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Rotation {
-    /// How long the old secret goes on verifying, at most `24h`, which is also the default.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, example = "24h")]
-    grace: Option<Span>,
-    /// The new secret; made where left out.
-    #[serde(default)]
-    secret: Option<String>,
-}
-
 /// Gives an endpoint a new secret. The answer shows it, once.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_endpoint_secret",
     params(("id" = String, Path)), request_body = Rotation,
@@ -294,22 +275,12 @@ pub(super) async fn rotate(
     Input(rotation): Input<Rotation>,
 ) -> Result<Json<Data<EndpointView>>, Problem> {
     let target = find(&app.live.current(), &id)?;
-    let grace = rotation.grace.map_or(MAX_GRACE, Span::get);
-    if grace > MAX_GRACE {
-        return Err(Problem::fault("grace", "at most `24h`"));
-    }
-    if let Some(Err(why)) = rotation.secret.as_deref().map(check_secret) {
-        return Err(Problem::fault("secret", why.to_string()));
-    }
-    let secret = rotation.secret.unwrap_or_else(|| generate_secret(&mut rand::rng()));
-    let until = app.journal.clock().now().after(grace);
-    let previous = Some(Graced { secret: target.secrets.current.clone(), until });
-    let secrets = Secrets { current: secret.clone(), previous };
+    let secrets = rotation.of(&target.secrets, app.journal.clock().now(), check)?;
     check_schemes(&target.endpoint.settings, &secrets)?;
     let old = &target.endpoint;
     let change = edit::put_endpoint(&app, old.id, &old.settings, &secrets, old.created_at)?;
     edit::commit(&app, &[change]).await?;
-    Ok(data(show_now(&app, old.id, Some(secret))?))
+    Ok(data(show_now(&app, old.id, Some(secrets.current))?))
 }
 
 /// What to test with.

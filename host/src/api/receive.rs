@@ -117,6 +117,5 @@ async fn take(
     let Some(accepted) = accepted.into_iter().next() else {
         return Err(Refusing::new("internal", Problem::internal()));
     };
-    inlet.health.captured(accepted.receipt.duplicate, now);
     Ok((StatusCode::ACCEPTED, data(receipt(&topology, accepted))).into_response())
 }

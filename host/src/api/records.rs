@@ -27,7 +27,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// The paths of the resources, as PerfexAPI has them, and the catalogue's names. The short lists that
-/// other records point to have no events of their own; they are filled by a source that reads them.
+/// other records point to have no events of their own, so they are empty until a source reads them.
 pub(super) const PATHS: [(&str, &str); 29] = [
     ("customers", "customer"),
     ("contacts", "contact"),

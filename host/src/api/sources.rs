@@ -5,12 +5,12 @@ use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::{Input, parse};
 use super::problem::Problem;
-use super::{App, edit};
+use super::secret::Rotation;
+use super::{App, edit, secret};
 use crate::capture::envelope::{self, Received};
-use crate::domain::endpoint::{Graced, Secrets};
+use crate::domain::endpoint::Secrets;
 use crate::domain::id::SourceId;
 use crate::domain::source::{Source, SourceKind, SourceSettings};
-use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind};
 use crate::sign::generate_secret;
@@ -24,11 +24,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use utoipa::ToSchema;
 
-/// The longest grace of a rotated secret.
-const MAX_GRACE: Duration = Duration::from_hours(24);
 /// The longest secret that another system gives, in bytes.
 const MAX_SECRET: usize = 1_024;
 
@@ -40,7 +37,7 @@ pub(super) struct SourceView {
     /// Where its webhooks go, for a source that receives them.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
-    /// The secret that was made for it; only in the answer to its creation or rotation.
+    /// The secret, if it was made here or rotated; only in the answer to that.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     /// Until when the secret before the last rotation still fits.
@@ -124,11 +121,7 @@ pub(super) async fn show(
 /// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
 /// only to be there.
 pub(super) fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
-    match object.remove("secret") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(secret)) => check_secret(&secret).map(|()| Some(secret)),
-        Some(_) => Err(Problem::fault("secret", "give a text, or leave it out and one is made")),
-    }
+    secret::split(object, check_secret)
 }
 
 fn check_secret(secret: &str) -> Result<(), Problem> {
@@ -241,47 +234,23 @@ async fn enable(app: &App, id: &str, enabled: bool) -> Result<Json<Data<SourceVi
     Ok(data(show_now(app, inlet.source.id, None)?))
 }
 
-/// How to rotate a secret.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SourceRotation {
-    /// How long the old secret still fits, at most `24h`, which is also the default.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, example = "24h")]
-    grace: Option<Span>,
-    /// The new secret; made where left out.
-    #[serde(default)]
-    secret: Option<String>,
-}
-
-/// Gives a source a new secret; the old one fits for a while. The answer shows one that was made, once.
+/// Gives a source a new secret; the old one fits for a while. The answer shows it, once.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/rotate-secret", tag = "sources", operation_id = "rotate_source_secret",
-    params(("id" = String, Path)), request_body = SourceRotation,
+    params(("id" = String, Path)), request_body = Rotation,
     responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn rotate(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
-    Input(rotation): Input<SourceRotation>,
+    Input(rotation): Input<Rotation>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
     let inlet = find(&app.live.current(), &id)?;
     let Some(old) = &inlet.secrets else {
         return Err(Problem::conflict("this source has no secret: its requests are not signed"));
     };
-    let grace = rotation.grace.map_or(MAX_GRACE, Span::get);
-    if grace > MAX_GRACE {
-        return Err(Problem::fault("grace", "at most `24h`"));
-    }
-    rotation.secret.as_deref().map_or(Ok(()), check_secret)?;
-    let made = rotation.secret.is_none().then(|| generate_secret(&mut rand::rng()));
-    let Some(current) = rotation.secret.or_else(|| made.clone()) else {
-        return Err(Problem::internal());
-    };
-    let until = app.journal.clock().now().after(grace);
-    let previous = Some(Graced { secret: old.current.clone(), until });
-    let secrets = Secrets { current, previous };
+    let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
     save(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
-    Ok(data(show_now(&app, inlet.source.id, made)?))
+    Ok(data(show_now(&app, inlet.source.id, Some(secrets.current))?))
 }
 
 /// What to try a source with.

@@ -62,13 +62,21 @@ pub async fn accept(
     check_sources(topology, &incoming, many).map_err(Refused::Invalid)?;
     let mut watches = Vec::new();
     let mut captures = Vec::with_capacity(incoming.len());
+    let mut healths = Vec::with_capacity(incoming.len());
     for (n, event) in incoming.into_iter().enumerate() {
         let key = key.map(|key| if many { format!("{n} {key}") } else { key.to_owned() });
         let (capture, matches) = capture(journal, topology, event, key);
         watches.push(watch(journal, &capture, &matches));
+        healths.push(topology.inlet(&capture.event.source).map(|inlet| Arc::clone(&inlet.health)));
         captures.push(capture);
     }
     let receipts = journal.capture(captures).await.map_err(Refused::Journal)?;
+    let now = journal.clock().now();
+    for (health, receipt) in healths.into_iter().zip(&receipts) {
+        if let Some(health) = health {
+            health.captured(receipt.duplicate, now);
+        }
+    }
     let mut accepted = Vec::with_capacity(receipts.len());
     let deadline = tokio::time::Instant::now() + wait;
     for (receipt, watch) in receipts.into_iter().zip(watches) {

@@ -1,0 +1,59 @@
+//! Giving and rotating secrets: what endpoints and sources have in common. Each has its own rule for
+//! what a secret may be.
+
+use super::problem::Problem;
+use crate::domain::endpoint::{Graced, Secrets};
+use crate::domain::span::Span;
+use crate::domain::time::Timestamp;
+use crate::sign::generate_secret;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// The longest grace of a rotated secret.
+const MAX_GRACE: Duration = Duration::from_hours(24);
+
+/// How to rotate a secret.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotation {
+    /// How long the old secret goes on verifying, at most `24h`, which is also the default.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "24h")]
+    grace: Option<Span>,
+    /// The new secret; made where left out.
+    #[serde(default)]
+    secret: Option<String>,
+}
+
+impl Rotation {
+    /// The secrets after it.
+    pub(super) fn of(
+        self,
+        old: &Secrets,
+        now: Timestamp,
+        check: impl Fn(&str) -> Result<(), Problem>,
+    ) -> Result<Secrets, Problem> {
+        let grace = self.grace.map_or(MAX_GRACE, Span::get);
+        if grace > MAX_GRACE {
+            return Err(Problem::fault("grace", "at most `24h`"));
+        }
+        self.secret.as_deref().map_or(Ok(()), check)?;
+        let current = self.secret.unwrap_or_else(|| generate_secret(&mut rand::rng()));
+        let previous = Graced { secret: old.current.clone(), until: now.after(grace) };
+        Ok(Secrets { current, previous: Some(previous) })
+    }
+}
+
+/// Splits the secret off, which is no part of the settings.
+pub(super) fn split(
+    object: &mut Map<String, Value>,
+    check: impl Fn(&str) -> Result<(), Problem>,
+) -> Result<Option<String>, Problem> {
+    match object.remove("secret") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(secret)) => check(&secret).map(|()| Some(secret)),
+        Some(_) => Err(Problem::fault("secret", "give a text, or leave it out and one is made")),
+    }
+}
