@@ -20,6 +20,12 @@ pub(crate) fn peak_mib(pid: u32) -> f64 {
     status_mib(pid, "VmHWM:")
 }
 
+/// Lets the largest resident memory begin anew. Where the kernel does not, it stays that of the
+/// whole time so far.
+pub(crate) fn reset_peak(pid: u32) {
+    let _kept = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+}
+
 struct Stat {
     parent: u32,
     ticks: u64,

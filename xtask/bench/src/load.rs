@@ -1,4 +1,4 @@
-//! The load: a bounded number of events over keep-alive connections, each of which posts when it
+//! The load: a bounded number of requests over keep-alive connections, each of which sends when it
 //! has its answer, or all of them together at a given rate.
 
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -23,7 +23,10 @@ use crate::template;
 /// No load goes on for longer.
 const TIME_LIMIT: Duration = Duration::from_mins(5);
 
-/// One bounded load.
+/// Makes a request, given the number that it begins with and how many it holds.
+pub(crate) type Make = dyn Fn(usize, usize) -> Result<Request<Full<Bytes>>> + Send + Sync;
+
+/// One bounded load of events.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     /// The events' type.
@@ -40,6 +43,21 @@ pub(crate) struct Load {
     pub(crate) rate: Option<f64>,
 }
 
+/// One bounded load of whatever requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calls {
+    /// The first number.
+    pub(crate) first: usize,
+    /// The number after the last one.
+    pub(crate) end: usize,
+    /// Numbers in a request.
+    pub(crate) step: usize,
+    /// Connections.
+    pub(crate) connections: usize,
+    /// Requests a second; none sends as fast as answers come.
+    pub(crate) rate: Option<f64>,
+}
+
 /// What the senders saw.
 #[derive(Debug)]
 pub(crate) struct Sent {
@@ -51,17 +69,57 @@ pub(crate) struct Sent {
     pub(crate) acknowledged: Vec<u32>,
 }
 
+/// What the connections of a load share.
+struct Shared {
+    calls: Calls,
+    make: Arc<Make>,
+    wanted: StatusCode,
+    server: SocketAddr,
+    host: HeaderValue,
+    next: AtomicUsize,
+    start: Instant,
+}
+
 impl Load {
-    /// Posts everything to the server at `address` (`http://127.0.0.1:PORT`). Any answer but 202
-    /// is an error: a benchmark of failures says nothing.
+    /// Posts everything to the server at `address` (`http://127.0.0.1:PORT`).
     pub(crate) async fn run(self, address: &str) -> Result<Sent> {
+        let Self { kind, first, end, batch, connections, rate } = self;
+        let calls = Calls { first, end, step: batch, connections, rate };
+        let make = move |seq, batch| events(template::body(kind, seq, batch, now_micros()));
+        calls.run(address, StatusCode::ACCEPTED, Arc::new(make)).await
+    }
+}
+
+fn events(body: Bytes) -> Result<Request<Full<Bytes>>> {
+    Ok(Request::post("/api/v1/events")
+        .header(AUTHORIZATION, format!("Bearer {ADMIN_TOKEN}"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body))?)
+}
+
+impl Calls {
+    /// Sends everything to the server at `address`. Any answer but the wanted one is an error: a
+    /// benchmark of failures says nothing.
+    pub(crate) async fn run(
+        self,
+        address: &str,
+        wanted: StatusCode,
+        make: Arc<Make>,
+    ) -> Result<Sent> {
         let authority = address.strip_prefix("http://").context("an http address")?;
-        let server: SocketAddr = authority.parse()?;
-        let next = Arc::new(AtomicUsize::new(self.first));
         let (began, start) = (now_micros(), Instant::now());
+        let shared = Arc::new(Shared {
+            calls: self,
+            make,
+            wanted,
+            server: authority.parse()?,
+            host: HeaderValue::from_str(authority)?,
+            next: AtomicUsize::new(self.first),
+            start,
+        });
         let mut senders = JoinSet::new();
         for _ in 0..self.connections {
-            senders.spawn(self.drive(server, Arc::clone(&next), start));
+            senders.spawn(Arc::clone(&shared).drive());
         }
         let mut acknowledged = Vec::new();
         while let Some(sender) = senders.join_next().await {
@@ -69,31 +127,43 @@ impl Load {
         }
         Ok(Sent { began, took: start.elapsed(), acknowledged })
     }
+}
 
-    async fn drive(
-        self,
-        server: SocketAddr,
-        next: Arc<AtomicUsize>,
-        start: Instant,
-    ) -> Result<Vec<u32>> {
-        let mut connection = connect(server).await?;
+impl Shared {
+    async fn drive(self: Arc<Self>) -> Result<Vec<u32>> {
+        let Calls { first, end, step, rate, .. } = self.calls;
+        let mut connection = connect(self.server).await?;
         let mut acknowledged = Vec::new();
         loop {
-            let seq = next.fetch_add(self.batch, Relaxed);
-            if seq >= self.end || start.elapsed() > TIME_LIMIT {
+            let seq = self.next.fetch_add(step, Relaxed);
+            if seq >= end || self.start.elapsed() > TIME_LIMIT {
                 return Ok(acknowledged);
             }
-            if let Some(rate) = self.rate {
+            if let Some(rate) = rate {
                 #[expect(clippy::cast_precision_loss, reason = "far below 2^52 events")]
-                let due = Duration::from_secs_f64((seq - self.first) as f64 / rate);
-                tokio::time::sleep_until((start + due).into()).await;
+                let due = Duration::from_secs_f64((seq - first) as f64 / rate);
+                tokio::time::sleep_until((self.start + due).into()).await;
             }
-            let batch = self.batch.min(self.end - seq);
-            let body = template::body(self.kind, seq, batch, now_micros());
+            let request = (self.make)(seq, step.min(end - seq))?;
             let sent = Instant::now();
-            post(&mut connection, server, body).await?;
+            self.send(&mut connection, request).await?;
             acknowledged.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
         }
+    }
+
+    async fn send(
+        &self,
+        connection: &mut SendRequest<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<()> {
+        connection.ready().await?;
+        request.headers_mut().insert(HOST, self.host.clone());
+        let (head, body) = connection.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        if head.status != self.wanted {
+            bail!("the server answered {}: {}", head.status, String::from_utf8_lossy(&body));
+        }
+        Ok(())
     }
 }
 
@@ -103,23 +173,4 @@ async fn connect(server: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)
-}
-
-async fn post(
-    connection: &mut SendRequest<Full<Bytes>>,
-    server: SocketAddr,
-    body: Bytes,
-) -> Result<()> {
-    connection.ready().await?;
-    let request = Request::post("/api/v1/events")
-        .header(HOST, server.to_string())
-        .header(AUTHORIZATION, format!("Bearer {ADMIN_TOKEN}"))
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body))?;
-    let (head, body) = connection.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    if head.status != 202 {
-        bail!("the server answered {}: {}", head.status, String::from_utf8_lossy(&body));
-    }
-    Ok(())
 }

@@ -19,6 +19,9 @@ pub(crate) fn describe(stage: &Stage) -> Vec<String> {
         lines
             .push("PostgreSQL: default durability, TCP on loopback, its CPU is counted".to_owned());
     }
+    if stage.mariadb.is_some() {
+        lines.push("MariaDB: defaults, TCP on loopback, its CPU is counted apart".to_owned());
+    }
     if stage.quick {
         lines.push("one short round of each case: not to be quoted".to_owned());
     }

@@ -18,6 +18,7 @@ mod load;
 mod machine;
 mod sink;
 mod stage;
+mod store;
 mod table;
 mod template;
 
@@ -48,6 +49,12 @@ pub(crate) struct Options {
     /// Its main process, whose CPU time is to be counted
     #[arg(long)]
     postgres_pid: Option<u32>,
+    /// A MariaDB whose user may create databases and users
+    #[arg(long)]
+    mariadb: Option<String>,
+    /// Its process, whose CPU time is to be counted
+    #[arg(long)]
+    mariadb_pid: Option<u32>,
     /// Only cases whose name contains one of these texts
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -72,7 +79,7 @@ async fn main() -> Result<()> {
     let chosen: Vec<_> = cases::all().into_iter().filter(|case| options.wants(case.name)).collect();
     if options.list {
         for case in &chosen {
-            println!("{:<24} {}", case.name, case.about);
+            println!("{:<26} {}", case.name, case.about);
         }
         return Ok(());
     }

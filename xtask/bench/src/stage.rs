@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use waybill_tests::{Client, Database, Server, Settings};
 
+use crate::cases::Crm;
 use crate::sink::Sink;
 use crate::{Options, census};
 
@@ -30,6 +32,12 @@ pub(crate) struct Stage {
     pub(crate) postgres: Option<String>,
     /// Its main process.
     postgres_pid: Option<u32>,
+    /// MariaDB, where it is to be had.
+    pub(crate) mariadb: Option<String>,
+    /// Its process.
+    pub(crate) mariadb_pid: Option<u32>,
+    /// A CRM's database on it, filled for the first that asks.
+    pub(crate) crm: OnceCell<Crm>,
     /// Where the database files are: a real disk, since a memory file system costs nothing to
     /// sync.
     pub(crate) folder: PathBuf,
@@ -62,6 +70,9 @@ impl Stage {
             guests: options.guests.clone(),
             postgres: options.postgres.clone(),
             postgres_pid: options.postgres_pid,
+            mariadb: options.mariadb.clone(),
+            mariadb_pid: options.mariadb_pid,
+            crm: OnceCell::new(),
             folder: std::path::absolute(&options.folder)?,
             quick: options.quick,
         })
@@ -113,6 +124,15 @@ impl Stage {
 }
 
 impl Scene {
+    /// GET that must succeed: the answer's `data`.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.client.get(path).await?;
+        if !answer.status.is_success() {
+            bail!("{path}: {}: {}", answer.status, answer.text());
+        }
+        Ok(answer.data())
+    }
+
     /// POST that must succeed: the answer's `data`.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let answer = self.client.post(path, body).await?;
@@ -159,12 +179,28 @@ impl Scene {
         census::cpu_micros(self.server.pid()) + database
     }
 
-    /// Drains the server and starts it again on the same database.
-    pub(crate) fn restart(&mut self) -> Result<()> {
+    /// The URL of the database that it stands on.
+    pub(crate) fn database(&self) -> &str {
+        &self.settings.database
+    }
+
+    /// Drains the server and ends it.
+    pub(crate) fn stop(&mut self) -> Result<()> {
         self.server.terminate()?;
+        Ok(())
+    }
+
+    /// Starts it again on the same database.
+    pub(crate) fn start(&mut self) -> Result<()> {
         self.server = Server::start(&self.settings)?;
         self.client = client_of(&self.server);
         Ok(())
+    }
+
+    /// One after the other.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start()
     }
 }
 

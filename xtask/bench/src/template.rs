@@ -13,11 +13,12 @@ const TAIL: &str = r#""}}"#;
 /// What fills it up.
 const FILLER: &str = "Lorem ipsum dolor sit amet consectetur ";
 
-/// One event of 1,024 bytes. `resource` tells the records apart.
-fn event(kind: &str, seq: usize, micros: u64) -> String {
+/// A text of 1,024 bytes: what begins it, an invoice that carries its number and its send time, and
+/// what fills it up.
+fn invoice(head: &str, seq: usize, micros: u64) -> String {
     let mut text = format!(
         concat!(
-            r#"{{"type":"{kind}","resource_id":"{seq}","data":{{"id":"{seq}","#,
+            r#"{head}{{"id":"{seq}","#,
             r#""formatted_number":"lg.{seq}.{micros}","clientid":"17","#,
             r#""currency_name":"EUR","date":"2026-03-01","duedate":"2026-03-31","#,
             r#""subtotal":"1299.00","total_tax":"246.81","total":"1545.81","#,
@@ -25,7 +26,7 @@ fn event(kind: &str, seq: usize, micros: u64) -> String {
             r#""items":[{{"description":"Pro plan","qty":"1","rate":"999.00"}},"#,
             r#"{{"description":"Seats","qty":"3","rate":"100.00"}}],"adminnote":""#,
         ),
-        kind = kind,
+        head = head,
         seq = seq,
         micros = micros,
     );
@@ -33,6 +34,16 @@ fn event(kind: &str, seq: usize, micros: u64) -> String {
     text.extend(FILLER.chars().cycle().take(missing));
     text.push_str(TAIL);
     text
+}
+
+/// One event. `resource_id` tells the records apart.
+fn event(kind: &str, seq: usize, micros: u64) -> String {
+    invoice(&format!(r#"{{"type":"{kind}","resource_id":"{seq}","data":"#), seq, micros)
+}
+
+/// One webhook, as PerfexAPI words it.
+pub(crate) fn webhook(seq: usize, micros: u64) -> String {
+    invoice(r#"{"event":"invoice.paid","payload":"#, seq, micros)
 }
 
 /// A request's body: one event, or an array of `batch` of them.
@@ -57,7 +68,7 @@ pub(crate) fn mark(body: &[u8]) -> Option<(usize, u64)> {
 mod tests {
     use serde_json::Value;
 
-    use super::{body, mark};
+    use super::{body, mark, webhook};
 
     #[test]
     fn an_event_is_a_kilobyte_and_carries_its_mark() {
@@ -66,6 +77,18 @@ mod tests {
         assert!(serde_json::from_slice::<Value>(&one).unwrap().is_object());
         assert_eq!(mark(&one), Some((41, 1_700_000_000_000_000)));
         assert_eq!(mark(b"{}"), None);
+    }
+
+    #[test]
+    fn a_webhook_is_a_kilobyte_too() {
+        let one = webhook(41, 1_700_000_000_000_000);
+        assert_eq!(one.len(), 1024);
+        let read: Value = serde_json::from_str(&one).unwrap();
+        assert_eq!(
+            (&read["event"], &read["payload"]["id"]),
+            (&"invoice.paid".into(), &"41".into())
+        );
+        assert_eq!(mark(one.as_bytes()), Some((41, 1_700_000_000_000_000)));
     }
 
     #[test]

@@ -1,0 +1,40 @@
+//! Waybill's own database behind its back: to fill it faster than events come in, and to count what
+//! is really in it.
+
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, Result};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+
+/// Runs statements one after the other, on one connection.
+pub(crate) async fn execute(url: &str, statements: &[String]) -> Result<()> {
+    if url.starts_with("sqlite:") {
+        let mut database = SqliteConnectOptions::from_str(url)?.connect().await?;
+        for statement in statements {
+            let sql = AssertSqlSafe(statement.clone());
+            sqlx::raw_sql(sql).execute(&mut database).await.with_context(|| statement.clone())?;
+        }
+        return Ok(database.close().await?);
+    }
+    let mut database = PgConnectOptions::from_str(url)?.connect().await?;
+    for statement in statements {
+        let sql = AssertSqlSafe(statement.clone());
+        sqlx::raw_sql(sql).execute(&mut database).await.with_context(|| statement.clone())?;
+    }
+    Ok(database.close().await?)
+}
+
+/// How many events of a source there are.
+pub(crate) async fn events_of(url: &str, source: &str) -> Result<u64> {
+    const COUNT: &str = "SELECT COUNT(*) FROM event WHERE source = $1";
+    let count: i64 = if url.starts_with("sqlite:") {
+        let mut database = SqliteConnectOptions::from_str(url)?.connect().await?;
+        sqlx::query_scalar(COUNT).bind(source).fetch_one(&mut database).await?
+    } else {
+        let mut database = PgConnectOptions::from_str(url)?.connect().await?;
+        sqlx::query_scalar(COUNT).bind(source).fetch_one(&mut database).await?
+    };
+    Ok(count.unsigned_abs())
+}
