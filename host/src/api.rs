@@ -44,6 +44,7 @@ use crate::deliver::client::Client;
 use crate::domain::call::Call;
 use crate::domain::id::RequestId;
 use crate::journal::Journal;
+use crate::pull;
 use crate::topology::live::Live;
 use auth::Caller;
 use axum::Router;
@@ -89,6 +90,8 @@ pub struct Shared {
     pub client: Client,
     /// The record of calls.
     pub audit: Arc<Audit>,
+    /// Runs sources.
+    pub pull: Arc<pull::Context>,
     /// Slows those who try tokens.
     pub throttle: Throttle,
     /// Writes and reads short-lived tokens.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 #[cfg(test)]
 mod compile;
+mod paths;
 mod sample;
 #[cfg(test)]
 mod schema;
@@ -23,6 +24,7 @@ mod value;
 #[cfg(test)]
 mod vary;
 
+pub use paths::resource_at;
 pub use sample::sample;
 
 static CATALOG: Catalog =

@@ -157,10 +157,7 @@ pub async fn run(command: Command, screen: &mut Screen<'_>) -> Result<(), Error>
         Command::Delivery(command) => delivery::run(command, screen).await,
         Command::DeadLetter(command) => dead_letter::run(command, screen).await,
         Command::EventType(command) => event_type::run(command, screen),
-        Command::Openapi => {
-            let document = serde_json::to_value(crate::api::document());
-            Ok(screen.json(&document.map_err(|error| Error::failed(error.to_string()))?)?)
-        }
+        Command::Openapi => Ok(screen.json(&crate::api::document())?),
         Command::Serve(_) | Command::Demo(_) | Command::CompileModule => {
             Err(Error::Usage("this command is the binary's own".to_owned()))
         }

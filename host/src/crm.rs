@@ -28,7 +28,6 @@ mod change;
 mod data;
 pub mod derive;
 pub mod due;
-pub mod hash;
 pub mod known;
 pub mod lists;
 pub mod options;

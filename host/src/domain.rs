@@ -5,17 +5,24 @@
 //! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
 
 pub mod call;
+pub mod cron;
+pub mod database;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod field_map;
 pub mod flow;
+pub mod hash;
 pub mod id;
 pub mod pattern;
+pub mod poll;
 pub mod problem;
 pub mod record;
 pub mod retry;
+pub mod run;
+pub mod schedule;
 pub mod source;
 pub mod span;
 pub mod time;
+pub mod timing;
 pub mod webhook;

@@ -37,6 +37,8 @@ mod pool;
 pub mod records;
 mod row;
 mod settle;
+pub mod source_rows;
+pub mod sources;
 mod statements;
 pub mod tend;
 mod value;

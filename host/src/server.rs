@@ -21,7 +21,7 @@ use crate::listener::{self, Bounds, Listener};
 use crate::topology::live::{self, Live};
 use crate::topology::target::Defaults;
 use crate::wasm::{Cache, Compiler, Engine, Limits};
-use crate::{plan, tend};
+use crate::{plan, pull, tend};
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -97,10 +97,7 @@ impl Server {
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, Error> {
         let stop = CancellationToken::new();
         let certificates = certificates(&config)?;
-        let bounds = Bounds {
-            connections: listener::room_for(config.server.max_connections),
-            header_timeout: config.server.header_timeout.get(),
-        };
+        let bounds = bounds(&config);
         let (listener, address) =
             bind(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
         let redirect = config.tls.redirect_listen;
@@ -130,18 +127,26 @@ impl Server {
         let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
         let client = client(&config)?;
         let audit = Audit::new(journal.clone(), !config.audit.retention.get().is_zero());
+        let tasks = TaskTracker::new();
+        let pull = pull::Context::new(
+            journal.clone(),
+            live.clone(),
+            client.clone(),
+            tasks.clone(),
+            stop.clone(),
+        );
         let app = App::new(Shared {
             journal,
             client,
             audit: Arc::new(audit),
+            pull: Arc::new(pull),
             throttle: Throttle::default(),
             issuer: Issuer::new(live.sealer().grant_key()),
             unknown_sources: AtomicU64::new(0),
             live,
             config,
         });
-        let server =
-            Self { listener, redirect, app, tasks: TaskTracker::new(), stop, address, new_token };
+        let server = Self { listener, redirect, app, tasks, stop, address, new_token };
         server.start(outlets);
         if let Some(certificates) = certificates {
             server.tasks.spawn(certificates.watch(server.stop.clone()));
@@ -171,6 +176,7 @@ impl Server {
         };
         self.tasks.spawn(dispatcher::run(Arc::new(deliver), outlets.lanes));
         self.tasks.spawn(plan::run(plan, outlets.planning));
+        self.tasks.spawn(pull::run(Arc::clone(&self.app.pull)));
         let tend = tend::Context {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
@@ -217,6 +223,13 @@ impl Server {
         if let Err(error) = journal.leave().await {
             tracing::warn!(%error, "cannot give leases back; others take them over in a while");
         }
+    }
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        connections: listener::room_for(config.server.max_connections),
+        header_timeout: config.server.header_timeout.get(),
     }
 }
 

@@ -82,6 +82,12 @@ impl Context {
         // A short-lived token that has ended need not be known as revoked.
         let revoked: Vec<Object<IgnoredAny>> = self.journal.objects(Kind::RevokedGrant).await?;
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);
+        for state in self.journal.source_states().await? {
+            let current = self.live.current();
+            if !state.running && current.sources().all(|source| source.id != state.source) {
+                self.journal.forget_source(state.source).await?;
+            }
+        }
         let over = over.map(|object| Change::Delete { kind: Kind::RevokedGrant, id: object.id });
         let over: Vec<Change> = over.collect();
         if over.is_empty() { Ok(()) } else { Ok(self.journal.change(&over).await?) }

@@ -5,13 +5,16 @@
 //! |---|---|
 //! | [`World`] | one running `waybill` on a database of its own, for one test |
 //! | [`Receiver`] | an HTTP server that plays a script of good and bad answers and books what came |
+//! | [`Site`] | another system's REST API over rows that a test changes, which answers well or badly |
 //! | [`Client`] | the REST API, as a user of it sees it |
 //! | [`Cluster`] | a throw-away PostgreSQL that belongs to whoever started it |
 //! | [`Database`] | a fresh database on such a server, dropped with the value |
+//! | [`MariaDb`] | a throw-away MariaDB, likewise |
+//! | [`MariaDatabase`] | a fresh database on such a server, with a user who may only read it |
 //! | [`Server`] | the program as a child process, its output kept |
 //!
 //! [`Cluster`], [`Database`] and [`Server`] return errors, because `cargo xtask bench` stands on them too.
-//! [`World`] and [`Receiver`] serve tests only and fail the test that misuses them.
+//! [`World`], [`Receiver`] and [`Site`] serve tests only and fail the test that misuses them.
 //! Nothing here sleeps in place of a signal: what has to be waited for is announced by a line
 //! of output, by an arrival, or is asked for until a generous deadline.
 
@@ -22,14 +25,18 @@
 )]
 
 pub mod database;
+pub mod mariadb;
 pub mod receiver;
 pub mod rest;
 pub mod server;
+pub mod site;
 pub mod world;
 
 pub use database::Database;
+pub use mariadb::MariaDatabase;
 pub use receiver::{Arrival, Receiver, Reply};
 pub use rest::{Answer, Client};
 pub use server::{Server, Settings};
-pub use waybill_postgres::Cluster;
+pub use site::{Dialect, Fault, Site};
+pub use waybill_servers::{Cluster, MariaDb};
 pub use world::{Backend, World};

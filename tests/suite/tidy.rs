@@ -72,8 +72,10 @@ fn offences(breaks: impl Fn(&Path, &str) -> bool) -> Vec<String> {
 
 #[test]
 fn only_journal_names_sqlx() {
-    let found = offences(|path, line| part(path) != "journal" && names(line, "sqlx"));
-    assert!(found.is_empty(), "the journal alone knows the databases:\n{}", found.join("\n"));
+    let crm = Path::new("pull/database/mysql.rs");
+    let found =
+        offences(|path, line| part(path) != "journal" && path != crm && names(line, "sqlx"));
+    assert!(found.is_empty(), "the journal alone knows our databases:\n{}", found.join("\n"));
 }
 
 #[test]

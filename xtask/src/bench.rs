@@ -2,7 +2,7 @@
 //! load generator (`xtask/bench`) measure.
 
 use anyhow::Result;
-use waybill_postgres::Cluster;
+use waybill_servers::{Cluster, MariaDb};
 
 use crate::guests;
 use crate::needs::{self, Skips};
@@ -23,8 +23,15 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let postgres = needs::postgres(&mut skips).await;
     if let Some(postgres) = &postgres {
         bench.args(["--postgres", &postgres.url]);
-        if let Some(pid) = postgres.cluster.as_ref().and_then(Cluster::pid) {
+        if let Some(pid) = postgres.server.as_ref().and_then(Cluster::pid) {
             bench.args(["--postgres-pid", &pid.to_string()]);
+        }
+    }
+    let mariadb = needs::mariadb(&mut skips).await;
+    if let Some(mariadb) = &mariadb {
+        bench.args(["--mariadb", &mariadb.url]);
+        if let Some(pid) = mariadb.server.as_ref().and_then(MariaDb::pid) {
+            bench.args(["--mariadb-pid", &pid.to_string()]);
         }
     }
     bench.args(arguments);

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use comfy_table::{Table, presets};
 use tokio::process::Command;
 
+use crate::contract;
 use crate::generated;
 use crate::needs::Skips;
 use crate::process::{answers, cargo, command, succeed, target};
@@ -33,6 +34,7 @@ pub(crate) async fn run() -> Result<()> {
         step("lints", succeed(clippy())).await,
         step("documentation", succeed(rustdoc())).await,
         step("generated files", generated::check()).await,
+        step("contract", contract::run()).await,
         step("tests", async {
             let tested = test::all(&["--no-fail-fast".to_owned()], &mut skips).await;
             tested.and(skips.forbid())

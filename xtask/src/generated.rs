@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::process::workspace;
+use crate::events;
+use crate::process::{output, workspace};
 use crate::test::Built;
 
 /// A generated file and what it must hold.
@@ -44,6 +45,11 @@ pub(crate) async fn check() -> Result<()> {
 
 async fn files() -> Result<Vec<Generated>> {
     let built = Built::make().await?;
-    let openapi = crate::process::output(built.program(&["openapi"])).await?;
-    Ok(vec![Generated { path: workspace().join("docs/openapi.json"), text: openapi }])
+    let openapi = output(built.program(&["openapi"])).await?;
+    let catalogue = output(built.program(&["event-type", "list", "--json"])).await?;
+    let docs = workspace().join("docs");
+    Ok(vec![
+        Generated { path: docs.join("openapi.json"), text: openapi },
+        Generated { path: docs.join("events.md"), text: events::page(&catalogue)? },
+    ])
 }

@@ -1,16 +1,20 @@
-//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | gen`.
+//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | gen`.
 //!
 //! It needs nothing but rustup's cargo. What else a task needs it brings or starts itself: the
-//! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL, the languages of the
-//! receiver tests. What it cannot have it names in its last lines as skipped, and `ci` fails on it.
+//! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages
+//! and libraries of the tests. What it cannot have it names in its last lines as skipped, and `ci`
+//! fails on it.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to people")]
 
 mod bench;
 mod ci;
+mod contract;
+mod events;
 mod generated;
 mod guests;
 mod needs;
+mod packages;
 mod process;
 mod test;
 
@@ -36,8 +40,10 @@ enum Task {
     #[command(disable_help_flag = true)]
     Bench(Passed),
     /// All that a submission must pass: format, lints, documentation, generated files, unused
-    /// dependencies, licences and bans, tests
+    /// dependencies, licences and bans, contract, tests
     Ci,
+    /// Hold a server against its own description, with requests made up from it
+    Contract,
     /// Write the generated files
     Gen {
         /// Write nothing; fail where a file is not current
@@ -69,6 +75,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Demo(passed) => test::demo(&passed.arguments).await,
         Task::Bench(passed) => bench::run(&passed.arguments).await,
         Task::Ci => ci::run().await,
+        Task::Contract => contract::run().await,
         Task::Gen { check: true } => generated::check().await,
         Task::Gen { check: false } => generated::write().await,
     }

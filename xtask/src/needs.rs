@@ -1,14 +1,22 @@
 //! What the tests need beside cargo: found, installed where that is allowed, or named as skipped.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Result, bail};
-use waybill_postgres::Cluster;
+use waybill_servers::{Cluster, MariaDb};
 
+use crate::packages;
 use crate::process::{answers, command, succeed};
 
 /// Names PostgreSQL by URL, for us and for the tests.
 pub(crate) const POSTGRES: &str = "WAYBILL_TEST_POSTGRES";
+
+/// Names MariaDB likewise.
+pub(crate) const MARIADB: &str = "WAYBILL_TEST_MARIADB";
+
+/// Names the folder of the libraries of `tests/libraries`, likewise.
+pub(crate) const LIBRARIES: &str = "WAYBILL_LIBRARIES";
 
 /// What could not be had, and so what was not tested.
 #[derive(Debug, Default)]
@@ -35,30 +43,50 @@ impl Skips {
     }
 }
 
-/// PostgreSQL for the time of one task.
+/// A database server for the time of one task.
 #[derive(Debug)]
-pub(crate) struct Postgres {
-    /// A URL of a database whose owner may create others.
+pub(crate) struct Lent<S> {
+    /// A URL of it; the user may create databases.
     pub(crate) url: String,
     /// The server, where it is ours: stopped when this is dropped.
-    pub(crate) cluster: Option<Cluster>,
+    pub(crate) server: Option<S>,
 }
 
 /// PostgreSQL from the environment, or our own; none where it is not to be had.
-pub(crate) async fn postgres(skips: &mut Skips) -> Option<Postgres> {
+pub(crate) async fn postgres(skips: &mut Skips) -> Option<Lent<Cluster>> {
     if let Ok(url) = std::env::var(POSTGRES) {
-        return Some(Postgres { url, cluster: None });
+        return Some(Lent { url, server: None });
     }
     if Cluster::find_binaries().is_none() {
-        install("postgresql").await;
+        install(&["postgresql"]).await;
     }
-    match Cluster::start() {
-        Ok(cluster) => {
-            let url = cluster.url("postgres");
-            Some(Postgres { url, cluster: Some(cluster) })
-        }
+    let started = Cluster::start().map(|server| (server.url("postgres"), server));
+    lend(started, "PostgreSQL", POSTGRES, skips)
+}
+
+/// MariaDB, likewise.
+pub(crate) async fn mariadb(skips: &mut Skips) -> Option<Lent<MariaDb>> {
+    if let Ok(url) = std::env::var(MARIADB) {
+        return Some(Lent { url, server: None });
+    }
+    if !MariaDb::is_installed() {
+        // The programs without the service: the system gets no server of its own.
+        install(&["mariadb-server-core", "mariadb-client-core"]).await;
+    }
+    let started = MariaDb::start().map(|server| (server.url(""), server));
+    lend(started, "MariaDB", MARIADB, skips)
+}
+
+fn lend<S>(
+    started: Result<(String, S)>,
+    name: &str,
+    variable: &str,
+    skips: &mut Skips,
+) -> Option<Lent<S>> {
+    match started {
+        Ok((url, server)) => Some(Lent { url, server: Some(server) }),
         Err(error) => {
-            skips.add("tests on PostgreSQL", &format!("{error:#} (or set {POSTGRES})"));
+            skips.add(&format!("tests on {name}"), &format!("{error:#} (or set {variable})"));
             None
         }
     }
@@ -68,7 +96,7 @@ pub(crate) async fn postgres(skips: &mut Skips) -> Option<Postgres> {
 pub(crate) async fn languages(skips: &mut Skips) {
     for (program, package) in [("node", "nodejs"), ("php", "php-cli"), ("python3", "python3")] {
         if !answers(program).await {
-            install(package).await;
+            install(&[package]).await;
         }
         if !answers(program).await {
             skips.add(&format!("the receiver example in {program}"), "it is not installed");
@@ -76,18 +104,29 @@ pub(crate) async fn languages(skips: &mut Skips) {
     }
 }
 
-/// Installs a Debian package where we may; what came of it shows in whether its program is there.
-async fn install(package: &str) {
+/// The libraries that senders and receivers of webhooks use, for the tests; none where they are not
+/// to be had.
+pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os(LIBRARIES) {
+        return Some(folder.into());
+    }
+    let installed = packages::libraries().await;
+    let skip = |error| skips.add("tests with the libraries of others", &format!("{error:#}"));
+    installed.map_err(skip).ok()
+}
+
+/// Installs Debian packages where we may; what came of it shows in whether their programs are there.
+pub(crate) async fn install(packages: &[&str]) {
     if !rustix::process::geteuid().is_root() || !answers("apt-get").await {
         return;
     }
-    eprintln!("installing {package} with apt-get");
+    eprintln!("installing {} with apt-get", packages.join(" and "));
     let quiet = |arguments: &[&str]| {
         let mut apt = command("apt-get", arguments);
         apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
         succeed(apt)
     };
-    let install = ["install", "-y", "-q", "--no-install-recommends", package];
+    let install = [&["install", "-y", "-q", "--no-install-recommends"], packages].concat();
     // An old or empty package list is the usual reason for a failure: fetch it and try again.
     if quiet(&install).await.is_err() {
         for arguments in [&["update", "-q"][..], &install[..]] {

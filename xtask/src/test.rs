@@ -3,14 +3,14 @@
 //! The dev profile compiles dependencies with optimisation, so its binary is fast enough for
 //! both, and one set of build products serves all tasks but `bench`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Result;
 use tokio::process::Command;
 
 use crate::guests::{self, GUESTS};
-use crate::needs::{self, POSTGRES, Skips};
+use crate::needs::{self, LIBRARIES, MARIADB, POSTGRES, Skips};
 use crate::process::{cargo, command, succeed, target};
 
 /// Names the program under test.
@@ -40,6 +40,11 @@ impl Built {
         program.env(GUESTS, &self.guests);
         program
     }
+
+    /// The folder of the compiled guests.
+    pub(crate) fn guests(&self) -> &Path {
+        &self.guests
+    }
 }
 
 /// `cargo xtask test`: the arguments go on to `cargo test`.
@@ -55,6 +60,8 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     let built = Built::make().await?;
     needs::languages(skips).await;
     let postgres = needs::postgres(skips).await;
+    let mariadb = needs::mariadb(skips).await;
+    let libraries = needs::libraries(skips).await;
     let mut tests = cargo(&["test", "--workspace"]);
     tests.args(arguments).env(PROGRAM, &built.program).env(GUESTS, &built.guests);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
@@ -62,6 +69,12 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     }
     if let Some(postgres) = &postgres {
         tests.env(POSTGRES, &postgres.url);
+    }
+    if let Some(mariadb) = &mariadb {
+        tests.env(MARIADB, &mariadb.url);
+    }
+    if let Some(libraries) = &libraries {
+        tests.env(LIBRARIES, libraries);
     }
     succeed(tests).await
 }

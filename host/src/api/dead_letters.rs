@@ -165,11 +165,10 @@ fn check(topology: &Topology, stored: &StoredDeadLetter) -> Result<(), Problem> 
 }
 
 /// What to replay.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplayRequest {
-    /// Which dead letters; all where left out.
-    #[serde(default)]
+    /// Which dead letters; `{}` for all.
     filter: ReplayFilter,
     /// How many a second, so that a receiver that just came back is not overrun.
     #[serde(default)]

@@ -353,6 +353,7 @@ fn example(target: &Target, name: Option<&str>, now: Timestamp) -> Result<Event,
         occurred_at: None,
         received_at: now,
         attributes: None,
+        changes: None,
         data: serde_json::value::to_raw_value(&data)
             .map_err(|error| Problem::unexpected(&error))?,
     })

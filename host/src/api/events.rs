@@ -76,6 +76,10 @@ pub(super) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub attributes: Option<Box<RawValue>>,
+    /// What an update changed, where the source tells: the fields, and their old values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub changes: Option<Box<RawValue>>,
     /// The data as it was captured.
     #[schema(value_type = serde_json::Value)]
     pub data: Box<RawValue>,
@@ -95,6 +99,7 @@ impl From<StoredEvent> for EventView {
             occurred_at: event.occurred_at,
             received_at: event.received_at,
             attributes: event.attributes,
+            changes: event.changes,
             data: event.data,
             matched,
         }

@@ -1,12 +1,15 @@
 //! The OpenAPI 3.1 description, made from the handlers themselves: a route that is served is
 //! described, because both come from one list.
 
+mod describe;
+
 use super::{
     App, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows, health,
     modules, oauth, receive, records, samples, sources, tokens, webhooks,
 };
 use crate::access::scope::{Need, SCOPES, Scope, need};
 use http::Method;
+use serde_json::Value;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes,
     SecurityScheme,
@@ -37,7 +40,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sources::rotate))
         .routes(routes!(sources::pause))
         .routes(routes!(sources::resume))
-        .routes(routes!(sources::test))
+        .routes(routes!(sources::run::run))
+        .routes(routes!(sources::run::test))
         .routes(routes!(receive::receive))
         .routes(routes!(webhooks::list, webhooks::subscribe))
         .routes(routes!(webhooks::show, webhooks::unsubscribe))
@@ -67,7 +71,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Adds what the handlers do not say: title and ways to authenticate.
-pub(super) fn finish(mut document: OpenApi) -> OpenApi {
+pub(super) fn finish(mut document: OpenApi) -> Value {
     document.info = InfoBuilder::new()
         .title("Waybill")
         .version(env!("CARGO_PKG_VERSION"))
@@ -99,7 +103,7 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         secure(path, item);
     }
-    document
+    describe::describe(serde_json::to_value(document).unwrap_or_default())
 }
 
 /// Says of each operation which scope its token must have (OpenAPI 3.1, "Security Requirement
@@ -126,6 +130,6 @@ fn secure(path: &str, item: &mut PathItem) {
 }
 
 /// The whole description.
-pub fn document() -> OpenApi {
+pub fn document() -> Value {
     finish(routes().split_for_parts().1)
 }

@@ -113,6 +113,12 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "urn:waybill:problem:conflict", "Conflict", detail)
     }
 
+    /// The system that a source asks does not answer as it should.
+    pub fn unavailable_source(why: &crate::pull::Failed) -> Self {
+        let kind = "urn:waybill:problem:source-unavailable";
+        Self::new(StatusCode::BAD_GATEWAY, kind, "Source unavailable", why.to_string())
+    }
+
     /// The body is larger than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
         let detail = format!("the body has more than {limit} bytes; send less at once");

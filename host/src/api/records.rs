@@ -8,6 +8,7 @@
 //! so it may see a record twice.
 
 mod condition;
+mod lookups;
 mod query;
 
 use super::App;
@@ -26,40 +27,6 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// The paths of the resources, as PerfexAPI has them, and the catalogue's names. The short lists that
-/// other records point to have no events of their own, so they are empty until a source reads them.
-pub(super) const PATHS: [(&str, &str); 29] = [
-    ("customers", "customer"),
-    ("contacts", "contact"),
-    ("leads", "lead"),
-    ("invoices", "invoice"),
-    ("payments", "payment"),
-    ("estimates", "estimate"),
-    ("proposals", "proposal"),
-    ("credit-notes", "credit_note"),
-    ("subscriptions", "subscription"),
-    ("contracts", "contract"),
-    ("expenses", "expense"),
-    ("items", "item"),
-    ("projects", "project"),
-    ("tasks", "task"),
-    ("timesheets", "timesheet"),
-    ("tickets", "ticket"),
-    ("notes", "note"),
-    ("staff", "staff"),
-    ("currencies", "currency"),
-    ("taxes", "tax"),
-    ("departments", "department"),
-    ("payment-modes", "payment_mode"),
-    ("countries", "country"),
-    ("ticket-statuses", "ticket_status"),
-    ("ticket-priorities", "ticket_priority"),
-    ("lead-statuses", "lead_status"),
-    ("lead-sources", "lead_source"),
-    ("contract-types", "contract_type"),
-    ("item-groups", "item_group"),
-];
-
 /// Records that are read at once where they have to be looked into.
 const CHUNK: u32 = 500;
 /// Most records that one request looks into.
@@ -68,7 +35,7 @@ const LOOKED_INTO: u32 = 20_000;
 /// may have been on its way into the database when it asked. Clients tell repeats by the id.
 const OVERLAP: Duration = Duration::from_secs(10);
 /// How far records are counted.
-const COUNTED: u32 = 10_000;
+const COUNTED: u32 = 1_000;
 
 /// A page of records.
 #[derive(Debug, Serialize, ToSchema)]
@@ -93,7 +60,7 @@ pub(super) struct RecordMeta {
     current_page: u32,
     /// How many a page holds.
     per_page: u32,
-    /// How many there are, counted up to 10,000.
+    /// How many there are, counted up to 1,000.
     total: u64,
     /// Whether there are more than that.
     total_is_minimum: bool,
@@ -127,9 +94,7 @@ pub(super) struct RecordAnswer {
 
 /// The catalogue's name of a path.
 fn resource(path: &str) -> Result<&'static str, Problem> {
-    let path = path.replace('_', "-");
-    let found = PATHS.iter().find(|(known, _)| *known == path);
-    found.map(|(_, resource)| *resource).ok_or_else(|| Problem::missing("resource", &path))
+    catalog::resource_at(path).ok_or_else(|| Problem::missing("resource", path))
 }
 
 /// Lists records of a resource, last heard of first.
@@ -155,6 +120,14 @@ pub(super) async fn list(
     let resource = resource(&path)?;
     principal.check_table(Some(resource))?;
     let query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
+    if let Some(mut rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
+        if query.sort.native() == Some(Order::IdDescending) {
+            rows.reverse();
+        }
+        let (records, total) = page_of(rows, &query);
+        let data = records.into_iter().map(|shown| shown.with_fields(&query.fields)).collect();
+        return Ok(Json(answer(&uri, &query, data, total)));
+    }
     let filter = RecordFilter {
         resource: resource.to_owned(),
         source: query.source.clone(),
@@ -186,6 +159,12 @@ pub(super) async fn show(
     let resource = resource(&path)?;
     principal.check_table(Some(resource))?;
     let query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
+    if let Some(rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
+        let found =
+            rows.into_iter().find(|shown| shown.0.get("id") == Some(&Value::from(id.as_str())));
+        let found = found.ok_or_else(|| Problem::missing(resource, &id))?;
+        return Ok(Json(RecordAnswer { data: found.with_fields(&query.fields) }));
+    }
     let filter = RecordFilter { resource: resource.to_owned(), source: query.source, since: None };
     let found = app.journal.record(&filter, &id).await?;
     let found = found.ok_or_else(|| Problem::missing(resource, &id))?;
@@ -217,7 +196,7 @@ impl Shown {
     }
 }
 
-/// The page of those that fit the conditions, in the order asked for, and how many fit.
+/// As [`page_of`], of all records that the filter lets through.
 async fn looked_into(
     app: &App,
     filter: &RecordFilter,
@@ -229,8 +208,8 @@ async fn looked_into(
     loop {
         let rows = app.journal.records(filter, order, offset, CHUNK).await?;
         let read = u32::try_from(rows.len()).unwrap_or(CHUNK);
-        let fits = |shown: &Shown| Condition::all(&query.conditions, &shown.0);
-        found.extend(rows.into_iter().map(Shown::from).filter(fits));
+        found.extend(rows.into_iter().map(Shown::from));
+        found.retain(|shown| Condition::all(&query.conditions, &shown.0));
         offset += read;
         if read < CHUNK {
             break;
@@ -242,12 +221,18 @@ async fn looked_into(
             return Err(Problem::fault("since", message));
         }
     }
+    Ok(page_of(found, query))
+}
+
+/// The page of those that fit the conditions, in the order asked for, and how many fit.
+fn page_of(mut found: Vec<Shown>, query: &RecordQuery) -> (Vec<Shown>, u64) {
+    found.retain(|shown| Condition::all(&query.conditions, &shown.0));
     if let Sort::Fields(fields) = &query.sort {
         found.sort_by(|a, b| condition::compare_by(fields, &a.0, &b.0));
     }
     let total = found.len() as u64;
     let page = found.into_iter().skip(query.offset() as usize).take(query.per_page as usize);
-    Ok((page.collect(), total))
+    (page.collect(), total)
 }
 
 fn answer(uri: &Uri, query: &RecordQuery, data: Vec<Map<String, Value>>, total: u64) -> RecordList {

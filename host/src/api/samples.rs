@@ -70,6 +70,7 @@ fn example(app: &App, known: &catalog::EventType) -> Result<Event, Problem> {
         occurred_at: None,
         received_at: app.journal.clock().now(),
         attributes: None,
+        changes: None,
         data: data.map_err(|error| Problem::unexpected(&error))?,
     })
 }

@@ -1,28 +1,30 @@
 //! `/sources`: the systems that events come from. An event that is pushed may name a source that is
 //! not set here; one that is set can be strict, or paused.
 
+pub(super) mod run;
+
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::{Input, parse};
 use super::problem::Problem;
 use super::secret::Rotation;
 use super::{App, edit, secret};
-use crate::capture::envelope::{self, Received};
 use crate::domain::endpoint::Secrets;
 use crate::domain::id::SourceId;
-use crate::domain::source::{Source, SourceKind, SourceSettings};
+use crate::domain::problem::Fault;
+use crate::domain::source::{Source, SourceSettings};
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind};
+use crate::journal::sources::SourceState;
 use crate::sign::generate_secret;
 use crate::topology::Topology;
 use crate::topology::inlet::{Figures, Inlet};
 use axum::Json;
 use axum::extract::{Path, State};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
+use run::RunView;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -49,10 +51,13 @@ pub(super) struct SourceView {
     warning: Option<&'static str>,
     /// How it is doing since the server started.
     status: Figures,
+    /// How it runs, for a source that Waybill runs itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<RunView>,
 }
 
 impl SourceView {
-    fn new(inlet: &Inlet, now: Timestamp) -> Self {
+    fn new(inlet: &Inlet, states: &[SourceState], now: Timestamp) -> Self {
         let settings = &inlet.source.settings;
         let previous = inlet.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
         let unsigned = settings.webhook.as_ref().is_some_and(|w| !w.scheme.is_signed());
@@ -65,6 +70,7 @@ impl SourceView {
                 "nothing is verified: whoever knows the address can send events; choose a scheme with a signature",
             ),
             status: inlet.health.figures(),
+            run: RunView::new(inlet, states, now),
         }
     }
 }
@@ -72,7 +78,8 @@ impl SourceView {
 /// A source as it is given: the settings, and a secret.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct NewSource {
-    /// The secret that its webhooks are signed with. Made where left out and the scheme has one.
+    /// What its webhooks are signed with, or what it shows to the system that it asks: a token of its API, the password of its database.
+    /// Made where left out and webhooks are signed with it.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: Option<String>,
     /// The settings.
@@ -91,19 +98,24 @@ fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
     topology.inlets().find(is).cloned().ok_or_else(|| Problem::missing("source", text))
 }
 
-fn show_now(app: &App, id: SourceId, secret: Option<String>) -> Result<SourceView, Problem> {
-    let inlet = find(&app.live.current(), &id.to_string())?;
-    Ok(SourceView { secret, ..SourceView::new(&inlet, app.journal.clock().now()) })
+async fn show_now(app: &App, id: &str, secret: Option<String>) -> Result<SourceView, Problem> {
+    let inlet = find(&app.live.current(), id)?;
+    let states = run::states(app, [&inlet]).await?;
+    Ok(SourceView { secret, ..SourceView::new(&inlet, &states, app.journal.clock().now()) })
 }
 
 /// Lists sources, by name.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "sources", operation_id = "list_sources",
     responses((status = 200, body = List<SourceView>)))]
-pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<SourceView>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    _principal: Principal,
+) -> Result<Json<List<SourceView>>, Problem> {
     let (topology, now) = (app.live.current(), app.journal.clock().now());
     let mut inlets: Vec<&Arc<Inlet>> = topology.inlets().collect();
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
-    whole(inlets.into_iter().map(|inlet| SourceView::new(inlet, now)).collect())
+    let states = run::states(&app, inlets.iter().copied()).await?;
+    Ok(whole(inlets.into_iter().map(|inlet| SourceView::new(inlet, &states, now)).collect()))
 }
 
 /// One source, by id or name.
@@ -114,8 +126,7 @@ pub(super) async fn show(
     _principal: Principal,
     Path(id): Path<String>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
-    let inlet = find(&app.live.current(), &id)?;
-    Ok(data(SourceView::new(&inlet, app.journal.clock().now())))
+    Ok(data(show_now(&app, &id, None).await?))
 }
 
 /// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
@@ -135,6 +146,15 @@ pub(super) fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Pr
     let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
     let settings: SourceSettings = parse(&text)?;
     edit::check(settings.check())?;
+    let tables = settings.database.iter().flat_map(|database| &database.tables).enumerate();
+    let unknown = tables.filter(|(_, table)| crate::crm::tables::find(table).is_none());
+    let fault = |(n, table): (usize, &String)| {
+        let message = format!(
+            "no rule is about a table `{table}`; give names without prefix, such as `invoices`"
+        );
+        Fault::new(format!("database.tables[{n}]"), message)
+    };
+    edit::check(unknown.map(fault).collect())?;
     Ok(settings)
 }
 
@@ -144,13 +164,16 @@ pub(super) fn secrets(
     given: Option<String>,
     old: Option<&Secrets>,
 ) -> (Option<Secrets>, Option<String>) {
-    if !settings.webhook.as_ref().is_some_and(|webhook| webhook.scheme.is_signed()) {
+    if !settings.has_secret() {
         return (None, None);
     }
+    // Only others sign with what is made here; a password is theirs.
+    let is_made_here = settings.webhook.is_some();
     match (given, old) {
         (Some(secret), Some(old)) if secret == old.current => (Some(old.clone()), None),
         (Some(current), _) => (Some(Secrets { current, previous: None }), None),
         (None, Some(old)) => (Some(old.clone()), None),
+        (None, None) if !is_made_here => (None, None),
         (None, None) => {
             let current = generate_secret(&mut rand::rng());
             (Some(Secrets { current: current.clone(), previous: None }), Some(current))
@@ -172,7 +195,7 @@ pub(super) async fn create(
     let (id, now) = (SourceId::generate(), app.journal.clock().now());
     let change = edit::put_source(&app, id, &settings, secrets.as_ref(), now)?;
     edit::commit(&app, &[change]).await?;
-    Ok((StatusCode::CREATED, data(show_now(&app, id, made)?)))
+    Ok((StatusCode::CREATED, data(show_now(&app, &id.to_string(), made).await?)))
 }
 
 /// Changes the given fields of a source; `null` goes back to the default.
@@ -191,7 +214,7 @@ pub(super) async fn update(
     let settings = settings(&merged)?;
     let (secrets, made) = secrets(&settings, given, inlet.secrets.as_ref());
     save(&app, &inlet, &settings, secrets.as_ref()).await?;
-    Ok(data(show_now(&app, inlet.source.id, made)?))
+    Ok(data(show_now(&app, &inlet.source.id.to_string(), made).await?))
 }
 
 async fn save(
@@ -231,7 +254,7 @@ async fn enable(app: &App, id: &str, enabled: bool) -> Result<Json<Data<SourceVi
     let inlet = find(&app.live.current(), id)?;
     let settings = SourceSettings { enabled, ..inlet.source.settings.clone() };
     save(app, &inlet, &settings, inlet.secrets.as_ref()).await?;
-    Ok(data(show_now(app, inlet.source.id, None)?))
+    Ok(data(show_now(app, id, None).await?))
 }
 
 /// Gives a source a new secret; the old one fits for a while. The answer shows it, once.
@@ -245,79 +268,16 @@ pub(super) async fn rotate(
     Input(rotation): Input<Rotation>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
     let inlet = find(&app.live.current(), &id)?;
+    if inlet.verifier.is_none() {
+        let message = "its secret is another system's; give the new one by PATCH, as `secret`";
+        return Err(Problem::conflict(message));
+    }
     let Some(old) = &inlet.secrets else {
         return Err(Problem::conflict("this source has no secret: its requests are not signed"));
     };
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
     save(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
-    Ok(data(show_now(&app, inlet.source.id, Some(secrets.current))?))
-}
-
-/// What to try a source with.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SourceTest {
-    /// Headers that say something about the event, such as `X-GitHub-Event`.
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// The body, as the system sends it.
-    #[schema(value_type = serde_json::Value)]
-    body: Value,
-}
-
-/// The event that a source would make.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct WouldBe {
-    /// The event type.
-    #[serde(rename = "type")]
-    event_type: String,
-    /// What kind of thing it is about.
-    resource: Option<String>,
-    /// Which one.
-    resource_id: Option<String>,
-    /// The id the source gave it.
-    external_id: Option<String>,
-    /// When it happened.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    occurred_at: Option<Timestamp>,
-    /// The data.
-    #[schema(value_type = serde_json::Value)]
-    data: Box<RawValue>,
-}
-
-/// Shows the event that a webhook would make. Nothing is verified or captured.
-#[utoipa::path(post, path = "/api/v1/sources/{id}/test", tag = "sources", operation_id = "test_source",
-    params(("id" = String, Path)), request_body = SourceTest,
-    responses((status = 200, body = Data<WouldBe>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn test(
-    State(app): State<App>,
-    _principal: Principal,
-    Path(id): Path<String>,
-    Input(sample): Input<SourceTest>,
-) -> Result<Json<Data<WouldBe>>, Problem> {
-    let inlet = find(&app.live.current(), &id)?;
-    let settings = &inlet.source.settings;
-    let Some(webhook) = &settings.webhook else {
-        let kind = if settings.kind == SourceKind::Http { "pushed events are" } else { "it is" };
-        return Err(Problem::conflict(format!("{kind} taken as given: there is nothing to try")));
-    };
-    let headers: HeaderMap = sample.headers.iter().filter_map(header).collect();
-    let body = sample.body.to_string();
-    let received = Received { source: &settings.name, headers: &headers, body: body.as_bytes() };
-    let mut incoming = envelope::read(received, webhook)?;
-    incoming.complete();
-    Ok(data(WouldBe {
-        event_type: incoming.event_type,
-        resource: incoming.resource,
-        resource_id: incoming.resource_id,
-        external_id: incoming.id,
-        occurred_at: incoming.occurred_at,
-        data: incoming.data,
-    }))
-}
-
-fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {
-    Some((name.parse().ok()?, value.parse().ok()?))
+    Ok(data(show_now(&app, &id, Some(secrets.current)).await?))
 }
 
 /// Deletes a source's settings; events of that name are taken as from any unknown source.

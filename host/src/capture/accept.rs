@@ -133,6 +133,7 @@ fn capture(
         occurred_at: incoming.occurred_at,
         received_at: journal.clock().now(),
         attributes: incoming.attributes,
+        changes: incoming.changes,
         data: incoming.data,
     });
     let by_id = event.external_id.as_ref().map(|id| format!("id {id}"));
@@ -142,7 +143,11 @@ fn capture(
     // The short lists of a CRM are kept as what they list, not as one resource.
     let record = own.filter(|known| known.resource != "utility");
     let record = record.and_then(|_| RecordChange::of(&event));
-    let matches = topology.matches(&event.source, &event.event_type);
+    let matches = if incoming.second_name {
+        topology.matches_by_name(&event.source, &event.event_type)
+    } else {
+        topology.matches(&event.source, &event.event_type)
+    };
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
     (Capture { event, keys, deliveries, plannings, matched: matches.len(), record }, matches)

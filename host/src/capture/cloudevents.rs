@@ -124,6 +124,8 @@ fn incoming(attributes: &Map<String, Value>, data: Box<RawValue>) -> Result<Inco
         resource,
         resource_id,
         occurred_at: text("time").and_then(|time| Timestamp::parse(&time).ok()),
+        changes: None,
+        second_name: false,
         attributes: if extensions.is_empty() { None } else { Some(raw(&extensions)?) },
     })
 }

@@ -83,6 +83,8 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Incomi
             .text(settings.places.occurred_at.as_deref(), parts.usual.occurred_at)
             .and_then(|text| time(&text)),
         attributes: None,
+        changes: None,
+        second_name: false,
     };
     let faults = incoming.check();
     if faults.is_empty() { Ok(incoming) } else { Err(Refusal::Invalid(faults)) }

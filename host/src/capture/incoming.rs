@@ -31,6 +31,11 @@ pub struct Incoming {
     pub occurred_at: Option<Timestamp>,
     /// CloudEvents extension attributes, as a JSON object.
     pub attributes: Option<Box<RawValue>>,
+    /// What changed, where the source tells.
+    pub changes: Option<Box<RawValue>>,
+    /// Whether the type is a second name of another event that is captured too, so that only those get
+    /// it who asked for it by name.
+    pub second_name: bool,
 }
 
 impl Incoming {

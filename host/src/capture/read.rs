@@ -104,6 +104,8 @@ fn one(text: &str) -> Result<Incoming, Refusal> {
         resource_id: plain.resource_id,
         occurred_at: plain.occurred_at,
         attributes: None,
+        changes: None,
+        second_name: false,
     })
 }
 

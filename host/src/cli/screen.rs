@@ -114,7 +114,11 @@ impl<'a> Screen<'a> {
 
 /// The first value found at the paths, in one line.
 fn cell(value: &Value, paths: &[&str]) -> String {
-    paths.iter().find_map(|path| value.pointer(path)).map(inline).unwrap_or_default()
+    paths
+        .iter()
+        .find_map(|path| value.pointer(path).filter(|found| !found.is_null()))
+        .map(inline)
+        .unwrap_or_default()
 }
 
 fn inline(value: &Value) -> String {

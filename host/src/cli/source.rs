@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::client::{Body, Remote};
-use super::input::Settings;
+use super::input::{Settings, names};
 use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
 use super::{Error, Screen};
 
@@ -16,9 +16,10 @@ const SOURCE: Kind = Kind {
     columns: &[
         ("name", &["/name"]),
         ("kind", &["/kind"]),
-        ("sender", &["/webhook/scheme"]),
+        ("of", &["/webhook/scheme", "/poll/preset", "/database/url", "/schedule/cron"]),
         ("captured", &["/status/captured"]),
-        ("last error", &["/status/last_error"]),
+        ("lag ms", &["/run/lag_ms"]),
+        ("last error", &["/run/error", "/status/last_error"]),
         ("strict", &["/strict"]),
         ("enabled", &["/enabled"]),
         ("id", &["/id"]),
@@ -33,13 +34,17 @@ pub enum SourceCommand {
     /// Show one.
     Show(OneArgs),
     /// Make one.
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Change settings of one; what is not named stays.
     Update(UpdateArgs),
     /// Take nothing more from one until it is resumed; webhooks are told to come again.
     Pause(OneArgs),
     /// Take up one that was paused.
     Resume(OneArgs),
+    /// Run one now that asks for its events: poll, database or schedule.
+    Run(OneArgs),
+    /// Show an event that one would make, without a trace.
+    Test(OneArgs),
     /// Delete one; its events stay.
     Delete(OneArgs),
 }
@@ -55,7 +60,28 @@ pub struct CreateArgs {
     /// Receive signed webhooks of this sender at /in/NAME: perfexapi, themesic, n8n-bridge, standard, github, stripe, shopify, slack, none
     #[arg(long, value_name = "SCHEME")]
     webhook: Option<String>,
-    /// The secret that the sender signs with; one is made where left out
+    /// Ask the REST API of this preset for what is new: data-builder, themesic, perfexapi, custom; with --url and --list
+    #[arg(long, value_name = "PRESET", requires = "url", conflicts_with = "webhook")]
+    poll: Option<String>,
+    /// The site of the REST API, such as `https://crm.example.com`
+    #[arg(long, value_name = "URL", requires = "poll")]
+    url: Option<String>,
+    /// A list of the REST API, such as invoices; may be repeated
+    #[arg(long = "list", value_name = "NAME", requires = "poll")]
+    lists: Vec<String>,
+    /// Read the CRM's database, such as `mysql://waybill@127.0.0.1:3306/perfex`; its password is the secret
+    #[arg(long, value_name = "URL", conflicts_with_all = ["webhook", "poll"])]
+    database: Option<String>,
+    /// Run at these times, such as '*/5 * * * *'; alone, it makes a clock that emits events
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "webhook")]
+    cron: Option<String>,
+    /// How often a REST API or a database is asked, such as 1m
+    #[arg(long, value_name = "SPAN", conflicts_with_all = ["cron", "webhook"])]
+    every: Option<String>,
+    /// The time zone of --cron, and of the CRM's times
+    #[arg(long, value_name = "ZONE", conflicts_with = "webhook")]
+    time_zone: Option<String>,
+    /// The secret that the sender signs with, made where left out; or the API's token, or the database's password
     #[arg(long, value_name = "S", env = "WAYBILL_SOURCE_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     #[command(flatten)]
@@ -68,10 +94,12 @@ pub(super) async fn run(command: SourceCommand, screen: &mut Screen<'_>) -> Resu
     match command {
         SourceCommand::List(args) => SOURCE.list(args, screen).await,
         SourceCommand::Show(args) => SOURCE.show(args, screen).await,
-        SourceCommand::Create(args) => create(args, screen).await,
+        SourceCommand::Create(args) => create(*args, screen).await,
         SourceCommand::Update(args) => SOURCE.update(args, screen).await,
         SourceCommand::Pause(args) => act(args, "pause", "paused", screen).await,
         SourceCommand::Resume(args) => act(args, "resume", "taken up again", screen).await,
+        SourceCommand::Run(args) => act(args, "run", "asked to run", screen).await,
+        SourceCommand::Test(args) => try_one(args, screen).await,
         SourceCommand::Delete(args) => SOURCE.delete(args, screen).await,
     }
 }
@@ -82,14 +110,43 @@ async fn act(args: OneArgs, verb: &str, done: &str, screen: &mut Screen<'_>) -> 
     Ok(screen.done(format!("source {} is {done}", args.name), &answer)?)
 }
 
+async fn try_one(args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let answer = SOURCE.act(&client, &args.name, "test", Body::None).await?;
+    Ok(screen.show(&answer)?)
+}
+
+impl CreateArgs {
+    /// What it is, by what is given.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self { webhook: Some(_), .. } => "webhook",
+            Self { poll: Some(_), .. } => "poll",
+            Self { database: Some(_), .. } => "database",
+            Self { cron: Some(_), .. } => "schedule",
+            _ => "http",
+        }
+    }
+}
+
 async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let kind = args.webhook.is_some().then(|| Value::from("webhook"));
+    let kind = args.kind();
+    let of_kind = |name: &str| format!("{kind}.{name}");
+    let [url_key, lists_key, cron_key, every_key, zone_key] =
+        ["url", "lists", "cron", "every", "time_zone"].map(of_kind);
+    let kind = (kind != "http").then(|| Value::from(kind));
     let secret = args.secret.map(|secret| Value::from(secret.expose_secret()));
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),
         ("strict", args.strict.then_some(Value::Bool(true))),
         ("kind", kind),
         ("webhook.scheme", args.webhook.map(Value::String)),
+        ("poll.preset", args.poll.map(Value::String)),
+        (&url_key, args.url.or(args.database).map(Value::String)),
+        (&lists_key, names(&args.lists)),
+        (&cron_key, args.cron.map(Value::String)),
+        (&every_key, args.every.map(Value::String)),
+        (&zone_key, args.time_zone.map(Value::String)),
         ("secret", secret),
     ])?;
     SOURCE.create(args.remote, settings, screen).await

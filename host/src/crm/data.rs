@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::change::Change;
-use super::hash::Hash;
 use super::known::{Known, Reference};
 use super::lists;
 use super::row::{Cell, Row};
 use super::rules::{Data, Rule};
 use super::tables::{self, Join, Sent, Table, Takes};
+use crate::domain::hash::Hash;
 
 /// An event's data and which record it is about.
 #[derive(Debug)]

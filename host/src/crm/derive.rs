@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 use super::change::Change;
 use super::data;
 use super::due::{self, Marks, Verdict};
-use super::hash::Hash;
 use super::known::{Known, Reference};
 use super::lists;
 use super::options::Options;
@@ -16,6 +15,7 @@ use super::row::{Cell, Row};
 use super::rules::{Data, Rule, When};
 use super::snapshot::{self, Kept};
 use super::tables::Table;
+use crate::domain::hash::Hash;
 
 /// What a scan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

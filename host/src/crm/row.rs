@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::hash::Hash;
+use crate::domain::hash::Hash;
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]

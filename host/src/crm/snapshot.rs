@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::due::Marks;
-use super::hash::Hash;
 use super::row::{Cell, Row};
 use super::tables::{Table, Watch};
+use crate::domain::hash::Hash;
 
 /// The longest text in an unlimited column that is kept as it is, in bytes. A digest takes 36.
 pub const LONGEST_KEPT: usize = 128;

@@ -1,5 +1,6 @@
 //! One attempt, from the leased delivery to the record of what came of it.
 
+use super::changes;
 use super::client::{Client, Reply, Request, SendError};
 use super::envelope::{self, Rendered};
 use super::judge::{Answer, ErrorClass, Judgement, Policy, judge};
@@ -121,6 +122,13 @@ fn render(target: &Target, parcel: Parcel<'_>, id: &str) -> Result<Rendered, Uns
         Some(map) if !map.is_empty() => Some(map.apply(data)?),
         Some(_) | None => None,
     };
+    let changes = match &event.changes {
+        // What a module made of the event, and the last of several, are not this change.
+        Some(changes) if parcel.message.is_none() && parcel.collapsed.is_none() => {
+            Some(changes::sent(changes, settings.field_map.as_ref())?)
+        }
+        Some(_) | None => None,
+    };
     let subject = parcel.message.and_then(|m| m.resource_id.as_deref());
     let message = envelope::Message {
         delivery_id: id,
@@ -131,8 +139,8 @@ fn render(target: &Target, parcel: Parcel<'_>, id: &str) -> Result<Rendered, Uns
         resource: event.resource.as_deref(),
         resource_id: subject.or(event.resource_id.as_deref()),
         data: mapped.as_ref().unwrap_or(data).get(),
-        changed: None,
-        previous: None,
+        changed: changes.as_ref().map(|sent| sent.changed.as_str()),
+        previous: changes.as_ref().map(|sent| sent.previous.as_str()),
         collapsed: parcel.collapsed.map(i32::unsigned_abs),
         extensions: event.attributes.as_ref().map(|a| a.get()),
         attributes: parcel.message.map(|m| m.attributes.as_slice()).unwrap_or_default(),

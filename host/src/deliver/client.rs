@@ -3,8 +3,9 @@
 //! Connections are pooled per host, speak HTTP/1.1 or, where TLS negotiates it, HTTP/2, and go only to addresses that the
 //! [`AddressPolicy`] lets through ([`dial`]). Certificates are checked against Mozilla's roots and, where configured, further ones.
 //!
-//! A reply is judged by its status alone, so its body bounds nothing but the record: at most [`MAX_REPLY_BODY`] bytes are read, for at
-//! most [`BODY_WAIT`] after the headers and never beyond the time-out. What is cut off there closes its connection.
+//! A reply to a delivery is judged by its status alone, so its body bounds nothing but the record: at most [`MAX_REPLY_BODY`] bytes are
+//! read, for at most [`BODY_WAIT`] after the headers and never beyond the time-out. What is cut off there closes its connection.
+//! What a source asks for ([`Client::get`]) is read in whole, up to a bound.
 
 mod dial;
 mod failure;
@@ -114,16 +115,40 @@ impl Client {
 
     /// Sends a request and waits for its reply, at most `timeout`.
     pub async fn send(&self, request: Request, timeout: Duration) -> Result<Reply, SendError> {
+        let bounds = Bounds { body: MAX_REPLY_BODY, wait: BODY_WAIT, timeout };
+        self.exchange(Method::POST, request, bounds).await
+    }
+
+    /// Asks for something and reads it, at most `most` bytes in `timeout`. More than that, or less than was announced, comes back as
+    /// `truncated`.
+    pub async fn get(
+        &self,
+        uri: Uri,
+        headers: HeaderMap,
+        timeout: Duration,
+        most: usize,
+    ) -> Result<Reply, SendError> {
+        let bounds = Bounds { body: most, wait: timeout, timeout };
+        self.exchange(Method::GET, Request { uri, headers, body: Bytes::new() }, bounds).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        request: Request,
+        bounds: Bounds,
+    ) -> Result<Reply, SendError> {
+        let Bounds { body: most, wait, timeout } = bounds;
         let started = Instant::now();
         let deadline = started + timeout;
-        let answered = timeout_at(deadline, self.inner.request(posted(request))).await;
+        let answered = timeout_at(deadline, self.inner.request(made(method, request))).await;
         let response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failure::classify(&error, started.elapsed())),
             Err(_) => return Err(failure::timed_out(timeout, started.elapsed())),
         };
         let (head, body) = response.into_parts();
-        let (body, truncated) = read(body, deadline.min(Instant::now() + BODY_WAIT)).await;
+        let (body, truncated) = read(body, deadline.min(Instant::now() + wait), most).await;
         Ok(Reply {
             status: head.status,
             version: head.version,
@@ -135,17 +160,28 @@ impl Client {
     }
 }
 
-fn posted(request: Request) -> http::Request<Full<Bytes>> {
-    let mut posted = http::Request::new(Full::new(request.body));
-    *posted.method_mut() = Method::POST;
-    *posted.uri_mut() = request.uri;
-    *posted.headers_mut() = request.headers;
-    posted
+/// What bounds an exchange.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Most bytes of the reply's body.
+    body: usize,
+    /// How long the body may take once the headers are there.
+    wait: Duration,
+    /// How long all of it may take.
+    timeout: Duration,
+}
+
+fn made(method: Method, request: Request) -> http::Request<Full<Bytes>> {
+    let mut made = http::Request::new(Full::new(request.body));
+    *made.method_mut() = method;
+    *made.uri_mut() = request.uri;
+    *made.headers_mut() = request.headers;
+    made
 }
 
 /// The start of a body, and whether there is more of it. Where it breaks off or the time is over, what came so far.
-async fn read(mut body: Incoming, deadline: Instant) -> (Bytes, bool) {
-    let mut start = Start::default();
+async fn read(mut body: Incoming, deadline: Instant, most: usize) -> (Bytes, bool) {
+    let mut start = Start { most, ..Start::default() };
     while !body.is_end_stream() {
         match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => {
@@ -164,6 +200,7 @@ async fn read(mut body: Incoming, deadline: Instant) -> (Bytes, bool) {
 /// The first bytes of a body. Most bodies come in one piece, which is kept as it is.
 #[derive(Default)]
 struct Start {
+    most: usize,
     first: Bytes,
     rest: BytesMut,
 }
@@ -171,7 +208,7 @@ struct Start {
 impl Start {
     /// Takes what there is room for; whether that was all of it.
     fn take(&mut self, mut data: Bytes) -> bool {
-        let room = MAX_REPLY_BODY.saturating_sub(self.first.len() + self.rest.len());
+        let room = self.most.saturating_sub(self.first.len() + self.rest.len());
         let fits = data.len() <= room;
         data.truncate(room);
         if self.first.is_empty() {

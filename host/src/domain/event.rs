@@ -31,6 +31,8 @@ pub struct Event {
     pub received_at: Timestamp,
     /// CloudEvents extension attributes, as a JSON object.
     pub attributes: Option<Box<RawValue>>,
+    /// What changed, where the source tells: a [`Changes`] as JSON.
+    pub changes: Option<Box<RawValue>>,
     /// The data, byte for byte as it was captured: any JSON value.
     pub data: Box<RawValue>,
 }
@@ -44,13 +46,24 @@ impl Event {
 
     /// What its payload takes in memory, in bytes.
     pub fn size(&self) -> usize {
-        self.data.get().len() + self.attributes.as_ref().map_or(0, |a| a.get().len())
+        let length =
+            |json: &Option<Box<RawValue>>| json.as_ref().map_or(0, |json| json.get().len());
+        self.data.get().len() + length(&self.attributes) + length(&self.changes)
     }
 
     /// When it happened: as the source says, else when it was captured.
     pub fn time(&self) -> Timestamp {
         self.occurred_at.unwrap_or(self.received_at)
     }
+}
+
+/// What an update changed.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Changes {
+    /// The fields with another content; a dot leads into an object of the data.
+    pub changed: Vec<String>,
+    /// The old values of those, as far as they were kept.
+    pub previous: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One text for one resource record of one source. The separator cannot stand in its parts.

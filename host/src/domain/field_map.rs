@@ -45,6 +45,13 @@ pub struct FieldMap {
 #[error("the data is not valid JSON")]
 pub struct InvalidData(#[source] serde_json::Error);
 
+impl InvalidData {
+    /// For that reason.
+    pub fn new(why: serde_json::Error) -> Self {
+        Self(why)
+    }
+}
+
 impl FieldMap {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {

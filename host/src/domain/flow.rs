@@ -88,11 +88,11 @@ impl FlowSettings {
         faults
     }
 
-    /// Whether it takes an event of this source and type.
-    pub fn takes(&self, source: &str, event_type: &str) -> bool {
+    /// Whether it takes an event of this source and of a type that its patterns are asked for.
+    pub fn takes(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> bool {
         self.enabled
             && (self.sources.is_empty() || self.sources.iter().any(|name| name == source))
-            && self.events.iter().any(|pattern| pattern.matches(event_type))
+            && self.events.iter().any(wanted)
     }
 }
 

@@ -1,8 +1,12 @@
 //! Sources: the systems that events come from.
 
+use super::database::DatabaseSettings;
 use super::id::SourceId;
+use super::poll::PollSettings;
 use super::problem::{Fault, check_name};
+use super::schedule::ScheduleSettings;
 use super::time::Timestamp;
+use super::timing::Timing;
 use super::webhook::WebhookSettings;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +19,38 @@ pub enum SourceKind {
     Http,
     /// Received at `POST /in/{source}`, signed.
     Webhook,
+    /// Asked for at a REST API.
+    Poll,
+    /// Read from a CRM's database.
+    Database,
+    /// Made at certain times.
+    Schedule,
+}
+
+impl SourceKind {
+    /// The word for it, which is also the name of its settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Webhook => "webhook",
+            Self::Poll => "poll",
+            Self::Database => "database",
+            Self::Schedule => "schedule",
+        }
+    }
+
+    /// The least that its settings say.
+    const fn example(self) -> &'static str {
+        match self {
+            Self::Http => "{}",
+            Self::Webhook => r#"{"scheme": "perfexapi"}"#,
+            Self::Poll => {
+                r#"{"preset": "data-builder", "url": "https://crm.example.com", "lists": ["invoices"]}"#
+            }
+            Self::Database => r#"{"url": "mysql://waybill@127.0.0.1:3306/perfex"}"#,
+            Self::Schedule => r#"{"cron": "0 9 * * MON-FRI"}"#,
+        }
+    }
 }
 
 /// What an operator sets of a source.
@@ -29,6 +65,15 @@ pub struct SourceSettings {
     /// Who sends its webhooks, and how they are read; of kind `webhook` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSettings>,
+    /// What is asked for and where; of kind `poll` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollSettings>,
+    /// Which database is read; of kind `database` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseSettings>,
+    /// When events are made; of kind `schedule` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSettings>,
     /// Whether event types that are not in the catalogue are refused.
     #[serde(default)]
     pub strict: bool,
@@ -41,20 +86,43 @@ impl SourceSettings {
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Vec<Fault> {
         let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
-        match (&self.webhook, self.kind) {
-            (Some(webhook), SourceKind::Webhook) => {
-                faults.extend(webhook.check().into_iter().map(|fault| fault.within("webhook")));
+        let parts = [
+            (SourceKind::Webhook, self.webhook.as_ref().map(WebhookSettings::check)),
+            (SourceKind::Poll, self.poll.as_ref().map(PollSettings::check)),
+            (SourceKind::Database, self.database.as_ref().map(DatabaseSettings::check)),
+            (SourceKind::Schedule, self.schedule.as_ref().map(ScheduleSettings::check)),
+        ];
+        for (kind, checked) in parts {
+            let name = kind.as_str();
+            match checked {
+                Some(found) if kind == self.kind => {
+                    faults.extend(found.into_iter().map(|fault| fault.within(name)));
+                }
+                Some(_) => {
+                    faults.push(Fault::new(name, format!("goes with the kind `{name}` only")));
+                }
+                None if kind == self.kind => {
+                    let message = format!("say at least `{}`", kind.example());
+                    faults.push(Fault::new(name, message));
+                }
+                None => {}
             }
-            (None, SourceKind::Webhook) => {
-                let message = "say who sends, such as `{\"scheme\": \"perfexapi\"}`";
-                faults.push(Fault::new("webhook", message));
-            }
-            (Some(_), SourceKind::Http) => {
-                faults.push(Fault::new("webhook", "goes with the kind `webhook` only"));
-            }
-            (None, SourceKind::Http) => {}
         }
         faults
+    }
+
+    /// Whether it has a secret: one that others sign with, or one that it shows others.
+    pub fn has_secret(&self) -> bool {
+        self.webhook.as_ref().is_some_and(|webhook| webhook.scheme.is_signed())
+            || matches!(self.kind, SourceKind::Poll | SourceKind::Database)
+    }
+
+    /// When it runs, if Waybill runs it. A clock that is not set right has said so before.
+    pub fn timing(&self) -> Option<Timing> {
+        let polled = self.poll.as_ref().map(PollSettings::timing);
+        let read = self.database.as_ref().map(DatabaseSettings::timing);
+        let clock = self.schedule.as_ref().map(|s| s.cron().map(|cron| Timing::Cron(cron.into())));
+        polled.or(read).or(clock)?.ok()
     }
 }
 

@@ -57,7 +57,11 @@ impl Journal {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(op) | TrySendError::Closed(op)) => match op {
                 Op::Note(notes) => Err(*notes),
-                Op::Capture { .. } | Op::Plan { .. } | Op::Settle(_) | Op::Flush { .. } => Ok(()),
+                Op::Capture { .. }
+                | Op::Plan { .. }
+                | Op::Settle(_)
+                | Op::Rows { .. }
+                | Op::Flush { .. } => Ok(()),
             },
         }
     }

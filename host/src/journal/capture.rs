@@ -195,6 +195,7 @@ fn event_row(capture: &Capture) -> Row<'_> {
         .bind(event.occurred_at.map(Timestamp::micros))
         .bind(event.received_at.micros())
         .bind(event.attributes.as_ref().map(|a| a.get()))
+        .bind(event.changes.as_ref().map(|c| c.get()))
         .bind(event.data.get())
         .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
 }

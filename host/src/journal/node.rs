@@ -81,6 +81,7 @@ impl Journal {
             for text in [statements::RELEASE_NODE, statements::RELEASE_NODE_PLANNING] {
                 sqlx::query(text).bind(first).bind(last).bind(now).execute(&mut *db).await?;
             }
+            sqlx::query(statements::RELEASE_NODE_SOURCES).bind(node).execute(&mut *db).await?;
             sqlx::query(statements::FORGET_NODE).bind(node).execute(&mut *db).await?;
         });
         Ok(tx.commit().await?)

@@ -271,6 +271,7 @@ pub(super) mod tests {
         db.execute(include_str!("../../migrations/postgres/0001_journal.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0002_access.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0003_records.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0004_sources.sql")).await.unwrap();
         Some(db)
     }
 

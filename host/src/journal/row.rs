@@ -19,6 +19,7 @@ pub(super) struct EventRow {
     occurred_at: Option<i64>,
     received_at: i64,
     attributes: Option<String>,
+    changes: Option<String>,
     data: String,
 }
 
@@ -36,6 +37,7 @@ impl TryFrom<EventRow> for Event {
             occurred_at: row.occurred_at.map(Timestamp::from_micros),
             received_at: Timestamp::from_micros(row.received_at),
             attributes: row.attributes.map(|text| raw(text, "event", "attributes")).transpose()?,
+            changes: row.changes.map(|text| raw(text, "event", "changes")).transpose()?,
             data: raw(row.data, "event", "data")?,
         })
     }

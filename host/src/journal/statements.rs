@@ -57,6 +57,7 @@ const EVENT: &[(&str, Kind)] = &[
     ("occurred_at", Big),
     ("received_at", Big),
     ("attributes", Text),
+    ("changes", Text),
     ("data", Text),
     ("matched", Small),
 ];
@@ -74,6 +75,16 @@ const CALL: &[(&str, Kind)] = &[
 
 const TOKEN_USAGE: &[(&str, Kind)] =
     &[("token_id", Id), ("window_began", Big), ("calls", Int), ("last_used_at", Big)];
+
+const SOURCE_ROW: &[(&str, Kind)] = &[
+    ("source_id", Id),
+    ("list", Text),
+    ("row_key", Big),
+    ("hash", Bytes),
+    ("revision", Int),
+    ("marks", Text),
+    ("cells", Text),
+];
 
 const RECORD: &[(&str, Kind)] = &[
     ("resource", Text),
@@ -101,16 +112,17 @@ pub(super) static CAPTURE_POSTGRES: LazyLock<Inserts> = LazyLock::new(|| {
     ])
 });
 
-/// Records of a resource that are there, perhaps of one source, heard of since then.
+/// Records of a resource that are there, perhaps of one source, heard of since then. The page is chosen before the
+/// events are looked up, so that what is left out costs no look-up.
 macro_rules! records {
     ($order:literal) => {
         concat!(
-            "SELECT r.resource_id, r.source, r.updated_at, e.data \
-            FROM record r JOIN event e ON e.id = r.event_id WHERE r.resource = $1 \
-            AND r.deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) \
-            AND r.updated_at >= $3 ORDER BY ",
+            "SELECT r.resource_id, r.source, r.updated_at, e.data FROM (SELECT * FROM record r \
+            WHERE r.resource = $1 AND r.deleted_at IS NULL \
+            AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) AND r.updated_at >= $3 ORDER BY ",
             $order,
-            " LIMIT $4 OFFSET $5"
+            " LIMIT $4 OFFSET $5) r JOIN event e ON e.id = r.event_id ORDER BY ",
+            $order
         )
     };
 }
@@ -198,6 +210,19 @@ bulks! {
         "ON CONFLICT (token_id) DO UPDATE SET window_began = excluded.window_began, \
             calls = excluded.calls, last_used_at = excluded.last_used_at",
     );
+    PUT_SOURCE_ROW = Bulk::insert(
+        "source_row",
+        SOURCE_ROW,
+        "ON CONFLICT (source_id, list, row_key) DO UPDATE SET hash = excluded.hash, \
+            revision = excluded.revision, marks = excluded.marks, cells = excluded.cells",
+    );
+    DELETE_SOURCE_ROW = Bulk::of(
+        "DELETE FROM source_row WHERE source_id = ?1 AND list = ?2 AND row_key = ?3",
+        "DELETE FROM source_row r USING UNNEST($1::uuid[], $2::text[], $3::bigint[]) \
+            AS v (source_id, list, row_key) WHERE r.source_id = v.source_id AND r.list = v.list \
+            AND r.row_key = v.row_key",
+        &[Id, Text, Big],
+    );
     DELETE_DELIVERY_DEAD_LETTER = Bulk::of(
         "DELETE FROM dead_letter WHERE delivery_id = ?1",
         "DELETE FROM dead_letter WHERE delivery_id = ANY($1::uuid[])",
@@ -249,7 +274,7 @@ statements! {
         UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
     CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.collapse_key, d.collapsed, \
         m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
-        e.occurred_at, e.received_at, e.attributes, e.data FROM delivery d \
+        e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
     RELEASE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
@@ -261,7 +286,7 @@ statements! {
         UPDATE planning SET lease = $1, due_at = $2 FROM due \
         WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
     CLAIMED_PLANNING = "SELECT p.flow_id, p.attempts, e.id, e.source, e.event_type, e.resource, \
-        e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.data \
+        e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.changes, e.data \
         FROM planning p JOIN event e ON e.id = p.event_id WHERE p.due_at = $1 AND p.lease = $2 \
         ORDER BY p.event_id";
     PLANNING_IS_DUE = "SELECT due_at FROM planning WHERE due_at <= $1 LIMIT 1";
@@ -303,9 +328,9 @@ statements! {
     ACTIVATE_MODULE = "UPDATE module SET active = TRUE WHERE name = $1 AND version = $2";
 
     SELECT_EVENT = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
-        received_at, attributes, data, matched FROM event WHERE id = $1";
+        received_at, attributes, changes, data, matched FROM event WHERE id = $1";
     SELECT_EVENTS = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
-        received_at, attributes, data, matched FROM event WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        received_at, attributes, changes, data, matched FROM event WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
         AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) AND (CAST($4 AS TEXT) IS NULL OR source = $4) \
         AND (CAST($5 AS TEXT) IS NULL OR resource = $5) \
         AND (CAST($6 AS TEXT) IS NULL OR resource_id = $6) \
@@ -378,6 +403,27 @@ statements! {
     DELETE_TOKEN_USAGE = "DELETE FROM token_usage WHERE token_id = $1";
     FORGET_CALLS = "DELETE FROM audit WHERE id IN \
         (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)";
+    SELECT_SOURCE_STATES = "SELECT source_id, node, requested_at, started_at, memory, report \
+        FROM source_state";
+    /// Only what nobody runs, and nobody has run since it was looked at.
+    LEASE_SOURCE = "INSERT INTO source_state (source_id, node, started_at, memory, report) \
+        VALUES ($1, $2, $3, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET node = $2, \
+        started_at = $3, requested_at = NULL WHERE source_state.node IS NULL \
+        AND COALESCE(source_state.started_at, 0) = $4";
+    REQUEST_SOURCE = "INSERT INTO source_state (source_id, requested_at, memory, report) \
+        VALUES ($1, $2, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET requested_at = $2";
+    KEEP_SOURCE = "UPDATE source_state SET memory = $3, report = $4 \
+        WHERE source_id = $1 AND node = $2";
+    RELEASE_SOURCE = "UPDATE source_state SET memory = $3, report = $4, node = NULL \
+        WHERE source_id = $1 AND node = $2";
+    RELEASE_NODE_SOURCES = "UPDATE source_state SET node = NULL WHERE node = $1";
+    SELECT_SOURCE_ROWS = "SELECT row_key, hash, revision, marks FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
+    SELECT_SOURCE_CELLS = "SELECT row_key, hash, revision, marks, cells FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
+    FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\
+        SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
+    FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";
     FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE expires_at <= $1";
 }
 
@@ -396,6 +442,7 @@ mod tests {
         db.execute(include_str!("../../migrations/sqlite/0001_journal.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0002_access.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());

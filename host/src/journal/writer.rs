@@ -14,6 +14,7 @@
 use super::audit::{self, Notes};
 use super::batch::Batch;
 use super::figures::Figures;
+use super::source_rows::{self, RowChanges};
 use super::{Capture, Error, Inner, Planned, Pool, Receipt, Settled, capture, plan, settle};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub(super) enum Op {
     },
     Settle(Box<Settled>),
     Note(Box<Notes>),
+    Rows {
+        changes: Box<RowChanges>,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
     /// Answered once its writer has written what it took before it.
     Flush {
         reply: oneshot::Sender<()>,
@@ -55,6 +60,7 @@ impl Op {
             Self::Capture { captures, .. } => captures.len() * 2,
             Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
             Self::Settle(_) => 2,
+            Self::Rows { changes, .. } => changes.put.len() + changes.gone.len(),
             Self::Note(notes) => notes.calls.len() + notes.usages.len(),
             Self::Flush { .. } => 0,
         }
@@ -199,6 +205,7 @@ impl Writer {
                     settle::hand_over(&inner.handover, &inner.watchers, &settled);
                 }
                 Op::Note(_) => {}
+                Op::Rows { reply, .. } => drop(reply.send(Ok(()))),
                 Op::Flush { reply } => drop(reply.send(())),
             }
         }
@@ -260,14 +267,15 @@ impl Queue {
 
 /// Writes the operations, in the order that later stages need.
 pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done, Error> {
-    let (mut captures, mut plans, mut settles, mut notes) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut notes, mut rows) = (Vec::new(), Vec::new());
     for op in ops {
         match op {
             Op::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
             Op::Plan { planned, .. } => plans.push(&mut **planned),
             Op::Settle(settled) => settles.push(&**settled),
             Op::Note(more) => notes.push(&**more),
+            Op::Rows { changes, .. } => rows.push(&**changes),
             Op::Flush { .. } => {}
         }
     }
@@ -279,6 +287,9 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
     }
     if !notes.is_empty() {
         audit::write(tx, &notes).await?;
+    }
+    for changes in rows {
+        source_rows::write(tx, changes).await?;
     }
     Ok(Done { receipts, planned })
 }
@@ -292,6 +303,7 @@ fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(again()))),
             Op::Plan { reply, .. } => drop(reply.send(Err(again()))),
+            Op::Rows { reply, .. } => drop(reply.send(Err(again()))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => kept.push(op),
         }
     }
@@ -307,6 +319,7 @@ fn refuse(ops: Vec<Op>, error: Error) {
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(error))),
             Op::Plan { reply, .. } => drop(reply.send(Err(error))),
+            Op::Rows { reply, .. } => drop(reply.send(Err(error))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {}
         }
     }

@@ -4,6 +4,7 @@ use crate::capture::verify::Verifier;
 use crate::domain::endpoint::Secrets;
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
+use crate::domain::timing::Timing;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Inlet {
     /// What is set.
     pub source: Source,
-    /// Its secrets, if it has any.
+    /// Its secrets, if it has any: what others sign with, or what it shows others.
     pub secrets: Option<Secrets>,
     /// Checks its webhooks, if it receives any.
     pub verifier: Option<Verifier>,
+    /// When it runs, if Waybill runs it.
+    pub timing: Option<Timing>,
     /// How it is doing.
     pub health: Arc<Health>,
 }
@@ -29,7 +32,15 @@ impl Inlet {
             let secrets = secrets.as_ref().unwrap_or(&nothing);
             Verifier::new(webhook.scheme, webhook.tolerance.get(), secrets)
         });
-        Self { source, secrets, verifier, health }
+        let timing = source.settings.timing();
+        Self { source, secrets, verifier, timing, health }
+    }
+}
+
+impl Inlet {
+    /// What it shows others, or others sign with.
+    pub fn secret(&self) -> Option<&str> {
+        self.secrets.as_ref().map(|secrets| secrets.current.as_str())
     }
 }
 
@@ -75,6 +86,18 @@ impl Health {
             figures.captured += 1;
         }
         figures.last_success_at = Some(now);
+    }
+
+    /// Notes that a run came to its end.
+    pub fn succeeded(&self, now: Timestamp) {
+        self.lock().last_success_at = Some(now);
+    }
+
+    /// Notes why a run did not.
+    pub fn failed(&self, why: &str, now: Timestamp) {
+        let mut figures = self.lock();
+        figures.last_error_at = Some(now);
+        figures.last_error = Some(why.to_owned());
     }
 
     /// Notes that something was refused.

@@ -5,6 +5,7 @@ use super::{Route, Topology};
 use crate::domain::delivery::Lease;
 use crate::domain::event::Event;
 use crate::domain::id::EndpointId;
+use crate::domain::pattern::Pattern;
 use crate::journal::{Draft, Journal, NewPlanning};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -49,7 +50,7 @@ impl Topology {
             return Arc::clone(matches);
         }
         drop(known);
-        let matches = Arc::new(self.find(source, event_type));
+        let matches = Arc::new(self.find(source, |pattern| pattern.matches(event_type)));
         let mut known = self.matches.0.write().unwrap_or_else(PoisonError::into_inner);
         if known.values().map(HashMap::len).sum::<usize>() < CACHED {
             known
@@ -60,10 +61,17 @@ impl Topology {
         matches
     }
 
-    fn find(&self, source: &str, event_type: &str) -> Matches {
+    /// Who takes events of that source and type because the type is named, and not by a pattern.
+    pub fn matches_by_name(&self, source: &str, event_type: &str) -> Arc<Matches> {
+        let names =
+            |pattern: &Pattern| matches!(pattern, Pattern::Exact(name) if name == event_type);
+        Arc::new(self.find(source, names))
+    }
+
+    fn find(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> Matches {
         let mut matches = Matches::default();
         let mut seen: HashSet<EndpointId> = HashSet::new();
-        for route in self.flows.iter().filter(|r| r.flow.settings.takes(source, event_type)) {
+        for route in self.flows.iter().filter(|r| r.flow.settings.takes(source, &wanted)) {
             if !route.modules.is_empty() {
                 matches.flows.push(Arc::clone(route));
                 continue;
@@ -76,7 +84,7 @@ impl Topology {
         }
         for target in self.endpoints() {
             let settings = &target.endpoint.settings;
-            let takes = settings.enabled && settings.events.iter().any(|p| p.matches(event_type));
+            let takes = settings.enabled && settings.events.iter().any(&wanted);
             if takes && seen.insert(target.endpoint.id) {
                 matches.endpoints.push((None, Arc::clone(target)));
             }

@@ -243,7 +243,7 @@ fn a_kept_row_that_cannot_be_read_makes_no_update() {
     let mut source = Source::scanned();
     for stored in source.state.rows.values_mut() {
         stored.cells = "of another age".into();
-        stored.hash = crate::crm::hash::Hash::default();
+        stored.hash = crate::domain::hash::Hash::default();
     }
     source.database.run("DELETE FROM `tblexpenses` WHERE `id` = 204;");
     let events = source.scan(Pass::Changes);

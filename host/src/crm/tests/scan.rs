@@ -8,13 +8,13 @@ use super::fixture;
 use super::sql::Database;
 use crate::crm::derive::{self, Context, Derivation, Derived, Pass};
 use crate::crm::due::Marks;
-use crate::crm::hash::Hash;
 use crate::crm::known::{Known, Reference};
 use crate::crm::lists;
 use crate::crm::options::Options;
 use crate::crm::row::Row;
 use crate::crm::snapshot::{self, Kept, Layouts};
 use crate::crm::tables::{self, Table};
+use crate::domain::hash::Hash;
 
 /// What is stored of a row.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,254 @@
+//! What the handlers' macros cannot say of the API, said for all operations in one place: the answers
+//! that the guard and the reading of a body or a query can give, the media type of problems, bounds that
+//! the code keeps.
+//!
+//! `cargo xtask contract` holds the server to the result.
+
+use serde_json::{Map, Value, json};
+
+/// Where the reasons of problems are described.
+const PROBLEM: &str = "#/components/schemas/Problem";
+/// The longest name that an operator gives.
+const NAME: usize = crate::domain::problem::MAX_NAME;
+
+/// Completes a description.
+pub(super) fn describe(mut document: Value) -> Value {
+    if let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) {
+        for (path, item) in paths {
+            let operations = item.as_object_mut().into_iter().flatten();
+            for operation in operations.filter_map(|(_, operation)| operation.as_object_mut()) {
+                describe_operation(path, operation);
+            }
+        }
+    }
+    if let Some(schemas) =
+        document.pointer_mut("/components/schemas").and_then(Value::as_object_mut)
+    {
+        open_what_is_extended(schemas);
+        bound(schemas);
+    }
+    special(&mut document);
+    document
+}
+
+fn problem(description: &str) -> Value {
+    let schema = json!({ "schema": { "$ref": PROBLEM } });
+    json!({ "description": description, "content": { "application/problem+json": schema } })
+}
+
+fn describe_operation(path: &str, operation: &mut Map<String, Value>) {
+    let has_body = operation.contains_key("requestBody");
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    let mut has_query = false;
+    let mut names_endpoint = false;
+    for parameter in parameters.into_iter().flatten() {
+        has_query |= parameter["in"] == "query";
+        names_endpoint |= parameter["name"] == "endpoint";
+        describe_parameter(path, parameter);
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for response in responses.values_mut() {
+        name_problem(response);
+    }
+    let mut may = |status: &str, why: &str| {
+        responses.entry(status).or_insert_with(|| problem(why));
+    };
+    if !path.starts_with("/oauth/") {
+        may("401", "The token, or the signature, is missing, unknown, expired or revoked.");
+        may("403", "The token may not do this, or not from here.");
+        may("429", "Too many calls; `retry_after` says when to come again.");
+        may("503", "The database is away, or the source is paused; try again later.");
+        if has_query || has_body {
+            may("422", "Something in it is wrong; `errors` names each place.");
+        }
+        if names_endpoint || path.ends_with("/dead-letters/replay") {
+            may("404", "There is no such endpoint.");
+        }
+        if has_body {
+            may("400", "The body is no JSON.");
+            may("408", "The body did not come in time.");
+            may("413", "The body is too long.");
+        }
+    }
+}
+
+/// Problems have a media type of their own (RFC 9457, section 3).
+fn name_problem(response: &mut Value) {
+    let Some(content) = response.get_mut("content").and_then(Value::as_object_mut) else { return };
+    let is_problem = content.get("application/json").and_then(|json| json.pointer("/schema/$ref"));
+    if is_problem.is_some_and(|reference| reference == PROBLEM)
+        && let Some(problem) = content.remove("application/json")
+    {
+        content.insert("application/problem+json".to_owned(), problem);
+    }
+}
+
+fn describe_parameter(path: &str, parameter: &mut Value) {
+    if path == "/api/v1/{resource}" || parameter["in"] != "query" {
+        return;
+    }
+    match parameter["name"].as_str() {
+        Some("limit") => {
+            parameter["schema"] = json!({"type": "integer", "minimum": 1, "maximum": 200});
+        }
+        Some("since" | "until") => {
+            parameter["schema"] = json!({"type": "string", "format": "date-time"});
+        }
+        _ => {}
+    }
+}
+
+/// A schema that others extend by `allOf` must not itself refuse what they add (JSON Schema 2020-12, section 10.3.2.3).
+fn open_what_is_extended(schemas: &mut Map<String, Value>) {
+    let parts = schemas.values().filter_map(|schema| schema["allOf"].as_array()).flatten();
+    let extended: Vec<String> = parts
+        .filter_map(|part| part["$ref"].as_str()?.strip_prefix("#/components/schemas/"))
+        .map(str::to_owned)
+        .collect();
+    for name in extended {
+        if let Some(schema) = schemas.get_mut(&name).and_then(Value::as_object_mut) {
+            schema.remove("additionalProperties");
+        }
+    }
+}
+
+/// Bounds that the code keeps.
+fn bound(schemas: &mut Map<String, Value>) {
+    let mut set = |schema: &str, property: &str, key: &str, value: Value| {
+        let place = schemas.get_mut(schema).and_then(|schema| schema.get_mut("properties"));
+        if let Some(Value::Object(property)) = place.and_then(|place| place.get_mut(property)) {
+            property.insert(key.to_owned(), value);
+        }
+    };
+    for schema in ["EndpointSettings", "FlowSettings", "SourceSettings", "TokenSettings"] {
+        set(schema, "name", "minLength", json!(1));
+        set(schema, "name", "maxLength", json!(NAME));
+    }
+    for (schema, property) in [
+        ("TokenSettings", "scopes"),
+        ("FlowSettings", "events"),
+        ("FlowSettings", "endpoints"),
+        ("PollSettings", "lists"),
+    ] {
+        set(schema, property, "minItems", json!(1));
+    }
+    let scopes = crate::access::scope::SCOPES.iter().map(|(_, name)| json!(name));
+    let scopes: Vec<Value> = scopes.chain([json!("read-only")]).collect();
+    set("TokenSettings", "scopes", "items", json!({ "type": "string", "enum": scopes }));
+    set("TokenSettings", "rate", "minimum", json!(1));
+    set("TokenSettings", "rate", "maximum", json!(1_000_000));
+    set("EndpointSettings", "max_in_flight", "minimum", json!(1));
+    set("NewEvent", "occurred_at", "format", json!("date-time"));
+    let list =
+        json!({ "oneOf": [{ "type": "string" }, { "$ref": "#/components/schemas/ListSettings" }] });
+    set("PollSettings", "lists", "items", list);
+}
+
+/// What one operation alone has.
+fn special(document: &mut Value) {
+    let mut set = |place: &str, value: Value| {
+        if let Some(found) = document.pointer_mut(place) {
+            *found = value;
+        }
+    };
+    let api = "/paths/~1api~1v1~1";
+    // The signature's header is the scheme's, and the id of a client may stand in the form.
+    set("/paths/~1in~1{source}/post/security", json!([{ "signature": [] }, {}]));
+    for path in ["token", "revoke"] {
+        set(&format!("/paths/~1oauth~1{path}/post/security"), json!([{ "client": [] }, {}]));
+    }
+    let component =
+        json!({ "application/wasm": { "schema": { "type": "string", "format": "binary" } } });
+    set(&format!("{api}modules~1{{name}}/post/requestBody/content"), component);
+    let event = json!({ "$ref": "#/components/schemas/NewEvent" });
+    let events = json!({ "type": "array", "items": event, "minItems": 1 });
+    let cloud_event =
+        json!({ "type": "object", "required": ["specversion", "id", "source", "type"] });
+    let cloud_events = json!({ "type": "array", "items": cloud_event, "minItems": 1 });
+    let taken = json!({
+        "application/json": { "schema": { "oneOf": [event, events] } },
+        "application/cloudevents+json": { "schema": cloud_event },
+        "application/cloudevents-batch+json": { "schema": cloud_events },
+    });
+    set(&format!("{api}events/post/requestBody/content"), taken);
+    let receipt = json!({ "$ref": "#/components/schemas/Receipt" });
+    let receipts = json!({ "type": "array", "items": receipt });
+    let data = json!({ "type": "object", "required": ["data"], "properties": { "data": { "oneOf": [receipt, receipts] } } });
+    let answer = json!({ "application/json": { "schema": data } });
+    set(&format!("{api}events/post/responses/202/content"), answer);
+    for export in ["dead-letters", "audit"] {
+        let place = format!("{api}{export}~1export/get/parameters");
+        let parameters = document.pointer_mut(&place).and_then(Value::as_array_mut);
+        if let Some(parameters) = parameters {
+            parameters
+                .retain(|parameter| parameter["name"] != "limit" && parameter["name"] != "cursor");
+        }
+    }
+    for number in ["limit", "per_page", "page"] {
+        let place = format!("{api}{{resource}}/get/parameters");
+        let parameters = document.pointer_mut(&place).and_then(Value::as_array_mut);
+        let found = parameters.into_iter().flatten().find(|parameter| parameter["name"] == number);
+        if let Some(parameter) = found {
+            parameter["schema"] = json!({ "type": "integer", "minimum": 1 });
+        }
+    }
+    may_be_empty(document);
+}
+
+/// Bodies that are objects without a field that must be there may be left out.
+fn may_be_empty(document: &mut Value) {
+    let schemas = document.pointer("/components/schemas").cloned().unwrap_or_default();
+    let paths = document.pointer_mut("/paths").and_then(Value::as_object_mut);
+    let operations =
+        paths.into_iter().flatten().filter_map(|(_, item)| item.as_object_mut()).flatten();
+    for (_, operation) in operations {
+        let Some(body) = operation.get_mut("requestBody") else { continue };
+        let Some(schema) = body.pointer("/content/application~1json/schema") else { continue };
+        let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+        let schema = name.and_then(|name| schemas.get(name)).unwrap_or(schema);
+        let is_closed = schema["oneOf"].is_array() || schema["allOf"].is_array();
+        let needs = schema["required"].as_array().is_some_and(|required| !required.is_empty());
+        let may_be_left_out = schema["type"] == "object" && !needs && !is_closed;
+        if let Some(body) = body.as_object_mut().filter(|_| may_be_left_out) {
+            body.insert("required".to_owned(), json!(false));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document;
+    use serde_json::Value;
+
+    #[test]
+    fn every_problem_has_its_media_type() {
+        let document = document();
+        let text = document.to_string();
+        assert!(!text.contains(
+            r##""application/json":{"schema":{"$ref":"#/components/schemas/Problem"}}"##
+        ));
+        let list = document.pointer("/paths/~1api~1v1~1sources/get/responses").unwrap();
+        assert!(list["401"]["content"]["application/problem+json"].is_object());
+    }
+
+    #[test]
+    fn what_is_set_by_path_is_there() {
+        let document = document();
+        for (place, expected) in [
+            ("/paths/~1in~1{source}/post/security/1", Value::Object(serde_json::Map::new())),
+            (
+                "/paths/~1api~1v1~1modules~1{name}/post/requestBody/content/application~1wasm/schema/format",
+                "binary".into(),
+            ),
+            ("/paths/~1api~1v1~1endpoints~1{id}~1test/post/requestBody/required", false.into()),
+            ("/components/schemas/TokenSettings/properties/rate/minimum", 1.into()),
+        ] {
+            assert_eq!(document.pointer(place), Some(&expected), "{place}");
+        }
+        let events =
+            "/paths/~1api~1v1~1events/post/requestBody/content/application~1cloudevents+json";
+        assert!(document.pointer(events).is_some());
+    }
+}

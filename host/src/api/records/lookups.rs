@@ -1,0 +1,51 @@
+//! The short lists that other records point to: statuses, currencies, taxes. No event holds them one by one,
+//! so they are served from what the sources that read databases have kept.
+
+use super::super::App;
+use super::super::problem::Problem;
+use super::Shown;
+use crate::journal::Journal;
+use serde_json::{Map, Value};
+
+/// Resources and the tables that they are, without prefix.
+const TABLES: [(&str, &str); 9] = [
+    ("currency", "currencies"),
+    ("tax", "taxes"),
+    ("department", "departments"),
+    ("payment_mode", "payment_modes"),
+    ("ticket_status", "tickets_status"),
+    ("ticket_priority", "tickets_priorities"),
+    ("lead_status", "leads_status"),
+    ("lead_source", "leads_sources"),
+    ("contract_type", "contracts_types"),
+];
+
+/// All rows of a short list, by key; `None` if the resource is none.
+pub(super) async fn rows(
+    app: &App,
+    resource: &str,
+    source: Option<&str>,
+) -> Result<Option<Vec<Shown>>, Problem> {
+    let Some((_, table)) = TABLES.iter().find(|(known, _)| *known == resource) else {
+        return Ok(None);
+    };
+    let journal: &Journal = &app.journal;
+    let topology = app.live.current();
+    let mut found = Vec::new();
+    for state in journal.source_states().await? {
+        let inlet = topology.inlets().find(|inlet| inlet.source.id == state.source);
+        let name = inlet.map(|inlet| inlet.source.settings.name.as_str());
+        if name.is_none() || source.is_some_and(|wanted| name != Some(wanted)) {
+            continue;
+        }
+        found.extend(crate::pull::kept(journal, &state, table).await?.into_iter().map(shown));
+    }
+    Ok(Some(found))
+}
+
+fn shown((id, row): (String, Map<String, Value>)) -> Shown {
+    let mut shown = Map::with_capacity(row.len() + 1);
+    shown.insert("id".to_owned(), Value::String(id));
+    shown.extend(row.into_iter().filter(|(name, _)| name != "id"));
+    Shown(shown)
+}

@@ -1,0 +1,190 @@
+//! Sources that Waybill runs itself: how they are doing, running one now, trying one.
+
+use super::super::App;
+use super::super::answer::{Data, data};
+use super::super::auth::Principal;
+use super::super::body::Input;
+use super::super::problem::Problem;
+use super::{SourceView, find, show_now};
+use crate::capture::envelope::{self, Received};
+use crate::capture::incoming::Incoming;
+use crate::domain::run::Progress;
+use crate::domain::source::SourceKind;
+use crate::domain::time::Timestamp;
+use crate::journal::sources::SourceState;
+use crate::pull::next_run;
+use crate::topology::inlet::Inlet;
+use axum::Json;
+use axum::extract::{Path, State};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// How a source runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct RunView {
+    /// Whether it is running now.
+    running: bool,
+    /// When its last run began, or its present one.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    /// When its last run ended, well or badly.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+    /// When it runs next; none while it is paused.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_at: Option<Timestamp>,
+    /// What is older than this is captured, in milliseconds; none before the first run came to its end.
+    lag_ms: Option<u64>,
+    /// Rows read in that run.
+    rows: u64,
+    /// Events captured in that run.
+    events: u64,
+    /// Why the last run did not come to its end, and what to do.
+    error: Option<String>,
+    /// What does not stop it, and is worth knowing.
+    warnings: Vec<String>,
+    /// How far the present run is.
+    progress: Option<Progress>,
+}
+
+impl RunView {
+    /// Of a source that Waybill runs.
+    pub(super) fn new(inlet: &Inlet, states: &[SourceState], now: Timestamp) -> Option<Self> {
+        inlet.timing.as_ref()?;
+        let state = states.iter().find(|state| state.source == inlet.source.id);
+        let report = state.map(|state| state.report.clone()).unwrap_or_default();
+        let lag = report.complete_until.map(|until| now.since(until).as_millis());
+        let lag = lag.filter(|_| inlet.source.settings.kind != SourceKind::Schedule);
+        Some(Self {
+            running: state.is_some_and(|state| state.running),
+            started_at: state.and_then(|state| state.started_at),
+            finished_at: report.finished_at,
+            next_at: next_run(inlet, state).filter(|_| inlet.source.settings.enabled),
+            lag_ms: lag.and_then(|lag| u64::try_from(lag).ok()),
+            rows: report.rows,
+            events: report.events,
+            error: report.error,
+            warnings: report.warnings,
+            progress: report.progress,
+        })
+    }
+}
+
+/// How the sources stand that Waybill runs; asked for only where there is one.
+pub(super) async fn states<'a>(
+    app: &App,
+    inlets: impl IntoIterator<Item = &'a Arc<Inlet>>,
+) -> Result<Vec<SourceState>, Problem> {
+    if inlets.into_iter().all(|inlet| inlet.timing.is_none()) {
+        return Ok(Vec::new());
+    }
+    Ok(app.journal.source_states().await?)
+}
+
+/// Has a source run now, whatever its timing says. It is done when `run.finished_at` has moved on.
+#[utoipa::path(post, path = "/api/v1/sources/{id}/run", tag = "sources", operation_id = "run_source",
+    params(("id" = String, Path)),
+    responses((status = 202, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(in crate::api) async fn run(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Data<SourceView>>), Problem> {
+    let inlet = find(&app.live.current(), &id)?;
+    if inlet.timing.is_none() {
+        return Err(Problem::conflict("its events are sent to Waybill: there is nothing to run"));
+    }
+    if !inlet.source.settings.enabled {
+        return Err(Problem::conflict("the source is paused; resume it first"));
+    }
+    app.pull.request(inlet.source.id).await?;
+    Ok((StatusCode::ACCEPTED, data(show_now(&app, &id, None).await?)))
+}
+
+/// What to try a source with that receives webhooks; nothing for others.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct SourceTest {
+    /// Headers that say something about the event, such as `X-GitHub-Event`.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The body, as the system sends it.
+    #[serde(default)]
+    #[schema(value_type = serde_json::Value)]
+    body: Value,
+}
+
+/// The event that a source would make.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct WouldBe {
+    /// The event type.
+    #[serde(rename = "type")]
+    event_type: String,
+    /// What kind of thing it is about.
+    resource: Option<String>,
+    /// Which one.
+    resource_id: Option<String>,
+    /// The id the source gave it.
+    external_id: Option<String>,
+    /// When it happened.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    occurred_at: Option<Timestamp>,
+    /// The data.
+    #[schema(value_type = serde_json::Value)]
+    data: Box<RawValue>,
+}
+
+/// Shows an event that a source would make: of the webhook that is given, of the newest row that it reads,
+/// of its next time. Nothing is verified, captured or remembered.
+#[utoipa::path(post, path = "/api/v1/sources/{id}/test", tag = "sources", operation_id = "test_source",
+    params(("id" = String, Path)), request_body = SourceTest,
+    responses((status = 200, body = Data<WouldBe>), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem), (status = 502, body = Problem)))]
+pub(in crate::api) async fn test(
+    State(app): State<App>,
+    _principal: Principal,
+    Path(id): Path<String>,
+    Input(given): Input<SourceTest>,
+) -> Result<Json<Data<WouldBe>>, Problem> {
+    let inlet = find(&app.live.current(), &id)?;
+    let mut incoming = match inlet.source.settings.kind {
+        SourceKind::Http => {
+            let message = "pushed events are taken as given: there is nothing to try";
+            return Err(Problem::conflict(message));
+        }
+        SourceKind::Webhook => received(&inlet, &given)?,
+        SourceKind::Poll | SourceKind::Database | SourceKind::Schedule => {
+            app.pull.sample(&inlet).await.map_err(|error| Problem::unavailable_source(&error))?
+        }
+    };
+    incoming.complete();
+    Ok(data(WouldBe {
+        event_type: incoming.event_type,
+        resource: incoming.resource,
+        resource_id: incoming.resource_id,
+        external_id: incoming.id,
+        occurred_at: incoming.occurred_at,
+        data: incoming.data,
+    }))
+}
+
+fn received(inlet: &Inlet, given: &SourceTest) -> Result<Incoming, Problem> {
+    let settings = &inlet.source.settings;
+    let webhook = settings.webhook.as_ref().ok_or_else(Problem::internal)?;
+    if given.body.is_null() {
+        return Err(Problem::fault("body", "give the body as the system sends it"));
+    }
+    let headers: HeaderMap = given.headers.iter().filter_map(header).collect();
+    let body = given.body.to_string();
+    let received = Received { source: &settings.name, headers: &headers, body: body.as_bytes() };
+    Ok(envelope::read(received, webhook)?)
+}
+
+fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {
+    Some((name.parse().ok()?, value.parse().ok()?))
+}

@@ -1,0 +1,41 @@
+//! Under which paths the resources of a CRM are listed.
+
+/// The paths of the resources, as PerfexAPI has them, and the catalogue's names. The short lists that
+/// other records point to have no events of their own; they are kept by sources that read databases.
+const PATHS: [(&str, &str); 29] = [
+    ("customers", "customer"),
+    ("contacts", "contact"),
+    ("leads", "lead"),
+    ("invoices", "invoice"),
+    ("payments", "payment"),
+    ("estimates", "estimate"),
+    ("proposals", "proposal"),
+    ("credit-notes", "credit_note"),
+    ("subscriptions", "subscription"),
+    ("contracts", "contract"),
+    ("expenses", "expense"),
+    ("items", "item"),
+    ("projects", "project"),
+    ("tasks", "task"),
+    ("timesheets", "timesheet"),
+    ("tickets", "ticket"),
+    ("notes", "note"),
+    ("staff", "staff"),
+    ("currencies", "currency"),
+    ("taxes", "tax"),
+    ("departments", "department"),
+    ("payment-modes", "payment_mode"),
+    ("countries", "country"),
+    ("ticket-statuses", "ticket_status"),
+    ("ticket-priorities", "ticket_priority"),
+    ("lead-statuses", "lead_status"),
+    ("lead-sources", "lead_source"),
+    ("contract-types", "contract_type"),
+    ("item-groups", "item_group"),
+];
+
+/// What is listed under a path such as `credit-notes` or `credit_notes`.
+pub fn resource_at(path: &str) -> Option<&'static str> {
+    let path = path.replace('_', "-");
+    PATHS.iter().find(|(known, _)| *known == path).map(|(_, resource)| *resource)
+}

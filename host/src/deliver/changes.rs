@@ -1,0 +1,86 @@
+//! What an update changed, as an endpoint gets it: its field map holds for old values as for new ones.
+
+use crate::domain::event::Changes;
+use crate::domain::field_map::{FieldMap, InvalidData};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+
+/// The fields that changed and their old values, as JSON texts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) changed: String,
+    pub(super) previous: String,
+}
+
+/// What is sent of the changes of an event that an endpoint gets as it was captured.
+pub(super) fn sent(changes: &RawValue, map: Option<&FieldMap>) -> Result<Sent, InvalidData> {
+    let Changes { changed, previous } =
+        serde_json::from_str(changes.get()).map_err(InvalidData::new)?;
+    let Some(map) = map.filter(|map| !map.is_empty()) else {
+        return Ok(Sent { changed: text(&changed), previous: text(&previous) });
+    };
+    let (mut names, mut values) = (Vec::new(), Map::new());
+    for name in changed {
+        let old = previous.get(&name).cloned();
+        let is_kept = old.is_some();
+        let Some((name, old)) = mapped(&name, old.unwrap_or_default(), map)? else { continue };
+        if is_kept {
+            values.insert(name.clone(), old);
+        }
+        names.push(name);
+    }
+    Ok(Sent { changed: text(&names), previous: text(&values) })
+}
+
+fn text<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A field under the name that the endpoint knows it by; `None` where it does not get it.
+fn mapped(name: &str, old: Value, map: &FieldMap) -> Result<Option<(String, Value)>, InvalidData> {
+    let nested = name
+        .rsplit('.')
+        .fold(old, |inner, part| Value::Object(Map::from_iter([(part.to_owned(), inner)])));
+    let raw = to_raw_value(&nested).map_err(InvalidData::new)?;
+    let mut found = serde_json::from_str(map.apply(&raw)?.get()).map_err(InvalidData::new)?;
+    let mut path = Vec::new();
+    for _ in name.split('.') {
+        let Value::Object(object) = found else { return Ok(None) };
+        let Some((part, inner)) = object.into_iter().next() else { return Ok(None) };
+        path.push(part);
+        found = inner;
+    }
+    Ok(Some((path.join("."), found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn changes() -> Box<RawValue> {
+        let changes = json!({"changed": ["total", "contact.email", "note"],
+            "previous": {"total": "5.00", "contact.email": "a@example.com"}});
+        to_raw_value(&changes).unwrap()
+    }
+
+    #[test]
+    fn without_a_field_map_all_is_sent() {
+        let sent = sent(&changes(), None).unwrap();
+        assert_eq!(sent.changed, r#"["total","contact.email","note"]"#);
+        assert_eq!(sent.previous, r#"{"total":"5.00","contact.email":"a@example.com"}"#);
+    }
+
+    #[test]
+    fn what_an_endpoint_does_not_get_it_does_not_get_as_an_old_value() {
+        let map: FieldMap = serde_json::from_value(json!({"exclude": ["contact.email"],
+            "rename": {"total": "amount"}}))
+        .unwrap();
+        let sent = sent(&changes(), Some(&map)).unwrap();
+        assert_eq!(sent.changed, r#"["amount","note"]"#);
+        assert_eq!(sent.previous, r#"{"amount":"5.00"}"#);
+        let map = serde_json::from_value(json!({"include": ["contact"]})).unwrap();
+        let sent = super::sent(&changes(), Some(&map)).unwrap();
+        assert_eq!(sent.changed, r#"["contact.email"]"#);
+    }
+}

@@ -1,0 +1,213 @@
+//! Sources that Waybill runs itself: it asks a REST API ([`poll`]), reads a database ([`database`]), or looks
+//! at the clock ([`schedule`]).
+//!
+//! ```text
+//!   every second, on each node:
+//!   sources that are due ──► lease ──► run ──► capture ──► keep what was read ──► release
+//!                             │ another node has it            │
+//!                             └──────────► nothing to do       └─ not reached: the next run finds the same
+//!                                                                 again, under the same ids
+//! ```
+//!
+//! Guaranteed: what a run captured is durable before the source remembers having read it, so a crash at any
+//! moment loses nothing; what comes twice has the same id and is recognised for 24 hours. One process
+//! runs a source at a time.
+
+mod database;
+mod poll;
+mod run;
+mod schedule;
+
+use crate::capture::incoming::Incoming;
+use crate::deliver::client::Client;
+use crate::domain::id::SourceId;
+use crate::domain::source::SourceKind;
+use crate::domain::time::Timestamp;
+use crate::domain::timing::Timing;
+use crate::journal::sources::SourceState;
+use crate::journal::{self, Journal};
+use crate::topology::inlet::Inlet;
+use crate::topology::live::Live;
+use run::Run;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use run::Failed;
+
+/// How often it is looked what is due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What running sources takes.
+#[derive(Debug)]
+pub struct Context {
+    journal: Journal,
+    live: Live,
+    client: Client,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    nudge: Notify,
+    running: Mutex<HashMap<SourceId, Running>>,
+}
+
+/// A run of this process.
+#[derive(Debug)]
+struct Running {
+    /// The source as it was then.
+    settings_of: Timestamp,
+    stop: CancellationToken,
+}
+
+impl Context {
+    /// With nothing running yet.
+    pub fn new(
+        journal: Journal,
+        live: Live,
+        client: Client,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let (nudge, running) = (Notify::new(), Mutex::default());
+        Self { journal, live, client, tasks, stop, nudge, running }
+    }
+
+    /// Has a source run now; another node may be the one to do it.
+    pub async fn request(&self, source: SourceId) -> Result<(), journal::Error> {
+        self.journal.request_source(source).await?;
+        self.nudge.notify_one();
+        Ok(())
+    }
+
+    /// One event that the source would make, without a trace.
+    pub async fn sample(&self, inlet: &Inlet) -> Result<Incoming, Failed> {
+        let settings = &inlet.source.settings;
+        let secret = inlet.secret();
+        match (&settings.poll, &settings.database, &settings.schedule) {
+            (Some(poll), ..) => {
+                let clock = self.journal.clock();
+                poll::sample(poll, &settings.name, secret, clock, &self.client).await
+            }
+            (_, Some(read), _) => {
+                database::sample(read, &settings.name, secret, self.journal.clock()).await
+            }
+            (.., Some(clock)) => schedule::sample(clock, &settings.name, self.journal.clock()),
+            _ => Err(Failed::new("this source is not run by Waybill")),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<SourceId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Rows of a short list as a database source has kept them, by key: key and content.
+pub async fn kept(
+    journal: &Journal,
+    state: &SourceState,
+    table: &str,
+) -> Result<Vec<(String, Map<String, Value>)>, journal::Error> {
+    database::kept(journal, state, table).await
+}
+
+/// Runs what is due, until told to stop.
+pub async fn run(context: Arc<Context>) {
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = context.nudge.notified() => {}
+            () = context.stop.cancelled() => return,
+        }
+        if let Err(error) = look(&context).await {
+            let error = journal::chain(&error);
+            tracing::warn!(error, "cannot see which sources are due");
+        }
+    }
+}
+
+/// Starts what is due, and stops what is not wanted as it is any more.
+async fn look(context: &Arc<Context>) -> Result<(), journal::Error> {
+    let topology = context.live.current();
+    for (id, running) in context.running().iter() {
+        let inlet = topology.inlets().find(|inlet| inlet.source.id == *id);
+        let as_before = |inlet: &Arc<Inlet>| {
+            inlet.source.settings.enabled && inlet.source.updated_at == running.settings_of
+        };
+        if !inlet.is_some_and(as_before) {
+            running.stop.cancel();
+        }
+    }
+    if topology.inlets().all(|inlet| inlet.timing.is_none()) {
+        return Ok(());
+    }
+    let states = context.journal.source_states().await?;
+    let now = context.journal.clock().now();
+    for inlet in topology.inlets().filter(|inlet| inlet.source.settings.enabled) {
+        let state = states.iter().find(|state| state.source == inlet.source.id);
+        if is_due(inlet, state, now) && !context.running().contains_key(&inlet.source.id) {
+            start(context, inlet, state, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a source is to run now.
+fn is_due(inlet: &Inlet, state: Option<&SourceState>, now: Timestamp) -> bool {
+    if inlet.timing.is_none() || state.is_some_and(|state| state.running) {
+        return false;
+    }
+    let is_asked_for = state.is_some_and(|state| state.requested_at.is_some());
+    is_asked_for || next_run(inlet, state).is_some_and(|next| next <= now)
+}
+
+/// When a source runs next, unless it is asked to.
+pub fn next_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp> {
+    let timing = inlet.timing.as_ref()?;
+    let source = &inlet.source;
+    let last = match (source.settings.kind, timing) {
+        (SourceKind::Schedule, Timing::Cron(_)) => {
+            Some(schedule::begin(source, state.map(|state| state.memory.as_str())))
+        }
+        _ => state.and_then(|state| state.started_at),
+    };
+    timing.next(last, source.updated_at)
+}
+
+async fn start(
+    context: &Arc<Context>,
+    inlet: &Arc<Inlet>,
+    state: Option<&SourceState>,
+    now: Timestamp,
+) -> Result<(), journal::Error> {
+    let id = inlet.source.id;
+    let seen = state.and_then(|state| state.started_at);
+    if !context.journal.lease_source(id, now, seen).await? {
+        return Ok(());
+    }
+    let stop = context.stop.child_token();
+    let settings_of = inlet.source.updated_at;
+    context.running().insert(id, Running { settings_of, stop: stop.clone() });
+    let run = Run::new(context, inlet, state, now);
+    let context = Arc::clone(context);
+    context.tasks.clone().spawn(async move {
+        let _ended = Ended { context: &context, id };
+        run.finish(&stop).await;
+    });
+    Ok(())
+}
+
+/// Notes the end of a run, however it ends.
+struct Ended<'a> {
+    context: &'a Context,
+    id: SourceId,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.context.running().remove(&self.id);
+    }
+}

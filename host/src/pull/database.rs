@@ -1,0 +1,225 @@
+//! Reading a CRM's own database.
+//!
+//! ```text
+//!   for each table, a chunk of keys after another, each in one read-only snapshot:
+//!   rows ──► same hash as kept? ──► yes: only the clock can have brought something
+//!                               └─► no:  crm::derive ──► capture ──► keep the rows
+//!   kept, and not read in the chunk's range of keys ──► gone
+//! ```
+//!
+//! What follows from a change is told by [`crate::crm`], which is pure. Here are the SQL ([`mysql`]), the
+//! order of things, and what is remembered.
+//!
+//! **From when on.** The first run notes for each table the greatest key there is. Rows up to that are what was
+//! there; all others are new, also those that come while the first run is still reading. A first run that is
+//! interrupted goes on where it was.
+//!
+//! **The load.** One connection, one chunk at a time, and as long a rest after each as the database took for it,
+//! so at most half of one of its cores.
+//!
+//! Guaranteed: what was committed in the CRM before a run began, and is still there or left a trace, is captured by that
+//! run. Not guaranteed: what changed and changed back between two runs.
+
+mod chunk;
+mod mysql;
+mod scan;
+
+use super::Failed;
+use super::run::Run;
+use crate::capture::incoming::Incoming;
+use crate::clock::Clock;
+use crate::crm::derive::{self, Context, Derived, Pass};
+use crate::crm::known::Known;
+use crate::crm::options::Options;
+use crate::crm::row::{Cell, Row};
+use crate::crm::snapshot::Layouts;
+use crate::crm::tables::{self, Table};
+use crate::domain::cron;
+use crate::domain::database::DatabaseSettings;
+use crate::domain::event::Changes;
+use crate::domain::time::Timestamp;
+use crate::journal::source_rows::KeyRange;
+use crate::journal::sources::SourceState;
+use crate::journal::{self, Journal};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use mysql::{Crm, Shape};
+use scan::Scan;
+use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// What it remembers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Memory {
+    tables: BTreeMap<String, TableMemory>,
+}
+
+/// What it remembers of a table.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct TableMemory {
+    /// The greatest key when the first run began.
+    first_to: i64,
+    /// How far the first run is; none once it is done.
+    first_at: Option<i64>,
+    /// The columns that rows were kept with.
+    layouts: String,
+}
+
+/// The times of a CRM.
+#[derive(Debug)]
+struct Time {
+    zone: TimeZone,
+    clock: Clock,
+}
+
+impl Time {
+    /// In the zone that is set, else in the one that the CRM says it uses.
+    fn new(settings: &DatabaseSettings, options: &Options, clock: &Clock) -> Result<Self, Failed> {
+        let name = settings.time_zone.as_deref().or(options.default_timezone.as_deref());
+        Ok(Self { zone: cron::zone(name).map_err(Failed::new)?, clock: clock.clone() })
+    }
+
+    /// Now, as the CRM's columns have it.
+    fn now(&self) -> DateTime {
+        let now = jiff::Timestamp::from_microsecond(self.clock.now().micros()).unwrap_or_default();
+        self.zone.to_datetime(now)
+    }
+}
+
+/// Reads every table.
+pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
+    let mut crm = Crm::connect(settings, run.secret()).await?;
+    let options = crm.options().await?;
+    if settings.time_zone.is_none() && options.default_timezone.is_none() {
+        run.warn("the CRM does not say its time zone, so UTC is taken; set `time_zone`".to_owned());
+    }
+    let time = Time::new(settings, &options, run.journal().clock())?;
+    let shape = crm.shape().await?;
+    let (tables, warnings) = readable(settings, &shape)?;
+    for warning in warnings {
+        run.warn(warning);
+    }
+    let memory = serde_json::from_str(&run.memory()).unwrap_or_default();
+    let mut scan =
+        Scan { run, settings, crm, shape, options, time, memory, looked_into: Vec::new() };
+    scan.begin(&tables).await?;
+    for n in 0..tables.len() {
+        scan.table(&tables, n).await?;
+    }
+    scan.end().await
+}
+
+/// The tables that can be read, and why others cannot.
+fn readable(
+    settings: &DatabaseSettings,
+    shape: &Shape,
+) -> Result<(Vec<&'static Table>, Vec<String>), Failed> {
+    let wanted = |table: &&Table| {
+        settings.tables.is_empty() || settings.tables.iter().any(|name| name == table.name)
+    };
+    let (mut found, mut warnings) = (Vec::new(), Vec::new());
+    for table in tables::ALL.iter().copied().filter(wanted) {
+        let name = format!("{}{}", settings.prefix, table.name);
+        let Some(existing) = shape.columns(table.name) else {
+            if !table.newer_table {
+                warnings.push(format!("there is no table `{name}`, so its events cannot be told"));
+            }
+            continue;
+        };
+        let missing = table.missing_in(existing);
+        if missing.contains(&table.key) {
+            warnings
+                .push(format!("table `{name}` has no column `{}`, so it is not read", table.key));
+            continue;
+        }
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            warnings.push(format!(
+                "table `{name}` has no column {missing}; events that need it are missing"
+            ));
+        }
+        found.push(table);
+    }
+    if found.is_empty() {
+        let prefix = &settings.prefix;
+        return Err(Failed::new(format!(
+            "the database has none of the CRM's tables with the prefix `{prefix}`, or the user may not read \
+             them; set `prefix`, or grant SELECT"
+        )));
+    }
+    Ok((found, warnings))
+}
+
+/// An event that the newest row of a table would make.
+pub(super) async fn sample(
+    settings: &DatabaseSettings,
+    source: &str,
+    secret: Option<&str>,
+    clock: &Clock,
+) -> Result<Incoming, Failed> {
+    let mut crm = Crm::connect(settings, secret).await?;
+    let options = crm.options().await?;
+    let time = Time::new(settings, &options, clock)?;
+    let shape = crm.shape().await?;
+    let (tables, _) = readable(settings, &shape)?;
+    // Records that everybody has, before lists of statuses.
+    let (records, lookups): (Vec<_>, Vec<_>) =
+        tables.into_iter().partition(|table| table.has_clock());
+    for table in records.into_iter().chain(lookups) {
+        let Some(row) = crm.newest(&shape, table).await? else { continue };
+        let context = Context { now: time.now(), options: &options, pass: Pass::Changes };
+        let told = derive::derive(table, None, Some(&row), &context, &Known::default());
+        if let Some(event) = told.events.into_iter().next() {
+            return Ok(incoming(event, source));
+        }
+    }
+    Err(Failed::new("the database answers well, and its tables are empty"))
+}
+
+/// Rows of a table as they were kept.
+pub(super) async fn kept(
+    journal: &Journal,
+    state: &SourceState,
+    table: &str,
+) -> Result<Vec<(String, Map<String, Value>)>, journal::Error> {
+    let memory: Memory = serde_json::from_str(&state.memory).unwrap_or_default();
+    let (Some(table), Some(known)) = (tables::find(table), memory.tables.get(table)) else {
+        return Ok(Vec::new());
+    };
+    let layouts = Layouts::parse(table, &known.layouts);
+    let content = |row: &Row| {
+        let field = |(column, cell): (&Cow<'static, str>, &Cell)| {
+            (column.clone().into_owned(), cell.text().map_or(Value::Null, Value::from))
+        };
+        row.iter().map(field).collect()
+    };
+    let rows = journal.kept_rows(state.source, table.name, KeyRange::ALL).await?;
+    let shown = rows.into_iter().map(|row| {
+        let key = row.head.key.to_string();
+        let content = content(&layouts.decode(table, &key, &row.cells));
+        (key, content)
+    });
+    Ok(shown.collect())
+}
+
+fn incoming(event: Derived, source: &str) -> Incoming {
+    let changes = Changes { changed: event.changed, previous: event.previous };
+    let is_update = !changes.changed.is_empty();
+    Incoming {
+        event_type: event.event_type.to_owned(),
+        data: to_raw_value(&event.data).unwrap_or_default(),
+        id: Some(event.id),
+        source: Some(source.to_owned()),
+        resource: Some(event.resource.to_owned()),
+        resource_id: Some(event.resource_id),
+        occurred_at: None::<Timestamp>,
+        attributes: None,
+        changes: if is_update { to_raw_value(&changes).ok() } else { None },
+        second_name: event.alias_of.is_some(),
+    }
+}

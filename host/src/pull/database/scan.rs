@@ -1,0 +1,219 @@
+//! One run over all tables.
+
+use super::super::Failed;
+use super::super::run::Run;
+use super::chunk::{Chunk, First};
+use super::mysql::{Crm, Shape};
+use super::{Derived, Memory, TableMemory, Time};
+use crate::crm::known::{Known, Reference};
+use crate::crm::options::Options;
+use crate::crm::row::Row;
+use crate::crm::snapshot::Layouts;
+use crate::crm::tables::{self, Table, Watch};
+use crate::domain::database::{Beginning, DatabaseSettings};
+use crate::domain::run::Progress;
+use crate::domain::span::Span;
+use crate::journal::source_rows::{KeyRange, RowChanges};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Rows that are read at once, and keys where only those are.
+const CHUNK: (usize, usize) = (1_000, 10_000);
+
+/// A run over all tables.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
+    pub(super) run: &'a Run,
+    pub(super) settings: &'a DatabaseSettings,
+    pub(super) crm: Crm,
+    pub(super) shape: Shape,
+    pub(super) options: Options,
+    pub(super) time: Time,
+    pub(super) memory: Memory,
+    /// Rows of small tables that many events look into.
+    pub(super) looked_into: Vec<(&'static str, Row)>,
+}
+
+impl Scan<'_> {
+    /// Notes what is there, before anything is read that was not known before.
+    pub(super) async fn begin(&mut self, tables: &[&'static Table]) -> Result<(), Failed> {
+        let mut is_new = false;
+        for table in tables {
+            if !self.memory.tables.contains_key(table.name) {
+                let first_to = self.crm.greatest(table).await?.unwrap_or(i64::MIN);
+                let memory =
+                    TableMemory { first_to, first_at: Some(i64::MIN), layouts: String::new() };
+                self.memory.tables.insert(table.name.to_owned(), memory);
+                is_new = true;
+            }
+        }
+        for name in tables::LOOKED_INTO {
+            let Some(table) = tables::find(name) else { continue };
+            let rows = self.crm.all(&self.shape, table).await?;
+            self.looked_into.extend(rows.into_iter().map(|row| (*name, row)));
+        }
+        if is_new { self.keep().await } else { Ok(()) }
+    }
+
+    async fn keep(&self) -> Result<(), Failed> {
+        self.run.keep(serde_json::to_string(&self.memory).unwrap_or_default()).await
+    }
+
+    /// Reads one of the tables.
+    pub(super) async fn table(
+        &mut self,
+        tables: &[&'static Table],
+        n: usize,
+    ) -> Result<(), Failed> {
+        let Some(table) = tables.get(n).copied() else { return Ok(()) };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let name = format!("{}{}", self.settings.prefix, table.name);
+        self.run.progress(Progress { table: name, done: count(n), of: count(tables.len()) });
+        let mut above = i64::MIN;
+        while above < i64::MAX {
+            let began = Instant::now();
+            let (rows, range) = self.read(table, above).await?;
+            self.run.read(rows.len());
+            let pause = self.settings.pause.map_or_else(|| began.elapsed(), Span::get);
+            let is_last = range.to == i64::MAX;
+            self.chunk(table, rows, range).await?;
+            above = range.to;
+            if !is_last {
+                rest(pause).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next rows, and the keys that they are all of.
+    async fn read(
+        &mut self,
+        table: &'static Table,
+        above: i64,
+    ) -> Result<(BTreeMap<i64, Row>, KeyRange), Failed> {
+        let only_keys = only_keys(table);
+        let limit = if only_keys { CHUNK.1 } else { CHUNK.0 };
+        let rows = if only_keys {
+            self.crm.keys(table, above, limit).await?
+        } else {
+            self.crm.chunk(&self.shape, table, above, limit).await?
+        };
+        let last = rows.last_key_value().map(|(key, _)| *key).filter(|_| rows.len() == limit);
+        Ok((rows, KeyRange { above, to: last.unwrap_or(i64::MAX) }))
+    }
+
+    /// Captures what follows from a chunk, and keeps it.
+    async fn chunk(
+        &mut self,
+        table: &'static Table,
+        rows: BTreeMap<i64, Row>,
+        range: KeyRange,
+    ) -> Result<(), Failed> {
+        let heads = self.run.journal().row_heads(self.run.id(), table.name, range).await?;
+        let memory = self.memory.tables.get(table.name).cloned().unwrap_or_default();
+        let layouts = Layouts::parse(table, &memory.layouts);
+        let mut chunk = Chunk::new(table, layouts, self.first(&memory));
+        chunk.pair(rows, heads);
+        if only_keys(table) {
+            let fresh = self.crm.with_keys(&self.shape, table, &chunk.fresh_keys()).await?;
+            chunk.fill(fresh);
+        }
+        let kept = chunk.known_keys();
+        let kept = self.run.journal().kept_rows_of(self.run.id(), table.name, &kept).await?;
+        chunk.remember(kept);
+        let now = self.time.now();
+        let references = chunk.references(now, &self.options);
+        let known = self.look_up(&references).await?;
+        let outcome = chunk.derive(now, &self.options, &known);
+        let asked = |event: &Derived| {
+            event.alias_of.is_none() || self.run.is_asked_for_by_name(event.event_type)
+        };
+        let name = &self.run.source().settings.name;
+        let events = outcome.events.into_iter().filter(asked);
+        self.run.capture(events.map(|event| super::incoming(event, name)).collect()).await?;
+        self.move_on(table, &memory, outcome.layouts, range.to).await?;
+        let list = table.name.to_owned();
+        let changes =
+            RowChanges { source: self.run.id(), list, put: outcome.put, gone: outcome.gone };
+        Ok(self.run.journal().keep_rows(changes).await?)
+    }
+
+    /// What the first run makes of rows, and which those are.
+    fn first(&self, memory: &TableMemory) -> First {
+        First {
+            at: memory.first_at,
+            to: memory.first_to,
+            is_backfill: self.settings.start == Beginning::Backfill,
+        }
+    }
+
+    /// Remembers new layouts before rows are kept in them. How far the first run is, is remembered with the next chunk: by then this
+    /// one is kept.
+    async fn move_on(
+        &mut self,
+        table: &'static Table,
+        old: &TableMemory,
+        layouts: Option<Layouts>,
+        to: i64,
+    ) -> Result<(), Failed> {
+        let mut memory = old.clone();
+        if let Some(layouts) = &layouts {
+            memory.layouts = layouts.text();
+        }
+        let is_first = old.first_at.is_some();
+        if is_first || layouts.is_some() {
+            self.memory.tables.insert(table.name.to_owned(), memory.clone());
+            self.keep().await?;
+        }
+        if is_first {
+            memory.first_at = (to < memory.first_to).then_some(to);
+            self.memory.tables.insert(table.name.to_owned(), memory);
+        }
+        Ok(())
+    }
+
+    /// What was asked for, from the database, else from what is kept.
+    async fn look_up(&mut self, references: &[Reference]) -> Result<Known, Failed> {
+        let mut known = Known::default();
+        if references.is_empty() {
+            return Ok(known);
+        }
+        for (name, row) in &self.looked_into {
+            known.put_row(name, row.clone());
+        }
+        for (reference, mut rows) in self.crm.look_up(&self.shape, references).await? {
+            if rows.is_empty() {
+                rows.extend(self.kept_row(&reference).await?);
+            }
+            known.put(reference, rows);
+        }
+        Ok(known)
+    }
+
+    async fn kept_row(&self, reference: &Reference) -> Result<Option<Row>, Failed> {
+        let table = tables::find(reference.table).filter(|table| table.key == reference.column);
+        let (Some(table), Ok(key)) = (table, reference.value.parse::<i64>()) else {
+            return Ok(None);
+        };
+        let kept = self.run.journal().kept_rows_of(self.run.id(), table.name, &[key]).await?;
+        let layouts = self.memory.tables.get(table.name).map(|memory| memory.layouts.as_str());
+        let layouts = Layouts::parse(table, layouts.unwrap_or_default());
+        Ok(kept.first().map(|row| layouts.decode(table, &reference.value, &row.cells)))
+    }
+
+    /// Remembers that all tables are read.
+    pub(super) async fn end(self) -> Result<(), Failed> {
+        self.keep().await
+    }
+}
+
+/// Whether rows that are known need not be read again.
+fn only_keys(table: &Table) -> bool {
+    table.watch() == Watch::Keys && !table.has_clock()
+}
+
+async fn rest(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,95 @@
+//! Asking a REST API for what is new.
+//!
+//! ```text
+//!   since = newest row known − overlap          (an API without `since`: everything)
+//!   pages, newest first, until one is older than that ──► rows, by key
+//!   key not kept ──► created     key kept, other content ──► updated     else nothing
+//!   oldest first ──► capture ──► keep the rows ──► remember the newest
+//! ```
+//!
+//! The first run from now on keeps what is there and captures nothing. Each row's content is kept, so that an
+//! update says what changed and rows of the overlap are not captured again.
+//!
+//! Guaranteed: a row that the API gives in a run is captured, also if the program dies in between. Not
+//! guaranteed, as such an API cannot: rows that changed without their timestamp, and rows that are gone.
+
+mod fetch;
+mod list;
+mod moment;
+mod page;
+mod plan;
+mod row;
+
+use super::Failed;
+use super::run::Run;
+use crate::capture::incoming::Incoming;
+use crate::deliver::client::Client;
+use crate::domain::poll::PollSettings;
+use crate::domain::run::Progress;
+use crate::domain::time::Timestamp;
+use fetch::Fetch;
+use plan::Plan;
+use row::Rows;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What it remembers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Memory {
+    lists: BTreeMap<String, ListMemory>,
+}
+
+/// What it remembers of a list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ListMemory {
+    /// When its first run began; rows from before are not new. None where it began with a date.
+    from: Option<Timestamp>,
+    /// When the newest row is from.
+    newest: Option<Timestamp>,
+}
+
+/// Asks for every list. One that fails does not keep the others from being asked for.
+pub(super) async fn run(run: &Run, settings: &PollSettings, client: &Client) -> Result<(), Failed> {
+    let mut memory: Memory = serde_json::from_str(&run.memory()).unwrap_or_default();
+    let clock = run.journal().clock().clone();
+    let mut failed = Vec::new();
+    for (n, list) in settings.lists.iter().enumerate() {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let progress =
+            Progress { table: list.path.clone(), done: count(n), of: count(settings.lists.len()) };
+        run.progress(progress);
+        let plan = Plan::of(settings, list)?;
+        let fetch = Fetch { plan: &plan, client, secret: run.secret(), clock: &clock };
+        let known = memory.lists.get(&list.path);
+        match list::poll(run, settings, &fetch, known).await {
+            Ok(now_known) => {
+                memory.lists.insert(list.path.clone(), now_known);
+                run.keep(serde_json::to_string(&memory).unwrap_or_default()).await?;
+            }
+            Err(why) => failed.push(format!("{}: {why}", list.path)),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failed::new(failed.join("; "))) }
+}
+
+/// The event that the newest row of the first list would make.
+pub(super) async fn sample(
+    settings: &PollSettings,
+    source: &str,
+    secret: Option<&str>,
+    clock: &crate::clock::Clock,
+    client: &Client,
+) -> Result<Incoming, Failed> {
+    let list = settings.lists.first().ok_or_else(|| Failed::new("it has no lists"))?;
+    let plan = Plan::of(settings, list)?;
+    let fetch = Fetch { plan: &plan, client, secret, clock };
+    let page = fetch.page(None, 1, plan.size).await?;
+    let mut rows = Rows::default();
+    rows.add(&plan, page.rows)?;
+    let newest = rows.oldest_first().pop();
+    let newest =
+        newest.ok_or_else(|| Failed::new("the API answers well, and the list is empty"))?;
+    Ok(list::event(&plan, source, &newest, list::Before::New))
+}

@@ -1,0 +1,249 @@
+//! One list in one run.
+
+use super::super::Failed;
+use super::super::run::Run;
+use super::ListMemory;
+use super::fetch::Fetch;
+use super::page::Object;
+use super::plan::Plan;
+use super::row::{Polled, Rows};
+use crate::capture::incoming::Incoming;
+use crate::domain::event::Changes;
+use crate::domain::hash::Hash;
+use crate::domain::poll::PollSettings;
+use crate::domain::time::Timestamp;
+use crate::journal::source_rows::{KeptRow, RowChanges, RowHead};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Rows that are captured, and then kept, together.
+const BATCH: usize = 500;
+/// How often a list of several pages is read, at most, until nothing more is found: a row that goes away while it
+/// is read moves others to pages that were read already.
+const PASSES: usize = 4;
+/// The longest answer that an API without pages is asked for, in rows.
+const LONGEST: u32 = 12_800;
+/// Most pages of one list.
+const PAGES: u32 = 10_000;
+/// What is added to the overlap around a change of the clocks.
+const CLOCKS: Duration = Duration::from_hours(1);
+/// The longest content that is kept, in bytes, to tell from what a field changed.
+const LONGEST_KEPT: usize = 64 * 1024;
+
+/// Reads what is new in a list and captures it; what to remember of the list then.
+pub(super) async fn poll(
+    run: &Run,
+    settings: &PollSettings,
+    fetch: &Fetch<'_>,
+    known: Option<&ListMemory>,
+) -> Result<ListMemory, Failed> {
+    let plan = fetch.plan;
+    let is_first = known.is_none();
+    let start = settings.start.instant(&plan.zone);
+    let mut memory = known
+        .cloned()
+        .unwrap_or_else(|| ListMemory { from: start.is_none().then_some(run.began), newest: None });
+    let back_to = match start {
+        Some(start) if is_first => Some(start),
+        _ => memory.newest.map(|newest| newest.before(overlap(plan, newest))),
+    };
+    let noted_only = is_first && start.is_none();
+    let rows = read(run, fetch, back_to, noted_only).await?;
+    run.read(rows.len());
+    if let Some(warning) = rows.odd(plan)? {
+        run.warn(warning);
+    }
+    memory.newest = memory.newest.max(rows.newest());
+    let rows = rows.oldest_first();
+    for batch in rows.chunks(BATCH) {
+        take(run, plan, batch, &memory, noted_only, back_to.filter(|_| is_first)).await?;
+    }
+    Ok(memory)
+}
+
+/// How far before the newest row is asked again: an hour more where the clocks were put back, and so hours
+/// without a zone come twice.
+fn overlap(plan: &Plan, newest: Timestamp) -> Duration {
+    let offset = |at: Timestamp| {
+        jiff::Timestamp::from_microsecond(at.micros()).map(|at| plan.zone.to_offset(at)).ok()
+    };
+    let is_steady = offset(newest.before(3 * CLOCKS)) == offset(newest.after(3 * CLOCKS));
+    if is_steady { plan.overlap } else { plan.overlap + CLOCKS }
+}
+
+/// Every row since then. A first look from now on needs those of the overlap only.
+async fn read(
+    run: &Run,
+    fetch: &Fetch<'_>,
+    back_to: Option<Timestamp>,
+    first_look: bool,
+) -> Result<Rows, Failed> {
+    let mut rows = Rows::default();
+    if fetch.plan.page.is_none() {
+        read_growing(run, fetch, back_to, &mut rows).await?;
+        return Ok(rows);
+    }
+    for _ in 0..PASSES {
+        let before = rows.len();
+        let pages = read_pages(fetch, back_to, first_look, &mut rows).await?;
+        // What a list without `since` hides from one run, the next one finds.
+        if pages <= 1 || rows.len() == before || fetch.plan.since.is_none() {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+/// All pages; how many had to be asked for.
+async fn read_pages(
+    fetch: &Fetch<'_>,
+    back_to: Option<Timestamp>,
+    first_look: bool,
+    rows: &mut Rows,
+) -> Result<u32, Failed> {
+    let plan = fetch.plan;
+    let mut pass = Rows::default();
+    for number in 1..=PAGES {
+        let page = fetch.page(back_to, number, plan.size).await?;
+        let added = pass.add(plan, page.rows)?;
+        // Without a bound, a first look ends where the overlap does.
+        let bound = back_to.or_else(|| {
+            let newest = pass.newest().filter(|_| first_look && plan.since.is_some())?;
+            Some(newest.before(overlap(plan, newest)))
+        });
+        let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
+        let has_all = page.total.is_some_and(|total| pass.len() as u64 >= total);
+        // A page may be shorter than asked for and not the last: only one without news is.
+        if added.fresh == 0 || is_past || has_all {
+            rows.extend(pass);
+            return Ok(number);
+        }
+    }
+    Err(Failed::new(format!("the list has more than {PAGES} pages; begin later by `start`")))
+}
+
+/// From an API without pages: longer and longer answers, until one is not full.
+async fn read_growing(
+    run: &Run,
+    fetch: &Fetch<'_>,
+    back_to: Option<Timestamp>,
+    rows: &mut Rows,
+) -> Result<(), Failed> {
+    let (mut size, mut before) = (fetch.plan.size, 0);
+    loop {
+        let page = fetch.page(back_to, 1, size).await?;
+        let count = page.rows.len();
+        rows.add(fetch.plan, page.rows)?;
+        // One that is not full may be all that the API gives at once: then it is a round number.
+        let may_be_cut = count > 0 && count % 10 == 0;
+        let is_full = count >= size as usize || (may_be_cut && count != before);
+        if !is_full || size >= LONGEST || fetch.plan.size_parameter.is_none() {
+            if may_be_cut && count == before {
+                let list = &fetch.plan.list;
+                let what = "the API may give no more than that at once; poll more often";
+                run.warn(format!("{list}: {count} rows, however many were asked for: {what}"));
+            }
+            return Ok(());
+        }
+        (size, before) = (size.saturating_mul(2), count);
+    }
+}
+
+/// Captures what a batch of rows brings, and keeps it.
+async fn take(
+    run: &Run,
+    plan: &Plan,
+    batch: &[Polled],
+    memory: &ListMemory,
+    noted_only: bool,
+    not_before: Option<Timestamp>,
+) -> Result<(), Failed> {
+    let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
+    let kept = run.journal().kept_rows_of(run.id(), &plan.list, &keys).await?;
+    let kept: HashMap<i64, KeptRow> = kept.into_iter().map(|row| (row.head.key, row)).collect();
+    let (mut events, mut put) = (Vec::new(), Vec::new());
+    for row in batch {
+        let old = kept.get(&row.key);
+        if old.is_some_and(|old| old.head.hash == row.hash) {
+            continue;
+        }
+        let is_old = not_before.is_some_and(|bound| row.at.is_some_and(|at| at < bound));
+        if !noted_only && !is_old {
+            let before = match old {
+                Some(old) => Before::Kept(old),
+                None if is_from_before(row, plan, memory) => Before::There,
+                None => Before::New,
+            };
+            let source = &run.source().settings.name;
+            events.push(event(plan, source, row, before));
+        }
+        put.push(keep(row, old));
+    }
+    run.capture(events).await?;
+    let list = plan.list.clone();
+    let changes = RowChanges { source: run.id(), list, put, gone: Vec::new() };
+    Ok(run.journal().keep_rows(changes).await?)
+}
+
+/// Whether a row that is seen for the first time is older than the source itself.
+fn is_from_before(row: &Polled, plan: &Plan, memory: &ListMemory) -> bool {
+    let made = row.made.zip(memory.from);
+    row.made != row.at && made.is_some_and(|(made, from)| made < from.before(overlap(plan, from)))
+}
+
+fn keep(row: &Polled, old: Option<&KeptRow>) -> KeptRow {
+    let revision = old.map_or(0, |old| old.head.revision.wrapping_add(1));
+    let text = serde_json::to_string(&row.data).unwrap_or_default();
+    let cells = if text.len() > LONGEST_KEPT { String::new() } else { text };
+    let head = RowHead { key: row.key, hash: row.hash, revision, marks: String::new() };
+    KeptRow { head, cells }
+}
+
+/// What is known of a row from before.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Before<'a> {
+    /// Nothing: it is new.
+    New,
+    /// That it was there.
+    There,
+    /// What was kept of it.
+    Kept(&'a KeptRow),
+}
+
+/// The event of a row: that it is there, or that it is another than before.
+pub(super) fn event(plan: &Plan, source: &str, row: &Polled, before: Before<'_>) -> Incoming {
+    let (event_type, old) = match before {
+        Before::New => (&plan.created, None),
+        Before::There => (&plan.updated, None),
+        Before::Kept(old) => (&plan.updated, Some(old)),
+    };
+    let revision = old.map_or(0, |old| old.head.revision.wrapping_add(1));
+    let (content, revision) = (row.hash.to_string(), revision.to_string());
+    let id = Hash::of([plan.list.as_str(), &row.id, &revision, &content]);
+    Incoming {
+        event_type: event_type.clone(),
+        data: to_raw_value(&row.data).unwrap_or_default(),
+        id: Some(id.to_string()),
+        source: Some(source.to_owned()),
+        resource: Some(plan.resource.clone()),
+        resource_id: Some(row.id.clone()),
+        occurred_at: row.at.filter(|_| matches!(before, Before::New)),
+        attributes: None,
+        changes: old.and_then(|old| changes(old, &row.data)),
+        second_name: false,
+    }
+}
+
+/// Which fields are others than before; `None` where the old content was too long to keep.
+fn changes(old: &KeptRow, new: &Object) -> Option<Box<RawValue>> {
+    let old: Object = serde_json::from_str(&old.cells).ok()?;
+    let missing = |field: &&String| !new.contains_key(*field);
+    let fields = new.keys().chain(old.keys().filter(missing));
+    let changed: Vec<String> =
+        fields.filter(|field| old.get(*field) != new.get(*field)).cloned().collect();
+    let before = |field: &String| (field.clone(), old.get(field).cloned().unwrap_or(Value::Null));
+    let previous = changed.iter().map(before).collect();
+    to_raw_value(&Changes { changed, previous }).ok()
+}

@@ -1,0 +1,188 @@
+//! Rows of a list: which one, from when, with what content.
+
+use super::super::Failed;
+use super::moment;
+use super::page::Object;
+use super::plan::Plan;
+use crate::domain::hash::Hash;
+use crate::domain::time::Timestamp;
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Fields that tell when a row is from, in the order in which Data Builder looks for them.
+const TIMESTAMPS: [&str; 7] = [
+    "dateadded",
+    "datecreated",
+    "date_created",
+    "last_updated",
+    "datemodified",
+    "updated_at",
+    "created_at",
+];
+/// Those that tell when it was made.
+const CREATIONS: [&str; 4] = ["dateadded", "datecreated", "date_created", "created_at"];
+/// Fields of a CRM that are never passed on: passwords, keys, signatures, addresses of visitors.
+const SENSITIVE: [&str; 17] = [
+    "acceptance_ip",
+    "email_verification_key",
+    "google_auth_secret",
+    "hash",
+    "host",
+    "imap_username",
+    "last_ip",
+    "new_pass_key",
+    "password",
+    "short_link",
+    "signature",
+    "stripe_id",
+    "stripe_plan_id",
+    "stripe_subscription_id",
+    "ticketkey",
+    "token",
+    "two_factor_auth_code",
+];
+
+/// A row.
+#[derive(Debug, Clone)]
+pub(super) struct Polled {
+    /// Its key as the API writes it.
+    pub(super) id: String,
+    /// The same as a number: itself, or made from the text.
+    pub(super) key: i64,
+    /// When it is from.
+    pub(super) at: Option<Timestamp>,
+    /// When it was made, if another field tells.
+    pub(super) made: Option<Timestamp>,
+    pub(super) hash: Hash,
+    pub(super) data: Object,
+}
+
+/// The rows of a run, each once as it was last read.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    by_key: HashMap<i64, Polled>,
+    bytes: usize,
+    /// Rows that cannot be told from others.
+    odd: usize,
+}
+
+/// What a page added.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Added {
+    /// Rows that had not been read before.
+    pub(super) fresh: usize,
+    /// When the newest and the oldest row of the page are from, if its rows tell and stand newest first.
+    pub(super) span: Option<(Timestamp, Timestamp)>,
+}
+
+/// Most that one list may take in one run, in bytes of JSON.
+const MOST: usize = 256 * 1024 * 1024;
+
+impl Rows {
+    /// Takes in the rows of a page.
+    pub(super) fn add(&mut self, plan: &Plan, page: Vec<Value>) -> Result<Added, Failed> {
+        let mut added = Added::default();
+        let mut times = Vec::with_capacity(page.len());
+        for row in page {
+            let Some(row) = Polled::read(plan, row) else {
+                self.odd += 1;
+                continue;
+            };
+            times.push(row.at);
+            self.bytes += size(&row.data);
+            added.fresh += usize::from(self.by_key.insert(row.key, row).is_none());
+        }
+        if self.bytes > MOST {
+            return Err(Failed::new(
+                "one run would read more than 256 MiB; begin later by `start`, or poll more often",
+            ));
+        }
+        let times: Option<Vec<Timestamp>> = times.into_iter().collect();
+        let times = times.filter(|times| times.is_sorted_by(|newer, older| newer >= older));
+        added.span = times.and_then(|times| times.first().copied().zip(times.last().copied()));
+        Ok(added)
+    }
+
+    /// Takes in what another pass read.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.by_key.extend(other.by_key);
+        self.bytes = self.bytes.max(other.bytes);
+        self.odd = self.odd.max(other.odd);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// What is wrong with rows that were left out, if there were any; an error if all were.
+    pub(super) fn odd(&self, plan: &Plan) -> Result<Option<String>, Failed> {
+        if self.odd == 0 {
+            return Ok(None);
+        }
+        let (odd, fields) = (self.odd, plan.keys.join(" or "));
+        let what = format!(
+            "{}: {odd} rows are no objects, or have no field {fields}, and are left out; say which field \
+             identifies a row by `key` of the list",
+            plan.list
+        );
+        if self.by_key.is_empty() { Err(Failed::new(what)) } else { Ok(Some(what)) }
+    }
+
+    /// When the newest one is from.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.by_key.values().filter_map(|row| row.at).max()
+    }
+
+    /// By time, those of one time by key.
+    pub(super) fn oldest_first(self) -> Vec<Polled> {
+        let mut rows: Vec<Polled> = self.by_key.into_values().collect();
+        rows.sort_by_key(|row| (row.at, row.key));
+        rows
+    }
+}
+
+impl Polled {
+    fn read(plan: &Plan, row: Value) -> Option<Self> {
+        let Value::Object(mut data) = row else { return None };
+        if plan.is_crm {
+            data.retain(|field, _| !SENSITIVE.contains(&field.as_str()));
+        }
+        let id = plan.keys.iter().find_map(|key| text(data.get(key)?))?;
+        let time = |field: &str| moment::read(data.get(field)?, &plan.zone);
+        let at = match &plan.timestamp {
+            Some(field) => time(field),
+            None => TIMESTAMPS.iter().copied().find_map(time),
+        };
+        let made = CREATIONS.iter().copied().find_map(time);
+        let key = id.parse().unwrap_or_else(|_| number(&id));
+        Some(Self { key, at, made, hash: hash(&data), id, data })
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}
+
+/// A number for a key that is none. Negative, so that it is no other row's.
+fn number(id: &str) -> i64 {
+    let bytes = Hash::of([id]);
+    let first = bytes.bytes().first_chunk().copied().unwrap_or_default();
+    i64::from_be_bytes(first) | i64::MIN
+}
+
+/// Of the content, in whatever order its fields stand.
+fn hash(data: &Object) -> Hash {
+    let mut fields: Vec<(&String, &Value)> = data.iter().collect();
+    fields.sort_by_key(|(name, _)| *name);
+    Hash::of(fields.into_iter().flat_map(|(name, value)| [name.clone(), value.to_string()]))
+}
+
+fn size(data: &Object) -> usize {
+    data.iter().map(|(name, value)| name.len() + value.as_str().map_or(16, str::len)).sum()
+}

@@ -1,0 +1,188 @@
+//! One run of a source: what it is given, what it keeps, how it ends.
+
+use super::{Context, database, poll, schedule};
+use crate::capture::accept::{Refused, accept};
+use crate::capture::incoming::Incoming;
+use crate::domain::id::SourceId;
+use crate::domain::run::{Progress, Report};
+use crate::domain::source::Source;
+use crate::domain::time::Timestamp;
+use crate::journal::sources::SourceState;
+use crate::journal::{self, Journal};
+use crate::topology::inlet::Inlet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Events that are captured together.
+const BATCH: usize = 200;
+
+/// Why a run did not come to its end, and what to do: a sentence for an operator, without secrets.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(String);
+
+impl Failed {
+    /// For that reason.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+impl From<journal::Error> for Failed {
+    fn from(error: journal::Error) -> Self {
+        Self(format!("what was read cannot be kept: {}", journal::chain(&error)))
+    }
+}
+
+/// A run that holds its source's lease.
+#[derive(Debug)]
+pub(super) struct Run {
+    context: Arc<Context>,
+    inlet: Arc<Inlet>,
+    memory: Mutex<String>,
+    report: Mutex<Report>,
+    /// When it began.
+    pub(super) began: Timestamp,
+}
+
+impl Run {
+    pub(super) fn new(
+        context: &Arc<Context>,
+        inlet: &Arc<Inlet>,
+        state: Option<&SourceState>,
+        began: Timestamp,
+    ) -> Self {
+        let old = state.map(|state| state.report.clone()).unwrap_or_default();
+        let report = Report { rows: 0, events: 0, warnings: Vec::new(), progress: None, ..old };
+        let memory = state.map_or_else(|| "{}".to_owned(), |state| state.memory.clone());
+        Self {
+            context: Arc::clone(context),
+            inlet: Arc::clone(inlet),
+            memory: Mutex::new(memory),
+            report: Mutex::new(report),
+            began,
+        }
+    }
+
+    /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it captured is
+    /// durable, what it did not keep comes again.
+    pub(super) async fn finish(self, stop: &CancellationToken) {
+        let outcome = tokio::select! {
+            outcome = self.work() => Some(outcome),
+            () = stop.cancelled() => None,
+        };
+        let now = self.journal().clock().now();
+        let mut report = self.report().clone();
+        report.finished_at = Some(now);
+        report.progress = None;
+        match outcome {
+            Some(Ok(())) => {
+                report.complete_until = Some(self.began);
+                report.error = None;
+                self.inlet.health.succeeded(now);
+            }
+            Some(Err(Failed(why))) => {
+                tracing::warn!(source = self.source().settings.name, why, "a source's run failed");
+                self.inlet.health.failed(&why, now);
+                report.error = Some(why);
+            }
+            None => {}
+        }
+        let memory = self.memory();
+        if let Err(error) = self.journal().release_source(self.id(), &memory, &report).await {
+            let error = journal::chain(&error);
+            tracing::warn!(error, "cannot say that a source's run is over");
+        }
+    }
+
+    async fn work(&self) -> Result<(), Failed> {
+        let settings = &self.source().settings;
+        match (&settings.poll, &settings.database, &settings.schedule) {
+            (Some(poll), ..) => poll::run(self, poll, &self.context.client).await,
+            (_, Some(database), _) => database::run(self, database).await,
+            (.., Some(schedule)) => schedule::run(self, schedule).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.context.journal
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.inlet.source
+    }
+
+    pub(super) fn id(&self) -> SourceId {
+        self.inlet.source.id
+    }
+
+    pub(super) fn secret(&self) -> Option<&str> {
+        self.inlet.secret()
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the source remembers, as JSON.
+    pub(super) fn memory(&self) -> String {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes rows that were read.
+    pub(super) fn read(&self, rows: usize) {
+        self.report().rows += rows as u64;
+    }
+
+    /// Notes what is worth knowing and does not stop it.
+    pub(super) fn warn(&self, what: String) {
+        self.report().warnings.push(what);
+    }
+
+    /// Notes how far it is, for those who look before it is kept.
+    pub(super) fn progress(&self, progress: Progress) {
+        self.report().progress = Some(progress);
+    }
+
+    /// Whether an event under a second name would reach anybody.
+    pub(super) fn is_asked_for_by_name(&self, event_type: &str) -> bool {
+        let topology = self.context.live.current();
+        !topology.matches_by_name(&self.source().settings.name, event_type).is_empty()
+    }
+
+    /// Makes events durable.
+    pub(super) async fn capture(&self, events: Vec<Incoming>) -> Result<(), Failed> {
+        let topology = self.context.live.current();
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let batch: Vec<Incoming> = events.by_ref().take(BATCH).collect();
+            let accepted = accept(self.journal(), &topology, batch, None, Duration::ZERO).await;
+            let accepted = accepted.map_err(refused)?;
+            let fresh = accepted.iter().filter(|accepted| !accepted.receipt.duplicate).count();
+            self.report().events += fresh as u64;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
+    pub(super) async fn keep(&self, memory: String) -> Result<(), Failed> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&memory);
+        let report = self.report().clone();
+        if self.journal().keep_source(self.id(), &memory, &report).await? {
+            return Ok(());
+        }
+        Err(Failed::new("another node runs this source now"))
+    }
+}
+
+fn refused(refused: Refused) -> Failed {
+    match refused {
+        Refused::Journal(error) => error.into(),
+        Refused::Invalid(faults) => {
+            let first = faults.into_iter().next().map(|fault| fault.message);
+            Failed::new(first.unwrap_or_else(|| "the source does not take its events".to_owned()))
+        }
+    }
+}

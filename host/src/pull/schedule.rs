@@ -1,0 +1,93 @@
+//! A clock: events at certain times.
+//!
+//! Remembered is the last time that was dealt with. Each time has one event, whose id is made from the
+//! source and the time, so none comes twice.
+
+use super::Failed;
+use super::run::Run;
+use crate::capture::incoming::Incoming;
+use crate::clock::Clock;
+use crate::domain::schedule::{Missed, ScheduleSettings};
+use crate::domain::source::Source;
+use crate::domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json};
+
+/// Most times that one run looks at: a day of one a second.
+const MOST: usize = 86_400;
+
+/// What it remembers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Memory {
+    /// The last time that was dealt with.
+    last: Option<Timestamp>,
+}
+
+/// After when the next time is looked for: the last one that was dealt with, and no time before it was set as it is now.
+pub(super) fn begin(source: &Source, memory: Option<&str>) -> Timestamp {
+    let memory: Memory = memory.and_then(|m| serde_json::from_str(m).ok()).unwrap_or_default();
+    memory.last.map_or(source.updated_at, |last| last.max(source.updated_at))
+}
+
+/// Emits what is due.
+pub(super) async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Failed> {
+    let begin = begin(run.source(), Some(&run.memory()));
+    let cron = settings.cron().map_err(|fault| Failed::new(fault.message))?;
+    let mut at = begin;
+    let mut due = Vec::new();
+    while let Some(next) = cron.next_after(at).filter(|next| *next <= run.began) {
+        due.push(next);
+        at = next;
+        if due.len() == MOST {
+            break;
+        }
+    }
+    let late = run.began.before(settings.grace.get());
+    let (missed, on_time): (Vec<Timestamp>, Vec<Timestamp>) =
+        due.iter().partition(|at| **at < late);
+    let name = &run.source().settings.name;
+    let mut events = Vec::new();
+    if let (Missed::Once, Some(last)) = (settings.missed, missed.last()) {
+        events.push(event(settings, name, *last, missed.len()));
+    }
+    events.extend(on_time.iter().map(|at| event(settings, name, *at, 0)));
+    if due.is_empty() {
+        // Nothing is due: somebody asked for it.
+        events.push(event(settings, name, run.began, 0));
+    }
+    run.capture(events).await?;
+    let memory = Memory { last: Some(at) };
+    run.keep(serde_json::to_string(&memory).unwrap_or_default()).await
+}
+
+/// The event of the next time.
+pub(super) fn sample(
+    settings: &ScheduleSettings,
+    name: &str,
+    clock: &Clock,
+) -> Result<Incoming, Failed> {
+    let cron = settings.cron().map_err(|fault| Failed::new(fault.message))?;
+    let next = cron.next_after(clock.now());
+    let next = next.ok_or_else(|| Failed::new("its time never comes again"))?;
+    Ok(event(settings, name, next, 0))
+}
+
+fn event(settings: &ScheduleSettings, source: &str, at: Timestamp, missed: usize) -> Incoming {
+    let mut data = json!({ "scheduled_at": at, "missed": missed });
+    if let Value::Object(data) = &mut data {
+        data.extend(settings.data.clone());
+    }
+    Incoming {
+        event_type: settings.event.clone(),
+        data: to_raw_value(&data).unwrap_or_default(),
+        id: Some(at.to_string()),
+        source: Some(source.to_owned()),
+        resource: Some("schedule".to_owned()),
+        resource_id: Some(source.to_owned()),
+        occurred_at: Some(at),
+        attributes: None,
+        changes: None,
+        second_name: false,
+    }
+}

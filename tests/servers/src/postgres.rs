@@ -1,0 +1,95 @@
+//! PostgreSQL, with trust authentication.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, Kind, finish};
+
+/// SIGINT is PostgreSQL's "fast shutdown" (documentation, section 19.5).
+static KIND: Kind = Kind {
+    name: "PostgreSQL",
+    users: &["postgres", "nobody"],
+    ready: "ready to accept connections",
+    stop: Signal::INT,
+};
+
+/// A PostgreSQL server of our own, with trust authentication on 127.0.0.1.
+#[derive(Debug)]
+pub struct Cluster {
+    binaries: PathBuf,
+    daemon: Daemon,
+}
+
+impl Cluster {
+    /// The folder that holds `initdb` and `postgres`, if this machine has one.
+    pub fn find_binaries() -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path().join("bin"))
+            .collect();
+        // The newest version last by name: 9.6 is older than anything we meet.
+        debian.sort();
+        debian
+            .into_iter()
+            .rev()
+            .chain(std::env::split_paths(&path))
+            .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+    }
+
+    /// Makes a data folder and starts the server. Fails where PostgreSQL is not installed.
+    pub fn start() -> Result<Self> {
+        let binaries = Self::find_binaries().context("PostgreSQL is not on this machine")?;
+        let mut cluster = Self { binaries, daemon: Daemon::new(&KIND)? };
+        cluster.initialise()?;
+        cluster.resume()?;
+        Ok(cluster)
+    }
+
+    /// The URL of one database of this server.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.daemon.port())
+    }
+
+    /// The server's main process, whose children are its connections; none while it is stopped.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.pid()
+    }
+
+    /// Stops the server at once; its data stay. Connections break, transactions roll back.
+    pub fn stop(&mut self) -> Result<()> {
+        self.daemon.stop()
+    }
+
+    /// Starts the server again on the same data and port, and waits until it takes connections.
+    pub fn resume(&mut self) -> Result<()> {
+        let mut postgres = self.daemon.command(&self.binaries.join("postgres"));
+        let sockets = format!("unix_socket_directories={}", self.daemon.home().display());
+        postgres
+            .env_remove("PGDATA")
+            .arg("-D")
+            .arg(self.daemon.data())
+            .args(["-p", &self.daemon.port().to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=400"])
+            .args(["-c", &sockets]);
+        self.daemon.start(postgres)
+    }
+
+    fn initialise(&self) -> Result<()> {
+        let mut initdb = self.daemon.command(&self.binaries.join("initdb"));
+        initdb.env_remove("PGDATA").arg("-D").arg(self.daemon.data()).args([
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
+        finish(initdb)
+    }
+}

@@ -1,0 +1,78 @@
+//! Packages for Python and Node that tests use: pinned with their hashes in the tree, installed below
+//! the target folder, and anew where what is pinned has changed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::needs;
+use crate::process::{answers, command, output, target, workspace};
+
+/// Installs what `tests/libraries` lists; the folder that holds `node_modules` and `python`.
+pub(crate) async fn libraries() -> Result<PathBuf> {
+    let pinned = workspace().join("tests/libraries");
+    let folder = target().join("libraries");
+    std::fs::create_dir_all(&folder)?;
+    node(&folder, &pinned).await?;
+    python(&folder.join("python"), &pinned.join("requirements.txt")).await?;
+    Ok(folder)
+}
+
+/// A virtual environment that holds what a requirements file lists; the folder of its programs.
+pub(crate) async fn python(folder: &Path, requirements: &Path) -> Result<PathBuf> {
+    let (programs, stamp) = (folder.join("bin"), folder.join("requirements.txt"));
+    let wanted = read(requirements)?;
+    if std::fs::read(&stamp).ok().as_ref() == Some(&wanted)
+        && answers(programs.join("python")).await
+    {
+        return Ok(programs);
+    }
+    create(folder).await?;
+    let quiet = ["install", "--quiet", "--disable-pip-version-check"];
+    let mut pip = command(programs.join("pip"), &quiet);
+    pip.args(["--only-binary=:all:", "--require-hashes", "--requirement"]).arg(requirements);
+    output(pip).await?;
+    // Last of all, so that what broke off is done again.
+    std::fs::write(stamp, wanted)?;
+    Ok(programs)
+}
+
+/// Creates an empty virtual environment, in place of one that is there.
+async fn create(folder: &Path) -> Result<()> {
+    let venv = || {
+        let mut venv = command("python3", &["-m", "venv", "--clear"]);
+        venv.arg(folder);
+        output(venv)
+    };
+    if venv().await.is_err() {
+        // Debian keeps the module that this needs in a package of its own.
+        needs::install(&["python3-venv"]).await;
+        venv().await?;
+    }
+    Ok(())
+}
+
+/// Installs what a `package-lock.json` lists into `node_modules` of a folder.
+async fn node(folder: &Path, pinned: &Path) -> Result<()> {
+    let lock = "package-lock.json";
+    // npm writes this list of what it installed last of all.
+    let done = folder.join("node_modules/.package-lock.json").exists();
+    if done && std::fs::read(folder.join(lock)).ok() == Some(read(&pinned.join(lock))?) {
+        return Ok(());
+    }
+    if !answers("npm").await {
+        needs::install(&["npm"]).await;
+    }
+    for name in ["package.json", lock] {
+        std::fs::write(folder.join(name), read(&pinned.join(name))?)?;
+    }
+    let quiet = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    let mut npm = command("npm", &quiet);
+    npm.current_dir(folder);
+    output(npm).await?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
