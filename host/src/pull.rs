@@ -89,10 +89,10 @@ impl Context {
         match (&settings.poll, &settings.database, &settings.schedule) {
             (Some(poll), ..) => {
                 let clock = self.journal.clock();
-                poll::sample(poll, &settings.name, secret, clock, &self.client).await
+                poll::sample(poll, &inlet.source, secret, clock, &self.client).await
             }
             (_, Some(read), _) => {
-                database::sample(read, &settings.name, secret, self.journal.clock()).await
+                database::sample(read, &inlet.source, secret, self.journal.clock()).await
             }
             (.., Some(clock)) => schedule::sample(clock, &settings.name, self.journal.clock()),
             _ => Err(Failed::new("this source is not run by Waybill")),
@@ -157,7 +157,8 @@ async fn look(context: &Arc<Context>) -> Result<(), journal::Error> {
 
 /// Whether a source is to run now.
 fn is_due(inlet: &Inlet, state: Option<&SourceState>, now: Timestamp) -> bool {
-    if inlet.timing.is_none() || state.is_some_and(|state| state.running) {
+    // What this process is running it knows itself: a hold that it forgot to give up is no obstacle.
+    if inlet.timing.is_none() || state.is_some_and(|state| state.running && !state.is_ours) {
         return false;
     }
     let is_asked_for = state.is_some_and(|state| state.requested_at.is_some());
@@ -168,11 +169,17 @@ fn is_due(inlet: &Inlet, state: Option<&SourceState>, now: Timestamp) -> bool {
 pub fn next_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp> {
     let timing = inlet.timing.as_ref()?;
     let source = &inlet.source;
+    // One that was cut off goes on as soon as it may.
+    let began = state.and_then(|state| state.started_at);
+    let ended = state.and_then(|state| state.report.finished_at);
+    if began.is_some() && ended < began && source.settings.kind != SourceKind::Schedule {
+        return began;
+    }
     let last = match (source.settings.kind, timing) {
         (SourceKind::Schedule, Timing::Cron(_)) => {
             Some(schedule::begin(source, state.map(|state| state.memory.as_str())))
         }
-        _ => state.and_then(|state| state.started_at),
+        _ => began,
     };
     timing.next(last, source.updated_at)
 }

@@ -73,21 +73,30 @@ impl Context {
         Ok(self.journal.patrol_nodes().await?)
     }
 
+    /// Forgets what was kept for sources that are deleted.
+    async fn forget_sources(&self) -> Result<(), live::Error> {
+        let states = self.journal.source_states().await?;
+        // After the states were read: a source that has one is older than what is set now.
+        self.live.refresh().await?;
+        let current = self.live.current();
+        for state in states.into_iter().filter(|state| !state.running) {
+            if current.sources().all(|source| source.id != state.source) {
+                self.journal.forget_source(state.source).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what is too old.
     async fn forget(&self) -> Result<(), live::Error> {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
         let calls = self.journal.forget_calls(now.before(self.retention)).await?;
+        self.forget_sources().await?;
         tracing::debug!(keys, calls, "forgot keys of repeats and calls on record");
         // A short-lived token that has ended need not be known as revoked.
         let revoked: Vec<Object<IgnoredAny>> = self.journal.objects(Kind::RevokedGrant).await?;
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);
-        for state in self.journal.source_states().await? {
-            let current = self.live.current();
-            if !state.running && current.sources().all(|source| source.id != state.source) {
-                self.journal.forget_source(state.source).await?;
-            }
-        }
         let over = over.map(|object| Change::Delete { kind: Kind::RevokedGrant, id: object.id });
         let over: Vec<Change> = over.collect();
         if over.is_empty() { Ok(()) } else { Ok(self.journal.change(&over).await?) }

@@ -209,8 +209,7 @@ async fn more_rows_than_a_page_has_all_come(
     if dialect == Dialect::Themesic {
         let limit = |asked: &waybill_tests::site::Asked| asked.query["limit"].clone();
         let limits: Vec<String> = site.asked()[asked_before..].iter().map(limit).collect();
-        // 350 is a round number: it could be all that the site gives at once.
-        assert_eq!(limits, ["100", "200", "400", "800"], "doubled while there may be more");
+        assert_eq!(limits, ["100", "200", "400"], "the limit is doubled while answers are full");
     }
     run_well(&world).await;
     assert_eq!(events(&world, SOURCE).await.len(), 350);

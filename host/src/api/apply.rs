@@ -267,6 +267,12 @@ impl Work<'_> {
         let secret = sources::split_secret(&mut given)?;
         let new = sources::settings(&given)?;
         let old = self.topology.inlet(&new.name);
+        if let Some(old) = old {
+            let settings = &old.source.settings;
+            // Without a secret of its own there is none that an address could see.
+            let is_safe = secret.is_some() || old.secrets.is_none();
+            sources::check_change(settings, &new, is_safe)?;
+        }
         let kept = old.and_then(|old| old.secrets.as_ref());
         let resealed = kept.is_some_and(|kept| secret.as_ref().is_some_and(|s| *s != kept.current));
         let (secrets, shown) = sources::secrets(&new, secret, kept);

@@ -158,6 +158,22 @@ pub(super) fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Pr
     Ok(settings)
 }
 
+/// A source stays of its kind, because what it remembers is; and no address gets to see a secret that was given for another.
+pub(super) fn check_change(
+    old: &SourceSettings,
+    new: &SourceSettings,
+    with_secret: bool,
+) -> Result<(), Problem> {
+    if old.kind != new.kind {
+        let message = format!("it is of the kind `{}`; make another source", old.kind.as_str());
+        return Err(Problem::fault("kind", message));
+    }
+    if old.asked() != new.asked() && !with_secret {
+        return Err(Problem::fault("secret", "give it again: the address is another"));
+    }
+    Ok(())
+}
+
 /// The secrets of a source: those given, those it had, or new ones; with the new one, to be shown once.
 pub(super) fn secrets(
     settings: &SourceSettings,
@@ -212,6 +228,8 @@ pub(super) async fn update(
     let mut merged = edit::merge(&inlet.source.settings, patch)?;
     let given = split_secret(&mut merged)?;
     let settings = settings(&merged)?;
+    let is_safe = given.is_some() || inlet.secrets.is_none();
+    check_change(&inlet.source.settings, &settings, is_safe)?;
     let (secrets, made) = secrets(&settings, given, inlet.secrets.as_ref());
     save(&app, &inlet, &settings, secrets.as_ref()).await?;
     Ok(data(show_now(&app, &inlet.source.id.to_string(), made).await?))

@@ -131,6 +131,10 @@ impl CreateArgs {
 
 async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let kind = args.kind();
+    if kind == "http" && (args.every.is_some() || args.time_zone.is_some()) {
+        let message = "--every and --time-zone go with --poll, --database or --cron";
+        return Err(Error::Usage(message.to_owned()));
+    }
     let of_kind = |name: &str| format!("{kind}.{name}");
     let [url_key, lists_key, cron_key, every_key, zone_key] =
         ["url", "lists", "cron", "every", "time_zone"].map(of_kind);

@@ -36,15 +36,18 @@ fn text<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A field under the name that the endpoint knows it by; `None` where it does not get it.
+/// A field under the name that the endpoint knows it by; `None` where it does not get it. A dot leads into an
+/// object, once at most.
 fn mapped(name: &str, old: Value, map: &FieldMap) -> Result<Option<(String, Value)>, InvalidData> {
-    let nested = name
-        .rsplit('.')
-        .fold(old, |inner, part| Value::Object(Map::from_iter([(part.to_owned(), inner)])));
+    let object = |name: &str, value| Value::Object(Map::from_iter([(name.to_owned(), value)]));
+    let (nested, depth) = match name.split_once('.') {
+        Some((outer, inner)) => (object(outer, object(inner, old)), 2),
+        None => (object(name, old), 1),
+    };
     let raw = to_raw_value(&nested).map_err(InvalidData::new)?;
     let mut found = serde_json::from_str(map.apply(&raw)?.get()).map_err(InvalidData::new)?;
     let mut path = Vec::new();
-    for _ in name.split('.') {
+    for _ in 0..depth {
         let Value::Object(object) = found else { return Ok(None) };
         let Some((part, inner)) = object.into_iter().next() else { return Ok(None) };
         path.push(part);
@@ -79,6 +82,9 @@ mod tests {
         let sent = sent(&changes(), Some(&map)).unwrap();
         assert_eq!(sent.changed, r#"["amount","note"]"#);
         assert_eq!(sent.previous, r#"{"amount":"5.00"}"#);
+        let deep = Changes { changed: vec![".".repeat(60_000)], previous: Map::new() };
+        let deep = super::sent(&to_raw_value(&deep).unwrap(), Some(&map)).unwrap();
+        assert_eq!(deep.previous, "{}", "names of others do not make it dig");
         let map = serde_json::from_value(json!({"include": ["contact"]})).unwrap();
         let sent = super::sent(&changes(), Some(&map)).unwrap();
         assert_eq!(sent.changed, r#"["contact.email"]"#);

@@ -52,13 +52,14 @@ impl Cron {
         let [second, minute, hour, day, month, weekday] = *six.as_slice() else {
             return Err(form());
         };
+        let is_any = |field: &str| field.starts_with(['*', '?']);
+        let one_is_any = is_any(day) || is_any(weekday);
         let weekday = weekdays(weekday).ok_or_else(form)?;
         let schedule = |day: &str, weekday: &str| {
             let text = format!("{second} {minute} {hour} {day} {month} {weekday}");
             Schedule::from_str(&text).map_err(|_opaque| form())
         };
-        let is_any = |field: &str| field.starts_with(['*', '?']);
-        let schedules = if is_any(day) || is_any(&weekday) {
+        let schedules = if one_is_any {
             vec![schedule(day, &weekday)?]
         } else {
             vec![schedule(day, "*")?, schedule("*", &weekday)?]

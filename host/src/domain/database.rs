@@ -91,12 +91,27 @@ fn check_url(url: &str) -> Result<(), Fault> {
             "a password does not belong in an address that is shown; give it as `secret`",
         );
     }
-    let database = place.split('?').next().and_then(|place| place.split_once('/'));
-    if user.is_empty() || database.is_none_or(|(host, name)| host.is_empty() || name.is_empty()) {
+    let (place, query) = place.split_once('?').unwrap_or((place, ""));
+    let Some((address, database)) = place.split_once('/') else { return fault(example) };
+    let named = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_.$%[]:".contains(c))
+    };
+    let port = address.rsplit_once(':').filter(|_| !address.ends_with(']'));
+    if ![user, address, database].into_iter().all(named)
+        || port.is_some_and(|(_, port)| port.parse::<u16>().is_err())
+    {
         return fault(example);
+    }
+    // Others name files of this machine, or go into a statement as they are.
+    let is_mode = |pair: &str| pair.strip_prefix("ssl-mode=").is_some_and(|m| MODES.contains(&m));
+    if !query.is_empty() && !is_mode(query) {
+        return fault(&format!("only `?ssl-mode=` may stand behind it, with {}", MODES.join(", ")));
     }
     Ok(())
 }
+
+/// How the connection is encrypted.
+const MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
 
 #[cfg(test)]
 mod tests {
@@ -106,12 +121,22 @@ mod tests {
     fn an_address_has_a_user_a_host_and_a_database_and_no_password() {
         assert!(check_url("mysql://waybill@127.0.0.1:3306/perfex").is_ok());
         assert!(check_url("mariadb://waybill@db/perfex?ssl-mode=REQUIRED").is_ok());
-        let why = |url| check_url(url).unwrap_err().message;
+        let why = |url: &str| check_url(url).unwrap_err().message;
         assert!(why("mysql://waybill:s3cret@db/perfex").contains("`secret`"));
         assert!(!why("mysql://waybill:s3cret@db/perfex").contains("s3cret"));
         assert!(why("mysql://db/perfex").contains("no user"));
         assert!(why("postgres://u@db/perfex").contains("MySQL or MariaDB"));
         assert!(why("mysql://u@db").contains("write it as"));
         assert!(why("perfex").contains("write it as"));
+        assert!(why("mysql://u@h:999999/db").contains("write it as"));
+        assert!(check_url("mysql://u@[::1]:3306/db").is_ok());
+        for query in
+            ["charset=utf8mb4;DROP TABLE x", "socket=/etc/passwd", "password=x", "ssl-mode=x"]
+        {
+            assert!(
+                why(&format!("mysql://u@h/db?{query}")).contains("only `?ssl-mode=`"),
+                "{query}"
+            );
+        }
     }
 }

@@ -196,6 +196,14 @@ struct WholeList {
     timestamp: Option<String>,
 }
 
+impl ListSettings {
+    /// The last part of its path.
+    pub fn name(&self) -> &str {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.trim_matches('/').rsplit('/').next().unwrap_or_default()
+    }
+}
+
 impl<'de> Deserialize<'de> for ListSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut given = Value::deserialize(deserializer)?;
@@ -288,6 +296,11 @@ impl PollSettings {
             }
         };
         faults.extend(message.map(|message| Fault::new("path", message)));
+        let named = list.resource.as_deref().unwrap_or_else(|| list.name());
+        if !is_event_type(&format!("{named}.created")) {
+            let message = "say what its rows are in letters, digits, `_` and `-`, such as `order`";
+            faults.push(Fault::new("resource", message));
+        }
         if self.lists.iter().take(n).any(|other| other.path == list.path) {
             faults.push(Fault::new("path", "this list is named twice"));
         }

@@ -117,6 +117,12 @@ impl SourceSettings {
             || matches!(self.kind, SourceKind::Poll | SourceKind::Database)
     }
 
+    /// The address that gets to see its secret, if there is one.
+    pub fn asked(&self) -> Option<&str> {
+        let polled = self.poll.as_ref().map(|poll| poll.url.as_str());
+        polled.or(self.database.as_ref().map(|database| database.url.as_str()))
+    }
+
     /// When it runs, if Waybill runs it. A clock that is not set right has said so before.
     pub fn timing(&self) -> Option<Timing> {
         let polled = self.poll.as_ref().map(PollSettings::timing);

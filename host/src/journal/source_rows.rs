@@ -5,17 +5,13 @@
 //! same events come again under the same ids, and they are recognised as repeats.
 
 use super::batch::Batch;
-use super::pool::reading;
+use super::pool::{Pool, reading};
 use super::value::Row;
 use super::writer::Op;
 use super::{Error, Journal, row, statements};
 use crate::domain::hash::Hash;
 use crate::domain::id::SourceId;
-use std::collections::HashSet;
 use tokio::sync::oneshot;
-
-/// As many rows are looked up one by one; more of them as a range.
-const FEW: usize = 16;
 
 /// What is kept of a row without its content.
 #[derive(Debug, Clone)]
@@ -67,6 +63,7 @@ impl KeyRange {
 }
 
 type Head = (i64, Vec<u8>, i32, String);
+type Whole = (i64, Vec<u8>, i32, String, String);
 
 impl Journal {
     /// What is kept of a range of rows without their contents, by key.
@@ -94,7 +91,7 @@ impl Journal {
         list: &str,
         range: KeyRange,
     ) -> Result<Vec<KeptRow>, Error> {
-        let rows: Vec<(i64, Vec<u8>, i32, String, String)> =
+        let rows: Vec<Whole> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_SOURCE_CELLS)
                 .bind(source.uuid())
                 .bind(list)
@@ -102,46 +99,74 @@ impl Journal {
                 .bind(range.to)
                 .fetch_all(db)
                 .await?);
-        let kept = |(key, hash, revision, marks, cells)| {
-            Ok(KeptRow { head: head((key, hash, revision, marks))?, cells })
-        };
         rows.into_iter().map(kept).collect()
     }
 
+    /// What is kept of certain rows without their contents, by key.
+    pub async fn some_row_heads(
+        &self,
+        source: SourceId,
+        list: &str,
+        keys: &[i64],
+    ) -> Result<Vec<RowHead>, Error> {
+        let wanted = wanted(keys);
+        let text = match self.pool() {
+            Pool::Sqlite { .. } => statements::SELECT_SOME_ROWS_SQLITE,
+            Pool::Postgres { .. } => statements::SELECT_SOME_ROWS_POSTGRES,
+        };
+        let rows: Vec<Head> = reading!(self.pool(), |db| sqlx::query_as(text)
+            .bind(source.uuid())
+            .bind(list)
+            .bind(wanted.as_str())
+            .fetch_all(db)
+            .await?);
+        rows.into_iter().map(head).collect()
+    }
+
     /// What is kept of certain rows, by key.
-    pub async fn kept_rows_of(
+    pub async fn some_kept_rows(
         &self,
         source: SourceId,
         list: &str,
         keys: &[i64],
     ) -> Result<Vec<KeptRow>, Error> {
-        let (Some(least), Some(most)) = (keys.iter().min(), keys.iter().max()) else {
+        if keys.is_empty() {
             return Ok(Vec::new());
+        }
+        let wanted = wanted(keys);
+        let text = match self.pool() {
+            Pool::Sqlite { .. } => statements::SELECT_SOME_CELLS_SQLITE,
+            Pool::Postgres { .. } => statements::SELECT_SOME_CELLS_POSTGRES,
         };
-        if keys.len() > FEW {
-            let range = KeyRange { above: least.saturating_sub(1), to: *most };
-            let mut kept = self.kept_rows(source, list, range).await?;
-            let wanted: HashSet<&i64> = keys.iter().collect();
-            kept.retain(|row| wanted.contains(&row.head.key));
-            return Ok(kept);
-        }
-        let mut found = Vec::with_capacity(keys.len());
-        for key in keys {
-            let range = KeyRange { above: key.saturating_sub(1), to: *key };
-            found.extend(self.kept_rows(source, list, range).await?);
-        }
-        Ok(found)
+        let rows: Vec<Whole> = reading!(self.pool(), |db| sqlx::query_as(text)
+            .bind(source.uuid())
+            .bind(list)
+            .bind(wanted.as_str())
+            .fetch_all(db)
+            .await?);
+        rows.into_iter().map(kept).collect()
     }
 
-    /// Keeps rows, and forgets those that are gone, in one commit.
-    pub async fn keep_rows(&self, changes: RowChanges) -> Result<(), Error> {
+    /// Keeps rows, and forgets those that are gone, in one commit; `false` if this process has lost its hold
+    /// of the source, and nothing was kept.
+    pub async fn keep_rows(&self, changes: RowChanges) -> Result<bool, Error> {
         if changes.put.is_empty() && changes.gone.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let (reply, answer) = oneshot::channel();
-        self.submit(Op::Rows { changes: Box::new(changes), reply }).await?;
+        let node = self.inner.node;
+        self.submit(Op::Rows { changes: Box::new(changes), node, reply }).await?;
         answer.await.unwrap_or(Err(Error::Closed))
     }
+}
+
+fn kept((key, hash, revision, marks, cells): Whole) -> Result<KeptRow, Error> {
+    Ok(KeptRow { head: head((key, hash, revision, marks))?, cells })
+}
+
+/// Keys as both databases take a list of them: a JSON array.
+fn wanted(keys: &[i64]) -> String {
+    serde_json::to_string(keys).unwrap_or_default()
 }
 
 fn head((key, hash, revision, marks): Head) -> Result<RowHead, Error> {
@@ -150,8 +175,17 @@ fn head((key, hash, revision, marks): Head) -> Result<RowHead, Error> {
     Ok(RowHead { key, hash, revision: revision.unsigned_abs(), marks })
 }
 
-/// Writes what is to be kept.
-pub(super) async fn write(tx: &mut Batch<'_>, changes: &RowChanges) -> Result<(), Error> {
+/// Writes what is to be kept, if the node holds the source.
+pub(super) async fn write(
+    tx: &mut Batch<'_>,
+    changes: &RowChanges,
+    node: i64,
+) -> Result<bool, Error> {
+    let source = vec![Row::new().bind(changes.source.uuid())];
+    let holders: Vec<(i64,)> = tx.fetch(&statements::SOURCE_HOLDER, source).await?;
+    if holders != [(node,)] {
+        return Ok(false);
+    }
     let place = || Row::new().bind(changes.source.uuid()).bind(changes.list.as_str());
     let put = changes.put.iter().map(|kept| {
         let KeptRow { head, cells } = kept;
@@ -164,5 +198,6 @@ pub(super) async fn write(tx: &mut Batch<'_>, changes: &RowChanges) -> Result<()
     });
     tx.run(&statements::PUT_SOURCE_ROW, put.collect()).await?;
     let gone = changes.gone.iter().map(|key| place().bind(*key));
-    tx.run(&statements::DELETE_SOURCE_ROW, gone.collect()).await
+    tx.run(&statements::DELETE_SOURCE_ROW, gone.collect()).await?;
+    Ok(true)
 }

@@ -2,7 +2,7 @@
 //!
 //! One process runs a source at a time. It says so in the source's row, and what a process says that is
 //! lost is taken back with its other leases ([`super::node`]). One that stalled, and lost its
-//! hold without knowing, can keep nothing more; what it captured meanwhile is recognised as a repeat.
+//! hold without knowing, can keep nothing more and captures nothing more, but for what it was at.
 
 use super::pool::{reading, writing};
 use super::{Error, Journal, row, statements};
@@ -18,6 +18,8 @@ pub struct SourceState {
     pub source: SourceId,
     /// Whether a process is running it.
     pub running: bool,
+    /// Whether that is this process.
+    pub is_ours: bool,
     /// When somebody asked for a run.
     pub requested_at: Option<Timestamp>,
     /// When the last run began.
@@ -43,6 +45,7 @@ impl Journal {
             Ok(SourceState {
                 source: SourceId::from_uuid(source),
                 running: node.is_some(),
+                is_ours: node == Some(self.inner.node),
                 requested_at: requested.map(Timestamp::from_micros),
                 started_at: started.map(Timestamp::from_micros),
                 memory,
@@ -71,6 +74,16 @@ impl Journal {
             .rows_affected());
         tx.commit().await?;
         Ok(rows == 1)
+    }
+
+    /// Whether this process still holds a source.
+    pub async fn holds_source(&self, source: SourceId) -> Result<bool, Error> {
+        let (count,): (i64,) = reading!(self.pool(), |db| sqlx::query_as(statements::HOLDS_SOURCE)
+            .bind(source.uuid())
+            .bind(self.inner.node)
+            .fetch_one(db)
+            .await?);
+        Ok(count == 1)
     }
 
     /// Has a source run at the next opportunity, whatever its timing says.

@@ -216,6 +216,12 @@ bulks! {
         "ON CONFLICT (source_id, list, row_key) DO UPDATE SET hash = excluded.hash, \
             revision = excluded.revision, marks = excluded.marks, cells = excluded.cells",
     );
+    /// Who holds a source, until the transaction is over.
+    SOURCE_HOLDER = Bulk::of(
+        "SELECT node FROM source_state WHERE source_id = ?1 AND node IS NOT NULL",
+        "SELECT node FROM source_state WHERE source_id = ANY($1::uuid[]) AND node IS NOT NULL FOR SHARE",
+        &[Id],
+    );
     DELETE_SOURCE_ROW = Bulk::of(
         "DELETE FROM source_row WHERE source_id = ?1 AND list = ?2 AND row_key = ?3",
         "DELETE FROM source_row r USING UNNEST($1::uuid[], $2::text[], $3::bigint[]) \
@@ -408,10 +414,11 @@ statements! {
     /// Only what nobody runs, and nobody has run since it was looked at.
     LEASE_SOURCE = "INSERT INTO source_state (source_id, node, started_at, memory, report) \
         VALUES ($1, $2, $3, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET node = $2, \
-        started_at = $3, requested_at = NULL WHERE source_state.node IS NULL \
-        AND COALESCE(source_state.started_at, 0) = $4";
+        started_at = $3, requested_at = NULL WHERE (source_state.node IS NULL \
+        OR source_state.node = $2) AND COALESCE(source_state.started_at, 0) = $4";
     REQUEST_SOURCE = "INSERT INTO source_state (source_id, requested_at, memory, report) \
         VALUES ($1, $2, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET requested_at = $2";
+    HOLDS_SOURCE = "SELECT COUNT(*) FROM source_state WHERE source_id = $1 AND node = $2";
     KEEP_SOURCE = "UPDATE source_state SET memory = $3, report = $4 \
         WHERE source_id = $1 AND node = $2";
     RELEASE_SOURCE = "UPDATE source_state SET memory = $3, report = $4, node = NULL \
@@ -419,6 +426,16 @@ statements! {
     RELEASE_NODE_SOURCES = "UPDATE source_state SET node = NULL WHERE node = $1";
     SELECT_SOURCE_ROWS = "SELECT row_key, hash, revision, marks FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
+    SELECT_SOME_ROWS_SQLITE = "SELECT row_key, hash, revision, marks FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT value FROM json_each($3)) ORDER BY row_key";
+    SELECT_SOME_ROWS_POSTGRES = "SELECT row_key, hash, revision, marks FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT CAST(value AS BIGINT) \
+        FROM json_array_elements_text(CAST($3 AS JSON))) ORDER BY row_key";
+    SELECT_SOME_CELLS_SQLITE = "SELECT row_key, hash, revision, marks, cells FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT value FROM json_each($3)) ORDER BY row_key";
+    SELECT_SOME_CELLS_POSTGRES = "SELECT row_key, hash, revision, marks, cells FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT CAST(value AS BIGINT) \
+        FROM json_array_elements_text(CAST($3 AS JSON))) ORDER BY row_key";
     SELECT_SOURCE_CELLS = "SELECT row_key, hash, revision, marks, cells FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
     FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\

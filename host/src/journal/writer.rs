@@ -46,7 +46,9 @@ pub(super) enum Op {
     Note(Box<Notes>),
     Rows {
         changes: Box<RowChanges>,
-        reply: oneshot::Sender<Result<(), Error>>,
+        /// The process that must hold the source.
+        node: i64,
+        reply: oneshot::Sender<Result<bool, Error>>,
     },
     /// Answered once its writer has written what it took before it.
     Flush {
@@ -72,6 +74,7 @@ impl Op {
 pub(super) struct Done {
     receipts: Vec<Receipt>,
     planned: Vec<bool>,
+    kept: Vec<bool>,
 }
 
 /// What the writers share.
@@ -169,7 +172,7 @@ impl Writer {
         {
             let fresh = |c: &&Capture| Receipt { id: c.event.id, duplicate: false };
             let receipts = captures.iter().map(fresh).collect();
-            return Ok(Done { receipts, planned: Vec::new() });
+            return Ok(Done { receipts, ..Done::default() });
         }
         let mut tx = self.pool.begin().await?;
         let done = write_all(&mut Batch::Tx(&mut tx), ops).await?;
@@ -181,6 +184,7 @@ impl Writer {
         let Some(inner) = self.inner.upgrade() else { return };
         Figures::add(&inner.figures.commits, 1);
         let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
+        let mut kept = done.kept.into_iter();
         for op in ops {
             match op {
                 Op::Capture { captures, reply } => {
@@ -205,7 +209,7 @@ impl Writer {
                     settle::hand_over(&inner.handover, &inner.watchers, &settled);
                 }
                 Op::Note(_) => {}
-                Op::Rows { reply, .. } => drop(reply.send(Ok(()))),
+                Op::Rows { reply, .. } => drop(reply.send(Ok(kept.next().unwrap_or(false)))),
                 Op::Flush { reply } => drop(reply.send(())),
             }
         }
@@ -275,7 +279,7 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
             Op::Plan { planned, .. } => plans.push(&mut **planned),
             Op::Settle(settled) => settles.push(&**settled),
             Op::Note(more) => notes.push(&**more),
-            Op::Rows { changes, .. } => rows.push(&**changes),
+            Op::Rows { changes, node, .. } => rows.push((&**changes, *node)),
             Op::Flush { .. } => {}
         }
     }
@@ -288,10 +292,11 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
     if !notes.is_empty() {
         audit::write(tx, &notes).await?;
     }
-    for changes in rows {
-        source_rows::write(tx, changes).await?;
+    let mut kept = Vec::with_capacity(rows.len());
+    for (changes, node) in rows {
+        kept.push(source_rows::write(tx, changes, node).await?);
     }
-    Ok(Done { receipts, planned })
+    Ok(Done { receipts, planned, kept })
 }
 
 /// The database is away: captures and plans hear of it, settles are kept.
@@ -302,8 +307,7 @@ fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
     for op in ops {
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Plan { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Rows { reply, .. } => drop(reply.send(Err(again()))),
+            Op::Plan { reply, .. } | Op::Rows { reply, .. } => drop(reply.send(Err(again()))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => kept.push(op),
         }
     }
@@ -318,8 +322,7 @@ fn refuse(ops: Vec<Op>, error: Error) {
         let error = error.take().unwrap_or(Error::Closed);
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(error))),
-            Op::Plan { reply, .. } => drop(reply.send(Err(error))),
-            Op::Rows { reply, .. } => drop(reply.send(Err(error))),
+            Op::Plan { reply, .. } | Op::Rows { reply, .. } => drop(reply.send(Err(error))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {}
         }
     }

@@ -14,8 +14,8 @@
 //! there; all others are new, also those that come while the first run is still reading. A first run that is
 //! interrupted goes on where it was.
 //!
-//! **The load.** One connection, one chunk at a time, and as long a rest after each as the database took for it,
-//! so at most half of one of its cores.
+//! **The load.** One connection, one chunk at a time, and between two chunks of a table as long a rest as the database
+//! took for the first, so about half of one of its cores.
 //!
 //! Guaranteed: what was committed in the CRM before a run began, and is still there or left a trace, is captured by that
 //! run. Not guaranteed: what changed and changed back between two runs.
@@ -37,6 +37,8 @@ use crate::crm::tables::{self, Table};
 use crate::domain::cron;
 use crate::domain::database::DatabaseSettings;
 use crate::domain::event::Changes;
+use crate::domain::hash::Hash;
+use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
 use crate::journal::source_rows::KeyRange;
 use crate::journal::sources::SourceState;
@@ -94,12 +96,12 @@ impl Time {
 /// Reads every table.
 pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
     let mut crm = Crm::connect(settings, run.secret()).await?;
-    let options = crm.options().await?;
+    let shape = crm.shape().await?;
+    let options = crm.options(&shape).await?;
     if settings.time_zone.is_none() && options.default_timezone.is_none() {
         run.warn("the CRM does not say its time zone, so UTC is taken; set `time_zone`".to_owned());
     }
     let time = Time::new(settings, &options, run.journal().clock())?;
-    let shape = crm.shape().await?;
     let (tables, warnings) = readable(settings, &shape)?;
     for warning in warnings {
         run.warn(warning);
@@ -158,14 +160,14 @@ fn readable(
 /// An event that the newest row of a table would make.
 pub(super) async fn sample(
     settings: &DatabaseSettings,
-    source: &str,
+    source: &Source,
     secret: Option<&str>,
     clock: &Clock,
 ) -> Result<Incoming, Failed> {
     let mut crm = Crm::connect(settings, secret).await?;
-    let options = crm.options().await?;
-    let time = Time::new(settings, &options, clock)?;
     let shape = crm.shape().await?;
+    let options = crm.options(&shape).await?;
+    let time = Time::new(settings, &options, clock)?;
     let (tables, _) = readable(settings, &shape)?;
     // Records that everybody has, before lists of statuses.
     let (records, lookups): (Vec<_>, Vec<_>) =
@@ -207,14 +209,15 @@ pub(super) async fn kept(
     Ok(shown.collect())
 }
 
-fn incoming(event: Derived, source: &str) -> Incoming {
+fn incoming(event: Derived, source: &Source) -> Incoming {
     let changes = Changes { changed: event.changed, previous: event.previous };
     let is_update = !changes.changed.is_empty();
     Incoming {
         event_type: event.event_type.to_owned(),
         data: to_raw_value(&event.data).unwrap_or_default(),
-        id: Some(event.id),
-        source: Some(source.to_owned()),
+        // Another source of the same name is another source.
+        id: Some(Hash::of([source.id.to_string(), event.id]).to_string()),
+        source: Some(source.settings.name.clone()),
         resource: Some(event.resource.to_owned()),
         resource_id: Some(event.resource_id),
         occurred_at: None::<Timestamp>,

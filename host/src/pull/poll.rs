@@ -26,6 +26,7 @@ use crate::capture::incoming::Incoming;
 use crate::deliver::client::Client;
 use crate::domain::poll::PollSettings;
 use crate::domain::run::Progress;
+use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
 use fetch::Fetch;
 use plan::Plan;
@@ -46,6 +47,8 @@ struct Memory {
 struct ListMemory {
     /// When its first run began; rows from before are not new. None where it began with a date.
     from: Option<Timestamp>,
+    /// Whether it has been read once.
+    looked: bool,
     /// When the newest row is from.
     newest: Option<Timestamp>,
 }
@@ -61,9 +64,16 @@ pub(super) async fn run(run: &Run, settings: &PollSettings, client: &Client) -> 
             Progress { table: list.path.clone(), done: count(n), of: count(settings.lists.len()) };
         run.progress(progress);
         let plan = Plan::of(settings, list)?;
-        let fetch = Fetch { plan: &plan, client, secret: run.secret(), clock: &clock };
-        let known = memory.lists.get(&list.path);
-        match list::poll(run, settings, &fetch, known).await {
+        let fetch = Fetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
+        if !memory.lists.contains_key(&list.path) {
+            // Remembered before it is read: what comes while it cannot be read is new.
+            let start = settings.start.instant(&plan.zone);
+            let from = start.is_none().then_some(run.began);
+            memory.lists.insert(list.path.clone(), ListMemory { from, ..ListMemory::default() });
+            run.keep(serde_json::to_string(&memory).unwrap_or_default()).await?;
+        }
+        let known = memory.lists.get(&list.path).cloned().unwrap_or_default();
+        match list::poll(run, settings, &fetch, &known).await {
             Ok(now_known) => {
                 memory.lists.insert(list.path.clone(), now_known);
                 run.keep(serde_json::to_string(&memory).unwrap_or_default()).await?;
@@ -77,17 +87,17 @@ pub(super) async fn run(run: &Run, settings: &PollSettings, client: &Client) -> 
 /// The event that the newest row of the first list would make.
 pub(super) async fn sample(
     settings: &PollSettings,
-    source: &str,
+    source: &Source,
     secret: Option<&str>,
     clock: &crate::clock::Clock,
     client: &Client,
 ) -> Result<Incoming, Failed> {
     let list = settings.lists.first().ok_or_else(|| Failed::new("it has no lists"))?;
     let plan = Plan::of(settings, list)?;
-    let fetch = Fetch { plan: &plan, client, secret, clock };
+    let fetch = Fetch { plan: &plan, client, secret, clock, waits: false };
     let page = fetch.page(None, 1, plan.size).await?;
     let mut rows = Rows::default();
-    rows.add(&plan, page.rows)?;
+    rows.add(&plan, page)?;
     let newest = rows.oldest_first().pop();
     let newest =
         newest.ok_or_else(|| Failed::new("the API answers well, and the list is empty"))?;

@@ -4,9 +4,11 @@ use super::{Context, database, poll, schedule};
 use crate::capture::accept::{Refused, accept};
 use crate::capture::incoming::Incoming;
 use crate::domain::id::SourceId;
+use crate::domain::problem::Fault;
 use crate::domain::run::{Progress, Report};
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
+use crate::journal::source_rows::{KeptRow, RowChanges};
 use crate::journal::sources::SourceState;
 use crate::journal::{self, Journal};
 use crate::topology::inlet::Inlet;
@@ -16,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Events that are captured together.
 const BATCH: usize = 200;
+/// Most warnings of one run.
+const WARNINGS: usize = 20;
 
 /// Why a run did not come to its end, and what to do: a sentence for an operator, without secrets.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,7 +78,7 @@ impl Run {
         };
         let now = self.journal().clock().now();
         let mut report = self.report().clone();
-        report.finished_at = Some(now);
+        report.finished_at = outcome.as_ref().map(|_| now).or(report.finished_at);
         report.progress = None;
         match outcome {
             Some(Ok(())) => {
@@ -138,7 +142,10 @@ impl Run {
 
     /// Notes what is worth knowing and does not stop it.
     pub(super) fn warn(&self, what: String) {
-        self.report().warnings.push(what);
+        let warnings = &mut self.report().warnings;
+        if warnings.len() < WARNINGS {
+            warnings.push(what);
+        }
     }
 
     /// Notes how far it is, for those who look before it is kept.
@@ -154,8 +161,12 @@ impl Run {
 
     /// Makes events durable.
     pub(super) async fn capture(&self, events: Vec<Incoming>) -> Result<(), Failed> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.check_hold().await?;
         let topology = self.context.live.current();
-        let mut events = events.into_iter().peekable();
+        let mut events = self.sound(events).into_iter().peekable();
         while events.peek().is_some() {
             let batch: Vec<Incoming> = events.by_ref().take(BATCH).collect();
             let accepted = accept(self.journal(), &topology, batch, None, Duration::ZERO).await;
@@ -166,6 +177,43 @@ impl Run {
         Ok(())
     }
 
+    /// Events that can be captured. What is wrong with others is told, and they are left out, or they would hold up all that
+    /// come after them for ever.
+    fn sound(&self, events: Vec<Incoming>) -> Vec<Incoming> {
+        let mut sound = Vec::with_capacity(events.len());
+        for event in events {
+            match event.check().into_iter().next() {
+                None => sound.push(event),
+                Some(fault) => {
+                    let id: String =
+                        event.resource_id.unwrap_or_default().chars().take(60).collect();
+                    let Fault { path, message } = fault;
+                    self.warn(format!(
+                        "{} of {id:?} is left out: {path}: {message}",
+                        event.event_type
+                    ));
+                }
+            }
+        }
+        sound
+    }
+
+    /// Fails where another process has taken the source over.
+    async fn check_hold(&self) -> Result<(), Failed> {
+        if self.journal().holds_source(self.id()).await? { Ok(()) } else { Err(taken()) }
+    }
+
+    /// Keeps rows that were read.
+    pub(super) async fn keep_rows(
+        &self,
+        list: &str,
+        put: Vec<KeptRow>,
+        gone: Vec<i64>,
+    ) -> Result<(), Failed> {
+        let changes = RowChanges { source: self.id(), list: list.to_owned(), put, gone };
+        if self.journal().keep_rows(changes).await? { Ok(()) } else { Err(taken()) }
+    }
+
     /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
     pub(super) async fn keep(&self, memory: String) -> Result<(), Failed> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&memory);
@@ -173,8 +221,12 @@ impl Run {
         if self.journal().keep_source(self.id(), &memory, &report).await? {
             return Ok(());
         }
-        Err(Failed::new("another node runs this source now"))
+        Err(taken())
     }
+}
+
+fn taken() -> Failed {
+    Failed::new("another node runs this source now")
 }
 
 fn refused(refused: Refused) -> Failed {

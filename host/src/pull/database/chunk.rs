@@ -96,20 +96,24 @@ impl Chunk {
         self.pairs.retain(|_, pair| has_clock || !pair.is_same());
     }
 
-    /// Keys of rows that are read for the first time.
+    /// Keys of rows that are read for the first time and of which something may follow.
     pub(super) fn fresh_keys(&self) -> Vec<i64> {
-        let fresh = self.pairs.iter().filter(|(_, pair)| pair.head.is_none());
+        let fresh = self.pairs.iter().filter(|(key, pair)| self.is_fresh(**key, pair));
         fresh.map(|(key, _)| *key).collect()
+    }
+
+    fn is_fresh(&self, key: i64, pair: &Pair) -> bool {
+        pair.head.is_none() && self.pass(key, pair) != Pass::Baseline
     }
 
     /// Takes in rows of which only the key had been read. One that is gone since was never there.
     pub(super) fn fill(&mut self, mut rows: BTreeMap<i64, Row>) {
-        self.pairs.retain(|key, pair| {
-            if pair.head.is_none() {
-                pair.row = rows.remove(key);
+        for key in self.fresh_keys() {
+            match (rows.remove(&key), self.pairs.get_mut(&key)) {
+                (Some(row), Some(pair)) => pair.row = Some(row),
+                _ => drop(self.pairs.remove(&key)),
             }
-            pair.head.is_some() || pair.row.is_some()
-        });
+        }
     }
 
     /// Keys of rows of which more must be known than the hash.

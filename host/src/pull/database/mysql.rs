@@ -1,4 +1,4 @@
-//! The CRM's database: MySQL or MariaDB, read with one connection that cannot write.
+//! The CRM's database: MySQL or MariaDB, read with one connection in transactions that cannot write.
 //!
 //! Statements go as plain text, for which the server answers with every value as text, as the rules want them.
 //! What stands in a statement is a name out of [`crate::crm::tables`], a number, or text in hexadecimal.
@@ -75,6 +75,12 @@ impl Crm {
         };
         let mut crm = Self { db, prefix: settings.prefix.clone() };
         crm.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        // So that a statement that was given up does not run on: MariaDB's word for it, and MySQL's.
+        for limit in
+            ["SET SESSION max_statement_time = 120", "SET SESSION max_execution_time = 120000"]
+        {
+            drop(crm.execute(limit).await);
+        }
         Ok(crm)
     }
 
@@ -94,15 +100,18 @@ impl Crm {
         quoted(&format!("{}{name}", self.prefix))
     }
 
-    /// What the CRM's own settings say; the defaults where the table cannot be read.
-    pub(super) async fn options(&mut self) -> Result<Options, Failed> {
+    /// What the CRM's own settings say; the defaults where there is no such table.
+    pub(super) async fn options(&mut self, shape: &Shape) -> Result<Options, Failed> {
+        if shape.columns("options").is_none() {
+            return Ok(Options::default());
+        }
         let names: Vec<String> = options::NAMES.iter().map(|name| hexadecimal(name)).collect();
         let text = format!(
             "SELECT `name`, `value` FROM {} WHERE `name` IN ({})",
             self.table("options"),
             names.join(", ")
         );
-        let rows = self.select(text).await.unwrap_or_default();
+        let rows = self.select(text).await?;
         let pairs: Vec<(String, String)> = rows
             .iter()
             .filter_map(|row| Some((text_at(row, 0).ok()??, text_at(row, 1).ok()??)))
@@ -113,7 +122,7 @@ impl Crm {
     /// Which tables are there, with which columns.
     pub(super) async fn shape(&mut self) -> Result<Shape, Failed> {
         let of_lists = tables::ALL.iter().flat_map(|table| table.lists).map(|list| list.table);
-        let names = tables::ALL.iter().map(|table| table.name).chain(of_lists);
+        let names = tables::ALL.iter().map(|table| table.name).chain(of_lists).chain(["options"]);
         let names: Vec<String> =
             names.map(|name| hexadecimal(&format!("{}{name}", self.prefix))).collect();
         let text = format!(
@@ -323,8 +332,9 @@ fn keyed(table: &Table, rows: Vec<Row>) -> Result<BTreeMap<i64, Row>, Failed> {
 }
 
 fn text_at(row: &MySqlRow, n: usize) -> Result<Option<String>, Failed> {
-    // Whatever the column's type: in answers to plain statements every value is a text.
-    row.try_get_unchecked(n).map_err(|error| failed(&error))
+    // Whatever the column's type: in answers to plain statements every value is a text, or what a column of bytes holds.
+    let bytes: Option<&[u8]> = row.try_get_unchecked(n).map_err(|error| failed(&error))?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
 fn quoted(name: &str) -> String {

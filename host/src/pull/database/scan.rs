@@ -13,7 +13,7 @@ use crate::crm::tables::{self, Table, Watch};
 use crate::domain::database::{Beginning, DatabaseSettings};
 use crate::domain::run::Progress;
 use crate::domain::span::Span;
-use crate::journal::source_rows::{KeyRange, RowChanges};
+use crate::journal::source_rows::KeyRange;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,8 @@ impl Scan<'_> {
         above: i64,
     ) -> Result<(BTreeMap<i64, Row>, KeyRange), Failed> {
         let only_keys = only_keys(table);
-        let limit = if only_keys { CHUNK.1 } else { CHUNK.0 };
+        let is_whole = self.settings.start == Beginning::Backfill;
+        let limit = if only_keys && !is_whole { CHUNK.1 } else { CHUNK.0 };
         let rows = if only_keys {
             self.crm.keys(table, above, limit).await?
         } else {
@@ -119,7 +120,7 @@ impl Scan<'_> {
             chunk.fill(fresh);
         }
         let kept = chunk.known_keys();
-        let kept = self.run.journal().kept_rows_of(self.run.id(), table.name, &kept).await?;
+        let kept = self.run.journal().some_kept_rows(self.run.id(), table.name, &kept).await?;
         chunk.remember(kept);
         let now = self.time.now();
         let references = chunk.references(now, &self.options);
@@ -128,14 +129,11 @@ impl Scan<'_> {
         let asked = |event: &Derived| {
             event.alias_of.is_none() || self.run.is_asked_for_by_name(event.event_type)
         };
-        let name = &self.run.source().settings.name;
+        let source = self.run.source();
         let events = outcome.events.into_iter().filter(asked);
-        self.run.capture(events.map(|event| super::incoming(event, name)).collect()).await?;
+        self.run.capture(events.map(|event| super::incoming(event, source)).collect()).await?;
         self.move_on(table, &memory, outcome.layouts, range.to).await?;
-        let list = table.name.to_owned();
-        let changes =
-            RowChanges { source: self.run.id(), list, put: outcome.put, gone: outcome.gone };
-        Ok(self.run.journal().keep_rows(changes).await?)
+        self.run.keep_rows(table.name, outcome.put, outcome.gone).await
     }
 
     /// What the first run makes of rows, and which those are.
@@ -195,7 +193,7 @@ impl Scan<'_> {
         let (Some(table), Ok(key)) = (table, reference.value.parse::<i64>()) else {
             return Ok(None);
         };
-        let kept = self.run.journal().kept_rows_of(self.run.id(), table.name, &[key]).await?;
+        let kept = self.run.journal().some_kept_rows(self.run.id(), table.name, &[key]).await?;
         let layouts = self.memory.tables.get(table.name).map(|memory| memory.layouts.as_str());
         let layouts = Layouts::parse(table, layouts.unwrap_or_default());
         Ok(kept.first().map(|row| layouts.decode(table, &reference.value, &row.cells)))

@@ -9,6 +9,7 @@ use crate::deliver::attempt::USER_AGENT;
 use crate::deliver::client::{Client, Reply};
 use crate::deliver::judge::retry_after;
 use crate::domain::poll::SinceFormat;
+use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub(super) struct Fetch<'a> {
     pub(super) client: &'a Client,
     pub(super) secret: Option<&'a str>,
     pub(super) clock: &'a Clock,
+    /// Whether it waits where the API wants to be left alone.
+    pub(super) waits: bool,
 }
 
 impl Fetch<'_> {
@@ -49,7 +52,17 @@ impl Fetch<'_> {
                 Failed::new(format!("the API did not answer: {error}; look at the source's `url`"))
             })?;
             match self.put_off(&reply) {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(wait) if !self.waits => {
+                    let wait = Span::new(wait);
+                    return Err(Failed::new(format!(
+                        "the API wants to be left alone for {wait}; try again then"
+                    )));
+                }
+                Some(wait) => {
+                    let list = &self.plan.list;
+                    tracing::info!(list, seconds = wait.as_secs(), "an API wants to be left alone");
+                    tokio::time::sleep(wait).await;
+                }
                 None => return self.read(&reply),
             }
         }
@@ -60,7 +73,7 @@ impl Fetch<'_> {
 
     fn read(&self, reply: &Reply) -> Result<Page, Failed> {
         if reply.status == StatusCode::NOT_FOUND && is_empty_list(&reply.body) {
-            return Ok(Page { rows: Vec::new(), total: Some(0) });
+            return Ok(Page { rows: Vec::new(), total: Some(0), bytes: 0 });
         }
         if !reply.status.is_success() {
             return Err(Failed::new(refusal(reply.status)));

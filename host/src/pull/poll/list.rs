@@ -11,8 +11,9 @@ use crate::capture::incoming::Incoming;
 use crate::domain::event::Changes;
 use crate::domain::hash::Hash;
 use crate::domain::poll::PollSettings;
+use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
-use crate::journal::source_rows::{KeptRow, RowChanges, RowHead};
+use crate::journal::source_rows::{KeptRow, RowHead};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ const BATCH: usize = 500;
 const PASSES: usize = 4;
 /// The longest answer that an API without pages is asked for, in rows.
 const LONGEST: u32 = 12_800;
+/// How many rows such APIs give at most.
+const CAPS: [usize; 8] = [25, 50, 100, 200, 250, 500, 1_000, 5_000];
 /// Most pages of one list.
 const PAGES: u32 = 10_000;
 /// What is added to the overlap around a change of the clocks.
@@ -37,30 +40,46 @@ pub(super) async fn poll(
     run: &Run,
     settings: &PollSettings,
     fetch: &Fetch<'_>,
-    known: Option<&ListMemory>,
+    known: &ListMemory,
 ) -> Result<ListMemory, Failed> {
     let plan = fetch.plan;
-    let is_first = known.is_none();
-    let start = settings.start.instant(&plan.zone);
-    let mut memory = known
-        .cloned()
-        .unwrap_or_else(|| ListMemory { from: start.is_none().then_some(run.began), newest: None });
-    let back_to = match start {
-        Some(start) if is_first => Some(start),
-        _ => memory.newest.map(|newest| newest.before(overlap(plan, newest))),
-    };
-    let noted_only = is_first && start.is_none();
-    let rows = read(run, fetch, back_to, noted_only).await?;
+    let start = settings.start.instant(&plan.zone).filter(|_| !known.looked);
+    let back_to = start.or_else(|| known.newest.map(|newest| newest.before(overlap(plan, newest))));
+    let first_look = !known.looked && start.is_none();
+    let rows = read(run, fetch, back_to, first_look).await?;
     run.read(rows.len());
     if let Some(warning) = rows.odd(plan)? {
         run.warn(warning);
     }
-    memory.newest = memory.newest.max(rows.newest());
-    let rows = rows.oldest_first();
-    for batch in rows.chunks(BATCH) {
-        take(run, plan, batch, &memory, noted_only, back_to.filter(|_| is_first)).await?;
+    // A row from the future must not hide those of the present.
+    let newest = known.newest.max(rows.newest()).map(|newest| newest.min(run.began));
+    let only_noted = first_look.then_some(known.from).flatten();
+    let bounds =
+        Bounds { only_noted, not_before: start, is_first_run: known.from == Some(run.began) };
+    for batch in rows.oldest_first().chunks(BATCH) {
+        take(run, plan, batch, known, bounds).await?;
     }
-    Ok(memory)
+    Ok(ListMemory { from: known.from, looked: true, newest })
+}
+
+/// Which rows of a first look are no events.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Those from before this time are there, and not new.
+    only_noted: Option<Timestamp>,
+    /// Those from before this time were not asked for.
+    not_before: Option<Timestamp>,
+    /// Whether no run was before this one: then nothing is new, whatever the API's clock says.
+    is_first_run: bool,
+}
+
+impl Bounds {
+    fn hide(self, row: &Polled) -> bool {
+        let was_there = self
+            .only_noted
+            .is_some_and(|from| self.is_first_run || row.at.is_none_or(|at| at < from));
+        was_there || self.not_before.is_some_and(|bound| row.at.is_some_and(|at| at < bound))
+    }
 }
 
 /// How far before the newest row is asked again: an hour more where the clocks were put back, and so hours
@@ -107,14 +126,15 @@ async fn read_pages(
     let mut pass = Rows::default();
     for number in 1..=PAGES {
         let page = fetch.page(back_to, number, plan.size).await?;
-        let added = pass.add(plan, page.rows)?;
+        let total = page.total;
+        let added = pass.add(plan, page)?;
         // Without a bound, a first look ends where the overlap does.
-        let bound = back_to.or_else(|| {
+        let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
             let newest = pass.newest().filter(|_| first_look && plan.since.is_some())?;
             Some(newest.before(overlap(plan, newest)))
         });
         let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
-        let has_all = page.total.is_some_and(|total| pass.len() as u64 >= total);
+        let has_all = total.is_some_and(|total| pass.len() as u64 >= total);
         // A page may be shorter than asked for and not the last: only one without news is.
         if added.fresh == 0 || is_past || has_all {
             rows.extend(pass);
@@ -135,11 +155,16 @@ async fn read_growing(
     loop {
         let page = fetch.page(back_to, 1, size).await?;
         let count = page.rows.len();
-        rows.add(fetch.plan, page.rows)?;
-        // One that is not full may be all that the API gives at once: then it is a round number.
-        let may_be_cut = count > 0 && count % 10 == 0;
-        let is_full = count >= size as usize || (may_be_cut && count != before);
-        if !is_full || size >= LONGEST || fetch.plan.size_parameter.is_none() {
+        rows.add(fetch.plan, page)?;
+        let is_full = count >= size as usize;
+        if is_full && size >= LONGEST {
+            return Err(Failed::new(format!(
+                "more than {LONGEST} rows are new, and the API gives them in one answer; begin later by `start`, or poll more often"
+            )));
+        }
+        // One that is not full may be all that the API gives at once.
+        let may_be_cut = CAPS.contains(&count);
+        if fetch.plan.size_parameter.is_none() || !(is_full || (may_be_cut && count != before)) {
             if may_be_cut && count == before {
                 let list = &fetch.plan.list;
                 let what = "the API may give no more than that at once; poll more often";
@@ -157,34 +182,39 @@ async fn take(
     plan: &Plan,
     batch: &[Polled],
     memory: &ListMemory,
-    noted_only: bool,
-    not_before: Option<Timestamp>,
+    bounds: Bounds,
 ) -> Result<(), Failed> {
-    let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
-    let kept = run.journal().kept_rows_of(run.id(), &plan.list, &keys).await?;
+    let changed = changed(run, plan, batch).await?;
+    let keys: Vec<i64> = changed.iter().map(|row| row.key).collect();
+    let kept = run.journal().some_kept_rows(run.id(), &plan.list, &keys).await?;
     let kept: HashMap<i64, KeptRow> = kept.into_iter().map(|row| (row.head.key, row)).collect();
     let (mut events, mut put) = (Vec::new(), Vec::new());
-    for row in batch {
+    for row in changed {
         let old = kept.get(&row.key);
-        if old.is_some_and(|old| old.head.hash == row.hash) {
-            continue;
-        }
-        let is_old = not_before.is_some_and(|bound| row.at.is_some_and(|at| at < bound));
-        if !noted_only && !is_old {
+        if !bounds.hide(row) {
             let before = match old {
                 Some(old) => Before::Kept(old),
                 None if is_from_before(row, plan, memory) => Before::There,
                 None => Before::New,
             };
-            let source = &run.source().settings.name;
-            events.push(event(plan, source, row, before));
+            events.push(event(plan, run.source(), row, before));
         }
         put.push(keep(row, old));
     }
     run.capture(events).await?;
-    let list = plan.list.clone();
-    let changes = RowChanges { source: run.id(), list, put, gone: Vec::new() };
-    Ok(run.journal().keep_rows(changes).await?)
+    run.keep_rows(&plan.list, put, Vec::new()).await
+}
+
+/// Those that are others than what is kept.
+async fn changed<'a>(
+    run: &Run,
+    plan: &Plan,
+    batch: &'a [Polled],
+) -> Result<Vec<&'a Polled>, Failed> {
+    let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
+    let heads = run.journal().some_row_heads(run.id(), &plan.list, &keys).await?;
+    let known: HashMap<i64, Hash> = heads.into_iter().map(|head| (head.key, head.hash)).collect();
+    Ok(batch.iter().filter(|row| known.get(&row.key) != Some(&row.hash)).collect())
 }
 
 /// Whether a row that is seen for the first time is older than the source itself.
@@ -213,7 +243,7 @@ pub(super) enum Before<'a> {
 }
 
 /// The event of a row: that it is there, or that it is another than before.
-pub(super) fn event(plan: &Plan, source: &str, row: &Polled, before: Before<'_>) -> Incoming {
+pub(super) fn event(plan: &Plan, source: &Source, row: &Polled, before: Before<'_>) -> Incoming {
     let (event_type, old) = match before {
         Before::New => (&plan.created, None),
         Before::There => (&plan.updated, None),
@@ -221,12 +251,12 @@ pub(super) fn event(plan: &Plan, source: &str, row: &Polled, before: Before<'_>)
     };
     let revision = old.map_or(0, |old| old.head.revision.wrapping_add(1));
     let (content, revision) = (row.hash.to_string(), revision.to_string());
-    let id = Hash::of([plan.list.as_str(), &row.id, &revision, &content]);
+    let id = Hash::of([&source.id.to_string(), &plan.list, &row.id, &revision, &content]);
     Incoming {
         event_type: event_type.clone(),
         data: to_raw_value(&row.data).unwrap_or_default(),
         id: Some(id.to_string()),
-        source: Some(source.to_owned()),
+        source: Some(source.settings.name.clone()),
         resource: Some(plan.resource.clone()),
         resource_id: Some(row.id.clone()),
         occurred_at: row.at.filter(|_| matches!(before, Before::New)),

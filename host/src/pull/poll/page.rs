@@ -16,6 +16,8 @@ pub(super) struct Page {
     pub(super) rows: Vec<Value>,
     /// How many rows there are in all, if the API says so.
     pub(super) total: Option<u64>,
+    /// How long the answer was.
+    pub(super) bytes: usize,
 }
 
 impl Page {
@@ -37,7 +39,7 @@ impl Page {
                 "the API's answer holds no list at {place}; say where its rows stand by `rows` of the list"
             )));
         };
-        Ok(Self { rows, total })
+        Ok(Self { rows, total, bytes: body.len() })
     }
 }
 

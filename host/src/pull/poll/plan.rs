@@ -42,7 +42,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn of(settings: &PollSettings, list: &ListSettings) -> Result<Self, Failed> {
         let usual = usual(settings.preset);
-        let name = list.path.trim_matches('/').rsplit('/').next().unwrap_or_default();
+        let name = list.name();
         let named = catalog::resource_at(name).map_or_else(|| singular(name), str::to_owned);
         let resource = list.resource.clone().unwrap_or(named);
         let of_resource = |what: &str| format!("{resource}.{what}");

@@ -2,7 +2,7 @@
 
 use super::super::Failed;
 use super::moment;
-use super::page::Object;
+use super::page::{Object, Page};
 use super::plan::Plan;
 use crate::domain::hash::Hash;
 use crate::domain::time::Timestamp;
@@ -80,16 +80,16 @@ const MOST: usize = 256 * 1024 * 1024;
 
 impl Rows {
     /// Takes in the rows of a page.
-    pub(super) fn add(&mut self, plan: &Plan, page: Vec<Value>) -> Result<Added, Failed> {
+    pub(super) fn add(&mut self, plan: &Plan, page: Page) -> Result<Added, Failed> {
         let mut added = Added::default();
-        let mut times = Vec::with_capacity(page.len());
-        for row in page {
+        let mut times = Vec::with_capacity(page.rows.len());
+        self.bytes += page.bytes;
+        for row in page.rows {
             let Some(row) = Polled::read(plan, row) else {
                 self.odd += 1;
                 continue;
             };
             times.push(row.at);
-            self.bytes += size(&row.data);
             added.fresh += usize::from(self.by_key.insert(row.key, row).is_none());
         }
         if self.bytes > MOST {
@@ -106,7 +106,7 @@ impl Rows {
     /// Takes in what another pass read.
     pub(super) fn extend(&mut self, other: Self) {
         self.by_key.extend(other.by_key);
-        self.bytes = self.bytes.max(other.bytes);
+        self.bytes += other.bytes;
         self.odd = self.odd.max(other.odd);
     }
 
@@ -154,7 +154,8 @@ impl Polled {
             None => TIMESTAMPS.iter().copied().find_map(time),
         };
         let made = CREATIONS.iter().copied().find_map(time);
-        let key = id.parse().unwrap_or_else(|_| number(&id));
+        let key = id.parse().ok().filter(|key: &i64| key.to_string() == id);
+        let key = key.unwrap_or_else(|| number(&id));
         Some(Self { key, at, made, hash: hash(&data), id, data })
     }
 }
@@ -181,8 +182,4 @@ fn hash(data: &Object) -> Hash {
     let mut fields: Vec<(&String, &Value)> = data.iter().collect();
     fields.sort_by_key(|(name, _)| *name);
     Hash::of(fields.into_iter().flat_map(|(name, value)| [name.clone(), value.to_string()]))
-}
-
-fn size(data: &Object) -> usize {
-    data.iter().map(|(name, value)| name.len() + value.as_str().map_or(16, str::len)).sum()
 }
