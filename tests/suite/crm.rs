@@ -2,6 +2,7 @@
 
 mod faults;
 mod fixture;
+mod hard;
 mod kills;
 mod life;
 mod walk;

@@ -1,6 +1,7 @@
 //! Sources of kind `poll`: rows of another system's REST API become events, each once.
 
 mod faults;
+mod hard;
 mod life;
 mod order;
 mod settings;

@@ -75,9 +75,9 @@ struct Bounds {
 
 impl Bounds {
     fn hide(self, row: &Polled) -> bool {
-        let was_there = self
-            .only_noted
-            .is_some_and(|from| self.is_first_run || row.at.is_none_or(|at| at < from));
+        let was_there =
+            self.only_noted.is_some_and(|from| // Such times have no parts of a second.
+            self.is_first_run || row.at.is_none_or(|at| at.seconds() < from.seconds()));
         was_there || self.not_before.is_some_and(|bound| row.at.is_some_and(|at| at < bound))
     }
 }
@@ -106,7 +106,7 @@ async fn read(
     }
     for _ in 0..PASSES {
         let before = rows.len();
-        let pages = read_pages(fetch, back_to, first_look, &mut rows).await?;
+        let pages = read_pages(fetch, back_to, first_look.then_some(run.began), &mut rows).await?;
         // What a list without `since` hides from one run, the next one finds.
         if pages <= 1 || rows.len() == before || fetch.plan.since.is_none() {
             break;
@@ -115,11 +115,11 @@ async fn read(
     Ok(rows)
 }
 
-/// All pages; how many had to be asked for.
+/// All pages; how many had to be asked for. `first_look` is when one begins that notes what is there.
 async fn read_pages(
     fetch: &Fetch<'_>,
     back_to: Option<Timestamp>,
-    first_look: bool,
+    first_look: Option<Timestamp>,
     rows: &mut Rows,
 ) -> Result<u32, Failed> {
     let plan = fetch.plan;
@@ -130,7 +130,8 @@ async fn read_pages(
         let added = pass.add(plan, page)?;
         // Without a bound, a first look ends where the overlap does.
         let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
-            let newest = pass.newest().filter(|_| first_look && plan.since.is_some())?;
+            let now = first_look.filter(|_| plan.since.is_some())?;
+            let newest = pass.newest()?.min(now);
             Some(newest.before(overlap(plan, newest)))
         });
         let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
