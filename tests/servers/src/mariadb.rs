@@ -87,6 +87,8 @@ impl MariaDb {
             .arg(format!("--datadir={}", self.daemon.data().display()))
             .arg(format!("--port={}", self.daemon.port()))
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=400"])
+            // At its start a server clears this of tables that another one may be using.
+            .arg(format!("--tmpdir={}", home.display()))
             .arg(format!("--socket={}", home.join("mariadb.sock").display()))
             .arg(format!("--pid-file={}", home.join("mariadb.pid").display()));
         self.daemon.start(mariadbd)
