@@ -84,24 +84,6 @@ impl Journal {
         rows.into_iter().map(head).collect()
     }
 
-    /// What is kept of a range of rows, by key.
-    pub async fn kept_rows(
-        &self,
-        source: SourceId,
-        list: &str,
-        range: KeyRange,
-    ) -> Result<Vec<KeptRow>, Error> {
-        let rows: Vec<Whole> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_SOURCE_CELLS)
-                .bind(source.uuid())
-                .bind(list)
-                .bind(range.above)
-                .bind(range.to)
-                .fetch_all(db)
-                .await?);
-        rows.into_iter().map(kept).collect()
-    }
-
     /// What is kept of certain rows without their contents, by key.
     pub async fn some_row_heads(
         &self,

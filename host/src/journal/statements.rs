@@ -436,8 +436,6 @@ statements! {
     SELECT_SOME_CELLS_POSTGRES = "SELECT row_key, hash, revision, marks, cells FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT CAST(value AS BIGINT) \
         FROM json_array_elements_text(CAST($3 AS JSON))) ORDER BY row_key";
-    SELECT_SOURCE_CELLS = "SELECT row_key, hash, revision, marks, cells FROM source_row \
-        WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
     FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\
         SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
     FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";

@@ -200,7 +200,9 @@ pub(super) async fn kept(
         };
         row.iter().map(field).collect()
     };
-    let rows = journal.kept_rows(state.source, table.name, KeyRange::ALL).await?;
+    let heads = journal.row_heads(state.source, table.name, KeyRange::ALL).await?;
+    let keys: Vec<i64> = heads.iter().map(|head| head.key).collect();
+    let rows = journal.some_kept_rows(state.source, table.name, &keys).await?;
     let shown = rows.into_iter().map(|row| {
         let key = row.head.key.to_string();
         let content = content(&layouts.decode(table, &key, &row.cells));

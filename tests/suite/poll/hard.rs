@@ -137,6 +137,25 @@ async fn what_comes_in_the_second_of_a_first_run_that_failed_is_news() {
     assert_eq!(happened(&world).await, ["created 2"], "the first run began {began}");
 }
 
+/// More of it than the newest page and the overlap hold.
+#[tokio::test]
+async fn what_comes_while_first_runs_fail_for_long_is_news_page_after_page() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    site.fail(usize::MAX, Fault::Status(500));
+    source(&world, &merged(poll(&site), &json!({"overlap": "1s"}))).await;
+    // Longer than the overlap, after which the first of these are older than what a first look goes back to.
+    let failed_at = now();
+    while now() < failed_at + 4 {
+        assert!(super::run(&world, SOURCE).await["error"].is_string());
+    }
+    put(&site, 1..=150, failed_at + 1);
+    put(&site, 151..=250, now());
+    site.heal();
+    run_well(&world).await;
+    assert_eq!(happened(&world).await.len(), 250);
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_row_that_cannot_be_an_event_holds_no_others_up(

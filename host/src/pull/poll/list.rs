@@ -45,7 +45,7 @@ pub(super) async fn poll(
     let plan = fetch.plan;
     let start = settings.start.instant(&plan.zone).filter(|_| !known.looked);
     let back_to = start.or_else(|| known.newest.map(|newest| newest.before(overlap(plan, newest))));
-    let first_look = !known.looked && start.is_none();
+    let first_look = known.from.filter(|_| !known.looked);
     let rows = read(run, fetch, back_to, first_look).await?;
     run.read(rows.len());
     if let Some(warning) = rows.odd(plan)? {
@@ -53,9 +53,8 @@ pub(super) async fn poll(
     }
     // A row from the future must not hide those of the present.
     let newest = known.newest.max(rows.newest()).map(|newest| newest.min(run.began));
-    let only_noted = first_look.then_some(known.from).flatten();
-    let bounds =
-        Bounds { only_noted, not_before: start, is_first_run: known.from == Some(run.began) };
+    let is_first_run = first_look == Some(run.began);
+    let bounds = Bounds { only_noted: first_look, not_before: start, is_first_run };
     for batch in rows.oldest_first().chunks(BATCH) {
         take(run, plan, batch, known, bounds).await?;
     }
@@ -75,9 +74,9 @@ struct Bounds {
 
 impl Bounds {
     fn hide(self, row: &Polled) -> bool {
-        let was_there =
-            self.only_noted.is_some_and(|from| // Such times have no parts of a second.
-            self.is_first_run || row.at.is_none_or(|at| at.seconds() < from.seconds()));
+        // Such times have no parts of a second.
+        let is_before = |from: Timestamp| row.at.is_none_or(|at| at.seconds() < from.seconds());
+        let was_there = self.only_noted.is_some_and(|from| self.is_first_run || is_before(from));
         was_there || self.not_before.is_some_and(|bound| row.at.is_some_and(|at| at < bound))
     }
 }
@@ -92,12 +91,13 @@ fn overlap(plan: &Plan, newest: Timestamp) -> Duration {
     if is_steady { plan.overlap } else { plan.overlap + CLOCKS }
 }
 
-/// Every row since then. A first look from now on needs those of the overlap only.
+/// Every row since then. A first look needs those since the source began, and the overlap, only; `first_look` is when
+/// it began.
 async fn read(
     run: &Run,
     fetch: &Fetch<'_>,
     back_to: Option<Timestamp>,
-    first_look: bool,
+    first_look: Option<Timestamp>,
 ) -> Result<Rows, Failed> {
     let mut rows = Rows::default();
     if fetch.plan.page.is_none() {
@@ -106,7 +106,7 @@ async fn read(
     }
     for _ in 0..PASSES {
         let before = rows.len();
-        let pages = read_pages(fetch, back_to, first_look.then_some(run.began), &mut rows).await?;
+        let pages = read_pages(fetch, back_to, first_look, &mut rows).await?;
         // What a list without `since` hides from one run, the next one finds.
         if pages <= 1 || rows.len() == before || fetch.plan.since.is_none() {
             break;
@@ -115,7 +115,7 @@ async fn read(
     Ok(rows)
 }
 
-/// All pages; how many had to be asked for. `first_look` is when one begins that notes what is there.
+/// All pages; how many had to be asked for.
 async fn read_pages(
     fetch: &Fetch<'_>,
     back_to: Option<Timestamp>,
@@ -128,10 +128,10 @@ async fn read_pages(
         let page = fetch.page(back_to, number, plan.size).await?;
         let total = page.total;
         let added = pass.add(plan, page)?;
-        // Without a bound, a first look ends where the overlap does.
+        // Without a bound, a first look ends with the overlap of the newest row and of its beginning.
         let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
-            let now = first_look.filter(|_| plan.since.is_some())?;
-            let newest = pass.newest()?.min(now);
+            let from = first_look.filter(|_| plan.since.is_some())?;
+            let newest = pass.newest()?.min(from);
             Some(newest.before(overlap(plan, newest)))
         });
         let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
