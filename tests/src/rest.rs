@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
 /// No answer of the server may take longer.
-const ANSWER_LIMIT: Duration = Duration::from_mins(1);
+const ANSWER_LIMIT: Duration = Duration::from_mins(3);
 
 /// One caller of one server.
 #[derive(Debug, Clone)]

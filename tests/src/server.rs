@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 
 /// How long a server may take to say its address.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_mins(2);
 
 /// Lines of output kept of a server.
 const LINES_KEPT: usize = 4000;

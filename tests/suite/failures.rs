@@ -66,7 +66,9 @@ async fn when_the_schedule_is_over_a_delivery_is_dead(#[case] reply: Reply, #[ca
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;
     receiver.always("/a", reply);
-    let more = json!({"timeout": "300ms", "retry": {"schedule": ["50ms", "50ms"]}});
+    // Long enough for a slow machine to see what else is wrong.
+    let timeout = if class == "timeout" { "2s" } else { "30s" };
+    let more = json!({"timeout": timeout, "retry": {"schedule": ["50ms", "50ms"]}});
     world.endpoint(&endpoint_with("a", &receiver.url("/a"), &more)).await;
     let event = world.event(&invoice(1)).await;
     let delivery = only_delivery(&world, "dead").await;
@@ -87,7 +89,7 @@ async fn a_success_with_a_body_without_end_is_a_success(#[case] reply: Reply) {
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;
     receiver.always("/a", reply);
-    let more = json!({"timeout": "1s"});
+    let more = json!({"timeout": "30s"});
     world.endpoint(&endpoint_with("a", &receiver.url("/a"), &more)).await;
     world.event(&invoice(1)).await;
     let delivery = only_delivery(&world, "delivered").await;
@@ -142,7 +144,8 @@ async fn a_receiver_that_comes_back_gets_what_waited() {
     let Some(world) = World::start(Sqlite).await else { return };
     let port = Receiver::start().await.port();
     let url = format!("http://127.0.0.1:{port}/a");
-    let patient = json!({"retry": {"schedule": vec!["100ms"; 50]}});
+    let schedule = [vec!["100ms"], vec!["1s"; 49]].concat();
+    let patient = json!({"retry": {"schedule": schedule}});
     world.endpoint(&endpoint_with("a", &url, &patient)).await;
     world.event(&invoice(1)).await;
     world

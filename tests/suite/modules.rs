@@ -200,7 +200,7 @@ async fn a_split_makes_several_deliveries_and_a_delay_holds_one(
     let ids: Vec<&str> = arrivals.iter().map(|one| one.header("webhook-id")).collect();
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
 
-    let later = json!({"do": "route", "to": ["other"], "delay": 2, "payload": {"own": true}});
+    let later = json!({"do": "route", "to": ["other"], "delay": 8, "payload": {"own": true}});
     world.event(&order(&later)).await;
     world
         .eventually("/api/v1/deliveries?status=pending", |found| found[0]["due_at"].is_string())

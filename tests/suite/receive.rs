@@ -214,8 +214,8 @@ async fn what_is_not_the_source_s_is_refused_and_counted() {
     for (name, body, headers, status, detail) in [
         ("crm", body, vec![], unauthorized, "is missing"),
         ("crm", other, good.clone(), unauthorized, "does not fit"),
-        ("pay", body, signed("stripe", body, now() - 90), unauthorized, "signed 9"),
-        ("pay", body, signed("stripe", body, now() + 90), unauthorized, "in the future"),
+        ("pay", body, signed("stripe", body, now() - 3_600), unauthorized, "signed 36"),
+        ("pay", body, signed("stripe", body, now() + 3_600), unauthorized, "in the future"),
         ("pay", body, vec![("stripe-signature", "v1=00".to_owned())], unauthorized, "form"),
         ("nobody", body, good.clone(), StatusCode::NOT_FOUND, "no webhook source"),
         ("crm", "{", signed("perfexapi", "{", 0), StatusCode::BAD_REQUEST, "no JSON"),

@@ -155,7 +155,7 @@ fn hello(version: [u8; 2]) -> Vec<u8> {
 #[tokio::test]
 async fn older_versions_and_plain_http_are_refused() {
     let patience = |settings: &mut Settings| {
-        settings.set("server.header_timeout", "1s");
+        settings.set("server.header_timeout", "4s");
     };
     let Some((world, _, client)) = world(patience).await else { return };
     for version in [[3, 0], [3, 1], [3, 2]] {

@@ -20,7 +20,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     bench.arg("--program").arg(release.join("waybill"));
     bench.arg("--guests").arg(guests).arg("--folder").arg(target().join("bench"));
     let mut skips = Skips::default();
-    let postgres = needs::postgres(&mut skips).await;
+    let postgres = needs::postgres(&mut skips, Cluster::start).await;
     if let Some(postgres) = &postgres {
         bench.args(["--postgres", &postgres.url]);
         if let Some(pid) = postgres.server.as_ref().and_then(Cluster::pid) {

@@ -52,15 +52,18 @@ pub(crate) struct Lent<S> {
     pub(crate) server: Option<S>,
 }
 
-/// PostgreSQL from the environment, or our own; none where it is not to be had.
-pub(crate) async fn postgres(skips: &mut Skips) -> Option<Lent<Cluster>> {
+/// PostgreSQL from the environment, or our own, started by `start`; none where it is not to be had.
+pub(crate) async fn postgres(
+    skips: &mut Skips,
+    start: fn() -> Result<Cluster>,
+) -> Option<Lent<Cluster>> {
     if let Ok(url) = std::env::var(POSTGRES) {
         return Some(Lent { url, server: None });
     }
     if Cluster::find_binaries().is_none() {
         install(&["postgresql"]).await;
     }
-    let started = Cluster::start().map(|server| (server.url("postgres"), server));
+    let started = start().map(|server| (server.url("postgres"), server));
     lend(started, "PostgreSQL", POSTGRES, skips)
 }
 

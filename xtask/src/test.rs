@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use anyhow::Result;
 use tokio::process::Command;
+use waybill_servers::Cluster;
 
 use crate::guests::{self, GUESTS};
 use crate::needs::{self, LIBRARIES, MARIADB, POSTGRES, Skips};
@@ -59,7 +60,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
 pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     let built = Built::make().await?;
     needs::languages(skips).await;
-    let postgres = needs::postgres(skips).await;
+    let postgres = needs::postgres(skips, Cluster::start_unsynced).await;
     let mariadb = needs::mariadb(skips).await;
     let libraries = needs::libraries(skips).await;
     let mut tests = cargo(&["test", "--workspace"]);

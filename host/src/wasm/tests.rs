@@ -10,9 +10,12 @@ use std::sync::LazyLock;
 
 const KEY: [u8; 32] = [7; 32];
 
-/// One for all tests: each reserves address space for its pool.
-static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(Limits::default()).expect("the engine starts"));
+/// One for all tests: each reserves address space for its pool. It is the processor time that ends a guest, however long
+/// a busy machine takes for it.
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let limits = Limits { wall: std::time::Duration::from_mins(1), ..Limits::default() };
+    Engine::new(limits).expect("the engine starts")
+});
 
 /// A cache in a directory that lives as long as the first value.
 fn cache() -> (tempfile::TempDir, Cache) {

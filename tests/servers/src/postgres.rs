@@ -20,6 +20,7 @@ static KIND: Kind = Kind {
 pub struct Cluster {
     binaries: PathBuf,
     daemon: Daemon,
+    settings: &'static [&'static str],
 }
 
 impl Cluster {
@@ -43,8 +44,18 @@ impl Cluster {
 
     /// Makes a data folder and starts the server. Fails where PostgreSQL is not installed.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// One that does not wait for its disk: for tests, in which it outlives whoever writes to it and a disk that is busy
+    /// with a build says nothing about them.
+    pub fn start_unsynced() -> Result<Self> {
+        Self::start_with(&["-c", "fsync=off", "-c", "full_page_writes=off"])
+    }
+
+    fn start_with(settings: &'static [&'static str]) -> Result<Self> {
         let binaries = Self::find_binaries().context("PostgreSQL is not on this machine")?;
-        let mut cluster = Self { binaries, daemon: Daemon::new(&KIND)? };
+        let mut cluster = Self { binaries, daemon: Daemon::new(&KIND)?, settings };
         cluster.initialise()?;
         cluster.resume()?;
         Ok(cluster)
@@ -75,7 +86,8 @@ impl Cluster {
             .arg(self.daemon.data())
             .args(["-p", &self.daemon.port().to_string()])
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=400"])
-            .args(["-c", &sockets]);
+            .args(["-c", &sockets])
+            .args(self.settings);
         self.daemon.start(postgres)
     }
 

@@ -115,12 +115,12 @@ async fn a_paused_source_reads_nothing_and_then_what_it_missed(
     let path = format!("/api/v1/sources/{SOURCE}");
     let paused = world.post(&format!("{path}/pause"), &json!({})).await;
     assert_eq!(paused["enabled"], false);
+    // A run may have begun in that moment; another source tells that time goes by.
+    let clock = merged(crm.settings(&often), &json!({"name": "clock"}));
+    let mut before = first_run(&world, &clock).await;
     let rests = world.eventually(&path, |found| found["run"]["running"] != json!(true)).await;
     crm.lead(400).await;
     crm.change("UPDATE `tblleads` SET `lead_value` = '9200.00' WHERE `id` = 312;").await;
-    // Another source tells that time goes by.
-    let clock = merged(crm.settings(&often), &json!({"name": "clock"}));
-    let mut before = first_run(&world, &clock).await;
     for _ in 0..3 {
         let on = |found: &Value| found["run"]["finished_at"] != before["finished_at"];
         before = world.eventually("/api/v1/sources/clock", on).await["run"].clone();
