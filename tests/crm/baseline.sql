@@ -14,6 +14,8 @@ INSERT INTO `tblcontracts_types` (`id`, `name`) VALUES (1, 'Retainer');
 INSERT INTO `tbltaxes` (`id`, `name`, `taxrate`) VALUES (1, 'VAT', '24.00');
 INSERT INTO `tbldepartments` (`departmentid`, `name`, `email`, `password`, `host`) VALUES (1, 'Support', 'support@vendor.example', 'must-never-be-read', 'must-never-be-read');
 INSERT INTO `tblpayment_modes` (`id`, `name`, `description`) VALUES (1, 'Bank', 'IBAN on the invoice');
+INSERT INTO `tblcountries` (`country_id`, `iso2`, `short_name`, `iso3`, `calling_code`) VALUES (83, 'DE', 'Germany', 'DEU', '49'), (236, 'US', 'United States', 'USA', '1');
+INSERT INTO `tblitems_groups` (`id`, `name`) VALUES (1, 'Services'), (4, 'Hardware');
 INSERT INTO `tblcustomers_groups` (`id`, `name`) VALUES (2, 'Wholesale'), (5, 'Newsletter');
 
 INSERT INTO `tblstaff` (`staffid`, `email`, `firstname`, `lastname`, `phonenumber`, `password`, `datecreated`, `last_ip`, `last_login`, `last_activity`, `admin`, `role`, `active`, `hourly_rate`) VALUES

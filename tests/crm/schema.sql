@@ -124,6 +124,15 @@ CREATE TABLE `tblcontracts_types` (
   PRIMARY KEY (`id`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 
+CREATE TABLE `tblcountries` (
+  `country_id` int NOT NULL AUTO_INCREMENT,
+  `iso2` char(2) DEFAULT NULL,
+  `short_name` varchar(80) NOT NULL DEFAULT '',
+  `iso3` char(3) DEFAULT NULL,
+  `calling_code` varchar(8) DEFAULT NULL,
+  PRIMARY KEY (`country_id`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+
 CREATE TABLE `tblcreditnote_refunds` (
   `id` int NOT NULL AUTO_INCREMENT,
   `credit_note_id` int NOT NULL,
@@ -379,6 +388,12 @@ CREATE TABLE `tblitems` (
   `unit` varchar(40) DEFAULT NULL,
   `group_id` int NOT NULL DEFAULT '0',
   `rate_currency_1` decimal(15,2) DEFAULT NULL,
+  PRIMARY KEY (`id`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+
+CREATE TABLE `tblitems_groups` (
+  `id` int NOT NULL AUTO_INCREMENT,
+  `name` varchar(50) NOT NULL,
   PRIMARY KEY (`id`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 

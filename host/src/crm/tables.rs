@@ -144,6 +144,8 @@ pub static ALL: &[&Table] = &[
     &lookups::DEPARTMENTS,
     &lookups::PAYMENT_MODES,
     &lookups::CUSTOMERS_GROUPS,
+    &lookups::COUNTRIES,
+    &lookups::ITEMS_GROUPS,
     &people::STAFF,
     &people::CLIENTS,
     &people::CONTACTS,
@@ -224,7 +226,8 @@ impl Table {
     pub fn watch(&self) -> Watch {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
         let only_keys = conditions.all(|when| when.is_clock() || matches!(when, When::New(_)));
-        if only_keys && !LOOKED_INTO.contains(&self.name) { Watch::Keys } else { Watch::Content }
+        // One without rules is read for what stands in it.
+        if only_keys && !self.rules.is_empty() { Watch::Keys } else { Watch::Content }
     }
 
     /// Whether events follow from the passing of time, so that unchanged rows matter too.

@@ -121,7 +121,7 @@ async fn no_other_address_gets_to_see_the_password() {
 }
 
 /// What the fixture has in each short list: path and ids.
-const LISTS: [(&str, &[&str]); 9] = [
+const LISTS: [(&str, &[&str]); 11] = [
     ("currencies", &["1", "2"]),
     ("taxes", &["1"]),
     ("departments", &["1"]),
@@ -131,6 +131,8 @@ const LISTS: [(&str, &[&str]); 9] = [
     ("lead-statuses", &["1", "2", "3"]),
     ("lead-sources", &["1", "2"]),
     ("contract-types", &["1"]),
+    ("countries", &["83", "236"]),
+    ("item-groups", &["1", "4"]),
 ];
 
 async fn ask(world: &World, path: &str) -> Answer {
@@ -169,6 +171,7 @@ async fn the_short_lists_are_served_as_they_were_seen(
         assert_eq!(ids(&world, &format!("{list}?source=other")).await, [""; 0]);
     }
     assert_eq!(ask(&world, "currencies/2").await.data()["name"], "EUR");
+    assert_eq!(ask(&world, "countries/83").await.data()["iso2"], "DE");
     let only = ask(&world, "taxes?fields=taxrate").await;
     assert_eq!(only.data(), json!([{"id": "1", "taxrate": "24.00"}]));
     let only = ask(&world, "lead-statuses/3?fields=name").await;

@@ -8,7 +8,7 @@ use crate::journal::Journal;
 use serde_json::{Map, Value};
 
 /// Resources and the tables that they are, without prefix.
-const TABLES: [(&str, &str); 9] = [
+const TABLES: [(&str, &str); 11] = [
     ("currency", "currencies"),
     ("tax", "taxes"),
     ("department", "departments"),
@@ -18,6 +18,8 @@ const TABLES: [(&str, &str); 9] = [
     ("lead_status", "leads_status"),
     ("lead_source", "leads_sources"),
     ("contract_type", "contracts_types"),
+    ("country", "countries"),
+    ("item_group", "items_groups"),
 ];
 
 /// All rows of a short list, by key; `None` if the resource is none.

@@ -55,6 +55,16 @@ pub(super) static PAYMENT_MODES: Table = Table {
     ..Table::PLAIN
 };
 
+pub(super) static COUNTRIES: Table = Table {
+    name: "countries",
+    key: "country_id",
+    columns: names![country_id iso2 short_name iso3 calling_code],
+    ..Table::PLAIN
+};
+
+pub(super) static ITEMS_GROUPS: Table =
+    Table { name: "items_groups", columns: names![id name], ..Table::PLAIN };
+
 /// The names of the groups. Which customer is in which stands in `customer_groups`.
 pub(super) static CUSTOMERS_GROUPS: Table =
     Table { name: "customers_groups", columns: names![id name], ..Table::PLAIN };
