@@ -174,6 +174,7 @@ async fn dressed(State(app): State<App>, request: Request, next: Next) -> Respon
 /// Gives an answer its id and what it says to browsers.
 fn dress(app: &App, id: RequestId, response: &mut Response) {
     let headers = response.headers_mut();
+    headers.reserve(SECURITY.len() + 2);
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
         headers.entry(REQUEST_ID).or_insert(id);
     }

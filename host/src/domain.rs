@@ -14,6 +14,7 @@ pub mod field_map;
 pub mod flow;
 pub mod hash;
 pub mod id;
+pub mod members;
 pub mod pattern;
 pub mod poll;
 pub mod problem;

@@ -32,6 +32,7 @@ pub mod listener;
 pub mod plan;
 pub mod pull;
 pub mod server;
+pub mod sha256;
 pub mod sign;
 pub mod tend;
 pub mod topology;

@@ -22,7 +22,7 @@
 //! Sources: Standard Webhooks 1.0 (`spec/standard-webhooks.md`), GitHub "Validating webhook deliveries", stripe-node `Webhooks.ts`,
 //! the vendors' pages for the two Perfex forms.
 
-pub(crate) mod key;
+mod key;
 mod scheme;
 mod secret;
 pub mod verify;

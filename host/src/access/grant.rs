@@ -13,10 +13,9 @@ use super::scope::Scopes;
 use super::token::TokenDigest;
 use crate::domain::id::{GrantId, TokenId};
 use crate::domain::time::Timestamp;
+use crate::sha256::Mac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -54,7 +53,7 @@ pub struct Shown {
 
 /// Writes and reads short-lived tokens.
 #[derive(Clone)]
-pub struct Issuer(Hmac<Sha256>);
+pub struct Issuer(Mac);
 
 impl std::fmt::Debug for Issuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,27 +64,20 @@ impl std::fmt::Debug for Issuer {
 impl Issuer {
     /// One that marks with this key.
     pub fn new(key: [u8; 32]) -> Self {
-        // A key shorter than a block is filled up with zeros (RFC 2104, section 2).
-        let mut block = [0; 64];
-        block.iter_mut().zip(key).for_each(|(place, byte)| *place = byte);
-        Self(Hmac::new(&block.into()))
+        Self(Mac::new(&key))
     }
 
     /// The text of a grant.
     pub fn issue(&self, grant: &Grant, client: &TokenDigest) -> String {
         let note = note(grant);
-        let mark = self.mark(&note, client).finalize().into_bytes();
+        let mark = self.0.of(&[&note, client]);
         let text = BASE64_URL_SAFE_NO_PAD.encode([&note[..], &mark[..]].concat());
         format!("{PREFIX}{text}")
     }
 
     /// Whether a grant is one that was issued to the client of that digest.
     pub fn is_real(&self, shown: &Shown, client: &TokenDigest) -> bool {
-        self.mark(&shown.note, client).verify_slice(&shown.mark).is_ok()
-    }
-
-    fn mark(&self, note: &[u8], client: &TokenDigest) -> Hmac<Sha256> {
-        self.0.clone().chain_update(note).chain_update(client)
+        self.0.fits(&[&shown.note, client], &shown.mark)
     }
 }
 

@@ -4,11 +4,11 @@
 //! key file is made beside the database, readable by its owner only. Whoever loses the key loses the
 //! secrets, and nothing else.
 
+use crate::sha256;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretString};
-use sha2::{Digest as _, Sha256};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -78,9 +78,7 @@ impl Sealer {
     }
 
     fn from_bytes(secret: &[u8]) -> Self {
-        let derive = |purpose: &str| -> [u8; 32] {
-            Sha256::new().chain_update(purpose).chain_update(secret).finalize().into()
-        };
+        let derive = |purpose: &str| -> [u8; 32] { sha256::digest(&[purpose.as_bytes(), secret]) };
         let cipher = XChaCha20Poly1305::new(&derive("waybill seal 1\n").into());
         Self {
             cipher,

@@ -9,9 +9,9 @@ use crate::domain::call::TokenUsage;
 use crate::domain::id::TokenId;
 use crate::domain::problem::{Fault, check_name};
 use crate::domain::time::Timestamp;
+use crate::sha256;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ pub type TokenDigest = [u8; 32];
 
 /// What is stored and looked up in place of a token.
 pub fn digest(token: &str) -> TokenDigest {
-    Sha256::digest(token.as_bytes()).into()
+    sha256::digest(&[token.as_bytes()])
 }
 
 /// A new token: 192 random bits.

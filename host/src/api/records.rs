@@ -15,6 +15,7 @@ use super::App;
 use super::auth::Principal;
 use super::problem::Problem;
 use crate::catalog;
+use crate::domain::members::Members;
 use crate::domain::record::{Order, Record};
 use crate::journal::records::RecordFilter;
 use axum::Json;
@@ -23,6 +24,7 @@ use condition::Condition;
 use http::Uri;
 use query::{RecordQuery, Sort};
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -42,7 +44,7 @@ const COUNTED: u32 = 1_000;
 pub(super) struct RecordList {
     /// The records, each with at least an `id`.
     #[schema(value_type = Vec<Object>)]
-    data: Vec<Map<String, Value>>,
+    data: Vec<Box<RawValue>>,
     /// About the page.
     meta: RecordMeta,
     /// Where to go from here.
@@ -89,7 +91,7 @@ pub(super) struct RecordLinks {
 pub(super) struct RecordAnswer {
     /// It.
     #[schema(value_type = Object)]
-    data: Map<String, Value>,
+    data: Box<RawValue>,
 }
 
 /// The catalogue's name of a path.
@@ -125,7 +127,7 @@ pub(super) async fn list(
             rows.reverse();
         }
         let (records, total) = page_of(rows, &query);
-        let data = records.into_iter().map(|shown| shown.with_fields(&query.fields)).collect();
+        let data = records.into_iter().map(|shown| shown.written(&query.fields)).collect();
         return Ok(Json(answer(&uri, &query, data, total)));
     }
     let filter = RecordFilter {
@@ -133,16 +135,18 @@ pub(super) async fn list(
         source: query.source.clone(),
         since: query.since.map(|since| since.before(OVERLAP)),
     };
-    let (records, total) = match &query.sort {
+    let (data, total) = match &query.sort {
         Sort::Native(order) if query.conditions.is_empty() => {
             let limit = query.per_page;
             let rows = app.journal.records(&filter, *order, query.offset(), limit).await?;
             let total = app.journal.count_records(&filter, COUNTED + 1).await?;
-            (rows.into_iter().map(Shown::from).collect(), total)
+            (rows.into_iter().map(|row| written(row, &query.fields)).collect(), total)
         }
-        Sort::Native(_) | Sort::Fields(_) => looked_into(&app, &filter, &query).await?,
+        Sort::Native(_) | Sort::Fields(_) => {
+            let (records, total) = looked_into(&app, &filter, &query).await?;
+            (records.into_iter().map(|shown| shown.written(&query.fields)).collect(), total)
+        }
     };
-    let data: Vec<_> = records.into_iter().map(|shown| shown.with_fields(&query.fields)).collect();
     Ok(Json(answer(&uri, &query, data, total)))
 }
 
@@ -163,12 +167,12 @@ pub(super) async fn show(
         let found =
             rows.into_iter().find(|shown| shown.0.get("id") == Some(&Value::from(id.as_str())));
         let found = found.ok_or_else(|| Problem::missing(resource, &id))?;
-        return Ok(Json(RecordAnswer { data: found.with_fields(&query.fields) }));
+        return Ok(Json(RecordAnswer { data: found.written(&query.fields) }));
     }
     let filter = RecordFilter { resource: resource.to_owned(), source: query.source, since: None };
     let found = app.journal.record(&filter, &id).await?;
     let found = found.ok_or_else(|| Problem::missing(resource, &id))?;
-    Ok(Json(RecordAnswer { data: Shown::from(found).with_fields(&query.fields) }))
+    Ok(Json(RecordAnswer { data: written(found, &query.fields) }))
 }
 
 /// A record as it is shown, its state read.
@@ -187,13 +191,27 @@ impl From<Record> for Shown {
 }
 
 impl Shown {
-    fn with_fields(self, fields: &[String]) -> Map<String, Value> {
-        if fields.is_empty() {
-            return self.0;
+    fn written(mut self, fields: &[String]) -> Box<RawValue> {
+        if !fields.is_empty() {
+            self.0.retain(|name, _| name == "id" || fields.contains(name));
         }
-        let wanted = |name: &String| name == "id" || fields.contains(name);
-        self.0.into_iter().filter(|(name, _)| wanted(name)).collect()
+        to_raw_value(&self.0).unwrap_or_default()
     }
+}
+
+/// A record as it is answered. One that names itself and of which every field is wanted is what was captured, and need not be
+/// taken apart.
+fn written(record: Record, fields: &[String]) -> Box<RawValue> {
+    if fields.is_empty() && names_itself(record.data.get()) {
+        return record.data;
+    }
+    Shown::from(record).written(fields)
+}
+
+/// Whether it has an `id` that is a text or a number.
+fn names_itself(data: &str) -> bool {
+    let id = Members::read(data).ok().and_then(|members| members.get("id"));
+    id.is_some_and(|id| matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9')))
 }
 
 /// As [`page_of`], of all records that the filter lets through.
@@ -235,7 +253,7 @@ fn page_of(mut found: Vec<Shown>, query: &RecordQuery) -> (Vec<Shown>, u64) {
     (page.collect(), total)
 }
 
-fn answer(uri: &Uri, query: &RecordQuery, data: Vec<Map<String, Value>>, total: u64) -> RecordList {
+fn answer(uri: &Uri, query: &RecordQuery, data: Vec<Box<RawValue>>, total: u64) -> RecordList {
     let (page, per_page) = (query.page, query.per_page);
     let minimum = total > u64::from(COUNTED);
     let has_more = u64::from(page) * u64::from(per_page) < total

@@ -46,13 +46,15 @@ pub(super) fn of_crm(source: &str, name: &str, table: Option<&str>) -> String {
     }
     let lower = name.to_ascii_lowercase();
     let known = |text: &str| catalog::get().find(text).map(|found| found.name.to_owned());
-    let resource = resource_of(&lower);
-    let dotted = resource.and_then(|resource| {
+    if let Some(event_type) = known(&lower) {
+        return event_type;
+    }
+    let dotted = resource_of(&lower).and_then(|resource| {
         let rest = lower.strip_prefix(resource)?.strip_prefix('_')?;
         Some(format!("{resource}.{rest}"))
     });
-    known(&lower)
-        .or_else(|| dotted.as_deref().and_then(known))
+    let known = dotted.as_deref().and_then(known);
+    known
         .or_else(|| HOOKS.get(lower.as_str()).map(|&event_type| event_type.to_owned()))
         .or(dotted)
         .unwrap_or_else(|| plain(source, name))

@@ -7,13 +7,13 @@
 use super::dialect;
 use super::incoming::Incoming;
 use super::read::Refusal;
+use crate::domain::members::{Members, scalar};
 use crate::domain::problem::Fault;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Places, Scheme, WebhookSettings};
 use http::HeaderMap;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 /// Where the parts of an event usually stand: each in the first of its places that has something.
 struct Usual {
@@ -67,7 +67,9 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Incomi
     })?;
     let body: &RawValue =
         serde_json::from_str(text).map_err(|error| Refusal::Malformed(error.to_string()))?;
-    let parts = Parts { received, body, usual: usual(settings.scheme), places: &settings.places };
+    let members = Members::read(text).ok();
+    let (usual, places) = (usual(settings.scheme), &settings.places);
+    let parts = Parts { received, body, members, usual, places };
     let event = parts.event(settings)?;
     let incoming = Incoming {
         event_type: event,
@@ -106,6 +108,8 @@ pub fn challenge(scheme: Scheme, body: &[u8]) -> Option<String> {
 struct Parts<'a> {
     received: Received<'a>,
     body: &'a RawValue,
+    /// Those of the body, which every place begins with.
+    members: Option<Members<'a>>,
     usual: Usual,
     places: &'a Places,
 }
@@ -124,7 +128,8 @@ impl<'a> Parts<'a> {
         if let Some(renamed) = settings.rename.get(&name) {
             return Ok(renamed.clone());
         }
-        let table = self.text(None, &["/table", "/payload/table", "/data/table"]);
+        let names_table = || self.text(None, &["/table", "/payload/table", "/data/table"]);
+        let table = if name.trim_start().starts_with("table.") { names_table() } else { None };
         Ok(match settings.scheme {
             Scheme::PerfexApi
             | Scheme::Themesic
@@ -147,7 +152,7 @@ impl<'a> Parts<'a> {
         let usual = if set.is_some() { &[] } else { usual };
         set.into_iter()
             .chain(usual.iter().copied())
-            .find_map(|place| at(self.body, place).filter(|value| value.get() != "null"))
+            .find_map(|place| self.at(place).filter(|value| value.get() != "null"))
     }
 
     /// As [`Parts::find`], for texts and numbers, and headers too.
@@ -159,36 +164,41 @@ impl<'a> Parts<'a> {
                     let value = self.received.headers.get(name)?.to_str().ok()?.trim();
                     (!value.is_empty()).then(|| value.to_owned())
                 }
-                None => scalar(at(self.body, place)?),
+                None => scalar(self.at(place)?),
             }
         })
     }
-}
 
-/// What stands at a JSON pointer.
-fn at<'a>(value: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
-    if pointer.is_empty() {
-        return Some(value);
-    }
-    pointer.strip_prefix('/')?.split('/').try_fold(value, |value, token| {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        if value.get().starts_with('[') {
-            let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
-            return items.get(token.parse::<usize>().ok()?).copied();
+    /// What stands at a JSON pointer (RFC 6901).
+    fn at(&self, pointer: &str) -> Option<&'a RawValue> {
+        if pointer.is_empty() {
+            return Some(self.body);
         }
-        let fields: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(value.get()).ok()?;
-        fields.get(token.as_str()).copied()
-    })
+        let mut tokens = pointer.strip_prefix('/')?.split('/');
+        let first = tokens.next()?;
+        let value = match &self.members {
+            Some(members) => members.get(&unescaped(first))?,
+            None => step(self.body, first)?,
+        };
+        tokens.try_fold(value, step)
+    }
 }
 
-/// A text as it reads, a number as it is written.
-fn scalar(value: &RawValue) -> Option<String> {
-    match value.get().as_bytes().first()? {
-        b'"' => serde_json::from_str(value.get()).ok(),
-        b'-' | b'0'..=b'9' => Some(value.get().to_owned()),
-        _ => None,
+/// One step of a JSON pointer.
+fn step<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
+    if value.get().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+        return items.get(token.parse::<usize>().ok()?).copied();
     }
-    .filter(|text: &String| !text.is_empty())
+    Members::read(value.get()).ok()?.get(&unescaped(token))
+}
+
+fn unescaped(token: &str) -> Cow<'_, str> {
+    if token.contains('~') {
+        Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
+    } else {
+        Cow::Borrowed(token)
+    }
 }
 
 /// RFC 3339, or Unix seconds or milliseconds. Another form, such as a CRM's local time without its

@@ -2,12 +2,11 @@
 
 use crate::catalog;
 use crate::domain::event::MAX_KEY;
+use crate::domain::members::{Members, scalar};
 use crate::domain::pattern::{MAX_EVENT_TYPE, is_event_type};
 use crate::domain::problem::Fault;
 use crate::domain::time::Timestamp;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::collections::HashMap;
 
 /// How deep JSON may nest, arrays and objects counted.
 pub const MAX_DEPTH: usize = 100;
@@ -102,17 +101,17 @@ fn id_in(data: &str, key: &str) -> Option<String> {
     if key.is_empty() || !data.starts_with('{') || !data.contains(key) {
         return None;
     }
-    let fields: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(data).ok()?;
-    let id = fields.get(key)?.get();
-    match id.as_bytes().first()? {
-        b'"' => serde_json::from_str(id).ok(),
-        b'-' | b'0'..=b'9' => Some(id.to_owned()),
-        _ => None,
-    }
+    scalar(Members::read(data).ok()?.get(key)?)
 }
 
 /// Whether valid JSON nests deeper than `most`.
 pub(super) fn nests_deeper(json: &str, most: usize) -> bool {
+    // What has no more brackets than that, in texts or not, need not be looked at one by one.
+    let opens = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    opens > most && is_deeper(json, most)
+}
+
+fn is_deeper(json: &str, most: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {

@@ -26,13 +26,11 @@
 use crate::domain::endpoint::Secrets;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::Scheme;
-use crate::sign::key::{digest, mac};
+use crate::sha256::Mac;
 use crate::sign::standard_key;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hmac::Hmac;
 use http::{HeaderMap, HeaderName};
-use sha2::Sha256;
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 
@@ -40,8 +38,8 @@ use subtle::ConstantTimeEq as _;
 pub struct Verifier {
     scheme: Scheme,
     tolerance: Duration,
-    current: Hmac<Sha256>,
-    previous: Option<(Hmac<Sha256>, Timestamp)>,
+    current: Mac,
+    previous: Option<(Mac, Timestamp)>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -111,7 +109,7 @@ impl Verifier {
         let key = |secret: &str| {
             // A `whsec_` that is no base64 is none of that scheme: it is read as it is.
             let decoded = (scheme == Scheme::Standard).then(|| standard_key(secret).ok()).flatten();
-            decoded.map_or_else(|| mac(secret.as_bytes()), |key| mac(&key))
+            decoded.map_or_else(|| Mac::new(secret.as_bytes()), |key| Mac::new(&key))
         };
         let previous = secrets.previous.as_ref();
         Self {
@@ -207,8 +205,8 @@ fn claim(scheme: Scheme, headers: &HeaderMap) -> Result<Claim<'_>, Refusal> {
 
 impl<'h> Claim<'h> {
     /// The signature that this key makes, if it is one of those given.
-    fn fits(&self, key: &Hmac<Sha256>, body: &[u8]) -> Option<[u8; 32]> {
-        let wanted = digest(key, &[self.before.as_bytes(), body]);
+    fn fits(&self, key: &Mac, body: &[u8]) -> Option<[u8; 32]> {
+        let wanted = key.of(&[self.before.as_bytes(), body]);
         // All are compared, so that the time tells nothing.
         let compared = self.signatures.iter().map(|text| equal(&wanted, text, self.encoding));
         compared.fold(false, |any, one| any | one).then_some(wanted)

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::client::{Body, Client, Remote};
 use super::input::read_document;
 use super::module::{upload, versions};
 use super::{Error, Screen};
+use crate::sha256;
 
 /// `waybill apply`.
 #[derive(Debug, Args)]
@@ -89,7 +89,7 @@ async fn modules(
         let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let path = folder.join(path.as_str().unwrap_or_default());
         let wasm = Bytes::from(std::fs::read(&path).map_err(Error::reading(&path))?);
-        let digest = hex::encode(Sha256::digest(&wasm));
+        let digest = hex::encode(sha256::digest(&[&wasm]));
         members.insert("sha256".to_owned(), Value::String(digest.clone()));
         let known = match &mut known {
             Some(known) => known,

@@ -21,27 +21,28 @@ pub(super) enum Batch<'t> {
 }
 
 impl Batch<'_> {
-    /// Runs a statement over all rows.
+    /// Runs a statement over all rows; how many rows of the table it made or changed.
     pub(super) async fn run(
         &mut self,
         bulk: &'static Bulk,
         rows: Vec<Row<'_>>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         match self {
             Self::Tx(Tx::Postgres(db)) => {
-                bulk.bind_all(&rows).execute(&mut **db).await?;
+                Ok(bulk.bind_all(&rows).execute(&mut **db).await?.rows_affected())
             }
             Self::Tx(Tx::Sqlite(tx)) => {
+                let mut changed = 0;
                 for row in &rows {
-                    bulk.bind_one(row).execute(tx.connection()).await?;
+                    changed += bulk.bind_one(row).execute(tx.connection()).await?.rows_affected();
                 }
+                Ok(changed)
             }
-            Self::Native(db) => native::run(db, &bulk.one, &rows)?,
+            Self::Native(db) => native::run(db, &bulk.one, &rows),
         }
-        Ok(())
     }
 
     /// Runs a statement over all rows and gives what it returns.

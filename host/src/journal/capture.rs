@@ -165,9 +165,9 @@ async fn remember(
     let mut keys: Vec<_> = fresh.into_iter().collect();
     keys.sort_by(|a, b| a.0.cmp(&b.0));
     let rows = keys.iter().map(key_row).collect();
-    let noted: Vec<(Uuid,)> = tx.fetch(&statements::INSERT_CAPTURE_KEY, rows).await?;
+    let noted = tx.run(&statements::INSERT_CAPTURE_KEY, rows).await?;
     // Another node noted one of the keys since the look-up: this transaction is of no use.
-    if noted.len() == keys.len() { Ok(()) } else { Err(Error::Raced) }
+    if noted == keys.len() as u64 { Ok(()) } else { Err(Error::Raced) }
 }
 
 fn key_row(((source, key), (id, at)): &(Key, (EventId, Timestamp))) -> Row<'_> {
@@ -180,7 +180,7 @@ fn key_row(((source, key), (id, at)): &(Key, (EventId, Timestamp))) -> Row<'_> {
 
 async fn write_events(tx: &mut Batch<'_>, fresh: &[&mut Capture]) -> Result<(), Error> {
     let rows = fresh.iter().map(|capture| event_row(capture)).collect();
-    tx.run(&statements::INSERT_EVENT, rows).await
+    tx.run(&statements::INSERT_EVENT, rows).await.map(drop)
 }
 
 fn event_row(capture: &Capture) -> Row<'_> {
@@ -205,7 +205,7 @@ async fn write_plannings(tx: &mut Batch<'_>, fresh: &[&mut Capture]) -> Result<(
         .iter()
         .flat_map(|c| c.plannings.iter().map(|planning| planning_row(&c.event, planning)))
         .collect();
-    tx.run(&statements::INSERT_PLANNING, rows).await
+    tx.run(&statements::INSERT_PLANNING, rows).await.map(drop)
 }
 
 fn planning_row<'q>(event: &Event, planning: &'q NewPlanning) -> Row<'q> {

@@ -118,14 +118,15 @@ impl ToSql for Value<'_> {
     }
 }
 
-/// Runs a statement with each row's values as `?1`, `?2`, ….
-pub(super) fn run(db: &Connection, text: &str, rows: &[Row<'_>]) -> Result<(), Error> {
+/// Runs a statement with each row's values as `?1`, `?2`, …; how many rows of the table changed.
+pub(super) fn run(db: &Connection, text: &str, rows: &[Row<'_>]) -> Result<u64, Error> {
     let mut statement = db.prepare_cached(text)?;
+    let mut changed = 0;
     for row in rows {
         bind_in_order(&mut statement, row)?;
-        statement.raw_execute()?;
+        changed += statement.raw_execute()? as u64;
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// As [`run`], and gives what the statement returns for all of them.

@@ -128,7 +128,7 @@ async fn write_trace(tx: &mut Batch<'_>, plans: &[&mut Planned]) -> Result<(), E
     tx.run(&statements::INSERT_PLAN, rows).await?;
     let replayed = plans.iter().filter(|p| p.failed.is_none() && p.replayed);
     let rows = replayed.map(|plan| plan.key_row()).collect();
-    tx.run(&statements::DELETE_PLAN_DEAD_LETTER, rows).await
+    tx.run(&statements::DELETE_PLAN_DEAD_LETTER, rows).await.map(drop)
 }
 
 impl Planned {
@@ -243,7 +243,7 @@ async fn insert(
     };
     let messages: Vec<(Uuid, String)> = drafts.iter().filter_map(message).collect();
     let rows = messages.iter().map(|(id, body)| Row::new().bind(*id).bind(body.as_str())).collect();
-    tx.run(&statements::INSERT_MESSAGE, rows).await
+    tx.run(&statements::INSERT_MESSAGE, rows).await.map(drop)
 }
 
 impl<'a> Written<'a> {

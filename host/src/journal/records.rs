@@ -93,7 +93,7 @@ fn record((resource_id, source, updated_at, data): RecordRow) -> Result<Record, 
 /// Writes what the captures say of their records.
 pub(super) async fn write(tx: &mut Batch<'_>, captures: &[&mut Capture]) -> Result<(), Error> {
     let captures: Vec<&Capture> = captures.iter().map(|capture| &**capture).collect();
-    tx.run(&statements::PUT_RECORD, rows(&captures)).await
+    tx.run(&statements::PUT_RECORD, rows(&captures)).await.map(drop)
 }
 
 /// A record's place: resource, ordinal, id and source.

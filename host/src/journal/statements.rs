@@ -152,13 +152,14 @@ const ATTEMPT: &[(&str, Kind)] = &[
 bulks! {
     INSERT_EVENT = Bulk::insert("event", EVENT, "");
     INSERT_PLANNING = Bulk::insert("planning", PLANNING, "");
-    /// Notes a key, also in the place of one whose time is over.
+    /// Notes a key, also in the place of one whose time is over. It is counted what changed: `RETURNING` would have SQLite
+    /// make a table for each row.
     INSERT_CAPTURE_KEY = Bulk::insert(
         "capture_key",
         &[("source", Text), ("key", Text), ("event_id", Id), ("expires_at", Big)],
         "ON CONFLICT (source, key) DO UPDATE SET event_id = excluded.event_id, \
             expires_at = excluded.expires_at \
-            WHERE capture_key.expires_at <= excluded.expires_at - 86400000000 RETURNING event_id",
+            WHERE capture_key.expires_at <= excluded.expires_at - 86400000000",
     );
     SELECT_CAPTURE_KEY = Bulk::of(
         "SELECT source, key, event_id, expires_at FROM capture_key WHERE source = ?1 AND key = ?2",

@@ -6,14 +6,14 @@
 //! Losing the directory costs compilations, nothing else.
 
 use super::{Compiler, Error, Report};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use crate::sha256::{self, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
 
 /// Where compiled modules lie and who compiles them. Cheap to clone.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl Cache {
         report: Report,
         compiled: &[u8],
     ) -> Result<Stored, Error> {
-        let hmac = hex::encode(self.mac(name, &report, compiled)?.finalize().into_bytes());
+        let hmac = hex::encode(self.mac(name, &report, compiled)?);
         let seal = Seal { report, hmac };
         let path = self.path(name, "cwasm");
         self.replace(&path, compiled)?;
@@ -108,7 +108,7 @@ impl Cache {
         let Ok(Seal { report, hmac }) = serde_json::from_slice(seal) else { return Ok(None) };
         let Ok(hmac) = hex::decode(hmac) else { return Ok(None) };
         let mac = self.mac(name, &report, compiled)?;
-        Ok(mac.verify_slice(&hmac).ok().map(|()| report))
+        Ok(bool::from(mac.ct_eq(&hmac)).then_some(report))
     }
 
     /// Removes an entry; one that cannot be removed stays unused.
@@ -125,11 +125,10 @@ impl Cache {
         name: &str,
         report: &Report,
         mut compiled: impl io::Read,
-    ) -> Result<Hmac<Sha256>, Error> {
+    ) -> Result<[u8; 32], Error> {
         let fault = at(&self.0.dir);
         let report = serde_json::to_vec(report).map_err(|e| fault(e.into()))?;
-        let mut mac =
-            <Hmac<Sha256>>::new_from_slice(&self.0.key).map_err(|e| fault(io::Error::other(e)))?;
+        let mut mac = Mac::new(&self.0.key).begin();
         for part in [name.as_bytes(), &report] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
@@ -139,7 +138,7 @@ impl Cache {
         loop {
             let read = compiled.read(&mut piece).map_err(&fault)?;
             match piece.get(..read) {
-                Some([]) | None => return Ok(mac),
+                Some([]) | None => return Ok(sha256::finish(mac)),
                 Some(bytes) => mac.update(bytes),
             }
         }

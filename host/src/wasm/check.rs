@@ -14,7 +14,7 @@ use super::output::{Dispatch, Draft, Failure};
 use crate::domain::event::MAX_KEY;
 use crate::domain::id::EventId;
 use crate::domain::pattern::is_event_type;
-use sha2::{Digest as _, Sha256};
+use crate::sha256;
 use std::time::Duration;
 
 /// The longest reason or message of a guest that is kept, in bytes.
@@ -161,14 +161,9 @@ impl Size {
 /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent,
 /// module and position give the same id, and no module can choose one.
 fn draft_id(parent: &str, module: &[u8; 32], position: usize) -> EventId {
-    let mut hash = Sha256::new();
-    hash.update(module);
-    hash.update((position as u64).to_le_bytes());
-    hash.update(parent);
-    let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
-        *to = from;
-    }
+    let position = (position as u64).to_le_bytes();
+    let digest = sha256::digest(&[module, &position, parent.as_bytes()]);
+    let bytes = digest.first_chunk().copied().unwrap_or_default();
     EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 

@@ -5,7 +5,7 @@ use super::guest_state::State;
 use super::limits::TICK;
 use super::module::{self, Module, Report};
 use super::{Error, Limits, Rejection, compile, mapped, validate};
-use sha2::{Digest as _, Sha256};
+use crate::sha256;
 use std::sync::{Arc, mpsc};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -70,7 +70,7 @@ impl Engine {
     pub async fn admit(&self, cache: &Cache, wasm: &[u8]) -> Result<Module, Rejection> {
         let features = self.0.wasmtime.get_wasm_features();
         let outline = validate::outline(wasm, features, &self.0.limits)?;
-        let sha256: [u8; 32] = Sha256::digest(wasm).into();
+        let sha256 = sha256::digest(&[wasm]);
         if let Some(module) = self.load(cache, sha256).await? {
             return Ok(module);
         }

@@ -6,10 +6,10 @@
 
 use super::guest_log::{Level, Log};
 use super::guest_state::State;
+use crate::sha256;
 use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use sha2::{Digest as _, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -57,7 +57,7 @@ impl Wasi {
 }
 
 fn context(id: &str, received: Duration, output: &Stdio, errors: &Stdio) -> WasiCtx {
-    let seed: [u8; 32] = Sha256::digest(id).into();
+    let seed = sha256::digest(&[id.as_bytes()]);
     let mut ctx = WasiCtxBuilder::new();
     ctx.stdout(output.clone())
         .stderr(errors.clone())

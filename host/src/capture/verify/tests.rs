@@ -23,7 +23,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn hex_of(secret: &str, parts: &[&[u8]]) -> String {
-    hex::encode(digest(&mac(secret.as_bytes()), parts))
+    hex::encode(Mac::new(secret.as_bytes()).of(parts))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn each_scheme_reads_its_own_header() {
     let (secret, body) = ("whsec_literally this", b"{}".as_slice());
     let (bare, now) = (hex_of(secret, &[body]), NOW.to_string());
     let timed = format!("t={now},v1={}", hex_of(secret, &[now.as_bytes(), b".", body]));
-    let base64 = BASE64_STANDARD.encode(digest(&mac(secret.as_bytes()), &[body]));
+    let base64 = BASE64_STANDARD.encode(Mac::new(secret.as_bytes()).of(&[body]));
     for (scheme, name, value) in [
         (Scheme::PerfexApi, "x-perfexapi-signature", &bare),
         (Scheme::PerfexApi, "x-webhook-signature", &bare),

@@ -3,7 +3,7 @@
 use super::problem::{BodyChange, Content, Encoding, Problem, Reading};
 use super::{Keys, Scheme};
 use crate::deliver::canonical;
-use crate::sign::key::{digest, mac};
+use crate::sha256::Mac;
 use crate::sign::secret::{SYMMETRIC, standard_key};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -35,9 +35,9 @@ pub(super) fn best(subject: &Subject<'_>, signatures: &[String], keys: Keys<'_>)
     let mut best: Option<Match> = None;
     for (secret, previous) in keys.all() {
         for (reading, key) in readings(secret, subject.scheme) {
-            let mac = mac(&key);
+            let mac = Mac::new(&key);
             for (content, (change, body)) in pairs(&contents(subject), &bodies) {
-                let expected = digest(&mac, &content.parts(subject, body));
+                let expected = mac.of(&content.parts(subject, body));
                 let fitting =
                     claims.iter().filter(|claim| bool::from(claim.bytes.ct_eq(&expected)));
                 for claim in fitting {

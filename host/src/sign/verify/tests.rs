@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::endpoint::{Graced, Secrets};
+use crate::sha256::Mac;
 use crate::sign::Signer;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -38,7 +39,7 @@ fn on_header(name: HeaderName, value: &str, secret: &str, body: &[u8]) -> Verdic
 }
 
 fn digest(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    key::digest(&key::mac(key), parts)
+    Mac::new(key).of(parts)
 }
 
 fn base64_of(key: &[u8], parts: &[&[u8]]) -> String {

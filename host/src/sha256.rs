@@ -1,0 +1,80 @@
+//! SHA-256 (FIPS 180-4), and message authentication with it (HMAC, RFC 2104).
+//!
+//! By ring: on a processor without instructions of its own for SHA-256 it takes half the time of plain Rust, and signatures are
+//! the largest single part of what a delivery costs there.
+
+use ring::{digest, hmac};
+use subtle::ConstantTimeEq as _;
+
+/// The digest of the parts, one after the other.
+pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    array(context.finish().as_ref())
+}
+
+/// A key that messages are authenticated with, already mixed in.
+#[derive(Clone)]
+pub struct Mac(hmac::Key);
+
+impl std::fmt::Debug for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mac(hidden)")
+    }
+}
+
+impl Mac {
+    /// With a key of any length.
+    pub fn new(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The code of the parts, one after the other.
+    pub fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = self.begin();
+        for part in parts {
+            context.update(part);
+        }
+        finish(context)
+    }
+
+    /// Whether this is the code of the parts; in constant time.
+    pub fn fits(&self, parts: &[&[u8]], code: &[u8]) -> bool {
+        self.of(parts).ct_eq(code).into()
+    }
+
+    /// For a message that comes in pieces; [`finish`] gives its code.
+    pub fn begin(&self) -> hmac::Context {
+        hmac::Context::with_key(&self.0)
+    }
+}
+
+/// The code of all pieces.
+pub fn finish(context: hmac::Context) -> [u8; 32] {
+    array(context.sign().as_ref())
+}
+
+/// SHA-256 has 32 bytes, which ring's types do not say.
+fn array(bytes: &[u8]) -> [u8; 32] {
+    bytes.first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FIPS 180-4's own example, and test case 2 of RFC 4231.
+    #[test]
+    fn published_vectors_fit() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex::encode(digest(&[b"a", b"bc"])), abc);
+        let mac = Mac::new(b"Jefe");
+        let code = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        let parts: [&[u8]; 2] = [b"what do ya want ", b"for nothing?"];
+        assert_eq!(hex::encode(mac.of(&parts)), code);
+        assert!(mac.fits(&parts, &hex::decode(code).unwrap()));
+        assert!(!mac.fits(&parts, &[0; 32]) && !mac.fits(&parts, &[]));
+    }
+}
