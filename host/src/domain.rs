@@ -15,6 +15,7 @@ pub mod flow;
 pub mod hash;
 pub mod id;
 pub mod members;
+pub mod own_table;
 pub mod pattern;
 pub mod poll;
 pub mod problem;

@@ -15,6 +15,7 @@
 
 mod database;
 mod poll;
+mod rows;
 mod run;
 mod schedule;
 

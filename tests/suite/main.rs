@@ -25,6 +25,7 @@ mod modes;
 mod modules;
 mod oauth;
 mod outage;
+mod own_tables;
 mod poll;
 mod program;
 mod receive;

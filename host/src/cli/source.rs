@@ -69,9 +69,12 @@ pub struct CreateArgs {
     /// A list of the REST API, such as invoices; may be repeated
     #[arg(long = "list", value_name = "NAME", requires = "poll")]
     lists: Vec<String>,
-    /// Read the CRM's database, such as `mysql://waybill@127.0.0.1:3306/perfex`; its password is the secret
+    /// Read the CRM's database, such as `mysql://waybill@127.0.0.1:3306/perfex`, or with --table any other; its password is the secret
     #[arg(long, value_name = "URL", conflicts_with_all = ["webhook", "poll"])]
     database: Option<String>,
+    /// A table to read that is none of the CRM's, in PostgreSQL, MySQL or MariaDB, such as orders; may be repeated
+    #[arg(long = "table", value_name = "NAME", requires = "database")]
+    tables: Vec<String>,
     /// Run at these times, such as '*/5 * * * *'; alone, it makes a clock that emits events
     #[arg(long, value_name = "EXPRESSION", conflicts_with = "webhook")]
     cron: Option<String>,
@@ -148,6 +151,7 @@ async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
         ("poll.preset", args.poll.map(Value::String)),
         (&url_key, args.url.or(args.database).map(Value::String)),
         (&lists_key, names(&args.lists)),
+        ("database.own_tables", names(&args.tables)),
         (&cron_key, args.cron.map(Value::String)),
         (&every_key, args.every.map(Value::String)),
         (&zone_key, args.time_zone.map(Value::String)),

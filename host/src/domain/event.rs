@@ -2,6 +2,7 @@
 
 use super::id::EventId;
 use super::time::Timestamp;
+use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
 /// The longest source name, external id, resource name or resource id, in bytes.
@@ -58,12 +59,12 @@ impl Event {
 }
 
 /// What an update changed.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Changes {
     /// The fields with another content; a dot leads into an object of the data.
     pub changed: Vec<String>,
-    /// The old values of those, as far as they were kept.
-    pub previous: serde_json::Map<String, serde_json::Value>,
+    /// The old values of those, as far as they were kept, and as they were written: no number loses a digit.
+    pub previous: IndexMap<String, Box<RawValue>>,
 }
 
 /// One text for one resource record of one source. The separator cannot stand in its parts.

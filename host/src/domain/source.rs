@@ -21,7 +21,7 @@ pub enum SourceKind {
     Webhook,
     /// Asked for at a REST API.
     Poll,
-    /// Read from a CRM's database.
+    /// Read from a database: a CRM's, or any other.
     Database,
     /// Made at certain times.
     Schedule,

@@ -22,7 +22,7 @@ pub struct RowHead {
     pub hash: Hash,
     /// How often it was seen with another content.
     pub revision: u32,
-    /// What was told of it because of a date.
+    /// What its source notes of it besides: what was told of it because of a date, or which row of that key it is.
     pub marks: String,
 }
 
@@ -82,6 +82,26 @@ impl Journal {
                 .fetch_all(db)
                 .await?);
         rows.into_iter().map(head).collect()
+    }
+
+    /// The next keys that are kept, in order.
+    pub async fn kept_keys(
+        &self,
+        source: SourceId,
+        list: &str,
+        above: i64,
+        limit: usize,
+    ) -> Result<Vec<i64>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<(i64,)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_SOURCE_KEYS)
+                .bind(source.uuid())
+                .bind(list)
+                .bind(above)
+                .bind(limit)
+                .fetch_all(db)
+                .await?);
+        Ok(rows.into_iter().map(|(key,)| key).collect())
     }
 
     /// What is kept of certain rows without their contents, by key.

@@ -427,6 +427,8 @@ statements! {
     RELEASE_NODE_SOURCES = "UPDATE source_state SET node = NULL WHERE node = $1";
     SELECT_SOURCE_ROWS = "SELECT row_key, hash, revision, marks FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
+    SELECT_SOURCE_KEYS = "SELECT row_key FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key > $3 ORDER BY row_key LIMIT $4";
     SELECT_SOME_ROWS_SQLITE = "SELECT row_key, hash, revision, marks FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT value FROM json_each($3)) ORDER BY row_key";
     SELECT_SOME_ROWS_POSTGRES = "SELECT row_key, hash, revision, marks FROM source_row \

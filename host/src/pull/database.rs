@@ -1,27 +1,31 @@
-//! Reading a CRM's own database.
+//! Reading a database: a CRM's, or tables that are named ([`own`]).
 //!
 //! ```text
-//!   for each table, a chunk of keys after another, each in one read-only snapshot:
+//!   for each table of a CRM, a chunk of keys after another, each in one read-only snapshot:
 //!   rows ──► same hash as kept? ──► yes: only the clock can have brought something
 //!                               └─► no:  crm::derive ──► capture ──► keep the rows
 //!   kept, and not read in the chunk's range of keys ──► gone
 //! ```
 //!
-//! What follows from a change is told by [`crate::crm`], which is pure. Here are the SQL ([`mysql`]), the
+//! What follows from a change in a CRM is told by [`crate::crm`], which is pure. Here are the SQL ([`crm`], over [`mysql`]), the
 //! order of things, and what is remembered.
 //!
 //! **From when on.** The first run notes for each table the greatest key there is. Rows up to that are what was
 //! there; all others are new, also those that come while the first run is still reading. A first run that is
 //! interrupted goes on where it was.
 //!
-//! **The load.** One connection, one chunk at a time, and between two chunks of a table as long a rest as the database
-//! took for the first, so about half of one of its cores.
+//! **The load.** One connection, one chunk at a time, bounded in rows and in bytes, and between two chunks of a table as long a rest as
+//! the database took for the first, so about half of one of its cores ([`pace`]).
 //!
-//! Guaranteed: what was committed in the CRM before a run began, and is still there or left a trace, is captured by that
+//! Guaranteed: what was committed before a run began, and is still there or left a trace, is captured by that
 //! run. Not guaranteed: what changed and changed back between two runs.
 
 mod chunk;
+mod crm;
 mod mysql;
+mod own;
+mod pace;
+mod postgres;
 mod scan;
 
 use super::Failed;
@@ -43,9 +47,9 @@ use crate::domain::time::Timestamp;
 use crate::journal::source_rows::KeyRange;
 use crate::journal::sources::SourceState;
 use crate::journal::{self, Journal};
+use crm::{Crm, Shape};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use mysql::{Crm, Shape};
 use scan::Scan;
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
@@ -57,7 +61,32 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Memory {
+    /// Of the CRM's tables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tables: BTreeMap<String, TableMemory>,
+    /// Of other tables, by the list that their rows are kept under.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    own: BTreeMap<String, OwnMemory>,
+}
+
+impl Memory {
+    fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// What it remembers of a table that is none of the CRM's.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct OwnMemory {
+    /// Whether the source has begun with it: what was there is noted.
+    begun: bool,
+    /// How often rows that were gone were forgotten.
+    forgotten: u64,
 }
 
 /// What it remembers of a table.
@@ -95,6 +124,9 @@ impl Time {
 
 /// Reads every table.
 pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
+    if !settings.own_tables.is_empty() {
+        return own::run(run, settings).await;
+    }
     let mut crm = Crm::connect(settings, run.secret()).await?;
     let shape = crm.shape().await?;
     let options = crm.options(&shape).await?;
@@ -106,7 +138,7 @@ pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Fa
     for warning in warnings {
         run.warn(warning);
     }
-    let memory = serde_json::from_str(&run.memory()).unwrap_or_default();
+    let memory = Memory::read(&run.memory());
     let mut scan =
         Scan { run, settings, crm, shape, options, time, memory, looked_into: Vec::new() };
     scan.begin(&tables).await?;
@@ -164,6 +196,9 @@ pub(super) async fn sample(
     secret: Option<&str>,
     clock: &Clock,
 ) -> Result<Incoming, Failed> {
+    if !settings.own_tables.is_empty() {
+        return own::sample(settings, source, secret).await;
+    }
     let mut crm = Crm::connect(settings, secret).await?;
     let shape = crm.shape().await?;
     let options = crm.options(&shape).await?;
@@ -189,7 +224,7 @@ pub(super) async fn kept(
     state: &SourceState,
     table: &str,
 ) -> Result<Vec<(String, Map<String, Value>)>, journal::Error> {
-    let memory: Memory = serde_json::from_str(&state.memory).unwrap_or_default();
+    let memory = Memory::read(&state.memory);
     let (Some(table), Some(known)) = (tables::find(table), memory.tables.get(table)) else {
         return Ok(Vec::new());
     };
@@ -212,7 +247,9 @@ pub(super) async fn kept(
 }
 
 fn incoming(event: Derived, source: &Source) -> Incoming {
-    let changes = Changes { changed: event.changed, previous: event.previous };
+    let written = |(field, value)| (field, to_raw_value(&value).unwrap_or_default());
+    let previous = event.previous.into_iter().map(written).collect();
+    let changes = Changes { changed: event.changed, previous };
     let is_update = !changes.changed.is_empty();
     Incoming {
         event_type: event.event_type.to_owned(),

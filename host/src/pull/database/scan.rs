@@ -3,7 +3,8 @@
 use super::super::Failed;
 use super::super::run::Run;
 use super::chunk::{Chunk, First};
-use super::mysql::{Crm, Shape};
+use super::crm::{Crm, Rows, Shape};
+use super::pace::{self, Pace};
 use super::{Derived, Memory, TableMemory, Time};
 use crate::crm::known::{Known, Reference};
 use crate::crm::options::Options;
@@ -12,13 +13,12 @@ use crate::crm::snapshot::Layouts;
 use crate::crm::tables::{self, Table, Watch};
 use crate::domain::database::{Beginning, DatabaseSettings};
 use crate::domain::run::Progress;
-use crate::domain::span::Span;
 use crate::journal::source_rows::KeyRange;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Rows that are read at once, and keys where only those are.
-const CHUNK: (usize, usize) = (1_000, 10_000);
+/// Keys that are read at once where only those are.
+const KEYS: usize = 10_000;
 
 /// A run over all tables.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Scan<'_> {
     }
 
     async fn keep(&self) -> Result<(), Failed> {
-        self.run.keep(serde_json::to_string(&self.memory).unwrap_or_default()).await
+        self.run.keep(self.memory.text()).await
     }
 
     /// Reads one of the tables.
@@ -69,17 +69,18 @@ impl Scan<'_> {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let name = format!("{}{}", self.settings.prefix, table.name);
         self.run.progress(Progress { table: name, done: count(n), of: count(tables.len()) });
-        let mut above = i64::MIN;
+        let (mut above, mut pace) = (i64::MIN, Pace::new(pace::ROWS));
         while above < i64::MAX {
             let began = Instant::now();
-            let (rows, range) = self.read(table, above).await?;
-            self.run.read(rows.len());
-            let pause = self.settings.pause.map_or_else(|| began.elapsed(), Span::get);
+            let (found, range) = self.read(table, above, pace.rows()).await?;
+            self.run.read(found.rows.len());
+            pace.learn(found.rows.len(), found.bytes);
+            let took = began.elapsed();
             let is_last = range.to == i64::MAX;
-            self.chunk(table, rows, range).await?;
+            self.chunk(table, found.rows, range).await?;
             above = range.to;
             if !is_last {
-                rest(pause).await;
+                pace::rest(self.settings.pause, took).await;
             }
         }
         Ok(())
@@ -90,17 +91,19 @@ impl Scan<'_> {
         &mut self,
         table: &'static Table,
         above: i64,
-    ) -> Result<(BTreeMap<i64, Row>, KeyRange), Failed> {
+        limit: usize,
+    ) -> Result<(Rows, KeyRange), Failed> {
         let only_keys = only_keys(table);
         let is_whole = self.settings.start == Beginning::Backfill;
-        let limit = if only_keys && !is_whole { CHUNK.1 } else { CHUNK.0 };
-        let rows = if only_keys {
+        let limit = if only_keys && !is_whole { KEYS } else { limit };
+        let found = if only_keys {
             self.crm.keys(table, above, limit).await?
         } else {
             self.crm.chunk(&self.shape, table, above, limit).await?
         };
-        let last = rows.last_key_value().map(|(key, _)| *key).filter(|_| rows.len() == limit);
-        Ok((rows, KeyRange { above, to: last.unwrap_or(i64::MAX) }))
+        let has_more = found.is_cut || found.rows.len() == limit;
+        let last = found.rows.last_key_value().map(|(key, _)| *key).filter(|_| has_more);
+        Ok((found, KeyRange { above, to: last.unwrap_or(i64::MAX) }))
     }
 
     /// Captures what follows from a chunk, and keeps it.
@@ -208,10 +211,4 @@ impl Scan<'_> {
 /// Whether rows that are known need not be read again.
 fn only_keys(table: &Table) -> bool {
     table.watch() == Watch::Keys && !table.has_clock()
-}
-
-async fn rest(pause: Duration) {
-    if !pause.is_zero() {
-        tokio::time::sleep(pause).await;
-    }
 }

@@ -1,22 +1,17 @@
 //! One list in one run.
 
 use super::super::Failed;
+use super::super::rows::{self, Happening, Row};
 use super::super::run::Run;
 use super::ListMemory;
 use super::fetch::Fetch;
-use super::page::Object;
 use super::plan::Plan;
 use super::row::{Polled, Rows};
 use crate::capture::incoming::Incoming;
-use crate::domain::event::Changes;
-use crate::domain::hash::Hash;
 use crate::domain::poll::PollSettings;
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
-use crate::journal::source_rows::{KeptRow, RowHead};
-use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
-use std::collections::HashMap;
+use crate::journal::source_rows::KeptRow;
 use std::time::Duration;
 
 /// Rows that are captured, and then kept, together.
@@ -32,8 +27,6 @@ const CAPS: [usize; 8] = [25, 50, 100, 200, 250, 500, 1_000, 5_000];
 const PAGES: u32 = 10_000;
 /// What is added to the overlap around a change of the clocks.
 const CLOCKS: Duration = Duration::from_hours(1);
-/// The longest content that is kept, in bytes, to tell from what a field changed.
-const LONGEST_KEPT: usize = 64 * 1024;
 
 /// Reads what is new in a list and captures it; what to remember of the list then.
 pub(super) async fn poll(
@@ -186,21 +179,20 @@ async fn take(
     bounds: Bounds,
 ) -> Result<(), Failed> {
     let changed = changed(run, plan, batch).await?;
-    let keys: Vec<i64> = changed.iter().map(|row| row.key).collect();
-    let kept = run.journal().some_kept_rows(run.id(), &plan.list, &keys).await?;
-    let kept: HashMap<i64, KeptRow> = kept.into_iter().map(|row| (row.head.key, row)).collect();
+    let keys: Vec<i64> = changed.iter().map(|polled| polled.row.key).collect();
+    let kept = rows::kept(run, &plan.list, &keys).await?;
     let (mut events, mut put) = (Vec::new(), Vec::new());
-    for row in changed {
-        let old = kept.get(&row.key);
-        if !bounds.hide(row) {
+    for polled in changed {
+        let old = kept.get(&polled.row.key);
+        if !bounds.hide(polled) {
             let before = match old {
                 Some(old) => Before::Kept(old),
-                None if is_from_before(row, plan, memory) => Before::There,
+                None if is_from_before(polled, plan, memory) => Before::There,
                 None => Before::New,
             };
-            events.push(event(plan, run.source(), row, before));
+            events.push(event(plan, run.source(), polled, before));
         }
-        put.push(keep(row, old));
+        put.push(rows::keep(&polled.row, old.map(|old| &old.head), "", String::new()));
     }
     run.capture(events).await?;
     run.keep_rows(&plan.list, put, Vec::new()).await
@@ -212,24 +204,15 @@ async fn changed<'a>(
     plan: &Plan,
     batch: &'a [Polled],
 ) -> Result<Vec<&'a Polled>, Failed> {
-    let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
-    let heads = run.journal().some_row_heads(run.id(), &plan.list, &keys).await?;
-    let known: HashMap<i64, Hash> = heads.into_iter().map(|head| (head.key, head.hash)).collect();
-    Ok(batch.iter().filter(|row| known.get(&row.key) != Some(&row.hash)).collect())
+    let known = rows::heads(run, &plan.list, batch.iter().map(|polled| &polled.row)).await?;
+    let is_kept = |row: &Row| known.get(&row.key).is_some_and(|head| head.hash == row.hash);
+    Ok(batch.iter().filter(|polled| !is_kept(&polled.row)).collect())
 }
 
 /// Whether a row that is seen for the first time is older than the source itself.
 fn is_from_before(row: &Polled, plan: &Plan, memory: &ListMemory) -> bool {
     let made = row.made.zip(memory.from);
     row.made != row.at && made.is_some_and(|(made, from)| made < from.before(overlap(plan, from)))
-}
-
-fn keep(row: &Polled, old: Option<&KeptRow>) -> KeptRow {
-    let revision = old.map_or(0, |old| old.head.revision.wrapping_add(1));
-    let text = serde_json::to_string(&row.data).unwrap_or_default();
-    let cells = if text.len() > LONGEST_KEPT { String::new() } else { text };
-    let head = RowHead { key: row.key, hash: row.hash, revision, marks: String::new() };
-    KeptRow { head, cells }
 }
 
 /// What is known of a row from before.
@@ -244,37 +227,19 @@ pub(super) enum Before<'a> {
 }
 
 /// The event of a row: that it is there, or that it is another than before.
-pub(super) fn event(plan: &Plan, source: &Source, row: &Polled, before: Before<'_>) -> Incoming {
+pub(super) fn event(plan: &Plan, source: &Source, polled: &Polled, before: Before<'_>) -> Incoming {
     let (event_type, old) = match before {
         Before::New => (&plan.created, None),
         Before::There => (&plan.updated, None),
         Before::Kept(old) => (&plan.updated, Some(old)),
     };
-    let revision = old.map_or(0, |old| old.head.revision.wrapping_add(1));
-    let (content, revision) = (row.hash.to_string(), revision.to_string());
-    let id = Hash::of([&source.id.to_string(), &plan.list, &row.id, &revision, &content]);
+    let revision = rows::revision(old.map(|old| &old.head));
+    let (list, resource) = (&plan.list, &plan.resource);
+    let happening = Happening { source, list, resource, event_type, revision, apart: "" };
+    let content = old.and_then(rows::content);
+    let changes = content.map(|content| rows::changes(&content, &polled.row.data));
     Incoming {
-        event_type: event_type.clone(),
-        data: to_raw_value(&row.data).unwrap_or_default(),
-        id: Some(id.to_string()),
-        source: Some(source.settings.name.clone()),
-        resource: Some(plan.resource.clone()),
-        resource_id: Some(row.id.clone()),
-        occurred_at: row.at.filter(|_| matches!(before, Before::New)),
-        attributes: None,
-        changes: old.and_then(|old| changes(old, &row.data)),
-        second_name: false,
+        occurred_at: polled.at.filter(|_| matches!(before, Before::New)),
+        ..happening.event(&polled.row, changes.as_ref())
     }
-}
-
-/// Which fields are others than before; `None` where the old content was too long to keep.
-fn changes(old: &KeptRow, new: &Object) -> Option<Box<RawValue>> {
-    let old: Object = serde_json::from_str(&old.cells).ok()?;
-    let missing = |field: &&String| !new.contains_key(*field);
-    let fields = new.keys().chain(old.keys().filter(missing));
-    let changed: Vec<String> =
-        fields.filter(|field| old.get(*field) != new.get(*field)).cloned().collect();
-    let before = |field: &String| (field.clone(), old.get(field).cloned().unwrap_or(Value::Null));
-    let previous = changed.iter().map(before).collect();
-    to_raw_value(&Changes { changed, previous }).ok()
 }

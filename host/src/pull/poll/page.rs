@@ -2,13 +2,10 @@
 
 use super::super::Failed;
 use super::plan::Plan;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Keys under which such APIs give a list.
 const PLACES: [&str; 4] = ["data", "results", "items", "records"];
-
-/// A row as the API gives it.
-pub(super) type Object = Map<String, Value>;
 
 /// A page of a list.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! Rows of a list: which one, from when, with what content.
 
 use super::super::Failed;
+use super::super::rows::{Fields, Row};
 use super::moment;
-use super::page::{Object, Page};
+use super::page::Page;
 use super::plan::Plan;
-use crate::domain::hash::Hash;
 use crate::domain::time::Timestamp;
 use serde_json::Value;
+use serde_json::value::to_raw_value;
 use std::collections::HashMap;
 
 /// Fields that tell when a row is from, in the order in which Data Builder looks for them.
@@ -45,16 +46,11 @@ const SENSITIVE: [&str; 17] = [
 /// A row.
 #[derive(Debug, Clone)]
 pub(super) struct Polled {
-    /// Its key as the API writes it.
-    pub(super) id: String,
-    /// The same as a number: itself, or made from the text.
-    pub(super) key: i64,
+    pub(super) row: Row,
     /// When it is from.
     pub(super) at: Option<Timestamp>,
     /// When it was made, if another field tells.
     pub(super) made: Option<Timestamp>,
-    pub(super) hash: Hash,
-    pub(super) data: Object,
 }
 
 /// The rows of a run, each once as it was last read.
@@ -90,7 +86,7 @@ impl Rows {
                 continue;
             };
             times.push(row.at);
-            added.fresh += usize::from(self.by_key.insert(row.key, row).is_none());
+            added.fresh += usize::from(self.by_key.insert(row.row.key, row).is_none());
         }
         if self.bytes > MOST {
             return Err(Failed::new(
@@ -136,7 +132,7 @@ impl Rows {
     /// By time, those of one time by key.
     pub(super) fn oldest_first(self) -> Vec<Polled> {
         let mut rows: Vec<Polled> = self.by_key.into_values().collect();
-        rows.sort_by_key(|row| (row.at, row.key));
+        rows.sort_by_key(|row| (row.at, row.row.key));
         rows
     }
 }
@@ -154,9 +150,9 @@ impl Polled {
             None => TIMESTAMPS.iter().copied().find_map(time),
         };
         let made = CREATIONS.iter().copied().find_map(time);
-        let key = id.parse().ok().filter(|key: &i64| key.to_string() == id);
-        let key = key.unwrap_or_else(|| number(&id));
-        Some(Self { key, at, made, hash: hash(&data), id, data })
+        let written = |(field, value)| (field, to_raw_value(&value).unwrap_or_default());
+        let data: Fields = data.into_iter().map(written).collect();
+        Some(Self { row: Row::new(id, data), at, made })
     }
 }
 
@@ -168,18 +164,4 @@ fn text(value: &Value) -> Option<String> {
             None
         }
     }
-}
-
-/// A number for a key that is none. Negative, so that it is no other row's.
-fn number(id: &str) -> i64 {
-    let bytes = Hash::of([id]);
-    let first = bytes.bytes().first_chunk().copied().unwrap_or_default();
-    i64::from_be_bytes(first) | i64::MIN
-}
-
-/// Of the content, in whatever order its fields stand.
-fn hash(data: &Object) -> Hash {
-    let mut fields: Vec<(&String, &Value)> = data.iter().collect();
-    fields.sort_by_key(|(name, _)| *name);
-    Hash::of(fields.into_iter().flat_map(|(name, value)| [name.clone(), value.to_string()]))
 }

@@ -1,0 +1,124 @@
+//! Tables that are none of a CRM's, in PostgreSQL, MySQL or MariaDB.
+//!
+//! ```text
+//!   the first run: every key, of one moment ──► kept without content: what was there is no news
+//!   each run: all rows by key, a chunk after another
+//!     not kept ──► created     kept, other content ──► updated     only the key kept ──► kept
+//!     ──► capture ──► keep the rows
+//!   then: kept, and not seen, and not there if asked for once more ──► deleted ──► forgotten
+//! ```
+//!
+//! All tables are noted before the first is read. Noting that is interrupted begins anew: the source begins when it is done.
+//!
+//! A row that goes and comes again under the same key is another row: how often rows were forgotten goes into the ids of the events of
+//! those that come afterwards, and is remembered before they are forgotten.
+//!
+//! Guaranteed: the same as for a CRM's tables, also over crashes. A table that cannot be read is an error of that
+//! table, and never taken for an emptied one.
+
+mod cell;
+mod in_mysql;
+mod in_postgres;
+mod pass;
+mod server;
+mod table;
+
+use super::super::Failed;
+use super::super::rows::Happening;
+use super::super::run::Run;
+use super::{Memory, OwnMemory};
+use crate::capture::incoming::Incoming;
+use crate::domain::database::DatabaseSettings;
+use crate::domain::run::Progress;
+use crate::domain::source::Source;
+use pass::Pass;
+use server::{Server, Which};
+use table::Table;
+
+/// Reads every table. One that fails does not keep the others from being read.
+pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
+    let server = Server::connect(settings, run.secret()).await?;
+    let memory = Memory::read(&run.memory());
+    let mut all = All { run, settings, server, memory, failed: Vec::new() };
+    all.read().await?;
+    if all.failed.is_empty() { Ok(()) } else { Err(Failed::new(all.failed.join("; "))) }
+}
+
+/// A run over all tables.
+#[derive(Debug)]
+struct All<'a> {
+    run: &'a Run,
+    settings: &'a DatabaseSettings,
+    server: Server,
+    memory: Memory,
+    failed: Vec<String>,
+}
+
+impl All<'_> {
+    async fn read(&mut self) -> Result<(), Failed> {
+        let mut tables = Vec::new();
+        for n in 0..self.settings.own_tables.len() {
+            let noted = self.note(n).await;
+            tables.extend(self.sift(n, noted).await?.map(|table| (n, table)));
+        }
+        for (n, table) in tables {
+            self.progress(n);
+            let read = self.pass(&table).read().await;
+            self.sift(n, read).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks a table up, and notes what is there where the source has not begun with it.
+    async fn note(&mut self, n: usize) -> Result<Table, Failed> {
+        let own = self.settings.own_tables.get(n).ok_or_else(|| Failed::new("there is none"))?;
+        let table = self.server.table(own).await?;
+        self.pass(&table).note().await?;
+        Ok(table)
+    }
+
+    fn pass<'a>(&'a mut self, table: &'a Table) -> Pass<'a> {
+        let Self { run, settings, server, memory, .. } = self;
+        Pass { run, settings, server, memory, table }
+    }
+
+    fn progress(&self, n: usize) {
+        let tables = &self.settings.own_tables;
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let table = tables.get(n).map(|own| own.table.clone()).unwrap_or_default();
+        self.run.progress(Progress { table, done: count(n), of: count(tables.len()) });
+    }
+
+    /// Notes why a table could not be read, and begins anew with the database, as on the old connection a statement or a
+    /// transaction may still be under way.
+    async fn sift<T>(&mut self, n: usize, done: Result<T, Failed>) -> Result<Option<T>, Failed> {
+        let why = match done {
+            Ok(done) => return Ok(Some(done)),
+            Err(why) => why,
+        };
+        let table = self.settings.own_tables.get(n).map(|own| own.table.as_str());
+        self.failed.push(format!("{}: {why}", table.unwrap_or_default()));
+        self.server = Server::connect(self.settings, self.run.secret()).await?;
+        Ok(None)
+    }
+}
+
+/// An event that the last row of the first table that has any would make.
+pub(super) async fn sample(
+    settings: &DatabaseSettings,
+    source: &Source,
+    secret: Option<&str>,
+) -> Result<Incoming, Failed> {
+    let mut server = Server::connect(settings, secret).await?;
+    for own in &settings.own_tables {
+        let within = |why: Failed| Failed::new(format!("{}: {why}", own.table));
+        let table = server.table(own).await.map_err(within)?;
+        let found = server.rows(&table, Which::Last, false).await.map_err(within)?;
+        let Some(row) = found.rows.first() else { continue };
+        let Table { list, resource, .. } = &table;
+        let event_type = &format!("{resource}.created");
+        let happening = Happening { source, list, resource, event_type, revision: 0, apart: "" };
+        return Ok(happening.event(row, None));
+    }
+    Err(Failed::new("the database answers well, and its tables are empty"))
+}

@@ -1,0 +1,163 @@
+//! Tables in MySQL or MariaDB. The server writes texts; what their columns hold is made JSON of here.
+//!
+//! Rows are read by the order of the key, which for texts is that of the column's collation. A unique index goes by the same
+//! collation, so no two keys are equal in that order and none is passed over.
+
+use super::super::super::Failed;
+use super::super::super::rows::Fields;
+use super::super::mysql::{Cells, Mysql, hexadecimal, quoted, text_at};
+use super::super::pace;
+use super::cell;
+use super::server::{Chunk, Which, id, row};
+use super::table::{Column, Described, Table, Unique};
+use crate::domain::database::DatabaseSettings;
+
+/// Connects. What a `timestamp` holds comes in UTC, where no hour comes twice.
+pub(super) async fn connect(
+    settings: &DatabaseSettings,
+    secret: Option<&str>,
+) -> Result<Mysql, Failed> {
+    let mut db = Mysql::connect(settings, secret).await?;
+    db.execute("SET SESSION time_zone = '+00:00'").await?;
+    Ok(db)
+}
+
+/// Looks a table up; without columns where there is none.
+pub(super) async fn describe(
+    db: &mut Mysql,
+    (schema, name): (Option<&str>, &str),
+) -> Result<Described, Failed> {
+    let from = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
+    let place = schema.map_or_else(|| "DATABASE()".to_owned(), hexadecimal);
+    let condition = format!("TABLE_SCHEMA = {place} AND TABLE_NAME = {}", hexadecimal(name));
+    // The catalogue may take `Orders` and `orders` for the same.
+    let is_it = |row: &Cells| text_at(row, 0).as_deref() == Some(name);
+    let checked = checked_json(db, schema, name).await;
+    let text = format!(
+        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM information_schema.COLUMNS \
+         WHERE {condition} ORDER BY ORDINAL_POSITION"
+    );
+    let found = db.select(text).await?;
+    let column = |row: &Cells| {
+        let name = text_at(row, 1)?;
+        let is_json = checked.contains(&name);
+        let kind = if is_json { "json".to_owned() } else { text_at(row, 2)?.to_lowercase() };
+        Some(Column { name, kind, nullable: text_at(row, 3)? != "NO" })
+    };
+    let columns = found.rows.iter().filter(|row| is_it(row)).filter_map(column).collect();
+    let text = format!(
+        "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS \
+         WHERE {condition} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"
+    );
+    let mut uniques: Vec<(String, Unique)> = Vec::new();
+    for row in db.select(text).await?.rows.iter().filter(|row| is_it(row)) {
+        let index = text_at(row, 1).unwrap_or_default();
+        if uniques.last().is_none_or(|(last, _)| *last != index) {
+            let is_primary = index == "PRIMARY";
+            uniques.push((index, Unique { columns: Vec::new(), is_primary }));
+        }
+        // Of a part of a column, or of an expression, it is no index of the column.
+        let part = text_at(row, 3).map(|part| format!("(the first {part} characters)"));
+        let column = text_at(row, 2).unwrap_or_default() + &part.unwrap_or_default();
+        if let Some((_, unique)) = uniques.last_mut() {
+            unique.columns.push(column);
+        }
+    }
+    let uniques = uniques.into_iter().map(|(_, unique)| unique).collect();
+    Ok(Described { from: format!("{from}{}", quoted(name)), columns, uniques, has_heirs: false })
+}
+
+/// MariaDB's columns of JSON: texts with a check. MySQL has a type for them and not this catalogue.
+async fn checked_json(db: &mut Mysql, schema: Option<&str>, name: &str) -> Vec<String> {
+    let place = schema.map_or_else(|| "DATABASE()".to_owned(), hexadecimal);
+    let text = format!(
+        "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS \
+         WHERE CONSTRAINT_SCHEMA = {place} AND TABLE_NAME = {}",
+        hexadecimal(name)
+    );
+    let rows = db.select(text).await.map(|found| found.rows).unwrap_or_default();
+    let column = |row: &Cells| {
+        let clause = text_at(row, 0)?;
+        let column = clause.strip_prefix("json_valid(`")?.strip_suffix("`)")?;
+        Some(column.replace("``", "`"))
+    };
+    rows.iter().filter_map(column).collect()
+}
+
+/// Whether rows can be read by the order of the key.
+pub(super) fn check(table: &Table) -> Result<(), Failed> {
+    let Column { name, kind, .. } = &table.key;
+    if cell::literal(kind, "0").is_some() {
+        return Ok(());
+    }
+    Err(Failed::new(format!(
+        "its key `{name}` is of the type {kind}, by whose order rows cannot be read one after the other; name \
+         another by `key`: a number, text, date or uuid"
+    )))
+}
+
+/// Rows, by key.
+pub(super) async fn rows(
+    db: &mut Mysql,
+    table: &Table,
+    which: Which<'_>,
+    only_key: bool,
+) -> Result<Chunk, Failed> {
+    let columns = if only_key { std::slice::from_ref(&table.key) } else { &table.columns };
+    let (limit, text) = statement(table, columns, which)?;
+    let found = db.some(text, pace::BYTES).await?;
+    let has_more = found.is_cut || found.rows.len() == limit;
+    let read = |cells: Cells| {
+        // The first one is the key, which a library can tell from the end of the answer however long it is.
+        let values = columns.iter().zip(cells.into_iter().skip(1));
+        let data: Fields = values
+            .map(|(column, value)| (column.name.clone(), cell::json(&column.kind, value)))
+            .collect();
+        row(table, data)
+    };
+    let rows = found.rows.into_iter().map(read).collect::<Result<_, Failed>>()?;
+    Ok(Chunk { rows, bytes: found.bytes, has_more })
+}
+
+fn statement(
+    table: &Table,
+    columns: &[Column],
+    which: Which<'_>,
+) -> Result<(usize, String), Failed> {
+    let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
+    let (names, from, key) = (names.join(", "), &table.from, quoted(&table.key.name));
+    let (condition, order, limit) = match which {
+        Which::Next(None, limit) => (String::new(), "", limit),
+        Which::Next(Some(after), limit) => {
+            (format!("WHERE {key} > {}", literal(table, after)?), "", limit)
+        }
+        Which::Last => (String::new(), " DESC", 1),
+    };
+    let text = format!(
+        "SELECT {key}, {names} FROM {from} {condition} ORDER BY {key}{order} LIMIT {limit}"
+    );
+    Ok((limit, text))
+}
+
+fn literal(table: &Table, id: &str) -> Result<String, Failed> {
+    let literal = cell::literal(&table.key.kind, id);
+    literal.ok_or_else(|| Failed::new("a key that was read cannot be asked for again"))
+}
+
+/// Which of these rows are there.
+pub(super) async fn existing(
+    db: &mut Mysql,
+    table: &Table,
+    ids: &[String],
+) -> Result<Vec<String>, Failed> {
+    let wanted: Vec<String> =
+        ids.iter().map(|id| literal(table, id)).collect::<Result<_, Failed>>()?;
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (key, from, wanted) = (quoted(&table.key.name), &table.from, wanted.join(", "));
+    let text = format!("SELECT {key} FROM {from} WHERE {key} IN ({wanted})");
+    let found = db.select(text).await?;
+    let read = |cells: Cells| id(table, &cell::json(&table.key.kind, cells.into_iter().next()?));
+    Ok(found.rows.into_iter().filter_map(read).collect())
+}

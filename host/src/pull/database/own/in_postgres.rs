@@ -1,0 +1,160 @@
+//! Tables in PostgreSQL. The server makes JSON of the rows, so values come typed and no number loses a digit.
+
+use super::super::super::Failed;
+use super::super::super::rows::Fields;
+use super::super::postgres::Postgres;
+use super::server::{Chunk, Which, id, row};
+use super::table::{Column, Described, Table, Unique};
+use serde_json::value::RawValue;
+
+/// A table and its columns. Catalogues are read, not `information_schema`, which hides indexes from those who own none.
+const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
+    (c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))::text, \
+    a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull::text \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+    WHERE c.relname::text = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+    AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname::text = $1::text END \
+    ORDER BY a.attnum";
+
+/// A table's unique indexes over all of its rows. Before PostgreSQL 11 all columns of an index are part of its key.
+const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attname::text \
+    FROM pg_catalog.pg_index i \
+    CROSS JOIN LATERAL generate_series(0, coalesce((row_to_json(i) ->> 'indnkeyatts')::int, i.indnatts) - 1) k \
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] \
+    WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL \
+    AND i.indexprs IS NULL ORDER BY i.indexrelid, k";
+
+/// Looks a table up; without columns where there is none.
+pub(super) async fn describe(
+    db: &mut Postgres,
+    (schema, name): (Option<&str>, &str),
+) -> Result<Described, Failed> {
+    let mut described = Described::default();
+    let mut oid = None;
+    for row in db.select(COLUMNS.to_owned(), &[schema, Some(name)]).await?.rows {
+        let Ok([table, from, heirs, name, kind, not_null]) = <[_; 6]>::try_from(row) else {
+            continue;
+        };
+        let nullable = not_null.as_deref() != Some("true");
+        described.columns.push(Column {
+            name: name.unwrap_or_default(),
+            kind: kind.unwrap_or_default(),
+            nullable,
+        });
+        described.from = from.unwrap_or_default();
+        described.has_heirs = heirs.as_deref() == Some("true");
+        oid = table;
+    }
+    let mut last = None;
+    for row in db.select(UNIQUES.to_owned(), &[oid.as_deref()]).await?.rows {
+        let Ok([index, primary, column]) = <[_; 3]>::try_from(row) else { continue };
+        if index != last {
+            let is_primary = primary.as_deref() == Some("true");
+            described.uniques.push(Unique { columns: Vec::new(), is_primary });
+            last = index;
+        }
+        if let Some(unique) = described.uniques.last_mut() {
+            unique.columns.extend(column);
+        }
+    }
+    Ok(described)
+}
+
+/// Rows, each as one JSON object.
+pub(super) async fn rows(
+    db: &mut Postgres,
+    table: &Table,
+    which: Which<'_>,
+    only_key: bool,
+) -> Result<Chunk, Failed> {
+    let columns = if only_key { std::slice::from_ref(&table.key) } else { &table.columns };
+    let (after, limit) = match which {
+        Which::Next(after, limit) => (after, limit),
+        Which::Last => (None, 1),
+    };
+    let text = statement(table, columns, which);
+    let found = db.select(text, after.map(Some).as_slice()).await?;
+    let has_more = found.is_cut || found.rows.len() == limit;
+    let read = |cells: Vec<Option<String>>| {
+        let text = cells.into_iter().next().flatten().unwrap_or_default();
+        let data: Fields = serde_json::from_str(&text)
+            .map_err(|why| Failed::new(format!("the database's answer is no JSON: {why}")))?;
+        row(table, data)
+    };
+    let rows = found.rows.into_iter().map(read).collect::<Result<_, Failed>>()?;
+    Ok(Chunk { rows, bytes: found.bytes, has_more })
+}
+
+/// The whole row is named with `.*`, as a column might have the name that stands for it.
+fn statement(table: &Table, columns: &[Column], which: Which<'_>) -> String {
+    let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
+    let (names, from) = (names.join(", "), &table.from);
+    let (key, kind) = (quoted(&table.key.name), &table.key.kind);
+    let (condition, order, limit) = match which {
+        Which::Next(None, limit) => (String::new(), "", limit),
+        Which::Next(Some(_), limit) => (format!("WHERE {key} > $1::text::{kind}"), "", limit),
+        Which::Last => (String::new(), " DESC", 1),
+    };
+    format!(
+        "SELECT row_to_json(read.*)::text FROM (SELECT {names} FROM {from} {condition} \
+         ORDER BY {key}{order} LIMIT {limit}) read ORDER BY read.{key}{order}"
+    )
+}
+
+/// Which of these rows are there.
+pub(super) async fn existing(
+    db: &mut Postgres,
+    table: &Table,
+    ids: &[String],
+) -> Result<Vec<String>, Failed> {
+    let (key, kind, from) = (quoted(&table.key.name), &table.key.kind, &table.from);
+    let text = format!(
+        "SELECT to_json({key})::text FROM {from} \
+         WHERE {key} = ANY (ARRAY(SELECT json_array_elements_text($1::text::json))::{kind}[])"
+    );
+    let wanted = serde_json::to_string(ids).unwrap_or_default();
+    let found = db.select(text, &[Some(&wanted)]).await?;
+    let read = |cells: Vec<Option<String>>| {
+        let value = RawValue::from_string(cells.into_iter().next()??).ok()?;
+        id(table, &value)
+    };
+    Ok(found.rows.into_iter().filter_map(read).collect())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_end_its_quotes() {
+        assert_eq!(quoted(r#"a"b"#), r#""a""b""#);
+        let key = Column {
+            name: r#"no"; DROP TABLE x; --"#.to_owned(),
+            kind: "character varying".to_owned(),
+            nullable: false,
+        };
+        let table = Table {
+            name: String::new(),
+            list: String::new(),
+            resource: String::new(),
+            from: r#""s""."t""#.to_owned(),
+            columns: vec![key.clone()],
+            key,
+            exclude: Vec::new(),
+        };
+        let text = statement(&table, &table.columns, Which::Next(Some("17"), 5));
+        let name = r#""no""; DROP TABLE x; --""#;
+        assert_eq!(
+            text,
+            format!(
+                "SELECT row_to_json(read.*)::text FROM (SELECT {name} FROM \"s\".\"t\" \
+                 WHERE {name} > $1::text::character varying ORDER BY {name} LIMIT 5) read ORDER BY read.{name}"
+            )
+        );
+    }
+}

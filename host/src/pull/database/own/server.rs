@@ -1,0 +1,134 @@
+//! The server that the tables are on: what is asked of it, whichever kind it is.
+
+use super::super::super::Failed;
+use super::super::super::rows::{Fields, Row};
+use super::super::mysql::Mysql;
+use super::super::postgres::Postgres;
+use super::table::{Described, Table};
+use super::{in_mysql, in_postgres};
+use crate::domain::database::{DatabaseSettings, Engine};
+use crate::domain::own_table::OwnTable;
+use serde_json::value::RawValue;
+
+/// A connection to the database.
+#[derive(Debug)]
+pub(super) enum Server {
+    Postgres(Postgres),
+    Mysql(Mysql),
+}
+
+/// Rows, by key.
+#[derive(Debug, Default)]
+pub(in super::super) struct Chunk {
+    pub(in super::super) rows: Vec<Row>,
+    /// How long they are.
+    pub(in super::super) bytes: usize,
+    /// Whether there may be more.
+    pub(in super::super) has_more: bool,
+}
+
+/// Which rows are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) enum Which<'a> {
+    /// So many after the one with this id, or from the first.
+    Next(Option<&'a str>, usize),
+    /// The one with the greatest key.
+    Last,
+}
+
+impl Server {
+    pub(super) async fn connect(
+        settings: &DatabaseSettings,
+        secret: Option<&str>,
+    ) -> Result<Self, Failed> {
+        Ok(match settings.engine() {
+            Engine::Postgres => Self::Postgres(Postgres::connect(settings, secret).await?),
+            Engine::Mysql => Self::Mysql(in_mysql::connect(settings, secret).await?),
+        })
+    }
+
+    /// Looks a table up.
+    pub(super) async fn table(&mut self, own: &OwnTable) -> Result<Table, Failed> {
+        let found: Described = match self {
+            Self::Postgres(db) => in_postgres::describe(db, own.place()).await?,
+            Self::Mysql(db) => in_mysql::describe(db, own.place()).await?,
+        };
+        let table = Table::new(own, found)?;
+        if let Self::Mysql(_) = self {
+            in_mysql::check(&table)?;
+        }
+        Ok(table)
+    }
+
+    /// From now on all is read as it is now, until [`Self::release`].
+    pub(super) async fn hold(&mut self) -> Result<(), Failed> {
+        match self {
+            Self::Postgres(db) => {
+                db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
+            }
+            Self::Mysql(db) => {
+                db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await
+            }
+        }
+    }
+
+    /// Ends that.
+    pub(super) async fn release(&mut self) -> Result<(), Failed> {
+        match self {
+            Self::Postgres(db) => db.execute("COMMIT").await,
+            Self::Mysql(db) => db.execute("COMMIT").await,
+        }
+    }
+
+    /// Rows with their contents, or with the key alone.
+    pub(super) async fn rows(
+        &mut self,
+        table: &Table,
+        which: Which<'_>,
+        only_key: bool,
+    ) -> Result<Chunk, Failed> {
+        match self {
+            Self::Postgres(db) => in_postgres::rows(db, table, which, only_key).await,
+            Self::Mysql(db) => in_mysql::rows(db, table, which, only_key).await,
+        }
+    }
+
+    /// Which of these rows are there.
+    pub(super) async fn existing(
+        &mut self,
+        table: &Table,
+        ids: &[String],
+    ) -> Result<Vec<String>, Failed> {
+        match self {
+            Self::Postgres(db) => in_postgres::existing(db, table, ids).await,
+            Self::Mysql(db) => in_mysql::existing(db, table, ids).await,
+        }
+    }
+}
+
+/// A row with this content, by its key.
+pub(in super::super) fn row(table: &Table, data: Fields) -> Result<Row, Failed> {
+    let id = data.get(&table.key.name).and_then(|value| id(table, value));
+    let id = id.ok_or_else(|| {
+        let (name, kind) = (&table.key.name, &table.key.kind);
+        Failed::new(format!(
+            "its key `{name}` is of the type {kind}, by which rows cannot be told apart; name another by `key`"
+        ))
+    })?;
+    Ok(Row::new(id, data))
+}
+
+/// The text of a key.
+pub(in super::super) fn id(table: &Table, value: &RawValue) -> Option<String> {
+    let text = value.get();
+    match text.as_bytes().first()? {
+        b'"' => {
+            let text: String = serde_json::from_str(text).ok()?;
+            // Texts of a fixed length are filled up, and compared without that.
+            let is_padded = table.key.kind == "bpchar";
+            Some(if is_padded { text.trim_end_matches(' ').to_owned() } else { text })
+        }
+        b'{' | b'[' | b'n' => None,
+        _ => Some(text.to_owned()),
+    }
+}

@@ -1,0 +1,213 @@
+//! Rows, wherever they are read: what tells one from another, what is kept of it, and the events that are made of it.
+
+use super::Failed;
+use super::run::Run;
+use crate::capture::incoming::Incoming;
+use crate::domain::event::{Changes, MAX_KEY};
+use crate::domain::hash::Hash;
+use crate::domain::source::Source;
+use crate::journal::source_rows::{KeptRow, RowHead};
+use indexmap::IndexMap;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::HashMap;
+
+/// The longest content that is kept, in bytes, to tell from what a field changed.
+const LONGEST_KEPT: usize = 64 * 1024;
+
+/// The content of a row, each value as it was written: no number loses a digit.
+pub(super) type Fields = IndexMap<String, Box<RawValue>>;
+
+/// A row as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// What identifies it, as text.
+    pub(super) id: String,
+    /// The same as a number.
+    pub(super) key: i64,
+    /// Of its content.
+    pub(super) hash: Hash,
+    pub(super) data: Fields,
+}
+
+impl Row {
+    /// With this content.
+    pub(super) fn new(id: String, data: Fields) -> Self {
+        Self { key: number(&id), hash: hash(&data), id, data }
+    }
+}
+
+/// A row's id as a number: itself, or made from the text. Then it is negative, so that it is no other row's.
+pub(super) fn number(id: &str) -> i64 {
+    if let Some(key) = id.parse().ok().filter(|key: &i64| key.to_string() == id) {
+        return key;
+    }
+    let bytes = Hash::of([id]);
+    let first = bytes.bytes().first_chunk().copied().unwrap_or_default();
+    i64::from_be_bytes(first) | i64::MIN
+}
+
+/// Of the content, in whatever order its fields stand. A field that holds nothing is as good as none.
+fn hash(data: &Fields) -> Hash {
+    let mut fields: Vec<(&str, &str)> =
+        data.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
+    fields.retain(|(_, value)| *value != "null");
+    fields.sort_unstable();
+    Hash::of(fields.into_iter().flat_map(|(name, value)| [name, value]))
+}
+
+/// What was kept of rows, without their contents, by key.
+pub(super) async fn heads(
+    run: &Run,
+    list: &str,
+    rows: impl Iterator<Item = &Row>,
+) -> Result<HashMap<i64, RowHead>, Failed> {
+    let keys: Vec<i64> = rows.map(|row| row.key).collect();
+    let heads = run.journal().some_row_heads(run.id(), list, &keys).await?;
+    Ok(heads.into_iter().map(|head| (head.key, head)).collect())
+}
+
+/// What was kept of rows, by key.
+pub(super) async fn kept(
+    run: &Run,
+    list: &str,
+    keys: &[i64],
+) -> Result<HashMap<i64, KeptRow>, Failed> {
+    let kept = run.journal().some_kept_rows(run.id(), list, keys).await?;
+    Ok(kept.into_iter().map(|row| (row.head.key, row)).collect())
+}
+
+/// How often a row was seen with another content, with this time.
+pub(super) fn revision(old: Option<&RowHead>) -> u32 {
+    old.map_or(0, |old| old.revision.wrapping_add(1))
+}
+
+/// What to keep of a row; `instead` of its content where that is too long.
+pub(super) fn keep(row: &Row, old: Option<&RowHead>, instead: &str, marks: String) -> KeptRow {
+    let text = serde_json::to_string(&row.data).unwrap_or_default();
+    let cells = if text.len() > LONGEST_KEPT { instead.to_owned() } else { text };
+    let head = RowHead { key: row.key, hash: row.hash, revision: revision(old), marks };
+    KeptRow { head, cells }
+}
+
+/// The content that was kept of a row; `None` where it was too long.
+pub(super) fn content(kept: &KeptRow) -> Option<Fields> {
+    serde_json::from_str(&kept.cells).ok()
+}
+
+/// Which fields are others than before. One that holds nothing is as good as none.
+pub(super) fn changes(old: &Fields, new: &Fields) -> Changes {
+    let value = |fields: &Fields, field: &str| {
+        fields.get(field).filter(|value| value.get() != "null").cloned().unwrap_or_default()
+    };
+    let missing = |field: &&String| !new.contains_key(*field);
+    let fields = new.keys().chain(old.keys().filter(missing));
+    let changed: Vec<String> = fields
+        .filter(|field| value(old, field).get() != value(new, field).get())
+        .cloned()
+        .collect();
+    let previous = changed.iter().map(|field| (field.clone(), value(old, field))).collect();
+    Changes { changed, previous }
+}
+
+/// A row that something happened to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Happening<'a> {
+    pub(super) source: &'a Source,
+    /// The list or table that it stands in.
+    pub(super) list: &'a str,
+    /// What its rows are.
+    pub(super) resource: &'a str,
+    pub(super) event_type: &'a str,
+    pub(super) revision: u32,
+    /// What else sets it apart from what happened to the same row before.
+    pub(super) apart: &'a str,
+}
+
+impl Happening<'_> {
+    /// Its event, under the same id whenever it is found out.
+    pub(super) fn event(&self, row: &Row, changes: Option<&Changes>) -> Incoming {
+        let Self { source, list, resource, event_type, revision, apart } = *self;
+        let (origin, revision) = (source.id.to_string(), revision.to_string());
+        let content = row.hash.to_string();
+        let parts = [origin.as_str(), list, &row.id, event_type, &revision, &content, apart];
+        Incoming {
+            event_type: event_type.to_owned(),
+            data: to_raw_value(&row.data).unwrap_or_default(),
+            id: Some(Hash::of(parts).to_string()),
+            source: Some(source.settings.name.clone()),
+            resource: Some(resource.to_owned()),
+            resource_id: Some(resource_id(&row.id)),
+            occurred_at: None,
+            attributes: None,
+            changes: changes.and_then(|changes| to_raw_value(changes).ok()),
+            second_name: false,
+        }
+    }
+}
+
+/// What an event says of which row it is about: the row's id, or where no event can say that, a digest of it.
+fn resource_id(id: &str) -> String {
+    let fits = !id.is_empty() && id.len() <= MAX_KEY && !id.chars().any(char::is_control);
+    if fits { id.to_owned() } else { Hash::of([id]).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(text: &str) -> Fields {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn row(text: &str) -> Row {
+        Row::new("7".to_owned(), fields(text))
+    }
+
+    #[test]
+    fn neither_the_order_of_fields_nor_empty_ones_count() {
+        let one = row(r#"{"a": 1, "b": "x"}"#);
+        assert_eq!(one.hash, row(r#"{"b": "x", "a": 1, "c": null}"#).hash);
+        for other in [r#"{"a": 1}"#, r#"{"a": "1", "b": "x"}"#, r#"{"a": 1, "b": null}"#] {
+            assert_ne!(one.hash, row(other).hash, "{other}");
+        }
+        let big = row(r#"{"n": 12345678901234567890123}"#);
+        assert_ne!(big.hash, row(r#"{"n": 12345678901234567890124}"#).hash);
+    }
+
+    #[test]
+    fn a_number_is_itself_and_a_text_is_below_zero() {
+        assert_eq!((number("17"), number("-5")), (17, -5));
+        assert_eq!(number("9223372036854775807"), i64::MAX);
+        for text in ["017", "a", "", "9223372036854775808", "17 ", "+1"] {
+            assert!(number(text) < 0, "{text}");
+        }
+        assert_ne!(number("a"), number("A"));
+    }
+
+    #[test]
+    fn changes_tell_the_old_values_as_they_were_written() {
+        let old = fields(r#"{"a": 1.10, "b": "x", "gone": true, "none": null}"#);
+        let new = fields(r#"{"a": 1.1, "b": "x", "more": [1], "nothing": null}"#);
+        let found = serde_json::to_string(&changes(&old, &new)).unwrap();
+        let wanted =
+            r#"{"changed":["a","more","gone"],"previous":{"a":1.10,"more":null,"gone":true}}"#;
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn long_content_is_not_kept() {
+        let long = format!(r#"{{"id": 7, "text": "{}"}}"#, "x".repeat(LONGEST_KEPT));
+        let kept = keep(&row(&long), None, "7", String::new());
+        assert_eq!(kept.cells, "7");
+        assert!(content(&kept).is_none());
+        assert!(content(&keep(&row(r#"{"id": 7}"#), None, "7", String::new())).is_some());
+    }
+
+    #[test]
+    fn a_row_whose_id_no_event_can_carry_is_told_all_the_same() {
+        assert_eq!(resource_id("Ä b"), "Ä b");
+        for id in ["", "a\nb", &"x".repeat(256)] {
+            assert_eq!(resource_id(id).len(), 32);
+        }
+    }
+}
