@@ -120,6 +120,28 @@ async fn no_other_address_gets_to_see_the_password() {
     assert_eq!(shown["database"]["url"], "mysql://waybill@three.example.com:3306/perfex");
 }
 
+#[tokio::test]
+async fn long_rows_are_read_a_few_at_a_time_and_none_is_taken_for_gone() {
+    let Some(crm) = Crm::start().await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    for id in 400..430 {
+        crm.lead(id).await;
+    }
+    // Thirty megabytes, of which eight are taken at once.
+    let long = "UPDATE `tblleads` SET `description` = REPEAT('x', 1000000) WHERE `id` >= 400;";
+    crm.change(long).await;
+    let first = source(&world, &crm, &json!({"tables": ["leads"]})).await;
+    assert_eq!(first["rows"], crm.keys("leads", "id").await.len(), "{first:#}");
+    run_well(&world).await;
+    assert_eq!(happened(&world).await, [""; 0]);
+    crm.change("UPDATE `tblleads` SET `company` = 'Another' WHERE `id` = 425;").await;
+    crm.change("DELETE FROM `tblleads` WHERE `id` = 410;").await;
+    crm.lead(430).await;
+    run_well(&world).await;
+    let wanted = ["lead.created#430", "lead.deleted#410", "lead.updated#425"];
+    assert_eq!(happened(&world).await, wanted);
+}
+
 /// What the fixture has in each short list: path and ids.
 const LISTS: [(&str, &[&str]); 11] = [
     ("currencies", &["1", "2"]),

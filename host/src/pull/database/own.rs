@@ -26,7 +26,7 @@ mod table;
 use super::super::Failed;
 use super::super::rows::Happening;
 use super::super::run::Run;
-use super::{Memory, OwnMemory};
+use super::Memory;
 use crate::capture::incoming::Incoming;
 use crate::domain::database::DatabaseSettings;
 use crate::domain::run::Progress;
@@ -89,8 +89,7 @@ impl All<'_> {
         self.run.progress(Progress { table, done: count(n), of: count(tables.len()) });
     }
 
-    /// Notes why a table could not be read, and begins anew with the database, as on the old connection a statement or a
-    /// transaction may still be under way.
+    /// Notes why a table could not be read, and gives up what is still under way.
     async fn sift<T>(&mut self, n: usize, done: Result<T, Failed>) -> Result<Option<T>, Failed> {
         let why = match done {
             Ok(done) => return Ok(Some(done)),
@@ -98,7 +97,9 @@ impl All<'_> {
         };
         let table = self.settings.own_tables.get(n).map(|own| own.table.as_str());
         self.failed.push(format!("{}: {why}", table.unwrap_or_default()));
-        self.server = Server::connect(self.settings, self.run.secret()).await?;
+        if self.server.give_up().await.is_err() {
+            self.server = Server::connect(self.settings, self.run.secret()).await?;
+        }
         Ok(None)
     }
 }

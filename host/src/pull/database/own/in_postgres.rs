@@ -139,10 +139,9 @@ mod tests {
             nullable: false,
         };
         let table = Table {
-            name: String::new(),
             list: String::new(),
             resource: String::new(),
-            from: r#""s""."t""#.to_owned(),
+            from: r#""s"."t""#.to_owned(),
             columns: vec![key.clone()],
             key,
             exclude: Vec::new(),

@@ -80,6 +80,14 @@ impl Server {
         }
     }
 
+    /// Ends a transaction that failed, if there is one.
+    pub(super) async fn give_up(&mut self) -> Result<(), Failed> {
+        match self {
+            Self::Postgres(db) => db.execute("ROLLBACK").await,
+            Self::Mysql(db) => db.execute("ROLLBACK").await,
+        }
+    }
+
     /// Rows with their contents, or with the key alone.
     pub(super) async fn rows(
         &mut self,

@@ -34,8 +34,6 @@ pub(in super::super) struct Described {
 /// A table that can be read.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Table {
-    /// Its name as it is set.
-    pub(in super::super) name: String,
     /// What its rows are kept under. Another key is another list.
     pub(in super::super) list: String,
     pub(in super::super) resource: String,
@@ -73,7 +71,6 @@ impl Table {
         check(&key, own, &uniques)?;
         let columns = columns.into_iter().filter(|column| !own.exclude.contains(&column.name));
         Ok(Self {
-            name: own.table.clone(),
             list: format!("own {} by {}", own.table, key.name),
             resource: own.resource().to_owned(),
             from,
