@@ -21,11 +21,11 @@ const ROWS: (u32, u32) = (300, 40);
 /// One kill: while rows come one by one, the same number go, and others change, at a moment of a run.
 async fn round(world: &mut World, legacy: &Arc<Legacy>, n: u32) {
     world.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await;
-    let writes = Arc::clone(legacy);
+    let database = Arc::clone(legacy);
     let writer = tokio::spawn(async move {
         for at in n * ROWS.1..(n + 1) * ROWS.1 {
             let (new, gone, other) = (1_000 + at, at + 1, 10_000 + at);
-            writes
+            database
                 .change(&format!(
                     "INSERT INTO t VALUES ('{new}-k', 1); DELETE FROM t WHERE k = '{gone}-k';
                      UPDATE t SET v = 2 WHERE k = '{other}-k';"

@@ -16,8 +16,8 @@ async fn last(world: &World) -> String {
     world.client().get(&format!("/api/v1/events/{id}")).await.unwrap().text()
 }
 
-const POSTGRES: &str = r#"CREATE TABLE t (
-    id BIGINT PRIMARY KEY, n NUMERIC, f FLOAT8, b BOOLEAN, j JSONB, a INT[], at TIMESTAMPTZ, d DATE, raw BYTEA, s TEXT, none TEXT);"#;
+const POSTGRES: &str = r"CREATE TABLE t (
+    id BIGINT PRIMARY KEY, n NUMERIC, f FLOAT8, b BOOLEAN, j JSONB, a INT[], at TIMESTAMPTZ, d DATE, raw BYTEA, s TEXT, none TEXT);";
 const POSTGRES_ROW: &str = r#"INSERT INTO t VALUES (9223372036854775807, 12345678901234567890.12345678901234567890,
     1e300, true, '{"deep": {"n": 98765432109876543210}}', '{1,2}', '2026-03-01 12:00:00+02', '2026-03-02', '\x00ff',
     E'a "b"\n\u00e9\\', NULL);"#;
@@ -27,9 +27,9 @@ const POSTGRES_DATA: &str = concat!(
     r#""raw":"\\x00ff","s":"a \"b\"\né\\","none":null}"#
 );
 
-const MARIA: &str = r#"CREATE TABLE t (
+const MARIA: &str = r"CREATE TABLE t (
     id BIGINT UNSIGNED PRIMARY KEY, n DECIMAL(50,20), f DOUBLE, b BIT(1), j JSON, z INT(8) ZEROFILL, at TIMESTAMP NULL, d DATE,
-    raw BLOB, s TEXT, none TEXT, e ENUM('x','y'));"#;
+    raw BLOB, s TEXT, none TEXT, e ENUM('x','y'));";
 const MARIA_ROW: &str = r#"SET time_zone = '+02:00'; INSERT INTO t VALUES (18446744073709551615,
     12345678901234567890.12345678901234567890, 1e300, b'1', '{"deep": {"n": 98765432109876543210}}', 42,
     '2026-03-01 12:00:00', '2026-03-02', x'00ff', 'a "b"\né\\', NULL, 'y');"#;

@@ -26,7 +26,7 @@ pub(super) struct Crm {
 
 /// The rows with the next keys.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(super) struct Keyed {
     pub(super) rows: BTreeMap<i64, Row>,
     /// How long they are, lists aside.
     pub(super) bytes: usize,
@@ -127,7 +127,7 @@ impl Crm {
         table: &'static Table,
         above: i64,
         limit: usize,
-    ) -> Result<Rows, Failed> {
+    ) -> Result<Keyed, Failed> {
         let columns = shape.of(table);
         let condition = format!("{} > {above}", quoted(table.key));
         let tail = format!("ORDER BY {} LIMIT {limit}", quoted(table.key));
@@ -152,7 +152,7 @@ impl Crm {
         table: &'static Table,
         above: i64,
         limit: usize,
-    ) -> Result<Rows, Failed> {
+    ) -> Result<Keyed, Failed> {
         let key = quoted(table.key);
         let tail = format!("ORDER BY {key} LIMIT {limit}");
         let columns = [Cow::Borrowed(table.key)];
@@ -186,7 +186,7 @@ impl Crm {
         columns: &[Cow<'static, str>],
         condition: &str,
         tail: (&str, usize),
-    ) -> Result<Rows, Failed> {
+    ) -> Result<Keyed, Failed> {
         let has_lists = !table.lists.is_empty();
         if has_lists {
             self.db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
@@ -307,7 +307,7 @@ fn row(columns: &[Cow<'static, str>], cells: &Cells) -> Row {
     row
 }
 
-fn keyed(table: &Table, columns: &[Cow<'static, str>], found: &Found) -> Result<Rows, Failed> {
+fn keyed(table: &Table, columns: &[Cow<'static, str>], found: &Found) -> Result<Keyed, Failed> {
     let keyed = |cells: &Cells| {
         let row = row(columns, cells);
         let key = row.text(table.key).and_then(|key| key.parse().ok()).ok_or_else(|| {
@@ -316,5 +316,5 @@ fn keyed(table: &Table, columns: &[Cow<'static, str>], found: &Found) -> Result<
         Ok((key, row))
     };
     let rows = found.rows.iter().map(keyed).collect::<Result<_, Failed>>()?;
-    Ok(Rows { rows, bytes: found.bytes, is_cut: found.is_cut })
+    Ok(Keyed { rows, bytes: found.bytes, is_cut: found.is_cut })
 }

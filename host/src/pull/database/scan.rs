@@ -3,7 +3,7 @@
 use super::super::Failed;
 use super::super::run::Run;
 use super::chunk::{Chunk, First};
-use super::crm::{Crm, Rows, Shape};
+use super::crm::{Crm, Keyed, Shape};
 use super::pace::{self, Pace};
 use super::{Derived, Memory, TableMemory, Time};
 use crate::crm::known::{Known, Reference};
@@ -92,7 +92,7 @@ impl Scan<'_> {
         table: &'static Table,
         above: i64,
         limit: usize,
-    ) -> Result<(Rows, KeyRange), Failed> {
+    ) -> Result<(Keyed, KeyRange), Failed> {
         let only_keys = only_keys(table);
         let is_whole = self.settings.start == Beginning::Backfill;
         let limit = if only_keys && !is_whole { KEYS } else { limit };

@@ -49,12 +49,13 @@ impl Pass<'_> {
         if known.begun {
             return Ok(());
         }
-        if self.settings.start == Beginning::Now {
-            let there = self.list_keys().await?;
-            // What an earlier attempt noted that did not come to its end.
-            for gone in self.missing(there).await? {
-                self.run.keep_rows(&self.table.list, Vec::new(), gone).await?;
-            }
+        let there = match self.settings.start {
+            Beginning::Now => self.list_keys().await?,
+            Beginning::Backfill => Vec::new(),
+        };
+        // What an earlier attempt noted that did not come to its end.
+        for gone in self.missing(there).await? {
+            self.run.keep_rows(&self.table.list, Vec::new(), gone).await?;
         }
         self.remember(OwnMemory { begun: true, ..known }).await
     }
@@ -69,7 +70,7 @@ impl Pass<'_> {
             let which = Which::Next(after.as_deref(), KEYS);
             let Chunk { rows, has_more, .. } = self.server.rows(self.table, which, true).await?;
             let took = began.elapsed();
-            after = last(&rows, after)?;
+            after = last(&rows, after.as_deref())?;
             there.extend(rows.iter().map(|row| row.key));
             let put = rows.iter().map(|row| self.noted(row)).collect();
             self.run.keep_rows(&self.table.list, put, Vec::new()).await?;
@@ -109,7 +110,7 @@ impl Pass<'_> {
             pace.learn(rows.len(), bytes);
             self.run.read(rows.len());
             seen.extend(rows.iter().map(|row| row.key));
-            after = last(&rows, after)?;
+            after = last(&rows, after.as_deref())?;
             self.take(rows).await?;
             if !has_more {
                 break;
@@ -199,7 +200,7 @@ impl Pass<'_> {
             let kept = run.journal().kept_keys(run.id(), list, above, KEYS).await?;
             missing.extend(kept.iter().filter(|key| seen.binary_search(key).is_err()));
             match kept.last() {
-                Some(last) if kept.len() == KEYS => above = *last,
+                Some(greatest) if kept.len() == KEYS => above = *greatest,
                 _ => break,
             }
         }
@@ -236,22 +237,20 @@ impl Pass<'_> {
     /// A row as it was last known: what was kept of it, or only its key.
     fn as_known(&self, old: &KeptRow) -> Option<Row> {
         let name = &self.table.key.name;
-        let data = match self.content(old) {
-            Some(content) => content,
-            None => {
-                let key = RawValue::from_string(old.cells.clone()).ok()?;
-                Fields::from_iter([(name.clone(), key)])
-            }
+        let only_key = || {
+            let key = RawValue::from_string(old.cells.clone()).ok()?;
+            Some(Fields::from_iter([(name.clone(), key)]))
         };
+        let data = self.content(old).or_else(only_key)?;
         let id = data.get(name).and_then(|value| id(self.table, value))?;
         Some(Row { hash: old.head.hash, ..Row::new(id, data) })
     }
 }
 
 /// The last of these rows; an error where it is none after the one before.
-fn last(rows: &[Row], before: Option<String>) -> Result<Option<String>, Failed> {
+fn last(rows: &[Row], before: Option<&str>) -> Result<Option<String>, Failed> {
     let last = rows.last().map(|row| row.id.clone());
-    if last.is_some() && last == before {
+    if last.is_some() && last.as_deref() == before {
         return Err(Failed::new("its rows do not come in the order of their keys"));
     }
     Ok(last)
