@@ -3,7 +3,7 @@
 use super::Failed;
 use super::run::Run;
 use crate::capture::incoming::Incoming;
-use crate::domain::event::{Changes, MAX_KEY};
+use crate::domain::event::Changes;
 use crate::domain::hash::Hash;
 use crate::domain::source::Source;
 use crate::journal::source_rows::{KeptRow, RowHead};
@@ -136,19 +136,13 @@ impl Happening<'_> {
             id: Some(Hash::of(parts).to_string()),
             source: Some(source.settings.name.clone()),
             resource: Some(resource.to_owned()),
-            resource_id: Some(resource_id(&row.id)),
+            resource_id: Some(row.id.clone()),
             occurred_at: None,
             attributes: None,
             changes: changes.and_then(|changes| to_raw_value(changes).ok()),
             second_name: false,
         }
     }
-}
-
-/// What an event says of which row it is about: the row's id, or where no event can say that, a digest of it.
-fn resource_id(id: &str) -> String {
-    let fits = !id.is_empty() && id.len() <= MAX_KEY && !id.chars().any(char::is_control);
-    if fits { id.to_owned() } else { Hash::of([id]).to_string() }
 }
 
 #[cfg(test)]
@@ -201,13 +195,5 @@ mod tests {
         assert_eq!(kept.cells, "7");
         assert!(content(&kept).is_none());
         assert!(content(&keep(&row(r#"{"id": 7}"#), None, "7", String::new())).is_some());
-    }
-
-    #[test]
-    fn a_row_whose_id_no_event_can_carry_is_told_all_the_same() {
-        assert_eq!(resource_id("Ä b"), "Ä b");
-        for id in ["", "a\nb", &"x".repeat(256)] {
-            assert_eq!(resource_id(id).len(), 32);
-        }
     }
 }

@@ -24,11 +24,13 @@ mod server;
 mod table;
 
 use super::super::Failed;
-use super::super::rows::Happening;
+use super::super::rows::{Happening, Row};
 use super::super::run::Run;
 use super::Memory;
 use crate::capture::incoming::Incoming;
 use crate::domain::database::DatabaseSettings;
+use crate::domain::event::{Changes, MAX_KEY};
+use crate::domain::hash::Hash;
 use crate::domain::run::Progress;
 use crate::domain::source::Source;
 use pass::Pass;
@@ -119,7 +121,30 @@ pub(super) async fn sample(
         let Table { list, resource, .. } = &table;
         let event_type = &format!("{resource}.created");
         let happening = Happening { source, list, resource, event_type, revision: 0, apart: "" };
-        return Ok(happening.event(row, None));
+        return Ok(incoming(happening, row, None));
     }
     Err(Failed::new("the database answers well, and its tables are empty"))
+}
+
+fn incoming(happening: Happening<'_>, row: &Row, changes: Option<&Changes>) -> Incoming {
+    Incoming { resource_id: Some(resource_id(&row.id)), ..happening.event(row, changes) }
+}
+
+/// What an event says of which row it is about: the row's id, or where no event can say that, a digest of it.
+fn resource_id(id: &str) -> String {
+    let fits = !id.is_empty() && id.len() <= MAX_KEY && !id.chars().any(char::is_control);
+    if fits { id.to_owned() } else { Hash::of([id]).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_whose_id_no_event_can_carry_is_told_all_the_same() {
+        assert_eq!(resource_id("Ä b"), "Ä b");
+        for id in ["", "a\nb", &"x".repeat(256)] {
+            assert_eq!(resource_id(id).len(), 32);
+        }
+    }
 }

@@ -129,7 +129,9 @@ fn statement(
     let (condition, order, limit) = match which {
         Which::Next(None, limit) => (String::new(), "", limit),
         Which::Next(Some(after), limit) => {
-            (format!("WHERE {key} > {}", literal(table, after)?), "", limit)
+            let after = cell::literal(&table.key.kind, after);
+            let after = after.ok_or_else(|| Failed::new("a key cannot be asked for again"))?;
+            (format!("WHERE {key} > {after}"), "", limit)
         }
         Which::Last => (String::new(), " DESC", 1),
     };
@@ -139,19 +141,15 @@ fn statement(
     Ok((limit, text))
 }
 
-fn literal(table: &Table, id: &str) -> Result<String, Failed> {
-    let literal = cell::literal(&table.key.kind, id);
-    literal.ok_or_else(|| Failed::new("a key that was read cannot be asked for again"))
-}
-
 /// Which of these rows are there.
 pub(super) async fn existing(
     db: &mut Mysql,
     table: &Table,
     ids: &[String],
 ) -> Result<Vec<String>, Failed> {
+    // What the column cannot hold any more is not there.
     let wanted: Vec<String> =
-        ids.iter().map(|id| literal(table, id)).collect::<Result<_, Failed>>()?;
+        ids.iter().filter_map(|id| cell::literal(&table.key.kind, id)).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }

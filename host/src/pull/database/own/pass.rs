@@ -5,6 +5,7 @@ use super::super::super::rows::{self, Fields, Happening, Row};
 use super::super::super::run::Run;
 use super::super::pace::{self, Pace};
 use super::super::{Memory, OwnMemory};
+use super::incoming;
 use super::server::{Chunk, Server, Which, id};
 use super::table::Table;
 use crate::capture::incoming::Incoming;
@@ -188,7 +189,7 @@ impl Pass<'_> {
         let event_type = format!("{resource}.{what}");
         let (source, event_type) = (self.run.source(), event_type.as_str());
         let happening = Happening { source, list, resource, event_type, revision, apart: birth };
-        happening.event(row, changes)
+        incoming(happening, row, changes)
     }
 
     /// Keys of rows that are kept and are not among these, in batches.
