@@ -16,11 +16,11 @@
 //! 2. pairs them by key: rows with another hash, rows without anything kept, and what is kept without a row in the chunk's range of keys;
 //! 3. looks up what [`derive::references`] and, for unchanged rows of tables with a clock, [`derive::passing_references`] name;
 //! 4. has [`derive::derive`] and [`derive::passing`] tell the events;
-//! 5. commits in one transaction the events, the new state of the rows ([`snapshot::Kept::after`], or the marks alone) and the layouts.
+//! 5. captures the events, then keeps the new state of the rows ([`snapshot::Kept::after`], or the marks alone) and the layouts.
 //!
-//! A crash before the commit tells the same events again, with the same ids.
+//! A crash in between tells the same events again, with the same ids.
 //!
-//! The source that reads a CRM's database is not built yet; this is its pure core.
+//! The caller is the source that reads a CRM's database, `crate::pull`.
 //!
 //! No I/O, no clock, no randomness. Time comes in as [`derive::Context`], rows of other tables as [`known::Known`].
 

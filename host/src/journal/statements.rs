@@ -1,12 +1,12 @@
 //! Every statement the journal runs. One text for both databases; where they differ there is a pair,
 //! named `…_SQLITE` and `…_POSTGRES`.
 //!
-//! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are
-//! [`Bulk`]s. A test prepares each on both databases.
+//! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are in [`bulks`]. A test prepares each
+//! on both databases.
 
-use super::bulk::Kind::{self, Big, Bytes, Id, Int, Small, Text};
-use super::bulk::{Bulk, Inserts};
-use std::sync::LazyLock;
+mod bulks;
+
+pub(super) use bulks::*;
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
@@ -17,100 +17,6 @@ macro_rules! statements {
         pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
     };
 }
-
-macro_rules! bulks {
-    ($($(#[$doc:meta])* $name:ident = $bulk:expr;)*) => {
-        $($(#[$doc])* pub(super) static $name: LazyLock<Bulk> = LazyLock::new(|| $bulk);)*
-
-        /// All of them, for the test that prepares each.
-        #[cfg(test)]
-        pub(super) static BULKS: &[(&str, &LazyLock<Bulk>)] = &[$((stringify!($name), &$name)),*];
-    };
-}
-
-const DELIVERY: &[(&str, Kind)] = &[
-    ("id", Id),
-    ("event_id", Id),
-    ("endpoint_id", Id),
-    ("flow_id", Id),
-    ("event_type", Text),
-    ("status", Small),
-    ("due_at", Big),
-    ("lease", Big),
-    ("attempts", Int),
-    ("round_from", Int),
-    ("created_at", Big),
-    ("order_key", Text),
-    ("collapse_key", Text),
-    ("collapse_by", Big),
-    ("collapsed", Int),
-    ("dedupe_key", Text),
-];
-
-const EVENT: &[(&str, Kind)] = &[
-    ("id", Id),
-    ("source", Text),
-    ("event_type", Text),
-    ("resource", Text),
-    ("resource_id", Text),
-    ("external_id", Text),
-    ("occurred_at", Big),
-    ("received_at", Big),
-    ("attributes", Text),
-    ("changes", Text),
-    ("data", Text),
-    ("matched", Small),
-];
-
-const CALL: &[(&str, Kind)] = &[
-    ("id", Id),
-    ("token_id", Id),
-    ("address", Text),
-    ("method", Text),
-    ("route", Text),
-    ("status", Small),
-    ("duration_us", Big),
-    ("calls", Int),
-];
-
-const TOKEN_USAGE: &[(&str, Kind)] =
-    &[("token_id", Id), ("window_began", Big), ("calls", Int), ("last_used_at", Big)];
-
-const SOURCE_ROW: &[(&str, Kind)] = &[
-    ("source_id", Id),
-    ("list", Text),
-    ("row_key", Big),
-    ("hash", Bytes),
-    ("revision", Int),
-    ("marks", Text),
-    ("cells", Text),
-];
-
-const RECORD: &[(&str, Kind)] = &[
-    ("resource", Text),
-    ("ordinal", Big),
-    ("resource_id", Text),
-    ("source", Text),
-    ("event_id", Id),
-    ("whole", Small),
-    ("updated_at", Big),
-    ("deleted_at", Big),
-];
-
-/// An event that holds little more than the record's id leaves the state that is known.
-const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source) DO UPDATE SET \
-    event_id = CASE WHEN excluded.whole >= record.whole THEN excluded.event_id \
-    ELSE record.event_id END, whole = CASE WHEN excluded.whole >= record.whole THEN excluded.whole \
-    ELSE record.whole END, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at";
-
-/// Events, their records and their deliveries, of captures that need nothing else.
-pub(super) static CAPTURE_POSTGRES: LazyLock<Inserts> = LazyLock::new(|| {
-    Inserts::of(&[
-        ("event", EVENT, ""),
-        ("record", RECORD, RECORD_AGAIN),
-        ("delivery", DELIVERY, ""),
-    ])
-});
 
 /// Records of a resource that are there, perhaps of one source, heard of since then. The page is chosen before the
 /// events are looked up, so that what is left out costs no look-up.
@@ -125,116 +31,6 @@ macro_rules! records {
             $order
         )
     };
-}
-
-const PLANNING: &[(&str, Kind)] = &[
-    ("event_id", Id),
-    ("flow_id", Id),
-    ("due_at", Big),
-    ("lease", Big),
-    ("attempts", Int),
-    ("record_key", Text),
-];
-
-const ATTEMPT: &[(&str, Kind)] = &[
-    ("delivery_id", Id),
-    ("number", Int),
-    ("at", Big),
-    ("duration_us", Big),
-    ("response_status", Small),
-    ("error_class", Text),
-    ("error", Text),
-    ("request_headers", Text),
-    ("response_headers", Text),
-    ("response_body", Bytes),
-];
-
-bulks! {
-    INSERT_EVENT = Bulk::insert("event", EVENT, "");
-    INSERT_PLANNING = Bulk::insert("planning", PLANNING, "");
-    /// Notes a key, also in the place of one whose time is over. It is counted what changed: `RETURNING` would have SQLite
-    /// make a table for each row.
-    INSERT_CAPTURE_KEY = Bulk::insert(
-        "capture_key",
-        &[("source", Text), ("key", Text), ("event_id", Id), ("expires_at", Big)],
-        "ON CONFLICT (source, key) DO UPDATE SET event_id = excluded.event_id, \
-            expires_at = excluded.expires_at \
-            WHERE capture_key.expires_at <= excluded.expires_at - 86400000000",
-    );
-    SELECT_CAPTURE_KEY = Bulk::of(
-        "SELECT source, key, event_id, expires_at FROM capture_key WHERE source = ?1 AND key = ?2",
-        "SELECT k.source, k.key, k.event_id, k.expires_at FROM capture_key k \
-            JOIN UNNEST($1::text[], $2::text[]) AS v (source, key) \
-            ON k.source = v.source AND k.key = v.key",
-        &[Text, Text],
-    );
-    INSERT_DELIVERY = Bulk::insert("delivery", DELIVERY, "");
-    INSERT_UNIQUE_DELIVERY = Bulk::insert("delivery", DELIVERY, "ON CONFLICT DO NOTHING");
-    INSERT_MESSAGE = Bulk::insert("message", &[("delivery_id", Id), ("body", Text)], "");
-    INSERT_PLAN = Bulk::insert(
-        "plan",
-        &[("event_id", Id), ("flow_id", Id), ("at", Big), ("steps", Text)],
-        "",
-    );
-    DELETE_PLANNING = Bulk::of(
-        "DELETE FROM planning WHERE event_id = ?1 AND flow_id = ?2 AND lease = ?3 \
-            RETURNING event_id, flow_id",
-        "DELETE FROM planning p \
-            USING UNNEST($1::uuid[], $2::uuid[], $3::bigint[]) AS v (event_id, flow_id, lease) \
-            WHERE p.event_id = v.event_id AND p.flow_id = v.flow_id AND p.lease = v.lease \
-            RETURNING p.event_id, p.flow_id",
-        &[Id, Id, Big],
-    );
-    DELETE_PLAN_DEAD_LETTER = Bulk::of(
-        "DELETE FROM dead_letter WHERE delivery_id IS NULL AND event_id = ?1 AND flow_id = ?2",
-        "DELETE FROM dead_letter d USING UNNEST($1::uuid[], $2::uuid[]) AS v (event_id, flow_id) \
-            WHERE d.delivery_id IS NULL AND d.event_id = v.event_id AND d.flow_id = v.flow_id",
-        &[Id, Id],
-    );
-    INSERT_ATTEMPT = Bulk::insert("attempt", ATTEMPT, "ON CONFLICT DO NOTHING");
-    /// Only while the lease holds.
-    SETTLE = Bulk::of(
-        "UPDATE delivery SET status = ?3, due_at = ?4, lease = NULL, settled_at = ?5, \
-            attempts = ?6 WHERE id = ?1 AND lease = ?2",
-        "UPDATE delivery d SET status = v.status, due_at = v.due_at, lease = NULL, \
-            settled_at = v.settled_at, attempts = v.attempts \
-            FROM UNNEST($1::uuid[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], \
-            $6::integer[]) AS v (id, lease, status, due_at, settled_at, attempts) \
-            WHERE d.id = v.id AND d.lease = v.lease",
-        &[Id, Big, Small, Big, Big, Int],
-    );
-    PUT_RECORD = Bulk::insert("record", RECORD, RECORD_AGAIN);
-    INSERT_CALL = Bulk::insert("audit", CALL, "ON CONFLICT DO NOTHING");
-    PUT_TOKEN_USAGE = Bulk::insert(
-        "token_usage",
-        TOKEN_USAGE,
-        "ON CONFLICT (token_id) DO UPDATE SET window_began = excluded.window_began, \
-            calls = excluded.calls, last_used_at = excluded.last_used_at",
-    );
-    PUT_SOURCE_ROW = Bulk::insert(
-        "source_row",
-        SOURCE_ROW,
-        "ON CONFLICT (source_id, list, row_key) DO UPDATE SET hash = excluded.hash, \
-            revision = excluded.revision, marks = excluded.marks, cells = excluded.cells",
-    );
-    /// Who holds a source, until the transaction is over.
-    SOURCE_HOLDER = Bulk::of(
-        "SELECT node FROM source_state WHERE source_id = ?1 AND node IS NOT NULL",
-        "SELECT node FROM source_state WHERE source_id = ANY($1::uuid[]) AND node IS NOT NULL FOR SHARE",
-        &[Id],
-    );
-    DELETE_SOURCE_ROW = Bulk::of(
-        "DELETE FROM source_row WHERE source_id = ?1 AND list = ?2 AND row_key = ?3",
-        "DELETE FROM source_row r USING UNNEST($1::uuid[], $2::text[], $3::bigint[]) \
-            AS v (source_id, list, row_key) WHERE r.source_id = v.source_id AND r.list = v.list \
-            AND r.row_key = v.row_key",
-        &[Id, Text, Big],
-    );
-    DELETE_DELIVERY_DEAD_LETTER = Bulk::of(
-        "DELETE FROM dead_letter WHERE delivery_id = ?1",
-        "DELETE FROM dead_letter WHERE delivery_id = ANY($1::uuid[])",
-        &[Id],
-    );
 }
 
 statements! {

@@ -128,7 +128,7 @@ async fn it_misbehaves_as_it_is_told() {
 
 #[tokio::test]
 async fn rows_come_and_go_between_two_pages() {
-    let site = site(Dialect::Perfexapi, 10).await;
+    let site = site(Dialect::Perfexapi, 10, now()).await;
     site.before_answers(|rows, asked| {
         if asked.page == 2 {
             rows.remove("invoices", 10);
