@@ -16,7 +16,7 @@ use waybill_tests::rest::Call;
 use waybill_tests::world::{guest, text};
 use waybill_tests::{Client, Receiver, Reply, World};
 
-use crate::support::{endpoint_with, hmac, verified};
+use crate::support::{announce, endpoint_with, hmac, verified};
 
 /// What the CRM signs with.
 const SECRET: &str = "the-crm-s-own-secret";
@@ -221,11 +221,6 @@ async fn check_records(world: &World, receiver: &Receiver, acknowledged: &BTreeS
     let unplanned: Vec<_> =
         acknowledged.iter().filter(|id| !planned.contains(id.as_str())).collect();
     assert!(unplanned.is_empty(), "{unplanned:?}");
-}
-
-#[expect(clippy::print_stderr, reason = "a failing run shows what repeats it")]
-fn announce(text: &str) {
-    eprintln!("{text}");
 }
 
 #[rstest]

@@ -14,7 +14,7 @@ use waybill_tests::world::text;
 use waybill_tests::{MariaDatabase, World};
 
 use crate::poll;
-use crate::support::merged;
+use crate::support::{announce, first_run, merged, name};
 use fixture::Clock;
 
 /// The source's name.
@@ -88,27 +88,11 @@ async fn source(world: &World, crm: &Crm, more: &Value) -> Value {
     run
 }
 
-/// The same for any settings, and however the run ends: its `run`.
-async fn first_run(world: &World, settings: &Value) -> Value {
-    world.post("/api/v1/sources", settings).await;
-    let path = format!("/api/v1/sources/{}", text(settings, "name"));
-    let done = |found: &Value| {
-        found["run"]["finished_at"].is_string() && found["run"]["running"] != json!(true)
-    };
-    world.eventually(&path, done).await["run"].clone()
-}
-
 /// Runs the source; fails the test unless the run went well.
 async fn run_well(world: &World) -> Value {
     let run = poll::run(world, SOURCE).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
     run
-}
-
-/// What an event is called in the fixture: `type#resource_id`.
-fn name(event: &Value) -> String {
-    let event_type = event["type"].as_str().or(event["event"].as_str()).unwrap_or_default();
-    format!("{event_type}#{}", event["resource_id"].as_str().unwrap_or_default())
 }
 
 /// What was captured since this was last asked, at most a page of it; sorted.
@@ -134,9 +118,4 @@ async fn settled(world: &World) {
         let path = format!("/api/v1/deliveries?limit=1&status={status}");
         world.eventually(&path, |found| *found == json!([])).await;
     }
-}
-
-#[expect(clippy::print_stderr, reason = "what a run has shown is worth reading")]
-fn announce(text: &str) {
-    eprintln!("{text}");
 }

@@ -4,6 +4,7 @@ mod faults;
 mod first;
 mod keys;
 mod kills;
+mod odd;
 mod settings;
 mod typed;
 
@@ -15,7 +16,7 @@ use waybill_tests::world::{skip, text};
 use waybill_tests::{Arrival, Backend, Database, MariaDatabase, Receiver, World};
 
 use crate::poll::{self, events};
-use crate::support::{endpoint_with, merged, verified};
+use crate::support::{endpoint_with, first_run, merged, name, verified};
 use Backend::{Postgres, Sqlite};
 use Engine::{Maria, Postgre};
 
@@ -77,17 +78,7 @@ impl Legacy {
     }
 }
 
-/// Makes a source, and waits for the end of its first run: its `run`.
-async fn first_run(world: &World, settings: &Value) -> Value {
-    world.post("/api/v1/sources", settings).await;
-    let path = format!("/api/v1/sources/{}", text(settings, "name"));
-    let done = |found: &Value| {
-        found["run"]["finished_at"].is_string() && found["run"]["running"] != json!(true)
-    };
-    world.eventually(&path, done).await["run"].clone()
-}
-
-/// The same; fails the test unless the run went well.
+/// Makes a source, and waits for the end of its first run; fails the test unless that went well.
 async fn source(world: &World, settings: &Value) {
     let run = first_run(world, settings).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
@@ -98,12 +89,6 @@ async fn run_well(world: &World) -> Value {
     let run = poll::run(world, SOURCE).await;
     assert_eq!(run["error"], Value::Null, "{run:#}");
     run
-}
-
-/// What an event is called here: `type#resource_id`.
-fn name(event: &Value) -> String {
-    let event_type = event["type"].as_str().or(event["event"].as_str()).unwrap_or_default();
-    format!("{event_type}#{}", event["resource_id"].as_str().unwrap_or_default())
 }
 
 /// Everything that was captured, in order.

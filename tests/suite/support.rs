@@ -36,6 +36,28 @@ pub(crate) fn merged(mut object: Value, more: &Value) -> Value {
     object
 }
 
+/// Makes a source of these settings and waits for the end of its first run: its `run`.
+pub(crate) async fn first_run(world: &World, settings: &Value) -> Value {
+    world.post("/api/v1/sources", settings).await;
+    let path = format!("/api/v1/sources/{}", settings["name"].as_str().unwrap());
+    let done = |found: &Value| {
+        found["run"]["finished_at"].is_string() && found["run"]["running"] != json!(true)
+    };
+    world.eventually(&path, done).await["run"].clone()
+}
+
+/// What an event or a delivery is called in a list of many: `type#resource_id`.
+pub(crate) fn name(event: &Value) -> String {
+    let event_type = event["type"].as_str().or(event["event"].as_str()).unwrap_or_default();
+    format!("{event_type}#{}", event["resource_id"].as_str().unwrap_or_default())
+}
+
+/// Says what is worth reading of a run that passed, and what repeats one that failed.
+#[expect(clippy::print_stderr, reason = "a test has nothing else to say it with")]
+pub(crate) fn announce(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Whether an answer is a problem document (RFC 9457) of this status; its `errors`.
 pub(crate) fn problem(answer: &Answer, status: u16) -> Vec<(String, String)> {
     let body = answer.json();

@@ -105,7 +105,7 @@ fn id_in(data: &str, key: &str) -> Option<String> {
 }
 
 /// Whether valid JSON nests deeper than `most`.
-pub(super) fn nests_deeper(json: &str, most: usize) -> bool {
+pub fn nests_deeper(json: &str, most: usize) -> bool {
     // What has no more brackets than that, in texts or not, need not be looked at one by one.
     let opens = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
     opens > most && is_deeper(json, most)

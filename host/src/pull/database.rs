@@ -57,6 +57,11 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// The address in brackets that a place begins with: what a connection takes without them.
+fn ipv6(place: &str) -> Option<&str> {
+    Some(place.strip_prefix('[')?.split_once(']')?.0)
+}
+
 /// What it remembers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -2,7 +2,7 @@
 
 use super::Failed;
 use super::run::Run;
-use crate::capture::incoming::Incoming;
+use crate::capture::incoming::{Incoming, MAX_DEPTH, nests_deeper};
 use crate::domain::event::Changes;
 use crate::domain::hash::Hash;
 use crate::domain::source::Source;
@@ -109,6 +109,12 @@ pub(super) fn changes(old: &Fields, new: &Fields) -> Changes {
     Changes { changed, previous }
 }
 
+/// Changes as an event carries them; none where an old value nests deeper than any event may.
+fn told(changes: &Changes) -> Option<Box<RawValue>> {
+    let told = to_raw_value(changes).ok()?;
+    (!nests_deeper(told.get(), MAX_DEPTH)).then_some(told)
+}
+
 /// A row that something happened to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Happening<'a> {
@@ -139,7 +145,7 @@ impl Happening<'_> {
             resource_id: Some(row.id.clone()),
             occurred_at: None,
             attributes: None,
-            changes: changes.and_then(|changes| to_raw_value(changes).ok()),
+            changes: changes.and_then(told),
             second_name: false,
         }
     }

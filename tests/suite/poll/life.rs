@@ -16,7 +16,7 @@ use waybill_tests::world::{LIMIT, text};
 use waybill_tests::{Backend, Client, Dialect, Receiver, Server, Site, World};
 
 use super::{SOURCE, assert_created_once, happened, names, poll, put, row, run, run_well, source};
-use crate::support::{endpoint_with, merged, problem};
+use crate::support::{announce, endpoint_with, merged, problem};
 
 /// How many rows there are before the kills begin, and how many come while they go on.
 const ROWS: (u32, u32) = (350, 300);
@@ -111,11 +111,6 @@ async fn kills_lose_and_repeat_nothing(
     assert_eq!(sent.len(), all as usize, "each row was sent");
     let ambiguous: Vec<_> = sent.iter().filter(|(_, events)| events.len() != 1).collect();
     assert!(ambiguous.is_empty(), "one row in several events: {ambiguous:?}");
-}
-
-#[expect(clippy::print_stderr, reason = "a failing run shows what repeats it")]
-fn announce(text: &str) {
-    eprintln!("{text}");
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@
 use super::super::Failed;
 use crate::domain::database::DatabaseSettings;
 use futures_util::TryStreamExt as _;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use std::io::ErrorKind;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -39,7 +40,11 @@ impl Mysql {
         let url = settings.url.replacen("mariadb://", "mysql://", 1);
         let options = MySqlConnectOptions::from_str(&url)
             .map_err(|_opaque| Failed::new("the source's `url` cannot be read"))?;
-        let options = secret.map_or(options.clone(), |secret| options.password(secret));
+        let mut options = secret.map_or(options.clone(), |secret| options.password(secret));
+        let place = url.rsplit_once('@').map_or("", |(_, place)| place);
+        if let Some(host) = super::ipv6(place) {
+            options = options.host(host);
+        }
         let options = options.disable_statement_logging();
         let db = match tokio::time::timeout(PATIENCE.0, options.connect()).await {
             Ok(Ok(db)) => db,
@@ -68,6 +73,18 @@ impl Mysql {
 
     /// Rows up to so many bytes of them; the rest is read and let go.
     pub(super) async fn some(&mut self, text: String, most: usize) -> Result<Found, Failed> {
+        self.ask(text, most).await.map_err(|error| failed(&error))
+    }
+
+    /// All rows; none where the user may not ask for that.
+    pub(super) async fn select_permitted(&mut self, text: String) -> Result<Found, Failed> {
+        match self.ask(text, usize::MAX).await {
+            Err(error) if matches!(number(&error), Some(1142 | 1143)) => Ok(Found::default()),
+            asked => asked.map_err(|error| failed(&error)),
+        }
+    }
+
+    async fn ask(&mut self, text: String, most: usize) -> sqlx::Result<Found> {
         let read = async {
             let mut found = Found::default();
             let mut rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch(&mut self.0);
@@ -82,10 +99,7 @@ impl Mysql {
             }
             Ok(found)
         };
-        match tokio::time::timeout(PATIENCE.1, read).await {
-            Ok(found) => found.map_err(|error| failed(&error)),
-            Err(_) => Err(Failed::new("the database took longer than 2 minutes for one statement")),
-        }
+        tokio::time::timeout(PATIENCE.1, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// Runs a statement that answers nothing.
@@ -123,14 +137,14 @@ pub(super) fn hexadecimal(value: &str) -> String {
     if value.is_empty() { "''".to_owned() } else { format!("_utf8mb4 0x{}", hex::encode(value)) }
 }
 
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(error.number())
+}
+
 /// What an operator can do about it. Codes: MariaDB's error reference; the same in MySQL.
 fn failed(error: &sqlx::Error) -> Failed {
-    let code = error.as_database_error().and_then(|error| {
-        error
-            .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-            .map(sqlx::mysql::MySqlDatabaseError::number)
-    });
-    let what = match code {
+    let what = match number(error) {
         Some(1044 | 1045 | 1698) => {
             "the database refused the user; look at `url`, and give the right `secret`"
         }
@@ -141,8 +155,14 @@ fn failed(error: &sqlx::Error) -> Failed {
             "the database has too many connections; it is tried again at the next run"
         }
         Some(_) => "the database refused a statement",
+        None if matches!(error, sqlx::Error::Io(why) if why.kind() == ErrorKind::InvalidData) => {
+            "the database's certificate is none to be trusted; look at `ssl-mode` in `url`"
+        }
         None if matches!(error, sqlx::Error::Io(_)) => {
             "the database cannot be reached; look at `url`, and whether it runs"
+        }
+        None if matches!(error, sqlx::Error::PoolTimedOut) => {
+            return Failed::new("the database took longer than 2 minutes for one statement");
         }
         None if matches!(error, sqlx::Error::Tls(_)) => {
             "the connection could not be encrypted; look at `ssl-mode` in `url`"

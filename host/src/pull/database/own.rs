@@ -13,8 +13,10 @@
 //! A row that goes and comes again under the same key is another row: how often rows were forgotten goes into the ids of the events of
 //! those that come afterwards, and is remembered before they are forgotten.
 //!
-//! Guaranteed: the same as for a CRM's tables, also over crashes. A table that cannot be read is an error of that
-//! table, and never taken for an emptied one.
+//! Guaranteed: what was committed before a run began, and is still there or left a trace, is captured by that run or, where it is cut
+//! off, by the next. A table that cannot be read is an error of that table, and never taken for an emptied one. Not guaranteed: what
+//! happened between two runs to a row that was captured and, as the process ended in that moment, not kept. Its event is told again as
+//! the row then is, and where it is gone by then, that it went is not told.
 
 mod cell;
 mod in_mysql;
@@ -113,10 +115,16 @@ pub(super) async fn sample(
     secret: Option<&str>,
 ) -> Result<Incoming, Failed> {
     let mut server = Server::connect(settings, secret).await?;
-    for own in &settings.own_tables {
-        let within = |why: Failed| Failed::new(format!("{}: {why}", own.table));
-        let table = server.table(own).await.map_err(within)?;
-        let found = server.rows(&table, Which::Last, false).await.map_err(within)?;
+    let within = |n: usize, why: Failed| {
+        let name = settings.own_tables.get(n).map(|own| own.table.as_str());
+        Failed::new(format!("{}: {why}", name.unwrap_or_default()))
+    };
+    let mut tables = Vec::new();
+    for (n, own) in settings.own_tables.iter().enumerate() {
+        tables.push(server.table(own).await.map_err(|why| within(n, why))?);
+    }
+    for (n, table) in tables.into_iter().enumerate() {
+        let found = server.rows(&table, Which::Last, false).await.map_err(|why| within(n, why))?;
         let Some(row) = found.rows.first() else { continue };
         let Table { list, resource, .. } = &table;
         let event_type = &format!("{resource}.created");

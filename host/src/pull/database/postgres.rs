@@ -6,8 +6,10 @@ use super::super::Failed;
 use super::pace;
 use crate::domain::database::DatabaseSettings;
 use futures_util::TryStreamExt as _;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use std::io::ErrorKind;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -15,10 +17,13 @@ use std::time::Duration;
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(130));
 /// Where it is where the address does not say.
 const PORT: u16 = 5432;
-/// What holds for the session. Times come in UTC; a snapshot that a stalled process holds ends.
+/// What holds for the session. Times come in UTC.
 const SESSION: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET statement_timeout = '2min'; \
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'";
-const SNAPSHOT_LIMIT: &str = "SET idle_in_transaction_session_timeout = '1h'";
+/// What older servers may not know: an end for a snapshot that a stalled process holds; and that rows which a policy would hide
+/// are an error, or they would be taken for gone.
+const NEWER: [&str; 2] =
+    ["SET idle_in_transaction_session_timeout = '1h'", "SET row_security = off"];
 
 /// A connection to PostgreSQL.
 #[derive(Debug)]
@@ -51,8 +56,9 @@ impl Postgres {
         };
         let mut connection = Self(db);
         connection.execute(SESSION).await?;
-        // Servers before 9.6 do not know it.
-        drop(connection.execute(SNAPSHOT_LIMIT).await);
+        for setting in NEWER {
+            drop(connection.execute(setting).await);
+        }
         Ok(connection)
     }
 
@@ -70,6 +76,26 @@ impl Postgres {
         text: String,
         values: &[Option<&str>],
     ) -> Result<Found, Failed> {
+        self.ask(text, values).await.map_err(|error| failed(&error))
+    }
+
+    /// The same; nothing where a value cannot be of the type that the statement takes it for (class 22).
+    pub(super) async fn select_fitting(
+        &mut self,
+        text: String,
+        values: &[Option<&str>],
+    ) -> Result<Option<Found>, Failed> {
+        match self.ask(text, values).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => {
+                let code = error.as_database_error().and_then(DatabaseError::code);
+                let is_unfit = code.is_some_and(|code| code.starts_with("22"));
+                if is_unfit { Ok(None) } else { Err(failed(&error)) }
+            }
+        }
+    }
+
+    async fn ask(&mut self, text: String, values: &[Option<&str>]) -> sqlx::Result<Found> {
         let mut query = sqlx::query(AssertSqlSafe(text)).persistent(false);
         for value in values {
             query = query.bind(*value);
@@ -88,10 +114,7 @@ impl Postgres {
             }
             Ok(found)
         };
-        match tokio::time::timeout(PATIENCE.1, read).await {
-            Ok(found) => found.map_err(|error| failed(&error)),
-            Err(_) => Err(too_long()),
-        }
+        tokio::time::timeout(PATIENCE.1, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 }
 
@@ -102,7 +125,10 @@ fn options(url: &str, secret: Option<&str>) -> Result<PgConnectOptions, Failed> 
     let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
     let address = place.split('/').next().unwrap_or_default();
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let options = options.port(port.unwrap_or(PORT)).password(secret.unwrap_or_default());
+    let mut options = options.port(port.unwrap_or(PORT)).password(secret.unwrap_or_default());
+    if let Some(host) = super::ipv6(address) {
+        options = options.host(host);
+    }
     let options =
         if url.contains("?sslmode=") { options } else { options.ssl_mode(PgSslMode::Prefer) };
     Ok(options.application_name("waybill").disable_statement_logging())
@@ -134,9 +160,13 @@ fn failed(error: &sqlx::Error) -> Failed {
             "the database is stopping or starting; it is tried again at the next run"
         }
         Some(_) => "the database refused a statement",
+        None if matches!(error, sqlx::Error::Io(why) if why.kind() == ErrorKind::InvalidData) => {
+            "the database's certificate is none to be trusted; look at `sslmode` in `url`"
+        }
         None if matches!(error, sqlx::Error::Io(_)) => {
             "the database cannot be reached; look at `url`, and whether it runs"
         }
+        None if matches!(error, sqlx::Error::PoolTimedOut) => return too_long(),
         None if matches!(error, sqlx::Error::Tls(_)) => {
             "the connection could not be encrypted; look at `sslmode` in `url`"
         }

@@ -18,7 +18,7 @@ pub(super) async fn connect(
     secret: Option<&str>,
 ) -> Result<Mysql, Failed> {
     let mut db = Mysql::connect(settings, secret).await?;
-    db.execute("SET SESSION time_zone = '+00:00'").await?;
+    db.execute("SET SESSION time_zone = '+00:00', sql_quote_show_create = 1").await?;
     Ok(db)
 }
 
@@ -32,15 +32,17 @@ pub(super) async fn describe(
     let condition = format!("TABLE_SCHEMA = {place} AND TABLE_NAME = {}", hexadecimal(name));
     // The catalogue may take `Orders` and `orders` for the same.
     let is_it = |row: &Cells| text_at(row, 0).as_deref() == Some(name);
-    let checked = checked_json(db, schema, name).await;
+    let from = format!("{from}{}", quoted(name));
     let text = format!(
-        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM information_schema.COLUMNS \
-         WHERE {condition} ORDER BY ORDINAL_POSITION"
+        "SELECT c.TABLE_NAME, c.COLUMN_NAME, c.DATA_TYPE, c.IS_NULLABLE FROM information_schema.COLUMNS c \
+         JOIN information_schema.TABLES t USING (TABLE_SCHEMA, TABLE_NAME) \
+         WHERE {condition} AND t.TABLE_TYPE NOT LIKE '%VIEW' ORDER BY c.ORDINAL_POSITION"
     );
     let found = db.select(text).await?;
+    let made = if found.rows.is_empty() { String::new() } else { made(db, &from).await? };
     let column = |row: &Cells| {
         let name = text_at(row, 1)?;
-        let is_json = checked.contains(&name);
+        let is_json = made.contains(&format!("CHECK (json_valid({}))", quoted(&name)));
         let kind = if is_json { "json".to_owned() } else { text_at(row, 2)?.to_lowercase() };
         Some(Column { name, kind, nullable: text_at(row, 3)? != "NO" })
     };
@@ -54,7 +56,7 @@ pub(super) async fn describe(
         let index = text_at(row, 1).unwrap_or_default();
         if uniques.last().is_none_or(|(last, _)| *last != index) {
             let is_primary = index == "PRIMARY";
-            uniques.push((index, Unique { columns: Vec::new(), is_primary }));
+            uniques.push((index, Unique { is_primary, ..Unique::default() }));
         }
         // Of a part of a column, or of an expression, it is no index of the column.
         let part = text_at(row, 3).map(|part| format!("(the first {part} characters)"));
@@ -64,24 +66,14 @@ pub(super) async fn describe(
         }
     }
     let uniques = uniques.into_iter().map(|(_, unique)| unique).collect();
-    Ok(Described { from: format!("{from}{}", quoted(name)), columns, uniques, has_heirs: false })
+    Ok(Described { from, columns, uniques, has_heirs: false })
 }
 
-/// MariaDB's columns of JSON: texts with a check. MySQL has a type for them and not this catalogue.
-async fn checked_json(db: &mut Mysql, schema: Option<&str>, name: &str) -> Vec<String> {
-    let place = schema.map_or_else(|| "DATABASE()".to_owned(), hexadecimal);
-    let text = format!(
-        "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS \
-         WHERE CONSTRAINT_SCHEMA = {place} AND TABLE_NAME = {}",
-        hexadecimal(name)
-    );
-    let rows = db.select(text).await.map(|found| found.rows).unwrap_or_default();
-    let column = |row: &Cells| {
-        let clause = text_at(row, 0)?;
-        let column = clause.strip_prefix("json_valid(`")?.strip_suffix("`)")?;
-        Some(column.replace("``", "`"))
-    };
-    rows.iter().filter_map(column).collect()
+/// The statement that makes the table. MariaDB's columns of JSON are texts with a check, and only here whoever may read the table sees
+/// that; where rights are given column by column nobody does, and such columns stay texts.
+async fn made(db: &mut Mysql, from: &str) -> Result<String, Failed> {
+    let found = db.select_permitted(format!("SHOW CREATE TABLE {from}")).await?;
+    Ok(found.rows.first().and_then(|row| text_at(row, 1)).unwrap_or_default())
 }
 
 /// Whether rows can be read by the order of the key.
@@ -119,12 +111,18 @@ pub(super) async fn rows(
     Ok(Chunk { rows, bytes: found.bytes, has_more })
 }
 
+/// The text of a `FLOAT` is rounded; that of the double it becomes is not.
+fn selected(column: &Column) -> String {
+    let name = quoted(&column.name);
+    if column.kind == "float" { format!("{name} + 0e0") } else { name }
+}
+
 fn statement(
     table: &Table,
     columns: &[Column],
     which: Which<'_>,
 ) -> Result<(usize, String), Failed> {
-    let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
+    let names: Vec<String> = columns.iter().map(selected).collect();
     let (names, from, key) = (names.join(", "), &table.from, quoted(&table.key.name));
     let (condition, order, limit) = match which {
         Which::Next(None, limit) => (String::new(), "", limit),

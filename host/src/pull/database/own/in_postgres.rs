@@ -13,15 +13,24 @@ const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quot
     a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull::text \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-    WHERE c.relname::text = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+    WHERE c.relname::text = $2 AND c.relkind IN ('r', 'p') \
     AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname::text = $1::text END \
     ORDER BY a.attnum";
 
-/// A table's unique indexes over all of its rows. Before PostgreSQL 11 all columns of an index are part of its key.
+/// A table's unique indexes over all of its rows. Before PostgreSQL 11 all columns of an index are part of its key. One by another
+/// order than that in which rows are read is no index of the column. The operators of a type may be where no statement looks for them.
 const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attname::text \
+    || CASE WHEN i.indcollation[k] = a.attcollation AND EXISTS (SELECT 1 FROM pg_catalog.pg_opclass d \
+        WHERE d.opcdefault AND d.opcfamily = o.opcfamily AND d.opcintype = o.opcintype) \
+        THEN '' ELSE ' (in another order)' END, \
+    (SELECT quote_ident(n.nspname) FROM pg_catalog.pg_amop m \
+        JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr \
+        JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace WHERE m.amopfamily = o.opcfamily \
+        AND m.amoplefttype = o.opcintype AND m.amoprighttype = o.opcintype AND m.amopstrategy = 5) \
     FROM pg_catalog.pg_index i \
     CROSS JOIN LATERAL generate_series(0, coalesce((row_to_json(i) ->> 'indnkeyatts')::int, i.indnatts) - 1) k \
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] \
+    JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[k] \
     WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL \
     AND i.indexprs IS NULL ORDER BY i.indexrelid, k";
 
@@ -48,10 +57,10 @@ pub(super) async fn describe(
     }
     let mut last = None;
     for row in db.select(UNIQUES.to_owned(), &[oid.as_deref()]).await?.rows {
-        let Ok([index, primary, column]) = <[_; 3]>::try_from(row) else { continue };
+        let Ok([index, primary, column, operators]) = <[_; 4]>::try_from(row) else { continue };
         if index != last {
             let is_primary = primary.as_deref() == Some("true");
-            described.uniques.push(Unique { columns: Vec::new(), is_primary });
+            described.uniques.push(Unique { columns: Vec::new(), is_primary, operators });
             last = index;
         }
         if let Some(unique) = described.uniques.last_mut() {
@@ -90,16 +99,22 @@ pub(super) async fn rows(
 fn statement(table: &Table, columns: &[Column], which: Which<'_>) -> String {
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
     let (names, from) = (names.join(", "), &table.from);
-    let (key, kind) = (quoted(&table.key.name), &table.key.kind);
+    let (key, kind, operators) = (quoted(&table.key.name), &table.key.kind, operators(table));
     let (condition, order, limit) = match which {
         Which::Next(None, limit) => (String::new(), "", limit),
-        Which::Next(Some(_), limit) => (format!("WHERE {key} > $1::text::{kind}"), "", limit),
+        Which::Next(Some(_), limit) => {
+            (format!("WHERE {key} OPERATOR({operators}.>) $1::text::{kind}"), "", limit)
+        }
         Which::Last => (String::new(), " DESC", 1),
     };
     format!(
         "SELECT row_to_json(read.*)::text FROM (SELECT {names} FROM {from} {condition} \
          ORDER BY {key}{order} LIMIT {limit}) read ORDER BY read.{key}{order}"
     )
+}
+
+fn operators(table: &Table) -> &str {
+    table.operators.as_deref().unwrap_or("pg_catalog")
 }
 
 /// Which of these rows are there.
@@ -109,17 +124,22 @@ pub(super) async fn existing(
     ids: &[String],
 ) -> Result<Vec<String>, Failed> {
     let (key, kind, from) = (quoted(&table.key.name), &table.key.kind, &table.from);
-    let text = format!(
-        "SELECT to_json({key})::text FROM {from} \
-         WHERE {key} = ANY (ARRAY(SELECT json_array_elements_text($1::text::json))::{kind}[])"
-    );
+    let operators = operators(table);
     let wanted = serde_json::to_string(ids).unwrap_or_default();
-    let found = db.select(text, &[Some(&wanted)]).await?;
+    let ids = "ARRAY(SELECT json_array_elements_text($1::text::json))";
+    let select = format!("SELECT to_json({key})::text FROM {from} WHERE");
+    let by_key = format!("{select} {key} OPERATOR({operators}.=) ANY ({ids}::{kind}[])");
+    let mut found = db.select_fitting(by_key, &[Some(&wanted)]).await?;
+    if found.is_none() {
+        // The column was of another type when they were kept: slow, but what it cannot hold any more is not there.
+        let by_text = format!("{select} to_json({key}) #>> '{{}}' = ANY ({ids})");
+        found = Some(db.select(by_text, &[Some(&wanted)]).await?);
+    }
     let read = |cells: Vec<Option<String>>| {
         let value = RawValue::from_string(cells.into_iter().next()??).ok()?;
         id(table, &value)
     };
-    Ok(found.rows.into_iter().filter_map(read).collect())
+    Ok(found.unwrap_or_default().rows.into_iter().filter_map(read).collect())
 }
 
 fn quoted(name: &str) -> String {
@@ -144,6 +164,7 @@ mod tests {
             from: r#""s"."t""#.to_owned(),
             columns: vec![key.clone()],
             key,
+            operators: None,
             exclude: Vec::new(),
         };
         let text = statement(&table, &table.columns, Which::Next(Some("17"), 5));
@@ -152,7 +173,7 @@ mod tests {
             text,
             format!(
                 "SELECT row_to_json(read.*)::text FROM (SELECT {name} FROM \"s\".\"t\" \
-                 WHERE {name} > $1::text::character varying ORDER BY {name} LIMIT 5) read ORDER BY read.{name}"
+                 WHERE {name} OPERATOR(pg_catalog.>) $1::text::character varying ORDER BY {name} LIMIT 5) read ORDER BY read.{name}"
             )
         );
     }

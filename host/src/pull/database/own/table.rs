@@ -18,6 +18,8 @@ pub(in super::super) struct Column {
 pub(in super::super) struct Unique {
     pub(in super::super) columns: Vec<String>,
     pub(in super::super) is_primary: bool,
+    /// The schema of the operators that compare them, as a statement has it, where that can be another than the usual one.
+    pub(in super::super) operators: Option<String>,
 }
 
 /// A table as the database describes it.
@@ -39,6 +41,8 @@ pub(in super::super) struct Table {
     pub(in super::super) resource: String,
     pub(in super::super) from: String,
     pub(in super::super) key: Column,
+    /// As of [`Unique`].
+    pub(in super::super) operators: Option<String>,
     /// What is read.
     pub(in super::super) columns: Vec<Column>,
     pub(in super::super) exclude: Vec<String>,
@@ -50,7 +54,7 @@ impl Table {
         let Described { from, columns, uniques, has_heirs } = found;
         if columns.is_empty() {
             return Err(Failed::new(
-                "there is no such table, or the user may not read it; its name counts as the database keeps it, capital letters too",
+                "there is no such table, or the user may not read it; its name counts as the database keeps it, capital letters too, and views are not read",
             ));
         }
         if has_heirs {
@@ -69,12 +73,16 @@ impl Table {
             return Err(Failed::new(format!("it has no column `{key}`, which `key` names")));
         };
         check(&key, own, &uniques)?;
+        let is_of_key = |unique: &&Unique| unique.columns == [key.name.as_str()];
+        let operators = uniques.iter().find(is_of_key).and_then(|unique| unique.operators.clone());
         let columns = columns.into_iter().filter(|column| !own.exclude.contains(&column.name));
         Ok(Self {
-            list: format!("own {} by {}", own.table, key.name),
+            // No name has that character in it.
+            list: format!("own {}\u{1f}{}", own.table, key.name),
             resource: own.resource().to_owned(),
             from,
             key,
+            operators,
             columns: columns.collect(),
             exclude: own.exclude.clone(),
         })
@@ -133,6 +141,7 @@ mod tests {
         let unique = |(columns, is_primary): &(&[&str], bool)| Unique {
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
             is_primary: *is_primary,
+            operators: None,
         };
         Described {
             from: "orders".to_owned(),
