@@ -359,7 +359,10 @@ async fn whoever_tries_tokens_is_slowed_down_and_nobody_else() {
         (refused(StatusCode::UNAUTHORIZED), refused(StatusCode::TOO_MANY_REQUESTS));
     assert!(unknown >= 100 && slowed > 0 && unknown + slowed == 130, "{unknown} {slowed}");
     // One is let through each two seconds: when it has just been, the next two are closed.
-    while thief.send(from("203.0.113.9")).await.unwrap().status != StatusCode::UNAUTHORIZED {}
+    let opened = async {
+        while thief.send(from("203.0.113.9")).await.unwrap().status != StatusCode::UNAUTHORIZED {}
+    };
+    tokio::time::timeout(waybill_tests::world::LIMIT, opened).await.unwrap();
     let answer = thief.send(from("203.0.113.9")).await.unwrap();
     assert_problem(&answer, StatusCode::TOO_MANY_REQUESTS, "too many unknown tokens");
     assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);

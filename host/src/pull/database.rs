@@ -18,7 +18,8 @@
 //! the database took for the first, so about half of one of its cores ([`pace`]).
 //!
 //! Guaranteed: what was committed before a run began, and is still there or left a trace, is captured by that
-//! run. Not guaranteed: what changed and changed back between two runs.
+//! run. Not guaranteed: what changed and changed back between two runs; and
+//! of a row that was captured and, as the process died in that moment, not kept, what happened to it before the next run.
 
 mod chunk;
 mod crm;

@@ -1,6 +1,5 @@
 //! What was wrong once: orders and types that are not the usual ones, rows that a policy hides, contents no delivery can hold.
 
-use rstest::rstest;
 use serde_json::json;
 use waybill_tests::Backend::Sqlite;
 use waybill_tests::World;
@@ -128,7 +127,6 @@ async fn json_is_json_to_whoever_may_read_the_table() {
     assert_eq!(world.get(&path).await["changes"]["changed"], json!(["f"]));
 }
 
-#[rstest]
 #[tokio::test]
 async fn an_update_of_what_nested_too_deep_is_delivered_without_it() {
     let Some(legacy) = Legacy::start(Postgre).await else { return };
