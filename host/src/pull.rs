@@ -3,15 +3,14 @@
 //!
 //! ```text
 //!   every second, on each node:
-//!   sources that are due ──► lease ──► run ──► capture ──► keep what was read ──► release
+//!   sources that are due ──► lease ──► run ──► capture, and keep what was read: one commit ──► release
 //!                             │ another node has it            │
 //!                             └──────────► nothing to do       └─ not reached: the next run finds the same
-//!                                                                 again, under the same ids
 //! ```
 //!
-//! Guaranteed: what a run captured is durable before the source remembers having read it, so a crash at any
-//! moment loses nothing; what comes twice has the same id and is recognised for 24 hours. One process
-//! runs a source at a time.
+//! Guaranteed: what a run captured and what the source remembers having read are durable together, so a crash at any
+//! moment loses nothing and repeats nothing. One process runs a source at a time, and what another one that does not know
+//! that it lost its hold finds is not written.
 
 mod database;
 mod poll;

@@ -1,10 +1,14 @@
-//! A fresh PostgreSQL database for one test or one measurement.
+//! A fresh PostgreSQL database for one test or one measurement, and a way to stop whoever writes to it.
 
 use std::str::FromStr as _;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use sqlx::postgres::PgConnectOptions;
+use anyhow::{Context as _, Result, bail};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+
+/// How long [`Stopped::is_awaited`] asks, and how often.
+const PATIENCE: (Duration, Duration) = (Duration::from_mins(2), Duration::from_millis(20));
 
 /// A database of its own on a server; it is dropped with the value.
 #[derive(Debug)]
@@ -48,6 +52,40 @@ impl Drop for Database {
         });
         // A server that is gone has taken the database along.
         let _gone = work.join();
+    }
+}
+
+/// A table that others can read and cannot write to, until this is dropped.
+#[derive(Debug)]
+pub struct Stopped {
+    connection: PgConnection,
+    table: &'static str,
+}
+
+impl Stopped {
+    /// Stops writing to a table of the database at `url`.
+    pub async fn at(url: &str, table: &'static str) -> Result<Self> {
+        let mut connection = PgConnectOptions::from_str(url)?.connect().await?;
+        let sql = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        Ok(Self { connection, table })
+    }
+
+    /// Waits until somebody has to wait for it.
+    pub async fn is_awaited(&mut self) -> Result<()> {
+        let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass";
+        let deadline = Instant::now() + PATIENCE.0;
+        while Instant::now() < deadline {
+            let count: i64 = sqlx::query_scalar(waiting)
+                .bind(self.table)
+                .fetch_one(&mut self.connection)
+                .await?;
+            if count > 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(PATIENCE.1).await;
+        }
+        bail!("nobody writes to {}", self.table)
     }
 }
 

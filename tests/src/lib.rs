@@ -9,6 +9,7 @@
 //! | [`Client`] | the REST API, as a user of it sees it |
 //! | [`Cluster`] | a throw-away PostgreSQL that belongs to whoever started it |
 //! | [`Database`] | a fresh database on such a server, dropped with the value |
+//! | [`Stopped`] | a table of it that nobody else can write to for a while |
 //! | [`MariaDb`] | a throw-away MariaDB, likewise |
 //! | [`MariaDatabase`] | a fresh database on such a server, with a user who may only read it |
 //! | [`Server`] | the program as a child process, its output kept |
@@ -32,7 +33,7 @@ pub mod server;
 pub mod site;
 pub mod world;
 
-pub use database::Database;
+pub use database::{Database, Stopped};
 pub use mariadb::MariaDatabase;
 pub use receiver::{Arrival, Receiver, Reply};
 pub use rest::{Answer, Client};

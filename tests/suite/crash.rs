@@ -16,7 +16,7 @@ use waybill_tests::rest::Call;
 use waybill_tests::world::{guest, text};
 use waybill_tests::{Client, Receiver, Reply, World};
 
-use crate::support::{announce, endpoint_with, hmac, verified};
+use crate::support::{announce, endpoint_with, hmac, seed, verified};
 
 /// What the CRM signs with.
 const SECRET: &str = "the-crm-s-own-secret";
@@ -26,12 +26,6 @@ const ROUNDS: u32 = 50;
 
 /// Requests under way at a time.
 const CALLERS: u32 = 8;
-
-/// A seed for the points of the kills; `WAYBILL_CRASH_SEED` repeats a run.
-fn seed() -> u64 {
-    let given = std::env::var("WAYBILL_CRASH_SEED").ok();
-    given.map_or_else(|| rand::rng().random(), |seed| seed.parse().unwrap())
-}
 
 fn rounds() -> u32 {
     let given = std::env::var("WAYBILL_CRASH_ROUNDS").ok();

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hyper::StatusCode;
+use rand::RngExt as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use waybill_tests::{Answer, Arrival, Client, World};
@@ -50,6 +51,12 @@ pub(crate) async fn first_run(world: &World, settings: &Value) -> Value {
 pub(crate) fn name(event: &Value) -> String {
     let event_type = event["type"].as_str().or(event["event"].as_str()).unwrap_or_default();
     format!("{event_type}#{}", event["resource_id"].as_str().unwrap_or_default())
+}
+
+/// A seed for the points of kills; `WAYBILL_CRASH_SEED` repeats a run.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("WAYBILL_CRASH_SEED").ok();
+    given.map_or_else(|| rand::rng().random(), |seed| seed.parse().unwrap())
 }
 
 /// Says what is worth reading of a run that passed, and what repeats one that failed.

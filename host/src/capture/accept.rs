@@ -8,9 +8,11 @@ use crate::domain::event::{DEFAULT_SOURCE, Event};
 use crate::domain::id::{DeliveryId, EndpointId, EventId};
 use crate::domain::problem::Fault;
 use crate::domain::record::RecordChange;
+use crate::journal::source_rows::SourceChanges;
 use crate::journal::watch::{Notice, Watch};
 use crate::journal::{self, Capture, Journal, Receipt};
 use crate::topology::Topology;
+use crate::topology::inlet::Inlet;
 use crate::topology::matching::Matches;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,19 +64,19 @@ pub async fn accept(
     check_sources(topology, &incoming, many).map_err(Refused::Invalid)?;
     let mut watches = Vec::new();
     let mut captures = Vec::with_capacity(incoming.len());
-    let mut healths = Vec::with_capacity(incoming.len());
+    let mut inlets = Vec::with_capacity(incoming.len());
     for (n, event) in incoming.into_iter().enumerate() {
         let key = key.map(|key| if many { format!("{n} {key}") } else { key.to_owned() });
         let (capture, matches) = capture(journal, topology, event, key);
         watches.push(watch(journal, &capture, &matches));
-        healths.push(topology.inlet(&capture.event.source).map(|inlet| Arc::clone(&inlet.health)));
+        inlets.push(topology.inlet(&capture.event.source));
         captures.push(capture);
     }
     let receipts = journal.capture(captures).await.map_err(Refused::Journal)?;
     let now = journal.clock().now();
-    for (health, receipt) in healths.into_iter().zip(&receipts) {
-        if let Some(health) = health {
-            health.captured(receipt.duplicate, now);
+    for (inlet, receipt) in inlets.into_iter().zip(&receipts) {
+        if let Some(inlet) = inlet {
+            inlet.health.captured(receipt.duplicate, now);
         }
     }
     let mut accepted = Vec::with_capacity(receipts.len());
@@ -87,6 +89,28 @@ pub async fn accept(
         accepted.push(Accepted { receipt, immediate });
     }
     Ok(accepted)
+}
+
+/// Makes the events durable that a source found, together with what it keeps of what they follow from; how many of
+/// them are no repeats. `None` where another process has taken the source over: then nothing is written.
+pub async fn take(
+    journal: &Journal,
+    topology: &Topology,
+    inlet: &Inlet,
+    incoming: Vec<Incoming>,
+    changes: SourceChanges,
+) -> Result<Option<u64>, Refused> {
+    check_sources(topology, &incoming, true).map_err(Refused::Invalid)?;
+    let of = |event| capture(journal, topology, event, None).0;
+    let captures = incoming.into_iter().map(of).collect();
+    let receipts = journal.take(captures, changes).await.map_err(Refused::Journal)?;
+    let now = journal.clock().now();
+    Ok(receipts.map(|receipts| {
+        for receipt in &receipts {
+            inlet.health.captured(receipt.duplicate, now);
+        }
+        receipts.iter().map(|receipt| u64::from(!receipt.duplicate)).sum()
+    }))
 }
 
 /// Strict sources refuse types that are not in the catalogue, disabled ones refuse everything.

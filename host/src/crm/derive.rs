@@ -37,6 +37,15 @@ pub struct Context<'a> {
     pub options: &'a Options,
     /// What the scan is for.
     pub pass: Pass,
+    /// The revision of a row that is not kept: above that of any row that is gone and may have had its key.
+    pub new_revision: u32,
+}
+
+impl Context<'_> {
+    /// Which of its states a row is in.
+    pub fn revision(&self, old: Option<&Kept>) -> u32 {
+        old.map_or(self.new_revision, |kept| kept.revision.wrapping_add(1))
+    }
 }
 
 /// One event.
@@ -120,7 +129,7 @@ pub fn derive(
     let Some(change) = Change::between(old.map(|kept| &kept.row), new) else {
         return Derivation::default();
     };
-    let revision = old.map_or(0, |kept| kept.revision.wrapping_add(1));
+    let revision = context.revision(old);
     let marks = old.map(|kept| kept.marks.clone()).unwrap_or_default();
     Deriving { table, change, revision, context, known }.run(marks)
 }

@@ -29,10 +29,9 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// What to keep of a row, given what was kept of it before.
-    pub fn after(table: &Table, old: Option<&Self>, new: &Row, marks: Marks) -> Self {
-        let revision = old.map_or(0, |kept| kept.revision.wrapping_add(1));
-        Self { revision, marks, row: reduce(table, new) }
+    /// What to keep of a row.
+    pub fn of(table: &Table, row: &Row, revision: u32, marks: Marks) -> Self {
+        Self { revision, marks, row: reduce(table, row) }
     }
 }
 

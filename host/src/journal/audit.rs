@@ -60,7 +60,7 @@ impl Journal {
                 Op::Capture { .. }
                 | Op::Plan { .. }
                 | Op::Settle(_)
-                | Op::Rows { .. }
+                | Op::Take { .. }
                 | Op::Flush { .. } => Ok(()),
             },
         }

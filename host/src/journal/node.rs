@@ -78,10 +78,11 @@ impl Journal {
         let (first, last) = (first_token(node), first_token(node + 1) - 1);
         let mut tx: Tx = self.pool().begin().await?;
         writing!(&mut tx, |db| {
-            for text in [statements::RELEASE_NODE, statements::RELEASE_NODE_PLANNING] {
+            // In the order of the group commit, so that the two cannot wait for each other.
+            sqlx::query(statements::RELEASE_NODE_SOURCES).bind(node).execute(&mut *db).await?;
+            for text in [statements::RELEASE_NODE_PLANNING, statements::RELEASE_NODE] {
                 sqlx::query(text).bind(first).bind(last).bind(now).execute(&mut *db).await?;
             }
-            sqlx::query(statements::RELEASE_NODE_SOURCES).bind(node).execute(&mut *db).await?;
             sqlx::query(statements::FORGET_NODE).bind(node).execute(&mut *db).await?;
         });
         Ok(tx.commit().await?)

@@ -1,14 +1,14 @@
 //! What is kept of each row that a source has read, so that its next run sees what is new, changed or
 //! gone.
 //!
-//! Written by the group commit, after what follows from it was captured: a crash between the two has the
-//! same events come again under the same ids, and they are recognised as repeats.
+//! Written by the group commit, together with the events that follow from it, and only while the process holds the
+//! source: either all of it is durable or nothing, so what was told and what is known to be told never differ.
 
 use super::batch::Batch;
 use super::pool::{Pool, reading};
 use super::value::Row;
 use super::writer::Op;
-use super::{Error, Journal, row, statements};
+use super::{Capture, Error, Journal, Receipt, row, statements};
 use crate::domain::hash::Hash;
 use crate::domain::id::SourceId;
 use tokio::sync::oneshot;
@@ -35,17 +35,32 @@ pub struct KeptRow {
     pub cells: String,
 }
 
-/// What is to be kept of one list from now on.
+/// What a source keeps from now on.
 #[derive(Debug)]
-pub struct RowChanges {
+pub struct SourceChanges {
     /// The source.
     pub source: SourceId,
-    /// The table or list.
+    /// The table or list that the rows stand in.
     pub list: String,
     /// New and changed rows.
     pub put: Vec<KeptRow>,
     /// Keys of rows that are gone.
     pub gone: Vec<i64>,
+    /// What it remembers, where that is to be another than before.
+    pub memory: Option<String>,
+}
+
+impl SourceChanges {
+    /// Nothing yet, of one list.
+    pub fn of(source: SourceId, list: &str) -> Self {
+        let (put, gone) = (Vec::new(), Vec::new());
+        Self { source, list: list.to_owned(), put, gone, memory: None }
+    }
+
+    /// How many rows it writes.
+    pub(super) fn rows(&self) -> usize {
+        self.put.len() + self.gone.len() + usize::from(self.memory.is_some())
+    }
 }
 
 /// Keys of a part of a list.
@@ -149,15 +164,19 @@ impl Journal {
         rows.into_iter().map(kept).collect()
     }
 
-    /// Keeps rows, and forgets those that are gone, in one commit; `false` if this process has lost its hold
-    /// of the source, and nothing was kept.
-    pub async fn keep_rows(&self, changes: RowChanges) -> Result<bool, Error> {
-        if changes.put.is_empty() && changes.gone.is_empty() {
-            return Ok(true);
+    /// Appends the events that a source found, and keeps what they follow from, in one commit. `None` if this process
+    /// has lost its hold of the source: then nothing is written.
+    pub async fn take(
+        &self,
+        captures: Vec<Capture>,
+        changes: SourceChanges,
+    ) -> Result<Option<Vec<Receipt>>, Error> {
+        if captures.is_empty() && changes.rows() == 0 {
+            return Ok(Some(Vec::new()));
         }
         let (reply, answer) = oneshot::channel();
         let node = self.inner.node;
-        self.submit(Op::Rows { changes: Box::new(changes), node, reply }).await?;
+        self.submit(Op::Take { captures, changes: Box::new(changes), node, reply }).await?;
         answer.await.unwrap_or(Err(Error::Closed))
     }
 }
@@ -177,18 +196,21 @@ fn head((key, hash, revision, marks): Head) -> Result<RowHead, Error> {
     Ok(RowHead { key, hash, revision: revision.unsigned_abs(), marks })
 }
 
-/// Writes what is to be kept, if the node holds the source.
-pub(super) async fn write(
+/// Whether the node holds the source, and will until the transaction is over.
+pub(super) async fn is_held(
     tx: &mut Batch<'_>,
-    changes: &RowChanges,
+    source: SourceId,
     node: i64,
 ) -> Result<bool, Error> {
-    let source = vec![Row::new().bind(changes.source.uuid())];
+    let source = vec![Row::new().bind(source.uuid())];
     let holders: Vec<(i64,)> = tx.fetch(&statements::SOURCE_HOLDER, source).await?;
-    if holders != [(node,)] {
-        return Ok(false);
-    }
-    let place = || Row::new().bind(changes.source.uuid()).bind(changes.list.as_str());
+    Ok(holders == [(node,)])
+}
+
+/// Writes what is to be kept.
+pub(super) async fn write(tx: &mut Batch<'_>, changes: &SourceChanges) -> Result<(), Error> {
+    let source = changes.source.uuid();
+    let place = || Row::new().bind(source).bind(changes.list.as_str());
     let put = changes.put.iter().map(|kept| {
         let KeptRow { head, cells } = kept;
         place()
@@ -201,5 +223,6 @@ pub(super) async fn write(
     tx.run(&statements::PUT_SOURCE_ROW, put.collect()).await?;
     let gone = changes.gone.iter().map(|key| place().bind(*key));
     tx.run(&statements::DELETE_SOURCE_ROW, gone.collect()).await?;
-    Ok(true)
+    let memory = changes.memory.iter().map(|memory| Row::new().bind(source).bind(memory.as_str()));
+    tx.run(&statements::KEEP_SOURCE_MEMORY, memory.collect()).await.map(drop)
 }

@@ -2,7 +2,7 @@
 //!
 //! One process runs a source at a time. It says so in the source's row, and what a process says that is
 //! lost is taken back with its other leases ([`super::node`]). One that stalled, and lost its
-//! hold without knowing, can keep nothing more and captures nothing more, but for what it was at.
+//! hold without knowing, can keep nothing more and captures nothing more: each of its writes says who must hold the source.
 
 use super::pool::{reading, writing};
 use super::{Error, Journal, row, statements};
@@ -74,16 +74,6 @@ impl Journal {
             .rows_affected());
         tx.commit().await?;
         Ok(rows == 1)
-    }
-
-    /// Whether this process still holds a source.
-    pub async fn holds_source(&self, source: SourceId) -> Result<bool, Error> {
-        let (count,): (i64,) = reading!(self.pool(), |db| sqlx::query_as(statements::HOLDS_SOURCE)
-            .bind(source.uuid())
-            .bind(self.inner.node)
-            .fetch_one(db)
-            .await?);
-        Ok(count == 1)
     }
 
     /// Has a source run at the next opportunity, whatever its timing says.

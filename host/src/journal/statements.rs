@@ -215,7 +215,6 @@ statements! {
         OR source_state.node = $2) AND COALESCE(source_state.started_at, 0) = $4";
     REQUEST_SOURCE = "INSERT INTO source_state (source_id, requested_at, memory, report) \
         VALUES ($1, $2, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET requested_at = $2";
-    HOLDS_SOURCE = "SELECT COUNT(*) FROM source_state WHERE source_id = $1 AND node = $2";
     KEEP_SOURCE = "UPDATE source_state SET memory = $3, report = $4 \
         WHERE source_id = $1 AND node = $2";
     RELEASE_SOURCE = "UPDATE source_state SET memory = $3, report = $4, node = NULL \

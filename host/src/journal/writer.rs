@@ -4,17 +4,18 @@
 //!   captures ─┐
 //!   plans    ─┼─► queue ─► writer: BEGIN … COMMIT ─► replies, hand-over, notices
 //!   settles  ─┤
+//!   takes    ─┤
 //!   notes    ─┘
 //! ```
 //!
-//! When a transaction fails, captures and plans get the error: nothing of theirs was written. Settles
+//! When a transaction fails, captures, plans and takes get the error: nothing of theirs was written. Settles
 //! and notes are kept and written with a later transaction, because what they report has happened. When the
 //! database refused some data, each operation is tried alone, so that a bad one costs no other.
 
 use super::audit::{self, Notes};
 use super::batch::Batch;
 use super::figures::Figures;
-use super::source_rows::{self, RowChanges};
+use super::source_rows::{self, SourceChanges};
 use super::{Capture, Error, Inner, Planned, Pool, Receipt, Settled, capture, plan, settle};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -44,11 +45,13 @@ pub(super) enum Op {
     },
     Settle(Box<Settled>),
     Note(Box<Notes>),
-    Rows {
-        changes: Box<RowChanges>,
+    /// What a source found, and what it keeps of it.
+    Take {
+        captures: Vec<Capture>,
+        changes: Box<SourceChanges>,
         /// The process that must hold the source.
         node: i64,
-        reply: oneshot::Sender<Result<bool, Error>>,
+        reply: oneshot::Sender<Result<Option<Vec<Receipt>>, Error>>,
     },
     /// Answered once its writer has written what it took before it.
     Flush {
@@ -62,7 +65,7 @@ impl Op {
             Self::Capture { captures, .. } => captures.len() * 2,
             Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
             Self::Settle(_) => 2,
-            Self::Rows { changes, .. } => changes.put.len() + changes.gone.len(),
+            Self::Take { captures, changes, .. } => captures.len() * 2 + changes.rows(),
             Self::Note(notes) => notes.calls.len() + notes.usages.len(),
             Self::Flush { .. } => 0,
         }
@@ -74,7 +77,8 @@ impl Op {
 pub(super) struct Done {
     receipts: Vec<Receipt>,
     planned: Vec<bool>,
-    kept: Vec<bool>,
+    /// Of each [`Op::Take`]: whether its source was held.
+    held: Vec<bool>,
 }
 
 /// What the writers share.
@@ -184,17 +188,12 @@ impl Writer {
         let Some(inner) = self.inner.upgrade() else { return };
         Figures::add(&inner.figures.commits, 1);
         let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
-        let mut kept = done.kept.into_iter();
+        let mut held = done.held.into_iter();
         for op in ops {
             match op {
                 Op::Capture { captures, reply } => {
-                    let mine: Vec<Receipt> = receipts.by_ref().take(captures.len()).collect();
-                    let repeats = mine.iter().filter(|r| r.duplicate).count() as u64;
-                    Figures::add(&inner.figures.duplicates, repeats);
-                    Figures::add(&inner.figures.captured, mine.len() as u64 - repeats);
-                    capture::hand_over(&inner.handover, captures, &mine);
                     // A caller that went away has its events captured all the same.
-                    drop(reply.send(Ok(mine)));
+                    drop(reply.send(Ok(tell_captured(&inner, captures, &mut receipts))));
                 }
                 Op::Plan { planned: plan, reply } => {
                     let applied = planned.next().unwrap_or(false);
@@ -209,11 +208,29 @@ impl Writer {
                     settle::hand_over(&inner.handover, &inner.watchers, &settled);
                 }
                 Op::Note(_) => {}
-                Op::Rows { reply, .. } => drop(reply.send(Ok(kept.next().unwrap_or(false)))),
+                Op::Take { captures, reply, .. } => {
+                    let is_held = held.next().unwrap_or(false);
+                    let mine = is_held.then(|| tell_captured(&inner, captures, &mut receipts));
+                    drop(reply.send(Ok(mine)));
+                }
                 Op::Flush { reply } => drop(reply.send(())),
             }
         }
     }
+}
+
+/// Hands over what was captured; the receipts of these captures.
+fn tell_captured(
+    inner: &Inner,
+    captures: Vec<Capture>,
+    receipts: &mut impl Iterator<Item = Receipt>,
+) -> Vec<Receipt> {
+    let mine: Vec<Receipt> = receipts.take(captures.len()).collect();
+    let repeats = mine.iter().filter(|r| r.duplicate).count() as u64;
+    Figures::add(&inner.figures.duplicates, repeats);
+    Figures::add(&inner.figures.captured, mine.len() as u64 - repeats);
+    capture::hand_over(&inner.handover, captures, &mine);
+    mine
 }
 
 /// Lets whatever is ready run first: under load it adds to this transaction, which costs all of them
@@ -271,15 +288,22 @@ impl Queue {
 
 /// Writes the operations, in the order that later stages need.
 pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done, Error> {
+    let held = held(tx, ops).await?;
+    let mut is_held = held.iter().copied();
     let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut notes, mut rows) = (Vec::new(), Vec::new());
+    let (mut notes, mut kept) = (Vec::new(), Vec::new());
     for op in ops {
         match op {
             Op::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
             Op::Plan { planned, .. } => plans.push(&mut **planned),
             Op::Settle(settled) => settles.push(&**settled),
             Op::Note(more) => notes.push(&**more),
-            Op::Rows { changes, node, .. } => rows.push((&**changes, *node)),
+            Op::Take { captures: more, changes, .. } => {
+                if is_held.next().unwrap_or(false) {
+                    captures.extend(more.iter_mut());
+                    kept.push(&**changes);
+                }
+            }
             Op::Flush { .. } => {}
         }
     }
@@ -292,11 +316,21 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
     if !notes.is_empty() {
         audit::write(tx, &notes).await?;
     }
-    let mut kept = Vec::with_capacity(rows.len());
-    for (changes, node) in rows {
-        kept.push(source_rows::write(tx, changes, node).await?);
+    for changes in kept {
+        source_rows::write(tx, changes).await?;
     }
-    Ok(Done { receipts, planned, kept })
+    Ok(Done { receipts, planned, held })
+}
+
+/// Of each [`Op::Take`], whether its process holds the source.
+async fn held(tx: &mut Batch<'_>, ops: &[Op]) -> Result<Vec<bool>, Error> {
+    let mut held = Vec::new();
+    for op in ops {
+        if let Op::Take { changes, node, .. } = op {
+            held.push(source_rows::is_held(tx, changes.source, *node).await?);
+        }
+    }
+    Ok(held)
 }
 
 /// The database is away: captures and plans hear of it, settles are kept.
@@ -307,7 +341,8 @@ fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
     for op in ops {
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Plan { reply, .. } | Op::Rows { reply, .. } => drop(reply.send(Err(again()))),
+            Op::Plan { reply, .. } => drop(reply.send(Err(again()))),
+            Op::Take { reply, .. } => drop(reply.send(Err(again()))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => kept.push(op),
         }
     }
@@ -322,7 +357,8 @@ fn refuse(ops: Vec<Op>, error: Error) {
         let error = error.take().unwrap_or(Error::Closed);
         match op {
             Op::Capture { reply, .. } => drop(reply.send(Err(error))),
-            Op::Plan { reply, .. } | Op::Rows { reply, .. } => drop(reply.send(Err(error))),
+            Op::Plan { reply, .. } => drop(reply.send(Err(error))),
+            Op::Take { reply, .. } => drop(reply.send(Err(error))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {}
         }
     }

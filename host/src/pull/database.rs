@@ -3,7 +3,7 @@
 //! ```text
 //!   for each table of a CRM, a chunk of keys after another, each in one read-only snapshot:
 //!   rows ──► same hash as kept? ──► yes: only the clock can have brought something
-//!                               └─► no:  crm::derive ──► capture ──► keep the rows
+//!                               └─► no:  crm::derive ──► capture, and keep the rows
 //!   kept, and not read in the chunk's range of keys ──► gone
 //! ```
 //!
@@ -18,8 +18,7 @@
 //! the database took for the first, so about half of one of its cores ([`pace`]).
 //!
 //! Guaranteed: what was committed before a run began, and is still there or left a trace, is captured by that
-//! run. Not guaranteed: what changed and changed back between two runs; and
-//! of a row that was captured and, as the process died in that moment, not kept, what happened to it before the next run.
+//! run. Not guaranteed: what changed and changed back between two runs.
 
 mod chunk;
 mod crm;
@@ -91,12 +90,12 @@ impl Memory {
 struct OwnMemory {
     /// Whether the source has begun with it: what was there is noted.
     begun: bool,
-    /// How often rows that were gone were forgotten.
-    forgotten: u64,
+    /// As of [`TableMemory`].
+    new_revision: u32,
 }
 
 /// What it remembers of a table.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct TableMemory {
     /// The greatest key when the first run began.
@@ -105,6 +104,9 @@ struct TableMemory {
     first_at: Option<i64>,
     /// The columns that rows were kept with.
     layouts: String,
+    /// The revision that a new row has: above that of any row that is gone, so that one that comes again under the same
+    /// key is told under other ids.
+    new_revision: u32,
 }
 
 /// The times of a CRM.
@@ -215,7 +217,8 @@ pub(super) async fn sample(
         tables.into_iter().partition(|table| table.has_clock());
     for table in records.into_iter().chain(lookups) {
         let Some(row) = crm.newest(&shape, table).await? else { continue };
-        let context = Context { now: time.now(), options: &options, pass: Pass::Changes };
+        let context =
+            Context { now: time.now(), options: &options, pass: Pass::Changes, new_revision: 0 };
         let told = derive::derive(table, None, Some(&row), &context, &Known::default());
         if let Some(event) = told.events.into_iter().next() {
             return Ok(incoming(event, source));

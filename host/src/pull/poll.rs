@@ -4,7 +4,7 @@
 //!   since = newest row known − overlap          (an API without `since`: everything)
 //!   pages, newest first, until one is older than that ──► rows, by key
 //!   key not kept ──► created     key kept, other content ──► updated     else nothing
-//!   oldest first ──► capture ──► keep the rows ──► remember the newest
+//!   oldest first ──► capture, and keep the rows ──► remember the newest
 //! ```
 //!
 //! The first run from now on keeps what is there and captures nothing. Each row's content is kept, so that an

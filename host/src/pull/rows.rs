@@ -76,16 +76,21 @@ pub(super) async fn kept(
     Ok(kept.into_iter().map(|row| (row.head.key, row)).collect())
 }
 
-/// How often a row was seen with another content, with this time.
-pub(super) fn revision(old: Option<&RowHead>) -> u32 {
-    old.map_or(0, |old| old.revision.wrapping_add(1))
+/// Which state of a row this is: the next one, or that of a new row.
+pub(super) fn revision(old: Option<&RowHead>, of_new: u32) -> u32 {
+    old.map_or(of_new, |old| old.revision.wrapping_add(1))
+}
+
+/// The revision of new rows once these are forgotten: above theirs.
+pub(super) fn revision_after<'a>(of_new: u32, gone: impl IntoIterator<Item = &'a RowHead>) -> u32 {
+    gone.into_iter().fold(of_new, |of_new, head| of_new.max(revision(Some(head), 0)))
 }
 
 /// What to keep of a row; `instead` of its content where that is too long.
-pub(super) fn keep(row: &Row, old: Option<&RowHead>, instead: &str, marks: String) -> KeptRow {
+pub(super) fn keep(row: &Row, revision: u32, instead: &str) -> KeptRow {
     let text = serde_json::to_string(&row.data).unwrap_or_default();
     let cells = if text.len() > LONGEST_KEPT { instead.to_owned() } else { text };
-    let head = RowHead { key: row.key, hash: row.hash, revision: revision(old), marks };
+    let head = RowHead { key: row.key, hash: row.hash, revision, marks: String::new() };
     KeptRow { head, cells }
 }
 
@@ -124,18 +129,17 @@ pub(super) struct Happening<'a> {
     /// What its rows are.
     pub(super) resource: &'a str,
     pub(super) event_type: &'a str,
+    /// Which of its states it is about.
     pub(super) revision: u32,
-    /// What else sets it apart from what happened to the same row before.
-    pub(super) apart: &'a str,
 }
 
 impl Happening<'_> {
     /// Its event, under the same id whenever it is found out.
     pub(super) fn event(&self, row: &Row, changes: Option<&Changes>) -> Incoming {
-        let Self { source, list, resource, event_type, revision, apart } = *self;
+        let Self { source, list, resource, event_type, revision } = *self;
         let (origin, revision) = (source.id.to_string(), revision.to_string());
         let content = row.hash.to_string();
-        let parts = [origin.as_str(), list, &row.id, event_type, &revision, &content, apart];
+        let parts = [origin.as_str(), list, &row.id, event_type, &revision, &content];
         Incoming {
             event_type: event_type.to_owned(),
             data: to_raw_value(&row.data).unwrap_or_default(),
@@ -197,9 +201,9 @@ mod tests {
     #[test]
     fn long_content_is_not_kept() {
         let long = format!(r#"{{"id": 7, "text": "{}"}}"#, "x".repeat(LONGEST_KEPT));
-        let kept = keep(&row(&long), None, "7", String::new());
+        let kept = keep(&row(&long), 0, "7");
         assert_eq!(kept.cells, "7");
         assert!(content(&kept).is_none());
-        assert!(content(&keep(&row(r#"{"id": 7}"#), None, "7", String::new())).is_some());
+        assert!(content(&keep(&row(r#"{"id": 7}"#), 0, "7")).is_some());
     }
 }

@@ -1,23 +1,22 @@
 //! One run of a source: what it is given, what it keeps, how it ends.
 
 use super::{Context, database, poll, schedule};
-use crate::capture::accept::{Refused, accept};
+use crate::capture::accept::{Refused, take};
 use crate::capture::incoming::Incoming;
 use crate::domain::id::SourceId;
 use crate::domain::problem::Fault;
 use crate::domain::run::{Progress, Report};
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
-use crate::journal::source_rows::{KeptRow, RowChanges};
+use crate::journal::source_rows::{KeptRow, SourceChanges};
 use crate::journal::sources::SourceState;
 use crate::journal::{self, Journal};
 use crate::topology::inlet::Inlet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Events that are captured together.
-const BATCH: usize = 200;
+/// Events that are captured together, with the rows that they follow from.
+const EVENTS: usize = 200;
 /// Most warnings of one run.
 const WARNINGS: usize = 20;
 
@@ -37,6 +36,24 @@ impl From<journal::Error> for Failed {
     fn from(error: journal::Error) -> Self {
         Self(format!("what was read cannot be kept: {}", journal::chain(&error)))
     }
+}
+
+/// What was found of a row.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The events that follow.
+    pub(super) events: Vec<Incoming>,
+    /// What is kept of it from now on.
+    pub(super) keep: Keep,
+}
+
+/// What is kept of a row from now on.
+#[derive(Debug)]
+pub(super) enum Keep {
+    /// The row as it is.
+    Row(KeptRow),
+    /// Nothing: the row with this key is gone.
+    Nothing(i64),
 }
 
 /// A run that holds its source's lease.
@@ -159,21 +176,45 @@ impl Run {
         !topology.matches_by_name(&self.source().settings.name, event_type).is_empty()
     }
 
-    /// Makes events durable.
-    pub(super) async fn capture(&self, events: Vec<Incoming>) -> Result<(), Failed> {
-        if events.is_empty() {
-            return Ok(());
+    /// Captures what was found, and keeps the rows that it follows from, some at a time: of each row all is durable at
+    /// once, or nothing.
+    pub(super) async fn take(&self, list: &str, found: Vec<Found>) -> Result<(), Failed> {
+        let mut found = found.into_iter().peekable();
+        while found.peek().is_some() {
+            let mut events = Vec::new();
+            let mut changes = SourceChanges::of(self.id(), list);
+            while let Some(one) = found.next_if(|_| events.len() < EVENTS) {
+                events.extend(one.events);
+                match one.keep {
+                    Keep::Row(row) => changes.put.push(row),
+                    Keep::Nothing(key) => changes.gone.push(key),
+                }
+            }
+            self.commit(events, changes).await?;
         }
-        self.check_hold().await?;
+        Ok(())
+    }
+
+    /// Captures events, and remembers what they follow from.
+    pub(super) async fn take_and_remember(
+        &self,
+        events: Vec<Incoming>,
+        memory: String,
+    ) -> Result<(), Failed> {
+        let changes =
+            SourceChanges { memory: Some(memory.clone()), ..SourceChanges::of(self.id(), "") };
+        self.commit(events, changes).await?;
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
+        Ok(())
+    }
+
+    /// Fails where another process has taken the source over.
+    async fn commit(&self, events: Vec<Incoming>, changes: SourceChanges) -> Result<(), Failed> {
         let topology = self.context.live.current();
-        let mut events = self.sound(events).into_iter().peekable();
-        while events.peek().is_some() {
-            let batch: Vec<Incoming> = events.by_ref().take(BATCH).collect();
-            let accepted = accept(self.journal(), &topology, batch, None, Duration::ZERO).await;
-            let accepted = accepted.map_err(refused)?;
-            let fresh = accepted.iter().filter(|accepted| !accepted.receipt.duplicate).count();
-            self.report().events += fresh as u64;
-        }
+        let events = self.sound(events);
+        let taken = take(self.journal(), &topology, &self.inlet, events, changes).await;
+        let fresh = taken.map_err(refused)?.ok_or_else(lost)?;
+        self.report().events += fresh;
         Ok(())
     }
 
@@ -198,22 +239,6 @@ impl Run {
         sound
     }
 
-    /// Fails where another process has taken the source over.
-    async fn check_hold(&self) -> Result<(), Failed> {
-        if self.journal().holds_source(self.id()).await? { Ok(()) } else { Err(taken()) }
-    }
-
-    /// Keeps rows that were read.
-    pub(super) async fn keep_rows(
-        &self,
-        list: &str,
-        put: Vec<KeptRow>,
-        gone: Vec<i64>,
-    ) -> Result<(), Failed> {
-        let changes = RowChanges { source: self.id(), list: list.to_owned(), put, gone };
-        if self.journal().keep_rows(changes).await? { Ok(()) } else { Err(taken()) }
-    }
-
     /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
     pub(super) async fn keep(&self, memory: String) -> Result<(), Failed> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&memory);
@@ -221,11 +246,11 @@ impl Run {
         if self.journal().keep_source(self.id(), &memory, &report).await? {
             return Ok(());
         }
-        Err(taken())
+        Err(lost())
     }
 }
 
-fn taken() -> Failed {
+fn lost() -> Failed {
     Failed::new("another node runs this source now")
 }
 

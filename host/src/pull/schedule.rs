@@ -1,7 +1,6 @@
 //! A clock: events at certain times.
 //!
-//! Remembered is the last time that was dealt with. Each time has one event, whose id is made from the
-//! source and the time, so none comes twice.
+//! Remembered is the last time that was dealt with, in the commit that captures its event, so none comes twice.
 
 use super::Failed;
 use super::run::Run;
@@ -56,9 +55,8 @@ pub(super) async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Fa
         // Nothing is due: somebody asked for it.
         events.push(event(settings, name, run.began, 0));
     }
-    run.capture(events).await?;
     let memory = Memory { last: Some(at) };
-    run.keep(serde_json::to_string(&memory).unwrap_or_default()).await
+    run.take_and_remember(events, serde_json::to_string(&memory).unwrap_or_default()).await
 }
 
 /// The event of the next time.

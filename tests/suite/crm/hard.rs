@@ -50,6 +50,27 @@ async fn a_source_that_is_made_again_repeats_what_happens_again(
     }
 }
 
+/// A restored backup, a row that somebody put back: the same row under the same key, from the same time.
+#[rstest]
+#[tokio::test]
+async fn a_row_that_is_put_back_is_told_again(#[values(Sqlite, Postgres)] backend: Backend) {
+    let Some(crm) = Crm::start().await else { return };
+    let Some(world) = World::start(backend).await else { return };
+    source(&world, &crm, &json!({})).await;
+    let mut expected = Vec::new();
+    for _ in 0..2 {
+        crm.lead(400).await;
+        run_well(&world).await;
+        crm.change("UPDATE `tblleads` SET `company` = 'Another' WHERE `id` = 400;").await;
+        run_well(&world).await;
+        crm.change("DELETE FROM `tblleads` WHERE `id` = 400;").await;
+        run_well(&world).await;
+        expected.extend(["lead.created#400", "lead.deleted#400", "lead.updated#400"]);
+        expected.sort_unstable();
+        assert_eq!(happened(&world).await, expected);
+    }
+}
+
 #[tokio::test]
 async fn an_address_can_say_how_it_is_encrypted_and_no_more() {
     let Some(world) = World::start(Sqlite).await else { return };

@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::json;
 use waybill_tests::Backend::{self, Postgres, Sqlite};
 use waybill_tests::world::text;
-use waybill_tests::{Receiver, World};
+use waybill_tests::{Receiver, Stopped, World};
 
 use super::{Crm, SOURCE, announce, happened, name, run_well, settled, source};
 use crate::support::{endpoint_with, verified};
@@ -67,6 +67,30 @@ async fn kills_lose_and_repeat_nothing(#[values(Sqlite, Postgres)] backend: Back
         "{backend:?}: {kills} kills, {} leads, {arrivals} deliveries, none lost, each under one id",
         expected.len()
     ));
+}
+
+/// The moment between an event and the row that it follows from: there is none.
+#[tokio::test]
+async fn a_kill_while_rows_are_kept_leaves_no_event_without_its_row() {
+    let Some(crm) = Crm::start().await else { return };
+    let Some(mut world) = World::start(Postgres).await else { return };
+    source(&world, &crm, &json!({})).await;
+    for id in [1_000, 1_001] {
+        crm.lead(id).await;
+    }
+    let mut stopped = Stopped::at(&world.settings().database, "source_row").await.unwrap();
+    world.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await;
+    stopped.is_awaited().await.unwrap();
+    world.kill9();
+    crm.change(
+        "DELETE FROM `tblleads` WHERE `id` = 1000; \
+         UPDATE `tblleads` SET `company` = 'Another' WHERE `id` = 1001;",
+    )
+    .await;
+    drop(stopped);
+    world.restart();
+    run_well(&world).await;
+    assert_eq!(happened(&world).await, ["lead.created#1001"], "lead 1000 came and went unseen");
 }
 
 /// Every event has come, and whatever came twice came under one id.

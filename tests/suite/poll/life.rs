@@ -13,10 +13,10 @@ use waybill_tests::rest::Call;
 use waybill_tests::server::ADMIN_TOKEN;
 use waybill_tests::site::{KEY, now};
 use waybill_tests::world::{LIMIT, text};
-use waybill_tests::{Backend, Client, Dialect, Receiver, Server, Site, World};
+use waybill_tests::{Backend, Client, Dialect, Receiver, Server, Site, Stopped, World};
 
 use super::{SOURCE, assert_created_once, happened, names, poll, put, row, run, run_well, source};
-use crate::support::{announce, endpoint_with, merged, problem};
+use crate::support::{announce, endpoint_with, merged, problem, seed};
 
 /// How many rows there are before the kills begin, and how many come while they go on.
 const ROWS: (u32, u32) = (350, 300);
@@ -43,12 +43,6 @@ async fn a_restart_changes_nothing(
     let mut found = happened(&world).await;
     found.sort();
     assert_eq!(found, ["created 2", "created 3", "created 4", "updated 2"]);
-}
-
-/// A seed for the points of the kills; `WAYBILL_CRASH_SEED` repeats a run.
-fn seed() -> u64 {
-    let given = std::env::var("WAYBILL_CRASH_SEED").ok();
-    given.map_or_else(|| rand::rng().random(), |seed| seed.parse().unwrap())
 }
 
 /// With each request some more rows are there, until there are enough.
@@ -111,6 +105,25 @@ async fn kills_lose_and_repeat_nothing(
     assert_eq!(sent.len(), all as usize, "each row was sent");
     let ambiguous: Vec<_> = sent.iter().filter(|(_, events)| events.len() != 1).collect();
     assert!(ambiguous.is_empty(), "one row in several events: {ambiguous:?}");
+}
+
+/// The moment between an event and the row that it follows from: there is none.
+#[tokio::test]
+async fn a_kill_while_rows_are_kept_tells_no_row_twice() {
+    let Some(mut world) = World::start(Postgres).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    source(&world, &poll(&site)).await;
+    put(&site, [1], now());
+    let mut stopped = Stopped::at(&world.settings().database, "source_row").await.unwrap();
+    world.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await;
+    stopped.is_awaited().await.unwrap();
+    world.kill9();
+    let (list, _) = names(&site);
+    site.put(list, 1, row(&site, 1, now(), "9.00"));
+    drop(stopped);
+    world.restart();
+    run_well(&world).await;
+    assert_eq!(happened(&world).await, ["created 1"]);
 }
 
 #[tokio::test]

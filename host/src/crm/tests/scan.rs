@@ -87,11 +87,14 @@ impl Source {
         let old = stored.as_ref().map(|stored| self.kept(table, key, stored));
         let references = derive::references(table, old.as_ref().map(|kept| &kept.row), row);
         let known = self.look_up(&references);
-        let context = Context { now: self.now, options: &self.options, pass };
+        let context = Context { now: self.now, options: &self.options, pass, new_revision: 0 };
         let Derivation { events, marks } =
             derive::derive(table, old.as_ref(), row, &context, &known);
         match row {
-            Some(row) => self.store(table, key, row, &Kept::after(table, old.as_ref(), row, marks)),
+            Some(row) => {
+                let revision = context.revision(old.as_ref());
+                self.store(table, key, row, &Kept::of(table, row, revision, marks));
+            }
             None => drop(self.state.rows.remove(&(table.name, key.to_owned()))),
         }
         events
@@ -108,7 +111,7 @@ impl Source {
         if !table.has_clock() {
             return Vec::new();
         }
-        let context = Context { now: self.now, options: &self.options, pass };
+        let context = Context { now: self.now, options: &self.options, pass, new_revision: 0 };
         let marks = Marks::decode(&stored.marks);
         let references = derive::passing_references(table, row, &marks, &context);
         let known = self.look_up(&references);

@@ -37,7 +37,7 @@ fn a_kept_row_is_small() {
     let mut all = 0;
     let samples = samples();
     for (table, row) in &samples {
-        let kept = Kept::after(table, None, row, Marks::default());
+        let kept = Kept::of(table, row, 0, Marks::default());
         let size = Layouts::encode(table, &kept.row).len();
         let sent = serde_json::to_string(&crate::crm::data::record(table, row, &Known::default()))
             .unwrap();

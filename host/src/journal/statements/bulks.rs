@@ -194,6 +194,13 @@ bulks! {
         "SELECT node FROM source_state WHERE source_id = ANY($1::uuid[]) AND node IS NOT NULL FOR SHARE",
         &[Id],
     );
+    KEEP_SOURCE_MEMORY = Bulk::of(
+        "UPDATE source_state SET memory = ?2 WHERE source_id = ?1",
+        "UPDATE source_state s SET memory = v.memory \
+            FROM UNNEST($1::uuid[], $2::text[]) AS v (source_id, memory) \
+            WHERE s.source_id = v.source_id",
+        &[Id, Text],
+    );
     DELETE_SOURCE_ROW = Bulk::of(
         "DELETE FROM source_row WHERE source_id = ?1 AND list = ?2 AND row_key = ?3",
         "DELETE FROM source_row r USING UNNEST($1::uuid[], $2::text[], $3::bigint[]) \

@@ -1,6 +1,8 @@
 //! A chunk of a table's keys: what was read and what is kept, side by side. Nothing here waits for anything.
 
-use super::Derived;
+use super::super::rows;
+use super::super::run::Keep;
+use super::{Derived, TableMemory};
 use crate::crm::derive::{self, Context, Derivation, Pass};
 use crate::crm::due::Marks;
 use crate::crm::known::{Known, Reference};
@@ -12,29 +14,6 @@ use crate::domain::hash::Hash;
 use crate::journal::source_rows::{KeptRow, RowHead};
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
-
-/// What the first run is about.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct First {
-    /// How far it is; none once it is done.
-    pub(super) at: Option<i64>,
-    /// The greatest key there was when it began.
-    pub(super) to: i64,
-    /// Whether what was there is captured.
-    pub(super) is_backfill: bool,
-}
-
-impl First {
-    /// What it means that a row with this key is not kept.
-    fn pass(self, key: i64) -> Pass {
-        let was_there = self.at.is_some_and(|at| key > at) && key <= self.to;
-        match (was_there, self.is_backfill) {
-            (false, _) => Pass::Changes,
-            (true, true) => Pass::Backfill,
-            (true, false) => Pass::Baseline,
-        }
-    }
-}
 
 /// A row that was read, that is kept, or both.
 #[derive(Debug, Default)]
@@ -62,24 +41,33 @@ impl Pair {
 pub(super) struct Chunk {
     table: &'static Table,
     layouts: Layouts,
-    first: First,
+    memory: TableMemory,
+    /// Whether what was there when the first run began is captured.
+    is_backfill: bool,
     pairs: BTreeMap<i64, Pair>,
 }
 
-/// What follows from a chunk.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    /// By key, and for each in the order of the rules.
+/// What follows from a row, and what is kept of it.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// In the order of the rules.
     pub(super) events: Vec<Derived>,
-    pub(super) put: Vec<KeptRow>,
-    pub(super) gone: Vec<i64>,
-    /// All layouts, where a row had a new one.
-    pub(super) layouts: Option<Layouts>,
+    pub(super) keep: Keep,
+}
+
+/// What follows from a chunk.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// By key.
+    pub(super) told: Vec<Told>,
+    /// What to remember of the table before any of that is kept.
+    pub(super) memory: TableMemory,
 }
 
 impl Chunk {
-    pub(super) fn new(table: &'static Table, layouts: Layouts, first: First) -> Self {
-        Self { table, layouts, first, pairs: BTreeMap::new() }
+    pub(super) fn new(table: &'static Table, memory: TableMemory, is_backfill: bool) -> Self {
+        let layouts = Layouts::parse(table, &memory.layouts);
+        Self { table, layouts, memory, is_backfill, pairs: BTreeMap::new() }
     }
 
     /// Puts what was read and what is kept side by side. What needs no further look is dropped.
@@ -132,7 +120,13 @@ impl Chunk {
     }
 
     fn pass(&self, key: i64, pair: &Pair) -> Pass {
-        if pair.head.is_none() { self.first.pass(key) } else { Pass::Changes }
+        let TableMemory { first_at, first_to, .. } = self.memory;
+        let was_there = first_at.is_some_and(|at| key > at) && key <= first_to;
+        match (pair.head.is_none() && was_there, self.is_backfill) {
+            (false, _) => Pass::Changes,
+            (true, true) => Pass::Backfill,
+            (true, false) => Pass::Baseline,
+        }
     }
 
     fn old(&self, key: i64, pair: &Pair) -> Option<Kept> {
@@ -147,7 +141,7 @@ impl Chunk {
         for (key, pair) in &self.pairs {
             match (&pair.row, pair.is_same()) {
                 (Some(row), true) => {
-                    let context = Context { now, options, pass: Pass::Changes };
+                    let context = self.context(now, options, Pass::Changes);
                     let marks = pair.marks();
                     found.extend(derive::passing_references(self.table, row, &marks, &context));
                 }
@@ -164,46 +158,40 @@ impl Chunk {
         found
     }
 
-    /// What follows, and what to keep.
-    pub(super) fn derive(mut self, now: DateTime, options: &Options, known: &Known) -> Outcome {
-        let mut outcome = Outcome::default();
-        let mut learned = false;
-        for (key, pair) in std::mem::take(&mut self.pairs) {
-            let pass = self.pass(key, &pair);
-            let context = Context { now, options, pass };
-            if pair.is_same() {
-                self.pass_time(key, &pair, &context, known, &mut outcome);
-            } else {
-                learned |= self.observe(key, &pair, &context, known, &mut outcome);
-            }
-        }
-        outcome.layouts = learned.then_some(self.layouts);
-        outcome
+    fn context<'a>(&self, now: DateTime, options: &'a Options, pass: Pass) -> Context<'a> {
+        Context { now, options, pass, new_revision: self.memory.new_revision }
     }
 
-    /// A row that is new, changed or gone; whether its layout is a new one.
-    fn observe(
-        &mut self,
-        key: i64,
-        pair: &Pair,
-        context: &Context<'_>,
-        known: &Known,
-        outcome: &mut Outcome,
-    ) -> bool {
+    /// What follows, and what to keep.
+    pub(super) fn derive(mut self, now: DateTime, options: &Options, known: &Known) -> Outcome {
+        let mut told = Vec::new();
+        let mut memory = self.memory.clone();
+        for (key, pair) in std::mem::take(&mut self.pairs) {
+            let context = self.context(now, options, self.pass(key, &pair));
+            if pair.is_same() {
+                told.extend(self.pass_time(key, &pair, &context, known));
+            } else {
+                told.push(self.observe(key, &pair, &context, known));
+            }
+            let gone = pair.head.filter(|_| pair.row.is_none());
+            memory.new_revision = rows::revision_after(memory.new_revision, &gone);
+        }
+        memory.layouts = self.layouts.text();
+        Outcome { told, memory }
+    }
+
+    /// A row that is new, changed or gone.
+    fn observe(&mut self, key: i64, pair: &Pair, context: &Context<'_>, known: &Known) -> Told {
         let old = self.old(key, pair);
         let Derivation { events, marks } =
             derive::derive(self.table, old.as_ref(), pair.row.as_ref(), context, known);
-        outcome.events.extend(events);
-        let Some(row) = &pair.row else {
-            outcome.gone.push(key);
-            return false;
-        };
-        let kept = Kept::after(self.table, old.as_ref(), row, marks);
-        let learned = self.layouts.learn(self.table, &kept.row);
+        let Some(row) = &pair.row else { return Told { events, keep: Keep::Nothing(key) } };
+        let kept = Kept::of(self.table, row, context.revision(old.as_ref()), marks);
+        self.layouts.learn(self.table, &kept.row);
         let marks = kept.marks.encode();
         let head = RowHead { key, hash: pair.hash, revision: kept.revision, marks };
-        outcome.put.push(KeptRow { head, cells: Layouts::encode(self.table, &kept.row) });
-        learned
+        let cells = Layouts::encode(self.table, &kept.row);
+        Told { events, keep: Keep::Row(KeptRow { head, cells }) }
     }
 
     /// A row that is as it was: only time has passed.
@@ -213,18 +201,18 @@ impl Chunk {
         pair: &Pair,
         context: &Context<'_>,
         known: &Known,
-        outcome: &mut Outcome,
-    ) {
-        let (Some(row), Some(head)) = (&pair.row, &pair.head) else { return };
+    ) -> Option<Told> {
+        let (row, head) = (pair.row.as_ref()?, pair.head.as_ref()?);
         let marks = pair.marks();
-        let found = derive::passing(self.table, row, head.revision, &marks, context, known);
-        outcome.events.extend(found.events);
-        if found.marks != marks {
-            // The content is what is kept already; its hash says so.
-            let kept = snapshot::reduce(self.table, row);
-            let cells = Layouts::encode(self.table, &kept);
-            let head = RowHead { key, marks: found.marks.encode(), ..head.clone() };
-            outcome.put.push(KeptRow { head, cells });
+        let Derivation { events, marks: now } =
+            derive::passing(self.table, row, head.revision, &marks, context, known);
+        if events.is_empty() && now == marks {
+            return None;
         }
+        // The content is what is kept already; its hash says so.
+        let kept = snapshot::reduce(self.table, row);
+        let cells = Layouts::encode(self.table, &kept);
+        let head = RowHead { key, marks: now.encode(), ..head.clone() };
+        Some(Told { events, keep: Keep::Row(KeptRow { head, cells }) })
     }
 }

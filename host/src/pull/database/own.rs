@@ -4,19 +4,15 @@
 //!   the first run: every key, of one moment ──► kept without content: what was there is no news
 //!   each run: all rows by key, a chunk after another
 //!     not kept ──► created     kept, other content ──► updated     only the key kept ──► kept
-//!     ──► capture ──► keep the rows
+//!     ──► capture, and keep the rows
 //!   then: kept, and not seen, and not there if asked for once more ──► deleted ──► forgotten
 //! ```
 //!
 //! All tables are noted before the first is read. Noting that is interrupted begins anew: the source begins when it is done.
 //!
-//! A row that goes and comes again under the same key is another row: how often rows were forgotten goes into the ids of the events of
-//! those that come afterwards, and is remembered before they are forgotten.
-//!
 //! Guaranteed: what was committed before a run began, and is still there or left a trace, is captured by that run or, where it is cut
-//! off, by the next. A table that cannot be read is an error of that table, and never taken for an emptied one. Not guaranteed: what
-//! happened between two runs to a row that was captured and, as the process ended in that moment, not kept. Its event is told again as
-//! the row then is, and where it is gone by then, that it went is not told.
+//! off, by the next: whoever applies the events in their order has the rows that were read last. A table that cannot be read is an
+//! error of that table, and never taken for an emptied one.
 
 mod cell;
 mod in_mysql;
@@ -128,7 +124,7 @@ pub(super) async fn sample(
         let Some(row) = found.rows.first() else { continue };
         let Table { list, resource, .. } = &table;
         let event_type = &format!("{resource}.created");
-        let happening = Happening { source, list, resource, event_type, revision: 0, apart: "" };
+        let happening = Happening { source, list, resource, event_type, revision: 0 };
         return Ok(incoming(happening, row, None));
     }
     Err(Failed::new("the database answers well, and its tables are empty"))

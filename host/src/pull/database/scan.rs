@@ -1,8 +1,8 @@
 //! One run over all tables.
 
 use super::super::Failed;
-use super::super::run::Run;
-use super::chunk::{Chunk, First};
+use super::super::run::{Found, Run};
+use super::chunk::{Chunk, Told};
 use super::crm::{Crm, Keyed, Shape};
 use super::pace::{self, Pace};
 use super::{Derived, Memory, TableMemory, Time};
@@ -42,7 +42,7 @@ impl Scan<'_> {
             if !self.memory.tables.contains_key(table.name) {
                 let first_to = self.crm.greatest(table).await?.unwrap_or(i64::MIN);
                 let memory =
-                    TableMemory { first_to, first_at: Some(i64::MIN), layouts: String::new() };
+                    TableMemory { first_to, first_at: Some(i64::MIN), ..TableMemory::default() };
                 self.memory.tables.insert(table.name.to_owned(), memory);
                 is_new = true;
             }
@@ -106,7 +106,7 @@ impl Scan<'_> {
         Ok((found, KeyRange { above, to: last.unwrap_or(i64::MAX) }))
     }
 
-    /// Captures what follows from a chunk, and keeps it.
+    /// Captures what follows from a chunk, and keeps its rows.
     async fn chunk(
         &mut self,
         table: &'static Table,
@@ -115,8 +115,8 @@ impl Scan<'_> {
     ) -> Result<(), Failed> {
         let heads = self.run.journal().row_heads(self.run.id(), table.name, range).await?;
         let memory = self.memory.tables.get(table.name).cloned().unwrap_or_default();
-        let layouts = Layouts::parse(table, &memory.layouts);
-        let mut chunk = Chunk::new(table, layouts, self.first(&memory));
+        let is_backfill = self.settings.start == Beginning::Backfill;
+        let mut chunk = Chunk::new(table, memory.clone(), is_backfill);
         chunk.pair(rows, heads);
         if only_keys(table) {
             let fresh = self.crm.with_keys(&self.shape, table, &chunk.fresh_keys()).await?;
@@ -129,48 +129,32 @@ impl Scan<'_> {
         let references = chunk.references(now, &self.options);
         let known = self.look_up(&references).await?;
         let outcome = chunk.derive(now, &self.options, &known);
+        if outcome.memory != memory || memory.first_at.is_some() {
+            self.memory.tables.insert(table.name.to_owned(), outcome.memory.clone());
+            self.keep().await?;
+        }
+        let found = outcome.told.into_iter().map(|told| self.found(told));
+        self.run.take(table.name, found.collect()).await?;
+        self.move_on(table, outcome.memory, range.to);
+        Ok(())
+    }
+
+    /// What is captured of what was told of a row: second names only where somebody asked for them.
+    fn found(&self, told: Told) -> Found {
         let asked = |event: &Derived| {
             event.alias_of.is_none() || self.run.is_asked_for_by_name(event.event_type)
         };
-        let source = self.run.source();
-        let events = outcome.events.into_iter().filter(asked);
-        self.run.capture(events.map(|event| super::incoming(event, source)).collect()).await?;
-        self.move_on(table, &memory, outcome.layouts, range.to).await?;
-        self.run.keep_rows(table.name, outcome.put, outcome.gone).await
+        let events = told.events.into_iter().filter(asked);
+        let events = events.map(|event| super::incoming(event, self.run.source())).collect();
+        Found { events, keep: told.keep }
     }
 
-    /// What the first run makes of rows, and which those are.
-    fn first(&self, memory: &TableMemory) -> First {
-        First {
-            at: memory.first_at,
-            to: memory.first_to,
-            is_backfill: self.settings.start == Beginning::Backfill,
+    /// Notes how far the first run is. That is kept with the next chunk: by then this one is.
+    fn move_on(&mut self, table: &'static Table, memory: TableMemory, to: i64) {
+        if memory.first_at.is_some() {
+            let first_at = (to < memory.first_to).then_some(to);
+            self.memory.tables.insert(table.name.to_owned(), TableMemory { first_at, ..memory });
         }
-    }
-
-    /// Remembers new layouts before rows are kept in them. How far the first run is, is remembered with the next chunk: by then this
-    /// one is kept.
-    async fn move_on(
-        &mut self,
-        table: &'static Table,
-        old: &TableMemory,
-        layouts: Option<Layouts>,
-        to: i64,
-    ) -> Result<(), Failed> {
-        let mut memory = old.clone();
-        if let Some(layouts) = &layouts {
-            memory.layouts = layouts.text();
-        }
-        let is_first = old.first_at.is_some();
-        if is_first || layouts.is_some() {
-            self.memory.tables.insert(table.name.to_owned(), memory.clone());
-            self.keep().await?;
-        }
-        if is_first {
-            memory.first_at = (to < memory.first_to).then_some(to);
-            self.memory.tables.insert(table.name.to_owned(), memory);
-        }
-        Ok(())
     }
 
     /// What was asked for, from the database, else from what is kept.

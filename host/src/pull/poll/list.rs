@@ -2,7 +2,7 @@
 
 use super::super::Failed;
 use super::super::rows::{self, Happening, Row};
-use super::super::run::Run;
+use super::super::run::{Found, Keep, Run};
 use super::ListMemory;
 use super::fetch::Fetch;
 use super::plan::Plan;
@@ -170,7 +170,7 @@ async fn read_growing(
     }
 }
 
-/// Captures what a batch of rows brings, and keeps it.
+/// Captures what a batch of rows brings, and keeps the rows.
 async fn take(
     run: &Run,
     plan: &Plan,
@@ -181,21 +181,19 @@ async fn take(
     let changed = changed(run, plan, batch).await?;
     let keys: Vec<i64> = changed.iter().map(|polled| polled.row.key).collect();
     let kept = rows::kept(run, &plan.list, &keys).await?;
-    let (mut events, mut put) = (Vec::new(), Vec::new());
-    for polled in changed {
+    let found = changed.into_iter().map(|polled| {
         let old = kept.get(&polled.row.key);
-        if !bounds.hide(polled) {
-            let before = match old {
-                Some(old) => Before::Kept(old),
-                None if is_from_before(polled, plan, memory) => Before::There,
-                None => Before::New,
-            };
-            events.push(event(plan, run.source(), polled, before));
-        }
-        put.push(rows::keep(&polled.row, old.map(|old| &old.head), "", String::new()));
-    }
-    run.capture(events).await?;
-    run.keep_rows(&plan.list, put, Vec::new()).await
+        let before = match old {
+            Some(old) => Before::Kept(old),
+            None if is_from_before(polled, plan, memory) => Before::There,
+            None => Before::New,
+        };
+        let event = (!bounds.hide(polled)).then(|| event(plan, run.source(), polled, before));
+        let revision = rows::revision(old.map(|old| &old.head), 0);
+        let keep = Keep::Row(rows::keep(&polled.row, revision, ""));
+        Found { events: event.into_iter().collect(), keep }
+    });
+    run.take(&plan.list, found.collect()).await
 }
 
 /// Those that are others than what is kept.
@@ -233,9 +231,9 @@ pub(super) fn event(plan: &Plan, source: &Source, polled: &Polled, before: Befor
         Before::There => (&plan.updated, None),
         Before::Kept(old) => (&plan.updated, Some(old)),
     };
-    let revision = rows::revision(old.map(|old| &old.head));
+    let revision = rows::revision(old.map(|old| &old.head), 0);
     let (list, resource) = (&plan.list, &plan.resource);
-    let happening = Happening { source, list, resource, event_type, revision, apart: "" };
+    let happening = Happening { source, list, resource, event_type, revision };
     let content = old.and_then(rows::content);
     let changes = content.map(|content| rows::changes(&content, &polled.row.data));
     Incoming {

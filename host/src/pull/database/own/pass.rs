@@ -2,7 +2,7 @@
 
 use super::super::super::Failed;
 use super::super::super::rows::{self, Fields, Happening, Row};
-use super::super::super::run::Run;
+use super::super::super::run::{Found, Keep, Run};
 use super::super::pace::{self, Pace};
 use super::super::{Memory, OwnMemory};
 use super::incoming;
@@ -56,7 +56,8 @@ impl Pass<'_> {
         };
         // What an earlier attempt noted that did not come to its end.
         for gone in self.missing(there).await? {
-            self.run.keep_rows(&self.table.list, Vec::new(), gone).await?;
+            let gone = gone.into_iter().map(|key| without_event(Keep::Nothing(key)));
+            self.run.take(&self.table.list, gone.collect()).await?;
         }
         self.remember(OwnMemory { begun: true, ..known }).await
     }
@@ -71,8 +72,8 @@ impl Pass<'_> {
             let Chunk { rows, has_more, .. } = self.server.rows(self.table, which, true).await?;
             after = last(&rows, after.as_deref())?;
             there.extend(rows.iter().map(|row| row.key));
-            let put = rows.iter().map(|row| self.noted(row)).collect();
-            self.run.keep_rows(&self.table.list, put, Vec::new()).await?;
+            let noted = rows.iter().map(|row| without_event(Keep::Row(self.noted(row))));
+            self.run.take(&self.table.list, noted.collect()).await?;
             // Without a rest: a snapshot that is held long is a burden of its own.
             if !has_more {
                 break;
@@ -133,29 +134,23 @@ impl Pass<'_> {
         for batch in changed.chunks(BATCH) {
             let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
             let kept = rows::kept(self.run, list, &keys).await?;
-            let (mut events, mut put) = (Vec::new(), Vec::new());
-            for row in batch {
-                let old = kept.get(&row.key);
-                events.extend(self.event(row, old));
-                let birth = old.map_or_else(|| self.birth(), |old| old.head.marks.clone());
-                put.push(rows::keep(row, old.map(|old| &old.head), &self.key_of(row), birth));
-            }
-            self.run.capture(events).await?;
-            self.run.keep_rows(list, put, Vec::new()).await?;
+            let found = batch.iter().map(|row| self.found(row, kept.get(&row.key)));
+            self.run.take(list, found.collect()).await?;
         }
         Ok(())
     }
 
-    /// What sets a row that comes now apart from one of the same key that went before.
-    fn birth(&self) -> String {
-        self.known().forgotten.to_string()
+    fn found(&self, row: &Row, old: Option<&KeptRow>) -> Found {
+        let revision = rows::revision(old.map(|old| &old.head), self.known().new_revision);
+        let events = self.event(row, old, revision).into_iter().collect();
+        Found { events, keep: Keep::Row(rows::keep(row, revision, &self.key_of(row))) }
     }
 
     /// What follows from a row that is another than what is kept; nothing where it was only noted, or differs in what is not
     /// read any more.
-    fn event(&self, row: &Row, old: Option<&KeptRow>) -> Option<Incoming> {
+    fn event(&self, row: &Row, old: Option<&KeptRow>, revision: u32) -> Option<Incoming> {
         let Some(old) = old else {
-            return Some(self.told("created", row, 0, &self.birth(), None));
+            return Some(self.told("created", row, revision, None));
         };
         if old.head.hash == Hash::default() {
             return None;
@@ -164,8 +159,7 @@ impl Pass<'_> {
         if changes.as_ref().is_some_and(|Changes { changed, .. }| changed.is_empty()) {
             return None;
         }
-        let revision = rows::revision(Some(&old.head));
-        Some(self.told("updated", row, revision, &old.head.marks, changes.as_ref()))
+        Some(self.told("updated", row, revision, changes.as_ref()))
     }
 
     /// What was kept of a row, without what is not read any more.
@@ -175,18 +169,11 @@ impl Pass<'_> {
         Some(content)
     }
 
-    fn told(
-        &self,
-        what: &str,
-        row: &Row,
-        revision: u32,
-        birth: &str,
-        changes: Option<&Changes>,
-    ) -> Incoming {
+    fn told(&self, what: &str, row: &Row, revision: u32, changes: Option<&Changes>) -> Incoming {
         let Table { list, resource, .. } = self.table;
         let event_type = format!("{resource}.{what}");
         let (source, event_type) = (self.run.source(), event_type.as_str());
-        let happening = Happening { source, list, resource, event_type, revision, apart: birth };
+        let happening = Happening { source, list, resource, event_type, revision };
         incoming(happening, row, changes)
     }
 
@@ -218,19 +205,18 @@ impl Pass<'_> {
         let there: HashSet<String> = there.into_iter().collect();
         gone.retain(|(_, row)| !there.contains(&row.id));
         gone.sort_by_key(|(_, row)| row.key);
-        let event = |(old, row): &(KeptRow, Row)| {
-            self.told("deleted", row, old.head.revision, &old.head.marks, None)
-        };
-        let events: Vec<Incoming> = gone.iter().map(event).collect();
-        if events.is_empty() {
-            return Ok(());
-        }
-        self.run.capture(events).await?;
         // Before they are forgotten: one that comes again is another one.
         let known = self.known();
-        self.remember(OwnMemory { forgotten: known.forgotten + 1, ..known }).await?;
-        let keys = gone.iter().map(|(old, _)| old.head.key).collect();
-        self.run.keep_rows(&self.table.list, Vec::new(), keys).await
+        let heads = gone.iter().map(|(old, _)| &old.head);
+        let new_revision = rows::revision_after(known.new_revision, heads);
+        if new_revision != known.new_revision {
+            self.remember(OwnMemory { new_revision, ..known }).await?;
+        }
+        let found = gone.iter().map(|(old, row)| Found {
+            events: vec![self.told("deleted", row, old.head.revision, None)],
+            keep: Keep::Nothing(old.head.key),
+        });
+        self.run.take(&self.table.list, found.collect()).await
     }
 
     /// A row as it was last known: what was kept of it, or only its key.
@@ -244,6 +230,10 @@ impl Pass<'_> {
         let id = data.get(name).and_then(|value| id(self.table, value))?;
         Some(Row { hash: old.head.hash, ..Row::new(id, data) })
     }
+}
+
+fn without_event(keep: Keep) -> Found {
+    Found { events: Vec::new(), keep }
 }
 
 /// The last of these rows; an error where it is none after the one before.
