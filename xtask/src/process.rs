@@ -1,6 +1,6 @@
 //! Running other programs.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -22,8 +22,12 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(workspace()).stdin(Stdio::null()).kill_on_drop(true);
-    // Set by the cargo that runs us; they would make the inner cargo build twice.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME"] {
+    // What the cargo that runs us tells of us: build scripts that look at it would run again, and all that stands on them.
+    let of_us = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
+    };
+    for name in std::env::vars_os().map(|(name, _)| name).filter(of_us) {
         command.env_remove(name);
     }
     command
