@@ -277,6 +277,35 @@ async fn a_request_that_comes_again_is_recognised() {
     }
 }
 
+/// An id that is not signed could be changed by whoever sends a request again, so it is not all that a repeat is recognised
+/// by; of one that is signed nothing more is needed.
+#[tokio::test]
+async fn what_a_repeat_is_recognised_by_is_signed() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let unsigned = json!({"places": {"id": "header:x-delivery"}});
+    source(&world, "header", "perfexapi", &unsigned).await;
+    source(&world, "body", "perfexapi", &json!({})).await;
+    let one = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"}}"#;
+    let retried = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"},"attempt":2}"#;
+    let other = r#"{"event":"invoice.paid","delivery_id":"2","payload":{"id":"1"}}"#;
+    for (name, body, delivery, duplicate) in [
+        ("header", one, "a", false),
+        ("header", one, "b", true),
+        ("header", other, "a", true),
+        ("header", other, "c", false),
+        ("header", retried, "d", false),
+        ("body", one, "a", false),
+        ("body", one, "b", true),
+        ("body", retried, "a", true),
+        ("body", other, "a", false),
+    ] {
+        let mut headers = signed("perfexapi", body, now());
+        headers.push(("x-delivery", delivery.to_owned()));
+        let answer = send(&world, call(name, body, &headers)).await;
+        assert_eq!(answer.data()["duplicate"], duplicate, "{name} {body} {delivery}");
+    }
+}
+
 #[tokio::test]
 async fn a_secret_is_rotated_with_grace() {
     let Some(world) = World::start(Sqlite).await else { return };

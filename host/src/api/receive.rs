@@ -112,8 +112,8 @@ async fn take(
     let incoming = envelope::read(Received { source: &settings.name, headers, body }, webhook)?;
     let topology = app.live.current();
     let wait = app.config.immediate.wait.get();
-    let accepted =
-        accept(&app.journal, &topology, vec![incoming], fits.key.as_deref(), wait).await?;
+    let key = fits.key.filter(|_| !envelope::has_signed_id(&incoming, webhook));
+    let accepted = accept(&app.journal, &topology, vec![incoming], key.as_deref(), wait).await?;
     let Some(accepted) = accepted.into_iter().next() else {
         return Err(Refusing::new("internal", Problem::internal()));
     };

@@ -92,6 +92,19 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Incomi
     if faults.is_empty() { Ok(incoming) } else { Err(Refusal::Invalid(faults)) }
 }
 
+/// Whether the id that was read is signed: it stands in the body, or is the one that Standard Webhooks sign. Then whoever
+/// sends the request again sends it too, and nothing else is needed to recognise a repeat.
+pub fn has_signed_id(incoming: &Incoming, settings: &WebhookSettings) -> bool {
+    let is_of_standard =
+        |name: &str| settings.scheme == Scheme::Standard && name.eq_ignore_ascii_case("webhook-id");
+    let is_signed = |place: &str| place.strip_prefix("header:").is_none_or(is_of_standard);
+    incoming.id.is_some()
+        && match settings.places.id.as_deref() {
+            Some(place) => is_signed(place),
+            None => usual(settings.scheme).id.iter().copied().all(is_signed),
+        }
+}
+
 /// Slack asks once whether the address is the operator's, before it sends events
 /// (docs.slack.dev, "Request URL Configuration"): what to answer with.
 pub fn challenge(scheme: Scheme, body: &[u8]) -> Option<String> {

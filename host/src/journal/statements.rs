@@ -237,7 +237,8 @@ statements! {
     FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\
         SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
     FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";
-    FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE expires_at <= $1";
+    FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE (source, key) IN (\
+        SELECT source, key FROM capture_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
 }
 
 #[cfg(test)]
