@@ -16,9 +16,7 @@
 //! 2. pairs them by key: rows with another hash, rows without anything kept, and what is kept without a row in the chunk's range of keys;
 //! 3. looks up what [`derive::references`] and, for unchanged rows of tables with a clock, [`derive::passing_references`] name;
 //! 4. has [`derive::derive`] and [`derive::passing`] tell the events;
-//! 5. captures the events, then keeps the new state of the rows ([`snapshot::Kept::after`], or the marks alone) and the layouts.
-//!
-//! A crash in between tells the same events again, with the same ids.
+//! 5. captures the events and keeps the new state of the rows ([`snapshot::Kept::of`], or the marks alone) in one commit, after the layouts.
 //!
 //! The caller is the source that reads a CRM's database, `crate::pull`.
 //!

@@ -30,7 +30,7 @@ use crate::topology::inlet::Inlet;
 use crate::topology::live::Live;
 use run::Run;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -144,11 +144,14 @@ async fn look(context: &Arc<Context>) -> Result<(), journal::Error> {
     if topology.inlets().all(|inlet| inlet.timing.is_none()) {
         return Ok(());
     }
+    // Before it is read what they remember: a run that ends meanwhile has more to remember than that.
+    let running: HashSet<SourceId> = context.running().keys().copied().collect();
     let states = context.journal.source_states().await?;
     let now = context.journal.clock().now();
-    for inlet in topology.inlets().filter(|inlet| inlet.source.settings.enabled) {
+    let rests = |inlet: &&Arc<Inlet>| !running.contains(&inlet.source.id);
+    for inlet in topology.inlets().filter(|inlet| inlet.source.settings.enabled).filter(rests) {
         let state = states.iter().find(|state| state.source == inlet.source.id);
-        if is_due(inlet, state, now) && !context.running().contains_key(&inlet.source.id) {
+        if is_due(inlet, state, now) {
             start(context, inlet, state, now).await?;
         }
     }

@@ -262,8 +262,8 @@ impl Deriving<'_> {
         }
     }
 
-    /// The row, which of its states, and the value that the event came with. After a crash the row is seen anew from the same state, so the
-    /// id is the same even if the row has gone on in other columns; a value that comes back later comes with another revision.
+    /// The row, which of its states, and the value that the event came with. A value that comes back later comes with another revision, and
+    /// so does a row that is put back under its old key.
     fn id(&self, rule: &Rule, occurrence: Option<&str>, evidence: &str) -> String {
         let row = self.change.row();
         let text = |column: Option<&str>| column.and_then(|c| row.text(c)).unwrap_or_default();

@@ -20,7 +20,7 @@ pub const LONGEST_KEPT: usize = 128;
 /// What is kept of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Kept {
-    /// How often it was seen with another content.
+    /// Which of its states this is: one more for each other content that it was seen with.
     pub revision: u32,
     /// What was told of it because of a date.
     pub marks: Marks,

@@ -258,6 +258,7 @@ pub(super) trait Column: Sized {
 }
 
 macro_rules! columns {
+    A 0, B 1, C 2;
     ($($type:ty)*) => {$(
         impl Column for $type {
             fn column(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Self> {

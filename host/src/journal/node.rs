@@ -76,10 +76,14 @@ impl Journal {
     async fn release_node(&self, node: i64) -> Result<(), Error> {
         let now = self.clock().now().micros();
         let (first, last) = (first_token(node), first_token(node + 1) - 1);
+        let sources = match self.pool() {
+            Pool::Sqlite { .. } => statements::RELEASE_NODE_SOURCES_SQLITE,
+            Pool::Postgres { .. } => statements::RELEASE_NODE_SOURCES_POSTGRES,
+        };
         let mut tx: Tx = self.pool().begin().await?;
         writing!(&mut tx, |db| {
             // In the order of the group commit, so that the two cannot wait for each other.
-            sqlx::query(statements::RELEASE_NODE_SOURCES).bind(node).execute(&mut *db).await?;
+            sqlx::query(sources).bind(node).execute(&mut *db).await?;
             for text in [statements::RELEASE_NODE_PLANNING, statements::RELEASE_NODE] {
                 sqlx::query(text).bind(first).bind(last).bind(now).execute(&mut *db).await?;
             }

@@ -11,6 +11,9 @@ use super::writer::Op;
 use super::{Capture, Error, Journal, Receipt, row, statements};
 use crate::domain::hash::Hash;
 use crate::domain::id::SourceId;
+use crate::domain::time::Timestamp;
+use sqlx::types::Uuid;
+use std::collections::HashSet;
 use tokio::sync::oneshot;
 
 /// What is kept of a row without its content.
@@ -20,9 +23,9 @@ pub struct RowHead {
     pub key: i64,
     /// Of its content.
     pub hash: Hash,
-    /// How often it was seen with another content.
+    /// Which of its states this is: one more for each other content that it was seen with.
     pub revision: u32,
-    /// What its source notes of it besides: what was told of it because of a date, or which row of that key it is.
+    /// What its source notes of it besides: what was told of it because of a date.
     pub marks: String,
 }
 
@@ -40,6 +43,8 @@ pub struct KeptRow {
 pub struct SourceChanges {
     /// The source.
     pub source: SourceId,
+    /// When the run began that must hold the source.
+    pub run: Timestamp,
     /// The table or list that the rows stand in.
     pub list: String,
     /// New and changed rows.
@@ -51,10 +56,10 @@ pub struct SourceChanges {
 }
 
 impl SourceChanges {
-    /// Nothing yet, of one list.
-    pub fn of(source: SourceId, list: &str) -> Self {
+    /// Nothing yet, of one list, found by the run that began then.
+    pub fn of(source: SourceId, run: Timestamp, list: &str) -> Self {
         let (put, gone) = (Vec::new(), Vec::new());
-        Self { source, list: list.to_owned(), put, gone, memory: None }
+        Self { source, run, list: list.to_owned(), put, gone, memory: None }
     }
 
     /// How many rows it writes.
@@ -164,8 +169,8 @@ impl Journal {
         rows.into_iter().map(kept).collect()
     }
 
-    /// Appends the events that a source found, and keeps what they follow from, in one commit. `None` if this process
-    /// has lost its hold of the source: then nothing is written.
+    /// Appends the events that a run of a source found, and keeps what they follow from, in one commit. `None` if the
+    /// run has lost its hold of the source: then nothing is written.
     pub async fn take(
         &self,
         captures: Vec<Capture>,
@@ -196,15 +201,14 @@ fn head((key, hash, revision, marks): Head) -> Result<RowHead, Error> {
     Ok(RowHead { key, hash, revision: revision.unsigned_abs(), marks })
 }
 
-/// Whether the node holds the source, and will until the transaction is over.
-pub(super) async fn is_held(
-    tx: &mut Batch<'_>,
-    source: SourceId,
-    node: i64,
-) -> Result<bool, Error> {
-    let source = vec![Row::new().bind(source.uuid())];
-    let holders: Vec<(i64,)> = tx.fetch(&statements::SOURCE_HOLDER, source).await?;
-    Ok(holders == [(node,)])
+/// A run: of which source, by which process, since when.
+pub(super) type Run = (Uuid, i64, i64);
+
+/// Those of the runs that hold their sources, and will until the transaction is over.
+pub(super) async fn holding(tx: &mut Batch<'_>, runs: &[Run]) -> Result<HashSet<Run>, Error> {
+    let sources = runs.iter().map(|(source, ..)| Row::new().bind(*source)).collect();
+    let holders: Vec<Run> = tx.fetch(&statements::SOURCE_HOLDERS, sources).await?;
+    Ok(holders.into_iter().filter(|holder| runs.contains(holder)).collect())
 }
 
 /// Writes what is to be kept.

@@ -96,39 +96,32 @@ impl Journal {
         memory: &str,
         report: &Report,
     ) -> Result<bool, Error> {
-        self.note_source(statements::KEEP_SOURCE, source, memory, report).await
-    }
-
-    /// The same, and lets go of the source.
-    pub async fn release_source(
-        &self,
-        source: SourceId,
-        memory: &str,
-        report: &Report,
-    ) -> Result<bool, Error> {
-        self.note_source(statements::RELEASE_SOURCE, source, memory, report).await
-    }
-
-    async fn note_source(
-        &self,
-        text: &'static str,
-        source: SourceId,
-        memory: &str,
-        report: &Report,
-    ) -> Result<bool, Error> {
-        let report = serde_json::to_string(report)
-            .map_err(|error| row::corrupt("source_state", "report", &error))?;
+        let report = text(report)?;
         let mut tx = self.pool().begin().await?;
-        let rows = writing!(&mut tx, |db| sqlx::query(text)
+        let rows = writing!(&mut tx, |db| sqlx::query(statements::KEEP_SOURCE)
             .bind(source.uuid())
             .bind(self.inner.node)
-            .bind(memory)
             .bind(report.as_str())
+            .bind(memory)
             .execute(db)
             .await?
             .rows_affected());
         tx.commit().await?;
         Ok(rows == 1)
+    }
+
+    /// Lets go of a source. It remembers what was last kept.
+    pub async fn release_source(&self, source: SourceId, report: &Report) -> Result<(), Error> {
+        let report = text(report)?;
+        let mut tx = self.pool().begin().await?;
+        writing!(&mut tx, |db| sqlx::query(statements::RELEASE_SOURCE)
+            .bind(source.uuid())
+            .bind(self.inner.node)
+            .bind(report.as_str())
+            .execute(db)
+            .await?
+            .rows_affected());
+        Ok(tx.commit().await?)
     }
 
     /// Forgets what was kept for a source that is deleted, some thousand rows at a time.
@@ -154,4 +147,8 @@ impl Journal {
             tokio::task::yield_now().await;
         }
     }
+}
+
+fn text(report: &Report) -> Result<String, Error> {
+    serde_json::to_string(report).map_err(|error| row::corrupt("source_state", "report", &error))
 }

@@ -215,11 +215,15 @@ statements! {
         OR source_state.node = $2) AND COALESCE(source_state.started_at, 0) = $4";
     REQUEST_SOURCE = "INSERT INTO source_state (source_id, requested_at, memory, report) \
         VALUES ($1, $2, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET requested_at = $2";
-    KEEP_SOURCE = "UPDATE source_state SET memory = $3, report = $4 \
+    KEEP_SOURCE = "UPDATE source_state SET report = $3, memory = $4 \
         WHERE source_id = $1 AND node = $2";
-    RELEASE_SOURCE = "UPDATE source_state SET memory = $3, report = $4, node = NULL \
+    RELEASE_SOURCE = "UPDATE source_state SET report = $3, node = NULL \
         WHERE source_id = $1 AND node = $2";
-    RELEASE_NODE_SOURCES = "UPDATE source_state SET node = NULL WHERE node = $1";
+    RELEASE_NODE_SOURCES_SQLITE = "UPDATE source_state SET node = NULL WHERE node = $1";
+    /// In the order in which the group commit locks them.
+    RELEASE_NODE_SOURCES_POSTGRES = "WITH held AS MATERIALIZED (SELECT source_id FROM source_state \
+        WHERE node = $1 ORDER BY source_id FOR UPDATE) UPDATE source_state SET node = NULL FROM held \
+        WHERE source_state.source_id = held.source_id";
     SELECT_SOURCE_ROWS = "SELECT row_key, hash, revision, marks FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
     SELECT_SOURCE_KEYS = "SELECT row_key FROM source_row \

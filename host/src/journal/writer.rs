@@ -322,18 +322,22 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
     Ok(Done { receipts, planned, held })
 }
 
-/// Of each [`Op::Take`], whether its process holds the source.
+/// Of each [`Op::Take`], whether its run holds the source.
 async fn held(tx: &mut Batch<'_>, ops: &[Op]) -> Result<Vec<bool>, Error> {
-    let mut held = Vec::new();
-    for op in ops {
-        if let Op::Take { changes, node, .. } = op {
-            held.push(source_rows::is_held(tx, changes.source, *node).await?);
+    let run = |op: &Op| match op {
+        Op::Take { changes, node, .. } => {
+            Some((changes.source.uuid(), *node, changes.run.micros()))
         }
-    }
-    Ok(held)
+        Op::Capture { .. } | Op::Plan { .. } | Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {
+            None
+        }
+    };
+    let runs: Vec<source_rows::Run> = ops.iter().filter_map(run).collect();
+    let holding = source_rows::holding(tx, &runs).await?;
+    Ok(runs.iter().map(|run| holding.contains(run)).collect())
 }
 
-/// The database is away: captures and plans hear of it, settles are kept.
+/// The database is away: captures, plans and takes hear of it, settles are kept.
 fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
     tracing::error!(error = %chain(error), operations = ops.len(), "cannot write to the database");
     let again = || Error::Unavailable(sqlx::Error::PoolTimedOut);

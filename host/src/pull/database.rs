@@ -146,7 +146,7 @@ pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Fa
     for warning in warnings {
         run.warn(warning);
     }
-    let memory = Memory::read(&run.memory());
+    let memory = Memory::read(&run.memory);
     let mut scan =
         Scan { run, settings, crm, shape, options, time, memory, looked_into: Vec::new() };
     scan.begin(&tables).await?;

@@ -41,6 +41,12 @@ struct Memory {
     lists: BTreeMap<String, ListMemory>,
 }
 
+impl Memory {
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 /// What it remembers of a list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -55,7 +61,7 @@ struct ListMemory {
 
 /// Asks for every list. One that fails does not keep the others from being asked for.
 pub(super) async fn run(run: &Run, settings: &PollSettings, client: &Client) -> Result<(), Failed> {
-    let mut memory: Memory = serde_json::from_str(&run.memory()).unwrap_or_default();
+    let mut memory: Memory = serde_json::from_str(&run.memory).unwrap_or_default();
     let clock = run.journal().clock().clone();
     let mut failed = Vec::new();
     for (n, list) in settings.lists.iter().enumerate() {
@@ -70,13 +76,13 @@ pub(super) async fn run(run: &Run, settings: &PollSettings, client: &Client) -> 
             let start = settings.start.instant(&plan.zone);
             let from = start.is_none().then_some(run.began);
             memory.lists.insert(list.path.clone(), ListMemory { from, ..ListMemory::default() });
-            run.keep(serde_json::to_string(&memory).unwrap_or_default()).await?;
+            run.keep(&memory.text()).await?;
         }
         let known = memory.lists.get(&list.path).cloned().unwrap_or_default();
         match list::poll(run, settings, &fetch, &known).await {
             Ok(now_known) => {
                 memory.lists.insert(list.path.clone(), now_known);
-                run.keep(serde_json::to_string(&memory).unwrap_or_default()).await?;
+                run.keep(&memory.text()).await?;
             }
             Err(why) => failed.push(format!("{}: {why}", list.path)),
         }

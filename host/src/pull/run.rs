@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// Events that are captured together, with the rows that they follow from.
-const EVENTS: usize = 200;
+pub(super) const EVENTS: usize = 200;
+/// Rows that are kept together.
+const ROWS: usize = 2_000;
 /// Most warnings of one run.
 const WARNINGS: usize = 20;
 
@@ -61,7 +63,8 @@ pub(super) enum Keep {
 pub(super) struct Run {
     context: Arc<Context>,
     inlet: Arc<Inlet>,
-    memory: Mutex<String>,
+    /// What the source remembered when it began, as JSON.
+    pub(super) memory: String,
     report: Mutex<Report>,
     /// When it began.
     pub(super) began: Timestamp,
@@ -80,14 +83,14 @@ impl Run {
         Self {
             context: Arc::clone(context),
             inlet: Arc::clone(inlet),
-            memory: Mutex::new(memory),
+            memory,
             report: Mutex::new(report),
             began,
         }
     }
 
-    /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it captured is
-    /// durable, what it did not keep comes again.
+    /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it found until then is
+    /// durable, the rest is found by the next.
     pub(super) async fn finish(self, stop: &CancellationToken) {
         let outcome = tokio::select! {
             outcome = self.work() => Some(outcome),
@@ -110,8 +113,7 @@ impl Run {
             }
             None => {}
         }
-        let memory = self.memory();
-        if let Err(error) = self.journal().release_source(self.id(), &memory, &report).await {
+        if let Err(error) = self.journal().release_source(self.id(), &report).await {
             let error = journal::chain(&error);
             tracing::warn!(error, "cannot say that a source's run is over");
         }
@@ -147,11 +149,6 @@ impl Run {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the source remembers, as JSON.
-    pub(super) fn memory(&self) -> String {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Notes rows that were read.
     pub(super) fn read(&self, rows: usize) {
         self.report().rows += rows as u64;
@@ -182,12 +179,15 @@ impl Run {
         let mut found = found.into_iter().peekable();
         while found.peek().is_some() {
             let mut events = Vec::new();
-            let mut changes = SourceChanges::of(self.id(), list);
-            while let Some(one) = found.next_if(|_| events.len() < EVENTS) {
+            let mut changes = self.changes(list);
+            for one in found.by_ref().take(ROWS) {
                 events.extend(one.events);
                 match one.keep {
                     Keep::Row(row) => changes.put.push(row),
                     Keep::Nothing(key) => changes.gone.push(key),
+                }
+                if events.len() >= EVENTS {
+                    break;
                 }
             }
             self.commit(events, changes).await?;
@@ -195,17 +195,19 @@ impl Run {
         Ok(())
     }
 
-    /// Captures events, and remembers what they follow from.
+    /// Captures events, at most [`EVENTS`], and remembers what they follow from.
     pub(super) async fn take_and_remember(
         &self,
         events: Vec<Incoming>,
-        memory: String,
+        memory: &str,
     ) -> Result<(), Failed> {
-        let changes =
-            SourceChanges { memory: Some(memory.clone()), ..SourceChanges::of(self.id(), "") };
-        self.commit(events, changes).await?;
-        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
-        Ok(())
+        let memory = Some(memory.to_owned());
+        let changes = SourceChanges { memory, ..self.changes("") };
+        self.commit(events, changes).await
+    }
+
+    fn changes(&self, list: &str) -> SourceChanges {
+        SourceChanges::of(self.id(), self.began, list)
     }
 
     /// Fails where another process has taken the source over.
@@ -240,10 +242,9 @@ impl Run {
     }
 
     /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
-    pub(super) async fn keep(&self, memory: String) -> Result<(), Failed> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&memory);
+    pub(super) async fn keep(&self, memory: &str) -> Result<(), Failed> {
         let report = self.report().clone();
-        if self.journal().keep_source(self.id(), &memory, &report).await? {
+        if self.journal().keep_source(self.id(), memory, &report).await? {
             return Ok(());
         }
         Err(lost())

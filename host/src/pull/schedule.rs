@@ -3,7 +3,7 @@
 //! Remembered is the last time that was dealt with, in the commit that captures its event, so none comes twice.
 
 use super::Failed;
-use super::run::Run;
+use super::run::{EVENTS, Run};
 use crate::capture::incoming::Incoming;
 use crate::clock::Clock;
 use crate::domain::schedule::{Missed, ScheduleSettings};
@@ -31,7 +31,7 @@ pub(super) fn begin(source: &Source, memory: Option<&str>) -> Timestamp {
 
 /// Emits what is due.
 pub(super) async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Failed> {
-    let begin = begin(run.source(), Some(&run.memory()));
+    let begin = begin(run.source(), Some(&run.memory));
     let cron = settings.cron().map_err(|fault| Failed::new(fault.message))?;
     let mut at = begin;
     let mut due = Vec::new();
@@ -46,17 +46,26 @@ pub(super) async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Fa
     let (missed, on_time): (Vec<Timestamp>, Vec<Timestamp>) =
         due.iter().partition(|at| **at < late);
     let name = &run.source().settings.name;
-    let mut events = Vec::new();
-    if let (Missed::Once, Some(last)) = (settings.missed, missed.last()) {
-        events.push(event(settings, name, *last, missed.len()));
-    }
-    events.extend(on_time.iter().map(|at| event(settings, name, *at, 0)));
     if due.is_empty() {
-        // Nothing is due: somebody asked for it.
-        events.push(event(settings, name, run.began, 0));
+        // Somebody asked for it.
+        return tell(run, vec![event(settings, name, run.began, 0)], begin).await;
     }
-    let memory = Memory { last: Some(at) };
-    run.take_and_remember(events, serde_json::to_string(&memory).unwrap_or_default()).await
+    if let Some(last) = missed.last() {
+        let once =
+            (settings.missed == Missed::Once).then(|| event(settings, name, *last, missed.len()));
+        tell(run, once.into_iter().collect(), *last).await?;
+    }
+    for times in on_time.chunks(EVENTS) {
+        let events = times.iter().map(|at| event(settings, name, *at, 0)).collect();
+        tell(run, events, times.last().copied().unwrap_or(at)).await?;
+    }
+    Ok(())
+}
+
+/// Captures events, and remembers the last time that was dealt with.
+async fn tell(run: &Run, events: Vec<Incoming>, last: Timestamp) -> Result<(), Failed> {
+    let memory = Memory { last: Some(last) };
+    run.take_and_remember(events, &serde_json::to_string(&memory).unwrap_or_default()).await
 }
 
 /// The event of the next time.

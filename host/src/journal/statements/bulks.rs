@@ -188,10 +188,12 @@ bulks! {
         "ON CONFLICT (source_id, list, row_key) DO UPDATE SET hash = excluded.hash, \
             revision = excluded.revision, marks = excluded.marks, cells = excluded.cells",
     );
-    /// Who holds a source, until the transaction is over.
-    SOURCE_HOLDER = Bulk::of(
-        "SELECT node FROM source_state WHERE source_id = ?1 AND node IS NOT NULL",
-        "SELECT node FROM source_state WHERE source_id = ANY($1::uuid[]) AND node IS NOT NULL FOR SHARE",
+    /// Which runs hold sources, until the transaction is over.
+    SOURCE_HOLDERS = Bulk::of(
+        "SELECT source_id, node, started_at FROM source_state WHERE source_id = ?1 \
+            AND node IS NOT NULL AND started_at IS NOT NULL",
+        "SELECT source_id, node, started_at FROM source_state WHERE source_id = ANY($1::uuid[]) \
+            AND node IS NOT NULL AND started_at IS NOT NULL ORDER BY source_id FOR SHARE",
         &[Id],
     );
     KEEP_SOURCE_MEMORY = Bulk::of(

@@ -38,7 +38,7 @@ use table::Table;
 /// Reads every table. One that fails does not keep the others from being read.
 pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
     let server = Server::connect(settings, run.secret()).await?;
-    let memory = Memory::read(&run.memory());
+    let memory = Memory::read(&run.memory);
     let mut all = All { run, settings, server, memory, failed: Vec::new() };
     all.read().await?;
     if all.failed.is_empty() { Ok(()) } else { Err(Failed::new(all.failed.join("; "))) }

@@ -56,7 +56,7 @@ impl Scan<'_> {
     }
 
     async fn keep(&self) -> Result<(), Failed> {
-        self.run.keep(self.memory.text()).await
+        self.run.keep(&self.memory.text()).await
     }
 
     /// Reads one of the tables.
@@ -149,10 +149,12 @@ impl Scan<'_> {
         Found { events, keep: told.keep }
     }
 
-    /// Notes how far the first run is. That is kept with the next chunk: by then this one is.
+    /// Notes how far the first run is, also where one that was cut off had come further. That is kept with the next
+    /// chunk: by then this one is.
     fn move_on(&mut self, table: &'static Table, memory: TableMemory, to: i64) {
-        if memory.first_at.is_some() {
-            let first_at = (to < memory.first_to).then_some(to);
+        if let Some(at) = memory.first_at {
+            let at = at.max(to);
+            let first_at = (at < memory.first_to).then_some(at);
             self.memory.tables.insert(table.name.to_owned(), TableMemory { first_at, ..memory });
         }
     }

@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::journal::source_rows::KeptRow;
 use std::time::Duration;
 
-/// Rows that are captured, and then kept, together.
+/// Rows that are looked at together.
 const BATCH: usize = 500;
 /// How often a list of several pages is read, at most, until nothing more is found: a row that goes away while it
 /// is read moves others to pages that were read already.

@@ -21,7 +21,7 @@ use std::time::Instant;
 const FIRST: usize = 50;
 /// Keys that are noted at once.
 const KEYS: usize = 5_000;
-/// Rows that are captured, and then kept, together.
+/// Rows that are looked at together.
 const BATCH: usize = 200;
 
 /// One table in one run.
@@ -41,7 +41,7 @@ impl Pass<'_> {
 
     async fn remember(&mut self, known: OwnMemory) -> Result<(), Failed> {
         self.memory.own.insert(self.table.list.clone(), known);
-        self.run.keep(self.memory.text()).await
+        self.run.keep(&self.memory.text()).await
     }
 
     /// Notes which rows are there, of one moment: those are no news, and whatever comes after is.
@@ -116,7 +116,7 @@ impl Pass<'_> {
                 break;
             }
             // Those who look see how far it is, and another process that has taken the source over is found out.
-            self.run.keep(self.memory.text()).await?;
+            self.run.keep(&self.memory.text()).await?;
             pace::rest(self.settings.pause, took).await;
         }
         for gone in self.missing(seen).await? {
