@@ -26,6 +26,7 @@ pub mod watch;
 mod batch;
 mod bulk;
 mod capture;
+mod checkpoint;
 pub mod dead;
 pub mod figures;
 pub mod modules;

@@ -9,6 +9,7 @@
 //! [`Pool`](super::pool::Pool)'s turn, so the two connections never wait for SQLite's lock.
 
 use super::batch::Batch;
+use super::checkpoint::Checkpointer;
 use super::value::{Row, Value};
 use super::writer::{Done, Op, write_all};
 use super::{Error, pool};
@@ -36,9 +37,10 @@ impl Native {
     /// Starts the thread; it opens the database at its first transaction.
     pub(super) fn start(path: PathBuf) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(1);
+        let checkpointer = Checkpointer::start(path.clone())?;
         std::thread::Builder::new()
             .name("journal-writer".to_owned())
-            .spawn(move || serve(&path, receiver))?;
+            .spawn(move || serve(&path, checkpointer, receiver))?;
         Ok(Self { sender })
     }
 
@@ -52,7 +54,11 @@ impl Native {
     }
 }
 
-fn serve(path: &std::path::Path, mut receiver: mpsc::Receiver<Crossing>) {
+fn serve(
+    path: &std::path::Path,
+    mut checkpointer: Checkpointer,
+    mut receiver: mpsc::Receiver<Crossing>,
+) {
     let mut connection = None;
     while let Some((mut ops, reply)) = receiver.blocking_recv() {
         let written = transact(path, &mut connection, &mut ops);
@@ -62,6 +68,9 @@ fn serve(path: &std::path::Path, mut receiver: mpsc::Receiver<Crossing>) {
         }
         // A writer that does not wait any more is one of a stopping server.
         drop(reply.send((ops, written)));
+        if let Some(db) = &connection {
+            checkpointer.committed(db);
+        }
     }
 }
 
@@ -72,7 +81,7 @@ fn transact(
 ) -> Result<Done, Error> {
     let db = match connection {
         Some(db) => db,
-        None => connection.insert(open(path)?),
+        None => connection.insert(open(path).inspect(Checkpointer::watch)?),
     };
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut batch = Batch::Native(db);
@@ -83,7 +92,8 @@ fn transact(
     Ok(done)
 }
 
-fn open(path: &std::path::Path) -> Result<Connection, rusqlite::Error> {
+/// A connection of the journal's own.
+pub(super) fn open(path: &std::path::Path) -> Result<Connection, rusqlite::Error> {
     let db = Connection::open(path)?;
     db.busy_timeout(pool::PATIENCE)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -248,6 +258,7 @@ macro_rules! tuples {
 tuples! {
     A 0;
     A 0, B 1;
+    A 0, B 1, C 2;
     A 0, B 1, C 2, D 3;
 }
 
@@ -258,7 +269,6 @@ pub(super) trait Column: Sized {
 }
 
 macro_rules! columns {
-    A 0, B 1, C 2;
     ($($type:ty)*) => {$(
         impl Column for $type {
             fn column(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Self> {

@@ -1,7 +1,7 @@
 //! The two databases behind one enum, and the macro that expands one body for both.
 
-use super::Error;
 use super::native::Native;
+use super::{Error, checkpoint};
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -21,15 +21,13 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Connections for reading.
 const READERS: u32 = 4;
-/// What the connection that writes to SQLite is told: every commit is synced, pages are kept in 32 MiB
-/// of memory, and the log is copied into the database after 32 MiB. Rarer copying writes a page that
-/// changed often once.
-pub(super) const SQLITE_PRAGMAS: [(&str, &str); 5] = [
+/// What the connection that writes to SQLite is told: every commit is synced, and pages are kept in 32 MiB
+/// of memory.
+pub(super) const SQLITE_PRAGMAS: [(&str, &str); 4] = [
     ("synchronous", "FULL"),
     ("foreign_keys", "ON"),
     ("temp_store", "MEMORY"),
     ("cache_size", "-32768"),
-    ("wal_autocheckpoint", "8192"),
 ];
 
 /// Writers that commit side by side. SQLite has one; on PostgreSQL three were measured best on two
@@ -154,6 +152,8 @@ impl Pool {
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
             .pragma("temp_store", "memory")
+            // The group commit sees to it; this is for a server that only writes otherwise.
+            .pragma("wal_autocheckpoint", (4 * checkpoint::PAGES).to_string())
             .disable_statement_logging();
         let write = SqlitePoolOptions::new()
             .max_connections(1)

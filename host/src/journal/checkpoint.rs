@@ -1,0 +1,104 @@
+//! Copying SQLite's log into the database, beside the thread that commits.
+//!
+//! ```text
+//!   writer        commit, commit, … ──► the log is long        commit, commit, … ──► copies the little that came
+//!                                        └── asks                                │   meanwhile: the log begins anew
+//!   checkpointer                             └──► copies most of it, then the rest, while commits go on
+//! ```
+//!
+//! A log begins anew only where all of it is copied, so the writer has the last word. The long part, thousands of pages to
+//! places all over the file and the sync after them, holds up no commit. Rarer copying writes a page that changed often once.
+//!
+//! Nothing depends on it: what is committed is in the log, and SQLite reads it there.
+
+use super::native;
+use rusqlite::Connection;
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// How long the log may grow before it is copied, in pages: 32 MiB.
+pub(super) const PAGES: i32 = 8_192;
+/// How often the checkpointer copies what came since it began: what is left for the writer is little then.
+const PASSES: u32 = 2;
+
+thread_local! {
+    /// How long the log was after the last commit of this thread, in pages.
+    static LENGTH: Cell<i32> = const { Cell::new(0) };
+}
+
+/// Has the log copied when it is long. Belongs to the thread that commits.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    ask: SyncSender<()>,
+    copied: Arc<AtomicBool>,
+    is_asked: bool,
+    /// How long the log was when the writer last copied.
+    length: i32,
+}
+
+impl Checkpointer {
+    /// Starts the other thread; it ends with this value.
+    pub(super) fn start(path: PathBuf) -> std::io::Result<Self> {
+        let (ask, asked) = sync_channel(1);
+        let copied = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&copied);
+        std::thread::Builder::new()
+            .name("journal-checkpoint".to_owned())
+            .spawn(move || serve(&path, &asked, &done))?;
+        Ok(Self { ask, copied, is_asked: false, length: 0 })
+    }
+
+    /// Has a connection tell how long the log is after each of its commits.
+    pub(super) fn watch(db: &Connection) {
+        db.wal_hook(Some(|_, pages| {
+            LENGTH.set(pages);
+            Ok(())
+        }));
+    }
+
+    /// After a commit.
+    pub(super) fn committed(&mut self, db: &Connection) {
+        let length = LENGTH.get();
+        if self.is_asked {
+            if self.copied.swap(false, Ordering::Acquire) {
+                (self.is_asked, self.length) = (false, length);
+                copy(db);
+            }
+            return;
+        }
+        // A log that is shorter than it was has begun anew. One that did not, as somebody still reads it, is given time.
+        let grown = if length < self.length { length } else { length - self.length };
+        self.is_asked = grown >= PAGES && self.ask.try_send(()).is_ok();
+    }
+}
+
+fn serve(path: &std::path::Path, asked: &Receiver<()>, copied: &AtomicBool) {
+    let mut connection = None;
+    while asked.recv().is_ok() {
+        if connection.is_none() {
+            let opened = native::open(path);
+            connection = opened.inspect_err(complain).ok();
+        }
+        if let Some(db) = &connection {
+            for _ in 0..PASSES {
+                copy(db);
+            }
+        }
+        copied.store(true, Ordering::Release);
+    }
+}
+
+/// Copies what nobody reads from the log any more. Waits for nobody.
+fn copy(db: &Connection) {
+    let copied = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    if let Err(error) = copied {
+        complain(&error);
+    }
+}
+
+fn complain(error: &rusqlite::Error) {
+    tracing::warn!(%error, "cannot copy SQLite's log into the database; it grows until that works");
+}
