@@ -7,12 +7,13 @@ use super::value::Row;
 use super::{Error, records, statements};
 use crate::domain::delivery::Lease;
 use crate::domain::event::Event;
+use crate::domain::hash::Hash;
 use crate::domain::id::{EventId, FlowId};
 use crate::domain::record::RecordChange;
 use crate::domain::time::Timestamp;
 use sqlx::PgPool;
 use sqlx::types::Uuid;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,26 +104,43 @@ impl Capture {
     }
 }
 
-type Key = (String, String);
+/// A source and a key of its, as they are kept.
+type Key = Vec<u8>;
+
+/// The longest that is kept as it is, in bytes. Short ones are ids of most systems, which grow and so go to the end of the index; long
+/// ones are signatures and the like, in no order.
+const LONGEST_KEY: usize = 40;
+
+fn keys(capture: &Capture) -> Vec<Key> {
+    let source = capture.event.source.as_str();
+    capture.keys.iter().map(|key| stored(source, key)).collect()
+}
+
+fn stored(source: &str, key: &str) -> Key {
+    match u8::try_from(source.len()) {
+        // With its length, so that `ab c` and `a bc` differ.
+        Ok(length) if source.len() + key.len() <= LONGEST_KEY => {
+            [&[length], source.as_bytes(), key.as_bytes()].concat()
+        }
+        Ok(_) | Err(_) => Hash::of([source, key]).bytes().to_vec(),
+    }
+}
 
 /// Tells repeats from new events, and notes the keys of the new ones.
 async fn recognise(tx: &mut Batch<'_>, captures: &[&mut Capture]) -> Result<Vec<Receipt>, Error> {
-    let keys_of = |capture: &Capture| -> Vec<Key> {
-        capture.keys.iter().map(|key| (capture.event.source.clone(), key.clone())).collect()
-    };
-    let mut wanted: Vec<(Key, Timestamp)> = captures
-        .iter()
-        .flat_map(|c| keys_of(c).into_iter().map(|key| (key, c.event.received_at)))
-        .collect();
+    let of: Vec<Vec<Key>> = captures.iter().map(|capture| keys(capture)).collect();
+    let at = captures.iter().map(|capture| capture.event.received_at);
+    let mut wanted: Vec<(&Key, Timestamp)> =
+        of.iter().zip(at).flat_map(|(keys, at)| keys.iter().map(move |key| (key, at))).collect();
     // In one order everywhere, so that two writers cannot wait for each other.
     wanted.sort();
-    wanted.dedup_by(|a, b| a.0 == b.0);
+    wanted.dedup_by_key(|(key, _)| *key);
     let mut known = if wanted.is_empty() { HashMap::new() } else { lookup(tx, &wanted).await? };
-    let mut fresh = HashMap::new();
+    let mut fresh = BTreeMap::new();
     let receipts = captures
         .iter()
-        .map(|capture| {
-            let keys = keys_of(capture);
+        .zip(of)
+        .map(|(capture, keys)| {
             if let Some(id) = keys.iter().find_map(|key| known.get(key)) {
                 return Receipt { id: *id, duplicate: true };
             }
@@ -142,40 +160,27 @@ async fn recognise(tx: &mut Batch<'_>, captures: &[&mut Capture]) -> Result<Vec<
 
 async fn lookup(
     tx: &mut Batch<'_>,
-    wanted: &[(Key, Timestamp)],
+    wanted: &[(&Key, Timestamp)],
 ) -> Result<HashMap<Key, EventId>, Error> {
-    let rows = wanted
-        .iter()
-        .map(|((source, key), _)| Row::new().bind(source.as_str()).bind(key.as_str()))
-        .collect();
-    let found: Vec<(String, String, Uuid, i64)> =
-        tx.fetch(&statements::SELECT_CAPTURE_KEY, rows).await?;
+    let rows = wanted.iter().map(|(key, _)| Row::new().bind(key.as_slice())).collect();
+    let found: Vec<(Key, Uuid, i64)> = tx.fetch(&statements::SELECT_CAPTURE_KEY, rows).await?;
     let oldest = wanted.iter().map(|(_, at)| at.micros()).min().unwrap_or_default();
-    Ok(found
-        .into_iter()
-        .filter(|(.., expires_at)| *expires_at > oldest)
-        .map(|(source, key, id, _)| ((source, key), EventId::from_uuid(id)))
-        .collect())
+    let lasting = found.into_iter().filter(|(.., expires_at)| *expires_at > oldest);
+    Ok(lasting.map(|(key, id, _)| (key, EventId::from_uuid(id))).collect())
 }
 
 async fn remember(
     tx: &mut Batch<'_>,
-    fresh: HashMap<Key, (EventId, Timestamp)>,
+    fresh: BTreeMap<Key, (EventId, Timestamp)>,
 ) -> Result<(), Error> {
-    let mut keys: Vec<_> = fresh.into_iter().collect();
-    keys.sort_by(|a, b| a.0.cmp(&b.0));
-    let rows = keys.iter().map(key_row).collect();
+    let rows = fresh.iter().map(key_row).collect();
     let noted = tx.run(&statements::INSERT_CAPTURE_KEY, rows).await?;
     // Another node noted one of the keys since the look-up: this transaction is of no use.
-    if noted == keys.len() as u64 { Ok(()) } else { Err(Error::Raced) }
+    if noted == fresh.len() as u64 { Ok(()) } else { Err(Error::Raced) }
 }
 
-fn key_row(((source, key), (id, at)): &(Key, (EventId, Timestamp))) -> Row<'_> {
-    Row::new()
-        .bind(source.as_str())
-        .bind(key.as_str())
-        .bind(id.uuid())
-        .bind(at.after(DEDUPE).micros())
+fn key_row<'k>((key, (id, at)): (&'k Key, &(EventId, Timestamp))) -> Row<'k> {
+    Row::new().bind(key.as_slice()).bind(id.uuid()).bind(at.after(DEDUPE).micros())
 }
 
 async fn write_events(tx: &mut Batch<'_>, fresh: &[&mut Capture]) -> Result<(), Error> {
@@ -262,5 +267,24 @@ impl Draft {
             }),
             _ => lane.due(delivery.due_at),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_keys_are_kept_alike() {
+        let long = "x".repeat(100);
+        let names = ["", "a", "ab", "abc", long.as_str()];
+        let pairs = names.iter().flat_map(|source| names.map(|key| (*source, key)));
+        let kept: Vec<Key> = pairs.map(|(source, key)| stored(source, key)).collect();
+        assert!(kept.iter().all(|key| key.len() <= LONGEST_KEY + 1), "{kept:?}");
+        let mut apart = kept.clone();
+        apart.sort();
+        apart.dedup();
+        assert_eq!(apart.len(), kept.len());
+        assert!(stored("crm", "id msg_1") < stored("crm", "id msg_2"), "what grows stays in order");
     }
 }

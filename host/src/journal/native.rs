@@ -278,7 +278,7 @@ macro_rules! columns {
     )*};
 }
 
-columns! { i32 i64 String }
+columns! { i32 i64 String Vec<u8> }
 
 impl Column for Uuid {
     fn column(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Self> {

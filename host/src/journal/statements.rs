@@ -241,8 +241,8 @@ statements! {
     FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\
         SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
     FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";
-    FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE (source, key) IN (\
-        SELECT source, key FROM capture_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+    FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE key IN (\
+        SELECT key FROM capture_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
 }
 
 #[cfg(test)]
@@ -261,6 +261,7 @@ mod tests {
         db.execute(include_str!("../../migrations/sqlite/0002_access.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());

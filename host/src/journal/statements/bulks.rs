@@ -127,17 +127,15 @@ bulks! {
     /// make a table for each row.
     INSERT_CAPTURE_KEY = Bulk::insert(
         "capture_key",
-        &[("source", Text), ("key", Text), ("event_id", Id), ("expires_at", Big)],
-        "ON CONFLICT (source, key) DO UPDATE SET event_id = excluded.event_id, \
+        &[("key", Bytes), ("event_id", Id), ("expires_at", Big)],
+        "ON CONFLICT (key) DO UPDATE SET event_id = excluded.event_id, \
             expires_at = excluded.expires_at \
             WHERE capture_key.expires_at <= excluded.expires_at - 86400000000",
     );
     SELECT_CAPTURE_KEY = Bulk::of(
-        "SELECT source, key, event_id, expires_at FROM capture_key WHERE source = ?1 AND key = ?2",
-        "SELECT k.source, k.key, k.event_id, k.expires_at FROM capture_key k \
-            JOIN UNNEST($1::text[], $2::text[]) AS v (source, key) \
-            ON k.source = v.source AND k.key = v.key",
-        &[Text, Text],
+        "SELECT key, event_id, expires_at FROM capture_key WHERE key = ?1",
+        "SELECT key, event_id, expires_at FROM capture_key WHERE key = ANY($1::bytea[])",
+        &[Bytes],
     );
     INSERT_DELIVERY = Bulk::insert("delivery", DELIVERY, "");
     INSERT_UNIQUE_DELIVERY = Bulk::insert("delivery", DELIVERY, "ON CONFLICT DO NOTHING");
