@@ -7,7 +7,7 @@ use waybill_tests::Backend::Sqlite;
 use waybill_tests::world::binary;
 use waybill_tests::{Client, Server, Settings, World};
 
-use crate::support::problem;
+use crate::support::{invoice, problem};
 
 /// Runs the program to its end, which must come soon.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -189,4 +189,20 @@ async fn every_described_operation_refuses_strangers() {
         }
     }
     assert!(asked > 30, "{asked} operations were asked");
+}
+
+/// Who saves a stopped server copies its database, and nobody tells them of the files beside it.
+#[tokio::test]
+async fn a_copy_of_a_stopped_server_s_file_is_a_copy_of_everything() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let id = world.event(&invoice(17)).await;
+    world.stop();
+    let saved = world.folder().join("saved");
+    std::fs::create_dir(&saved).unwrap();
+    for name in ["waybill.db", "waybill.key"] {
+        std::fs::copy(world.folder().join(name), saved.join(name)).unwrap();
+    }
+    let copy = format!("sqlite:{}", saved.join("waybill.db").display());
+    world.restart_with(|settings| settings.database = copy);
+    assert_eq!(world.get(&format!("/api/v1/events/{id}")).await["data"]["id"], 17);
 }

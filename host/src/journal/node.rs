@@ -43,9 +43,10 @@ impl Journal {
         self.take_over(LOST).await
     }
 
-    /// Leaves: what this process still holds is due again at once.
+    /// Leaves: what this process still holds is due again at once, and an SQLite database stands in its one file.
     pub async fn leave(&self) -> Result<(), Error> {
-        self.release_node(self.inner.node).await
+        self.release_node(self.inner.node).await?;
+        Ok(self.pool().empty_log().await?)
     }
 
     async fn beat(&self) -> Result<(), Error> {

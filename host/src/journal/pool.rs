@@ -217,6 +217,15 @@ impl Pool {
         })
     }
 
+    /// Copies all of SQLite's log into the database, so that a copy of that one file is a copy of everything.
+    pub(super) async fn empty_log(&self) -> Result<(), sqlx::Error> {
+        if let Self::Sqlite { write, turn, .. } = self {
+            let _turn = turn.lock().await;
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(write).await?;
+        }
+        Ok(())
+    }
+
     /// Closes all connections.
     pub(super) async fn close(&self) {
         match self {
