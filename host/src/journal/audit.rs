@@ -4,7 +4,7 @@
 //! commit of its own. While the database is away they are kept, as settles are.
 
 use super::batch::Batch;
-use super::pool::{reading, writing};
+use super::pool::reading;
 use super::value::Row;
 use super::views::condition;
 use super::writer::Op;
@@ -15,9 +15,6 @@ use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
-
-/// Rows that one transaction forgets: a long one would hold up the others.
-const FORGET: i64 = 5_000;
 
 /// What is to be written: calls, and the present state of tokens that were used.
 #[derive(Debug, Default)]
@@ -112,28 +109,6 @@ impl Journal {
             last_used_at: Timestamp::from_micros(last),
         };
         Ok(rows.into_iter().map(usage).collect())
-    }
-
-    /// Forgets calls that began before a time, some thousands at once; how many.
-    pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, Error> {
-        let bound = RequestId::first_at(before).uuid();
-        let mut forgotten = 0;
-        loop {
-            let mut tx = self.pool().begin().await?;
-            let rows = writing!(&mut tx, |db| sqlx::query(statements::FORGET_CALLS)
-                .bind(bound)
-                .bind(FORGET)
-                .execute(db)
-                .await?
-                .rows_affected());
-            tx.commit().await?;
-            forgotten += rows;
-            if rows < FORGET.unsigned_abs() {
-                return Ok(forgotten);
-            }
-            // Others that write have their turn.
-            tokio::task::yield_now().await;
-        }
     }
 }
 

@@ -32,9 +32,6 @@ pub struct SourceState {
 
 type StateRow = (Uuid, Option<i64>, Option<i64>, Option<i64>, String, String);
 
-/// Rows that one transaction forgets.
-const FORGET: i64 = 5_000;
-
 impl Journal {
     /// The sources that have been run, or were asked to.
     pub async fn source_states(&self) -> Result<Vec<SourceState>, Error> {
@@ -122,30 +119,6 @@ impl Journal {
             .await?
             .rows_affected());
         Ok(tx.commit().await?)
-    }
-
-    /// Forgets what was kept for a source that is deleted, some thousand rows at a time.
-    pub async fn forget_source(&self, source: SourceId) -> Result<(), Error> {
-        loop {
-            let mut tx = self.pool().begin().await?;
-            let rows = writing!(&mut tx, |db| sqlx::query(statements::FORGET_SOURCE_ROWS)
-                .bind(source.uuid())
-                .bind(FORGET)
-                .execute(db)
-                .await?
-                .rows_affected());
-            if rows < FORGET.unsigned_abs() {
-                writing!(&mut tx, |db| sqlx::query(statements::FORGET_SOURCE_STATE)
-                    .bind(source.uuid())
-                    .execute(db)
-                    .await?
-                    .rows_affected());
-                return Ok(tx.commit().await?);
-            }
-            tx.commit().await?;
-            // Others that write have their turn.
-            tokio::task::yield_now().await;
-        }
     }
 }
 
