@@ -64,11 +64,13 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Usage(error.into()))?;
     log(config.log.as_deref());
     let program = std::env::current_exe().map_err(|error| Failure::Usage(error.into()))?;
+    // Before anybody is told that it is ready: a signal in that moment ends it in order too.
+    let ended = ended();
     let server = Server::open(config, Clock::System, program).await.map_err(Failure::Server)?;
     let mut out = stdout();
     // Whoever closed standard output does not want to read this.
     drop(announce(&mut out, &server));
-    server.run(ended()).await;
+    server.run(ended).await;
     Ok(())
 }
 
@@ -88,19 +90,22 @@ fn log(filter: Option<&str>) {
     subscriber.with_ansi(stderr().is_terminal()).init();
 }
 
-/// Ends at SIGTERM or SIGINT.
-async fn ended() {
+/// Listens for SIGTERM and SIGINT from now on; the future ends at the first.
+fn ended() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "cannot hear signals; end the process to stop");
-            std::future::pending::<()>().await;
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "cannot hear signals; end the process to stop");
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

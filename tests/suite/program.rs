@@ -206,3 +206,13 @@ async fn a_copy_of_a_stopped_server_s_file_is_a_copy_of_everything() {
     world.restart_with(|settings| settings.database = copy);
     assert_eq!(world.get(&format!("/api/v1/events/{id}")).await["data"]["id"], 17);
 }
+
+/// A service manager may change its mind at once.
+#[tokio::test]
+async fn a_server_that_is_told_to_stop_as_it_gets_ready_ends_in_order() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    for _ in 0..20 {
+        world.stop();
+        world.restart();
+    }
+}
