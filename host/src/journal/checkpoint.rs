@@ -35,8 +35,23 @@ pub(super) struct Checkpointer {
     ask: SyncSender<()>,
     copied: Arc<AtomicBool>,
     is_asked: bool,
-    /// How long the log was when the writer last copied.
-    length: i32,
+    growth: Growth,
+}
+
+/// How far the log has grown since the writer last copied, or since it began anew.
+#[derive(Debug, Default)]
+struct Growth {
+    from: i32,
+}
+
+impl Growth {
+    /// Whether a log of this length, in pages, is to be copied. One that did not begin anew, as somebody still reads it, is given time.
+    fn is_long(&mut self, length: i32) -> bool {
+        if length < self.from {
+            self.from = 0;
+        }
+        length - self.from >= PAGES
+    }
 }
 
 impl Checkpointer {
@@ -48,7 +63,7 @@ impl Checkpointer {
         std::thread::Builder::new()
             .name("journal-checkpoint".to_owned())
             .spawn(move || serve(&path, &asked, &done))?;
-        Ok(Self { ask, copied, is_asked: false, length: 0 })
+        Ok(Self { ask, copied, is_asked: false, growth: Growth::default() })
     }
 
     /// Has a connection tell how long the log is after each of its commits.
@@ -64,14 +79,12 @@ impl Checkpointer {
         let length = LENGTH.get();
         if self.is_asked {
             if self.copied.swap(false, Ordering::Acquire) {
-                (self.is_asked, self.length) = (false, length);
+                (self.is_asked, self.growth.from) = (false, length);
                 copy(db);
             }
             return;
         }
-        // A log that is shorter than it was has begun anew. One that did not, as somebody still reads it, is given time.
-        let grown = if length < self.length { length } else { length - self.length };
-        self.is_asked = grown >= PAGES && self.ask.try_send(()).is_ok();
+        self.is_asked = self.growth.is_long(length) && self.ask.try_send(()).is_ok();
     }
 }
 
@@ -101,4 +114,25 @@ fn copy(db: &Connection) {
 
 fn complain(error: &rusqlite::Error) {
     tracing::warn!(%error, "cannot copy SQLite's log into the database; it grows until that works");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_began_anew_is_copied_when_it_is_as_long_again() {
+        let mut growth = Growth { from: PAGES + 8 };
+        for length in [100, PAGES / 2, PAGES - 42] {
+            assert!(!growth.is_long(length), "{length}");
+        }
+        assert!(growth.is_long(PAGES + 58), "though that is longer than it was before");
+    }
+
+    #[test]
+    fn a_log_that_did_not_begin_anew_is_given_time() {
+        let mut growth = Growth { from: PAGES + 8 };
+        assert!(!growth.is_long(PAGES + 50) && !growth.is_long(2 * PAGES + 7));
+        assert!(growth.is_long(2 * PAGES + 8));
+    }
 }

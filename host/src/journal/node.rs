@@ -46,7 +46,10 @@ impl Journal {
     /// Leaves: what this process still holds is due again at once, and an SQLite database stands in its one file.
     pub async fn leave(&self) -> Result<(), Error> {
         self.release_node(self.inner.node).await?;
-        Ok(self.pool().empty_log().await?)
+        if let Err(error) = self.pool().empty_log().await {
+            tracing::warn!(%error, "part of the database stays in its log; save the file `-wal` too");
+        }
+        Ok(())
     }
 
     async fn beat(&self) -> Result<(), Error> {

@@ -176,17 +176,17 @@ impl Pool {
             .application_name("waybill")
             .statement_cache_capacity(400)
             .disable_statement_logging();
-        // Of the rest: on fresh tables the planner believes them empty: it scans them for every update, or walks a
+        // On fresh tables the planner believes them empty: it scans them for every update, or walks a
         // whole index for a merge or hash join. The hot statements look each row up in its index
         // without waiting for statistics.
         let hot = [
-            // A process that stalls within a transaction must not hold up who takes over from it.
-            ("idle_in_transaction_session_timeout", "5s"),
             ("enable_seqscan", "off"),
             ("enable_mergejoin", "off"),
             ("enable_hashjoin", "off"),
             ("plan_cache_mode", "force_generic_plan"),
             ("jit", "off"),
+            // A process that stalls within a transaction must not hold up who takes over from it.
+            ("idle_in_transaction_session_timeout", "5s"),
         ];
         let pool = |most: u32| {
             PgPoolOptions::new()
