@@ -187,6 +187,15 @@ pub fn next_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp>
     timing.next(last, source.updated_at)
 }
 
+/// The next run to show to an operator: of a source that is running, the run after the present one.
+///
+/// `next_run` of a running source is the time that the present run deals with, which is in the past.
+pub fn upcoming_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp> {
+    let present_run = state.filter(|state| state.running).and_then(|state| state.started_at);
+    let Some(started) = present_run else { return next_run(inlet, state) };
+    inlet.timing.as_ref()?.next(Some(started), inlet.source.updated_at)
+}
+
 async fn start(
     context: &Arc<Context>,
     inlet: &Arc<Inlet>,

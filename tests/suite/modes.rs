@@ -8,7 +8,7 @@ use waybill_tests::Backend::{self, Postgres, Sqlite};
 use waybill_tests::world::text;
 use waybill_tests::{Arrival, Receiver, Reply, World};
 
-use crate::support::{endpoint_with, invoice, verified};
+use crate::support::{endpoint_with, invoice, problem, verified};
 
 const EVENTS: &str = "/api/v1/events";
 
@@ -129,18 +129,12 @@ async fn smart_collapses_over_a_kill_and_a_restart(#[values(Sqlite, Postgres)] b
 }
 
 #[tokio::test]
-async fn smart_waits_no_longer_than_its_longest() {
+async fn smart_sends_after_max_wait_while_the_record_keeps_changing() {
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;
-    let more = json!({"mode": "smart", "smart": {"window": "10m", "max_wait": "300ms"}});
-    let settings = endpoint_with("erp", &receiver.url("/a"), &more);
-    let answer = world.client().post("/api/v1/endpoints", &settings).await.unwrap();
-    if answer.status == 422 {
-        // A window longer than the longest wait may be refused; then this is the longest it takes.
-        let more = json!({"mode": "smart", "smart": {"window": "300ms", "max_wait": "300ms"}});
-        world.endpoint(&endpoint_with("erp", &receiver.url("/a"), &more)).await;
-    }
-    // The record keeps changing, so that the window alone would never end.
+    let more = json!({"mode": "smart", "smart": {"window": "300ms", "max_wait": "300ms"}});
+    world.endpoint(&endpoint_with("erp", &receiver.url("/a"), &more)).await;
+    // Without `max_wait` each change would begin the window anew, and nothing would be sent.
     let mut number = 0;
     while receiver.count("/a") == 0 && number < 3000 {
         number += 1;
@@ -148,6 +142,16 @@ async fn smart_waits_no_longer_than_its_longest() {
     }
     let arrivals = receiver.wait_for("/a", 1).await;
     assert!(arrivals[0].json()["payload"]["n"].as_u64().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn a_smart_window_longer_than_max_wait_is_refused() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let more = json!({"mode": "smart", "smart": {"window": "10m", "max_wait": "300ms"}});
+    let settings = endpoint_with("erp", "https://erp.example/a", &more);
+    let answer = world.client().post("/api/v1/endpoints", &settings).await.unwrap();
+    let message = "must not be shorter than `smart.window`".to_owned();
+    assert_eq!(problem(&answer, 422), [("smart.max_wait".to_owned(), message)]);
 }
 
 #[rstest]

@@ -202,6 +202,11 @@ impl EndpointSettings {
         for (n, step) in self.retry.schedule.iter().flatten().enumerate() {
             bound(&format!("retry.schedule[{n}]"), Some(*step), MAX_WAIT);
         }
+        let smart = self.smart.window.zip(self.smart.max_wait);
+        if smart.is_some_and(|(window, max_wait)| window.get() > max_wait.get()) {
+            // The configuration file refuses it in the same words.
+            faults.push(Fault::new("smart.max_wait", "must not be shorter than `smart.window`"));
+        }
         if self.retry.schedule.as_ref().is_some_and(|s| s.len() > MAX_RETRIES) {
             faults.push(Fault::new("retry.schedule", format!("at most {MAX_RETRIES} steps")));
         }

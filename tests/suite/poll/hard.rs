@@ -244,6 +244,8 @@ async fn a_run_that_is_cut_off_goes_on_by_itself(
     asked_for_page_2(&site).await;
     let cut_off = world.get(&path()).await["run"].clone();
     assert_eq!(cut_off["running"], true, "{cut_off:#}");
+    let planned = time::unix(cut_off["next_at"].as_str().unwrap(), 0).unwrap();
+    assert!(planned > now() + 30 * 86_400, "a running source shows its next run: {cut_off:#}");
     world.kill9();
     site.heal();
     world.restart();

@@ -12,7 +12,7 @@ use crate::domain::run::Progress;
 use crate::domain::source::SourceKind;
 use crate::domain::time::Timestamp;
 use crate::journal::sources::SourceState;
-use crate::pull::next_run;
+use crate::pull::upcoming_run;
 use crate::topology::inlet::Inlet;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -35,7 +35,7 @@ pub(in crate::api) struct RunView {
     /// When its last run ended, well or badly.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// When it runs next; none while it is paused, or running.
+    /// When it runs next: of a source that is running, the run after the present one. Null while it is paused.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_at: Option<Timestamp>,
     /// What is older than this is captured, in milliseconds; none before the first run came to its end.
@@ -60,13 +60,12 @@ impl RunView {
         let report = state.map(|state| state.report.clone()).unwrap_or_default();
         let lag = report.complete_until.map(|until| now.since(until).as_millis());
         let lag = lag.filter(|_| inlet.source.settings.kind != SourceKind::Schedule);
-        let running = state.is_some_and(|state| state.running);
-        let waits = inlet.source.settings.enabled && !running;
+        let enabled = inlet.source.settings.enabled;
         Some(Self {
-            running,
+            running: state.is_some_and(|state| state.running),
             started_at: state.and_then(|state| state.started_at),
             finished_at: report.finished_at,
-            next_at: next_run(inlet, state).filter(|_| waits),
+            next_at: upcoming_run(inlet, state).filter(|_| enabled),
             lag_ms: lag.and_then(|lag| u64::try_from(lag).ok()),
             rows: report.rows,
             events: report.events,
