@@ -29,7 +29,7 @@ const WIDEST: usize = 8_000;
 /// `cargo xtask contract`: says nothing where the server keeps its promises, and everything where
 /// it does not.
 pub(crate) async fn run() -> Result<()> {
-    let built = Built::make().await?;
+    let built = Built::with_tests().await?;
     let pinned = workspace().join("tests/contract");
     let folder = target().join("contract");
     let python = folder.join("python");

@@ -44,7 +44,7 @@ pub(crate) async fn check() -> Result<()> {
 }
 
 async fn files() -> Result<Vec<Generated>> {
-    let built = Built::make().await?;
+    let built = Built::with_tests().await?;
     let openapi = output(built.program(&["openapi"])).await?;
     let catalogue = output(built.program(&["event-type", "list", "--json"])).await?;
     let docs = workspace().join("docs");

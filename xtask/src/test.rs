@@ -28,10 +28,23 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// Builds the guests and the workspace's programs, with the features that the tests use.
-    pub(crate) async fn make() -> Result<Self> {
+    /// Builds the guests and the program, with the features that a release has.
+    async fn program_alone() -> Result<Self> {
+        Self::make(&["build", "--package", "waybill", "--bins"]).await
+    }
+
+    /// Builds the guests, the program and the tests.
+    ///
+    /// One cargo call builds both. Development dependencies turn on features of shared crates, so a
+    /// call for the programs alone would build wasmtime, sqlx and 90 other crates a second time: 7 of
+    /// 15 minutes from nothing on two cores.
+    pub(crate) async fn with_tests() -> Result<Self> {
+        Self::make(&["build", "--workspace", "--all-targets"]).await
+    }
+
+    async fn make(build: &[&str]) -> Result<Self> {
         let guests = guests::build().await?;
-        succeed(cargo(&["build", "--workspace", "--bins"])).await?;
+        succeed(cargo(build)).await?;
         Ok(Self { program: target().join("debug").join("waybill"), guests })
     }
 
@@ -58,7 +71,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
 
 /// Builds and tests everything; what could not be tested is added to `skips`.
 pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
-    let built = Built::make().await?;
+    let built = Built::with_tests().await?;
     needs::languages(skips).await;
     let postgres = needs::postgres(skips, Cluster::start_unsynced).await;
     let mariadb = needs::mariadb(skips).await;
@@ -82,7 +95,7 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
 
 /// `cargo xtask demo`: the arguments go on to `waybill demo`.
 pub(crate) async fn demo(arguments: &[String]) -> Result<()> {
-    let built = Built::make().await?;
+    let built = Built::program_alone().await?;
     let mut demo = built.program(&["demo"]);
     demo.args(arguments).stdin(Stdio::inherit());
     succeed(demo).await
