@@ -1,4 +1,4 @@
-//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | gen`.
+//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | measure | gen`.
 //!
 //! It needs nothing but rustup's cargo. What else a task needs it brings or starts itself: the
 //! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages
@@ -13,6 +13,7 @@ mod contract;
 mod events;
 mod generated;
 mod guests;
+mod measure;
 mod needs;
 mod packages;
 mod process;
@@ -44,6 +45,8 @@ enum Task {
     Ci,
     /// Hold a server against its own description, with requests made up from it
     Contract,
+    /// Count how the code reads: names, comments, lengths
+    Measure,
     /// Write the generated files
     Gen {
         /// Write nothing; fail where a file is not current
@@ -76,6 +79,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Bench(passed) => bench::run(&passed.arguments).await,
         Task::Ci => ci::run().await,
         Task::Contract => contract::run().await,
+        Task::Measure => measure::run().await,
         Task::Gen { check: true } => generated::check().await,
         Task::Gen { check: false } => generated::write().await,
     }
