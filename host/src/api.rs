@@ -221,8 +221,8 @@ async fn guarded(
     };
     // Handlers of OAuth know better than the guard who it is.
     let caller = response.extensions_mut().remove::<Caller>().unwrap_or(caller);
-    if let Some(calls) = caller.calls.filter(|_| app.audit.is_on()) {
-        app.audit.note(Call {
+    if app.audit.is_on() {
+        let call = Call {
             id,
             token: caller.token,
             address: caller.address,
@@ -230,8 +230,15 @@ async fn guarded(
             route: route.as_str().to_owned(),
             status: response.status().as_u16(),
             duration: began.elapsed(),
-            calls,
-        });
+            calls: 1,
+        };
+        // Who signed for a source is known too; whoever signs wrongly is not.
+        let is_signed = route.as_str().starts_with("/in/") && response.status().is_success();
+        if caller.is_free || caller.token.is_none() && !is_signed {
+            app.audit.count_refused(call);
+        } else {
+            app.audit.note(call);
+        }
         if sets(&method, route.as_str()) && response.status().is_success() {
             app.audit.write(Vec::new());
             app.journal.flush().await;

@@ -5,6 +5,7 @@
 
 mod error;
 mod layers;
+mod secret;
 mod sections;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::domain::span::Span;
 
 pub use error::{ConfigError, Fault, Origin};
 pub use layers::{EnvironmentPair, Override};
+pub use secret::SHORTEST_SECRET;
 pub use sections::{Audit, Database, Delivery, Immediate, Server, Shutdown, Smart, Tls};
 
 /// Every key that the file and the environment may hold.
@@ -166,7 +168,7 @@ impl Config {
         }
     }
 
-    fn server_rules(&self) -> [Rule; 10] {
+    fn server_rules(&self) -> [Rule; 11] {
         let server = &self.server;
         [
             (
@@ -209,6 +211,11 @@ impl Config {
                 self.database.url.is_known(),
                 "database.url",
                 "must begin with sqlite: or postgres://",
+            ),
+            (
+                server.data_dir.as_ref().is_none_or(|folder| !folder.as_os_str().is_empty()),
+                "server.data_dir",
+                "names no folder; leave it out for the default",
             ),
             (
                 within(self.shutdown.grace, Duration::ZERO, 60 * MINUTE),

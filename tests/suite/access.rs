@@ -1,6 +1,6 @@
 //! Who may do what: every route, every way to be refused.
 
-use crate::support::{assert_problem, caller, invoice, token};
+use crate::support::{assert_problem, caller, invoice, merged, token};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use waybill_tests::Backend::{Postgres, Sqlite};
@@ -422,4 +422,38 @@ async fn a_request_names_one_host() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{hosts:?}: {answer}");
         assert!(answer.contains("x-request-id") && answer.contains("nosniff"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_token_makes_none_that_may_more_than_itself() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let settings = json!({
+        "name": "office", "scopes": ["admin"], "from": ["127.0.0.0/8"], "rate": 1000,
+        "expires_at": "2099-01-01T00:00:00Z",
+    });
+    let office = caller(&world, &settings).await;
+    let within = json!({
+        "name": "desk", "scopes": ["admin"], "from": ["127.0.0.1/32"], "rate": 10,
+        "expires_at": "2098-01-01T00:00:00Z",
+    });
+    for (field, value) in [
+        ("from", json!(["0.0.0.0/0"])),
+        ("rate", json!(1001)),
+        ("expires_at", json!("2100-01-01T00:00:00Z")),
+    ] {
+        let wide = merged(within.clone(), &json!({field: value}));
+        let answer = office.post("/api/v1/tokens", &wide).await.unwrap();
+        assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+        assert_eq!(answer.json()["errors"][0]["path"], field);
+    }
+    let made = office.post("/api/v1/tokens", &within).await.unwrap();
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    let answer = office.patch("/api/v1/tokens/desk", &json!({"rate": null})).await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    // What has more already may be made less.
+    let wide = json!({"name": "wide", "scopes": ["admin"]});
+    world.post("/api/v1/tokens", &wide).await;
+    let less = json!({"scopes": ["flows:read"]});
+    let answer = office.patch("/api/v1/tokens/wide", &less).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
 }

@@ -134,6 +134,49 @@ async fn a_short_lived_token_is_never_more_than_its_client() {
 }
 
 #[tokio::test]
+async fn a_short_lived_token_loses_what_its_client_loses() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let ops = Party::new(&world, &json!({"name": "ops", "scopes": ["admin"]})).await;
+    let (caller, _) = ops.caller(&world, "").await;
+    assert_eq!(caller.get("/api/v1/tokens").await.unwrap().status, StatusCode::OK);
+    let less = json!({"scopes": ["endpoints:read", "events:write"]});
+    let path = format!("/api/v1/tokens/{}", ops.id);
+    assert_eq!(world.client().patch(&path, &less).await.unwrap().status, StatusCode::OK);
+    let made = json!({"name": "mine", "scopes": ["admin"]});
+    let answer = caller.post("/api/v1/tokens", &made).await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "`admin`");
+    let answer = caller.get("/api/v1/flows").await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "flows:read");
+    assert_eq!(caller.get("/api/v1/endpoints").await.unwrap().status, StatusCode::OK);
+    let tested = caller.get("/api/v1/auth/test").await.unwrap().data();
+    assert_eq!(tested["scopes"], json!(["events:write", "endpoints:read"]));
+}
+
+#[tokio::test]
+async fn a_short_lived_token_makes_none_that_outlives_it() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let ops = Party::new(&world, &json!({"name": "ops", "scopes": ["admin"]})).await;
+    let (caller, _) = ops.caller(&world, "").await;
+    let made = json!({"name": "mine", "scopes": ["admin"]});
+    let answer = caller.post("/api/v1/tokens", &made).await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    assert_eq!(answer.json()["errors"][0]["path"], "expires_at");
+    let document = json!({"tokens": [made]});
+    let answer = caller.put("/api/v1/config", &document).await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    // Nor does it lengthen the life of its own client.
+    let ending =
+        json!({"name": "guest", "scopes": ["admin"], "expires_at": "2099-01-01T00:00:00Z"});
+    let guest = Party::new(&world, &ending).await;
+    let (caller, _) = guest.caller(&world, "").await;
+    let path = format!("/api/v1/tokens/{}", guest.id);
+    let answer = caller.patch(&path, &json!({"expires_at": null})).await.unwrap();
+    assert_problem(&answer, StatusCode::FORBIDDEN, "more than itself");
+    let answer = caller.patch(&path, &json!({"name": "visitor"})).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_client_takes_back_its_own_tokens_and_no_others() {
     let Some(mut world) = World::start(Sqlite).await else { return };
     let settings = |name: &str| json!({"name": name, "scopes": ["flows:read"], "rate": 1000});

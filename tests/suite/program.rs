@@ -75,6 +75,24 @@ fn a_bad_value_is_named_with_its_place() {
 }
 
 #[test]
+fn empty_and_guessable_secrets_are_refused_with_a_sentence() {
+    for name in ["WAYBILL_ADMIN_TOKEN", "WAYBILL_SECRET_KEY"] {
+        for (value, why) in [
+            ("", "it is empty"),
+            ("  ", "it is empty"),
+            ("x", "can be guessed"),
+            ("0123456789", "can be guessed"),
+            ("aaaaaaaaaaaaaaaaaaaaaaaa", "can be guessed"),
+        ] {
+            let output = run(&["serve", "--listen", "127.0.0.1:0"], &[(name, value)]);
+            let said = complaint(&output);
+            assert_eq!(output.status.code(), Some(2), "{name}={value:?}: {said}");
+            assert!(said.contains(name) && said.contains(why), "{name}={value:?}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_database_that_cannot_be_used_ends_with_1() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let url = format!("sqlite:{}/waybill.db", file.path().display());

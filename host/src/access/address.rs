@@ -1,7 +1,7 @@
 //! Where a call comes from.
 
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The caller's address: the peer's, or where the peer is a trusted proxy, the one that the proxies
 /// put into `X-Forwarded-For`, read from the right up to the first that is not trusted. What a
@@ -21,6 +21,17 @@ pub fn caller<'h>(
         caller = address;
     }
     caller
+}
+
+/// The network that calls are counted by: an address of IPv4, and of IPv6 its /64, which is what one
+/// household or server gets (RFC 6177).
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    }
 }
 
 /// An address as proxies write it: bare, with a port, or bracketed.

@@ -189,6 +189,14 @@ impl Scopes {
         others.iter().all(|scope| self.may(scope))
     }
 
+    /// What both allow, as those of their scopes that the other holds.
+    #[must_use]
+    pub fn intersect(self, other: Self) -> Self {
+        let held = Self(self.0 | other.0).iter();
+        let held = held.filter(|scope| self.may(*scope) && other.may(*scope));
+        Self(held.fold(0, |bits, scope| bits | scope.bit()))
+    }
+
     /// Whether they change nothing.
     pub fn only_read(self) -> bool {
         self.iter().all(Scope::only_reads)
@@ -303,6 +311,27 @@ mod tests {
         assert!(!set.only_read() && Scopes::named([READ_ONLY]).only_read());
         for (place, (scope, name)) in SCOPES.iter().enumerate() {
             assert_eq!(scope.bit(), 1 << place, "{name} is not in its place");
+        }
+    }
+
+    #[test]
+    fn an_intersection_is_what_both_allow() {
+        let both = |one: &[&str], other: &[&str]| {
+            let set = |names: &[&str]| Scopes::named(names.iter().copied());
+            set(one).intersect(set(other)).names()
+        };
+        assert_eq!(both(&["admin"], &["flows:write"]), ["flows:write"]);
+        assert_eq!(both(&["flows:write"], &["flows:read"]), ["flows:read"]);
+        assert_eq!(both(&["events:replay"], &["events:read", "admin"]), ["events:replay"]);
+        assert!(both(&["events:write"], &["events:read"]).is_empty());
+        for (one, _) in SCOPES {
+            for (other, _) in SCOPES {
+                let (a, b) = (Scopes(one.bit()), Scopes(other.bit()));
+                for (wanted, name) in SCOPES {
+                    let expected = a.may(wanted) && b.may(wanted);
+                    assert_eq!(a.intersect(b).may(wanted), expected, "{one:?} {other:?} {name}");
+                }
+            }
         }
     }
 

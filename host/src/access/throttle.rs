@@ -7,9 +7,10 @@
 //! Addresses of IPv6 count by their /64, which is what one household or server gets (RFC 6177). At most
 //! [`ADDRESSES`] are remembered; a flood from more than that pushes out those who failed least lately.
 
+use super::address::network;
 use crate::domain::time::Timestamp;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,8 +20,6 @@ const BURST: i64 = 100;
 const INTERVAL: i64 = 2_000_000;
 /// Most addresses that are remembered.
 const ADDRESSES: usize = 10_000;
-/// How often calls that are refused go on record, in microseconds.
-const RECORD: i64 = 1_000_000;
 
 /// Remembers who failed.
 #[derive(Debug, Default)]
@@ -35,41 +34,21 @@ struct Failures {
     /// When all its failures are forgiven, in microseconds (the theoretical arrival time of the
     /// generic cell rate algorithm, ITU-T I.371).
     forgiven: i64,
-    /// Calls refused that are not on record yet, and when the last were put there.
-    unrecorded: u32,
-    recorded: i64,
-}
-
-/// An address that failed too often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slowed {
-    /// Seconds until it may try again.
-    pub wait: u32,
-    /// How many calls the record of this one stands for; none where a later one will.
-    pub calls: Option<u32>,
 }
 
 impl Throttle {
-    /// Whether an address has to wait.
-    pub fn check(&self, address: IpAddr, now: Timestamp) -> Result<(), Slowed> {
+    /// Whether an address has to wait; the error is how many seconds.
+    pub fn check(&self, address: IpAddr, now: Timestamp) -> Result<(), u32> {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let mut all = self.lock();
-        let Some(failures) = all.get_mut(&network(address)) else { return Ok(()) };
-        let now = now.micros();
-        let ahead = failures.forgiven.saturating_sub(now) - (BURST - 1) * INTERVAL;
+        let all = self.lock();
+        let Some(failures) = all.get(&network(address)) else { return Ok(()) };
+        let ahead = failures.forgiven.saturating_sub(now.micros()) - (BURST - 1) * INTERVAL;
         if ahead <= 0 {
             return Ok(());
         }
-        failures.unrecorded = failures.unrecorded.saturating_add(1);
-        let due = now.saturating_sub(failures.recorded) >= RECORD;
-        let calls = due.then(|| std::mem::take(&mut failures.unrecorded));
-        if due {
-            failures.recorded = now;
-        }
-        let wait = u32::try_from(ahead.div_euclid(1_000_000) + 1).unwrap_or(u32::MAX);
-        Err(Slowed { wait, calls })
+        Err(u32::try_from(ahead.div_euclid(1_000_000) + 1).unwrap_or(u32::MAX))
     }
 
     /// Notes that an address failed.
@@ -81,7 +60,7 @@ impl Throttle {
             forget(&mut all, now);
         }
         let failures = all.entry(network);
-        let failures = failures.or_insert(Failures { forgiven: now, unrecorded: 0, recorded: 0 });
+        let failures = failures.or_insert(Failures { forgiven: now });
         failures.forgiven = failures.forgiven.max(now).saturating_add(INTERVAL);
         self.any.store(true, Ordering::Relaxed);
     }
@@ -102,15 +81,6 @@ fn forget(all: &mut HashMap<IpAddr, Failures>, now: i64) {
     let (_, middle, _) = ends.select_nth_unstable(half);
     let middle = *middle;
     all.retain(|_, failures| failures.forgiven > middle);
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -142,15 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn refused_calls_share_a_row() {
+    fn a_household_of_ipv6_is_slowed_together() {
         let throttle = Throttle::default();
-        let bad = address("2001:db8::1");
-        (0..BURST).for_each(|_| throttle.failed(bad, at(RECORD)));
-        let neighbour = address("2001:db8::2");
-        let calls = |micros| throttle.check(neighbour, at(micros)).unwrap_err().calls;
-        assert_eq!(calls(RECORD), Some(1));
-        assert_eq!([calls(RECORD + 1), calls(RECORD + 2)], [None, None]);
-        assert_eq!(calls(2 * RECORD), Some(3));
+        (0..BURST).for_each(|_| throttle.failed(address("2001:db8::1"), at(0)));
+        assert_eq!(throttle.check(address("2001:db8::2"), at(0)), Err(2));
+        assert_eq!(throttle.check(address("2001:db8:0:1::2"), at(0)), Ok(()));
     }
 
     #[test]

@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Begins every token that Waybill makes.
 const PREFIX: &str = "wb_";
+/// Fewest bytes of a token. Those that Waybill makes have 51.
+const SHORTEST: usize = 16;
 /// Calls a minute of a token that can only read, where nothing else is set: what automation platforms
 /// poll with.
 const AUTOMATION_RATE: u32 = 60;
@@ -34,6 +36,12 @@ pub type TokenDigest = [u8; 32];
 /// What is stored and looked up in place of a token.
 pub fn digest(token: &str) -> TokenDigest {
     sha256::digest(&[token.as_bytes()])
+}
+
+/// The digest of a token that a caller shows. `None` where it is too short to have been given by
+/// Waybill: an empty or guessable token that an older version stored opens nothing.
+pub fn shown_digest(token: &str) -> Option<TokenDigest> {
+    (token.len() >= SHORTEST).then(|| digest(token))
 }
 
 /// A new token: 192 random bits.
@@ -96,6 +104,69 @@ impl TokenSettings {
             faults.push(Fault::new("rate", format!("from 1 to {MAX_RATE} calls a minute")));
         }
         faults
+    }
+}
+
+/// What a caller may pass on: a token that it makes or changes never has more.
+#[derive(Debug)]
+pub struct Ceiling<'a> {
+    /// What the caller may do.
+    pub scopes: Scopes,
+    /// When the caller's own token ends.
+    pub ends: Option<Timestamp>,
+    /// What is set of the caller's token; a short-lived one has its client's.
+    pub settings: &'a TokenSettings,
+}
+
+impl Ceiling<'_> {
+    /// In what a token would have more than the caller, and more than it has now.
+    pub fn exceeded_by(&self, new: &TokenSettings, old: Option<&TokenSettings>) -> Vec<Fault> {
+        let within = |fits: &dyn Fn(&TokenSettings) -> bool| old.is_some_and(fits);
+        let mut faults = Vec::new();
+        let allowed = new.allowed();
+        if !self.scopes.cover(allowed) && !within(&|old| old.allowed().cover(allowed)) {
+            faults.push(Fault::new("scopes", "the token that asks may not do all of this"));
+        }
+        let ends_by = |new: Option<Timestamp>, end: Option<Timestamp>| {
+            end.is_none_or(|end| new.is_some_and(|new| new <= end))
+        };
+        let fits = |old: &TokenSettings| ends_by(new.expires_at, old.expires_at);
+        if let Some(end) = self.ends.filter(|end| !ends_by(new.expires_at, Some(*end)))
+            && !within(&fits)
+        {
+            let message = format!("the token that asks ends at {end}; this one may not outlive it");
+            faults.push(Fault::new("expires_at", message));
+        }
+        self.check_limits(new, old, &mut faults);
+        faults
+    }
+
+    fn check_limits(
+        &self,
+        new: &TokenSettings,
+        old: Option<&TokenSettings>,
+        faults: &mut Vec<Fault>,
+    ) {
+        let mine = self.settings;
+        let exceeds = |fits: fn(&TokenSettings, &TokenSettings) -> bool| {
+            !fits(new, mine) && !old.is_some_and(|old| fits(new, old))
+        };
+        if exceeds(|new, limit| {
+            limit.tables.is_empty() || !new.tables.is_empty() && new.tables.is_subset(&limit.tables)
+        }) {
+            faults.push(Fault::new("tables", "the token that asks is limited to fewer tables"));
+        }
+        if exceeds(|new, limit| {
+            let inside = |net: &IpNet| limit.from.iter().any(|outer| outer.contains(net));
+            limit.from.is_empty() || !new.from.is_empty() && new.from.iter().all(inside)
+        }) {
+            faults.push(Fault::new("from", "the token that asks is limited to fewer networks"));
+        }
+        if exceeds(|new, limit| {
+            limit.rate.is_none_or(|most| new.rate.is_some_and(|rate| rate <= most))
+        }) {
+            faults.push(Fault::new("rate", "the token that asks may make fewer calls a minute"));
+        }
     }
 }
 
@@ -330,6 +401,14 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_can_be_guessed_is_not_looked_up() {
+        assert_eq!(shown_digest(""), None);
+        assert_eq!(shown_digest("x"), None);
+        let made = generate();
+        assert_eq!(shown_digest(&made), Some(digest(&made)));
+    }
+
+    #[test]
     fn a_token_ends() {
         let token = token(serde_json::json!({
             "name": "guest", "scopes": ["admin"], "expires_at": "1970-01-01T00:01:40Z",
@@ -408,6 +487,35 @@ mod tests {
         assert!(!token.may_touch(Some("lead")) && !token.may_touch(None));
         let need = Need::AllTables(Scope::DeliveriesRead);
         assert_eq!(admit(&token, need, HERE, 0), Err(Refusal::Tables));
+    }
+
+    #[test]
+    fn a_token_passes_on_no_more_than_it_has() {
+        let settings =
+            |json: serde_json::Value| -> TokenSettings { serde_json::from_value(json).unwrap() };
+        let mine = settings(serde_json::json!({
+            "name": "ops", "scopes": ["admin"], "from": ["192.0.2.0/24"], "rate": 100,
+            "tables": ["invoice"],
+        }));
+        let ceiling = Ceiling {
+            scopes: Scopes::named(["flows:write"]),
+            ends: Some(at(100)),
+            settings: &mine,
+        };
+        let wide = settings(serde_json::json!({"name": "wide", "scopes": ["admin"]}));
+        let paths = |faults: Vec<Fault>| -> Vec<String> {
+            faults.into_iter().map(|fault| fault.path).collect()
+        };
+        let all = ["scopes", "expires_at", "tables", "from", "rate"];
+        assert_eq!(paths(ceiling.exceeded_by(&wide, None)), all);
+        assert_eq!(ceiling.exceeded_by(&wide, Some(&wide)), [], "it keeps what it has");
+        let narrow = settings(serde_json::json!({
+            "name": "narrow", "scopes": ["flows:read"], "from": ["192.0.2.7/32"], "rate": 60,
+            "tables": ["invoice"], "expires_at": "1970-01-01T00:01:40Z",
+        }));
+        assert_eq!(ceiling.exceeded_by(&narrow, None), []);
+        let widened = TokenSettings { rate: None, ..narrow.clone() };
+        assert_eq!(paths(ceiling.exceeded_by(&widened, Some(&narrow))), ["rate"]);
     }
 
     #[test]

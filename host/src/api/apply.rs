@@ -11,6 +11,7 @@ use super::auth::{ADMIN, Principal};
 use super::body::{Input, Query};
 use super::endpoints::{check_schemes, keep_masked, settings, split_secret};
 use super::problem::Problem;
+use super::tokens::check_ceiling;
 use super::{App, edit, sources};
 use crate::access::token::{StoredToken, TokenSettings, digest, generate};
 use crate::domain::endpoint::Secrets;
@@ -154,7 +155,7 @@ pub(super) async fn apply(
     work.sources(&document)?;
     work.endpoints(&document)?;
     work.flows(&document).await?;
-    work.tokens(&document)?;
+    work.tokens(&document, &principal)?;
     if document.prune {
         work.prune(&document, &principal);
     }
@@ -367,7 +368,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn tokens(&mut self, document: &Document) -> Result<(), Problem> {
+    fn tokens(&mut self, document: &Document, principal: &Principal) -> Result<(), Problem> {
         for (n, settings) in document.tokens.iter().enumerate() {
             edit::check(within(settings.check(), &format!("tokens[{n}]")))?;
             let settings = &settings.clone().filled();
@@ -376,6 +377,7 @@ impl Work<'_> {
             let made = generate();
             let shown = old.is_none().then(|| made.clone());
             let old_settings = old.map(|(_, token)| &token.settings);
+            check_ceiling(principal, settings, old_settings)?;
             if self.note(Kind::Token, &settings.name, old_settings, settings, shown) {
                 let now = self.app.journal.clock().now();
                 let (digest, id, created) = match old {

@@ -42,7 +42,10 @@ pub(super) struct CallView {
     status: u16,
     /// How long the answer took, in milliseconds.
     duration_ms: f64,
-    /// How many calls the row stands for: more than one where an address was slowed down.
+    /// How many calls the row stands for. Calls without a known token, and those refused before they
+    /// count against a token's rate, share one row for each address and minute; method, route and
+    /// status are then those of the last. Beyond 64 addresses a minute the rest share the address
+    /// `0.0.0.0`.
     calls: u32,
 }
 

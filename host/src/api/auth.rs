@@ -12,9 +12,8 @@ use super::problem::Problem;
 use crate::access::address::caller;
 use crate::access::grant::Shown;
 use crate::access::scope::{Need, Scopes, need};
-use crate::access::throttle::Slowed;
 use crate::access::token::{
-    Allowance, Refusal, StoredToken, Token, TokenSettings, digest, generate,
+    Allowance, Ceiling, Refusal, StoredToken, Token, TokenSettings, digest, generate, shown_digest,
 };
 use crate::domain::id::TokenId;
 use crate::domain::time::Timestamp;
@@ -28,8 +27,6 @@ use std::sync::Arc;
 
 /// Name of the token that the first start makes.
 pub const ADMIN: &str = "admin";
-/// A token shorter than this can be guessed.
-const SHORT: usize = 16;
 
 /// Who is calling, and may: [`identify`] made it. A handler that asks for one which was not made is
 /// answered in its place.
@@ -37,6 +34,8 @@ const SHORT: usize = 16;
 pub struct Principal {
     token: Arc<Token>,
     scopes: Scopes,
+    /// When the token that was shown ends; for a short-lived one before its client.
+    ends: Option<Timestamp>,
 }
 
 impl Principal {
@@ -48,6 +47,11 @@ impl Principal {
     /// What it may do.
     pub const fn scopes(&self) -> Scopes {
         self.scopes
+    }
+
+    /// The most that a token has which this caller makes or changes.
+    pub fn ceiling(&self) -> Ceiling<'_> {
+        Ceiling { scopes: self.scopes, ends: self.ends, settings: &self.token.settings }
     }
 
     /// Refuses what is about a resource that the token is not for.
@@ -84,15 +88,24 @@ pub(super) struct Caller {
     pub(super) at: Timestamp,
     /// The token that it shows, if that is known.
     pub(super) token: Option<TokenId>,
-    /// How many calls this one stands for on record; none where a later one will.
-    pub(super) calls: Option<u32>,
+    /// Whether it was refused before it counted against its token's rate.
+    pub(super) is_free: bool,
 }
 
 impl Caller {
     /// Whoever sends this request.
     pub(super) fn of(app: &App, request: &Request) -> Self {
         let at = app.journal.clock().now();
-        Self { address: address(app, request), at, token: None, calls: Some(1) }
+        Self { address: address(app, request), at, token: None, is_free: false }
+    }
+
+    /// The answer to a call that is refused.
+    pub(super) fn refused(&mut self, refusal: Refusal) -> Problem {
+        self.is_free = match refusal {
+            Refusal::Expired(_) | Refusal::Address(_) | Refusal::Rate(..) => true,
+            Refusal::Scope(_) | Refusal::Tables => false,
+        };
+        refused(refusal)
     }
 }
 
@@ -112,35 +125,37 @@ pub(super) fn identify(
     let shown = presented(request.headers()).ok_or_else(|| {
         Problem::unauthorized("send a token as `Authorization: Bearer TOKEN` or `X-API-KEY: TOKEN`")
     })?;
-    let (token, scopes) = find(app, shown, from)?;
+    let principal = find(app, shown, from)?;
+    let token = &principal.token;
     from.token = Some(token.id);
     // A handler behind such a route gets no principal; a method that it has not is told so.
     let Some(need) = need else { return Ok(None) };
-    let allowance = token.admit(scopes, need, from.address, from.at).map_err(refused)?;
-    request.extensions_mut().insert(Principal { token, scopes });
+    let admitted = token.admit(principal.scopes, need, from.address, from.at);
+    let allowance = admitted.map_err(|refusal| from.refused(refusal))?;
+    request.extensions_mut().insert(principal);
     Ok(allowance)
 }
 
-/// The token that a text is, or stands for, and what it may do. Texts that are none slow their sender
-/// down.
-fn find(app: &App, shown: &str, from: &mut Caller) -> Result<(Arc<Token>, Scopes), Problem> {
+/// Whose token a text is, or stands for. Texts that are none slow their sender down.
+fn find(app: &App, shown: &str, from: &Caller) -> Result<Principal, Problem> {
     let found = if let Some(shown) = Shown::read(shown) {
         granted(app, &shown, from.at)?
     } else {
-        let token = app.live.current().token(&digest(shown)).cloned();
-        token.map(|token| (Arc::clone(&token), token.scopes))
+        let topology = app.live.current();
+        let token = shown_digest(shown).and_then(|digest| topology.token(&digest).cloned());
+        token.map(|token| Principal {
+            scopes: token.scopes,
+            ends: token.settings.expires_at,
+            token,
+        })
     };
-    let known = found.as_ref().map(|(token, _)| &**token);
-    slow(app, known, from)?;
+    slow(app, found.as_ref().map(Principal::token), from)?;
     found.ok_or_else(|| Problem::unauthorized("this token is not known here"))
 }
 
-/// The client of a short-lived token and its scopes, if it is real and still good.
-fn granted(
-    app: &App,
-    shown: &Shown,
-    now: Timestamp,
-) -> Result<Option<(Arc<Token>, Scopes)>, Problem> {
+/// The client of a short-lived token, if that is real and still good. It may do what it was given
+/// and its client may do now: a client that lost a scope lost it in all its tokens.
+fn granted(app: &App, shown: &Shown, now: Timestamp) -> Result<Option<Principal>, Problem> {
     let topology = app.live.current();
     let client = topology.token_with_id(shown.client());
     let Some((_, client)) = client.filter(|(digest, _)| app.issuer.is_real(shown, digest)) else {
@@ -150,23 +165,23 @@ fn granted(
     if topology.is_revoked(grant.id) {
         return Err(Problem::unauthorized("this token was revoked"));
     }
-    if grant.ends_at() <= now {
-        let end = grant.ends_at();
+    let ends = grant.ends_at();
+    if ends <= now {
         return Err(Problem::unauthorized(format!(
-            "this token ended at {end}; get another from /oauth/token"
+            "this token ended at {ends}; get another from /oauth/token"
         )));
     }
-    Ok(Some((Arc::clone(client), grant.scopes)))
+    let scopes = grant.scopes.intersect(client.scopes);
+    Ok(Some(Principal { token: Arc::clone(client), scopes, ends: Some(ends) }))
 }
 
 /// Refuses an address that showed too many unknown tokens, and notes one that shows another. A token
 /// that was used from there of late goes through; of any other it is not told whether it is good.
-pub(super) fn slow(app: &App, known: Option<&Token>, from: &mut Caller) -> Result<(), Problem> {
+pub(super) fn slow(app: &App, known: Option<&Token>, from: &Caller) -> Result<(), Problem> {
     if known.is_some_and(|token| token.is_used_from(from.address)) {
         return Ok(());
     }
-    if let Err(Slowed { wait, calls }) = app.throttle.check(from.address, from.at) {
-        from.calls = calls;
+    if let Err(wait) = app.throttle.check(from.address, from.at) {
         let detail = format!("too many unknown tokens came from here; try again in {wait} s");
         return Err(Problem::too_many(detail, wait));
     }
@@ -198,7 +213,7 @@ fn address(app: &App, request: &Request) -> IpAddr {
     caller(peer, forwarded.into_iter(), trusted)
 }
 
-pub(super) fn refused(refusal: Refusal) -> Problem {
+fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Expired(end) => Problem::unauthorized(format!("this token ended at {end}")),
         Refusal::Address(address) => {
@@ -242,11 +257,6 @@ pub async fn first_token(
     let stored: Vec<Object<StoredToken>> = journal.objects(Kind::Token).await?;
     let made = (given.is_none() && stored.is_empty()).then(generate);
     let Some(token) = made.as_deref().or(given) else { return Ok(None) };
-    if token.len() < SHORT {
-        tracing::warn!(
-            "WAYBILL_ADMIN_TOKEN is short enough to be guessed; take {SHORT} characters or more"
-        );
-    }
     let known = stored.iter().find(|object| object.settings.settings.name == ADMIN);
     let object = admin(token, known, journal);
     if known.is_none_or(|known| known.settings.sha256 != object.settings.sha256) {

@@ -3,12 +3,12 @@
 //! A client's id is a token's id, its secret the token. Answers and errors have the shapes of the RFCs,
 //! not those of the REST API, because the libraries of clients read them.
 
-use super::auth::{Caller, refused, slow};
+use super::auth::{Caller, slow};
 use super::body::Body;
 use super::{App, edit};
 use crate::access::grant::{Grant, Shown};
 use crate::access::scope::{Need, Scope, Scopes};
-use crate::access::token::{Token, digest};
+use crate::access::token::{Token, shown_digest};
 use crate::domain::id::TokenId;
 use crate::journal::objects::Kind;
 use axum::Extension;
@@ -162,7 +162,8 @@ fn client(
     from: &mut Caller,
 ) -> Result<Arc<Token>, OAuthError> {
     let (id, secret) = credentials(headers, given.0, given.1)?;
-    let found = app.live.current().token(&digest(&secret)).cloned();
+    let topology = app.live.current();
+    let found = shown_digest(&secret).and_then(|digest| topology.token(&digest).cloned());
     let names = |token: &Arc<Token>| {
         id.parse::<TokenId>().ok() == Some(token.id) || token.settings.name == id
     };
@@ -172,7 +173,7 @@ fn client(
     let token = found.ok_or_else(unknown)?;
     from.token = Some(token.id);
     let admitted = token.admit(token.scopes, Need::Client, from.address, from.at);
-    admitted.map_err(|refusal| OAuthError::refused(refused(refusal)))?;
+    admitted.map_err(|refusal| OAuthError::refused(from.refused(refusal)))?;
     Ok(token)
 }
 

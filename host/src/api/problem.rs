@@ -146,6 +146,21 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "urn:waybill:problem:forbidden", "Forbidden", detail)
     }
 
+    /// The same, with the fields that ask for too much.
+    pub fn forbidden_fields(detail: impl Into<String>, errors: Vec<Fault>) -> Self {
+        Self { errors, ..Self::forbidden(detail) }
+    }
+
+    /// The source's secret cannot be read with the present key, so nothing that it sends can be
+    /// verified; it may send again in `wait` seconds.
+    pub fn locked(source: &str, wait: u32) -> Self {
+        let detail = format!(
+            "the secret of source `{source}` cannot be read with this server's key; an operator has to enter it again"
+        );
+        let problem = Self::paused(source, wait);
+        Self { kind: "urn:waybill:problem:locked", title: "Secret not readable", detail, ..problem }
+    }
+
     /// The caller called too often; it may again in `wait` seconds, which the body names too, as
     /// automation platforms look for it there.
     pub fn too_many(detail: impl Into<String>, wait: u32) -> Self {

@@ -84,16 +84,40 @@ pub(super) async fn show(
     Ok(data((&*find(&app.live.current(), &id)?.1).into()))
 }
 
+/// Reads and checks settings; `old` are those that the token has.
+fn settings(
+    principal: &Principal,
+    object: &Map<String, Value>,
+    old: Option<&TokenSettings>,
+) -> Result<TokenSettings, Problem> {
+    let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
+    let settings = parse::<TokenSettings>(&text)?.filled();
+    edit::check(settings.check())?;
+    check_ceiling(principal, &settings, old)?;
+    Ok(settings)
+}
+
+/// Refuses a token that would have more than the caller.
+pub(super) fn check_ceiling(
+    principal: &Principal,
+    new: &TokenSettings,
+    old: Option<&TokenSettings>,
+) -> Result<(), Problem> {
+    let exceeded = principal.ceiling().exceeded_by(new, old);
+    if exceeded.is_empty() {
+        return Ok(());
+    }
+    let detail = "a token cannot make or change another into one that has more than itself";
+    Err(Problem::forbidden_fields(detail, exceeded))
+}
+
 async fn save(
     app: &App,
     id: TokenId,
     digest: TokenDigest,
-    object: &Map<String, Value>,
+    settings: TokenSettings,
     created_at: Timestamp,
 ) -> Result<TokenView, Problem> {
-    let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
-    let settings = parse::<TokenSettings>(&text)?.filled();
-    edit::check(settings.check())?;
     let name = settings.name.clone();
     let stored = StoredToken { sha256: hex::encode(digest), settings };
     let change = edit::put(Kind::Token, &name, id.uuid(), stored, None, created_at)?;
@@ -103,15 +127,16 @@ async fn save(
 
 /// Makes a token; it is shown in this answer only.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = TokenSettings,
-    responses((status = 201, body = Data<TokenView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = Data<TokenView>), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Input(object): Input<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Data<TokenView>>), Problem> {
+    let settings = settings(&principal, &object, None)?;
     let now = app.journal.clock().now();
     let token = generate();
-    let made = save(&app, TokenId::generate(), digest(&token), &object, now).await?;
+    let made = save(&app, TokenId::generate(), digest(&token), settings, now).await?;
     Ok((StatusCode::CREATED, data(TokenView { token: Some(token), ..made })))
 }
 
@@ -121,13 +146,14 @@ pub(super) async fn create(
     responses((status = 200, body = Data<TokenView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn update(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
     Input(patch): Input<Map<String, Value>>,
 ) -> Result<Json<Data<TokenView>>, Problem> {
     let (digest, token) = find(&app.live.current(), &id)?;
     let merged = edit::merge(&token.settings, patch)?;
-    Ok(data(save(&app, token.id, digest, &merged, token.created_at).await?))
+    let settings = settings(&principal, &merged, Some(&token.settings))?;
+    Ok(data(save(&app, token.id, digest, settings, token.created_at).await?))
 }
 
 /// Revokes a token: from the answer on nobody can use it.

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use secrecy::SecretString;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Fault, KEYS, Origin};
+use super::{Config, Fault, KEYS, Origin, secret};
 
 /// Name and value of an environment variable.
 pub type EnvironmentPair = (String, String);
@@ -85,8 +84,14 @@ pub(super) fn collect(
     }
     for (name, value) in environment {
         match name.as_str() {
-            "WAYBILL_ADMIN_TOKEN" => config.admin_token = Some(SecretString::from(value)),
-            "WAYBILL_SECRET_KEY" => config.secret_key = Some(SecretString::from(value)),
+            "WAYBILL_ADMIN_TOKEN" => match secret::read_admin_token(value) {
+                Ok(token) => config.admin_token = Some(token),
+                Err(message) => faults.push(environment_fault(name, message)),
+            },
+            "WAYBILL_SECRET_KEY" => match secret::read_secret_key(value) {
+                Ok(key) => config.secret_key = Some(key),
+                Err(message) => faults.push(environment_fault(name, message)),
+            },
             "WAYBILL_LOG" => config.log = Some(value),
             _ => from_variable(name, &value, &mut settings, faults),
         }
@@ -97,6 +102,10 @@ pub(super) fn collect(
         readings: readings(&given.value),
     }));
     settings
+}
+
+fn environment_fault(name: String, message: String) -> Fault {
+    Fault { origin: Origin::Environment(name), key: None, message }
 }
 
 fn from_file(name: &str, text: &str, settings: &mut Vec<Setting>, faults: &mut Vec<Fault>) {

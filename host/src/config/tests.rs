@@ -95,6 +95,11 @@ fn errors_say_what_where_and_how_to_mend() {
             error("", &[("WAYBILL_DELIVERY__ALLOW_NETWORKS", "[\"10.0.0.0/99\"]")]),
             "delivery.allow_networks: invalid IP address syntax",
         ),
+        (error("", &[("WAYBILL_ADMIN_TOKEN", "")]), "variable WAYBILL_ADMIN_TOKEN: it is empty"),
+        (error("", &[("WAYBILL_ADMIN_TOKEN", "x")]), "WAYBILL_ADMIN_TOKEN: it can be guessed"),
+        (error("", &[("WAYBILL_SECRET_KEY", "")]), "variable WAYBILL_SECRET_KEY: it is empty"),
+        (error("", &[("WAYBILL_SECRET_KEY", "a")]), "WAYBILL_SECRET_KEY: it can be guessed"),
+        (error("", &[("WAYBILL_SERVER__DATA_DIR", "")]), "server.data_dir: names no folder"),
         (
             error("", &[("WAYBILL_DATABASE__URL", "mysql://x")]),
             "must begin with sqlite: or postgres://",
@@ -121,15 +126,15 @@ fn a_file_that_is_not_there_is_named() {
 #[test]
 fn secrets_are_kept_but_never_shown() {
     let environment = pairs(&[
-        ("WAYBILL_ADMIN_TOKEN", "hunter2-token"),
-        ("WAYBILL_SECRET_KEY", "hunter2-key"),
+        ("WAYBILL_ADMIN_TOKEN", "hunter2-token-0123456789"),
+        ("WAYBILL_SECRET_KEY", "hunter2-key-0123456789"),
         ("WAYBILL_DATABASE__URL", "postgres://waybill:hunter2@db.internal/waybill"),
     ]);
     let config = Config::from_parts(None, environment, &[]).unwrap();
     let shown = format!("{config:?} {}", config.database.url);
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("postgres://waybill:***@db.internal/waybill"));
-    assert_eq!(config.admin_token.unwrap().expose_secret(), "hunter2-token");
-    assert_eq!(config.secret_key.unwrap().expose_secret(), "hunter2-key");
+    assert_eq!(config.admin_token.unwrap().expose_secret(), "hunter2-token-0123456789");
+    assert_eq!(config.secret_key.unwrap().expose_secret(), "hunter2-key-0123456789");
     assert!(config.database.url.expose().contains("hunter2"));
 }

@@ -22,7 +22,7 @@ pub struct Call {
     pub status: u16,
     /// How long the answer took.
     pub duration: Duration,
-    /// More than one where calls from an address are slowed: then one row stands for several.
+    /// More than one where a row stands for all calls of an address in a minute that nobody known made.
     pub calls: u32,
 }
 

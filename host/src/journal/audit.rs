@@ -4,6 +4,7 @@
 //! commit of its own. While the database is away they are kept, as settles are.
 
 use super::batch::Batch;
+use super::bulk::Bulk;
 use super::pool::reading;
 use super::value::Row;
 use super::views::condition;
@@ -19,8 +20,10 @@ use tokio::sync::mpsc::error::TrySendError;
 /// What is to be written: calls, and the present state of tokens that were used.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// Calls.
+    /// Calls with a row each.
     pub calls: Vec<Call>,
+    /// Rows that stand for several calls, each with all that it has counted so far.
+    pub refused: Vec<Call>,
     /// One for each token.
     pub usages: Vec<TokenUsage>,
 }
@@ -128,14 +131,23 @@ fn call(found: CallRow) -> Result<Call, Error> {
 
 /// Writes notes.
 pub(super) async fn write(tx: &mut Batch<'_>, notes: &[&Notes]) -> Result<(), Error> {
-    let calls = || notes.iter().flat_map(|notes| &notes.calls);
-    let addresses: Vec<String> = calls().map(|call| call.address.to_string()).collect();
-    let rows = calls().zip(&addresses).map(|(call, address)| call_row(call, address));
-    tx.run(&statements::INSERT_CALL, rows.collect()).await?;
+    insert(tx, &statements::INSERT_CALL, notes.iter().flat_map(|notes| &notes.calls)).await?;
     for notes in notes {
+        // Two notes may be of one row, which PostgreSQL refuses within a statement.
+        insert(tx, &statements::COUNT_CALLS, notes.refused.iter()).await?;
         tx.run(&statements::PUT_TOKEN_USAGE, notes.usages.iter().map(usage_row).collect()).await?;
     }
     Ok(())
+}
+
+async fn insert<'c>(
+    tx: &mut Batch<'_>,
+    bulk: &'static Bulk,
+    calls: impl Iterator<Item = &'c Call> + Clone,
+) -> Result<(), Error> {
+    let addresses: Vec<String> = calls.clone().map(|call| call.address.to_string()).collect();
+    let rows = calls.zip(&addresses).map(|(call, address)| call_row(call, address));
+    tx.run(bulk, rows.collect()).await.map(drop)
 }
 
 fn call_row<'q>(call: &'q Call, address: &'q str) -> Row<'q> {

@@ -66,7 +66,7 @@ impl Op {
             Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
             Self::Settle(_) => 2,
             Self::Take { captures, changes, .. } => captures.len() * 2 + changes.rows(),
-            Self::Note(notes) => notes.calls.len() + notes.usages.len(),
+            Self::Note(notes) => notes.calls.len() + notes.refused.len() + notes.usages.len(),
             Self::Flush { .. } => 0,
         }
     }

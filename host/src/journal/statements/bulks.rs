@@ -174,6 +174,14 @@ bulks! {
     );
     PUT_RECORD = Bulk::insert("record", RECORD, RECORD_AGAIN);
     INSERT_CALL = Bulk::insert("audit", CALL, "ON CONFLICT DO NOTHING");
+    /// Written again with every further call that the row stands for, and late at times.
+    COUNT_CALLS = Bulk::insert(
+        "audit",
+        CALL,
+        "ON CONFLICT (id) DO UPDATE SET method = excluded.method, route = excluded.route, \
+            status = excluded.status, duration_us = excluded.duration_us, \
+            calls = excluded.calls WHERE audit.calls < excluded.calls",
+    );
     PUT_TOKEN_USAGE = Bulk::insert(
         "token_usage",
         TOKEN_USAGE,
