@@ -93,6 +93,14 @@ pub enum Error {
         /// What was given, without a password.
         given: String,
     },
+    /// The database's file cannot be made, or kept from others.
+    #[error("the database file {path} cannot be made readable to its owner only: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The server is shutting down.
     #[error("the server is shutting down")]
     Closed,

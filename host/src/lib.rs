@@ -30,6 +30,7 @@ pub mod domain;
 pub mod journal;
 pub mod listener;
 pub mod plan;
+mod private_file;
 pub mod pull;
 pub mod server;
 pub mod sha256;

@@ -24,7 +24,8 @@ use crate::wasm::{Cache, Compiler, Engine, Limits};
 use crate::{plan, pull, tend};
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio_util::sync::CancellationToken;
@@ -106,11 +107,7 @@ impl Server {
             .transpose()?
             .map(|(listener, _)| listener);
         let folder = config.data_dir();
-        // Only a folder that was asked for is made: a database in one that is missing is a mistake.
-        if config.server.data_dir.is_some() {
-            std::fs::create_dir_all(&folder)
-                .map_err(|source| Error::DataDir { path: folder.clone(), source })?;
-        }
+        make_data_dir(&config, &folder)?;
         let sealer = match &config.secret_key {
             Some(secret) => Sealer::from_secret(secret),
             None => Sealer::from_file(&folder.join("waybill.key"))?,
@@ -224,6 +221,20 @@ impl Server {
             tracing::warn!(%error, "cannot give leases back; others take them over in a while");
         }
     }
+}
+
+/// Makes the data folder, for its owner only. Only a folder that was asked for is made: a database in
+/// one that is missing is a mistake.
+fn make_data_dir(config: &Config, folder: &Path) -> Result<(), Error> {
+    if config.server.data_dir.is_none() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| Error::DataDir { path: folder.to_owned(), source })
 }
 
 fn bounds(config: &Config) -> Bounds {

@@ -7,6 +7,7 @@
 pub mod inlet;
 pub mod live;
 pub mod matching;
+pub mod sealed;
 pub mod target;
 
 use crate::access::token::{Token, TokenDigest};
@@ -44,6 +45,8 @@ pub struct Route {
     pub endpoints: Vec<Arc<Target>>,
     /// Its modules, in its order.
     pub modules: Vec<Stage>,
+    /// Whether its modules' configuration cannot be read with the present key.
+    pub locked: bool,
 }
 
 /// One module of a flow.

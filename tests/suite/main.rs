@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod at_rest;
 mod audit;
 mod capture;
 mod connections;
@@ -21,6 +22,7 @@ mod delivery;
 mod failures;
 mod javascript;
 mod libraries;
+mod lost_key;
 mod modes;
 mod modules;
 mod oauth;

@@ -1,9 +1,11 @@
-//! Encrypting what must not be read from the database: endpoints' secrets.
+//! Encrypting what must not be read from the database: secrets, the values of endpoints' headers and
+//! URLs, the configuration of modules.
 //!
 //! XChaCha20-Poly1305 with a random nonce. The key is derived from `WAYBILL_SECRET_KEY`; without it a
 //! key file is made beside the database, readable by its owner only. Whoever loses the key loses the
 //! secrets, and nothing else.
 
+use crate::private_file;
 use crate::sha256;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -59,6 +61,7 @@ impl Sealer {
     /// A sealer with the key in `path`; made if the file is not there.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::KeyFile { path: path.display().to_string(), source };
+        private_file::protect(path).map_err(failed)?;
         match std::fs::read(path) {
             Ok(bytes) if bytes.trim_ascii().len() >= 32 => Ok(Self::from_bytes(bytes.trim_ascii())),
             Ok(_) => Err(failed(std::io::Error::other("it is too short to be a key"))),
@@ -138,6 +141,10 @@ mod tests {
         let path = dir.path().join("waybill.key");
         let sealed = Sealer::from_file(&path).unwrap().seal(b"x", b"").unwrap();
         assert_eq!(Sealer::from_file(&path).unwrap().open(&sealed, b"").unwrap(), b"x");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(Sealer::from_file(&path).unwrap().open(&sealed, b"").unwrap(), b"x");
+        assert_eq!(mode(), 0o600, "a looser one is mended");
     }
 }

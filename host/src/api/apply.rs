@@ -9,7 +9,7 @@
 use super::answer::{Data, data};
 use super::auth::{ADMIN, Principal};
 use super::body::{Input, Query};
-use super::endpoints::{check_schemes, keep_masked, settings, split_secret};
+use super::endpoints::{LOCKED, check_schemes, settings, split_secret};
 use super::problem::Problem;
 use super::tokens::check_ceiling;
 use super::{App, edit, sources};
@@ -17,6 +17,7 @@ use crate::access::token::{StoredToken, TokenSettings, digest, generate};
 use crate::domain::endpoint::Secrets;
 use crate::domain::flow::FlowSettings;
 use crate::domain::id::{EndpointId, FlowId, SourceId, TokenId};
+use crate::domain::private::{SettingsKind, keep_endpoint, keep_flow, keep_source};
 use crate::domain::problem::Fault;
 use crate::domain::source::SourceSettings;
 use crate::journal::objects::{Change, Kind};
@@ -24,6 +25,7 @@ use crate::sign::generate_secret;
 use crate::topology::Topology;
 use axum::Json;
 use axum::extract::State;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -114,14 +116,14 @@ pub(super) async fn export(
     let topology = app.live.current();
     let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
-    let sources = sources.into_iter().map(object).collect();
-    let endpoints = topology.endpoints().map(|target| {
-        let mut settings = target.endpoint.settings.clone();
-        settings.headers.values_mut().for_each(|value| "***".clone_into(value));
-        object(&settings)
-    });
-    let endpoints = endpoints.collect();
-    let flows = topology.flows().iter().map(|route| route.flow.settings.clone()).collect();
+    let sources = sources.into_iter().map(|settings| masked(SettingsKind::Source, settings));
+    let sources = sources.collect::<Result<_, _>>()?;
+    let endpoints = topology.endpoints().map(|target| &target.endpoint.settings);
+    let endpoints = endpoints.map(|settings| masked(SettingsKind::Endpoint, settings));
+    let endpoints = endpoints.collect::<Result<_, _>>()?;
+    let flows = topology.flows().iter().map(|route| &route.flow.settings);
+    let flows = flows.map(|settings| masked(SettingsKind::Flow, settings));
+    let flows = flows.collect::<Result<_, _>>()?;
     let active = app.journal.modules().await?.into_iter().filter(|version| version.active);
     let modules =
         active.map(|v| ModuleChoice { name: v.name, version: Some(v.version), sha256: None });
@@ -130,6 +132,17 @@ pub(super) async fn export(
     let mut tokens: Vec<TokenSettings> = tokens.filter(|t| t.name != ADMIN).cloned().collect();
     tokens.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(data(Document { sources, endpoints, flows, modules, tokens, prune: false }))
+}
+
+/// Settings as they are exported: without what is private.
+fn masked<S: Serialize, T: DeserializeOwned>(
+    kind: SettingsKind,
+    settings: &S,
+) -> Result<T, Problem> {
+    serde_json::from_value(edit::masked(kind, settings)?).map_err(|error| {
+        tracing::error!(%error, "masked settings cannot be read");
+        Problem::internal()
+    })
 }
 
 fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
@@ -266,9 +279,12 @@ impl Work<'_> {
 
     fn source(&mut self, mut given: Map<String, Value>) -> Result<(), Problem> {
         let secret = sources::split_secret(&mut given)?;
-        let new = sources::settings(&given)?;
+        let mut new = sources::settings(&given)?;
         let old = self.topology.inlet(&new.name);
+        let stored: Vec<_> = old.iter().map(|old| &old.source.settings).collect();
+        edit::check(keep_source(&mut new, &stored))?;
         if let Some(old) = old {
+            sources::check_locked(old, &new, secret.as_deref())?;
             let settings = &old.source.settings;
             // Without a secret of its own there is none that an address could see.
             let is_safe = secret.is_some() || old.secrets.is_none();
@@ -309,16 +325,19 @@ impl Work<'_> {
         let secret = split_secret(&mut given)?;
         let mut new = settings(&given)?;
         let old = self.topology.endpoint_named(&new.name);
-        if let Some(old) = old {
-            keep_masked(&mut new, &old.endpoint.settings);
+        let stored: Vec<_> = old.iter().map(|old| &old.endpoint.settings).collect();
+        edit::check(keep_endpoint(&mut new, &stored))?;
+        if secret.is_none() && old.is_some_and(|old| old.is_locked()) {
+            return Err(Problem::fault("secret", LOCKED));
         }
-        let current = old.map(|old| old.secrets.current.clone());
+        let kept = old.and_then(|old| old.secrets.as_ref());
+        let current = kept.map(|kept| kept.current.clone());
         let resealed = secret.is_some() && current.is_some() && secret != current;
         let made = secret.is_none() && current.is_none();
-        let secrets = match (secret, old) {
-            (Some(secret), Some(old)) if secret == old.secrets.current => old.secrets.clone(),
+        let secrets = match (secret, kept) {
+            (Some(secret), Some(kept)) if secret == kept.current => kept.clone(),
             (Some(current), _) => Secrets { current, previous: None },
-            (None, Some(old)) => old.secrets.clone(),
+            (None, Some(kept)) => kept.clone(),
             (None, None) => Secrets { current: generate_secret(&mut rand::rng()), previous: None },
         };
         check_schemes(&new, &secrets)?;
@@ -347,22 +366,19 @@ impl Work<'_> {
             let has = |name: &str| {
                 named(name) || (!document.prune && topology.endpoint_named(name).is_some())
             };
-            let faults = edit::check_flow(settings, has, &modules);
-            edit::check(within(faults, &format!("flows[{n}]")))?;
             let old =
                 topology.flows().iter().map(|r| &r.flow).find(|f| f.settings.name == settings.name);
+            let mut settings = settings.clone();
+            let stored: Vec<_> = old.iter().map(|old| &old.settings).collect();
+            let mut faults = keep_flow(&mut settings, &stored);
+            let settings = &settings;
+            faults.extend(edit::check_flow(settings, has, &modules));
+            edit::check(within(faults, &format!("flows[{n}]")))?;
             if self.note(Kind::Flow, &settings.name, old.map(|o| &o.settings), settings, None) {
                 let id = old.map_or_else(FlowId::generate, |old| old.id);
                 let created =
                     old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
-                self.changes.push(edit::put(
-                    Kind::Flow,
-                    &settings.name,
-                    id.uuid(),
-                    settings,
-                    None,
-                    created,
-                )?);
+                self.changes.push(edit::put_flow(self.app, id, settings, created)?);
             }
         }
         Ok(())

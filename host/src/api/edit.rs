@@ -4,13 +4,13 @@ use super::App;
 use super::problem::Problem;
 use crate::domain::endpoint::{EndpointSettings, Secrets};
 use crate::domain::flow::FlowSettings;
-use crate::domain::id::{EndpointId, SourceId};
+use crate::domain::id::{EndpointId, FlowId, SourceId};
+use crate::domain::private::{self, SettingsKind};
 use crate::domain::problem::Fault;
 use crate::domain::source::SourceSettings;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind, Object};
-use crate::topology::Topology;
-use crate::topology::live::seal;
+use crate::topology::{Topology, sealed};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -50,8 +50,8 @@ pub(super) fn put_endpoint(
     secrets: &Secrets,
     created_at: Timestamp,
 ) -> Result<Change, Problem> {
-    let sealed = sealed(app, id.uuid(), secrets)?;
-    put(Kind::Endpoint, &settings.name, id.uuid(), settings, Some(sealed), created_at)
+    let object = sealed::object(id.uuid(), settings, created_at);
+    put_sealed(app, Kind::Endpoint, &settings.name, &object, Some(secrets))
 }
 
 /// A change that puts a source.
@@ -62,13 +62,38 @@ pub(super) fn put_source(
     secrets: Option<&Secrets>,
     created_at: Timestamp,
 ) -> Result<Change, Problem> {
-    let sealed = secrets.map(|secrets| sealed(app, id.uuid(), secrets)).transpose()?;
-    put(Kind::Source, &settings.name, id.uuid(), settings, sealed, created_at)
+    let object = sealed::object(id.uuid(), settings, created_at);
+    put_sealed(app, Kind::Source, &settings.name, &object, secrets)
 }
 
-fn sealed(app: &App, id: Uuid, secrets: &Secrets) -> Result<Vec<u8>, Problem> {
-    seal(app.live.sealer(), id, secrets).map_err(|error| {
-        tracing::error!(%error, "a secret cannot be encrypted");
+/// A change that puts a flow.
+pub(super) fn put_flow(
+    app: &App,
+    id: FlowId,
+    settings: &FlowSettings,
+    created_at: Timestamp,
+) -> Result<Change, Problem> {
+    let object = sealed::object(id.uuid(), settings, created_at);
+    put_sealed(app, Kind::Flow, &settings.name, &object, None)
+}
+
+fn put_sealed<S: Serialize>(
+    app: &App,
+    kind: Kind,
+    name: &str,
+    object: &Object<S>,
+    secrets: Option<&Secrets>,
+) -> Result<Change, Problem> {
+    sealed::put(app.live.sealer(), kind, name, object, secrets).map_err(|error| {
+        tracing::error!(%error, "settings cannot be stored");
+        Problem::internal()
+    })
+}
+
+/// Settings with their private values masked, as those see them who may only read.
+pub(super) fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, Problem> {
+    private::masked(kind, settings).map_err(|error| {
+        tracing::error!(%error, "settings cannot be written as JSON");
         Problem::internal()
     })
 }

@@ -7,17 +7,19 @@ use super::deliveries::AttemptView;
 use super::problem::Problem;
 use super::secret::Rotation;
 use super::{App, edit, secret};
+use crate::access::scope::Scope;
 use crate::catalog;
 use crate::deliver::attempt::{self, Parcel};
 use crate::domain::endpoint::{EndpointSettings, Secrets};
 use crate::domain::event::Event;
 use crate::domain::field_map::FieldMap;
 use crate::domain::id::{DeliveryId, EndpointId, EventId};
+use crate::domain::private::{MASK, SettingsKind, keep_endpoint, mask_url};
 use crate::domain::problem::Fault;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind};
 use crate::journal::views::RecordedAttempt;
-use crate::sign::{check_secret, generate_secret};
+use crate::sign::{Signer, check_secret, generate_secret};
 use crate::topology::Topology;
 use crate::topology::target::Target;
 use axum::Json;
@@ -28,15 +30,16 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// Stands for a header value that is set but not shown; given back, it keeps that value.
-const MASK: &str = "***";
+/// What is said of an endpoint whose secrets the present key does not open.
+pub(super) const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers` and a `url` with a query are given again";
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EndpointView {
     /// Its id.
     pub id: String,
-    /// What is set; header values are masked.
+    /// What is set; header values are masked, and for those who may only read the values of the
+    /// URL's query.
     #[serde(flatten)]
     pub settings: EndpointSettings,
     /// The secret; only in the answer to its creation or rotation.
@@ -49,6 +52,9 @@ pub(super) struct EndpointView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub grace_until: Option<Timestamp>,
+    /// Why it is sent nothing at present, where its secrets cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -73,20 +79,28 @@ pub(super) struct NewEndpoint {
 }
 
 impl EndpointView {
-    pub(super) fn new(target: &Target, now: Timestamp) -> Self {
+    pub(super) fn new(target: &Target, principal: &Principal, now: Timestamp) -> Self {
         let mut settings = target.endpoint.settings.clone();
         settings.headers.values_mut().for_each(|value| MASK.clone_into(value));
-        let grace = target.secrets.previous.as_ref().map(|graced| graced.until);
+        settings.url = shown_url(&settings.url, principal);
+        let previous = target.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
+        let grace = previous.map(|graced| graced.until);
         Self {
             id: target.endpoint.id.to_string(),
             settings,
             secret: None,
-            public_key: target.signer.public_key(),
+            public_key: target.signer.as_ref().and_then(Signer::public_key),
             grace_until: grace.filter(|until| *until > now),
+            warning: target.is_locked().then_some(LOCKED),
             created_at: target.endpoint.created_at,
             updated_at: target.endpoint.updated_at,
         }
     }
+}
+
+/// An endpoint's URL as the caller may see it: a token in its query only if it may set endpoints.
+pub(super) fn shown_url(url: &str, principal: &Principal) -> String {
+    if principal.scopes().may(Scope::EndpointsWrite) { url.to_owned() } else { mask_url(url) }
 }
 
 /// The endpoint with that id or name.
@@ -96,20 +110,23 @@ pub(super) fn find(topology: &Topology, text: &str) -> Result<Arc<Target>, Probl
     found.cloned().ok_or_else(|| Problem::missing("endpoint", text))
 }
 
-fn show_now(app: &App, id: EndpointId, secret: Option<String>) -> Result<EndpointView, Problem> {
+fn show_now(
+    app: &App,
+    principal: &Principal,
+    id: EndpointId,
+    secret: Option<String>,
+) -> Result<EndpointView, Problem> {
     let target = find(&app.live.current(), &id.to_string())?;
-    Ok(EndpointView { secret, ..EndpointView::new(&target, app.journal.clock().now()) })
+    Ok(EndpointView { secret, ..EndpointView::new(&target, principal, app.journal.clock().now()) })
 }
 
 /// Lists endpoints, by name.
 #[utoipa::path(get, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
     responses((status = 200, body = List<EndpointView>)))]
-pub(super) async fn list(
-    State(app): State<App>,
-    _principal: Principal,
-) -> Json<List<EndpointView>> {
+pub(super) async fn list(State(app): State<App>, principal: Principal) -> Json<List<EndpointView>> {
     let now = app.journal.clock().now();
-    whole(app.live.current().endpoints().map(|target| EndpointView::new(target, now)).collect())
+    let view = |target: &Arc<Target>| EndpointView::new(target, &principal, now);
+    whole(app.live.current().endpoints().map(view).collect())
 }
 
 /// One endpoint, by id or name.
@@ -117,11 +134,11 @@ pub(super) async fn list(
     params(("id" = String, Path)), responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem)))]
 pub(super) async fn show(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<Json<Data<EndpointView>>, Problem> {
     let target = find(&app.live.current(), &id)?;
-    Ok(data(EndpointView::new(&target, app.journal.clock().now())))
+    Ok(data(EndpointView::new(&target, &principal, app.journal.clock().now())))
 }
 
 /// Splits the secret off, which is no part of the settings.
@@ -146,7 +163,7 @@ pub(super) fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, 
 
 /// Whether a secret can sign with all of an endpoint's schemes.
 pub(super) fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> Result<(), Problem> {
-    crate::sign::Signer::new(&settings.signing, secrets)
+    Signer::new(&settings.signing, secrets)
         .map(drop)
         .map_err(|why| Problem::fault("secret", why.to_string()))
 }
@@ -156,76 +173,73 @@ pub(super) fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> R
     responses((status = 201, body = Data<EndpointView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Input(mut object): Input<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Data<EndpointView>>), Problem> {
     let given = split_secret(&mut object)?;
-    let settings = settings(&object)?;
+    let mut settings = settings(&object)?;
+    edit::check(keep_endpoint(&mut settings, &[]))?;
     let secret = given.unwrap_or_else(|| generate_secret(&mut rand::rng()));
     let secrets = Secrets { current: secret.clone(), previous: None };
     check_schemes(&settings, &secrets)?;
     let id = EndpointId::generate();
     let now = app.journal.clock().now();
     edit::commit(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
-    Ok((StatusCode::CREATED, data(show_now(&app, id, Some(secret))?)))
+    Ok((StatusCode::CREATED, data(show_now(&app, &principal, id, Some(secret))?)))
 }
 
-/// Changes the given fields of an endpoint; `null` goes back to the default.
+/// Changes the given fields of an endpoint; `null` goes back to the default. With another scheme, host
+/// or port in `url` the values of its headers must be given again.
 #[utoipa::path(patch, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "update_endpoint",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn update(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
     Input(patch): Input<Map<String, Value>>,
 ) -> Result<Json<Data<EndpointView>>, Problem> {
     let target = find(&app.live.current(), &id)?;
-    let merged = edit::merge(&target.endpoint.settings, patch)?;
-    change(&app, &target, merged).await.map(data)
+    // Masked, so that a stored value and one that was given now can be told apart.
+    let current = edit::masked(SettingsKind::Endpoint, &target.endpoint.settings)?;
+    let merged = edit::merge(&current, patch)?;
+    change(&app, &principal, &target, merged).await.map(data)
 }
 
-/// Replaces an endpoint's settings; what is left out goes back to the default, but for the secret.
+/// Replaces an endpoint's settings; what is left out goes back to the default, but for the secret. A
+/// header value of `***` keeps the stored one, unless `url` has another scheme, host or port.
 #[utoipa::path(put, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "replace_endpoint",
     params(("id" = String, Path)), request_body = NewEndpoint,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn replace(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
     Input(object): Input<Map<String, Value>>,
 ) -> Result<Json<Data<EndpointView>>, Problem> {
     let target = find(&app.live.current(), &id)?;
-    change(&app, &target, object).await.map(data)
+    change(&app, &principal, &target, object).await.map(data)
 }
 
 async fn change(
     app: &App,
+    principal: &Principal,
     target: &Target,
     mut object: Map<String, Value>,
 ) -> Result<EndpointView, Problem> {
     let given = split_secret(&mut object)?;
     let mut new = settings(&object)?;
-    keep_masked(&mut new, &target.endpoint.settings);
+    edit::check(keep_endpoint(&mut new, &[&target.endpoint.settings]))?;
     let secrets = match given {
         Some(current) => Secrets { current, previous: None },
-        None => target.secrets.clone(),
+        None => target.secrets.clone().ok_or_else(|| Problem::fault("secret", LOCKED))?,
     };
     check_schemes(&new, &secrets)?;
     let old = &target.endpoint;
     check_rename(&app.live.current(), &old.settings.name, &new.name)?;
     let change = edit::put_endpoint(app, old.id, &new, &secrets, old.created_at)?;
     edit::commit(app, &[change]).await?;
-    show_now(app, old.id, None)
-}
-
-/// Header values that come back masked stay as they are.
-pub(super) fn keep_masked(new: &mut EndpointSettings, old: &EndpointSettings) {
-    for (name, value) in new.headers.iter_mut().filter(|(_, value)| *value == MASK) {
-        if let Some(known) = old.headers.get(name) {
-            value.clone_from(known);
-        }
-    }
+    show_now(app, principal, old.id, None)
 }
 
 /// Flows name endpoints by name, so one that is in use keeps its name.
@@ -270,17 +284,18 @@ pub(super) async fn delete(
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn rotate(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
     Input(rotation): Input<Rotation>,
 ) -> Result<Json<Data<EndpointView>>, Problem> {
     let target = find(&app.live.current(), &id)?;
-    let secrets = rotation.of(&target.secrets, app.journal.clock().now(), check)?;
+    let old = target.secrets.as_ref().ok_or_else(|| Problem::conflict(LOCKED))?;
+    let secrets = rotation.of(old, app.journal.clock().now(), check)?;
     check_schemes(&target.endpoint.settings, &secrets)?;
     let old = &target.endpoint;
     let change = edit::put_endpoint(&app, old.id, &old.settings, &secrets, old.created_at)?;
     edit::commit(&app, &[change]).await?;
-    Ok(data(show_now(&app, old.id, Some(secrets.current))?))
+    Ok(data(show_now(&app, &principal, old.id, Some(secrets.current))?))
 }
 
 /// What to test with.
@@ -303,6 +318,9 @@ pub(super) async fn test(
     Input(request): Input<TestRequest>,
 ) -> Result<Json<Data<AttemptView>>, Problem> {
     let target = find(&app.live.current(), &id)?;
+    if target.is_locked() {
+        return Err(Problem::conflict(LOCKED));
+    }
     let event = example(&target, request.event_type.as_deref(), app.journal.clock().now())?;
     let parcel = Parcel {
         id: DeliveryId::generate(),

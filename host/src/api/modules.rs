@@ -8,6 +8,7 @@ use super::auth::Principal;
 use super::body::{Input, Query, read};
 use super::events::id;
 use super::problem::Problem;
+use crate::access::scope::Scope;
 use crate::catalog;
 use crate::domain::id::EventId;
 use crate::domain::problem::{Fault, check_name};
@@ -186,16 +187,22 @@ pub(super) struct RunAnswer {
     pub out: Vec<Value>,
 }
 
-/// Tries a version on an event, given or stored, and delivers nothing.
+/// Tries a version on an event, given or stored, and delivers nothing. A stored event needs
+/// `events:read` too.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/run", tag = "modules", operation_id = "run_module",
     params(("name" = String, Path)), request_body = RunRequest,
-    responses((status = 200, body = Data<RunAnswer>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Data<RunAnswer>), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn run(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(name): Path<String>,
     Input(request): Input<RunRequest>,
 ) -> Result<Json<Data<RunAnswer>>, Problem> {
+    // A module hands its event back, so trying one on a stored event is reading that event.
+    if request.event_id.is_some() && !principal.scopes().may(Scope::EventsRead) {
+        let detail = "trying a module on a stored event needs the scope `events:read` too";
+        return Err(Problem::forbidden(detail));
+    }
     let found = version(&app, &name, request.version).await?;
     let module = app.live.load(found.sha256).await.map_err(|why| {
         tracing::error!(module = name, why, "a stored module does not load");

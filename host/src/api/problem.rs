@@ -251,6 +251,7 @@ impl From<journal::Error> for Problem {
             journal::Error::Refused(_)
             | journal::Error::Corrupt { .. }
             | journal::Error::Migration(_)
+            | journal::Error::File { .. }
             | journal::Error::Address { .. } => {
                 tracing::error!(error = %journal::chain(&error), "the journal failed");
                 Self::internal()
@@ -263,7 +264,7 @@ impl From<topology::live::Error> for Problem {
     fn from(error: topology::live::Error) -> Self {
         match error {
             topology::live::Error::Journal(error) => error.into(),
-            topology::live::Error::Seal(error) => {
+            topology::live::Error::Store(error) => {
                 tracing::error!(%error, "secrets cannot be read or written");
                 Self::internal()
             }

@@ -105,6 +105,9 @@ async fn take(
     if !settings.enabled {
         return Err(Refusing::new("paused", Problem::paused(&settings.name, PAUSED)));
     }
+    if inlet.locked {
+        return Err(Refusing::new("locked", Problem::locked(&settings.name, PAUSED)));
+    }
     let fits = verifier.verify(headers, body, now)?;
     if let Some(challenge) = envelope::challenge(webhook.scheme, body) {
         return Ok(Json(json!({"challenge": challenge})).into_response());

@@ -9,8 +9,10 @@ use super::body::{Input, parse};
 use super::problem::Problem;
 use super::secret::Rotation;
 use super::{App, edit, secret};
+use crate::access::scope::Scope;
 use crate::domain::endpoint::Secrets;
 use crate::domain::id::SourceId;
+use crate::domain::private::{keep_source, mask_url};
 use crate::domain::problem::Fault;
 use crate::domain::source::{Source, SourceSettings};
 use crate::domain::time::Timestamp;
@@ -56,19 +58,27 @@ pub(super) struct SourceView {
     run: Option<RunView>,
 }
 
+/// What is said of a source whose secret the present key does not open.
+const LOCKED: &str = "its secret cannot be read with this server's key; nothing is taken from it until `secret` is given again";
+
 impl SourceView {
-    fn new(inlet: &Inlet, states: &[SourceState], now: Timestamp) -> Self {
+    fn new(inlet: &Inlet, states: &[SourceState], principal: &Principal, now: Timestamp) -> Self {
         let settings = &inlet.source.settings;
+        let mut source = inlet.source.clone();
+        if !principal.scopes().may(Scope::SourcesWrite) {
+            let lists = source.settings.poll.iter_mut().flat_map(|poll| &mut poll.lists);
+            lists.for_each(|list| list.path = mask_url(&list.path));
+        }
         let previous = inlet.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
         let unsigned = settings.webhook.as_ref().is_some_and(|w| !w.scheme.is_signed());
         Self {
-            source: inlet.source.clone(),
+            source,
             path: settings.webhook.as_ref().map(|_| format!("/in/{}", settings.name)),
             secret: None,
             grace_until: previous.map(|graced| graced.until).filter(|until| *until > now),
-            warning: unsigned.then_some(
+            warning: inlet.locked.then_some(LOCKED).or(unsigned.then_some(
                 "nothing is verified: whoever knows the address can send events; choose a scheme with a signature",
-            ),
+            )),
             status: inlet.health.figures(),
             run: RunView::new(inlet, states, now),
         }
@@ -98,10 +108,16 @@ fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
     topology.inlets().find(is).cloned().ok_or_else(|| Problem::missing("source", text))
 }
 
-async fn show_now(app: &App, id: &str, secret: Option<String>) -> Result<SourceView, Problem> {
+async fn show_now(
+    app: &App,
+    principal: &Principal,
+    id: &str,
+    secret: Option<String>,
+) -> Result<SourceView, Problem> {
     let inlet = find(&app.live.current(), id)?;
     let states = run::states(app, [&inlet]).await?;
-    Ok(SourceView { secret, ..SourceView::new(&inlet, &states, app.journal.clock().now()) })
+    let now = app.journal.clock().now();
+    Ok(SourceView { secret, ..SourceView::new(&inlet, &states, principal, now) })
 }
 
 /// Lists sources, by name.
@@ -109,13 +125,14 @@ async fn show_now(app: &App, id: &str, secret: Option<String>) -> Result<SourceV
     responses((status = 200, body = List<SourceView>)))]
 pub(super) async fn list(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
 ) -> Result<Json<List<SourceView>>, Problem> {
     let (topology, now) = (app.live.current(), app.journal.clock().now());
     let mut inlets: Vec<&Arc<Inlet>> = topology.inlets().collect();
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
     let states = run::states(&app, inlets.iter().copied()).await?;
-    Ok(whole(inlets.into_iter().map(|inlet| SourceView::new(inlet, &states, now)).collect()))
+    let view = |inlet: &Arc<Inlet>| SourceView::new(inlet, &states, &principal, now);
+    Ok(whole(inlets.into_iter().map(view).collect()))
 }
 
 /// One source, by id or name.
@@ -123,10 +140,10 @@ pub(super) async fn list(
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
 pub(super) async fn show(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
-    Ok(data(show_now(&app, &id, None).await?))
+    Ok(data(show_now(&app, &principal, &id, None).await?))
 }
 
 /// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
@@ -174,6 +191,18 @@ pub(super) fn check_change(
     Ok(())
 }
 
+/// Refuses a change that would lose a secret which a later start may read again.
+pub(super) fn check_locked(
+    inlet: &Inlet,
+    new: &SourceSettings,
+    given: Option<&str>,
+) -> Result<(), Problem> {
+    if inlet.locked && new.has_secret() && given.is_none() {
+        return Err(Problem::fault("secret", LOCKED));
+    }
+    Ok(())
+}
+
 /// The secrets of a source: those given, those it had, or new ones; with the new one, to be shown once.
 pub(super) fn secrets(
     settings: &SourceSettings,
@@ -202,16 +231,17 @@ pub(super) fn secrets(
     responses((status = 201, body = Data<SourceView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Input(mut object): Input<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Data<SourceView>>), Problem> {
     let given = split_secret(&mut object)?;
-    let settings = settings(&object)?;
+    let mut settings = settings(&object)?;
+    edit::check(keep_source(&mut settings, &[]))?;
     let (secrets, made) = secrets(&settings, given, None);
     let (id, now) = (SourceId::generate(), app.journal.clock().now());
     let change = edit::put_source(&app, id, &settings, secrets.as_ref(), now)?;
     edit::commit(&app, &[change]).await?;
-    Ok((StatusCode::CREATED, data(show_now(&app, &id.to_string(), made).await?)))
+    Ok((StatusCode::CREATED, data(show_now(&app, &principal, &id.to_string(), made).await?)))
 }
 
 /// Changes the given fields of a source; `null` goes back to the default.
@@ -220,19 +250,21 @@ pub(super) async fn create(
     responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn update(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
     Input(patch): Input<Map<String, Value>>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
     let inlet = find(&app.live.current(), &id)?;
     let mut merged = edit::merge(&inlet.source.settings, patch)?;
     let given = split_secret(&mut merged)?;
-    let settings = settings(&merged)?;
+    let mut settings = settings(&merged)?;
+    edit::check(keep_source(&mut settings, &[&inlet.source.settings]))?;
+    check_locked(&inlet, &settings, given.as_deref())?;
     let is_safe = given.is_some() || inlet.secrets.is_none();
     check_change(&inlet.source.settings, &settings, is_safe)?;
     let (secrets, made) = secrets(&settings, given, inlet.secrets.as_ref());
     save(&app, &inlet, &settings, secrets.as_ref()).await?;
-    Ok(data(show_now(&app, &inlet.source.id.to_string(), made).await?))
+    Ok(data(show_now(&app, &principal, &inlet.source.id.to_string(), made).await?))
 }
 
 async fn save(
@@ -251,10 +283,10 @@ async fn save(
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
 pub(super) async fn pause(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
-    enable(&app, &id, false).await
+    enable(&app, &principal, &id, false).await
 }
 
 /// Takes up a source that was paused.
@@ -262,17 +294,25 @@ pub(super) async fn pause(
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
 pub(super) async fn resume(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
-    enable(&app, &id, true).await
+    enable(&app, &principal, &id, true).await
 }
 
-async fn enable(app: &App, id: &str, enabled: bool) -> Result<Json<Data<SourceView>>, Problem> {
+async fn enable(
+    app: &App,
+    principal: &Principal,
+    id: &str,
+    enabled: bool,
+) -> Result<Json<Data<SourceView>>, Problem> {
     let inlet = find(&app.live.current(), id)?;
+    if inlet.locked {
+        return Err(Problem::conflict(LOCKED));
+    }
     let settings = SourceSettings { enabled, ..inlet.source.settings.clone() };
     save(app, &inlet, &settings, inlet.secrets.as_ref()).await?;
-    Ok(data(show_now(app, id, None).await?))
+    Ok(data(show_now(app, principal, id, None).await?))
 }
 
 /// Gives a source a new secret; the old one fits for a while. The answer shows it, once.
@@ -281,7 +321,7 @@ async fn enable(app: &App, id: &str, enabled: bool) -> Result<Json<Data<SourceVi
     responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn rotate(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
     Input(rotation): Input<Rotation>,
 ) -> Result<Json<Data<SourceView>>, Problem> {
@@ -290,12 +330,15 @@ pub(super) async fn rotate(
         let message = "its secret is another system's; give the new one by PATCH, as `secret`";
         return Err(Problem::conflict(message));
     }
+    if inlet.locked {
+        return Err(Problem::conflict(LOCKED));
+    }
     let Some(old) = &inlet.secrets else {
         return Err(Problem::conflict("this source has no secret: its requests are not signed"));
     };
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
     save(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
-    Ok(data(show_now(&app, &id, Some(secrets.current)).await?))
+    Ok(data(show_now(&app, &principal, &id, Some(secrets.current)).await?))
 }
 
 /// Deletes a source's settings; events of that name are taken as from any unknown source.

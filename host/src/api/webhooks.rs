@@ -8,12 +8,13 @@
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::Input;
-use super::endpoints::{self, check_schemes};
+use super::endpoints::{self, check_schemes, shown_url};
 use super::problem::Problem;
 use super::{App, edit};
 use crate::capture;
 use crate::domain::endpoint::Secrets;
 use crate::domain::id::EndpointId;
+use crate::domain::private::keep_endpoint;
 use crate::domain::problem::MAX_NAME;
 use crate::domain::time::Timestamp;
 use crate::journal::objects::{Change, Kind};
@@ -54,13 +55,13 @@ pub(super) struct Webhook {
     created_at: Timestamp,
 }
 
-impl From<&Target> for Webhook {
-    fn from(target: &Target) -> Self {
+impl Webhook {
+    fn new(target: &Target, principal: &Principal) -> Self {
         let endpoint = &target.endpoint;
         Self {
             id: endpoint.id.to_string(),
             name: endpoint.settings.name.clone(),
-            url: endpoint.settings.url.clone(),
+            url: shown_url(&endpoint.settings.url, principal),
             events: json!(endpoint.settings.events),
             is_active: u8::from(endpoint.settings.enabled),
             has_secret: true,
@@ -166,11 +167,12 @@ fn free_name(topology: &Topology, wanted: Option<&str>) -> String {
     responses((status = 201, body = Subscribed), (status = 422, body = Problem)))]
 pub(super) async fn subscribe(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Input(wanted): Input<Subscription>,
 ) -> Result<(StatusCode, Json<Subscribed>), Problem> {
     let name = free_name(&app.live.current(), wanted.name.as_deref());
-    let settings = endpoints::settings(&wanted.settings(&name))?;
+    let mut settings = endpoints::settings(&wanted.settings(&name))?;
+    edit::check(keep_endpoint(&mut settings, &[]))?;
     let given = wanted.secret.filter(|secret| !secret.is_empty());
     let made = given.is_none().then(|| generate_secret(&mut rand::rng()));
     let Some(current) = given.or_else(|| made.clone()) else { return Err(Problem::internal()) };
@@ -179,15 +181,16 @@ pub(super) async fn subscribe(
     let (id, now) = (EndpointId::generate(), app.journal.clock().now());
     edit::commit(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
     let target = endpoints::find(&app.live.current(), &id.to_string())?;
-    let data = Webhook { secret: made, ..Webhook::from(&*target) };
+    let data = Webhook { secret: made, ..Webhook::new(&target, &principal) };
     Ok((StatusCode::CREATED, Json(Subscribed { id: id.to_string(), data })))
 }
 
 /// Lists subscriptions: every endpoint.
 #[utoipa::path(get, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "list_webhooks",
     responses((status = 200, body = List<Webhook>)))]
-pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<Webhook>> {
-    whole(app.live.current().endpoints().map(|target| Webhook::from(&**target)).collect())
+pub(super) async fn list(State(app): State<App>, principal: Principal) -> Json<List<Webhook>> {
+    let topology = app.live.current();
+    whole(topology.endpoints().map(|target| Webhook::new(target, &principal)).collect())
 }
 
 /// One subscription.
@@ -195,11 +198,11 @@ pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<
     params(("id" = String, Path)), responses((status = 200, body = Data<Webhook>), (status = 404, body = Problem)))]
 pub(super) async fn show(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<Json<Data<Webhook>>, Problem> {
     let target = endpoints::find(&app.live.current(), &id)?;
-    Ok(data(Webhook::from(&*target)))
+    Ok(data(Webhook::new(&target, &principal)))
 }
 
 /// What became of a subscription that was given up.

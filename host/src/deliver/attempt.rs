@@ -7,10 +7,12 @@ use super::judge::{Answer, ErrorClass, Judgement, Policy, judge};
 use crate::domain::delivery::Attempt;
 use crate::domain::event::{Event, Message};
 use crate::domain::id::DeliveryId;
+use crate::domain::redact::Redactor;
 use crate::domain::time::Timestamp;
 use crate::topology::target::Target;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What Waybill calls itself.
@@ -40,6 +42,8 @@ pub struct Parcel<'a> {
 /// Why a delivery cannot even be sent.
 #[derive(Debug, thiserror::Error)]
 enum Unsendable {
+    #[error("the endpoint's secret cannot be read with this key: enter it again")]
+    Locked,
     #[error("the field map cannot be applied: {0}")]
     FieldMap(#[from] crate::domain::field_map::InvalidData),
     #[error("the body cannot be written: {0}")]
@@ -88,6 +92,7 @@ pub async fn make(
     let policy = Policy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
     let judgement = judge(answer, in_round, policy, ended, random);
     let class = judgement.error_class;
+    let sent = sent.map(|reply| redacted(reply, &target.redactor));
     let attempt = record(parcel.number, at, duration, recorded, class, sent);
     Made { attempt, judgement }
 }
@@ -106,7 +111,8 @@ fn request(target: &Target, parcel: Parcel<'_>, at: Timestamp) -> Result<Request
     headers.insert(EVENT, HeaderValue::try_from(event_type(parcel))?);
     headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
     headers.extend(rendered.headers);
-    target.signer.sign(&id, at, &rendered.body, &mut headers)?;
+    let signer = target.signer.as_ref().ok_or(Unsendable::Locked)?;
+    signer.sign(&id, at, &rendered.body, &mut headers)?;
     Ok(Request { uri: target.uri.clone(), headers, body: Bytes::from(rendered.body) })
 }
 
@@ -175,6 +181,20 @@ fn record(
         response_headers: headers,
         response_body: body,
     }
+}
+
+/// A reply without the endpoint's secrets, which receivers that echo a request send back.
+fn redacted(mut reply: Reply, redactor: &Redactor) -> Reply {
+    for value in reply.headers.values_mut() {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        if let Cow::Owned(clean) = redactor.text(&text)
+            && let Ok(clean) = HeaderValue::try_from(clean)
+        {
+            *value = clean;
+        }
+    }
+    reply.body = redactor.body(reply.body, reply.truncated);
+    reply
 }
 
 /// The request's headers for the record; what the operator set stays hidden.

@@ -67,7 +67,7 @@ impl Runner {
     /// How long until the table holds something due; `None` if nothing is known to be.
     fn next_claim(&self) -> Option<Duration> {
         let target = self.target()?;
-        if !target.endpoint.settings.enabled || self.lane.room.is_full() {
+        if !target.may_send() || self.lane.room.is_full() {
             return None;
         }
         let due = self.lane.next_due()?;
@@ -78,7 +78,7 @@ impl Runner {
         let now = self.context.journal.clock().now();
         let due = self.lane.next_due().is_some_and(|at| at <= now) || self.lane.room.overflowed();
         let Some(target) = self.target() else { return };
-        if !due || !target.endpoint.settings.enabled || self.lane.room.is_full() {
+        if !due || !target.may_send() || self.lane.room.is_full() {
             return;
         }
         let ordered = target.endpoint.settings.ordered;
@@ -125,7 +125,7 @@ impl Runner {
     async fn ready(&mut self) -> Ready {
         let Some(target) = self.target() else { return Ready::NotNow };
         let settings = &target.endpoint.settings;
-        if !settings.enabled {
+        if !target.may_send() {
             return Ready::NotNow;
         }
         self.resize(target.max_in_flight);

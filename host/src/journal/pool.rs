@@ -2,6 +2,7 @@
 
 use super::native::Native;
 use super::{Error, checkpoint};
+use crate::private_file;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -9,6 +10,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Postgres, Sqlite, SqliteConnection, Transaction};
+use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,6 +157,7 @@ impl Pool {
             // The group commit sees to it; this is for a server that only writes otherwise.
             .pragma("wal_autocheckpoint", (4 * checkpoint::PAGES).to_string())
             .disable_statement_logging();
+        protect(options.get_filename())?;
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -249,6 +252,22 @@ impl Tx {
             Self::Postgres(tx) => tx.commit().await,
         }
     }
+}
+
+/// Makes the database's file and its logs readable to their owner only.
+fn protect(file: &Path) -> Result<(), Error> {
+    if file.as_os_str() == ":memory:" || file.to_string_lossy().starts_with("file:") {
+        return Ok(());
+    }
+    let failed = |path: &Path, source| Error::File { path: path.display().to_string(), source };
+    private_file::create(file).map_err(|error| failed(file, error))?;
+    for log in ["", "-wal", "-shm"] {
+        let mut path = file.as_os_str().to_owned();
+        path.push(log);
+        let path = Path::new(&path);
+        private_file::protect(path).map_err(|error| failed(path, error))?;
+    }
+    Ok(())
 }
 
 /// Whether the database refused the data itself (a constraint, a value it cannot hold), as opposed

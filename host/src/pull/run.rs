@@ -121,6 +121,11 @@ impl Run {
 
     async fn work(&self) -> Result<(), Failed> {
         let settings = &self.source().settings;
+        if self.inlet.locked {
+            return Err(Failed::new(
+                "its secret cannot be read with this key: give `secret` again, or start with the key it was stored with",
+            ));
+        }
         match (&settings.poll, &settings.database, &settings.schedule) {
             (Some(poll), ..) => poll::run(self, poll, &self.context.client).await,
             (_, Some(database), _) => database::run(self, database).await,

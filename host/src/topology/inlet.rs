@@ -16,6 +16,9 @@ pub struct Inlet {
     pub source: Source,
     /// Its secrets, if it has any: what others sign with, or what it shows others.
     pub secrets: Option<Secrets>,
+    /// Whether its secrets cannot be read with the present key. Nothing is taken from it until they
+    /// are entered again.
+    pub locked: bool,
     /// Checks its webhooks, if it receives any.
     pub verifier: Option<Verifier>,
     /// When it runs, if Waybill runs it.
@@ -26,14 +29,19 @@ pub struct Inlet {
 
 impl Inlet {
     /// Makes a source ready.
-    pub fn new(source: Source, secrets: Option<Secrets>, health: Arc<Health>) -> Self {
+    pub fn new(
+        source: Source,
+        secrets: Option<Secrets>,
+        locked: bool,
+        health: Arc<Health>,
+    ) -> Self {
         let nothing = Secrets { current: String::new(), previous: None };
         let verifier = source.settings.webhook.as_ref().map(|webhook| {
             let secrets = secrets.as_ref().unwrap_or(&nothing);
             Verifier::new(webhook.scheme, webhook.tolerance.get(), secrets)
         });
         let timing = source.settings.timing();
-        Self { source, secrets, verifier, timing, health }
+        Self { source, secrets, locked, verifier, timing, health }
     }
 }
 

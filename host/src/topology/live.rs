@@ -1,25 +1,27 @@
 //! The topology in use, and building it anew when something changed.
 
 use super::inlet::{Health, Inlet};
+use super::sealed::{self, Opened};
 use super::target::{Defaults, Target};
 use super::{Route, Stage, Topology, matching};
-use crate::access::seal::{self, Sealer};
+use crate::access::seal::Sealer;
 use crate::access::token::{StoredToken, Token, TokenDigest, Usage};
 use crate::domain::call::TokenUsage;
-use crate::domain::endpoint::{Endpoint, EndpointSettings, Secrets};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::flow::{Flow, FlowModule, FlowSettings};
 use crate::domain::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
-use crate::domain::source::{Source, SourceSettings};
+use crate::domain::private::MASK;
+use crate::domain::source::Source;
 use crate::journal::modules::ModuleVersion;
-use crate::journal::objects::{Change, Kind, Object};
+use crate::journal::objects::{Kind, Object};
 use crate::journal::{self, Journal};
 use crate::wasm;
 use arc_swap::ArcSwap;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
-use uuid::Uuid;
 
 /// The topology in use; cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,9 +50,9 @@ pub enum Error {
     /// The journal cannot be read.
     #[error("the configuration cannot be read from the database")]
     Journal(#[from] journal::Error),
-    /// A secret cannot be read.
+    /// Settings cannot be stored.
     #[error(transparent)]
-    Seal(#[from] seal::Error),
+    Store(#[from] sealed::Error),
 }
 
 impl Live {
@@ -73,6 +75,7 @@ impl Live {
             revoked: HashSet::new(),
             matches: matching::Cache::default(),
         };
+        sealed::seal_plain(&journal, &sealer).await?;
         let usages = journal.token_usages().await?.into_iter();
         let usages = usages.map(|usage| (usage.token, Arc::new(Usage::restored(usage)))).collect();
         let inner = Inner {
@@ -88,7 +91,27 @@ impl Live {
         };
         let live = Self { inner: Arc::new(inner) };
         live.reload().await?;
+        live.report_locked();
         Ok(live)
+    }
+
+    /// Says which secrets the present key does not open. The server starts all the same: what needs
+    /// none of them goes on.
+    fn report_locked(&self) {
+        let topology = self.current();
+        let endpoints = topology.endpoints().filter(|target| target.is_locked());
+        let endpoints = endpoints.map(|t| ("endpoint", t.endpoint.settings.name.as_str()));
+        let sources = topology.inlets().filter(|inlet| inlet.locked);
+        let sources = sources.map(|inlet| ("source", inlet.source.settings.name.as_str()));
+        let flows = topology.flows().iter().filter(|route| route.locked);
+        let flows = flows.map(|route| ("flow", route.flow.settings.name.as_str()));
+        for (kind, name) in endpoints.chain(sources).chain(flows) {
+            tracing::error!(
+                kind,
+                name,
+                "its secrets cannot be read with this key: enter them again, or start with the WAYBILL_SECRET_KEY or key file they were stored with"
+            );
+        }
     }
 
     /// What is set now.
@@ -174,38 +197,36 @@ impl Live {
     }
 
     async fn sources(&self) -> Result<HashMap<String, Arc<Inlet>>, Error> {
-        let objects: Vec<Object<SourceSettings>> = self.inner.journal.objects(Kind::Source).await?;
+        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Source).await?;
         let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
         healths.retain(|id, _| ids.contains(id));
         let mut inlets = HashMap::new();
         for object in objects {
             let id = SourceId::from_uuid(object.id);
-            let sealed = object.sealed.is_some();
-            let secrets = sealed.then(|| open(&self.inner.sealer, &object)).transpose()?;
+            let Opened { settings, secrets, locked } = sealed::open(&self.inner.sealer, &object)?;
             let source = Source {
                 id,
-                settings: object.settings,
+                settings,
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
             let health = Arc::clone(healths.entry(id).or_default());
             let name = source.settings.name.clone();
-            inlets.insert(name, Arc::new(Inlet::new(source, secrets, health)));
+            inlets.insert(name, Arc::new(Inlet::new(source, secrets, locked, health)));
         }
         Ok(inlets)
     }
 
     async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<Target>>, Error> {
-        let objects: Vec<Object<EndpointSettings>> =
-            self.inner.journal.objects(Kind::Endpoint).await?;
+        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Endpoint).await?;
         let mut endpoints = HashMap::new();
         for object in objects {
             let id = EndpointId::from_uuid(object.id);
-            let secrets = open(&self.inner.sealer, &object)?;
+            let Opened { settings, secrets, .. } = sealed::open(&self.inner.sealer, &object)?;
             let endpoint = Endpoint {
                 id,
-                settings: object.settings,
+                settings,
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
@@ -226,17 +247,25 @@ impl Live {
         names: &BTreeMap<String, EndpointId>,
         loaded: &mut HashMap<[u8; 32], wasm::Module>,
     ) -> Result<Vec<Arc<Route>>, Error> {
-        let objects: Vec<Object<FlowSettings>> = self.inner.journal.objects(Kind::Flow).await?;
+        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Flow).await?;
         let versions = self.inner.journal.modules().await?;
         let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
-            let settings = object.settings;
+            let opened: Opened<FlowSettings> = sealed::open(&self.inner.sealer, &object)?;
+            let (settings, locked) = (opened.settings, opened.locked);
             let find = |name: &String| names.get(name).and_then(|id| endpoints.get(id)).cloned();
             let endpoints = settings.endpoints.iter().filter_map(find).collect();
             let mut modules = Vec::new();
             for module in &settings.modules {
-                modules.push(self.stage(module, &versions, loaded, &mut in_use).await);
+                let mut stage = self.stage(module, &versions, loaded, &mut in_use).await;
+                if locked && has_masks(module) {
+                    stage.module = Err(format!(
+                        "the configuration of module `{}` cannot be read with this key: give it again",
+                        module.name
+                    ));
+                }
+                modules.push(stage);
             }
             let flow = Flow {
                 id: FlowId::from_uuid(object.id),
@@ -244,7 +273,7 @@ impl Live {
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
-            flows.push(Arc::new(Route { flow, endpoints, modules }));
+            flows.push(Arc::new(Route { flow, endpoints, modules, locked }));
         }
         *loaded = in_use;
         Ok(flows)
@@ -299,16 +328,10 @@ impl Live {
     }
 }
 
-fn open<S>(sealer: &Sealer, object: &Object<S>) -> Result<Secrets, Error> {
-    let stored = object.sealed.as_deref().unwrap_or_default();
-    let plain = sealer.open(stored, object.id.as_bytes())?;
-    Ok(serde_json::from_slice(&plain).map_err(|_opaque| seal::Error::WrongKey)?)
-}
-
-/// Encrypts the secrets of an endpoint or a source for its row.
-pub fn seal(sealer: &Sealer, id: Uuid, secrets: &Secrets) -> Result<Vec<u8>, seal::Error> {
-    let plain = serde_json::to_vec(secrets).map_err(|_opaque| seal::Error::WrongKey)?;
-    sealer.seal(&plain, id.as_bytes())
+/// Whether a module's configuration has a value that cannot be read.
+fn has_masks(module: &FlowModule) -> bool {
+    let masked = |text: &String| text == MASK || text.contains("\"***\"");
+    module.texts().values().any(masked)
 }
 
 impl Live {
@@ -316,15 +339,11 @@ impl Live {
     pub async fn disable_endpoint(&self, target: &Target) -> Result<(), Error> {
         let mut settings = target.endpoint.settings.clone();
         settings.enabled = false;
-        let object = Object {
-            id: target.endpoint.id.uuid(),
-            sealed: Some(seal(&self.inner.sealer, target.endpoint.id.uuid(), &target.secrets)?),
-            settings,
-            created_at: target.endpoint.created_at,
-            updated_at: target.endpoint.updated_at,
-        };
-        let change = Change::put(Kind::Endpoint, &object.settings.name, &object)
-            .map_err(|_opaque| seal::Error::WrongKey)?;
+        let name = settings.name.clone();
+        let (id, created_at) = (target.endpoint.id.uuid(), target.endpoint.created_at);
+        let object = sealed::object(id, settings, created_at);
+        let secrets = target.secrets.as_ref();
+        let change = sealed::put(&self.inner.sealer, Kind::Endpoint, &name, &object, secrets)?;
         self.inner.journal.change(&[change]).await?;
         self.reload().await
     }

@@ -1,9 +1,11 @@
 //! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
 
 use crate::domain::delivery::{Collapse, Lease, NewDelivery};
-use crate::domain::endpoint::{Endpoint, Mode, Secrets};
+use crate::domain::endpoint::{Endpoint, EndpointSettings, Mode, Secrets};
 use crate::domain::event::{Event, Message, record_key};
 use crate::domain::id::{DeliveryId, FlowId};
+use crate::domain::private::query_values;
+use crate::domain::redact::Redactor;
 use crate::domain::retry::Schedule;
 use crate::domain::span::Span;
 use crate::journal::handover::Lane;
@@ -36,10 +38,12 @@ pub struct Defaults {
 pub struct Target {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// Its secrets.
-    pub secrets: Secrets,
-    /// Its keys, prepared.
-    pub signer: Signer,
+    /// Its secrets; none where the present key does not open them.
+    pub secrets: Option<Secrets>,
+    /// Its keys, prepared, where its secrets can be read.
+    pub signer: Option<Signer>,
+    /// Keeps its secrets out of what it answers.
+    pub redactor: Redactor,
     /// Where deliveries are posted.
     pub uri: Uri,
     /// Its further request headers.
@@ -71,7 +75,7 @@ impl Target {
     /// Makes an endpoint ready.
     pub fn new(
         endpoint: Endpoint,
-        secrets: Secrets,
+        secrets: Option<Secrets>,
         defaults: &Defaults,
         journal: &Journal,
     ) -> Result<Self, Unusable> {
@@ -85,7 +89,11 @@ impl Target {
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
         });
         Ok(Self {
-            signer: Signer::new(&settings.signing, &secrets)?,
+            signer: secrets
+                .as_ref()
+                .map(|secrets| Signer::new(&settings.signing, secrets))
+                .transpose()?,
+            redactor: redactor(&endpoint.settings, secrets.as_ref()),
             uri: settings.url.parse()?,
             headers: headers.collect(),
             schedule,
@@ -97,6 +105,17 @@ impl Target {
             secrets,
             endpoint,
         })
+    }
+
+    /// Whether its secrets cannot be read with the present key. It takes deliveries, which wait until
+    /// the secrets are entered again.
+    pub const fn is_locked(&self) -> bool {
+        self.secrets.is_none()
+    }
+
+    /// Whether deliveries to it may be sent now.
+    pub const fn may_send(&self) -> bool {
+        self.endpoint.settings.enabled && !self.is_locked()
     }
 
     /// How long a lease on one of its deliveries holds.
@@ -118,7 +137,8 @@ impl Target {
             .map(|key| Collapse { key, latest: now.after(self.max_wait) });
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
-        let at_once = wait.is_zero()
+        let at_once = !self.is_locked()
+            && wait.is_zero()
             && plan.delay.is_zero()
             && order_key.is_none()
             && plan.dedupe_key.is_none();
@@ -143,6 +163,27 @@ impl Target {
         };
         Draft { delivery, slot }
     }
+}
+
+/// Headers whose values are not secret, and stand in answers by chance.
+const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
+
+/// What an endpoint's answers must not show: its secrets, the values of its headers, also without the
+/// scheme before them (`Bearer`), and those of its URL's query.
+fn redactor(settings: &EndpointSettings, secrets: Option<&Secrets>) -> Redactor {
+    let mut values = query_values(&settings.url);
+    for (name, value) in &settings.headers {
+        if PUBLIC_HEADERS.iter().any(|public| name.eq_ignore_ascii_case(public)) {
+            continue;
+        }
+        values.extend(value.split_once(' ').map(|(_, credentials)| credentials.to_owned()));
+        values.push(value.clone());
+    }
+    if let Some(secrets) = secrets {
+        values.push(secrets.current.clone());
+        values.extend(secrets.previous.as_ref().map(|graced| graced.secret.clone()));
+    }
+    Redactor::new(values)
 }
 
 /// How an event goes to an endpoint.

@@ -5,7 +5,7 @@ use super::super::answer::{Data, data};
 use super::super::auth::Principal;
 use super::super::body::Input;
 use super::super::problem::Problem;
-use super::{SourceView, find, show_now};
+use super::{LOCKED, SourceView, find, show_now};
 use crate::capture::envelope::{self, Received};
 use crate::capture::incoming::Incoming;
 use crate::domain::run::Progress;
@@ -93,7 +93,7 @@ pub(super) async fn states<'a>(
     responses((status = 202, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(in crate::api) async fn run(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Data<SourceView>>), Problem> {
     let inlet = find(&app.live.current(), &id)?;
@@ -104,7 +104,7 @@ pub(in crate::api) async fn run(
         return Err(Problem::conflict("the source is paused; resume it first"));
     }
     app.pull.request(inlet.source.id).await?;
-    Ok((StatusCode::ACCEPTED, data(show_now(&app, &id, None).await?)))
+    Ok((StatusCode::ACCEPTED, data(show_now(&app, &principal, &id, None).await?)))
 }
 
 /// What to try a source with that receives webhooks; nothing for others.
@@ -153,6 +153,9 @@ pub(in crate::api) async fn test(
     Input(given): Input<SourceTest>,
 ) -> Result<Json<Data<WouldBe>>, Problem> {
     let inlet = find(&app.live.current(), &id)?;
+    if inlet.locked && inlet.timing.is_some() {
+        return Err(Problem::conflict(LOCKED));
+    }
     let mut incoming = match inlet.source.settings.kind {
         SourceKind::Http => {
             let message = "pushed events are taken as given: there is nothing to try";

@@ -1,0 +1,99 @@
+//! A key that was lost or changed: the server starts, says what must be entered again, and goes on
+//! with what needs none of it.
+
+use crate::support::{assert_problem, endpoint_with, hex_signature, invoice, merged};
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::{Receiver, World};
+
+const FIRST: &str = "the-first-key-0123456789";
+const SECOND: &str = "the-second-key-0123456789";
+const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+
+#[tokio::test]
+async fn a_changed_key_locks_what_it_cannot_read_and_nothing_else() {
+    for backend in [Sqlite, Postgres] {
+        let started = World::start_with(backend, |settings| {
+            settings.environment("WAYBILL_SECRET_KEY", FIRST);
+        });
+        let Some(mut world) = started.await else { return };
+        let receiver = Receiver::start().await;
+        let headers = json!({"headers": {"authorization": "Bearer abcdef"}});
+        let old = endpoint_with("old", &receiver.url("/old"), &headers);
+        world.endpoint(&old).await;
+        let shop = json!({"name": "shop", "kind": "webhook", "webhook": {"scheme": "github"}});
+        world.post("/api/v1/sources", &shop).await;
+        world.restart_with(|settings| {
+            settings.environment("WAYBILL_SECRET_KEY", SECOND);
+        });
+        let log = world.server().output();
+        for name in ["old", "shop"] {
+            let said = |line: &str| line.contains(name) && line.contains("enter them again");
+            assert!(log.lines().any(said), "{name}: {log}");
+        }
+        // What was stored with this key, and what needs none, goes on.
+        world.endpoint(&endpoint_with("new", &receiver.url("/new"), &json!({}))).await;
+        world.event(&invoice(1)).await;
+        receiver.first("/new").await;
+        let waiting = world.get("/api/v1/deliveries?endpoint=old").await;
+        assert_eq!(waiting[0]["status"], "pending", "{waiting:#}");
+        assert!(world.get("/api/v1/endpoints/old").await["warning"].is_string());
+        let answer = world.client_with(None).post("/in/shop", &json!({"a": 1})).await.unwrap();
+        assert_problem(&answer, StatusCode::SERVICE_UNAVAILABLE, "cannot be read");
+        refuses_half_a_repair(&world).await;
+        // Entered again, it takes what waited, with the new secret and header.
+        let given = json!({"secret": SECRET, "headers": {"authorization": "Bearer uvwxyz"}});
+        let answer = world.client().patch("/api/v1/endpoints/old", &given).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        let arrival = receiver.first("/old").await;
+        assert_eq!(arrival.header("authorization"), "Bearer uvwxyz");
+        assert_eq!(arrival.header("x-webhook-signature"), hex_signature(&arrival, SECRET));
+        assert_eq!(receiver.count("/old"), 1);
+    }
+}
+
+/// Nothing that was stored is lost by a change that does not enter it again.
+async fn refuses_half_a_repair(world: &World) {
+    let client = world.client();
+    for (change, missing) in [
+        (json!({"enabled": false}), "headers.authorization"),
+        (json!({"secret": SECRET}), "headers.authorization"),
+        (json!({"headers": {"authorization": "Bearer uvwxyz"}}), "secret"),
+    ] {
+        let answer = client.patch("/api/v1/endpoints/old", &change).await.unwrap();
+        assert_problem(&answer, StatusCode::UNPROCESSABLE_ENTITY, missing);
+    }
+    for path in ["/api/v1/endpoints/old/test", "/api/v1/endpoints/old/rotate-secret"] {
+        let answer = client.post(path, &json!({})).await.unwrap();
+        assert_problem(&answer, StatusCode::CONFLICT, "cannot be read");
+    }
+    let answer = client.patch("/api/v1/sources/shop", &json!({"strict": true})).await.unwrap();
+    assert_problem(&answer, StatusCode::UNPROCESSABLE_ENTITY, "secret");
+    for path in ["/api/v1/sources/shop/pause", "/api/v1/sources/shop/rotate-secret"] {
+        let answer = client.post(path, &json!({})).await.unwrap();
+        assert_problem(&answer, StatusCode::CONFLICT, "cannot be read");
+    }
+}
+
+#[tokio::test]
+async fn the_right_key_opens_everything_again() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let made = world
+        .endpoint(&endpoint_with("erp", &receiver.url("/erp"), &json!({"secret": SECRET})))
+        .await;
+    world.stop();
+    let (key, kept) = (world.folder().join("waybill.key"), world.folder().join("kept.key"));
+    std::fs::rename(&key, &kept).unwrap();
+    world.restart();
+    world.event(&invoice(1)).await;
+    let found = world.get("/api/v1/endpoints/erp").await;
+    let without = |value: &Value| merged(value.clone(), &json!({"secret": null, "warning": null}));
+    assert_eq!(without(&found), without(&made));
+    world.stop();
+    std::fs::rename(&kept, &key).unwrap();
+    world.restart();
+    let arrival = receiver.first("/erp").await;
+    assert_eq!(arrival.header("x-webhook-signature"), hex_signature(&arrival, SECRET));
+}
