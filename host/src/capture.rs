@@ -16,6 +16,7 @@ pub mod verify;
 mod cloudevents;
 mod diagnose;
 mod dialect;
+mod record_id;
 
 /// The event type of a name that a Perfex CRM or a module of it uses: `invoice_paid` is `invoice.paid`.
 /// A name that nobody knows and that has no dots stands behind `source`.

@@ -425,3 +425,52 @@ async fn a_document_sets_webhook_sources() {
     let other = Call::new(Method::GET, "/in/crm");
     assert_eq!(send(&world, other).await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
+
+/// Hooks of a CRM name their record in many ways; records, collapsing and order depend on it.
+#[tokio::test]
+async fn a_hook_s_arguments_name_the_record() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "crm", "none", &json!({})).await;
+    for (body, resource, id) in [
+        (json!({"event": "lead_created", "data": {"lead_id": 5, "web_to_lead_form": true}}), "lead", "5"),
+        (json!({"event": "task_status_changed", "data": {"status": 5, "task_id": 7}}), "task", "7"),
+        (json!({"event": "project_status_changed", "data": {"project_id": 2, "status": 4}}), "project", "2"),
+        (json!({"event": "after_payment_deleted", "data": {"paymentid": 9, "invoiceid": 128}}), "payment", "9"),
+        (json!({"event": "invoice.created", "data": {"invoice_id": 128, "customer_id": 4}}), "invoice", "128"),
+        (json!({"event": "customer_created", "data": {"id": 4}}), "customer", "4"),
+        (json!({"event": "contact_updated", "data": [77, {"title": "CEO"}]}), "contact", "77"),
+        (json!({"event": "proposal_converted_to_invoice", "data": {"proposal_id": 3, "invoice_id": 1}}), "proposal", "3"),
+    ] {
+        let answer = send(&world, call("crm", &body.to_string(), &[])).await;
+        let event = event(&world, &answer).await;
+        assert_eq!((&event["resource"], &event["resource_id"]), (&json!(resource), &json!(id)), "{body}");
+    }
+    let group = json!({"event": "customer_group_deleted", "data": {"id": 3}}).to_string();
+    let event = event(&world, &send(&world, call("crm", &group, &[])).await).await;
+    assert_eq!(event["resource_id"], Value::Null, "the id is the group's, not a customer's");
+}
+
+#[tokio::test]
+async fn hooks_of_one_record_collapse_and_leave_its_state() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let smart = json!({
+        "name": "erp", "url": receiver.url("/hook"), "events": ["lead.status_changed"],
+        "mode": "smart", "smart": {"window": "2s", "max_wait": "10s"},
+    });
+    world.endpoint(&smart).await;
+    source(&world, "crm", "none", &json!({})).await;
+    let row = json!({"id": "5", "name": "Eleni", "status": "1"});
+    world.event(&json!({"type": "lead.created", "source": "crm", "data": row})).await;
+    for status in 2..=4 {
+        let arguments = json!({"lead_id": 5, "old_status": status - 1, "new_status": status});
+        let body = json!({"event": "lead_status_changed", "data": arguments}).to_string();
+        let answer = send(&world, call("crm", &body, &[])).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    }
+    let arrival = receiver.first("/hook").await;
+    assert_eq!(arrival.json()["payload"]["new_status"], 4);
+    assert_eq!(arrival.json()["collapsed"], 2, "and the last one is sent");
+    let lead = world.get("/api/v1/leads/5").await;
+    assert_eq!(lead["name"], "Eleni", "a hook's arguments do not take the record's state away");
+}

@@ -146,7 +146,7 @@ fn capture(
     mut incoming: Incoming,
     key: Option<String>,
 ) -> (Capture, Arc<Matches>) {
-    incoming.complete();
+    let holds_record = incoming.complete();
     let event = Arc::new(Event {
         id: EventId::generate(),
         source: incoming.source.unwrap_or_else(|| DEFAULT_SOURCE.to_owned()),
@@ -166,7 +166,7 @@ fn capture(
     let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
     // The short lists of a CRM are kept as what they list, not as one resource.
     let record = own.filter(|known| known.resource != "utility");
-    let record = record.and_then(|_| RecordChange::of(&event));
+    let record = record.and_then(|_| RecordChange::of(&event, holds_record));
     let matches = if incoming.second_name {
         topology.matches_by_name(&event.source, &event.event_type)
     } else {

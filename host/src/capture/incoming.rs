@@ -1,8 +1,8 @@
 //! An event as a caller gives it, and the rules it must keep.
 
+use super::record_id::RecordId;
 use crate::catalog;
 use crate::domain::event::MAX_KEY;
-use crate::domain::members::{Members, scalar};
 use crate::domain::pattern::{MAX_EVENT_TYPE, is_event_type};
 use crate::domain::problem::Fault;
 use crate::domain::time::Timestamp;
@@ -74,16 +74,24 @@ impl Incoming {
     }
 
     /// Fills in what the catalogue and the data say: the resource, and which one. For a type that is
-    /// not in the catalogue that is the type's first segment, and the data's `id`.
-    pub fn complete(&mut self) {
-        let known = catalog::get().find(&self.event_type);
+    /// not in the catalogue that is the type's first segment, and the data's `id`. Answers whether the
+    /// data may hold the whole record: it does not where it names the record as a hook's argument.
+    pub fn complete(&mut self) -> bool {
         if self.resource.is_none() {
             self.resource = self.resource_of_type().map(str::to_owned);
         }
-        if self.resource_id.is_none() {
-            let key = known.map_or("id", |known| known.key);
-            self.resource_id = id_in(self.data.get(), key).filter(|id| is_key(id));
+        if self.resource_id.is_some() {
+            return true;
         }
+        let data = self.data.get();
+        let found = match catalog::get().find(&self.event_type) {
+            Some(known) => RecordId::of_catalogued(known.name, known.resource, known.key, data),
+            None => RecordId::of_other(data),
+        };
+        let found = found.filter(|found| is_key(&found.id));
+        let holds_record = found.as_ref().is_none_or(|found| !found.is_argument);
+        self.resource_id = found.map(|found| found.id);
+        holds_record
     }
 }
 
@@ -94,14 +102,6 @@ fn is_key(text: &str) -> bool {
 /// The first characters of a text that may be long.
 pub(super) fn shorten(text: &str) -> String {
     text.chars().take(60).collect()
-}
-
-/// A field of a JSON object that names the record, if it is a text or a number.
-fn id_in(data: &str, key: &str) -> Option<String> {
-    if key.is_empty() || !data.starts_with('{') || !data.contains(key) {
-        return None;
-    }
-    scalar(Members::read(data).ok()?.get(key)?)
 }
 
 /// Whether valid JSON nests deeper than `most`.
@@ -139,13 +139,5 @@ mod tests {
     fn depth_ignores_brackets_in_texts() {
         assert!(!nests_deeper(r#"{"a":"[[[[\"[["}"#, 1));
         assert!(nests_deeper(r#"{"a":[1]}"#, 1));
-    }
-
-    #[test]
-    fn the_id_of_the_data_is_found() {
-        assert_eq!(id_in(r#"{"id":"17","x":1}"#, "id").as_deref(), Some("17"));
-        assert_eq!(id_in(r#"{"x":{"id":1},"userid":42}"#, "userid").as_deref(), Some("42"));
-        assert_eq!(id_in(r#"{"id":[1]}"#, "id"), None);
-        assert_eq!(id_in("[1]", "id"), None);
     }
 }

@@ -16,6 +16,11 @@ impl<'a> Members<'a> {
         serde_json::from_str(json)
     }
 
+    /// The names of the members, in the order in which they stand.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+
     /// The value of a member; the last one's, where several have the name (RFC 8259, section 4, leaves that open, and most
     /// readers keep the last).
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
