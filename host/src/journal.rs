@@ -46,7 +46,7 @@ mod value;
 pub mod views;
 mod writer;
 
-pub use capture::{Capture, NewPlanning, Receipt};
+pub use capture::{Capture, Idempotency, NewPlanning, Receipt};
 pub use plan::{Draft, ModuleFailed, Planned};
 pub use settle::Settled;
 pub use writer::chain;
@@ -71,6 +71,9 @@ pub enum Error {
     /// Another node noted the same capture key at the same moment; written again, it is a repeat.
     #[error("another node captured the same event at the same moment")]
     Raced,
+    /// A request's `Idempotency-Key` came with another request before. Nothing of it was written.
+    #[error("the idempotency key was used with another request")]
+    KeyReused,
     /// A name is taken.
     #[error("the name `{0}` is taken")]
     NameTaken(String),

@@ -167,6 +167,50 @@ async fn a_token_sees_and_sends_its_own_tables_only() {
 }
 
 #[tokio::test]
+async fn a_token_sends_and_sees_its_own_sources_only() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let settings = json!({"name": "erp", "scopes": ["admin"], "sources": ["erp"]});
+    let erp = caller(&world, &settings).await;
+    let other =
+        world.event(&json!({"type": "lead.created", "source": "crm", "data": {"id": 1}})).await;
+    let unnamed = erp.post("/api/v1/events", &invoice(1)).await.unwrap();
+    assert_eq!(unnamed.status, StatusCode::ACCEPTED, "{}", unnamed.text());
+    let own = unnamed.data()["id"].as_str().unwrap().to_owned();
+    let event = erp.get(&format!("/api/v1/events/{own}")).await.unwrap().data();
+    assert_eq!(event["source"], "erp", "the only source that it is bound to");
+    let of_crm = json!({"type": "lead.created", "source": "crm", "data": {"id": 2}});
+    for refused in [of_crm.clone(), json!([invoice(2), of_crm])] {
+        let answer = erp.post("/api/v1/events", &refused).await.unwrap();
+        assert_problem(&answer, StatusCode::FORBIDDEN, "not for the source `crm`");
+    }
+    assert_eq!(world.get("/api/v1/events").await.as_array().unwrap().len(), 2);
+
+    let listed = erp.get("/api/v1/events").await.unwrap().data();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let hidden = erp.get(&format!("/api/v1/events/{other}")).await.unwrap();
+    assert_problem(&hidden, StatusCode::NOT_FOUND, "there is no event");
+    assert_eq!(erp.get("/api/v1/leads").await.unwrap().data(), json!([]));
+    assert_eq!(erp.get("/api/v1/leads/1").await.unwrap().status, StatusCode::NOT_FOUND);
+    let forbidden = erp.get("/api/v1/leads?source=crm").await.unwrap();
+    assert_problem(&forbidden, StatusCode::FORBIDDEN, "not for the source `crm`");
+    let all = erp.get("/api/v1/deliveries").await.unwrap();
+    assert_problem(&all, StatusCode::FORBIDDEN, "some tables or sources");
+
+    let two = json!({"name": "two", "scopes": ["admin"], "sources": ["erp", "shop"]});
+    let two = caller(&world, &two).await;
+    for answer in [
+        two.post("/api/v1/events", &invoice(3)).await.unwrap(),
+        two.get("/api/v1/events").await.unwrap(),
+        two.get("/api/v1/invoices").await.unwrap(),
+    ] {
+        assert_problem(&answer, StatusCode::FORBIDDEN, "name one of them as `source`");
+    }
+    let shop = json!({"type": "invoice.paid", "source": "shop", "data": {"id": 4}});
+    let taken = two.post("/api/v1/events", &shop).await.unwrap();
+    assert_eq!(taken.status, StatusCode::ACCEPTED, "{}", taken.text());
+}
+
+#[tokio::test]
 async fn a_token_is_used_from_its_addresses_only() {
     let proxied = |settings: &mut waybill_tests::Settings| {
         settings.set("server.trusted_proxies", "[\"127.0.0.0/8\"]");

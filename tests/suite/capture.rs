@@ -144,6 +144,98 @@ async fn an_idempotency_key_makes_a_request_repeatable(
     assert_eq!(world.get(EVENTS).await.as_array().unwrap().len(), 4);
 }
 
+/// The same key with another request is a mistake of the client (draft-ietf-httpapi-idempotency-key-header, 2.7): answered
+/// as a repeat, the second event would be nowhere.
+#[rstest]
+#[tokio::test]
+async fn an_idempotency_key_is_bound_to_its_request(#[values(Sqlite, Postgres)] backend: Backend) {
+    let Some(mut world) = World::start(backend).await else { return };
+    let call = |key: &str, body: &Value| {
+        Call::post(EVENTS, "application/json", body.to_string()).header("Idempotency-Key", key)
+    };
+    let (one, two) = (invoice(1), invoice(2));
+    let first = world.client().send(call("key-1", &one)).await.unwrap().data();
+    world.restart();
+    for other in [two.clone(), json!([one]), json!([one, two]), json!([two, one, two])] {
+        let answer = world.client().send(call("key-1", &other)).await.unwrap();
+        assert_eq!(problem(&answer, 422)[0].0, "Idempotency-Key", "{other}");
+    }
+    assert_eq!(world.get(EVENTS).await.as_array().unwrap().len(), 1, "nothing half done");
+    let again = world.client().send(call("key-1", &one)).await.unwrap().data();
+    assert_eq!(again, json!({"id": first["id"], "duplicate": true}));
+
+    // A second event of an array is another thing than a key that looks like it.
+    world.client().send(call("k", &json!([one, two]))).await.unwrap();
+    let looks_like_it = world.client().send(call("1 k", &one)).await.unwrap();
+    assert_eq!(looks_like_it.data()["duplicate"], false, "{}", looks_like_it.text());
+
+    // The attributes of CloudEvents in headers are a part of the request.
+    let binary = |event_type: &str| {
+        let headers = [("ce-specversion", "1.0"), ("ce-source", "/p"), ("ce-type", event_type)];
+        let call = call("ce", &json!({"n": 1})).header("ce-id", event_type);
+        headers.into_iter().fold(call, |call, (name, value)| call.header(name, value))
+    };
+    assert_eq!(world.client().send(binary("a.b")).await.unwrap().data()["duplicate"], false);
+    problem(&world.client().send(binary("a.c")).await.unwrap(), 422);
+
+    // A repeat by its own id binds the key as well.
+    let known = json!({"type": "a.b", "id": "x", "data": {}});
+    world.event(&known).await;
+    assert_eq!(world.client().send(call("k3", &known)).await.unwrap().data()["duplicate"], true);
+    problem(&world.client().send(call("k3", &two)).await.unwrap(), 422);
+}
+
+#[rstest]
+#[tokio::test]
+async fn of_different_requests_at_once_under_one_key_one_is_taken(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some(world) = World::start(backend).await else { return };
+    let posts = (0..16).map(|n| {
+        let body = json!([invoice(n), invoice(n)]).to_string();
+        let call = Call::post(EVENTS, "application/json", body).header("Idempotency-Key", "k");
+        world.client().send(call)
+    });
+    let answers = futures_util::future::join_all(posts).await;
+    let statuses: Vec<u16> = answers.iter().map(|a| a.as_ref().unwrap().status.as_u16()).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 422).count(), 15, "{statuses:?}");
+    assert_eq!(world.get(EVENTS).await.as_array().unwrap().len(), 2, "no request is half done");
+}
+
+#[tokio::test]
+async fn times_are_taken_as_clients_write_them() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.event(&invoice(1)).await;
+    for (query, found) in [
+        ("since=2020-01-01T02:00:00%2B02:00", 1),
+        ("since=2020-01-01T02:00:00+02:00", 1),
+        ("since=2020-01-01T00:00:00.123456Z", 1),
+        ("since=1577836800", 1),
+        ("since=1577836800.25", 1),
+        ("since=9999-12-31T23:59:59.999Z", 0),
+        ("until=9999-12-31T23:59:59Z", 1),
+        ("until=2020-01-01", 0),
+    ] {
+        for path in [EVENTS, "/api/v1/deliveries", "/api/v1/dead-letters", "/api/v1/audit"] {
+            let answer = world.client().get(&format!("{path}?{query}")).await.unwrap();
+            assert_eq!(answer.status, StatusCode::OK, "{path} {query}: {}", answer.text());
+            if path == EVENTS {
+                assert_eq!(answer.data().as_array().unwrap().len(), found, "{query}");
+            }
+        }
+    }
+    let never = json!({"type": "a.b", "data": {}, "occurred_at": "9999-12-31T23:59:59Z"});
+    let id = world.event(&never).await;
+    let event = world.get(&format!("{EVENTS}/{id}")).await;
+    assert_eq!(event["occurred_at"], "9999-12-31T23:59:59.000Z");
+    let token = json!({"name": "t", "scopes": ["admin"], "expires_at": "9999-12-31T23:59:59Z"});
+    let token = world.post("/api/v1/tokens", &token).await;
+    assert_eq!(token["expires_at"], "9999-12-31T23:59:59.000Z");
+    let late = json!({"type": "a.b", "data": {}, "occurred_at": "10000-01-01T00:00:00Z"});
+    problem(&world.client().post(EVENTS, &late).await.unwrap(), 422);
+}
+
 #[rstest]
 #[tokio::test]
 async fn of_many_repeats_at_once_one_is_the_first(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -426,24 +426,79 @@ async fn a_document_sets_webhook_sources() {
     assert_eq!(send(&world, other).await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
+/// Ids of many systems can be guessed. Whoever may push events must not make a signed one look like a repeat.
+#[tokio::test]
+async fn a_token_cannot_suppress_signed_webhooks() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        let body = r#"{"event":"invoice.paid","delivery_id":"7","payload":{"id":"1"}}"#;
+        let guess = json!({"type": "invoice.paid", "source": "crm", "id": "7", "data": {}});
+        let writer = json!({"name": "writer", "scopes": ["events:write"]});
+        let writer = crate::support::caller(&world, &writer).await;
+        let before = writer.post("/api/v1/events", &guess).await.unwrap();
+        assert_eq!(before.data()["duplicate"], false, "{}", before.text());
+
+        source(&world, "crm", "perfexapi", &json!({})).await;
+        let refused = writer.post("/api/v1/events", &guess).await.unwrap();
+        assert_problem(&refused, StatusCode::FORBIDDEN, "/in/crm");
+        let cloud =
+            json!({"specversion": "1.0", "type": "a.b", "source": "crm", "id": "8", "data": 1});
+        let cloud = Call::post("/api/v1/events", "application/cloudevents+json", cloud.to_string());
+        assert_problem(&writer.send(cloud).await.unwrap(), StatusCode::FORBIDDEN, "/in/crm");
+        let both = json!([{"type": "a.b", "data": {}}, guess]);
+        let refused = writer.post("/api/v1/events", &both).await.unwrap();
+        assert_problem(&refused, StatusCode::FORBIDDEN, "/in/crm");
+        assert_eq!(world.get("/api/v1/events").await.as_array().unwrap().len(), 1);
+
+        let answer = send(&world, call("crm", body, &signed("perfexapi", body, now()))).await;
+        assert_eq!(answer.data()["duplicate"], false, "{}", answer.text());
+        let again = send(&world, call("crm", body, &signed("perfexapi", body, now()))).await;
+        assert_eq!(again.data()["duplicate"], true);
+    }
+}
+
 /// Hooks of a CRM name their record in many ways; records, collapsing and order depend on it.
 #[tokio::test]
 async fn a_hook_s_arguments_name_the_record() {
     let Some(world) = World::start(Sqlite).await else { return };
     source(&world, "crm", "none", &json!({})).await;
     for (body, resource, id) in [
-        (json!({"event": "lead_created", "data": {"lead_id": 5, "web_to_lead_form": true}}), "lead", "5"),
+        (
+            json!({"event": "lead_created", "data": {"lead_id": 5, "web_to_lead_form": true}}),
+            "lead",
+            "5",
+        ),
         (json!({"event": "task_status_changed", "data": {"status": 5, "task_id": 7}}), "task", "7"),
-        (json!({"event": "project_status_changed", "data": {"project_id": 2, "status": 4}}), "project", "2"),
-        (json!({"event": "after_payment_deleted", "data": {"paymentid": 9, "invoiceid": 128}}), "payment", "9"),
-        (json!({"event": "invoice.created", "data": {"invoice_id": 128, "customer_id": 4}}), "invoice", "128"),
+        (
+            json!({"event": "project_status_changed", "data": {"project_id": 2, "status": 4}}),
+            "project",
+            "2",
+        ),
+        (
+            json!({"event": "after_payment_deleted", "data": {"paymentid": 9, "invoiceid": 128}}),
+            "payment",
+            "9",
+        ),
+        (
+            json!({"event": "invoice.created", "data": {"invoice_id": 128, "customer_id": 4}}),
+            "invoice",
+            "128",
+        ),
         (json!({"event": "customer_created", "data": {"id": 4}}), "customer", "4"),
         (json!({"event": "contact_updated", "data": [77, {"title": "CEO"}]}), "contact", "77"),
-        (json!({"event": "proposal_converted_to_invoice", "data": {"proposal_id": 3, "invoice_id": 1}}), "proposal", "3"),
+        (
+            json!({"event": "proposal_converted_to_invoice", "data": {"proposal_id": 3, "invoice_id": 1}}),
+            "proposal",
+            "3",
+        ),
     ] {
         let answer = send(&world, call("crm", &body.to_string(), &[])).await;
         let event = event(&world, &answer).await;
-        assert_eq!((&event["resource"], &event["resource_id"]), (&json!(resource), &json!(id)), "{body}");
+        assert_eq!(
+            (&event["resource"], &event["resource_id"]),
+            (&json!(resource), &json!(id)),
+            "{body}"
+        );
     }
     let group = json!({"event": "customer_group_deleted", "data": {"id": 3}}).to_string();
     let event = event(&world, &send(&world, call("crm", &group, &[])).await).await;

@@ -6,6 +6,7 @@
 
 use super::scope::{Need, SCOPES, Scope, Scopes};
 use crate::domain::call::TokenUsage;
+use crate::domain::event::MAX_KEY;
 use crate::domain::id::TokenId;
 use crate::domain::problem::{Fault, check_name};
 use crate::domain::time::Timestamp;
@@ -25,6 +26,8 @@ const SHORTEST: usize = 16;
 const AUTOMATION_RATE: u32 = 60;
 /// Addresses that are remembered of a token.
 const ADDRESSES: usize = 4;
+/// The most sources that a token may be bound to.
+const MAX_SOURCES: usize = 100;
 /// The most calls a minute that a limit may allow.
 const MAX_RATE: u32 = 1_000_000;
 /// The length of the window that calls are counted in, in seconds.
@@ -60,6 +63,10 @@ pub struct TokenSettings {
     /// The resources it is limited to, such as `invoice`; all where there are none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tables: BTreeSet<String>,
+    /// The sources whose events it may send and see, such as `erp`; all where there are none. Where it is
+    /// bound to one, events that name no source are that source's.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sources: BTreeSet<String>,
     /// The networks it may be used from, such as `192.0.2.0/24`; all where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
@@ -99,6 +106,13 @@ impl TokenSettings {
                 let message = format!("there is no scope `{name}`; there are: {}", known());
                 faults.push(Fault::new(format!("scopes[{n}]"), message));
             }
+        }
+        if self.sources.len() > MAX_SOURCES {
+            faults.push(Fault::new("sources", format!("at most {MAX_SOURCES} sources")));
+        }
+        for name in self.sources.iter().filter(|name| name.is_empty() || name.len() > MAX_KEY) {
+            let message = format!("`{name}` is not a source's name: use 1 to {MAX_KEY} bytes");
+            faults.push(Fault::new("sources", message));
         }
         if self.rate.is_some_and(|rate| rate == 0 || rate > MAX_RATE) {
             faults.push(Fault::new("rate", format!("from 1 to {MAX_RATE} calls a minute")));
@@ -155,6 +169,12 @@ impl Ceiling<'_> {
             limit.tables.is_empty() || !new.tables.is_empty() && new.tables.is_subset(&limit.tables)
         }) {
             faults.push(Fault::new("tables", "the token that asks is limited to fewer tables"));
+        }
+        if exceeds(|new, limit| {
+            let fits = !new.sources.is_empty() && new.sources.is_subset(&limit.sources);
+            limit.sources.is_empty() || fits
+        }) {
+            faults.push(Fault::new("sources", "the token that asks is limited to fewer sources"));
         }
         if exceeds(|new, limit| {
             let inside = |net: &IpNet| limit.from.iter().any(|outer| outer.contains(net));
@@ -277,7 +297,7 @@ pub enum Refusal {
     Rate(Allowance, u32),
     /// It lacks the scope.
     Scope(Scope),
-    /// It is limited to some tables, and the call could be about any.
+    /// It is limited to some tables or sources, and the call could be about any.
     Tables,
 }
 
@@ -328,14 +348,25 @@ impl Token {
         self.usage.window().addresses.contains(&Some(address))
     }
 
-    /// Whether it is for some tables only.
+    /// Whether it is for some tables or sources only.
     pub fn is_limited(&self) -> bool {
-        !self.settings.tables.is_empty()
+        !self.settings.tables.is_empty() || !self.settings.sources.is_empty()
+    }
+
+    /// Whether it may see and send events of a source.
+    pub fn may_name(&self, source: &str) -> bool {
+        self.settings.sources.is_empty() || self.settings.sources.contains(source)
+    }
+
+    /// The source that is meant where none is named: the one that the token is bound to.
+    pub fn only_source(&self) -> Option<&str> {
+        let mut sources = self.settings.sources.iter();
+        sources.next().filter(|_| sources.next().is_none()).map(String::as_str)
     }
 
     /// Whether it may see and send what is about a resource.
     pub fn may_touch(&self, resource: Option<&str>) -> bool {
-        !self.is_limited()
+        self.settings.tables.is_empty()
             || resource.is_some_and(|resource| self.settings.tables.contains(resource))
     }
 
@@ -495,7 +526,7 @@ mod tests {
             |json: serde_json::Value| -> TokenSettings { serde_json::from_value(json).unwrap() };
         let mine = settings(serde_json::json!({
             "name": "ops", "scopes": ["admin"], "from": ["192.0.2.0/24"], "rate": 100,
-            "tables": ["invoice"],
+            "tables": ["invoice"], "sources": ["erp"],
         }));
         let ceiling = Ceiling {
             scopes: Scopes::named(["flows:write"]),
@@ -506,12 +537,12 @@ mod tests {
         let paths = |faults: Vec<Fault>| -> Vec<String> {
             faults.into_iter().map(|fault| fault.path).collect()
         };
-        let all = ["scopes", "expires_at", "tables", "from", "rate"];
+        let all = ["scopes", "expires_at", "tables", "sources", "from", "rate"];
         assert_eq!(paths(ceiling.exceeded_by(&wide, None)), all);
         assert_eq!(ceiling.exceeded_by(&wide, Some(&wide)), [], "it keeps what it has");
         let narrow = settings(serde_json::json!({
             "name": "narrow", "scopes": ["flows:read"], "from": ["192.0.2.7/32"], "rate": 60,
-            "tables": ["invoice"], "expires_at": "1970-01-01T00:01:40Z",
+            "tables": ["invoice"], "sources": ["erp"], "expires_at": "1970-01-01T00:01:40Z",
         }));
         assert_eq!(ceiling.exceeded_by(&narrow, None), []);
         let widened = TokenSettings { rate: None, ..narrow.clone() };
@@ -519,12 +550,24 @@ mod tests {
     }
 
     #[test]
+    fn sources_limit_what_is_sent_and_seen() {
+        let token = token(serde_json::json!({
+            "name": "erp", "scopes": ["admin"], "sources": ["erp"],
+        }));
+        assert!(token.may_name("erp") && !token.may_name("api"));
+        assert_eq!(token.only_source(), Some("erp"));
+        assert!(token.may_touch(Some("lead")));
+        let need = Need::AllTables(Scope::DeliveriesRead);
+        assert_eq!(admit(&token, need, HERE, 0), Err(Refusal::Tables));
+    }
+
+    #[test]
     fn settings_that_make_no_sense_are_named() {
         let settings: TokenSettings = serde_json::from_value(serde_json::json!({
-            "name": "", "scopes": ["events:eat"], "rate": 0,
+            "name": "", "scopes": ["events:eat"], "sources": [""], "rate": 0,
         }))
         .unwrap();
         let paths: Vec<String> = settings.check().into_iter().map(|fault| fault.path).collect();
-        assert_eq!(paths, ["name", "scopes[0]", "rate"]);
+        assert_eq!(paths, ["name", "scopes[0]", "sources", "rate"]);
     }
 }

@@ -83,9 +83,9 @@ pub(super) struct CallQuery {
     route: Option<String>,
     /// Only with this status, such as `403`, or of this class, such as `4xx`.
     status: Option<String>,
-    /// Come then or later, RFC 3339.
+    /// Come then or later: RFC 3339, or Unix seconds.
     since: Option<String>,
-    /// Come earlier, RFC 3339.
+    /// Come earlier: RFC 3339, or Unix seconds.
     until: Option<String>,
     /// Where to go on: `meta.next_cursor` of the page before.
     cursor: Option<String>,

@@ -61,6 +61,24 @@ impl Principal {
         }
         Err(Problem::forbidden(tables_detail(resource)))
     }
+
+    /// The source that a call is about: the named one, or the only one that the token is bound to.
+    /// Refuses sources that the token is not for.
+    pub fn source<'s>(&'s self, named: Option<&'s str>) -> Result<Option<&'s str>, Problem> {
+        let source = named.or_else(|| self.token.only_source());
+        let may = match source {
+            Some(source) => self.token.may_name(source),
+            None => self.token.settings.sources.is_empty(),
+        };
+        if may { Ok(source) } else { Err(Problem::forbidden(sources_detail(source))) }
+    }
+}
+
+fn sources_detail(source: Option<&str>) -> String {
+    match source {
+        Some(source) => format!("this token is not for the source `{source}`"),
+        None => "this token is limited to some sources; name one of them as `source`".to_owned(),
+    }
 }
 
 fn tables_detail(resource: Option<&str>) -> String {
@@ -234,7 +252,7 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::forbidden(format!("this needs the scope `{}`", scope.name()))
         }
         Refusal::Tables => Problem::forbidden(
-            "this token is limited to some tables, and this could be about any of them",
+            "this token is limited to some tables or sources, and this could be about any of them",
         ),
     }
 }
@@ -278,6 +296,7 @@ fn admin(
         name: ADMIN.to_owned(),
         scopes: vec!["admin".to_owned()],
         tables: std::collections::BTreeSet::new(),
+        sources: std::collections::BTreeSet::new(),
         from: Vec::new(),
         rate: None,
         expires_at: None,

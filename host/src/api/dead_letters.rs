@@ -188,9 +188,9 @@ pub(super) struct ReplayFilter {
     event_type: Option<String>,
     /// Only for this reason.
     reason: Option<String>,
-    /// Died then or later, RFC 3339.
+    /// Died then or later: RFC 3339, or Unix seconds.
     since: Option<String>,
-    /// Died earlier, RFC 3339.
+    /// Died earlier: RFC 3339, or Unix seconds.
     until: Option<String>,
 }
 

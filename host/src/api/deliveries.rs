@@ -131,9 +131,9 @@ pub(super) struct DeliveryQuery {
     pub(super) event_type: Option<String>,
     /// Dead letters only: only for this reason.
     pub(super) reason: Option<String>,
-    /// Made then or later, RFC 3339.
+    /// Made then or later: RFC 3339, or Unix seconds.
     pub(super) since: Option<String>,
-    /// Made earlier, RFC 3339.
+    /// Made earlier: RFC 3339, or Unix seconds.
     pub(super) until: Option<String>,
     /// Where to go on: `meta.next_cursor` of the page before.
     pub(super) cursor: Option<String>,

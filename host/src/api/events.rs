@@ -7,9 +7,12 @@ use super::auth::Principal;
 use super::body::{Body, Query};
 use super::problem::Problem;
 use super::{App, trace};
-use crate::capture::accept::{Accepted, Refused, accept};
+use crate::capture::accept::{Accepted, Refused, RequestKey, Sender, accept};
+use crate::capture::incoming::Incoming;
 use crate::capture::read::read;
 use crate::domain::delivery::Status;
+use crate::domain::event::DEFAULT_SOURCE;
+use crate::domain::hash::Hash;
 use crate::domain::id::EventId;
 use crate::domain::time::Timestamp;
 use crate::journal::views::{EventFilter, StoredEvent};
@@ -17,7 +20,7 @@ use crate::topology::Topology;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -133,7 +136,7 @@ pub(super) struct NewEvent {
 
 /// Captures one event or an array of them. Answered once they are durable.
 #[utoipa::path(post, path = "/api/v1/events", tag = "events", operation_id = "capture_events",
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key within 24 hours is answered with the first event's id.")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same request with the same key within 24 hours is answered with the first event's id; another request with that key is refused with 422.")),
     request_body(content = NewEvent, description = "One event, an array of up to `server.max_batch`, or CloudEvents (structured, binary, batched)."),
     responses((status = 202, body = Data<Receipt>, description = "Durable. An array is answered with an array, in order."),
         (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
@@ -144,19 +147,14 @@ pub(super) async fn capture(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, Problem> {
-    let events = read(&headers, &body, app.config.server.max_batch)?;
-    if principal.token().is_limited() {
-        for event in &events.events {
-            // A type of another table is not made one of its own by what the event says of itself.
-            let kind = event.resource_of_type();
-            principal.check_table(kind)?;
-            principal.check_table(event.resource.as_deref().or(kind))?;
-        }
-    }
-    let key = idempotency_key(&headers)?;
+    let mut events = read(&headers, &body, app.config.server.max_batch)?;
     let topology = app.live.current();
+    for event in &mut events.events {
+        admit(&principal, &topology, event)?;
+    }
+    let key = request_key(&headers, &body)?;
     let wait = app.config.immediate.wait.get();
-    let accepted = accept(&app.journal, &topology, events.events, key, wait).await;
+    let accepted = accept(&app.journal, &topology, events.events, Sender::Token(key), wait).await;
     let accepted = accepted.map_err(|refused| match refused {
         Refused::Invalid(faults) => Problem::invalid(faults),
         Refused::Journal(error) => error.into(),
@@ -173,11 +171,44 @@ pub(super) async fn capture(
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// Refuses an event that the token may not send: of another table, of another source, or of a source
+/// whose events must be signed. An event that names no source gets the only one of its token.
+fn admit(principal: &Principal, topology: &Topology, event: &mut Incoming) -> Result<(), Problem> {
+    if principal.token().is_limited() {
+        // A type of another table is not made one of its own by what the event says of itself.
+        let kind = event.resource_of_type();
+        principal.check_table(kind)?;
+        principal.check_table(event.resource.as_deref().or(kind))?;
+        event.source = principal.source(event.source.as_deref())?.map(str::to_owned);
+    }
+    let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
+    let webhook = topology.source(name).and_then(|source| source.settings.webhook.as_ref());
+    if webhook.is_some_and(|webhook| webhook.scheme.is_signed()) {
+        let detail = format!(
+            "source `{name}` takes signed webhooks at /in/{name} only; push events under another source"
+        );
+        return Err(Problem::forbidden(detail));
+    }
+    Ok(())
+}
+
+/// The request's `Idempotency-Key`, bound to what the request holds: its body, and the headers in which
+/// CloudEvents have their attributes.
+fn request_key<'h>(headers: &'h HeaderMap, body: &[u8]) -> Result<Option<RequestKey<'h>>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 255);
-    text.map(Some)
-        .ok_or_else(|| Problem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))
+    let key =
+        text.ok_or_else(|| Problem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))?;
+    let is_event =
+        |name: &HeaderName| *name == header::CONTENT_TYPE || name.as_str().starts_with("ce-");
+    let mut attributes: Vec<[&[u8]; 2]> = headers
+        .iter()
+        .filter(|(name, _)| is_event(name))
+        .map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()])
+        .collect();
+    attributes.sort_unstable();
+    let parts = [key.as_bytes(), body].into_iter().chain(attributes.into_iter().flatten());
+    Ok(Some(RequestKey { key, request: Hash::of(parts) }))
 }
 
 /// What a captured event is answered with.
@@ -213,9 +244,9 @@ pub(super) struct EventQuery {
     resource: Option<String>,
     /// Only about this resource.
     resource_id: Option<String>,
-    /// Captured then or later, RFC 3339.
+    /// Captured then or later: RFC 3339, or Unix seconds.
     since: Option<String>,
-    /// Captured earlier, RFC 3339.
+    /// Captured earlier: RFC 3339, or Unix seconds.
     until: Option<String>,
     /// Where to go on: `meta.next_cursor` of the page before.
     cursor: Option<String>,
@@ -223,9 +254,10 @@ pub(super) struct EventQuery {
     limit: Option<String>,
 }
 
-/// A time in a query.
+/// A time in a query, in any spelling.
 pub(super) fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
-    let parse = |text| Timestamp::parse(text).map_err(|e| Problem::fault(path, e.to_string()));
+    let parse =
+        |text| Timestamp::parse_query(text).map_err(|e| Problem::fault(path, e.to_string()));
     text.map(parse).transpose()
 }
 
@@ -239,10 +271,11 @@ pub(super) async fn list(
     Query(query): Query<EventQuery>,
 ) -> Result<Json<List<EventView>>, Problem> {
     principal.check_table(query.resource.as_deref())?;
+    let source = principal.source(query.source.as_deref())?.map(str::to_owned);
     let pages = Page { cursor: query.cursor, limit: query.limit };
     let filter = EventFilter {
         event_type: query.event_type,
-        source: query.source,
+        source,
         resource: query.resource,
         resource_id: query.resource_id,
         since: time("since", query.since.as_deref())?,
@@ -268,8 +301,10 @@ pub(super) async fn show(
 ) -> Result<Json<Data<trace::Trace>>, Problem> {
     let event = app.journal.event(id("event", &text)?).await?;
     // What it may not see is to it as if it did not exist.
-    let event =
-        event.filter(|stored| principal.token().may_touch(stored.event.resource.as_deref()));
+    let token = principal.token();
+    let event = event.filter(|stored| {
+        token.may_touch(stored.event.resource.as_deref()) && token.may_name(&stored.event.source)
+    });
     let event = event.ok_or_else(|| Problem::missing("event", &text))?;
     Ok(data(trace::trace(&app, event).await?))
 }

@@ -244,6 +244,11 @@ impl From<journal::Error> for Problem {
             journal::Error::NameTaken(name) => {
                 Self::conflict(format!("the name `{name}` is taken; choose another"))
             }
+            journal::Error::KeyReused => Self::fault(
+                "Idempotency-Key",
+                "was used within the last 24 hours with another request; nothing was stored. Send \
+                 the first request as it was, or use a new key",
+            ),
             journal::Error::Unavailable(_) | journal::Error::Raced | journal::Error::Closed => {
                 tracing::warn!(error = %journal::chain(&error), "the database does not answer");
                 Self::unavailable()

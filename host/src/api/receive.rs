@@ -8,7 +8,7 @@ use super::answer::{Data, data};
 use super::body::Body;
 use super::events::{Receipt, receipt};
 use super::problem::Problem;
-use crate::capture::accept::{Refused, accept};
+use crate::capture::accept::{Refused, Sender, accept};
 use crate::capture::envelope::{self, Received};
 use crate::capture::read::Refusal;
 use crate::capture::verify;
@@ -116,7 +116,8 @@ async fn take(
     let topology = app.live.current();
     let wait = app.config.immediate.wait.get();
     let key = fits.key.filter(|_| !envelope::has_signed_id(&incoming, webhook));
-    let accepted = accept(&app.journal, &topology, vec![incoming], key.as_deref(), wait).await?;
+    let sender = Sender::Source(key.as_deref());
+    let accepted = accept(&app.journal, &topology, vec![incoming], sender, wait).await?;
     let Some(accepted) = accepted.into_iter().next() else {
         return Err(Refusing::new("internal", Problem::internal()));
     };

@@ -121,7 +121,8 @@ pub(super) async fn list(
 ) -> Result<Json<RecordList>, Problem> {
     let resource = resource(&path)?;
     principal.check_table(Some(resource))?;
-    let query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
+    let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
+    query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
     if let Some(mut rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
         if query.sort.native() == Some(Order::IdDescending) {
             rows.reverse();
@@ -162,7 +163,8 @@ pub(super) async fn show(
 ) -> Result<Json<RecordAnswer>, Problem> {
     let resource = resource(&path)?;
     principal.check_table(Some(resource))?;
-    let query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
+    let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
+    query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
     if let Some(rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
         let found =
             rows.into_iter().find(|shown| shown.0.get("id") == Some(&Value::from(id.as_str())));

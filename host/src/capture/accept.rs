@@ -5,12 +5,13 @@ use crate::catalog;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::Mode;
 use crate::domain::event::{DEFAULT_SOURCE, Event};
+use crate::domain::hash::Hash;
 use crate::domain::id::{DeliveryId, EndpointId, EventId};
 use crate::domain::problem::Fault;
 use crate::domain::record::RecordChange;
 use crate::journal::source_rows::SourceChanges;
 use crate::journal::watch::{Notice, Watch};
-use crate::journal::{self, Capture, Journal, Receipt};
+use crate::journal::{self, Capture, Idempotency, Journal, Receipt};
 use crate::topology::Topology;
 use crate::topology::inlet::Inlet;
 use crate::topology::matching::Matches;
@@ -51,13 +52,54 @@ pub enum Refused {
     Journal(journal::Error),
 }
 
-/// Makes events durable. `key` is the request's `Idempotency-Key`, `wait` bounds the waiting for
-/// `immediate` endpoints.
+/// Who sends events, and so by what their repeats are recognised. What is pushed with a token is known by
+/// keys of its own: whoever may push events must not make those of a source look like repeats.
+#[derive(Debug, Clone, Copy)]
+pub enum Sender<'a> {
+    /// The holder of a token, with the request's `Idempotency-Key` if it has one.
+    Token(Option<RequestKey<'a>>),
+    /// The source itself, with what its request is recognised by beside the event's id.
+    Source(Option<&'a str>),
+}
+
+/// A request's `Idempotency-Key`.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestKey<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// Digest of the key and of all that the request holds.
+    pub request: Hash,
+}
+
+impl Sender<'_> {
+    /// The keys of the event at this place of its request.
+    fn keys(self, n: usize, external_id: Option<&str>) -> (Vec<String>, Option<Idempotency>) {
+        match self {
+            Self::Token(key) => {
+                let idempotency = key.map(|RequestKey { key, request }| Idempotency {
+                    key: format!("{n} {key}"),
+                    request,
+                });
+                (external_id.map(|id| format!("pushed {id}")).into_iter().collect(), idempotency)
+            }
+            Self::Source(key) => {
+                let by_id = external_id.map(|id| format!("id {id}"));
+                let by_key = key.map(|key| match n {
+                    0 => format!("key {key}"),
+                    _ => format!("key {n} {key}"),
+                });
+                (by_id.into_iter().chain(by_key).collect(), None)
+            }
+        }
+    }
+}
+
+/// Makes events durable. `wait` bounds the waiting for `immediate` endpoints.
 pub async fn accept(
     journal: &Journal,
     topology: &Topology,
     incoming: Vec<Incoming>,
-    key: Option<&str>,
+    sender: Sender<'_>,
     wait: Duration,
 ) -> Result<Vec<Accepted>, Refused> {
     let many = incoming.len() > 1;
@@ -66,8 +108,8 @@ pub async fn accept(
     let mut captures = Vec::with_capacity(incoming.len());
     let mut inlets = Vec::with_capacity(incoming.len());
     for (n, event) in incoming.into_iter().enumerate() {
-        let key = key.map(|key| if many { format!("{n} {key}") } else { key.to_owned() });
-        let (capture, matches) = capture(journal, topology, event, key);
+        let keys = sender.keys(n, event.id.as_deref());
+        let (capture, matches) = capture(journal, topology, event, keys);
         watches.push(watch(journal, &capture, &matches));
         inlets.push(topology.inlet(&capture.event.source));
         captures.push(capture);
@@ -101,7 +143,10 @@ pub async fn take(
     changes: SourceChanges,
 ) -> Result<Option<u64>, Refused> {
     check_sources(topology, &incoming, true).map_err(Refused::Invalid)?;
-    let of = |event| capture(journal, topology, event, None).0;
+    let of = |event: Incoming| {
+        let keys = Sender::Source(None).keys(0, event.id.as_deref());
+        capture(journal, topology, event, keys).0
+    };
     let captures = incoming.into_iter().map(of).collect();
     let receipts = journal.take(captures, changes).await.map_err(Refused::Journal)?;
     let now = journal.clock().now();
@@ -144,7 +189,7 @@ fn capture(
     journal: &Journal,
     topology: &Topology,
     mut incoming: Incoming,
-    key: Option<String>,
+    (keys, idempotency): (Vec<String>, Option<Idempotency>),
 ) -> (Capture, Arc<Matches>) {
     let holds_record = incoming.complete();
     let event = Arc::new(Event {
@@ -160,8 +205,6 @@ fn capture(
         changes: incoming.changes,
         data: incoming.data,
     });
-    let by_id = event.external_id.as_ref().map(|id| format!("id {id}"));
-    let keys = by_id.into_iter().chain(key.map(|key| format!("key {key}"))).collect();
     let known = catalog::get().find(&event.event_type);
     let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
     // The short lists of a CRM are kept as what they list, not as one resource.
@@ -174,7 +217,9 @@ fn capture(
     };
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
-    (Capture { event, keys, deliveries, plannings, matched: matches.len(), record }, matches)
+    let capture =
+        Capture { event, keys, idempotency, deliveries, plannings, matched: matches.len(), record };
+    (capture, matches)
 }
 
 /// What a caller waits for.

@@ -217,13 +217,5 @@ fn unescaped(token: &str) -> Cow<'_, str> {
 /// RFC 3339, or Unix seconds or milliseconds. Another form, such as a CRM's local time without its
 /// zone, tells no point in time and is left out; the data still has it.
 fn time(text: &str) -> Option<Timestamp> {
-    /// No time of this millennium in seconds is that large.
-    const MILLISECONDS_FROM: i64 = 100_000_000_000;
-    match text.parse::<i64>() {
-        Ok(number) if number.abs() >= MILLISECONDS_FROM => {
-            number.checked_mul(1_000).map(Timestamp::from_micros)
-        }
-        Ok(number) => number.checked_mul(1_000_000).map(Timestamp::from_micros),
-        Err(_) => Timestamp::parse(text).ok(),
-    }
+    Timestamp::parse_unix(text).or_else(|| Timestamp::parse(text).ok())
 }

@@ -43,7 +43,8 @@ impl RecordId {
         match data.as_bytes().first()? {
             b'{' => {
                 let read = Members::read(data).ok()?;
-                let (name, id) = members.iter().find_map(|name| Some((*name, find(&read, name)?)))?;
+                let (name, id) =
+                    members.iter().find_map(|name| Some((*name, find(&read, name)?)))?;
                 Some(Self { id, is_argument: name.trim_end_matches('?') != "id" && name != key })
             }
             b'[' if members.contains(&"id") => {
@@ -121,8 +122,16 @@ mod tests {
             ("lead.converted", r#"{"lead_id":5,"customer_id":4}"#, Some("5")),
             ("invoice.created", r#"{"invoice_id":128,"customer_id":4}"#, Some("128")),
             ("invoice.payment_added", r#"{"id":9}"#, None),
-            ("invoice.recurring_created", r#"{"original_invoice":1,"new_invoice_id":2}"#, Some("2")),
-            ("invoice.reminder_sent", r#"{"invoice_id":128,"sent_to":[],"sms_send":0}"#, Some("128")),
+            (
+                "invoice.recurring_created",
+                r#"{"original_invoice":1,"new_invoice_id":2}"#,
+                Some("2"),
+            ),
+            (
+                "invoice.reminder_sent",
+                r#"{"invoice_id":128,"sent_to":[],"sms_send":0}"#,
+                Some("128"),
+            ),
             ("payment.deleted", r#"{"paymentid":9,"invoiceid":128}"#, Some("9")),
             ("estimate.converted", r#"{"invoice_id":128,"estimate_id":6}"#, Some("6")),
             ("proposal.converted", r#"{"proposal_id":3,"invoice_id":128}"#, Some("3")),
@@ -130,7 +139,11 @@ mod tests {
             ("credit_note.refund_deleted", r#"{"refund_id":8,"credit_note_id":2}"#, Some("2")),
             ("credit_note.status_changed", r#"[2,{"status":3}]"#, Some("2")),
             ("expense.converted", r#"{"expense_id":7,"invoice_id":128}"#, Some("7")),
-            ("expense.recurring_created", r#"{"original_expense":1,"new_expense_id":2}"#, Some("2")),
+            (
+                "expense.recurring_created",
+                r#"{"original_expense":1,"new_expense_id":2}"#,
+                Some("2"),
+            ),
             ("project.copied", r#"{"project_id":1,"new_project_id":2}"#, Some("2")),
             ("project.status_changed", r#"{"project_id":2,"status":4}"#, Some("2")),
             ("task.assigned", r#"{"staff_id":1,"task_id":7}"#, Some("7")),

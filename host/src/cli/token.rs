@@ -15,6 +15,7 @@ const TOKEN: Kind = Kind {
         ("name", &["/name"]),
         ("scopes", &["/scopes"]),
         ("tables", &["/tables"]),
+        ("sources", &["/sources"]),
         ("from", &["/from"]),
         ("rate", &["/rate"]),
         ("expires", &["/expires_at"]),
@@ -50,6 +51,9 @@ pub struct CreateArgs {
     /// Limits it to a resource, such as `invoice`. May be repeated
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     table: Vec<String>,
+    /// Limits it to a source, such as `erp`. May be repeated
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    source: Vec<String>,
     /// Limits it to a network, such as `192.0.2.0/24`. May be repeated
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     from: Vec<String>,
@@ -79,6 +83,7 @@ async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
         ("name", Some(Value::String(args.name))),
         ("scopes", Some(json!(args.scope))),
         ("tables", list(args.table)),
+        ("sources", list(args.source)),
         ("from", list(args.from)),
         ("rate", args.rate.map(Value::from)),
         ("expires_at", args.expires.map(Value::String)),

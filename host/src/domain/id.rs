@@ -45,8 +45,11 @@ macro_rules! ids {
 
             /// No id that was made at that millisecond or later is lower.
             pub const fn first_at(at: super::time::Timestamp) -> Self {
+                // The time has 48 bits, which end in the year 10889.
+                const LAST: u128 = (1 << 48) - 1;
                 let millis = at.micros().div_euclid(1_000);
                 let millis = if millis < 0 { 0 } else { millis.cast_unsigned() as u128 };
+                let millis = if millis > LAST { LAST } else { millis };
                 Self(Uuid::from_u128(millis << 80))
             }
 

@@ -27,6 +27,8 @@ pub struct Capture {
     pub event: Arc<Event>,
     /// By what a repeat from the same source is recognised.
     pub keys: Vec<String>,
+    /// The key that its request carries, if it carries one.
+    pub idempotency: Option<Idempotency>,
     /// Deliveries of flows and endpoints without modules.
     pub deliveries: Vec<Draft>,
     /// Flows whose modules are to run.
@@ -50,6 +52,16 @@ pub struct NewPlanning {
     pub record_key: Option<String>,
 }
 
+/// A request's `Idempotency-Key` as one of its events has it. The same key may come again with the same
+/// request only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key, and the event's place in the request.
+    pub key: String,
+    /// Digest of the request, the same for all of its events.
+    pub request: Hash,
+}
+
 /// What became of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
@@ -59,16 +71,17 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-/// Writes the captures that are no repeats.
+/// Writes the captures that are no repeats. The receipts of a request whose `Idempotency-Key` came with
+/// another request before are `None`, and nothing of it is written.
 pub(super) async fn write(
     tx: &mut Batch<'_>,
     captures: &mut [&mut Capture],
-) -> Result<Vec<Receipt>, Error> {
+) -> Result<Vec<Option<Receipt>>, Error> {
     let receipts = recognise(tx, captures).await?;
     let fresh: Vec<&mut Capture> = captures
         .iter_mut()
         .zip(&receipts)
-        .filter(|(_, receipt)| !receipt.duplicate)
+        .filter(|(_, receipt)| receipt.is_some_and(|receipt| !receipt.duplicate))
         .map(|(capture, _)| &mut **capture)
         .collect();
     write_events(tx, &fresh).await?;
@@ -99,6 +112,7 @@ impl Capture {
     /// Whether nothing has to be looked up for it.
     fn is_plain(&self) -> bool {
         self.keys.is_empty()
+            && self.idempotency.is_none()
             && self.plannings.is_empty()
             && self.deliveries.iter().all(Draft::is_plain)
     }
@@ -111,9 +125,44 @@ type Key = Vec<u8>;
 /// ones are signatures and the like, in no order.
 const LONGEST_KEY: usize = 40;
 
-fn keys(capture: &Capture) -> Vec<Key> {
-    let source = capture.event.source.as_str();
-    capture.keys.iter().map(|key| stored(source, key)).collect()
+/// The keys of a capture, as they are kept.
+struct Keys {
+    /// By what a repeat of the event is recognised.
+    repeat: Vec<Key>,
+    /// The request's key: alone, and together with what the request holds.
+    request: Option<[Key; 2]>,
+}
+
+impl Keys {
+    fn of(capture: &Capture) -> Self {
+        let source = capture.event.source.as_str();
+        let request = capture.idempotency.as_ref().map(|idempotency| {
+            let digest = hex::encode(idempotency.request.bytes());
+            let key = &idempotency.key;
+            [
+                stored(source, &format!("request {key}")),
+                stored(source, &format!("body {digest} {key}")),
+            ]
+        });
+        Self { repeat: capture.keys.iter().map(|key| stored(source, key)).collect(), request }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        self.repeat.iter().chain(self.request.iter().flatten())
+    }
+
+    /// Whether the request's key is known, but from another request.
+    fn is_reused(&self, known: &HashMap<Key, EventId>) -> bool {
+        self.request.as_ref().is_some_and(|[key, with_body]| {
+            known.contains_key(key) && !known.contains_key(with_body)
+        })
+    }
+
+    /// The event that this one repeats.
+    fn first(&self, known: &HashMap<Key, EventId>) -> Option<EventId> {
+        let with_body = self.request.iter().map(|[_, with_body]| with_body);
+        self.repeat.iter().chain(with_body).find_map(|key| known.get(key).copied())
+    }
 }
 
 fn stored(source: &str, key: &str) -> Key {
@@ -126,36 +175,67 @@ fn stored(source: &str, key: &str) -> Key {
     }
 }
 
-/// Tells repeats from new events, and notes the keys of the new ones.
-async fn recognise(tx: &mut Batch<'_>, captures: &[&mut Capture]) -> Result<Vec<Receipt>, Error> {
-    let of: Vec<Vec<Key>> = captures.iter().map(|capture| keys(capture)).collect();
+/// Tells repeats from new events, and notes the keys of the new ones. `None` for all events of a request
+/// whose key came with another request before.
+async fn recognise(
+    tx: &mut Batch<'_>,
+    captures: &[&mut Capture],
+) -> Result<Vec<Option<Receipt>>, Error> {
+    let keys: Vec<Keys> = captures.iter().map(|capture| Keys::of(capture)).collect();
     let at = captures.iter().map(|capture| capture.event.received_at);
     let mut wanted: Vec<(&Key, Timestamp)> =
-        of.iter().zip(at).flat_map(|(keys, at)| keys.iter().map(move |key| (key, at))).collect();
+        keys.iter().zip(at).flat_map(|(keys, at)| keys.all().map(move |key| (key, at))).collect();
     // In one order everywhere, so that two writers cannot wait for each other.
     wanted.sort();
     wanted.dedup_by_key(|(key, _)| *key);
     let mut known = if wanted.is_empty() { HashMap::new() } else { lookup(tx, &wanted).await? };
     let mut fresh = BTreeMap::new();
-    let receipts = captures
-        .iter()
-        .zip(of)
-        .map(|(capture, keys)| {
-            if let Some(id) = keys.iter().find_map(|key| known.get(key)) {
-                return Receipt { id: *id, duplicate: true };
-            }
-            let id = capture.event.id;
-            for key in keys {
-                known.insert(key.clone(), id);
-                fresh.insert(key, (id, capture.event.received_at));
-            }
-            Receipt { id, duplicate: false }
-        })
-        .collect();
+    let mut receipts = Vec::with_capacity(captures.len());
+    let mut rest = captures.iter().zip(keys).peekable();
+    while let Some((first, _)) = rest.peek() {
+        let request = first.idempotency.as_ref().map(|idempotency| idempotency.request);
+        let mut of_request: Vec<(&&mut Capture, Keys)> = rest.next().into_iter().collect();
+        while request.is_some()
+            && let Some(more) = rest.next_if(|(capture, _)| {
+                capture.idempotency.as_ref().map(|idempotency| idempotency.request) == request
+            })
+        {
+            of_request.push(more);
+        }
+        if of_request.iter().any(|(_, keys)| keys.is_reused(&known)) {
+            receipts.extend(of_request.iter().map(|_| None));
+            continue;
+        }
+        for (capture, keys) in of_request {
+            receipts.push(Some(note(capture, keys, &mut known, &mut fresh)));
+        }
+    }
     if !fresh.is_empty() {
         remember(tx, fresh).await?;
     }
     Ok(receipts)
+}
+
+/// Keys to be kept, each with the event that it stands for and the time it was captured.
+type Fresh = BTreeMap<Key, (EventId, Timestamp)>;
+
+/// Tells whether an event is a repeat. The keys of a new one are to be kept; of a repeat those of its
+/// request, so that they too are bound to what the request holds.
+fn note(
+    capture: &Capture,
+    keys: Keys,
+    known: &mut HashMap<Key, EventId>,
+    fresh: &mut Fresh,
+) -> Receipt {
+    let first = keys.first(known);
+    let id = first.unwrap_or(capture.event.id);
+    let repeat = if first.is_some() { Vec::new() } else { keys.repeat };
+    for key in repeat.into_iter().chain(keys.request.into_iter().flatten()) {
+        if known.insert(key.clone(), id).is_none() {
+            fresh.insert(key, (id, capture.event.received_at));
+        }
+    }
+    Receipt { id, duplicate: first.is_some() }
 }
 
 async fn lookup(
@@ -169,10 +249,7 @@ async fn lookup(
     Ok(lasting.map(|(key, id, _)| (key, EventId::from_uuid(id))).collect())
 }
 
-async fn remember(
-    tx: &mut Batch<'_>,
-    fresh: BTreeMap<Key, (EventId, Timestamp)>,
-) -> Result<(), Error> {
+async fn remember(tx: &mut Batch<'_>, fresh: Fresh) -> Result<(), Error> {
     let rows = fresh.iter().map(key_row).collect();
     let noted = tx.run(&statements::INSERT_CAPTURE_KEY, rows).await?;
     // Another node noted one of the keys since the look-up: this transaction is of no use.

@@ -75,7 +75,8 @@ impl Op {
 /// What a transaction did, to be told once it is durable.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    receipts: Vec<Receipt>,
+    /// `None` for each event of a request that is refused.
+    receipts: Vec<Option<Receipt>>,
     planned: Vec<bool>,
     /// Of each [`Op::Take`]: whether its source was held.
     held: Vec<bool>,
@@ -174,7 +175,7 @@ impl Writer {
             && let Some(captures) = only_captures(ops)
             && capture::write_at_once(write, &captures).await?
         {
-            let fresh = |c: &&Capture| Receipt { id: c.event.id, duplicate: false };
+            let fresh = |c: &&Capture| Some(Receipt { id: c.event.id, duplicate: false });
             let receipts = captures.iter().map(fresh).collect();
             return Ok(Done { receipts, ..Done::default() });
         }
@@ -193,7 +194,7 @@ impl Writer {
             match op {
                 Op::Capture { captures, reply } => {
                     // A caller that went away has its events captured all the same.
-                    drop(reply.send(Ok(tell_captured(&inner, captures, &mut receipts))));
+                    drop(reply.send(tell_captured(&inner, captures, &mut receipts)));
                 }
                 Op::Plan { planned: plan, reply } => {
                     let applied = planned.next().unwrap_or(false);
@@ -211,7 +212,7 @@ impl Writer {
                 Op::Take { captures, reply, .. } => {
                     let is_held = held.next().unwrap_or(false);
                     let mine = is_held.then(|| tell_captured(&inner, captures, &mut receipts));
-                    drop(reply.send(Ok(mine)));
+                    drop(reply.send(mine.transpose()));
                 }
                 Op::Flush { reply } => drop(reply.send(())),
             }
@@ -219,18 +220,19 @@ impl Writer {
     }
 }
 
-/// Hands over what was captured; the receipts of these captures.
+/// Hands over what was captured; the receipts of these captures, or why their request is refused.
 fn tell_captured(
     inner: &Inner,
     captures: Vec<Capture>,
-    receipts: &mut impl Iterator<Item = Receipt>,
-) -> Vec<Receipt> {
-    let mine: Vec<Receipt> = receipts.take(captures.len()).collect();
+    receipts: &mut impl Iterator<Item = Option<Receipt>>,
+) -> Result<Vec<Receipt>, Error> {
+    let mine: Vec<Option<Receipt>> = receipts.take(captures.len()).collect();
+    let mine: Vec<Receipt> = mine.into_iter().collect::<Option<_>>().ok_or(Error::KeyReused)?;
     let repeats = mine.iter().filter(|r| r.duplicate).count() as u64;
     Figures::add(&inner.figures.duplicates, repeats);
     Figures::add(&inner.figures.captured, mine.len() as u64 - repeats);
     capture::hand_over(&inner.handover, captures, &mine);
-    mine
+    Ok(mine)
 }
 
 /// Lets whatever is ready run first: under load it adds to this transaction, which costs all of them

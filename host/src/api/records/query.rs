@@ -190,27 +190,13 @@ fn sort(value: &str) -> Result<Sort, Problem> {
     })
 }
 
-/// ISO 8601, with a zone or in UTC, or Unix seconds or milliseconds. Empty is no bound.
+/// A time in any spelling; empty is no bound.
 fn since(value: &str) -> Result<Option<Timestamp>, Problem> {
-    /// No time of this millennium in seconds is that large.
-    const MILLISECONDS_FROM: i64 = 100_000_000_000;
-    // A plus sign that was not escaped arrives as a space.
-    let text = value.trim().replace(' ', "T");
-    if text.is_empty() {
+    if value.trim().is_empty() {
         return Ok(None);
     }
-    if let Ok(number) = text.parse::<i64>() {
-        let scale = if number.abs() >= MILLISECONDS_FROM { 1_000 } else { 1_000_000 };
-        return Ok(Some(Timestamp::from_micros(number.saturating_mul(scale))));
-    }
-    let forms = [text.clone(), format!("{text}Z"), format!("{text}T00:00:00Z")];
-    let found = forms.iter().find_map(|form| Timestamp::parse(form).ok());
-    let zoned = || {
-        let (time, zone) = text.rsplit_once('T').filter(|(time, _)| time.contains('T'))?;
-        Timestamp::parse(&format!("{time}+{zone}")).ok()
-    };
     let message = "a time such as `2026-04-25T00:00:00Z`, or Unix seconds";
-    found.or_else(zoned).map(Some).ok_or_else(|| Problem::fault("since", message))
+    Timestamp::parse_query(value).map(Some).map_err(|_no_time| Problem::fault("since", message))
 }
 
 #[cfg(test)]
@@ -233,6 +219,7 @@ mod tests {
             "2026-04-25+00:00:00",
             "2026-04-25",
             "1777075200",
+            "1777075200.0",
             "1777075200000",
         ] {
             assert_eq!(read(&format!("since={text}")).since, Some(wanted), "{text}");
