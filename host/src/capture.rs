@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod envelope;
+pub mod hops;
 pub mod incoming;
 pub mod read;
 pub mod verify;

@@ -4,6 +4,7 @@
 //! each endpoint gets a [`delivery::NewDelivery`], and each try of it is a [`delivery::Attempt`].
 //! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
 
+pub mod attributes;
 pub mod call;
 pub mod cron;
 pub mod database;
@@ -27,6 +28,7 @@ pub mod run;
 pub mod schedule;
 pub mod source;
 pub mod span;
+pub mod surrogates;
 pub mod time;
 pub mod timing;
 pub mod webhook;

@@ -65,9 +65,12 @@ impl Call {
         content_type: &str,
         body: impl Into<Bytes>,
     ) -> Self {
-        let mut call = Self::new(method, path).header(CONTENT_TYPE.as_str(), content_type);
-        call.body = body.into();
-        call
+        Self::untyped(method, path, body).header(CONTENT_TYPE.as_str(), content_type)
+    }
+
+    /// A request of raw bytes that does not say what they are.
+    pub fn untyped(method: Method, path: &str, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..Self::new(method, path) }
     }
 
     /// The same with one more header.

@@ -3,6 +3,7 @@
 use super::App;
 use super::problem::Problem;
 use crate::domain::problem::Fault;
+use crate::domain::surrogates::replace_lone_surrogates;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use http::header;
@@ -84,7 +85,9 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::fault("", "an object is expected, not an array"));
     }
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    let text = std::str::from_utf8(body).map_err(Problem::malformed)?;
+    let text = replace_lone_surrogates(text);
+    let mut reader = serde_json::Deserializer::from_str(&text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
@@ -141,5 +144,7 @@ mod tests {
         let problem = parse::<Numbers>(br#"{"a": true}"#).unwrap_err();
         assert_eq!(problem.errors[0].message, "invalid type: boolean `true`, expected u32");
         assert!(parse::<Numbers>(b" [1]").is_err());
+        let read = parse::<Numbers>(br#"{"\udc00": 1}"#).unwrap();
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["\u{fffd}"]);
     }
 }

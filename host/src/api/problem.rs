@@ -1,6 +1,7 @@
 //! What is wrong, as RFC 9457 problem documents.
 
 use crate::capture::read::Refusal;
+use crate::domain::attributes::MAX_HOPS;
 use crate::domain::problem::Fault;
 use crate::{journal, topology};
 use axum::response::{IntoResponse, Response};
@@ -139,6 +140,17 @@ impl Problem {
             "Unsupported media type",
             detail,
         )
+    }
+
+    /// The event was delivered and captured again too often.
+    pub fn looped(hops: u32) -> Self {
+        let detail = format!(
+            "this event was delivered and captured again {hops} times, and {MAX_HOPS} are the most: an \
+             endpoint feeds the source that it gets its events from. Let the endpoint take other event \
+             types, or let its receiver not send deliveries back here"
+        );
+        let kind = "urn:waybill:problem:loop";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, "Event goes round in a loop", detail)
     }
 
     /// The caller is known, and may not do this.
@@ -283,6 +295,7 @@ impl From<Refusal> for Problem {
             Refusal::Malformed(why) => Self::malformed(why),
             Refusal::Invalid(faults) => Self::invalid(faults),
             Refusal::MediaType(why) => Self::media_type(why),
+            Refusal::Loop(hops) => Self::looped(hops),
         }
     }
 }

@@ -40,6 +40,7 @@ impl From<Refusal> for Refusing {
             Refusal::Malformed(_) => "malformed",
             Refusal::Invalid(_) => "invalid",
             Refusal::MediaType(_) => "media_type",
+            Refusal::Loop(_) => "loop",
         };
         Self::new(reason, refusal.into())
     }

@@ -5,10 +5,12 @@
 //! its place, the whole body is the data, so nothing that was sent is lost.
 
 use super::dialect;
+use super::hops;
 use super::incoming::Incoming;
 use super::read::Refusal;
 use crate::domain::members::{Members, scalar};
 use crate::domain::problem::Fault;
+use crate::domain::surrogates::replace_lone_surrogates;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Places, Scheme, WebhookSettings};
 use http::HeaderMap;
@@ -65,13 +67,14 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Incomi
     let text = std::str::from_utf8(received.body).map_err(|error| {
         Refusal::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
+    let text = &*replace_lone_surrogates(text);
     let body: &RawValue =
         serde_json::from_str(text).map_err(|error| Refusal::Malformed(error.to_string()))?;
     let members = Members::read(text).ok();
     let (usual, places) = (usual(settings.scheme), &settings.places);
     let parts = Parts { received, body, members, usual, places };
     let event = parts.event(settings)?;
-    let incoming = Incoming {
+    let mut incoming = Incoming {
         event_type: event,
         data: parts
             .find(settings.places.data.as_deref(), parts.usual.data)
@@ -89,7 +92,16 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Incomi
         second_name: false,
     };
     let faults = incoming.check();
-    if faults.is_empty() { Ok(incoming) } else { Err(Refusal::Invalid(faults)) }
+    if !faults.is_empty() {
+        return Err(Refusal::Invalid(faults));
+    }
+    // A CloudEvent that went through others may have lost the header.
+    let of_body = parts.text(None, &["/waybillhops"]).and_then(|text| text.parse().ok());
+    hops::note(
+        &mut incoming,
+        hops::of_request(received.headers)?.max(of_body.unwrap_or_default()),
+    )?;
+    Ok(incoming)
 }
 
 /// Whether the id that was read is signed: it stands in the body, or is the one that Standard Webhooks sign. Then whoever

@@ -5,8 +5,11 @@
 
 use super::cloudevents;
 use super::diagnose::diagnose;
+use super::hops;
 use super::incoming::Incoming;
+use crate::domain::members::Members;
 use crate::domain::problem::Fault;
+use crate::domain::surrogates::replace_lone_surrogates;
 use crate::domain::time::Timestamp;
 use http::{HeaderMap, header};
 use serde::Deserialize;
@@ -31,6 +34,8 @@ pub enum Refusal {
     Invalid(Vec<Fault>),
     /// Its content type is none that can be read.
     MediaType(String),
+    /// It was delivered and captured again this often: it goes round in a loop.
+    Loop(u32),
 }
 
 /// The form a body is in.
@@ -52,21 +57,34 @@ struct Plain<'a> {
     resource: Option<String>,
     resource_id: Option<String>,
     occurred_at: Option<Timestamp>,
+    /// Says that it is one of CloudEvents, though its content type does not.
+    #[serde(borrow)]
+    specversion: Option<&'a RawValue>,
 }
 
 /// Reads the events of a request; at most `most` of them.
 pub fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<Events, Refusal> {
+    let alone = |event| Events { events: vec![event], many: false };
+    let mut events = match form(headers)? {
+        Form::Plain => plain(&text(body)?, most)?,
+        Form::Structured => alone(cloudevents::structured(&text(body)?)?),
+        Form::Batched => many(&text(body)?, most, cloudevents::structured)?,
+        Form::Binary => alone(cloudevents::binary(headers, body)?),
+    };
+    check(&events)?;
+    let hops = hops::of_request(headers)?;
+    for event in &mut events.events {
+        hops::note(event, hops)?;
+    }
+    Ok(events)
+}
+
+/// A body as text, in which every string is one of Unicode.
+fn text(body: &[u8]) -> Result<Cow<'_, str>, Refusal> {
     let text = std::str::from_utf8(body).map_err(|error| {
         Refusal::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
-    let events = match form(headers)? {
-        Form::Plain => plain(text, most)?,
-        Form::Structured => Events { events: vec![cloudevents::structured(text)?], many: false },
-        Form::Batched => many(text, most, cloudevents::structured)?,
-        Form::Binary => Events { events: vec![cloudevents::binary(headers, text)?], many: false },
-    };
-    check(&events)?;
-    Ok(events)
+    Ok(replace_lone_surrogates(text))
 }
 
 fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
@@ -94,7 +112,12 @@ fn plain(text: &str, most: usize) -> Result<Events, Refusal> {
 }
 
 fn one(text: &str) -> Result<Incoming, Refusal> {
-    let Ok(plain) = serde_json::from_str::<Plain<'_>>(text) else { return Err(diagnose(text)) };
+    let plain = match serde_json::from_str::<Plain<'_>>(text) {
+        Ok(plain) if plain.specversion.is_some() => return cloudevents::structured(text),
+        Ok(plain) => plain,
+        Err(_) if is_cloudevent(text) => return cloudevents::structured(text),
+        Err(_) => return Err(diagnose(text)),
+    };
     Ok(Incoming {
         event_type: plain.event_type.into_owned(),
         data: plain.data.to_owned(),
@@ -107,6 +130,11 @@ fn one(text: &str) -> Result<Incoming, Refusal> {
         changes: None,
         second_name: false,
     })
+}
+
+/// Whether a text that is not a plain event says that it is one of CloudEvents, which may come without data.
+fn is_cloudevent(text: &str) -> bool {
+    Members::read(text).is_ok_and(|members| members.get("specversion").is_some())
 }
 
 fn many(
@@ -221,7 +249,8 @@ mod tests {
             (binary.resource.as_deref(), binary.resource_id.as_deref()),
             (Some("invoice"), Some("17"))
         );
-        assert_eq!(binary.attributes.unwrap().get(), r#"{"tenant":"acme"}"#);
+        let attributes = r#"{"subject":"invoice/17","tenant":"acme"}"#;
+        assert_eq!(binary.attributes.unwrap().get(), attributes);
 
         let body = r#"{"specversion":"1.0","type":"invoice.paid","source":"/crm","id":"A1","subject":"17","data":{"total":"1.00"}}"#;
         let mut headers = HeaderMap::new();
@@ -234,6 +263,17 @@ mod tests {
         headers.insert(header::CONTENT_TYPE, "application/cloudevents-batch+json".parse().unwrap());
         let batch = read(&headers, format!("[{body},{body}]").as_bytes(), 3).unwrap();
         assert!(batch.many && batch.events.len() == 2);
+    }
+
+    #[test]
+    fn a_cloudevent_that_is_not_declared_is_read_all_the_same() {
+        let event = r#"{"specversion":"1.0","type":"a.b","source":"/p","id":"1","subject":"7","x":1,"data":5}"#;
+        let bare = r#"{"specversion":"1.0","type":"a.b","source":"/p","id":"2"}"#;
+        let read = post(&format!("[{event},{bare}]")).unwrap().events;
+        assert_eq!(read[0].resource_id.as_deref(), Some("7"));
+        assert_eq!(read[0].attributes.as_ref().unwrap().get(), r#"{"x":1}"#);
+        assert_eq!(read[1].data.get(), "null");
+        assert_eq!(paths(post(r#"{"specversion":"1.0"}"#)), ["id", "source", "type"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::changes;
 use super::client::{Client, Reply, Request, SendError};
 use super::envelope::{self, Rendered};
 use super::judge::{Answer, ErrorClass, Judgement, Policy, judge};
+use crate::domain::attributes::{HOPS_HEADER, SentWith};
 use crate::domain::delivery::Attempt;
 use crate::domain::event::{Event, Message};
 use crate::domain::id::DeliveryId;
@@ -21,6 +22,8 @@ pub const USER_AGENT: &str = concat!("Waybill/", env!("CARGO_PKG_VERSION"));
 const EVENT: HeaderName = HeaderName::from_static("x-waybill-event");
 /// 1, 2, …
 const ATTEMPT: HeaderName = HeaderName::from_static("x-waybill-attempt");
+/// How often the event was delivered, this time included; `capture` refuses more than a few.
+const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
 /// Stands in a record for what must not be read there.
 const MASK: &str = "***";
 
@@ -103,13 +106,17 @@ fn unsendable(why: &Unsendable) -> SendError {
 
 fn request(target: &Target, parcel: Parcel<'_>, at: Timestamp) -> Result<Request, Unsendable> {
     let id = parcel.id.to_string();
-    let rendered = render(target, parcel, &id)?;
+    let sent_with = SentWith::read(parcel.event.attributes.as_deref());
+    // Counted at each delivery, so that an endpoint that feeds its own source comes to an end.
+    let hops = sent_with.hops.saturating_add(1);
+    let rendered = render(target, parcel, &id, &sent_with)?;
     let mut headers = HeaderMap::with_capacity(16);
     headers.extend(target.headers.clone());
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(rendered.content_type));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(&*rendered.content_type)?);
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(EVENT, HeaderValue::try_from(event_type(parcel))?);
     headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
+    headers.insert(HOPS, HeaderValue::from(hops));
     headers.extend(rendered.headers);
     let signer = target.signer.as_ref().ok_or(Unsendable::Locked)?;
     signer.sign(&id, at, &rendered.body, &mut headers)?;
@@ -120,7 +127,12 @@ fn event_type(parcel: Parcel<'_>) -> &str {
     parcel.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&parcel.event.event_type)
 }
 
-fn render(target: &Target, parcel: Parcel<'_>, id: &str) -> Result<Rendered, Unsendable> {
+fn render(
+    target: &Target,
+    parcel: Parcel<'_>,
+    id: &str,
+    sent_with: &SentWith,
+) -> Result<Rendered, Unsendable> {
     let settings = &target.endpoint.settings;
     let event = parcel.event;
     let data = parcel.message.map_or(&event.data, |message| &message.data);
@@ -135,7 +147,11 @@ fn render(target: &Target, parcel: Parcel<'_>, id: &str) -> Result<Rendered, Uns
         }
         Some(_) | None => None,
     };
-    let subject = parcel.message.and_then(|m| m.resource_id.as_deref());
+    let resource_id = parcel.message.and_then(|m| m.resource_id.as_deref());
+    let is_retyped = parcel.message.is_some_and(|message| message.event_type.is_some());
+    // How the data was captured holds for nothing else that is sent in its place.
+    let is_as_captured = mapped.is_none()
+        && parcel.message.is_none_or(|message| message.data.get() == event.data.get());
     let message = envelope::Message {
         delivery_id: id,
         event_id: &event.id.to_string(),
@@ -143,11 +159,17 @@ fn render(target: &Target, parcel: Parcel<'_>, id: &str) -> Result<Rendered, Uns
         timestamp: &event.time().to_string(),
         source: &event.source,
         resource: event.resource.as_deref(),
-        resource_id: subject.or(event.resource_id.as_deref()),
+        resource_id: resource_id.or(event.resource_id.as_deref()),
         data: mapped.as_ref().unwrap_or(data).get(),
         changed: changes.as_ref().map(|sent| sent.changed.as_str()),
         previous: changes.as_ref().map(|sent| sent.previous.as_str()),
         collapsed: parcel.collapsed.map(i32::unsigned_abs),
+        sent_type: sent_with.event_type.as_deref().filter(|_| !is_retyped),
+        subject: sent_with.subject.as_deref().filter(|_| resource_id.is_none()),
+        content_type: sent_with.content_type.as_deref().filter(|_| is_as_captured),
+        schema: sent_with.schema.as_deref().filter(|_| is_as_captured),
+        is_base64: sent_with.is_base64 && is_as_captured,
+        hops: Some(sent_with.hops.saturating_add(1)),
         extensions: event.attributes.as_ref().map(|a| a.get()),
         attributes: parcel.message.map(|m| m.attributes.as_slice()).unwrap_or_default(),
     };

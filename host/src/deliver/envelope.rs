@@ -8,11 +8,17 @@
 //! | `cloudevents-binary` | the data; the attributes stand in `ce-*` headers (HTTP binding 1.0.2, section 3.1) | `application/json` |
 //! | `raw` | the data as it was captured, byte for byte | `application/json` |
 //!
-//! Every body but `raw` is canonical as a whole ([`super::canonical`]). In the two CloudEvents forms the id is the event's,
-//! the subject the resource id; the delivery's id and the number of collapsed events are the extension attributes
-//! `deliveryid` and `collapsed`. What changed and what was before have no place there, as attributes are no objects.
+//! Data that was captured in a form of CloudEvents and is not JSON is a text in `default` and `standard`: itself, or its bytes in base64.
+//! The other envelopes send it as it came, with its own content type; `cloudevents` has bytes as `data_base64`.
+//!
+//! Every body but `raw` and those bytes is canonical as a whole ([`super::canonical`]). In the two CloudEvents forms the id is the event's,
+//! the subject the one it came with, or else the resource id; the delivery's id, the number of collapsed events and how often
+//! the event was delivered are the extension attributes `deliveryid`, `collapsed` and `waybillhops`. What changed and what was before have no place there, as attributes are no objects.
 
 use super::canonical::{self, CanonicalError};
+use crate::domain::attributes::{HOPS, RESERVED, is_json};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -77,6 +83,19 @@ pub struct Message<'a> {
     pub previous: Option<&'a str>,
     /// How many events collapsed into this one.
     pub collapsed: Option<u32>,
+    /// The type that its sender gave it (CloudEvents), if that is not `event_type`.
+    pub sent_type: Option<&'a str>,
+    /// The subject that its sender gave it (CloudEvents), if that is not `resource_id`.
+    pub subject: Option<&'a str>,
+    /// The content type of the data; `application/json` where it is `None`. Data that is not JSON is a text
+    /// in `data`.
+    pub content_type: Option<&'a str>,
+    /// The schema of the data.
+    pub schema: Option<&'a str>,
+    /// Whether that text is the data in base64.
+    pub is_base64: bool,
+    /// How often the event was delivered, this time included.
+    pub hops: Option<u32>,
     /// CloudEvents extension attributes of the event, as the JSON text of an object.
     pub extensions: Option<&'a str>,
     /// Attributes that modules set; each takes the place of the extension of its name.
@@ -89,14 +108,14 @@ pub struct Rendered {
     /// The body.
     pub body: Vec<u8>,
     /// The value of `Content-Type`.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// Further headers: `ce-*` in CloudEvents' binary mode.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Rendered {
     fn json(body: Vec<u8>) -> Self {
-        Self { body, content_type: "application/json", headers: Vec::new() }
+        Self { body, content_type: JSON.into(), headers: Vec::new() }
     }
 }
 
@@ -107,8 +126,35 @@ pub fn render(envelope: Envelope, message: &Message<'_>) -> Result<Rendered, Can
         Envelope::Standard => standard(message).map(Rendered::json),
         Envelope::CloudEvents => structured(message),
         Envelope::CloudEventsBinary => binary(message),
-        Envelope::Raw => Ok(Rendered::json(message.data.as_bytes().to_vec())),
+        Envelope::Raw => Ok(match not_json(message) {
+            Some(body) => {
+                Rendered { body, content_type: content_type(message), headers: Vec::new() }
+            }
+            None => Rendered::json(message.data.as_bytes().to_vec()),
+        }),
     }
+}
+
+/// The content type of data that says none.
+const JSON: &str = "application/json";
+
+fn content_type(message: &Message<'_>) -> Cow<'static, str> {
+    message.content_type.map_or(JSON.into(), |given| given.to_owned().into())
+}
+
+/// The bytes of data that is not JSON.
+fn not_json(message: &Message<'_>) -> Option<Vec<u8>> {
+    if !message.is_base64 && message.content_type.is_none_or(is_json) {
+        return None;
+    }
+    let text: String = serde_json::from_str(message.data).ok()?;
+    if message.is_base64 { BASE64_STANDARD.decode(text).ok() } else { Some(text.into_bytes()) }
+}
+
+/// The type and the subject as CloudEvents have them.
+fn named<'m>(message: &Message<'m>) -> (&'m str, Option<&'m str>) {
+    let subject = message.subject.or(message.resource_id).filter(|subject| !subject.is_empty());
+    (message.sent_type.unwrap_or(message.event_type), subject)
 }
 
 fn default(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
@@ -146,11 +192,16 @@ fn structured(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
     object.text("specversion", "1.0");
     object.text("id", message.event_id);
     object.text("source", &source_reference(message.source));
-    object.text("type", message.event_type);
-    object.optional_text("subject", message.resource_id.filter(|id| !id.is_empty()));
+    let (event_type, subject) = named(message);
+    object.text("type", event_type);
+    object.optional_text("subject", subject);
     object.text("time", message.timestamp);
-    object.text("datacontenttype", "application/json");
+    object.text("datacontenttype", message.content_type.unwrap_or(JSON));
+    object.optional_text("dataschema", message.schema);
     object.text("deliveryid", message.delivery_id);
+    if let Some(hops) = message.hops {
+        object.number(HOPS, hops);
+    }
     if let Some(collapsed) = message.collapsed {
         object.number("collapsed", collapsed);
     }
@@ -160,14 +211,19 @@ fn structured(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
             Extension::Json(json) => object.json(&name, &json)?,
         }
     }
-    object.json("data", message.data)?;
-    let content_type = "application/cloudevents+json";
+    object.json(if message.is_base64 { "data_base64" } else { "data" }, message.data)?;
+    let content_type = "application/cloudevents+json".into();
     Ok(Rendered { body: object.end(), content_type, headers: Vec::new() })
 }
 
 fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
-    let mut body = Vec::new();
-    canonical::write(message.data, &mut body)?;
+    let body = if let Some(body) = not_json(message) {
+        body
+    } else {
+        let mut body = Vec::new();
+        canonical::write(message.data, &mut body)?;
+        body
+    };
     let mut headers = Vec::with_capacity(8);
     let mut set = |name: &'static str, value: &str| {
         headers.push((HeaderName::from_static(name), header_value(value)));
@@ -175,12 +231,19 @@ fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
     set("ce-specversion", "1.0");
     set("ce-id", message.event_id);
     set("ce-source", &source_reference(message.source));
-    set("ce-type", message.event_type);
+    let (event_type, subject) = named(message);
+    set("ce-type", event_type);
     set("ce-time", message.timestamp);
-    if let Some(subject) = message.resource_id.filter(|id| !id.is_empty()) {
+    if let Some(subject) = subject {
         set("ce-subject", subject);
     }
+    if let Some(schema) = message.schema {
+        set("ce-dataschema", schema);
+    }
     set("ce-deliveryid", message.delivery_id);
+    if let Some(hops) = message.hops {
+        set("ce-waybillhops", &hops.to_string());
+    }
     if let Some(collapsed) = message.collapsed {
         set("ce-collapsed", &collapsed.to_string());
     }
@@ -190,7 +253,7 @@ fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
             headers.push((name, header_value(&text)));
         }
     }
-    Ok(Rendered { headers, ..Rendered::json(body) })
+    Ok(Rendered { body, content_type: content_type(message), headers })
 }
 
 /// The source as the URI reference that CloudEvents asks for: a name stays as it is but for what no URI holds.
@@ -249,15 +312,12 @@ fn extension(value: serde_json::Value) -> Option<Extension> {
 
 /// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names that have a meaning already.
 fn is_extension_name(name: &str) -> bool {
-    const TAKEN: [&str; 12] = [
+    const TAKEN: [&str; 9] = [
         "specversion",
         "id",
         "source",
         "type",
-        "subject",
         "time",
-        "datacontenttype",
-        "dataschema",
         "data",
         "data_base64",
         "deliveryid",
@@ -268,6 +328,7 @@ fn is_extension_name(name: &str) -> bool {
         // A key of digits alone would be ordered to the front of the body.
         && !name.bytes().all(|byte| byte.is_ascii_digit())
         && !TAKEN.contains(&name)
+        && !RESERVED.contains(&name)
 }
 
 /// A JSON object under construction. Its keys are ours: none is an array index, none comes twice.

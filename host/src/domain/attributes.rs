@@ -1,0 +1,107 @@
+//! Attributes of an event that Waybill gives a meaning: what a sender said beside the data, kept so that a
+//! relay says it again.
+//!
+//! They stand among the CloudEvents extensions of an event. Their names are lower-case letters and digits.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// The `subject`, where it is more than the record's id.
+pub const SUBJECT: &str = "subject";
+/// The content type of the data, where it is not plain `application/json`.
+pub const CONTENT_TYPE: &str = "datacontenttype";
+/// The schema of the data.
+pub const SCHEMA: &str = "dataschema";
+/// `base64` where the data is a text that stands for bytes. CloudEvents 0.3 had an attribute of this name.
+pub const ENCODING: &str = "datacontentencoding";
+/// The value of [`ENCODING`].
+pub const BASE64: &str = "base64";
+/// The type that the sender gave, where that is not an event type of Waybill.
+pub const SENT_TYPE: &str = "senttype";
+/// How often the event was delivered and captured again.
+pub const HOPS: &str = "waybillhops";
+
+/// Header that says the same of a request: each delivery has it, and what comes in may.
+pub const HOPS_HEADER: &str = "x-waybill-hops";
+
+/// All of them: none is an extension that a module may set or a relay sends as one.
+pub const RESERVED: [&str; 6] = [SUBJECT, CONTENT_TYPE, SCHEMA, ENCODING, SENT_TYPE, HOPS];
+
+/// How often an event may be delivered and captured again. A chain of systems is shorter; a loop is not.
+pub const MAX_HOPS: u32 = 8;
+
+/// What the attributes of an event say of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SentWith {
+    /// Its subject.
+    pub subject: Option<String>,
+    /// The content type of its data.
+    pub content_type: Option<String>,
+    /// The schema of its data.
+    pub schema: Option<String>,
+    /// Whether its data is bytes in base64.
+    pub is_base64: bool,
+    /// The type that its sender gave it.
+    pub event_type: Option<String>,
+    /// How often it was delivered and captured again.
+    pub hops: u32,
+}
+
+impl SentWith {
+    /// Reads the attributes of an event.
+    pub fn read(attributes: Option<&RawValue>) -> Self {
+        let Some(attributes) = attributes else { return Self::default() };
+        let mut map: Map<String, Value> =
+            serde_json::from_str(attributes.get()).unwrap_or_default();
+        let mut text = |name: &str| match map.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            Some(_) | None => None,
+        };
+        let (subject, content_type, schema) = (text(SUBJECT), text(CONTENT_TYPE), text(SCHEMA));
+        let is_base64 = text(ENCODING).as_deref() == Some(BASE64);
+        let event_type = text(SENT_TYPE);
+        let hops = map.get(HOPS).and_then(hops).unwrap_or_default();
+        Self { subject, content_type, schema, is_base64, event_type, hops }
+    }
+}
+
+/// The hops that a value says: a number, or its digits.
+pub fn hops(value: &Value) -> Option<u32> {
+    match value {
+        Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Whether a content type is one of JSON (RFC 6839, section 3.1).
+pub fn is_json(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media.ends_with("/json") || media.ends_with("+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_read_and_the_rest_left() {
+        let text = r#"{"subject":"a/b","tenant":"x","waybillhops":"3","datacontentencoding":"base64","dataschema":5}"#;
+        let raw = RawValue::from_string(text.to_owned()).unwrap();
+        let read = SentWith::read(Some(&raw));
+        assert_eq!((read.subject.as_deref(), read.hops), (Some("a/b"), 3));
+        assert!(read.is_base64);
+        assert_eq!(read.schema, None);
+        assert_eq!(SentWith::read(None), SentWith::default());
+    }
+
+    #[test]
+    fn json_has_many_content_types() {
+        for json in ["application/json", "text/json; charset=utf-8", "Application/vnd.x+JSON"] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in ["application/octet-stream", "text/plain", "", "application/json-seq"] {
+            assert!(!is_json(other), "{other}");
+        }
+    }
+}

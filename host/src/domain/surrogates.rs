@@ -1,0 +1,93 @@
+//! Lone surrogates in JSON texts.
+//!
+//! A JSON text may escape one half of a surrogate pair alone (`"\ud83d"`), where a program cut a text in
+//! the middle of a character. No string of Unicode can hold that, so readers disagree: some refuse the
+//! whole text, some replace the half. Waybill replaces it by U+FFFD where a text comes in, in names and
+//! values alike, so that every later reader sees the same.
+
+use std::borrow::Cow;
+
+/// The length of an escape such as `\ud83d`, in bytes.
+const ESCAPE: usize = 6;
+/// What stands in the place of a lone half.
+const REPLACEMENT: &[u8; ESCAPE] = b"\\ufffd";
+
+/// Replaces the escape of each lone surrogate by that of U+FFFD. The text need not be valid JSON.
+pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
+    if !json.contains("\\ud") && !json.contains("\\uD") {
+        return Cow::Borrowed(json);
+    }
+    let mut bytes = json.as_bytes().to_vec();
+    let mut at = 0;
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\\')) {
+        at += found;
+        at += match half_at(&bytes, at) {
+            Some(Half::High) if half_at(&bytes, at + ESCAPE) == Some(Half::Low) => 2 * ESCAPE,
+            Some(Half::High | Half::Low) => {
+                if let Some(place) = bytes.get_mut(at..at + ESCAPE) {
+                    place.copy_from_slice(REPLACEMENT);
+                }
+                ESCAPE
+            }
+            None => 2,
+        };
+    }
+    // Only whole escapes of ASCII were exchanged, so this is still UTF-8.
+    String::from_utf8(bytes).map_or(Cow::Borrowed(json), Cow::Owned)
+}
+
+/// One half of a surrogate pair.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    High,
+    Low,
+}
+
+/// The half whose escape begins there.
+fn half_at(bytes: &[u8], at: usize) -> Option<Half> {
+    let digits = bytes.get(at..at + ESCAPE)?.strip_prefix(b"\\u")?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    match u16::from_str_radix(digits, 16).ok()? {
+        0xD800..=0xDBFF => Some(Half::High),
+        0xDC00..=0xDFFF => Some(Half::Low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lone_halves_are_replaced_and_nothing_else() {
+        for (given, wanted) in [
+            (r#"{"k\udc00":1}"#, r#"{"k\ufffd":1}"#),
+            (r#""\ud83d""#, r#""\ufffd""#),
+            (r#""\uD83D\uDE00 \ud83d\ude00""#, r#""\uD83D\uDE00 \ud83d\ude00""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\ude00\ud83d""#, r#""\ufffd\ufffd""#),
+            (r#""\\ud83d""#, r#""\\ud83d""#),
+            (r#""\\\ud83d""#, r#""\\\ufffd""#),
+            (r#""\u00e9 é 😀 \ud7ff \ue000""#, r#""\u00e9 é 😀 \ud7ff \ue000""#),
+            (r#""\ud8"#, r#""\ud8"#),
+            (r#""\ud83"#, r#""\ud83"#),
+        ] {
+            assert_eq!(replace_lone_surrogates(given), wanted, "{given}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_json_text_can_be_read_afterwards(halves in prop::collection::vec(0xD700_u16..0xE100, 0..8)) {
+            let text: String = halves.iter().map(|half| format!("\\u{half:04x}")).collect::<Vec<_>>().concat();
+            let json = format!("\"{text}\"");
+            let mended = replace_lone_surrogates(&json);
+            let read: Result<String, _> = serde_json::from_str(&mended);
+            prop_assert!(read.is_ok(), "{}", mended);
+            if serde_json::from_str::<String>(&json).is_ok() {
+                prop_assert_eq!(&*mended, json.as_str());
+            }
+        }
+    }
+}
