@@ -6,10 +6,13 @@
 
 use std::fmt;
 
+use indexmap::IndexMap;
 use serde::ser::{Error as _, SerializeStruct as _};
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
+
+use crate::domain::event::Changes;
 
 #[cfg(test)]
 mod compile;
@@ -107,6 +110,22 @@ impl EventType {
         json!({ "type": self.name, "resource_id": id, "data": data })
     }
 
+    /// What changed for the example, where the event is about a change: the fields that have another value
+    /// than in the example of the record's creation, and that value.
+    pub fn example_changes(&self) -> Option<Changes> {
+        let created = get().find(&format!("{}.created", self.resource))?.example();
+        let example = self.example();
+        let mut previous = IndexMap::new();
+        for (name, value) in example.as_object()? {
+            let old = example.get(format!("old_{name}")).or_else(|| created.get(name));
+            if let Some(old) = old.filter(|old| *old != value) {
+                previous.insert(name.clone(), to_raw_value(old).ok()?);
+            }
+        }
+        let changed: Vec<String> = previous.keys().cloned().collect();
+        (!changed.is_empty()).then_some(Changes { changed, previous })
+    }
+
     /// The value of the key field in such data, as `resource_id` of an event.
     pub fn resource_id(&self, data: &Value) -> Option<String> {
         match data.get(self.key)? {
@@ -126,13 +145,18 @@ impl fmt::Debug for EventType {
 impl Serialize for EventType {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw = |text| serde_json::from_str::<&RawValue>(text).map_err(S::Error::custom);
-        let mut event = serializer.serialize_struct("EventType", 6)?;
+        let changes = self.example_changes();
+        let fields = if changes.is_some() { 7 } else { 6 };
+        let mut event = serializer.serialize_struct("EventType", fields)?;
         event.serialize_field("name", self.name)?;
         event.serialize_field("resource", self.resource)?;
         event.serialize_field("description", self.description)?;
         event.serialize_field("aliases", self.aliases)?;
         event.serialize_field("schema", raw(self.schema)?)?;
         event.serialize_field("example", raw(self.example)?)?;
+        if let Some(changes) = changes {
+            event.serialize_field("example_changes", &changes)?;
+        }
         event.end()
     }
 }

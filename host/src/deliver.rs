@@ -12,7 +12,7 @@
 pub mod address;
 pub mod attempt;
 pub mod canonical;
-mod changes;
+pub mod changes;
 pub mod client;
 pub mod dispatcher;
 pub mod envelope;

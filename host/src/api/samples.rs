@@ -4,45 +4,87 @@
 use super::App;
 use super::auth::Principal;
 use super::problem::Problem;
-use crate::catalog;
+use crate::capture;
+use crate::catalog::{self, EventType};
+use crate::deliver::changes::sent;
 use crate::deliver::envelope::{Envelope, Message, render};
 use crate::domain::event::Event;
+use crate::domain::hash::Hash;
 use crate::domain::id::{DeliveryId, EventId};
+use crate::domain::pattern::Pattern;
+use crate::domain::time::Timestamp;
 use crate::journal::views::EventFilter;
 use axum::Json;
 use axum::extract::{Path, State};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+use uuid::Uuid;
 
 /// How many are shown.
-const SAMPLES: u32 = 3;
+const SAMPLES: usize = 3;
+/// How many of the newest events are looked at for a pattern. Each may have a megabyte.
+const LOOKED_AT: u32 = 20;
+/// When an example happened: always the same, so that an example is the same at every call.
+const EXAMPLE_AT: Timestamp = Timestamp::from_micros(1_767_225_600_000_000); // 2026-01-01
 
-/// Up to three events of a type as they are delivered, newest first; the catalogue's example where there
-/// was none yet. An array, as Zapier asks for.
+/// Up to three events of a type, or of a pattern such as `invoice.*`, as they are delivered, newest first.
+/// Where there was none yet, the catalogue's examples; `[]` for a type that is not in the catalogue. An
+/// array, as Zapier asks for.
 #[utoipa::path(get, path = "/api/v1/events/samples/{type}", tag = "events", operation_id = "sample_events",
-    params(("type" = String, Path)),
-    responses((status = 200, body = Vec<Object>), (status = 404, body = Problem)))]
+    params(("type" = String, Path, description = "An event type, `invoice.*` or `*`.")),
+    responses((status = 200, body = Vec<Object>), (status = 422, body = Problem)))]
 pub(super) async fn samples(
     State(app): State<App>,
     principal: Principal,
     Path(name): Path<String>,
 ) -> Result<Json<Vec<Box<RawValue>>>, Problem> {
-    let known = catalog::get().find(&name);
-    let resource = known.map(|known| known.resource).or_else(|| name.split('.').next());
-    principal.check_table(resource)?;
-    let filter = EventFilter { event_type: Some(name.clone()), ..EventFilter::default() };
-    let events = app.journal.events(&filter, None, SAMPLES).await?;
-    let mut events: Vec<Event> = events.into_iter().map(|stored| stored.event).collect();
+    let name = name.trim();
+    let name =
+        if name.contains('*') { name.to_owned() } else { capture::event_type("webhook", name) };
+    let pattern =
+        Pattern::parse(&name).map_err(|error| Problem::fault("type", error.to_string()))?;
+    principal.check_table(resource(&pattern).as_deref())?;
+    let mut events = newest(&app, &principal, &pattern).await?;
     if events.is_empty() {
-        let known = known.ok_or_else(|| Problem::missing("event type", &name))?;
-        events.push(example(&app, known)?);
+        let known = catalog::get().event_types().iter();
+        let chosen = known.filter(|known| pattern.matches(known.name)).take(SAMPLES);
+        events = chosen.map(example).collect::<Result<_, Problem>>()?;
     }
     events.iter().map(rendered).collect::<Result<Vec<_>, Problem>>().map(Json)
+}
+
+/// The resource that all events of a pattern are about.
+fn resource(pattern: &Pattern) -> Option<String> {
+    let (Pattern::Exact(text) | Pattern::Prefix(text)) = pattern else { return None };
+    let known = catalog::get().find(text).map(|known| known.resource);
+    known.or_else(|| text.split('.').next()).map(str::to_owned)
+}
+
+async fn newest(
+    app: &App,
+    principal: &Principal,
+    pattern: &Pattern,
+) -> Result<Vec<Event>, Problem> {
+    let source = principal.source(None)?.map(str::to_owned);
+    let (event_type, resource) = match pattern {
+        Pattern::Any => (None, None),
+        Pattern::Prefix(_) => (None, resource(pattern)),
+        Pattern::Exact(name) => (Some(name.clone()), None),
+    };
+    let filter = EventFilter { event_type, source, resource, ..EventFilter::default() };
+    let events = app.journal.events(&filter, None, LOOKED_AT).await?;
+    let events = events.into_iter().map(|stored| stored.event);
+    let is_asked_for = |event: &Event| {
+        pattern.matches(&event.event_type) && principal.token().may_touch(event.resource.as_deref())
+    };
+    Ok(events.filter(is_asked_for).take(SAMPLES).collect())
 }
 
 fn rendered(event: &Event) -> Result<Box<RawValue>, Problem> {
     let (timestamp, event_id) = (event.time().to_string(), event.id.to_string());
     // The id of a delivery that there might be: always the same for the same event.
     let delivery_id = DeliveryId::from_uuid(event.id.uuid()).to_string();
+    let changes = event.changes.as_ref().map(|changes| sent(changes, None)).transpose();
+    let changes = changes.map_err(|error| Problem::unexpected(&error))?;
     let message = Message {
         delivery_id: &delivery_id,
         event_id: &event_id,
@@ -52,25 +94,36 @@ fn rendered(event: &Event) -> Result<Box<RawValue>, Problem> {
         resource: event.resource.as_deref(),
         resource_id: event.resource_id.as_deref(),
         data: event.data.get(),
+        changed: changes.as_ref().map(|sent| sent.changed.as_str()),
+        previous: changes.as_ref().map(|sent| sent.previous.as_str()),
         ..Message::default()
     };
     let body = render(Envelope::Default, &message).map_err(|error| Problem::unexpected(&error))?;
     serde_json::from_slice(&body.body).map_err(|error| Problem::unexpected(&error))
 }
 
-fn example(app: &App, known: &catalog::EventType) -> Result<Event, Problem> {
-    let data = RawValue::from_string(known.example_text().to_owned());
+fn example(known: &EventType) -> Result<Event, Problem> {
+    let changes = known.example_changes().map(|changes| to_raw_value(&changes)).transpose();
     Ok(Event {
-        id: EventId::generate(),
+        id: example_id(known.name),
         source: "example".to_owned(),
         event_type: known.name.to_owned(),
         resource: Some(known.resource.to_owned()),
         resource_id: known.resource_id(&known.example()),
         external_id: None,
         occurred_at: None,
-        received_at: app.journal.clock().now(),
+        received_at: EXAMPLE_AT,
         attributes: None,
-        changes: None,
-        data: data.map_err(|error| Problem::unexpected(&error))?,
+        changes: changes.map_err(|error| Problem::unexpected(&error))?,
+        data: RawValue::from_string(known.example_text().to_owned())
+            .map_err(|error| Problem::unexpected(&error))?,
     })
+}
+
+/// The id of a type's example: always the same, as Zapier tells samples apart by it.
+fn example_id(name: &str) -> EventId {
+    let (millis, hash) = (EXAMPLE_AT.micros().unsigned_abs() / 1_000, Hash::of([name]));
+    let random = hash.bytes().first_chunk::<10>().copied().unwrap_or_default();
+    let id: Uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    EventId::from_uuid(id)
 }

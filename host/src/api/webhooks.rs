@@ -8,11 +8,11 @@
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::Input;
-use super::endpoints::{self, check_schemes, shown_url};
+use super::endpoints::{self, LOCKED, check_schemes, shown_url};
 use super::problem::Problem;
 use super::{App, edit};
 use crate::capture;
-use crate::domain::endpoint::Secrets;
+use crate::domain::endpoint::{EndpointSettings, OnGone, Secrets};
 use crate::domain::id::EndpointId;
 use crate::domain::private::keep_endpoint;
 use crate::domain::problem::MAX_NAME;
@@ -25,11 +25,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// The name of one that is given none.
 const NAME: &str = "webhook";
+/// How often a subscription is tried whose name another request takes at the same moment.
+const TRIES: u32 = 4;
 
 /// A subscription, in the vendor's words.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,8 +47,10 @@ pub(super) struct Webhook {
     /// Which events.
     #[schema(value_type = Vec<String>)]
     events: Value,
-    /// 1, or 0 while it takes nothing.
+    /// 1, or 0 while it takes nothing: it was made so, was disabled, or its receiver answered 410.
     is_active: u8,
+    /// What a `410 Gone` of its receiver does.
+    on_gone: OnGone,
     /// Whether it has a secret; it always has.
     has_secret: bool,
     /// The secret that was made for it; only in the answer to its creation.
@@ -64,6 +70,7 @@ impl Webhook {
             url: shown_url(&endpoint.settings.url, principal),
             events: json!(endpoint.settings.events),
             is_active: u8::from(endpoint.settings.enabled),
+            on_gone: endpoint.settings.on_gone,
             has_secret: true,
             secret: None,
             created_at: endpoint.created_at,
@@ -99,6 +106,9 @@ pub(super) struct Subscription {
     #[serde(default)]
     #[schema(value_type = Option<u8>)]
     is_active: Option<Flag>,
+    /// What a `410 Gone` of the receiver does; it ends the subscription where left out.
+    #[serde(default)]
+    on_gone: Option<OnGone>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,12 +127,19 @@ enum Flag {
 }
 
 impl Flag {
-    fn is_set(&self) -> bool {
-        match self {
-            Self::Bool(flag) => *flag,
-            Self::Number(number) => *number != 0,
-            Self::Text(text) => !["0", "false", ""].contains(&text.as_str()),
-        }
+    fn is_set(&self) -> Result<bool, Problem> {
+        let set = match self {
+            Self::Bool(flag) => Some(*flag),
+            Self::Number(0) => Some(false),
+            Self::Number(1) => Some(true),
+            Self::Number(_) => None,
+            Self::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
+                "1" | "true" => Some(true),
+                "0" | "false" | "" => Some(false),
+                _ => None,
+            },
+        };
+        set.ok_or_else(|| Problem::fault("is_active", "give 1 or true, or 0 or false"))
     }
 }
 
@@ -141,48 +158,149 @@ impl Subscription {
         names.into_iter().map(name).collect()
     }
 
-    /// The settings of its endpoint.
-    fn settings(&self, name: &str) -> Map<String, Value> {
-        let enabled = self.is_active.as_ref().is_none_or(Flag::is_set);
+    /// The settings of its endpoint under this name.
+    fn settings(&self, name: &str) -> Result<EndpointSettings, Problem> {
+        let enabled = self.is_active.as_ref().map_or(Ok(true), Flag::is_set)?;
         let settings = json!({
             "name": name, "url": self.url, "events": self.events(), "enabled": enabled,
+            "on_gone": self.on_gone.unwrap_or(OnGone::Disable),
         });
-        if let Value::Object(settings) = settings { settings } else { Map::new() }
+        let Value::Object(settings) = settings else { return Err(Problem::internal()) };
+        endpoints::settings(&settings)
+    }
+
+    /// The secret that it brings.
+    fn secret(&self) -> Option<&str> {
+        self.secret.as_deref().filter(|secret| !secret.is_empty())
     }
 }
 
-/// A name that is free: the one wanted, or that with a number behind it.
-fn free_name(topology: &Topology, wanted: Option<&str>) -> String {
+/// A name as endpoints may have it, near to the wanted one.
+fn base_name(wanted: Option<&str>) -> String {
     let fits = |c: char| if c.is_alphanumeric() || "._- ".contains(c) { c } else { '-' };
     let name: String = wanted.unwrap_or(NAME).chars().map(fits).take(MAX_NAME / 4).collect();
     let name = name.trim_start_matches(|c: char| !c.is_alphanumeric()).trim_end();
-    let name = if name.is_empty() { NAME } else { name };
-    let numbered = (2..).map(|n: u32| format!("{name}-{n}"));
-    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    if name.is_empty() { NAME.to_owned() } else { name.to_owned() }
+}
+
+/// A name that is free: the base, or that with a number behind it.
+fn free_name(topology: &Topology, base: &str) -> String {
+    let numbered = (2..).map(|n: u32| format!("{base}-{n}"));
+    let mut names = std::iter::once(base.to_owned()).chain(numbered);
     names.find(|name| topology.endpoint_named(name).is_none()).unwrap_or_default()
 }
 
-/// Subscribes a URL to events. The answer names the subscription's id.
+/// Whether a name is the base, or that with a number behind it.
+fn is_of_base(name: &str, base: &str) -> bool {
+    name == base
+        || name
+            .strip_prefix(base)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// The subscription that is there already: of the same name, URL and events, and with nothing else set that
+/// a subscription does not set. Whether it is active and what a 410 does may differ.
+fn same(topology: &Topology, base: &str, wanted: &EndpointSettings) -> Option<Arc<Target>> {
+    let names = |settings: &EndpointSettings| -> BTreeSet<String> {
+        settings.events.iter().map(ToString::to_string).collect()
+    };
+    let is_same = |known: &EndpointSettings| {
+        let alike = EndpointSettings {
+            name: known.name.clone(),
+            events: known.events.clone(),
+            enabled: known.enabled,
+            on_gone: known.on_gone,
+            ..wanted.clone()
+        };
+        *known == alike && is_of_base(&known.name, base) && names(known) == names(wanted)
+    };
+    topology.endpoints().find(|target| is_same(&target.endpoint.settings)).cloned()
+}
+
+/// Subscribes a URL to events. The answer names the subscription's id. The same subscription again (name, URL and events)
+/// is the first one, which takes over what is given anew: the secret, `is_active` and `on_gone`.
 #[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = Subscription,
-    responses((status = 201, body = Subscribed), (status = 422, body = Problem)))]
+    responses((status = 201, body = Subscribed), (status = 200, body = Subscribed, description = "It was there already."),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn subscribe(
     State(app): State<App>,
     principal: Principal,
     Input(wanted): Input<Subscription>,
 ) -> Result<(StatusCode, Json<Subscribed>), Problem> {
-    let name = free_name(&app.live.current(), wanted.name.as_deref());
-    let mut settings = endpoints::settings(&wanted.settings(&name))?;
+    for _ in 1..TRIES {
+        match subscribe_once(&app, &principal, &wanted).await {
+            // Another request took the name at the same moment: perhaps for the same subscription.
+            Err(problem) if problem.status == StatusCode::CONFLICT.as_u16() => {
+                app.live.reload().await?;
+            }
+            done => return done,
+        }
+    }
+    subscribe_once(&app, &principal, &wanted).await
+}
+
+async fn subscribe_once(
+    app: &App,
+    principal: &Principal,
+    wanted: &Subscription,
+) -> Result<(StatusCode, Json<Subscribed>), Problem> {
+    let topology = app.live.current();
+    let base = base_name(wanted.name.as_deref());
+    let mut settings = wanted.settings(&free_name(&topology, &base))?;
     edit::check(keep_endpoint(&mut settings, &[]))?;
-    let given = wanted.secret.filter(|secret| !secret.is_empty());
+    let (id, status, secret) = if let Some(known) = same(&topology, &base, &settings) {
+        take_over(app, wanted, &settings, &known).await?;
+        (known.endpoint.id, StatusCode::OK, None)
+    } else {
+        let (id, secret) = make(app, wanted, &settings).await?;
+        (id, StatusCode::CREATED, secret)
+    };
+    let target = endpoints::find(&app.live.current(), &id.to_string())?;
+    let data = Webhook { secret, ..Webhook::new(&target, principal) };
+    Ok((status, Json(Subscribed { id: id.to_string(), data })))
+}
+
+/// Makes a subscription; the secret that was made for it, if it brought none.
+async fn make(
+    app: &App,
+    wanted: &Subscription,
+    settings: &EndpointSettings,
+) -> Result<(EndpointId, Option<String>), Problem> {
+    let given = wanted.secret().map(str::to_owned);
     let made = given.is_none().then(|| generate_secret(&mut rand::rng()));
     let Some(current) = given.or_else(|| made.clone()) else { return Err(Problem::internal()) };
     let secrets = Secrets { current, previous: None };
-    check_schemes(&settings, &secrets)?;
+    check_schemes(settings, &secrets)?;
     let (id, now) = (EndpointId::generate(), app.journal.clock().now());
-    edit::commit(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
-    let target = endpoints::find(&app.live.current(), &id.to_string())?;
-    let data = Webhook { secret: made, ..Webhook::new(&target, &principal) };
-    Ok((StatusCode::CREATED, Json(Subscribed { id: id.to_string(), data })))
+    edit::commit(app, &[edit::put_endpoint(app, id, settings, &secrets, now)?]).await?;
+    Ok((id, made))
+}
+
+/// Lets a subscription that is there already be as it is wanted now.
+async fn take_over(
+    app: &App,
+    wanted: &Subscription,
+    settings: &EndpointSettings,
+    known: &Target,
+) -> Result<(), Problem> {
+    let endpoint = &known.endpoint;
+    let (enabled, on_gone) = (settings.enabled, settings.on_gone);
+    let settings = EndpointSettings { on_gone, enabled, ..endpoint.settings.clone() };
+    let current = known.secrets.as_ref().map(|secrets| secrets.current.as_str());
+    let given = wanted.secret().filter(|secret| Some(*secret) != current);
+    if settings == endpoint.settings && given.is_none() {
+        return Ok(());
+    }
+    let secrets = match (given, &known.secrets) {
+        (Some(secret), _) => Secrets { current: secret.to_owned(), previous: None },
+        (None, Some(secrets)) => secrets.clone(),
+        (None, None) => return Err(Problem::fault("secret", LOCKED)),
+    };
+    check_schemes(&settings, &secrets)?;
+    let created_at = endpoint.created_at;
+    let change = edit::put_endpoint(app, endpoint.id, &settings, &secrets, created_at)?;
+    edit::commit(app, &[change]).await
 }
 
 /// Lists subscriptions: every endpoint.

@@ -7,13 +7,15 @@ use serde_json::value::{RawValue, to_raw_value};
 
 /// The fields that changed and their old values, as JSON texts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) changed: String,
-    pub(super) previous: String,
+pub struct Sent {
+    /// The names of the fields, as a list.
+    pub changed: String,
+    /// The old values by name, as an object.
+    pub previous: String,
 }
 
 /// What is sent of the changes of an event that an endpoint gets as it was captured.
-pub(super) fn sent(changes: &RawValue, map: Option<&FieldMap>) -> Result<Sent, InvalidData> {
+pub fn sent(changes: &RawValue, map: Option<&FieldMap>) -> Result<Sent, InvalidData> {
     let Changes { changed, mut previous } =
         serde_json::from_str(changes.get()).map_err(InvalidData::new)?;
     let Some(map) = map.filter(|map| !map.is_empty()) else {
