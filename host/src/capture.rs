@@ -5,13 +5,15 @@
 //! that is the caller answered.
 //!
 //! What another system sends of its own accord is verified first ([`verify`]) and read by its own
-//! envelope ([`envelope`]); the names it gives its events become those of the catalogue.
+//! envelope ([`envelope`]); the names it gives its events become those of the catalogue, and [`repeats`]
+//! says what makes it the repeat of an earlier one.
 
 pub mod accept;
 pub mod envelope;
 pub mod hops;
 pub mod incoming;
 pub mod read;
+pub mod repeats;
 pub mod verify;
 
 mod cloudevents;

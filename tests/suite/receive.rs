@@ -10,25 +10,27 @@ use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::rest::Call;
 use waybill_tests::{Answer, Receiver, World};
 
-const SECRET: &str = "the-other-system-s-secret";
+mod repeats;
+
+pub(crate) const SECRET: &str = "the-other-system-s-secret";
 
 /// Makes a webhook source of this scheme.
-async fn source(world: &World, name: &str, scheme: &str, more: &Value) -> Value {
+pub(crate) async fn source(world: &World, name: &str, scheme: &str, more: &Value) -> Value {
     let webhook = merged(json!({"scheme": scheme}), more);
     let settings = json!({"name": name, "kind": "webhook", "webhook": webhook, "secret": SECRET});
     world.post("/api/v1/sources", &settings).await
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn hex(parts: &[&[u8]]) -> String {
+pub(crate) fn hex(parts: &[&[u8]]) -> String {
     hex::encode(hmac(SECRET.as_bytes(), parts))
 }
 
 /// The headers that a sender of this scheme signs a body with, at this time.
-fn signed(scheme: &str, body: &str, at: u64) -> Vec<(&'static str, String)> {
+pub(crate) fn signed(scheme: &str, body: &str, at: u64) -> Vec<(&'static str, String)> {
     let (body, at) = (body.as_bytes(), at.to_string());
     let timed = |separator: &[u8]| hex(&[at.as_bytes(), separator, body]);
     match scheme {
@@ -59,17 +61,17 @@ fn signed(scheme: &str, body: &str, at: u64) -> Vec<(&'static str, String)> {
     }
 }
 
-fn call(name: &str, body: &str, headers: &[(&'static str, String)]) -> Call {
+pub(crate) fn call(name: &str, body: &str, headers: &[(&'static str, String)]) -> Call {
     let call = Call::post(&format!("/in/{name}"), "application/json", body.to_owned());
     headers.iter().fold(call, |call, (name, value)| call.header(name, value))
 }
 
-async fn send(world: &World, call: Call) -> Answer {
+pub(crate) async fn send(world: &World, call: Call) -> Answer {
     world.client_with(None).send(call).await.unwrap()
 }
 
 /// The event behind an answer.
-async fn event(world: &World, answer: &Answer) -> Value {
+pub(crate) async fn event(world: &World, answer: &Answer) -> Value {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     world.get(&format!("/api/v1/events/{}", answer.data()["id"].as_str().unwrap())).await
 }
@@ -262,7 +264,10 @@ async fn a_request_that_comes_again_is_recognised() {
             let headers = signed(scheme, body, now());
             let first = send(&world, call(scheme, body, &headers)).await;
             assert_eq!(first.data()["duplicate"], false, "{}", first.text());
-            world.restart();
+            // What has no id is recognised for some seconds only, and a restart may take longer.
+            if scheme == "standard" {
+                world.restart();
+            }
             // Written otherwise it is the same signature.
             let upper = |(name, value): &(&'static str, String)| match *name {
                 "x-perfexapi-signature" => (*name, value.to_uppercase()),
@@ -274,35 +279,6 @@ async fn a_request_that_comes_again_is_recognised() {
             let same = json!({"id": first.data()["id"], "duplicate": true});
             assert_eq!(again.data(), same, "{scheme}");
         }
-    }
-}
-
-/// An id that is not signed could be changed by whoever sends a request again, so it is not all that a repeat is recognised
-/// by; of one that is signed nothing more is needed.
-#[tokio::test]
-async fn what_a_repeat_is_recognised_by_is_signed() {
-    let Some(world) = World::start(Sqlite).await else { return };
-    let unsigned = json!({"places": {"id": "header:x-delivery"}});
-    source(&world, "header", "perfexapi", &unsigned).await;
-    source(&world, "body", "perfexapi", &json!({})).await;
-    let one = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"}}"#;
-    let retried = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"},"attempt":2}"#;
-    let other = r#"{"event":"invoice.paid","delivery_id":"2","payload":{"id":"1"}}"#;
-    for (name, body, delivery, duplicate) in [
-        ("header", one, "a", false),
-        ("header", one, "b", true),
-        ("header", other, "a", true),
-        ("header", other, "c", false),
-        ("header", retried, "d", false),
-        ("body", one, "a", false),
-        ("body", one, "b", true),
-        ("body", retried, "a", true),
-        ("body", other, "a", false),
-    ] {
-        let mut headers = signed("perfexapi", body, now());
-        headers.push(("x-delivery", delivery.to_owned()));
-        let answer = send(&world, call(name, body, &headers)).await;
-        assert_eq!(answer.data()["duplicate"], duplicate, "{name} {body} {delivery}");
     }
 }
 

@@ -11,6 +11,7 @@ use super::problem::Problem;
 use crate::capture::accept::{Refused, Sender, accept};
 use crate::capture::envelope::{self, Received};
 use crate::capture::read::Refusal;
+use crate::capture::repeats::{self, Request};
 use crate::capture::verify;
 use crate::domain::time::Timestamp;
 use crate::topology::inlet::Inlet;
@@ -116,9 +117,11 @@ async fn take(
     let incoming = envelope::read(Received { source: &settings.name, headers, body }, webhook)?;
     let topology = app.live.current();
     let wait = app.config.immediate.wait.get();
-    let key = fits.key.filter(|_| !envelope::has_signed_id(&incoming, webhook));
-    let sender = Sender::Source(key.as_deref());
-    let accepted = accept(&app.journal, &topology, vec![incoming], sender, wait).await?;
+    let incoming = vec![incoming];
+    let request = Request { headers, signature: fits.signature, now };
+    let keys = repeats::keys(webhook.repeats.as_ref(), &request, &incoming, &inlet.health.sequence);
+    let sender = Sender::Webhook(keys);
+    let accepted = accept(&app.journal, &topology, incoming, sender, wait).await?;
     let Some(accepted) = accepted.into_iter().next() else {
         return Err(Refusing::new("internal", Problem::internal()));
     };

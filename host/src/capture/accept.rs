@@ -52,14 +52,16 @@ pub enum Refused {
     Journal(journal::Error),
 }
 
-/// Who sends events, and so by what their repeats are recognised. What is pushed with a token is known by
+/// Who sends events, and so by what their repeats are recognised, for 24 hours. What is pushed with a token is known by
 /// keys of its own: whoever may push events must not make those of a source look like repeats.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Sender<'a> {
     /// The holder of a token, with the request's `Idempotency-Key` if it has one.
     Token(Option<RequestKey<'a>>),
-    /// The source itself, with what its request is recognised by beside the event's id.
-    Source(Option<&'a str>),
+    /// The source itself: each event by its id.
+    Source,
+    /// The source itself by a webhook: each event by these keys, in the events' order. One without keys is always new.
+    Webhook(Vec<Vec<String>>),
 }
 
 /// A request's `Idempotency-Key`.
@@ -73,22 +75,23 @@ pub struct RequestKey<'a> {
 
 impl Sender<'_> {
     /// The keys of the event at this place of its request.
-    fn keys(self, n: usize, external_id: Option<&str>) -> (Vec<String>, Option<Idempotency>) {
+    fn keys(
+        &mut self,
+        n: usize,
+        external_id: Option<&str>,
+    ) -> (Vec<String>, Option<Idempotency>) {
+        let by_id = |word: &str| external_id.map(|id| format!("{word} {id}")).into_iter().collect();
         match self {
             Self::Token(key) => {
                 let idempotency = key.map(|RequestKey { key, request }| Idempotency {
                     key: format!("{n} {key}"),
                     request,
                 });
-                (external_id.map(|id| format!("pushed {id}")).into_iter().collect(), idempotency)
+                (by_id("pushed"), idempotency)
             }
-            Self::Source(key) => {
-                let by_id = external_id.map(|id| format!("id {id}"));
-                let by_key = key.map(|key| match n {
-                    0 => format!("key {key}"),
-                    _ => format!("key {n} {key}"),
-                });
-                (by_id.into_iter().chain(by_key).collect(), None)
+            Self::Source => (by_id("id"), None),
+            Self::Webhook(keys) => {
+                (keys.get_mut(n).map(std::mem::take).unwrap_or_default(), None)
             }
         }
     }
@@ -99,7 +102,7 @@ pub async fn accept(
     journal: &Journal,
     topology: &Topology,
     incoming: Vec<Incoming>,
-    sender: Sender<'_>,
+    mut sender: Sender<'_>,
     wait: Duration,
 ) -> Result<Vec<Accepted>, Refused> {
     let many = incoming.len() > 1;
@@ -144,7 +147,7 @@ pub async fn take(
 ) -> Result<Option<u64>, Refused> {
     check_sources(topology, &incoming, true).map_err(Refused::Invalid)?;
     let of = |event: Incoming| {
-        let keys = Sender::Source(None).keys(0, event.id.as_deref());
+        let keys = Sender::Source.keys(0, event.id.as_deref());
         capture(journal, topology, event, keys).0
     };
     let captures = incoming.into_iter().map(of).collect();

@@ -40,11 +40,16 @@ fn usual(scheme: Scheme) -> Usual {
             &["header:webhook-id"],
             &["/timestamp"],
         ),
-        Scheme::Github => usual(&["header:x-github-event"], &[], &[], &[]),
-        Scheme::Stripe => usual(&["/type"], &["/data/object"], &["/id"], &["/created"]),
-        Scheme::Shopify => {
-            usual(&["header:x-shopify-topic"], &[], &[], &["header:x-shopify-triggered-at"])
+        Scheme::Github => {
+            usual(&["header:x-github-event"], &[], &["header:x-github-delivery"], &[])
         }
+        Scheme::Stripe => usual(&["/type"], &["/data/object"], &["/id"], &["/created"]),
+        Scheme::Shopify => usual(
+            &["header:x-shopify-topic"],
+            &[],
+            &["header:x-shopify-webhook-id"],
+            &["header:x-shopify-triggered-at"],
+        ),
         Scheme::Slack => {
             usual(&["/event/type", "/type"], &["/event"], &["/event_id"], &["/event_time"])
         }
@@ -102,19 +107,6 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Incomi
         hops::of_request(received.headers)?.max(of_body.unwrap_or_default()),
     )?;
     Ok(incoming)
-}
-
-/// Whether the id that was read is signed: it stands in the body, or is the one that Standard Webhooks sign. Then whoever
-/// sends the request again sends it too, and nothing else is needed to recognise a repeat.
-pub fn has_signed_id(incoming: &Incoming, settings: &WebhookSettings) -> bool {
-    let is_of_standard =
-        |name: &str| settings.scheme == Scheme::Standard && name.eq_ignore_ascii_case("webhook-id");
-    let is_signed = |place: &str| place.strip_prefix("header:").is_none_or(is_of_standard);
-    incoming.id.is_some()
-        && match settings.places.id.as_deref() {
-            Some(place) => is_signed(place),
-            None => usual(settings.scheme).id.iter().copied().all(is_signed),
-        }
 }
 
 /// Slack asks once whether the address is the operator's, before it sends events

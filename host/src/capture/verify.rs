@@ -16,8 +16,8 @@
 //! | `none` | | | | |
 //!
 //! A time has to be within the source's tolerance of now, either way. Where a scheme has no time, a
-//! request that was listened to could be sent again at any time; [`Fits::key`] names what a repeat is
-//! recognised by for a day: the id that is signed too, else the signature.
+//! request that was listened to could be sent again at any time; [`super::repeats`] says what a repeat
+//! is recognised by.
 //!
 //! Sources: the specification of Standard Webhooks 1.0, "Validating webhook deliveries" (GitHub),
 //! stripe-node `Webhooks.ts`, "Verify webhooks" (shopify.dev), "Verifying requests from Slack", the
@@ -51,8 +51,8 @@ impl std::fmt::Debug for Verifier {
 /// A request that bears its source's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fits {
-    /// What a repeat of the request has too; nothing where the scheme has neither id nor signature.
-    pub key: Option<String>,
+    /// The signature, decoded, because its text can be written in several ways. `None` where the scheme has none.
+    pub signature: Option<[u8; 32]>,
 }
 
 /// Why a request is not taken for the source's.
@@ -128,7 +128,7 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Fits, Refusal> {
         if self.scheme == Scheme::None {
-            return Ok(Fits { key: None });
+            return Ok(Fits { signature: None });
         }
         let claim = claim(self.scheme, headers)?;
         let previous = self.previous.as_ref().filter(|(_, until)| now < *until);
@@ -137,16 +137,7 @@ impl Verifier {
         let signature = fitting.ok_or(Refusal::Wrong)?;
         // Only now, because a time that nobody signed is no time.
         claim.at.map_or(Ok(()), |at| self.check_time(at, now))?;
-        Ok(Fits { key: Some(self.key(headers, &signature)) })
-    }
-
-    /// What a repeat is recognised by: the id that is signed too, else the signature itself (and not
-    /// its text, which can be written in several ways).
-    fn key(&self, headers: &HeaderMap, signature: &[u8; 32]) -> String {
-        match header(headers, "webhook-id") {
-            Ok(id) if self.scheme == Scheme::Standard => format!("webhook-id {id}"),
-            Ok(_) | Err(_) => format!("signature {}", hex::encode(signature)),
-        }
+        Ok(Fits { signature: Some(signature) })
     }
 
     fn check_time(&self, at: &str, now: Timestamp) -> Result<(), Refusal> {

@@ -3,8 +3,12 @@
 use super::pattern::is_event_type;
 use super::problem::Fault;
 use super::span::Span;
-use serde::{Deserialize, Serialize};
+use http::HeaderName;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How far a signed time may be from now where nothing else is set, and at most.
@@ -44,6 +48,60 @@ impl Scheme {
     }
 }
 
+/// What makes a request the repeat of an earlier one. Written as `id`, `header:NAME`, `signature` or `none`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repeats {
+    /// The sender's id for the event, from `places.id` or where the scheme's senders put it. Recognised for 24 hours.
+    Id,
+    /// The value of this header. Recognised for 24 hours.
+    Header(HeaderName),
+    /// The signature. Recognised for 24 hours.
+    Signature,
+    /// Nothing: each request is a new event.
+    None,
+}
+
+impl fmt::Display for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id => f.write_str("id"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Signature => f.write_str("signature"),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+impl FromStr for Repeats {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "write `id`, `header:NAME`, `signature` or `none`";
+        match text {
+            "id" => Ok(Self::Id),
+            "signature" => Ok(Self::Signature),
+            "none" => Ok(Self::None),
+            _ => {
+                let name = text.strip_prefix("header:").and_then(|name| name.parse().ok());
+                name.map(Self::Header).ok_or(FORM)
+            }
+        }
+    }
+}
+
+impl Serialize for Repeats {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Repeats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Where the parts of an event stand in a body, as JSON pointers (RFC 6901), or in a header, as
 /// `header:NAME`. What is left out is where the scheme's senders put it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -55,7 +113,7 @@ pub struct Places {
     /// The data; the whole body where nothing stands there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The id by which repeats are recognised.
+    /// The sender's id for the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// When it happened.
@@ -76,7 +134,7 @@ impl Places {
             ("resource_id", &self.resource_id),
         ];
         let fits = |text: &str| match text.strip_prefix("header:") {
-            Some(name) => name.parse::<http::HeaderName>().is_ok(),
+            Some(name) => name.parse::<HeaderName>().is_ok(),
             None => text.is_empty() || text.starts_with('/'),
         };
         let wrong = all.into_iter().filter(|(_, place)| place.as_ref().is_some_and(|p| !fits(p)));
@@ -98,6 +156,11 @@ pub struct WebhookSettings {
     /// Where the parts of an event stand.
     #[serde(default)]
     pub places: Places,
+    /// What makes a request the repeat of an earlier one: `id`, `header:NAME`, `signature` or `none`. Left out, it is
+    /// `id`. A request without the id, or without the header, is a repeat only of the identical request just before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "header:X-Delivery-Id")]
+    pub repeats: Option<Repeats>,
     /// Event types for names that mean something else here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
@@ -114,6 +177,10 @@ impl WebhookSettings {
         let mut faults: Vec<Fault> = self.places.check().into_iter().map(within).collect();
         if self.tolerance.get() > TOLERANCE.1 {
             faults.push(Fault::new("tolerance", "at most 24h"));
+        }
+        if self.repeats == Some(Repeats::Signature) && !self.scheme.is_signed() {
+            faults
+                .push(Fault::new("repeats", "this scheme has no signature; write `id` or `none`"));
         }
         if self.rename.len() > MAX_RENAMES {
             faults.push(Fault::new("rename", format!("at most {MAX_RENAMES} names")));

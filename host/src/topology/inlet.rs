@@ -1,5 +1,6 @@
 //! A source made ready: what checks its requests, and how it is doing.
 
+use crate::capture::repeats::RequestSequence;
 use crate::capture::verify::Verifier;
 use crate::domain::endpoint::Secrets;
 use crate::domain::source::Source;
@@ -54,7 +55,11 @@ impl Inlet {
 
 /// How a source is doing since the server started; it outlives changes of the source.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<Figures>);
+pub struct Health {
+    figures: Mutex<Figures>,
+    /// Tells a request that comes again from one that differs from the request before it.
+    pub sequence: RequestSequence,
+}
 
 /// How a source is doing since the server started.
 #[derive(Debug, Default, Clone, Serialize, utoipa::ToSchema)]
@@ -77,7 +82,7 @@ pub struct Figures {
 
 impl Health {
     fn lock(&self) -> MutexGuard<'_, Figures> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As it stands.

@@ -42,8 +42,7 @@ fn vectors_of_others_fit() {
     ]);
     let body = br#"{"email":"test@example.com","username":"test_user"}"#;
     let checked = verifier(Scheme::Standard, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD");
-    let fits = checked.verify(&standard, body, at(1_649_367_553)).unwrap();
-    assert_eq!(fits.key.as_deref(), Some("webhook-id msg_27UH4WbU6Z5A5EzD8u03UvzRbpk"));
+    assert!(checked.verify(&standard, body, at(1_649_367_553)).is_ok());
 
     // As Slack's own slack_sdk for Python signs this body.
     let slack = headers(&[

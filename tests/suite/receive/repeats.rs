@@ -1,0 +1,152 @@
+//! What counts as the repeat of an earlier webhook.
+
+use super::{SECRET, call, now, send, signed, source};
+use crate::support::problem;
+use serde_json::json;
+use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::World;
+
+/// One source, by its name and by what its sender signs with.
+struct Sender<'w> {
+    world: &'w World,
+    name: &'static str,
+    signing: &'static str,
+}
+
+impl Sender<'_> {
+    /// Sends a webhook with one more header; whether it was taken for a repeat.
+    async fn send(&self, body: &str, header: (&'static str, &str)) -> bool {
+        let mut headers = signed(self.signing, body, now());
+        headers.push((header.0, header.1.to_owned()));
+        let answer = send(self.world, call(self.name, body, &headers)).await;
+        assert_eq!(answer.status, 202, "{}: {}", self.name, answer.text());
+        answer.data()["duplicate"].as_bool().unwrap()
+    }
+
+    /// Sends webhooks one after the other, each with a value of one header, and compares which are repeats.
+    async fn check(&self, header: &'static str, sent: &[(&str, &str, bool)]) {
+        for (n, (body, value, duplicate)) in sent.iter().enumerate() {
+            let is_repeat = self.send(body, (header, value)).await;
+            assert_eq!(is_repeat, *duplicate, "{} number {n}: {body} {value}", self.name);
+        }
+        let events = self.world.get(&format!("/api/v1/events?source={}", self.name)).await;
+        let new = sent.iter().filter(|(.., duplicate)| !duplicate).count();
+        assert_eq!(events.as_array().unwrap().len(), new, "{}", self.name);
+    }
+}
+
+const BODY: &str = r#"{"event":"task.updated","payload":{"id":7,"status":5}}"#;
+const OTHER: &str = r#"{"event":"task.updated","payload":{"id":7,"status":4}}"#;
+
+/// Two shops of one app share its secret, so equal bodies have equal signatures. GitHub sends equal bodies too.
+#[tokio::test]
+async fn the_sender_s_delivery_id_tells_equal_bodies_apart() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        let places = json!({"places": {"event": "/event"}});
+        for (name, header) in [("shopify", "x-shopify-webhook-id"), ("github", "x-github-delivery")]
+        {
+            source(&world, name, name, &places).await;
+            let sender = Sender { world: &world, name, signing: name };
+            let sent =
+                [(BODY, "1", false), (BODY, "2", false), (BODY, "1", true), (BODY, "2", true)];
+            sender.check(header, &sent).await;
+        }
+    }
+}
+
+/// The statuses 5, 4 and 5 of a task: the third body is the first one's, and yet another event.
+#[tokio::test]
+async fn a_body_without_an_id_repeats_only_the_one_just_before_it() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        source(&world, "task", "perfexapi", &json!({})).await;
+        let sender = Sender { world: &world, name: "task", signing: "perfexapi" };
+        let sent = [(BODY, "", false), (OTHER, "", false), (BODY, "", false), (BODY, "", true)];
+        sender.check("x-nothing", &sent).await;
+
+        source(&world, "bridge", "n8n-bridge", &json!({})).await;
+        let sender = Sender { world: &world, name: "bridge", signing: "n8n-bridge" };
+        let sent = [(BODY, "1700000000", false), (BODY, "1700000001", false)];
+        sender.check("x-perfex-timestamp", &sent).await;
+    }
+}
+
+#[tokio::test]
+async fn a_source_says_what_a_repeat_is() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let retried = r#"{"event":"task.updated","payload":{"id":7,"status":5},"attempt":2}"#;
+    let of = |name, repeats: &str, signing| {
+        let setting = json!({"repeats": repeats, "places": {"id": "/payload/id"}});
+        let world = &world;
+        async move {
+            source(world, name, signing, &setting).await;
+            Sender { world, name, signing }
+        }
+    };
+    let by_header = of("header", "header:X-Delivery", "perfexapi").await;
+    let sent = [
+        (BODY, "a", false),
+        (BODY, "b", false),
+        (OTHER, "a", true),
+        (retried, "b", true),
+        (BODY, "", false),
+        (BODY, "", true),
+    ];
+    by_header.check("x-delivery", &sent).await;
+    let by_id = of("id", "id", "perfexapi").await;
+    by_id.check("x-delivery", &[(BODY, "a", false), (OTHER, "b", true)]).await;
+    let by_signature = of("signature", "signature", "perfexapi").await;
+    let sent = [(BODY, "a", false), (OTHER, "a", false), (BODY, "b", true)];
+    by_signature.check("x-delivery", &sent).await;
+    let never = of("never", "none", "perfexapi").await;
+    never.check("x-delivery", &[(BODY, "a", false), (BODY, "a", false)]).await;
+}
+
+/// An id in the body is the sender's too, whatever else of the request differs.
+#[tokio::test]
+async fn an_id_in_the_body_is_recognised_for_a_day() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    source(&world, "crm", "perfexapi", &json!({})).await;
+    let one = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"}}"#;
+    let retried = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"},"attempt":2}"#;
+    let two = r#"{"event":"invoice.paid","delivery_id":"2","payload":{"id":"1"}}"#;
+    let crm = Sender { world: &world, name: "crm", signing: "perfexapi" };
+    crm.check("x-delivery", &[(one, "a", false), (two, "a", false)]).await;
+    world.restart();
+    let crm = Sender { world: &world, name: "crm", signing: "perfexapi" };
+    assert!(crm.send(retried, ("x-delivery", "b")).await);
+}
+
+/// Whoever may only push events must not be able to make a webhook look like a repeat.
+#[tokio::test]
+async fn a_pushed_event_does_not_pass_for_a_webhook() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "crm", "perfexapi", &json!({})).await;
+    let pushed = json!({"type": "a.b", "source": "crm", "id": "1", "data": {}});
+    world.event(&pushed).await;
+    let body = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"}}"#;
+    let sender = Sender { world: &world, name: "crm", signing: "perfexapi" };
+    assert!(!sender.send(body, ("x-delivery", "a")).await);
+}
+
+#[tokio::test]
+async fn a_setting_that_cannot_work_is_refused() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    for (scheme, repeats, path) in [
+        ("perfexapi", "delivery", "webhook.repeats"),
+        ("perfexapi", "header:", "webhook.repeats"),
+        ("perfexapi", "header:a b", "webhook.repeats"),
+        ("none", "signature", "webhook.repeats"),
+    ] {
+        let webhook = json!({"scheme": scheme, "repeats": repeats});
+        let settings =
+            json!({"name": "x", "kind": "webhook", "webhook": webhook, "secret": SECRET});
+        let answer = world.client().post("/api/v1/sources", &settings).await.unwrap();
+        assert_eq!(problem(&answer, 422)[0].0, path, "{scheme} {repeats}");
+    }
+    let settings = json!({"name": "x", "kind": "webhook", "secret": SECRET,
+        "webhook": {"scheme": "github", "repeats": "header:X-GitHub-Delivery"}});
+    let made = world.post("/api/v1/sources", &settings).await;
+    assert_eq!(made["webhook"]["repeats"], "header:x-github-delivery");
+}
