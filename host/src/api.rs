@@ -107,8 +107,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Every route.
 pub fn router(app: App) -> Router {
-    let (router, document) = openapi::routes().split_for_parts();
-    let document = openapi::finish(document);
+    let document = document();
+    let router: Router<App> = openapi::called().into();
     let cors = cors(&app.config.server.cors_origins);
     let router = router
         .merge(health::routes(&document))
@@ -117,11 +117,23 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard))
         .with_state(app.clone());
-    // Outside the guard, because a browser asks first without a token.
-    match cors {
+    let receivers = receivers(&app);
+    // Outside the guard, because a browser asks first without a token. It would take every OPTIONS for itself, so the
+    // receivers stand apart: their senders ask by it too.
+    let router = match cors {
         Some(cors) => router.layer(cors).layer(from_fn_with_state(app, dressed)),
         None => router,
-    }
+    };
+    router.merge(receivers)
+}
+
+/// The addresses that webhooks are sent to.
+fn receivers(app: &App) -> Router {
+    Router::from(openapi::receivers())
+        .merge(receive::routes_with_slash())
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), guard))
+        .with_state(app.clone())
 }
 
 /// What other origins' pages may do, if any (the Fetch standard, section 3.3).

@@ -6,19 +6,23 @@
 //!
 //! What another system sends of its own accord is verified first ([`verify`]) and read by its own
 //! envelope ([`envelope`]); the names it gives its events become those of the catalogue, and [`repeats`]
-//! says what makes it the repeat of an earlier one.
+//! says what makes it the repeat of an earlier one. [`handshake`] answers what senders ask before they send.
 
 pub mod accept;
+pub mod body;
 pub mod envelope;
+pub mod handshake;
 pub mod hops;
 pub mod incoming;
 pub mod read;
 pub mod repeats;
 pub mod verify;
 
+mod attributes;
 mod cloudevents;
 mod diagnose;
 mod dialect;
+mod items;
 mod record_id;
 
 /// The event type of a name that a Perfex CRM or a module of it uses: `invoice_paid` is `invoice.paid`.

@@ -10,7 +10,9 @@ use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::rest::Call;
 use waybill_tests::{Answer, Receiver, World};
 
+mod bodies;
 mod repeats;
+mod senders;
 
 pub(crate) const SECRET: &str = "the-other-system-s-secret";
 

@@ -293,6 +293,7 @@ impl Work<'_> {
         let kept = old.and_then(|old| old.secrets.as_ref());
         let resealed = kept.is_some_and(|kept| secret.as_ref().is_some_and(|s| *s != kept.current));
         let (secrets, shown) = sources::secrets(&new, secret, kept);
+        sources::check_key(&new, secrets.as_ref())?;
         let old_settings = old.map(|old| &old.source.settings);
         let noted = self.note(Kind::Source, &new.name, old_settings, &new, shown);
         if self.note_secret(resealed) || noted {

@@ -8,6 +8,7 @@ use super::body::{Body, Query};
 use super::problem::Problem;
 use super::{App, trace};
 use crate::capture::accept::{Accepted, Refused, RequestKey, Sender, accept};
+use crate::capture::body::decompressed;
 use crate::capture::incoming::Incoming;
 use crate::capture::read::read;
 use crate::domain::delivery::Status;
@@ -147,7 +148,9 @@ pub(super) async fn capture(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, Problem> {
-    let mut events = read(&headers, &body, app.config.server.max_batch)?;
+    let server = &app.config.server;
+    let body = decompressed(&headers, &body, server.max_body)?;
+    let mut events = read(&headers, &body, server.max_batch)?;
     let topology = app.live.current();
     for event in &mut events.events {
         admit(&principal, &topology, event)?;

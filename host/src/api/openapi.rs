@@ -21,7 +21,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Every route that is guarded.
-pub(super) fn routes() -> OpenApiRouter<App> {
+fn routes() -> OpenApiRouter<App> {
+    called().merge(receivers())
+}
+
+/// Where webhooks are sent to.
+pub(super) fn receivers() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(receive::receive, receive::ask, receive::permit))
+}
+
+/// Every other route that is guarded.
+pub(super) fn called() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::auth_test))
         .routes(routes!(events::capture, events::list))
@@ -42,7 +52,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sources::resume))
         .routes(routes!(sources::run::run))
         .routes(routes!(sources::run::test))
-        .routes(routes!(receive::receive))
         .routes(routes!(webhooks::list, webhooks::subscribe))
         .routes(routes!(webhooks::show, webhooks::unsubscribe))
         .routes(routes!(samples::samples))
@@ -71,7 +80,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Adds what the handlers do not say: title and ways to authenticate.
-pub(super) fn finish(mut document: OpenApi) -> Value {
+fn finish(mut document: OpenApi) -> Value {
     document.info = InfoBuilder::new()
         .title("Waybill")
         .version(env!("CARGO_PKG_VERSION"))
@@ -115,6 +124,7 @@ fn secure(path: &str, item: &mut PathItem) {
         (Method::PUT, &mut item.put),
         (Method::PATCH, &mut item.patch),
         (Method::DELETE, &mut item.delete),
+        (Method::OPTIONS, &mut item.options),
     ];
     for (method, operation) in operations {
         let (Some(operation), Some(need)) = (operation, need(&method, path)) else { continue };

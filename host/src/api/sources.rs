@@ -10,12 +10,14 @@ use super::problem::Problem;
 use super::secret::Rotation;
 use super::{App, edit, secret};
 use crate::access::scope::Scope;
+use crate::capture::verify;
 use crate::domain::endpoint::Secrets;
 use crate::domain::id::SourceId;
 use crate::domain::private::{keep_source, mask_url};
 use crate::domain::problem::Fault;
 use crate::domain::source::{Source, SourceSettings};
 use crate::domain::time::Timestamp;
+use crate::domain::webhook::Scheme;
 use crate::journal::objects::{Change, Kind};
 use crate::journal::sources::SourceState;
 use crate::sign::generate_secret;
@@ -70,18 +72,31 @@ impl SourceView {
             lists.for_each(|list| list.path = mask_url(&list.path));
         }
         let previous = inlet.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
-        let unsigned = settings.webhook.as_ref().is_some_and(|w| !w.scheme.is_signed());
         Self {
             source,
             path: settings.webhook.as_ref().map(|_| format!("/in/{}", settings.name)),
             secret: None,
             grace_until: previous.map(|graced| graced.until).filter(|until| *until > now),
-            warning: inlet.locked.then_some(LOCKED).or(unsigned.then_some(
-                "nothing is verified: whoever knows the address can send events; choose a scheme with a signature",
-            )),
+            warning: inlet
+                .locked
+                .then_some(LOCKED)
+                .or_else(|| settings.webhook.as_ref().and_then(|webhook| warning(webhook.scheme))),
             status: inlet.health.figures(),
             run: RunView::new(inlet, states, now),
         }
+    }
+}
+
+/// What is worth knowing of a scheme before it is used.
+fn warning(scheme: Scheme) -> Option<&'static str> {
+    match scheme.as_str() {
+        "none" => Some(
+            "nothing is verified: whoever knows the address can send events; choose a scheme with a signature",
+        ),
+        "ip" => Some(
+            "only the network is checked: whoever can send from it can send events; choose a scheme with a signature",
+        ),
+        _ => None,
     }
 }
 
@@ -172,7 +187,24 @@ pub(super) fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Pr
         Fault::new(format!("database.tables[{n}]"), message)
     };
     edit::check(unknown.map(fault).collect())?;
+    let paypal = settings.webhook.as_ref().and_then(|webhook| webhook.paypal.as_ref());
+    if let Some(Err(message)) = paypal.map(verify::check_certificate) {
+        return Err(Problem::fault("webhook.paypal.certificate", message));
+    }
     Ok(settings)
+}
+
+/// Refuses a secret that the scheme `hmac` cannot read as the key that it stands for.
+pub(super) fn check_key(
+    settings: &SourceSettings,
+    secrets: Option<&Secrets>,
+) -> Result<(), Problem> {
+    let hmac = settings.webhook.as_ref().and_then(|webhook| webhook.hmac.as_ref());
+    let (Some(hmac), Some(secrets)) = (hmac, secrets) else { return Ok(()) };
+    if verify::is_key(hmac.key, &secrets.current) {
+        return Ok(());
+    }
+    Err(Problem::fault("secret", "give it in the form that `webhook.hmac.key` names"))
 }
 
 /// A source stays of its kind, because what it remembers is; and no address gets to see a secret that was given for another.
@@ -238,6 +270,7 @@ pub(super) async fn create(
     let mut settings = settings(&object)?;
     edit::check(keep_source(&mut settings, &[]))?;
     let (secrets, made) = secrets(&settings, given, None);
+    check_key(&settings, secrets.as_ref())?;
     let (id, now) = (SourceId::generate(), app.journal.clock().now());
     let change = edit::put_source(&app, id, &settings, secrets.as_ref(), now)?;
     edit::commit(&app, &[change]).await?;
@@ -263,6 +296,7 @@ pub(super) async fn update(
     let is_safe = given.is_some() || inlet.secrets.is_none();
     check_change(&inlet.source.settings, &settings, is_safe)?;
     let (secrets, made) = secrets(&settings, given, inlet.secrets.as_ref());
+    check_key(&settings, secrets.as_ref())?;
     save(&app, &inlet, &settings, secrets.as_ref()).await?;
     Ok(data(show_now(&app, &principal, &inlet.source.id.to_string(), made).await?))
 }
@@ -337,6 +371,7 @@ pub(super) async fn rotate(
         return Err(Problem::conflict("this source has no secret: its requests are not signed"));
     };
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
+    check_key(&inlet.source.settings, Some(&secrets))?;
     save(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
     Ok(data(show_now(&app, &principal, &id, Some(secrets.current)).await?))
 }

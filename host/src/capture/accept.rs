@@ -75,11 +75,7 @@ pub struct RequestKey<'a> {
 
 impl Sender<'_> {
     /// The keys of the event at this place of its request.
-    fn keys(
-        &mut self,
-        n: usize,
-        external_id: Option<&str>,
-    ) -> (Vec<String>, Option<Idempotency>) {
+    fn keys(&mut self, n: usize, external_id: Option<&str>) -> (Vec<String>, Option<Idempotency>) {
         let by_id = |word: &str| external_id.map(|id| format!("{word} {id}")).into_iter().collect();
         match self {
             Self::Token(key) => {
@@ -90,9 +86,7 @@ impl Sender<'_> {
                 (by_id("pushed"), idempotency)
             }
             Self::Source => (by_id("id"), None),
-            Self::Webhook(keys) => {
-                (keys.get_mut(n).map(std::mem::take).unwrap_or_default(), None)
-            }
+            Self::Webhook(keys) => (keys.get_mut(n).map(std::mem::take).unwrap_or_default(), None),
         }
     }
 }
@@ -105,6 +99,9 @@ pub async fn accept(
     mut sender: Sender<'_>,
     wait: Duration,
 ) -> Result<Vec<Accepted>, Refused> {
+    if incoming.is_empty() {
+        return Ok(Vec::new());
+    }
     let many = incoming.len() > 1;
     check_sources(topology, &incoming, many).map_err(Refused::Invalid)?;
     let mut watches = Vec::new();

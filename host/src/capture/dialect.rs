@@ -4,7 +4,9 @@
 //! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder). Systems that
 //! are no CRM keep their own names, behind their own: `github.issues.opened`.
 
+use super::attributes::code_point;
 use crate::catalog;
+use crate::domain::hash::Hash;
 use crate::domain::pattern::MAX_EVENT_TYPE;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -94,14 +96,37 @@ fn resource_of(name: &str) -> Option<&'static str> {
     resources.filter(begins).max_by_key(|resource| resource.len())
 }
 
-/// An event type as near to the text as can be.
+/// Hexadecimal digits of the hash at the end of a name that is too long.
+const HASH_DIGITS: usize = 12;
+
+/// An event type as near to the text as can be. A letter of another script is its code point, so `gelöscht` is `gel_f6_scht`,
+/// and a text that is too long ends with its hash: different names stay different.
 fn fitting(text: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let text: String = text.chars().map(|c| if fits(c) { c } else { '_' }).collect();
-    let segments: Vec<&str> = text.split('.').filter(|segment| !segment.is_empty()).collect();
+    let mut written = String::with_capacity(text.len());
+    let mut after_code = false;
+    for c in text.chars() {
+        let is_code = !c.is_ascii();
+        let borders = is_code || (after_code && c.is_ascii_alphanumeric());
+        if borders && !written.is_empty() && !written.ends_with(['.', '_']) {
+            written.push('_');
+        }
+        match c {
+            _ if is_code => written.push_str(&code_point(c)),
+            _ if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') => written.push(c),
+            _ => written.push('_'),
+        }
+        after_code = is_code;
+    }
+    let segments: Vec<&str> = written.split('.').filter(|segment| !segment.is_empty()).collect();
     let mut joined = segments.join(".");
-    joined.truncate(MAX_EVENT_TYPE);
-    joined.trim_end_matches('.').to_owned()
+    if joined.len() > MAX_EVENT_TYPE {
+        let hash = Hash::of([text]).to_string();
+        joined.truncate(MAX_EVENT_TYPE - HASH_DIGITS - 1);
+        joined = joined.trim_end_matches('.').to_owned();
+        joined.push('-');
+        joined.extend(hash.chars().take(HASH_DIGITS));
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -143,6 +168,18 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn names_in_other_scripts_stay_apart() {
+        assert_eq!(crm("客户创建"), "crm.5ba2_6237_521b_5efa");
+        assert_eq!(crm("客户删除"), "crm.5ba2_6237_5220_9664");
+        assert_eq!(crm("Rechnung.gelöscht"), "Rechnung.gel_f6_scht");
+        // Decomposed it is another name, with a mark of its own.
+        assert_eq!(crm("Rechnung.gelo\u{308}scht"), "Rechnung.gelo_308_scht");
+        let long = |end: &str| of_other("github", &format!("{}{end}", "客".repeat(60)));
+        assert_ne!(long("创"), long("删"));
+        assert!(is_event_type(&long("创")) && is_event_type(&crm("客户创建")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The straight way reads typed and borrows; only when that fails is the body read again, slowly,
 //! to say what is wrong and where.
 
+use super::body::without_mark;
 use super::cloudevents;
 use super::diagnose::diagnose;
 use super::hops;
@@ -81,7 +82,7 @@ pub fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<Events, Ref
 
 /// A body as text, in which every string is one of Unicode.
 fn text(body: &[u8]) -> Result<Cow<'_, str>, Refusal> {
-    let text = std::str::from_utf8(body).map_err(|error| {
+    let text = std::str::from_utf8(without_mark(body)).map_err(|error| {
         Refusal::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
     Ok(replace_lone_surrogates(text))

@@ -39,7 +39,7 @@ pub struct Request<'a> {
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its signature, where its scheme has one.
-    pub signature: Option<[u8; 32]>,
+    pub signature: Option<&'a [u8]>,
     /// When it came.
     pub now: Timestamp,
 }
@@ -84,10 +84,10 @@ fn numbered(key: &str, n: usize) -> String {
 
 impl Request<'_> {
     /// Returns the keys of the identical request: those of this window of time and of the one before it.
-    fn identity(&self, signature: [u8; 32], sequence: &RequestSequence) -> [String; 2] {
+    fn identity(&self, signature: &[u8], sequence: &RequestSequence) -> [String; 2] {
         let times = self.headers.iter().filter(|(name, _)| name.as_str().ends_with("timestamp"));
         let times = times.map(|(_, value)| value.as_bytes());
-        let fingerprint = Hash::of([signature.as_slice()].into_iter().chain(times));
+        let fingerprint = Hash::of([signature].into_iter().chain(times));
         let number = sequence.number(fingerprint);
         let window = self.now.seconds() / WINDOW;
         [window, window - 1].map(|window| format!("same {fingerprint} {number} {window}"))
@@ -118,7 +118,7 @@ mod tests {
         };
         let now = Timestamp::from_micros(seconds * 1_000_000);
         let headers = HeaderMap::new();
-        let request = Request { headers: &headers, signature: Some([signature; 32]), now };
+        let request = Request { headers: &headers, signature: Some(&[signature; 32]), now };
         keys(setting, &request, &[event], sequence).remove(0)
     }
 

@@ -1,69 +1,120 @@
-//! Whether what another system sent bears its signature.
+//! Whether what another system sent is its own.
 //!
-//! Each system signs in its own way, and a [`Verifier`] checks exactly the one that its source is set
-//! to, over the raw bytes, in constant time:
+//! Each system proves that in its own way ([`crate::domain::webhook::senders`]), and a [`Verifier`] checks
+//! exactly the one that its source is set to, in constant time.
 //!
-//! | scheme | header | signs | reads the secret | time |
-//! |---|---|---|---|---|
-//! | `perfexapi` | `X-PerfexAPI-Signature` or `X-Webhook-Signature`: HEX | body | literally | none |
-//! | `themesic` | `X-Perfex-Signature: t=…,v1=HEX` | `t.body` | literally | `t` |
-//! | `n8n-bridge` | `X-Perfex-Signature: HEX` | body | literally | none |
-//! | `standard` | `webhook-signature: v1,BASE64 …` | `id.timestamp.body` | base64 after `whsec_` | `webhook-timestamp` |
-//! | `github` | `X-Hub-Signature-256: sha256=HEX` | body | literally | none |
-//! | `stripe` | `Stripe-Signature: t=…,v1=HEX[,v1=…]` | `t.body` | literally | `t` |
-//! | `shopify` | `X-Shopify-Hmac-SHA256: BASE64` | body | literally | none |
-//! | `slack` | `X-Slack-Signature: v0=HEX` | `v0:timestamp:body` | literally | `X-Slack-Request-Timestamp` |
-//! | `none` | | | | |
+//! A code is made over the body as it arrived. Where that does not fit and the body is compressed, the
+//! decompressed body is tried, because some senders sign before they compress.
 //!
-//! A time has to be within the source's tolerance of now, either way. Where a scheme has no time, a
-//! request that was listened to could be sent again at any time; [`super::repeats`] says what a repeat
-//! is recognised by.
-//!
-//! Sources: the specification of Standard Webhooks 1.0, "Validating webhook deliveries" (GitHub),
-//! stripe-node `Webhooks.ts`, "Verify webhooks" (shopify.dev), "Verifying requests from Slack", the
-//! vendors' pages and code for the three Perfex forms.
+//! A signed time has to be within the source's tolerance of now, either way. Where a scheme has no time, a
+//! request that was listened to could be sent again at any time; [`super::repeats`] says what a repeat is
+//! recognised by.
+
+mod paypal;
+mod rule;
 
 use crate::domain::endpoint::Secrets;
+use crate::domain::members::scalar;
 use crate::domain::time::Timestamp;
-use crate::domain::webhook::Scheme;
-use crate::sha256::Mac;
-use crate::sign::standard_key;
+use crate::domain::webhook::WebhookSettings;
+use crate::domain::webhook::proof::{Proof, TokenPlace, TokenSettings};
+use crate::sha256;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::{HeaderMap, HeaderName};
+use core::net::IpAddr;
+use http::{HeaderMap, Method, Uri, header};
+use ipnet::IpNet;
+use paypal::Certificate;
+use ring::hmac;
+use rule::Rule;
+use serde_json::value::RawValue;
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 
+pub use paypal::check as check_certificate;
+pub use rule::is_key;
+
 /// Checks the requests of one source.
 pub struct Verifier {
-    scheme: Scheme,
+    proof: Check,
     tolerance: Duration,
-    current: Mac,
-    previous: Option<(Mac, Timestamp)>,
+    from: Vec<IpNet>,
+    url: Option<String>,
+    current: Key,
+    previous: Option<(Key, Timestamp)>,
 }
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verifier").field("scheme", &self.scheme).finish_non_exhaustive()
+        f.debug_struct("Verifier").finish_non_exhaustive()
     }
 }
 
-/// A request that bears its source's signature.
+/// How requests are checked.
+enum Check {
+    Nothing,
+    Hmac(Vec<Rule>),
+    /// With the name that has to be given.
+    Basic(Option<String>),
+    Token(Place),
+    PayPal(Box<Certificate>),
+}
+
+/// A [`TokenPlace`] of its own.
+enum Place {
+    Header { name: String, prefix: String },
+    Query(String),
+    Body(String),
+}
+
+/// A secret made ready.
+enum Key {
+    None,
+    /// For each of the rules.
+    Hmac(Vec<hmac::Key>),
+    /// The digest of the secret itself.
+    Digest([u8; 32]),
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path and query.
+    pub uri: &'a Uri,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, as it arrived.
+    pub body: &'a [u8],
+    /// Its body, decompressed.
+    pub plain: &'a [u8],
+    /// Where it comes from.
+    pub address: IpAddr,
+}
+
+/// A request that is its source's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fits {
     /// The signature, decoded, because its text can be written in several ways. `None` where the scheme has none.
-    pub signature: Option<[u8; 32]>,
+    pub signature: Option<Vec<u8>>,
 }
 
 /// Why a request is not taken for the source's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// It comes from elsewhere.
+    #[error("the source takes no requests from this address; `webhook.from` names the networks")]
+    Address,
     /// A header is missing.
     #[error("the header `{0}` is missing")]
-    Missing(&'static str),
+    Missing(String),
+    /// The secret is missing.
+    #[error("{0} is missing")]
+    MissingToken(String),
     /// A header has not the form that the scheme asks for.
     #[error("the header `{0}` has not the form `{1}`")]
-    Form(&'static str, &'static str),
+    Form(String, String),
     /// It was signed too long ago: it was held up, or somebody sends it again.
     #[error("it was signed {0} s ago, which is longer than the source tolerates")]
     Stale(u64),
@@ -75,75 +126,137 @@ pub enum Refusal {
         "the signature does not fit: check the secret, and that nothing on the way changes the body"
     )]
     Wrong,
+    /// The address is signed, and the signature does not fit.
+    #[error(
+        "the signature does not fit: check the secret, and set `webhook.url` to the address that the sender calls"
+    )]
+    WrongAddress,
+    /// The secret is another.
+    #[error("the secret or the user's name is another; check both")]
+    WrongToken,
 }
 
 impl Refusal {
     /// In a word, for counting.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Missing(_) | Self::Form(..) => "unsigned",
+            Self::Address => "address",
+            Self::Missing(_) | Self::MissingToken(_) | Self::Form(..) => "unsigned",
             Self::Stale(_) | Self::Early(_) => "stale",
-            Self::Wrong => "wrong_signature",
+            Self::Wrong | Self::WrongAddress | Self::WrongToken => "wrong_signature",
         }
     }
 }
 
-/// The signatures of a request, and what they sign before the body.
-struct Claim<'h> {
-    signatures: Vec<&'h str>,
-    encoding: Encoding,
-    /// What comes before the body.
-    before: String,
-    at: Option<&'h str>,
-}
-
-#[derive(Clone, Copy)]
-enum Encoding {
-    Hex,
-    Base64,
-}
-
 impl Verifier {
-    /// One that checks with these secrets.
-    pub fn new(scheme: Scheme, tolerance: Duration, secrets: &Secrets) -> Self {
+    /// Makes one that checks by these settings, which were checked before, and with these secrets.
+    pub fn new(settings: &WebhookSettings, secrets: &Secrets) -> Self {
+        let proof = check(settings);
         let key = |secret: &str| {
-            // A `whsec_` that is no base64 is none of that scheme: it is read as it is.
-            let decoded = (scheme == Scheme::Standard).then(|| standard_key(secret).ok()).flatten();
-            decoded.map_or_else(|| Mac::new(secret.as_bytes()), |key| Mac::new(&key))
+            // A source without a secret takes nothing.
+            if secret.is_empty() {
+                return Key::None;
+            }
+            match &proof {
+                Check::Nothing | Check::PayPal(_) => Key::None,
+                Check::Hmac(rules) => {
+                    Key::Hmac(rules.iter().map(|rule| rule.key(secret)).collect())
+                }
+                Check::Basic(_) | Check::Token(_) => {
+                    Key::Digest(sha256::digest(&[secret.as_bytes()]))
+                }
+            }
         };
         let previous = secrets.previous.as_ref();
         Self {
-            scheme,
-            tolerance,
             current: key(&secrets.current),
             previous: previous.map(|graced| (key(&graced.secret), graced.until)),
+            proof,
+            tolerance: settings.tolerance.get(),
+            from: settings.from.clone(),
+            url: settings.url.clone(),
         }
     }
 
     /// Checks a request.
-    pub fn verify(
-        &self,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<Fits, Refusal> {
-        if self.scheme == Scheme::None {
-            return Ok(Fits { signature: None });
+    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<Fits, Refusal> {
+        self.check_address(request.address)?;
+        let signature = match &self.proof {
+            Check::Nothing => None,
+            Check::Hmac(rules) => Some(self.check_code(rules, request, now)?),
+            Check::PayPal(certificate) => {
+                let (signature, at) = certificate.verify(request)?;
+                self.check_time(at, now)?;
+                Some(signature)
+            }
+            Check::Basic(_) | Check::Token(_) => {
+                self.check_secret(request, now)?;
+                None
+            }
+        };
+        Ok(Fits { signature })
+    }
+
+    /// Checks a request that asks before anything is sent. It has no body that could be signed, so only an
+    /// address and a secret are asked for; what is sent later is verified all the same.
+    pub fn verify_question(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refusal> {
+        self.check_address(request.address)?;
+        match &self.proof {
+            Check::Nothing | Check::Hmac(_) | Check::PayPal(_) | Check::Token(Place::Body(_)) => {
+                Ok(())
+            }
+            Check::Basic(_) | Check::Token(_) => self.check_secret(request, now),
         }
-        let claim = claim(self.scheme, headers)?;
-        let previous = self.previous.as_ref().filter(|(_, until)| now < *until);
-        let mut keys = [Some(&self.current), previous.map(|(key, _)| key)].into_iter().flatten();
-        let fitting = keys.find_map(|key| claim.fits(key, body));
-        let signature = fitting.ok_or(Refusal::Wrong)?;
+    }
+
+    /// Whether a request that asks first has shown a secret.
+    pub fn knows_caller(&self) -> bool {
+        matches!(self.proof, Check::Basic(_) | Check::Token(Place::Header { .. } | Place::Query(_)))
+    }
+
+    /// Whether HTTP Basic authentication is asked for.
+    pub fn is_basic(&self) -> bool {
+        matches!(self.proof, Check::Basic(_))
+    }
+
+    fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
+        let is_known = self.from.is_empty() || self.from.iter().any(|net| net.contains(&address));
+        if is_known { Ok(()) } else { Err(Refusal::Address) }
+    }
+
+    /// The keys that hold now.
+    fn keys(&self, now: Timestamp) -> impl Iterator<Item = &Key> {
+        let previous = self.previous.as_ref().filter(move |(_, until)| now < *until);
+        std::iter::once(&self.current).chain(previous.map(|(key, _)| key))
+    }
+
+    fn check_code(
+        &self,
+        rules: &[Rule],
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Refusal> {
+        let is_there = |rule: &&Rule| request.headers.contains_key(&rule.header);
+        let n = rules.iter().position(|rule| is_there(&rule)).unwrap_or_default();
+        let rule = rules.get(n).ok_or(Refusal::Wrong)?;
+        let claim = rule.claim(request.headers)?;
+        let keys = self.keys(now).filter_map(|key| match key {
+            Key::Hmac(keys) => keys.get(n),
+            Key::None | Key::Digest(_) => None,
+        });
+        let urls = rule.addresses(self.url.as_deref(), request);
+        let mut fitting = keys.filter_map(|key| rule.fits(key, &claim, request, &urls));
+        let wrong = if rule.signs_address() { Refusal::WrongAddress } else { Refusal::Wrong };
+        let signature = fitting.next().ok_or(wrong)?;
         // Only now, because a time that nobody signed is no time.
         claim.at.map_or(Ok(()), |at| self.check_time(at, now))?;
-        Ok(Fits { signature: Some(signature) })
+        Ok(signature)
     }
 
     fn check_time(&self, at: &str, now: Timestamp) -> Result<(), Refusal> {
-        let form = Refusal::Form("timestamp", "Unix seconds");
-        let at: i64 = at.parse().map_err(|_no_number| form)?;
-        let age = now.seconds().saturating_sub(at);
+        let form = || Refusal::Form("timestamp".to_owned(), "Unix time".to_owned());
+        let at = super::envelope::time(at).ok_or_else(form)?;
+        let age = now.seconds().saturating_sub(at.seconds());
         let off = age.unsigned_abs();
         match age {
             _ if off <= self.tolerance.as_secs() => Ok(()),
@@ -151,101 +264,107 @@ impl Verifier {
             _ => Err(Refusal::Early(off)),
         }
     }
-}
 
-fn equal(wanted: &[u8; 32], text: &str, encoding: Encoding) -> bool {
-    let given = match encoding {
-        Encoding::Hex => hex::decode(text).ok(),
-        Encoding::Base64 => BASE64_STANDARD.decode(text).ok(),
-    };
-    given.is_some_and(|given| wanted.ct_eq(&given[..]).into())
-}
-
-fn header<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<&'h str, Refusal> {
-    let value = headers.get(HeaderName::from_static(name)).ok_or(Refusal::Missing(name))?;
-    value.to_str().map(str::trim).map_err(|_opaque| Refusal::Form(name, "visible ASCII"))
-}
-
-fn claim(scheme: Scheme, headers: &HeaderMap) -> Result<Claim<'_>, Refusal> {
-    match scheme {
-        Scheme::PerfexApi => {
-            let named = header(headers, "x-perfexapi-signature");
-            let signature = named.or_else(|_| header(headers, "x-webhook-signature"));
-            signature.map(|text| Claim::bare(text, Encoding::Hex))
-        }
-        Scheme::N8nBridge => {
-            header(headers, "x-perfex-signature").map(|text| Claim::bare(text, Encoding::Hex))
-        }
-        Scheme::Shopify => {
-            let text = header(headers, "x-shopify-hmac-sha256")?;
-            Ok(Claim::bare(text, Encoding::Base64))
-        }
-        Scheme::Github => {
-            let name = "x-hub-signature-256";
-            let text = header(headers, name)?.strip_prefix("sha256=");
-            text.map(|text| Claim::bare(text, Encoding::Hex))
-                .ok_or(Refusal::Form(name, "sha256=HEX"))
-        }
-        Scheme::Themesic => Claim::timed(headers, "x-perfex-signature"),
-        Scheme::Stripe => Claim::timed(headers, "stripe-signature"),
-        Scheme::Standard => Claim::standard(headers),
-        Scheme::Slack => Claim::slack(headers),
-        Scheme::None => Ok(Claim::bare("", Encoding::Hex)),
-    }
-}
-
-impl<'h> Claim<'h> {
-    /// The signature that this key makes, if it is one of those given.
-    fn fits(&self, key: &Mac, body: &[u8]) -> Option<[u8; 32]> {
-        let wanted = key.of(&[self.before.as_bytes(), body]);
-        // All are compared, so that the time tells nothing.
-        let compared = self.signatures.iter().map(|text| equal(&wanted, text, self.encoding));
-        compared.fold(false, |any, one| any | one).then_some(wanted)
-    }
-
-    fn bare(text: &'h str, encoding: Encoding) -> Self {
-        Self { signatures: vec![text], encoding, before: String::new(), at: None }
-    }
-
-    /// `t=…,v1=…[,v1=…]`.
-    fn timed(headers: &'h HeaderMap, name: &'static str) -> Result<Self, Refusal> {
-        let parts = || header(headers, name).map(|text| text.split(','));
-        let of = |wanted: &'static str| {
-            let parts = parts()?.filter_map(move |part| {
-                part.trim().split_once('=').filter(|(name, _)| *name == wanted)
-            });
-            Ok::<Vec<&str>, Refusal>(parts.map(|(_, text)| text).collect())
+    fn check_secret(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refusal> {
+        let (given, is_user) = match &self.proof {
+            Check::Basic(user) => {
+                let (name, password) = credentials(request.headers)?;
+                let wanted = user.as_deref().unwrap_or(&name);
+                (password, bool::from(wanted.as_bytes().ct_eq(name.as_bytes())))
+            }
+            Check::Token(place) => (place.find(request)?, true),
+            Check::Nothing | Check::Hmac(_) | Check::PayPal(_) => return Err(Refusal::WrongToken),
         };
-        let (times, signatures) = (of("t")?, of("v1")?);
-        match times.as_slice() {
-            [at] if !signatures.is_empty() => Ok(Self {
-                signatures,
-                encoding: Encoding::Hex,
-                before: format!("{at}."),
-                at: Some(at),
-            }),
-            _ => Err(Refusal::Form(name, "t=SECONDS,v1=HEX")),
+        // Digests have one length, so that comparing takes one time.
+        let digest = sha256::digest(&[given.as_bytes()]);
+        let is_one = self.keys(now).fold(false, |any, key| match key {
+            Key::Digest(wanted) => bool::from(wanted.ct_eq(&digest)) | any,
+            Key::None | Key::Hmac(_) => any,
+        });
+        if is_one && is_user { Ok(()) } else { Err(Refusal::WrongToken) }
+    }
+}
+
+fn check(settings: &WebhookSettings) -> Check {
+    match settings.scheme.sender().proof {
+        Proof::Nothing => Check::Nothing,
+        Proof::Hmac(rules) => Check::Hmac(rules.iter().map(Rule::new).collect()),
+        Proof::Basic => {
+            Check::Basic(settings.basic.as_ref().and_then(|basic| basic.username.clone()))
+        }
+        Proof::Token(place) => Check::Token(place.into()),
+        Proof::PayPal => match settings.paypal.as_ref().map(Certificate::read) {
+            Some(Ok(certificate)) => Check::PayPal(Box::new(certificate)),
+            // Refused when it was set; without a rule nothing fits.
+            Some(Err(_)) | None => Check::Hmac(Vec::new()),
+        },
+        Proof::AsSet => {
+            let hmac =
+                settings.hmac.as_ref().map(|hmac| Check::Hmac(vec![Rule::new(&hmac.rule())]));
+            let place = settings.token.as_ref().and_then(TokenSettings::place);
+            hmac.or_else(|| place.map(|place| Check::Token(place.into())))
+                .unwrap_or(Check::Hmac(Vec::new()))
         }
     }
+}
 
-    fn standard(headers: &'h HeaderMap) -> Result<Self, Refusal> {
-        let (id, at) = (header(headers, "webhook-id")?, header(headers, "webhook-timestamp")?);
-        let list = header(headers, "webhook-signature")?.split_ascii_whitespace();
-        let signatures: Vec<&str> = list.filter_map(|entry| entry.strip_prefix("v1,")).collect();
-        if signatures.is_empty() {
-            return Err(Refusal::Form("webhook-signature", "v1,BASE64"));
+impl From<TokenPlace<'_>> for Place {
+    fn from(place: TokenPlace<'_>) -> Self {
+        match place {
+            TokenPlace::Header { name, prefix } => {
+                Self::Header { name: name.to_owned(), prefix: prefix.to_owned() }
+            }
+            TokenPlace::Query(name) => Self::Query(name.to_owned()),
+            TokenPlace::Body(pointer) => Self::Body(pointer.to_owned()),
         }
-        let (encoding, before) = (Encoding::Base64, format!("{id}.{at}."));
-        Ok(Self { signatures, encoding, before, at: Some(at) })
     }
+}
 
-    fn slack(headers: &'h HeaderMap) -> Result<Self, Refusal> {
-        let at = header(headers, "x-slack-request-timestamp")?;
-        let name = "x-slack-signature";
-        let text = header(headers, name)?.strip_prefix("v0=");
-        let text = text.ok_or(Refusal::Form(name, "v0=HEX"))?;
-        Ok(Self { before: format!("v0:{at}:"), at: Some(at), ..Self::bare(text, Encoding::Hex) })
+impl Place {
+    fn find(&self, request: &Request<'_>) -> Result<String, Refusal> {
+        match self {
+            Self::Header { name, prefix } => {
+                let text = text(request.headers, name)?.strip_prefix(prefix.as_str());
+                let form = || Refusal::Form(name.clone(), format!("{prefix}SECRET"));
+                text.map(str::to_owned).ok_or_else(form)
+            }
+            Self::Query(name) => {
+                let pairs: Vec<(String, String)> = request
+                    .uri
+                    .query()
+                    .and_then(|query| serde_urlencoded::from_str(query).ok())
+                    .unwrap_or_default();
+                let value = pairs.into_iter().find(|(known, _)| known == name);
+                let missing = || Refusal::MissingToken(format!("the query's parameter `{name}`"));
+                value.map(|(_, value)| value).ok_or_else(missing)
+            }
+            Self::Body(pointer) => {
+                let body =
+                    serde_json::from_slice::<&RawValue>(super::body::without_mark(request.plain));
+                let value = body.ok().and_then(|body| super::envelope::find(body, pointer));
+                let missing = || Refusal::MissingToken(format!("the body's `{pointer}`"));
+                value.and_then(scalar).ok_or_else(missing)
+            }
+        }
     }
+}
+
+/// The name and the password of HTTP Basic authentication (RFC 7617).
+fn credentials(headers: &HeaderMap) -> Result<(String, String), Refusal> {
+    let name = header::AUTHORIZATION.as_str();
+    let value = text(headers, name)?;
+    let decoded = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let decoded = decoded.and_then(|(_, text)| BASE64_STANDARD.decode(text.trim()).ok());
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
+    let form = || Refusal::Form(name.to_owned(), "Basic BASE64".to_owned());
+    pair.map(|(name, password)| (name.to_owned(), password.to_owned())).ok_or_else(form)
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Refusal> {
+    let value = headers.get(name).ok_or_else(|| Refusal::Missing(name.to_owned()))?;
+    let form = |_opaque| Refusal::Form(name.to_owned(), "visible ASCII".to_owned());
+    value.to_str().map(str::trim).map_err(form)
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub struct CreateArgs {
     /// Refuse event types that are not in the catalogue.
     #[arg(long)]
     strict: bool,
-    /// Receive signed webhooks of this sender at /in/NAME: perfexapi, themesic, n8n-bridge, standard, github, stripe, shopify, slack, none
+    /// Receive webhooks of this sender at /in/NAME, such as perfexapi, github, hubspot or hmac; an unknown one is answered with all there are
     #[arg(long, value_name = "SCHEME")]
     webhook: Option<String>,
     /// Ask the REST API of this preset for what is new: data-builder, themesic, perfexapi, custom; with --url and --list

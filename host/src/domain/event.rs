@@ -30,7 +30,7 @@ pub struct Event {
     pub occurred_at: Option<Timestamp>,
     /// When it was captured.
     pub received_at: Timestamp,
-    /// CloudEvents extension attributes, as a JSON object.
+    /// What the source says beside the data, such as CloudEvents extension attributes: a JSON object.
     pub attributes: Option<Box<RawValue>>,
     /// What changed, where the source tells: a [`Changes`] as JSON.
     pub changes: Option<Box<RawValue>>,

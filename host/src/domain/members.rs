@@ -21,6 +21,11 @@ impl<'a> Members<'a> {
         self.0.iter().map(|(name, _)| &**name)
     }
 
+    /// The members, in the order in which they stand.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     /// The value of a member; the last one's, where several have the name (RFC 8259, section 4, leaves that open, and most
     /// readers keep the last).
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {

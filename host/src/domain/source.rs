@@ -113,7 +113,7 @@ impl SourceSettings {
 
     /// Whether it has a secret: one that others sign with, or one that it shows others.
     pub fn has_secret(&self) -> bool {
-        self.webhook.as_ref().is_some_and(|webhook| webhook.scheme.is_signed())
+        self.webhook.as_ref().is_some_and(|webhook| webhook.scheme.has_secret())
             || matches!(self.kind, SourceKind::Poll | SourceKind::Database)
     }
 

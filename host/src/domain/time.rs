@@ -58,13 +58,13 @@ impl Timestamp {
     /// number, or is outside the years 1 to 9999.
     pub fn parse_unix(text: &str) -> Option<Self> {
         /// No time of this millennium in seconds is that large.
-        const MILLISECONDS_FROM: i64 = 100_000_000_000;
+        const MILLISECONDS_FROM: u64 = 100_000_000_000;
         let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
         if decimals.is_empty() || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         let number: i64 = whole.parse().ok()?;
-        let digits = if number.abs() >= MILLISECONDS_FROM { 3 } else { 6 };
+        let digits = if number.unsigned_abs() >= MILLISECONDS_FROM { 3 } else { 6 };
         let part: i64 = decimals
             .chars()
             .chain("000000".chars())

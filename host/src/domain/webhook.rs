@@ -1,106 +1,31 @@
-//! What an operator sets of a source that receives webhooks.
+//! What an operator sets of a source that receives webhooks, and what is known of those who send them.
+
+pub mod proof;
+pub mod repeats;
+pub mod senders;
+pub mod template;
+
+mod scheme;
+
+pub use repeats::Repeats;
+pub use scheme::Scheme;
 
 use super::pattern::is_event_type;
 use super::problem::Fault;
 use super::span::Span;
-use http::HeaderName;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
+use http::{HeaderName, Uri};
+use ipnet::IpNet;
+use proof::{BasicSettings, HmacSettings, PayPalSettings, Proof, TokenPlace, TokenSettings};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// How far a signed time may be from now where nothing else is set, and at most.
 const TOLERANCE: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(24));
 /// Most names that a source gives a meaning of its own.
 const MAX_RENAMES: usize = 500;
-
-/// Who sends, and so how it signs and what its bodies look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scheme {
-    /// PerfexAPI by OBS Technologies, in both of its headers.
-    #[serde(rename = "perfexapi")]
-    PerfexApi,
-    /// The REST API module of Themesic.
-    Themesic,
-    /// The module N8N Bridge.
-    N8nBridge,
-    /// Standard Webhooks 1.0, symmetric; Waybill itself.
-    Standard,
-    /// GitHub.
-    Github,
-    /// Stripe.
-    Stripe,
-    /// Shopify.
-    Shopify,
-    /// Slack's Events API.
-    Slack,
-    /// Nobody in particular: nothing is verified, so anybody who knows the address can send.
-    None,
-}
-
-impl Scheme {
-    /// Whether it has a signature, and so a secret.
-    pub fn is_signed(self) -> bool {
-        self != Self::None
-    }
-}
-
-/// What makes a request the repeat of an earlier one. Written as `id`, `header:NAME`, `signature` or `none`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Repeats {
-    /// The sender's id for the event, from `places.id` or where the scheme's senders put it. Recognised for 24 hours.
-    Id,
-    /// The value of this header. Recognised for 24 hours.
-    Header(HeaderName),
-    /// The signature. Recognised for 24 hours.
-    Signature,
-    /// Nothing: each request is a new event.
-    None,
-}
-
-impl fmt::Display for Repeats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id => f.write_str("id"),
-            Self::Header(name) => write!(f, "header:{name}"),
-            Self::Signature => f.write_str("signature"),
-            Self::None => f.write_str("none"),
-        }
-    }
-}
-
-impl FromStr for Repeats {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "write `id`, `header:NAME`, `signature` or `none`";
-        match text {
-            "id" => Ok(Self::Id),
-            "signature" => Ok(Self::Signature),
-            "none" => Ok(Self::None),
-            _ => {
-                let name = text.strip_prefix("header:").and_then(|name| name.parse().ok());
-                name.map(Self::Header).ok_or(FORM)
-            }
-        }
-    }
-}
-
-impl Serialize for Repeats {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Repeats {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+/// Most networks that a source is limited to.
+const MAX_NETWORKS: usize = 200;
 
 /// Where the parts of an event stand in a body, as JSON pointers (RFC 6901), or in a header, as
 /// `header:NAME`. What is left out is where the scheme's senders put it.
@@ -149,6 +74,27 @@ impl Places {
 pub struct WebhookSettings {
     /// Who sends.
     pub scheme: Scheme,
+    /// How the scheme `hmac` signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac: Option<HmacSettings>,
+    /// Who logs in, for the schemes `basic` and `pipedrive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicSettings>,
+    /// Where the scheme `token` looks for the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenSettings>,
+    /// What the scheme `paypal` checks by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paypal: Option<PayPalSettings>,
+    /// Networks that requests may come from, such as `192.0.2.0/24`; any where empty. The scheme `ip` needs one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub from: Vec<IpNet>,
+    /// The address that the sender calls, where it is signed and differs from what arrives here, as behind a proxy that
+    /// changes the host or the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://waybill.example/in/crm")]
+    pub url: Option<String>,
     /// How far a signed time may be from now, at most a day.
     #[serde(default = "tolerance")]
     #[schema(value_type = String)]
@@ -173,8 +119,9 @@ const fn tolerance() -> Span {
 impl WebhookSettings {
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Vec<Fault> {
-        let within = |fault: Fault| fault.within("places");
-        let mut faults: Vec<Fault> = self.places.check().into_iter().map(within).collect();
+        let places = self.places.check().into_iter().map(|fault| fault.within("places"));
+        let mut faults: Vec<Fault> = places.collect();
+        self.check_scheme(&mut faults);
         if self.tolerance.get() > TOLERANCE.1 {
             faults.push(Fault::new("tolerance", "at most 24h"));
         }
@@ -187,10 +134,68 @@ impl WebhookSettings {
         }
         for (name, event_type) in &self.rename {
             if !is_event_type(event_type) {
-                let message = format!("`{event_type}` is no event type such as `invoice.paid`");
+                let message = format!("`{event_type}` is not an event type such as `invoice.paid`");
                 faults.push(Fault::new(format!("rename.{name}"), message));
             }
         }
         faults
     }
+
+    /// The JSON pointer at which the body has the secret itself, if that is how a request is proved.
+    pub fn token_in_body(&self) -> Option<&str> {
+        let set = self.token.as_ref().and_then(TokenSettings::place);
+        match (self.scheme.sender().proof, set) {
+            (Proof::Token(TokenPlace::Body(pointer)), _)
+            | (Proof::AsSet, Some(TokenPlace::Body(pointer))) => Some(pointer),
+            _ => None,
+        }
+    }
+
+    /// What the scheme needs, and what it has no use for.
+    fn check_scheme(&self, faults: &mut Vec<Fault>) {
+        let (name, proof) = (self.scheme.as_str(), self.scheme.sender().proof);
+        let parts = [
+            ("hmac", self.hmac.as_ref().map(HmacSettings::check), name == "hmac"),
+            ("token", self.token.as_ref().map(TokenSettings::check), name == "token"),
+            ("paypal", self.paypal.as_ref().map(|_| Vec::new()), name == "paypal"),
+        ];
+        for (part, checked, is_needed) in parts {
+            match (checked, is_needed) {
+                (Some(found), true) => {
+                    faults.extend(found.into_iter().map(|fault| fault.within(part)));
+                }
+                (Some(_), false) => {
+                    faults.push(Fault::new(part, format!("goes with the scheme `{part}` only")));
+                }
+                (None, true) => {
+                    faults.push(Fault::new(part, format!("the scheme `{part}` needs it")));
+                }
+                (None, false) => {}
+            }
+        }
+        match (&self.basic, matches!(proof, Proof::Basic)) {
+            (Some(basic), true) => {
+                faults.extend(basic.check().into_iter().map(|fault| fault.within("basic")));
+            }
+            (Some(_), false) => {
+                faults.push(Fault::new("basic", "goes with HTTP Basic authentication only"));
+            }
+            (None, _) => {}
+        }
+        if name == "ip" && self.from.is_empty() {
+            faults.push(Fault::new("from", "name the networks that requests may come from"));
+        }
+        if self.from.len() > MAX_NETWORKS {
+            faults.push(Fault::new("from", format!("at most {MAX_NETWORKS} networks")));
+        }
+        if self.url.as_deref().is_some_and(|url| !is_address(url)) {
+            faults.push(Fault::new("url", "an address such as `https://waybill.example/in/crm`"));
+        }
+    }
+}
+
+/// Whether a text is an absolute address of HTTP.
+fn is_address(url: &str) -> bool {
+    let scheme = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    scheme.is_some() && url.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some())
 }

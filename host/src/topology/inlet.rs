@@ -39,7 +39,7 @@ impl Inlet {
         let nothing = Secrets { current: String::new(), previous: None };
         let verifier = source.settings.webhook.as_ref().map(|webhook| {
             let secrets = secrets.as_ref().unwrap_or(&nothing);
-            Verifier::new(webhook.scheme, webhook.tolerance.get(), secrets)
+            Verifier::new(webhook, secrets)
         });
         let timing = source.settings.timing();
         Self { source, secrets, locked, verifier, timing, health }

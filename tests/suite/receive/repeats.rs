@@ -118,18 +118,6 @@ async fn an_id_in_the_body_is_recognised_for_a_day() {
     assert!(crm.send(retried, ("x-delivery", "b")).await);
 }
 
-/// Whoever may only push events must not be able to make a webhook look like a repeat.
-#[tokio::test]
-async fn a_pushed_event_does_not_pass_for_a_webhook() {
-    let Some(world) = World::start(Sqlite).await else { return };
-    source(&world, "crm", "perfexapi", &json!({})).await;
-    let pushed = json!({"type": "a.b", "source": "crm", "id": "1", "data": {}});
-    world.event(&pushed).await;
-    let body = r#"{"event":"invoice.paid","delivery_id":"1","payload":{"id":"1"}}"#;
-    let sender = Sender { world: &world, name: "crm", signing: "perfexapi" };
-    assert!(!sender.send(body, ("x-delivery", "a")).await);
-}
-
 #[tokio::test]
 async fn a_setting_that_cannot_work_is_refused() {
     let Some(world) = World::start(Sqlite).await else { return };

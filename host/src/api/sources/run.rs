@@ -114,7 +114,7 @@ pub(in crate::api) struct SourceTest {
     /// Headers that say something about the event, such as `X-GitHub-Event`.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// The body, as the system sends it.
+    /// The body, as the system sends it; one that is not JSON as a text.
     #[serde(default)]
     #[schema(value_type = serde_json::Value)]
     body: Value,
@@ -135,9 +135,17 @@ pub(in crate::api) struct WouldBe {
     /// When it happened.
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
+    /// What the sender says beside the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    attributes: Option<Box<RawValue>>,
     /// The data.
     #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,
+    /// The other events of a request that holds several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(no_recursion)]
+    further: Vec<Self>,
 }
 
 /// Shows an event that a source would make: of the webhook that is given, of the newest row that it reads,
@@ -156,37 +164,57 @@ pub(in crate::api) async fn test(
     if inlet.locked && inlet.timing.is_some() {
         return Err(Problem::conflict(LOCKED));
     }
-    let mut incoming = match inlet.source.settings.kind {
+    let incoming = match inlet.source.settings.kind {
         SourceKind::Http => {
             let message = "pushed events are taken as given: there is nothing to try";
             return Err(Problem::conflict(message));
         }
-        SourceKind::Webhook => received(&inlet, &given)?,
+        SourceKind::Webhook => received(&app, &inlet, &given)?,
         SourceKind::Poll | SourceKind::Database | SourceKind::Schedule => {
-            app.pull.sample(&inlet).await.map_err(|error| Problem::unavailable_source(&error))?
+            let sample = app.pull.sample(&inlet).await;
+            vec![sample.map_err(|error| Problem::unavailable_source(&error))?]
         }
     };
-    incoming.complete();
-    Ok(data(WouldBe {
-        event_type: incoming.event_type,
-        resource: incoming.resource,
-        resource_id: incoming.resource_id,
-        external_id: incoming.id,
-        occurred_at: incoming.occurred_at,
-        data: incoming.data,
-    }))
+    let mut events = incoming.into_iter().map(WouldBe::from);
+    let first = events.next().ok_or_else(|| Problem::fault("body", "it holds no event"))?;
+    Ok(data(WouldBe { further: events.collect(), ..first }))
 }
 
-fn received(inlet: &Inlet, given: &SourceTest) -> Result<Incoming, Problem> {
+impl From<Incoming> for WouldBe {
+    fn from(mut incoming: Incoming) -> Self {
+        incoming.complete();
+        Self {
+            event_type: incoming.event_type,
+            resource: incoming.resource,
+            resource_id: incoming.resource_id,
+            external_id: incoming.id,
+            occurred_at: incoming.occurred_at,
+            attributes: incoming.attributes,
+            data: incoming.data,
+            further: Vec::new(),
+        }
+    }
+}
+
+fn received(app: &App, inlet: &Inlet, given: &SourceTest) -> Result<Vec<Incoming>, Problem> {
     let settings = &inlet.source.settings;
     let webhook = settings.webhook.as_ref().ok_or_else(Problem::internal)?;
     if given.body.is_null() {
         return Err(Problem::fault("body", "give the body as the system sends it"));
     }
     let headers: HeaderMap = given.headers.iter().filter_map(header).collect();
-    let body = given.body.to_string();
-    let received = Received { source: &settings.name, headers: &headers, body: body.as_bytes() };
-    Ok(envelope::read(received, webhook)?)
+    // A form or anything else that is not JSON is given as a text.
+    let text = given.body.as_str().map(str::to_owned);
+    let body = text.unwrap_or_else(|| given.body.to_string());
+    let server = &app.config.server;
+    let received = Received {
+        source: &settings.name,
+        headers: &headers,
+        body: body.as_bytes(),
+        max_events: server.max_batch,
+        max_body: server.max_body,
+    };
+    Ok(envelope::read(received, webhook)?.events)
 }
 
 fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {

@@ -1,0 +1,483 @@
+//! Everybody whose webhooks Waybill knows, in one table: how they sign, where the parts of an event stand
+//! in their requests, and what they want as an answer.
+//!
+//! Sources: the specification of Standard Webhooks 1.0; "Validating webhook deliveries" (GitHub);
+//! stripe-node `Webhooks.ts`; "Verify webhooks" (shopify.dev); "Verifying requests from Slack"; "Validating
+//! requests" (developers.hubspot.com); "Guide for Webhooks v2" (Pipedrive); `class-wc-webhook.php`
+//! (WooCommerce); "Notification APIs" (Zoho CRM); "Secure your webhooks" (Typeform); "Webhooks" (Meta);
+//! "Verify and validate an event notification" (Square); "Configuring your server" (Xero); "Signed
+//! notifications" (Intercom); "Webhook signatures" (Calendly); "Validate requests" (Twilio); "Verifying
+//! webhooks" (Zendesk); "Validate payloads" (GitLab); "Securing webhooks" (Linear); "Signature
+//! verification" (Paddle); "Secure webhooks" (Bitbucket); "Webhooks" (Notion); the vendors' pages and code
+//! for the three Perfex forms.
+
+use super::proof::{Algorithm, Encoding, HmacRule, KeyForm, Proof, TokenPlace};
+
+/// What is known of somebody who sends webhooks.
+///
+/// A place is a JSON pointer (RFC 6901) or `header:NAME`. Each part of an event is taken from the first of
+/// its places that has something.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender {
+    /// The name of the scheme.
+    pub name: &'static str,
+    /// Who that is, for the descriptions.
+    pub title: &'static str,
+    /// How its requests are verified.
+    pub proof: Proof,
+    /// Whether its events have the names of a CRM's catalogue; otherwise they stand behind the scheme's name.
+    pub is_crm: bool,
+    /// The event's name: places, texts, or texts with places in braces, `?` behind one that may be missing.
+    pub event: &'static [&'static str],
+    /// The data; the whole body where nothing stands there.
+    pub data: &'static [&'static str],
+    /// The sender's id of the event or the delivery; several pointers with spaces between them are one id.
+    pub id: &'static [&'static str],
+    /// When it happened.
+    pub occurred_at: &'static [&'static str],
+    /// Which record it is about.
+    pub resource_id: &'static [&'static str],
+    /// How many segments of the event type name the resource, where it is not of the catalogue.
+    pub resource_segments: usize,
+    /// An object of the old values of what changed.
+    pub previous: Option<&'static str>,
+    /// Lists that hold an event in each element, from the outermost inwards; each level has one or several names.
+    pub lists: &'static [&'static [&'static str]],
+    /// Beginnings of the names of headers that are kept as attributes.
+    pub headers: &'static [&'static str],
+    /// Whether it takes only an empty `200` for success.
+    pub empty_answer: EmptyAnswer,
+}
+
+/// When a sender takes only an empty `200` for success.
+#[derive(Debug, Clone, Copy)]
+pub enum EmptyAnswer {
+    /// Never: any 2xx will do.
+    Never,
+    /// Always.
+    Always,
+    /// In answer to a form.
+    ToForms,
+}
+
+/// The usual envelope of an unknown sender.
+const ANY: Sender = Sender {
+    name: "",
+    title: "",
+    proof: Proof::Nothing,
+    is_crm: true,
+    event: &["/event", "/type", "header:x-perfex-event"],
+    data: &["/payload", "/data"],
+    id: &["/delivery_id"],
+    occurred_at: &["/timestamp", "/occurred_at"],
+    resource_id: &[],
+    resource_segments: 1,
+    previous: None,
+    lists: &[],
+    headers: &["x-perfex-"],
+    empty_answer: EmptyAnswer::Never,
+};
+
+/// A system with names of its own, whose body is the data.
+const OWN: Sender = Sender {
+    is_crm: false,
+    event: &["/type"],
+    data: &[],
+    id: &[],
+    occurred_at: &[],
+    headers: &[],
+    ..ANY
+};
+
+/// Lower-case hexadecimal HMAC-SHA256 of the body with the literal secret.
+const HEX: HmacRule<'static> = HmacRule {
+    algorithm: Algorithm::Sha256,
+    header: "",
+    encoding: Encoding::Hex,
+    prefix: "",
+    part: None,
+    timestamp: None,
+    id: None,
+    signed: "{body}",
+    key: KeyForm::Text,
+};
+/// The same in base64.
+const BASE64: HmacRule<'static> = HmacRule { encoding: Encoding::Base64, ..HEX };
+/// `t=SECONDS,v1=HEX` over `SECONDS.BODY`.
+const TIMED: HmacRule<'static> =
+    HmacRule { part: Some("v1"), timestamp: Some("part:t"), signed: "{timestamp}.{body}", ..HEX };
+/// Standard Webhooks 1.0.
+const STANDARD: HmacRule<'static> = HmacRule {
+    header: "webhook-signature",
+    prefix: "v1,",
+    timestamp: Some("header:webhook-timestamp"),
+    id: Some("webhook-id"),
+    signed: "{id}.{timestamp}.{body}",
+    key: KeyForm::Standard,
+    ..BASE64
+};
+
+/// The table.
+pub static SENDERS: [Sender; 32] = [
+    Sender {
+        name: "perfexapi",
+        title: "PerfexAPI by OBS Technologies, in both of its headers",
+        proof: Proof::Hmac(&[
+            HmacRule { header: "x-perfexapi-signature", ..HEX },
+            HmacRule { header: "x-webhook-signature", ..HEX },
+        ]),
+        ..ANY
+    },
+    Sender {
+        name: "themesic",
+        title: "the REST API module of Themesic",
+        proof: Proof::Hmac(&[HmacRule { header: "x-perfex-signature", ..TIMED }]),
+        ..ANY
+    },
+    Sender {
+        name: "n8n-bridge",
+        title: "the module N8N Bridge",
+        proof: Proof::Hmac(&[HmacRule { header: "x-perfex-signature", ..HEX }]),
+        ..ANY
+    },
+    Sender {
+        name: "standard",
+        title: "Standard Webhooks 1.0, with the headers of Svix too; Waybill itself",
+        proof: Proof::Hmac(&[
+            STANDARD,
+            HmacRule {
+                header: "svix-signature",
+                timestamp: Some("header:svix-timestamp"),
+                id: Some("svix-id"),
+                ..STANDARD
+            },
+        ]),
+        event: &["/event", "/type"],
+        id: &["header:webhook-id", "header:svix-id"],
+        occurred_at: &["/timestamp"],
+        headers: &[],
+        ..ANY
+    },
+    Sender {
+        name: "github",
+        title: "GitHub",
+        proof: Proof::Hmac(&[HmacRule { header: "x-hub-signature-256", prefix: "sha256=", ..HEX }]),
+        event: &["{header:x-github-event}.{/action?}"],
+        id: &["header:x-github-delivery"],
+        headers: &["x-github-"],
+        ..OWN
+    },
+    Sender {
+        name: "stripe",
+        title: "Stripe",
+        proof: Proof::Hmac(&[HmacRule { header: "stripe-signature", ..TIMED }]),
+        data: &["/data/object"],
+        id: &["/id"],
+        occurred_at: &["/created"],
+        previous: Some("/data/previous_attributes"),
+        ..OWN
+    },
+    Sender {
+        name: "shopify",
+        title: "Shopify, with its old and its new header names",
+        proof: Proof::Hmac(&[
+            HmacRule { header: "x-shopify-hmac-sha256", ..BASE64 },
+            HmacRule { header: "shopify-hmac-sha256", ..BASE64 },
+        ]),
+        event: &["header:x-shopify-topic", "header:shopify-topic"],
+        id: &["header:x-shopify-webhook-id", "header:shopify-webhook-id"],
+        occurred_at: &["header:x-shopify-triggered-at", "header:shopify-triggered-at"],
+        resource_segments: 2,
+        headers: &["x-shopify-", "shopify-"],
+        ..OWN
+    },
+    Sender {
+        name: "slack",
+        title: "Slack: events, slash commands, interactive components",
+        proof: Proof::Hmac(&[HmacRule {
+            header: "x-slack-signature",
+            prefix: "v0=",
+            timestamp: Some("header:x-slack-request-timestamp"),
+            signed: "v0:{timestamp}:{body}",
+            ..HEX
+        }]),
+        event: &["/event/type", "/type", "command.{/command}"],
+        data: &["/event"],
+        id: &["/event_id", "/trigger_id"],
+        occurred_at: &["/event_time"],
+        headers: &["x-slack-"],
+        // What is answered to a command is shown to the user.
+        empty_answer: EmptyAnswer::ToForms,
+        ..OWN
+    },
+    Sender {
+        name: "hubspot",
+        title: "HubSpot, signature version 3",
+        proof: Proof::Hmac(&[HmacRule {
+            header: "x-hubspot-signature-v3",
+            timestamp: Some("header:x-hubspot-request-timestamp"),
+            signed: "{method}{url}{body}{timestamp}",
+            ..BASE64
+        }]),
+        event: &["/subscriptionType", "/eventType"],
+        // HubSpot does not promise that `eventId` alone is unique.
+        id: &["/eventId /subscriptionId /objectId /occurredAt"],
+        occurred_at: &["/occurredAt"],
+        resource_id: &["/objectId"],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "pipedrive",
+        title: "Pipedrive, with HTTP Basic authentication",
+        proof: Proof::Basic,
+        event: &["{/meta/entity}.{/meta/action}", "{/meta/object}.{/meta/action}"],
+        data: &["/data", "/current", "/previous"],
+        // In version 1 `/meta/id` is the record's; only version 2 has `/meta/version`.
+        id: &["/meta/id /meta/version"],
+        occurred_at: &["/meta/timestamp"],
+        resource_id: &["/meta/entity_id", "/meta/id"],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "woocommerce",
+        title: "WooCommerce",
+        proof: Proof::Hmac(&[HmacRule { header: "x-wc-webhook-signature", ..BASE64 }]),
+        event: &["header:x-wc-webhook-topic"],
+        id: &["header:x-wc-webhook-delivery-id"],
+        resource_segments: 2,
+        headers: &["x-wc-"],
+        ..OWN
+    },
+    Sender {
+        name: "zoho",
+        title: "Zoho CRM's notifications, with the channel's `token`",
+        proof: Proof::Token(TokenPlace::Body("/token")),
+        event: &["{/module}.{/operation}"],
+        occurred_at: &["/server_time"],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "typeform",
+        title: "Typeform",
+        proof: Proof::Hmac(&[HmacRule {
+            header: "typeform-signature",
+            prefix: "sha256=",
+            ..BASE64
+        }]),
+        event: &["/event_type"],
+        data: &["/form_response"],
+        id: &["/event_id"],
+        occurred_at: &["/form_response/submitted_at"],
+        ..OWN
+    },
+    Sender {
+        name: "meta",
+        title: "Meta: Facebook pages and lead ads, Instagram, WhatsApp",
+        proof: Proof::Hmac(&[HmacRule { header: "x-hub-signature-256", prefix: "sha256=", ..HEX }]),
+        event: &["{/object}.{/field?}"],
+        occurred_at: &["/time"],
+        lists: &[&["entry"], &["changes", "messaging", "standby"]],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "paypal",
+        title: "PayPal, by its certificate",
+        proof: Proof::PayPal,
+        event: &["/event_type"],
+        data: &["/resource"],
+        id: &["/id"],
+        occurred_at: &["/create_time"],
+        ..OWN
+    },
+    Sender {
+        name: "square",
+        title: "Square",
+        proof: Proof::Hmac(&[HmacRule {
+            header: "x-square-hmacsha256-signature",
+            signed: "{url}{body}",
+            ..BASE64
+        }]),
+        data: &["/data/object"],
+        id: &["/event_id"],
+        occurred_at: &["/created_at"],
+        resource_id: &["/data/id"],
+        resource_segments: 2,
+        headers: &["square-"],
+        ..OWN
+    },
+    Sender {
+        name: "xero",
+        title: "Xero",
+        proof: Proof::Hmac(&[HmacRule { header: "x-xero-signature", ..BASE64 }]),
+        event: &["{/eventCategory}.{/eventType}"],
+        id: &["/tenantId /resourceId /eventType /eventDateUtc"],
+        occurred_at: &["/eventDateUtc"],
+        resource_id: &["/resourceId"],
+        resource_segments: 2,
+        lists: &[&["events"]],
+        empty_answer: EmptyAnswer::Always,
+        ..OWN
+    },
+    Sender {
+        name: "intercom",
+        title: "Intercom",
+        proof: Proof::Hmac(&[HmacRule {
+            algorithm: Algorithm::Sha1,
+            header: "x-hub-signature",
+            prefix: "sha1=",
+            ..HEX
+        }]),
+        event: &["/topic"],
+        data: &["/data/item"],
+        id: &["/id"],
+        occurred_at: &["/created_at"],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "calendly",
+        title: "Calendly",
+        proof: Proof::Hmac(&[HmacRule { header: "calendly-webhook-signature", ..TIMED }]),
+        event: &["/event"],
+        data: &["/payload"],
+        id: &["/event /payload/uri /created_at"],
+        occurred_at: &["/created_at"],
+        resource_id: &["/payload/uri"],
+        ..OWN
+    },
+    Sender {
+        name: "twilio",
+        title: "Twilio, forms and JSON",
+        proof: Proof::Hmac(&[HmacRule {
+            algorithm: Algorithm::Sha1,
+            header: "x-twilio-signature",
+            signed: "{url}{form}",
+            ..BASE64
+        }]),
+        event: &[
+            "message.{/MessageStatus}",
+            "call.{/CallStatus}",
+            "message.{/SmsStatus}",
+            "/EventType",
+            "/type",
+            "request",
+        ],
+        id: &["header:i-twilio-idempotency-token"],
+        resource_id: &["/MessageSid", "/CallSid", "/SmsSid"],
+        resource_segments: 2,
+        empty_answer: EmptyAnswer::Always,
+        ..OWN
+    },
+    Sender {
+        name: "zendesk",
+        title: "Zendesk",
+        proof: Proof::Hmac(&[HmacRule {
+            header: "x-zendesk-webhook-signature",
+            timestamp: Some("header:x-zendesk-webhook-signature-timestamp"),
+            signed: "{timestamp}{body}",
+            ..BASE64
+        }]),
+        event: &["/type", "/event"],
+        id: &["/id", "header:x-zendesk-webhook-invocation-id"],
+        occurred_at: &["/time"],
+        headers: &["x-zendesk-"],
+        ..OWN
+    },
+    Sender {
+        name: "gitlab",
+        title: "GitLab, with its secret token",
+        proof: Proof::Token(TokenPlace::Header { name: "x-gitlab-token", prefix: "" }),
+        event: &["{/object_kind}.{/object_attributes/action?}", "/event_name"],
+        // Hooks that follow from each other share an `X-Gitlab-Event-UUID`.
+        id: &["header:idempotency-key"],
+        headers: &["x-gitlab-"],
+        ..OWN
+    },
+    Sender {
+        name: "linear",
+        title: "Linear",
+        proof: Proof::Hmac(&[HmacRule { header: "linear-signature", ..HEX }]),
+        event: &["{/type}.{/action}"],
+        data: &["/data"],
+        id: &["header:linear-delivery"],
+        occurred_at: &["/createdAt", "/webhookTimestamp"],
+        headers: &["linear-"],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "paddle",
+        title: "Paddle",
+        proof: Proof::Hmac(&[HmacRule {
+            header: "paddle-signature",
+            part: Some("h1"),
+            timestamp: Some("part:ts"),
+            signed: "{timestamp}:{body}",
+            ..HEX
+        }]),
+        event: &["/event_type"],
+        data: &["/data"],
+        id: &["/event_id"],
+        occurred_at: &["/occurred_at"],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "bitbucket",
+        title: "Bitbucket Cloud",
+        proof: Proof::Hmac(&[HmacRule { header: "x-hub-signature", prefix: "sha256=", ..HEX }]),
+        event: &["header:x-event-key"],
+        id: &["header:x-request-uuid"],
+        headers: &["x-hook-", "x-event-", "x-attempt-"],
+        ..OWN
+    },
+    Sender {
+        name: "notion",
+        title: "Notion",
+        proof: Proof::Hmac(&[HmacRule { header: "x-notion-signature", prefix: "sha256=", ..HEX }]),
+        id: &["/id"],
+        occurred_at: &["/timestamp"],
+        resource_id: &["/entity/id"],
+        resource_segments: 2,
+        ..OWN
+    },
+    Sender {
+        name: "cal-com",
+        title: "Cal.com",
+        proof: Proof::Hmac(&[HmacRule { header: "x-cal-signature-256", ..HEX }]),
+        event: &["/triggerEvent"],
+        data: &["/payload"],
+        id: &["/triggerEvent /createdAt /payload/uid"],
+        occurred_at: &["/createdAt"],
+        ..OWN
+    },
+    Sender { name: "hmac", title: "any HMAC, as `hmac` says", proof: Proof::AsSet, ..ANY },
+    Sender {
+        name: "basic",
+        title: "HTTP Basic authentication; the secret is the password",
+        proof: Proof::Basic,
+        ..ANY
+    },
+    Sender {
+        name: "token",
+        title: "the secret itself in a header, the query or the body, as `token` says",
+        proof: Proof::AsSet,
+        ..ANY
+    },
+    Sender {
+        name: "ip",
+        title: "nothing but the address that `from` names",
+        proof: Proof::Nothing,
+        ..ANY
+    },
+    Sender {
+        name: "none",
+        title: "nobody in particular: nothing is verified, whoever knows the address can send",
+        proof: Proof::Nothing,
+        ..ANY
+    },
+];

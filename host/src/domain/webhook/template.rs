@@ -1,0 +1,64 @@
+//! What a signature is made over: a text with parts of the request in braces, such as `{timestamp}.{body}`.
+
+/// A piece of such a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A text as it stands.
+    Text(Box<str>),
+    /// The body.
+    Body,
+    /// The time, as the request writes it.
+    Timestamp,
+    /// The id.
+    Id,
+    /// The address that the sender calls, with its query.
+    Url,
+    /// The method.
+    Method,
+    /// The fields of a form, sorted, each name followed by its value. Of another body nothing: its SHA-256
+    /// stands in the query as `bodySHA256` (Twilio, "Validate requests").
+    Form,
+}
+
+/// Reads such a text; an error says what is wrong.
+pub fn parse(text: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').ok_or("a `{` has no `}`")?;
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before.into()));
+        }
+        pieces.push(match name {
+            "body" => Piece::Body,
+            "timestamp" => Piece::Timestamp,
+            "id" => Piece::Id,
+            "url" => Piece::Url,
+            "method" => Piece::Method,
+            "form" => Piece::Form,
+            _ => {
+                let known = "`{body}`, `{timestamp}`, `{id}`, `{url}`, `{method}`";
+                return Err(format!("`{{{name}}}` is not known; there are {known}"));
+            }
+        });
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.into()));
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_told_from_the_text_between_them() {
+        let pieces = parse("v0:{timestamp}:{body}").unwrap();
+        let text = |text: &str| Piece::Text(text.into());
+        assert_eq!(pieces, [text("v0:"), Piece::Timestamp, text(":"), Piece::Body]);
+        assert_eq!(parse("{method}{url}").unwrap(), [Piece::Method, Piece::Url]);
+        assert!(parse("{secret}").is_err() && parse("{body").is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! What each sender says is kept, and each way to prove who sends is checked.
+
+use super::{SECRET, call, event, hex, now, send, signed, source};
+use crate::support::{assert_problem, hmac, merged, problem, texts};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::rest::Call;
+use waybill_tests::{Receiver, World};
+
+#[tokio::test]
+async fn nothing_that_stripe_says_is_dropped() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        let receiver = Receiver::start().await;
+        let endpoint = json!({"name": "erp", "url": receiver.url("/hook"), "events": ["stripe.*"]});
+        world.endpoint(&endpoint).await;
+        source(&world, "pay", "stripe", &json!({})).await;
+        let body = r#"{"id":"evt_1","type":"invoice.updated","created":1700000000,"account":"acct_1","livemode":false,
+            "api_version":"2026-01-01","request":{"id":"req_1"},"data":{"object":{"id":"in_1","status":"paid"},
+            "previous_attributes":{"status":"open","metadata":{"a":1.50}}}}"#;
+        let answer = send(&world, call("pay", body, &signed("stripe", body, now()))).await;
+        let event = event(&world, &answer).await;
+        let attributes = &event["attributes"];
+        assert_eq!(attributes["account"], "acct_1");
+        assert_eq!(attributes["livemode"], false);
+        assert_eq!(attributes["apiversion"], "2026-01-01");
+        assert_eq!(attributes["request"], json!({"id": "req_1"}));
+        let previous = json!({"status": "open", "metadata": {"a": 1.50}});
+        assert_eq!(attributes["previousattributes"], previous);
+        let arrival = receiver.first("/hook").await.json();
+        assert_eq!(arrival["changed"], json!(["status", "metadata.a"]));
+        assert_eq!(arrival["previous"], json!({"status": "open", "metadata.a": 1.50}));
+    }
+}
+
+/// The shop stands in a header alone, under its old or its new name.
+#[tokio::test]
+async fn shopify_s_shop_and_new_header_names_are_kept() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "shop", "shopify", &json!({})).await;
+    let body = r#"{"id":8}"#;
+    let tag = BASE64_STANDARD.encode(hmac(SECRET.as_bytes(), &[body.as_bytes()]));
+    for (prefix, id) in [("x-shopify-", "w1"), ("shopify-", "w2")] {
+        let request = Call::post("/in/shop", "application/json", body)
+            .header(&format!("{prefix}hmac-sha256"), &tag)
+            .header(&format!("{prefix}topic"), "orders/create")
+            .header(&format!("{prefix}shop-domain"), "one.myshopify.example")
+            .header(&format!("{prefix}webhook-id"), id);
+        let event = event(&world, &send(&world, request).await).await;
+        assert_eq!(event["type"], "shopify.orders.create");
+        assert_eq!(event["external_id"], id);
+        assert_eq!(event["attributes"]["shopdomain"], "one.myshopify.example");
+        let text = event["attributes"].to_string();
+        assert!(!text.contains(&tag), "a signature is not kept: {text}");
+    }
+}
+
+#[tokio::test]
+async fn svix_s_headers_are_those_of_standard_webhooks() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "svix", "standard", &json!({})).await;
+    let body = r#"{"type":"lead.converted","data":{"id":"5"}}"#;
+    let headers = signed("standard", body, now());
+    let call = Call::post("/in/svix", "application/json", body);
+    let call = headers
+        .iter()
+        .fold(call, |call, (name, value)| call.header(&name.replace("webhook-", "svix-"), value));
+    let event = event(&world, &send(&world, call).await).await;
+    assert_eq!(
+        (&event["type"], &event["external_id"]),
+        (&json!("lead.converted"), &json!("msg_1"))
+    );
+}
+
+#[tokio::test]
+async fn names_in_other_scripts_are_types_of_their_own() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        source(&world, "nn", "none", &json!({})).await;
+        let names = ["客户创建", "客户删除", "Rechnung.gelöscht"];
+        let mut types = Vec::new();
+        for name in names {
+            let body = json!({"event": name, "data": {"id": "1"}}).to_string();
+            let event = event(&world, &send(&world, call("nn", &body, &[])).await).await;
+            assert_eq!(event["attributes"]["eventname"], name);
+            types.push(event["type"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(
+            types,
+            ["nn.5ba2_6237_521b_5efa", "nn.5ba2_6237_5220_9664", "Rechnung.gel_f6_scht"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_hubspot_request_is_all_of_its_events() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let url = "https://hooks.example/in/hub";
+    source(&world, "hub", "hubspot", &json!({"url": url})).await;
+    let event = |id: u32, name: &str, attempt: u32| {
+        json!({"eventId": id, "subscriptionId": 1, "objectId": 123, "occurredAt": 1_700_000_000_000_u64,
+            "subscriptionType": name, "attemptNumber": attempt})
+    };
+    let send_attempt = async |attempt: u32| {
+        let events =
+            [event(1, "contact.creation", attempt), event(2, "contact.propertyChange", attempt)];
+        let (body, at) = (json!(events).to_string(), format!("{}000", now()));
+        let parts = ["POST", url, &body, &at].map(str::as_bytes);
+        let tag = BASE64_STANDARD.encode(hmac(SECRET.as_bytes(), &parts));
+        let headers = [("x-hubspot-signature-v3", tag), ("x-hubspot-request-timestamp", at)];
+        send(&world, call("hub", &body, &headers)).await
+    };
+    let first = send_attempt(0).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED, "{}", first.text());
+    let again = send_attempt(1).await;
+    assert_eq!(texts(&again.data(), "id"), texts(&first.data(), "id"));
+    assert!(again.data().as_array().unwrap().iter().all(|one| one["duplicate"] == true));
+    let events = world.get("/api/v1/events?source=hub").await;
+    let mut types = texts(&events, "type");
+    types.sort();
+    assert_eq!(types, ["hubspot.contact.creation", "hubspot.contact.propertyChange"]);
+    assert_eq!(texts(&events, "resource"), ["hubspot.contact", "hubspot.contact"]);
+    assert_eq!(texts(&events, "resource_id"), ["123", "123"]);
+}
+
+/// Xero asks with an empty list, and wants an empty 200 for whatever is signed right, else 401.
+#[tokio::test]
+async fn xero_s_intent_to_receive_is_answered() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "xero", "xero", &json!({})).await;
+    let intent = r#"{"events":[],"firstEventSequence":0,"lastEventSequence":0,"entropy":"S0m3"}"#;
+    let real = r#"{"events":[{"resourceId":"r","tenantId":"t","eventCategory":"INVOICE","eventType":"UPDATE",
+        "eventDateUtc":"2026-01-02T03:04:05.678Z"}],"entropy":"x"}"#;
+    for (body, captured) in [(intent, 0), (real, 1)] {
+        let tag = BASE64_STANDARD.encode(hmac(SECRET.as_bytes(), &[body.as_bytes()]));
+        let answer = send(&world, call("xero", body, &[("x-xero-signature", tag)])).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::OK, String::new()));
+        let wrong = [("x-xero-signature", BASE64_STANDARD.encode([0; 32]))];
+        let answer = send(&world, call("xero", body, &wrong)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        let events = world.get("/api/v1/events").await;
+        assert_eq!(events.as_array().unwrap().len(), captured);
+    }
+    let event = world.get("/api/v1/events").await[0].clone();
+    assert_eq!(event["type"], "xero.INVOICE.UPDATE");
+}
+
+/// What a source says, how a request proves itself, and how another one is refused.
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one case after the other")]
+async fn generic_schemes_take_what_is_the_source_s() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let body = r#"{"event":"order.made","data":{"id":"1"}}"#;
+    let at = now().to_string();
+    let tag = hex(&[at.as_bytes(), b"|", body.as_bytes()]);
+    let basic = |user: &str, password: &str| {
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+    };
+    let rule = json!({"header": "X-Sig", "prefix": "sha256=", "timestamp": "header:X-Time",
+        "signed": "{timestamp}|{body}"});
+    let with = |headers: &[(&str, &str)]| {
+        let call = Call::post("/in/x", "application/json", body);
+        headers.iter().fold(call, |call, (name, value)| call.header(name, value))
+    };
+    let (right, wrong) = (format!("sha256={tag}"), format!("sha256={}", hex(&[b"x"])));
+    let in_body = |token: &str| {
+        let body = json!({"event": "order.made", "data": {"id": "1"}, "key": token});
+        Call::post("/in/x", "application/json", body.to_string())
+    };
+    for (scheme, more, good, bad) in [
+        ("token", json!({"token": {"body": "/key"}}), in_body(SECRET), in_body("x")),
+        (
+            "hmac",
+            json!({"hmac": rule}),
+            with(&[("x-sig", &right), ("x-time", &at)]),
+            with(&[("x-sig", &wrong), ("x-time", &at)]),
+        ),
+        (
+            "basic",
+            json!({"basic": {"username": "crm"}}),
+            with(&[("authorization", &basic("crm", SECRET))]),
+            with(&[("authorization", &basic("crm", "x"))]),
+        ),
+        (
+            "token",
+            json!({"token": {"header": "X-Token"}}),
+            with(&[("x-token", SECRET)]),
+            with(&[("x-token", "x")]),
+        ),
+        (
+            "token",
+            json!({"token": {"query": "key"}}),
+            Call::post(&format!("/in/x?key={SECRET}"), "application/json", body),
+            Call::post("/in/x?key=x", "application/json", body),
+        ),
+    ] {
+        source(&world, "x", scheme, &more).await;
+        let answer = send(&world, good.clone()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{scheme}: {}", answer.text());
+        let stored = world.client().get("/api/v1/events?limit=1").await.unwrap().text();
+        assert!(!stored.contains(SECRET), "{stored}");
+        for refused in [bad, with(&[])] {
+            let answer = send(&world, refused).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{scheme}: {}", answer.text());
+            let asked = answer.header("www-authenticate").starts_with("Basic");
+            assert_eq!(asked, scheme == "basic");
+        }
+        let shown = world.client().get("/api/v1/sources/x").await.unwrap().text();
+        assert!(!shown.contains(SECRET), "{shown}");
+        let export = world.client().get("/api/v1/config").await.unwrap().text();
+        assert!(!export.contains(SECRET), "{export}");
+        world.client().delete("/api/v1/sources/x").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_source_takes_requests_from_its_networks_alone() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let body = r#"{"event":"order.made","data":{}}"#;
+    let from = |networks: Value| json!({"from": networks});
+    let made = source(&world, "here", "ip", &from(json!(["127.0.0.0/8"]))).await;
+    assert!(made["warning"].as_str().unwrap().contains("network"), "{made}");
+    source(&world, "there", "ip", &from(json!(["192.0.2.0/24"]))).await;
+    source(&world, "both", "perfexapi", &from(json!(["192.0.2.0/24"]))).await;
+    assert_eq!(send(&world, call("here", body, &[])).await.status, StatusCode::ACCEPTED);
+    for name in ["there", "both"] {
+        let answer = send(&world, call(name, body, &signed("perfexapi", body, now()))).await;
+        assert_problem(&answer, StatusCode::FORBIDDEN, "this address");
+    }
+}
+
+#[tokio::test]
+async fn a_scheme_that_cannot_work_is_refused_in_words() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let plain = json!({"header": "X-Sig"});
+    for (scheme, more, secret, path) in [
+        ("hmac", json!({}), SECRET, "webhook.hmac"),
+        ("hmac", json!({"hmac": {"header": "X Sig"}}), SECRET, "webhook.hmac.header"),
+        (
+            "hmac",
+            json!({"hmac": merged(plain.clone(), &json!({"signed": "{id}"}))}),
+            SECRET,
+            "webhook.hmac.signed",
+        ),
+        ("hmac", json!({"hmac": merged(plain.clone(), &json!({"key": "hex"}))}), SECRET, "secret"),
+        ("hmac", json!({"hmac": plain}), " ", "secret"),
+        ("github", json!({"hmac": {"header": "X-Sig"}}), SECRET, "webhook.hmac"),
+        ("token", json!({"token": {}}), SECRET, "webhook.token"),
+        ("token", json!({"token": {"header": "a", "query": "b"}}), SECRET, "webhook.token"),
+        ("token", json!({"token": {"header": "a"}}), "", "secret"),
+        ("basic", json!({"basic": {"username": "a:b"}}), SECRET, "webhook.basic.username"),
+        ("ip", json!({}), SECRET, "webhook.from"),
+        ("square", json!({"url": "hooks.example"}), SECRET, "webhook.url"),
+        (
+            "paypal",
+            json!({"paypal": {"webhook_id": "1", "certificate": "x"}}),
+            SECRET,
+            "webhook.paypal.certificate",
+        ),
+        ("hubspt", json!({}), SECRET, "webhook.scheme"),
+    ] {
+        let webhook = merged(json!({"scheme": scheme}), &more);
+        let settings =
+            json!({"name": "x", "kind": "webhook", "webhook": webhook, "secret": secret});
+        let answer = world.client().post("/api/v1/sources", &settings).await.unwrap();
+        let found = problem(&answer, 422);
+        assert!(found.iter().any(|(at, _)| at == path), "{scheme} {more}: {found:?}");
+        assert!(scheme != "hubspt" || found[0].1.contains("did you mean `hubspot`?"), "{found:?}");
+    }
+}
