@@ -131,3 +131,32 @@ async fn what_is_delivered_is_verified_by_a_library(
         assert_eq!(attempts[0]["status"], response, "{shown:#}");
     }
 }
+
+/// What Zapier's own check says of rows that a trigger with this primary key returned; empty where it passes. None where
+/// its library is not installed.
+async fn zapier_says(rows: &Value, primary: &str) -> Option<String> {
+    let mut check = program(JavaScript, "zapier")?;
+    let output = check.args([rows.to_string().as_str(), primary]).output().await.unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{complaints}");
+    Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+#[tokio::test]
+async fn zapier_tells_the_records_of_two_crms_apart() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    for source in ["crm-a", "crm-b"] {
+        for id in ["17", "18"] {
+            let data = json!({"id": id, "total": "1.00", "status": "1"});
+            world.event(&json!({"type": "invoice.created", "source": source, "data": data})).await;
+        }
+    }
+    let rows = world.get("/api/v1/invoices").await;
+    let Some(by_id) = zapier_says(&rows, "id").await else { return };
+    assert!(by_id.contains("primary key should be unique"), "the check checks: {by_id}");
+    for primary in ["waybill_key", "waybill_revision"] {
+        assert_eq!(zapier_says(&rows, primary).await.as_deref(), Some(""), "{primary}");
+    }
+    let rows = world.get("/api/v1/invoices?source=crm-a").await;
+    assert_eq!(zapier_says(&rows, "id").await.as_deref(), Some(""), "of one CRM");
+}

@@ -10,22 +10,22 @@
 mod condition;
 mod lookups;
 mod query;
+mod shown;
 
 use super::App;
 use super::auth::Principal;
 use super::problem::Problem;
 use crate::catalog;
-use crate::domain::members::Members;
-use crate::domain::record::{Order, Record};
-use crate::journal::records::RecordFilter;
+use crate::domain::record::{Order, RecordPosition};
+use crate::journal::records::{PageStart, RecordFilter};
 use axum::Json;
 use axum::extract::{Path, State};
-use condition::Condition;
 use http::Uri;
 use query::{RecordQuery, Sort};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use shown::{Shown, written};
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -36,6 +36,10 @@ const LOOKED_INTO: u32 = 20_000;
 /// How much further back than `since` a list goes: what was captured just before a client took the time
 /// may have been on its way into the database when it asked. Clients tell repeats by the id.
 const OVERLAP: Duration = Duration::from_secs(10);
+/// How long a client may take to read all pages by their numbers and miss none for records that are deleted meanwhile.
+const READ: Duration = Duration::from_mins(15);
+/// Most sources that are named of those that have given one id.
+const SOURCES_NAMED: u32 = 10;
 /// How far records are counted.
 const COUNTED: u32 = 1_000;
 
@@ -70,6 +74,9 @@ pub(super) struct RecordMeta {
     last_page: u64,
     /// Whether there is another page.
     has_more: bool,
+    /// What to give as `cursor` for the next page; absent on the last, and in an order by fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// Where to go from a page of records.
@@ -99,17 +106,23 @@ fn resource(path: &str) -> Result<&'static str, Problem> {
     catalog::resource_at(path).ok_or_else(|| Problem::missing("resource", path))
 }
 
-/// Lists records of a resource, last heard of first.
+/// Lists records of a resource, first heard of last.
 ///
-/// Further parameters are conditions: `status=2`, `filter=status:2`, `filter[total.gte]=1000`,
-/// `date_from`, `date_to`.
+/// An update does not move a record in that order, so a client that reads page after page sees every record. `meta.next_cursor`
+/// goes on after the last record of a page, whatever was added or deleted meanwhile. Further parameters are conditions:
+/// `status=2`, `filter=status:2`, `filter[total.gte]=1000`, `date_from`, `date_to`.
+///
+/// Beside its own fields each record has `waybill_key`, which is unique over all sources, `waybill_revision`, which is
+/// another one after each update, `waybill_source`, and `waybill_created_at` and `waybill_updated_at`, when Waybill first and
+/// last heard of it.
 #[utoipa::path(get, path = "/api/v1/{resource}", tag = "records", operation_id = "list_records",
     params(("resource" = String, Path, description = "`invoices`, `customers`, `credit-notes`, …"),
         ("since" = Option<String>, Query, description = "Only those heard of then or later: ISO 8601 or Unix seconds."),
         ("page" = Option<u32>, Query, description = "From 1."), ("per_page" = Option<u32>, Query, description = "At most 100; 25 where left out."),
         ("limit" = Option<u32>, Query, description = "The same as `per_page`."),
-        ("sort" = Option<String>, Query, description = "Fields with commas between, `-` before those that descend."),
-        ("fields" = Option<String>, Query, description = "Only these fields, with commas between."),
+        ("cursor" = Option<String>, Query, description = "Where to go on: `meta.next_cursor` of the page before, with the same `sort`."),
+        ("sort" = Option<String>, Query, description = "Fields with commas between, `-` before those that descend. `-updated_at`: last heard of first."),
+        ("fields" = Option<String>, Query, description = "Only these fields, with commas between; `id` and `waybill_key` always."),
         ("filter" = Option<String>, Query, description = "Conditions such as `status:2`, with commas between."),
         ("source" = Option<String>, Query, description = "Only from this source.")),
     responses((status = 200, body = RecordList), (status = 404, body = Problem), (status = 422, body = Problem)))]
@@ -127,34 +140,63 @@ pub(super) async fn list(
         if query.sort.native() == Some(Order::IdDescending) {
             rows.reverse();
         }
-        let (records, total) = page_of(rows, &query);
-        let data = records.into_iter().map(|shown| shown.written(&query.fields)).collect();
-        return Ok(Json(answer(&uri, &query, data, total)));
+        let place = Place { offset: query.offset(), again: 0 };
+        return Ok(Json(answer(&uri, &query, page_of(rows, &query, place))));
     }
     let filter = RecordFilter {
         resource: resource.to_owned(),
         source: query.source.clone(),
         since: query.since.map(|since| since.before(OVERLAP)),
     };
-    let (data, total) = match &query.sort {
+    let place = place(&app, &filter, &query).await?;
+    let page = match &query.sort {
         Sort::Native(order) if query.conditions.is_empty() => {
-            let limit = query.per_page;
-            let rows = app.journal.records(&filter, *order, query.offset(), limit).await?;
-            let total = app.journal.count_records(&filter, COUNTED + 1).await?;
-            (rows.into_iter().map(|row| written(row, &query.fields)).collect(), total)
+            let limit = query.per_page + 1;
+            let start =
+                query.after.as_ref().map_or(PageStart::Offset(place.offset), PageStart::After);
+            let mut rows = app.journal.records(&filter, *order, start, limit).await?;
+            let has_more = rows.len() > query.per_page as usize;
+            rows.truncate(query.per_page as usize);
+            Page {
+                next: rows.last().filter(|_| has_more).map(|last| last.position(*order)),
+                data: rows.iter().map(|row| written(row, &query.fields)).collect(),
+                has_more,
+                total: app.journal.count_records(&filter, COUNTED + 1).await?,
+                again: place.again,
+            }
         }
-        Sort::Native(_) | Sort::Fields(_) => {
-            let (records, total) = looked_into(&app, &filter, &query).await?;
-            (records.into_iter().map(|shown| shown.written(&query.fields)).collect(), total)
-        }
+        Sort::Native(_) | Sort::Fields(_) => looked_into(&app, &filter, &query, place).await?,
     };
-    Ok(Json(answer(&uri, &query, data, total)))
+    Ok(Json(answer(&uri, &query, page)))
+}
+
+/// Where a page of a number begins.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// How many records come before it.
+    offset: u32,
+    /// How many of them are shown again.
+    again: u32,
+}
+
+/// Each record that was deleted lately has moved those after it one place up, out of the page that is asked for next:
+/// so many are shown again, at most half a page, so that none is missed.
+async fn place(app: &App, filter: &RecordFilter, query: &RecordQuery) -> Result<Place, Problem> {
+    if query.after.is_some() {
+        return Ok(Place { offset: 0, again: 0 });
+    }
+    let since = app.journal.clock().now().before(READ);
+    let again = app.journal.count_deleted_records(filter, since, query.per_page / 2).await?;
+    Ok(Place { offset: query.offset().saturating_sub(again), again })
 }
 
 /// One record, by the id that its source gave it.
+///
+/// Where several sources have a record of this id, `source` says whose is meant.
 #[utoipa::path(get, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "show_record",
-    params(("resource" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = RecordAnswer), (status = 404, body = Problem)))]
+    params(("resource" = String, Path), ("id" = String, Path),
+        ("source" = Option<String>, Query, description = "The source that numbers it so, where several do.")),
+    responses((status = 200, body = RecordAnswer), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn show(
     State(app): State<App>,
     principal: Principal,
@@ -166,54 +208,44 @@ pub(super) async fn show(
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
     if let Some(rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
-        let found =
-            rows.into_iter().find(|shown| shown.0.get("id") == Some(&Value::from(id.as_str())));
-        let found = found.ok_or_else(|| Problem::missing(resource, &id))?;
+        let mut found: Vec<Shown> = rows.into_iter().filter(|row| row.text("id") == id).collect();
+        check_one_source(resource, &id, found.iter().map(|row| row.text("waybill_source")))?;
+        let found = found.pop().ok_or_else(|| Problem::missing(resource, &id))?;
         return Ok(Json(RecordAnswer { data: found.written(&query.fields) }));
     }
     let filter = RecordFilter { resource: resource.to_owned(), source: query.source, since: None };
-    let found = app.journal.record(&filter, &id).await?;
-    let found = found.ok_or_else(|| Problem::missing(resource, &id))?;
-    Ok(Json(RecordAnswer { data: written(found, &query.fields) }))
+    let mut found = app.journal.records_of_id(&filter, &id, SOURCES_NAMED).await?;
+    check_one_source(resource, &id, found.iter().map(|record| record.source.as_str()))?;
+    let found = found.pop().ok_or_else(|| Problem::missing(resource, &id))?;
+    Ok(Json(RecordAnswer { data: written(&found, &query.fields) }))
 }
 
-/// A record as it is shown, its state read.
-struct Shown(Map<String, Value>);
-
-impl From<Record> for Shown {
-    fn from(record: Record) -> Self {
-        let data: Map<String, Value> = serde_json::from_str(record.data.get()).unwrap_or_default();
-        let mut shown = Map::with_capacity(data.len() + 1);
-        // Clients tell rows apart by it, also where the CRM's column has another name.
-        let id = data.get("id").cloned().filter(|id| id.is_string() || id.is_number());
-        shown.insert("id".to_owned(), id.unwrap_or(Value::String(record.resource_id)));
-        shown.extend(data.into_iter().filter(|(name, _)| name != "id"));
-        Self(shown)
+/// Refuses an id that several sources have given.
+fn check_one_source<'s>(
+    resource: &str,
+    id: &str,
+    sources: impl Iterator<Item = &'s str>,
+) -> Result<(), Problem> {
+    let sources: Vec<&str> = sources.collect();
+    if sources.len() < 2 {
+        return Ok(());
     }
+    let names = sources.join("`, `");
+    let message =
+        format!("several sources have a {resource} `{id}`; say which with ?source=: `{names}`");
+    Err(Problem::fault("source", message))
 }
 
-impl Shown {
-    fn written(mut self, fields: &[String]) -> Box<RawValue> {
-        if !fields.is_empty() {
-            self.0.retain(|name, _| name == "id" || fields.contains(name));
-        }
-        to_raw_value(&self.0).unwrap_or_default()
-    }
-}
-
-/// A record as it is answered. One that names itself and of which every field is wanted is what was captured, and need not be
-/// taken apart.
-fn written(record: Record, fields: &[String]) -> Box<RawValue> {
-    if fields.is_empty() && names_itself(record.data.get()) {
-        return record.data;
-    }
-    Shown::from(record).written(fields)
-}
-
-/// Whether it has an `id` that is a text or a number.
-fn names_itself(data: &str) -> bool {
-    let id = Members::read(data).ok().and_then(|members| members.get("id"));
-    id.is_some_and(|id| matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9')))
+/// A page of records, ready to be answered.
+struct Page {
+    data: Vec<Box<RawValue>>,
+    /// How many there are; with a cursor and conditions, how many from there on.
+    total: u64,
+    has_more: bool,
+    /// How many of them the page before may have shown too.
+    again: u32,
+    /// Where the next page begins.
+    next: Option<RecordPosition>,
 }
 
 /// As [`page_of`], of all records that the filter lets through.
@@ -221,71 +253,84 @@ async fn looked_into(
     app: &App,
     filter: &RecordFilter,
     query: &RecordQuery,
-) -> Result<(Vec<Shown>, u64), Problem> {
-    let order = query.sort.native().unwrap_or(Order::Newest);
+    place: Place,
+) -> Result<Page, Problem> {
+    let order = query.sort.native().unwrap_or_default();
     let mut found = Vec::new();
-    let mut offset = 0;
+    let mut after = query.after.clone();
+    let mut looked_into = 0;
     loop {
-        let rows = app.journal.records(filter, order, offset, CHUNK).await?;
+        let start = after.as_ref().map_or(PageStart::Offset(0), PageStart::After);
+        let rows = app.journal.records(filter, order, start, CHUNK).await?;
         let read = u32::try_from(rows.len()).unwrap_or(CHUNK);
-        found.extend(rows.into_iter().map(Shown::from));
-        found.retain(|shown| Condition::all(&query.conditions, &shown.0));
-        offset += read;
+        after = rows.last().map(|last| last.position(order));
+        found.extend(rows.iter().map(|row| Shown::of(row, order)));
+        found.retain(|shown: &Shown| shown.fits(&query.conditions));
+        looked_into += read;
         if read < CHUNK {
             break;
         }
-        if offset >= LOOKED_INTO {
+        if looked_into >= LOOKED_INTO {
             let message = format!(
                 "more than {LOOKED_INTO} records would have to be looked into; narrow it with `since`"
             );
             return Err(Problem::fault("since", message));
         }
     }
-    Ok(page_of(found, query))
+    Ok(page_of(found, query, place))
 }
 
-/// The page of those that fit the conditions, in the order asked for, and how many fit.
-fn page_of(mut found: Vec<Shown>, query: &RecordQuery) -> (Vec<Shown>, u64) {
-    found.retain(|shown| Condition::all(&query.conditions, &shown.0));
+/// The page of those that fit the conditions, in the order asked for.
+fn page_of(mut found: Vec<Shown>, query: &RecordQuery, place: Place) -> Page {
+    found.retain(|shown| shown.fits(&query.conditions));
     if let Sort::Fields(fields) = &query.sort {
-        found.sort_by(|a, b| condition::compare_by(fields, &a.0, &b.0));
+        found.sort_by(|a, b| condition::compare_by(fields, &a.fields, &b.fields));
     }
     let total = found.len() as u64;
-    let page = found.into_iter().skip(query.offset() as usize).take(query.per_page as usize);
-    (page.collect(), total)
+    let (offset, per_page) = (place.offset as usize, query.per_page as usize);
+    let has_more = offset + per_page < found.len();
+    let page: Vec<Shown> = found.into_iter().skip(offset).take(per_page).collect();
+    let is_native = query.sort.native().is_some();
+    let next = page.last().filter(|_| has_more && is_native).and_then(|last| last.position.clone());
+    let data = page.into_iter().map(|shown| shown.written(&query.fields)).collect();
+    Page { data, total, has_more, again: place.again, next }
 }
 
-fn answer(uri: &Uri, query: &RecordQuery, data: Vec<Box<RawValue>>, total: u64) -> RecordList {
+fn answer(uri: &Uri, query: &RecordQuery, found: Page) -> RecordList {
     let (page, per_page) = (query.page, query.per_page);
-    let minimum = total > u64::from(COUNTED);
-    let has_more = u64::from(page) * u64::from(per_page) < total
-        || (minimum && data.len() == per_page as usize);
-    let link = |page: u32| link(uri, page);
+    let total = found.total.min(u64::from(COUNTED));
+    let link = |page: u32, cursor: Option<&str>| link(uri, page, cursor);
+    let next_cursor = found.next.as_ref().map(query::write_cursor);
+    let next = found.has_more.then(|| link(page + 1, next_cursor.as_deref()));
     RecordList {
         meta: RecordMeta {
-            count: data.len(),
+            count: found.data.len(),
             page,
             current_page: page,
             per_page,
-            total: total.min(u64::from(COUNTED)),
-            total_is_minimum: minimum,
-            last_page: total.min(u64::from(COUNTED)).div_ceil(u64::from(per_page)).max(1),
-            has_more,
+            total,
+            total_is_minimum: found.total > u64::from(COUNTED),
+            last_page: (total + u64::from(found.again)).div_ceil(u64::from(per_page)).max(1),
+            has_more: found.has_more,
+            next_cursor,
         },
         links: RecordLinks {
-            this: link(page),
-            first: link(1),
-            prev: (page > 1).then(|| link(page - 1)),
-            next: has_more.then(|| link(page + 1)),
+            this: link(page, query.after.as_ref().map(query::write_cursor).as_deref()),
+            first: link(1, None),
+            prev: (page > 1 && query.after.is_none()).then(|| link(page - 1, None)),
+            next,
         },
-        data,
+        data: found.data,
     }
 }
 
-fn link(uri: &Uri, page: u32) -> String {
+fn link(uri: &Uri, page: u32, cursor: Option<&str>) -> String {
     let kept = uri.query().unwrap_or_default().split('&');
-    let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("page="));
-    let query: Vec<String> = kept.map(str::to_owned).chain([format!("page={page}")]).collect();
+    let is_place = |pair: &str| pair.starts_with("page=") || pair.starts_with("cursor=");
+    let kept = kept.filter(|pair| !pair.is_empty() && !is_place(pair));
+    let place = cursor.map(|cursor| format!("cursor={cursor}"));
+    let query: Vec<String> =
+        kept.map(str::to_owned).chain([format!("page={page}")]).chain(place).collect();
     format!("{}?{}", uri.path(), query.join("&"))
 }
 

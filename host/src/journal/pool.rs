@@ -303,6 +303,7 @@ pub(super) mod tests {
         db.execute(include_str!("../../migrations/postgres/0003_records.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0005_capture_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0013_record_order.sql")).await.unwrap();
         Some(db)
     }
 

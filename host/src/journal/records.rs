@@ -9,7 +9,7 @@ use super::capture::Capture;
 use super::pool::reading;
 use super::value::Row;
 use super::{Error, Journal, row, statements};
-use crate::domain::record::{Order, Record};
+use crate::domain::record::{Order, Record, RecordPosition, ordinal};
 use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 use std::collections::BTreeMap;
@@ -25,50 +25,98 @@ pub struct RecordFilter {
     pub since: Option<Timestamp>,
 }
 
-type RecordRow = (String, String, i64, String);
+/// Where a page of records begins.
+#[derive(Debug, Clone, Copy)]
+pub enum PageStart<'p> {
+    /// So many records after the first of the list.
+    Offset(u32),
+    /// After this record, whether it is still there or not.
+    After(&'p RecordPosition),
+}
+
+type RecordRow = (String, String, i64, i64, i64, String);
 
 impl Journal {
-    /// Records in an order, some of them left out at the beginning.
+    /// Records in an order, from some place on.
     pub async fn records(
         &self,
         filter: &RecordFilter,
         order: Order,
-        offset: u32,
+        start: PageStart<'_>,
         limit: u32,
     ) -> Result<Vec<Record>, Error> {
-        let text = match order {
-            Order::Newest => statements::SELECT_RECORDS_NEWEST,
-            Order::Oldest => statements::SELECT_RECORDS_OLDEST,
-            Order::Id => statements::SELECT_RECORDS_BY_ID,
-            Order::IdDescending => statements::SELECT_RECORDS_BY_ID_DESCENDING,
+        let (first, after) = match order {
+            Order::Created => {
+                (statements::SELECT_RECORDS_CREATED, statements::SELECT_RECORDS_CREATED_AFTER)
+            }
+            Order::Newest => {
+                (statements::SELECT_RECORDS_NEWEST, statements::SELECT_RECORDS_NEWEST_AFTER)
+            }
+            Order::Oldest => {
+                (statements::SELECT_RECORDS_OLDEST, statements::SELECT_RECORDS_OLDEST_AFTER)
+            }
+            Order::Id => (statements::SELECT_RECORDS_BY_ID, statements::SELECT_RECORDS_BY_ID_AFTER),
+            Order::IdDescending => (
+                statements::SELECT_RECORDS_BY_ID_DESCENDING,
+                statements::SELECT_RECORDS_BY_ID_DESCENDING_AFTER,
+            ),
         };
-        let rows: Vec<RecordRow> = reading!(self.pool(), |db| sqlx::query_as(text)
-            .bind(&filter.resource)
-            .bind(filter.source.as_deref())
-            .bind(filter.since.map_or(i64::MIN, Timestamp::micros))
-            .bind(i64::from(limit))
-            .bind(i64::from(offset))
-            .fetch_all(db)
-            .await?);
+        let (text, offset, after) = match start {
+            PageStart::Offset(offset) => (first, offset, None),
+            PageStart::After(position) => (after, 0, Some(position)),
+        };
+        let is_by_id = matches!(order, Order::Id | Order::IdDescending);
+        let rows: Vec<RecordRow> = reading!(self.pool(), |db| {
+            let mut query = sqlx::query_as(text)
+                .bind(&filter.resource)
+                .bind(filter.source.as_deref())
+                .bind(filter.since.map_or(i64::MIN, Timestamp::micros))
+                .bind(i64::from(limit))
+                .bind(i64::from(offset));
+            if let Some(after) = after {
+                query = query.bind(after.ordinal).bind(&after.resource_id).bind(&after.source);
+                query = if is_by_id { query } else { query.bind(after.at) };
+            }
+            query.fetch_all(db).await?
+        });
         rows.into_iter().map(record).collect()
     }
 
-    /// One record; of several sources that number alike, the one last heard of.
-    pub async fn record(
+    /// The records of one id, at most `limit`: one for each source that has it, the one last heard of first.
+    pub async fn records_of_id(
         &self,
         filter: &RecordFilter,
         resource_id: &str,
-    ) -> Result<Option<Record>, Error> {
-        let ordinal: i64 = resource_id.parse().unwrap_or(0);
-        let row: Option<RecordRow> =
+        limit: u32,
+    ) -> Result<Vec<Record>, Error> {
+        let rows: Vec<RecordRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_RECORD)
                 .bind(&filter.resource)
-                .bind(ordinal)
+                .bind(ordinal(resource_id))
                 .bind(resource_id)
                 .bind(filter.source.as_deref())
-                .fetch_optional(db)
+                .bind(i64::from(limit))
+                .fetch_all(db)
                 .await?);
-        row.map(record).transpose()
+        rows.into_iter().map(record).collect()
+    }
+
+    /// How many records were deleted since then, counted up to `most`.
+    pub async fn count_deleted_records(
+        &self,
+        filter: &RecordFilter,
+        since: Timestamp,
+        most: u32,
+    ) -> Result<u32, Error> {
+        let (count,): (i64,) =
+            reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_DELETED_RECORDS)
+                .bind(since.micros())
+                .bind(&filter.resource)
+                .bind(filter.source.as_deref())
+                .bind(i64::from(most))
+                .fetch_one(db)
+                .await?);
+        Ok(u32::try_from(count).unwrap_or(most))
     }
 
     /// How many records there are, counted up to a bound.
@@ -85,9 +133,17 @@ impl Journal {
     }
 }
 
-fn record((resource_id, source, updated_at, data): RecordRow) -> Result<Record, Error> {
-    let updated_at = Timestamp::from_micros(updated_at);
-    Ok(Record { resource_id, source, updated_at, data: row::raw(data, "event", "data")? })
+fn record(
+    (resource_id, source, ordinal, created_at, updated_at, data): RecordRow,
+) -> Result<Record, Error> {
+    Ok(Record {
+        resource_id,
+        source,
+        ordinal,
+        created_at: Timestamp::from_micros(created_at),
+        updated_at: Timestamp::from_micros(updated_at),
+        data: row::raw(data, "event", "data")?,
+    })
 }
 
 /// Writes what the captures say of their records.
@@ -103,6 +159,8 @@ type Place<'q> = (&'q str, i64, &'q str, &'q str);
 struct State {
     event: Uuid,
     whole: bool,
+    /// When it was first heard of, where it is new.
+    created_at: Timestamp,
     updated_at: Timestamp,
     deleted: bool,
 }
@@ -111,12 +169,13 @@ struct State {
 pub(super) fn rows<'q>(captures: &[&'q Capture]) -> Vec<Row<'q>> {
     let mut states: BTreeMap<Place<'q>, State> = BTreeMap::new();
     for capture in captures {
-        let Some((place, state)) = state(capture) else { continue };
-        let known = states.remove(&place).filter(|known| known.whole && !state.whole);
-        let state = match known {
-            Some(known) => State { event: known.event, whole: true, ..state },
-            None => state,
-        };
+        let Some((place, mut state)) = state(capture) else { continue };
+        if let Some(known) = states.remove(&place) {
+            state.created_at = known.created_at;
+            if known.whole && !state.whole {
+                (state.event, state.whole) = (known.event, true);
+            }
+        }
         states.insert(place, state);
     }
     states.into_iter().map(|(place, state)| record_row(place, &state)).collect()
@@ -128,6 +187,7 @@ fn state(capture: &Capture) -> Option<(Place<'_>, State)> {
     let state = State {
         event: event.id.uuid(),
         whole: change.whole,
+        created_at: event.received_at,
         updated_at: event.received_at,
         deleted: change.deleted,
     };
@@ -143,6 +203,7 @@ fn record_row<'q>((resource, ordinal, id, source): Place<'q>, state: &State) -> 
         .bind(source)
         .bind(state.event)
         .bind(i16::from(state.whole))
+        .bind(state.created_at.micros())
         .bind(updated_at)
         .bind(state.deleted.then_some(updated_at))
 }

@@ -19,13 +19,18 @@ macro_rules! statements {
 }
 
 /// Records of a resource that are there, perhaps of one source, heard of since then. The page is chosen before the
-/// events are looked up, so that what is left out costs no look-up.
+/// events are looked up, so that what is left out costs no look-up. The second form goes on after a position.
 macro_rules! records {
     ($order:literal) => {
+        records!($order, "")
+    };
+    ($order:literal, $after:literal) => {
         concat!(
-            "SELECT r.resource_id, r.source, r.updated_at, e.data FROM (SELECT * FROM record r \
-            WHERE r.resource = $1 AND r.deleted_at IS NULL \
-            AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) AND r.updated_at >= $3 ORDER BY ",
+            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+            FROM (SELECT * FROM record r WHERE r.resource = $1 AND r.deleted_at IS NULL \
+            AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) AND r.updated_at >= $3",
+            $after,
+            " ORDER BY ",
             $order,
             " LIMIT $4 OFFSET $5) r JOIN event e ON e.id = r.event_id ORDER BY ",
             $order
@@ -185,14 +190,41 @@ statements! {
     COUNT_BY_STATUS = "SELECT status, COUNT(*) FROM delivery GROUP BY status";
     COUNT_EVENTS_SINCE = "SELECT COUNT(*) FROM event WHERE received_at >= $1";
 
-    SELECT_RECORDS_NEWEST = records!("r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORDS_CREATED =
+        records!("r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORDS_CREATED_AFTER = records!(
+        "r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
+    );
+    SELECT_RECORDS_NEWEST =
+        records!("r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORDS_NEWEST_AFTER = records!(
+        "r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (r.updated_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
+    );
     SELECT_RECORDS_OLDEST = records!("r.updated_at, r.ordinal, r.resource_id, r.source");
+    SELECT_RECORDS_OLDEST_AFTER = records!(
+        "r.updated_at, r.ordinal, r.resource_id, r.source",
+        " AND (r.updated_at, r.ordinal, r.resource_id, r.source) > ($9, $6, $7, $8)"
+    );
     SELECT_RECORDS_BY_ID = records!("r.ordinal, r.resource_id, r.source");
-    SELECT_RECORDS_BY_ID_DESCENDING = records!("r.ordinal DESC, r.resource_id DESC, r.source DESC");
-    SELECT_RECORD = "SELECT r.resource_id, r.source, r.updated_at, e.data FROM record r \
-        JOIN event e ON e.id = r.event_id WHERE r.resource = $1 AND r.ordinal = $2 \
+    SELECT_RECORDS_BY_ID_AFTER = records!(
+        "r.ordinal, r.resource_id, r.source",
+        " AND (r.ordinal, r.resource_id, r.source) > ($6, $7, $8)"
+    );
+    SELECT_RECORDS_BY_ID_DESCENDING =
+        records!("r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORDS_BY_ID_DESCENDING_AFTER = records!(
+        "r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (r.ordinal, r.resource_id, r.source) < ($6, $7, $8)"
+    );
+    /// The records of one id, one for each source that has it, the one last heard of first.
+    SELECT_RECORD = "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+        FROM record r JOIN event e ON e.id = r.event_id WHERE r.resource = $1 AND r.ordinal = $2 \
         AND r.resource_id = $3 AND r.deleted_at IS NULL \
-        AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT 1";
+        AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT $5";
+    COUNT_DELETED_RECORDS = "SELECT COUNT(*) FROM (SELECT 1 FROM record WHERE deleted_at >= $1 \
+        AND resource = $2 AND (CAST($3 AS TEXT) IS NULL OR source = $3) LIMIT $4) AS counted";
     COUNT_RECORDS = "SELECT COUNT(*) FROM (SELECT 1 FROM record WHERE resource = $1 \
         AND deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR source = $2) \
         AND updated_at >= $3 LIMIT $4) AS counted";
@@ -262,6 +294,7 @@ mod tests {
         db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0013_record_order.sql")).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());

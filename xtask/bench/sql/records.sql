@@ -10,5 +10,5 @@ SELECT {id}, 'crm', 'invoice.updated', 'invoice', CAST(n AS TEXT), ({last} - {ro
     || '"adminnote":"{filler}"}', 0
 FROM numbers;
 
-INSERT INTO record (resource, ordinal, resource_id, source, event_id, whole, updated_at)
-SELECT resource, CAST(resource_id AS BIGINT), resource_id, source, id, 1, received_at FROM event;
+INSERT INTO record (resource, ordinal, resource_id, source, event_id, whole, created_at, updated_at)
+SELECT resource, CAST(resource_id AS BIGINT), resource_id, source, id, 1, received_at, received_at FROM event;

@@ -3,9 +3,8 @@
 
 use super::super::App;
 use super::super::problem::Problem;
-use super::Shown;
+use super::shown::Shown;
 use crate::journal::Journal;
-use serde_json::{Map, Value};
 
 /// Resources and the tables that they are, without prefix.
 const TABLES: [(&str, &str); 11] = [
@@ -37,17 +36,11 @@ pub(super) async fn rows(
     for state in journal.source_states().await? {
         let inlet = topology.inlets().find(|inlet| inlet.source.id == state.source);
         let name = inlet.map(|inlet| inlet.source.settings.name.as_str());
-        if name.is_none() || source.is_some_and(|wanted| name != Some(wanted)) {
+        let Some(name) = name.filter(|name| source.is_none_or(|wanted| wanted == *name)) else {
             continue;
-        }
-        found.extend(crate::pull::kept(journal, &state, table).await?.into_iter().map(shown));
+        };
+        let kept = crate::pull::kept(journal, &state, table).await?;
+        found.extend(kept.into_iter().map(|(id, row)| Shown::row(name, &id, row)));
     }
     Ok(Some(found))
-}
-
-fn shown((id, row): (String, Map<String, Value>)) -> Shown {
-    let mut shown = Map::with_capacity(row.len() + 1);
-    shown.insert("id".to_owned(), Value::String(id));
-    shown.extend(row.into_iter().filter(|(name, _)| name != "id"));
-    Shown(shown)
 }

@@ -3,8 +3,10 @@
 use super::condition::{Condition, Test};
 use super::fields_of;
 use crate::api::problem::Problem;
-use crate::domain::record::Order;
+use crate::domain::record::{Order, RecordPosition};
 use crate::domain::time::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Records on a page where nothing else is said, and at most: more is taken for the most.
 const PER_PAGE: (u32, u32) = (25, 100);
@@ -14,6 +16,8 @@ const FURTHEST: u32 = 1_000_000;
 const MOST: usize = 20;
 /// The longest name of a field, and value of a condition, in bytes.
 const LONGEST: (usize, usize) = (64, 255);
+/// The longest cursor, in bytes: ids and names of sources have bounds of their own.
+const LONGEST_CURSOR: usize = 4_096;
 /// Parameters of the dialects that choose what is shown beside a record; a record has all that is known.
 const IGNORED: [&str; 2] = ["include", "_"];
 
@@ -24,6 +28,8 @@ pub(super) struct RecordQuery {
     pub(super) source: Option<String>,
     pub(super) page: u32,
     pub(super) per_page: u32,
+    /// The record that the page begins after.
+    pub(super) after: Option<RecordPosition>,
     pub(super) sort: Sort,
     pub(super) fields: Vec<String>,
     pub(super) conditions: Vec<Condition>,
@@ -58,7 +64,8 @@ impl RecordQuery {
             source: None,
             page: 1,
             per_page: PER_PAGE.0,
-            sort: Sort::Native(Order::Newest),
+            after: None,
+            sort: Sort::Native(Order::default()),
             fields: Vec::new(),
             conditions: Vec::new(),
         };
@@ -68,8 +75,14 @@ impl RecordQuery {
         if read.conditions.len() > MOST {
             return Err(Problem::fault("filter", format!("at most {MOST} conditions")));
         }
-        if read.offset() > FURTHEST {
-            return Err(Problem::fault("page", "too far; narrow the list with `since`"));
+        match &read.after {
+            Some(after) if read.sort.native() != Some(after.order) => {
+                return Err(Problem::fault("cursor", "belongs to a list with another `sort`"));
+            }
+            None if read.offset() > FURTHEST => {
+                return Err(Problem::fault("page", "too far; go on with `meta.next_cursor`"));
+            }
+            Some(_) | None => {}
         }
         Ok(read)
     }
@@ -85,6 +98,7 @@ impl RecordQuery {
             "source" => self.source = Some(value),
             "page" => self.page = number("page", &value)?,
             "per_page" | "limit" => self.per_page = number(name, &value)?.min(PER_PAGE.1),
+            "cursor" => self.after = Some(read_cursor(&value)?),
             "sort" => self.sort = sort(&value)?,
             "fields" => self.fields = names("fields", &value)?,
             "filter" => {
@@ -181,13 +195,29 @@ fn sort(value: &str) -> Result<Sort, Problem> {
         ));
     }
     Ok(match keys.as_slice() {
-        [] => Sort::Native(Order::Newest),
+        [] => Sort::Native(Order::default()),
         [(field, true), ..] if field == "id" => Sort::Native(Order::IdDescending),
         [(field, false), ..] if field == "id" => Sort::Native(Order::Id),
         [(field, true)] if field == "updated_at" => Sort::Native(Order::Newest),
         [(field, false)] if field == "updated_at" => Sort::Native(Order::Oldest),
         _ => Sort::Fields(keys),
     })
+}
+
+/// A position as `meta.next_cursor` gives it: JSON in base64url.
+pub(super) fn write_cursor(position: &RecordPosition) -> String {
+    let json = serde_json::to_vec(position).unwrap_or_default();
+    URL_SAFE_NO_PAD.encode(json)
+}
+
+fn read_cursor(text: &str) -> Result<RecordPosition, Problem> {
+    let json = (text.len() <= LONGEST_CURSOR).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten();
+    json.and_then(|json| serde_json::from_slice(&json).ok())
+        // No database stores U+0000 in a text.
+        .filter(|position: &RecordPosition| {
+            !position.resource_id.contains('\0') && !position.source.contains('\0')
+        })
+        .ok_or_else(|| Problem::fault("cursor", "is not one that a page of this list gave"))
 }
 
 /// A time in any spelling; empty is no bound.
@@ -263,6 +293,25 @@ mod tests {
             read("sort=-total,id").sort,
             Sort::Fields(vec![("total".into(), true), ("id".into(), false)])
         );
+    }
+
+    #[test]
+    fn cursors_come_back_as_they_were_given() {
+        let position = RecordPosition {
+            order: Order::Created,
+            at: 1_777_075_200_000_000,
+            ordinal: 17,
+            resource_id: "17".to_owned(),
+            source: "crm é".to_owned(),
+        };
+        let cursor = write_cursor(&position);
+        let query = read(&format!("page=70000&per_page=100&cursor={cursor}"));
+        assert_eq!(query.after, Some(position.clone()), "however far it is");
+        let wrong = |query: &str| RecordQuery::read("invoice", query).is_err();
+        assert!(wrong(&format!("sort=id&cursor={cursor}")), "another order");
+        assert!(wrong("cursor=x") && wrong("cursor=") && wrong("cursor=e30"));
+        let unstorable = RecordPosition { source: "\0".to_owned(), ..position };
+        assert!(wrong(&format!("cursor={}", write_cursor(&unstorable))));
     }
 
     proptest! {

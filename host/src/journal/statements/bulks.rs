@@ -79,11 +79,13 @@ const RECORD: &[(&str, Kind)] = &[
     ("source", Text),
     ("event_id", Id),
     ("whole", Small),
+    ("created_at", Big),
     ("updated_at", Big),
     ("deleted_at", Big),
 ];
 
-/// An event that holds little more than the record's id leaves the state that is known.
+/// An event that holds little more than the record's id leaves the state that is known. When the record was
+/// first heard of stays as it is.
 const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source) DO UPDATE SET \
     event_id = CASE WHEN excluded.whole >= record.whole THEN excluded.event_id \
     ELSE record.event_id END, whole = CASE WHEN excluded.whole >= record.whole THEN excluded.whole \

@@ -1,0 +1,163 @@
+//! How a record is shown: its state, and what Waybill knows of it beside that.
+//!
+//! What Waybill adds has names that begin with `waybill_`, because a CRM's rows have columns of every other name
+//! (`source`, `updated_at`). Two CRMs number their rows alike, so the `id` alone names no row of a list.
+
+use super::condition::Condition;
+use crate::domain::members::Members;
+use crate::domain::record::{Order, Record, RecordPosition, record_name};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+
+/// How the names begin that no field of a record keeps.
+const PREFIX: &str = "waybill_";
+/// Shown whatever `fields` says, because they tell rows apart.
+const ALWAYS: [&str; 2] = ["id", "waybill_key"];
+
+/// What Waybill knows of a record.
+#[derive(Debug, Serialize)]
+struct Known<'r> {
+    #[serde(rename = "waybill_key")]
+    key: String,
+    #[serde(rename = "waybill_revision", skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
+    #[serde(rename = "waybill_source")]
+    source: &'r str,
+    #[serde(rename = "waybill_created_at", skip_serializing_if = "Option::is_none")]
+    created_at: Option<Timestamp>,
+    #[serde(rename = "waybill_updated_at", skip_serializing_if = "Option::is_none")]
+    updated_at: Option<Timestamp>,
+}
+
+impl<'r> Known<'r> {
+    fn of(record: &'r Record) -> Self {
+        Self {
+            key: record.key(),
+            revision: Some(record.revision()),
+            source: &record.source,
+            created_at: Some(record.created_at),
+            updated_at: Some(record.updated_at),
+        }
+    }
+
+    fn fields(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) | Err(_) => Map::new(),
+        }
+    }
+}
+
+/// A record as it is shown, its state read.
+pub(super) struct Shown {
+    pub(super) fields: Map<String, Value>,
+    /// Where it stands in its list, if that goes on by cursors.
+    pub(super) position: Option<RecordPosition>,
+}
+
+impl Shown {
+    /// A record of a list of this order.
+    pub(super) fn of(record: &Record, order: Order) -> Self {
+        let data = serde_json::from_str(record.data.get()).unwrap_or_default();
+        let fields = fields(&record.resource_id, data, &Known::of(record));
+        Self { fields, position: Some(record.position(order)) }
+    }
+
+    /// A row of a short list, of which it is not known when it was heard of.
+    pub(super) fn row(source: &str, id: &str, data: Map<String, Value>) -> Self {
+        let key = record_name(source, id);
+        let known = Known { key, revision: None, source, created_at: None, updated_at: None };
+        let data = data.into_iter().filter(|(name, _)| name != "id").collect();
+        Self { fields: fields(id, data, &known), position: None }
+    }
+
+    /// The text of a field; empty where it has none.
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.fields.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether it fits all conditions.
+    pub(super) fn fits(&self, conditions: &[Condition]) -> bool {
+        Condition::all(conditions, &self.fields)
+    }
+
+    pub(super) fn written(mut self, fields: &[String]) -> Box<RawValue> {
+        if !fields.is_empty() {
+            self.fields.retain(|name, _| ALWAYS.contains(&name.as_str()) || fields.contains(name));
+        }
+        to_raw_value(&self.fields).unwrap_or_default()
+    }
+}
+
+/// The fields of a record: its `id` first, then its own, then what Waybill knows of it.
+fn fields(id: &str, data: Map<String, Value>, known: &Known<'_>) -> Map<String, Value> {
+    let mut fields = Map::with_capacity(data.len() + 6);
+    // Clients look for it, also where the CRM's column has another name.
+    let own = data.get("id").cloned().filter(|id| id.is_string() || id.is_number());
+    fields.insert("id".to_owned(), own.unwrap_or_else(|| Value::String(id.to_owned())));
+    fields.extend(data.into_iter().filter(|(name, _)| name != "id" && !name.starts_with(PREFIX)));
+    fields.extend(known.fields());
+    fields
+}
+
+/// A record as it is answered. Where every field is wanted of one that names itself, what was captured is
+/// passed on as it is, with what Waybill knows at its end.
+pub(super) fn written(record: &Record, fields: &[String]) -> Box<RawValue> {
+    let whole = fields.is_empty().then(|| appended(record)).flatten();
+    whole.unwrap_or_else(|| Shown::of(record, Order::default()).written(fields))
+}
+
+fn appended(record: &Record) -> Option<Box<RawValue>> {
+    let data = record.data.get();
+    let members = Members::read(data).ok()?;
+    let id = members.get("id")?.get().as_bytes().first()?;
+    if !matches!(id, b'"' | b'-' | b'0'..=b'9') || members.names().any(|name| name.starts_with(PREFIX)) {
+        return None;
+    }
+    let known = serde_json::to_string(&Known::of(record)).ok()?;
+    let (data, known) = (data.trim_end().strip_suffix('}')?, known.strip_prefix('{')?);
+    RawValue::from_string(format!("{data},{known}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(data: &str) -> Record {
+        Record {
+            resource_id: "17".to_owned(),
+            source: "crm".to_owned(),
+            ordinal: 17,
+            created_at: Timestamp::from_micros(1),
+            updated_at: Timestamp::from_micros(2),
+            data: RawValue::from_string(data.to_owned()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn both_ways_of_writing_a_record_agree() {
+        for data in [
+            r#"{"id":"17","a":1}"#,
+            r#"{"a":{"id":2},"id":17 } "#,
+            r#"{"userid":"17"}"#,
+            r#"{"id":null,"waybill_key":"forged"}"#,
+            r#"{"id":"17","waybill_source":"forged","updated_at":"x"}"#,
+            "{}",
+        ] {
+            let record = record(data);
+            let quick: Value = serde_json::from_str(written(&record, &[]).get()).unwrap();
+            let slow = Shown::of(&record, Order::Id).fields;
+            assert_eq!(quick, Value::Object(slow), "{data}");
+            assert_eq!(quick["waybill_key"], "crm:17", "{data}");
+            assert_eq!(quick["waybill_revision"], "crm:17@2", "{data}");
+        }
+    }
+
+    #[test]
+    fn what_tells_rows_apart_is_always_shown() {
+        let shown = written(&record(r#"{"id":"17","a":1,"b":2}"#), &["b".to_owned()]);
+        assert_eq!(shown.get(), r#"{"id":"17","b":2,"waybill_key":"crm:17"}"#);
+    }
+}
