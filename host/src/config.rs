@@ -21,10 +21,10 @@ use crate::domain::span::Span;
 pub use error::{ConfigError, Fault, Origin};
 pub use layers::{EnvironmentPair, Override};
 pub use secret::SHORTEST_SECRET;
-pub use sections::{Audit, Database, Delivery, Immediate, Server, Shutdown, Smart, Tls};
+pub use sections::{Audit, Database, Delivery, Immediate, Retention, Server, Shutdown, Smart, Tls};
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 33] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -38,6 +38,16 @@ pub const KEYS: [&str; 23] = [
     "tls.key",
     "tls.redirect_listen",
     "audit.retention",
+    "retention.payloads",
+    "retention.plans",
+    "retention.attempts",
+    "retention.deliveries",
+    "retention.events",
+    "retention.dead_letters",
+    "retention.deleted_records",
+    "retention.records",
+    "retention.max_size",
+    "retention.vacuum_at_start",
     "database.url",
     "delivery.allow_networks",
     "delivery.retry_schedule",
@@ -59,6 +69,8 @@ pub struct Config {
     pub tls: Tls,
     /// The record of calls.
     pub audit: Audit,
+    /// How long what is stored is kept.
+    pub retention: Retention,
     /// The journal.
     pub database: Database,
     /// Defaults and bounds of deliveries.
@@ -146,6 +158,16 @@ impl Config {
             "tls.key" => put(&mut self.tls.key, value),
             "tls.redirect_listen" => put(&mut self.tls.redirect_listen, value),
             "audit.retention" => put(&mut self.audit.retention, value),
+            "retention.payloads" => put(&mut self.retention.payloads, value),
+            "retention.plans" => put(&mut self.retention.plans, value),
+            "retention.attempts" => put(&mut self.retention.attempts, value),
+            "retention.deliveries" => put(&mut self.retention.deliveries, value),
+            "retention.events" => put(&mut self.retention.events, value),
+            "retention.dead_letters" => put(&mut self.retention.dead_letters, value),
+            "retention.deleted_records" => put(&mut self.retention.deleted_records, value),
+            "retention.records" => put(&mut self.retention.records, value),
+            "retention.max_size" => put(&mut self.retention.max_size, value),
+            "retention.vacuum_at_start" => put(&mut self.retention.vacuum_at_start, value),
             "server.trusted_proxies" => put(&mut self.server.trusted_proxies, value),
             "delivery.allow_networks" => put(&mut self.delivery.allow_networks, value),
             "delivery.retry_schedule" => put(&mut self.delivery.retry_schedule, value),
@@ -163,6 +185,7 @@ impl Config {
     /// Ranges, and what must hold between keys.
     fn check(&self, origins: &layers::Origins, faults: &mut Vec<Fault>) {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
+        let rules = rules.chain(self.retention_rules());
         for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
             faults.push(origins.fault(key, message.to_owned()));
         }
@@ -255,12 +278,41 @@ impl Config {
             ),
         ]
     }
+
+    fn retention_rules(&self) -> Vec<Rule> {
+        let keep = &self.retention;
+        let kinds = [
+            ("retention.payloads", Some(keep.payloads)),
+            ("retention.plans", Some(keep.plans)),
+            ("retention.attempts", Some(keep.attempts)),
+            ("retention.deliveries", Some(keep.deliveries)),
+            ("retention.events", Some(keep.events)),
+            ("retention.dead_letters", Some(keep.dead_letters)),
+            ("retention.deleted_records", Some(keep.deleted_records)),
+            ("retention.records", keep.records),
+        ];
+        let rule = |(key, span): (&'static str, Option<Span>)| {
+            let holds = span.is_none_or(|span| within(span, SECOND, Span::MAX));
+            (holds, key, "must be \"1s\" to \"365d\"")
+        };
+        let mut rules: Vec<Rule> = kinds.into_iter().map(rule).collect();
+        let holds = keep.events >= keep.payloads;
+        rules.push((holds, "retention.events", "must not be shorter than retention.payloads"));
+        let holds = keep.max_size.is_none_or(|size| size >= SMALLEST);
+        rules.push((holds, "retention.max_size", "must be 67108864 bytes or more"));
+        let holds = keep.max_size.is_none() || self.database.url.is_sqlite();
+        rules.push((holds, "retention.max_size", "goes with an SQLite database only"));
+        rules
+    }
 }
 
 /// Whether something holds, the key it is about, and what to say where it does not.
 type Rule = (bool, &'static str, &'static str);
 
 const MINUTE: Duration = Duration::from_mins(1);
+/// The least that an SQLite database may be held to, in bytes.
+const SMALLEST: u64 = 64 << 20;
+const SECOND: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(100);
 
 fn within(span: Span, low: Duration, high: Duration) -> bool {

@@ -28,6 +28,7 @@ mod bulk;
 mod capture;
 mod checkpoint;
 pub mod dead;
+pub mod erase;
 pub mod figures;
 pub mod modules;
 mod native;
@@ -35,11 +36,13 @@ pub mod node;
 pub mod objects;
 mod plan;
 mod pool;
+pub mod prune;
 pub mod records;
 mod row;
 mod settle;
 pub mod source_rows;
 pub mod sources;
+mod space;
 mod statements;
 pub mod tend;
 mod value;
@@ -74,6 +77,9 @@ pub enum Error {
     /// A request's `Idempotency-Key` came with another request before. Nothing of it was written.
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    /// The event's payload is pruned: there is nothing left to plan or to send.
+    #[error("the event's payload was pruned {}", .0)]
+    PayloadPruned(views::PrunedPayload),
     /// A name is taken.
     #[error("the name `{0}` is taken")]
     NameTaken(String),
@@ -115,6 +121,15 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// What is done with the database before it is used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opening {
+    /// Whether an SQLite file is written anew, so that it can give back disk space and holds no
+    /// remains of rows that were deleted or moved. It needs as much free space as the file takes,
+    /// twice over.
+    pub rewrites_file: bool,
+}
+
 /// The journal; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -138,8 +153,12 @@ struct Inner {
 impl Journal {
     /// Connects, brings the schema up to date and starts the writers. They end when the last clone
     /// of the journal is dropped and their queue is empty.
-    pub async fn open(url: &str, clock: Clock) -> Result<(Self, handover::Outlets), Error> {
-        let pool = Pool::open(url).await?;
+    pub async fn open(
+        url: &str,
+        clock: Clock,
+        opening: Opening,
+    ) -> Result<(Self, handover::Outlets), Error> {
+        let pool = Pool::open(url, opening).await?;
         let node = node::random();
         let (sender, receiver) = mpsc::channel(writer::QUEUE);
         let (handover, outlets) = Handover::new();

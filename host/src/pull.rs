@@ -13,6 +13,7 @@
 //! that it lost its hold finds is not written.
 
 mod database;
+mod erase;
 mod poll;
 mod rows;
 mod run;
@@ -37,6 +38,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use erase::kept_places;
 pub use run::Failed;
 
 /// How often it is looked what is due.

@@ -15,7 +15,7 @@ use crate::deliver::client::{Client, Settings};
 use crate::deliver::dispatcher;
 use crate::domain::span::Span;
 use crate::journal::handover::Outlets;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, Opening};
 use crate::listener::tls::{self, Certificates};
 use crate::listener::{self, Bounds, Listener};
 use crate::topology::live::{self, Live};
@@ -112,7 +112,7 @@ impl Server {
             Some(secret) => Sealer::from_secret(secret),
             None => Sealer::from_file(&folder.join("waybill.key"))?,
         };
-        let (journal, outlets) = Journal::open(config.database.url.expose(), clock).await?;
+        let (journal, outlets) = open_journal(&config, clock).await?;
         let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
         let new_token = auth::first_token(&journal, given.as_deref()).await?;
         let engine = Engine::new(Limits::default())?;
@@ -178,7 +178,9 @@ impl Server {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             audit: Arc::clone(&self.app.audit),
-            retention: self.app.config.audit.retention.get(),
+            calls: self.app.config.audit.retention.get(),
+            retention: self.app.config.retention.clone(),
+            pruned: std::sync::Mutex::default(),
         };
         self.tasks.spawn(tend::run(tend, self.stop.clone()));
     }
@@ -235,6 +237,19 @@ fn make_data_dir(config: &Config, folder: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(folder)
         .map_err(|source| Error::DataDir { path: folder.to_owned(), source })
+}
+
+/// Opens the database. Says so where its file would have to be written anew to give back disk space.
+async fn open_journal(config: &Config, clock: Clock) -> Result<(Journal, Outlets), journal::Error> {
+    let opening = Opening { rewrites_file: config.retention.vacuum_at_start };
+    let (journal, outlets) = Journal::open(config.database.url.expose(), clock, opening).await?;
+    if !journal.gives_back_space().await? {
+        tracing::warn!(
+            "this database file uses freed space again and does not give it back; set \
+             retention.vacuum_at_start for one start to have it written anew (docs/retention.md)"
+        );
+    }
+    Ok((journal, outlets))
 }
 
 fn bounds(config: &Config) -> Bounds {

@@ -132,8 +132,8 @@ async fn what_is_delivered_is_verified_by_a_library(
     }
 }
 
-/// What Zapier's own check says of rows that a trigger with this primary key returned; empty where it passes. None where
-/// its library is not installed.
+/// What Zapier's own check says of rows that a trigger with this primary key returned; empty where
+/// it passes. None where its library is not installed.
 async fn zapier_says(rows: &Value, primary: &str) -> Option<String> {
     let mut check = program(JavaScript, "zapier")?;
     let output = check.args([rows.to_string().as_str(), primary]).output().await.unwrap();

@@ -32,6 +32,7 @@ mod poll;
 mod program;
 mod receive;
 mod records;
+mod retention;
 mod schedule;
 mod secrets;
 mod support;

@@ -179,7 +179,8 @@ async fn polling_while_rows_arrive_misses_none() {
     assert_eq!(seen.len(), 300);
 }
 
-/// Reads all pages by their numbers, as the n8n node does it: until one is not full. `between` does something after each.
+/// Reads all pages by their numbers, as the n8n node does it: until one is not full. `between` does
+/// something after each.
 async fn read_by_number(
     world: &World,
     query: &str,

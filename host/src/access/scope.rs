@@ -265,7 +265,7 @@ pub fn need(method: &Method, route: &str) -> Option<Need> {
             Some(Need::AllTables(scope))
         }
         ("audit", _) if reads => Some(Need::AllTables(Scope::AuditRead)),
-        ("config" | "tokens", _) => Some(Need::AllTables(Scope::Admin)),
+        ("config" | "records" | "tokens", _) => Some(Need::AllTables(Scope::Admin)),
         _ => None,
     }
 }

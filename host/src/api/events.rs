@@ -84,15 +84,20 @@ pub(super) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub changes: Option<Box<RawValue>>,
-    /// The data as it was captured.
+    /// The data as it was captured; null once it is pruned.
     #[schema(value_type = serde_json::Value)]
     pub data: Box<RawValue>,
+    /// When the data was pruned, because it was older than `retention.payloads`. The event cannot
+    /// be replayed any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub payload_pruned_at: Option<Timestamp>,
     /// How many flows and endpoints took it when it was captured.
     pub matched: u16,
 }
 
 impl From<StoredEvent> for EventView {
-    fn from(StoredEvent { event, matched }: StoredEvent) -> Self {
+    fn from(StoredEvent { event, matched, pruned }: StoredEvent) -> Self {
         Self {
             id: event.id,
             event_type: event.event_type,
@@ -105,6 +110,7 @@ impl From<StoredEvent> for EventView {
             attributes: event.attributes,
             changes: event.changes,
             data: event.data,
+            payload_pruned_at: pruned.map(|pruned| pruned.pruned_at),
             matched,
         }
     }
@@ -332,7 +338,7 @@ pub(super) async fn replay(
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<Data<Replayed>>), Problem> {
     let stored = app.journal.event(id("event", &text)?).await?;
-    let event = stored.ok_or_else(|| Problem::missing("event", &text))?.event;
+    let event = stored.ok_or_else(|| Problem::missing("event", &text))?.with_payload()?;
     let matches = app.live.current().matches(&event.source, &event.event_type);
     let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
     app.journal.plan_again(&event, &flows).await?;

@@ -255,7 +255,7 @@ impl Trial {
 
     async fn stored(app: &App, text: &str) -> Result<Self, Problem> {
         let stored = app.journal.event(id("event", text)?).await?;
-        let event = stored.ok_or_else(|| Problem::missing("event", text))?.event;
+        let event = stored.ok_or_else(|| Problem::missing("event", text))?.with_payload()?;
         Ok(Self {
             id: event.id.to_string(),
             at: event.time(),

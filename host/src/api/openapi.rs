@@ -57,6 +57,7 @@ pub(super) fn called() -> OpenApiRouter<App> {
         .routes(routes!(samples::samples))
         .routes(routes!(records::list))
         .routes(routes!(records::show))
+        .routes(routes!(records::erase::erase))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::show, tokens::update, tokens::revoke))
         .routes(routes!(audit::list))

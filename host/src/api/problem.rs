@@ -253,6 +253,10 @@ impl IntoResponse for Problem {
 impl From<journal::Error> for Problem {
     fn from(error: journal::Error) -> Self {
         match error {
+            journal::Error::PayloadPruned(pruned) => Self::conflict(format!(
+                "the event's payload was pruned {pruned} (retention.payloads); it can be neither planned nor \
+                 sent again"
+            )),
             journal::Error::NameTaken(name) => {
                 Self::conflict(format!("the name `{name}` is taken; choose another"))
             }

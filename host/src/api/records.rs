@@ -8,6 +8,7 @@
 //! so it may see a record twice.
 
 mod condition;
+pub(super) mod erase;
 mod lookups;
 mod query;
 mod shown;
@@ -36,7 +37,8 @@ const LOOKED_INTO: u32 = 20_000;
 /// How much further back than `since` a list goes: what was captured just before a client took the time
 /// may have been on its way into the database when it asked. Clients tell repeats by the id.
 const OVERLAP: Duration = Duration::from_secs(10);
-/// How long a client may take to read all pages by their numbers and miss none for records that are deleted meanwhile.
+/// How long a client may take to read all pages by their numbers and miss none for records that are
+/// deleted meanwhile.
 const READ: Duration = Duration::from_mins(15);
 /// Most sources that are named of those that have given one id.
 const SOURCES_NAMED: u32 = 10;
@@ -108,13 +110,14 @@ fn resource(path: &str) -> Result<&'static str, Problem> {
 
 /// Lists records of a resource, first heard of last.
 ///
-/// An update does not move a record in that order, so a client that reads page after page sees every record. `meta.next_cursor`
-/// goes on after the last record of a page, whatever was added or deleted meanwhile. Further parameters are conditions:
-/// `status=2`, `filter=status:2`, `filter[total.gte]=1000`, `date_from`, `date_to`.
+/// An update does not move a record in that order, so a client that reads page after page sees
+/// every record. `meta.next_cursor` goes on after the last record of a page, whatever was added or
+/// deleted meanwhile. Further parameters are conditions: `status=2`, `filter=status:2`,
+/// `filter[total.gte]=1000`, `date_from`, `date_to`.
 ///
-/// Beside its own fields each record has `waybill_key`, which is unique over all sources, `waybill_revision`, which is
-/// another one after each update, `waybill_source`, and `waybill_created_at` and `waybill_updated_at`, when Waybill first and
-/// last heard of it.
+/// Beside its own fields each record has `waybill_key`, which is unique over all sources,
+/// `waybill_revision`, which is another one after each update, `waybill_source`, and
+/// `waybill_created_at` and `waybill_updated_at`, when Waybill first and last heard of it.
 #[utoipa::path(get, path = "/api/v1/{resource}", tag = "records", operation_id = "list_records",
     params(("resource" = String, Path, description = "`invoices`, `customers`, `credit-notes`, …"),
         ("since" = Option<String>, Query, description = "Only those heard of then or later: ISO 8601 or Unix seconds."),
@@ -143,11 +146,14 @@ pub(super) async fn list(
         let place = Place { offset: query.offset(), again: 0 };
         return Ok(Json(answer(&uri, &query, page_of(rows, &query, place))));
     }
-    let filter = RecordFilter {
+    let mut filter = RecordFilter {
         resource: resource.to_owned(),
         source: query.source.clone(),
         since: query.since.map(|since| since.before(OVERLAP)),
+        is_narrow: false,
     };
+    let total = app.journal.count_records(&filter, COUNTED + 1).await?;
+    filter.is_narrow = query.since.is_some() && total <= u64::from(COUNTED);
     let place = place(&app, &filter, &query).await?;
     let page = match &query.sort {
         Sort::Native(order) if query.conditions.is_empty() => {
@@ -161,7 +167,7 @@ pub(super) async fn list(
                 next: rows.last().filter(|_| has_more).map(|last| last.position(*order)),
                 data: rows.iter().map(|row| written(row, &query.fields)).collect(),
                 has_more,
-                total: app.journal.count_records(&filter, COUNTED + 1).await?,
+                total,
                 again: place.again,
             }
         }
@@ -179,8 +185,8 @@ struct Place {
     again: u32,
 }
 
-/// Each record that was deleted lately has moved those after it one place up, out of the page that is asked for next:
-/// so many are shown again, at most half a page, so that none is missed.
+/// Each record that was deleted lately has moved those after it one place up, out of the page that
+/// is asked for next: so many are shown again, at most half a page, so that none is missed.
 async fn place(app: &App, filter: &RecordFilter, query: &RecordQuery) -> Result<Place, Problem> {
     if query.after.is_some() {
         return Ok(Place { offset: 0, again: 0 });
@@ -213,7 +219,11 @@ pub(super) async fn show(
         let found = found.pop().ok_or_else(|| Problem::missing(resource, &id))?;
         return Ok(Json(RecordAnswer { data: found.written(&query.fields) }));
     }
-    let filter = RecordFilter { resource: resource.to_owned(), source: query.source, since: None };
+    let filter = RecordFilter {
+        resource: resource.to_owned(),
+        source: query.source,
+        ..RecordFilter::default()
+    };
     let mut found = app.journal.records_of_id(&filter, &id, SOURCES_NAMED).await?;
     check_one_source(resource, &id, found.iter().map(|record| record.source.as_str()))?;
     let found = found.pop().ok_or_else(|| Problem::missing(resource, &id))?;

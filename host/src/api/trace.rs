@@ -6,6 +6,7 @@ use super::events::EventView;
 use super::problem::Problem;
 use crate::domain::delivery::Status;
 use crate::domain::id::FlowId;
+use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
 use crate::journal::views::{Delivery, StoredEvent};
 use crate::topology::Topology;
@@ -81,7 +82,10 @@ pub(super) async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Probl
         })
         .collect();
     let deliveries = app.journal.deliveries_of(id).await?;
-    let summary = summary(&stored, &deliveries, &waiting, &steps);
+    let mut summary = summary(app, &stored, &deliveries, &waiting, &steps);
+    if let Some(pruned) = stored.pruned {
+        summary = format!("{summary}; its payload was pruned {pruned}");
+    }
     let mut traced = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
         traced.push(delivery_trace(app, &topology, delivery).await?);
@@ -105,7 +109,26 @@ pub(super) fn flow_name(topology: &Topology, id: FlowId) -> String {
     topology.flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
 }
 
+/// Whether an event is so old that what followed from it may have been pruned.
+fn is_pruned(app: &App, stored: &StoredEvent) -> bool {
+    let keep = &app.config.retention;
+    let age = app.journal.clock().now().since(stored.event.received_at);
+    age > keep.deliveries.min(keep.plans).get()
+}
+
+/// A time in whole days, where it has that many.
+fn in_days(span: Span) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match span.get().as_secs() {
+        seconds if seconds > DAY && seconds.is_multiple_of(DAY) => {
+            format!("{} days", seconds / DAY)
+        }
+        _ => span.to_string(),
+    }
+}
+
 fn summary(
+    app: &App,
     stored: &StoredEvent,
     deliveries: &[Delivery],
     waiting: &[WaitingFlow],
@@ -130,6 +153,14 @@ fn summary(
         let reason = text(last, "reason").map(|why| format!(": {why}")).unwrap_or_default();
         return format!(
             "nothing was sent; the last word was `{verdict}` of module `{module}`{reason}"
+        );
+    }
+    if stored.matched > 0 && is_pruned(app, stored) {
+        let keep = &app.config.retention;
+        return format!(
+            "what became of it is not known any more: deliveries are kept for {}, what modules said for {}",
+            in_days(keep.deliveries),
+            in_days(keep.plans)
         );
     }
     if stored.matched == 0 {

@@ -51,6 +51,32 @@ pub struct Audit {
     pub retention: Span,
 }
 
+/// Section `retention`: how long what is stored is kept. Open work is kept however old it is.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Data of events, and what modules made of it.
+    pub payloads: Span,
+    /// What modules said of events.
+    pub plans: Span,
+    /// Attempts of deliveries.
+    pub attempts: Span,
+    /// Deliveries; attempts go with them.
+    pub deliveries: Span,
+    /// Events, once nothing else is left of them; at least `payloads`.
+    pub events: Span,
+    /// Dead letters, with what their replay needs.
+    pub dead_letters: Span,
+    /// Records that their source deleted.
+    pub deleted_records: Span,
+    /// Records that their source has, since they were last heard of; for ever where it is not set.
+    pub records: Option<Span>,
+    /// Most bytes of an SQLite database, from 64 MiB; above it the oldest goes before its time. No
+    /// bound where it is not set.
+    pub max_size: Option<u64>,
+    /// Whether an SQLite file is written anew at the start.
+    pub vacuum_at_start: bool,
+}
+
 /// Section `database`.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -116,6 +142,24 @@ impl Default for Server {
 impl Default for Audit {
     fn default() -> Self {
         Self { retention: Span::new(Duration::from_hours(90 * 24)) }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Span::new(Duration::from_hours(days * 24));
+        Self {
+            payloads: days(30),
+            plans: days(30),
+            attempts: days(30),
+            deliveries: days(30),
+            events: days(30),
+            dead_letters: days(90),
+            deleted_records: days(30),
+            records: None,
+            max_size: None,
+            vacuum_at_start: false,
+        }
     }
 }
 

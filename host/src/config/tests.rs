@@ -28,7 +28,7 @@ fn the_example_file_is_the_default() {
 #[test]
 fn every_key_can_be_set() {
     for key in KEYS {
-        let message = Config::default().set(key, Value::Boolean(true)).unwrap_err();
+        let message = Config::default().set(key, Value::Table(toml::Table::new())).unwrap_err();
         assert!(!message.contains("not known"), "{key}: {message}");
     }
 }
@@ -100,6 +100,15 @@ fn errors_say_what_where_and_how_to_mend() {
         (error("", &[("WAYBILL_SECRET_KEY", "")]), "variable WAYBILL_SECRET_KEY: it is empty"),
         (error("", &[("WAYBILL_SECRET_KEY", "a")]), "WAYBILL_SECRET_KEY: it can be guessed"),
         (error("", &[("WAYBILL_SERVER__DATA_DIR", "")]), "server.data_dir: names no folder"),
+        (
+            error("[retention]\nevents = '1d'\n", &[]),
+            "line 2: retention.events: must not be shorter than retention.payloads",
+        ),
+        (
+            error("[retention]\nmax_size = 70000000\n[database]\nurl = 'postgres://x'\n", &[]),
+            "retention.max_size: goes with an SQLite database only",
+        ),
+        (error("[retention]\nrecords = '0s'\n", &[]), "retention.records: must be \"1s\" to"),
         (
             error("", &[("WAYBILL_DATABASE__URL", "mysql://x")]),
             "must begin with sqlite: or postgres://",

@@ -97,13 +97,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// Names the record among all records of its resource, whatever their sources: `SOURCE:ID`, with `%` and `:` of
-    /// the source escaped as in a URL, so that no two records have the same key.
+    /// Names the record among all records of its resource, whatever their sources: `SOURCE:ID`,
+    /// with `%` and `:` of the source escaped as in a URL, so that no two records have the same
+    /// key.
     pub fn key(&self) -> String {
         record_name(&self.source, &self.resource_id)
     }
 
-    /// Names this state of the record: [`Record::key`] and the microsecond in which it was last heard of.
+    /// Names this state of the record: [`Record::key`] and the microsecond in which it was last
+    /// heard of.
     pub fn revision(&self) -> String {
         format!("{}@{}", self.key(), self.updated_at.micros())
     }
@@ -148,7 +150,8 @@ pub enum Order {
     IdDescending,
 }
 
-/// The place of a record in a list: the next page begins after it, wherever records moved meanwhile.
+/// The place of a record in a list: the next page begins after it, wherever records moved
+/// meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordPosition {

@@ -5,7 +5,7 @@
 
 use super::batch::Batch;
 use super::pool::{Tx, reading, writing};
-use super::views::{Delivery, DeliveryFilter, condition};
+use super::views::{Delivery, DeliveryFilter, PrunedPayload, condition};
 use super::{Error, Journal, statements};
 use crate::domain::delivery::DeadLetter;
 use crate::domain::event::Event;
@@ -154,6 +154,7 @@ impl Journal {
     pub async fn replay_delivery(&self, delivery: &Delivery) -> Result<bool, Error> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
+        check_payload(&mut tx, delivery.event_id).await?;
         let mut endpoint = replay_delivery(&mut tx, delivery.id, now).await?;
         if endpoint.is_none() {
             let row: Option<(Uuid,)> =
@@ -196,6 +197,7 @@ impl Journal {
     pub async fn plan_again(&self, event: &Event, flows: &[FlowId]) -> Result<(), Error> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
+        check_payload(&mut tx, event.id).await?;
         for flow in flows {
             plan_again(&mut tx, event.id, *flow, now, event.record_key()).await?;
         }
@@ -212,6 +214,7 @@ impl Journal {
     ) -> Result<(), Error> {
         let mut drafts = drafts;
         let mut tx = self.pool().begin().await?;
+        check_payload(&mut tx, event.id).await?;
         let mut rows: Vec<&mut super::plan::Draft> = drafts.iter_mut().collect();
         super::plan::write_deliveries(&mut Batch::Tx(&mut tx), &mut rows).await?;
         tx.commit().await?;
@@ -228,6 +231,19 @@ impl Journal {
             None => self.handover().planning_room().nudge(),
         }
     }
+}
+
+/// Refuses to begin anything with an event whose payload is pruned.
+async fn check_payload(tx: &mut Tx, event: EventId) -> Result<(), Error> {
+    let row: Option<(i64, i64)> = writing!(tx, |db| sqlx::query_as(statements::PAYLOAD_PRUNED)
+        .bind(event.uuid())
+        .fetch_optional(&mut *db)
+        .await?);
+    let Some((received_at, pruned_at)) = row else { return Ok(()) };
+    Err(Error::PayloadPruned(PrunedPayload {
+        received_at: Timestamp::from_micros(received_at),
+        pruned_at: Timestamp::from_micros(pruned_at),
+    }))
 }
 
 async fn replay_delivery(

@@ -1,13 +1,14 @@
 //! The two databases behind one enum, and the macro that expands one body for both.
 
 use super::native::Native;
-use super::{Error, checkpoint};
+use super::{Error, Opening, checkpoint, space};
 use crate::private_file;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Postgres, Sqlite, SqliteConnection, Transaction};
 use std::path::Path;
@@ -25,8 +26,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 const READERS: u32 = 4;
 /// What the connection that writes to SQLite is told: every commit is synced, and pages are kept in 32 MiB
 /// of memory.
-pub(super) const SQLITE_PRAGMAS: [(&str, &str); 4] = [
+pub(super) const SQLITE_PRAGMAS: [(&str, &str); 5] = [
     ("synchronous", "FULL"),
+    // What is deleted is overwritten: an erased record is not left in free pages.
+    ("secure_delete", "ON"),
     ("foreign_keys", "ON"),
     ("temp_store", "MEMORY"),
     ("cache_size", "-32768"),
@@ -128,9 +131,9 @@ pub(super) use {reading, writing};
 
 impl Pool {
     /// Connects and brings the schema up to date.
-    pub(super) async fn open(url: &str) -> Result<Self, Error> {
+    pub(super) async fn open(url: &str, opening: Opening) -> Result<Self, Error> {
         let pool = if url.starts_with("sqlite:") {
-            Self::open_sqlite(url).await?
+            Self::open_sqlite(url, opening).await?
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             Self::open_postgres(url).await?
         } else {
@@ -145,7 +148,7 @@ impl Pool {
         Ok(pool)
     }
 
-    async fn open_sqlite(url: &str) -> Result<Self, Error> {
+    async fn open_sqlite(url: &str, opening: Opening) -> Result<Self, Error> {
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|_unreadable| Error::Address { given: url.to_owned() })?
             .create_if_missing(true)
@@ -154,6 +157,7 @@ impl Pool {
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
             .pragma("temp_store", "memory")
+            .pragma("secure_delete", "on")
             // The group commit sees to it; this is for a server that only writes otherwise.
             .pragma("wal_autocheckpoint", (4 * checkpoint::PAGES).to_string())
             .disable_statement_logging();
@@ -163,8 +167,14 @@ impl Pool {
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(PATIENCE)
-            .connect_with(options.clone())
+            // Only a new file, or one that is written anew, becomes one whose free pages can be
+            // given back.
+            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
             .await?;
+        if opening.rewrites_file {
+            // Before others connect: to a connection the kind of a file is that at its beginning.
+            space::rewrite_file(&write).await;
+        }
         let read = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(PATIENCE)
@@ -304,12 +314,13 @@ pub(super) mod tests {
         db.execute(include_str!("../../migrations/postgres/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0005_capture_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0013_record_order.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0023_retention.sql")).await.unwrap();
         Some(db)
     }
 
     #[tokio::test]
     async fn an_address_that_is_no_database_is_refused() {
-        let error = Pool::open("mysql://x").await.unwrap_err();
+        let error = Pool::open("mysql://x", Opening::default()).await.unwrap_err();
         assert!(error.to_string().contains("use sqlite:FILE or postgres://"), "{error}");
     }
 }

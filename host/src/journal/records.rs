@@ -23,6 +23,9 @@ pub struct RecordFilter {
     pub source: Option<String>,
     /// Only those heard of then or later.
     pub since: Option<Timestamp>,
+    /// Whether `since` leaves so few that finding them and putting them in order is quicker than
+    /// walking the list.
+    pub is_narrow: bool,
 }
 
 /// Where a page of records begins.
@@ -46,6 +49,10 @@ impl Journal {
         limit: u32,
     ) -> Result<Vec<Record>, Error> {
         let (first, after) = match order {
+            Order::Created if filter.is_narrow => (
+                statements::SELECT_FEW_RECORDS_CREATED,
+                statements::SELECT_FEW_RECORDS_CREATED_AFTER,
+            ),
             Order::Created => {
                 (statements::SELECT_RECORDS_CREATED, statements::SELECT_RECORDS_CREATED_AFTER)
             }
@@ -82,7 +89,8 @@ impl Journal {
         rows.into_iter().map(record).collect()
     }
 
-    /// The records of one id, at most `limit`: one for each source that has it, the one last heard of first.
+    /// The records of one id, at most `limit`: one for each source that has it, the one last heard
+    /// of first.
     pub async fn records_of_id(
         &self,
         filter: &RecordFilter,

@@ -18,22 +18,88 @@ macro_rules! statements {
     };
 }
 
-/// Records of a resource that are there, perhaps of one source, heard of since then. The page is chosen before the
-/// events are looked up, so that what is left out costs no look-up. The second form goes on after a position.
+/// Records of a resource that are there, perhaps of one source, heard of since then. The page is
+/// chosen before the events are looked up, so that what is left out costs no look-up. The second
+/// form goes on after a position.
 macro_rules! records {
     ($order:literal) => {
         records!($order, "")
     };
     ($order:literal, $after:literal) => {
+        records!("r.updated_at", $order, $after)
+    };
+    ($updated:literal, $order:literal, $after:literal) => {
         concat!(
             "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
             FROM (SELECT * FROM record r WHERE r.resource = $1 AND r.deleted_at IS NULL \
-            AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) AND r.updated_at >= $3",
+            AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) AND ",
+            $updated,
+            " >= $3",
             $after,
             " ORDER BY ",
             $order,
             " LIMIT $4 OFFSET $5) r JOIN event e ON e.id = r.event_id ORDER BY ",
             $order
+        )
+    };
+}
+
+/// A record's id as a number. What is no number, or too large for the column, is told apart by the
+/// 0 beside it.
+macro_rules! ordinal_postgres {
+    () => {
+        "CASE WHEN event.resource_id ~ '^[+-]?[0-9]{1,255}$' THEN CAST(LEAST(GREATEST( \
+        CAST(event.resource_id AS NUMERIC), -9223372036854775808), 9223372036854775807) AS BIGINT) \
+        ELSE 0 END"
+    };
+}
+
+/// Whether an event is needed: its modules wait, it has a dead letter, or it holds the state of a
+/// record, which is found by the record's key. `$ordinal` is the event's `resource_id` as a number.
+macro_rules! needed_by_nobody {
+    ($ordinal:expr) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM planning p WHERE p.event_id = event.id) \
+            AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.event_id = event.id) \
+            AND NOT EXISTS (SELECT 1 FROM record r WHERE r.event_id = event.id \
+            AND r.resource = event.resource AND r.ordinal IN (0, ",
+            $ordinal,
+            ") AND r.resource_id = event.resource_id AND r.source = event.source)"
+        )
+    };
+}
+
+macro_rules! pruned_payloads {
+    ($ordinal:expr) => {
+        concat!(
+            "UPDATE event SET data = 'null', attributes = NULL, changes = NULL, pruned_at = $3 \
+            WHERE id > $1 AND id <= $2 AND pruned_at IS NULL AND NOT EXISTS (SELECT 1 \
+            FROM delivery d WHERE d.event_id = event.id AND d.due_at IS NOT NULL) AND ",
+            needed_by_nobody!($ordinal)
+        )
+    };
+}
+
+macro_rules! pruned_records {
+    ($which:literal, $lock:literal) => {
+        concat!(
+            "DELETE FROM record WHERE (resource, ordinal, resource_id, source) IN \
+            (SELECT resource, ordinal, resource_id, source FROM record WHERE ",
+            $which,
+            " LIMIT $2",
+            $lock,
+            ")"
+        )
+    };
+}
+
+macro_rules! pruned_events {
+    ($ordinal:expr) => {
+        concat!(
+            "DELETE FROM event WHERE id > $1 AND id <= $2 \
+            AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = event.id) \
+            AND NOT EXISTS (SELECT 1 FROM plan t WHERE t.event_id = event.id) AND ",
+            needed_by_nobody!($ordinal)
         )
     };
 }
@@ -136,9 +202,9 @@ statements! {
     ACTIVATE_MODULE = "UPDATE module SET active = TRUE WHERE name = $1 AND version = $2";
 
     SELECT_EVENT = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
-        received_at, attributes, changes, data, matched FROM event WHERE id = $1";
+        received_at, attributes, changes, data, matched, pruned_at FROM event WHERE id = $1";
     SELECT_EVENTS = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
-        received_at, attributes, changes, data, matched FROM event WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        received_at, attributes, changes, data, matched, pruned_at FROM event WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
         AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) AND (CAST($4 AS TEXT) IS NULL OR source = $4) \
         AND (CAST($5 AS TEXT) IS NULL OR resource = $5) \
         AND (CAST($6 AS TEXT) IS NULL OR resource_id = $6) \
@@ -190,11 +256,28 @@ statements! {
     COUNT_BY_STATUS = "SELECT status, COUNT(*) FROM delivery GROUP BY status";
     COUNT_EVENTS_SINCE = "SELECT COUNT(*) FROM event WHERE received_at >= $1";
 
-    SELECT_RECORDS_CREATED =
-        records!("r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    /// Walks the list in its order. The plus sign keeps the planner from finding all records of
+    /// that time first, which may be most of them.
+    SELECT_RECORDS_CREATED = records!(
+        "+r.updated_at",
+        "r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        ""
+    );
     SELECT_RECORDS_CREATED_AFTER = records!(
+        "+r.updated_at",
         "r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
         " AND (r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
+    );
+    /// Finds all records of that time and puts them in order: for a few among many.
+    SELECT_FEW_RECORDS_CREATED = records!(
+        "r.updated_at",
+        "+r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        ""
+    );
+    SELECT_FEW_RECORDS_CREATED_AFTER = records!(
+        "r.updated_at",
+        "+r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (+r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
     );
     SELECT_RECORDS_NEWEST =
         records!("r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
@@ -273,6 +356,90 @@ statements! {
     FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\
         SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
     FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";
+    /// The last id of a window of so many rows, if there are more.
+    EVENT_WINDOW = "SELECT id FROM event WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    DELIVERY_WINDOW =
+        "SELECT id FROM delivery WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    DEAD_LETTER_WINDOW =
+        "SELECT id FROM dead_letter WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    ATTEMPT_WINDOW = "SELECT delivery_id FROM attempt WHERE delivery_id > $1 AND delivery_id < $2 \
+        ORDER BY delivery_id LIMIT 1 OFFSET $3";
+    PLAN_WINDOW = "SELECT event_id FROM plan WHERE event_id > $1 AND event_id < $2 \
+        ORDER BY event_id LIMIT 1 OFFSET $3";
+    /// But for those whose replay is under way.
+    PRUNE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE id > $1 AND id <= $2 AND created_at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = dead_letter.delivery_id \
+            AND d.due_at IS NOT NULL) \
+        AND NOT EXISTS (SELECT 1 FROM planning p WHERE p.event_id = dead_letter.event_id \
+            AND p.flow_id = dead_letter.flow_id)";
+    PRUNE_DELIVERIES = "DELETE FROM delivery WHERE id > $1 AND id <= $2 AND due_at IS NULL \
+        AND settled_at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.delivery_id = delivery.id)";
+    PRUNE_MESSAGES_OF_NONE = "DELETE FROM message WHERE delivery_id > $1 AND delivery_id <= $2 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = message.delivery_id)";
+    PRUNE_ATTEMPTS_OF_NONE = "DELETE FROM attempt WHERE delivery_id > $1 AND delivery_id <= $2 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = attempt.delivery_id)";
+    PRUNE_ATTEMPTS = "DELETE FROM attempt WHERE delivery_id > $1 AND delivery_id <= $2 AND at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = attempt.delivery_id \
+            AND d.due_at IS NOT NULL) \
+        AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.delivery_id = attempt.delivery_id)";
+    PRUNE_PLANS = "DELETE FROM plan WHERE event_id > $1 AND event_id <= $2 AND at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM planning p WHERE p.event_id = plan.event_id) \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = plan.event_id \
+            AND d.due_at IS NOT NULL) \
+        AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.event_id = plan.event_id)";
+    PRUNE_PAYLOADS_SQLITE = pruned_payloads!("CAST(event.resource_id AS INTEGER)");
+    PRUNE_PAYLOADS_POSTGRES = pruned_payloads!(ordinal_postgres!());
+    /// After [`PRUNE_PAYLOADS_SQLITE`]: a delivery without its message would send the event itself,
+    /// so both go together.
+    PRUNE_MESSAGES_OF_PRUNED = "DELETE FROM message WHERE delivery_id IN (SELECT d.id FROM event e \
+        JOIN delivery d ON d.event_id = e.id WHERE e.id > $1 AND e.id <= $2 \
+        AND e.pruned_at IS NOT NULL)";
+    PRUNE_EVENTS_SQLITE = pruned_events!("CAST(event.resource_id AS INTEGER)");
+    PRUNE_EVENTS_POSTGRES = pruned_events!(ordinal_postgres!());
+    PRUNE_DELETED_RECORDS_SQLITE = pruned_records!("deleted_at < $1", "");
+    /// A record that is being captured anew at this moment is left alone.
+    PRUNE_DELETED_RECORDS_POSTGRES =
+        pruned_records!("deleted_at < $1", " FOR UPDATE SKIP LOCKED");
+    /// The first resource of records after this one: each is found by a look-up in an index.
+    NEXT_RESOURCE = "SELECT resource FROM record WHERE resource > $1 ORDER BY resource LIMIT 1";
+    PRUNE_RECORDS_SQLITE =
+        pruned_records!("resource = $3 AND deleted_at IS NULL AND updated_at < $1", "");
+    PRUNE_RECORDS_POSTGRES = pruned_records!(
+        "resource = $3 AND deleted_at IS NULL AND updated_at < $1",
+        " FOR UPDATE SKIP LOCKED"
+    );
+    PAYLOAD_PRUNED = "SELECT received_at, pruned_at FROM event WHERE id = $1 \
+        AND pruned_at IS NOT NULL";
+
+    SELECT_RECORD_SOURCES = "SELECT source FROM record WHERE resource = $1 AND ordinal = $2 \
+        AND resource_id = $3 AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
+    SELECT_EVENTS_OF_RECORD = "SELECT id, source FROM event WHERE id > $1 AND id <= $2 \
+        AND resource = $3 AND resource_id = $4 AND (CAST($5 AS TEXT) IS NULL OR source = $5)";
+    COUNT_BEING_SENT = "SELECT COUNT(*) FROM delivery WHERE event_id = $1 AND status = 1";
+    HOLD_DELIVERIES = "UPDATE delivery SET status = 5, due_at = NULL, settled_at = $2 \
+        WHERE event_id = $1 AND status = 0";
+    ERASE_RECORD = "DELETE FROM record WHERE resource = $1 AND ordinal = $2 AND resource_id = $3 \
+        AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
+    ERASE_KEPT_ROW = "UPDATE source_row SET cells = $5 WHERE source_id = $1 AND row_key = $2 \
+        AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
+    ERASE_PLANNING = "DELETE FROM planning WHERE event_id = $1";
+    ERASE_PLANS = "DELETE FROM plan WHERE event_id = $1";
+    ERASE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE event_id = $1";
+    ERASE_MESSAGES =
+        "DELETE FROM message WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";
+    ERASE_ATTEMPTS =
+        "DELETE FROM attempt WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";
+    ERASE_DELIVERIES = "DELETE FROM delivery WHERE event_id = $1";
+    ERASE_EVENT = "DELETE FROM event WHERE id = $1";
+
+    BYTES_USED_SQLITE = "SELECT (p.page_count - f.freelist_count) * s.page_size \
+        FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s";
+    AUTO_VACUUM_SQLITE = "PRAGMA auto_vacuum";
+    COUNT_PAGES_SQLITE = "PRAGMA page_count";
+    COUNT_FREE_PAGES_SQLITE = "PRAGMA freelist_count";
+    GIVE_BACK_PAGES_SQLITE = "PRAGMA incremental_vacuum(256)";
+    VACUUM_SQLITE = "VACUUM";
     FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE key IN (\
         SELECT key FROM capture_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
 }
@@ -295,6 +462,7 @@ mod tests {
         db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0013_record_order.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0023_retention.sql")).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
             let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());

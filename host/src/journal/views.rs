@@ -51,6 +51,40 @@ pub struct StoredEvent {
     pub event: Event,
     /// How many took it.
     pub matched: u16,
+    /// When its payload was pruned; then its data is null.
+    pub pruned: Option<PrunedPayload>,
+}
+
+/// That and when an event lost its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrunedPayload {
+    /// When the event was captured.
+    pub received_at: Timestamp,
+    /// When the payload was pruned.
+    pub pruned_at: Timestamp,
+}
+
+impl std::fmt::Display for PrunedPayload {
+    /// `after 30 days`, or in a shorter time the seconds.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const DAY: u64 = 24 * 60 * 60;
+        let seconds = self.pruned_at.since(self.received_at).as_secs();
+        match seconds / DAY {
+            0 => write!(f, "after {seconds} seconds"),
+            1 => f.write_str("after 1 day"),
+            days => write!(f, "after {days} days"),
+        }
+    }
+}
+
+impl StoredEvent {
+    /// The event; an error if its payload is gone.
+    pub fn with_payload(self) -> Result<Event, Error> {
+        match self.pruned {
+            Some(pruned) => Err(Error::PayloadPruned(pruned)),
+            None => Ok(self.event),
+        }
+    }
 }
 
 /// A delivery as it stands.
@@ -134,6 +168,7 @@ struct StoredEventRow {
     #[sqlx(flatten)]
     event: EventRow,
     matched: i16,
+    pruned_at: Option<i64>,
 }
 
 type DeliveryRow =
@@ -143,7 +178,11 @@ impl TryFrom<StoredEventRow> for StoredEvent {
     type Error = Error;
 
     fn try_from(row: StoredEventRow) -> Result<Self, Error> {
-        Ok(Self { event: row.event.try_into()?, matched: row.matched.unsigned_abs() })
+        let event: Event = row.event.try_into()?;
+        let received_at = event.received_at;
+        let pruned = |at| PrunedPayload { received_at, pruned_at: Timestamp::from_micros(at) };
+        let pruned = row.pruned_at.map(pruned);
+        Ok(Self { event, matched: row.matched.unsigned_abs(), pruned })
     }
 }
 

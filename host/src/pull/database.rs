@@ -36,6 +36,7 @@ use crate::crm::derive::{self, Context, Derived, Pass};
 use crate::crm::known::Known;
 use crate::crm::options::Options;
 use crate::crm::row::{Cell, Row};
+use crate::crm::rules::{Data, Rule};
 use crate::crm::snapshot::Layouts;
 use crate::crm::tables::{self, Table};
 use crate::domain::cron;
@@ -225,6 +226,23 @@ pub(super) async fn sample(
         }
     }
     Err(Failed::new("the database answers well, and its tables are empty"))
+}
+
+/// The CRM's tables whose rows are records of this resource under their own keys.
+pub(super) fn tables_of(resource: &str) -> impl Iterator<Item = &'static str> {
+    let is_record =
+        move |rule: &&Rule| rule.resource() == resource && matches!(rule.data, Data::Record);
+    let tables = tables::ALL.iter();
+    tables
+        .filter(move |table| table.rules.iter().any(|rule| is_record(&rule)))
+        .map(|table| table.name)
+}
+
+/// How the names of the lists begin under which rows of other tables are kept that make this
+/// resource.
+pub(super) fn own_lists_of(settings: &DatabaseSettings, resource: &str) -> Vec<String> {
+    let own = settings.own_tables.iter().filter(|own| own.resource() == resource);
+    own.map(own::list_prefix).collect()
 }
 
 /// Rows of a table as they were kept.

@@ -47,6 +47,12 @@ impl Memory {
     }
 }
 
+/// The lists whose rows are records of this resource.
+pub(super) fn lists_of(settings: &PollSettings, resource: &str) -> Vec<String> {
+    let plans = settings.lists.iter().filter_map(|list| Plan::of(settings, list).ok());
+    plans.filter(|plan| plan.resource == resource).map(|plan| plan.list).collect()
+}
+
 /// What it remembers of a list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,5 +1,6 @@
 //! The cases, and the targets that their figures are held to.
 
+mod bytes;
 mod claim;
 mod figures;
 mod records;
@@ -39,6 +40,7 @@ enum Work {
     Paced(Backend),
     Webhooks(Webhooks),
     Records(Backend),
+    Bytes(Backend),
     Scan,
     MemoryAtRest,
     MemoryWaiting,
@@ -61,6 +63,12 @@ pub(crate) fn all() -> Vec<Case> {
             Work::Through(Through { audit: false, ..Through::on(Backend::Sqlite, 64) }),
         ),
         case("token-check", "who a call is from and whether it may", Work::TokenCheck),
+        case(
+            "bytes-sqlite",
+            "100,000 events on the disk, before and after pruning",
+            Work::Bytes(Backend::Sqlite),
+        ),
+        case("bytes-postgres", "the same on PostgreSQL", Work::Bytes(Backend::Postgres)),
         case("memory-rest", "five modules loaded, nothing to do", Work::MemoryAtRest),
         case("memory-waiting", "100,000 deliveries wait", Work::MemoryWaiting),
         case("ready", "from the start of the process, on a database with data", Work::Ready),
@@ -156,6 +164,7 @@ pub(crate) async fn run(case: &Case, stage: &Stage) -> Result<Vec<Measure>> {
         Work::Paced(backend) => through::paced(case.name, stage, *backend).await,
         Work::Webhooks(webhooks) => webhooks.run(case.name, stage).await,
         Work::Records(backend) => records::since(case.name, stage, *backend).await,
+        Work::Bytes(backend) => bytes::bytes(case.name, stage, *backend).await,
         Work::Scan => scan::scan(case.name, stage).await,
         Work::MemoryAtRest => rest::memory_at_rest(case.name, stage).await,
         Work::MemoryWaiting => rest::memory_waiting(case.name, stage).await,

@@ -184,6 +184,11 @@ impl Scene {
         &self.settings.database
     }
 
+    /// Sets a configuration key for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.settings.set(key, value);
+    }
+
     /// Drains the server and ends it.
     pub(crate) fn stop(&mut self) -> Result<()> {
         self.server.terminate()?;

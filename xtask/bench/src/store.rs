@@ -26,6 +26,15 @@ pub(crate) async fn execute(url: &str, statements: &[String]) -> Result<()> {
     Ok(database.close().await?)
 }
 
+/// Bytes of a PostgreSQL database on the disk.
+pub(crate) async fn size(url: &str) -> Result<u64> {
+    let mut database = PgConnectOptions::from_str(url)?.connect().await?;
+    let size: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())")
+        .fetch_one(&mut database)
+        .await?;
+    Ok(size.unsigned_abs())
+}
+
 /// How many events of a source there are.
 pub(crate) async fn events_of(url: &str, source: &str) -> Result<u64> {
     const COUNT: &str = "SELECT COUNT(*) FROM event WHERE source = $1";

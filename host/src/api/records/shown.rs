@@ -1,7 +1,8 @@
 //! How a record is shown: its state, and what Waybill knows of it beside that.
 //!
-//! What Waybill adds has names that begin with `waybill_`, because a CRM's rows have columns of every other name
-//! (`source`, `updated_at`). Two CRMs number their rows alike, so the `id` alone names no row of a list.
+//! What Waybill adds has names that begin with `waybill_`, because a CRM's rows have columns of
+//! every other name (`source`, `updated_at`). Two CRMs number their rows alike, so the `id` alone
+//! names no row of a list.
 
 use super::condition::Condition;
 use crate::domain::members::Members;
@@ -102,8 +103,8 @@ fn fields(id: &str, data: Map<String, Value>, known: &Known<'_>) -> Map<String, 
     fields
 }
 
-/// A record as it is answered. Where every field is wanted of one that names itself, what was captured is
-/// passed on as it is, with what Waybill knows at its end.
+/// A record as it is answered. Where every field is wanted of one that names itself, what was
+/// captured is passed on as it is, with what Waybill knows at its end.
 pub(super) fn written(record: &Record, fields: &[String]) -> Box<RawValue> {
     let whole = fields.is_empty().then(|| appended(record)).flatten();
     whole.unwrap_or_else(|| Shown::of(record, Order::default()).written(fields))
@@ -113,7 +114,9 @@ fn appended(record: &Record) -> Option<Box<RawValue>> {
     let data = record.data.get();
     let members = Members::read(data).ok()?;
     let id = members.get("id")?.get().as_bytes().first()?;
-    if !matches!(id, b'"' | b'-' | b'0'..=b'9') || members.names().any(|name| name.starts_with(PREFIX)) {
+    if !matches!(id, b'"' | b'-' | b'0'..=b'9')
+        || members.names().any(|name| name.starts_with(PREFIX))
+    {
         return None;
     }
     let known = serde_json::to_string(&Known::of(record)).ok()?;

@@ -84,8 +84,8 @@ const RECORD: &[(&str, Kind)] = &[
     ("deleted_at", Big),
 ];
 
-/// An event that holds little more than the record's id leaves the state that is known. When the record was
-/// first heard of stays as it is.
+/// An event that holds little more than the record's id leaves the state that is known. When the
+/// record was first heard of stays as it is.
 const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source) DO UPDATE SET \
     event_id = CASE WHEN excluded.whole >= record.whole THEN excluded.event_id \
     ELSE record.event_id END, whole = CASE WHEN excluded.whole >= record.whole THEN excluded.whole \

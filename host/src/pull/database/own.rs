@@ -35,6 +35,9 @@ use pass::Pass;
 use server::{Server, Which};
 use table::Table;
 
+/// How the name of the list begins under which the rows of a table are kept.
+pub(super) use table::list_prefix;
+
 /// Reads every table. One that fails does not keep the others from being read.
 pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
     let server = Server::connect(settings, run.secret()).await?;

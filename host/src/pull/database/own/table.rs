@@ -77,8 +77,7 @@ impl Table {
         let operators = uniques.iter().find(is_of_key).and_then(|unique| unique.operators.clone());
         let columns = columns.into_iter().filter(|column| !own.exclude.contains(&column.name));
         Ok(Self {
-            // No name has that character in it.
-            list: format!("own {}\u{1f}{}", own.table, key.name),
+            list: format!("{}{}", list_prefix(own), key.name),
             resource: own.resource().to_owned(),
             from,
             key,
@@ -87,6 +86,13 @@ impl Table {
             exclude: own.exclude.clone(),
         })
     }
+}
+
+/// How the name of the list begins under which the rows of a table are kept; the name of its key
+/// follows.
+pub(in super::super) fn list_prefix(own: &OwnTable) -> String {
+    // No name has that character in it.
+    format!("own {}\u{1f}", own.table)
 }
 
 /// The column that is set, else the primary key.

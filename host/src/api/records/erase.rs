@@ -1,0 +1,152 @@
+//! `DELETE /records/{resource}/{id}`: taking a record out of everything that is stored, as data
+//! protection law has it (GDPR, article 17).
+//!
+//! The call stays on record in the audit like every other, with who made it and when, and without
+//! the id.
+
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
+use super::super::App;
+use super::super::answer::{Data, data};
+use super::super::auth::Principal;
+use super::super::body::Query;
+use super::super::problem::Problem;
+use super::check_one_source;
+use crate::catalog;
+use crate::domain::id::EventId;
+use crate::journal::erase::{Erased, KeptPlace, RecordName, Traces};
+use crate::pull;
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+
+/// How often it is looked whether deliveries have been sent, and the wait between two looks: an
+/// attempt takes a second or so.
+const LOOKS: u32 = 50;
+const WAIT: Duration = Duration::from_millis(100);
+
+/// How far to go.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct EraseQuery {
+    /// Must be `true`: the record is taken out of events, deliveries, attempts, dead letters and
+    /// kept rows too.
+    everywhere: Option<String>,
+    /// The source that numbers it so, where several do.
+    source: Option<String>,
+}
+
+/// What was erased.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ErasedView {
+    /// The resource.
+    resource: String,
+    /// States of the record, one for each source.
+    records: u64,
+    /// Events about it.
+    events: u64,
+    /// Runs of modules on them, waiting ones too.
+    plans: u64,
+    /// Deliveries of them.
+    deliveries: u64,
+    /// What modules made of them to be sent.
+    messages: u64,
+    /// Attempts of those deliveries.
+    attempts: u64,
+    /// Dead letters of them.
+    dead_letters: u64,
+    /// Rows that sources had kept to tell what changes.
+    kept_rows: u64,
+    /// Whether the database's log is free of it too. If not, it was being read all the time, and
+    /// the next checkpoint overwrites it. On PostgreSQL this is always `false`: the server's own
+    /// log and backups are not Waybill's to empty.
+    log_emptied: bool,
+}
+
+/// Erases a record everywhere: its state, its events, and what was planned, sent and kept because
+/// of them.
+///
+/// Delete it in its own system first: what that tells of the record afterwards is captured like
+/// everything else. Endpoints that have received it keep it. Asking again, also for what is not
+/// there, is no error.
+#[utoipa::path(delete, path = "/api/v1/records/{resource}/{id}", tag = "records", operation_id = "erase_record",
+    params(("resource" = String, Path, description = "`invoices`, `customers`, …, or the `resource` of its events."),
+        ("id" = String, Path), EraseQuery),
+    responses((status = 200, body = Data<ErasedView>),
+        (status = 409, body = Problem, description = "Deliveries of it are being sent; nothing is erased yet."),
+        (status = 422, body = Problem, description = "Several sources have such a record; `source` says whose.")))]
+pub(in crate::api) async fn erase(
+    State(app): State<App>,
+    principal: Principal,
+    Path((path, id)): Path<(String, String)>,
+    Query(query): Query<EraseQuery>,
+) -> Result<Json<Data<ErasedView>>, Problem> {
+    if query.everywhere.as_deref() != Some("true") {
+        let message = "must be `true`: a record is erased everywhere, and that cannot be undone";
+        return Err(Problem::fault("everywhere", message));
+    }
+    let resource = catalog::resource_at(&path).map_or_else(|| path.clone(), str::to_owned);
+    let source = principal.source(query.source.as_deref())?.map(str::to_owned);
+    let name = RecordName { resource, resource_id: id, source };
+    if [Some(&name.resource), Some(&name.resource_id), name.source.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|text| text.contains('\0'))
+    {
+        return Err(Problem::missing("record", &path));
+    }
+    let traces = app.journal.find_traces(&name).await?;
+    let sources = traces.sources.iter().map(String::as_str);
+    check_one_source(&name.resource, &name.resource_id, sources)?;
+    until_sent(&app, &traces.events).await?;
+    let rows = kept_rows(&app, &name, &traces);
+    let erased = app.journal.erase(&name, &traces, &rows).await?.ok_or_else(being_sent)?;
+    let log_emptied = app.journal.empty_log().await?;
+    Ok(data(view(name.resource, erased, log_emptied)))
+}
+
+/// Waits until no delivery of the events is being sent, for a few seconds.
+async fn until_sent(app: &App, events: &[EventId]) -> Result<(), Problem> {
+    for _ in 0..LOOKS {
+        if app.journal.count_being_sent(events).await? == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(WAIT).await;
+    }
+    Err(being_sent())
+}
+
+fn being_sent() -> Problem {
+    Problem::conflict("deliveries of this record are being sent; ask again when they have ended")
+}
+
+/// Where the sources that the record comes from keep its row.
+fn kept_rows(app: &App, name: &RecordName, traces: &Traces) -> Vec<KeptPlace> {
+    let topology = app.live.current();
+    let is_its =
+        |source: &str| traces.sources.contains(source) || name.source.as_deref() == Some(source);
+    let inlets = topology.inlets().filter(|inlet| is_its(&inlet.source.settings.name));
+    inlets
+        .flat_map(|inlet| pull::kept_places(&inlet.source, &name.resource, &name.resource_id))
+        .collect()
+}
+
+fn view(resource: String, erased: Erased, log_emptied: bool) -> ErasedView {
+    let Erased { records, events, plans, deliveries, messages, attempts, dead_letters, kept_rows } =
+        erased;
+    ErasedView {
+        resource,
+        records,
+        events,
+        plans,
+        deliveries,
+        messages,
+        attempts,
+        dead_letters,
+        kept_rows,
+        log_emptied,
+    }
+}

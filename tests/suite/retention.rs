@@ -1,0 +1,349 @@
+//! How long things are kept, and that what is erased is nowhere any more.
+
+use std::path::{Path, PathBuf};
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use waybill_tests::Backend::{Postgres, Sqlite};
+use waybill_tests::rest::Call;
+use waybill_tests::site::{KEY, now};
+use waybill_tests::world::text;
+use waybill_tests::{Answer, Dialect, Receiver, Reply, Server, Settings, Site, World};
+
+use crate::poll;
+use crate::support::{assert_problem, caller, endpoint_with, problem, texts};
+
+/// What must not be found anywhere once its record is erased.
+const MARKER: &str = "erase-me-7f3a@example.com";
+
+/// Keeps everything for a second only, but for dead letters.
+fn keep_a_second(settings: &mut Settings) {
+    for kind in ["payloads", "plans", "attempts", "deliveries", "events", "deleted_records"] {
+        settings.set(&format!("retention.{kind}"), "1s");
+    }
+}
+
+/// An event of a type that the catalogue does not know, so that no record holds it.
+fn order(id: u32, filler: &str) -> Value {
+    json!({"type": "order.placed", "resource_id": id.to_string(), "data": {"id": id, "note": filler}})
+}
+
+/// An endpoint for those.
+fn orders(name: &str, url: &str, more: &Value) -> Value {
+    let mut endpoint = endpoint_with(name, url, &json!({"events": ["order.*"]}));
+    for (key, value) in more.as_object().unwrap() {
+        endpoint[key] = value.clone();
+    }
+    endpoint
+}
+
+#[tokio::test]
+async fn a_payload_goes_and_its_trace_stays() {
+    for backend in [Sqlite, Postgres] {
+        let short = |settings: &mut Settings| {
+            settings.set("retention.payloads", "1s");
+        };
+        let Some(world) = World::start_with(backend, short).await else { return };
+        let receiver = Receiver::start().await;
+        world.endpoint(&orders("shop", &receiver.url("/a"), &json!({}))).await;
+        let invoice = json!({"id": "1", "status": "1", "total": "1.00"});
+        let first = json!({"type": "invoice.created", "data": invoice});
+        let (first, second) = (world.event(&first).await, world.event(&first).await);
+        let last = world.event(&order(1, "x")).await;
+        receiver.first("/a").await;
+
+        let path = format!("/api/v1/events/{last}");
+        let pruned = world.eventually(&path, |found| found["payload_pruned_at"].is_string()).await;
+        assert_eq!(pruned["data"], Value::Null);
+        assert_eq!(pruned["deliveries"][0]["status"], "delivered", "{pruned:#}");
+        assert_eq!(pruned["deliveries"][0]["attempts"].as_array().unwrap().len(), 1);
+        let summary = pruned["summary"].as_str().unwrap();
+        assert!(summary.contains("1 delivered"), "{summary}");
+        assert!(summary.contains("payload was pruned after"), "{summary}");
+
+        let delivery = text(&pruned["deliveries"][0], "id");
+        for path in [format!("{path}/replay"), format!("/api/v1/deliveries/{delivery}/replay")] {
+            let refused = world.client().post(&path, &json!({})).await.unwrap();
+            assert_problem(&refused, StatusCode::CONFLICT, "pruned after");
+            assert_problem(&refused, StatusCode::CONFLICT, "retention.payloads");
+        }
+        assert_eq!(receiver.count("/a"), 1);
+
+        // Of the two older ones, the one that the record has moved on from lost its payload, the
+        // other is the record.
+        let path = format!("/api/v1/events/{first}");
+        world.eventually(&path, |found| found["payload_pruned_at"].is_string()).await;
+        let held = world.get(&format!("/api/v1/events/{second}")).await;
+        assert_eq!(held["data"], invoice, "{held:#}");
+        assert_eq!(world.get("/api/v1/invoices/1").await["total"], "1.00");
+    }
+}
+
+#[tokio::test]
+async fn open_work_is_kept_however_old_it_is() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start_with(backend, keep_a_second).await else { return };
+        let receiver = Receiver::start().await;
+        for (path, status) in [("/later", 500), ("/dead", 500), ("/good", 200)] {
+            receiver.always(path, Reply::Status(status));
+            let schedule = if path == "/later" { json!(["1h"]) } else { json!([]) };
+            let name = path.trim_start_matches('/');
+            let more =
+                json!({"events": [format!("order.{name}")], "retry": {"schedule": schedule}});
+            world.endpoint(&orders(name, &receiver.url(path), &more)).await;
+        }
+        let mut ids = Vec::new();
+        for name in ["later", "dead", "good"] {
+            let event = json!({"type": format!("order.{name}"), "data": {"id": 1}});
+            ids.push(world.event(&event).await);
+            receiver.first(&format!("/{name}")).await;
+        }
+        // The last of them is gone, so the first were looked at.
+        until_gone(&world, &format!("/api/v1/events/{}", ids[2])).await;
+        let waiting = world.get(&format!("/api/v1/events/{}", ids[0])).await;
+        assert_eq!(waiting["data"], json!({"id": 1}));
+        assert_eq!(waiting["deliveries"][0]["status"], "pending", "{waiting:#}");
+        assert_eq!(waiting["deliveries"][0]["attempts"].as_array().unwrap().len(), 1);
+        let dead = world.eventually("/api/v1/dead-letters", |found| found[0].is_object()).await;
+        let letter = format!("/api/v1/dead-letters/{}", text(&dead[0], "id"));
+        let shown = world.get(&letter).await;
+        assert_eq!(shown["event"]["data"], json!({"id": 1}), "{shown:#}");
+        assert_eq!(shown["delivery"]["attempts"].as_array().unwrap().len(), 1, "{shown:#}");
+
+        receiver.always("/dead", Reply::Status(200));
+        let answer = world.client().post(&format!("{letter}/replay"), &json!({})).await.unwrap();
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        until_gone(&world, &format!("/api/v1/events/{}", ids[1])).await;
+        assert_eq!(receiver.count("/dead"), 2);
+        let waiting = world.get(&format!("/api/v1/events/{}", ids[0])).await;
+        assert_eq!(waiting["deliveries"][0]["status"], "pending", "{waiting:#}");
+    }
+}
+
+/// Waits until there is no such thing any more.
+async fn until_gone(world: &World, path: &str) {
+    let deadline = std::time::Instant::now() + waybill_tests::world::LIMIT;
+    while world.client().get(path).await.unwrap().status != StatusCode::NOT_FOUND {
+        assert!(std::time::Instant::now() < deadline, "{path} is still there");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn deleted_records_and_dead_letters_are_forgotten_too() {
+    for backend in [Sqlite, Postgres] {
+        let short = |settings: &mut Settings| {
+            keep_a_second(settings);
+            settings.set("retention.dead_letters", "1s").set("retention.records", "1s");
+        };
+        let Some(world) = World::start_with(backend, short).await else { return };
+        let receiver = Receiver::start().await;
+        receiver.always("/a", Reply::Status(500));
+        let more = json!({"events": ["*"], "retry": {"schedule": []}});
+        world.endpoint(&orders("all", &receiver.url("/a"), &more)).await;
+        let mut ids = Vec::new();
+        for (what, id) in [("created", 1), ("deleted", 1), ("created", 2)] {
+            let data = json!({"id": id.to_string(), "status": "1", "total": "1.00"});
+            let event = json!({"type": format!("invoice.{what}"), "data": data});
+            ids.push(world.event(&event).await);
+        }
+        receiver.wait_for("/a", 3).await;
+        for id in ids {
+            until_gone(&world, &format!("/api/v1/events/{id}")).await;
+        }
+        for list in ["dead-letters", "deliveries", "invoices"] {
+            assert_eq!(world.get(&format!("/api/v1/{list}")).await, json!([]), "{list}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_file_gives_back_what_is_pruned() {
+    const EVENTS: u32 = 4_000;
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let filler = "Lorem ipsum dolor sit amet ".repeat(150);
+    for first in (0..EVENTS).step_by(200) {
+        let batch: Vec<Value> = (first..first + 200).map(|id| order(id, &filler)).collect();
+        world.post("/api/v1/events", &json!(batch)).await;
+    }
+    world.stop();
+    let file = world.folder().join("waybill.db");
+    let before = std::fs::metadata(&file).unwrap().len();
+    assert!(before > 16 << 20, "{before} bytes");
+    world.restart_with(keep_a_second);
+    // Captures go on meanwhile.
+    world.event(&order(EVENTS, "x")).await;
+    printed(world.server(), "gave back pages").await;
+    world.eventually("/api/v1/events", |found| found.as_array().unwrap().len() <= 1).await;
+    world.stop();
+    let after = std::fs::metadata(&file).unwrap().len();
+    assert!(after < before / 2, "{before} bytes before, {after} after");
+}
+
+/// Waits until a server has printed a line with these words.
+async fn printed(server: &Server, words: &str) {
+    let deadline = std::time::Instant::now() + waybill_tests::world::LIMIT;
+    while !server.output().contains(words) {
+        assert!(std::time::Instant::now() < deadline, "no {words:?} in\n{}", server.output());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// The database's files of a world on SQLite.
+fn files(world: &World) -> Vec<PathBuf> {
+    let name = |end: &str| world.folder().join(format!("waybill.db{end}"));
+    ["", "-wal", "-shm"].map(name).into_iter().filter(|path| path.exists()).collect()
+}
+
+/// How often the marker stands in a file.
+fn marked(path: &Path) -> usize {
+    let bytes = std::fs::read(path).unwrap();
+    let marker = MARKER.as_bytes();
+    bytes.windows(marker.len()).filter(|window| *window == marker).count()
+}
+
+async fn erase(world: &World, record: &str) -> Answer {
+    let path = format!("/api/v1/records/{record}");
+    world.client().send(Call::new(Method::DELETE, &path)).await.unwrap()
+}
+
+async fn erased(world: &World, record: &str) -> Value {
+    let answer = erase(world, record).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    answer.data()
+}
+
+/// Something of a customer happens.
+async fn customer(world: &World, what: &str, id: u32, email: &str, filler: usize) -> String {
+    let note = "Lorem ipsum ".repeat(filler);
+    let data = json!({
+        "userid": id.to_string(), "company": "A", "note": note, "email": email, "active": "1",
+    });
+    let event = json!({"type": format!("customer.{what}"), "source": "crm", "data": data});
+    world.event(&event).await
+}
+
+/// Customers of whom one is marked, with deliveries that went well, wait and died.
+async fn populate(world: &World, receiver: &Receiver) {
+    for (path, status, schedule) in
+        [("/good", 200, json!([])), ("/later", 500, json!(["1h"])), ("/dead", 500, json!([]))]
+    {
+        // What a receiver answers is kept with the attempt.
+        receiver.always(path, Reply::Full { status, headers: Vec::new(), body: MARKER.into() });
+        let more = json!({"events": ["customer.*"], "retry": {"schedule": schedule}});
+        let name = path.trim_start_matches('/');
+        world.endpoint(&orders(name, &receiver.url(path), &more)).await;
+    }
+    for filler in [1, 3_000, 20, 400, 1] {
+        customer(world, "updated", 9, MARKER, filler).await;
+    }
+    for path in ["/good", "/later", "/dead"] {
+        receiver.wait_for(path, 5).await;
+        receiver.always(path, Reply::Status(if path == "/good" { 200 } else { 500 }));
+    }
+    for id in 1..=30 {
+        customer(world, "created", id + 100, "somebody@example.com", 50).await;
+    }
+    let died = |found: &Value| found.as_array().unwrap().len() == 35;
+    world.eventually("/api/v1/dead-letters?limit=200", died).await;
+}
+
+#[tokio::test]
+async fn an_erased_record_is_nowhere_in_the_files() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    populate(&world, &receiver).await;
+    assert!(files(&world).iter().map(|path| marked(path)).sum::<usize>() > 0, "it was there");
+
+    let done = erased(&world, "customers/9?everywhere=true").await;
+    assert_eq!((&done["records"], &done["events"]), (&json!(1), &json!(5)), "{done:#}");
+    assert_eq!((&done["deliveries"], &done["dead_letters"]), (&json!(15), &json!(5)), "{done:#}");
+    assert_eq!((&done["attempts"], &done["log_emptied"]), (&json!(15), &json!(true)), "{done:#}");
+    for path in files(&world) {
+        assert_eq!(marked(&path), 0, "{}", path.display());
+    }
+    assert_nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn an_erased_record_is_nowhere_in_postgresql_s_tables() {
+    let Some(world) = World::start(Postgres).await else { return };
+    let receiver = Receiver::start().await;
+    populate(&world, &receiver).await;
+    let done = erased(&world, "customers/9?everywhere=true").await;
+    assert_eq!((&done["events"], &done["deliveries"]), (&json!(5), &json!(15)), "{done:#}");
+    assert_eq!(done["log_emptied"], false, "its log is not ours to empty");
+    assert_nothing_is_left(&world).await;
+}
+
+async fn assert_nothing_is_left(world: &World) {
+    let about = "resource=customer&resource_id=9";
+    assert_eq!(world.get(&format!("/api/v1/events?{about}")).await, json!([]));
+    let gone = world.client().get("/api/v1/customers/9").await.unwrap();
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    for list in ["events", "deliveries", "dead-letters", "customers"] {
+        let rows = world.client().get(&format!("/api/v1/{list}?limit=200")).await.unwrap().text();
+        assert!(!rows.contains(MARKER), "{list}: {rows}");
+        assert!(rows.contains("customer") || list == "customers", "others are there: {rows}");
+    }
+    let others = world.get("/api/v1/customers?limit=100").await;
+    assert_eq!(others.as_array().unwrap().len(), 30);
+    // Asked again, there is nothing to do, and that is on record too.
+    let again = erased(world, "customers/9?everywhere=true").await;
+    assert_eq!(again["events"], 0);
+    let audit = world.get("/api/v1/audit?method=DELETE").await;
+    let routes = texts(&audit, "route");
+    assert_eq!(routes, ["/api/v1/records/{resource}/{id}", "/api/v1/records/{resource}/{id}"]);
+}
+
+#[tokio::test]
+async fn erasing_asks_whose_record_and_who_may() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    for source in ["crm-a", "crm-b"] {
+        let data = json!({"id": "17", "total": "1.00", "status": "1"});
+        world.event(&json!({"type": "invoice.created", "source": source, "data": data})).await;
+    }
+    let unsaid = erase(&world, "invoices/17").await;
+    assert_eq!(problem(&unsaid, 422)[0].0, "everywhere");
+    let ambiguous = erase(&world, "invoices/17?everywhere=true").await;
+    assert_problem(&ambiguous, StatusCode::UNPROCESSABLE_ENTITY, "crm-b");
+    let reader = caller(&world, &json!({"name": "r", "scopes": ["records:read"]})).await;
+    let path = "/api/v1/records/invoices/17?everywhere=true&source=crm-a";
+    let refused = reader.send(Call::new(Method::DELETE, path)).await.unwrap();
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text());
+    let done = erased(&world, "invoices/17?everywhere=true&source=crm-a").await;
+    assert_eq!(done["events"], 1);
+    assert_eq!(world.get("/api/v1/invoices/17").await["waybill_source"], "crm-b");
+    // Of a resource that the catalogue does not know there is no state, but there are events.
+    world.event(&order(5, MARKER)).await;
+    assert_eq!(erased(&world, "order/5?everywhere=true").await["events"], 1);
+}
+
+#[tokio::test]
+async fn what_a_source_kept_of_an_erased_record_is_gone_and_not_told_again() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::Perfexapi).await;
+    let row = |id: u32, total: &str, email: &str| json!({"id": id, "total": total, "email": email, "datecreated": site.stamp(now())});
+    let stamped = row(1, "1.00", MARKER);
+    site.put("invoices", 1, stamped.clone());
+    site.put("invoices", 2, row(2, "1.00", "somebody@example.com"));
+    let read = json!({
+        "preset": "perfexapi", "url": site.url(), "lists": ["invoices"], "every": "1h",
+    });
+    let source = json!({"name": "crm", "kind": "poll", "secret": KEY, "poll": read});
+    world.post("/api/v1/sources", &source).await;
+    poll::run(&world, "crm").await;
+    let mut changed = stamped;
+    changed["total"] = json!("2.00");
+    site.put("invoices", 1, changed);
+    poll::run(&world, "crm").await;
+    assert_eq!(poll::events(&world, "crm").await.len(), 1, "it was updated");
+
+    let done = erased(&world, "invoices/1?everywhere=true").await;
+    assert_eq!((&done["events"], &done["kept_rows"]), (&json!(1), &json!(1)), "{done:#}");
+    for path in files(&world) {
+        assert_eq!(marked(&path), 0, "{}", path.display());
+    }
+    poll::run(&world, "crm").await;
+    assert_eq!(poll::events(&world, "crm").await, Vec::<Value>::new(), "it is no new row");
+}
