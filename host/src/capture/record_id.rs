@@ -27,8 +27,8 @@ pub(super) struct RecordId {
 }
 
 impl RecordId {
-    /// Finds the id in the data of an event type of the catalogue, whose rows have this key. A type
-    /// without rows of its own (`key` is empty) names no record.
+    /// Finds the id in the data of an event type of the catalogue, whose rows have this key. A resource
+    /// that the table does not list is named by that key alone, and one without a key not at all.
     pub(super) fn of_catalogued(
         event_type: &str,
         resource: &str,
@@ -38,7 +38,9 @@ impl RecordId {
         if key.is_empty() {
             return None;
         }
-        let members = MEMBERS.get(event_type).or_else(|| MEMBERS.get(resource))?;
+        let known = MEMBERS.get(event_type).or_else(|| MEMBERS.get(resource));
+        let only = [key];
+        let members = known.map_or(only.as_slice(), Vec::as_slice);
         let found = |id| Self { id, is_argument: true };
         match data.as_bytes().first()? {
             b'{' => {
@@ -155,7 +157,8 @@ mod tests {
             ("ticket.updated", r#"{"ticket_id":3,"original_ticket":{},"data":{}}"#, Some("3")),
             ("staff.deleted", r#"{"id":3,"transfer_data_to":1}"#, Some("3")),
             ("staff.login", r#"{"email":"a@example.com","userid":3}"#, Some("3")),
-            ("utility.tax_created", r#"{"id":3,"data":{}}"#, None),
+            ("utility.tax_created", r#"{"id":3,"data":{}}"#, Some("3")),
+            ("utility.department_created", r#"{"id":3}"#, Some("3")),
             ("invoice.paid", "{}", None),
             ("invoice.paid", r#"{"id":{}}"#, None),
             ("invoice.paid", "null", None),

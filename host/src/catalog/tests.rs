@@ -84,9 +84,14 @@ fn a_status_change_names_both_sides() {
 
 #[test]
 fn serialises_as_the_api_answers() {
-    let answer = serde_json::to_value(get().find("invoice.paid").unwrap()).unwrap();
-    let members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(members, ["name", "resource", "description", "aliases", "schema", "example"]);
+    let answer = |name| serde_json::to_value(get().find(name).unwrap()).unwrap();
+    let members =
+        |answer: &Value| -> Vec<String> { answer.as_object().unwrap().keys().cloned().collect() };
+    let always = ["name", "resource", "description", "aliases", "schema", "example"];
+    assert_eq!(members(&answer("invoice.created")), always);
+    let answer = answer("invoice.paid");
+    assert_eq!(members(&answer), [&always[..], &["example_changes"]].concat());
+    assert_eq!(answer["example_changes"]["changed"][0], "status");
     assert_eq!(answer["example"]["total"], "480.00");
     assert_eq!(answer["schema"]["title"], "invoice.paid");
 }
