@@ -25,6 +25,7 @@ pub mod record;
 pub mod redact;
 pub mod retry;
 pub mod run;
+pub mod same_value;
 pub mod schedule;
 pub mod source;
 pub mod span;

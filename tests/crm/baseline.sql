@@ -103,3 +103,7 @@ INSERT INTO `tbltickets` (`ticketid`, `userid`, `contactid`, `email`, `name`, `d
   (638, 42, 77, NULL, NULL, 1, 2, 1, 1, 'must-never-be-read', 'Scanner 2 offline', 'It does not connect.', '2026-05-03 07:58:12', 9, 0),
   (640, 42, 77, NULL, NULL, 1, 2, 1, 1, 'must-never-be-read', 'Scanner 3 offline', 'Scanner 3 does not connect since this morning.', '2026-05-04 07:58:12', 9, 0);
 INSERT INTO `tblticket_replies` (`id`, `ticketid`, `userid`, `contactid`, `date`, `message`, `admin`) VALUES (1501, 638, 42, 77, '2026-05-03 09:00:00', 'Still the same.', NULL);
+
+INSERT INTO `tblcustomfields` (`id`, `fieldto`, `name`, `slug`, `type`) VALUES
+  (1, 'leads', 'Budget', 'leads_budget', 'input'), (2, 'leads', 'Region', 'leads_region', 'select'), (3, 'invoice', 'Cost centre', 'invoice_cost_centre', 'input');
+INSERT INTO `tblcustomfieldsvalues` (`id`, `relid`, `fieldid`, `fieldto`, `value`) VALUES (1, 311, 1, 'leads', '1000'), (2, 128, 3, 'invoice', 'CC-7');

@@ -210,6 +210,26 @@ CREATE TABLE `tblcustomers_groups` (
   PRIMARY KEY (`id`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 
+CREATE TABLE `tblcustomfields` (
+  `id` int NOT NULL AUTO_INCREMENT,
+  `fieldto` varchar(30) DEFAULT NULL,
+  `name` varchar(150) NOT NULL,
+  `slug` varchar(150) NOT NULL,
+  `type` varchar(20) NOT NULL,
+  `active` int NOT NULL DEFAULT '1',
+  PRIMARY KEY (`id`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+
+CREATE TABLE `tblcustomfieldsvalues` (
+  `id` int NOT NULL AUTO_INCREMENT,
+  `relid` int NOT NULL,
+  `fieldid` int NOT NULL,
+  `fieldto` varchar(15) NOT NULL,
+  `value` mediumtext NOT NULL,
+  PRIMARY KEY (`id`),
+  KEY `relid` (`relid`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+
 CREATE TABLE `tbldepartments` (
   `departmentid` int NOT NULL AUTO_INCREMENT,
   `name` varchar(100) NOT NULL,

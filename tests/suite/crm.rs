@@ -1,5 +1,6 @@
 //! Sources of kind `database`: what people do in a CRM becomes events, read from the CRM's own MariaDB.
 
+mod accounting;
 mod faults;
 mod fixture;
 mod hard;

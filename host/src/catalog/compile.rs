@@ -370,6 +370,7 @@ impl Book {
                     self.check_record(place, &below, fields, record, found);
                 }
             }
+            (Scalar::Map, _, Value::Object(texts)) if texts.values().all(Value::is_string) => {}
             (_, _, Value::Null) if field.kind.nullable => {}
             (_, _, Value::String(text)) if fits(field, text) => {}
             (_, _, _) => found.push(

@@ -46,6 +46,8 @@ fn of_field<'a>(field: &Field, shape: &impl Fn(&str) -> Option<&'a Shape>) -> Va
         Scalar::Email | Scalar::Text => json!({ "type": "string" }),
         Scalar::Object => record(field, shape),
         Scalar::List => json!({ "type": "array", "items": record(field, shape) }),
+        // The CRM's REST interfaces send custom fields as a list.
+        Scalar::Map => json!({ "type": ["object", "array"] }),
     };
     if field.kind.nullable {
         allow_null(&mut schema);

@@ -102,7 +102,7 @@ pub(crate) struct Shape {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Field {
-    /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`, `text`, `object` or `list`;
+    /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`, `text`, `object`, `list` or `map`;
     /// a `?` after it says that the value may be null.
     #[serde(rename = "type")]
     pub(crate) kind: Kind,
@@ -180,9 +180,11 @@ pub(crate) enum Scalar {
     Object,
     /// Records inside the record.
     List,
+    /// Texts by names that no catalogue knows.
+    Map,
 }
 
-const SCALARS: [(&str, Scalar); 13] = [
+const SCALARS: [(&str, Scalar); 14] = [
     ("id", Scalar::Id),
     ("int", Scalar::Int),
     ("flag", Scalar::Flag),
@@ -196,6 +198,7 @@ const SCALARS: [(&str, Scalar); 13] = [
     ("text", Scalar::Text),
     ("object", Scalar::Object),
     ("list", Scalar::List),
+    ("map", Scalar::Map),
 ];
 
 impl TryFrom<String> for Kind {

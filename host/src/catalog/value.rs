@@ -15,7 +15,7 @@ pub(super) fn fits(field: &Field, text: &str) -> bool {
         Scalar::DateTime => like(text, "9999-99-99 99:99:99"),
         Scalar::Email => text.is_empty() || text.contains('@'),
         Scalar::Text => true,
-        Scalar::Object | Scalar::List => false,
+        Scalar::Object | Scalar::List | Scalar::Map => false,
     }
 }
 
@@ -56,5 +56,6 @@ pub(super) fn meant(field: &Field) -> String {
         Scalar::Text => "a text in quotes".into(),
         Scalar::Object => "a table".into(),
         Scalar::List => "a list of tables".into(),
+        Scalar::Map => "a table of texts".into(),
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Told {
 /// What the data of an event needs of other tables.
 pub(super) fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<Reference> {
     let mut found: Vec<Reference> = Vec::new();
+    found.extend(join_references(table, row));
     let mut add = |table, column| found.extend(Reference::to_row(table, row.text(column)));
-    table.joins.iter().for_each(|join| add(join.table, join.column));
     match rule.data {
         Data::Parent { table: parent, .. } | Data::View(parent) => {
             add(parent, parent_column(table, parent));
@@ -48,6 +48,20 @@ pub(super) fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<R
         | Data::Lookup
         | Data::Refund
         | Data::Departure => {}
+    }
+    found
+}
+
+/// What the joins of a row look up.
+pub(super) fn join_references(table: &Table, row: &Row) -> Vec<Reference> {
+    let mut found = Vec::new();
+    for join in table.joins {
+        let key = row.text(join.column);
+        let other = Reference::to_row(join.table, key);
+        if join.takes == Takes::Customer && other.is_some() {
+            found.extend(of_column("contacts", "userid", key));
+        }
+        found.extend(other);
     }
     found
 }
@@ -76,7 +90,7 @@ pub(super) fn tell(
         Data::List(field) => add_list(&mut data, table, field, change, known),
         Data::Customer => add_customer(&mut data, table, row, known),
         Data::Invoice(column) => {
-            data.insert("invoice".into(), summary(known.row("invoices", row.text(column))));
+            data.insert("invoice".into(), summary(known.row("invoices", row.text(column)), known));
         }
         Data::Reminder(which) => {
             data.insert("reminder".into(), which.into());
@@ -97,7 +111,7 @@ pub(super) fn tell(
         }
         Data::Lookup => data = lookup(table, change),
         Data::Refund => data = refund(row, data),
-        Data::Attempt => data = attempt(row),
+        Data::Attempt => data = attempt(row, &data),
         Data::Milestone => return milestone(row, known),
     }
     let resource_id = row.text(table.key)?.to_owned();
@@ -118,8 +132,12 @@ pub(super) fn record(table: &Table, row: &Row, known: &Known) -> Map<String, Val
         let value = match (table.list(column), cell) {
             (_, Cell::Digest(_)) => continue,
             (Some(list), _) if list.sent != Sent::Always => continue,
-            (Some(list), Cell::Text(text)) => lists::value(list, text, known),
-            (None, Cell::Text(text)) => Value::from(text.as_str()),
+            (Some(list), Cell::Text(text) | Cell::Number(text) | Cell::List(_, text)) => {
+                lists::value(list, text, known)
+            }
+            (None, Cell::Text(text) | Cell::Number(text) | Cell::List(_, text)) => {
+                Value::from(text.as_str())
+            }
             (_, Cell::Null) => Value::Null,
         };
         data.insert(column.to_string(), value);
@@ -136,12 +154,38 @@ fn joined(join: &Join, row: &Row, known: &Known) -> Value {
         Takes::Column(column) => {
             other.and_then(|other| other.text(column)).map_or(Value::Null, Value::from)
         }
-        Takes::Columns(columns) => chosen(other, columns),
+        Takes::Invoice => summary(other, known),
+        Takes::CurrencyName => currency_name(other, known),
+        Takes::Customer => customer(other, known),
     }
 }
 
-fn summary(invoice: Option<&Row>) -> Value {
-    chosen(invoice, tables::INVOICE_SUMMARY)
+fn summary(invoice: Option<&Row>, known: &Known) -> Value {
+    let mut summary = chosen(invoice, tables::INVOICE_SUMMARY);
+    if let Value::Object(fields) = &mut summary {
+        fields.insert("currency_name".to_owned(), currency_name(invoice, known));
+    }
+    summary
+}
+
+/// The code of the currency that a row names.
+fn currency_name(row: Option<&Row>, known: &Known) -> Value {
+    let currency = known.row("currencies", row.and_then(|row| row.text("currency")));
+    currency.and_then(|row| row.text("name")).map_or(Value::Null, Value::from)
+}
+
+/// A customer and the name and address of its primary contact; of its first one where none is primary.
+fn customer(client: Option<&Row>, known: &Known) -> Value {
+    let Some(client) = client else { return Value::Null };
+    let key = client.text("userid").unwrap_or_default();
+    let contacts = known.rows("contacts", "userid", key);
+    let primary = contacts.iter().find(|contact| contact.text("is_primary") == Some("1"));
+    let contact = primary.or_else(|| contacts.first());
+    let of_client = ["userid", "company", "vat"].map(|column| (column, client.text(column)));
+    let of_contact = ["firstname", "lastname", "email"]
+        .map(|column| (column, contact.and_then(|contact| contact.text(column))));
+    let fields = of_client.into_iter().chain(of_contact);
+    fields.map(|(name, text)| (name.to_owned(), text.map_or(Value::Null, Value::from))).collect()
 }
 
 /// Some columns of a row that may not be known.
@@ -219,13 +263,14 @@ fn refund(row: &Row, payout: Map<String, Value>) -> Map<String, Value> {
         ("date", text("refunded_on")),
         ("daterecorded", text("created_at")),
         ("note", text("note")),
+        ("currency_name", payout.get("currency_name").cloned()),
         ("refund", Some(Value::Object(payout))),
     ];
     present(fields)
 }
 
 /// An attempt as the payment that it did not become.
-fn attempt(row: &Row) -> Map<String, Value> {
+fn attempt(row: &Row, record: &Map<String, Value>) -> Map<String, Value> {
     let text = |column| row.text(column).map(Value::from);
     let begun = row.text("created_at");
     let fields = [
@@ -237,6 +282,8 @@ fn attempt(row: &Row) -> Map<String, Value> {
         ("daterecorded", begun.map(Value::from)),
         ("reference", text("reference")),
         ("payment_gateway", text("payment_gateway")),
+        ("invoice", record.get("invoice").cloned()),
+        ("currency_name", record.get("currency_name").cloned()),
     ];
     present(fields)
 }

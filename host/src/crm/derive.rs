@@ -226,16 +226,19 @@ impl Deriving<'_> {
     fn tell(&self, rule: &Rule, evidence: &str) -> Option<Derived> {
         let told = data::tell(rule, self.table, self.change, self.known)?;
         let field = rule.data.field();
-        let columns = self.changed(rule);
         let name =
             |column: &str| field.map_or_else(|| column.to_owned(), |f| format!("{f}.{column}"));
-        let previous = columns.iter().filter_map(|column| Some((name(column), self.old(column)?)));
+        let (mut changed, mut previous) = (Vec::new(), Map::new());
+        for (column, old) in self.changed(rule).into_iter().flat_map(|column| self.fields(column)) {
+            changed.push(name(&column));
+            previous.extend(old.map(|old| (name(&column), old)));
+        }
         Some(Derived {
             event_type: rule.event,
             alias_of: rule.alias_of,
             resource: rule.resource(),
-            previous: previous.collect(),
-            changed: columns.iter().map(|column| name(column)).collect(),
+            previous,
+            changed,
             id: self.id(rule, told.occurrence.as_deref(), evidence),
             resource_id: told.resource_id,
             data: told.data,
@@ -250,15 +253,30 @@ impl Deriving<'_> {
         if matches!(rule.data, Data::Milestone) { Vec::new() } else { columns.collect() }
     }
 
-    fn old(&self, column: &str) -> Option<Value> {
-        let (old, _) = self.change.both()?;
-        match old.get(column)? {
+    /// The fields that a changed column stands for, each with its old value as far as that was kept: the column itself, or
+    /// those of its custom fields that changed.
+    fn fields(&self, column: &str) -> Vec<(String, Option<Value>)> {
+        let cells = self.change.both().map(|(old, new)| (old.get(column), new.get(column)));
+        match cells {
+            Some((Some(Cell::List(list, old)), Some(Cell::List(_, new)))) if list.are_fields => {
+                let fields = lists::changed_fields(list, (old, new), self.known).into_iter();
+                fields.map(|(field, old)| (format!("{column}.{field}"), old)).collect()
+            }
+            Some((Some(old), _)) => vec![(column.to_owned(), self.value(column, old))],
+            _ => vec![(column.to_owned(), None)],
+        }
+    }
+
+    fn value(&self, column: &str, old: &Cell) -> Option<Value> {
+        match old {
             Cell::Null => Some(Value::Null),
             Cell::Digest(_) => None,
-            Cell::Text(text) => Some(match self.table.list(column) {
-                Some(list) => lists::value(list, text, self.known),
-                None => text.as_str().into(),
-            }),
+            Cell::Text(text) | Cell::Number(text) | Cell::List(_, text) => {
+                Some(match self.table.list(column) {
+                    Some(list) => lists::value(list, text, self.known),
+                    None => text.as_str().into(),
+                })
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::data;
 use super::row::Row;
 use super::tables;
 
@@ -48,6 +49,23 @@ impl Known {
         }) {
             self.put(reference, vec![row]);
         }
+    }
+
+    /// What the joins of the rows that were looked up need and is not looked up yet.
+    pub fn further_references(&self) -> Vec<Reference> {
+        let mut found = Vec::new();
+        for (reference, rows) in &self.rows {
+            let table = tables::find(reference.table).filter(|table| !table.joins.is_empty());
+            for (table, row) in
+                table.into_iter().flat_map(|table| rows.iter().map(move |r| (table, r)))
+            {
+                found.extend(data::join_references(table, row));
+            }
+        }
+        found.retain(|reference| !self.rows.contains_key(reference));
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// The row of a table with that key.

@@ -6,13 +6,93 @@ use serde_json::{Map, Value, json};
 
 use super::known::Known;
 use super::row::{Cell, Row};
-use super::tables::List;
+use super::snapshot::LONGEST_KEPT;
+use super::tables::{self, List};
+use crate::domain::same_value::canonical_number;
 
 /// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's key, in any order.
-pub fn attach(list: &List, row: &mut Row, mut members: Vec<Row>) {
+pub fn attach(list: &'static List, row: &mut Row, mut members: Vec<Row>) {
     members.sort_by(|one, other| compare(list, one, other));
     let objects = members.iter().map(|member| Value::Object(object(list, member))).collect();
-    row.push(list.field, Cell::Text(Value::Array(objects).to_string()));
+    row.push(list.field, Cell::List(list, Value::Array(objects).to_string()));
+}
+
+/// The list in one form for all ways to write its values: what is compared, and what digests are made of.
+pub(super) fn canonical(list: &List, text: &str) -> String {
+    let Ok(Value::Array(mut members)) = serde_json::from_str(text) else { return text.to_owned() };
+    if list.are_fields {
+        let is_set = |member: &Value| member.get(VALUE).is_some_and(|value| *value != json!(""));
+        members.retain(is_set);
+    }
+    let columns = members.iter_mut().filter_map(Value::as_object_mut).flat_map(Map::iter_mut);
+    for (column, value) in columns {
+        let Value::String(text) = value else { continue };
+        let is_number = list.numbers.contains(&column.as_str());
+        if let Some(number) = canonical_number(text).filter(|_| is_number) {
+            *value = number.into();
+        }
+    }
+    shorten(list, &Value::Array(members).to_string())
+}
+
+/// The list as it is kept: long values of custom fields as digests.
+pub(super) fn shorten(list: &List, text: &str) -> String {
+    if !list.are_fields || text.len() <= LONGEST_KEPT {
+        return text.to_owned();
+    }
+    let mut members: Value = serde_json::from_str(text).unwrap_or_default();
+    for member in members.as_array_mut().into_iter().flatten() {
+        if let Some(Value::String(value)) = member.get(VALUE)
+            && value.len() > LONGEST_KEPT
+        {
+            member[VALUE] = json!([Cell::digest_of(value).to_string()]);
+        }
+    }
+    members.to_string()
+}
+
+/// The columns of a custom field's value: which field, and its value.
+const FIELD: &str = "fieldid";
+const VALUE: &str = "value";
+
+/// Which custom fields have another value: the name of each, and its old value where that was kept in full.
+pub(super) fn changed_fields(
+    list: &List,
+    (old, new): (&str, &str),
+    known: &Known,
+) -> Vec<(String, Option<Value>)> {
+    let read = |text: &str| -> Map<String, Value> {
+        let members: Value = serde_json::from_str(&canonical(list, text)).unwrap_or_default();
+        let members = members.as_array().into_iter().flatten();
+        let field = |member: &Value| {
+            Some((member.get(FIELD)?.as_str()?.to_owned(), member.get(VALUE)?.clone()))
+        };
+        members.filter_map(field).collect()
+    };
+    let (old, new) = (read(old), read(new));
+    let gone = old.keys().filter(|field| !new.contains_key(*field));
+    let differs = |field: &&String| old.get(*field) != new.get(*field);
+    let told = |field: &String| {
+        let before = old.get(field).cloned().unwrap_or_default();
+        (field_name(field, known), Some(before).filter(|value| !value.is_array()))
+    };
+    new.keys().chain(gone).filter(differs).map(told).collect()
+}
+
+/// A custom field's name in data: its slug, which stays when the field's label changes.
+fn field_name(field: &str, known: &Known) -> String {
+    let definition = known.row(tables::CUSTOM_FIELDS, Some(field));
+    let slug = definition.and_then(|row| row.text("slug")).filter(|slug| !slug.is_empty());
+    slug.map_or_else(|| format!("field_{field}"), str::to_owned)
+}
+
+/// Custom fields as an object: values by name. A value of which only a digest was kept is left out.
+fn fields(members: &[Value], known: &Known) -> Map<String, Value> {
+    let field = |member: &Value| {
+        let value = member.get(VALUE).filter(|value| !value.is_array())?;
+        Some((field_name(member.get(FIELD)?.as_str()?, known), value.clone()))
+    };
+    members.iter().filter_map(field).collect()
 }
 
 /// Numbers by value, all else by text.
@@ -38,6 +118,7 @@ fn object(list: &List, member: &Row) -> Map<String, Value> {
 pub(super) fn value(list: &List, text: &str, known: &Known) -> Value {
     let value = serde_json::from_str(text).unwrap_or_else(|_| json!([]));
     match (list.named_by, value) {
+        (_, Value::Array(members)) if list.are_fields => fields(&members, known).into(),
         (Some(table), Value::Array(members)) => {
             members.iter().map(|member| named(list, table, member, known)).collect()
         }
@@ -54,7 +135,6 @@ fn named(list: &List, table: &'static str, member: &Value, known: &Known) -> Val
 
 #[cfg(test)]
 mod tests {
-    use super::super::tables;
     use super::*;
 
     fn row(cells: &[(&'static str, &str)]) -> Row {

@@ -4,35 +4,91 @@
 
 use std::borrow::Cow;
 
+use super::lists;
+use super::tables::List;
 use crate::domain::hash::Hash;
+use crate::domain::same_value::{is_same_moment, is_same_number, is_zero_date};
+
+/// What a column of the database holds, as far as values are compared by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Numbers.
+    Number,
+    /// Dates, with or without a time.
+    Date,
+    /// Anything else.
+    Other,
+}
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cell {
     /// No value.
     Null,
-    /// The value as text, whatever its type in the database.
+    /// The value as text.
     Text(String),
+    /// The text of a value in a column of numbers.
+    Number(String),
+    /// Rows of another table as a JSON array.
+    List(&'static List, String),
     /// What is kept of a long text between two scans.
     Digest(Hash),
 }
 
 impl Cell {
+    /// A value as the database sends it. A date without a day is none.
+    pub fn read(value: Option<String>, kind: ColumnKind) -> Self {
+        match (value, kind) {
+            (Some(text), ColumnKind::Number) => Self::Number(text),
+            (Some(text), ColumnKind::Date) if is_zero_date(&text) => Self::Null,
+            (value, ColumnKind::Date | ColumnKind::Other | ColumnKind::Number) => value.into(),
+        }
+    }
+
     /// The value, if it is there and known in full.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text) | Self::Number(text) | Self::List(_, text) => Some(text),
             Self::Null | Self::Digest(_) => None,
         }
     }
 
-    /// Whether both hold the same value, also where of one only the digest was kept.
+    /// Whether both hold the same value, also where one is written differently or only its digest was kept.
     pub fn same_as(&self, other: &Self) -> bool {
+        if self == other || (self.is_nothing() && other.is_nothing()) {
+            return true;
+        }
         match (self, other) {
-            (Self::Text(text), Self::Digest(hash)) | (Self::Digest(hash), Self::Text(text)) => {
-                Self::digest_of(text) == *hash
+            (cell, Self::Digest(hash)) | (Self::Digest(hash), cell) => {
+                // Digests of lists were made of their texts as they are, before 0.1.0 compared values.
+                let texts = [cell.text().map(Self::digest_of), cell.digest()];
+                texts.contains(&Some(*hash))
             }
-            _ => self == other,
+            (Self::List(list, one), Self::List(_, other)) => {
+                lists::canonical(list, one) == lists::canonical(list, other)
+            }
+            (Self::Number(one), Self::Number(other) | Self::Text(other))
+            | (Self::Text(other), Self::Number(one)) => is_same_number(one, other),
+            (Self::Text(one), Self::Text(other)) => is_same_moment(one, other),
+            _ => false,
+        }
+    }
+
+    /// What is kept of the value instead of it.
+    pub fn digest(&self) -> Option<Hash> {
+        match self {
+            Self::List(list, text) => Some(Self::digest_of(&lists::canonical(list, text))),
+            Self::Text(text) | Self::Number(text) => Some(Self::digest_of(text)),
+            Self::Null | Self::Digest(_) => None,
+        }
+    }
+
+    /// Whether it says that nothing is there, in one of the ways in which columns and their defaults do.
+    fn is_nothing(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Text(text) => text.is_empty() || is_zero_date(text),
+            Self::Number(_) | Self::List(..) | Self::Digest(_) => false,
         }
     }
 
@@ -40,8 +96,8 @@ impl Cell {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Null => true,
-            Self::Text(text) => text.is_empty() || text == "0",
-            Self::Digest(_) => false,
+            Self::Text(text) | Self::Number(text) => text.is_empty() || text == "0",
+            Self::List(..) | Self::Digest(_) => false,
         }
     }
 
@@ -118,7 +174,34 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_is_written_differently_is_the_same() {
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let number = |text: &str| Cell::Number(text.to_owned());
+        for (one, other) in [
+            (number("1.50"), number("1.5000")),
+            (text("1"), number("1")),
+            (Cell::Null, text("")),
+            (text("2026-11-00"), Cell::Null),
+            (text("2026-11-01 10:00:00"), text("2026-11-01 10:00:00.000")),
+        ] {
+            assert!(one.same_as(&other) && other.same_as(&one), "{one:?} {other:?}");
+        }
+        for (one, other) in [
+            (text("1.50"), text("1.5000")),
+            (text("007"), text("7")),
+            (number("0"), Cell::Null),
+            (number("1"), number("2")),
+            (text("a"), text("A")),
+        ] {
+            assert!(!one.same_as(&other) && !other.same_as(&one), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
     fn zero_dates_are_null() {
+        let zero = Some("2026-11-00".to_owned());
+        assert_eq!(Cell::read(zero.clone(), ColumnKind::Date), Cell::Null);
+        assert_ne!(Cell::read(zero, ColumnKind::Other), Cell::Null);
         assert_eq!(Cell::from(Some("0000-00-00".to_owned())), Cell::Null);
         assert_eq!(Cell::from(Some("0000-00-00 00:00:00".to_owned())), Cell::Null);
         assert_eq!(Cell::from(Some("0".to_owned())), Cell::Text("0".into()));

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::due::Marks;
+use super::lists;
 use super::row::{Cell, Row};
 use super::tables::{Table, Watch};
 use crate::domain::hash::Hash;
@@ -35,14 +36,15 @@ impl Kept {
     }
 }
 
-/// The hash of what counts in a row, as it was read. Equal hashes: nothing happened. Without the names of the columns, which are the same
+/// The hash of what counts in a row, as it was read. Equal hashes: nothing happened. Unequal ones: the values are
+/// compared. It is stored, so an upgrade of Waybill must not make it in another way. Without the names of the columns, which are the same
 /// for all rows of a table and would be most of what is hashed.
 pub fn hash(table: &Table, row: &Row) -> Hash {
     let mut content: Vec<u8> = Vec::new();
     for (_, cell) in row.iter().filter(|(column, _)| table.counts(column)) {
         let (kind, bytes): (u8, &[u8]) = match cell {
             Cell::Null => (b'n', b""),
-            Cell::Text(text) => (b't', text.as_bytes()),
+            Cell::Text(text) | Cell::Number(text) | Cell::List(_, text) => (b't', text.as_bytes()),
             Cell::Digest(hash) => (b'd', hash.bytes()),
         };
         content.push(kind);
@@ -60,13 +62,15 @@ pub fn reduce(table: &Table, row: &Row) -> Row {
 }
 
 fn shorten(table: &Table, column: &str, cell: &Cell) -> Cell {
-    let is_long = |text: &str| match table.list(column) {
-        Some(list) => !list.kept,
-        None => table.long.contains(&column) && text.len() > LONGEST_KEPT,
+    let is_long = match cell {
+        Cell::List(list, _) => !list.kept,
+        Cell::Text(text) => table.long.contains(&column) && text.len() > LONGEST_KEPT,
+        Cell::Number(_) | Cell::Null | Cell::Digest(_) => false,
     };
     match cell {
-        Cell::Text(text) if is_long(text) => Cell::Digest(Cell::digest_of(text)),
-        Cell::Text(_) | Cell::Null | Cell::Digest(_) => cell.clone(),
+        _ if is_long => cell.digest().map_or(Cell::Null, Cell::Digest),
+        Cell::List(list, text) => Cell::List(list, lists::shorten(list, text)),
+        Cell::Text(_) | Cell::Number(_) | Cell::Null | Cell::Digest(_) => cell.clone(),
     }
 }
 
@@ -115,7 +119,9 @@ impl Layouts {
         }
         let value = |cell: &Cell| match cell {
             Cell::Null => Value::Null,
-            Cell::Text(text) => Value::from(text.as_str()),
+            Cell::Text(text) | Cell::Number(text) | Cell::List(_, text) => {
+                Value::from(text.as_str())
+            }
             Cell::Digest(hash) => json!([hash.to_string()]),
         };
         let cells = row.iter().filter(|(column, _)| *column != table.key);
@@ -129,6 +135,10 @@ impl Layouts {
         let mut row = Row::default();
         row.push(table.key, Cell::Text(key.to_owned()));
         for (column, cell) in self.cells(text).unwrap_or_default() {
+            let cell = match (table.list(&column), cell) {
+                (Some(list), Cell::Text(text)) => Cell::List(list, text),
+                (_, cell) => cell,
+            };
             row.push(column, cell);
         }
         row

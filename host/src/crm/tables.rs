@@ -57,7 +57,7 @@ pub struct Table {
 
 /// Rows of another table that belong to a record and are read as one column of it, such as the lines of an invoice. So a change of
 /// them is a change of the record, and a record that comes or goes with them is one occurrence, not two.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct List {
     /// The column that they become: a JSON array of objects.
     pub field: &'static str,
@@ -73,6 +73,10 @@ pub struct List {
     pub order: Names,
     /// Each object is the key of a row of this table, and goes out as its `id` and `name`.
     pub named_by: Option<&'static str>,
+    /// Whether each object is a custom field of the record, and the list goes out as one object: values by name.
+    pub are_fields: bool,
+    /// Those of `columns` that hold numbers.
+    pub numbers: Names,
     /// Whether the old ones are kept in full; else as a digest.
     pub kept: bool,
     /// In which data they go out.
@@ -86,8 +90,6 @@ pub enum Sent {
     Always,
     /// With the event about the list itself.
     OwnEvent,
-    /// Not at all: it is only watched.
-    Never,
 }
 
 /// A field that is looked up in another table.
@@ -108,8 +110,12 @@ pub struct Join {
 pub enum Takes {
     /// The value of one column.
     Column(&'static str),
-    /// These columns, as an object.
-    Columns(Names),
+    /// An invoice in short.
+    Invoice,
+    /// The code of the currency of the other row.
+    CurrencyName,
+    /// A customer, with the contact that it is reached by.
+    Customer,
 }
 
 /// The record that a row belongs to.
@@ -146,6 +152,7 @@ pub static ALL: &[&Table] = &[
     &lookups::CUSTOMERS_GROUPS,
     &lookups::COUNTRIES,
     &lookups::ITEMS_GROUPS,
+    &lookups::CUSTOM_FIELDS,
     &people::STAFF,
     &people::CLIENTS,
     &people::CONTACTS,
@@ -182,7 +189,27 @@ pub static ALL: &[&Table] = &[
 ];
 
 /// Small tables that many events look into. Best known in whole before a scan: see [`super::known::Known`].
-pub const LOOKED_INTO: Names = names![currencies customers_groups];
+pub const LOOKED_INTO: Names = names![currencies customers_groups customfields];
+
+/// The table that says which custom fields there are.
+pub(super) const CUSTOM_FIELDS: &str = "customfields";
+
+/// The values of a record's custom fields.
+const fn custom_fields(fieldto: &'static str) -> List {
+    List {
+        field: "custom_fields",
+        table: "customfieldsvalues",
+        parent: "relid",
+        of: Some(("fieldto", fieldto)),
+        columns: names![fieldid value],
+        order: names![fieldid],
+        named_by: None,
+        are_fields: true,
+        numbers: &[],
+        kept: true,
+        sent: Sent::Always,
+    }
+}
 
 /// The table of that name, without prefix.
 pub fn find(name: &str) -> Option<&'static Table> {

@@ -33,7 +33,7 @@ use super::run::Run;
 use crate::capture::incoming::Incoming;
 use crate::clock::Clock;
 use crate::crm::derive::{self, Context, Derived, Pass};
-use crate::crm::known::Known;
+use crate::crm::known::{Known, Reference};
 use crate::crm::options::Options;
 use crate::crm::row::{Cell, Row};
 use crate::crm::rules::{Data, Rule};
@@ -220,7 +220,9 @@ pub(super) async fn sample(
         let Some(row) = crm.newest(&shape, table).await? else { continue };
         let context =
             Context { now: time.now(), options: &options, pass: Pass::Changes, new_revision: 0 };
-        let told = derive::derive(table, None, Some(&row), &context, &Known::default());
+        let references = derive::references(table, None, Some(&row));
+        let known = look_up(&mut crm, &shape, &references).await?;
+        let told = derive::derive(table, None, Some(&row), &context, &known);
         if let Some(event) = told.events.into_iter().next() {
             return Ok(incoming(event, source));
         }
@@ -243,6 +245,24 @@ pub(super) fn tables_of(resource: &str) -> impl Iterator<Item = &'static str> {
 pub(super) fn own_lists_of(settings: &DatabaseSettings, resource: &str) -> Vec<String> {
     let own = settings.own_tables.iter().filter(|own| own.resource() == resource);
     own.map(own::list_prefix).collect()
+}
+
+/// What a row's event needs of other tables.
+async fn look_up(crm: &mut Crm, shape: &Shape, references: &[Reference]) -> Result<Known, Failed> {
+    let mut known = Known::default();
+    for name in tables::LOOKED_INTO {
+        let Some(table) = tables::find(name) else { continue };
+        for row in crm.all(shape, table).await? {
+            known.put_row(name, row);
+        }
+    }
+    for (reference, rows) in crm.look_up(shape, references).await? {
+        known.put(reference, rows);
+    }
+    for (reference, rows) in crm.look_up(shape, &known.further_references()).await? {
+        known.put(reference, rows);
+    }
+    Ok(known)
 }
 
 /// Rows of a table as they were kept.

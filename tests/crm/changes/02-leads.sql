@@ -6,6 +6,18 @@ INSERT INTO `tblleads` (`id`, `hash`, `name`, `company`, `country`, `dateadded`,
 -- expect: lead.updated#312
 UPDATE `tblleads` SET `lead_value` = '9200.00' WHERE `id` = 312;
 
+-- step: A custom field of a lead has another value, and another one its first
+-- expect: lead.updated#311
+UPDATE `tblcustomfieldsvalues` SET `value` = '2000' WHERE `id` = 1;
+INSERT INTO `tblcustomfieldsvalues` (`id`, `relid`, `fieldid`, `fieldto`, `value`) VALUES (3, 311, 2, 'leads', 'South');
+
+-- step: The custom fields of a lead are saved as they are, with new keys, and those of another one are saved empty
+DELETE FROM `tblcustomfieldsvalues` WHERE `relid` = 311 AND `fieldto` = 'leads';
+INSERT INTO `tblcustomfieldsvalues` (`id`, `relid`, `fieldid`, `fieldto`, `value`) VALUES (4, 311, 2, 'leads', 'South'), (5, 311, 1, 'leads', '2000'), (6, 312, 1, 'leads', '');
+
+-- step: A custom field has another label
+UPDATE `tblcustomfields` SET `name` = 'Budget in EUR' WHERE `id` = 1;
+
 -- step: A lead is moved up within its column of the board
 UPDATE `tblleads` SET `leadorder` = 4 WHERE `id` = 312;
 

@@ -20,6 +20,10 @@ INSERT INTO `tblitem_tax` (`id`, `itemid`, `rel_id`, `rel_type`, `taxrate`, `tax
 -- expect: invoice.updated#128
 UPDATE `tblitem_tax` SET `taxname` = 'VAT reduced', `taxrate` = '13.00' WHERE `id` = 12;
 
+-- step: A custom field of an invoice has another value
+-- expect: invoice.updated#128
+UPDATE `tblcustomfieldsvalues` SET `value` = 'CC-8' WHERE `id` = 2;
+
 -- step: An invoice goes out by mail
 -- expect: invoice.sent#128
 -- expect: invoice.updated#128

@@ -118,8 +118,7 @@ UPDATE `tbltasks` SET `status` = 5, `datefinished` = '{now}' WHERE `id` = 870;
 -- expect: task.updated#870
 UPDATE `tbltasks` SET `description` = 'All of gate 1, and the spare ones' WHERE `id` = 870;
 
--- step: A task has an empty text where it had none
--- expect: task.updated#871
+-- step: A task has an empty text where it had none, which an upgrade of the CRM does to all rows
 UPDATE `tbltasks` SET `description` = '' WHERE `id` = 871;
 
 -- step: A task is removed

@@ -65,6 +65,14 @@ pub(super) static COUNTRIES: Table = Table {
 pub(super) static ITEMS_GROUPS: Table =
     Table { name: "items_groups", columns: names![id name], ..Table::PLAIN };
 
+/// Which custom fields there are. Their values stand in `customfieldsvalues`, and are read with their records.
+pub(super) static CUSTOM_FIELDS: Table = Table {
+    name: super::CUSTOM_FIELDS,
+    columns: names![id fieldto name slug type active],
+    newer_table: true,
+    ..Table::PLAIN
+};
+
 /// The names of the groups. Which customer is in which stands in `customer_groups`.
 pub(super) static CUSTOMERS_GROUPS: Table =
     Table { name: "customers_groups", columns: names![id name], ..Table::PLAIN };

@@ -1,7 +1,7 @@
 //! Staff, customers and their contacts, leads, and notes.
 
 use super::super::rules::people as rules;
-use super::{List, Parent, Sent, Table, names};
+use super::{List, Parent, Sent, Table, custom_fields, names};
 
 pub(super) static STAFF: Table = Table {
     name: "staff",
@@ -13,17 +13,22 @@ pub(super) static STAFF: Table = Table {
         hourly_rate two_factor_auth_enabled
     ],
     ignored: names![last_login last_activity permissions],
-    lists: &[List {
-        field: "permissions",
-        table: "staff_permissions",
-        parent: "staff_id",
-        of: None,
-        columns: names![feature capability],
-        order: names![feature capability],
-        named_by: None,
-        kept: true,
-        sent: Sent::OwnEvent,
-    }],
+    lists: &[
+        custom_fields("staff"),
+        List {
+            field: "permissions",
+            table: "staff_permissions",
+            parent: "staff_id",
+            of: None,
+            columns: names![feature capability],
+            order: names![feature capability],
+            named_by: None,
+            are_fields: false,
+            numbers: &[],
+            kept: true,
+            sent: Sent::OwnEvent,
+        },
+    ],
     rules: rules::STAFF,
     ..Table::PLAIN
 };
@@ -38,17 +43,22 @@ pub(super) static CLIENTS: Table = Table {
         billing_country default_language default_currency registration_confirmed addedfrom
     ],
     ignored: names![groups],
-    lists: &[List {
-        field: "groups",
-        table: "customer_groups",
-        parent: "customer_id",
-        of: None,
-        columns: names![groupid],
-        order: names![groupid],
-        named_by: Some("customers_groups"),
-        kept: true,
-        sent: Sent::OwnEvent,
-    }],
+    lists: &[
+        custom_fields("customers"),
+        List {
+            field: "groups",
+            table: "customer_groups",
+            parent: "customer_id",
+            of: None,
+            columns: names![groupid],
+            order: names![groupid],
+            named_by: Some("customers_groups"),
+            are_fields: false,
+            numbers: &[],
+            kept: true,
+            sent: Sent::OwnEvent,
+        },
+    ],
     rules: rules::CLIENTS,
     ..Table::PLAIN
 };
@@ -63,6 +73,7 @@ pub(super) static CONTACTS: Table = Table {
         project_emails ticket_emails
     ],
     ignored: names![last_login],
+    lists: &[custom_fields("contacts")],
     parents: &[Parent { table: "clients", column: "userid", of: None }],
     rules: rules::CONTACTS,
     ..Table::PLAIN
@@ -79,6 +90,7 @@ pub(super) static LEADS: Table = Table {
         is_public default_language client_id lead_value
     ],
     long: names![description],
+    lists: &[custom_fields("leads")],
     rules: rules::LEADS,
     ..Table::PLAIN
 };

@@ -1,7 +1,7 @@
 //! Offers, invoices, money, and what hangs on them.
 
 use super::super::rules::sales as rules;
-use super::{Join, List, Parent, Sent, Table, Takes, names};
+use super::{Join, List, Parent, Sent, Table, Takes, custom_fields, names};
 
 /// The lines of a document of that kind.
 const fn items(rel_type: &'static str) -> List {
@@ -15,6 +15,8 @@ const fn items(rel_type: &'static str) -> List {
         ],
         order: names![item_order id],
         named_by: None,
+        are_fields: false,
+        numbers: names![id rel_id qty rate item_order],
         kept: false,
         sent: Sent::Always,
     }
@@ -27,7 +29,7 @@ const fn taxes(rel_type: &'static str) -> List {
         table: "item_tax",
         columns: names![itemid taxrate taxname],
         order: names![itemid taxname taxrate],
-        sent: Sent::Never,
+        numbers: names![itemid taxrate],
         ..items(rel_type)
     }
 }
@@ -39,6 +41,18 @@ const CURRENCY_NAME: Join = Join {
     table: "currencies",
     takes: Takes::Column("name"),
 };
+
+/// Whom a document is for.
+const CUSTOMER: Join =
+    Join { field: "customer", column: "clientid", table: "clients", takes: Takes::Customer };
+
+/// The invoice that a payment is of, and the currency of both.
+const fn of_invoice(column: &'static str) -> [Join; 2] {
+    [
+        Join { field: "invoice", column, table: "invoices", takes: Takes::Invoice },
+        Join { field: "currency_name", column, table: "invoices", takes: Takes::CurrencyName },
+    ]
+}
 
 pub(super) static INVOICES: Table = Table {
     name: "invoices",
@@ -54,8 +68,8 @@ pub(super) static INVOICES: Table = Table {
     ],
     newer: names![formatted_number],
     long: names![clientnote adminnote allowed_payment_modes terms],
-    lists: &[items("invoice"), taxes("invoice")],
-    joins: &[CURRENCY_NAME],
+    lists: &[items("invoice"), taxes("invoice"), custom_fields("invoice")],
+    joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::INVOICES,
     ..Table::PLAIN
 };
@@ -67,12 +81,7 @@ pub(super) static PAYMENTS: Table = Table {
         id invoiceid amount paymentmode paymentmethod date daterecorded note transactionid
     ],
     long: names![note transactionid],
-    joins: &[Join {
-        field: "invoice",
-        column: "invoiceid",
-        table: "invoices",
-        takes: Takes::Columns(INVOICE_SUMMARY),
-    }],
+    joins: &of_invoice("invoiceid"),
     parents: &[Parent { table: "invoices", column: "invoiceid", of: None }],
     rules: rules::PAYMENTS,
     ..Table::PLAIN
@@ -88,6 +97,7 @@ pub(super) static PAYMENT_ATTEMPTS: Table = Table {
     created: Some("created_at"),
     columns: names![id reference invoice_id amount fee payment_gateway created_at],
     newer_table: true,
+    joins: &of_invoice("invoice_id"),
     rules: rules::PAYMENT_ATTEMPTS,
     ..Table::PLAIN
 };
@@ -105,8 +115,8 @@ pub(super) static ESTIMATES: Table = Table {
     ],
     newer: names![formatted_number],
     long: names![clientnote adminnote terms],
-    lists: &[items("estimate"), taxes("estimate")],
-    joins: &[CURRENCY_NAME],
+    lists: &[items("estimate"), taxes("estimate"), custom_fields("estimate")],
+    joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::ESTIMATES,
     ..Table::PLAIN
 };
@@ -122,7 +132,7 @@ pub(super) static PROPOSALS: Table = Table {
         is_expiry_notified acceptance_firstname acceptance_lastname acceptance_email
         acceptance_date
     ],
-    lists: &[items("proposal"), taxes("proposal")],
+    lists: &[items("proposal"), taxes("proposal"), custom_fields("proposal")],
     joins: &[CURRENCY_NAME],
     rules: rules::PROPOSALS,
     ..Table::PLAIN
@@ -148,8 +158,8 @@ pub(super) static CREDIT_NOTES: Table = Table {
     ],
     newer: names![formatted_number],
     long: names![adminnote terms clientnote],
-    lists: &[items("credit_note"), taxes("credit_note")],
-    joins: &[CURRENCY_NAME],
+    lists: &[items("credit_note"), taxes("credit_note"), custom_fields("credit_note")],
+    joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::CREDIT_NOTES,
     ..Table::PLAIN
 };
@@ -170,6 +180,12 @@ pub(super) static CREDIT_NOTE_REFUNDS: Table = Table {
         id credit_note_id staff_id refunded_on payment_mode note amount created_at
     ],
     long: names![note],
+    joins: &[Join {
+        field: "currency_name",
+        column: "credit_note_id",
+        table: "creditnotes",
+        takes: Takes::CurrencyName,
+    }],
     parents: &[Parent { table: "creditnotes", column: "credit_note_id", of: None }],
     rules: rules::CREDIT_NOTE_REFUNDS,
     ..Table::PLAIN
@@ -199,6 +215,7 @@ pub(super) static SUBSCRIPTIONS: Table = Table {
     ],
     newer: names![last_sent_at],
     long: names![description terms],
+    joins: &[CURRENCY_NAME],
     rules: rules::SUBSCRIPTIONS,
     ..Table::PLAIN
 };
@@ -213,17 +230,19 @@ pub(super) static EXPENSES: Table = Table {
         recurring_from dateadded addedfrom
     ],
     long: names![note],
+    lists: &[custom_fields("expenses")],
     joins: &[CURRENCY_NAME],
     rules: rules::EXPENSES,
     ..Table::PLAIN
 };
 
-/// The price list. Prices in further currencies stand in columns that are made on demand.
+/// The price list. The CRM keeps its custom fields under `items_pr`; `items` are those of the lines of documents. Prices in further currencies stand in columns that are made on demand.
 pub(super) static ITEMS: Table = Table {
     name: "items",
     columns: names![id description long_description rate tax tax2 unit group_id],
     on_demand: Some("rate_currency_"),
     long: names![description long_description],
+    lists: &[custom_fields("items_pr")],
     rules: rules::ITEMS,
     ..Table::PLAIN
 };

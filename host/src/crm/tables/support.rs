@@ -1,7 +1,7 @@
 //! Tickets and their conversation.
 
 use super::super::rules::support as rules;
-use super::{Parent, Table, names};
+use super::{Parent, Table, custom_fields, names};
 
 pub(super) static TICKETS: Table = Table {
     name: "tickets",
@@ -14,6 +14,7 @@ pub(super) static TICKETS: Table = Table {
     ],
     ignored: names![adminreplying staff_id_replying clientread adminread],
     long: names![email name message],
+    lists: &[custom_fields("tickets")],
     rules: rules::TICKETS,
     ..Table::PLAIN
 };

@@ -1,7 +1,7 @@
 //! Contracts, projects, tasks and time.
 
 use super::super::rules::work as rules;
-use super::{Parent, Table, names};
+use super::{Parent, Table, custom_fields, names};
 
 pub(super) static CONTRACTS: Table = Table {
     name: "contracts",
@@ -14,6 +14,7 @@ pub(super) static CONTRACTS: Table = Table {
     ],
     newer: names![last_sent_at contacts_sent_to last_sign_reminder_at],
     long: names![content description contacts_sent_to],
+    lists: &[custom_fields("contracts")],
     rules: rules::CONTRACTS,
     ..Table::PLAIN
 };
@@ -50,6 +51,7 @@ pub(super) static PROJECTS: Table = Table {
     ],
     ignored: names![progress],
     long: names![description],
+    lists: &[custom_fields("projects")],
     rules: rules::PROJECTS,
     ..Table::PLAIN
 };
@@ -87,6 +89,7 @@ pub(super) static TASKS: Table = Table {
     ],
     long: names![name description],
     parents: &[Parent { table: "projects", column: "rel_id", of: Some(("rel_type", "project")) }],
+    lists: &[custom_fields("tasks")],
     rules: rules::TASKS,
     ..Table::PLAIN
 };

@@ -96,6 +96,9 @@ fn fits(scalar: &str, kind: &Value, value: &serde_json::Value, faults: &mut Vec<
             objects.for_each(|object| faults.extend(check(&inner(), object, true)));
             true
         }),
+        "map" => {
+            value.as_object().is_some_and(|all| all.values().all(serde_json::Value::is_string))
+        }
         "id" | "int" | "unix" => text.is_some_and(|t| digits(t.trim_start_matches('-'))),
         "flag" => matches!(text, Some("0" | "1")),
         "choice" => text.is_some_and(|t| kind["values"].get(t).is_some()),

@@ -169,16 +169,23 @@ impl Source {
                 .for_each(|row| known.put_row(name, row));
         }
         for reference in references {
-            let table = tables::find(reference.table).unwrap();
-            let mut rows = self.read(table, &[(reference.column, &reference.value)]);
-            if rows.is_empty() && reference.column == table.key {
-                let stored = self.state.rows.get(&(table.name, reference.value.clone()));
-                let kept = stored.map(|stored| self.kept(table, &reference.value, stored));
-                rows.extend(kept.map(|kept| kept.row));
-            }
-            known.put(reference.clone(), rows);
+            self.look_up_one(reference, &mut known);
+        }
+        for reference in known.further_references() {
+            self.look_up_one(&reference, &mut known);
         }
         known
+    }
+
+    fn look_up_one(&self, reference: &Reference, known: &mut Known) {
+        let table = tables::find(reference.table).unwrap();
+        let mut rows = self.read(table, &[(reference.column, &reference.value)]);
+        if rows.is_empty() && reference.column == table.key {
+            let stored = self.state.rows.get(&(table.name, reference.value.clone()));
+            let kept = stored.map(|stored| self.kept(table, &reference.value, stored));
+            rows.extend(kept.map(|kept| kept.row));
+        }
+        known.put(reference.clone(), rows);
     }
 }
 

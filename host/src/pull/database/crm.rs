@@ -8,7 +8,7 @@ use super::pace;
 use crate::crm::known::Reference;
 use crate::crm::lists;
 use crate::crm::options::{self, Options};
-use crate::crm::row::{Cell, Row};
+use crate::crm::row::{Cell, ColumnKind, Row};
 use crate::crm::tables::{self, List, Table};
 use crate::domain::database::DatabaseSettings;
 use std::borrow::Cow;
@@ -36,12 +36,46 @@ pub(super) struct Keyed {
 
 /// The tables that are there, without prefix, with their columns.
 #[derive(Debug)]
-pub(super) struct Shape(HashMap<String, Vec<String>>);
+pub(super) struct Shape(HashMap<String, Columns>);
+
+/// The columns of a table, and what they hold.
+#[derive(Debug, Default)]
+struct Columns {
+    names: Vec<String>,
+    kinds: HashMap<String, ColumnKind>,
+}
+
+impl Columns {
+    fn kind(&self, column: &str) -> ColumnKind {
+        self.kinds.get(column).copied().unwrap_or(ColumnKind::Other)
+    }
+}
+
+/// What a column of this type holds.
+fn column_kind(data_type: &str) -> ColumnKind {
+    match data_type.to_lowercase().as_str() {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "float"
+        | "double" => ColumnKind::Number,
+        "date" | "datetime" | "timestamp" => ColumnKind::Date,
+        _ => ColumnKind::Other,
+    }
+}
 
 impl Shape {
     /// The columns of a table, if it is there.
     pub(super) fn columns(&self, table: &str) -> Option<&[String]> {
-        self.0.get(table).map(Vec::as_slice)
+        self.0.get(table).map(|columns| columns.names.as_slice())
+    }
+
+    /// A row of a table out of the columns that were asked for.
+    fn row(&self, table: &str, columns: &[Cow<'static, str>], cells: &Cells) -> Row {
+        let of = self.0.get(table);
+        let mut row = Row::default();
+        for (n, column) in columns.iter().enumerate() {
+            let kind = of.map_or(ColumnKind::Other, |of| of.kind(column));
+            row.push(column.clone(), Cell::read(text_at(cells, n), kind));
+        }
+        row
     }
 
     fn of(&self, table: &Table) -> Vec<Cow<'static, str>> {
@@ -98,15 +132,18 @@ impl Crm {
         let names: Vec<String> =
             names.map(|name| hexadecimal(&format!("{}{name}", self.prefix))).collect();
         let text = format!(
-            "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS \
+            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({}) ORDER BY TABLE_NAME, ORDINAL_POSITION",
             names.join(", ")
         );
-        let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        let mut found: HashMap<String, Columns> = HashMap::new();
         for row in self.db.select(text).await?.rows {
             if let (Some(table), Some(column)) = (text_at(&row, 0), text_at(&row, 1)) {
                 let name = table.get(self.prefix.len()..).unwrap_or_default();
-                found.entry(name.to_owned()).or_default().push(column);
+                let kind = column_kind(&text_at(&row, 2).unwrap_or_default());
+                let columns = found.entry(name.to_owned()).or_default();
+                columns.names.push(column.clone());
+                columns.kinds.insert(column, kind);
             }
         }
         Ok(Shape(found))
@@ -149,6 +186,7 @@ impl Crm {
     /// The keys that come next, of a table of which only new rows matter.
     pub(super) async fn keys(
         &mut self,
+        shape: &Shape,
         table: &'static Table,
         above: i64,
         limit: usize,
@@ -158,7 +196,7 @@ impl Crm {
         let columns = [Cow::Borrowed(table.key)];
         let condition = format!("{key} > {above}");
         let found = self.some(table.name, &columns, &condition, (&tail, pace::BYTES)).await?;
-        keyed(table, &columns, &found)
+        keyed(shape, table, &columns, &found)
     }
 
     /// The rows with these keys, lists and all.
@@ -192,7 +230,7 @@ impl Crm {
             self.db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
         }
         let found = self.some(table.name, columns, condition, tail).await?;
-        let mut found = keyed(table, columns, &found)?;
+        let mut found = keyed(shape, table, columns, &found)?;
         for list in table.lists {
             self.attach(shape, list, &mut found.rows).await?;
         }
@@ -220,7 +258,7 @@ impl Crm {
             columns.push(Cow::Borrowed(list.parent));
         }
         let mut members: HashMap<i64, Vec<Row>> = HashMap::new();
-        for member in self.rows(list.table, &columns, &condition, "").await? {
+        for member in self.rows(shape, list.table, &columns, &condition).await? {
             if let Some(key) = member.text(list.parent).and_then(|key| key.parse().ok()) {
                 members.entry(key).or_default().push(member);
             }
@@ -251,7 +289,7 @@ impl Crm {
             for values in values.chunks(LOOK_UP) {
                 let list: Vec<String> = values.iter().map(|value| text(value)).collect();
                 let condition = format!("{} IN ({})", quoted(column), list.join(", "));
-                for row in self.rows(name, &columns, &condition, "").await? {
+                for row in self.rows(shape, name, &columns, &condition).await? {
                     let Some(value) = row.text(column).map(str::to_owned) else { continue };
                     let reference = Reference { table: name, column, value };
                     found.entry(reference).or_default().push(row);
@@ -270,18 +308,18 @@ impl Crm {
         if shape.columns(table.name).is_none() {
             return Ok(Vec::new());
         }
-        self.rows(table.name, &shape.of(table), "1 = 1", "").await
+        self.rows(shape, table.name, &shape.of(table), "1 = 1").await
     }
 
     async fn rows(
         &mut self,
+        shape: &Shape,
         table: &str,
         columns: &[Cow<'static, str>],
         condition: &str,
-        tail: &str,
     ) -> Result<Vec<Row>, Failed> {
-        let found = self.some(table, columns, condition, (tail, usize::MAX)).await?;
-        Ok(found.rows.iter().map(|cells| row(columns, cells)).collect())
+        let found = self.some(table, columns, condition, ("", usize::MAX)).await?;
+        Ok(found.rows.iter().map(|cells| shape.row(table, columns, cells)).collect())
     }
 
     /// Rows up to so many bytes of them.
@@ -299,17 +337,14 @@ impl Crm {
     }
 }
 
-fn row(columns: &[Cow<'static, str>], cells: &Cells) -> Row {
-    let mut row = Row::default();
-    for (n, column) in columns.iter().enumerate() {
-        row.push(column.clone(), Cell::from(text_at(cells, n)));
-    }
-    row
-}
-
-fn keyed(table: &Table, columns: &[Cow<'static, str>], found: &Found) -> Result<Keyed, Failed> {
+fn keyed(
+    shape: &Shape,
+    table: &Table,
+    columns: &[Cow<'static, str>],
+    found: &Found,
+) -> Result<Keyed, Failed> {
     let keyed = |cells: &Cells| {
-        let row = row(columns, cells);
+        let row = shape.row(table.name, columns, cells);
         let key = row.text(table.key).and_then(|key| key.parse().ok()).ok_or_else(|| {
             Failed::new(format!("a key of table {} is no whole number", table.name))
         })?;

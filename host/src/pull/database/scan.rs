@@ -97,7 +97,7 @@ impl Scan<'_> {
         let is_whole = self.settings.start == Beginning::Backfill;
         let limit = if only_keys && !is_whole { KEYS } else { limit };
         let found = if only_keys {
-            self.crm.keys(table, above, limit).await?
+            self.crm.keys(&self.shape, table, above, limit).await?
         } else {
             self.crm.chunk(&self.shape, table, above, limit).await?
         };
@@ -162,11 +162,22 @@ impl Scan<'_> {
     /// What was asked for, from the database, else from what is kept.
     async fn look_up(&mut self, references: &[Reference]) -> Result<Known, Failed> {
         let mut known = Known::default();
-        if references.is_empty() {
-            return Ok(known);
-        }
         for (name, row) in &self.looked_into {
             known.put_row(name, row.clone());
+        }
+        self.look_up_more(references, &mut known).await?;
+        let further = known.further_references();
+        self.look_up_more(&further, &mut known).await?;
+        Ok(known)
+    }
+
+    async fn look_up_more(
+        &mut self,
+        references: &[Reference],
+        known: &mut Known,
+    ) -> Result<(), Failed> {
+        if references.is_empty() {
+            return Ok(());
         }
         for (reference, mut rows) in self.crm.look_up(&self.shape, references).await? {
             if rows.is_empty() {
@@ -174,7 +185,7 @@ impl Scan<'_> {
             }
             known.put(reference, rows);
         }
-        Ok(known)
+        Ok(())
     }
 
     async fn kept_row(&self, reference: &Reference) -> Result<Option<Row>, Failed> {
