@@ -5,6 +5,7 @@
 //! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
 
 pub mod attributes;
+pub mod bad_row;
 pub mod call;
 pub mod cron;
 pub mod database;

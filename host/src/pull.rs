@@ -14,6 +14,7 @@
 
 mod database;
 mod erase;
+mod letters;
 mod poll;
 mod rows;
 mod run;

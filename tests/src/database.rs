@@ -21,11 +21,16 @@ impl Database {
     /// Creates a database on the server at `server`, a URL of any of its databases whose user
     /// may create others.
     pub async fn create(server: &str) -> Result<Self> {
+        Self::create_with(server, "").await
+    }
+
+    /// The same with options of `CREATE DATABASE`.
+    pub async fn create_with(server: &str, options: &str) -> Result<Self> {
         let name = tempfile::Builder::new().prefix("waybill_test_").rand_bytes(12).tempfile()?;
         let name = name.path().file_name().context("a file has a name")?;
         let name = name.to_string_lossy().to_lowercase();
         let database = Self { server: server.to_owned(), name };
-        execute(server, &format!(r#"CREATE DATABASE "{}""#, database.name)).await?;
+        execute(server, &format!(r#"CREATE DATABASE "{}" {options}"#, database.name)).await?;
         Ok(database)
     }
 

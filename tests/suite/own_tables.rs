@@ -1,10 +1,13 @@
 //! Sources of kind `database` that name tables of their own: rows of PostgreSQL and MariaDB become events.
 
+mod bad_rows;
 mod faults;
 mod first;
 mod keys;
 mod kills;
 mod odd;
+mod order;
+mod representation;
 mod settings;
 mod typed;
 

@@ -1,5 +1,6 @@
 //! Sources of kind `poll`: rows of another system's REST API become events, each once.
 
+mod bad_rows;
 mod faults;
 mod hard;
 mod life;

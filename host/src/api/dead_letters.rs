@@ -1,18 +1,21 @@
 //! `/dead-letters`: what will not be tried again by itself, and bringing it back.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use super::App;
-use super::answer::{Data, List, data, page};
+use super::answer::{Data, List, Page, data, page};
 use super::auth::Principal;
 use super::body::{Input, Query};
-use super::deliveries::DeliveryQuery;
-use super::events::{EventView, id};
+use super::events::{EventView, id, time};
 use super::export::lines;
 use super::problem::Problem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
-use crate::domain::id::DeadLetterId;
+use super::{endpoints, sources};
+use crate::domain::delivery::Status;
+use crate::domain::id::{DeadLetterId, SourceId};
+use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
-use crate::journal::dead::StoredDeadLetter;
-use crate::journal::views::DeliveryFilter;
+use crate::journal::dead::{DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter};
 use crate::topology::Topology;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,19 +23,20 @@ use axum::response::Response;
 use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A dead letter.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadLetterView {
     /// Its id.
     pub id: String,
-    /// `delivery`: a delivery that died. `event`: an event whose modules failed.
+    /// `delivery`: a delivery that died. `event`: an event whose modules failed. `row`: a row of a source that cannot be
+    /// read, or of which no event can be made.
     pub kind: &'static str,
-    /// The event.
-    pub event_id: String,
-    /// The event type.
-    pub event_type: String,
+    /// The event; null for a row, of which there is none.
+    pub event_id: Option<String>,
+    /// The event type; null for a row.
+    pub event_type: Option<String>,
     /// The delivery that died.
     pub delivery_id: Option<String>,
     /// Its endpoint's id.
@@ -41,6 +45,14 @@ pub(super) struct DeadLetterView {
     pub endpoint: Option<String>,
     /// The flow whose modules failed, by name.
     pub flow: Option<String>,
+    /// The id of the row's source.
+    pub source_id: Option<String>,
+    /// The name of the row's source; null if it was deleted.
+    pub source: Option<String>,
+    /// The table or list that the row stands in.
+    pub list: Option<String>,
+    /// The row's key; where the key cannot be read, where the row stands.
+    pub row: Option<String>,
     /// Why, in a word.
     pub reason: String,
     /// Why, in a sentence.
@@ -55,22 +67,128 @@ pub(super) struct DeadLetterView {
 
 impl DeadLetterView {
     fn new(topology: &Topology, stored: StoredDeadLetter) -> Self {
-        let letter = stored.letter;
-        let target = letter.endpoint_id.and_then(|id| topology.endpoint(id));
-        Self {
-            id: letter.id.to_string(),
-            kind: if letter.delivery_id.is_some() { "delivery" } else { "event" },
-            event_id: letter.event_id.to_string(),
-            event_type: letter.event_type,
-            delivery_id: letter.delivery_id.map(|id| id.to_string()),
-            endpoint_id: letter.endpoint_id.map(|id| id.to_string()),
-            endpoint: target.map(|t| t.endpoint.settings.name.clone()),
-            flow: letter.flow_id.map(|id| flow_name(topology, id)),
-            reason: letter.reason,
-            detail: letter.detail,
-            created_at: letter.created_at,
+        let view = Self {
+            id: stored.id.to_string(),
+            kind: "row",
+            event_id: None,
+            event_type: None,
+            delivery_id: None,
+            endpoint_id: None,
+            endpoint: None,
+            flow: None,
+            source_id: None,
+            source: None,
+            list: None,
+            row: None,
+            reason: stored.reason,
+            detail: stored.detail,
+            created_at: stored.created_at,
             replayed_at: stored.replayed_at,
+        };
+        match stored.subject {
+            DeadSubject::Event(dead) => view.of_event(topology, dead),
+            DeadSubject::Row(dead) => view.of_row(topology, dead),
         }
+    }
+
+    fn of_event(self, topology: &Topology, dead: DeadEvent) -> Self {
+        let target = dead.delivery.and_then(|(_, endpoint)| topology.endpoint(endpoint));
+        Self {
+            kind: if dead.delivery.is_some() { "delivery" } else { "event" },
+            event_id: Some(dead.event_id.to_string()),
+            event_type: Some(dead.event_type),
+            delivery_id: dead.delivery.map(|(id, _)| id.to_string()),
+            endpoint_id: dead.delivery.map(|(_, endpoint)| endpoint.to_string()),
+            endpoint: target.map(|t| t.endpoint.settings.name.clone()),
+            flow: dead.flow_id.map(|id| flow_name(topology, id)),
+            ..self
+        }
+    }
+
+    fn of_row(self, topology: &Topology, dead: DeadRow) -> Self {
+        Self {
+            source_id: Some(dead.source_id.to_string()),
+            source: source(topology, dead.source_id).map(|found| found.settings.name.clone()),
+            list: Some(dead.list),
+            row: Some(dead.row_id),
+            ..self
+        }
+    }
+}
+
+fn source(topology: &Topology, id: SourceId) -> Option<&Source> {
+    topology.sources().find(|source| source.id == id)
+}
+
+/// What a dead letter is of.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum DeadLetterKind {
+    /// A delivery that died.
+    Delivery,
+    /// An event whose modules failed.
+    Event,
+    /// A row of a source.
+    Row,
+}
+
+impl DeadLetterKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Event => "event",
+            Self::Row => "row",
+        }
+    }
+}
+
+/// Which dead letters to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeadLetterQuery {
+    /// Only to this endpoint, by id or name.
+    endpoint: Option<String>,
+    /// Only of this source, by id or name: its rows, and what became of its events.
+    source: Option<String>,
+    /// Only of this kind.
+    kind: Option<DeadLetterKind>,
+    /// Only of deliveries in this status; one that is being replayed is not `dead`.
+    status: Option<Status>,
+    /// Only of this event type.
+    event_type: Option<String>,
+    /// Only for this reason.
+    reason: Option<String>,
+    /// Died then or later: RFC 3339, or Unix seconds.
+    since: Option<String>,
+    /// Died earlier: RFC 3339, or Unix seconds.
+    until: Option<String>,
+    /// Where to go on: `meta.next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many, 1 to 200; 50 where left out.
+    limit: Option<String>,
+}
+
+impl DeadLetterQuery {
+    /// The page it asks for.
+    fn page(&self) -> Page {
+        Page { cursor: self.cursor.clone(), limit: self.limit.clone() }
+    }
+
+    /// What it chooses.
+    fn filter(self, topology: &Topology) -> Result<DeadLetterFilter, Problem> {
+        let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
+        let source = self.source.map(|text| sources::find(topology, &text)).transpose()?;
+        Ok(DeadLetterFilter {
+            endpoint: endpoint.map(|target| target.endpoint.id),
+            source: source.map(|found| (found.source.id, found.source.settings.name.clone())),
+            kind: self.kind.map(DeadLetterKind::as_str),
+            status: self.status,
+            event_type: self.event_type,
+            reason: self.reason,
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+        })
     }
 }
 
@@ -87,19 +205,19 @@ pub(super) struct DeadLetterDetail {
 }
 
 /// Lists dead letters, newest first.
-#[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(DeliveryQuery),
+#[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(DeadLetterQuery),
     responses((status = 200, body = List<DeadLetterView>), (status = 422, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     _principal: Principal,
     uri: Uri,
-    Query(query): Query<DeliveryQuery>,
+    Query(query): Query<DeadLetterQuery>,
 ) -> Result<Json<List<DeadLetterView>>, Problem> {
     let topology = app.live.current();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
     let rows = app.journal.dead_letters(&query.filter(&topology)?, after, limit + 1).await?;
-    Ok(page(&uri, rows, limit, |row| row.letter.id, |row| DeadLetterView::new(&topology, row)))
+    Ok(page(&uri, rows, limit, |row| row.id, |row| DeadLetterView::new(&topology, row)))
 }
 
 async fn find(app: &App, text: &str) -> Result<StoredDeadLetter, Problem> {
@@ -117,10 +235,12 @@ pub(super) async fn show(
 ) -> Result<Json<Data<DeadLetterDetail>>, Problem> {
     let stored = find(&app, &text).await?;
     let topology = app.live.current();
-    let event = app.journal.event(stored.letter.event_id).await?.map(EventView::from);
-    let delivery = match stored.letter.delivery_id {
-        Some(id) => app.journal.delivery(id).await?,
-        None => None,
+    let event = event(&app, &stored).await?;
+    let delivery = match &stored.subject {
+        DeadSubject::Event(DeadEvent { delivery: Some((id, _)), .. }) => {
+            app.journal.delivery(*id).await?
+        }
+        DeadSubject::Event(_) | DeadSubject::Row(_) => None,
     };
     let delivery = match delivery {
         Some(delivery) => Some(delivery_trace(&app, &topology, delivery).await?),
@@ -130,8 +250,8 @@ pub(super) async fn show(
     Ok(data(DeadLetterDetail { letter, event, delivery }))
 }
 
-/// Replays one: the delivery under the same `webhook-id`, or the flow's modules. The dead letter stays
-/// until that succeeds.
+/// Replays one: the delivery under the same `webhook-id`, the flow's modules, or the reading of the row. The dead letter
+/// stays until that succeeds.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
     params(("id" = String, Path)), responses((status = 202, body = Data<DeadLetterView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn replay(
@@ -152,15 +272,29 @@ pub(super) async fn replay(
 }
 
 fn check(topology: &Topology, stored: &StoredDeadLetter) -> Result<(), Problem> {
-    let letter = &stored.letter;
-    match (letter.endpoint_id, letter.flow_id) {
-        (Some(id), _) if topology.endpoint(id).is_none() => {
+    let dead = match &stored.subject {
+        DeadSubject::Event(dead) => dead,
+        DeadSubject::Row(dead) => return check_source(topology, dead.source_id),
+    };
+    match (dead.delivery, dead.flow_id) {
+        (Some((_, id)), _) if topology.endpoint(id).is_none() => {
             Err(Problem::conflict("its endpoint was deleted; replay the event instead"))
         }
         (None, Some(id)) if topology.flow(id).is_none() => {
             Err(Problem::conflict("its flow was deleted; replay the event instead"))
         }
         (_, _) => Ok(()),
+    }
+}
+
+/// Whether a source can read a row again.
+fn check_source(topology: &Topology, id: SourceId) -> Result<(), Problem> {
+    match source(topology, id) {
+        None => Err(Problem::conflict("its source was deleted; delete the dead letter")),
+        Some(source) if !source.settings.enabled => {
+            Err(Problem::conflict("its source is paused; resume it first"))
+        }
+        Some(_) => Ok(()),
     }
 }
 
@@ -184,6 +318,10 @@ pub(super) struct ReplayRequest {
 pub(super) struct ReplayFilter {
     /// Only to this endpoint, by id or name.
     endpoint: Option<String>,
+    /// Only of this source, by id or name.
+    source: Option<String>,
+    /// Only of this kind.
+    kind: Option<DeadLetterKind>,
     /// Only of this event type.
     event_type: Option<String>,
     /// Only for this reason.
@@ -218,13 +356,15 @@ pub(super) async fn replay_all(
     if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
         return Err(Problem::fault("per_second", "above 0, at most 1000000"));
     }
-    let query = DeliveryQuery {
+    let query = DeadLetterQuery {
         endpoint: request.filter.endpoint,
+        source: request.filter.source,
+        kind: request.filter.kind,
         event_type: request.filter.event_type,
         reason: request.filter.reason,
         since: request.filter.since,
         until: request.filter.until,
-        ..DeliveryQuery::default()
+        ..DeadLetterQuery::default()
     };
     let topology = app.live.current();
     let filter = query.filter(&topology)?;
@@ -239,7 +379,7 @@ pub(super) async fn replay_all(
 async fn replay_chunks(
     app: &App,
     topology: &Topology,
-    filter: &DeliveryFilter,
+    filter: &DeadLetterFilter,
     rate: Option<f64>,
 ) -> Result<u64, Problem> {
     let began = app.journal.clock().now();
@@ -250,7 +390,7 @@ async fn replay_chunks(
     loop {
         let rows = app.journal.dead_letters(filter, before, CHUNK).await?;
         let Some(last) = rows.last() else { return Ok(replayed) };
-        before = Some(last.letter.id);
+        before = Some(last.id);
         let possible =
             rows.into_iter().filter(|r| r.replayed_at.is_none() && check(topology, r).is_ok());
         let due: Vec<_> = possible
@@ -279,26 +419,35 @@ pub(super) async fn delete(
 }
 
 /// Exports dead letters with their events, one JSON object a line, newest first.
-#[utoipa::path(get, path = "/api/v1/dead-letters/export", tag = "dead-letters", operation_id = "export_dead_letters", params(DeliveryQuery),
+#[utoipa::path(get, path = "/api/v1/dead-letters/export", tag = "dead-letters", operation_id = "export_dead_letters", params(DeadLetterQuery),
     responses((status = 200, content_type = "application/x-ndjson", body = DeadLetterDetail)))]
 pub(super) async fn export(
     State(app): State<App>,
     _principal: Principal,
-    Query(query): Query<DeliveryQuery>,
+    Query(query): Query<DeadLetterQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter(&app.live.current())?;
     Ok(lines("dead-letters.ndjson", (app, filter), |(app, filter), before| async move {
         let rows = app.journal.dead_letters(&filter, before, CHUNK).await?;
-        let last = rows.last().map(|row| row.letter.id);
+        let last = rows.last().map(|row| row.id);
         Ok((details(&app, rows).await?, last))
     }))
+}
+
+async fn event(app: &App, stored: &StoredDeadLetter) -> Result<Option<EventView>, Problem> {
+    match &stored.subject {
+        DeadSubject::Event(dead) => {
+            Ok(app.journal.event(dead.event_id).await?.map(EventView::from))
+        }
+        DeadSubject::Row(_) => Ok(None),
+    }
 }
 
 async fn details(app: &App, rows: Vec<StoredDeadLetter>) -> Result<Vec<DeadLetterDetail>, Problem> {
     let topology = app.live.current();
     let mut details = Vec::new();
     for stored in rows {
-        let event = app.journal.event(stored.letter.event_id).await?.map(EventView::from);
+        let event = event(app, &stored).await?;
         let letter = DeadLetterView::new(&topology, stored);
         details.push(DeadLetterDetail { letter, event, delivery: None });
     }

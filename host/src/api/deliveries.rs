@@ -118,7 +118,7 @@ impl From<RecordedAttempt> for AttemptView {
     }
 }
 
-/// Which deliveries, or dead letters, to list.
+/// Which deliveries to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -116,7 +116,7 @@ pub(super) struct NewSource {
     settings: SourceSettings,
 }
 
-fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
+pub(super) fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
     let id = text.parse::<SourceId>().ok();
     let is =
         |inlet: &&Arc<Inlet>| Some(inlet.source.id) == id || inlet.source.settings.name == text;

@@ -12,8 +12,13 @@ use super::{Error, Screen};
 
 const COLUMNS: &[Column] = &[
     ("died", &["/died_at", "/dead_at", "/created_at"]),
-    ("event type", &["/event_type", "/event/type"]),
-    ("endpoint", &["/endpoint/name", "/endpoint_name", "/endpoint", "/endpoint_id"]),
+    ("kind", &["/kind"]),
+    ("event type or list", &["/event_type", "/event/type", "/list"]),
+    (
+        "endpoint or source",
+        &["/endpoint/name", "/endpoint_name", "/endpoint", "/endpoint_id", "/source", "/source_id"],
+    ),
+    ("row", &["/row"]),
     ("reason", &["/reason"]),
     ("id", &["/id"]),
 ];
@@ -39,10 +44,16 @@ pub struct Filter {
     /// For that endpoint, by name or id.
     #[arg(long, value_name = "NAME|ID")]
     endpoint: Option<String>,
+    /// Of that source, by name or id: its rows, and what became of its events.
+    #[arg(long, value_name = "NAME|ID")]
+    source: Option<String>,
+    /// Of that kind: `delivery`, `event` or `row`.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
     /// Of that event type.
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
-    /// With that reason, such as `retries_exhausted` or `module_trap`.
+    /// With that reason, such as `retries_exhausted`, `module_trap` or `row_unreadable`.
     #[arg(long)]
     reason: Option<String>,
     /// Dead since that time or later (RFC 3339).
@@ -66,7 +77,7 @@ pub struct DeadLetterListArgs {
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The one; or name the many by the options, or --all.
-    #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "event_type", "reason", "since"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "source", "kind", "event_type", "reason", "since"])]
     id: Option<String>,
     /// Every one there is.
     #[arg(long)]
@@ -123,13 +134,15 @@ pub(super) async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> 
 
 impl Filter {
     /// The filters by their names in the REST interface.
-    async fn named(self, client: &Client) -> Result<[(&'static str, Option<String>); 4], Error> {
+    async fn named(self, client: &Client) -> Result<[(&'static str, Option<String>); 6], Error> {
         let endpoint = match self.endpoint {
             Some(name) => Some(ENDPOINT.find_id(client, &name).await?),
             None => None,
         };
         Ok([
             ("endpoint", endpoint),
+            ("source", self.source),
+            ("kind", self.kind),
             ("event_type", self.event_type),
             ("reason", self.reason),
             ("since", self.since),

@@ -36,6 +36,11 @@ pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     String::from_utf8(bytes).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
+/// Whether a JSON text holds a lone surrogate.
+pub fn has_lone_surrogate(json: &str) -> bool {
+    *replace_lone_surrogates(json) != *json
+}
+
 /// One half of a surrogate pair.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Half {
@@ -74,6 +79,7 @@ mod tests {
             (r#""\ud83"#, r#""\ud83"#),
         ] {
             assert_eq!(replace_lone_surrogates(given), wanted, "{given}");
+            assert_eq!(has_lone_surrogate(given), given != wanted, "{given}");
         }
     }
 

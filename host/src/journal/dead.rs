@@ -5,63 +5,147 @@
 
 use super::batch::Batch;
 use super::pool::{Tx, reading, writing};
-use super::views::{Delivery, DeliveryFilter, PrunedPayload, condition};
-use super::{Error, Journal, statements};
-use crate::domain::delivery::DeadLetter;
+use super::views::{Delivery, PrunedPayload, condition};
+use super::{Error, Journal, row, statements};
+use crate::domain::delivery::Status;
 use crate::domain::event::Event;
-use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId};
+use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, SourceId};
 use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 
 /// A dead letter as it stands.
 #[derive(Debug, Clone)]
 pub struct StoredDeadLetter {
-    /// The dead letter.
-    pub letter: DeadLetter,
+    /// Its id.
+    pub id: DeadLetterId,
+    /// What died.
+    pub subject: DeadSubject,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// When it died.
+    pub created_at: Timestamp,
     /// When a replay of it began that has not ended yet.
     pub replayed_at: Option<Timestamp>,
 }
 
+/// What is in the dead-letter store.
+#[derive(Debug, Clone)]
+pub enum DeadSubject {
+    /// A delivery, or an event whose modules failed.
+    Event(DeadEvent),
+    /// A row of a source, of which there is no event.
+    Row(DeadRow),
+}
+
+/// A delivery that died, or an event whose modules failed.
+#[derive(Debug, Clone)]
+pub struct DeadEvent {
+    /// The event.
+    pub event_id: EventId,
+    /// The event type.
+    pub event_type: String,
+    /// The delivery and its endpoint; `None` where the event's modules failed.
+    pub delivery: Option<(DeliveryId, EndpointId)>,
+    /// The flow that planned the delivery, or whose modules failed.
+    pub flow_id: Option<FlowId>,
+}
+
+/// A row that a source could not read or tell.
+#[derive(Debug, Clone)]
+pub struct DeadRow {
+    /// The source.
+    pub source_id: SourceId,
+    /// The table or list that the row stands in.
+    pub list: String,
+    /// The row's key, or where it stands.
+    pub row_id: String,
+}
+
+/// Which dead letters to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeadLetterFilter {
+    /// Only to this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Only of this source: its rows, and events of that name.
+    pub source: Option<(SourceId, String)>,
+    /// Only of this kind: `delivery`, `event` or `row`.
+    pub kind: Option<&'static str>,
+    /// Only of deliveries in this status; one that is being replayed is not dead.
+    pub status: Option<Status>,
+    /// Only of this event type.
+    pub event_type: Option<String>,
+    /// Only for this reason.
+    pub reason: Option<String>,
+    /// Died then or later.
+    pub since: Option<Timestamp>,
+    /// Died earlier.
+    pub until: Option<Timestamp>,
+}
+
+impl DeadLetterFilter {
+    /// The source's name and id, as statements take them.
+    fn source(&self) -> (Option<&str>, Uuid) {
+        self.source.as_ref().map_or((None, Uuid::nil()), |(id, name)| (Some(name), id.uuid()))
+    }
+}
+
 type DeadLetterRow = (
     Uuid,
-    Uuid,
-    String,
+    Option<Uuid>,
+    Option<String>,
     Option<Uuid>,
     Option<Uuid>,
     Option<Uuid>,
+    Option<Uuid>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
     String,
     String,
     i64,
     Option<i64>,
 );
 
-fn decode(row: DeadLetterRow) -> StoredDeadLetter {
-    StoredDeadLetter {
-        letter: DeadLetter {
-            id: DeadLetterId::from_uuid(row.0),
-            event_id: EventId::from_uuid(row.1),
-            event_type: row.2,
-            delivery_id: row.3.map(DeliveryId::from_uuid),
-            endpoint_id: row.4.map(EndpointId::from_uuid),
-            flow_id: row.5.map(FlowId::from_uuid),
-            reason: row.6,
-            detail: row.7,
-            created_at: Timestamp::from_micros(row.8),
-        },
-        replayed_at: row.9.map(Timestamp::from_micros),
-    }
+fn decode(letter: DeadLetterRow) -> Result<StoredDeadLetter, Error> {
+    let (id, event, event_type, delivery, endpoint, flow, source, list, row_id, ..) = letter;
+    let (.., reason, detail, created_at, replayed_at) = letter;
+    let subject = match (event, event_type, source, list, row_id) {
+        (Some(event), Some(event_type), ..) => DeadSubject::Event(DeadEvent {
+            event_id: EventId::from_uuid(event),
+            event_type,
+            delivery: delivery
+                .zip(endpoint)
+                .map(|(id, to)| (DeliveryId::from_uuid(id), EndpointId::from_uuid(to))),
+            flow_id: flow.map(FlowId::from_uuid),
+        }),
+        (.., Some(source), Some(list), Some(row_id)) => {
+            DeadSubject::Row(DeadRow { source_id: SourceId::from_uuid(source), list, row_id })
+        }
+        _ => return Err(row::corrupt("dead_letter", "event_id", &"it is of nothing")),
+    };
+    Ok(StoredDeadLetter {
+        id: DeadLetterId::from_uuid(id),
+        subject,
+        reason,
+        detail,
+        created_at: Timestamp::from_micros(created_at),
+        replayed_at: replayed_at.map(Timestamp::from_micros),
+    })
 }
 
 impl Journal {
     /// Dead letters, newest first, older than `before`.
     pub async fn dead_letters(
         &self,
-        filter: &DeliveryFilter,
+        filter: &DeadLetterFilter,
         before: Option<DeadLetterId>,
         limit: u32,
     ) -> Result<Vec<StoredDeadLetter>, Error> {
         let (older, id) = condition(before.map(DeadLetterId::uuid));
         let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
+        let (source_name, source) = filter.source();
         let rows: Vec<DeadLetterRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_DEAD_LETTERS)
                 .bind(older)
@@ -72,15 +156,20 @@ impl Journal {
                 .bind(filter.reason.as_deref())
                 .bind(filter.since.map(Timestamp::micros))
                 .bind(filter.until.map(Timestamp::micros))
+                .bind(source_name)
+                .bind(source)
+                .bind(filter.kind)
+                .bind(filter.status.map(Status::code))
                 .bind(i64::from(limit))
                 .fetch_all(db)
                 .await?);
-        Ok(rows.into_iter().map(decode).collect())
+        rows.into_iter().map(decode).collect()
     }
 
     /// How many dead letters match that are not being replayed.
-    pub async fn count_dead_letters(&self, filter: &DeliveryFilter) -> Result<u64, Error> {
+    pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
         let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
+        let (source_name, source) = filter.source();
         let (count,): (i64,) =
             reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_DEAD_LETTERS)
                 .bind(to)
@@ -89,6 +178,10 @@ impl Journal {
                 .bind(filter.reason.as_deref())
                 .bind(filter.since.map(Timestamp::micros))
                 .bind(filter.until.map(Timestamp::micros))
+                .bind(source_name)
+                .bind(source)
+                .bind(filter.kind)
+                .bind(filter.status.map(Status::code))
                 .fetch_one(db)
                 .await?);
         Ok(count.unsigned_abs())
@@ -101,7 +194,7 @@ impl Journal {
                 .bind(id.uuid())
                 .fetch_optional(db)
                 .await?);
-        Ok(row.map(decode))
+        row.map(decode).transpose()
     }
 
     /// Removes a dead letter for good; `false` if there is none.
@@ -123,23 +216,15 @@ impl Journal {
         let mut tx = self.pool().begin().await?;
         let mut begun = Vec::new();
         for (stored, due) in letters.iter().filter(|(stored, _)| stored.replayed_at.is_none()) {
-            let letter = &stored.letter;
-            let done = match (letter.delivery_id, letter.flow_id) {
-                (Some(delivery), _) => replay_delivery(&mut tx, delivery, *due).await?.is_some(),
-                (None, Some(flow)) => {
-                    plan_again(&mut tx, letter.event_id, flow, *due, None).await?;
-                    true
-                }
-                (None, None) => false,
-            };
+            let (done, endpoint) = replay_subject(&mut tx, &stored.subject, now, *due).await?;
             if done {
                 writing!(&mut tx, |db| sqlx::query(statements::MARK_PLAN_REPLAYED)
-                    .bind(letter.id.uuid())
+                    .bind(stored.id.uuid())
                     .bind(now.micros())
                     .execute(db)
                     .await?
                     .rows_affected());
-                begun.push((letter.endpoint_id, *due));
+                begun.push((endpoint, *due));
             }
         }
         tx.commit().await?;
@@ -244,6 +329,39 @@ async fn check_payload(tx: &mut Tx, event: EventId) -> Result<(), Error> {
         received_at: Timestamp::from_micros(received_at),
         pruned_at: Timestamp::from_micros(pruned_at),
     }))
+}
+
+/// Brings back what died: sends the delivery again, runs the modules again, or has the source read the row again. Whether
+/// that began, and at which endpoint.
+async fn replay_subject(
+    tx: &mut Tx,
+    subject: &DeadSubject,
+    now: Timestamp,
+    due: Timestamp,
+) -> Result<(bool, Option<EndpointId>), Error> {
+    let dead = match subject {
+        DeadSubject::Event(dead) => dead,
+        DeadSubject::Row(dead) => {
+            writing!(tx, |db| sqlx::query(statements::REQUEST_SOURCE)
+                .bind(dead.source_id.uuid())
+                .bind(now.micros())
+                .execute(db)
+                .await?
+                .rows_affected());
+            return Ok((true, None));
+        }
+    };
+    match (dead.delivery, dead.flow_id) {
+        (Some((delivery, endpoint)), _) => {
+            let begun = replay_delivery(tx, delivery, due).await?.is_some();
+            Ok((begun, Some(endpoint)))
+        }
+        (None, Some(flow)) => {
+            plan_again(tx, dead.event_id, flow, due, None).await?;
+            Ok((true, None))
+        }
+        (None, None) => Ok((false, None)),
+    }
 }
 
 async fn replay_delivery(

@@ -313,6 +313,9 @@ pub(super) mod tests {
         db.execute(include_str!("../../migrations/postgres/0003_records.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0005_capture_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0010_row_dead_letters.sql"))
+            .await
+            .unwrap();
         db.execute(include_str!("../../migrations/postgres/0013_record_order.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0023_retention.sql")).await.unwrap();
         Some(db)

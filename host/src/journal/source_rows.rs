@@ -9,8 +9,9 @@ use super::pool::{Pool, reading};
 use super::value::Row;
 use super::writer::Op;
 use super::{Capture, Error, Journal, Receipt, row, statements};
+use crate::domain::bad_row::{BadRow, BadRowReason};
 use crate::domain::hash::Hash;
-use crate::domain::id::SourceId;
+use crate::domain::id::{DeadLetterId, SourceId};
 use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 use std::collections::HashSet;
@@ -53,18 +54,51 @@ pub struct SourceChanges {
     pub gone: Vec<i64>,
     /// What it remembers, where that is to be another than before.
     pub memory: Option<String>,
+    /// Rows that are set aside.
+    pub aside: Aside,
+}
+
+/// Rows of a list that are set aside as dead letters, and rows that no longer are.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// The list as operators know it.
+    pub list: String,
+    /// Rows that are bad, each once.
+    pub bad: Vec<BadRow>,
+    /// Names of rows that are good again, or gone.
+    pub settled: Vec<String>,
+    /// When that was found.
+    pub at: Timestamp,
+}
+
+/// A row of a source that was set aside before.
+#[derive(Debug, Clone)]
+pub struct RowLetter {
+    /// The list as operators know it.
+    pub list: String,
+    /// The row's key, or where it stands.
+    pub row_id: String,
+    /// Why it was set aside.
+    pub reason: BadRowReason,
+    /// What was wrong with it.
+    pub detail: String,
+    /// When the row is from, where it says so.
+    pub row_at: Option<Timestamp>,
+    /// When a replay of it was asked for that has not ended yet.
+    pub replayed_at: Option<Timestamp>,
 }
 
 impl SourceChanges {
     /// Nothing yet, of one list, found by the run that began then.
     pub fn of(source: SourceId, run: Timestamp, list: &str) -> Self {
-        let (put, gone) = (Vec::new(), Vec::new());
-        Self { source, run, list: list.to_owned(), put, gone, memory: None }
+        let (put, gone, aside) = (Vec::new(), Vec::new(), Aside::default());
+        Self { source, run, list: list.to_owned(), put, gone, memory: None, aside }
     }
 
     /// How many rows it writes.
     pub(super) fn rows(&self) -> usize {
-        self.put.len() + self.gone.len() + usize::from(self.memory.is_some())
+        let aside = self.aside.bad.len() + self.aside.settled.len();
+        self.put.len() + self.gone.len() + usize::from(self.memory.is_some()) + aside
     }
 }
 
@@ -82,6 +116,7 @@ impl KeyRange {
     pub const ALL: Self = Self { above: i64::MIN, to: i64::MAX };
 }
 
+type LetterRow = (String, String, String, String, Option<i64>, Option<i64>);
 type Head = (i64, Vec<u8>, i32, String);
 type Whole = (i64, Vec<u8>, i32, String, String);
 
@@ -169,6 +204,29 @@ impl Journal {
         rows.into_iter().map(kept).collect()
     }
 
+    /// Rows of a source that are set aside, at most so many.
+    pub async fn row_letters(
+        &self,
+        source: SourceId,
+        limit: usize,
+    ) -> Result<Vec<RowLetter>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<LetterRow> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_ROW_LETTERS)
+                .bind(source.uuid())
+                .bind(limit)
+                .fetch_all(db)
+                .await?);
+        let time = |micros: Option<i64>| micros.map(Timestamp::from_micros);
+        let letter = |(list, row_id, reason, detail, row_at, replayed_at): LetterRow| {
+            let reason = BadRowReason::named(&reason)
+                .ok_or_else(|| row::corrupt("dead_letter", "reason", &"it is not of a row"))?;
+            let (row_at, replayed_at) = (time(row_at), time(replayed_at));
+            Ok(RowLetter { list, row_id, reason, detail, row_at, replayed_at })
+        };
+        rows.into_iter().map(letter).collect()
+    }
+
     /// Appends the events that a run of a source found, and keeps what they follow from, in one commit. `None` if the
     /// run has lost its hold of the source: then nothing is written.
     pub async fn take(
@@ -227,6 +285,27 @@ pub(super) async fn write(tx: &mut Batch<'_>, changes: &SourceChanges) -> Result
     tx.run(&statements::PUT_SOURCE_ROW, put.collect()).await?;
     let gone = changes.gone.iter().map(|key| place().bind(*key));
     tx.run(&statements::DELETE_SOURCE_ROW, gone.collect()).await?;
+    write_aside(tx, source, &changes.aside).await?;
     let memory = changes.memory.iter().map(|memory| Row::new().bind(source).bind(memory.as_str()));
     tx.run(&statements::KEEP_SOURCE_MEMORY, memory.collect()).await.map(drop)
+}
+
+/// Writes which rows are set aside, and forgets those that are not any more.
+async fn write_aside(tx: &mut Batch<'_>, source: Uuid, aside: &Aside) -> Result<(), Error> {
+    let list = aside.list.as_str();
+    let bad = aside.bad.iter().map(|bad| {
+        Row::new()
+            .bind(DeadLetterId::generate().uuid())
+            .bind(source)
+            .bind(list)
+            .bind(bad.row_id.as_str())
+            .bind(bad.row_at.map(Timestamp::micros))
+            .bind(bad.reason.as_str())
+            .bind(bad.detail.as_str())
+            .bind(aside.at.micros())
+    });
+    tx.run(&statements::PUT_ROW_LETTER, bad.collect()).await?;
+    let settled =
+        aside.settled.iter().map(|row_id| Row::new().bind(source).bind(list).bind(row_id.as_str()));
+    tx.run(&statements::DELETE_ROW_LETTER, settled.collect()).await.map(drop)
 }

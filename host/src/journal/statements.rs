@@ -237,21 +237,38 @@ statements! {
     MARK_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE delivery_id = $1";
     MARK_PLAN_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE id = $1";
 
-    SELECT_DEAD_LETTERS = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, reason, \
-        detail, created_at, replayed_at FROM dead_letter WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+    SELECT_DEAD_LETTERS = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
+        list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter d \
+        WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
         AND (CAST($3 AS TEXT) IS NULL OR endpoint_id = $4) \
         AND (CAST($5 AS TEXT) IS NULL OR event_type = $5) \
         AND (CAST($6 AS TEXT) IS NULL OR reason = $6) \
         AND (CAST($7 AS BIGINT) IS NULL OR created_at >= $7) \
-        AND (CAST($8 AS BIGINT) IS NULL OR created_at < $8) ORDER BY id DESC LIMIT $9";
-    COUNT_DEAD_LETTERS = "SELECT COUNT(*) FROM dead_letter WHERE replayed_at IS NULL \
+        AND (CAST($8 AS BIGINT) IS NULL OR created_at < $8) \
+        AND (CAST($9 AS TEXT) IS NULL OR source_id = $10 OR EXISTS (SELECT 1 FROM event e \
+            WHERE e.id = d.event_id AND e.source = $9)) \
+        AND (CAST($11 AS TEXT) IS NULL OR $11 = CASE WHEN source_id IS NOT NULL THEN 'row' \
+            WHEN delivery_id IS NOT NULL THEN 'delivery' ELSE 'event' END) \
+        AND (CAST($12 AS SMALLINT) IS NULL OR EXISTS (SELECT 1 FROM delivery v \
+            WHERE v.id = d.delivery_id AND v.status = $12)) ORDER BY id DESC LIMIT $13";
+    COUNT_DEAD_LETTERS = "SELECT COUNT(*) FROM dead_letter d WHERE replayed_at IS NULL \
         AND (CAST($1 AS TEXT) IS NULL OR endpoint_id = $2) \
         AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) \
         AND (CAST($4 AS TEXT) IS NULL OR reason = $4) \
         AND (CAST($5 AS BIGINT) IS NULL OR created_at >= $5) \
-        AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6)";
-    SELECT_DEAD_LETTER = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, reason, \
-        detail, created_at, replayed_at FROM dead_letter WHERE id = $1";
+        AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6) \
+        AND (CAST($7 AS TEXT) IS NULL OR source_id = $8 OR EXISTS (SELECT 1 FROM event e \
+            WHERE e.id = d.event_id AND e.source = $7)) \
+        AND (CAST($9 AS TEXT) IS NULL OR $9 = CASE WHEN source_id IS NOT NULL THEN 'row' \
+            WHEN delivery_id IS NOT NULL THEN 'delivery' ELSE 'event' END) \
+        AND (CAST($10 AS SMALLINT) IS NULL OR EXISTS (SELECT 1 FROM delivery v \
+            WHERE v.id = d.delivery_id AND v.status = $10))";
+    SELECT_DEAD_LETTER = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
+        list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter WHERE id = $1";
+    SELECT_ROW_LETTERS = "SELECT list, row_id, reason, detail, row_at, replayed_at FROM dead_letter \
+        WHERE source_id = $1 ORDER BY list, row_id LIMIT $2";
+    FORGET_ROW_LETTERS = "DELETE FROM dead_letter WHERE id IN (\
+        SELECT id FROM dead_letter WHERE source_id = $1 LIMIT $2)";
     DELETE_DEAD_LETTER = "DELETE FROM dead_letter WHERE id = $1";
     COUNT_BY_STATUS = "SELECT status, COUNT(*) FROM delivery GROUP BY status";
     COUNT_EVENTS_SINCE = "SELECT COUNT(*) FROM event WHERE received_at >= $1";
@@ -461,6 +478,9 @@ mod tests {
         db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0010_row_dead_letters.sql"))
+            .await
+            .unwrap();
         db.execute(include_str!("../../migrations/sqlite/0013_record_order.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0023_retention.sql")).await.unwrap();
         for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {

@@ -28,9 +28,10 @@ impl Journal {
         self.forget(statements::FORGET_CALLS, Bound::Id(first)).await
     }
 
-    /// Forgets what was kept for a source that is deleted: its rows, then itself.
+    /// Forgets what was kept for a source that is deleted: its rows, those that were set aside, then itself.
     pub async fn forget_source(&self, source: SourceId) -> Result<(), Error> {
         self.forget(statements::FORGET_SOURCE_ROWS, Bound::Id(source.uuid())).await?;
+        self.forget(statements::FORGET_ROW_LETTERS, Bound::Id(source.uuid())).await?;
         let mut tx = self.pool().begin().await?;
         writing!(&mut tx, |db| sqlx::query(statements::FORGET_SOURCE_STATE)
             .bind(source.uuid())

@@ -1,14 +1,16 @@
 //! One run of a source: what it is given, what it keeps, how it ends.
 
-use super::{Context, database, poll, schedule};
+use super::letters::{MOST_BAD, Noted, RowLetters, list_name};
+use super::{Context, database, poll, rows, schedule};
 use crate::capture::accept::{Refused, take};
 use crate::capture::incoming::Incoming;
+use crate::domain::bad_row::{BadRow, BadRowReason};
 use crate::domain::id::SourceId;
 use crate::domain::problem::Fault;
 use crate::domain::run::{Progress, Report};
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
-use crate::journal::source_rows::{KeptRow, SourceChanges};
+use crate::journal::source_rows::{Aside, KeptRow, RowLetter, SourceChanges};
 use crate::journal::sources::SourceState;
 use crate::journal::{self, Journal};
 use crate::topology::inlet::Inlet;
@@ -19,34 +21,65 @@ use tokio_util::sync::CancellationToken;
 pub(super) const EVENTS: usize = 200;
 /// Rows that are kept together.
 const ROWS: usize = 2_000;
+/// Most rows of a source that are set aside.
+const LETTERS: usize = 10_000;
 /// Most warnings of one run.
 const WARNINGS: usize = 20;
 
 /// Why a run did not come to its end, and what to do: a sentence for an operator, without secrets.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct Failed(String);
+#[error("{why}")]
+pub struct Failed {
+    why: String,
+    /// Whether the content of rows is to blame, so that other rows may be read.
+    is_of_content: bool,
+}
 
 impl Failed {
     /// For that reason.
     pub fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+        Self { why: why.into(), is_of_content: false }
+    }
+
+    /// For that reason, which is in the content of rows.
+    pub(super) fn of_content(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_of_content: true }
+    }
+
+    /// Whether the content of rows is to blame.
+    pub(super) fn is_of_content(&self) -> bool {
+        self.is_of_content
     }
 }
 
 impl From<journal::Error> for Failed {
     fn from(error: journal::Error) -> Self {
-        Self(format!("what was read cannot be kept: {}", journal::chain(&error)))
+        Self::new(format!("what was read cannot be kept: {}", journal::chain(&error)))
     }
 }
 
 /// What was found of a row.
 #[derive(Debug)]
 pub(super) struct Found {
+    /// The row's key, as operators know it.
+    pub(super) row_id: String,
+    /// Whether nobody knows of the row yet.
+    pub(super) is_new: bool,
     /// The events that follow.
     pub(super) events: Vec<Incoming>,
     /// What is kept of it from now on.
     pub(super) keep: Keep,
+}
+
+impl Found {
+    /// Notes that a new row is not told, so that it is told as new once an event can be made of it.
+    fn mark_untold(&mut self) {
+        if let Keep::Row(row) = &mut self.keep
+            && self.is_new
+        {
+            rows::UNTOLD.clone_into(&mut row.head.marks);
+        }
+    }
 }
 
 /// What is kept of a row from now on.
@@ -66,6 +99,7 @@ pub(super) struct Run {
     /// What the source remembered when it began, as JSON.
     pub(super) memory: String,
     report: Mutex<Report>,
+    letters: Mutex<RowLetters>,
     /// When it began.
     pub(super) began: Timestamp,
 }
@@ -85,6 +119,7 @@ impl Run {
             inlet: Arc::clone(inlet),
             memory,
             report: Mutex::new(report),
+            letters: Mutex::default(),
             began,
         }
     }
@@ -106,7 +141,8 @@ impl Run {
                 report.error = None;
                 self.inlet.health.succeeded(now);
             }
-            Some(Err(Failed(why))) => {
+            Some(Err(failed)) => {
+                let why = failed.to_string();
                 tracing::warn!(source = self.source().settings.name, why, "a source's run failed");
                 self.inlet.health.failed(&why, now);
                 report.error = Some(why);
@@ -120,6 +156,8 @@ impl Run {
     }
 
     async fn work(&self) -> Result<(), Failed> {
+        let letters = self.journal().row_letters(self.id(), LETTERS).await?;
+        *self.letters() = RowLetters::new(letters);
         let settings = &self.source().settings;
         if self.inlet.locked {
             return Err(Failed::new(
@@ -154,6 +192,10 @@ impl Run {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn letters(&self) -> MutexGuard<'_, RowLetters> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes rows that were read.
     pub(super) fn read(&self, rows: usize) {
         self.report().rows += rows as u64;
@@ -185,8 +227,16 @@ impl Run {
         while found.peek().is_some() {
             let mut events = Vec::new();
             let mut changes = self.changes(list);
-            for one in found.by_ref().take(ROWS) {
-                events.extend(one.events);
+            for mut one in found.by_ref().take(ROWS) {
+                if let Some(why) = fault(&one) {
+                    self.note_invalid(&one, &why, &mut changes.aside);
+                    one.mark_untold();
+                } else {
+                    if self.letters().settle(&changes.aside.list, &one.row_id) {
+                        changes.aside.settled.push(one.row_id);
+                    }
+                    events.extend(one.events);
+                }
                 match one.keep {
                     Keep::Row(row) => changes.put.push(row),
                     Keep::Nothing(key) => changes.gone.push(key),
@@ -208,42 +258,115 @@ impl Run {
     ) -> Result<(), Failed> {
         let memory = Some(memory.to_owned());
         let changes = SourceChanges { memory, ..self.changes("") };
-        self.commit(events, changes).await
+        let is_sound = |event: &Incoming| {
+            let fault = event.check().into_iter().next();
+            if let Some(Fault { path, message }) = &fault {
+                self.warn(format!("{} is left out: {path}: {message}", event.event_type));
+            }
+            fault.is_none()
+        };
+        self.commit(events.into_iter().filter(is_sound).collect(), changes).await
     }
 
     fn changes(&self, list: &str) -> SourceChanges {
-        SourceChanges::of(self.id(), self.began, list)
+        let aside = Aside { list: list_name(list).to_owned(), at: self.now(), ..Aside::default() };
+        SourceChanges { aside, ..SourceChanges::of(self.id(), self.began, list) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.journal().clock().now()
+    }
+
+    /// Sets rows of a list aside.
+    pub(super) async fn set_aside(&self, list: &str, bad: Vec<BadRow>) -> Result<(), Failed> {
+        let mut changes = self.changes(list);
+        let mut too_many = None;
+        for one in bad {
+            let said = format!("the last is row {:?}: {}", one.row_id, one.detail);
+            if self.note_bad(one, &mut changes.aside) == Noted::TooMany {
+                too_many = Some(said);
+            }
+        }
+        self.commit(Vec::new(), changes).await?;
+        match too_many {
+            Some(said) => {
+                Err(Failed::new(format!("more than {MOST_BAD} rows cannot be read; {said}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are told when they are read
+    /// again. Rows that cannot be read are not kept.
+    pub(super) async fn forget_replayed(&self, list: &str) -> Result<(), Failed> {
+        let mut changes = self.changes(list);
+        changes.gone = {
+            let letters = self.letters();
+            let replayed = letters.invalid_replayed(list_name(list)).into_iter();
+            replayed.map(|one| rows::number(&one.row_id)).collect()
+        };
+        self.commit(Vec::new(), changes).await
+    }
+
+    /// Ends a list: rows that could not be read before, and can be now or are gone, as far as `is_settled` says, have no
+    /// dead letter any more.
+    pub(super) async fn settle_list(
+        &self,
+        list: &str,
+        is_settled: impl Fn(&RowLetter) -> bool,
+    ) -> Result<(), Failed> {
+        let mut changes = self.changes(list);
+        changes.aside.settled = self.letters().settled(list_name(list), is_settled);
+        // The replay of those has come to nothing.
+        changes.aside.bad = {
+            let letters = self.letters();
+            let failed = letters.invalid_replayed(list_name(list)).into_iter();
+            failed.map(|one| BadRow::new(&one.row_id, one.reason, &one.detail)).collect()
+        };
+        self.commit(Vec::new(), changes).await
+    }
+
+    /// The dead letters of a list of which a replay was asked for.
+    pub(super) fn replayed_rows(&self, list: &str) -> Vec<RowLetter> {
+        let letters = self.letters();
+        let is_replayed =
+            |one: &&RowLetter| one.list == list_name(list) && one.replayed_at.is_some();
+        letters.known.values().filter(is_replayed).cloned().collect()
+    }
+
+    /// Notes that no event can be made of a row. One that is gone cannot be read again, so it leaves no dead letter.
+    fn note_invalid(&self, found: &Found, why: &str, aside: &mut Aside) {
+        match found.keep {
+            Keep::Row(_) => {
+                self.note_bad(BadRow::new(&found.row_id, BadRowReason::Invalid, why), aside);
+            }
+            Keep::Nothing(_) => {
+                self.warn(format!("that row {:?} is gone is left out: {why}", found.row_id));
+            }
+        }
+    }
+
+    /// Notes that a row is bad, to be written where that is news and not too many rows of its list are.
+    fn note_bad(&self, bad: BadRow, aside: &mut Aside) -> Noted {
+        let noted = self.letters().note(&aside.list, &bad);
+        if noted == Noted::Known {
+            return noted;
+        }
+        let BadRow { row_id, detail, .. } = &bad;
+        self.warn(format!("row {row_id:?} of {} is set aside: {detail}", aside.list));
+        if noted == Noted::News {
+            aside.bad.push(bad);
+        }
+        noted
     }
 
     /// Fails where another process has taken the source over.
     async fn commit(&self, events: Vec<Incoming>, changes: SourceChanges) -> Result<(), Failed> {
         let topology = self.context.live.current();
-        let events = self.sound(events);
         let taken = take(self.journal(), &topology, &self.inlet, events, changes).await;
         let fresh = taken.map_err(refused)?.ok_or_else(lost)?;
         self.report().events += fresh;
         Ok(())
-    }
-
-    /// Events that can be captured. What is wrong with others is told, and they are left out, or they would hold up all that
-    /// come after them for ever.
-    fn sound(&self, events: Vec<Incoming>) -> Vec<Incoming> {
-        let mut sound = Vec::with_capacity(events.len());
-        for event in events {
-            match event.check().into_iter().next() {
-                None => sound.push(event),
-                Some(fault) => {
-                    let id: String =
-                        event.resource_id.unwrap_or_default().chars().take(60).collect();
-                    let Fault { path, message } = fault;
-                    self.warn(format!(
-                        "{} of {id:?} is left out: {path}: {message}",
-                        event.event_type
-                    ));
-                }
-            }
-        }
-        sound
     }
 
     /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
@@ -254,6 +377,14 @@ impl Run {
         }
         Err(lost())
     }
+}
+
+/// Why no event can be made of a row, where that is so.
+fn fault(found: &Found) -> Option<String> {
+    found.events.iter().find_map(|event| {
+        let Fault { path, message } = event.check().into_iter().next()?;
+        Some(format!("{}: {path}: {message}", event.event_type))
+    })
 }
 
 fn lost() -> Failed {

@@ -27,6 +27,8 @@ pub enum Fault {
     Nonsense,
     /// 200 with JSON that has no rows in it.
     NoRows,
+    /// 200 with exactly these bytes.
+    Exactly(Vec<u8>),
     /// 200 and rows without end.
     Endless,
     /// 200 and half of an answer, then the connection is cut.
@@ -69,6 +71,7 @@ impl Fault {
             }
             Self::Nonsense => answer(200, Play::whole("<html><b>Fatal error</b>: line 3</html>")),
             Self::NoRows => answer(200, Play::whole(json!({"message": "welcome"}).to_string())),
+            Self::Exactly(bytes) => answer(200, Play::whole(bytes.clone())),
             Self::Endless => answer(200, Play::endless()),
             Self::Cut => answer(200, Play::cut()),
             Self::Vanish | Self::Hang => return None,

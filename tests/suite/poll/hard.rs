@@ -50,6 +50,39 @@ async fn every_page_of_a_list_without_since_is_read_at_every_run(
     assert_eq!(happened(&world).await[before..], ["updated 1", "updated 1"], "there and back");
 }
 
+/// PHP 8.1 sends numbers that earlier versions sent as texts, and a wider column adds zeros.
+#[tokio::test]
+async fn values_that_are_only_written_differently_are_no_updates() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    source(&world, &poll(&site)).await;
+    let at = now();
+    for id in 1..=5_u32 {
+        let texts = json!({"id": id.to_string(), "total": "1.50", "status": "1", "note": null});
+        site.put("invoices", id, merged(row(&site, id, at, "1.00"), &texts));
+    }
+    run_well(&world).await;
+    assert_created_once(&world, 1..=5).await;
+    for written in [
+        json!({"total": "1.5000", "status": "1", "note": ""}),
+        json!({"total": 1.5, "status": 1, "note": ""}),
+    ] {
+        for id in 1..=5_u32 {
+            site.put("invoices", id, merged(row(&site, id, at, "1.00"), &written));
+        }
+        run_well(&world).await;
+        assert_created_once(&world, 1..=5).await;
+    }
+    let changed = merged(row(&site, 3, at, "1.00"), &json!({"total": 1.25, "status": 1}));
+    site.put("invoices", 3, changed);
+    run_well(&world).await;
+    let found = events(&world, SOURCE).await;
+    assert_eq!(found.len(), 6);
+    assert_eq!(found[5]["data"]["total"], json!(1.25), "as it was read");
+    let event = world.get(&format!("/api/v1/events/{}", found[5]["id"].as_str().unwrap())).await;
+    assert_eq!(event["changes"]["changed"], json!(["total"]));
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_row_from_the_future_hides_none_of_the_present(#[values(true, false)] is_there: bool) {

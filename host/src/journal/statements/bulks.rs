@@ -72,6 +72,17 @@ const SOURCE_ROW: &[(&str, Kind)] = &[
     ("cells", Text),
 ];
 
+const ROW_LETTER: &[(&str, Kind)] = &[
+    ("id", Id),
+    ("source_id", Id),
+    ("list", Text),
+    ("row_id", Text),
+    ("row_at", Big),
+    ("reason", Text),
+    ("detail", Text),
+    ("created_at", Big),
+];
+
 const RECORD: &[(&str, Kind)] = &[
     ("resource", Text),
     ("ordinal", Big),
@@ -210,6 +221,21 @@ bulks! {
             FROM UNNEST($1::uuid[], $2::text[]) AS v (source_id, memory) \
             WHERE s.source_id = v.source_id",
         &[Id, Text],
+    );
+    /// Notes a row that is set aside, or what is wrong with it now.
+    PUT_ROW_LETTER = Bulk::insert(
+        "dead_letter",
+        ROW_LETTER,
+        "ON CONFLICT (source_id, list, row_id) WHERE source_id IS NOT NULL DO UPDATE SET \
+            reason = excluded.reason, detail = excluded.detail, row_at = excluded.row_at, \
+            replayed_at = NULL",
+    );
+    DELETE_ROW_LETTER = Bulk::of(
+        "DELETE FROM dead_letter WHERE source_id = ?1 AND list = ?2 AND row_id = ?3",
+        "DELETE FROM dead_letter d USING UNNEST($1::uuid[], $2::text[], $3::text[]) \
+            AS v (source_id, list, row_id) WHERE d.source_id = v.source_id AND d.list = v.list \
+            AND d.row_id = v.row_id",
+        &[Id, Text, Text],
     );
     DELETE_SOURCE_ROW = Bulk::of(
         "DELETE FROM source_row WHERE source_id = ?1 AND list = ?2 AND row_key = ?3",

@@ -50,6 +50,8 @@ pub(super) struct Chunk {
 /// What follows from a row, and what is kept of it.
 #[derive(Debug)]
 pub(super) struct Told {
+    /// The row's key.
+    pub(super) key: i64,
     /// In the order of the rules.
     pub(super) events: Vec<Derived>,
     pub(super) keep: Keep,
@@ -185,13 +187,13 @@ impl Chunk {
         let old = self.old(key, pair);
         let Derivation { events, marks } =
             derive::derive(self.table, old.as_ref(), pair.row.as_ref(), context, known);
-        let Some(row) = &pair.row else { return Told { events, keep: Keep::Nothing(key) } };
+        let Some(row) = &pair.row else { return Told { key, events, keep: Keep::Nothing(key) } };
         let kept = Kept::of(self.table, row, context.revision(old.as_ref()), marks);
         self.layouts.learn(self.table, &kept.row);
         let marks = kept.marks.encode();
         let head = RowHead { key, hash: pair.hash, revision: kept.revision, marks };
         let cells = Layouts::encode(self.table, &kept.row);
-        Told { events, keep: Keep::Row(KeptRow { head, cells }) }
+        Told { key, events, keep: Keep::Row(KeptRow { head, cells }) }
     }
 
     /// A row that is as it was: only time has passed.
@@ -213,6 +215,6 @@ impl Chunk {
         let kept = snapshot::reduce(self.table, row);
         let cells = Layouts::encode(self.table, &kept);
         let head = RowHead { key, marks: now.encode(), ..head.clone() };
-        Some(Told { events, keep: Keep::Row(KeptRow { head, cells }) })
+        Some(Told { key, events, keep: Keep::Row(KeptRow { head, cells }) })
     }
 }

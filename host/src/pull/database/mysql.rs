@@ -169,7 +169,14 @@ fn failed(error: &sqlx::Error) -> Failed {
         }
         None => "the database's answer cannot be used",
     };
-    Failed::new(format!("{what} ({error})"))
+    let why = format!("{what} ({error})");
+    if is_of_content(error) { Failed::of_content(why) } else { Failed::new(why) }
+}
+
+/// Whether a value is to blame: one that a column's character set or collation does not have, or that is broken.
+fn is_of_content(error: &sqlx::Error) -> bool {
+    matches!(number(error), Some(1267 | 1270 | 1271 | 1300 | 1366 | 3854 | 3988))
+        || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
 }
 
 #[cfg(test)]

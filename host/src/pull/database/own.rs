@@ -3,10 +3,14 @@
 //! ```text
 //!   the first run: every key, of one moment ──► kept without content: what was there is no news
 //!   each run: all rows by key, a chunk after another
-//!     not kept ──► created     kept, other content ──► updated     only the key kept ──► kept
+//!     kept, other values ──► updated     only the key kept ──► kept     not kept, or a unique value changed ──► held
 //!     ──► capture, and keep the rows
 //!   then: kept, and not seen, and not there if asked for once more ──► deleted ──► forgotten
+//!   then: held ──► read again ──► updated, created
 //! ```
+//!
+//! The order is one that a copy with the same unique indexes can follow: what is gone makes room before another row takes
+//! its place. A table that changes while it is read may still be told in another order.
 //!
 //! All tables are noted before the first is read. Noting that is interrupted begins anew: the source begins when it is done.
 //!
@@ -14,9 +18,12 @@
 //! off, by the next: whoever applies the events in their order has the rows that were read last. A table that cannot be read is an
 //! error of that table, and never taken for an emptied one.
 
+mod careful;
 mod cell;
+mod held;
 mod in_mysql;
 mod in_postgres;
+mod moves;
 mod pass;
 mod server;
 mod table;

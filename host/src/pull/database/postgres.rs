@@ -172,5 +172,14 @@ fn failed(error: &sqlx::Error) -> Failed {
         }
         None => "the database's answer cannot be used",
     };
-    Failed::new(format!("{what} ({error})"))
+    let why = format!("{what} ({error})");
+    if is_of_content(error) { Failed::of_content(why) } else { Failed::new(why) }
+}
+
+/// Whether a row is to blame: data exceptions (class 22), and corrupted rows.
+fn is_of_content(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    let is_of_row = |code: &str| code.starts_with("22") || matches!(code, "XX000" | "XX001");
+    code.is_some_and(|code| is_of_row(&code))
+        || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
 }

@@ -69,6 +69,7 @@ impl Scan<'_> {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let name = format!("{}{}", self.settings.prefix, table.name);
         self.run.progress(Progress { table: name, done: count(n), of: count(tables.len()) });
+        self.run.forget_replayed(table.name).await?;
         let (mut above, mut pace) = (i64::MIN, Pace::new(pace::ROWS));
         while above < i64::MAX {
             let began = Instant::now();
@@ -83,7 +84,7 @@ impl Scan<'_> {
                 pace::rest(self.settings.pause, took).await;
             }
         }
-        Ok(())
+        self.run.settle_list(table.name, |_| true).await
     }
 
     /// The next rows, and the keys that they are all of.
@@ -146,7 +147,8 @@ impl Scan<'_> {
         };
         let events = told.events.into_iter().filter(asked);
         let events = events.map(|event| super::incoming(event, self.run.source())).collect();
-        Found { events, keep: told.keep }
+        // The marks of a CRM's rows are of the events that time brings.
+        Found { row_id: told.key.to_string(), is_new: false, events, keep: told.keep }
     }
 
     /// Notes how far the first run is, also where one that was cut off had come further. That is kept with the next

@@ -8,10 +8,13 @@ use super::fetch::Fetch;
 use super::plan::Plan;
 use super::row::{Polled, Rows};
 use crate::capture::incoming::Incoming;
+use crate::domain::event::Changes;
 use crate::domain::poll::PollSettings;
+use crate::domain::same_value::TextValues;
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
-use crate::journal::source_rows::KeptRow;
+use crate::journal::source_rows::{KeptRow, RowLetter};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// Rows that are looked at together.
@@ -36,11 +39,15 @@ pub(super) async fn poll(
     known: &ListMemory,
 ) -> Result<ListMemory, Failed> {
     let plan = fetch.plan;
+    run.forget_replayed(&plan.list).await?;
     let start = settings.start.instant(&plan.zone).filter(|_| !known.looked);
     let back_to = start.or_else(|| known.newest.map(|newest| newest.before(overlap(plan, newest))));
+    let back_to = reread_from(run, plan, back_to);
     let first_look = known.from.filter(|_| !known.looked);
     let rows = read(run, fetch, back_to, first_look).await?;
     run.read(rows.len());
+    run.set_aside(&plan.list, rows.bad()).await?;
+    let read: HashSet<String> = rows.ids().map(str::to_owned).collect();
     if let Some(warning) = rows.odd(plan)? {
         run.warn(warning);
     }
@@ -51,7 +58,22 @@ pub(super) async fn poll(
     for batch in rows.oldest_first().chunks(BATCH) {
         take(run, plan, batch, known, bounds).await?;
     }
+    // A replay reads from when the row is: one that is not there any more is gone.
+    let is_settled =
+        |letter: &RowLetter| read.contains(&letter.row_id) || letter.replayed_at.is_some();
+    run.settle_list(&plan.list, is_settled).await?;
     Ok(ListMemory { from: known.from, looked: true, newest })
+}
+
+/// From when on rows are asked for: earlier than usual where a replay of an earlier row was asked for.
+fn reread_from(run: &Run, plan: &Plan, back_to: Option<Timestamp>) -> Option<Timestamp> {
+    let mut from = back_to?;
+    for letter in run.replayed_rows(&plan.list) {
+        // One that does not say when it is from may be anywhere.
+        let at = letter.row_at?;
+        from = from.min(at.before(overlap(plan, at)));
+    }
+    Some(from)
 }
 
 /// Which rows of a first look are no events.
@@ -182,16 +204,18 @@ async fn take(
     let keys: Vec<i64> = changed.iter().map(|polled| polled.row.key).collect();
     let kept = rows::kept(run, &plan.list, &keys).await?;
     let found = changed.into_iter().map(|polled| {
-        let old = kept.get(&polled.row.key);
+        let old = kept.get(&polled.row.key).filter(|old| !rows::is_untold(&old.head));
         let before = match old {
             Some(old) => Before::Kept(old),
             None if is_from_before(polled, plan, memory) => Before::There,
             None => Before::New,
         };
-        let event = (!bounds.hide(polled)).then(|| event(plan, run.source(), polled, before));
+        let is_news = !bounds.hide(polled) && !before.is_same(polled);
+        let event = is_news.then(|| event(plan, run.source(), polled, before));
         let revision = rows::revision(old.map(|old| &old.head), 0);
         let keep = Keep::Row(rows::keep(&polled.row, revision, ""));
-        Found { events: event.into_iter().collect(), keep }
+        let (row_id, is_new) = (polled.row.id.clone(), matches!(before, Before::New));
+        Found { row_id, is_new, events: event.into_iter().collect(), keep }
     });
     run.take(&plan.list, found.collect()).await
 }
@@ -224,6 +248,20 @@ pub(super) enum Before<'a> {
     Kept(&'a KeptRow),
 }
 
+impl Before<'_> {
+    /// What changed since then, where the content was kept.
+    fn changes(self, polled: &Polled) -> Option<Changes> {
+        let Self::Kept(old) = self else { return None };
+        let content = rows::content(old)?;
+        Some(rows::changes(&content, &polled.row.data, TextValues::MayBeNumbers))
+    }
+
+    /// Whether the row has the values that were kept, only written differently.
+    fn is_same(self, polled: &Polled) -> bool {
+        self.changes(polled).is_some_and(|changes| changes.changed.is_empty())
+    }
+}
+
 /// The event of a row: that it is there, or that it is another than before.
 pub(super) fn event(plan: &Plan, source: &Source, polled: &Polled, before: Before<'_>) -> Incoming {
     let (event_type, old) = match before {
@@ -234,8 +272,7 @@ pub(super) fn event(plan: &Plan, source: &Source, polled: &Polled, before: Befor
     let revision = rows::revision(old.map(|old| &old.head), 0);
     let (list, resource) = (&plan.list, &plan.resource);
     let happening = Happening { source, list, resource, event_type, revision };
-    let content = old.and_then(rows::content);
-    let changes = content.map(|content| rows::changes(&content, &polled.row.data));
+    let changes = before.changes(polled);
     Incoming {
         occurred_at: polled.at.filter(|_| matches!(before, Before::New)),
         ..happening.event(&polled.row, changes.as_ref())

@@ -1,14 +1,18 @@
 //! Rows of a list: which one, from when, with what content.
 
 use super::super::Failed;
+use super::super::letters::MOST_BAD;
 use super::super::rows::{Fields, Row};
 use super::moment;
 use super::page::Page;
 use super::plan::Plan;
+use crate::domain::bad_row::{BadRow, BadRowReason};
+use crate::domain::members::{Members, scalar};
+use crate::domain::surrogates::replace_lone_surrogates;
 use crate::domain::time::Timestamp;
 use serde_json::Value;
-use serde_json::value::to_raw_value;
-use std::collections::HashMap;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::{BTreeMap, HashMap};
 
 /// Fields that tell when a row is from, in the order in which Data Builder looks for them.
 const TIMESTAMPS: [&str; 7] = [
@@ -57,6 +61,8 @@ pub(super) struct Polled {
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     by_key: HashMap<i64, Polled>,
+    /// Rows that cannot be read, by name.
+    bad: BTreeMap<String, BadRow>,
     bytes: usize,
     /// Rows that cannot be told from others.
     odd: usize,
@@ -81,12 +87,23 @@ impl Rows {
         let mut times = Vec::with_capacity(page.rows.len());
         self.bytes += page.bytes;
         for row in page.rows {
-            let Some(row) = Polled::read(plan, row) else {
+            let value = match serde_json::from_str(row.get()) {
+                Ok(value) => value,
+                Err(why) => {
+                    let bad = bad_row(plan, &row, &why);
+                    added.fresh += usize::from(self.bad.insert(bad.row_id.clone(), bad).is_none());
+                    continue;
+                }
+            };
+            let Some(row) = Polled::read(plan, value) else {
                 self.odd += 1;
                 continue;
             };
             times.push(row.at);
             added.fresh += usize::from(self.by_key.insert(row.row.key, row).is_none());
+        }
+        if self.bad.len() > MOST_BAD {
+            return Err(too_many(self.bad.values()));
         }
         if self.bytes > MOST {
             return Err(Failed::new(
@@ -102,12 +119,23 @@ impl Rows {
     /// Takes in what another pass read.
     pub(super) fn extend(&mut self, other: Self) {
         self.by_key.extend(other.by_key);
+        self.bad.extend(other.bad);
         self.bytes += other.bytes;
         self.odd = self.odd.max(other.odd);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_key.len()
+        self.by_key.len() + self.bad.len()
+    }
+
+    /// Rows that cannot be read.
+    pub(super) fn bad(&self) -> Vec<BadRow> {
+        self.bad.values().cloned().collect()
+    }
+
+    /// The ids of rows that can be read.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.by_key.values().map(|polled| polled.row.id.as_str())
     }
 
     /// What is wrong with rows that were left out, if there were any; an error if all were.
@@ -121,7 +149,7 @@ impl Rows {
              identifies a row by `key` of the list",
             plan.list
         );
-        if self.by_key.is_empty() { Err(Failed::new(what)) } else { Ok(Some(what)) }
+        if self.len() == 0 { Err(Failed::new(what)) } else { Ok(Some(what)) }
     }
 
     /// When the newest one is from.
@@ -135,6 +163,30 @@ impl Rows {
         rows.sort_by_key(|row| (row.at, row.row.key));
         rows
     }
+}
+
+/// A row that cannot be read, by its id if that can; else by how it begins.
+fn bad_row(plan: &Plan, row: &RawValue, why: &serde_json::Error) -> BadRow {
+    let mended = replace_lone_surrogates(row.get());
+    let members = Members::read(&mended).ok();
+    let member = |name: &str| members.as_ref().and_then(|members| members.get(name));
+    let id = plan.keys.iter().find_map(|key| scalar(member(key)?).filter(|id| !id.is_empty()));
+    let beginning = || mended.chars().take(60).collect();
+    let detail = format!("it cannot be read: {why}");
+    let bad = BadRow::new(&id.unwrap_or_else(beginning), BadRowReason::Unreadable, &detail);
+    let time =
+        |field: &str| moment::read(&serde_json::from_str(member(field)?.get()).ok()?, &plan.zone);
+    let row_at = match &plan.timestamp {
+        Some(field) => time(field),
+        None => TIMESTAMPS.iter().copied().find_map(time),
+    };
+    BadRow { row_at, ..bad }
+}
+
+fn too_many<'a>(bad: impl Iterator<Item = &'a BadRow>) -> Failed {
+    let last = bad.last().map(|bad| format!("row {}: {}", bad.row_id, bad.detail));
+    let last = last.unwrap_or_default();
+    Failed::new(format!("more than {MOST_BAD} of its rows cannot be read; the last: {last}"))
 }
 
 impl Polled {

@@ -8,7 +8,7 @@ use super::super::super::rows::Fields;
 use super::super::mysql::{Cells, Mysql, hexadecimal, quoted, text_at};
 use super::super::pace;
 use super::cell;
-use super::server::{Chunk, Which, id, row};
+use super::server::{Chunk, Which, id};
 use super::table::{Column, Described, Table, Unique};
 use crate::domain::database::DatabaseSettings;
 
@@ -96,19 +96,23 @@ pub(super) async fn rows(
     only_key: bool,
 ) -> Result<Chunk, Failed> {
     let columns = if only_key { std::slice::from_ref(&table.key) } else { &table.columns };
-    let (limit, text) = statement(table, columns, which)?;
+    let Some((limit, text)) = statement(table, columns, which)? else {
+        return Ok(Chunk::default());
+    };
     let found = db.some(text, pace::BYTES).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: Cells| {
         // The first one is the key, which a library can tell from the end of the answer however long it is.
         let values = columns.iter().zip(cells.into_iter().skip(1));
-        let data: Fields = values
-            .map(|(column, value)| (column.name.clone(), cell::json(&column.kind, value)))
-            .collect();
-        row(table, data)
+        values
+            .map(|(column, value)| {
+                let value = if *column == table.key { value } else { cell::dated(column, value) };
+                (column.name.clone(), cell::json(&column.kind, value))
+            })
+            .collect::<Fields>()
     };
-    let rows = found.rows.into_iter().map(read).collect::<Result<_, Failed>>()?;
-    Ok(Chunk { rows, bytes: found.bytes, has_more })
+    let contents = found.rows.into_iter().map(read).collect();
+    Ok(Chunk { bytes: found.bytes, has_more, ..Chunk::of(table, contents)? })
 }
 
 /// The text of a `FLOAT` is rounded; that of the double it becomes is not.
@@ -117,26 +121,38 @@ fn selected(column: &Column) -> String {
     if column.kind == "float" { format!("{name} + 0e0") } else { name }
 }
 
+/// How many rows may come, and the statement that asks for them. None where the column can hold none of the keys.
 fn statement(
     table: &Table,
     columns: &[Column],
     which: Which<'_>,
-) -> Result<(usize, String), Failed> {
+) -> Result<Option<(usize, String)>, Failed> {
     let names: Vec<String> = columns.iter().map(selected).collect();
     let (names, from, key) = (names.join(", "), &table.from, quoted(&table.key.name));
+    let skip = if let Which::Past(_, skip, _) = which { skip } else { 0 };
     let (condition, order, limit) = match which {
-        Which::Next(None, limit) => (String::new(), "", limit),
-        Which::Next(Some(after), limit) => {
+        Which::Next(None, limit) | Which::Past(None, _, limit) => (String::new(), "", limit),
+        Which::Next(Some(after), limit) | Which::Past(Some(after), _, limit) => {
             let after = cell::literal(&table.key.kind, after);
             let after = after.ok_or_else(|| Failed::new("a key cannot be asked for again"))?;
             (format!("WHERE {key} > {after}"), "", limit)
         }
         Which::Last => (String::new(), " DESC", 1),
+        Which::These(ids) => {
+            let Some(wanted) = literals(table, ids) else { return Ok(None) };
+            (format!("WHERE {key} IN ({wanted})"), "", usize::MAX)
+        }
     };
     let text = format!(
-        "SELECT {key}, {names} FROM {from} {condition} ORDER BY {key}{order} LIMIT {limit}"
+        "SELECT {key}, {names} FROM {from} {condition} ORDER BY {key}{order} LIMIT {skip}, {limit}"
     );
-    Ok((limit, text))
+    Ok(Some((limit, text)))
+}
+
+/// Keys as a statement lists them. Those that the column cannot hold any more are left out; none where no key is left.
+fn literals(table: &Table, ids: &[String]) -> Option<String> {
+    let wanted = ids.iter().filter_map(|id| cell::literal(&table.key.kind, id));
+    Some(wanted.collect::<Vec<_>>().join(", ")).filter(|wanted| !wanted.is_empty())
 }
 
 /// Which of these rows are there.
@@ -145,13 +161,8 @@ pub(super) async fn existing(
     table: &Table,
     ids: &[String],
 ) -> Result<Vec<String>, Failed> {
-    // What the column cannot hold any more is not there.
-    let wanted: Vec<String> =
-        ids.iter().filter_map(|id| cell::literal(&table.key.kind, id)).collect();
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (key, from, wanted) = (quoted(&table.key.name), &table.from, wanted.join(", "));
+    let Some(wanted) = literals(table, ids) else { return Ok(Vec::new()) };
+    let (key, from) = (quoted(&table.key.name), &table.from);
     let text = format!("SELECT {key} FROM {from} WHERE {key} IN ({wanted})");
     let found = db.select(text).await?;
     let read = |cells: Cells| id(table, &cell::json(&table.key.kind, cells.into_iter().next()?));

@@ -3,7 +3,7 @@
 use super::super::super::Failed;
 use super::super::super::rows::Fields;
 use super::super::postgres::Postgres;
-use super::server::{Chunk, Which, id, row};
+use super::server::{Chunk, Which, id};
 use super::table::{Column, Described, Table, Unique};
 use serde_json::value::RawValue;
 
@@ -78,21 +78,23 @@ pub(super) async fn rows(
     only_key: bool,
 ) -> Result<Chunk, Failed> {
     let columns = if only_key { std::slice::from_ref(&table.key) } else { &table.columns };
-    let (after, limit) = match which {
-        Which::Next(after, limit) => (after, limit),
+    let (value, limit) = match which {
+        Which::Next(after, limit) | Which::Past(after, _, limit) => {
+            (after.map(str::to_owned), limit)
+        }
         Which::Last => (None, 1),
+        Which::These(ids) => (serde_json::to_string(ids).ok(), usize::MAX),
     };
     let text = statement(table, columns, which);
-    let found = db.select(text, after.map(Some).as_slice()).await?;
+    let found = db.select(text, value.as_deref().map(Some).as_slice()).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: Vec<Option<String>>| {
         let text = cells.into_iter().next().flatten().unwrap_or_default();
-        let data: Fields = serde_json::from_str(&text)
-            .map_err(|why| Failed::new(format!("the database's answer is no JSON: {why}")))?;
-        row(table, data)
+        serde_json::from_str::<Fields>(&text)
+            .map_err(|why| Failed::of_content(format!("the database's answer is no JSON: {why}")))
     };
-    let rows = found.rows.into_iter().map(read).collect::<Result<_, Failed>>()?;
-    Ok(Chunk { rows, bytes: found.bytes, has_more })
+    let contents = found.rows.into_iter().map(read).collect::<Result<_, Failed>>()?;
+    Ok(Chunk { bytes: found.bytes, has_more, ..Chunk::of(table, contents)? })
 }
 
 /// The whole row is named with `.*`, as a column might have the name that stands for it.
@@ -100,18 +102,30 @@ fn statement(table: &Table, columns: &[Column], which: Which<'_>) -> String {
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
     let (names, from) = (names.join(", "), &table.from);
     let (key, kind, operators) = (quoted(&table.key.name), &table.key.kind, operators(table));
-    let (condition, order, limit) = match which {
-        Which::Next(None, limit) => (String::new(), "", limit),
-        Which::Next(Some(_), limit) => {
-            (format!("WHERE {key} OPERATOR({operators}.>) $1::text::{kind}"), "", limit)
+    let (condition, order) = match which {
+        Which::Next(None, _) | Which::Past(None, ..) => (String::new(), ""),
+        Which::Next(Some(_), _) | Which::Past(Some(_), ..) => {
+            (format!("WHERE {key} OPERATOR({operators}.>) $1::text::{kind}"), "")
         }
-        Which::Last => (String::new(), " DESC", 1),
+        Which::Last => (String::new(), " DESC"),
+        Which::These(_) => {
+            (format!("WHERE {key} OPERATOR({operators}.=) ANY ({IDS}::{kind}[])"), "")
+        }
+    };
+    let limit = match which {
+        Which::Next(_, limit) => format!(" LIMIT {limit}"),
+        Which::Past(_, skip, limit) => format!(" LIMIT {limit} OFFSET {skip}"),
+        Which::Last => " LIMIT 1".to_owned(),
+        Which::These(_) => String::new(),
     };
     format!(
         "SELECT row_to_json(read.*)::text FROM (SELECT {names} FROM {from} {condition} \
-         ORDER BY {key}{order} LIMIT {limit}) read ORDER BY read.{key}{order}"
+         ORDER BY {key}{order}{limit}) read ORDER BY read.{key}{order}"
     )
 }
+
+/// The texts of a JSON array that is the statement's parameter.
+const IDS: &str = "ARRAY(SELECT json_array_elements_text($1::text::json))";
 
 fn operators(table: &Table) -> &str {
     table.operators.as_deref().unwrap_or("pg_catalog")
@@ -126,13 +140,12 @@ pub(super) async fn existing(
     let (key, kind, from) = (quoted(&table.key.name), &table.key.kind, &table.from);
     let operators = operators(table);
     let wanted = serde_json::to_string(ids).unwrap_or_default();
-    let ids = "ARRAY(SELECT json_array_elements_text($1::text::json))";
     let select = format!("SELECT to_json({key})::text FROM {from} WHERE");
-    let by_key = format!("{select} {key} OPERATOR({operators}.=) ANY ({ids}::{kind}[])");
+    let by_key = format!("{select} {key} OPERATOR({operators}.=) ANY ({IDS}::{kind}[])");
     let mut found = db.select_fitting(by_key, &[Some(&wanted)]).await?;
     if found.is_none() {
         // The column was of another type when they were kept: slow, but what it cannot hold any more is not there.
-        let by_text = format!("{select} to_json({key}) #>> '{{}}' = ANY ({ids})");
+        let by_text = format!("{select} to_json({key}) #>> '{{}}' = ANY ({IDS})");
         found = Some(db.select(by_text, &[Some(&wanted)]).await?);
     }
     let read = |cells: Vec<Option<String>>| {
@@ -166,6 +179,7 @@ mod tests {
             key,
             operators: None,
             exclude: Vec::new(),
+            uniques: Vec::new(),
         };
         let text = statement(&table, &table.columns, Which::Next(Some("17"), 5));
         let name = r#""no""; DROP TABLE x; --""#;

@@ -8,6 +8,7 @@ use super::table::{Described, Table};
 use super::{in_mysql, in_postgres};
 use crate::domain::database::{DatabaseSettings, Engine};
 use crate::domain::own_table::OwnTable;
+use crate::domain::surrogates::has_lone_surrogate;
 use serde_json::value::RawValue;
 
 /// A connection to the database.
@@ -21,10 +22,51 @@ pub(super) enum Server {
 #[derive(Debug, Default)]
 pub(in super::super) struct Chunk {
     pub(in super::super) rows: Vec<Row>,
+    /// Rows that cannot be read.
+    pub(in super::super) bad: Vec<UnreadableRow>,
+    /// The id of the last row, readable or not.
+    pub(in super::super) last_id: Option<String>,
     /// How long they are.
     pub(in super::super) bytes: usize,
     /// Whether there may be more.
     pub(in super::super) has_more: bool,
+}
+
+/// A row that cannot be read.
+#[derive(Debug)]
+pub(in super::super) struct UnreadableRow {
+    /// Its id, if that can be read.
+    pub(in super::super) id: Option<String>,
+    /// Its id, else where it stands.
+    pub(in super::super) place: String,
+    /// What is wrong with it.
+    pub(in super::super) why: String,
+}
+
+impl Chunk {
+    /// With these contents, each checked by itself.
+    pub(in super::super) fn of(table: &Table, contents: Vec<Fields>) -> Result<Self, Failed> {
+        let mut chunk = Self::default();
+        for data in contents {
+            let row = row(table, data)?;
+            chunk.last_id = Some(row.id.clone());
+            let bad = row.data.iter().find(|(_, value)| has_lone_surrogate(value.get()));
+            match bad {
+                Some((name, _)) => chunk.bad.push(UnreadableRow {
+                    id: Some(row.id.clone()),
+                    place: row.id.clone(),
+                    why: format!("its column `{name}` holds half a character (a lone surrogate)"),
+                }),
+                None => chunk.rows.push(row),
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// How many rows there are, readable or not.
+    pub(in super::super) fn len(&self) -> usize {
+        self.rows.len() + self.bad.len()
+    }
 }
 
 /// Which rows are asked for.
@@ -32,8 +74,12 @@ pub(in super::super) struct Chunk {
 pub(in super::super) enum Which<'a> {
     /// So many after the one with this id, or from the first.
     Next(Option<&'a str>, usize),
+    /// The same, without so many at their beginning: after which, how many are passed over, how many are read.
+    Past(Option<&'a str>, usize, usize),
     /// The one with the greatest key.
     Last,
+    /// Those with these ids.
+    These(&'a [String]),
 }
 
 impl Server {
@@ -45,6 +91,14 @@ impl Server {
             Engine::Postgres => Self::Postgres(Postgres::connect(settings, secret).await?),
             Engine::Mysql => Self::Mysql(in_mysql::connect(settings, secret).await?),
         })
+    }
+
+    /// Which kind it is.
+    pub(super) fn engine(&self) -> Engine {
+        match self {
+            Self::Postgres(_) => Engine::Postgres,
+            Self::Mysql(_) => Engine::Mysql,
+        }
     }
 
     /// Looks a table up.

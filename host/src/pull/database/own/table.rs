@@ -46,6 +46,8 @@ pub(in super::super) struct Table {
     /// What is read.
     pub(in super::super) columns: Vec<Column>,
     pub(in super::super) exclude: Vec<String>,
+    /// The columns of each unique index, the key's own apart, as far as they are read.
+    pub(in super::super) uniques: Vec<Vec<String>>,
 }
 
 impl Table {
@@ -76,13 +78,19 @@ impl Table {
         let is_of_key = |unique: &&Unique| unique.columns == [key.name.as_str()];
         let operators = uniques.iter().find(is_of_key).and_then(|unique| unique.operators.clone());
         let columns = columns.into_iter().filter(|column| !own.exclude.contains(&column.name));
+        let columns: Vec<Column> = columns.collect();
+        let is_read = |name: &String| columns.iter().any(|column| column.name == *name);
+        let other = uniques.into_iter().filter(|unique| unique.columns != [key.name.as_str()]);
+        let uniques = other.map(|unique| unique.columns).filter(|names| names.iter().all(is_read));
+        let uniques: Vec<Vec<String>> = uniques.collect();
         Ok(Self {
             list: format!("{}{}", list_prefix(own), key.name),
             resource: own.resource().to_owned(),
             from,
             key,
             operators,
-            columns: columns.collect(),
+            uniques,
+            columns,
             exclude: own.exclude.clone(),
         })
     }

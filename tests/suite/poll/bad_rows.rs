@@ -1,0 +1,131 @@
+//! A row that cannot be read is set aside by name, and holds no other up.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use waybill_tests::Backend::{self, Postgres, Sqlite};
+use waybill_tests::site::now;
+use waybill_tests::world::text;
+use waybill_tests::{Dialect, Fault, Site, World};
+
+use super::{SOURCE, happened, poll, put, row, run_well, source};
+use crate::support::{problem, texts};
+
+const DEAD: &str = "/api/v1/dead-letters";
+
+fn sorted(letters: &Value, field: &str) -> Vec<String> {
+    let mut found = texts(letters, field);
+    found.sort();
+    found
+}
+
+#[rstest]
+#[tokio::test]
+async fn broken_rows_are_set_aside_and_read_again_on_request(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some(world) = World::start(backend).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    put(&site, [1], now());
+    source(&world, &poll(&site)).await;
+    let stamp = site.stamp(now());
+    let mut body = format!(
+        r#"{{"data":[{{"id":"2","datecreated":"{stamp}","name":"\ud83d"}},
+            {{"id":3,"datecreated":"{stamp}","name":"fine"}},
+            {{"id":4,"datecreated":"{stamp}","name":"caf"#
+    )
+    .into_bytes();
+    body.extend(b"\xe9\"}]}");
+    site.fail(usize::MAX, Fault::Exactly(body));
+    let run = run_well(&world).await;
+    assert!(run["warnings"].to_string().contains("set aside"), "{run:#}");
+    assert_eq!(happened(&world).await, ["created 3"]);
+    let letters = world.get(&format!("{DEAD}?source={SOURCE}&kind=row")).await;
+    assert_eq!(sorted(&letters, "row"), ["2", "4"], "{letters:#}");
+    for letter in letters.as_array().unwrap() {
+        let said = ["kind", "source", "list", "reason"].map(|field| letter[field].as_str());
+        assert_eq!(said, ["row", SOURCE, "invoices", "row_unreadable"].map(Some));
+        assert_eq!((&letter["event_id"], &letter["endpoint"]), (&Value::Null, &Value::Null));
+        let shown = world.get(&format!("{DEAD}/{}", text(letter, "id"))).await;
+        assert_eq!((&shown["row"], &shown["event"]), (&letter["row"], &Value::Null));
+    }
+    assert_eq!(world.get(&format!("{DEAD}?kind=delivery")).await, json!([]));
+    assert_eq!(world.get(&format!("{DEAD}?reason=gone")).await, json!([]));
+    assert_eq!(world.get(&format!("{DEAD}?status=dead")).await, json!([]));
+    let unknown = world.client().get(&format!("{DEAD}?source=nobody")).await.unwrap();
+    problem(&unknown, 404);
+    let export = world.client().get(&format!("{DEAD}/export?kind=row")).await.unwrap().text();
+    assert_eq!(export.lines().count(), 2, "{export}");
+
+    run_well(&world).await;
+    let again = world.get(DEAD).await;
+    assert_eq!(sorted(&again, "id"), sorted(&letters, "id"), "a row has one dead letter");
+
+    site.heal();
+    put(&site, [3], now());
+    site.put("invoices", 2, row(&site, 2, now(), "2.00"));
+    let of = |id: &str| {
+        let letter = letters.as_array().unwrap().iter().find(|letter| letter["row"] == id);
+        text(letter.unwrap(), "id")
+    };
+    world.post(&format!("{DEAD}/{}/replay", of("2")), &json!({})).await;
+    let left = world.eventually(DEAD, |found| found.as_array().unwrap().len() == 1).await;
+    assert_eq!(left[0]["row"], "4");
+    assert!(happened(&world).await.contains(&"created 2".to_owned()));
+    let deleted = world.client().delete(&format!("{DEAD}/{}", of("4"))).await.unwrap();
+    assert_eq!(deleted.status, 204);
+    run_well(&world).await;
+    assert_eq!(world.get(DEAD).await, json!([]));
+}
+
+/// A row that is older than what is asked for usually is asked for when its replay is.
+#[tokio::test]
+async fn a_replay_asks_for_rows_from_when_the_row_is() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    source(&world, &poll(&site)).await;
+    put(&site, [1], now());
+    run_well(&world).await;
+    let old = now() - 40 * 86_400;
+    let stamp = site.stamp(old);
+    let body = format!(r#"{{"data":[{{"id":"7","datecreated":"{stamp}","name":"\udc00"}}]}}"#);
+    site.fail(usize::MAX, Fault::Exactly(body.into_bytes()));
+    run_well(&world).await;
+    site.heal();
+    put(&site, [8], now());
+    site.put("invoices", 7, row(&site, 7, old, "7.00"));
+    run_well(&world).await;
+    let told = happened(&world).await;
+    assert_eq!(told, ["created 1", "created 8"], "the other one is too old to be asked for");
+    let letter = world.get(DEAD).await[0].clone();
+    assert_eq!(letter["row"], "7");
+    let replayed = world.post(&format!("{DEAD}/replay"), &json!({"filter": {"kind": "row"}})).await;
+    assert_eq!(replayed["replayed"], 1, "{replayed:#}");
+    world.eventually(DEAD, |found| *found == json!([])).await;
+    assert_eq!(happened(&world).await, ["created 1", "created 8", "created 7"]);
+}
+
+#[tokio::test]
+async fn a_new_row_that_was_no_event_is_created_once_it_can_be_one() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    source(&world, &poll(&site)).await;
+    let deep: Value =
+        serde_json::from_str(&format!("{}{}", "[".repeat(110), "]".repeat(110))).unwrap();
+    let mut bad = row(&site, 5, now(), "5.00");
+    bad["deep"] = deep;
+    site.put("invoices", 5, bad);
+    put(&site, [6], now());
+    run_well(&world).await;
+    assert_eq!(happened(&world).await, ["created 6"]);
+    let letter = world.get(DEAD).await[0].clone();
+    assert_eq!((&letter["row"], &letter["reason"]), (&json!("5"), &json!("row_invalid")));
+    run_well(&world).await;
+    assert_eq!(world.get(DEAD).await[0]["id"], letter["id"], "it is still not told");
+    world.post(&format!("{DEAD}/{}/replay", text(&letter, "id")), &json!({})).await;
+    let path = format!("{DEAD}/{}", text(&letter, "id"));
+    world.eventually(&path, |found| found["replayed_at"] == Value::Null).await;
+    put(&site, [5], now());
+    run_well(&world).await;
+    assert_eq!(happened(&world).await, ["created 6", "created 5"]);
+    assert_eq!(world.get(DEAD).await, json!([]));
+}
