@@ -52,7 +52,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use problem::Problem;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -225,7 +225,10 @@ async fn guarded(
     let identified = auth::identify(app, &mut request, route.as_str(), &mut caller);
     let mut response = match identified {
         Ok(allowance) => {
-            let mut response = next.run(request).await;
+            let mut response = match unstorable(request.uri()) {
+                Some(problem) => problem.into_response(),
+                None => next.run(request).await,
+            };
             response.headers_mut().extend(allowance.into_iter().flat_map(auth::limits));
             response
         }
@@ -257,6 +260,18 @@ async fn guarded(
         }
     }
     response
+}
+
+/// What is wrong with an address that names U+0000: no row holds it, and PostgreSQL refuses to look for it.
+fn unstorable(uri: &Uri) -> Option<Problem> {
+    let names_it = |text: &str| text.contains("%00");
+    if names_it(uri.path()) {
+        return Some(Problem::missing("page", uri.path()));
+    }
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let pair = pairs.into_iter().find(|pair| names_it(pair))?;
+    let name = pair.split('=').next().unwrap_or_default();
+    Some(Problem::fault(name, "holds U+0000 (`%00`), which no text here does"))
 }
 
 /// Whether a call may set something, and so is on record before it is answered. Capturing events and

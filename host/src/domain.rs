@@ -30,6 +30,7 @@ pub mod same_value;
 pub mod schedule;
 pub mod source;
 pub mod span;
+pub mod storable;
 pub mod surrogates;
 pub mod time;
 pub mod timing;

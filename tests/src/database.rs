@@ -42,7 +42,12 @@ impl Database {
 
     /// Runs SQL in it.
     pub async fn execute(&self, sql: &str) -> Result<()> {
-        execute(&self.url(), sql).await
+        Self::run(&self.url(), sql).await
+    }
+
+    /// Runs SQL in the database at `url`.
+    pub async fn run(url: &str, sql: &str) -> Result<()> {
+        execute(url, sql).await
     }
 }
 

@@ -35,6 +35,7 @@ mod records;
 mod retention;
 mod schedule;
 mod secrets;
+mod storable;
 mod support;
 mod tidy;
 mod tls;

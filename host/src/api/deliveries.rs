@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::trace::{DeliveryTrace, delivery_trace};
 use super::{App, endpoints};
 use crate::domain::delivery::Status;
+use crate::domain::storable::is_storable;
 use crate::domain::time::Timestamp;
 use crate::journal::views::{Delivery, DeliveryFilter, RecordedAttempt};
 use crate::topology::Topology;
@@ -149,6 +150,11 @@ impl DeliveryQuery {
 
     /// What it chooses.
     pub(super) fn filter(self, topology: &Topology) -> Result<DeliveryFilter, Problem> {
+        for (name, text) in [("event_type", &self.event_type), ("reason", &self.reason)] {
+            if text.as_deref().is_some_and(|text| !is_storable(text)) {
+                return Err(Problem::fault(name, "holds U+0000, which no text here does"));
+            }
+        }
         let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
         Ok(DeliveryFilter {
             endpoint: endpoint.map(|target| target.endpoint.id),

@@ -269,8 +269,11 @@ impl From<journal::Error> for Problem {
                 tracing::warn!(error = %journal::chain(&error), "the database does not answer");
                 Self::unavailable()
             }
-            journal::Error::Refused(_)
-            | journal::Error::Corrupt { .. }
+            journal::Error::Refused(ref cause) => {
+                tracing::error!(error = %journal::chain(&error), "the database refused the data");
+                Self::fault("", format!("the database cannot hold this: {cause}"))
+            }
+            journal::Error::Corrupt { .. }
             | journal::Error::Migration(_)
             | journal::Error::File { .. }
             | journal::Error::Address { .. } => {

@@ -9,6 +9,7 @@ use crate::domain::hash::Hash;
 use crate::domain::id::{DeliveryId, EndpointId, EventId};
 use crate::domain::problem::Fault;
 use crate::domain::record::RecordChange;
+use crate::domain::storable::storable;
 use crate::journal::source_rows::SourceChanges;
 use crate::journal::watch::{Notice, Watch};
 use crate::journal::{self, Capture, Idempotency, Journal, Receipt};
@@ -194,11 +195,11 @@ fn capture(
     let holds_record = incoming.complete();
     let event = Arc::new(Event {
         id: EventId::generate(),
-        source: incoming.source.unwrap_or_else(|| DEFAULT_SOURCE.to_owned()),
-        event_type: incoming.event_type,
-        resource: incoming.resource,
-        resource_id: incoming.resource_id,
-        external_id: incoming.id,
+        source: incoming.source.map_or_else(|| DEFAULT_SOURCE.to_owned(), storable),
+        event_type: storable(incoming.event_type),
+        resource: incoming.resource.map(storable),
+        resource_id: incoming.resource_id.map(storable),
+        external_id: incoming.id.map(storable),
         occurred_at: incoming.occurred_at,
         received_at: journal.clock().now(),
         attributes: incoming.attributes,

@@ -9,6 +9,7 @@ use crate::domain::delivery::Attempt;
 use crate::domain::event::{Event, Message};
 use crate::domain::id::DeliveryId;
 use crate::domain::redact::Redactor;
+use crate::domain::storable::storable;
 use crate::domain::time::Timestamp;
 use crate::topology::target::Target;
 use bytes::Bytes;
@@ -190,7 +191,7 @@ fn record(
             let headers = headers_json(reply.headers.iter(), |name| name == header::SET_COOKIE);
             (Some(reply.status.as_u16()), Some(headers), Some(reply.body), error)
         }
-        Err(error) => (None, None, None, Some(error.detail)),
+        Err(error) => (None, None, None, Some(storable(error.detail))),
     };
     Attempt {
         number,

@@ -9,6 +9,7 @@ use super::{Error, statements};
 use crate::domain::delivery::{Collapse, DeadLetter, Lease, NewDelivery, Status};
 use crate::domain::event::Event;
 use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, FlowId};
+use crate::domain::storable::storable;
 use crate::domain::time::Timestamp;
 use sqlx::types::Uuid;
 use std::collections::HashSet;
@@ -92,7 +93,26 @@ pub(super) async fn write(
     Ok(applied)
 }
 
+/// The database refused what the modules said.
+const REFUSED: &str = "refused_by_database";
+
 impl Planned {
+    /// Makes a dead letter of a plan that the database refused for its content, so that the event does not wait for ever;
+    /// `false` if it is one already.
+    pub(super) fn set_aside(&mut self, why: &str) -> bool {
+        if matches!(self.failed, Some(ModuleFailed::Dead { reason: REFUSED, .. })) {
+            return false;
+        }
+        let detail = format!("the database refused what the flow's modules returned: {why}");
+        let step = serde_json::json!([{
+            "module": null, "version": null, "role": "flow", "verdict": "failed", "reason": detail, "duration_us": 0,
+        }]);
+        self.steps = step.to_string();
+        self.deliveries.clear();
+        self.failed = Some(ModuleFailed::Dead { reason: REFUSED, detail });
+        true
+    }
+
     fn dead_letter(&self, reason: &str, detail: &str) -> DeadLetter {
         DeadLetter {
             id: DeadLetterId::generate(),
@@ -102,7 +122,7 @@ impl Planned {
             endpoint_id: None,
             flow_id: Some(self.flow),
             reason: reason.to_owned(),
-            detail: detail.to_owned(),
+            detail: storable(detail.to_owned()),
             created_at: self.at,
         }
     }

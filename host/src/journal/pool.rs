@@ -286,11 +286,12 @@ pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
     let Some(database) = error.as_database_error() else {
         return matches!(error, sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_));
     };
-    // PostgreSQL: class 22 data exception, 23 integrity constraint violation (appendix A).
+    // PostgreSQL: class 22 data exception, 23 integrity constraint violation, 54 program limit exceeded, such as a text
+    // that is too long for an index (appendix A).
     // SQLite: 19 constraint, 18 too big, 20 mismatch, with extended codes above.
     let code = database.code().unwrap_or_default();
     let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|n| n & 0xff);
-    code.len() == 5 && (code.starts_with("22") || code.starts_with("23"))
+    code.len() == 5 && ["22", "23", "54"].iter().any(|class| code.starts_with(class))
         || matches!(sqlite, Some(18..=20))
 }
 

@@ -58,6 +58,19 @@ impl Settled {
         }
     }
 
+    /// Leaves out what was said and answered where the database refused it, so that the attempt counts all the same;
+    /// `false` if that was done already.
+    pub(super) fn set_aside(&mut self, why: &str) -> bool {
+        let attempt = &mut self.attempt;
+        if attempt.request_headers.is_empty() {
+            return false;
+        }
+        attempt.request_headers = String::new();
+        (attempt.response_headers, attempt.response_body) = (None, None);
+        attempt.error = Some(format!("the database refused the record of this attempt: {why}"));
+        true
+    }
+
     fn ended_at(&self) -> Timestamp {
         self.attempt.at.after(self.attempt.duration)
     }
@@ -77,7 +90,7 @@ impl Settled {
             endpoint_id: Some(self.endpoint),
             flow_id: None,
             reason: reason.to_owned(),
-            detail,
+            detail: storable(detail),
             created_at: self.ended_at(),
         }
     }

@@ -147,6 +147,9 @@ impl Writer {
                 self.tell(ops, done);
                 Vec::new()
             }
+            Err(Error::Refused(ref cause)) if set_aside(&mut ops, &cause.to_string()) => {
+                Box::pin(self.commit(ops)).await
+            }
             Err(error @ (Error::Refused(_) | Error::NameTaken(_) | Error::Corrupt { .. }))
                 if ops.len() == 1 =>
             {
@@ -353,6 +356,21 @@ fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
         }
     }
     kept
+}
+
+/// Changes the one operation that the database refused into one that says so; `false` where there are several, or where that
+/// cannot be done.
+fn set_aside(ops: &mut [Op], why: &str) -> bool {
+    let [op] = ops else { return false };
+    let changed = match op {
+        Op::Plan { planned, .. } => planned.set_aside(why),
+        Op::Settle(settled) => settled.set_aside(why),
+        Op::Capture { .. } | Op::Take { .. } | Op::Note(_) | Op::Flush { .. } => false,
+    };
+    if changed {
+        tracing::error!(why, "the database refused a write; its record says so instead");
+    }
+    changed
 }
 
 /// One operation that the database will never take.

@@ -14,6 +14,7 @@ use super::output::{Dispatch, Draft, Failure};
 use crate::domain::event::MAX_KEY;
 use crate::domain::id::EventId;
 use crate::domain::pattern::is_event_type;
+use crate::domain::storable::storable;
 use crate::sha256;
 use std::time::Duration;
 
@@ -23,14 +24,19 @@ const MAX_TEXT: usize = 2000;
 pub(super) type Checked<T> = Result<T, Failure>;
 
 fn refuse<T>(message: String) -> Checked<T> {
-    Err(Failure::Output { message })
+    Err(Failure::Output { message: storable(message) })
 }
 
 /// A guest's text for the trace, shortened where it is long.
 pub(super) fn text(mut text: String) -> String {
     let kept = clip(&text, MAX_TEXT).len();
     text.truncate(kept);
-    text
+    storable(text)
+}
+
+/// A guest's attributes as they are kept.
+fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
+    attributes.into_iter().map(|(name, value)| (storable(name), storable(value))).collect()
 }
 
 /// What a module says of itself.
@@ -72,6 +78,7 @@ pub(super) fn drafts(
         key("subject", subject.as_deref(), place)?;
         size.add(&attributes, Some(&data))?;
         let data = body(data, place)?;
+        let (subject, attributes) = (subject.map(storable), kept(attributes));
         Ok(Draft { id: draft_id(parent, module, n), kind, subject, attributes, data })
     };
     drafts.into_iter().enumerate().map(draft).collect()
@@ -98,8 +105,14 @@ pub(super) fn dispatches(dispatches: Vec<WireDispatch>, limits: &Limits) -> Chec
         key("dedupe-key", dedupe_key.as_deref(), place)?;
         key("ordering-key", ordering_key.as_deref(), place)?;
         size.add(&attributes, data.as_ref())?;
-        let data = data.map(|data| body(data, place)).transpose()?;
-        Ok(Dispatch { destination, dedupe_key, ordering_key, delay_seconds, attributes, data })
+        Ok(Dispatch {
+            destination: storable(destination),
+            dedupe_key: dedupe_key.map(storable),
+            ordering_key: ordering_key.map(storable),
+            delay_seconds,
+            attributes: kept(attributes),
+            data: data.map(|data| body(data, place)).transpose()?,
+        })
     };
     dispatches.into_iter().enumerate().map(dispatch).collect()
 }

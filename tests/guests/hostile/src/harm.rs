@@ -36,8 +36,8 @@ pub(crate) fn eat_memory() {
 }
 
 #[expect(clippy::panic, reason = "it is to trap")]
-pub(crate) fn panic() {
-    panic!("told to panic");
+pub(crate) fn panic(text: &str) {
+    panic!("{text}");
 }
 
 pub(crate) fn flood_log(lines: usize, bytes: usize) {

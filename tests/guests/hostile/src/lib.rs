@@ -10,21 +10,25 @@
 //! | `spin` | every | loops without end |
 //! | `recurse` | every | calls itself until the stack is full |
 //! | `memory` | every | takes memory until there is none, and touches it |
-//! | `panic` | every | panics with the message `told to panic` |
+//! | `panic` | every | panics with the message `text` (`told to panic`) |
+//! | `sleep` | every | waits `seconds` seconds (1) |
+//! | `log` | every | writes the line `text` |
 //! | `log_flood` | every | writes `count` lines (100,000) of `bytes` bytes (1,024), then goes on |
 //! | `print_flood` | every | the same to standard output and standard error |
 //! | `fail_retryable` | every | fails with the code `told_to`, after `seconds` seconds if given |
-//! | `fail_permanent` | every | fails with the code `told_to` at `/do` |
+//! | `fail_permanent` | every | fails with `code` (`told_to`), the message `text` and the pointer `at` (`/do`) |
 //! | `drop` | filter | drops with the reason `told to` |
 //! | `echo` | – | lets the event pass |
 //! | `none` | transform | makes no draft |
 //! | `split` | transform | makes `count` drafts (3), each with its `index` added to the payload |
+//! | `draft` | transform | makes one draft with `kind`, `subject`, `attributes` and `payload`, where given |
 //! | `output` | transform | makes one draft of `mib` MiB (100) |
 //! | `amplify` | transform | makes `count` drafts (100) that all name the same `mib` MiB (1) |
 //! | `garbage` | transform, route | a payload that is no JSON (`route` with `"in": "route"`) |
 //! | `bad_kind` | transform | makes a draft whose type is no dotted name |
 //! | `static_counter` | transform | the draft says how often each role ran in this instance |
-//! | `route` | route | `to`, with `delay` seconds, `dedupe_key`, `ordering_key`, `payload` |
+//! | `route` | route | `to`, with `delay` seconds, `dedupe_key`, `ordering_key`, `attributes`, `payload` |
+//! | `tell` | route | sends what the module was told of the event: `id`, `kind`, `subject`, `attributes` |
 //! | `route_flood` | route | `count` dispatches (10,000) to the same endpoint |
 //! | `route_nowhere` | route | one dispatch to `no-such-endpoint` |
 //!
@@ -32,13 +36,14 @@
 
 mod harm;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waybill_guest::{
-    Body, Dispatch, Draft, Event, Failure, Filter, Route, Transform, Verdict, config, export_module,
+    Body, Dispatch, Draft, Event, Failure, Filter, Route, Transform, Verdict, config, export_module, log,
 };
 
 static FILTERED: AtomicU32 = AtomicU32::new(0);
@@ -59,6 +64,13 @@ struct Order {
     dedupe_key: Option<String>,
     ordering_key: Option<String>,
     payload: Option<Value>,
+    text: Option<String>,
+    code: Option<String>,
+    at: Option<String>,
+    kind: Option<String>,
+    subject: Option<String>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq)]
@@ -68,6 +80,8 @@ enum Behaviour {
     Recurse,
     Memory,
     Panic,
+    Sleep,
+    Log,
     LogFlood,
     PrintFlood,
     FailRetryable,
@@ -76,12 +90,14 @@ enum Behaviour {
     Echo,
     None,
     Split,
+    Draft,
     Output,
     Amplify,
     Garbage,
     BadKind,
     StaticCounter,
     Route,
+    Tell,
     RouteFlood,
     RouteNowhere,
 }
@@ -119,7 +135,7 @@ impl Route for Hostile {
     fn plan(event: Event) -> Result<Vec<Dispatch>, Failure> {
         let order: Order = event.data()?;
         any_role(&order, Role::Route)?;
-        dispatches(&order)
+        dispatches(&order, &event)
     }
 }
 
@@ -134,7 +150,11 @@ fn any_role(order: &Order, role: Role) -> Result<(), Failure> {
         Behaviour::Spin => harm::spin(),
         Behaviour::Recurse => harm::recurse(),
         Behaviour::Memory => harm::eat_memory(),
-        Behaviour::Panic => harm::panic(),
+        Behaviour::Panic => harm::panic(order.text.as_deref().unwrap_or("told to panic")),
+        Behaviour::Sleep => {
+            std::thread::sleep(Duration::from_secs(order.seconds.unwrap_or(1)));
+        }
+        Behaviour::Log => log::info!("{}", order.text.as_deref().unwrap_or_default()),
         Behaviour::LogFlood => harm::flood_log(lines, bytes),
         Behaviour::PrintFlood => harm::flood_output(lines, bytes),
         Behaviour::FailRetryable => {
@@ -145,7 +165,14 @@ fn any_role(order: &Order, role: Role) -> Result<(), Failure> {
             });
         }
         Behaviour::FailPermanent => {
-            return Err(Failure::permanent("told_to", "told to fail for good").at("/do"));
+            let text = |given: &Option<String>, otherwise: &str| {
+                given.clone().unwrap_or_else(|| otherwise.to_owned())
+            };
+            let failure = Failure::permanent(
+                text(&order.code, "told_to"),
+                text(&order.text, "told to fail for good"),
+            );
+            return Err(failure.at(text(&order.at, "/do")));
         }
         _ => {}
     }
@@ -158,6 +185,7 @@ fn drafts(order: &Order, event: Event) -> Result<Vec<Draft>, Failure> {
     Ok(match order.r#do {
         Behaviour::None => Vec::new(),
         Behaviour::Split => return split(&event, order.count.unwrap_or(3)),
+        Behaviour::Draft => vec![ordered(order, event)?],
         Behaviour::Output => vec![Draft::new(Body::Json(harm::json_string(mib(100))))],
         Behaviour::Amplify => harm::shared_drafts(order.count.unwrap_or(100), mib(1)),
         Behaviour::Garbage if order.r#in != Role::Route => vec![Draft::new(garbage())],
@@ -179,6 +207,18 @@ fn split(event: &Event, count: usize) -> Result<Vec<Draft>, Failure> {
     (0..count).map(draft).collect()
 }
 
+/// A draft as the order describes it.
+fn ordered(order: &Order, event: Event) -> Result<Draft, Failure> {
+    let mut draft = match &order.payload {
+        Some(payload) => Draft::json(payload)?,
+        None => Draft::new(event.data),
+    };
+    draft.kind.clone_from(&order.kind);
+    draft.subject.clone_from(&order.subject);
+    draft.attributes.extend(order.attributes.clone());
+    Ok(draft)
+}
+
 fn counters() -> Result<Draft, Failure> {
     Draft::json(&json!({
         "do": "static_counter",
@@ -192,7 +232,7 @@ fn garbage() -> Body {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other behaviour lets the event pass")]
-fn dispatches(order: &Order) -> Result<Vec<Dispatch>, Failure> {
+fn dispatches(order: &Order, event: &Event) -> Result<Vec<Dispatch>, Failure> {
     let destinations = match &order.to {
         Some(names) => names.clone(),
         None => vec![config::optional("destination")?.unwrap_or_else(|| "sink".to_owned())],
@@ -202,6 +242,14 @@ fn dispatches(order: &Order) -> Result<Vec<Dispatch>, Failure> {
         Behaviour::Route => {
             dispatches =
                 dispatches.into_iter().map(|one| told(order, one)).collect::<Result<_, _>>()?;
+        }
+        Behaviour::Tell => {
+            let told = json!({
+                "id": event.id, "kind": event.kind, "subject": event.subject,
+                "attributes": event.attributes.iter().cloned().collect::<BTreeMap<_, _>>(),
+            });
+            let dispatched = dispatches.into_iter().map(|one| one.json(&told));
+            dispatches = dispatched.collect::<Result<_, _>>()?;
         }
         Behaviour::RouteNowhere => dispatches = vec![Dispatch::to("no-such-endpoint")],
         Behaviour::RouteFlood => {
@@ -219,6 +267,7 @@ fn told(order: &Order, dispatch: Dispatch) -> Result<Dispatch, Failure> {
     let mut dispatch = dispatch.after(Duration::from_secs(order.delay.unwrap_or_default()));
     dispatch.dedupe_key.clone_from(&order.dedupe_key);
     dispatch.ordering_key.clone_from(&order.ordering_key);
+    dispatch.attributes.extend(order.attributes.clone());
     match &order.payload {
         Some(payload) => dispatch.json(payload),
         None => Ok(dispatch),
