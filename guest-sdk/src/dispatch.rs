@@ -26,8 +26,9 @@ impl Dispatch {
         self
     }
 
-    /// Deliveries of the flow with the same key to the same endpoint are made once. Without a key
-    /// every dispatch is a delivery.
+    /// Of the flow's deliveries with the same key to the same endpoint one is made, for 24 hours unless the
+    /// operator says otherwise; the key is free earlier where that one dies or is cancelled. Without a key every
+    /// dispatch is a delivery.
     #[must_use]
     pub fn dedupe_key(mut self, key: impl Into<String>) -> Self {
         self.dedupe_key = Some(key.into());

@@ -21,10 +21,12 @@ use crate::domain::span::Span;
 pub use error::{ConfigError, Fault, Origin};
 pub use layers::{EnvironmentPair, Override};
 pub use secret::SHORTEST_SECRET;
-pub use sections::{Audit, Database, Delivery, Immediate, Retention, Server, Shutdown, Smart, Tls};
+pub use sections::{
+    Audit, Database, Delivery, Immediate, Modules, Retention, Server, Shutdown, Smart, Tls,
+};
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 33] = [
+pub const KEYS: [&str; 34] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -57,6 +59,7 @@ pub const KEYS: [&str; 33] = [
     "smart.window",
     "smart.max_wait",
     "immediate.wait",
+    "modules.dedupe_for",
     "shutdown.grace",
 ];
 
@@ -79,6 +82,8 @@ pub struct Config {
     pub smart: Smart,
     /// Mode `immediate`.
     pub immediate: Immediate,
+    /// What holds for all modules.
+    pub modules: Modules,
     /// The way out.
     pub shutdown: Shutdown,
     /// `WAYBILL_ADMIN_TOKEN`: the first admin token. Without it the first start makes one.
@@ -177,6 +182,7 @@ impl Config {
             "smart.window" => put(&mut self.smart.window, value),
             "smart.max_wait" => put(&mut self.smart.max_wait, value),
             "immediate.wait" => put(&mut self.immediate.wait, value),
+            "modules.dedupe_for" => put(&mut self.modules.dedupe_for, value),
             "shutdown.grace" => put(&mut self.shutdown.grace, value),
             _ => Err("it is not known here".to_owned()),
         }
@@ -248,7 +254,7 @@ impl Config {
         ]
     }
 
-    fn delivery_rules(&self) -> [Rule; 5] {
+    fn delivery_rules(&self) -> [Rule; 6] {
         let delivery = &self.delivery;
         [
             (
@@ -275,6 +281,11 @@ impl Config {
                 within(self.immediate.wait, Duration::ZERO, MINUTE),
                 "immediate.wait",
                 "must be \"60s\" at most",
+            ),
+            (
+                within(self.modules.dedupe_for, MINUTE, 30 * 24 * 60 * MINUTE),
+                "modules.dedupe_for",
+                "must be \"1m\" to \"30d\"",
             ),
         ]
     }

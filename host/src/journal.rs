@@ -28,6 +28,7 @@ mod bulk;
 mod capture;
 mod checkpoint;
 pub mod dead;
+mod dedupe;
 pub mod erase;
 pub mod figures;
 pub mod modules;

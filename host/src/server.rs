@@ -28,6 +28,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -115,7 +116,7 @@ impl Server {
         let (journal, outlets) = open_journal(&config, clock).await?;
         let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
         let new_token = auth::first_token(&journal, given.as_deref()).await?;
-        let engine = Engine::new(Limits::default())?;
+        let engine = Engine::new(Limits::default(), &sealer.guest_key())?;
         let cache = Cache::new(
             folder.join("waybill-modules"),
             sealer.mac_key(),
@@ -168,11 +169,13 @@ impl Server {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             schedule: self.app.config.delivery.retry_schedule.clone().into(),
+            dedupe_for: self.app.config.modules.dedupe_for.get(),
+            heavy: Arc::new(Semaphore::new(1)),
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         };
         self.tasks.spawn(dispatcher::run(Arc::new(deliver), outlets.lanes));
-        self.tasks.spawn(plan::run(plan, outlets.planning));
+        self.tasks.spawn(plan::run(plan, outlets.flow_lanes));
         self.tasks.spawn(pull::run(Arc::clone(&self.app.pull)));
         let tend = tend::Context {
             journal: self.app.journal.clone(),

@@ -190,9 +190,10 @@ impl Context {
     async fn forget(&self) -> Result<(), live::Error> {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
+        let dedupe_keys = self.journal.forget_dedupe_keys().await?;
         let calls = self.journal.forget_calls(now.before(self.calls)).await?;
         self.forget_sources().await?;
-        tracing::debug!(keys, calls, "forgot keys of repeats and calls on record");
+        tracing::debug!(keys, dedupe_keys, calls, "forgot keys of repeats and calls on record");
         // A short-lived token that has ended need not be known as revoked.
         let revoked: Vec<Object<IgnoredAny>> = self.journal.objects(Kind::RevokedGrant).await?;
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);

@@ -14,11 +14,13 @@ use crate::access::token::{Token, TokenDigest};
 use crate::domain::flow::{Flow, FlowModule};
 use crate::domain::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::domain::source::Source;
+use crate::journal::handover::FlowLane;
 use crate::wasm::Module;
 use inlet::Inlet;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use target::Target;
+use tokio::sync::Semaphore;
 
 /// Everything that is set, at one version.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Route {
     pub modules: Vec<Stage>,
     /// Whether its modules' configuration cannot be read with the present key.
     pub locked: bool,
+    /// Its queue in memory.
+    pub lane: Arc<FlowLane>,
 }
 
 /// One module of a flow.
@@ -58,6 +62,9 @@ pub struct Stage {
     pub config: Arc<BTreeMap<String, String>>,
     /// The version that runs; an error says why none does.
     pub module: Result<(u32, Module), String>,
+    /// How many of the flow's events may be in the module, or wait for it, at once: so that those of another flow with the
+    /// same module come in between.
+    pub share: Semaphore,
 }
 
 impl Route {

@@ -18,7 +18,7 @@
 //! one module can hold only a part of them. A long call gives way to others at every tick.
 //!
 //! **What a module can do to others: nothing.** It gets no files, no network, no environment. Its
-//! clock stands at the event's time and its randomness comes from the event's id, so that a
+//! clock stands at the event's time and its randomness comes from the event's id, the module and a secret of the server, so that a
 //! retry, a dry run and a replay see the same. Processor time, memory, output, log and fan-out
 //! have [`Limits`]; whoever exceeds one ends with a [`Failure`] that names it, for that event
 //! alone.
@@ -51,7 +51,9 @@ pub use error::{Error, Rejection};
 pub use guest_log::{Level, LogLine};
 pub use limits::Limits;
 pub use module::{Module, Report, Role};
-pub use output::{Dispatch, Draft, End, Failure, Input, Routed, Run, Step, Verdict};
+pub use output::{
+    Dispatch, Draft, End, Failure, Input, PATIENCE, Routed, Run, Step, Verdict, merged,
+};
 
 #[cfg(test)]
 mod tests;

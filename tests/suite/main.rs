@@ -28,6 +28,7 @@ mod modules;
 mod oauth;
 mod outage;
 mod own_tables;
+mod planning;
 mod poll;
 mod program;
 mod receive;

@@ -24,6 +24,7 @@ pub struct Sealer {
     cipher: XChaCha20Poly1305,
     mac_key: [u8; 32],
     grant_key: [u8; 32],
+    guest_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Sealer {
@@ -87,6 +88,7 @@ impl Sealer {
             cipher,
             mac_key: derive("waybill module cache 1\n"),
             grant_key: derive("waybill grant 1\n"),
+            guest_key: derive("waybill guest randomness 1\n"),
         }
     }
 
@@ -98,6 +100,11 @@ impl Sealer {
     /// The key that marks short-lived tokens.
     pub const fn grant_key(&self) -> [u8; 32] {
         self.grant_key
+    }
+
+    /// The key that modules' random numbers follow from.
+    pub const fn guest_key(&self) -> [u8; 32] {
+        self.guest_key
     }
 
     /// Encrypts `plain`; only the same `context` opens it.

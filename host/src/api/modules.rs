@@ -10,11 +10,12 @@ use super::events::id;
 use super::problem::Problem;
 use crate::access::scope::Scope;
 use crate::catalog;
+use crate::domain::event::attribute_texts;
 use crate::domain::id::EventId;
 use crate::domain::problem::{Fault, check_name};
 use crate::domain::time::Timestamp;
 use crate::journal::modules::ModuleVersion;
-use crate::wasm::{End, Input as ModuleInput, Rejection};
+use crate::wasm::{End, Input as ModuleInput, PATIENCE, Rejection};
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use http::StatusCode;
@@ -210,7 +211,9 @@ pub(super) async fn run(
     })?;
     let trial = Trial::of(&app, &request).await?;
     let settings = crate::domain::flow::FlowModule { name, version: None, config: request.config };
-    let ran = module.run(trial.input(), &Arc::new(settings.texts())).await;
+    let attributes: Vec<(&str, &str)> =
+        trial.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let ran = module.run(trial.input(&attributes), &Arc::new(settings.texts())).await;
     let (end, reason, out) = match ran.end {
         End::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
         End::Failed(failure) => {
@@ -234,6 +237,7 @@ struct Trial {
     subject: Option<String>,
     at: Timestamp,
     time: String,
+    attributes: Vec<(String, String)>,
     data: Box<RawValue>,
 }
 
@@ -260,6 +264,7 @@ impl Trial {
             id: event.id.to_string(),
             at: event.time(),
             time: event.time().to_string(),
+            attributes: event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
             source: event.source,
             event_type: event.event_type,
             subject: event.resource_id,
@@ -288,21 +293,24 @@ impl Trial {
             subject: event.resource_id,
             at,
             time: at.to_string(),
+            attributes: event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
             data: event.data,
         })
     }
 
-    fn input(&self) -> ModuleInput<'_> {
+    fn input<'a>(&'a self, attributes: &'a [(&'a str, &'a str)]) -> ModuleInput<'a> {
         ModuleInput {
             id: &self.id,
+            flow: "",
             source: &self.source,
             kind: &self.event_type,
             subject: self.subject.as_deref(),
             time: &self.time,
             attempt: 1,
-            attributes: &[],
+            attributes,
             data: self.data.get(),
             received: self.at.since(Timestamp::default()),
+            patience: PATIENCE,
         }
     }
 }

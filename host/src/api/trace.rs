@@ -12,6 +12,7 @@ use crate::journal::views::{Delivery, StoredEvent};
 use crate::topology::Topology;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// An event with all that became of it.
@@ -23,7 +24,8 @@ pub(super) struct Trace {
     /// What became of it, in a sentence.
     pub summary: String,
     /// What the modules said, in order: `flow`, `at`, `module`, `version`, `role`, `verdict`,
-    /// `reason`, `duration_us`, `logs`.
+    /// `reason`, `duration_us`, `logs`. Without a module: what Waybill did with a delivery, an endpoint or the flow; a
+    /// delivery with the verdict `suppressed` names the `holder` of its dedupe key.
     #[schema(value_type = Vec<Object>)]
     pub steps: Vec<Value>,
     /// Flows that have yet to deal with it.
@@ -42,8 +44,10 @@ pub(super) struct WaitingFlow {
     pub due_at: Timestamp,
     /// Whether they are running.
     pub running: bool,
-    /// Failed tries so far.
+    /// Tries so far that failed, or under which the process died.
     pub failed_tries: u32,
+    /// How often the process died, or may have, while its modules ran; after three times they are not run again.
+    pub crashes: u32,
 }
 
 /// A delivery with its attempts.
@@ -61,10 +65,18 @@ pub(super) async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Probl
     let topology = app.live.current();
     let id = stored.event.id;
     let mut steps = Vec::new();
+    // Of each flow the last run counts.
+    let mut reasons: BTreeMap<Option<FlowId>, Vec<String>> = BTreeMap::new();
     for run in app.journal.plan_runs(id).await? {
         let said: Vec<Value> = serde_json::from_str(run.steps.get()).unwrap_or_default();
+        let unsent: Vec<String> = said.iter().filter_map(why_unsent).collect();
+        match run.flow_id {
+            Some(flow) => drop(reasons.insert(Some(flow), unsent)),
+            None => reasons.entry(None).or_default().extend(unsent),
+        }
+        let flow = run.flow_id.map(|flow| flow_name(&topology, flow));
         for step in said {
-            let mut line = json!({"flow": flow_name(&topology, run.flow_id), "at": run.at});
+            let mut line = json!({"flow": flow, "at": run.at});
             if let (Some(line), Value::Object(step)) = (line.as_object_mut(), step) {
                 line.extend(step);
             }
@@ -78,11 +90,13 @@ pub(super) async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Probl
             flow: flow_name(&topology, plan.flow_id),
             due_at: plan.due_at,
             running: plan.running,
-            failed_tries: plan.attempts,
+            failed_tries: plan.attempts + plan.deaths,
+            crashes: plan.deaths,
         })
         .collect();
     let deliveries = app.journal.deliveries_of(id).await?;
-    let mut summary = summary(app, &stored, &deliveries, &waiting, &steps);
+    let reasons: Vec<String> = reasons.into_values().flatten().collect();
+    let mut summary = summary(app, &stored, &deliveries, &waiting, &reasons);
     if let Some(pruned) = stored.pruned {
         summary = format!("{summary}; its payload was pruned {pruned}");
     }
@@ -126,13 +140,15 @@ fn in_days(span: Span) -> String {
         _ => span.to_string(),
     }
 }
+/// Reasons that a summary names; it counts the rest.
+const REASONS: usize = 3;
 
 fn summary(
     app: &App,
     stored: &StoredEvent,
     deliveries: &[Delivery],
     waiting: &[WaitingFlow],
-    steps: &[Value],
+    reasons: &[String],
 ) -> String {
     let count = |status: Status| deliveries.iter().filter(|d| d.status == status).count();
     let mut parts: Vec<String> = Status::ALL
@@ -143,30 +159,46 @@ fn summary(
     if !waiting.is_empty() {
         parts.push(format!("{} flows have yet to run their modules", waiting.len()));
     }
-    if !parts.is_empty() {
-        return parts.join(", ");
+    let mut why: Vec<&str> = reasons.iter().map(String::as_str).collect();
+    why.dedup();
+    let more = why.len().saturating_sub(REASONS);
+    why.truncate(REASONS);
+    let mut why = why.join("; ");
+    if more > 0 {
+        why = format!("{why}; and {more} more reasons in `steps`");
     }
-    let text = |step: &Value, key: &str| step.get(key).and_then(Value::as_str).map(str::to_owned);
-    if let Some(last) = steps.last() {
-        let module = text(last, "module").unwrap_or_default();
-        let verdict = text(last, "verdict").unwrap_or_default();
-        let reason = text(last, "reason").map(|why| format!(": {why}")).unwrap_or_default();
-        return format!(
-            "nothing was sent; the last word was `{verdict}` of module `{module}`{reason}"
-        );
+    match (parts.is_empty(), why.is_empty()) {
+        (false, true) => parts.join(", "),
+        (false, false) => format!("{}; not sent: {why}", parts.join(", ")),
+        (true, false) => format!("nothing was sent: {why}"),
+        (true, true) if stored.matched > 0 && is_pruned(app, stored) => {
+            let keep = &app.config.retention;
+            format!(
+                "what became of it is not known any more: deliveries are kept for {}, what modules said for {}",
+                in_days(keep.deliveries),
+                in_days(keep.plans)
+            )
+        }
+        (true, true) if stored.matched == 0 => {
+            "nothing was sent: when it was captured, no flow and no endpoint took events of this \
+             source and type"
+                .to_owned()
+        }
+        (true, true) => {
+            "nothing was sent: no flow that took it chose an enabled endpoint".to_owned()
+        }
     }
-    if stored.matched > 0 && is_pruned(app, stored) {
-        let keep = &app.config.retention;
-        return format!(
-            "what became of it is not known any more: deliveries are kept for {}, what modules said for {}",
-            in_days(keep.deliveries),
-            in_days(keep.plans)
-        );
-    }
-    if stored.matched == 0 {
-        return "nothing was sent: when it was captured, no flow and no endpoint took events of this \
-                source and type"
-            .to_owned();
-    }
-    "nothing was sent: no flow that took it chose an enabled endpoint".to_owned()
+}
+
+/// Why a step of the trace kept something from being sent, if it did.
+fn why_unsent(step: &Value) -> Option<String> {
+    let text = |key: &str| step.get(key).and_then(Value::as_str);
+    let verdict = text("verdict")
+        .filter(|verdict| matches!(*verdict, "dropped" | "failed" | "suppressed" | "skipped"))?;
+    let reason = text("reason").unwrap_or("no reason was given");
+    Some(match text("module") {
+        Some(module) if verdict == "failed" => format!("module `{module}` failed: {reason}"),
+        Some(module) => format!("module `{module}` dropped it: {reason}"),
+        None => reason.to_owned(),
+    })
 }

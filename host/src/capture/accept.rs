@@ -218,8 +218,17 @@ fn capture(
     };
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
-    let capture =
-        Capture { event, keys, idempotency, deliveries, plannings, matched: matches.len(), record };
+    let skipped = matches.skipped.iter().map(|skip| (skip.flow, skip.reason.clone())).collect();
+    let capture = Capture {
+        matched: matches.len(),
+        event,
+        keys,
+        idempotency,
+        deliveries,
+        plannings,
+        skipped,
+        record,
+    };
     (capture, matches)
 }
 

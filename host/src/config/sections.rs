@@ -115,6 +115,13 @@ pub struct Immediate {
     pub wait: Span,
 }
 
+/// Section `modules`.
+#[derive(Debug, Clone)]
+pub struct Modules {
+    /// How long a dedupe key holds back further deliveries, 1 min to 30 days.
+    pub dedupe_for: Span,
+}
+
 /// Section `shutdown`.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
@@ -190,6 +197,12 @@ impl Default for Smart {
 impl Default for Immediate {
     fn default() -> Self {
         Self { wait: seconds(5) }
+    }
+}
+
+impl Default for Modules {
+    fn default() -> Self {
+        Self { dedupe_for: Span::new(Duration::from_hours(24)) }
     }
 }
 

@@ -136,14 +136,15 @@ fn render(
 ) -> Result<Rendered, Unsendable> {
     let settings = &target.endpoint.settings;
     let event = parcel.event;
-    let data = parcel.message.map_or(&event.data, |message| &message.data);
+    let own_data = parcel.message.and_then(|message| message.data.as_ref());
+    let data = own_data.unwrap_or(&event.data);
     let mapped = match &settings.field_map {
         Some(map) if !map.is_empty() => Some(map.apply(data)?),
         Some(_) | None => None,
     };
     let changes = match &event.changes {
         // What a module made of the event, and the last of several, are not this change.
-        Some(changes) if parcel.message.is_none() && parcel.collapsed.is_none() => {
+        Some(changes) if own_data.is_none() && parcel.collapsed.is_none() => {
             Some(changes::sent(changes, settings.field_map.as_ref())?)
         }
         Some(_) | None => None,
@@ -151,11 +152,14 @@ fn render(
     let resource_id = parcel.message.and_then(|m| m.resource_id.as_deref());
     let is_retyped = parcel.message.is_some_and(|message| message.event_type.is_some());
     // How the data was captured holds for nothing else that is sent in its place.
-    let is_as_captured = mapped.is_none()
-        && parcel.message.is_none_or(|message| message.data.get() == event.data.get());
+    let is_as_captured =
+        mapped.is_none() && own_data.is_none_or(|own| own.get() == event.data.get());
+    let captured_id = event.id.to_string();
+    let draft_id = parcel.message.and_then(|m| m.event_id).map(|id| id.to_string());
     let message = envelope::Message {
         delivery_id: id,
-        event_id: &event.id.to_string(),
+        event_id: draft_id.as_ref().unwrap_or(&captured_id),
+        parent_id: draft_id.as_ref().map(|_| captured_id.as_str()),
         event_type: event_type(parcel),
         timestamp: &event.time().to_string(),
         source: &event.source,

@@ -2,7 +2,7 @@
 //!
 //! | envelope | body | content type |
 //! |---|---|---|
-//! | `default` | `event`, `id`, `delivery_id`, `timestamp`, `source`, `resource`, `resource_id`, `payload`, and where known `changed`, `previous`, `collapsed` | `application/json` |
+//! | `default` | `event`, `id`, `delivery_id`, `timestamp`, `source`, `resource`, `resource_id`, `payload`, and where known `parent_id`, `changed`, `previous`, `collapsed` | `application/json` |
 //! | `standard` | `type`, `timestamp`, `data` (Standard Webhooks 1.0) | `application/json` |
 //! | `cloudevents` | a CloudEvents 1.0 event in structured mode | `application/cloudevents+json` |
 //! | `cloudevents-binary` | the data; the attributes stand in `ce-*` headers (HTTP binding 1.0.2, section 3.1) | `application/json` |
@@ -13,7 +13,9 @@
 //!
 //! Every body but `raw` and those bytes is canonical as a whole ([`super::canonical`]). In the two CloudEvents forms the id is the event's,
 //! the subject the one it came with, or else the resource id; the delivery's id, the number of collapsed events and how often
-//! the event was delivered are the extension attributes `deliveryid`, `collapsed` and `waybillhops`. What changed and what was before have no place there, as attributes are no objects.
+//! the event was delivered are the extension attributes `deliveryid`, `collapsed` and `waybillhops`. What a module made has an id of its own,
+//! so that receivers which drop repeats by it keep all parts of a split; the captured event's id is then `parent_id` (`parentid`). What changed
+//! and what was before have no place there, as attributes are no objects.
 
 use super::canonical::{self, CanonicalError};
 use crate::domain::attributes::{HOPS, RESERVED, is_json};
@@ -63,8 +65,10 @@ impl Envelope {
 pub struct Message<'a> {
     /// The delivery's id.
     pub delivery_id: &'a str,
-    /// The event's id.
+    /// The event's id; of one that a module made, its own.
     pub event_id: &'a str,
+    /// The id of the captured event that a module made it of.
+    pub parent_id: Option<&'a str>,
     /// The event type.
     pub event_type: &'a str,
     /// When it happened, RFC 3339.
@@ -161,6 +165,7 @@ fn default(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
     let mut object = Object::with_room_for(message);
     object.text("event", message.event_type);
     object.text("id", message.event_id);
+    object.optional_text("parent_id", message.parent_id);
     object.text("delivery_id", message.delivery_id);
     object.text("timestamp", message.timestamp);
     object.text("source", message.source);
@@ -202,6 +207,7 @@ fn structured(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
     if let Some(hops) = message.hops {
         object.number(HOPS, hops);
     }
+    object.optional_text("parentid", message.parent_id);
     if let Some(collapsed) = message.collapsed {
         object.number("collapsed", collapsed);
     }
@@ -243,6 +249,9 @@ fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
     set("ce-deliveryid", message.delivery_id);
     if let Some(hops) = message.hops {
         set("ce-waybillhops", &hops.to_string());
+    }
+    if let Some(parent) = message.parent_id {
+        set("ce-parentid", parent);
     }
     if let Some(collapsed) = message.collapsed {
         set("ce-collapsed", &collapsed.to_string());
@@ -312,7 +321,7 @@ fn extension(value: serde_json::Value) -> Option<Extension> {
 
 /// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names that have a meaning already.
 fn is_extension_name(name: &str) -> bool {
-    const TAKEN: [&str; 9] = [
+    const TAKEN: [&str; 10] = [
         "specversion",
         "id",
         "source",
@@ -321,6 +330,7 @@ fn is_extension_name(name: &str) -> bool {
         "data",
         "data_base64",
         "deliveryid",
+        "parentid",
         "collapsed",
     ];
     !name.is_empty()

@@ -107,8 +107,8 @@ pub struct NewDelivery {
     pub order_key: Option<String>,
     /// How it collapses with others, in mode `smart`.
     pub collapse: Option<Collapse>,
-    /// Makes it unique at its endpoint, where a route asks for that.
-    pub dedupe_key: Option<String>,
+    /// Makes it unique at its endpoint for a while, where a route asks for that.
+    pub dedupe: Option<Dedupe>,
     /// What to send, if not the event as captured.
     pub message: Option<Arc<super::event::Message>>,
     /// The lease it is born with, if it is.
@@ -122,6 +122,15 @@ pub struct Collapse {
     pub key: String,
     /// The latest time it may wait for, if it is the first of its row.
     pub latest: Timestamp,
+}
+
+/// A key that only one delivery to an endpoint has at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dedupe {
+    /// The key: the flow's id, a space, and what the module gave.
+    pub key: String,
+    /// Until when the delivery holds it, if it neither dies nor is cancelled.
+    pub until: Timestamp,
 }
 
 /// What became of one attempt.

@@ -80,6 +80,9 @@ pub fn record_key(
 /// own payload.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Message {
+    /// The id of the draft, or of the delivery's own payload; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event_id: Option<EventId>,
     /// The event type to send; the captured event's where it is `None`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_type: Option<String>,
@@ -89,6 +92,31 @@ pub struct Message {
     /// Attributes the module set, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub attributes: Vec<(String, String)>,
-    /// The data to send: any JSON value.
-    pub data: Box<RawValue>,
+    /// The data to send: any JSON value; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub data: Option<Box<RawValue>>,
+}
+
+impl Message {
+    /// What it takes in memory and in the database, in bytes, roughly.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.data.as_ref().map_or(0, |data| data.get().len()) + attributes.sum::<usize>()
+    }
+}
+
+/// An event's attributes as modules read them: a text as it is, any other value as its JSON text. Names whose value is null
+/// are left out, and so are all of an object that cannot be read.
+pub fn attribute_texts(attributes: &RawValue) -> Vec<(String, String)> {
+    use serde_json::Value;
+    let object: IndexMap<String, Value> =
+        serde_json::from_str(attributes.get()).unwrap_or_default();
+    let text = |value: Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Some(value.to_string())
+        }
+    };
+    object.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect()
 }

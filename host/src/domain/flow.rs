@@ -88,10 +88,9 @@ impl FlowSettings {
         faults
     }
 
-    /// Whether it takes an event of this source and of a type that its patterns are asked for.
-    pub fn takes(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> bool {
-        self.enabled
-            && (self.sources.is_empty() || self.sources.iter().any(|name| name == source))
+    /// Whether it takes an event of this source and of a type that its patterns are asked for, once it is enabled.
+    pub fn wants(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> bool {
+        (self.sources.is_empty() || self.sources.iter().any(|name| name == source))
             && self.events.iter().any(wanted)
     }
 }

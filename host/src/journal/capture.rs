@@ -35,6 +35,9 @@ pub struct Capture {
     pub plannings: Vec<NewPlanning>,
     /// How many flows and endpoints took it.
     pub matched: usize,
+    /// Why flows and endpoints did not take it that would have if they were enabled; the flow is `None` for an endpoint's own
+    /// `events`.
+    pub skipped: Vec<(Option<FlowId>, String)>,
     /// What it says of its record, if the catalogue knows its type.
     pub record: Option<RecordChange>,
 }
@@ -87,6 +90,7 @@ pub(super) async fn write(
     write_events(tx, &fresh).await?;
     records::write(tx, &fresh).await?;
     write_plannings(tx, &fresh).await?;
+    write_skipped(tx, &fresh).await?;
     let mut drafts: Vec<&mut Draft> =
         fresh.into_iter().flat_map(|c| c.deliveries.iter_mut()).collect();
     write_deliveries(tx, &mut drafts).await?;
@@ -114,6 +118,7 @@ impl Capture {
         self.keys.is_empty()
             && self.idempotency.is_none()
             && self.plannings.is_empty()
+            && self.skipped.is_empty()
             && self.deliveries.iter().all(Draft::is_plain)
     }
 }
@@ -282,6 +287,29 @@ fn event_row(capture: &Capture) -> Row<'_> {
         .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
 }
 
+/// Notes in the trace who did not take an event.
+async fn write_skipped(tx: &mut Batch<'_>, fresh: &[&mut Capture]) -> Result<(), Error> {
+    let mut notes = Vec::new();
+    for capture in fresh {
+        for (flow, reason) in &capture.skipped {
+            let steps = serde_json::json!([{
+                "module": null, "version": null, "role": "endpoint", "verdict": "skipped", "reason": reason,
+                "duration_us": 0,
+            }]);
+            let flow = flow.map_or_else(Uuid::nil, FlowId::uuid);
+            notes.push((&capture.event, flow, steps.to_string()));
+        }
+    }
+    let rows = notes
+        .iter()
+        .map(|(event, flow, steps)| {
+            let row = Row::new().bind(event.id.uuid()).bind(*flow);
+            row.bind(event.received_at.micros()).bind(steps.as_str())
+        })
+        .collect();
+    tx.run(&statements::INSERT_PLAN, rows).await.map(drop)
+}
+
 async fn write_plannings(tx: &mut Batch<'_>, fresh: &[&mut Capture]) -> Result<(), Error> {
     let rows = fresh
         .iter()
@@ -308,16 +336,18 @@ pub(super) fn hand_over(handover: &Handover, captures: Vec<Capture>, receipts: &
             continue;
         }
         for planning in capture.plannings {
+            let Some(lane) = handover.find_flow_lane(planning.flow) else { continue };
             match planning.leased {
-                Some((lease, slot)) => handover.push_planning(Planning {
+                Some((lease, slot)) => lane.push(Planning {
                     claimed: false,
                     event: Arc::clone(&capture.event),
                     flow: planning.flow,
                     attempts: 0,
+                    deaths: 0,
                     lease,
                     slot,
                 }),
-                None => handover.planning_room().nudge(),
+                None => lane.room.nudge(),
             }
         }
         for draft in capture.deliveries {

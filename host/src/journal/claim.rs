@@ -2,8 +2,13 @@
 //!
 //! A claim turns rows that are due into leases of this process. On PostgreSQL rows that another node
 //! is claiming are skipped; SQLite has one writer.
+//!
+//! **Events that kill.** A planning is leased, durably, before its modules run, so a process that dies leaves a trace without
+//! a write of its own. Whoever takes over counts a death for all that the process held; any of it may be why. What two
+//! processes died under is claimed one at a time ([`Journal::claim_suspect`]), so that a third death is counted for the one
+//! event under which it came. An event whose process died [`FATAL`] times is not run again by itself, on any node.
 
-use super::handover::{Lane, Leased, Planning, Room, Slot};
+use super::handover::{FlowLane, Lane, Leased, Planning, Room, Slot};
 use super::pool::{Pool, Tx, reading};
 use super::row::{self, EventRow};
 use super::{Error, Journal, statements};
@@ -17,6 +22,8 @@ use std::time::Duration;
 
 /// Most rows of one claim.
 const MOST: usize = 256;
+/// After how many deaths of the process the modules of an event are not run again by themselves.
+pub const FATAL: i32 = 3;
 
 #[derive(Debug, sqlx::FromRow)]
 struct ClaimedRow {
@@ -34,6 +41,7 @@ struct ClaimedRow {
 struct PlanningRow {
     flow_id: Uuid,
     attempts: i32,
+    deaths: i32,
     #[sqlx(flatten)]
     event: EventRow,
 }
@@ -141,12 +149,17 @@ impl Journal {
         Ok(tx.commit().await?)
     }
 
-    /// Claims events whose modules are due to run, as much as there is room for.
-    pub async fn claim_plannings(&self, hold: Duration) -> Result<Vec<Planning>, Error> {
-        let room = self.handover().planning_room();
+    /// Claims events that a flow's modules are due to run on, as much as its lane has room for.
+    pub async fn claim_plannings(
+        &self,
+        lane: &FlowLane,
+        hold: Duration,
+    ) -> Result<Vec<Planning>, Error> {
+        let (room, flow) = (&lane.room, lane.flow);
         let now = self.clock().now();
         let due: Option<(i64,)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::PLANNING_IS_DUE)
+                .bind(flow.uuid())
                 .bind(now.micros())
                 .fetch_optional(db)
                 .await?);
@@ -159,19 +172,15 @@ impl Journal {
             return Ok(Vec::new());
         }
         let lease = Lease { token: self.lease_token(), until: now.after(hold) };
-        self.claim_planning_rows(lease, now, slots.len()).await?;
-        let rows: Vec<PlanningRow> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED_PLANNING)
-                .bind(lease.until.micros())
-                .bind(lease.token)
-                .fetch_all(db)
-                .await?);
+        self.claim_planning_rows(flow, lease, now, slots.len()).await?;
+        let rows = self.claimed_plannings(lease).await?;
         room.claimed(rows.len() == slots.len());
         rows.into_iter().zip(slots).map(|(row, slot)| row.leased(lease, slot)).collect()
     }
 
     async fn claim_planning_rows(
         &self,
+        flow: FlowId,
         lease: Lease,
         now: Timestamp,
         most: usize,
@@ -186,10 +195,93 @@ impl Journal {
             .bind(lease.until.micros())
             .bind(now.micros())
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .bind(flow.uuid())
             .execute(db)
             .await?
             .rows_affected());
         Ok(tx.commit().await?)
+    }
+
+    /// Which flows have events whose modules are due to run.
+    pub async fn flows_due(&self) -> Result<Vec<FlowId>, Error> {
+        let rows: Vec<(Uuid,)> = reading!(self.pool(), |db| sqlx::query_as(statements::FLOWS_DUE)
+            .bind(self.clock().now().micros())
+            .fetch_all(db)
+            .await?);
+        Ok(rows.into_iter().map(|(id,)| FlowId::from_uuid(id)).collect())
+    }
+
+    /// Claims an event of a flow that was deleted: it was captured by a node that did not know of that yet.
+    pub async fn claim_orphan(&self, hold: Duration) -> Result<Option<Planning>, Error> {
+        let Some(slot) = self.handover().odd_room().take_claimed() else { return Ok(None) };
+        let text = match self.pool() {
+            Pool::Sqlite { .. } => statements::CLAIM_ORPHAN_SQLITE,
+            Pool::Postgres { .. } => statements::CLAIM_ORPHAN_POSTGRES,
+        };
+        let now = self.clock().now();
+        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        let mut tx = self.pool().begin().await?;
+        super::pool::writing!(&mut tx, |db| sqlx::query(text)
+            .bind(lease.token)
+            .bind(lease.until.micros())
+            .bind(now.micros())
+            .execute(db)
+            .await?
+            .rows_affected());
+        tx.commit().await?;
+        let claimed = self.claimed_plannings(lease).await?.into_iter().next();
+        claimed.map(|row| row.leased(lease, slot)).transpose()
+    }
+
+    /// Claims one event under which processes died twice, to be run alone among its like. A process that is not `calm` yet
+    /// runs everything else first: an operator, or something else, may be killing it again and again.
+    pub async fn claim_suspect(
+        &self,
+        hold: Duration,
+        calm: bool,
+    ) -> Result<Option<Planning>, Error> {
+        let Some(slot) = self.handover().odd_room().take_claimed() else { return Ok(None) };
+        let text = match self.pool() {
+            Pool::Sqlite { .. } => statements::CLAIM_SUSPECT_SQLITE,
+            Pool::Postgres { .. } => statements::CLAIM_SUSPECT_POSTGRES,
+        };
+        if !self.has_suspects().await? {
+            return Ok(None);
+        }
+        let now = self.clock().now();
+        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        let mut tx = self.pool().begin().await?;
+        let rows = super::pool::writing!(&mut tx, |db| sqlx::query(text)
+            .bind(lease.token)
+            .bind(lease.until.micros())
+            .bind(now.micros())
+            .bind(i32::from(calm))
+            .execute(db)
+            .await?
+            .rows_affected());
+        tx.commit().await?;
+        if rows == 0 {
+            return Ok(None);
+        }
+        let claimed = self.claimed_plannings(lease).await?.into_iter().next();
+        claimed.map(|row| row.leased(lease, slot)).transpose()
+    }
+
+    async fn has_suspects(&self) -> Result<bool, Error> {
+        let found: Option<(i64,)> =
+            reading!(self.pool(), |db| sqlx::query_as(statements::SUSPECT_IS_DUE)
+                .bind(self.clock().now().micros())
+                .fetch_optional(db)
+                .await?);
+        Ok(found.is_some())
+    }
+
+    async fn claimed_plannings(&self, lease: Lease) -> Result<Vec<PlanningRow>, Error> {
+        Ok(reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED_PLANNING)
+            .bind(lease.until.micros())
+            .bind(lease.token)
+            .fetch_all(db)
+            .await?))
     }
 
     /// Gives a planning back that this process will not run.
@@ -230,6 +322,7 @@ impl PlanningRow {
             event: Arc::new(Event::try_from(self.event)?),
             flow: FlowId::from_uuid(self.flow_id),
             attempts: self.attempts,
+            deaths: self.deaths,
             lease,
             slot,
         })

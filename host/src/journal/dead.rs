@@ -39,6 +39,16 @@ pub enum DeadSubject {
     Row(DeadRow),
 }
 
+impl DeadSubject {
+    /// The flow whose modules failed.
+    const fn flow(&self) -> Option<FlowId> {
+        match self {
+            Self::Event(dead) => dead.flow_id,
+            Self::Row(_) => None,
+        }
+    }
+}
+
 /// A delivery that died, or an event whose modules failed.
 #[derive(Debug, Clone)]
 pub struct DeadEvent {
@@ -224,12 +234,12 @@ impl Journal {
                     .execute(db)
                     .await?
                     .rows_affected());
-                begun.push((endpoint, *due));
+                begun.push((endpoint, stored.subject.flow(), *due));
             }
         }
         tx.commit().await?;
-        for (endpoint, due) in &begun {
-            self.wake(*endpoint, *due);
+        for (endpoint, flow, due) in &begun {
+            self.wake(*endpoint, *flow, *due);
         }
         Ok(begun.len())
     }
@@ -259,7 +269,7 @@ impl Journal {
         tx.commit().await?;
         let begun = endpoint.is_some();
         if begun {
-            self.wake(endpoint, now);
+            self.wake(endpoint, None, now);
         }
         Ok(begun)
     }
@@ -287,7 +297,9 @@ impl Journal {
             plan_again(&mut tx, event.id, *flow, now, event.record_key()).await?;
         }
         tx.commit().await?;
-        self.wake(None, now);
+        for flow in flows {
+            self.wake(None, Some(*flow), now);
+        }
         Ok(())
     }
 
@@ -310,10 +322,11 @@ impl Journal {
         Ok(())
     }
 
-    fn wake(&self, endpoint: Option<EndpointId>, due: Timestamp) {
-        match endpoint.and_then(|id| self.handover().find_lane(id)) {
-            Some(lane) => lane.due(due),
-            None => self.handover().planning_room().nudge(),
+    fn wake(&self, endpoint: Option<EndpointId>, flow: Option<FlowId>, due: Timestamp) {
+        if let Some(lane) = endpoint.and_then(|id| self.handover().find_lane(id)) {
+            lane.due(due);
+        } else if let Some(lane) = flow.and_then(|id| self.handover().find_flow_lane(id)) {
+            lane.room.nudge();
         }
     }
 }

@@ -209,12 +209,13 @@ async fn erase_event(tx: &mut Tx, event: EventId, erased: &mut Erased) -> Result
     if being_sent > 0 {
         return Ok(false);
     }
-    let mut waiting = 0;
+    let (mut waiting, mut keys) = (0, 0);
     for (text, count) in [
         (statements::ERASE_PLANNING, &mut waiting),
         (statements::ERASE_PLANS, &mut erased.plans),
         (statements::ERASE_DEAD_LETTERS, &mut erased.dead_letters),
         (statements::ERASE_MESSAGES, &mut erased.messages),
+        (statements::ERASE_DEDUPE_KEYS, &mut keys),
         (statements::ERASE_ATTEMPTS, &mut erased.attempts),
         (statements::ERASE_DELIVERIES, &mut erased.deliveries),
         (statements::ERASE_EVENT, &mut erased.events),

@@ -1,7 +1,7 @@
 //! What a commit hands to the next stage in memory, and the room there is for it.
 //!
-//! Each endpoint has a [`Lane`]: a bounded queue of deliveries leased to this process. Planning has
-//! one [`Room`]. Each has a few places that are its own and stretches while the shared budget of
+//! Each endpoint has a [`Lane`]: a bounded queue of deliveries leased to this process. Each flow with modules has a
+//! [`FlowLane`] for the events that its modules are to run on. Each has a [`Room`] with a few places that are its own and stretches while the shared budget of
 //! memory lasts, so that many endpoints that hang cannot fill the memory. A stage takes a [`Slot`]
 //! before the commit; the row is born leased if it got one, unleased if not. The slot travels with the work and frees its place when it is dropped, after
 //! the next commit.
@@ -196,6 +196,8 @@ pub struct Planning {
     pub flow: FlowId,
     /// Tries made so far.
     pub attempts: i32,
+    /// How often a process died that held it; see [`claim`](super::claim).
+    pub deaths: i32,
     /// The right to record the plan.
     pub lease: Lease,
     /// Its place in memory.
@@ -250,13 +252,42 @@ pub struct NewLane {
     pub queue: mpsc::UnboundedReceiver<Leased>,
 }
 
+/// A flow's queue in memory.
+#[derive(Debug)]
+pub struct FlowLane {
+    /// The flow.
+    pub flow: FlowId,
+    /// Its places.
+    pub room: Arc<Room>,
+    sender: mpsc::UnboundedSender<Planning>,
+}
+
+impl FlowLane {
+    /// Queues a planning; its slot has bounded the queue already.
+    pub fn push(&self, planning: Planning) {
+        // A closed lane is one of a stopping server: the lease runs out and the row is claimed again.
+        drop(self.sender.send(planning));
+    }
+}
+
+/// A flow's lane and the end that is read.
+#[derive(Debug)]
+pub struct NewFlowLane {
+    /// The lane.
+    pub lane: Arc<FlowLane>,
+    /// What is pushed into it.
+    pub queue: mpsc::UnboundedReceiver<Planning>,
+}
+
 /// All rooms and lanes of this process.
 #[derive(Debug)]
 pub struct Handover {
     lanes: Mutex<HashMap<EndpointId, Arc<Lane>>>,
     announce: mpsc::UnboundedSender<NewLane>,
-    planning_room: Arc<Room>,
-    planning: mpsc::UnboundedSender<Planning>,
+    flow_lanes: Mutex<HashMap<FlowId, Arc<FlowLane>>>,
+    announce_flow: mpsc::UnboundedSender<NewFlowLane>,
+    /// Places for events under which a process died, and for those of flows that are gone.
+    odd_room: Arc<Room>,
     budget: Arc<Budget>,
 }
 
@@ -265,25 +296,29 @@ pub struct Handover {
 pub struct Outlets {
     /// New lanes, as endpoints are made.
     pub lanes: mpsc::UnboundedReceiver<NewLane>,
-    /// Events whose modules are to run.
-    pub planning: mpsc::UnboundedReceiver<Planning>,
+    /// New lanes, as flows are made.
+    pub flow_lanes: mpsc::UnboundedReceiver<NewFlowLane>,
 }
 
 /// Memory for work beyond the sure places, in bytes.
 const BUDGET: usize = 32 << 20;
-/// Sure places for events that wait for their modules.
-const PLANNING_PLACES: usize = 512;
+/// Sure places in a flow's lane for events that wait for its modules.
+const FLOW_PLACES: usize = 128;
+/// Places for events that are planned one at a time.
+const ODD_PLACES: usize = 16;
 /// Sure places in a lane for each request that may be under way.
 const PLACES_PER_REQUEST: usize = 4;
 
 impl Handover {
     pub(super) fn new() -> (Self, Outlets) {
         let (announce, lanes) = mpsc::unbounded_channel();
-        let (planning, plannings) = mpsc::unbounded_channel();
+        let (announce_flow, flow_lanes) = mpsc::unbounded_channel();
         let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
-        let planning_room = Arc::new(Room::new(PLANNING_PLACES, &budget));
-        let handover = Self { lanes: Mutex::default(), announce, planning_room, planning, budget };
-        (handover, Outlets { lanes, planning: plannings })
+        let odd_room = Arc::new(Room::new(ODD_PLACES, &budget));
+        let (all, all_flows) = (Mutex::default(), Mutex::default());
+        let handover =
+            Self { lanes: all, announce, flow_lanes: all_flows, announce_flow, odd_room, budget };
+        (handover, Outlets { lanes, flow_lanes })
     }
 
     /// The lane of an endpoint with that many requests under way at most; made at the first call.
@@ -318,14 +353,35 @@ impl Handover {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
-    /// The room for planning.
-    pub fn planning_room(&self) -> &Arc<Room> {
-        &self.planning_room
+    /// The lane of a flow; made at the first call.
+    pub fn flow_lane(&self, flow: FlowId) -> Arc<FlowLane> {
+        let mut lanes = self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(&flow) {
+            return Arc::clone(lane);
+        }
+        let (sender, queue) = mpsc::unbounded_channel();
+        let room = Arc::new(Room::new(FLOW_PLACES, &self.budget));
+        let lane = Arc::new(FlowLane { flow, room, sender });
+        lanes.insert(flow, Arc::clone(&lane));
+        drop(lanes);
+        drop(self.announce_flow.send(NewFlowLane { lane: Arc::clone(&lane), queue }));
+        lane
     }
 
-    /// Queues a planning; its slot has bounded the queue already.
-    pub fn push_planning(&self, planning: Planning) {
-        drop(self.planning.send(planning));
+    /// The lane of a flow that has one.
+    pub fn find_flow_lane(&self, flow: FlowId) -> Option<Arc<FlowLane>> {
+        self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&flow).map(Arc::clone)
+    }
+
+    /// Forgets the lanes of flows that are not among these; their readers see the end of the queue.
+    pub fn keep_flow_lanes(&self, flows: impl Fn(FlowId) -> bool) {
+        let mut lanes = self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.retain(|flow, _| flows(*flow));
+    }
+
+    /// Places for events that are planned one at a time.
+    pub fn odd_room(&self) -> &Arc<Room> {
+        &self.odd_room
     }
 }
 

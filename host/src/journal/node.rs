@@ -45,7 +45,7 @@ impl Journal {
 
     /// Leaves: what this process still holds is due again at once, and an SQLite database stands in its one file.
     pub async fn leave(&self) -> Result<(), Error> {
-        self.release_node(self.inner.node).await?;
+        self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING).await?;
         if let Err(error) = self.pool().empty_log().await {
             tracing::warn!(%error, "part of the database stays in its log; save the file `-wal` too");
         }
@@ -72,12 +72,13 @@ impl Journal {
             .await?);
         for (node,) in lost {
             tracing::info!(node, "taking over what a lost process held");
-            self.release_node(node).await?;
+            self.release_node(node, statements::RELEASE_LOST_PLANNING).await?;
         }
         Ok(())
     }
 
-    async fn release_node(&self, node: i64) -> Result<(), Error> {
+    /// Makes due what a process holds, its plannings by the statement given.
+    async fn release_node(&self, node: i64, plannings: &'static str) -> Result<(), Error> {
         let now = self.clock().now().micros();
         let (first, last) = (first_token(node), first_token(node + 1) - 1);
         let sources = match self.pool() {
@@ -88,7 +89,7 @@ impl Journal {
         writing!(&mut tx, |db| {
             // In the order of the group commit, so that the two cannot wait for each other.
             sqlx::query(sources).bind(node).execute(&mut *db).await?;
-            for text in [statements::RELEASE_NODE_PLANNING, statements::RELEASE_NODE] {
+            for text in [plannings, statements::RELEASE_NODE] {
                 sqlx::query(text).bind(first).bind(last).bind(now).execute(&mut *db).await?;
             }
             sqlx::query(statements::FORGET_NODE).bind(node).execute(&mut *db).await?;

@@ -1,11 +1,10 @@
 //! Recording what follows from an event: deliveries, the trace, and that a flow is done with it.
 
 use super::batch::{Batch, batching};
-use super::bulk::Bulk;
 use super::handover::{Handover, Slot};
 use super::value::Row;
 use super::watch::{Notice, Watchers};
-use super::{Error, statements};
+use super::{Error, dedupe, statements};
 use crate::domain::delivery::{Collapse, DeadLetter, Lease, NewDelivery, Status};
 use crate::domain::event::Event;
 use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, FlowId};
@@ -81,6 +80,7 @@ pub(super) async fn write(
     }
     let mut held: Vec<&mut Planned> =
         plans.iter_mut().zip(&applied).filter(|(_, a)| **a).map(|(p, _)| &mut **p).collect();
+    dedupe::hold_back(tx, &mut held).await?;
     write_trace(tx, &held).await?;
     for plan in &held {
         if let Some(ModuleFailed::Dead { reason, detail }) = &plan.failed {
@@ -195,22 +195,20 @@ pub(super) async fn write_deliveries(
     drafts: &mut [&mut Draft],
 ) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(drafts.len());
-    let mut unique = Vec::new();
     for draft in drafts.iter_mut() {
         let collapsed = match draft.delivery.collapse.clone() {
             Some(collapse) => Some(collapse_into(tx, &mut draft.delivery, collapse).await?),
             None => None,
         };
         let row = Written { delivery: &draft.delivery, collapsed };
-        match (collapsed, &row.delivery.dedupe_key) {
+        if collapsed.is_some() {
             // Another of the same batch may collapse into it, so it must stand in the table now.
-            (Some(_), _) => insert(tx, &statements::INSERT_DELIVERY, &[row]).await?,
-            (None, Some(_)) => unique.push(row),
-            (None, None) => rows.push(row),
+            insert(tx, &[row]).await?;
+        } else {
+            rows.push(row);
         }
     }
-    insert(tx, &statements::INSERT_DELIVERY, &rows).await?;
-    insert(tx, &statements::INSERT_UNIQUE_DELIVERY, &unique).await
+    insert(tx, &rows).await
 }
 
 /// A delivery as it is written: with what it collapsed, if it did.
@@ -223,7 +221,7 @@ impl Draft {
     /// Whether nothing has to be looked up for it and it sends the event as captured.
     pub(super) const fn is_plain(&self) -> bool {
         self.delivery.collapse.is_none()
-            && self.delivery.dedupe_key.is_none()
+            && self.delivery.dedupe.is_none()
             && self.delivery.message.is_none()
     }
 
@@ -251,12 +249,9 @@ async fn collapse_into(
     Ok((collapsed + 1, latest))
 }
 
-async fn insert(
-    tx: &mut Batch<'_>,
-    statement: &'static Bulk,
-    drafts: &[Written<'_>],
-) -> Result<(), Error> {
-    tx.run(statement, drafts.iter().map(Written::row).collect()).await?;
+async fn insert(tx: &mut Batch<'_>, drafts: &[Written<'_>]) -> Result<(), Error> {
+    let rows = drafts.iter().map(Written::row).collect();
+    tx.run(&statements::INSERT_DELIVERY, rows).await?;
     let message = |written: &Written<'_>| {
         let message = written.delivery.message.as_ref()?;
         Some((written.delivery.id.uuid(), serde_json::to_string(message).ok()?))
@@ -287,7 +282,7 @@ impl<'a> Written<'a> {
             .bind(delivery.collapse.as_ref().map(|c| c.key.as_str()))
             .bind(self.collapsed.map(|(_, latest)| latest.micros()))
             .bind(self.collapsed.map_or(0, |(count, _)| count))
-            .bind(delivery.dedupe_key.as_deref())
+            .bind(delivery.dedupe.as_ref().map(|dedupe| dedupe.key.as_str()))
     }
 }
 

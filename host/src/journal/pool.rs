@@ -314,6 +314,8 @@ pub(super) mod tests {
         db.execute(include_str!("../../migrations/postgres/0003_records.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0005_capture_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0006_deaths.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0016_dedupe_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0010_row_dead_letters.sql"))
             .await
             .unwrap();

@@ -12,6 +12,7 @@ use super::watch::{Notice, Watchers};
 use super::{Error, statements};
 use crate::domain::delivery::{Attempt, DeadLetter, Lease, Outcome, Status};
 use crate::domain::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
+use crate::domain::storable::storable;
 use crate::domain::time::Timestamp;
 use std::sync::atomic::AtomicU64;
 

@@ -105,8 +105,8 @@ macro_rules! pruned_events {
 }
 
 statements! {
-    POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1 \
-        WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
+    POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1, \
+        deaths = 0 WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
     SUPERSEDE = "UPDATE delivery SET status = 4, due_at = NULL, settled_at = $3 \
         WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 AND attempts = 0 \
         RETURNING collapsed, collapse_by";
@@ -153,17 +153,42 @@ statements! {
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
     RELEASE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
     CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
-        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE due_at <= $3 \
-        ORDER BY due_at LIMIT $4)";
+        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
+        AND due_at <= $3 AND deaths < 2 ORDER BY due_at LIMIT $4)";
     CLAIM_PLANNING_POSTGRES = "WITH due AS MATERIALIZED (SELECT event_id, flow_id FROM planning \
-        WHERE due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
+        WHERE flow_id = $5 AND due_at <= $3 AND deaths < 2 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
         UPDATE planning SET lease = $1, due_at = $2 FROM due \
         WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
-    CLAIMED_PLANNING = "SELECT p.flow_id, p.attempts, e.id, e.source, e.event_type, e.resource, \
+    CLAIMED_PLANNING = "SELECT p.flow_id, p.attempts, p.deaths, e.id, e.source, e.event_type, e.resource, \
         e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.changes, e.data \
         FROM planning p JOIN event e ON e.id = p.event_id WHERE p.due_at = $1 AND p.lease = $2 \
         ORDER BY p.event_id";
-    PLANNING_IS_DUE = "SELECT due_at FROM planning WHERE due_at <= $1 LIMIT 1";
+    PLANNING_IS_DUE = "SELECT due_at FROM planning WHERE flow_id = $1 AND due_at <= $2 AND deaths < 2 LIMIT 1";
+    /// Flows with something due, by one index look-up each.
+    FLOWS_DUE = "SELECT o.id FROM object o WHERE o.kind = 'flow' AND EXISTS (SELECT 1 FROM planning p \
+        WHERE p.flow_id = o.id AND p.due_at <= $1 AND p.deaths < 2)";
+    CLAIM_ORPHAN_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
+        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning p WHERE p.due_at <= $3 \
+        AND NOT EXISTS (SELECT 1 FROM object o WHERE o.kind = 'flow' AND o.id = p.flow_id) LIMIT 1)";
+    CLAIM_ORPHAN_POSTGRES = "WITH due AS MATERIALIZED (SELECT event_id, flow_id FROM planning p \
+        WHERE p.due_at <= $3 AND NOT EXISTS (SELECT 1 FROM object o WHERE o.kind = 'flow' \
+        AND o.id = p.flow_id) LIMIT 1 FOR UPDATE OF p SKIP LOCKED) \
+        UPDATE planning SET lease = $1, due_at = $2 FROM due \
+        WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
+    SUSPECT_IS_DUE = "SELECT due_at FROM planning WHERE deaths > 1 AND due_at <= $1 LIMIT 1";
+    /// One event under which a process died twice or more; with `$4` = 0 only where no other event waits.
+    CLAIM_SUSPECT_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
+        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning p WHERE p.deaths > 1 AND p.due_at <= $3 \
+        AND ($4 > 0 OR NOT EXISTS (SELECT 1 FROM planning q \
+        WHERE q.event_id <> p.event_id OR q.flow_id <> p.flow_id)) \
+        ORDER BY p.deaths, p.due_at LIMIT 1)";
+    CLAIM_SUSPECT_POSTGRES = "WITH due AS MATERIALIZED (SELECT event_id, flow_id FROM planning p \
+        WHERE p.deaths > 1 AND p.due_at <= $3 \
+        AND ($4 > 0 OR NOT EXISTS (SELECT 1 FROM planning q \
+        WHERE q.event_id <> p.event_id OR q.flow_id <> p.flow_id)) \
+        ORDER BY p.deaths, p.due_at LIMIT 1 FOR UPDATE OF p SKIP LOCKED) \
+        UPDATE planning SET lease = $1, due_at = $2 FROM due \
+        WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
     RELEASE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $4 \
         WHERE event_id = $1 AND flow_id = $2 AND lease = $3";
     PLAN_AGAIN = "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key) \
@@ -177,6 +202,9 @@ statements! {
         WHERE due_at IS NOT NULL AND lease BETWEEN $1 AND $2";
     RELEASE_NODE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 \
         WHERE lease BETWEEN $1 AND $2";
+    /// As above, of a process that died: any of these may be why.
+    RELEASE_LOST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3, \
+        deaths = deaths + 1 WHERE lease BETWEEN $1 AND $2";
 
     TOPOLOGY_VERSION = "SELECT version FROM topology";
     GROW_TOPOLOGY = "UPDATE topology SET version = version + 1";
@@ -211,7 +239,7 @@ statements! {
         AND (CAST($7 AS BIGINT) IS NULL OR received_at >= $7) \
         AND (CAST($8 AS BIGINT) IS NULL OR received_at < $8) ORDER BY id DESC LIMIT $9";
     SELECT_PLANS = "SELECT flow_id, at, steps FROM plan WHERE event_id = $1 ORDER BY at, flow_id";
-    SELECT_EVENT_PLANNING = "SELECT flow_id, due_at, lease IS NOT NULL, attempts FROM planning \
+    SELECT_EVENT_PLANNING = "SELECT flow_id, due_at, lease IS NOT NULL, attempts, deaths FROM planning \
         WHERE event_id = $1";
     SELECT_EVENT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed, round_from FROM delivery WHERE event_id = $1 ORDER BY id";
@@ -445,6 +473,9 @@ statements! {
     ERASE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE event_id = $1";
     ERASE_MESSAGES =
         "DELETE FROM message WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";
+    /// A key may name a person.
+    ERASE_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
+        SELECT endpoint_id, dedupe_key FROM delivery WHERE event_id = $1 AND dedupe_key IS NOT NULL)";
     ERASE_ATTEMPTS =
         "DELETE FROM attempt WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";
     ERASE_DELIVERIES = "DELETE FROM delivery WHERE event_id = $1";
@@ -457,6 +488,8 @@ statements! {
     COUNT_FREE_PAGES_SQLITE = "PRAGMA freelist_count";
     GIVE_BACK_PAGES_SQLITE = "PRAGMA incremental_vacuum(256)";
     VACUUM_SQLITE = "VACUUM";
+    FORGET_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
+        SELECT endpoint_id, key FROM dedupe_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
     FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE key IN (\
         SELECT key FROM capture_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
 }
@@ -478,6 +511,8 @@ mod tests {
         db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0006_deaths.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0016_dedupe_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0010_row_dead_letters.sql"))
             .await
             .unwrap();

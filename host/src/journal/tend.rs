@@ -22,6 +22,11 @@ impl Journal {
         self.forget(statements::FORGET_CAPTURE_KEYS, Bound::Time(self.clock().now())).await
     }
 
+    /// Forgets the dedupe keys whose time is over; how many.
+    pub async fn forget_dedupe_keys(&self) -> Result<u64, Error> {
+        self.forget(statements::FORGET_DEDUPE_KEYS, Bound::Time(self.clock().now())).await
+    }
+
     /// Forgets calls that began before a time; how many.
     pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, Error> {
         let first = RequestId::first_at(before).uuid();

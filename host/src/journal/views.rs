@@ -142,8 +142,8 @@ pub struct RecordedAttempt {
 /// One run of a flow's modules on an event.
 #[derive(Debug, Clone)]
 pub struct PlanRun {
-    /// The flow.
-    pub flow_id: FlowId,
+    /// The flow; `None` where it is about an endpoint's own `events`.
+    pub flow_id: Option<FlowId>,
     /// When.
     pub at: Timestamp,
     /// What the modules said, as a JSON list.
@@ -161,7 +161,12 @@ pub struct WaitingPlan {
     pub running: bool,
     /// Failed tries so far.
     pub attempts: u32,
+    /// How often the process died, or may have, while they ran.
+    pub deaths: u32,
 }
+
+/// Flow, due time, whether it is leased, failed tries and deaths of the process.
+type WaitingRow = (Uuid, i64, bool, i32, i32);
 
 #[derive(Debug, sqlx::FromRow)]
 struct StoredEventRow {
@@ -255,7 +260,7 @@ impl Journal {
         rows.into_iter()
             .map(|(flow, at, steps)| {
                 Ok(PlanRun {
-                    flow_id: FlowId::from_uuid(flow),
+                    flow_id: (!flow.is_nil()).then(|| FlowId::from_uuid(flow)),
                     at: Timestamp::from_micros(at),
                     steps: row::raw(steps, "plan", "steps")?,
                 })
@@ -265,16 +270,17 @@ impl Journal {
 
     /// The flows that have yet to deal with an event.
     pub async fn waiting_plans(&self, id: EventId) -> Result<Vec<WaitingPlan>, Error> {
-        let rows: Vec<(Uuid, i64, bool, i32)> =
+        let rows: Vec<WaitingRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENT_PLANNING)
                 .bind(id.uuid())
                 .fetch_all(db)
                 .await?);
-        let waiting = |(flow, due, running, attempts): (Uuid, i64, bool, i32)| WaitingPlan {
+        let waiting = |(flow, due, running, attempts, deaths): WaitingRow| WaitingPlan {
             flow_id: FlowId::from_uuid(flow),
             due_at: Timestamp::from_micros(due),
             running,
             attempts: attempts.unsigned_abs(),
+            deaths: deaths.unsigned_abs(),
         };
         Ok(rows.into_iter().map(waiting).collect())
     }

@@ -3,9 +3,13 @@
 //! Each module has one fresh instance for each event that reaches it, shared by its roles. A filter
 //! ends the event's way or lets it on, a transform replaces it by any number of events, a route
 //! chooses among the flow's endpoints; where several modules route, the last one decides.
+//!
+//! A transform says only what it changes: type, record id and attributes that an earlier one set, or the event had, stay.
+//! What all modules make of one event together is bounded ([`super::bounds`]).
 
-use crate::domain::event::{Event, Message};
-use crate::domain::pattern::is_event_type;
+use super::bounds::{self, Work};
+use crate::domain::event::{Event, Message, attribute_texts};
+use crate::domain::id::EventId;
 use crate::journal::{Draft, Journal};
 use crate::topology::target::{Dispatch, Target};
 use crate::topology::{Route, Stage};
@@ -13,7 +17,8 @@ use crate::wasm::{self, End, Failure, Input, LogLine, Routed, Step};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Runs one flow on one event.
 #[derive(Debug)]
@@ -26,7 +31,14 @@ pub struct Planner<'a> {
     pub event: &'a Event,
     /// 1, 2, …
     pub attempt: i32,
+    /// How long dedupe keys last.
+    pub dedupe_for: Duration,
+    /// One permit, for a plan that holds more than [`LIGHT`] bytes.
+    pub heavy: &'a Arc<Semaphore>,
 }
+
+/// Bytes that a plan may hold while others run; one that holds more waits until it is the only one.
+const LIGHT: usize = 256 << 10;
 
 /// What came of it.
 #[derive(Debug)]
@@ -35,6 +47,8 @@ pub struct Outcome {
     pub result: Result<Vec<Draft>, Failed>,
     /// The trace, as a JSON list.
     pub steps: String,
+    /// Held until the plan is recorded, where it is a large one.
+    pub heavy: Option<OwnedSemaphorePermit>,
 }
 
 /// How the modules failed.
@@ -67,9 +81,16 @@ pub struct TraceStep<'a> {
 /// An event on its way through the modules.
 #[derive(Debug, Clone)]
 struct Item {
-    id: String,
-    /// What a transform made of it.
-    draft: Option<wasm::Draft>,
+    /// The event's own, or a draft's.
+    id: EventId,
+    /// The event type, where a transform set it.
+    kind: Option<String>,
+    /// The id of the record, where a transform set it.
+    subject: Option<String>,
+    /// Attributes that transforms set.
+    attributes: Vec<(String, String)>,
+    /// The payload, where a transform made one.
+    data: Option<String>,
     /// Where a route sends it.
     dispatches: Option<Vec<wasm::Dispatch>>,
 }
@@ -94,6 +115,12 @@ impl Failed {
         Self { reason: failure.reason(), detail, most_retries, after }
     }
 
+    /// No module is to blame.
+    fn of_host(failure: &Failure) -> Self {
+        let (reason, detail) = (failure.reason(), failure.to_string());
+        Self { reason, detail, most_retries: AS_SCHEDULED, after: None }
+    }
+
     fn missing(why: &str) -> Self {
         let detail = format!("{why}; upload or activate it, then replay");
         Self { reason: "module_missing", detail, most_retries: 0, after: None }
@@ -103,127 +130,244 @@ impl Failed {
         let detail = format!("module `{module}`: {what}");
         Self { reason: "module_output", detail, most_retries: 0, after: None }
     }
+
+    /// The process died too often while the modules ran.
+    pub fn crashed(deaths: i32) -> Self {
+        let detail = format!(
+            "the process died {deaths} times while the flow's modules ran on this event, so they are not run again by \
+             themselves"
+        );
+        Self { reason: "crashed_the_host", detail, most_retries: 0, after: None }
+    }
+}
+
+impl<'a> TraceStep<'a> {
+    /// What a module said.
+    pub fn of_module(module: &'a str, version: u32, step: Step) -> Self {
+        Self {
+            module: Some(module),
+            version: Some(version),
+            role: step.role.name(),
+            verdict: step.verdict.name().to_owned(),
+            reason: step.reason,
+            duration_us: step.micros,
+            logs: step.logs,
+        }
+    }
+
+    /// What happened outside of a module.
+    pub fn of_host(role: &'a str, verdict: &str, reason: String) -> Self {
+        Self {
+            module: None,
+            version: None,
+            role,
+            verdict: verdict.to_owned(),
+            reason: Some(reason),
+            duration_us: 0,
+            logs: Vec::new(),
+        }
+    }
+
+    fn is_failed(&self) -> bool {
+        self.verdict == wasm::Verdict::Failed.name()
+    }
 }
 
 impl Outcome {
     /// The flow was deleted while the event waited.
     pub fn gone() -> Self {
-        let step = TraceStep {
-            module: None,
-            version: None,
-            role: "flow",
-            verdict: wasm::Verdict::Dropped.name().to_owned(),
-            reason: Some("the flow was deleted before its modules ran".to_owned()),
-            duration_us: 0,
-            logs: Vec::new(),
-        };
-        Self { result: Ok(Vec::new()), steps: serde_json::to_string(&[step]).unwrap_or_default() }
+        let reason = "the flow was deleted before its modules ran".to_owned();
+        let step = TraceStep::of_host("flow", wasm::Verdict::Dropped.name(), reason);
+        Self { result: Ok(Vec::new()), steps: json(&[step]), heavy: None }
+    }
+
+    /// The modules are not to run.
+    pub fn failed(failed: Failed) -> Self {
+        let failure = wasm::Verdict::Failed.name();
+        let step = TraceStep::of_host("flow", failure, failed.detail.clone());
+        Self { steps: json(&[step]), result: Err(failed), heavy: None }
     }
 }
 
-impl Planner<'_> {
+fn json(steps: &[TraceStep<'_>]) -> String {
+    serde_json::to_string(steps).unwrap_or_else(|_| "[]".to_owned())
+}
+
+/// What a run needs all along.
+#[derive(Debug)]
+struct Course<'a, 's> {
+    steps: &'s mut Vec<TraceStep<'a>>,
+    work: Work,
+    /// The event's own attributes.
+    attributes: Vec<(String, String)>,
+    flow: String,
+    heavy: Option<OwnedSemaphorePermit>,
+    /// How long it may still wait for others.
+    patience: Duration,
+}
+
+impl Course<'_, '_> {
+    /// Waits for others, as long as there is patience left.
+    async fn wait<T>(&mut self, turn: impl Future<Output = T>) -> Result<T, Failed> {
+        let began = Instant::now();
+        let done = tokio::time::timeout(self.patience, turn).await;
+        self.patience = self.patience.saturating_sub(began.elapsed());
+        done.map_err(|_late| Failed::of_host(&Failure::no_room()))
+    }
+}
+
+impl<'a> Planner<'a> {
     /// Runs the modules.
     pub async fn run(&self) -> Outcome {
         let mut steps = Vec::new();
-        let result = self.pipeline(&mut steps).await;
-        let result = result.and_then(|items| self.drafts(&items, &mut steps));
-        let steps = serde_json::to_string(&steps).unwrap_or_else(|_| "[]".to_owned());
-        Outcome { result, steps }
+        let mut course = Course {
+            steps: &mut steps,
+            work: Work::default(),
+            attributes: self.event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
+            flow: self.route.flow.id.to_string(),
+            heavy: None,
+            patience: wasm::PATIENCE,
+        };
+        let result = self.plan(&mut course).await;
+        course.work.close(course.steps);
+        let heavy = course.heavy;
+        match &result {
+            Err(failed) if !steps.last().is_some_and(TraceStep::is_failed) => {
+                let failure = wasm::Verdict::Failed.name();
+                steps.push(TraceStep::of_host("flow", failure, failed.detail.clone()));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        Outcome { result, steps: json(&steps), heavy }
     }
 
-    async fn pipeline<'s>(&'s self, steps: &mut Vec<TraceStep<'s>>) -> Result<Vec<Item>, Failed> {
-        let first = Item { id: self.event.id.to_string(), draft: None, dispatches: None };
-        let mut items = vec![first];
+    async fn plan(&self, course: &mut Course<'a, '_>) -> Result<Vec<Draft>, Failed> {
+        let mut items = vec![Item::of(self.event)];
         for stage in &self.route.modules {
-            let mut next = Vec::new();
+            let (mut next, mut bytes) = (Vec::new(), 0);
             for item in items {
-                next.extend(self.stage(stage, item, steps).await?);
+                let made = self.stage(stage, &item, course).await?;
+                bytes += made.iter().map(Item::size).sum::<usize>();
+                next.extend(made);
+                bounds::check_items(next.len())?;
+                bounds::check_bytes(bytes)?;
+                self.weigh(bytes, course).await?;
             }
             items = next;
         }
-        Ok(items)
+        self.drafts(&items, course).await
     }
 
-    async fn stage<'s>(
-        &'s self,
-        stage: &'s Stage,
-        item: Item,
-        steps: &mut Vec<TraceStep<'s>>,
+    /// Waits until no other plan is a large one, if this has become one.
+    async fn weigh(&self, bytes: usize, course: &mut Course<'a, '_>) -> Result<(), Failed> {
+        if bytes > LIGHT && course.heavy.is_none() {
+            let permit = course.wait(Arc::clone(self.heavy).acquire_owned()).await?;
+            // Never closed.
+            course.heavy = permit.ok();
+        }
+        Ok(())
+    }
+
+    async fn stage(
+        &self,
+        stage: &'a Stage,
+        item: &Item,
+        course: &mut Course<'a, '_>,
     ) -> Result<Vec<Item>, Failed> {
+        course.work.check_time()?;
         let name = stage.settings.name.as_str();
         let (version, module) = stage.module.as_ref().map_err(|why| Failed::missing(why))?;
         let time = self.event.time().to_string();
         let received = self.event.received_at.since(crate::domain::time::Timestamp::default());
-        let draft = item.draft.as_ref();
+        let id = item.id.to_string();
+        // Never closed.
+        let share = course.wait(stage.share.acquire()).await?.ok();
+        let own = pairs(&course.attributes);
+        let attributes = wasm::merged(&own, &item.attributes);
         let input = Input {
-            id: &item.id,
+            id: &id,
+            flow: &course.flow,
             source: &self.event.source,
-            kind: draft.and_then(|d| d.kind.as_deref()).unwrap_or(&self.event.event_type),
-            subject: draft.and_then(|d| d.subject.as_deref()).or(self.event.resource_id.as_deref()),
+            kind: item.kind.as_deref().unwrap_or(&self.event.event_type),
+            subject: item.subject.as_deref().or(self.event.resource_id.as_deref()),
             time: &time,
             attempt: self.attempt.unsigned_abs(),
-            attributes: draft.map(|d| d.attributes.as_slice()).unwrap_or_default(),
-            data: draft.map_or(self.event.data.get(), |d| &d.data),
+            attributes: &attributes,
+            data: item.data.as_deref().unwrap_or(self.event.data.get()),
             received,
+            patience: course.patience,
         };
+        let began = Instant::now();
         let run = module.run(input, &stage.config).await;
-        steps.extend(run.steps.into_iter().map(|step| trace(name, *version, step)));
+        let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
+        drop(share);
+        let waited = began.elapsed().saturating_sub(Duration::from_micros(ran));
+        course.patience = course.patience.saturating_sub(waited);
+        course.work.note(course.steps, name, *version, run.steps);
         match run.end {
             End::Dropped { .. } => Ok(Vec::new()),
-            End::Out(routed) => Ok(routed.into_iter().map(|r| item.then(r)).collect()),
+            End::Out(routed) => Ok(routed.into_iter().map(|one| item.then(one)).collect()),
             End::Failed(failure) => Err(Failed::of_module(&failure, name)),
         }
     }
 
-    fn drafts<'s>(
-        &'s self,
+    async fn drafts(
+        &self,
         items: &[Item],
-        steps: &mut Vec<TraceStep<'s>>,
+        course: &mut Course<'a, '_>,
     ) -> Result<Vec<Draft>, Failed> {
-        let mut drafts = Vec::new();
+        let (mut drafts, mut bytes) = (Vec::new(), 0);
         for item in items {
-            match &item.dispatches {
-                None => {
-                    for target in &self.route.endpoints {
-                        let plan = self.dispatch(item, None)?;
-                        drafts.extend(self.draft(target, plan, steps));
-                    }
-                }
-                Some(dispatches) => {
-                    for dispatch in dispatches {
-                        let target = self.destination(&dispatch.destination)?;
-                        let plan = self.dispatch(item, Some(dispatch))?;
-                        drafts.extend(self.draft(target, plan, steps));
-                    }
-                }
+            for (target, plan) in self.dispatches(item)? {
+                bytes += plan.message.as_ref().map_or(0, |message| message.size());
+                bounds::check_bytes(bytes)?;
+                drafts.extend(self.draft(target, plan, course.steps));
+                bounds::check_deliveries(drafts.len())?;
             }
+            self.weigh(bytes, course).await?;
         }
         Ok(drafts)
     }
 
-    fn draft<'s>(
+    /// Where an event goes, and as what.
+    fn dispatches(&self, item: &Item) -> Result<Vec<(&'a Target, Dispatch)>, Failed> {
+        let whole = item.message(self.event, None)?.map(Arc::new);
+        match &item.dispatches {
+            None => {
+                let dispatch = |target: &'a Target| (target, self.dispatch(None, whole.clone()));
+                Ok(self.route.endpoints.iter().map(|target| dispatch(target)).collect())
+            }
+            Some(dispatches) => dispatches
+                .iter()
+                .map(|chosen| {
+                    let target = self.destination(&chosen.destination)?;
+                    let message = if chosen.is_plain() {
+                        whole.clone()
+                    } else {
+                        item.message(self.event, Some(chosen))?.map(Arc::new)
+                    };
+                    Ok((target, self.dispatch(Some(chosen), message)))
+                })
+                .collect(),
+        }
+    }
+
+    fn draft(
         &self,
-        target: &'s Target,
+        target: &'a Target,
         plan: Dispatch,
-        steps: &mut Vec<TraceStep<'s>>,
+        steps: &mut Vec<TraceStep<'a>>,
     ) -> Option<Draft> {
         if target.endpoint.settings.enabled {
             return Some(target.draft(self.journal, self.event, plan));
         }
-        steps.push(TraceStep {
-            module: None,
-            version: None,
-            role: "endpoint",
-            verdict: wasm::Verdict::Dropped.name().to_owned(),
-            reason: Some(format!("endpoint `{}` is disabled", target.endpoint.settings.name)),
-            duration_us: 0,
-            logs: Vec::new(),
-        });
+        let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
+        steps.push(TraceStep::of_host("endpoint", wasm::Verdict::Dropped.name(), reason));
         None
     }
 
     /// The endpoint a route names, which must be one of the flow's.
-    fn destination(&self, name: &str) -> Result<&Target, Failed> {
+    fn destination(&self, name: &str) -> Result<&'a Target, Failed> {
         let found = self.route.endpoints.iter().find(|t| t.endpoint.settings.name == name);
         found.map(|target| &**target).ok_or_else(|| {
             let names: Vec<&str> =
@@ -240,72 +384,90 @@ impl Planner<'_> {
         self.route.modules.last().map_or("", |stage| &stage.settings.name)
     }
 
-    fn dispatch(&self, item: &Item, chosen: Option<&wasm::Dispatch>) -> Result<Dispatch, Failed> {
-        let data = chosen.and_then(|d| d.data.as_ref()).or(item.draft.as_ref().map(|d| &d.data));
-        let message = match data {
-            Some(data) => Some(Arc::new(self.message(item, chosen, data)?)),
-            None => None,
-        };
+    fn dispatch(&self, chosen: Option<&wasm::Dispatch>, message: Option<Arc<Message>>) -> Dispatch {
         let flow = self.route.flow.id;
-        Ok(Dispatch {
+        Dispatch {
             flow: Some(flow),
             message,
             delay: chosen.map_or(Duration::ZERO, |d| Duration::from_secs(d.delay_seconds.into())),
-            dedupe_key: chosen
+            dedupe: chosen
                 .and_then(|d| d.dedupe_key.as_ref())
-                .map(|key| format!("{flow} {key}")),
+                .map(|key| (format!("{flow} {key}"), self.dedupe_for)),
             ordering_key: chosen.and_then(|d| d.ordering_key.clone()),
-        })
-    }
-
-    fn message(
-        &self,
-        item: &Item,
-        chosen: Option<&wasm::Dispatch>,
-        data: &str,
-    ) -> Result<Message, Failed> {
-        let draft = item.draft.as_ref();
-        let event_type = draft.and_then(|d| d.kind.clone());
-        if let Some(kind) = event_type.as_ref().filter(|kind| !is_event_type(kind)) {
-            let what = format!(
-                "`{kind}` is no event type: a kind is a dotted name such as `ledger.entry`"
-            );
-            return Err(Failed::output(self.last_module(), &what));
         }
-        let data = RawValue::from_string(data.to_owned())
-            .map_err(|error| Failed::output(self.last_module(), &format!("no JSON: {error}")))?;
-        let mut attributes = draft.map(|d| d.attributes.clone()).unwrap_or_default();
-        attributes.extend(chosen.map(|d| d.attributes.clone()).unwrap_or_default());
-        Ok(Message {
-            event_type,
-            resource_id: draft.and_then(|d| d.subject.clone()),
-            attributes,
-            data,
-        })
     }
+}
+
+fn pairs(attributes: &[(String, String)]) -> Vec<(&str, &str)> {
+    attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 impl Item {
-    /// What a module made of it.
-    fn then(&self, routed: Routed) -> Self {
-        let id =
-            routed.draft.as_ref().map_or_else(|| self.id.clone(), |draft| draft.id.to_string());
+    /// The event as it was captured.
+    fn of(event: &Event) -> Self {
         Self {
-            id,
-            draft: routed.draft.or_else(|| self.draft.clone()),
-            dispatches: routed.dispatches.or_else(|| self.dispatches.clone()),
+            id: event.id,
+            kind: None,
+            subject: None,
+            attributes: Vec::new(),
+            data: None,
+            dispatches: None,
         }
     }
-}
 
-fn trace(module: &str, version: u32, step: Step) -> TraceStep<'_> {
-    TraceStep {
-        module: Some(module),
-        version: Some(version),
-        role: step.role.name(),
-        verdict: step.verdict.name().to_owned(),
-        reason: step.reason,
-        duration_us: step.micros,
-        logs: step.logs,
+    /// What a module made of it: its own words over what was there before.
+    fn then(&self, routed: Routed) -> Self {
+        let dispatches = routed.dispatches.or_else(|| self.dispatches.clone());
+        let Some(draft) = routed.draft else { return Self { dispatches, ..self.clone() } };
+        let before = pairs(&self.attributes);
+        let attributes = wasm::merged(&before, &draft.attributes);
+        Self {
+            id: draft.id,
+            kind: draft.kind.or_else(|| self.kind.clone()),
+            subject: draft.subject.or_else(|| self.subject.clone()),
+            attributes: attributes
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            data: Some(draft.data),
+            dispatches,
+        }
+    }
+
+    /// Bytes that it holds.
+    fn size(&self) -> usize {
+        let dispatches = self.dispatches.iter().flatten().map(wasm::Dispatch::size);
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.data.as_ref().map_or(0, String::len)
+            + attributes.sum::<usize>()
+            + dispatches.sum::<usize>()
+    }
+
+    /// What a delivery of it sends; `None` where that is the event as it was captured.
+    fn message(
+        &self,
+        event: &Event,
+        chosen: Option<&wasm::Dispatch>,
+    ) -> Result<Option<Message>, Failed> {
+        let own = chosen.map(|d| d.attributes.as_slice()).unwrap_or_default();
+        let before = pairs(&self.attributes);
+        let attributes = wasm::merged(&before, own);
+        let data = chosen.and_then(|d| d.data.as_ref()).or(self.data.as_ref());
+        if data.is_none() && attributes.is_empty() {
+            return Ok(None);
+        }
+        let raw = |data: &String| RawValue::from_string(data.clone());
+        let data = data.map(raw).transpose();
+        let id = chosen.and_then(|d| d.id).unwrap_or(self.id);
+        Ok(Some(Message {
+            event_id: (id != event.id).then_some(id),
+            event_type: self.kind.clone(),
+            resource_id: self.subject.clone(),
+            attributes: attributes
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            data: data.map_err(|error| Failed::output("", &format!("no JSON: {error}")))?,
+        }))
     }
 }

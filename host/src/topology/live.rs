@@ -21,7 +21,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 /// The topology in use; cheap to clone.
 #[derive(Debug, Clone)]
@@ -166,6 +166,7 @@ impl Live {
             revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
             matches: matching::Cache::default(),
         };
+        self.inner.journal.handover().keep_flow_lanes(|flow| topology.flow(flow).is_some());
         for lane in self.inner.journal.handover().lanes() {
             if topology.endpoint(lane.endpoint).is_none() {
                 self.inner.journal.handover().remove_lane(lane.endpoint);
@@ -273,7 +274,8 @@ impl Live {
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
-            flows.push(Arc::new(Route { flow, endpoints, modules, locked }));
+            let lane = self.inner.journal.handover().flow_lane(flow.id);
+            flows.push(Arc::new(Route { flow, endpoints, modules, locked, lane }));
         }
         *loaded = in_use;
         Ok(flows)
@@ -311,7 +313,8 @@ impl Live {
         if let Err(why) = &module {
             tracing::error!(module = settings.name, why, "a flow's module cannot run");
         }
-        Stage { settings: settings.clone(), config: Arc::new(settings.texts()), module }
+        let share = Semaphore::new(self.inner.engine.side_by_side());
+        Stage { settings: settings.clone(), config: Arc::new(settings.texts()), module, share }
     }
 
     /// The module with that SHA-256; compiled again if the cache has lost it.

@@ -4,7 +4,7 @@ use super::target::{Dispatch, Target};
 use super::{Route, Topology};
 use crate::domain::delivery::Lease;
 use crate::domain::event::Event;
-use crate::domain::id::EndpointId;
+use crate::domain::id::{EndpointId, FlowId};
 use crate::domain::pattern::Pattern;
 use crate::journal::{Draft, Journal, NewPlanning};
 use std::collections::{HashMap, HashSet};
@@ -24,6 +24,24 @@ pub struct Matches {
     pub endpoints: Vec<(Option<Arc<Route>>, Arc<Target>)>,
     /// Flows whose modules decide.
     pub flows: Vec<Arc<Route>>,
+    /// Why others do not get it that would if they were enabled.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A flow or an endpoint that is disabled.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    /// The flow; `None` for an endpoint's own `events`.
+    pub flow: Option<FlowId>,
+    /// What is disabled, in words.
+    pub reason: String,
+}
+
+impl Skipped {
+    fn endpoint(flow: Option<&Arc<Route>>, target: &Target) -> Self {
+        let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
+        Self { flow: flow.map(|route| route.flow.id), reason }
+    }
 }
 
 impl Matches {
@@ -71,21 +89,32 @@ impl Topology {
     fn find(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> Matches {
         let mut matches = Matches::default();
         let mut seen: HashSet<EndpointId> = HashSet::new();
-        for route in self.flows.iter().filter(|r| r.flow.settings.takes(source, &wanted)) {
+        for route in self.flows.iter().filter(|r| r.flow.settings.wants(source, &wanted)) {
+            if !route.flow.settings.enabled {
+                let reason = format!("flow `{}` is disabled", route.flow.settings.name);
+                matches.skipped.push(Skipped { flow: Some(route.flow.id), reason });
+                continue;
+            }
             if !route.modules.is_empty() {
                 matches.flows.push(Arc::clone(route));
                 continue;
             }
-            for target in route.endpoints.iter().filter(|t| t.endpoint.settings.enabled) {
-                if seen.insert(target.endpoint.id) {
+            for target in &route.endpoints {
+                if !target.endpoint.settings.enabled {
+                    matches.skipped.push(Skipped::endpoint(Some(route), target));
+                } else if seen.insert(target.endpoint.id) {
                     matches.endpoints.push((Some(Arc::clone(route)), Arc::clone(target)));
                 }
             }
         }
         for target in self.endpoints() {
             let settings = &target.endpoint.settings;
-            let takes = settings.enabled && settings.events.iter().any(&wanted);
-            if takes && seen.insert(target.endpoint.id) {
+            if !settings.events.iter().any(&wanted) {
+                continue;
+            }
+            if !settings.enabled {
+                matches.skipped.push(Skipped::endpoint(None, target));
+            } else if seen.insert(target.endpoint.id) {
                 matches.endpoints.push((None, Arc::clone(target)));
             }
         }
@@ -108,7 +137,7 @@ impl Matches {
         let now = journal.clock().now();
         let planning = |route: &Arc<Route>| NewPlanning {
             flow: route.flow.id,
-            leased: journal.handover().planning_room().take(event.size()).map(|slot| {
+            leased: route.lane.room.take(event.size()).map(|slot| {
                 (Lease { token: journal.lease_token(), until: now.after(PLANNING_HOLD) }, slot)
             }),
             due_at: now,

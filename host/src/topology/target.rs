@@ -1,6 +1,6 @@
 //! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
 
-use crate::domain::delivery::{Collapse, Lease, NewDelivery};
+use crate::domain::delivery::{Collapse, Dedupe, Lease, NewDelivery};
 use crate::domain::endpoint::{Endpoint, EndpointSettings, Mode, Secrets};
 use crate::domain::event::{Event, Message, record_key};
 use crate::domain::id::{DeliveryId, FlowId};
@@ -141,8 +141,9 @@ impl Target {
             && wait.is_zero()
             && plan.delay.is_zero()
             && order_key.is_none()
-            && plan.dedupe_key.is_none();
-        let size = plan.message.as_ref().map_or_else(|| event.size(), |m| m.data.get().len());
+            && plan.dedupe.is_none();
+        let own = plan.message.as_ref().filter(|message| message.data.is_some());
+        let size = own.map_or_else(|| event.size(), |message| message.size());
         let slot = if at_once { self.lane.room.take(size) } else { None };
         let lease = slot
             .is_some()
@@ -157,7 +158,7 @@ impl Target {
             due_at: now.after(wait.max(plan.delay)),
             order_key,
             collapse,
-            dedupe_key: plan.dedupe_key,
+            dedupe: plan.dedupe.map(|(key, lasts)| Dedupe { key, until: now.after(lasts) }),
             message: plan.message,
             lease,
         };
@@ -195,8 +196,8 @@ pub struct Dispatch {
     pub message: Option<Arc<Message>>,
     /// How long to wait first.
     pub delay: Duration,
-    /// Makes the delivery unique at its endpoint.
-    pub dedupe_key: Option<String>,
+    /// Makes the delivery unique at its endpoint for so long.
+    pub dedupe: Option<(String, Duration)>,
     /// What is kept in order and collapsed, if not the event's record.
     pub ordering_key: Option<String>,
 }

@@ -55,11 +55,21 @@ pub(super) fn declared(failure: WireFailure) -> Failure {
     }
 }
 
+/// What the ids of what a module makes of an event come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    /// The event's id.
+    pub(super) parent: &'a str,
+    /// The flow's id.
+    pub(super) flow: &'a str,
+    /// The module's SHA-256.
+    pub(super) module: &'a [u8; 32],
+}
+
 /// The drafts of one `transform`, with their ids.
 pub(super) fn drafts(
     drafts: Vec<WireDraft>,
-    parent: &str,
-    module: &[u8; 32],
+    origin: Origin<'_>,
     limits: &Limits,
 ) -> Checked<Vec<Draft>> {
     if drafts.len() > limits.drafts {
@@ -79,13 +89,17 @@ pub(super) fn drafts(
         size.add(&attributes, Some(&data))?;
         let data = body(data, place)?;
         let (subject, attributes) = (subject.map(storable), kept(attributes));
-        Ok(Draft { id: draft_id(parent, module, n), kind, subject, attributes, data })
+        Ok(Draft { id: origin.id("draft", n), kind, subject, attributes, data })
     };
     drafts.into_iter().enumerate().map(draft).collect()
 }
 
 /// The dispatches of one `route`.
-pub(super) fn dispatches(dispatches: Vec<WireDispatch>, limits: &Limits) -> Checked<Vec<Dispatch>> {
+pub(super) fn dispatches(
+    dispatches: Vec<WireDispatch>,
+    origin: Origin<'_>,
+    limits: &Limits,
+) -> Checked<Vec<Dispatch>> {
     if dispatches.len() > limits.dispatches {
         let (count, limit) = (dispatches.len(), limits.dispatches);
         return refuse(format!("{count} dispatches, the limit is {limit}"));
@@ -106,6 +120,7 @@ pub(super) fn dispatches(dispatches: Vec<WireDispatch>, limits: &Limits) -> Chec
         key("ordering-key", ordering_key.as_deref(), place)?;
         size.add(&attributes, data.as_ref())?;
         Ok(Dispatch {
+            id: data.is_some().then(|| origin.id("dispatch", n)),
             destination: storable(destination),
             dedupe_key: dedupe_key.map(storable),
             ordering_key: ordering_key.map(storable),
@@ -171,13 +186,23 @@ impl Size {
     }
 }
 
-/// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent,
-/// module and position give the same id, and no module can choose one.
-fn draft_id(parent: &str, module: &[u8; 32], position: usize) -> EventId {
-    let position = (position as u64).to_le_bytes();
-    let digest = sha256::digest(&[module, &position, parent.as_bytes()]);
-    let bytes = digest.first_chunk().copied().unwrap_or_default();
-    EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+impl Origin<'_> {
+    /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent, flow, module and position
+    /// give the same id, and no module can choose one.
+    fn id(&self, what: &str, position: usize) -> EventId {
+        let position = (position as u64).to_le_bytes();
+        let parts: [&[u8]; 7] = [
+            self.module,
+            &position,
+            what.as_bytes(),
+            b"\n",
+            self.flow.as_bytes(),
+            b"\n",
+            self.parent.as_bytes(),
+        ];
+        let bytes = sha256::digest(&parts).first_chunk().copied().unwrap_or_default();
+        EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
 }
 
 #[cfg(test)]
@@ -188,8 +213,12 @@ mod tests {
         WireDraft { kind: None, subject: None, attributes: Vec::new(), data }
     }
 
+    fn origin<'a>(parent: &'a str, module: &'a [u8; 32]) -> Origin<'a> {
+        Origin { parent, flow: "flw_1", module }
+    }
+
     fn one(data: BodyResult) -> Checked<Vec<Draft>> {
-        drafts(vec![draft(data)], "evt_1", &[7; 32], &Limits::default())
+        drafts(vec![draft(data)], origin("evt_1", &[7; 32]), &Limits::default())
     }
 
     fn message<T: std::fmt::Debug>(checked: Checked<T>) -> String {
@@ -203,7 +232,8 @@ mod tests {
         let ids = |parent: &str, module: u8| {
             let two =
                 vec![draft(BodyResult::Json("1".into())), draft(BodyResult::Json("2".into()))];
-            let made = drafts(two, parent, &[module; 32], &Limits::default()).unwrap();
+            let module = [module; 32];
+            let made = drafts(two, origin(parent, &module), &Limits::default()).unwrap();
             made.into_iter().map(|d| d.id).collect::<Vec<_>>()
         };
         assert_eq!(ids("evt_1", 1), ids("evt_1", 1));
@@ -211,6 +241,10 @@ mod tests {
             [ids("evt_1", 1), ids("evt_2", 1), ids("evt_1", 2)].concat().into_iter().collect();
         assert_eq!(all.len(), 6);
         assert_eq!(ids("evt_1", 1)[0].uuid().get_version_num(), 8);
+        let module = [1; 32];
+        let of = |flow| Origin { parent: "evt_1", flow, module: &module };
+        assert_ne!(of("flw_1").id("draft", 0), of("flw_2").id("draft", 0));
+        assert_ne!(of("flw_1").id("draft", 0), of("flw_1").id("dispatch", 0));
     }
 
     #[test]
@@ -221,7 +255,7 @@ mod tests {
         assert!(message(one(BodyResult::Bytes(vec![1]))).contains("return `json` or `text`"));
         let mut odd = draft(BodyResult::Json("{}".into()));
         odd.kind = Some("odd".into());
-        let checked = drafts(vec![odd], "evt_1", &[0; 32], &Limits::default());
+        let checked = drafts(vec![odd], origin("evt_1", &[0; 32]), &Limits::default());
         assert!(message(checked).contains("`odd` is no event type"));
     }
 
@@ -235,7 +269,7 @@ mod tests {
     fn too_much_and_too_many_are_refused() {
         let limits = Limits { output_bytes: 10, drafts: 2, ..Limits::default() };
         let json = || draft(BodyResult::Json("[1,2,3]".into()));
-        let check = |given| drafts(given, "evt_1", &[0; 32], &limits);
+        let check = |given| drafts(given, origin("evt_1", &[0; 32]), &limits);
         assert!(check(vec![json()]).is_ok());
         assert!(message(check(vec![json(), json()])).contains("more than 10 bytes"));
         assert!(message(check(vec![json(), json(), json()])).contains("3 drafts, the limit is 2"));
@@ -252,8 +286,12 @@ mod tests {
             data: None,
         };
         let month = 30 * 24 * 3600;
-        assert!(dispatches(vec![dispatch(month)], &Limits::default()).is_ok());
-        let late = dispatches(vec![dispatch(month + 1)], &Limits::default());
+        assert!(
+            dispatches(vec![dispatch(month)], origin("evt_1", &[0; 32]), &Limits::default())
+                .is_ok()
+        );
+        let late =
+            dispatches(vec![dispatch(month + 1)], origin("evt_1", &[0; 32]), &Limits::default());
         assert!(message(late).contains("dispatch 0: a delay of 2592001 s"));
     }
 }

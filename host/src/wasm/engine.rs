@@ -5,7 +5,7 @@ use super::guest_state::State;
 use super::limits::TICK;
 use super::module::{self, Module, Report};
 use super::{Error, Limits, Rejection, compile, mapped, validate};
-use crate::sha256;
+use crate::sha256::{self, Mac};
 use std::sync::{Arc, mpsc};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -23,10 +23,12 @@ pub(super) struct Inner {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) linker: Linker<State>,
     pub(super) limits: Limits,
+    /// What guests' randomness comes from, beside the module and the event.
+    pub(super) randomness: Mac,
     /// One permit for each instance that the pool can hold.
     pub(super) slots: Semaphore,
-    /// Calls of one module at a time: as many as can compute at once.
-    pub(super) turns: usize,
+    /// Calls that can compute at once.
+    pub(super) side_by_side: usize,
     /// Compilation is heavy: one at a time.
     compiling: Semaphore,
     _ticker: Ticker,
@@ -39,8 +41,9 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine with these limits. Must be used on a tokio runtime with its timer enabled.
-    pub fn new(limits: Limits) -> Result<Self, Error> {
+    /// An engine with these limits. Guests' random numbers follow from `key`, which must be a secret: ids of events are public.
+    /// Must be used on a tokio runtime with its timer enabled.
+    pub fn new(limits: Limits, key: &[u8; 32]) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let slots = slots(cores);
         let mut config = config(&limits);
@@ -53,8 +56,9 @@ impl Engine {
             wasmtime,
             linker,
             limits,
+            randomness: Mac::new(key),
             slots: Semaphore::new(slots as usize),
-            turns: cores,
+            side_by_side: cores,
             compiling: Semaphore::new(1),
             _ticker: ticker,
         })))
@@ -63,6 +67,12 @@ impl Engine {
     /// What modules may use here.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// How many calls can compute at once. A flow that lets no more of its events into a module leaves room for as many of
+    /// others.
+    pub fn side_by_side(&self) -> usize {
+        self.0.side_by_side
     }
 
     /// Validates and compiles an upload, binds its roles and keeps the compiled form in the

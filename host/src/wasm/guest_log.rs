@@ -30,6 +30,14 @@ pub struct LogLine {
     pub fields: Vec<(String, String)>,
 }
 
+impl LogLine {
+    /// Bytes of its texts.
+    pub fn size(&self) -> usize {
+        let fields = self.fields.iter().map(|(name, value)| name.len() + value.len());
+        self.message.len() + fields.sum::<usize>()
+    }
+}
+
 /// The lines of one call. What exceeds its bounds is left out, and one line says so.
 #[derive(Debug)]
 pub(super) struct Log {

@@ -4,6 +4,7 @@ use super::bindings::waybill::module::log::Level as WireLevel;
 use super::guest_log::{Level, Log, LogLine};
 use super::limits::{Limits, TICK};
 use super::wasi::Wasi;
+use crate::sha256::Mac;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +14,27 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 /// What one instance is told.
 pub(super) struct Guest {
-    /// The event's id; its randomness comes from it.
-    pub(super) id: String,
+    /// Its randomness; made when it is first asked for.
+    pub(super) randomness: Randomness,
     /// When the event was captured, since 1970; its clocks stand there.
     pub(super) received: Duration,
     /// Its configuration in the flow.
     pub(super) config: Arc<BTreeMap<String, String>>,
+}
+
+/// What a guest's random numbers follow from: the event, so that a retry sees the same; the module, so that none knows those
+/// of another; and a secret of the server, so that nobody else knows them.
+pub(super) struct Randomness {
+    pub(super) secret: Mac,
+    pub(super) module: [u8; 32],
+    pub(super) event: String,
+}
+
+impl Randomness {
+    /// The seed for one purpose.
+    pub(super) fn seed(&self, purpose: &str) -> [u8; 32] {
+        self.secret.of(&[purpose.as_bytes(), b"\n", &self.module, self.event.as_bytes()])
+    }
 }
 
 /// The host's side of one instance.

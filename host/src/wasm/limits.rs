@@ -29,6 +29,8 @@ pub struct Limits {
     /// Elapsed time of one call, for guests that wait instead of computing, and for machines too
     /// busy to run them.
     pub wall: Duration,
+    /// Elapsed time of all calls of one run: a `route` is called for each draft.
+    pub run: Duration,
     /// Bytes that one call may return, all strings together.
     pub output_bytes: usize,
     /// Drafts that one `transform` may return.
@@ -59,6 +61,7 @@ impl Default for Limits {
             stack_bytes: 512 << 10,
             cpu: Duration::from_millis(100),
             wall: Duration::from_secs(1),
+            run: Duration::from_secs(5),
             output_bytes: 2 << 20,
             drafts: 100,
             dispatches: 50,

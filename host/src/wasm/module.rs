@@ -2,7 +2,7 @@
 
 use super::bindings::exports::waybill::module::{filter, route, transform};
 use super::engine::Inner;
-use super::guest_state::{Guest, State};
+use super::guest_state::{Guest, Randomness, State};
 use super::{Rejection, run};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -133,7 +133,7 @@ pub(super) async fn bind(
             .map_err(|e| unfit(&e))?,
         engine: Arc::clone(engine),
         pre,
-        turns: Semaphore::new(engine.turns),
+        turns: Semaphore::new(engine.side_by_side * 2),
         sha256: digest(&report)?,
         report,
     };
@@ -159,8 +159,12 @@ fn within_pool(component: &Component, engine: &Inner) -> Result<(), Rejection> {
 
 /// Names are no proof: only loading the functions compares their types.
 async fn try_out(bound: &Bound) -> Result<(), Rejection> {
-    let guest =
-        Guest { id: String::new(), received: Duration::ZERO, config: Arc::new(BTreeMap::new()) };
+    let randomness = Randomness {
+        secret: bound.engine.randomness.clone(),
+        module: bound.sha256,
+        event: String::new(),
+    };
+    let guest = Guest { randomness, received: Duration::ZERO, config: Arc::new(BTreeMap::new()) };
     let message = match run::start(bound, guest).await {
         Ok((mut store, instance)) => {
             let unfit = |loaded: Option<wasmtime::Result<()>>| loaded.and_then(Result::err);

@@ -8,8 +8,10 @@ use std::time::Duration;
 /// The event that a module is run on.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// Its id, such as `evt_01976f0c-…`. Randomness and the ids of drafts come from it.
+    /// Its id, such as `evt_01976f0c-…`. Randomness and the ids of drafts come from it, among others.
     pub id: &'a str,
+    /// The id of the flow; the ids of drafts come from it too, so that those of two flows differ. Empty in a trial.
+    pub flow: &'a str,
     /// The name of its source.
     pub source: &'a str,
     /// The event type.
@@ -21,12 +23,17 @@ pub struct Input<'a> {
     /// Which try at planning it this is: 1, 2, …
     pub attempt: u32,
     /// Further facts: names in lower case and their values.
-    pub attributes: &'a [(String, String)],
+    pub attributes: &'a [(&'a str, &'a str)],
     /// The payload, a JSON text.
     pub data: &'a str,
     /// When it was captured, since 1970. The module's clocks stand there.
     pub received: Duration,
+    /// How long it waits for other runs at most.
+    pub patience: Duration,
 }
+
+/// How long a run waits for others where nothing else is said.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What one module made of one event.
 #[derive(Debug)]
@@ -109,7 +116,7 @@ pub struct Routed {
 /// An event that a module made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Draft {
-    /// Made from the parent's id, the module's SHA-256 and the draft's position (a version 8 UUID),
+    /// Made from the parent's id, the flow's, the module's SHA-256 and the draft's position (a version 8 UUID),
     /// so that another run makes the same one.
     pub id: EventId,
     /// The event type; `None` keeps the parent's.
@@ -125,6 +132,8 @@ pub struct Draft {
 /// One delivery that a module asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Dispatch {
+    /// The id of what it sends, where that is a payload of its own; made like a draft's.
+    pub id: Option<EventId>,
     /// The name of an endpoint of the flow; whether there is one is for the caller to check.
     pub destination: String,
     /// Deliveries with the same key to the same endpoint are made once.
@@ -137,6 +146,38 @@ pub struct Dispatch {
     pub attributes: Vec<(String, String)>,
     /// A payload for this delivery alone: a JSON text, checked.
     pub data: Option<String>,
+}
+
+impl Dispatch {
+    /// Whether it sends the event as it is.
+    pub const fn is_plain(&self) -> bool {
+        self.data.is_none() && self.attributes.is_empty()
+    }
+
+    /// Bytes that it holds, roughly.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        let key = |key: &Option<String>| key.as_ref().map_or(0, String::len);
+        size_of::<Self>()
+            + self.destination.len()
+            + key(&self.dedupe_key)
+            + key(&self.ordering_key)
+            + key(&self.data)
+            + attributes.sum::<usize>()
+    }
+}
+
+/// Attributes with others put over them: the same name replaces.
+pub fn merged<'a>(
+    under: &[(&'a str, &'a str)],
+    over: &'a [(String, String)],
+) -> Vec<(&'a str, &'a str)> {
+    let replaced = |name: &str| over.iter().any(|(own, _)| own == name);
+    let kept = under.iter().copied().filter(|(name, _)| !replaced(name));
+    // Of a name that is there twice, the last one counts: names are unique.
+    let again = |n: usize, name: &str| over.iter().skip(n + 1).any(|(later, _)| later == name);
+    let own = over.iter().enumerate().filter(|(n, (name, _))| !again(*n, name));
+    kept.chain(own.map(|(_, (name, value))| (name.as_str(), value.as_str()))).collect()
 }
 
 /// Why a run has no result.
@@ -194,6 +235,11 @@ fn at(pointer: Option<&str>) -> String {
 }
 
 impl Failure {
+    /// Other runs took too long for this one to begin.
+    pub fn no_room() -> Self {
+        Self::Host { message: "other runs left no room for it in time".to_owned() }
+    }
+
     /// The dead letter's reason.
     pub const fn reason(&self) -> &'static str {
         match self {

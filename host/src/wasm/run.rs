@@ -2,10 +2,10 @@
 
 use super::bindings::exports::waybill::module::filter::Verdict as WireVerdict;
 use super::bindings::waybill::module::types::{BodyParam, Event};
-use super::check::{self, Checked};
-use super::guest_state::{Guest, State, tick};
+use super::check::{self, Checked, Origin};
+use super::guest_state::{Guest, Randomness, State, tick};
 use super::module::{Bound, Module};
-use super::output::{Draft, End, Failure, Input, Routed, Run, Step, Verdict};
+use super::output::{Draft, End, Failure, Input, Routed, Run, Step, Verdict, merged};
 use super::{Limits, Role};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 /// Why an event with neither draft nor dispatch ends.
 const TO_NOTHING: &str = "transformed to nothing";
+/// Why one without a dispatch ends.
+const TO_NOWHERE: &str = "routed nowhere";
 
 impl Module {
     /// Runs the module on one event: `filter`, then `transform`, then `route` on each event that
@@ -22,13 +24,24 @@ impl Module {
     /// `config.get` reads.
     pub async fn run(&self, input: Input<'_>, config: &Arc<BTreeMap<String, String>>) -> Run {
         let bound = &*self.0;
-        let guest =
-            Guest { id: input.id.to_owned(), received: input.received, config: Arc::clone(config) };
+        let randomness = Randomness {
+            secret: bound.engine.randomness.clone(),
+            module: bound.sha256,
+            event: input.id.to_owned(),
+        };
+        let guest = Guest { randomness, received: input.received, config: Arc::clone(config) };
         // Its own turn first: a module that waits for itself must not hold a slot meanwhile.
         // Neither is ever closed.
-        let turn = bound.turns.acquire().await.ok();
-        let slot = bound.engine.slots.acquire().await.ok();
-        let mut call = Call { bound, steps: Vec::with_capacity(3), since: Instant::now() };
+        let places = async {
+            let turn = bound.turns.acquire().await.ok();
+            (turn, bound.engine.slots.acquire().await.ok())
+        };
+        let Ok((turn, slot)) = tokio::time::timeout(input.patience, places).await else {
+            return Run { steps: Vec::new(), end: End::Failed(Failure::no_room()) };
+        };
+        let began = Instant::now();
+        let steps = Vec::with_capacity(3);
+        let mut call = Call { bound, flow: input.flow, steps, began, since: began };
         let end = match start(bound, guest).await {
             Ok((mut store, instance)) => call.through(&mut store, &instance, &input).await,
             Err(failure) => {
@@ -63,7 +76,11 @@ pub(super) async fn start(
 /// A run under way: the steps so far.
 struct Call<'m> {
     bound: &'m Bound,
+    /// The flow's id.
+    flow: &'m str,
     steps: Vec<Step>,
+    /// When the run began.
+    began: Instant,
     /// When the present step began.
     since: Instant,
 }
@@ -85,16 +102,22 @@ async fn in_time<T>(
     }
 }
 
-impl Call<'_> {
+impl<'m> Call<'m> {
+    /// What the ids of what is made of an event come from.
+    const fn origin<'o>(&self, event: &Event<'o>) -> Origin<'o>
+    where
+        'm: 'o,
+    {
+        Origin { parent: event.id, flow: self.flow, module: &self.bound.sha256 }
+    }
+
     async fn through(
         &mut self,
         store: &mut Store<State>,
         instance: &Instance,
         input: &Input<'_>,
     ) -> Result<End, Failure> {
-        let attributes: Vec<_> =
-            input.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let event = event(input, &attributes);
+        let event = event(input);
         if let Some(reason) = self.filter(store, instance, &event).await? {
             return Ok(End::Dropped { reason });
         }
@@ -154,8 +177,7 @@ impl Call<'_> {
         };
         let answer = in_time(&self.bound.engine.limits, call).await;
         let drafts = self.settle(Role::Transform, store, answer)?;
-        let checked =
-            check::drafts(drafts, event.id, &self.bound.sha256, &self.bound.engine.limits);
+        let checked = check::drafts(drafts, self.origin(event), &self.bound.engine.limits);
         let drafts = self.checked(Role::Transform, store, checked)?;
         let (verdict, reason) = match drafts.len() {
             0 => (Verdict::Dropped, Some(TO_NOTHING.to_owned())),
@@ -178,7 +200,9 @@ impl Call<'_> {
         }
         let named: Vec<_> = drafts
             .iter()
-            .map(|draft| (draft, draft.id.to_string(), merged(parent.attributes, draft)))
+            .map(|draft| {
+                (draft, draft.id.to_string(), merged(parent.attributes, &draft.attributes))
+            })
             .collect();
         let events: Vec<_> = named
             .iter()
@@ -204,6 +228,8 @@ impl Call<'_> {
         let Some(indices) = &self.bound.route else { return Ok(Vec::new()) };
         let mut routed = Vec::with_capacity(events.len());
         for event in events {
+            let spent = self.time_left();
+            self.checked(Role::Route, store, spent)?;
             store.data_mut().rearm(&self.bound.engine.limits);
             let call = async {
                 let guest = indices.load(&mut *store, instance)?;
@@ -211,11 +237,22 @@ impl Call<'_> {
             };
             let answer = in_time(&self.bound.engine.limits, call).await;
             let dispatches = self.settle(Role::Route, store, answer)?;
-            let checked = check::dispatches(dispatches, &self.bound.engine.limits);
+            let origin = self.origin(event);
+            let checked = check::dispatches(dispatches, origin, &self.bound.engine.limits);
             routed.push(self.checked(Role::Route, store, checked)?);
         }
-        self.step(Role::Route, Verdict::Routed, None, Some(store));
+        let (verdict, reason) = match routed.iter().map(Vec::len).sum() {
+            0_usize => (Verdict::Dropped, Some(TO_NOWHERE.to_owned())),
+            _ => (Verdict::Routed, None),
+        };
+        self.step(Role::Route, verdict, reason, Some(store));
         Ok(routed)
+    }
+
+    /// Refuses another call where all calls together have taken too long.
+    fn time_left(&self) -> Checked<()> {
+        let limit = self.bound.engine.limits.run;
+        if self.began.elapsed() < limit { Ok(()) } else { Err(Failure::Timeout { limit }) }
     }
 
     /// The value of a call, or the failure that the trace and the caller see.
@@ -263,7 +300,7 @@ impl Call<'_> {
     }
 }
 
-fn event<'a>(input: &Input<'a>, attributes: &'a [(&'a str, &'a str)]) -> Event<'a> {
+const fn event<'a>(input: &Input<'a>) -> Event<'a> {
     Event {
         id: input.id,
         source: input.source,
@@ -271,17 +308,9 @@ fn event<'a>(input: &Input<'a>, attributes: &'a [(&'a str, &'a str)]) -> Event<'
         subject: input.subject,
         time: input.time,
         attempt: input.attempt,
-        attributes,
+        attributes: input.attributes,
         data: BodyParam::Json(input.data),
     }
-}
-
-/// A draft's attributes over its parent's.
-fn merged<'a>(parent: &[(&'a str, &'a str)], draft: &'a Draft) -> Vec<(&'a str, &'a str)> {
-    let own = draft.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let replaced = |name: &str| draft.attributes.iter().any(|(own, _)| own == name);
-    let kept = parent.iter().copied().filter(|(name, _)| !replaced(name));
-    kept.chain(own).collect()
 }
 
 /// What went wrong in a call that gave no value. What the host noted itself comes first: a guest

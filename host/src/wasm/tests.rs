@@ -14,7 +14,7 @@ const KEY: [u8; 32] = [7; 32];
 /// a busy machine takes for it.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let limits = Limits { wall: std::time::Duration::from_mins(1), ..Limits::default() };
-    Engine::new(limits).expect("the engine starts")
+    Engine::new(limits, &[7; 32]).expect("the engine starts")
 });
 
 /// A cache in a directory that lives as long as the first value.

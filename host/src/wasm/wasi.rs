@@ -1,12 +1,11 @@
 //! WASI 0.2 with nothing behind it: no files, no network, no environment, no arguments.
 //!
 //! Language runtimes import it, few modules call it, so its state is made at the first call.
-//! Clocks stand at the time the event was captured and randomness comes from the event's id: the
-//! same event gives the same result at every attempt. Standard output and error go to the log.
+//! Clocks stand at the time the event was captured and randomness comes from the event's id and a secret of the server: the
+//! same event gives the same result at every attempt, and nobody outside can tell which. Standard output and error go to the log.
 
 use super::guest_log::{Level, Log};
-use super::guest_state::State;
-use crate::sha256;
+use super::guest_state::{Randomness, State};
 use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -39,7 +38,7 @@ impl WasiView for State {
             table.set_max_capacity(MAX_HANDLES);
             let output = output.insert(Stdio::new(log.room()));
             let errors = errors.insert(Stdio::new(log.room()));
-            context(&guest.id, guest.received, output, errors)
+            context(&guest.randomness, guest.received, output, errors)
         });
         WasiCtxView { ctx, table }
     }
@@ -56,14 +55,14 @@ impl Wasi {
     }
 }
 
-fn context(id: &str, received: Duration, output: &Stdio, errors: &Stdio) -> WasiCtx {
-    let seed = sha256::digest(&[id.as_bytes()]);
+fn context(randomness: &Randomness, received: Duration, output: &Stdio, errors: &Stdio) -> WasiCtx {
+    let (secure, seed) = (randomness.seed("secure"), randomness.seed("insecure"));
     let mut ctx = WasiCtxBuilder::new();
     ctx.stdout(output.clone())
         .stderr(errors.clone())
         .allow_tcp(false)
         .allow_udp(false)
-        .secure_random(StdRng::from_seed(seed))
+        .secure_random(StdRng::from_seed(secure))
         .insecure_random(StdRng::from_seed(seed))
         .insecure_random_seed(seed.iter().take(16).fold(0, |n, byte| n << 8 | u128::from(*byte)))
         .wall_clock(Standing(received))

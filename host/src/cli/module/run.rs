@@ -10,8 +10,11 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::input::{literal, read_document};
 use crate::cli::{Error, Screen};
+use crate::domain::event::attribute_texts;
 use crate::domain::flow::FlowModule;
-use crate::wasm::{Cache, Compiler, End, Engine, Input, Limits, Module, Routed, Run, Step};
+use crate::wasm::{
+    Cache, Compiler, End, Engine, Input, Limits, Module, PATIENCE, Routed, Run, Step,
+};
 
 /// `module run`.
 #[derive(Debug, Args)]
@@ -38,7 +41,9 @@ pub(super) async fn run(args: &RunArgs, screen: &mut Screen<'_>) -> Result<(), E
     let config = Arc::new(config(args)?);
     let wasm = std::fs::read(&args.file).map_err(Error::reading(&args.file))?;
     let module = admit(&args.file, &wasm).await?;
-    let run = module.run(event.input(), &config).await;
+    let attributes: Vec<(&str, &str)> =
+        event.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let run = module.run(event.input(&attributes), &config).await;
     if screen.is_human() {
         for step in &run.steps {
             show_step(step, screen)?;
@@ -59,7 +64,7 @@ pub(super) async fn admit(file: &Path, wasm: &[u8]) -> Result<Module, Error> {
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
     let cache = Cache::new(folder.path().join("cache"), rand::random(), Compiler::InProcess);
     let cache = cache.map_err(|error| failed(&error))?;
-    let engine = Engine::new(Limits::default()).map_err(|error| failed(&error))?;
+    let engine = Engine::new(Limits::default(), &LOCAL_KEY).map_err(|error| failed(&error))?;
     engine.admit(&cache, wasm).await.map_err(|error| failed(&error))
 }
 
@@ -91,6 +96,9 @@ fn config(args: &RunArgs) -> Result<BTreeMap<String, String>, Error> {
     Ok(FlowModule { name: String::new(), version: None, config }.texts())
 }
 
+/// What random numbers follow from here, where nothing is kept secret: two trials on one event see the same.
+const LOCAL_KEY: [u8; 32] = [0; 32];
+
 /// The event of the file, with stand-ins for what the server would add.
 struct Sample {
     id: String,
@@ -98,6 +106,7 @@ struct Sample {
     kind: String,
     subject: Option<String>,
     time: String,
+    attributes: Vec<(String, String)>,
     data: String,
 }
 
@@ -116,25 +125,33 @@ impl Sample {
             source: text("source").unwrap_or_else(|| "local".to_owned()),
             subject: text("resource_id"),
             time: text("occurred_at").unwrap_or_else(|| "2026-01-01T00:00:00.000Z".to_owned()),
+            attributes: event.get("attributes").map(attributes).unwrap_or_default(),
             data: data.to_string(),
             kind,
         })
     }
 
-    fn input(&self) -> Input<'_> {
+    fn input<'a>(&'a self, attributes: &'a [(&'a str, &'a str)]) -> Input<'a> {
         let time = self.time.parse::<jiff::Timestamp>().unwrap_or_default();
         Input {
             id: &self.id,
+            flow: "",
             source: &self.source,
             kind: &self.kind,
             subject: self.subject.as_deref(),
             time: &self.time,
             attempt: 1,
-            attributes: &[],
+            attributes,
             data: &self.data,
             received: Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()),
+            patience: PATIENCE,
         }
     }
+}
+
+/// The attributes of an event's file as a module reads them.
+fn attributes(given: &Value) -> Vec<(String, String)> {
+    serde_json::value::to_raw_value(given).map(|raw| attribute_texts(&raw)).unwrap_or_default()
 }
 
 fn show_step(step: &Step, screen: &mut Screen<'_>) -> Result<(), Error> {

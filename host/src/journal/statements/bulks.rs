@@ -33,6 +33,14 @@ const DELIVERY: &[(&str, Kind)] = &[
     ("dedupe_key", Text),
 ];
 
+const DEDUPE_KEY: &[(&str, Kind)] = &[
+    ("endpoint_id", Id),
+    ("key", Text),
+    ("delivery_id", Id),
+    ("taken_at", Big),
+    ("expires_at", Big),
+];
+
 const EVENT: &[(&str, Kind)] = &[
     ("id", Id),
     ("source", Text),
@@ -151,7 +159,23 @@ bulks! {
         &[Bytes],
     );
     INSERT_DELIVERY = Bulk::insert("delivery", DELIVERY, "");
-    INSERT_UNIQUE_DELIVERY = Bulk::insert("delivery", DELIVERY, "ON CONFLICT DO NOTHING");
+    /// Takes keys that are free: new, over, or held by a delivery that is dead or cancelled.
+    TAKE_DEDUPE_KEY = Bulk::insert(
+        "dedupe_key",
+        DEDUPE_KEY,
+        "ON CONFLICT (endpoint_id, key) DO UPDATE SET delivery_id = excluded.delivery_id, \
+            taken_at = excluded.taken_at, expires_at = excluded.expires_at \
+            WHERE dedupe_key.expires_at <= excluded.taken_at OR EXISTS (SELECT 1 FROM delivery d \
+            WHERE d.id = dedupe_key.delivery_id AND d.status IN (3, 5)) \
+            RETURNING endpoint_id, key",
+    );
+    DEDUPE_KEY_HOLDERS = Bulk::of(
+        "SELECT endpoint_id, key, delivery_id FROM dedupe_key WHERE endpoint_id = ?1 AND key = ?2",
+        "SELECT k.endpoint_id, k.key, k.delivery_id \
+            FROM UNNEST($1::uuid[], $2::text[]) AS v (endpoint_id, key) \
+            JOIN dedupe_key k ON k.endpoint_id = v.endpoint_id AND k.key = v.key",
+        &[Id, Text],
+    );
     INSERT_MESSAGE = Bulk::insert("message", &[("delivery_id", Id), ("body", Text)], "");
     INSERT_PLAN = Bulk::insert(
         "plan",

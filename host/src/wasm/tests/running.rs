@@ -2,13 +2,14 @@
 
 use super::guests::{self, dropping, filter, filter_item, guest, route_item, transform_item};
 use super::{ENGINE, cache};
-use crate::wasm::{End, Failure, Input, Module, Role, Run, Verdict};
+use crate::wasm::{End, Engine, Failure, Input, Limits, Module, PATIENCE, Role, Run, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 const EVENT: Input<'static> = Input {
     id: "evt_01976f0c-0000-7000-8000-000000000001",
+    flow: "",
     source: "crm",
     kind: "invoice.created",
     subject: Some("17"),
@@ -17,6 +18,7 @@ const EVENT: Input<'static> = Input {
     attributes: &[],
     data: r#"{"total":"10.00"}"#,
     received: Duration::from_millis(1_772_357_400_123),
+    patience: PATIENCE,
 };
 
 const TRAP: &str = "unreachable";
@@ -275,6 +277,12 @@ async fn randomness_follows_from_the_event() {
     assert_eq!(reason(&first), reason(&again));
     let other = module.run(Input { id: "evt_2", ..EVENT }, &config).await;
     assert_ne!(reason(&first), reason(&other));
+    // Whoever knows the id and the module does not know the numbers: they follow from the server's key too.
+    let elsewhere = Engine::new(Limits::default(), &[8; 32]).unwrap();
+    let (_dir, cache) = cache();
+    let wasm = guests::guest_of(&guests::with_random(), "random-filter", &items);
+    let module = elsewhere.admit(&cache, &wasm).await.unwrap();
+    assert_ne!(reason(&first), reason(&module.run(EVENT, &config).await));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@
 //! | `recurse` | every | calls itself until the stack is full |
 //! | `memory` | every | takes memory until there is none, and touches it |
 //! | `panic` | every | panics with the message `text` (`told to panic`) |
-//! | `sleep` | every | waits `seconds` seconds (1) |
+//! | `sleep` | every | waits `millis` milliseconds (1,000) |
 //! | `log` | every | writes the line `text` |
 //! | `log_flood` | every | writes `count` lines (100,000) of `bytes` bytes (1,024), then goes on |
 //! | `print_flood` | every | the same to standard output and standard error |
@@ -43,7 +43,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waybill_guest::{
-    Body, Dispatch, Draft, Event, Failure, Filter, Route, Transform, Verdict, config, export_module, log,
+    Body, Dispatch, Draft, Event, Failure, Filter, Route, Transform, Verdict, config,
+    export_module, log,
 };
 
 static FILTERED: AtomicU32 = AtomicU32::new(0);
@@ -59,6 +60,7 @@ struct Order {
     bytes: Option<usize>,
     mib: Option<usize>,
     seconds: Option<u64>,
+    millis: Option<u64>,
     to: Option<Vec<String>>,
     delay: Option<u64>,
     dedupe_key: Option<String>,
@@ -152,7 +154,7 @@ fn any_role(order: &Order, role: Role) -> Result<(), Failure> {
         Behaviour::Memory => harm::eat_memory(),
         Behaviour::Panic => harm::panic(order.text.as_deref().unwrap_or("told to panic")),
         Behaviour::Sleep => {
-            std::thread::sleep(Duration::from_secs(order.seconds.unwrap_or(1)));
+            std::thread::sleep(Duration::from_millis(order.millis.unwrap_or(1_000)));
         }
         Behaviour::Log => log::info!("{}", order.text.as_deref().unwrap_or_default()),
         Behaviour::LogFlood => harm::flood_log(lines, bytes),
@@ -248,8 +250,8 @@ fn dispatches(order: &Order, event: &Event) -> Result<Vec<Dispatch>, Failure> {
                 "id": event.id, "kind": event.kind, "subject": event.subject,
                 "attributes": event.attributes.iter().cloned().collect::<BTreeMap<_, _>>(),
             });
-            let dispatched = dispatches.into_iter().map(|one| one.json(&told));
-            dispatches = dispatched.collect::<Result<_, _>>()?;
+            let telling = dispatches.into_iter().map(|one| one.json(&told));
+            dispatches = telling.collect::<Result<_, _>>()?;
         }
         Behaviour::RouteNowhere => dispatches = vec![Dispatch::to("no-such-endpoint")],
         Behaviour::RouteFlood => {
