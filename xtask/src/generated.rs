@@ -18,7 +18,7 @@ struct Generated {
 
 /// Writes every generated file.
 pub(crate) async fn write() -> Result<()> {
-    for file in files().await? {
+    for file in files(Built::program_alone().await?).await? {
         if let Some(folder) = file.path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -32,7 +32,7 @@ pub(crate) async fn write() -> Result<()> {
 
 /// Fails where a generated file is not current, and names it.
 pub(crate) async fn check() -> Result<()> {
-    let files = files().await?;
+    let files = files(Built::with_tests().await?).await?;
     let stale =
         |file: &&Generated| std::fs::read_to_string(&file.path).ok().as_ref() != Some(&file.text);
     let stale: Vec<_> =
@@ -43,8 +43,7 @@ pub(crate) async fn check() -> Result<()> {
     Ok(())
 }
 
-async fn files() -> Result<Vec<Generated>> {
-    let built = Built::with_tests().await?;
+async fn files(built: Built) -> Result<Vec<Generated>> {
     let openapi = output(built.program(&["openapi"])).await?;
     let catalogue = output(built.program(&["event-type", "list", "--json"])).await?;
     let docs = workspace().join("docs");

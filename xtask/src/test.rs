@@ -29,8 +29,8 @@ pub(crate) struct Built {
 
 impl Built {
     /// Builds the guests and the program, with the features that a release has.
-    async fn program_alone() -> Result<Self> {
-        Self::make(&["build", "--package", "waybill", "--bins"]).await
+    pub(crate) async fn program_alone() -> Result<Self> {
+        Self::make(&["build", "--workspace", "--bin", "waybill"]).await
     }
 
     /// Builds the guests, the program and the tests.
