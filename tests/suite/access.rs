@@ -205,6 +205,10 @@ async fn a_token_sends_and_sees_its_own_sources_only() {
     ] {
         assert_problem(&answer, StatusCode::FORBIDDEN, "name one of them as `source`");
     }
+    let samples = two.get("/api/v1/events/samples/invoice.paid").await.unwrap();
+    assert_problem(&samples, StatusCode::FORBIDDEN, "name one of them as `source`");
+    let samples = two.get("/api/v1/events/samples/invoice.paid?source=erp").await.unwrap().json();
+    assert_eq!((&samples[0]["source"], samples[1].is_null()), (&json!("erp"), true), "{samples}");
     let shop = json!({"type": "invoice.paid", "source": "shop", "data": {"id": 4}});
     let taken = two.post("/api/v1/events", &shop).await.unwrap();
     assert_eq!(taken.status, StatusCode::ACCEPTED, "{}", taken.text());

@@ -417,7 +417,7 @@ async fn a_lone_surrogate_is_replaced_in_names_and_values(
         let payload = json!({"id": "82", "total": "1.00", "note": "\u{fffd} \u{1f600}"});
         assert_eq!(arrival.json()["payload"], payload);
     }
-    assert_eq!(world.get("/api/v1/invoices/82").await["total"], "1.00");
+    assert_eq!(world.get("/api/v1/invoices/82?source=api").await["total"], "1.00");
 }
 
 #[rstest]

@@ -435,6 +435,31 @@ async fn a_token_cannot_suppress_signed_webhooks() {
     }
 }
 
+/// A signature is not the only proof of who sends.
+#[tokio::test]
+async fn a_token_cannot_push_for_any_source_that_is_verified() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    for (name, webhook, refused) in [
+        ("basic", json!({"scheme": "basic"}), true),
+        ("token", json!({"scheme": "token", "token": {"header": "x-token"}}), true),
+        ("near", json!({"scheme": "none", "from": ["192.0.2.0/24"]}), true),
+        ("open", json!({"scheme": "none"}), false),
+    ] {
+        let mut settings = json!({"name": name, "kind": "webhook", "webhook": webhook});
+        if ["basic", "token"].contains(&name) {
+            settings["secret"] = json!("user:the-other-system-s-secret");
+        }
+        world.post("/api/v1/sources", &settings).await;
+        let event = json!({"type": "a.b", "source": name, "data": {}});
+        let answer = world.client().post("/api/v1/events", &event).await.unwrap();
+        if refused {
+            assert_problem(&answer, StatusCode::FORBIDDEN, &format!("/in/{name}"));
+        } else {
+            assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        }
+    }
+}
+
 /// Hooks of a CRM name their record in many ways; records, collapsing and order depend on it.
 #[tokio::test]
 async fn a_hook_s_arguments_name_the_record() {

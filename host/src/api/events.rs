@@ -16,6 +16,7 @@ use crate::domain::event::DEFAULT_SOURCE;
 use crate::domain::hash::Hash;
 use crate::domain::id::EventId;
 use crate::domain::time::Timestamp;
+use crate::domain::webhook::WebhookSettings;
 use crate::journal::views::{EventFilter, StoredEvent};
 use crate::topology::Topology;
 use axum::Json;
@@ -181,7 +182,7 @@ pub(super) async fn capture(
 }
 
 /// Refuses an event that the token may not send: of another table, of another source, or of a source
-/// whose events must be signed. An event that names no source gets the only one of its token.
+/// whose webhooks prove who sends them. An event that names no source gets the only one of its token.
 fn admit(principal: &Principal, topology: &Topology, event: &mut Incoming) -> Result<(), Problem> {
     if principal.token().is_limited() {
         // A type of another table is not made one of its own by what the event says of itself.
@@ -192,9 +193,9 @@ fn admit(principal: &Principal, topology: &Topology, event: &mut Incoming) -> Re
     }
     let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
     let webhook = topology.source(name).and_then(|source| source.settings.webhook.as_ref());
-    if webhook.is_some_and(|webhook| webhook.scheme.is_signed()) {
+    if webhook.is_some_and(WebhookSettings::proves_sender) {
         let detail = format!(
-            "source `{name}` takes signed webhooks at /in/{name} only; push events under another source"
+            "source `{name}` takes verified webhooks at /in/{name} only; push events under another source"
         );
         return Err(Problem::forbidden(detail));
     }

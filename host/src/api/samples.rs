@@ -1,8 +1,11 @@
 //! `/events/samples/{type}`: what an event of a type looks like on the wire, for those who set up a
 //! workflow before anything has happened (Zapier's `performList`).
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use super::App;
 use super::auth::Principal;
+use super::body::Query;
 use super::problem::Problem;
 use crate::capture;
 use crate::catalog::{self, EventType};
@@ -16,7 +19,9 @@ use crate::domain::time::Timestamp;
 use crate::journal::views::EventFilter;
 use axum::Json;
 use axum::extract::{Path, State};
+use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 /// How many are shown.
@@ -26,16 +31,25 @@ const LOOKED_AT: u32 = 20;
 /// When an example happened: always the same, so that an example is the same at every call.
 const EXAMPLE_AT: Timestamp = Timestamp::from_micros(1_767_225_600_000_000); // 2026-01-01
 
+/// Which samples to show.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SampleQuery {
+    /// Only events of this source.
+    source: Option<String>,
+}
+
 /// Up to three events of a type, or of a pattern such as `invoice.*`, as they are delivered, newest first.
 /// Where there was none yet, the catalogue's examples; `[]` for a type that is not in the catalogue. An
 /// array, as Zapier asks for.
 #[utoipa::path(get, path = "/api/v1/events/samples/{type}", tag = "events", operation_id = "sample_events",
-    params(("type" = String, Path, description = "An event type, `invoice.*` or `*`.")),
+    params(("type" = String, Path, description = "An event type, `invoice.*` or `*`."), SampleQuery),
     responses((status = 200, body = Vec<Object>), (status = 422, body = Problem)))]
 pub(super) async fn samples(
     State(app): State<App>,
     principal: Principal,
     Path(name): Path<String>,
+    Query(query): Query<SampleQuery>,
 ) -> Result<Json<Vec<Box<RawValue>>>, Problem> {
     let name = name.trim();
     let name =
@@ -43,7 +57,8 @@ pub(super) async fn samples(
     let pattern =
         Pattern::parse(&name).map_err(|error| Problem::fault("type", error.to_string()))?;
     principal.check_table(resource(&pattern).as_deref())?;
-    let mut events = newest(&app, &principal, &pattern).await?;
+    let source = principal.source(query.source.as_deref())?;
+    let mut events = newest(&app, &principal, &pattern, source).await?;
     if events.is_empty() {
         let known = catalog::get().event_types().iter();
         let chosen = known.filter(|known| pattern.matches(known.name)).take(SAMPLES);
@@ -63,8 +78,9 @@ async fn newest(
     app: &App,
     principal: &Principal,
     pattern: &Pattern,
+    source: Option<&str>,
 ) -> Result<Vec<Event>, Problem> {
-    let source = principal.source(None)?.map(str::to_owned);
+    let source = source.map(str::to_owned);
     let (event_type, resource) = match pattern {
         Pattern::Any => (None, None),
         Pattern::Prefix(_) => (None, resource(pattern)),

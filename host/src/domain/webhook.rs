@@ -117,6 +117,11 @@ const fn tolerance() -> Span {
 }
 
 impl WebhookSettings {
+    /// Whether its requests prove who sends them: by a signature, a secret, a certificate or an address.
+    pub fn proves_sender(&self) -> bool {
+        self.scheme.has_secret() || self.scheme.is_signed() || !self.from.is_empty()
+    }
+
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Vec<Fault> {
         let places = self.places.check().into_iter().map(|fault| fault.within("places"));
