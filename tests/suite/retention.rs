@@ -346,4 +346,19 @@ async fn what_a_source_kept_of_an_erased_record_is_gone_and_not_told_again() {
     }
     poll::run(&world, "crm").await;
     assert_eq!(poll::events(&world, "crm").await, Vec::<Value>::new(), "it is no new row");
+
+    // A row that was only noted, and one that cannot be told.
+    assert_eq!(erased(&world, "invoices/2?everywhere=true").await["kept_rows"], 1);
+    let mut deep = json!([]);
+    for _ in 0..120 {
+        deep = json!([deep]);
+    }
+    let mut bad = row(3, "1.00", MARKER);
+    bad["deep"] = deep;
+    site.put("invoices", 3, bad);
+    poll::run(&world, "crm").await;
+    let letters = world.get("/api/v1/dead-letters?kind=row").await;
+    assert_eq!(texts(&letters, "row"), ["3"], "{letters:#}");
+    assert_eq!(erased(&world, "invoices/3?everywhere=true").await["dead_letters"], 1);
+    assert_eq!(world.get("/api/v1/dead-letters").await, json!([]));
 }

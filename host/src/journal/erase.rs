@@ -121,6 +121,20 @@ impl Journal {
         }
     }
 
+    /// Whether a source keeps a row there, or a dead letter of it.
+    pub async fn keeps_row(&self, place: &KeptPlace, resource_id: &str) -> Result<bool, Error> {
+        let (count,): (i64,) =
+            reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_KEPT_ROWS)
+                .bind(place.source.uuid())
+                .bind(place.key)
+                .bind(&place.list)
+                .bind(i16::from(place.is_whole))
+                .bind(resource_id)
+                .fetch_one(db)
+                .await?);
+        Ok(count > 0)
+    }
+
     /// How many deliveries of these events are being sent. What is in memory cannot be erased, but
     /// it is soon recorded.
     pub async fn count_being_sent(&self, events: &[EventId]) -> Result<u64, Error> {
@@ -155,6 +169,15 @@ impl Journal {
             .await?
             .rows_affected());
         for place in rows {
+            erased.dead_letters +=
+                writing!(&mut tx, |db| sqlx::query(statements::ERASE_ROW_LETTERS)
+                    .bind(place.source.uuid())
+                    .bind(&name.resource_id)
+                    .bind(&place.list)
+                    .bind(i16::from(place.is_whole))
+                    .execute(&mut *db)
+                    .await?
+                    .rows_affected());
             erased.kept_rows += writing!(&mut tx, |db| sqlx::query(statements::ERASE_KEPT_ROW)
                 .bind(place.source.uuid())
                 .bind(place.key)

@@ -119,12 +119,12 @@ impl Journal {
             .collect()
     }
 
-    /// Makes all the changes, or none. [`Error::NameTaken`] if two objects of a kind would have one
+    /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
+    /// does whatever is deleted (`secure_delete` is on). [`Error::NameTaken`] if two objects of a kind would have one
     /// name.
     pub async fn change(&self, changes: &[Change]) -> Result<(), Error> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
-        erase_deleted(&mut tx, true).await?;
         for change in changes {
             match change {
                 Change::Put { kind, id, name, body, sealed, created_at } => {
@@ -145,7 +145,6 @@ impl Journal {
             }
         }
         grow(&mut tx).await?;
-        erase_deleted(&mut tx, false).await?;
         Ok(tx.commit().await?)
     }
 
@@ -156,15 +155,6 @@ impl Journal {
         });
         Ok(version)
     }
-}
-
-/// Has SQLite overwrite what a transaction replaces or deletes: old settings may hold secrets.
-async fn erase_deleted(tx: &mut Tx, on: bool) -> Result<(), Error> {
-    if let Tx::Sqlite(tx) = tx {
-        let pragma = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
-        sqlx::query(pragma).execute(tx.connection()).await?;
-    }
-    Ok(())
 }
 
 fn taken(error: sqlx::Error, name: &str) -> Error {

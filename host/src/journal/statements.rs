@@ -468,6 +468,15 @@ statements! {
         AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
     ERASE_KEPT_ROW = "UPDATE source_row SET cells = $5 WHERE source_id = $1 AND row_key = $2 \
         AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
+    /// How many rows and dead letters of them a source keeps there.
+    COUNT_KEPT_ROWS = "SELECT (SELECT COUNT(*) FROM source_row WHERE source_id = $1 \
+        AND row_key = $2 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
+            AND substr(list, 1, length($3)) = $3))) + (SELECT COUNT(*) FROM dead_letter \
+        WHERE source_id = $1 AND row_id = $5 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
+            AND substr(list, 1, length($3)) = $3)))";
+    /// Dead letters of a row that a source could not read or tell.
+    ERASE_ROW_LETTERS = "DELETE FROM dead_letter WHERE source_id = $1 AND row_id = $2 \
+        AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
     ERASE_PLANNING = "DELETE FROM planning WHERE event_id = $1";
     ERASE_PLANS = "DELETE FROM plan WHERE event_id = $1";
     ERASE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE event_id = $1";

@@ -98,11 +98,11 @@ pub(in crate::api) async fn erase(
     {
         return Err(Problem::missing("record", &path));
     }
-    let traces = app.journal.find_traces(&name).await?;
+    let mut traces = app.journal.find_traces(&name).await?;
+    let rows = kept_rows(&app, &name, &mut traces).await?;
     let sources = traces.sources.iter().map(String::as_str);
     check_one_source(&name.resource, &name.resource_id, sources)?;
     until_sent(&app, &traces.events).await?;
-    let rows = kept_rows(&app, &name, &traces);
     let erased = app.journal.erase(&name, &traces, &rows).await?.ok_or_else(being_sent)?;
     let log_emptied = app.journal.empty_log().await?;
     Ok(data(view(name.resource, erased, log_emptied)))
@@ -123,15 +123,28 @@ fn being_sent() -> Problem {
     Problem::conflict("deliveries of this record are being sent; ask again when they have ended")
 }
 
-/// Where the sources that the record comes from keep its row.
-fn kept_rows(app: &App, name: &RecordName, traces: &Traces) -> Vec<KeptPlace> {
+/// Where sources keep the record's row. A source that noted a row and never told of it is one of
+/// the record's sources, too.
+async fn kept_rows(
+    app: &App,
+    name: &RecordName,
+    traces: &mut Traces,
+) -> Result<Vec<KeptPlace>, Problem> {
     let topology = app.live.current();
-    let is_its =
-        |source: &str| traces.sources.contains(source) || name.source.as_deref() == Some(source);
-    let inlets = topology.inlets().filter(|inlet| is_its(&inlet.source.settings.name));
-    inlets
-        .flat_map(|inlet| pull::kept_places(&inlet.source, &name.resource, &name.resource_id))
-        .collect()
+    let mut kept = Vec::new();
+    for inlet in topology.inlets() {
+        let source = &inlet.source.settings.name;
+        if name.source.as_ref().is_some_and(|wanted| wanted != source) {
+            continue;
+        }
+        for place in pull::kept_places(&inlet.source, &name.resource, &name.resource_id) {
+            if app.journal.keeps_row(&place, &name.resource_id).await? {
+                traces.sources.insert(source.clone());
+                kept.push(place);
+            }
+        }
+    }
+    Ok(kept)
 }
 
 fn view(resource: String, erased: Erased, log_emptied: bool) -> ErasedView {
