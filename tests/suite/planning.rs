@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use waybill_tests::Backend::{self, Postgres, Sqlite};
 use waybill_tests::rest::Call;
 use waybill_tests::world::{guest, text};
-use waybill_tests::{Receiver, Reply, World};
+use waybill_tests::{Database, Receiver, Reply, World};
 
 use crate::support::{endpoint_with, merged};
 
@@ -251,6 +251,21 @@ async fn a_dedupe_key_is_free_once_its_holder_is_dead_or_cancelled(
     let trace = planned(&world, &event).await;
     assert_eq!(trace["deliveries"], json!([]));
     assert!(text(&trace, "summary").contains(&text(&next, "id")), "{:#}", trace["summary"]);
+}
+
+#[tokio::test]
+async fn a_dedupe_key_is_free_once_its_time_is_over() {
+    let Some((world, receiver)) = world_with_hostile(Postgres).await else { return };
+    chain(&world, 1, &json!({})).await;
+    world.event(&keyed("k")).await;
+    receiver.first("/sink").await;
+    let over = "UPDATE dedupe_key SET expires_at = taken_at";
+    Database::run(&world.settings().database, over).await.unwrap();
+    world.event(&keyed("k")).await;
+    receiver.wait_for("/sink", 2).await;
+    let event = world.event(&keyed("k")).await;
+    let trace = planned(&world, &event).await;
+    assert_eq!(trace["deliveries"], json!([]), "the second delivery holds it now");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use super::App;
 use super::answer::{Data, List, Page, data, page};
 use super::auth::Principal;
 use super::body::{Input, Query};
+use super::deliveries::check_storable;
 use super::events::{EventView, id, time};
 use super::export::lines;
 use super::problem::Problem;
@@ -177,6 +178,8 @@ impl DeadLetterQuery {
 
     /// What it chooses.
     fn filter(self, topology: &Topology) -> Result<DeadLetterFilter, Problem> {
+        let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
+        check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
         let source = self.source.map(|text| sources::find(topology, &text)).transpose()?;
         Ok(DeadLetterFilter {

@@ -150,11 +150,8 @@ impl DeliveryQuery {
 
     /// What it chooses.
     pub(super) fn filter(self, topology: &Topology) -> Result<DeliveryFilter, Problem> {
-        for (name, text) in [("event_type", &self.event_type), ("reason", &self.reason)] {
-            if text.as_deref().is_some_and(|text| !is_storable(text)) {
-                return Err(Problem::fault(name, "holds U+0000, which no text here does"));
-            }
-        }
+        let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
+        check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
         Ok(DeliveryFilter {
             endpoint: endpoint.map(|target| target.endpoint.id),
@@ -165,6 +162,18 @@ impl DeliveryQuery {
             until: time("until", self.until.as_deref())?,
         })
     }
+}
+
+/// Refuses to look for texts that no row can hold.
+pub(super) fn check_storable<'t>(
+    texts: impl IntoIterator<Item = (&'t str, Option<&'t str>)>,
+) -> Result<(), Problem> {
+    for (name, text) in texts {
+        if text.is_some_and(|text| !is_storable(text)) {
+            return Err(Problem::fault(name, "holds U+0000, which no text here does"));
+        }
+    }
+    Ok(())
 }
 
 /// Lists deliveries, newest first.
