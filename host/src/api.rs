@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod auth;
 pub mod body;
+pub mod body_budget;
 pub mod problem;
 
 mod apply;
@@ -24,6 +25,7 @@ mod health;
 mod modules;
 mod oauth;
 mod openapi;
+pub mod reading;
 mod receive;
 mod records;
 mod samples;
@@ -46,7 +48,7 @@ use crate::domain::id::RequestId;
 use crate::journal::Journal;
 use crate::pull;
 use crate::topology::live::Live;
-use auth::Caller;
+use auth::{Caller, Principal};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -98,6 +100,10 @@ pub struct Shared {
     pub issuer: Issuer,
     /// Webhooks for sources that there are not.
     pub unknown_sources: AtomicU64,
+    /// Fair shares of reading.
+    pub reading: reading::ReadingShares,
+    /// Memory for request bodies.
+    pub bodies: body_budget::BodyBudget,
     /// The configuration.
     pub config: Config,
 }
@@ -227,7 +233,7 @@ async fn guarded(
         Ok(allowance) => {
             let mut response = match unstorable(request.uri()) {
                 Some(problem) => problem.into_response(),
-                None => next.run(request).await,
+                None => run(app, request, next).await,
             };
             response.headers_mut().extend(allowance.into_iter().flat_map(auth::limits));
             response
@@ -272,6 +278,18 @@ fn unstorable(uri: &Uri) -> Option<Problem> {
     let pair = pairs.into_iter().find(|pair| names_it(pair))?;
     let name = pair.split('=').next().unwrap_or_default();
     Some(Problem::fault(name, "holds U+0000 (`%00`), which no text here does"))
+}
+
+/// Runs a call's handler; one that reads takes its turn.
+async fn run(app: &App, request: Request, next: Next) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let Some(principal) = request.extensions().get::<Principal>().filter(|_| reads) else {
+        return next.run(request).await;
+    };
+    match app.reading.place(principal.token().id).await {
+        Ok(place) => place.leave(next.run(request).await),
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// Whether a call may set something, and so is on record before it is answered. Capturing events and

@@ -27,6 +27,7 @@ mod batch;
 mod bulk;
 mod capture;
 mod checkpoint;
+mod database_file;
 pub mod dead;
 mod dedupe;
 pub mod erase;
@@ -38,6 +39,7 @@ pub mod objects;
 mod plan;
 mod pool;
 pub mod prune;
+pub mod readiness;
 pub mod records;
 mod row;
 mod settle;
@@ -48,6 +50,7 @@ mod statements;
 pub mod tend;
 mod value;
 pub mod views;
+pub mod window;
 mod writer;
 
 pub use capture::{Capture, Idempotency, NewPlanning, Receipt};
@@ -58,6 +61,7 @@ pub use writer::chain;
 use crate::clock::Clock;
 use handover::Handover;
 use pool::Pool;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::{RwLock, mpsc, oneshot};
@@ -103,12 +107,21 @@ pub enum Error {
         /// What was given, without a password.
         given: String,
     },
-    /// The database's file cannot be made, or kept from others.
-    #[error("the database file {path} cannot be made readable to its owner only: {source}")]
+    /// Another server has locked the SQLite database.
+    #[error(
+        "the database {} is in use by another server; stop that one first, or give this one a database \
+         of its own (servers can share PostgreSQL, and not SQLite)", path.display()
+    )]
+    InUse {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A file of the database cannot be opened, or kept from others.
+    #[error("cannot open the database file {} for its owner alone", path.display())]
     File {
         /// The file.
-        path: String,
-        /// Why.
+        path: PathBuf,
+        /// What the system says.
         source: std::io::Error,
     },
     /// The server is shutting down.
@@ -118,6 +131,9 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        if let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
+            readiness::note_code(&code);
+        }
         if pool::is_refusal(&error) { Self::Refused(error) } else { Self::Unavailable(error) }
     }
 }
@@ -146,6 +162,7 @@ struct Inner {
     handover: Handover,
     watchers: Watchers,
     figures: figures::Figures,
+    write_health: readiness::WriteHealth,
     clock: Clock,
     node: i64,
     lease_token: AtomicI64,
@@ -170,13 +187,21 @@ impl Journal {
             handover,
             watchers: Watchers::default(),
             figures: figures::Figures::default(),
+            write_health: readiness::WriteHealth::default(),
             node,
             lease_token: AtomicI64::new(node::first_token(node)),
             clock,
         });
         writer::start(&inner, receiver);
         let journal = Self { inner };
-        journal.enter().await?;
+        match journal.enter().await {
+            // What is there can be read, and an operator needs the server to see why it is full.
+            Err(error @ Error::Unavailable(_)) if journal.is_readable().await => tracing::error!(
+                error = %chain(&error),
+                "the database takes no writes: started for reading, captures are refused until it does"
+            ),
+            entered => entered?,
+        }
         Ok((journal, outlets))
     }
 
@@ -240,6 +265,10 @@ impl Journal {
             // Another writer may still be at what was submitted earlier.
             drop(self.inner.committing.write().await);
         }
+    }
+
+    async fn is_readable(&self) -> bool {
+        self.topology_version().await.is_ok()
     }
 
     async fn submit(&self, op: writer::Op) -> Result<(), Error> {

@@ -5,7 +5,8 @@
 //!      │       │          │
 //!      │       │          └ headers, and the rest between requests, in time; not too many, not too long
 //!      │       └ handshake in time
-//!      └ at most `server.max_connections`; where all are taken, those that rest are closed
+//!      └ at most `server.max_connections`; where all are taken, those that rest are closed, and those
+//!        whose request withholds its body
 //! ```
 //!
 //! Guaranteed: a client that sends slowly, opens many connections or resets many requests holds up no

@@ -8,6 +8,8 @@ use crate::access::grant::Issuer;
 use crate::access::seal::{self, Sealer};
 use crate::access::throttle::Throttle;
 use crate::api::auth;
+use crate::api::body_budget::BodyBudget;
+use crate::api::reading::ReadingShares;
 use crate::api::{self, App, Shared};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -114,14 +116,14 @@ impl Server {
             None => Sealer::from_file(&folder.join("waybill.key"))?,
         };
         let (journal, outlets) = open_journal(&config, clock).await?;
-        let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
-        let new_token = auth::first_token(&journal, given.as_deref()).await?;
+        let new_token = first_token(&journal, &config).await?;
         let engine = Engine::new(Limits::default(), &sealer.guest_key())?;
         let cache = Cache::new(
             folder.join("waybill-modules"),
             sealer.mac_key(),
             Compiler::Subprocess(program),
         )?;
+        let largest_body = config.server.max_body.max(engine.limits().upload_bytes);
         let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
         let client = client(&config)?;
         let audit = Audit::new(journal.clone(), !config.audit.retention.get().is_zero());
@@ -141,6 +143,8 @@ impl Server {
             throttle: Throttle::default(),
             issuer: Issuer::new(live.sealer().grant_key()),
             unknown_sources: AtomicU64::new(0),
+            reading: ReadingShares::default(),
+            bodies: BodyBudget::new(largest_body),
             live,
             config,
         });
@@ -253,6 +257,18 @@ async fn open_journal(config: &Config, clock: Clock) -> Result<(Journal, Outlets
         );
     }
     Ok((journal, outlets))
+}
+
+/// The token that this start made, if any. A database that takes no writes is opened all the same.
+async fn first_token(journal: &Journal, config: &Config) -> Result<Option<String>, Error> {
+    let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
+    match auth::first_token(journal, given.as_deref()).await {
+        Err(journal::Error::Unavailable(error)) => {
+            tracing::error!(%error, "cannot store the admin token; tokens that are known work");
+            Ok(None)
+        }
+        made => Ok(made?),
+    }
 }
 
 fn bounds(config: &Config) -> Bounds {

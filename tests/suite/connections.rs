@@ -420,3 +420,26 @@ async fn a_request_under_way_is_answered_when_the_server_is_told_to_stop() {
     assert_eq!(answer.data()["deliveries"][0]["status"], "delivered");
     stopping.await.unwrap();
 }
+
+#[tokio::test]
+async fn requests_that_withhold_their_body_make_room_for_others() {
+    let set = |settings: &mut Settings| {
+        settings.set("server.max_connections", "8").set("server.header_timeout", NEVER);
+        settings.set("server.body_timeout", NEVER);
+    };
+    let Some(world) = World::start_with(Sqlite, set).await else { return };
+    // Nobody knows who sends a webhook before all of it has come.
+    let hook = json!({"name": "hook", "kind": "webhook", "webhook": {"scheme": "github"}, "secret": "It's a secret"});
+    world.post("/api/v1/sources", &hook).await;
+    let start = "POST /in/hook HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n{";
+    let mut slow = JoinSet::new();
+    for _ in 0..8 {
+        slow.spawn(drip(connect(&world).await, start.into()));
+    }
+    others_are_served(&world).await;
+    // Each gives way to somebody who comes.
+    while !slow.is_empty() {
+        others_are_served(&world).await;
+        while slow.try_join_next().is_some() {}
+    }
+}

@@ -13,6 +13,7 @@
 mod access;
 mod at_rest;
 mod audit;
+mod bounds;
 mod capture;
 mod connections;
 mod crash;

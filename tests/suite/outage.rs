@@ -124,6 +124,21 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
+/// What `/readyz` says; fails the test unless its status is this one.
+async fn readiness(world: &World, status: u16) -> String {
+    let answer = world.client_with(None).get("/readyz").await.unwrap();
+    assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+    answer.json()["status"].as_str().unwrap().to_owned()
+}
+
+async fn eventually_ready(world: &World) {
+    let deadline = std::time::Instant::now() + LIMIT;
+    while world.client().get("/readyz").await.unwrap().status != 200 {
+        assert!(std::time::Instant::now() < deadline, "it does not get ready again");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_disk_is_full_and_has_room_again() {
     let folder = tempfile::TempDir::new().unwrap();
@@ -135,19 +150,82 @@ async fn the_disk_is_full_and_has_room_again() {
     let small = |settings: &mut Settings| {
         settings.database = format!("sqlite:{}", disk.join("waybill.db").display());
     };
-    let Some(world) = World::start_with(Backend::Sqlite, small).await else { return };
+    let Some(mut world) = World::start_with(Backend::Sqlite, small).await else { return };
     let receiver = with_endpoint(&world).await;
     let mut acknowledged = vec![world.event(&invoice(0)).await];
     receiver.first("/a").await;
+    readiness(&world, 200).await;
     let ballast = disk.join("ballast");
     // Fills what is left, so that the journal meets the end of the disk.
     let filled = std::fs::write(&ballast, vec![0; 128 << 20]);
     assert!(filled.is_err(), "the disk is full");
     let wide = |n: u32| json!({"type": "invoice.paid", "resource_id": n.to_string(), "data": {"pad": "x".repeat(20_000)}});
     acknowledged.extend(capture_until_refused(&world, 1, wide).await);
+    readiness(&world, 503).await;
+    // A server that starts on a full disk shows what is there, and takes nothing.
+    world.restart();
+    for id in &acknowledged {
+        world.get(&format!("{EVENTS}/{id}")).await;
+    }
+    acknowledged.extend(capture_until_refused(&world, 10_000, wide).await);
+    readiness(&world, 503).await;
     std::fs::remove_file(&ballast).unwrap();
     acknowledged.push(capture_until_taken(&world, &invoice(9_999)).await);
+    eventually_ready(&world).await;
     all_come(&world, &receiver, &acknowledged).await;
     drop(world);
     drop(mounted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_event_is_acknowledged_into_a_file_that_was_removed() {
+    let Some(mut world) = World::start(Backend::Sqlite).await else { return };
+    for name in ["waybill.db", "waybill.db-wal"] {
+        world.event(&invoice(1)).await;
+        let (file, aside) = (world.folder().join(name), world.folder().join("aside"));
+        readiness(&world, 200).await;
+        std::fs::rename(&file, &aside).unwrap();
+        let answer = world.client().post(EVENTS, &invoice(2)).await.unwrap();
+        assert!(refused(&answer), "{name}: it would be gone after a restart: {}", answer.text());
+        readiness(&world, 503).await;
+        std::fs::rename(&aside, &file).unwrap();
+        capture_until_taken(&world, &invoice(3)).await;
+        eventually_ready(&world).await;
+    }
+    world.restart();
+    let found = world.get(EVENTS).await;
+    assert_eq!(
+        found.as_array().unwrap().len(),
+        4,
+        "what was acknowledged and nothing else: {found}"
+    );
+}
+
+/// Fills the first page of a table with garbage, as a failing disk does.
+async fn damage(database: &Path, table: &str) {
+    use std::os::unix::fs::FileExt as _;
+    let url = format!("sqlite:{}", database.display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let query = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema \
+                 WHERE name = $1";
+    let (page, size): (i64, i64) =
+        sqlx::query_as(query).bind(table).fetch_one(&pool).await.unwrap();
+    pool.close().await;
+    let file = std::fs::OpenOptions::new().write(true).open(database).unwrap();
+    let garbage = vec![0xAA; size.try_into().unwrap()];
+    file.write_all_at(&garbage, ((page - 1) * size).try_into().unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_database_is_not_ready() {
+    let Some(mut world) = World::start(Backend::Sqlite).await else { return };
+    world.event(&invoice(1)).await;
+    world.stop();
+    damage(&world.folder().join("waybill.db"), "event").await;
+    world.restart();
+    let said = readiness(&world, 503).await;
+    assert!(said.contains("damaged"), "{said}");
+    let answer = world.client().post(EVENTS, &invoice(2)).await.unwrap();
+    assert!(refused(&answer), "{}", answer.text());
+    assert_eq!(world.client().get("/healthz").await.unwrap().status, 200, "alive, to be looked at");
 }

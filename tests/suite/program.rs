@@ -234,3 +234,20 @@ async fn a_server_that_is_told_to_stop_as_it_gets_ready_ends_in_order() {
         world.restart();
     }
 }
+
+#[tokio::test]
+async fn a_second_server_on_one_database_file_refuses_to_start() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let link = world.folder().join("link.db");
+    std::os::unix::fs::symlink(world.folder().join("waybill.db"), &link).unwrap();
+    let mut by_link = world.settings().clone();
+    by_link.database = format!("sqlite:{}", link.display());
+    for settings in [world.settings(), &by_link] {
+        let refusal = Server::start(settings).unwrap_err().to_string();
+        assert!(refusal.contains("is in use by another server; stop that one first"), "{refusal}");
+    }
+    world.event(&invoice(1)).await;
+    // The lock ends with the process, however that ends.
+    world.restart();
+    world.event(&invoice(2)).await;
+}

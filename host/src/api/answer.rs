@@ -1,6 +1,7 @@
 //! The shape of every answer: `{"data": …}`, with `meta` and `links` on lists.
 
 use super::problem::Problem;
+use crate::journal::window::ListPage;
 use axum::Json;
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,8 @@ pub struct List<T> {
 pub struct Meta {
     /// How many are on it.
     pub count: usize,
-    /// What to give as `cursor` for the next page; absent on the last.
+    /// What to give as `cursor` for the next page; absent on the last. A page of a filtered list may hold
+    /// few things, or none, and not be the last: one request looks through 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
@@ -88,20 +90,15 @@ pub fn whole<T: Serialize>(data: Vec<T>) -> Json<List<T>> {
     Json(List { data, meta, links: Links { next: None } })
 }
 
-/// A page of a list; `rows` may hold one more than `limit`, which says that there is another page.
-pub fn page<R, T: Serialize, I: Display>(
+/// A page of a list, shown.
+pub fn listed<R, T: Serialize, I: Display>(
     uri: &Uri,
-    mut rows: Vec<R>,
-    limit: u32,
-    id: impl Fn(&R) -> I,
+    page: ListPage<R, I>,
     show: impl Fn(R) -> T,
 ) -> Json<List<T>> {
-    let limit = limit as usize;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = if more { rows.last().map(|row| id(row).to_string()) } else { None };
+    let next_cursor = page.next.map(|id| id.to_string());
     let next = next_cursor.as_ref().map(|cursor| next_link(uri, cursor));
-    let data: Vec<T> = rows.into_iter().map(show).collect();
+    let data: Vec<T> = page.rows.into_iter().map(show).collect();
     let meta = Meta { count: data.len(), next_cursor };
     Json(List { data, meta, links: Links { next } })
 }
@@ -122,10 +119,11 @@ mod tests {
     #[test]
     fn a_page_names_the_next_and_keeps_the_filters() {
         let uri: Uri = "/api/v1/events?type=a.b&cursor=old&limit=2".parse().unwrap();
-        let Json(first) = page(&uri, vec![3, 2, 1], 2, |n| *n, |n| n);
+        let page = |rows, next| listed(&uri, ListPage { rows, next }, |n| n);
+        let Json(first) = page(vec![3, 2], Some(2));
         assert_eq!(first.data, [3, 2]);
         assert_eq!(first.links.next.as_deref(), Some("/api/v1/events?type=a.b&limit=2&cursor=2"));
-        let Json(last) = page(&uri, vec![1], 2, |n| *n, |n| n);
+        let Json(last) = page(vec![1], None);
         assert_eq!((last.meta.next_cursor, last.links.next), (None, None));
     }
 

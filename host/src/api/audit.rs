@@ -1,7 +1,7 @@
 //! `/audit`: who called what, from where, and what came of it.
 
 use super::App;
-use super::answer::{List, Page, page};
+use super::answer::{List, Page, listed};
 use super::auth::Principal;
 use super::body::Query;
 use super::events::time;
@@ -146,8 +146,8 @@ pub(super) async fn list(
     let topology = app.live.current();
     let pages = Page { cursor: query.cursor.clone(), limit: query.limit.clone() };
     let (limit, after) = (pages.limit()?, pages.after::<RequestId>()?);
-    let rows = app.journal.calls(&query.filter(&topology)?, after, limit + 1).await?;
-    Ok(page(&uri, rows, limit, |call| call.id, |call| CallView::new(&topology, call)))
+    let found = app.journal.calls(&query.filter(&topology)?, after, limit).await?;
+    Ok(listed(&uri, found, |call| CallView::new(&topology, call)))
 }
 
 /// Calls that are read at once.
@@ -158,14 +158,16 @@ const CHUNK: u32 = 1_000;
     responses((status = 200, content_type = "application/x-ndjson", body = CallView), (status = 422, body = Problem)))]
 pub(super) async fn export(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Query(query): Query<CallQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter(&app.live.current())?;
-    Ok(lines("audit.ndjson", (app, filter), |(app, filter), before| async move {
-        let rows = app.journal.calls(&filter, before, CHUNK).await?;
-        let last = rows.last().map(|call| call.id);
+    let context = (app, principal.token().id, filter);
+    Ok(lines("audit.ndjson", context, |(app, token, filter), before| async move {
+        let _place = app.reading.place(token).await?;
+        let found = app.journal.calls(&filter, before, CHUNK).await?;
         let topology = app.live.current();
-        Ok((rows.into_iter().map(|call| CallView::new(&topology, call)).collect(), last))
+        let shown = found.rows.into_iter().map(|call| CallView::new(&topology, call)).collect();
+        Ok((shown, found.next))
     }))
 }

@@ -1,6 +1,7 @@
 //! Reading bodies and queries: bounded, and with problems that say where.
 
 use super::App;
+use super::auth::Principal;
 use super::problem::Problem;
 use crate::domain::problem::Fault;
 use crate::domain::surrogates::replace_lone_surrogates;
@@ -8,7 +9,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -21,7 +22,27 @@ impl FromRequest<App> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        read(app, request, app.config.server.max_body).await.map(Self)
+        let limit = limit(app, request.uri().path())?;
+        read(app, request, limit).await.map(Self)
+    }
+}
+
+/// Longest form of OAuth in bytes; it comes from anybody, and holds a few short texts.
+const LONGEST_FORM: usize = 16 * 1024;
+
+/// How long a body may be, in bytes. One for a webhook source that does not exist is not read at all.
+fn limit(app: &App, path: &str) -> Result<usize, Problem> {
+    let most = app.config.server.max_body;
+    if path.starts_with("/oauth/") {
+        return Ok(LONGEST_FORM.min(most));
+    }
+    // A name that is written with escapes is looked up by its handler.
+    let Some(source) = path.strip_prefix("/in/").filter(|name| !name.contains('%')) else {
+        return Ok(most);
+    };
+    match app.live.current().inlet(source.trim_end_matches('/')) {
+        Some(inlet) if inlet.verifier.is_some() => Ok(most),
+        Some(_) | None => Err(Problem::missing("webhook source", source)),
     }
 }
 
@@ -33,26 +54,44 @@ const DRAIN: (usize, Duration) = (32 << 20, Duration::from_secs(5));
 pub async fn read(app: &App, request: Request, limit: usize) -> Result<Bytes, Problem> {
     let patience = app.config.server.body_timeout;
     let late = |_| Problem::timed_out(format!("the body did not come within {patience}"));
-    tokio::time::timeout(patience.get(), read_all(request, limit)).await.map_err(late)?
+    tokio::time::timeout(patience.get(), read_all(app, request, limit)).await.map_err(late)?
 }
 
-async fn read_all(request: Request, limit: usize) -> Result<Bytes, Problem> {
+async fn read_all(app: &App, request: Request, limit: usize) -> Result<Bytes, Problem> {
     // Such a client sends nothing before it is told to, so it has time for the answer.
     let asks_first = request.headers().contains_key(header::EXPECT);
+    let mut account = app.bodies.open_account(request.extensions().get::<Principal>().is_some());
+    account.pay(head_size(&request)).await?;
     let mut body = request.into_body();
     if asks_first && body.size_hint().lower() > limit as u64 {
         return Err(Problem::too_large(limit));
     }
-    let collected = Limited::new(&mut body, limit).collect().await;
-    match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
+    let mut collected = Vec::new();
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = account.asked_to_give_way() => return Err(Problem::busy()),
+        };
+        let Some(frame) = frame else { return Ok(account.finish(collected)) };
+        let cut_off = |_| Problem::malformed("the connection ended before the body did");
+        let Ok(data) = frame.map_err(cut_off)?.into_data() else { continue };
+        if collected.len() + data.len() > limit {
+            drop((collected, account));
             // Whether it came to its end or not: the answer is the same.
             drop(tokio::time::timeout(DRAIN.1, drain(body)).await);
-            Err(Problem::too_large(limit))
+            return Err(Problem::too_large(limit));
         }
-        Err(_) => Err(Problem::malformed("the connection ended before the body did")),
+        account.pay(data.len()).await?;
+        // It grows as it comes: where pages are large, the first byte of a buffer of the announced length
+        // would make two megabytes resident.
+        collected.extend_from_slice(&data);
     }
+}
+
+/// What a request's headers take while its body is waited for, in bytes.
+fn head_size(request: &Request) -> usize {
+    let fields = request.headers().iter();
+    fields.map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 async fn drain(mut body: axum::body::Body) {

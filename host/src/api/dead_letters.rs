@@ -3,7 +3,7 @@
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
 use super::App;
-use super::answer::{Data, List, Page, data, page};
+use super::answer::{Data, List, Page, data, listed};
 use super::auth::Principal;
 use super::body::{Input, Query};
 use super::deliveries::check_storable;
@@ -17,6 +17,7 @@ use crate::domain::id::{DeadLetterId, SourceId};
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
 use crate::journal::dead::{DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter};
+use crate::journal::window::ListPage;
 use crate::topology::Topology;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -219,8 +220,8 @@ pub(super) async fn list(
     let topology = app.live.current();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
-    let rows = app.journal.dead_letters(&query.filter(&topology)?, after, limit + 1).await?;
-    Ok(page(&uri, rows, limit, |row| row.id, |row| DeadLetterView::new(&topology, row)))
+    let found = app.journal.dead_letters(&query.filter(&topology)?, after, limit).await?;
+    Ok(listed(&uri, found, |row| DeadLetterView::new(&topology, row)))
 }
 
 async fn find(app: &App, text: &str) -> Result<StoredDeadLetter, Problem> {
@@ -391,11 +392,11 @@ async fn replay_chunks(
     let (mut replayed, mut offset): (u64, u32) = (0, 0);
     let mut before: Option<DeadLetterId> = None;
     loop {
-        let rows = app.journal.dead_letters(filter, before, CHUNK).await?;
-        let Some(last) = rows.last() else { return Ok(replayed) };
-        before = Some(last.id);
-        let possible =
-            rows.into_iter().filter(|r| r.replayed_at.is_none() && check(topology, r).is_ok());
+        let found = app.journal.dead_letters(filter, before, CHUNK).await?;
+        let possible = found
+            .rows
+            .into_iter()
+            .filter(|r| r.replayed_at.is_none() && check(topology, r).is_ok());
         let due: Vec<_> = possible
             .map(|row| {
                 let at = began.after(step.saturating_mul(offset));
@@ -404,6 +405,10 @@ async fn replay_chunks(
             })
             .collect();
         replayed += app.journal.replay(&due).await? as u64;
+        before = found.next;
+        if before.is_none() {
+            return Ok(replayed);
+        }
     }
 }
 
@@ -426,14 +431,15 @@ pub(super) async fn delete(
     responses((status = 200, content_type = "application/x-ndjson", body = DeadLetterDetail)))]
 pub(super) async fn export(
     State(app): State<App>,
-    _principal: Principal,
+    principal: Principal,
     Query(query): Query<DeadLetterQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter(&app.live.current())?;
-    Ok(lines("dead-letters.ndjson", (app, filter), |(app, filter), before| async move {
-        let rows = app.journal.dead_letters(&filter, before, CHUNK).await?;
-        let last = rows.last().map(|row| row.id);
-        Ok((details(&app, rows).await?, last))
+    let context = (app, principal.token().id, filter);
+    Ok(lines("dead-letters.ndjson", context, |(app, token, filter), before| async move {
+        let _place = app.reading.place(token).await?;
+        let found = app.journal.dead_letters(&filter, before, CHUNK).await?;
+        details(&app, found).await
     }))
 }
 
@@ -446,13 +452,25 @@ async fn event(app: &App, stored: &StoredDeadLetter) -> Result<Option<EventView>
     }
 }
 
-async fn details(app: &App, rows: Vec<StoredDeadLetter>) -> Result<Vec<DeadLetterDetail>, Problem> {
+/// Most bytes of events that are exported at once, unless a single one has more.
+const PIECE: usize = 2 << 20;
+
+/// As many of the dead letters with their events as make a piece, and where to go on.
+async fn details(
+    app: &App,
+    found: ListPage<StoredDeadLetter, DeadLetterId>,
+) -> Result<(Vec<DeadLetterDetail>, Option<DeadLetterId>), Problem> {
     let topology = app.live.current();
-    let mut details = Vec::new();
-    for stored in rows {
+    let (mut details, mut bytes) = (Vec::new(), 0);
+    for stored in found.rows {
+        let id = stored.id;
         let event = event(app, &stored).await?;
+        bytes += event.as_ref().map_or(0, |event| event.data.get().len());
         let letter = DeadLetterView::new(&topology, stored);
         details.push(DeadLetterDetail { letter, event, delivery: None });
+        if bytes > PIECE {
+            return Ok((details, Some(id)));
+        }
     }
-    Ok(details)
+    Ok((details, found.next))
 }

@@ -2,7 +2,7 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{Data, List, Page, data, page};
+use super::answer::{Data, List, Page, data, listed};
 use super::auth::Principal;
 use super::body::Query;
 use super::events::{id, time};
@@ -188,8 +188,8 @@ pub(super) async fn list(
     let topology = app.live.current();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
-    let rows = app.journal.deliveries(&query.filter(&topology)?, after, limit + 1).await?;
-    Ok(page(&uri, rows, limit, |row| row.id, |row| DeliveryView::new(&topology, row)))
+    let found = app.journal.deliveries(&query.filter(&topology)?, after, limit).await?;
+    Ok(listed(&uri, found, |row| DeliveryView::new(&topology, row)))
 }
 
 async fn find(app: &App, text: &str) -> Result<Delivery, Problem> {

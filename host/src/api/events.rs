@@ -2,7 +2,7 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{Data, List, Page, data, page};
+use super::answer::{Data, List, Page, data, listed};
 use super::auth::Principal;
 use super::body::{Body, Query};
 use super::problem::Problem;
@@ -292,8 +292,8 @@ pub(super) async fn list(
         until: time("until", query.until.as_deref())?,
     };
     let limit = pages.limit()?;
-    let rows = app.journal.events(&filter, pages.after()?, limit + 1).await?;
-    Ok(page(&uri, rows, limit, |row| row.event.id, EventView::from))
+    let found = app.journal.events(&filter, pages.after()?, limit).await?;
+    Ok(listed(&uri, found, EventView::from))
 }
 
 /// An id in a path; one that cannot be an id names nothing.

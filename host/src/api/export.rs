@@ -22,15 +22,16 @@ where
     T: Serialize,
     R: Future<Output = Result<(Vec<T>, Option<I>), Problem>> + Send + 'static,
 {
-    let pieces = stream::try_unfold((context, read, None), |(context, read, before)| async move {
+    let pieces = stream::try_unfold(Some((context, read, None)), |state| async move {
+        let Some((context, read, before)) = state else { return Ok(None) };
         let (rows, end) = read(context.clone(), before).await.map_err(failed)?;
-        let Some(end) = end else { return Ok(None) };
         let mut text = Vec::new();
         for row in rows {
             serde_json::to_writer(&mut text, &row)?;
             text.push(b'\n');
         }
-        Ok::<_, io::Error>(Some((Bytes::from(text), (context, read, Some(end)))))
+        let next = end.map(|end| (context, read, Some(end)));
+        Ok::<_, io::Error>(Some((Bytes::from(text), next)))
     });
     let file = format!("attachment; filename=\"{name}\"");
     let headers = [

@@ -31,13 +31,15 @@ pub(super) fn routes(document: &Value) -> Router<App> {
         .route("/openapi.json", get(document))
 }
 
-/// Whether the database answers.
+/// Whether a write was just committed where it will be found after a restart.
 async fn ready(State(app): State<App>) -> Response {
-    if app.journal.topology_version().await.is_ok() {
-        return Json(json!({"status": "ready"})).into_response();
+    match app.journal.prove_ready().await {
+        Ok(()) => Json(json!({"status": "ready"})).into_response(),
+        Err(why) => {
+            let body: Json<Value> = Json(json!({"status": why.to_string()}));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
     }
-    let body: Json<Value> = Json(json!({"status": "the database does not answer"}));
-    (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
 }
 
 /// Figures in Prometheus' text format 0.0.4.

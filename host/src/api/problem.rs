@@ -199,6 +199,14 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, kind, "Signature does not fit", detail)
     }
 
+    /// Too much is under way here at present.
+    pub fn busy() -> Self {
+        let detail = "too many requests are under way here; nothing was stored, send it again";
+        let kind = "urn:waybill:problem:busy";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, "Busy", detail);
+        Self { retry_after: Some(1), ..problem }.with(header::RETRY_AFTER, "1")
+    }
+
     /// The source is paused; it may be asked again in `wait` seconds.
     pub fn paused(source: &str, wait: u32) -> Self {
         let detail =
@@ -275,6 +283,7 @@ impl From<journal::Error> for Problem {
             }
             journal::Error::Corrupt { .. }
             | journal::Error::Migration(_)
+            | journal::Error::InUse { .. }
             | journal::Error::File { .. }
             | journal::Error::Address { .. } => {
                 tracing::error!(error = %journal::chain(&error), "the journal failed");

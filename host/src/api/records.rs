@@ -160,8 +160,14 @@ pub(super) async fn list(
             let limit = query.per_page + 1;
             let start =
                 query.after.as_ref().map_or(PageStart::Offset(place.offset), PageStart::After);
-            let mut rows = app.journal.records(&filter, *order, start, limit).await?;
-            let has_more = rows.len() > query.per_page as usize;
+            let found = app.journal.records(&filter, *order, start, limit).await?;
+            let mut rows = found.rows;
+            let per_page = query.per_page as usize;
+            if found.is_cut && rows.len() < per_page && query.after.is_none() {
+                // Counted pages cannot be short: what is left out would be on none.
+                return Err(too_large());
+            }
+            let has_more = found.is_cut || rows.len() > per_page;
             rows.truncate(query.per_page as usize);
             Page {
                 next: rows.last().filter(|_| has_more).map(|last| last.position(*order)),
@@ -266,18 +272,20 @@ async fn looked_into(
     place: Place,
 ) -> Result<Page, Problem> {
     let order = query.sort.native().unwrap_or_default();
+    let names = query.compared_fields();
     let mut found = Vec::new();
     let mut after = query.after.clone();
     let mut looked_into = 0;
     loop {
         let start = after.as_ref().map_or(PageStart::Offset(0), PageStart::After);
-        let rows = app.journal.records(filter, order, start, CHUNK).await?;
+        let piece = app.journal.records(filter, order, start, CHUNK).await?;
+        let rows = &piece.rows;
         let read = u32::try_from(rows.len()).unwrap_or(CHUNK);
         after = rows.last().map(|last| last.position(order));
-        found.extend(rows.iter().map(|row| Shown::of(row, order)));
-        found.retain(|shown: &Shown| shown.fits(&query.conditions));
+        let narrowed = rows.iter().map(|row| Shown::narrowed(row, order, &names));
+        found.extend(narrowed.filter(|shown| shown.fits(&query.conditions)));
         looked_into += read;
-        if read < CHUNK {
+        if read < CHUNK && !piece.is_cut {
             break;
         }
         if looked_into >= LOOKED_INTO {
@@ -287,11 +295,50 @@ async fn looked_into(
             return Err(Problem::fault("since", message));
         }
     }
-    Ok(page_of(found, query, place))
+    let (chosen, page) = choose(found, query, place);
+    Ok(Page { data: read_again(app, filter, query, chosen).await?, ..page })
+}
+
+/// Most bytes of a page of records that are read one by one.
+const PAGE_BYTES: usize = 8 << 20;
+
+fn too_large() -> Problem {
+    let message = "the records of this page have more than 8 MiB; ask for fewer";
+    Problem::fault("per_page", message)
+}
+
+/// The whole records of a page; those that are gone meanwhile are left out.
+async fn read_again(
+    app: &App,
+    filter: &RecordFilter,
+    query: &RecordQuery,
+    chosen: Vec<Shown>,
+) -> Result<Vec<Box<RawValue>>, Problem> {
+    let (mut data, mut bytes) = (Vec::new(), 0);
+    for position in chosen.into_iter().filter_map(|shown| shown.position) {
+        let RecordPosition { source, resource_id, .. } = position;
+        let filter =
+            RecordFilter { source: Some(source), since: None, is_narrow: false, ..filter.clone() };
+        let found = app.journal.records_of_id(&filter, &resource_id, 1).await?;
+        let Some(record) = found.first() else { continue };
+        bytes += record.data.get().len();
+        if bytes > PAGE_BYTES && !data.is_empty() {
+            return Err(too_large());
+        }
+        data.push(written(record, &query.fields));
+    }
+    Ok(data)
 }
 
 /// The page of those that fit the conditions, in the order asked for.
-fn page_of(mut found: Vec<Shown>, query: &RecordQuery, place: Place) -> Page {
+fn page_of(found: Vec<Shown>, query: &RecordQuery, place: Place) -> Page {
+    let (chosen, page) = choose(found, query, place);
+    let data = chosen.into_iter().map(|shown| shown.written(&query.fields)).collect();
+    Page { data, ..page }
+}
+
+/// The records of the page, and what is said of it.
+fn choose(mut found: Vec<Shown>, query: &RecordQuery, place: Place) -> (Vec<Shown>, Page) {
     found.retain(|shown| shown.fits(&query.conditions));
     if let Sort::Fields(fields) = &query.sort {
         found.sort_by(|a, b| condition::compare_by(fields, &a.fields, &b.fields));
@@ -302,8 +349,7 @@ fn page_of(mut found: Vec<Shown>, query: &RecordQuery, place: Place) -> Page {
     let page: Vec<Shown> = found.into_iter().skip(offset).take(per_page).collect();
     let is_native = query.sort.native().is_some();
     let next = page.last().filter(|_| has_more && is_native).and_then(|last| last.position.clone());
-    let data = page.into_iter().map(|shown| shown.written(&query.fields)).collect();
-    Page { data, total, has_more, again: place.again, next }
+    (page, Page { data: Vec::new(), total, has_more, again: place.again, next })
 }
 
 fn answer(uri: &Uri, query: &RecordQuery, found: Page) -> RecordList {

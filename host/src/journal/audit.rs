@@ -8,6 +8,7 @@ use super::bulk::Bulk;
 use super::pool::reading;
 use super::value::Row;
 use super::views::condition;
+use super::window::{ListPage, Window};
 use super::writer::Op;
 use super::{Error, Journal, row, statements};
 use crate::domain::call::{Call, TokenUsage};
@@ -47,6 +48,17 @@ pub struct CallFilter {
     pub until: Option<Timestamp>,
 }
 
+impl CallFilter {
+    /// Whether rows are left out for another reason than their time.
+    const fn is_narrow(&self) -> bool {
+        self.token.is_some()
+            || self.address.is_some()
+            || self.method.is_some()
+            || self.route.is_some()
+            || self.status.is_some()
+    }
+}
+
 type CallRow = (Uuid, Option<Uuid>, String, String, String, i16, i64, i32);
 
 impl Journal {
@@ -61,31 +73,33 @@ impl Journal {
                 | Op::Plan { .. }
                 | Op::Settle(_)
                 | Op::Take { .. }
+                | Op::Prove { .. }
                 | Op::Flush { .. } => Ok(()),
             },
         }
     }
 
-    /// Calls, newest first, older than `before`.
+    /// A page of calls, newest first, older than `before`.
     pub async fn calls(
         &self,
         filter: &CallFilter,
         before: Option<RequestId>,
         limit: u32,
-    ) -> Result<Vec<Call>, Error> {
-        // Ids begin with their time, so a time is a bound of ids.
+    ) -> Result<ListPage<Call, RequestId>, Error> {
+        // Ids begin with their time, and a call's time is that of its id.
         let until = filter.until.map(RequestId::first_at);
-        let before = before.into_iter().chain(until).min();
-        let (older, id) = condition(before.map(RequestId::uuid));
-        let (newer, since) = condition(filter.since.map(|at| RequestId::first_at(at).uuid()));
+        let bounds = before.into_iter().chain(until).map(RequestId::uuid);
+        let since = filter.since.map(|at| RequestId::first_at(at).uuid());
+        let mut window = Window::between(since, bounds);
+        if filter.is_narrow() {
+            window = self.cut(window, statements::CALL_FLOOR).await?;
+        }
         let (of, token) = condition(filter.token.map(TokenId::uuid));
         let (from, to) = filter.status.unzip();
         let rows: Vec<CallRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_CALLS)
-                .bind(older)
-                .bind(id)
-                .bind(newer)
-                .bind(since)
+                .bind(window.before)
+                .bind(window.from)
                 .bind(of)
                 .bind(token)
                 .bind(filter.address.as_deref())
@@ -93,10 +107,12 @@ impl Journal {
                 .bind(filter.route.as_deref())
                 .bind(from.map(u16::cast_signed))
                 .bind(to.map(u16::cast_signed))
-                .bind(i64::from(limit))
+                .bind(i64::from(limit) + 1)
                 .fetch_all(db)
                 .await?);
-        rows.into_iter().map(call).collect()
+        let rows: Result<Vec<Call>, Error> = rows.into_iter().map(call).collect();
+        let page = window.page(rows?, limit, |call| call.id.uuid());
+        Ok(page.with_ids(RequestId::from_uuid))
     }
 
     /// How tokens were being used when that was last written.

@@ -11,10 +11,10 @@
 //!
 //! Nothing depends on it: what is committed is in the log, and SQLite reads it there.
 
+use super::database_file::DatabaseFile;
 use super::native;
 use rusqlite::Connection;
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -56,13 +56,13 @@ impl Growth {
 
 impl Checkpointer {
     /// Starts the other thread; it ends with this value.
-    pub(super) fn start(path: PathBuf) -> std::io::Result<Self> {
+    pub(super) fn start(file: Arc<DatabaseFile>) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let copied = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&copied);
         std::thread::Builder::new()
             .name("journal-checkpoint".to_owned())
-            .spawn(move || serve(&path, &asked, &done))?;
+            .spawn(move || serve(&file, &asked, &done))?;
         Ok(Self { ask, copied, is_asked: false, growth: Growth::default() })
     }
 
@@ -88,11 +88,11 @@ impl Checkpointer {
     }
 }
 
-fn serve(path: &std::path::Path, asked: &Receiver<()>, copied: &AtomicBool) {
+fn serve(file: &DatabaseFile, asked: &Receiver<()>, copied: &AtomicBool) {
     let mut connection = None;
     while asked.recv().is_ok() {
         if connection.is_none() {
-            let opened = native::open(path);
+            let opened = native::open(file.path());
             connection = opened.inspect_err(complain).ok();
         }
         if let Some(db) = &connection {

@@ -16,6 +16,7 @@ use crate::domain::delivery::Lease;
 use crate::domain::event::{Event, Message};
 use crate::domain::id::{DeliveryId, EndpointId, FlowId};
 use crate::domain::time::Timestamp;
+use futures_util::{Stream, TryStreamExt as _};
 use sqlx::types::Uuid;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,44 @@ struct PlanningRow {
     event: EventRow,
 }
 
+/// Places for as much as there is memory for, going by what work took lately.
 fn slots(room: &Arc<Room>) -> Vec<Slot> {
-    std::iter::from_fn(|| room.take_claimed()).take(MOST).collect()
+    let most = MOST.min(room.claimable());
+    std::iter::from_fn(|| room.take_claimed()).take(most).collect()
+}
+
+/// What a claimed row takes in memory.
+trait Weigh {
+    /// Its payload in bytes.
+    fn payload(&self) -> usize;
+}
+
+impl Weigh for ClaimedRow {
+    fn payload(&self) -> usize {
+        self.event.size() + self.message.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Weigh for PlanningRow {
+    fn payload(&self) -> usize {
+        self.event.size()
+    }
+}
+
+/// Reads rows one after the other into places, until one finds no memory; whether all found some.
+async fn read_into_places<R: Weigh>(
+    mut rows: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
+    slots: Vec<Slot>,
+) -> Result<(Vec<(R, Slot)>, bool), sqlx::Error> {
+    let (mut held, mut slots) = (Vec::new(), slots.into_iter());
+    while let Some(row) = rows.try_next().await? {
+        let Some(mut slot) = slots.next() else { return Ok((held, false)) };
+        if !slot.pay(row.payload()) {
+            return Ok((held, false));
+        }
+        held.push((row, slot));
+    }
+    Ok((held, true))
 }
 
 impl Journal {
@@ -62,22 +99,52 @@ impl Journal {
         let now = self.clock().now();
         let slots = slots(&lane.room);
         if slots.is_empty() {
+            // Whoever frees memory of this lane has it look again.
+            lane.room.claimed(true);
             return Ok(Vec::new());
         }
-        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
-        let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, slots.len()).await?;
-        let rows: Vec<ClaimedRow> = if claimed == 0 {
-            Vec::new()
+        let (wanted, lease) =
+            (slots.len(), Lease { token: self.lease_token(), until: now.after(hold) });
+        let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
+        let (rows, fit): (Vec<(ClaimedRow, Slot)>, bool) = if claimed == 0 {
+            (Vec::new(), true)
         } else {
-            reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED)
-                .bind(lane.endpoint.uuid())
-                .bind(lease.until.micros())
-                .bind(lease.token)
-                .fetch_all(db)
-                .await?)
+            reading!(self.pool(), |db| {
+                let rows = sqlx::query_as(statements::CLAIMED)
+                    .bind(lane.endpoint.uuid())
+                    .bind(lease.until.micros())
+                    .bind(lease.token)
+                    .fetch(db);
+                read_into_places(rows, slots).await?
+            })
         };
-        self.look_ahead(lane, rows.len() == slots.len()).await?;
-        rows.into_iter().zip(slots).map(|(row, slot)| row.leased(lease, slot)).collect()
+        if !fit {
+            let last = rows.last().map_or(Uuid::nil(), |(row, _)| row.delivery_id);
+            self.release_rest(lane.endpoint, lease, now, last).await?;
+        }
+        self.look_ahead(lane, !fit || rows.len() == wanted).await?;
+        rows.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect()
+    }
+
+    /// Gives back what a claim has no memory for: deliveries after the last that was kept.
+    async fn release_rest(
+        &self,
+        endpoint: EndpointId,
+        lease: Lease,
+        due: Timestamp,
+        last: Uuid,
+    ) -> Result<(), Error> {
+        let mut tx = self.pool().begin().await?;
+        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_REST)
+            .bind(endpoint.uuid())
+            .bind(lease.until.micros())
+            .bind(lease.token)
+            .bind(due.micros())
+            .bind(last)
+            .execute(db)
+            .await?
+            .rows_affected());
+        Ok(tx.commit().await?)
     }
 
     async fn claim_rows(
@@ -169,13 +236,46 @@ impl Journal {
         }
         let slots = slots(room);
         if slots.is_empty() {
+            room.claimed(true);
             return Ok(Vec::new());
         }
         let lease = Lease { token: self.lease_token(), until: now.after(hold) };
-        self.claim_planning_rows(flow, lease, now, slots.len()).await?;
-        let rows = self.claimed_plannings(lease).await?;
-        room.claimed(rows.len() == slots.len());
-        rows.into_iter().zip(slots).map(|(row, slot)| row.leased(lease, slot)).collect()
+        let wanted = slots.len();
+        self.claim_planning_rows(flow, lease, now, wanted).await?;
+        let (rows, fit): (Vec<(PlanningRow, Slot)>, bool) = reading!(self.pool(), |db| {
+            let rows = sqlx::query_as(statements::CLAIMED_PLANNING)
+                .bind(lease.until.micros())
+                .bind(lease.token)
+                .fetch(db);
+            read_into_places(rows, slots).await?
+        });
+        if !fit {
+            let nil = (Uuid::nil(), Uuid::nil());
+            let last = rows.last().map_or(nil, |(row, _)| (row.event.id(), row.flow_id));
+            self.release_rest_of_planning(lease, now, last).await?;
+        }
+        room.claimed(!fit || rows.len() == wanted);
+        rows.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect()
+    }
+
+    /// Gives back what a claim has no memory for: plannings after the last that was kept.
+    async fn release_rest_of_planning(
+        &self,
+        lease: Lease,
+        due: Timestamp,
+        (event, flow): (Uuid, Uuid),
+    ) -> Result<(), Error> {
+        let mut tx = self.pool().begin().await?;
+        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_REST_PLANNING)
+            .bind(lease.until.micros())
+            .bind(lease.token)
+            .bind(due.micros())
+            .bind(event)
+            .bind(flow)
+            .execute(db)
+            .await?
+            .rows_affected());
+        Ok(tx.commit().await?)
     }
 
     async fn claim_planning_rows(

@@ -6,6 +6,7 @@
 use super::batch::Batch;
 use super::pool::{Tx, reading, writing};
 use super::views::{Delivery, PrunedPayload, condition};
+use super::window::{ListPage, Window, until_id};
 use super::{Error, Journal, row, statements};
 use crate::domain::delivery::Status;
 use crate::domain::event::Event;
@@ -95,6 +96,17 @@ pub struct DeadLetterFilter {
 }
 
 impl DeadLetterFilter {
+    /// Whether rows are left out for another reason than an end of their time.
+    const fn is_narrow(&self) -> bool {
+        self.endpoint.is_some()
+            || self.source.is_some()
+            || self.kind.is_some()
+            || self.status.is_some()
+            || self.event_type.is_some()
+            || self.reason.is_some()
+            || self.since.is_some()
+    }
+
     /// The source's name and id, as statements take them.
     fn source(&self) -> (Option<&str>, Uuid) {
         self.source.as_ref().map_or((None, Uuid::nil()), |(id, name)| (Some(name), id.uuid()))
@@ -146,20 +158,26 @@ fn decode(letter: DeadLetterRow) -> Result<StoredDeadLetter, Error> {
 }
 
 impl Journal {
-    /// Dead letters, newest first, older than `before`.
+    /// A page of dead letters, newest first, older than `before`.
     pub async fn dead_letters(
         &self,
         filter: &DeadLetterFilter,
         before: Option<DeadLetterId>,
         limit: u32,
-    ) -> Result<Vec<StoredDeadLetter>, Error> {
-        let (older, id) = condition(before.map(DeadLetterId::uuid));
+    ) -> Result<ListPage<StoredDeadLetter, DeadLetterId>, Error> {
+        // One whose replay failed keeps its id and gets a later time: no lower bound.
+        let until = until_id(filter.until, |at| DeadLetterId::first_at(at).uuid());
+        let bounds = before.map(DeadLetterId::uuid).into_iter().chain(until);
+        let mut window = Window::between(None, bounds);
+        if filter.is_narrow() {
+            window = self.cut(window, statements::DEAD_LETTER_FLOOR).await?;
+        }
         let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
         let (source_name, source) = filter.source();
         let rows: Vec<DeadLetterRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_DEAD_LETTERS)
-                .bind(older)
-                .bind(id)
+                .bind(window.before)
+                .bind(window.from)
                 .bind(to)
                 .bind(endpoint)
                 .bind(filter.event_type.as_deref())
@@ -170,10 +188,12 @@ impl Journal {
                 .bind(source)
                 .bind(filter.kind)
                 .bind(filter.status.map(Status::code))
-                .bind(i64::from(limit))
+                .bind(i64::from(limit) + 1)
                 .fetch_all(db)
                 .await?);
-        rows.into_iter().map(decode).collect()
+        let rows: Result<Vec<StoredDeadLetter>, Error> = rows.into_iter().map(decode).collect();
+        let page = window.page(rows?, limit, |row| row.id.uuid());
+        Ok(page.with_ids(DeadLetterId::from_uuid))
     }
 
     /// How many dead letters match that are not being replayed.

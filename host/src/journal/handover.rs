@@ -1,10 +1,16 @@
 //! What a commit hands to the next stage in memory, and the room there is for it.
 //!
-//! Each endpoint has a [`Lane`]: a bounded queue of deliveries leased to this process. Each flow with modules has a
-//! [`FlowLane`] for the events that its modules are to run on. Each has a [`Room`] with a few places that are its own and stretches while the shared budget of
-//! memory lasts, so that many endpoints that hang cannot fill the memory. A stage takes a [`Slot`]
-//! before the commit; the row is born leased if it got one, unleased if not. The slot travels with the work and frees its place when it is dropped, after
-//! the next commit.
+//! Each endpoint has a [`Lane`]: a bounded queue of deliveries leased to this process. Each flow
+//! with modules has a [`FlowLane`] for the events that its modules are to run on. Each has a [`Room`].
+//! A stage takes a [`Slot`] before the commit; the row is born leased if it got one,
+//! unleased if not. The slot travels with the work and frees its place when it is dropped, after the
+//! next commit.
+//!
+//! A slot pays for its work in bytes: three times the payload, because while it is sent there are the
+//! event, the body that is made of it, and what is on its way in between. Each room has
+//! [`SURE_BYTES`] of its own for new work and as much for claimed work. Beyond that it borrows from
+//! one budget for the whole process, and never more than is left for the others. So an endpoint that
+//! hangs leaves half of the budget, two that hang a third, and so on.
 
 use crate::domain::delivery::Lease;
 use crate::domain::event::{Event, Message};
@@ -15,30 +21,46 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
-/// Memory for work beyond the places that each room is sure of, shared by all rooms of the process.
+/// Memory for work beyond what each room is sure of, shared by all rooms of the process, in bytes.
 #[derive(Debug)]
 struct Budget(AtomicUsize);
 
 impl Budget {
-    fn take(&self, bytes: usize) -> bool {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
-            .is_ok()
+    /// Takes memory for a room that has borrowed `borrowed` already: no room has more than is left.
+    fn take(&self, borrowed: usize, bytes: usize) -> bool {
+        let rest = |left: usize| (borrowed + bytes <= left).then(|| left - bytes);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).is_ok()
     }
 
     fn give(&self, bytes: usize) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
+
+    fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
-/// Places for work in memory: for what is born leased some that are sure, and many more while the
-/// shared budget lasts; for what is claimed from the table as many as are sure, of its own, so that
-/// new work never keeps older work in the table.
+/// What new work, or claimed work, takes of a room.
+#[derive(Debug, Default)]
+struct Share {
+    places: AtomicUsize,
+    /// Of the [`SURE_BYTES`].
+    bytes: AtomicUsize,
+}
+
+/// Places and memory for work: for what is born leased, and apart from that for what is claimed from
+/// the table, so that new work never keeps older work in the table.
 #[derive(Debug)]
 pub struct Room {
+    /// Places for claimed work. New work has [`STRETCH`] times as many.
     sure: AtomicUsize,
-    born: AtomicUsize,
-    claimed: AtomicUsize,
+    born: Share,
+    claimed: Share,
+    /// Bytes of the budget that this room has.
+    borrowed: AtomicUsize,
+    /// What a piece of work took lately, in bytes: a moving average.
+    usual: AtomicUsize,
     budget: Arc<Budget>,
     overflowed: AtomicBool,
     more: AtomicBool,
@@ -48,15 +70,29 @@ pub struct Room {
 
 /// What a piece of work in memory costs beside its payload, roughly.
 const OVERHEAD: usize = 1_024;
-/// How many times its sure places a room may hold.
+/// How often a payload is in memory while its work is under way.
+const COPIES: usize = 3;
+/// How many times its sure places a room may hold of new work.
 const STRETCH: usize = 16;
+/// Memory that each room has of its own for new work, and again for claimed work, in bytes.
+const SURE_BYTES: usize = 128 * 1024;
+/// What one piece of work pays at most: else a payload larger than the budget could never be sent.
+const LARGEST: usize = BUDGET / 8;
+/// What a piece of work is taken to cost before any was seen.
+const USUAL: usize = 8 * 1024;
+
+fn cost(payload: usize) -> usize {
+    payload.saturating_mul(COPIES).saturating_add(OVERHEAD).min(LARGEST)
+}
 
 impl Room {
     fn new(sure: usize, budget: &Arc<Budget>) -> Self {
         Self {
             sure: AtomicUsize::new(sure),
-            born: AtomicUsize::new(0),
-            claimed: AtomicUsize::new(0),
+            born: Share::default(),
+            claimed: Share::default(),
+            borrowed: AtomicUsize::new(0),
+            usual: AtomicUsize::new(USUAL),
             budget: Arc::clone(budget),
             overflowed: AtomicBool::new(false),
             more: AtomicBool::new(false),
@@ -64,46 +100,57 @@ impl Room {
         }
     }
 
-    /// A place for work with a payload of that many bytes, if there is one and nothing waits in the
-    /// table already. `None` also notes that there will be work in the table.
-    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<Slot> {
+    /// A place for new work with a payload of that many bytes, if there is one and nothing waits in
+    /// the table already. `None` also notes that there will be work in the table.
+    pub fn take(self: &Arc<Self>, payload: usize) -> Option<Slot> {
         let waiting = self.overflowed.load(Ordering::Relaxed);
-        let slot = if waiting { None } else { self.place(bytes + OVERHEAD) };
+        let slot = if waiting { None } else { self.place(Origin::Born, payload) };
         if slot.is_none() {
             self.overflowed.store(true, Ordering::Relaxed);
         }
         slot
     }
 
-    fn place(self: &Arc<Self>, bytes: usize) -> Option<Slot> {
-        let sure = self.sure.load(Ordering::Relaxed);
-        if occupy(&self.born, sure) {
-            return Some(Slot { room: Arc::clone(self), held: Held::Born { bytes: 0 } });
-        }
-        if !occupy(&self.born, sure * STRETCH) {
-            return None;
-        }
-        let bytes = if self.budget.take(bytes) { Some(bytes) } else { None };
-        // Dropped where the budget has no more, it frees the place that was just taken.
-        let held = Held::Born { bytes: bytes.unwrap_or(0) };
-        let slot = Slot { room: Arc::clone(self), held };
-        bytes.map(|_| slot)
+    fn place(self: &Arc<Self>, origin: Origin, payload: usize) -> Option<Slot> {
+        let mut slot = self.empty_place(origin)?;
+        // Dropped where there is no memory, it frees the place that was just taken.
+        slot.pay(payload).then_some(slot)
     }
 
-    /// A place for work claimed from the table.
+    fn empty_place(self: &Arc<Self>, origin: Origin) -> Option<Slot> {
+        let sure = self.sure.load(Ordering::Relaxed);
+        let most = match origin {
+            Origin::Born => sure * STRETCH,
+            Origin::Claimed => sure,
+        };
+        let free = occupy(&self.share(origin).places, most, 1);
+        free.then(|| Slot { room: Arc::clone(self), origin, sure: 0, borrowed: 0 })
+    }
+
+    /// A place for work claimed from the table. It pays when the size of the work is known.
     pub fn take_claimed(self: &Arc<Self>) -> Option<Slot> {
-        let free = occupy(&self.claimed, self.sure.load(Ordering::Relaxed));
-        free.then(|| Slot { room: Arc::clone(self), held: Held::Claimed })
+        self.empty_place(Origin::Claimed)
+    }
+
+    /// How much work is worth claiming, going by the memory there is and what work took lately. One
+    /// where none is claimed: it may be smaller than what came before.
+    pub fn claimable(&self) -> usize {
+        let sure = SURE_BYTES.saturating_sub(self.claimed.bytes.load(Ordering::Relaxed));
+        let borrowed = self.borrowed.load(Ordering::Relaxed);
+        let memory = sure + self.budget.left().saturating_sub(borrowed) / 2;
+        let fitting = memory / self.usual.load(Ordering::Relaxed).max(1);
+        let idle = self.claimed.places.load(Ordering::Relaxed) == 0;
+        fitting.max(usize::from(idle))
     }
 
     /// Whether a claim would find no place.
     pub fn is_full(&self) -> bool {
-        self.claimed.load(Ordering::Relaxed) >= self.sure.load(Ordering::Relaxed)
+        self.claimed.places.load(Ordering::Relaxed) >= self.sure.load(Ordering::Relaxed)
     }
 
     /// How many places are taken.
     pub fn used(&self) -> usize {
-        self.born.load(Ordering::Relaxed) + self.claimed.load(Ordering::Relaxed)
+        self.born.places.load(Ordering::Relaxed) + self.claimed.places.load(Ordering::Relaxed)
     }
 
     /// Whether work went to the table because there was no room.
@@ -123,43 +170,79 @@ impl Room {
     pub fn nudge(&self) {
         self.wake.notify_one();
     }
+
+    const fn share(&self, origin: Origin) -> &Share {
+        match origin {
+            Origin::Born => &self.born,
+            Origin::Claimed => &self.claimed,
+        }
+    }
+
+    fn note_cost(&self, bytes: usize) {
+        let usual = self.usual.load(Ordering::Relaxed);
+        self.usual.store((usual * 7 + bytes) / 8, Ordering::Relaxed);
+    }
 }
 
-fn occupy(used: &AtomicUsize, most: usize) -> bool {
-    let one_more = |used| (used < most).then_some(used + 1);
-    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+fn occupy(used: &AtomicUsize, most: usize, more: usize) -> bool {
+    let grown = |used: usize| (used + more <= most).then_some(used + more);
+    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
 }
 
-/// One place in a [`Room`]; free again when dropped.
+/// Where work came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Born,
+    Claimed,
+}
+
+/// One place in a [`Room`], and the memory that its work takes; free again when dropped.
 #[derive(Debug)]
 pub struct Slot {
     room: Arc<Room>,
-    held: Held,
+    origin: Origin,
+    /// Bytes of the room's own.
+    sure: usize,
+    /// Bytes of the budget.
+    borrowed: usize,
 }
 
-/// Which place a slot is, and what it takes of the budget; none where the place is a sure one.
-#[derive(Debug)]
-enum Held {
-    Born { bytes: usize },
-    Claimed,
+impl Slot {
+    /// Pays for a payload of that many bytes; `false` where there is no memory for it.
+    pub fn pay(&mut self, payload: usize) -> bool {
+        let (room, bytes) = (&self.room, cost(payload));
+        room.note_cost(bytes);
+        if occupy(&room.share(self.origin).bytes, SURE_BYTES, bytes) {
+            self.sure += bytes;
+            return true;
+        }
+        let is_paid = room.budget.take(room.borrowed.load(Ordering::Relaxed), bytes);
+        if is_paid {
+            room.borrowed.fetch_add(bytes, Ordering::Relaxed);
+            self.borrowed += bytes;
+        }
+        is_paid
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let room = &self.room;
-        match self.held {
-            Held::Born { bytes } => {
-                room.budget.give(bytes);
-                room.born.fetch_sub(1, Ordering::Relaxed);
-            }
-            Held::Claimed => {
-                let claimed = room.claimed.fetch_sub(1, Ordering::Relaxed) - 1;
-                // Half of the places: enough for a claim to be worth its commit.
-                let worth = claimed * 2 <= room.sure.load(Ordering::Relaxed);
-                if worth && (room.more.load(Ordering::Relaxed) || room.overflowed()) {
-                    room.nudge();
-                }
-            }
+        let (room, share) = (&self.room, self.room.share(self.origin));
+        share.bytes.fetch_sub(self.sure, Ordering::Relaxed);
+        if self.borrowed > 0 {
+            room.borrowed.fetch_sub(self.borrowed, Ordering::Relaxed);
+            room.budget.give(self.borrowed);
+        }
+        share.places.fetch_sub(1, Ordering::Relaxed);
+        let claimed = room.claimed.places.load(Ordering::Relaxed);
+        let worth = match self.origin {
+            // Half of the places: enough for a claim to be worth its commit.
+            Origin::Claimed => claimed * 2 <= room.sure.load(Ordering::Relaxed),
+            // New work may have held the memory that claimed work waits for.
+            Origin::Born => claimed == 0 && self.borrowed > 0,
+        };
+        if worth && (room.more.load(Ordering::Relaxed) || room.overflowed()) {
+            room.nudge();
         }
     }
 }
@@ -300,8 +383,8 @@ pub struct Outlets {
     pub flow_lanes: mpsc::UnboundedReceiver<NewFlowLane>,
 }
 
-/// Memory for work beyond the sure places, in bytes.
-const BUDGET: usize = 32 << 20;
+/// Memory for work beyond what each room is sure of, in bytes.
+const BUDGET: usize = 64 << 20;
 /// Sure places in a flow's lane for events that wait for its modules.
 const FLOW_PLACES: usize = 128;
 /// Places for events that are planned one at a time.
@@ -391,27 +474,68 @@ mod tests {
 
     #[test]
     fn a_full_room_sends_work_to_the_table_until_it_is_drained() {
-        let budget = Arc::new(Budget(AtomicUsize::new(2 * OVERHEAD)));
+        let budget = Arc::new(Budget(AtomicUsize::new(0)));
         let room = Arc::new(Room::new(1, &budget));
-        let (sure, more) = (room.take(9_999).unwrap(), room.take(OVERHEAD).unwrap());
-        assert!(room.take(0).is_none(), "the budget is used up");
-        assert_eq!(room.used(), 2);
-        let claimed = room.take_claimed().unwrap();
+        let payload = (SURE_BYTES - OVERHEAD) / COPIES;
+        let sure = room.take(payload).unwrap();
+        assert!(room.take(0).is_none(), "the room's own memory is used up");
+        let mut claimed = room.take_claimed().unwrap();
+        assert!(claimed.pay(0), "claimed work has its own");
         assert!(room.is_full() && room.take_claimed().is_none());
-        drop((sure, more, claimed));
+        assert_eq!(room.used(), 2);
+        drop((sure, claimed));
         assert!(room.take(0).is_none(), "older work waits in the table");
         room.claimed(true);
         assert!(room.take(0).is_none(), "and still does");
         room.claimed(false);
         assert!(room.take(0).is_some());
-        assert_eq!((room.used(), budget.0.load(Ordering::Relaxed)), (0, 2 * OVERHEAD));
+        assert_eq!((room.used(), budget.left()), (0, 0));
     }
 
     #[test]
-    fn one_room_cannot_take_all_of_the_budget() {
+    fn each_room_leaves_the_next_one_as_much_as_it_has() {
+        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
+        let mut held: Vec<Slot> = Vec::new();
+        for n in 1..4 {
+            let room = Arc::new(Room::new(1_000, &budget));
+            held.extend(std::iter::from_fn(|| room.take(1 << 20)));
+            let borrowed = room.borrowed.load(Ordering::Relaxed);
+            let apart = borrowed.abs_diff(budget.left());
+            assert!(apart <= cost(1 << 20), "{n}: {borrowed} of {}", budget.left());
+        }
+        drop(held);
+        assert_eq!(budget.left(), BUDGET);
+    }
+
+    #[test]
+    fn a_room_holds_a_bounded_number_of_small_things() {
         let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
         let room = Arc::new(Room::new(1, &budget));
         let held: Vec<Slot> = std::iter::from_fn(|| room.take(0)).collect();
         assert_eq!(held.len(), STRETCH);
+    }
+
+    #[test]
+    fn as_much_is_claimed_as_there_is_memory_for() {
+        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
+        let room = Arc::new(Room::new(1_000, &budget));
+        assert!(room.claimable() > 1_000);
+        let mut held = Vec::new();
+        while let Some(mut slot) = room.take_claimed().filter(|_| room.claimable() > 0) {
+            if slot.pay(1 << 20) {
+                held.push(slot);
+            }
+        }
+        assert!((4..20).contains(&held.len()), "{}", held.len());
+        let another = Arc::new(Room::new(1_000, &budget));
+        another.note_cost(LARGEST);
+        assert!(another.claimable() > 0, "one may be tried where nothing is claimed");
+    }
+
+    #[test]
+    fn work_larger_than_the_budget_is_taken_all_the_same() {
+        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
+        let room = Arc::new(Room::new(1, &budget));
+        assert!(room.take(usize::MAX).is_some());
     }
 }

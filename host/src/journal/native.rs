@@ -10,15 +10,16 @@
 
 use super::batch::Batch;
 use super::checkpoint::Checkpointer;
+use super::database_file::DatabaseFile;
 use super::value::{Row, Value};
 use super::writer::{Done, Op, write_all};
-use super::{Error, pool};
+use super::{Error, pool, readiness};
 use futures_util::FutureExt as _;
 use rusqlite::types::{FromSql as _, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
 use sqlx::types::Uuid;
 use std::future::{Ready, ready};
-use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Prepared statements that are kept: more than there are.
@@ -35,12 +36,13 @@ pub(super) struct Native {
 
 impl Native {
     /// Starts the thread; it opens the database at its first transaction.
-    pub(super) fn start(path: PathBuf) -> std::io::Result<Self> {
+    pub(super) fn start(file: &Arc<DatabaseFile>) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(1);
-        let checkpointer = Checkpointer::start(path.clone())?;
+        let checkpointer = Checkpointer::start(Arc::clone(file))?;
+        let file = Arc::clone(file);
         std::thread::Builder::new()
             .name("journal-writer".to_owned())
-            .spawn(move || serve(&path, checkpointer, receiver))?;
+            .spawn(move || serve(&file, checkpointer, receiver))?;
         Ok(Self { sender })
     }
 
@@ -55,13 +57,13 @@ impl Native {
 }
 
 fn serve(
-    path: &std::path::Path,
+    file: &DatabaseFile,
     mut checkpointer: Checkpointer,
     mut receiver: mpsc::Receiver<Crossing>,
 ) {
     let mut connection = None;
     while let Some((mut ops, reply)) = receiver.blocking_recv() {
-        let written = transact(path, &mut connection, &mut ops);
+        let written = transact(file, &mut connection, &mut ops);
         if written.is_err() {
             // Closing rolls back whatever state a full disk left it in.
             connection = None;
@@ -75,13 +77,14 @@ fn serve(
 }
 
 fn transact(
-    path: &std::path::Path,
+    file: &DatabaseFile,
     connection: &mut Option<Connection>,
     ops: &mut [Op],
 ) -> Result<Done, Error> {
+    file.check_in_place()?;
     let db = match connection {
         Some(db) => db,
-        None => connection.insert(open(path).inspect(Checkpointer::watch)?),
+        None => connection.insert(open(file.path()).inspect(Checkpointer::watch)?),
     };
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut batch = Batch::Native(db);
@@ -89,6 +92,8 @@ fn transact(
     let done = write_all(&mut batch, ops).now_or_never().unwrap_or(Err(Error::Closed))?;
     let Batch::Native(db) = batch else { return Err(Error::Closed) };
     db.prepare_cached("COMMIT")?.execute([])?;
+    // Once more: where the file went meanwhile, what was committed is gone with it.
+    file.check_in_place()?;
     Ok(done)
 }
 
@@ -106,6 +111,10 @@ pub(super) fn open(path: &std::path::Path) -> Result<Connection, rusqlite::Error
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+        use ErrorCode::{DatabaseCorrupt, NotADatabase};
+        if matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
+            readiness::note_damage();
+        }
         let refused =
             matches!(error.sqlite_error_code(), Some(ConstraintViolation | TooBig | TypeMismatch));
         if refused {

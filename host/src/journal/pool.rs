@@ -1,5 +1,6 @@
 //! The two databases behind one enum, and the macro that expands one body for both.
 
+use super::database_file::DatabaseFile;
 use super::native::Native;
 use super::{Error, Opening, checkpoint, space};
 use crate::private_file;
@@ -24,6 +25,8 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Connections for reading.
 const READERS: u32 = 4;
+/// Rows that SQLite's readers read ahead; sqlx's 50 would be 50 MB of large events.
+const READ_AHEAD: usize = 4;
 /// What the connection that writes to SQLite is told: every commit is synced, and pages are kept in 32 MiB
 /// of memory.
 pub(super) const SQLITE_PRAGMAS: [(&str, &str); 5] = [
@@ -49,6 +52,7 @@ pub(super) enum Pool {
         native: Native,
         /// Held by whoever writes, in the order they came.
         turn: Arc<Mutex<()>>,
+        file: Arc<DatabaseFile>,
     },
     Postgres {
         read: PgPool,
@@ -70,19 +74,27 @@ pub(super) enum Tx {
 pub(super) struct SqliteTx {
     connection: PoolConnection<Sqlite>,
     done: bool,
+    file: Arc<DatabaseFile>,
     _turn: OwnedMutexGuard<()>,
 }
 
 impl SqliteTx {
-    async fn begin(pool: &SqlitePool, turn: &Arc<Mutex<()>>) -> Result<Self, sqlx::Error> {
+    async fn begin(
+        pool: &SqlitePool,
+        turn: &Arc<Mutex<()>>,
+        file: &Arc<DatabaseFile>,
+    ) -> Result<Self, sqlx::Error> {
         let turn = Arc::clone(turn).lock_owned().await;
-        let mut tx = Self { connection: pool.acquire().await?, done: false, _turn: turn };
+        file.check_in_place()?;
+        let (connection, file) = (pool.acquire().await?, Arc::clone(file));
+        let mut tx = Self { connection, done: false, file, _turn: turn };
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *tx.connection).await?;
         Ok(tx)
     }
 
     async fn commit(mut self) -> Result<(), sqlx::Error> {
         sqlx::query("COMMIT").execute(&mut *self.connection).await?;
+        self.file.check_in_place()?;
         self.done = true;
         Ok(())
     }
@@ -145,6 +157,9 @@ impl Pool {
             Self::Postgres { write, .. } => POSTGRES.run(write).await,
         }
         .map_err(|error| Error::Migration(Box::new(error)))?;
+        if let Self::Sqlite { file, .. } = &pool {
+            file.watch_log()?;
+        }
         Ok(pool)
     }
 
@@ -162,6 +177,8 @@ impl Pool {
             .pragma("wal_autocheckpoint", (4 * checkpoint::PAGES).to_string())
             .disable_statement_logging();
         protect(options.get_filename())?;
+        // Before SQLite opens it: a second server must not touch the file.
+        let file = Arc::new(DatabaseFile::lock(options.get_filename())?);
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -178,9 +195,10 @@ impl Pool {
         let read = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(PATIENCE)
-            .connect_lazy_with(options.clone().read_only(true));
-        let native = Native::start(options.get_filename().to_owned()).map_err(sqlx::Error::Io)?;
-        Ok(Self::Sqlite { read, write, native, turn: Arc::default() })
+            // Rows that are read ahead of who asks for them are in memory too.
+            .connect_lazy_with(options.clone().read_only(true).row_buffer_size(READ_AHEAD));
+        let native = Native::start(&file).map_err(sqlx::Error::Io)?;
+        Ok(Self::Sqlite { read, write, native, turn: Arc::default(), file })
     }
 
     async fn open_postgres(url: &str) -> Result<Self, Error> {
@@ -225,9 +243,19 @@ impl Pool {
     /// Begins a write transaction.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite { write, turn, .. } => Tx::Sqlite(SqliteTx::begin(write, turn).await?),
+            Self::Sqlite { write, turn, file, .. } => {
+                Tx::Sqlite(SqliteTx::begin(write, turn, file).await?)
+            }
             Self::Postgres { write, .. } => Tx::Postgres(write.begin().await?),
         })
+    }
+
+    /// Fails where what is written now would be gone after a restart.
+    pub(super) fn check_in_place(&self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite { file, .. } => file.check_in_place(),
+            Self::Postgres { .. } => Ok(()),
+        }
     }
 
     /// Copies all of SQLite's log into the database, so that a copy of that one file is a copy of everything.
@@ -269,7 +297,7 @@ fn protect(file: &Path) -> Result<(), Error> {
     if file.as_os_str() == ":memory:" || file.to_string_lossy().starts_with("file:") {
         return Ok(());
     }
-    let failed = |path: &Path, source| Error::File { path: path.display().to_string(), source };
+    let failed = |path: &Path, source| Error::File { path: path.to_owned(), source };
     private_file::create(file).map_err(|error| failed(file, error))?;
     for log in ["", "-wal", "-shm"] {
         let mut path = file.as_os_str().to_owned();

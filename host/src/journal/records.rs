@@ -11,6 +11,7 @@ use super::value::Row;
 use super::{Error, Journal, row, statements};
 use crate::domain::record::{Order, Record, RecordPosition, ordinal};
 use crate::domain::time::Timestamp;
+use futures_util::{Stream, TryStreamExt as _};
 use sqlx::types::Uuid;
 use std::collections::BTreeMap;
 
@@ -37,6 +38,18 @@ pub enum PageStart<'p> {
     After(&'p RecordPosition),
 }
 
+/// Most bytes of records that are read at once, unless a single one has more.
+const PIECE: usize = 8 << 20;
+
+/// Records that were read.
+#[derive(Debug)]
+pub struct RecordPiece {
+    /// The records.
+    pub rows: Vec<Record>,
+    /// Whether reading ended because there were enough bytes: there are more records.
+    pub is_cut: bool,
+}
+
 type RecordRow = (String, String, i64, i64, i64, String);
 
 impl Journal {
@@ -47,7 +60,7 @@ impl Journal {
         order: Order,
         start: PageStart<'_>,
         limit: u32,
-    ) -> Result<Vec<Record>, Error> {
+    ) -> Result<RecordPiece, Error> {
         let (first, after) = match order {
             Order::Created if filter.is_narrow => (
                 statements::SELECT_FEW_RECORDS_CREATED,
@@ -73,7 +86,7 @@ impl Journal {
             PageStart::After(position) => (after, 0, Some(position)),
         };
         let is_by_id = matches!(order, Order::Id | Order::IdDescending);
-        let rows: Vec<RecordRow> = reading!(self.pool(), |db| {
+        let (rows, is_cut) = reading!(self.pool(), |db| {
             let mut query = sqlx::query_as(text)
                 .bind(&filter.resource)
                 .bind(filter.source.as_deref())
@@ -84,9 +97,10 @@ impl Journal {
                 query = query.bind(after.ordinal).bind(&after.resource_id).bind(&after.source);
                 query = if is_by_id { query } else { query.bind(after.at) };
             }
-            query.fetch_all(db).await?
+            read_piece(query.fetch(db)).await?
         });
-        rows.into_iter().map(record).collect()
+        let rows: Result<Vec<Record>, Error> = rows.into_iter().map(record).collect();
+        Ok(RecordPiece { rows: rows?, is_cut })
     }
 
     /// The records of one id, at most `limit`: one for each source that has it, the one last heard
@@ -139,6 +153,21 @@ impl Journal {
                 .await?);
         Ok(count.unsigned_abs())
     }
+}
+
+/// Reads rows until they have enough bytes; whether that ended it.
+async fn read_piece(
+    mut rows: impl Stream<Item = Result<RecordRow, sqlx::Error>> + Unpin,
+) -> Result<(Vec<RecordRow>, bool), sqlx::Error> {
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        bytes += row.5.len();
+        if bytes > PIECE && !read.is_empty() {
+            return Ok((read, true));
+        }
+        read.push(row);
+    }
+    Ok((read, false))
 }
 
 fn record(

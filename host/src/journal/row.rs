@@ -23,6 +23,19 @@ pub(super) struct EventRow {
     data: String,
 }
 
+impl EventRow {
+    /// The event's id.
+    pub(super) const fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// What its payload takes in memory, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.data.len() + length(&self.attributes) + length(&self.changes)
+    }
+}
+
 impl TryFrom<EventRow> for Event {
     type Error = Error;
 

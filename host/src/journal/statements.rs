@@ -104,7 +104,22 @@ macro_rules! pruned_events {
     };
 }
 
+/// The lowest id of so many rows, newest first, between two ids.
+macro_rules! floor {
+    ($table:literal) => {
+        concat!(
+            "SELECT id FROM ",
+            $table,
+            " WHERE id < $1 AND id >= $2 ORDER BY id DESC LIMIT 1 OFFSET $3"
+        )
+    };
+}
+
 statements! {
+    EVENT_FLOOR = floor!("event");
+    DELIVERY_FLOOR = floor!("delivery");
+    DEAD_LETTER_FLOOR = floor!("dead_letter");
+    CALL_FLOOR = floor!("audit");
     POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1, \
         deaths = 0 WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
     SUPERSEDE = "UPDATE delivery SET status = 4, due_at = NULL, settled_at = $3 \
@@ -151,6 +166,8 @@ statements! {
         e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
+    RELEASE_REST = "UPDATE delivery SET status = 0, lease = NULL, due_at = $4 \
+        WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 AND id > $5";
     RELEASE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
     CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
@@ -162,7 +179,9 @@ statements! {
     CLAIMED_PLANNING = "SELECT p.flow_id, p.attempts, p.deaths, e.id, e.source, e.event_type, e.resource, \
         e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.changes, e.data \
         FROM planning p JOIN event e ON e.id = p.event_id WHERE p.due_at = $1 AND p.lease = $2 \
-        ORDER BY p.event_id";
+        ORDER BY p.event_id, p.flow_id";
+    RELEASE_REST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 WHERE due_at = $1 \
+        AND lease = $2 AND (event_id > $4 OR (event_id = $4 AND flow_id > $5))";
     PLANNING_IS_DUE = "SELECT due_at FROM planning WHERE flow_id = $1 AND due_at <= $2 AND deaths < 2 LIMIT 1";
     /// Flows with something due, by one index look-up each.
     FLOWS_DUE = "SELECT o.id FROM object o WHERE o.kind = 'flow' AND EXISTS (SELECT 1 FROM planning p \
@@ -206,6 +225,10 @@ statements! {
     RELEASE_LOST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3, \
         deaths = deaths + 1 WHERE lease BETWEEN $1 AND $2";
 
+    READ_NEWEST = "SELECT (SELECT received_at FROM event ORDER BY id DESC LIMIT 1), \
+        (SELECT created_at FROM delivery ORDER BY id DESC LIMIT 1), \
+        (SELECT due_at FROM planning ORDER BY due_at DESC LIMIT 1), \
+        (SELECT created_at FROM dead_letter ORDER BY id DESC LIMIT 1)";
     TOPOLOGY_VERSION = "SELECT version FROM topology";
     GROW_TOPOLOGY = "UPDATE topology SET version = version + 1";
     SELECT_OBJECTS = "SELECT id, name, body, sealed, created_at, updated_at FROM object \
@@ -232,7 +255,7 @@ statements! {
     SELECT_EVENT = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
         received_at, attributes, changes, data, matched, pruned_at FROM event WHERE id = $1";
     SELECT_EVENTS = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
-        received_at, attributes, changes, data, matched, pruned_at FROM event WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        received_at, attributes, changes, data, matched, pruned_at FROM event WHERE id < $1 AND id >= $2 \
         AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) AND (CAST($4 AS TEXT) IS NULL OR source = $4) \
         AND (CAST($5 AS TEXT) IS NULL OR resource = $5) \
         AND (CAST($6 AS TEXT) IS NULL OR resource_id = $6) \
@@ -247,7 +270,7 @@ statements! {
         attempts, created_at, settled_at, collapsed, round_from FROM delivery WHERE id = $1";
     SELECT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed, round_from FROM delivery \
-        WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        WHERE id < $1 AND id >= $2 \
         AND (CAST($3 AS TEXT) IS NULL OR endpoint_id = $4) \
         AND (CAST($5 AS SMALLINT) IS NULL OR status = $5) \
         AND (CAST($6 AS TEXT) IS NULL OR event_type = $6) \
@@ -267,7 +290,7 @@ statements! {
 
     SELECT_DEAD_LETTERS = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
         list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter d \
-        WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) \
+        WHERE id < $1 AND id >= $2 \
         AND (CAST($3 AS TEXT) IS NULL OR endpoint_id = $4) \
         AND (CAST($5 AS TEXT) IS NULL OR event_type = $5) \
         AND (CAST($6 AS TEXT) IS NULL OR reason = $6) \
@@ -357,11 +380,10 @@ statements! {
         AND deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR source = $2) \
         AND updated_at >= $3 LIMIT $4) AS counted";
     SELECT_CALLS = "SELECT id, token_id, address, method, route, status, duration_us, calls FROM audit \
-        WHERE (CAST($1 AS TEXT) IS NULL OR id < $2) AND (CAST($3 AS TEXT) IS NULL OR id >= $4) \
-        AND (CAST($5 AS TEXT) IS NULL OR token_id = $6) \
-        AND (CAST($7 AS TEXT) IS NULL OR address = $7) AND (CAST($8 AS TEXT) IS NULL OR method = $8) \
-        AND (CAST($9 AS TEXT) IS NULL OR route = $9) \
-        AND (CAST($10 AS SMALLINT) IS NULL OR status BETWEEN $10 AND $11) ORDER BY id DESC LIMIT $12";
+        WHERE id < $1 AND id >= $2 AND (CAST($3 AS TEXT) IS NULL OR token_id = $4) \
+        AND (CAST($5 AS TEXT) IS NULL OR address = $5) AND (CAST($6 AS TEXT) IS NULL OR method = $6) \
+        AND (CAST($7 AS TEXT) IS NULL OR route = $7) \
+        AND (CAST($8 AS SMALLINT) IS NULL OR status BETWEEN $8 AND $9) ORDER BY id DESC LIMIT $10";
     SELECT_TOKEN_USAGES = "SELECT token_id, window_began, calls, last_used_at FROM token_usage";
     DELETE_TOKEN_USAGE = "DELETE FROM token_usage WHERE token_id = $1";
     FORGET_CALLS = "DELETE FROM audit WHERE id IN \

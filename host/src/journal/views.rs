@@ -2,11 +2,13 @@
 
 use super::pool::reading;
 use super::row::{self, EventRow};
+use super::window::{ListPage, Window, since_id, until_id};
 use super::{Error, Journal, statements};
 use crate::domain::delivery::Status;
 use crate::domain::event::{Event, Message};
 use crate::domain::id::{DeliveryId, EndpointId, EventId, FlowId};
 use crate::domain::time::Timestamp;
+use futures_util::{Stream, TryStreamExt as _};
 use serde_json::value::RawValue;
 use sqlx::types::Uuid;
 
@@ -210,34 +212,87 @@ fn delivery(row: DeliveryRow) -> Result<Delivery, Error> {
     })
 }
 
+impl EventFilter {
+    /// Whether rows are left out for another reason than their time.
+    const fn is_narrow(&self) -> bool {
+        self.event_type.is_some()
+            || self.source.is_some()
+            || self.resource.is_some()
+            || self.resource_id.is_some()
+    }
+}
+
+impl DeliveryFilter {
+    /// Whether rows are left out for another reason than their time.
+    const fn is_narrow(&self) -> bool {
+        self.endpoint.is_some()
+            || self.status.is_some()
+            || self.event_type.is_some()
+            || self.reason.is_some()
+    }
+}
+
+/// Most bytes of payload on one page of events, unless a single one has more.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Reads a page of events; how many rows it has where their payloads end it.
+async fn read_page(
+    mut rows: impl Stream<Item = Result<StoredEventRow, sqlx::Error>> + Unpin,
+    limit: u32,
+) -> Result<(Vec<StoredEventRow>, u32), sqlx::Error> {
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        bytes += row.event.size();
+        let is_over = bytes > PAGE_BYTES && !read.is_empty();
+        read.push(row);
+        if is_over {
+            // The last one only says that there is more.
+            let fitting = u32::try_from(read.len() - 1).unwrap_or(limit);
+            return Ok((read, fitting.min(limit)));
+        }
+    }
+    Ok((read, limit))
+}
+
 /// What a nullable id condition binds: whether it applies, and the id.
 pub(super) fn condition(id: Option<Uuid>) -> (Option<&'static str>, Uuid) {
     (id.map(|_| "x"), id.unwrap_or_default())
 }
 
 impl Journal {
-    /// Events, newest first, older than `before`.
+    /// A page of events, newest first, older than `before`. It is shorter where their payloads are
+    /// large.
     pub async fn events(
         &self,
         filter: &EventFilter,
         before: Option<EventId>,
         limit: u32,
-    ) -> Result<Vec<StoredEvent>, Error> {
-        let (older, id) = condition(before.map(EventId::uuid));
-        let rows: Vec<StoredEventRow> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENTS)
-                .bind(older)
-                .bind(id)
+    ) -> Result<ListPage<StoredEvent, EventId>, Error> {
+        let first_at = |at| EventId::first_at(at).uuid();
+        let until = until_id(filter.until, first_at);
+        let bounds = before.map(EventId::uuid).into_iter().chain(until);
+        let mut window = Window::between(since_id(filter.since, first_at), bounds);
+        if filter.is_narrow() {
+            window = self.cut(window, statements::EVENT_FLOOR).await?;
+        }
+        let (rows, limit) = reading!(self.pool(), |db| {
+            let rows = sqlx::query_as(statements::SELECT_EVENTS)
+                .bind(window.before)
+                .bind(window.from)
                 .bind(filter.event_type.as_deref())
                 .bind(filter.source.as_deref())
                 .bind(filter.resource.as_deref())
                 .bind(filter.resource_id.as_deref())
                 .bind(filter.since.map(Timestamp::micros))
                 .bind(filter.until.map(Timestamp::micros))
-                .bind(i64::from(limit))
-                .fetch_all(db)
-                .await?);
-        rows.into_iter().map(StoredEvent::try_from).collect()
+                .bind(i64::from(limit) + 1)
+                .fetch(db);
+            read_page(rows, limit).await?
+        });
+        let page = window.page(rows, limit, |row: &StoredEventRow| row.event.id());
+        let rows: Result<Vec<StoredEvent>, Error> =
+            page.rows.into_iter().map(StoredEvent::try_from).collect();
+        Ok(ListPage { rows: rows?, next: page.next.map(EventId::from_uuid) })
     }
 
     /// One event.
@@ -295,29 +350,37 @@ impl Journal {
         rows.into_iter().map(delivery).collect()
     }
 
-    /// Deliveries, newest first, older than `before`.
+    /// A page of deliveries, newest first, older than `before`.
     pub async fn deliveries(
         &self,
         filter: &DeliveryFilter,
         before: Option<DeliveryId>,
         limit: u32,
-    ) -> Result<Vec<Delivery>, Error> {
-        let (older, id) = condition(before.map(DeliveryId::uuid));
+    ) -> Result<ListPage<Delivery, DeliveryId>, Error> {
+        let first_at = |at| DeliveryId::first_at(at).uuid();
+        let until = until_id(filter.until, first_at);
+        let bounds = before.map(DeliveryId::uuid).into_iter().chain(until);
+        let mut window = Window::between(since_id(filter.since, first_at), bounds);
+        if filter.is_narrow() {
+            window = self.cut(window, statements::DELIVERY_FLOOR).await?;
+        }
         let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
         let rows: Vec<DeliveryRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_DELIVERIES)
-                .bind(older)
-                .bind(id)
+                .bind(window.before)
+                .bind(window.from)
                 .bind(to)
                 .bind(endpoint)
                 .bind(filter.status.map(Status::code))
                 .bind(filter.event_type.as_deref())
                 .bind(filter.since.map(Timestamp::micros))
                 .bind(filter.until.map(Timestamp::micros))
-                .bind(i64::from(limit))
+                .bind(i64::from(limit) + 1)
                 .fetch_all(db)
                 .await?);
-        rows.into_iter().map(delivery).collect()
+        let rows: Result<Vec<Delivery>, Error> = rows.into_iter().map(delivery).collect();
+        let page = window.page(rows?, limit, |row| row.id.uuid());
+        Ok(page.with_ids(DeliveryId::from_uuid))
     }
 
     /// One delivery.

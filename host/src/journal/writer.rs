@@ -16,7 +16,9 @@ use super::audit::{self, Notes};
 use super::batch::Batch;
 use super::figures::Figures;
 use super::source_rows::{self, SourceChanges};
-use super::{Capture, Error, Inner, Planned, Pool, Receipt, Settled, capture, plan, settle};
+use super::value::Row;
+use super::{Capture, Error, Inner, Planned, Pool, Receipt, Settled};
+use super::{capture, plan, settle, statements};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, mpsc, oneshot};
@@ -53,6 +55,12 @@ pub(super) enum Op {
         node: i64,
         reply: oneshot::Sender<Result<Option<Vec<Receipt>>, Error>>,
     },
+    /// A small write, to prove that the database takes writes.
+    Prove {
+        node: i64,
+        at: i64,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
     /// Answered once its writer has written what it took before it.
     Flush {
         reply: oneshot::Sender<()>,
@@ -67,6 +75,7 @@ impl Op {
             Self::Settle(_) => 2,
             Self::Take { captures, changes, .. } => captures.len() * 2 + changes.rows(),
             Self::Note(notes) => notes.calls.len() + notes.refused.len() + notes.usages.len(),
+            Self::Prove { .. } => 1,
             Self::Flush { .. } => 0,
         }
     }
@@ -142,6 +151,7 @@ impl Writer {
             }
             written = self.write(&mut ops).await;
         }
+        self.note_health(&ops, written.is_ok());
         match written {
             Ok(done) => {
                 self.tell(ops, done);
@@ -164,6 +174,14 @@ impl Writer {
                 kept
             }
             Err(error) => fail(ops, &error),
+        }
+    }
+
+    /// A proof alone says nothing of larger writes.
+    fn note_health(&self, ops: &[Op], is_ok: bool) {
+        let is_work = |op: &Op| !matches!(op, Op::Prove { .. } | Op::Flush { .. } | Op::Note(_));
+        if let Some(inner) = self.inner.upgrade().filter(|_| ops.iter().any(is_work)) {
+            inner.write_health.note_commit(is_ok);
         }
     }
 
@@ -212,6 +230,7 @@ impl Writer {
                     settle::hand_over(&inner.handover, &inner.watchers, &settled);
                 }
                 Op::Note(_) => {}
+                Op::Prove { reply, .. } => drop(reply.send(Ok(()))),
                 Op::Take { captures, reply, .. } => {
                     let is_held = held.next().unwrap_or(false);
                     let mine = is_held.then(|| tell_captured(&inner, captures, &mut receipts));
@@ -296,7 +315,7 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
     let held = held(tx, ops).await?;
     let mut is_held = held.iter().copied();
     let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut notes, mut kept) = (Vec::new(), Vec::new());
+    let (mut notes, mut kept, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
     for op in ops {
         match op {
             Op::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
@@ -309,6 +328,7 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
                     kept.push(&**changes);
                 }
             }
+            Op::Prove { node, at, .. } => proofs.push(Row::new().bind(*node).bind(*at)),
             Op::Flush { .. } => {}
         }
     }
@@ -324,6 +344,10 @@ pub(super) async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done
     for changes in kept {
         source_rows::write(tx, changes).await?;
     }
+    // Last, as where a lost process's work is taken over, so that the two cannot wait for each other.
+    // One row, because PostgreSQL does not take the same one twice in a statement.
+    proofs.truncate(1);
+    tx.run(&statements::PUT_NODE, proofs).await?;
     Ok(Done { receipts, planned, held })
 }
 
@@ -333,9 +357,12 @@ async fn held(tx: &mut Batch<'_>, ops: &[Op]) -> Result<Vec<bool>, Error> {
         Op::Take { changes, node, .. } => {
             Some((changes.source.uuid(), *node, changes.run.micros()))
         }
-        Op::Capture { .. } | Op::Plan { .. } | Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {
-            None
-        }
+        Op::Capture { .. }
+        | Op::Plan { .. }
+        | Op::Settle(_)
+        | Op::Note(_)
+        | Op::Prove { .. }
+        | Op::Flush { .. } => None,
     };
     let runs: Vec<source_rows::Run> = ops.iter().filter_map(run).collect();
     let holding = source_rows::holding(tx, &runs).await?;
@@ -352,6 +379,7 @@ fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
             Op::Capture { reply, .. } => drop(reply.send(Err(again()))),
             Op::Plan { reply, .. } => drop(reply.send(Err(again()))),
             Op::Take { reply, .. } => drop(reply.send(Err(again()))),
+            Op::Prove { reply, .. } => drop(reply.send(Err(again()))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => kept.push(op),
         }
     }
@@ -365,7 +393,11 @@ fn set_aside(ops: &mut [Op], why: &str) -> bool {
     let changed = match op {
         Op::Plan { planned, .. } => planned.set_aside(why),
         Op::Settle(settled) => settled.set_aside(why),
-        Op::Capture { .. } | Op::Take { .. } | Op::Note(_) | Op::Flush { .. } => false,
+        Op::Capture { .. }
+        | Op::Take { .. }
+        | Op::Note(_)
+        | Op::Prove { .. }
+        | Op::Flush { .. } => false,
     };
     if changed {
         tracing::error!(why, "the database refused a write; its record says so instead");
@@ -383,6 +415,7 @@ fn refuse(ops: Vec<Op>, error: Error) {
             Op::Capture { reply, .. } => drop(reply.send(Err(error))),
             Op::Plan { reply, .. } => drop(reply.send(Err(error))),
             Op::Take { reply, .. } => drop(reply.send(Err(error))),
+            Op::Prove { reply, .. } => drop(reply.send(Err(error))),
             Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {}
         }
     }

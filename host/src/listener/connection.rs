@@ -35,6 +35,9 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Most requests at once on a connection of HTTP/2.
 const MAX_STREAMS: u32 = 256;
+/// What a client of HTTP/2 may send on a connection before it is read, in bytes. It is in memory before
+/// any budget sees it.
+const WINDOW: u32 = 256 * 1024;
 /// How long a connection has to rest before it makes room for others.
 const REST: Duration = Duration::from_secs(1);
 
@@ -61,7 +64,7 @@ where
     let io = Watched { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
     let service = service_fn(|request: Request<Incoming>| {
         let working = Working::new(&activity, request.version());
-        let mut request = request.map(axum::body::Body::new);
+        let mut request = request.map(|body| axum::body::Body::new(Awaited::new(body, &activity)));
         request.extensions_mut().insert(ConnectInfo(peer));
         let mut router = router.clone();
         async move {
@@ -98,7 +101,12 @@ where
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().max_headers(MAX_HEADERS).max_buf_size(MAX_HEADER_BYTES as usize);
-    builder.http2().max_header_list_size(MAX_HEADER_BYTES).max_concurrent_streams(MAX_STREAMS);
+    builder
+        .http2()
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     builder
 }
 
@@ -109,6 +117,8 @@ struct Activity {
     moved: AtomicU32,
     /// Requests being worked on.
     working: AtomicU32,
+    /// Those of them that wait for more of their body.
+    awaiting: AtomicU32,
     /// Whether HTTP/1 is spoken, where bytes go out for answers alone.
     http1: AtomicBool,
 }
@@ -121,6 +131,13 @@ impl Activity {
     /// What it looks like now; `None` while a request is being worked on.
     fn seen(&self) -> Option<u32> {
         let works = self.working.load(Ordering::Relaxed) > 0;
+        (!works).then(|| self.moved.load(Ordering::Relaxed))
+    }
+
+    /// The same where others wait for a place: a request whose body does not come is not worked on.
+    fn seen_in_need(&self) -> Option<u32> {
+        let working = self.working.load(Ordering::Relaxed);
+        let works = working > self.awaiting.load(Ordering::Relaxed);
         (!works).then(|| self.moved.load(Ordering::Relaxed))
     }
 }
@@ -136,9 +153,9 @@ async fn rests(activity: &Activity, shared: &Shared) {
             () = shared.pressure.notified() => true,
         };
         if rest {
-            let before = activity.seen();
+            let before = activity.seen_in_need();
             tokio::time::sleep(REST).await;
-            if before.is_some() && before == activity.seen() {
+            if before.is_some() && before == activity.seen_in_need() {
                 return;
             }
             continue;
@@ -168,6 +185,73 @@ impl Drop for Working {
     }
 }
 
+/// A request's body that tells whether more of it is waited for. Only each [`PIECE`] is a movement, or a
+/// client could hold a place with a byte now and then.
+struct Awaited {
+    body: Incoming,
+    activity: Arc<Activity>,
+    waits: bool,
+    /// Bytes since the last movement.
+    came: usize,
+}
+
+impl Awaited {
+    fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
+        Self { body, activity: Arc::clone(activity), waits: false, came: 0 }
+    }
+
+    fn set_waits(&mut self, waits: bool) {
+        if self.waits == waits {
+            return;
+        }
+        self.waits = waits;
+        if waits {
+            self.activity.awaiting.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.activity.awaiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn note_bytes(&mut self, bytes: usize) {
+        self.came += bytes;
+        if self.came >= PIECE {
+            self.came = 0;
+            self.activity.note();
+        }
+    }
+}
+
+impl Body for Awaited {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.set_waits(polled.is_pending());
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.note_bytes(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.set_waits(false);
+    }
+}
+
 /// An answer's body that notes each piece for which the client makes room.
 struct Noted {
     body: axum::body::Body,
@@ -176,7 +260,7 @@ struct Noted {
     activity: Arc<Activity>,
 }
 
-/// The most of an answer that is one movement, in bytes.
+/// The most of an answer, and the least of a request's body, that is one movement, in bytes.
 const PIECE: usize = 16 * 1024;
 
 impl Noted {

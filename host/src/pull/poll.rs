@@ -109,8 +109,8 @@ pub(super) async fn sample(
     let fetch = Fetch { plan: &plan, client, secret, clock, waits: false };
     let page = fetch.page(None, 1, plan.size).await?;
     let mut rows = Rows::default();
-    rows.add(&plan, page)?;
-    let newest = rows.oldest_first().pop();
+    rows.add(&plan, &page, &Rows::default())?;
+    let newest = rows.oldest_first().pop().and_then(|newest| newest.open(&plan));
     let newest =
         newest.ok_or_else(|| Failed::new("the API answers well, and the list is empty"))?;
     Ok(list::event(&plan, source, &newest, list::Before::New))

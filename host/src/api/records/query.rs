@@ -87,6 +87,16 @@ impl RecordQuery {
         Ok(read)
     }
 
+    /// Fields that records are compared by.
+    pub(super) fn compared_fields(&self) -> Vec<&str> {
+        let sorted: &[(String, bool)] = match &self.sort {
+            Sort::Fields(fields) => fields,
+            Sort::Native(_) => &[],
+        };
+        let sorted = sorted.iter().map(|(field, _)| field.as_str());
+        sorted.chain(self.conditions.iter().map(|condition| condition.field.as_str())).collect()
+    }
+
     /// How many records come before the page.
     pub(super) fn offset(&self) -> u32 {
         self.page.saturating_sub(1).saturating_mul(self.per_page)

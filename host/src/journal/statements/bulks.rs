@@ -209,6 +209,11 @@ bulks! {
             WHERE d.id = v.id AND d.lease = v.lease",
         &[Id, Big, Small, Big, Big, Int],
     );
+    PUT_NODE = Bulk::insert(
+        "node",
+        &[("id", Big), ("seen_at", Big)],
+        "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+    );
     PUT_RECORD = Bulk::insert("record", RECORD, RECORD_AGAIN);
     INSERT_CALL = Bulk::insert("audit", CALL, "ON CONFLICT DO NOTHING");
     /// Written again with every further call that the row stands for, and late at times.

@@ -12,6 +12,7 @@ use crate::domain::poll::SinceFormat;
 use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ impl Fetch<'_> {
                     tracing::info!(list, seconds = wait.as_secs(), "an API wants to be left alone");
                     tokio::time::sleep(wait).await;
                 }
-                None => return self.read(&reply),
+                None => return self.read(reply),
             }
         }
         Err(Failed::new(
@@ -71,9 +72,9 @@ impl Fetch<'_> {
         ))
     }
 
-    fn read(&self, reply: &Reply) -> Result<Page, Failed> {
+    fn read(&self, reply: Reply) -> Result<Page, Failed> {
         if reply.status == StatusCode::NOT_FOUND && is_empty_list(&reply.body) {
-            return Ok(Page { rows: Vec::new(), total: Some(0), bytes: 0 });
+            return Ok(Page::empty());
         }
         if !reply.status.is_success() {
             return Err(Failed::new(refusal(reply.status)));
@@ -83,7 +84,7 @@ impl Fetch<'_> {
                 "the API's answer broke off, or is larger than 32 MiB; ask for smaller pages";
             return Err(Failed::new(message));
         }
-        Page::read(self.plan, &reply.body)
+        Page::read(self.plan, reply.body)
     }
 
     fn uri(&self, since: Option<Timestamp>, page: u32, size: u32) -> Result<Uri, Failed> {
@@ -138,17 +139,33 @@ impl Fetch<'_> {
     }
 }
 
+/// What such APIs say beside their status. Whatever else an answer holds is skipped, not kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    retry_after: Value,
+    status: Value,
+    message: Value,
+}
+
+/// The longest answer that says something in its body, in bytes.
+const LONGEST_SAYING: usize = 64 * 1024;
+
+fn said(body: &[u8]) -> Said {
+    let body = if body.len() <= LONGEST_SAYING { body } else { &[] };
+    serde_json::from_slice(body).unwrap_or_default()
+}
+
 fn in_body(body: &[u8]) -> Option<Duration> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let seconds = body.get("retry_after")?;
+    let seconds = said(body).retry_after;
     seconds.as_u64().or_else(|| seconds.as_str()?.parse().ok()).map(Duration::from_secs)
 }
 
 /// Themesic answers so where a list has no rows.
 fn is_empty_list(body: &[u8]) -> bool {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let message = body.get("message").and_then(Value::as_str).unwrap_or_default();
-    body.get("status") == Some(&Value::Bool(false)) && message.starts_with("No data")
+    let said = said(body);
+    let message = said.message.as_str().unwrap_or_default();
+    said.status == Value::Bool(false) && message.starts_with("No data")
 }
 
 fn refusal(status: StatusCode) -> String {

@@ -6,7 +6,7 @@ use super::super::run::{Found, Keep, Run};
 use super::ListMemory;
 use super::fetch::Fetch;
 use super::plan::Plan;
-use super::row::{Polled, Rows};
+use super::row::{self, Polled, Rows};
 use crate::capture::incoming::Incoming;
 use crate::domain::event::Changes;
 use crate::domain::poll::PollSettings;
@@ -17,8 +17,8 @@ use crate::journal::source_rows::{KeptRow, RowLetter};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Rows that are looked at together.
-const BATCH: usize = 500;
+/// Rows that are looked at together: how many at most, and bytes of their text.
+const BATCH: (usize, usize) = (500, 2 * 1024 * 1024);
 /// How often a list of several pages is read, at most, until nothing more is found: a row that goes away while it
 /// is read moves others to pages that were read already.
 const PASSES: usize = 4;
@@ -55,8 +55,9 @@ pub(super) async fn poll(
     let newest = known.newest.max(rows.newest()).map(|newest| newest.min(run.began));
     let is_first_run = first_look == Some(run.began);
     let bounds = Bounds { only_noted: first_look, not_before: start, is_first_run };
-    for batch in rows.oldest_first().chunks(BATCH) {
-        take(run, plan, batch, known, bounds).await?;
+    for batch in row::batches(&rows.oldest_first(), BATCH.0, BATCH.1) {
+        let batch: Vec<Polled> = batch.iter().filter_map(|row| row.open(plan)).collect();
+        take(run, plan, &batch, known, bounds).await?;
     }
     // A replay reads from when the row is: one that is not there any more is gone.
     let is_settled =
@@ -122,8 +123,9 @@ async fn read(
     for _ in 0..PASSES {
         let before = rows.len();
         let pages = read_pages(fetch, back_to, first_look, &mut rows).await?;
-        // What a list without `since` hides from one run, the next one finds.
-        if pages <= 1 || rows.len() == before || fetch.plan.since.is_none() {
+        // What a list without `since`, or a very long one, hides from one run, the next one finds.
+        let is_last = pages <= 1 || fetch.plan.since.is_none() || rows.is_large();
+        if is_last || rows.len() == before {
             break;
         }
     }
@@ -142,7 +144,7 @@ async fn read_pages(
     for number in 1..=PAGES {
         let page = fetch.page(back_to, number, plan.size).await?;
         let total = page.total;
-        let added = pass.add(plan, page)?;
+        let added = pass.add(plan, &page, rows)?;
         // Without a bound, a first look ends with the overlap of the newest row and of its beginning.
         let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
             let from = first_look.filter(|_| plan.since.is_some())?;
@@ -170,8 +172,7 @@ async fn read_growing(
     let (mut size, mut before) = (fetch.plan.size, 0);
     loop {
         let page = fetch.page(back_to, 1, size).await?;
-        let count = page.rows.len();
-        rows.add(fetch.plan, page)?;
+        let count = rows.add(fetch.plan, &page, &Rows::default())?.count;
         let is_full = count >= size as usize;
         if is_full && size >= LONGEST {
             return Err(Failed::new(format!(

@@ -10,8 +10,8 @@ use crate::domain::bad_row::{BadRow, BadRowReason};
 use crate::domain::members::{Members, scalar};
 use crate::domain::surrogates::replace_lone_surrogates;
 use crate::domain::time::Timestamp;
-use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
 /// Fields that tell when a row is from, in the order in which Data Builder looks for them.
@@ -57,13 +57,24 @@ pub(super) struct Polled {
     pub(super) made: Option<Timestamp>,
 }
 
+/// A row as its text, with what it is put in order by. It is taken apart when it is its turn.
+#[derive(Debug)]
+pub(super) struct UnreadRow {
+    id: Box<str>,
+    key: i64,
+    /// When it is from.
+    at: Option<Timestamp>,
+    text: Box<RawValue>,
+}
+
 /// The rows of a run, each once as it was last read.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    by_key: HashMap<i64, Polled>,
+    by_key: HashMap<i64, UnreadRow>,
     /// Rows that cannot be read, by name.
     bad: BTreeMap<String, BadRow>,
-    bytes: usize,
+    /// What the rows take in memory, in bytes.
+    held: usize,
     /// Rows that cannot be told from others.
     odd: usize,
 }
@@ -71,57 +82,84 @@ pub(super) struct Rows {
 /// What a page added.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Added {
+    /// Rows of the page.
+    pub(super) count: usize,
     /// Rows that had not been read before.
     pub(super) fresh: usize,
     /// When the newest and the oldest row of the page are from, if its rows tell and stand newest first.
     pub(super) span: Option<(Timestamp, Timestamp)>,
 }
 
-/// Most that one list may take in one run, in bytes of JSON.
-const MOST: usize = 256 * 1024 * 1024;
+/// Most memory for the rows of one list in one run, in bytes.
+const MOST: usize = 96 * 1024 * 1024;
+/// What a row takes beside its text and its id, in bytes.
+const OVERHEAD: usize = 192;
+/// The largest tree that a row is read into, in bytes. Only a row of a megabyte or more comes near.
+const LARGEST_TREE: usize = 32 * 1024 * 1024;
+/// What each value takes in a tree, in bytes, roughly.
+const TREE_NODE: usize = 72;
 
 impl Rows {
-    /// Takes in the rows of a page.
-    pub(super) fn add(&mut self, plan: &Plan, page: Page) -> Result<Added, Failed> {
+    /// Takes in the rows of a page; `others` are held beside these.
+    pub(super) fn add(&mut self, plan: &Plan, page: &Page, others: &Self) -> Result<Added, Failed> {
         let mut added = Added::default();
-        let mut times = Vec::with_capacity(page.rows.len());
-        self.bytes += page.bytes;
-        for row in page.rows {
-            let value = match serde_json::from_str(row.get()) {
-                Ok(value) => value,
+        let mut times = Vec::new();
+        added.count = page.each_row(|text| {
+            let row = match UnreadRow::read(plan, text) {
+                Ok(Some(row)) => row,
+                Ok(None) => {
+                    self.odd += 1;
+                    return Ok(());
+                }
                 Err(why) => {
-                    let bad = bad_row(plan, &row, &why);
+                    let bad = bad_row(plan, text, &why);
                     added.fresh += usize::from(self.bad.insert(bad.row_id.clone(), bad).is_none());
-                    continue;
+                    return self.check(others);
                 }
             };
-            let Some(row) = Polled::read(plan, value) else {
-                self.odd += 1;
-                continue;
-            };
             times.push(row.at);
-            added.fresh += usize::from(self.by_key.insert(row.row.key, row).is_none());
-        }
-        if self.bad.len() > MOST_BAD {
-            return Err(too_many(self.bad.values()));
-        }
-        if self.bytes > MOST {
-            return Err(Failed::new(
-                "one run would read more than 256 MiB; begin later by `start`, or poll more often",
-            ));
-        }
+            added.fresh += usize::from(self.insert(row));
+            self.check(others)
+        })?;
         let times: Option<Vec<Timestamp>> = times.into_iter().collect();
         let times = times.filter(|times| times.is_sorted_by(|newer, older| newer >= older));
         added.span = times.and_then(|times| times.first().copied().zip(times.last().copied()));
         Ok(added)
     }
 
+    fn check(&self, others: &Self) -> Result<(), Failed> {
+        if self.bad.len() > MOST_BAD {
+            return Err(too_many(self.bad.values()));
+        }
+        if self.held + others.held <= MOST {
+            return Ok(());
+        }
+        let most = MOST >> 20;
+        Err(Failed::new(format!(
+            "one run would hold more than {most} MiB of rows; begin later by `start`, or poll more often"
+        )))
+    }
+
+    /// Whether the row had not been read before.
+    fn insert(&mut self, row: UnreadRow) -> bool {
+        self.held += row.cost();
+        let before = self.by_key.insert(row.key, row);
+        self.held -= before.as_ref().map_or(0, UnreadRow::cost);
+        before.is_none()
+    }
+
     /// Takes in what another pass read.
     pub(super) fn extend(&mut self, other: Self) {
-        self.by_key.extend(other.by_key);
-        self.bad.extend(other.bad);
-        self.bytes += other.bytes;
         self.odd = self.odd.max(other.odd);
+        self.bad.extend(other.bad);
+        for row in other.by_key.into_values() {
+            self.insert(row);
+        }
+    }
+
+    /// Whether the same once more would be too much.
+    pub(super) const fn is_large(&self) -> bool {
+        self.held > MOST / 2
     }
 
     pub(super) fn len(&self) -> usize {
@@ -135,7 +173,7 @@ impl Rows {
 
     /// The ids of rows that can be read.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.by_key.values().map(|polled| polled.row.id.as_str())
+        self.by_key.values().map(|row| &*row.id)
     }
 
     /// What is wrong with rows that were left out, if there were any; an error if all were.
@@ -158,10 +196,52 @@ impl Rows {
     }
 
     /// By time, those of one time by key.
-    pub(super) fn oldest_first(self) -> Vec<Polled> {
-        let mut rows: Vec<Polled> = self.by_key.into_values().collect();
-        rows.sort_by_key(|row| (row.at, row.row.key));
+    pub(super) fn oldest_first(self) -> Vec<UnreadRow> {
+        let mut rows: Vec<UnreadRow> = self.by_key.into_values().collect();
+        rows.sort_unstable_by_key(|row| (row.at, row.key));
         rows
+    }
+}
+
+/// Cuts rows into batches of at most `most` rows and `bytes` of text, and at least one row.
+pub(super) fn batches(
+    rows: &[UnreadRow],
+    most: usize,
+    bytes: usize,
+) -> impl Iterator<Item = &[UnreadRow]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut size = 0;
+        let fits = |row: &&UnreadRow| {
+            size += row.text.get().len();
+            size <= bytes
+        };
+        let count = rest.iter().take(most).take_while(fits).count().max(1).min(rest.len());
+        let (batch, left) = rest.split_at(count);
+        rest = left;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+impl UnreadRow {
+    /// Finds out which row it is, and from when; `None` where it does not say.
+    fn read(plan: &Plan, text: &RawValue) -> Result<Option<Self>, serde_json::Error> {
+        let unread = |row: Polled| Self {
+            key: row.row.key,
+            id: row.row.id.into(),
+            at: row.at,
+            text: text.to_owned(),
+        };
+        Ok(Polled::read(plan, text.get())?.map(unread))
+    }
+
+    /// Takes it apart.
+    pub(super) fn open(&self, plan: &Plan) -> Option<Polled> {
+        Polled::read(plan, self.text.get()).ok().flatten()
+    }
+
+    fn cost(&self) -> usize {
+        self.text.get().len() + self.id.len() + OVERHEAD
     }
 }
 
@@ -190,8 +270,16 @@ fn too_many<'a>(bad: impl Iterator<Item = &'a BadRow>) -> Failed {
 }
 
 impl Polled {
-    fn read(plan: &Plan, row: Value) -> Option<Self> {
-        let Value::Object(mut data) = row else { return None };
+    fn read(plan: &Plan, json: &str) -> Result<Option<Self>, serde_json::Error> {
+        let values = json.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+        if json.len() + values * TREE_NODE > LARGEST_TREE {
+            return Ok(None);
+        }
+        let Value::Object(data) = serde_json::from_str(json)? else { return Ok(None) };
+        Ok(Self::of(plan, data))
+    }
+
+    fn of(plan: &Plan, mut data: Map<String, Value>) -> Option<Self> {
         if plan.is_crm {
             data.retain(|field, _| !SENSITIVE.contains(&field.as_str()));
         }

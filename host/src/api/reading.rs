@@ -1,0 +1,187 @@
+//! Fair shares of reading: places in front of the database, and memory for answers on their way.
+//!
+//! The database has a few connections for reading, and deliveries need one of them too. A call that
+//! reads takes one of [`PLACES`] while its handler runs, so that one connection is always left; each
+//! token has [`TOKEN_PLACES`], so that two slow calls of one token leave a place for another token.
+//! Whoever finds none waits its turn, and is refused (503 with `Retry-After`) after ten seconds.
+//!
+//! An answer pays for its bytes until the client has taken them. A token whose clients take their
+//! answers slowly runs out of its own share first.
+
+use super::problem::Problem;
+use crate::domain::id::TokenId;
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, SizeHint};
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Calls that read at once: one fewer than the connections for reading.
+const PLACES: usize = 3;
+/// Calls of one token that read at once.
+const TOKEN_PLACES: usize = 2;
+/// Memory for answers on their way, in bytes: of all tokens, and of one.
+const ANSWERS: (u32, u32) = (48 << 20, 24 << 20);
+/// Answers up to this size, in bytes, are too small to be counted.
+const SMALL: u64 = 64 * 1024;
+/// How long a call waits for a place.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What calls that read share.
+#[derive(Debug)]
+pub struct ReadingShares {
+    places: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    tokens: Mutex<HashMap<TokenId, Arc<TokenShare>>>,
+}
+
+#[derive(Debug)]
+struct TokenShare {
+    places: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+}
+
+/// The right of one call to read, and to answer.
+#[derive(Debug)]
+pub(super) struct ReadingPlace {
+    share: Arc<TokenShare>,
+    answers: Arc<Semaphore>,
+    /// Of the token, and of all.
+    _places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+fn semaphore(bytes: u32) -> Semaphore {
+    Semaphore::new(bytes as usize)
+}
+
+impl Default for ReadingShares {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(PLACES)),
+            answers: Arc::new(semaphore(ANSWERS.0)),
+            tokens: Mutex::default(),
+        }
+    }
+}
+
+impl ReadingShares {
+    /// Waits for a place; the token's own first, so that its calls wait behind each other.
+    pub(super) async fn place(&self, token: TokenId) -> Result<ReadingPlace, Problem> {
+        let share = self.share(token);
+        let places = async {
+            let own = Arc::clone(&share.places).acquire_owned().await?;
+            Ok::<_, tokio::sync::AcquireError>((
+                own,
+                Arc::clone(&self.places).acquire_owned().await?,
+            ))
+        };
+        match tokio::time::timeout(PATIENCE, places).await {
+            Ok(Ok(places)) => {
+                Ok(ReadingPlace { share, answers: Arc::clone(&self.answers), _places: places })
+            }
+            Ok(Err(_)) | Err(_) => Err(Problem::busy()),
+        }
+    }
+
+    fn share(&self, token: TokenId) -> Arc<TokenShare> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() > MANY && !tokens.contains_key(&token) {
+            tokens.retain(|_, share| Arc::strong_count(share) > 1);
+        }
+        let new = || {
+            Arc::new(TokenShare {
+                places: Arc::new(Semaphore::new(TOKEN_PLACES)),
+                answers: Arc::new(semaphore(ANSWERS.1)),
+            })
+        };
+        Arc::clone(tokens.entry(token).or_insert_with(new))
+    }
+}
+
+/// Tokens beyond which those that are not reading are forgotten.
+const MANY: usize = 1_024;
+
+impl ReadingPlace {
+    /// Gives the place to the next call, and has the answer pay for its bytes until they are sent.
+    pub(super) fn leave(self, answer: Response) -> Response {
+        let size = answer.body().size_hint().lower();
+        if size <= SMALL {
+            return answer;
+        }
+        // An answer larger than the share pays for no more than that.
+        let count = u32::try_from(size).unwrap_or(u32::MAX).min(ANSWERS.1);
+        let take = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_many_owned(count).ok();
+        let Some(paid) = take(&self.share.answers).zip(take(&self.answers)) else {
+            return Problem::busy().into_response();
+        };
+        let share = Arc::clone(&self.share);
+        answer.map(|body| Body::new(PaidAnswer { body, _paid: paid, _share: share }))
+    }
+}
+
+/// An answer that holds its memory until it is sent.
+struct PaidAnswer {
+    body: Body,
+    _paid: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Keeps the token's share from being forgotten while this is on its way.
+    _share: Arc<TokenShare>,
+}
+
+impl hyper::body::Body for PaidAnswer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn slow_calls_of_one_token_leave_a_place_for_another() {
+        let shares = ReadingShares::default();
+        let (greedy, modest) = (TokenId::generate(), TokenId::generate());
+        let mut held = Vec::new();
+        for _ in 0..TOKEN_PLACES {
+            held.push(shares.place(greedy).await.unwrap());
+        }
+        let waiting = tokio::time::timeout(Duration::ZERO, shares.place(greedy)).await;
+        assert!(waiting.is_err(), "it waits for its own calls");
+        assert!(shares.place(modest).await.is_ok());
+        held.pop();
+        assert!(shares.place(greedy).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_not_taken_use_up_their_own_token_s_share() {
+        let shares = ReadingShares::default();
+        let (greedy, modest) = (TokenId::generate(), TokenId::generate());
+        let answer = || Response::new(Body::from(vec![0; ANSWERS.1 as usize * 2 / 3]));
+        let slow = shares.place(greedy).await.unwrap().leave(answer());
+        assert_eq!(slow.status(), 200);
+        let refused = shares.place(greedy).await.unwrap().leave(answer());
+        assert_eq!(refused.status(), 503);
+        assert_eq!(shares.place(modest).await.unwrap().leave(answer()).status(), 200);
+        drop(slow);
+        assert_eq!(shares.place(greedy).await.unwrap().leave(answer()).status(), 200);
+    }
+}
