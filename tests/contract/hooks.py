@@ -179,9 +179,14 @@ def wrong_on_purpose(case, part):
 
 def fill_body(case):
     """Puts what is there in a body that would be refused without it."""
-    if wrong_on_purpose(case, "BODY") or not isinstance(case.body, dict):
-        return
     path = case.operation.path
+    if wrong_on_purpose(case, "BODY"):
+        return
+    if path == "/in/{source}" and isinstance(case.body, list):
+        for element in case.body:
+            element["event"] = "invoice.paid"
+    if not isinstance(case.body, dict):
+        return
     if path == "/in/{source}":
         case.body["event"] = "invoice.paid"
     elif path == "/api/v1/sources/{id}/test":

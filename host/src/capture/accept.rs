@@ -1,6 +1,7 @@
 //! From incoming events to durable ones.
 
 use super::incoming::Incoming;
+use super::repeats::RepeatKeys;
 use crate::catalog;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::Mode;
@@ -62,7 +63,7 @@ pub enum Sender<'a> {
     /// The source itself: each event by its id.
     Source,
     /// The source itself by a webhook: each event by these keys, in the events' order. One without keys is always new.
-    Webhook(Vec<Vec<String>>),
+    Webhook(Vec<RepeatKeys>),
 }
 
 /// A request's `Idempotency-Key`.
@@ -76,8 +77,11 @@ pub struct RequestKey<'a> {
 
 impl Sender<'_> {
     /// The keys of the event at this place of its request.
-    fn keys(&mut self, n: usize, external_id: Option<&str>) -> (Vec<String>, Option<Idempotency>) {
-        let by_id = |word: &str| external_id.map(|id| format!("{word} {id}")).into_iter().collect();
+    fn keys(&mut self, n: usize, external_id: Option<&str>) -> (RepeatKeys, Option<Idempotency>) {
+        let by_id = |word: &str| RepeatKeys {
+            own: external_id.map(|id| format!("{word} {id}")).into_iter().collect(),
+            earlier: Vec::new(),
+        };
         match self {
             Self::Token(key) => {
                 let idempotency = key.map(|RequestKey { key, request }| Idempotency {
@@ -190,7 +194,7 @@ fn capture(
     journal: &Journal,
     topology: &Topology,
     mut incoming: Incoming,
-    (keys, idempotency): (Vec<String>, Option<Idempotency>),
+    (keys, idempotency): (RepeatKeys, Option<Idempotency>),
 ) -> (Capture, Arc<Matches>) {
     let holds_record = incoming.complete();
     let event = Arc::new(Event {
@@ -222,7 +226,8 @@ fn capture(
     let capture = Capture {
         matched: matches.len(),
         event,
-        keys,
+        keys: keys.own,
+        earlier_keys: keys.earlier,
         idempotency,
         deliveries,
         plannings,

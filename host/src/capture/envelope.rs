@@ -9,7 +9,8 @@ use super::attributes::Attributes;
 use super::incoming::Incoming;
 use super::read::{Events, Refusal};
 use super::{body, dialect, hops, items};
-use crate::domain::event::Changes;
+use crate::domain::event::{Changes, MAX_KEY};
+use crate::domain::hash::Hash;
 use crate::domain::members::{Members, scalar};
 use crate::domain::problem::Fault;
 use crate::domain::surrogates::replace_lone_surrogates;
@@ -89,11 +90,11 @@ fn one(
         attributes: parts.attributes(&name, &event_type, data.as_ref().map(|found| found.0)),
         event_type,
         data: data.map_or(body, |(_, value)| value).to_owned(),
-        id: id.map(|(_, text)| text),
+        id: id.map(|(_, text)| key(text)),
         source: Some(received.source.to_owned()),
         resource_id: parts
             .text(places.resource_id.as_deref(), sender.resource_id)
-            .map(|(_, text)| text),
+            .map(|(_, text)| key(text)),
         occurred_at: occurred_at.and_then(|(_, text)| time(&text)),
         changes: sender.previous.and_then(|place| changes(parts.at(place)?)),
         second_name: false,
@@ -164,12 +165,15 @@ impl<'a> Parts<'a> {
             rest = after;
         }
         text.push_str(rest);
-        Some(text)
+        Some(text.trim_end_matches('.').to_owned())
     }
 
     /// The resource of a type that is not of the catalogue, where its first segment is not enough.
     fn resource(&self, event_type: &str) -> Option<String> {
         let most = self.sender.resource_segments;
+        if most == 1 {
+            return None;
+        }
         let segments: Vec<&str> = event_type.split('.').collect();
         // The last segment is what happened.
         let taken = segments.get(..most.min(segments.len().saturating_sub(1)));
@@ -189,8 +193,7 @@ impl<'a> Parts<'a> {
             let set = set.into_iter().filter_map(Option::as_deref);
             let known = [self.sender.event, self.sender.id, self.sender.occurred_at];
             let known = known.into_iter().flatten().copied();
-            let read: Vec<&str> =
-                set.chain(known).filter(|place| self.place(place).is_some()).collect();
+            let read: Vec<&str> = set.chain(known).filter(|place| self.is_filled(place)).collect();
             attributes.add_around(self.body, self.relative(data), &read);
         }
         attributes.add_headers(self.received.headers, self.sender.headers);
@@ -238,6 +241,14 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Whether something stands in a place.
+    fn is_filled(&self, place: &str) -> bool {
+        match place.strip_prefix("header:") {
+            Some(name) => self.received.headers.contains_key(name),
+            None => self.at(place).is_some(),
+        }
+    }
+
     /// A pointer within the event. One that leads into the first element of a request's array is meant for each of them: so
     /// it was written when only the first was read.
     fn relative<'p>(&self, pointer: &'p str) -> &'p str {
@@ -265,6 +276,12 @@ impl<'a> Parts<'a> {
 /// What stands at a JSON pointer (RFC 6901).
 pub(super) fn find<'a>(body: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     pointer.split('/').skip(1).try_fold(body, step)
+}
+
+/// An id as it can be kept: one that is too long, or holds control characters, is its digest. The data has it as it was.
+fn key(text: String) -> String {
+    let fits = text.len() <= MAX_KEY && !text.chars().any(char::is_control);
+    if fits { text } else { Hash::of([text]).to_string() }
 }
 
 /// The changes that an object of old values tells of. A name within an object stands behind that of the object.
@@ -313,3 +330,6 @@ fn unescaped(token: &str) -> Cow<'_, str> {
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     Timestamp::parse_unix(text).or_else(|| Timestamp::parse(text).ok())
 }
+
+#[cfg(test)]
+mod tests;

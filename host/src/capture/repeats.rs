@@ -44,19 +44,36 @@ pub struct Request<'a> {
     pub now: Timestamp,
 }
 
-/// Returns the keys of each of a request's events: a later event of the source is a repeat if it has one of them.
+/// The keys of an event: a later event of the source that has one of its own keys is a repeat of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RepeatKeys {
+    /// Its own, which are kept.
+    pub own: Vec<String>,
+    /// Those that an earlier event may have, if this one repeats it.
+    pub earlier: Vec<String>,
+}
+
+impl RepeatKeys {
+    fn new(own: String) -> Self {
+        Self { own: vec![own], earlier: Vec::new() }
+    }
+}
+
+/// Returns the keys of each of a request's events.
 pub fn keys(
     setting: Option<&Repeats>,
     request: &Request<'_>,
     events: &[Incoming],
     sequence: &RequestSequence,
-) -> Vec<Vec<String>> {
+) -> Vec<RepeatKeys> {
     // Every request counts as one that came in between, whatever it is recognised by itself.
     let identical = request.signature.map(|signature| request.identity(signature, sequence));
     let or_identical = |key: Option<String>, n: usize| match (key, &identical) {
-        (Some(key), _) => vec![key],
-        (None, Some(keys)) => keys.iter().map(|key| numbered(key, n)).collect(),
-        (None, None) => Vec::new(),
+        (Some(key), _) => RepeatKeys::new(key),
+        (None, Some([now, before])) => {
+            RepeatKeys { earlier: vec![numbered(before, n)], ..RepeatKeys::new(numbered(now, n)) }
+        }
+        (None, None) => RepeatKeys::default(),
     };
     let keys = events.iter().enumerate().map(|(n, event)| match setting {
         // Keys of pushed events begin otherwise, so that no pushed event passes for a webhook.
@@ -70,9 +87,10 @@ pub fn keys(
         }
         Some(Repeats::Signature) => {
             let signature = request.signature.map(hex::encode);
-            signature.map(|text| numbered(&format!("signature {text}"), n)).into_iter().collect()
+            let key = signature.map(|text| numbered(&format!("signature {text}"), n));
+            key.map(RepeatKeys::new).unwrap_or_default()
         }
-        Some(Repeats::None) => Vec::new(),
+        Some(Repeats::None) => RepeatKeys::default(),
     });
     keys.collect()
 }
@@ -103,7 +121,7 @@ mod tests {
         signature: u8,
         seconds: i64,
         sequence: &RequestSequence,
-    ) -> Vec<String> {
+    ) -> RepeatKeys {
         let event: Incoming = Incoming {
             event_type: "a.b".to_owned(),
             data: serde_json::value::RawValue::NULL.to_owned(),
@@ -122,8 +140,10 @@ mod tests {
         keys(setting, &request, &[event], sequence).remove(0)
     }
 
-    fn meet(one: &[String], other: &[String]) -> bool {
-        one.iter().any(|key| other.contains(key))
+    /// Whether the later event repeats the earlier one.
+    fn meet(earlier: &RepeatKeys, later: &RepeatKeys) -> bool {
+        let mut keys = later.own.iter().chain(&later.earlier);
+        keys.any(|key| earlier.own.contains(key))
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Capture {
     pub event: Arc<Event>,
     /// By what a repeat from the same source is recognised.
     pub keys: Vec<String>,
+    /// Keys that an earlier event may have noted, if this one repeats it. They are only looked up.
+    pub earlier_keys: Vec<String>,
     /// The key that its request carries, if it carries one.
     pub idempotency: Option<Idempotency>,
     /// Deliveries of flows and endpoints without modules.
@@ -134,6 +136,8 @@ const LONGEST_KEY: usize = 40;
 struct Keys {
     /// By what a repeat of the event is recognised.
     repeat: Vec<Key>,
+    /// What an earlier event may have noted.
+    earlier: Vec<Key>,
     /// The request's key: alone, and together with what the request holds.
     request: Option<[Key; 2]>,
 }
@@ -149,11 +153,12 @@ impl Keys {
                 stored(source, &format!("body {digest} {key}")),
             ]
         });
-        Self { repeat: capture.keys.iter().map(|key| stored(source, key)).collect(), request }
+        let kept = |keys: &[String]| keys.iter().map(|key| stored(source, key)).collect();
+        Self { repeat: kept(&capture.keys), earlier: kept(&capture.earlier_keys), request }
     }
 
     fn all(&self) -> impl Iterator<Item = &Key> {
-        self.repeat.iter().chain(self.request.iter().flatten())
+        self.repeat.iter().chain(&self.earlier).chain(self.request.iter().flatten())
     }
 
     /// Whether the request's key is known, but from another request.
@@ -166,7 +171,8 @@ impl Keys {
     /// The event that this one repeats.
     fn first(&self, known: &HashMap<Key, EventId>) -> Option<EventId> {
         let with_body = self.request.iter().map(|[_, with_body]| with_body);
-        self.repeat.iter().chain(with_body).find_map(|key| known.get(key).copied())
+        let keys = self.repeat.iter().chain(&self.earlier).chain(with_body);
+        keys.into_iter().find_map(|key| known.get(key).copied())
     }
 }
 

@@ -4,7 +4,7 @@ use super::{SECRET, call, event, hex, now, send, signed, source};
 use crate::support::{assert_problem, hmac, merged, problem, texts};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::rest::Call;
@@ -269,5 +269,46 @@ async fn a_scheme_that_cannot_work_is_refused_in_words() {
         let found = problem(&answer, 422);
         assert!(found.iter().any(|(at, _)| at == path), "{scheme} {more}: {found:?}");
         assert!(scheme != "hubspt" || found[0].1.contains("did you mean `hubspot`?"), "{found:?}");
+    }
+}
+
+/// A trial reads as a real request does: forms, lists, and what stands beside the data.
+#[tokio::test]
+async fn a_trial_shows_all_that_a_request_holds() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "hub", "hubspot", &json!({})).await;
+    let event = |name: &str| json!({"subscriptionType": name, "objectId": 1});
+    let body = json!({"body": [event("contact.creation"), event("deal.creation")]});
+    let shown = world.post("/api/v1/sources/hub/test", &body).await;
+    assert_eq!(shown["type"], "hubspot.contact.creation");
+    assert_eq!(texts(&shown["further"], "type"), ["hubspot.deal.creation"]);
+
+    source(&world, "git", "github", &json!({})).await;
+    let body = json!({
+        "headers": {"content-type": "application/x-www-form-urlencoded", "x-github-event": "push",
+            "x-github-delivery": "d1"},
+        "body": "payload=%7B%22ref%22%3A%22main%22%7D",
+    });
+    let shown = world.post("/api/v1/sources/git/test", &body).await;
+    assert_eq!((&shown["type"], &shown["data"]), (&json!("github.push"), &json!({"ref": "main"})));
+    assert_eq!(
+        (&shown["external_id"], &shown["attributes"]["delivery"]),
+        (&json!("d1"), &json!("d1"))
+    );
+    assert_eq!(world.get("/api/v1/events").await, json!([]));
+}
+
+/// Some senders ask with a plain GET; only who shows the secret is told that it is taken.
+#[tokio::test]
+async fn a_plain_get_is_answered_to_whoever_shows_the_secret() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "chimp", "token", &json!({"token": {"query": "key"}})).await;
+    for (path, status) in [
+        (format!("/in/chimp?key={SECRET}"), StatusCode::OK),
+        ("/in/chimp?key=x".to_owned(), StatusCode::UNAUTHORIZED),
+        ("/in/chimp?hub.mode=subscribe&hub.challenge=1".to_owned(), StatusCode::UNAUTHORIZED),
+    ] {
+        let answer = send(&world, Call::new(Method::GET, &path)).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
     }
 }

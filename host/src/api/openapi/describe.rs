@@ -155,7 +155,17 @@ fn special(document: &mut Value) {
     };
     let api = "/paths/~1api~1v1~1";
     // The signature's header is the scheme's, and the id of a client may stand in the form.
-    set("/paths/~1in~1{source}/post/security", json!([{ "signature": [] }, {}]));
+    for method in ["post", "get", "options"] {
+        let place = format!("/paths/~1in~1{{source}}/{method}/security");
+        set(&place, json!([{ "signature": [] }, {}]));
+    }
+    let object = json!({ "type": "object" });
+    let objects = json!({ "type": "array", "items": object });
+    let bodies = json!({
+        "application/json": { "schema": { "oneOf": [object, objects] } },
+        "application/x-www-form-urlencoded": { "schema": object },
+    });
+    set("/paths/~1in~1{source}/post/requestBody/content", bodies);
     for path in ["token", "revoke"] {
         set(&format!("/paths/~1oauth~1{path}/post/security"), json!([{ "client": [] }, {}]));
     }
@@ -177,7 +187,8 @@ fn special(document: &mut Value) {
     let receipts = json!({ "type": "array", "items": receipt });
     let data = json!({ "type": "object", "required": ["data"], "properties": { "data": { "oneOf": [receipt, receipts] } } });
     let answer = json!({ "application/json": { "schema": data } });
-    set(&format!("{api}events/post/responses/202/content"), answer);
+    set(&format!("{api}events/post/responses/202/content"), answer.clone());
+    set("/paths/~1in~1{source}/post/responses/202/content", answer);
     for export in ["dead-letters", "audit"] {
         let place = format!("{api}{export}~1export/get/parameters");
         let parameters = document.pointer_mut(&place).and_then(Value::as_array_mut);
