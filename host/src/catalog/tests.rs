@@ -91,7 +91,8 @@ fn serialises_as_the_api_answers() {
     assert_eq!(members(&answer("invoice.created")), always);
     let answer = answer("invoice.paid");
     assert_eq!(members(&answer), [&always[..], &["example_changes"]].concat());
-    assert_eq!(answer["example_changes"]["changed"][0], "status");
+    let changed = answer["example_changes"]["changed"].as_array().unwrap();
+    assert!(changed.contains(&Value::from("status")), "{changed:?}");
     assert_eq!(answer["example"]["total"], "480.00");
     assert_eq!(answer["schema"]["title"], "invoice.paid");
 }

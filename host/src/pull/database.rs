@@ -148,11 +148,12 @@ pub(super) async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Fa
         run.warn(warning);
     }
     let memory = Memory::read(&run.memory);
-    let mut scan =
-        Scan { run, settings, crm, shape, options, time, memory, looked_into: Vec::new() };
+    let (looked_into, failed) = (Vec::new(), Vec::new());
+    let mut scan = Scan { run, settings, crm, shape, options, time, memory, looked_into, failed };
     scan.begin(&tables).await?;
     for n in 0..tables.len() {
-        scan.table(&tables, n).await?;
+        let read = scan.table(&tables, n).await;
+        scan.sift(tables.get(n).map_or("", |table| table.name), read).await?;
     }
     scan.end().await
 }

@@ -79,6 +79,29 @@ async fn a_database_that_is_not_there_is_said() {
     complaint(&crm, &first_run(&world, &other).await, &["url"]);
 }
 
+/// A crashed table, a view that fails: the tables behind it are read all the same.
+#[tokio::test]
+async fn a_table_that_cannot_be_read_stops_no_other() {
+    let Some(crm) = Crm::start().await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, &crm, &json!({})).await;
+    let broken = "RENAME TABLE `tblleads` TO `the_leads`; CREATE VIEW `tblleads` AS \
+        SELECT * FROM `the_leads` WHERE (SELECT `id` FROM `tblcountries_of` LIMIT 2) > 0;";
+    crm.change(
+        "CREATE TABLE `tblcountries_of` (`id` INT); INSERT INTO `tblcountries_of` VALUES (1), (2);",
+    )
+    .await;
+    crm.change(broken).await;
+    crm.change("UPDATE `tblinvoices` SET `adminnote` = 'n' WHERE `id` = 128;").await;
+    let run = poll::run(&world, SOURCE).await;
+    complaint(&crm, &run, &["tblleads: "]);
+    assert_eq!(happened(&world).await, ["invoice.updated#128"], "and none is taken for gone");
+    crm.change("DROP VIEW `tblleads`; RENAME TABLE `the_leads` TO `tblleads`;").await;
+    crm.lead(400).await;
+    run_well(&world).await;
+    assert_eq!(happened(&world).await, ["invoice.updated#128", "lead.created#400"]);
+}
+
 #[tokio::test]
 async fn tables_that_are_not_there_are_named() {
     let Some(crm) = Crm::start().await else { return };

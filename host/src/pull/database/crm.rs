@@ -104,6 +104,11 @@ impl Crm {
         Ok(Self { db, prefix: settings.prefix.clone() })
     }
 
+    /// Ends a transaction that failed, if there is one.
+    pub(super) async fn give_up(&mut self) -> Result<(), Failed> {
+        self.db.execute("ROLLBACK").await
+    }
+
     fn table(&self, name: &str) -> String {
         quoted(&format!("{}{name}", self.prefix))
     }

@@ -32,6 +32,8 @@ pub(super) struct Scan<'a> {
     pub(super) memory: Memory,
     /// Rows of small tables that many events look into.
     pub(super) looked_into: Vec<(&'static str, Row)>,
+    /// Why tables could not be read.
+    pub(super) failed: Vec<String>,
 }
 
 impl Scan<'_> {
@@ -40,7 +42,9 @@ impl Scan<'_> {
         let mut is_new = false;
         for table in tables {
             if !self.memory.tables.contains_key(table.name) {
-                let first_to = self.crm.greatest(table).await?.unwrap_or(i64::MIN);
+                let greatest = self.crm.greatest(table).await;
+                let Some(greatest) = self.sift(table.name, greatest).await? else { continue };
+                let first_to = greatest.unwrap_or(i64::MIN);
                 let memory =
                     TableMemory { first_to, first_at: Some(i64::MIN), ..TableMemory::default() };
                 self.memory.tables.insert(table.name.to_owned(), memory);
@@ -49,10 +53,33 @@ impl Scan<'_> {
         }
         for name in tables::LOOKED_INTO {
             let Some(table) = tables::find(name) else { continue };
-            let rows = self.crm.all(&self.shape, table).await?;
+            let rows = self.crm.all(&self.shape, table).await;
+            let rows = self.sift(name, rows).await?.unwrap_or_default();
             self.looked_into.extend(rows.into_iter().map(|row| (*name, row)));
         }
         if is_new { self.keep().await } else { Ok(()) }
+    }
+
+    /// Notes why a table could not be read, so that the others are. Fails where no other could be read either.
+    pub(super) async fn sift<T>(
+        &mut self,
+        table: &str,
+        done: Result<T, Failed>,
+    ) -> Result<Option<T>, Failed> {
+        let why = match done {
+            Ok(done) => return Ok(Some(done)),
+            Err(why) => why,
+        };
+        let why = format!("{}{table}: {why}", self.settings.prefix);
+        if !self.failed.contains(&why) {
+            self.failed.push(why);
+        }
+        if self.crm.give_up().await.is_err() {
+            self.crm = Crm::connect(self.settings, self.run.secret()).await?;
+        }
+        // Fails where another process has taken the source over.
+        self.keep().await?;
+        Ok(None)
     }
 
     async fn keep(&self) -> Result<(), Failed> {
@@ -66,6 +93,10 @@ impl Scan<'_> {
         n: usize,
     ) -> Result<(), Failed> {
         let Some(table) = tables.get(n).copied() else { return Ok(()) };
+        // Of one that could not be looked at before it is not known which rows are new.
+        if !self.memory.tables.contains_key(table.name) {
+            return Ok(());
+        }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let name = format!("{}{}", self.settings.prefix, table.name);
         self.run.progress(Progress { table: name, done: count(n), of: count(tables.len()) });
@@ -201,9 +232,10 @@ impl Scan<'_> {
         Ok(kept.first().map(|row| layouts.decode(table, &reference.value, &row.cells)))
     }
 
-    /// Remembers that all tables are read.
+    /// Remembers that all tables are read; says which could not be.
     pub(super) async fn end(self) -> Result<(), Failed> {
-        self.keep().await
+        self.keep().await?;
+        if self.failed.is_empty() { Ok(()) } else { Err(Failed::new(self.failed.join("; "))) }
     }
 }
 
