@@ -7,3 +7,4 @@ pub mod scope;
 pub mod seal;
 pub mod throttle;
 pub mod token;
+pub mod transport;

@@ -88,6 +88,9 @@ pub enum Error {
     /// A name is taken.
     #[error("the name `{0}` is taken")]
     NameTaken(String),
+    /// What is to be changed does not exist.
+    #[error("there is no {0}")]
+    Missing(String),
     /// A stored row does not make sense. An operator should look at it.
     #[error("table {table}, column {column}: the stored value makes no sense: {why}")]
     Corrupt {

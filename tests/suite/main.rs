@@ -15,6 +15,7 @@ mod at_rest;
 mod audit;
 mod bounds;
 mod capture;
+mod configuration;
 mod connections;
 mod crash;
 mod crm;

@@ -322,7 +322,8 @@ mod tests {
         };
         assert_eq!(both(&["admin"], &["flows:write"]), ["flows:write"]);
         assert_eq!(both(&["flows:write"], &["flows:read"]), ["flows:read"]);
-        assert_eq!(both(&["events:replay"], &["events:read", "admin"]), ["events:replay"]);
+        let replay = ["events:read", "events:replay"];
+        assert_eq!(both(&["events:replay"], &["events:read", "admin"]), replay);
         assert!(both(&["events:write"], &["events:read"]).is_empty());
         for (one, _) in SCOPES {
             for (other, _) in SCOPES {

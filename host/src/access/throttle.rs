@@ -115,7 +115,7 @@ mod tests {
     fn a_household_of_ipv6_is_slowed_together() {
         let throttle = Throttle::default();
         (0..BURST).for_each(|_| throttle.failed(address("2001:db8::1"), at(0)));
-        assert_eq!(throttle.check(address("2001:db8::2"), at(0)), Err(2));
+        assert_eq!(throttle.check(address("2001:db8::2"), at(0)), Err(3));
         assert_eq!(throttle.check(address("2001:db8:0:1::2"), at(0)), Ok(()));
     }
 

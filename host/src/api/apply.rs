@@ -1,100 +1,39 @@
 //! `/config`: everything that is set, as one document. What `waybill apply` and `waybill export` speak.
 //!
-//! Applying is idempotent and all or nothing: things are found by their name, made where they are
-//! missing, changed where they differ. What the document does not name stays, unless it says
-//! `prune: true`.
+//! Applying is idempotent and all or nothing, in one transaction: things are found by their name, made
+//! where they are missing, changed where they differ. What the document does not name stays, unless it
+//! says `prune: true`.
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
+mod carry;
+pub(super) mod document;
+mod modules;
 
 use super::answer::{Data, data};
 use super::auth::{ADMIN, Principal};
 use super::body::{Input, Query};
+use super::edit::KnownModules;
 use super::endpoints::{LOCKED, check_schemes, settings, split_secret};
 use super::problem::Problem;
 use super::tokens::check_ceiling;
 use super::{App, edit, sources};
-use crate::access::token::{StoredToken, TokenSettings, digest, generate};
+use crate::access::token::{StoredToken, digest, generate};
 use crate::domain::endpoint::Secrets;
-use crate::domain::flow::FlowSettings;
 use crate::domain::id::{EndpointId, FlowId, SourceId, TokenId};
-use crate::domain::private::{SettingsKind, keep_endpoint, keep_flow, keep_source};
+use crate::domain::private::{keep_endpoint, keep_flow, keep_source};
 use crate::domain::problem::Fault;
-use crate::domain::source::SourceSettings;
 use crate::journal::objects::{Change, Kind};
 use crate::sign::generate_secret;
 use crate::topology::Topology;
 use axum::Json;
 use axum::extract::State;
-use serde::de::DeserializeOwned;
+use carry::CarriedSecrets;
+use document::{Applied, AppliedChange, Document};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use utoipa::{IntoParams, ToSchema};
-
-/// Everything that is set.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Document {
-    /// Sources, by name. A new one may have a `secret`; else one is made where its scheme has one, and
-    /// shown with the change.
-    #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    pub sources: Vec<Map<String, Value>>,
-    /// Endpoints, by name. A new one may have a `secret`; else it is made, and shown with the change.
-    #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    pub endpoints: Vec<Map<String, Value>>,
-    /// Flows, by name.
-    #[serde(default)]
-    pub flows: Vec<FlowSettings>,
-    /// Which version of each module runs.
-    #[serde(default)]
-    pub modules: Vec<ModuleChoice>,
-    /// Tokens, by name, but for `admin`. A new one is made, and shown with the change.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tokens: Vec<TokenSettings>,
-    /// Whether what is not named is deleted; tokens only where the document names one.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub prune: bool,
-}
-
-/// Which version of a module runs.
-#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ModuleChoice {
-    /// The module's name.
-    pub name: String,
-    /// The version; the one that runs already, or the newest, where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<u32>,
-    /// The component's SHA-256 in hex, instead of a version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-}
-
-/// One thing that applying changes.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AppliedChange {
-    /// `source`, `endpoint`, `flow`, `module` or `token`.
-    pub kind: &'static str,
-    /// Its name.
-    pub name: String,
-    /// `create`, `update`, `unchanged` or `delete`.
-    pub action: &'static str,
-    /// The fields that differ.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub fields: Vec<String>,
-    /// The secret that was made for a new endpoint or source, or the new token; shown once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-}
-
-/// What applying changed, or would change.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Applied {
-    /// One for each thing in the document.
-    pub changes: Vec<AppliedChange>,
-}
+use utoipa::IntoParams;
 
 /// How to apply.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -104,45 +43,6 @@ pub(super) struct ApplyQuery {
     /// Only say what would change.
     #[serde(default)]
     dry_run: bool,
-}
-
-/// Everything that is set. Secrets are left out, header values are masked.
-#[utoipa::path(get, path = "/api/v1/config", tag = "config", operation_id = "export_config",
-    responses((status = 200, body = Data<Document>)))]
-pub(super) async fn export(
-    State(app): State<App>,
-    _principal: Principal,
-) -> Result<Json<Data<Document>>, Problem> {
-    let topology = app.live.current();
-    let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
-    sources.sort_by(|a, b| a.name.cmp(&b.name));
-    let sources = sources.into_iter().map(|settings| masked(SettingsKind::Source, settings));
-    let sources = sources.collect::<Result<_, _>>()?;
-    let endpoints = topology.endpoints().map(|target| &target.endpoint.settings);
-    let endpoints = endpoints.map(|settings| masked(SettingsKind::Endpoint, settings));
-    let endpoints = endpoints.collect::<Result<_, _>>()?;
-    let flows = topology.flows().iter().map(|route| &route.flow.settings);
-    let flows = flows.map(|settings| masked(SettingsKind::Flow, settings));
-    let flows = flows.collect::<Result<_, _>>()?;
-    let active = app.journal.modules().await?.into_iter().filter(|version| version.active);
-    let modules =
-        active.map(|v| ModuleChoice { name: v.name, version: Some(v.version), sha256: None });
-    let modules = modules.collect();
-    let tokens = topology.tokens().map(|(_, token)| &token.settings);
-    let mut tokens: Vec<TokenSettings> = tokens.filter(|t| t.name != ADMIN).cloned().collect();
-    tokens.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(data(Document { sources, endpoints, flows, modules, tokens, prune: false }))
-}
-
-/// Settings as they are exported: without what is private.
-fn masked<S: Serialize, T: DeserializeOwned>(
-    kind: SettingsKind,
-    settings: &S,
-) -> Result<T, Problem> {
-    serde_json::from_value(edit::masked(kind, settings)?).map_err(|error| {
-        tracing::error!(%error, "masked settings cannot be read");
-        Problem::internal()
-    })
 }
 
 fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
@@ -162,12 +62,19 @@ pub(super) async fn apply(
     Input(document): Input<Document>,
 ) -> Result<Json<Data<Applied>>, Problem> {
     let topology = app.live.current();
-    let mut work =
-        Work { app: &app, topology: &topology, changes: Vec::new(), applied: Vec::new() };
-    work.modules(&document.modules, query.dry_run).await?;
+    let carried = CarriedSecrets::of_document(&document).await?;
+    let mut work = Work {
+        app: &app,
+        topology: &topology,
+        carried: &carried,
+        known: KnownModules::default(),
+        changes: Vec::new(),
+        applied: Vec::new(),
+    };
+    work.modules(&document, query.dry_run).await?;
     work.sources(&document)?;
     work.endpoints(&document)?;
-    work.flows(&document).await?;
+    work.flows(&document)?;
     work.tokens(&document, &principal)?;
     if document.prune {
         work.prune(&document, &principal);
@@ -188,6 +95,10 @@ pub(super) async fn apply(
 struct Work<'a> {
     app: &'a App,
     topology: &'a Topology,
+    /// Secrets that the document carries.
+    carried: &'a CarriedSecrets,
+    /// The modules that there will be.
+    known: KnownModules,
     changes: Vec<Change>,
     applied: Vec<AppliedChange>,
 }
@@ -223,43 +134,33 @@ impl Work<'_> {
             Some(_) => "update",
         };
         let name = name.to_owned();
-        self.applied.push(AppliedChange { kind: kind.as_str(), name, action, fields, secret });
+        let (kind, warning) = (kind.as_str(), None);
+        self.applied.push(AppliedChange { kind, name, action, fields, secret, warning });
         action != "unchanged"
     }
 
-    async fn modules(&mut self, choices: &[ModuleChoice], dry_run: bool) -> Result<(), Problem> {
+    async fn modules(&mut self, document: &Document, dry_run: bool) -> Result<(), Problem> {
         let versions = self.app.journal.modules().await?;
-        let mut activated = false;
-        for (n, choice) in choices.iter().enumerate() {
-            let mine = || versions.iter().filter(|v| v.name == choice.name);
-            let fits = |v: &&crate::journal::modules::ModuleVersion| match (
-                &choice.sha256,
-                choice.version,
-            ) {
-                (Some(sha256), _) => hex::encode(v.sha256) == *sha256,
-                (None, Some(version)) => v.version == version,
-                (None, None) => true,
-            };
-            let active = mine().find(|v| v.active && fits(v));
-            let Some(wanted) = active.or_else(|| mine().filter(fits).max_by_key(|v| v.version))
-            else {
-                if dry_run && choice.sha256.is_some() {
-                    // `waybill apply` uploads it before it applies for real.
-                    self.note_module(&choice.name, "update");
-                    continue;
-                }
-                let message =
-                    format!("module `{}` has no such version; upload it first", choice.name);
-                return Err(Problem::fault(format!("modules[{n}]"), message));
-            };
-            self.note_module(&choice.name, if wanted.active { "unchanged" } else { "update" });
-            if !wanted.active && !dry_run {
-                self.app.journal.activate_module(&choice.name, wanted.version).await?;
-                activated = true;
+        let pins = document.flows.iter().flat_map(|flow| &flow.modules);
+        let is_pinned = |name: &str, number: u32| {
+            pins.clone().any(|module| module.name == name && module.version == Some(number))
+        };
+        self.known = KnownModules::new(&versions);
+        for choice in modules::choose(&document.modules, is_pinned, &versions, dry_run)? {
+            let changes = choice.missing || choice.activate.is_some();
+            self.note_module(choice.name, if changes { "update" } else { "unchanged" });
+            if let Some(change) = self.applied.last_mut() {
+                change.warning = choice.warning;
+            }
+            if let Some(version) = choice.activate {
+                self.known.activate(choice.name);
+                let name = choice.name.to_owned();
+                self.changes.push(Change::ActivateModule { name, version });
             }
         }
-        if activated {
-            self.app.live.reload().await?;
+        // In a dry run what is missing counts as uploaded.
+        for choice in &document.modules {
+            self.known.add(&choice.name, choice.version, choice.active);
         }
         Ok(())
     }
@@ -267,7 +168,8 @@ impl Work<'_> {
     fn note_module(&mut self, name: &str, action: &'static str) {
         let fields = if action == "unchanged" { Vec::new() } else { vec!["version".to_owned()] };
         let name = name.to_owned();
-        self.applied.push(AppliedChange { kind: "module", name, action, fields, secret: None });
+        let (secret, warning) = (None, None);
+        self.applied.push(AppliedChange { kind: "module", name, action, fields, secret, warning });
     }
 
     fn sources(&mut self, document: &Document) -> Result<(), Problem> {
@@ -281,19 +183,26 @@ impl Work<'_> {
         let secret = sources::split_secret(&mut given)?;
         let mut new = sources::settings(&given)?;
         let old = self.topology.inlet(&new.name);
-        let stored: Vec<_> = old.iter().map(|old| &old.source.settings).collect();
+        let carried = self.carried.source(&new.name);
+        let stored = carried.iter().map(|carried| &carried.settings);
+        let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
         edit::check(keep_source(&mut new, &stored))?;
+        // No address gets to see a secret that was given for another.
+        let carried = carried.filter(|carried| carried.settings.asked() == new.asked());
+        let carried = carried.and_then(|carried| carried.secrets.as_ref());
+        let known = secret.is_some() || carried.is_some();
         if let Some(old) = old {
-            sources::check_locked(old, &new, secret.as_deref())?;
-            let settings = &old.source.settings;
+            if !known {
+                sources::check_locked(old, &new, None)?;
+            }
             // Without a secret of its own there is none that an address could see.
-            let is_safe = secret.is_some() || old.secrets.is_none();
-            sources::check_change(settings, &new, is_safe)?;
+            sources::check_change(&old.source.settings, &new, known || old.secrets.is_none())?;
         }
-        let kept = old.and_then(|old| old.secrets.as_ref());
-        let resealed = kept.is_some_and(|kept| secret.as_ref().is_some_and(|s| *s != kept.current));
-        let (secrets, shown) = sources::secrets(&new, secret, kept);
+        let before = old.and_then(|old| old.secrets.as_ref());
+        let (secrets, shown) = sources::secrets(&new, secret, carried.or(before));
         sources::check_key(&new, secrets.as_ref())?;
+        let current = |secrets: &Secrets| secrets.current.clone();
+        let resealed = old.is_some() && secrets.as_ref().map(current) != before.map(current);
         let old_settings = old.map(|old| &old.source.settings);
         let noted = self.note(Kind::Source, &new.name, old_settings, &new, shown);
         if self.note_secret(resealed) || noted {
@@ -326,15 +235,16 @@ impl Work<'_> {
         let secret = split_secret(&mut given)?;
         let mut new = settings(&given)?;
         let old = self.topology.endpoint_named(&new.name);
-        let stored: Vec<_> = old.iter().map(|old| &old.endpoint.settings).collect();
+        let carried = self.carried.endpoint(&new.name);
+        let stored = carried.iter().map(|carried| &carried.settings);
+        let stored: Vec<_> = stored.chain(old.map(|old| &old.endpoint.settings)).collect();
         edit::check(keep_endpoint(&mut new, &stored))?;
-        if secret.is_none() && old.is_some_and(|old| old.is_locked()) {
+        let before = old.and_then(|old| old.secrets.as_ref());
+        let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(before);
+        if secret.is_none() && kept.is_none() && old.is_some() {
             return Err(Problem::fault("secret", LOCKED));
         }
-        let kept = old.and_then(|old| old.secrets.as_ref());
-        let current = kept.map(|kept| kept.current.clone());
-        let resealed = secret.is_some() && current.is_some() && secret != current;
-        let made = secret.is_none() && current.is_none();
+        let made = secret.is_none() && kept.is_none();
         let secrets = match (secret, kept) {
             (Some(secret), Some(kept)) if secret == kept.current => kept.clone(),
             (Some(current), _) => Secrets { current, previous: None },
@@ -342,6 +252,7 @@ impl Work<'_> {
             (None, None) => Secrets { current: generate_secret(&mut rand::rng()), previous: None },
         };
         check_schemes(&new, &secrets)?;
+        let resealed = old.is_some() && before.map(|b| &b.current) != Some(&secrets.current);
         let shown = made.then(|| secrets.current.clone());
         let old_settings = old.map(|old| &old.endpoint.settings);
         let noted = self.note(Kind::Endpoint, &new.name, old_settings, &new, shown);
@@ -354,11 +265,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn flows(&mut self, document: &Document) -> Result<(), Problem> {
-        let modules: Vec<String> =
-            self.app.journal.modules().await?.into_iter().map(|m| m.name).collect();
-        let modules: Vec<String> =
-            modules.into_iter().chain(document.modules.iter().map(|m| m.name.clone())).collect();
+    fn flows(&mut self, document: &Document) -> Result<(), Problem> {
         let named = |name: &str| {
             document.endpoints.iter().any(|e| e.get("name").and_then(Value::as_str) == Some(name))
         };
@@ -370,10 +277,11 @@ impl Work<'_> {
             let old =
                 topology.flows().iter().map(|r| &r.flow).find(|f| f.settings.name == settings.name);
             let mut settings = settings.clone();
-            let stored: Vec<_> = old.iter().map(|old| &old.settings).collect();
+            let carried = self.carried.flow(&settings.name);
+            let stored: Vec<_> = carried.into_iter().chain(old.map(|old| &old.settings)).collect();
             let mut faults = keep_flow(&mut settings, &stored);
             let settings = &settings;
-            faults.extend(edit::check_flow(settings, has, &modules));
+            faults.extend(edit::check_flow(settings, has, &self.known));
             edit::check(within(faults, &format!("flows[{n}]")))?;
             if self.note(Kind::Flow, &settings.name, old.map(|o| &o.settings), settings, None) {
                 let id = old.map_or_else(FlowId::generate, |old| old.id);
@@ -392,14 +300,19 @@ impl Work<'_> {
             let topology = self.topology;
             let old = topology.tokens().find(|(_, token)| token.settings.name == settings.name);
             let made = generate();
-            let shown = old.is_none().then(|| made.clone());
+            let carried = self.carried.token(&settings.name).filter(|_| old.is_none());
+            if carried.is_some_and(|digest| topology.token(&digest).is_some()) {
+                let message = "this very token is here already, under another name";
+                return Err(Problem::fault(format!("tokens[{n}].name"), message));
+            }
+            let shown = (old.is_none() && carried.is_none()).then(|| made.clone());
             let old_settings = old.map(|(_, token)| &token.settings);
             check_ceiling(principal, settings, old_settings)?;
             if self.note(Kind::Token, &settings.name, old_settings, settings, shown) {
                 let now = self.app.journal.clock().now();
                 let (digest, id, created) = match old {
                     Some((digest, token)) => (*digest, token.id, token.created_at),
-                    None => (digest(&made), TokenId::generate(), now),
+                    None => (carried.unwrap_or_else(|| digest(&made)), TokenId::generate(), now),
                 };
                 let stored =
                     StoredToken { sha256: hex::encode(digest), settings: settings.clone() };
@@ -444,6 +357,7 @@ impl Work<'_> {
                     action: "delete",
                     fields,
                     secret: None,
+                    warning: None,
                 });
             }
         }

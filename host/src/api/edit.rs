@@ -3,16 +3,18 @@
 use super::App;
 use super::problem::Problem;
 use crate::domain::endpoint::{EndpointSettings, Secrets};
-use crate::domain::flow::FlowSettings;
+use crate::domain::flow::{FlowModule, FlowSettings};
 use crate::domain::id::{EndpointId, FlowId, SourceId};
 use crate::domain::private::{self, SettingsKind};
 use crate::domain::problem::Fault;
 use crate::domain::source::SourceSettings;
 use crate::domain::time::Timestamp;
+use crate::journal::modules::ModuleVersion;
 use crate::journal::objects::{Change, Kind, Object};
 use crate::topology::{Topology, sealed};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Makes the changes and puts them into use.
@@ -98,11 +100,63 @@ pub(super) fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<V
     })
 }
 
+/// Which modules there are, in which versions, and of which one runs.
+#[derive(Debug, Default)]
+pub(super) struct KnownModules {
+    versions: BTreeMap<String, BTreeSet<u32>>,
+    active: BTreeSet<String>,
+}
+
+impl KnownModules {
+    pub(super) fn new(versions: &[ModuleVersion]) -> Self {
+        let mut known = Self::default();
+        for version in versions {
+            known.add(&version.name, Some(version.version), version.active);
+        }
+        known
+    }
+
+    pub(super) fn add(&mut self, name: &str, version: Option<u32>, active: bool) {
+        self.versions.entry(name.to_owned()).or_default().extend(version);
+        if active {
+            self.activate(name);
+        }
+    }
+
+    pub(super) fn activate(&mut self, name: &str) {
+        self.active.insert(name.to_owned());
+    }
+
+    /// What is wrong with a flow's module, if anything: it would fail each event.
+    fn check(&self, module: &FlowModule) -> Result<(), Fault> {
+        let name = &module.name;
+        let Some(versions) = self.versions.get(name) else {
+            let message = format!("there is no module `{name}`; upload it first");
+            return Err(Fault::new("name", message));
+        };
+        match module.version {
+            Some(number) if !versions.contains(&number) => {
+                let there: Vec<String> = versions.iter().map(u32::to_string).collect();
+                let there = there.join(", ");
+                let message = format!("module `{name}` has no version {number}; it has {there}");
+                Err(Fault::new("version", message))
+            }
+            None if !self.active.contains(name) => {
+                let message = format!(
+                    "no version of module `{name}` is active; activate one first, or name a `version`"
+                );
+                Err(Fault::new("name", message))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// The things a flow names that do not exist.
 pub(super) fn check_flow(
     settings: &FlowSettings,
     has_endpoint: impl Fn(&str) -> bool,
-    module_names: &[String],
+    modules: &KnownModules,
 ) -> Vec<Fault> {
     let mut faults = settings.check();
     for (n, name) in settings.endpoints.iter().enumerate().filter(|(_, name)| !has_endpoint(name)) {
@@ -110,10 +164,8 @@ pub(super) fn check_flow(
         faults.push(Fault::new(format!("endpoints[{n}]"), message));
     }
     for (n, module) in settings.modules.iter().enumerate() {
-        if !module_names.contains(&module.name) {
-            let message = format!("there is no module `{}`; upload it first", module.name);
-            faults.push(Fault::new(format!("modules[{n}].name"), message));
-        }
+        let fault = modules.check(module).err();
+        faults.extend(fault.map(|fault| fault.within(&format!("modules[{n}]"))));
     }
     faults
 }

@@ -3,6 +3,7 @@
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::{Input, parse};
+use super::edit::KnownModules;
 use super::problem::Problem;
 use super::{App, edit};
 use crate::access::scope::Scope;
@@ -88,7 +89,7 @@ async fn save(
     let stored: Vec<&FlowSettings> = old.iter().map(|flow| &flow.settings).collect();
     edit::check(keep_flow(&mut settings, &stored))?;
     let topology = app.live.current();
-    let modules: Vec<String> = app.journal.modules().await?.into_iter().map(|m| m.name).collect();
+    let modules = KnownModules::new(&app.journal.modules().await?);
     let has = |name: &str| topology.endpoint_named(name).is_some();
     edit::check(edit::check_flow(&settings, has, &modules))?;
     let created_at = old.map_or_else(|| app.journal.clock().now(), |flow| flow.created_at);

@@ -2,23 +2,25 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::App;
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
 use super::body::{Input, Query, read};
 use super::events::id;
 use super::problem::Problem;
+use super::{App, edit};
 use crate::access::scope::Scope;
 use crate::catalog;
 use crate::domain::event::attribute_texts;
 use crate::domain::id::EventId;
 use crate::domain::problem::{Fault, check_name};
 use crate::domain::time::Timestamp;
-use crate::journal::modules::ModuleVersion;
-use crate::wasm::{End, Input as ModuleInput, PATIENCE, Rejection};
+use crate::journal::modules::{ModuleVersion, NewModule};
+use crate::journal::objects::Change;
+use crate::wasm::{End, Input as ModuleInput, PATIENCE, Rejection, Role};
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -45,6 +47,34 @@ pub(super) struct ModuleView {
     /// When it was uploaded.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// What flows lose by its activation: roles that the version before exports and this one does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// What is lost where one version takes the place of another, if anything.
+pub(super) fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<String> {
+    let roles = |version: &ModuleVersion| -> Vec<Role> {
+        let report: Option<Exports> = serde_json::from_str(version.report.get()).ok();
+        report.map(|report| report.exports).unwrap_or_default()
+    };
+    let kept = roles(wanted);
+    let lost = roles(active).into_iter().filter(|role| !kept.contains(role));
+    let lost: Vec<String> = lost.map(|role| format!("`{}`", role.name())).collect();
+    (!lost.is_empty()).then(|| {
+        format!(
+            "version {} does not export {}, which version {} does: flows go on without",
+            wanted.version,
+            lost.join(" and "),
+            active.version
+        )
+    })
+}
+
+/// The part of a report that says what a component exports.
+#[derive(Deserialize)]
+struct Exports {
+    exports: Vec<Role>,
 }
 
 impl From<ModuleVersion> for ModuleView {
@@ -57,6 +87,7 @@ impl From<ModuleVersion> for ModuleView {
             sha256: hex::encode(version.sha256),
             report: version.report,
             created_at: version.created_at,
+            warning: None,
         }
     }
 }
@@ -105,13 +136,20 @@ pub(super) struct UploadQuery {
     /// Whether flows run it from now on.
     #[serde(default)]
     activate: bool,
+    /// Its number, 1 to 1,000,000, for a server that is to have the same versions as another; the next
+    /// one where left out.
+    #[serde(default)]
+    version: Option<u32>,
 }
+
+/// The highest number that an upload may ask for.
+const MAX_VERSION: u32 = 1_000_000;
 
 /// Uploads a component as the next version of a module. It is validated, compiled and bound first;
 /// it runs only when it is activated.
 #[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
     params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses((status = 201, body = Data<ModuleView>), (status = 413, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = Data<ModuleView>), (status = 409, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn upload(
     State(app): State<App>,
     _principal: Principal,
@@ -120,6 +158,9 @@ pub(super) async fn upload(
     request: Request,
 ) -> Result<(StatusCode, Json<Data<ModuleView>>), Problem> {
     check_name(&name).map_err(|fault| Problem::invalid(vec![fault]))?;
+    if query.version.is_some_and(|number| !(1..=MAX_VERSION).contains(&number)) {
+        return Err(Problem::fault("version", format!("from 1 to {MAX_VERSION}")));
+    }
     let wasm = read(&app, request, app.live.engine().limits().upload_bytes).await?;
     let admitted = app.live.engine().admit(app.live.cache(), &wasm).await;
     let module = admitted.map_err(|rejection| {
@@ -130,10 +171,20 @@ pub(super) async fn upload(
     })?;
     let report =
         serde_json::to_string(module.report()).map_err(|error| Problem::unexpected(&error))?;
-    let number =
-        app.journal.add_module(&name, module.sha256(), &wasm, &report, query.activate).await?;
+    let before = app.journal.modules().await?.into_iter().find(|v| v.name == name && v.active);
+    let added = app.journal.add_module(NewModule {
+        name: &name,
+        version: query.version,
+        sha256: module.sha256(),
+        wasm: &wasm,
+        report: &report,
+        activate: query.activate,
+    });
+    let number = added.await?;
     app.live.reload().await?;
-    Ok((StatusCode::CREATED, data(version(&app, &name, Some(number)).await?.into())))
+    let made = version(&app, &name, Some(number)).await?;
+    let warning = before.filter(|_| query.activate).and_then(|before| lost_roles(&before, &made));
+    Ok((StatusCode::CREATED, data(ModuleView { warning, ..made.into() })))
 }
 
 /// Makes a version the one that flows run; also the way back to an older one.
@@ -146,9 +197,27 @@ pub(super) async fn activate(
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Json<Data<ModuleView>>, Problem> {
     let found = version(&app, &name, Some(id("version", &number)?)).await?;
-    app.journal.activate_module(&name, found.version).await?;
-    app.live.reload().await?;
-    Ok(data(version(&app, &name, Some(found.version)).await?.into()))
+    let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
+    let warning = before.and_then(|before| lost_roles(&before, &found));
+    edit::commit(&app, &[Change::ActivateModule { name: name.clone(), version: found.version }])
+        .await?;
+    let active = version(&app, &name, Some(found.version)).await?;
+    Ok(data(ModuleView { warning, ..active.into() }))
+}
+
+/// The component of a version, as it was uploaded.
+#[utoipa::path(get, path = "/api/v1/modules/{name}/versions/{version}/component", tag = "modules", operation_id = "download_module",
+    params(("name" = String, Path), ("version" = u32, Path)),
+    responses((status = 200, content_type = "application/wasm", body = Vec<u8>), (status = 404, body = Problem)))]
+pub(super) async fn component(
+    State(app): State<App>,
+    _principal: Principal,
+    Path((name, number)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let found = version(&app, &name, Some(id("version", &number)?)).await?;
+    let wasm = app.journal.component(found.sha256).await?;
+    let wasm = wasm.ok_or_else(|| Problem::missing("component", &hex::encode(found.sha256)))?;
+    Ok(([(header::CONTENT_TYPE, "application/wasm")], wasm).into_response())
 }
 
 /// What to try a module on.

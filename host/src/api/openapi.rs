@@ -67,6 +67,7 @@ pub(super) fn called() -> OpenApiRouter<App> {
         .routes(routes!(modules::list))
         .routes(routes!(modules::show, modules::upload))
         .routes(routes!(modules::activate))
+        .routes(routes!(modules::component))
         .routes(routes!(modules::run))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::show))
@@ -77,7 +78,8 @@ pub(super) fn called() -> OpenApiRouter<App> {
         .routes(routes!(dead_letters::export))
         .routes(routes!(dead_letters::show, dead_letters::delete))
         .routes(routes!(dead_letters::replay))
-        .routes(routes!(apply::export, apply::apply))
+        .routes(routes!(apply::document::export, apply::apply))
+        .routes(routes!(apply::document::export_with_secrets))
 }
 
 /// Adds what the handlers do not say: title and ways to authenticate.

@@ -265,6 +265,10 @@ impl From<journal::Error> for Problem {
                 "the event's payload was pruned {pruned} (retention.payloads); it can be neither planned nor \
                  sent again"
             )),
+            journal::Error::Missing(what) => {
+                let detail = format!("there is no {what} any more; look again");
+                Self::conflict(detail)
+            }
             journal::Error::NameTaken(name) => {
                 Self::conflict(format!("the name `{name}` is taken; choose another"))
             }

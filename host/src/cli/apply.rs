@@ -1,7 +1,8 @@
 //! `waybill apply` and `waybill export`: the server's configuration as one file.
 //!
-//! The server works out and makes the changes in one go (`PUT /api/v1/config`). The file's modules may be given by `path`; those are
-//! uploaded first, where the server does not have those very bytes yet, and stand in the document by their SHA-256.
+//! The server works out and makes the changes in one transaction (`PUT /api/v1/config`). The file's modules may be given by `path`; those
+//! stand in the document by their SHA-256 and are uploaded where the server does not have those very bytes yet, once it has found nothing
+//! wrong with the document.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use http::Method;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::client::{Body, Client, Remote};
+use super::client::{Body, Client, Remote, escape};
 use super::input::read_document;
 use super::module::{upload, versions};
 use super::{Error, Screen};
@@ -26,6 +28,8 @@ pub struct ApplyArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    passphrase: PassphraseArg,
+    #[command(flatten)]
     remote: Remote,
 }
 
@@ -35,8 +39,25 @@ pub struct ExportArgs {
     /// In which form.
     #[arg(long, value_enum, default_value_t = Format::Yaml)]
     format: Format,
+    /// Write the modules' components into this folder and name them by their path, for a server that has
+    /// none of them. Without it they are named by their digest.
+    #[arg(long, value_name = "FOLDER")]
+    modules: Option<PathBuf>,
+    /// Carry the secrets, encrypted with the passphrase in `WAYBILL_PASSPHRASE`.
+    #[arg(long, requires = "passphrase")]
+    secrets: bool,
+    #[command(flatten)]
+    passphrase: PassphraseArg,
     #[command(flatten)]
     remote: Remote,
+}
+
+/// The passphrase, which no shell remembers.
+#[derive(Debug, Args)]
+struct PassphraseArg {
+    /// Taken from the environment.
+    #[arg(long, env = "WAYBILL_PASSPHRASE", hide = true, hide_env_values = true)]
+    passphrase: Option<SecretString>,
 }
 
 /// Forms of a configuration file.
@@ -54,9 +75,22 @@ pub(super) async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<()
     let mut document = read_document(&args.file)?;
     let folder = args.file.parent().unwrap_or(Path::new("."));
     let client = args.remote.connect(screen)?;
-    let uploads = modules(&mut document, folder, &client, args.dry_run).await?;
-    let path = format!("/config?dry_run={}", args.dry_run);
-    let mut answer = client.call(Method::PUT, &path, Body::Json(document)).await?;
+    open_secrets(&mut document, args.passphrase.passphrase)?;
+    let components = components(&mut document, folder)?;
+    let missing = missing(components, &client).await?;
+    let mut answer = None;
+    if args.dry_run || !missing.is_empty() {
+        // Before anything is uploaded: a document that is refused leaves nothing behind.
+        answer = Some(put(&client, document.clone(), true).await?);
+    }
+    let uploads: Vec<String> = missing.iter().map(|component| component.name.clone()).collect();
+    if !args.dry_run {
+        for Component { name, version, wasm, .. } in missing {
+            upload(&client, &name, wasm, version, false).await?;
+        }
+        answer = Some(put(&client, document, false).await?);
+    }
+    let mut answer = answer.unwrap_or_default();
     if !screen.is_human() {
         if let Some(members) = answer.as_object_mut() {
             members.insert("uploaded".to_owned(), json!(uploads));
@@ -71,42 +105,70 @@ pub(super) async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<()
     report(&changes, args.dry_run, screen)
 }
 
-/// Puts a SHA-256 in place of every module's `path` and uploads what the server does not have. Gives the names of the uploaded.
-async fn modules(
-    document: &mut Value,
-    folder: &Path,
-    client: &Client,
-    dry_run: bool,
-) -> Result<Vec<String>, Error> {
-    let Some(modules) = document.get_mut("modules").and_then(Value::as_array_mut) else {
-        return Ok(Vec::new());
+/// What applying the document changes, or in a dry run would change.
+async fn put(client: &Client, document: Value, dry_run: bool) -> Result<Value, Error> {
+    let path = format!("/config?dry_run={dry_run}");
+    client.call(Method::PUT, &path, Body::Json(document)).await
+}
+
+/// Adds the passphrase to a document that carries secrets.
+fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Result<(), Error> {
+    let Some(members) = document.as_object_mut().filter(|d| d.contains_key("secrets")) else {
+        return Ok(());
     };
-    let mut uploaded = Vec::new();
-    let mut known: Option<Vec<Value>> = None;
-    for module in modules {
-        let Some(members) = module.as_object_mut() else { continue };
+    if members.contains_key("passphrase") {
+        return Ok(());
+    }
+    let passphrase = passphrase.ok_or_else(|| {
+        Error::Usage(
+            "the file carries secrets: set WAYBILL_PASSPHRASE to what they were exported with"
+                .to_owned(),
+        )
+    })?;
+    members.insert("passphrase".to_owned(), Value::from(passphrase.expose_secret()));
+    Ok(())
+}
+
+/// A component that the file names by its path.
+struct Component {
+    name: String,
+    version: Option<u64>,
+    digest: String,
+    wasm: Bytes,
+}
+
+/// The components of the document's modules, with a SHA-256 in place of every `path`.
+fn components(document: &mut Value, folder: &Path) -> Result<Vec<Component>, Error> {
+    let mut found = Vec::new();
+    let modules = document.get_mut("modules").and_then(Value::as_array_mut);
+    for members in modules.into_iter().flatten().filter_map(Value::as_object_mut) {
         let Some(path) = members.remove("path") else { continue };
         let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let version = members.get("version").and_then(Value::as_u64);
         let path = folder.join(path.as_str().unwrap_or_default());
         let wasm = Bytes::from(std::fs::read(&path).map_err(Error::reading(&path))?);
         let digest = hex::encode(sha256::digest(&[&wasm]));
         members.insert("sha256".to_owned(), Value::String(digest.clone()));
-        let known = match &mut known {
-            Some(known) => known,
-            none => none.insert(versions(client).await?),
-        };
-        let same = |version: &Value| {
-            version.get("name") == Some(&Value::String(name.clone()))
-                && version.get("sha256").and_then(Value::as_str) == Some(&digest)
-        };
-        if !known.iter().any(same) {
-            if !dry_run {
-                upload(client, &name, wasm, false).await?;
-            }
-            uploaded.push(name);
-        }
+        found.push(Component { name, version, digest, wasm });
     }
-    Ok(uploaded)
+    Ok(found)
+}
+
+/// Those that the server does not have yet, under the version that the file asks for.
+async fn missing(components: Vec<Component>, client: &Client) -> Result<Vec<Component>, Error> {
+    if components.is_empty() {
+        return Ok(components);
+    }
+    let known = versions(client).await?;
+    let text = |version: &Value, key: &str| {
+        version.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let is_there = |component: &Component| {
+        known.iter().any(|version| {
+            text(version, "name") == component.name && text(version, "sha256") == component.digest
+        })
+    };
+    Ok(components.into_iter().filter(|component| !is_there(component)).collect())
 }
 
 fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(), Error> {
@@ -135,6 +197,11 @@ fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(
             screen.line(format!("secret of {}, shown only now: {secret}", text(change, "name")))?;
         }
     }
+    for change in changes {
+        if let Some(warning) = change.get("warning").and_then(Value::as_str) {
+            screen.line(format!("module {}: {warning}", text(change, "name")))?;
+        }
+    }
     let said = match (count, dry_run) {
         (0, _) => format!("nothing to change: {unchanged} as they should be"),
         (n, true) => format!("{n} would change, {unchanged} as they should be; nothing was done"),
@@ -145,8 +212,18 @@ fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(
 
 pub(super) async fn export(args: ExportArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let client = args.remote.connect(screen)?;
-    let mut document = client.call(Method::GET, "/config", Body::None).await?;
+    let passphrase = args.passphrase.passphrase.filter(|_| args.secrets);
+    let mut document = match passphrase {
+        None => client.call(Method::GET, "/config", Body::None).await?,
+        Some(passphrase) => {
+            let body = json!({"passphrase": passphrase.expose_secret()});
+            client.call(Method::POST, "/config/export", Body::Json(body)).await?
+        }
+    };
     without_nulls(&mut document);
+    if let Some(folder) = &args.modules {
+        download(&mut document, folder, &client).await?;
+    }
     let text = match args.format {
         Format::Yaml => {
             serde_norway::to_string(&document).map_err(|e| Error::failed(e.to_string()))?
@@ -155,6 +232,22 @@ pub(super) async fn export(args: ExportArgs, screen: &mut Screen<'_>) -> Result<
         Format::Json => return Ok(screen.json(&document)?),
     };
     Ok(screen.line(text.trim_end())?)
+}
+
+/// Writes the document's components into a folder and names them by their path.
+async fn download(document: &mut Value, folder: &Path, client: &Client) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
+    let modules = document.get_mut("modules").and_then(Value::as_array_mut);
+    for members in modules.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let version = members.get("version").and_then(Value::as_u64).unwrap_or_default();
+        let path = format!("/modules/{}/versions/{version}/component", escape(&name));
+        let wasm = client.bytes(Method::GET, &path, Body::None).await?;
+        let file = folder.join(format!("{name}-{version}.wasm"));
+        std::fs::write(&file, &wasm).map_err(Error::writing(&file))?;
+        members.insert("path".to_owned(), Value::from(file.display().to_string()));
+    }
+    Ok(())
 }
 
 /// TOML knows no null, and a null says no more than nothing.

@@ -132,7 +132,13 @@ impl Client {
         })
     }
 
-    async fn bytes(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
+    /// As [`Client::call`], with the answer's body as it is.
+    pub(super) async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Bytes, Error> {
         let exchange = async {
             let (head, body) = self.send(method, path, body).await?.into_parts();
             let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();

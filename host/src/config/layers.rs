@@ -21,8 +21,8 @@ pub struct Override {
     pub value: String,
 }
 
-/// Variables that are not `WAYBILL_SECTION__KEY`; the last four belong to the command line's client side.
-const SPECIAL: [&str; 7] = [
+/// Variables that are not `WAYBILL_SECTION__KEY`; the last five belong to the command line's client side.
+const SPECIAL: [&str; 8] = [
     "WAYBILL_ADMIN_TOKEN",
     "WAYBILL_SECRET_KEY",
     "WAYBILL_LOG",
@@ -30,6 +30,7 @@ const SPECIAL: [&str; 7] = [
     "WAYBILL_URL",
     "WAYBILL_TOKEN",
     "WAYBILL_CA_FILE",
+    "WAYBILL_PASSPHRASE",
 ];
 
 /// A value for a key.

@@ -3,6 +3,7 @@
 
 use super::private::MASK;
 use bytes::Bytes;
+use memchr::memmem;
 use std::borrow::Cow;
 
 /// Shorter values are not looked for: they are everywhere by chance.
@@ -55,13 +56,14 @@ impl Redactor {
     fn find_all(&self, text: &[u8], truncated: bool) -> Option<Vec<u8>> {
         let mut clean: Option<Vec<u8>> = None;
         for secret in &self.secrets {
-            let found = memchr::memmem::find(clean.as_deref().unwrap_or(text), secret).is_some();
-            if found {
-                clean = Some(replace(clean.as_deref().unwrap_or(text), secret));
+            let present = clean.as_deref().unwrap_or(text);
+            // Most answers and header values are shorter than any secret, and cost nothing.
+            if present.len() >= secret.len() && memmem::find(present, secret).is_some() {
+                clean = Some(replace(present, secret));
             }
         }
         let end = clean.as_deref().unwrap_or(text);
-        match self.tail(end).filter(|_| truncated) {
+        match truncated.then(|| self.tail(end)).flatten() {
             None => clean,
             Some(tail) => {
                 let kept = end.len() - tail;
@@ -87,7 +89,7 @@ impl Redactor {
 fn replace(text: &[u8], secret: &[u8]) -> Vec<u8> {
     let mut clean = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = memchr::memmem::find(rest, secret) {
+    while let Some(at) = memmem::find(rest, secret) {
         let (before, after) = rest.split_at(at);
         clean.extend_from_slice(before);
         clean.extend_from_slice(MASK.as_bytes());

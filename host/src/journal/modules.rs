@@ -1,6 +1,6 @@
 //! Uploaded modules: components by their SHA-256, and numbered versions of a name.
 
-use super::pool::{reading, writing};
+use super::pool::{Tx, reading, writing};
 use super::{Error, Journal, objects, row, statements};
 use crate::domain::id::ModuleId;
 use crate::domain::time::Timestamp;
@@ -26,6 +26,23 @@ pub struct ModuleVersion {
     pub created_at: Timestamp,
 }
 
+/// A version of a module that is to be stored.
+#[derive(Debug, Clone, Copy)]
+pub struct NewModule<'a> {
+    /// The module's name.
+    pub name: &'a str,
+    /// Its number; the next one where left out.
+    pub version: Option<u32>,
+    /// SHA-256 of the component.
+    pub sha256: [u8; 32],
+    /// The component.
+    pub wasm: &'a [u8],
+    /// Exports, imports and size, as JSON.
+    pub report: &'a str,
+    /// Whether it runs from now on.
+    pub activate: bool,
+}
+
 type ModuleRow = (Uuid, String, i32, Vec<u8>, String, bool, i64);
 
 impl Journal {
@@ -47,15 +64,10 @@ impl Journal {
         Ok(row.map(|(wasm,)| wasm))
     }
 
-    /// Stores a component as the next version of a name, active if asked for; its number.
-    pub async fn add_module(
-        &self,
-        name: &str,
-        sha256: [u8; 32],
-        wasm: &[u8],
-        report: &str,
-        activate: bool,
-    ) -> Result<u32, Error> {
+    /// Stores a component as a version of a name, active if asked for; its number, which is the next one
+    /// where none is given. [`Error::NameTaken`] if there is a version of that number.
+    pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, Error> {
+        let NewModule { name, version: number, sha256, wasm, report, activate: active } = module;
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
         let version = writing!(&mut tx, |db| {
@@ -66,8 +78,9 @@ impl Journal {
                 .await?;
             let (latest,): (Option<i32>,) =
                 sqlx::query_as(statements::LATEST_MODULE).bind(name).fetch_one(&mut *db).await?;
-            let version = latest.unwrap_or(0) + 1;
-            sqlx::query(statements::INSERT_MODULE)
+            let number = number.and_then(|number| i32::try_from(number).ok());
+            let version = number.unwrap_or_else(|| latest.unwrap_or(0) + 1);
+            let inserted = sqlx::query(statements::INSERT_MODULE)
                 .bind(ModuleId::generate().uuid())
                 .bind(name)
                 .bind(version)
@@ -75,42 +88,35 @@ impl Journal {
                 .bind(report)
                 .bind(now.micros())
                 .execute(&mut *db)
-                .await?;
-            if activate {
-                sqlx::query(statements::DEACTIVATE_MODULE).bind(name).execute(&mut *db).await?;
-                sqlx::query(statements::ACTIVATE_MODULE)
-                    .bind(name)
-                    .bind(version)
-                    .execute(&mut *db)
-                    .await?;
-            }
-            version
+                .await;
+            inserted.map_err(|error| objects::taken(error, &format!("{name} {version}")))?;
+            version.unsigned_abs()
         });
-        objects::grow(&mut tx).await?;
-        tx.commit().await?;
-        Ok(version.unsigned_abs())
-    }
-
-    /// Makes a version the active one; `false` if there is none of that number.
-    pub async fn activate_module(&self, name: &str, version: u32) -> Result<bool, Error> {
-        let version = i32::try_from(version).unwrap_or(i32::MAX);
-        let mut tx = self.pool().begin().await?;
-        let found = writing!(&mut tx, |db| {
-            sqlx::query(statements::DEACTIVATE_MODULE).bind(name).execute(&mut *db).await?;
-            let rows = sqlx::query(statements::ACTIVATE_MODULE)
-                .bind(name)
-                .bind(version)
-                .execute(&mut *db)
-                .await?;
-            rows.rows_affected() == 1
-        });
-        if !found {
-            return Ok(false);
+        if active {
+            activate(&mut tx, name, version).await?;
         }
         objects::grow(&mut tx).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(version)
     }
+}
+
+/// Makes a version the active one.
+pub(super) async fn activate(tx: &mut Tx, name: &str, version: u32) -> Result<(), Error> {
+    let number = i32::try_from(version).unwrap_or(i32::MAX);
+    let found = writing!(tx, |db| {
+        sqlx::query(statements::DEACTIVATE_MODULE).bind(name).execute(&mut *db).await?;
+        let rows = sqlx::query(statements::ACTIVATE_MODULE)
+            .bind(name)
+            .bind(number)
+            .execute(&mut *db)
+            .await?;
+        rows.rows_affected()
+    });
+    if found == 1 {
+        return Ok(());
+    }
+    Err(Error::Missing(format!("version {version} of module `{name}`")))
 }
 
 fn decode(

@@ -2,7 +2,7 @@
 //! settings as JSON, `sealed` is what must not be read without the key.
 
 use super::pool::{Tx, reading, writing};
-use super::{Error, Journal, row, statements};
+use super::{Error, Journal, modules, row, statements};
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -69,6 +69,13 @@ pub enum Change {
         /// When it was made.
         created_at: Timestamp,
     },
+    /// Makes a version of a module the one that runs.
+    ActivateModule {
+        /// The module's name.
+        name: String,
+        /// The version.
+        version: u32,
+    },
     /// Removes it. An endpoint's open deliveries are cancelled, a flow's waiting events dropped.
     Delete {
         /// Its kind.
@@ -120,8 +127,8 @@ impl Journal {
     }
 
     /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
-    /// does whatever is deleted (`secure_delete` is on). [`Error::NameTaken`] if two objects of a kind would have one
-    /// name.
+    /// does whatever is deleted (`secure_delete` is on). [`Error::NameTaken`] if two objects of a kind
+    /// would have one name, [`Error::Missing`] if a version to activate does not exist.
     pub async fn change(&self, changes: &[Change]) -> Result<(), Error> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
@@ -141,6 +148,9 @@ impl Journal {
                         .map(|_| ()));
                     put.map_err(|error| taken(error, name))?;
                 }
+                Change::ActivateModule { name, version } => {
+                    modules::activate(&mut tx, name, *version).await?;
+                }
                 Change::Delete { kind, id } => delete(&mut tx, *kind, *id, now).await?,
             }
         }
@@ -157,7 +167,7 @@ impl Journal {
     }
 }
 
-fn taken(error: sqlx::Error, name: &str) -> Error {
+pub(super) fn taken(error: sqlx::Error, name: &str) -> Error {
     let unique =
         error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
     if unique { Error::NameTaken(name.to_owned()) } else { error.into() }

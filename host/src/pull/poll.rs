@@ -25,6 +25,7 @@ use super::run::Run;
 use crate::capture::incoming::Incoming;
 use crate::deliver::client::Client;
 use crate::domain::poll::PollSettings;
+use crate::domain::private::mask_url;
 use crate::domain::run::Progress;
 use crate::domain::source::Source;
 use crate::domain::time::Timestamp;
@@ -72,8 +73,11 @@ pub(super) async fn run(run: &Run, settings: &PollSettings, client: &Client) -> 
     let mut failed = Vec::new();
     for (n, list) in settings.lists.iter().enumerate() {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let progress =
-            Progress { table: list.path.clone(), done: count(n), of: count(settings.lists.len()) };
+        let progress = Progress {
+            table: mask_url(&list.path),
+            done: count(n),
+            of: count(settings.lists.len()),
+        };
         run.progress(progress);
         let plan = Plan::of(settings, list)?;
         let fetch = Fetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
@@ -90,7 +94,7 @@ pub(super) async fn run(run: &Run, settings: &PollSettings, client: &Client) -> 
                 memory.lists.insert(list.path.clone(), now_known);
                 run.keep(&memory.text()).await?;
             }
-            Err(why) => failed.push(format!("{}: {why}", list.path)),
+            Err(why) => failed.push(format!("{}: {why}", mask_url(&list.path))),
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failed::new(failed.join("; "))) }

@@ -171,7 +171,9 @@ fn special(document: &mut Value) {
     }
     let component =
         json!({ "application/wasm": { "schema": { "type": "string", "format": "binary" } } });
-    set(&format!("{api}modules~1{{name}}/post/requestBody/content"), component);
+    set(&format!("{api}modules~1{{name}}/post/requestBody/content"), component.clone());
+    let download = "modules~1{name}~1versions~1{version}~1component/get/responses/200/content";
+    set(&format!("{api}{download}"), component);
     let event = json!({ "$ref": "#/components/schemas/NewEvent" });
     let events = json!({ "type": "array", "items": event, "minItems": 1 });
     let cloud_event =

@@ -66,24 +66,34 @@ pub(super) async fn push(args: PushArgs, screen: &mut Screen<'_>) -> Result<(), 
     let wasm = Bytes::from(std::fs::read(&file).map_err(Error::reading(&file))?);
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
     let name = args.name.unwrap_or(stem);
-    let answer = upload(&client, &name, wasm, args.activate).await?;
+    let answer = upload(&client, &name, wasm, None, args.activate).await?;
     let version = answer.get("version").and_then(Value::as_u64).unwrap_or_default();
     let said = if args.activate {
         format!("{name} version {version} uploaded; it runs from now on")
     } else {
         format!("{name} version {version} uploaded\nnext: waybill module activate {name} {version}")
     };
-    Ok(screen.done(said, &answer)?)
+    Ok(screen.done(with_warning(said, &answer), &answer)?)
 }
 
-/// Uploads a component as the next version of that module.
+/// What was done, and what the server warns of.
+fn with_warning(said: String, answer: &Value) -> String {
+    match answer.get("warning").and_then(Value::as_str) {
+        Some(warning) => format!("{said}\nwarning: {warning}"),
+        None => said,
+    }
+}
+
+/// Uploads a component as a version of that module, the next one where none is named.
 pub(in crate::cli) async fn upload(
     client: &Client,
     name: &str,
     wasm: Bytes,
+    version: Option<u64>,
     activate: bool,
 ) -> Result<Value, Error> {
-    let path = format!("/modules/{}?activate={activate}", escape(name));
+    let version = version.map(|number| format!("&version={number}")).unwrap_or_default();
+    let path = format!("/modules/{}?activate={activate}{version}", escape(name));
     client.call(Method::POST, &path, Body::Wasm(wasm)).await
 }
 
@@ -127,5 +137,6 @@ pub(super) async fn activate(args: ActivateArgs, screen: &mut Screen<'_>) -> Res
     let (name, version) = (&args.name, args.version);
     let path = format!("/modules/{}/versions/{version}/activate", escape(name));
     let answer = client.call(Method::POST, &path, Body::None).await?;
-    Ok(screen.done(format!("{name} version {version} runs from now on"), &answer)?)
+    let said = format!("{name} version {version} runs from now on");
+    Ok(screen.done(with_warning(said, &answer), &answer)?)
 }

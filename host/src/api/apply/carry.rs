@@ -1,0 +1,123 @@
+//! Secrets that an export carries to another server, encrypted with a passphrase.
+
+use super::document::Document;
+use crate::access::transport;
+use crate::api::auth::ADMIN;
+use crate::api::problem::Problem;
+use crate::domain::endpoint::{EndpointSettings, Secrets};
+use crate::domain::flow::FlowSettings;
+use crate::domain::source::SourceSettings;
+use crate::topology::Topology;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tokio::sync::Mutex;
+
+/// One derivation of a key at a time: each takes 64 MiB.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Settings with their private values, and secrets, by name.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct CarriedSecrets {
+    sources: BTreeMap<String, Carried<SourceSettings>>,
+    endpoints: BTreeMap<String, Carried<EndpointSettings>>,
+    flows: BTreeMap<String, FlowSettings>,
+    /// SHA-256 of tokens, in hex.
+    tokens: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Carried<S> {
+    pub(super) settings: S,
+    pub(super) secrets: Option<Secrets>,
+}
+
+impl CarriedSecrets {
+    /// Those of a server. Refused where the present key does not open one of them.
+    pub(super) fn of(topology: &Topology) -> Result<Self, Problem> {
+        let mut carried = Self::default();
+        for target in topology.endpoints() {
+            let (settings, secrets) = (target.endpoint.settings.clone(), target.secrets.clone());
+            check_readable("endpoint", &settings.name, target.is_locked())?;
+            carried.endpoints.insert(settings.name.clone(), Carried { settings, secrets });
+        }
+        for inlet in topology.inlets() {
+            let (settings, secrets) = (inlet.source.settings.clone(), inlet.secrets.clone());
+            check_readable("source", &settings.name, inlet.locked)?;
+            carried.sources.insert(settings.name.clone(), Carried { settings, secrets });
+        }
+        for route in topology.flows() {
+            let settings = route.flow.settings.clone();
+            check_readable("flow", &settings.name, route.locked)?;
+            carried.flows.insert(settings.name.clone(), settings);
+        }
+        let tokens = topology.tokens().filter(|(_, token)| token.settings.name != ADMIN);
+        let tokens = tokens.map(|(digest, t)| (t.settings.name.clone(), hex::encode(digest)));
+        carried.tokens.extend(tokens);
+        Ok(carried)
+    }
+
+    pub(super) async fn encrypt(&self, passphrase: SecretString) -> Result<String, Problem> {
+        let plain = serde_json::to_vec(self).map_err(|error| Problem::unexpected(&error))?;
+        let encrypted = derive(move || transport::encrypt(&plain, &passphrase)).await?;
+        encrypted.map_err(|why| refused(&why))
+    }
+
+    /// Those of a document; none where it carries none.
+    pub(super) async fn of_document(document: &Document) -> Result<Self, Problem> {
+        let Some(text) = document.secrets.clone() else { return Ok(Self::default()) };
+        let passphrase = document.passphrase.clone().ok_or_else(|| {
+            Problem::fault("passphrase", "give the passphrase that opens `secrets`")
+        })?;
+        let passphrase = SecretString::from(passphrase);
+        let opened = derive(move || transport::decrypt(&text, &passphrase)).await?;
+        let plain = opened.map_err(|why| refused(&why))?;
+        serde_json::from_slice(&plain).map_err(|_opaque| {
+            Problem::fault("secrets", "another version of Waybill wrote these; export them again")
+        })
+    }
+
+    pub(super) fn endpoint(&self, name: &str) -> Option<&Carried<EndpointSettings>> {
+        self.endpoints.get(name)
+    }
+
+    pub(super) fn source(&self, name: &str) -> Option<&Carried<SourceSettings>> {
+        self.sources.get(name)
+    }
+
+    pub(super) fn flow(&self, name: &str) -> Option<&FlowSettings> {
+        self.flows.get(name)
+    }
+
+    /// The digest of a token.
+    pub(super) fn token(&self, name: &str) -> Option<[u8; 32]> {
+        hex::decode(self.tokens.get(name)?).ok()?.try_into().ok()
+    }
+}
+
+fn check_readable(kind: &str, name: &str, locked: bool) -> Result<(), Problem> {
+    if locked {
+        let message = format!(
+            "the secrets of {kind} `{name}` cannot be read with this server's key; enter them again first"
+        );
+        return Err(Problem::conflict(message));
+    }
+    Ok(())
+}
+
+/// Works beside the requests, one at a time.
+async fn derive<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let _turn = TURN.lock().await;
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::unexpected(&error))
+}
+
+fn refused(why: &transport::Error) -> Problem {
+    let field = match why {
+        transport::Error::Form => "secrets",
+        transport::Error::ShortPassphrase | transport::Error::Passphrase => "passphrase",
+        transport::Error::Memory => return Problem::unavailable(),
+    };
+    Problem::fault(field, why.to_string())
+}

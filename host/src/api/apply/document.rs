@@ -1,0 +1,198 @@
+//! The document that `/config` speaks, and exporting it.
+
+use super::carry::CarriedSecrets;
+use crate::access::token::TokenSettings;
+use crate::api::answer::{Data, data};
+use crate::api::auth::{ADMIN, Principal};
+use crate::api::body::Input;
+use crate::api::problem::Problem;
+use crate::api::{App, edit};
+use crate::domain::flow::FlowSettings;
+use crate::domain::private::SettingsKind;
+use crate::domain::source::SourceSettings;
+use crate::journal::modules::ModuleVersion;
+use axum::Json;
+use axum::extract::State;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// Everything that is set.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Document {
+    /// Sources, by name. A new one may have a `secret`; else one is made where its scheme has one, and
+    /// shown with the change.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub sources: Vec<Map<String, Value>>,
+    /// Endpoints, by name. A new one may have a `secret`; else it is made, and shown with the change.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub endpoints: Vec<Map<String, Value>>,
+    /// Flows, by name.
+    #[serde(default)]
+    pub flows: Vec<FlowSettings>,
+    /// Which versions of modules there must be, and which of them run.
+    #[serde(default)]
+    pub modules: Vec<ModuleChoice>,
+    /// Tokens, by name, but for `admin`. A new one is made, and shown with the change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenSettings>,
+    /// Secrets that an export encrypted. They fill in what the document leaves out or masks with `***`:
+    /// secrets, values of headers and queries, configuration of modules, and new tokens' values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<String>,
+    /// The passphrase that opens `secrets`. Never exported.
+    #[serde(default, skip_serializing)]
+    pub passphrase: Option<String>,
+    /// Whether what is not named is deleted; tokens only where the document names one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prune: bool,
+}
+
+/// A version of a module that there must be.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ModuleChoice {
+    /// The module's name.
+    pub name: String,
+    /// The version; the one that runs already, or the newest, where neither this nor `sha256` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// The component's SHA-256 in hex. With a `version` both must fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Whether it is the version that runs where a flow names none; `false` for one that is only
+    /// pinned by flows.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub active: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+/// One thing that applying changes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct AppliedChange {
+    /// `source`, `endpoint`, `flow`, `module` or `token`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// `create`, `update`, `unchanged` or `delete`.
+    pub action: &'static str,
+    /// The fields that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// The secret that was made for a new endpoint or source, or the new token; shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// What is worth knowing before it is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// What applying changed, or would change.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct Applied {
+    /// One for each thing in the document.
+    pub changes: Vec<AppliedChange>,
+}
+
+/// How to export secrets.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ExportRequest {
+    /// What the secrets are encrypted with: at least 12 characters.
+    passphrase: String,
+}
+
+/// Everything that is set, without what is private: secrets are left out; values of headers and queries,
+/// and texts in the configuration of modules, are `***`. Modules are named by version and digest.
+#[utoipa::path(get, path = "/api/v1/config", tag = "config", operation_id = "export_config",
+    responses((status = 200, body = Data<Document>)))]
+pub(in crate::api) async fn export(
+    State(app): State<App>,
+    _principal: Principal,
+) -> Result<Json<Data<Document>>, Problem> {
+    document(&app).await.map(data)
+}
+
+/// The same, with everything private encrypted with a passphrase, for another server to apply. That one
+/// then signs, verifies and takes tokens as this one does.
+#[utoipa::path(post, path = "/api/v1/config/export", tag = "config", operation_id = "export_config_with_secrets",
+    request_body = ExportRequest,
+    responses((status = 200, body = Data<Document>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(in crate::api) async fn export_with_secrets(
+    State(app): State<App>,
+    _principal: Principal,
+    Input(request): Input<ExportRequest>,
+) -> Result<Json<Data<Document>>, Problem> {
+    let carried = CarriedSecrets::of(&app.live.current())?;
+    let secrets = carried.encrypt(SecretString::from(request.passphrase)).await?;
+    let document = document(&app).await?;
+    Ok(data(Document { secrets: Some(secrets), ..document }))
+}
+
+async fn document(app: &App) -> Result<Document, Problem> {
+    let topology = app.live.current();
+    let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    let sources = sources.into_iter().map(|settings| masked(SettingsKind::Source, settings));
+    let endpoints = topology.endpoints().map(|target| &target.endpoint.settings);
+    let endpoints = endpoints.map(|settings| masked(SettingsKind::Endpoint, settings));
+    let flows = topology.flows().iter().map(|route| &route.flow.settings);
+    let modules = modules(app.journal.modules().await?, flows.clone());
+    let flows = flows.map(|settings| masked(SettingsKind::Flow, settings));
+    let tokens = topology.tokens().map(|(_, token)| &token.settings);
+    let mut tokens: Vec<TokenSettings> = tokens.filter(|t| t.name != ADMIN).cloned().collect();
+    tokens.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Document {
+        sources: sources.collect::<Result<_, _>>()?,
+        endpoints: endpoints.collect::<Result<_, _>>()?,
+        flows: flows.collect::<Result<_, _>>()?,
+        modules,
+        tokens,
+        ..Document::default()
+    })
+}
+
+/// The versions that run, and those that flows pin.
+fn modules<'f>(
+    versions: Vec<ModuleVersion>,
+    flows: impl Iterator<Item = &'f FlowSettings>,
+) -> Vec<ModuleChoice> {
+    let pins: BTreeSet<(&str, u32)> = flows
+        .flat_map(|flow| &flow.modules)
+        .filter_map(|module| Some((module.name.as_str(), module.version?)))
+        .collect();
+    let is_used = |v: &ModuleVersion| v.active || pins.contains(&(v.name.as_str(), v.version));
+    let used = versions.into_iter().filter(is_used);
+    used.map(|v| ModuleChoice {
+        name: v.name,
+        version: Some(v.version),
+        sha256: Some(hex::encode(v.sha256)),
+        active: v.active,
+    })
+    .collect()
+}
+
+/// Settings as they are exported: without what is private.
+fn masked<S: Serialize, T: DeserializeOwned>(
+    kind: SettingsKind,
+    settings: &S,
+) -> Result<T, Problem> {
+    serde_json::from_value(edit::masked(kind, settings)?).map_err(|error| {
+        tracing::error!(%error, "masked settings cannot be read");
+        Problem::internal()
+    })
+}

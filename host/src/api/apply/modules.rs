@@ -1,0 +1,91 @@
+//! Modules of a document: which versions there must be, and which of them run from now on.
+
+use super::document::ModuleChoice;
+use crate::api::modules::lost_roles;
+use crate::api::problem::Problem;
+use crate::journal::modules::ModuleVersion;
+
+/// What comes of one choice.
+pub(super) struct Chosen<'v> {
+    pub(super) name: &'v str,
+    /// The version to activate, if it does not run yet.
+    pub(super) activate: Option<u32>,
+    /// Whether it is missing, and uploaded before it is applied for real.
+    pub(super) missing: bool,
+    pub(super) warning: Option<String>,
+}
+
+/// Finds the version of each choice. In a dry run one that is named by its digest may be missing.
+/// `is_pinned` says whether a flow of the document names a version by its number.
+pub(super) fn choose<'v>(
+    choices: &'v [ModuleChoice],
+    is_pinned: impl Fn(&str, u32) -> bool,
+    versions: &'v [ModuleVersion],
+    dry_run: bool,
+) -> Result<Vec<Chosen<'v>>, Problem> {
+    let mut chosen = Vec::new();
+    for (n, choice) in choices.iter().enumerate() {
+        let twice = choices.iter().take(n).any(|c| c.active && c.name == choice.name);
+        if choice.active && twice {
+            let message = "another version of this module is chosen to run already; say `active: false` of one";
+            return Err(Problem::fault(format!("modules[{n}]"), message));
+        }
+        let by_number = choice.sha256.is_none()
+            || !choice.active
+            || choice.version.is_some_and(|number| is_pinned(&choice.name, number));
+        let fits = |version: &&ModuleVersion| fits(choice, version, by_number);
+        let mine = versions.iter().filter(|v| v.name == choice.name);
+        let active = mine.clone().find(|v| v.active);
+        let newest = mine.clone().filter(fits).max_by_key(|v| v.version);
+        let Some(wanted) = active.filter(fits).or(newest) else {
+            if dry_run && choice.sha256.is_some() && !is_taken(choice, versions) {
+                let (name, activate, missing) = (choice.name.as_str(), None, true);
+                chosen.push(Chosen { name, activate, missing, warning: None });
+                continue;
+            }
+            return Err(Problem::fault(format!("modules[{n}]"), missing(choice, versions)));
+        };
+        let changes = choice.active && !wanted.active;
+        chosen.push(Chosen {
+            name: &choice.name,
+            activate: changes.then_some(wanted.version),
+            missing: false,
+            warning: active.filter(|_| changes).and_then(|active| lost_roles(active, wanted)),
+        });
+    }
+    Ok(chosen)
+}
+
+/// Whether a version is the one that is meant. Which component runs is a matter of its digest alone, as
+/// servers number their uploads; flows pin by number, so one that is pinned has to have that too.
+fn fits(choice: &ModuleChoice, version: &ModuleVersion, by_number: bool) -> bool {
+    let number = choice.version.is_none_or(|number| !by_number || version.version == number);
+    let digest = choice
+        .sha256
+        .as_ref()
+        .is_none_or(|sha256| hex::encode(version.sha256).eq_ignore_ascii_case(sha256));
+    number && digest
+}
+
+/// Whether another component has the number that the choice asks for.
+fn is_taken(choice: &ModuleChoice, versions: &[ModuleVersion]) -> bool {
+    versions.iter().any(|v| v.name == choice.name && Some(v.version) == choice.version)
+}
+
+fn missing(choice: &ModuleChoice, versions: &[ModuleVersion]) -> String {
+    let name = &choice.name;
+    let upload = "upload it first, or have `waybill apply` do it by a `path`";
+    match (choice.version, &choice.sha256) {
+        (Some(number), Some(sha256)) if is_taken(choice, versions) => format!(
+            "version {number} of module `{name}` has another component here than {sha256}; flows that pin it would run something else"
+        ),
+        (Some(number), Some(sha256)) => format!(
+            "this server has no version {number} of module `{name}` with the component {sha256}; {upload}"
+        ),
+        (None, Some(sha256)) => {
+            format!("this server has no component {sha256} of module `{name}`; {upload}")
+        }
+        (Some(number), None) => format!("module `{name}` has no version {number}; {upload}"),
+        (None, None) => format!("there is no module `{name}`; {upload}"),
+    }
+}
