@@ -26,6 +26,7 @@ pub(super) struct DatabaseFile {
     path: PathBuf,
     log_path: PathBuf,
     identity: FileIdentity,
+    is_new: bool,
     /// Closed before the file: see the module's text.
     log: Mutex<Option<OpenLog>>,
     _lock: File,
@@ -56,6 +57,7 @@ impl DatabaseFile {
             path: path.to_owned(),
             log_path: with_suffix(path, "-wal"),
             identity: (metadata.dev(), metadata.ino()),
+            is_new: metadata.len() == 0,
             log: Mutex::new(None),
             _lock: file,
         })
@@ -64,6 +66,11 @@ impl DatabaseFile {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether there is no database in it yet.
+    pub(super) const fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Remembers which log the database writes to, and keeps it open. Called once, when the database

@@ -186,7 +186,12 @@ impl Pool {
             .acquire_timeout(PATIENCE)
             // Only a new file, or one that is written anew, becomes one whose free pages can be
             // given back.
-            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
+            .connect_with(if file.is_new() || opening.rewrites_file {
+                options.clone().auto_vacuum(SqliteAutoVacuum::Incremental)
+            } else {
+                // To say it again would be a write, and a full disk is to be opened for reading.
+                options.clone()
+            })
             .await?;
         if opening.rewrites_file {
             // Before others connect: to a connection the kind of a file is that at its beginning.
