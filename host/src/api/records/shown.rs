@@ -115,12 +115,11 @@ fn scalar(json: &str) -> Option<Value> {
     if json.starts_with(['[', '{']) {
         return None;
     }
-    match serde_json::from_str(json).ok()? {
-        Value::String(text) if text.len() > COMPARED => {
-            Some(Value::String(text.chars().take(COMPARED).collect()))
-        }
-        value => Some(value),
+    let value: Value = serde_json::from_str(json).ok()?;
+    if let Some(text) = value.as_str().filter(|text| text.len() > COMPARED) {
+        return Some(Value::String(text.chars().take(COMPARED).collect()));
     }
+    Some(value)
 }
 
 /// The fields of a record: its `id` first, then its own, then what Waybill knows of it.
