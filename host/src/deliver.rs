@@ -18,3 +18,5 @@ pub mod dispatcher;
 pub mod envelope;
 pub mod judge;
 pub mod lane;
+pub mod places;
+mod turn;

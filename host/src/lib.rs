@@ -27,6 +27,7 @@ pub mod config;
 pub mod crm;
 pub mod deliver;
 pub mod domain;
+pub mod header_case;
 pub mod journal;
 pub mod listener;
 pub mod plan;

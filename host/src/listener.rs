@@ -32,8 +32,10 @@ use tokio_util::task::TaskTracker;
 /// Connections that may wait to be accepted, as far as the system lets them. With the usual 128, a
 /// few hundred clients that connect together find the queue full and try again a second later.
 const BACKLOG: u32 = 4_096;
-/// Files that stay for the database, deliveries and modules when all connections are taken.
-const OTHER_FILES: u64 = 256;
+/// Files that stay for the database, modules and name servers when all connections are taken.
+const OTHER_FILES: u64 = 160;
+/// Most outgoing connections. A machine has some 28,000 ports for them.
+const MOST_OUTGOING: usize = 16_384;
 /// How long nothing is accepted after the system refused to.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -165,22 +167,54 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Raises how many files this process may have open as far as it may, and gives how many connections
-/// of `wanted` that leaves room for.
-pub fn room_for(wanted: usize) -> usize {
+/// How many connections there may be at once, by the limit of open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionRoom {
+    /// From callers.
+    pub incoming: usize,
+    /// To endpoints and sources.
+    pub outgoing: usize,
+}
+
+/// Raises how many files this process may have open as far as it may, and shares them out: some for
+/// the database and modules, a third of the others for outgoing connections, what is left for
+/// incoming ones, at most `wanted`.
+pub fn share_files(wanted: usize) -> ConnectionRoom {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "cannot raise the limit of open files");
     }
-    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
-    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(wanted).max(1);
-    if room < wanted {
+    let files = getrlimit(Resource::Nofile).current;
+    let room = share(files.unwrap_or(u64::MAX), wanted);
+    if room.incoming < wanted {
         tracing::warn!(
-            room,
+            room = room.incoming,
             wanted,
             "fewer connections than server.max_connections: raise the limit of open files (ulimit -n)"
         );
     }
-    room.min(wanted)
+    room
+}
+
+fn share(files: u64, wanted: usize) -> ConnectionRoom {
+    let connections = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let outgoing = (connections / 3).clamp(1, MOST_OUTGOING);
+    let incoming = connections.saturating_sub(outgoing).clamp(1, wanted.max(1));
+    ConnectionRoom { incoming, outgoing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_shared_by_incoming_and_outgoing_connections() {
+        let room = |incoming, outgoing| ConnectionRoom { incoming, outgoing };
+        assert_eq!(share(1_024, 16_384), room(576, 288));
+        assert_eq!(share(1_024, 100), room(100, 288));
+        assert_eq!(share(1_048_576, 16_384), room(16_384, MOST_OUTGOING));
+        assert_eq!(share(100, 16_384), room(1, 1));
+        assert_eq!(share(u64::MAX, 5), room(5, MOST_OUTGOING));
+    }
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliver::client::{Client, Settings};
 use crate::deliver::dispatcher;
+use crate::deliver::places::RequestPlaces;
 use crate::domain::span::Span;
 use crate::journal::handover::Outlets;
 use crate::journal::{self, Journal, Opening};
@@ -86,6 +87,8 @@ pub struct Server {
     listener: Listener,
     /// Sends plain HTTP on to HTTPS.
     redirect: Option<Listener>,
+    /// Requests that may be under way to endpoints.
+    outgoing: usize,
     app: App,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -101,7 +104,11 @@ impl Server {
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, Error> {
         let stop = CancellationToken::new();
         let certificates = certificates(&config)?;
-        let bounds = bounds(&config);
+        let room = listener::share_files(config.server.max_connections);
+        let bounds = Bounds {
+            connections: room.incoming,
+            header_timeout: config.server.header_timeout.get(),
+        };
         let (listener, address) =
             bind(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
         let redirect = config.tls.redirect_listen;
@@ -125,7 +132,7 @@ impl Server {
         )?;
         let largest_body = config.server.max_body.max(engine.limits().upload_bytes);
         let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
-        let client = client(&config)?;
+        let client = client(&config, room.outgoing)?;
         let audit = Audit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
         let pull = pull::Context::new(
@@ -148,7 +155,9 @@ impl Server {
             live,
             config,
         });
-        let server = Self { listener, redirect, app, tasks, stop, address, new_token };
+        // The others are for sources and for tests of endpoints.
+        let outgoing = room.outgoing - room.outgoing / 8;
+        let server = Self { listener, redirect, outgoing, app, tasks, stop, address, new_token };
         server.start(outlets);
         if let Some(certificates) = certificates {
             server.tasks.spawn(certificates.watch(server.stop.clone()));
@@ -166,6 +175,7 @@ impl Server {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             client: self.app.client.clone(),
+            places: RequestPlaces::new(self.outgoing),
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         };
@@ -271,13 +281,6 @@ async fn first_token(journal: &Journal, config: &Config) -> Result<Option<String
     }
 }
 
-fn bounds(config: &Config) -> Bounds {
-    Bounds {
-        connections: listener::room_for(config.server.max_connections),
-        header_timeout: config.server.header_timeout.get(),
-    }
-}
-
 fn bind(
     address: SocketAddr,
     key: &'static str,
@@ -308,15 +311,17 @@ fn defaults(config: &Config) -> Defaults {
     }
 }
 
-fn client(config: &Config) -> Result<Client, Error> {
+fn client(config: &Config, max_connections: usize) -> Result<Client, Error> {
     let ca = |path: &PathBuf| {
         std::fs::read(path)
             .map_err(|source| Error::CaFile { path: path.clone(), source: source.into() })
     };
     let extra_ca_pem = config.delivery.ca_file.as_ref().map(ca).transpose()?;
     let allow_networks = config.delivery.allow_networks.clone();
-    Client::new(Settings { allow_networks, extra_ca_pem }).map_err(|source| Error::CaFile {
-        path: config.delivery.ca_file.clone().unwrap_or_default(),
-        source: source.into(),
+    Client::new(Settings { allow_networks, extra_ca_pem, max_connections }).map_err(|source| {
+        Error::CaFile {
+            path: config.delivery.ca_file.clone().unwrap_or_default(),
+            source: source.into(),
+        }
     })
 }

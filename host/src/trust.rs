@@ -1,8 +1,17 @@
 //! Whose certificates are trusted: by deliveries, and by the command line.
+//!
+//! A certificate that an operator lists is trusted as an authority, and as the server's own where a
+//! server shows that very certificate. Many self-signed ones say of themselves that they are an
+//! authority's (`openssl req -x509` makes them so), and webpki refuses those as a server's.
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use std::sync::Arc;
 
 /// The further certificates cannot be used; the file that holds them has to be mended.
@@ -25,24 +34,96 @@ pub enum TlsError {
 /// TLS 1.2 and 1.3 with Mozilla's roots and those given.
 pub fn client_config(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(pem) = extra_ca_pem {
-        add(&mut roots, pem)?;
-    }
+    let listed = match extra_ca_pem {
+        Some(pem) => add(&mut roots, pem)?,
+        None => Vec::new(),
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+        .map_err(TlsError::Setup)?;
+    if listed.is_empty() {
+        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+    }
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
+    let verifier = Arc::new(ListedCertificates { usual, listed });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsError> {
-    let before = roots.len();
+fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut listed = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        roots.add(certificate.map_err(TlsError::Pem)?).map_err(TlsError::Certificate)?;
+        let certificate = certificate.map_err(TlsError::Pem)?;
+        roots.add(certificate.clone()).map_err(TlsError::Certificate)?;
+        listed.push(certificate);
     }
-    if roots.len() == before { Err(TlsError::Empty) } else { Ok(()) }
+    if listed.is_empty() { Err(TlsError::Empty) } else { Ok(listed) }
+}
+
+/// Whether a server showed a certificate that says of itself that it is an authority's.
+pub fn is_authority_as_server(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// Verifies as usual, and takes a listed certificate as a server's own too.
+#[derive(Debug)]
+struct ListedCertificates {
+    usual: Arc<WebPkiServerVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for ListedCertificates {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.usual.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verified {
+            // webpki looks at the times of a certificate before it says this.
+            Err(error) if is_authority_as_server(&error) && self.listed.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub enum Reply {
         /// The body.
         body: Bytes,
     },
+    /// 200 to so many requests in each second, and 429 with `Retry-After: 1` to the others.
+    AtMost(usize),
     /// Never: the connection stays open and silent.
     Hang,
     /// Not before [`Receiver::release`] opens the lane; then 200.
@@ -123,6 +125,8 @@ struct Lane {
     script: VecDeque<Reply>,
     always: Reply,
     arrivals: Vec<Arrival>,
+    /// The present second of [`Reply::AtMost`], and how many it took in it.
+    second: (u64, usize),
     released: watch::Sender<bool>,
 }
 
@@ -132,6 +136,7 @@ impl Default for Lane {
             script: VecDeque::new(),
             always: Reply::Status(200),
             arrivals: Vec::new(),
+            second: (0, 0),
             released: watch::Sender::new(false),
         }
     }
@@ -221,6 +226,19 @@ impl Book {
         work(self.lock().entry(path.to_owned()).or_default())
     }
 
+    /// Whether a path takes one more request in this second.
+    fn has_room(&self, path: &str, limit: usize) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.expect("a clock after 1970").as_secs();
+        self.lane(path, |lane| {
+            if lane.second.0 != now {
+                lane.second = (now, 0);
+            }
+            lane.second.1 += 1;
+            lane.second.1 <= limit
+        })
+    }
+
     /// Books an arrival and takes the answer that is due.
     fn arrive(&self, arrival: Arrival) -> (Reply, watch::Receiver<bool>) {
         let path = arrival.path.clone();
@@ -270,11 +288,20 @@ async fn answer(
     let Ok(body) = body.collect().await else { return Err(Vanished) };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let (at, wall) = (Instant::now(), SystemTime::now());
-    let arrival = Arrival { path, headers: head.headers, body: body.to_bytes(), at, wall };
+    let arrival =
+        Arrival { path: path.clone(), headers: head.headers, body: body.to_bytes(), at, wall };
     let (reply, mut released) = book.arrive(arrival);
     match reply {
         Reply::Status(status) => Ok(full(status, &[], Bytes::from_static(b"ok"))),
         Reply::Full { status, headers, body } => Ok(full(status, &headers, body)),
+        Reply::AtMost(limit) => {
+            let (status, headers) = if book.has_room(&path, limit) {
+                (200, Vec::new())
+            } else {
+                (429, vec![(RETRY_AFTER.to_string(), "1".to_owned())])
+            };
+            Ok(full(status, &headers, Bytes::from_static(b"ok")))
+        }
         Reply::Hang => pending().await,
         Reply::Held => {
             let _closed = released.wait_for(|open| *open).await;

@@ -32,6 +32,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Environment variables beside those of this process.
     pub environment: Vec<(String, String)>,
+    /// Most files it may have open; as this process where not said.
+    pub most_files: Option<u64>,
 }
 
 impl Settings {
@@ -42,6 +44,7 @@ impl Settings {
             database: database.to_owned(),
             folder: folder.to_owned(),
             environment: Vec::new(),
+            most_files: None,
         };
         settings.environment("WAYBILL_ADMIN_TOKEN", ADMIN_TOKEN);
         settings.set("delivery.allow_networks", r#"["127.0.0.0/8"]"#);
@@ -60,6 +63,15 @@ impl Settings {
         let name = format!("WAYBILL_{}", key.to_uppercase().replace('.', "__"));
         self.environment(&name, value)
     }
+}
+
+/// The program, started by a shell where its open files are limited.
+fn command(settings: &Settings) -> Command {
+    let Some(most) = settings.most_files else { return Command::new(&settings.binary) };
+    let mut shell = Command::new("sh");
+    let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+    shell.args(["-c", &script]).arg(&settings.binary);
+    shell
 }
 
 /// A running server. Dropping it kills it.
@@ -88,7 +100,7 @@ impl Server {
     /// Starts the program with these arguments and waits for a line with its address.
     pub fn start_with(settings: &Settings, arguments: &[&str]) -> Result<Self> {
         let began = Instant::now();
-        let mut child = Command::new(&settings.binary)
+        let mut child = command(settings)
             .args(arguments)
             .current_dir(&settings.folder)
             .envs(settings.environment.iter().cloned())

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use waybill_tests::Backend::Sqlite;
 use waybill_tests::server::ADMIN_TOKEN;
 use waybill_tests::{Receiver, Reply, Settings, World};
 
-use crate::support::{endpoint_with, invoice};
+use crate::support::{endpoint, endpoint_with, invoice};
 
 /// How long the server may take to end a connection or to answer.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
@@ -155,7 +155,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     assert_eq!(statuses(answer.as_bytes()), [408], "{answer}");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("content-type: application/problem+json"), "{answer}");
-    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    let problem: Value = serde_json::from_str(body).unwrap();
     assert_eq!(problem["status"], 408);
     assert!(problem["detail"].as_str().unwrap().contains("1s"), "{problem}");
     dripping.await.unwrap();
@@ -442,4 +442,43 @@ async fn requests_that_withhold_their_body_make_room_for_others() {
         others_are_served(&world).await;
         while slow.try_join_next().is_some() {}
     }
+}
+
+/// How many open files the server may have in the test below.
+const FEW_FILES: u64 = 1_024;
+
+#[tokio::test]
+async fn endpoints_that_hang_keep_nobody_from_being_accepted_or_sent_to() {
+    let Some(world) = World::start_with(Sqlite, |settings| {
+        settings.most_files = Some(FEW_FILES);
+    })
+    .await
+    else {
+        return;
+    };
+    let receiver = Receiver::start().await;
+    for number in 1..=12 {
+        let (name, path) = (format!("hung-{number}"), format!("/hung/{number}"));
+        receiver.always(&path, Reply::Hang);
+        let more = json!({"timeout": "4m", "events": ["lead.*"]});
+        world.endpoint(&endpoint_with(&name, &receiver.url(&path), &more)).await;
+    }
+    world.endpoint(&endpoint("well", &receiver.url("/well"))).await;
+    let lead = |id: u32| json!({"type": "lead.created", "data": {"id": id}});
+    let leads: Vec<Value> = (1..=100).map(lead).collect();
+    world.post("/api/v1/events", &json!(leads)).await;
+    for number in 1..=12 {
+        receiver.first(&format!("/hung/{number}")).await;
+    }
+    // As many connections as the server is to hold beside those that hang.
+    let mut resting = Vec::new();
+    for _ in 0..200 {
+        resting.push(connect(&world).await);
+    }
+    for id in 1..=50 {
+        world.event(&invoice(id)).await;
+    }
+    receiver.wait_for("/well", 50).await;
+    others_are_served(&world).await;
+    assert!(!world.server().output().contains("cannot accept"), "{}", world.server().output());
 }

@@ -256,6 +256,10 @@ async fn bad_endpoints_are_refused_field_by_field() {
         (json!({"url": "erp.example"}), "url"),
         (json!({"url": "ftp://erp.example/"}), "url"),
         (json!({"url": "https://user:word@erp.example/"}), "url"),
+        (json!({"url": "http://127.0.0.1:99999/ok"}), "url"),
+        (json!({"url": "https://127.0.0.1:70000/ok"}), "url"),
+        (json!({"url": "https://a..example/"}), "url"),
+        (json!({"headers": {"X-A": "1", "x-a": "2"}}), "headers.x-a"),
         (json!({"events": ["*.paid"]}), "events[0]"),
         (json!({"events": ["invoice.*", "nodots"]}), "events[1]"),
         (json!({"mode": "later"}), "mode"),
@@ -279,6 +283,18 @@ async fn bad_endpoints_are_refused_field_by_field() {
         assert!(!errors[0].1.is_empty());
     }
     assert_eq!(world.get("/api/v1/endpoints").await, json!([]));
+}
+
+#[tokio::test]
+async fn addresses_in_other_scripts_are_encoded() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let typed = receiver.url("/Straße/客户?u=ü");
+    let made = world.endpoint(&endpoint("erp", &typed)).await;
+    assert_eq!(made["url"], typed, "it is shown as it was typed");
+    world.event(&invoice(1)).await;
+    receiver.first("/Stra%C3%9Fe/%E5%AE%A2%E6%88%B7?u=%C3%BC").await;
+    world.endpoint(&endpoint("books", "http://bücher.example/hook")).await;
 }
 
 #[rstest]

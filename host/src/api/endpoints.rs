@@ -10,6 +10,7 @@ use super::{App, edit, secret};
 use crate::access::scope::Scope;
 use crate::catalog;
 use crate::deliver::attempt::{self, Parcel};
+use crate::deliver::judge::Round;
 use crate::domain::endpoint::{EndpointSettings, Secrets};
 use crate::domain::event::Event;
 use crate::domain::field_map::FieldMap;
@@ -27,7 +28,9 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Instant;
 use utoipa::ToSchema;
 
 /// What is said of an endpoint whose secrets the present key does not open.
@@ -55,12 +58,41 @@ pub(super) struct EndpointView {
     /// Why it is sent nothing at present, where its secrets cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<&'static str>,
+    /// How fast its receiver takes requests, where it has refused some; as this node has learnt it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receiver_limit: Option<ReceiverLimit>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// When it was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+}
+
+/// What a receiver's refusals (`429`, `503` with `Retry-After`) have shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReceiverLimit {
+    /// Requests a second that it takes; absent where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<f64>,
+    /// Until when nothing is sent, because it asked for time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub held_until: Option<Timestamp>,
+}
+
+impl ReceiverLimit {
+    fn of(target: &Target, now: Timestamp) -> Option<Self> {
+        let pace = target.lane.pace();
+        let (per_second, held) = (pace.rate(Instant::now()), pace.held(Instant::now()));
+        drop(pace);
+        if per_second.is_none() && held.is_none() {
+            return None;
+        }
+        // Three digits after the point: it is an estimate.
+        let per_second = per_second.map(|rate| (rate * 1e3).round() / 1e3);
+        Some(Self { per_second, held_until: held.map(|left| now.after(left)) })
+    }
 }
 
 /// An endpoint as it is given: the settings, and a secret.
@@ -92,6 +124,7 @@ impl EndpointView {
             public_key: target.signer.as_ref().and_then(Signer::public_key),
             grace_until: grace.filter(|until| *until > now),
             warning: target.is_locked().then_some(LOCKED),
+            receiver_limit: ReceiverLimit::of(target, now),
             created_at: target.endpoint.created_at,
             updated_at: target.endpoint.updated_at,
         }
@@ -330,7 +363,9 @@ pub(super) async fn test(
         number: 1,
     };
     let at = app.journal.clock().now();
-    let made = attempt::make(&app.client, &target, parcel, 1, at, 0.5).await.attempt;
+    let round = Round { attempts: 1, held_since: None };
+    let made = attempt::make(&app.client, &target, parcel, round, at, 0.0, pending()).await;
+    let made = made.ok_or_else(Problem::internal)?.attempt;
     Ok(data(AttemptView::from(RecordedAttempt {
         number: made.number,
         at: made.at.micros(),

@@ -3,7 +3,7 @@
 use super::changes;
 use super::client::{Client, Reply, Request, SendError};
 use super::envelope::{self, Rendered};
-use super::judge::{Answer, ErrorClass, Judgement, Policy, judge};
+use super::judge::{Answer, ErrorClass, Judgement, Policy, Round, judge};
 use crate::domain::attributes::{HOPS_HEADER, SentWith};
 use crate::domain::delivery::Attempt;
 use crate::domain::event::{Event, Message};
@@ -25,6 +25,10 @@ const EVENT: HeaderName = HeaderName::from_static("x-waybill-event");
 const ATTEMPT: HeaderName = HeaderName::from_static("x-waybill-attempt");
 /// How often the event was delivered, this time included; `capture` refuses more than a few.
 const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
+/// Longest record of a request's or an answer's headers, in bytes, roughly: as much as of a body.
+const MAX_HEADERS_JSON: usize = 16 * 1024;
+/// Stands in a record for headers that are not kept, with their number. No header has that name.
+const LEFT_OUT: &str = "(not kept)";
 /// Stands in a record for what must not be read there.
 const MASK: &str = "***";
 
@@ -54,6 +58,8 @@ enum Unsendable {
     Body(#[from] super::canonical::CanonicalError),
     #[error("the request cannot be signed: {0}")]
     Sign(#[from] crate::sign::InvalidId),
+    #[error("the endpoint's URL cannot be used: {0}")]
+    Url(String),
     #[error("a header cannot be written: {0}")]
     Header(#[from] header::InvalidHeaderValue),
 }
@@ -67,20 +73,21 @@ pub struct Made {
     pub judgement: Judgement,
 }
 
-/// Makes one attempt. `in_round` counts the attempts of the present round of the schedule, this one
-/// included; `random` is uniform in 0 to 1.
+/// Makes one attempt; nothing if `withdrawn` ended before its request began. `random` is uniform in
+/// 0 to 1.
 pub async fn make(
     client: &Client,
     target: &Target,
     parcel: Parcel<'_>,
-    in_round: u32,
+    round: Round,
     at: Timestamp,
     random: f64,
-) -> Made {
+    withdrawn: impl Future<Output = ()>,
+) -> Option<Made> {
     let (sent, recorded) = match request(target, parcel, at) {
         Ok(request) => {
             let recorded = record_headers(&request.headers, target);
-            (client.send(request, target.timeout).await, recorded)
+            (client.send(request, target.timeout, withdrawn).await?, recorded)
         }
         Err(why) => (Err(unsendable(&why)), "{}".to_owned()),
     };
@@ -94,11 +101,11 @@ pub async fn make(
         Err(error) => Answer::Failed(error.class),
     };
     let policy = Policy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
-    let judgement = judge(answer, in_round, policy, ended, random);
+    let judgement = judge(answer, round, policy, ended, random);
     let class = judgement.error_class;
     let sent = sent.map(|reply| redacted(reply, &target.redactor));
     let attempt = record(parcel.number, at, duration, recorded, class, sent);
-    Made { attempt, judgement }
+    Some(Made { attempt, judgement })
 }
 
 fn unsendable(why: &Unsendable) -> SendError {
@@ -121,7 +128,9 @@ fn request(target: &Target, parcel: Parcel<'_>, at: Timestamp) -> Result<Request
     headers.extend(rendered.headers);
     let signer = target.signer.as_ref().ok_or(Unsendable::Locked)?;
     signer.sign(&id, at, &rendered.body, &mut headers)?;
-    Ok(Request { uri: target.uri.clone(), headers, body: Bytes::from(rendered.body) })
+    let uri = target.uri.clone().map_err(Unsendable::Url)?;
+    let header_case = target.header_case.clone();
+    Ok(Request { uri, headers, header_case, body: Bytes::from(rendered.body) })
 }
 
 fn event_type(parcel: Parcel<'_>) -> &str {
@@ -229,14 +238,21 @@ fn record_headers(headers: &HeaderMap, target: &Target) -> String {
     headers_json(headers.iter(), |name| target.headers.contains_key(name))
 }
 
-/// Headers as a JSON object; repeated ones are joined as RFC 9110, section 5.3, has it.
+/// Headers as a JSON object; repeated ones are joined as RFC 9110, section 5.3, has it. A receiver
+/// may send any number of any length: what makes the object longer than [`MAX_HEADERS_JSON`] is
+/// counted, not kept.
 fn headers_json<'h>(
     headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)>,
     hidden: impl Fn(&HeaderName) -> bool,
 ) -> String {
     let mut json = String::with_capacity(640);
     let mut last: Option<&HeaderName> = None;
+    let mut left_out = 0;
     for (name, value) in headers {
+        if json.len() + name.as_str().len() + value.len() > MAX_HEADERS_JSON {
+            left_out += 1;
+            continue;
+        }
         let text = String::from_utf8_lossy(value.as_bytes());
         let text = if hidden(name) { MASK } else { &*text };
         if last == Some(name) {
@@ -251,7 +267,15 @@ fn headers_json<'h>(
         json.push('"');
         last = Some(name);
     }
-    json.push_str(if last.is_none() { "{}" } else { "}" });
+    if left_out > 0 {
+        json.push_str(if last.is_none() { "{\"" } else { ",\"" });
+        json.push_str(LEFT_OUT);
+        json.push_str("\":\"");
+        json.push_str(&left_out.to_string());
+        json.push_str("\"}");
+    } else {
+        json.push_str(if last.is_none() { "{}" } else { "}" });
+    }
     json
 }
 
@@ -278,5 +302,25 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value, serde_json::json!({"x-a": "1, 2 \"q\"", "authorization": "***"}));
         assert_eq!(headers_json(HeaderMap::new().iter(), |_| false), "{}");
+    }
+
+    #[test]
+    fn headers_without_bound_are_recorded_within_one() {
+        let mut headers = HeaderMap::new();
+        for number in 0..900_u16 {
+            let name = HeaderName::try_from(format!("x-{number}")).unwrap();
+            headers
+                .append(name, HeaderValue::from_static("0123456789012345678901234567890123456789"));
+        }
+        headers.append("x-long", HeaderValue::try_from("a".repeat(100_000)).unwrap());
+        let json = headers_json(headers.iter(), |_| false);
+        assert!(json.len() < MAX_HEADERS_JSON + 100, "{} bytes", json.len());
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let kept = value.as_object().unwrap().len() - 1;
+        assert!(kept > 200, "{kept}");
+        assert_eq!(value[LEFT_OUT], (901 - kept).to_string());
+        let long = HeaderValue::try_from("a".repeat(100_000)).unwrap();
+        let only = HeaderMap::from_iter([(HeaderName::from_static("x-long"), long)]);
+        assert_eq!(headers_json(only.iter(), |_| false), r#"{"(not kept)":"1"}"#);
     }
 }

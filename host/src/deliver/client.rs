@@ -3,10 +3,15 @@
 //! Connections are pooled per host, speak HTTP/1.1 or, where TLS negotiates it, HTTP/2, and go only to addresses that the
 //! [`AddressPolicy`] lets through ([`dial`]). Certificates are checked against Mozilla's roots and, where configured, further ones.
 //!
+//! A connection of the pool that turns out to be closed costs no attempt: where it carried a request before and
+//! not a byte of an answer came, the request is sent again at once, on a new connection, in the same time-out. The
+//! receiver tells a repeat by its `webhook-id`.
+//!
 //! A reply to a delivery is judged by its status alone, so its body bounds nothing but the record: at most [`MAX_REPLY_BODY`] bytes are
 //! read, for at most [`BODY_WAIT`] after the headers and never beyond the time-out. What is cut off there closes its connection.
 //! What a source asks for ([`Client::get`]) is read in whole, up to a bound.
 
+mod connection;
 mod dial;
 mod failure;
 
@@ -14,19 +19,24 @@ use super::address::AddressPolicy;
 use super::judge::ErrorClass;
 use crate::trust::{self, TlsError};
 use bytes::{Bytes, BytesMut};
+use connection::{ConnectionWatch, Connector};
 use dial::Dialler;
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, Method, StatusCode, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
+use std::future::pending;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How much of a reply's body is kept: 16 KiB.
 pub const MAX_REPLY_BODY: usize = 16 * 1024;
+
+/// Most headers of a reply over HTTP/1.1. hyper takes 100 by itself, and others far more.
+const MAX_REPLY_HEADERS: usize = 1_000;
 
 /// How long a reply's body is waited for once its headers are there.
 pub const BODY_WAIT: Duration = Duration::from_secs(5);
@@ -35,12 +45,14 @@ pub const BODY_WAIT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(50);
 
 /// What the client is made from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Networks that deliveries may go to beside public addresses.
     pub allow_networks: Vec<IpNet>,
     /// Certificates (PEM) that are trusted beside Mozilla's roots.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// Connections at once; each takes a file descriptor.
+    pub max_connections: usize,
 }
 
 /// A request: a `POST` of a body.
@@ -50,6 +62,8 @@ pub struct Request {
     pub uri: Uri,
     /// Its headers; `Host` and `Content-Length` are added.
     pub headers: HeaderMap,
+    /// The case of their names over HTTP/1.1, as [`crate::header_case::header_case`] makes it.
+    pub header_case: Option<Extensions>,
     /// Its body.
     pub body: Bytes,
 }
@@ -86,9 +100,13 @@ pub struct SendError {
 /// An HTTP client that is shared by all deliveries.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<Dialler>, Full<Bytes>>,
+    pooled: HttpClient,
+    /// Makes a connection for each request.
+    fresh: HttpClient,
     policy: AddressPolicy,
 }
+
+type HttpClient = legacy::Client<Connector, Full<Bytes>>;
 
 impl Client {
     /// A client with its own pool of connections. An error means that the further certificates are unusable.
@@ -100,12 +118,13 @@ impl Client {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(Dialler::new(policy.clone()));
-        let inner = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
-        Ok(Self { inner, policy })
+        let connector = Connector::new(connector, settings.max_connections);
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+        builder.http1_max_headers(MAX_REPLY_HEADERS);
+        let pooled = builder.build(connector.clone());
+        let fresh = builder.pool_max_idle_per_host(0).build(connector);
+        Ok(Self { pooled, fresh, policy })
     }
 
     /// The addresses it goes to.
@@ -113,10 +132,16 @@ impl Client {
         &self.policy
     }
 
-    /// Sends a request and waits for its reply, at most `timeout`.
-    pub async fn send(&self, request: Request, timeout: Duration) -> Result<Reply, SendError> {
+    /// Sends a request and waits for its reply, at most `timeout`. Where `withdrawn` ends before
+    /// the request has begun, it is not sent, and nothing comes back; when it begins, `withdrawn` is dropped.
+    pub async fn send(
+        &self,
+        request: Request,
+        timeout: Duration,
+        withdrawn: impl Future<Output = ()>,
+    ) -> Option<Result<Reply, SendError>> {
         let bounds = Bounds { body: MAX_REPLY_BODY, wait: BODY_WAIT, timeout };
-        self.exchange(Method::POST, request, bounds).await
+        self.exchange(Method::POST, request, bounds, withdrawn).await
     }
 
     /// Asks for something and reads it, at most `most` bytes in `timeout`. More than that, or less than was announced, comes back as
@@ -129,7 +154,10 @@ impl Client {
         most: usize,
     ) -> Result<Reply, SendError> {
         let bounds = Bounds { body: most, wait: timeout, timeout };
-        self.exchange(Method::GET, Request { uri, headers, body: Bytes::new() }, bounds).await
+        let request = Request { uri, headers, header_case: None, body: Bytes::new() };
+        let reply = self.exchange(Method::GET, request, bounds, pending()).await;
+        // Nothing withdraws it.
+        reply.unwrap_or_else(|| Err(failure::timed_out(timeout, timeout)))
     }
 
     async fn exchange(
@@ -137,27 +165,78 @@ impl Client {
         method: Method,
         request: Request,
         bounds: Bounds,
-    ) -> Result<Reply, SendError> {
+        withdrawn: impl Future<Output = ()>,
+    ) -> Option<Result<Reply, SendError>> {
         let Bounds { body: most, wait, timeout } = bounds;
         let started = Instant::now();
         let deadline = started + timeout;
-        let answered = timeout_at(deadline, self.inner.request(made(method, request))).await;
+        let answered = timeout_at(deadline, self.ask(&method, &request, withdrawn)).await;
         let response = match answered {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(failure::classify(&error, started.elapsed())),
-            Err(_) => return Err(failure::timed_out(timeout, started.elapsed())),
+            Ok(Some(Ok(response))) => response,
+            Ok(Some(Err(error))) => {
+                return Some(Err(failure::classify(&error, started.elapsed())));
+            }
+            Ok(None) => return None,
+            Err(_) => return Some(Err(failure::timed_out(timeout, started.elapsed()))),
         };
         let (head, body) = response.into_parts();
         let (body, truncated) = read(body, deadline.min(Instant::now() + wait), most).await;
-        Ok(Reply {
+        Some(Ok(Reply {
             status: head.status,
             version: head.version,
             headers: head.headers,
             body,
             truncated,
             duration: started.elapsed(),
-        })
+        }))
     }
+
+    /// Sends a request, a second time where the connection turned out to be closed.
+    async fn ask(
+        &self,
+        method: &Method,
+        request: &Request,
+        withdrawn: impl Future<Output = ()>,
+    ) -> Option<Result<Response, legacy::Error>> {
+        let error = match begin(&self.pooled, made(method, request), withdrawn).await? {
+            Ok(response) => {
+                if let Some(watch) = response.extensions().get::<ConnectionWatch>() {
+                    watch.note_answer();
+                }
+                return Some(Ok(response));
+            }
+            Err(error) => error,
+        };
+        if !failure::is_stale_connection(&error) {
+            return Some(Err(error));
+        }
+        tracing::debug!(host = request.uri.host(), "a kept connection was closed; sending again");
+        Some(self.fresh.request(made(method, request)).await)
+    }
+}
+
+type Response = http::Response<Incoming>;
+
+/// Sends a request unless `withdrawn` ends before it has a connection. From then on it has begun.
+async fn begin(
+    client: &HttpClient,
+    mut request: http::Request<Full<Bytes>>,
+    withdrawn: impl Future<Output = ()>,
+) -> Option<Result<Response, legacy::Error>> {
+    let mut connection = capture_connection(&mut request);
+    let mut sending = client.request(request);
+    let _shared = {
+        let withdrawn = std::pin::pin!(withdrawn);
+        tokio::select! {
+            biased;
+            answer = &mut sending => return Some(answer),
+            connected = connection.wait_for_connection_metadata() => {
+                connected.as_ref().and_then(ConnectionWatch::of_shared)
+            }
+            () = withdrawn => return None,
+        }
+    };
+    Some(sending.await)
 }
 
 /// What bounds an exchange.
@@ -171,11 +250,14 @@ struct Bounds {
     timeout: Duration,
 }
 
-fn made(method: Method, request: Request) -> http::Request<Full<Bytes>> {
-    let mut made = http::Request::new(Full::new(request.body));
-    *made.method_mut() = method;
-    *made.uri_mut() = request.uri;
-    *made.headers_mut() = request.headers;
+fn made(method: &Method, request: &Request) -> http::Request<Full<Bytes>> {
+    let mut made = http::Request::new(Full::new(request.body.clone()));
+    made.method_mut().clone_from(method);
+    made.uri_mut().clone_from(&request.uri);
+    made.headers_mut().clone_from(&request.headers);
+    if let Some(case) = &request.header_case {
+        made.extensions_mut().clone_from(case);
+    }
     made
 }
 

@@ -2,11 +2,12 @@
 
 use super::client::Client;
 use super::lane;
-use crate::journal::Journal;
+use super::places::RequestPlaces;
 use crate::journal::handover::NewLane;
+use crate::journal::{Error, Journal};
 use crate::topology::live::Live;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,8 @@ pub struct Context {
     pub live: Live,
     /// Sends requests.
     pub client: Client,
+    /// Requests that may be under way at once, to all endpoints together.
+    pub places: Arc<RequestPlaces>,
     /// Attempts under way.
     pub tasks: TaskTracker,
     /// Ends the lanes.
@@ -32,6 +35,10 @@ pub struct Context {
 
 /// Runs until told to stop.
 pub async fn run(context: Arc<Context>, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
+    // Before the first request: a receiver that was refusing when the last process ended is held back.
+    if let Err(error) = look_around(&context).await {
+        tracing::warn!(%error, "cannot ask the database which receivers asked for time");
+    }
     context.tasks.spawn(patrol(Arc::clone(&context)));
     loop {
         tokio::select! {
@@ -52,18 +59,28 @@ async fn patrol(context: Arc<Context>) {
             _ = tick.tick() => {}
             () = context.stop.cancelled() => return,
         }
-        match context.journal.next_due().await {
-            Ok(due) => {
-                for (endpoint, at) in due {
-                    if let Some(lane) = context.journal.handover().find_lane(endpoint) {
-                        lane.due(at);
-                        if at <= context.journal.clock().now() {
-                            lane.room.nudge();
-                        }
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot ask the database what is due"),
+        if let Err(error) = look_around(&context).await {
+            tracing::warn!(%error, "cannot ask the database what is due");
         }
     }
+}
+
+/// Tells the lanes what the table knows and memory may not.
+async fn look_around(context: &Context) -> Result<(), Error> {
+    let handover = context.journal.handover();
+    for (endpoint, until) in context.journal.holds().await? {
+        if let Some(lane) = handover.find_lane(endpoint) {
+            let left = until.since(context.journal.clock().now());
+            lane.pace().hold(Instant::now(), left);
+        }
+    }
+    for (endpoint, at) in context.journal.next_due().await? {
+        if let Some(lane) = handover.find_lane(endpoint) {
+            lane.due(at);
+            if at <= context.journal.clock().now() {
+                lane.room.nudge();
+            }
+        }
+    }
+    Ok(())
 }

@@ -3,13 +3,22 @@
 //! Any 2xx is success, whatever its body. Everything else is a failed attempt and is tried again on the schedule, a
 //! redirect, an address the policy forbids and a 4xx included: an operator may mend each of them before the schedule is over.
 //! Only a `410 Gone` ends a delivery early, and only where its endpoint says `on_gone: "disable"`.
+//!
+//! A `429`, and a `503` with `Retry-After`, ask the endpoint to wait. For up to [`MAX_HELD`] they use
+//! up no step of the schedule: a receiver that is busy for an hour loses nothing.
 
 use crate::domain::delivery::Outcome;
 use crate::domain::endpoint::OnGone;
-use crate::domain::retry::Schedule;
+use crate::domain::retry::{MAX_RETRY_AFTER, Schedule};
 use crate::domain::time::Timestamp;
 use http::{HeaderMap, StatusCode, header};
 use std::time::{Duration, SystemTime};
+
+/// How long refusals of one delivery do not count against its schedule, from the first one on.
+pub const MAX_HELD: Duration = Duration::from_hours(24);
+
+/// The wait after a `429` that names none.
+const UNSTATED_WAIT: Duration = Duration::from_secs(1);
 
 /// Why an attempt failed, for people and statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
@@ -96,6 +105,22 @@ pub struct Policy<'a> {
     pub on_gone: OnGone,
 }
 
+/// Where a delivery stands in the present round of its schedule.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    /// Attempts that count, this one included: 1 for the first.
+    pub attempts: u32,
+    /// When its receiver first asked for time in this round.
+    pub held_since: Option<Timestamp>,
+}
+
+/// A receiver that asks for time before the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// How long, if it says so.
+    pub asked: Option<Duration>,
+}
+
 /// What follows from an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
@@ -105,12 +130,14 @@ pub struct Judgement {
     pub error_class: Option<ErrorClass>,
     /// Whether the endpoint is to be disabled.
     pub disable_endpoint: bool,
+    /// Whether the endpoint is to be held back.
+    pub refusal: Option<Refusal>,
 }
 
-/// Judges an attempt. `attempts` counts this one (1 for the first); `random` is uniform in `0..1`.
+/// Judges an attempt. `random` is uniform in `0..1`.
 pub fn judge(
     answer: Answer,
-    attempts: u32,
+    round: Round,
     policy: Policy<'_>,
     now: Timestamp,
     random: f64,
@@ -121,18 +148,42 @@ pub fn judge(
         }
         Answer::Failed(class) => (Some(class), None, false),
     };
+    let refusal = refusal(answer);
     let disable_endpoint = gone && policy.on_gone == OnGone::Disable;
     let outcome = if error_class.is_none() {
         Outcome::Delivered
     } else if disable_endpoint {
         Outcome::Dead { reason: "gone" }
+    } else if let Some(held_back) = refusal.and_then(|refusal| held_back(refusal, round, now)) {
+        held_back
     } else {
-        match policy.schedule.next(attempts, now, retry_after, random) {
+        match policy.schedule.next(round.attempts, now, retry_after, random) {
             Some(at) => Outcome::Retry { at },
             None => Outcome::Dead { reason: "retries_exhausted" },
         }
     };
-    Judgement { outcome, error_class, disable_endpoint }
+    Judgement { outcome, error_class, disable_endpoint, refusal }
+}
+
+/// The refusal that an answer is, if it is one.
+fn refusal(answer: Answer) -> Option<Refusal> {
+    match answer {
+        Answer::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
+            Some(Refusal { asked: retry_after })
+        }
+        Answer::Status {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: asked @ Some(_),
+        } => Some(Refusal { asked }),
+        Answer::Status { .. } | Answer::Failed(_) => None,
+    }
+}
+
+/// What a refusal makes of a delivery; nothing where it has been refused for too long.
+fn held_back(refusal: Refusal, round: Round, now: Timestamp) -> Option<Outcome> {
+    let since = round.held_since.unwrap_or(now);
+    let wait = refusal.asked.unwrap_or(UNSTATED_WAIT).min(MAX_RETRY_AFTER);
+    (now.since(since) < MAX_HELD).then(|| Outcome::HeldBack { at: now.after(wait), since })
 }
 
 /// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). What is neither counts as absent.
@@ -159,7 +210,8 @@ mod tests {
     }
 
     fn judged(answer: Answer, attempts: u32, on_gone: OnGone) -> Judgement {
-        judge(answer, attempts, Policy { schedule: &Schedule::default(), on_gone }, NOW, 0.5)
+        let round = Round { attempts, held_since: None };
+        judge(answer, round, Policy { schedule: &Schedule::default(), on_gone }, NOW, 0.0)
     }
 
     fn asked(value: &str) -> Option<Duration> {
@@ -202,15 +254,53 @@ mod tests {
         assert!(!judged(status(404), 1, OnGone::Disable).disable_endpoint);
     }
 
+    fn answered(code: u16, seconds: Option<u64>) -> Answer {
+        let status = StatusCode::from_u16(code).unwrap();
+        Answer::Status { status, retry_after: seconds.map(Duration::from_secs) }
+    }
+
     #[test]
     fn retry_after_is_obeyed_where_it_is_later() {
-        let answer = |seconds| Answer::Status {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            retry_after: Some(Duration::from_secs(seconds)),
-        };
-        let due = |seconds| judged(answer(seconds), 1, OnGone::Retry).outcome;
+        let due = |seconds| judged(answered(500, Some(seconds)), 1, OnGone::Retry).outcome;
         assert_eq!(due(10), Outcome::Retry { at: NOW.after(Duration::from_secs(30)) });
         assert_eq!(due(90), Outcome::Retry { at: NOW.after(Duration::from_secs(90)) });
+    }
+
+    #[test]
+    fn a_refusal_uses_up_no_step_of_the_schedule() {
+        let held =
+            |seconds| Outcome::HeldBack { at: NOW.after(Duration::from_secs(seconds)), since: NOW };
+        // Also after the last step.
+        for attempts in [1, 9, 100] {
+            for (answer, asked, wait) in [
+                (answered(429, Some(7)), Some(7), 7),
+                (answered(429, None), None, 1),
+                (answered(503, Some(0)), Some(0), 0),
+                (answered(429, Some(999_999)), Some(999_999), 86_400),
+            ] {
+                let judgement = judged(answer, attempts, OnGone::Retry);
+                assert_eq!(judgement.outcome, held(wait), "{answer:?}");
+                let refusal = Refusal { asked: asked.map(Duration::from_secs) };
+                assert_eq!(judgement.refusal, Some(refusal));
+            }
+        }
+        let unavailable = judged(answered(503, None), 1, OnGone::Retry);
+        assert_eq!(unavailable.refusal, None);
+        assert!(matches!(unavailable.outcome, Outcome::Retry { .. }));
+    }
+
+    #[test]
+    fn refusals_count_against_the_schedule_after_a_day() {
+        let refused = |hours, attempts| {
+            let held_since = Some(NOW.before(Duration::from_hours(hours)));
+            let policy = Policy { schedule: &Schedule::default(), on_gone: OnGone::Retry };
+            judge(answered(429, Some(5)), Round { attempts, held_since }, policy, NOW, 0.0)
+        };
+        assert!(matches!(refused(23, 9).outcome, Outcome::HeldBack { .. }));
+        let at = NOW.after(Duration::from_secs(30));
+        assert_eq!(refused(24, 1).outcome, Outcome::Retry { at });
+        assert_eq!(refused(24, 9).outcome, Outcome::Dead { reason: "retries_exhausted" });
+        assert!(refused(24, 1).refusal.is_some(), "the endpoint is held back all the same");
     }
 
     #[test]
@@ -238,6 +328,7 @@ mod tests {
         fn a_failure_is_retried_in_the_future_or_dead(code in 300..600_u16, attempts in 1..20_u32) {
             match judged(status(code), attempts, OnGone::Retry).outcome {
                 Outcome::Retry { at } => prop_assert!(attempts <= 8 && at > NOW),
+                Outcome::HeldBack { .. } => prop_assert!(code == 429),
                 Outcome::Dead { .. } => prop_assert!(attempts > 8),
                 Outcome::Delivered => prop_assert!(false, "{} is no success", code),
             }

@@ -6,6 +6,7 @@
 //!   plan ──► pending ──► leased ──► delivered
 //!              ▲  │         │
 //!              │  │         ├─ failed, schedule goes on ──► pending (due later)
+//!              │  │         ├─ held back by the receiver ──► pending (due later, no step used)
 //!              │  │         └─ failed, schedule is over ──► dead ──► replay ──► pending
 //!              │  └──────► cancelled
 //!              └── lease ran out (its holder died)
@@ -142,6 +143,14 @@ pub enum Outcome {
     Retry {
         /// When.
         at: Timestamp,
+    },
+    /// The receiver asked for time (`429`, or `503` with `Retry-After`): to be tried again then,
+    /// without a step of the schedule being used up.
+    HeldBack {
+        /// When.
+        at: Timestamp,
+        /// When the receiver asked for the first time in this round of the schedule.
+        since: Timestamp,
     },
     /// Failed, and not to be tried again.
     Dead {

@@ -1,6 +1,7 @@
 //! Endpoints: where deliveries go, and how.
 
 use super::field_map::FieldMap;
+use super::http_url::read_http_url;
 use super::id::EndpointId;
 use super::pattern::Pattern;
 use super::problem::{Fault, check_name};
@@ -9,7 +10,7 @@ use super::time::Timestamp;
 use crate::deliver::envelope::Envelope;
 use crate::sign::Scheme;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How a delivery is sent relative to its capture.
@@ -44,9 +45,10 @@ pub struct RetrySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["30s", "5m", "1h"]))]
     pub schedule: Option<Vec<Span>>,
-    /// The share of each wait, 0 to 1, by which it is varied at random either way.
-    #[serde(default)]
-    pub jitter: f64,
+    /// The share of each wait, 0 to 1, that is added to it at random, at most a minute; 0.1 where
+    /// left out, and 0 turns it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<f64>,
 }
 
 /// A bound on requests a second.
@@ -89,7 +91,7 @@ const fn one() -> u32 {
 pub struct EndpointSettings {
     /// Its name.
     pub name: String,
-    /// Where deliveries are posted: `http` or `https`.
+    /// Where deliveries are posted: `http` or `https`. What is not ASCII is encoded when sending.
     #[schema(example = "https://erp.example/hooks/waybill")]
     pub url: String,
     /// Event types it takes without a flow: exact names, `invoice.*` or `*`.
@@ -103,7 +105,8 @@ pub struct EndpointSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub field_map: Option<FieldMap>,
-    /// Further request headers. Their values are never shown again.
+    /// Further request headers, over HTTP/1.1 in the case in which they are written here. Their
+    /// values are never shown again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The signing schemes, all on one request.
@@ -175,8 +178,14 @@ impl EndpointSettings {
         if self.headers.len() > MAX_HEADERS {
             faults.push(Fault::new("headers", format!("at most {MAX_HEADERS} headers")));
         }
+        let mut names = BTreeSet::new();
         for (name, value) in &self.headers {
             let path = format!("headers.{name}");
+            if !names.insert(name.to_ascii_lowercase()) {
+                let message = "this header is named twice; upper and lower case make no difference";
+                faults.push(Fault::new(path, message));
+                continue;
+            }
             match http::HeaderName::try_from(name) {
                 Err(_) => faults.push(Fault::new(path, "this is no HTTP header name")),
                 Ok(known) if is_reserved(known.as_str()) => {
@@ -210,7 +219,7 @@ impl EndpointSettings {
         if self.retry.schedule.as_ref().is_some_and(|s| s.len() > MAX_RETRIES) {
             faults.push(Fault::new("retry.schedule", format!("at most {MAX_RETRIES} steps")));
         }
-        if !(0.0..=1.0).contains(&self.retry.jitter) {
+        if self.retry.jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             faults.push(Fault::new("retry.jitter", "from 0 to 1"));
         }
         if self.max_in_flight.is_some_and(|n| n == 0 || n > MAX_IN_FLIGHT) {
@@ -251,19 +260,7 @@ fn check_url(text: &str) -> Result<(), String> {
     if text.len() > MAX_URL {
         return Err(format!("a URL has at most {MAX_URL} bytes"));
     }
-    let uri: http::Uri =
-        text.parse().map_err(|why| format!("`{text}` is no URL: {why}; try https://host/path"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(format!("`{text}` must begin with https:// or http://"));
-    }
-    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-    if authority.contains('@') {
-        return Err("credentials in a URL end up in logs; use `headers` instead".to_owned());
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(format!("`{text}` names no host"));
-    }
-    Ok(())
+    read_http_url(text).map(drop)
 }
 
 /// A stored endpoint, without its secret.
@@ -280,7 +277,7 @@ pub struct Endpoint {
 }
 
 /// An endpoint's secrets: stored encrypted, never shown again after creation.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets {
     /// What new deliveries are signed with.
     pub current: String,
@@ -289,7 +286,7 @@ pub struct Secrets {
 }
 
 /// A rotated secret in its time of grace.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Graced {
     /// The secret.
     pub secret: String,

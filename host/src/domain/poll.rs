@@ -1,11 +1,11 @@
 //! What an operator sets of a source that asks a REST API for what is new.
 
+use super::http_url::read_http_url;
 use super::pattern::is_event_type;
 use super::problem::Fault;
 use super::span::Span;
 use super::time::Timestamp;
 use super::timing::Timing;
-use http::Uri;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -283,7 +283,7 @@ impl PollSettings {
     fn check_list(&self, n: usize, list: &ListSettings) -> Vec<Fault> {
         let mut faults = Vec::new();
         let is_path =
-            list.path.starts_with('/') && format!("http://x{}", list.path).parse::<Uri>().is_ok();
+            list.path.starts_with('/') && read_http_url(&format!("http://x{}", list.path)).is_ok();
         let is_name = !list.path.is_empty()
             && list.path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         let message = match self.preset {
@@ -348,21 +348,9 @@ impl PollSettings {
 }
 
 fn check_url(url: &str) -> Result<(), Fault> {
-    let parsed = url.parse::<Uri>().ok();
-    let fits = parsed.as_ref().is_some_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.query().is_none()
-    });
-    let has_user = parsed.and_then(|uri| uri.authority().map(|a| a.as_str().contains('@')));
-    if has_user == Some(true) {
-        return Err(Fault::new(
-            "url",
-            "a password does not belong in an address that is shown; give it as `secret`",
-        ));
-    }
+    let uri = read_http_url(url).map_err(|why| Fault::new("url", why))?;
     let message = "an address such as `https://crm.example.com`, without a query";
-    if fits { Ok(()) } else { Err(Fault::new("url", message)) }
+    if uri.query().is_none() { Ok(()) } else { Err(Fault::new("url", message)) }
 }
 
 #[cfg(test)]

@@ -374,6 +374,7 @@ impl Draft {
                 message: delivery.message,
                 attempts: 0,
                 round_from: 0,
+                held_since: None,
                 collapsed: None,
                 lease,
                 slot,

@@ -31,6 +31,7 @@ struct ClaimedRow {
     delivery_id: Uuid,
     attempts: i32,
     round_from: i32,
+    held_since: Option<i64>,
     collapse_key: Option<String>,
     collapsed: i32,
     message: Option<String>,
@@ -198,21 +199,49 @@ impl Journal {
         Ok(rows.into_iter().filter_map(due).collect())
     }
 
-    /// Gives a delivery back that this process will not send.
-    pub async fn release(
-        &self,
-        delivery: DeliveryId,
-        lease: Lease,
-        due: Timestamp,
-    ) -> Result<(), Error> {
+    /// Until when receivers that asked for time are held back, by endpoint.
+    pub async fn holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, Error> {
+        let now = self.clock().now().micros();
+        let rows: Vec<(Uuid, i64)> = reading!(self.pool(), |db| {
+            sqlx::query_as(statements::SELECT_HOLDS).bind(now).fetch_all(db).await?
+        });
+        let hold = |(id, at)| (EndpointId::from_uuid(id), Timestamp::from_micros(at));
+        Ok(rows.into_iter().map(hold).collect())
+    }
+
+    /// Ends the hold of an endpoint: what was held back is due now.
+    pub async fn lift_hold(&self, endpoint: EndpointId) -> Result<(), Error> {
+        let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
-        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE)
-            .bind(delivery.uuid())
-            .bind(lease.token)
-            .bind(due.micros())
+        let lifted = super::pool::writing!(&mut tx, |db| sqlx::query(statements::LIFT_HOLD)
+            .bind(endpoint.uuid())
+            .bind(now.micros())
             .execute(db)
             .await?
             .rows_affected());
+        tx.commit().await?;
+        if let Some(lane) = self.handover().find_lane(endpoint).filter(|_| lifted > 0) {
+            lane.due(now);
+        }
+        Ok(())
+    }
+
+    /// Gives deliveries back that this process will not send.
+    pub async fn release(
+        &self,
+        deliveries: &[(DeliveryId, Lease)],
+        due: Timestamp,
+    ) -> Result<(), Error> {
+        let mut tx = self.pool().begin().await?;
+        for (delivery, lease) in deliveries {
+            super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE)
+                .bind(delivery.uuid())
+                .bind(lease.token)
+                .bind(due.micros())
+                .execute(db)
+                .await?
+                .rows_affected());
+        }
         Ok(tx.commit().await?)
     }
 
@@ -408,6 +437,7 @@ impl ClaimedRow {
             message: message.map(Arc::new),
             attempts: self.attempts,
             round_from: self.round_from,
+            held_since: self.held_since.map(Timestamp::from_micros),
             collapsed: self.collapse_key.map(|_| self.collapsed),
             lease,
             slot,

@@ -15,10 +15,11 @@
 use crate::domain::delivery::Lease;
 use crate::domain::event::{Event, Message};
 use crate::domain::id::{DeliveryId, EndpointId, FlowId};
+use crate::domain::pace::ReceiverPace;
 use crate::domain::time::Timestamp;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
 /// Memory for work beyond what each room is sure of, shared by all rooms of the process, in bytes.
@@ -260,6 +261,8 @@ pub struct Leased {
     pub attempts: i32,
     /// Attempts made before the present round of the schedule.
     pub round_from: i32,
+    /// When the receiver first asked for time in this round.
+    pub held_since: Option<Timestamp>,
     /// Deliveries collapsed into this one; `None` where the endpoint does not collapse.
     pub collapsed: Option<i32>,
     /// The right to settle it.
@@ -296,9 +299,15 @@ pub struct Lane {
     pub room: Arc<Room>,
     sender: mpsc::UnboundedSender<Leased>,
     next_due: Mutex<Option<Timestamp>>,
+    pace: Mutex<ReceiverPace>,
 }
 
 impl Lane {
+    /// What is known of how fast the receiver takes requests. Held for moments only.
+    pub fn pace(&self) -> MutexGuard<'_, ReceiverPace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Queues a delivery; its slot has bounded the queue already.
     pub fn push(&self, leased: Leased) {
         // A closed lane is one of a stopping server: the lease runs out and the row is claimed again.
@@ -414,7 +423,8 @@ impl Handover {
         }
         let (sender, queue) = mpsc::unbounded_channel();
         let room = Arc::new(Room::new(places, &self.budget));
-        let lane = Arc::new(Lane { endpoint, room, sender, next_due: Mutex::new(None) });
+        let (next_due, pace) = (Mutex::new(None), Mutex::default());
+        let lane = Arc::new(Lane { endpoint, room, sender, next_due, pace });
         lanes.insert(endpoint, Arc::clone(&lane));
         drop(lanes);
         drop(self.announce.send(NewLane { lane: Arc::clone(&lane), queue }));

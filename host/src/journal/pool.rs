@@ -348,6 +348,7 @@ pub(super) mod tests {
         db.execute(include_str!("../../migrations/postgres/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0005_capture_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0006_deaths.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/postgres/0007_held_back.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0016_dedupe_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/postgres/0010_row_dead_letters.sql"))
             .await

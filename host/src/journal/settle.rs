@@ -29,8 +29,10 @@ pub struct Settled {
     pub endpoint: EndpointId,
     /// Whether its endpoint keeps order, so that the next one may be waiting for it.
     pub ordered: bool,
-    /// Whether a dead letter of it may exist.
-    pub replayed: bool,
+    /// Attempts made before the present round of the schedule.
+    pub round_from: i32,
+    /// When its receiver first asked for time in this round.
+    pub held_since: Option<Timestamp>,
     /// The right to settle it.
     pub lease: Lease,
     /// Its place in memory, freed after the commit.
@@ -45,7 +47,7 @@ impl Settled {
     fn status(&self) -> Status {
         match self.outcome {
             Outcome::Delivered => Status::Delivered,
-            Outcome::Retry { .. } => Status::Pending,
+            Outcome::Retry { .. } | Outcome::HeldBack { .. } => Status::Pending,
             Outcome::Dead { .. } => Status::Dead,
         }
     }
@@ -54,7 +56,7 @@ impl Settled {
     pub(super) fn counter<'f>(&self, figures: &'f Figures) -> &'f AtomicU64 {
         match self.outcome {
             Outcome::Delivered => &figures.delivered,
-            Outcome::Retry { .. } => &figures.failed,
+            Outcome::Retry { .. } | Outcome::HeldBack { .. } => &figures.failed,
             Outcome::Dead { .. } => &figures.dead,
         }
     }
@@ -104,7 +106,7 @@ pub(super) async fn write(tx: &mut Batch<'_>, settles: &[&Settled]) -> Result<()
     let (dead, rest): (Vec<&Settled>, Vec<&Settled>) =
         settles.iter().partition(|s| matches!(s.outcome, Outcome::Dead { .. }));
     tx.run(&statements::SETTLE, rest.iter().map(|settled| settled.row()).collect()).await?;
-    let forgiven = rest.iter().filter(|s| s.replayed && s.outcome == Outcome::Delivered);
+    let forgiven = rest.iter().filter(|s| s.round_from > 0 && s.outcome == Outcome::Delivered);
     let forgiven = forgiven.map(|settled| Row::new().bind(settled.delivery.uuid())).collect();
     tx.run(&statements::DELETE_DELIVERY_DEAD_LETTER, forgiven).await?;
     for settled in dead {
@@ -116,8 +118,15 @@ pub(super) async fn write(tx: &mut Batch<'_>, settles: &[&Settled]) -> Result<()
 impl Settled {
     fn row(&self) -> Row<'_> {
         let (due, ended) = match self.outcome {
-            Outcome::Retry { at } => (Some(at.micros()), None),
+            Outcome::Retry { at } | Outcome::HeldBack { at, .. } => (Some(at.micros()), None),
             Outcome::Delivered | Outcome::Dead { .. } => (None, Some(self.ended_at().micros())),
+        };
+        // An attempt that was held back is not one of the round: the round begins after it.
+        let (round_from, held_since, held_until) = match self.outcome {
+            Outcome::HeldBack { since, .. } => (self.round_from + 1, Some(since), due),
+            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Dead { .. } => {
+                (self.round_from, self.held_since, None)
+            }
         };
         Row::new()
             .bind(self.delivery.uuid())
@@ -126,6 +135,9 @@ impl Settled {
             .bind(due)
             .bind(ended)
             .bind(self.attempt.number)
+            .bind(round_from)
+            .bind(held_since.map(Timestamp::micros))
+            .bind(held_until)
     }
 
     fn attempt_row(&self) -> Row<'_> {
@@ -166,7 +178,7 @@ pub(super) fn hand_over(handover: &Handover, watchers: &Watchers, settled: &Sett
         duration: settled.attempt.duration,
     });
     let due = match settled.outcome {
-        Outcome::Retry { at } => Some(at),
+        Outcome::Retry { at } | Outcome::HeldBack { at, .. } => Some(at),
         Outcome::Delivered | Outcome::Dead { .. } => settled.ordered.then(|| settled.ended_at()),
     };
     if let (Some(at), Some(lane)) = (due, handover.find_lane(settled.endpoint)) {

@@ -126,7 +126,7 @@ statements! {
         WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 AND attempts = 0 \
         RETURNING collapsed, collapse_by";
     SETTLE_DEAD = "UPDATE delivery SET status = 3, due_at = NULL, lease = NULL, settled_at = $3, \
-        attempts = $4 WHERE id = $1 AND lease = $2";
+        attempts = $4, held_until = NULL WHERE id = $1 AND lease = $2";
     UPDATE_DEAD_LETTER = "UPDATE dead_letter SET reason = $1, detail = $2, created_at = $3, \
         replayed_at = NULL WHERE (delivery_id = $5) \
         OR (delivery_id IS NULL AND CAST($5 AS TEXT) IS NULL AND event_id = $4 AND flow_id = $6)";
@@ -161,13 +161,18 @@ statements! {
           AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
             AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED) \
         UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
-    CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.collapse_key, d.collapsed, \
+    CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.held_since, d.collapse_key, d.collapsed, \
         m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
         e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
     RELEASE_REST = "UPDATE delivery SET status = 0, lease = NULL, due_at = $4 \
         WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 AND id > $5";
+    /// Until when receivers that asked for time are held back. Few rows have `held_until`.
+    SELECT_HOLDS = "SELECT endpoint_id, MAX(held_until) FROM delivery \
+        WHERE held_until IS NOT NULL AND held_until > $1 AND status = 0 GROUP BY endpoint_id";
+    LIFT_HOLD = "UPDATE delivery SET due_at = $2, held_until = NULL \
+        WHERE endpoint_id = $1 AND held_until IS NOT NULL AND status = 0";
     RELEASE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
     CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
@@ -281,10 +286,12 @@ statements! {
         ORDER BY number";
     SELECT_MESSAGE = "SELECT body FROM message WHERE delivery_id = $1";
     REPLAY_DELIVERY = "UPDATE delivery SET status = 0, due_at = $2, lease = NULL, settled_at = NULL, \
-        round_from = attempts WHERE id = $1 AND status IN (2, 3, 4, 5) RETURNING endpoint_id";
+        round_from = attempts, held_since = NULL, held_until = NULL \
+        WHERE id = $1 AND status IN (2, 3, 4, 5) RETURNING endpoint_id";
     RETRY_NOW = "UPDATE delivery SET due_at = $2 WHERE id = $1 AND status = 0 RETURNING endpoint_id";
     CANCEL_DELIVERY = "UPDATE delivery SET status = 5, due_at = NULL, lease = NULL, settled_at = $2 \
         WHERE id = $1 AND status = 0";
+    END_REPLAY = "UPDATE dead_letter SET replayed_at = NULL WHERE delivery_id = $1";
     MARK_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE delivery_id = $1";
     MARK_PLAN_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE id = $1";
 
@@ -543,6 +550,7 @@ mod tests {
         db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0006_deaths.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0007_held_back.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0016_dedupe_keys.sql")).await.unwrap();
         db.execute(include_str!("../../migrations/sqlite/0010_row_dead_letters.sql"))
             .await

@@ -21,7 +21,8 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
-use tokio::sync::{Mutex, Semaphore};
+use std::time::Duration;
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, watch};
 
 /// The topology in use; cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,8 +41,41 @@ struct Inner {
     loaded: Mutex<HashMap<[u8; 32], wasm::Module>>,
     /// How tokens are being used, over changes of what is set.
     usages: std::sync::Mutex<HashMap<TokenId, Arc<Usage>>>,
+    /// Tells requests that have not begun that what is set has changed.
+    changes: watch::Sender<i64>,
+    /// Held for reading by each request from the choice of its settings to its beginning.
+    beginning: Arc<RwLock<()>>,
     /// How sources are doing, over changes of what is set.
     healths: std::sync::Mutex<HashMap<SourceId, Arc<Health>>>,
+}
+
+/// How long a change waits for requests that have not begun. They are told and only have to react.
+const WITHDRAWAL: Duration = Duration::from_secs(5);
+
+/// The settings that a request uses, until it begins.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The endpoint as it is set.
+    pub target: Arc<Target>,
+    changes: watch::Receiver<i64>,
+    live: Live,
+    _guard: OwnedRwLockReadGuard<()>,
+}
+
+impl Beginning {
+    /// Ends when the endpoint is set otherwise, and the request must not begin any more. Whoever
+    /// begins the request drops this.
+    pub async fn withdrawn(mut self) {
+        loop {
+            if self.changes.changed().await.is_err() {
+                return;
+            }
+            let current = self.live.sendable(self.target.endpoint.id);
+            if current.is_none_or(|current| !current.is_set_like(&self.target)) {
+                return;
+            }
+        }
+    }
 }
 
 /// Why the topology cannot be built.
@@ -88,6 +122,8 @@ impl Live {
             loaded: Mutex::default(),
             usages: std::sync::Mutex::new(usages),
             healths: std::sync::Mutex::default(),
+            changes: watch::Sender::new(0),
+            beginning: Arc::default(),
         };
         let live = Self { inner: Arc::new(inner) };
         live.reload().await?;
@@ -173,7 +209,40 @@ impl Live {
             }
         }
         self.inner.current.store(Arc::new(topology));
+        self.withdraw_old(version).await;
         Ok(())
+    }
+
+    /// Waits until every request with older settings has begun or has let go of them, so that none
+    /// begins after the change was acknowledged.
+    async fn withdraw_old(&self, version: i64) {
+        self.inner.changes.send_replace(version);
+        let begun = self.inner.beginning.write();
+        if tokio::time::timeout(WITHDRAWAL, begun).await.is_err() {
+            tracing::warn!("a request that has not begun did not take up the new settings in time");
+        }
+    }
+
+    /// The settings of an endpoint for a request that is about to begin; nothing if the endpoint
+    /// is deleted or disabled.
+    pub async fn begin(&self, endpoint: EndpointId) -> Option<Beginning> {
+        // In this order: whoever changes the settings stores them, tells of it, and then waits for
+        // the guard. So what is read below is new, or `changes` tells that it is not.
+        let guard = Arc::clone(&self.inner.beginning).read_owned().await;
+        let changes = self.inner.changes.subscribe();
+        let target = self.sendable(endpoint)?;
+        Some(Beginning { target, changes, live: self.clone(), _guard: guard })
+    }
+
+    /// An endpoint that may be sent deliveries.
+    pub fn sendable(&self, endpoint: EndpointId) -> Option<Arc<Target>> {
+        let target = self.inner.current.load().endpoint(endpoint).cloned();
+        target.filter(|target| target.may_send())
+    }
+
+    /// Tells when what is set has changed.
+    pub fn changes(&self) -> watch::Receiver<i64> {
+        self.inner.changes.subscribe()
     }
 
     async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<Token>>, Error> {

@@ -3,15 +3,17 @@
 use crate::domain::delivery::{Collapse, Dedupe, Lease, NewDelivery};
 use crate::domain::endpoint::{Endpoint, EndpointSettings, Mode, Secrets};
 use crate::domain::event::{Event, Message, record_key};
+use crate::domain::http_url::read_http_url;
 use crate::domain::id::{DeliveryId, FlowId};
 use crate::domain::private::query_values;
 use crate::domain::redact::Redactor;
-use crate::domain::retry::Schedule;
+use crate::domain::retry::{DEFAULT_JITTER, Schedule};
 use crate::domain::span::Span;
+use crate::header_case::header_case;
 use crate::journal::handover::Lane;
 use crate::journal::{Draft, Journal};
 use crate::sign::{SecretError, Signer};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,10 +46,13 @@ pub struct Target {
     pub signer: Option<Signer>,
     /// Keeps its secrets out of what it answers.
     pub redactor: Redactor,
-    /// Where deliveries are posted.
-    pub uri: Uri,
+    /// Where deliveries are posted, or why they cannot be. A URL that an earlier version accepted
+    /// may be one that cannot work.
+    pub uri: Result<Uri, String>,
     /// Its further request headers.
     pub headers: HeaderMap,
+    /// The case of their names, where it is not lower case.
+    pub header_case: Option<Extensions>,
     /// When failed deliveries are tried again.
     pub schedule: Schedule,
     /// How long an attempt may take.
@@ -66,9 +71,6 @@ pub enum Unusable {
     /// Its secret.
     #[error("its secret cannot sign")]
     Secret(#[from] SecretError),
-    /// Its URL.
-    #[error("its URL cannot be read")]
-    Url(#[from] http::uri::InvalidUri),
 }
 
 impl Target {
@@ -82,7 +84,7 @@ impl Target {
         let settings = &endpoint.settings;
         let schedule = Schedule {
             steps: settings.retry.schedule.clone().unwrap_or_else(|| defaults.schedule.clone()),
-            jitter: settings.retry.jitter,
+            jitter: settings.retry.jitter.unwrap_or(DEFAULT_JITTER),
         };
         let max_in_flight = settings.max_in_flight.unwrap_or(defaults.max_in_flight) as usize;
         let headers = settings.headers.iter().filter_map(|(name, value)| {
@@ -94,8 +96,9 @@ impl Target {
                 .map(|secrets| Signer::new(&settings.signing, secrets))
                 .transpose()?,
             redactor: redactor(&endpoint.settings, secrets.as_ref()),
-            uri: settings.url.parse()?,
+            uri: read_http_url(&settings.url),
             headers: headers.collect(),
+            header_case: header_case(settings.headers.keys().map(String::as_str)),
             schedule,
             timeout: settings.timeout.map_or(defaults.timeout, Span::get),
             max_in_flight,
@@ -116,6 +119,11 @@ impl Target {
     /// Whether deliveries to it may be sent now.
     pub const fn may_send(&self) -> bool {
         self.endpoint.settings.enabled && !self.is_locked()
+    }
+
+    /// Whether another state of the endpoint sends the same requests.
+    pub fn is_set_like(&self, other: &Self) -> bool {
+        self.endpoint.settings == other.endpoint.settings && self.secrets == other.secrets
     }
 
     /// How long a lease on one of its deliveries holds.

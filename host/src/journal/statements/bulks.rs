@@ -201,13 +201,16 @@ bulks! {
     /// Only while the lease holds.
     SETTLE = Bulk::of(
         "UPDATE delivery SET status = ?3, due_at = ?4, lease = NULL, settled_at = ?5, \
-            attempts = ?6 WHERE id = ?1 AND lease = ?2",
+            attempts = ?6, round_from = ?7, held_since = ?8, held_until = ?9 \
+            WHERE id = ?1 AND lease = ?2",
         "UPDATE delivery d SET status = v.status, due_at = v.due_at, lease = NULL, \
-            settled_at = v.settled_at, attempts = v.attempts \
+            settled_at = v.settled_at, attempts = v.attempts, round_from = v.round_from, \
+            held_since = v.held_since, held_until = v.held_until \
             FROM UNNEST($1::uuid[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], \
-            $6::integer[]) AS v (id, lease, status, due_at, settled_at, attempts) \
+            $6::integer[], $7::integer[], $8::bigint[], $9::bigint[]) \
+            AS v (id, lease, status, due_at, settled_at, attempts, round_from, held_since, held_until) \
             WHERE d.id = v.id AND d.lease = v.lease",
-        &[Id, Big, Small, Big, Big, Int],
+        &[Id, Big, Small, Big, Big, Int, Int, Big, Big],
     );
     PUT_NODE = Bulk::insert(
         "node",

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::deliver::attempt::USER_AGENT;
 use crate::deliver::client::{Client, Reply};
 use crate::deliver::judge::retry_after;
+use crate::domain::http_url::read_http_url;
 use crate::domain::poll::SinceFormat;
 use crate::domain::span::Span;
 use crate::domain::time::Timestamp;
@@ -103,7 +104,8 @@ impl Fetch<'_> {
         let query = serde_urlencoded::to_string(query).unwrap_or_default();
         let mark = if plan.url.contains('?') { '&' } else { '?' };
         let text = format!("{}{mark}{query}", plan.url);
-        text.parse().map_err(|_opaque| Failed::new("the list's path does not make an address"))
+        read_http_url(&text)
+            .map_err(|_opaque| Failed::new("the list's path does not make an address"))
     }
 
     fn headers(&self) -> Result<HeaderMap, Failed> {

@@ -7,6 +7,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +25,8 @@ pub(super) enum Script {
     Answer(&'static str),
     /// Answers 200 with a body of that size.
     Sized(usize),
+    /// Answers 200 with so many headers, and the length of an empty body.
+    Headers(usize),
     /// Reads and says nothing.
     Hang,
     /// Sends this byte by byte, and dots without end.
@@ -34,6 +37,12 @@ pub(super) enum Script {
     Vanish(&'static str),
     /// Closes the connection with a reset.
     Reset,
+    /// Answers the first request of a connection and closes it at the second.
+    Once,
+    /// Answers the first request of a connection and resets it at the second.
+    OnceThenReset,
+    /// Answers the first request of a connection, and the second with half an answer.
+    OnceThenHalf,
 }
 
 /// A certificate authority and a certificate it has issued.
@@ -51,15 +60,30 @@ impl Tls {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let certificate =
             CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+        Self::showing(authority.pem(), certificate.der().clone(), &key)
+    }
+
+    /// A certificate that has issued itself, as `openssl req -x509` makes it.
+    pub(super) fn self_signed(name: &str, is_authority: bool) -> Self {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self::showing(certificate.pem(), certificate.der().clone(), &key)
+    }
+
+    fn showing(authority_pem: String, shown: CertificateDer<'static>, key: &KeyPair) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
+            .with_single_cert(vec![shown], key)
             .unwrap();
-        Self { authority_pem: authority.pem(), config }
+        Self { authority_pem, config }
     }
 
     pub(super) fn authority_pem(&self) -> Vec<u8> {
@@ -201,23 +225,43 @@ async fn echo(request: http::Request<Incoming>) -> http::Response<Full<Bytes>> {
 
 impl Session {
     async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut number = 0;
         while let Some(request) = read_request(&mut stream).await {
             self.counts.requests.fetch_add(1, Ordering::SeqCst);
             drop(self.requests.send(request));
-            if !self.answer(&mut stream).await {
+            number += 1;
+            if !self.answer(&mut stream, number).await {
                 return;
             }
         }
     }
 
     /// Whether the connection is kept.
-    async fn answer(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
+    async fn answer(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        number: usize,
+    ) -> bool {
         match self.script {
+            Script::Once | Script::OnceThenReset | Script::OnceThenHalf if number == 1 => {
+                let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+                stream.write_all(answer).await.is_ok()
+            }
+            Script::OnceThenHalf => {
+                drop(stream.write_all(b"HTTP/1.1 204 No").await);
+                false
+            }
             Script::Answer(text) => stream.write_all(text.as_bytes()).await.is_ok(),
             Script::Sized(size) => {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
                 let whole = [head.into_bytes(), vec![b'.'; size]].concat();
                 stream.write_all(&whole).await.is_ok()
+            }
+            Script::Headers(count) => {
+                let many: Vec<String> = (0..count).map(|n| format!("x-{n}: {n}\r\n")).collect();
+                let many = many.concat();
+                let whole = format!("HTTP/1.1 200 OK\r\n{many}content-length: 0\r\n\r\n");
+                stream.write_all(whole.as_bytes()).await.is_ok()
             }
             Script::Hang => {
                 drop(stream.read(&mut [0]).await);
@@ -246,7 +290,7 @@ impl Session {
                 drop(stream.shutdown().await);
                 false
             }
-            Script::Reset => false,
+            Script::Reset | Script::Once | Script::OnceThenReset => false,
         }
     }
 }

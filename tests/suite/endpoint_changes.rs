@@ -1,0 +1,119 @@
+//! Changes of an endpoint while deliveries wait: what was acknowledged is obeyed by every request
+//! that starts afterwards.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use waybill_tests::Backend::{self, Postgres, Sqlite};
+use waybill_tests::world::text;
+use waybill_tests::{Receiver, Reply, Server, World};
+
+use crate::support::{endpoint_with, invoice, verified};
+
+const DELIVERIES: &str = "/api/v1/deliveries";
+
+/// How many deliveries have a status.
+fn count(deliveries: &Value, status: &str) -> usize {
+    let rows = deliveries.as_array().unwrap();
+    rows.iter().filter(|delivery| delivery["status"] == status).count()
+}
+
+/// An endpoint at `/old` that takes one request at a time, its first one held, and three deliveries
+/// that wait for it. The path of the endpoint.
+async fn three_wait(world: &World, receiver: &Receiver) -> String {
+    receiver.script("/old", [Reply::Held]);
+    let more = json!({"max_in_flight": 1});
+    let made = world.endpoint(&endpoint_with("a", &receiver.url("/old"), &more)).await;
+    for number in 1..=4 {
+        world.event(&invoice(number)).await;
+    }
+    receiver.first("/old").await;
+    format!("/api/v1/endpoints/{}", text(&made, "id"))
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_request_goes_to_an_address_that_was_changed(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some(world) = World::start(backend).await else { return };
+    let receiver = Receiver::start().await;
+    let path = three_wait(&world, &receiver).await;
+    let change = json!({"url": receiver.url("/new")});
+    assert_eq!(world.client().patch(&path, &change).await.unwrap().status, 200);
+    receiver.release("/old");
+    receiver.wait_for("/new", 3).await;
+    world.eventually(DELIVERIES, |found| count(found, "delivered") == 4).await;
+    assert_eq!(receiver.count("/old"), 1);
+}
+
+#[tokio::test]
+async fn no_request_goes_to_an_endpoint_that_was_disabled() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let path = three_wait(&world, &receiver).await;
+    let change = |on: bool| json!({"enabled": on});
+    assert_eq!(world.client().patch(&path, &change(false)).await.unwrap().status, 200);
+    receiver.release("/old");
+    let settled = |found: &Value| count(found, "delivered") == 1 && count(found, "pending") == 3;
+    world.eventually(DELIVERIES, settled).await;
+    assert_eq!(receiver.count("/old"), 1);
+    assert_eq!(world.client().patch(&path, &change(true)).await.unwrap().status, 200);
+    receiver.wait_for("/old", 4).await;
+}
+
+#[tokio::test]
+async fn no_request_goes_to_an_endpoint_that_was_deleted() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let path = three_wait(&world, &receiver).await;
+    assert_eq!(world.client().delete(&path).await.unwrap().status, 204);
+    receiver.release("/old");
+    world.eventually(DELIVERIES, |found| count(found, "cancelled") >= 3).await;
+    // Drains: whatever is under way ends first.
+    world.stop();
+    assert_eq!(receiver.count("/old"), 1);
+}
+
+#[tokio::test]
+async fn a_raised_limit_and_a_new_secret_count_at_once() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    // One request in a day.
+    let more = json!({"rate_limit": {"per_second": 0.000_011}});
+    let made = world.endpoint(&endpoint_with("a", &receiver.url("/old"), &more)).await;
+    let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
+    for number in 1..=4 {
+        world.event(&invoice(number)).await;
+    }
+    receiver.first("/old").await;
+    let rotated = world.post(&format!("{path}/rotate-secret"), &json!({"grace": "0s"})).await;
+    let change =
+        json!({"url": receiver.url("/new"), "rate_limit": {"per_second": 100, "burst": 100}});
+    assert_eq!(world.client().patch(&path, &change).await.unwrap().status, 200);
+    for arrival in receiver.wait_for("/new", 3).await {
+        assert!(verified(&arrival, &text(&rotated, "secret")));
+    }
+    assert_eq!(receiver.count("/old"), 1);
+}
+
+#[tokio::test]
+async fn another_node_takes_up_a_change() {
+    let Some(world) = World::start(Postgres).await else { return };
+    let receiver = Receiver::start().await;
+    let made = world.endpoint(&endpoint_with("a", &receiver.url("/old"), &json!({}))).await;
+    let other = Server::start(world.settings()).unwrap();
+    let other =
+        waybill_tests::rest::Client::new(other.address(), Some(waybill_tests::server::ADMIN_TOKEN));
+    let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
+    let change = json!({"url": receiver.url("/new")});
+    assert_eq!(world.client().patch(&path, &change).await.unwrap().status, 200);
+    // It answers with what it would send by.
+    let mut seen = other.get(&path).await.unwrap().data();
+    while seen["url"] != receiver.url("/new") {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        seen = other.get(&path).await.unwrap().data();
+    }
+    assert_eq!(other.post("/api/v1/events", &invoice(1)).await.unwrap().status, 202);
+    receiver.first("/new").await;
+    assert_eq!(receiver.count("/old"), 0);
+}
