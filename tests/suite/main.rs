@@ -37,6 +37,7 @@ mod program;
 mod receive;
 mod records;
 mod refusals;
+mod replays;
 mod retention;
 mod schedule;
 mod secrets;

@@ -4,12 +4,13 @@
 
 use super::answer::{Data, List, Page, data, listed};
 use super::auth::Principal;
-use super::body::Query;
+use super::body::{Input, Query};
 use super::events::{id, time};
 use super::problem::Problem;
 use super::trace::{DeliveryTrace, delivery_trace};
 use super::{App, endpoints};
 use crate::domain::delivery::Status;
+use crate::domain::id::DeliveryId;
 use crate::domain::storable::is_storable;
 use crate::domain::time::Timestamp;
 use crate::journal::views::{Delivery, DeliveryFilter, RecordedAttempt};
@@ -20,6 +21,9 @@ use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
+
+/// Deliveries that are called off in one transaction: few enough that captures are not held up.
+const CHUNK: u32 = 200;
 
 /// A delivery.
 #[derive(Debug, Serialize, ToSchema)]
@@ -228,6 +232,71 @@ pub(super) async fn replay(
     Ok((StatusCode::ACCEPTED, data(DeliveryView::new(&topology, find(&app, &text).await?))))
 }
 
+/// Which waiting deliveries to call off; at least one condition.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelFilter {
+    /// Only to this endpoint, by id or name.
+    endpoint: Option<String>,
+    /// Only of this event type.
+    event_type: Option<String>,
+    /// Made then or later, RFC 3339.
+    since: Option<String>,
+    /// Made earlier, RFC 3339.
+    until: Option<String>,
+}
+
+/// What to call off.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelRequest {
+    /// Which deliveries.
+    filter: CancelFilter,
+    /// Only counts them.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What was called off.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CancelAnswer {
+    /// Waiting deliveries that fitted.
+    pub matched: u64,
+    /// Those that were called off; others were being sent by then.
+    pub cancelled: u64,
+}
+
+/// Calls off all deliveries that wait and fit a filter. Those that are being sent are left alone.
+#[utoipa::path(post, path = "/api/v1/deliveries/cancel", tag = "deliveries", operation_id = "cancel_deliveries",
+    request_body = CancelRequest, responses((status = 200, body = Data<CancelAnswer>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn cancel_all(
+    State(app): State<App>,
+    _principal: Principal,
+    Input(request): Input<CancelRequest>,
+) -> Result<Json<Data<CancelAnswer>>, Problem> {
+    let CancelFilter { endpoint, event_type, since, until } = request.filter;
+    if [&endpoint, &event_type, &since, &until].iter().all(|condition| condition.is_none()) {
+        let message = "name at least one of `endpoint`, `event_type`, `since` and `until`";
+        return Err(Problem::fault("filter", message));
+    }
+    let status = Some(Status::Pending);
+    let query = DeliveryQuery { endpoint, status, event_type, since, until, ..Default::default() };
+    let filter = query.filter(&app.live.current())?;
+    let (mut matched, mut cancelled) = (0, 0);
+    let mut before: Option<DeliveryId> = None;
+    loop {
+        let rows = app.journal.deliveries(&filter, before, CHUNK).await?;
+        let Some(last) = rows.last() else { break };
+        before = Some(last.id);
+        matched += rows.len() as u64;
+        if !request.dry_run {
+            let ids: Vec<DeliveryId> = rows.iter().map(|row| row.id).collect();
+            cancelled += app.journal.cancel_deliveries(&ids).await?;
+        }
+    }
+    Ok(data(CancelAnswer { matched, cancelled }))
+}
+
 /// Calls off a delivery that waits.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
     params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
@@ -237,7 +306,7 @@ pub(super) async fn cancel(
     Path(text): Path<String>,
 ) -> Result<Json<Data<DeliveryView>>, Problem> {
     let delivery = find(&app, &text).await?;
-    if !app.journal.cancel_delivery(delivery.id).await? {
+    if app.journal.cancel_deliveries(&[delivery.id]).await? == 0 {
         let detail = format!(
             "only a pending delivery can be cancelled; this one is {}",
             delivery.status.as_str()

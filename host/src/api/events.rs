@@ -4,9 +4,9 @@
 
 use super::answer::{Data, List, Page, data, listed};
 use super::auth::Principal;
-use super::body::{Body, Query};
+use super::body::{Body, Input, Query};
 use super::problem::Problem;
-use super::{App, trace};
+use super::{App, endpoints, trace};
 use crate::capture::accept::{Accepted, Refused, RequestKey, Sender, accept};
 use crate::capture::body::decompressed;
 use crate::capture::incoming::Incoming;
@@ -17,7 +17,7 @@ use crate::domain::hash::Hash;
 use crate::domain::id::EventId;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::WebhookSettings;
-use crate::journal::views::{EventFilter, StoredEvent};
+use crate::journal::views::{Delivery, EventFilter, StoredEvent};
 use crate::topology::Topology;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -319,6 +319,17 @@ pub(super) async fn show(
     Ok(data(trace::trace(&app, event).await?))
 }
 
+/// Which deliveries of an event are sent again. Where nothing is said, the event is planned again.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventReplay {
+    /// Only those to this endpoint, by id or name.
+    endpoint: Option<String>,
+    /// Only those that are dead, or whose last attempt failed.
+    #[serde(default)]
+    failed_only: bool,
+}
+
 /// What a replay began.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Replayed {
@@ -328,23 +339,66 @@ pub(super) struct Replayed {
     pub flows: usize,
     /// New deliveries of flows and endpoints without modules.
     pub deliveries: usize,
+    /// Deliveries that are sent again under their own `webhook-id`.
+    pub resent: usize,
 }
 
-/// Plans an event again, with the flows, endpoints and modules that are active now.
+/// Plans an event again, with the flows, endpoints and modules that are active now: every endpoint
+/// gets it under a new `webhook-id`. With `endpoint` or `failed_only`, sends those deliveries of it
+/// again that fit, each under the `webhook-id` that it had.
 #[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replay_event",
-    params(("id" = String, Path)), responses((status = 202, body = Data<Replayed>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), request_body = EventReplay,
+    responses((status = 202, body = Data<Replayed>), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn replay(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
+    Input(wanted): Input<EventReplay>,
 ) -> Result<(StatusCode, Json<Data<Replayed>>), Problem> {
     let stored = app.journal.event(id("event", &text)?).await?;
     let event = stored.ok_or_else(|| Problem::missing("event", &text))?.with_payload()?;
+    if wanted.endpoint.is_some() || wanted.failed_only {
+        let resent = resend(&app, event.id, &wanted).await?;
+        let replayed = Replayed { id: text, flows: 0, deliveries: 0, resent };
+        return Ok((StatusCode::ACCEPTED, data(replayed)));
+    }
     let matches = app.live.current().matches(&event.source, &event.event_type);
     let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
     app.journal.plan_again(&event, &flows).await?;
     let drafts = matches.drafts(&app.journal, &event);
-    let replayed = Replayed { id: text, flows: flows.len(), deliveries: drafts.len() };
+    let replayed = Replayed { id: text, flows: flows.len(), deliveries: drafts.len(), resent: 0 };
     app.journal.add_deliveries(&event, drafts).await?;
     Ok((StatusCode::ACCEPTED, data(replayed)))
+}
+
+/// Sends deliveries of an event again; how many.
+async fn resend(app: &App, event: EventId, wanted: &EventReplay) -> Result<usize, Problem> {
+    let topology = app.live.current();
+    let target =
+        wanted.endpoint.as_ref().map(|text| endpoints::find(&topology, text)).transpose()?;
+    let fits = |delivery: &Delivery| {
+        let there = match &target {
+            Some(target) => target.endpoint.id == delivery.endpoint_id,
+            None => topology.endpoint(delivery.endpoint_id).is_some(),
+        };
+        there && (!wanted.failed_only || has_failed(delivery))
+    };
+    let mut resent = 0;
+    for delivery in app.journal.deliveries_of(event).await?.iter().filter(|one| fits(one)) {
+        // A newer delivery of the record took the place of one that was superseded.
+        if delivery.status != Status::Superseded && app.journal.replay_delivery(delivery).await? {
+            resent += 1;
+        }
+    }
+    if resent == 0 {
+        let detail =
+            "no delivery of this event fits, or those that do are being sent at this moment";
+        return Err(Problem::conflict(detail));
+    }
+    Ok(resent)
+}
+
+fn has_failed(delivery: &Delivery) -> bool {
+    let waits_for_retry = delivery.status == Status::Pending && delivery.attempts > 0;
+    delivery.status == Status::Dead || waits_for_retry
 }

@@ -72,6 +72,7 @@ pub(super) fn called() -> OpenApiRouter<App> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::show))
         .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::cancel_all))
         .routes(routes!(deliveries::cancel))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::replay_all))

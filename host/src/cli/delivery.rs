@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
+use serde_json::{Value, json};
 
 use super::client::{Body, Query, Remote, escape};
 use super::endpoint::ENDPOINT;
@@ -28,8 +29,34 @@ pub enum DeliveryCommand {
     Show(IdArgs),
     /// Send one again now, with the same webhook-id.
     Replay(IdArgs),
-    /// Call one off that is waiting.
-    Cancel(IdArgs),
+    /// Call one off that is waiting, or all that fit.
+    Cancel(CancelArgs),
+}
+
+/// What to call off: one, or all that wait and fit.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// Its id.
+    #[arg(required_unless_present_any = ["endpoint", "event_type", "since", "until"],
+        conflicts_with_all = ["endpoint", "event_type", "since", "until", "dry_run"])]
+    id: Option<String>,
+    /// For that endpoint, by name or id.
+    #[arg(long, value_name = "NAME|ID")]
+    endpoint: Option<String>,
+    /// Of that event type.
+    #[arg(long, value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Made at that time or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Made before that time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only count them.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 /// Which deliveries to list.
@@ -63,8 +90,13 @@ pub(super) async fn run(command: DeliveryCommand, screen: &mut Screen<'_>) -> Re
             let delivery = client.call(Method::GET, &path, Body::None).await?;
             Ok(screen.show(&delivery)?)
         }
-        DeliveryCommand::Replay(args) => act(args, "replay", "is sent again", screen).await,
-        DeliveryCommand::Cancel(args) => act(args, "cancel", "is cancelled", screen).await,
+        DeliveryCommand::Replay(args) => {
+            let client = args.remote.connect(screen)?;
+            let path = format!("/deliveries/{}/replay", escape(&args.id));
+            let answer = client.call(Method::POST, &path, Body::None).await?;
+            Ok(screen.done(format!("delivery {} is sent again", args.id), &answer)?)
+        }
+        DeliveryCommand::Cancel(args) => cancel(args, screen).await,
     }
 }
 
@@ -81,9 +113,24 @@ async fn list(args: DeliveryListArgs, screen: &mut Screen<'_>) -> Result<(), Err
     Ok(screen.list(COLUMNS, &found, "no such deliveries")?)
 }
 
-async fn act(args: IdArgs, verb: &str, done: &str, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn cancel(args: CancelArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let client = args.remote.connect(screen)?;
-    let path = format!("/deliveries/{}/{verb}", escape(&args.id));
-    let answer = client.call(Method::POST, &path, Body::None).await?;
-    Ok(screen.done(format!("delivery {} {done}", args.id), &answer)?)
+    if let Some(id) = args.id {
+        let path = format!("/deliveries/{}/cancel", escape(&id));
+        let answer = client.call(Method::POST, &path, Body::None).await?;
+        return Ok(screen.done(format!("delivery {id} is cancelled"), &answer)?);
+    }
+    let filter = json!({
+        "endpoint": args.endpoint, "event_type": args.event_type, "since": args.since,
+        "until": args.until,
+    });
+    let body = json!({"filter": filter, "dry_run": args.dry_run});
+    let answer = client.call(Method::POST, "/deliveries/cancel", Body::Json(body)).await?;
+    let number = |key| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let done = format!(
+        "{} deliveries wait and fit; {} are cancelled",
+        number("matched"),
+        number("cancelled")
+    );
+    Ok(screen.done(done, &answer)?)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::client::{Body, Query, Remote, escape};
 use super::input::read_document;
@@ -30,8 +30,8 @@ pub enum EventCommand {
     Show(IdArgs),
     /// Send one to the server, by default the catalogue's example of that type.
     Send(SendArgs),
-    /// Plan one again with the modules that are active now.
-    Replay(IdArgs),
+    /// Plan one again with the modules that are active now, or send some of its deliveries again.
+    Replay(ReplayArgs),
 }
 
 /// Which events to list.
@@ -58,6 +58,21 @@ pub struct EventListArgs {
     /// Most to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// What to replay.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The event's id.
+    id: String,
+    /// Send only the deliveries to that endpoint again, under their webhook-id.
+    #[arg(long, value_name = "NAME|ID")]
+    endpoint: Option<String>,
+    /// Send only the deliveries that failed again, under their webhook-id.
+    #[arg(long)]
+    failed_only: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -97,13 +112,23 @@ pub(super) async fn run(command: EventCommand, screen: &mut Screen<'_>) -> Resul
             Ok(screen.show(&event)?)
         }
         EventCommand::Send(args) => send(args, screen).await,
-        EventCommand::Replay(args) => {
-            let client = args.remote.connect(screen)?;
-            let path = format!("/events/{}/replay", escape(&args.id));
-            let answer = client.call(Method::POST, &path, Body::None).await?;
-            Ok(screen.done(format!("event {} is planned again", args.id), &answer)?)
-        }
+        EventCommand::Replay(args) => replay(args, screen).await,
     }
+}
+
+async fn replay(args: ReplayArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let client = args.remote.connect(screen)?;
+    let path = format!("/events/{}/replay", escape(&args.id));
+    let some = args.endpoint.is_some() || args.failed_only;
+    let body = json!({"endpoint": args.endpoint, "failed_only": args.failed_only});
+    let answer = client.call(Method::POST, &path, Body::Json(body)).await?;
+    let done = if some {
+        let resent = answer.get("resent").and_then(Value::as_u64).unwrap_or_default();
+        format!("{resent} deliveries of event {} are sent again", args.id)
+    } else {
+        format!("event {} is planned again", args.id)
+    };
+    Ok(screen.done(done, &answer)?)
 }
 
 async fn list(args: EventListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {

@@ -294,18 +294,30 @@ impl Journal {
         Ok(begun)
     }
 
-    /// Calls off a delivery that waits; `false` if it does not.
-    pub async fn cancel_delivery(&self, id: DeliveryId) -> Result<bool, Error> {
+    /// Calls off those of the deliveries that wait; how many. The dead letter of a replay that is
+    /// called off may be replayed again.
+    pub async fn cancel_deliveries(&self, ids: &[DeliveryId]) -> Result<u64, Error> {
         let now = self.clock().now();
+        let mut cancelled = 0;
         let mut tx = self.pool().begin().await?;
-        let rows = writing!(&mut tx, |db| sqlx::query(statements::CANCEL_DELIVERY)
-            .bind(id.uuid())
-            .bind(now.micros())
-            .execute(db)
-            .await?
-            .rows_affected());
+        for id in ids {
+            let rows = writing!(&mut tx, |db| sqlx::query(statements::CANCEL_DELIVERY)
+                .bind(id.uuid())
+                .bind(now.micros())
+                .execute(db)
+                .await?
+                .rows_affected());
+            if rows == 1 {
+                writing!(&mut tx, |db| sqlx::query(statements::END_REPLAY)
+                    .bind(id.uuid())
+                    .execute(db)
+                    .await?
+                    .rows_affected());
+            }
+            cancelled += rows;
+        }
         tx.commit().await?;
-        Ok(rows == 1)
+        Ok(cancelled)
     }
 
     /// Has the modules of flows run on an event once more.
