@@ -285,13 +285,15 @@ pub(super) async fn cancel_all(
     let (mut matched, mut cancelled) = (0, 0);
     let mut before: Option<DeliveryId> = None;
     loop {
-        let rows = app.journal.deliveries(&filter, before, CHUNK).await?;
-        let Some(last) = rows.last() else { break };
-        before = Some(last.id);
-        matched += rows.len() as u64;
+        let found = app.journal.deliveries(&filter, before, CHUNK).await?;
+        matched += found.rows.len() as u64;
         if !request.dry_run {
-            let ids: Vec<DeliveryId> = rows.iter().map(|row| row.id).collect();
+            let ids: Vec<DeliveryId> = found.rows.iter().map(|row| row.id).collect();
             cancelled += app.journal.cancel_deliveries(&ids).await?;
+        }
+        before = found.next;
+        if before.is_none() {
+            break;
         }
     }
     Ok(data(CancelAnswer { matched, cancelled }))
