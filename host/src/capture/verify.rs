@@ -17,7 +17,7 @@ use crate::domain::endpoint::Secrets;
 use crate::domain::members::scalar;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::WebhookSettings;
-use crate::domain::webhook::proof::{Proof, TokenPlace, TokenSettings};
+use crate::domain::webhook::proof::{Proof, TokenPlace, WebhookTokenSettings};
 use crate::sha256;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -301,7 +301,7 @@ fn check(settings: &WebhookSettings) -> Check {
         Proof::AsSet => {
             let hmac =
                 settings.hmac.as_ref().map(|hmac| Check::Hmac(vec![Rule::new(&hmac.rule())]));
-            let place = settings.token.as_ref().and_then(TokenSettings::place);
+            let place = settings.token.as_ref().and_then(WebhookTokenSettings::place);
             hmac.or_else(|| place.map(|place| Check::Token(place.into())))
                 .unwrap_or(Check::Hmac(Vec::new()))
         }

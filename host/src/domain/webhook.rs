@@ -15,7 +15,7 @@ use super::problem::Fault;
 use super::span::Span;
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
-use proof::{BasicSettings, HmacSettings, PayPalSettings, Proof, TokenPlace, TokenSettings};
+use proof::{BasicSettings, HmacSettings, PayPalSettings, Proof, TokenPlace, WebhookTokenSettings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -82,7 +82,7 @@ pub struct WebhookSettings {
     pub basic: Option<BasicSettings>,
     /// Where the scheme `token` looks for the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<TokenSettings>,
+    pub token: Option<WebhookTokenSettings>,
     /// What the scheme `paypal` checks by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paypal: Option<PayPalSettings>,
@@ -148,7 +148,7 @@ impl WebhookSettings {
 
     /// The JSON pointer at which the body has the secret itself, if that is how a request is proved.
     pub fn token_in_body(&self) -> Option<&str> {
-        let set = self.token.as_ref().and_then(TokenSettings::place);
+        let set = self.token.as_ref().and_then(WebhookTokenSettings::place);
         match (self.scheme.sender().proof, set) {
             (Proof::Token(TokenPlace::Body(pointer)), _)
             | (Proof::AsSet, Some(TokenPlace::Body(pointer))) => Some(pointer),
@@ -161,7 +161,7 @@ impl WebhookSettings {
         let (name, proof) = (self.scheme.as_str(), self.scheme.sender().proof);
         let parts = [
             ("hmac", self.hmac.as_ref().map(HmacSettings::check), name == "hmac"),
-            ("token", self.token.as_ref().map(TokenSettings::check), name == "token"),
+            ("token", self.token.as_ref().map(WebhookTokenSettings::check), name == "token"),
             ("paypal", self.paypal.as_ref().map(|_| Vec::new()), name == "paypal"),
         ];
         for (part, checked, is_needed) in parts {

@@ -223,7 +223,7 @@ impl BasicSettings {
 /// Where the scheme `token` looks for the secret: in exactly one of `header`, `query` and `body`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TokenSettings {
+pub struct WebhookTokenSettings {
     /// A header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "X-Token")]
@@ -239,7 +239,7 @@ pub struct TokenSettings {
     pub body: Option<String>,
 }
 
-impl TokenSettings {
+impl WebhookTokenSettings {
     /// The place; `None` where there is not exactly one.
     pub fn place(&self) -> Option<TokenPlace<'_>> {
         match (&self.header, &self.query, &self.body) {
