@@ -118,10 +118,7 @@ impl Server {
             .map(|(listener, _)| listener);
         let folder = config.data_dir();
         make_data_dir(&config, &folder)?;
-        let sealer = match &config.secret_key {
-            Some(secret) => Sealer::from_secret(secret),
-            None => Sealer::from_file(&folder.join("waybill.key"))?,
-        };
+        let sealer = read_key(&config, &folder)?;
         let (journal, outlets) = open_journal(&config, clock).await?;
         let new_token = first_token(&journal, &config).await?;
         let engine = Engine::new(Limits::default(), &sealer.guest_key())?;
@@ -239,6 +236,15 @@ impl Server {
         if let Err(error) = journal.leave().await {
             tracing::warn!(%error, "cannot give leases back; others take them over in a while");
         }
+    }
+}
+
+/// The key that encrypts stored secrets: the one that is set, else that of the key file beside the
+/// database, which is made where it is missing.
+fn read_key(config: &Config, folder: &Path) -> Result<Sealer, Error> {
+    match &config.secret_key {
+        Some(secret) => Ok(Sealer::from_secret(secret)),
+        None => Ok(Sealer::from_file(&folder.join("waybill.key"))?),
     }
 }
 
