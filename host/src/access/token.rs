@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Begins every token that Waybill makes.
 const PREFIX: &str = "wb_";
 /// Fewest bytes of a token. Those that Waybill makes have 51.
-const SHORTEST: usize = 16;
+const SHORTEST: usize = 8;
 /// Calls a minute of a token that can only read, where nothing else is set: what automation platforms
 /// poll with.
 const AUTOMATION_RATE: u32 = 60;
