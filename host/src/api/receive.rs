@@ -31,8 +31,8 @@ use std::sync::atomic::Ordering;
 
 /// Seconds after which a source that is paused may be asked again.
 const PAUSED: u32 = 60;
-/// What may be done at a source's address.
-const METHODS: HeaderValue = HeaderValue::from_static("POST, HEAD, OPTIONS");
+/// What may be done at a source's address. GET answers the handshakes of some senders.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
 /// Why a request is refused, in a word for counting, with its answer.
 struct Refusing(&'static str, Box<Problem>);

@@ -94,7 +94,8 @@ fn describe_parameter(path: &str, parameter: &mut Value) {
             parameter["schema"] = json!({"type": "integer", "minimum": 1, "maximum": 200});
         }
         Some("since" | "until") => {
-            parameter["schema"] = json!({"type": "string", "format": "date-time"});
+            let time = json!({"type": "string", "format": "date-time"});
+            parameter["schema"] = json!({"anyOf": [time, {"type": "number"}]});
         }
         _ => {}
     }
