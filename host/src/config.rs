@@ -26,7 +26,7 @@ pub use sections::{
 };
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 34] = [
+pub const KEYS: [&str; 35] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -56,6 +56,7 @@ pub const KEYS: [&str; 34] = [
     "delivery.timeout",
     "delivery.max_in_flight",
     "delivery.ca_file",
+    "delivery.name_servers",
     "smart.window",
     "smart.max_wait",
     "immediate.wait",
@@ -179,6 +180,7 @@ impl Config {
             "delivery.timeout" => put(&mut self.delivery.timeout, value),
             "delivery.max_in_flight" => put(&mut self.delivery.max_in_flight, value),
             "delivery.ca_file" => put(&mut self.delivery.ca_file, value),
+            "delivery.name_servers" => put(&mut self.delivery.name_servers, value),
             "smart.window" => put(&mut self.smart.window, value),
             "smart.max_wait" => put(&mut self.smart.max_wait, value),
             "immediate.wait" => put(&mut self.immediate.wait, value),
@@ -254,7 +256,7 @@ impl Config {
         ]
     }
 
-    fn delivery_rules(&self) -> [Rule; 6] {
+    fn delivery_rules(&self) -> [Rule; 7] {
         let delivery = &self.delivery;
         [
             (
@@ -271,6 +273,11 @@ impl Config {
                 (1..=1_000).contains(&delivery.max_in_flight),
                 "delivery.max_in_flight",
                 "must be 1 to 1000",
+            ),
+            (
+                delivery.name_servers.len() <= 8,
+                "delivery.name_servers",
+                "may have 8 addresses at most",
             ),
             (
                 self.smart.window <= self.smart.max_wait,

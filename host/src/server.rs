@@ -324,10 +324,11 @@ fn client(config: &Config, max_connections: usize) -> Result<Client, Error> {
     };
     let extra_ca_pem = config.delivery.ca_file.as_ref().map(ca).transpose()?;
     let allow_networks = config.delivery.allow_networks.clone();
-    Client::new(Settings { allow_networks, extra_ca_pem, max_connections }).map_err(|source| {
-        Error::CaFile {
+    let name_servers = config.delivery.name_servers.clone();
+    Client::new(Settings { allow_networks, extra_ca_pem, name_servers, max_connections }).map_err(
+        |source| Error::CaFile {
             path: config.delivery.ca_file.clone().unwrap_or_default(),
             source: source.into(),
-        }
-    })
+        },
+    )
 }

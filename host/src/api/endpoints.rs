@@ -361,6 +361,7 @@ pub(super) async fn test(
         message: None,
         collapsed: None,
         number: 1,
+        signed_at: app.journal.clock().wall(),
     };
     let at = app.journal.clock().now();
     let round = Round { attempts: 1, held_since: None };

@@ -152,7 +152,7 @@ pub(super) async fn ask(
     let Some(verifier) = &inlet.verifier else { return Err(Problem::internal()) };
     let request = question(&head, caller);
     verifier
-        .verify_question(&request, caller.at)
+        .verify_question(&request, app.journal.clock().wall())
         .map_err(|refusal| refuse(&inlet, refused(verifier, refusal), caller.at))?;
     if let Some(answer) = handshake::answer_get(&head.uri, &head.headers) {
         return Ok(answered(answer));
@@ -224,6 +224,8 @@ async fn take(
     body: &[u8],
 ) -> Result<Response, Refusing> {
     let (settings, now) = (&inlet.source.settings, caller.at);
+    // Senders sign the time of day.
+    let signed_by = app.journal.clock().wall();
     let (Some(verifier), Some(webhook)) = (&inlet.verifier, &settings.webhook) else {
         return Err(Refusing::new("internal", Problem::internal()));
     };
@@ -236,13 +238,14 @@ async fn take(
     let (uri, headers) = (&head.uri, &head.headers);
     let unsigned = question(head, caller);
     if let Some(answer) = handshake::answer_unsigned_post(webhook.scheme, uri, headers, body) {
-        let asked = verifier.verify_question(&unsigned, now);
+        let asked = verifier.verify_question(&unsigned, signed_by);
         return asked.map(|()| answered(answer)).map_err(|refusal| refused(verifier, refusal));
     }
     let max_body = app.config.server.max_body;
     let plain = decompressed(headers, body, max_body)?;
     let request = verify::Request { body, plain: &plain, ..unsigned };
-    let fits = verifier.verify(&request, now).map_err(|refusal| refused(verifier, refusal))?;
+    let fits =
+        verifier.verify(&request, signed_by).map_err(|refusal| refused(verifier, refusal))?;
     if let Some(answer) = handshake::answer_post(webhook.scheme, &plain) {
         return Ok(answered(answer));
     }

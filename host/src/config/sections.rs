@@ -97,6 +97,8 @@ pub struct Delivery {
     pub max_in_flight: u32,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// Name servers to ask in place of those of `/etc/resolv.conf`, at most 8.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// Section `smart`.
@@ -184,6 +186,7 @@ impl Default for Delivery {
             timeout: seconds(30),
             max_in_flight: 96,
             ca_file: None,
+            name_servers: Vec::new(),
         }
     }
 }

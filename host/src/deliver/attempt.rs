@@ -45,6 +45,8 @@ pub struct Parcel<'a> {
     pub collapsed: Option<i32>,
     /// 1, 2, …
     pub number: i32,
+    /// The time of day that signatures carry.
+    pub signed_at: Timestamp,
 }
 
 /// Why a delivery cannot even be sent.
@@ -84,7 +86,7 @@ pub async fn make(
     random: f64,
     withdrawn: impl Future<Output = ()>,
 ) -> Option<Made> {
-    let (sent, recorded) = match request(target, parcel, at) {
+    let (sent, recorded) = match request(target, parcel) {
         Ok(request) => {
             let recorded = record_headers(&request.headers, target);
             (client.send(request, target.timeout, withdrawn).await?, recorded)
@@ -112,7 +114,7 @@ fn unsendable(why: &Unsendable) -> SendError {
     SendError { class: ErrorClass::Protocol, detail: why.to_string(), duration: Duration::ZERO }
 }
 
-fn request(target: &Target, parcel: Parcel<'_>, at: Timestamp) -> Result<Request, Unsendable> {
+fn request(target: &Target, parcel: Parcel<'_>) -> Result<Request, Unsendable> {
     let id = parcel.id.to_string();
     let sent_with = SentWith::read(parcel.event.attributes.as_deref());
     // Counted at each delivery, so that an endpoint that feeds its own source comes to an end.
@@ -127,7 +129,7 @@ fn request(target: &Target, parcel: Parcel<'_>, at: Timestamp) -> Result<Request
     headers.insert(HOPS, HeaderValue::from(hops));
     headers.extend(rendered.headers);
     let signer = target.signer.as_ref().ok_or(Unsendable::Locked)?;
-    signer.sign(&id, at, &rendered.body, &mut headers)?;
+    signer.sign(&id, parcel.signed_at, &rendered.body, &mut headers)?;
     let uri = target.uri.clone().map_err(Unsendable::Url)?;
     let header_case = target.header_case.clone();
     Ok(Request { uri, headers, header_case, body: Bytes::from(rendered.body) })

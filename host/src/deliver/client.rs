@@ -13,6 +13,7 @@
 
 mod connection;
 mod dial;
+mod dns;
 mod failure;
 
 use super::address::AddressPolicy;
@@ -21,6 +22,7 @@ use crate::trust::{self, TlsError};
 use bytes::{Bytes, BytesMut};
 use connection::{ConnectionWatch, Connector};
 use dial::Dialler;
+use dns::NameResolver;
 use http::{Extensions, HeaderMap, Method, StatusCode, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -29,6 +31,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -51,6 +54,8 @@ pub struct Settings {
     pub allow_networks: Vec<IpNet>,
     /// Certificates (PEM) that are trusted beside Mozilla's roots.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// Name servers to ask in place of the system's; none for the system's.
+    pub name_servers: Vec<SocketAddr>,
     /// Connections at once; each takes a file descriptor.
     pub max_connections: usize,
 }
@@ -117,7 +122,7 @@ impl Client {
             .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(Dialler::new(policy.clone()));
+            .wrap_connector(Dialler::new(policy.clone(), NameResolver::new(settings.name_servers)));
         let connector = Connector::new(connector, settings.max_connections);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);

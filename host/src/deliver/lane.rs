@@ -241,18 +241,19 @@ async fn attempt(
     let number = leased.attempts + 1;
     let attempts = (number - leased.round_from).unsigned_abs();
     let round = Round { attempts, held_since: leased.held_since };
-    let parcel = Parcel {
-        id: leased.id,
-        event: &leased.event,
-        message: leased.message.as_deref(),
-        collapsed: leased.collapsed,
-        number,
-    };
     loop {
         let beginning = context.live.begin(endpoint).await?;
         let target = Arc::clone(&beginning.target);
         let (at, withdrawn) = (context.journal.clock().now(), beginning.withdrawn());
         let random = rand::random();
+        let parcel = Parcel {
+            id: leased.id,
+            event: &leased.event,
+            message: leased.message.as_deref(),
+            collapsed: leased.collapsed,
+            number,
+            signed_at: context.journal.clock().wall(),
+        };
         let made = attempt::make(&context.client, &target, parcel, round, at, random, withdrawn);
         if let Some(made) = made.await {
             return Some((target, made));

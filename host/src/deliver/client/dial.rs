@@ -4,17 +4,19 @@
 //! connector asks no resolver about it. A name's addresses are filtered by the resolver, and the connector dials exactly
 //! what is left.
 
+use super::dns::NameResolver;
 use crate::deliver::address::{AddressPolicy, Forbidden};
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
 use std::error::Error as StdError;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{io, vec};
+use std::vec;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -30,12 +32,12 @@ pub(super) enum DialError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// The host's name does not resolve.
-    #[error("the name `{name}` could not be resolved: {source}")]
+    #[error("the name `{name}` could not be resolved: {why}")]
     Dns {
         /// The name.
         name: String,
-        /// What the system says.
-        source: io::Error,
+        /// What the resolver says.
+        why: Arc<str>,
     },
     /// The host has no addresses.
     #[error("the name `{0}` has no addresses")]
@@ -53,8 +55,8 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    pub(super) fn new(policy: AddressPolicy) -> Self {
-        let resolver = Resolver { system: GaiResolver::new(), policy: policy.clone() };
+    pub(super) fn new(policy: AddressPolicy, names: NameResolver) -> Self {
+        let resolver = Resolver { names, policy: policy.clone() };
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -100,20 +102,17 @@ impl DialError {
     fn restated(&self) -> Self {
         match self {
             Self::Forbidden(forbidden) => Self::Forbidden(*forbidden),
-            Self::Dns { name, source } => {
-                let source = io::Error::new(source.kind(), source.to_string());
-                Self::Dns { name: name.clone(), source }
-            }
+            Self::Dns { name, why } => Self::Dns { name: name.clone(), why: Arc::clone(why) },
             Self::NoAddress(name) => Self::NoAddress(name.clone()),
             Self::Tcp(words) => Self::Tcp(words.clone()),
         }
     }
 }
 
-/// The system's resolver, whose answers are filtered.
+/// The resolver, whose answers are filtered.
 #[derive(Debug, Clone)]
 struct Resolver {
-    system: GaiResolver,
+    names: NameResolver,
     policy: AddressPolicy,
 }
 
@@ -127,13 +126,16 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let policy = self.policy.clone();
+        let (policy, names) = (self.policy.clone(), self.names.clone());
         let text = name.as_str().to_owned();
-        let resolving = self.system.call(name);
         Box::pin(async move {
-            match resolving.await {
-                Ok(addresses) => permitted(&policy, addresses, text).map(Vec::into_iter),
-                Err(source) => Err(DialError::Dns { name: text, source }),
+            match names.resolve(&text).await {
+                Ok(found) => {
+                    // The connector puts the port in.
+                    let addresses = found.iter().map(|address| SocketAddr::new(*address, 0));
+                    permitted(&policy, addresses, text).map(Vec::into_iter)
+                }
+                Err(why) => Err(DialError::Dns { name: text, why }),
             }
         })
     }
