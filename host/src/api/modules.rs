@@ -157,11 +157,13 @@ pub(super) async fn upload(
     Query(query): Query<UploadQuery>,
     request: Request,
 ) -> Result<(StatusCode, Json<Data<ModuleView>>), Problem> {
+    // Before anything is refused: a client that is still sending when it is answered sees a reset of
+    // its connection in place of the answer (RFC 9112, section 9.6).
+    let wasm = read(&app, request, app.live.engine().limits().upload_bytes).await?;
     check_name(&name).map_err(|fault| Problem::invalid(vec![fault]))?;
     if query.version.is_some_and(|number| !(1..=MAX_VERSION).contains(&number)) {
         return Err(Problem::fault("version", format!("from 1 to {MAX_VERSION}")));
     }
-    let wasm = read(&app, request, app.live.engine().limits().upload_bytes).await?;
     let admitted = app.live.engine().admit(app.live.cache(), &wasm).await;
     let module = admitted.map_err(|rejection| {
         if let Rejection::Unavailable(error) = rejection {
