@@ -4,7 +4,6 @@ pub mod address;
 pub mod audit;
 pub mod grant;
 pub mod scope;
-pub mod seal;
 pub mod throttle;
 pub mod token;
 pub mod transport;

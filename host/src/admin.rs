@@ -4,7 +4,7 @@
 //! The content security policy allows this document's own style and script, by their hashes, and
 //! calls to this server; nothing else loads, and no other site may frame it.
 
-use crate::sha256;
+use crate::crypto::sha256;
 use axum::Router;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;

@@ -11,29 +11,29 @@ pub mod body;
 pub mod body_budget;
 pub mod problem;
 
-mod apply;
-mod audit;
-mod dead_letters;
-mod deliveries;
-mod edit;
-mod endpoints;
-mod event_types;
-mod events;
-mod export;
-mod flows;
-mod health;
-mod modules;
-mod oauth;
-mod openapi;
+pub mod apply;
+pub mod audit;
+pub mod dead_letters;
+pub mod deliveries;
+pub mod edit;
+pub mod endpoints;
+pub mod event_types;
+pub mod events;
+pub mod export;
+pub mod flows;
+pub mod health;
+pub mod modules;
+pub mod oauth;
+pub mod openapi;
 pub mod reading;
-mod receive;
-mod records;
-mod samples;
-mod secret;
-mod sources;
-mod tokens;
-mod trace;
-mod webhooks;
+pub mod receive;
+pub mod records;
+pub mod samples;
+pub mod secret;
+pub mod sources;
+pub mod tokens;
+pub mod trace;
+pub mod webhooks;
 
 pub use openapi::document;
 
@@ -42,12 +42,11 @@ use crate::access::grant::Issuer;
 use crate::access::scope::is_guarded;
 use crate::access::throttle::Throttle;
 use crate::config::Config;
-use crate::deliver::client::Client;
-use crate::domain::call::Call;
-use crate::domain::id::RequestId;
-use crate::journal::Journal;
-use crate::pull;
-use crate::topology::live::Live;
+use crate::model::api_call::Call;
+use crate::model::id::RequestId;
+use crate::net::http_client::Client;
+use crate::settings::live::Live;
+use crate::store::Journal;
 use auth::{Caller, Principal};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -93,7 +92,7 @@ pub struct Shared {
     /// The record of calls.
     pub audit: Arc<Audit>,
     /// Runs sources.
-    pub pull: Arc<pull::Context>,
+    pub pull: Arc<crate::sources::Context>,
     /// Slows those who try tokens.
     pub throttle: Throttle,
     /// Writes and reads short-lived tokens.

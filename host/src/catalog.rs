@@ -12,20 +12,20 @@ use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use crate::domain::event::Changes;
+use crate::model::event::Changes;
 
 #[cfg(test)]
-mod compile;
-mod paths;
-mod sample;
+pub mod compile;
+pub mod paths;
+pub mod sample;
 #[cfg(test)]
-mod schema;
+pub mod schema;
 #[cfg(test)]
-mod source;
+pub mod source;
 #[cfg(test)]
-mod value;
+pub mod value;
 #[cfg(test)]
-mod vary;
+pub mod vary;
 
 pub use paths::resource_at;
 pub use sample::sample;
@@ -84,6 +84,7 @@ pub struct EventType {
 
 impl EventType {
     /// JSON Schema (2020-12) of the event's `data`, as JSON text.
+    #[cfg(test)]
     pub fn schema_text(&self) -> &'static str {
         self.schema
     }

@@ -3,10 +3,10 @@
 //! Nothing here reads the environment: the binary passes its pairs in. Whatever is wrong is said all at once, each with the file
 //! and line, the variable or the flag it stands in. Every key is listed in [`KEYS`] and shown in `waybill.example.toml`.
 
-mod error;
-mod layers;
-mod secret;
-mod sections;
+pub mod error;
+pub mod layers;
+pub mod secret;
+pub mod sections;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,10 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
-use crate::domain::span::Span;
+use crate::time::span::Span;
 
 pub use error::{ConfigError, Fault, Origin};
 pub use layers::{EnvironmentPair, Override};
-pub use secret::SHORTEST_SECRET;
 pub use sections::{
     Audit, Database, Delivery, Immediate, Modules, Retention, Server, Shutdown, Smart, Tls,
 };

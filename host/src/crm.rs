@@ -18,12 +18,12 @@
 //! 4. has [`derive::derive`] and [`derive::passing`] tell the events;
 //! 5. captures the events and keeps the new state of the rows ([`snapshot::Kept::of`], or the marks alone) in one commit, after the layouts.
 //!
-//! The caller is the source that reads a CRM's database, `crate::pull`.
+//! The caller is the source that reads a CRM's database, `crate::sources`.
 //!
 //! No I/O, no clock, no randomness. Time comes in as [`derive::Context`], rows of other tables as [`known::Known`].
 
-mod change;
-mod data;
+pub mod change;
+pub mod data;
 pub mod derive;
 pub mod due;
 pub mod known;

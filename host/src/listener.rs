@@ -13,7 +13,7 @@
 //! other for long. What a request's body may take is bounded where it is read ([`crate::api::body`]).
 //! Not bounded here: what one address may open, because all clients of a proxy share one.
 
-mod connection;
+pub mod connection;
 pub mod redirect;
 pub mod tls;
 
@@ -50,7 +50,7 @@ pub struct Bounds {
 
 /// What all connections of a listener share.
 #[derive(Debug)]
-struct Shared {
+pub struct Shared {
     bounds: Bounds,
     certificates: Option<Arc<Certificates>>,
     places: Arc<Semaphore>,

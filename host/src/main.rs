@@ -4,11 +4,10 @@ use clap::Parser as _;
 use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
-use waybill::cli::{self, Cli, Command, Screen, ServeArgs};
-use waybill::clock::Clock;
-use waybill::config::Config;
-use waybill::server::Server;
-use waybill::wasm::{Limits, compile_child};
+use waybill::{
+    Cli, Clock, Command, CommandError, Config, Limits, Screen, ServeArgs, Server, ServerError,
+    compile_child, error_messages, run_command, run_demo,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
     match runtime.block_on(client(command, &mut screen)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough, as `head` does.
-        Err(cli::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+        Err(CommandError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -47,15 +46,15 @@ fn main() -> ExitCode {
     }
 }
 
-async fn client(command: Command, screen: &mut Screen<'_>) -> Result<(), cli::Error> {
-    let Command::Demo(args) = command else { return cli::run(command, screen).await };
+async fn client(command: Command, screen: &mut Screen<'_>) -> Result<(), CommandError> {
+    let Command::Demo(args) = command else { return run_command(command, screen).await };
     log(Some("warn"));
-    cli::demo::run(&args, std::env::current_exe()?, screen).await
+    run_demo(&args, std::env::current_exe()?, screen).await
 }
 
 enum Failure {
     Usage(Box<dyn std::error::Error>),
-    Server(waybill::server::Error),
+    Server(ServerError),
 }
 
 async fn serve(args: &ServeArgs) -> Result<(), Failure> {
@@ -111,12 +110,8 @@ fn ended() -> impl Future<Output = ()> + Send + 'static {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let mut text = format!("waybill: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}\n  because: {cause}");
-        source = cause.source();
-    }
-    drop(writeln!(stderr(), "{text}"));
+    let messages: Vec<String> = error_messages(error).collect();
+    let text = messages.join("\n  because: ");
+    drop(writeln!(stderr(), "waybill: {text}"));
     ExitCode::FAILURE
 }

@@ -5,26 +5,31 @@
 
 use crate::access::audit::Audit;
 use crate::access::grant::Issuer;
-use crate::access::seal::{self, Sealer};
 use crate::access::throttle::Throttle;
 use crate::api::auth;
 use crate::api::body_budget::BodyBudget;
 use crate::api::reading::ReadingShares;
 use crate::api::{self, App, Shared};
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::deliver::client::{Client, Settings};
-use crate::deliver::dispatcher;
-use crate::deliver::places::RequestPlaces;
-use crate::domain::span::Span;
-use crate::journal::handover::Outlets;
-use crate::journal::{self, Journal, Opening};
+use crate::crypto::seal;
+use crate::crypto::seal::Sealer;
+use crate::delivery::dispatcher;
+use crate::delivery::places::RequestPlaces;
 use crate::listener::tls::{self, Certificates};
 use crate::listener::{self, Bounds, Listener};
-use crate::topology::live::{self, Live};
-use crate::topology::target::Defaults;
+use crate::maintenance;
+use crate::net::http_client::{Client, Settings};
+use crate::pipeline;
+use crate::settings::endpoint_runtime::Defaults;
+use crate::settings::live;
+use crate::settings::live::Live;
+use crate::sources;
+use crate::store;
+use crate::store::handover::Outlets;
+use crate::store::{Journal, Opening};
+use crate::time::clock::Clock;
+use crate::time::span::Span;
 use crate::wasm::{Cache, Compiler, Engine, Limits};
-use crate::{plan, pull, tend};
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -69,7 +74,7 @@ pub enum Error {
     },
     /// The database.
     #[error("cannot use the database")]
-    Journal(#[from] journal::Error),
+    Journal(#[from] store::Error),
     /// The key.
     #[error(transparent)]
     Seal(#[from] seal::Error),
@@ -132,7 +137,7 @@ impl Server {
         let client = client(&config, room.outgoing)?;
         let audit = Audit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
-        let pull = pull::Context::new(
+        let pull = sources::Context::new(
             journal.clone(),
             live.clone(),
             client.clone(),
@@ -176,7 +181,7 @@ impl Server {
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         };
-        let plan = plan::Context {
+        let plan = pipeline::Context {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             schedule: self.app.config.delivery.retry_schedule.clone().into(),
@@ -186,9 +191,9 @@ impl Server {
             stop: self.stop.clone(),
         };
         self.tasks.spawn(dispatcher::run(Arc::new(deliver), outlets.lanes));
-        self.tasks.spawn(plan::run(plan, outlets.flow_lanes));
-        self.tasks.spawn(pull::run(Arc::clone(&self.app.pull)));
-        let tend = tend::Context {
+        self.tasks.spawn(pipeline::run(plan, outlets.flow_lanes));
+        self.tasks.spawn(sources::run(Arc::clone(&self.app.pull)));
+        let tend = maintenance::Context {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             audit: Arc::clone(&self.app.audit),
@@ -196,7 +201,7 @@ impl Server {
             retention: self.app.config.retention.clone(),
             pruned: std::sync::Mutex::default(),
         };
-        self.tasks.spawn(tend::run(tend, self.stop.clone()));
+        self.tasks.spawn(maintenance::run(tend, self.stop.clone()));
     }
 
     /// Serves until `shutdown` ends, then stops in order.
@@ -263,7 +268,7 @@ fn make_data_dir(config: &Config, folder: &Path) -> Result<(), Error> {
 }
 
 /// Opens the database. Says so where its file would have to be written anew to give back disk space.
-async fn open_journal(config: &Config, clock: Clock) -> Result<(Journal, Outlets), journal::Error> {
+async fn open_journal(config: &Config, clock: Clock) -> Result<(Journal, Outlets), store::Error> {
     let opening = Opening { rewrites_file: config.retention.vacuum_at_start };
     let (journal, outlets) = Journal::open(config.database.url.expose(), clock, opening).await?;
     if !journal.gives_back_space().await? {
@@ -279,7 +284,7 @@ async fn open_journal(config: &Config, clock: Clock) -> Result<(Journal, Outlets
 async fn first_token(journal: &Journal, config: &Config) -> Result<Option<String>, Error> {
     let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
     match auth::first_token(journal, given.as_deref()).await {
-        Err(journal::Error::Unavailable(error)) => {
+        Err(store::Error::Unavailable(error)) => {
             tracing::error!(%error, "cannot store the admin token; tokens that are known work");
             Ok(None)
         }

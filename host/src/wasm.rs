@@ -27,33 +27,31 @@
 //! two such ticks late. Time that a guest spends waiting (a sleep) is bounded by the wall-clock limit
 //! only.
 
-mod bindings;
-mod cache;
-mod check;
-mod compile;
-mod engine;
-mod error;
-mod guest_log;
-mod guest_state;
-mod json;
-mod limits;
-mod mapped;
-mod module;
-mod output;
-mod run;
-mod validate;
-mod wasi;
+pub mod bindings;
+pub mod cache;
+pub mod check;
+pub mod compile;
+pub mod engine;
+pub mod error;
+pub mod guest_log;
+pub mod guest_state;
+pub mod json;
+pub mod limits;
+pub mod mapped;
+pub mod module;
+pub mod output;
+pub mod run;
+pub mod validate;
+pub mod wasi;
 
 pub use cache::Cache;
 pub use compile::{Compiler, compile_child};
 pub use engine::Engine;
 pub use error::{Error, Rejection};
-pub use guest_log::{Level, LogLine};
+pub use guest_log::LogLine;
 pub use limits::Limits;
 pub use module::{Module, Report, Role};
-pub use output::{
-    Dispatch, Draft, End, Failure, Input, PATIENCE, Routed, Run, Step, Verdict, merged,
-};
+pub use output::{Dispatch, End, Failure, Input, PATIENCE, Routed, Run, Step, Verdict, merged};
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ mod delivery;
 mod endpoint_changes;
 mod failures;
 mod javascript;
+mod layers;
 mod libraries;
 mod lost_key;
 mod modes;

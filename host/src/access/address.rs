@@ -25,7 +25,7 @@ pub fn caller<'h>(
 
 /// The network that calls are counted by: an address of IPv4, and of IPv6 its /64, which is what one
 /// household or server gets (RFC 6177).
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {

@@ -1,7 +1,7 @@
 //! The record of calls: who called what, from where, and what came of it.
 //!
 //! A call is noted in memory and rides along with the next commit: at once when [`BATCH`] have come
-//! together, else within a second ([`crate::tend`]). What changed a setting is on record before it is
+//! together, else within a second ([`crate::maintenance`]). What changed a setting is on record before it is
 //! answered. So a crash loses a second of reading and capturing calls at most, and no commit is made
 //! for one call.
 //!
@@ -13,10 +13,10 @@
 //! are let go, which is logged.
 
 use super::address::network;
-use crate::domain::call::{Call, TokenUsage};
-use crate::domain::id::TokenId;
-use crate::journal::Journal;
-use crate::journal::audit::Notes;
+use crate::model::api_call::{Call, TokenUsage};
+use crate::model::id::TokenId;
+use crate::store::Journal;
+use crate::store::audit::Notes;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
@@ -195,7 +195,7 @@ impl RefusedCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::RequestId;
+    use crate::model::id::RequestId;
     use std::time::Duration;
 
     fn call(address: impl Into<IpAddr>, token: Option<TokenId>) -> Call {

@@ -11,9 +11,9 @@
 
 use super::scope::Scopes;
 use super::token::TokenDigest;
-use crate::domain::id::{GrantId, TokenId};
-use crate::domain::time::Timestamp;
-use crate::sha256::Mac;
+use crate::crypto::sha256::Mac;
+use crate::model::id::{GrantId, TokenId};
+use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::time::Duration;

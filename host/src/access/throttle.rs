@@ -8,7 +8,7 @@
 //! [`ADDRESSES`] are remembered; a flood from more than that pushes out those who failed least lately.
 
 use super::address::network;
-use crate::domain::time::Timestamp;
+use crate::time::timestamp::Timestamp;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

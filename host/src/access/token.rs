@@ -5,12 +5,12 @@
 //! decides about a call stands in [`Token::admit`].
 
 use super::scope::{Need, SCOPES, Scope, Scopes};
-use crate::domain::call::TokenUsage;
-use crate::domain::event::MAX_KEY;
-use crate::domain::id::TokenId;
-use crate::domain::problem::{Fault, check_name};
-use crate::domain::time::Timestamp;
-use crate::sha256;
+use crate::crypto::sha256;
+use crate::model::api_call::TokenUsage;
+use crate::model::event::MAX_KEY;
+use crate::model::fault::{Fault, check_name};
+use crate::model::id::TokenId;
+use crate::time::timestamp::Timestamp;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

@@ -6,9 +6,9 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-mod carry;
-pub(super) mod document;
-mod modules;
+pub mod carry;
+pub mod document;
+pub mod modules;
 
 use super::answer::{Data, data};
 use super::auth::{ADMIN, Principal};
@@ -19,13 +19,13 @@ use super::problem::Problem;
 use super::tokens::check_ceiling;
 use super::{App, edit, sources};
 use crate::access::token::{StoredToken, digest, generate};
-use crate::domain::endpoint::Secrets;
-use crate::domain::id::{EndpointId, FlowId, SourceId, TokenId};
-use crate::domain::private::{keep_endpoint, keep_flow, keep_source};
-use crate::domain::problem::Fault;
-use crate::journal::objects::{Change, Kind};
-use crate::sign::generate_secret;
-use crate::topology::Topology;
+use crate::model::endpoint::Secrets;
+use crate::model::fault::Fault;
+use crate::model::id::{EndpointId, FlowId, SourceId, TokenId};
+use crate::model::private_values::{keep_endpoint, keep_flow, keep_source};
+use crate::settings::Topology;
+use crate::signing::generate_secret;
+use crate::store::objects::{Change, Kind};
 use axum::Json;
 use axum::extract::State;
 use carry::CarriedSecrets;
@@ -39,7 +39,7 @@ use utoipa::IntoParams;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ApplyQuery {
+pub struct ApplyQuery {
     /// Only say what would change.
     #[serde(default)]
     dry_run: bool,
@@ -55,7 +55,7 @@ fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
 /// Brings what is set in line with a document.
 #[utoipa::path(put, path = "/api/v1/config", tag = "config", operation_id = "apply_config", params(ApplyQuery),
     request_body = Document, responses((status = 200, body = Data<Applied>), (status = 422, body = Problem)))]
-pub(super) async fn apply(
+pub async fn apply(
     State(app): State<App>,
     principal: Principal,
     Query(query): Query<ApplyQuery>,

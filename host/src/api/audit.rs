@@ -7,11 +7,11 @@ use super::body::Query;
 use super::events::time;
 use super::export::lines;
 use super::problem::Problem;
-use crate::domain::call::Call;
-use crate::domain::id::{RequestId, TokenId};
-use crate::domain::time::Timestamp;
-use crate::journal::audit::CallFilter;
-use crate::topology::Topology;
+use crate::model::api_call::Call;
+use crate::model::id::{RequestId, TokenId};
+use crate::settings::Topology;
+use crate::store::audit::CallFilter;
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 /// A call, as it is on record.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CallView {
+pub struct CallView {
     /// The request's id, as its answer carried it in `X-Request-Id`.
     id: String,
     /// When it came.
@@ -72,7 +72,7 @@ impl CallView {
 #[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct CallQuery {
+pub struct CallQuery {
     /// Only of this token, by id or name.
     token: Option<String>,
     /// Only from this address.
@@ -137,7 +137,7 @@ fn status(text: &str) -> Result<(u16, u16), Problem> {
 /// Lists calls, newest first.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", operation_id = "list_calls", params(CallQuery),
     responses((status = 200, body = List<CallView>), (status = 422, body = Problem)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     _principal: Principal,
     uri: Uri,
@@ -156,7 +156,7 @@ const CHUNK: u32 = 1_000;
 /// Exports calls, one JSON object a line, newest first.
 #[utoipa::path(get, path = "/api/v1/audit/export", tag = "audit", operation_id = "export_calls", params(CallQuery),
     responses((status = 200, content_type = "application/x-ndjson", body = CallView), (status = 422, body = Problem)))]
-pub(super) async fn export(
+pub async fn export(
     State(app): State<App>,
     principal: Principal,
     Query(query): Query<CallQuery>,

@@ -15,10 +15,11 @@ use crate::access::scope::{Need, Scopes, need};
 use crate::access::token::{
     Allowance, Ceiling, Refusal, StoredToken, Token, TokenSettings, digest, generate, shown_digest,
 };
-use crate::domain::id::TokenId;
-use crate::domain::time::Timestamp;
-use crate::journal::objects::{Change, Kind, Object};
-use crate::journal::{self, Journal};
+use crate::model::id::TokenId;
+use crate::store;
+use crate::store::Journal;
+use crate::store::objects::{Change, Kind, Object};
+use crate::time::timestamp::Timestamp;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -99,26 +100,26 @@ impl<S: Sync> FromRequestParts<S> for Principal {
 
 /// A call as far as it is known before its handler runs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
+pub struct Caller {
     /// Where it comes from.
-    pub(super) address: IpAddr,
+    pub address: IpAddr,
     /// When it came.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
     /// The token that it shows, if that is known.
-    pub(super) token: Option<TokenId>,
+    pub token: Option<TokenId>,
     /// Whether it was refused before it counted against its token's rate.
-    pub(super) is_free: bool,
+    pub is_free: bool,
 }
 
 impl Caller {
     /// Whoever sends this request.
-    pub(super) fn of(app: &App, request: &Request) -> Self {
+    pub fn of(app: &App, request: &Request) -> Self {
         let at = app.journal.clock().now();
         Self { address: address(app, request), at, token: None, is_free: false }
     }
 
     /// The answer to a call that is refused.
-    pub(super) fn refused(&mut self, refusal: Refusal) -> Problem {
+    pub fn refused(&mut self, refusal: Refusal) -> Problem {
         self.is_free = match refusal {
             Refusal::Expired(_) | Refusal::Address(_) | Refusal::Rate(..) => true,
             Refusal::Scope(_) | Refusal::Tables => false,
@@ -128,7 +129,7 @@ impl Caller {
 }
 
 /// Decides about a request to a guarded route; what is left of its token's calls, if they are limited.
-pub(super) fn identify(
+pub fn identify(
     app: &App,
     request: &mut Request,
     route: &str,
@@ -195,7 +196,7 @@ fn granted(app: &App, shown: &Shown, now: Timestamp) -> Result<Option<Principal>
 
 /// Refuses an address that showed too many unknown tokens, and notes one that shows another. A token
 /// that was used from there of late goes through; of any other it is not told whether it is good.
-pub(super) fn slow(app: &App, known: Option<&Token>, from: &Caller) -> Result<(), Problem> {
+pub fn slow(app: &App, known: Option<&Token>, from: &Caller) -> Result<(), Problem> {
     if known.is_some_and(|token| token.is_used_from(from.address)) {
         return Ok(());
     }
@@ -258,7 +259,7 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 /// What is left, as headers.
-pub(super) fn limits(allowance: Allowance) -> [(HeaderName, HeaderValue); 3] {
+pub fn limits(allowance: Allowance) -> [(HeaderName, HeaderValue); 3] {
     [
         (HeaderName::from_static("x-ratelimit-limit"), allowance.limit.into()),
         (HeaderName::from_static("x-ratelimit-remaining"), allowance.remaining.into()),
@@ -271,7 +272,7 @@ pub(super) fn limits(allowance: Allowance) -> [(HeaderName, HeaderValue); 3] {
 pub async fn first_token(
     journal: &Journal,
     given: Option<&str>,
-) -> Result<Option<String>, journal::Error> {
+) -> Result<Option<String>, store::Error> {
     let stored: Vec<Object<StoredToken>> = journal.objects(Kind::Token).await?;
     let made = (given.is_none() && stored.is_empty()).then(generate);
     let Some(token) = made.as_deref().or(given) else { return Ok(None) };
@@ -279,7 +280,7 @@ pub async fn first_token(
     let object = admin(token, known, journal);
     if known.is_none_or(|known| known.settings.sha256 != object.settings.sha256) {
         let change = Change::put(Kind::Token, ADMIN, &object).map_err(|error| {
-            journal::Error::Corrupt { table: "object", column: "body", why: error.to_string() }
+            store::Error::Corrupt { table: "object", column: "body", why: error.to_string() }
         })?;
         journal.change(&[change]).await?;
     }

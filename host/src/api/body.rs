@@ -3,8 +3,8 @@
 use super::App;
 use super::auth::Principal;
 use super::problem::Problem;
-use crate::domain::problem::Fault;
-use crate::domain::surrogates::replace_lone_surrogates;
+use crate::json::surrogates::replace_lone_surrogates;
+use crate::model::fault::Fault;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use http::header;

@@ -49,7 +49,7 @@ impl BodyBudget {
     }
 
     /// Begins the account of one body. `known` where its sender has shown a good token.
-    pub(super) fn open_account(&self, known: bool) -> BodyAccount<'_> {
+    pub fn open_account(&self, known: bool) -> BodyAccount<'_> {
         let strangers = (!known).then(|| Arc::clone(&self.strangers));
         BodyAccount {
             budget: self,
@@ -63,14 +63,14 @@ impl BodyBudget {
 
 /// What a body holds of the budget; given back when dropped.
 #[derive(Debug, Default)]
-pub(super) struct Paid {
+pub struct Paid {
     all: Option<OwnedSemaphorePermit>,
     strangers: Option<OwnedSemaphorePermit>,
 }
 
 /// What one body has taken of the budget, and when it last made progress.
 #[derive(Debug)]
-pub(super) struct BodyAccount<'b> {
+pub struct BodyAccount<'b> {
     budget: &'b BodyBudget,
     strangers: Option<Arc<Semaphore>>,
     paid: Paid,
@@ -81,7 +81,7 @@ pub(super) struct BodyAccount<'b> {
 
 impl BodyAccount<'_> {
     /// Pays for bytes that came. Waits for others to give way, and refuses where they do not.
-    pub(super) async fn pay(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub async fn pay(&mut self, bytes: usize) -> Result<(), Problem> {
         self.note_progress(bytes);
         // A body that is larger than the share pays for no more than that.
         let bytes = bytes.min(self.budget.share - self.bytes);
@@ -122,7 +122,7 @@ impl BodyAccount<'_> {
     }
 
     /// Ends when this body should make room: memory is short and it brings little.
-    pub(super) async fn asked_to_give_way(&self) {
+    pub async fn asked_to_give_way(&self) {
         loop {
             self.budget.pressure.notified().await;
             if self.moved.0.elapsed() >= STALLED {
@@ -132,7 +132,7 @@ impl BodyAccount<'_> {
     }
 
     /// The whole body; what was paid for it is given back when the last handle is dropped.
-    pub(super) fn finish(self, body: Vec<u8>) -> Bytes {
+    pub fn finish(self, body: Vec<u8>) -> Bytes {
         Bytes::from_owner(PaidBody { body, _paid: self.paid })
     }
 }

@@ -12,13 +12,13 @@ use super::export::lines;
 use super::problem::Problem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
 use super::{endpoints, sources};
-use crate::domain::delivery::Status;
-use crate::domain::id::{DeadLetterId, SourceId};
-use crate::domain::source::Source;
-use crate::domain::time::Timestamp;
-use crate::journal::dead::{DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter};
-use crate::journal::window::ListPage;
-use crate::topology::Topology;
+use crate::model::delivery::Status;
+use crate::model::id::{DeadLetterId, SourceId};
+use crate::model::source::Source;
+use crate::settings::Topology;
+use crate::store::dead::{DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter};
+use crate::store::window::ListPage;
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -29,7 +29,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// A dead letter.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeadLetterView {
+pub struct DeadLetterView {
     /// Its id.
     pub id: String,
     /// `delivery`: a delivery that died. `event`: an event whose modules failed. `row`: a row of a source that cannot be
@@ -148,7 +148,7 @@ impl DeadLetterKind {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct DeadLetterQuery {
+pub struct DeadLetterQuery {
     /// Only to this endpoint, by id or name.
     endpoint: Option<String>,
     /// Only of this source, by id or name: its rows, and what became of its events.
@@ -198,7 +198,7 @@ impl DeadLetterQuery {
 
 /// A dead letter with its event, and its delivery's attempts.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeadLetterDetail {
+pub struct DeadLetterDetail {
     /// The dead letter.
     #[serde(flatten)]
     pub letter: DeadLetterView,
@@ -211,7 +211,7 @@ pub(super) struct DeadLetterDetail {
 /// Lists dead letters, newest first.
 #[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(DeadLetterQuery),
     responses((status = 200, body = List<DeadLetterView>), (status = 422, body = Problem)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     _principal: Principal,
     uri: Uri,
@@ -232,7 +232,7 @@ async fn find(app: &App, text: &str) -> Result<StoredDeadLetter, Problem> {
 /// One dead letter with its event and attempts.
 #[utoipa::path(get, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "show_dead_letter",
     params(("id" = String, Path)), responses((status = 200, body = Data<DeadLetterDetail>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -258,7 +258,7 @@ pub(super) async fn show(
 /// stays until that succeeds.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
     params(("id" = String, Path)), responses((status = 202, body = Data<DeadLetterView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn replay(
+pub async fn replay(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -305,7 +305,7 @@ fn check_source(topology: &Topology, id: SourceId) -> Result<(), Problem> {
 /// What to replay.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReplayRequest {
+pub struct ReplayRequest {
     /// Which dead letters; `{}` for all.
     filter: ReplayFilter,
     /// How many a second, so that a receiver that just came back is not overrun.
@@ -319,7 +319,7 @@ pub(super) struct ReplayRequest {
 /// Which dead letters.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReplayFilter {
+pub struct ReplayFilter {
     /// Only to this endpoint, by id or name.
     endpoint: Option<String>,
     /// Only of this source, by id or name.
@@ -338,7 +338,7 @@ pub(super) struct ReplayFilter {
 
 /// What a replay of many did.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReplayAnswer {
+pub struct ReplayAnswer {
     /// Dead letters that fit the filter and are not being replayed yet.
     pub matched: u64,
     /// Replays begun.
@@ -351,7 +351,7 @@ const CHUNK: u32 = 200;
 /// Replays all that fit a filter, at a rate. The rate is kept over a restart: each is due at its time.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead-letters", operation_id = "replay_dead_letters",
     request_body = ReplayRequest, responses((status = 200, body = Data<ReplayAnswer>), (status = 422, body = Problem)))]
-pub(super) async fn replay_all(
+pub async fn replay_all(
     State(app): State<App>,
     _principal: Principal,
     Input(request): Input<ReplayRequest>,
@@ -415,7 +415,7 @@ async fn replay_chunks(
 /// Removes a dead letter for good.
 #[utoipa::path(delete, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "delete_dead_letter",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
-pub(super) async fn delete(
+pub async fn delete(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -429,7 +429,7 @@ pub(super) async fn delete(
 /// Exports dead letters with their events, one JSON object a line, newest first.
 #[utoipa::path(get, path = "/api/v1/dead-letters/export", tag = "dead-letters", operation_id = "export_dead_letters", params(DeadLetterQuery),
     responses((status = 200, content_type = "application/x-ndjson", body = DeadLetterDetail)))]
-pub(super) async fn export(
+pub async fn export(
     State(app): State<App>,
     principal: Principal,
     Query(query): Query<DeadLetterQuery>,

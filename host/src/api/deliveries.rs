@@ -9,12 +9,12 @@ use super::events::{id, time};
 use super::problem::Problem;
 use super::trace::{DeliveryTrace, delivery_trace};
 use super::{App, endpoints};
-use crate::domain::delivery::Status;
-use crate::domain::id::DeliveryId;
-use crate::domain::storable::is_storable;
-use crate::domain::time::Timestamp;
-use crate::journal::views::{Delivery, DeliveryFilter, RecordedAttempt};
-use crate::topology::Topology;
+use crate::json::storable::is_storable;
+use crate::model::delivery::Status;
+use crate::model::id::DeliveryId;
+use crate::settings::Topology;
+use crate::store::views::{Delivery, DeliveryFilter, RecordedAttempt};
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::{StatusCode, Uri};
@@ -27,7 +27,7 @@ const CHUNK: u32 = 200;
 
 /// A delivery.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeliveryView {
+pub struct DeliveryView {
     /// Its id, the `webhook-id` on the wire.
     pub id: String,
     /// The event.
@@ -59,7 +59,7 @@ pub(super) struct DeliveryView {
 
 impl DeliveryView {
     /// A delivery with its endpoint's name.
-    pub(super) fn new(topology: &Topology, delivery: Delivery) -> Self {
+    pub fn new(topology: &Topology, delivery: Delivery) -> Self {
         let target = topology.endpoint(delivery.endpoint_id);
         Self {
             id: delivery.id.to_string(),
@@ -80,7 +80,7 @@ impl DeliveryView {
 
 /// An attempt.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AttemptView {
+pub struct AttemptView {
     /// 1, 2, …
     pub number: i32,
     /// When it began.
@@ -127,33 +127,33 @@ impl From<RecordedAttempt> for AttemptView {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct DeliveryQuery {
+pub struct DeliveryQuery {
     /// Only to this endpoint, by id or name.
-    pub(super) endpoint: Option<String>,
+    pub endpoint: Option<String>,
     /// Only in this status.
-    pub(super) status: Option<Status>,
+    pub status: Option<Status>,
     /// Only of this event type.
-    pub(super) event_type: Option<String>,
+    pub event_type: Option<String>,
     /// Dead letters only: only for this reason.
-    pub(super) reason: Option<String>,
+    pub reason: Option<String>,
     /// Made then or later: RFC 3339, or Unix seconds.
-    pub(super) since: Option<String>,
+    pub since: Option<String>,
     /// Made earlier: RFC 3339, or Unix seconds.
-    pub(super) until: Option<String>,
+    pub until: Option<String>,
     /// Where to go on: `meta.next_cursor` of the page before.
-    pub(super) cursor: Option<String>,
+    pub cursor: Option<String>,
     /// How many, 1 to 200; 50 where left out.
-    pub(super) limit: Option<String>,
+    pub limit: Option<String>,
 }
 
 impl DeliveryQuery {
     /// The page it asks for.
-    pub(super) fn page(&self) -> Page {
+    pub fn page(&self) -> Page {
         Page { cursor: self.cursor.clone(), limit: self.limit.clone() }
     }
 
     /// What it chooses.
-    pub(super) fn filter(self, topology: &Topology) -> Result<DeliveryFilter, Problem> {
+    pub fn filter(self, topology: &Topology) -> Result<DeliveryFilter, Problem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
@@ -169,7 +169,7 @@ impl DeliveryQuery {
 }
 
 /// Refuses to look for texts that no row can hold.
-pub(super) fn check_storable<'t>(
+pub fn check_storable<'t>(
     texts: impl IntoIterator<Item = (&'t str, Option<&'t str>)>,
 ) -> Result<(), Problem> {
     for (name, text) in texts {
@@ -183,7 +183,7 @@ pub(super) fn check_storable<'t>(
 /// Lists deliveries, newest first.
 #[utoipa::path(get, path = "/api/v1/deliveries", tag = "deliveries", operation_id = "list_deliveries", params(DeliveryQuery),
     responses((status = 200, body = List<DeliveryView>), (status = 422, body = Problem)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     _principal: Principal,
     uri: Uri,
@@ -204,7 +204,7 @@ async fn find(app: &App, text: &str) -> Result<Delivery, Problem> {
 /// One delivery with every attempt.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
     params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryTrace>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -216,7 +216,7 @@ pub(super) async fn show(
 /// Sends a delivery once more, under the same `webhook-id`.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "deliveries", operation_id = "replay_delivery",
     params(("id" = String, Path)), responses((status = 202, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn replay(
+pub async fn replay(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -235,7 +235,7 @@ pub(super) async fn replay(
 /// Which waiting deliveries to call off; at least one condition.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CancelFilter {
+pub struct CancelFilter {
     /// Only to this endpoint, by id or name.
     endpoint: Option<String>,
     /// Only of this event type.
@@ -249,7 +249,7 @@ pub(super) struct CancelFilter {
 /// What to call off.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CancelRequest {
+pub struct CancelRequest {
     /// Which deliveries.
     filter: CancelFilter,
     /// Only counts them.
@@ -259,7 +259,7 @@ pub(super) struct CancelRequest {
 
 /// What was called off.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CancelAnswer {
+pub struct CancelAnswer {
     /// Waiting deliveries that fitted.
     pub matched: u64,
     /// Those that were called off; others were being sent by then.
@@ -269,7 +269,7 @@ pub(super) struct CancelAnswer {
 /// Calls off all deliveries that wait and fit a filter. Those that are being sent are left alone.
 #[utoipa::path(post, path = "/api/v1/deliveries/cancel", tag = "deliveries", operation_id = "cancel_deliveries",
     request_body = CancelRequest, responses((status = 200, body = Data<CancelAnswer>), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn cancel_all(
+pub async fn cancel_all(
     State(app): State<App>,
     _principal: Principal,
     Input(request): Input<CancelRequest>,
@@ -302,7 +302,7 @@ pub(super) async fn cancel_all(
 /// Calls off a delivery that waits.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
     params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn cancel(
+pub async fn cancel(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,

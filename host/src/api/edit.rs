@@ -2,34 +2,35 @@
 
 use super::App;
 use super::problem::Problem;
-use crate::domain::endpoint::{EndpointSettings, Secrets};
-use crate::domain::flow::{FlowModule, FlowSettings};
-use crate::domain::id::{EndpointId, FlowId, SourceId};
-use crate::domain::private::{self, SettingsKind};
-use crate::domain::problem::Fault;
-use crate::domain::source::SourceSettings;
-use crate::domain::time::Timestamp;
-use crate::journal::modules::ModuleVersion;
-use crate::journal::objects::{Change, Kind, Object};
-use crate::topology::{Topology, sealed};
+use crate::model::endpoint::{EndpointSettings, Secrets};
+use crate::model::fault::Fault;
+use crate::model::flow::{FlowModule, FlowSettings};
+use crate::model::id::{EndpointId, FlowId, SourceId};
+use crate::model::private_values;
+use crate::model::private_values::SettingsKind;
+use crate::model::source::SourceSettings;
+use crate::settings::{Topology, sealed};
+use crate::store::modules::ModuleVersion;
+use crate::store::objects::{Change, Kind, Object};
+use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Makes the changes and puts them into use.
-pub(super) async fn commit(app: &App, changes: &[Change]) -> Result<(), Problem> {
+pub async fn commit(app: &App, changes: &[Change]) -> Result<(), Problem> {
     app.journal.change(changes).await?;
     Ok(app.live.reload().await?)
 }
 
 /// Refuses faulty settings.
-pub(super) fn check(faults: Vec<Fault>) -> Result<(), Problem> {
+pub fn check(faults: Vec<Fault>) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
 }
 
 /// A change that puts settings under an id.
-pub(super) fn put<S: Serialize>(
+pub fn put<S: Serialize>(
     kind: Kind,
     name: &str,
     id: Uuid,
@@ -45,7 +46,7 @@ pub(super) fn put<S: Serialize>(
 }
 
 /// A change that puts an endpoint.
-pub(super) fn put_endpoint(
+pub fn put_endpoint(
     app: &App,
     id: EndpointId,
     settings: &EndpointSettings,
@@ -57,7 +58,7 @@ pub(super) fn put_endpoint(
 }
 
 /// A change that puts a source.
-pub(super) fn put_source(
+pub fn put_source(
     app: &App,
     id: SourceId,
     settings: &SourceSettings,
@@ -69,7 +70,7 @@ pub(super) fn put_source(
 }
 
 /// A change that puts a flow.
-pub(super) fn put_flow(
+pub fn put_flow(
     app: &App,
     id: FlowId,
     settings: &FlowSettings,
@@ -93,8 +94,8 @@ fn put_sealed<S: Serialize>(
 }
 
 /// Settings with their private values masked, as those see them who may only read.
-pub(super) fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, Problem> {
-    private::masked(kind, settings).map_err(|error| {
+pub fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, Problem> {
+    private_values::masked(kind, settings).map_err(|error| {
         tracing::error!(%error, "settings cannot be written as JSON");
         Problem::internal()
     })
@@ -102,13 +103,13 @@ pub(super) fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<V
 
 /// Which modules there are, in which versions, and of which one runs.
 #[derive(Debug, Default)]
-pub(super) struct KnownModules {
+pub struct KnownModules {
     versions: BTreeMap<String, BTreeSet<u32>>,
     active: BTreeSet<String>,
 }
 
 impl KnownModules {
-    pub(super) fn new(versions: &[ModuleVersion]) -> Self {
+    pub fn new(versions: &[ModuleVersion]) -> Self {
         let mut known = Self::default();
         for version in versions {
             known.add(&version.name, Some(version.version), version.active);
@@ -116,14 +117,14 @@ impl KnownModules {
         known
     }
 
-    pub(super) fn add(&mut self, name: &str, version: Option<u32>, active: bool) {
+    pub fn add(&mut self, name: &str, version: Option<u32>, active: bool) {
         self.versions.entry(name.to_owned()).or_default().extend(version);
         if active {
             self.activate(name);
         }
     }
 
-    pub(super) fn activate(&mut self, name: &str) {
+    pub fn activate(&mut self, name: &str) {
         self.active.insert(name.to_owned());
     }
 
@@ -153,7 +154,7 @@ impl KnownModules {
 }
 
 /// The things a flow names that do not exist.
-pub(super) fn check_flow(
+pub fn check_flow(
     settings: &FlowSettings,
     has_endpoint: impl Fn(&str) -> bool,
     modules: &KnownModules,
@@ -171,14 +172,14 @@ pub(super) fn check_flow(
 }
 
 /// The flows that name an endpoint.
-pub(super) fn flows_using(topology: &Topology, endpoint: &str) -> Vec<String> {
+pub fn flows_using(topology: &Topology, endpoint: &str) -> Vec<String> {
     let uses = |settings: &&FlowSettings| settings.endpoints.iter().any(|name| name == endpoint);
     let flows = topology.flows().iter().map(|route| &route.flow.settings);
     flows.filter(uses).map(|settings| settings.name.clone()).collect()
 }
 
 /// Lays the given fields over what is set; `null` goes back to the default.
-pub(super) fn merge<S: Serialize>(
+pub fn merge<S: Serialize>(
     current: &S,
     patch: Map<String, Value>,
 ) -> Result<Map<String, Value>, Problem> {

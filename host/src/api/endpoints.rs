@@ -9,20 +9,21 @@ use super::secret::Rotation;
 use super::{App, edit, secret};
 use crate::access::scope::Scope;
 use crate::catalog;
-use crate::deliver::attempt::{self, Parcel};
-use crate::deliver::judge::Round;
-use crate::domain::endpoint::{EndpointSettings, Secrets};
-use crate::domain::event::Event;
-use crate::domain::field_map::FieldMap;
-use crate::domain::id::{DeliveryId, EndpointId, EventId};
-use crate::domain::private::{MASK, SettingsKind, keep_endpoint, mask_url};
-use crate::domain::problem::Fault;
-use crate::domain::time::Timestamp;
-use crate::journal::objects::{Change, Kind};
-use crate::journal::views::RecordedAttempt;
-use crate::sign::{Signer, check_secret, generate_secret};
-use crate::topology::Topology;
-use crate::topology::target::Target;
+use crate::delivery::attempt;
+use crate::delivery::attempt::Parcel;
+use crate::delivery::judge::Round;
+use crate::model::endpoint::{EndpointSettings, Secrets};
+use crate::model::event::Event;
+use crate::model::fault::Fault;
+use crate::model::field_map::FieldMap;
+use crate::model::id::{DeliveryId, EndpointId, EventId};
+use crate::model::private_values::{MASK, SettingsKind, keep_endpoint, mask_url};
+use crate::settings::Topology;
+use crate::settings::endpoint_runtime::Target;
+use crate::signing::{Signer, check_secret, generate_secret};
+use crate::store::objects::{Change, Kind};
+use crate::store::views::RecordedAttempt;
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -34,11 +35,11 @@ use std::time::Instant;
 use utoipa::ToSchema;
 
 /// What is said of an endpoint whose secrets the present key does not open.
-pub(super) const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers` and a `url` with a query are given again";
+pub const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers` and a `url` with a query are given again";
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EndpointView {
+pub struct EndpointView {
     /// Its id.
     pub id: String,
     /// What is set; header values are masked, and for those who may only read the values of the
@@ -71,7 +72,7 @@ pub(super) struct EndpointView {
 
 /// What a receiver's refusals (`429`, `503` with `Retry-After`) have shown.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReceiverLimit {
+pub struct ReceiverLimit {
     /// Requests a second that it takes; absent where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
@@ -97,7 +98,7 @@ impl ReceiverLimit {
 
 /// An endpoint as it is given: the settings, and a secret.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct NewEndpoint {
+pub struct NewEndpoint {
     /// The secret: `whsec_` and the base64 of 24 to 64 bytes, or 16 to 256 characters. Made where left out.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
     secret: Option<String>,
@@ -111,7 +112,7 @@ pub(super) struct NewEndpoint {
 }
 
 impl EndpointView {
-    pub(super) fn new(target: &Target, principal: &Principal, now: Timestamp) -> Self {
+    pub fn new(target: &Target, principal: &Principal, now: Timestamp) -> Self {
         let mut settings = target.endpoint.settings.clone();
         settings.headers.values_mut().for_each(|value| MASK.clone_into(value));
         settings.url = shown_url(&settings.url, principal);
@@ -132,12 +133,12 @@ impl EndpointView {
 }
 
 /// An endpoint's URL as the caller may see it: a token in its query only if it may set endpoints.
-pub(super) fn shown_url(url: &str, principal: &Principal) -> String {
+pub fn shown_url(url: &str, principal: &Principal) -> String {
     if principal.scopes().may(Scope::EndpointsWrite) { url.to_owned() } else { mask_url(url) }
 }
 
 /// The endpoint with that id or name.
-pub(super) fn find(topology: &Topology, text: &str) -> Result<Arc<Target>, Problem> {
+pub fn find(topology: &Topology, text: &str) -> Result<Arc<Target>, Problem> {
     let by_id = text.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
     let found = by_id.or_else(|| topology.endpoint_named(text));
     found.cloned().ok_or_else(|| Problem::missing("endpoint", text))
@@ -156,7 +157,7 @@ fn show_now(
 /// Lists endpoints, by name.
 #[utoipa::path(get, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
     responses((status = 200, body = List<EndpointView>)))]
-pub(super) async fn list(State(app): State<App>, principal: Principal) -> Json<List<EndpointView>> {
+pub async fn list(State(app): State<App>, principal: Principal) -> Json<List<EndpointView>> {
     let now = app.journal.clock().now();
     let view = |target: &Arc<Target>| EndpointView::new(target, &principal, now);
     whole(app.live.current().endpoints().map(view).collect())
@@ -165,7 +166,7 @@ pub(super) async fn list(State(app): State<App>, principal: Principal) -> Json<L
 /// One endpoint, by id or name.
 #[utoipa::path(get, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
     params(("id" = String, Path)), responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -175,7 +176,7 @@ pub(super) async fn show(
 }
 
 /// Splits the secret off, which is no part of the settings.
-pub(super) fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
     secret::split(object, check)
 }
 
@@ -184,7 +185,7 @@ fn check(text: &str) -> Result<(), Problem> {
 }
 
 /// Reads and checks settings.
-pub(super) fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, Problem> {
+pub fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, Problem> {
     let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
     let settings: EndpointSettings = parse(&text)?;
     let mut faults = settings.check();
@@ -195,7 +196,7 @@ pub(super) fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, 
 }
 
 /// Whether a secret can sign with all of an endpoint's schemes.
-pub(super) fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> Result<(), Problem> {
+pub fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> Result<(), Problem> {
     Signer::new(&settings.signing, secrets)
         .map(drop)
         .map_err(|why| Problem::fault("secret", why.to_string()))
@@ -204,7 +205,7 @@ pub(super) fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> R
 /// Makes an endpoint. The answer shows its secret, once.
 #[utoipa::path(post, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint", request_body = NewEndpoint,
     responses((status = 201, body = Data<EndpointView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn create(
+pub async fn create(
     State(app): State<App>,
     principal: Principal,
     Input(mut object): Input<Map<String, Value>>,
@@ -226,7 +227,7 @@ pub(super) async fn create(
 #[utoipa::path(patch, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "update_endpoint",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn update(
+pub async fn update(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -244,7 +245,7 @@ pub(super) async fn update(
 #[utoipa::path(put, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "replace_endpoint",
     params(("id" = String, Path)), request_body = NewEndpoint,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn replace(
+pub async fn replace(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -286,7 +287,7 @@ fn check_rename(topology: &Topology, old: &str, new: &str) -> Result<(), Problem
 }
 
 /// Refuses what would take an endpoint from under flows that name it.
-pub(super) fn check_unused(topology: &Topology, name: &str) -> Result<(), Problem> {
+pub fn check_unused(topology: &Topology, name: &str) -> Result<(), Problem> {
     let users = edit::flows_using(topology, name);
     if users.is_empty() {
         return Ok(());
@@ -298,7 +299,7 @@ pub(super) fn check_unused(topology: &Topology, name: &str) -> Result<(), Proble
 /// Deletes an endpoint. Its waiting deliveries are cancelled.
 #[utoipa::path(delete, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn delete(
+pub async fn delete(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
@@ -315,7 +316,7 @@ pub(super) async fn delete(
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_endpoint_secret",
     params(("id" = String, Path)), request_body = Rotation,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn rotate(
+pub async fn rotate(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -334,7 +335,7 @@ pub(super) async fn rotate(
 /// What to test with.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TestRequest {
+pub struct TestRequest {
     /// The event type whose example is sent; the first that the endpoint takes where left out.
     #[serde(default)]
     event_type: Option<String>,
@@ -344,7 +345,7 @@ pub(super) struct TestRequest {
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
     params(("id" = String, Path)), request_body = TestRequest,
     responses((status = 200, body = Data<AttemptView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn test(
+pub async fn test(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,

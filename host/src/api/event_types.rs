@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 /// What the catalogue says of an event type.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventType)]
-pub(super) struct EventTypeView {
+pub struct EventTypeView {
     /// As the catalogue serialises it: `name`, `resource`, `description`, `aliases`, `schema`, `example`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
@@ -22,7 +22,7 @@ pub(super) struct EventTypeView {
 /// Lists the event types, by name.
 #[utoipa::path(get, path = "/api/v1/event-types", tag = "event-types", operation_id = "list_event_types",
     responses((status = 200, body = List<EventTypeView>)))]
-pub(super) async fn list(_principal: Principal) -> Json<List<EventTypeView>> {
+pub async fn list(_principal: Principal) -> Json<List<EventTypeView>> {
     let types = catalog::get().event_types();
     whole(types.iter().map(|event_type| EventTypeView { event_type }).collect())
 }
@@ -30,7 +30,7 @@ pub(super) async fn list(_principal: Principal) -> Json<List<EventTypeView>> {
 /// One event type.
 #[utoipa::path(get, path = "/api/v1/event-types/{name}", tag = "event-types", operation_id = "show_event_type",
     params(("name" = String, Path)), responses((status = 200, body = Data<EventTypeView>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     _principal: Principal,
     Path(name): Path<String>,
 ) -> Result<Json<Data<EventTypeView>>, Problem> {

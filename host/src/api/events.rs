@@ -7,18 +7,18 @@ use super::auth::Principal;
 use super::body::{Body, Input, Query};
 use super::problem::Problem;
 use super::{App, endpoints, trace};
-use crate::capture::accept::{Accepted, Refused, RequestKey, Sender, accept};
-use crate::capture::body::decompressed;
-use crate::capture::incoming::Incoming;
-use crate::capture::read::read;
-use crate::domain::delivery::Status;
-use crate::domain::event::DEFAULT_SOURCE;
-use crate::domain::hash::Hash;
-use crate::domain::id::EventId;
-use crate::domain::time::Timestamp;
-use crate::domain::webhook::WebhookSettings;
-use crate::journal::views::{Delivery, EventFilter, StoredEvent};
-use crate::topology::Topology;
+use crate::crypto::digest::Hash;
+use crate::ingest::accept::{Accepted, Refused, RequestKey, Sender, accept};
+use crate::ingest::body::decompressed;
+use crate::ingest::event_body::read;
+use crate::ingest::incoming::Incoming;
+use crate::model::delivery::Status;
+use crate::model::event::DEFAULT_SOURCE;
+use crate::model::id::EventId;
+use crate::model::webhook_source::WebhookSettings;
+use crate::settings::Topology;
+use crate::store::views::{Delivery, EventFilter, StoredEvent};
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -29,7 +29,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// What a captured event is answered with.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Receipt {
+pub struct Receipt {
     /// The event's id; the first one's if this is a repeat.
     pub id: String,
     /// Whether it is a repeat within 24 hours, which caused nothing.
@@ -41,7 +41,7 @@ pub(super) struct Receipt {
 
 /// A delivery that the request waited for.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ImmediateDelivery {
+pub struct ImmediateDelivery {
     /// Its id.
     pub id: String,
     /// The endpoint's name.
@@ -56,7 +56,7 @@ pub(super) struct ImmediateDelivery {
 
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EventView {
+pub struct EventView {
     /// Its id.
     #[schema(value_type = String)]
     pub id: EventId,
@@ -121,7 +121,7 @@ impl From<StoredEvent> for EventView {
 /// their content types or `ce-` headers.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(dead_code, reason = "only described; capture::read reads the body")]
-pub(super) struct NewEvent {
+pub struct NewEvent {
     /// The event type, a dotted name.
     #[serde(rename = "type")]
     #[schema(example = "invoice.paid")]
@@ -149,7 +149,7 @@ pub(super) struct NewEvent {
     responses((status = 202, body = Data<Receipt>, description = "Durable. An array is answered with an array, in order."),
         (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
         (status = 422, body = Problem), (status = 503, body = Problem, description = "Nothing was stored; `Retry-After` says when to try again.")))]
-pub(super) async fn capture(
+pub async fn capture(
     State(app): State<App>,
     principal: Principal,
     headers: HeaderMap,
@@ -222,7 +222,7 @@ fn request_key<'h>(headers: &'h HeaderMap, body: &[u8]) -> Result<Option<Request
 }
 
 /// What a captured event is answered with.
-pub(super) fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
+pub fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
     let name =
         |id| topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default();
     let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {
@@ -244,7 +244,7 @@ pub(super) fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct EventQuery {
+pub struct EventQuery {
     /// Only this event type.
     #[serde(rename = "type")]
     event_type: Option<String>,
@@ -265,7 +265,7 @@ pub(super) struct EventQuery {
 }
 
 /// A time in a query, in any spelling.
-pub(super) fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+pub fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     let parse =
         |text| Timestamp::parse_query(text).map_err(|e| Problem::fault(path, e.to_string()));
     text.map(parse).transpose()
@@ -274,7 +274,7 @@ pub(super) fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, 
 /// Lists events, newest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "list_events", params(EventQuery),
     responses((status = 200, body = List<EventView>), (status = 422, body = Problem)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     principal: Principal,
     uri: Uri,
@@ -297,14 +297,14 @@ pub(super) async fn list(
 }
 
 /// An id in a path; one that cannot be an id names nothing.
-pub(super) fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, Problem> {
+pub fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, Problem> {
     text.parse().map_err(|_no_id| Problem::missing(what, text))
 }
 
 /// Everything about one event: what the modules said, and every delivery with its attempts.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "show_event",
     params(("id" = String, Path)), responses((status = 200, body = Data<trace::Trace>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     principal: Principal,
     Path(text): Path<String>,
@@ -322,7 +322,7 @@ pub(super) async fn show(
 /// Which deliveries of an event are sent again. Where nothing is said, the event is planned again.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EventReplay {
+pub struct EventReplay {
     /// Only those to this endpoint, by id or name.
     endpoint: Option<String>,
     /// Only those that are dead, or whose last attempt failed.
@@ -332,7 +332,7 @@ pub(super) struct EventReplay {
 
 /// What a replay began.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Replayed {
+pub struct Replayed {
     /// The event.
     pub id: String,
     /// Flows whose modules are run again.
@@ -349,7 +349,7 @@ pub(super) struct Replayed {
 #[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replay_event",
     params(("id" = String, Path)), request_body = EventReplay,
     responses((status = 202, body = Data<Replayed>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn replay(
+pub async fn replay(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,

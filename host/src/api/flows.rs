@@ -7,11 +7,11 @@ use super::edit::KnownModules;
 use super::problem::Problem;
 use super::{App, edit};
 use crate::access::scope::Scope;
-use crate::domain::flow::{Flow, FlowSettings};
-use crate::domain::id::FlowId;
-use crate::domain::private::{SettingsKind, keep_flow};
-use crate::journal::objects::{Change, Kind};
-use crate::topology::{Route, Topology};
+use crate::model::flow::{Flow, FlowSettings};
+use crate::model::id::FlowId;
+use crate::model::private_values::{SettingsKind, keep_flow};
+use crate::settings::{Route, Topology};
+use crate::store::objects::{Change, Kind};
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -25,7 +25,7 @@ const LOCKED: &str = "the configuration of its modules cannot be read with this 
 
 /// A flow.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FlowView {
+pub struct FlowView {
     /// What is set. To those who may only read, texts in the configuration of modules are masked.
     #[serde(flatten)]
     flow: Flow,
@@ -57,7 +57,7 @@ fn find(topology: &Topology, text: &str) -> Result<Arc<Route>, Problem> {
 /// Lists flows, by name.
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", operation_id = "list_flows",
     responses((status = 200, body = List<FlowView>)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     principal: Principal,
 ) -> Result<Json<List<FlowView>>, Problem> {
@@ -69,7 +69,7 @@ pub(super) async fn list(
 /// One flow, by id or name.
 #[utoipa::path(get, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "show_flow",
     params(("id" = String, Path)), responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -100,7 +100,7 @@ async fn save(
 /// Makes a flow.
 #[utoipa::path(post, path = "/api/v1/flows", tag = "flows", operation_id = "create_flow", request_body = FlowSettings,
     responses((status = 201, body = Data<FlowView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn create(
+pub async fn create(
     State(app): State<App>,
     principal: Principal,
     Input(object): Input<Map<String, Value>>,
@@ -113,7 +113,7 @@ pub(super) async fn create(
 #[utoipa::path(patch, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "update_flow",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn update(
+pub async fn update(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -128,7 +128,7 @@ pub(super) async fn update(
 #[utoipa::path(put, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "replace_flow",
     params(("id" = String, Path)), request_body = FlowSettings,
     responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn replace(
+pub async fn replace(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -141,7 +141,7 @@ pub(super) async fn replace(
 /// Deletes a flow. Events that wait for its modules are dropped; deliveries it planned go on.
 #[utoipa::path(delete, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "delete_flow",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
-pub(super) async fn delete(
+pub async fn delete(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,

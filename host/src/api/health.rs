@@ -4,7 +4,7 @@ use super::App;
 use super::answer::{Data, data};
 use super::auth::Principal;
 use super::problem::Problem;
-use crate::topology::inlet::Inlet;
+use crate::settings::source_runtime::Inlet;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
 /// The routes that no token is needed for.
-pub(super) fn routes(document: &Value) -> Router<App> {
+pub fn routes(document: &Value) -> Router<App> {
     // Written once: what is sent to many at once is one piece of memory.
     let document = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let document = move || async move {
@@ -88,7 +88,7 @@ fn sources(app: &App) -> String {
 
 /// What a token is told about itself.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AuthTest {
+pub struct AuthTest {
     /// Always true.
     pub authenticated: bool,
     /// The token's name.
@@ -99,12 +99,12 @@ pub(super) struct AuthTest {
     pub tables_count: usize,
     /// The time here.
     #[schema(value_type = String, format = DateTime)]
-    pub server_time: crate::domain::time::Timestamp,
+    pub server_time: crate::time::timestamp::Timestamp,
 }
 
 /// An answer with a status of its own, as Data Builder clients expect it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct StatusData<T> {
+pub struct StatusData<T> {
     status: bool,
     #[serde(flatten)]
     data: Data<T>,
@@ -113,10 +113,7 @@ pub(super) struct StatusData<T> {
 /// Tells a token what it is; no CRM data.
 #[utoipa::path(get, path = "/api/v1/auth/test", tag = "auth", operation_id = "test_token",
     responses((status = 200, body = StatusData<AuthTest>), (status = 401, body = Problem)))]
-pub(super) async fn auth_test(
-    State(app): State<App>,
-    principal: Principal,
-) -> Json<StatusData<AuthTest>> {
+pub async fn auth_test(State(app): State<App>, principal: Principal) -> Json<StatusData<AuthTest>> {
     let token = principal.token();
     let types = crate::catalog::get().event_types();
     let resources: std::collections::BTreeSet<&str> = types.iter().map(|t| t.resource).collect();

@@ -10,12 +10,12 @@ use super::problem::Problem;
 use super::{App, edit};
 use crate::access::scope::Scope;
 use crate::catalog;
-use crate::domain::event::attribute_texts;
-use crate::domain::id::EventId;
-use crate::domain::problem::{Fault, check_name};
-use crate::domain::time::Timestamp;
-use crate::journal::modules::{ModuleVersion, NewModule};
-use crate::journal::objects::Change;
+use crate::model::event::attribute_texts;
+use crate::model::fault::{Fault, check_name};
+use crate::model::id::EventId;
+use crate::store::modules::{ModuleVersion, NewModule};
+use crate::store::objects::Change;
+use crate::time::timestamp::Timestamp;
 use crate::wasm::{End, Input as ModuleInput, PATIENCE, Rejection, Role};
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -30,7 +30,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// One version of a module.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ModuleView {
+pub struct ModuleView {
     /// Its id.
     pub id: String,
     /// The module's name.
@@ -53,7 +53,7 @@ pub(super) struct ModuleView {
 }
 
 /// What is lost where one version takes the place of another, if anything.
-pub(super) fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<String> {
+pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<String> {
     let roles = |version: &ModuleVersion| -> Vec<Role> {
         let report: Option<Exports> = serde_json::from_str(version.report.get()).ok();
         report.map(|report| report.exports).unwrap_or_default()
@@ -110,7 +110,7 @@ async fn version(app: &App, name: &str, wanted: Option<u32>) -> Result<ModuleVer
 /// Lists every version of every module.
 #[utoipa::path(get, path = "/api/v1/modules", tag = "modules", operation_id = "list_modules",
     responses((status = 200, body = List<ModuleView>)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     _principal: Principal,
 ) -> Result<Json<List<ModuleView>>, Problem> {
@@ -120,7 +120,7 @@ pub(super) async fn list(
 /// Lists the versions of a module.
 #[utoipa::path(get, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "show_module",
     params(("name" = String, Path)), responses((status = 200, body = List<ModuleView>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     _principal: Principal,
     Path(name): Path<String>,
@@ -132,7 +132,7 @@ pub(super) async fn show(
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct UploadQuery {
+pub struct UploadQuery {
     /// Whether flows run it from now on.
     #[serde(default)]
     activate: bool,
@@ -150,7 +150,7 @@ const MAX_VERSION: u32 = 1_000_000;
 #[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
     params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 201, body = Data<ModuleView>), (status = 409, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn upload(
+pub async fn upload(
     State(app): State<App>,
     _principal: Principal,
     Path(name): Path<String>,
@@ -193,7 +193,7 @@ pub(super) async fn upload(
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
     params(("name" = String, Path), ("version" = u32, Path)),
     responses((status = 200, body = Data<ModuleView>), (status = 404, body = Problem)))]
-pub(super) async fn activate(
+pub async fn activate(
     State(app): State<App>,
     _principal: Principal,
     Path((name, number)): Path<(String, String)>,
@@ -211,7 +211,7 @@ pub(super) async fn activate(
 #[utoipa::path(get, path = "/api/v1/modules/{name}/versions/{version}/component", tag = "modules", operation_id = "download_module",
     params(("name" = String, Path), ("version" = u32, Path)),
     responses((status = 200, content_type = "application/wasm", body = Vec<u8>), (status = 404, body = Problem)))]
-pub(super) async fn component(
+pub async fn component(
     State(app): State<App>,
     _principal: Principal,
     Path((name, number)): Path<(String, String)>,
@@ -225,7 +225,7 @@ pub(super) async fn component(
 /// What to try a module on.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RunRequest {
+pub struct RunRequest {
     /// The version; the active one, else the newest, where left out.
     #[serde(default)]
     version: Option<u32>,
@@ -244,7 +244,7 @@ pub(super) struct RunRequest {
 
 /// What a trial came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RunAnswer {
+pub struct RunAnswer {
     /// The version that ran.
     pub version: u32,
     /// `out`, `dropped` or `failed`.
@@ -264,7 +264,7 @@ pub(super) struct RunAnswer {
 #[utoipa::path(post, path = "/api/v1/modules/{name}/run", tag = "modules", operation_id = "run_module",
     params(("name" = String, Path)), request_body = RunRequest,
     responses((status = 200, body = Data<RunAnswer>), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn run(
+pub async fn run(
     State(app): State<App>,
     principal: Principal,
     Path(name): Path<String>,
@@ -281,7 +281,7 @@ pub(super) async fn run(
         Problem::internal()
     })?;
     let trial = Trial::of(&app, &request).await?;
-    let settings = crate::domain::flow::FlowModule { name, version: None, config: request.config };
+    let settings = crate::model::flow::FlowModule { name, version: None, config: request.config };
     let attributes: Vec<(&str, &str)> =
         trial.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let ran = module.run(trial.input(&attributes), &Arc::new(settings.texts())).await;
@@ -345,7 +345,7 @@ impl Trial {
 
     fn given(app: &App, event: &Value) -> Result<Self, Problem> {
         let text = serde_json::to_vec(event).map_err(Problem::malformed)?;
-        let read = crate::capture::read::read(&http::HeaderMap::new(), &text, 1);
+        let read = crate::ingest::event_body::read(&http::HeaderMap::new(), &text, 1);
         let read = read.map_err(|refusal| match Problem::from(refusal) {
             problem if problem.errors.is_empty() => problem,
             problem => {

@@ -9,8 +9,8 @@ use super::{App, edit};
 use crate::access::grant::{Grant, Shown};
 use crate::access::scope::{Need, Scope, Scopes};
 use crate::access::token::{Token, shown_digest};
-use crate::domain::id::TokenId;
-use crate::journal::objects::Kind;
+use crate::model::id::TokenId;
+use crate::store::objects::Kind;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 /// What a client asks for, as a form.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct TokenRequest {
+pub struct TokenRequest {
     /// `client_credentials`.
     grant_type: Option<String>,
     /// Names of scopes with spaces between them; all of the client's where left out.
@@ -38,7 +38,7 @@ pub(super) struct TokenRequest {
 
 /// Which token a client gives back, as a form.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct RevocationRequest {
+pub struct RevocationRequest {
     /// The short-lived token.
     token: Option<String>,
     /// The id of a token; or send both by HTTP Basic.
@@ -49,7 +49,7 @@ pub(super) struct RevocationRequest {
 
 /// A short-lived token (RFC 6749, section 5.1).
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AccessToken {
+pub struct AccessToken {
     /// It.
     #[serde(rename = "access_token")]
     token: String,
@@ -63,7 +63,7 @@ pub(super) struct AccessToken {
 
 /// Why there is none (RFC 6749, section 5.2).
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct OAuthError {
+pub struct OAuthError {
     /// The kind of error.
     error: &'static str,
     /// What was wrong, and how to mend it.
@@ -207,7 +207,7 @@ fn answered(result: Result<Response, OAuthError>, caller: Caller) -> Response {
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = AccessToken), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
         (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
-pub(super) async fn token(
+pub async fn token(
     State(app): State<App>,
     Extension(mut caller): Extension<Caller>,
     headers: HeaderMap,
@@ -254,7 +254,7 @@ fn give(
     request_body(content = RevocationRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
         (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
-pub(super) async fn revoke(
+pub async fn revoke(
     State(app): State<App>,
     Extension(mut caller): Extension<Caller>,
     headers: HeaderMap,

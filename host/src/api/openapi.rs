@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 description, made from the handlers themselves: a route that is served is
 //! described, because both come from one list.
 
-mod describe;
+pub mod describe;
 
 use super::{
     App, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows, health,
@@ -26,12 +26,12 @@ fn routes() -> OpenApiRouter<App> {
 }
 
 /// Where webhooks are sent to.
-pub(super) fn receivers() -> OpenApiRouter<App> {
+pub fn receivers() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(receive::receive, receive::ask, receive::permit))
 }
 
 /// Every other route that is guarded.
-pub(super) fn called() -> OpenApiRouter<App> {
+pub fn called() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::auth_test))
         .routes(routes!(events::capture, events::list))

@@ -1,9 +1,11 @@
 //! What is wrong, as RFC 9457 problem documents.
 
-use crate::capture::read::Refusal;
-use crate::domain::attributes::MAX_HOPS;
-use crate::domain::problem::Fault;
-use crate::{journal, topology};
+use crate::error_chain::error_chain;
+use crate::ingest::event_body::Refusal;
+use crate::model::attributes::MAX_HOPS;
+use crate::model::fault::Fault;
+use crate::settings;
+use crate::store;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -115,7 +117,7 @@ impl Problem {
     }
 
     /// The system that a source asks does not answer as it should.
-    pub fn unavailable_source(why: &crate::pull::Failed) -> Self {
+    pub fn unavailable_source(why: &crate::sources::Failed) -> Self {
         let kind = "urn:waybill:problem:source-unavailable";
         Self::new(StatusCode::BAD_GATEWAY, kind, "Source unavailable", why.to_string())
     }
@@ -258,50 +260,50 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<journal::Error> for Problem {
-    fn from(error: journal::Error) -> Self {
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
         match error {
-            journal::Error::PayloadPruned(pruned) => Self::conflict(format!(
+            store::Error::PayloadPruned(pruned) => Self::conflict(format!(
                 "the event's payload was pruned {pruned} (retention.payloads); it can be neither planned nor \
                  sent again"
             )),
-            journal::Error::Missing(what) => {
+            store::Error::Missing(what) => {
                 let detail = format!("there is no {what} any more; look again");
                 Self::conflict(detail)
             }
-            journal::Error::NameTaken(name) => {
+            store::Error::NameTaken(name) => {
                 Self::conflict(format!("the name `{name}` is taken; choose another"))
             }
-            journal::Error::KeyReused => Self::fault(
+            store::Error::KeyReused => Self::fault(
                 "Idempotency-Key",
                 "was used within the last 24 hours with another request; nothing was stored. Send \
                  the first request as it was, or use a new key",
             ),
-            journal::Error::Unavailable(_) | journal::Error::Raced | journal::Error::Closed => {
-                tracing::warn!(error = %journal::chain(&error), "the database does not answer");
+            store::Error::Unavailable(_) | store::Error::Raced | store::Error::Closed => {
+                tracing::warn!(error = %error_chain(&error), "the database does not answer");
                 Self::unavailable()
             }
-            journal::Error::Refused(ref cause) => {
-                tracing::error!(error = %journal::chain(&error), "the database refused the data");
+            store::Error::Refused(ref cause) => {
+                tracing::error!(error = %error_chain(&error), "the database refused the data");
                 Self::fault("", format!("the database cannot hold this: {cause}"))
             }
-            journal::Error::Corrupt { .. }
-            | journal::Error::Migration(_)
-            | journal::Error::InUse { .. }
-            | journal::Error::File { .. }
-            | journal::Error::Address { .. } => {
-                tracing::error!(error = %journal::chain(&error), "the journal failed");
+            store::Error::Corrupt { .. }
+            | store::Error::Migration(_)
+            | store::Error::InUse { .. }
+            | store::Error::File { .. }
+            | store::Error::Address { .. } => {
+                tracing::error!(error = %error_chain(&error), "the journal failed");
                 Self::internal()
             }
         }
     }
 }
 
-impl From<topology::live::Error> for Problem {
-    fn from(error: topology::live::Error) -> Self {
+impl From<settings::live::Error> for Problem {
+    fn from(error: settings::live::Error) -> Self {
         match error {
-            topology::live::Error::Journal(error) => error.into(),
-            topology::live::Error::Store(error) => {
+            settings::live::Error::Journal(error) => error.into(),
+            settings::live::Error::Store(error) => {
                 tracing::error!(%error, "secrets cannot be read or written");
                 Self::internal()
             }

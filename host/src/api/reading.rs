@@ -9,7 +9,7 @@
 //! answers slowly runs out of its own share first.
 
 use super::problem::Problem;
-use crate::domain::id::TokenId;
+use crate::model::id::TokenId;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -48,7 +48,7 @@ struct TokenShare {
 
 /// The right of one call to read, and to answer.
 #[derive(Debug)]
-pub(super) struct ReadingPlace {
+pub struct ReadingPlace {
     share: Arc<TokenShare>,
     answers: Arc<Semaphore>,
     /// Of the token, and of all.
@@ -71,7 +71,7 @@ impl Default for ReadingShares {
 
 impl ReadingShares {
     /// Waits for a place; the token's own first, so that its calls wait behind each other.
-    pub(super) async fn place(&self, token: TokenId) -> Result<ReadingPlace, Problem> {
+    pub async fn place(&self, token: TokenId) -> Result<ReadingPlace, Problem> {
         let share = self.share(token);
         let places = async {
             let own = Arc::clone(&share.places).acquire_owned().await?;
@@ -108,7 +108,7 @@ const MANY: usize = 1_024;
 
 impl ReadingPlace {
     /// Gives the place to the next call, and has the answer pay for its bytes until they are sent.
-    pub(super) fn leave(self, answer: Response) -> Response {
+    pub fn leave(self, answer: Response) -> Response {
         let size = answer.body().size_hint().lower();
         if size <= SMALL {
             return answer;

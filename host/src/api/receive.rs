@@ -10,16 +10,19 @@ use super::auth::Caller;
 use super::body::Body;
 use super::events::{Receipt, receipt};
 use super::problem::{Problem, method_not_allowed};
-use crate::capture::accept::{Refused, Sender, accept};
-use crate::capture::body::{CODINGS, CodingError, decompressed};
-use crate::capture::envelope::{self, Received};
-use crate::capture::handshake::{self, Answer};
-use crate::capture::read::Refusal;
-use crate::capture::{repeats, verify};
-use crate::domain::time::Timestamp;
-use crate::domain::webhook::Scheme;
-use crate::domain::webhook::senders::EmptyAnswer;
-use crate::topology::inlet::Inlet;
+use crate::ingest::accept::{Refused, Sender, accept};
+use crate::ingest::body::{CODINGS, CodingError, decompressed};
+use crate::ingest::event_body::Refusal;
+use crate::ingest::handshake;
+use crate::ingest::handshake::Answer;
+use crate::ingest::repeats;
+use crate::ingest::webhook_body;
+use crate::ingest::webhook_body::Received;
+use crate::model::webhook_source::Scheme;
+use crate::model::webhook_source::senders::EmptyAnswer;
+use crate::settings::source_runtime::Inlet;
+use crate::signing::webhook;
+use crate::time::timestamp::Timestamp;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, options, post};
@@ -84,10 +87,10 @@ impl From<CodingError> for Problem {
     }
 }
 
-impl From<verify::Refusal> for Refusing {
-    fn from(refusal: verify::Refusal) -> Self {
+impl From<webhook::Refusal> for Refusing {
+    fn from(refusal: webhook::Refusal) -> Self {
         let detail = refusal.to_string();
-        let problem = if refusal == verify::Refusal::Address {
+        let problem = if refusal == webhook::Refusal::Address {
             Problem::forbidden(detail)
         } else {
             Problem::unverified(detail)
@@ -106,7 +109,7 @@ impl From<Refused> for Refusing {
 }
 
 /// The same addresses with a slash at the end, as some senders write them.
-pub(super) fn routes_with_slash() -> Router<App> {
+pub fn routes_with_slash() -> Router<App> {
     let methods: MethodRouter<App> = post(receive).merge(get(ask)).merge(options(permit));
     Router::new().route("/in/{source}/", methods)
 }
@@ -121,7 +124,7 @@ pub(super) fn routes_with_slash() -> Router<App> {
         (status = 200, description = "A question was answered, or the sender takes only an empty answer."),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
-pub(super) async fn receive(
+pub async fn receive(
     State(app): State<App>,
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
@@ -142,7 +145,7 @@ pub(super) async fn receive(
     responses((status = 200, description = "The answer that the sender waits for; nothing to HEAD."),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 405, body = Problem, description = "A GET that asks nothing.")))]
-pub(super) async fn ask(
+pub async fn ask(
     State(app): State<App>,
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
@@ -169,7 +172,7 @@ pub(super) async fn ask(
     params(("source" = String, Path, description = "The source's name.")),
     responses((status = 200, description = "`WebHook-Allowed-Origin` and `WebHook-Allowed-Rate` say that it may."),
         (status = 404, body = Problem)))]
-pub(super) async fn permit(
+pub async fn permit(
     State(app): State<App>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -195,7 +198,7 @@ fn refuse(inlet: &Inlet, Refusing(reason, problem): Refusing, now: Timestamp) ->
 }
 
 /// Why a request is not the source's, and how its sender has to log in.
-fn refused(verifier: &verify::Verifier, refusal: verify::Refusal) -> Refusing {
+fn refused(verifier: &webhook::Verifier, refusal: webhook::Refusal) -> Refusing {
     let Refusing(reason, problem) = Refusing::from(refusal);
     if !verifier.is_basic() || problem.status != StatusCode::UNAUTHORIZED.as_u16() {
         return Refusing(reason, problem);
@@ -205,8 +208,8 @@ fn refused(verifier: &verify::Verifier, refusal: verify::Refusal) -> Refusing {
 }
 
 /// A request without a body, to be checked.
-fn question(head: &Parts, caller: Caller) -> verify::Request<'_> {
-    verify::Request {
+fn question(head: &Parts, caller: Caller) -> webhook::Request<'_> {
+    webhook::Request {
         method: &head.method,
         uri: &head.uri,
         headers: &head.headers,
@@ -243,7 +246,7 @@ async fn take(
     }
     let max_body = app.config.server.max_body;
     let plain = decompressed(headers, body, max_body)?;
-    let request = verify::Request { body, plain: &plain, ..unsigned };
+    let request = webhook::Request { body, plain: &plain, ..unsigned };
     let fits =
         verifier.verify(&request, signed_by).map_err(|refusal| refused(verifier, refusal))?;
     if let Some(answer) = handshake::answer_post(webhook.scheme, &plain) {
@@ -252,7 +255,7 @@ async fn take(
     let max_events = app.config.server.max_batch;
     let source = &settings.name;
     let received = Received { source, headers, body: &plain, max_events, max_body };
-    let events = envelope::read(received, webhook)?;
+    let events = webhook_body::read(received, webhook)?;
     let request = repeats::Request { headers, signature: fits.signature.as_deref(), now };
     let repeats = webhook.repeats.as_ref();
     let keys = repeats::keys(repeats, &request, &events.events, &inlet.health.sequence);

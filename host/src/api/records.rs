@@ -7,18 +7,18 @@
 //! nothing, whatever the CRM's own columns and time zone say. Lists go back a little further than that,
 //! so it may see a record twice.
 
-mod condition;
-pub(super) mod erase;
-mod lookups;
-mod query;
-mod shown;
+pub mod condition;
+pub mod erase;
+pub mod lookups;
+pub mod query;
+pub mod shown;
 
 use super::App;
 use super::auth::Principal;
 use super::problem::Problem;
 use crate::catalog;
-use crate::domain::record::{Order, RecordPosition};
-use crate::journal::records::{PageStart, RecordFilter};
+use crate::model::record::{Order, RecordPosition};
+use crate::store::records::{PageStart, RecordFilter};
 use axum::Json;
 use axum::extract::{Path, State};
 use http::Uri;
@@ -47,7 +47,7 @@ const COUNTED: u32 = 1_000;
 
 /// A page of records.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RecordList {
+pub struct RecordList {
     /// The records, each with at least an `id`.
     #[schema(value_type = Vec<Object>)]
     data: Vec<Box<RawValue>>,
@@ -59,7 +59,7 @@ pub(super) struct RecordList {
 
 /// About a page of records, in the words of several dialects.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RecordMeta {
+pub struct RecordMeta {
     /// How many are on it.
     count: usize,
     /// Which page it is, from 1.
@@ -83,7 +83,7 @@ pub(super) struct RecordMeta {
 
 /// Where to go from a page of records.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RecordLinks {
+pub struct RecordLinks {
     /// This page.
     #[serde(rename = "self")]
     this: String,
@@ -97,7 +97,7 @@ pub(super) struct RecordLinks {
 
 /// One record.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RecordAnswer {
+pub struct RecordAnswer {
     /// It.
     #[schema(value_type = Object)]
     data: Box<RawValue>,
@@ -129,7 +129,7 @@ fn resource(path: &str) -> Result<&'static str, Problem> {
         ("filter" = Option<String>, Query, description = "Conditions such as `status:2`, with commas between."),
         ("source" = Option<String>, Query, description = "Only from this source.")),
     responses((status = 200, body = RecordList), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     principal: Principal,
     Path(path): Path<String>,
@@ -209,7 +209,7 @@ async fn place(app: &App, filter: &RecordFilter, query: &RecordQuery) -> Result<
     params(("resource" = String, Path), ("id" = String, Path),
         ("source" = Option<String>, Query, description = "The source that numbers it so, where several do.")),
     responses((status = 200, body = RecordAnswer), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     principal: Principal,
     Path((path, id)): Path<(String, String)>,

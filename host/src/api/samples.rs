@@ -7,16 +7,17 @@ use super::App;
 use super::auth::Principal;
 use super::body::Query;
 use super::problem::Problem;
-use crate::capture;
 use crate::catalog::{self, EventType};
-use crate::deliver::changes::sent;
-use crate::deliver::envelope::{Envelope, Message, render};
-use crate::domain::event::Event;
-use crate::domain::hash::Hash;
-use crate::domain::id::{DeliveryId, EventId};
-use crate::domain::pattern::Pattern;
-use crate::domain::time::Timestamp;
-use crate::journal::views::EventFilter;
+use crate::crypto::digest::Hash;
+use crate::delivery::changes::sent;
+use crate::delivery::envelope::{Message, render};
+use crate::ingest;
+use crate::model::envelope::Envelope;
+use crate::model::event::Event;
+use crate::model::id::{DeliveryId, EventId};
+use crate::model::type_pattern::Pattern;
+use crate::store::views::EventFilter;
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
@@ -34,7 +35,7 @@ const EXAMPLE_AT: Timestamp = Timestamp::from_micros(1_767_225_600_000_000); // 
 /// Which samples to show.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct SampleQuery {
+pub struct SampleQuery {
     /// Only events of this source.
     source: Option<String>,
 }
@@ -45,7 +46,7 @@ pub(super) struct SampleQuery {
 #[utoipa::path(get, path = "/api/v1/events/samples/{type}", tag = "events", operation_id = "sample_events",
     params(("type" = String, Path, description = "An event type, `invoice.*` or `*`."), SampleQuery),
     responses((status = 200, body = Vec<Object>), (status = 422, body = Problem)))]
-pub(super) async fn samples(
+pub async fn samples(
     State(app): State<App>,
     principal: Principal,
     Path(name): Path<String>,
@@ -53,7 +54,7 @@ pub(super) async fn samples(
 ) -> Result<Json<Vec<Box<RawValue>>>, Problem> {
     let name = name.trim();
     let name =
-        if name.contains('*') { name.to_owned() } else { capture::event_type("webhook", name) };
+        if name.contains('*') { name.to_owned() } else { ingest::event_type("webhook", name) };
     let pattern =
         Pattern::parse(&name).map_err(|error| Problem::fault("type", error.to_string()))?;
     principal.check_table(resource(&pattern).as_deref())?;

@@ -2,10 +2,10 @@
 //! what a secret may be.
 
 use super::problem::Problem;
-use crate::domain::endpoint::{Graced, Secrets};
-use crate::domain::span::Span;
-use crate::domain::time::Timestamp;
-use crate::sign::generate_secret;
+use crate::model::endpoint::{Graced, Secrets};
+use crate::signing::generate_secret;
+use crate::time::span::Span;
+use crate::time::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const MAX_GRACE: Duration = Duration::from_hours(24);
 /// How to rotate a secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rotation {
+pub struct Rotation {
     /// How long the old secret goes on verifying, at most `24h`, which is also the default.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "24h")]
@@ -29,7 +29,7 @@ pub(super) struct Rotation {
 
 impl Rotation {
     /// The secrets after it.
-    pub(super) fn of(
+    pub fn of(
         self,
         old: &Secrets,
         now: Timestamp,
@@ -47,7 +47,7 @@ impl Rotation {
 }
 
 /// Splits the secret off, which is no part of the settings.
-pub(super) fn split(
+pub fn split(
     object: &mut Map<String, Value>,
     check: impl Fn(&str) -> Result<(), Problem>,
 ) -> Result<Option<String>, Problem> {

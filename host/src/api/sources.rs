@@ -1,7 +1,7 @@
 //! `/sources`: the systems that events come from. An event that is pushed may name a source that is
 //! not set here; one that is set can be strict, or paused.
 
-pub(super) mod run;
+pub mod run;
 
 use super::answer::{Data, List, data, whole};
 use super::auth::Principal;
@@ -10,19 +10,19 @@ use super::problem::Problem;
 use super::secret::Rotation;
 use super::{App, edit, secret};
 use crate::access::scope::Scope;
-use crate::capture::verify;
-use crate::domain::endpoint::Secrets;
-use crate::domain::id::SourceId;
-use crate::domain::private::{keep_source, mask_url};
-use crate::domain::problem::Fault;
-use crate::domain::source::{Source, SourceSettings};
-use crate::domain::time::Timestamp;
-use crate::domain::webhook::Scheme;
-use crate::journal::objects::{Change, Kind};
-use crate::journal::sources::SourceState;
-use crate::sign::generate_secret;
-use crate::topology::Topology;
-use crate::topology::inlet::{Figures, Inlet};
+use crate::model::endpoint::Secrets;
+use crate::model::fault::Fault;
+use crate::model::id::SourceId;
+use crate::model::private_values::{keep_source, mask_url};
+use crate::model::source::{Source, SourceSettings};
+use crate::model::webhook_source::Scheme;
+use crate::settings::Topology;
+use crate::settings::source_runtime::{Figures, Inlet};
+use crate::signing::generate_secret;
+use crate::signing::webhook;
+use crate::store::objects::{Change, Kind};
+use crate::store::sources::SourceState;
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -37,7 +37,7 @@ const MAX_SECRET: usize = 1_024;
 
 /// A source, and how it is doing.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SourceView {
+pub struct SourceView {
     #[serde(flatten)]
     source: Source,
     /// Where its webhooks go, for a source that receives them.
@@ -102,7 +102,7 @@ fn warning(scheme: Scheme) -> Option<&'static str> {
 
 /// A source as it is given: the settings, and a secret.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct NewSource {
+pub struct NewSource {
     /// What its webhooks are signed with, or what it shows to the system that it asks: a token of its API, the password of its database.
     /// Made where left out and webhooks are signed with it.
     #[expect(dead_code, reason = "only described; split off before the settings are read")]
@@ -116,7 +116,7 @@ pub(super) struct NewSource {
     settings: SourceSettings,
 }
 
-pub(super) fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
+pub fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
     let id = text.parse::<SourceId>().ok();
     let is =
         |inlet: &&Arc<Inlet>| Some(inlet.source.id) == id || inlet.source.settings.name == text;
@@ -138,7 +138,7 @@ async fn show_now(
 /// Lists sources, by name.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "sources", operation_id = "list_sources",
     responses((status = 200, body = List<SourceView>)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<App>,
     principal: Principal,
 ) -> Result<Json<List<SourceView>>, Problem> {
@@ -153,7 +153,7 @@ pub(super) async fn list(
 /// One source, by id or name.
 #[utoipa::path(get, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "show_source",
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -163,7 +163,7 @@ pub(super) async fn show(
 
 /// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
 /// only to be there.
-pub(super) fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
     secret::split(object, check_secret)
 }
 
@@ -174,7 +174,7 @@ fn check_secret(secret: &str) -> Result<(), Problem> {
 }
 
 /// Reads and checks settings.
-pub(super) fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Problem> {
+pub fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Problem> {
     let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
     let settings: SourceSettings = parse(&text)?;
     edit::check(settings.check())?;
@@ -188,27 +188,24 @@ pub(super) fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Pr
     };
     edit::check(unknown.map(fault).collect())?;
     let paypal = settings.webhook.as_ref().and_then(|webhook| webhook.paypal.as_ref());
-    if let Some(Err(message)) = paypal.map(verify::check_certificate) {
+    if let Some(Err(message)) = paypal.map(webhook::check_certificate) {
         return Err(Problem::fault("webhook.paypal.certificate", message));
     }
     Ok(settings)
 }
 
 /// Refuses a secret that the scheme `hmac` cannot read as the key that it stands for.
-pub(super) fn check_key(
-    settings: &SourceSettings,
-    secrets: Option<&Secrets>,
-) -> Result<(), Problem> {
+pub fn check_key(settings: &SourceSettings, secrets: Option<&Secrets>) -> Result<(), Problem> {
     let hmac = settings.webhook.as_ref().and_then(|webhook| webhook.hmac.as_ref());
     let (Some(hmac), Some(secrets)) = (hmac, secrets) else { return Ok(()) };
-    if verify::is_key(hmac.key, &secrets.current) {
+    if webhook::is_key(hmac.key, &secrets.current) {
         return Ok(());
     }
     Err(Problem::fault("secret", "give it in the form that `webhook.hmac.key` names"))
 }
 
 /// A source stays of its kind, because what it remembers is; and no address gets to see a secret that was given for another.
-pub(super) fn check_change(
+pub fn check_change(
     old: &SourceSettings,
     new: &SourceSettings,
     with_secret: bool,
@@ -224,7 +221,7 @@ pub(super) fn check_change(
 }
 
 /// Refuses a change that would lose a secret which a later start may read again.
-pub(super) fn check_locked(
+pub fn check_locked(
     inlet: &Inlet,
     new: &SourceSettings,
     given: Option<&str>,
@@ -236,7 +233,7 @@ pub(super) fn check_locked(
 }
 
 /// The secrets of a source: those given, those it had, or new ones; with the new one, to be shown once.
-pub(super) fn secrets(
+pub fn secrets(
     settings: &SourceSettings,
     given: Option<String>,
     old: Option<&Secrets>,
@@ -261,7 +258,7 @@ pub(super) fn secrets(
 /// Makes a source. The answer shows the secret that was made for it, once.
 #[utoipa::path(post, path = "/api/v1/sources", tag = "sources", operation_id = "create_source", request_body = NewSource,
     responses((status = 201, body = Data<SourceView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn create(
+pub async fn create(
     State(app): State<App>,
     principal: Principal,
     Input(mut object): Input<Map<String, Value>>,
@@ -281,7 +278,7 @@ pub(super) async fn create(
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "update_source",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn update(
+pub async fn update(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -315,7 +312,7 @@ async fn save(
 /// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/pause", tag = "sources", operation_id = "pause_source",
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
-pub(super) async fn pause(
+pub async fn pause(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -326,7 +323,7 @@ pub(super) async fn pause(
 /// Takes up a source that was paused.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/resume", tag = "sources", operation_id = "resume_source",
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
-pub(super) async fn resume(
+pub async fn resume(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -353,7 +350,7 @@ async fn enable(
 #[utoipa::path(post, path = "/api/v1/sources/{id}/rotate-secret", tag = "sources", operation_id = "rotate_source_secret",
     params(("id" = String, Path)), request_body = Rotation,
     responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn rotate(
+pub async fn rotate(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -379,7 +376,7 @@ pub(super) async fn rotate(
 /// Deletes a source's settings; events of that name are taken as from any unknown source.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "delete_source",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
-pub(super) async fn delete(
+pub async fn delete(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,

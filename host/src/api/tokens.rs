@@ -6,10 +6,10 @@ use super::body::{Input, parse};
 use super::problem::Problem;
 use super::{App, edit};
 use crate::access::token::{StoredToken, Token, TokenDigest, TokenSettings, digest, generate};
-use crate::domain::id::TokenId;
-use crate::domain::time::Timestamp;
-use crate::journal::objects::{Change, Kind};
-use crate::topology::Topology;
+use crate::model::id::TokenId;
+use crate::settings::Topology;
+use crate::store::objects::{Change, Kind};
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 /// A token, without what it is used by.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TokenView {
+pub struct TokenView {
     /// Its id.
     #[schema(value_type = String)]
     id: TokenId,
@@ -65,7 +65,7 @@ fn find(topology: &Topology, text: &str) -> Result<(TokenDigest, Arc<Token>), Pr
 /// Lists tokens, by name.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens", operation_id = "list_tokens",
     responses((status = 200, body = List<TokenView>)))]
-pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<List<TokenView>> {
+pub async fn list(State(app): State<App>, _principal: Principal) -> Json<List<TokenView>> {
     let topology = app.live.current();
     let mut tokens: Vec<TokenView> =
         topology.tokens().map(|(_, token)| (&**token).into()).collect();
@@ -76,7 +76,7 @@ pub(super) async fn list(State(app): State<App>, _principal: Principal) -> Json<
 /// One token, by id or name.
 #[utoipa::path(get, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "show_token",
     params(("id" = String, Path)), responses((status = 200, body = Data<TokenView>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
@@ -98,7 +98,7 @@ fn settings(
 }
 
 /// Refuses a token that would have more than the caller.
-pub(super) fn check_ceiling(
+pub fn check_ceiling(
     principal: &Principal,
     new: &TokenSettings,
     old: Option<&TokenSettings>,
@@ -128,7 +128,7 @@ async fn save(
 /// Makes a token; it is shown in this answer only.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = TokenSettings,
     responses((status = 201, body = Data<TokenView>), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn create(
+pub async fn create(
     State(app): State<App>,
     principal: Principal,
     Input(object): Input<Map<String, Value>>,
@@ -144,7 +144,7 @@ pub(super) async fn create(
 #[utoipa::path(patch, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "update_token",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<TokenView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn update(
+pub async fn update(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -159,7 +159,7 @@ pub(super) async fn update(
 /// Revokes a token: from the answer on nobody can use it.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn revoke(
+pub async fn revoke(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,

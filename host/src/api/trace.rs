@@ -4,12 +4,12 @@ use super::App;
 use super::deliveries::{AttemptView, DeliveryView};
 use super::events::EventView;
 use super::problem::Problem;
-use crate::domain::delivery::Status;
-use crate::domain::id::FlowId;
-use crate::domain::span::Span;
-use crate::domain::time::Timestamp;
-use crate::journal::views::{Delivery, StoredEvent};
-use crate::topology::Topology;
+use crate::model::delivery::Status;
+use crate::model::id::FlowId;
+use crate::settings::Topology;
+use crate::store::views::{Delivery, StoredEvent};
+use crate::time::span::Span;
+use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 /// An event with all that became of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Trace {
+pub struct Trace {
     /// The event.
     #[serde(flatten)]
     pub event: EventView,
@@ -36,7 +36,7 @@ pub(super) struct Trace {
 
 /// A flow that has yet to deal with an event.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct WaitingFlow {
+pub struct WaitingFlow {
     /// The flow's name.
     pub flow: String,
     /// When its modules run next.
@@ -52,7 +52,7 @@ pub(super) struct WaitingFlow {
 
 /// A delivery with its attempts.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeliveryTrace {
+pub struct DeliveryTrace {
     /// The delivery.
     #[serde(flatten)]
     pub delivery: DeliveryView,
@@ -61,7 +61,7 @@ pub(super) struct DeliveryTrace {
 }
 
 /// Puts the trace of an event together.
-pub(super) async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Problem> {
+pub async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Problem> {
     let topology = app.live.current();
     let id = stored.event.id;
     let mut steps = Vec::new();
@@ -108,7 +108,7 @@ pub(super) async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Probl
 }
 
 /// A delivery with its attempts.
-pub(super) async fn delivery_trace(
+pub async fn delivery_trace(
     app: &App,
     topology: &Topology,
     delivery: Delivery,
@@ -119,7 +119,7 @@ pub(super) async fn delivery_trace(
 }
 
 /// A flow's name, or its id if it was deleted.
-pub(super) fn flow_name(topology: &Topology, id: FlowId) -> String {
+pub fn flow_name(topology: &Topology, id: FlowId) -> String {
     topology.flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
 }
 

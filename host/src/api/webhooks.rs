@@ -11,16 +11,16 @@ use super::body::Input;
 use super::endpoints::{self, LOCKED, check_schemes, shown_url};
 use super::problem::Problem;
 use super::{App, edit};
-use crate::capture;
-use crate::domain::endpoint::{EndpointSettings, OnGone, Secrets};
-use crate::domain::id::EndpointId;
-use crate::domain::private::keep_endpoint;
-use crate::domain::problem::MAX_NAME;
-use crate::domain::time::Timestamp;
-use crate::journal::objects::{Change, Kind};
-use crate::sign::generate_secret;
-use crate::topology::Topology;
-use crate::topology::target::Target;
+use crate::ingest;
+use crate::model::endpoint::{EndpointSettings, OnGone, Secrets};
+use crate::model::fault::MAX_NAME;
+use crate::model::id::EndpointId;
+use crate::model::private_values::keep_endpoint;
+use crate::settings::Topology;
+use crate::settings::endpoint_runtime::Target;
+use crate::signing::generate_secret;
+use crate::store::objects::{Change, Kind};
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -37,7 +37,7 @@ const TRIES: u32 = 4;
 
 /// A subscription, in the vendor's words.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Webhook {
+pub struct Webhook {
     /// Its id; the endpoint's.
     id: String,
     /// Its name.
@@ -80,7 +80,7 @@ impl Webhook {
 
 /// A subscription that was made: its id stands where each client looks for it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Subscribed {
+pub struct Subscribed {
     /// Its id.
     id: String,
     /// It.
@@ -89,7 +89,7 @@ pub(super) struct Subscribed {
 
 /// What to subscribe to.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct Subscription {
+pub struct Subscription {
     /// Its name; made unique by a number where it is taken.
     name: Option<String>,
     /// Where events go.
@@ -153,7 +153,7 @@ impl Subscription {
         };
         let name = |name: &str| {
             let name = name.trim();
-            if name.contains('*') { name.to_owned() } else { capture::event_type(NAME, name) }
+            if name.contains('*') { name.to_owned() } else { ingest::event_type(NAME, name) }
         };
         names.into_iter().map(name).collect()
     }
@@ -223,7 +223,7 @@ fn same(topology: &Topology, base: &str, wanted: &EndpointSettings) -> Option<Ar
 #[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = Subscription,
     responses((status = 201, body = Subscribed), (status = 200, body = Subscribed, description = "It was there already."),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn subscribe(
+pub async fn subscribe(
     State(app): State<App>,
     principal: Principal,
     Input(wanted): Input<Subscription>,
@@ -306,7 +306,7 @@ async fn take_over(
 /// Lists subscriptions: every endpoint.
 #[utoipa::path(get, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "list_webhooks",
     responses((status = 200, body = List<Webhook>)))]
-pub(super) async fn list(State(app): State<App>, principal: Principal) -> Json<List<Webhook>> {
+pub async fn list(State(app): State<App>, principal: Principal) -> Json<List<Webhook>> {
     let topology = app.live.current();
     whole(topology.endpoints().map(|target| Webhook::new(target, &principal)).collect())
 }
@@ -314,7 +314,7 @@ pub(super) async fn list(State(app): State<App>, principal: Principal) -> Json<L
 /// One subscription.
 #[utoipa::path(get, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook",
     params(("id" = String, Path)), responses((status = 200, body = Data<Webhook>), (status = 404, body = Problem)))]
-pub(super) async fn show(
+pub async fn show(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -325,7 +325,7 @@ pub(super) async fn show(
 
 /// What became of a subscription that was given up.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct GivenUp {
+pub struct GivenUp {
     /// Its id.
     id: String,
     /// Whether it was there.
@@ -335,7 +335,7 @@ pub(super) struct GivenUp {
 /// Gives a subscription up; fine also where there is none of that id.
 #[utoipa::path(delete, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "unsubscribe",
     params(("id" = String, Path)), responses((status = 200, body = Data<GivenUp>), (status = 409, body = Problem)))]
-pub(super) async fn unsubscribe(
+pub async fn unsubscribe(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,

@@ -15,13 +15,13 @@ use super::vary;
 
 /// What is wrong, and in which file and event or record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// Name of the file under `host/catalog`.
-    pub(crate) file: String,
+    pub file: String,
     /// Event, record or field.
-    pub(crate) place: String,
+    pub place: String,
     /// What is wrong and what would be right.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 impl fmt::Display for Problem {
@@ -32,27 +32,27 @@ impl fmt::Display for Problem {
 
 /// An event type, worked out.
 #[derive(Debug)]
-pub(crate) struct Compiled {
+pub struct Compiled {
     /// `invoice.paid`.
-    pub(crate) name: String,
+    pub name: String,
     /// `invoice`.
-    pub(crate) resource: String,
+    pub resource: String,
     /// What happened.
-    pub(crate) description: String,
+    pub description: String,
     /// Field of the data that identifies the record.
-    pub(crate) key: String,
+    pub key: String,
     /// Other names for the same fact.
-    pub(crate) aliases: Vec<String>,
+    pub aliases: Vec<String>,
     /// JSON Schema 2020-12 of the data.
-    pub(crate) schema: Value,
+    pub schema: Value,
     /// The data of one such event.
-    pub(crate) example: Value,
+    pub example: Value,
     /// Which values of the example a generator may vary, and how.
-    pub(crate) vary: Vec<(String, String)>,
+    pub vary: Vec<(String, String)>,
 }
 
 /// Every event type of the files (name and text), sorted by name, or everything that is wrong with them.
-pub(crate) fn compile(files: &[(String, String)]) -> Result<Vec<Compiled>, Vec<Problem>> {
+pub fn compile(files: &[(String, String)]) -> Result<Vec<Compiled>, Vec<Problem>> {
     let mut problems = Vec::new();
     let (shapes, resources) = read(files, &mut problems);
     if !problems.is_empty() {

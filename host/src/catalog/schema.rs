@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::source::{Field, Ordered, Scalar, Shape};
 
 /// The schema of an event's data.
-pub(crate) fn of_event<'a>(
+pub fn of_event<'a>(
     name: &str,
     about: &str,
     fields: &Ordered<Field>,

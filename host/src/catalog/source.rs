@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 /// A map that keeps the order of the file.
 #[derive(Debug, Clone)]
-pub(crate) struct Ordered<T>(pub(crate) Vec<(String, T)>);
+pub struct Ordered<T>(pub Vec<(String, T)>);
 
 impl<T> Default for Ordered<T> {
     fn default() -> Self {
@@ -24,12 +24,12 @@ impl<T> Default for Ordered<T> {
 
 impl<T> Ordered<T> {
     /// The entry of that name.
-    pub(crate) fn get(&self, name: &str) -> Option<&T> {
+    pub fn get(&self, name: &str) -> Option<&T> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// Entries in the order of the file.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 }
@@ -59,101 +59,101 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
 /// One resource file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct File {
+pub struct File {
     /// Name of the resource; the file bears it too, and every event begins with it.
-    pub(crate) resource: String,
+    pub resource: String,
     /// What the resource is, in a sentence.
-    pub(crate) about: String,
+    pub about: String,
     /// Field that identifies a record; none where every event has data of another shape.
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
     /// Columns of the CRM's table that no event may carry.
     #[serde(default)]
-    pub(crate) sensitive: Vec<String>,
+    pub sensitive: Vec<String>,
     /// What a record holds.
     #[serde(default)]
-    pub(crate) fields: Ordered<Field>,
+    pub fields: Ordered<Field>,
     /// One plausible record; a nullable field left out is null.
     #[serde(default)]
-    pub(crate) example: Map<String, Value>,
+    pub example: Map<String, Value>,
     /// Events by the part of their name after the resource.
-    pub(crate) events: Ordered<Event>,
+    pub events: Ordered<Event>,
 }
 
 /// A record that stands inside others, in `shapes.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// What the record is, in a sentence.
-    pub(crate) about: String,
+    pub about: String,
     /// Field that identifies it, if one does.
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
     /// Columns that no event may carry.
     #[serde(default)]
-    pub(crate) sensitive: Vec<String>,
+    pub sensitive: Vec<String>,
     /// What it holds.
     #[serde(default)]
-    pub(crate) fields: Ordered<Field>,
+    pub fields: Ordered<Field>,
     /// One plausible record.
     #[serde(default)]
-    pub(crate) example: Map<String, Value>,
+    pub example: Map<String, Value>,
 }
 
 /// One field of a record.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Field {
+pub struct Field {
     /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`, `text`, `object`, `list` or `map`;
     /// a `?` after it says that the value may be null.
     #[serde(rename = "type")]
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// The resource an `id` points to, or the shape of an `object` or of the elements of a `list`.
-    pub(crate) of: Option<String>,
+    pub of: Option<String>,
     /// What the values of a `choice` mean.
     #[serde(default)]
-    pub(crate) values: Ordered<String>,
+    pub values: Ordered<String>,
     /// What the field says, where its name does not.
-    pub(crate) about: Option<String>,
+    pub about: Option<String>,
 }
 
 /// One event of a resource.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Event {
+pub struct Event {
     /// What happened, in a sentence.
-    pub(crate) about: String,
+    pub about: String,
     /// Other names in the catalogue for the same fact.
     #[serde(default)]
-    pub(crate) aliases: Vec<String>,
+    pub aliases: Vec<String>,
     /// Shape of the data, where it is not the resource's own record.
-    pub(crate) data: Option<String>,
+    pub data: Option<String>,
     /// Fields beyond the record; they must be present unless nullable.
     #[serde(default)]
-    pub(crate) adds: Ordered<Field>,
+    pub adds: Ordered<Field>,
     /// A field whose change is the event: the data then also holds `old_FIELD` and `new_FIELD`.
-    pub(crate) changes: Option<String>,
+    pub changes: Option<String>,
     /// The example's value of that field before the change.
-    pub(crate) from: Option<String>,
+    pub from: Option<String>,
     /// Fields that are null in the example.
     #[serde(default)]
-    pub(crate) omit: Vec<String>,
+    pub omit: Vec<String>,
     /// What the example has beyond, or other than, the resource's.
     #[serde(default)]
-    pub(crate) example: Map<String, Value>,
+    pub example: Map<String, Value>,
 }
 
 /// The type of a field and whether it may be null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Kind {
+pub struct Kind {
     /// The type without the question mark.
-    pub(crate) scalar: Scalar,
+    pub scalar: Scalar,
     /// May the value be null?
-    pub(crate) nullable: bool,
+    pub nullable: bool,
 }
 
 /// What a value is; see [`Field::kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scalar {
+pub enum Scalar {
     /// Key of a row.
     Id,
     /// Whole number.

@@ -3,7 +3,7 @@
 use super::source::{Field, Scalar};
 
 /// Is `text` a value of that field?
-pub(super) fn fits(field: &Field, text: &str) -> bool {
+pub fn fits(field: &Field, text: &str) -> bool {
     match field.kind.scalar {
         Scalar::Id | Scalar::Int | Scalar::Unix => {
             like(text.strip_prefix('-').unwrap_or(text), "9+")
@@ -39,7 +39,7 @@ fn like(text: &str, picture: &str) -> bool {
 }
 
 /// What would be right, in words.
-pub(super) fn meant(field: &Field) -> String {
+pub fn meant(field: &Field) -> String {
     match field.kind.scalar {
         Scalar::Id | Scalar::Int => "a whole number in quotes".into(),
         Scalar::Unix => "seconds since 1970 in quotes".into(),

@@ -8,7 +8,7 @@ use super::source::{Field, Ordered, Scalar, Shape};
 ///
 /// A field counts by its type (keys, amounts, mail addresses) or by its column name (names of people and companies, running
 /// numbers). What is null, `0` or belongs to the staff stays as it is.
-pub(crate) fn paths<'a>(
+pub fn paths<'a>(
     resource: &str,
     fields: &Ordered<Field>,
     example: &Map<String, Value>,

@@ -17,7 +17,7 @@ use super::client::{Body, Client, Remote, escape};
 use super::input::read_document;
 use super::module::{upload, versions};
 use super::{Error, Screen};
-use crate::sha256;
+use crate::crypto::sha256;
 
 /// `waybill apply`.
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ pub enum Format {
     Json,
 }
 
-pub(super) async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let mut document = read_document(&args.file)?;
     let folder = args.file.parent().unwrap_or(Path::new("."));
     let client = args.remote.connect(screen)?;
@@ -210,7 +210,7 @@ fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(
     Ok(screen.line(said)?)
 }
 
-pub(super) async fn export(args: ExportArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn export(args: ExportArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let client = args.remote.connect(screen)?;
     let passphrase = args.passphrase.passphrase.filter(|_| args.secrets);
     let mut document = match passphrase {

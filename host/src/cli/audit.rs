@@ -88,7 +88,7 @@ impl Filter {
     }
 }
 
-pub(super) async fn run(command: AuditCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: AuditCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         AuditCommand::List(args) => {
             let client = args.remote.connect(screen)?;

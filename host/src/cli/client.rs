@@ -56,13 +56,13 @@ pub struct Remote {
 
 impl Remote {
     /// That server, with that token.
-    pub(super) fn to(server: &str, token: &str) -> Self {
+    pub fn to(server: &str, token: &str) -> Self {
         let token = Some(SecretString::from(token.to_owned()));
         Self { server: server.to_owned(), token, ca: None, admin_token: None, json: false }
     }
 
     /// A client for that server; also makes the screen obey `--json`.
-    pub(super) fn connect(self, screen: &mut Screen<'_>) -> Result<Client, Error> {
+    pub fn connect(self, screen: &mut Screen<'_>) -> Result<Client, Error> {
         screen.force_json(self.json);
         let server = self.server.trim_end_matches('/').to_owned();
         let unusable = |file: &std::path::Path, error: &dyn std::fmt::Display| {
@@ -71,7 +71,7 @@ impl Remote {
         let read =
             |file: &std::path::PathBuf| std::fs::read(file).map_err(|error| unusable(file, &error));
         let ca = self.ca.as_ref().map(read).transpose()?;
-        let trusted = crate::trust::client_config(ca.as_deref()).map_err(|error| {
+        let trusted = crate::net::tls_trust::client_config(ca.as_deref()).map_err(|error| {
             unusable(self.ca.as_deref().unwrap_or_else(|| std::path::Path::new("")), &error)
         })?;
         let connector = HttpsConnectorBuilder::new()
@@ -85,14 +85,16 @@ impl Remote {
 }
 
 /// Makes calls to one server.
-pub(super) struct Client {
+#[derive(Debug)]
+pub struct Client {
     server: String,
     token: Option<SecretString>,
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 /// What is sent with a call.
-pub(super) enum Body {
+#[derive(Debug)]
+pub enum Body {
     /// Nothing.
     None,
     /// JSON.
@@ -103,23 +105,13 @@ pub(super) enum Body {
 
 impl Client {
     /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it has none).
-    pub(super) async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Body,
-    ) -> Result<Value, Error> {
+    pub async fn call(&self, method: Method, path: &str, body: Body) -> Result<Value, Error> {
         let mut answer = self.answer(method, path, body).await?;
         Ok(answer.get_mut("data").map(Value::take).unwrap_or(answer))
     }
 
     /// As [`Client::call`], with the whole answer.
-    pub(super) async fn answer(
-        &self,
-        method: Method,
-        path: &str,
-        body: Body,
-    ) -> Result<Value, Error> {
+    pub async fn answer(&self, method: Method, path: &str, body: Body) -> Result<Value, Error> {
         let bytes = self.bytes(method, path, body).await?;
         if bytes.is_empty() {
             return Ok(Value::Null);
@@ -133,12 +125,7 @@ impl Client {
     }
 
     /// As [`Client::call`], with the answer's body as it is.
-    pub(super) async fn bytes(
-        &self,
-        method: Method,
-        path: &str,
-        body: Body,
-    ) -> Result<Bytes, Error> {
+    pub async fn bytes(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
         let exchange = async {
             let (head, body) = self.send(method, path, body).await?.into_parts();
             let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
@@ -154,7 +141,7 @@ impl Client {
     }
 
     /// Gets something of any length and writes it out as it comes.
-    pub(super) async fn copy(&self, path: &str, screen: &mut Screen<'_>) -> Result<(), Error> {
+    pub async fn copy(&self, path: &str, screen: &mut Screen<'_>) -> Result<(), Error> {
         let (head, mut body) = self.send(Method::GET, path, Body::None).await?.into_parts();
         if !head.status.is_success() {
             let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
@@ -212,12 +199,7 @@ impl Client {
     }
 
     /// Up to `most` elements of a list, newest first as the server has them.
-    pub(super) async fn list(
-        &self,
-        path: &str,
-        query: &Query,
-        most: usize,
-    ) -> Result<Vec<Value>, Error> {
+    pub async fn list(&self, path: &str, query: &Query, most: usize) -> Result<Vec<Value>, Error> {
         let mut found = Vec::new();
         let mut cursor: Option<String> = None;
         while found.len() < most {
@@ -241,11 +223,11 @@ impl Client {
 
 /// Parameters after the question mark.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Query(Vec<(&'static str, String)>);
+pub struct Query(Vec<(&'static str, String)>);
 
 impl Query {
     /// Adds a parameter that has a value.
-    pub(super) fn add(&mut self, name: &'static str, value: Option<String>) {
+    pub fn add(&mut self, name: &'static str, value: Option<String>) {
         self.0.extend(value.map(|value| (name, value)));
     }
 }
@@ -261,7 +243,7 @@ impl std::fmt::Display for Query {
 }
 
 /// Text as one segment of a path or value of a query.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 

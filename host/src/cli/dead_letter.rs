@@ -103,7 +103,7 @@ pub struct ExportArgs {
     remote: Remote,
 }
 
-pub(super) async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         DeadLetterCommand::List(args) => {
             let client = args.remote.connect(screen)?;

@@ -81,7 +81,7 @@ pub struct DeliveryListArgs {
     remote: Remote,
 }
 
-pub(super) async fn run(command: DeliveryCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: DeliveryCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         DeliveryCommand::List(args) => list(args, screen).await,
         DeliveryCommand::Show(args) => {

@@ -4,15 +4,16 @@
 //! checks every signature. It shows events turning into deliveries, a smart collapse, a retry, and a
 //! dead letter that is replayed; then it goes on until Ctrl-C.
 
-mod receiver;
-mod setup;
+pub mod receiver;
+pub mod setup;
 
 use super::client::{Body, Client, Remote};
 use super::{DemoArgs, Error, Screen};
 use crate::catalog;
-use crate::clock::Clock;
 use crate::config::{Config, Override};
+use crate::error_chain::error_chain;
 use crate::server::Server;
+use crate::time::clock::Clock;
 use http::Method;
 use receiver::Receiver;
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ pub async fn run(args: &DemoArgs, program: PathBuf, screen: &mut Screen<'_>) -> 
     let token = format!("demo-{}", hex::encode(rand::random::<[u8; 16]>()));
     let config = config(args, folder.path(), &token)?;
     let server = Server::open(config, Clock::System, program).await;
-    let server = server.map_err(|error| Error::failed(chain(&error)))?;
+    let server = server.map_err(|error| Error::failed(error_chain(&error)))?;
     let url = format!("http://{}", server.address);
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
@@ -59,7 +60,7 @@ pub async fn run(args: &DemoArgs, program: PathBuf, screen: &mut Screen<'_>) -> 
     };
     drop(stop);
     if let Err(error) = serving.await {
-        return Err(Error::failed(chain(&error)));
+        return Err(Error::failed(error_chain(&error)));
     }
     screen.line(format!("{} deliveries, every signature fits", receiver.verified()))?;
     result
@@ -77,16 +78,6 @@ fn config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result<Conf
         .collect();
     let environment = [("WAYBILL_ADMIN_TOKEN".to_owned(), token.to_owned())];
     Config::load(None, environment, &overrides).map_err(|error| Error::Usage(error.to_string()))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Captures one made-up event; its id.

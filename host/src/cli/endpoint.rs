@@ -9,7 +9,7 @@ use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
 use super::{Error, Screen};
 
 /// Endpoints.
-pub(super) const ENDPOINT: Kind = Kind {
+pub const ENDPOINT: Kind = Kind {
     word: "endpoint",
     path: "/endpoints",
     prefix: "end_",
@@ -91,7 +91,7 @@ pub struct RotateArgs {
     remote: Remote,
 }
 
-pub(super) async fn run(command: EndpointCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: EndpointCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         EndpointCommand::List(args) => ENDPOINT.list(args, screen).await,
         EndpointCommand::Show(args) => ENDPOINT.show(args, screen).await,

@@ -68,22 +68,22 @@ impl Error {
     }
 
     /// Something failed, and that is all there is to say.
-    pub(crate) fn failed(what: impl Into<String>) -> Self {
+    pub fn failed(what: impl Into<String>) -> Self {
         Self::Failed { what: what.into(), next: None }
     }
 
     /// Something failed, and this can be done about it.
-    pub(crate) fn with_next(what: impl Into<String>, next: impl Into<String>) -> Self {
+    pub fn with_next(what: impl Into<String>, next: impl Into<String>) -> Self {
         Self::Failed { what: what.into(), next: Some(next.into()) }
     }
 
     /// For `map_err` on reading `path`.
-    pub(crate) fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { doing: "read", path: path.to_owned(), source }
     }
 
     /// For `map_err` on writing `path`.
-    pub(crate) fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { doing: "write", path: path.to_owned(), source }
     }
 }

@@ -102,7 +102,7 @@ pub struct SendArgs {
     remote: Remote,
 }
 
-pub(super) async fn run(command: EventCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: EventCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         EventCommand::List(args) => list(args, screen).await,
         EventCommand::Show(args) => {

@@ -42,7 +42,7 @@ pub struct TypeShowArgs {
     json: bool,
 }
 
-pub(super) fn run(command: EventTypeCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub fn run(command: EventTypeCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         EventTypeCommand::List(args) => list(&args, screen),
         EventTypeCommand::Show(args) => show(&args, screen),

@@ -61,7 +61,7 @@ pub struct CreateArgs {
     remote: Remote,
 }
 
-pub(super) async fn run(command: FlowCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: FlowCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         FlowCommand::List(args) => FLOW.list(args, screen).await,
         FlowCommand::Show(args) => FLOW.show(args, screen).await,

@@ -21,7 +21,7 @@ pub struct Settings {
 
 impl Settings {
     /// The object that file, `named` options and `--set` make, the later over the earlier.
-    pub(super) fn object(&self, named: Vec<(&str, Option<Value>)>) -> Result<Value, Error> {
+    pub fn object(&self, named: Vec<(&str, Option<Value>)>) -> Result<Value, Error> {
         let mut object = match &self.from {
             Some(path) => read_document(path)?,
             None => Value::Object(Map::new()),
@@ -42,12 +42,12 @@ impl Settings {
 }
 
 /// Text as JSON if it is JSON, else as a string.
-pub(super) fn literal(text: &str) -> Value {
+pub fn literal(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 
 /// `a,b` as a JSON array of strings.
-pub(super) fn names(names: &[String]) -> Option<Value> {
+pub fn names(names: &[String]) -> Option<Value> {
     (!names.is_empty()).then(|| names.iter().cloned().map(Value::String).collect())
 }
 
@@ -67,13 +67,13 @@ fn put(object: &mut Value, key: &str, value: Value) -> Result<(), Error> {
 }
 
 /// A file as JSON; `.toml`, `.yaml` and `.yml` are read as such, anything else as JSON.
-pub(super) fn read_document(path: &Path) -> Result<Value, Error> {
+pub fn read_document(path: &Path) -> Result<Value, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::reading(path))?;
     parse_document(path, &text)
 }
 
 /// As [`read_document`], with the text at hand.
-pub(super) fn parse_document(path: &Path, text: &str) -> Result<Value, Error> {
+pub fn parse_document(path: &Path, text: &str) -> Result<Value, Error> {
     let fault = |error: String| Error::failed(format!("{}: {error}", path.display()));
     match path.extension().and_then(OsStr::to_str) {
         Some("toml") => toml::from_str(text).map_err(|error| fault(error.to_string())),

@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::{Error, Screen, verify};
-use crate::clock::Clock;
-use crate::domain::time::Timestamp;
+use crate::time::clock::Clock;
+use crate::time::timestamp::Timestamp;
 
 /// Longest body that is taken in.
 const MAX_BODY: usize = 16 << 20;
@@ -57,7 +57,7 @@ struct Receiver {
     to_print: mpsc::Sender<Arrival>,
 }
 
-pub(super) async fn run(args: ListenArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(args: ListenArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Error::with_next(format!("cannot listen on {address}: {error}"), "choose another --port")
@@ -72,7 +72,7 @@ pub(super) async fn run(args: ListenArgs, screen: &mut Screen<'_>) -> Result<(),
 }
 
 /// Receives on `listener` until `stop`, and prints.
-pub(super) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     args: ListenArgs,
     clock: Clock,

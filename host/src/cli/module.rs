@@ -4,13 +4,13 @@ pub mod build;
 pub mod manage;
 pub mod new;
 pub mod run;
-mod scaffold;
+pub mod scaffold;
 
 use clap::Subcommand;
 
 use super::{Error, Screen};
 
-pub(super) use manage::{upload, versions};
+pub use manage::{upload, versions};
 
 /// What can be done with modules.
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,7 @@ pub enum ModuleCommand {
     Activate(manage::ActivateArgs),
 }
 
-pub(super) async fn run(command: ModuleCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: ModuleCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         ModuleCommand::New(args) => new::run(&args, screen),
         ModuleCommand::Build(args) => build::run(&args, screen).await,

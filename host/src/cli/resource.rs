@@ -10,15 +10,15 @@ use super::screen::Column;
 use super::{Error, Screen};
 
 /// A kind of thing under `/api/v1`.
-pub(super) struct Kind {
+pub struct Kind {
     /// What one is called.
-    pub(super) word: &'static str,
+    pub word: &'static str,
     /// Where they are.
-    pub(super) path: &'static str,
+    pub path: &'static str,
     /// How their ids begin.
-    pub(super) prefix: &'static str,
+    pub prefix: &'static str,
     /// What a list shows.
-    pub(super) columns: &'static [Column],
+    pub columns: &'static [Column],
 }
 
 /// Options of a list.
@@ -26,9 +26,9 @@ pub(super) struct Kind {
 pub struct ListArgs {
     /// Most to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
-    pub(super) limit: usize,
+    pub limit: usize,
     #[command(flatten)]
-    pub(super) remote: Remote,
+    pub remote: Remote,
 }
 
 /// One thing, by name or id.
@@ -36,9 +36,9 @@ pub struct ListArgs {
 pub struct OneArgs {
     /// Its name or id.
     #[arg(value_name = "NAME|ID")]
-    pub(super) name: String,
+    pub name: String,
     #[command(flatten)]
-    pub(super) remote: Remote,
+    pub remote: Remote,
 }
 
 /// One thing, by id.
@@ -46,9 +46,9 @@ pub struct OneArgs {
 pub struct IdArgs {
     /// Its id.
     #[arg(value_name = "ID")]
-    pub(super) id: String,
+    pub id: String,
     #[command(flatten)]
-    pub(super) remote: Remote,
+    pub remote: Remote,
 }
 
 /// A change of one thing.
@@ -64,21 +64,21 @@ pub struct UpdateArgs {
 }
 
 impl Kind {
-    pub(super) async fn list(&self, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    pub async fn list(&self, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
         let client = args.remote.connect(screen)?;
         let found = client.list(self.path, &Query::default(), args.limit).await?;
         let none = format!("no {} yet; make one with `waybill {} create`", self.word, self.word);
         Ok(screen.list(self.columns, &found, &none)?)
     }
 
-    pub(super) async fn show(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    pub async fn show(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
         let one = client.call(Method::GET, &format!("{}/{id}", self.path), Body::None).await?;
         Ok(screen.show(&one)?)
     }
 
-    pub(super) async fn create(
+    pub async fn create(
         &self,
         remote: Remote,
         settings: Value,
@@ -101,11 +101,7 @@ impl Kind {
         Ok(screen.json(&one)?)
     }
 
-    pub(super) async fn update(
-        &self,
-        args: UpdateArgs,
-        screen: &mut Screen<'_>,
-    ) -> Result<(), Error> {
+    pub async fn update(&self, args: UpdateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
         let settings = args.settings.object(Vec::new())?;
         if settings.as_object().is_some_and(serde_json::Map::is_empty) {
             return Err(Error::Usage(
@@ -119,7 +115,7 @@ impl Kind {
         Ok(screen.done(format!("{} {} changed", self.word, args.name), &one)?)
     }
 
-    pub(super) async fn delete(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    pub async fn delete(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
         let answer =
@@ -128,7 +124,7 @@ impl Kind {
     }
 
     /// Calls `POST …/{id}/{verb}`.
-    pub(super) async fn act(
+    pub async fn act(
         &self,
         client: &Client,
         name: &str,
@@ -145,7 +141,7 @@ impl Kind {
     }
 
     /// The id of that name; an id is taken as it is.
-    pub(super) async fn find_id(&self, client: &Client, name: &str) -> Result<String, Error> {
+    pub async fn find_id(&self, client: &Client, name: &str) -> Result<String, Error> {
         if name.starts_with(self.prefix) {
             return Ok(name.to_owned());
         }

@@ -22,7 +22,7 @@ impl fmt::Debug for Screen<'_> {
 const NARROW: u16 = 60;
 
 /// A column of a list: its heading and the JSON pointers where its value may stand.
-pub(super) type Column = (&'static str, &'static [&'static str]);
+pub type Column = (&'static str, &'static [&'static str]);
 
 impl<'a> Screen<'a> {
     /// A screen over `out`; `terminal` says that a person reads along.
@@ -31,35 +31,35 @@ impl<'a> Screen<'a> {
     }
 
     /// Makes the output JSON, whoever reads.
-    pub(super) const fn force_json(&mut self, json: bool) {
+    pub const fn force_json(&mut self, json: bool) {
         self.human &= !json;
     }
 
     /// Is it for people?
-    pub(super) const fn is_human(&self) -> bool {
+    pub const fn is_human(&self) -> bool {
         self.human
     }
 
     /// One line of text, at once.
-    pub(super) fn line(&mut self, text: impl fmt::Display) -> io::Result<()> {
+    pub fn line(&mut self, text: impl fmt::Display) -> io::Result<()> {
         writeln!(self.out, "{text}")?;
         self.out.flush()
     }
 
     /// Raw bytes, as they are.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         self.out.flush()
     }
 
     /// A value as indented JSON.
-    pub(super) fn json(&mut self, value: &Value) -> io::Result<()> {
+    pub fn json(&mut self, value: &Value) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *self.out, value)?;
         self.line("")
     }
 
     /// Rows as a table.
-    pub(super) fn table(&mut self, headings: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    pub fn table(&mut self, headings: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
         let mut table = Table::new();
         table
             .load_preset(presets::NOTHING)
@@ -80,12 +80,7 @@ impl<'a> Screen<'a> {
     }
 
     /// A list of JSON objects: a table for people, the JSON itself for programs.
-    pub(super) fn list(
-        &mut self,
-        columns: &[Column],
-        values: &[Value],
-        none: &str,
-    ) -> io::Result<()> {
+    pub fn list(&mut self, columns: &[Column], values: &[Value], none: &str) -> io::Result<()> {
         if !self.human {
             return self.json(&Value::Array(values.to_vec()));
         }
@@ -98,7 +93,7 @@ impl<'a> Screen<'a> {
     }
 
     /// One JSON object: YAML for people, which reads best, JSON for programs.
-    pub(super) fn show(&mut self, value: &Value) -> io::Result<()> {
+    pub fn show(&mut self, value: &Value) -> io::Result<()> {
         if !self.human {
             return self.json(value);
         }
@@ -107,7 +102,7 @@ impl<'a> Screen<'a> {
     }
 
     /// What a command did: a sentence for people, the server's answer for programs.
-    pub(super) fn done(&mut self, sentence: impl fmt::Display, answer: &Value) -> io::Result<()> {
+    pub fn done(&mut self, sentence: impl fmt::Display, answer: &Value) -> io::Result<()> {
         if self.human { self.line(sentence) } else { self.json(answer) }
     }
 }

@@ -93,7 +93,7 @@ pub struct CreateArgs {
     remote: Remote,
 }
 
-pub(super) async fn run(command: SourceCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: SourceCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         SourceCommand::List(args) => SOURCE.list(args, screen).await,
         SourceCommand::Show(args) => SOURCE.show(args, screen).await,

@@ -1,6 +1,6 @@
 //! The parser, the words for errors, and every REST command against a real server with a real receiver.
 
-mod server;
+pub mod server;
 
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;

@@ -67,7 +67,7 @@ pub struct CreateArgs {
     remote: Remote,
 }
 
-pub(super) async fn run(command: TokenCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: TokenCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         TokenCommand::List(args) => TOKEN.list(args, screen).await,
         TokenCommand::Show(args) => TOKEN.show(args, screen).await,

@@ -1,7 +1,7 @@
 //! `waybill verify`: which signing schemes a captured request carries, whether each fits, and what is wrong where one does
 //! not.
 
-mod headers;
+pub mod headers;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{Error, Screen};
-use crate::clock::Clock;
-use crate::domain::time::Timestamp;
-use crate::sign::verify::{Finding, Keys, Received, Verdict, verify};
+use crate::signing::verify::{Finding, Keys, Received, Verdict, verify};
+use crate::time::clock::Clock;
+use crate::time::timestamp::Timestamp;
 
 /// `waybill verify`.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Checks the request; an error if a signature does not fit, or none is there.
-pub(super) fn run(args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub fn run(args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     screen.force_json(args.json);
     let text = fs::read_to_string(&args.headers).map_err(Error::reading(&args.headers))?;
     let headers = headers::parse(&text)
@@ -110,12 +110,7 @@ fn problems(verdict: &Verdict) -> Vec<String> {
 }
 
 /// One line for each scheme of a request that came in at `at`.
-pub(super) fn findings(
-    secret: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-    at: Timestamp,
-) -> Vec<String> {
+pub fn findings(secret: &str, headers: &HeaderMap, body: &[u8], at: Timestamp) -> Vec<String> {
     let keys = Keys { current: secret, previous: None };
     let findings = verify(Received { headers, body, now: at }, keys);
     if findings.is_empty() {

@@ -34,7 +34,7 @@ const SPECIAL: [&str; 8] = [
 ];
 
 /// A value for a key.
-pub(super) struct Setting {
+pub struct Setting {
     key: &'static str,
     origin: Origin,
     /// Readings of the value, the first that fits counts: a TOML literal, then the bare text.
@@ -42,7 +42,7 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    pub(super) fn apply(&self, config: &mut Config) -> Result<(), Fault> {
+    pub fn apply(&self, config: &mut Config) -> Result<(), Fault> {
         let mut message = None;
         for value in &self.readings {
             match config.set(self.key, value.clone()) {
@@ -57,14 +57,14 @@ impl Setting {
 
 /// Where each key was last set.
 #[derive(Default)]
-pub(super) struct Origins(Vec<(&'static str, Origin)>);
+pub struct Origins(Vec<(&'static str, Origin)>);
 
 impl Origins {
-    pub(super) fn note(&mut self, setting: &Setting) {
+    pub fn note(&mut self, setting: &Setting) {
         self.0.push((setting.key, setting.origin.clone()));
     }
 
-    pub(super) fn fault(&self, key: &str, message: String) -> Fault {
+    pub fn fault(&self, key: &str, message: String) -> Fault {
         let found = self.0.iter().rev().find(|(set, _)| *set == key);
         let origin = found.map_or(Origin::Default, |(_, origin)| origin.clone());
         Fault { origin, key: Some(key.to_owned()), message }
@@ -72,7 +72,7 @@ impl Origins {
 }
 
 /// All settings in the order in which they count; the special variables go straight into `config`.
-pub(super) fn collect(
+pub fn collect(
     file: Option<(&str, &str)>,
     environment: impl IntoIterator<Item = EnvironmentPair>,
     overrides: &[Override],

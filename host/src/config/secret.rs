@@ -12,7 +12,7 @@ pub const SHORTEST_SECRET: usize = 8;
 const FEWEST_DIFFERENT: usize = 5;
 
 /// Reads `WAYBILL_ADMIN_TOKEN`. The error says what is wrong, without the value.
-pub(super) fn read_admin_token(value: String) -> Result<SecretString, String> {
+pub fn read_admin_token(value: String) -> Result<SecretString, String> {
     check_strength(&value)?;
     // Callers send it in a header, where nothing else arrives as it was written.
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -25,7 +25,7 @@ pub(super) fn read_admin_token(value: String) -> Result<SecretString, String> {
 }
 
 /// Reads `WAYBILL_SECRET_KEY`. The error says what is wrong, without the value.
-pub(super) fn read_secret_key(value: String) -> Result<SecretString, String> {
+pub fn read_secret_key(value: String) -> Result<SecretString, String> {
     check_strength(&value)?;
     Ok(SecretString::from(value))
 }

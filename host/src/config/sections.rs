@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::DatabaseUrl;
-use crate::domain::retry::Schedule;
-use crate::domain::span::Span;
+use crate::model::retry_schedule::Schedule;
+use crate::time::span::Span;
 
 /// Section `server`.
 #[derive(Debug, Clone)]
@@ -215,6 +215,6 @@ impl Default for Shutdown {
     }
 }
 
-pub(super) const fn seconds(n: u64) -> Span {
+pub const fn seconds(n: u64) -> Span {
     Span::new(Duration::from_secs(n))
 }

@@ -6,7 +6,7 @@ use super::tables::Table;
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change<'a> {
+pub enum Change<'a> {
     /// It is new.
     New(&'a Row),
     /// It was there before, perhaps with another content.
@@ -19,7 +19,7 @@ pub(super) enum Change<'a> {
 
 impl<'a> Change<'a> {
     /// What happened, if the row is there or was.
-    pub(super) fn between(old: Option<&'a Row>, new: Option<&'a Row>) -> Option<Self> {
+    pub fn between(old: Option<&'a Row>, new: Option<&'a Row>) -> Option<Self> {
         match (old, new) {
             (None, Some(new)) => Some(Self::New(new)),
             (Some(old), Some(new)) => Some(Self::Update(old, new)),
@@ -29,14 +29,14 @@ impl<'a> Change<'a> {
     }
 
     /// The row as it is, or last was.
-    pub(super) fn row(self) -> &'a Row {
+    pub fn row(self) -> &'a Row {
         match self {
             Self::New(row) | Self::Update(_, row) | Self::Same(row) | Self::Gone(row) => row,
         }
     }
 
     /// A known row before and now.
-    pub(super) fn both(self) -> Option<(&'a Row, &'a Row)> {
+    pub fn both(self) -> Option<(&'a Row, &'a Row)> {
         match self {
             Self::Update(old, new) => Some((old, new)),
             Self::New(_) | Self::Same(_) | Self::Gone(_) => None,
@@ -52,7 +52,7 @@ impl<'a> Change<'a> {
     }
 
     /// Whether the column is at this value and was not.
-    pub(super) fn becomes(self, column: &str, value: &str) -> bool {
+    pub fn becomes(self, column: &str, value: &str) -> bool {
         match self {
             Self::New(row) => row.text(column) == Some(value),
             Self::Update(..) => {
@@ -74,14 +74,14 @@ impl<'a> Change<'a> {
     }
 
     /// Columns of which the content is another, in the order in which they were read, those apart that never count.
-    pub(super) fn columns(self, table: &Table) -> Vec<&'a str> {
+    pub fn columns(self, table: &Table) -> Vec<&'a str> {
         let Some((_, new)) = self.both() else { return Vec::new() };
         let counted = new.columns().map(AsRef::as_ref).filter(|column| table.counts(column));
         counted.filter(|column| self.values(column).is_some()).collect()
     }
 
     /// Whether this is what a rule waits for. What time brings is judged elsewhere: [`super::due`].
-    pub(super) fn is(self, when: &When, table: &Table) -> bool {
+    pub fn is(self, when: &When, table: &Table) -> bool {
         let turns = |column: &str, test: &dyn Fn(&Cell, &Cell) -> bool| {
             self.values(column).is_some_and(|(old, new)| test(old, new))
         };

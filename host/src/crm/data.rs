@@ -8,21 +8,21 @@ use super::lists;
 use super::row::{Cell, Row};
 use super::rules::{Data, Rule};
 use super::tables::{self, Join, Sent, Table, Takes};
-use crate::domain::hash::Hash;
+use crate::crypto::digest::Hash;
 
 /// An event's data and which record it is about.
 #[derive(Debug)]
-pub(super) struct Told {
+pub struct Told {
     /// The key of that record.
-    pub(super) resource_id: String,
+    pub resource_id: String,
     /// The data.
-    pub(super) data: Map<String, Value>,
+    pub data: Map<String, Value>,
     /// What makes it this occurrence, where that is not the row and its revision.
-    pub(super) occurrence: Option<String>,
+    pub occurrence: Option<String>,
 }
 
 /// What the data of an event needs of other tables.
-pub(super) fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<Reference> {
+pub fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<Reference> {
     let mut found: Vec<Reference> = Vec::new();
     found.extend(join_references(table, row));
     let mut add = |table, column| found.extend(Reference::to_row(table, row.text(column)));
@@ -53,7 +53,7 @@ pub(super) fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<R
 }
 
 /// What the joins of a row look up.
-pub(super) fn join_references(table: &Table, row: &Row) -> Vec<Reference> {
+pub fn join_references(table: &Table, row: &Row) -> Vec<Reference> {
     let mut found = Vec::new();
     for join in table.joins {
         let key = row.text(join.column);
@@ -76,12 +76,7 @@ fn parent_column(table: &Table, parent: &str) -> &'static str {
 }
 
 /// The data of the event that the rule makes of the change. None where what the rule looks up says that it did not occur.
-pub(super) fn tell(
-    rule: &Rule,
-    table: &'static Table,
-    change: Change<'_>,
-    known: &Known,
-) -> Option<Told> {
+pub fn tell(rule: &Rule, table: &'static Table, change: Change<'_>, known: &Known) -> Option<Told> {
     let row = change.row();
     let mut data = record(table, row, known);
     match rule.data {
@@ -126,7 +121,7 @@ impl Told {
 }
 
 /// A row as data. A text of which only the digest was kept is left out: no value is better than a wrong one.
-pub(super) fn record(table: &Table, row: &Row, known: &Known) -> Map<String, Value> {
+pub fn record(table: &Table, row: &Row, known: &Known) -> Map<String, Value> {
     let mut data = Map::new();
     for (column, cell) in row.iter() {
         let value = match (table.list(column), cell) {

@@ -15,7 +15,7 @@ use super::row::{Cell, Row};
 use super::rules::{Data, Rule, When};
 use super::snapshot::{self, Kept};
 use super::tables::Table;
-use crate::domain::hash::Hash;
+use crate::crypto::digest::Hash;
 
 /// What a scan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,7 +58,7 @@ impl Marks {
     }
 
     /// Remembers this of the event, instead of what was.
-    pub(super) fn set(&mut self, event: &str, mark: Mark) {
+    pub fn set(&mut self, event: &str, mark: Mark) {
         self.0.retain(|(name, _)| name != event);
         self.0.push((event.to_owned(), mark));
     }
@@ -91,7 +91,7 @@ impl Marks {
 
 /// What is to be done about an event that time brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Nothing.
     Wait,
     /// Remember, but tell nobody.
@@ -101,7 +101,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges a condition on a date.
-pub(super) fn judge(
+pub fn judge(
     due: &Due,
     event: &str,
     change: Change<'_>,
@@ -154,14 +154,14 @@ fn is_met(due: &Due, row: &Row, date: &str, context: &Context<'_>) -> bool {
 }
 
 /// Whether a begun payment has had its time and was not judged before.
-pub(super) fn is_ripe(row: &Row, event: &str, marks: &Marks, context: &Context<'_>) -> bool {
+pub fn is_ripe(row: &Row, event: &str, marks: &Marks, context: &Context<'_>) -> bool {
     let Some(begun) = row.text("created_at") else { return false };
     let end = begun.parse::<DateTime>().ok().and_then(|begun| begun.checked_add(GRACE).ok());
     !marks.is_for(event, begun) && end.is_some_and(|end| end < context.now)
 }
 
 /// Judges a begun payment that has had its time: a payment of the same invoice through the same gateway, recorded since, answers it.
-pub(super) fn judge_attempt(row: &Row, known: &Known, pass: Pass) -> Verdict {
+pub fn judge_attempt(row: &Row, known: &Known, pass: Pass) -> Verdict {
     let begun = row.text("created_at").unwrap_or_default();
     let invoice = row.text("invoice_id").unwrap_or_default();
     let answers = |payment: &Row| {

@@ -22,7 +22,7 @@ pub struct Reference {
 
 impl Reference {
     /// The row of a table with that key. None for a key by which the CRM says that there is no such row.
-    pub(super) fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
+    pub fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
         let column = tables::find(table)?.key;
         let value = key.filter(|key| !key.is_empty() && *key != "0")?.to_owned();
         Some(Self { table, column, value })
@@ -69,12 +69,12 @@ impl Known {
     }
 
     /// The row of a table with that key.
-    pub(super) fn row(&self, table: &'static str, key: Option<&str>) -> Option<&Row> {
+    pub fn row(&self, table: &'static str, key: Option<&str>) -> Option<&Row> {
         self.rows.get(&Reference::to_row(table, key)?)?.first()
     }
 
     /// The rows of a table with that value in that column.
-    pub(super) fn rows(&self, table: &'static str, column: &'static str, value: &str) -> &[Row] {
+    pub fn rows(&self, table: &'static str, column: &'static str, value: &str) -> &[Row] {
         let reference = Reference { table, column, value: value.to_owned() };
         self.rows.get(&reference).map_or(&[], Vec::as_slice)
     }

@@ -8,7 +8,7 @@ use super::known::Known;
 use super::row::{Cell, Row};
 use super::snapshot::LONGEST_KEPT;
 use super::tables::{self, List};
-use crate::domain::same_value::canonical_number;
+use crate::json::same_value::canonical_number;
 
 /// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's key, in any order.
 pub fn attach(list: &'static List, row: &mut Row, mut members: Vec<Row>) {
@@ -18,7 +18,7 @@ pub fn attach(list: &'static List, row: &mut Row, mut members: Vec<Row>) {
 }
 
 /// The list in one form for all ways to write its values: what is compared, and what digests are made of.
-pub(super) fn canonical(list: &List, text: &str) -> String {
+pub fn canonical(list: &List, text: &str) -> String {
     let Ok(Value::Array(mut members)) = serde_json::from_str(text) else { return text.to_owned() };
     if list.are_fields {
         let is_set = |member: &Value| member.get(VALUE).is_some_and(|value| *value != json!(""));
@@ -36,7 +36,7 @@ pub(super) fn canonical(list: &List, text: &str) -> String {
 }
 
 /// The list as it is kept: long values of custom fields as digests.
-pub(super) fn shorten(list: &List, text: &str) -> String {
+pub fn shorten(list: &List, text: &str) -> String {
     if !list.are_fields || text.len() <= LONGEST_KEPT {
         return text.to_owned();
     }
@@ -56,7 +56,7 @@ const FIELD: &str = "fieldid";
 const VALUE: &str = "value";
 
 /// Which custom fields have another value: the name of each, and its old value where that was kept in full.
-pub(super) fn changed_fields(
+pub fn changed_fields(
     list: &List,
     (old, new): (&str, &str),
     known: &Known,
@@ -115,7 +115,7 @@ fn object(list: &List, member: &Row) -> Map<String, Value> {
 }
 
 /// The list as it goes out.
-pub(super) fn value(list: &List, text: &str, known: &Known) -> Value {
+pub fn value(list: &List, text: &str, known: &Known) -> Value {
     let value = serde_json::from_str(text).unwrap_or_else(|_| json!([]));
     match (list.named_by, value) {
         (_, Value::Array(members)) if list.are_fields => fields(&members, known).into(),

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use super::lists;
 use super::tables::List;
-use crate::domain::hash::Hash;
-use crate::domain::same_value::{is_same_moment, is_same_number, is_zero_date};
+use crate::crypto::digest::Hash;
+use crate::json::same_value::{is_same_moment, is_same_number, is_zero_date};
 
 /// What a column of the database holds, as far as values are compared by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,15 +5,16 @@
 //! Between two scans a record may come into being and go on. So a state that a rule waits for counts also where the row is new:
 //! an invoice that is written and paid within a minute gives `invoice.created` and `invoice.paid`. A *change* of a value needs the old one.
 
-pub(crate) mod lookups;
-pub(crate) mod people;
-pub(crate) mod sales;
-pub(crate) mod support;
-pub(crate) mod work;
+pub mod lookups;
+pub mod people;
+pub mod sales;
+pub mod support;
+pub mod work;
 
 use super::row::Row;
 
 /// Events that no column tells of; only hooks of the CRM do.
+#[cfg(test)]
 pub const WITHOUT_TRACE: &[&str] =
     &["customer.company_info_updated", "credit_note.sent", "contract.viewed", "project.copied"];
 
@@ -31,20 +32,20 @@ pub struct Rule {
 }
 
 impl Rule {
-    pub(crate) const fn new(event: &'static str, when: &'static [When]) -> Self {
+    pub const fn new(event: &'static str, when: &'static [When]) -> Self {
         Self { event, when, alias_of: None, data: Data::Record }
     }
 
-    pub(crate) const fn alias_of(self, other: &'static str) -> Self {
+    pub const fn alias_of(self, other: &'static str) -> Self {
         Self { alias_of: Some(other), ..self }
     }
 
-    pub(crate) const fn data(self, data: Data) -> Self {
+    pub const fn data(self, data: Data) -> Self {
         Self { data, ..self }
     }
 
     /// The data is the record of another table that the row belongs to, with the row as this field.
-    pub(crate) const fn about(self, table: &'static str, field: &'static str) -> Self {
+    pub const fn about(self, table: &'static str, field: &'static str) -> Self {
         self.data(Data::Parent { table, field })
     }
 

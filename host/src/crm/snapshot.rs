@@ -13,7 +13,7 @@ use super::due::Marks;
 use super::lists;
 use super::row::{Cell, Row};
 use super::tables::{Table, Watch};
-use crate::domain::hash::Hash;
+use crate::crypto::digest::Hash;
 
 /// The longest text in an unlimited column that is kept as it is, in bytes. A digest takes 36.
 pub const LONGEST_KEPT: usize = 128;

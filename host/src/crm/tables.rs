@@ -3,17 +3,17 @@
 //! Names are without prefix: `invoices` is `tblinvoices` on most installations. A column that is not named here is never read; so none that holds
 //! a password, a key, a signature or an address of a visitor. Source: the schema of Perfex CRM 3.3.1 compared with 3.0.0.
 
-mod lookups;
-mod people;
-mod sales;
-mod support;
-mod work;
+pub mod lookups;
+pub mod people;
+pub mod sales;
+pub mod support;
+pub mod work;
 
 use std::borrow::Cow;
 
 use super::rules::{Rule, When};
 
-pub(super) use sales::INVOICE_SUMMARY;
+pub use sales::INVOICE_SUMMARY;
 
 /// Names of columns.
 pub type Names = &'static [&'static str];
@@ -125,8 +125,6 @@ pub struct Parent {
     pub table: &'static str,
     /// The column that holds its key.
     pub column: &'static str,
-    /// A column and the value it must have, where rows may belong to several kinds of record.
-    pub of: Option<(&'static str, &'static str)>,
 }
 
 /// How much of a row must be kept between two scans.
@@ -192,7 +190,7 @@ pub static ALL: &[&Table] = &[
 pub const LOOKED_INTO: Names = names![currencies customers_groups customfields];
 
 /// The table that says which custom fields there are.
-pub(super) const CUSTOM_FIELDS: &str = "customfields";
+pub const CUSTOM_FIELDS: &str = "customfields";
 
 /// The values of a record's custom fields.
 const fn custom_fields(fieldto: &'static str) -> List {

@@ -1,10 +1,10 @@
 //! The fixture of `tests/crm/`, run in memory: every step of it against the rules, as the host would against a database.
 
-mod catalogue;
-mod dates;
-mod events;
-mod fixture;
-mod scan;
-mod schema;
-mod size;
-mod sql;
+pub mod catalogue;
+pub mod dates;
+pub mod events;
+pub mod fixture;
+pub mod scan;
+pub mod schema;
+pub mod size;
+pub mod sql;

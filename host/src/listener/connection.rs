@@ -42,7 +42,7 @@ const WINDOW: u32 = 256 * 1024;
 const REST: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &Shared) {
+pub async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &Shared) {
     let Some(certificates) = &shared.certificates else {
         return talk(stream, peer, router, shared).await;
     };

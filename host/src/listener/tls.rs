@@ -5,6 +5,7 @@
 //! they began with; the next handshake has the new one. Files that do not fit together, as between two
 //! steps of a renewal, change nothing.
 
+use crate::error_chain::error_chain;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -94,7 +95,7 @@ impl Certificates {
     }
 
     /// For handshakes.
-    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
+    pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
@@ -118,7 +119,7 @@ impl Certificates {
                     tracing::info!("new connections have the new certificate");
                 }
                 Err(error) => {
-                    let error = crate::journal::chain(&error);
+                    let error = error_chain(&error);
                     tracing::warn!(error, "the changed certificate is not taken up");
                 }
             }

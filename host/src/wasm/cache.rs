@@ -6,7 +6,8 @@
 //! Losing the directory costs compilations, nothing else.
 
 use super::{Compiler, Error, Report};
-use crate::sha256::{self, Mac};
+use crate::crypto::sha256;
+use crate::crypto::sha256::Mac;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -26,13 +27,13 @@ struct Place {
 }
 
 /// An entry whose seal was verified.
-pub(super) struct Stored {
-    pub(super) report: Report,
-    pub(super) compiled: Vouched,
+pub struct Stored {
+    pub report: Report,
+    pub compiled: Vouched,
 }
 
 /// A compiled component that the seal vouches for.
-pub(super) struct Vouched(PathBuf);
+pub struct Vouched(PathBuf);
 
 #[derive(Serialize, Deserialize)]
 struct Seal {
@@ -50,7 +51,7 @@ impl std::fmt::Debug for Cache {
 }
 
 impl Vouched {
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -64,17 +65,12 @@ impl Cache {
         Ok(Self(Arc::new(Place { dir, key, compiler })))
     }
 
-    pub(super) fn compiler(&self) -> &Compiler {
+    pub fn compiler(&self) -> &Compiler {
         &self.0.compiler
     }
 
     /// Writes an entry.
-    pub(super) fn store(
-        &self,
-        name: &str,
-        report: Report,
-        compiled: &[u8],
-    ) -> Result<Stored, Error> {
+    pub fn store(&self, name: &str, report: Report, compiled: &[u8]) -> Result<Stored, Error> {
         let hmac = hex::encode(self.mac(name, &report, compiled)?);
         let seal = Seal { report, hmac };
         let path = self.path(name, "cwasm");
@@ -85,7 +81,7 @@ impl Cache {
     }
 
     /// Reads an entry and verifies its seal; `None` where there is none or the seal does not fit.
-    pub(super) fn open(&self, name: &str) -> Result<Option<Stored>, Error> {
+    pub fn open(&self, name: &str) -> Result<Option<Stored>, Error> {
         let (seal_path, path) = (self.path(name, "seal"), self.path(name, "cwasm"));
         let (seal, file) = match (fs::read(&seal_path), File::open(&path)) {
             (Ok(seal), Ok(file)) => (seal, file),
@@ -112,7 +108,7 @@ impl Cache {
     }
 
     /// Removes an entry; one that cannot be removed stays unused.
-    pub(super) fn forget(&self, name: &str) {
+    pub fn forget(&self, name: &str) {
         for kind in ["seal", "cwasm"] {
             if let Err(error) = fs::remove_file(self.path(name, kind)) {
                 tracing::debug!(%error, module = name, "a cache entry stays behind");

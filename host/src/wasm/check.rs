@@ -11,24 +11,24 @@ use super::bindings::waybill::module::types::{
 use super::guest_log::clip;
 use super::json;
 use super::output::{Dispatch, Draft, Failure};
-use crate::domain::event::MAX_KEY;
-use crate::domain::id::EventId;
-use crate::domain::pattern::is_event_type;
-use crate::domain::storable::storable;
-use crate::sha256;
+use crate::crypto::sha256;
+use crate::json::storable::storable;
+use crate::model::event::MAX_KEY;
+use crate::model::id::EventId;
+use crate::model::type_pattern::is_event_type;
 use std::time::Duration;
 
 /// The longest reason or message of a guest that is kept, in bytes.
 const MAX_TEXT: usize = 2000;
 
-pub(super) type Checked<T> = Result<T, Failure>;
+pub type Checked<T> = Result<T, Failure>;
 
 fn refuse<T>(message: String) -> Checked<T> {
     Err(Failure::Output { message: storable(message) })
 }
 
 /// A guest's text for the trace, shortened where it is long.
-pub(super) fn text(mut text: String) -> String {
+pub fn text(mut text: String) -> String {
     let kept = clip(&text, MAX_TEXT).len();
     text.truncate(kept);
     storable(text)
@@ -40,7 +40,7 @@ fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 /// What a module says of itself.
-pub(super) fn declared(failure: WireFailure) -> Failure {
+pub fn declared(failure: WireFailure) -> Failure {
     let (retryable, after, reason) = match failure {
         WireFailure::Retryable(retry) => (true, retry.after_seconds, retry.reason),
         WireFailure::Permanent(reason) => (false, None, reason),
@@ -57,21 +57,17 @@ pub(super) fn declared(failure: WireFailure) -> Failure {
 
 /// What the ids of what a module makes of an event come from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Origin<'a> {
+pub struct Origin<'a> {
     /// The event's id.
-    pub(super) parent: &'a str,
+    pub parent: &'a str,
     /// The flow's id.
-    pub(super) flow: &'a str,
+    pub flow: &'a str,
     /// The module's SHA-256.
-    pub(super) module: &'a [u8; 32],
+    pub module: &'a [u8; 32],
 }
 
 /// The drafts of one `transform`, with their ids.
-pub(super) fn drafts(
-    drafts: Vec<WireDraft>,
-    origin: Origin<'_>,
-    limits: &Limits,
-) -> Checked<Vec<Draft>> {
+pub fn drafts(drafts: Vec<WireDraft>, origin: Origin<'_>, limits: &Limits) -> Checked<Vec<Draft>> {
     if drafts.len() > limits.drafts {
         return refuse(format!("{} drafts, the limit is {}", drafts.len(), limits.drafts));
     }
@@ -95,7 +91,7 @@ pub(super) fn drafts(
 }
 
 /// The dispatches of one `route`.
-pub(super) fn dispatches(
+pub fn dispatches(
     dispatches: Vec<WireDispatch>,
     origin: Origin<'_>,
     limits: &Limits,

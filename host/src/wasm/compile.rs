@@ -28,7 +28,7 @@ pub enum Compiler {
 }
 
 /// Machine code for a validated component.
-pub(super) async fn compile(
+pub async fn compile(
     compiler: &Compiler,
     wasm: &[u8],
     limits: &Limits,
@@ -78,7 +78,7 @@ async fn in_child(program: &Path, wasm: &[u8], limits: &Limits) -> Result<Vec<u8
     }
 }
 
-pub(super) fn judge(output: Output, limits: &Limits) -> Result<Vec<u8>, Rejection> {
+pub fn judge(output: Output, limits: &Limits) -> Result<Vec<u8>, Rejection> {
     use std::os::unix::process::ExitStatusExt as _;
     const CPU_LIMIT: i32 = 24; // SIGXCPU
     const KILL: i32 = 9; // SIGKILL, the hard processor limit

@@ -5,7 +5,8 @@ use super::guest_state::State;
 use super::limits::TICK;
 use super::module::{self, Module, Report};
 use super::{Error, Limits, Rejection, compile, mapped, validate};
-use crate::sha256::{self, Mac};
+use crate::crypto::sha256;
+use crate::crypto::sha256::Mac;
 use std::sync::{Arc, mpsc};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -19,16 +20,16 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 pub struct Engine(Arc<Inner>);
 
 /// What an engine and its modules share.
-pub(super) struct Inner {
-    pub(super) wasmtime: wasmtime::Engine,
-    pub(super) linker: Linker<State>,
-    pub(super) limits: Limits,
+pub struct Inner {
+    pub wasmtime: wasmtime::Engine,
+    pub linker: Linker<State>,
+    pub limits: Limits,
     /// What guests' randomness comes from, beside the module and the event.
-    pub(super) randomness: Mac,
+    pub randomness: Mac,
     /// One permit for each instance that the pool can hold.
-    pub(super) slots: Semaphore,
+    pub slots: Semaphore,
     /// Calls that can compute at once.
-    pub(super) side_by_side: usize,
+    pub side_by_side: usize,
     /// Compilation is heavy: one at a time.
     compiling: Semaphore,
     _ticker: Ticker,
@@ -167,7 +168,7 @@ fn slots(cores: usize) -> u32 {
 
 /// Everything that decides what compiled code looks like; the same for the compiling process and
 /// for the one that runs it.
-pub(super) fn config(limits: &Limits) -> Config {
+pub fn config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)

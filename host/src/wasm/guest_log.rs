@@ -40,7 +40,7 @@ impl LogLine {
 
 /// The lines of one call. What exceeds its bounds is left out, and one line says so.
 #[derive(Debug)]
-pub(super) struct Log {
+pub struct Log {
     lines: Vec<LogLine>,
     lines_left: usize,
     bytes_left: usize,
@@ -48,17 +48,17 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(lines: usize, bytes: usize) -> Self {
+    pub fn new(lines: usize, bytes: usize) -> Self {
         Self { lines: Vec::new(), lines_left: lines, bytes_left: bytes, cut: false }
     }
 
     /// How many bytes another line may have; 0 where none is taken any more.
-    pub(super) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         if self.lines_left == 0 { 0 } else { self.bytes_left }
     }
 
     /// Adds a line, or what there is room for.
-    pub(super) fn push(&mut self, level: Level, message: &str, fields: Vec<(String, String)>) {
+    pub fn push(&mut self, level: Level, message: &str, fields: Vec<(String, String)>) {
         let room = self.room();
         if room == 0 {
             self.cut = true;
@@ -77,12 +77,12 @@ impl Log {
     }
 
     /// Notes that something was left out.
-    pub(super) fn cut(&mut self) {
+    pub fn cut(&mut self) {
         self.cut = true;
     }
 
     /// What was printed last on standard error, on one line.
-    pub(super) fn last_words(&self) -> Option<String> {
+    pub fn last_words(&self) -> Option<String> {
         let printed = |line: &&LogLine| line.level == Level::Warn && line.fields.is_empty();
         let mut lines: Vec<_> = self
             .lines
@@ -97,7 +97,7 @@ impl Log {
     }
 
     /// The lines so far; the bounds begin anew.
-    pub(super) fn take(&mut self, lines: usize, bytes: usize) -> Vec<LogLine> {
+    pub fn take(&mut self, lines: usize, bytes: usize) -> Vec<LogLine> {
         let mut taken = std::mem::replace(self, Self::new(lines, bytes));
         if taken.cut {
             taken.lines.push(LogLine {
@@ -111,7 +111,7 @@ impl Log {
 }
 
 /// The beginning of `text`, at most `max` bytes, cut between characters.
-pub(super) fn clip(text: &str, max: usize) -> &str {
+pub fn clip(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 

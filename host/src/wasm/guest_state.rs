@@ -4,7 +4,7 @@ use super::bindings::waybill::module::log::Level as WireLevel;
 use super::guest_log::{Level, Log, LogLine};
 use super::limits::{Limits, TICK};
 use super::wasi::Wasi;
-use crate::sha256::Mac;
+use crate::crypto::sha256::Mac;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,40 +13,40 @@ use wasmtime::component::{Linker, LinkerInstance, WasmList, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 /// What one instance is told.
-pub(super) struct Guest {
+pub struct Guest {
     /// Its randomness; made when it is first asked for.
-    pub(super) randomness: Randomness,
+    pub randomness: Randomness,
     /// When the event was captured, since 1970; its clocks stand there.
-    pub(super) received: Duration,
+    pub received: Duration,
     /// Its configuration in the flow.
-    pub(super) config: Arc<BTreeMap<String, String>>,
+    pub config: Arc<BTreeMap<String, String>>,
 }
 
 /// What a guest's random numbers follow from: the event, so that a retry sees the same; the module, so that none knows those
 /// of another; and a secret of the server, so that nobody else knows them.
-pub(super) struct Randomness {
-    pub(super) secret: Mac,
-    pub(super) module: [u8; 32],
-    pub(super) event: String,
+pub struct Randomness {
+    pub secret: Mac,
+    pub module: [u8; 32],
+    pub event: String,
 }
 
 impl Randomness {
     /// The seed for one purpose.
-    pub(super) fn seed(&self, purpose: &str) -> [u8; 32] {
+    pub fn seed(&self, purpose: &str) -> [u8; 32] {
         self.secret.of(&[purpose.as_bytes(), b"\n", &self.module, self.event.as_bytes()])
     }
 }
 
 /// The host's side of one instance.
-pub(super) struct State {
-    pub(super) guest: Guest,
-    pub(super) log: Log,
-    pub(super) wasi: Wasi,
-    pub(super) usage: Usage,
+pub struct State {
+    pub guest: Guest,
+    pub log: Log,
+    pub wasi: Wasi,
+    pub usage: Usage,
 }
 
 /// What one instance has used up.
-pub(super) struct Usage {
+pub struct Usage {
     memory_left: usize,
     table_elements_left: usize,
     cpu_left: Duration,
@@ -55,13 +55,13 @@ pub(super) struct Usage {
     resumed: Option<Arc<AtomicU64>>,
     /// It was refused memory. The guest sees a failed allocation and mostly gives up by a trap
     /// that says nothing of memory, so it is noted here.
-    pub(super) memory_denied: bool,
+    pub memory_denied: bool,
     /// Its processor time ended.
-    pub(super) out_of_time: bool,
+    pub out_of_time: bool,
 }
 
 impl State {
-    pub(super) fn new(guest: Guest, limits: &Limits) -> Self {
+    pub fn new(guest: Guest, limits: &Limits) -> Self {
         Self {
             guest,
             log: Log::new(limits.log_lines, limits.log_bytes),
@@ -78,13 +78,13 @@ impl State {
     }
 
     /// What the guest wrote and printed in the call that ended.
-    pub(super) fn take_log(&mut self, limits: &Limits) -> Vec<LogLine> {
+    pub fn take_log(&mut self, limits: &Limits) -> Vec<LogLine> {
         self.wasi.drain(&mut self.log);
         self.log.take(limits.log_lines, limits.log_bytes)
     }
 
     /// A new call begins: processor time is counted anew.
-    pub(super) fn rearm(&mut self, limits: &Limits) {
+    pub fn rearm(&mut self, limits: &Limits) {
         self.usage.cpu_left = limits.cpu;
         self.usage.resumed = None;
     }
@@ -95,7 +95,7 @@ impl State {
 ///
 /// What counts is the thread's processor time, not the ticks: on a busy machine a guest may be
 /// runnable for long without running. The time before the first tick is free.
-pub(super) fn tick(mut store: StoreContextMut<'_, State>) -> UpdateDeadline {
+pub fn tick(mut store: StoreContextMut<'_, State>) -> UpdateDeadline {
     let usage = &mut store.data_mut().usage;
     if let Some(resumed) = &usage.resumed {
         let ran = thread_time().saturating_sub(resumed.load(Ordering::Relaxed));
@@ -153,7 +153,7 @@ impl ResourceLimiter for Usage {
 
 /// Everything that guests may call: WASI 0.2, which language runtimes import whether they need it
 /// or not, and the host's own `log` and `config`.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     link_log(&mut linker.instance("waybill:module/log@0.1.0")?)?;
     linker.instance("waybill:module/config@0.1.0")?.func_wrap(

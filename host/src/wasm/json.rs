@@ -11,7 +11,7 @@ struct Readable;
 struct Look;
 
 /// Nothing where `text` is one JSON value, else what is wrong and where.
-pub(super) fn check(text: &str) -> Result<(), String> {
+pub fn check(text: &str) -> Result<(), String> {
     serde_json::from_str::<Readable>(text).map(drop).map_err(|e| e.to_string())
 }
 

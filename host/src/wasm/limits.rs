@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How often the processor time of running guests is looked at, and how long one may run before
 /// others get their turn.
-pub(super) const TICK: Duration = Duration::from_millis(5);
+pub const TICK: Duration = Duration::from_millis(5);
 
 /// What a module may use. The defaults are measured: they leave room for JavaScript and Python
 /// guests of a few megabytes and end a hostile one before anybody notices.

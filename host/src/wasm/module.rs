@@ -28,7 +28,7 @@ impl Role {
     /// In the order in which they are called.
     pub const ALL: [Self; 3] = [Self::Filter, Self::Transform, Self::Route];
 
-    pub(super) const ALL_INTERFACES: &'static str =
+    pub const ALL_INTERFACES: &'static str =
         "`waybill:module/filter`, `waybill:module/transform`, `waybill:module/route`";
 
     /// Its name.
@@ -41,7 +41,7 @@ impl Role {
     }
 
     /// The exported interface that makes it, up to the version.
-    pub(super) const fn interface(self) -> &'static str {
+    pub const fn interface(self) -> &'static str {
         match self {
             Self::Filter => "waybill:module/filter@0.1.",
             Self::Transform => "waybill:module/transform@0.1.",
@@ -71,19 +71,19 @@ pub struct Report {
 
 /// An admitted module, ready to run. Cheap to clone.
 #[derive(Clone)]
-pub struct Module(pub(super) Arc<Bound>);
+pub struct Module(pub Arc<Bound>);
 
 /// A module with everything that a call needs already looked up.
-pub(super) struct Bound {
-    pub(super) engine: Arc<Inner>,
-    pub(super) pre: InstancePre<State>,
-    pub(super) filter: Option<filter::GuestIndices>,
-    pub(super) transform: Option<transform::GuestIndices>,
-    pub(super) route: Option<route::GuestIndices>,
+pub struct Bound {
+    pub engine: Arc<Inner>,
+    pub pre: InstancePre<State>,
+    pub filter: Option<filter::GuestIndices>,
+    pub transform: Option<transform::GuestIndices>,
+    pub route: Option<route::GuestIndices>,
     /// Bounds the instances of this module, so that it leaves slots for others.
-    pub(super) turns: Semaphore,
-    pub(super) sha256: [u8; 32],
-    pub(super) report: Report,
+    pub turns: Semaphore,
+    pub sha256: [u8; 32],
+    pub report: Report,
 }
 
 impl fmt::Debug for Module {
@@ -102,15 +102,10 @@ impl Module {
     pub fn sha256(&self) -> [u8; 32] {
         self.0.sha256
     }
-
-    /// Whether it has this role.
-    pub fn has(&self, role: Role) -> bool {
-        self.0.report.exports.contains(&role)
-    }
 }
 
 /// Links a compiled component, instantiates it once and binds its roles. No role is called.
-pub(super) async fn bind(
+pub async fn bind(
     engine: &Arc<Inner>,
     component: Component,
     report: Report,

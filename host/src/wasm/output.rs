@@ -1,7 +1,7 @@
 //! What goes into a run and what comes out: the words that the planner and the command line use.
 
 use super::{LogLine, Role};
-use crate::domain::id::EventId;
+use crate::model::id::EventId;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -248,18 +248,6 @@ impl Failure {
             Self::Memory { .. } => "module_memory",
             Self::Output { .. } => "module_output",
             Self::Declared { .. } | Self::Host { .. } => "module_failure",
-        }
-    }
-
-    /// Whether the same run may succeed later.
-    pub const fn is_retryable(&self) -> bool {
-        match self {
-            Self::Declared { retryable, .. } => *retryable,
-            Self::Host { .. } => true,
-            Self::Trap { .. }
-            | Self::Timeout { .. }
-            | Self::Memory { .. }
-            | Self::Output { .. } => false,
         }
     }
 }

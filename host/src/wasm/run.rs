@@ -56,10 +56,7 @@ impl Module {
 }
 
 /// Makes a fresh instance. The caller holds a slot.
-pub(super) async fn start(
-    bound: &Bound,
-    guest: Guest,
-) -> Result<(Store<State>, Instance), Failure> {
+pub async fn start(bound: &Bound, guest: Guest) -> Result<(Store<State>, Instance), Failure> {
     let limits = &bound.engine.limits;
     let mut store = Store::new(&bound.engine.wasmtime, State::new(guest, limits));
     store.limiter(|state| &mut state.usage);

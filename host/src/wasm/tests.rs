@@ -1,8 +1,8 @@
 //! Real components through the real engine.
 
-mod admission;
-mod guests;
-mod running;
+pub mod admission;
+pub mod guests;
+pub mod running;
 
 use super::{Cache, Compiler, Engine, Limits};
 use std::path::Path;

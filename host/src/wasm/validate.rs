@@ -5,11 +5,11 @@ use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 /// What a valid component exports and imports.
 #[derive(Debug, Default)]
-pub(super) struct Outline {
+pub struct Outline {
     /// Its roles, in the order in which they are called.
-    pub(super) roles: Vec<Role>,
+    pub roles: Vec<Role>,
     /// The interfaces that it imports, as it names them.
-    pub(super) imports: Vec<String>,
+    pub imports: Vec<String>,
 }
 
 /// Interfaces and packages that the linker holds, up to the version.
@@ -26,11 +26,7 @@ const ALLOWED: [&str; 9] = [
 ];
 
 /// Validates `wasm` in full and reads its outline.
-pub(super) fn outline(
-    wasm: &[u8],
-    features: WasmFeatures,
-    limits: &Limits,
-) -> Result<Outline, Rejection> {
+pub fn outline(wasm: &[u8], features: WasmFeatures, limits: &Limits) -> Result<Outline, Rejection> {
     if wasm.len() > limits.upload_bytes {
         return Err(Rejection::TooLarge { size: wasm.len(), limit: limits.upload_bytes });
     }

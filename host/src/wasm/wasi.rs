@@ -23,7 +23,7 @@ const MAX_HANDLES: usize = 1000;
 
 /// The WASI state of one instance, once it has called WASI.
 #[derive(Default)]
-pub(super) struct Wasi {
+pub struct Wasi {
     ctx: Option<WasiCtx>,
     table: ResourceTable,
     output: Option<Stdio>,
@@ -46,7 +46,7 @@ impl WasiView for State {
 
 impl Wasi {
     /// Moves what was printed to the log, a line at a time.
-    pub(super) fn drain(&mut self, log: &mut Log) {
+    pub fn drain(&mut self, log: &mut Log) {
         for (stream, level) in [(&self.output, Level::Info), (&self.errors, Level::Warn)] {
             if let Some(stream) = stream {
                 stream.drain(level, log);

@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use waybill::access::grant::{Grant, Issuer, Shown};
-use waybill::access::scope::{Need, Scope, Scopes};
-use waybill::access::token::{StoredToken, Token, TokenDigest, TokenSettings, digest, generate};
-use waybill::clock::Clock;
-use waybill::domain::id::TokenId;
+use waybill::Clock;
+use waybill::benchmark::{
+    Grant, Issuer, Need, Scope, Scopes, Shown, StoredToken, Token, TokenDigest, TokenId,
+    TokenSettings, digest, generate,
+};
 
 use crate::table::{Measure, Target};
 

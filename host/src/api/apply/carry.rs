@@ -4,10 +4,10 @@ use super::document::Document;
 use crate::access::transport;
 use crate::api::auth::ADMIN;
 use crate::api::problem::Problem;
-use crate::domain::endpoint::{EndpointSettings, Secrets};
-use crate::domain::flow::FlowSettings;
-use crate::domain::source::SourceSettings;
-use crate::topology::Topology;
+use crate::model::endpoint::{EndpointSettings, Secrets};
+use crate::model::flow::FlowSettings;
+use crate::model::source::SourceSettings;
+use crate::settings::Topology;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Settings with their private values, and secrets, by name.
 #[derive(Default, Serialize, Deserialize)]
-pub(super) struct CarriedSecrets {
+pub struct CarriedSecrets {
     sources: BTreeMap<String, Carried<SourceSettings>>,
     endpoints: BTreeMap<String, Carried<EndpointSettings>>,
     flows: BTreeMap<String, FlowSettings>,
@@ -27,14 +27,14 @@ pub(super) struct CarriedSecrets {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Carried<S> {
-    pub(super) settings: S,
-    pub(super) secrets: Option<Secrets>,
+pub struct Carried<S> {
+    pub settings: S,
+    pub secrets: Option<Secrets>,
 }
 
 impl CarriedSecrets {
     /// Those of a server. Refused where the present key does not open one of them.
-    pub(super) fn of(topology: &Topology) -> Result<Self, Problem> {
+    pub fn of(topology: &Topology) -> Result<Self, Problem> {
         let mut carried = Self::default();
         for target in topology.endpoints() {
             let (settings, secrets) = (target.endpoint.settings.clone(), target.secrets.clone());
@@ -57,14 +57,14 @@ impl CarriedSecrets {
         Ok(carried)
     }
 
-    pub(super) async fn encrypt(&self, passphrase: SecretString) -> Result<String, Problem> {
+    pub async fn encrypt(&self, passphrase: SecretString) -> Result<String, Problem> {
         let plain = serde_json::to_vec(self).map_err(|error| Problem::unexpected(&error))?;
         let encrypted = derive(move || transport::encrypt(&plain, &passphrase)).await?;
         encrypted.map_err(|why| refused(&why))
     }
 
     /// Those of a document; none where it carries none.
-    pub(super) async fn of_document(document: &Document) -> Result<Self, Problem> {
+    pub async fn of_document(document: &Document) -> Result<Self, Problem> {
         let Some(text) = document.secrets.clone() else { return Ok(Self::default()) };
         let passphrase = document.passphrase.clone().ok_or_else(|| {
             Problem::fault("passphrase", "give the passphrase that opens `secrets`")
@@ -77,20 +77,20 @@ impl CarriedSecrets {
         })
     }
 
-    pub(super) fn endpoint(&self, name: &str) -> Option<&Carried<EndpointSettings>> {
+    pub fn endpoint(&self, name: &str) -> Option<&Carried<EndpointSettings>> {
         self.endpoints.get(name)
     }
 
-    pub(super) fn source(&self, name: &str) -> Option<&Carried<SourceSettings>> {
+    pub fn source(&self, name: &str) -> Option<&Carried<SourceSettings>> {
         self.sources.get(name)
     }
 
-    pub(super) fn flow(&self, name: &str) -> Option<&FlowSettings> {
+    pub fn flow(&self, name: &str) -> Option<&FlowSettings> {
         self.flows.get(name)
     }
 
     /// The digest of a token.
-    pub(super) fn token(&self, name: &str) -> Option<[u8; 32]> {
+    pub fn token(&self, name: &str) -> Option<[u8; 32]> {
         hex::decode(self.tokens.get(name)?).ok()?.try_into().ok()
     }
 }

@@ -7,10 +7,10 @@ use crate::api::auth::{ADMIN, Principal};
 use crate::api::body::Input;
 use crate::api::problem::Problem;
 use crate::api::{App, edit};
-use crate::domain::flow::FlowSettings;
-use crate::domain::private::SettingsKind;
-use crate::domain::source::SourceSettings;
-use crate::journal::modules::ModuleVersion;
+use crate::model::flow::FlowSettings;
+use crate::model::private_values::SettingsKind;
+use crate::model::source::SourceSettings;
+use crate::store::modules::ModuleVersion;
 use axum::Json;
 use axum::extract::State;
 use secrecy::SecretString;
@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 /// Everything that is set.
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct Document {
+pub struct Document {
     /// Sources, by name. A new one may have a `secret`; else one is made where its scheme has one, and
     /// shown with the change.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub(in crate::api) struct Document {
 /// A version of a module that there must be.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct ModuleChoice {
+pub struct ModuleChoice {
     /// The module's name.
     pub name: String,
     /// The version; the one that runs already, or the newest, where neither this nor `sha256` is given.
@@ -83,7 +83,7 @@ const fn is_true(flag: &bool) -> bool {
 
 /// One thing that applying changes.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct AppliedChange {
+pub struct AppliedChange {
     /// `source`, `endpoint`, `flow`, `module` or `token`.
     pub kind: &'static str,
     /// Its name.
@@ -103,7 +103,7 @@ pub(in crate::api) struct AppliedChange {
 
 /// What applying changed, or would change.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct Applied {
+pub struct Applied {
     /// One for each thing in the document.
     pub changes: Vec<AppliedChange>,
 }
@@ -111,7 +111,7 @@ pub(in crate::api) struct Applied {
 /// How to export secrets.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct ExportRequest {
+pub struct ExportRequest {
     /// What the secrets are encrypted with: at least 12 characters.
     passphrase: String,
 }
@@ -120,7 +120,7 @@ pub(in crate::api) struct ExportRequest {
 /// and texts in the configuration of modules, are `***`. Modules are named by version and digest.
 #[utoipa::path(get, path = "/api/v1/config", tag = "config", operation_id = "export_config",
     responses((status = 200, body = Data<Document>)))]
-pub(in crate::api) async fn export(
+pub async fn export(
     State(app): State<App>,
     _principal: Principal,
 ) -> Result<Json<Data<Document>>, Problem> {
@@ -132,7 +132,7 @@ pub(in crate::api) async fn export(
 #[utoipa::path(post, path = "/api/v1/config/export", tag = "config", operation_id = "export_config_with_secrets",
     request_body = ExportRequest,
     responses((status = 200, body = Data<Document>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(in crate::api) async fn export_with_secrets(
+pub async fn export_with_secrets(
     State(app): State<App>,
     _principal: Principal,
     Input(request): Input<ExportRequest>,

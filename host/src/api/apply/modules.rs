@@ -3,21 +3,21 @@
 use super::document::ModuleChoice;
 use crate::api::modules::lost_roles;
 use crate::api::problem::Problem;
-use crate::journal::modules::ModuleVersion;
+use crate::store::modules::ModuleVersion;
 
 /// What comes of one choice.
-pub(super) struct Chosen<'v> {
-    pub(super) name: &'v str,
+pub struct Chosen<'v> {
+    pub name: &'v str,
     /// The version to activate, if it does not run yet.
-    pub(super) activate: Option<u32>,
+    pub activate: Option<u32>,
     /// Whether it is missing, and uploaded before it is applied for real.
-    pub(super) missing: bool,
-    pub(super) warning: Option<String>,
+    pub missing: bool,
+    pub warning: Option<String>,
 }
 
 /// Finds the version of each choice. In a dry run one that is named by its digest may be missing.
 /// `is_pinned` says whether a flow of the document names a version by its number.
-pub(super) fn choose<'v>(
+pub fn choose<'v>(
     choices: &'v [ModuleChoice],
     is_pinned: impl Fn(&str, u32) -> bool,
     versions: &'v [ModuleVersion],

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 /// Where the reasons of problems are described.
 const PROBLEM: &str = "#/components/schemas/Problem";
 /// The longest name that an operator gives.
-const NAME: usize = crate::domain::problem::MAX_NAME;
+const NAME: usize = crate::model::fault::MAX_NAME;
 
 /// Completes a description.
-pub(super) fn describe(mut document: Value) -> Value {
+pub fn describe(mut document: Value) -> Value {
     if let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) {
         for (path, item) in paths {
             let operations = item.as_object_mut().into_iter().flatten();

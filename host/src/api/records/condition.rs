@@ -6,15 +6,15 @@ use std::cmp::Ordering;
 
 /// A comparison of a field with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Condition {
-    pub(super) field: String,
-    pub(super) test: Test,
-    pub(super) value: String,
+pub struct Condition {
+    pub field: String,
+    pub test: Test,
+    pub value: String,
 }
 
 /// How a field is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Test {
+pub enum Test {
     Is,
     IsNot,
     Above,
@@ -25,7 +25,7 @@ pub(super) enum Test {
 
 impl Test {
     /// The comparison of a word such as `gte`.
-    pub(super) fn named(word: &str) -> Option<Self> {
+    pub fn named(word: &str) -> Option<Self> {
         Some(match word {
             "eq" => Self::Is,
             "ne" => Self::IsNot,
@@ -51,7 +51,7 @@ impl Test {
 
 impl Condition {
     /// Whether a record fits all of them.
-    pub(super) fn all(conditions: &[Self], record: &Map<String, Value>) -> bool {
+    pub fn all(conditions: &[Self], record: &Map<String, Value>) -> bool {
         conditions.iter().all(|condition| condition.fits(record))
     }
 
@@ -83,7 +83,7 @@ fn compare(a: &str, b: &str) -> Ordering {
 }
 
 /// The order of two records by fields, each ascending or descending; records without one come last.
-pub(super) fn compare_by(
+pub fn compare_by(
     fields: &[(String, bool)],
     a: &Map<String, Value>,
     b: &Map<String, Value>,

@@ -13,9 +13,9 @@ use super::super::body::Query;
 use super::super::problem::Problem;
 use super::check_one_source;
 use crate::catalog;
-use crate::domain::id::EventId;
-use crate::journal::erase::{Erased, KeptPlace, RecordName, Traces};
-use crate::pull;
+use crate::model::id::EventId;
+use crate::sources;
+use crate::store::erase::{Erased, KeptPlace, RecordName, Traces};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ const WAIT: Duration = Duration::from_millis(100);
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::api) struct EraseQuery {
+pub struct EraseQuery {
     /// Must be `true`: the record is taken out of events, deliveries, attempts, dead letters and
     /// kept rows too.
     everywhere: Option<String>,
@@ -41,7 +41,7 @@ pub(in crate::api) struct EraseQuery {
 
 /// What was erased.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct ErasedView {
+pub struct ErasedView {
     /// The resource.
     resource: String,
     /// States of the record, one for each source.
@@ -78,7 +78,7 @@ pub(in crate::api) struct ErasedView {
     responses((status = 200, body = Data<ErasedView>),
         (status = 409, body = Problem, description = "Deliveries of it are being sent; nothing is erased yet."),
         (status = 422, body = Problem, description = "Several sources have such a record; `source` says whose.")))]
-pub(in crate::api) async fn erase(
+pub async fn erase(
     State(app): State<App>,
     principal: Principal,
     Path((path, id)): Path<(String, String)>,
@@ -137,7 +137,7 @@ async fn kept_rows(
         if name.source.as_ref().is_some_and(|wanted| wanted != source) {
             continue;
         }
-        for place in pull::kept_places(&inlet.source, &name.resource, &name.resource_id) {
+        for place in sources::kept_places(&inlet.source, &name.resource, &name.resource_id) {
             if app.journal.keeps_row(&place, &name.resource_id).await? {
                 traces.sources.insert(source.clone());
                 kept.push(place);

@@ -4,7 +4,7 @@
 use super::super::App;
 use super::super::problem::Problem;
 use super::shown::Shown;
-use crate::journal::Journal;
+use crate::store::Journal;
 
 /// Resources and the tables that they are, without prefix.
 const TABLES: [(&str, &str); 11] = [
@@ -22,7 +22,7 @@ const TABLES: [(&str, &str); 11] = [
 ];
 
 /// All rows of a short list, by key; `None` if the resource is none.
-pub(super) async fn rows(
+pub async fn rows(
     app: &App,
     resource: &str,
     source: Option<&str>,
@@ -39,7 +39,7 @@ pub(super) async fn rows(
         let Some(name) = name.filter(|name| source.is_none_or(|wanted| wanted == *name)) else {
             continue;
         };
-        let kept = crate::pull::kept(journal, &state, table).await?;
+        let kept = crate::sources::kept(journal, &state, table).await?;
         found.extend(kept.into_iter().map(|(id, row)| Shown::row(name, &id, row)));
     }
     Ok(Some(found))

@@ -3,8 +3,8 @@
 use super::condition::{Condition, Test};
 use super::fields_of;
 use crate::api::problem::Problem;
-use crate::domain::record::{Order, RecordPosition};
-use crate::domain::time::Timestamp;
+use crate::model::record::{Order, RecordPosition};
+use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -23,21 +23,21 @@ const IGNORED: [&str; 2] = ["include", "_"];
 
 /// What is asked for.
 #[derive(Debug)]
-pub(super) struct RecordQuery {
-    pub(super) since: Option<Timestamp>,
-    pub(super) source: Option<String>,
-    pub(super) page: u32,
-    pub(super) per_page: u32,
+pub struct RecordQuery {
+    pub since: Option<Timestamp>,
+    pub source: Option<String>,
+    pub page: u32,
+    pub per_page: u32,
     /// The record that the page begins after.
-    pub(super) after: Option<RecordPosition>,
-    pub(super) sort: Sort,
-    pub(super) fields: Vec<String>,
-    pub(super) conditions: Vec<Condition>,
+    pub after: Option<RecordPosition>,
+    pub sort: Sort,
+    pub fields: Vec<String>,
+    pub conditions: Vec<Condition>,
 }
 
 /// The order asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sort {
+pub enum Sort {
     /// One that the journal has.
     Native(Order),
     /// By fields; whether each descends.
@@ -46,7 +46,7 @@ pub(super) enum Sort {
 
 impl Sort {
     /// The order, if it is one that the journal has.
-    pub(super) const fn native(&self) -> Option<Order> {
+    pub const fn native(&self) -> Option<Order> {
         match self {
             Self::Native(order) => Some(*order),
             Self::Fields(_) => None,
@@ -56,7 +56,7 @@ impl Sort {
 
 impl RecordQuery {
     /// Reads the query of a URL.
-    pub(super) fn read(resource: &str, query: &str) -> Result<Self, Problem> {
+    pub fn read(resource: &str, query: &str) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
             .map_err(|error| Problem::fault("query", error.to_string()))?;
         let mut read = Self {
@@ -88,7 +88,7 @@ impl RecordQuery {
     }
 
     /// Fields that records are compared by.
-    pub(super) fn compared_fields(&self) -> Vec<&str> {
+    pub fn compared_fields(&self) -> Vec<&str> {
         let sorted: &[(String, bool)] = match &self.sort {
             Sort::Fields(fields) => fields,
             Sort::Native(_) => &[],
@@ -98,7 +98,7 @@ impl RecordQuery {
     }
 
     /// How many records come before the page.
-    pub(super) fn offset(&self) -> u32 {
+    pub fn offset(&self) -> u32 {
         self.page.saturating_sub(1).saturating_mul(self.per_page)
     }
 
@@ -215,7 +215,7 @@ fn sort(value: &str) -> Result<Sort, Problem> {
 }
 
 /// A position as `meta.next_cursor` gives it: JSON in base64url.
-pub(super) fn write_cursor(position: &RecordPosition) -> String {
+pub fn write_cursor(position: &RecordPosition) -> String {
     let json = serde_json::to_vec(position).unwrap_or_default();
     URL_SAFE_NO_PAD.encode(json)
 }

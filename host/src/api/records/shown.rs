@@ -5,9 +5,9 @@
 //! names no row of a list.
 
 use super::condition::Condition;
-use crate::domain::members::Members;
-use crate::domain::record::{Order, Record, RecordPosition, record_name};
-use crate::domain::time::Timestamp;
+use crate::json::members::Members;
+use crate::model::record::{Order, Record, RecordPosition, record_name};
+use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
@@ -52,15 +52,15 @@ impl<'r> Known<'r> {
 }
 
 /// A record as it is shown, its state read.
-pub(super) struct Shown {
-    pub(super) fields: Map<String, Value>,
+pub struct Shown {
+    pub fields: Map<String, Value>,
     /// Where it stands in its list, if that goes on by cursors.
-    pub(super) position: Option<RecordPosition>,
+    pub position: Option<RecordPosition>,
 }
 
 impl Shown {
     /// A record of a list of this order.
-    pub(super) fn of(record: &Record, order: Order) -> Self {
+    pub fn of(record: &Record, order: Order) -> Self {
         let data = serde_json::from_str(record.data.get()).unwrap_or_default();
         let fields = fields(&record.resource_id, data, &Known::of(record));
         Self { fields, position: Some(record.position(order)) }
@@ -69,7 +69,7 @@ impl Shown {
     /// A record without the fields that nobody asks for, to be compared and put in order: of 20,000
     /// records at once there is no memory for more. Long texts are cut, longer than any value that they
     /// are compared with.
-    pub(super) fn narrowed(record: &Record, order: Order, names: &[&str]) -> Self {
+    pub fn narrowed(record: &Record, order: Order, names: &[&str]) -> Self {
         let members = Members::read(record.data.get()).ok();
         let value = |name: &str| {
             let raw = members.as_ref()?.get(name)?;
@@ -82,7 +82,7 @@ impl Shown {
     }
 
     /// A row of a short list, of which it is not known when it was heard of.
-    pub(super) fn row(source: &str, id: &str, data: Map<String, Value>) -> Self {
+    pub fn row(source: &str, id: &str, data: Map<String, Value>) -> Self {
         let key = record_name(source, id);
         let known = Known { key, revision: None, source, created_at: None, updated_at: None };
         let data = data.into_iter().filter(|(name, _)| name != "id").collect();
@@ -90,16 +90,16 @@ impl Shown {
     }
 
     /// The text of a field; empty where it has none.
-    pub(super) fn text(&self, field: &str) -> &str {
+    pub fn text(&self, field: &str) -> &str {
         self.fields.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Whether it fits all conditions.
-    pub(super) fn fits(&self, conditions: &[Condition]) -> bool {
+    pub fn fits(&self, conditions: &[Condition]) -> bool {
         Condition::all(conditions, &self.fields)
     }
 
-    pub(super) fn written(mut self, fields: &[String]) -> Box<RawValue> {
+    pub fn written(mut self, fields: &[String]) -> Box<RawValue> {
         if !fields.is_empty() {
             self.fields.retain(|name, _| ALWAYS.contains(&name.as_str()) || fields.contains(name));
         }
@@ -135,7 +135,7 @@ fn fields(id: &str, data: Map<String, Value>, known: &Known<'_>) -> Map<String, 
 
 /// A record as it is answered. Where every field is wanted of one that names itself, what was
 /// captured is passed on as it is, with what Waybill knows at its end.
-pub(super) fn written(record: &Record, fields: &[String]) -> Box<RawValue> {
+pub fn written(record: &Record, fields: &[String]) -> Box<RawValue> {
     let whole = fields.is_empty().then(|| appended(record)).flatten();
     whole.unwrap_or_else(|| Shown::of(record, Order::default()).written(fields))
 }

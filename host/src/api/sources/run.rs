@@ -6,14 +6,15 @@ use super::super::auth::Principal;
 use super::super::body::Input;
 use super::super::problem::Problem;
 use super::{LOCKED, SourceView, find, show_now};
-use crate::capture::envelope::{self, Received};
-use crate::capture::incoming::Incoming;
-use crate::domain::run::Progress;
-use crate::domain::source::SourceKind;
-use crate::domain::time::Timestamp;
-use crate::journal::sources::SourceState;
-use crate::pull::upcoming_run;
-use crate::topology::inlet::Inlet;
+use crate::ingest::incoming::Incoming;
+use crate::ingest::webhook_body;
+use crate::ingest::webhook_body::Received;
+use crate::model::source::SourceKind;
+use crate::model::source_run::Progress;
+use crate::settings::source_runtime::Inlet;
+use crate::sources::upcoming_run;
+use crate::store::sources::SourceState;
+use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -26,7 +27,7 @@ use utoipa::ToSchema;
 
 /// How a source runs.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct RunView {
+pub struct RunView {
     /// Whether it is running now.
     running: bool,
     /// When its last run began, or its present one.
@@ -54,7 +55,7 @@ pub(in crate::api) struct RunView {
 
 impl RunView {
     /// Of a source that Waybill runs.
-    pub(super) fn new(inlet: &Inlet, states: &[SourceState], now: Timestamp) -> Option<Self> {
+    pub fn new(inlet: &Inlet, states: &[SourceState], now: Timestamp) -> Option<Self> {
         inlet.timing.as_ref()?;
         let state = states.iter().find(|state| state.source == inlet.source.id);
         let report = state.map(|state| state.report.clone()).unwrap_or_default();
@@ -77,7 +78,7 @@ impl RunView {
 }
 
 /// How the sources stand that Waybill runs; asked for only where there is one.
-pub(super) async fn states<'a>(
+pub async fn states<'a>(
     app: &App,
     inlets: impl IntoIterator<Item = &'a Arc<Inlet>>,
 ) -> Result<Vec<SourceState>, Problem> {
@@ -91,7 +92,7 @@ pub(super) async fn states<'a>(
 #[utoipa::path(post, path = "/api/v1/sources/{id}/run", tag = "sources", operation_id = "run_source",
     params(("id" = String, Path)),
     responses((status = 202, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(in crate::api) async fn run(
+pub async fn run(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -110,7 +111,7 @@ pub(in crate::api) async fn run(
 /// What to try a source with that receives webhooks; nothing for others.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct SourceTest {
+pub struct SourceTest {
     /// Headers that say something about the event, such as `X-GitHub-Event`.
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -122,7 +123,7 @@ pub(in crate::api) struct SourceTest {
 
 /// The event that a source would make.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct WouldBe {
+pub struct WouldBe {
     /// The event type.
     #[serde(rename = "type")]
     event_type: String,
@@ -154,7 +155,7 @@ pub(in crate::api) struct WouldBe {
     params(("id" = String, Path)), request_body = SourceTest,
     responses((status = 200, body = Data<WouldBe>), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(in crate::api) async fn test(
+pub async fn test(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
@@ -214,7 +215,7 @@ fn received(app: &App, inlet: &Inlet, given: &SourceTest) -> Result<Vec<Incoming
         max_events: server.max_batch,
         max_body: server.max_body,
     };
-    Ok(envelope::read(received, webhook)?.events)
+    Ok(webhook_body::read(received, webhook)?.events)
 }
 
 fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {

@@ -1,8 +1,8 @@
 //! The demo's receiver: checks every signature, and fails where it is told to.
 
 use super::super::Error;
-use crate::clock::Clock;
-use crate::sign::verify::{Keys, Received, verify};
+use crate::signing::verify::{Keys, Received, verify};
+use crate::time::clock::Clock;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
@@ -21,12 +21,12 @@ const MAX_BODY: usize = 4 << 20;
 
 /// A delivery as it came in.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub struct Seen {
     path: String,
     event: String,
-    pub(super) attempt: u32,
-    pub(super) answered: u16,
-    pub(super) collapsed: Option<u64>,
+    pub attempt: u32,
+    pub answered: u16,
+    pub collapsed: Option<u64>,
     id: String,
     fault: Option<String>,
 }
@@ -49,14 +49,14 @@ struct Shared {
 }
 
 /// The running receiver.
-pub(super) struct Receiver {
-    pub(super) address: SocketAddr,
+pub struct Receiver {
+    pub address: SocketAddr,
     shared: Arc<Shared>,
     arrivals: mpsc::UnboundedReceiver<Seen>,
 }
 
 impl Receiver {
-    pub(super) async fn start() -> Result<Self, Error> {
+    pub async fn start() -> Result<Self, Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (seen, arrivals) = mpsc::unbounded_channel();
@@ -72,23 +72,23 @@ impl Receiver {
     }
 
     /// Tells it the secret of the endpoint with that path.
-    pub(super) fn expect(&self, path: &str, secret: String) {
+    pub fn expect(&self, path: &str, secret: String) {
         let mut secrets = self.shared.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.insert(path.to_owned(), secret);
     }
 
     /// Has the ERP answer again.
-    pub(super) fn repair(&self) {
+    pub fn repair(&self) {
         self.shared.erp_is_down.store(false, Ordering::Relaxed);
     }
 
     /// Deliveries whose signatures fit.
-    pub(super) fn verified(&self) -> u64 {
+    pub fn verified(&self) -> u64 {
         self.shared.verified.load(Ordering::Relaxed)
     }
 
     /// The next delivery; an error if a signature does not fit.
-    pub(super) async fn next(&mut self) -> Result<Seen, Error> {
+    pub async fn next(&mut self) -> Result<Seen, Error> {
         let seen = self.arrivals.recv().await;
         let seen = seen.ok_or_else(|| Error::failed("the receiver ended".to_owned()))?;
         match &seen.fault {
@@ -98,7 +98,7 @@ impl Receiver {
     }
 
     /// Waits for a delivery to `path` that fits.
-    pub(super) async fn wait(
+    pub async fn wait(
         &mut self,
         path: &str,
         fits: impl Fn(&Seen) -> bool,

@@ -18,7 +18,7 @@ const MODULES: [(&str, &str); 4] = [
 ];
 
 /// Uploads the example modules.
-pub(super) async fn upload(
+pub async fn upload(
     client: &Client,
     folder: Option<&Path>,
     screen: &mut Screen<'_>,
@@ -42,7 +42,7 @@ pub(super) async fn upload(
 }
 
 /// Makes the endpoints and flows.
-pub(super) async fn arrange(
+pub async fn arrange(
     client: &Client,
     receiver: &mut Receiver,
     screen: &mut Screen<'_>,

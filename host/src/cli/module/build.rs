@@ -23,7 +23,7 @@ pub struct BuildArgs {
     json: bool,
 }
 
-pub(super) async fn run(args: &BuildArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(args: &BuildArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     screen.force_json(args.json);
     let file = component(&args.path).await?;
     let wasm = std::fs::read(&file).map_err(Error::reading(&file))?;
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &BuildArgs, screen: &mut Screen<'_>) -> Result<(),
 }
 
 /// Builds the project there and gives its component.
-pub(super) async fn component(path: &Path) -> Result<PathBuf, Error> {
+pub async fn component(path: &Path) -> Result<PathBuf, Error> {
     ensure_target().await?;
     let output = Command::new("cargo")
         .args(["build", "--release", "--target", TARGET])

@@ -57,7 +57,7 @@ pub struct ActivateArgs {
     remote: Remote,
 }
 
-pub(super) async fn push(args: PushArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn push(args: PushArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let client = args.remote.connect(screen)?;
     let file = match args.file {
         Some(file) => file,
@@ -85,7 +85,7 @@ fn with_warning(said: String, answer: &Value) -> String {
 }
 
 /// Uploads a component as a version of that module, the next one where none is named.
-pub(in crate::cli) async fn upload(
+pub async fn upload(
     client: &Client,
     name: &str,
     wasm: Bytes,
@@ -98,7 +98,7 @@ pub(in crate::cli) async fn upload(
 }
 
 /// Every version of every module, one object each.
-pub(in crate::cli) async fn versions(client: &Client) -> Result<Vec<Value>, Error> {
+pub async fn versions(client: &Client) -> Result<Vec<Value>, Error> {
     let modules = client.list("/modules", &Query::default(), usize::MAX).await?;
     Ok(modules.into_iter().flat_map(flat).collect())
 }
@@ -117,7 +117,7 @@ fn flat(mut module: Value) -> Vec<Value> {
     versions.into_iter().map(named).collect()
 }
 
-pub(super) async fn list(args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn list(args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let client = args.remote.connect(screen)?;
     let mut found = versions(&client).await?;
     found.truncate(args.limit);
@@ -125,14 +125,14 @@ pub(super) async fn list(args: ListArgs, screen: &mut Screen<'_>) -> Result<(), 
     Ok(screen.list(COLUMNS, &found, none)?)
 }
 
-pub(super) async fn show(args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn show(args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let client = args.remote.connect(screen)?;
     let path = format!("/modules/{}", escape(&args.name));
     let module = client.call(Method::GET, &path, Body::None).await?;
     Ok(screen.show(&module)?)
 }
 
-pub(super) async fn activate(args: ActivateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn activate(args: ActivateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let client = args.remote.connect(screen)?;
     let (name, version) = (&args.name, args.version);
     let path = format!("/modules/{}/versions/{version}/activate", escape(name));

@@ -21,7 +21,7 @@ pub struct NewArgs {
     path: PathBuf,
 }
 
-pub(super) fn run(args: &NewArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub fn run(args: &NewArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let name = &args.name;
     if !is_crate_name(name) {
         return Err(Error::Usage(format!(

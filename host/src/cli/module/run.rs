@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::input::{literal, read_document};
 use crate::cli::{Error, Screen};
-use crate::domain::event::attribute_texts;
-use crate::domain::flow::FlowModule;
+use crate::error_chain::error_chain;
+use crate::model::event::attribute_texts;
+use crate::model::flow::FlowModule;
 use crate::wasm::{
     Cache, Compiler, End, Engine, Input, Limits, Module, PATIENCE, Routed, Run, Step,
 };
@@ -35,7 +36,7 @@ pub struct RunArgs {
     json: bool,
 }
 
-pub(super) async fn run(args: &RunArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(args: &RunArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     screen.force_json(args.json);
     let event = Sample::read(&args.event)?;
     let config = Arc::new(config(args)?);
@@ -59,23 +60,15 @@ pub(super) async fn run(args: &RunArgs, screen: &mut Screen<'_>) -> Result<(), E
 }
 
 /// Checks and loads a component as the server would, but compiled in this process: it is the user's own.
-pub(super) async fn admit(file: &Path, wasm: &[u8]) -> Result<Module, Error> {
-    let failed = |error: &dyn std::error::Error| Error::failed(chain(file, error));
+pub async fn admit(file: &Path, wasm: &[u8]) -> Result<Module, Error> {
+    let failed = |error: &dyn std::error::Error| {
+        Error::failed(format!("{}: {}", file.display(), error_chain(error)))
+    };
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
     let cache = Cache::new(folder.path().join("cache"), rand::random(), Compiler::InProcess);
     let cache = cache.map_err(|error| failed(&error))?;
     let engine = Engine::new(Limits::default(), &LOCAL_KEY).map_err(|error| failed(&error))?;
     engine.admit(&cache, wasm).await.map_err(|error| failed(&error))
-}
-
-fn chain(file: &Path, error: &dyn std::error::Error) -> String {
-    let mut text = format!("{}: {error}", file.display());
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn config(args: &RunArgs) -> Result<BTreeMap<String, String>, Error> {

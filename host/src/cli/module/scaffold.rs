@@ -1,10 +1,10 @@
 //! The files of a new module project.
 
 /// The SDK and the interface it is made from: path and text, worked out by the build script.
-pub(super) const SDK: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+pub const SDK: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
 /// The project's `Cargo.toml`.
-pub(super) fn manifest(name: &str, sdk: &str) -> String {
+pub fn manifest(name: &str, sdk: &str) -> String {
     format!(
         r#"[package]
 name = "{name}"
@@ -36,10 +36,10 @@ strip = true
 }
 
 /// The project's module: a filter and a transform.
-pub(super) const LIB: &str = include_str!("scaffold/lib.rs.txt");
+pub const LIB: &str = include_str!("scaffold/lib.rs.txt");
 
 /// The project's README.
-pub(super) fn readme(name: &str) -> String {
+pub fn readme(name: &str) -> String {
     let file = name.replace('-', "_");
     format!(
         "# {name}\n\n\

@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::{Cli, Command, Error, Screen, listen, run};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::server::Server;
+use crate::time::clock::Clock;
 
 const TOKEN: &str = "a-token-of-the-tests";
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// What is no header, and where.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// A line has no colon.
     #[error("line {line} is no header; write `Name: value`")]
     Line { line: usize },
@@ -18,7 +18,7 @@ pub(super) enum Unreadable {
 }
 
 /// Reads lines `Name: value` as curl and proxies print them, or a JSON object.
-pub(super) fn parse(text: &str) -> Result<HeaderMap, Unreadable> {
+pub fn parse(text: &str) -> Result<HeaderMap, Unreadable> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with('{') { parse_json(text) } else { parse_lines(text) }
 }

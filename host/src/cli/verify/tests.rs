@@ -1,8 +1,9 @@
 use clap::Parser as _;
 
 use super::*;
-use crate::domain::endpoint::Secrets;
-use crate::sign::{Scheme, Signer};
+use crate::model::endpoint::Secrets;
+use crate::model::signature_scheme::Scheme;
+use crate::signing::Signer;
 
 const SECRET: &str = "a secret in plain words";
 const BODY: &[u8] = br#"{"id":17}"#;

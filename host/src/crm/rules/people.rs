@@ -5,7 +5,7 @@ use super::Where::Is;
 use super::{Data, Rule};
 
 /// A role is a name for a set of permissions, so other permissions are another role: the derivation rules say so.
-pub(crate) const STAFF: &[Rule] = &[
+pub const STAFF: &[Rule] = &[
     Rule::new("staff.created", &[New(&[])]),
     Rule::new("staff.updated", &[Updated]),
     Rule::new("staff.role_changed", &[Changed("role"), Changed("admin"), Changed("permissions")])
@@ -19,7 +19,7 @@ pub(crate) const STAFF: &[Rule] = &[
     Rule::new("staff.deleted", &[Gone]).data(Data::Departure),
 ];
 
-pub(crate) const CLIENTS: &[Rule] = &[
+pub const CLIENTS: &[Rule] = &[
     Rule::new("customer.created", &[New(&[])]),
     Rule::new("customer.updated", &[Updated]),
     Rule::new("customer.status_changed", &[Changed("active")]).data(Data::Change("active")),
@@ -27,7 +27,7 @@ pub(crate) const CLIENTS: &[Rule] = &[
     Rule::new("customer.deleted", &[Gone]),
 ];
 
-pub(crate) const CONTACTS: &[Rule] = &[
+pub const CONTACTS: &[Rule] = &[
     Rule::new("contact.created", &[New(&[])]),
     Rule::new("customer.contact_added", &[New(&[])])
         .alias_of("contact.created")
@@ -44,7 +44,7 @@ pub(crate) const CONTACTS: &[Rule] = &[
         .about("clients", "contact"),
 ];
 
-pub(crate) const LEADS: &[Rule] = &[
+pub const LEADS: &[Rule] = &[
     Rule::new("lead.created", &[New(&[])]),
     Rule::new("lead.updated", &[Updated]),
     Rule::new("lead.assigned", &[Renewed("assigned")]).data(Data::Change("assigned")),
@@ -55,7 +55,7 @@ pub(crate) const LEADS: &[Rule] = &[
     Rule::new("lead.deleted", &[Gone]),
 ];
 
-pub(crate) const NOTES: &[Rule] = &[
+pub const NOTES: &[Rule] = &[
     Rule::new("note.created", &[New(&[])]),
     Rule::new("customer.note_added", &[New(&[Is("rel_type", "customer")])])
         .alias_of("note.created")

@@ -15,7 +15,7 @@ const OVERDUE: When = When::Due(Due {
     told: Some(("status", "4")),
 });
 
-pub(crate) const INVOICES: &[Rule] = &[
+pub const INVOICES: &[Rule] = &[
     Rule::new("invoice.created", &[New(&[])]),
     Rule::new("invoice.recurring_created", &[New(&[IsSet("is_recurring_from")])]),
     Rule::new("invoice.updated", &[Updated]),
@@ -38,7 +38,7 @@ const REMINDED_AFTER: Rule =
     Rule::new("invoice.reminder_sent", &[Renewed("last_overdue_reminder")])
         .data(Data::Reminder("overdue"));
 
-pub(crate) const PAYMENTS: &[Rule] = &[
+pub const PAYMENTS: &[Rule] = &[
     Rule::new("payment.created", &[New(&[])]),
     Rule::new("payment.received", &[New(&[Above0("amount")])]).alias_of("payment.created"),
     Rule::new("invoice.payment_added", &[New(&[])])
@@ -49,7 +49,7 @@ pub(crate) const PAYMENTS: &[Rule] = &[
     Rule::new("payment.deleted", &[Gone]),
 ];
 
-pub(crate) const PAYMENT_ATTEMPTS: &[Rule] =
+pub const PAYMENT_ATTEMPTS: &[Rule] =
     &[Rule::new("payment.failed", &[Unanswered]).data(Data::Attempt)];
 
 /// The CRM marks an estimate when it reminds of it.
@@ -60,7 +60,7 @@ const EXPIRING: When = When::Due(Due {
     told: Some(("is_expiry_notified", "1")),
 });
 
-pub(crate) const ESTIMATES: &[Rule] = &[
+pub const ESTIMATES: &[Rule] = &[
     Rule::new("estimate.created", &[New(&[])]),
     Rule::new("estimate.updated", &[Updated]),
     Rule::new(
@@ -76,7 +76,7 @@ pub(crate) const ESTIMATES: &[Rule] = &[
     Rule::new("estimate.deleted", &[Gone]),
 ];
 
-pub(crate) const PROPOSALS: &[Rule] = &[
+pub const PROPOSALS: &[Rule] = &[
     Rule::new("proposal.created", &[New(&[])]),
     Rule::new("proposal.updated", &[Updated]),
     Rule::new("proposal.sent", &[Becomes("status", "4")]),
@@ -87,11 +87,11 @@ pub(crate) const PROPOSALS: &[Rule] = &[
     Rule::new("proposal.deleted", &[Gone]),
 ];
 
-pub(crate) const PROPOSAL_COMMENTS: &[Rule] =
+pub const PROPOSAL_COMMENTS: &[Rule] =
     &[Rule::new("proposal.comment_added", &[New(&[])]).about("proposals", "comment")];
 
 /// Only these three kinds of document leave a row when they are opened; contracts do not.
-pub(crate) const VIEWS: &[Rule] = &[
+pub const VIEWS: &[Rule] = &[
     Rule::new("invoice.viewed", &[New(&[Is("rel_type", "invoice")])]).data(Data::View("invoices")),
     Rule::new("estimate.viewed", &[New(&[Is("rel_type", "estimate")])])
         .data(Data::View("estimates")),
@@ -99,25 +99,25 @@ pub(crate) const VIEWS: &[Rule] = &[
         .data(Data::View("proposals")),
 ];
 
-pub(crate) const CREDIT_NOTES: &[Rule] = &[
+pub const CREDIT_NOTES: &[Rule] = &[
     Rule::new("credit_note.created", &[New(&[])]),
     Rule::new("credit_note.updated", &[Updated]),
     Rule::new("credit_note.status_changed", &[Changed("status")]).data(Data::Change("status")),
     Rule::new("credit_note.deleted", &[Gone]),
 ];
 
-pub(crate) const CREDITS: &[Rule] =
+pub const CREDITS: &[Rule] =
     &[Rule::new("credit_note.credits_applied", &[New(&[])]).about("creditnotes", "credit")];
 
 /// A payout of a credit note is also how money goes back to a customer.
-pub(crate) const CREDIT_NOTE_REFUNDS: &[Rule] = &[
+pub const CREDIT_NOTE_REFUNDS: &[Rule] = &[
     Rule::new("credit_note.refund_created", &[New(&[])]).about("creditnotes", "refund"),
     Rule::new("payment.refunded", &[New(&[])]).data(Data::Refund),
     Rule::new("credit_note.refund_deleted", &[Gone]).about("creditnotes", "refund"),
 ];
 
 /// The status mirrors the gateway's, which spells `canceled`.
-pub(crate) const SUBSCRIPTIONS: &[Rule] = &[
+pub const SUBSCRIPTIONS: &[Rule] = &[
     Rule::new("subscription.created", &[New(&[])]),
     Rule::new("subscription.updated", &[Updated]),
     Rule::new("subscription.activated", &[Set("date_subscribed"), Becomes("status", "active")]),
@@ -126,7 +126,7 @@ pub(crate) const SUBSCRIPTIONS: &[Rule] = &[
     Rule::new("subscription.deleted", &[Gone]),
 ];
 
-pub(crate) const EXPENSES: &[Rule] = &[
+pub const EXPENSES: &[Rule] = &[
     Rule::new("expense.created", &[New(&[])]),
     Rule::new("expense.recurring_created", &[New(&[IsSet("recurring_from")])]),
     Rule::new("expense.updated", &[Updated]),
@@ -134,7 +134,7 @@ pub(crate) const EXPENSES: &[Rule] = &[
     Rule::new("expense.deleted", &[Gone]),
 ];
 
-pub(crate) const ITEMS: &[Rule] = &[
+pub const ITEMS: &[Rule] = &[
     Rule::new("item.created", &[New(&[])]),
     Rule::new("item.updated", &[Updated]),
     Rule::new("item.deleted", &[Gone]),

@@ -3,7 +3,7 @@
 use super::When::{Becomes, Changed, Gone, Leaves, New, Renewed, Set, Updated};
 use super::{Data, Rule};
 
-pub(crate) const TICKETS: &[Rule] = &[
+pub const TICKETS: &[Rule] = &[
     Rule::new("ticket.created", &[New(&[])]),
     Rule::new("ticket.updated", &[Updated]),
     Rule::new("ticket.assigned", &[Renewed("assigned")]).data(Data::Change("assigned")),
@@ -15,8 +15,8 @@ pub(crate) const TICKETS: &[Rule] = &[
     Rule::new("ticket.deleted", &[Gone]),
 ];
 
-pub(crate) const TICKET_REPLIES: &[Rule] =
+pub const TICKET_REPLIES: &[Rule] =
     &[Rule::new("ticket.reply_added", &[New(&[])]).about("tickets", "reply")];
 
-pub(crate) const TICKET_ATTACHMENTS: &[Rule] =
+pub const TICKET_ATTACHMENTS: &[Rule] =
     &[Rule::new("ticket.attachment_added", &[New(&[])]).about("tickets", "attachment")];

@@ -12,7 +12,7 @@ const fn contract_date(moment: Moment) -> When {
 }
 
 /// The trash is the nearest that the CRM has to cancelling.
-pub(crate) const CONTRACTS: &[Rule] = &[
+pub const CONTRACTS: &[Rule] = &[
     Rule::new("contract.created", &[New(&[])]),
     Rule::new("contract.updated", &[Updated]),
     Rule::new("contract.signed", &[Becomes("signed", "1"), Becomes("marked_as_signed", "1")]),
@@ -22,13 +22,13 @@ pub(crate) const CONTRACTS: &[Rule] = &[
     Rule::new("contract.deleted", &[Gone]),
 ];
 
-pub(crate) const CONTRACT_COMMENTS: &[Rule] =
+pub const CONTRACT_COMMENTS: &[Rule] =
     &[Rule::new("contract.comment_added", &[New(&[])]).about("contracts", "comment")];
 
-pub(crate) const CONTRACT_RENEWALS: &[Rule] =
+pub const CONTRACT_RENEWALS: &[Rule] =
     &[Rule::new("contract.renewed", &[New(&[])]).about("contracts", "renewal")];
 
-pub(crate) const PROJECTS: &[Rule] = &[
+pub const PROJECTS: &[Rule] = &[
     Rule::new("project.created", &[New(&[])]),
     Rule::new("project.updated", &[Updated]),
     Rule::new("project.status_changed", &[Changed("status")]).data(Data::Change("status")),
@@ -37,10 +37,10 @@ pub(crate) const PROJECTS: &[Rule] = &[
     Rule::new("project.deleted", &[Gone]),
 ];
 
-pub(crate) const MILESTONES: &[Rule] =
+pub const MILESTONES: &[Rule] =
     &[Rule::new("project.milestone_added", &[New(&[])]).about("projects", "milestone")];
 
-pub(crate) const PROJECT_MEMBERS: &[Rule] =
+pub const PROJECT_MEMBERS: &[Rule] =
     &[Rule::new("project.member_added", &[New(&[])]).about("projects", "member")];
 
 const OVERDUE: When = When::Due(Due {
@@ -50,7 +50,7 @@ const OVERDUE: When = When::Due(Due {
     told: None,
 });
 
-pub(crate) const TASKS: &[Rule] = &[
+pub const TASKS: &[Rule] = &[
     Rule::new("task.created", &[New(&[])]),
     Rule::new("task.updated", &[Updated]),
     Rule::new("task.status_changed", &[Changed("status")]).data(Data::Change("status")),
@@ -61,21 +61,21 @@ pub(crate) const TASKS: &[Rule] = &[
     Rule::new("task.deleted", &[Gone]),
 ];
 
-pub(crate) const TASK_ASSIGNED: &[Rule] =
+pub const TASK_ASSIGNED: &[Rule] =
     &[Rule::new("task.assigned", &[New(&[])]).about("tasks", "assignee")];
 
-pub(crate) const TASK_FOLLOWERS: &[Rule] =
+pub const TASK_FOLLOWERS: &[Rule] =
     &[Rule::new("task.follower_added", &[New(&[])]).about("tasks", "follower")];
 
-pub(crate) const TASK_COMMENTS: &[Rule] =
+pub const TASK_COMMENTS: &[Rule] =
     &[Rule::new("task.comment_added", &[New(&[])]).about("tasks", "comment")];
 
-pub(crate) const TASK_CHECKLIST_ITEMS: &[Rule] =
+pub const TASK_CHECKLIST_ITEMS: &[Rule] =
     &[Rule::new("task.checklist_item_completed", &[Becomes("finished", "1")])
         .about("tasks", "checklist_item")];
 
 /// A span without end is a running timer. One that is logged by hand has both from the start.
-pub(crate) const TIMESHEETS: &[Rule] = &[
+pub const TIMESHEETS: &[Rule] = &[
     Rule::new("timesheet.created", &[New(&[])]),
     Rule::new("task.timesheet_added", &[New(&[IsSet("task_id")])])
         .alias_of("timesheet.created")

@@ -3,7 +3,7 @@
 use super::super::rules::people as rules;
 use super::{List, Parent, Sent, Table, custom_fields, names};
 
-pub(super) static STAFF: Table = Table {
+pub static STAFF: Table = Table {
     name: "staff",
     key: "staffid",
     created: Some("datecreated"),
@@ -33,7 +33,7 @@ pub(super) static STAFF: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static CLIENTS: Table = Table {
+pub static CLIENTS: Table = Table {
     name: "clients",
     key: "userid",
     created: Some("datecreated"),
@@ -63,7 +63,7 @@ pub(super) static CLIENTS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static CONTACTS: Table = Table {
+pub static CONTACTS: Table = Table {
     name: "contacts",
     created: Some("datecreated"),
     columns: names![
@@ -74,13 +74,13 @@ pub(super) static CONTACTS: Table = Table {
     ],
     ignored: names![last_login],
     lists: &[custom_fields("contacts")],
-    parents: &[Parent { table: "clients", column: "userid", of: None }],
+    parents: &[Parent { table: "clients", column: "userid" }],
     rules: rules::CONTACTS,
     ..Table::PLAIN
 };
 
 /// The place on the board (`leadorder`) is not read.
-pub(super) static LEADS: Table = Table {
+pub static LEADS: Table = Table {
     name: "leads",
     created: Some("dateadded"),
     columns: names![
@@ -95,14 +95,14 @@ pub(super) static LEADS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static NOTES: Table = Table {
+pub static NOTES: Table = Table {
     name: "notes",
     created: Some("dateadded"),
     columns: names![id rel_id rel_type description date_contacted addedfrom dateadded],
     long: names![description],
     parents: &[
-        Parent { table: "clients", column: "rel_id", of: Some(("rel_type", "customer")) },
-        Parent { table: "leads", column: "rel_id", of: Some(("rel_type", "lead")) },
+        Parent { table: "clients", column: "rel_id" },
+        Parent { table: "leads", column: "rel_id" },
     ],
     rules: rules::NOTES,
     ..Table::PLAIN

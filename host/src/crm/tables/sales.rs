@@ -54,7 +54,7 @@ const fn of_invoice(column: &'static str) -> [Join; 2] {
     ]
 }
 
-pub(super) static INVOICES: Table = Table {
+pub static INVOICES: Table = Table {
     name: "invoices",
     created: Some("datecreated"),
     columns: names![
@@ -74,7 +74,7 @@ pub(super) static INVOICES: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static PAYMENTS: Table = Table {
+pub static PAYMENTS: Table = Table {
     name: "invoicepaymentrecords",
     created: Some("daterecorded"),
     columns: names![
@@ -82,17 +82,17 @@ pub(super) static PAYMENTS: Table = Table {
     ],
     long: names![note transactionid],
     joins: &of_invoice("invoiceid"),
-    parents: &[Parent { table: "invoices", column: "invoiceid", of: None }],
+    parents: &[Parent { table: "invoices", column: "invoiceid" }],
     rules: rules::PAYMENTS,
     ..Table::PLAIN
 };
 
 /// What one needs to know of an invoice that something else points to.
-pub(in super::super) const INVOICE_SUMMARY: super::Names =
+pub const INVOICE_SUMMARY: super::Names =
     names![id formatted_number clientid project_id total status];
 
 /// Begun payments through a gateway. Not before 3.0.5.
-pub(super) static PAYMENT_ATTEMPTS: Table = Table {
+pub static PAYMENT_ATTEMPTS: Table = Table {
     name: "payment_attempts",
     created: Some("created_at"),
     columns: names![id reference invoice_id amount fee payment_gateway created_at],
@@ -102,7 +102,7 @@ pub(super) static PAYMENT_ATTEMPTS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static ESTIMATES: Table = Table {
+pub static ESTIMATES: Table = Table {
     name: "estimates",
     created: Some("datecreated"),
     columns: names![
@@ -121,7 +121,7 @@ pub(super) static ESTIMATES: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static PROPOSALS: Table = Table {
+pub static PROPOSALS: Table = Table {
     name: "proposals",
     created: Some("datecreated"),
     columns: names![
@@ -138,17 +138,17 @@ pub(super) static PROPOSALS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static PROPOSAL_COMMENTS: Table = Table {
+pub static PROPOSAL_COMMENTS: Table = Table {
     name: "proposal_comments",
     created: Some("dateadded"),
     columns: names![id content proposalid staffid dateadded],
     long: names![content],
-    parents: &[Parent { table: "proposals", column: "proposalid", of: None }],
+    parents: &[Parent { table: "proposals", column: "proposalid" }],
     rules: rules::PROPOSAL_COMMENTS,
     ..Table::PLAIN
 };
 
-pub(super) static CREDIT_NOTES: Table = Table {
+pub static CREDIT_NOTES: Table = Table {
     name: "creditnotes",
     created: Some("datecreated"),
     columns: names![
@@ -164,16 +164,16 @@ pub(super) static CREDIT_NOTES: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static CREDITS: Table = Table {
+pub static CREDITS: Table = Table {
     name: "credits",
     created: Some("date_applied"),
     columns: names![id invoice_id credit_id staff_id date date_applied amount],
-    parents: &[Parent { table: "creditnotes", column: "credit_id", of: None }],
+    parents: &[Parent { table: "creditnotes", column: "credit_id" }],
     rules: rules::CREDITS,
     ..Table::PLAIN
 };
 
-pub(super) static CREDIT_NOTE_REFUNDS: Table = Table {
+pub static CREDIT_NOTE_REFUNDS: Table = Table {
     name: "creditnote_refunds",
     created: Some("created_at"),
     columns: names![
@@ -186,26 +186,26 @@ pub(super) static CREDIT_NOTE_REFUNDS: Table = Table {
         table: "creditnotes",
         takes: Takes::CurrencyName,
     }],
-    parents: &[Parent { table: "creditnotes", column: "credit_note_id", of: None }],
+    parents: &[Parent { table: "creditnotes", column: "credit_note_id" }],
     rules: rules::CREDIT_NOTE_REFUNDS,
     ..Table::PLAIN
 };
 
 /// Who opened which document. The address of the visitor (`view_ip`) is not read.
-pub(super) static VIEWS: Table = Table {
+pub static VIEWS: Table = Table {
     name: "views_tracking",
     created: Some("date"),
     columns: names![id rel_id rel_type date],
     parents: &[
-        Parent { table: "invoices", column: "rel_id", of: Some(("rel_type", "invoice")) },
-        Parent { table: "estimates", column: "rel_id", of: Some(("rel_type", "estimate")) },
-        Parent { table: "proposals", column: "rel_id", of: Some(("rel_type", "proposal")) },
+        Parent { table: "invoices", column: "rel_id" },
+        Parent { table: "estimates", column: "rel_id" },
+        Parent { table: "proposals", column: "rel_id" },
     ],
     rules: rules::VIEWS,
     ..Table::PLAIN
 };
 
-pub(super) static SUBSCRIPTIONS: Table = Table {
+pub static SUBSCRIPTIONS: Table = Table {
     name: "subscriptions",
     created: Some("created"),
     columns: names![
@@ -220,7 +220,7 @@ pub(super) static SUBSCRIPTIONS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static EXPENSES: Table = Table {
+pub static EXPENSES: Table = Table {
     name: "expenses",
     created: Some("dateadded"),
     columns: names![
@@ -237,7 +237,7 @@ pub(super) static EXPENSES: Table = Table {
 };
 
 /// The price list. The CRM keeps its custom fields under `items_pr`; `items` are those of the lines of documents. Prices in further currencies stand in columns that are made on demand.
-pub(super) static ITEMS: Table = Table {
+pub static ITEMS: Table = Table {
     name: "items",
     columns: names![id description long_description rate tax tax2 unit group_id],
     on_demand: Some("rate_currency_"),

@@ -3,7 +3,7 @@
 use super::super::rules::support as rules;
 use super::{Parent, Table, custom_fields, names};
 
-pub(super) static TICKETS: Table = Table {
+pub static TICKETS: Table = Table {
     name: "tickets",
     key: "ticketid",
     created: Some("date"),
@@ -20,9 +20,9 @@ pub(super) static TICKETS: Table = Table {
 };
 
 /// That a row belongs to a ticket.
-const OF_TICKET: &[Parent] = &[Parent { table: "tickets", column: "ticketid", of: None }];
+const OF_TICKET: &[Parent] = &[Parent { table: "tickets", column: "ticketid" }];
 
-pub(super) static TICKET_REPLIES: Table = Table {
+pub static TICKET_REPLIES: Table = Table {
     name: "ticket_replies",
     created: Some("date"),
     columns: names![id ticketid userid contactid name email date message attachment admin],
@@ -32,7 +32,7 @@ pub(super) static TICKET_REPLIES: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static TICKET_ATTACHMENTS: Table = Table {
+pub static TICKET_ATTACHMENTS: Table = Table {
     name: "ticket_attachments",
     created: Some("dateadded"),
     columns: names![id ticketid replyid file_name filetype dateadded],

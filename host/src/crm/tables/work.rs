@@ -3,7 +3,7 @@
 use super::super::rules::work as rules;
 use super::{Parent, Table, custom_fields, names};
 
-pub(super) static CONTRACTS: Table = Table {
+pub static CONTRACTS: Table = Table {
     name: "contracts",
     created: Some("dateadded"),
     columns: names![
@@ -19,29 +19,29 @@ pub(super) static CONTRACTS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static CONTRACT_COMMENTS: Table = Table {
+pub static CONTRACT_COMMENTS: Table = Table {
     name: "contract_comments",
     created: Some("dateadded"),
     columns: names![id content contract_id staffid dateadded],
     long: names![content],
-    parents: &[Parent { table: "contracts", column: "contract_id", of: None }],
+    parents: &[Parent { table: "contracts", column: "contract_id" }],
     rules: rules::CONTRACT_COMMENTS,
     ..Table::PLAIN
 };
 
-pub(super) static CONTRACT_RENEWALS: Table = Table {
+pub static CONTRACT_RENEWALS: Table = Table {
     name: "contract_renewals",
     created: Some("date_renewed"),
     columns: names![
         id contractid old_start_date new_start_date old_end_date new_end_date old_value
         new_value date_renewed renewed_by renewed_by_staff_id is_on_old_expiry_notified
     ],
-    parents: &[Parent { table: "contracts", column: "contractid", of: None }],
+    parents: &[Parent { table: "contracts", column: "contractid" }],
     rules: rules::CONTRACT_RENEWALS,
     ..Table::PLAIN
 };
 
-pub(super) static PROJECTS: Table = Table {
+pub static PROJECTS: Table = Table {
     name: "projects",
     created: Some("project_created"),
     columns: names![
@@ -56,7 +56,7 @@ pub(super) static PROJECTS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static MILESTONES: Table = Table {
+pub static MILESTONES: Table = Table {
     name: "milestones",
     created: Some("datecreated"),
     columns: names![
@@ -64,21 +64,21 @@ pub(super) static MILESTONES: Table = Table {
         color milestone_order datecreated hide_from_customer
     ],
     long: names![description],
-    parents: &[Parent { table: "projects", column: "project_id", of: None }],
+    parents: &[Parent { table: "projects", column: "project_id" }],
     rules: rules::MILESTONES,
     ..Table::PLAIN
 };
 
-pub(super) static PROJECT_MEMBERS: Table = Table {
+pub static PROJECT_MEMBERS: Table = Table {
     name: "project_members",
     columns: names![id project_id staff_id],
-    parents: &[Parent { table: "projects", column: "project_id", of: None }],
+    parents: &[Parent { table: "projects", column: "project_id" }],
     rules: rules::PROJECT_MEMBERS,
     ..Table::PLAIN
 };
 
 /// The places on the board (`kanban_order`, `milestone_order`) are not read.
-pub(super) static TASKS: Table = Table {
+pub static TASKS: Table = Table {
     name: "tasks",
     created: Some("dateadded"),
     columns: names![
@@ -88,16 +88,16 @@ pub(super) static TASKS: Table = Table {
         deadline_notified
     ],
     long: names![name description],
-    parents: &[Parent { table: "projects", column: "rel_id", of: Some(("rel_type", "project")) }],
+    parents: &[Parent { table: "projects", column: "rel_id" }],
     lists: &[custom_fields("tasks")],
     rules: rules::TASKS,
     ..Table::PLAIN
 };
 
 /// That a row belongs to a task, by its column `taskid`.
-const OF_TASK: &[Parent] = &[Parent { table: "tasks", column: "taskid", of: None }];
+const OF_TASK: &[Parent] = &[Parent { table: "tasks", column: "taskid" }];
 
-pub(super) static TASK_ASSIGNED: Table = Table {
+pub static TASK_ASSIGNED: Table = Table {
     name: "task_assigned",
     columns: names![id staffid taskid assigned_from is_assigned_from_contact],
     parents: OF_TASK,
@@ -105,7 +105,7 @@ pub(super) static TASK_ASSIGNED: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static TASK_FOLLOWERS: Table = Table {
+pub static TASK_FOLLOWERS: Table = Table {
     name: "task_followers",
     columns: names![id staffid taskid],
     parents: OF_TASK,
@@ -113,7 +113,7 @@ pub(super) static TASK_FOLLOWERS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static TASK_COMMENTS: Table = Table {
+pub static TASK_COMMENTS: Table = Table {
     name: "task_comments",
     created: Some("dateadded"),
     columns: names![id content taskid staffid contact_id file_id dateadded],
@@ -123,7 +123,7 @@ pub(super) static TASK_COMMENTS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static TASK_CHECKLIST_ITEMS: Table = Table {
+pub static TASK_CHECKLIST_ITEMS: Table = Table {
     name: "task_checklist_items",
     created: Some("dateadded"),
     columns: names![
@@ -135,12 +135,12 @@ pub(super) static TASK_CHECKLIST_ITEMS: Table = Table {
     ..Table::PLAIN
 };
 
-pub(super) static TIMESHEETS: Table = Table {
+pub static TIMESHEETS: Table = Table {
     name: "taskstimers",
     created: Some("start_time"),
     columns: names![id task_id start_time end_time staff_id hourly_rate note],
     long: names![note],
-    parents: &[Parent { table: "tasks", column: "task_id", of: None }],
+    parents: &[Parent { table: "tasks", column: "task_id" }],
     rules: rules::TIMESHEETS,
     ..Table::PLAIN
 };

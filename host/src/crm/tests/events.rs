@@ -22,12 +22,12 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
 }
 
 /// What followed from each step, and the source after all of them.
-pub(super) struct Walk {
-    pub(super) steps: Vec<(Step, Vec<Derived>)>,
+pub struct Walk {
+    pub steps: Vec<(Step, Vec<Derived>)>,
     source: Source,
 }
 
-pub(super) static WALK: LazyLock<Walk> = LazyLock::new(|| {
+pub static WALK: LazyLock<Walk> = LazyLock::new(|| {
     let mut source = Source::scanned();
     let mut steps = Vec::new();
     for step in fixture::steps(NOW) {
@@ -243,7 +243,7 @@ fn a_kept_row_that_cannot_be_read_makes_no_update() {
     let mut source = Source::scanned();
     for stored in source.state.rows.values_mut() {
         stored.cells = "of another age".into();
-        stored.hash = crate::domain::hash::Hash::default();
+        stored.hash = crate::crypto::digest::Hash::default();
     }
     source.database.run("DELETE FROM `tblexpenses` WHERE `id` = 204;");
     let events = source.scan(Pass::Changes);

@@ -4,25 +4,25 @@ use jiff::SignedDuration;
 use jiff::civil::DateTime;
 
 /// Today, in the tests.
-pub(super) const NOW: DateTime = jiff::civil::datetime(2026, 5, 20, 14, 30, 0, 0);
+pub const NOW: DateTime = jiff::civil::datetime(2026, 5, 20, 14, 30, 0, 0);
 
 /// What happens between two scans.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) name: String,
+pub struct Step {
+    pub name: String,
     /// `type#resource_id` of each event that is to follow, sorted.
-    pub(super) expected: Vec<String>,
-    pub(super) sql: String,
+    pub expected: Vec<String>,
+    pub sql: String,
 }
 
 /// A file of the fixture.
-pub(super) fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     let path = format!("{}/../tests/crm/{path}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Every step of every file, in order.
-pub(super) fn steps(now: DateTime) -> Vec<Step> {
+pub fn steps(now: DateTime) -> Vec<Step> {
     let folder = format!("{}/../tests/crm/changes", env!("CARGO_MANIFEST_DIR"));
     let entries = std::fs::read_dir(folder).unwrap();
     let mut files: Vec<String> =
@@ -47,7 +47,7 @@ fn step(text: &str) -> Step {
 }
 
 /// The text with dates and times for what stands for them.
-pub(super) fn at(text: &str, now: DateTime) -> String {
+pub fn at(text: &str, now: DateTime) -> String {
     let mut parts = text.split('{');
     let mut out = parts.next().unwrap().to_owned();
     for part in parts {

@@ -14,36 +14,36 @@ use crate::crm::options::Options;
 use crate::crm::row::Row;
 use crate::crm::snapshot::{self, Kept, Layouts};
 use crate::crm::tables::{self, Table};
-use crate::domain::hash::Hash;
+use crate::crypto::digest::Hash;
 
 /// What is stored of a row.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Stored {
-    pub(super) hash: Hash,
-    pub(super) revision: u32,
-    pub(super) marks: String,
-    pub(super) cells: String,
+pub struct Stored {
+    pub hash: Hash,
+    pub revision: u32,
+    pub marks: String,
+    pub cells: String,
 }
 
 /// The state of a source: rows by table and key, and layouts by table.
 #[derive(Debug, Clone, Default)]
-pub(super) struct State {
-    pub(super) rows: BTreeMap<(&'static str, String), Stored>,
+pub struct State {
+    pub rows: BTreeMap<(&'static str, String), Stored>,
     layouts: BTreeMap<&'static str, String>,
 }
 
 /// A CRM and what is known of it.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
-    pub(super) database: Database,
-    pub(super) state: State,
-    pub(super) now: DateTime,
-    pub(super) options: Options,
+pub struct Source {
+    pub database: Database,
+    pub state: State,
+    pub now: DateTime,
+    pub options: Options,
 }
 
 impl Source {
     /// With the fixture's tables and first rows, not scanned yet.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let mut database = Database::create(&fixture::read("schema.sql"));
         database.run(&fixture::at(&fixture::read("baseline.sql"), fixture::NOW));
         let options = Options::default();
@@ -51,14 +51,14 @@ impl Source {
     }
 
     /// With the first scan done.
-    pub(super) fn scanned() -> Self {
+    pub fn scanned() -> Self {
         let mut source = Self::new();
         assert_eq!(source.scan(Pass::Baseline), [], "nothing follows from the first scan");
         source
     }
 
     /// Scans every table; the events in order.
-    pub(super) fn scan(&mut self, pass: Pass) -> Vec<Derived> {
+    pub fn scan(&mut self, pass: Pass) -> Vec<Derived> {
         tables::ALL.iter().flat_map(|table| self.scan_table(table, pass)).collect()
     }
 
@@ -190,7 +190,7 @@ impl Source {
 }
 
 /// `type#resource_id` of each event, sorted.
-pub(super) fn names(events: &[Derived]) -> Vec<String> {
+pub fn names(events: &[Derived]) -> Vec<String> {
     let name = |event: &Derived| format!("{}#{}", event.event_type, event.resource_id);
     let mut names: Vec<String> = events.iter().map(name).collect();
     names.sort();

@@ -15,7 +15,7 @@ struct Data {
 
 /// Tables with rows.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Database {
+pub struct Database {
     tables: BTreeMap<String, Data>,
 }
 
@@ -136,7 +136,7 @@ impl Parser {
 
 impl Database {
     /// Empty tables as `CREATE TABLE` describes them, a column a line.
-    pub(super) fn create(ddl: &str) -> Self {
+    pub fn create(ddl: &str) -> Self {
         let mut tables: BTreeMap<String, Data> = BTreeMap::new();
         let mut current = String::new();
         for line in ddl.lines() {
@@ -155,7 +155,7 @@ impl Database {
     }
 
     /// Runs statements that end in `;`.
-    pub(super) fn run(&mut self, sql: &str) {
+    pub fn run(&mut self, sql: &str) {
         for statement in tokens(sql).split(|token| *token == Token::Sign(';')) {
             if !statement.is_empty() {
                 self.run_one(Parser(statement.iter().cloned().collect()));
@@ -226,21 +226,21 @@ impl Database {
     }
 
     /// The names of a table's columns.
-    pub(super) fn columns(&self, table: &str) -> Vec<String> {
+    pub fn columns(&self, table: &str) -> Vec<String> {
         self.tables.get(table).map_or_else(Vec::new, |data| {
             data.defaults.iter().map(|(column, _)| column.clone()).collect()
         })
     }
 
     /// Takes away a column, as an older version of the CRM lacks it.
-    pub(super) fn drop_column(&mut self, table: &str, column: &str) {
+    pub fn drop_column(&mut self, table: &str, column: &str) {
         let data = self.table(table);
         data.defaults.retain(|(name, _)| name != column);
         data.rows.iter_mut().for_each(|row| drop(row.remove(column)));
     }
 
     /// The rows of a table that have these values, with these columns.
-    pub(super) fn select(&self, table: &str, columns: &[&str], is: &[(&str, &str)]) -> Vec<Row> {
+    pub fn select(&self, table: &str, columns: &[&str], is: &[(&str, &str)]) -> Vec<Row> {
         let conditions: Vec<(String, Value)> =
             is.iter().map(|(c, v)| ((*c).to_owned(), Some((*v).to_owned()))).collect();
         let data = self.tables.get(table).unwrap_or_else(|| panic!("no table {table}"));

@@ -18,12 +18,12 @@ const CORE: &str = r#"
 
 /// A component of `world` whose core module has these further items. An answer of zeroes at an
 /// address means: kept, no draft, no dispatch.
-pub(super) fn guest(world: &str, items: &str) -> Vec<u8> {
+pub fn guest(world: &str, items: &str) -> Vec<u8> {
     guest_of(WIT, world, items)
 }
 
 /// The same against another text of the WIT package.
-pub(super) fn guest_of(wit: &str, world: &str, items: &str) -> Vec<u8> {
+pub fn guest_of(wit: &str, world: &str, items: &str) -> Vec<u8> {
     let imports_first = items.split_once("---").unwrap_or(("", items));
     let text = format!("(module {} {CORE} {})", imports_first.0, imports_first.1);
     let mut core = wat::parse_str(text).expect("the guest's text parses");
@@ -42,21 +42,21 @@ const RANDOM: &str = "package wasi:random@0.2.0;
 interface random { get-random-u64: func() -> u64; }";
 
 /// [`WIT`] with a world whose filter may ask for random numbers.
-pub(super) fn with_random() -> String {
+pub fn with_random() -> String {
     format!("{WIT}\nworld random-filter {{ import wasi:random/random@0.2.0; export filter; }}")
 }
 
 /// [`WIT`] as somebody might have changed it: an event with a field more.
-pub(super) fn with_another_field() -> String {
+pub fn with_another_field() -> String {
     WIT.replace("attempt: u32,", "attempt: u32,\n        weight: u32,")
 }
 
 /// A filter with this body; its parameter is the event's address, its result the answer's.
-pub(super) fn filter(body: &str) -> Vec<u8> {
+pub fn filter(body: &str) -> Vec<u8> {
     guest("filter-module", &filter_item(body))
 }
 
-pub(super) fn filter_item(body: &str) -> String {
+pub fn filter_item(body: &str) -> String {
     format!(
         r#"(func (export "waybill:module/filter@0.1.0#check") (param $event i32) (result i32) {body})"#
     )
@@ -64,7 +64,7 @@ pub(super) fn filter_item(body: &str) -> String {
 
 /// An answer at 1024 in which the filter drops the event for the reason of `length` bytes at
 /// `start`.
-pub(super) fn dropping(start: &str, length: &str) -> String {
+pub fn dropping(start: &str, length: &str) -> String {
     format!(
         "(i32.store (i32.const 1028) (i32.const 1))
          (i32.store (i32.const 1032) {start})
@@ -75,7 +75,7 @@ pub(super) fn dropping(start: &str, length: &str) -> String {
 
 /// A transform that answers with `count` drafts, all with the JSON text `data`; the answer is at
 /// 1024, the drafts from 16384 on.
-pub(super) fn transform_item(count: usize, data: &str) -> String {
+pub fn transform_item(count: usize, data: &str) -> String {
     let draft = |n: usize| {
         // kind, subject, attributes, then the body: a case, an address, a length.
         let mut bytes = vec![0_u8; 44];
@@ -97,7 +97,7 @@ pub(super) fn transform_item(count: usize, data: &str) -> String {
 
 /// A route that sends everything to the endpoint named like the event's type, after `delay`
 /// seconds; the answer is at 3072, the dispatch at 3200.
-pub(super) fn route_item(delay: u32) -> String {
+pub fn route_item(delay: u32) -> String {
     format!(
         r#"(func (export "waybill:module/route@0.1.0#plan") (param $event i32) (result i32)
              (i32.store (i32.const 3200) (i32.load offset=16 (local.get $event)))

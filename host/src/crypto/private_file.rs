@@ -1,0 +1,56 @@
+//! Files that only their owner may read: the database, its log, and the key.
+
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+/// Read and write for the owner, nothing for others.
+const OWNER_ONLY: u32 = 0o600;
+
+/// Makes an empty file for its owner only, if there is none, so that no one can open it before its
+/// permissions are set. SQLite gives its log files the permissions of the database.
+pub fn create(path: &Path) -> io::Result<()> {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes a file's permissions from all but its owner, with a warning where they had any. A file that
+/// is missing is fine.
+pub fn protect(path: &Path) -> io::Result<()> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & !OWNER_ONLY == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(OWNER_ONLY))?;
+    let (path, mode) = (path.display(), format!("{mode:o}"));
+    tracing::warn!(%path, mode, "others could read this file, which holds secrets; it is mode 600 now");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_its_owner_s_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("waybill.db");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        protect(&path).unwrap();
+        create(&path).unwrap();
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        create(&path).unwrap();
+        protect(&path).unwrap();
+        assert_eq!(mode(), 0o600);
+    }
+}

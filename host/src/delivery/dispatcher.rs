@@ -1,0 +1,86 @@
+//! Runs a lane for each endpoint, and looks for work that memory does not know of.
+
+use super::lane;
+use super::places::RequestPlaces;
+use crate::net::http_client::Client;
+use crate::settings::live::Live;
+use crate::store::handover::NewLane;
+use crate::store::{Error, Journal};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often the table is asked what is due: what another node or a dead process left behind waits
+/// no longer than this.
+const PATROL: Duration = Duration::from_millis(500);
+
+/// What lanes share.
+#[derive(Debug)]
+pub struct Context {
+    /// The record.
+    pub journal: Journal,
+    /// The endpoints.
+    pub live: Live,
+    /// Sends requests.
+    pub client: Client,
+    /// Requests that may be under way at once, to all endpoints together.
+    pub places: Arc<RequestPlaces>,
+    /// Attempts under way.
+    pub tasks: TaskTracker,
+    /// Ends the lanes.
+    pub stop: CancellationToken,
+}
+
+/// Runs until told to stop.
+pub async fn run(context: Arc<Context>, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
+    // Before the first request: a receiver that was refusing when the last process ended is held back.
+    if let Err(error) = look_around(&context).await {
+        tracing::warn!(%error, "cannot ask the database which receivers asked for time");
+    }
+    context.tasks.spawn(patrol(Arc::clone(&context)));
+    loop {
+        tokio::select! {
+            new = lanes.recv() => match new {
+                Some(new) => drop(context.tasks.spawn(lane::run(Arc::clone(&context), new))),
+                None => return,
+            },
+            () = context.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn patrol(context: Arc<Context>) {
+    let mut tick = tokio::time::interval(PATROL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = context.stop.cancelled() => return,
+        }
+        if let Err(error) = look_around(&context).await {
+            tracing::warn!(%error, "cannot ask the database what is due");
+        }
+    }
+}
+
+/// Tells the lanes what the table knows and memory may not.
+async fn look_around(context: &Context) -> Result<(), Error> {
+    let handover = context.journal.handover();
+    for (endpoint, until) in context.journal.holds().await? {
+        if let Some(lane) = handover.find_lane(endpoint) {
+            let left = until.since(context.journal.clock().now());
+            lane.pace().hold(Instant::now(), left);
+        }
+    }
+    for (endpoint, at) in context.journal.next_due().await? {
+        if let Some(lane) = handover.find_lane(endpoint) {
+            lane.due(at);
+            if at <= context.journal.clock().now() {
+                lane.room.nudge();
+            }
+        }
+    }
+    Ok(())
+}

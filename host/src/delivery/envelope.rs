@@ -1,0 +1,356 @@
+//! The body of a delivery: five forms of one message.
+//!
+//! | envelope | body | content type |
+//! |---|---|---|
+//! | `default` | `event`, `id`, `delivery_id`, `timestamp`, `source`, `resource`, `resource_id`, `payload`, and where known `parent_id`, `changed`, `previous`, `collapsed` | `application/json` |
+//! | `standard` | `type`, `timestamp`, `data` (Standard Webhooks 1.0) | `application/json` |
+//! | `cloudevents` | a CloudEvents 1.0 event in structured mode | `application/cloudevents+json` |
+//! | `cloudevents-binary` | the data; the attributes stand in `ce-*` headers (HTTP binding 1.0.2, section 3.1) | `application/json` |
+//! | `raw` | the data as it was captured, byte for byte | `application/json` |
+//!
+//! Data that was captured in a form of CloudEvents and is not JSON is a text in `default` and `standard`: itself, or its bytes in base64.
+//! The other envelopes send it as it came, with its own content type; `cloudevents` has bytes as `data_base64`.
+//!
+//! Every body but `raw` and those bytes is canonical as a whole ([`crate::json::canonical`]). In the two CloudEvents forms the id is the event's,
+//! the subject the one it came with, or else the resource id; the delivery's id, the number of collapsed events and how often
+//! the event was delivered are the extension attributes `deliveryid`, `collapsed` and `waybillhops`. What a module made has an id of its own,
+//! so that receivers which drop repeats by it keep all parts of a split; the captured event's id is then `parent_id` (`parentid`). What changed
+//! and what was before have no place there, as attributes are no objects.
+
+use crate::json::canonical;
+use crate::json::canonical::CanonicalError;
+use crate::model::attributes::{HOPS, RESERVED, is_json};
+use crate::model::envelope::Envelope;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::borrow::Cow;
+
+/// What a delivery says. JSON texts are valid JSON.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Message<'a> {
+    /// The delivery's id.
+    pub delivery_id: &'a str,
+    /// The event's id; of one that a module made, its own.
+    pub event_id: &'a str,
+    /// The id of the captured event that a module made it of.
+    pub parent_id: Option<&'a str>,
+    /// The event type.
+    pub event_type: &'a str,
+    /// When it happened, RFC 3339.
+    pub timestamp: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// What kind of thing it is about.
+    pub resource: Option<&'a str>,
+    /// Which one.
+    pub resource_id: Option<&'a str>,
+    /// The data, as JSON text.
+    pub data: &'a str,
+    /// Which fields changed, as JSON text.
+    pub changed: Option<&'a str>,
+    /// What was before, as JSON text.
+    pub previous: Option<&'a str>,
+    /// How many events collapsed into this one.
+    pub collapsed: Option<u32>,
+    /// The type that its sender gave it (CloudEvents), if that is not `event_type`.
+    pub sent_type: Option<&'a str>,
+    /// The subject that its sender gave it (CloudEvents), if that is not `resource_id`.
+    pub subject: Option<&'a str>,
+    /// The content type of the data; `application/json` where it is `None`. Data that is not JSON is a text
+    /// in `data`.
+    pub content_type: Option<&'a str>,
+    /// The schema of the data.
+    pub schema: Option<&'a str>,
+    /// Whether that text is the data in base64.
+    pub is_base64: bool,
+    /// How often the event was delivered, this time included.
+    pub hops: Option<u32>,
+    /// CloudEvents extension attributes of the event, as the JSON text of an object.
+    pub extensions: Option<&'a str>,
+    /// Attributes that modules set; each takes the place of the extension of its name.
+    pub attributes: &'a [(String, String)],
+}
+
+/// A body and what its request says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The body.
+    pub body: Vec<u8>,
+    /// The value of `Content-Type`.
+    pub content_type: Cow<'static, str>,
+    /// Further headers: `ce-*` in CloudEvents' binary mode.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Rendered {
+    fn json(body: Vec<u8>) -> Self {
+        Self { body, content_type: JSON.into(), headers: Vec::new() }
+    }
+}
+
+/// Renders a message. An error means that a JSON text in it was none, or nests too deep.
+pub fn render(envelope: Envelope, message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+    match envelope {
+        Envelope::Default => default(message).map(Rendered::json),
+        Envelope::Standard => standard(message).map(Rendered::json),
+        Envelope::CloudEvents => structured(message),
+        Envelope::CloudEventsBinary => binary(message),
+        Envelope::Raw => Ok(match not_json(message) {
+            Some(body) => {
+                Rendered { body, content_type: content_type(message), headers: Vec::new() }
+            }
+            None => Rendered::json(message.data.as_bytes().to_vec()),
+        }),
+    }
+}
+
+/// The content type of data that says none.
+const JSON: &str = "application/json";
+
+fn content_type(message: &Message<'_>) -> Cow<'static, str> {
+    message.content_type.map_or(JSON.into(), |given| given.to_owned().into())
+}
+
+/// The bytes of data that is not JSON.
+fn not_json(message: &Message<'_>) -> Option<Vec<u8>> {
+    if !message.is_base64 && message.content_type.is_none_or(is_json) {
+        return None;
+    }
+    let text: String = serde_json::from_str(message.data).ok()?;
+    if message.is_base64 { BASE64_STANDARD.decode(text).ok() } else { Some(text.into_bytes()) }
+}
+
+/// The type and the subject as CloudEvents have them.
+fn named<'m>(message: &Message<'m>) -> (&'m str, Option<&'m str>) {
+    let subject = message.subject.or(message.resource_id).filter(|subject| !subject.is_empty());
+    (message.sent_type.unwrap_or(message.event_type), subject)
+}
+
+fn default(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
+    let mut object = Object::with_room_for(message);
+    object.text("event", message.event_type);
+    object.text("id", message.event_id);
+    object.optional_text("parent_id", message.parent_id);
+    object.text("delivery_id", message.delivery_id);
+    object.text("timestamp", message.timestamp);
+    object.text("source", message.source);
+    object.optional_text("resource", message.resource);
+    object.optional_text("resource_id", message.resource_id);
+    object.json("payload", message.data)?;
+    if let Some(changed) = message.changed {
+        object.json("changed", changed)?;
+    }
+    if let Some(previous) = message.previous {
+        object.json("previous", previous)?;
+    }
+    if let Some(collapsed) = message.collapsed {
+        object.number("collapsed", collapsed);
+    }
+    Ok(object.end())
+}
+
+fn standard(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
+    let mut object = Object::with_room_for(message);
+    object.text("type", message.event_type);
+    object.text("timestamp", message.timestamp);
+    object.json("data", message.data)?;
+    Ok(object.end())
+}
+
+fn structured(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+    let mut object = Object::with_room_for(message);
+    object.text("specversion", "1.0");
+    object.text("id", message.event_id);
+    object.text("source", &source_reference(message.source));
+    let (event_type, subject) = named(message);
+    object.text("type", event_type);
+    object.optional_text("subject", subject);
+    object.text("time", message.timestamp);
+    object.text("datacontenttype", message.content_type.unwrap_or(JSON));
+    object.optional_text("dataschema", message.schema);
+    object.text("deliveryid", message.delivery_id);
+    if let Some(hops) = message.hops {
+        object.number(HOPS, hops);
+    }
+    object.optional_text("parentid", message.parent_id);
+    if let Some(collapsed) = message.collapsed {
+        object.number("collapsed", collapsed);
+    }
+    for (name, value) in extensions(message) {
+        match value {
+            Extension::Text(text) => object.text(&name, &text),
+            Extension::Json(json) => object.json(&name, &json)?,
+        }
+    }
+    object.json(if message.is_base64 { "data_base64" } else { "data" }, message.data)?;
+    let content_type = "application/cloudevents+json".into();
+    Ok(Rendered { body: object.end(), content_type, headers: Vec::new() })
+}
+
+fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+    let body = if let Some(body) = not_json(message) {
+        body
+    } else {
+        let mut body = Vec::new();
+        canonical::write(message.data, &mut body)?;
+        body
+    };
+    let mut headers = Vec::with_capacity(8);
+    let mut set = |name: &'static str, value: &str| {
+        headers.push((HeaderName::from_static(name), header_value(value)));
+    };
+    set("ce-specversion", "1.0");
+    set("ce-id", message.event_id);
+    set("ce-source", &source_reference(message.source));
+    let (event_type, subject) = named(message);
+    set("ce-type", event_type);
+    set("ce-time", message.timestamp);
+    if let Some(subject) = subject {
+        set("ce-subject", subject);
+    }
+    if let Some(schema) = message.schema {
+        set("ce-dataschema", schema);
+    }
+    set("ce-deliveryid", message.delivery_id);
+    if let Some(hops) = message.hops {
+        set("ce-waybillhops", &hops.to_string());
+    }
+    if let Some(parent) = message.parent_id {
+        set("ce-parentid", parent);
+    }
+    if let Some(collapsed) = message.collapsed {
+        set("ce-collapsed", &collapsed.to_string());
+    }
+    for (name, value) in extensions(message) {
+        let (Extension::Text(text) | Extension::Json(text)) = value;
+        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
+            headers.push((name, header_value(&text)));
+        }
+    }
+    Ok(Rendered { body, content_type: content_type(message), headers })
+}
+
+/// The source as the URI reference that CloudEvents asks for: a name stays as it is but for what no URI holds.
+fn source_reference(source: &str) -> Cow<'_, str> {
+    const NO_URI: &AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'<')
+        .add(b'>')
+        .add(b'\\')
+        .add(b'^')
+        .add(b'`')
+        .add(b'{')
+        .add(b'|')
+        .add(b'}');
+    utf8_percent_encode(source, NO_URI).into()
+}
+
+/// An attribute's value in a header: space, `"`, `%` and what is no printable ASCII percent-encoded (section 3.1.3.2).
+fn header_value(text: &str) -> HeaderValue {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+    let encoded: Cow<'_, str> = utf8_percent_encode(text, ENCODED).into();
+    HeaderValue::from_str(&encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+enum Extension {
+    Text(String),
+    /// A number or boolean.
+    Json(String),
+}
+
+/// The extension attributes to send. Names that CloudEvents does not allow, names of its own attributes and of ours, and values
+/// that are objects, arrays or null are left out.
+fn extensions(message: &Message<'_>) -> Vec<(String, Extension)> {
+    let captured: serde_json::Map<String, serde_json::Value> =
+        message.extensions.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let replaced = |name: &str| message.attributes.iter().any(|(own, _)| own == name);
+    let captured = captured.into_iter().filter(|(name, _)| !replaced(name));
+    let own =
+        message.attributes.iter().map(|(name, text)| (name.clone(), Extension::Text(text.clone())));
+    captured
+        .filter_map(|(name, value)| Some((name, extension(value)?)))
+        .chain(own)
+        .filter(|(name, _)| is_extension_name(name))
+        .collect()
+}
+
+fn extension(value: serde_json::Value) -> Option<Extension> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Some(Extension::Text(text)),
+        Value::Bool(_) | Value::Number(_) => Some(Extension::Json(value.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names that have a meaning already.
+fn is_extension_name(name: &str) -> bool {
+    const TAKEN: [&str; 10] = [
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "time",
+        "data",
+        "data_base64",
+        "deliveryid",
+        "parentid",
+        "collapsed",
+    ];
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        // A key of digits alone would be ordered to the front of the body.
+        && !name.bytes().all(|byte| byte.is_ascii_digit())
+        && !TAKEN.contains(&name)
+        && !RESERVED.contains(&name)
+}
+
+/// A JSON object under construction. Its keys are ours: none is an array index, none comes twice.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn with_room_for(message: &Message<'_>) -> Self {
+        const FRAME: usize = 512;
+        let previous = message.previous.map_or(0, str::len);
+        Self(Vec::with_capacity(message.data.len() + previous + FRAME))
+    }
+
+    fn key(&mut self, key: &str) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.0.push(b'"');
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        canonical::write_string(text, &mut self.0);
+    }
+
+    fn optional_text(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+    }
+
+    fn number(&mut self, key: &str, number: u32) {
+        self.key(key);
+        self.0.extend_from_slice(number.to_string().as_bytes());
+    }
+
+    fn json(&mut self, key: &str, json: &str) -> Result<(), CanonicalError> {
+        self.key(key);
+        canonical::write(json, &mut self.0)
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

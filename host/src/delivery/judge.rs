@@ -1,0 +1,283 @@
+//! What follows from an attempt: a pure table.
+//!
+//! Any 2xx is success, whatever its body. Everything else is a failed attempt and is tried again on the schedule, a
+//! redirect, an address the policy forbids and a 4xx included: an operator may mend each of them before the schedule is over.
+//! Only a `410 Gone` ends a delivery early, and only where its endpoint says `on_gone: "disable"`.
+//!
+//! A `429`, and a `503` with `Retry-After`, ask the endpoint to wait. For up to [`MAX_HELD`] they use
+//! up no step of the schedule: a receiver that is busy for an hour loses nothing.
+
+use crate::model::delivery::Outcome;
+use crate::model::endpoint::OnGone;
+use crate::model::retry_schedule::{MAX_RETRY_AFTER, Schedule};
+use crate::net::error_class::ErrorClass;
+use crate::time::timestamp::Timestamp;
+use http::{HeaderMap, StatusCode, header};
+use std::time::{Duration, SystemTime};
+
+/// How long refusals of one delivery do not count against its schedule, from the first one on.
+pub const MAX_HELD: Duration = Duration::from_hours(24);
+
+/// The wait after a `429` that names none.
+const UNSTATED_WAIT: Duration = Duration::from_secs(1);
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A status came.
+    Status {
+        /// It.
+        status: StatusCode,
+        /// The wait the receiver asked for ([`retry_after`]).
+        retry_after: Option<Duration>,
+    },
+    /// None did.
+    Failed(ErrorClass),
+}
+
+impl Answer {
+    /// The answer that a status and its headers are.
+    pub fn from_reply(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
+        Self::Status { status, retry_after: retry_after(headers, now) }
+    }
+}
+
+/// How a delivery's endpoint wants failures handled.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// When failed deliveries are tried again.
+    pub schedule: &'a Schedule,
+    /// What a `410 Gone` does.
+    pub on_gone: OnGone,
+}
+
+/// Where a delivery stands in the present round of its schedule.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    /// Attempts that count, this one included: 1 for the first.
+    pub attempts: u32,
+    /// When its receiver first asked for time in this round.
+    pub held_since: Option<Timestamp>,
+}
+
+/// A receiver that asks for time before the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// How long, if it says so.
+    pub asked: Option<Duration>,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The delivery's next state.
+    pub outcome: Outcome,
+    /// Why the attempt failed, if it did.
+    pub error_class: Option<ErrorClass>,
+    /// Whether the endpoint is to be disabled.
+    pub disable_endpoint: bool,
+    /// Whether the endpoint is to be held back.
+    pub refusal: Option<Refusal>,
+}
+
+/// Judges an attempt. `random` is uniform in `0..1`.
+pub fn judge(
+    answer: Answer,
+    round: Round,
+    policy: Policy<'_>,
+    now: Timestamp,
+    random: f64,
+) -> Judgement {
+    let (error_class, retry_after, gone) = match answer {
+        Answer::Status { status, retry_after } => {
+            (ErrorClass::of_status(status), retry_after, status == StatusCode::GONE)
+        }
+        Answer::Failed(class) => (Some(class), None, false),
+    };
+    let refusal = refusal(answer);
+    let disable_endpoint = gone && policy.on_gone == OnGone::Disable;
+    let outcome = if error_class.is_none() {
+        Outcome::Delivered
+    } else if disable_endpoint {
+        Outcome::Dead { reason: "gone" }
+    } else if let Some(held_back) = refusal.and_then(|refusal| held_back(refusal, round, now)) {
+        held_back
+    } else {
+        match policy.schedule.next(round.attempts, now, retry_after, random) {
+            Some(at) => Outcome::Retry { at },
+            None => Outcome::Dead { reason: "retries_exhausted" },
+        }
+    };
+    Judgement { outcome, error_class, disable_endpoint, refusal }
+}
+
+/// The refusal that an answer is, if it is one.
+fn refusal(answer: Answer) -> Option<Refusal> {
+    match answer {
+        Answer::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
+            Some(Refusal { asked: retry_after })
+        }
+        Answer::Status {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: asked @ Some(_),
+        } => Some(Refusal { asked }),
+        Answer::Status { .. } | Answer::Failed(_) => None,
+    }
+}
+
+/// What a refusal makes of a delivery; nothing where it has been refused for too long.
+fn held_back(refusal: Refusal, round: Round, now: Timestamp) -> Option<Outcome> {
+    let since = round.held_since.unwrap_or(now);
+    let wait = refusal.asked.unwrap_or(UNSTATED_WAIT).min(MAX_RETRY_AFTER);
+    (now.since(since) < MAX_HELD).then(|| Outcome::HeldBack { at: now.after(wait), since })
+}
+
+/// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). What is neither counts as absent.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let since_epoch = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Some(Timestamp::from_micros(0).after(since_epoch).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(784_111_777_000_000); // Sun, 06 Nov 1994 08:49:37 GMT
+
+    fn status(code: u16) -> Answer {
+        Answer::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+    }
+
+    fn judged(answer: Answer, attempts: u32, on_gone: OnGone) -> Judgement {
+        let round = Round { attempts, held_since: None };
+        judge(answer, round, Policy { schedule: &Schedule::default(), on_gone }, NOW, 0.0)
+    }
+
+    fn asked(value: &str) -> Option<Duration> {
+        let headers =
+            HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap())]);
+        retry_after(&headers, NOW)
+    }
+
+    #[test]
+    fn the_table() {
+        let retry = |seconds| Outcome::Retry { at: NOW.after(Duration::from_secs(seconds)) };
+        let dead = || Outcome::Dead { reason: "retries_exhausted" };
+        for (answer, attempts, class, outcome) in [
+            (status(200), 1, None, Outcome::Delivered),
+            (status(204), 9, None, Outcome::Delivered),
+            (status(299), 1, None, Outcome::Delivered),
+            (status(101), 1, Some("protocol"), retry(30)),
+            (status(301), 1, Some("redirect"), retry(30)),
+            (status(304), 2, Some("redirect"), retry(60)),
+            (status(400), 8, Some("client_error"), retry(86_400)),
+            (status(410), 1, Some("client_error"), retry(30)),
+            (status(500), 9, Some("server_error"), dead()),
+            (status(600), 1, Some("protocol"), retry(30)),
+            (Answer::Failed(ErrorClass::Timeout), 3, Some("timeout"), retry(300)),
+            (Answer::Failed(ErrorClass::AddressForbidden), 1, Some("address_forbidden"), retry(30)),
+            (Answer::Failed(ErrorClass::Tls), 100, Some("tls"), dead()),
+        ] {
+            let judgement = judged(answer, attempts, OnGone::Retry);
+            assert_eq!(judgement.error_class.map(ErrorClass::as_str), class, "{answer:?}");
+            assert_eq!(judgement.outcome, outcome, "{answer:?}");
+            assert!(!judgement.disable_endpoint);
+        }
+    }
+
+    #[test]
+    fn gone_ends_a_delivery_where_its_endpoint_says_so() {
+        let gone = judged(status(410), 1, OnGone::Disable);
+        assert_eq!(gone.outcome, Outcome::Dead { reason: "gone" });
+        assert!(gone.disable_endpoint);
+        assert!(!judged(status(404), 1, OnGone::Disable).disable_endpoint);
+    }
+
+    fn answered(code: u16, seconds: Option<u64>) -> Answer {
+        let status = StatusCode::from_u16(code).unwrap();
+        Answer::Status { status, retry_after: seconds.map(Duration::from_secs) }
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_where_it_is_later() {
+        let due = |seconds| judged(answered(500, Some(seconds)), 1, OnGone::Retry).outcome;
+        assert_eq!(due(10), Outcome::Retry { at: NOW.after(Duration::from_secs(30)) });
+        assert_eq!(due(90), Outcome::Retry { at: NOW.after(Duration::from_secs(90)) });
+    }
+
+    #[test]
+    fn a_refusal_uses_up_no_step_of_the_schedule() {
+        let held =
+            |seconds| Outcome::HeldBack { at: NOW.after(Duration::from_secs(seconds)), since: NOW };
+        // Also after the last step.
+        for attempts in [1, 9, 100] {
+            for (answer, asked, wait) in [
+                (answered(429, Some(7)), Some(7), 7),
+                (answered(429, None), None, 1),
+                (answered(503, Some(0)), Some(0), 0),
+                (answered(429, Some(999_999)), Some(999_999), 86_400),
+            ] {
+                let judgement = judged(answer, attempts, OnGone::Retry);
+                assert_eq!(judgement.outcome, held(wait), "{answer:?}");
+                let refusal = Refusal { asked: asked.map(Duration::from_secs) };
+                assert_eq!(judgement.refusal, Some(refusal));
+            }
+        }
+        let unavailable = judged(answered(503, None), 1, OnGone::Retry);
+        assert_eq!(unavailable.refusal, None);
+        assert!(matches!(unavailable.outcome, Outcome::Retry { .. }));
+    }
+
+    #[test]
+    fn refusals_count_against_the_schedule_after_a_day() {
+        let refused = |hours, attempts| {
+            let held_since = Some(NOW.before(Duration::from_hours(hours)));
+            let policy = Policy { schedule: &Schedule::default(), on_gone: OnGone::Retry };
+            judge(answered(429, Some(5)), Round { attempts, held_since }, policy, NOW, 0.0)
+        };
+        assert!(matches!(refused(23, 9).outcome, Outcome::HeldBack { .. }));
+        let at = NOW.after(Duration::from_secs(30));
+        assert_eq!(refused(24, 1).outcome, Outcome::Retry { at });
+        assert_eq!(refused(24, 9).outcome, Outcome::Dead { reason: "retries_exhausted" });
+        assert!(refused(24, 1).refusal.is_some(), "the endpoint is held back all the same");
+    }
+
+    #[test]
+    fn retry_after_reads_seconds_and_dates() {
+        assert_eq!(asked("120"), Some(Duration::from_mins(2)));
+        assert_eq!(asked("99999999999999999999999"), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_mins(1)));
+        assert_eq!(asked("Sunday, 06-Nov-94 08:50:37 GMT"), Some(Duration::from_mins(1)));
+        assert_eq!(asked("Sun Nov  6 08:50:37 1994"), Some(Duration::from_mins(1)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["", "soon", "-5", "1.5"] {
+            assert_eq!(asked(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn classes_are_named_alike_everywhere() {
+        for class in [ErrorClass::ConnectionLost, ErrorClass::AddressForbidden, ErrorClass::Dns] {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_failure_is_retried_in_the_future_or_dead(code in 300..600_u16, attempts in 1..20_u32) {
+            match judged(status(code), attempts, OnGone::Retry).outcome {
+                Outcome::Retry { at } => prop_assert!(attempts <= 8 && at > NOW),
+                Outcome::HeldBack { .. } => prop_assert!(code == 429),
+                Outcome::Dead { .. } => prop_assert!(attempts > 8),
+                Outcome::Delivered => prop_assert!(false, "{} is no success", code),
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! One endpoint's queue: what is leased goes out when it is its turn.
+
+use super::attempt::{self, Made, Parcel};
+use super::dispatcher::Context;
+use super::judge::Round;
+use super::turn::{HeldBack, Turn, Turns};
+use crate::model::delivery::{Lease, Outcome};
+use crate::model::id::{DeliveryId, EndpointId};
+use crate::model::receiver_pace::ReceiverPace;
+use crate::settings::endpoint_runtime::Target;
+use crate::settings::live::Live;
+use crate::store::Settled;
+use crate::store::handover::{Lane, Leased, NewLane};
+use crate::time::timestamp::Timestamp;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// What a lease must still hold beyond the time-out of the attempt it is used for.
+const FRESH: Duration = Duration::from_secs(5);
+/// The wait after the database could not be asked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+struct Runner {
+    context: Arc<Context>,
+    lane: Arc<Lane>,
+    turns: Turns,
+    /// Where the endpoint's receiver was when its pace was learnt.
+    url: Option<String>,
+    changes: watch::Receiver<i64>,
+}
+
+/// Runs a lane until its endpoint is deleted or the server stops; then gives back what it holds.
+pub async fn run(context: Arc<Context>, NewLane { lane, mut queue }: NewLane) {
+    let stop = context.stop.clone();
+    let turns = Turns::new(Arc::clone(&context.places));
+    let changes = context.live.changes();
+    let mut runner = Runner { context, lane, turns, url: None, changes };
+    loop {
+        let due = runner.next_claim();
+        tokio::select! {
+            leased = queue.recv() => match leased {
+                Some(leased) => runner.handle(leased, &mut queue).await,
+                None => return,
+            },
+            () = runner.lane.room.wake.notified() => runner.claim_due().await,
+            () = sleep(due) => runner.claim_due().await,
+            _ = runner.changes.changed() => runner.adapt().await,
+            () = stop.cancelled() => break,
+        }
+    }
+    queue.close();
+    let held = drain(&mut queue);
+    runner.release(held, runner.now()).await;
+}
+
+/// Sleeps that long, or for ever.
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Everything that is queued at this moment.
+fn drain(queue: &mut mpsc::UnboundedReceiver<Leased>) -> Vec<Leased> {
+    std::iter::from_fn(|| queue.try_recv().ok()).collect()
+}
+
+/// Whether a delivery may go now.
+enum Ready {
+    Go(Turn),
+    /// The endpoint is deleted or disabled, the lease is nearly over, or the server is stopping.
+    NotNow,
+    /// The receiver asked for time: until then.
+    Later(Timestamp),
+}
+
+impl Runner {
+    fn now(&self) -> Timestamp {
+        self.context.journal.clock().now()
+    }
+
+    fn target(&self) -> Option<Arc<Target>> {
+        self.context.live.sendable(self.lane.endpoint)
+    }
+
+    /// Takes up what is set now.
+    async fn adapt(&mut self) {
+        let Some(target) = self.target() else { return };
+        self.turns.adapt(&target);
+        let url = &target.endpoint.settings.url;
+        if self.url.as_ref() == Some(url) {
+            return;
+        }
+        // Another receiver: what the last one asked for is not this one's business.
+        if self.url.replace(url.clone()).is_some() {
+            *self.lane.pace() = ReceiverPace::default();
+            if let Err(error) = self.context.journal.lift_hold(self.lane.endpoint).await {
+                tracing::warn!(endpoint = %self.lane.endpoint, %error, "cannot end a hold");
+            }
+        }
+    }
+
+    /// How long until the table holds something due; `None` if nothing is known to be.
+    fn next_claim(&self) -> Option<Duration> {
+        self.target()?;
+        if self.lane.room.is_full() {
+            return None;
+        }
+        let due = self.lane.next_due()?.since(self.now());
+        Some(due.max(self.lane.pace().held(Instant::now()).unwrap_or_default()))
+    }
+
+    async fn claim_due(&mut self) {
+        let now = self.now();
+        let due = self.lane.next_due().is_some_and(|at| at <= now) || self.lane.room.overflowed();
+        let Some(target) = self.target() else { return };
+        let held = self.lane.pace().held(Instant::now()).is_some();
+        if !due || held || self.lane.room.is_full() {
+            return;
+        }
+        let ordered = target.endpoint.settings.ordered;
+        match self.context.journal.claim(&self.lane, ordered, target.hold()).await {
+            Ok(claimed) => {
+                // What is due but held back by an earlier one of its record is looked for again when
+                // that one is settled, or at the next patrol.
+                let stuck = claimed.is_empty() && self.lane.next_due().is_some_and(|at| at <= now);
+                if stuck {
+                    self.lane.set_next_due(None);
+                }
+                for leased in claimed {
+                    self.lane.push(leased);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(endpoint = %self.lane.endpoint, %error, "cannot claim deliveries");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn handle(&mut self, leased: Leased, queue: &mut mpsc::UnboundedReceiver<Leased>) {
+        let stop = self.context.stop.clone();
+        let ready = tokio::select! {
+            ready = self.ready(&leased) => ready,
+            () = stop.cancelled() => Ready::NotNow,
+        };
+        match ready {
+            Ready::Go(turn) => {
+                let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
+                // Boxed: a task's future is moved several times before it runs, and this one is large.
+                self.context.tasks.spawn(Box::pin(async move {
+                    send(&context, &lane, &turn, leased).await;
+                    drop(turn);
+                }));
+            }
+            Ready::NotNow => self.release(vec![leased], self.now()).await,
+            // What is queued behind it has to wait as long.
+            Ready::Later(due) => {
+                let mut held = drain(queue);
+                held.push(leased);
+                self.release(held, due).await;
+            }
+        }
+    }
+
+    /// Waits until the endpoint may be sent another request, by the settings that are then in force.
+    async fn ready(&mut self, leased: &Leased) -> Ready {
+        loop {
+            self.changes.mark_unchanged();
+            self.adapt().await;
+            let Some(target) = self.target() else { return Ready::NotNow };
+            let usable = leased.lease.until.since(self.now().after(target.timeout + FRESH));
+            if usable.is_zero() {
+                return Ready::NotNow;
+            }
+            tokio::select! {
+                biased;
+                turn = self.turns.next(&self.lane) => return match turn {
+                    Ok(turn) => Ready::Go(turn),
+                    Err(HeldBack { left }) => Ready::Later(self.now().after(left)),
+                },
+                _ = self.changes.changed() => {}
+                () = tokio::time::sleep(usable) => return Ready::NotNow,
+            }
+        }
+    }
+
+    async fn release(&self, held: Vec<Leased>, due: Timestamp) {
+        let leases: Vec<(DeliveryId, Lease)> = held.iter().map(|one| (one.id, one.lease)).collect();
+        if leases.is_empty() {
+            return;
+        }
+        if let Err(error) = self.context.journal.release(&leases, due).await {
+            tracing::warn!(endpoint = %self.lane.endpoint, %error,
+                "cannot give deliveries back; their leases will run out");
+        }
+        self.lane.due(due);
+    }
+}
+
+/// Makes the attempt with the settings in force when its request begins.
+async fn send(context: &Context, lane: &Lane, turn: &Turn, leased: Leased) {
+    let Some((target, made)) = attempt(context, lane.endpoint, &leased).await else {
+        let (now, lease) = (context.journal.clock().now(), [(leased.id, leased.lease)]);
+        if let Err(error) = context.journal.release(&lease, now).await {
+            tracing::warn!(delivery = %leased.id, %error, "cannot give a delivery back; its lease will run out");
+        }
+        return;
+    };
+    if made.judgement.disable_endpoint {
+        disable(&context.live, &target).await;
+    }
+    let outcome = tell_pace(lane, turn, &made);
+    let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
+    let settled = Settled {
+        delivery: leased.id,
+        event: leased.event.id,
+        event_type: message_type.unwrap_or_else(|| leased.event.event_type.clone()),
+        endpoint: target.endpoint.id,
+        ordered: target.endpoint.settings.ordered,
+        round_from: leased.round_from,
+        held_since: leased.held_since,
+        lease: leased.lease,
+        _slot: leased.slot,
+        attempt: made.attempt,
+        outcome,
+    };
+    if let Err(error) = context.journal.settle(settled).await {
+        tracing::warn!(delivery = %leased.id, %error, "an attempt was not recorded and will be made again");
+    }
+}
+
+/// The attempt, and the settings it was made with; nothing if the endpoint takes no deliveries now.
+async fn attempt(
+    context: &Context,
+    endpoint: EndpointId,
+    leased: &Leased,
+) -> Option<(Arc<Target>, Made)> {
+    let number = leased.attempts + 1;
+    let attempts = (number - leased.round_from).unsigned_abs();
+    let round = Round { attempts, held_since: leased.held_since };
+    loop {
+        let beginning = context.live.begin(endpoint).await?;
+        let target = Arc::clone(&beginning.target);
+        let (at, withdrawn) = (context.journal.clock().now(), beginning.withdrawn());
+        let random = rand::random();
+        let parcel = Parcel {
+            id: leased.id,
+            event: &leased.event,
+            message: leased.message.as_deref(),
+            collapsed: leased.collapsed,
+            number,
+            signed_at: context.journal.clock().wall(),
+        };
+        let made = attempt::make(&context.client, &target, parcel, round, at, random, withdrawn);
+        if let Some(made) = made.await {
+            return Some((target, made));
+        }
+    }
+}
+
+/// Notes how the receiver took the request. What comes of the delivery: one that was held back is
+/// due when its endpoint is.
+fn tell_pace(lane: &Lane, turn: &Turn, made: &Made) -> Outcome {
+    let now = Instant::now();
+    match (made.judgement.refusal, &made.judgement.outcome) {
+        (Some(refusal), outcome) => {
+            let left = lane.pace().refuse(turn.begun, now, refusal.asked);
+            match outcome {
+                Outcome::HeldBack { at, since } => {
+                    let ended = made.attempt.at.after(made.attempt.duration);
+                    Outcome::HeldBack { at: (*at).max(ended.after(left)), since: *since }
+                }
+                Outcome::Delivered | Outcome::Retry { .. } | Outcome::Dead { .. } => {
+                    outcome.clone()
+                }
+            }
+        }
+        (None, outcome) => {
+            if made.attempt.response_status.is_some() {
+                lane.pace().take(turn.begun, now);
+            }
+            outcome.clone()
+        }
+    }
+}
+
+async fn disable(live: &Live, target: &Target) {
+    let name = &target.endpoint.settings.name;
+    tracing::warn!(endpoint = name, "answered 410 Gone: the endpoint is disabled");
+    if let Err(error) = live.disable_endpoint(target).await {
+        tracing::error!(endpoint = name, %error, "cannot disable the endpoint");
+    }
+}

@@ -1,0 +1,314 @@
+//! From incoming events to durable ones.
+
+use super::incoming::Incoming;
+use super::repeats::RepeatKeys;
+use crate::catalog;
+use crate::crypto::digest::Hash;
+use crate::json::storable::storable;
+use crate::model::delivery::Status;
+use crate::model::endpoint::Mode;
+use crate::model::event::{DEFAULT_SOURCE, Event};
+use crate::model::fault::Fault;
+use crate::model::id::{DeliveryId, EndpointId, EventId};
+use crate::model::record::RecordChange;
+use crate::settings::Topology;
+use crate::settings::matching::Matches;
+use crate::settings::source_runtime::Inlet;
+use crate::store;
+use crate::store::source_rows::SourceChanges;
+use crate::store::watch::{Notice, Watch};
+use crate::store::{Capture, Idempotency, Journal, Receipt};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An accepted event, and what became of the deliveries its caller waits for.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its receipt.
+    pub receipt: Receipt,
+    /// Deliveries to `immediate` endpoints; empty where there are none.
+    pub immediate: Vec<Immediate>,
+}
+
+/// A delivery that the capturing request waited for.
+#[derive(Debug, Clone)]
+pub struct Immediate {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// Where it stands; pending if the wait was too short.
+    pub status: Status,
+    /// The answer's status.
+    pub response_status: Option<u16>,
+    /// How long the first attempt took.
+    pub duration: Option<Duration>,
+}
+
+/// Why events are not accepted.
+#[derive(Debug)]
+pub enum Refused {
+    /// A source does not take them.
+    Invalid(Vec<Fault>),
+    /// They cannot be made durable.
+    Journal(store::Error),
+}
+
+/// Who sends events, and so by what their repeats are recognised, for 24 hours. What is pushed with a token is known by
+/// keys of its own: whoever may push events must not make those of a source look like repeats.
+#[derive(Debug)]
+pub enum Sender<'a> {
+    /// The holder of a token, with the request's `Idempotency-Key` if it has one.
+    Token(Option<RequestKey<'a>>),
+    /// The source itself: each event by its id.
+    Source,
+    /// The source itself by a webhook: each event by these keys, in the events' order. One without keys is always new.
+    Webhook(Vec<RepeatKeys>),
+}
+
+/// A request's `Idempotency-Key`.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestKey<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// Digest of the key and of all that the request holds.
+    pub request: Hash,
+}
+
+impl Sender<'_> {
+    /// The keys of the event at this place of its request.
+    fn keys(&mut self, n: usize, external_id: Option<&str>) -> (RepeatKeys, Option<Idempotency>) {
+        let by_id = |word: &str| RepeatKeys {
+            own: external_id.map(|id| format!("{word} {id}")).into_iter().collect(),
+            earlier: Vec::new(),
+        };
+        match self {
+            Self::Token(key) => {
+                let idempotency = key.map(|RequestKey { key, request }| Idempotency {
+                    key: format!("{n} {key}"),
+                    request,
+                });
+                (by_id("pushed"), idempotency)
+            }
+            Self::Source => (by_id("id"), None),
+            Self::Webhook(keys) => (keys.get_mut(n).map(std::mem::take).unwrap_or_default(), None),
+        }
+    }
+}
+
+/// Makes events durable. `wait` bounds the waiting for `immediate` endpoints.
+pub async fn accept(
+    journal: &Journal,
+    topology: &Topology,
+    incoming: Vec<Incoming>,
+    mut sender: Sender<'_>,
+    wait: Duration,
+) -> Result<Vec<Accepted>, Refused> {
+    if incoming.is_empty() {
+        return Ok(Vec::new());
+    }
+    let many = incoming.len() > 1;
+    check_sources(topology, &incoming, many).map_err(Refused::Invalid)?;
+    let mut watches = Vec::new();
+    let mut captures = Vec::with_capacity(incoming.len());
+    let mut inlets = Vec::with_capacity(incoming.len());
+    for (n, event) in incoming.into_iter().enumerate() {
+        let keys = sender.keys(n, event.id.as_deref());
+        let (capture, matches) = capture(journal, topology, event, keys);
+        watches.push(watch(journal, &capture, &matches));
+        inlets.push(topology.inlet(&capture.event.source));
+        captures.push(capture);
+    }
+    let receipts = journal.capture(captures).await.map_err(Refused::Journal)?;
+    let now = journal.clock().now();
+    for (inlet, receipt) in inlets.into_iter().zip(&receipts) {
+        if let Some(inlet) = inlet {
+            inlet.health.captured(receipt.duplicate, now);
+        }
+    }
+    let mut accepted = Vec::with_capacity(receipts.len());
+    let deadline = tokio::time::Instant::now() + wait;
+    for (receipt, watch) in receipts.into_iter().zip(watches) {
+        let immediate = match watch {
+            Some(watch) if !receipt.duplicate => watch.follow(topology, deadline).await,
+            Some(_) | None => Vec::new(),
+        };
+        accepted.push(Accepted { receipt, immediate });
+    }
+    Ok(accepted)
+}
+
+/// Makes the events durable that a source found, together with what it keeps of what they follow from; how many of
+/// them are no repeats. `None` where another process has taken the source over: then nothing is written.
+pub async fn take(
+    journal: &Journal,
+    topology: &Topology,
+    inlet: &Inlet,
+    incoming: Vec<Incoming>,
+    changes: SourceChanges,
+) -> Result<Option<u64>, Refused> {
+    check_sources(topology, &incoming, true).map_err(Refused::Invalid)?;
+    let of = |event: Incoming| {
+        let keys = Sender::Source.keys(0, event.id.as_deref());
+        capture(journal, topology, event, keys).0
+    };
+    let captures = incoming.into_iter().map(of).collect();
+    let receipts = journal.take(captures, changes).await.map_err(Refused::Journal)?;
+    let now = journal.clock().now();
+    Ok(receipts.map(|receipts| {
+        for receipt in &receipts {
+            inlet.health.captured(receipt.duplicate, now);
+        }
+        receipts.iter().map(|receipt| u64::from(!receipt.duplicate)).sum()
+    }))
+}
+
+/// Strict sources refuse types that are not in the catalogue, disabled ones refuse everything.
+fn check_sources(topology: &Topology, incoming: &[Incoming], many: bool) -> Result<(), Vec<Fault>> {
+    let mut faults = Vec::new();
+    for (n, event) in incoming.iter().enumerate() {
+        let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
+        let Some(source) = topology.source(name) else { continue };
+        let place = |path: &str, message: String| {
+            let fault = Fault::new(path, message);
+            if many { fault.within(&format!("[{n}]")) } else { fault }
+        };
+        if !source.settings.enabled {
+            faults.push(place("source", format!("source `{name}` is disabled")));
+        }
+        let catalog = catalog::get();
+        if source.settings.strict && catalog.find(&event.event_type).is_none() {
+            let hint = catalog.nearest(&event.event_type);
+            let hint = hint.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            let message = format!(
+                "`{}` is not in the catalogue and source `{name}` is strict{hint}",
+                event.event_type
+            );
+            faults.push(place("type", message));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn capture(
+    journal: &Journal,
+    topology: &Topology,
+    mut incoming: Incoming,
+    (keys, idempotency): (RepeatKeys, Option<Idempotency>),
+) -> (Capture, Arc<Matches>) {
+    let holds_record = incoming.complete();
+    let event = Arc::new(Event {
+        id: EventId::generate(),
+        source: incoming.source.map_or_else(|| DEFAULT_SOURCE.to_owned(), storable),
+        event_type: storable(incoming.event_type),
+        resource: incoming.resource.map(storable),
+        resource_id: incoming.resource_id.map(storable),
+        external_id: incoming.id.map(storable),
+        occurred_at: incoming.occurred_at,
+        received_at: journal.clock().now(),
+        attributes: incoming.attributes,
+        changes: incoming.changes,
+        data: incoming.data,
+    });
+    let known = catalog::get().find(&event.event_type);
+    let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
+    // The short lists of a CRM are kept as what they list, not as one resource.
+    let record = own.filter(|known| known.resource != "utility");
+    let record = record.and_then(|_| RecordChange::of(&event, holds_record));
+    let matches = if incoming.second_name {
+        topology.matches_by_name(&event.source, &event.event_type)
+    } else {
+        topology.matches(&event.source, &event.event_type)
+    };
+    let deliveries = matches.drafts(journal, &event);
+    let plannings = matches.plannings(journal, &event);
+    let skipped = matches.skipped.iter().map(|skip| (skip.flow, skip.reason.clone())).collect();
+    let capture = Capture {
+        matched: matches.len(),
+        event,
+        keys: keys.own,
+        earlier_keys: keys.earlier,
+        idempotency,
+        deliveries,
+        plannings,
+        skipped,
+        record,
+    };
+    (capture, matches)
+}
+
+/// What a caller waits for.
+struct Following {
+    watch: Watch,
+    deliveries: BTreeMap<DeliveryId, Immediate>,
+    /// Flows whose modules have yet to say which deliveries follow.
+    plans: usize,
+}
+
+fn is_immediate(topology_mode: Mode) -> bool {
+    topology_mode == Mode::Immediate
+}
+
+fn watch(journal: &Journal, capture: &Capture, matches: &Matches) -> Option<Following> {
+    let immediate =
+        |t: &crate::settings::endpoint_runtime::Target| is_immediate(t.endpoint.settings.mode);
+    let plans = matches.flows.iter().filter(|r| r.endpoints.iter().any(|t| immediate(t))).count();
+    let targets = matches.endpoints.iter().zip(&capture.deliveries);
+    let deliveries: BTreeMap<_, _> = targets
+        .filter(|((_, target), _)| immediate(target))
+        .map(|((_, target), draft)| {
+            (draft.delivery.id, Immediate::waiting(draft.delivery.id, target.endpoint.id))
+        })
+        .collect();
+    if plans == 0 && deliveries.is_empty() {
+        return None;
+    }
+    let plans = if plans == 0 { 0 } else { matches.flows.len() };
+    Some(Following { watch: journal.watchers().watch(capture.event.id), deliveries, plans })
+}
+
+impl Immediate {
+    const fn waiting(id: DeliveryId, endpoint: EndpointId) -> Self {
+        Self { id, endpoint, status: Status::Pending, response_status: None, duration: None }
+    }
+}
+
+impl Following {
+    async fn follow(
+        mut self,
+        topology: &Topology,
+        deadline: tokio::time::Instant,
+    ) -> Vec<Immediate> {
+        while self.plans > 0 || self.deliveries.values().any(|d| d.duration.is_none()) {
+            let Ok(Some(notice)) =
+                tokio::time::timeout_at(deadline, self.watch.notices.recv()).await
+            else {
+                break;
+            };
+            self.note(topology, notice);
+        }
+        self.deliveries.into_values().collect()
+    }
+
+    fn note(&mut self, topology: &Topology, notice: Notice) {
+        match notice {
+            Notice::Planned { deliveries } => {
+                self.plans = self.plans.saturating_sub(1);
+                for (id, endpoint) in deliveries {
+                    let mode = topology.endpoint(endpoint).map(|t| t.endpoint.settings.mode);
+                    if mode.is_some_and(is_immediate) {
+                        self.deliveries.entry(id).or_insert(Immediate::waiting(id, endpoint));
+                    }
+                }
+            }
+            Notice::Attempted { delivery, status, response_status, duration } => {
+                if let Some(known) = self.deliveries.get_mut(&delivery) {
+                    known.status = status;
+                    known.response_status = response_status;
+                    known.duration = Some(duration);
+                }
+            }
+        }
+    }
+}

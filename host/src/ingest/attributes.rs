@@ -1,0 +1,195 @@
+//! What a sender says beside an event's data, kept as attributes of the event: the members around the
+//! data, and the headers that the sender adds.
+//!
+//! Names become those of CloudEvents extensions, lower-case letters and digits. Values that are longer
+//! than [`LONGEST`] bytes, and all beyond [`MOST`], stand in one object `further`, which does not leave in a
+//! header. Headers are not signed.
+
+use crate::json::members::Members;
+use crate::model::attributes::RESERVED;
+use http::HeaderMap;
+use indexmap::IndexMap;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// Most attributes of an event, but for `further`.
+const MOST: usize = 64;
+/// The longest attribute that stands by itself, in bytes of JSON.
+const LONGEST: usize = 1_024;
+
+/// Names that CloudEvents gives a meaning (1.0.2), and ours.
+const TAKEN: [&str; 13] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "data",
+    "database64",
+    "deliveryid",
+    "collapsed",
+    "further",
+];
+
+/// The attributes of an event as they gather.
+#[derive(Default)]
+pub struct Attributes {
+    own: IndexMap<String, Box<RawValue>>,
+    further: IndexMap<String, Box<RawValue>>,
+}
+
+impl Attributes {
+    /// Adds the members that stand around the data on the way to it, but for those at the places `read`.
+    pub fn add_around(&mut self, body: &RawValue, data: &str, read: &[&str]) {
+        let mut value = body;
+        let mut path = String::new();
+        for token in data.split('/').skip(1) {
+            let Ok(members) = Members::read(value.get()) else { return };
+            let mut inner = None;
+            for (name, member) in members.iter() {
+                let escaped = name.replace('~', "~0").replace('/', "~1");
+                if escaped == token {
+                    inner = Some(member);
+                } else if !read.contains(&format!("{path}/{escaped}").as_str())
+                    && !is_credential(name)
+                {
+                    self.add(name, member.to_owned());
+                }
+            }
+            let Some(inner) = inner else { return };
+            path = format!("{path}/{token}");
+            value = inner;
+        }
+    }
+
+    /// Adds the headers whose names begin so, under the rest of their names.
+    pub fn add_headers(&mut self, headers: &HeaderMap, beginnings: &[&str]) {
+        if beginnings.is_empty() {
+            return;
+        }
+        for (name, value) in headers {
+            let rest = beginnings.iter().find_map(|begin| name.as_str().strip_prefix(begin));
+            let Some(rest) = rest.filter(|rest| !is_credential(rest)) else { continue };
+            self.add_text(rest, &String::from_utf8_lossy(value.as_bytes()));
+        }
+    }
+
+    /// Adds a text.
+    pub fn add_text(&mut self, name: &str, text: &str) {
+        if let Ok(value) = to_raw_value(text) {
+            self.add(name, value);
+        }
+    }
+
+    fn add(&mut self, name: &str, value: Box<RawValue>) {
+        // A structure does not leave in a header, however long it is.
+        let is_structure = value.get().starts_with(['{', '[']);
+        let fits = is_structure || value.get().len() <= LONGEST;
+        if self.own.len() >= MOST || !fits {
+            self.further.insert(name.to_owned(), value);
+            return;
+        }
+        let name = attribute_name(name);
+        // The first of a name keeps it; another gets a number.
+        let numbered = (2..).map(|n| format!("{name}{n}"));
+        let mut names = std::iter::once(name.clone()).chain(numbered);
+        if let Some(free) = names.find(|name| !self.own.contains_key(name)) {
+            self.own.insert(free, value);
+        }
+    }
+
+    /// The attributes as a JSON object, if there are any.
+    pub fn into_json(mut self) -> Option<Box<RawValue>> {
+        if !self.further.is_empty() {
+            let further = to_raw_value(&self.further).ok()?;
+            self.own.insert("further".to_owned(), further);
+        }
+        if self.own.is_empty() { None } else { to_raw_value(&self.own).ok() }
+    }
+}
+
+/// Whether a name is that of something that proves who sends. Such is not kept: who reads an event could send others.
+fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let words = ["signature", "hmac", "secret", "token", "password", "authorization"];
+    words.iter().any(|word| name.ends_with(word))
+        || name.starts_with("hmac")
+        || name.starts_with("signature")
+}
+
+/// The number of a character in hexadecimal digits.
+pub fn code_point(c: char) -> String {
+    format!("{:x}", u32::from(c))
+}
+
+/// A name as that of a CloudEvents extension. A letter of another script is its code point.
+fn attribute_name(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            'a'..='z' | '0'..='9' => text.push(c),
+            'A'..='Z' => text.push(c.to_ascii_lowercase()),
+            _ if c.is_ascii() => {}
+            _ => {
+                text.push('u');
+                text.push_str(&code_point(c));
+            }
+        }
+    }
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number || TAKEN.contains(&text.as_str()) || RESERVED.contains(&text.as_str()) {
+        format!("sender{text}")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(body: &str, data: &str, read: &[&str]) -> String {
+        let body = RawValue::from_string(body.to_owned()).unwrap();
+        let mut attributes = Attributes::default();
+        attributes.add_around(&body, data, read);
+        attributes.into_json().map(|json| json.get().to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn members_around_the_data_are_kept_as_they_are_written() {
+        let body = r#"{"id":"e","account":"acct_1","livemode":false,"n":1.50,"signature":"s",
+            "data":{"object":{"id":1},"previous_attributes":{"status":"open"}}}"#;
+        let wanted = r#"{"account":"acct_1","livemode":false,"n":1.50,"previousattributes":{"status":"open"}}"#;
+        assert_eq!(around(body, "/data/object", &["/id"]), wanted);
+        assert_eq!(around(body, "", &[]), "");
+    }
+
+    #[test]
+    fn names_are_those_of_extensions_and_none_is_lost() {
+        let body = r#"{"data":1,"id":1,"a_b":2,"aB":3,"客":4,"7":5}"#;
+        let wanted = r#"{"senderid":1,"ab":2,"ab2":3,"u5ba2":4,"sender7":5}"#;
+        assert_eq!(around(body, "/data", &[]), wanted);
+    }
+
+    #[test]
+    fn long_and_many_stand_apart() {
+        let long = "x".repeat(LONGEST);
+        let body = format!(r#"{{"data":1,"note":"{long}"}}"#);
+        assert_eq!(around(&body, "/data", &[]), format!(r#"{{"further":{{"note":"{long}"}}}}"#));
+        let many: Vec<String> = (0..=MOST).map(|n| format!(r#""a{n}":{n}"#)).collect();
+        let all = around(&format!(r#"{{"data":1,{}}}"#, many.join(",")), "/data", &[]);
+        assert!(all.ends_with(r#""further":{"a64":64}}"#), "{all}");
+    }
+
+    #[test]
+    fn headers_are_kept_but_for_what_proves_who_sends() {
+        let names = ["x-shop-domain", "x-shop-hmac-sha256", "x-shop-token", "x-other"];
+        let headers: HeaderMap =
+            names.map(|name| (name.parse().unwrap(), "v".parse().unwrap())).into_iter().collect();
+        let mut attributes = Attributes::default();
+        attributes.add_headers(&headers, &["x-shop-"]);
+        assert_eq!(attributes.into_json().unwrap().get(), r#"{"domain":"v"}"#);
+    }
+}

@@ -1,0 +1,190 @@
+//! Bodies as senders write them: compressed, behind a byte order mark, as a form.
+
+use brotli_decompressor::{BrotliDecoderParameter, Decompressor};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use http::{HeaderMap, header};
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::io::Read;
+
+/// The content codings that are read, for the header `Accept-Encoding`.
+pub const CODINGS: &str = "gzip, deflate, br";
+/// Most codings that are applied to one body.
+const MAX_CODINGS: usize = 3;
+/// What brotli reads at once, in bytes.
+const CHUNK: usize = 4_096;
+
+/// Why a body cannot be decompressed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CodingError {
+    /// Nobody here knows the coding, or there are too many.
+    Unknown(String),
+    /// It is not what its coding says.
+    Broken(&'static str),
+    /// It is larger than the limit, in bytes.
+    TooLarge(usize),
+}
+
+/// Decompresses a body as `Content-Encoding` says (RFC 9110, section 8.4), up to `limit` bytes at each step.
+pub fn decompressed<'b>(
+    headers: &HeaderMap,
+    body: &'b [u8],
+    limit: usize,
+) -> Result<Cow<'b, [u8]>, CodingError> {
+    let values = headers.get_all(header::CONTENT_ENCODING).into_iter();
+    let names = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+    let codings: Vec<String> = names
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty() && name != "identity")
+        .collect();
+    if codings.len() > MAX_CODINGS {
+        return Err(CodingError::Unknown(codings.join(", ")));
+    }
+    let mut body = Cow::Borrowed(body);
+    // The last one was applied last.
+    for coding in codings.iter().rev() {
+        body = Cow::Owned(decode(coding, &body, limit)?);
+    }
+    Ok(body)
+}
+
+fn decode(coding: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
+    match coding {
+        "gzip" | "x-gzip" => read("gzip", MultiGzDecoder::new(body), limit),
+        // Deflate is in the form of zlib (RFC 9110, section 8.4.1.2); some send it bare.
+        "deflate" => match read("deflate", ZlibDecoder::new(body), limit) {
+            Err(CodingError::Broken(_)) => read("deflate", DeflateDecoder::new(body), limit),
+            other => other,
+        },
+        "br" => brotli(body, limit),
+        other => Err(CodingError::Unknown(other.to_owned())),
+    }
+}
+
+fn read(coding: &'static str, from: impl Read, limit: usize) -> Result<Vec<u8>, CodingError> {
+    let mut body = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    from.take(most).read_to_end(&mut body).map_err(|_corrupt| CodingError::Broken(coding))?;
+    if body.len() > limit { Err(CodingError::TooLarge(limit)) } else { Ok(body) }
+}
+
+/// Decompresses brotli without its large windows: one would take up to a gigabyte, where RFC 7932 ends at 16 MiB.
+fn brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
+    let mut decoder = Decompressor::new(body, CHUNK);
+    decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
+    read("br", decoder, limit)
+}
+
+/// The JSON of a text: of a form that has only a field `payload` its value (GitHub, Slack), of another form an object of its
+/// fields, and of anything else the text itself. A field that comes several times is an array.
+pub fn json<'t>(headers: &HeaderMap, text: &'t str) -> Cow<'t, str> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = media.and_then(|media| media.split(';').next()).unwrap_or_default().trim();
+    let is_form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    // Clients such as curl say that they send a form, whatever they send.
+    if !is_form || text.trim_start().starts_with(['{', '[']) {
+        return Cow::Borrowed(text);
+    }
+    let Ok(fields) = serde_urlencoded::from_str::<Vec<(String, String)>>(text) else {
+        return Cow::Borrowed(text);
+    };
+    if let [(name, payload)] = fields.as_slice()
+        && name == "payload"
+        && serde_json::from_str::<&RawValue>(payload).is_ok()
+    {
+        return Cow::Owned(payload.clone());
+    }
+    let mut object: IndexMap<String, Vec<String>> = IndexMap::new();
+    for (name, value) in fields {
+        object.entry(name).or_default().push(value);
+    }
+    let members = object.into_iter().map(|(name, mut values)| match values.pop() {
+        Some(only) if values.is_empty() => (name, serde_json::Value::String(only)),
+        last => {
+            values.extend(last);
+            (name, values.into())
+        }
+    });
+    Cow::Owned(serde_json::Value::Object(members.collect()).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use std::io::Write as _;
+
+    const BODY: &[u8] = br#"{"event":"order.made","data":{"id":"1"}}"#;
+    /// [`BODY`] as `brotliCompressSync` of Node.js writes it.
+    const BROTLI: &str =
+        "8b13807b226576656e74223a226f726465722e6d616465222c2264617461223a7b226964223a2231227d7d03";
+
+    fn headers(coding: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_ENCODING, coding.parse().unwrap())])
+    }
+
+    fn gzip(body: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn each_coding_is_read() {
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+        zlib.write_all(BODY).unwrap();
+        let mut bare = DeflateEncoder::new(Vec::new(), Compression::default());
+        bare.write_all(BODY).unwrap();
+        for (coding, body) in [
+            ("gzip", gzip(BODY)),
+            ("X-GZip", gzip(BODY)),
+            ("deflate", zlib.finish().unwrap()),
+            ("deflate", bare.finish().unwrap()),
+            ("br", hex::decode(BROTLI).unwrap()),
+            ("gzip, gzip", gzip(&gzip(BODY))),
+            ("identity", BODY.to_vec()),
+        ] {
+            let read = decompressed(&headers(coding), &body, 100);
+            assert_eq!(read.as_deref(), Ok(BODY), "{coding}");
+        }
+    }
+
+    #[test]
+    fn what_is_larger_decompressed_than_allowed_is_refused() {
+        let bomb = gzip(&vec![b' '; 1_000_000]);
+        assert!(bomb.len() < 2_000);
+        assert_eq!(decompressed(&headers("gzip"), &bomb, 2_000), Err(CodingError::TooLarge(2_000)));
+        let twice = gzip(&bomb);
+        let read = decompressed(&headers("gzip, gzip"), &twice, 2_000);
+        assert_eq!(read, Err(CodingError::TooLarge(2_000)));
+    }
+
+    #[test]
+    fn what_is_not_compressed_so_is_refused() {
+        for coding in ["gzip", "deflate", "br"] {
+            let read = decompressed(&headers(coding), b"{\"event\":1}", 100);
+            assert!(matches!(read, Err(CodingError::Broken(_))), "{coding}");
+        }
+        for coding in ["zstd", "gzip, gzip, gzip, gzip"] {
+            let read = decompressed(&headers(coding), BODY, 100);
+            assert!(matches!(read, Err(CodingError::Unknown(_))), "{coding}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_read_as_json() {
+        let media = "application/x-www-form-urlencoded; charset=utf-8".parse().unwrap();
+        let form = HeaderMap::from_iter([(header::CONTENT_TYPE, media)]);
+        for (text, wanted) in [
+            ("payload=%7B%22a%22%3A1.50%7D", r#"{"a":1.50}"#),
+            ("payload=%7B%7D&b=2", r#"{"payload":"{}","b":"2"}"#),
+            ("a=1&b=%C3%BC+x&a=2", r#"{"a":["1","2"],"b":"ü x"}"#),
+            (r#" {"a":1}"#, r#" {"a":1}"#),
+        ] {
+            assert_eq!(json(&form, text), wanted);
+        }
+        assert_eq!(json(&HeaderMap::new(), "a=1"), "a=1");
+    }
+}

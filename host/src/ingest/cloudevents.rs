@@ -1,0 +1,328 @@
+//! CloudEvents 1.0 in structured and binary mode (cloudevents/spec, JSON format and HTTP binding).
+//!
+//! `type`, `id`, `time` and `source` are what they are called; a `subject` of the form
+//! `resource/id` names resource and id, any other the id. All other attributes are kept, also those that
+//! say how the data is to be read, so that a relay can send the event on as it came.
+
+use super::diagnose::{text_field, time_field};
+use super::incoming::Incoming;
+use crate::crypto::digest::Hash;
+use crate::ingest::event_body::Refusal;
+use crate::json::surrogates::replace_lone_surrogates;
+use crate::model::attributes;
+use crate::model::attributes::is_json;
+use crate::model::fault::Fault;
+use crate::model::type_pattern::{MAX_EVENT_TYPE, is_event_type};
+use crate::time::timestamp::Timestamp;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// Attributes that become something else than an attribute of the event.
+const TAKEN: [&str; 7] = ["specversion", "id", "source", "type", "time", "data", "data_base64"];
+
+/// The data of an event in structured mode, byte for byte.
+#[derive(serde::Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// The data of an event and how it is to be read.
+struct Content {
+    /// JSON; a text where the data is not JSON.
+    data: Box<RawValue>,
+    /// Whether that text is the base64 of the data.
+    is_base64: bool,
+}
+
+/// An event in structured mode.
+pub fn structured(text: &str) -> Result<Incoming, Refusal> {
+    let value: Value = serde_json::from_str(text).map_err(malformed)?;
+    let Value::Object(attributes) = value else {
+        return Err(Refusal::Invalid(vec![Fault::new("", "a CloudEvent is an object")]));
+    };
+    check(&attributes)?;
+    let content = if let Some(Value::String(text)) = attributes.get("data_base64") {
+        base64_content(text)?
+    } else {
+        let data: Data<'_> = serde_json::from_str(text).map_err(malformed)?;
+        json_content(data.data.unwrap_or(RawValue::NULL))
+    };
+    incoming(attributes, content)
+}
+
+/// An event in binary mode: attributes in `ce-*` headers, the body is the data.
+pub fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Incoming, Refusal> {
+    let mut attributes = Map::new();
+    for (name, value) in headers {
+        if let Some(name) = name.as_str().strip_prefix("ce-") {
+            let fault =
+                |message: &str| Refusal::Invalid(vec![Fault::new(format!("ce-{name}"), message)]);
+            let text = header_text(value).ok_or_else(|| fault("is not percent-encoded UTF-8"))?;
+            if attributes.insert(name.to_owned(), Value::String(text)).is_some() {
+                return Err(fault("is given twice"));
+            }
+        }
+    }
+    // In this mode the content type has a header of its own (HTTP binding, section 3.1.1).
+    attributes.remove(attributes::CONTENT_TYPE);
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if let Some(given) = given.filter(|given| !given.trim().is_empty()) {
+        attributes.insert(attributes::CONTENT_TYPE.to_owned(), given.into());
+    }
+    check(&attributes)?;
+    let content = body_content(&mut attributes, body)?;
+    incoming(attributes, content)
+}
+
+/// The value of a header: quoted strings unquoted, then percent-encoding decoded once (HTTP binding,
+/// section 3.1.3.2).
+fn header_text(value: &HeaderValue) -> Option<String> {
+    let bytes = value.as_bytes();
+    let quoted = bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    let bytes = quoted.map_or(Cow::Borrowed(bytes), |inner| Cow::Owned(unquoted(inner)));
+    percent_encoding::percent_decode(&bytes).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// The inside of a quoted string (RFC 9110, section 5.6.4): a backslash stands before a character that is
+/// meant as it is.
+fn unquoted(inner: &[u8]) -> Vec<u8> {
+    let mut bytes = inner.iter().copied();
+    let mut plain = Vec::with_capacity(inner.len());
+    while let Some(byte) = bytes.next() {
+        plain.push(if byte == b'\\' { bytes.next().unwrap_or(byte) } else { byte });
+    }
+    plain
+}
+
+/// The body of binary mode as data, by its content type.
+fn body_content(attributes: &mut Map<String, Value>, body: &[u8]) -> Result<Content, Refusal> {
+    if body.is_empty() {
+        return Ok(json_content(RawValue::NULL));
+    }
+    let content_type = attributes.get(attributes::CONTENT_TYPE).and_then(Value::as_str);
+    let content_type = content_type.unwrap_or_default().to_owned();
+    if content_type.is_empty() || is_json(&content_type) {
+        let text = std::str::from_utf8(body).map_err(malformed)?;
+        let text = replace_lone_surrogates(text);
+        return Ok(json_content(serde_json::from_str::<&RawValue>(&text).map_err(malformed)?));
+    }
+    let text = std::str::from_utf8(body).ok().filter(|_| is_text(&content_type));
+    let Some(text) = text else { return base64_content(&BASE64_STANDARD.encode(body)) };
+    // What curl says of every body where it is not told otherwise.
+    let is_default = content_type.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    if is_default
+        && let Ok(data) = serde_json::from_str::<&RawValue>(&replace_lone_surrogates(text))
+    {
+        attributes.remove(attributes::CONTENT_TYPE);
+        return Ok(json_content(data));
+    }
+    let data = serde_json::value::to_raw_value(text).map_err(malformed)?;
+    Ok(Content { data, is_base64: false })
+}
+
+/// Whether data of this content type is text: it stays readable as a text of JSON. Other data is kept in
+/// base64, whatever its bytes are.
+fn is_text(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media.starts_with("text/")
+        || media.ends_with("/xml")
+        || media.ends_with("+xml")
+        || media == "application/x-www-form-urlencoded"
+}
+
+fn json_content(data: &RawValue) -> Content {
+    Content { data: data.to_owned(), is_base64: false }
+}
+
+fn base64_content(text: &str) -> Result<Content, Refusal> {
+    if BASE64_STANDARD.decode(text).is_err() {
+        let message = "is not base64 with its padding (RFC 4648, section 4)";
+        return Err(Refusal::Invalid(vec![Fault::new("data_base64", message)]));
+    }
+    let data = serde_json::value::to_raw_value(text).map_err(malformed)?;
+    Ok(Content { data, is_base64: true })
+}
+
+fn malformed(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Malformed(error.to_string())
+}
+
+fn check(attributes: &Map<String, Value>) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    for name in ["id", "source", "specversion", "type"] {
+        text_field(attributes, name, true, &mut faults);
+    }
+    for name in ["data_base64", attributes::CONTENT_TYPE, attributes::SCHEMA, "subject"] {
+        text_field(attributes, name, false, &mut faults);
+    }
+    time_field(attributes, "time", &mut faults);
+    let text = |name: &str| attributes.get(name).and_then(Value::as_str);
+    if text("specversion").is_some_and(|version| version != "1.0") {
+        faults.push(Fault::new("specversion", "must be `1.0`"));
+    }
+    if text(attributes::CONTENT_TYPE).is_some_and(|value| HeaderValue::from_str(value).is_err()) {
+        faults.push(Fault::new(attributes::CONTENT_TYPE, "is not a content type"));
+    }
+    let has_data = attributes.get("data").is_some_and(|data| !data.is_null());
+    if has_data && text("data_base64").is_some() {
+        faults.push(Fault::new("data_base64", "stands beside `data`; give one of them"));
+    }
+    faults.sort_by(|a, b| a.path.cmp(&b.path));
+    if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults)) }
+}
+
+fn incoming(attributes: Map<String, Value>, content: Content) -> Result<Incoming, Refusal> {
+    let text = |name: &str| attributes.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (resource, resource_id) = match text("subject") {
+        None => (None, None),
+        Some(subject) => match subject.split_once('/') {
+            Some((resource, id)) if !resource.is_empty() && !id.is_empty() => {
+                (Some(resource.to_owned()), Some(id.to_owned()))
+            }
+            Some(_) | None => (None, Some(subject)),
+        },
+    };
+    let sent_type = text("type").unwrap_or_default();
+    let event_type = event_type(&sent_type);
+    let (id, source) = (text("id"), text("source"));
+    let occurred_at = text("time").and_then(|time| Timestamp::parse(&time).ok());
+    let kept = kept(attributes, &content, resource.is_some(), &sent_type, &event_type);
+    let attributes = if kept.is_empty() {
+        None
+    } else {
+        Some(serde_json::value::to_raw_value(&kept).map_err(malformed)?)
+    };
+    Ok(Incoming {
+        event_type: event_type.into_owned(),
+        data: content.data,
+        id,
+        source,
+        resource,
+        resource_id,
+        occurred_at,
+        changes: None,
+        second_name: false,
+        attributes,
+    })
+}
+
+/// The attributes of the event: the sender's, and what is needed to send the event on as it came.
+fn kept(
+    mut attributes: Map<String, Value>,
+    content: &Content,
+    has_resource: bool,
+    sent_type: &str,
+    event_type: &str,
+) -> Map<String, Value> {
+    let is_plain_json = |value: &Value| {
+        value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("application/json"))
+    };
+    attributes.retain(|name, value| match name.as_str() {
+        attributes::SUBJECT => has_resource,
+        attributes::CONTENT_TYPE => !value.is_null() && !is_plain_json(value),
+        attributes::SCHEMA => !value.is_null(),
+        attributes::ENCODING | attributes::SENT_TYPE => false,
+        other => !TAKEN.contains(&other),
+    });
+    if content.is_base64 {
+        attributes.insert(attributes::ENCODING.to_owned(), attributes::BASE64.into());
+    }
+    if sent_type != event_type {
+        attributes.insert(attributes::SENT_TYPE.to_owned(), sent_type.into());
+    }
+    attributes
+}
+
+/// An event type for a type of CloudEvents, which is any text, such as a URI. Dots stand where the text has
+/// its separators, and a digest behind it where it holds anything else that an event type cannot hold, so
+/// that two types stay two.
+fn event_type(sent: &str) -> Cow<'_, str> {
+    if is_event_type(sent) || sent.is_empty() {
+        return Cow::Borrowed(sent);
+    }
+    let bare = sent.split_once("://").map_or(sent, |(_scheme, rest)| rest);
+    let text: String = bare.chars().map(fitting).collect();
+    let segments: Vec<&str> = text.split('.').filter(|segment| !segment.is_empty()).collect();
+    let mut name = segments.join(".");
+    let first = segments.first().map_or(0, |segment| segment.len());
+    // A dotted name, also once its end is cut off.
+    if segments.len() < 2 || first >= MAX_EVENT_TYPE - DIGEST {
+        name = format!("cloudevents.{}", if name.is_empty() { "event" } else { &name });
+    }
+    let is_exact = !bare.chars().any(|c| c != '_' && fitting(c) == '_') && !segments.is_empty();
+    if !is_exact || name.len() > MAX_EVENT_TYPE {
+        let digest = Hash::of([sent]).to_string();
+        name.truncate(MAX_EVENT_TYPE - DIGEST);
+        let name = name.trim_end_matches('.');
+        return Cow::Owned(format!("{name}_{}", digest.get(..DIGEST - 1).unwrap_or_default()));
+    }
+    Cow::Owned(name)
+}
+
+/// Bytes that `_` and the digest behind a name take.
+const DIGEST: usize = 9;
+
+/// A character as an event type may have it.
+fn fitting(c: char) -> char {
+    match c {
+        '/' | ':' | '#' | '?' | '&' | '=' => '.',
+        '_' | '-' | '.' => c,
+        _ if c.is_ascii_alphanumeric() => c,
+        _ => '_',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(value: &str) -> Option<String> {
+        header_text(&HeaderValue::from_str(value).unwrap())
+    }
+
+    #[test]
+    fn header_values_are_unquoted_and_decoded_once() {
+        for (value, wanted) in [
+            ("plain", Some("plain")),
+            (r#""a b""#, Some("a b")),
+            (r#""say \"hi\" \\""#, Some(r#"say "hi" \"#)),
+            ("%22quoted%22", Some("\"quoted\"")),
+            ("Gr%C3%BC%C3%9Fe%20%2520", Some("Grüße %20")),
+            (r#""%C3%A9""#, Some("é")),
+            (r#"a"b"#, Some("a\"b")),
+            ("\"", Some("\"")),
+            ("%FF", None),
+        ] {
+            assert_eq!(text(value).as_deref(), wanted, "{value}");
+        }
+    }
+
+    #[test]
+    fn types_become_event_types() {
+        for (sent, wanted) in [
+            ("invoice.paid", "invoice.paid"),
+            ("https://example.com/orders/created", "example.com.orders.created"),
+            ("urn:acme:order:created", "urn.acme.order.created"),
+            ("com.example/order#created", "com.example.order.created"),
+            ("OrderCreated", "cloudevents.OrderCreated"),
+        ] {
+            assert_eq!(event_type(sent), wanted);
+        }
+        assert_ne!(event_type("订单.created"), event_type("客户.created"));
+        let long = "x.".repeat(100);
+        assert_ne!(event_type(&format!("{long}a")), event_type(&format!("{long}b")));
+    }
+
+    proptest! {
+        #[test]
+        fn every_type_becomes_one(sent in ".{1,200}") {
+            prop_assert!(is_event_type(&event_type(&sent)), "{} {}", sent, event_type(&sent));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What is wrong with a body that is no event, field by field.
+
+use crate::ingest::event_body::Refusal;
+use crate::model::fault::Fault;
+use crate::time::timestamp::Timestamp;
+use serde_json::{Map, Value};
+
+/// Says why a text is no event.
+pub fn diagnose(text: &str) -> Refusal {
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => return Refusal::Malformed(error.to_string()),
+    };
+    let Value::Object(object) = value else {
+        let message = "an event is an object such as {\"type\":\"invoice.paid\",\"data\":{}}";
+        return Refusal::Invalid(vec![Fault::new("", message)]);
+    };
+    let mut faults = Vec::new();
+    text_field(&object, "type", true, &mut faults);
+    for name in ["id", "source", "resource", "resource_id"] {
+        text_field(&object, name, false, &mut faults);
+    }
+    time_field(&object, "occurred_at", &mut faults);
+    if !object.contains_key("data") {
+        faults.push(Fault::new("data", "missing; give the event's data, any JSON value"));
+    }
+    if faults.is_empty() {
+        faults.push(Fault::new("", "a field is given twice"));
+    }
+    Refusal::Invalid(faults)
+}
+
+/// Notes a field that is no text, or missing though it is needed.
+pub fn text_field(object: &Map<String, Value>, name: &str, needed: bool, faults: &mut Vec<Fault>) {
+    match object.get(name) {
+        Some(Value::String(_)) => {}
+        None | Some(Value::Null) if !needed => {}
+        None | Some(Value::Null) => faults.push(Fault::new(name, "missing; give a text")),
+        Some(other) => faults.push(Fault::new(name, format!("is {}; give a text", kind(other)))),
+    }
+}
+
+/// Notes a field that is no time.
+pub fn time_field(object: &Map<String, Value>, name: &str, faults: &mut Vec<Fault>) {
+    match object.get(name) {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) => {
+            faults.extend(Timestamp::parse(text).err().map(|e| Fault::new(name, e.to_string())));
+        }
+        Some(other) => {
+            faults.push(Fault::new(name, format!("is {}; give an RFC 3339 time", kind(other))));
+        }
+    }
+}
+
+const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

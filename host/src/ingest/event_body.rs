@@ -1,0 +1,289 @@
+//! From a request's body to events, or to what is wrong with it.
+//!
+//! The straight way reads typed and borrows; only when that fails is the body read again, slowly,
+//! to say what is wrong and where.
+
+use super::cloudevents;
+use super::diagnose::diagnose;
+use super::hops;
+use super::incoming::Incoming;
+use crate::json::members::Members;
+use crate::json::members::without_byte_order_mark;
+use crate::json::surrogates::replace_lone_surrogates;
+use crate::model::fault::Fault;
+use crate::time::timestamp::Timestamp;
+use http::{HeaderMap, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// What a request holds.
+#[derive(Debug)]
+pub struct Events {
+    /// The events, in order.
+    pub events: Vec<Incoming>,
+    /// Whether they came as an array, and are answered as one.
+    pub many: bool,
+}
+
+/// Why a body cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no JSON.
+    Malformed(String),
+    /// It is JSON, but not an event.
+    Invalid(Vec<Fault>),
+    /// Its content type is none that can be read.
+    MediaType(String),
+    /// It was delivered and captured again this often: it goes round in a loop.
+    Loop(u32),
+}
+
+/// The form a body is in.
+enum Form {
+    Plain,
+    Structured,
+    Batched,
+    Binary,
+}
+
+#[derive(Deserialize)]
+struct Plain<'a> {
+    #[serde(rename = "type", borrow)]
+    event_type: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    id: Option<String>,
+    source: Option<String>,
+    resource: Option<String>,
+    resource_id: Option<String>,
+    occurred_at: Option<Timestamp>,
+    /// Says that it is one of CloudEvents, though its content type does not.
+    #[serde(borrow)]
+    specversion: Option<&'a RawValue>,
+}
+
+/// Reads the events of a request; at most `most` of them.
+pub fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<Events, Refusal> {
+    let alone = |event| Events { events: vec![event], many: false };
+    let mut events = match form(headers)? {
+        Form::Plain => plain(&text(body)?, most)?,
+        Form::Structured => alone(cloudevents::structured(&text(body)?)?),
+        Form::Batched => many(&text(body)?, most, cloudevents::structured)?,
+        Form::Binary => alone(cloudevents::binary(headers, body)?),
+    };
+    check(&events)?;
+    let hops = hops::of_request(headers)?;
+    for event in &mut events.events {
+        hops::note(event, hops)?;
+    }
+    Ok(events)
+}
+
+/// A body as text, in which every string is one of Unicode.
+fn text(body: &[u8]) -> Result<Cow<'_, str>, Refusal> {
+    let text = std::str::from_utf8(without_byte_order_mark(body)).map_err(|error| {
+        Refusal::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
+    })?;
+    Ok(replace_lone_surrogates(text))
+}
+
+fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let media = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media.as_str() {
+        "application/cloudevents+json" => Ok(Form::Structured),
+        "application/cloudevents-batch+json" => Ok(Form::Batched),
+        _ if headers.contains_key("ce-specversion") => Ok(Form::Binary),
+        "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => {
+            Ok(Form::Plain)
+        }
+        other if other.ends_with("+json") => Ok(Form::Plain),
+        other => Err(Refusal::MediaType(format!(
+            "`{other}` cannot be read here: send application/json or a CloudEvents form"
+        ))),
+    }
+}
+
+fn plain(text: &str, most: usize) -> Result<Events, Refusal> {
+    if text.trim_start().starts_with('[') {
+        return many(text, most, one);
+    }
+    Ok(Events { events: vec![one(text)?], many: false })
+}
+
+fn one(text: &str) -> Result<Incoming, Refusal> {
+    let plain = match serde_json::from_str::<Plain<'_>>(text) {
+        Ok(plain) if plain.specversion.is_some() => return cloudevents::structured(text),
+        Ok(plain) => plain,
+        Err(_) if is_cloudevent(text) => return cloudevents::structured(text),
+        Err(_) => return Err(diagnose(text)),
+    };
+    Ok(Incoming {
+        event_type: plain.event_type.into_owned(),
+        data: plain.data.to_owned(),
+        id: plain.id,
+        source: plain.source,
+        resource: plain.resource,
+        resource_id: plain.resource_id,
+        occurred_at: plain.occurred_at,
+        attributes: None,
+        changes: None,
+        second_name: false,
+    })
+}
+
+/// Whether a text that is not a plain event says that it is one of CloudEvents, which may come without data.
+fn is_cloudevent(text: &str) -> bool {
+    Members::read(text).is_ok_and(|members| members.get("specversion").is_some())
+}
+
+fn many(
+    text: &str,
+    most: usize,
+    read: fn(&str) -> Result<Incoming, Refusal>,
+) -> Result<Events, Refusal> {
+    let items: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    if items.is_empty() || items.len() > most {
+        let message = format!("{} events in the array; send 1 to {most}", items.len());
+        return Err(Refusal::Invalid(vec![Fault::new("", message)]));
+    }
+    let mut events = Vec::with_capacity(items.len());
+    let mut faults = Vec::new();
+    for (n, item) in items.into_iter().enumerate() {
+        match read(item.get()) {
+            Ok(event) => events.push(event),
+            Err(Refusal::Invalid(more)) => {
+                faults.extend(more.into_iter().map(|fault| fault.within(&format!("[{n}]"))));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    if faults.is_empty() {
+        Ok(Events { events, many: true })
+    } else {
+        Err(Refusal::Invalid(faults))
+    }
+}
+
+fn check(events: &Events) -> Result<(), Refusal> {
+    let place = |n: usize, fault: Fault| {
+        if events.many { fault.within(&format!("[{n}]")) } else { fault }
+    };
+    let faults: Vec<Fault> = events
+        .events
+        .iter()
+        .enumerate()
+        .flat_map(|(n, event)| event.check().into_iter().map(move |fault| place(n, fault)))
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post(body: &str) -> Result<Events, Refusal> {
+        read(&HeaderMap::new(), body.as_bytes(), 3)
+    }
+
+    fn paths(refused: Result<Events, Refusal>) -> Vec<String> {
+        let Refusal::Invalid(faults) = refused.unwrap_err() else {
+            panic!("not refused as invalid")
+        };
+        faults.into_iter().map(|fault| fault.path).collect()
+    }
+
+    #[test]
+    fn one_event_and_an_array_are_read_with_the_data_as_it_is() {
+        let one = post(r#"{"type":"invoice.paid","data":{"id": 17,  "total":1.50}}"#).unwrap();
+        assert!(!one.many);
+        assert_eq!(one.events[0].data.get(), r#"{"id": 17,  "total":1.50}"#);
+        let two = post(r#" [{"type":"a.b","data":1},{"type":"a.c","data":null}]"#).unwrap();
+        assert!(two.many);
+        assert_eq!(two.events[1].event_type, "a.c");
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_place() {
+        assert_eq!(
+            paths(post(r#"{"type":5,"id":{},"occurred_at":"x"}"#)),
+            ["type", "id", "occurred_at", "data"]
+        );
+        assert_eq!(
+            paths(post(r#"[{"type":"a.b","data":1},{"type":"ab","data":1}]"#)),
+            ["[1].type"]
+        );
+        assert_eq!(paths(post(r#"[{"type":"a.b"}]"#)), ["[0].data"]);
+        assert_eq!(paths(post("[]")), [""]);
+        assert_eq!(paths(post("[1,2,3,4]")), [""]);
+        assert_eq!(paths(post("7")), [""]);
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_with_line_and_column() {
+        let Refusal::Malformed(why) = post("{\"type\":\n \"a.b\",").unwrap_err() else { panic!() };
+        assert!(why.contains("line 2"), "{why}");
+        assert!(matches!(read(&HeaderMap::new(), b"\xff", 3), Err(Refusal::Malformed(_))));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deep = format!(r#"{{"type":"a.b","data":{}1{}}}"#, "[".repeat(101), "]".repeat(101));
+        assert_eq!(paths(post(&deep)), ["data"]);
+    }
+
+    #[test]
+    fn cloudevents_are_read_in_all_three_modes() {
+        let mut headers = HeaderMap::new();
+        headers.insert("ce-specversion", "1.0".parse().unwrap());
+        headers.insert("ce-type", "invoice.paid".parse().unwrap());
+        headers.insert("ce-source", "/crm".parse().unwrap());
+        headers.insert("ce-id", "A%201".parse().unwrap());
+        headers.insert("ce-subject", "invoice/17".parse().unwrap());
+        headers.insert("ce-tenant", "acme".parse().unwrap());
+        headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+        let binary = read(&headers, br#"{"total":"1.00"}"#, 3).unwrap().events.remove(0);
+        assert_eq!(binary.id.as_deref(), Some("A 1"));
+        assert_eq!(
+            (binary.resource.as_deref(), binary.resource_id.as_deref()),
+            (Some("invoice"), Some("17"))
+        );
+        let attributes = r#"{"subject":"invoice/17","tenant":"acme"}"#;
+        assert_eq!(binary.attributes.unwrap().get(), attributes);
+
+        let body = r#"{"specversion":"1.0","type":"invoice.paid","source":"/crm","id":"A1","subject":"17","data":{"total":"1.00"}}"#;
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            "application/cloudevents+json; charset=utf-8".parse().unwrap(),
+        );
+        let structured = read(&headers, body.as_bytes(), 3).unwrap();
+        assert_eq!(structured.events[0].resource_id.as_deref(), Some("17"));
+        headers.insert(header::CONTENT_TYPE, "application/cloudevents-batch+json".parse().unwrap());
+        let batch = read(&headers, format!("[{body},{body}]").as_bytes(), 3).unwrap();
+        assert!(batch.many && batch.events.len() == 2);
+    }
+
+    #[test]
+    fn a_cloudevent_that_is_not_declared_is_read_all_the_same() {
+        let event = r#"{"specversion":"1.0","type":"a.b","source":"/p","id":"1","subject":"7","x":1,"data":5}"#;
+        let bare = r#"{"specversion":"1.0","type":"a.b","source":"/p","id":"2"}"#;
+        let read = post(&format!("[{event},{bare}]")).unwrap().events;
+        assert_eq!(read[0].resource_id.as_deref(), Some("7"));
+        assert_eq!(read[0].attributes.as_ref().unwrap().get(), r#"{"x":1}"#);
+        assert_eq!(read[1].data.get(), "null");
+        assert_eq!(paths(post(r#"{"specversion":"1.0"}"#)), ["id", "source", "type"]);
+    }
+
+    #[test]
+    fn a_cloudevent_without_its_attributes_is_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, "application/cloudevents+json".parse().unwrap());
+        assert_eq!(
+            paths(read(&headers, br#"{"specversion":"2.0","data":1}"#, 3)),
+            ["id", "source", "specversion", "type"]
+        );
+    }
+}

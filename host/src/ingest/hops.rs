@@ -1,0 +1,51 @@
+//! Loops: an endpoint that feeds its own source makes one event into thousands.
+//!
+//! Every delivery says in a header how often its event was delivered and captured again. What comes in
+//! with that header, or with the CloudEvents attribute of the same meaning, is captured with the count, and
+//! refused once it is too high.
+
+use super::incoming::Incoming;
+use crate::ingest::event_body::Refusal;
+use crate::model::attributes::{HOPS, HOPS_HEADER, MAX_HOPS, hops};
+use crate::model::fault::Fault;
+use http::HeaderMap;
+use serde_json::value::to_raw_value;
+use serde_json::{Map, Value};
+
+/// The hops that a request says; none where it says nothing.
+pub fn of_request(headers: &HeaderMap) -> Result<u32, Refusal> {
+    let Some(value) = headers.get(HOPS_HEADER) else { return Ok(0) };
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| {
+        Refusal::Invalid(vec![Fault::new(HOPS_HEADER, "is not a whole number from 0")])
+    })
+}
+
+/// Notes the hops of an event: those of its request, or those of its own attributes if these are more.
+/// Refuses it if they are too many.
+pub fn note(event: &mut Incoming, of_request: u32) -> Result<(), Refusal> {
+    if of_request == 0 && event.attributes.is_none() {
+        return Ok(());
+    }
+    let attributes = event.attributes.as_ref();
+    let read = attributes.map(|attributes| serde_json::from_str(attributes.get()));
+    let mut attributes: Map<String, Value> = read
+        .transpose()
+        .map_err(|error| Refusal::Malformed(error.to_string()))?
+        .unwrap_or_default();
+    let given = attributes.get(HOPS);
+    let own = given
+        .map_or(Some(0), hops)
+        .ok_or_else(|| Refusal::Invalid(vec![Fault::new(HOPS, "is not a whole number from 0")]))?;
+    let all = own.max(of_request);
+    if all > MAX_HOPS {
+        return Err(Refusal::Loop(all));
+    }
+    if all > 0 && given != Some(&all.into()) {
+        attributes.insert(HOPS.to_owned(), all.into());
+        let text =
+            to_raw_value(&attributes).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        event.attributes = Some(text);
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The events of a request that holds several: each element of an array, or of the lists that a sender
+//! is known to fill.
+//!
+//! An element of a list inside an object gets the object's other members too, so that nothing that the
+//! sender said of all of them is lost.
+
+use crate::ingest::event_body::Refusal;
+use crate::json::members::Members;
+use crate::model::fault::Fault;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// The bodies of a request's events.
+pub struct Items<'a> {
+    /// One for each event.
+    pub bodies: Vec<Cow<'a, RawValue>>,
+    /// Whether they came as a list, and are answered as one.
+    pub many: bool,
+}
+
+/// Splits a body into those of its events, at most `most`. What a request says of all of them may make them at most twice as
+/// long as the body or `room` bytes, whichever is more.
+pub fn split<'a>(
+    body: &'a RawValue,
+    lists: &[&[&str]],
+    most: usize,
+    room: usize,
+) -> Result<Items<'a>, Refusal> {
+    if body.get().starts_with('[') {
+        let elements = elements(body)?;
+        check(elements.len(), most)?;
+        let bodies = elements.into_iter().map(Cow::Borrowed).collect();
+        return Ok(Items { bodies, many: true });
+    }
+    let mut bodies = vec![Cow::Borrowed(body)];
+    let mut many = false;
+    let room = room.max(body.get().len()).saturating_mul(2);
+    for names in lists {
+        let mut next = Vec::new();
+        let mut size = 0;
+        for body in &bodies {
+            let before = next.len();
+            many |= spread(body, names, most, &mut next)?;
+            size += next.iter().skip(before).map(|item| item.get().len()).sum::<usize>();
+            check(next.len(), most)?;
+            if size > room {
+                let message =
+                    "what the request says of all of its events is too long to be kept with each";
+                return Err(Refusal::Invalid(vec![Fault::new("", message)]));
+            }
+        }
+        bodies = next;
+    }
+    Ok(Items { bodies, many })
+}
+
+fn check(given: usize, most: usize) -> Result<(), Refusal> {
+    if given <= most {
+        return Ok(());
+    }
+    let message =
+        format!("more than {most} events in one request; `server.max_batch` is the limit");
+    Err(Refusal::Invalid(vec![Fault::new("", message)]))
+}
+
+fn elements(list: &RawValue) -> Result<Vec<&RawValue>, Refusal> {
+    serde_json::from_str(list.get()).map_err(|error| Refusal::Malformed(error.to_string()))
+}
+
+/// Adds the elements of an object's lists of these names, or the object itself where it has none of them; whether it has.
+fn spread(
+    body: &RawValue,
+    names: &[&str],
+    most: usize,
+    into: &mut Vec<Cow<'_, RawValue>>,
+) -> Result<bool, Refusal> {
+    let members = Members::read(body.get()).ok();
+    let is_list =
+        |name: &str, value: &RawValue| names.contains(&name) && value.get().starts_with('[');
+    let lists: Vec<&RawValue> = members
+        .iter()
+        .flat_map(Members::iter)
+        .filter(|(name, value)| is_list(name, value))
+        .map(|(_, value)| value)
+        .collect();
+    let Some(members) = members.as_ref().filter(|_| !lists.is_empty()) else {
+        into.push(Cow::Owned(body.to_owned()));
+        return Ok(false);
+    };
+    let outer: Vec<(&str, &RawValue)> =
+        members.iter().filter(|(name, value)| !is_list(name, value)).collect();
+    for list in lists {
+        let elements = elements(list)?;
+        check(into.len() + elements.len(), most)?;
+        for element in elements {
+            into.push(Cow::Owned(merged(&outer, element)?));
+        }
+    }
+    Ok(true)
+}
+
+/// An element with the members of the object around it. A name that both have is the element's; the other's is then behind
+/// `outer_`.
+fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValue>, Refusal> {
+    let Ok(inner) = Members::read(element.get()) else { return Ok(element.to_owned()) };
+    let outer = outer.iter().map(|(name, value)| {
+        let taken = inner.get(name).is_some();
+        let name = if taken { Cow::Owned(format!("outer_{name}")) } else { Cow::Borrowed(*name) };
+        (name, *value)
+    });
+    let inner = inner.iter().map(|(name, value)| (Cow::Borrowed(name), value));
+    object(inner.chain(outer))
+}
+
+/// A body without the member that proves who sends: who reads the event could send others with it.
+pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, Refusal> {
+    let Ok(members) = Members::read(body.get()) else { return Ok(body.to_owned()) };
+    let name = pointer.strip_prefix('/').unwrap_or(pointer);
+    let members = members.iter().filter(|(known, _)| *known != name);
+    object(members.map(|(name, value)| (Cow::Borrowed(name), value)))
+}
+
+/// An object of these members. Values are moved as they are written, so that no number loses a digit.
+fn object<'m>(
+    members: impl Iterator<Item = (Cow<'m, str>, &'m RawValue)>,
+) -> Result<Box<RawValue>, Refusal> {
+    let malformed = |error: serde_json::Error| Refusal::Malformed(error.to_string());
+    let mut text = String::new();
+    for (name, value) in members {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push_str(&serde_json::to_string(&name).map_err(malformed)?);
+        text.push(':');
+        text.push_str(value.get());
+    }
+    text.push_str(if text.is_empty() { "{}" } else { "}" });
+    RawValue::from_string(text).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(body: &str, lists: &[&[&str]]) -> Vec<String> {
+        let body = RawValue::from_string(body.to_owned()).unwrap();
+        let items = split(&body, lists, 4, 1_000).unwrap();
+        items.bodies.iter().map(|body| body.get().to_owned()).collect()
+    }
+
+    #[test]
+    fn an_array_is_its_elements() {
+        assert_eq!(of(r#"[{"a":1.50},{"a":2}]"#, &[]), [r#"{"a":1.50}"#, r#"{"a":2}"#]);
+        assert_eq!(of(r#"{"events":[1]}"#, &[]), [r#"{"events":[1]}"#]);
+        assert!(of("[]", &[]).is_empty());
+    }
+
+    #[test]
+    fn elements_of_lists_keep_what_stands_around_them() {
+        let meta: &[&[&str]] = &[&["entry"], &["changes", "messaging"]];
+        let body = r#"{"object":"page","entry":[
+            {"id":"1","changes":[{"field":"leadgen","value":{"id":7}},{"field":"feed","value":1.0}]},
+            {"id":"2","messaging":[{"id":"3"}],"changes":[]},
+            {"id":"4"}]}"#;
+        let wanted = [
+            r#"{"field":"leadgen","value":{"id":7},"id":"1","object":"page"}"#,
+            r#"{"field":"feed","value":1.0,"id":"1","object":"page"}"#,
+            r#"{"id":"3","outer_id":"2","object":"page"}"#,
+            r#"{"id":"4","object":"page"}"#,
+        ];
+        assert_eq!(of(body, meta), wanted);
+        assert!(of(r#"{"events":[],"entropy":"x"}"#, &[&["events"]]).is_empty());
+    }
+
+    #[test]
+    fn many_events_and_long_ones_are_refused() {
+        let body = RawValue::from_string("[1,2,3,4,5]".to_owned()).unwrap();
+        assert!(matches!(split(&body, &[], 4, 1_000), Err(Refusal::Invalid(_))));
+        let long = format!(r#"{{"events":[1,{{}},{{}},{{}}],"note":"{}"}}"#, "x".repeat(2_000));
+        let body = RawValue::from_string(long).unwrap();
+        let refused = split(&body, &[&["events"]], 4, 1_000);
+        assert!(matches!(refused, Err(Refusal::Invalid(_))));
+    }
+}

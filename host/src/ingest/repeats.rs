@@ -1,0 +1,151 @@
+//! What makes a webhook the repeat of an earlier one.
+//!
+//! A false repeat loses an event, a missed one only delivers it twice. So a request without an id is a
+//! repeat only of the identical request directly before it, and only for some seconds: a proxy or an
+//! HTTP client that sends again after a broken connection does so at once. What each setting means
+//! against somebody who replays requests stands in docs/connect.md.
+
+use super::incoming::Incoming;
+use crate::crypto::digest::Hash;
+use crate::model::webhook_source::Repeats;
+use crate::settings::source_runtime::RequestSequence;
+use crate::time::timestamp::Timestamp;
+use http::HeaderMap;
+
+/// An identical request is recognised for at least this long and at most twice as long, in seconds. The
+/// sender's own first retry comes later: after 30 s (PerfexAPI), or minutes (N8N Bridge).
+const WINDOW: i64 = 10;
+
+/// What of a request its repeats have too.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its signature, where its scheme has one.
+    pub signature: Option<&'a [u8]>,
+    /// When it came.
+    pub now: Timestamp,
+}
+
+/// The keys of an event: a later event of the source that has one of its own keys is a repeat of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RepeatKeys {
+    /// Its own, which are kept.
+    pub own: Vec<String>,
+    /// Those that an earlier event may have, if this one repeats it.
+    pub earlier: Vec<String>,
+}
+
+impl RepeatKeys {
+    fn new(own: String) -> Self {
+        Self { own: vec![own], earlier: Vec::new() }
+    }
+}
+
+/// Returns the keys of each of a request's events.
+pub fn keys(
+    setting: Option<&Repeats>,
+    request: &Request<'_>,
+    events: &[Incoming],
+    sequence: &RequestSequence,
+) -> Vec<RepeatKeys> {
+    // Every request counts as one that came in between, whatever it is recognised by itself.
+    let identical = request.signature.map(|signature| request.identity(signature, sequence));
+    let or_identical = |key: Option<String>, n: usize| match (key, &identical) {
+        (Some(key), _) => RepeatKeys::new(key),
+        (None, Some([now, before])) => {
+            RepeatKeys { earlier: vec![numbered(before, n)], ..RepeatKeys::new(numbered(now, n)) }
+        }
+        (None, None) => RepeatKeys::default(),
+    };
+    let keys = events.iter().enumerate().map(|(n, event)| match setting {
+        // Keys of pushed events begin otherwise, so that no pushed event passes for a webhook.
+        None | Some(Repeats::Id) => {
+            or_identical(event.id.as_ref().map(|id| format!("hook {id}")), n)
+        }
+        Some(Repeats::Header(name)) => {
+            let value = request.headers.get(name).filter(|value| !value.is_empty());
+            let key = value.map(|value| format!("head {}", Hash::of([value.as_bytes()])));
+            or_identical(key.map(|key| numbered(&key, n)), n)
+        }
+        Some(Repeats::Signature) => {
+            let signature = request.signature.map(hex::encode);
+            let key = signature.map(|text| numbered(&format!("signature {text}"), n));
+            key.map(RepeatKeys::new).unwrap_or_default()
+        }
+        Some(Repeats::None) => RepeatKeys::default(),
+    });
+    keys.collect()
+}
+
+/// The key of event number `n` of a request that has one key for all of its events.
+fn numbered(key: &str, n: usize) -> String {
+    if n == 0 { key.to_owned() } else { format!("{key} {n}") }
+}
+
+impl Request<'_> {
+    /// Returns the keys of the identical request: those of this window of time and of the one before it.
+    fn identity(&self, signature: &[u8], sequence: &RequestSequence) -> [String; 2] {
+        let times = self.headers.iter().filter(|(name, _)| name.as_str().ends_with("timestamp"));
+        let times = times.map(|(_, value)| value.as_bytes());
+        let fingerprint = Hash::of([signature].into_iter().chain(times));
+        let number = sequence.number(fingerprint);
+        let window = self.now.seconds() / WINDOW;
+        [window, window - 1].map(|window| format!("same {fingerprint} {number} {window}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys_at(
+        setting: Option<&Repeats>,
+        signature: u8,
+        seconds: i64,
+        sequence: &RequestSequence,
+    ) -> RepeatKeys {
+        let event: Incoming = Incoming {
+            event_type: "a.b".to_owned(),
+            data: serde_json::value::RawValue::NULL.to_owned(),
+            id: None,
+            source: None,
+            resource: None,
+            resource_id: None,
+            occurred_at: None,
+            attributes: None,
+            changes: None,
+            second_name: false,
+        };
+        let now = Timestamp::from_micros(seconds * 1_000_000);
+        let headers = HeaderMap::new();
+        let request = Request { headers: &headers, signature: Some(&[signature; 32]), now };
+        keys(setting, &request, &[event], sequence).remove(0)
+    }
+
+    /// Whether the later event repeats the earlier one.
+    fn meet(earlier: &RepeatKeys, later: &RepeatKeys) -> bool {
+        let mut keys = later.own.iter().chain(&later.earlier);
+        keys.any(|key| earlier.own.contains(key))
+    }
+
+    #[test]
+    fn an_identical_request_is_a_repeat_for_some_seconds() {
+        let sequence = RequestSequence::default();
+        let first = keys_at(None, 5, 1_000, &sequence);
+        assert!(meet(&first, &keys_at(None, 5, 1_000, &sequence)));
+        assert!(meet(&first, &keys_at(None, 5, 1_010, &sequence)));
+        assert!(!meet(&first, &keys_at(None, 5, 1_020, &sequence)));
+        assert!(!meet(&first, &keys_at(Some(&Repeats::None), 5, 1_000, &sequence)));
+    }
+
+    #[test]
+    fn an_identical_request_after_another_is_new() {
+        let sequence = RequestSequence::default();
+        let states: Vec<_> =
+            [5, 4, 5, 4, 5].map(|state| keys_at(None, state, 1_000, &sequence)).into();
+        for (n, one) in states.iter().enumerate() {
+            assert!(states.iter().skip(n + 1).all(|other| !meet(one, other)), "{n}");
+        }
+    }
+}

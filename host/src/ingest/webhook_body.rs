@@ -1,0 +1,307 @@
+//! From what another system sends to events.
+//!
+//! Each sender has an envelope of its own; the table of senders ([`crate::model::webhook_source::senders`]) says where
+//! its parts stand, and a source may say otherwise for any of them. The data is taken byte for byte. Where
+//! none stands in its place, the whole body is the data; what stands around the data becomes attributes. So
+//! nothing that was sent is lost.
+
+use super::attributes::Attributes;
+use super::incoming::Incoming;
+use super::{body, dialect, hops, items};
+use crate::crypto::digest::Hash;
+use crate::ingest::event_body::{Events, Refusal};
+use crate::json::members::{Members, scalar, without_byte_order_mark};
+use crate::json::pointer;
+use crate::json::surrogates::replace_lone_surrogates;
+use crate::model::event::{Changes, MAX_KEY};
+use crate::model::fault::Fault;
+use crate::model::webhook_source::senders::Sender;
+use crate::model::webhook_source::{Places, WebhookSettings};
+use crate::time::timestamp::Timestamp;
+use http::HeaderMap;
+use indexmap::IndexMap;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// How deep an object of old values is followed into.
+const MAX_CHANGES_DEPTH: usize = 8;
+
+/// A request of a source.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, decompressed.
+    pub body: &'a [u8],
+    /// The most events that a request may hold.
+    pub max_events: usize,
+    /// The longest body, in bytes.
+    pub max_body: usize,
+}
+
+/// Reads the events that a request tells of: all of them, or none.
+pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Events, Refusal> {
+    let text = std::str::from_utf8(without_byte_order_mark(received.body)).map_err(|error| {
+        Refusal::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
+    })?;
+    let text = body::json(received.headers, text);
+    let text = replace_lone_surrogates(&text);
+    let hops = hops::of_request(received.headers)?;
+    let body: &RawValue =
+        serde_json::from_str(&text).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let lists = settings.scheme.sender().lists;
+    let items = items::split(body, lists, received.max_events, received.max_body)?;
+    let mut events = Vec::with_capacity(items.bodies.len());
+    let mut faults = Vec::new();
+    for (n, body) in items.bodies.iter().enumerate() {
+        match one(received, body, items.many, settings, hops) {
+            Ok(event) => events.push(event),
+            Err(Refusal::Invalid(found)) if items.many => {
+                faults.extend(found.into_iter().map(|fault| fault.within(&format!("[{n}]"))));
+            }
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    let many = items.many;
+    if faults.is_empty() { Ok(Events { events, many }) } else { Err(Refusal::Invalid(faults)) }
+}
+
+/// Reads one event.
+fn one(
+    received: Received<'_>,
+    body: &RawValue,
+    is_element: bool,
+    settings: &WebhookSettings,
+    hops: u32,
+) -> Result<Incoming, Refusal> {
+    let (sender, places) = (settings.scheme.sender(), &settings.places);
+    let stripped = settings.token_in_body().map(|pointer| items::without_token(body, pointer));
+    let stripped = stripped.transpose()?;
+    let body = stripped.as_deref().unwrap_or(body);
+    let members = Members::read(body.get()).ok();
+    let parts = Parts { received, body, members, sender, places, is_element };
+    let (name, event_type) = parts.event(settings)?;
+    let data = parts.find(places.data.as_deref(), sender.data);
+    let id = parts.text(places.id.as_deref(), sender.id);
+    let occurred_at = parts.text(places.occurred_at.as_deref(), sender.occurred_at);
+    let mut incoming = Incoming {
+        resource: parts.resource(&event_type),
+        attributes: parts.attributes(&name, &event_type, data.as_ref().map(|found| found.0)),
+        event_type,
+        data: data.map_or(body, |(_, value)| value).to_owned(),
+        id: id.map(|(_, text)| key(text)),
+        source: Some(received.source.to_owned()),
+        resource_id: parts
+            .text(places.resource_id.as_deref(), sender.resource_id)
+            .map(|(_, text)| key(text)),
+        occurred_at: occurred_at.and_then(|(_, text)| Timestamp::parse_lenient(&text)),
+        changes: sender.previous.and_then(|place| changes(parts.at(place)?)),
+        second_name: false,
+    };
+    let faults = incoming.check();
+    if !faults.is_empty() {
+        return Err(Refusal::Invalid(faults));
+    }
+    // A CloudEvent that went through others may have lost the header.
+    let of_body = parts.place("/waybillhops").and_then(|text| text.parse().ok());
+    hops::note(&mut incoming, hops.max(of_body.unwrap_or_default()))?;
+    Ok(incoming)
+}
+
+struct Parts<'a> {
+    received: Received<'a>,
+    body: &'a RawValue,
+    /// Those of the body, which every place begins with.
+    members: Option<Members<'a>>,
+    sender: &'static Sender,
+    places: &'a Places,
+    /// Whether the body is an element of a list.
+    is_element: bool,
+}
+
+impl<'a> Parts<'a> {
+    /// The event's name as the sender has it, and its type.
+    fn event(&self, settings: &WebhookSettings) -> Result<(String, String), Refusal> {
+        let set = self.places.event.as_deref();
+        let name = match set {
+            Some(place) => self.place(place),
+            None => self.sender.event.iter().find_map(|form| self.filled(form)),
+        };
+        let name = name.ok_or_else(|| {
+            let places = set.map_or_else(|| self.sender.event.join("` or `"), str::to_owned);
+            let message = format!("the event's name is missing at `{places}`; set places.event");
+            Refusal::Invalid(vec![Fault::new("", message)])
+        })?;
+        if let Some(renamed) = settings.rename.get(&name) {
+            return Ok((name, renamed.clone()));
+        }
+        let event_type = if self.sender.is_crm {
+            let names_table = || {
+                self.text(None, &["/table", "/payload/table", "/data/table"]).map(|found| found.1)
+            };
+            let table = if name.trim_start().starts_with("table.") { names_table() } else { None };
+            dialect::of_crm(self.received.source, &name, table.as_deref())
+        } else {
+            dialect::of_other(self.sender.name, &name)
+        };
+        Ok((name, event_type))
+    }
+
+    /// A text with places in braces, filled in; `None` where something is missing. A place alone needs no braces.
+    fn filled(&self, form: &str) -> Option<String> {
+        if form.starts_with('/') || form.starts_with("header:") {
+            return self.place(form);
+        }
+        let mut text = String::new();
+        let mut rest = form;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (place, after) = after.split_once('}')?;
+            text.push_str(before);
+            match place.strip_suffix('?') {
+                Some(place) => text.push_str(&self.place(place).unwrap_or_default()),
+                None => text.push_str(&self.place(place)?),
+            }
+            rest = after;
+        }
+        text.push_str(rest);
+        Some(text.trim_end_matches('.').to_owned())
+    }
+
+    /// The resource of a type that is not of the catalogue, where its first segment is not enough.
+    fn resource(&self, event_type: &str) -> Option<String> {
+        let most = self.sender.resource_segments;
+        if most == 1 {
+            return None;
+        }
+        let segments: Vec<&str> = event_type.split('.').collect();
+        // The last segment is what happened.
+        let taken = segments.get(..most.min(segments.len().saturating_sub(1)));
+        taken.filter(|taken| taken.len() > 1).map(|taken| taken.join("."))
+    }
+
+    /// What the sender says beside the data.
+    fn attributes(
+        &self,
+        name: &str,
+        event_type: &str,
+        data: Option<&str>,
+    ) -> Option<Box<RawValue>> {
+        let mut attributes = Attributes::default();
+        if let Some(data) = data {
+            let set = [&self.places.event, &self.places.id, &self.places.occurred_at];
+            let set = set.into_iter().filter_map(Option::as_deref);
+            let known = [self.sender.event, self.sender.id, self.sender.occurred_at];
+            let known = known.into_iter().flatten().copied();
+            let read: Vec<&str> = set.chain(known).filter(|place| self.is_filled(place)).collect();
+            attributes.add_around(self.body, self.relative(data), &read);
+        }
+        attributes.add_headers(self.received.headers, self.sender.headers);
+        let system = self.sender.name;
+        let is_kept = name == event_type
+            || event_type
+                .strip_prefix(system)
+                .is_some_and(|rest| rest.strip_prefix('.') == Some(name));
+        if !is_kept {
+            attributes.add_text("eventname", name);
+        }
+        attributes.into_json()
+    }
+
+    /// What stands in the set place, or else in the first known one that has something; and that place.
+    fn find<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, &'a RawValue)> {
+        let known = if set.is_some() { &[] } else { known };
+        set.into_iter()
+            .chain(known.iter().copied())
+            .filter_map(|place| Some((place, self.at(place)?)))
+            .find(|(_, value)| value.get() != "null")
+    }
+
+    /// As [`Parts::find`], for texts and numbers, and headers too.
+    fn text<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, String)> {
+        if let Some(place) = set {
+            return self.place(place).map(|text| (place, text));
+        }
+        known.iter().find_map(|places| {
+            // Several places are one text.
+            let texts: Option<Vec<String>> =
+                places.split(' ').map(|place| self.place(place)).collect();
+            Some((*places, texts?.join(" ")))
+        })
+    }
+
+    /// The text or number in one place.
+    fn place(&self, place: &str) -> Option<String> {
+        match place.strip_prefix("header:") {
+            Some(name) => {
+                let value = self.received.headers.get(name)?.to_str().ok()?.trim();
+                (!value.is_empty()).then(|| value.to_owned())
+            }
+            None => scalar(self.at(place)?),
+        }
+    }
+
+    /// Whether something stands in a place.
+    fn is_filled(&self, place: &str) -> bool {
+        match place.strip_prefix("header:") {
+            Some(name) => self.received.headers.contains_key(name),
+            None => self.at(place).is_some(),
+        }
+    }
+
+    /// A pointer within the event. One that leads into the first element of a request's array is meant for each of them: so
+    /// it was written when only the first was read.
+    fn relative<'p>(&self, pointer: &'p str) -> &'p str {
+        let rest =
+            pointer.strip_prefix("/0").filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        rest.filter(|_| self.is_element).unwrap_or(pointer)
+    }
+
+    /// What stands at a JSON pointer (RFC 6901).
+    fn at(&self, pointer: &str) -> Option<&'a RawValue> {
+        let pointer = self.relative(pointer);
+        if pointer.is_empty() {
+            return Some(self.body);
+        }
+        let mut tokens = pointer.strip_prefix('/')?.split('/');
+        let first = tokens.next()?;
+        let value = match &self.members {
+            Some(members) => members.get(&pointer::unescaped(first))?,
+            None => pointer::step(self.body, first)?,
+        };
+        tokens.try_fold(value, pointer::step)
+    }
+}
+
+/// An id as it can be kept: one that is too long, or holds control characters, is its digest. The data has it as it was.
+fn key(text: String) -> String {
+    let fits = text.len() <= MAX_KEY && !text.chars().any(char::is_control);
+    if fits { text } else { Hash::of([text]).to_string() }
+}
+
+/// The changes that an object of old values tells of. A name within an object stands behind that of the object.
+fn changes(previous: &RawValue) -> Option<Box<RawValue>> {
+    let mut values = IndexMap::new();
+    gather("", previous, 0, &mut values);
+    if values.is_empty() {
+        return None;
+    }
+    to_raw_value(&Changes { changed: values.keys().cloned().collect(), previous: values }).ok()
+}
+
+fn gather(path: &str, value: &RawValue, depth: usize, into: &mut IndexMap<String, Box<RawValue>>) {
+    let members = Members::read(value.get()).ok().filter(|_| depth < MAX_CHANGES_DEPTH);
+    let Some(members) = members.filter(|members| members.iter().next().is_some()) else {
+        if !path.is_empty() {
+            into.insert(path.to_owned(), value.to_owned());
+        }
+        return;
+    };
+    for (name, value) in members.iter() {
+        let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        gather(&path, value, depth + 1, into);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! JSON pointers (RFC 6901) into texts that stay as they are.
+
+use super::members::Members;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// What stands at a JSON pointer (RFC 6901).
+pub fn find<'a>(body: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
+    pointer.split('/').skip(1).try_fold(body, step)
+}
+
+/// One step of a JSON pointer.
+pub fn step<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
+    if value.get().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+        return items.get(token.parse::<usize>().ok()?).copied();
+    }
+    Members::read(value.get()).ok()?.get(&unescaped(token))
+}
+
+pub fn unescaped(token: &str) -> Cow<'_, str> {
+    if token.contains('~') {
+        Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
+    } else {
+        Cow::Borrowed(token)
+    }
+}

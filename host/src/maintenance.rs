@@ -1,0 +1,206 @@
+//! Housekeeping: seeing what other nodes changed, forgetting what is no longer needed.
+
+use crate::access::audit::Audit;
+use crate::access::grant::LIFETIME;
+use crate::config::Retention;
+use crate::error_chain::error_chain;
+use crate::model::id::EventId;
+use crate::settings::live;
+use crate::settings::live::Live;
+use crate::store::Journal;
+use crate::store::node::BEAT;
+use crate::store::objects::{Change, Kind, Object};
+use crate::store::prune::{Cutoffs, Pruned};
+use crate::time::span::Span;
+use crate::time::timestamp::Timestamp;
+use serde::de::IgnoredAny;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often other nodes' changes are looked for, and calls go on record.
+const WATCH: Duration = Duration::from_secs(1);
+/// How often what is too old is forgotten.
+const FORGET: Duration = Duration::from_mins(10);
+
+/// What is newer than this stays, however large the database is.
+const NEWEST: Duration = Duration::from_hours(1);
+/// How often all payloads are looked at, also those that were needed before.
+const EVERYTHING: Duration = Duration::from_hours(24);
+
+/// What it looks after.
+#[derive(Debug)]
+pub struct Context {
+    /// The record.
+    pub journal: Journal,
+    /// What is set.
+    pub live: Live,
+    /// Calls on their way to the journal.
+    pub audit: Arc<Audit>,
+    /// How long calls are kept.
+    pub calls: Duration,
+    /// How long everything else is kept.
+    pub retention: Retention,
+    /// How far payloads were pruned.
+    pub pruned: Mutex<PrunedSoFar>,
+}
+
+/// Up to which event payloads were pruned, so that those before it are not looked at every time.
+#[derive(Debug, Default)]
+pub struct PrunedSoFar {
+    to: Option<EventId>,
+    /// When all were looked at.
+    all_at: Timestamp,
+}
+
+/// Runs until told to stop. Each duty by itself: forgetting may take long, and a node that does not tell
+/// the others that it is there loses its leases.
+pub async fn run(context: Context, stop: CancellationToken) {
+    tokio::join!(
+        every(WATCH, &stop, || context.watch()),
+        every(BEAT, &stop, || context.beat()),
+        every(FORGET, &stop, || context.forget()),
+        every(context.pruning_period(), &stop, || context.prune()),
+    );
+}
+
+/// Does a duty again and again; what is under way when told to stop is left.
+async fn every<D: Future<Output = Result<(), live::Error>>>(
+    period: Duration,
+    stop: &CancellationToken,
+    duty: impl Fn() -> D,
+) {
+    let mut tick = tokio::time::interval(period);
+    let done = async {
+        loop {
+            tick.tick().await;
+            if let Err(error) = duty().await {
+                let error = error_chain(&error);
+                tracing::warn!(error, "housekeeping has to wait for its next turn");
+            }
+        }
+    };
+    tokio::select! {
+        () = done => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+impl Context {
+    /// Has calls and the use of tokens written, and takes up what other nodes changed.
+    async fn watch(&self) -> Result<(), live::Error> {
+        self.audit.write(self.live.fresh_usages());
+        self.live.refresh().await
+    }
+
+    /// Tells the other nodes that this one is there.
+    async fn beat(&self) -> Result<(), live::Error> {
+        Ok(self.journal.patrol_nodes().await?)
+    }
+
+    /// Forgets what was kept for sources that are deleted.
+    async fn forget_sources(&self) -> Result<(), live::Error> {
+        let states = self.journal.source_states().await?;
+        // After the states were read: a source that has one is older than what is set now.
+        self.live.refresh().await?;
+        let current = self.live.current();
+        for state in states.into_iter().filter(|state| !state.running) {
+            if current.sources().all(|source| source.id != state.source) {
+                self.journal.forget_source(state.source).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How often what is over is pruned: every ten minutes, more often where it is kept for less
+    /// than an hour.
+    fn pruning_period(&self) -> Duration {
+        let keep = &self.retention;
+        let kinds = [
+            keep.payloads,
+            keep.plans,
+            keep.attempts,
+            keep.deliveries,
+            keep.events,
+            keep.dead_letters,
+        ];
+        let kinds = kinds.into_iter().chain([keep.deleted_records]).chain(keep.records);
+        let shortest = kinds.map(Span::get).min().unwrap_or(FORGET);
+        (shortest / 6).clamp(WATCH, FORGET)
+    }
+
+    /// Prunes what is older than the configuration keeps, and gives back the room.
+    async fn prune(&self) -> Result<(), live::Error> {
+        let now = self.journal.clock().now();
+        let keep = &self.retention;
+        let before = |span: Span| now.before(span.get());
+        let cutoffs = Cutoffs {
+            payloads: before(keep.payloads),
+            plans: before(keep.plans),
+            attempts: before(keep.attempts),
+            deliveries: before(keep.deliveries),
+            events: before(keep.events),
+            dead_letters: before(keep.dead_letters),
+            deleted_records: before(keep.deleted_records),
+            records: keep.records.map(before),
+        };
+        let (from, all_at) = self.payloads_from(now);
+        let pruned = self.journal.prune(&cutoffs, from).await?;
+        let pruned = self.prune_to_size(pruned, &cutoffs, now).await?;
+        let to = Some(EventId::first_at(cutoffs.payloads));
+        *self.pruned.lock().unwrap_or_else(PoisonError::into_inner) = PrunedSoFar { to, all_at };
+        if pruned != Pruned::default() {
+            tracing::info!(?pruned, "pruned what is older than retention.* keeps");
+        }
+        let pages = self.journal.give_back_space().await?;
+        if pages > 0 {
+            tracing::info!(pages, "gave back pages of the database file");
+        }
+        Ok(())
+    }
+
+    /// Prunes what is not old enough yet, where the database is larger than it may be.
+    async fn prune_to_size(
+        &self,
+        mut pruned: Pruned,
+        cutoffs: &Cutoffs,
+        now: Timestamp,
+    ) -> Result<Pruned, live::Error> {
+        let Some(most) = self.retention.max_size else { return Ok(pruned) };
+        let newest = now.before(NEWEST);
+        let (more, is_enough) = self.journal.prune_to_size(most, cutoffs, newest).await?;
+        pruned += more;
+        if !is_enough {
+            tracing::warn!(
+                most,
+                "the database is larger than retention.max_size: what is left is open work, or newer than an hour"
+            );
+        }
+        Ok(pruned)
+    }
+
+    /// Where to go on with payloads, and when all were looked at. All are once a day, or as often
+    /// as the time that they are kept: some were needed for a replay or a record the last time, and
+    /// are not any more.
+    fn payloads_from(&self, now: Timestamp) -> (Option<EventId>, Timestamp) {
+        let so_far = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = self.retention.payloads.get().min(EVERYTHING);
+        if now.since(so_far.all_at) >= again { (None, now) } else { (so_far.to, so_far.all_at) }
+    }
+
+    /// Forgets what is too old.
+    async fn forget(&self) -> Result<(), live::Error> {
+        let now = self.journal.clock().now();
+        let keys = self.journal.forget_capture_keys().await?;
+        let dedupe_keys = self.journal.forget_dedupe_keys().await?;
+        let calls = self.journal.forget_calls(now.before(self.calls)).await?;
+        self.forget_sources().await?;
+        tracing::debug!(keys, dedupe_keys, calls, "forgot keys of repeats and calls on record");
+        // A short-lived token that has ended need not be known as revoked.
+        let revoked: Vec<Object<IgnoredAny>> = self.journal.objects(Kind::RevokedGrant).await?;
+        let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);
+        let over = over.map(|object| Change::Delete { kind: Kind::RevokedGrant, id: object.id });
+        let over: Vec<Change> = over.collect();
+        if over.is_empty() { Ok(()) } else { Ok(self.journal.change(&over).await?) }
+    }
+}

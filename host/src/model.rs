@@ -1,0 +1,32 @@
+//! The vocabulary: what everything else talks about, without I/O, clock or randomness.
+//!
+//! An [`event::Event`] is captured, a [`flow::Flow`] says which modules and endpoints it passes,
+//! each endpoint gets a [`delivery::NewDelivery`], and each try of it is a [`delivery::Attempt`].
+//! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
+
+pub mod api_call;
+pub mod attributes;
+pub mod bad_row;
+pub mod custom_table;
+pub mod database_source;
+pub mod delivery;
+pub mod endpoint;
+pub mod envelope;
+pub mod event;
+pub mod fault;
+pub mod field_map;
+pub mod flow;
+pub mod id;
+pub mod poll_source;
+pub mod private_values;
+pub mod receiver_pace;
+pub mod record;
+pub mod redactor;
+pub mod retry_schedule;
+pub mod schedule_source;
+pub mod signature_scheme;
+pub mod source;
+pub mod source_run;
+pub mod timing;
+pub mod type_pattern;
+pub mod webhook_source;

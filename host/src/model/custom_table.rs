@@ -1,0 +1,173 @@
+//! A table that a source reads and that is none of the CRM's: which one, and what identifies a row.
+
+use crate::model::fault::Fault;
+use crate::model::type_pattern::is_event_type;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+
+/// Most tables of one source.
+const MAX_TABLES: usize = 100;
+/// Most columns of one table that are not read.
+const MAX_EXCLUDED: usize = 500;
+/// Longest name that MySQL and MariaDB know, in characters; PostgreSQL's are shorter.
+const MAX_NAME: usize = 64;
+
+/// A table that is none of the CRM's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct OwnTable {
+    /// Its name as the database keeps it, with or without a schema: `orders`, `sales.orders`.
+    #[schema(example = "orders")]
+    pub table: String,
+    /// The column that identifies a row; the primary key where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What its rows are, such as `order`; the table's own name where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Columns that are never read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+}
+
+/// A table as it may be written: only its name, or all of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WholeTable {
+    table: String,
+    key: Option<String>,
+    resource: Option<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for OwnTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut given = Value::deserialize(deserializer)?;
+        if let Value::String(table) = given {
+            given = serde_json::json!({ "table": table });
+        }
+        let whole: WholeTable = serde_json::from_value(given).map_err(de::Error::custom)?;
+        let WholeTable { table, key, resource, exclude } = whole;
+        Ok(Self { table, key, resource, exclude })
+    }
+}
+
+impl OwnTable {
+    /// The schema, if it names one, and the name.
+    pub fn place(&self) -> (Option<&str>, &str) {
+        match self.table.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, &self.table),
+        }
+    }
+
+    /// What its rows are called.
+    pub fn resource(&self) -> &str {
+        self.resource.as_deref().unwrap_or_else(|| self.place().1)
+    }
+
+    fn check(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |path: &str, message: &str| faults.push(Fault::new(path, message));
+        let (schema, name) = self.place();
+        if ![schema.unwrap_or("public"), name].into_iter().all(is_name) || name.contains('.') {
+            let message = "a table's name such as `orders` or `sales.orders`, as the database keeps it and without quotes";
+            fault("table", message);
+        } else if !is_event_type(&format!("{}.created", self.resource())) {
+            let message = "say what its rows are in letters, digits, `_` and `-`, such as `order`";
+            fault("resource", message);
+        }
+        if self.key.as_deref().is_some_and(|key| !is_name(key)) {
+            fault("key", "the name of a column");
+        }
+        if self.exclude.len() > MAX_EXCLUDED {
+            fault("exclude", &format!("at most {MAX_EXCLUDED} columns"));
+        }
+        for (n, column) in self.exclude.iter().enumerate() {
+            let place = format!("exclude[{n}]");
+            if !is_name(column) {
+                fault(&place, "the name of a column");
+            } else if Some(column) == self.key.as_ref() {
+                fault(&place, "what identifies a row has to be read");
+            }
+        }
+        faults
+    }
+}
+
+/// What is wrong with a list of tables, if anything.
+pub fn check(tables: &[OwnTable]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if tables.len() > MAX_TABLES {
+        faults.push(Fault::new("own_tables", format!("at most {MAX_TABLES} tables")));
+    }
+    for (n, table) in tables.iter().enumerate() {
+        let mut found = table.check();
+        let mut others = tables.iter().take(n);
+        if others.clone().any(|other| other.table == table.table) {
+            found.push(Fault::new("table", "this table is named twice"));
+        } else if others.any(|other| other.resource() == table.resource()) {
+            let message = format!(
+                "rows of another table are called `{}` too; call one of them otherwise",
+                table.resource()
+            );
+            found.push(Fault::new("resource", message));
+        }
+        let place = format!("own_tables[{n}]");
+        faults.extend(found.into_iter().map(|fault| fault.within(&place)));
+    }
+    faults
+}
+
+/// Whether a database may have a table or column of that name.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults(tables: Value) -> Vec<String> {
+        let tables: Vec<OwnTable> = serde_json::from_value(tables).unwrap();
+        check(&tables).into_iter().map(|fault| fault.path).collect()
+    }
+
+    #[test]
+    fn a_table_is_a_name_or_an_object() {
+        let good = json!(["orders", {"table": "sales.Order Lines", "key": "no", "resource": "line",
+            "exclude": ["pass\"word"]}]);
+        assert_eq!(faults(good), [""; 0]);
+        let tables: Vec<OwnTable> =
+            serde_json::from_value(json!(["orders", "sales.lines"])).unwrap();
+        assert_eq!(tables[1].place(), (Some("sales"), "lines"));
+        assert_eq!(tables[1].resource(), "lines");
+        assert_eq!(serde_json::to_value(&tables[0]).unwrap(), json!({"table": "orders"}));
+        let wrong = serde_json::from_value::<OwnTable>(json!({"table": "a", "kye": "id"}));
+        assert!(wrong.unwrap_err().to_string().contains("kye"));
+    }
+
+    #[test]
+    fn faults_name_their_place() {
+        for (wrong, place) in [
+            (json!(["ok", ""]), "own_tables[1].table"),
+            (json!(["a.b.c"]), "own_tables[0].table"),
+            (json!([".orders"]), "own_tables[0].table"),
+            (json!(["sales."]), "own_tables[0].table"),
+            (json!(["a\u{0}b"]), "own_tables[0].table"),
+            (json!(["x".repeat(65)]), "own_tables[0].table"),
+            (json!(["Order Lines"]), "own_tables[0].resource"),
+            (json!([{"table": "a", "resource": "a b"}]), "own_tables[0].resource"),
+            (json!([{"table": "a", "key": ""}]), "own_tables[0].key"),
+            (json!([{"table": "a", "exclude": ["b", ""]}]), "own_tables[0].exclude[1]"),
+            (json!([{"table": "a", "key": "b", "exclude": ["b"]}]), "own_tables[0].exclude[0]"),
+            (json!(["a", "b", "a"]), "own_tables[2].table"),
+            (json!(["one.orders", "two.orders"]), "own_tables[1].resource"),
+        ] {
+            assert_eq!(faults(wrong.clone()), [place], "{wrong}");
+        }
+        let many: Vec<Value> = (0..=MAX_TABLES).map(|n| json!(format!("t{n}"))).collect();
+        assert_eq!(faults(Value::from(many)), ["own_tables"]);
+    }
+}

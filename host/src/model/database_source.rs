@@ -1,0 +1,222 @@
+//! What an operator sets of a source that reads a database: a CRM's tables, or tables that it names.
+
+use super::timing::Timing;
+use crate::model::custom_table;
+use crate::model::custom_table::OwnTable;
+use crate::model::fault::Fault;
+use crate::time::span::Span;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How often the tables are read where nothing else is set.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Where a source begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Beginning {
+    /// With what happens from now on.
+    #[default]
+    Now,
+    /// With an event for each row that is there, as if it were new.
+    Backfill,
+}
+
+/// The kind of server that a database is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// MySQL or MariaDB.
+    Mysql,
+    /// PostgreSQL.
+    Postgres,
+}
+
+impl Engine {
+    fn of(scheme: &str) -> Option<Self> {
+        match scheme {
+            "mysql" | "mariadb" => Some(Self::Mysql),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            _ => None,
+        }
+    }
+
+    /// The one parameter that may stand behind an address, and its values. Others name files of this machine, or go
+    /// into a statement as they are.
+    const fn encryption(self) -> (&'static str, [&'static str; 5]) {
+        match self {
+            Self::Mysql => {
+                ("ssl-mode", ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
+            }
+            Self::Postgres => {
+                ("sslmode", ["disable", "prefer", "require", "verify-ca", "verify-full"])
+            }
+        }
+    }
+}
+
+/// What an operator sets of a source that reads a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// Where it is, without the password: that is the source's `secret`.
+    #[schema(example = "mysql://waybill@127.0.0.1:3306/perfex")]
+    pub url: String,
+    /// What the names of the CRM's tables begin with.
+    #[serde(default = "prefix")]
+    pub prefix: String,
+    /// The CRM's tables to read, without prefix; all that the rules know where left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["invoices", "leads"]))]
+    pub tables: Vec<String>,
+    /// Tables to read that are none of the CRM's, in PostgreSQL, MySQL or MariaDB: names such as `orders`, or objects. With
+    /// them nothing of a CRM is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_tables: Vec<OwnTable>,
+    /// How often they are read; `30s` where neither this nor `cron` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub every: Option<Span>,
+    /// When they are read, instead of `every`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The time zone that the CRM's times are in; what its own settings say where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// What the first run makes of what is there already.
+    #[serde(default)]
+    pub start: Beginning,
+    /// How long the database is left alone after each thousand rows; as long as it took to read them
+    /// where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub pause: Option<Span>,
+}
+
+fn prefix() -> String {
+    "tbl".to_owned()
+}
+
+impl DatabaseSettings {
+    /// What is wrong with it, if anything; which tables there are is not known here.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = self.timing().err().into_iter().collect();
+        faults.extend(self.check_url().err());
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !self.prefix.chars().all(fits) || self.prefix.len() > 32 {
+            faults.push(Fault::new("prefix", "at most 32 letters, digits and `_`"));
+        }
+        if !self.own_tables.is_empty() {
+            let message = "is about the CRM's tables; with `own_tables` none of those are read";
+            let is_set = [("tables", !self.tables.is_empty()), ("prefix", self.prefix != prefix())];
+            let set = is_set.into_iter().filter(|(_, is_set)| *is_set);
+            faults.extend(set.map(|(field, _)| Fault::new(field, message)));
+        }
+        faults.extend(custom_table::check(&self.own_tables));
+        faults
+    }
+
+    fn check_url(&self) -> Result<(), Fault> {
+        if check_url(&self.url)? == Engine::Postgres && self.own_tables.is_empty() {
+            let message = "the CRM's tables are in MySQL or MariaDB; name tables of PostgreSQL by `own_tables`";
+            return Err(Fault::new("url", message));
+        }
+        Ok(())
+    }
+
+    /// What kind of server it is.
+    pub fn engine(&self) -> Engine {
+        let scheme = self.url.split_once("://").and_then(|(scheme, _)| Engine::of(scheme));
+        scheme.unwrap_or(Engine::Mysql)
+    }
+
+    /// When it runs.
+    pub fn timing(&self) -> Result<Timing, Fault> {
+        Timing::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
+    }
+}
+
+fn check_url(url: &str) -> Result<Engine, Fault> {
+    let fault = |message: &str| Err(Fault::new("url", message));
+    let example =
+        "write it as `mysql://USER@HOST:3306/DATABASE` or `postgres://USER@HOST:5432/DATABASE`";
+    let Some((scheme, rest)) = url.split_once("://") else { return fault(example) };
+    let Some(engine) = Engine::of(scheme) else { return fault(example) };
+    let Some((user, place)) = rest.rsplit_once('@') else {
+        return fault(&format!("it names no user; {example}"));
+    };
+    if user.contains(':') {
+        return fault(
+            "a password does not belong in an address that is shown; give it as `secret`",
+        );
+    }
+    let (place, query) = place.split_once('?').unwrap_or((place, ""));
+    let Some((address, database)) = place.split_once('/') else { return fault(example) };
+    let named = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_.$%[]:".contains(c))
+    };
+    let port = address.rsplit_once(':').filter(|_| !address.ends_with(']'));
+    if ![user, address, database].into_iter().all(named)
+        // What a library makes a path of is no host.
+        || address.contains('%')
+        || port.is_some_and(|(_, port)| port.parse::<u16>().is_err())
+    {
+        return fault(example);
+    }
+    let (name, modes) = engine.encryption();
+    let is_mode = |(key, mode): (&str, &str)| key == name && modes.contains(&mode);
+    if !query.is_empty() && !query.split_once('=').is_some_and(is_mode) {
+        return fault(&format!("only `?{name}=` may stand behind it, with {}", modes.join(", ")));
+    }
+    Ok(engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_user_a_host_and_a_database_and_no_password() {
+        assert!(check_url("mysql://waybill@127.0.0.1:3306/perfex").is_ok());
+        assert!(check_url("mariadb://waybill@db/perfex?ssl-mode=REQUIRED").is_ok());
+        let why = |url: &str| check_url(url).unwrap_err().message;
+        assert!(why("mysql://waybill:s3cret@db/perfex").contains("`secret`"));
+        assert!(!why("mysql://waybill:s3cret@db/perfex").contains("s3cret"));
+        assert!(why("mysql://db/perfex").contains("no user"));
+        assert!(why("oracle://u@db/perfex").contains("write it as"));
+        assert!(why("mysql://u@db").contains("write it as"));
+        assert!(why("perfex").contains("write it as"));
+        assert!(why("mysql://u@h:999999/db").contains("write it as"));
+        assert!(why("postgres://u@%2Fvar%2Frun/db").contains("write it as"));
+        assert!(check_url("mysql://u@[::1]:3306/db").is_ok());
+        assert_eq!(check_url("postgresql://u@h:5432/db?sslmode=verify-full"), Ok(Engine::Postgres));
+        assert!(why("postgres://u@h/db?ssl-mode=REQUIRED").contains("only `?sslmode=`"));
+        assert!(why("postgres://u@h/db?sslmode=require&sslrootcert=/x").contains("only"));
+        for query in
+            ["charset=utf8mb4;DROP TABLE x", "socket=/etc/passwd", "password=x", "ssl-mode=x"]
+        {
+            assert!(
+                why(&format!("mysql://u@h/db?{query}")).contains("only `?ssl-mode=`"),
+                "{query}"
+            );
+        }
+    }
+    fn faults(more: &serde_json::Value) -> Vec<(String, String)> {
+        let mut settings = serde_json::json!({"url": "mysql://u@h/db"});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: DatabaseSettings = serde_json::from_value(settings).unwrap();
+        settings.check().into_iter().map(|fault| (fault.path, fault.message)).collect()
+    }
+
+    #[test]
+    fn a_source_reads_the_tables_of_a_crm_or_its_own() {
+        use serde_json::json;
+        let postgres = "postgres://u@h/db";
+        assert_eq!(faults(&json!({"own_tables": ["orders"]})), []);
+        assert_eq!(faults(&json!({"url": postgres, "own_tables": ["orders"]})), []);
+        let found = faults(&json!({"url": postgres}));
+        assert!(found[0].0 == "url" && found[0].1.contains("own_tables"), "{found:?}");
+        let mixed = json!({"own_tables": ["orders", ""], "tables": ["leads"], "prefix": "x_"});
+        let places: Vec<String> = faults(&mixed).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(places, ["tables", "prefix", "own_tables[1].table"]);
+    }
+}

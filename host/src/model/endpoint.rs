@@ -1,0 +1,361 @@
+//! Endpoints: where deliveries go, and how.
+
+use super::envelope::Envelope;
+use super::field_map::FieldMap;
+use super::id::EndpointId;
+use super::signature_scheme::Scheme;
+use crate::model::fault::{Fault, check_name};
+use crate::model::type_pattern::Pattern;
+use crate::net::http_url::read_http_url;
+use crate::time::span::Span;
+use crate::time::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How a delivery is sent relative to its capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The capturing request waits for the first attempt.
+    Immediate,
+    /// Deliveries for one record collapse while they keep coming; the last state is sent.
+    Smart,
+    /// Queued, sent by workers at once.
+    #[default]
+    Async,
+}
+
+/// What a `410 Gone` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnGone {
+    /// It is a failure like any other.
+    #[default]
+    Retry,
+    /// The delivery dies and the endpoint is disabled (Standard Webhooks 1.0 recommends this).
+    Disable,
+}
+
+/// When failed deliveries are tried again. What is left out is as the configuration has it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetrySettings {
+    /// The wait before each further attempt; after the last one the delivery is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, example = json!(["30s", "5m", "1h"]))]
+    pub schedule: Option<Vec<Span>>,
+    /// The share of each wait, 0 to 1, that is added to it at random, at most a minute; 0.1 where
+    /// left out, and 0 turns it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<f64>,
+}
+
+/// A bound on requests a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests a second, over time: above 0, at most 1,000,000.
+    pub per_second: f64,
+    /// Requests that may go at once before the rate holds; 1 where left out.
+    #[serde(default = "one")]
+    pub burst: u32,
+}
+
+/// How long deliveries of one record collapse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmartSettings {
+    /// How long it must be quiet before the last state is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "2s")]
+    pub window: Option<Span>,
+    /// The longest wait since the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "10s")]
+    pub max_wait: Option<Span>,
+}
+
+/// Serde default for switches that are on.
+pub const fn yes() -> bool {
+    true
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// What an operator sets of an endpoint, but for its secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSettings {
+    /// Its name.
+    pub name: String,
+    /// Where deliveries are posted: `http` or `https`. What is not ASCII is encoded when sending.
+    #[schema(example = "https://erp.example/hooks/waybill")]
+    pub url: String,
+    /// Event types it takes without a flow: exact names, `invoice.*` or `*`.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub events: Vec<Pattern>,
+    /// How its deliveries are sent.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Which fields of the data it gets, and under which names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub field_map: Option<FieldMap>,
+    /// Further request headers, over HTTP/1.1 in the case in which they are written here. Their
+    /// values are never shown again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The signing schemes, all on one request.
+    #[serde(default = "default_schemes")]
+    #[schema(value_type = Vec<String>)]
+    pub signing: Vec<Scheme>,
+    /// The form of the body.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub envelope: Envelope,
+    /// How long one attempt may take; the configured `delivery.timeout` where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "30s")]
+    pub timeout: Option<Span>,
+    /// When failed deliveries are tried again.
+    #[serde(default)]
+    pub retry: RetrySettings,
+    /// A bound on requests a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Most requests under way at once; the configured `delivery.max_in_flight` where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// How long deliveries of one record collapse, in mode `smart`.
+    #[serde(default)]
+    pub smart: SmartSettings,
+    /// Whether deliveries of one record are made one after the other, in the order of capture.
+    #[serde(default)]
+    pub ordered: bool,
+    /// What a `410 Gone` does.
+    #[serde(default)]
+    pub on_gone: OnGone,
+    /// Whether it takes deliveries.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+fn default_schemes() -> Vec<Scheme> {
+    Scheme::DEFAULT.to_vec()
+}
+
+/// Longest URL, in bytes.
+const MAX_URL: usize = 2_048;
+/// Most further headers.
+const MAX_HEADERS: usize = 32;
+/// Most requests under way at once.
+const MAX_IN_FLIGHT: u32 = 1_000;
+/// Longest time-out of an attempt.
+const MAX_TIMEOUT: Duration = Duration::from_mins(5);
+/// Longest wait in a retry schedule or a smart window.
+const MAX_WAIT: Duration = Duration::from_hours(30 * 24);
+/// Most steps in a retry schedule.
+const MAX_RETRIES: usize = 50;
+
+impl EndpointSettings {
+    /// What is wrong with it, each fault with where.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
+        faults.extend(check_url(&self.url).err().map(|why| Fault::new("url", why)));
+        self.check_headers(&mut faults);
+        self.check_limits(&mut faults);
+        if self.signing.is_empty() {
+            faults.push(Fault::new("signing", "name at least one scheme, or leave it out"));
+        }
+        faults
+    }
+
+    fn check_headers(&self, faults: &mut Vec<Fault>) {
+        if self.headers.len() > MAX_HEADERS {
+            faults.push(Fault::new("headers", format!("at most {MAX_HEADERS} headers")));
+        }
+        let mut names = BTreeSet::new();
+        for (name, value) in &self.headers {
+            let path = format!("headers.{name}");
+            if !names.insert(name.to_ascii_lowercase()) {
+                let message = "this header is named twice; upper and lower case make no difference";
+                faults.push(Fault::new(path, message));
+                continue;
+            }
+            match http::HeaderName::try_from(name) {
+                Err(_) => faults.push(Fault::new(path, "this is no HTTP header name")),
+                Ok(known) if is_reserved(known.as_str()) => {
+                    faults.push(Fault::new(path, "Waybill sets this header itself"));
+                }
+                Ok(_) if http::HeaderValue::try_from(value).is_err() => {
+                    faults.push(Fault::new(path, "the value has characters no header may carry"));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn check_limits(&self, faults: &mut Vec<Fault>) {
+        let mut bound = |path: &str, span: Option<Span>, most: Duration| {
+            if span.is_some_and(|s| s.get() > most || s.get().is_zero()) {
+                faults.push(Fault::new(path, format!("from 1ms to {}", Span::new(most))));
+            }
+        };
+        bound("timeout", self.timeout, MAX_TIMEOUT);
+        bound("smart.window", self.smart.window, MAX_WAIT);
+        bound("smart.max_wait", self.smart.max_wait, MAX_WAIT);
+        for (n, step) in self.retry.schedule.iter().flatten().enumerate() {
+            bound(&format!("retry.schedule[{n}]"), Some(*step), MAX_WAIT);
+        }
+        let smart = self.smart.window.zip(self.smart.max_wait);
+        if smart.is_some_and(|(window, max_wait)| window.get() > max_wait.get()) {
+            // The configuration file refuses it in the same words.
+            faults.push(Fault::new("smart.max_wait", "must not be shorter than `smart.window`"));
+        }
+        if self.retry.schedule.as_ref().is_some_and(|s| s.len() > MAX_RETRIES) {
+            faults.push(Fault::new("retry.schedule", format!("at most {MAX_RETRIES} steps")));
+        }
+        if self.retry.jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            faults.push(Fault::new("retry.jitter", "from 0 to 1"));
+        }
+        if self.max_in_flight.is_some_and(|n| n == 0 || n > MAX_IN_FLIGHT) {
+            faults.push(Fault::new("max_in_flight", format!("from 1 to {MAX_IN_FLIGHT}")));
+        }
+        if let Some(limit) = self.rate_limit {
+            if !(limit.per_second > 0.0 && limit.per_second <= 1_000_000.0) {
+                faults.push(Fault::new("rate_limit.per_second", "above 0, at most 1000000"));
+            }
+            if limit.burst == 0 {
+                faults.push(Fault::new("rate_limit.burst", "at least 1"));
+            }
+        }
+    }
+}
+
+/// Headers of the protocol and of the connection, which settings may not replace.
+fn is_reserved(name: &str) -> bool {
+    const RESERVED: [&str; 12] = [
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "user-agent",
+        "keep-alive",
+        "proxy-connection",
+        "expect",
+    ];
+    RESERVED.contains(&name)
+        || ["webhook-", "x-waybill-", "ce-"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn check_url(text: &str) -> Result<(), String> {
+    if text.len() > MAX_URL {
+        return Err(format!("a URL has at most {MAX_URL} bytes"));
+    }
+    read_http_url(text).map(drop)
+}
+
+/// A stored endpoint, without its secret.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// What the operator set.
+    pub settings: EndpointSettings,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// An endpoint's secrets: stored encrypted, never shown again after creation.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// What new deliveries are signed with.
+    pub current: String,
+    /// What they are also signed with until its time is over.
+    pub previous: Option<Graced>,
+}
+
+/// A rotated secret in its time of grace.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graced {
+    /// The secret.
+    pub secret: String,
+    /// Until when deliveries still carry its signature.
+    pub until: Timestamp,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets(hidden)")
+    }
+}
+
+impl std::fmt::Debug for Graced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Graced(hidden until {})", self.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(json: serde_json::Value) -> EndpointSettings {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_name_and_a_url_are_enough() {
+        let endpoint =
+            settings(serde_json::json!({"name": "erp", "url": "https://erp.example/in"}));
+        assert_eq!(endpoint.check(), []);
+        assert_eq!(endpoint.mode, Mode::Async);
+        assert!(endpoint.enabled && !endpoint.ordered);
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_place() {
+        let endpoint = settings(serde_json::json!({
+            "name": "", "url": "ftp://x/", "headers": {"webhook-id": "1", "a b": "x", "x-ok": "\n"},
+            "timeout": "1h", "retry": {"schedule": ["0s"], "jitter": 2.0}, "max_in_flight": 0,
+            "rate_limit": {"per_second": 0.0, "burst": 0}, "signing": []
+        }));
+        let mut paths: Vec<_> = endpoint.check().into_iter().map(|fault| fault.path).collect();
+        paths.sort();
+        assert_eq!(
+            paths,
+            [
+                "headers.a b",
+                "headers.webhook-id",
+                "headers.x-ok",
+                "max_in_flight",
+                "name",
+                "rate_limit.burst",
+                "rate_limit.per_second",
+                "retry.jitter",
+                "retry.schedule[0]",
+                "signing",
+                "timeout",
+                "url"
+            ]
+        );
+    }
+
+    #[test]
+    fn bad_urls_are_refused() {
+        for url in ["", "example.com", "https://", "http://user:pass@host/", "javascript:alert(1)"]
+        {
+            assert!(check_url(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Events: captured facts, immutable from then on.
+
+use super::id::EventId;
+use crate::time::timestamp::Timestamp;
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
+
+/// The longest source name, external id, resource name or resource id, in bytes.
+pub const MAX_KEY: usize = 255;
+
+/// What a source calls itself when a caller names none.
+pub const DEFAULT_SOURCE: &str = "api";
+
+/// One captured fact.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its id here.
+    pub id: EventId,
+    /// The name of the source it came from.
+    pub source: String,
+    /// The event type, a dotted name such as `invoice.paid`.
+    pub event_type: String,
+    /// What kind of thing it is about, such as `invoice`.
+    pub resource: Option<String>,
+    /// Which one, as the source numbers them.
+    pub resource_id: Option<String>,
+    /// The id the source gave it, by which repeats are recognised.
+    pub external_id: Option<String>,
+    /// When it happened, as the source says.
+    pub occurred_at: Option<Timestamp>,
+    /// When it was captured.
+    pub received_at: Timestamp,
+    /// What the source says beside the data, such as CloudEvents extension attributes: a JSON object.
+    pub attributes: Option<Box<RawValue>>,
+    /// What changed, where the source tells: a [`Changes`] as JSON.
+    pub changes: Option<Box<RawValue>>,
+    /// The data, byte for byte as it was captured: any JSON value.
+    pub data: Box<RawValue>,
+}
+
+impl Event {
+    /// Names the record this event is about, for collapsing and ordering; `None` when the event
+    /// does not say which one.
+    pub fn record_key(&self) -> Option<String> {
+        record_key(&self.source, self.resource.as_deref(), self.resource_id.as_deref())
+    }
+
+    /// What its payload takes in memory, in bytes.
+    pub fn size(&self) -> usize {
+        let length =
+            |json: &Option<Box<RawValue>>| json.as_ref().map_or(0, |json| json.get().len());
+        self.data.get().len() + length(&self.attributes) + length(&self.changes)
+    }
+
+    /// When it happened: as the source says, else when it was captured.
+    pub fn time(&self) -> Timestamp {
+        self.occurred_at.unwrap_or(self.received_at)
+    }
+}
+
+/// What an update changed.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Changes {
+    /// The fields with another content; a dot leads into an object of the data.
+    pub changed: Vec<String>,
+    /// The old values of those, as far as they were kept, and as they were written: no number loses a digit.
+    pub previous: IndexMap<String, Box<RawValue>>,
+}
+
+/// One text for one resource record of one source. The separator cannot stand in its parts.
+pub fn record_key(
+    source: &str,
+    resource: Option<&str>,
+    resource_id: Option<&str>,
+) -> Option<String> {
+    resource_id.map(|id| format!("{source}\u{1f}{}\u{1f}{id}", resource.unwrap_or("")))
+}
+
+/// What a delivery sends when that is not the event as captured: a module's draft, or a route's
+/// own payload.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// The id of the draft, or of the delivery's own payload; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event_id: Option<EventId>,
+    /// The event type to send; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event_type: Option<String>,
+    /// The resource id to send; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resource_id: Option<String>,
+    /// Attributes the module set, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub attributes: Vec<(String, String)>,
+    /// The data to send: any JSON value; the captured event's where it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub data: Option<Box<RawValue>>,
+}
+
+impl Message {
+    /// What it takes in memory and in the database, in bytes, roughly.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.data.as_ref().map_or(0, |data| data.get().len()) + attributes.sum::<usize>()
+    }
+}
+
+/// An event's attributes as modules read them: a text as it is, any other value as its JSON text. Names whose value is null
+/// are left out, and so are all of an object that cannot be read.
+pub fn attribute_texts(attributes: &RawValue) -> Vec<(String, String)> {
+    use serde_json::Value;
+    let object: IndexMap<String, Value> =
+        serde_json::from_str(attributes.get()).unwrap_or_default();
+    let text = |value: Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Some(value.to_string())
+        }
+    };
+    object.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect()
+}

@@ -1,0 +1,372 @@
+//! Which fields of an event's data an endpoint gets, and under which names.
+//!
+//! A path is field names with dots between them (`client.address.city`). Where a path meets an array it goes on into each
+//! element: `items.rate` names the rate of every item. Paths that meet nothing are no fault, as events differ.
+//!
+//! First `include` keeps what it names (everything, if it names nothing), then `exclude` removes, then `rename` gives
+//! fields new names. A new name is one name, not a path: a field stays in its object and in its place; a field that had the
+//! new name already is replaced. All paths, those of `rename` too, are names as the event has them.
+//!
+//! Values that no path goes into are passed on as they are written, so no number loses a digit. Where an included path goes on
+//! but the value is no object (a text instead of a client, a number among items), the path does not name the value, and it is
+//! not sent. Data that is no object or array as a whole passes unchanged.
+
+use crate::model::fault::Fault;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Most paths in one field map.
+const MAX_PATHS: usize = 500;
+/// Longest path or new name, in bytes.
+const MAX_PATH: usize = 255;
+
+/// Which fields of the data are sent, and under which names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FieldMap {
+    /// Paths to keep; empty keeps everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["id", "client.company", "items.rate"]))]
+    pub include: Vec<String>,
+    /// Paths to remove.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["client.password"]))]
+    pub exclude: Vec<String>,
+    /// New names by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"client.company": "customer"}))]
+    pub rename: BTreeMap<String, String>,
+}
+
+/// The data is no JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("the data is not valid JSON")]
+pub struct InvalidData(#[source] serde_json::Error);
+
+impl InvalidData {
+    /// For that reason.
+    pub fn new(why: serde_json::Error) -> Self {
+        Self(why)
+    }
+}
+
+impl FieldMap {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty() && self.rename.is_empty()
+    }
+
+    /// What is wrong with it, each fault with where.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let lists = [("include", &self.include), ("exclude", &self.exclude)];
+        for (list, paths) in lists {
+            for (index, path) in paths.iter().enumerate() {
+                check_path(path, &format!("{list}[{index}]"), &mut faults);
+            }
+        }
+        for (path, name) in &self.rename {
+            check_path(path, &format!("rename.{path}"), &mut faults);
+            if name.is_empty() || name.len() > MAX_PATH || name.contains('.') {
+                let why =
+                    format!("the new name is one field name of 1 to {MAX_PATH} bytes without dots");
+                faults.push(Fault::new(format!("rename.{path}"), why));
+            }
+        }
+        if self.include.len() + self.exclude.len() + self.rename.len() > MAX_PATHS {
+            faults.push(Fault::new("", format!("at most {MAX_PATHS} paths in all")));
+        }
+        faults
+    }
+
+    /// Applies the map to data; compact where it changed something.
+    pub fn apply(&self, data: &RawValue) -> Result<Box<RawValue>, InvalidData> {
+        let plan = Rule::of(self);
+        let mapped = plan.apply(data, self.include.is_empty()).map_err(InvalidData)?;
+        mapped.map_or_else(
+            || Ok(data.to_owned()),
+            |text| RawValue::from_string(text).map_err(InvalidData),
+        )
+    }
+}
+
+fn check_path(path: &str, place: &str, faults: &mut Vec<Fault>) {
+    let why = if path.is_empty() {
+        "a path is empty; name a field".to_owned()
+    } else if path.len() > MAX_PATH {
+        format!("a path has at most {MAX_PATH} bytes")
+    } else if path.split('.').any(str::is_empty) {
+        format!("`{path}` has an empty part; write field names with one dot between them")
+    } else if path.contains(['[', ']', '*']) {
+        format!(
+            "`{path}` has no need of `[`, `]` or `*`; a path goes into every element of an array by itself"
+        )
+    } else {
+        return;
+    };
+    faults.push(Fault::new(place, why));
+}
+
+/// What the map says about one field and those below it.
+#[derive(Debug, Default)]
+struct Rule<'a> {
+    include: bool,
+    exclude: bool,
+    rename: Option<&'a str>,
+    below: BTreeMap<&'a str, Self>,
+}
+
+type Fields<'a> = IndexMap<String, &'a RawValue>;
+
+impl<'a> Rule<'a> {
+    fn of(map: &'a FieldMap) -> Self {
+        let mut root = Self::default();
+        for path in &map.include {
+            root.at(path).include = true;
+        }
+        for path in &map.exclude {
+            root.at(path).exclude = true;
+        }
+        for (path, name) in &map.rename {
+            root.at(path).rename = Some(name);
+        }
+        root
+    }
+
+    fn at(&mut self, path: &'a str) -> &mut Self {
+        path.split('.').fold(self, |rule, name| rule.below.entry(name).or_default())
+    }
+
+    /// The value as the rules below leave it, or nothing where they leave it as it is. `kept` says that an ancestor, or the lack of
+    /// any `include`, keeps it as a whole.
+    fn apply(&self, value: &RawValue, kept: bool) -> Result<Option<String>, serde_json::Error> {
+        if self.below.is_empty() {
+            return Ok(None);
+        }
+        match value.get().as_bytes().first() {
+            Some(b'{') => self.apply_object(value, kept).map(Some),
+            Some(b'[') => self.apply_array(value, kept).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn apply_array(&self, value: &RawValue, kept: bool) -> Result<String, serde_json::Error> {
+        let elements: Vec<&RawValue> = serde_json::from_str(value.get())?;
+        let named = |element: &&RawValue| kept || is_container(element);
+        let mapped = elements.into_iter().filter(named).map(|element| {
+            let changed = self.apply(element, kept)?;
+            Ok(changed.unwrap_or_else(|| element.get().to_owned()))
+        });
+        Ok(format!("[{}]", mapped.collect::<Result<Vec<_>, serde_json::Error>>()?.join(",")))
+    }
+
+    fn apply_object(&self, value: &RawValue, kept: bool) -> Result<String, serde_json::Error> {
+        let fields: Fields<'_> = serde_json::from_str(value.get())?;
+        let mut renamed: IndexMap<&str, String> = IndexMap::with_capacity(fields.len());
+        for (name, value) in &fields {
+            let Some(text) = self.field(name, value, kept)? else { continue };
+            let new_name = self.below.get(name.as_str()).and_then(|rule| rule.rename);
+            // A field that was renamed to a name outranks the one that had it.
+            let taken = new_name.is_none() && self.renames_to(name, &fields, kept);
+            if !taken {
+                renamed.insert(new_name.unwrap_or(name), text);
+            }
+        }
+        write_object(&renamed)
+    }
+
+    /// A field's value, or nothing if the field is not sent.
+    fn field(
+        &self,
+        name: &str,
+        value: &RawValue,
+        kept: bool,
+    ) -> Result<Option<String>, serde_json::Error> {
+        let Some(rule) = self.below.get(name) else {
+            return Ok(kept.then(|| value.get().to_owned()));
+        };
+        let kept_below = kept || rule.include;
+        if !rule.passes(kept) || !(kept_below || is_container(value)) {
+            return Ok(None);
+        }
+        let changed = rule.apply(value, kept_below)?;
+        Ok(Some(changed.unwrap_or_else(|| value.get().to_owned())))
+    }
+
+    /// Whether the field is sent: not excluded, and itself, what it is in, or something in it included.
+    fn passes(&self, kept: bool) -> bool {
+        !self.exclude && (kept || self.includes_any())
+    }
+
+    fn includes_any(&self) -> bool {
+        self.include || self.below.values().any(Self::includes_any)
+    }
+
+    /// Whether another field of these is sent under that name.
+    fn renames_to(&self, name: &str, fields: &Fields<'_>, kept: bool) -> bool {
+        self.below.iter().any(|(old, rule)| {
+            rule.rename == Some(name)
+                && *old != name
+                && fields.contains_key(*old)
+                && rule.passes(kept)
+        })
+    }
+}
+
+fn is_container(value: &RawValue) -> bool {
+    value.get().starts_with(['{', '['])
+}
+
+fn write_object(fields: &IndexMap<&str, String>) -> Result<String, serde_json::Error> {
+    let mut text = String::from("{");
+    for (name, value) in fields {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::to_string(name)?);
+        text.push(':');
+        text.push_str(value);
+    }
+    text.push('}');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn map(json: serde_json::Value) -> FieldMap {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn applied(map_json: serde_json::Value, data: &str) -> String {
+        let data = RawValue::from_string(data.to_owned()).unwrap();
+        map(map_json).apply(&data).unwrap().get().to_owned()
+    }
+
+    const INVOICE: &str = r#"{"id":17,"client":{"company":"Acme","password":"x","address":{"city":"Bonn","zip":"53111"}},
+        "items":[{"rate":100.00,"qty":1},{"rate":12345678901234567890,"note":"n"},7],"total":"1.50"}"#;
+
+    #[test]
+    fn nothing_set_changes_nothing() {
+        assert!(FieldMap::default().is_empty());
+        assert_eq!(applied(json!({}), INVOICE), INVOICE);
+    }
+
+    #[test]
+    fn include_keeps_only_what_it_names() {
+        assert_eq!(
+            applied(json!({"include": ["id", "total", "absent"]}), INVOICE),
+            r#"{"id":17,"total":"1.50"}"#
+        );
+        assert_eq!(
+            applied(json!({"include": ["client.address.city", "items.rate"]}), INVOICE),
+            r#"{"client":{"address":{"city":"Bonn"}},"items":[{"rate":100.00},{"rate":12345678901234567890}]}"#
+        );
+        assert_eq!(
+            applied(json!({"include": ["id.x", "client.company.y"]}), INVOICE),
+            r#"{"client":{}}"#
+        );
+    }
+
+    #[test]
+    fn exclude_removes_from_what_is_kept() {
+        assert_eq!(
+            applied(
+                json!({"include": ["client"], "exclude": ["client.password", "client.address.zip"]}),
+                INVOICE
+            ),
+            r#"{"client":{"company":"Acme","address":{"city":"Bonn"}}}"#
+        );
+        assert_eq!(
+            applied(json!({"exclude": ["client", "items"]}), INVOICE),
+            r#"{"id":17,"total":"1.50"}"#
+        );
+        assert_eq!(applied(json!({"include": ["id"], "exclude": ["id"]}), INVOICE), "{}");
+    }
+
+    #[test]
+    fn rename_keeps_the_place_and_goes_into_arrays() {
+        assert_eq!(
+            applied(
+                json!({"include": ["id", "items"], "rename": {"id": "number", "items.rate": "price"}}),
+                INVOICE
+            ),
+            r#"{"number":17,"items":[{"price":100.00,"qty":1},{"price":12345678901234567890,"note":"n"},7]}"#
+        );
+    }
+
+    #[test]
+    fn renames_below_a_renamed_field_use_the_old_path() {
+        assert_eq!(
+            applied(json!({"rename": {"a": "x", "a.b": "y"}}), r#"{"a":{"b":1,"c":2}}"#),
+            r#"{"x":{"y":1,"c":2}}"#
+        );
+    }
+
+    #[test]
+    fn a_new_name_replaces_the_field_that_had_it_and_names_can_be_swapped() {
+        assert_eq!(applied(json!({"rename": {"a": "b"}}), r#"{"a":1,"b":2}"#), r#"{"b":1}"#);
+        assert_eq!(applied(json!({"rename": {"b": "a"}}), r#"{"a":1,"b":2}"#), r#"{"a":2}"#);
+        assert_eq!(
+            applied(json!({"rename": {"a": "b", "b": "a"}}), r#"{"a":1,"b":2}"#),
+            r#"{"b":1,"a":2}"#
+        );
+        assert_eq!(
+            applied(json!({"exclude": ["a"], "rename": {"a": "b"}}), r#"{"a":1,"b":2}"#),
+            r#"{"b":2}"#
+        );
+    }
+
+    #[test]
+    fn data_that_is_no_object_passes() {
+        assert_eq!(applied(json!({"exclude": ["a"]}), "[1,2]"), "[1,2]");
+        assert_eq!(applied(json!({"include": ["a"]}), r#""text""#), r#""text""#);
+        assert_eq!(applied(json!({"include": ["a"]}), r#"[{"a":1,"b":2},3]"#), r#"[{"a":1}]"#);
+    }
+
+    #[test]
+    fn names_with_escapes_are_met_and_written_back() {
+        assert_eq!(applied(json!({"rename": {"é": "\"q\""}}), r#"{"\u00e9":1}"#), r#"{"\"q\"":1}"#);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error =
+            serde_json::from_value::<FieldMap>(json!({"includes": []})).unwrap_err().to_string();
+        assert!(
+            error.contains(
+                "unknown field `includes`, expected one of `include`, `exclude`, `rename`"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn bad_paths_are_named_with_their_place() {
+        let faults = map(json!({
+            "include": ["ok", "", "a..b"], "exclude": ["items[0].x", ".a"], "rename": {"a": "", "b": "x.y", "c.": "d"}
+        }))
+        .check();
+        let places: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!(
+            places,
+            [
+                "include[1]",
+                "include[2]",
+                "exclude[0]",
+                "exclude[1]",
+                "rename.a",
+                "rename.b",
+                "rename.c."
+            ]
+        );
+        assert!(faults[2].message.contains("every element of an array by itself"));
+        let many = FieldMap { include: vec!["a".to_owned(); MAX_PATHS + 1], ..FieldMap::default() };
+        assert_eq!(many.check().len(), 1);
+        assert_eq!(map(json!({"include": ["a.b"], "rename": {"a.b": "c"}})).check(), []);
+    }
+}

@@ -1,0 +1,113 @@
+//! Flows: which events pass which modules to which endpoints.
+
+use super::id::FlowId;
+use crate::model::fault::{Fault, check_name};
+use crate::model::type_pattern::Pattern;
+use crate::time::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most modules in a flow, and most endpoints.
+pub const MAX_MODULES: usize = 16;
+/// Most endpoints a flow names.
+pub const MAX_ENDPOINTS: usize = 100;
+
+/// One module in a flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowModule {
+    /// The module's name.
+    pub name: String,
+    /// A version to stay on; the active one where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// What the module reads through its `config` interface. Values that are no strings reach it
+    /// as JSON text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+impl FlowModule {
+    /// The configuration as the module sees it: text by key.
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        let text = |value: &serde_json::Value| {
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        };
+        self.config.iter().map(|(key, value)| (key.clone(), text(value))).collect()
+    }
+}
+
+/// What an operator sets of a flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowSettings {
+    /// Its name.
+    pub name: String,
+    /// Names of the sources whose events it takes; empty for all.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// Event types it takes: exact names, `invoice.*` or `*`.
+    #[serde(default = "every_type")]
+    #[schema(value_type = Vec<String>)]
+    pub events: Vec<Pattern>,
+    /// The modules its events pass, in order.
+    #[serde(default)]
+    pub modules: Vec<FlowModule>,
+    /// Names of the endpoints its events go to, unless a module routes among them.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// Whether it takes events.
+    #[serde(default = "super::endpoint::yes")]
+    pub enabled: bool,
+}
+
+fn every_type() -> Vec<Pattern> {
+    vec![Pattern::Any]
+}
+
+impl FlowSettings {
+    /// What is wrong with it, if anything; whether the things it names exist is not known here.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
+        if self.events.is_empty() {
+            faults.push(Fault::new(
+                "events",
+                "name at least one event type, or leave it out for all",
+            ));
+        }
+        if self.endpoints.is_empty() {
+            faults.push(Fault::new("endpoints", "name at least one endpoint"));
+        }
+        if self.endpoints.len() > MAX_ENDPOINTS {
+            faults.push(Fault::new("endpoints", format!("at most {MAX_ENDPOINTS} endpoints")));
+        }
+        if self.modules.len() > MAX_MODULES {
+            faults.push(Fault::new("modules", format!("at most {MAX_MODULES} modules")));
+        }
+        faults
+    }
+
+    /// Whether it takes an event of this source and of a type that its patterns are asked for, once it is enabled.
+    pub fn wants(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> bool {
+        (self.sources.is_empty() || self.sources.iter().any(|name| name == source))
+            && self.events.iter().any(wanted)
+    }
+}
+
+/// A stored flow.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Flow {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: FlowId,
+    /// What the operator set.
+    #[serde(flatten)]
+    pub settings: FlowSettings,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,162 @@
+//! Typed ids: a version 7 UUID (RFC 9562, section 5.7) behind a short prefix that names the type.
+//!
+//! Version 7 starts with the time, so ids sort by creation and indexes on them grow at one end.
+//! Within one process they are strictly ascending. The prefix is part of the text form only; the
+//! journal stores the sixteen bytes.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// The text is not an id of the expected type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not an id of this kind: expected `{prefix}` followed by a UUID")]
+pub struct InvalidId {
+    given: String,
+    prefix: &'static str,
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id, greater than every id this process made before.
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The id behind a stored UUID.
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// What the journal stores.
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut buffer = Uuid::encode_buffer();
+                f.write_str($prefix)?;
+                f.write_str(self.0.hyphenated().encode_lower(&mut buffer))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix($prefix)
+                    .and_then(|rest| Uuid::try_parse(rest).ok())
+                    .map(Self)
+                    .ok_or_else(|| InvalidId { given: text.to_owned(), prefix: $prefix })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A captured event.
+    EventId = "evt_";
+    /// One event for one endpoint; the `webhook-id` on the wire.
+    DeliveryId = "dlv_";
+    /// Where deliveries go.
+    EndpointId = "end_";
+    /// Which events pass which modules to which endpoints.
+    FlowId = "flw_";
+    /// A system that events come from.
+    SourceId = "src_";
+    /// One uploaded version of a module.
+    ModuleId = "mod_";
+    /// An access token.
+    TokenId = "tok_";
+    /// What will not be tried again by itself.
+    DeadLetterId = "dlt_";
+    /// One request to the API, in `X-Request-Id`.
+    RequestId = "req_";
+    /// A short-lived token.
+    GrantId = "grt_";
+}
+
+/// The time in an id: a version 7 UUID begins with it.
+macro_rules! ids_tell_their_time {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// When it was made, to the millisecond: the first 48 bits of a version 7 UUID.
+            pub fn created_at(self) -> crate::time::timestamp::Timestamp {
+                let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+                crate::time::timestamp::Timestamp::from_micros(millis * 1_000)
+            }
+        }
+    )*};
+}
+
+/// Ids of lists that are read and pruned by age.
+macro_rules! ids_begin_at_a_time {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// No id that was made at that millisecond or later is lower.
+            pub const fn first_at(at: crate::time::timestamp::Timestamp) -> Self {
+                // The time has 48 bits, which end in the year 10889.
+                const LAST: u128 = (1 << 48) - 1;
+                let millis = at.micros().div_euclid(1_000);
+                let millis = if millis < 0 { 0 } else { millis.cast_unsigned() as u128 };
+                let millis = if millis > LAST { LAST } else { millis };
+                Self(Uuid::from_u128(millis << 80))
+            }
+        }
+    )*};
+}
+
+ids_tell_their_time! { DeliveryId EventId RequestId }
+ids_begin_at_a_time! { DeadLetterId DeliveryId EventId RequestId }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_round_trips() {
+        let id = EventId::generate();
+        assert_eq!(id.to_string().parse::<EventId>(), Ok(id));
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(serde_json::from_str::<EventId>(&json).unwrap(), id);
+    }
+
+    #[test]
+    fn another_prefix_is_refused_with_the_expected_one() {
+        let error = DeliveryId::generate().to_string().parse::<EventId>().unwrap_err();
+        assert!(error.to_string().contains("`evt_`"), "{error}");
+    }
+
+    #[test]
+    fn ids_ascend() {
+        let ids: Vec<_> = (0..10_000).map(|_| EventId::generate()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}

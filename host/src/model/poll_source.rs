@@ -1,0 +1,399 @@
+//! What an operator sets of a source that asks a REST API for what is new.
+
+use super::timing::Timing;
+use crate::model::fault::Fault;
+use crate::model::type_pattern::is_event_type;
+use crate::net::http_url::read_http_url;
+use crate::time::span::Span;
+use crate::time::timestamp::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
+use std::time::Duration;
+
+/// How often a list is asked for where nothing else is set.
+const EVERY: Duration = Duration::from_mins(1);
+/// How far before the newest row a run asks again where nothing else is set, and at most.
+const OVERLAP: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(24 * 31));
+/// Most lists of one source.
+const MAX_LISTS: usize = 50;
+/// Lists of Themesic's polling API.
+const THEMESIC: [&str; 5] = ["customers", "invoices", "leads", "tasks", "tickets"];
+
+/// Whose REST API it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// The Data Builder module: `/api/v1/{list}?since=…`.
+    DataBuilder,
+    /// The REST API module of Themesic: `/api/zapier/poll/{list}?since=…`.
+    Themesic,
+    /// PerfexAPI by OBS Technologies: `/api/v1/{list}`, without `since`.
+    #[serde(rename = "perfexapi")]
+    PerfexApi,
+    /// Any other: everything is said by the settings.
+    #[default]
+    Custom,
+}
+
+/// Where a source begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With what comes from now on.
+    #[default]
+    Now,
+    /// With what came since then.
+    At(Timestamp),
+    /// With what came since that day began, in the source's time zone.
+    On(Date),
+}
+
+impl Start {
+    /// The time, if it is not now.
+    pub fn instant(self, zone: &TimeZone) -> Option<Timestamp> {
+        match self {
+            Self::Now => None,
+            Self::At(time) => Some(time),
+            Self::On(date) => {
+                let midnight =
+                    zone.to_ambiguous_timestamp(date.at(0, 0, 0, 0)).compatible().ok()?;
+                Some(Timestamp::from_micros(midnight.as_microsecond()))
+            }
+        }
+    }
+}
+
+impl Serialize for Start {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Now => serializer.serialize_str("now"),
+            Self::At(time) => time.serialize(serializer),
+            Self::On(date) => serializer.collect_str(date),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Start {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "now" {
+            return Ok(Self::Now);
+        }
+        if let Ok(time) = Timestamp::parse(&text) {
+            return Ok(Self::At(time));
+        }
+        // A date and no more: the library would take one out of a longer text too.
+        let date = text.parse::<Date>().ok().filter(|_| text.len() == 10);
+        date.map(Self::On).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is neither `now` nor a date such as `2026-03-01`"))
+        })
+    }
+}
+
+/// How `since` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinceFormat {
+    /// As RFC 3339.
+    #[default]
+    Iso,
+    /// As seconds since 1970.
+    Unix,
+    /// Not at all: every run reads the whole list.
+    None,
+}
+
+/// The header that says who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Its name.
+    pub header: String,
+    /// What stands before the secret in it.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// How the API is asked for what is new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Since {
+    /// The parameter.
+    #[serde(default = "since")]
+    pub parameter: String,
+    /// How it is written.
+    #[serde(default)]
+    pub format: SinceFormat,
+}
+
+fn since() -> String {
+    "since".to_owned()
+}
+
+/// How the API gives long lists in pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// The parameter for the number of the page, from 1; empty for an API without pages, which is asked for longer and longer answers.
+    #[serde(default = "page")]
+    pub page: String,
+    /// The parameter for how many rows a page has; empty where there is none.
+    #[serde(default = "size")]
+    pub size: String,
+    /// How many rows a page has.
+    #[serde(default = "rows")]
+    pub rows: u32,
+}
+
+fn page() -> String {
+    "page".to_owned()
+}
+
+fn size() -> String {
+    "per_page".to_owned()
+}
+
+const fn rows() -> u32 {
+    100
+}
+
+/// A list of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ListSettings {
+    /// The name that the preset knows it by, or the path below the `url`.
+    pub path: String,
+    /// What its rows are, such as `invoice`; by the path where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The event type for a row that was not seen before; `RESOURCE.created` where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// The event type for a row that has another content than before; `RESOURCE.updated` where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated: Option<String>,
+    /// Where the rows stand in the answer, as a JSON pointer; where such APIs have them where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
+    /// The field that identifies a row; found out where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The field that tells when a row is from; found out where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+}
+
+/// A list as it may be written: only its name, or all of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WholeList {
+    path: String,
+    resource: Option<String>,
+    created: Option<String>,
+    updated: Option<String>,
+    rows: Option<String>,
+    key: Option<String>,
+    timestamp: Option<String>,
+}
+
+impl ListSettings {
+    /// The last part of its path.
+    pub fn name(&self) -> &str {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.trim_matches('/').rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for ListSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut given = Value::deserialize(deserializer)?;
+        if let Value::String(path) = given {
+            given = serde_json::json!({ "path": path });
+        }
+        let whole: WholeList = serde_json::from_value(given).map_err(de::Error::custom)?;
+        let WholeList { path, resource, created, updated, rows, key, timestamp } = whole;
+        Ok(Self { path, resource, created, updated, rows, key, timestamp })
+    }
+}
+
+/// What an operator sets of a source that asks a REST API for what is new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PollSettings {
+    /// Whose API it is.
+    #[serde(default)]
+    pub preset: Preset,
+    /// The site, such as `https://crm.example.com`.
+    pub url: String,
+    /// The lists: names such as `invoices`, or objects.
+    pub lists: Vec<ListSettings>,
+    /// How often; `1m` where neither this nor `cron` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub every: Option<Span>,
+    /// When, instead of `every`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The time zone of `cron` and of times that name none; UTC where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// `now`, or a date from which on rows that are there already become events.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub start: Start,
+    /// How far before the newest row a run asks again, for rows that appear late.
+    #[serde(default = "overlap")]
+    #[schema(value_type = String)]
+    pub overlap: Span,
+    /// The header with the secret; the preset's where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// How it is asked for what is new; the preset's where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+    /// How it gives long lists; the preset's where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paging: Option<Paging>,
+}
+
+const fn overlap() -> Span {
+    Span::new(OVERLAP.0)
+}
+
+impl PollSettings {
+    /// What is wrong with it, if anything.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = self.timing().err().into_iter().collect();
+        faults.extend(check_url(&self.url).err());
+        if self.overlap.get() > OVERLAP.1 {
+            faults.push(Fault::new("overlap", "at most `31d`"));
+        }
+        if self.lists.is_empty() || self.lists.len() > MAX_LISTS {
+            let message = format!("name 1 to {MAX_LISTS} lists, such as `invoices`");
+            faults.push(Fault::new("lists", message));
+        }
+        for (n, list) in self.lists.iter().enumerate() {
+            let found = self.check_list(n, list);
+            faults.extend(found.into_iter().map(|fault| fault.within(&format!("lists[{n}]"))));
+        }
+        faults.extend(self.check_custom());
+        faults
+    }
+
+    fn check_list(&self, n: usize, list: &ListSettings) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let is_path =
+            list.path.starts_with('/') && read_http_url(&format!("http://x{}", list.path)).is_ok();
+        let is_name = !list.path.is_empty()
+            && list.path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let message = match self.preset {
+            Preset::Custom => (!is_path).then(|| "a path such as `/orders`".to_owned()),
+            Preset::Themesic if !THEMESIC.contains(&list.path.as_str()) => {
+                Some(format!("Themesic's API has no such list; it has {}", THEMESIC.join(", ")))
+            }
+            Preset::DataBuilder | Preset::PerfexApi | Preset::Themesic => {
+                (!is_name).then(|| "a name such as `invoices`".to_owned())
+            }
+        };
+        faults.extend(message.map(|message| Fault::new("path", message)));
+        let named = list.resource.as_deref().unwrap_or_else(|| list.name());
+        if !is_event_type(&format!("{named}.created")) {
+            let message = "say what its rows are in letters, digits, `_` and `-`, such as `order`";
+            faults.push(Fault::new("resource", message));
+        }
+        if self.lists.iter().take(n).any(|other| other.path == list.path) {
+            faults.push(Fault::new("path", "this list is named twice"));
+        }
+        for (field, event_type) in [("created", &list.created), ("updated", &list.updated)] {
+            if event_type.as_ref().is_some_and(|name| !is_event_type(name)) {
+                faults.push(Fault::new(field, "an event type such as `order.created`"));
+            }
+        }
+        if list.rows.as_ref().is_some_and(|rows| !rows.is_empty() && !rows.starts_with('/')) {
+            faults.push(Fault::new("rows", "a JSON pointer such as `/data`"));
+        }
+        faults
+    }
+
+    fn check_custom(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if let Some(auth) = &self.auth
+            && (auth.header.parse::<http::HeaderName>().is_err()
+                || auth.prefix.parse::<http::HeaderValue>().is_err())
+        {
+            faults.push(Fault::new("auth.header", "the name of a header, such as `Authorization`"));
+        }
+        let parameter = |name: &str| name.len() <= 100 && !name.contains(['&', '=', '#', ' ']);
+        if self.since.as_ref().is_some_and(|s| s.parameter.is_empty() || !parameter(&s.parameter)) {
+            faults.push(Fault::new("since.parameter", "the name of a parameter, such as `since`"));
+        }
+        if let Some(paging) = &self.paging {
+            if !parameter(&paging.page) || !parameter(&paging.size) {
+                faults.push(Fault::new(
+                    "paging",
+                    "names of parameters, such as `page` and `per_page`",
+                ));
+            }
+            if paging.rows == 0 || paging.rows > 10_000 {
+                faults.push(Fault::new("paging.rows", "1 to 10000 rows"));
+            }
+        }
+        faults
+    }
+
+    /// When it runs.
+    pub fn timing(&self) -> Result<Timing, Fault> {
+        Timing::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
+    }
+}
+
+fn check_url(url: &str) -> Result<(), Fault> {
+    let uri = read_http_url(url).map_err(|why| Fault::new("url", why))?;
+    let message = "an address such as `https://crm.example.com`, without a query";
+    if uri.query().is_none() { Ok(()) } else { Err(Fault::new("url", message)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults(settings: Value) -> Vec<String> {
+        let settings: PollSettings = serde_json::from_value(settings).unwrap();
+        settings.check().into_iter().map(|fault| fault.path).collect()
+    }
+
+    #[test]
+    fn a_list_is_a_name_or_an_object() {
+        let lists = json!(["invoices", {"path": "customers", "timestamp": "datecreated"}]);
+        let settings =
+            json!({"preset": "data-builder", "url": "https://crm.example.com", "lists": lists});
+        assert_eq!(faults(settings), [""; 0]);
+        let wrong = json!({"url": "https://x", "lists": [{"path": "/a", "kye": "id"}]});
+        let error = serde_json::from_value::<PollSettings>(wrong).unwrap_err();
+        assert!(error.to_string().contains("kye"), "{error}");
+    }
+
+    #[test]
+    fn faults_name_their_place() {
+        let wrong = json!({"url": "ftp://x", "lists": ["orders"], "every": "10ms",
+            "paging": {"page": "p", "size": "n", "rows": 0}, "time_zone": "Mars/Base"});
+        assert_eq!(faults(wrong), ["time_zone", "url", "lists[0].path", "paging.rows"]);
+        let wrong = json!({"preset": "themesic", "url": "https://x", "lists": ["payments"],
+            "every": "1m", "cron": "* * * * *"});
+        assert_eq!(faults(wrong), ["cron", "lists[0].path"]);
+        assert_eq!(faults(json!({"url": "https://u:p@x", "lists": ["/a"]})), ["url"]);
+    }
+
+    #[test]
+    fn it_starts_now_or_at_a_date() {
+        let start = |text: &str| serde_json::from_value::<Start>(json!(text));
+        assert_eq!(start("now").unwrap(), Start::Now);
+        let begin = Timestamp::parse("2026-02-28T22:00:00Z").unwrap();
+        let athens = TimeZone::get("Europe/Athens").unwrap();
+        assert_eq!(start("2026-03-01").unwrap().instant(&athens), Some(begin));
+        assert_eq!(start("2026-02-28T22:00:00Z").unwrap(), Start::At(begin));
+        assert!(start("2026-02-30").is_err());
+        assert!(start("yesterday").unwrap_err().to_string().contains("neither"));
+    }
+}

@@ -1,0 +1,203 @@
+//! Masks that come back with changed settings: each stands for the stored value, as long as that goes
+//! where it was given for.
+
+use super::{MASK, authority, mask_url, origin};
+use crate::model::endpoint::EndpointSettings;
+use crate::model::fault::Fault;
+use crate::model::flow::{FlowModule, FlowSettings};
+use crate::model::source::SourceSettings;
+use serde_json::Value;
+
+/// A URL with stored values in the place of its masks, if the stored URL is of the same origin and
+/// has them all.
+fn unmask_url(url: &str, stored: &str) -> Option<String> {
+    if mask_url(stored) == url {
+        return Some(stored.to_owned());
+    }
+    let known = |name: &str| {
+        let query = stored.split('#').next()?.split_once('?')?.1;
+        let value = query.split('&').filter_map(|pair| pair.split_once('='));
+        value.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
+    };
+    let (place, query) = url.split_once('?').filter(|_| origin(url) == origin(stored))?;
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, MASK)) => Some(format!("{name}={}", known(name)?)),
+        _ => Some(pair.to_owned()).filter(|pair| pair != MASK),
+    };
+    let pairs: Option<Vec<String>> = query.split('&').map(pair).collect();
+    Some(format!("{place}?{}", pairs?.join("&"))).filter(|url| !is_masked_url(url))
+}
+
+/// Whether part of a URL is a mask.
+fn is_masked_url(url: &str) -> bool {
+    authority(url).is_some_and(|authority| authority.starts_with("***@"))
+        || url.split_once('?').is_some_and(|(_, query)| {
+            query.split('&').any(|pair| pair.split_once('=').map_or(pair, |(_, v)| v) == MASK)
+        })
+}
+
+/// Puts stored values in the place of an endpoint's masks, from the first of `stored` that has them
+/// and goes to the same scheme, host and port. The faults name the masks that are left.
+pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if is_masked_url(&new.url) {
+        match stored.iter().find_map(|stored| unmask_url(&new.url, &stored.url)) {
+            Some(url) if !is_masked_url(&url) => new.url = url,
+            _ => faults.push(Fault::new("url", again("address", stored.first(), &new.url))),
+        }
+    }
+    let goes_to = origin(&new.url);
+    let same: Vec<_> = stored.iter().filter(|stored| origin(&stored.url) == goes_to).collect();
+    for (name, value) in new.headers.iter_mut().filter(|(_, value)| *value == MASK) {
+        let known = same.iter().filter_map(|stored| {
+            let mut found = stored.headers.iter();
+            found.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        });
+        if let Some(known) = known.into_iter().find(|value| *value != MASK) {
+            value.clone_from(known);
+        } else {
+            let message = again("value", stored.first(), &goes_to);
+            faults.push(Fault::new(format!("headers.{name}"), message));
+        }
+    }
+    faults
+}
+
+fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> String {
+    match stored.map(|stored| origin(&stored.url)) {
+        Some(known) if known != origin(goes_to) => {
+            format!("give the {what} again: the stored one was given for {known}")
+        }
+        _ => {
+            format!("give the whole {what}: `{MASK}` stands for a stored one, and none can be read")
+        }
+    }
+}
+
+/// The same for the lists that a source asks for.
+pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<Fault> {
+    let goes_to = new.asked().map(origin);
+    let Some(poll) = &mut new.poll else { return Vec::new() };
+    let stored = stored.iter().filter(|stored| stored.asked().map(origin) == goes_to);
+    let known: Vec<&str> = stored
+        .filter_map(|stored| stored.poll.as_ref())
+        .flat_map(|poll| &poll.lists)
+        .map(|list| list.path.as_str())
+        .filter(|path| !is_masked_url(path))
+        .collect();
+    let mut faults = Vec::new();
+    for (n, list) in poll.lists.iter_mut().enumerate().filter(|(_, l)| is_masked_url(&l.path)) {
+        if let Some(known) = known.iter().find(|known| mask_url(known) == list.path) {
+            (*known).clone_into(&mut list.path);
+        } else {
+            let message = format!(
+                "give the whole path: `{MASK}` stands for a stored one, and none can be read"
+            );
+            faults.push(Fault::new(format!("poll.lists[{n}].path"), message));
+        }
+    }
+    faults
+}
+
+/// The same for the configuration of a flow's modules, each from that of the module of its name.
+pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (n, module) in new.modules.iter_mut().enumerate() {
+        let same = |stored: &&FlowSettings| -> Option<Value> {
+            let at_place = stored.modules.get(n).filter(|known| known.name == module.name);
+            let known = at_place.or_else(|| stored.modules.iter().find(|m| m.name == module.name));
+            serde_json::to_value(&known?.config).ok()
+        };
+        let known: Vec<Value> = stored.iter().filter_map(same).collect();
+        keep_config(module, &known, n, &mut faults);
+    }
+    faults
+}
+
+fn keep_config(module: &mut FlowModule, known: &[Value], n: usize, faults: &mut Vec<Fault>) {
+    let Ok(mut config) = serde_json::to_value(&module.config) else { return };
+    let mut masks = Vec::new();
+    find_masks(&config, "", &mut masks);
+    for place in masks {
+        let mut values = known.iter().filter_map(|known| known.pointer(&place)?.as_str());
+        let known = values.find(|value| *value != MASK);
+        if let (Some(known), Some(value)) = (known, config.pointer_mut(&place)) {
+            *value = Value::from(known);
+        } else {
+            let name = place.trim_start_matches('/').replace('/', ".");
+            let message =
+                format!("give the value: `{MASK}` stands for a stored one, and none can be read");
+            faults.push(Fault::new(format!("modules[{n}].config.{name}"), message));
+        }
+    }
+    if let Value::Object(members) = config {
+        module.config = members.into_iter().collect();
+    }
+}
+
+/// The places of all masks below a value.
+fn find_masks(value: &Value, place: &str, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text == MASK => found.push(place.to_owned()),
+        Value::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                find_masks(item, &format!("{place}/{n}"), found);
+            }
+        }
+        Value::Object(members) => {
+            for (key, member) in members {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                find_masks(member, &format!("{place}/{key}"), found);
+            }
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn endpoint(url: &str, authorization: &str) -> EndpointSettings {
+        let settings =
+            json!({"name": "a", "url": url, "headers": {"authorization": authorization}});
+        serde_json::from_value(settings).unwrap()
+    }
+
+    #[test]
+    fn a_mask_stands_for_the_stored_value_at_the_same_host_only() {
+        let stored = endpoint("https://h.example/in?key=k1&other=k2", "Bearer s3cret");
+        let mut same = endpoint("https://h.example:443/moved?key=***", MASK);
+        assert_eq!(keep_endpoint(&mut same, &[&stored]), []);
+        assert_eq!(same, endpoint("https://h.example:443/moved?key=k1", "Bearer s3cret"));
+        for (url, faulty) in [
+            ("https://evil.example/in", &["headers.authorization"][..]),
+            ("http://h.example/in", &["headers.authorization"]),
+            ("https://h.example@evil.example/in", &["headers.authorization"]),
+            ("https://evil.example/in?key=***", &["url", "headers.authorization"]),
+            ("https://h.example/in?new=***", &["url"]),
+        ] {
+            let mut new = endpoint(url, MASK);
+            let faults = keep_endpoint(&mut new, &[&stored]);
+            let paths: Vec<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
+            assert_eq!(paths, faulty, "{url}");
+        }
+        let mut alone = endpoint("https://h.example/in", MASK);
+        assert_eq!(keep_endpoint(&mut alone, &[]).len(), 1, "a mask is never a value");
+    }
+
+    #[test]
+    fn a_configuration_keeps_what_is_stored_for_the_same_module() {
+        let flow = |name: &str, config: Value| -> FlowSettings {
+            let modules = json!([{"name": name, "config": config}]);
+            serde_json::from_value(json!({"name": "f", "modules": modules})).unwrap()
+        };
+        let stored = flow("m", json!({"key": "s3cret", "deep": {"k": "two"}}));
+        let mut same = flow("m", json!({"key": "***", "deep": {"k": "***"}, "n": 1}));
+        assert_eq!(keep_flow(&mut same, &[&stored]), []);
+        assert_eq!(same, flow("m", json!({"key": "s3cret", "deep": {"k": "two"}, "n": 1})));
+        let mut other = flow("other", json!({"key": "***"}));
+        assert_eq!(keep_flow(&mut other, &[&stored])[0].path, "modules[0].config.key");
+    }
+}

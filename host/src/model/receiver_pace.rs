@@ -1,0 +1,270 @@
+//! How fast a receiver takes requests, learnt from its refusals (`429`, `503` with `Retry-After`).
+//!
+//! A refusal holds back the whole endpoint for as long as the receiver asks. What it had taken in
+//! the time up to the end of that hold is the rate that it takes: 5 requests in 50 ms and then
+//! `Retry-After: 1` are 4.8 a second. Requests go at that rate from then on, one by one. After
+//! [`STEADY`] without a refusal the rate grows by [`GROWTH`] a second, until it is refused again.
+//!
+//! Times are of the monotonic clock, so a step of the wall clock neither lengthens nor ends a hold.
+
+use crate::model::retry_schedule::MAX_RETRY_AFTER;
+use std::time::{Duration, Instant};
+
+/// The hold after a refusal that names no time; doubled at each further one, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest hold that the receiver did not ask for.
+const LONGEST: Duration = Duration::from_mins(1);
+/// How long the learnt rate stays as it is.
+const STEADY: Duration = Duration::from_secs(10);
+/// The share by which the rate grows in a second after that.
+const GROWTH: f64 = 0.05;
+/// The least time that a hold counts for, so that `Retry-After: 0` makes a rate too.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// A rate that was learnt longer ago than this counts no more.
+const FORGOTTEN: Duration = Duration::from_hours(1);
+/// A rest between two requests after which counting begins anew.
+const REST: Duration = Duration::from_secs(2);
+/// How far a turn may come early because the one before came late: timers wake up to this late.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// What is known of how fast one receiver takes requests.
+#[derive(Debug, Default)]
+pub struct ReceiverPace {
+    held_until: Option<Instant>,
+    /// When the receiver refused. A refusal of a request that was sent before tells nothing new.
+    refused_at: Option<Instant>,
+    /// Requests a second.
+    rate: Option<f64>,
+    /// The rate before the refusal, until a request begins after it: what the receiver has taken by
+    /// then is not known before, because answers come in any order.
+    learning: Option<Learning>,
+    next_turn: Option<Instant>,
+    /// Requests that were taken since `counted_from`.
+    taken: u32,
+    counted_from: Option<Instant>,
+    last_turn: Option<Instant>,
+    /// Refusals in a row that named no time.
+    unstated: u32,
+}
+
+/// What was known at a refusal.
+#[derive(Debug, Clone, Copy)]
+struct Learning {
+    rate_before: Option<f64>,
+}
+
+impl ReceiverPace {
+    /// How long the endpoint is held back yet; nothing if it is not.
+    pub fn held(&self, now: Instant) -> Option<Duration> {
+        let left = self.held_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// The rate that was learnt, in requests a second.
+    pub fn rate(&self, now: Instant) -> Option<f64> {
+        let refused = self.refused_at?;
+        self.rate.filter(|_| now.saturating_duration_since(refused) < FORGOTTEN)
+    }
+
+    /// How long the next request has to wait.
+    pub fn wait(&self, now: Instant) -> Duration {
+        let turn = self.next_turn.filter(|_| self.rate(now).is_some());
+        let turn = turn.map_or(Duration::ZERO, |turn| turn.saturating_duration_since(now));
+        turn.max(self.held(now).unwrap_or_default())
+    }
+
+    /// A request begins.
+    pub fn begin(&mut self, now: Instant) {
+        if self.learning.take().is_some() {
+            self.counted_from = None;
+        }
+        let rate = self.rate(now);
+        let rest = rate.map_or(REST, |rate| REST.max(per(rate) * 2));
+        let rested = self.last_turn.is_none_or(|last| now.saturating_duration_since(last) > rest);
+        if rested || self.counted_from.is_none() {
+            self.counted_from = Some(now);
+            self.taken = 0;
+        }
+        self.last_turn = Some(now);
+        self.next_turn = rate.map(|rate| {
+            let earliest = now.checked_sub(SLACK).unwrap_or(now);
+            self.next_turn.map_or(now, |turn| turn.max(earliest)) + per(rate)
+        });
+    }
+
+    /// The receiver took a request, whatever it answered.
+    pub fn take(&mut self, begun: Instant, now: Instant) {
+        self.unstated = 0;
+        let before = self.refused_at.is_some_and(|refused| begun <= refused);
+        if before && self.learning.is_none() {
+            return;
+        }
+        self.taken = self.taken.saturating_add(1);
+        if before {
+            self.learn();
+        } else if let (Some(rate), Some(refused)) = (&mut self.rate, self.refused_at) {
+            // A share for each request taken: at the full rate these are `GROWTH` of it in a second.
+            if now.saturating_duration_since(refused) > STEADY {
+                *rate += GROWTH;
+            }
+        }
+    }
+
+    /// The receiver refused a request that began then and asked for that time. How long the
+    /// endpoint is held back from now on.
+    pub fn refuse(&mut self, begun: Instant, now: Instant, asked: Option<Duration>) -> Duration {
+        let known = self.refused_at.is_some_and(|refused| begun <= refused);
+        let hold = match asked {
+            Some(asked) => asked.min(MAX_RETRY_AFTER),
+            None if known => Duration::ZERO,
+            None => self.next_unstated(),
+        };
+        if !known {
+            self.learning = Some(Learning { rate_before: self.rate(now) });
+            self.refused_at = Some(now);
+            self.next_turn = None;
+        }
+        self.hold_until(now + hold);
+        self.learn();
+        self.held(now).unwrap_or_default()
+    }
+
+    /// Holds the endpoint back for that time, as another process or an earlier one was asked to.
+    pub fn hold(&mut self, now: Instant, left: Duration) {
+        self.hold_until(now + left.min(MAX_RETRY_AFTER));
+    }
+
+    fn hold_until(&mut self, until: Instant) {
+        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+    }
+
+    fn next_unstated(&mut self) -> Duration {
+        let hold = FIRST.saturating_mul(1 << self.unstated.min(6)).min(LONGEST);
+        self.unstated += 1;
+        hold
+    }
+
+    /// Reckons the rate from what was taken up to the end of the hold.
+    fn learn(&mut self) {
+        let (Some(learning), Some(refused)) = (self.learning, self.refused_at) else { return };
+        let until = self.held_until.unwrap_or(refused).max(refused + SHORTEST);
+        let hold = until.saturating_duration_since(refused).as_secs_f64();
+        let counted = until.saturating_duration_since(self.counted_from.unwrap_or(refused));
+        self.rate = Some(match (self.taken, learning.rate_before) {
+            (0, Some(rate)) => (rate / 2.0).max(1.0 / MAX_RETRY_AFTER.as_secs_f64()),
+            (0, None) => 1.0 / hold,
+            (taken, _) => f64::from(taken) / counted.as_secs_f64(),
+        });
+    }
+}
+
+/// The time between two requests at a rate.
+fn per(rate: f64) -> Duration {
+    Duration::try_from_secs_f64(1.0 / rate).unwrap_or(MAX_RETRY_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// A receiver that takes `limit` requests in each second and answers the others with 429 and
+    /// `Retry-After: 1`, asked for `seconds` by a sender with that many requests at once.
+    fn taken_and_refused(limit: u32, at_once: u32, seconds: u64) -> (u32, u32, ReceiverPace) {
+        let start = Instant::now();
+        let (mut pace, mut taken, mut refused) = (ReceiverPace::default(), 0, 0);
+        let (mut second, mut in_second) = (0, 0);
+        for tick in 0..seconds * 1_000 {
+            let now = start + ms(tick);
+            if tick / 1_000 > second {
+                (second, in_second) = (tick / 1_000, 0);
+            }
+            let mut begun = 0;
+            while begun < at_once && pace.wait(now).is_zero() {
+                pace.begin(now);
+                begun += 1;
+            }
+            for _ in 0..begun {
+                if in_second < limit {
+                    in_second += 1;
+                    taken += 1;
+                    pace.take(now, now);
+                } else {
+                    refused += 1;
+                    pace.refuse(now, now, Some(ms(1_000)));
+                }
+            }
+        }
+        (taken, refused, pace)
+    }
+
+    #[test]
+    fn the_rate_of_a_receiver_is_learnt() {
+        let (taken, refused, pace) = taken_and_refused(5, 96, 20);
+        assert!(taken >= 75, "{taken} of 100 that it would have taken");
+        assert!(refused < 110, "{refused} were refused: hardly more than the first rush");
+        let rate = pace.rate(Instant::now()).unwrap();
+        assert!((4.0..=5.5).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_rate_grows_after_a_while_without_refusals() {
+        let start = Instant::now();
+        let mut pace = ReceiverPace::default();
+        pace.begin(start);
+        pace.refuse(start, start, Some(ms(1_000)));
+        assert_eq!(pace.rate(start), Some(1.0));
+        let soon = start + ms(5_000);
+        pace.take(soon, soon);
+        assert_eq!(pace.rate(soon), Some(1.0));
+        let later = start + ms(31_000);
+        pace.take(later, later);
+        assert_eq!(pace.rate(later), Some(1.0 + GROWTH));
+        assert_eq!(pace.rate(later + FORGOTTEN), None);
+    }
+
+    #[test]
+    fn refusals_of_requests_under_way_are_one_refusal() {
+        let start = Instant::now();
+        let mut pace = ReceiverPace::default();
+        for _ in 0..3 {
+            pace.begin(start);
+        }
+        assert_eq!(pace.refuse(start, start + ms(10), None), FIRST);
+        assert_eq!(pace.refuse(start, start + ms(20), None), ms(990));
+        assert_eq!(pace.refuse(start, start + ms(30), Some(ms(5_000))), ms(5_000));
+        assert!(pace.rate(start).is_some_and(|rate| rate < 0.21), "nothing was taken in 5 s");
+        let next = start + ms(6_000);
+        assert_eq!(pace.held(next), None);
+        pace.begin(next);
+        assert_eq!(pace.refuse(next, next, None), FIRST * 2, "the next one waits longer");
+    }
+
+    #[test]
+    fn what_was_taken_before_the_refusal_was_known_counts() {
+        let start = Instant::now();
+        let mut pace = ReceiverPace::default();
+        for _ in 0..6 {
+            pace.begin(start);
+        }
+        pace.refuse(start, start, Some(ms(1_000)));
+        for _ in 0..5 {
+            pace.take(start, start + ms(20));
+        }
+        assert_eq!(pace.rate(start), Some(5.0));
+        pace.begin(start + ms(1_000));
+        pace.take(start, start + ms(1_100));
+        assert_eq!(pace.rate(start), Some(5.0), "a late answer says nothing of the next second");
+    }
+
+    #[test]
+    fn a_hold_is_a_day_at_most() {
+        let now = Instant::now();
+        let mut pace = ReceiverPace::default();
+        assert_eq!(pace.refuse(now, now, Some(Duration::MAX)), MAX_RETRY_AFTER);
+        assert_eq!(pace.wait(now), MAX_RETRY_AFTER);
+    }
+}

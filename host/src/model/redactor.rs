@@ -1,0 +1,130 @@
+//! Keeping secrets out of what receivers answer: a receiver that echoes a request sends its secrets
+//! back, and answers are stored and shown.
+
+use crate::model::private_values::MASK;
+use bytes::Bytes;
+use memchr::memmem;
+use std::borrow::Cow;
+
+/// Shorter values are not looked for: they are everywhere by chance.
+const SHORTEST: usize = 6;
+/// Fewest bytes of a secret that a cut-off text must end with to be cut further.
+const SHORTEST_TAIL: usize = 4;
+
+/// Finds the secrets of one endpoint in texts.
+#[derive(Default)]
+pub struct Redactor {
+    secrets: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Redactor({} hidden)", self.secrets.len())
+    }
+}
+
+impl Redactor {
+    /// A redactor of these values. Each is found as it is, and with `/` and `"` escaped as JSON has them.
+    pub fn new(values: impl IntoIterator<Item = String>) -> Self {
+        let mut secrets = Vec::new();
+        for value in values.into_iter().filter(|value| value.len() >= SHORTEST) {
+            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+            // PHP and others escape the slash too, which is common in base64.
+            for form in [escaped.replace('/', "\\/"), escaped, value] {
+                secrets.push(form.into_bytes());
+            }
+        }
+        // The longest first, so that no part of one is left where another is part of it.
+        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        secrets.dedup();
+        Self { secrets }
+    }
+
+    /// The text without secrets.
+    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.find_all(text.as_bytes(), false) {
+            None => Cow::Borrowed(text),
+            Some(clean) => Cow::Owned(String::from_utf8_lossy(&clean).into_owned()),
+        }
+    }
+
+    /// The start of a body without secrets. `truncated` says that it was cut off, perhaps within one.
+    pub fn body(&self, body: Bytes, truncated: bool) -> Bytes {
+        self.find_all(&body, truncated).map_or(body, Bytes::from)
+    }
+
+    fn find_all(&self, text: &[u8], truncated: bool) -> Option<Vec<u8>> {
+        let mut clean: Option<Vec<u8>> = None;
+        for secret in &self.secrets {
+            let present = clean.as_deref().unwrap_or(text);
+            // Most answers and header values are shorter than any secret, and cost nothing.
+            if present.len() >= secret.len() && memmem::find(present, secret).is_some() {
+                clean = Some(replace(present, secret));
+            }
+        }
+        let end = clean.as_deref().unwrap_or(text);
+        match truncated.then(|| self.tail(end)).flatten() {
+            None => clean,
+            Some(tail) => {
+                let kept = end.len() - tail;
+                let mut cut = end.get(..kept).unwrap_or_default().to_vec();
+                cut.extend_from_slice(MASK.as_bytes());
+                Some(cut)
+            }
+        }
+    }
+
+    /// How many bytes at the end of a text are the beginning of a secret.
+    fn tail(&self, text: &[u8]) -> Option<usize> {
+        let tails = self.secrets.iter().filter_map(|secret| {
+            let longest = secret.len().min(text.len());
+            (SHORTEST_TAIL..=longest)
+                .rev()
+                .find(|n| secret.get(..*n).is_some_and(|s| text.ends_with(s)))
+        });
+        tails.max()
+    }
+}
+
+fn replace(text: &[u8], secret: &[u8]) -> Vec<u8> {
+    let mut clean = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memmem::find(rest, secret) {
+        let (before, after) = rest.split_at(at);
+        clean.extend_from_slice(before);
+        clean.extend_from_slice(MASK.as_bytes());
+        rest = after.get(secret.len()..).unwrap_or_default();
+    }
+    clean.extend_from_slice(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redactor() -> Redactor {
+        Redactor::new(["Bearer abc/def+ghi".to_owned(), "abc/def+ghi".to_owned(), "on".to_owned()])
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand() {
+        let redactor = redactor();
+        for (text, clean) in [
+            ("authorization: Bearer abc/def+ghi!", "authorization: ***!"),
+            (r#"{"a":"Bearer abc\/def+ghi","b":"abc\/def+ghi"}"#, r#"{"a":"***","b":"***"}"#),
+            ("it is on", "it is on"),
+        ] {
+            assert_eq!(redactor.text(text), clean);
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_within_a_secret_is_cut_before_it() {
+        let body =
+            |text: &'static str, cut| redactor().body(Bytes::from_static(text.as_bytes()), cut);
+        assert_eq!(body("you sent Bearer abc/d", true), "you sent ***");
+        assert_eq!(body("you sent abc/de", true), "you sent ***");
+        assert_eq!(body("you sent abc/de", false), "you sent abc/de");
+    }
+}

@@ -1,0 +1,150 @@
+//! Sources: the systems that events come from.
+
+use super::id::SourceId;
+use super::timing::Timing;
+use crate::model::database_source::DatabaseSettings;
+use crate::model::fault::{Fault, check_name};
+use crate::model::poll_source::PollSettings;
+use crate::model::schedule_source::ScheduleSettings;
+use crate::model::webhook_source::WebhookSettings;
+use crate::time::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How events of a source reach Waybill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// Pushed to `POST /api/v1/events`.
+    #[default]
+    Http,
+    /// Received at `POST /in/{source}`, signed.
+    Webhook,
+    /// Asked for at a REST API.
+    Poll,
+    /// Read from a database: a CRM's, or any other.
+    Database,
+    /// Made at certain times.
+    Schedule,
+}
+
+impl SourceKind {
+    /// The word for it, which is also the name of its settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Webhook => "webhook",
+            Self::Poll => "poll",
+            Self::Database => "database",
+            Self::Schedule => "schedule",
+        }
+    }
+
+    /// The least that its settings say.
+    const fn example(self) -> &'static str {
+        match self {
+            Self::Http => "{}",
+            Self::Webhook => r#"{"scheme": "perfexapi"}"#,
+            Self::Poll => {
+                r#"{"preset": "data-builder", "url": "https://crm.example.com", "lists": ["invoices"]}"#
+            }
+            Self::Database => r#"{"url": "mysql://waybill@127.0.0.1:3306/perfex"}"#,
+            Self::Schedule => r#"{"cron": "0 9 * * MON-FRI"}"#,
+        }
+    }
+}
+
+/// What an operator sets of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSettings {
+    /// Its name, as events carry it in `source`.
+    pub name: String,
+    /// How its events come.
+    #[serde(default)]
+    pub kind: SourceKind,
+    /// Who sends its webhooks, and how they are read; of kind `webhook` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookSettings>,
+    /// What is asked for and where; of kind `poll` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollSettings>,
+    /// Which database is read; of kind `database` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseSettings>,
+    /// When events are made; of kind `schedule` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSettings>,
+    /// Whether event types that are not in the catalogue are refused.
+    #[serde(default)]
+    pub strict: bool,
+    /// Whether its events are accepted; `false` while it is paused.
+    #[serde(default = "super::endpoint::yes")]
+    pub enabled: bool,
+}
+
+impl SourceSettings {
+    /// What is wrong with it, if anything.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
+        let parts = [
+            (SourceKind::Webhook, self.webhook.as_ref().map(WebhookSettings::check)),
+            (SourceKind::Poll, self.poll.as_ref().map(PollSettings::check)),
+            (SourceKind::Database, self.database.as_ref().map(DatabaseSettings::check)),
+            (SourceKind::Schedule, self.schedule.as_ref().map(ScheduleSettings::check)),
+        ];
+        for (kind, checked) in parts {
+            let name = kind.as_str();
+            match checked {
+                Some(found) if kind == self.kind => {
+                    faults.extend(found.into_iter().map(|fault| fault.within(name)));
+                }
+                Some(_) => {
+                    faults.push(Fault::new(name, format!("goes with the kind `{name}` only")));
+                }
+                None if kind == self.kind => {
+                    let message = format!("say at least `{}`", kind.example());
+                    faults.push(Fault::new(name, message));
+                }
+                None => {}
+            }
+        }
+        faults
+    }
+
+    /// Whether it has a secret: one that others sign with, or one that it shows others.
+    pub fn has_secret(&self) -> bool {
+        self.webhook.as_ref().is_some_and(|webhook| webhook.scheme.has_secret())
+            || matches!(self.kind, SourceKind::Poll | SourceKind::Database)
+    }
+
+    /// The address that gets to see its secret, if there is one.
+    pub fn asked(&self) -> Option<&str> {
+        let polled = self.poll.as_ref().map(|poll| poll.url.as_str());
+        polled.or(self.database.as_ref().map(|database| database.url.as_str()))
+    }
+
+    /// When it runs, if Waybill runs it. A clock that is not set right has said so before.
+    pub fn timing(&self) -> Option<Timing> {
+        let polled = self.poll.as_ref().map(PollSettings::timing);
+        let read = self.database.as_ref().map(DatabaseSettings::timing);
+        let clock = self.schedule.as_ref().map(|s| s.cron().map(|cron| Timing::Cron(cron.into())));
+        polled.or(read).or(clock)?.ok()
+    }
+}
+
+/// A stored source.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Source {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: SourceId,
+    /// What the operator set.
+    #[serde(flatten)]
+    pub settings: SourceSettings,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,37 @@
+//! How a run of a source goes.
+
+use crate::time::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How the last run of a source went, or how the present one goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Report {
+    /// When the last run ended, well or badly.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// When the last run began that came to its end: what happened before that is captured.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub complete_until: Option<Timestamp>,
+    /// Rows read in this run.
+    pub rows: u64,
+    /// Events captured in this run.
+    pub events: u64,
+    /// Why the last run did not come to its end, and what to do.
+    pub error: Option<String>,
+    /// What does not stop it, and is worth knowing.
+    pub warnings: Vec<String>,
+    /// How far the present run is.
+    pub progress: Option<Progress>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Progress {
+    /// The table or list that is being read.
+    pub table: String,
+    /// Tables that are done.
+    pub done: u32,
+    /// Tables in all.
+    pub of: u32,
+}

@@ -1,0 +1,54 @@
+//! When a source runs.
+
+use crate::model::fault::Fault;
+use crate::time::cron;
+use crate::time::cron::Cron;
+use crate::time::span::Span;
+use crate::time::timestamp::Timestamp;
+use std::time::Duration;
+
+/// The shortest and the longest time between two runs.
+const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24 * 31));
+
+/// When a source runs.
+#[derive(Debug, Clone)]
+pub enum Timing {
+    /// So long after the last run began.
+    Every(Duration),
+    /// At these times.
+    Cron(Box<Cron>),
+}
+
+impl Timing {
+    /// From what is set: one of `every` and `cron`, else `usual`. The faults name the fields of the settings.
+    pub fn read(
+        every: Option<Span>,
+        cron: Option<&str>,
+        time_zone: Option<&str>,
+        usual: Duration,
+    ) -> Result<Self, Fault> {
+        let zone = cron::zone(time_zone).map_err(|why| Fault::new("time_zone", why))?;
+        match (every, cron) {
+            (Some(_), Some(_)) => Err(Fault::new("cron", "give `every` or `cron`, not both")),
+            (None, Some(text)) => {
+                let cron = Cron::parse(text, zone).map_err(|why| Fault::new("cron", why))?;
+                Ok(Self::Cron(Box::new(cron)))
+            }
+            (every, None) => {
+                let every = every.map_or(usual, Span::get);
+                let fits = (BOUNDS.0..=BOUNDS.1).contains(&every);
+                let message = "at least `1s` and at most `31d`";
+                if fits { Ok(Self::Every(every)) } else { Err(Fault::new("every", message)) }
+            }
+        }
+    }
+
+    /// When the next run is due, given when the last one began.
+    pub fn next(&self, last: Option<Timestamp>, since: Timestamp) -> Option<Timestamp> {
+        match (self, last) {
+            (Self::Every(_), None) => Some(since),
+            (Self::Every(every), Some(last)) => Some(last.after(*every)),
+            (Self::Cron(cron), last) => cron.next_after(last.unwrap_or(since)),
+        }
+    }
+}

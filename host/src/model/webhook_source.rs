@@ -1,0 +1,206 @@
+//! What an operator sets of a source that receives webhooks, and what is known of those who send them.
+
+pub mod proof;
+pub mod repeats;
+pub mod senders;
+pub mod template;
+
+pub mod scheme;
+
+pub use repeats::Repeats;
+pub use scheme::Scheme;
+
+use crate::model::fault::Fault;
+use crate::model::type_pattern::is_event_type;
+use crate::time::span::Span;
+use http::{HeaderName, Uri};
+use ipnet::IpNet;
+use proof::{BasicSettings, HmacSettings, PayPalSettings, Proof, TokenPlace, WebhookTokenSettings};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How far a signed time may be from now where nothing else is set, and at most.
+const TOLERANCE: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(24));
+/// Most names that a source gives a meaning of its own.
+const MAX_RENAMES: usize = 500;
+/// Most networks that a source is limited to.
+const MAX_NETWORKS: usize = 200;
+
+/// Where the parts of an event stand in a body, as JSON pointers (RFC 6901), or in a header, as
+/// `header:NAME`. What is left out is where the scheme's senders put it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Places {
+    /// The event's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The data; the whole body where nothing stands there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The sender's id for the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<String>,
+    /// Which record it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<String>,
+}
+
+impl Places {
+    fn check(&self) -> Vec<Fault> {
+        let all = [
+            ("event", &self.event),
+            ("data", &self.data),
+            ("id", &self.id),
+            ("occurred_at", &self.occurred_at),
+            ("resource_id", &self.resource_id),
+        ];
+        let fits = |text: &str| match text.strip_prefix("header:") {
+            Some(name) => name.parse::<HeaderName>().is_ok(),
+            None => text.is_empty() || text.starts_with('/'),
+        };
+        let wrong = all.into_iter().filter(|(_, place)| place.as_ref().is_some_and(|p| !fits(p)));
+        let message = "a JSON pointer such as `/payload`, or `header:NAME`";
+        wrong.map(|(name, _)| Fault::new(name, message)).collect()
+    }
+}
+
+/// What an operator sets of a source that receives webhooks at `/in/{source}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Who sends.
+    pub scheme: Scheme,
+    /// How the scheme `hmac` signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac: Option<HmacSettings>,
+    /// Who logs in, for the schemes `basic` and `pipedrive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicSettings>,
+    /// Where the scheme `token` looks for the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<WebhookTokenSettings>,
+    /// What the scheme `paypal` checks by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paypal: Option<PayPalSettings>,
+    /// Networks that requests may come from, such as `192.0.2.0/24`; any where empty. The scheme `ip` needs one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub from: Vec<IpNet>,
+    /// The address that the sender calls, where it is signed and differs from what arrives here, as behind a proxy that
+    /// changes the host or the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://waybill.example/in/crm")]
+    pub url: Option<String>,
+    /// How far a signed time may be from now, at most a day.
+    #[serde(default = "tolerance")]
+    #[schema(value_type = String)]
+    pub tolerance: Span,
+    /// Where the parts of an event stand.
+    #[serde(default)]
+    pub places: Places,
+    /// What makes a request the repeat of an earlier one: `id`, `header:NAME`, `signature` or `none`. Left out, it is
+    /// `id`. A request without the id, or without the header, is a repeat only of the identical request just before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "header:X-Delivery-Id")]
+    pub repeats: Option<Repeats>,
+    /// Event types for names that mean something else here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
+}
+
+const fn tolerance() -> Span {
+    Span::new(TOLERANCE.0)
+}
+
+impl WebhookSettings {
+    /// Whether its requests prove who sends them: by a signature, a secret, a certificate or an address.
+    pub fn proves_sender(&self) -> bool {
+        self.scheme.has_secret() || self.scheme.is_signed() || !self.from.is_empty()
+    }
+
+    /// What is wrong with it, if anything.
+    pub fn check(&self) -> Vec<Fault> {
+        let places = self.places.check().into_iter().map(|fault| fault.within("places"));
+        let mut faults: Vec<Fault> = places.collect();
+        self.check_scheme(&mut faults);
+        if self.tolerance.get() > TOLERANCE.1 {
+            faults.push(Fault::new("tolerance", "at most 24h"));
+        }
+        if self.repeats == Some(Repeats::Signature) && !self.scheme.is_signed() {
+            faults
+                .push(Fault::new("repeats", "this scheme has no signature; write `id` or `none`"));
+        }
+        if self.rename.len() > MAX_RENAMES {
+            faults.push(Fault::new("rename", format!("at most {MAX_RENAMES} names")));
+        }
+        for (name, event_type) in &self.rename {
+            if !is_event_type(event_type) {
+                let message = format!("`{event_type}` is not an event type such as `invoice.paid`");
+                faults.push(Fault::new(format!("rename.{name}"), message));
+            }
+        }
+        faults
+    }
+
+    /// The JSON pointer at which the body has the secret itself, if that is how a request is proved.
+    pub fn token_in_body(&self) -> Option<&str> {
+        let set = self.token.as_ref().and_then(WebhookTokenSettings::place);
+        match (self.scheme.sender().proof, set) {
+            (Proof::Token(TokenPlace::Body(pointer)), _)
+            | (Proof::AsSet, Some(TokenPlace::Body(pointer))) => Some(pointer),
+            _ => None,
+        }
+    }
+
+    /// What the scheme needs, and what it has no use for.
+    fn check_scheme(&self, faults: &mut Vec<Fault>) {
+        let (name, proof) = (self.scheme.as_str(), self.scheme.sender().proof);
+        let parts = [
+            ("hmac", self.hmac.as_ref().map(HmacSettings::check), name == "hmac"),
+            ("token", self.token.as_ref().map(WebhookTokenSettings::check), name == "token"),
+            ("paypal", self.paypal.as_ref().map(|_| Vec::new()), name == "paypal"),
+        ];
+        for (part, checked, is_needed) in parts {
+            match (checked, is_needed) {
+                (Some(found), true) => {
+                    faults.extend(found.into_iter().map(|fault| fault.within(part)));
+                }
+                (Some(_), false) => {
+                    faults.push(Fault::new(part, format!("goes with the scheme `{part}` only")));
+                }
+                (None, true) => {
+                    faults.push(Fault::new(part, format!("the scheme `{part}` needs it")));
+                }
+                (None, false) => {}
+            }
+        }
+        match (&self.basic, matches!(proof, Proof::Basic)) {
+            (Some(basic), true) => {
+                faults.extend(basic.check().into_iter().map(|fault| fault.within("basic")));
+            }
+            (Some(_), false) => {
+                faults.push(Fault::new("basic", "goes with HTTP Basic authentication only"));
+            }
+            (None, _) => {}
+        }
+        if name == "ip" && self.from.is_empty() {
+            faults.push(Fault::new("from", "name the networks that requests may come from"));
+        }
+        if self.from.len() > MAX_NETWORKS {
+            faults.push(Fault::new("from", format!("at most {MAX_NETWORKS} networks")));
+        }
+        if self.url.as_deref().is_some_and(|url| !is_address(url)) {
+            faults.push(Fault::new("url", "an address such as `https://waybill.example/in/crm`"));
+        }
+    }
+}
+
+/// Whether a text is an absolute address of HTTP.
+fn is_address(url: &str) -> bool {
+    let scheme = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    scheme.is_some() && url.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some())
+}

@@ -1,0 +1,187 @@
+//! Connections, to allowed addresses only.
+//!
+//! Every connection passes here, at the moment it is dialled. A literal address is checked before the connector sees it, as the
+//! connector asks no resolver about it. A name's addresses are filtered by the resolver, and the connector dials exactly
+//! what is left.
+
+use super::dns::NameResolver;
+use crate::net::address_policy::{AddressPolicy, Forbidden};
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::TokioIo;
+use std::error::Error as StdError;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::vec;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+/// How long all addresses of a host together may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After how long without traffic the system asks whether the other side is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Why no connection was made.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The host is an address deliveries must not go to, or has no other.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The host's name does not resolve.
+    #[error("the name `{name}` could not be resolved: {why}")]
+    Dns {
+        /// The name.
+        name: String,
+        /// What the resolver says.
+        why: Arc<str>,
+    },
+    /// The host has no addresses.
+    #[error("the name `{0}` has no addresses")]
+    NoAddress(String),
+    /// None of the addresses took the connection.
+    #[error("no connection: {0}")]
+    Tcp(String),
+}
+
+/// Opens TCP connections.
+#[derive(Debug, Clone)]
+pub struct Dialler {
+    tcp: HttpConnector<Resolver>,
+    policy: AddressPolicy,
+}
+
+impl Dialler {
+    pub fn new(policy: AddressPolicy, names: NameResolver) -> Self {
+        let resolver = Resolver { names, policy: policy.clone() };
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        Self { tcp, policy }
+    }
+}
+
+impl Service<Uri> for Dialler {
+    type Response = TokioIo<TcpStream>;
+    type Error = DialError;
+    type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        self.tcp.poll_ready(cx).map_err(|error| dial_error(&error))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        if let Err(forbidden) = self.policy.check_host(uri.host().unwrap_or_default()) {
+            return Box::pin(async move { Err(forbidden.into()) });
+        }
+        let connecting = self.tcp.call(uri);
+        Box::pin(async move { connecting.await.map_err(|error| dial_error(&error)) })
+    }
+}
+
+/// Takes the resolver's own error out of the connector's, or puts the connector's in words.
+fn dial_error(error: &(dyn StdError + 'static)) -> DialError {
+    let mut words = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(known) = cause.downcast_ref::<DialError>() {
+            return known.restated();
+        }
+        words.push(cause.to_string());
+        next = cause.source();
+    }
+    DialError::Tcp(words.join(": "))
+}
+
+impl DialError {
+    fn restated(&self) -> Self {
+        match self {
+            Self::Forbidden(forbidden) => Self::Forbidden(*forbidden),
+            Self::Dns { name, why } => Self::Dns { name: name.clone(), why: Arc::clone(why) },
+            Self::NoAddress(name) => Self::NoAddress(name.clone()),
+            Self::Tcp(words) => Self::Tcp(words.clone()),
+        }
+    }
+}
+
+/// The resolver, whose answers are filtered.
+#[derive(Debug, Clone)]
+struct Resolver {
+    names: NameResolver,
+    policy: AddressPolicy,
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = DialError;
+    type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (policy, names) = (self.policy.clone(), self.names.clone());
+        let text = name.as_str().to_owned();
+        Box::pin(async move {
+            match names.resolve(&text).await {
+                Ok(found) => {
+                    // The connector puts the port in.
+                    let addresses = found.iter().map(|address| SocketAddr::new(*address, 0));
+                    permitted(&policy, addresses, text).map(Vec::into_iter)
+                }
+                Err(why) => Err(DialError::Dns { name: text, why }),
+            }
+        })
+    }
+}
+
+/// Those addresses that may be dialled; an error if there are none.
+fn permitted(
+    policy: &AddressPolicy,
+    addresses: impl Iterator<Item = SocketAddr>,
+    name: String,
+) -> Result<Vec<SocketAddr>, DialError> {
+    let mut forbidden = None;
+    let mut permitted = Vec::new();
+    for address in addresses {
+        match policy.check(address.ip()) {
+            Ok(()) => permitted.push(address),
+            Err(why) => forbidden = Some(why),
+        }
+    }
+    match forbidden {
+        _ if !permitted.is_empty() => Ok(permitted),
+        Some(forbidden) => Err(forbidden.into()),
+        None => Err(DialError::NoAddress(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect()
+    }
+
+    fn filtered(list: &[&str]) -> Result<Vec<SocketAddr>, DialError> {
+        permitted(&AddressPolicy::default(), addresses(list).into_iter(), "name".to_owned())
+    }
+
+    #[test]
+    fn only_permitted_addresses_of_a_name_are_dialled() {
+        let left = filtered(&["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1111"]).unwrap();
+        assert_eq!(left, addresses(&["1.1.1.1", "2606:4700::1111"]));
+        assert!(matches!(
+            filtered(&["10.0.0.1", "::ffff:127.0.0.1"]),
+            Err(DialError::Forbidden(_))
+        ));
+        assert!(matches!(filtered(&[]), Err(DialError::NoAddress(_))));
+    }
+}

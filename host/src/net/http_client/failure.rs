@@ -1,0 +1,113 @@
+//! From the client's errors to a class and a sentence.
+
+use super::SendError;
+use super::connection::ConnectionWatch;
+use super::dial::DialError;
+use crate::net::error_class::ErrorClass;
+use crate::net::tls_trust;
+use crate::time::span::Span;
+use hyper_util::client::legacy;
+use rustls::CertificateError;
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+/// Why a request got no reply.
+pub fn classify(error: &legacy::Error, duration: Duration) -> SendError {
+    let causes = causes(error);
+    if let Some(dial) = find::<DialError>(&causes) {
+        return SendError { class: class_of_dial(dial), detail: dial.to_string(), duration };
+    }
+    let innermost = causes.last().map(ToString::to_string).unwrap_or_default();
+    if error.is_connect() {
+        // The connection stood, else the dialler had spoken: what failed on it is TLS.
+        let hint = find::<rustls::Error>(&causes).and_then(tls_hint);
+        let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let detail = format!("the TLS handshake failed: {innermost}{hint}");
+        return SendError { class: ErrorClass::Tls, detail, duration };
+    }
+    if is_lost(&causes) {
+        let detail = format!("the connection broke before a reply came: {innermost}");
+        return SendError { class: ErrorClass::ConnectionLost, detail, duration };
+    }
+    let detail = format!("the reply is not valid HTTP: {innermost}");
+    SendError { class: ErrorClass::Protocol, detail, duration }
+}
+
+/// Whether a connection that had been used before was closed, or reset, before a byte of an answer
+/// came. Over HTTP/2, where connections are shared: before the head of this answer came.
+pub fn is_stale_connection(error: &legacy::Error) -> bool {
+    let causes = causes(error);
+    let mut extras = http::Extensions::new();
+    if let Some(connection) = error.connect_info() {
+        connection.get_extras(&mut extras);
+    }
+    let stale = extras.get::<ConnectionWatch>().is_some_and(ConnectionWatch::was_stale);
+    // What the receiver did not begin with may be sent again (RFC 9113, section 8.7).
+    let refused = find::<h2::Error>(&causes)
+        .is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM));
+    stale && (refused || is_lost(&causes))
+}
+
+/// Whether the connection broke.
+fn is_lost(causes: &[&(dyn StdError + 'static)]) -> bool {
+    find::<io::Error>(causes).is_some()
+        || find::<h2::Error>(causes).is_some_and(|error| error.is_go_away() || error.is_io())
+        || find::<hyper::Error>(causes)
+            .is_some_and(|e| e.is_incomplete_message() || e.is_closed() || e.is_canceled())
+}
+
+/// What to do about a certificate that was refused.
+fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
+    if tls_trust::is_authority_as_server(error) {
+        return Some(
+            "the receiver shows the certificate of an authority as its own: put that certificate \
+             into delivery.ca_file, or give the receiver one that is not an authority's",
+        );
+    }
+    let rustls::Error::InvalidCertificate(why) = error else { return None };
+    if matches!(why, CertificateError::UnknownIssuer) {
+        return Some(
+            "nobody trusted has issued the receiver's certificate: put the issuer's, or the \
+             certificate itself, into delivery.ca_file",
+        );
+    }
+    let other_name = matches!(
+        why,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+    );
+    other_name.then_some("the host of the URL must stand in the certificate's subjectAltName")
+}
+
+/// The time-out's error.
+pub fn timed_out(timeout: Duration, duration: Duration) -> SendError {
+    let detail = format!("no reply within {}", Span::new(timeout));
+    SendError { class: ErrorClass::Timeout, detail, duration }
+}
+
+fn class_of_dial(error: &DialError) -> ErrorClass {
+    match error {
+        DialError::Forbidden(_) => ErrorClass::AddressForbidden,
+        DialError::Dns { .. } | DialError::NoAddress(_) => ErrorClass::Dns,
+        DialError::Tcp(_) => ErrorClass::Connect,
+    }
+}
+
+/// An error and all it is caused by, outermost first. An [`io::Error`] does not name what it wraps as its source.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
+    let mut causes = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        causes.push(cause);
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
+            None => cause.source(),
+        };
+    }
+    causes
+}
+
+fn find<'a, E: StdError + 'static>(causes: &[&'a (dyn StdError + 'static)]) -> Option<&'a E> {
+    causes.iter().find_map(|cause| cause.downcast_ref())
+}

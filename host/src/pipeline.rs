@@ -1,0 +1,235 @@
+//! Planning: running a flow's modules on an event, and recording what follows.
+//!
+//! Flows without modules are planned when the event is captured. For the others the capture leaves
+//! a row that waits; a planner takes it, runs the modules of that flow ([`planner`]), and records
+//! in one transaction the deliveries, what the modules said, and that the row is done. A crash
+//! before that plans again from the start. Flows are planned apart: one that fails costs no other.
+//!
+//! **Fair shares.** Each flow has its own queue, its own places in memory, and runs a few events at once; a slow or failing
+//! module holds up the flows that it stands in. Where several flows have the same module, each has a share of its turns.
+//! No event waits for a turn without end: after a while it is planned again later.
+//!
+//! **Events under which the process died twice** are run one after another ([`crate::store::claim`]).
+
+pub mod bounds;
+pub mod planner;
+
+use crate::pipeline::planner::{Failed, Planner};
+use crate::settings::live::Live;
+use crate::settings::matching::PLANNING_HOLD;
+use crate::store::claim::FATAL;
+use crate::store::handover::{FlowLane, NewFlowLane, Planning};
+use crate::store::{Journal, ModuleFailed, Planned};
+use crate::time::span::Span;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Events of one flow whose modules run at once. The processors bound the work; this bounds what waits for them.
+const AT_ONCE: usize = 32;
+/// How often the table is asked for events that memory does not know of.
+const PATROL: Duration = Duration::from_millis(500);
+/// How often it is asked for events of flows that are gone.
+const ORPHAN_PATROL: Duration = Duration::from_mins(1);
+/// After how long a process that did not die is no longer expected to.
+const CALM: Duration = Duration::from_secs(10);
+/// What must be left of a lease for the modules to run; longer than they may run and wait.
+const LEAST_LEASE: Duration = Duration::from_mins(1);
+
+/// What planners share.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The record.
+    pub journal: Journal,
+    /// Flows and modules.
+    pub live: Live,
+    /// When modules that failed for a time are run again.
+    pub schedule: Arc<[Span]>,
+    /// How long dedupe keys last.
+    pub dedupe_for: Duration,
+    /// The permit of plans that hold much memory.
+    pub heavy: Arc<Semaphore>,
+    /// Plans under way.
+    pub tasks: TaskTracker,
+    /// Ends the planning.
+    pub stop: CancellationToken,
+}
+
+/// Runs until told to stop.
+pub async fn run(context: Context, mut lanes: mpsc::UnboundedReceiver<NewFlowLane>) {
+    context.tasks.spawn(patrol(context.clone()));
+    context.tasks.spawn(run_odd(context.clone()));
+    loop {
+        tokio::select! {
+            new = lanes.recv() => match new {
+                Some(new) => drop(context.tasks.spawn(run_flow(context.clone(), new))),
+                None => return,
+            },
+            () = context.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Plans the events of one flow until the flow is gone or the server stops.
+async fn run_flow(context: Context, new: NewFlowLane) {
+    let NewFlowLane { lane, mut queue } = new;
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let (room, held) = (Arc::clone(&lane.room), Arc::downgrade(&lane));
+    // The topology holds the lane as long as the flow exists; then the queue ends.
+    drop(lane);
+    loop {
+        let planning = tokio::select! {
+            planning = queue.recv() => planning,
+            () = room.wake.notified() => {
+                let Some(lane) = held.upgrade() else { return };
+                claim(&context, &lane).await;
+                continue;
+            }
+            () = context.stop.cancelled() => break,
+        };
+        let (Some(planning), Ok(permit)) = (planning, Arc::clone(&permits).acquire_owned().await)
+        else {
+            return;
+        };
+        let context = context.clone();
+        // Boxed: a task's future is moved several times before it runs, and this one is large.
+        context.tasks.clone().spawn(Box::pin(async move {
+            plan(&context, planning, Some(permit)).await;
+        }));
+    }
+    queue.close();
+    while let Some(planning) = queue.recv().await {
+        let now = context.journal.clock().now();
+        if let Err(error) = context.journal.release_planning(&planning, now).await {
+            tracing::warn!(event = %planning.event.id, %error, "cannot give an event back; its lease will run out");
+        }
+    }
+}
+
+async fn claim(context: &Context, lane: &FlowLane) {
+    match context.journal.claim_plannings(lane, PLANNING_HOLD).await {
+        Ok(claimed) => claimed.into_iter().for_each(|planning| lane.push(planning)),
+        Err(error) => tracing::warn!(%error, "cannot ask the database for events to plan"),
+    }
+}
+
+/// Wakes the flows that have something due which memory does not know of.
+async fn patrol(context: Context) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PATROL) => {}
+            () = context.stop.cancelled() => return,
+        }
+        match context.journal.flows_due().await {
+            Ok(due) => {
+                for flow in due {
+                    if let Some(lane) = context.journal.handover().find_flow_lane(flow) {
+                        lane.room.nudge();
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot ask the database for events to plan"),
+        }
+    }
+}
+
+/// Plans, one after another, the events under which processes died twice, so that the next death tells which one it was;
+/// and those whose flow is gone.
+async fn run_odd(context: Context) {
+    let began = tokio::time::Instant::now();
+    let mut orphans = began;
+    while !context.stop.is_cancelled() {
+        let calm = began.elapsed() >= CALM;
+        let mut claimed = context.journal.claim_suspect(PLANNING_HOLD, calm).await;
+        if matches!(claimed, Ok(None)) && orphans.elapsed() >= ORPHAN_PATROL {
+            claimed = context.journal.claim_orphan(PLANNING_HOLD).await;
+            if matches!(claimed, Ok(None)) {
+                orphans = tokio::time::Instant::now();
+            }
+        }
+        match claimed {
+            Ok(Some(planning)) => {
+                Box::pin(plan(&context, planning, None)).await;
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "cannot ask the database for events to plan"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PATROL) => {}
+            () = context.stop.cancelled() => {}
+        }
+    }
+}
+
+/// Runs the modules, then records the plan. `permit` is for the running only: the next event's modules
+/// run while this one's commit is under way.
+async fn plan(context: &Context, planning: Planning, permit: Option<OwnedSemaphorePermit>) {
+    let topology = context.live.current();
+    let at = context.journal.clock().now();
+    if planning.lease.until < at.after(LEAST_LEASE) {
+        tracing::info!(event = %planning.event.id, "an event waited too long in memory; it is claimed again");
+        return;
+    }
+    let outcome = match topology.flow(planning.flow) {
+        Some(_) if planning.deaths >= FATAL => {
+            let failed = Failed::crashed(planning.deaths);
+            tracing::error!(event = %planning.event.id, "{}", failed.detail);
+            planner::Outcome::failed(failed)
+        }
+        Some(route) => {
+            let planner = Planner {
+                journal: &context.journal,
+                route,
+                event: &planning.event,
+                attempt: planning.attempts + 1,
+                dedupe_for: context.dedupe_for,
+                heavy: &context.heavy,
+            };
+            planner.run().await
+        }
+        None => planner::Outcome::gone(),
+    };
+    drop(permit);
+    let held = outcome.heavy;
+    let (deliveries, failed) = match outcome.result {
+        Ok(deliveries) => (deliveries, None),
+        Err(failed) => (Vec::new(), Some(judge(context, &planning, failed))),
+    };
+    let event = planning.event.id;
+    let planned = Planned {
+        event: planning.event,
+        flow: planning.flow,
+        replayed: planning.claimed,
+        lease: planning.lease,
+        _slot: planning.slot,
+        at,
+        steps: outcome.steps,
+        deliveries,
+        failed,
+    };
+    match context.journal.plan(planned).await {
+        Ok(true) => {}
+        Ok(false) => tracing::info!(%event, "another planner was faster; this plan is dropped"),
+        Err(error) => {
+            tracing::warn!(%event, %error, "a plan was not recorded and will be made again");
+        }
+    }
+    drop(held);
+}
+
+/// Whether modules that failed are run again: on the delivery schedule where they may recover, once
+/// where a busy machine may be to blame, never where they would fail the same way again.
+fn judge(context: &Context, planning: &Planning, failed: Failed) -> ModuleFailed {
+    let tries = usize::try_from(planning.attempts).unwrap_or(usize::MAX);
+    let steps = context.schedule.get(..failed.most_retries).unwrap_or(&context.schedule);
+    match steps.get(tries) {
+        Some(step) => {
+            let wait = failed.after.unwrap_or(step.get());
+            ModuleFailed::Retry(context.journal.clock().now().after(wait))
+        }
+        None => ModuleFailed::Dead { reason: failed.reason, detail: failed.detail },
+    }
+}

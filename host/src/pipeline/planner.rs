@@ -1,0 +1,473 @@
+//! One event through one flow's modules, in order.
+//!
+//! Each module has one fresh instance for each event that reaches it, shared by its roles. A filter
+//! ends the event's way or lets it on, a transform replaces it by any number of events, a route
+//! chooses among the flow's endpoints; where several modules route, the last one decides.
+//!
+//! A transform says only what it changes: type, record id and attributes that an earlier one set, or the event had, stay.
+//! What all modules make of one event together is bounded ([`super::bounds`]).
+
+use super::bounds::{self, Work};
+use crate::model::event::{Event, Message, attribute_texts};
+use crate::model::id::EventId;
+use crate::settings::endpoint_runtime::{Dispatch, Target};
+use crate::settings::{Route, Stage};
+use crate::store::{Draft, Journal};
+use crate::wasm::{self, End, Failure, Input, LogLine, Routed, Step};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Runs one flow on one event.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    /// Makes deliveries.
+    pub journal: &'a Journal,
+    /// The flow.
+    pub route: &'a Route,
+    /// The event.
+    pub event: &'a Event,
+    /// 1, 2, …
+    pub attempt: i32,
+    /// How long dedupe keys last.
+    pub dedupe_for: Duration,
+    /// One permit, for a plan that holds more than [`LIGHT`] bytes.
+    pub heavy: &'a Arc<Semaphore>,
+}
+
+/// Bytes that a plan may hold while others run; one that holds more waits until it is the only one.
+const LIGHT: usize = 256 << 10;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The deliveries, or how the modules failed.
+    pub result: Result<Vec<Draft>, Failed>,
+    /// The trace, as a JSON list.
+    pub steps: String,
+    /// Held until the plan is recorded, where it is a large one.
+    pub heavy: Option<OwnedSemaphorePermit>,
+}
+
+/// How the modules failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why, in a word.
+    pub reason: &'static str,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// How often to try again at most.
+    pub most_retries: usize,
+    /// When, if the module said so.
+    pub after: Option<Duration>,
+}
+
+/// One line of the trace.
+#[derive(Debug, Serialize)]
+pub struct TraceStep<'a> {
+    module: Option<&'a str>,
+    version: Option<u32>,
+    role: &'a str,
+    verdict: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    duration_us: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logs: Vec<LogLine>,
+}
+
+/// An event on its way through the modules.
+#[derive(Debug, Clone)]
+struct Item {
+    /// The event's own, or a draft's.
+    id: EventId,
+    /// The event type, where a transform set it.
+    kind: Option<String>,
+    /// The id of the record, where a transform set it.
+    subject: Option<String>,
+    /// Attributes that transforms set.
+    attributes: Vec<(String, String)>,
+    /// The payload, where a transform made one.
+    data: Option<String>,
+    /// Where a route sends it.
+    dispatches: Option<Vec<wasm::Dispatch>>,
+}
+
+/// Retries that never run out before the schedule does.
+const AS_SCHEDULED: usize = usize::MAX;
+
+impl Failed {
+    fn of_module(failure: &Failure, module: &str) -> Self {
+        let (most_retries, after) = match failure {
+            Failure::Declared { retryable: true, after, .. } => (AS_SCHEDULED, *after),
+            Failure::Host { .. } => (AS_SCHEDULED, None),
+            // A busy machine may be to blame.
+            Failure::Timeout { .. } => (1, Some(Duration::from_secs(1))),
+            // A module is a function of its event: it would fail the same way again.
+            Failure::Trap { .. }
+            | Failure::Memory { .. }
+            | Failure::Output { .. }
+            | Failure::Declared { retryable: false, .. } => (0, None),
+        };
+        let detail = format!("module `{module}`: {failure}");
+        Self { reason: failure.reason(), detail, most_retries, after }
+    }
+
+    /// No module is to blame.
+    fn of_host(failure: &Failure) -> Self {
+        let (reason, detail) = (failure.reason(), failure.to_string());
+        Self { reason, detail, most_retries: AS_SCHEDULED, after: None }
+    }
+
+    fn missing(why: &str) -> Self {
+        let detail = format!("{why}; upload or activate it, then replay");
+        Self { reason: "module_missing", detail, most_retries: 0, after: None }
+    }
+
+    fn output(module: &str, what: &str) -> Self {
+        let detail = format!("module `{module}`: {what}");
+        Self { reason: "module_output", detail, most_retries: 0, after: None }
+    }
+
+    /// The process died too often while the modules ran.
+    pub fn crashed(deaths: i32) -> Self {
+        let detail = format!(
+            "the process died {deaths} times while the flow's modules ran on this event, so they are not run again by \
+             themselves"
+        );
+        Self { reason: "crashed_the_host", detail, most_retries: 0, after: None }
+    }
+}
+
+impl<'a> TraceStep<'a> {
+    /// What a module said.
+    pub fn of_module(module: &'a str, version: u32, step: Step) -> Self {
+        Self {
+            module: Some(module),
+            version: Some(version),
+            role: step.role.name(),
+            verdict: step.verdict.name().to_owned(),
+            reason: step.reason,
+            duration_us: step.micros,
+            logs: step.logs,
+        }
+    }
+
+    /// What happened outside of a module.
+    pub fn of_host(role: &'a str, verdict: &str, reason: String) -> Self {
+        Self {
+            module: None,
+            version: None,
+            role,
+            verdict: verdict.to_owned(),
+            reason: Some(reason),
+            duration_us: 0,
+            logs: Vec::new(),
+        }
+    }
+
+    fn is_failed(&self) -> bool {
+        self.verdict == wasm::Verdict::Failed.name()
+    }
+}
+
+impl Outcome {
+    /// The flow was deleted while the event waited.
+    pub fn gone() -> Self {
+        let reason = "the flow was deleted before its modules ran".to_owned();
+        let step = TraceStep::of_host("flow", wasm::Verdict::Dropped.name(), reason);
+        Self { result: Ok(Vec::new()), steps: json(&[step]), heavy: None }
+    }
+
+    /// The modules are not to run.
+    pub fn failed(failed: Failed) -> Self {
+        let failure = wasm::Verdict::Failed.name();
+        let step = TraceStep::of_host("flow", failure, failed.detail.clone());
+        Self { steps: json(&[step]), result: Err(failed), heavy: None }
+    }
+}
+
+fn json(steps: &[TraceStep<'_>]) -> String {
+    serde_json::to_string(steps).unwrap_or_else(|_| "[]".to_owned())
+}
+
+/// What a run needs all along.
+#[derive(Debug)]
+struct Course<'a, 's> {
+    steps: &'s mut Vec<TraceStep<'a>>,
+    work: Work,
+    /// The event's own attributes.
+    attributes: Vec<(String, String)>,
+    flow: String,
+    heavy: Option<OwnedSemaphorePermit>,
+    /// How long it may still wait for others.
+    patience: Duration,
+}
+
+impl Course<'_, '_> {
+    /// Waits for others, as long as there is patience left.
+    async fn wait<T>(&mut self, turn: impl Future<Output = T>) -> Result<T, Failed> {
+        let began = Instant::now();
+        let done = tokio::time::timeout(self.patience, turn).await;
+        self.patience = self.patience.saturating_sub(began.elapsed());
+        done.map_err(|_late| Failed::of_host(&Failure::no_room()))
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Runs the modules.
+    pub async fn run(&self) -> Outcome {
+        let mut steps = Vec::new();
+        let mut course = Course {
+            steps: &mut steps,
+            work: Work::default(),
+            attributes: self.event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
+            flow: self.route.flow.id.to_string(),
+            heavy: None,
+            patience: wasm::PATIENCE,
+        };
+        let result = self.plan(&mut course).await;
+        course.work.close(course.steps);
+        let heavy = course.heavy;
+        match &result {
+            Err(failed) if !steps.last().is_some_and(TraceStep::is_failed) => {
+                let failure = wasm::Verdict::Failed.name();
+                steps.push(TraceStep::of_host("flow", failure, failed.detail.clone()));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        Outcome { result, steps: json(&steps), heavy }
+    }
+
+    async fn plan(&self, course: &mut Course<'a, '_>) -> Result<Vec<Draft>, Failed> {
+        let mut items = vec![Item::of(self.event)];
+        for stage in &self.route.modules {
+            let (mut next, mut bytes) = (Vec::new(), 0);
+            for item in items {
+                let made = self.stage(stage, &item, course).await?;
+                bytes += made.iter().map(Item::size).sum::<usize>();
+                next.extend(made);
+                bounds::check_items(next.len())?;
+                bounds::check_bytes(bytes)?;
+                self.weigh(bytes, course).await?;
+            }
+            items = next;
+        }
+        self.drafts(&items, course).await
+    }
+
+    /// Waits until no other plan is a large one, if this has become one.
+    async fn weigh(&self, bytes: usize, course: &mut Course<'a, '_>) -> Result<(), Failed> {
+        if bytes > LIGHT && course.heavy.is_none() {
+            let permit = course.wait(Arc::clone(self.heavy).acquire_owned()).await?;
+            // Never closed.
+            course.heavy = permit.ok();
+        }
+        Ok(())
+    }
+
+    async fn stage(
+        &self,
+        stage: &'a Stage,
+        item: &Item,
+        course: &mut Course<'a, '_>,
+    ) -> Result<Vec<Item>, Failed> {
+        course.work.check_time()?;
+        let name = stage.settings.name.as_str();
+        let (version, module) = stage.module.as_ref().map_err(|why| Failed::missing(why))?;
+        let time = self.event.time().to_string();
+        let received = self.event.received_at.since(crate::time::timestamp::Timestamp::default());
+        let id = item.id.to_string();
+        // Never closed.
+        let share = course.wait(stage.share.acquire()).await?.ok();
+        let own = pairs(&course.attributes);
+        let attributes = wasm::merged(&own, &item.attributes);
+        let input = Input {
+            id: &id,
+            flow: &course.flow,
+            source: &self.event.source,
+            kind: item.kind.as_deref().unwrap_or(&self.event.event_type),
+            subject: item.subject.as_deref().or(self.event.resource_id.as_deref()),
+            time: &time,
+            attempt: self.attempt.unsigned_abs(),
+            attributes: &attributes,
+            data: item.data.as_deref().unwrap_or(self.event.data.get()),
+            received,
+            patience: course.patience,
+        };
+        let began = Instant::now();
+        let run = module.run(input, &stage.config).await;
+        let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
+        drop(share);
+        let waited = began.elapsed().saturating_sub(Duration::from_micros(ran));
+        course.patience = course.patience.saturating_sub(waited);
+        course.work.note(course.steps, name, *version, run.steps);
+        match run.end {
+            End::Dropped { .. } => Ok(Vec::new()),
+            End::Out(routed) => Ok(routed.into_iter().map(|one| item.then(one)).collect()),
+            End::Failed(failure) => Err(Failed::of_module(&failure, name)),
+        }
+    }
+
+    async fn drafts(
+        &self,
+        items: &[Item],
+        course: &mut Course<'a, '_>,
+    ) -> Result<Vec<Draft>, Failed> {
+        let (mut drafts, mut bytes) = (Vec::new(), 0);
+        for item in items {
+            for (target, plan) in self.dispatches(item)? {
+                bytes += plan.message.as_ref().map_or(0, |message| message.size());
+                bounds::check_bytes(bytes)?;
+                drafts.extend(self.draft(target, plan, course.steps));
+                bounds::check_deliveries(drafts.len())?;
+            }
+            self.weigh(bytes, course).await?;
+        }
+        Ok(drafts)
+    }
+
+    /// Where an event goes, and as what.
+    fn dispatches(&self, item: &Item) -> Result<Vec<(&'a Target, Dispatch)>, Failed> {
+        let whole = item.message(self.event, None)?.map(Arc::new);
+        match &item.dispatches {
+            None => {
+                let dispatch = |target: &'a Target| (target, self.dispatch(None, whole.clone()));
+                Ok(self.route.endpoints.iter().map(|target| dispatch(target)).collect())
+            }
+            Some(dispatches) => dispatches
+                .iter()
+                .map(|chosen| {
+                    let target = self.destination(&chosen.destination)?;
+                    let message = if chosen.is_plain() {
+                        whole.clone()
+                    } else {
+                        item.message(self.event, Some(chosen))?.map(Arc::new)
+                    };
+                    Ok((target, self.dispatch(Some(chosen), message)))
+                })
+                .collect(),
+        }
+    }
+
+    fn draft(
+        &self,
+        target: &'a Target,
+        plan: Dispatch,
+        steps: &mut Vec<TraceStep<'a>>,
+    ) -> Option<Draft> {
+        if target.endpoint.settings.enabled {
+            return Some(target.draft(self.journal, self.event, plan));
+        }
+        let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
+        steps.push(TraceStep::of_host("endpoint", wasm::Verdict::Dropped.name(), reason));
+        None
+    }
+
+    /// The endpoint a route names, which must be one of the flow's.
+    fn destination(&self, name: &str) -> Result<&'a Target, Failed> {
+        let found = self.route.endpoints.iter().find(|t| t.endpoint.settings.name == name);
+        found.map(|target| &**target).ok_or_else(|| {
+            let names: Vec<&str> =
+                self.route.endpoints.iter().map(|t| t.endpoint.settings.name.as_str()).collect();
+            let what = format!(
+                "route chose `{name}`, which is not among the flow's endpoints: {}",
+                names.join(", ")
+            );
+            Failed::output(self.last_module(), &what)
+        })
+    }
+
+    fn last_module(&self) -> &str {
+        self.route.modules.last().map_or("", |stage| &stage.settings.name)
+    }
+
+    fn dispatch(&self, chosen: Option<&wasm::Dispatch>, message: Option<Arc<Message>>) -> Dispatch {
+        let flow = self.route.flow.id;
+        Dispatch {
+            flow: Some(flow),
+            message,
+            delay: chosen.map_or(Duration::ZERO, |d| Duration::from_secs(d.delay_seconds.into())),
+            dedupe: chosen
+                .and_then(|d| d.dedupe_key.as_ref())
+                .map(|key| (format!("{flow} {key}"), self.dedupe_for)),
+            ordering_key: chosen.and_then(|d| d.ordering_key.clone()),
+        }
+    }
+}
+
+fn pairs(attributes: &[(String, String)]) -> Vec<(&str, &str)> {
+    attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+impl Item {
+    /// The event as it was captured.
+    fn of(event: &Event) -> Self {
+        Self {
+            id: event.id,
+            kind: None,
+            subject: None,
+            attributes: Vec::new(),
+            data: None,
+            dispatches: None,
+        }
+    }
+
+    /// What a module made of it: its own words over what was there before.
+    fn then(&self, routed: Routed) -> Self {
+        let dispatches = routed.dispatches.or_else(|| self.dispatches.clone());
+        let Some(draft) = routed.draft else { return Self { dispatches, ..self.clone() } };
+        let before = pairs(&self.attributes);
+        let attributes = wasm::merged(&before, &draft.attributes);
+        Self {
+            id: draft.id,
+            kind: draft.kind.or_else(|| self.kind.clone()),
+            subject: draft.subject.or_else(|| self.subject.clone()),
+            attributes: attributes
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            data: Some(draft.data),
+            dispatches,
+        }
+    }
+
+    /// Bytes that it holds.
+    fn size(&self) -> usize {
+        let dispatches = self.dispatches.iter().flatten().map(wasm::Dispatch::size);
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.data.as_ref().map_or(0, String::len)
+            + attributes.sum::<usize>()
+            + dispatches.sum::<usize>()
+    }
+
+    /// What a delivery of it sends; `None` where that is the event as it was captured.
+    fn message(
+        &self,
+        event: &Event,
+        chosen: Option<&wasm::Dispatch>,
+    ) -> Result<Option<Message>, Failed> {
+        let own = chosen.map(|d| d.attributes.as_slice()).unwrap_or_default();
+        let before = pairs(&self.attributes);
+        let attributes = wasm::merged(&before, own);
+        let data = chosen.and_then(|d| d.data.as_ref()).or(self.data.as_ref());
+        if data.is_none() && attributes.is_empty() {
+            return Ok(None);
+        }
+        let raw = |data: &String| RawValue::from_string(data.clone());
+        let data = data.map(raw).transpose();
+        let id = chosen.and_then(|d| d.id).unwrap_or(self.id);
+        Ok(Some(Message {
+            event_id: (id != event.id).then_some(id),
+            event_type: self.kind.clone(),
+            resource_id: self.subject.clone(),
+            attributes: attributes
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            data: data.map_err(|error| Failed::output("", &format!("no JSON: {error}")))?,
+        }))
+    }
+}

@@ -1,0 +1,142 @@
+//! What is set at present, made ready for use: sources, endpoints with their keys, flows with their
+//! modules.
+//!
+//! Every stage reads it, none changes it. The API changes the journal and has it built anew; on other
+//! nodes [`live::Live`] sees the version grow. Work under way keeps the topology it began with.
+
+pub mod endpoint_runtime;
+pub mod live;
+pub mod matching;
+pub mod sealed;
+pub mod source_runtime;
+
+use crate::access::token::{Token, TokenDigest};
+use crate::model::flow::{Flow, FlowModule};
+use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
+use crate::model::source::Source;
+use crate::settings::endpoint_runtime::Target;
+use crate::settings::source_runtime::Inlet;
+use crate::store::handover::FlowLane;
+use crate::wasm::Module;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Everything that is set, at one version.
+#[derive(Debug)]
+pub struct Topology {
+    /// Its version in the journal.
+    pub version: i64,
+    sources: HashMap<String, Arc<Inlet>>,
+    endpoints: HashMap<EndpointId, Arc<Target>>,
+    endpoint_names: BTreeMap<String, EndpointId>,
+    flows: Vec<Arc<Route>>,
+    tokens: HashMap<TokenDigest, Arc<Token>>,
+    token_ids: HashMap<TokenId, TokenDigest>,
+    /// Short-lived tokens that were revoked before their end.
+    revoked: HashSet<GrantId>,
+    matches: matching::Cache,
+}
+
+/// A flow with its endpoints and modules at hand.
+#[derive(Debug)]
+pub struct Route {
+    /// The flow.
+    pub flow: Flow,
+    /// Its endpoints, in its order; those that do not exist are left out.
+    pub endpoints: Vec<Arc<Target>>,
+    /// Its modules, in its order.
+    pub modules: Vec<Stage>,
+    /// Whether its modules' configuration cannot be read with the present key.
+    pub locked: bool,
+    /// Its queue in memory.
+    pub lane: Arc<FlowLane>,
+}
+
+/// One module of a flow.
+#[derive(Debug)]
+pub struct Stage {
+    /// As the flow names it.
+    pub settings: FlowModule,
+    /// What the module reads through its `config` interface.
+    pub config: Arc<BTreeMap<String, String>>,
+    /// The version that runs; an error says why none does.
+    pub module: Result<(u32, Module), String>,
+    /// How many of the flow's events may be in the module, or wait for it, at once: so that those of another flow with the
+    /// same module come in between.
+    pub share: Semaphore,
+}
+
+impl Route {
+    /// Whether one of its endpoints keeps the order of a record's events.
+    pub fn keeps_order(&self) -> bool {
+        self.endpoints.iter().any(|target| target.endpoint.settings.ordered)
+    }
+}
+
+impl Topology {
+    /// The token of a digest.
+    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<Token>> {
+        self.tokens.get(digest)
+    }
+
+    /// The token with an id, and its digest.
+    pub fn token_with_id(&self, id: TokenId) -> Option<(&TokenDigest, &Arc<Token>)> {
+        self.token_ids.get(&id).and_then(|digest| self.tokens.get_key_value(digest))
+    }
+
+    /// Whether a short-lived token was revoked.
+    pub fn is_revoked(&self, grant: GrantId) -> bool {
+        self.revoked.contains(&grant)
+    }
+
+    /// All tokens.
+    pub fn tokens(&self) -> impl Iterator<Item = (&TokenDigest, &Arc<Token>)> {
+        self.tokens.iter()
+    }
+
+    /// The source of a name.
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.get(name).map(|inlet| &inlet.source)
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.sources.values().map(|inlet| &inlet.source)
+    }
+
+    /// The source of a name, made ready.
+    pub fn inlet(&self, name: &str) -> Option<&Arc<Inlet>> {
+        self.sources.get(name)
+    }
+
+    /// All sources, made ready.
+    pub fn inlets(&self) -> impl Iterator<Item = &Arc<Inlet>> {
+        self.sources.values()
+    }
+
+    /// The endpoint with an id.
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<Target>> {
+        self.endpoints.get(&id)
+    }
+
+    /// The endpoint of a name.
+    pub fn endpoint_named(&self, name: &str) -> Option<&Arc<Target>> {
+        self.endpoint_names.get(name).and_then(|id| self.endpoints.get(id))
+    }
+
+    /// All endpoints, by name.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.endpoint_names.values().filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// The flow with an id.
+    pub fn flow(&self, id: FlowId) -> Option<&Arc<Route>> {
+        self.flows.iter().find(|route| route.flow.id == id)
+    }
+
+    /// All flows, by name.
+    pub fn flows(&self) -> &[Arc<Route>] {
+        &self.flows
+    }
+}

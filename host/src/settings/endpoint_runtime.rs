@@ -1,0 +1,218 @@
+//! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
+
+use crate::model::delivery::{Collapse, Dedupe, Lease, NewDelivery};
+use crate::model::endpoint::{Endpoint, EndpointSettings, Mode, Secrets};
+use crate::model::event::{Event, Message, record_key};
+use crate::model::id::{DeliveryId, FlowId};
+use crate::model::private_values::query_values;
+use crate::model::redactor::Redactor;
+use crate::model::retry_schedule::{DEFAULT_JITTER, Schedule};
+use crate::net::header_case::header_case;
+use crate::net::http_url::read_http_url;
+use crate::signing::{SecretError, Signer};
+use crate::store::handover::Lane;
+use crate::store::{Draft, Journal};
+use crate::time::span::Span;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long beyond an attempt's time-out its lease holds.
+pub const LEASE_MARGIN: Duration = Duration::from_mins(1);
+
+/// What endpoints use that do not say otherwise.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Waits before each further attempt.
+    pub schedule: Vec<Span>,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    /// Most requests under way at once.
+    pub max_in_flight: u32,
+    /// How long a record must be quiet before its last state is sent.
+    pub smart_window: Duration,
+    /// The longest that waits.
+    pub smart_max_wait: Duration,
+}
+
+/// An endpoint made ready.
+#[derive(Debug)]
+pub struct Target {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Its secrets; none where the present key does not open them.
+    pub secrets: Option<Secrets>,
+    /// Its keys, prepared, where its secrets can be read.
+    pub signer: Option<Signer>,
+    /// Keeps its secrets out of what it answers.
+    pub redactor: Redactor,
+    /// Where deliveries are posted, or why they cannot be. A URL that an earlier version accepted
+    /// may be one that cannot work.
+    pub uri: Result<Uri, String>,
+    /// Its further request headers.
+    pub headers: HeaderMap,
+    /// The case of their names, where it is not lower case.
+    pub header_case: Option<Extensions>,
+    /// When failed deliveries are tried again.
+    pub schedule: Schedule,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    /// Most requests under way at once.
+    pub max_in_flight: usize,
+    window: Duration,
+    max_wait: Duration,
+    /// Its queue in memory.
+    pub lane: Arc<Lane>,
+}
+
+/// A stored endpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Its secret.
+    #[error("its secret cannot sign")]
+    Secret(#[from] SecretError),
+}
+
+impl Target {
+    /// Makes an endpoint ready.
+    pub fn new(
+        endpoint: Endpoint,
+        secrets: Option<Secrets>,
+        defaults: &Defaults,
+        journal: &Journal,
+    ) -> Result<Self, Unusable> {
+        let settings = &endpoint.settings;
+        let schedule = Schedule {
+            steps: settings.retry.schedule.clone().unwrap_or_else(|| defaults.schedule.clone()),
+            jitter: settings.retry.jitter.unwrap_or(DEFAULT_JITTER),
+        };
+        let max_in_flight = settings.max_in_flight.unwrap_or(defaults.max_in_flight) as usize;
+        let headers = settings.headers.iter().filter_map(|(name, value)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        });
+        Ok(Self {
+            signer: secrets
+                .as_ref()
+                .map(|secrets| Signer::new(&settings.signing, secrets))
+                .transpose()?,
+            redactor: redactor(&endpoint.settings, secrets.as_ref()),
+            uri: read_http_url(&settings.url),
+            headers: headers.collect(),
+            header_case: header_case(settings.headers.keys().map(String::as_str)),
+            schedule,
+            timeout: settings.timeout.map_or(defaults.timeout, Span::get),
+            max_in_flight,
+            window: settings.smart.window.map_or(defaults.smart_window, Span::get),
+            max_wait: settings.smart.max_wait.map_or(defaults.smart_max_wait, Span::get),
+            lane: journal.handover().lane(endpoint.id, max_in_flight),
+            secrets,
+            endpoint,
+        })
+    }
+
+    /// Whether its secrets cannot be read with the present key. It takes deliveries, which wait until
+    /// the secrets are entered again.
+    pub const fn is_locked(&self) -> bool {
+        self.secrets.is_none()
+    }
+
+    /// Whether deliveries to it may be sent now.
+    pub const fn may_send(&self) -> bool {
+        self.endpoint.settings.enabled && !self.is_locked()
+    }
+
+    /// Whether another state of the endpoint sends the same requests.
+    pub fn is_set_like(&self, other: &Self) -> bool {
+        self.endpoint.settings == other.endpoint.settings && self.secrets == other.secrets
+    }
+
+    /// How long a lease on one of its deliveries holds.
+    pub fn hold(&self) -> Duration {
+        self.timeout + LEASE_MARGIN
+    }
+
+    /// A delivery of an event to it, born leased if it may go at once and there is room.
+    pub fn draft(&self, journal: &Journal, event: &Event, plan: Dispatch) -> Draft {
+        let settings = &self.endpoint.settings;
+        let now = journal.clock().now();
+        let record = match plan.ordering_key {
+            Some(key) => record_key(&event.source, Some("\u{1f}"), Some(&key)),
+            None => plan.record(event),
+        };
+        let collapse = record
+            .clone()
+            .filter(|_| settings.mode == Mode::Smart)
+            .map(|key| Collapse { key, latest: now.after(self.max_wait) });
+        let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
+        let order_key = record.filter(|_| settings.ordered);
+        let at_once = !self.is_locked()
+            && wait.is_zero()
+            && plan.delay.is_zero()
+            && order_key.is_none()
+            && plan.dedupe.is_none();
+        let own = plan.message.as_ref().filter(|message| message.data.is_some());
+        let size = own.map_or_else(|| event.size(), |message| message.size());
+        let slot = if at_once { self.lane.room.take(size) } else { None };
+        let lease = slot
+            .is_some()
+            .then(|| Lease { token: journal.lease_token(), until: now.after(self.hold()) });
+        let event_type = plan.message.as_ref().and_then(|m| m.event_type.as_ref());
+        let delivery = NewDelivery {
+            id: DeliveryId::generate(),
+            event_id: event.id,
+            endpoint_id: self.endpoint.id,
+            flow_id: plan.flow,
+            event_type: event_type.unwrap_or(&event.event_type).clone(),
+            due_at: now.after(wait.max(plan.delay)),
+            order_key,
+            collapse,
+            dedupe: plan.dedupe.map(|(key, lasts)| Dedupe { key, until: now.after(lasts) }),
+            message: plan.message,
+            lease,
+        };
+        Draft { delivery, slot }
+    }
+}
+
+/// Headers whose values are not secret, and stand in answers by chance.
+const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
+
+/// What an endpoint's answers must not show: its secrets, the values of its headers, also without the
+/// scheme before them (`Bearer`), and those of its URL's query.
+fn redactor(settings: &EndpointSettings, secrets: Option<&Secrets>) -> Redactor {
+    let mut values = query_values(&settings.url);
+    for (name, value) in &settings.headers {
+        if PUBLIC_HEADERS.iter().any(|public| name.eq_ignore_ascii_case(public)) {
+            continue;
+        }
+        values.extend(value.split_once(' ').map(|(_, credentials)| credentials.to_owned()));
+        values.push(value.clone());
+    }
+    if let Some(secrets) = secrets {
+        values.push(secrets.current.clone());
+        values.extend(secrets.previous.as_ref().map(|graced| graced.secret.clone()));
+    }
+    Redactor::new(values)
+}
+
+/// How an event goes to an endpoint.
+#[derive(Debug, Default)]
+pub struct Dispatch {
+    /// The flow that says so.
+    pub flow: Option<FlowId>,
+    /// What to send, if not the event as captured.
+    pub message: Option<Arc<Message>>,
+    /// How long to wait first.
+    pub delay: Duration,
+    /// Makes the delivery unique at its endpoint for so long.
+    pub dedupe: Option<(String, Duration)>,
+    /// What is kept in order and collapsed, if not the event's record.
+    pub ordering_key: Option<String>,
+}
+
+impl Dispatch {
+    fn record(&self, event: &Event) -> Option<String> {
+        let id = self.message.as_ref().and_then(|m| m.resource_id.as_deref());
+        record_key(&event.source, event.resource.as_deref(), id.or(event.resource_id.as_deref()))
+    }
+}

@@ -1,0 +1,423 @@
+//! The topology in use, and building it anew when something changed.
+
+use super::sealed::{self, Opened};
+use super::{Route, Stage, Topology, matching};
+use crate::access::token::{StoredToken, Token, TokenDigest, Usage};
+use crate::crypto::seal::Sealer;
+use crate::model::api_call::TokenUsage;
+use crate::model::endpoint::Endpoint;
+use crate::model::flow::{Flow, FlowModule, FlowSettings};
+use crate::model::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
+use crate::model::private_values::MASK;
+use crate::model::source::Source;
+use crate::settings::endpoint_runtime::{Defaults, Target};
+use crate::settings::source_runtime::{Health, Inlet};
+use crate::store;
+use crate::store::Journal;
+use crate::store::modules::ModuleVersion;
+use crate::store::objects::{Kind, Object};
+use crate::wasm;
+use arc_swap::ArcSwap;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, watch};
+
+/// The topology in use; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Live {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    current: ArcSwap<Topology>,
+    journal: Journal,
+    sealer: Sealer,
+    defaults: Defaults,
+    engine: wasm::Engine,
+    cache: wasm::Cache,
+    loaded: Mutex<HashMap<[u8; 32], wasm::Module>>,
+    /// How tokens are being used, over changes of what is set.
+    usages: std::sync::Mutex<HashMap<TokenId, Arc<Usage>>>,
+    /// Tells requests that have not begun that what is set has changed.
+    changes: watch::Sender<i64>,
+    /// Held for reading by each request from the choice of its settings to its beginning.
+    beginning: Arc<RwLock<()>>,
+    /// How sources are doing, over changes of what is set.
+    healths: std::sync::Mutex<HashMap<SourceId, Arc<Health>>>,
+}
+
+/// How long a change waits for requests that have not begun. They are told and only have to react.
+const WITHDRAWAL: Duration = Duration::from_secs(5);
+
+/// The settings that a request uses, until it begins.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The endpoint as it is set.
+    pub target: Arc<Target>,
+    changes: watch::Receiver<i64>,
+    live: Live,
+    _guard: OwnedRwLockReadGuard<()>,
+}
+
+impl Beginning {
+    /// Ends when the endpoint is set otherwise, and the request must not begin any more. Whoever
+    /// begins the request drops this.
+    pub async fn withdrawn(mut self) {
+        loop {
+            if self.changes.changed().await.is_err() {
+                return;
+            }
+            let current = self.live.sendable(self.target.endpoint.id);
+            if current.is_none_or(|current| !current.is_set_like(&self.target)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Why the topology cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal cannot be read.
+    #[error("the configuration cannot be read from the database")]
+    Journal(#[from] store::Error),
+    /// Settings cannot be stored.
+    #[error(transparent)]
+    Store(#[from] sealed::Error),
+}
+
+impl Live {
+    /// Builds the first topology.
+    pub async fn open(
+        journal: Journal,
+        sealer: Sealer,
+        defaults: Defaults,
+        engine: wasm::Engine,
+        cache: wasm::Cache,
+    ) -> Result<Self, Error> {
+        let empty = Topology {
+            version: 0,
+            sources: HashMap::new(),
+            endpoints: HashMap::new(),
+            endpoint_names: BTreeMap::new(),
+            flows: Vec::new(),
+            tokens: HashMap::new(),
+            token_ids: HashMap::new(),
+            revoked: HashSet::new(),
+            matches: matching::Cache::default(),
+        };
+        sealed::seal_plain(&journal, &sealer).await?;
+        let usages = journal.token_usages().await?.into_iter();
+        let usages = usages.map(|usage| (usage.token, Arc::new(Usage::restored(usage)))).collect();
+        let inner = Inner {
+            current: ArcSwap::from_pointee(empty),
+            journal,
+            sealer,
+            defaults,
+            engine,
+            cache,
+            loaded: Mutex::default(),
+            usages: std::sync::Mutex::new(usages),
+            healths: std::sync::Mutex::default(),
+            changes: watch::Sender::new(0),
+            beginning: Arc::default(),
+        };
+        let live = Self { inner: Arc::new(inner) };
+        live.reload().await?;
+        live.report_locked();
+        Ok(live)
+    }
+
+    /// Says which secrets the present key does not open. The server starts all the same: what needs
+    /// none of them goes on.
+    fn report_locked(&self) {
+        let topology = self.current();
+        let endpoints = topology.endpoints().filter(|target| target.is_locked());
+        let endpoints = endpoints.map(|t| ("endpoint", t.endpoint.settings.name.as_str()));
+        let sources = topology.inlets().filter(|inlet| inlet.locked);
+        let sources = sources.map(|inlet| ("source", inlet.source.settings.name.as_str()));
+        let flows = topology.flows().iter().filter(|route| route.locked);
+        let flows = flows.map(|route| ("flow", route.flow.settings.name.as_str()));
+        for (kind, name) in endpoints.chain(sources).chain(flows) {
+            tracing::error!(
+                kind,
+                name,
+                "its secrets cannot be read with this key: enter them again, or start with the WAYBILL_SECRET_KEY or key file they were stored with"
+            );
+        }
+    }
+
+    /// What is set now.
+    pub fn current(&self) -> Arc<Topology> {
+        self.inner.current.load_full()
+    }
+
+    /// Encrypts what is stored.
+    pub fn sealer(&self) -> &Sealer {
+        &self.inner.sealer
+    }
+
+    /// Runs modules.
+    pub fn engine(&self) -> &wasm::Engine {
+        &self.inner.engine
+    }
+
+    /// Where compiled modules are kept.
+    pub fn cache(&self) -> &wasm::Cache {
+        &self.inner.cache
+    }
+
+    /// Builds the topology anew, if the journal has a newer one.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        if self.inner.journal.topology_version().await? == self.current().version {
+            return Ok(());
+        }
+        self.reload().await
+    }
+
+    /// Builds the topology anew.
+    pub async fn reload(&self) -> Result<(), Error> {
+        // One at a time, so that an older one never replaces a newer.
+        let mut loaded = self.inner.loaded.lock().await;
+        let version = self.inner.journal.topology_version().await?;
+        let sources = self.sources().await?;
+        let endpoints = self.endpoints().await?;
+        let endpoint_names =
+            endpoints.values().map(|t| (t.endpoint.settings.name.clone(), t.endpoint.id)).collect();
+        let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
+        let tokens = self.tokens().await?;
+        let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
+        let revoked = self.inner.journal.objects::<IgnoredAny>(Kind::RevokedGrant).await?;
+        let topology = Topology {
+            version,
+            sources,
+            endpoints,
+            endpoint_names,
+            flows,
+            tokens,
+            token_ids,
+            revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
+            matches: matching::Cache::default(),
+        };
+        self.inner.journal.handover().keep_flow_lanes(|flow| topology.flow(flow).is_some());
+        for lane in self.inner.journal.handover().lanes() {
+            if topology.endpoint(lane.endpoint).is_none() {
+                self.inner.journal.handover().remove_lane(lane.endpoint);
+            }
+        }
+        self.inner.current.store(Arc::new(topology));
+        self.withdraw_old(version).await;
+        Ok(())
+    }
+
+    /// Waits until every request with older settings has begun or has let go of them, so that none
+    /// begins after the change was acknowledged.
+    async fn withdraw_old(&self, version: i64) {
+        self.inner.changes.send_replace(version);
+        let begun = self.inner.beginning.write();
+        if tokio::time::timeout(WITHDRAWAL, begun).await.is_err() {
+            tracing::warn!("a request that has not begun did not take up the new settings in time");
+        }
+    }
+
+    /// The settings of an endpoint for a request that is about to begin; nothing if the endpoint
+    /// is deleted or disabled.
+    pub async fn begin(&self, endpoint: EndpointId) -> Option<Beginning> {
+        // In this order: whoever changes the settings stores them, tells of it, and then waits for
+        // the guard. So what is read below is new, or `changes` tells that it is not.
+        let guard = Arc::clone(&self.inner.beginning).read_owned().await;
+        let changes = self.inner.changes.subscribe();
+        let target = self.sendable(endpoint)?;
+        Some(Beginning { target, changes, live: self.clone(), _guard: guard })
+    }
+
+    /// An endpoint that may be sent deliveries.
+    pub fn sendable(&self, endpoint: EndpointId) -> Option<Arc<Target>> {
+        let target = self.inner.current.load().endpoint(endpoint).cloned();
+        target.filter(|target| target.may_send())
+    }
+
+    /// Tells when what is set has changed.
+    pub fn changes(&self) -> watch::Receiver<i64> {
+        self.inner.changes.subscribe()
+    }
+
+    async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<Token>>, Error> {
+        let objects: Vec<Object<StoredToken>> = self.inner.journal.objects(Kind::Token).await?;
+        let mut usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: HashSet<TokenId> = objects.iter().map(|o| TokenId::from_uuid(o.id)).collect();
+        usages.retain(|id, _| ids.contains(id));
+        let token = |object: Object<StoredToken>| {
+            let id = TokenId::from_uuid(object.id);
+            let usage = Arc::clone(usages.entry(id).or_default());
+            let (made, changed) = (object.created_at, object.updated_at);
+            let (digest, token) = Token::new(id, object.settings, made, changed, usage)?;
+            Some((digest, Arc::new(token)))
+        };
+        Ok(objects.into_iter().filter_map(token).collect())
+    }
+
+    /// How tokens were used since this was last asked for.
+    pub fn fresh_usages(&self) -> Vec<TokenUsage> {
+        let usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        usages.iter().filter_map(|(id, usage)| usage.take_fresh(*id)).collect()
+    }
+
+    async fn sources(&self) -> Result<HashMap<String, Arc<Inlet>>, Error> {
+        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Source).await?;
+        let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
+        healths.retain(|id, _| ids.contains(id));
+        let mut inlets = HashMap::new();
+        for object in objects {
+            let id = SourceId::from_uuid(object.id);
+            let Opened { settings, secrets, locked } = sealed::open(&self.inner.sealer, &object)?;
+            let source = Source {
+                id,
+                settings,
+                created_at: object.created_at,
+                updated_at: object.updated_at,
+            };
+            let health = Arc::clone(healths.entry(id).or_default());
+            let name = source.settings.name.clone();
+            inlets.insert(name, Arc::new(Inlet::new(source, secrets, locked, health)));
+        }
+        Ok(inlets)
+    }
+
+    async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<Target>>, Error> {
+        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Endpoint).await?;
+        let mut endpoints = HashMap::new();
+        for object in objects {
+            let id = EndpointId::from_uuid(object.id);
+            let Opened { settings, secrets, .. } = sealed::open(&self.inner.sealer, &object)?;
+            let endpoint = Endpoint {
+                id,
+                settings,
+                created_at: object.created_at,
+                updated_at: object.updated_at,
+            };
+            let name = endpoint.settings.name.clone();
+            match Target::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal) {
+                Ok(target) => drop(endpoints.insert(id, Arc::new(target))),
+                Err(error) => {
+                    tracing::error!(endpoint = name, %error, "the endpoint cannot be used");
+                }
+            }
+        }
+        Ok(endpoints)
+    }
+
+    async fn flows(
+        &self,
+        endpoints: &HashMap<EndpointId, Arc<Target>>,
+        names: &BTreeMap<String, EndpointId>,
+        loaded: &mut HashMap<[u8; 32], wasm::Module>,
+    ) -> Result<Vec<Arc<Route>>, Error> {
+        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Flow).await?;
+        let versions = self.inner.journal.modules().await?;
+        let mut in_use = HashMap::new();
+        let mut flows = Vec::new();
+        for object in objects {
+            let opened: Opened<FlowSettings> = sealed::open(&self.inner.sealer, &object)?;
+            let (settings, locked) = (opened.settings, opened.locked);
+            let find = |name: &String| names.get(name).and_then(|id| endpoints.get(id)).cloned();
+            let endpoints = settings.endpoints.iter().filter_map(find).collect();
+            let mut modules = Vec::new();
+            for module in &settings.modules {
+                let mut stage = self.stage(module, &versions, loaded, &mut in_use).await;
+                if locked && has_masks(module) {
+                    stage.module = Err(format!(
+                        "the configuration of module `{}` cannot be read with this key: give it again",
+                        module.name
+                    ));
+                }
+                modules.push(stage);
+            }
+            let flow = Flow {
+                id: FlowId::from_uuid(object.id),
+                settings,
+                created_at: object.created_at,
+                updated_at: object.updated_at,
+            };
+            let lane = self.inner.journal.handover().flow_lane(flow.id);
+            flows.push(Arc::new(Route { flow, endpoints, modules, locked, lane }));
+        }
+        *loaded = in_use;
+        Ok(flows)
+    }
+
+    async fn stage(
+        &self,
+        settings: &FlowModule,
+        versions: &[ModuleVersion],
+        loaded: &HashMap<[u8; 32], wasm::Module>,
+        in_use: &mut HashMap<[u8; 32], wasm::Module>,
+    ) -> Stage {
+        let wanted = |v: &&ModuleVersion| match settings.version {
+            Some(number) => v.version == number,
+            None => v.active,
+        };
+        let version = versions.iter().filter(|v| v.name == settings.name).find(wanted);
+        let module = match version {
+            None => Err(match settings.version {
+                Some(number) => format!("module `{}` has no version {number}", settings.name),
+                None => format!("module `{}` has no active version", settings.name),
+            }),
+            Some(version) => {
+                let known = in_use.get(&version.sha256).or_else(|| loaded.get(&version.sha256));
+                let module = match known {
+                    Some(module) => Ok(module.clone()),
+                    None => self.load(version.sha256).await,
+                };
+                if let Ok(module) = &module {
+                    in_use.insert(version.sha256, module.clone());
+                }
+                module.map(|module| (version.version, module))
+            }
+        };
+        if let Err(why) = &module {
+            tracing::error!(module = settings.name, why, "a flow's module cannot run");
+        }
+        let share = Semaphore::new(self.inner.engine.side_by_side());
+        Stage { settings: settings.clone(), config: Arc::new(settings.texts()), module, share }
+    }
+
+    /// The module with that SHA-256; compiled again if the cache has lost it.
+    pub async fn load(&self, sha256: [u8; 32]) -> Result<wasm::Module, String> {
+        let (engine, cache) = (&self.inner.engine, &self.inner.cache);
+        match engine.load(cache, sha256).await {
+            Ok(Some(module)) => return Ok(module),
+            Ok(None) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        let wasm = self.inner.journal.component(sha256).await.map_err(|e| e.to_string())?;
+        let wasm = wasm.ok_or_else(|| "its component is not stored".to_owned())?;
+        engine.admit(cache, &wasm).await.map_err(|e| e.to_string())
+    }
+}
+
+/// Whether a module's configuration has a value that cannot be read.
+fn has_masks(module: &FlowModule) -> bool {
+    let masked = |text: &String| text == MASK || text.contains("\"***\"");
+    module.texts().values().any(masked)
+}
+
+impl Live {
+    /// Stops an endpoint from taking deliveries; those that wait go on waiting.
+    pub async fn disable_endpoint(&self, target: &Target) -> Result<(), Error> {
+        let mut settings = target.endpoint.settings.clone();
+        settings.enabled = false;
+        let name = settings.name.clone();
+        let (id, created_at) = (target.endpoint.id.uuid(), target.endpoint.created_at);
+        let object = sealed::object(id, settings, created_at);
+        let secrets = target.secrets.as_ref();
+        let change = sealed::put(&self.inner.sealer, Kind::Endpoint, &name, &object, secrets)?;
+        self.inner.journal.change(&[change]).await?;
+        self.reload().await
+    }
+}

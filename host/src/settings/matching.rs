@@ -1,0 +1,148 @@
+//! Which flows and endpoints take an event, and what is known of its plan before any module runs.
+
+use super::{Route, Topology};
+use crate::model::delivery::Lease;
+use crate::model::event::Event;
+use crate::model::id::{EndpointId, FlowId};
+use crate::model::type_pattern::Pattern;
+use crate::settings::endpoint_runtime::{Dispatch, Target};
+use crate::store::{Draft, Journal, NewPlanning};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// How long the lease on running an event's modules holds.
+pub const PLANNING_HOLD: Duration = Duration::from_mins(2);
+
+/// Answers kept for repeated questions; more kinds of event than this are looked up each time.
+const CACHED: usize = 4_096;
+
+/// Who takes events of one source and type.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Endpoints that get it as captured, each once, with the flow that says so.
+    pub endpoints: Vec<(Option<Arc<Route>>, Arc<Target>)>,
+    /// Flows whose modules decide.
+    pub flows: Vec<Arc<Route>>,
+    /// Why others do not get it that would if they were enabled.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A flow or an endpoint that is disabled.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    /// The flow; `None` for an endpoint's own `events`.
+    pub flow: Option<FlowId>,
+    /// What is disabled, in words.
+    pub reason: String,
+}
+
+impl Skipped {
+    fn endpoint(flow: Option<&Arc<Route>>, target: &Target) -> Self {
+        let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
+        Self { flow: flow.map(|route| route.flow.id), reason }
+    }
+}
+
+impl Matches {
+    /// How many flows and endpoints that is.
+    pub fn len(&self) -> usize {
+        self.endpoints.len() + self.flows.len()
+    }
+
+    /// Whether nothing takes the event.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Matches by source, then event type.
+#[derive(Debug, Default)]
+pub struct Cache(RwLock<HashMap<String, HashMap<String, Arc<Matches>>>>);
+
+impl Topology {
+    /// Who takes events of that source and type. Disabled endpoints take none.
+    pub fn matches(&self, source: &str, event_type: &str) -> Arc<Matches> {
+        let known = self.matches.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(matches) = known.get(source).and_then(|types| types.get(event_type)) {
+            return Arc::clone(matches);
+        }
+        drop(known);
+        let matches = Arc::new(self.find(source, |pattern| pattern.matches(event_type)));
+        let mut known = self.matches.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.values().map(HashMap::len).sum::<usize>() < CACHED {
+            known
+                .entry(source.to_owned())
+                .or_default()
+                .insert(event_type.to_owned(), Arc::clone(&matches));
+        }
+        matches
+    }
+
+    /// Who takes events of that source and type because the type is named, and not by a pattern.
+    pub fn matches_by_name(&self, source: &str, event_type: &str) -> Arc<Matches> {
+        let names =
+            |pattern: &Pattern| matches!(pattern, Pattern::Exact(name) if name == event_type);
+        Arc::new(self.find(source, names))
+    }
+
+    fn find(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> Matches {
+        let mut matches = Matches::default();
+        let mut seen: HashSet<EndpointId> = HashSet::new();
+        for route in self.flows.iter().filter(|r| r.flow.settings.wants(source, &wanted)) {
+            if !route.flow.settings.enabled {
+                let reason = format!("flow `{}` is disabled", route.flow.settings.name);
+                matches.skipped.push(Skipped { flow: Some(route.flow.id), reason });
+                continue;
+            }
+            if !route.modules.is_empty() {
+                matches.flows.push(Arc::clone(route));
+                continue;
+            }
+            for target in &route.endpoints {
+                if !target.endpoint.settings.enabled {
+                    matches.skipped.push(Skipped::endpoint(Some(route), target));
+                } else if seen.insert(target.endpoint.id) {
+                    matches.endpoints.push((Some(Arc::clone(route)), Arc::clone(target)));
+                }
+            }
+        }
+        for target in self.endpoints() {
+            let settings = &target.endpoint.settings;
+            if !settings.events.iter().any(&wanted) {
+                continue;
+            }
+            if !settings.enabled {
+                matches.skipped.push(Skipped::endpoint(None, target));
+            } else if seen.insert(target.endpoint.id) {
+                matches.endpoints.push((None, Arc::clone(target)));
+            }
+        }
+        matches
+    }
+}
+
+impl Matches {
+    /// The deliveries that follow without a module.
+    pub fn drafts(&self, journal: &Journal, event: &Event) -> Vec<Draft> {
+        let draft = |(route, target): &(Option<Arc<Route>>, Arc<Target>)| {
+            let flow = route.as_ref().map(|route| route.flow.id);
+            target.draft(journal, event, Dispatch { flow, ..Dispatch::default() })
+        };
+        self.endpoints.iter().map(draft).collect()
+    }
+
+    /// The flows whose modules are to run, leased where there is room.
+    pub fn plannings(&self, journal: &Journal, event: &Event) -> Vec<NewPlanning> {
+        let now = journal.clock().now();
+        let planning = |route: &Arc<Route>| NewPlanning {
+            flow: route.flow.id,
+            leased: route.lane.room.take(event.size()).map(|slot| {
+                (Lease { token: journal.lease_token(), until: now.after(PLANNING_HOLD) }, slot)
+            }),
+            due_at: now,
+            record_key: route.keeps_order().then(|| event.record_key()).flatten(),
+        };
+        self.flows.iter().map(planning).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! A source made ready: what checks its requests, and how it is doing.
+
+use crate::crypto::digest::Hash;
+use crate::model::endpoint::Secrets;
+use crate::model::source::Source;
+use crate::model::timing::Timing;
+use crate::signing::webhook::Verifier;
+use crate::time::timestamp::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A source that is in use.
+#[derive(Debug)]
+pub struct Inlet {
+    /// What is set.
+    pub source: Source,
+    /// Its secrets, if it has any: what others sign with, or what it shows others.
+    pub secrets: Option<Secrets>,
+    /// Whether its secrets cannot be read with the present key. Nothing is taken from it until they
+    /// are entered again.
+    pub locked: bool,
+    /// Checks its webhooks, if it receives any.
+    pub verifier: Option<Verifier>,
+    /// When it runs, if Waybill runs it.
+    pub timing: Option<Timing>,
+    /// How it is doing.
+    pub health: Arc<Health>,
+}
+
+impl Inlet {
+    /// Makes a source ready.
+    pub fn new(
+        source: Source,
+        secrets: Option<Secrets>,
+        locked: bool,
+        health: Arc<Health>,
+    ) -> Self {
+        let nothing = Secrets { current: String::new(), previous: None };
+        let verifier = source.settings.webhook.as_ref().map(|webhook| {
+            let secrets = secrets.as_ref().unwrap_or(&nothing);
+            Verifier::new(webhook, secrets)
+        });
+        let timing = source.settings.timing();
+        Self { source, secrets, locked, verifier, timing, health }
+    }
+}
+
+impl Inlet {
+    /// What it shows others, or others sign with.
+    pub fn secret(&self) -> Option<&str> {
+        self.secrets.as_ref().map(|secrets| secrets.current.as_str())
+    }
+}
+
+/// How a source is doing since the server started; it outlives changes of the source.
+#[derive(Debug, Default)]
+pub struct Health {
+    figures: Mutex<Figures>,
+    /// Tells a request that comes again from one that differs from the request before it.
+    pub sequence: RequestSequence,
+}
+
+/// How a source is doing since the server started.
+#[derive(Debug, Default, Clone, Serialize, utoipa::ToSchema)]
+pub struct Figures {
+    /// Events captured.
+    pub captured: u64,
+    /// Repeats recognised.
+    pub duplicates: u64,
+    /// What was refused, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// When an event was last captured, or a repeat recognised.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_success_at: Option<Timestamp>,
+    /// When something was last refused.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_error_at: Option<Timestamp>,
+    /// Why.
+    pub last_error: Option<String>,
+}
+
+impl Health {
+    fn lock(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As it stands.
+    pub fn figures(&self) -> Figures {
+        self.lock().clone()
+    }
+
+    /// Notes an event, or the repeat of one.
+    pub fn captured(&self, duplicate: bool, now: Timestamp) {
+        let mut figures = self.lock();
+        if duplicate {
+            figures.duplicates += 1;
+        } else {
+            figures.captured += 1;
+        }
+        figures.last_success_at = Some(now);
+    }
+
+    /// Notes that a run came to its end.
+    pub fn succeeded(&self, now: Timestamp) {
+        self.lock().last_success_at = Some(now);
+    }
+
+    /// Notes why a run did not.
+    pub fn failed(&self, why: &str, now: Timestamp) {
+        let mut figures = self.lock();
+        figures.last_error_at = Some(now);
+        figures.last_error = Some(why.to_owned());
+    }
+
+    /// Notes that something was refused.
+    pub fn refused(&self, reason: &'static str, detail: &str, now: Timestamp) {
+        let mut figures = self.lock();
+        *figures.refused.entry(reason).or_default() += 1;
+        figures.last_error_at = Some(now);
+        figures.last_error = Some(detail.to_owned());
+    }
+}
+
+/// Counts how often a source's requests changed since the server started.
+#[derive(Debug, Default)]
+pub struct RequestSequence(Mutex<(Option<Hash>, u64)>);
+
+impl RequestSequence {
+    /// Returns the same number as for the request before if that has this fingerprint too, else the next number.
+    pub fn number(&self, fingerprint: Hash) -> u64 {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, number) = &mut *state;
+        if last.is_some_and(|last| last != fingerprint) {
+            *number += 1;
+        }
+        *last = Some(fingerprint);
+        *number
+    }
+}

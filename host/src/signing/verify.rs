@@ -1,0 +1,289 @@
+//! Does a received delivery fit a secret, and if not, what is wrong with it?
+//!
+//! [`verify`] names every scheme whose header is there. Where a signature does not fit it looks for the usual mistakes, by
+//! trying which variation of secret, content, body or encoding would fit, and says so ([`Problem`]).
+//!
+//! This is for people who set a receiver up: `waybill verify`, `waybill listen`. A receiver in production checks one scheme and
+//! nothing else, as `docs/verify-deliveries.md` shows.
+
+pub mod problem;
+pub mod search;
+
+pub use problem::Problem;
+
+use super::secret::{PUBLIC, public_key};
+use super::{
+    GITHUB_SIGNATURE, PERFEXAPI_SIGNATURE, STRIPE_SIGNATURE, Scheme, THEMESIC_SIGNATURE,
+    WEBHOOK_HEX_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, key,
+};
+use crate::time::timestamp::Timestamp;
+use ed25519_dalek::VerifyingKey;
+use http::{HeaderMap, HeaderName};
+use std::time::Duration;
+
+/// How far a timestamp may be from now, either way: 300 s, as the libraries of Standard Webhooks and of Stripe have it.
+pub const TOLERANCE: Duration = Duration::from_mins(5);
+
+/// What a receiver has of a delivery.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, byte for byte.
+    pub body: &'a [u8],
+    /// When it is checked.
+    pub now: Timestamp,
+}
+
+/// What to check a delivery with: secrets as they are configured, or a `whpk_` public key.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// The secret that should have signed.
+    pub current: &'a str,
+    /// The one before it, whose time of grace may not be over.
+    pub previous: Option<&'a str>,
+}
+
+impl std::fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(hidden)")
+    }
+}
+
+impl Keys<'_> {
+    fn all(&self) -> impl Iterator<Item = (&str, bool)> {
+        [(self.current, false)].into_iter().chain(self.previous.map(|secret| (secret, true)))
+    }
+
+    /// The ed25519 public keys, and whether each is the previous one's.
+    fn public(&self) -> Vec<(VerifyingKey, bool)> {
+        let read = |secret: &str| {
+            if secret.starts_with(PUBLIC) {
+                return public_key(secret);
+            }
+            key::key_pair(secret).ok().map(|pair| pair.verifying_key())
+        };
+        self.all().filter_map(|(secret, previous)| Some((read(secret)?, previous))).collect()
+    }
+}
+
+/// One scheme that a delivery carries a header of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The header.
+    pub header: HeaderName,
+    /// Whether it fits.
+    pub verdict: Verdict,
+}
+
+/// Whether a signature fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does.
+    Fits,
+    /// It was made with the previous secret, and fits that.
+    FitsPrevious,
+    /// It does not.
+    Wrong(Vec<Problem>),
+}
+
+impl Verdict {
+    /// Whether a receiver should accept the delivery.
+    pub fn fits(&self) -> bool {
+        match self {
+            Self::Fits | Self::FitsPrevious => true,
+            Self::Wrong(_) => false,
+        }
+    }
+}
+
+/// Every scheme found, in the order of [`Scheme::ALL`]; none if no signature header is there.
+pub fn verify(received: Received<'_>, keys: Keys<'_>) -> Vec<Finding> {
+    let check = Check { received, keys };
+    let mut findings = check.webhook_signature();
+    let others = [
+        (Scheme::PerfexApi, PERFEXAPI_SIGNATURE),
+        (Scheme::Webhook, WEBHOOK_HEX_SIGNATURE),
+        (Scheme::Stripe, STRIPE_SIGNATURE),
+        (Scheme::Github, GITHUB_SIGNATURE),
+        (Scheme::Themesic, THEMESIC_SIGNATURE),
+    ];
+    for (scheme, header) in others {
+        if let Some(value) = received.headers.get(&header) {
+            let verdict = check.symmetric(scheme, &String::from_utf8_lossy(value.as_bytes()));
+            findings.push(Finding { scheme, header, verdict });
+        }
+    }
+    findings.sort_by_key(|finding| Scheme::ALL.iter().position(|known| *known == finding.scheme));
+    findings
+}
+
+/// A header's signatures, and the timestamp that they were made over.
+#[derive(Default)]
+struct Claim {
+    timestamp: Option<String>,
+    signatures: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+struct Check<'a> {
+    received: Received<'a>,
+    keys: Keys<'a>,
+}
+
+impl Check<'_> {
+    /// The list that two schemes share.
+    fn webhook_signature(&self) -> Vec<Finding> {
+        let Some(value) = self.received.headers.get(WEBHOOK_SIGNATURE) else { return Vec::new() };
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let of_version = |version: &str| -> Vec<String> {
+            let entries = text.split_ascii_whitespace();
+            entries.filter_map(|entry| Some(entry.strip_prefix(version)?.to_owned())).collect()
+        };
+        let (symmetric, asymmetric) = (of_version("v1,"), of_version("v1a,"));
+        let finding = |scheme, verdict| Finding { scheme, header: WEBHOOK_SIGNATURE, verdict };
+        let mut findings = Vec::new();
+        if !asymmetric.is_empty() {
+            findings.push(finding(Scheme::Ed25519, self.asymmetric(asymmetric)));
+        }
+        if !symmetric.is_empty() {
+            let verdict = self.judge(Scheme::Standard, self.standard_claim(symmetric));
+            findings.push(finding(Scheme::Standard, verdict));
+        }
+        if findings.is_empty() {
+            let claim = self.standard_claim(vec![text.trim().to_owned()]);
+            let verdict = self.judge(Scheme::Standard, claim.with(Problem::NoVersion));
+            findings.push(finding(Scheme::Standard, verdict));
+        }
+        findings
+    }
+
+    fn standard_claim(&self, signatures: Vec<String>) -> Claim {
+        let timestamp = self.text(&WEBHOOK_TIMESTAMP);
+        let missing = [WEBHOOK_ID, WEBHOOK_TIMESTAMP].into_iter();
+        let missing = missing.filter(|name| !self.received.headers.contains_key(name));
+        let problems = missing.map(Problem::MissingHeader).collect();
+        Claim { timestamp, signatures, problems }
+    }
+
+    fn symmetric(&self, scheme: Scheme, value: &str) -> Verdict {
+        let value = value.trim();
+        let claim = match scheme {
+            Scheme::Stripe | Scheme::Themesic => Claim::timed(value),
+            Scheme::Github => match value.strip_prefix("sha256=") {
+                Some(signature) => Claim::of(signature),
+                None => Claim::of(value).with(Problem::MissingPrefix("sha256=")),
+            },
+            Scheme::Standard | Scheme::PerfexApi | Scheme::Webhook | Scheme::Ed25519 => match value
+                .strip_prefix("sha256=")
+            {
+                Some(signature) => Claim::of(signature).with(Problem::NeedlessPrefix("sha256=")),
+                None => Claim::of(value),
+            },
+        };
+        self.judge(scheme, claim)
+    }
+
+    fn judge(&self, scheme: Scheme, claim: Claim) -> Verdict {
+        let mut problems = claim.problems;
+        let time = claim.timestamp.as_deref();
+        problems.extend(time.and_then(|text| time_problem(text, self.received.now)));
+        let id = self.text(&WEBHOOK_ID).unwrap_or_default();
+        let subject = search::Subject {
+            scheme,
+            id: &id,
+            // The body-only schemes may have been made over the timestamp by mistake.
+            timestamp: time.map_or_else(|| self.text(&WEBHOOK_TIMESTAMP), |t| Some(t.to_owned())),
+            body: self.received.body,
+        };
+        let found = search::best(&subject, &claim.signatures, self.keys);
+        verdict(problems, found)
+    }
+
+    fn asymmetric(&self, signatures: Vec<String>) -> Verdict {
+        let claim = self.standard_claim(signatures);
+        let mut problems = claim.problems;
+        let time = claim.timestamp.as_deref().unwrap_or_default();
+        problems.extend(time_problem(time, self.received.now));
+        let id = self.text(&WEBHOOK_ID).unwrap_or_default();
+        let found = search::best_asymmetric(
+            &format!("{id}.{time}."),
+            self.received.body,
+            &claim.signatures,
+            &self.keys.public(),
+        );
+        verdict(problems, found)
+    }
+
+    fn text(&self, name: &HeaderName) -> Option<String> {
+        let value = self.received.headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
+    }
+}
+
+impl Claim {
+    fn of(signature: &str) -> Self {
+        Self { signatures: vec![signature.trim().to_owned()], ..Self::default() }
+    }
+
+    /// `t=…,v1=…[,v1=…]`.
+    fn timed(value: &str) -> Self {
+        let parts = || value.split(',').filter_map(|part| part.trim().split_once('='));
+        let of = |wanted: &'static str| {
+            parts().filter(move |(name, _)| *name == wanted).map(|(_, text)| text.to_owned())
+        };
+        let claim = Self {
+            timestamp: of("t").next(),
+            signatures: of("v1").collect(),
+            problems: Vec::new(),
+        };
+        if claim.timestamp.is_some() && !claim.signatures.is_empty() {
+            claim
+        } else {
+            Self::of(value).with(Problem::NoTimedForm)
+        }
+    }
+
+    fn with(mut self, problem: Problem) -> Self {
+        self.problems.push(problem);
+        self
+    }
+}
+
+/// What the search found, together with what was wrong before it.
+fn verdict(mut problems: Vec<Problem>, found: Option<search::Match>) -> Verdict {
+    match found {
+        None => problems.push(Problem::Mismatch),
+        Some(found) => {
+            problems.extend(found.problems);
+            if problems.is_empty() {
+                return if found.previous { Verdict::FitsPrevious } else { Verdict::Fits };
+            }
+        }
+    }
+    Verdict::Wrong(problems)
+}
+
+fn time_problem(text: &str, now: Timestamp) -> Option<Problem> {
+    /// No time of this millennium in seconds is that large; in milliseconds every time since 1973 is.
+    const MILLISECONDS_FROM: i64 = 100_000_000_000;
+    let Ok(seconds) = text.parse::<i64>() else {
+        return Some(Problem::TimestampForm(text.to_owned()));
+    };
+    if seconds >= MILLISECONDS_FROM {
+        return Some(Problem::TimestampMilliseconds);
+    }
+    let age = now.seconds().saturating_sub(seconds);
+    let beyond = age.unsigned_abs() > TOLERANCE.as_secs();
+    let off = Duration::from_secs(age.unsigned_abs());
+    match age {
+        _ if !beyond => None,
+        1.. => Some(Problem::TooOld(off)),
+        _ => Some(Problem::InFuture(off)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Which variation of a signature fits, if not the right one.
+
+use super::problem::{BodyChange, Content, Encoding, Problem, Reading};
+use super::{Keys, Scheme};
+use crate::crypto::sha256::Mac;
+use crate::json::canonical;
+use crate::signing::secret::{SYMMETRIC, standard_key};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use ed25519_dalek::{Signature, VerifyingKey};
+use std::borrow::Cow;
+use subtle::ConstantTimeEq as _;
+
+/// What was signed, as far as is known.
+pub struct Subject<'a> {
+    pub scheme: Scheme,
+    pub id: &'a str,
+    pub timestamp: Option<String>,
+    pub body: &'a [u8],
+}
+
+/// A variation that fits.
+pub struct Match {
+    /// How it differs from what the scheme asks for.
+    pub problems: Vec<Problem>,
+    /// Whether it is the previous secret's.
+    pub previous: bool,
+}
+
+/// The variation with the fewest differences that fits one of the signatures.
+pub fn best(subject: &Subject<'_>, signatures: &[String], keys: Keys<'_>) -> Option<Match> {
+    let claims: Vec<Decoded> =
+        signatures.iter().flat_map(|text| decodings(text, subject.scheme)).collect();
+    let bodies = bodies(subject.body);
+    let mut best: Option<Match> = None;
+    for (secret, previous) in keys.all() {
+        for (reading, key) in readings(secret, subject.scheme) {
+            let mac = Mac::new(&key);
+            for (content, (change, body)) in pairs(&contents(subject), &bodies) {
+                let expected = mac.of(&content.parts(subject, body));
+                let fitting =
+                    claims.iter().filter(|claim| bool::from(claim.bytes.ct_eq(&expected)));
+                for claim in fitting {
+                    let problems = [
+                        claim.encoding.map(Problem::Encoding),
+                        reading.map(Problem::Reading),
+                        content.problem.map(Problem::Content),
+                        change.map(Problem::Body),
+                    ];
+                    let problems: Vec<_> = problems.into_iter().flatten().collect();
+                    keep_better(&mut best, Match { problems, previous });
+                }
+            }
+        }
+    }
+    best
+}
+
+/// The same for ed25519, where only the body can have been changed.
+pub fn best_asymmetric(
+    prefix: &str,
+    body: &[u8],
+    signatures: &[String],
+    keys: &[(VerifyingKey, bool)],
+) -> Option<Match> {
+    let signatures: Vec<Signature> = signatures
+        .iter()
+        .filter_map(|text| Signature::from_slice(&STANDARD.decode(text).ok()?).ok())
+        .collect();
+    let mut best = None;
+    for (change, body) in bodies(body) {
+        let content = [prefix.as_bytes(), &body].concat();
+        for (key, previous) in keys {
+            if signatures.iter().any(|signature| key.verify_strict(&content, signature).is_ok()) {
+                let problems = change.map(Problem::Body).into_iter().collect();
+                keep_better(&mut best, Match { problems, previous: *previous });
+            }
+        }
+    }
+    best
+}
+
+fn keep_better(best: &mut Option<Match>, found: Match) {
+    if best.as_ref().is_none_or(|best| found.problems.len() < best.problems.len()) {
+        *best = Some(found);
+    }
+}
+
+fn pairs<'a, A, B>(
+    outer: &'a [A],
+    inner: &'a [(Option<BodyChange>, B)],
+) -> impl Iterator<Item = (&'a A, (Option<BodyChange>, &'a B))> {
+    outer.iter().flat_map(move |a| inner.iter().map(move |(change, b)| (a, (*change, b))))
+}
+
+struct Decoded {
+    encoding: Option<Encoding>,
+    bytes: Vec<u8>,
+}
+
+/// The bytes a signature's text may stand for.
+fn decodings(text: &str, scheme: Scheme) -> Vec<Decoded> {
+    let base64 = matches!(scheme, Scheme::Standard | Scheme::Ed25519);
+    let mut found = Vec::new();
+    let mut add = |encoding, bytes: Option<Vec<u8>>| {
+        found.extend(bytes.map(|bytes| Decoded { encoding, bytes }));
+    };
+    let hex_problem = match () {
+        () if base64 => Some(Encoding::Hex),
+        () if text.bytes().any(|byte| byte.is_ascii_uppercase()) => Some(Encoding::UpperHex),
+        () => None,
+    };
+    add(hex_problem, hex::decode(text).ok());
+    let standard = STANDARD.decode(text).ok();
+    let of_hex = standard.as_ref().and_then(|bytes| hex::decode(bytes).ok());
+    add((!base64).then_some(Encoding::Base64), standard);
+    add(Some(Encoding::Base64OfHex), of_hex);
+    for engine in [STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD] {
+        add(Some(Encoding::UrlBase64), engine.decode(text).ok());
+    }
+    found
+}
+
+/// The keys a secret may stand for; the scheme's own reading first.
+fn readings(secret: &str, scheme: Scheme) -> Vec<(Option<Reading>, Vec<u8>)> {
+    let literal = secret.as_bytes().to_vec();
+    let rest = secret.strip_prefix(SYMMETRIC);
+    let mut readings = match scheme {
+        Scheme::Standard | Scheme::Ed25519 => {
+            let own = standard_key(secret).ok().map(|key| (None, key));
+            let other = rest.map(|_| (Some(Reading::Literal), literal.clone()));
+            own.into_iter().chain(other).collect::<Vec<_>>()
+        }
+        Scheme::PerfexApi
+        | Scheme::Webhook
+        | Scheme::Stripe
+        | Scheme::Github
+        | Scheme::Themesic => {
+            let decoded = rest.and_then(|_| standard_key(secret).ok());
+            let other = decoded.map(|key| (Some(Reading::Decoded), key));
+            [(None, literal.clone())].into_iter().chain(other).collect()
+        }
+    };
+    if let Some(rest) = rest {
+        readings.push((Some(Reading::WithoutPrefix), rest.as_bytes().to_vec()));
+    } else if let Some(key) = STANDARD.decode(secret).ok().filter(|key| !key.is_empty()) {
+        readings.push((Some(Reading::BareBase64), key));
+    }
+    readings.push((Some(Reading::WithLineBreak), [literal.as_slice(), b"\n"].concat()));
+    readings
+}
+
+/// What may have been signed; the scheme's own content first.
+fn contents(subject: &Subject<'_>) -> Vec<Form> {
+    let own = match subject.scheme {
+        Scheme::Standard | Scheme::Ed25519 => Content::IdTimestampBody,
+        Scheme::Stripe | Scheme::Themesic => Content::TimestampBody,
+        Scheme::PerfexApi | Scheme::Webhook | Scheme::Github => Content::Body,
+    };
+    let all = [
+        Content::Body,
+        Content::TimestampBody,
+        Content::TimestampCommaBody,
+        Content::IdTimestampBody,
+        Content::TimestampJoinedBody,
+    ];
+    let others = all.into_iter().filter(|content| *content != own);
+    let others = others.map(|content| Form { content, problem: Some(content) });
+    [Form { content: own, problem: None }].into_iter().chain(others).collect()
+}
+
+struct Form {
+    content: Content,
+    /// The content, where it is not the scheme's own.
+    problem: Option<Content>,
+}
+
+impl Form {
+    fn parts<'a>(&self, subject: &'a Subject<'_>, body: &'a [u8]) -> Vec<&'a [u8]> {
+        let id = subject.id.as_bytes();
+        let time = subject.timestamp.as_deref().unwrap_or_default().as_bytes();
+        match self.content {
+            Content::Body => vec![body],
+            Content::TimestampBody => vec![time, b".", body],
+            Content::TimestampCommaBody => vec![time, b",", body],
+            Content::IdTimestampBody => vec![id, b".", time, b".", body],
+            Content::TimestampJoinedBody => vec![time, body],
+        }
+    }
+}
+
+/// The bodies that may have been signed; the one at hand first.
+fn bodies(body: &[u8]) -> Vec<(Option<BodyChange>, Cow<'_, [u8]>)> {
+    let mut bodies = vec![(None, Cow::Borrowed(body))];
+    let mut add = |change, body: Option<Cow<'_, [u8]>>| {
+        if let Some(body) = body {
+            bodies.push((Some(change), Cow::Owned(body.into_owned())));
+        }
+    };
+    let unbroken = body.strip_suffix(b"\r\n").or_else(|| body.strip_suffix(b"\n"));
+    add(BodyChange::LineBreakAdded, unbroken.map(Cow::Borrowed));
+    add(BodyChange::LineBreakLost, Some(Cow::Owned([body, b"\n"].concat())));
+    add(BodyChange::ByteOrderMark, body.strip_prefix(b"\xef\xbb\xbf").map(Cow::Borrowed));
+    let text = str::from_utf8(body).ok();
+    let lf = text.filter(|text| text.contains("\r\n")).map(|text| text.replace("\r\n", "\n"));
+    add(BodyChange::LineEnds, lf.map(|text| Cow::Owned(text.into_bytes())));
+    let mut compact = Vec::new();
+    let written = text.is_some_and(|text| canonical::write(text, &mut compact).is_ok());
+    add(BodyChange::Reserialised, (written && compact != body).then_some(Cow::Owned(compact)));
+    add(BodyChange::Empty, (!body.is_empty()).then_some(Cow::Borrowed(&[])));
+    bodies
+}

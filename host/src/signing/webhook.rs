@@ -1,0 +1,372 @@
+//! Whether what another system sent is its own.
+//!
+//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]), and a [`Verifier`] checks
+//! exactly the one that its source is set to, in constant time.
+//!
+//! A code is made over the body as it arrived. Where that does not fit and the body is compressed, the
+//! decompressed body is tried, because some senders sign before they compress.
+//!
+//! A signed time has to be within the source's tolerance of now, either way. Where a scheme has no time, a
+//! request that was listened to could be sent again at any time; [`crate::ingest::repeats`] says what a repeat is
+//! recognised by.
+
+pub mod paypal;
+pub mod rule;
+
+use crate::crypto::sha256;
+use crate::json::members::{scalar, without_byte_order_mark};
+use crate::json::pointer;
+use crate::model::endpoint::Secrets;
+use crate::model::webhook_source::WebhookSettings;
+use crate::model::webhook_source::proof::{Proof, TokenPlace, WebhookTokenSettings};
+use crate::time::timestamp::Timestamp;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use core::net::IpAddr;
+use http::{HeaderMap, Method, Uri, header};
+use ipnet::IpNet;
+use paypal::Certificate;
+use ring::hmac;
+use rule::Rule;
+use serde_json::value::RawValue;
+use std::time::Duration;
+use subtle::ConstantTimeEq as _;
+
+pub use paypal::check as check_certificate;
+pub use rule::is_key;
+
+/// Checks the requests of one source.
+pub struct Verifier {
+    proof: Check,
+    tolerance: Duration,
+    from: Vec<IpNet>,
+    url: Option<String>,
+    current: Key,
+    previous: Option<(Key, Timestamp)>,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").finish_non_exhaustive()
+    }
+}
+
+/// How requests are checked.
+enum Check {
+    Nothing,
+    Hmac(Vec<Rule>),
+    /// With the name that has to be given.
+    Basic(Option<String>),
+    Token(Place),
+    PayPal(Box<Certificate>),
+}
+
+/// A [`TokenPlace`] of its own.
+enum Place {
+    Header { name: String, prefix: String },
+    Query(String),
+    Body(String),
+}
+
+/// A secret made ready.
+enum Key {
+    None,
+    /// For each of the rules.
+    Hmac(Vec<hmac::Key>),
+    /// The digest of the secret itself.
+    Digest([u8; 32]),
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path and query.
+    pub uri: &'a Uri,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, as it arrived.
+    pub body: &'a [u8],
+    /// Its body, decompressed.
+    pub plain: &'a [u8],
+    /// Where it comes from.
+    pub address: IpAddr,
+}
+
+/// A request that is its source's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fits {
+    /// The signature, decoded, because its text can be written in several ways. `None` where the scheme has none.
+    pub signature: Option<Vec<u8>>,
+}
+
+/// Why a request is not taken for the source's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It comes from elsewhere.
+    #[error("the source takes no requests from this address; `webhook.from` names the networks")]
+    Address,
+    /// A header is missing.
+    #[error("the header `{0}` is missing")]
+    Missing(String),
+    /// The secret is missing.
+    #[error("{0} is missing")]
+    MissingToken(String),
+    /// A header has not the form that the scheme asks for.
+    #[error("the header `{0}` has not the form `{1}`")]
+    Form(String, String),
+    /// It was signed too long ago: it was held up, or somebody sends it again.
+    #[error("it was signed {0} s ago, which is longer than the source tolerates")]
+    Stale(u64),
+    /// It was signed in the future: one of the clocks is wrong.
+    #[error("it was signed {0} s in the future; one of the clocks is wrong")]
+    Early(u64),
+    /// The signature is another's, or the body was changed on the way.
+    #[error(
+        "the signature does not fit: check the secret, and that nothing on the way changes the body"
+    )]
+    Wrong,
+    /// The address is signed, and the signature does not fit.
+    #[error(
+        "the signature does not fit: check the secret, and set `webhook.url` to the address that the sender calls"
+    )]
+    WrongAddress,
+    /// The secret is another.
+    #[error("the secret or the user's name is another; check both")]
+    WrongToken,
+}
+
+impl Refusal {
+    /// In a word, for counting.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Missing(_) | Self::MissingToken(_) | Self::Form(..) => "unsigned",
+            Self::Stale(_) | Self::Early(_) => "stale",
+            Self::Wrong | Self::WrongAddress | Self::WrongToken => "wrong_signature",
+        }
+    }
+}
+
+impl Verifier {
+    /// Makes one that checks by these settings, which were checked before, and with these secrets.
+    pub fn new(settings: &WebhookSettings, secrets: &Secrets) -> Self {
+        let proof = check(settings);
+        let key = |secret: &str| {
+            // A source without a secret takes nothing.
+            if secret.is_empty() {
+                return Key::None;
+            }
+            match &proof {
+                Check::Nothing | Check::PayPal(_) => Key::None,
+                Check::Hmac(rules) => {
+                    Key::Hmac(rules.iter().map(|rule| rule.key(secret)).collect())
+                }
+                Check::Basic(_) | Check::Token(_) => {
+                    Key::Digest(sha256::digest(&[secret.as_bytes()]))
+                }
+            }
+        };
+        let previous = secrets.previous.as_ref();
+        Self {
+            current: key(&secrets.current),
+            previous: previous.map(|graced| (key(&graced.secret), graced.until)),
+            proof,
+            tolerance: settings.tolerance.get(),
+            from: settings.from.clone(),
+            url: settings.url.clone(),
+        }
+    }
+
+    /// Checks a request.
+    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<Fits, Refusal> {
+        self.check_address(request.address)?;
+        let signature = match &self.proof {
+            Check::Nothing => None,
+            Check::Hmac(rules) => Some(self.check_code(rules, request, now)?),
+            Check::PayPal(certificate) => {
+                let (signature, at) = certificate.verify(request)?;
+                self.check_time(at, now)?;
+                Some(signature)
+            }
+            Check::Basic(_) | Check::Token(_) => {
+                self.check_secret(request, now)?;
+                None
+            }
+        };
+        Ok(Fits { signature })
+    }
+
+    /// Checks a request that asks before anything is sent. It has no body that could be signed, so only an
+    /// address and a secret are asked for; what is sent later is verified all the same.
+    pub fn verify_question(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refusal> {
+        self.check_address(request.address)?;
+        match &self.proof {
+            Check::Nothing | Check::Hmac(_) | Check::PayPal(_) | Check::Token(Place::Body(_)) => {
+                Ok(())
+            }
+            Check::Basic(_) | Check::Token(_) => self.check_secret(request, now),
+        }
+    }
+
+    /// Whether a request that asks first has shown a secret.
+    pub fn knows_caller(&self) -> bool {
+        matches!(self.proof, Check::Basic(_) | Check::Token(Place::Header { .. } | Place::Query(_)))
+    }
+
+    /// Whether HTTP Basic authentication is asked for.
+    pub fn is_basic(&self) -> bool {
+        matches!(self.proof, Check::Basic(_))
+    }
+
+    fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
+        let is_known = self.from.is_empty() || self.from.iter().any(|net| net.contains(&address));
+        if is_known { Ok(()) } else { Err(Refusal::Address) }
+    }
+
+    /// The keys that hold now.
+    fn keys(&self, now: Timestamp) -> impl Iterator<Item = &Key> {
+        let previous = self.previous.as_ref().filter(move |(_, until)| now < *until);
+        std::iter::once(&self.current).chain(previous.map(|(key, _)| key))
+    }
+
+    fn check_code(
+        &self,
+        rules: &[Rule],
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Refusal> {
+        let is_there = |rule: &&Rule| request.headers.contains_key(&rule.header);
+        let n = rules.iter().position(|rule| is_there(&rule)).unwrap_or_default();
+        let rule = rules.get(n).ok_or(Refusal::Wrong)?;
+        let claim = rule.claim(request.headers)?;
+        let keys = self.keys(now).filter_map(|key| match key {
+            Key::Hmac(keys) => keys.get(n),
+            Key::None | Key::Digest(_) => None,
+        });
+        let urls = rule.addresses(self.url.as_deref(), request);
+        let mut fitting = keys.filter_map(|key| rule.fits(key, &claim, request, &urls));
+        let wrong = if rule.signs_address() { Refusal::WrongAddress } else { Refusal::Wrong };
+        let signature = fitting.next().ok_or(wrong)?;
+        // Only now, because a time that nobody signed is no time.
+        claim.at.map_or(Ok(()), |at| self.check_time(at, now))?;
+        Ok(signature)
+    }
+
+    fn check_time(&self, at: &str, now: Timestamp) -> Result<(), Refusal> {
+        let form = || Refusal::Form("timestamp".to_owned(), "Unix time".to_owned());
+        let at = Timestamp::parse_lenient(at).ok_or_else(form)?;
+        let age = now.seconds().saturating_sub(at.seconds());
+        let off = age.unsigned_abs();
+        match age {
+            _ if off <= self.tolerance.as_secs() => Ok(()),
+            1.. => Err(Refusal::Stale(off)),
+            _ => Err(Refusal::Early(off)),
+        }
+    }
+
+    fn check_secret(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refusal> {
+        let (given, is_user) = match &self.proof {
+            Check::Basic(user) => {
+                let (name, password) = credentials(request.headers)?;
+                let wanted = user.as_deref().unwrap_or(&name);
+                (password, bool::from(wanted.as_bytes().ct_eq(name.as_bytes())))
+            }
+            Check::Token(place) => (place.find(request)?, true),
+            Check::Nothing | Check::Hmac(_) | Check::PayPal(_) => return Err(Refusal::WrongToken),
+        };
+        // Digests have one length, so that comparing takes one time.
+        let digest = sha256::digest(&[given.as_bytes()]);
+        let is_one = self.keys(now).fold(false, |any, key| match key {
+            Key::Digest(wanted) => bool::from(wanted.ct_eq(&digest)) | any,
+            Key::None | Key::Hmac(_) => any,
+        });
+        if is_one && is_user { Ok(()) } else { Err(Refusal::WrongToken) }
+    }
+}
+
+fn check(settings: &WebhookSettings) -> Check {
+    match settings.scheme.sender().proof {
+        Proof::Nothing => Check::Nothing,
+        Proof::Hmac(rules) => Check::Hmac(rules.iter().map(Rule::new).collect()),
+        Proof::Basic => {
+            Check::Basic(settings.basic.as_ref().and_then(|basic| basic.username.clone()))
+        }
+        Proof::Token(place) => Check::Token(place.into()),
+        Proof::PayPal => match settings.paypal.as_ref().map(Certificate::read) {
+            Some(Ok(certificate)) => Check::PayPal(Box::new(certificate)),
+            // Refused when it was set; without a rule nothing fits.
+            Some(Err(_)) | None => Check::Hmac(Vec::new()),
+        },
+        Proof::AsSet => {
+            let hmac =
+                settings.hmac.as_ref().map(|hmac| Check::Hmac(vec![Rule::new(&hmac.rule())]));
+            let place = settings.token.as_ref().and_then(WebhookTokenSettings::place);
+            hmac.or_else(|| place.map(|place| Check::Token(place.into())))
+                .unwrap_or(Check::Hmac(Vec::new()))
+        }
+    }
+}
+
+impl From<TokenPlace<'_>> for Place {
+    fn from(place: TokenPlace<'_>) -> Self {
+        match place {
+            TokenPlace::Header { name, prefix } => {
+                Self::Header { name: name.to_owned(), prefix: prefix.to_owned() }
+            }
+            TokenPlace::Query(name) => Self::Query(name.to_owned()),
+            TokenPlace::Body(pointer) => Self::Body(pointer.to_owned()),
+        }
+    }
+}
+
+impl Place {
+    fn find(&self, request: &Request<'_>) -> Result<String, Refusal> {
+        match self {
+            Self::Header { name, prefix } => {
+                let text = text(request.headers, name)?.strip_prefix(prefix.as_str());
+                let form = || Refusal::Form(name.clone(), format!("{prefix}SECRET"));
+                text.map(str::to_owned).ok_or_else(form)
+            }
+            Self::Query(name) => {
+                let pairs: Vec<(String, String)> = request
+                    .uri
+                    .query()
+                    .and_then(|query| serde_urlencoded::from_str(query).ok())
+                    .unwrap_or_default();
+                let value = pairs.into_iter().find(|(known, _)| known == name);
+                let missing = || Refusal::MissingToken(format!("the query's parameter `{name}`"));
+                value.map(|(_, value)| value).ok_or_else(missing)
+            }
+            Self::Body(pointer) => {
+                let body =
+                    serde_json::from_slice::<&RawValue>(without_byte_order_mark(request.plain));
+                let value = body.ok().and_then(|body| pointer::find(body, pointer));
+                let missing = || Refusal::MissingToken(format!("the body's `{pointer}`"));
+                value.and_then(scalar).ok_or_else(missing)
+            }
+        }
+    }
+}
+
+/// The name and the password of HTTP Basic authentication (RFC 7617).
+fn credentials(headers: &HeaderMap) -> Result<(String, String), Refusal> {
+    let name = header::AUTHORIZATION.as_str();
+    let value = text(headers, name)?;
+    let decoded = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let decoded = decoded.and_then(|(_, text)| BASE64_STANDARD.decode(text.trim()).ok());
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
+    let form = || Refusal::Form(name.to_owned(), "Basic BASE64".to_owned());
+    pair.map(|(name, password)| (name.to_owned(), password.to_owned())).ok_or_else(form)
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Refusal> {
+    let value = headers.get(name).ok_or_else(|| Refusal::Missing(name.to_owned()))?;
+    let form = |_opaque| Refusal::Form(name.to_owned(), "visible ASCII".to_owned());
+    value.to_str().map(str::trim).map_err(form)
+}
+
+#[cfg(test)]
+mod tests;

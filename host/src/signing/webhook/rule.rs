@@ -1,0 +1,276 @@
+//! An HMAC rule made ready: finding the signatures of a request, and making the one that it should have.
+
+use super::{Refusal, Request, text};
+use crate::crypto::sha256;
+use crate::model::webhook_source::proof::{Algorithm, Encoding, HmacRule, KeyForm};
+use crate::model::webhook_source::template;
+use crate::model::webhook_source::template::Piece;
+use crate::signing::standard_key;
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::header::HOST;
+use http::{HeaderMap, header};
+use ring::hmac;
+use std::borrow::Cow;
+use subtle::ConstantTimeEq as _;
+
+/// Either alphabet of base64, with or without padding.
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
+
+/// A rule made ready.
+pub struct Rule {
+    algorithm: hmac::Algorithm,
+    pub header: String,
+    encoding: Encoding,
+    prefix: String,
+    part: Option<String>,
+    timestamp: Option<Place>,
+    id: Option<String>,
+    signed: Vec<Piece>,
+    key: KeyForm,
+}
+
+/// Where the signed time stands.
+enum Place {
+    Header(String),
+    Part(String),
+}
+
+/// The signatures of a request, and what else is signed.
+pub struct Claim<'h> {
+    signatures: Vec<&'h str>,
+    /// The signed time, as it is written.
+    pub at: Option<&'h str>,
+    id: Option<&'h str>,
+}
+
+/// Whether a secret can be read in this form.
+pub fn is_key(form: KeyForm, secret: &str) -> bool {
+    key_bytes(form, secret).is_some_and(|bytes| !bytes.is_empty())
+}
+
+fn key_bytes(form: KeyForm, secret: &str) -> Option<Cow<'_, [u8]>> {
+    let text = || Cow::Borrowed(secret.as_bytes());
+    match form {
+        KeyForm::Text => Some(text()),
+        KeyForm::Hex => hex::decode(secret.trim()).ok().map(Cow::Owned),
+        KeyForm::Base64 => decode_base64(secret.trim()).map(Cow::Owned),
+        // A `whsec_` that is not base64 is not of that scheme: it is read as it is.
+        KeyForm::Standard => Some(standard_key(secret).map_or_else(|_| text(), Cow::Owned)),
+    }
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text).or_else(|_| BASE64_URL.decode(text)).ok()
+}
+
+impl Rule {
+    /// Makes a rule ready that was checked before.
+    pub fn new(rule: &HmacRule<'_>) -> Self {
+        let place = |place: &str| match (place.strip_prefix("header:"), place.strip_prefix("part:"))
+        {
+            (Some(name), _) => Some(Place::Header(name.to_owned())),
+            (None, Some(name)) => Some(Place::Part(name.to_owned())),
+            (None, None) => None,
+        };
+        Self {
+            algorithm: match rule.algorithm {
+                Algorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+                Algorithm::Sha256 => hmac::HMAC_SHA256,
+                Algorithm::Sha384 => hmac::HMAC_SHA384,
+                Algorithm::Sha512 => hmac::HMAC_SHA512,
+            },
+            header: rule.header.to_ascii_lowercase(),
+            encoding: rule.encoding,
+            prefix: rule.prefix.to_owned(),
+            part: rule.part.map(str::to_owned),
+            timestamp: rule.timestamp.and_then(place),
+            id: rule.id.map(str::to_owned),
+            signed: template::parse(rule.signed).unwrap_or_else(|_| vec![Piece::Body]),
+            key: rule.key,
+        }
+    }
+
+    /// The key that a secret stands for. One that cannot be read was refused when it was set.
+    pub fn key(&self, secret: &str) -> hmac::Key {
+        let bytes = key_bytes(self.key, secret);
+        hmac::Key::new(self.algorithm, bytes.as_deref().unwrap_or(secret.as_bytes()))
+    }
+
+    /// Whether the address is signed.
+    pub fn signs_address(&self) -> bool {
+        self.signed.contains(&Piece::Url)
+    }
+
+    /// Finds the signatures of a request.
+    pub fn claim<'h>(&self, headers: &'h HeaderMap) -> Result<Claim<'h>, Refusal> {
+        let value = text(headers, &self.header)?;
+        let parts = |wanted: &str| -> Vec<&'h str> {
+            let parts = value.split([',', ';']).filter_map(|part| part.trim().split_once('='));
+            parts.filter(|(name, _)| *name == wanted).map(|(_, text)| text).collect()
+        };
+        let signatures: Vec<&str> = if let Some(part) = &self.part {
+            parts(part)
+        } else {
+            let entries = value.split_ascii_whitespace();
+            let entries = entries.filter_map(|entry| entry.strip_prefix(self.prefix.as_str()));
+            entries.flat_map(|entry| entry.split(',')).collect()
+        };
+        let form = || Refusal::Form(self.header.clone(), self.form());
+        if signatures.is_empty() {
+            return Err(form());
+        }
+        let at = match &self.timestamp {
+            None => None,
+            Some(Place::Header(name)) => Some(text(headers, name)?),
+            Some(Place::Part(name)) => match parts(name).as_slice() {
+                [at] => Some(*at),
+                _ => return Err(form()),
+            },
+        };
+        let id = self.id.as_deref().map(|name| text(headers, name)).transpose()?;
+        Ok(Claim { signatures, at, id })
+    }
+
+    /// The addresses that a sender may have called to make this request, if the address is signed; else one that is not used.
+    pub fn addresses(&self, set: Option<&str>, request: &Request<'_>) -> Vec<String> {
+        if self.signs_address() { addresses(set, request) } else { vec![String::new()] }
+    }
+
+    /// What the header looks like.
+    fn form(&self) -> String {
+        let encoding = match self.encoding {
+            Encoding::Hex => "HEX",
+            Encoding::Base64 => "BASE64",
+        };
+        match (&self.part, &self.timestamp) {
+            (Some(part), Some(Place::Part(time))) => format!("{time}=SECONDS,{part}={encoding}"),
+            (Some(part), _) => format!("{part}={encoding}"),
+            (None, _) => format!("{}{encoding}", self.prefix),
+        }
+    }
+
+    /// The signature that this key makes, if it is one of those given.
+    pub fn fits(
+        &self,
+        key: &hmac::Key,
+        claim: &Claim<'_>,
+        request: &Request<'_>,
+        urls: &[String],
+    ) -> Option<Vec<u8>> {
+        let mut bodies = vec![request.body];
+        if request.body != request.plain {
+            bodies.push(request.plain);
+        }
+        bodies.into_iter().find_map(|body| {
+            urls.iter().find_map(|url| {
+                let wanted = self.code(key, claim, request, body, url)?;
+                // All are compared, so that the time tells nothing.
+                let compared =
+                    claim.signatures.iter().map(|text| self.equals(wanted.as_ref(), text));
+                compared.fold(false, |any, one| any | one).then(|| wanted.as_ref().to_vec())
+            })
+        })
+    }
+
+    /// The code of a request; `None` where its body cannot be told from another.
+    fn code(
+        &self,
+        key: &hmac::Key,
+        claim: &Claim<'_>,
+        request: &Request<'_>,
+        body: &[u8],
+        url: &str,
+    ) -> Option<hmac::Tag> {
+        let mut context = hmac::Context::with_key(key);
+        for piece in &self.signed {
+            match piece {
+                Piece::Text(text) => context.update(text.as_bytes()),
+                Piece::Body => context.update(body),
+                Piece::Timestamp => context.update(claim.at.unwrap_or_default().as_bytes()),
+                Piece::Id => context.update(claim.id.unwrap_or_default().as_bytes()),
+                Piece::Url => context.update(url.as_bytes()),
+                Piece::Method => context.update(request.method.as_str().as_bytes()),
+                Piece::Form => {
+                    for (name, value) in form_fields(request, body)? {
+                        context.update(name.as_bytes());
+                        context.update(value.as_bytes());
+                    }
+                }
+            }
+        }
+        Some(context.sign())
+    }
+
+    fn equals(&self, wanted: &[u8], text: &str) -> bool {
+        let given = match self.encoding {
+            Encoding::Hex => hex::decode(text).ok(),
+            Encoding::Base64 => decode_base64(text),
+        };
+        given.is_some_and(|given| wanted.ct_eq(&given).into())
+    }
+}
+
+/// The fields of a form, sorted and each once. Of another body none, and `None` where the query does not have its SHA-256:
+/// then nobody signed it.
+fn form_fields(request: &Request<'_>, body: &[u8]) -> Option<Vec<(String, String)>> {
+    let media = request.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_form = media.is_some_and(|media| media.starts_with("application/x-www-form-urlencoded"));
+    if is_form || body.is_empty() {
+        let mut fields: Vec<(String, String)> = serde_urlencoded::from_bytes(body).ok()?;
+        fields.sort();
+        fields.dedup();
+        return Some(fields);
+    }
+    let query: Vec<(String, String)> = serde_urlencoded::from_str(request.uri.query()?).ok()?;
+    let (_, given) = query.iter().find(|(name, _)| name == "bodySHA256")?;
+    let given = hex::decode(given).ok()?;
+    bool::from(sha256::digest(&[body]).ct_eq(&given)).then(Vec::new)
+}
+
+/// The addresses that a sender may have called to make this request: the one that is set, or what the request says of its
+/// host, with either scheme, as a proxy may have ended TLS. The signature decides which of them it was.
+fn addresses(set: Option<&str>, request: &Request<'_>) -> Vec<String> {
+    let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut addresses = if let Some(url) = set {
+        let query = request.uri.query().filter(|_| !url.contains('?'));
+        vec![query.map_or_else(|| url.to_owned(), |query| format!("{url}?{query}"))]
+    } else {
+        let host = request.headers.get(HOST).and_then(|value| value.to_str().ok());
+        let authority = request.uri.authority().map(http::uri::Authority::as_str);
+        let host = host.or(authority).unwrap_or_default();
+        vec![format!("https://{host}{path}"), format!("http://{host}{path}")]
+    };
+    // HubSpot signs some characters of the query as they read ("Validating requests").
+    let decoded: Vec<String> = addresses.iter().filter_map(|url| readable(url)).collect();
+    addresses.extend(decoded);
+    addresses
+}
+
+/// An address with the characters decoded that HubSpot decodes, if it has any.
+fn readable(url: &str) -> Option<String> {
+    const DECODED: [(&str, &str); 11] = [
+        ("%3A", ":"),
+        ("%2F", "/"),
+        ("%3F", "?"),
+        ("%40", "@"),
+        ("%21", "!"),
+        ("%24", "$"),
+        ("%27", "'"),
+        ("%28", "("),
+        ("%29", ")"),
+        ("%2A", "*"),
+        ("%2C", ","),
+    ];
+    if !url.contains('%') {
+        return None;
+    }
+    let decoded = DECODED.iter().fold(url.to_owned(), |url, (code, text)| {
+        url.replace(code, text).replace(&code.to_ascii_lowercase(), text)
+    });
+    (decoded != url).then_some(decoded)
+}

@@ -1,0 +1,220 @@
+//! A chunk of a table's keys: what was read and what is kept, side by side. Nothing here waits for anything.
+
+use super::super::rows;
+use super::super::run::Keep;
+use super::{Derived, TableMemory};
+use crate::crm::derive::{self, Context, Derivation, Pass};
+use crate::crm::due::Marks;
+use crate::crm::known::{Known, Reference};
+use crate::crm::options::Options;
+use crate::crm::row::Row;
+use crate::crm::snapshot::{self, Kept, Layouts};
+use crate::crm::tables::Table;
+use crate::crypto::digest::Hash;
+use crate::store::source_rows::{KeptRow, RowHead};
+use jiff::civil::DateTime;
+use std::collections::BTreeMap;
+
+/// A row that was read, that is kept, or both.
+#[derive(Debug, Default)]
+struct Pair {
+    row: Option<Row>,
+    hash: Hash,
+    head: Option<RowHead>,
+    /// What is kept of it in full, where it is another than what was read.
+    kept: Option<KeptRow>,
+}
+
+impl Pair {
+    /// Whether what was read is what is kept.
+    fn is_same(&self) -> bool {
+        self.row.is_some() && self.head.as_ref().is_some_and(|head| head.hash == self.hash)
+    }
+
+    fn marks(&self) -> Marks {
+        self.head.as_ref().map(|head| Marks::decode(&head.marks)).unwrap_or_default()
+    }
+}
+
+/// A chunk of a table's keys.
+#[derive(Debug)]
+pub struct Chunk {
+    table: &'static Table,
+    layouts: Layouts,
+    memory: TableMemory,
+    /// Whether what was there when the first run began is captured.
+    is_backfill: bool,
+    pairs: BTreeMap<i64, Pair>,
+}
+
+/// What follows from a row, and what is kept of it.
+#[derive(Debug)]
+pub struct Told {
+    /// The row's key.
+    pub key: i64,
+    /// In the order of the rules.
+    pub events: Vec<Derived>,
+    pub keep: Keep,
+}
+
+/// What follows from a chunk.
+#[derive(Debug)]
+pub struct Outcome {
+    /// By key.
+    pub told: Vec<Told>,
+    /// What to remember of the table before any of that is kept.
+    pub memory: TableMemory,
+}
+
+impl Chunk {
+    pub fn new(table: &'static Table, memory: TableMemory, is_backfill: bool) -> Self {
+        let layouts = Layouts::parse(table, &memory.layouts);
+        Self { table, layouts, memory, is_backfill, pairs: BTreeMap::new() }
+    }
+
+    /// Puts what was read and what is kept side by side. What needs no further look is dropped.
+    pub fn pair(&mut self, rows: BTreeMap<i64, Row>, heads: Vec<RowHead>) {
+        for (key, row) in rows {
+            let hash = snapshot::hash(self.table, &row);
+            self.pairs.insert(key, Pair { row: Some(row), hash, ..Pair::default() });
+        }
+        for head in heads {
+            let key = head.key;
+            self.pairs.entry(key).or_default().head = Some(head);
+        }
+        let has_clock = self.table.has_clock();
+        self.pairs.retain(|_, pair| has_clock || !pair.is_same());
+    }
+
+    /// Keys of rows that are read for the first time and of which something may follow.
+    pub fn fresh_keys(&self) -> Vec<i64> {
+        let fresh = self.pairs.iter().filter(|(key, pair)| self.is_fresh(**key, pair));
+        fresh.map(|(key, _)| *key).collect()
+    }
+
+    fn is_fresh(&self, key: i64, pair: &Pair) -> bool {
+        pair.head.is_none() && self.pass(key, pair) != Pass::Baseline
+    }
+
+    /// Takes in rows of which only the key had been read. One that is gone since was never there.
+    pub fn fill(&mut self, mut rows: BTreeMap<i64, Row>) {
+        for key in self.fresh_keys() {
+            match (rows.remove(&key), self.pairs.get_mut(&key)) {
+                (Some(row), Some(pair)) => pair.row = Some(row),
+                _ => drop(self.pairs.remove(&key)),
+            }
+        }
+    }
+
+    /// Keys of rows of which more must be known than the hash.
+    pub fn known_keys(&self) -> Vec<i64> {
+        let changed = self.pairs.iter().filter(|(_, pair)| pair.head.is_some() && !pair.is_same());
+        changed.map(|(key, _)| *key).collect()
+    }
+
+    /// Takes in what is kept of those.
+    pub fn remember(&mut self, kept: Vec<KeptRow>) {
+        for row in kept {
+            if let Some(pair) = self.pairs.get_mut(&row.head.key) {
+                pair.kept = Some(row);
+            }
+        }
+    }
+
+    fn pass(&self, key: i64, pair: &Pair) -> Pass {
+        let TableMemory { first_at, first_to, .. } = self.memory;
+        let was_there = first_at.is_some_and(|at| key > at) && key <= first_to;
+        match (pair.head.is_none() && was_there, self.is_backfill) {
+            (false, _) => Pass::Changes,
+            (true, true) => Pass::Backfill,
+            (true, false) => Pass::Baseline,
+        }
+    }
+
+    fn old(&self, key: i64, pair: &Pair) -> Option<Kept> {
+        let kept = pair.kept.as_ref()?;
+        let row = self.layouts.decode(self.table, &key.to_string(), &kept.cells);
+        Some(Kept { revision: kept.head.revision, marks: Marks::decode(&kept.head.marks), row })
+    }
+
+    /// What the events need of other tables.
+    pub fn references(&self, now: DateTime, options: &Options) -> Vec<Reference> {
+        let mut found = Vec::new();
+        for (key, pair) in &self.pairs {
+            match (&pair.row, pair.is_same()) {
+                (Some(row), true) => {
+                    let context = self.context(now, options, Pass::Changes);
+                    let marks = pair.marks();
+                    found.extend(derive::passing_references(self.table, row, &marks, &context));
+                }
+                // Nothing is told of what was there.
+                (_, _) if self.pass(*key, pair) == Pass::Baseline => {}
+                (row, _) => {
+                    let old = self.old(*key, pair).map(|kept| kept.row);
+                    found.extend(derive::references(self.table, old.as_ref(), row.as_ref()));
+                }
+            }
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn context<'a>(&self, now: DateTime, options: &'a Options, pass: Pass) -> Context<'a> {
+        Context { now, options, pass, new_revision: self.memory.new_revision }
+    }
+
+    /// What follows, and what to keep.
+    pub fn derive(mut self, now: DateTime, options: &Options, known: &Known) -> Outcome {
+        let mut told = Vec::new();
+        let mut memory = self.memory.clone();
+        for (key, pair) in std::mem::take(&mut self.pairs) {
+            let context = self.context(now, options, self.pass(key, &pair));
+            if pair.is_same() {
+                told.extend(self.pass_time(key, &pair, &context, known));
+            } else {
+                told.push(self.observe(key, &pair, &context, known));
+            }
+            let gone = pair.head.filter(|_| pair.row.is_none());
+            memory.new_revision = rows::revision_after(memory.new_revision, &gone);
+        }
+        memory.layouts = self.layouts.text();
+        Outcome { told, memory }
+    }
+
+    /// A row that is new, changed or gone.
+    fn observe(&mut self, key: i64, pair: &Pair, context: &Context<'_>, known: &Known) -> Told {
+        let old = self.old(key, pair);
+        let Derivation { events, marks } =
+            derive::derive(self.table, old.as_ref(), pair.row.as_ref(), context, known);
+        let Some(row) = &pair.row else { return Told { key, events, keep: Keep::Nothing(key) } };
+        let kept = Kept::of(self.table, row, context.revision(old.as_ref()), marks);
+        self.layouts.learn(self.table, &kept.row);
+        let marks = kept.marks.encode();
+        let head = RowHead { key, hash: pair.hash, revision: kept.revision, marks };
+        let cells = Layouts::encode(self.table, &kept.row);
+        Told { key, events, keep: Keep::Row(KeptRow { head, cells }) }
+    }
+
+    /// A row that is as it was: only time has passed.
+    fn pass_time(
+        &self,
+        key: i64,
+        pair: &Pair,
+        context: &Context<'_>,
+        known: &Known,
+    ) -> Option<Told> {
+        let (row, head) = (pair.row.as_ref()?, pair.head.as_ref()?);
+        let marks = pair.marks();
+        let Derivation { events, marks: now } =
+            derive::passing(self.table, row, head.revision, &marks, context, known);
+        if events.is_empty() && now == marks {
+            return None;
+        }
+        // The content is what is kept already; its hash says so.
+        let kept = snapshot::reduce(self.table, row);
+        let cells = Layouts::encode(self.table, &kept);
+        let head = RowHead { key, marks: now.encode(), ..head.clone() };
+        Some(Told { key, events, keep: Keep::Row(KeptRow { head, cells }) })
+    }
+}

@@ -1,0 +1,356 @@
+//! A CRM's tables, as they are read from MySQL or MariaDB.
+//!
+//! What stands in a statement is a name out of [`crate::crm::tables`], a number, or text in hexadecimal.
+
+use super::super::Failed;
+use super::mysql::{Cells, Found, Mysql, hexadecimal, quoted, text, text_at};
+use super::pace;
+use crate::crm::known::Reference;
+use crate::crm::lists;
+use crate::crm::options::{self, Options};
+use crate::crm::row::{Cell, ColumnKind, Row};
+use crate::crm::tables::{self, List, Table};
+use crate::model::database_source::DatabaseSettings;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+/// Values in one look-up.
+const LOOK_UP: usize = 500;
+
+/// A connection to the CRM's database.
+#[derive(Debug)]
+pub struct Crm {
+    db: Mysql,
+    prefix: String,
+}
+
+/// The rows with the next keys.
+#[derive(Debug, Default)]
+pub struct Keyed {
+    pub rows: BTreeMap<i64, Row>,
+    /// How long they are, lists aside.
+    pub bytes: usize,
+    /// Whether there were more than fit.
+    pub is_cut: bool,
+}
+
+/// The tables that are there, without prefix, with their columns.
+#[derive(Debug)]
+pub struct Shape(HashMap<String, Columns>);
+
+/// The columns of a table, and what they hold.
+#[derive(Debug, Default)]
+struct Columns {
+    names: Vec<String>,
+    kinds: HashMap<String, ColumnKind>,
+}
+
+impl Columns {
+    fn kind(&self, column: &str) -> ColumnKind {
+        self.kinds.get(column).copied().unwrap_or(ColumnKind::Other)
+    }
+}
+
+/// What a column of this type holds.
+fn column_kind(data_type: &str) -> ColumnKind {
+    match data_type.to_lowercase().as_str() {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "float"
+        | "double" => ColumnKind::Number,
+        "date" | "datetime" | "timestamp" => ColumnKind::Date,
+        _ => ColumnKind::Other,
+    }
+}
+
+impl Shape {
+    /// The columns of a table, if it is there.
+    pub fn columns(&self, table: &str) -> Option<&[String]> {
+        self.0.get(table).map(|columns| columns.names.as_slice())
+    }
+
+    /// A row of a table out of the columns that were asked for.
+    fn row(&self, table: &str, columns: &[Cow<'static, str>], cells: &Cells) -> Row {
+        let of = self.0.get(table);
+        let mut row = Row::default();
+        for (n, column) in columns.iter().enumerate() {
+            let kind = of.map_or(ColumnKind::Other, |of| of.kind(column));
+            row.push(column.clone(), Cell::read(text_at(cells, n), kind));
+        }
+        row
+    }
+
+    fn of(&self, table: &Table) -> Vec<Cow<'static, str>> {
+        table.columns_in(self.columns(table.name).unwrap_or_default())
+    }
+
+    /// The columns of a list that are there; none where it cannot be read.
+    fn of_list(&self, list: &List) -> Option<Vec<Cow<'static, str>>> {
+        let existing = self.columns(list.table)?;
+        let is_there = |name: &str| existing.iter().any(|column| column == name);
+        if !is_there(list.parent) || !list.of.is_none_or(|(column, _)| is_there(column)) {
+            return None;
+        }
+        let columns = list.columns.iter().copied().filter(|name| is_there(name));
+        Some(columns.map(Cow::Borrowed).collect())
+    }
+}
+
+impl Crm {
+    /// Connects, and gives up the right to write.
+    pub async fn connect(
+        settings: &DatabaseSettings,
+        secret: Option<&str>,
+    ) -> Result<Self, Failed> {
+        let db = Mysql::connect(settings, secret).await?;
+        Ok(Self { db, prefix: settings.prefix.clone() })
+    }
+
+    /// Ends a transaction that failed, if there is one.
+    pub async fn give_up(&mut self) -> Result<(), Failed> {
+        self.db.execute("ROLLBACK").await
+    }
+
+    fn table(&self, name: &str) -> String {
+        quoted(&format!("{}{name}", self.prefix))
+    }
+
+    /// What the CRM's own settings say; the defaults where there is no such table.
+    pub async fn options(&mut self, shape: &Shape) -> Result<Options, Failed> {
+        if shape.columns("options").is_none() {
+            return Ok(Options::default());
+        }
+        let names: Vec<String> = options::NAMES.iter().map(|name| hexadecimal(name)).collect();
+        let text = format!(
+            "SELECT `name`, `value` FROM {} WHERE `name` IN ({})",
+            self.table("options"),
+            names.join(", ")
+        );
+        let rows = self.db.select(text).await?.rows;
+        let pairs: Vec<(String, String)> =
+            rows.iter().filter_map(|row| Some((text_at(row, 0)?, text_at(row, 1)?))).collect();
+        Ok(Options::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+    }
+
+    /// Which tables are there, with which columns.
+    pub async fn shape(&mut self) -> Result<Shape, Failed> {
+        let of_lists = tables::ALL.iter().flat_map(|table| table.lists).map(|list| list.table);
+        let names = tables::ALL.iter().map(|table| table.name).chain(of_lists).chain(["options"]);
+        let names: Vec<String> =
+            names.map(|name| hexadecimal(&format!("{}{name}", self.prefix))).collect();
+        let text = format!(
+            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({}) ORDER BY TABLE_NAME, ORDINAL_POSITION",
+            names.join(", ")
+        );
+        let mut found: HashMap<String, Columns> = HashMap::new();
+        for row in self.db.select(text).await?.rows {
+            if let (Some(table), Some(column)) = (text_at(&row, 0), text_at(&row, 1)) {
+                let name = table.get(self.prefix.len()..).unwrap_or_default();
+                let kind = column_kind(&text_at(&row, 2).unwrap_or_default());
+                let columns = found.entry(name.to_owned()).or_default();
+                columns.names.push(column.clone());
+                columns.kinds.insert(column, kind);
+            }
+        }
+        Ok(Shape(found))
+    }
+
+    /// The greatest key of a table.
+    pub async fn greatest(&mut self, table: &Table) -> Result<Option<i64>, Failed> {
+        let text = format!("SELECT MAX({}) FROM {}", quoted(table.key), self.table(table.name));
+        let rows = self.db.select(text).await?.rows;
+        let greatest = rows.first().and_then(|row| text_at(row, 0));
+        Ok(greatest.and_then(|key| key.parse().ok()))
+    }
+
+    /// The rows with the next keys, lists and all, as they are at one moment.
+    pub async fn chunk(
+        &mut self,
+        shape: &Shape,
+        table: &'static Table,
+        above: i64,
+        limit: usize,
+    ) -> Result<Keyed, Failed> {
+        let columns = shape.of(table);
+        let condition = format!("{} > {above}", quoted(table.key));
+        let tail = format!("ORDER BY {} LIMIT {limit}", quoted(table.key));
+        self.snapshot(shape, table, &columns, &condition, (&tail, pace::BYTES)).await
+    }
+
+    /// The newest row of a table.
+    pub async fn newest(
+        &mut self,
+        shape: &Shape,
+        table: &'static Table,
+    ) -> Result<Option<Row>, Failed> {
+        let columns = shape.of(table);
+        let tail = format!("ORDER BY {} DESC LIMIT 1", quoted(table.key));
+        let found = self.snapshot(shape, table, &columns, "1 = 1", (&tail, pace::BYTES)).await?;
+        Ok(found.rows.into_values().next())
+    }
+
+    /// The keys that come next, of a table of which only new rows matter.
+    pub async fn keys(
+        &mut self,
+        shape: &Shape,
+        table: &'static Table,
+        above: i64,
+        limit: usize,
+    ) -> Result<Keyed, Failed> {
+        let key = quoted(table.key);
+        let tail = format!("ORDER BY {key} LIMIT {limit}");
+        let columns = [Cow::Borrowed(table.key)];
+        let condition = format!("{key} > {above}");
+        let found = self.some(table.name, &columns, &condition, (&tail, pace::BYTES)).await?;
+        keyed(shape, table, &columns, &found)
+    }
+
+    /// The rows with these keys, lists and all.
+    pub async fn with_keys(
+        &mut self,
+        shape: &Shape,
+        table: &'static Table,
+        keys: &[i64],
+    ) -> Result<BTreeMap<i64, Row>, Failed> {
+        let mut found = BTreeMap::new();
+        for keys in keys.chunks(LOOK_UP) {
+            let list: Vec<String> = keys.iter().map(i64::to_string).collect();
+            let condition = format!("{} IN ({})", quoted(table.key), list.join(", "));
+            let columns = shape.of(table);
+            let some = self.snapshot(shape, table, &columns, &condition, ("", usize::MAX)).await?;
+            found.extend(some.rows);
+        }
+        Ok(found)
+    }
+
+    async fn snapshot(
+        &mut self,
+        shape: &Shape,
+        table: &'static Table,
+        columns: &[Cow<'static, str>],
+        condition: &str,
+        tail: (&str, usize),
+    ) -> Result<Keyed, Failed> {
+        let has_lists = !table.lists.is_empty();
+        if has_lists {
+            self.db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
+        }
+        let found = self.some(table.name, columns, condition, tail).await?;
+        let mut found = keyed(shape, table, columns, &found)?;
+        for list in table.lists {
+            self.attach(shape, list, &mut found.rows).await?;
+        }
+        if has_lists {
+            self.db.execute("COMMIT").await?;
+        }
+        Ok(found)
+    }
+
+    async fn attach(
+        &mut self,
+        shape: &Shape,
+        list: &'static List,
+        rows: &mut BTreeMap<i64, Row>,
+    ) -> Result<(), Failed> {
+        let bounds = rows.first_key_value().zip(rows.last_key_value());
+        let Some(((first, _), (greatest, _))) = bounds else { return Ok(()) };
+        let Some(mut columns) = shape.of_list(list) else { return Ok(()) };
+        let parent = quoted(list.parent);
+        let mut condition = format!("{parent} BETWEEN {first} AND {greatest}");
+        if let Some((name, value)) = list.of {
+            condition = format!("{condition} AND {} = {}", quoted(name), text(value));
+        }
+        if !columns.iter().any(|name| name == list.parent) {
+            columns.push(Cow::Borrowed(list.parent));
+        }
+        let mut members: HashMap<i64, Vec<Row>> = HashMap::new();
+        for member in self.rows(shape, list.table, &columns, &condition).await? {
+            if let Some(key) = member.text(list.parent).and_then(|key| key.parse().ok()) {
+                members.entry(key).or_default().push(member);
+            }
+        }
+        for (key, row) in rows {
+            lists::attach(list, row, members.remove(key).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// The rows that were asked for, without their lists.
+    pub async fn look_up(
+        &mut self,
+        shape: &Shape,
+        references: &[Reference],
+    ) -> Result<HashMap<Reference, Vec<Row>>, Failed> {
+        let mut found: HashMap<Reference, Vec<Row>> = HashMap::new();
+        let mut groups: BTreeMap<(&'static str, &'static str), Vec<&str>> = BTreeMap::new();
+        for reference in references {
+            found.entry(reference.clone()).or_default();
+            groups.entry((reference.table, reference.column)).or_default().push(&reference.value);
+        }
+        for ((name, column), values) in groups {
+            let Some(table) = tables::find(name).filter(|_| shape.columns(name).is_some()) else {
+                continue;
+            };
+            let columns = shape.of(table);
+            for values in values.chunks(LOOK_UP) {
+                let list: Vec<String> = values.iter().map(|value| text(value)).collect();
+                let condition = format!("{} IN ({})", quoted(column), list.join(", "));
+                for row in self.rows(shape, name, &columns, &condition).await? {
+                    let Some(value) = row.text(column).map(str::to_owned) else { continue };
+                    let reference = Reference { table: name, column, value };
+                    found.entry(reference).or_default().push(row);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// All rows of a small table.
+    pub async fn all(&mut self, shape: &Shape, table: &'static Table) -> Result<Vec<Row>, Failed> {
+        if shape.columns(table.name).is_none() {
+            return Ok(Vec::new());
+        }
+        self.rows(shape, table.name, &shape.of(table), "1 = 1").await
+    }
+
+    async fn rows(
+        &mut self,
+        shape: &Shape,
+        table: &str,
+        columns: &[Cow<'static, str>],
+        condition: &str,
+    ) -> Result<Vec<Row>, Failed> {
+        let found = self.some(table, columns, condition, ("", usize::MAX)).await?;
+        Ok(found.rows.iter().map(|cells| shape.row(table, columns, cells)).collect())
+    }
+
+    /// Rows up to so many bytes of them.
+    async fn some(
+        &mut self,
+        table: &str,
+        columns: &[Cow<'static, str>],
+        condition: &str,
+        (tail, most): (&str, usize),
+    ) -> Result<Found, Failed> {
+        let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let from = self.table(table);
+        let text = format!("SELECT {} FROM {from} WHERE {condition} {tail}", names.join(", "));
+        self.db.some(text, most).await
+    }
+}
+
+fn keyed(
+    shape: &Shape,
+    table: &Table,
+    columns: &[Cow<'static, str>],
+    found: &Found,
+) -> Result<Keyed, Failed> {
+    let keyed = |cells: &Cells| {
+        let row = shape.row(table.name, columns, cells);
+        let key = row.text(table.key).and_then(|key| key.parse().ok()).ok_or_else(|| {
+            Failed::new(format!("a key of table {} is no whole number", table.name))
+        })?;
+        Ok((key, row))
+    };
+    let rows = found.rows.iter().map(keyed).collect::<Result<_, Failed>>()?;
+    Ok(Keyed { rows, bytes: found.bytes, is_cut: found.is_cut })
+}

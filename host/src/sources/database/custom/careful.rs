@@ -1,0 +1,158 @@
+//! Reading around rows that the database cannot give: a chunk that fails because of its content is read in halves, down
+//! to the row that is to blame. For each such row about twenty statements more.
+
+use super::super::super::Failed;
+use super::super::super::letters::MOST_BAD;
+use super::server::{Chunk, Server, UnreadableRow, Which};
+use super::table::Table;
+use crate::model::database_source::Engine;
+
+/// The next rows, those that cannot be read named.
+pub async fn next(
+    server: &mut Server,
+    table: &Table,
+    after: Option<&str>,
+    limit: usize,
+    only_key: bool,
+) -> Result<Chunk, Failed> {
+    match server.rows(table, Which::Next(after, limit), only_key).await {
+        Err(why) if why.is_of_content() => {}
+        read => return read,
+    }
+    server.give_up().await?;
+    let mut parts = vec![(0, limit)];
+    let mut found = Chunk { has_more: true, ..Chunk::default() };
+    // Rows without a key that can be read, since the last one with one.
+    let mut unnamed = 0;
+    while let Some((skip, count)) = parts.pop() {
+        let which = Which::Past(after, skip, count);
+        match server.rows(table, which, only_key).await {
+            Ok(chunk) => {
+                let (read, is_cut) = (chunk.len(), chunk.has_more && chunk.len() < count);
+                unnamed = if read > 0 { 0 } else { unnamed };
+                add(&mut found, chunk);
+                if is_cut {
+                    parts.push((skip + read, count - read));
+                } else if read < count {
+                    found.has_more = false;
+                    break;
+                }
+            }
+            Err(why) if why.is_of_content() && count > 1 => {
+                let half = count / 2;
+                parts.extend([(skip + half, count - half), (skip, half)]);
+            }
+            Err(why) if why.is_of_content() => {
+                let id = key_of(server, table, which).await?;
+                unnamed = if id.is_some() { 0 } else { unnamed + 1 };
+                let before = found.last_id.as_deref().or(after);
+                let place = id.clone().unwrap_or_else(|| place(unnamed, before));
+                found.last_id = id.clone().or(found.last_id);
+                found.bad.push(UnreadableRow { id, place, why: why.to_string() });
+                // The next chunk begins after a key, so one has to be found.
+                if parts.is_empty() && found.last_id.is_none() {
+                    parts.push((skip + 1, 1));
+                }
+                check(&found.bad)?;
+            }
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(found)
+}
+
+/// The rows with these ids.
+pub async fn these(server: &mut Server, table: &Table, ids: &[String]) -> Result<Chunk, Failed> {
+    let mut parts = vec![ids];
+    let mut found = Chunk::default();
+    while let Some(part) = parts.pop() {
+        match server.rows(table, Which::These(part), false).await {
+            Ok(chunk) => {
+                let has_more = chunk.has_more;
+                add(&mut found, chunk);
+                if has_more {
+                    // The caller asks for the rest after the last one.
+                    found.has_more = true;
+                    break;
+                }
+            }
+            Err(why) if why.is_of_content() => {
+                let (first, rest) = part.split_at(part.len() / 2);
+                match part {
+                    [id] => {
+                        let (id, place) = (Some(id.clone()), id.clone());
+                        found.last_id.clone_from(&id);
+                        found.bad.push(UnreadableRow { id, place, why: why.to_string() });
+                        check(&found.bad)?;
+                    }
+                    _ => parts.extend([rest, first]),
+                }
+            }
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(found)
+}
+
+/// Which of these rows are there. A key that a column of MySQL cannot be compared with is not there; a row of which the
+/// database cannot say it counts as there.
+pub async fn existing(
+    server: &mut Server,
+    table: &Table,
+    ids: &[String],
+) -> Result<Vec<String>, Failed> {
+    let mut parts = vec![ids];
+    let mut found = Vec::new();
+    while let Some(part) = parts.pop() {
+        match server.existing(table, part).await {
+            Ok(there) => found.extend(there),
+            Err(why) if why.is_of_content() => match part {
+                [id] if server.engine() == Engine::Postgres => found.push(id.clone()),
+                [_] => {}
+                _ => {
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    parts.extend([first, rest]);
+                }
+            },
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(found)
+}
+
+fn add(found: &mut Chunk, more: Chunk) {
+    found.rows.extend(more.rows);
+    found.bad.extend(more.bad);
+    found.bytes += more.bytes;
+    found.last_id = more.last_id.or_else(|| found.last_id.take());
+}
+
+fn check(bad: &[UnreadableRow]) -> Result<(), Failed> {
+    match bad.last() {
+        Some(last) if bad.len() > MOST_BAD => {
+            let UnreadableRow { place, why, .. } = last;
+            Err(Failed::new(format!(
+                "more than {MOST_BAD} rows in a row cannot be read; the last is {place}: {why}"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The key of one row, if that can be read.
+async fn key_of(
+    server: &mut Server,
+    table: &Table,
+    which: Which<'_>,
+) -> Result<Option<String>, Failed> {
+    match server.rows(table, which, true).await {
+        Ok(chunk) => Ok(chunk.last_id),
+        Err(failed) if failed.is_of_content() => Ok(None),
+        Err(failed) => Err(failed),
+    }
+}
+
+/// Where a row stands whose key cannot be read: how many rows behind the last one whose key can.
+fn place(number: usize, before: Option<&str>) -> String {
+    before.map_or_else(|| format!("row {number}"), |key| format!("row {number} after {key}"))
+}

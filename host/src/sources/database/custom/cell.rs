@@ -1,0 +1,139 @@
+//! A value of MySQL or MariaDB: the text that the server sends as JSON, and a key as a statement has it.
+
+use super::super::mysql::hexadecimal;
+use super::table::Column;
+use crate::json::same_value::is_zero_date;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// What the server sent of a column of this type.
+pub fn json(kind: &str, value: Option<Vec<u8>>) -> Box<RawValue> {
+    let Some(bytes) = value else { return RawValue::NULL.to_owned() };
+    let typed = match class(kind) {
+        Class::Number | Class::Inexact => {
+            std::str::from_utf8(&bytes).ok().and_then(|text| raw(&digits(text)))
+        }
+        Class::Bits => raw(&bits(&bytes)),
+        Class::Json => std::str::from_utf8(&bytes).ok().and_then(raw),
+        Class::Bytes => to_raw_value(&BASE64_STANDARD.encode(&bytes)).ok(),
+        Class::Ordered | Class::Other => None,
+    };
+    typed.unwrap_or_else(|| to_raw_value(&String::from_utf8_lossy(&bytes)).unwrap_or_default())
+}
+
+/// A value without a date that is none: the server writes `0000-00-00` for no date and `2022-11-00` for no day.
+pub fn dated(column: &Column, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let is_date = matches!(column.kind.as_str(), "date" | "datetime" | "timestamp");
+    let is_zero = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(is_zero_date);
+    value.filter(|bytes| !is_date || !is_zero(bytes))
+}
+
+/// A key of this type, as a statement can compare it; none for a type whose order is not the one that rows are read in.
+pub fn literal(kind: &str, id: &str) -> Option<String> {
+    match class(kind) {
+        Class::Number => {
+            let is_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+            (!id.is_empty() && id.chars().all(is_number)).then(|| id.to_owned())
+        }
+        Class::Ordered => Some(hexadecimal(id)),
+        Class::Bytes if kind.ends_with("binary") => {
+            let bytes = BASE64_STANDARD.decode(id).unwrap_or_default();
+            Some(if bytes.is_empty() {
+                "''".to_owned()
+            } else {
+                format!("0x{}", hex::encode(bytes))
+            })
+        }
+        Class::Inexact | Class::Bits | Class::Json | Class::Bytes | Class::Other => None,
+    }
+}
+
+/// What is known of a type.
+enum Class {
+    Number,
+    /// A number that its text does not tell whole.
+    Inexact,
+    Bits,
+    Json,
+    Bytes,
+    /// A text, or what compares with one as it is ordered.
+    Ordered,
+    /// A text that does not.
+    Other,
+}
+
+fn class(kind: &str) -> Class {
+    match kind {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "year" => {
+            Class::Number
+        }
+        "float" | "double" => Class::Inexact,
+        "bit" => Class::Bits,
+        "json" => Class::Json,
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
+        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" | "vector" => Class::Bytes,
+        "char" | "varchar" | "date" | "datetime" | "timestamp" | "time" | "uuid" | "inet4"
+        | "inet6" => Class::Ordered,
+        // Sets and enumerations are ordered by their numbers, long texts by their beginnings.
+        _ => Class::Other,
+    }
+}
+
+fn raw(text: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(text.to_owned()).ok()
+}
+
+/// A number without the zeros that a column may be filled up with.
+fn digits(text: &str) -> String {
+    let (sign, number) = text.strip_prefix('-').map_or(("", text), |number| ("-", number));
+    let number = number.trim_start_matches('0');
+    let zero = if number.starts_with(|c: char| c.is_ascii_digit()) { "" } else { "0" };
+    format!("{sign}{zero}{number}")
+}
+
+fn bits(bytes: &[u8]) -> String {
+    bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_of_the_type_that_their_column_is_of() {
+        for (kind, text, wanted) in [
+            ("bigint", "18446744073709551615", "18446744073709551615"),
+            ("int", "00042", "42"),
+            ("int", "0", "0"),
+            ("int", "-7", "-7"),
+            ("decimal", "0.50", "0.50"),
+            ("decimal", "-0000.50", "-0.50"),
+            ("decimal", "12345678901234567890.123456789", "12345678901234567890.123456789"),
+            ("double", "1e300", "1e300"),
+            ("json", r#"{"a": [1]}"#, r#"{"a": [1]}"#),
+            ("json", "broken", r#""broken""#),
+            ("varchar", "17", r#""17""#),
+            ("text", "a\"\n", r#""a\"\n""#),
+            ("date", "2026-01-02", r#""2026-01-02""#),
+            ("blob", "\u{1}a", r#""AWE=""#),
+            ("bit", "\u{1}\u{1}", "257"),
+        ] {
+            assert_eq!(json(kind, Some(text.into())).get(), wanted, "{kind} {text}");
+        }
+        assert_eq!(json("int", None).get(), "null");
+    }
+
+    #[test]
+    fn a_key_cannot_end_its_literal() {
+        assert_eq!(literal("int", "-17").as_deref(), Some("-17"));
+        assert_eq!(literal("int", "17 OR 1"), None);
+        assert_eq!(literal("varchar", "x'").as_deref(), Some("_utf8mb4 0x7827"));
+        assert_eq!(literal("varchar", "").as_deref(), Some("''"));
+        assert_eq!(literal("varbinary", "AWE=").as_deref(), Some("0x0161"));
+        for kind in ["float", "enum", "set", "text", "blob", "bit", "json"] {
+            assert_eq!(literal(kind, "0"), None, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! One table in one run: noting what is there, reading it all, and finding out what is gone.
+
+use super::super::super::Failed;
+use super::super::super::rows::{self, Fields, Happening, Row};
+use super::super::super::run::{Found, Keep, Run};
+use super::super::pace::{self, Pace};
+use super::super::{Memory, OwnMemory};
+use super::careful;
+use super::held::{Held, News};
+use super::incoming;
+use super::moves::{self, Move};
+use super::server::{Chunk, Server, UnreadableRow, id};
+use super::table::Table;
+use crate::crypto::digest::Hash;
+use crate::ingest::incoming::Incoming;
+use crate::json::same_value::TextValues;
+use crate::model::bad_row::{BadRow, BadRowReason};
+use crate::model::database_source::{Beginning, DatabaseSettings};
+use crate::model::event::Changes;
+use crate::store::source_rows::{KeptRow, RowHead};
+use serde_json::value::RawValue;
+use std::collections::HashSet;
+use std::time::Instant;
+
+/// Rows of the first chunk; how many fit is known after it.
+const FIRST: usize = 50;
+/// Keys that are noted at once.
+const KEYS: usize = 5_000;
+/// Rows that are looked at together.
+const BATCH: usize = 200;
+
+/// Rows whose unique values change that are put in order together.
+const MOVES: usize = 500;
+/// One table in one run.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    pub run: &'a Run,
+    pub settings: &'a DatabaseSettings,
+    pub server: &'a mut Server,
+    pub memory: &'a mut Memory,
+    pub table: &'a Table,
+}
+
+impl Pass<'_> {
+    fn known(&self) -> OwnMemory {
+        self.memory.own.get(&self.table.list).copied().unwrap_or_default()
+    }
+
+    async fn remember(&mut self, known: OwnMemory) -> Result<(), Failed> {
+        self.memory.own.insert(self.table.list.clone(), known);
+        self.run.keep(&self.memory.text()).await
+    }
+
+    /// Notes which rows are there, of one moment: those are no news, and whatever comes after is.
+    pub async fn note(&mut self) -> Result<(), Failed> {
+        let known = self.known();
+        if known.begun {
+            return Ok(());
+        }
+        let there = match self.settings.start {
+            Beginning::Now => self.list_keys().await?,
+            Beginning::Backfill => Vec::new(),
+        };
+        // What an earlier attempt noted that did not come to its end.
+        for gone in self.missing(there).await? {
+            let gone = gone.into_iter().map(|key| without_event(Keep::Nothing(key)));
+            self.run.take(&self.table.list, gone.collect()).await?;
+        }
+        self.remember(OwnMemory { begun: true, ..known }).await
+    }
+
+    /// Keeps the keys of all rows, as they are at one moment; which those are.
+    async fn list_keys(&mut self) -> Result<Vec<i64>, Failed> {
+        self.server.hold().await?;
+        let mut there = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let chunk =
+                careful::next(self.server, self.table, after.as_deref(), KEYS, true).await?;
+            after = last(&chunk, after.as_deref())?;
+            let Chunk { rows, has_more, .. } = chunk;
+            there.extend(rows.iter().map(|row| row.key));
+            let noted = rows.iter().map(|row| without_event(Keep::Row(self.noted(row))));
+            self.run.take(&self.table.list, noted.collect()).await?;
+            // Without a rest: a snapshot that is held long is a burden of its own.
+            if !has_more {
+                break;
+            }
+        }
+        self.server.release().await?;
+        Ok(there)
+    }
+
+    /// A row of which only the key is known.
+    fn noted(&self, row: &Row) -> KeptRow {
+        let head =
+            RowHead { key: row.key, hash: Hash::default(), revision: 0, marks: String::new() };
+        KeptRow { head, cells: self.key_of(row) }
+    }
+
+    /// What is kept of a row whose content is too long: its key.
+    fn key_of(&self, row: &Row) -> String {
+        let key = row.data.get(&self.table.key.name);
+        key.map(|value| value.get().to_owned()).unwrap_or_default()
+    }
+
+    /// Reads every row and captures what follows: changes at once, then what is gone, then what needs the place of what
+    /// is gone.
+    pub async fn read(&mut self) -> Result<(), Failed> {
+        self.run.forget_replayed(&self.table.list).await?;
+        let mut pace = Pace::new(FIRST);
+        let mut seen = Vec::new();
+        let mut held = Held::new(self.has_kept_rows().await?);
+        let mut after: Option<String> = None;
+        loop {
+            let began = Instant::now();
+            let asked = after.as_deref();
+            let chunk = careful::next(self.server, self.table, asked, pace.rows(), false).await?;
+            let took = began.elapsed();
+            after = last(&chunk, asked)?;
+            let Chunk { rows, bad, bytes, has_more, .. } = chunk;
+            pace.learn(rows.len(), bytes);
+            self.run.read(rows.len() + bad.len());
+            seen.extend(rows.iter().map(|row| row.key));
+            seen.extend(bad.iter().filter_map(|bad| bad.id.as_deref()).map(rows::number));
+            self.set_aside(bad).await?;
+            self.take(&rows, &mut held).await?;
+            if !has_more {
+                break;
+            }
+            if held.is_full() {
+                let there = self.with_keys_after(&seen, after.clone()).await?;
+                self.forget_missing(there).await?;
+                self.release(std::mem::take(&mut held)).await?;
+            }
+            // Those who look see how far it is, and another process that has taken the source over is found out.
+            self.run.keep(&self.memory.text()).await?;
+            pace::rest(self.settings.pause, took).await;
+        }
+        self.forget_missing(seen).await?;
+        self.release(held).await?;
+        self.run.settle_list(&self.table.list, |_| true).await
+    }
+
+    async fn set_aside(&self, bad: Vec<UnreadableRow>) -> Result<(), Failed> {
+        let bad = bad.iter().map(|bad| BadRow::new(&bad.place, BadRowReason::Unreadable, &bad.why));
+        self.run.set_aside(&self.table.list, bad.collect()).await
+    }
+
+    /// Whether any row of the list was read before; else none can be gone.
+    async fn has_kept_rows(&self) -> Result<bool, Failed> {
+        let (run, list) = (self.run, &self.table.list);
+        Ok(!run.journal().kept_keys(run.id(), list, i64::MIN, 1).await?.is_empty())
+    }
+
+    /// These keys, and those of the rows that come after one.
+    async fn with_keys_after(
+        &mut self,
+        seen: &[i64],
+        mut after: Option<String>,
+    ) -> Result<Vec<i64>, Failed> {
+        let mut keys = seen.to_vec();
+        loop {
+            let chunk =
+                careful::next(self.server, self.table, after.as_deref(), KEYS, true).await?;
+            keys.extend(chunk.rows.iter().map(|row| row.key));
+            after = last(&chunk, after.as_deref())?;
+            if !chunk.has_more {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// Captures what follows from rows that were read and does not have to wait, and keeps those rows.
+    async fn take(&mut self, rows: &[Row], held: &mut Held) -> Result<(), Failed> {
+        let list = self.table.list.as_str();
+        let heads = rows::heads(self.run, list, rows.iter()).await?;
+        let is_kept = |row: &Row| heads.get(&row.key).is_some_and(|head| head.hash == row.hash);
+        let changed: Vec<&Row> = rows.iter().filter(|row| !is_kept(row)).collect();
+        for batch in changed.chunks(BATCH) {
+            let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
+            let kept = rows::kept(self.run, list, &keys).await?;
+            let mut found = Vec::new();
+            for row in batch {
+                let news = self.news(row, kept.get(&row.key));
+                if !held.keeps_back(self.table, row, &news) {
+                    found.push(self.found(row, &news));
+                }
+            }
+            self.run.take(list, found).await?;
+        }
+        Ok(())
+    }
+
+    /// Captures what had to wait, from rows as they are now.
+    async fn release(&mut self, held: Held) -> Result<(), Failed> {
+        self.read_again(&held.moved, MOVES).await?;
+        self.read_again(&held.came, FIRST).await
+    }
+
+    /// Reads rows again, beginning with so many at once, and captures what follows. The ids stand in the order of the keys.
+    async fn read_again(&mut self, ids: &[String], first: usize) -> Result<(), Failed> {
+        let mut chunk_size = Pace::new(first);
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let asked = rest.get(..chunk_size.rows()).unwrap_or(rest);
+            let Chunk { rows, bad, last_id, bytes, has_more } =
+                careful::these(self.server, self.table, asked).await?;
+            chunk_size.learn(rows.len(), bytes);
+            let last = last_id.filter(|_| has_more);
+            let place = last.and_then(|last| asked.iter().position(|id| *id == last));
+            self.set_aside(bad).await?;
+            rest = rest.get(place.map_or(asked.len(), |place| place + 1)..).unwrap_or_default();
+            self.take_in_order(rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Captures what follows from rows; those that give up a value of a unique index before those that take it.
+    async fn take_in_order(&mut self, rows: Vec<Row>) -> Result<(), Failed> {
+        let list = self.table.list.as_str();
+        let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
+        let mut kept = rows::kept(self.run, list, &keys).await?;
+        let (mut moves, mut found) = (Vec::new(), Vec::new());
+        for row in rows {
+            match kept.remove(&row.key) {
+                Some(old) if !rows::is_untold(&old.head) => {
+                    let before = self.content(&old).unwrap_or_default();
+                    moves.push(Move { row, old, before });
+                }
+                _ => found.push(self.found(&row, &News::Came)),
+            }
+        }
+        let told = |one: &Move| self.found(&one.row, &self.news(&one.row, Some(&one.old)));
+        let mut all: Vec<Found> = moves::order(self.table, moves).iter().map(told).collect();
+        all.append(&mut found);
+        self.run.take(list, all).await
+    }
+
+    /// What happened to a row since it was kept.
+    fn news<'a>(&self, row: &Row, old: Option<&'a KeptRow>) -> News<'a> {
+        let Some(old) = old.filter(|old| !rows::is_untold(&old.head)) else { return News::Came };
+        if old.head.hash == Hash::default() {
+            return News::Nothing(old);
+        }
+        let changes = |content| rows::changes(&content, &row.data, TextValues::AreTexts);
+        match self.content(old).map(changes) {
+            Some(changes) if changes.changed.is_empty() => News::Nothing(old),
+            changes => News::Changed(old, changes),
+        }
+    }
+
+    fn found(&self, row: &Row, news: &News<'_>) -> Found {
+        let old = match news {
+            News::Came => None,
+            News::Changed(old, _) | News::Nothing(old) => Some(&old.head),
+        };
+        let revision = rows::revision(old, self.known().new_revision);
+        let event = match news {
+            News::Came => Some(self.told("created", row, revision, None)),
+            News::Changed(_, changes) => {
+                Some(self.told("updated", row, revision, changes.as_ref()))
+            }
+            News::Nothing(_) => None,
+        };
+        let keep = Keep::Row(rows::keep(row, revision, &self.key_of(row)));
+        let is_new = matches!(news, News::Came);
+        Found { row_id: row.id.clone(), is_new, events: event.into_iter().collect(), keep }
+    }
+
+    /// What was kept of a row, without what is not read any more.
+    fn content(&self, old: &KeptRow) -> Option<Fields> {
+        let mut content = rows::content(old)?;
+        content.retain(|field, _| !self.table.exclude.contains(field));
+        Some(content)
+    }
+
+    fn told(&self, what: &str, row: &Row, revision: u32, changes: Option<&Changes>) -> Incoming {
+        let Table { list, resource, .. } = self.table;
+        let event_type = format!("{resource}.{what}");
+        let (source, event_type) = (self.run.source(), event_type.as_str());
+        let happening = Happening { source, list, resource, event_type, revision };
+        incoming(happening, row, changes)
+    }
+
+    /// Keys of rows that are kept and are not among these, in batches.
+    async fn missing(&self, mut seen: Vec<i64>) -> Result<Vec<Vec<i64>>, Failed> {
+        seen.sort_unstable();
+        let (run, list) = (self.run, &self.table.list);
+        let (mut missing, mut above) = (Vec::new(), i64::MIN);
+        loop {
+            let kept = run.journal().kept_keys(run.id(), list, above, KEYS).await?;
+            missing.extend(kept.iter().filter(|key| seen.binary_search(key).is_err()));
+            match kept.last() {
+                Some(greatest) if kept.len() == KEYS => above = *greatest,
+                _ => break,
+            }
+        }
+        Ok(missing.chunks(BATCH).map(<[i64]>::to_vec).collect())
+    }
+
+    /// Captures which kept rows are gone that are not among these.
+    async fn forget_missing(&mut self, seen: Vec<i64>) -> Result<(), Failed> {
+        for gone in self.missing(seen).await? {
+            self.forget(&gone).await?;
+        }
+        Ok(())
+    }
+
+    /// Captures that rows are gone, unless the database has them after all, and forgets them.
+    async fn forget(&mut self, keys: &[i64]) -> Result<(), Failed> {
+        let kept = rows::kept(self.run, &self.table.list, keys).await?;
+        let mut gone: Vec<(KeptRow, Row)> = kept
+            .into_values()
+            .filter_map(|old| self.as_known(&old).map(|row| (old, row)))
+            .collect();
+        let ids: Vec<String> = gone.iter().map(|(_, row)| row.id.clone()).collect();
+        let there = careful::existing(self.server, self.table, &ids).await?;
+        let there: HashSet<String> = there.into_iter().collect();
+        gone.retain(|(_, row)| !there.contains(&row.id));
+        gone.sort_by_key(|(_, row)| row.key);
+        // Before they are forgotten: one that comes again is another one.
+        let known = self.known();
+        let heads = gone.iter().map(|(old, _)| &old.head);
+        let new_revision = rows::revision_after(known.new_revision, heads);
+        if new_revision != known.new_revision {
+            self.remember(OwnMemory { new_revision, ..known }).await?;
+        }
+        let found = gone.iter().map(|(old, row)| Found {
+            row_id: row.id.clone(),
+            is_new: false,
+            events: vec![self.told("deleted", row, old.head.revision, None)],
+            keep: Keep::Nothing(old.head.key),
+        });
+        self.run.take(&self.table.list, found.collect()).await
+    }
+
+    /// A row as it was last known: what was kept of it, or only its key.
+    fn as_known(&self, old: &KeptRow) -> Option<Row> {
+        let name = &self.table.key.name;
+        let only_key = || {
+            let key = RawValue::from_string(old.cells.clone()).ok()?;
+            Some(Fields::from_iter([(name.clone(), key)]))
+        };
+        let data = self.content(old).or_else(only_key)?;
+        let id = data.get(name).and_then(|value| id(self.table, value))?;
+        Some(Row { hash: old.head.hash, ..Row::new(id, data) })
+    }
+}
+
+fn without_event(keep: Keep) -> Found {
+    Found { row_id: String::new(), is_new: false, events: Vec::new(), keep }
+}
+
+/// The last of these rows; an error where it is none after the one before.
+fn last(chunk: &Chunk, before: Option<&str>) -> Result<Option<String>, Failed> {
+    let last = chunk.last_id.clone();
+    if last.is_some() && last.as_deref() == before {
+        return Err(Failed::new("its rows do not come in the order of their keys"));
+    }
+    Ok(last)
+}

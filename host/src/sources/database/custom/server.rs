@@ -1,0 +1,192 @@
+//! The server that the tables are on: what is asked of it, whichever kind it is.
+
+use super::super::super::Failed;
+use super::super::super::rows::{Fields, Row};
+use super::super::mysql::Mysql;
+use super::super::postgres::Postgres;
+use super::table::{Described, Table};
+use super::{in_mysql, in_postgres};
+use crate::json::surrogates::has_lone_surrogate;
+use crate::model::custom_table::OwnTable;
+use crate::model::database_source::{DatabaseSettings, Engine};
+use serde_json::value::RawValue;
+
+/// A connection to the database.
+#[derive(Debug)]
+pub enum Server {
+    Postgres(Postgres),
+    Mysql(Mysql),
+}
+
+/// Rows, by key.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    pub rows: Vec<Row>,
+    /// Rows that cannot be read.
+    pub bad: Vec<UnreadableRow>,
+    /// The id of the last row, readable or not.
+    pub last_id: Option<String>,
+    /// How long they are.
+    pub bytes: usize,
+    /// Whether there may be more.
+    pub has_more: bool,
+}
+
+/// A row that cannot be read.
+#[derive(Debug)]
+pub struct UnreadableRow {
+    /// Its id, if that can be read.
+    pub id: Option<String>,
+    /// Its id, else where it stands.
+    pub place: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Chunk {
+    /// With these contents, each checked by itself.
+    pub fn of(table: &Table, contents: Vec<Fields>) -> Result<Self, Failed> {
+        let mut chunk = Self::default();
+        for data in contents {
+            let row = row(table, data)?;
+            chunk.last_id = Some(row.id.clone());
+            let bad = row.data.iter().find(|(_, value)| has_lone_surrogate(value.get()));
+            match bad {
+                Some((name, _)) => chunk.bad.push(UnreadableRow {
+                    id: Some(row.id.clone()),
+                    place: row.id.clone(),
+                    why: format!("its column `{name}` holds half a character (a lone surrogate)"),
+                }),
+                None => chunk.rows.push(row),
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// How many rows there are, readable or not.
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.bad.len()
+    }
+}
+
+/// Which rows are asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// So many after the one with this id, or from the first.
+    Next(Option<&'a str>, usize),
+    /// The same, without so many at their beginning: after which, how many are passed over, how many are read.
+    Past(Option<&'a str>, usize, usize),
+    /// The one with the greatest key.
+    Last,
+    /// Those with these ids.
+    These(&'a [String]),
+}
+
+impl Server {
+    pub async fn connect(
+        settings: &DatabaseSettings,
+        secret: Option<&str>,
+    ) -> Result<Self, Failed> {
+        Ok(match settings.engine() {
+            Engine::Postgres => Self::Postgres(Postgres::connect(settings, secret).await?),
+            Engine::Mysql => Self::Mysql(in_mysql::connect(settings, secret).await?),
+        })
+    }
+
+    /// Which kind it is.
+    pub fn engine(&self) -> Engine {
+        match self {
+            Self::Postgres(_) => Engine::Postgres,
+            Self::Mysql(_) => Engine::Mysql,
+        }
+    }
+
+    /// Looks a table up.
+    pub async fn table(&mut self, own: &OwnTable) -> Result<Table, Failed> {
+        let found: Described = match self {
+            Self::Postgres(db) => in_postgres::describe(db, own.place()).await?,
+            Self::Mysql(db) => in_mysql::describe(db, own.place()).await?,
+        };
+        let table = Table::new(own, found)?;
+        if let Self::Mysql(_) = self {
+            in_mysql::check(&table)?;
+        }
+        Ok(table)
+    }
+
+    /// From now on all is read as it is now, until [`Self::release`].
+    pub async fn hold(&mut self) -> Result<(), Failed> {
+        match self {
+            Self::Postgres(db) => {
+                db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
+            }
+            Self::Mysql(db) => {
+                db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await
+            }
+        }
+    }
+
+    /// Ends that.
+    pub async fn release(&mut self) -> Result<(), Failed> {
+        match self {
+            Self::Postgres(db) => db.execute("COMMIT").await,
+            Self::Mysql(db) => db.execute("COMMIT").await,
+        }
+    }
+
+    /// Ends a transaction that failed, if there is one.
+    pub async fn give_up(&mut self) -> Result<(), Failed> {
+        match self {
+            Self::Postgres(db) => db.execute("ROLLBACK").await,
+            Self::Mysql(db) => db.execute("ROLLBACK").await,
+        }
+    }
+
+    /// Rows with their contents, or with the key alone.
+    pub async fn rows(
+        &mut self,
+        table: &Table,
+        which: Which<'_>,
+        only_key: bool,
+    ) -> Result<Chunk, Failed> {
+        match self {
+            Self::Postgres(db) => in_postgres::rows(db, table, which, only_key).await,
+            Self::Mysql(db) => in_mysql::rows(db, table, which, only_key).await,
+        }
+    }
+
+    /// Which of these rows are there.
+    pub async fn existing(&mut self, table: &Table, ids: &[String]) -> Result<Vec<String>, Failed> {
+        match self {
+            Self::Postgres(db) => in_postgres::existing(db, table, ids).await,
+            Self::Mysql(db) => in_mysql::existing(db, table, ids).await,
+        }
+    }
+}
+
+/// A row with this content, by its key.
+pub fn row(table: &Table, data: Fields) -> Result<Row, Failed> {
+    let id = data.get(&table.key.name).and_then(|value| id(table, value));
+    let id = id.ok_or_else(|| {
+        let (name, kind) = (&table.key.name, &table.key.kind);
+        Failed::new(format!(
+            "its key `{name}` is of the type {kind}, by which rows cannot be told apart; name another by `key`"
+        ))
+    })?;
+    Ok(Row::new(id, data))
+}
+
+/// The text of a key.
+pub fn id(table: &Table, value: &RawValue) -> Option<String> {
+    let text = value.get();
+    match text.as_bytes().first()? {
+        b'"' => {
+            let text: String = serde_json::from_str(text).ok()?;
+            // Texts of a fixed length are filled up, and compared without that.
+            let is_padded = table.key.kind == "bpchar";
+            Some(if is_padded { text.trim_end_matches(' ').to_owned() } else { text })
+        }
+        b'{' | b'[' | b'n' => None,
+        _ => Some(text.to_owned()),
+    }
+}

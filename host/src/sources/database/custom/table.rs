@@ -1,0 +1,207 @@
+//! Which of a table's columns are read, and which one tells its rows apart.
+
+use super::super::super::Failed;
+use crate::model::custom_table::OwnTable;
+
+/// A column as the database describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// Its type, in the database's own words.
+    pub kind: String,
+    /// Whether it can be without a value.
+    pub nullable: bool,
+}
+
+/// Columns of which no two rows have the same values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unique {
+    pub columns: Vec<String>,
+    pub is_primary: bool,
+    /// The schema of the operators that compare them, as a statement has it, where that can be another than the usual one.
+    pub operators: Option<String>,
+}
+
+/// A table as the database describes it.
+#[derive(Debug, Clone, Default)]
+pub struct Described {
+    /// Its name as a statement has it.
+    pub from: String,
+    pub columns: Vec<Column>,
+    pub uniques: Vec<Unique>,
+    /// Whether other tables' rows are among its own.
+    pub has_heirs: bool,
+}
+
+/// A table that can be read.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// What its rows are kept under. Another key is another list.
+    pub list: String,
+    pub resource: String,
+    pub from: String,
+    pub key: Column,
+    /// As of [`Unique`].
+    pub operators: Option<String>,
+    /// What is read.
+    pub columns: Vec<Column>,
+    pub exclude: Vec<String>,
+    /// The columns of each unique index, the key's own apart, as far as they are read.
+    pub uniques: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// What is set, as the database has it; why it cannot be read otherwise.
+    pub fn new(own: &OwnTable, found: Described) -> Result<Self, Failed> {
+        let Described { from, columns, uniques, has_heirs } = found;
+        if columns.is_empty() {
+            return Err(Failed::new(
+                "there is no such table, or the user may not read it; its name counts as the database keeps it, capital letters too, and views are not read",
+            ));
+        }
+        if has_heirs {
+            return Err(Failed::new(
+                "other tables inherit from it, so its key does not tell their rows apart; name those tables themselves",
+            ));
+        }
+        let has = |name: &String| columns.iter().any(|column| column.name == *name);
+        if let Some(missing) = own.exclude.iter().find(|name| !has(name)) {
+            return Err(Failed::new(format!(
+                "it has no column `{missing}`, which `exclude` names; nothing is read until that is put right"
+            )));
+        }
+        let key = key(own, &uniques)?;
+        let Some(key) = columns.iter().find(|column| column.name == key).cloned() else {
+            return Err(Failed::new(format!("it has no column `{key}`, which `key` names")));
+        };
+        check(&key, own, &uniques)?;
+        let is_of_key = |unique: &&Unique| unique.columns == [key.name.as_str()];
+        let operators = uniques.iter().find(is_of_key).and_then(|unique| unique.operators.clone());
+        let columns = columns.into_iter().filter(|column| !own.exclude.contains(&column.name));
+        let columns: Vec<Column> = columns.collect();
+        let is_read = |name: &String| columns.iter().any(|column| column.name == *name);
+        let other = uniques.into_iter().filter(|unique| unique.columns != [key.name.as_str()]);
+        let uniques = other.map(|unique| unique.columns).filter(|names| names.iter().all(is_read));
+        let uniques: Vec<Vec<String>> = uniques.collect();
+        Ok(Self {
+            list: format!("{}{}", list_prefix(own), key.name),
+            resource: own.resource().to_owned(),
+            from,
+            key,
+            operators,
+            uniques,
+            columns,
+            exclude: own.exclude.clone(),
+        })
+    }
+}
+
+/// How the name of the list begins under which the rows of a table are kept; the name of its key
+/// follows.
+pub fn list_prefix(own: &OwnTable) -> String {
+    // No name has that character in it.
+    format!("own {}\u{1f}", own.table)
+}
+
+/// The column that is set, else the primary key.
+fn key<'a>(own: &'a OwnTable, uniques: &'a [Unique]) -> Result<&'a str, Failed> {
+    if let Some(key) = &own.key {
+        return Ok(key);
+    }
+    let advice =
+        "name a column by `key` that is NOT NULL and has a unique index of its own, or add one";
+    let Some(primary) = uniques.iter().find(|unique| unique.is_primary) else {
+        return Err(Failed::new(format!("it has no primary key to tell its rows apart; {advice}")));
+    };
+    match primary.columns.as_slice() {
+        [one] => Ok(one),
+        several => Err(Failed::new(format!(
+            "its primary key has {} columns ({}), and rows are told apart by one; {advice}",
+            several.len(),
+            several.join(", ")
+        ))),
+    }
+}
+
+fn check(key: &Column, own: &OwnTable, uniques: &[Unique]) -> Result<(), Failed> {
+    let name = &key.name;
+    let why = if own.exclude.contains(name) {
+        format!("its key `{name}` is in `exclude`, and has to be read; take it out")
+    } else if !uniques.iter().any(|unique| unique.columns == [name.as_str()]) {
+        format!(
+            "its column `{name}` has no unique index of its own, so it may not tell rows apart; add one, or name another by `key`"
+        )
+    } else if key.nullable {
+        format!(
+            "its column `{name}` may be NULL, so it may not tell rows apart; make it NOT NULL, or name another by `key`"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failed::new(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn described(uniques: &[(&[&str], bool)]) -> Described {
+        let column = |(name, nullable): (&str, bool)| Column {
+            name: name.to_owned(),
+            kind: "text".to_owned(),
+            nullable,
+        };
+        let unique = |(columns, is_primary): &(&[&str], bool)| Unique {
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            is_primary: *is_primary,
+            operators: None,
+        };
+        Described {
+            from: "orders".to_owned(),
+            columns: [("id", false), ("code", true), ("note", true)].map(column).into(),
+            uniques: uniques.iter().map(unique).collect(),
+            has_heirs: false,
+        }
+    }
+
+    fn choose(own: Value, found: Described) -> Result<Table, String> {
+        let own: OwnTable = serde_json::from_value(own).unwrap();
+        Table::new(&own, found).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn rows_are_told_apart_by_the_primary_key_or_by_the_column_that_is_set() {
+        let primary = described(&[(&["id"], true), (&["id", "code"], false)]);
+        let table = choose(json!("orders"), primary.clone()).unwrap();
+        assert_eq!((table.key.name.as_str(), table.columns.len()), ("id", 3));
+        let set = json!({"table": "orders", "key": "id", "exclude": ["note"]});
+        let table = choose(set, described(&[(&["id"], false)])).unwrap();
+        assert_eq!(table.columns.len(), 2);
+        assert_eq!(table.list, choose(json!("orders"), primary).unwrap().list);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let primary = || described(&[(&["id"], true)]);
+        let heirs = Described { has_heirs: true, ..primary() };
+        for (own, found, words) in [
+            (json!("orders"), Described::default(), "no such table"),
+            (json!("orders"), heirs, "inherit"),
+            (json!("orders"), described(&[]), "no primary key"),
+            (json!("orders"), described(&[(&["id", "code"], true)]), "2 columns (id, code)"),
+            (json!({"table": "orders", "key": "nr"}), primary(), "no column `nr`"),
+            (json!({"table": "orders", "key": "note"}), primary(), "no unique index"),
+            (
+                json!({"table": "orders", "key": "code"}),
+                described(&[(&["code"], false)]),
+                "may be NULL",
+            ),
+            (json!({"table": "orders", "exclude": ["id"]}), primary(), "has to be read"),
+            (json!({"table": "orders", "exclude": ["Note"]}), primary(), "no column `Note`"),
+        ] {
+            let why = choose(own, found).unwrap_err();
+            assert!(why.contains(words), "{words}: {why}");
+        }
+    }
+}

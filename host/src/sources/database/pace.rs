@@ -1,0 +1,58 @@
+//! How a table is read without loading its server: so many rows at once, and a rest after them.
+
+use crate::time::span::Span;
+use std::time::Duration;
+
+/// Most rows of one chunk.
+pub const ROWS: usize = 1_000;
+/// Bytes of a chunk after which no further row is taken.
+pub const BYTES: usize = 8 * 1024 * 1024;
+
+/// How many rows are asked for next. What does not fit into [`BYTES`] is read and let go, so the next chunk is made smaller.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace(usize);
+
+impl Pace {
+    /// Beginning with so many rows.
+    pub const fn new(rows: usize) -> Self {
+        Self(rows)
+    }
+
+    /// How many rows to ask for.
+    pub const fn rows(self) -> usize {
+        self.0
+    }
+
+    /// Learns from a chunk: how many rows of it were taken, and how many bytes they had.
+    pub fn learn(&mut self, rows: usize, bytes: usize) {
+        let fits = rows.saturating_mul(BYTES).checked_div(bytes).unwrap_or(ROWS);
+        self.0 = fits.min(self.0.saturating_mul(4)).clamp(1, ROWS);
+    }
+}
+
+/// Leaves the database alone: as long as is set, else as long as the last chunk took.
+pub async fn rest(pause: Option<Span>, took: Duration) {
+    let pause = pause.map_or(took, Span::get);
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_bounded_in_rows_and_in_bytes() {
+        let mut pace = Pace::new(50);
+        let mut asked = Vec::new();
+        for (rows, bytes) in [(50, 5_000), (200, 20_000), (800, 80_000), (8, BYTES), (1, 3 * BYTES)]
+        {
+            pace.learn(rows, bytes);
+            asked.push(pace.rows());
+        }
+        assert_eq!(asked, [200, 800, 1_000, 8, 1]);
+        pace.learn(0, 0);
+        assert_eq!(pace.rows(), 4, "and grows again");
+    }
+}

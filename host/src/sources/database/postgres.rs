@@ -1,0 +1,181 @@
+//! A connection to PostgreSQL, read in transactions that cannot write.
+//!
+//! What stands in a statement is quoted names and types out of the server's own catalogue; values are bound.
+
+use super::super::Failed;
+use super::pace;
+use crate::model::database_source::DatabaseSettings;
+use futures_util::TryStreamExt as _;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use std::io::ErrorKind;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+/// How long connecting, and how long one statement may take. The server gives a statement up a little earlier.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(130));
+/// Where it is where the address does not say.
+const PORT: u16 = 5432;
+/// What holds for the session. Times come in UTC.
+const SESSION: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET statement_timeout = '2min'; \
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'";
+/// What older servers may not know: an end for a snapshot that a stalled process holds; and that rows which a policy would hide
+/// are an error, or they would be taken for gone.
+const NEWER: [&str; 2] =
+    ["SET idle_in_transaction_session_timeout = '1h'", "SET row_security = off"];
+
+/// A connection to PostgreSQL.
+#[derive(Debug)]
+pub struct Postgres(PgConnection);
+
+/// What a statement found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Each row's columns, as texts.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// How long they are.
+    pub bytes: usize,
+    /// Whether there were more than fit.
+    pub is_cut: bool,
+}
+
+impl Postgres {
+    /// Connects, and gives up the right to write.
+    pub async fn connect(
+        settings: &DatabaseSettings,
+        secret: Option<&str>,
+    ) -> Result<Self, Failed> {
+        let options = options(&settings.url, secret)?;
+        let db = match tokio::time::timeout(PATIENCE.0, options.connect()).await {
+            Ok(Ok(db)) => db,
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => {
+                return Err(Failed::new("the database did not answer within 10 s; look at `url`"));
+            }
+        };
+        let mut connection = Self(db);
+        connection.execute(SESSION).await?;
+        for setting in NEWER {
+            drop(connection.execute(setting).await);
+        }
+        Ok(connection)
+    }
+
+    /// Runs statements that answer nothing.
+    pub async fn execute(&mut self, text: &'static str) -> Result<(), Failed> {
+        match tokio::time::timeout(PATIENCE.1, sqlx::raw_sql(text).execute(&mut self.0)).await {
+            Ok(done) => done.map(drop).map_err(|error| failed(&error)),
+            Err(_) => Err(too_long()),
+        }
+    }
+
+    /// Rows whose columns are all texts, up to so many bytes of them; the rest is read and let go.
+    pub async fn select(&mut self, text: String, values: &[Option<&str>]) -> Result<Found, Failed> {
+        self.ask(text, values).await.map_err(|error| failed(&error))
+    }
+
+    /// The same; nothing where a value cannot be of the type that the statement takes it for (class 22).
+    pub async fn select_fitting(
+        &mut self,
+        text: String,
+        values: &[Option<&str>],
+    ) -> Result<Option<Found>, Failed> {
+        match self.ask(text, values).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => {
+                let code = error.as_database_error().and_then(DatabaseError::code);
+                let is_unfit = code.is_some_and(|code| code.starts_with("22"));
+                if is_unfit { Ok(None) } else { Err(failed(&error)) }
+            }
+        }
+    }
+
+    async fn ask(&mut self, text: String, values: &[Option<&str>]) -> sqlx::Result<Found> {
+        let mut query = sqlx::query(AssertSqlSafe(text)).persistent(false);
+        for value in values {
+            query = query.bind(*value);
+        }
+        let read = async {
+            let mut found = Found::default();
+            let mut rows = query.fetch(&mut self.0);
+            while let Some(row) = rows.try_next().await? {
+                if found.bytes >= pace::BYTES {
+                    found.is_cut = true;
+                    continue;
+                }
+                let row = texts(&row)?;
+                found.bytes += row.iter().flatten().map(String::len).sum::<usize>();
+                found.rows.push(row);
+            }
+            Ok(found)
+        };
+        tokio::time::timeout(PATIENCE.1, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+}
+
+/// Whatever this process's environment says of another server is not for this one.
+fn options(url: &str, secret: Option<&str>) -> Result<PgConnectOptions, Failed> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_opaque| Failed::new("the source's `url` cannot be read"))?;
+    let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
+    let address = place.split('/').next().unwrap_or_default();
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let mut options = options.port(port.unwrap_or(PORT)).password(secret.unwrap_or_default());
+    if let Some(host) = super::ipv6(address) {
+        options = options.host(host);
+    }
+    let options =
+        if url.contains("?sslmode=") { options } else { options.ssl_mode(PgSslMode::Prefer) };
+    Ok(options.application_name("waybill").disable_statement_logging())
+}
+
+fn texts(row: &PgRow) -> sqlx::Result<Vec<Option<String>>> {
+    (0..row.len()).map(|n| row.try_get(n)).collect()
+}
+
+fn too_long() -> Failed {
+    Failed::new("the database took longer than 2 minutes for one statement")
+}
+
+/// What an operator can do about it. Codes: PostgreSQL's documentation, appendix A.
+fn failed(error: &sqlx::Error) -> Failed {
+    let refused = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    let what = match refused.map(PgDatabaseError::code) {
+        Some("28P01" | "28000") => {
+            "the database refused the user; look at `url`, and give the right `secret`"
+        }
+        Some("3D000") => "there is no such database; look at `url`",
+        Some("42501") => {
+            "the user may not read it; grant SELECT on the table, and USAGE on its schema"
+        }
+        Some("42P01" | "42703") => "the table is not there any more as it was",
+        Some("53300") => "the database has too many connections; it is tried again at the next run",
+        Some("57014") => return too_long(),
+        Some("57P01" | "57P02" | "57P03") => {
+            "the database is stopping or starting; it is tried again at the next run"
+        }
+        Some(_) => "the database refused a statement",
+        None if matches!(error, sqlx::Error::Io(why) if why.kind() == ErrorKind::InvalidData) => {
+            "the database's certificate is none to be trusted; look at `sslmode` in `url`"
+        }
+        None if matches!(error, sqlx::Error::Io(_)) => {
+            "the database cannot be reached; look at `url`, and whether it runs"
+        }
+        None if matches!(error, sqlx::Error::PoolTimedOut) => return too_long(),
+        None if matches!(error, sqlx::Error::Tls(_)) => {
+            "the connection could not be encrypted; look at `sslmode` in `url`"
+        }
+        None => "the database's answer cannot be used",
+    };
+    let why = format!("{what} ({error})");
+    if is_of_content(error) { Failed::of_content(why) } else { Failed::new(why) }
+}
+
+/// Whether a row is to blame: data exceptions (class 22), and corrupted rows.
+fn is_of_content(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    let is_of_row = |code: &str| code.starts_with("22") || matches!(code, "XX000" | "XX001");
+    code.is_some_and(|code| is_of_row(&code))
+        || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+}

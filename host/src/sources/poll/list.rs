@@ -1,0 +1,281 @@
+//! One list in one run.
+
+use super::super::Failed;
+use super::super::rows::{self, Happening, Row};
+use super::super::run::{Found, Keep, Run};
+use super::ListMemory;
+use super::fetch::Fetch;
+use super::plan::Plan;
+use super::row::{self, Polled, Rows};
+use crate::ingest::incoming::Incoming;
+use crate::json::same_value::TextValues;
+use crate::model::event::Changes;
+use crate::model::poll_source::PollSettings;
+use crate::model::source::Source;
+use crate::store::source_rows::{KeptRow, RowLetter};
+use crate::time::timestamp::Timestamp;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Rows that are looked at together: how many at most, and bytes of their text.
+const BATCH: (usize, usize) = (500, 2 * 1024 * 1024);
+/// How often a list of several pages is read, at most, until nothing more is found: a row that goes away while it
+/// is read moves others to pages that were read already.
+const PASSES: usize = 4;
+/// The longest answer that an API without pages is asked for, in rows.
+const LONGEST: u32 = 12_800;
+/// How many rows such APIs give at most.
+const CAPS: [usize; 8] = [25, 50, 100, 200, 250, 500, 1_000, 5_000];
+/// Most pages of one list.
+const PAGES: u32 = 10_000;
+/// What is added to the overlap around a change of the clocks.
+const CLOCKS: Duration = Duration::from_hours(1);
+
+/// Reads what is new in a list and captures it; what to remember of the list then.
+pub async fn poll(
+    run: &Run,
+    settings: &PollSettings,
+    fetch: &Fetch<'_>,
+    known: &ListMemory,
+) -> Result<ListMemory, Failed> {
+    let plan = fetch.plan;
+    run.forget_replayed(&plan.list).await?;
+    let start = settings.start.instant(&plan.zone).filter(|_| !known.looked);
+    let back_to = start.or_else(|| known.newest.map(|newest| newest.before(overlap(plan, newest))));
+    let back_to = reread_from(run, plan, back_to);
+    let first_look = known.from.filter(|_| !known.looked);
+    let rows = read(run, fetch, back_to, first_look).await?;
+    run.read(rows.len());
+    run.set_aside(&plan.list, rows.bad()).await?;
+    let read: HashSet<String> = rows.ids().map(str::to_owned).collect();
+    if let Some(warning) = rows.odd(plan)? {
+        run.warn(warning);
+    }
+    // A row from the future must not hide those of the present.
+    let newest = known.newest.max(rows.newest()).map(|newest| newest.min(run.began));
+    let is_first_run = first_look == Some(run.began);
+    let bounds = Bounds { only_noted: first_look, not_before: start, is_first_run };
+    for batch in row::batches(&rows.oldest_first(), BATCH.0, BATCH.1) {
+        let batch: Vec<Polled> = batch.iter().filter_map(|row| row.open(plan)).collect();
+        take(run, plan, &batch, known, bounds).await?;
+    }
+    // A replay reads from when the row is: one that is not there any more is gone.
+    let is_settled =
+        |letter: &RowLetter| read.contains(&letter.row_id) || letter.replayed_at.is_some();
+    run.settle_list(&plan.list, is_settled).await?;
+    Ok(ListMemory { from: known.from, looked: true, newest })
+}
+
+/// From when on rows are asked for: earlier than usual where a replay of an earlier row was asked for.
+fn reread_from(run: &Run, plan: &Plan, back_to: Option<Timestamp>) -> Option<Timestamp> {
+    let mut from = back_to?;
+    for letter in run.replayed_rows(&plan.list) {
+        // One that does not say when it is from may be anywhere.
+        let at = letter.row_at?;
+        from = from.min(at.before(overlap(plan, at)));
+    }
+    Some(from)
+}
+
+/// Which rows of a first look are no events.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Those from before this time are there, and not new.
+    only_noted: Option<Timestamp>,
+    /// Those from before this time were not asked for.
+    not_before: Option<Timestamp>,
+    /// Whether no run was before this one: then nothing is new, whatever the API's clock says.
+    is_first_run: bool,
+}
+
+impl Bounds {
+    fn hide(self, row: &Polled) -> bool {
+        // Such times have no parts of a second.
+        let is_before = |from: Timestamp| row.at.is_none_or(|at| at.seconds() < from.seconds());
+        let was_there = self.only_noted.is_some_and(|from| self.is_first_run || is_before(from));
+        was_there || self.not_before.is_some_and(|bound| row.at.is_some_and(|at| at < bound))
+    }
+}
+
+/// How far before the newest row is asked again: an hour more where the clocks were put back, and so hours
+/// without a zone come twice.
+fn overlap(plan: &Plan, newest: Timestamp) -> Duration {
+    let offset = |at: Timestamp| {
+        jiff::Timestamp::from_microsecond(at.micros()).map(|at| plan.zone.to_offset(at)).ok()
+    };
+    let is_steady = offset(newest.before(3 * CLOCKS)) == offset(newest.after(3 * CLOCKS));
+    if is_steady { plan.overlap } else { plan.overlap + CLOCKS }
+}
+
+/// Every row since then. A first look needs those since the source began, and the overlap, only; `first_look` is when
+/// it began.
+async fn read(
+    run: &Run,
+    fetch: &Fetch<'_>,
+    back_to: Option<Timestamp>,
+    first_look: Option<Timestamp>,
+) -> Result<Rows, Failed> {
+    let mut rows = Rows::default();
+    if fetch.plan.page.is_none() {
+        read_growing(run, fetch, back_to, &mut rows).await?;
+        return Ok(rows);
+    }
+    for _ in 0..PASSES {
+        let before = rows.len();
+        let pages = read_pages(fetch, back_to, first_look, &mut rows).await?;
+        // What a list without `since`, or a very long one, hides from one run, the next one finds.
+        let is_last = pages <= 1 || fetch.plan.since.is_none() || rows.is_large();
+        if is_last || rows.len() == before {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+/// All pages; how many had to be asked for.
+async fn read_pages(
+    fetch: &Fetch<'_>,
+    back_to: Option<Timestamp>,
+    first_look: Option<Timestamp>,
+    rows: &mut Rows,
+) -> Result<u32, Failed> {
+    let plan = fetch.plan;
+    let mut pass = Rows::default();
+    for number in 1..=PAGES {
+        let page = fetch.page(back_to, number, plan.size).await?;
+        let total = page.total;
+        let added = pass.add(plan, &page, rows)?;
+        // Without a bound, a first look ends with the overlap of the newest row and of its beginning.
+        let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
+            let from = first_look.filter(|_| plan.since.is_some())?;
+            let newest = pass.newest()?.min(from);
+            Some(newest.before(overlap(plan, newest)))
+        });
+        let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
+        let has_all = total.is_some_and(|total| pass.len() as u64 >= total);
+        // A page may be shorter than asked for and not the last: only one without news is.
+        if added.fresh == 0 || is_past || has_all {
+            rows.extend(pass);
+            return Ok(number);
+        }
+    }
+    Err(Failed::new(format!("the list has more than {PAGES} pages; begin later by `start`")))
+}
+
+/// From an API without pages: longer and longer answers, until one is not full.
+async fn read_growing(
+    run: &Run,
+    fetch: &Fetch<'_>,
+    back_to: Option<Timestamp>,
+    rows: &mut Rows,
+) -> Result<(), Failed> {
+    let (mut size, mut before) = (fetch.plan.size, 0);
+    loop {
+        let page = fetch.page(back_to, 1, size).await?;
+        let count = rows.add(fetch.plan, &page, &Rows::default())?.count;
+        let is_full = count >= size as usize;
+        if is_full && size >= LONGEST {
+            return Err(Failed::new(format!(
+                "more than {LONGEST} rows are new, and the API gives them in one answer; begin later by `start`, or poll more often"
+            )));
+        }
+        // One that is not full may be all that the API gives at once.
+        let may_be_cut = CAPS.contains(&count);
+        if fetch.plan.size_parameter.is_none() || !(is_full || (may_be_cut && count != before)) {
+            if may_be_cut && count == before {
+                let list = &fetch.plan.list;
+                let what = "the API may give no more than that at once; poll more often";
+                run.warn(format!("{list}: {count} rows, however many were asked for: {what}"));
+            }
+            return Ok(());
+        }
+        (size, before) = (size.saturating_mul(2), count);
+    }
+}
+
+/// Captures what a batch of rows brings, and keeps the rows.
+async fn take(
+    run: &Run,
+    plan: &Plan,
+    batch: &[Polled],
+    memory: &ListMemory,
+    bounds: Bounds,
+) -> Result<(), Failed> {
+    let changed = changed(run, plan, batch).await?;
+    let keys: Vec<i64> = changed.iter().map(|polled| polled.row.key).collect();
+    let kept = rows::kept(run, &plan.list, &keys).await?;
+    let found = changed.into_iter().map(|polled| {
+        let old = kept.get(&polled.row.key).filter(|old| !rows::is_untold(&old.head));
+        let before = match old {
+            Some(old) => Before::Kept(old),
+            None if is_from_before(polled, plan, memory) => Before::There,
+            None => Before::New,
+        };
+        let is_news = !bounds.hide(polled) && !before.is_same(polled);
+        let event = is_news.then(|| event(plan, run.source(), polled, before));
+        let revision = rows::revision(old.map(|old| &old.head), 0);
+        let keep = Keep::Row(rows::keep(&polled.row, revision, ""));
+        let (row_id, is_new) = (polled.row.id.clone(), matches!(before, Before::New));
+        Found { row_id, is_new, events: event.into_iter().collect(), keep }
+    });
+    run.take(&plan.list, found.collect()).await
+}
+
+/// Those that are others than what is kept.
+async fn changed<'a>(
+    run: &Run,
+    plan: &Plan,
+    batch: &'a [Polled],
+) -> Result<Vec<&'a Polled>, Failed> {
+    let known = rows::heads(run, &plan.list, batch.iter().map(|polled| &polled.row)).await?;
+    let is_kept = |row: &Row| known.get(&row.key).is_some_and(|head| head.hash == row.hash);
+    Ok(batch.iter().filter(|polled| !is_kept(&polled.row)).collect())
+}
+
+/// Whether a row that is seen for the first time is older than the source itself.
+fn is_from_before(row: &Polled, plan: &Plan, memory: &ListMemory) -> bool {
+    let made = row.made.zip(memory.from);
+    row.made != row.at && made.is_some_and(|(made, from)| made < from.before(overlap(plan, from)))
+}
+
+/// What is known of a row from before.
+#[derive(Debug, Clone, Copy)]
+pub enum Before<'a> {
+    /// Nothing: it is new.
+    New,
+    /// That it was there.
+    There,
+    /// What was kept of it.
+    Kept(&'a KeptRow),
+}
+
+impl Before<'_> {
+    /// What changed since then, where the content was kept.
+    fn changes(self, polled: &Polled) -> Option<Changes> {
+        let Self::Kept(old) = self else { return None };
+        let content = rows::content(old)?;
+        Some(rows::changes(&content, &polled.row.data, TextValues::MayBeNumbers))
+    }
+
+    /// Whether the row has the values that were kept, only written differently.
+    fn is_same(self, polled: &Polled) -> bool {
+        self.changes(polled).is_some_and(|changes| changes.changed.is_empty())
+    }
+}
+
+/// The event of a row: that it is there, or that it is another than before.
+pub fn event(plan: &Plan, source: &Source, polled: &Polled, before: Before<'_>) -> Incoming {
+    let (event_type, old) = match before {
+        Before::New => (&plan.created, None),
+        Before::There => (&plan.updated, None),
+        Before::Kept(old) => (&plan.updated, Some(old)),
+    };
+    let revision = rows::revision(old.map(|old| &old.head), 0);
+    let (list, resource) = (&plan.list, &plan.resource);
+    let happening = Happening { source, list, resource, event_type, revision };
+    let changes = before.changes(polled);
+    Incoming {
+        occurred_at: polled.at.filter(|_| matches!(before, Before::New)),
+        ..happening.event(&polled.row, changes.as_ref())
+    }
+}

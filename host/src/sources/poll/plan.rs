@@ -1,0 +1,136 @@
+//! How one list is asked for: the settings, and where they are silent the preset.
+
+use super::super::Failed;
+use crate::catalog;
+use crate::model::poll_source::{
+    Auth, ListSettings, Paging, PollSettings, Preset, Since, SinceFormat,
+};
+use crate::time::cron;
+use crate::time::span::Span;
+use jiff::tz::TimeZone;
+use std::time::Duration;
+
+/// How one list is asked for.
+#[derive(Debug)]
+pub struct Plan {
+    /// The list's name, under which its rows are kept.
+    pub list: String,
+    /// Where it is.
+    pub url: String,
+    pub auth: Auth,
+    pub since: Option<Since>,
+    /// The parameter for the page, if the API has pages.
+    pub page: Option<String>,
+    /// The parameter for how many rows a page has.
+    pub size_parameter: Option<String>,
+    /// How many rows a page has.
+    pub size: u32,
+    /// Further parameters.
+    pub fixed: &'static [(&'static str, &'static str)],
+    pub rows: Option<String>,
+    pub resource: String,
+    pub created: String,
+    pub updated: String,
+    /// The field that identifies a row, or those that may.
+    pub keys: Vec<String>,
+    /// The field that tells when a row is from, or those that may.
+    pub timestamp: Option<String>,
+    pub zone: TimeZone,
+    pub overlap: Duration,
+    /// Whether rows are a CRM's, of which some fields are never passed on.
+    pub is_crm: bool,
+}
+
+impl Plan {
+    pub fn of(settings: &PollSettings, list: &ListSettings) -> Result<Self, Failed> {
+        let usual = usual(settings.preset);
+        let name = list.name();
+        let named = catalog::resource_at(name).map_or_else(|| singular(name), str::to_owned);
+        let resource = list.resource.clone().unwrap_or(named);
+        let of_resource = |what: &str| format!("{resource}.{what}");
+        let paging = settings.paging.clone().unwrap_or(usual.paging);
+        let since = settings.since.clone().unwrap_or(usual.since);
+        let known = catalog::get().find(&of_resource("created")).map(|known| known.key.to_owned());
+        let keys = match &list.key {
+            Some(key) => vec![key.clone()],
+            None => ["id".to_owned()].into_iter().chain(known).chain([of_id(&resource)]).collect(),
+        };
+        let parameter = |name: String| Some(name).filter(|name| !name.is_empty());
+        Ok(Self {
+            list: list.path.clone(),
+            url: format!("{}{}{}", settings.url.trim_end_matches('/'), usual.path, list.path),
+            auth: settings.auth.clone().unwrap_or(usual.auth),
+            since: (since.format != SinceFormat::None).then_some(since),
+            page: parameter(paging.page),
+            size_parameter: parameter(paging.size),
+            size: paging.rows,
+            fixed: usual.fixed,
+            rows: list.rows.clone(),
+            created: list.created.clone().unwrap_or_else(|| of_resource("created")),
+            updated: list.updated.clone().unwrap_or_else(|| of_resource("updated")),
+            keys,
+            timestamp: list.timestamp.clone(),
+            zone: cron::zone(settings.time_zone.as_deref()).map_err(Failed::new)?,
+            overlap: Span::get(settings.overlap),
+            is_crm: settings.preset != Preset::Custom,
+            resource,
+        })
+    }
+}
+
+/// `orders` to `order`.
+fn singular(name: &str) -> String {
+    let name = name.replace('-', "_");
+    name.strip_suffix('s').unwrap_or(&name).to_owned()
+}
+
+fn of_id(resource: &str) -> String {
+    format!("{resource}_id")
+}
+
+/// What a preset says where the settings are silent.
+struct Usual {
+    path: &'static str,
+    auth: Auth,
+    since: Since,
+    paging: Paging,
+    fixed: &'static [(&'static str, &'static str)],
+}
+
+/// Sources: the vendors' documentation and code, as far as published.
+fn usual(preset: Preset) -> Usual {
+    let auth = |header: &str, prefix: &str| Auth { header: header.into(), prefix: prefix.into() };
+    let since = |format| Since { parameter: "since".into(), format };
+    let paging =
+        |page: &str, size: &str| Paging { page: page.into(), size: size.into(), rows: 100 };
+    match preset {
+        Preset::DataBuilder => Usual {
+            path: "/api/v1/",
+            auth: auth("authorization", "Bearer "),
+            since: since(SinceFormat::Iso),
+            paging: paging("page", "per_page"),
+            fixed: &[("sort", "-id")],
+        },
+        Preset::Themesic => Usual {
+            path: "/api/zapier/poll/",
+            auth: auth("authtoken", ""),
+            since: since(SinceFormat::Unix),
+            paging: paging("", "limit"),
+            fixed: &[],
+        },
+        Preset::PerfexApi => Usual {
+            path: "/api/v1/",
+            auth: auth("x-api-key", ""),
+            since: since(SinceFormat::None),
+            paging: paging("page", "limit"),
+            fixed: &[],
+        },
+        Preset::Custom => Usual {
+            path: "",
+            auth: auth("authorization", "Bearer "),
+            since: since(SinceFormat::Iso),
+            paging: paging("page", "per_page"),
+            fixed: &[],
+        },
+    }
+}

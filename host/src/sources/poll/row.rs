@@ -1,0 +1,307 @@
+//! Rows of a list: which one, from when, with what content.
+
+use super::super::Failed;
+use super::super::letters::MOST_BAD;
+use super::super::rows::{Fields, Row};
+use super::moment;
+use super::page::Page;
+use super::plan::Plan;
+use crate::json::members::{Members, scalar};
+use crate::json::surrogates::replace_lone_surrogates;
+use crate::model::bad_row::{BadRow, BadRowReason};
+use crate::time::timestamp::Timestamp;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
+
+/// Fields that tell when a row is from, in the order in which Data Builder looks for them.
+const TIMESTAMPS: [&str; 7] = [
+    "dateadded",
+    "datecreated",
+    "date_created",
+    "last_updated",
+    "datemodified",
+    "updated_at",
+    "created_at",
+];
+/// Those that tell when it was made.
+const CREATIONS: [&str; 4] = ["dateadded", "datecreated", "date_created", "created_at"];
+/// Fields of a CRM that are never passed on: passwords, keys, signatures, addresses of visitors.
+const SENSITIVE: [&str; 17] = [
+    "acceptance_ip",
+    "email_verification_key",
+    "google_auth_secret",
+    "hash",
+    "host",
+    "imap_username",
+    "last_ip",
+    "new_pass_key",
+    "password",
+    "short_link",
+    "signature",
+    "stripe_id",
+    "stripe_plan_id",
+    "stripe_subscription_id",
+    "ticketkey",
+    "token",
+    "two_factor_auth_code",
+];
+
+/// A row.
+#[derive(Debug, Clone)]
+pub struct Polled {
+    pub row: Row,
+    /// When it is from.
+    pub at: Option<Timestamp>,
+    /// When it was made, if another field tells.
+    pub made: Option<Timestamp>,
+}
+
+/// A row as its text, with what it is put in order by. It is taken apart when it is its turn.
+#[derive(Debug)]
+pub struct UnreadRow {
+    id: Box<str>,
+    key: i64,
+    /// When it is from.
+    at: Option<Timestamp>,
+    text: Box<RawValue>,
+}
+
+/// The rows of a run, each once as it was last read.
+#[derive(Debug, Default)]
+pub struct Rows {
+    by_key: HashMap<i64, UnreadRow>,
+    /// Rows that cannot be read, by name.
+    bad: BTreeMap<String, BadRow>,
+    /// What the rows take in memory, in bytes.
+    held: usize,
+    /// Rows that cannot be told from others.
+    odd: usize,
+}
+
+/// What a page added.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Added {
+    /// Rows of the page.
+    pub count: usize,
+    /// Rows that had not been read before.
+    pub fresh: usize,
+    /// When the newest and the oldest row of the page are from, if its rows tell and stand newest first.
+    pub span: Option<(Timestamp, Timestamp)>,
+}
+
+/// Most memory for the rows of one list in one run, in bytes.
+const MOST: usize = 96 * 1024 * 1024;
+/// What a row takes beside its text and its id, in bytes.
+const OVERHEAD: usize = 192;
+/// The largest tree that a row is read into, in bytes. Only a row of a megabyte or more comes near.
+const LARGEST_TREE: usize = 32 * 1024 * 1024;
+/// What each value takes in a tree, in bytes, roughly.
+const TREE_NODE: usize = 72;
+
+impl Rows {
+    /// Takes in the rows of a page; `others` are held beside these.
+    pub fn add(&mut self, plan: &Plan, page: &Page, others: &Self) -> Result<Added, Failed> {
+        let mut added = Added::default();
+        let mut times = Vec::new();
+        added.count = page.each_row(|text| {
+            let row = match UnreadRow::read(plan, text) {
+                Ok(Some(row)) => row,
+                Ok(None) => {
+                    self.odd += 1;
+                    return Ok(());
+                }
+                Err(why) => {
+                    let bad = bad_row(plan, text, &why);
+                    added.fresh += usize::from(self.bad.insert(bad.row_id.clone(), bad).is_none());
+                    return self.check(others);
+                }
+            };
+            times.push(row.at);
+            added.fresh += usize::from(self.insert(row));
+            self.check(others)
+        })?;
+        let times: Option<Vec<Timestamp>> = times.into_iter().collect();
+        let times = times.filter(|times| times.is_sorted_by(|newer, older| newer >= older));
+        added.span = times.and_then(|times| times.first().copied().zip(times.last().copied()));
+        Ok(added)
+    }
+
+    fn check(&self, others: &Self) -> Result<(), Failed> {
+        if self.bad.len() > MOST_BAD {
+            return Err(too_many(self.bad.values()));
+        }
+        if self.held + others.held <= MOST {
+            return Ok(());
+        }
+        let most = MOST >> 20;
+        Err(Failed::new(format!(
+            "one run would hold more than {most} MiB of rows; begin later by `start`, or poll more often"
+        )))
+    }
+
+    /// Whether the row had not been read before.
+    fn insert(&mut self, row: UnreadRow) -> bool {
+        self.held += row.cost();
+        let before = self.by_key.insert(row.key, row);
+        self.held -= before.as_ref().map_or(0, UnreadRow::cost);
+        before.is_none()
+    }
+
+    /// Takes in what another pass read.
+    pub fn extend(&mut self, other: Self) {
+        self.odd = self.odd.max(other.odd);
+        self.bad.extend(other.bad);
+        for row in other.by_key.into_values() {
+            self.insert(row);
+        }
+    }
+
+    /// Whether the same once more would be too much.
+    pub const fn is_large(&self) -> bool {
+        self.held > MOST / 2
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_key.len() + self.bad.len()
+    }
+
+    /// Rows that cannot be read.
+    pub fn bad(&self) -> Vec<BadRow> {
+        self.bad.values().cloned().collect()
+    }
+
+    /// The ids of rows that can be read.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.by_key.values().map(|row| &*row.id)
+    }
+
+    /// What is wrong with rows that were left out, if there were any; an error if all were.
+    pub fn odd(&self, plan: &Plan) -> Result<Option<String>, Failed> {
+        if self.odd == 0 {
+            return Ok(None);
+        }
+        let (odd, fields) = (self.odd, plan.keys.join(" or "));
+        let what = format!(
+            "{}: {odd} rows are no objects, or have no field {fields}, and are left out; say which field \
+             identifies a row by `key` of the list",
+            plan.list
+        );
+        if self.len() == 0 { Err(Failed::new(what)) } else { Ok(Some(what)) }
+    }
+
+    /// When the newest one is from.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.by_key.values().filter_map(|row| row.at).max()
+    }
+
+    /// By time, those of one time by key.
+    pub fn oldest_first(self) -> Vec<UnreadRow> {
+        let mut rows: Vec<UnreadRow> = self.by_key.into_values().collect();
+        rows.sort_unstable_by_key(|row| (row.at, row.key));
+        rows
+    }
+}
+
+/// Cuts rows into batches of at most `most` rows and `bytes` of text, and at least one row.
+pub fn batches(
+    rows: &[UnreadRow],
+    most: usize,
+    bytes: usize,
+) -> impl Iterator<Item = &[UnreadRow]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut size = 0;
+        let fits = |row: &&UnreadRow| {
+            size += row.text.get().len();
+            size <= bytes
+        };
+        let count = rest.iter().take(most).take_while(fits).count().max(1).min(rest.len());
+        let (batch, left) = rest.split_at(count);
+        rest = left;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+impl UnreadRow {
+    /// Finds out which row it is, and from when; `None` where it does not say.
+    fn read(plan: &Plan, text: &RawValue) -> Result<Option<Self>, serde_json::Error> {
+        let unread = |row: Polled| Self {
+            key: row.row.key,
+            id: row.row.id.into(),
+            at: row.at,
+            text: text.to_owned(),
+        };
+        Ok(Polled::read(plan, text.get())?.map(unread))
+    }
+
+    /// Takes it apart.
+    pub fn open(&self, plan: &Plan) -> Option<Polled> {
+        Polled::read(plan, self.text.get()).ok().flatten()
+    }
+
+    fn cost(&self) -> usize {
+        self.text.get().len() + self.id.len() + OVERHEAD
+    }
+}
+
+/// A row that cannot be read, by its id if that can; else by how it begins.
+fn bad_row(plan: &Plan, row: &RawValue, why: &serde_json::Error) -> BadRow {
+    let mended = replace_lone_surrogates(row.get());
+    let members = Members::read(&mended).ok();
+    let member = |name: &str| members.as_ref().and_then(|members| members.get(name));
+    let id = plan.keys.iter().find_map(|key| scalar(member(key)?).filter(|id| !id.is_empty()));
+    let beginning = || mended.chars().take(60).collect();
+    let detail = format!("it cannot be read: {why}");
+    let bad = BadRow::new(&id.unwrap_or_else(beginning), BadRowReason::Unreadable, &detail);
+    let time =
+        |field: &str| moment::read(&serde_json::from_str(member(field)?.get()).ok()?, &plan.zone);
+    let row_at = match &plan.timestamp {
+        Some(field) => time(field),
+        None => TIMESTAMPS.iter().copied().find_map(time),
+    };
+    BadRow { row_at, ..bad }
+}
+
+fn too_many<'a>(bad: impl Iterator<Item = &'a BadRow>) -> Failed {
+    let last = bad.last().map(|bad| format!("row {}: {}", bad.row_id, bad.detail));
+    let last = last.unwrap_or_default();
+    Failed::new(format!("more than {MOST_BAD} of its rows cannot be read; the last: {last}"))
+}
+
+impl Polled {
+    fn read(plan: &Plan, json: &str) -> Result<Option<Self>, serde_json::Error> {
+        let values = json.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+        if json.len() + values * TREE_NODE > LARGEST_TREE {
+            return Ok(None);
+        }
+        let Value::Object(data) = serde_json::from_str(json)? else { return Ok(None) };
+        Ok(Self::of(plan, data))
+    }
+
+    fn of(plan: &Plan, mut data: Map<String, Value>) -> Option<Self> {
+        if plan.is_crm {
+            data.retain(|field, _| !SENSITIVE.contains(&field.as_str()));
+        }
+        let id = plan.keys.iter().find_map(|key| text(data.get(key)?))?;
+        let time = |field: &str| moment::read(data.get(field)?, &plan.zone);
+        let at = match &plan.timestamp {
+            Some(field) => time(field),
+            None => TIMESTAMPS.iter().copied().find_map(time),
+        };
+        let made = CREATIONS.iter().copied().find_map(time);
+        let written = |(field, value)| (field, to_raw_value(&value).unwrap_or_default());
+        let data: Fields = data.into_iter().map(written).collect();
+        Some(Self { row: Row::new(id, data), at, made })
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! One run of a source: what it is given, what it keeps, how it ends.
+
+use super::letters::{MOST_BAD, Noted, RowLetters, list_name};
+use super::{Context, database, poll, rows, schedule};
+use crate::error_chain::error_chain;
+use crate::ingest::accept::{Refused, take};
+use crate::ingest::incoming::Incoming;
+use crate::model::bad_row::{BadRow, BadRowReason};
+use crate::model::fault::Fault;
+use crate::model::id::SourceId;
+use crate::model::source::Source;
+use crate::model::source_run::{Progress, Report};
+use crate::settings::source_runtime::Inlet;
+use crate::store;
+use crate::store::Journal;
+use crate::store::source_rows::{Aside, KeptRow, RowLetter, SourceChanges};
+use crate::store::sources::SourceState;
+use crate::time::timestamp::Timestamp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// Events that are captured together, with the rows that they follow from.
+pub const EVENTS: usize = 200;
+/// Rows that are kept together.
+const ROWS: usize = 2_000;
+/// Most rows of a source that are set aside.
+const LETTERS: usize = 10_000;
+/// Most warnings of one run.
+const WARNINGS: usize = 20;
+
+/// Why a run did not come to its end, and what to do: a sentence for an operator, without secrets.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{why}")]
+pub struct Failed {
+    why: String,
+    /// Whether the content of rows is to blame, so that other rows may be read.
+    is_of_content: bool,
+}
+
+impl Failed {
+    /// For that reason.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_of_content: false }
+    }
+
+    /// For that reason, which is in the content of rows.
+    pub fn of_content(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_of_content: true }
+    }
+
+    /// Whether the content of rows is to blame.
+    pub fn is_of_content(&self) -> bool {
+        self.is_of_content
+    }
+}
+
+impl From<store::Error> for Failed {
+    fn from(error: store::Error) -> Self {
+        Self::new(format!("what was read cannot be kept: {}", error_chain(&error)))
+    }
+}
+
+/// What was found of a row.
+#[derive(Debug)]
+pub struct Found {
+    /// The row's key, as operators know it.
+    pub row_id: String,
+    /// Whether nobody knows of the row yet.
+    pub is_new: bool,
+    /// The events that follow.
+    pub events: Vec<Incoming>,
+    /// What is kept of it from now on.
+    pub keep: Keep,
+}
+
+impl Found {
+    /// Notes that a new row is not told, so that it is told as new once an event can be made of it.
+    fn mark_untold(&mut self) {
+        if let Keep::Row(row) = &mut self.keep
+            && self.is_new
+        {
+            rows::UNTOLD.clone_into(&mut row.head.marks);
+        }
+    }
+}
+
+/// What is kept of a row from now on.
+#[derive(Debug)]
+pub enum Keep {
+    /// The row as it is.
+    Row(KeptRow),
+    /// Nothing: the row with this key is gone.
+    Nothing(i64),
+}
+
+/// A run that holds its source's lease.
+#[derive(Debug)]
+pub struct Run {
+    context: Arc<Context>,
+    inlet: Arc<Inlet>,
+    /// What the source remembered when it began, as JSON.
+    pub memory: String,
+    report: Mutex<Report>,
+    letters: Mutex<RowLetters>,
+    /// When it began.
+    pub began: Timestamp,
+}
+
+impl Run {
+    pub fn new(
+        context: &Arc<Context>,
+        inlet: &Arc<Inlet>,
+        state: Option<&SourceState>,
+        began: Timestamp,
+    ) -> Self {
+        let old = state.map(|state| state.report.clone()).unwrap_or_default();
+        let report = Report { rows: 0, events: 0, warnings: Vec::new(), progress: None, ..old };
+        let memory = state.map_or_else(|| "{}".to_owned(), |state| state.memory.clone());
+        Self {
+            context: Arc::clone(context),
+            inlet: Arc::clone(inlet),
+            memory,
+            report: Mutex::new(report),
+            letters: Mutex::default(),
+            began,
+        }
+    }
+
+    /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it found until then is
+    /// durable, the rest is found by the next.
+    pub async fn finish(self, stop: &CancellationToken) {
+        let outcome = tokio::select! {
+            outcome = self.work() => Some(outcome),
+            () = stop.cancelled() => None,
+        };
+        let now = self.journal().clock().now();
+        let mut report = self.report().clone();
+        report.finished_at = outcome.as_ref().map(|_| now).or(report.finished_at);
+        report.progress = None;
+        match outcome {
+            Some(Ok(())) => {
+                report.complete_until = Some(self.began);
+                report.error = None;
+                self.inlet.health.succeeded(now);
+            }
+            Some(Err(failed)) => {
+                let why = failed.to_string();
+                tracing::warn!(source = self.source().settings.name, why, "a source's run failed");
+                self.inlet.health.failed(&why, now);
+                report.error = Some(why);
+            }
+            None => {}
+        }
+        if let Err(error) = self.journal().release_source(self.id(), &report).await {
+            let error = error_chain(&error);
+            tracing::warn!(error, "cannot say that a source's run is over");
+        }
+    }
+
+    async fn work(&self) -> Result<(), Failed> {
+        let letters = self.journal().row_letters(self.id(), LETTERS).await?;
+        *self.letters() = RowLetters::new(letters);
+        let settings = &self.source().settings;
+        if self.inlet.locked {
+            return Err(Failed::new(
+                "its secret cannot be read with this key: give `secret` again, or start with the key it was stored with",
+            ));
+        }
+        match (&settings.poll, &settings.database, &settings.schedule) {
+            (Some(poll), ..) => poll::run(self, poll, &self.context.client).await,
+            (_, Some(database), _) => database::run(self, database).await,
+            (.., Some(schedule)) => schedule::run(self, schedule).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.context.journal
+    }
+
+    pub fn source(&self) -> &Source {
+        &self.inlet.source
+    }
+
+    pub fn id(&self) -> SourceId {
+        self.inlet.source.id
+    }
+
+    pub fn secret(&self) -> Option<&str> {
+        self.inlet.secret()
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn letters(&self) -> MutexGuard<'_, RowLetters> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes rows that were read.
+    pub fn read(&self, rows: usize) {
+        self.report().rows += rows as u64;
+    }
+
+    /// Notes what is worth knowing and does not stop it.
+    pub fn warn(&self, what: String) {
+        let warnings = &mut self.report().warnings;
+        if warnings.len() < WARNINGS {
+            warnings.push(what);
+        }
+    }
+
+    /// Notes how far it is, for those who look before it is kept.
+    pub fn progress(&self, progress: Progress) {
+        self.report().progress = Some(progress);
+    }
+
+    /// Whether an event under a second name would reach anybody.
+    pub fn is_asked_for_by_name(&self, event_type: &str) -> bool {
+        let topology = self.context.live.current();
+        !topology.matches_by_name(&self.source().settings.name, event_type).is_empty()
+    }
+
+    /// Captures what was found, and keeps the rows that it follows from, some at a time: of each row all is durable at
+    /// once, or nothing.
+    pub async fn take(&self, list: &str, found: Vec<Found>) -> Result<(), Failed> {
+        let mut found = found.into_iter().peekable();
+        while found.peek().is_some() {
+            let mut events = Vec::new();
+            let mut changes = self.changes(list);
+            for mut one in found.by_ref().take(ROWS) {
+                if let Some(why) = fault(&one) {
+                    self.note_invalid(&one, &why, &mut changes.aside);
+                    one.mark_untold();
+                } else {
+                    if self.letters().settle(&changes.aside.list, &one.row_id) {
+                        changes.aside.settled.push(one.row_id);
+                    }
+                    events.extend(one.events);
+                }
+                match one.keep {
+                    Keep::Row(row) => changes.put.push(row),
+                    Keep::Nothing(key) => changes.gone.push(key),
+                }
+                if events.len() >= EVENTS {
+                    break;
+                }
+            }
+            self.commit(events, changes).await?;
+        }
+        Ok(())
+    }
+
+    /// Captures events, at most [`EVENTS`], and remembers what they follow from.
+    pub async fn take_and_remember(
+        &self,
+        events: Vec<Incoming>,
+        memory: &str,
+    ) -> Result<(), Failed> {
+        let memory = Some(memory.to_owned());
+        let changes = SourceChanges { memory, ..self.changes("") };
+        let is_sound = |event: &Incoming| {
+            let fault = event.check().into_iter().next();
+            if let Some(Fault { path, message }) = &fault {
+                self.warn(format!("{} is left out: {path}: {message}", event.event_type));
+            }
+            fault.is_none()
+        };
+        self.commit(events.into_iter().filter(is_sound).collect(), changes).await
+    }
+
+    fn changes(&self, list: &str) -> SourceChanges {
+        let aside = Aside { list: list_name(list).to_owned(), at: self.now(), ..Aside::default() };
+        SourceChanges { aside, ..SourceChanges::of(self.id(), self.began, list) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.journal().clock().now()
+    }
+
+    /// Sets rows of a list aside.
+    pub async fn set_aside(&self, list: &str, bad: Vec<BadRow>) -> Result<(), Failed> {
+        let mut changes = self.changes(list);
+        let mut too_many = None;
+        for one in bad {
+            let said = format!("the last is row {:?}: {}", one.row_id, one.detail);
+            if self.note_bad(one, &mut changes.aside) == Noted::TooMany {
+                too_many = Some(said);
+            }
+        }
+        self.commit(Vec::new(), changes).await?;
+        match too_many {
+            Some(said) => {
+                Err(Failed::new(format!("more than {MOST_BAD} rows cannot be read; {said}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are told when they are read
+    /// again. Rows that cannot be read are not kept.
+    pub async fn forget_replayed(&self, list: &str) -> Result<(), Failed> {
+        let mut changes = self.changes(list);
+        changes.gone = {
+            let letters = self.letters();
+            let replayed = letters.invalid_replayed(list_name(list)).into_iter();
+            replayed.map(|one| rows::number(&one.row_id)).collect()
+        };
+        self.commit(Vec::new(), changes).await
+    }
+
+    /// Ends a list: rows that could not be read before, and can be now or are gone, as far as `is_settled` says, have no
+    /// dead letter any more.
+    pub async fn settle_list(
+        &self,
+        list: &str,
+        is_settled: impl Fn(&RowLetter) -> bool,
+    ) -> Result<(), Failed> {
+        let mut changes = self.changes(list);
+        changes.aside.settled = self.letters().settled(list_name(list), is_settled);
+        // The replay of those has come to nothing.
+        changes.aside.bad = {
+            let letters = self.letters();
+            let failed = letters.invalid_replayed(list_name(list)).into_iter();
+            failed.map(|one| BadRow::new(&one.row_id, one.reason, &one.detail)).collect()
+        };
+        self.commit(Vec::new(), changes).await
+    }
+
+    /// The dead letters of a list of which a replay was asked for.
+    pub fn replayed_rows(&self, list: &str) -> Vec<RowLetter> {
+        let letters = self.letters();
+        let is_replayed =
+            |one: &&RowLetter| one.list == list_name(list) && one.replayed_at.is_some();
+        letters.known.values().filter(is_replayed).cloned().collect()
+    }
+
+    /// Notes that no event can be made of a row. One that is gone cannot be read again, so it leaves no dead letter.
+    fn note_invalid(&self, found: &Found, why: &str, aside: &mut Aside) {
+        match found.keep {
+            Keep::Row(_) => {
+                self.note_bad(BadRow::new(&found.row_id, BadRowReason::Invalid, why), aside);
+            }
+            Keep::Nothing(_) => {
+                self.warn(format!("that row {:?} is gone is left out: {why}", found.row_id));
+            }
+        }
+    }
+
+    /// Notes that a row is bad, to be written where that is news and not too many rows of its list are.
+    fn note_bad(&self, bad: BadRow, aside: &mut Aside) -> Noted {
+        let noted = self.letters().note(&aside.list, &bad);
+        if noted == Noted::Known {
+            return noted;
+        }
+        let BadRow { row_id, detail, .. } = &bad;
+        self.warn(format!("row {row_id:?} of {} is set aside: {detail}", aside.list));
+        if noted == Noted::News {
+            aside.bad.push(bad);
+        }
+        noted
+    }
+
+    /// Fails where another process has taken the source over.
+    async fn commit(&self, events: Vec<Incoming>, changes: SourceChanges) -> Result<(), Failed> {
+        let topology = self.context.live.current();
+        let taken = take(self.journal(), &topology, &self.inlet, events, changes).await;
+        let fresh = taken.map_err(refused)?.ok_or_else(lost)?;
+        self.report().events += fresh;
+        Ok(())
+    }
+
+    /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
+    pub async fn keep(&self, memory: &str) -> Result<(), Failed> {
+        let report = self.report().clone();
+        if self.journal().keep_source(self.id(), memory, &report).await? {
+            return Ok(());
+        }
+        Err(lost())
+    }
+}
+
+/// Why no event can be made of a row, where that is so.
+fn fault(found: &Found) -> Option<String> {
+    found.events.iter().find_map(|event| {
+        let Fault { path, message } = event.check().into_iter().next()?;
+        Some(format!("{}: {path}: {message}", event.event_type))
+    })
+}
+
+fn lost() -> Failed {
+    Failed::new("another node runs this source now")
+}
+
+fn refused(refused: Refused) -> Failed {
+    match refused {
+        Refused::Journal(error) => error.into(),
+        Refused::Invalid(faults) => {
+            let first = faults.into_iter().next().map(|fault| fault.message);
+            Failed::new(first.unwrap_or_else(|| "the source does not take its events".to_owned()))
+        }
+    }
+}

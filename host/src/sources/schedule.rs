@@ -1,0 +1,96 @@
+//! A clock: events at certain times.
+//!
+//! Remembered is the last time that was dealt with, in the commit that captures its event, so none comes twice.
+
+use super::Failed;
+use super::run::{EVENTS, Run};
+use crate::ingest::incoming::Incoming;
+use crate::model::schedule_source::{Missed, ScheduleSettings};
+use crate::model::source::Source;
+use crate::time::clock::Clock;
+use crate::time::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json};
+
+/// Most times that one run looks at: a day of one a second.
+const MOST: usize = 86_400;
+
+/// What it remembers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Memory {
+    /// The last time that was dealt with.
+    last: Option<Timestamp>,
+}
+
+/// After when the next time is looked for: the last one that was dealt with, and no time before it was set as it is now.
+pub fn begin(source: &Source, memory: Option<&str>) -> Timestamp {
+    let memory: Memory = memory.and_then(|m| serde_json::from_str(m).ok()).unwrap_or_default();
+    memory.last.map_or(source.updated_at, |last| last.max(source.updated_at))
+}
+
+/// Emits what is due.
+pub async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Failed> {
+    let begin = begin(run.source(), Some(&run.memory));
+    let cron = settings.cron().map_err(|fault| Failed::new(fault.message))?;
+    let mut at = begin;
+    let mut due = Vec::new();
+    while let Some(next) = cron.next_after(at).filter(|next| *next <= run.began) {
+        due.push(next);
+        at = next;
+        if due.len() == MOST {
+            break;
+        }
+    }
+    let late = run.began.before(settings.grace.get());
+    let (missed, on_time): (Vec<Timestamp>, Vec<Timestamp>) =
+        due.iter().partition(|at| **at < late);
+    let name = &run.source().settings.name;
+    if due.is_empty() {
+        // Somebody asked for it.
+        return tell(run, vec![event(settings, name, run.began, 0)], begin).await;
+    }
+    if let Some(last) = missed.last() {
+        let once =
+            (settings.missed == Missed::Once).then(|| event(settings, name, *last, missed.len()));
+        tell(run, once.into_iter().collect(), *last).await?;
+    }
+    for times in on_time.chunks(EVENTS) {
+        let events = times.iter().map(|at| event(settings, name, *at, 0)).collect();
+        tell(run, events, times.last().copied().unwrap_or(at)).await?;
+    }
+    Ok(())
+}
+
+/// Captures events, and remembers the last time that was dealt with.
+async fn tell(run: &Run, events: Vec<Incoming>, last: Timestamp) -> Result<(), Failed> {
+    let memory = Memory { last: Some(last) };
+    run.take_and_remember(events, &serde_json::to_string(&memory).unwrap_or_default()).await
+}
+
+/// The event of the next time.
+pub fn sample(settings: &ScheduleSettings, name: &str, clock: &Clock) -> Result<Incoming, Failed> {
+    let cron = settings.cron().map_err(|fault| Failed::new(fault.message))?;
+    let next = cron.next_after(clock.now());
+    let next = next.ok_or_else(|| Failed::new("its time never comes again"))?;
+    Ok(event(settings, name, next, 0))
+}
+
+fn event(settings: &ScheduleSettings, source: &str, at: Timestamp, missed: usize) -> Incoming {
+    let mut data = json!({ "scheduled_at": at, "missed": missed });
+    if let Value::Object(data) = &mut data {
+        data.extend(settings.data.clone());
+    }
+    Incoming {
+        event_type: settings.event.clone(),
+        data: to_raw_value(&data).unwrap_or_default(),
+        id: Some(at.to_string()),
+        source: Some(source.to_owned()),
+        resource: Some("schedule".to_owned()),
+        resource_id: Some(source.to_owned()),
+        occurred_at: Some(at),
+        attributes: None,
+        changes: None,
+        second_name: false,
+    }
+}

@@ -1,0 +1,196 @@
+//! Statements over many rows.
+//!
+//! PostgreSQL takes all rows at once, as one array for each column: one message there and back and
+//! one plan, whatever their number. SQLite, which runs in this process, takes them one by one with
+//! one prepared statement.
+
+use super::value::{Row, Value};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::types::Uuid;
+use sqlx::{Postgres, Sqlite};
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Id,
+    Text,
+    Bytes,
+    Small,
+    Int,
+    Big,
+}
+
+impl Kind {
+    const fn array(self) -> &'static str {
+        match self {
+            Self::Id => "uuid[]",
+            Self::Text => "text[]",
+            Self::Bytes => "bytea[]",
+            Self::Small => "smallint[]",
+            Self::Int => "integer[]",
+            Self::Big => "bigint[]",
+        }
+    }
+}
+
+/// A statement over many rows.
+#[derive(Debug)]
+pub struct Bulk {
+    /// For SQLite: one row, its parameters `?1`, `?2`, ….
+    pub one: String,
+    /// For PostgreSQL: all rows, a parameter for each column.
+    pub all: String,
+    columns: Vec<Kind>,
+}
+
+impl Bulk {
+    /// Two texts for the same.
+    pub fn of(one: &str, all: &str, columns: &[Kind]) -> Self {
+        Self { one: one.to_owned(), all: all.to_owned(), columns: columns.to_vec() }
+    }
+
+    /// `INSERT INTO table (columns) … tail`.
+    pub fn insert(table: &str, columns: &[(&str, Kind)], tail: &str) -> Self {
+        let parameters: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+        let (names, parameters) = (names(columns), parameters.join(", "));
+        Self {
+            one: format!("INSERT INTO {table} ({names}) VALUES ({parameters}) {tail}"),
+            all: unnest(table, columns, 0, tail),
+            columns: columns.iter().map(|(_, kind)| *kind).collect(),
+        }
+    }
+
+    /// The statement for PostgreSQL with the rows turned into columns.
+    pub fn bind_all<'q>(&'static self, rows: &[Row<'q>]) -> Query<'q, Postgres, PgArguments> {
+        let columns = self.columns.iter().enumerate();
+        columns.fold(sqlx::query(self.all.as_str()), |query, (n, kind)| {
+            bind_column(query, *kind, n, rows)
+        })
+    }
+
+    /// The statement for SQLite with one row.
+    pub fn bind_one<'q>(&'static self, row: &Row<'q>) -> Query<'q, Sqlite, SqliteArguments> {
+        row.values().iter().fold(sqlx::query(self.one.as_str()), |query, value| match *value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Integer(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+            Value::Id(id) => query.bind(id),
+        })
+    }
+}
+
+fn names(columns: &[(&str, Kind)]) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+/// An insert of arrays, whose parameters come after `before` others.
+fn unnest(table: &str, columns: &[(&str, Kind)], before: usize, tail: &str) -> String {
+    let arrays = columns.iter().enumerate();
+    let arrays = arrays.map(|(n, (_, kind))| format!("${}::{}", before + n + 1, kind.array()));
+    let (names, arrays) = (names(columns), arrays.collect::<Vec<String>>().join(", "));
+    format!("INSERT INTO {table} ({names}) SELECT * FROM UNNEST({arrays}) {tail}")
+}
+
+/// Inserts into several tables as one statement of PostgreSQL, which is a transaction of its own and
+/// one message there and back.
+#[derive(Debug)]
+pub struct Inserts {
+    pub text: String,
+    tables: Vec<Vec<Kind>>,
+}
+
+/// A table, its columns, and what follows the insert.
+pub type Part<'p> = (&'p str, &'p [(&'p str, Kind)], &'p str);
+
+impl Inserts {
+    /// Into these tables, in this order.
+    pub fn of(parts: &[Part<'_>]) -> Self {
+        let mut before = 0;
+        let mut inserts = Vec::new();
+        for (table, columns, tail) in parts {
+            inserts.push(unnest(table, columns, before, tail));
+            before += columns.len();
+        }
+        let last = inserts.pop().unwrap_or_default();
+        let named = inserts.iter().enumerate();
+        let named: Vec<String> = named.map(|(n, insert)| format!("i{n} AS ({insert})")).collect();
+        let kinds = |(_, columns, _): &Part<'_>| columns.iter().map(|(_, kind)| *kind).collect();
+        Self {
+            text: format!("WITH {} {last}", named.join(", ")),
+            tables: parts.iter().map(kinds).collect(),
+        }
+    }
+
+    /// With the rows of each table.
+    pub fn bind<'q>(&'static self, rows: &[&[Row<'q>]]) -> Query<'q, Postgres, PgArguments> {
+        let tables = self.tables.iter().zip(rows);
+        tables.fold(sqlx::query(self.text.as_str()), |query, (columns, rows)| {
+            let columns = columns.iter().enumerate();
+            columns.fold(query, |query, (n, kind)| bind_column(query, *kind, n, rows))
+        })
+    }
+}
+
+fn bind_column<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    kind: Kind,
+    column: usize,
+    rows: &[Row<'q>],
+) -> Query<'q, Postgres, PgArguments> {
+    let values = rows.iter().map(|row| row.get(column));
+    match kind {
+        Kind::Id => query.bind(values.map(id).collect::<Vec<Option<Uuid>>>()),
+        Kind::Text => query.bind(values.map(text).collect::<Vec<Option<&str>>>()),
+        Kind::Bytes => query.bind(values.map(bytes).collect::<Vec<Option<&[u8]>>>()),
+        Kind::Small => query.bind(values.map(integer).collect::<Vec<Option<i16>>>()),
+        Kind::Int => query.bind(values.map(integer).collect::<Vec<Option<i32>>>()),
+        Kind::Big => query.bind(values.map(integer).collect::<Vec<Option<i64>>>()),
+    }
+}
+
+const fn id(value: Value<'_>) -> Option<Uuid> {
+    if let Value::Id(id) = value { Some(id) } else { None }
+}
+
+const fn text(value: Value<'_>) -> Option<&str> {
+    if let Value::Text(text) = value { Some(text) } else { None }
+}
+
+const fn bytes(value: Value<'_>) -> Option<&[u8]> {
+    if let Value::Bytes(bytes) = value { Some(bytes) } else { None }
+}
+
+fn integer<T: TryFrom<i64>>(value: Value<'_>) -> Option<T> {
+    if let Value::Integer(number) = value { T::try_from(number).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inserts_are_one_statement() {
+        let text =
+            Inserts::of(&[("t", &[("a", Kind::Id)], ""), ("u", &[("b", Kind::Big)], "X")]).text;
+        assert_eq!(
+            text,
+            "WITH i0 AS (INSERT INTO t (a) SELECT * FROM UNNEST($1::uuid[]) ) \
+             INSERT INTO u (b) SELECT * FROM UNNEST($2::bigint[]) X"
+        );
+    }
+
+    #[test]
+    fn an_insert_is_written_for_both_databases() {
+        let bulk =
+            Bulk::insert("t", &[("a", Kind::Id), ("b", Kind::Big)], "ON CONFLICT DO NOTHING");
+        assert_eq!(bulk.one, "INSERT INTO t (a, b) VALUES (?1, ?2) ON CONFLICT DO NOTHING");
+        assert_eq!(
+            bulk.all,
+            "INSERT INTO t (a, b) SELECT * FROM UNNEST($1::uuid[], $2::bigint[]) ON CONFLICT DO NOTHING"
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Dedupe keys: of the deliveries to one endpoint with the same key, one is made.
+//!
+//! The delivery that takes a key holds it until the key's time is over, or the delivery dies or is cancelled; nothing has to be
+//! done then, because whoever comes next looks at the holder. What is held back stands in the event's trace, with the holder.
+
+use super::batch::Batch;
+use super::plan::{Draft, Planned};
+use super::value::Row;
+use super::{Error, statements};
+use crate::model::delivery::NewDelivery;
+use crate::model::id::DeliveryId;
+use crate::time::timestamp::Timestamp;
+use sqlx::types::Uuid;
+use std::collections::{BTreeMap, HashMap};
+
+/// An endpoint and a key.
+type Key = (Uuid, String);
+
+/// A delivery that wants a key, and until when.
+type Wish = (Uuid, Timestamp);
+
+/// Takes the keys of the plans' deliveries; those whose key another delivery holds are taken out and noted in the trace.
+pub async fn hold_back(tx: &mut Batch<'_>, plans: &mut [&mut Planned]) -> Result<(), Error> {
+    // In one order everywhere, so that two writers cannot wait for each other.
+    let mut wishes: BTreeMap<Key, Wish> = BTreeMap::new();
+    for draft in plans.iter().flat_map(|plan| &plan.deliveries) {
+        if let Some((key, until)) = wish(&draft.delivery) {
+            wishes.entry(key).or_insert((draft.delivery.id.uuid(), until));
+        }
+    }
+    if wishes.is_empty() {
+        return Ok(());
+    }
+    let holders = take(tx, &wishes).await?;
+    for plan in plans.iter_mut() {
+        plan.hold_back(&holders);
+    }
+    Ok(())
+}
+
+fn wish(delivery: &NewDelivery) -> Option<(Key, Timestamp)> {
+    let dedupe = delivery.dedupe.as_ref()?;
+    Some(((delivery.endpoint_id.uuid(), dedupe.key.clone()), dedupe.until))
+}
+
+/// Takes what is free; who holds each key then.
+async fn take(
+    tx: &mut Batch<'_>,
+    wishes: &BTreeMap<Key, Wish>,
+) -> Result<HashMap<Key, DeliveryId>, Error> {
+    let rows = wishes.iter().map(|((endpoint, key), (delivery, until))| {
+        let taken_at = DeliveryId::from_uuid(*delivery).created_at();
+        Row::new()
+            .bind(*endpoint)
+            .bind(key.as_str())
+            .bind(*delivery)
+            .bind(taken_at.micros())
+            .bind(until.micros())
+    });
+    tx.fetch::<Key>(&statements::TAKE_DEDUPE_KEY, rows.collect()).await?;
+    let rows = wishes.keys().map(|(endpoint, key)| Row::new().bind(*endpoint).bind(key.as_str()));
+    let held: Vec<(Uuid, String, Uuid)> =
+        tx.fetch(&statements::DEDUPE_KEY_HOLDERS, rows.collect()).await?;
+    let holder = |(endpoint, key, id)| ((endpoint, key), DeliveryId::from_uuid(id));
+    Ok(held.into_iter().map(holder).collect())
+}
+
+impl Planned {
+    /// Takes out the deliveries whose key another one holds.
+    fn hold_back(&mut self, holders: &HashMap<Key, DeliveryId>) {
+        let holder = |draft: &Draft| {
+            let (key, _) = wish(&draft.delivery)?;
+            holders.get(&key).copied().filter(|holder| *holder != draft.delivery.id)
+        };
+        let mut notes = Vec::new();
+        self.deliveries.retain(|draft| match holder(draft) {
+            Some(holder) => {
+                notes.push(note(&draft.delivery, holder));
+                false
+            }
+            None => true,
+        });
+        for note in notes {
+            self.add_step(&note);
+        }
+    }
+
+    /// Adds a line to the trace.
+    fn add_step(&mut self, step: &serde_json::Value) {
+        let rest = self.steps.strip_suffix(']').unwrap_or("[");
+        let comma = if rest == "[" { "" } else { "," };
+        self.steps = format!("{rest}{comma}{step}]");
+    }
+}
+
+/// Why a delivery is not made, for the trace.
+fn note(delivery: &NewDelivery, holder: DeliveryId) -> serde_json::Value {
+    let key = delivery.dedupe.as_ref().map_or("", |dedupe| dedupe.key.as_str());
+    let key = key.split_once(' ').map_or(key, |(_, given)| given);
+    serde_json::json!({
+        "module": null,
+        "version": null,
+        "role": "endpoint",
+        "verdict": "suppressed",
+        "reason": format!("delivery {holder} holds the dedupe key `{key}`"),
+        "endpoint_id": delivery.endpoint_id,
+        "holder": holder,
+        "duration_us": 0,
+    })
+}

@@ -1,0 +1,443 @@
+//! Forgetting what is older than the configuration keeps, a few hundred rows at a time.
+//!
+//! Ids begin with their time, so each table is walked in the order of its ids, window by window, up
+//! to the newest row that may go. Every window is a transaction of its own, and after each the
+//! writer rests as long as it took: captures have at least half of it.
+//!
+//! Open work is never pruned: an event that waits for modules, a delivery that waits or is being
+//! sent, a dead letter and what it needs for its replay, and the event that holds the present state
+//! of a record.
+
+use super::pool::{Pool, Tx, reading, writing};
+use super::{Error, Journal, statements};
+use crate::model::id::EventId;
+use crate::time::timestamp::Timestamp;
+use sqlx::types::Uuid;
+use std::ops::AddAssign;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Rows of a window.
+const ROWS: i64 = 500;
+/// Events that go at a time where the database is too large.
+const STEP: i64 = 5_000;
+/// The longest rest after a window.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// Pages of an SQLite file that are kept free for what comes next: 4 MiB, or a tenth of the file.
+/// To give back more would have pages moved about that are needed again within days.
+const SPARE_PAGES: i64 = 1_024;
+
+/// What is older may go, kind by kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Cutoffs {
+    /// Data, changes and attributes of events, and what modules made of them.
+    pub payloads: Timestamp,
+    /// What modules said of events.
+    pub plans: Timestamp,
+    /// Attempts of deliveries.
+    pub attempts: Timestamp,
+    /// Deliveries.
+    pub deliveries: Timestamp,
+    /// Events.
+    pub events: Timestamp,
+    /// Dead letters.
+    pub dead_letters: Timestamp,
+    /// Records that were deleted.
+    pub deleted_records: Timestamp,
+    /// Records that were last heard of then; none go where this is not set.
+    pub records: Option<Timestamp>,
+}
+
+impl Cutoffs {
+    /// The same, or this time for what follows from events.
+    fn not_before(self, time: Timestamp) -> Self {
+        Self {
+            payloads: self.payloads.max(time),
+            plans: self.plans.max(time),
+            attempts: self.attempts.max(time),
+            deliveries: self.deliveries.max(time),
+            events: self.events.max(time),
+            ..self
+        }
+    }
+}
+
+/// How many rows went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Events that lost their payload.
+    pub payloads: u64,
+    /// Runs of modules.
+    pub plans: u64,
+    /// Attempts, but for those that went with their delivery.
+    pub attempts: u64,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Events.
+    pub events: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Records.
+    pub records: u64,
+}
+
+impl AddAssign for Pruned {
+    fn add_assign(&mut self, more: Self) {
+        self.payloads += more.payloads;
+        self.plans += more.plans;
+        self.attempts += more.attempts;
+        self.deliveries += more.deliveries;
+        self.events += more.events;
+        self.dead_letters += more.dead_letters;
+        self.records += more.records;
+    }
+}
+
+/// One walk through a table.
+struct Sweep {
+    /// Finds the last id of the next window.
+    window: &'static str,
+    /// Each is run on every window; whether it takes the time, too. The rows of the first are
+    /// counted.
+    steps: &'static [(&'static str, bool)],
+}
+
+const DEAD_LETTERS: Sweep = Sweep {
+    window: statements::DEAD_LETTER_WINDOW,
+    steps: &[(statements::PRUNE_DEAD_LETTERS, true)],
+};
+const DELIVERIES: Sweep = Sweep {
+    window: statements::DELIVERY_WINDOW,
+    steps: &[
+        (statements::PRUNE_DELIVERIES, true),
+        (statements::PRUNE_MESSAGES_OF_NONE, false),
+        (statements::PRUNE_ATTEMPTS_OF_NONE, false),
+    ],
+};
+const ATTEMPTS: Sweep =
+    Sweep { window: statements::ATTEMPT_WINDOW, steps: &[(statements::PRUNE_ATTEMPTS, true)] };
+const PLANS: Sweep =
+    Sweep { window: statements::PLAN_WINDOW, steps: &[(statements::PRUNE_PLANS, true)] };
+const PAYLOADS_SQLITE: Sweep = Sweep {
+    window: statements::EVENT_WINDOW,
+    steps: &[
+        (statements::PRUNE_PAYLOADS_SQLITE, true),
+        (statements::PRUNE_MESSAGES_OF_PRUNED, false),
+    ],
+};
+const PAYLOADS_POSTGRES: Sweep = Sweep {
+    window: statements::EVENT_WINDOW,
+    steps: &[
+        (statements::PRUNE_PAYLOADS_POSTGRES, true),
+        (statements::PRUNE_MESSAGES_OF_PRUNED, false),
+    ],
+};
+const EVENTS_SQLITE: Sweep =
+    Sweep { window: statements::EVENT_WINDOW, steps: &[(statements::PRUNE_EVENTS_SQLITE, false)] };
+const EVENTS_POSTGRES: Sweep = Sweep {
+    window: statements::EVENT_WINDOW,
+    steps: &[(statements::PRUNE_EVENTS_POSTGRES, false)],
+};
+
+impl Journal {
+    /// Forgets what is older than the cutoffs. Payloads are looked for from `payloads_from` on:
+    /// those of earlier events are known to be gone or needed.
+    pub async fn prune(
+        &self,
+        before: &Cutoffs,
+        payloads_from: Option<EventId>,
+    ) -> Result<Pruned, Error> {
+        let (payloads, events) = match self.pool() {
+            Pool::Sqlite { .. } => (PAYLOADS_SQLITE, EVENTS_SQLITE),
+            Pool::Postgres { .. } => (PAYLOADS_POSTGRES, EVENTS_POSTGRES),
+        };
+        let now = self.clock().now();
+        let all = Uuid::nil();
+        // In this order: what goes first needs what follows.
+        let dead_letters = self.sweep(&DEAD_LETTERS, before.dead_letters, all, None).await?;
+        let records = self.prune_records(before).await?;
+        let deliveries = self.sweep(&DELIVERIES, before.deliveries, all, None).await?;
+        let attempts = self.sweep(&ATTEMPTS, before.attempts, all, None).await?;
+        let plans = self.sweep(&PLANS, before.plans, all, None).await?;
+        let is_new = dead_letters + records > 0;
+        let from = payloads_from.filter(|_| !is_new).map_or(all, EventId::uuid);
+        let payloads = self.sweep(&payloads, before.payloads, from, Some(now)).await?;
+        let events = self.sweep(&events, before.events, all, None).await?;
+        Ok(Pruned { payloads, plans, attempts, deliveries, events, dead_letters, records })
+    }
+
+    /// Prunes an SQLite database until it takes at most so many bytes, the oldest first and nothing
+    /// from `newest` on; whether that was enough.
+    pub async fn prune_to_size(
+        &self,
+        most: u64,
+        before: &Cutoffs,
+        newest: Timestamp,
+    ) -> Result<(Pruned, bool), Error> {
+        let (mut pruned, mut above) = (Pruned::default(), Uuid::nil());
+        while self.pool().bytes_used().await? > most {
+            let next: Option<(Uuid,)> =
+                reading!(self.pool(), |db| sqlx::query_as(statements::EVENT_WINDOW)
+                    .bind(above)
+                    .bind(EventId::first_at(newest).uuid())
+                    .bind(STEP - 1)
+                    .fetch_optional(db)
+                    .await?);
+            let Some((next,)) = next else { return Ok((pruned, false)) };
+            above = next;
+            // All that came in the millisecond of that event goes with it.
+            let to = EventId::from_uuid(next).created_at().after(Duration::from_millis(1));
+            pruned += self.prune(&before.not_before(to), None).await?;
+        }
+        Ok((pruned, true))
+    }
+
+    async fn sweep(
+        &self,
+        sweep: &Sweep,
+        before: Timestamp,
+        from: Uuid,
+        time: Option<Timestamp>,
+    ) -> Result<u64, Error> {
+        let end = EventId::first_at(before).uuid();
+        let (mut above, mut pruned) = (from, 0);
+        while above < end {
+            let window: Option<(Uuid,)> = reading!(self.pool(), |db| sqlx::query_as(sweep.window)
+                .bind(above)
+                .bind(end)
+                .bind(ROWS - 1)
+                .fetch_optional(db)
+                .await?);
+            let to = window.map(|(to,)| to);
+            let began = Instant::now();
+            let time = time.unwrap_or(before);
+            pruned += self.prune_window(sweep, (above, to.unwrap_or(end)), time).await?;
+            let Some(to) = to else { break };
+            above = to;
+            tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
+        }
+        Ok(pruned)
+    }
+
+    async fn prune_window(
+        &self,
+        sweep: &Sweep,
+        (above, to): (Uuid, Uuid),
+        time: Timestamp,
+    ) -> Result<u64, Error> {
+        let mut tx = self.pool().begin().await?;
+        let mut counts = Vec::with_capacity(sweep.steps.len());
+        for (text, takes_time) in sweep.steps {
+            let rows = writing!(&mut tx, |db| {
+                let query = sqlx::query(*text).bind(above).bind(to);
+                let query = if *takes_time { query.bind(time.micros()) } else { query };
+                query.execute(db).await?.rows_affected()
+            });
+            counts.push(rows);
+        }
+        tx.commit().await?;
+        Ok(counts.first().copied().unwrap_or_default())
+    }
+
+    /// Forgets records that were deleted, and those not heard of since.
+    async fn prune_records(&self, before: &Cutoffs) -> Result<u64, Error> {
+        let (of_deleted, of_silent) = match self.pool() {
+            Pool::Sqlite { .. } => {
+                (statements::PRUNE_DELETED_RECORDS_SQLITE, statements::PRUNE_RECORDS_SQLITE)
+            }
+            Pool::Postgres { .. } => {
+                (statements::PRUNE_DELETED_RECORDS_POSTGRES, statements::PRUNE_RECORDS_POSTGRES)
+            }
+        };
+        let mut pruned = self.prune_rows(of_deleted, before.deleted_records, None).await?;
+        let Some(before) = before.records else { return Ok(pruned) };
+        let mut resource = String::new();
+        loop {
+            let next: Option<(String,)> =
+                reading!(self.pool(), |db| sqlx::query_as(statements::NEXT_RESOURCE)
+                    .bind(&resource)
+                    .fetch_optional(db)
+                    .await?);
+            let Some((next,)) = next else { return Ok(pruned) };
+            pruned += self.prune_rows(of_silent, before, Some(&next)).await?;
+            resource = next;
+        }
+    }
+
+    async fn prune_rows(
+        &self,
+        text: &'static str,
+        before: Timestamp,
+        resource: Option<&str>,
+    ) -> Result<u64, Error> {
+        let mut pruned = 0;
+        loop {
+            let began = Instant::now();
+            let mut tx = self.pool().begin().await?;
+            let rows = writing!(&mut tx, |db| {
+                let query = sqlx::query(text).bind(before.micros()).bind(ROWS);
+                let query = if resource.is_some() { query.bind(resource) } else { query };
+                query.execute(db).await?.rows_affected()
+            });
+            tx.commit().await?;
+            pruned += rows;
+            if rows < ROWS.unsigned_abs() {
+                return Ok(pruned);
+            }
+            tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
+        }
+    }
+
+    /// Gives pages that nothing stands in back to the file system, a megabyte at a time; how many.
+    /// PostgreSQL sees to that itself: its autovacuum makes the room free for what comes next.
+    pub async fn give_back_space(&self) -> Result<u64, Error> {
+        let mut given = 0;
+        loop {
+            let began = Instant::now();
+            let pages = self.give_back_some().await?;
+            if pages == 0 {
+                return Ok(given);
+            }
+            given += pages;
+            tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
+        }
+    }
+
+    async fn give_back_some(&self) -> Result<u64, Error> {
+        if !self.pool().can_shrink().await? {
+            return Ok(0);
+        }
+        let Tx::Sqlite(mut tx) = self.pool().begin().await? else { return Ok(0) };
+        let db = tx.connection();
+        let (pages,): (i64,) =
+            sqlx::query_as(statements::COUNT_PAGES_SQLITE).fetch_one(&mut *db).await?;
+        let (free,): (i64,) =
+            sqlx::query_as(statements::COUNT_FREE_PAGES_SQLITE).fetch_one(&mut *db).await?;
+        if free <= SPARE_PAGES.max(pages / 10) {
+            Tx::Sqlite(tx).commit().await?;
+            return Ok(0);
+        }
+        // It gives back a page with each row that is fetched.
+        sqlx::query(statements::GIVE_BACK_PAGES_SQLITE).fetch_all(&mut *db).await?;
+        let (left,): (i64,) =
+            sqlx::query_as(statements::COUNT_PAGES_SQLITE).fetch_one(&mut *db).await?;
+        Tx::Sqlite(tx).commit().await?;
+        Ok((pages - left).unsigned_abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::record::ordinal;
+    use crate::store::Opening;
+    use crate::time::clock::Clock;
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+    /// Events of a kilobyte each, one a second up to this time, in a journal on SQLite.
+    const FILL: &str = "INSERT INTO event (id, source, event_type, received_at, data, matched) \
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows}) \
+        SELECT unhex(printf('%012x70008000%012x', ({last} - {rows} + n) * 1000, n)), 'crm', 'a.b', \
+        ({last} - {rows} + n) * 1000000, '\"' || printf('%.1000c', 'x') || '\"', 0 FROM numbers";
+
+    const fn all_before(time: Timestamp) -> Cutoffs {
+        Cutoffs {
+            payloads: time,
+            plans: time,
+            attempts: time,
+            deliveries: time,
+            events: time,
+            dead_letters: time,
+            deleted_records: time,
+            records: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_too_large_loses_the_oldest() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("w.db").display());
+        let (journal, _outlets) =
+            Journal::open(&url, Clock::System, Opening::default()).await.unwrap();
+        let now = journal.clock().now();
+        let last = now.before(Duration::from_hours(2)).seconds();
+        let fill = FILL.replace("{rows}", "12000").replace("{last}", &last.to_string());
+        let mut tx = journal.pool().begin().await.unwrap();
+        let filled = writing!(&mut tx, |db| {
+            db.execute(AssertSqlSafe(fill)).await.unwrap().rows_affected()
+        });
+        assert_eq!(filled, 12_000);
+        tx.commit().await.unwrap();
+
+        let most = 6 << 20;
+        assert!(journal.pool().bytes_used().await.unwrap() > 2 * most);
+        let none = all_before(Timestamp::from_micros(0));
+        let newest = now.before(Duration::from_hours(1));
+        let (pruned, is_enough) = journal.prune_to_size(most, &none, newest).await.unwrap();
+        assert!(is_enough && journal.pool().bytes_used().await.unwrap() <= most);
+        assert_eq!(pruned.events, 10_000, "no more than it takes");
+        assert!(journal.give_back_space().await.unwrap() > 0);
+        let (_, is_enough) = journal.prune_to_size(0, &none, newest).await.unwrap();
+        assert!(!is_enough, "what is left is the schema");
+    }
+
+    /// The URL of a fresh schema, where the tests were given a PostgreSQL.
+    async fn postgres() -> Option<String> {
+        let url = std::env::var("WAYBILL_TEST_POSTGRES").ok()?;
+        let schema = format!("prune_{}", Uuid::now_v7().simple());
+        let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
+        db.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
+        let begins = if url.contains('?') { '&' } else { '?' };
+        Some(format!("{url}{begins}options[search_path]={schema}"))
+    }
+
+    /// An event that holds the state of a record.
+    async fn write_record(tx: &mut Tx, event: Uuid, id: &str) {
+        writing!(tx, |db| {
+            sqlx::query(
+                "INSERT INTO event (id, source, event_type, resource, resource_id, received_at, \
+                data, matched) VALUES ($1, 'crm', 'a.b', 'a', $2, 0, '{}', 0)",
+            )
+            .bind(event)
+            .bind(id)
+            .execute(&mut *db)
+            .await
+            .unwrap();
+            sqlx::query(
+                "INSERT INTO record (resource, ordinal, resource_id, source, event_id, whole, \
+                updated_at) VALUES ('a', $1, $2, 'crm', $3, 1, 0)",
+            )
+            .bind(ordinal(id))
+            .bind(id)
+            .bind(event)
+            .execute(&mut *db)
+            .await
+            .unwrap();
+        });
+    }
+
+    #[tokio::test]
+    async fn an_event_that_holds_a_record_is_kept_however_its_id_is_written() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let sqlite = format!("sqlite:{}?mode=rwc", folder.path().join("w.db").display());
+        for url in [Some(sqlite), postgres().await].into_iter().flatten() {
+            let (journal, _outlets) =
+                Journal::open(&url, Clock::System, Opening::default()).await.unwrap();
+            let large = ["9223372036854775807", "-9223372036854775808", "9999999999999999999"];
+            let small =
+                ["17", "+5", "000000000000000000000007", "-3", " 4", "12abc", "1e3", "x", ""];
+            let ids: Vec<&str> = large.into_iter().chain(small).collect();
+            let mut tx = journal.pool().begin().await.unwrap();
+            for (n, id) in ids.iter().enumerate() {
+                write_record(&mut tx, Uuid::from_u128(n as u128 + 1), id).await;
+            }
+            tx.commit().await.unwrap();
+            let all = all_before(journal.clock().now());
+            assert_eq!(journal.prune(&all, None).await.unwrap(), Pruned::default(), "{url}");
+            let silent = Cutoffs { records: Some(journal.clock().now()), ..all };
+            let pruned = journal.prune(&silent, None).await.unwrap();
+            let count = ids.len() as u64;
+            assert_eq!((pruned.records, pruned.events), (count, count), "{url}");
+        }
+    }
+}

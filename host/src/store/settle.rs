@@ -1,0 +1,187 @@
+//! Recording attempts and what follows from them.
+//!
+//! The attempt is always recorded, because it was made. The delivery changes only if the lease still
+//! holds: a worker whose lease ran out cannot overwrite what a later one did.
+
+use super::batch::{Batch, batching};
+use super::figures::Figures;
+use super::handover::{Handover, Slot};
+use super::plan::bury;
+use super::value::Row;
+use super::watch::{Notice, Watchers};
+use super::{Error, statements};
+use crate::json::storable::storable;
+use crate::model::delivery::{Attempt, DeadLetter, Lease, Outcome, Status};
+use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
+use crate::time::timestamp::Timestamp;
+use std::sync::atomic::AtomicU64;
+
+/// An attempt that was made, and what follows.
+#[derive(Debug)]
+pub struct Settled {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Its event.
+    pub event: EventId,
+    /// The event type.
+    pub event_type: String,
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// Whether its endpoint keeps order, so that the next one may be waiting for it.
+    pub ordered: bool,
+    /// Attempts made before the present round of the schedule.
+    pub round_from: i32,
+    /// When its receiver first asked for time in this round.
+    pub held_since: Option<Timestamp>,
+    /// The right to settle it.
+    pub lease: Lease,
+    /// Its place in memory, freed after the commit.
+    pub _slot: Slot,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What follows.
+    pub outcome: Outcome,
+}
+
+impl Settled {
+    fn status(&self) -> Status {
+        match self.outcome {
+            Outcome::Delivered => Status::Delivered,
+            Outcome::Retry { .. } | Outcome::HeldBack { .. } => Status::Pending,
+            Outcome::Dead { .. } => Status::Dead,
+        }
+    }
+
+    /// Where it is counted.
+    pub fn counter<'f>(&self, figures: &'f Figures) -> &'f AtomicU64 {
+        match self.outcome {
+            Outcome::Delivered => &figures.delivered,
+            Outcome::Retry { .. } | Outcome::HeldBack { .. } => &figures.failed,
+            Outcome::Dead { .. } => &figures.dead,
+        }
+    }
+
+    /// Leaves out what was said and answered where the database refused it, so that the attempt counts all the same;
+    /// `false` if that was done already.
+    pub fn set_aside(&mut self, why: &str) -> bool {
+        let attempt = &mut self.attempt;
+        if attempt.request_headers.is_empty() {
+            return false;
+        }
+        attempt.request_headers = String::new();
+        (attempt.response_headers, attempt.response_body) = (None, None);
+        attempt.error = Some(format!("the database refused the record of this attempt: {why}"));
+        true
+    }
+
+    fn ended_at(&self) -> Timestamp {
+        self.attempt.at.after(self.attempt.duration)
+    }
+
+    fn dead_letter(&self, reason: &str) -> DeadLetter {
+        let attempt = &self.attempt;
+        let detail = match (&attempt.error, attempt.response_status) {
+            (Some(error), _) => format!("attempt {}: {error}", attempt.number),
+            (None, Some(status)) => format!("attempt {}: answered {status}", attempt.number),
+            (None, None) => format!("attempt {} failed", attempt.number),
+        };
+        DeadLetter {
+            id: DeadLetterId::generate(),
+            event_id: self.event,
+            event_type: self.event_type.clone(),
+            delivery_id: Some(self.delivery),
+            endpoint_id: Some(self.endpoint),
+            flow_id: None,
+            reason: reason.to_owned(),
+            detail: storable(detail),
+            created_at: self.ended_at(),
+        }
+    }
+}
+
+/// Writes the attempts, and the new state of the deliveries whose lease still holds.
+pub async fn write(tx: &mut Batch<'_>, settles: &[&Settled]) -> Result<(), Error> {
+    let attempts = settles.iter().map(|settled| settled.attempt_row()).collect();
+    tx.run(&statements::INSERT_ATTEMPT, attempts).await?;
+    let (dead, rest): (Vec<&Settled>, Vec<&Settled>) =
+        settles.iter().partition(|s| matches!(s.outcome, Outcome::Dead { .. }));
+    tx.run(&statements::SETTLE, rest.iter().map(|settled| settled.row()).collect()).await?;
+    let forgiven = rest.iter().filter(|s| s.round_from > 0 && s.outcome == Outcome::Delivered);
+    let forgiven = forgiven.map(|settled| Row::new().bind(settled.delivery.uuid())).collect();
+    tx.run(&statements::DELETE_DELIVERY_DEAD_LETTER, forgiven).await?;
+    for settled in dead {
+        write_dead(tx, settled).await?;
+    }
+    Ok(())
+}
+
+impl Settled {
+    fn row(&self) -> Row<'_> {
+        let (due, ended) = match self.outcome {
+            Outcome::Retry { at } | Outcome::HeldBack { at, .. } => (Some(at.micros()), None),
+            Outcome::Delivered | Outcome::Dead { .. } => (None, Some(self.ended_at().micros())),
+        };
+        // An attempt that was held back is not one of the round: the round begins after it.
+        let (round_from, held_since, held_until) = match self.outcome {
+            Outcome::HeldBack { since, .. } => (self.round_from + 1, Some(since), due),
+            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Dead { .. } => {
+                (self.round_from, self.held_since, None)
+            }
+        };
+        Row::new()
+            .bind(self.delivery.uuid())
+            .bind(self.lease.token)
+            .bind(self.status().code())
+            .bind(due)
+            .bind(ended)
+            .bind(self.attempt.number)
+            .bind(round_from)
+            .bind(held_since.map(Timestamp::micros))
+            .bind(held_until)
+    }
+
+    fn attempt_row(&self) -> Row<'_> {
+        let attempt = &self.attempt;
+        Row::new()
+            .bind(self.delivery.uuid())
+            .bind(attempt.number)
+            .bind(attempt.at.micros())
+            .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
+            .bind(attempt.response_status.map(u16::cast_signed))
+            .bind(attempt.error_class)
+            .bind(attempt.error.as_deref())
+            .bind(attempt.request_headers.as_str())
+            .bind(attempt.response_headers.as_deref())
+            .bind(attempt.response_body.as_deref())
+    }
+}
+
+async fn write_dead(tx: &mut Batch<'_>, settled: &Settled) -> Result<(), Error> {
+    let Outcome::Dead { reason } = settled.outcome else { return Ok(()) };
+    let rows = batching!(tx, |db| sql::query(statements::SETTLE_DEAD)
+        .bind(settled.delivery.uuid())
+        .bind(settled.lease.token)
+        .bind(settled.ended_at().micros())
+        .bind(settled.attempt.number)
+        .execute(db)
+        .await?
+        .rows_affected());
+    if rows == 1 { bury(tx, &settled.dead_letter(reason)).await } else { Ok(()) }
+}
+
+/// After the commit: whoever waits for it hears of it.
+pub fn hand_over(handover: &Handover, watchers: &Watchers, settled: &Settled) {
+    watchers.tell(settled.event, || Notice::Attempted {
+        delivery: settled.delivery,
+        status: settled.status(),
+        response_status: settled.attempt.response_status,
+        duration: settled.attempt.duration,
+    });
+    let due = match settled.outcome {
+        Outcome::Retry { at } | Outcome::HeldBack { at, .. } => Some(at),
+        Outcome::Delivered | Outcome::Dead { .. } => settled.ordered.then(|| settled.ended_at()),
+    };
+    if let (Some(at), Some(lane)) = (due, handover.find_lane(settled.endpoint)) {
+        lane.due(at);
+    }
+}

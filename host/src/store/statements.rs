@@ -1,0 +1,581 @@
+//! Every statement the journal runs. One text for both databases; where they differ there is a pair,
+//! named `…_SQLITE` and `…_POSTGRES`.
+//!
+//! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are in [`bulks`]. A test prepares each
+//! on both databases.
+
+pub mod bulks;
+
+pub use bulks::*;
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
+        $($(#[$doc])* pub const $name: &str = $text;)*
+
+        /// All of them, for the test that prepares each.
+        #[cfg(test)]
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+/// Records of a resource that are there, perhaps of one source, heard of since then. The page is
+/// chosen before the events are looked up, so that what is left out costs no look-up. The second
+/// form goes on after a position.
+macro_rules! records {
+    ($order:literal) => {
+        records!($order, "")
+    };
+    ($order:literal, $after:literal) => {
+        records!("r.updated_at", $order, $after)
+    };
+    ($updated:literal, $order:literal, $after:literal) => {
+        concat!(
+            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+            FROM (SELECT * FROM record r WHERE r.resource = $1 AND r.deleted_at IS NULL \
+            AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) AND ",
+            $updated,
+            " >= $3",
+            $after,
+            " ORDER BY ",
+            $order,
+            " LIMIT $4 OFFSET $5) r JOIN event e ON e.id = r.event_id ORDER BY ",
+            $order
+        )
+    };
+}
+
+/// A record's id as a number. What is no number, or too large for the column, is told apart by the
+/// 0 beside it.
+macro_rules! ordinal_postgres {
+    () => {
+        "CASE WHEN event.resource_id ~ '^[+-]?[0-9]{1,255}$' THEN CAST(LEAST(GREATEST( \
+        CAST(event.resource_id AS NUMERIC), -9223372036854775808), 9223372036854775807) AS BIGINT) \
+        ELSE 0 END"
+    };
+}
+
+/// Whether an event is needed: its modules wait, it has a dead letter, or it holds the state of a
+/// record, which is found by the record's key. `$ordinal` is the event's `resource_id` as a number.
+macro_rules! needed_by_nobody {
+    ($ordinal:expr) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM planning p WHERE p.event_id = event.id) \
+            AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.event_id = event.id) \
+            AND NOT EXISTS (SELECT 1 FROM record r WHERE r.event_id = event.id \
+            AND r.resource = event.resource AND r.ordinal IN (0, ",
+            $ordinal,
+            ") AND r.resource_id = event.resource_id AND r.source = event.source)"
+        )
+    };
+}
+
+macro_rules! pruned_payloads {
+    ($ordinal:expr) => {
+        concat!(
+            "UPDATE event SET data = 'null', attributes = NULL, changes = NULL, pruned_at = $3 \
+            WHERE id > $1 AND id <= $2 AND pruned_at IS NULL AND NOT EXISTS (SELECT 1 \
+            FROM delivery d WHERE d.event_id = event.id AND d.due_at IS NOT NULL) AND ",
+            needed_by_nobody!($ordinal)
+        )
+    };
+}
+
+macro_rules! pruned_records {
+    ($which:literal, $lock:literal) => {
+        concat!(
+            "DELETE FROM record WHERE (resource, ordinal, resource_id, source) IN \
+            (SELECT resource, ordinal, resource_id, source FROM record WHERE ",
+            $which,
+            " LIMIT $2",
+            $lock,
+            ")"
+        )
+    };
+}
+
+macro_rules! pruned_events {
+    ($ordinal:expr) => {
+        concat!(
+            "DELETE FROM event WHERE id > $1 AND id <= $2 \
+            AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = event.id) \
+            AND NOT EXISTS (SELECT 1 FROM plan t WHERE t.event_id = event.id) AND ",
+            needed_by_nobody!($ordinal)
+        )
+    };
+}
+
+/// The lowest id of so many rows, newest first, between two ids.
+macro_rules! floor {
+    ($table:literal) => {
+        concat!(
+            "SELECT id FROM ",
+            $table,
+            " WHERE id < $1 AND id >= $2 ORDER BY id DESC LIMIT 1 OFFSET $3"
+        )
+    };
+}
+
+statements! {
+    EVENT_FLOOR = floor!("event");
+    DELIVERY_FLOOR = floor!("delivery");
+    DEAD_LETTER_FLOOR = floor!("dead_letter");
+    CALL_FLOOR = floor!("audit");
+    POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1, \
+        deaths = 0 WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
+    SUPERSEDE = "UPDATE delivery SET status = 4, due_at = NULL, settled_at = $3 \
+        WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 AND attempts = 0 \
+        RETURNING collapsed, collapse_by";
+    SETTLE_DEAD = "UPDATE delivery SET status = 3, due_at = NULL, lease = NULL, settled_at = $3, \
+        attempts = $4, held_until = NULL WHERE id = $1 AND lease = $2";
+    UPDATE_DEAD_LETTER = "UPDATE dead_letter SET reason = $1, detail = $2, created_at = $3, \
+        replayed_at = NULL WHERE (delivery_id = $5) \
+        OR (delivery_id IS NULL AND CAST($5 AS TEXT) IS NULL AND event_id = $4 AND flow_id = $6)";
+    INSERT_DEAD_LETTER = "INSERT INTO dead_letter (id, event_id, event_type, delivery_id, \
+        endpoint_id, flow_id, reason, detail, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+    /// When each endpoint has something due, by one index look-up each.
+    NEXT_DUE = "SELECT o.id, (SELECT d.due_at FROM delivery d WHERE d.endpoint_id = o.id \
+        AND d.due_at IS NOT NULL ORDER BY d.due_at LIMIT 1) FROM object o WHERE o.kind = 'endpoint'";
+    /// What is left due at one endpoint.
+    NEXT_DUE_AT = "SELECT due_at FROM delivery WHERE endpoint_id = $1 AND due_at IS NOT NULL \
+        ORDER BY due_at LIMIT 1";
+    CLAIM_SQLITE = "UPDATE delivery SET status = 1, lease = $1, due_at = $2 WHERE id IN (\
+        SELECT id FROM delivery WHERE endpoint_id = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5)";
+    CLAIM_POSTGRES = "WITH due AS MATERIALIZED (SELECT id FROM delivery WHERE endpoint_id = $3 \
+        AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED) \
+        UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
+    /// As above, but only the first open one of each record, and none whose record has an earlier
+    /// event that still waits for its modules.
+    CLAIM_ORDERED_SQLITE = "UPDATE delivery SET status = 1, lease = $1, due_at = $2 WHERE id IN (\
+        SELECT d.id FROM delivery d WHERE d.endpoint_id = $3 AND d.due_at <= $4 \
+        AND (d.order_key IS NULL OR (NOT EXISTS (SELECT 1 FROM delivery p \
+            WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
+            AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
+          AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
+            AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5)";
+    CLAIM_ORDERED_POSTGRES = "WITH due AS MATERIALIZED (SELECT d.id FROM delivery d \
+        WHERE d.endpoint_id = $3 AND d.due_at <= $4 \
+        AND (d.order_key IS NULL OR (NOT EXISTS (SELECT 1 FROM delivery p \
+            WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
+            AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
+          AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
+            AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED) \
+        UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
+    CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.held_since, d.collapse_key, d.collapsed, \
+        m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
+        e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
+        JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
+        WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
+    RELEASE_REST = "UPDATE delivery SET status = 0, lease = NULL, due_at = $4 \
+        WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 AND id > $5";
+    /// Until when receivers that asked for time are held back. Few rows have `held_until`.
+    SELECT_HOLDS = "SELECT endpoint_id, MAX(held_until) FROM delivery \
+        WHERE held_until IS NOT NULL AND held_until > $1 AND status = 0 GROUP BY endpoint_id";
+    LIFT_HOLD = "UPDATE delivery SET due_at = $2, held_until = NULL \
+        WHERE endpoint_id = $1 AND held_until IS NOT NULL AND status = 0";
+    RELEASE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
+    CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
+        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
+        AND due_at <= $3 AND deaths < 2 ORDER BY due_at LIMIT $4)";
+    CLAIM_PLANNING_POSTGRES = "WITH due AS MATERIALIZED (SELECT event_id, flow_id FROM planning \
+        WHERE flow_id = $5 AND due_at <= $3 AND deaths < 2 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
+        UPDATE planning SET lease = $1, due_at = $2 FROM due \
+        WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
+    CLAIMED_PLANNING = "SELECT p.flow_id, p.attempts, p.deaths, e.id, e.source, e.event_type, e.resource, \
+        e.resource_id, e.external_id, e.occurred_at, e.received_at, e.attributes, e.changes, e.data \
+        FROM planning p JOIN event e ON e.id = p.event_id WHERE p.due_at = $1 AND p.lease = $2 \
+        ORDER BY p.event_id, p.flow_id";
+    RELEASE_REST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 WHERE due_at = $1 \
+        AND lease = $2 AND (event_id > $4 OR (event_id = $4 AND flow_id > $5))";
+    PLANNING_IS_DUE = "SELECT due_at FROM planning WHERE flow_id = $1 AND due_at <= $2 AND deaths < 2 LIMIT 1";
+    /// Flows with something due, by one index look-up each.
+    FLOWS_DUE = "SELECT o.id FROM object o WHERE o.kind = 'flow' AND EXISTS (SELECT 1 FROM planning p \
+        WHERE p.flow_id = o.id AND p.due_at <= $1 AND p.deaths < 2)";
+    CLAIM_ORPHAN_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
+        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning p WHERE p.due_at <= $3 \
+        AND NOT EXISTS (SELECT 1 FROM object o WHERE o.kind = 'flow' AND o.id = p.flow_id) LIMIT 1)";
+    CLAIM_ORPHAN_POSTGRES = "WITH due AS MATERIALIZED (SELECT event_id, flow_id FROM planning p \
+        WHERE p.due_at <= $3 AND NOT EXISTS (SELECT 1 FROM object o WHERE o.kind = 'flow' \
+        AND o.id = p.flow_id) LIMIT 1 FOR UPDATE OF p SKIP LOCKED) \
+        UPDATE planning SET lease = $1, due_at = $2 FROM due \
+        WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
+    SUSPECT_IS_DUE = "SELECT due_at FROM planning WHERE deaths > 1 AND due_at <= $1 LIMIT 1";
+    /// One event under which a process died twice or more; with `$4` = 0 only where no other event waits.
+    CLAIM_SUSPECT_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
+        WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning p WHERE p.deaths > 1 AND p.due_at <= $3 \
+        AND ($4 > 0 OR NOT EXISTS (SELECT 1 FROM planning q \
+        WHERE q.event_id <> p.event_id OR q.flow_id <> p.flow_id)) \
+        ORDER BY p.deaths, p.due_at LIMIT 1)";
+    CLAIM_SUSPECT_POSTGRES = "WITH due AS MATERIALIZED (SELECT event_id, flow_id FROM planning p \
+        WHERE p.deaths > 1 AND p.due_at <= $3 \
+        AND ($4 > 0 OR NOT EXISTS (SELECT 1 FROM planning q \
+        WHERE q.event_id <> p.event_id OR q.flow_id <> p.flow_id)) \
+        ORDER BY p.deaths, p.due_at LIMIT 1 FOR UPDATE OF p SKIP LOCKED) \
+        UPDATE planning SET lease = $1, due_at = $2 FROM due \
+        WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
+    RELEASE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $4 \
+        WHERE event_id = $1 AND flow_id = $2 AND lease = $3";
+    PLAN_AGAIN = "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key) \
+        VALUES ($1, $2, $3, NULL, 0, $4) ON CONFLICT (event_id, flow_id) DO NOTHING";
+
+    SEEN = "INSERT INTO node (id, seen_at) VALUES ($1, $2) \
+        ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at";
+    LOST_NODES = "SELECT id FROM node WHERE seen_at < $1 AND id <> $2";
+    FORGET_NODE = "DELETE FROM node WHERE id = $1";
+    RELEASE_NODE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 \
+        WHERE due_at IS NOT NULL AND lease BETWEEN $1 AND $2";
+    RELEASE_NODE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 \
+        WHERE lease BETWEEN $1 AND $2";
+    /// As above, of a process that died: any of these may be why.
+    RELEASE_LOST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3, \
+        deaths = deaths + 1 WHERE lease BETWEEN $1 AND $2";
+
+    READ_NEWEST = "SELECT (SELECT received_at FROM event ORDER BY id DESC LIMIT 1), \
+        (SELECT created_at FROM delivery ORDER BY id DESC LIMIT 1), \
+        (SELECT due_at FROM planning ORDER BY due_at DESC LIMIT 1), \
+        (SELECT created_at FROM dead_letter ORDER BY id DESC LIMIT 1)";
+    TOPOLOGY_VERSION = "SELECT version FROM topology";
+    GROW_TOPOLOGY = "UPDATE topology SET version = version + 1";
+    SELECT_OBJECTS = "SELECT id, name, body, sealed, created_at, updated_at FROM object \
+        WHERE kind = $1 ORDER BY name";
+    UPSERT_OBJECT = "INSERT INTO object (kind, id, name, body, sealed, created_at, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (kind, id) DO UPDATE SET \
+        name = excluded.name, body = excluded.body, sealed = excluded.sealed, \
+        updated_at = excluded.updated_at";
+    DELETE_OBJECT = "DELETE FROM object WHERE kind = $1 AND id = $2";
+    CANCEL_ENDPOINT = "UPDATE delivery SET status = 5, due_at = NULL, lease = NULL, settled_at = $2 \
+        WHERE endpoint_id = $1 AND due_at IS NOT NULL";
+    DELETE_FLOW_PLANNING = "DELETE FROM planning WHERE flow_id = $1";
+
+    INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    SELECT_COMPONENT = "SELECT wasm FROM component WHERE sha256 = $1";
+    LATEST_MODULE = "SELECT MAX(version) FROM module WHERE name = $1";
+    INSERT_MODULE = "INSERT INTO module (id, name, version, sha256, report, active, created_at) \
+        VALUES ($1, $2, $3, $4, $5, FALSE, $6)";
+    SELECT_MODULES = "SELECT id, name, version, sha256, report, active, created_at FROM module \
+        ORDER BY name, version";
+    DEACTIVATE_MODULE = "UPDATE module SET active = FALSE WHERE name = $1 AND active";
+    ACTIVATE_MODULE = "UPDATE module SET active = TRUE WHERE name = $1 AND version = $2";
+
+    SELECT_EVENT = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
+        received_at, attributes, changes, data, matched, pruned_at FROM event WHERE id = $1";
+    SELECT_EVENTS = "SELECT id, source, event_type, resource, resource_id, external_id, occurred_at, \
+        received_at, attributes, changes, data, matched, pruned_at FROM event WHERE id < $1 AND id >= $2 \
+        AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) AND (CAST($4 AS TEXT) IS NULL OR source = $4) \
+        AND (CAST($5 AS TEXT) IS NULL OR resource = $5) \
+        AND (CAST($6 AS TEXT) IS NULL OR resource_id = $6) \
+        AND (CAST($7 AS BIGINT) IS NULL OR received_at >= $7) \
+        AND (CAST($8 AS BIGINT) IS NULL OR received_at < $8) ORDER BY id DESC LIMIT $9";
+    SELECT_PLANS = "SELECT flow_id, at, steps FROM plan WHERE event_id = $1 ORDER BY at, flow_id";
+    SELECT_EVENT_PLANNING = "SELECT flow_id, due_at, lease IS NOT NULL, attempts, deaths FROM planning \
+        WHERE event_id = $1";
+    SELECT_EVENT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
+        attempts, created_at, settled_at, collapsed FROM delivery WHERE event_id = $1 ORDER BY id";
+    SELECT_DELIVERY = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
+        attempts, created_at, settled_at, collapsed FROM delivery WHERE id = $1";
+    SELECT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
+        attempts, created_at, settled_at, collapsed FROM delivery \
+        WHERE id < $1 AND id >= $2 \
+        AND (CAST($3 AS TEXT) IS NULL OR endpoint_id = $4) \
+        AND (CAST($5 AS SMALLINT) IS NULL OR status = $5) \
+        AND (CAST($6 AS TEXT) IS NULL OR event_type = $6) \
+        AND (CAST($7 AS BIGINT) IS NULL OR created_at >= $7) \
+        AND (CAST($8 AS BIGINT) IS NULL OR created_at < $8) ORDER BY id DESC LIMIT $9";
+    SELECT_ATTEMPTS = "SELECT number, at, duration_us, response_status, error_class, error, \
+        request_headers, response_headers, response_body FROM attempt WHERE delivery_id = $1 \
+        ORDER BY number";
+    REPLAY_DELIVERY = "UPDATE delivery SET status = 0, due_at = $2, lease = NULL, settled_at = NULL, \
+        round_from = attempts, held_since = NULL, held_until = NULL \
+        WHERE id = $1 AND status IN (2, 3, 4, 5) RETURNING endpoint_id";
+    RETRY_NOW = "UPDATE delivery SET due_at = $2 WHERE id = $1 AND status = 0 RETURNING endpoint_id";
+    CANCEL_DELIVERY = "UPDATE delivery SET status = 5, due_at = NULL, lease = NULL, settled_at = $2 \
+        WHERE id = $1 AND status = 0";
+    END_REPLAY = "UPDATE dead_letter SET replayed_at = NULL WHERE delivery_id = $1";
+    MARK_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE delivery_id = $1";
+    MARK_PLAN_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE id = $1";
+
+    SELECT_DEAD_LETTERS = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
+        list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter d \
+        WHERE id < $1 AND id >= $2 \
+        AND (CAST($3 AS TEXT) IS NULL OR endpoint_id = $4) \
+        AND (CAST($5 AS TEXT) IS NULL OR event_type = $5) \
+        AND (CAST($6 AS TEXT) IS NULL OR reason = $6) \
+        AND (CAST($7 AS BIGINT) IS NULL OR created_at >= $7) \
+        AND (CAST($8 AS BIGINT) IS NULL OR created_at < $8) \
+        AND (CAST($9 AS TEXT) IS NULL OR source_id = $10 OR EXISTS (SELECT 1 FROM event e \
+            WHERE e.id = d.event_id AND e.source = $9)) \
+        AND (CAST($11 AS TEXT) IS NULL OR $11 = CASE WHEN source_id IS NOT NULL THEN 'row' \
+            WHEN delivery_id IS NOT NULL THEN 'delivery' ELSE 'event' END) \
+        AND (CAST($12 AS SMALLINT) IS NULL OR EXISTS (SELECT 1 FROM delivery v \
+            WHERE v.id = d.delivery_id AND v.status = $12)) ORDER BY id DESC LIMIT $13";
+    COUNT_DEAD_LETTERS = "SELECT COUNT(*) FROM dead_letter d WHERE replayed_at IS NULL \
+        AND (CAST($1 AS TEXT) IS NULL OR endpoint_id = $2) \
+        AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) \
+        AND (CAST($4 AS TEXT) IS NULL OR reason = $4) \
+        AND (CAST($5 AS BIGINT) IS NULL OR created_at >= $5) \
+        AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6) \
+        AND (CAST($7 AS TEXT) IS NULL OR source_id = $8 OR EXISTS (SELECT 1 FROM event e \
+            WHERE e.id = d.event_id AND e.source = $7)) \
+        AND (CAST($9 AS TEXT) IS NULL OR $9 = CASE WHEN source_id IS NOT NULL THEN 'row' \
+            WHEN delivery_id IS NOT NULL THEN 'delivery' ELSE 'event' END) \
+        AND (CAST($10 AS SMALLINT) IS NULL OR EXISTS (SELECT 1 FROM delivery v \
+            WHERE v.id = d.delivery_id AND v.status = $10))";
+    SELECT_DEAD_LETTER = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
+        list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter WHERE id = $1";
+    SELECT_ROW_LETTERS = "SELECT list, row_id, reason, detail, row_at, replayed_at FROM dead_letter \
+        WHERE source_id = $1 ORDER BY list, row_id LIMIT $2";
+    FORGET_ROW_LETTERS = "DELETE FROM dead_letter WHERE id IN (\
+        SELECT id FROM dead_letter WHERE source_id = $1 LIMIT $2)";
+    DELETE_DEAD_LETTER = "DELETE FROM dead_letter WHERE id = $1";
+
+    /// Walks the list in its order. The plus sign keeps the planner from finding all records of
+    /// that time first, which may be most of them.
+    SELECT_RECORDS_CREATED = records!(
+        "+r.updated_at",
+        "r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        ""
+    );
+    SELECT_RECORDS_CREATED_AFTER = records!(
+        "+r.updated_at",
+        "r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
+    );
+    /// Finds all records of that time and puts them in order: for a few among many.
+    SELECT_FEW_RECORDS_CREATED = records!(
+        "r.updated_at",
+        "+r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        ""
+    );
+    SELECT_FEW_RECORDS_CREATED_AFTER = records!(
+        "r.updated_at",
+        "+r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (+r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
+    );
+    SELECT_RECORDS_NEWEST =
+        records!("r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORDS_NEWEST_AFTER = records!(
+        "r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (r.updated_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
+    );
+    SELECT_RECORDS_OLDEST = records!("r.updated_at, r.ordinal, r.resource_id, r.source");
+    SELECT_RECORDS_OLDEST_AFTER = records!(
+        "r.updated_at, r.ordinal, r.resource_id, r.source",
+        " AND (r.updated_at, r.ordinal, r.resource_id, r.source) > ($9, $6, $7, $8)"
+    );
+    SELECT_RECORDS_BY_ID = records!("r.ordinal, r.resource_id, r.source");
+    SELECT_RECORDS_BY_ID_AFTER = records!(
+        "r.ordinal, r.resource_id, r.source",
+        " AND (r.ordinal, r.resource_id, r.source) > ($6, $7, $8)"
+    );
+    SELECT_RECORDS_BY_ID_DESCENDING =
+        records!("r.ordinal DESC, r.resource_id DESC, r.source DESC");
+    SELECT_RECORDS_BY_ID_DESCENDING_AFTER = records!(
+        "r.ordinal DESC, r.resource_id DESC, r.source DESC",
+        " AND (r.ordinal, r.resource_id, r.source) < ($6, $7, $8)"
+    );
+    /// The records of one id, one for each source that has it, the one last heard of first.
+    SELECT_RECORD = "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+        FROM record r JOIN event e ON e.id = r.event_id WHERE r.resource = $1 AND r.ordinal = $2 \
+        AND r.resource_id = $3 AND r.deleted_at IS NULL \
+        AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT $5";
+    COUNT_DELETED_RECORDS = "SELECT COUNT(*) FROM (SELECT 1 FROM record WHERE deleted_at >= $1 \
+        AND resource = $2 AND (CAST($3 AS TEXT) IS NULL OR source = $3) LIMIT $4) AS counted";
+    COUNT_RECORDS = "SELECT COUNT(*) FROM (SELECT 1 FROM record WHERE resource = $1 \
+        AND deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR source = $2) \
+        AND updated_at >= $3 LIMIT $4) AS counted";
+    SELECT_CALLS = "SELECT id, token_id, address, method, route, status, duration_us, calls FROM audit \
+        WHERE id < $1 AND id >= $2 AND (CAST($3 AS TEXT) IS NULL OR token_id = $4) \
+        AND (CAST($5 AS TEXT) IS NULL OR address = $5) AND (CAST($6 AS TEXT) IS NULL OR method = $6) \
+        AND (CAST($7 AS TEXT) IS NULL OR route = $7) \
+        AND (CAST($8 AS SMALLINT) IS NULL OR status BETWEEN $8 AND $9) ORDER BY id DESC LIMIT $10";
+    SELECT_TOKEN_USAGES = "SELECT token_id, window_began, calls, last_used_at FROM token_usage";
+    DELETE_TOKEN_USAGE = "DELETE FROM token_usage WHERE token_id = $1";
+    FORGET_CALLS = "DELETE FROM audit WHERE id IN \
+        (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)";
+    SELECT_SOURCE_STATES = "SELECT source_id, node, requested_at, started_at, memory, report \
+        FROM source_state";
+    /// Only what nobody runs, and nobody has run since it was looked at.
+    LEASE_SOURCE = "INSERT INTO source_state (source_id, node, started_at, memory, report) \
+        VALUES ($1, $2, $3, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET node = $2, \
+        started_at = $3, requested_at = NULL WHERE (source_state.node IS NULL \
+        OR source_state.node = $2) AND COALESCE(source_state.started_at, 0) = $4";
+    REQUEST_SOURCE = "INSERT INTO source_state (source_id, requested_at, memory, report) \
+        VALUES ($1, $2, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET requested_at = $2";
+    KEEP_SOURCE = "UPDATE source_state SET report = $3, memory = $4 \
+        WHERE source_id = $1 AND node = $2";
+    RELEASE_SOURCE = "UPDATE source_state SET report = $3, node = NULL \
+        WHERE source_id = $1 AND node = $2";
+    RELEASE_NODE_SOURCES_SQLITE = "UPDATE source_state SET node = NULL WHERE node = $1";
+    /// In the order in which the group commit locks them.
+    RELEASE_NODE_SOURCES_POSTGRES = "WITH held AS MATERIALIZED (SELECT source_id FROM source_state \
+        WHERE node = $1 ORDER BY source_id FOR UPDATE) UPDATE source_state SET node = NULL FROM held \
+        WHERE source_state.source_id = held.source_id";
+    SELECT_SOURCE_ROWS = "SELECT row_key, hash, revision, marks FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
+    SELECT_SOURCE_KEYS = "SELECT row_key FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key > $3 ORDER BY row_key LIMIT $4";
+    SELECT_SOME_ROWS_SQLITE = "SELECT row_key, hash, revision, marks FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT value FROM json_each($3)) ORDER BY row_key";
+    SELECT_SOME_ROWS_POSTGRES = "SELECT row_key, hash, revision, marks FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT CAST(value AS BIGINT) \
+        FROM json_array_elements_text(CAST($3 AS JSON))) ORDER BY row_key";
+    SELECT_SOME_CELLS_SQLITE = "SELECT row_key, hash, revision, marks, cells FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT value FROM json_each($3)) ORDER BY row_key";
+    SELECT_SOME_CELLS_POSTGRES = "SELECT row_key, hash, revision, marks, cells FROM source_row \
+        WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT CAST(value AS BIGINT) \
+        FROM json_array_elements_text(CAST($3 AS JSON))) ORDER BY row_key";
+    FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\
+        SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
+    FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";
+    /// The last id of a window of so many rows, if there are more.
+    EVENT_WINDOW = "SELECT id FROM event WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    DELIVERY_WINDOW =
+        "SELECT id FROM delivery WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    DEAD_LETTER_WINDOW =
+        "SELECT id FROM dead_letter WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    ATTEMPT_WINDOW = "SELECT delivery_id FROM attempt WHERE delivery_id > $1 AND delivery_id < $2 \
+        ORDER BY delivery_id LIMIT 1 OFFSET $3";
+    PLAN_WINDOW = "SELECT event_id FROM plan WHERE event_id > $1 AND event_id < $2 \
+        ORDER BY event_id LIMIT 1 OFFSET $3";
+    /// But for those whose replay is under way.
+    PRUNE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE id > $1 AND id <= $2 AND created_at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = dead_letter.delivery_id \
+            AND d.due_at IS NOT NULL) \
+        AND NOT EXISTS (SELECT 1 FROM planning p WHERE p.event_id = dead_letter.event_id \
+            AND p.flow_id = dead_letter.flow_id)";
+    PRUNE_DELIVERIES = "DELETE FROM delivery WHERE id > $1 AND id <= $2 AND due_at IS NULL \
+        AND settled_at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.delivery_id = delivery.id)";
+    PRUNE_MESSAGES_OF_NONE = "DELETE FROM message WHERE delivery_id > $1 AND delivery_id <= $2 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = message.delivery_id)";
+    PRUNE_ATTEMPTS_OF_NONE = "DELETE FROM attempt WHERE delivery_id > $1 AND delivery_id <= $2 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = attempt.delivery_id)";
+    PRUNE_ATTEMPTS = "DELETE FROM attempt WHERE delivery_id > $1 AND delivery_id <= $2 AND at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = attempt.delivery_id \
+            AND d.due_at IS NOT NULL) \
+        AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.delivery_id = attempt.delivery_id)";
+    PRUNE_PLANS = "DELETE FROM plan WHERE event_id > $1 AND event_id <= $2 AND at < $3 \
+        AND NOT EXISTS (SELECT 1 FROM planning p WHERE p.event_id = plan.event_id) \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = plan.event_id \
+            AND d.due_at IS NOT NULL) \
+        AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.event_id = plan.event_id)";
+    PRUNE_PAYLOADS_SQLITE = pruned_payloads!("CAST(event.resource_id AS INTEGER)");
+    PRUNE_PAYLOADS_POSTGRES = pruned_payloads!(ordinal_postgres!());
+    /// After [`PRUNE_PAYLOADS_SQLITE`]: a delivery without its message would send the event itself,
+    /// so both go together.
+    PRUNE_MESSAGES_OF_PRUNED = "DELETE FROM message WHERE delivery_id IN (SELECT d.id FROM event e \
+        JOIN delivery d ON d.event_id = e.id WHERE e.id > $1 AND e.id <= $2 \
+        AND e.pruned_at IS NOT NULL)";
+    PRUNE_EVENTS_SQLITE = pruned_events!("CAST(event.resource_id AS INTEGER)");
+    PRUNE_EVENTS_POSTGRES = pruned_events!(ordinal_postgres!());
+    PRUNE_DELETED_RECORDS_SQLITE = pruned_records!("deleted_at < $1", "");
+    /// A record that is being captured anew at this moment is left alone.
+    PRUNE_DELETED_RECORDS_POSTGRES =
+        pruned_records!("deleted_at < $1", " FOR UPDATE SKIP LOCKED");
+    /// The first resource of records after this one: each is found by a look-up in an index.
+    NEXT_RESOURCE = "SELECT resource FROM record WHERE resource > $1 ORDER BY resource LIMIT 1";
+    PRUNE_RECORDS_SQLITE =
+        pruned_records!("resource = $3 AND deleted_at IS NULL AND updated_at < $1", "");
+    PRUNE_RECORDS_POSTGRES = pruned_records!(
+        "resource = $3 AND deleted_at IS NULL AND updated_at < $1",
+        " FOR UPDATE SKIP LOCKED"
+    );
+    PAYLOAD_PRUNED = "SELECT received_at, pruned_at FROM event WHERE id = $1 \
+        AND pruned_at IS NOT NULL";
+
+    SELECT_RECORD_SOURCES = "SELECT source FROM record WHERE resource = $1 AND ordinal = $2 \
+        AND resource_id = $3 AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
+    SELECT_EVENTS_OF_RECORD = "SELECT id, source FROM event WHERE id > $1 AND id <= $2 \
+        AND resource = $3 AND resource_id = $4 AND (CAST($5 AS TEXT) IS NULL OR source = $5)";
+    COUNT_BEING_SENT = "SELECT COUNT(*) FROM delivery WHERE event_id = $1 AND status = 1";
+    HOLD_DELIVERIES = "UPDATE delivery SET status = 5, due_at = NULL, settled_at = $2 \
+        WHERE event_id = $1 AND status = 0";
+    ERASE_RECORD = "DELETE FROM record WHERE resource = $1 AND ordinal = $2 AND resource_id = $3 \
+        AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
+    ERASE_KEPT_ROW = "UPDATE source_row SET cells = $5 WHERE source_id = $1 AND row_key = $2 \
+        AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
+    /// How many rows and dead letters of them a source keeps there.
+    COUNT_KEPT_ROWS = "SELECT (SELECT COUNT(*) FROM source_row WHERE source_id = $1 \
+        AND row_key = $2 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
+            AND substr(list, 1, length($3)) = $3))) + (SELECT COUNT(*) FROM dead_letter \
+        WHERE source_id = $1 AND row_id = $5 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
+            AND substr(list, 1, length($3)) = $3)))";
+    /// Dead letters of a row that a source could not read or tell.
+    ERASE_ROW_LETTERS = "DELETE FROM dead_letter WHERE source_id = $1 AND row_id = $2 \
+        AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
+    ERASE_PLANNING = "DELETE FROM planning WHERE event_id = $1";
+    ERASE_PLANS = "DELETE FROM plan WHERE event_id = $1";
+    ERASE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE event_id = $1";
+    ERASE_MESSAGES =
+        "DELETE FROM message WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";
+    /// A key may name a person.
+    ERASE_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
+        SELECT endpoint_id, dedupe_key FROM delivery WHERE event_id = $1 AND dedupe_key IS NOT NULL)";
+    ERASE_ATTEMPTS =
+        "DELETE FROM attempt WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";
+    ERASE_DELIVERIES = "DELETE FROM delivery WHERE event_id = $1";
+    ERASE_EVENT = "DELETE FROM event WHERE id = $1";
+
+    BYTES_USED_SQLITE = "SELECT (p.page_count - f.freelist_count) * s.page_size \
+        FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s";
+    AUTO_VACUUM_SQLITE = "PRAGMA auto_vacuum";
+    COUNT_PAGES_SQLITE = "PRAGMA page_count";
+    COUNT_FREE_PAGES_SQLITE = "PRAGMA freelist_count";
+    GIVE_BACK_PAGES_SQLITE = "PRAGMA incremental_vacuum(256)";
+    VACUUM_SQLITE = "VACUUM";
+    FORGET_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
+        SELECT endpoint_id, key FROM dedupe_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+    FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE key IN (\
+        SELECT key FROM capture_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
+
+    fn differs(name: &str, other: &str) -> bool {
+        name.ends_with(other)
+    }
+
+    #[tokio::test]
+    async fn every_statement_prepares_on_sqlite() {
+        let mut db = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0001_journal.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0002_access.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0006_deaths.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0007_held_back.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0016_dedupe_keys.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0010_row_dead_letters.sql"))
+            .await
+            .unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0013_record_order.sql")).await.unwrap();
+        db.execute(include_str!("../../migrations/sqlite/0023_retention.sql")).await.unwrap();
+        for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
+            let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+        for (name, bulk) in BULKS {
+            let prepared = db.prepare(AssertSqlSafe(bulk.one.clone()).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+    }
+
+    #[tokio::test]
+    async fn every_statement_prepares_on_postgresql() {
+        let Some(mut db) = crate::store::pool::tests::postgres().await else { return };
+        for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_SQLITE")) {
+            let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+        let capture = AssertSqlSafe(CAPTURE_POSTGRES.text.clone()).into_sql_str();
+        assert!(db.prepare(capture).await.is_ok());
+        for (name, bulk) in BULKS {
+            let prepared = db.prepare(AssertSqlSafe(bulk.all.clone()).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+    }
+}

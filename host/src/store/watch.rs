@@ -1,0 +1,76 @@
+//! Who waits for what becomes of an event: the capturing request of an `immediate` endpoint.
+
+use crate::model::id::{DeliveryId, EndpointId, EventId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Something durable that happened to a watched event.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A flow's modules were run; these deliveries follow.
+    Planned {
+        /// Deliveries and their endpoints.
+        deliveries: Vec<(DeliveryId, EndpointId)>,
+    },
+    /// A first attempt was recorded.
+    Attempted {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Whether it was delivered; otherwise it will be tried again or is dead.
+        status: crate::model::delivery::Status,
+        /// The answer's status.
+        response_status: Option<u16>,
+        /// How long the attempt took.
+        duration: Duration,
+    },
+}
+
+/// All watchers; cheap when there are none.
+#[derive(Debug, Clone, Default)]
+pub struct Watchers {
+    count: Arc<AtomicUsize>,
+    by_event: Arc<Mutex<HashMap<EventId, mpsc::UnboundedSender<Notice>>>>,
+}
+
+/// Notices of one event; ends the watch when dropped.
+#[derive(Debug)]
+pub struct Watch {
+    event: EventId,
+    watchers: Watchers,
+    /// The notices.
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Watchers {
+    /// Begins to watch an event, before it is captured.
+    pub fn watch(&self, event: EventId) -> Watch {
+        let (sender, notices) = mpsc::unbounded_channel();
+        self.map().insert(event, sender);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Watch { event, watchers: self.clone(), notices }
+    }
+
+    /// Tells whoever watches the event.
+    pub fn tell(&self, event: EventId, notice: impl FnOnce() -> Notice) {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some(sender) = self.map().get(&event) {
+            drop(sender.send(notice()));
+        }
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<EventId, mpsc::UnboundedSender<Notice>>> {
+        self.by_event.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.watchers.map().remove(&self.event);
+        self.watchers.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

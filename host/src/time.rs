@@ -1,0 +1,6 @@
+//! Points in time, lengths of time, cron expressions, and the clock that tests can set.
+
+pub mod clock;
+pub mod cron;
+pub mod span;
+pub mod timestamp;
