@@ -55,6 +55,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use problem::Problem;
+use receive::ProvenSender;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -239,6 +240,7 @@ async fn guarded(
         }
         Err(problem) => problem.into_response(),
     };
+    let is_proven = response.extensions_mut().remove::<ProvenSender>().is_some();
     // Handlers of OAuth know better than the guard who it is.
     let caller = response.extensions_mut().remove::<Caller>().unwrap_or(caller);
     if app.audit.is_on() {
@@ -252,9 +254,8 @@ async fn guarded(
             duration: began.elapsed(),
             calls: 1,
         };
-        // Who signed for a source is known too; whoever signs wrongly is not.
-        let is_signed = route.as_str().starts_with("/in/") && response.status().is_success();
-        if caller.is_free || caller.token.is_none() && !is_signed {
+        let is_known = caller.token.is_some() || is_proven;
+        if caller.is_free || !is_known {
             app.audit.count_refused(call);
         } else {
             app.audit.note(call);

@@ -57,12 +57,17 @@ async fn every_call_leaves_a_row() {
 
 /// The rows of calls without a known token, once they stand for as many calls as wanted.
 async fn refused(world: &World, wanted: u64) -> Vec<Value> {
+    unknown(world, "status=4xx", wanted).await
+}
+
+/// The rows of a query without a known token, once they stand for as many calls as wanted.
+async fn unknown(world: &World, query: &str, wanted: u64) -> Vec<Value> {
     let count = |rows: &Value| -> u64 {
         let rows = rows.as_array().unwrap().iter().filter(|row| row["token_id"].is_null());
         rows.map(|row| row["calls"].as_u64().unwrap()).sum()
     };
-    let found =
-        world.eventually("/api/v1/audit?status=4xx&limit=200", |rows| count(rows) >= wanted).await;
+    let path = format!("/api/v1/audit?limit=200&{query}");
+    let found = world.eventually(&path, |rows| count(rows) >= wanted).await;
     assert_eq!(count(&found), wanted, "{found:#}");
     let rows = found.as_array().unwrap().iter();
     rows.filter(|row| row["token_id"].is_null()).cloned().collect()
@@ -93,6 +98,34 @@ async fn calls_of_nobody_known_share_a_row_for_each_address_and_minute() {
         let kept = refused(&world, 240).await;
         assert!(kept.len() <= rows.len(), "no row is lost or doubled by a restart");
     }
+}
+
+#[tokio::test]
+async fn calls_that_prove_nothing_share_rows_whatever_they_are_answered() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let source = json!({"name": "hook", "kind": "webhook", "webhook": {"scheme": "github"},
+        "secret": "a-secret-of-the-sender"});
+    world.post("/api/v1/sources", &source).await;
+    let open = json!({"name": "open", "kind": "webhook", "webhook": {"scheme": "none"}});
+    world.post("/api/v1/sources", &open).await;
+    let nobody = world.client_with(None);
+    for _ in 0..40 {
+        for method in [Method::OPTIONS, Method::HEAD] {
+            assert_eq!(nobody.send(Call::new(method, "/in/hook")).await.unwrap().status, 200);
+        }
+        assert_eq!(nobody.post("/in/open", &json!({"n": 1})).await.unwrap().status, 202);
+    }
+    let rows = unknown(&world, "", 120).await;
+    assert!(rows.len() <= 2, "one for each minute: {rows:#?}");
+    // A call of a method that its route does not have counts against the rate of its token.
+    let ended = json!({"name": "ended", "scopes": ["flows:read"], "rate": 5});
+    let caller = caller(&world, &ended).await;
+    for _ in 0..50 {
+        caller.delete("/api/v1/events").await.unwrap();
+    }
+    let slowed = |rows: &Value| rows.as_array().unwrap().iter().any(|row| row["status"] == 429);
+    let rows = world.eventually("/api/v1/audit?token=ended&limit=200", slowed).await;
+    assert!(rows.as_array().unwrap().len() <= 12, "{rows:#}");
 }
 
 #[tokio::test]

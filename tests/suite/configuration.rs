@@ -138,20 +138,20 @@ async fn an_export_with_secrets_makes_an_empty_server_the_same() {
         old.post("/api/v1/tokens", &json!({"name": "n8n", "scopes": ["events:write"]})).await;
 
     let folder = tempfile::TempDir::new().unwrap();
-    let arguments = ["export", "--secrets", "--modules", "modules", "--format", "json"];
+    let arguments = ["export", "--secrets", "--modules", "backup/modules", "--format", "json"];
     let exported = waybill(&old, folder.path(), &arguments, PASSPHRASE);
     assert!(exported.status.success(), "{}", said(&exported));
     let document = String::from_utf8(exported.stdout).unwrap();
     for private in [secret.as_str(), "abcdefgh", "0123456789", "c0nfig", &text(&token, "token")] {
         assert!(!document.contains(private), "{private}: {document}");
     }
-    std::fs::write(folder.path().join("all.json"), &document).unwrap();
-    let wrong = waybill(&new, folder.path(), &["apply", "all.json"], "another passphrase");
+    std::fs::write(folder.path().join("backup/all.json"), &document).unwrap();
+    let wrong = waybill(&new, folder.path(), &["apply", "backup/all.json"], "another passphrase");
     assert!(!wrong.status.success() && said(&wrong).contains("does not open"), "{}", said(&wrong));
     assert_eq!(new.get("/api/v1/modules").await, json!([]), "nothing was uploaded");
-    let applied = waybill(&new, folder.path(), &["apply", "all.json"], PASSPHRASE);
+    let applied = waybill(&new, folder.path(), &["apply", "backup/all.json"], PASSPHRASE);
     assert!(applied.status.success(), "{}", said(&applied));
-    let again = waybill(&new, folder.path(), &["apply", "all.json"], PASSPHRASE);
+    let again = waybill(&new, folder.path(), &["apply", "backup/all.json"], PASSPHRASE);
     assert!(!said(&again).contains("\"update\""), "{}", said(&again));
 
     let without = |config: Value| merged(config, &json!({"secrets": null}));
@@ -164,6 +164,23 @@ async fn an_export_with_secrets_makes_an_empty_server_the_same() {
     assert_eq!(arrival.header("x-webhook-signature"), hex_signature(&arrival, &secret));
     let flow = new.get("/api/v1/flows/f").await;
     assert_eq!(flow["modules"][0]["config"]["key"], "c0nfig");
+}
+
+#[tokio::test]
+async fn a_pinned_version_is_uploaded_where_its_bytes_have_another_number() {
+    let Some(component) = guest("hot-leads") else { return };
+    let Some(old) = World::start(Sqlite).await else { return };
+    let Some(new) = World::start(Sqlite).await else { return };
+    upload(&old, "m?activate=true", component.clone()).await;
+    old.post("/api/v1/flows", &flow(&json!([{"name": "m", "version": 1}]))).await;
+    upload(&new, "m?version=3", component).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let arguments = ["export", "--modules", "modules", "--format", "json"];
+    let exported = waybill(&old, folder.path(), &arguments, PASSPHRASE);
+    std::fs::write(folder.path().join("all.json"), exported.stdout).unwrap();
+    let applied = waybill(&new, folder.path(), &["apply", "all.json"], PASSPHRASE);
+    assert!(applied.status.success(), "{}", said(&applied));
+    assert_eq!(new.get("/api/v1/flows/f").await["modules"][0]["version"], 1);
 }
 
 #[tokio::test]

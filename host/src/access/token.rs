@@ -133,61 +133,49 @@ pub struct Ceiling<'a> {
 }
 
 impl Ceiling<'_> {
-    /// In what a token would have more than the caller, and more than it has now.
+    /// Returns in what the new settings have more than the caller.
+    ///
+    /// A token that exists may keep what it has: settings that are within its old ones are allowed
+    /// as a whole. They are never mixed with the caller's rights field by field: an old token without
+    /// an end, given the caller's scopes, would outlive the caller.
     pub fn exceeded_by(&self, new: &TokenSettings, old: Option<&TokenSettings>) -> Vec<Fault> {
-        let within = |fits: &dyn Fn(&TokenSettings) -> bool| old.is_some_and(fits);
+        let kept = old.is_some_and(|old| {
+            let own = Ceiling { scopes: old.allowed(), ends: old.expires_at, settings: old };
+            own.exceeded_by_new(new).is_empty()
+        });
+        if kept { Vec::new() } else { self.exceeded_by_new(new) }
+    }
+
+    fn exceeded_by_new(&self, new: &TokenSettings) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let allowed = new.allowed();
-        if !self.scopes.cover(allowed) && !within(&|old| old.allowed().cover(allowed)) {
+        if !self.scopes.cover(new.allowed()) {
             faults.push(Fault::new("scopes", "the token that asks may not do all of this"));
         }
-        let ends_by = |new: Option<Timestamp>, end: Option<Timestamp>| {
-            end.is_none_or(|end| new.is_some_and(|new| new <= end))
-        };
-        let fits = |old: &TokenSettings| ends_by(new.expires_at, old.expires_at);
-        if let Some(end) = self.ends.filter(|end| !ends_by(new.expires_at, Some(*end)))
-            && !within(&fits)
-        {
+        if let Some(end) = self.ends.filter(|end| new.expires_at.is_none_or(|new| new > *end)) {
             let message = format!("the token that asks ends at {end}; this one may not outlive it");
             faults.push(Fault::new("expires_at", message));
         }
-        self.check_limits(new, old, &mut faults);
-        faults
-    }
-
-    fn check_limits(
-        &self,
-        new: &TokenSettings,
-        old: Option<&TokenSettings>,
-        faults: &mut Vec<Fault>,
-    ) {
-        let mine = self.settings;
-        let exceeds = |fits: fn(&TokenSettings, &TokenSettings) -> bool| {
-            !fits(new, mine) && !old.is_some_and(|old| fits(new, old))
-        };
-        if exceeds(|new, limit| {
-            limit.tables.is_empty() || !new.tables.is_empty() && new.tables.is_subset(&limit.tables)
-        }) {
+        let limit = self.settings;
+        if !is_subset(&new.tables, &limit.tables) {
             faults.push(Fault::new("tables", "the token that asks is limited to fewer tables"));
         }
-        if exceeds(|new, limit| {
-            let fits = !new.sources.is_empty() && new.sources.is_subset(&limit.sources);
-            limit.sources.is_empty() || fits
-        }) {
+        if !is_subset(&new.sources, &limit.sources) {
             faults.push(Fault::new("sources", "the token that asks is limited to fewer sources"));
         }
-        if exceeds(|new, limit| {
-            let inside = |net: &IpNet| limit.from.iter().any(|outer| outer.contains(net));
-            limit.from.is_empty() || !new.from.is_empty() && new.from.iter().all(inside)
-        }) {
+        let inside = |net: &IpNet| limit.from.iter().any(|outer| outer.contains(net));
+        if !limit.from.is_empty() && (new.from.is_empty() || !new.from.iter().all(inside)) {
             faults.push(Fault::new("from", "the token that asks is limited to fewer networks"));
         }
-        if exceeds(|new, limit| {
-            limit.rate.is_none_or(|most| new.rate.is_some_and(|rate| rate <= most))
-        }) {
+        if limit.rate.is_some_and(|most| new.rate.is_none_or(|rate| rate > most)) {
             faults.push(Fault::new("rate", "the token that asks may make fewer calls a minute"));
         }
+        faults
     }
+}
+
+/// Whether the names are within the limit. An empty set stands for all names.
+fn is_subset(names: &BTreeSet<String>, limit: &BTreeSet<String>) -> bool {
+    limit.is_empty() || !names.is_empty() && names.is_subset(limit)
 }
 
 fn known() -> String {
@@ -547,6 +535,10 @@ mod tests {
         assert_eq!(ceiling.exceeded_by(&narrow, None), []);
         let widened = TokenSettings { rate: None, ..narrow.clone() };
         assert_eq!(paths(ceiling.exceeded_by(&widened, Some(&narrow))), ["rate"]);
+        let endless = settings(serde_json::json!({"name": "old", "scopes": ["events:read"]}));
+        let raised = TokenSettings { scopes: vec!["flows:write".to_owned()], ..endless.clone() };
+        let mixed = ["expires_at", "tables", "sources", "from", "rate"];
+        assert_eq!(paths(ceiling.exceeded_by(&raised, Some(&endless))), mixed);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::access::token::{StoredToken, digest, generate};
 use crate::model::endpoint::Secrets;
 use crate::model::fault::Fault;
 use crate::model::id::{EndpointId, FlowId, SourceId, TokenId};
-use crate::model::private_values::{keep_endpoint, keep_flow, keep_source};
+use crate::model::private_values::{keep_endpoint, keep_flow};
 use crate::settings::Topology;
 use crate::signing::generate_secret;
 use crate::store::objects::{Change, Kind};
@@ -181,12 +181,12 @@ impl Work<'_> {
 
     fn source(&mut self, mut given: Map<String, Value>) -> Result<(), Problem> {
         let secret = sources::split_secret(&mut given)?;
-        let mut new = sources::settings(&given)?;
-        let old = self.topology.inlet(&new.name);
-        let carried = self.carried.source(&new.name);
+        let name = given.get("name").and_then(Value::as_str).unwrap_or_default();
+        let old = self.topology.inlet(name);
+        let carried = self.carried.source(name);
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
-        edit::check(keep_source(&mut new, &stored))?;
+        let new = sources::settings(&given, &stored)?;
         // No address gets to see a secret that was given for another.
         let carried = carried.filter(|carried| carried.settings.asked() == new.asked());
         let carried = carried.and_then(|carried| carried.secrets.as_ref());

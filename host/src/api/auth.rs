@@ -147,11 +147,13 @@ pub fn identify(
     let principal = find(app, shown, from)?;
     let token = &principal.token;
     from.token = Some(token.id);
-    // A handler behind such a route gets no principal; a method that it has not is told so.
-    let Some(need) = need else { return Ok(None) };
-    let admitted = token.admit(principal.scopes, need, from.address, from.at);
+    let admitted =
+        token.admit(principal.scopes, need.unwrap_or(Need::Token), from.address, from.at);
     let allowance = admitted.map_err(|refusal| from.refused(refusal))?;
-    request.extensions_mut().insert(principal);
+    // A route that says nothing of its need gives no principal, so its handler refuses the call.
+    if need.is_some() {
+        request.extensions_mut().insert(principal);
+    }
     Ok(allowance)
 }
 

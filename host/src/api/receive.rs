@@ -262,19 +262,33 @@ async fn take(
     let (topology, wait) = (app.live.current(), app.config.immediate.wait.get());
     let sender = Sender::Webhook(keys);
     let accepted = accept(&app.journal, &topology, events.events, sender, wait).await?;
-    let mut receipts: Vec<Receipt> =
-        accepted.into_iter().map(|accepted| receipt(&topology, accepted)).collect();
-    if wants_nothing(webhook.scheme, headers) {
-        return Ok(StatusCode::OK.into_response());
+    let receipts = accepted.into_iter().map(|accepted| receipt(&topology, accepted)).collect();
+    let mut response = if wants_nothing(webhook.scheme, headers) {
+        StatusCode::OK.into_response()
+    } else {
+        (StatusCode::ACCEPTED, receipts_of(receipts, events.many)).into_response()
+    };
+    if verifier.proves_sender() {
+        response.extensions_mut().insert(ProvenSender);
     }
-    Ok(match receipts.pop() {
-        Some(receipt) if !events.many => (StatusCode::ACCEPTED, data(receipt)).into_response(),
+    Ok(response)
+}
+
+/// Returns the receipt of the only event, or those of a list.
+fn receipts_of(mut receipts: Vec<Receipt>, is_list: bool) -> Response {
+    match receipts.pop() {
+        Some(receipt) if !is_list => data(receipt).into_response(),
         last => {
             receipts.extend(last);
-            (StatusCode::ACCEPTED, data(receipts)).into_response()
+            data(receipts).into_response()
         }
-    })
+    }
 }
+
+/// Marks the answer to a webhook whose sender proved who it is. The audit has a row for each such
+/// call; calls of senders who proved nothing share rows, so that they cannot fill the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct ProvenSender;
 
 /// Whether the sender takes only an empty `200` for success.
 fn wants_nothing(scheme: Scheme, headers: &HeaderMap) -> bool {

@@ -173,10 +173,14 @@ fn check_secret(secret: &str) -> Result<(), Problem> {
     if fits { Ok(()) } else { Err(Problem::fault("secret", message)) }
 }
 
-/// Reads and checks settings.
-pub fn settings(object: &Map<String, Value>) -> Result<SourceSettings, Problem> {
+/// Reads settings, puts stored values in the place of their masks, and checks them.
+pub fn settings(
+    object: &Map<String, Value>,
+    stored: &[&SourceSettings],
+) -> Result<SourceSettings, Problem> {
     let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
-    let settings: SourceSettings = parse(&text)?;
+    let mut settings: SourceSettings = parse(&text)?;
+    edit::check(keep_source(&mut settings, stored))?;
     edit::check(settings.check())?;
     let tables = settings.database.iter().flat_map(|database| &database.tables).enumerate();
     let unknown = tables.filter(|(_, table)| crate::crm::tables::find(table).is_none());
@@ -264,8 +268,7 @@ pub async fn create(
     Input(mut object): Input<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Data<SourceView>>), Problem> {
     let given = split_secret(&mut object)?;
-    let mut settings = settings(&object)?;
-    edit::check(keep_source(&mut settings, &[]))?;
+    let settings = settings(&object, &[])?;
     let (secrets, made) = secrets(&settings, given, None);
     check_key(&settings, secrets.as_ref())?;
     let (id, now) = (SourceId::generate(), app.journal.clock().now());
@@ -287,8 +290,7 @@ pub async fn update(
     let inlet = find(&app.live.current(), &id)?;
     let mut merged = edit::merge(&inlet.source.settings, patch)?;
     let given = split_secret(&mut merged)?;
-    let mut settings = settings(&merged)?;
-    edit::check(keep_source(&mut settings, &[&inlet.source.settings]))?;
+    let settings = settings(&merged, &[&inlet.source.settings])?;
     check_locked(&inlet, &settings, given.as_deref())?;
     let is_safe = given.is_some() || inlet.secrets.is_none();
     check_change(&inlet.source.settings, &settings, is_safe)?;

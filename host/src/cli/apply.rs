@@ -77,7 +77,7 @@ pub async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<(), Error
     let client = args.remote.connect(screen)?;
     open_secrets(&mut document, args.passphrase.passphrase)?;
     let components = components(&mut document, folder)?;
-    let missing = missing(components, &client).await?;
+    let missing = missing(components, &document, &client).await?;
     let mut answer = None;
     if args.dry_run || !missing.is_empty() {
         // Before anything is uploaded: a document that is refused leaves nothing behind.
@@ -133,6 +133,7 @@ fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Resul
 struct Component {
     name: String,
     version: Option<u64>,
+    is_active: bool,
     digest: String,
     wasm: Bytes,
 }
@@ -145,17 +146,29 @@ fn components(document: &mut Value, folder: &Path) -> Result<Vec<Component>, Err
         let Some(path) = members.remove("path") else { continue };
         let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let version = members.get("version").and_then(Value::as_u64);
-        let path = folder.join(path.as_str().unwrap_or_default());
+        let is_active = members.get("active").and_then(Value::as_bool) != Some(false);
+        let path = component_path(folder, Path::new(path.as_str().unwrap_or_default()));
         let wasm = Bytes::from(std::fs::read(&path).map_err(Error::reading(&path))?);
         let digest = hex::encode(sha256::digest(&[&wasm]));
         members.insert("sha256".to_owned(), Value::String(digest.clone()));
-        found.push(Component { name, version, digest, wasm });
+        found.push(Component { name, version, is_active, digest, wasm });
     }
     Ok(found)
 }
 
+/// Returns the path as seen from the document's folder. `export` names its files as seen from the
+/// working directory, so that is where a file is looked for next.
+fn component_path(folder: &Path, path: &Path) -> PathBuf {
+    let beside = folder.join(path);
+    if !beside.exists() && path.exists() { path.to_owned() } else { beside }
+}
+
 /// Those that the server does not have yet, under the version that the file asks for.
-async fn missing(components: Vec<Component>, client: &Client) -> Result<Vec<Component>, Error> {
+async fn missing(
+    components: Vec<Component>,
+    document: &Value,
+    client: &Client,
+) -> Result<Vec<Component>, Error> {
     if components.is_empty() {
         return Ok(components);
     }
@@ -164,11 +177,27 @@ async fn missing(components: Vec<Component>, client: &Client) -> Result<Vec<Comp
         version.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
     let is_there = |component: &Component| {
+        // A flow that pins a version runs the one with that number, whatever else has its bytes.
+        let number = component
+            .version
+            .filter(|number| !component.is_active || is_pinned(document, &component.name, *number));
         known.iter().any(|version| {
-            text(version, "name") == component.name && text(version, "sha256") == component.digest
+            text(version, "name") == component.name
+                && text(version, "sha256") == component.digest
+                && number.is_none_or(|number| version.get("version") == Some(&number.into()))
         })
     };
     Ok(components.into_iter().filter(|component| !is_there(component)).collect())
+}
+
+/// Whether a flow of the document names the version by its number.
+fn is_pinned(document: &Value, name: &str, number: u64) -> bool {
+    let flows = document.get("flows").and_then(Value::as_array);
+    let modules = flows.into_iter().flatten().filter_map(|flow| flow.get("modules")?.as_array());
+    modules.flatten().any(|module| {
+        module.get("name").and_then(Value::as_str) == Some(name)
+            && module.get("version") == Some(&number.into())
+    })
 }
 
 fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(), Error> {

@@ -1,6 +1,8 @@
 //! What an operator sets of a source that asks a REST API for what is new.
 
+use super::private_values::mask_url;
 use super::timing::Timing;
+use crate::crypto::digest::Hash;
 use crate::model::fault::Fault;
 use crate::model::type_pattern::is_event_type;
 use crate::net::http_url::read_http_url;
@@ -260,7 +262,23 @@ const fn overlap() -> Span {
     Span::new(OVERLAP.0)
 }
 
+/// Digits of the digest in the name of a list. They tell apart the lists of one source, and are too few
+/// to find a secret by.
+const LIST_DIGEST: usize = 6;
+
 impl PollSettings {
+    /// Returns the name under which a list's rows, dead letters and messages are kept: its path without
+    /// private values. Where the settings have several such paths, a digest tells them apart.
+    pub fn list_name(&self, list: &ListSettings) -> String {
+        let masked = mask_url(&list.path);
+        let is_shared = self.lists.iter().filter(|one| mask_url(&one.path) == masked).count() > 1;
+        if !is_shared || masked == list.path {
+            return masked;
+        }
+        let digest = Hash::of([&list.path]).to_string();
+        format!("{masked}#{}", digest.get(..LIST_DIGEST).unwrap_or(&digest))
+    }
+
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Vec<Fault> {
         let mut faults: Vec<Fault> = self.timing().err().into_iter().collect();
@@ -395,5 +413,21 @@ mod tests {
         assert_eq!(start("2026-02-28T22:00:00Z").unwrap(), Start::At(begin));
         assert!(start("2026-02-30").is_err());
         assert!(start("yesterday").unwrap_err().to_string().contains("neither"));
+    }
+
+    #[test]
+    fn the_name_of_a_list_shows_no_private_value() {
+        let name = |paths: &[&str], n: usize| {
+            let settings: PollSettings = serde_json::from_value(serde_json::json!({
+                "preset": "custom", "url": "https://erp.example", "lists": paths,
+            }))
+            .unwrap();
+            settings.list_name(&settings.lists[n])
+        };
+        assert_eq!(name(&["/orders"], 0), "/orders");
+        assert_eq!(name(&["/orders?key=s3cret", "/orders"], 0), "/orders?key=***");
+        let paths = ["/orders?state=open", "/orders?state=closed"];
+        let (open, closed) = (name(&paths, 0), name(&paths, 1));
+        assert!(open != closed && open.starts_with("/orders?state=***#"), "{open} {closed}");
     }
 }

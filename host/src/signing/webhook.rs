@@ -215,6 +215,11 @@ impl Verifier {
         matches!(self.proof, Check::Basic(_) | Check::Token(Place::Header { .. } | Place::Query(_)))
     }
 
+    /// Whether whoever passes [`Self::verify`] has a secret or one of the set addresses.
+    pub fn proves_sender(&self) -> bool {
+        !matches!(self.proof, Check::Nothing) || !self.from.is_empty()
+    }
+
     /// Whether HTTP Basic authentication is asked for.
     pub fn is_basic(&self) -> bool {
         matches!(self.proof, Check::Basic(_))

@@ -24,7 +24,6 @@ use super::Failed;
 use super::run::Run;
 use crate::ingest::incoming::Incoming;
 use crate::model::poll_source::PollSettings;
-use crate::model::private_values::mask_url;
 use crate::model::source::Source;
 use crate::model::source_run::Progress;
 use crate::net::http_client::Client;
@@ -69,35 +68,55 @@ pub struct ListMemory {
 /// Asks for every list. One that fails does not keep the others from being asked for.
 pub async fn run(run: &Run, settings: &PollSettings, client: &Client) -> Result<(), Failed> {
     let mut memory: Memory = serde_json::from_str(&run.memory).unwrap_or_default();
+    rename_lists(run, settings, &mut memory).await?;
     let clock = run.journal().clock().clone();
     let mut failed = Vec::new();
     for (n, list) in settings.lists.iter().enumerate() {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let progress = Progress {
-            table: mask_url(&list.path),
+            table: settings.list_name(list),
             done: count(n),
             of: count(settings.lists.len()),
         };
         run.progress(progress);
         let plan = Plan::of(settings, list)?;
         let fetch = Fetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
-        if !memory.lists.contains_key(&list.path) {
+        if !memory.lists.contains_key(&plan.list) {
             // Remembered before it is read: what comes while it cannot be read is new.
             let start = settings.start.instant(&plan.zone);
             let from = start.is_none().then_some(run.began);
-            memory.lists.insert(list.path.clone(), ListMemory { from, ..ListMemory::default() });
+            memory.lists.insert(plan.list.clone(), ListMemory { from, ..ListMemory::default() });
             run.keep(&memory.text()).await?;
         }
-        let known = memory.lists.get(&list.path).cloned().unwrap_or_default();
+        let known = memory.lists.get(&plan.list).cloned().unwrap_or_default();
         match list::poll(run, settings, &fetch, &known).await {
             Ok(now_known) => {
-                memory.lists.insert(list.path.clone(), now_known);
+                memory.lists.insert(plan.list.clone(), now_known);
                 run.keep(&memory.text()).await?;
             }
-            Err(why) => failed.push(format!("{}: {why}", mask_url(&list.path))),
+            Err(why) => failed.push(format!("{}: {why}", plan.list)),
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failed::new(failed.join("; "))) }
+}
+
+/// Gives lists their names without private values. They were once kept under their whole paths.
+async fn rename_lists(
+    run: &Run,
+    settings: &PollSettings,
+    memory: &mut Memory,
+) -> Result<(), Failed> {
+    for list in &settings.lists {
+        let name = settings.list_name(list);
+        if name == list.path {
+            continue;
+        }
+        let Some(known) = memory.lists.remove(&list.path) else { continue };
+        run.journal().rename_source_list(run.id(), &list.path, &name).await?;
+        memory.lists.insert(name, known);
+        run.keep(&memory.text()).await?;
+    }
+    Ok(())
 }
 
 /// The event that the newest row of the first list would make.

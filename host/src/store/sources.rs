@@ -107,6 +107,26 @@ impl Journal {
         Ok(rows == 1)
     }
 
+    /// Keeps what is known of a list of a source under another name.
+    pub async fn rename_source_list(
+        &self,
+        source: SourceId,
+        from: &str,
+        to: &str,
+    ) -> Result<(), Error> {
+        let mut tx = self.pool().begin().await?;
+        for statement in [statements::RENAME_LIST_ROWS, statements::RENAME_LIST_LETTERS] {
+            writing!(&mut tx, |db| sqlx::query(statement)
+                .bind(source.uuid())
+                .bind(from)
+                .bind(to)
+                .execute(db)
+                .await?
+                .rows_affected());
+        }
+        Ok(tx.commit().await?)
+    }
+
     /// Lets go of a source. It remembers what was last kept.
     pub async fn release_source(&self, source: SourceId, report: &Report) -> Result<(), Error> {
         let report = text(report)?;

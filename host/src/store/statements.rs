@@ -424,6 +424,8 @@ statements! {
     SELECT_SOME_CELLS_POSTGRES = "SELECT row_key, hash, revision, marks, cells FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT CAST(value AS BIGINT) \
         FROM json_array_elements_text(CAST($3 AS JSON))) ORDER BY row_key";
+    RENAME_LIST_ROWS = "UPDATE source_row SET list = $3 WHERE source_id = $1 AND list = $2";
+    RENAME_LIST_LETTERS = "UPDATE dead_letter SET list = $3 WHERE source_id = $1 AND list = $2";
     FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\
         SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
     FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";

@@ -7,6 +7,7 @@ use crate::model::fault::Fault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::source::SourceSettings;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A URL with stored values in the place of its masks, if the stored URL is of the same origin and
 /// has them all.
@@ -78,17 +79,21 @@ fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> Strin
 pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<Fault> {
     let goes_to = new.asked().map(origin);
     let Some(poll) = &mut new.poll else { return Vec::new() };
-    let stored = stored.iter().filter(|stored| stored.asked().map(origin) == goes_to);
-    let known: Vec<&str> = stored
-        .filter_map(|stored| stored.poll.as_ref())
-        .flat_map(|poll| &poll.lists)
-        .map(|list| list.path.as_str())
-        .filter(|path| !is_masked_url(path))
-        .collect();
+    let same = stored.iter().filter(|stored| stored.asked().map(origin) == goes_to);
+    let known: Vec<_> = same.filter_map(|stored| stored.poll.as_ref()).collect();
+    // Two lists may differ in nothing but a masked value, so each stored path is used once, and the
+    // one at the same place first.
+    let mut used: BTreeSet<String> = poll.lists.iter().map(|list| list.path.clone()).collect();
     let mut faults = Vec::new();
     for (n, list) in poll.lists.iter_mut().enumerate().filter(|(_, l)| is_masked_url(&l.path)) {
-        if let Some(known) = known.iter().find(|known| mask_url(known) == list.path) {
-            (*known).clone_into(&mut list.path);
+        let at_place = known.iter().filter_map(|poll| poll.lists.get(n));
+        let anywhere = known.iter().flat_map(|poll| &poll.lists);
+        let stored = at_place.chain(anywhere).map(|stored| &stored.path).find(|path| {
+            !is_masked_url(path) && mask_url(path) == list.path && !used.contains(*path)
+        });
+        if let Some(stored) = stored {
+            list.path.clone_from(stored);
+            used.insert(stored.clone());
         } else {
             let message = format!(
                 "give the whole path: `{MASK}` stands for a stored one, and none can be read"
@@ -199,5 +204,28 @@ mod tests {
         assert_eq!(same, flow("m", json!({"key": "s3cret", "deep": {"k": "two"}, "n": 1})));
         let mut other = flow("other", json!({"key": "***"}));
         assert_eq!(keep_flow(&mut other, &[&stored])[0].path, "modules[0].config.key");
+    }
+
+    #[test]
+    fn lists_that_differ_in_a_masked_value_alone_keep_their_own() {
+        let source = |paths: &[&str]| -> SourceSettings {
+            let lists: Vec<Value> =
+                paths.iter().map(|path| json!({"path": path, "resource": "order"})).collect();
+            let poll = json!({"preset": "custom", "url": "https://erp.example", "lists": lists});
+            serde_json::from_value(json!({"name": "erp", "kind": "poll", "poll": poll})).unwrap()
+        };
+        let (open, closed, masked) = ("/o?state=open", "/o?state=closed", "/o?state=***");
+        let stored = source(&[open, closed]);
+        for (given, wanted) in [
+            ([masked, masked], [open, closed]),
+            ([closed, masked], [closed, open]),
+            ([masked, open], [closed, open]),
+        ] {
+            let mut new = source(&given);
+            assert_eq!(keep_source(&mut new, &[&stored]), []);
+            assert_eq!(new, source(&wanted), "{given:?}");
+        }
+        let mut three = source(&[masked, masked, masked]);
+        assert_eq!(keep_source(&mut three, &[&stored])[0].path, "poll.lists[2].path");
     }
 }

@@ -57,7 +57,7 @@ impl Plan {
         };
         let parameter = |name: String| Some(name).filter(|name| !name.is_empty());
         Ok(Self {
-            list: list.path.clone(),
+            list: settings.list_name(list),
             url: format!("{}{}{}", settings.url.trim_end_matches('/'), usual.path, list.path),
             auth: settings.auth.clone().unwrap_or(usual.auth),
             since: (since.format != SinceFormat::None).then_some(since),
