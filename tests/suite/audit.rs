@@ -113,7 +113,10 @@ async fn calls_that_prove_nothing_share_rows_whatever_they_are_answered() {
         for method in [Method::OPTIONS, Method::HEAD] {
             assert_eq!(nobody.send(Call::new(method, "/in/hook")).await.unwrap().status, 200);
         }
-        assert_eq!(nobody.post("/in/open", &json!({"n": 1})).await.unwrap().status, 202);
+        assert_eq!(
+            nobody.post("/in/open", &json!({"type": "shop.ordered", "n": 1})).await.unwrap().status,
+            202
+        );
     }
     let rows = unknown(&world, "", 120).await;
     assert!(rows.len() <= 2, "one for each minute: {rows:#?}");
