@@ -55,7 +55,7 @@ fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
 /// Brings what is set in line with a document.
 #[utoipa::path(put, path = "/api/v1/config", tag = "config", operation_id = "apply_config", params(ApplyQuery),
     request_body = Document, responses((status = 200, body = Data<Applied>), (status = 422, body = Problem)))]
-pub async fn apply(
+pub async fn apply_config(
     State(app): State<App>,
     principal: Principal,
     Query(query): Query<ApplyQuery>,

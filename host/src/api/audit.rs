@@ -137,7 +137,7 @@ fn status(text: &str) -> Result<(u16, u16), Problem> {
 /// Lists calls, newest first.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", operation_id = "list_calls", params(CallQuery),
     responses((status = 200, body = List<CallView>), (status = 422, body = Problem)))]
-pub async fn list(
+pub async fn list_calls(
     State(app): State<App>,
     _principal: Principal,
     uri: Uri,
@@ -156,7 +156,7 @@ const CHUNK: u32 = 1_000;
 /// Exports calls, one JSON object a line, newest first.
 #[utoipa::path(get, path = "/api/v1/audit/export", tag = "audit", operation_id = "export_calls", params(CallQuery),
     responses((status = 200, content_type = "application/x-ndjson", body = CallView), (status = 422, body = Problem)))]
-pub async fn export(
+pub async fn export_calls(
     State(app): State<App>,
     principal: Principal,
     Query(query): Query<CallQuery>,

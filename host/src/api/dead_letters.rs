@@ -211,7 +211,7 @@ pub struct DeadLetterDetail {
 /// Lists dead letters, newest first.
 #[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(DeadLetterQuery),
     responses((status = 200, body = List<DeadLetterView>), (status = 422, body = Problem)))]
-pub async fn list(
+pub async fn list_dead_letters(
     State(app): State<App>,
     _principal: Principal,
     uri: Uri,
@@ -232,7 +232,7 @@ async fn find(app: &App, text: &str) -> Result<StoredDeadLetter, Problem> {
 /// One dead letter with its event and attempts.
 #[utoipa::path(get, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "show_dead_letter",
     params(("id" = String, Path)), responses((status = 200, body = Data<DeadLetterDetail>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_dead_letter(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -258,7 +258,7 @@ pub async fn show(
 /// stays until that succeeds.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
     params(("id" = String, Path)), responses((status = 202, body = Data<DeadLetterView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn replay(
+pub async fn replay_dead_letter(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -351,7 +351,7 @@ const CHUNK: u32 = 200;
 /// Replays all that fit a filter, at a rate. The rate is kept over a restart: each is due at its time.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead-letters", operation_id = "replay_dead_letters",
     request_body = ReplayRequest, responses((status = 200, body = Data<ReplayAnswer>), (status = 422, body = Problem)))]
-pub async fn replay_all(
+pub async fn replay_dead_letters(
     State(app): State<App>,
     _principal: Principal,
     Input(request): Input<ReplayRequest>,
@@ -415,7 +415,7 @@ async fn replay_chunks(
 /// Removes a dead letter for good.
 #[utoipa::path(delete, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "delete_dead_letter",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
-pub async fn delete(
+pub async fn delete_dead_letter(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -429,7 +429,7 @@ pub async fn delete(
 /// Exports dead letters with their events, one JSON object a line, newest first.
 #[utoipa::path(get, path = "/api/v1/dead-letters/export", tag = "dead-letters", operation_id = "export_dead_letters", params(DeadLetterQuery),
     responses((status = 200, content_type = "application/x-ndjson", body = DeadLetterDetail)))]
-pub async fn export(
+pub async fn export_dead_letters(
     State(app): State<App>,
     principal: Principal,
     Query(query): Query<DeadLetterQuery>,

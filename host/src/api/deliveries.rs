@@ -183,7 +183,7 @@ pub fn check_storable<'t>(
 /// Lists deliveries, newest first.
 #[utoipa::path(get, path = "/api/v1/deliveries", tag = "deliveries", operation_id = "list_deliveries", params(DeliveryQuery),
     responses((status = 200, body = List<DeliveryView>), (status = 422, body = Problem)))]
-pub async fn list(
+pub async fn list_deliveries(
     State(app): State<App>,
     _principal: Principal,
     uri: Uri,
@@ -204,7 +204,7 @@ async fn find(app: &App, text: &str) -> Result<Delivery, Problem> {
 /// One delivery with every attempt.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
     params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryTrace>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_delivery(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -216,7 +216,7 @@ pub async fn show(
 /// Sends a delivery once more, under the same `webhook-id`.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "deliveries", operation_id = "replay_delivery",
     params(("id" = String, Path)), responses((status = 202, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn replay(
+pub async fn replay_delivery(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,
@@ -269,7 +269,7 @@ pub struct CancelAnswer {
 /// Calls off all deliveries that wait and fit a filter. Those that are being sent are left alone.
 #[utoipa::path(post, path = "/api/v1/deliveries/cancel", tag = "deliveries", operation_id = "cancel_deliveries",
     request_body = CancelRequest, responses((status = 200, body = Data<CancelAnswer>), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub async fn cancel_all(
+pub async fn cancel_deliveries(
     State(app): State<App>,
     _principal: Principal,
     Input(request): Input<CancelRequest>,
@@ -302,7 +302,7 @@ pub async fn cancel_all(
 /// Calls off a delivery that waits.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
     params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn cancel(
+pub async fn cancel_delivery(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,

@@ -157,7 +157,10 @@ fn show_now(
 /// Lists endpoints, by name.
 #[utoipa::path(get, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
     responses((status = 200, body = List<EndpointView>)))]
-pub async fn list(State(app): State<App>, principal: Principal) -> Json<List<EndpointView>> {
+pub async fn list_endpoints(
+    State(app): State<App>,
+    principal: Principal,
+) -> Json<List<EndpointView>> {
     let now = app.journal.clock().now();
     let view = |target: &Arc<Target>| EndpointView::new(target, &principal, now);
     whole(app.live.current().endpoints().map(view).collect())
@@ -166,7 +169,7 @@ pub async fn list(State(app): State<App>, principal: Principal) -> Json<List<End
 /// One endpoint, by id or name.
 #[utoipa::path(get, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
     params(("id" = String, Path)), responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_endpoint(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -205,7 +208,7 @@ pub fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> Result<(
 /// Makes an endpoint. The answer shows its secret, once.
 #[utoipa::path(post, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint", request_body = NewEndpoint,
     responses((status = 201, body = Data<EndpointView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn create(
+pub async fn create_endpoint(
     State(app): State<App>,
     principal: Principal,
     Input(mut object): Input<Map<String, Value>>,
@@ -227,7 +230,7 @@ pub async fn create(
 #[utoipa::path(patch, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "update_endpoint",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn update(
+pub async fn update_endpoint(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -245,7 +248,7 @@ pub async fn update(
 #[utoipa::path(put, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "replace_endpoint",
     params(("id" = String, Path)), request_body = NewEndpoint,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn replace(
+pub async fn replace_endpoint(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -299,7 +302,7 @@ pub fn check_unused(topology: &Topology, name: &str) -> Result<(), Problem> {
 /// Deletes an endpoint. Its waiting deliveries are cancelled.
 #[utoipa::path(delete, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn delete(
+pub async fn delete_endpoint(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
@@ -316,7 +319,7 @@ pub async fn delete(
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_endpoint_secret",
     params(("id" = String, Path)), request_body = Rotation,
     responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub async fn rotate(
+pub async fn rotate_endpoint_secret(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -345,7 +348,7 @@ pub struct TestRequest {
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
     params(("id" = String, Path)), request_body = TestRequest,
     responses((status = 200, body = Data<AttemptView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub async fn test(
+pub async fn test_endpoint(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,

@@ -22,7 +22,7 @@ pub struct EventTypeView {
 /// Lists the event types, by name.
 #[utoipa::path(get, path = "/api/v1/event-types", tag = "event-types", operation_id = "list_event_types",
     responses((status = 200, body = List<EventTypeView>)))]
-pub async fn list(_principal: Principal) -> Json<List<EventTypeView>> {
+pub async fn list_event_types(_principal: Principal) -> Json<List<EventTypeView>> {
     let types = catalog::get().event_types();
     whole(types.iter().map(|event_type| EventTypeView { event_type }).collect())
 }
@@ -30,7 +30,7 @@ pub async fn list(_principal: Principal) -> Json<List<EventTypeView>> {
 /// One event type.
 #[utoipa::path(get, path = "/api/v1/event-types/{name}", tag = "event-types", operation_id = "show_event_type",
     params(("name" = String, Path)), responses((status = 200, body = Data<EventTypeView>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_event_type(
     _principal: Principal,
     Path(name): Path<String>,
 ) -> Result<Json<Data<EventTypeView>>, Problem> {

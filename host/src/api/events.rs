@@ -149,7 +149,7 @@ pub struct NewEvent {
     responses((status = 202, body = Data<Receipt>, description = "Durable. An array is answered with an array, in order."),
         (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
         (status = 422, body = Problem), (status = 503, body = Problem, description = "Nothing was stored; `Retry-After` says when to try again.")))]
-pub async fn capture(
+pub async fn capture_events(
     State(app): State<App>,
     principal: Principal,
     headers: HeaderMap,
@@ -274,7 +274,7 @@ pub fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem
 /// Lists events, newest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "list_events", params(EventQuery),
     responses((status = 200, body = List<EventView>), (status = 422, body = Problem)))]
-pub async fn list(
+pub async fn list_events(
     State(app): State<App>,
     principal: Principal,
     uri: Uri,
@@ -304,7 +304,7 @@ pub fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, Problem> {
 /// Everything about one event: what the modules said, and every delivery with its attempts.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "show_event",
     params(("id" = String, Path)), responses((status = 200, body = Data<trace::Trace>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_event(
     State(app): State<App>,
     principal: Principal,
     Path(text): Path<String>,
@@ -349,7 +349,7 @@ pub struct Replayed {
 #[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replay_event",
     params(("id" = String, Path)), request_body = EventReplay,
     responses((status = 202, body = Data<Replayed>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn replay(
+pub async fn replay_event(
     State(app): State<App>,
     _principal: Principal,
     Path(text): Path<String>,

@@ -57,7 +57,7 @@ fn find(topology: &Topology, text: &str) -> Result<Arc<Route>, Problem> {
 /// Lists flows, by name.
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", operation_id = "list_flows",
     responses((status = 200, body = List<FlowView>)))]
-pub async fn list(
+pub async fn list_flows(
     State(app): State<App>,
     principal: Principal,
 ) -> Result<Json<List<FlowView>>, Problem> {
@@ -69,7 +69,7 @@ pub async fn list(
 /// One flow, by id or name.
 #[utoipa::path(get, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "show_flow",
     params(("id" = String, Path)), responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_flow(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -100,7 +100,7 @@ async fn save(
 /// Makes a flow.
 #[utoipa::path(post, path = "/api/v1/flows", tag = "flows", operation_id = "create_flow", request_body = FlowSettings,
     responses((status = 201, body = Data<FlowView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn create(
+pub async fn create_flow(
     State(app): State<App>,
     principal: Principal,
     Input(object): Input<Map<String, Value>>,
@@ -113,7 +113,7 @@ pub async fn create(
 #[utoipa::path(patch, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "update_flow",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn update(
+pub async fn update_flow(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -128,7 +128,7 @@ pub async fn update(
 #[utoipa::path(put, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "replace_flow",
     params(("id" = String, Path)), request_body = FlowSettings,
     responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn replace(
+pub async fn replace_flow(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -141,7 +141,7 @@ pub async fn replace(
 /// Deletes a flow. Events that wait for its modules are dropped; deliveries it planned go on.
 #[utoipa::path(delete, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "delete_flow",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
-pub async fn delete(
+pub async fn delete_flow(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,

@@ -113,7 +113,10 @@ pub struct StatusData<T> {
 /// Tells a token what it is; no CRM data.
 #[utoipa::path(get, path = "/api/v1/auth/test", tag = "auth", operation_id = "test_token",
     responses((status = 200, body = StatusData<AuthTest>), (status = 401, body = Problem)))]
-pub async fn auth_test(State(app): State<App>, principal: Principal) -> Json<StatusData<AuthTest>> {
+pub async fn test_token(
+    State(app): State<App>,
+    principal: Principal,
+) -> Json<StatusData<AuthTest>> {
     let token = principal.token();
     let types = crate::catalog::get().event_types();
     let resources: std::collections::BTreeSet<&str> = types.iter().map(|t| t.resource).collect();

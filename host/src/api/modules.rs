@@ -110,7 +110,7 @@ async fn version(app: &App, name: &str, wanted: Option<u32>) -> Result<ModuleVer
 /// Lists every version of every module.
 #[utoipa::path(get, path = "/api/v1/modules", tag = "modules", operation_id = "list_modules",
     responses((status = 200, body = List<ModuleView>)))]
-pub async fn list(
+pub async fn list_modules(
     State(app): State<App>,
     _principal: Principal,
 ) -> Result<Json<List<ModuleView>>, Problem> {
@@ -120,7 +120,7 @@ pub async fn list(
 /// Lists the versions of a module.
 #[utoipa::path(get, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "show_module",
     params(("name" = String, Path)), responses((status = 200, body = List<ModuleView>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_module(
     State(app): State<App>,
     _principal: Principal,
     Path(name): Path<String>,
@@ -150,7 +150,7 @@ const MAX_VERSION: u32 = 1_000_000;
 #[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
     params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 201, body = Data<ModuleView>), (status = 409, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
-pub async fn upload(
+pub async fn upload_module(
     State(app): State<App>,
     _principal: Principal,
     Path(name): Path<String>,
@@ -193,7 +193,7 @@ pub async fn upload(
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
     params(("name" = String, Path), ("version" = u32, Path)),
     responses((status = 200, body = Data<ModuleView>), (status = 404, body = Problem)))]
-pub async fn activate(
+pub async fn activate_module(
     State(app): State<App>,
     _principal: Principal,
     Path((name, number)): Path<(String, String)>,
@@ -211,7 +211,7 @@ pub async fn activate(
 #[utoipa::path(get, path = "/api/v1/modules/{name}/versions/{version}/component", tag = "modules", operation_id = "download_module",
     params(("name" = String, Path), ("version" = u32, Path)),
     responses((status = 200, content_type = "application/wasm", body = Vec<u8>), (status = 404, body = Problem)))]
-pub async fn component(
+pub async fn download_module(
     State(app): State<App>,
     _principal: Principal,
     Path((name, number)): Path<(String, String)>,
@@ -264,7 +264,7 @@ pub struct RunAnswer {
 #[utoipa::path(post, path = "/api/v1/modules/{name}/run", tag = "modules", operation_id = "run_module",
     params(("name" = String, Path)), request_body = RunRequest,
     responses((status = 200, body = Data<RunAnswer>), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub async fn run(
+pub async fn run_module(
     State(app): State<App>,
     principal: Principal,
     Path(name): Path<String>,

@@ -207,7 +207,7 @@ fn answered(result: Result<Response, OAuthError>, caller: Caller) -> Response {
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = AccessToken), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
         (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
-pub async fn token(
+pub async fn get_access_token(
     State(app): State<App>,
     Extension(mut caller): Extension<Caller>,
     headers: HeaderMap,
@@ -254,7 +254,7 @@ fn give(
     request_body(content = RevocationRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
         (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
-pub async fn revoke(
+pub async fn revoke_access_token(
     State(app): State<App>,
     Extension(mut caller): Extension<Caller>,
     headers: HeaderMap,

@@ -27,60 +27,74 @@ fn routes() -> OpenApiRouter<App> {
 
 /// Where webhooks are sent to.
 pub fn receivers() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(receive::receive, receive::ask, receive::permit))
+    OpenApiRouter::new().routes(routes!(
+        receive::receive_webhook,
+        receive::ask_receiver,
+        receive::permit_origin
+    ))
 }
 
 /// Every other route that is guarded.
 pub fn called() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(health::auth_test))
-        .routes(routes!(events::capture, events::list))
-        .routes(routes!(events::show))
-        .routes(routes!(events::replay))
-        .routes(routes!(event_types::list))
-        .routes(routes!(event_types::show))
-        .routes(routes!(endpoints::list, endpoints::create))
-        .routes(routes!(endpoints::show, endpoints::update, endpoints::replace, endpoints::delete))
-        .routes(routes!(endpoints::rotate))
-        .routes(routes!(endpoints::test))
-        .routes(routes!(flows::list, flows::create))
-        .routes(routes!(flows::show, flows::update, flows::replace, flows::delete))
-        .routes(routes!(sources::list, sources::create))
-        .routes(routes!(sources::show, sources::update, sources::delete))
-        .routes(routes!(sources::rotate))
-        .routes(routes!(sources::pause))
-        .routes(routes!(sources::resume))
-        .routes(routes!(sources::run::run))
-        .routes(routes!(sources::run::test))
-        .routes(routes!(webhooks::list, webhooks::subscribe))
-        .routes(routes!(webhooks::show, webhooks::unsubscribe))
-        .routes(routes!(samples::samples))
-        .routes(routes!(records::list))
-        .routes(routes!(records::show))
-        .routes(routes!(records::erase::erase))
-        .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::show, tokens::update, tokens::revoke))
-        .routes(routes!(audit::list))
-        .routes(routes!(audit::export))
-        .routes(routes!(oauth::token))
-        .routes(routes!(oauth::revoke))
-        .routes(routes!(modules::list))
-        .routes(routes!(modules::show, modules::upload))
-        .routes(routes!(modules::activate))
-        .routes(routes!(modules::component))
-        .routes(routes!(modules::run))
-        .routes(routes!(deliveries::list))
-        .routes(routes!(deliveries::show))
-        .routes(routes!(deliveries::replay))
-        .routes(routes!(deliveries::cancel_all))
-        .routes(routes!(deliveries::cancel))
-        .routes(routes!(dead_letters::list))
-        .routes(routes!(dead_letters::replay_all))
-        .routes(routes!(dead_letters::export))
-        .routes(routes!(dead_letters::show, dead_letters::delete))
-        .routes(routes!(dead_letters::replay))
-        .routes(routes!(apply::document::export, apply::apply))
-        .routes(routes!(apply::document::export_with_secrets))
+        .routes(routes!(health::test_token))
+        .routes(routes!(events::capture_events, events::list_events))
+        .routes(routes!(events::show_event))
+        .routes(routes!(events::replay_event))
+        .routes(routes!(event_types::list_event_types))
+        .routes(routes!(event_types::show_event_type))
+        .routes(routes!(endpoints::list_endpoints, endpoints::create_endpoint))
+        .routes(routes!(
+            endpoints::show_endpoint,
+            endpoints::update_endpoint,
+            endpoints::replace_endpoint,
+            endpoints::delete_endpoint
+        ))
+        .routes(routes!(endpoints::rotate_endpoint_secret))
+        .routes(routes!(endpoints::test_endpoint))
+        .routes(routes!(flows::list_flows, flows::create_flow))
+        .routes(routes!(
+            flows::show_flow,
+            flows::update_flow,
+            flows::replace_flow,
+            flows::delete_flow
+        ))
+        .routes(routes!(sources::list_sources, sources::create_source))
+        .routes(routes!(sources::show_source, sources::update_source, sources::delete_source))
+        .routes(routes!(sources::rotate_source_secret))
+        .routes(routes!(sources::pause_source))
+        .routes(routes!(sources::resume_source))
+        .routes(routes!(sources::run::run_source))
+        .routes(routes!(sources::run::test_source))
+        .routes(routes!(webhooks::list_webhooks, webhooks::subscribe))
+        .routes(routes!(webhooks::show_webhook, webhooks::unsubscribe))
+        .routes(routes!(samples::sample_events))
+        .routes(routes!(records::list_records))
+        .routes(routes!(records::show_record))
+        .routes(routes!(records::erase::erase_record))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::show_token, tokens::update_token, tokens::revoke_token))
+        .routes(routes!(audit::list_calls))
+        .routes(routes!(audit::export_calls))
+        .routes(routes!(oauth::get_access_token))
+        .routes(routes!(oauth::revoke_access_token))
+        .routes(routes!(modules::list_modules))
+        .routes(routes!(modules::show_module, modules::upload_module))
+        .routes(routes!(modules::activate_module))
+        .routes(routes!(modules::download_module))
+        .routes(routes!(modules::run_module))
+        .routes(routes!(deliveries::list_deliveries))
+        .routes(routes!(deliveries::show_delivery))
+        .routes(routes!(deliveries::replay_delivery))
+        .routes(routes!(deliveries::cancel_deliveries))
+        .routes(routes!(deliveries::cancel_delivery))
+        .routes(routes!(dead_letters::list_dead_letters))
+        .routes(routes!(dead_letters::replay_dead_letters))
+        .routes(routes!(dead_letters::export_dead_letters))
+        .routes(routes!(dead_letters::show_dead_letter, dead_letters::delete_dead_letter))
+        .routes(routes!(dead_letters::replay_dead_letter))
+        .routes(routes!(apply::document::export_config, apply::apply_config))
+        .routes(routes!(apply::document::export_config_with_secrets))
 }
 
 /// Adds what the handlers do not say: title and ways to authenticate.

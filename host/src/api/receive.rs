@@ -110,7 +110,8 @@ impl From<Refused> for Refusing {
 
 /// The same addresses with a slash at the end, as some senders write them.
 pub fn routes_with_slash() -> Router<App> {
-    let methods: MethodRouter<App> = post(receive).merge(get(ask)).merge(options(permit));
+    let methods: MethodRouter<App> =
+        post(receive_webhook).merge(get(ask_receiver)).merge(options(permit_origin));
     Router::new().route("/in/{source}/", methods)
 }
 
@@ -124,7 +125,7 @@ pub fn routes_with_slash() -> Router<App> {
         (status = 200, description = "A question was answered, or the sender takes only an empty answer."),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
-pub async fn receive(
+pub async fn receive_webhook(
     State(app): State<App>,
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
@@ -145,7 +146,7 @@ pub async fn receive(
     responses((status = 200, description = "The answer that the sender waits for; nothing to HEAD."),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 405, body = Problem, description = "A GET that asks nothing.")))]
-pub async fn ask(
+pub async fn ask_receiver(
     State(app): State<App>,
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
@@ -172,7 +173,7 @@ pub async fn ask(
     params(("source" = String, Path, description = "The source's name.")),
     responses((status = 200, description = "`WebHook-Allowed-Origin` and `WebHook-Allowed-Rate` say that it may."),
         (status = 404, body = Problem)))]
-pub async fn permit(
+pub async fn permit_origin(
     State(app): State<App>,
     Path(name): Path<String>,
     headers: HeaderMap,

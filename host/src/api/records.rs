@@ -129,7 +129,7 @@ fn resource(path: &str) -> Result<&'static str, Problem> {
         ("filter" = Option<String>, Query, description = "Conditions such as `status:2`, with commas between."),
         ("source" = Option<String>, Query, description = "Only from this source.")),
     responses((status = 200, body = RecordList), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub async fn list(
+pub async fn list_records(
     State(app): State<App>,
     principal: Principal,
     Path(path): Path<String>,
@@ -209,7 +209,7 @@ async fn place(app: &App, filter: &RecordFilter, query: &RecordQuery) -> Result<
     params(("resource" = String, Path), ("id" = String, Path),
         ("source" = Option<String>, Query, description = "The source that numbers it so, where several do.")),
     responses((status = 200, body = RecordAnswer), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub async fn show(
+pub async fn show_record(
     State(app): State<App>,
     principal: Principal,
     Path((path, id)): Path<(String, String)>,

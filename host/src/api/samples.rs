@@ -46,7 +46,7 @@ pub struct SampleQuery {
 #[utoipa::path(get, path = "/api/v1/events/samples/{type}", tag = "events", operation_id = "sample_events",
     params(("type" = String, Path, description = "An event type, `invoice.*` or `*`."), SampleQuery),
     responses((status = 200, body = Vec<Object>), (status = 422, body = Problem)))]
-pub async fn samples(
+pub async fn sample_events(
     State(app): State<App>,
     principal: Principal,
     Path(name): Path<String>,

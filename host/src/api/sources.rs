@@ -138,7 +138,7 @@ async fn show_now(
 /// Lists sources, by name.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "sources", operation_id = "list_sources",
     responses((status = 200, body = List<SourceView>)))]
-pub async fn list(
+pub async fn list_sources(
     State(app): State<App>,
     principal: Principal,
 ) -> Result<Json<List<SourceView>>, Problem> {
@@ -153,7 +153,7 @@ pub async fn list(
 /// One source, by id or name.
 #[utoipa::path(get, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "show_source",
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_source(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -262,7 +262,7 @@ pub fn secrets(
 /// Makes a source. The answer shows the secret that was made for it, once.
 #[utoipa::path(post, path = "/api/v1/sources", tag = "sources", operation_id = "create_source", request_body = NewSource,
     responses((status = 201, body = Data<SourceView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn create(
+pub async fn create_source(
     State(app): State<App>,
     principal: Principal,
     Input(mut object): Input<Map<String, Value>>,
@@ -281,7 +281,7 @@ pub async fn create(
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "update_source",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn update(
+pub async fn update_source(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -314,7 +314,7 @@ async fn save(
 /// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/pause", tag = "sources", operation_id = "pause_source",
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
-pub async fn pause(
+pub async fn pause_source(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -325,7 +325,7 @@ pub async fn pause(
 /// Takes up a source that was paused.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/resume", tag = "sources", operation_id = "resume_source",
     params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
-pub async fn resume(
+pub async fn resume_source(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -352,7 +352,7 @@ async fn enable(
 #[utoipa::path(post, path = "/api/v1/sources/{id}/rotate-secret", tag = "sources", operation_id = "rotate_source_secret",
     params(("id" = String, Path)), request_body = Rotation,
     responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn rotate(
+pub async fn rotate_source_secret(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -378,7 +378,7 @@ pub async fn rotate(
 /// Deletes a source's settings; events of that name are taken as from any unknown source.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "delete_source",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
-pub async fn delete(
+pub async fn delete_source(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,

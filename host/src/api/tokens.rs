@@ -65,7 +65,7 @@ fn find(topology: &Topology, text: &str) -> Result<(TokenDigest, Arc<Token>), Pr
 /// Lists tokens, by name.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens", operation_id = "list_tokens",
     responses((status = 200, body = List<TokenView>)))]
-pub async fn list(State(app): State<App>, _principal: Principal) -> Json<List<TokenView>> {
+pub async fn list_tokens(State(app): State<App>, _principal: Principal) -> Json<List<TokenView>> {
     let topology = app.live.current();
     let mut tokens: Vec<TokenView> =
         topology.tokens().map(|(_, token)| (&**token).into()).collect();
@@ -76,7 +76,7 @@ pub async fn list(State(app): State<App>, _principal: Principal) -> Json<List<To
 /// One token, by id or name.
 #[utoipa::path(get, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "show_token",
     params(("id" = String, Path)), responses((status = 200, body = Data<TokenView>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_token(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
@@ -128,7 +128,7 @@ async fn save(
 /// Makes a token; it is shown in this answer only.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = TokenSettings,
     responses((status = 201, body = Data<TokenView>), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn create(
+pub async fn create_token(
     State(app): State<App>,
     principal: Principal,
     Input(object): Input<Map<String, Value>>,
@@ -144,7 +144,7 @@ pub async fn create(
 #[utoipa::path(patch, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "update_token",
     params(("id" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<TokenView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn update(
+pub async fn update_token(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -159,7 +159,7 @@ pub async fn update(
 /// Revokes a token: from the answer on nobody can use it.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token",
     params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn revoke(
+pub async fn revoke_token(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,

@@ -306,7 +306,7 @@ async fn take_over(
 /// Lists subscriptions: every endpoint.
 #[utoipa::path(get, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "list_webhooks",
     responses((status = 200, body = List<Webhook>)))]
-pub async fn list(State(app): State<App>, principal: Principal) -> Json<List<Webhook>> {
+pub async fn list_webhooks(State(app): State<App>, principal: Principal) -> Json<List<Webhook>> {
     let topology = app.live.current();
     whole(topology.endpoints().map(|target| Webhook::new(target, &principal)).collect())
 }
@@ -314,7 +314,7 @@ pub async fn list(State(app): State<App>, principal: Principal) -> Json<List<Web
 /// One subscription.
 #[utoipa::path(get, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook",
     params(("id" = String, Path)), responses((status = 200, body = Data<Webhook>), (status = 404, body = Problem)))]
-pub async fn show(
+pub async fn show_webhook(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,

@@ -120,7 +120,7 @@ pub struct ExportRequest {
 /// and texts in the configuration of modules, are `***`. Modules are named by version and digest.
 #[utoipa::path(get, path = "/api/v1/config", tag = "config", operation_id = "export_config",
     responses((status = 200, body = Data<Document>)))]
-pub async fn export(
+pub async fn export_config(
     State(app): State<App>,
     _principal: Principal,
 ) -> Result<Json<Data<Document>>, Problem> {
@@ -132,7 +132,7 @@ pub async fn export(
 #[utoipa::path(post, path = "/api/v1/config/export", tag = "config", operation_id = "export_config_with_secrets",
     request_body = ExportRequest,
     responses((status = 200, body = Data<Document>), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn export_with_secrets(
+pub async fn export_config_with_secrets(
     State(app): State<App>,
     _principal: Principal,
     Input(request): Input<ExportRequest>,

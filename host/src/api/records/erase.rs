@@ -78,7 +78,7 @@ pub struct ErasedView {
     responses((status = 200, body = Data<ErasedView>),
         (status = 409, body = Problem, description = "Deliveries of it are being sent; nothing is erased yet."),
         (status = 422, body = Problem, description = "Several sources have such a record; `source` says whose.")))]
-pub async fn erase(
+pub async fn erase_record(
     State(app): State<App>,
     principal: Principal,
     Path((path, id)): Path<(String, String)>,

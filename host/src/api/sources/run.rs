@@ -92,7 +92,7 @@ pub async fn states<'a>(
 #[utoipa::path(post, path = "/api/v1/sources/{id}/run", tag = "sources", operation_id = "run_source",
     params(("id" = String, Path)),
     responses((status = 202, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn run(
+pub async fn run_source(
     State(app): State<App>,
     principal: Principal,
     Path(id): Path<String>,
@@ -155,7 +155,7 @@ pub struct WouldBe {
     params(("id" = String, Path)), request_body = SourceTest,
     responses((status = 200, body = Data<WouldBe>), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub async fn test(
+pub async fn test_source(
     State(app): State<App>,
     _principal: Principal,
     Path(id): Path<String>,
