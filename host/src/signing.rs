@@ -30,7 +30,7 @@ use crate::model::signature_scheme::Scheme;
 pub use secret::standard_key;
 pub use secret::{SecretError, check_secret, generate_secret};
 
-use crate::model::endpoint::Secrets;
+use crate::model::secrets::{RotatedKeys, Secrets};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -62,8 +62,7 @@ pub struct InvalidId;
 /// An endpoint's schemes and prepared keys.
 pub struct Signer {
     schemes: Vec<Scheme>,
-    current: Key,
-    previous: Option<(Key, Timestamp)>,
+    keys: RotatedKeys<Key>,
 }
 
 impl std::fmt::Debug for Signer {
@@ -75,17 +74,13 @@ impl std::fmt::Debug for Signer {
 impl Signer {
     /// Prepares the keys of an endpoint. An error means a secret that was stored without [`check_secret`].
     pub fn new(schemes: &[Scheme], secrets: &Secrets) -> Result<Self, SecretError> {
-        let previous = match &secrets.previous {
-            Some(graced) => Some((Key::prepare(&graced.secret, schemes)?, graced.until)),
-            None => None,
-        };
-        let current = Key::prepare(&secrets.current, schemes)?;
-        Ok(Self { schemes: schemes.to_vec(), current, previous })
+        let keys = RotatedKeys::prepare(secrets, |secret| Key::prepare(secret, schemes))?;
+        Ok(Self { schemes: schemes.to_vec(), keys })
     }
 
     /// The public key of the `ed25519` scheme as receivers configure it (`whpk_` and base64), where that scheme is used.
     pub fn public_key(&self) -> Option<String> {
-        self.current.ed25519().map(|pair| secret::public_key_text(&pair.verifying_key()))
+        self.keys.current().ed25519().map(|pair| secret::public_key_text(&pair.verifying_key()))
     }
 
     /// Signs one attempt made at `at`: sets the id, the timestamp and each scheme's header.
@@ -101,16 +96,11 @@ impl Signer {
         let timestamp = at.seconds().to_string();
         headers.insert(WEBHOOK_ID, id_value(id)?);
         headers.insert(WEBHOOK_TIMESTAMP, value(&timestamp));
-        let attempt =
-            Attempt { keys: self.keys_at(at), id, timestamp: &timestamp, body, bare: None };
+        let mut valid = self.keys.valid_at(at);
+        let keys = [valid.next(), valid.next()];
+        let attempt = Attempt { keys, id, timestamp: &timestamp, body, bare: None };
         attempt.sign(&self.schemes, headers);
         Ok(())
-    }
-
-    /// The keys that sign at that time, the current one first.
-    fn keys_at(&self, at: Timestamp) -> [Option<&Key>; 2] {
-        let graced = self.previous.as_ref().filter(|(_, until)| at < *until).map(|(key, _)| key);
-        [Some(&self.current), graced]
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::App;
 use super::problem::Problem;
-use crate::model::endpoint::{EndpointSettings, Secrets};
+use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::Fault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::id::{EndpointId, FlowId, SourceId};
 use crate::model::private_values;
 use crate::model::private_values::SettingsKind;
+use crate::model::secrets::Secrets;
 use crate::model::source::SourceSettings;
 use crate::settings::{Topology, sealed};
 use crate::store::modules::ModuleVersion;

@@ -2,7 +2,7 @@
 //! what a secret may be.
 
 use super::problem::Problem;
-use crate::model::endpoint::{Graced, Secrets};
+use crate::model::secrets::{GracedSecret, Secrets};
 use crate::signing::generate_secret;
 use crate::time::span::Span;
 use crate::time::timestamp::Timestamp;
@@ -41,7 +41,7 @@ impl Rotation {
         }
         self.secret.as_deref().map_or(Ok(()), check)?;
         let current = self.secret.unwrap_or_else(|| generate_secret(&mut rand::rng()));
-        let previous = Graced { secret: old.current.clone(), until: now.after(grace) };
+        let previous = GracedSecret { secret: old.current.clone(), until: now.after(grace) };
         Ok(Secrets { current, previous: Some(previous) })
     }
 }

@@ -276,36 +276,6 @@ pub struct Endpoint {
     pub updated_at: Timestamp,
 }
 
-/// An endpoint's secrets: stored encrypted, never shown again after creation.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secrets {
-    /// What new deliveries are signed with.
-    pub current: String,
-    /// What they are also signed with until its time is over.
-    pub previous: Option<Graced>,
-}
-
-/// A rotated secret in its time of grace.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Graced {
-    /// The secret.
-    pub secret: String,
-    /// Until when deliveries still carry its signature.
-    pub until: Timestamp,
-}
-
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secrets(hidden)")
-    }
-}
-
-impl std::fmt::Debug for Graced {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Graced(hidden until {})", self.until)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,13 @@
 //! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
 
 use crate::model::delivery::{Collapse, Dedupe, Lease, NewDelivery};
-use crate::model::endpoint::{Endpoint, EndpointSettings, Mode, Secrets};
+use crate::model::endpoint::{Endpoint, EndpointSettings, Mode};
 use crate::model::event::{Event, Message, record_key};
 use crate::model::id::{DeliveryId, FlowId};
 use crate::model::private_values::query_values;
 use crate::model::redactor::Redactor;
 use crate::model::retry_schedule::{DEFAULT_JITTER, Schedule};
+use crate::model::secrets::Secrets;
 use crate::net::header_case::header_case;
 use crate::net::http_url::read_http_url;
 use crate::signing::{SecretError, Signer};

@@ -2,9 +2,9 @@
 
 use crate::crypto::seal;
 use crate::crypto::seal::Sealer;
-use crate::model::endpoint::Secrets;
 use crate::model::private_values;
 use crate::model::private_values::{PrivateValues, SettingsKind};
+use crate::model::secrets::Secrets;
 use crate::store;
 use crate::store::Journal;
 use crate::store::objects::{Change, Kind, Object};

@@ -1,7 +1,7 @@
 //! A source made ready: what checks its requests, and how it is doing.
 
 use crate::crypto::digest::Hash;
-use crate::model::endpoint::Secrets;
+use crate::model::secrets::Secrets;
 use crate::model::source::Source;
 use crate::model::timing::Timing;
 use crate::signing::webhook::Verifier;

@@ -1,7 +1,7 @@
 pub mod receivers;
 
 use super::*;
-use crate::model::endpoint::Graced;
+use crate::model::secrets::GracedSecret;
 use ed25519_dalek::Verifier as _;
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ fn secrets(current: &str) -> Secrets {
 }
 
 fn rotated(current: &str, previous: &str, until: Timestamp) -> Secrets {
-    let previous = Some(Graced { secret: previous.to_owned(), until });
+    let previous = Some(GracedSecret { secret: previous.to_owned(), until });
     Secrets { current: current.to_owned(), previous }
 }
 

@@ -16,12 +16,13 @@ pub mod rule;
 use crate::crypto::sha256;
 use crate::json::members::{scalar, without_byte_order_mark};
 use crate::json::pointer;
-use crate::model::endpoint::Secrets;
+use crate::model::secrets::{RotatedKeys, Secrets};
 use crate::model::webhook_source::WebhookSettings;
 use crate::model::webhook_source::proof::{Proof, TokenPlace, WebhookTokenSettings};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use core::convert::Infallible;
 use core::net::IpAddr;
 use http::{HeaderMap, Method, Uri, header};
 use ipnet::IpNet;
@@ -41,8 +42,7 @@ pub struct Verifier {
     tolerance: Duration,
     from: Vec<IpNet>,
     url: Option<String>,
-    current: Key,
-    previous: Option<(Key, Timestamp)>,
+    keys: RotatedKeys<Key>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -168,10 +168,9 @@ impl Verifier {
                 }
             }
         };
-        let previous = secrets.previous.as_ref();
+        let Ok(keys) = RotatedKeys::prepare(secrets, |secret| Ok::<_, Infallible>(key(secret)));
         Self {
-            current: key(&secrets.current),
-            previous: previous.map(|graced| (key(&graced.secret), graced.until)),
+            keys,
             proof,
             tolerance: settings.tolerance.get(),
             from: settings.from.clone(),
@@ -230,12 +229,6 @@ impl Verifier {
         if is_known { Ok(()) } else { Err(Refusal::Address) }
     }
 
-    /// The keys that hold now.
-    fn keys(&self, now: Timestamp) -> impl Iterator<Item = &Key> {
-        let previous = self.previous.as_ref().filter(move |(_, until)| now < *until);
-        std::iter::once(&self.current).chain(previous.map(|(key, _)| key))
-    }
-
     fn check_code(
         &self,
         rules: &[Rule],
@@ -246,7 +239,7 @@ impl Verifier {
         let n = rules.iter().position(|rule| is_there(&rule)).unwrap_or_default();
         let rule = rules.get(n).ok_or(Refusal::Wrong)?;
         let claim = rule.claim(request.headers)?;
-        let keys = self.keys(now).filter_map(|key| match key {
+        let keys = self.keys.valid_at(now).filter_map(|key| match key {
             Key::Hmac(keys) => keys.get(n),
             Key::None | Key::Digest(_) => None,
         });
@@ -283,7 +276,7 @@ impl Verifier {
         };
         // Digests have one length, so that comparing takes one time.
         let digest = sha256::digest(&[given.as_bytes()]);
-        let is_one = self.keys(now).fold(false, |any, key| match key {
+        let is_one = self.keys.valid_at(now).fold(false, |any, key| match key {
             Key::Digest(wanted) => bool::from(wanted.ct_eq(&digest)) | any,
             Key::None | Key::Hmac(_) => any,
         });

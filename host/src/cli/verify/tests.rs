@@ -1,7 +1,7 @@
 use clap::Parser as _;
 
 use super::*;
-use crate::model::endpoint::Secrets;
+use crate::model::secrets::Secrets;
 use crate::model::signature_scheme::Scheme;
 use crate::signing::Signer;
 

@@ -1,7 +1,7 @@
 //! The code that `docs/receivers` gives to receivers, run on what we sign.
 
 use super::{rotated, secrets, signed_at};
-use crate::model::endpoint::Secrets;
+use crate::model::secrets::Secrets;
 use crate::model::signature_scheme::Scheme;
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;

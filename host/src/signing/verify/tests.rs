@@ -1,7 +1,7 @@
 use super::problem::{BodyChange, Content, Encoding, Reading};
 use super::*;
 use crate::crypto::sha256::Mac;
-use crate::model::endpoint::{Graced, Secrets};
+use crate::model::secrets::{GracedSecret, Secrets};
 use crate::signing::Signer;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -102,7 +102,7 @@ fn the_previous_secret_is_recognised() {
         assert!(finding.verdict.fits());
     }
     let until = NOW.after(Duration::from_hours(1));
-    let previous = Some(Graced { secret: PLAIN.to_owned(), until });
+    let previous = Some(GracedSecret { secret: PLAIN.to_owned(), until });
     let secrets = Secrets { current: SECRET.to_owned(), previous };
     let mut headers = HeaderMap::new();
     Signer::new(&Scheme::ALL, &secrets).unwrap().sign("dlv_1", NOW, BODY, &mut headers).unwrap();

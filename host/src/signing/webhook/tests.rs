@@ -1,7 +1,7 @@
 //! Vectors that the systems publish or another implementation made, and the ways to be refused.
 
 use super::*;
-use crate::model::endpoint::Graced;
+use crate::model::secrets::GracedSecret;
 use crate::model::webhook_source::senders::SENDERS;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -379,7 +379,7 @@ fn a_signed_time_is_near() {
 
 #[test]
 fn the_previous_secret_fits_while_it_has_its_grace() {
-    let previous = Some(Graced { secret: SECRET.to_owned(), until: at(NOW + 10) });
+    let previous = Some(GracedSecret { secret: SECRET.to_owned(), until: at(NOW + 10) });
     let secrets = Secrets { current: "new".to_owned(), previous };
     let checked = Verifier::new(&settings("perfexapi", &json!({})), &secrets);
     let request = Given::new(&[("x-webhook-signature", HEX)]);
