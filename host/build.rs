@@ -75,7 +75,7 @@ fn files(folder: &Path) -> io::Result<Vec<(String, String)>> {
 }
 
 /// The events as a Rust expression.
-fn table(compiled: &[compile::Compiled]) -> String {
+fn table(compiled: &[compile::CompiledEventType]) -> String {
     let mut text = String::from("&[\n");
     for event in compiled {
         let vary: Vec<String> =

@@ -1,7 +1,7 @@
 //! The REST API: one answer shape, one shape of problem, one resource a file.
 //!
 //! [`auth`] decides about every call before its handler runs, and every handler asks for the
-//! [`auth::Principal`] that was admitted; afterwards the call goes on record
+//! [`auth::CallPrincipal`] that was admitted; afterwards the call goes on record
 //! ([`crate::access::audit`]). Bodies are bounded in size and time, configuration objects refuse
 //! unknown fields, and every answer carries `X-Request-Id`.
 
@@ -37,24 +37,24 @@ pub mod webhooks;
 
 pub use openapi::document;
 
-use crate::access::audit::Audit;
-use crate::access::grant::Issuer;
+use crate::access::audit::CallAudit;
+use crate::access::grant::GrantIssuer;
 use crate::access::scope::is_guarded;
-use crate::access::throttle::Throttle;
+use crate::access::throttle::FailureThrottle;
 use crate::config::Config;
-use crate::model::api_call::Call;
+use crate::model::api_call::ApiCall;
 use crate::model::id::RequestId;
-use crate::net::http_client::Client;
-use crate::settings::live::Live;
-use crate::store::Journal;
-use auth::{Caller, Principal};
+use crate::net::http_client::DeliveryClient;
+use crate::settings::live::LiveSettings;
+use crate::store::EventStore;
+use auth::{CallOrigin, CallPrincipal};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
-use problem::Problem;
+use problem::ApiProblem;
 use receive::ProvenSender;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -64,40 +64,40 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 /// What handlers work with. axum clones it several times a request, so it is one pointer.
 #[derive(Debug, Clone)]
-pub struct App(Arc<Shared>);
+pub struct AppState(Arc<SharedState>);
 
-impl App {
+impl AppState {
     /// What handlers will work with.
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: SharedState) -> Self {
         Self(Arc::new(shared))
     }
 }
 
-impl Deref for App {
-    type Target = Shared;
+impl Deref for AppState {
+    type Target = SharedState;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &SharedState {
         &self.0
     }
 }
 
 /// What all handlers share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedState {
     /// The record.
-    pub journal: Journal,
+    pub journal: EventStore,
     /// What is set.
-    pub live: Live,
+    pub live: LiveSettings,
     /// Sends test deliveries.
-    pub client: Client,
+    pub client: DeliveryClient,
     /// The record of calls.
-    pub audit: Arc<Audit>,
+    pub audit: Arc<CallAudit>,
     /// Runs sources.
-    pub pull: Arc<crate::sources::Context>,
+    pub pull: Arc<crate::sources::SourceContext>,
     /// Slows those who try tokens.
-    pub throttle: Throttle,
+    pub throttle: FailureThrottle,
     /// Writes and reads short-lived tokens.
-    pub issuer: Issuer,
+    pub issuer: GrantIssuer,
     /// Webhooks for sources that there are not.
     pub unknown_sources: AtomicU64,
     /// Fair shares of reading.
@@ -112,9 +112,9 @@ pub struct Shared {
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Every route.
-pub fn router(app: App) -> Router {
+pub fn router(app: AppState) -> Router {
     let document = document();
-    let router: Router<App> = openapi::called().into();
+    let router: Router<AppState> = openapi::called().into();
     let cors = cors(&app.config.server.cors_origins);
     let router = router
         .merge(health::routes(&document))
@@ -134,7 +134,7 @@ pub fn router(app: App) -> Router {
 }
 
 /// The addresses that webhooks are sent to.
-fn receivers(app: &App) -> Router {
+fn receivers(app: &AppState) -> Router {
     Router::from(openapi::receivers())
         .merge(receive::routes_with_slash())
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -165,7 +165,7 @@ const CORS_AGE: Duration = Duration::from_mins(10);
 
 /// Lets only those in who may, keeps the call on record, and gives every answer its id and the headers
 /// that keep a browser from guessing.
-async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let id = RequestId::generate();
     let mut response = if names_its_host(&request) {
         let route = request.extensions().get::<MatchedPath>().cloned();
@@ -176,21 +176,21 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         }
     } else {
         let detail = "a request names one host (RFC 9112, section 3.2)";
-        Problem::malformed_request(detail).into_response()
+        ApiProblem::malformed_request(detail).into_response()
     };
     dress(&app, id, &mut response);
     response
 }
 
 /// What is answered without the guard, to a browser that asks whether it may call.
-async fn dressed(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn dressed(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     dress(&app, RequestId::generate(), &mut response);
     response
 }
 
 /// Gives an answer its id and what it says to browsers.
-fn dress(app: &App, id: RequestId, response: &mut Response) {
+fn dress(app: &AppState, id: RequestId, response: &mut Response) {
     let headers = response.headers_mut();
     headers.reserve(SECURITY.len() + 2);
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
@@ -219,7 +219,7 @@ fn names_its_host(request: &Request) -> bool {
 }
 
 async fn guarded(
-    app: &App,
+    app: &AppState,
     id: RequestId,
     route: &MatchedPath,
     mut request: Request,
@@ -227,7 +227,7 @@ async fn guarded(
 ) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
-    let mut caller = Caller::of(app, &request);
+    let mut caller = CallOrigin::of(app, &request);
     let identified = auth::identify(app, &mut request, route.as_str(), &mut caller);
     let mut response = match identified {
         Ok(allowance) => {
@@ -242,9 +242,9 @@ async fn guarded(
     };
     let is_proven = response.extensions_mut().remove::<ProvenSender>().is_some();
     // Handlers of OAuth know better than the guard who it is.
-    let caller = response.extensions_mut().remove::<Caller>().unwrap_or(caller);
+    let caller = response.extensions_mut().remove::<CallOrigin>().unwrap_or(caller);
     if app.audit.is_on() {
-        let call = Call {
+        let call = ApiCall {
             id,
             token: caller.token,
             address: caller.address,
@@ -269,21 +269,21 @@ async fn guarded(
 }
 
 /// What is wrong with an address that names U+0000: no row holds it, and PostgreSQL refuses to look for it.
-fn unstorable(uri: &Uri) -> Option<Problem> {
+fn unstorable(uri: &Uri) -> Option<ApiProblem> {
     let names_it = |text: &str| text.contains("%00");
     if names_it(uri.path()) {
-        return Some(Problem::missing("page", uri.path()));
+        return Some(ApiProblem::missing("page", uri.path()));
     }
     let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
     let pair = pairs.into_iter().find(|pair| names_it(pair))?;
     let name = pair.split('=').next().unwrap_or_default();
-    Some(Problem::fault(name, "holds U+0000 (`%00`), which no text here does"))
+    Some(ApiProblem::fault(name, "holds U+0000 (`%00`), which no text here does"))
 }
 
 /// Runs a call's handler; one that reads takes its turn.
-async fn run(app: &App, request: Request, next: Next) -> Response {
+async fn run(app: &AppState, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let Some(principal) = request.extensions().get::<Principal>().filter(|_| reads) else {
+    let Some(principal) = request.extensions().get::<CallPrincipal>().filter(|_| reads) else {
         return next.run(request).await;
     };
     match app.reading.place(principal.token().id).await {

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use crate::model::event::Changes;
+use crate::model::event::EventChanges;
 
 #[cfg(test)]
 pub mod compile;
@@ -113,7 +113,7 @@ impl EventType {
 
     /// What changed for the example, where the event is about a change: the fields that have another value
     /// than in the example of the record's creation, and that value.
-    pub fn example_changes(&self) -> Option<Changes> {
+    pub fn example_changes(&self) -> Option<EventChanges> {
         let created = get().find(&format!("{}.created", self.resource))?.example();
         let example = self.example();
         let mut previous = IndexMap::new();
@@ -124,7 +124,7 @@ impl EventType {
             }
         }
         let changed: Vec<String> = previous.keys().cloned().collect();
-        (!changed.is_empty()).then_some(Changes { changed, previous })
+        (!changed.is_empty()).then_some(EventChanges { changed, previous })
     }
 
     /// The value of the key field in such data, as `resource_id` of an event.

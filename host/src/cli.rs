@@ -1,10 +1,10 @@
 //! The command line: everything `waybill` can be asked to do in a shell.
 //!
-//! `serve` and `demo` are the server and left to the binary; everything else is a client: it writes to a [`Screen`], and
-//! fails with an [`Error`] that says what was wrong and what to do next. Nothing here reads the environment but through
+//! `serve` and `demo` are the server and left to the binary; everything else is a client: it writes to a [`CommandScreen`], and
+//! fails with an [`CliError`] that says what was wrong and what to do next. Nothing here reads the environment but through
 //! the parser, which the binary calls.
 //!
-//! Exit status: 0 done, 1 failed, 2 bad usage ([`Error::exit_code`]; the parser's own errors are 2 as well).
+//! Exit status: 0 done, 1 failed, 2 bad usage ([`CliError::exit_code`]; the parser's own errors are 2 as well).
 
 pub mod apply;
 pub mod audit;
@@ -30,23 +30,23 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Override;
+use crate::config::KeyOverride;
 
-pub use error::Error;
-pub use screen::Screen;
+pub use error::CliError;
+pub use screen::CommandScreen;
 
 /// An integration engine: CRM events in, your WebAssembly modules in between, signed webhook deliveries out.
 #[derive(Debug, Parser)]
 #[command(name = "waybill", version, arg_required_else_help = true)]
-pub struct Cli {
+pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// What `waybill` can do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the server.
     Serve(ServeArgs),
     /// Run the server on a throw-away database with example modules, made-up CRM events and a verifying receiver.
@@ -113,11 +113,11 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// The options as overrides of the configuration.
-    pub fn overrides(&self) -> Vec<Override> {
+    pub fn overrides(&self) -> Vec<KeyOverride> {
         let listen = self.listen.clone().map(|value| ("server.listen", "--listen", value));
         let database = self.database.clone().map(|value| ("database.url", "--database", value));
         let given = listen.into_iter().chain(database);
-        given.map(|(key, flag, value)| Override { key, flag, value }).collect()
+        given.map(|(key, flag, value)| KeyOverride { key, flag, value }).collect()
     }
 }
 
@@ -141,25 +141,25 @@ pub struct DemoArgs {
 /// Runs a client command and writes what it has to say to `screen`.
 ///
 /// `serve`, `demo` and `compile-module` are not for here: they need what only the binary has, and fail as bad usage.
-pub async fn run(command: Command, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: CliCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
-        Command::Listen(args) => listen::run(args, screen).await,
-        Command::Verify(args) => verify::run(&args, screen),
-        Command::Module(command) => module::run(command, screen).await,
-        Command::Apply(args) => apply::apply(args, screen).await,
-        Command::Export(args) => apply::export(args, screen).await,
-        Command::Endpoint(command) => endpoint::run(command, screen).await,
-        Command::Flow(command) => flow::run(command, screen).await,
-        Command::Source(command) => source::run(command, screen).await,
-        Command::Token(command) => token::run(command, screen).await,
-        Command::Audit(command) => audit::run(command, screen).await,
-        Command::Event(command) => event::run(command, screen).await,
-        Command::Delivery(command) => delivery::run(command, screen).await,
-        Command::DeadLetter(command) => dead_letter::run(command, screen).await,
-        Command::EventType(command) => event_type::run(command, screen),
-        Command::Openapi => Ok(screen.json(&crate::api::document())?),
-        Command::Serve(_) | Command::Demo(_) | Command::CompileModule => {
-            Err(Error::Usage("this command is the binary's own".to_owned()))
+        CliCommand::Listen(args) => listen::run(args, screen).await,
+        CliCommand::Verify(args) => verify::run(&args, screen),
+        CliCommand::Module(command) => module::run(command, screen).await,
+        CliCommand::Apply(args) => apply::apply(args, screen).await,
+        CliCommand::Export(args) => apply::export(args, screen).await,
+        CliCommand::Endpoint(command) => endpoint::run(command, screen).await,
+        CliCommand::Flow(command) => flow::run(command, screen).await,
+        CliCommand::Source(command) => source::run(command, screen).await,
+        CliCommand::Token(command) => token::run(command, screen).await,
+        CliCommand::Audit(command) => audit::run(command, screen).await,
+        CliCommand::Event(command) => event::run(command, screen).await,
+        CliCommand::Delivery(command) => delivery::run(command, screen).await,
+        CliCommand::DeadLetter(command) => dead_letter::run(command, screen).await,
+        CliCommand::EventType(command) => event_type::run(command, screen),
+        CliCommand::Openapi => Ok(screen.json(&crate::api::document())?),
+        CliCommand::Serve(_) | CliCommand::Demo(_) | CliCommand::CompileModule => {
+            Err(CliError::Usage("this command is the binary's own".to_owned()))
         }
     }
 }

@@ -16,12 +16,13 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 
-pub use error::{ConfigError, Fault, Origin};
-pub use layers::{EnvironmentPair, Override};
+pub use error::{ConfigError, ConfigFault, SettingOrigin};
+pub use layers::{EnvironmentPair, KeyOverride};
 pub use sections::{
-    Audit, Database, Delivery, Immediate, Modules, Retention, Server, Shutdown, Smart, Tls,
+    AuditSection, DatabaseSection, DeliverySection, ImmediateSection, ModulesSection,
+    RetentionSection, ServerSection, ShutdownSection, SmartSection, TlsSection,
 };
 
 /// Every key that the file and the environment may hold.
@@ -67,25 +68,25 @@ pub const KEYS: [&str; 35] = [
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The REST interface and the pages.
-    pub server: Server,
+    pub server: ServerSection,
     /// HTTPS.
-    pub tls: Tls,
+    pub tls: TlsSection,
     /// The record of calls.
-    pub audit: Audit,
+    pub audit: AuditSection,
     /// How long what is stored is kept.
-    pub retention: Retention,
+    pub retention: RetentionSection,
     /// The journal.
-    pub database: Database,
+    pub database: DatabaseSection,
     /// Defaults and bounds of deliveries.
-    pub delivery: Delivery,
+    pub delivery: DeliverySection,
     /// Mode `smart`.
-    pub smart: Smart,
+    pub smart: SmartSection,
     /// Mode `immediate`.
-    pub immediate: Immediate,
+    pub immediate: ImmediateSection,
     /// What holds for all modules.
-    pub modules: Modules,
+    pub modules: ModulesSection,
     /// The way out.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSection,
     /// `WAYBILL_ADMIN_TOKEN`: the first admin token. Without it the first start makes one.
     pub admin_token: Option<SecretString>,
     /// `WAYBILL_SECRET_KEY`: encrypts stored secrets. Without it there is a key file.
@@ -105,7 +106,7 @@ impl Config {
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = EnvironmentPair>,
-        overrides: &[Override],
+        overrides: &[KeyOverride],
     ) -> Result<Self, ConfigError> {
         let text = file.map(|path| {
             let read = std::fs::read_to_string(path);
@@ -121,11 +122,11 @@ impl Config {
     pub fn from_parts(
         file: Option<(&str, &str)>,
         environment: impl IntoIterator<Item = EnvironmentPair>,
-        overrides: &[Override],
+        overrides: &[KeyOverride],
     ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         let mut faults = Vec::new();
-        let mut origins = layers::Origins::default();
+        let mut origins = layers::SettingOrigins::default();
         for setting in layers::collect(file, environment, overrides, &mut config, &mut faults) {
             match setting.apply(&mut config) {
                 Ok(()) => origins.note(&setting),
@@ -190,7 +191,7 @@ impl Config {
     }
 
     /// Ranges, and what must hold between keys.
-    fn check(&self, origins: &layers::Origins, faults: &mut Vec<Fault>) {
+    fn check(&self, origins: &layers::SettingOrigins, faults: &mut Vec<ConfigFault>) {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
         let rules = rules.chain(self.retention_rules());
         for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
@@ -198,7 +199,7 @@ impl Config {
         }
     }
 
-    fn server_rules(&self) -> [Rule; 11] {
+    fn server_rules(&self) -> [ConfigRule; 11] {
         let server = &self.server;
         [
             (
@@ -255,7 +256,7 @@ impl Config {
         ]
     }
 
-    fn delivery_rules(&self) -> [Rule; 7] {
+    fn delivery_rules(&self) -> [ConfigRule; 7] {
         let delivery = &self.delivery;
         [
             (
@@ -296,7 +297,7 @@ impl Config {
         ]
     }
 
-    fn retention_rules(&self) -> Vec<Rule> {
+    fn retention_rules(&self) -> Vec<ConfigRule> {
         let keep = &self.retention;
         let kinds = [
             ("retention.payloads", Some(keep.payloads)),
@@ -308,11 +309,11 @@ impl Config {
             ("retention.deleted_records", Some(keep.deleted_records)),
             ("retention.records", keep.records),
         ];
-        let rule = |(key, span): (&'static str, Option<Span>)| {
-            let holds = span.is_none_or(|span| within(span, SECOND, Span::MAX));
+        let rule = |(key, span): (&'static str, Option<TimeSpan>)| {
+            let holds = span.is_none_or(|span| within(span, SECOND, TimeSpan::MAX));
             (holds, key, "must be \"1s\" to \"365d\"")
         };
-        let mut rules: Vec<Rule> = kinds.into_iter().map(rule).collect();
+        let mut rules: Vec<ConfigRule> = kinds.into_iter().map(rule).collect();
         let holds = keep.events >= keep.payloads;
         rules.push((holds, "retention.events", "must not be shorter than retention.payloads"));
         let holds = keep.max_size.is_none_or(|size| size >= SMALLEST);
@@ -324,7 +325,7 @@ impl Config {
 }
 
 /// Whether something holds, the key it is about, and what to say where it does not.
-type Rule = (bool, &'static str, &'static str);
+type ConfigRule = (bool, &'static str, &'static str);
 
 const MINUTE: Duration = Duration::from_mins(1);
 /// The least that an SQLite database may be held to, in bytes.
@@ -332,7 +333,7 @@ const SMALLEST: u64 = 64 << 20;
 const SECOND: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(100);
 
-fn within(span: Span, low: Duration, high: Duration) -> bool {
+fn within(span: TimeSpan, low: Duration, high: Duration) -> bool {
     (low..=high).contains(&span.get())
 }
 

@@ -16,11 +16,11 @@
 //! 2. pairs them by key: rows with another hash, rows without anything kept, and what is kept without a row in the chunk's range of keys;
 //! 3. looks up what [`derive::references`] and, for unchanged rows of tables with a clock, [`derive::passing_references`] name;
 //! 4. has [`derive::derive`] and [`derive::passing`] tell the events;
-//! 5. captures the events and keeps the new state of the rows ([`snapshot::Kept::of`], or the marks alone) in one commit, after the layouts.
+//! 5. captures the events and keeps the new state of the rows ([`snapshot::StoredSnapshot::of`], or the marks alone) in one commit, after the layouts.
 //!
 //! The caller is the source that reads a CRM's database, `crate::sources`.
 //!
-//! No I/O, no clock, no randomness. Time comes in as [`derive::Context`], rows of other tables as [`known::Known`].
+//! No I/O, no clock, no randomness. Time comes in as [`derive::RuleContext`], rows of other tables as [`known::KnownRows`].
 
 pub mod change;
 pub mod data;

@@ -1,6 +1,6 @@
 //! Capture: what arrives becomes a durable event.
 //!
-//! [`event_body`] turns a request's body into [`incoming::Incoming`] events or says what is wrong with it, field by
+//! [`event_body`] turns a request's body into [`incoming::IncomingEvent`] events or says what is wrong with it, field by
 //! field; [`accept`] gives them ids, finds who takes them and appends both in one commit. Only after
 //! that is the caller answered.
 //!

@@ -58,19 +58,19 @@ pub(crate) mod server;
 pub(crate) mod cli;
 
 pub use cli::demo::run as run_demo;
-pub use cli::{Cli, Command, Error as CommandError, Screen, ServeArgs, run as run_command};
+pub use cli::{CliCommand, CliError, CommandLine, CommandScreen, ServeArgs, run as run_command};
 pub use config::Config;
 pub use error_chain::error_messages;
-pub use server::{Error as ServerError, Server};
+pub use server::{Server, ServerError};
 pub use time::clock::Clock;
-pub use wasm::{Limits, compile_child};
+pub use wasm::{ModuleLimits, compile_child};
 
 /// What `cargo xtask bench` measures by direct calls.
 pub mod benchmark {
-    pub use crate::access::grant::{Grant, Issuer, Shown};
-    pub use crate::access::scope::{Need, Scope, Scopes};
+    pub use crate::access::grant::{GrantIssuer, ShownGrant, TokenGrant};
+    pub use crate::access::scope::{RouteNeed, Scope, ScopeSet};
     pub use crate::access::token::{
-        StoredToken, Token, TokenDigest, TokenSettings, digest, generate,
+        ApiToken, StoredToken, TokenDigest, TokenSettings, digest, generate,
     };
     pub use crate::model::id::TokenId;
 }

@@ -23,7 +23,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::Certificates;
+use tls::ServedCertificates;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What connections are held to.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct ConnectionBounds {
     /// Connections at once.
     pub connections: usize,
     /// How long a connection may take for a handshake or a request's headers, and rest without moving.
@@ -50,9 +50,9 @@ pub struct Bounds {
 
 /// What all connections of a listener share.
 #[derive(Debug)]
-pub struct Shared {
-    bounds: Bounds,
-    certificates: Option<Arc<Certificates>>,
+pub struct ListenerShared {
+    bounds: ConnectionBounds,
+    certificates: Option<Arc<ServedCertificates>>,
     places: Arc<Semaphore>,
     /// Told when all places are taken: whoever rests makes room.
     pressure: Notify,
@@ -62,20 +62,20 @@ pub struct Shared {
 
 /// A socket that is bound, and how its connections are served.
 #[derive(Debug)]
-pub struct Listener {
+pub struct BoundListener {
     socket: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<ListenerShared>,
 }
 
-impl Listener {
+impl BoundListener {
     /// Binds an address; with certificates it speaks TLS alone.
     pub fn bind(
         address: SocketAddr,
-        bounds: Bounds,
-        certificates: Option<Arc<Certificates>>,
+        bounds: ConnectionBounds,
+        certificates: Option<Arc<ServedCertificates>>,
         stop: CancellationToken,
     ) -> io::Result<Self> {
-        let shared = Shared {
+        let shared = ListenerShared {
             bounds,
             certificates,
             places: Arc::new(Semaphore::new(bounds.connections)),

@@ -5,40 +5,38 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use waybill::{
-    Cli, Clock, Command, CommandError, Config, Limits, Screen, ServeArgs, Server, ServerError,
-    compile_child, error_messages, run_command, run_demo,
+    CliCommand, CliError, Clock, CommandLine, CommandScreen, Config, ModuleLimits, ServeArgs,
+    Server, ServerError, compile_child, error_messages, run_command, run_demo,
 };
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    if matches!(command, Command::CompileModule) {
-        return compile_child(&Limits::default(), stdin(), stdout(), stderr());
+    let command = CommandLine::parse().command;
+    if matches!(command, CliCommand::CompileModule) {
+        return compile_child(&ModuleLimits::default(), stdin(), stdout(), stderr());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    if let Command::Serve(args) = command {
+    if let CliCommand::Serve(args) = command {
         return match runtime.block_on(serve(&args)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(Failure::Usage(error)) => {
+            Err(ProgramFailure::Usage(error)) => {
                 failed(&*error);
                 ExitCode::from(2)
             }
-            Err(Failure::Server(error)) => failed(&error),
+            Err(ProgramFailure::Server(error)) => failed(&error),
         };
     }
     let mut out = stdout();
-    let mut screen = Screen::new(&mut out, stdout().is_terminal());
+    let mut screen = CommandScreen::new(&mut out, stdout().is_terminal());
     match runtime.block_on(client(command, &mut screen)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough, as `head` does.
-        Err(CommandError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
+        Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             failed(&error);
             ExitCode::from(error.exit_code())
@@ -46,26 +44,27 @@ fn main() -> ExitCode {
     }
 }
 
-async fn client(command: Command, screen: &mut Screen<'_>) -> Result<(), CommandError> {
-    let Command::Demo(args) = command else { return run_command(command, screen).await };
+async fn client(command: CliCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+    let CliCommand::Demo(args) = command else { return run_command(command, screen).await };
     log(Some("warn"));
     run_demo(&args, std::env::current_exe()?, screen).await
 }
 
-enum Failure {
+enum ProgramFailure {
     Usage(Box<dyn std::error::Error>),
     Server(ServerError),
 }
 
-async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+async fn serve(args: &ServeArgs) -> Result<(), ProgramFailure> {
     let environment: Vec<(String, String)> = std::env::vars().collect();
     let config = Config::load(args.config.as_deref(), environment, &args.overrides())
-        .map_err(|error| Failure::Usage(error.into()))?;
+        .map_err(|error| ProgramFailure::Usage(error.into()))?;
     log(config.log.as_deref());
-    let program = std::env::current_exe().map_err(|error| Failure::Usage(error.into()))?;
+    let program = std::env::current_exe().map_err(|error| ProgramFailure::Usage(error.into()))?;
     // Before anybody is told that it is ready: a signal in that moment ends it in order too.
     let ended = ended();
-    let server = Server::open(config, Clock::System, program).await.map_err(Failure::Server)?;
+    let server =
+        Server::open(config, Clock::System, program).await.map_err(ProgramFailure::Server)?;
     let mut out = stdout();
     // Whoever closed standard output does not want to read this.
     drop(announce(&mut out, &server));

@@ -1,17 +1,17 @@
 //! Housekeeping: seeing what other nodes changed, forgetting what is no longer needed.
 
-use crate::access::audit::Audit;
+use crate::access::audit::CallAudit;
 use crate::access::grant::LIFETIME;
-use crate::config::Retention;
+use crate::config::RetentionSection;
 use crate::error_chain::error_chain;
 use crate::model::id::EventId;
 use crate::settings::live;
-use crate::settings::live::Live;
-use crate::store::Journal;
+use crate::settings::live::LiveSettings;
+use crate::store::EventStore;
 use crate::store::node::BEAT;
-use crate::store::objects::{Change, Kind, Object};
-use crate::store::prune::{Cutoffs, Pruned};
-use crate::time::span::Span;
+use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
+use crate::store::prune::{PruneCutoffs, PrunedCounts};
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use serde::de::IgnoredAny;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,17 +30,17 @@ const EVERYTHING: Duration = Duration::from_hours(24);
 
 /// What it looks after.
 #[derive(Debug)]
-pub struct Context {
+pub struct MaintenanceContext {
     /// The record.
-    pub journal: Journal,
+    pub journal: EventStore,
     /// What is set.
-    pub live: Live,
+    pub live: LiveSettings,
     /// Calls on their way to the journal.
-    pub audit: Arc<Audit>,
+    pub audit: Arc<CallAudit>,
     /// How long calls are kept.
     pub calls: Duration,
     /// How long everything else is kept.
-    pub retention: Retention,
+    pub retention: RetentionSection,
     /// How far payloads were pruned.
     pub pruned: Mutex<PrunedSoFar>,
 }
@@ -55,7 +55,7 @@ pub struct PrunedSoFar {
 
 /// Runs until told to stop. Each duty by itself: forgetting may take long, and a node that does not tell
 /// the others that it is there loses its leases.
-pub async fn run(context: Context, stop: CancellationToken) {
+pub async fn run(context: MaintenanceContext, stop: CancellationToken) {
     tokio::join!(
         every(WATCH, &stop, || context.watch()),
         every(BEAT, &stop, || context.beat()),
@@ -65,7 +65,7 @@ pub async fn run(context: Context, stop: CancellationToken) {
 }
 
 /// Does a duty again and again; what is under way when told to stop is left.
-async fn every<D: Future<Output = Result<(), live::Error>>>(
+async fn every<D: Future<Output = Result<(), live::SettingsError>>>(
     period: Duration,
     stop: &CancellationToken,
     duty: impl Fn() -> D,
@@ -86,20 +86,20 @@ async fn every<D: Future<Output = Result<(), live::Error>>>(
     }
 }
 
-impl Context {
+impl MaintenanceContext {
     /// Has calls and the use of tokens written, and takes up what other nodes changed.
-    async fn watch(&self) -> Result<(), live::Error> {
+    async fn watch(&self) -> Result<(), live::SettingsError> {
         self.audit.write(self.live.fresh_usages());
         self.live.refresh().await
     }
 
     /// Tells the other nodes that this one is there.
-    async fn beat(&self) -> Result<(), live::Error> {
+    async fn beat(&self) -> Result<(), live::SettingsError> {
         Ok(self.journal.patrol_nodes().await?)
     }
 
     /// Forgets what was kept for sources that are deleted.
-    async fn forget_sources(&self) -> Result<(), live::Error> {
+    async fn forget_sources(&self) -> Result<(), live::SettingsError> {
         let states = self.journal.source_states().await?;
         // After the states were read: a source that has one is older than what is set now.
         self.live.refresh().await?;
@@ -125,16 +125,16 @@ impl Context {
             keep.dead_letters,
         ];
         let kinds = kinds.into_iter().chain([keep.deleted_records]).chain(keep.records);
-        let shortest = kinds.map(Span::get).min().unwrap_or(FORGET);
+        let shortest = kinds.map(TimeSpan::get).min().unwrap_or(FORGET);
         (shortest / 6).clamp(WATCH, FORGET)
     }
 
     /// Prunes what is older than the configuration keeps, and gives back the room.
-    async fn prune(&self) -> Result<(), live::Error> {
+    async fn prune(&self) -> Result<(), live::SettingsError> {
         let now = self.journal.clock().now();
         let keep = &self.retention;
-        let before = |span: Span| now.before(span.get());
-        let cutoffs = Cutoffs {
+        let before = |span: TimeSpan| now.before(span.get());
+        let cutoffs = PruneCutoffs {
             payloads: before(keep.payloads),
             plans: before(keep.plans),
             attempts: before(keep.attempts),
@@ -149,7 +149,7 @@ impl Context {
         let pruned = self.prune_to_size(pruned, &cutoffs, now).await?;
         let to = Some(EventId::first_at(cutoffs.payloads));
         *self.pruned.lock().unwrap_or_else(PoisonError::into_inner) = PrunedSoFar { to, all_at };
-        if pruned != Pruned::default() {
+        if pruned != PrunedCounts::default() {
             tracing::info!(?pruned, "pruned what is older than retention.* keeps");
         }
         let pages = self.journal.give_back_space().await?;
@@ -162,10 +162,10 @@ impl Context {
     /// Prunes what is not old enough yet, where the database is larger than it may be.
     async fn prune_to_size(
         &self,
-        mut pruned: Pruned,
-        cutoffs: &Cutoffs,
+        mut pruned: PrunedCounts,
+        cutoffs: &PruneCutoffs,
         now: Timestamp,
-    ) -> Result<Pruned, live::Error> {
+    ) -> Result<PrunedCounts, live::SettingsError> {
         let Some(most) = self.retention.max_size else { return Ok(pruned) };
         let newest = now.before(NEWEST);
         let (more, is_enough) = self.journal.prune_to_size(most, cutoffs, newest).await?;
@@ -189,7 +189,7 @@ impl Context {
     }
 
     /// Forgets what is too old.
-    async fn forget(&self) -> Result<(), live::Error> {
+    async fn forget(&self) -> Result<(), live::SettingsError> {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
         let dedupe_keys = self.journal.forget_dedupe_keys().await?;
@@ -197,10 +197,12 @@ impl Context {
         self.forget_sources().await?;
         tracing::debug!(keys, dedupe_keys, calls, "forgot keys of repeats and calls on record");
         // A short-lived token that has ended need not be known as revoked.
-        let revoked: Vec<Object<IgnoredAny>> = self.journal.objects(Kind::RevokedGrant).await?;
+        let revoked: Vec<StoredObject<IgnoredAny>> =
+            self.journal.objects(ObjectKind::RevokedGrant).await?;
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);
-        let over = over.map(|object| Change::Delete { kind: Kind::RevokedGrant, id: object.id });
-        let over: Vec<Change> = over.collect();
+        let over = over
+            .map(|object| ObjectChange::Delete { kind: ObjectKind::RevokedGrant, id: object.id });
+        let over: Vec<ObjectChange> = over.collect();
         if over.is_empty() { Ok(()) } else { Ok(self.journal.change(&over).await?) }
     }
 }

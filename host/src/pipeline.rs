@@ -14,13 +14,13 @@
 pub mod bounds;
 pub mod planner;
 
-use crate::pipeline::planner::{Failed, Planner};
-use crate::settings::live::Live;
+use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
+use crate::settings::live::LiveSettings;
 use crate::settings::matching::PLANNING_HOLD;
 use crate::store::claim::FATAL;
-use crate::store::handover::{FlowLane, NewFlowLane, Planning};
-use crate::store::{Journal, ModuleFailed, Planned};
-use crate::time::span::Span;
+use crate::store::handover::{FlowLane, LeasedPlanning, NewFlowLane};
+use crate::store::{EventStore, ModuleFailed, RecordedPlan};
+use crate::time::span::TimeSpan;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -40,13 +40,13 @@ const LEAST_LEASE: Duration = Duration::from_mins(1);
 
 /// What planners share.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct PlannerContext {
     /// The record.
-    pub journal: Journal,
+    pub journal: EventStore,
     /// Flows and modules.
-    pub live: Live,
+    pub live: LiveSettings,
     /// When modules that failed for a time are run again.
-    pub schedule: Arc<[Span]>,
+    pub schedule: Arc<[TimeSpan]>,
     /// How long dedupe keys last.
     pub dedupe_for: Duration,
     /// The permit of plans that hold much memory.
@@ -58,7 +58,7 @@ pub struct Context {
 }
 
 /// Runs until told to stop.
-pub async fn run(context: Context, mut lanes: mpsc::UnboundedReceiver<NewFlowLane>) {
+pub async fn run(context: PlannerContext, mut lanes: mpsc::UnboundedReceiver<NewFlowLane>) {
     context.tasks.spawn(patrol(context.clone()));
     context.tasks.spawn(run_odd(context.clone()));
     loop {
@@ -73,7 +73,7 @@ pub async fn run(context: Context, mut lanes: mpsc::UnboundedReceiver<NewFlowLan
 }
 
 /// Plans the events of one flow until the flow is gone or the server stops.
-async fn run_flow(context: Context, new: NewFlowLane) {
+async fn run_flow(context: PlannerContext, new: NewFlowLane) {
     let NewFlowLane { lane, mut queue } = new;
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let (room, held) = (Arc::clone(&lane.room), Arc::downgrade(&lane));
@@ -108,7 +108,7 @@ async fn run_flow(context: Context, new: NewFlowLane) {
     }
 }
 
-async fn claim(context: &Context, lane: &FlowLane) {
+async fn claim(context: &PlannerContext, lane: &FlowLane) {
     match context.journal.claim_plannings(lane, PLANNING_HOLD).await {
         Ok(claimed) => claimed.into_iter().for_each(|planning| lane.push(planning)),
         Err(error) => tracing::warn!(%error, "cannot ask the database for events to plan"),
@@ -116,7 +116,7 @@ async fn claim(context: &Context, lane: &FlowLane) {
 }
 
 /// Wakes the flows that have something due which memory does not know of.
-async fn patrol(context: Context) {
+async fn patrol(context: PlannerContext) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(PATROL) => {}
@@ -137,7 +137,7 @@ async fn patrol(context: Context) {
 
 /// Plans, one after another, the events under which processes died twice, so that the next death tells which one it was;
 /// and those whose flow is gone.
-async fn run_odd(context: Context) {
+async fn run_odd(context: PlannerContext) {
     let began = tokio::time::Instant::now();
     let mut orphans = began;
     while !context.stop.is_cancelled() {
@@ -166,7 +166,11 @@ async fn run_odd(context: Context) {
 
 /// Runs the modules, then records the plan. `permit` is for the running only: the next event's modules
 /// run while this one's commit is under way.
-async fn plan(context: &Context, planning: Planning, permit: Option<OwnedSemaphorePermit>) {
+async fn plan(
+    context: &PlannerContext,
+    planning: LeasedPlanning,
+    permit: Option<OwnedSemaphorePermit>,
+) {
     let topology = context.live.current();
     let at = context.journal.clock().now();
     if planning.lease.until < at.after(LEAST_LEASE) {
@@ -175,12 +179,12 @@ async fn plan(context: &Context, planning: Planning, permit: Option<OwnedSemapho
     }
     let outcome = match topology.flow(planning.flow) {
         Some(_) if planning.deaths >= FATAL => {
-            let failed = Failed::crashed(planning.deaths);
+            let failed = ModulesFailed::crashed(planning.deaths);
             tracing::error!(event = %planning.event.id, "{}", failed.detail);
-            planner::Outcome::failed(failed)
+            planner::FlowOutcome::failed(failed)
         }
         Some(route) => {
-            let planner = Planner {
+            let planner = FlowPlanner {
                 journal: &context.journal,
                 route,
                 event: &planning.event,
@@ -190,7 +194,7 @@ async fn plan(context: &Context, planning: Planning, permit: Option<OwnedSemapho
             };
             planner.run().await
         }
-        None => planner::Outcome::gone(),
+        None => planner::FlowOutcome::gone(),
     };
     drop(permit);
     let held = outcome.heavy;
@@ -199,7 +203,7 @@ async fn plan(context: &Context, planning: Planning, permit: Option<OwnedSemapho
         Err(failed) => (Vec::new(), Some(judge(context, &planning, failed))),
     };
     let event = planning.event.id;
-    let planned = Planned {
+    let planned = RecordedPlan {
         event: planning.event,
         flow: planning.flow,
         replayed: planning.claimed,
@@ -222,7 +226,11 @@ async fn plan(context: &Context, planning: Planning, permit: Option<OwnedSemapho
 
 /// Whether modules that failed are run again: on the delivery schedule where they may recover, once
 /// where a busy machine may be to blame, never where they would fail the same way again.
-fn judge(context: &Context, planning: &Planning, failed: Failed) -> ModuleFailed {
+fn judge(
+    context: &PlannerContext,
+    planning: &LeasedPlanning,
+    failed: ModulesFailed,
+) -> ModuleFailed {
     let tries = usize::try_from(planning.attempts).unwrap_or(usize::MAX);
     let steps = context.schedule.get(..failed.most_retries).unwrap_or(&context.schedule);
     match steps.get(tries) {

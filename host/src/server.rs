@@ -3,33 +3,33 @@
 //! Stopping: no new connections and no new work; what is under way ends, at most for
 //! `shutdown.grace`; leases that were not used are given back; the journal writes what it was told.
 
-use crate::access::audit::Audit;
-use crate::access::grant::Issuer;
-use crate::access::throttle::Throttle;
+use crate::access::audit::CallAudit;
+use crate::access::grant::GrantIssuer;
+use crate::access::throttle::FailureThrottle;
 use crate::api::auth;
 use crate::api::body_budget::BodyBudget;
 use crate::api::reading::ReadingShares;
-use crate::api::{self, App, Shared};
+use crate::api::{self, AppState, SharedState};
 use crate::config::Config;
 use crate::crypto::seal;
-use crate::crypto::seal::Sealer;
+use crate::crypto::seal::SecretSealer;
 use crate::delivery::dispatcher;
 use crate::delivery::places::RequestPlaces;
-use crate::listener::tls::{self, Certificates};
-use crate::listener::{self, Bounds, Listener};
+use crate::listener::tls::{self, ServedCertificates};
+use crate::listener::{self, BoundListener, ConnectionBounds};
 use crate::maintenance;
-use crate::net::http_client::{Client, Settings};
+use crate::net::http_client::{ClientSettings, DeliveryClient};
 use crate::pipeline;
-use crate::settings::endpoint_runtime::Defaults;
+use crate::settings::endpoint_runtime::EndpointDefaults;
 use crate::settings::live;
-use crate::settings::live::Live;
+use crate::settings::live::LiveSettings;
 use crate::sources;
 use crate::store;
-use crate::store::handover::Outlets;
-use crate::store::{Journal, Opening};
+use crate::store::handover::PrefetchOutlets;
+use crate::store::{EventStore, StoreOpening};
 use crate::time::clock::Clock;
-use crate::time::span::Span;
-use crate::wasm::{Cache, Compiler, Engine, Limits};
+use crate::time::span::TimeSpan;
+use crate::wasm::{ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits};
 use secrecy::ExposeSecret as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -42,7 +42,7 @@ use tokio_util::task::TaskTracker;
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ServerError {
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}; choose another with {key}")]
     Listen {
@@ -55,7 +55,7 @@ pub enum Error {
     },
     /// Certificate and key.
     #[error("cannot use tls.certificate and tls.key")]
-    Tls(#[from] tls::Error),
+    Tls(#[from] tls::TlsFilesError),
     /// The folder for key file and compiled modules.
     #[error("cannot use the folder {path}; set server.data_dir to one that is writable")]
     DataDir {
@@ -74,27 +74,27 @@ pub enum Error {
     },
     /// The database.
     #[error("cannot use the database")]
-    Journal(#[from] store::Error),
+    Journal(#[from] store::StoreError),
     /// The key.
     #[error(transparent)]
-    Seal(#[from] seal::Error),
+    Seal(#[from] seal::SealError),
     /// What is set.
     #[error("cannot load what is set")]
-    Topology(#[from] live::Error),
+    Topology(#[from] live::SettingsError),
     /// The module engine.
     #[error("cannot start the module engine")]
-    Wasm(#[from] crate::wasm::Error),
+    Wasm(#[from] crate::wasm::EngineError),
 }
 
 /// A server that is ready.
 #[derive(Debug)]
 pub struct Server {
-    listener: Listener,
+    listener: BoundListener,
     /// Sends plain HTTP on to HTTPS.
-    redirect: Option<Listener>,
+    redirect: Option<BoundListener>,
     /// Requests that may be under way to endpoints.
     outgoing: usize,
-    app: App,
+    app: AppState,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Where it listens.
@@ -106,11 +106,11 @@ pub struct Server {
 impl Server {
     /// Opens everything and starts the work. `program` is this program's own file, which compiles
     /// modules in a process of its own.
-    pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, Error> {
+    pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, ServerError> {
         let stop = CancellationToken::new();
         let certificates = certificates(&config)?;
         let room = listener::share_files(config.server.max_connections);
-        let bounds = Bounds {
+        let bounds = ConnectionBounds {
             connections: room.incoming,
             header_timeout: config.server.header_timeout.get(),
         };
@@ -126,31 +126,32 @@ impl Server {
         let sealer = read_key(&config, &folder)?;
         let (journal, outlets) = open_journal(&config, clock).await?;
         let new_token = first_token(&journal, &config).await?;
-        let engine = Engine::new(Limits::default(), &sealer.guest_key())?;
-        let cache = Cache::new(
+        let engine = ModuleEngine::new(ModuleLimits::default(), &sealer.guest_key())?;
+        let cache = ModuleCache::new(
             folder.join("waybill-modules"),
             sealer.mac_key(),
-            Compiler::Subprocess(program),
+            ModuleCompiler::Subprocess(program),
         )?;
         let largest_body = config.server.max_body.max(engine.limits().upload_bytes);
-        let live = Live::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
+        let live =
+            LiveSettings::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
         let client = client(&config, room.outgoing)?;
-        let audit = Audit::new(journal.clone(), !config.audit.retention.get().is_zero());
+        let audit = CallAudit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
-        let pull = sources::Context::new(
+        let pull = sources::SourceContext::new(
             journal.clone(),
             live.clone(),
             client.clone(),
             tasks.clone(),
             stop.clone(),
         );
-        let app = App::new(Shared {
+        let app = AppState::new(SharedState {
             journal,
             client,
             audit: Arc::new(audit),
             pull: Arc::new(pull),
-            throttle: Throttle::default(),
-            issuer: Issuer::new(live.sealer().grant_key()),
+            throttle: FailureThrottle::default(),
+            issuer: GrantIssuer::new(live.sealer().grant_key()),
             unknown_sources: AtomicU64::new(0),
             reading: ReadingShares::default(),
             bodies: BodyBudget::new(largest_body),
@@ -172,8 +173,8 @@ impl Server {
         if self.app.config.tls.certificate.is_some() { "https" } else { "http" }
     }
 
-    fn start(&self, outlets: Outlets) {
-        let deliver = dispatcher::Context {
+    fn start(&self, outlets: PrefetchOutlets) {
+        let deliver = dispatcher::LaneContext {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             client: self.app.client.clone(),
@@ -181,7 +182,7 @@ impl Server {
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         };
-        let plan = pipeline::Context {
+        let plan = pipeline::PlannerContext {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             schedule: self.app.config.delivery.retry_schedule.clone().into(),
@@ -193,7 +194,7 @@ impl Server {
         self.tasks.spawn(dispatcher::run(Arc::new(deliver), outlets.lanes));
         self.tasks.spawn(pipeline::run(plan, outlets.flow_lanes));
         self.tasks.spawn(sources::run(Arc::clone(&self.app.pull)));
-        let tend = maintenance::Context {
+        let tend = maintenance::MaintenanceContext {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
             audit: Arc::clone(&self.app.audit),
@@ -246,16 +247,16 @@ impl Server {
 
 /// The key that encrypts stored secrets: the one that is set, else that of the key file beside the
 /// database, which is made where it is missing.
-fn read_key(config: &Config, folder: &Path) -> Result<Sealer, Error> {
+fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, ServerError> {
     match &config.secret_key {
-        Some(secret) => Ok(Sealer::from_secret(secret)),
-        None => Ok(Sealer::from_file(&folder.join("waybill.key"))?),
+        Some(secret) => Ok(SecretSealer::from_secret(secret)),
+        None => Ok(SecretSealer::from_file(&folder.join("waybill.key"))?),
     }
 }
 
 /// Makes the data folder, for its owner only. Only a folder that was asked for is made: a database in
 /// one that is missing is a mistake.
-fn make_data_dir(config: &Config, folder: &Path) -> Result<(), Error> {
+fn make_data_dir(config: &Config, folder: &Path) -> Result<(), ServerError> {
     if config.server.data_dir.is_none() {
         return Ok(());
     }
@@ -264,13 +265,16 @@ fn make_data_dir(config: &Config, folder: &Path) -> Result<(), Error> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|source| Error::DataDir { path: folder.to_owned(), source })
+        .map_err(|source| ServerError::DataDir { path: folder.to_owned(), source })
 }
 
 /// Opens the database. Says so where its file would have to be written anew to give back disk space.
-async fn open_journal(config: &Config, clock: Clock) -> Result<(Journal, Outlets), store::Error> {
-    let opening = Opening { rewrites_file: config.retention.vacuum_at_start };
-    let (journal, outlets) = Journal::open(config.database.url.expose(), clock, opening).await?;
+async fn open_journal(
+    config: &Config,
+    clock: Clock,
+) -> Result<(EventStore, PrefetchOutlets), store::StoreError> {
+    let opening = StoreOpening { rewrites_file: config.retention.vacuum_at_start };
+    let (journal, outlets) = EventStore::open(config.database.url.expose(), clock, opening).await?;
     if !journal.gives_back_space().await? {
         tracing::warn!(
             "this database file uses freed space again and does not give it back; set \
@@ -281,10 +285,10 @@ async fn open_journal(config: &Config, clock: Clock) -> Result<(Journal, Outlets
 }
 
 /// The token that this start made, if any. A database that takes no writes is opened all the same.
-async fn first_token(journal: &Journal, config: &Config) -> Result<Option<String>, Error> {
+async fn first_token(journal: &EventStore, config: &Config) -> Result<Option<String>, ServerError> {
     let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
     match auth::first_token(journal, given.as_deref()).await {
-        Err(store::Error::Unavailable(error)) => {
+        Err(store::StoreError::Unavailable(error)) => {
             tracing::error!(%error, "cannot store the admin token; tokens that are known work");
             Ok(None)
         }
@@ -295,45 +299,50 @@ async fn first_token(journal: &Journal, config: &Config) -> Result<Option<String
 fn bind(
     address: SocketAddr,
     key: &'static str,
-    bounds: Bounds,
-    certificates: Option<Arc<Certificates>>,
+    bounds: ConnectionBounds,
+    certificates: Option<Arc<ServedCertificates>>,
     stop: &CancellationToken,
-) -> Result<(Listener, SocketAddr), Error> {
-    let failed = |source| Error::Listen { address, key, source };
-    let listener = Listener::bind(address, bounds, certificates, stop.clone()).map_err(failed)?;
+) -> Result<(BoundListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, key, source };
+    let listener =
+        BoundListener::bind(address, bounds, certificates, stop.clone()).map_err(failed)?;
     let address = listener.address().map_err(failed)?;
     Ok((listener, address))
 }
 
-fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Error> {
+fn certificates(config: &Config) -> Result<Option<Arc<ServedCertificates>>, ServerError> {
     let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
         return Ok(None);
     };
-    Ok(Some(Arc::new(Certificates::open(certificate, key)?)))
+    Ok(Some(Arc::new(ServedCertificates::open(certificate, key)?)))
 }
 
-fn defaults(config: &Config) -> Defaults {
-    Defaults {
+fn defaults(config: &Config) -> EndpointDefaults {
+    EndpointDefaults {
         schedule: config.delivery.retry_schedule.clone(),
-        timeout: Span::get(config.delivery.timeout),
+        timeout: TimeSpan::get(config.delivery.timeout),
         max_in_flight: config.delivery.max_in_flight,
         smart_window: config.smart.window.get(),
         smart_max_wait: config.smart.max_wait.get(),
     }
 }
 
-fn client(config: &Config, max_connections: usize) -> Result<Client, Error> {
+fn client(config: &Config, max_connections: usize) -> Result<DeliveryClient, ServerError> {
     let ca = |path: &PathBuf| {
         std::fs::read(path)
-            .map_err(|source| Error::CaFile { path: path.clone(), source: source.into() })
+            .map_err(|source| ServerError::CaFile { path: path.clone(), source: source.into() })
     };
     let extra_ca_pem = config.delivery.ca_file.as_ref().map(ca).transpose()?;
     let allow_networks = config.delivery.allow_networks.clone();
     let name_servers = config.delivery.name_servers.clone();
-    Client::new(Settings { allow_networks, extra_ca_pem, name_servers, max_connections }).map_err(
-        |source| Error::CaFile {
-            path: config.delivery.ca_file.clone().unwrap_or_default(),
-            source: source.into(),
-        },
-    )
+    DeliveryClient::new(ClientSettings {
+        allow_networks,
+        extra_ca_pem,
+        name_servers,
+        max_connections,
+    })
+    .map_err(|source| ServerError::CaFile {
+        path: config.delivery.ca_file.clone().unwrap_or_default(),
+        source: source.into(),
+    })
 }

@@ -2,7 +2,7 @@
 //! modules.
 //!
 //! Every stage reads it, none changes it. The API changes the journal and has it built anew; on other
-//! nodes [`live::Live`] sees the version grow. Work under way keeps the topology it began with.
+//! nodes [`live::LiveSettings`] sees the version grow. Work under way keeps the topology it began with.
 
 pub mod endpoint_runtime;
 pub mod live;
@@ -10,43 +10,43 @@ pub mod matching;
 pub mod sealed;
 pub mod source_runtime;
 
-use crate::access::token::{Token, TokenDigest};
+use crate::access::token::{ApiToken, TokenDigest};
 use crate::model::flow::{Flow, FlowModule};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::model::source::Source;
-use crate::settings::endpoint_runtime::Target;
-use crate::settings::source_runtime::Inlet;
+use crate::settings::endpoint_runtime::EndpointRuntime;
+use crate::settings::source_runtime::SourceRuntime;
 use crate::store::handover::FlowLane;
-use crate::wasm::Module;
+use crate::wasm::LoadedModule;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Everything that is set, at one version.
 #[derive(Debug)]
-pub struct Topology {
+pub struct SettingsSnapshot {
     /// Its version in the journal.
     pub version: i64,
-    sources: HashMap<String, Arc<Inlet>>,
-    endpoints: HashMap<EndpointId, Arc<Target>>,
+    sources: HashMap<String, Arc<SourceRuntime>>,
+    endpoints: HashMap<EndpointId, Arc<EndpointRuntime>>,
     endpoint_names: BTreeMap<String, EndpointId>,
-    flows: Vec<Arc<Route>>,
-    tokens: HashMap<TokenDigest, Arc<Token>>,
+    flows: Vec<Arc<FlowRuntime>>,
+    tokens: HashMap<TokenDigest, Arc<ApiToken>>,
     token_ids: HashMap<TokenId, TokenDigest>,
     /// Short-lived tokens that were revoked before their end.
     revoked: HashSet<GrantId>,
-    matches: matching::Cache,
+    matches: matching::MatchCache,
 }
 
 /// A flow with its endpoints and modules at hand.
 #[derive(Debug)]
-pub struct Route {
+pub struct FlowRuntime {
     /// The flow.
     pub flow: Flow,
     /// Its endpoints, in its order; those that do not exist are left out.
-    pub endpoints: Vec<Arc<Target>>,
+    pub endpoints: Vec<Arc<EndpointRuntime>>,
     /// Its modules, in its order.
-    pub modules: Vec<Stage>,
+    pub modules: Vec<ModuleStage>,
     /// Whether its modules' configuration cannot be read with the present key.
     pub locked: bool,
     /// Its queue in memory.
@@ -55,33 +55,33 @@ pub struct Route {
 
 /// One module of a flow.
 #[derive(Debug)]
-pub struct Stage {
+pub struct ModuleStage {
     /// As the flow names it.
     pub settings: FlowModule,
     /// What the module reads through its `config` interface.
     pub config: Arc<BTreeMap<String, String>>,
     /// The version that runs; an error says why none does.
-    pub module: Result<(u32, Module), String>,
+    pub module: Result<(u32, LoadedModule), String>,
     /// How many of the flow's events may be in the module, or wait for it, at once: so that those of another flow with the
     /// same module come in between.
     pub share: Semaphore,
 }
 
-impl Route {
+impl FlowRuntime {
     /// Whether one of its endpoints keeps the order of a record's events.
     pub fn keeps_order(&self) -> bool {
         self.endpoints.iter().any(|target| target.endpoint.settings.ordered)
     }
 }
 
-impl Topology {
+impl SettingsSnapshot {
     /// The token of a digest.
-    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<Token>> {
+    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<ApiToken>> {
         self.tokens.get(digest)
     }
 
     /// The token with an id, and its digest.
-    pub fn token_with_id(&self, id: TokenId) -> Option<(&TokenDigest, &Arc<Token>)> {
+    pub fn token_with_id(&self, id: TokenId) -> Option<(&TokenDigest, &Arc<ApiToken>)> {
         self.token_ids.get(&id).and_then(|digest| self.tokens.get_key_value(digest))
     }
 
@@ -91,7 +91,7 @@ impl Topology {
     }
 
     /// All tokens.
-    pub fn tokens(&self) -> impl Iterator<Item = (&TokenDigest, &Arc<Token>)> {
+    pub fn tokens(&self) -> impl Iterator<Item = (&TokenDigest, &Arc<ApiToken>)> {
         self.tokens.iter()
     }
 
@@ -106,37 +106,37 @@ impl Topology {
     }
 
     /// The source of a name, made ready.
-    pub fn inlet(&self, name: &str) -> Option<&Arc<Inlet>> {
+    pub fn inlet(&self, name: &str) -> Option<&Arc<SourceRuntime>> {
         self.sources.get(name)
     }
 
     /// All sources, made ready.
-    pub fn inlets(&self) -> impl Iterator<Item = &Arc<Inlet>> {
+    pub fn inlets(&self) -> impl Iterator<Item = &Arc<SourceRuntime>> {
         self.sources.values()
     }
 
     /// The endpoint with an id.
-    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<Target>> {
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<EndpointRuntime>> {
         self.endpoints.get(&id)
     }
 
     /// The endpoint of a name.
-    pub fn endpoint_named(&self, name: &str) -> Option<&Arc<Target>> {
+    pub fn endpoint_named(&self, name: &str) -> Option<&Arc<EndpointRuntime>> {
         self.endpoint_names.get(name).and_then(|id| self.endpoints.get(id))
     }
 
     /// All endpoints, by name.
-    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Target>> {
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<EndpointRuntime>> {
         self.endpoint_names.values().filter_map(|id| self.endpoints.get(id))
     }
 
     /// The flow with an id.
-    pub fn flow(&self, id: FlowId) -> Option<&Arc<Route>> {
+    pub fn flow(&self, id: FlowId) -> Option<&Arc<FlowRuntime>> {
         self.flows.iter().find(|route| route.flow.id == id)
     }
 
     /// All flows, by name.
-    pub fn flows(&self) -> &[Arc<Route>] {
+    pub fn flows(&self) -> &[Arc<FlowRuntime>] {
         &self.flows
     }
 }

@@ -1,6 +1,6 @@
 //! Signatures of deliveries: several schemes on one request, made anew at every attempt.
 //!
-//! A [`Signer`] is prepared once for an endpoint and holds its key in each form that its schemes read. How a scheme reads
+//! A [`DeliverySigner`] is prepared once for an endpoint and holds its key in each form that its schemes read. How a scheme reads
 //! the secret is a property of the scheme and never guessed from the secret:
 //!
 //! | scheme | header | signs | reads the secret |
@@ -26,16 +26,16 @@ pub mod key;
 pub mod secret;
 pub mod verify;
 
-use crate::model::signature_scheme::Scheme;
+use crate::model::signature_scheme::SignatureScheme;
 pub use secret::standard_key;
 pub use secret::{SecretError, check_secret, generate_secret};
 
-use crate::model::secrets::{RotatedKeys, Secrets};
+use crate::model::secrets::{RotatedKeys, SigningSecrets};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use key::Key;
+use key::SchemeKey;
 
 /// The delivery's id, the same at every attempt.
 pub const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -60,21 +60,21 @@ pub const THEMESIC_SIGNATURE: HeaderName = HeaderName::from_static("x-perfex-sig
 pub struct InvalidId;
 
 /// An endpoint's schemes and prepared keys.
-pub struct Signer {
-    schemes: Vec<Scheme>,
-    keys: RotatedKeys<Key>,
+pub struct DeliverySigner {
+    schemes: Vec<SignatureScheme>,
+    keys: RotatedKeys<SchemeKey>,
 }
 
-impl std::fmt::Debug for Signer {
+impl std::fmt::Debug for DeliverySigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Signer").field("schemes", &self.schemes).finish_non_exhaustive()
     }
 }
 
-impl Signer {
+impl DeliverySigner {
     /// Prepares the keys of an endpoint. An error means a secret that was stored without [`check_secret`].
-    pub fn new(schemes: &[Scheme], secrets: &Secrets) -> Result<Self, SecretError> {
-        let keys = RotatedKeys::prepare(secrets, |secret| Key::prepare(secret, schemes))?;
+    pub fn new(schemes: &[SignatureScheme], secrets: &SigningSecrets) -> Result<Self, SecretError> {
+        let keys = RotatedKeys::prepare(secrets, |secret| SchemeKey::prepare(secret, schemes))?;
         Ok(Self { schemes: schemes.to_vec(), keys })
     }
 
@@ -98,14 +98,14 @@ impl Signer {
         headers.insert(WEBHOOK_TIMESTAMP, value(&timestamp));
         let mut valid = self.keys.valid_at(at);
         let keys = [valid.next(), valid.next()];
-        let attempt = Attempt { keys, id, timestamp: &timestamp, body, bare: None };
+        let attempt = SignedAttempt { keys, id, timestamp: &timestamp, body, bare: None };
         attempt.sign(&self.schemes, headers);
         Ok(())
     }
 }
 
-struct Attempt<'a> {
-    keys: [Option<&'a Key>; 2],
+struct SignedAttempt<'a> {
+    keys: [Option<&'a SchemeKey>; 2],
     id: &'a str,
     timestamp: &'a str,
     body: &'a [u8],
@@ -113,18 +113,18 @@ struct Attempt<'a> {
     bare: Option<HeaderValue>,
 }
 
-impl Attempt<'_> {
-    fn sign(mut self, schemes: &[Scheme], headers: &mut HeaderMap) {
+impl SignedAttempt<'_> {
+    fn sign(mut self, schemes: &[SignatureScheme], headers: &mut HeaderMap) {
         let mut list = String::new();
         for scheme in schemes {
             match scheme {
-                Scheme::Standard => self.append_standard(&mut list),
-                Scheme::Ed25519 => self.append_ed25519(&mut list),
-                Scheme::PerfexApi => set(headers, PERFEXAPI_SIGNATURE, self.bare()),
-                Scheme::Webhook => set(headers, WEBHOOK_HEX_SIGNATURE, self.bare()),
-                Scheme::Github => set(headers, GITHUB_SIGNATURE, self.github()),
-                Scheme::Stripe => set(headers, STRIPE_SIGNATURE, self.timed(self.keys)),
-                Scheme::Themesic => {
+                SignatureScheme::Standard => self.append_standard(&mut list),
+                SignatureScheme::Ed25519 => self.append_ed25519(&mut list),
+                SignatureScheme::PerfexApi => set(headers, PERFEXAPI_SIGNATURE, self.bare()),
+                SignatureScheme::Webhook => set(headers, WEBHOOK_HEX_SIGNATURE, self.bare()),
+                SignatureScheme::Github => set(headers, GITHUB_SIGNATURE, self.github()),
+                SignatureScheme::Stripe => set(headers, STRIPE_SIGNATURE, self.timed(self.keys)),
+                SignatureScheme::Themesic => {
                     let [current, _] = self.keys;
                     set(headers, THEMESIC_SIGNATURE, self.timed([current, None]));
                 }
@@ -143,7 +143,7 @@ impl Attempt<'_> {
     }
 
     fn append_ed25519(&self, list: &mut String) {
-        for pair in self.keys.into_iter().flatten().filter_map(Key::ed25519) {
+        for pair in self.keys.into_iter().flatten().filter_map(SchemeKey::ed25519) {
             use ed25519_dalek::ed25519::signature::MultipartSigner as _;
             separate(list, "v1a,");
             BASE64.encode_string(pair.multipart_sign(&self.standard_content()).to_bytes(), list);
@@ -167,7 +167,7 @@ impl Attempt<'_> {
         HeaderValue::try_from(format!("sha256={}", bare.to_str().ok()?)).ok()
     }
 
-    fn timed(&self, keys: [Option<&Key>; 2]) -> Option<HeaderValue> {
+    fn timed(&self, keys: [Option<&SchemeKey>; 2]) -> Option<HeaderValue> {
         let mut text = format!("t={}", self.timestamp);
         for key in keys.into_iter().flatten() {
             text.push_str(",v1=");

@@ -21,18 +21,18 @@ pub mod run;
 pub mod schedule;
 
 use crate::error_chain::error_chain;
-use crate::ingest::incoming::Incoming;
+use crate::ingest::incoming::IncomingEvent;
 use crate::model::id::SourceId;
 use crate::model::source::SourceKind;
-use crate::model::timing::Timing;
-use crate::net::http_client::Client;
-use crate::settings::live::Live;
-use crate::settings::source_runtime::Inlet;
+use crate::model::timing::SourceTiming;
+use crate::net::http_client::DeliveryClient;
+use crate::settings::live::LiveSettings;
+use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
-use crate::store::Journal;
+use crate::store::EventStore;
 use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
-use run::Run;
+use run::SourceRun;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,37 +42,37 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use erase::kept_places;
-pub use run::Failed;
+pub use run::RunFailed;
 
 /// How often it is looked what is due.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What running sources takes.
 #[derive(Debug)]
-pub struct Context {
-    journal: Journal,
-    live: Live,
-    client: Client,
+pub struct SourceContext {
+    journal: EventStore,
+    live: LiveSettings,
+    client: DeliveryClient,
     tasks: TaskTracker,
     stop: CancellationToken,
     nudge: Notify,
-    running: Mutex<HashMap<SourceId, Running>>,
+    running: Mutex<HashMap<SourceId, RunningSource>>,
 }
 
 /// A run of this process.
 #[derive(Debug)]
-struct Running {
+struct RunningSource {
     /// The source as it was then.
     settings_of: Timestamp,
     stop: CancellationToken,
 }
 
-impl Context {
+impl SourceContext {
     /// With nothing running yet.
     pub fn new(
-        journal: Journal,
-        live: Live,
-        client: Client,
+        journal: EventStore,
+        live: LiveSettings,
+        client: DeliveryClient,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -81,14 +81,14 @@ impl Context {
     }
 
     /// Has a source run now; another node may be the one to do it.
-    pub async fn request(&self, source: SourceId) -> Result<(), store::Error> {
+    pub async fn request(&self, source: SourceId) -> Result<(), store::StoreError> {
         self.journal.request_source(source).await?;
         self.nudge.notify_one();
         Ok(())
     }
 
     /// One event that the source would make, without a trace.
-    pub async fn sample(&self, inlet: &Inlet) -> Result<Incoming, Failed> {
+    pub async fn sample(&self, inlet: &SourceRuntime) -> Result<IncomingEvent, RunFailed> {
         let settings = &inlet.source.settings;
         let secret = inlet.secret();
         match (&settings.poll, &settings.database, &settings.schedule) {
@@ -100,26 +100,26 @@ impl Context {
                 database::sample(read, &inlet.source, secret, self.journal.clock()).await
             }
             (.., Some(clock)) => schedule::sample(clock, &settings.name, self.journal.clock()),
-            _ => Err(Failed::new("this source is not run by Waybill")),
+            _ => Err(RunFailed::new("this source is not run by Waybill")),
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<SourceId, Running>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<SourceId, RunningSource>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Rows of a short list as a database source has kept them, by key: key and content.
 pub async fn kept(
-    journal: &Journal,
+    journal: &EventStore,
     state: &SourceState,
     table: &str,
-) -> Result<Vec<(String, Map<String, Value>)>, store::Error> {
+) -> Result<Vec<(String, Map<String, Value>)>, store::StoreError> {
     database::kept(journal, state, table).await
 }
 
 /// Runs what is due, until told to stop.
-pub async fn run(context: Arc<Context>) {
+pub async fn run(context: Arc<SourceContext>) {
     let mut tick = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
@@ -135,11 +135,11 @@ pub async fn run(context: Arc<Context>) {
 }
 
 /// Starts what is due, and stops what is not wanted as it is any more.
-async fn look(context: &Arc<Context>) -> Result<(), store::Error> {
+async fn look(context: &Arc<SourceContext>) -> Result<(), store::StoreError> {
     let topology = context.live.current();
     for (id, running) in context.running().iter() {
         let inlet = topology.inlets().find(|inlet| inlet.source.id == *id);
-        let as_before = |inlet: &Arc<Inlet>| {
+        let as_before = |inlet: &Arc<SourceRuntime>| {
             inlet.source.settings.enabled && inlet.source.updated_at == running.settings_of
         };
         if !inlet.is_some_and(as_before) {
@@ -153,7 +153,7 @@ async fn look(context: &Arc<Context>) -> Result<(), store::Error> {
     let running: HashSet<SourceId> = context.running().keys().copied().collect();
     let states = context.journal.source_states().await?;
     let now = context.journal.clock().now();
-    let rests = |inlet: &&Arc<Inlet>| !running.contains(&inlet.source.id);
+    let rests = |inlet: &&Arc<SourceRuntime>| !running.contains(&inlet.source.id);
     for inlet in topology.inlets().filter(|inlet| inlet.source.settings.enabled).filter(rests) {
         let state = states.iter().find(|state| state.source == inlet.source.id);
         if is_due(inlet, state, now) {
@@ -164,7 +164,7 @@ async fn look(context: &Arc<Context>) -> Result<(), store::Error> {
 }
 
 /// Whether a source is to run now.
-fn is_due(inlet: &Inlet, state: Option<&SourceState>, now: Timestamp) -> bool {
+fn is_due(inlet: &SourceRuntime, state: Option<&SourceState>, now: Timestamp) -> bool {
     // What this process is running it knows itself: a hold that it forgot to give up is no obstacle.
     if inlet.timing.is_none() || state.is_some_and(|state| state.running && !state.is_ours) {
         return false;
@@ -174,7 +174,7 @@ fn is_due(inlet: &Inlet, state: Option<&SourceState>, now: Timestamp) -> bool {
 }
 
 /// When a source runs next, unless it is asked to.
-pub fn next_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp> {
+pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
     let timing = inlet.timing.as_ref()?;
     let source = &inlet.source;
     // One that was cut off goes on as soon as it may.
@@ -184,7 +184,7 @@ pub fn next_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp>
         return began;
     }
     let last = match (source.settings.kind, timing) {
-        (SourceKind::Schedule, Timing::Cron(_)) => {
+        (SourceKind::Schedule, SourceTiming::Cron(_)) => {
             Some(schedule::begin(source, state.map(|state| state.memory.as_str())))
         }
         _ => began,
@@ -195,18 +195,18 @@ pub fn next_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp>
 /// The next run to show to an operator: of a source that is running, the run after the present one.
 ///
 /// `next_run` of a running source is the time that the present run deals with, which is in the past.
-pub fn upcoming_run(inlet: &Inlet, state: Option<&SourceState>) -> Option<Timestamp> {
+pub fn upcoming_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
     let present_run = state.filter(|state| state.running).and_then(|state| state.started_at);
     let Some(started) = present_run else { return next_run(inlet, state) };
     inlet.timing.as_ref()?.next(Some(started), inlet.source.updated_at)
 }
 
 async fn start(
-    context: &Arc<Context>,
-    inlet: &Arc<Inlet>,
+    context: &Arc<SourceContext>,
+    inlet: &Arc<SourceRuntime>,
     state: Option<&SourceState>,
     now: Timestamp,
-) -> Result<(), store::Error> {
+) -> Result<(), store::StoreError> {
     let id = inlet.source.id;
     let seen = state.and_then(|state| state.started_at);
     if !context.journal.lease_source(id, now, seen).await? {
@@ -214,23 +214,23 @@ async fn start(
     }
     let stop = context.stop.child_token();
     let settings_of = inlet.source.updated_at;
-    context.running().insert(id, Running { settings_of, stop: stop.clone() });
-    let run = Run::new(context, inlet, state, now);
+    context.running().insert(id, RunningSource { settings_of, stop: stop.clone() });
+    let run = SourceRun::new(context, inlet, state, now);
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
-        let _ended = Ended { context: &context, id };
+        let _ended = RunEndGuard { context: &context, id };
         run.finish(&stop).await;
     });
     Ok(())
 }
 
 /// Notes the end of a run, however it ends.
-struct Ended<'a> {
-    context: &'a Context,
+struct RunEndGuard<'a> {
+    context: &'a SourceContext,
     id: SourceId,
 }
 
-impl Drop for Ended<'_> {
+impl Drop for RunEndGuard<'_> {
     fn drop(&mut self) {
         self.context.running().remove(&self.id);
     }

@@ -53,23 +53,23 @@ pub mod views;
 pub mod window;
 pub mod writer;
 
-pub use capture::{Capture, Idempotency, NewPlanning, Receipt};
-pub use plan::{Draft, ModuleFailed, Planned};
-pub use settle::Settled;
+pub use capture::{CaptureReceipt, EventCapture, IdempotencyKeys, NewPlanning};
+pub use plan::{DeliveryDraft, ModuleFailed, RecordedPlan};
+pub use settle::SettledAttempt;
 
 use crate::error_chain::error_chain;
 use crate::time::clock::Clock;
-use handover::Handover;
-use pool::Pool;
+use handover::WorkPrefetch;
+use pool::DatabasePool;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::{RwLock, mpsc, oneshot};
-use watch::Watchers;
+use watch::EventWatchers;
 
 /// What the journal cannot do, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum StoreError {
     /// The database cannot be reached, is full or busy. Nothing was written; try again later.
     #[error("the database does not take writes at present")]
     Unavailable(#[source] sqlx::Error),
@@ -132,7 +132,7 @@ pub enum Error {
     Closed,
 }
 
-impl From<sqlx::Error> for Error {
+impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
             readiness::note_code(&code);
@@ -143,7 +143,7 @@ impl From<sqlx::Error> for Error {
 
 /// What is done with the database before it is used.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Opening {
+pub struct StoreOpening {
     /// Whether an SQLite file is written anew, so that it can give back disk space and holds no
     /// remains of rows that were deleted or moved. It needs as much free space as the file takes,
     /// twice over.
@@ -152,44 +152,44 @@ pub struct Opening {
 
 /// The journal; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Journal {
-    inner: Arc<Inner>,
+pub struct EventStore {
+    inner: Arc<StoreInner>,
 }
 
 #[derive(Debug)]
-pub struct Inner {
-    pool: Pool,
-    writer: mpsc::Sender<writer::Op>,
+pub struct StoreInner {
+    pool: DatabasePool,
+    writer: mpsc::Sender<writer::WriteOperation>,
     /// Held for reading by each writer while it commits.
     committing: Arc<RwLock<()>>,
-    handover: Handover,
-    watchers: Watchers,
-    figures: figures::Figures,
+    handover: WorkPrefetch,
+    watchers: EventWatchers,
+    figures: figures::StoreFigures,
     write_health: readiness::WriteHealth,
     clock: Clock,
     node: i64,
     lease_token: AtomicI64,
 }
 
-impl Journal {
+impl EventStore {
     /// Connects, brings the schema up to date and starts the writers. They end when the last clone
     /// of the journal is dropped and their queue is empty.
     pub async fn open(
         url: &str,
         clock: Clock,
-        opening: Opening,
-    ) -> Result<(Self, handover::Outlets), Error> {
-        let pool = Pool::open(url, opening).await?;
+        opening: StoreOpening,
+    ) -> Result<(Self, handover::PrefetchOutlets), StoreError> {
+        let pool = DatabasePool::open(url, opening).await?;
         let node = node::random();
         let (sender, receiver) = mpsc::channel(writer::QUEUE);
-        let (handover, outlets) = Handover::new();
-        let inner = Arc::new(Inner {
+        let (handover, outlets) = WorkPrefetch::new();
+        let inner = Arc::new(StoreInner {
             pool,
             writer: sender,
             committing: Arc::default(),
             handover,
-            watchers: Watchers::default(),
-            figures: figures::Figures::default(),
+            watchers: EventWatchers::default(),
+            figures: figures::StoreFigures::default(),
             write_health: readiness::WriteHealth::default(),
             node,
             lease_token: AtomicI64::new(node::first_token(node)),
@@ -199,27 +199,29 @@ impl Journal {
         let journal = Self { inner };
         match journal.enter().await {
             // What is there can be read, and an operator needs the server to see why it is full.
-            Err(error @ Error::Unavailable(_)) if journal.is_readable().await => tracing::error!(
-                error = %error_chain(&error),
-                "the database takes no writes: started for reading, captures are refused until it does"
-            ),
+            Err(error @ StoreError::Unavailable(_)) if journal.is_readable().await => {
+                tracing::error!(
+                    error = %error_chain(&error),
+                    "the database takes no writes: started for reading, captures are refused until it does"
+                );
+            }
             entered => entered?,
         }
         Ok((journal, outlets))
     }
 
     /// Where captures and plans take room for what they hand over.
-    pub fn handover(&self) -> &Handover {
+    pub fn handover(&self) -> &WorkPrefetch {
         &self.inner.handover
     }
 
     /// Who waits for what becomes of an event.
-    pub fn watchers(&self) -> &Watchers {
+    pub fn watchers(&self) -> &EventWatchers {
         &self.inner.watchers
     }
 
     /// What was recorded since the start.
-    pub fn figures(&self) -> &figures::Figures {
+    pub fn figures(&self) -> &figures::StoreFigures {
         &self.inner.figures
     }
 
@@ -233,36 +235,39 @@ impl Journal {
         &self.inner.clock
     }
 
-    fn pool(&self) -> &Pool {
+    fn pool(&self) -> &DatabasePool {
         &self.inner.pool
     }
 
     /// Appends events and what is already known of their plans, in one commit with whatever else is
     /// waiting. The receipts are in the order of the captures.
-    pub async fn capture(&self, captures: Vec<Capture>) -> Result<Vec<Receipt>, Error> {
+    pub async fn capture(
+        &self,
+        captures: Vec<EventCapture>,
+    ) -> Result<Vec<CaptureReceipt>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(writer::Op::Capture { captures, reply }).await?;
-        answer.await.unwrap_or(Err(Error::Closed))
+        self.submit(writer::WriteOperation::Capture { captures, reply }).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Records what a flow's modules said of an event. `false` if the lease ran out and another
     /// holds it: then nothing is written.
-    pub async fn plan(&self, planned: Planned) -> Result<bool, Error> {
+    pub async fn plan(&self, planned: RecordedPlan) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(writer::Op::Plan { planned: Box::new(planned), reply }).await?;
-        answer.await.unwrap_or(Err(Error::Closed))
+        self.submit(writer::WriteOperation::Plan { planned: Box::new(planned), reply }).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Records an attempt and what follows from it. Returns when it is queued; while the database is
     /// away the writer keeps it and tries again.
-    pub async fn settle(&self, settled: Settled) -> Result<(), Error> {
-        self.submit(writer::Op::Settle(Box::new(settled))).await
+    pub async fn settle(&self, settled: SettledAttempt) -> Result<(), StoreError> {
+        self.submit(writer::WriteOperation::Settle(Box::new(settled))).await
     }
 
     /// Waits until all that was submitted before is durable.
     pub async fn flush(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.submit(writer::Op::Flush { reply }).await.is_ok() {
+        if self.submit(writer::WriteOperation::Flush { reply }).await.is_ok() {
             // A writer that ended has written all it could.
             drop(answer.await);
             // Another writer may still be at what was submitted earlier.
@@ -274,7 +279,7 @@ impl Journal {
         self.topology_version().await.is_ok()
     }
 
-    async fn submit(&self, op: writer::Op) -> Result<(), Error> {
-        self.inner.writer.send(op).await.map_err(|_closed| Error::Closed)
+    async fn submit(&self, op: writer::WriteOperation) -> Result<(), StoreError> {
+        self.inner.writer.send(op).await.map_err(|_closed| StoreError::Closed)
     }
 }

@@ -1,14 +1,14 @@
 //! Modules: users' WebAssembly components, admitted once and then run on events.
 //!
-//! The API's upload and the command line call [`Engine::admit`], the planner calls
-//! [`Engine::load`] at the start and [`Module::run`] for every event. Nothing else in the host
+//! The API's upload and the command line call [`ModuleEngine::admit`], the planner calls
+//! [`ModuleEngine::load`] at the start and [`LoadedModule::run`] for every event. Nothing else in the host
 //! names wasmtime.
 //!
 //! **Admission.** An upload is validated in full, its imports and exports are compared with what
 //! the host has, it is compiled in a child process that can be killed (compile-time exhaustion is
 //! no vulnerability by wasmtime's own definition, so it is contained here), and it is
 //! instantiated once with all its roles bound, because names alone do not prove that the types
-//! fit. The compiled form lies in a [`Cache`] under a seal (HMAC); a compiled form that the seal
+//! fit. The compiled form lies in a [`ModuleCache`] under a seal (HMAC); a compiled form that the seal
 //! does not vouch for is never mapped. The component itself stays the source of truth: a cache
 //! miss is answered by admitting it again.
 //!
@@ -20,7 +20,7 @@
 //! **What a module can do to others: nothing.** It gets no files, no network, no environment. Its
 //! clock stands at the event's time and its randomness comes from the event's id, the module and a secret of the server, so that a
 //! retry, a dry run and a replay see the same. Processor time, memory, output, log and fan-out
-//! have [`Limits`]; whoever exceeds one ends with a [`Failure`] that names it, for that event
+//! have [`ModuleLimits`]; whoever exceeds one ends with a [`ModuleFailure`] that names it, for that event
 //! alone.
 //!
 //! **What is not promised.** Processor time is looked at every 5 ms, so a limit ends a call up to
@@ -44,14 +44,17 @@ pub mod run;
 pub mod validate;
 pub mod wasi;
 
-pub use cache::Cache;
-pub use compile::{Compiler, compile_child};
-pub use engine::Engine;
-pub use error::{Error, Rejection};
+pub use cache::ModuleCache;
+pub use compile::{ModuleCompiler, compile_child};
+pub use engine::ModuleEngine;
+pub use error::{EngineError, ModuleRejection};
 pub use guest_log::LogLine;
-pub use limits::Limits;
-pub use module::{Module, Report, Role};
-pub use output::{Dispatch, End, Failure, Input, PATIENCE, Routed, Run, Step, Verdict, merged};
+pub use limits::ModuleLimits;
+pub use module::{LoadedModule, ModuleReport, ModuleRole};
+pub use output::{
+    ModuleDispatch, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, PATIENCE, RoleVerdict,
+    RoutedEvent, RunEnd, merged,
+};
 
 #[cfg(test)]
 mod tests;

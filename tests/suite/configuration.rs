@@ -172,6 +172,9 @@ async fn a_pinned_version_is_uploaded_where_its_bytes_have_another_number() {
     let Some(old) = World::start(Sqlite).await else { return };
     let Some(new) = World::start(Sqlite).await else { return };
     upload(&old, "m?activate=true", component.clone()).await;
+    let url = "http://127.0.0.1:9/a";
+    old.endpoint(&endpoint_with("a", url, &json!({}))).await;
+    new.endpoint(&endpoint_with("a", url, &json!({}))).await;
     old.post("/api/v1/flows", &flow(&json!([{"name": "m", "version": 1}]))).await;
     upload(&new, "m?version=3", component).await;
     let folder = tempfile::TempDir::new().unwrap();

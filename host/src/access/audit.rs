@@ -13,10 +13,10 @@
 //! are let go, which is logged.
 
 use super::address::network;
-use crate::model::api_call::{Call, TokenUsage};
+use crate::model::api_call::{ApiCall, TokenUsage};
 use crate::model::id::TokenId;
-use crate::store::Journal;
-use crate::store::audit::Notes;
+use crate::store::EventStore;
+use crate::store::audit::AuditNotes;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
@@ -33,17 +33,17 @@ const MOST_REFUSED: usize = 4_096;
 
 /// Calls on their way to the journal.
 #[derive(Debug)]
-pub struct Audit {
-    journal: Journal,
+pub struct CallAudit {
+    journal: EventStore,
     /// Whether any are kept.
     on: bool,
-    waiting: Mutex<Vec<Call>>,
+    waiting: Mutex<Vec<ApiCall>>,
     refused: Mutex<RefusedCalls>,
 }
 
-impl Audit {
+impl CallAudit {
     /// A record in that journal, or none.
-    pub fn new(journal: Journal, on: bool) -> Self {
+    pub fn new(journal: EventStore, on: bool) -> Self {
         Self { journal, on, waiting: Mutex::default(), refused: Mutex::default() }
     }
 
@@ -53,19 +53,19 @@ impl Audit {
     }
 
     /// Notes a call of a known principal.
-    pub fn note(&self, call: Call) {
+    pub fn note(&self, call: ApiCall) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(call);
         let full = waiting.len() >= BATCH && waiting.len().is_multiple_of(BATCH);
         let calls = full.then(|| std::mem::take(&mut *waiting));
         drop(waiting);
         if let Some(calls) = calls {
-            self.send(Notes { calls, ..Notes::default() });
+            self.send(AuditNotes { calls, ..AuditNotes::default() });
         }
     }
 
     /// Counts a call in the row that its address has for this minute.
-    pub fn count_refused(&self, call: Call) {
+    pub fn count_refused(&self, call: ApiCall) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).count(call);
     }
 
@@ -76,11 +76,11 @@ impl Audit {
         drop(waiting);
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take_changed();
         if !calls.is_empty() || !refused.is_empty() || !usages.is_empty() {
-            self.send(Notes { calls, refused, usages });
+            self.send(AuditNotes { calls, refused, usages });
         }
     }
 
-    fn send(&self, notes: Notes) {
+    fn send(&self, notes: AuditNotes) {
         // What a full queue does not take waits here; a token's state is written at its next use.
         let Err(notes) = self.journal.note(notes) else { return };
         let mut calls = notes.calls;
@@ -118,13 +118,13 @@ struct RefusedKey {
 
 #[derive(Debug)]
 struct RefusedRow {
-    call: Call,
+    call: ApiCall,
     /// Whether it counted a call since it was last written.
     changed: bool,
 }
 
 impl RefusedKey {
-    fn of(call: &Call) -> Self {
+    fn of(call: &ApiCall) -> Self {
         let minute = call.id.created_at().seconds().div_euclid(60);
         Self { minute, address: network(call.address), token: call.token }
     }
@@ -136,7 +136,7 @@ impl RefusedKey {
 }
 
 impl RefusedCalls {
-    fn count(&mut self, call: Call) {
+    fn count(&mut self, call: ApiCall) {
         let mut key = RefusedKey::of(&call);
         // A clock that is set back starts no new rows.
         key.minute = key.minute.max(self.minute);
@@ -152,11 +152,11 @@ impl RefusedCalls {
         }
         let shared = key == RefusedKey::shared(key.minute);
         let row = self.rows.entry(key).or_insert_with(|| RefusedRow {
-            call: Call { calls: 0, ..call.clone() },
+            call: ApiCall { calls: 0, ..call.clone() },
             changed: true,
         });
         let calls = row.call.calls.saturating_add(call.calls).min(i32::MAX.unsigned_abs());
-        row.call = Call { id: row.call.id, calls, ..call };
+        row.call = ApiCall { id: row.call.id, calls, ..call };
         if shared {
             (row.call.address, row.call.token) = (key.address, None);
         }
@@ -164,7 +164,7 @@ impl RefusedCalls {
     }
 
     /// The rows to write. Those of minutes that are over are then forgotten.
-    fn take_changed(&mut self) -> Vec<Call> {
+    fn take_changed(&mut self) -> Vec<ApiCall> {
         let changed = self
             .rows
             .values_mut()
@@ -176,7 +176,7 @@ impl RefusedCalls {
     }
 
     /// Takes back rows that could not be written; how many calls were lost for lack of room.
-    fn put_back(&mut self, calls: Vec<Call>) -> usize {
+    fn put_back(&mut self, calls: Vec<ApiCall>) -> usize {
         let mut lost = 0;
         for call in calls {
             let key = RefusedKey::of(&call);
@@ -198,8 +198,8 @@ mod tests {
     use crate::model::id::RequestId;
     use std::time::Duration;
 
-    fn call(address: impl Into<IpAddr>, token: Option<TokenId>) -> Call {
-        Call {
+    fn call(address: impl Into<IpAddr>, token: Option<TokenId>) -> ApiCall {
+        ApiCall {
             id: RequestId::generate(),
             token,
             address: address.into(),
@@ -217,13 +217,13 @@ mod tests {
         let first = call([192, 0, 2, 1], None);
         refused.count(first.clone());
         for _ in 0..99 {
-            refused.count(Call { status: 429, id: first.id, ..call([192, 0, 2, 1], None) });
+            refused.count(ApiCall { status: 429, id: first.id, ..call([192, 0, 2, 1], None) });
         }
         let rows = refused.take_changed();
         let [row] = rows.as_slice() else { panic!("{rows:?}") };
         assert_eq!((row.id, row.calls, row.status), (first.id, 100, 429));
         assert!(refused.take_changed().is_empty(), "nothing changed since");
-        refused.count(Call { id: first.id, ..call([192, 0, 2, 1], None) });
+        refused.count(ApiCall { id: first.id, ..call([192, 0, 2, 1], None) });
         assert_eq!(refused.take_changed()[0].calls, 101, "the same row, with all of them");
     }
 
@@ -232,7 +232,7 @@ mod tests {
         let mut refused = RefusedCalls::default();
         let id = RequestId::generate();
         for n in 1..=100_000_u32 {
-            refused.count(Call { id, ..call(n.to_be_bytes(), None) });
+            refused.count(ApiCall { id, ..call(n.to_be_bytes(), None) });
         }
         let rows = refused.take_changed();
         assert_eq!(rows.len(), ADDRESSES + 1);

@@ -9,9 +9,9 @@
 //! the client. The mark of authenticity covers the client's own digest, so a client whose secret
 //! was replaced has no short-lived tokens left.
 
-use super::scope::Scopes;
+use super::scope::ScopeSet;
 use super::token::TokenDigest;
-use crate::crypto::sha256::Mac;
+use crate::crypto::sha256::MacKey;
 use crate::model::id::{GrantId, TokenId};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
@@ -32,43 +32,43 @@ const VERSION: u8 = 1;
 
 /// What a short-lived token says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant {
+pub struct TokenGrant {
     /// Its id; what revoking it names.
     pub id: GrantId,
     /// The client it was given to.
     pub client: TokenId,
     /// What it may do.
-    pub scopes: Scopes,
+    pub scopes: ScopeSet,
     /// When it ends, in seconds since 1970.
     pub ends: i64,
 }
 
 /// A grant as it was shown, before it is known to be real.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown {
-    grant: Grant,
+pub struct ShownGrant {
+    grant: TokenGrant,
     note: [u8; NOTE],
     mark: [u8; MARK],
 }
 
 /// Writes and reads short-lived tokens.
 #[derive(Clone)]
-pub struct Issuer(Mac);
+pub struct GrantIssuer(MacKey);
 
-impl std::fmt::Debug for Issuer {
+impl std::fmt::Debug for GrantIssuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Issuer(hidden)")
     }
 }
 
-impl Issuer {
+impl GrantIssuer {
     /// One that marks with this key.
     pub fn new(key: [u8; 32]) -> Self {
-        Self(Mac::new(&key))
+        Self(MacKey::new(&key))
     }
 
     /// The text of a grant.
-    pub fn issue(&self, grant: &Grant, client: &TokenDigest) -> String {
+    pub fn issue(&self, grant: &TokenGrant, client: &TokenDigest) -> String {
         let note = note(grant);
         let mark = self.0.of(&[&note, client]);
         let text = BASE64_URL_SAFE_NO_PAD.encode([&note[..], &mark[..]].concat());
@@ -76,12 +76,12 @@ impl Issuer {
     }
 
     /// Whether a grant is one that was issued to the client of that digest.
-    pub fn is_real(&self, shown: &Shown, client: &TokenDigest) -> bool {
+    pub fn is_real(&self, shown: &ShownGrant, client: &TokenDigest) -> bool {
         self.0.fits(&[&shown.note, client], &shown.mark)
     }
 }
 
-impl Shown {
+impl ShownGrant {
     /// Reads what a caller shows; `None` where it has not the form.
     pub fn read(text: &str) -> Option<Self> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
@@ -91,10 +91,10 @@ impl Shown {
         let (client, rest) = rest.split_first_chunk()?;
         let (id, rest) = rest.split_first_chunk()?;
         let (scopes, ends) = rest.split_first_chunk()?;
-        let grant = Grant {
+        let grant = TokenGrant {
             id: GrantId::from_uuid(Uuid::from_bytes(*id)),
             client: TokenId::from_uuid(Uuid::from_bytes(*client)),
-            scopes: Scopes::from_bits(u32::from_be_bytes(*scopes)),
+            scopes: ScopeSet::from_bits(u32::from_be_bytes(*scopes)),
             ends: i64::from_be_bytes(ends.try_into().ok()?),
         };
         (*version == VERSION).then_some(Self { grant, note: *note, mark })
@@ -105,17 +105,17 @@ impl Shown {
         self.grant.client
     }
 
-    /// What it says. It counts only if [`Issuer::is_real`] says so.
-    pub const fn grant(&self) -> &Grant {
+    /// What it says. It counts only if [`GrantIssuer::is_real`] says so.
+    pub const fn grant(&self) -> &TokenGrant {
         &self.grant
     }
 }
 
-impl Grant {
+impl TokenGrant {
     /// A grant to a client, from now on; never longer than the client itself.
     pub fn new(
         client: TokenId,
-        scopes: Scopes,
+        scopes: ScopeSet,
         client_ends: Option<Timestamp>,
         now: Timestamp,
     ) -> Self {
@@ -130,7 +130,7 @@ impl Grant {
     }
 }
 
-fn note(grant: &Grant) -> [u8; NOTE] {
+fn note(grant: &TokenGrant) -> [u8; NOTE] {
     let mut note = [0; NOTE];
     let (client, id) = (grant.client.uuid(), grant.id.uuid());
     let parts: [&[u8]; 5] = [
@@ -153,44 +153,44 @@ mod tests {
 
     const CLIENT: TokenDigest = [7; 32];
 
-    fn grant() -> Grant {
-        let scopes = Scopes::named(["events:write", "flows:read"]);
-        Grant::new(TokenId::generate(), scopes, None, Timestamp::from_micros(5_000_000))
+    fn grant() -> TokenGrant {
+        let scopes = ScopeSet::named(["events:write", "flows:read"]);
+        TokenGrant::new(TokenId::generate(), scopes, None, Timestamp::from_micros(5_000_000))
     }
 
     #[test]
     fn what_is_issued_is_read_and_real() {
-        let (issuer, grant) = (Issuer::new([1; 32]), grant());
-        let shown = Shown::read(&issuer.issue(&grant, &CLIENT)).unwrap();
+        let (issuer, grant) = (GrantIssuer::new([1; 32]), grant());
+        let shown = ShownGrant::read(&issuer.issue(&grant, &CLIENT)).unwrap();
         assert_eq!(*shown.grant(), grant);
         assert_eq!(grant.ends_at(), Timestamp::from_micros(3_605_000_000));
         assert!(issuer.is_real(&shown, &CLIENT));
         assert!(!issuer.is_real(&shown, &[8; 32]), "another secret");
-        assert!(!Issuer::new([2; 32]).is_real(&shown, &CLIENT), "another server");
+        assert!(!GrantIssuer::new([2; 32]).is_real(&shown, &CLIENT), "another server");
     }
 
     #[test]
     fn it_ends_with_its_client() {
         let end = Timestamp::from_micros(60_000_000);
-        let grant = Grant::new(TokenId::generate(), Scopes::default(), Some(end), end);
+        let grant = TokenGrant::new(TokenId::generate(), ScopeSet::default(), Some(end), end);
         assert_eq!(grant.ends_at(), end);
     }
 
     proptest! {
         #[test]
         fn a_changed_one_is_not_real(at in 0..NOTE + MARK, bit in 0..8_u8) {
-            let (issuer, grant) = (Issuer::new([1; 32]), grant());
+            let (issuer, grant) = (GrantIssuer::new([1; 32]), grant());
             let text = issuer.issue(&grant, &CLIENT);
             let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX).unwrap()).unwrap();
             bytes[at] ^= 1 << bit;
             let changed = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
-            let real = Shown::read(&changed).is_some_and(|shown| issuer.is_real(&shown, &CLIENT));
+            let real = ShownGrant::read(&changed).is_some_and(|shown| issuer.is_real(&shown, &CLIENT));
             prop_assert!(!real);
         }
 
         #[test]
         fn nonsense_is_not_read(text in "wbo_[A-Za-z0-9_-]{0,120}") {
-            let real = Shown::read(&text).is_some_and(|s| Issuer::new([1; 32]).is_real(&s, &CLIENT));
+            let real = ShownGrant::read(&text).is_some_and(|s| GrantIssuer::new([1; 32]).is_real(&s, &CLIENT));
             prop_assert!(!real);
         }
     }

@@ -150,15 +150,15 @@ impl Scope {
 
 /// A set of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Scopes(u32);
+pub struct ScopeSet(u32);
 
-impl Scopes {
+impl ScopeSet {
     /// Those of names; unknown ones are left out.
     pub fn named<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         Self(names.into_iter().flat_map(Scope::named).fold(0, |bits, scope| bits | scope.bit()))
     }
 
-    /// As [`Scopes::bits`] gave them.
+    /// As [`ScopeSet::bits`] gave them.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
@@ -205,7 +205,7 @@ impl Scopes {
 
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum RouteNeed {
     /// The signature of the source that the call is for; the handler sees to it.
     Signature,
     /// The id of a token and the token itself, in one of the ways of OAuth 2.0; the handler sees to it.
@@ -219,7 +219,7 @@ pub enum Need {
     AllTables(Scope),
 }
 
-impl Need {
+impl RouteNeed {
     /// The scope, if it takes one.
     pub const fn scope(self) -> Option<Scope> {
         match self {
@@ -235,26 +235,27 @@ pub fn is_guarded(route: &str) -> bool {
 }
 
 /// What a call of a guarded route needs; `None` for one that nobody may make.
-pub fn need(method: &Method, route: &str) -> Option<Need> {
+pub fn need(method: &Method, route: &str) -> Option<RouteNeed> {
     if route.starts_with("/oauth/") {
-        return Some(Need::Client);
+        return Some(RouteNeed::Client);
     }
     if route.starts_with("/in/") {
-        return Some(Need::Signature);
+        return Some(RouteNeed::Signature);
     }
     let reads = method == Method::GET || method == Method::HEAD;
     let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');
     let (resource, rest) = (parts.next()?, parts.next());
     // Who may have everything delivered, or make other tokens, is not limited to some tables.
-    let read_or_write =
-        |read, write| Some(if reads { Need::Scope(read) } else { Need::AllTables(write) });
+    let read_or_write = |read, write| {
+        Some(if reads { RouteNeed::Scope(read) } else { RouteNeed::AllTables(write) })
+    };
     match (resource, rest) {
-        ("auth", Some("test")) if reads => Some(Need::Token),
-        ("events", None) if *method == Method::POST => Some(Need::Scope(Scope::EventsWrite)),
-        ("events", _) if reads => Some(Need::Scope(Scope::EventsRead)),
-        ("events", Some(_)) => Some(Need::AllTables(Scope::EventsReplay)),
+        ("auth", Some("test")) if reads => Some(RouteNeed::Token),
+        ("events", None) if *method == Method::POST => Some(RouteNeed::Scope(Scope::EventsWrite)),
+        ("events", _) if reads => Some(RouteNeed::Scope(Scope::EventsRead)),
+        ("events", Some(_)) => Some(RouteNeed::AllTables(Scope::EventsReplay)),
         ("event-types", _) | ("{resource}", None | Some("{id}")) if reads => {
-            Some(Need::Scope(Scope::RecordsRead))
+            Some(RouteNeed::Scope(Scope::RecordsRead))
         }
         ("endpoints" | "webhooks", _) => read_or_write(Scope::EndpointsRead, Scope::EndpointsWrite),
         ("flows", _) => read_or_write(Scope::FlowsRead, Scope::FlowsWrite),
@@ -262,10 +263,10 @@ pub fn need(method: &Method, route: &str) -> Option<Need> {
         ("modules", _) => read_or_write(Scope::ModulesRead, Scope::ModulesWrite),
         ("deliveries" | "dead-letters", _) => {
             let scope = if reads { Scope::DeliveriesRead } else { Scope::DeliveriesReplay };
-            Some(Need::AllTables(scope))
+            Some(RouteNeed::AllTables(scope))
         }
-        ("audit", _) if reads => Some(Need::AllTables(Scope::AuditRead)),
-        ("config" | "records" | "tokens", _) => Some(Need::AllTables(Scope::Admin)),
+        ("audit", _) if reads => Some(RouteNeed::AllTables(Scope::AuditRead)),
+        ("config" | "records" | "tokens", _) => Some(RouteNeed::AllTables(Scope::Admin)),
         _ => None,
     }
 }
@@ -303,12 +304,12 @@ mod tests {
 
     #[test]
     fn a_set_may_what_its_scopes_hold() {
-        let set = Scopes::named(["endpoints:write", "deliveries:read"]);
+        let set = ScopeSet::named(["endpoints:write", "deliveries:read"]);
         assert!(set.may(Scope::EndpointsRead) && !set.may(Scope::FlowsRead));
-        assert!(set.cover(Scopes::named(["endpoints:read"])));
-        assert!(!set.cover(Scopes::named(["endpoints:read", "admin"])));
+        assert!(set.cover(ScopeSet::named(["endpoints:read"])));
+        assert!(!set.cover(ScopeSet::named(["endpoints:read", "admin"])));
         assert_eq!(set.names(), ["endpoints:write", "deliveries:read"]);
-        assert!(!set.only_read() && Scopes::named([READ_ONLY]).only_read());
+        assert!(!set.only_read() && ScopeSet::named([READ_ONLY]).only_read());
         for (place, (scope, name)) in SCOPES.iter().enumerate() {
             assert_eq!(scope.bit(), 1 << place, "{name} is not in its place");
         }
@@ -317,7 +318,7 @@ mod tests {
     #[test]
     fn an_intersection_is_what_both_allow() {
         let both = |one: &[&str], other: &[&str]| {
-            let set = |names: &[&str]| Scopes::named(names.iter().copied());
+            let set = |names: &[&str]| ScopeSet::named(names.iter().copied());
             set(one).intersect(set(other)).names()
         };
         assert_eq!(both(&["admin"], &["flows:write"]), ["flows:write"]);
@@ -327,7 +328,7 @@ mod tests {
         assert!(both(&["events:write"], &["events:read"]).is_empty());
         for (one, _) in SCOPES {
             for (other, _) in SCOPES {
-                let (a, b) = (Scopes(one.bit()), Scopes(other.bit()));
+                let (a, b) = (ScopeSet(one.bit()), ScopeSet(other.bit()));
                 for (wanted, name) in SCOPES {
                     let expected = a.may(wanted) && b.may(wanted);
                     assert_eq!(a.intersect(b).may(wanted), expected, "{one:?} {other:?} {name}");

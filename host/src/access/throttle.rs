@@ -23,20 +23,20 @@ const ADDRESSES: usize = 10_000;
 
 /// Remembers who failed.
 #[derive(Debug, Default)]
-pub struct Throttle {
+pub struct FailureThrottle {
     /// Whether anybody did; looked at before the lock is taken.
     any: AtomicBool,
-    failures: Mutex<HashMap<IpAddr, Failures>>,
+    failures: Mutex<HashMap<IpAddr, FailureCount>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Failures {
+struct FailureCount {
     /// When all its failures are forgiven, in microseconds (the theoretical arrival time of the
     /// generic cell rate algorithm, ITU-T I.371).
     forgiven: i64,
 }
 
-impl Throttle {
+impl FailureThrottle {
     /// Whether an address has to wait; the error is how many seconds.
     pub fn check(&self, address: IpAddr, now: Timestamp) -> Result<(), u32> {
         if !self.any.load(Ordering::Relaxed) {
@@ -60,18 +60,18 @@ impl Throttle {
             forget(&mut all, now);
         }
         let failures = all.entry(network);
-        let failures = failures.or_insert(Failures { forgiven: now });
+        let failures = failures.or_insert(FailureCount { forgiven: now });
         failures.forgiven = failures.forgiven.max(now).saturating_add(INTERVAL);
         self.any.store(true, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Failures>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, FailureCount>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Makes room: those that are forgiven go, else the half that will be first.
-fn forget(all: &mut HashMap<IpAddr, Failures>, now: i64) {
+fn forget(all: &mut HashMap<IpAddr, FailureCount>, now: i64) {
     all.retain(|_, failures| failures.forgiven > now);
     if all.len() < ADDRESSES {
         return;
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn many_failures_slow_an_address_and_no_other() {
-        let throttle = Throttle::default();
+        let throttle = FailureThrottle::default();
         let bad = address("192.0.2.1");
         for _ in 0..BURST {
             assert_eq!(throttle.check(bad, at(0)), Ok(()));
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_household_of_ipv6_is_slowed_together() {
-        let throttle = Throttle::default();
+        let throttle = FailureThrottle::default();
         (0..BURST).for_each(|_| throttle.failed(address("2001:db8::1"), at(0)));
         assert_eq!(throttle.check(address("2001:db8::2"), at(0)), Err(3));
         assert_eq!(throttle.check(address("2001:db8:0:1::2"), at(0)), Ok(()));
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let throttle = Throttle::default();
+        let throttle = FailureThrottle::default();
         for n in 0..20_000_u32 {
             throttle.failed(IpAddr::V4(n.into()), at(i64::from(n)));
         }

@@ -2,13 +2,13 @@
 //!
 //! Tokens are random and long, so a plain SHA-256 of them is what is stored and looked up: what is
 //! compared is the digest, whose bytes tell an attacker nothing about the token. Everything that
-//! decides about a call stands in [`Token::admit`].
+//! decides about a call stands in [`ApiToken::admit`].
 
-use super::scope::{Need, SCOPES, Scope, Scopes};
+use super::scope::{RouteNeed, SCOPES, Scope, ScopeSet};
 use crate::crypto::sha256;
 use crate::model::api_call::TokenUsage;
 use crate::model::event::MAX_KEY;
-use crate::model::fault::{Fault, check_name};
+use crate::model::fault::{InputFault, check_name};
 use crate::model::id::TokenId;
 use crate::time::timestamp::Timestamp;
 use ipnet::IpNet;
@@ -91,31 +91,31 @@ impl TokenSettings {
     }
 
     /// What it may do.
-    pub fn allowed(&self) -> Scopes {
-        Scopes::named(self.scopes.iter().map(String::as_str))
+    pub fn allowed(&self) -> ScopeSet {
+        ScopeSet::named(self.scopes.iter().map(String::as_str))
     }
 
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         if self.scopes.is_empty() {
-            faults.push(Fault::new("scopes", format!("name at least one of: {}", known())));
+            faults.push(InputFault::new("scopes", format!("name at least one of: {}", known())));
         }
         for (n, name) in self.scopes.iter().enumerate() {
             if Scope::named(name).is_empty() {
                 let message = format!("there is no scope `{name}`; there are: {}", known());
-                faults.push(Fault::new(format!("scopes[{n}]"), message));
+                faults.push(InputFault::new(format!("scopes[{n}]"), message));
             }
         }
         if self.sources.len() > MAX_SOURCES {
-            faults.push(Fault::new("sources", format!("at most {MAX_SOURCES} sources")));
+            faults.push(InputFault::new("sources", format!("at most {MAX_SOURCES} sources")));
         }
         for name in self.sources.iter().filter(|name| name.is_empty() || name.len() > MAX_KEY) {
             let message = format!("`{name}` is not a source's name: use 1 to {MAX_KEY} bytes");
-            faults.push(Fault::new("sources", message));
+            faults.push(InputFault::new("sources", message));
         }
         if self.rate.is_some_and(|rate| rate == 0 || rate > MAX_RATE) {
-            faults.push(Fault::new("rate", format!("from 1 to {MAX_RATE} calls a minute")));
+            faults.push(InputFault::new("rate", format!("from 1 to {MAX_RATE} calls a minute")));
         }
         faults
     }
@@ -123,51 +123,57 @@ impl TokenSettings {
 
 /// What a caller may pass on: a token that it makes or changes never has more.
 #[derive(Debug)]
-pub struct Ceiling<'a> {
+pub struct TokenCeiling<'a> {
     /// What the caller may do.
-    pub scopes: Scopes,
+    pub scopes: ScopeSet,
     /// When the caller's own token ends.
     pub ends: Option<Timestamp>,
     /// What is set of the caller's token; a short-lived one has its client's.
     pub settings: &'a TokenSettings,
 }
 
-impl Ceiling<'_> {
+impl TokenCeiling<'_> {
     /// Returns in what the new settings have more than the caller.
     ///
     /// A token that exists may keep what it has: settings that are within its old ones are allowed
     /// as a whole. They are never mixed with the caller's rights field by field: an old token without
     /// an end, given the caller's scopes, would outlive the caller.
-    pub fn exceeded_by(&self, new: &TokenSettings, old: Option<&TokenSettings>) -> Vec<Fault> {
+    pub fn exceeded_by(&self, new: &TokenSettings, old: Option<&TokenSettings>) -> Vec<InputFault> {
         let kept = old.is_some_and(|old| {
-            let own = Ceiling { scopes: old.allowed(), ends: old.expires_at, settings: old };
+            let own = TokenCeiling { scopes: old.allowed(), ends: old.expires_at, settings: old };
             own.exceeded_by_new(new).is_empty()
         });
         if kept { Vec::new() } else { self.exceeded_by_new(new) }
     }
 
-    fn exceeded_by_new(&self, new: &TokenSettings) -> Vec<Fault> {
+    fn exceeded_by_new(&self, new: &TokenSettings) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if !self.scopes.cover(new.allowed()) {
-            faults.push(Fault::new("scopes", "the token that asks may not do all of this"));
+            faults.push(InputFault::new("scopes", "the token that asks may not do all of this"));
         }
         if let Some(end) = self.ends.filter(|end| new.expires_at.is_none_or(|new| new > *end)) {
             let message = format!("the token that asks ends at {end}; this one may not outlive it");
-            faults.push(Fault::new("expires_at", message));
+            faults.push(InputFault::new("expires_at", message));
         }
         let limit = self.settings;
         if !is_subset(&new.tables, &limit.tables) {
-            faults.push(Fault::new("tables", "the token that asks is limited to fewer tables"));
+            faults
+                .push(InputFault::new("tables", "the token that asks is limited to fewer tables"));
         }
         if !is_subset(&new.sources, &limit.sources) {
-            faults.push(Fault::new("sources", "the token that asks is limited to fewer sources"));
+            faults.push(InputFault::new(
+                "sources",
+                "the token that asks is limited to fewer sources",
+            ));
         }
         let inside = |net: &IpNet| limit.from.iter().any(|outer| outer.contains(net));
         if !limit.from.is_empty() && (new.from.is_empty() || !new.from.iter().all(inside)) {
-            faults.push(Fault::new("from", "the token that asks is limited to fewer networks"));
+            faults
+                .push(InputFault::new("from", "the token that asks is limited to fewer networks"));
         }
         if limit.rate.is_some_and(|most| new.rate.is_none_or(|rate| rate > most)) {
-            faults.push(Fault::new("rate", "the token that asks may make fewer calls a minute"));
+            faults
+                .push(InputFault::new("rate", "the token that asks may make fewer calls a minute"));
         }
         faults
     }
@@ -194,7 +200,7 @@ pub struct StoredToken {
 
 /// A token that is in use.
 #[derive(Debug)]
-pub struct Token {
+pub struct ApiToken {
     /// Its id.
     pub id: TokenId,
     /// What the operator set.
@@ -204,16 +210,16 @@ pub struct Token {
     /// When it was last changed.
     pub updated_at: Timestamp,
     /// What it may do.
-    pub scopes: Scopes,
-    usage: Arc<Usage>,
+    pub scopes: ScopeSet,
+    usage: Arc<TokenActivity>,
 }
 
 /// How a token is being used; it outlives changes of the token.
 #[derive(Debug, Default)]
-pub struct Usage(Mutex<Window>);
+pub struct TokenActivity(Mutex<RateWindow>);
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Window {
+struct RateWindow {
     /// When it began, in seconds since 1970.
     began: i64,
     calls: u32,
@@ -224,7 +230,7 @@ struct Window {
     fresh: bool,
 }
 
-impl Window {
+impl RateWindow {
     fn note(&mut self, address: IpAddr, now: Timestamp) {
         self.last = Some(now);
         self.fresh = true;
@@ -240,18 +246,18 @@ impl Window {
     }
 }
 
-impl Usage {
-    fn window(&self) -> MutexGuard<'_, Window> {
+impl TokenActivity {
+    fn window(&self) -> MutexGuard<'_, RateWindow> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As it was written down.
     pub fn restored(usage: TokenUsage) -> Self {
-        Self(Mutex::new(Window {
+        Self(Mutex::new(RateWindow {
             began: usage.window_began,
             calls: usage.calls,
             last: Some(usage.last_used_at),
-            ..Window::default()
+            ..RateWindow::default()
         }))
     }
 
@@ -265,7 +271,7 @@ impl Usage {
 
 /// What is left of a token's calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
+pub struct CallAllowance {
     /// Calls a minute.
     pub limit: u32,
     /// Calls left in this window.
@@ -276,27 +282,27 @@ pub struct Allowance {
 
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum CallRefusal {
     /// The token ended.
     Expired(Timestamp),
     /// It may not be used from there.
     Address(IpAddr),
     /// It was used too often; seconds until it may be used again.
-    Rate(Allowance, u32),
+    Rate(CallAllowance, u32),
     /// It lacks the scope.
     Scope(Scope),
     /// It is limited to some tables or sources, and the call could be about any.
     Tables,
 }
 
-impl Token {
+impl ApiToken {
     /// A token made ready; `None` where the stored digest is none.
     pub fn new(
         id: TokenId,
         stored: StoredToken,
         created_at: Timestamp,
         updated_at: Timestamp,
-        usage: Arc<Usage>,
+        usage: Arc<TokenActivity>,
     ) -> Option<(TokenDigest, Self)> {
         let digest = hex::decode(&stored.sha256).ok()?.try_into().ok()?;
         let settings = stored.settings;
@@ -309,24 +315,24 @@ impl Token {
     /// stole a token must not use up its owner's calls from elsewhere.
     pub fn admit(
         &self,
-        scopes: Scopes,
-        need: Need,
+        scopes: ScopeSet,
+        need: RouteNeed,
         address: IpAddr,
         now: Timestamp,
-    ) -> Result<Option<Allowance>, Refusal> {
+    ) -> Result<Option<CallAllowance>, CallRefusal> {
         if let Some(end) = self.settings.expires_at.filter(|end| *end <= now) {
-            return Err(Refusal::Expired(end));
+            return Err(CallRefusal::Expired(end));
         }
         let from = &self.settings.from;
         if !from.is_empty() && !from.iter().any(|net| net.contains(&address)) {
-            return Err(Refusal::Address(address));
+            return Err(CallRefusal::Address(address));
         }
         let allowance = self.count(address, now)?;
         if let Some(scope) = need.scope().filter(|wanted| !scopes.may(*wanted)) {
-            return Err(Refusal::Scope(scope));
+            return Err(CallRefusal::Scope(scope));
         }
-        if matches!(need, Need::AllTables(_)) && self.is_limited() {
-            return Err(Refusal::Tables);
+        if matches!(need, RouteNeed::AllTables(_)) && self.is_limited() {
+            return Err(CallRefusal::Tables);
         }
         Ok(allowance)
     }
@@ -363,7 +369,7 @@ impl Token {
         self.usage.window().last
     }
 
-    fn count(&self, address: IpAddr, now: Timestamp) -> Result<Option<Allowance>, Refusal> {
+    fn count(&self, address: IpAddr, now: Timestamp) -> Result<Option<CallAllowance>, CallRefusal> {
         let mut window = self.usage.window();
         window.note(address, now);
         let Some(limit) = self.settings.rate else { return Ok(None) };
@@ -374,12 +380,12 @@ impl Token {
         }
         let reset = window.began.saturating_add(WINDOW);
         if window.calls >= limit {
-            let allowance = Allowance { limit, remaining: 0, reset };
+            let allowance = CallAllowance { limit, remaining: 0, reset };
             let wait = u32::try_from(reset - second).unwrap_or(1);
-            return Err(Refusal::Rate(allowance, wait));
+            return Err(CallRefusal::Rate(allowance, wait));
         }
         window.calls += 1;
-        Ok(Some(Allowance { limit, remaining: limit - window.calls, reset }))
+        Ok(Some(CallAllowance { limit, remaining: limit - window.calls, reset }))
     }
 }
 
@@ -389,12 +395,12 @@ mod tests {
 
     const HERE: &str = "192.0.2.7";
 
-    fn token(settings: serde_json::Value) -> Token {
+    fn token(settings: serde_json::Value) -> ApiToken {
         let settings: TokenSettings = serde_json::from_value(settings).unwrap();
         assert_eq!(settings.check(), []);
         let stored = StoredToken { sha256: hex::encode(digest("t")), settings };
         let at = Timestamp::default();
-        Token::new(TokenId::generate(), stored, at, at, Arc::default()).unwrap().1
+        ApiToken::new(TokenId::generate(), stored, at, at, Arc::default()).unwrap().1
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -402,21 +408,21 @@ mod tests {
     }
 
     fn admit(
-        token: &Token,
-        need: Need,
+        token: &ApiToken,
+        need: RouteNeed,
         from: &str,
         seconds: i64,
-    ) -> Result<Option<Allowance>, Refusal> {
+    ) -> Result<Option<CallAllowance>, CallRefusal> {
         token.admit(token.scopes, need, from.parse().unwrap(), at(seconds))
     }
 
     #[test]
     fn a_token_does_what_its_scopes_say() {
         let token = token(serde_json::json!({"name": "n8n", "scopes": ["events:write"]}));
-        assert_eq!(admit(&token, Need::Scope(Scope::EventsWrite), HERE, 0), Ok(None));
-        let refused = Err(Refusal::Scope(Scope::EventsRead));
-        assert_eq!(admit(&token, Need::Scope(Scope::EventsRead), HERE, 0), refused);
-        assert_eq!(admit(&token, Need::Token, HERE, 0), Ok(None));
+        assert_eq!(admit(&token, RouteNeed::Scope(Scope::EventsWrite), HERE, 0), Ok(None));
+        let refused = Err(CallRefusal::Scope(Scope::EventsRead));
+        assert_eq!(admit(&token, RouteNeed::Scope(Scope::EventsRead), HERE, 0), refused);
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 0), Ok(None));
     }
 
     #[test]
@@ -432,8 +438,8 @@ mod tests {
         let token = token(serde_json::json!({
             "name": "guest", "scopes": ["admin"], "expires_at": "1970-01-01T00:01:40Z",
         }));
-        assert_eq!(admit(&token, Need::Token, HERE, 99), Ok(None));
-        assert_eq!(admit(&token, Need::Token, HERE, 100), Err(Refusal::Expired(at(100))));
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 99), Ok(None));
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 100), Err(CallRefusal::Expired(at(100))));
     }
 
     #[test]
@@ -441,22 +447,22 @@ mod tests {
         let token = token(serde_json::json!({
             "name": "zapier", "scopes": ["admin"], "from": ["192.0.2.0/24", "2001:db8::/32"],
         }));
-        assert_eq!(admit(&token, Need::Token, HERE, 0), Ok(None));
-        assert_eq!(admit(&token, Need::Token, "2001:db8::1", 0), Ok(None));
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 0), Ok(None));
+        assert_eq!(admit(&token, RouteNeed::Token, "2001:db8::1", 0), Ok(None));
         let elsewhere = "198.51.100.1";
-        let refused = Err(Refusal::Address(elsewhere.parse().unwrap()));
-        assert_eq!(admit(&token, Need::Token, elsewhere, 0), refused);
+        let refused = Err(CallRefusal::Address(elsewhere.parse().unwrap()));
+        assert_eq!(admit(&token, RouteNeed::Token, elsewhere, 0), refused);
     }
 
     #[test]
     fn a_token_is_used_as_often_as_it_may() {
         let token = token(serde_json::json!({"name": "poll", "scopes": ["read-only"], "rate": 2}));
-        let left = |remaining| Allowance { limit: 2, remaining, reset: 70 };
-        assert_eq!(admit(&token, Need::Token, HERE, 10), Ok(Some(left(1))));
-        assert_eq!(admit(&token, Need::Token, HERE, 30), Ok(Some(left(0))));
-        assert_eq!(admit(&token, Need::Token, HERE, 69), Err(Refusal::Rate(left(0), 1)));
-        let next = Allowance { limit: 2, remaining: 1, reset: 130 };
-        assert_eq!(admit(&token, Need::Token, HERE, 70), Ok(Some(next)));
+        let left = |remaining| CallAllowance { limit: 2, remaining, reset: 70 };
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 10), Ok(Some(left(1))));
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 30), Ok(Some(left(0))));
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 69), Err(CallRefusal::Rate(left(0), 1)));
+        let next = CallAllowance { limit: 2, remaining: 1, reset: 130 };
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 70), Ok(Some(next)));
         assert_eq!(token.last_used(), Some(at(70)));
     }
 
@@ -465,23 +471,26 @@ mod tests {
         let settings = serde_json::json!({"name": "poll", "scopes": ["admin"], "rate": 2});
         let first = token(settings.clone());
         assert!(first.usage.take_fresh(first.id).is_none());
-        assert!(admit(&first, Need::Token, HERE, 10).is_ok());
-        assert!(admit(&first, Need::Token, HERE, 11).is_ok());
+        assert!(admit(&first, RouteNeed::Token, HERE, 10).is_ok());
+        assert!(admit(&first, RouteNeed::Token, HERE, 11).is_ok());
         let written = first.usage.take_fresh(first.id).unwrap();
         assert!(first.usage.take_fresh(first.id).is_none());
         let mut second = token(settings);
-        second.usage = Arc::new(Usage::restored(written));
+        second.usage = Arc::new(TokenActivity::restored(written));
         assert_eq!(second.last_used(), Some(at(11)));
-        assert!(matches!(admit(&second, Need::Token, HERE, 12), Err(Refusal::Rate(_, 58))));
+        assert!(matches!(
+            admit(&second, RouteNeed::Token, HERE, 12),
+            Err(CallRefusal::Rate(_, 58))
+        ));
     }
 
     #[test]
     fn the_addresses_it_was_used_from_are_remembered() {
         let token = token(serde_json::json!({"name": "n8n", "scopes": ["admin"]}));
         for last in 1..=5 {
-            assert!(admit(&token, Need::Token, &format!("192.0.2.{last}"), 0).is_ok());
+            assert!(admit(&token, RouteNeed::Token, &format!("192.0.2.{last}"), 0).is_ok());
         }
-        assert!(admit(&token, Need::Token, "192.0.2.3", 0).is_ok());
+        assert!(admit(&token, RouteNeed::Token, "192.0.2.3", 0).is_ok());
         let from = |last: u8| token.is_used_from(IpAddr::from([192, 0, 2, last]));
         assert_eq!([1, 2, 3, 4, 5, 6].map(from), [false, true, true, true, true, false]);
     }
@@ -504,8 +513,8 @@ mod tests {
         }));
         assert!(token.may_touch(Some("invoice")));
         assert!(!token.may_touch(Some("lead")) && !token.may_touch(None));
-        let need = Need::AllTables(Scope::DeliveriesRead);
-        assert_eq!(admit(&token, need, HERE, 0), Err(Refusal::Tables));
+        let need = RouteNeed::AllTables(Scope::DeliveriesRead);
+        assert_eq!(admit(&token, need, HERE, 0), Err(CallRefusal::Tables));
     }
 
     #[test]
@@ -516,13 +525,13 @@ mod tests {
             "name": "ops", "scopes": ["admin"], "from": ["192.0.2.0/24"], "rate": 100,
             "tables": ["invoice"], "sources": ["erp"],
         }));
-        let ceiling = Ceiling {
-            scopes: Scopes::named(["flows:write"]),
+        let ceiling = TokenCeiling {
+            scopes: ScopeSet::named(["flows:write"]),
             ends: Some(at(100)),
             settings: &mine,
         };
         let wide = settings(serde_json::json!({"name": "wide", "scopes": ["admin"]}));
-        let paths = |faults: Vec<Fault>| -> Vec<String> {
+        let paths = |faults: Vec<InputFault>| -> Vec<String> {
             faults.into_iter().map(|fault| fault.path).collect()
         };
         let all = ["scopes", "expires_at", "tables", "sources", "from", "rate"];
@@ -549,8 +558,8 @@ mod tests {
         assert!(token.may_name("erp") && !token.may_name("api"));
         assert_eq!(token.only_source(), Some("erp"));
         assert!(token.may_touch(Some("lead")));
-        let need = Need::AllTables(Scope::DeliveriesRead);
-        assert_eq!(admit(&token, need, HERE, 0), Err(Refusal::Tables));
+        let need = RouteNeed::AllTables(Scope::DeliveriesRead);
+        assert_eq!(admit(&token, need, HERE, 0), Err(CallRefusal::Tables));
     }
 
     #[test]

@@ -22,7 +22,7 @@ const COST: (u32, u32, u32) = (64 * 1024, 3, 4);
 
 /// Why there is no text, or it cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum TransportError {
     /// The passphrase is too short.
     #[error("a passphrase has at least {SHORTEST_PASSPHRASE} characters")]
     ShortPassphrase,
@@ -38,31 +38,32 @@ pub enum Error {
 }
 
 /// Encrypts for whoever knows the passphrase. Takes 64 MiB and about a tenth of a second.
-pub fn encrypt(plain: &[u8], passphrase: &SecretString) -> Result<String, Error> {
+pub fn encrypt(plain: &[u8], passphrase: &SecretString) -> Result<String, TransportError> {
     let salt = rand::random::<[u8; SALT]>();
     let nonce = rand::random::<[u8; NONCE]>();
     let payload = Payload { msg: plain, aad: FORM.as_bytes() };
     let cipher = cipher(passphrase, &salt)?;
-    let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_opaque| Error::Memory)?;
+    let sealed =
+        cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_opaque| TransportError::Memory)?;
     let bytes = [&salt[..], &nonce[..], &sealed].concat();
     Ok(format!("{FORM}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// Decrypts what [`encrypt`] made.
-pub fn decrypt(text: &str, passphrase: &SecretString) -> Result<Vec<u8>, Error> {
-    let text = text.trim().strip_prefix(FORM).ok_or(Error::Form)?;
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_unreadable| Error::Form)?;
-    let (salt, rest) = bytes.split_first_chunk::<SALT>().ok_or(Error::Form)?;
-    let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(Error::Form)?;
+pub fn decrypt(text: &str, passphrase: &SecretString) -> Result<Vec<u8>, TransportError> {
+    let text = text.trim().strip_prefix(FORM).ok_or(TransportError::Form)?;
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_unreadable| TransportError::Form)?;
+    let (salt, rest) = bytes.split_first_chunk::<SALT>().ok_or(TransportError::Form)?;
+    let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(TransportError::Form)?;
     let payload = Payload { msg: sealed, aad: FORM.as_bytes() };
     let cipher = cipher(passphrase, salt)?;
-    cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_opaque| Error::Passphrase)
+    cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_opaque| TransportError::Passphrase)
 }
 
-fn cipher(passphrase: &SecretString, salt: &[u8]) -> Result<XChaCha20Poly1305, Error> {
+fn cipher(passphrase: &SecretString, salt: &[u8]) -> Result<XChaCha20Poly1305, TransportError> {
     let passphrase = passphrase.expose_secret();
     if passphrase.chars().count() < SHORTEST_PASSPHRASE {
-        return Err(Error::ShortPassphrase);
+        return Err(TransportError::ShortPassphrase);
     }
     let (memory, passes, lanes) = COST;
     let mut key = [0; 32];
@@ -74,7 +75,7 @@ fn cipher(passphrase: &SecretString, salt: &[u8]) -> Result<XChaCha20Poly1305, E
                 &mut key,
             )
         })
-        .map_err(|_opaque| Error::Memory)?;
+        .map_err(|_opaque| TransportError::Memory)?;
     Ok(XChaCha20Poly1305::new(&key.into()))
 }
 
@@ -88,10 +89,13 @@ mod tests {
         let text = encrypt(b"whsec_x", &right).unwrap();
         assert!(text.starts_with(FORM) && !text.contains("whsec_x"));
         assert_eq!(decrypt(&text, &right).unwrap(), b"whsec_x");
-        assert_eq!(decrypt(&text, &"correct horse batterz".into()), Err(Error::Passphrase));
+        assert_eq!(
+            decrypt(&text, &"correct horse batterz".into()),
+            Err(TransportError::Passphrase)
+        );
         let changed = text.replacen(|c: char| c.is_ascii_uppercase(), "_", 1);
         assert_ne!(decrypt(&changed, &right), Ok(b"whsec_x".to_vec()));
-        assert_eq!(decrypt("whsec_x", &right), Err(Error::Form));
-        assert_eq!(encrypt(b"x", &"short".into()), Err(Error::ShortPassphrase));
+        assert_eq!(decrypt("whsec_x", &right), Err(TransportError::Form));
+        assert_eq!(encrypt(b"x", &"short".into()), Err(TransportError::ShortPassphrase));
     }
 }

@@ -1,6 +1,6 @@
 //! The shape of every answer: `{"data": …}`, with `meta` and `links` on lists.
 
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use crate::store::window::ListPage;
 use axum::Json;
 use http::Uri;
@@ -11,30 +11,33 @@ use utoipa::{IntoParams, ToSchema};
 
 /// One thing.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Data<T> {
+#[schema(as = Data)]
+pub struct DataAnswer<T> {
     /// It.
     pub data: T,
 }
 
 /// Answers with one thing.
-pub fn data<T: Serialize>(data: T) -> Json<Data<T>> {
-    Json(Data { data })
+pub fn data<T: Serialize>(data: T) -> Json<DataAnswer<T>> {
+    Json(DataAnswer { data })
 }
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct List<T> {
+#[schema(as = List)]
+pub struct ListAnswer<T> {
     /// The page.
     pub data: Vec<T>,
     /// About the page.
-    pub meta: Meta,
+    pub meta: PageMeta,
     /// Where to go from here.
-    pub links: Links,
+    pub links: PageLinks,
 }
 
 /// About a page.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Meta {
+#[schema(as = Meta)]
+pub struct PageMeta {
     /// How many are on it.
     pub count: usize,
     /// What to give as `cursor` for the next page; absent on the last. A page of a filtered list may hold
@@ -45,7 +48,8 @@ pub struct Meta {
 
 /// Where to go from a page.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Links {
+#[schema(as = Links)]
+pub struct PageLinks {
     /// The next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -54,7 +58,7 @@ pub struct Links {
 /// Which page of a list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Page {
+pub struct PageRequest {
     /// Where to go on: `meta.next_cursor` of the page before.
     pub cursor: Option<String>,
     /// How many, 1 to 200; 50 where left out.
@@ -66,28 +70,28 @@ const MOST: u32 = 200;
 /// Things on a page where nothing else is said.
 const USUAL: u32 = 50;
 
-impl Page {
+impl PageRequest {
     /// How many things to show.
-    pub fn limit(&self) -> Result<u32, Problem> {
+    pub fn limit(&self) -> Result<u32, ApiProblem> {
         let Some(text) = &self.limit else { return Ok(USUAL) };
         match text.parse() {
             Ok(limit @ 1..=MOST) => Ok(limit),
-            Ok(_) | Err(_) => Err(Problem::fault("limit", format!("a number from 1 to {MOST}"))),
+            Ok(_) | Err(_) => Err(ApiProblem::fault("limit", format!("a number from 1 to {MOST}"))),
         }
     }
 
     /// The id to go on after.
-    pub fn after<I: FromStr>(&self) -> Result<Option<I>, Problem> {
+    pub fn after<I: FromStr>(&self) -> Result<Option<I>, ApiProblem> {
         let Some(text) = &self.cursor else { return Ok(None) };
-        let wrong = |_| Problem::fault("cursor", "is not one that a page of this list gave");
+        let wrong = |_| ApiProblem::fault("cursor", "is not one that a page of this list gave");
         text.parse().map(Some).map_err(wrong)
     }
 }
 
 /// A list that has no more pages.
-pub fn whole<T: Serialize>(data: Vec<T>) -> Json<List<T>> {
-    let meta = Meta { count: data.len(), next_cursor: None };
-    Json(List { data, meta, links: Links { next: None } })
+pub fn whole<T: Serialize>(data: Vec<T>) -> Json<ListAnswer<T>> {
+    let meta = PageMeta { count: data.len(), next_cursor: None };
+    Json(ListAnswer { data, meta, links: PageLinks { next: None } })
 }
 
 /// A page of a list, shown.
@@ -95,12 +99,12 @@ pub fn listed<R, T: Serialize, I: Display>(
     uri: &Uri,
     page: ListPage<R, I>,
     show: impl Fn(R) -> T,
-) -> Json<List<T>> {
+) -> Json<ListAnswer<T>> {
     let next_cursor = page.next.map(|id| id.to_string());
     let next = next_cursor.as_ref().map(|cursor| next_link(uri, cursor));
     let data: Vec<T> = page.rows.into_iter().map(show).collect();
-    let meta = Meta { count: data.len(), next_cursor };
-    Json(List { data, meta, links: Links { next } })
+    let meta = PageMeta { count: data.len(), next_cursor };
+    Json(ListAnswer { data, meta, links: PageLinks { next } })
 }
 
 fn next_link(uri: &Uri, cursor: &str) -> String {
@@ -129,7 +133,8 @@ mod tests {
 
     #[test]
     fn limits_are_bounded() {
-        let limit = |text: &str| Page { cursor: None, limit: Some(text.to_owned()) }.limit().ok();
+        let limit =
+            |text: &str| PageRequest { cursor: None, limit: Some(text.to_owned()) }.limit().ok();
         assert_eq!(limit("200"), Some(200));
         assert_eq!((limit("0"), limit("201"), limit("x")), (None, None, None));
     }

@@ -10,26 +10,26 @@ pub mod carry;
 pub mod document;
 pub mod modules;
 
-use super::answer::{Data, data};
-use super::auth::{ADMIN, Principal};
-use super::body::{Input, Query};
+use super::answer::{DataAnswer, data};
+use super::auth::{ADMIN, CallPrincipal};
+use super::body::{JsonInput, QueryInput};
 use super::edit::KnownModules;
 use super::endpoints::{LOCKED, check_schemes, settings, split_secret};
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use super::tokens::check_ceiling;
-use super::{App, edit, sources};
+use super::{AppState, edit, sources};
 use crate::access::token::{StoredToken, digest, generate};
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::id::{EndpointId, FlowId, SourceId, TokenId};
 use crate::model::private_values::{keep_endpoint, keep_flow};
-use crate::model::secrets::Secrets;
-use crate::settings::Topology;
+use crate::model::secrets::SigningSecrets;
+use crate::settings::SettingsSnapshot;
 use crate::signing::generate_secret;
-use crate::store::objects::{Change, Kind};
+use crate::store::objects::{ObjectChange, ObjectKind};
 use axum::Json;
 use axum::extract::State;
 use carry::CarriedSecrets;
-use document::{Applied, AppliedChange, Document};
+use document::{AppliedChange, AppliedDocument, ConfigDocument};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -54,16 +54,16 @@ fn object<S: Serialize>(settings: &S) -> Map<String, Value> {
 
 /// Brings what is set in line with a document.
 #[utoipa::path(put, path = "/api/v1/config", tag = "config", operation_id = "apply_config", params(ApplyQuery),
-    request_body = Document, responses((status = 200, body = Data<Applied>), (status = 422, body = Problem)))]
+    request_body = ConfigDocument, responses((status = 200, body = DataAnswer<AppliedDocument>), (status = 422, body = ApiProblem)))]
 pub async fn apply_config(
-    State(app): State<App>,
-    principal: Principal,
-    Query(query): Query<ApplyQuery>,
-    Input(document): Input<Document>,
-) -> Result<Json<Data<Applied>>, Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    QueryInput(query): QueryInput<ApplyQuery>,
+    JsonInput(document): JsonInput<ConfigDocument>,
+) -> Result<Json<DataAnswer<AppliedDocument>>, ApiProblem> {
     let topology = app.live.current();
     let carried = CarriedSecrets::of_document(&document).await?;
-    let mut work = Work {
+    let mut work = ApplyWork {
         app: &app,
         topology: &topology,
         carried: &carried,
@@ -89,26 +89,26 @@ pub async fn apply_config(
     if !query.dry_run && !changes.is_empty() {
         edit::commit(&app, &changes).await?;
     }
-    Ok(data(Applied { changes: applied }))
+    Ok(data(AppliedDocument { changes: applied }))
 }
 
-struct Work<'a> {
-    app: &'a App,
-    topology: &'a Topology,
+struct ApplyWork<'a> {
+    app: &'a AppState,
+    topology: &'a SettingsSnapshot,
     /// Secrets that the document carries.
     carried: &'a CarriedSecrets,
     /// The modules that there will be.
     known: KnownModules,
-    changes: Vec<Change>,
+    changes: Vec<ObjectChange>,
     applied: Vec<AppliedChange>,
 }
 
 /// A problem with the place of the thing in its list.
-fn placed(problem: Problem, list: &str, n: usize) -> Problem {
+fn placed(problem: ApiProblem, list: &str, n: usize) -> ApiProblem {
     if problem.errors.is_empty() {
         return problem;
     }
-    Problem::invalid(within(problem.errors, &format!("{list}[{n}]")))
+    ApiProblem::invalid(within(problem.errors, &format!("{list}[{n}]")))
 }
 
 /// The fields in which two things differ.
@@ -117,11 +117,11 @@ fn differing(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> 
     keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
 }
 
-impl Work<'_> {
+impl ApplyWork<'_> {
     /// Notes what happens to a thing; whether it is to be written.
     fn note<S: Serialize>(
         &mut self,
-        kind: Kind,
+        kind: ObjectKind,
         name: &str,
         old: Option<&S>,
         new: &S,
@@ -139,7 +139,11 @@ impl Work<'_> {
         action != "unchanged"
     }
 
-    async fn modules(&mut self, document: &Document, dry_run: bool) -> Result<(), Problem> {
+    async fn modules(
+        &mut self,
+        document: &ConfigDocument,
+        dry_run: bool,
+    ) -> Result<(), ApiProblem> {
         let versions = self.app.journal.modules().await?;
         let pins = document.flows.iter().flat_map(|flow| &flow.modules);
         let is_pinned = |name: &str, number: u32| {
@@ -155,7 +159,7 @@ impl Work<'_> {
             if let Some(version) = choice.activate {
                 self.known.activate(choice.name);
                 let name = choice.name.to_owned();
-                self.changes.push(Change::ActivateModule { name, version });
+                self.changes.push(ObjectChange::ActivateModule { name, version });
             }
         }
         // In a dry run what is missing counts as uploaded.
@@ -172,14 +176,14 @@ impl Work<'_> {
         self.applied.push(AppliedChange { kind: "module", name, action, fields, secret, warning });
     }
 
-    fn sources(&mut self, document: &Document) -> Result<(), Problem> {
+    fn sources(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         for (n, given) in document.sources.iter().enumerate() {
             self.source(given.clone()).map_err(|problem| placed(problem, "sources", n))?;
         }
         Ok(())
     }
 
-    fn source(&mut self, mut given: Map<String, Value>) -> Result<(), Problem> {
+    fn source(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
         let secret = sources::split_secret(&mut given)?;
         let name = given.get("name").and_then(Value::as_str).unwrap_or_default();
         let old = self.topology.inlet(name);
@@ -201,10 +205,10 @@ impl Work<'_> {
         let before = old.and_then(|old| old.secrets.as_ref());
         let (secrets, shown) = sources::secrets(&new, secret, carried.or(before));
         sources::check_key(&new, secrets.as_ref())?;
-        let current = |secrets: &Secrets| secrets.current.clone();
+        let current = |secrets: &SigningSecrets| secrets.current.clone();
         let resealed = old.is_some() && secrets.as_ref().map(current) != before.map(current);
         let old_settings = old.map(|old| &old.source.settings);
-        let noted = self.note(Kind::Source, &new.name, old_settings, &new, shown);
+        let noted = self.note(ObjectKind::Source, &new.name, old_settings, &new, shown);
         if self.note_secret(resealed) || noted {
             let id = old.map_or_else(SourceId::generate, |old| old.source.id);
             let now = self.app.journal.clock().now();
@@ -224,14 +228,14 @@ impl Work<'_> {
         resealed
     }
 
-    fn endpoints(&mut self, document: &Document) -> Result<(), Problem> {
+    fn endpoints(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         for (n, given) in document.endpoints.iter().enumerate() {
             self.endpoint(given.clone()).map_err(|problem| placed(problem, "endpoints", n))?;
         }
         Ok(())
     }
 
-    fn endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), Problem> {
+    fn endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
         let secret = split_secret(&mut given)?;
         let mut new = settings(&given)?;
         let old = self.topology.endpoint_named(&new.name);
@@ -242,20 +246,22 @@ impl Work<'_> {
         let before = old.and_then(|old| old.secrets.as_ref());
         let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(before);
         if secret.is_none() && kept.is_none() && old.is_some() {
-            return Err(Problem::fault("secret", LOCKED));
+            return Err(ApiProblem::fault("secret", LOCKED));
         }
         let made = secret.is_none() && kept.is_none();
         let secrets = match (secret, kept) {
             (Some(secret), Some(kept)) if secret == kept.current => kept.clone(),
-            (Some(current), _) => Secrets { current, previous: None },
+            (Some(current), _) => SigningSecrets { current, previous: None },
             (None, Some(kept)) => kept.clone(),
-            (None, None) => Secrets { current: generate_secret(&mut rand::rng()), previous: None },
+            (None, None) => {
+                SigningSecrets { current: generate_secret(&mut rand::rng()), previous: None }
+            }
         };
         check_schemes(&new, &secrets)?;
         let resealed = old.is_some() && before.map(|b| &b.current) != Some(&secrets.current);
         let shown = made.then(|| secrets.current.clone());
         let old_settings = old.map(|old| &old.endpoint.settings);
-        let noted = self.note(Kind::Endpoint, &new.name, old_settings, &new, shown);
+        let noted = self.note(ObjectKind::Endpoint, &new.name, old_settings, &new, shown);
         if self.note_secret(resealed) || noted {
             let id = old.map_or_else(EndpointId::generate, |old| old.endpoint.id);
             let created =
@@ -265,7 +271,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn flows(&mut self, document: &Document) -> Result<(), Problem> {
+    fn flows(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         let named = |name: &str| {
             document.endpoints.iter().any(|e| e.get("name").and_then(Value::as_str) == Some(name))
         };
@@ -283,7 +289,8 @@ impl Work<'_> {
             let settings = &settings;
             faults.extend(edit::check_flow(settings, has, &self.known));
             edit::check(within(faults, &format!("flows[{n}]")))?;
-            if self.note(Kind::Flow, &settings.name, old.map(|o| &o.settings), settings, None) {
+            if self.note(ObjectKind::Flow, &settings.name, old.map(|o| &o.settings), settings, None)
+            {
                 let id = old.map_or_else(FlowId::generate, |old| old.id);
                 let created =
                     old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
@@ -293,7 +300,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn tokens(&mut self, document: &Document, principal: &Principal) -> Result<(), Problem> {
+    fn tokens(
+        &mut self,
+        document: &ConfigDocument,
+        principal: &CallPrincipal,
+    ) -> Result<(), ApiProblem> {
         for (n, settings) in document.tokens.iter().enumerate() {
             edit::check(within(settings.check(), &format!("tokens[{n}]")))?;
             let settings = &settings.clone().filled();
@@ -303,12 +314,12 @@ impl Work<'_> {
             let carried = self.carried.token(&settings.name).filter(|_| old.is_none());
             if carried.is_some_and(|digest| topology.token(&digest).is_some()) {
                 let message = "this very token is here already, under another name";
-                return Err(Problem::fault(format!("tokens[{n}].name"), message));
+                return Err(ApiProblem::fault(format!("tokens[{n}].name"), message));
             }
             let shown = (old.is_none() && carried.is_none()).then(|| made.clone());
             let old_settings = old.map(|(_, token)| &token.settings);
             check_ceiling(principal, settings, old_settings)?;
-            if self.note(Kind::Token, &settings.name, old_settings, settings, shown) {
+            if self.note(ObjectKind::Token, &settings.name, old_settings, settings, shown) {
                 let now = self.app.journal.clock().now();
                 let (digest, id, created) = match old {
                     Some((digest, token)) => (*digest, token.id, token.created_at),
@@ -317,14 +328,21 @@ impl Work<'_> {
                 let stored =
                     StoredToken { sha256: hex::encode(digest), settings: settings.clone() };
                 let name = &settings.name;
-                self.changes.push(edit::put(Kind::Token, name, id.uuid(), stored, None, created)?);
+                self.changes.push(edit::put(
+                    ObjectKind::Token,
+                    name,
+                    id.uuid(),
+                    stored,
+                    None,
+                    created,
+                )?);
             }
         }
         Ok(())
     }
 
     /// Neither the admin token nor the one that asks is deleted: nobody locks himself out.
-    fn prune(&mut self, document: &Document, principal: &Principal) {
+    fn prune(&mut self, document: &ConfigDocument, principal: &CallPrincipal) {
         let value = json!(document);
         let named = |list: &str, name: &str| {
             let items = value.get(list).and_then(Value::as_array);
@@ -334,21 +352,22 @@ impl Work<'_> {
         };
         let topology = self.topology;
         let flows = topology.flows().iter().map(|r| &r.flow);
-        let flows = flows.map(|f| (Kind::Flow, "flows", f.settings.name.as_str(), f.id.uuid()));
+        let flows =
+            flows.map(|f| (ObjectKind::Flow, "flows", f.settings.name.as_str(), f.id.uuid()));
         let endpoints = topology.endpoints().map(|t| &t.endpoint);
-        let endpoints =
-            endpoints.map(|e| (Kind::Endpoint, "endpoints", e.settings.name.as_str(), e.id.uuid()));
+        let endpoints = endpoints
+            .map(|e| (ObjectKind::Endpoint, "endpoints", e.settings.name.as_str(), e.id.uuid()));
         let sources = topology
             .sources()
-            .map(|s| (Kind::Source, "sources", s.settings.name.as_str(), s.id.uuid()));
+            .map(|s| (ObjectKind::Source, "sources", s.settings.name.as_str(), s.id.uuid()));
         let tokens = topology.tokens().map(|(_, token)| token);
         let tokens = tokens
             .filter(|_| !document.tokens.is_empty())
             .filter(|token| token.settings.name != ADMIN && token.id != principal.token().id)
-            .map(|t| (Kind::Token, "tokens", t.settings.name.as_str(), t.id.uuid()));
+            .map(|t| (ObjectKind::Token, "tokens", t.settings.name.as_str(), t.id.uuid()));
         for (kind, list, name, id) in flows.chain(endpoints).chain(sources).chain(tokens) {
             if !named(list, name) {
-                self.changes.push(Change::Delete { kind, id });
+                self.changes.push(ObjectChange::Delete { kind, id });
                 let (name, fields) = (name.to_owned(), Vec::new());
                 let kind = kind.as_str();
                 self.applied.push(AppliedChange {
@@ -364,6 +383,6 @@ impl Work<'_> {
     }
 }
 
-fn within(faults: Vec<Fault>, place: &str) -> Vec<Fault> {
+fn within(faults: Vec<InputFault>, place: &str) -> Vec<InputFault> {
     faults.into_iter().map(|fault| fault.within(place)).collect()
 }

@@ -1,15 +1,15 @@
 //! `/audit`: who called what, from where, and what came of it.
 
-use super::App;
-use super::answer::{List, Page, listed};
-use super::auth::Principal;
-use super::body::Query;
+use super::AppState;
+use super::answer::{ListAnswer, PageRequest, listed};
+use super::auth::CallPrincipal;
+use super::body::QueryInput;
 use super::events::time;
 use super::export::lines;
-use super::problem::Problem;
-use crate::model::api_call::Call;
+use super::problem::ApiProblem;
+use crate::model::api_call::ApiCall;
 use crate::model::id::{RequestId, TokenId};
-use crate::settings::Topology;
+use crate::settings::SettingsSnapshot;
 use crate::store::audit::CallFilter;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
@@ -50,7 +50,7 @@ pub struct CallView {
 }
 
 impl CallView {
-    fn new(topology: &Topology, call: Call) -> Self {
+    fn new(topology: &SettingsSnapshot, call: ApiCall) -> Self {
         let token = call.token.and_then(|id| topology.token_with_id(id));
         let micros = u32::try_from(call.duration.as_micros()).unwrap_or(u32::MAX);
         Self {
@@ -94,7 +94,7 @@ pub struct CallQuery {
 }
 
 impl CallQuery {
-    fn filter(self, topology: &Topology) -> Result<CallFilter, Problem> {
+    fn filter(self, topology: &SettingsSnapshot) -> Result<CallFilter, ApiProblem> {
         Ok(CallFilter {
             token: self.token.map(|text| token(topology, &text)).transpose()?,
             address: self.address,
@@ -108,20 +108,20 @@ impl CallQuery {
 }
 
 /// A token by id, which may be of one that was revoked, or by name.
-fn token(topology: &Topology, text: &str) -> Result<TokenId, Problem> {
+fn token(topology: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiProblem> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
     let named = topology.tokens().find(|(_, token)| token.settings.name == text);
     named.map(|(_, token)| token.id).ok_or_else(|| {
-        Problem::fault(
+        ApiProblem::fault(
             "token",
             format!("there is no token `{text}`; one that was revoked is known by its id"),
         )
     })
 }
 
-fn status(text: &str) -> Result<(u16, u16), Problem> {
+fn status(text: &str) -> Result<(u16, u16), ApiProblem> {
     let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
     let range = match class {
         Some(class) => {
@@ -131,20 +131,20 @@ fn status(text: &str) -> Result<(u16, u16), Problem> {
     };
     range
         .filter(|(from, _)| (100..=599).contains(from))
-        .ok_or_else(|| Problem::fault("status", "a status such as 403, or a class such as 4xx"))
+        .ok_or_else(|| ApiProblem::fault("status", "a status such as 403, or a class such as 4xx"))
 }
 
 /// Lists calls, newest first.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", operation_id = "list_calls", params(CallQuery),
-    responses((status = 200, body = List<CallView>), (status = 422, body = Problem)))]
+    responses((status = 200, body = ListAnswer<CallView>), (status = 422, body = ApiProblem)))]
 pub async fn list_calls(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     uri: Uri,
-    Query(query): Query<CallQuery>,
-) -> Result<Json<List<CallView>>, Problem> {
+    QueryInput(query): QueryInput<CallQuery>,
+) -> Result<Json<ListAnswer<CallView>>, ApiProblem> {
     let topology = app.live.current();
-    let pages = Page { cursor: query.cursor.clone(), limit: query.limit.clone() };
+    let pages = PageRequest { cursor: query.cursor.clone(), limit: query.limit.clone() };
     let (limit, after) = (pages.limit()?, pages.after::<RequestId>()?);
     let found = app.journal.calls(&query.filter(&topology)?, after, limit).await?;
     Ok(listed(&uri, found, |call| CallView::new(&topology, call)))
@@ -155,12 +155,12 @@ const CHUNK: u32 = 1_000;
 
 /// Exports calls, one JSON object a line, newest first.
 #[utoipa::path(get, path = "/api/v1/audit/export", tag = "audit", operation_id = "export_calls", params(CallQuery),
-    responses((status = 200, content_type = "application/x-ndjson", body = CallView), (status = 422, body = Problem)))]
+    responses((status = 200, content_type = "application/x-ndjson", body = CallView), (status = 422, body = ApiProblem)))]
 pub async fn export_calls(
-    State(app): State<App>,
-    principal: Principal,
-    Query(query): Query<CallQuery>,
-) -> Result<Response, Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    QueryInput(query): QueryInput<CallQuery>,
+) -> Result<Response, ApiProblem> {
     let filter = query.filter(&app.live.current())?;
     let context = (app, principal.token().id, filter);
     Ok(lines("audit.ndjson", context, |(app, token, filter), before| async move {

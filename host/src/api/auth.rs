@@ -1,24 +1,25 @@
 //! Who is calling: a token, as `Authorization: Bearer …` or `X-API-KEY: …`, and what it may do.
 //!
-//! [`identify`] runs before every handler: it looks the token up and lets [`Token::admit`] decide by
+//! [`identify`] runs before every handler: it looks the token up and lets [`ApiToken::admit`] decide by
 //! what [`need`] says of the route. A route that [`need`] does not name is refused, whoever asks. The
-//! handler asks for the [`Principal`] that was admitted.
+//! handler asks for the [`CallPrincipal`] that was admitted.
 //!
 //! A short-lived token ([`crate::access::grant`]) stands for its client, with the scopes that it was
 //! given.
 
-use super::App;
-use super::problem::Problem;
+use super::AppState;
+use super::problem::ApiProblem;
 use crate::access::address::caller;
-use crate::access::grant::Shown;
-use crate::access::scope::{Need, Scopes, need};
+use crate::access::grant::ShownGrant;
+use crate::access::scope::{RouteNeed, ScopeSet, need};
 use crate::access::token::{
-    Allowance, Ceiling, Refusal, StoredToken, Token, TokenSettings, digest, generate, shown_digest,
+    ApiToken, CallAllowance, CallRefusal, StoredToken, TokenCeiling, TokenSettings, digest,
+    generate, shown_digest,
 };
 use crate::model::id::TokenId;
 use crate::store;
-use crate::store::Journal;
-use crate::store::objects::{Change, Kind, Object};
+use crate::store::EventStore;
+use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
 use crate::time::timestamp::Timestamp;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use http::request::Parts;
@@ -32,46 +33,46 @@ pub const ADMIN: &str = "admin";
 /// Who is calling, and may: [`identify`] made it. A handler that asks for one which was not made is
 /// answered in its place.
 #[derive(Debug, Clone)]
-pub struct Principal {
-    token: Arc<Token>,
-    scopes: Scopes,
+pub struct CallPrincipal {
+    token: Arc<ApiToken>,
+    scopes: ScopeSet,
     /// When the token that was shown ends; for a short-lived one before its client.
     ends: Option<Timestamp>,
 }
 
-impl Principal {
+impl CallPrincipal {
     /// The token; for a short-lived one its client.
-    pub fn token(&self) -> &Token {
+    pub fn token(&self) -> &ApiToken {
         &self.token
     }
 
     /// What it may do.
-    pub const fn scopes(&self) -> Scopes {
+    pub const fn scopes(&self) -> ScopeSet {
         self.scopes
     }
 
     /// The most that a token has which this caller makes or changes.
-    pub fn ceiling(&self) -> Ceiling<'_> {
-        Ceiling { scopes: self.scopes, ends: self.ends, settings: &self.token.settings }
+    pub fn ceiling(&self) -> TokenCeiling<'_> {
+        TokenCeiling { scopes: self.scopes, ends: self.ends, settings: &self.token.settings }
     }
 
     /// Refuses what is about a resource that the token is not for.
-    pub fn check_table(&self, resource: Option<&str>) -> Result<(), Problem> {
+    pub fn check_table(&self, resource: Option<&str>) -> Result<(), ApiProblem> {
         if self.token.may_touch(resource) {
             return Ok(());
         }
-        Err(Problem::forbidden(tables_detail(resource)))
+        Err(ApiProblem::forbidden(tables_detail(resource)))
     }
 
     /// The source that a call is about: the named one, or the only one that the token is bound to.
     /// Refuses sources that the token is not for.
-    pub fn source<'s>(&'s self, named: Option<&'s str>) -> Result<Option<&'s str>, Problem> {
+    pub fn source<'s>(&'s self, named: Option<&'s str>) -> Result<Option<&'s str>, ApiProblem> {
         let source = named.or_else(|| self.token.only_source());
         let may = match source {
             Some(source) => self.token.may_name(source),
             None => self.token.settings.sources.is_empty(),
         };
-        if may { Ok(source) } else { Err(Problem::forbidden(sources_detail(source))) }
+        if may { Ok(source) } else { Err(ApiProblem::forbidden(sources_detail(source))) }
     }
 }
 
@@ -89,18 +90,18 @@ fn tables_detail(resource: Option<&str>) -> String {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Principal {
-    type Rejection = Problem;
+impl<S: Sync> FromRequestParts<S> for CallPrincipal {
+    type Rejection = ApiProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let nobody = || Problem::forbidden("nobody may call this: no scope guards it");
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiProblem> {
+        let nobody = || ApiProblem::forbidden("nobody may call this: no scope guards it");
         parts.extensions.get::<Self>().cloned().ok_or_else(nobody)
     }
 }
 
 /// A call as far as it is known before its handler runs.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller {
+pub struct CallOrigin {
     /// Where it comes from.
     pub address: IpAddr,
     /// When it came.
@@ -111,18 +112,18 @@ pub struct Caller {
     pub is_free: bool,
 }
 
-impl Caller {
+impl CallOrigin {
     /// Whoever sends this request.
-    pub fn of(app: &App, request: &Request) -> Self {
+    pub fn of(app: &AppState, request: &Request) -> Self {
         let at = app.journal.clock().now();
         Self { address: address(app, request), at, token: None, is_free: false }
     }
 
     /// The answer to a call that is refused.
-    pub fn refused(&mut self, refusal: Refusal) -> Problem {
+    pub fn refused(&mut self, refusal: CallRefusal) -> ApiProblem {
         self.is_free = match refusal {
-            Refusal::Expired(_) | Refusal::Address(_) | Refusal::Rate(..) => true,
-            Refusal::Scope(_) | Refusal::Tables => false,
+            CallRefusal::Expired(_) | CallRefusal::Address(_) | CallRefusal::Rate(..) => true,
+            CallRefusal::Scope(_) | CallRefusal::Tables => false,
         };
         refused(refusal)
     }
@@ -130,25 +131,27 @@ impl Caller {
 
 /// Decides about a request to a guarded route; what is left of its token's calls, if they are limited.
 pub fn identify(
-    app: &App,
+    app: &AppState,
     request: &mut Request,
     route: &str,
-    from: &mut Caller,
-) -> Result<Option<Allowance>, Problem> {
+    from: &mut CallOrigin,
+) -> Result<Option<CallAllowance>, ApiProblem> {
     let need = need(request.method(), route);
-    if matches!(need, Some(Need::Client | Need::Signature)) {
+    if matches!(need, Some(RouteNeed::Client | RouteNeed::Signature)) {
         // The handler finds out who it is, and says so in its answer's extensions.
         request.extensions_mut().insert(*from);
         return Ok(None);
     }
     let shown = presented(request.headers()).ok_or_else(|| {
-        Problem::unauthorized("send a token as `Authorization: Bearer TOKEN` or `X-API-KEY: TOKEN`")
+        ApiProblem::unauthorized(
+            "send a token as `Authorization: Bearer TOKEN` or `X-API-KEY: TOKEN`",
+        )
     })?;
     let principal = find(app, shown, from)?;
     let token = &principal.token;
     from.token = Some(token.id);
     let admitted =
-        token.admit(principal.scopes, need.unwrap_or(Need::Token), from.address, from.at);
+        token.admit(principal.scopes, need.unwrap_or(RouteNeed::Token), from.address, from.at);
     let allowance = admitted.map_err(|refusal| from.refused(refusal))?;
     // A route that says nothing of its need gives no principal, so its handler refuses the call.
     if need.is_some() {
@@ -158,25 +161,29 @@ pub fn identify(
 }
 
 /// Whose token a text is, or stands for. Texts that are none slow their sender down.
-fn find(app: &App, shown: &str, from: &Caller) -> Result<Principal, Problem> {
-    let found = if let Some(shown) = Shown::read(shown) {
+fn find(app: &AppState, shown: &str, from: &CallOrigin) -> Result<CallPrincipal, ApiProblem> {
+    let found = if let Some(shown) = ShownGrant::read(shown) {
         granted(app, &shown, from.at)?
     } else {
         let topology = app.live.current();
         let token = shown_digest(shown).and_then(|digest| topology.token(&digest).cloned());
-        token.map(|token| Principal {
+        token.map(|token| CallPrincipal {
             scopes: token.scopes,
             ends: token.settings.expires_at,
             token,
         })
     };
-    slow(app, found.as_ref().map(Principal::token), from)?;
-    found.ok_or_else(|| Problem::unauthorized("this token is not known here"))
+    slow(app, found.as_ref().map(CallPrincipal::token), from)?;
+    found.ok_or_else(|| ApiProblem::unauthorized("this token is not known here"))
 }
 
 /// The client of a short-lived token, if that is real and still good. It may do what it was given
 /// and its client may do now: a client that lost a scope lost it in all its tokens.
-fn granted(app: &App, shown: &Shown, now: Timestamp) -> Result<Option<Principal>, Problem> {
+fn granted(
+    app: &AppState,
+    shown: &ShownGrant,
+    now: Timestamp,
+) -> Result<Option<CallPrincipal>, ApiProblem> {
     let topology = app.live.current();
     let client = topology.token_with_id(shown.client());
     let Some((_, client)) = client.filter(|(digest, _)| app.issuer.is_real(shown, digest)) else {
@@ -184,27 +191,27 @@ fn granted(app: &App, shown: &Shown, now: Timestamp) -> Result<Option<Principal>
     };
     let grant = shown.grant();
     if topology.is_revoked(grant.id) {
-        return Err(Problem::unauthorized("this token was revoked"));
+        return Err(ApiProblem::unauthorized("this token was revoked"));
     }
     let ends = grant.ends_at();
     if ends <= now {
-        return Err(Problem::unauthorized(format!(
+        return Err(ApiProblem::unauthorized(format!(
             "this token ended at {ends}; get another from /oauth/token"
         )));
     }
     let scopes = grant.scopes.intersect(client.scopes);
-    Ok(Some(Principal { token: Arc::clone(client), scopes, ends: Some(ends) }))
+    Ok(Some(CallPrincipal { token: Arc::clone(client), scopes, ends: Some(ends) }))
 }
 
 /// Refuses an address that showed too many unknown tokens, and notes one that shows another. A token
 /// that was used from there of late goes through; of any other it is not told whether it is good.
-pub fn slow(app: &App, known: Option<&Token>, from: &Caller) -> Result<(), Problem> {
+pub fn slow(app: &AppState, known: Option<&ApiToken>, from: &CallOrigin) -> Result<(), ApiProblem> {
     if known.is_some_and(|token| token.is_used_from(from.address)) {
         return Ok(());
     }
     if let Err(wait) = app.throttle.check(from.address, from.at) {
         let detail = format!("too many unknown tokens came from here; try again in {wait} s");
-        return Err(Problem::too_many(detail, wait));
+        return Err(ApiProblem::too_many(detail, wait));
     }
     if known.is_none() {
         app.throttle.failed(from.address, from.at);
@@ -222,7 +229,7 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| text("x-api-key"))
 }
 
-fn address(app: &App, request: &Request) -> IpAddr {
+fn address(app: &AppState, request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
     let trusted = &app.config.server.trusted_proxies;
@@ -234,34 +241,34 @@ fn address(app: &App, request: &Request) -> IpAddr {
     caller(peer, forwarded.into_iter(), trusted)
 }
 
-fn refused(refusal: Refusal) -> Problem {
+fn refused(refusal: CallRefusal) -> ApiProblem {
     match refusal {
-        Refusal::Expired(end) => Problem::unauthorized(format!("this token ended at {end}")),
-        Refusal::Address(address) => {
-            Problem::forbidden(format!("this token may not be used from {address}"))
+        CallRefusal::Expired(end) => ApiProblem::unauthorized(format!("this token ended at {end}")),
+        CallRefusal::Address(address) => {
+            ApiProblem::forbidden(format!("this token may not be used from {address}"))
         }
-        Refusal::Rate(allowance, wait) => {
+        CallRefusal::Rate(allowance, wait) => {
             let detail = format!(
                 "this token may make {} calls a minute; try again in {wait} s",
                 allowance.limit
             );
             limits(allowance)
                 .into_iter()
-                .fold(Problem::too_many(detail, wait), |problem, (name, value)| {
+                .fold(ApiProblem::too_many(detail, wait), |problem, (name, value)| {
                     problem.with_value(name, value)
                 })
         }
-        Refusal::Scope(scope) => {
-            Problem::forbidden(format!("this needs the scope `{}`", scope.name()))
+        CallRefusal::Scope(scope) => {
+            ApiProblem::forbidden(format!("this needs the scope `{}`", scope.name()))
         }
-        Refusal::Tables => Problem::forbidden(
+        CallRefusal::Tables => ApiProblem::forbidden(
             "this token is limited to some tables or sources, and this could be about any of them",
         ),
     }
 }
 
 /// What is left, as headers.
-pub fn limits(allowance: Allowance) -> [(HeaderName, HeaderValue); 3] {
+pub fn limits(allowance: CallAllowance) -> [(HeaderName, HeaderValue); 3] {
     [
         (HeaderName::from_static("x-ratelimit-limit"), allowance.limit.into()),
         (HeaderName::from_static("x-ratelimit-remaining"), allowance.remaining.into()),
@@ -272,17 +279,17 @@ pub fn limits(allowance: Allowance) -> [(HeaderName, HeaderValue); 3] {
 /// Makes the first token where there is none, and sets the one that the environment gives. The token
 /// that was made is returned, to be shown once.
 pub async fn first_token(
-    journal: &Journal,
+    journal: &EventStore,
     given: Option<&str>,
-) -> Result<Option<String>, store::Error> {
-    let stored: Vec<Object<StoredToken>> = journal.objects(Kind::Token).await?;
+) -> Result<Option<String>, store::StoreError> {
+    let stored: Vec<StoredObject<StoredToken>> = journal.objects(ObjectKind::Token).await?;
     let made = (given.is_none() && stored.is_empty()).then(generate);
     let Some(token) = made.as_deref().or(given) else { return Ok(None) };
     let known = stored.iter().find(|object| object.settings.settings.name == ADMIN);
     let object = admin(token, known, journal);
     if known.is_none_or(|known| known.settings.sha256 != object.settings.sha256) {
-        let change = Change::put(Kind::Token, ADMIN, &object).map_err(|error| {
-            store::Error::Corrupt { table: "object", column: "body", why: error.to_string() }
+        let change = ObjectChange::put(ObjectKind::Token, ADMIN, &object).map_err(|error| {
+            store::StoreError::Corrupt { table: "object", column: "body", why: error.to_string() }
         })?;
         journal.change(&[change]).await?;
     }
@@ -291,9 +298,9 @@ pub async fn first_token(
 
 fn admin(
     token: &str,
-    known: Option<&Object<StoredToken>>,
-    journal: &Journal,
-) -> Object<StoredToken> {
+    known: Option<&StoredObject<StoredToken>>,
+    journal: &EventStore,
+) -> StoredObject<StoredToken> {
     let now = journal.clock().now();
     let settings = TokenSettings {
         name: ADMIN.to_owned(),
@@ -304,7 +311,7 @@ fn admin(
         rate: None,
         expires_at: None,
     };
-    Object {
+    StoredObject {
         id: known.map_or_else(|| TokenId::generate().uuid(), |object| object.id),
         settings: StoredToken { sha256: hex::encode(digest(token)), settings },
         sealed: None,

@@ -1,10 +1,10 @@
 //! Reading bodies and queries: bounded, and with problems that say where.
 
-use super::App;
-use super::auth::Principal;
-use super::problem::Problem;
+use super::AppState;
+use super::auth::CallPrincipal;
+use super::problem::ApiProblem;
 use crate::json::surrogates::replace_lone_surrogates;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use http::header;
@@ -16,12 +16,12 @@ use std::time::Duration;
 
 /// A body of at most `server.max_body` bytes.
 #[derive(Debug)]
-pub struct Body(pub Bytes);
+pub struct BoundedBody(pub Bytes);
 
-impl FromRequest<App> for Body {
-    type Rejection = Problem;
+impl FromRequest<AppState> for BoundedBody {
+    type Rejection = ApiProblem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiProblem> {
         let limit = limit(app, request.uri().path())?;
         read(app, request, limit).await.map(Self)
     }
@@ -31,7 +31,7 @@ impl FromRequest<App> for Body {
 const LONGEST_FORM: usize = 16 * 1024;
 
 /// How long a body may be, in bytes. One for a webhook source that does not exist is not read at all.
-fn limit(app: &App, path: &str) -> Result<usize, Problem> {
+fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
     let most = app.config.server.max_body;
     if path.starts_with("/oauth/") {
         return Ok(LONGEST_FORM.min(most));
@@ -42,7 +42,7 @@ fn limit(app: &App, path: &str) -> Result<usize, Problem> {
     };
     match app.live.current().inlet(source.trim_end_matches('/')) {
         Some(inlet) if inlet.verifier.is_some() => Ok(most),
-        Some(_) | None => Err(Problem::missing("webhook source", source)),
+        Some(_) | None => Err(ApiProblem::missing("webhook source", source)),
     }
 }
 
@@ -51,35 +51,36 @@ fn limit(app: &App, path: &str) -> Result<usize, Problem> {
 const DRAIN: (usize, Duration) = (32 << 20, Duration::from_secs(5));
 
 /// Reads a body of at most `limit` bytes, in at most `server.body_timeout`.
-pub async fn read(app: &App, request: Request, limit: usize) -> Result<Bytes, Problem> {
+pub async fn read(app: &AppState, request: Request, limit: usize) -> Result<Bytes, ApiProblem> {
     let patience = app.config.server.body_timeout;
-    let late = |_| Problem::timed_out(format!("the body did not come within {patience}"));
+    let late = |_| ApiProblem::timed_out(format!("the body did not come within {patience}"));
     tokio::time::timeout(patience.get(), read_all(app, request, limit)).await.map_err(late)?
 }
 
-async fn read_all(app: &App, request: Request, limit: usize) -> Result<Bytes, Problem> {
+async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Bytes, ApiProblem> {
     // Such a client sends nothing before it is told to, so it has time for the answer.
     let asks_first = request.headers().contains_key(header::EXPECT);
-    let mut account = app.bodies.open_account(request.extensions().get::<Principal>().is_some());
+    let mut account =
+        app.bodies.open_account(request.extensions().get::<CallPrincipal>().is_some());
     account.pay(head_size(&request)).await?;
     let mut body = request.into_body();
     if asks_first && body.size_hint().lower() > limit as u64 {
-        return Err(Problem::too_large(limit));
+        return Err(ApiProblem::too_large(limit));
     }
     let mut collected = Vec::new();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
-            () = account.asked_to_give_way() => return Err(Problem::busy()),
+            () = account.asked_to_give_way() => return Err(ApiProblem::busy()),
         };
         let Some(frame) = frame else { return Ok(account.finish(collected)) };
-        let cut_off = |_| Problem::malformed("the connection ended before the body did");
+        let cut_off = |_| ApiProblem::malformed("the connection ended before the body did");
         let Ok(data) = frame.map_err(cut_off)?.into_data() else { continue };
         if collected.len() + data.len() > limit {
             drop((collected, account));
             // Whether it came to its end or not: the answer is the same.
             drop(tokio::time::timeout(DRAIN.1, drain(body)).await);
-            return Err(Problem::too_large(limit));
+            return Err(ApiProblem::too_large(limit));
         }
         account.pay(data.len()).await?;
         // It grows as it comes: where pages are large, the first byte of a buffer of the announced length
@@ -106,25 +107,25 @@ async fn drain(mut body: axum::body::Body) {
 
 /// A JSON body of a known shape; what does not fit is named by its path.
 #[derive(Debug)]
-pub struct Input<T>(pub T);
+pub struct JsonInput<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
-    type Rejection = Problem;
+impl<T: DeserializeOwned> FromRequest<AppState> for JsonInput<T> {
+    type Rejection = ApiProblem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiProblem> {
         let body = read(app, request, app.config.server.max_body).await?;
         parse(&body).map(Self)
     }
 }
 
 /// Reads a JSON object of a known shape.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     // serde would take an array for a structure, its elements in the order of the fields.
     if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::fault("", "an object is expected, not an array"));
+        return Err(ApiProblem::fault("", "an object is expected, not an array"));
     }
-    let text = std::str::from_utf8(body).map_err(Problem::malformed)?;
+    let text = std::str::from_utf8(body).map_err(ApiProblem::malformed)?;
     let text = replace_lone_surrogates(text);
     let mut reader = serde_json::Deserializer::from_str(&text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -136,14 +137,14 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
                 let message = message.split(" at line ").next().unwrap_or_default();
                 let message = without_text(message);
                 let path = if path == "." { String::new() } else { path };
-                Problem::invalid(vec![Fault::new(path, message)])
+                ApiProblem::invalid(vec![InputFault::new(path, message)])
             }
             serde_json::error::Category::Io
             | serde_json::error::Category::Syntax
-            | serde_json::error::Category::Eof => Problem::malformed(inner),
+            | serde_json::error::Category::Eof => ApiProblem::malformed(inner),
         }
     })?;
-    reader.end().map_err(Problem::malformed)?;
+    reader.end().map_err(ApiProblem::malformed)?;
     Ok(value)
 }
 
@@ -158,15 +159,15 @@ fn without_text(message: &str) -> String {
 
 /// The query of a URL; unknown parameters are refused where the shape refuses them.
 #[derive(Debug)]
-pub struct Query<T>(pub T);
+pub struct QueryInput<T>(pub T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for QueryInput<T> {
+    type Rejection = ApiProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiProblem> {
         axum::extract::Query::try_from_uri(&parts.uri)
             .map(|query| Self(query.0))
-            .map_err(|error| Problem::fault("query", error.body_text()))
+            .map_err(|error| ApiProblem::fault("query", error.body_text()))
     }
 }
 

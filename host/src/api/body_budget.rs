@@ -7,7 +7,7 @@
 //! Where the budget is used up, bodies that make little progress give way (503 with `Retry-After`);
 //! where that frees too little in two seconds, the request that wants more is refused the same way.
 
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ impl BodyBudget {
         BodyAccount {
             budget: self,
             strangers,
-            paid: Paid::default(),
+            paid: PaidBytes::default(),
             bytes: 0,
             moved: (Instant::now(), 0),
         }
@@ -63,7 +63,7 @@ impl BodyBudget {
 
 /// What a body holds of the budget; given back when dropped.
 #[derive(Debug, Default)]
-pub struct Paid {
+pub struct PaidBytes {
     all: Option<OwnedSemaphorePermit>,
     strangers: Option<OwnedSemaphorePermit>,
 }
@@ -73,7 +73,7 @@ pub struct Paid {
 pub struct BodyAccount<'b> {
     budget: &'b BodyBudget,
     strangers: Option<Arc<Semaphore>>,
-    paid: Paid,
+    paid: PaidBytes,
     bytes: usize,
     /// When it last made progress, and what has come since.
     moved: (Instant, usize),
@@ -81,7 +81,7 @@ pub struct BodyAccount<'b> {
 
 impl BodyAccount<'_> {
     /// Pays for bytes that came. Waits for others to give way, and refuses where they do not.
-    pub async fn pay(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub async fn pay(&mut self, bytes: usize) -> Result<(), ApiProblem> {
         self.note_progress(bytes);
         // A body that is larger than the share pays for no more than that.
         let bytes = bytes.min(self.budget.share - self.bytes);
@@ -94,7 +94,7 @@ impl BodyAccount<'_> {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.map_err(|_late| Problem::busy())
+        tokio::time::timeout(PATIENCE, waiting).await.map_err(|_late| ApiProblem::busy())
     }
 
     fn note_progress(&mut self, bytes: usize) {
@@ -147,7 +147,7 @@ fn merge(held: &mut Option<OwnedSemaphorePermit>, more: Option<OwnedSemaphorePer
 
 struct PaidBody {
     body: Vec<u8>,
-    _paid: Paid,
+    _paid: PaidBytes,
 }
 
 impl AsRef<[u8]> for PaidBody {

@@ -2,20 +2,20 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::App;
-use super::answer::{Data, List, Page, data, listed};
-use super::auth::Principal;
-use super::body::{Input, Query};
+use super::AppState;
+use super::answer::{DataAnswer, ListAnswer, PageRequest, data, listed};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, QueryInput};
 use super::deliveries::check_storable;
 use super::events::{EventView, id, time};
 use super::export::lines;
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
 use super::{endpoints, sources};
-use crate::model::delivery::Status;
+use crate::model::delivery::DeliveryStatus;
 use crate::model::id::{DeadLetterId, SourceId};
 use crate::model::source::Source;
-use crate::settings::Topology;
+use crate::settings::SettingsSnapshot;
 use crate::store::dead::{DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter};
 use crate::store::window::ListPage;
 use crate::time::timestamp::Timestamp;
@@ -68,7 +68,7 @@ pub struct DeadLetterView {
 }
 
 impl DeadLetterView {
-    fn new(topology: &Topology, stored: StoredDeadLetter) -> Self {
+    fn new(topology: &SettingsSnapshot, stored: StoredDeadLetter) -> Self {
         let view = Self {
             id: stored.id.to_string(),
             kind: "row",
@@ -93,7 +93,7 @@ impl DeadLetterView {
         }
     }
 
-    fn of_event(self, topology: &Topology, dead: DeadEvent) -> Self {
+    fn of_event(self, topology: &SettingsSnapshot, dead: DeadEvent) -> Self {
         let target = dead.delivery.and_then(|(_, endpoint)| topology.endpoint(endpoint));
         Self {
             kind: if dead.delivery.is_some() { "delivery" } else { "event" },
@@ -107,7 +107,7 @@ impl DeadLetterView {
         }
     }
 
-    fn of_row(self, topology: &Topology, dead: DeadRow) -> Self {
+    fn of_row(self, topology: &SettingsSnapshot, dead: DeadRow) -> Self {
         Self {
             source_id: Some(dead.source_id.to_string()),
             source: source(topology, dead.source_id).map(|found| found.settings.name.clone()),
@@ -118,7 +118,7 @@ impl DeadLetterView {
     }
 }
 
-fn source(topology: &Topology, id: SourceId) -> Option<&Source> {
+fn source(topology: &SettingsSnapshot, id: SourceId) -> Option<&Source> {
     topology.sources().find(|source| source.id == id)
 }
 
@@ -156,7 +156,7 @@ pub struct DeadLetterQuery {
     /// Only of this kind.
     kind: Option<DeadLetterKind>,
     /// Only of deliveries in this status; one that is being replayed is not `dead`.
-    status: Option<Status>,
+    status: Option<DeliveryStatus>,
     /// Only of this event type.
     event_type: Option<String>,
     /// Only for this reason.
@@ -173,12 +173,12 @@ pub struct DeadLetterQuery {
 
 impl DeadLetterQuery {
     /// The page it asks for.
-    fn page(&self) -> Page {
-        Page { cursor: self.cursor.clone(), limit: self.limit.clone() }
+    fn page(&self) -> PageRequest {
+        PageRequest { cursor: self.cursor.clone(), limit: self.limit.clone() }
     }
 
     /// What it chooses.
-    fn filter(self, topology: &Topology) -> Result<DeadLetterFilter, Problem> {
+    fn filter(self, topology: &SettingsSnapshot) -> Result<DeadLetterFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
@@ -210,13 +210,13 @@ pub struct DeadLetterDetail {
 
 /// Lists dead letters, newest first.
 #[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(DeadLetterQuery),
-    responses((status = 200, body = List<DeadLetterView>), (status = 422, body = Problem)))]
+    responses((status = 200, body = ListAnswer<DeadLetterView>), (status = 422, body = ApiProblem)))]
 pub async fn list_dead_letters(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     uri: Uri,
-    Query(query): Query<DeadLetterQuery>,
-) -> Result<Json<List<DeadLetterView>>, Problem> {
+    QueryInput(query): QueryInput<DeadLetterQuery>,
+) -> Result<Json<ListAnswer<DeadLetterView>>, ApiProblem> {
     let topology = app.live.current();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
@@ -224,19 +224,19 @@ pub async fn list_dead_letters(
     Ok(listed(&uri, found, |row| DeadLetterView::new(&topology, row)))
 }
 
-async fn find(app: &App, text: &str) -> Result<StoredDeadLetter, Problem> {
+async fn find(app: &AppState, text: &str) -> Result<StoredDeadLetter, ApiProblem> {
     let found = app.journal.dead_letter(id("dead letter", text)?).await?;
-    found.ok_or_else(|| Problem::missing("dead letter", text))
+    found.ok_or_else(|| ApiProblem::missing("dead letter", text))
 }
 
 /// One dead letter with its event and attempts.
 #[utoipa::path(get, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "show_dead_letter",
-    params(("id" = String, Path)), responses((status = 200, body = Data<DeadLetterDetail>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<DeadLetterDetail>), (status = 404, body = ApiProblem)))]
 pub async fn show_dead_letter(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(text): Path<String>,
-) -> Result<Json<Data<DeadLetterDetail>>, Problem> {
+) -> Result<Json<DataAnswer<DeadLetterDetail>>, ApiProblem> {
     let stored = find(&app, &text).await?;
     let topology = app.live.current();
     let event = event(&app, &stored).await?;
@@ -257,15 +257,15 @@ pub async fn show_dead_letter(
 /// Replays one: the delivery under the same `webhook-id`, the flow's modules, or the reading of the row. The dead letter
 /// stays until that succeeds.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
-    params(("id" = String, Path)), responses((status = 202, body = Data<DeadLetterView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 202, body = DataAnswer<DeadLetterView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn replay_dead_letter(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(text): Path<String>,
-) -> Result<(StatusCode, Json<Data<DeadLetterView>>), Problem> {
+) -> Result<(StatusCode, Json<DataAnswer<DeadLetterView>>), ApiProblem> {
     let stored = find(&app, &text).await?;
     if stored.replayed_at.is_some() {
-        return Err(Problem::conflict("a replay of it is under way"));
+        return Err(ApiProblem::conflict("a replay of it is under way"));
     }
     let topology = app.live.current();
     check(&topology, &stored)?;
@@ -275,28 +275,28 @@ pub async fn replay_dead_letter(
     Ok((StatusCode::ACCEPTED, data(DeadLetterView::new(&topology, shown))))
 }
 
-fn check(topology: &Topology, stored: &StoredDeadLetter) -> Result<(), Problem> {
+fn check(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
     let dead = match &stored.subject {
         DeadSubject::Event(dead) => dead,
         DeadSubject::Row(dead) => return check_source(topology, dead.source_id),
     };
     match (dead.delivery, dead.flow_id) {
         (Some((_, id)), _) if topology.endpoint(id).is_none() => {
-            Err(Problem::conflict("its endpoint was deleted; replay the event instead"))
+            Err(ApiProblem::conflict("its endpoint was deleted; replay the event instead"))
         }
         (None, Some(id)) if topology.flow(id).is_none() => {
-            Err(Problem::conflict("its flow was deleted; replay the event instead"))
+            Err(ApiProblem::conflict("its flow was deleted; replay the event instead"))
         }
         (_, _) => Ok(()),
     }
 }
 
 /// Whether a source can read a row again.
-fn check_source(topology: &Topology, id: SourceId) -> Result<(), Problem> {
+fn check_source(topology: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProblem> {
     match source(topology, id) {
-        None => Err(Problem::conflict("its source was deleted; delete the dead letter")),
+        None => Err(ApiProblem::conflict("its source was deleted; delete the dead letter")),
         Some(source) if !source.settings.enabled => {
-            Err(Problem::conflict("its source is paused; resume it first"))
+            Err(ApiProblem::conflict("its source is paused; resume it first"))
         }
         Some(_) => Ok(()),
     }
@@ -350,15 +350,15 @@ const CHUNK: u32 = 200;
 
 /// Replays all that fit a filter, at a rate. The rate is kept over a restart: each is due at its time.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead-letters", operation_id = "replay_dead_letters",
-    request_body = ReplayRequest, responses((status = 200, body = Data<ReplayAnswer>), (status = 422, body = Problem)))]
+    request_body = ReplayRequest, responses((status = 200, body = DataAnswer<ReplayAnswer>), (status = 422, body = ApiProblem)))]
 pub async fn replay_dead_letters(
-    State(app): State<App>,
-    _principal: Principal,
-    Input(request): Input<ReplayRequest>,
-) -> Result<Json<Data<ReplayAnswer>>, Problem> {
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    JsonInput(request): JsonInput<ReplayRequest>,
+) -> Result<Json<DataAnswer<ReplayAnswer>>, ApiProblem> {
     let rate = request.per_second;
     if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
-        return Err(Problem::fault("per_second", "above 0, at most 1000000"));
+        return Err(ApiProblem::fault("per_second", "above 0, at most 1000000"));
     }
     let query = DeadLetterQuery {
         endpoint: request.filter.endpoint,
@@ -381,11 +381,11 @@ pub async fn replay_dead_letters(
 }
 
 async fn replay_chunks(
-    app: &App,
-    topology: &Topology,
+    app: &AppState,
+    topology: &SettingsSnapshot,
     filter: &DeadLetterFilter,
     rate: Option<f64>,
-) -> Result<u64, Problem> {
+) -> Result<u64, ApiProblem> {
     let began = app.journal.clock().now();
     let step =
         rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok()).unwrap_or_default();
@@ -414,26 +414,26 @@ async fn replay_chunks(
 
 /// Removes a dead letter for good.
 #[utoipa::path(delete, path = "/api/v1/dead-letters/{id}", tag = "dead-letters", operation_id = "delete_dead_letter",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem)))]
 pub async fn delete_dead_letter(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(text): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiProblem> {
     if app.journal.delete_dead_letter(id("dead letter", &text)?).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
-    Err(Problem::missing("dead letter", &text))
+    Err(ApiProblem::missing("dead letter", &text))
 }
 
 /// Exports dead letters with their events, one JSON object a line, newest first.
 #[utoipa::path(get, path = "/api/v1/dead-letters/export", tag = "dead-letters", operation_id = "export_dead_letters", params(DeadLetterQuery),
     responses((status = 200, content_type = "application/x-ndjson", body = DeadLetterDetail)))]
 pub async fn export_dead_letters(
-    State(app): State<App>,
-    principal: Principal,
-    Query(query): Query<DeadLetterQuery>,
-) -> Result<Response, Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    QueryInput(query): QueryInput<DeadLetterQuery>,
+) -> Result<Response, ApiProblem> {
     let filter = query.filter(&app.live.current())?;
     let context = (app, principal.token().id, filter);
     Ok(lines("dead-letters.ndjson", context, |(app, token, filter), before| async move {
@@ -443,7 +443,7 @@ pub async fn export_dead_letters(
     }))
 }
 
-async fn event(app: &App, stored: &StoredDeadLetter) -> Result<Option<EventView>, Problem> {
+async fn event(app: &AppState, stored: &StoredDeadLetter) -> Result<Option<EventView>, ApiProblem> {
     match &stored.subject {
         DeadSubject::Event(dead) => {
             Ok(app.journal.event(dead.event_id).await?.map(EventView::from))
@@ -457,9 +457,9 @@ const PIECE: usize = 2 << 20;
 
 /// As many of the dead letters with their events as make a piece, and where to go on.
 async fn details(
-    app: &App,
+    app: &AppState,
     found: ListPage<StoredDeadLetter, DeadLetterId>,
-) -> Result<(Vec<DeadLetterDetail>, Option<DeadLetterId>), Problem> {
+) -> Result<(Vec<DeadLetterDetail>, Option<DeadLetterId>), ApiProblem> {
     let topology = app.live.current();
     let (mut details, mut bytes) = (Vec::new(), 0);
     for stored in found.rows {

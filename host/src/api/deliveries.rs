@@ -2,18 +2,18 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{Data, List, Page, data, listed};
-use super::auth::Principal;
-use super::body::{Input, Query};
+use super::answer::{DataAnswer, ListAnswer, PageRequest, data, listed};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, QueryInput};
 use super::events::{id, time};
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use super::trace::{DeliveryTrace, delivery_trace};
-use super::{App, endpoints};
+use super::{AppState, endpoints};
 use crate::json::storable::is_storable;
-use crate::model::delivery::Status;
+use crate::model::delivery::DeliveryStatus;
 use crate::model::id::DeliveryId;
-use crate::settings::Topology;
-use crate::store::views::{Delivery, DeliveryFilter, RecordedAttempt};
+use crate::settings::SettingsSnapshot;
+use crate::store::views::{DeliveryFilter, RecordedAttempt, StoredDelivery};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -41,7 +41,7 @@ pub struct DeliveryView {
     /// The event type as it is sent.
     pub event_type: String,
     /// Where it stands.
-    pub status: Status,
+    pub status: DeliveryStatus,
     /// Pending: when it will be sent. Leased: when the lease runs out.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub due_at: Option<Timestamp>,
@@ -59,7 +59,7 @@ pub struct DeliveryView {
 
 impl DeliveryView {
     /// A delivery with its endpoint's name.
-    pub fn new(topology: &Topology, delivery: Delivery) -> Self {
+    pub fn new(topology: &SettingsSnapshot, delivery: StoredDelivery) -> Self {
         let target = topology.endpoint(delivery.endpoint_id);
         Self {
             id: delivery.id.to_string(),
@@ -131,7 +131,7 @@ pub struct DeliveryQuery {
     /// Only to this endpoint, by id or name.
     pub endpoint: Option<String>,
     /// Only in this status.
-    pub status: Option<Status>,
+    pub status: Option<DeliveryStatus>,
     /// Only of this event type.
     pub event_type: Option<String>,
     /// Dead letters only: only for this reason.
@@ -148,12 +148,12 @@ pub struct DeliveryQuery {
 
 impl DeliveryQuery {
     /// The page it asks for.
-    pub fn page(&self) -> Page {
-        Page { cursor: self.cursor.clone(), limit: self.limit.clone() }
+    pub fn page(&self) -> PageRequest {
+        PageRequest { cursor: self.cursor.clone(), limit: self.limit.clone() }
     }
 
     /// What it chooses.
-    pub fn filter(self, topology: &Topology) -> Result<DeliveryFilter, Problem> {
+    pub fn filter(self, topology: &SettingsSnapshot) -> Result<DeliveryFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
@@ -171,10 +171,10 @@ impl DeliveryQuery {
 /// Refuses to look for texts that no row can hold.
 pub fn check_storable<'t>(
     texts: impl IntoIterator<Item = (&'t str, Option<&'t str>)>,
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     for (name, text) in texts {
         if text.is_some_and(|text| !is_storable(text)) {
-            return Err(Problem::fault(name, "holds U+0000, which no text here does"));
+            return Err(ApiProblem::fault(name, "holds U+0000, which no text here does"));
         }
     }
     Ok(())
@@ -182,13 +182,13 @@ pub fn check_storable<'t>(
 
 /// Lists deliveries, newest first.
 #[utoipa::path(get, path = "/api/v1/deliveries", tag = "deliveries", operation_id = "list_deliveries", params(DeliveryQuery),
-    responses((status = 200, body = List<DeliveryView>), (status = 422, body = Problem)))]
+    responses((status = 200, body = ListAnswer<DeliveryView>), (status = 422, body = ApiProblem)))]
 pub async fn list_deliveries(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     uri: Uri,
-    Query(query): Query<DeliveryQuery>,
-) -> Result<Json<List<DeliveryView>>, Problem> {
+    QueryInput(query): QueryInput<DeliveryQuery>,
+) -> Result<Json<ListAnswer<DeliveryView>>, ApiProblem> {
     let topology = app.live.current();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
@@ -196,38 +196,38 @@ pub async fn list_deliveries(
     Ok(listed(&uri, found, |row| DeliveryView::new(&topology, row)))
 }
 
-async fn find(app: &App, text: &str) -> Result<Delivery, Problem> {
+async fn find(app: &AppState, text: &str) -> Result<StoredDelivery, ApiProblem> {
     let found = app.journal.delivery(id("delivery", text)?).await?;
-    found.ok_or_else(|| Problem::missing("delivery", text))
+    found.ok_or_else(|| ApiProblem::missing("delivery", text))
 }
 
 /// One delivery with every attempt.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
-    params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryTrace>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<DeliveryTrace>), (status = 404, body = ApiProblem)))]
 pub async fn show_delivery(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(text): Path<String>,
-) -> Result<Json<Data<DeliveryTrace>>, Problem> {
+) -> Result<Json<DataAnswer<DeliveryTrace>>, ApiProblem> {
     let delivery = find(&app, &text).await?;
     Ok(data(delivery_trace(&app, &app.live.current(), delivery).await?))
 }
 
 /// Sends a delivery once more, under the same `webhook-id`.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", tag = "deliveries", operation_id = "replay_delivery",
-    params(("id" = String, Path)), responses((status = 202, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 202, body = DataAnswer<DeliveryView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn replay_delivery(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(text): Path<String>,
-) -> Result<(StatusCode, Json<Data<DeliveryView>>), Problem> {
+) -> Result<(StatusCode, Json<DataAnswer<DeliveryView>>), ApiProblem> {
     let delivery = find(&app, &text).await?;
     let topology = app.live.current();
     if topology.endpoint(delivery.endpoint_id).is_none() {
-        return Err(Problem::conflict("its endpoint was deleted; there is nowhere to send it"));
+        return Err(ApiProblem::conflict("its endpoint was deleted; there is nowhere to send it"));
     }
     if !app.journal.replay_delivery(&delivery).await? {
-        return Err(Problem::conflict("it is being sent at this moment; look again shortly"));
+        return Err(ApiProblem::conflict("it is being sent at this moment; look again shortly"));
     }
     Ok((StatusCode::ACCEPTED, data(DeliveryView::new(&topology, find(&app, &text).await?))))
 }
@@ -268,18 +268,18 @@ pub struct CancelAnswer {
 
 /// Calls off all deliveries that wait and fit a filter. Those that are being sent are left alone.
 #[utoipa::path(post, path = "/api/v1/deliveries/cancel", tag = "deliveries", operation_id = "cancel_deliveries",
-    request_body = CancelRequest, responses((status = 200, body = Data<CancelAnswer>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    request_body = CancelRequest, responses((status = 200, body = DataAnswer<CancelAnswer>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn cancel_deliveries(
-    State(app): State<App>,
-    _principal: Principal,
-    Input(request): Input<CancelRequest>,
-) -> Result<Json<Data<CancelAnswer>>, Problem> {
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    JsonInput(request): JsonInput<CancelRequest>,
+) -> Result<Json<DataAnswer<CancelAnswer>>, ApiProblem> {
     let CancelFilter { endpoint, event_type, since, until } = request.filter;
     if [&endpoint, &event_type, &since, &until].iter().all(|condition| condition.is_none()) {
         let message = "name at least one of `endpoint`, `event_type`, `since` and `until`";
-        return Err(Problem::fault("filter", message));
+        return Err(ApiProblem::fault("filter", message));
     }
-    let status = Some(Status::Pending);
+    let status = Some(DeliveryStatus::Pending);
     let query = DeliveryQuery { endpoint, status, event_type, since, until, ..Default::default() };
     let filter = query.filter(&app.live.current())?;
     let (mut matched, mut cancelled) = (0, 0);
@@ -301,19 +301,19 @@ pub async fn cancel_deliveries(
 
 /// Calls off a delivery that waits.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
-    params(("id" = String, Path)), responses((status = 200, body = Data<DeliveryView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<DeliveryView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn cancel_delivery(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(text): Path<String>,
-) -> Result<Json<Data<DeliveryView>>, Problem> {
+) -> Result<Json<DataAnswer<DeliveryView>>, ApiProblem> {
     let delivery = find(&app, &text).await?;
     if app.journal.cancel_deliveries(&[delivery.id]).await? == 0 {
         let detail = format!(
             "only a pending delivery can be cancelled; this one is {}",
             delivery.status.as_str()
         );
-        return Err(Problem::conflict(detail));
+        return Err(ApiProblem::conflict(detail));
     }
     Ok(data(DeliveryView::new(&app.live.current(), find(&app, &text).await?)))
 }

@@ -1,18 +1,18 @@
 //! Changing what is set: the steps that sources, endpoints and flows have in common.
 
-use super::App;
-use super::problem::Problem;
+use super::AppState;
+use super::problem::ApiProblem;
 use crate::model::endpoint::EndpointSettings;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::id::{EndpointId, FlowId, SourceId};
 use crate::model::private_values;
 use crate::model::private_values::SettingsKind;
-use crate::model::secrets::Secrets;
+use crate::model::secrets::SigningSecrets;
 use crate::model::source::SourceSettings;
-use crate::settings::{Topology, sealed};
+use crate::settings::{SettingsSnapshot, sealed};
 use crate::store::modules::ModuleVersion;
-use crate::store::objects::{Change, Kind, Object};
+use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -20,85 +20,85 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Makes the changes and puts them into use.
-pub async fn commit(app: &App, changes: &[Change]) -> Result<(), Problem> {
+pub async fn commit(app: &AppState, changes: &[ObjectChange]) -> Result<(), ApiProblem> {
     app.journal.change(changes).await?;
     Ok(app.live.reload().await?)
 }
 
 /// Refuses faulty settings.
-pub fn check(faults: Vec<Fault>) -> Result<(), Problem> {
-    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
+pub fn check(faults: Vec<InputFault>) -> Result<(), ApiProblem> {
+    if faults.is_empty() { Ok(()) } else { Err(ApiProblem::invalid(faults)) }
 }
 
 /// A change that puts settings under an id.
 pub fn put<S: Serialize>(
-    kind: Kind,
+    kind: ObjectKind,
     name: &str,
     id: Uuid,
     settings: S,
     sealed: Option<Vec<u8>>,
     created_at: Timestamp,
-) -> Result<Change, Problem> {
-    let object = Object { id, settings, sealed, created_at, updated_at: created_at };
-    Change::put(kind, name, &object).map_err(|error| {
+) -> Result<ObjectChange, ApiProblem> {
+    let object = StoredObject { id, settings, sealed, created_at, updated_at: created_at };
+    ObjectChange::put(kind, name, &object).map_err(|error| {
         tracing::error!(%error, "settings cannot be written as JSON");
-        Problem::internal()
+        ApiProblem::internal()
     })
 }
 
 /// A change that puts an endpoint.
 pub fn put_endpoint(
-    app: &App,
+    app: &AppState,
     id: EndpointId,
     settings: &EndpointSettings,
-    secrets: &Secrets,
+    secrets: &SigningSecrets,
     created_at: Timestamp,
-) -> Result<Change, Problem> {
+) -> Result<ObjectChange, ApiProblem> {
     let object = sealed::object(id.uuid(), settings, created_at);
-    put_sealed(app, Kind::Endpoint, &settings.name, &object, Some(secrets))
+    put_sealed(app, ObjectKind::Endpoint, &settings.name, &object, Some(secrets))
 }
 
 /// A change that puts a source.
 pub fn put_source(
-    app: &App,
+    app: &AppState,
     id: SourceId,
     settings: &SourceSettings,
-    secrets: Option<&Secrets>,
+    secrets: Option<&SigningSecrets>,
     created_at: Timestamp,
-) -> Result<Change, Problem> {
+) -> Result<ObjectChange, ApiProblem> {
     let object = sealed::object(id.uuid(), settings, created_at);
-    put_sealed(app, Kind::Source, &settings.name, &object, secrets)
+    put_sealed(app, ObjectKind::Source, &settings.name, &object, secrets)
 }
 
 /// A change that puts a flow.
 pub fn put_flow(
-    app: &App,
+    app: &AppState,
     id: FlowId,
     settings: &FlowSettings,
     created_at: Timestamp,
-) -> Result<Change, Problem> {
+) -> Result<ObjectChange, ApiProblem> {
     let object = sealed::object(id.uuid(), settings, created_at);
-    put_sealed(app, Kind::Flow, &settings.name, &object, None)
+    put_sealed(app, ObjectKind::Flow, &settings.name, &object, None)
 }
 
 fn put_sealed<S: Serialize>(
-    app: &App,
-    kind: Kind,
+    app: &AppState,
+    kind: ObjectKind,
     name: &str,
-    object: &Object<S>,
-    secrets: Option<&Secrets>,
-) -> Result<Change, Problem> {
+    object: &StoredObject<S>,
+    secrets: Option<&SigningSecrets>,
+) -> Result<ObjectChange, ApiProblem> {
     sealed::put(app.live.sealer(), kind, name, object, secrets).map_err(|error| {
         tracing::error!(%error, "settings cannot be stored");
-        Problem::internal()
+        ApiProblem::internal()
     })
 }
 
 /// Settings with their private values masked, as those see them who may only read.
-pub fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, Problem> {
+pub fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, ApiProblem> {
     private_values::masked(kind, settings).map_err(|error| {
         tracing::error!(%error, "settings cannot be written as JSON");
-        Problem::internal()
+        ApiProblem::internal()
     })
 }
 
@@ -130,24 +130,24 @@ impl KnownModules {
     }
 
     /// What is wrong with a flow's module, if anything: it would fail each event.
-    fn check(&self, module: &FlowModule) -> Result<(), Fault> {
+    fn check(&self, module: &FlowModule) -> Result<(), InputFault> {
         let name = &module.name;
         let Some(versions) = self.versions.get(name) else {
             let message = format!("there is no module `{name}`; upload it first");
-            return Err(Fault::new("name", message));
+            return Err(InputFault::new("name", message));
         };
         match module.version {
             Some(number) if !versions.contains(&number) => {
                 let there: Vec<String> = versions.iter().map(u32::to_string).collect();
                 let there = there.join(", ");
                 let message = format!("module `{name}` has no version {number}; it has {there}");
-                Err(Fault::new("version", message))
+                Err(InputFault::new("version", message))
             }
             None if !self.active.contains(name) => {
                 let message = format!(
                     "no version of module `{name}` is active; activate one first, or name a `version`"
                 );
-                Err(Fault::new("name", message))
+                Err(InputFault::new("name", message))
             }
             Some(_) | None => Ok(()),
         }
@@ -159,11 +159,11 @@ pub fn check_flow(
     settings: &FlowSettings,
     has_endpoint: impl Fn(&str) -> bool,
     modules: &KnownModules,
-) -> Vec<Fault> {
+) -> Vec<InputFault> {
     let mut faults = settings.check();
     for (n, name) in settings.endpoints.iter().enumerate().filter(|(_, name)| !has_endpoint(name)) {
         let message = format!("there is no endpoint `{name}`; make it first");
-        faults.push(Fault::new(format!("endpoints[{n}]"), message));
+        faults.push(InputFault::new(format!("endpoints[{n}]"), message));
     }
     for (n, module) in settings.modules.iter().enumerate() {
         let fault = modules.check(module).err();
@@ -173,7 +173,7 @@ pub fn check_flow(
 }
 
 /// The flows that name an endpoint.
-pub fn flows_using(topology: &Topology, endpoint: &str) -> Vec<String> {
+pub fn flows_using(topology: &SettingsSnapshot, endpoint: &str) -> Vec<String> {
     let uses = |settings: &&FlowSettings| settings.endpoints.iter().any(|name| name == endpoint);
     let flows = topology.flows().iter().map(|route| &route.flow.settings);
     flows.filter(uses).map(|settings| settings.name.clone()).collect()
@@ -183,12 +183,12 @@ pub fn flows_using(topology: &Topology, endpoint: &str) -> Vec<String> {
 pub fn merge<S: Serialize>(
     current: &S,
     patch: Map<String, Value>,
-) -> Result<Map<String, Value>, Problem> {
+) -> Result<Map<String, Value>, ApiProblem> {
     let current = serde_json::to_value(current).map_err(|error| {
         tracing::error!(%error, "settings cannot be written as JSON");
-        Problem::internal()
+        ApiProblem::internal()
     })?;
-    let Value::Object(mut merged) = current else { return Err(Problem::internal()) };
+    let Value::Object(mut merged) = current else { return Err(ApiProblem::internal()) };
     for (key, value) in patch {
         if value.is_null() {
             merged.remove(&key);

@@ -1,28 +1,28 @@
 //! `/endpoints`: where deliveries go, and how.
 
-use super::answer::{Data, List, data, whole};
-use super::auth::Principal;
-use super::body::{Input, parse};
+use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, parse};
 use super::deliveries::AttemptView;
-use super::problem::Problem;
-use super::secret::Rotation;
-use super::{App, edit, secret};
+use super::problem::ApiProblem;
+use super::secret::SecretRotation;
+use super::{AppState, edit, secret};
 use crate::access::scope::Scope;
 use crate::catalog;
 use crate::delivery::attempt;
-use crate::delivery::attempt::Parcel;
-use crate::delivery::judge::Round;
+use crate::delivery::attempt::DeliveryParcel;
+use crate::delivery::judge::RetryRound;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::event::Event;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::field_map::FieldMap;
 use crate::model::id::{DeliveryId, EndpointId, EventId};
 use crate::model::private_values::{MASK, SettingsKind, keep_endpoint, mask_url};
-use crate::model::secrets::Secrets;
-use crate::settings::Topology;
-use crate::settings::endpoint_runtime::Target;
-use crate::signing::{Signer, check_secret, generate_secret};
-use crate::store::objects::{Change, Kind};
+use crate::model::secrets::SigningSecrets;
+use crate::settings::SettingsSnapshot;
+use crate::settings::endpoint_runtime::EndpointRuntime;
+use crate::signing::{DeliverySigner, check_secret, generate_secret};
+use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::store::views::RecordedAttempt;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
@@ -84,7 +84,7 @@ pub struct ReceiverLimit {
 }
 
 impl ReceiverLimit {
-    fn of(target: &Target, now: Timestamp) -> Option<Self> {
+    fn of(target: &EndpointRuntime, now: Timestamp) -> Option<Self> {
         let pace = target.lane.pace();
         let (per_second, held) = (pace.rate(Instant::now()), pace.held(Instant::now()));
         drop(pace);
@@ -113,7 +113,7 @@ pub struct NewEndpoint {
 }
 
 impl EndpointView {
-    pub fn new(target: &Target, principal: &Principal, now: Timestamp) -> Self {
+    pub fn new(target: &EndpointRuntime, principal: &CallPrincipal, now: Timestamp) -> Self {
         let mut settings = target.endpoint.settings.clone();
         settings.headers.values_mut().for_each(|value| MASK.clone_into(value));
         settings.url = shown_url(&settings.url, principal);
@@ -123,7 +123,7 @@ impl EndpointView {
             id: target.endpoint.id.to_string(),
             settings,
             secret: None,
-            public_key: target.signer.as_ref().and_then(Signer::public_key),
+            public_key: target.signer.as_ref().and_then(DeliverySigner::public_key),
             grace_until: grace.filter(|until| *until > now),
             warning: target.is_locked().then_some(LOCKED),
             receiver_limit: ReceiverLimit::of(target, now),
@@ -134,63 +134,63 @@ impl EndpointView {
 }
 
 /// An endpoint's URL as the caller may see it: a token in its query only if it may set endpoints.
-pub fn shown_url(url: &str, principal: &Principal) -> String {
+pub fn shown_url(url: &str, principal: &CallPrincipal) -> String {
     if principal.scopes().may(Scope::EndpointsWrite) { url.to_owned() } else { mask_url(url) }
 }
 
 /// The endpoint with that id or name.
-pub fn find(topology: &Topology, text: &str) -> Result<Arc<Target>, Problem> {
+pub fn find(topology: &SettingsSnapshot, text: &str) -> Result<Arc<EndpointRuntime>, ApiProblem> {
     let by_id = text.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
     let found = by_id.or_else(|| topology.endpoint_named(text));
-    found.cloned().ok_or_else(|| Problem::missing("endpoint", text))
+    found.cloned().ok_or_else(|| ApiProblem::missing("endpoint", text))
 }
 
 fn show_now(
-    app: &App,
-    principal: &Principal,
+    app: &AppState,
+    principal: &CallPrincipal,
     id: EndpointId,
     secret: Option<String>,
-) -> Result<EndpointView, Problem> {
+) -> Result<EndpointView, ApiProblem> {
     let target = find(&app.live.current(), &id.to_string())?;
     Ok(EndpointView { secret, ..EndpointView::new(&target, principal, app.journal.clock().now()) })
 }
 
 /// Lists endpoints, by name.
 #[utoipa::path(get, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
-    responses((status = 200, body = List<EndpointView>)))]
+    responses((status = 200, body = ListAnswer<EndpointView>)))]
 pub async fn list_endpoints(
-    State(app): State<App>,
-    principal: Principal,
-) -> Json<List<EndpointView>> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+) -> Json<ListAnswer<EndpointView>> {
     let now = app.journal.clock().now();
-    let view = |target: &Arc<Target>| EndpointView::new(target, &principal, now);
+    let view = |target: &Arc<EndpointRuntime>| EndpointView::new(target, &principal, now);
     whole(app.live.current().endpoints().map(view).collect())
 }
 
 /// One endpoint, by id or name.
 #[utoipa::path(get, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
-    params(("id" = String, Path)), responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem)))]
 pub async fn show_endpoint(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<EndpointView>>, Problem> {
+) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
     let target = find(&app.live.current(), &id)?;
     Ok(data(EndpointView::new(&target, &principal, app.journal.clock().now())))
 }
 
 /// Splits the secret off, which is no part of the settings.
-pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, ApiProblem> {
     secret::split(object, check)
 }
 
-fn check(text: &str) -> Result<(), Problem> {
-    check_secret(text).map_err(|why| Problem::fault("secret", why.to_string()))
+fn check(text: &str) -> Result<(), ApiProblem> {
+    check_secret(text).map_err(|why| ApiProblem::fault("secret", why.to_string()))
 }
 
 /// Reads and checks settings.
-pub fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, Problem> {
-    let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
+pub fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, ApiProblem> {
+    let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
     let settings: EndpointSettings = parse(&text)?;
     let mut faults = settings.check();
     faults
@@ -200,25 +200,28 @@ pub fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, Problem
 }
 
 /// Whether a secret can sign with all of an endpoint's schemes.
-pub fn check_schemes(settings: &EndpointSettings, secrets: &Secrets) -> Result<(), Problem> {
-    Signer::new(&settings.signing, secrets)
+pub fn check_schemes(
+    settings: &EndpointSettings,
+    secrets: &SigningSecrets,
+) -> Result<(), ApiProblem> {
+    DeliverySigner::new(&settings.signing, secrets)
         .map(drop)
-        .map_err(|why| Problem::fault("secret", why.to_string()))
+        .map_err(|why| ApiProblem::fault("secret", why.to_string()))
 }
 
 /// Makes an endpoint. The answer shows its secret, once.
 #[utoipa::path(post, path = "/api/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint", request_body = NewEndpoint,
-    responses((status = 201, body = Data<EndpointView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = DataAnswer<EndpointView>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_endpoint(
-    State(app): State<App>,
-    principal: Principal,
-    Input(mut object): Input<Map<String, Value>>,
-) -> Result<(StatusCode, Json<Data<EndpointView>>), Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    JsonInput(mut object): JsonInput<Map<String, Value>>,
+) -> Result<(StatusCode, Json<DataAnswer<EndpointView>>), ApiProblem> {
     let given = split_secret(&mut object)?;
     let mut settings = settings(&object)?;
     edit::check(keep_endpoint(&mut settings, &[]))?;
     let secret = given.unwrap_or_else(|| generate_secret(&mut rand::rng()));
-    let secrets = Secrets { current: secret.clone(), previous: None };
+    let secrets = SigningSecrets { current: secret.clone(), previous: None };
     check_schemes(&settings, &secrets)?;
     let id = EndpointId::generate();
     let now = app.journal.clock().now();
@@ -230,13 +233,13 @@ pub async fn create_endpoint(
 /// or port in `url` the values of its headers must be given again.
 #[utoipa::path(patch, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "update_endpoint",
     params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn update_endpoint(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(patch): Input<Map<String, Value>>,
-) -> Result<Json<Data<EndpointView>>, Problem> {
+    JsonInput(patch): JsonInput<Map<String, Value>>,
+) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
     let target = find(&app.live.current(), &id)?;
     // Masked, so that a stored value and one that was given now can be told apart.
     let current = edit::masked(SettingsKind::Endpoint, &target.endpoint.settings)?;
@@ -248,29 +251,29 @@ pub async fn update_endpoint(
 /// header value of `***` keeps the stored one, unless `url` has another scheme, host or port.
 #[utoipa::path(put, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "replace_endpoint",
     params(("id" = String, Path)), request_body = NewEndpoint,
-    responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn replace_endpoint(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(object): Input<Map<String, Value>>,
-) -> Result<Json<Data<EndpointView>>, Problem> {
+    JsonInput(object): JsonInput<Map<String, Value>>,
+) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
     let target = find(&app.live.current(), &id)?;
     change(&app, &principal, &target, object).await.map(data)
 }
 
 async fn change(
-    app: &App,
-    principal: &Principal,
-    target: &Target,
+    app: &AppState,
+    principal: &CallPrincipal,
+    target: &EndpointRuntime,
     mut object: Map<String, Value>,
-) -> Result<EndpointView, Problem> {
+) -> Result<EndpointView, ApiProblem> {
     let given = split_secret(&mut object)?;
     let mut new = settings(&object)?;
     edit::check(keep_endpoint(&mut new, &[&target.endpoint.settings]))?;
     let secrets = match given {
-        Some(current) => Secrets { current, previous: None },
-        None => target.secrets.clone().ok_or_else(|| Problem::fault("secret", LOCKED))?,
+        Some(current) => SigningSecrets { current, previous: None },
+        None => target.secrets.clone().ok_or_else(|| ApiProblem::fault("secret", LOCKED))?,
     };
     check_schemes(&new, &secrets)?;
     let old = &target.endpoint;
@@ -281,53 +284,53 @@ async fn change(
 }
 
 /// Flows name endpoints by name, so one that is in use keeps its name.
-fn check_rename(topology: &Topology, old: &str, new: &str) -> Result<(), Problem> {
+fn check_rename(topology: &SettingsSnapshot, old: &str, new: &str) -> Result<(), ApiProblem> {
     let users = if old == new { Vec::new() } else { edit::flows_using(topology, old) };
     if users.is_empty() {
         return Ok(());
     }
     let message = format!("flows name it `{old}`: {}; change them first", users.join(", "));
-    Err(Problem::fault("name", message))
+    Err(ApiProblem::fault("name", message))
 }
 
 /// Refuses what would take an endpoint from under flows that name it.
-pub fn check_unused(topology: &Topology, name: &str) -> Result<(), Problem> {
+pub fn check_unused(topology: &SettingsSnapshot, name: &str) -> Result<(), ApiProblem> {
     let users = edit::flows_using(topology, name);
     if users.is_empty() {
         return Ok(());
     }
     let detail = format!("flows still name it: {}; change or delete them first", users.join(", "));
-    Err(Problem::conflict(detail))
+    Err(ApiProblem::conflict(detail))
 }
 
 /// Deletes an endpoint. Its waiting deliveries are cancelled.
 #[utoipa::path(delete, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn delete_endpoint(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiProblem> {
     let topology = app.live.current();
     let target = find(&topology, &id)?;
     check_unused(&topology, &target.endpoint.settings.name)?;
-    let change = Change::Delete { kind: Kind::Endpoint, id: target.endpoint.id.uuid() };
+    let change = ObjectChange::Delete { kind: ObjectKind::Endpoint, id: target.endpoint.id.uuid() };
     edit::commit(&app, &[change]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Gives an endpoint a new secret. The answer shows it, once.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_endpoint_secret",
-    params(("id" = String, Path)), request_body = Rotation,
-    responses((status = 200, body = Data<EndpointView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    params(("id" = String, Path)), request_body = SecretRotation,
+    responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn rotate_endpoint_secret(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(rotation): Input<Rotation>,
-) -> Result<Json<Data<EndpointView>>, Problem> {
+    JsonInput(rotation): JsonInput<SecretRotation>,
+) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
     let target = find(&app.live.current(), &id)?;
-    let old = target.secrets.as_ref().ok_or_else(|| Problem::conflict(LOCKED))?;
+    let old = target.secrets.as_ref().ok_or_else(|| ApiProblem::conflict(LOCKED))?;
     let secrets = rotation.of(old, app.journal.clock().now(), check)?;
     check_schemes(&target.endpoint.settings, &secrets)?;
     let old = &target.endpoint;
@@ -348,19 +351,19 @@ pub struct TestRequest {
 /// Sends a catalogue example now and answers with the attempt. Nothing is stored or tried again.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
     params(("id" = String, Path)), request_body = TestRequest,
-    responses((status = 200, body = Data<AttemptView>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<AttemptView>), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn test_endpoint(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(request): Input<TestRequest>,
-) -> Result<Json<Data<AttemptView>>, Problem> {
+    JsonInput(request): JsonInput<TestRequest>,
+) -> Result<Json<DataAnswer<AttemptView>>, ApiProblem> {
     let target = find(&app.live.current(), &id)?;
     if target.is_locked() {
-        return Err(Problem::conflict(LOCKED));
+        return Err(ApiProblem::conflict(LOCKED));
     }
     let event = example(&target, request.event_type.as_deref(), app.journal.clock().now())?;
-    let parcel = Parcel {
+    let parcel = DeliveryParcel {
         id: DeliveryId::generate(),
         event: &event,
         message: None,
@@ -369,9 +372,9 @@ pub async fn test_endpoint(
         signed_at: app.journal.clock().wall(),
     };
     let at = app.journal.clock().now();
-    let round = Round { attempts: 1, held_since: None };
+    let round = RetryRound { attempts: 1, held_since: None };
     let made = attempt::make(&app.client, &target, parcel, round, at, 0.0, pending()).await;
-    let made = made.ok_or_else(Problem::internal)?.attempt;
+    let made = made.ok_or_else(ApiProblem::internal)?.attempt;
     Ok(data(AttemptView::from(RecordedAttempt {
         number: made.number,
         at: made.at.micros(),
@@ -385,7 +388,11 @@ pub async fn test_endpoint(
     })))
 }
 
-fn example(target: &Target, name: Option<&str>, now: Timestamp) -> Result<Event, Problem> {
+fn example(
+    target: &EndpointRuntime,
+    name: Option<&str>,
+    now: Timestamp,
+) -> Result<Event, ApiProblem> {
     let catalog = catalog::get();
     let takes = |name: &str| target.endpoint.settings.events.iter().any(|p| p.matches(name));
     let first =
@@ -399,7 +406,7 @@ fn example(target: &Target, name: Option<&str>, now: Timestamp) -> Result<Event,
         let hint =
             catalog.nearest(given).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
         let message = format!("`{given}` is not in the catalogue{hint}");
-        return Err(Problem::invalid(vec![Fault::new("event_type", message)]));
+        return Err(ApiProblem::invalid(vec![InputFault::new("event_type", message)]));
     };
     let data = known.example();
     Ok(Event {
@@ -414,6 +421,6 @@ fn example(target: &Target, name: Option<&str>, now: Timestamp) -> Result<Event,
         attributes: None,
         changes: None,
         data: serde_json::value::to_raw_value(&data)
-            .map_err(|error| Problem::unexpected(&error))?,
+            .map_err(|error| ApiProblem::unexpected(&error))?,
     })
 }

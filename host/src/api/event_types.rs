@@ -1,8 +1,8 @@
 //! `/event-types`: the catalogue.
 
-use super::answer::{Data, List, data, whole};
-use super::auth::Principal;
-use super::problem::Problem;
+use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::auth::CallPrincipal;
+use super::problem::ApiProblem;
 use crate::catalog::{self, EventType};
 use axum::Json;
 use axum::extract::Path;
@@ -21,25 +21,25 @@ pub struct EventTypeView {
 
 /// Lists the event types, by name.
 #[utoipa::path(get, path = "/api/v1/event-types", tag = "event-types", operation_id = "list_event_types",
-    responses((status = 200, body = List<EventTypeView>)))]
-pub async fn list_event_types(_principal: Principal) -> Json<List<EventTypeView>> {
+    responses((status = 200, body = ListAnswer<EventTypeView>)))]
+pub async fn list_event_types(_principal: CallPrincipal) -> Json<ListAnswer<EventTypeView>> {
     let types = catalog::get().event_types();
     whole(types.iter().map(|event_type| EventTypeView { event_type }).collect())
 }
 
 /// One event type.
 #[utoipa::path(get, path = "/api/v1/event-types/{name}", tag = "event-types", operation_id = "show_event_type",
-    params(("name" = String, Path)), responses((status = 200, body = Data<EventTypeView>), (status = 404, body = Problem)))]
+    params(("name" = String, Path)), responses((status = 200, body = DataAnswer<EventTypeView>), (status = 404, body = ApiProblem)))]
 pub async fn show_event_type(
-    _principal: Principal,
+    _principal: CallPrincipal,
     Path(name): Path<String>,
-) -> Result<Json<Data<EventTypeView>>, Problem> {
+) -> Result<Json<DataAnswer<EventTypeView>>, ApiProblem> {
     if let Some(event_type) = catalog::get().find(&name) {
         return Ok(data(EventTypeView { event_type }));
     }
     let nearest = catalog::get().nearest(&name);
     let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
-    let mut problem = Problem::missing("event type", &name);
+    let mut problem = ApiProblem::missing("event type", &name);
     problem.detail += &hint;
     Err(problem)
 }

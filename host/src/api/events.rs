@@ -2,22 +2,22 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{Data, List, Page, data, listed};
-use super::auth::Principal;
-use super::body::{Body, Input, Query};
-use super::problem::Problem;
-use super::{App, endpoints, trace};
-use crate::crypto::digest::Hash;
-use crate::ingest::accept::{Accepted, Refused, RequestKey, Sender, accept};
+use super::answer::{DataAnswer, ListAnswer, PageRequest, data, listed};
+use super::auth::CallPrincipal;
+use super::body::{BoundedBody, JsonInput, QueryInput};
+use super::problem::ApiProblem;
+use super::{AppState, endpoints, trace};
+use crate::crypto::digest::ShortDigest;
+use crate::ingest::accept::{AcceptError, AcceptedEvent, EventSender, RequestKey, accept};
 use crate::ingest::body::decompressed;
 use crate::ingest::event_body::read;
-use crate::ingest::incoming::Incoming;
-use crate::model::delivery::Status;
+use crate::ingest::incoming::IncomingEvent;
+use crate::model::delivery::DeliveryStatus;
 use crate::model::event::DEFAULT_SOURCE;
 use crate::model::id::EventId;
 use crate::model::webhook_source::WebhookSettings;
-use crate::settings::Topology;
-use crate::store::views::{Delivery, EventFilter, StoredEvent};
+use crate::settings::SettingsSnapshot;
+use crate::store::views::{EventFilter, StoredDelivery, StoredEvent};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -29,7 +29,8 @@ use utoipa::{IntoParams, ToSchema};
 
 /// What a captured event is answered with.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Receipt {
+#[schema(as = Receipt)]
+pub struct EventReceipt {
     /// The event's id; the first one's if this is a repeat.
     pub id: String,
     /// Whether it is a repeat within 24 hours, which caused nothing.
@@ -47,7 +48,7 @@ pub struct ImmediateDelivery {
     /// The endpoint's name.
     pub endpoint: String,
     /// Where it stands; `pending` if it failed and will be tried again, or the wait was too short.
-    pub status: Status,
+    pub status: DeliveryStatus,
     /// The answer's status.
     pub response_status: Option<u16>,
     /// How long the first attempt took.
@@ -146,15 +147,15 @@ pub struct NewEvent {
 #[utoipa::path(post, path = "/api/v1/events", tag = "events", operation_id = "capture_events",
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same request with the same key within 24 hours is answered with the first event's id; another request with that key is refused with 422.")),
     request_body(content = NewEvent, description = "One event, an array of up to `server.max_batch`, or CloudEvents (structured, binary, batched)."),
-    responses((status = 202, body = Data<Receipt>, description = "Durable. An array is answered with an array, in order."),
-        (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem, description = "Nothing was stored; `Retry-After` says when to try again.")))]
+    responses((status = 202, body = DataAnswer<EventReceipt>, description = "Durable. An array is answered with an array, in order."),
+        (status = 400, body = ApiProblem), (status = 413, body = ApiProblem), (status = 415, body = ApiProblem),
+        (status = 422, body = ApiProblem), (status = 503, body = ApiProblem, description = "Nothing was stored; `Retry-After` says when to try again.")))]
 pub async fn capture_events(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     headers: HeaderMap,
-    Body(body): Body,
-) -> Result<Response, Problem> {
+    BoundedBody(body): BoundedBody,
+) -> Result<Response, ApiProblem> {
     let server = &app.config.server;
     let body = decompressed(&headers, &body, server.max_body)?;
     let mut events = read(&headers, &body, server.max_batch)?;
@@ -164,12 +165,13 @@ pub async fn capture_events(
     }
     let key = request_key(&headers, &body)?;
     let wait = app.config.immediate.wait.get();
-    let accepted = accept(&app.journal, &topology, events.events, Sender::Token(key), wait).await;
+    let accepted =
+        accept(&app.journal, &topology, events.events, EventSender::Token(key), wait).await;
     let accepted = accepted.map_err(|refused| match refused {
-        Refused::Invalid(faults) => Problem::invalid(faults),
-        Refused::Journal(error) => error.into(),
+        AcceptError::Invalid(faults) => ApiProblem::invalid(faults),
+        AcceptError::Journal(error) => error.into(),
     })?;
-    let mut receipts: Vec<Receipt> =
+    let mut receipts: Vec<EventReceipt> =
         accepted.into_iter().map(|accepted| receipt(&topology, accepted)).collect();
     let status = StatusCode::ACCEPTED;
     match receipts.pop() {
@@ -183,7 +185,11 @@ pub async fn capture_events(
 
 /// Refuses an event that the token may not send: of another table, of another source, or of a source
 /// whose webhooks prove who sends them. An event that names no source gets the only one of its token.
-fn admit(principal: &Principal, topology: &Topology, event: &mut Incoming) -> Result<(), Problem> {
+fn admit(
+    principal: &CallPrincipal,
+    topology: &SettingsSnapshot,
+    event: &mut IncomingEvent,
+) -> Result<(), ApiProblem> {
     if principal.token().is_limited() {
         // A type of another table is not made one of its own by what the event says of itself.
         let kind = event.resource_of_type();
@@ -197,18 +203,21 @@ fn admit(principal: &Principal, topology: &Topology, event: &mut Incoming) -> Re
         let detail = format!(
             "source `{name}` takes verified webhooks at /in/{name} only; push events under another source"
         );
-        return Err(Problem::forbidden(detail));
+        return Err(ApiProblem::forbidden(detail));
     }
     Ok(())
 }
 
 /// The request's `Idempotency-Key`, bound to what the request holds: its body, and the headers in which
 /// CloudEvents have their attributes.
-fn request_key<'h>(headers: &'h HeaderMap, body: &[u8]) -> Result<Option<RequestKey<'h>>, Problem> {
+fn request_key<'h>(
+    headers: &'h HeaderMap,
+    body: &[u8],
+) -> Result<Option<RequestKey<'h>>, ApiProblem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 255);
-    let key =
-        text.ok_or_else(|| Problem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))?;
+    let key = text
+        .ok_or_else(|| ApiProblem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))?;
     let is_event =
         |name: &HeaderName| *name == header::CONTENT_TYPE || name.as_str().starts_with("ce-");
     let mut attributes: Vec<[&[u8]; 2]> = headers
@@ -218,11 +227,11 @@ fn request_key<'h>(headers: &'h HeaderMap, body: &[u8]) -> Result<Option<Request
         .collect();
     attributes.sort_unstable();
     let parts = [key.as_bytes(), body].into_iter().chain(attributes.into_iter().flatten());
-    Ok(Some(RequestKey { key, request: Hash::of(parts) }))
+    Ok(Some(RequestKey { key, request: ShortDigest::of(parts) }))
 }
 
 /// What a captured event is answered with.
-pub fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
+pub fn receipt(topology: &SettingsSnapshot, accepted: AcceptedEvent) -> EventReceipt {
     let name =
         |id| topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default();
     let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {
@@ -233,7 +242,7 @@ pub fn receipt(topology: &Topology, accepted: Accepted) -> Receipt {
         duration_ms: delivery.duration.map(|d| d.as_secs_f64() * 1e3),
     });
     let deliveries = deliveries.collect();
-    Receipt {
+    EventReceipt {
         id: accepted.receipt.id.to_string(),
         duplicate: accepted.receipt.duplicate,
         deliveries,
@@ -265,24 +274,24 @@ pub struct EventQuery {
 }
 
 /// A time in a query, in any spelling.
-pub fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+pub fn time(path: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiProblem> {
     let parse =
-        |text| Timestamp::parse_query(text).map_err(|e| Problem::fault(path, e.to_string()));
+        |text| Timestamp::parse_query(text).map_err(|e| ApiProblem::fault(path, e.to_string()));
     text.map(parse).transpose()
 }
 
 /// Lists events, newest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "list_events", params(EventQuery),
-    responses((status = 200, body = List<EventView>), (status = 422, body = Problem)))]
+    responses((status = 200, body = ListAnswer<EventView>), (status = 422, body = ApiProblem)))]
 pub async fn list_events(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     uri: Uri,
-    Query(query): Query<EventQuery>,
-) -> Result<Json<List<EventView>>, Problem> {
+    QueryInput(query): QueryInput<EventQuery>,
+) -> Result<Json<ListAnswer<EventView>>, ApiProblem> {
     principal.check_table(query.resource.as_deref())?;
     let source = principal.source(query.source.as_deref())?.map(str::to_owned);
-    let pages = Page { cursor: query.cursor, limit: query.limit };
+    let pages = PageRequest { cursor: query.cursor, limit: query.limit };
     let filter = EventFilter {
         event_type: query.event_type,
         source,
@@ -297,25 +306,25 @@ pub async fn list_events(
 }
 
 /// An id in a path; one that cannot be an id names nothing.
-pub fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, Problem> {
-    text.parse().map_err(|_no_id| Problem::missing(what, text))
+pub fn id<I: std::str::FromStr>(what: &str, text: &str) -> Result<I, ApiProblem> {
+    text.parse().map_err(|_no_id| ApiProblem::missing(what, text))
 }
 
 /// Everything about one event: what the modules said, and every delivery with its attempts.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "show_event",
-    params(("id" = String, Path)), responses((status = 200, body = Data<trace::Trace>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<trace::EventTrace>), (status = 404, body = ApiProblem)))]
 pub async fn show_event(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(text): Path<String>,
-) -> Result<Json<Data<trace::Trace>>, Problem> {
+) -> Result<Json<DataAnswer<trace::EventTrace>>, ApiProblem> {
     let event = app.journal.event(id("event", &text)?).await?;
     // What it may not see is to it as if it did not exist.
     let token = principal.token();
     let event = event.filter(|stored| {
         token.may_touch(stored.event.resource.as_deref()) && token.may_name(&stored.event.source)
     });
-    let event = event.ok_or_else(|| Problem::missing("event", &text))?;
+    let event = event.ok_or_else(|| ApiProblem::missing("event", &text))?;
     Ok(data(trace::trace(&app, event).await?))
 }
 
@@ -332,7 +341,8 @@ pub struct EventReplay {
 
 /// What a replay began.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Replayed {
+#[schema(as = Replayed)]
+pub struct ReplayedEvent {
     /// The event.
     pub id: String,
     /// Flows whose modules are run again.
@@ -348,35 +358,36 @@ pub struct Replayed {
 /// again that fit, each under the `webhook-id` that it had.
 #[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replay_event",
     params(("id" = String, Path)), request_body = EventReplay,
-    responses((status = 202, body = Data<Replayed>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 202, body = DataAnswer<ReplayedEvent>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn replay_event(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(text): Path<String>,
-    Input(wanted): Input<EventReplay>,
-) -> Result<(StatusCode, Json<Data<Replayed>>), Problem> {
+    JsonInput(wanted): JsonInput<EventReplay>,
+) -> Result<(StatusCode, Json<DataAnswer<ReplayedEvent>>), ApiProblem> {
     let stored = app.journal.event(id("event", &text)?).await?;
-    let event = stored.ok_or_else(|| Problem::missing("event", &text))?.with_payload()?;
+    let event = stored.ok_or_else(|| ApiProblem::missing("event", &text))?.with_payload()?;
     if wanted.endpoint.is_some() || wanted.failed_only {
         let resent = resend(&app, event.id, &wanted).await?;
-        let replayed = Replayed { id: text, flows: 0, deliveries: 0, resent };
+        let replayed = ReplayedEvent { id: text, flows: 0, deliveries: 0, resent };
         return Ok((StatusCode::ACCEPTED, data(replayed)));
     }
     let matches = app.live.current().matches(&event.source, &event.event_type);
     let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
     app.journal.plan_again(&event, &flows).await?;
     let drafts = matches.drafts(&app.journal, &event);
-    let replayed = Replayed { id: text, flows: flows.len(), deliveries: drafts.len(), resent: 0 };
+    let replayed =
+        ReplayedEvent { id: text, flows: flows.len(), deliveries: drafts.len(), resent: 0 };
     app.journal.add_deliveries(&event, drafts).await?;
     Ok((StatusCode::ACCEPTED, data(replayed)))
 }
 
 /// Sends deliveries of an event again; how many.
-async fn resend(app: &App, event: EventId, wanted: &EventReplay) -> Result<usize, Problem> {
+async fn resend(app: &AppState, event: EventId, wanted: &EventReplay) -> Result<usize, ApiProblem> {
     let topology = app.live.current();
     let target =
         wanted.endpoint.as_ref().map(|text| endpoints::find(&topology, text)).transpose()?;
-    let fits = |delivery: &Delivery| {
+    let fits = |delivery: &StoredDelivery| {
         let there = match &target {
             Some(target) => target.endpoint.id == delivery.endpoint_id,
             None => topology.endpoint(delivery.endpoint_id).is_some(),
@@ -386,19 +397,21 @@ async fn resend(app: &App, event: EventId, wanted: &EventReplay) -> Result<usize
     let mut resent = 0;
     for delivery in app.journal.deliveries_of(event).await?.iter().filter(|one| fits(one)) {
         // A newer delivery of the record took the place of one that was superseded.
-        if delivery.status != Status::Superseded && app.journal.replay_delivery(delivery).await? {
+        if delivery.status != DeliveryStatus::Superseded
+            && app.journal.replay_delivery(delivery).await?
+        {
             resent += 1;
         }
     }
     if resent == 0 {
         let detail =
             "no delivery of this event fits, or those that do are being sent at this moment";
-        return Err(Problem::conflict(detail));
+        return Err(ApiProblem::conflict(detail));
     }
     Ok(resent)
 }
 
-fn has_failed(delivery: &Delivery) -> bool {
-    let waits_for_retry = delivery.status == Status::Pending && delivery.attempts > 0;
-    delivery.status == Status::Dead || waits_for_retry
+fn has_failed(delivery: &StoredDelivery) -> bool {
+    let waits_for_retry = delivery.status == DeliveryStatus::Pending && delivery.attempts > 0;
+    delivery.status == DeliveryStatus::Dead || waits_for_retry
 }

@@ -1,6 +1,6 @@
 //! Exports: one JSON object a line, read and sent piece by piece.
 
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -20,7 +20,7 @@ where
     C: Clone + Send + 'static,
     I: Send + 'static,
     T: Serialize,
-    R: Future<Output = Result<(Vec<T>, Option<I>), Problem>> + Send + 'static,
+    R: Future<Output = Result<(Vec<T>, Option<I>), ApiProblem>> + Send + 'static,
 {
     let pieces = stream::try_unfold(Some((context, read, None)), |state| async move {
         let Some((context, read, before)) = state else { return Ok(None) };
@@ -42,6 +42,6 @@ where
 }
 
 /// The answer has begun, so all that is left is to break it off.
-fn failed(problem: Problem) -> io::Error {
+fn failed(problem: ApiProblem) -> io::Error {
     io::Error::other(problem.detail)
 }

@@ -1,17 +1,17 @@
 //! `/flows`: which events pass which modules to which endpoints.
 
-use super::answer::{Data, List, data, whole};
-use super::auth::Principal;
-use super::body::{Input, parse};
+use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, parse};
 use super::edit::KnownModules;
-use super::problem::Problem;
-use super::{App, edit};
+use super::problem::ApiProblem;
+use super::{AppState, edit};
 use crate::access::scope::Scope;
 use crate::model::flow::{Flow, FlowSettings};
 use crate::model::id::FlowId;
 use crate::model::private_values::{SettingsKind, keep_flow};
-use crate::settings::{Route, Topology};
-use crate::store::objects::{Change, Kind};
+use crate::settings::{FlowRuntime, SettingsSnapshot};
+use crate::store::objects::{ObjectChange, ObjectKind};
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -35,32 +35,33 @@ pub struct FlowView {
 }
 
 impl FlowView {
-    fn new(route: &Route, principal: &Principal) -> Result<Self, Problem> {
+    fn new(route: &FlowRuntime, principal: &CallPrincipal) -> Result<Self, ApiProblem> {
         let mut flow = route.flow.clone();
         if !principal.scopes().may(Scope::FlowsWrite) {
             let masked = edit::masked(SettingsKind::Flow, &flow.settings)?;
             flow.settings = serde_json::from_value(masked).map_err(|error| {
                 tracing::error!(%error, "masked settings cannot be read");
-                Problem::internal()
+                ApiProblem::internal()
             })?;
         }
         Ok(Self { flow, warning: route.locked.then_some(LOCKED) })
     }
 }
 
-fn find(topology: &Topology, text: &str) -> Result<Arc<Route>, Problem> {
+fn find(topology: &SettingsSnapshot, text: &str) -> Result<Arc<FlowRuntime>, ApiProblem> {
     let id = text.parse::<FlowId>().ok();
-    let is = |route: &&Arc<Route>| Some(route.flow.id) == id || route.flow.settings.name == text;
-    topology.flows().iter().find(is).cloned().ok_or_else(|| Problem::missing("flow", text))
+    let is =
+        |route: &&Arc<FlowRuntime>| Some(route.flow.id) == id || route.flow.settings.name == text;
+    topology.flows().iter().find(is).cloned().ok_or_else(|| ApiProblem::missing("flow", text))
 }
 
 /// Lists flows, by name.
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", operation_id = "list_flows",
-    responses((status = 200, body = List<FlowView>)))]
+    responses((status = 200, body = ListAnswer<FlowView>)))]
 pub async fn list_flows(
-    State(app): State<App>,
-    principal: Principal,
-) -> Result<Json<List<FlowView>>, Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+) -> Result<Json<ListAnswer<FlowView>>, ApiProblem> {
     let topology = app.live.current();
     let views = topology.flows().iter().map(|route| FlowView::new(route, &principal));
     Ok(whole(views.collect::<Result<_, _>>()?))
@@ -68,23 +69,23 @@ pub async fn list_flows(
 
 /// One flow, by id or name.
 #[utoipa::path(get, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "show_flow",
-    params(("id" = String, Path)), responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem)))]
 pub async fn show_flow(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<FlowView>>, Problem> {
+) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
     Ok(data(FlowView::new(&*find(&app.live.current(), &id)?, &principal)?))
 }
 
 async fn save(
-    app: &App,
-    principal: &Principal,
+    app: &AppState,
+    principal: &CallPrincipal,
     id: FlowId,
     object: &Map<String, Value>,
     old: Option<&Flow>,
-) -> Result<FlowView, Problem> {
-    let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
+) -> Result<FlowView, ApiProblem> {
+    let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
     let mut settings: FlowSettings = parse(&text)?;
     let stored: Vec<&FlowSettings> = old.iter().map(|flow| &flow.settings).collect();
     edit::check(keep_flow(&mut settings, &stored))?;
@@ -99,12 +100,12 @@ async fn save(
 
 /// Makes a flow.
 #[utoipa::path(post, path = "/api/v1/flows", tag = "flows", operation_id = "create_flow", request_body = FlowSettings,
-    responses((status = 201, body = Data<FlowView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = DataAnswer<FlowView>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_flow(
-    State(app): State<App>,
-    principal: Principal,
-    Input(object): Input<Map<String, Value>>,
-) -> Result<(StatusCode, Json<Data<FlowView>>), Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    JsonInput(object): JsonInput<Map<String, Value>>,
+) -> Result<(StatusCode, Json<DataAnswer<FlowView>>), ApiProblem> {
     let made = save(&app, &principal, FlowId::generate(), &object, None).await?;
     Ok((StatusCode::CREATED, data(made)))
 }
@@ -112,13 +113,13 @@ pub async fn create_flow(
 /// Changes the given fields of a flow; `null` goes back to the default.
 #[utoipa::path(patch, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "update_flow",
     params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn update_flow(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(patch): Input<Map<String, Value>>,
-) -> Result<Json<Data<FlowView>>, Problem> {
+    JsonInput(patch): JsonInput<Map<String, Value>>,
+) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
     let flow = find(&app.live.current(), &id)?.flow.clone();
     let merged = edit::merge(&flow.settings, patch)?;
     Ok(data(save(&app, &principal, flow.id, &merged, Some(&flow)).await?))
@@ -127,26 +128,26 @@ pub async fn update_flow(
 /// Replaces a flow's settings.
 #[utoipa::path(put, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "replace_flow",
     params(("id" = String, Path)), request_body = FlowSettings,
-    responses((status = 200, body = Data<FlowView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn replace_flow(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(object): Input<Map<String, Value>>,
-) -> Result<Json<Data<FlowView>>, Problem> {
+    JsonInput(object): JsonInput<Map<String, Value>>,
+) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
     let flow = find(&app.live.current(), &id)?.flow.clone();
     Ok(data(save(&app, &principal, flow.id, &object, Some(&flow)).await?))
 }
 
 /// Deletes a flow. Events that wait for its modules are dropped; deliveries it planned go on.
 #[utoipa::path(delete, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "delete_flow",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem)))]
 pub async fn delete_flow(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiProblem> {
     let flow = find(&app.live.current(), &id)?.flow.id;
-    edit::commit(&app, &[Change::Delete { kind: Kind::Flow, id: flow.uuid() }]).await?;
+    edit::commit(&app, &[ObjectChange::Delete { kind: ObjectKind::Flow, id: flow.uuid() }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,10 +1,10 @@
 //! Outside `/api/v1`: health, readiness, metrics, the OpenAPI document.
 
-use super::App;
-use super::answer::{Data, data};
-use super::auth::Principal;
-use super::problem::Problem;
-use crate::settings::source_runtime::Inlet;
+use super::AppState;
+use super::answer::{DataAnswer, data};
+use super::auth::CallPrincipal;
+use super::problem::ApiProblem;
+use crate::settings::source_runtime::SourceRuntime;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
 /// The routes that no token is needed for.
-pub fn routes(document: &Value) -> Router<App> {
+pub fn routes(document: &Value) -> Router<AppState> {
     // Written once: what is sent to many at once is one piece of memory.
     let document = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let document = move || async move {
@@ -32,7 +32,7 @@ pub fn routes(document: &Value) -> Router<App> {
 }
 
 /// Whether a write was just committed where it will be found after a restart.
-async fn ready(State(app): State<App>) -> Response {
+async fn ready(State(app): State<AppState>) -> Response {
     match app.journal.prove_ready().await {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(why) => {
@@ -43,7 +43,7 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 /// Figures in Prometheus' text format 0.0.4.
-async fn metrics(State(app): State<App>) -> Response {
+async fn metrics(State(app): State<AppState>) -> Response {
     let counter = |(name, help, value)| {
         format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
     };
@@ -58,9 +58,9 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 /// How sources are doing.
-fn sources(app: &App) -> String {
+fn sources(app: &AppState) -> String {
     let topology = app.live.current();
-    let mut inlets: Vec<&Arc<Inlet>> = topology.inlets().collect();
+    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.inlets().collect();
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
     let (mut captured, mut refused) = (Vec::new(), Vec::new());
     for inlet in inlets {
@@ -107,15 +107,15 @@ pub struct AuthTest {
 pub struct StatusData<T> {
     status: bool,
     #[serde(flatten)]
-    data: Data<T>,
+    data: DataAnswer<T>,
 }
 
 /// Tells a token what it is; no CRM data.
 #[utoipa::path(get, path = "/api/v1/auth/test", tag = "auth", operation_id = "test_token",
-    responses((status = 200, body = StatusData<AuthTest>), (status = 401, body = Problem)))]
+    responses((status = 200, body = StatusData<AuthTest>), (status = 401, body = ApiProblem)))]
 pub async fn test_token(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
 ) -> Json<StatusData<AuthTest>> {
     let token = principal.token();
     let types = crate::catalog::get().event_types();

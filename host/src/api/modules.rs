@@ -2,21 +2,21 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{Data, List, data, whole};
-use super::auth::Principal;
-use super::body::{Input, Query, read};
+use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, QueryInput, read};
 use super::events::id;
-use super::problem::Problem;
-use super::{App, edit};
+use super::problem::ApiProblem;
+use super::{AppState, edit};
 use crate::access::scope::Scope;
 use crate::catalog;
 use crate::model::event::attribute_texts;
-use crate::model::fault::{Fault, check_name};
+use crate::model::fault::{InputFault, check_name};
 use crate::model::id::EventId;
 use crate::store::modules::{ModuleVersion, NewModule};
-use crate::store::objects::Change;
+use crate::store::objects::ObjectChange;
 use crate::time::timestamp::Timestamp;
-use crate::wasm::{End, Input as ModuleInput, PATIENCE, Rejection, Role};
+use crate::wasm::{ModuleInput, ModuleRejection, ModuleRole, PATIENCE, RunEnd};
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -54,8 +54,8 @@ pub struct ModuleView {
 
 /// What is lost where one version takes the place of another, if anything.
 pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<String> {
-    let roles = |version: &ModuleVersion| -> Vec<Role> {
-        let report: Option<Exports> = serde_json::from_str(version.report.get()).ok();
+    let roles = |version: &ModuleVersion| -> Vec<ModuleRole> {
+        let report: Option<ReportedExports> = serde_json::from_str(version.report.get()).ok();
         report.map(|report| report.exports).unwrap_or_default()
     };
     let kept = roles(wanted);
@@ -73,8 +73,8 @@ pub fn lost_roles(active: &ModuleVersion, wanted: &ModuleVersion) -> Option<Stri
 
 /// The part of a report that says what a component exports.
 #[derive(Deserialize)]
-struct Exports {
-    exports: Vec<Role>,
+struct ReportedExports {
+    exports: Vec<ModuleRole>,
 }
 
 impl From<ModuleVersion> for ModuleView {
@@ -92,39 +92,43 @@ impl From<ModuleVersion> for ModuleView {
     }
 }
 
-async fn versions(app: &App, name: &str) -> Result<Vec<ModuleVersion>, Problem> {
+async fn versions(app: &AppState, name: &str) -> Result<Vec<ModuleVersion>, ApiProblem> {
     let mut all = app.journal.modules().await?;
     all.retain(|version| version.name == name);
-    if all.is_empty() { Err(Problem::missing("module", name)) } else { Ok(all) }
+    if all.is_empty() { Err(ApiProblem::missing("module", name)) } else { Ok(all) }
 }
 
-async fn version(app: &App, name: &str, wanted: Option<u32>) -> Result<ModuleVersion, Problem> {
+async fn version(
+    app: &AppState,
+    name: &str,
+    wanted: Option<u32>,
+) -> Result<ModuleVersion, ApiProblem> {
     let all = versions(app, name).await?;
     let latest = all.iter().map(|v| v.version).max();
     let active = all.iter().find(|v| v.active).map(|v| v.version);
     let number = wanted.or(active).or(latest);
     let found = all.into_iter().find(|v| Some(v.version) == number);
-    found.ok_or_else(|| Problem::missing("version", &wanted.unwrap_or_default().to_string()))
+    found.ok_or_else(|| ApiProblem::missing("version", &wanted.unwrap_or_default().to_string()))
 }
 
 /// Lists every version of every module.
 #[utoipa::path(get, path = "/api/v1/modules", tag = "modules", operation_id = "list_modules",
-    responses((status = 200, body = List<ModuleView>)))]
+    responses((status = 200, body = ListAnswer<ModuleView>)))]
 pub async fn list_modules(
-    State(app): State<App>,
-    _principal: Principal,
-) -> Result<Json<List<ModuleView>>, Problem> {
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
     Ok(whole(app.journal.modules().await?.into_iter().map(ModuleView::from).collect()))
 }
 
 /// Lists the versions of a module.
 #[utoipa::path(get, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "show_module",
-    params(("name" = String, Path)), responses((status = 200, body = List<ModuleView>), (status = 404, body = Problem)))]
+    params(("name" = String, Path)), responses((status = 200, body = ListAnswer<ModuleView>), (status = 404, body = ApiProblem)))]
 pub async fn show_module(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(name): Path<String>,
-) -> Result<Json<List<ModuleView>>, Problem> {
+) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
     Ok(whole(versions(&app, &name).await?.into_iter().map(ModuleView::from).collect()))
 }
 
@@ -149,30 +153,30 @@ const MAX_VERSION: u32 = 1_000_000;
 /// it runs only when it is activated.
 #[utoipa::path(post, path = "/api/v1/modules/{name}", tag = "modules", operation_id = "upload_module",
     params(("name" = String, Path), UploadQuery), request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses((status = 201, body = Data<ModuleView>), (status = 409, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = DataAnswer<ModuleView>), (status = 409, body = ApiProblem), (status = 413, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn upload_module(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(name): Path<String>,
-    Query(query): Query<UploadQuery>,
+    QueryInput(query): QueryInput<UploadQuery>,
     request: Request,
-) -> Result<(StatusCode, Json<Data<ModuleView>>), Problem> {
+) -> Result<(StatusCode, Json<DataAnswer<ModuleView>>), ApiProblem> {
     // Before anything is refused: a client that is still sending when it is answered sees a reset of
     // its connection in place of the answer (RFC 9112, section 9.6).
     let wasm = read(&app, request, app.live.engine().limits().upload_bytes).await?;
-    check_name(&name).map_err(|fault| Problem::invalid(vec![fault]))?;
+    check_name(&name).map_err(|fault| ApiProblem::invalid(vec![fault]))?;
     if query.version.is_some_and(|number| !(1..=MAX_VERSION).contains(&number)) {
-        return Err(Problem::fault("version", format!("from 1 to {MAX_VERSION}")));
+        return Err(ApiProblem::fault("version", format!("from 1 to {MAX_VERSION}")));
     }
     let admitted = app.live.engine().admit(app.live.cache(), &wasm).await;
     let module = admitted.map_err(|rejection| {
-        if let Rejection::Unavailable(error) = rejection {
-            return Problem::unexpected(&error);
+        if let ModuleRejection::Unavailable(error) = rejection {
+            return ApiProblem::unexpected(&error);
         }
-        Problem::invalid(vec![Fault::new("", rejection.to_string())])
+        ApiProblem::invalid(vec![InputFault::new("", rejection.to_string())])
     })?;
     let report =
-        serde_json::to_string(module.report()).map_err(|error| Problem::unexpected(&error))?;
+        serde_json::to_string(module.report()).map_err(|error| ApiProblem::unexpected(&error))?;
     let before = app.journal.modules().await?.into_iter().find(|v| v.name == name && v.active);
     let added = app.journal.add_module(NewModule {
         name: &name,
@@ -192,17 +196,20 @@ pub async fn upload_module(
 /// Makes a version the one that flows run; also the way back to an older one.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/versions/{version}/activate", tag = "modules", operation_id = "activate_module",
     params(("name" = String, Path), ("version" = u32, Path)),
-    responses((status = 200, body = Data<ModuleView>), (status = 404, body = Problem)))]
+    responses((status = 200, body = DataAnswer<ModuleView>), (status = 404, body = ApiProblem)))]
 pub async fn activate_module(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path((name, number)): Path<(String, String)>,
-) -> Result<Json<Data<ModuleView>>, Problem> {
+) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
     let found = version(&app, &name, Some(id("version", &number)?)).await?;
     let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
     let warning = before.and_then(|before| lost_roles(&before, &found));
-    edit::commit(&app, &[Change::ActivateModule { name: name.clone(), version: found.version }])
-        .await?;
+    edit::commit(
+        &app,
+        &[ObjectChange::ActivateModule { name: name.clone(), version: found.version }],
+    )
+    .await?;
     let active = version(&app, &name, Some(found.version)).await?;
     Ok(data(ModuleView { warning, ..active.into() }))
 }
@@ -210,15 +217,15 @@ pub async fn activate_module(
 /// The component of a version, as it was uploaded.
 #[utoipa::path(get, path = "/api/v1/modules/{name}/versions/{version}/component", tag = "modules", operation_id = "download_module",
     params(("name" = String, Path), ("version" = u32, Path)),
-    responses((status = 200, content_type = "application/wasm", body = Vec<u8>), (status = 404, body = Problem)))]
+    responses((status = 200, content_type = "application/wasm", body = Vec<u8>), (status = 404, body = ApiProblem)))]
 pub async fn download_module(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path((name, number)): Path<(String, String)>,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiProblem> {
     let found = version(&app, &name, Some(id("version", &number)?)).await?;
     let wasm = app.journal.component(found.sha256).await?;
-    let wasm = wasm.ok_or_else(|| Problem::missing("component", &hex::encode(found.sha256)))?;
+    let wasm = wasm.ok_or_else(|| ApiProblem::missing("component", &hex::encode(found.sha256)))?;
     Ok(([(header::CONTENT_TYPE, "application/wasm")], wasm).into_response())
 }
 
@@ -263,36 +270,36 @@ pub struct RunAnswer {
 /// `events:read` too.
 #[utoipa::path(post, path = "/api/v1/modules/{name}/run", tag = "modules", operation_id = "run_module",
     params(("name" = String, Path)), request_body = RunRequest,
-    responses((status = 200, body = Data<RunAnswer>), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<RunAnswer>), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn run_module(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(name): Path<String>,
-    Input(request): Input<RunRequest>,
-) -> Result<Json<Data<RunAnswer>>, Problem> {
+    JsonInput(request): JsonInput<RunRequest>,
+) -> Result<Json<DataAnswer<RunAnswer>>, ApiProblem> {
     // A module hands its event back, so trying one on a stored event is reading that event.
     if request.event_id.is_some() && !principal.scopes().may(Scope::EventsRead) {
         let detail = "trying a module on a stored event needs the scope `events:read` too";
-        return Err(Problem::forbidden(detail));
+        return Err(ApiProblem::forbidden(detail));
     }
     let found = version(&app, &name, request.version).await?;
     let module = app.live.load(found.sha256).await.map_err(|why| {
         tracing::error!(module = name, why, "a stored module does not load");
-        Problem::internal()
+        ApiProblem::internal()
     })?;
-    let trial = Trial::of(&app, &request).await?;
+    let trial = TrialEvent::of(&app, &request).await?;
     let settings = crate::model::flow::FlowModule { name, version: None, config: request.config };
     let attributes: Vec<(&str, &str)> =
         trial.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let ran = module.run(trial.input(&attributes), &Arc::new(settings.texts())).await;
     let (end, reason, out) = match ran.end {
-        End::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
-        End::Failed(failure) => {
+        RunEnd::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
+        RunEnd::Failed(failure) => {
             ("failed", Some(format!("{}: {failure}", failure.reason())), Vec::new())
         }
-        End::Out(routed) => {
+        RunEnd::Out(routed) => {
             let show =
-                |r: crate::wasm::Routed| json!({"draft": r.draft, "dispatches": r.dispatches});
+                |r: crate::wasm::RoutedEvent| json!({"draft": r.draft, "dispatches": r.dispatches});
             ("out", None, routed.into_iter().map(show).collect())
         }
     };
@@ -301,7 +308,7 @@ pub async fn run_module(
 }
 
 /// The event of a trial.
-struct Trial {
+struct TrialEvent {
     id: String,
     source: String,
     event_type: String,
@@ -312,8 +319,8 @@ struct Trial {
     data: Box<RawValue>,
 }
 
-impl Trial {
-    async fn of(app: &App, request: &RunRequest) -> Result<Self, Problem> {
+impl TrialEvent {
+    async fn of(app: &AppState, request: &RunRequest) -> Result<Self, ApiProblem> {
         match (&request.event_id, &request.event) {
             (Some(text), None) => Self::stored(app, text).await,
             (None, Some(event)) => Self::given(app, event),
@@ -323,14 +330,14 @@ impl Trial {
                 Self::given(app, &example.unwrap_or_default())
             }
             (Some(_), Some(_)) => {
-                Err(Problem::fault("event", "give `event` or `event_id`, not both"))
+                Err(ApiProblem::fault("event", "give `event` or `event_id`, not both"))
             }
         }
     }
 
-    async fn stored(app: &App, text: &str) -> Result<Self, Problem> {
+    async fn stored(app: &AppState, text: &str) -> Result<Self, ApiProblem> {
         let stored = app.journal.event(id("event", text)?).await?;
-        let event = stored.ok_or_else(|| Problem::missing("event", text))?.with_payload()?;
+        let event = stored.ok_or_else(|| ApiProblem::missing("event", text))?.with_payload()?;
         Ok(Self {
             id: event.id.to_string(),
             at: event.time(),
@@ -343,18 +350,18 @@ impl Trial {
         })
     }
 
-    fn given(app: &App, event: &Value) -> Result<Self, Problem> {
-        let text = serde_json::to_vec(event).map_err(Problem::malformed)?;
+    fn given(app: &AppState, event: &Value) -> Result<Self, ApiProblem> {
+        let text = serde_json::to_vec(event).map_err(ApiProblem::malformed)?;
         let read = crate::ingest::event_body::read(&http::HeaderMap::new(), &text, 1);
-        let read = read.map_err(|refusal| match Problem::from(refusal) {
+        let read = read.map_err(|refusal| match ApiProblem::from(refusal) {
             problem if problem.errors.is_empty() => problem,
             problem => {
                 let errors =
                     problem.errors.into_iter().map(|fault| fault.within("event")).collect();
-                Problem::invalid(errors)
+                ApiProblem::invalid(errors)
             }
         })?;
-        let mut event = read.events.into_iter().next().ok_or_else(Problem::internal)?;
+        let mut event = read.events.into_iter().next().ok_or_else(ApiProblem::internal)?;
         event.complete();
         let at = event.occurred_at.unwrap_or_else(|| app.journal.clock().now());
         Ok(Self {

@@ -3,14 +3,14 @@
 //! A client's id is a token's id, its secret the token. Answers and errors have the shapes of the RFCs,
 //! not those of the REST API, because the libraries of clients read them.
 
-use super::auth::{Caller, slow};
-use super::body::Body;
-use super::{App, edit};
-use crate::access::grant::{Grant, Shown};
-use crate::access::scope::{Need, Scope, Scopes};
-use crate::access::token::{Token, shown_digest};
+use super::auth::{CallOrigin, slow};
+use super::body::BoundedBody;
+use super::{AppState, edit};
+use crate::access::grant::{ShownGrant, TokenGrant};
+use crate::access::scope::{RouteNeed, Scope, ScopeSet};
+use crate::access::token::{ApiToken, shown_digest};
 use crate::model::id::TokenId;
-use crate::store::objects::Kind;
+use crate::store::objects::ObjectKind;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -90,7 +90,7 @@ impl OAuthError {
     }
 
     /// A refusal as the REST API has it, in the words of OAuth.
-    fn refused(problem: super::problem::Problem) -> Self {
+    fn refused(problem: super::problem::ApiProblem) -> Self {
         let description = problem.detail.clone();
         let answer = problem.into_response();
         let error = match answer.status() {
@@ -156,15 +156,15 @@ fn basic(value: &HeaderValue) -> Option<(String, String)> {
 
 /// The client, if the secret is its own and it may call now.
 fn client(
-    app: &App,
+    app: &AppState,
     headers: &HeaderMap,
     given: (Option<String>, Option<String>),
-    from: &mut Caller,
-) -> Result<Arc<Token>, OAuthError> {
+    from: &mut CallOrigin,
+) -> Result<Arc<ApiToken>, OAuthError> {
     let (id, secret) = credentials(headers, given.0, given.1)?;
     let topology = app.live.current();
     let found = shown_digest(&secret).and_then(|digest| topology.token(&digest).cloned());
-    let names = |token: &Arc<Token>| {
+    let names = |token: &Arc<ApiToken>| {
         id.parse::<TokenId>().ok() == Some(token.id) || token.settings.name == id
     };
     let found = found.filter(names);
@@ -172,28 +172,28 @@ fn client(
     let unknown = || OAuthError::client("no client has this id and this secret");
     let token = found.ok_or_else(unknown)?;
     from.token = Some(token.id);
-    let admitted = token.admit(token.scopes, Need::Client, from.address, from.at);
+    let admitted = token.admit(token.scopes, RouteNeed::Client, from.address, from.at);
     admitted.map_err(|refusal| OAuthError::refused(from.refused(refusal)))?;
     Ok(token)
 }
 
 /// The scopes asked for, if the client has them.
-fn scopes(client: &Token, asked: Option<&str>) -> Result<Scopes, OAuthError> {
+fn scopes(client: &ApiToken, asked: Option<&str>) -> Result<ScopeSet, OAuthError> {
     let Some(asked) = asked else { return Ok(client.scopes) };
     let names = || asked.split_ascii_whitespace();
     let refused = |detail: String| OAuthError::new("invalid_scope", detail);
     if let Some(unknown) = names().find(|name| Scope::named(name).is_empty()) {
         return Err(refused(format!("there is no scope `{unknown}`")));
     }
-    let scopes = Scopes::named(names());
+    let scopes = ScopeSet::named(names());
     if !client.scopes.cover(scopes) {
         return Err(refused(format!("this client has: {}", client.scopes.names().join(" "))));
     }
-    Ok(if scopes == Scopes::default() { client.scopes } else { scopes })
+    Ok(if scopes == ScopeSet::default() { client.scopes } else { scopes })
 }
 
 /// Answers, and tells the guard who it was.
-fn answered(result: Result<Response, OAuthError>, caller: Caller) -> Response {
+fn answered(result: Result<Response, OAuthError>, caller: CallOrigin) -> Response {
     let mut response = result.unwrap_or_else(IntoResponse::into_response);
     response.extensions_mut().insert(caller);
     // Section 5.1 asks for both.
@@ -208,20 +208,20 @@ fn answered(result: Result<Response, OAuthError>, caller: Caller) -> Response {
     responses((status = 200, body = AccessToken), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
         (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
 pub async fn get_access_token(
-    State(app): State<App>,
-    Extension(mut caller): Extension<Caller>,
+    State(app): State<AppState>,
+    Extension(mut caller): Extension<CallOrigin>,
     headers: HeaderMap,
-    Body(body): Body,
+    BoundedBody(body): BoundedBody,
 ) -> Response {
     let result = give(&app, &headers, &body, &mut caller);
     answered(result, caller)
 }
 
 fn give(
-    app: &App,
+    app: &AppState,
     headers: &HeaderMap,
     body: &Bytes,
-    caller: &mut Caller,
+    caller: &mut CallOrigin,
 ) -> Result<Response, OAuthError> {
     let request: TokenRequest = form(body)?;
     let client = client(app, headers, (request.client_id, request.client_secret), caller)?;
@@ -234,7 +234,7 @@ fn give(
         None => return Err(OAuthError::new("invalid_request", "grant_type is missing")),
     }
     let scopes = scopes(&client, request.scope.as_deref())?;
-    let grant = Grant::new(client.id, scopes, client.settings.expires_at, caller.at);
+    let grant = TokenGrant::new(client.id, scopes, client.settings.expires_at, caller.at);
     let topology = app.live.current();
     let (digest, _) = topology
         .token_with_id(client.id)
@@ -255,20 +255,20 @@ fn give(
     responses((status = 200), (status = 400, body = OAuthError), (status = 401, body = OAuthError),
         (status = 403, body = OAuthError), (status = 429, body = OAuthError)))]
 pub async fn revoke_access_token(
-    State(app): State<App>,
-    Extension(mut caller): Extension<Caller>,
+    State(app): State<AppState>,
+    Extension(mut caller): Extension<CallOrigin>,
     headers: HeaderMap,
-    Body(body): Body,
+    BoundedBody(body): BoundedBody,
 ) -> Response {
     let result = take_back(&app, &headers, &body, &mut caller).await;
     answered(result, caller)
 }
 
 async fn take_back(
-    app: &App,
+    app: &AppState,
     headers: &HeaderMap,
     body: &Bytes,
-    caller: &mut Caller,
+    caller: &mut CallOrigin,
 ) -> Result<Response, OAuthError> {
     let request: RevocationRequest = form(body)?;
     let client = client(app, headers, (request.client_id, request.client_secret), caller)?;
@@ -276,7 +276,7 @@ async fn take_back(
         return Err(OAuthError::new("invalid_request", "token is missing"));
     };
     let topology = app.live.current();
-    let real = Shown::read(&token).filter(|shown| {
+    let real = ShownGrant::read(&token).filter(|shown| {
         let owner = topology.token_with_id(shown.client());
         owner.is_some_and(|(digest, _)| app.issuer.is_real(shown, digest))
     });
@@ -287,7 +287,7 @@ async fn take_back(
     }
     if grant.ends_at() > caller.at && !topology.is_revoked(grant.id) {
         let (id, name) = (grant.id.uuid(), grant.id.to_string());
-        let revoked = edit::put(Kind::RevokedGrant, &name, id, (), None, caller.at);
+        let revoked = edit::put(ObjectKind::RevokedGrant, &name, id, (), None, caller.at);
         let change = revoked.map_err(OAuthError::refused)?;
         edit::commit(app, &[change]).await.map_err(OAuthError::refused)?;
     }

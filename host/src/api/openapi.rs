@@ -4,10 +4,10 @@
 pub mod describe;
 
 use super::{
-    App, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows, health,
-    modules, oauth, receive, records, samples, sources, tokens, webhooks,
+    AppState, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows,
+    health, modules, oauth, receive, records, samples, sources, tokens, webhooks,
 };
-use crate::access::scope::{Need, SCOPES, Scope, need};
+use crate::access::scope::{RouteNeed, SCOPES, Scope, need};
 use http::Method;
 use serde_json::Value;
 use utoipa::openapi::security::{
@@ -21,12 +21,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Every route that is guarded.
-fn routes() -> OpenApiRouter<App> {
+fn routes() -> OpenApiRouter<AppState> {
     called().merge(receivers())
 }
 
 /// Where webhooks are sent to.
-pub fn receivers() -> OpenApiRouter<App> {
+pub fn receivers() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(
         receive::receive_webhook,
         receive::ask_receiver,
@@ -35,7 +35,7 @@ pub fn receivers() -> OpenApiRouter<App> {
 }
 
 /// Every other route that is guarded.
-pub fn called() -> OpenApiRouter<App> {
+pub fn called() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(health::test_token))
         .routes(routes!(events::capture_events, events::list_events))
@@ -148,9 +148,11 @@ fn secure(path: &str, item: &mut PathItem) {
         let (Some(operation), Some(need)) = (operation, need(&method, path)) else { continue };
         let scopes: Vec<&str> = need.scope().map(Scope::name).into_iter().collect();
         let ways: &[&str] = match need {
-            Need::Client => &["client"],
-            Need::Signature => &["signature"],
-            Need::Token | Need::Scope(_) | Need::AllTables(_) => &["bearer", "api_key", "oauth2"],
+            RouteNeed::Client => &["client"],
+            RouteNeed::Signature => &["signature"],
+            RouteNeed::Token | RouteNeed::Scope(_) | RouteNeed::AllTables(_) => {
+                &["bearer", "api_key", "oauth2"]
+            }
         };
         let ways = ways.iter().map(|way| SecurityRequirement::new(*way, scopes.clone()));
         operation.security = Some(ways.collect());

@@ -1,9 +1,9 @@
 //! What is wrong, as RFC 9457 problem documents.
 
 use crate::error_chain::error_chain;
-use crate::ingest::event_body::Refusal;
+use crate::ingest::event_body::BodyError;
 use crate::model::attributes::MAX_HOPS;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::settings;
 use crate::store;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +12,8 @@ use serde::Serialize;
 
 /// A problem, ready to be sent.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct ApiProblem {
     /// Which kind of problem, as a URI reference.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -24,7 +25,7 @@ pub struct Problem {
     pub detail: String,
     /// What is wrong in the input, field by field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<Fault>,
+    pub errors: Vec<InputFault>,
     /// Seconds after which it may be tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
@@ -32,7 +33,7 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Problem {
+impl ApiProblem {
     fn new(
         status: StatusCode,
         kind: &'static str,
@@ -62,7 +63,7 @@ impl Problem {
     }
 
     /// The input can be read, but is wrong in these places.
-    pub fn invalid(errors: Vec<Fault>) -> Self {
+    pub fn invalid(errors: Vec<InputFault>) -> Self {
         let detail = match errors.as_slice() {
             [only] if only.path.is_empty() => only.message.clone(),
             [only] => format!("{}: {}", only.path, only.message),
@@ -79,7 +80,7 @@ impl Problem {
 
     /// One field is wrong.
     pub fn fault(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::invalid(vec![Fault::new(path, message)])
+        Self::invalid(vec![InputFault::new(path, message)])
     }
 
     /// The input is no JSON.
@@ -117,7 +118,7 @@ impl Problem {
     }
 
     /// The system that a source asks does not answer as it should.
-    pub fn unavailable_source(why: &crate::sources::Failed) -> Self {
+    pub fn unavailable_source(why: &crate::sources::RunFailed) -> Self {
         let kind = "urn:waybill:problem:source-unavailable";
         Self::new(StatusCode::BAD_GATEWAY, kind, "Source unavailable", why.to_string())
     }
@@ -161,7 +162,7 @@ impl Problem {
     }
 
     /// The same, with the fields that ask for too much.
-    pub fn forbidden_fields(detail: impl Into<String>, errors: Vec<Fault>) -> Self {
+    pub fn forbidden_fields(detail: impl Into<String>, errors: Vec<InputFault>) -> Self {
         Self { errors, ..Self::forbidden(detail) }
     }
 
@@ -248,7 +249,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
@@ -260,38 +261,40 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<store::Error> for Problem {
-    fn from(error: store::Error) -> Self {
+impl From<store::StoreError> for ApiProblem {
+    fn from(error: store::StoreError) -> Self {
         match error {
-            store::Error::PayloadPruned(pruned) => Self::conflict(format!(
+            store::StoreError::PayloadPruned(pruned) => Self::conflict(format!(
                 "the event's payload was pruned {pruned} (retention.payloads); it can be neither planned nor \
                  sent again"
             )),
-            store::Error::Missing(what) => {
+            store::StoreError::Missing(what) => {
                 let detail = format!("there is no {what} any more; look again");
                 Self::conflict(detail)
             }
-            store::Error::NameTaken(name) => {
+            store::StoreError::NameTaken(name) => {
                 Self::conflict(format!("the name `{name}` is taken; choose another"))
             }
-            store::Error::KeyReused => Self::fault(
+            store::StoreError::KeyReused => Self::fault(
                 "Idempotency-Key",
                 "was used within the last 24 hours with another request; nothing was stored. Send \
                  the first request as it was, or use a new key",
             ),
-            store::Error::Unavailable(_) | store::Error::Raced | store::Error::Closed => {
+            store::StoreError::Unavailable(_)
+            | store::StoreError::Raced
+            | store::StoreError::Closed => {
                 tracing::warn!(error = %error_chain(&error), "the database does not answer");
                 Self::unavailable()
             }
-            store::Error::Refused(ref cause) => {
+            store::StoreError::Refused(ref cause) => {
                 tracing::error!(error = %error_chain(&error), "the database refused the data");
                 Self::fault("", format!("the database cannot hold this: {cause}"))
             }
-            store::Error::Corrupt { .. }
-            | store::Error::Migration(_)
-            | store::Error::InUse { .. }
-            | store::Error::File { .. }
-            | store::Error::Address { .. } => {
+            store::StoreError::Corrupt { .. }
+            | store::StoreError::Migration(_)
+            | store::StoreError::InUse { .. }
+            | store::StoreError::File { .. }
+            | store::StoreError::Address { .. } => {
                 tracing::error!(error = %error_chain(&error), "the journal failed");
                 Self::internal()
             }
@@ -299,11 +302,11 @@ impl From<store::Error> for Problem {
     }
 }
 
-impl From<settings::live::Error> for Problem {
-    fn from(error: settings::live::Error) -> Self {
+impl From<settings::live::SettingsError> for ApiProblem {
+    fn from(error: settings::live::SettingsError) -> Self {
         match error {
-            settings::live::Error::Journal(error) => error.into(),
-            settings::live::Error::Store(error) => {
+            settings::live::SettingsError::Journal(error) => error.into(),
+            settings::live::SettingsError::Store(error) => {
                 tracing::error!(%error, "secrets cannot be read or written");
                 Self::internal()
             }
@@ -311,26 +314,26 @@ impl From<settings::live::Error> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<BodyError> for ApiProblem {
+    fn from(refusal: BodyError) -> Self {
         match refusal {
-            Refusal::Malformed(why) => Self::malformed(why),
-            Refusal::Invalid(faults) => Self::invalid(faults),
-            Refusal::MediaType(why) => Self::media_type(why),
-            Refusal::Loop(hops) => Self::looped(hops),
+            BodyError::Malformed(why) => Self::malformed(why),
+            BodyError::Invalid(faults) => Self::invalid(faults),
+            BodyError::MediaType(why) => Self::media_type(why),
+            BodyError::Loop(hops) => Self::looped(hops),
         }
     }
 }
 
 /// No route has this path.
-pub async fn not_found(uri: http::Uri) -> Problem {
-    Problem::missing("page", uri.path())
+pub async fn not_found(uri: http::Uri) -> ApiProblem {
+    ApiProblem::missing("page", uri.path())
 }
 
 /// A route has this path, but not with this method.
-pub async fn method_not_allowed(method: http::Method, uri: http::Uri) -> Problem {
+pub async fn method_not_allowed(method: http::Method, uri: http::Uri) -> ApiProblem {
     let detail = format!("{method} is not possible on `{}`; see /openapi.json", uri.path());
-    Problem::new(
+    ApiProblem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "urn:waybill:problem:method-not-allowed",
         "Method not allowed",

@@ -8,7 +8,7 @@
 //! An answer pays for its bytes until the client has taken them. A token whose clients take their
 //! answers slowly runs out of its own share first.
 
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use crate::model::id::TokenId;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -71,7 +71,7 @@ impl Default for ReadingShares {
 
 impl ReadingShares {
     /// Waits for a place; the token's own first, so that its calls wait behind each other.
-    pub async fn place(&self, token: TokenId) -> Result<ReadingPlace, Problem> {
+    pub async fn place(&self, token: TokenId) -> Result<ReadingPlace, ApiProblem> {
         let share = self.share(token);
         let places = async {
             let own = Arc::clone(&share.places).acquire_owned().await?;
@@ -84,7 +84,7 @@ impl ReadingShares {
             Ok(Ok(places)) => {
                 Ok(ReadingPlace { share, answers: Arc::clone(&self.answers), _places: places })
             }
-            Ok(Err(_)) | Err(_) => Err(Problem::busy()),
+            Ok(Err(_)) | Err(_) => Err(ApiProblem::busy()),
         }
     }
 
@@ -117,7 +117,7 @@ impl ReadingPlace {
         let count = u32::try_from(size).unwrap_or(u32::MAX).min(ANSWERS.1);
         let take = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_many_owned(count).ok();
         let Some(paid) = take(&self.share.answers).zip(take(&self.answers)) else {
-            return Problem::busy().into_response();
+            return ApiProblem::busy().into_response();
         };
         let share = Arc::clone(&self.share);
         answer.map(|body| Body::new(PaidAnswer { body, _paid: paid, _share: share }))

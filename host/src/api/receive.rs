@@ -4,23 +4,23 @@
 //! recognised. What a sender asks before it sends is answered too. Every refusal is counted, by source and
 //! reason.
 
-use super::App;
-use super::answer::{Data, data};
-use super::auth::Caller;
-use super::body::Body;
-use super::events::{Receipt, receipt};
-use super::problem::{Problem, method_not_allowed};
-use crate::ingest::accept::{Refused, Sender, accept};
+use super::AppState;
+use super::answer::{DataAnswer, data};
+use super::auth::CallOrigin;
+use super::body::BoundedBody;
+use super::events::{EventReceipt, receipt};
+use super::problem::{ApiProblem, method_not_allowed};
+use crate::ingest::accept::{AcceptError, EventSender, accept};
 use crate::ingest::body::{CODINGS, CodingError, decompressed};
-use crate::ingest::event_body::Refusal;
+use crate::ingest::event_body::BodyError;
 use crate::ingest::handshake;
-use crate::ingest::handshake::Answer;
+use crate::ingest::handshake::HandshakeAnswer;
 use crate::ingest::repeats;
 use crate::ingest::webhook_body;
-use crate::ingest::webhook_body::Received;
-use crate::model::webhook_source::Scheme;
+use crate::ingest::webhook_body::ReceivedWebhook;
+use crate::model::webhook_source::SenderScheme;
 use crate::model::webhook_source::senders::EmptyAnswer;
-use crate::settings::source_runtime::Inlet;
+use crate::settings::source_runtime::SourceRuntime;
 use crate::signing::webhook;
 use crate::time::timestamp::Timestamp;
 use axum::extract::{Path, State};
@@ -38,27 +38,27 @@ const PAUSED: u32 = 60;
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
 /// Why a request is refused, in a word for counting, with its answer.
-struct Refusing(&'static str, Box<Problem>);
+struct WebhookRefused(&'static str, Box<ApiProblem>);
 
-impl Refusing {
-    fn new(reason: &'static str, problem: Problem) -> Self {
+impl WebhookRefused {
+    fn new(reason: &'static str, problem: ApiProblem) -> Self {
         Self(reason, Box::new(problem))
     }
 }
 
-impl From<Refusal> for Refusing {
-    fn from(refusal: Refusal) -> Self {
+impl From<BodyError> for WebhookRefused {
+    fn from(refusal: BodyError) -> Self {
         let reason = match &refusal {
-            Refusal::Malformed(_) => "malformed",
-            Refusal::Invalid(_) => "invalid",
-            Refusal::MediaType(_) => "media_type",
-            Refusal::Loop(_) => "loop",
+            BodyError::Malformed(_) => "malformed",
+            BodyError::Invalid(_) => "invalid",
+            BodyError::MediaType(_) => "media_type",
+            BodyError::Loop(_) => "loop",
         };
         Self::new(reason, refusal.into())
     }
 }
 
-impl From<CodingError> for Refusing {
+impl From<CodingError> for WebhookRefused {
     fn from(error: CodingError) -> Self {
         let reason = match error {
             CodingError::Unknown(_) => "media_type",
@@ -69,7 +69,7 @@ impl From<CodingError> for Refusing {
     }
 }
 
-impl From<CodingError> for Problem {
+impl From<CodingError> for ApiProblem {
     fn from(error: CodingError) -> Self {
         match error {
             CodingError::Unknown(coding) => {
@@ -87,30 +87,30 @@ impl From<CodingError> for Problem {
     }
 }
 
-impl From<webhook::Refusal> for Refusing {
-    fn from(refusal: webhook::Refusal) -> Self {
+impl From<webhook::WebhookRefusal> for WebhookRefused {
+    fn from(refusal: webhook::WebhookRefusal) -> Self {
         let detail = refusal.to_string();
-        let problem = if refusal == webhook::Refusal::Address {
-            Problem::forbidden(detail)
+        let problem = if refusal == webhook::WebhookRefusal::Address {
+            ApiProblem::forbidden(detail)
         } else {
-            Problem::unverified(detail)
+            ApiProblem::unverified(detail)
         };
         Self::new(refusal.as_str(), problem)
     }
 }
 
-impl From<Refused> for Refusing {
-    fn from(refused: Refused) -> Self {
+impl From<AcceptError> for WebhookRefused {
+    fn from(refused: AcceptError) -> Self {
         match refused {
-            Refused::Invalid(faults) => Self::new("invalid", Problem::invalid(faults)),
-            Refused::Journal(error) => Self::new("unavailable", error.into()),
+            AcceptError::Invalid(faults) => Self::new("invalid", ApiProblem::invalid(faults)),
+            AcceptError::Journal(error) => Self::new("unavailable", error.into()),
         }
     }
 }
 
 /// The same addresses with a slash at the end, as some senders write them.
-pub fn routes_with_slash() -> Router<App> {
-    let methods: MethodRouter<App> =
+pub fn routes_with_slash() -> Router<AppState> {
+    let methods: MethodRouter<AppState> =
         post(receive_webhook).merge(get(ask_receiver)).merge(options(permit_origin));
     Router::new().route("/in/{source}/", methods)
 }
@@ -121,21 +121,21 @@ pub fn routes_with_slash() -> Router<App> {
     params(("source" = String, Path, description = "The source's name.")),
     request_body(content = Object, description = "The body as the system sends it: JSON or a form, of at most `server.max_body` \
         bytes, also after decompression (gzip, deflate, br)."),
-    responses((status = 202, body = Data<Receipt>, description = "One receipt, or for a list of events a list of receipts in their order."),
+    responses((status = 202, body = DataAnswer<EventReceipt>, description = "One receipt, or for a list of events a list of receipts in their order."),
         (status = 200, description = "A question was answered, or the sender takes only an empty answer."),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+        (status = 400, body = ApiProblem), (status = 401, body = ApiProblem), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
+        (status = 413, body = ApiProblem), (status = 415, body = ApiProblem), (status = 422, body = ApiProblem), (status = 503, body = ApiProblem)))]
 pub async fn receive_webhook(
-    State(app): State<App>,
+    State(app): State<AppState>,
     Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<CallOrigin>,
     head: Parts,
-    body: Result<Body, Problem>,
-) -> Result<Response, Problem> {
+    body: Result<BoundedBody, ApiProblem>,
+) -> Result<Response, ApiProblem> {
     let inlet = find(&app, &name)?;
     let taken = match body {
-        Ok(Body(body)) => take(&app, &inlet, caller, &head, &body).await,
-        Err(problem) => Err(Refusing::new("body", problem)),
+        Ok(BoundedBody(body)) => take(&app, &inlet, caller, &head, &body).await,
+        Err(problem) => Err(WebhookRefused::new("body", problem)),
     };
     taken.map_err(|refusing| refuse(&inlet, refusing, caller.at))
 }
@@ -144,16 +144,16 @@ pub async fn receive_webhook(
 #[utoipa::path(get, path = "/in/{source}", tag = "receive", operation_id = "ask_receiver",
     params(("source" = String, Path, description = "The source's name.")),
     responses((status = 200, description = "The answer that the sender waits for; nothing to HEAD."),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-        (status = 405, body = Problem, description = "A GET that asks nothing.")))]
+        (status = 401, body = ApiProblem), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
+        (status = 405, body = ApiProblem, description = "A GET that asks nothing.")))]
 pub async fn ask_receiver(
-    State(app): State<App>,
+    State(app): State<AppState>,
     Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<CallOrigin>,
     head: Parts,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiProblem> {
     let inlet = find(&app, &name)?;
-    let Some(verifier) = &inlet.verifier else { return Err(Problem::internal()) };
+    let Some(verifier) = &inlet.verifier else { return Err(ApiProblem::internal()) };
     let request = question(&head, caller);
     verifier
         .verify_question(&request, app.journal.clock().wall())
@@ -172,45 +172,52 @@ pub async fn ask_receiver(
 #[utoipa::path(options, path = "/in/{source}", tag = "receive", operation_id = "permit_origin",
     params(("source" = String, Path, description = "The source's name.")),
     responses((status = 200, description = "`WebHook-Allowed-Origin` and `WebHook-Allowed-Rate` say that it may."),
-        (status = 404, body = Problem)))]
+        (status = 404, body = ApiProblem)))]
 pub async fn permit_origin(
-    State(app): State<App>,
+    State(app): State<AppState>,
     Path(name): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiProblem> {
     find(&app, &name)?;
     let mut response = (StatusCode::OK, [(header::ALLOW, METHODS)]).into_response();
     response.headers_mut().extend(handshake::answer_options(&headers));
     Ok(response)
 }
 
-fn find(app: &App, name: &str) -> Result<Arc<Inlet>, Problem> {
+fn find(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
     let topology = app.live.current();
     let inlet = topology.inlet(name).filter(|inlet| inlet.verifier.is_some()).cloned();
     inlet.ok_or_else(|| {
         app.unknown_sources.fetch_add(1, Ordering::Relaxed);
-        Problem::missing("webhook source", name)
+        ApiProblem::missing("webhook source", name)
     })
 }
 
-fn refuse(inlet: &Inlet, Refusing(reason, problem): Refusing, now: Timestamp) -> Problem {
+fn refuse(
+    inlet: &SourceRuntime,
+    WebhookRefused(reason, problem): WebhookRefused,
+    now: Timestamp,
+) -> ApiProblem {
     inlet.health.refused(reason, &problem.detail, now);
     *problem
 }
 
 /// Why a request is not the source's, and how its sender has to log in.
-fn refused(verifier: &webhook::Verifier, refusal: webhook::Refusal) -> Refusing {
-    let Refusing(reason, problem) = Refusing::from(refusal);
+fn refused(
+    verifier: &webhook::WebhookVerifier,
+    refusal: webhook::WebhookRefusal,
+) -> WebhookRefused {
+    let WebhookRefused(reason, problem) = WebhookRefused::from(refusal);
     if !verifier.is_basic() || problem.status != StatusCode::UNAUTHORIZED.as_u16() {
-        return Refusing(reason, problem);
+        return WebhookRefused(reason, problem);
     }
     let asked = HeaderValue::from_static("Basic realm=\"waybill\", charset=\"UTF-8\"");
-    Refusing::new(reason, problem.with_value(header::WWW_AUTHENTICATE, asked))
+    WebhookRefused::new(reason, problem.with_value(header::WWW_AUTHENTICATE, asked))
 }
 
 /// A request without a body, to be checked.
-fn question(head: &Parts, caller: Caller) -> webhook::Request<'_> {
-    webhook::Request {
+fn question(head: &Parts, caller: CallOrigin) -> webhook::WebhookRequest<'_> {
+    webhook::WebhookRequest {
         method: &head.method,
         uri: &head.uri,
         headers: &head.headers,
@@ -221,23 +228,23 @@ fn question(head: &Parts, caller: Caller) -> webhook::Request<'_> {
 }
 
 async fn take(
-    app: &App,
-    inlet: &Arc<Inlet>,
-    caller: Caller,
+    app: &AppState,
+    inlet: &Arc<SourceRuntime>,
+    caller: CallOrigin,
     head: &Parts,
     body: &[u8],
-) -> Result<Response, Refusing> {
+) -> Result<Response, WebhookRefused> {
     let (settings, now) = (&inlet.source.settings, caller.at);
     // Senders sign the time of day.
     let signed_by = app.journal.clock().wall();
     let (Some(verifier), Some(webhook)) = (&inlet.verifier, &settings.webhook) else {
-        return Err(Refusing::new("internal", Problem::internal()));
+        return Err(WebhookRefused::new("internal", ApiProblem::internal()));
     };
     if !settings.enabled {
-        return Err(Refusing::new("paused", Problem::paused(&settings.name, PAUSED)));
+        return Err(WebhookRefused::new("paused", ApiProblem::paused(&settings.name, PAUSED)));
     }
     if inlet.locked {
-        return Err(Refusing::new("locked", Problem::locked(&settings.name, PAUSED)));
+        return Err(WebhookRefused::new("locked", ApiProblem::locked(&settings.name, PAUSED)));
     }
     let (uri, headers) = (&head.uri, &head.headers);
     let unsigned = question(head, caller);
@@ -247,7 +254,7 @@ async fn take(
     }
     let max_body = app.config.server.max_body;
     let plain = decompressed(headers, body, max_body)?;
-    let request = webhook::Request { body, plain: &plain, ..unsigned };
+    let request = webhook::WebhookRequest { body, plain: &plain, ..unsigned };
     let fits =
         verifier.verify(&request, signed_by).map_err(|refusal| refused(verifier, refusal))?;
     if let Some(answer) = handshake::answer_post(webhook.scheme, &plain) {
@@ -255,13 +262,13 @@ async fn take(
     }
     let max_events = app.config.server.max_batch;
     let source = &settings.name;
-    let received = Received { source, headers, body: &plain, max_events, max_body };
+    let received = ReceivedWebhook { source, headers, body: &plain, max_events, max_body };
     let events = webhook_body::read(received, webhook)?;
-    let request = repeats::Request { headers, signature: fits.signature.as_deref(), now };
+    let request = repeats::RepeatableRequest { headers, signature: fits.signature.as_deref(), now };
     let repeats = webhook.repeats.as_ref();
     let keys = repeats::keys(repeats, &request, &events.events, &inlet.health.sequence);
     let (topology, wait) = (app.live.current(), app.config.immediate.wait.get());
-    let sender = Sender::Webhook(keys);
+    let sender = EventSender::Webhook(keys);
     let accepted = accept(&app.journal, &topology, events.events, sender, wait).await?;
     let receipts = accepted.into_iter().map(|accepted| receipt(&topology, accepted)).collect();
     let mut response = if wants_nothing(webhook.scheme, headers) {
@@ -276,7 +283,7 @@ async fn take(
 }
 
 /// Returns the receipt of the only event, or those of a list.
-fn receipts_of(mut receipts: Vec<Receipt>, is_list: bool) -> Response {
+fn receipts_of(mut receipts: Vec<EventReceipt>, is_list: bool) -> Response {
     match receipts.pop() {
         Some(receipt) if !is_list => data(receipt).into_response(),
         last => {
@@ -292,7 +299,7 @@ fn receipts_of(mut receipts: Vec<Receipt>, is_list: bool) -> Response {
 pub struct ProvenSender;
 
 /// Whether the sender takes only an empty `200` for success.
-fn wants_nothing(scheme: Scheme, headers: &HeaderMap) -> bool {
+fn wants_nothing(scheme: SenderScheme, headers: &HeaderMap) -> bool {
     match scheme.sender().empty_answer {
         EmptyAnswer::Never => false,
         EmptyAnswer::Always => true,
@@ -303,16 +310,16 @@ fn wants_nothing(scheme: Scheme, headers: &HeaderMap) -> bool {
     }
 }
 
-fn answered(answer: Answer) -> Response {
+fn answered(answer: HandshakeAnswer) -> Response {
     match answer {
-        Answer::Text(text) => {
+        HandshakeAnswer::Text(text) => {
             let plain = HeaderValue::from_static("text/plain; charset=utf-8");
             ([(header::CONTENT_TYPE, plain)], text).into_response()
         }
-        Answer::Member(name, text) => {
+        HandshakeAnswer::Member(name, text) => {
             let object = serde_json::Map::from_iter([(name.to_owned(), text.into())]);
             Json(object).into_response()
         }
-        Answer::Empty => StatusCode::OK.into_response(),
+        HandshakeAnswer::Empty => StatusCode::OK.into_response(),
     }
 }

@@ -13,20 +13,20 @@ pub mod lookups;
 pub mod query;
 pub mod shown;
 
-use super::App;
-use super::auth::Principal;
-use super::problem::Problem;
+use super::AppState;
+use super::auth::CallPrincipal;
+use super::problem::ApiProblem;
 use crate::catalog;
-use crate::model::record::{Order, RecordPosition};
+use crate::model::record::{RecordOrder, RecordPosition};
 use crate::store::records::{PageStart, RecordFilter};
 use axum::Json;
 use axum::extract::{Path, State};
 use http::Uri;
-use query::{RecordQuery, Sort};
+use query::{RecordQuery, SortOrder};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use shown::{Shown, written};
+use shown::{ShownRecord, written};
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -104,8 +104,8 @@ pub struct RecordAnswer {
 }
 
 /// The catalogue's name of a path.
-fn resource(path: &str) -> Result<&'static str, Problem> {
-    catalog::resource_at(path).ok_or_else(|| Problem::missing("resource", path))
+fn resource(path: &str) -> Result<&'static str, ApiProblem> {
+    catalog::resource_at(path).ok_or_else(|| ApiProblem::missing("resource", path))
 }
 
 /// Lists records of a resource, first heard of last.
@@ -128,22 +128,22 @@ fn resource(path: &str) -> Result<&'static str, Problem> {
         ("fields" = Option<String>, Query, description = "Only these fields, with commas between; `id` and `waybill_key` always."),
         ("filter" = Option<String>, Query, description = "Conditions such as `status:2`, with commas between."),
         ("source" = Option<String>, Query, description = "Only from this source.")),
-    responses((status = 200, body = RecordList), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = RecordList), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn list_records(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(path): Path<String>,
     uri: Uri,
-) -> Result<Json<RecordList>, Problem> {
+) -> Result<Json<RecordList>, ApiProblem> {
     let resource = resource(&path)?;
     principal.check_table(Some(resource))?;
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
     if let Some(mut rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
-        if query.sort.native() == Some(Order::IdDescending) {
+        if query.sort.native() == Some(RecordOrder::IdDescending) {
             rows.reverse();
         }
-        let place = Place { offset: query.offset(), again: 0 };
+        let place = PagePlace { offset: query.offset(), again: 0 };
         return Ok(Json(answer(&uri, &query, page_of(rows, &query, place))));
     }
     let mut filter = RecordFilter {
@@ -156,7 +156,7 @@ pub async fn list_records(
     filter.is_narrow = query.since.is_some() && total <= u64::from(COUNTED);
     let place = place(&app, &filter, &query).await?;
     let page = match &query.sort {
-        Sort::Native(order) if query.conditions.is_empty() => {
+        SortOrder::Native(order) if query.conditions.is_empty() => {
             let limit = query.per_page + 1;
             let start =
                 query.after.as_ref().map_or(PageStart::Offset(place.offset), PageStart::After);
@@ -169,7 +169,7 @@ pub async fn list_records(
             }
             let has_more = found.is_cut || rows.len() > per_page;
             rows.truncate(query.per_page as usize);
-            Page {
+            RecordsPage {
                 next: rows.last().filter(|_| has_more).map(|last| last.position(*order)),
                 data: rows.iter().map(|row| written(row, &query.fields)).collect(),
                 has_more,
@@ -177,14 +177,16 @@ pub async fn list_records(
                 again: place.again,
             }
         }
-        Sort::Native(_) | Sort::Fields(_) => looked_into(&app, &filter, &query, place).await?,
+        SortOrder::Native(_) | SortOrder::Fields(_) => {
+            looked_into(&app, &filter, &query, place).await?
+        }
     };
     Ok(Json(answer(&uri, &query, page)))
 }
 
 /// Where a page of a number begins.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct PagePlace {
     /// How many records come before it.
     offset: u32,
     /// How many of them are shown again.
@@ -193,13 +195,17 @@ struct Place {
 
 /// Each record that was deleted lately has moved those after it one place up, out of the page that
 /// is asked for next: so many are shown again, at most half a page, so that none is missed.
-async fn place(app: &App, filter: &RecordFilter, query: &RecordQuery) -> Result<Place, Problem> {
+async fn place(
+    app: &AppState,
+    filter: &RecordFilter,
+    query: &RecordQuery,
+) -> Result<PagePlace, ApiProblem> {
     if query.after.is_some() {
-        return Ok(Place { offset: 0, again: 0 });
+        return Ok(PagePlace { offset: 0, again: 0 });
     }
     let since = app.journal.clock().now().before(READ);
     let again = app.journal.count_deleted_records(filter, since, query.per_page / 2).await?;
-    Ok(Place { offset: query.offset().saturating_sub(again), again })
+    Ok(PagePlace { offset: query.offset().saturating_sub(again), again })
 }
 
 /// One record, by the id that its source gave it.
@@ -208,21 +214,22 @@ async fn place(app: &App, filter: &RecordFilter, query: &RecordQuery) -> Result<
 #[utoipa::path(get, path = "/api/v1/{resource}/{id}", tag = "records", operation_id = "show_record",
     params(("resource" = String, Path), ("id" = String, Path),
         ("source" = Option<String>, Query, description = "The source that numbers it so, where several do.")),
-    responses((status = 200, body = RecordAnswer), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = RecordAnswer), (status = 404, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn show_record(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path((path, id)): Path<(String, String)>,
     uri: Uri,
-) -> Result<Json<RecordAnswer>, Problem> {
+) -> Result<Json<RecordAnswer>, ApiProblem> {
     let resource = resource(&path)?;
     principal.check_table(Some(resource))?;
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
     if let Some(rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
-        let mut found: Vec<Shown> = rows.into_iter().filter(|row| row.text("id") == id).collect();
+        let mut found: Vec<ShownRecord> =
+            rows.into_iter().filter(|row| row.text("id") == id).collect();
         check_one_source(resource, &id, found.iter().map(|row| row.text("waybill_source")))?;
-        let found = found.pop().ok_or_else(|| Problem::missing(resource, &id))?;
+        let found = found.pop().ok_or_else(|| ApiProblem::missing(resource, &id))?;
         return Ok(Json(RecordAnswer { data: found.written(&query.fields) }));
     }
     let filter = RecordFilter {
@@ -232,7 +239,7 @@ pub async fn show_record(
     };
     let mut found = app.journal.records_of_id(&filter, &id, SOURCES_NAMED).await?;
     check_one_source(resource, &id, found.iter().map(|record| record.source.as_str()))?;
-    let found = found.pop().ok_or_else(|| Problem::missing(resource, &id))?;
+    let found = found.pop().ok_or_else(|| ApiProblem::missing(resource, &id))?;
     Ok(Json(RecordAnswer { data: written(&found, &query.fields) }))
 }
 
@@ -241,7 +248,7 @@ fn check_one_source<'s>(
     resource: &str,
     id: &str,
     sources: impl Iterator<Item = &'s str>,
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     let sources: Vec<&str> = sources.collect();
     if sources.len() < 2 {
         return Ok(());
@@ -249,11 +256,11 @@ fn check_one_source<'s>(
     let names = sources.join("`, `");
     let message =
         format!("several sources have a {resource} `{id}`; say which with ?source=: `{names}`");
-    Err(Problem::fault("source", message))
+    Err(ApiProblem::fault("source", message))
 }
 
 /// A page of records, ready to be answered.
-struct Page {
+struct RecordsPage {
     data: Vec<Box<RawValue>>,
     /// How many there are; with a cursor and conditions, how many from there on.
     total: u64,
@@ -266,11 +273,11 @@ struct Page {
 
 /// As [`page_of`], of all records that the filter lets through.
 async fn looked_into(
-    app: &App,
+    app: &AppState,
     filter: &RecordFilter,
     query: &RecordQuery,
-    place: Place,
-) -> Result<Page, Problem> {
+    place: PagePlace,
+) -> Result<RecordsPage, ApiProblem> {
     let order = query.sort.native().unwrap_or_default();
     let names = query.compared_fields();
     let mut found = Vec::new();
@@ -282,7 +289,7 @@ async fn looked_into(
         let rows = &piece.rows;
         let read = u32::try_from(rows.len()).unwrap_or(CHUNK);
         after = rows.last().map(|last| last.position(order));
-        let narrowed = rows.iter().map(|row| Shown::narrowed(row, order, &names));
+        let narrowed = rows.iter().map(|row| ShownRecord::narrowed(row, order, &names));
         found.extend(narrowed.filter(|shown| shown.fits(&query.conditions)));
         looked_into += read;
         if read < CHUNK && !piece.is_cut {
@@ -292,28 +299,28 @@ async fn looked_into(
             let message = format!(
                 "more than {LOOKED_INTO} records would have to be looked into; narrow it with `since`"
             );
-            return Err(Problem::fault("since", message));
+            return Err(ApiProblem::fault("since", message));
         }
     }
     let (chosen, page) = choose(found, query, place);
-    Ok(Page { data: read_again(app, filter, query, chosen).await?, ..page })
+    Ok(RecordsPage { data: read_again(app, filter, query, chosen).await?, ..page })
 }
 
 /// Most bytes of a page of records that are read one by one.
 const PAGE_BYTES: usize = 8 << 20;
 
-fn too_large() -> Problem {
+fn too_large() -> ApiProblem {
     let message = "the records of this page have more than 8 MiB; ask for fewer";
-    Problem::fault("per_page", message)
+    ApiProblem::fault("per_page", message)
 }
 
 /// The whole records of a page; those that are gone meanwhile are left out.
 async fn read_again(
-    app: &App,
+    app: &AppState,
     filter: &RecordFilter,
     query: &RecordQuery,
-    chosen: Vec<Shown>,
-) -> Result<Vec<Box<RawValue>>, Problem> {
+    chosen: Vec<ShownRecord>,
+) -> Result<Vec<Box<RawValue>>, ApiProblem> {
     let (mut data, mut bytes) = (Vec::new(), 0);
     for position in chosen.into_iter().filter_map(|shown| shown.position) {
         let RecordPosition { source, resource_id, .. } = position;
@@ -331,28 +338,32 @@ async fn read_again(
 }
 
 /// The page of those that fit the conditions, in the order asked for.
-fn page_of(found: Vec<Shown>, query: &RecordQuery, place: Place) -> Page {
+fn page_of(found: Vec<ShownRecord>, query: &RecordQuery, place: PagePlace) -> RecordsPage {
     let (chosen, page) = choose(found, query, place);
     let data = chosen.into_iter().map(|shown| shown.written(&query.fields)).collect();
-    Page { data, ..page }
+    RecordsPage { data, ..page }
 }
 
 /// The records of the page, and what is said of it.
-fn choose(mut found: Vec<Shown>, query: &RecordQuery, place: Place) -> (Vec<Shown>, Page) {
+fn choose(
+    mut found: Vec<ShownRecord>,
+    query: &RecordQuery,
+    place: PagePlace,
+) -> (Vec<ShownRecord>, RecordsPage) {
     found.retain(|shown| shown.fits(&query.conditions));
-    if let Sort::Fields(fields) = &query.sort {
+    if let SortOrder::Fields(fields) = &query.sort {
         found.sort_by(|a, b| condition::compare_by(fields, &a.fields, &b.fields));
     }
     let total = found.len() as u64;
     let (offset, per_page) = (place.offset as usize, query.per_page as usize);
     let has_more = offset + per_page < found.len();
-    let page: Vec<Shown> = found.into_iter().skip(offset).take(per_page).collect();
+    let page: Vec<ShownRecord> = found.into_iter().skip(offset).take(per_page).collect();
     let is_native = query.sort.native().is_some();
     let next = page.last().filter(|_| has_more && is_native).and_then(|last| last.position.clone());
-    (page, Page { data: Vec::new(), total, has_more, again: place.again, next })
+    (page, RecordsPage { data: Vec::new(), total, has_more, again: place.again, next })
 }
 
-fn answer(uri: &Uri, query: &RecordQuery, found: Page) -> RecordList {
+fn answer(uri: &Uri, query: &RecordQuery, found: RecordsPage) -> RecordList {
     let (page, per_page) = (query.page, query.per_page);
     let total = found.total.min(u64::from(COUNTED));
     let link = |page: u32, cursor: Option<&str>| link(uri, page, cursor);

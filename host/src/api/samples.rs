@@ -3,19 +3,19 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::App;
-use super::auth::Principal;
-use super::body::Query;
-use super::problem::Problem;
+use super::AppState;
+use super::auth::CallPrincipal;
+use super::body::QueryInput;
+use super::problem::ApiProblem;
 use crate::catalog::{self, EventType};
-use crate::crypto::digest::Hash;
+use crate::crypto::digest::ShortDigest;
 use crate::delivery::changes::sent;
-use crate::delivery::envelope::{Message, render};
+use crate::delivery::envelope::{EnvelopeMessage, render};
 use crate::ingest;
-use crate::model::envelope::Envelope;
+use crate::model::envelope::EnvelopeForm;
 use crate::model::event::Event;
 use crate::model::id::{DeliveryId, EventId};
-use crate::model::type_pattern::Pattern;
+use crate::model::type_pattern::TypePattern;
 use crate::store::views::EventFilter;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
@@ -45,47 +45,47 @@ pub struct SampleQuery {
 /// array, as Zapier asks for.
 #[utoipa::path(get, path = "/api/v1/events/samples/{type}", tag = "events", operation_id = "sample_events",
     params(("type" = String, Path, description = "An event type, `invoice.*` or `*`."), SampleQuery),
-    responses((status = 200, body = Vec<Object>), (status = 422, body = Problem)))]
+    responses((status = 200, body = Vec<Object>), (status = 422, body = ApiProblem)))]
 pub async fn sample_events(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(name): Path<String>,
-    Query(query): Query<SampleQuery>,
-) -> Result<Json<Vec<Box<RawValue>>>, Problem> {
+    QueryInput(query): QueryInput<SampleQuery>,
+) -> Result<Json<Vec<Box<RawValue>>>, ApiProblem> {
     let name = name.trim();
     let name =
         if name.contains('*') { name.to_owned() } else { ingest::event_type("webhook", name) };
     let pattern =
-        Pattern::parse(&name).map_err(|error| Problem::fault("type", error.to_string()))?;
+        TypePattern::parse(&name).map_err(|error| ApiProblem::fault("type", error.to_string()))?;
     principal.check_table(resource(&pattern).as_deref())?;
     let source = principal.source(query.source.as_deref())?;
     let mut events = newest(&app, &principal, &pattern, source).await?;
     if events.is_empty() {
         let known = catalog::get().event_types().iter();
         let chosen = known.filter(|known| pattern.matches(known.name)).take(SAMPLES);
-        events = chosen.map(example).collect::<Result<_, Problem>>()?;
+        events = chosen.map(example).collect::<Result<_, ApiProblem>>()?;
     }
-    events.iter().map(rendered).collect::<Result<Vec<_>, Problem>>().map(Json)
+    events.iter().map(rendered).collect::<Result<Vec<_>, ApiProblem>>().map(Json)
 }
 
 /// The resource that all events of a pattern are about.
-fn resource(pattern: &Pattern) -> Option<String> {
-    let (Pattern::Exact(text) | Pattern::Prefix(text)) = pattern else { return None };
+fn resource(pattern: &TypePattern) -> Option<String> {
+    let (TypePattern::Exact(text) | TypePattern::Prefix(text)) = pattern else { return None };
     let known = catalog::get().find(text).map(|known| known.resource);
     known.or_else(|| text.split('.').next()).map(str::to_owned)
 }
 
 async fn newest(
-    app: &App,
-    principal: &Principal,
-    pattern: &Pattern,
+    app: &AppState,
+    principal: &CallPrincipal,
+    pattern: &TypePattern,
     source: Option<&str>,
-) -> Result<Vec<Event>, Problem> {
+) -> Result<Vec<Event>, ApiProblem> {
     let source = source.map(str::to_owned);
     let (event_type, resource) = match pattern {
-        Pattern::Any => (None, None),
-        Pattern::Prefix(_) => (None, resource(pattern)),
-        Pattern::Exact(name) => (Some(name.clone()), None),
+        TypePattern::Any => (None, None),
+        TypePattern::Prefix(_) => (None, resource(pattern)),
+        TypePattern::Exact(name) => (Some(name.clone()), None),
     };
     let filter = EventFilter { event_type, source, resource, ..EventFilter::default() };
     let events = app.journal.events(&filter, None, LOOKED_AT).await?;
@@ -96,13 +96,13 @@ async fn newest(
     Ok(events.filter(is_asked_for).take(SAMPLES).collect())
 }
 
-fn rendered(event: &Event) -> Result<Box<RawValue>, Problem> {
+fn rendered(event: &Event) -> Result<Box<RawValue>, ApiProblem> {
     let (timestamp, event_id) = (event.time().to_string(), event.id.to_string());
     // The id of a delivery that there might be: always the same for the same event.
     let delivery_id = DeliveryId::from_uuid(event.id.uuid()).to_string();
     let changes = event.changes.as_ref().map(|changes| sent(changes, None)).transpose();
-    let changes = changes.map_err(|error| Problem::unexpected(&error))?;
-    let message = Message {
+    let changes = changes.map_err(|error| ApiProblem::unexpected(&error))?;
+    let message = EnvelopeMessage {
         delivery_id: &delivery_id,
         event_id: &event_id,
         event_type: &event.event_type,
@@ -113,13 +113,14 @@ fn rendered(event: &Event) -> Result<Box<RawValue>, Problem> {
         data: event.data.get(),
         changed: changes.as_ref().map(|sent| sent.changed.as_str()),
         previous: changes.as_ref().map(|sent| sent.previous.as_str()),
-        ..Message::default()
+        ..EnvelopeMessage::default()
     };
-    let body = render(Envelope::Default, &message).map_err(|error| Problem::unexpected(&error))?;
-    serde_json::from_slice(&body.body).map_err(|error| Problem::unexpected(&error))
+    let body =
+        render(EnvelopeForm::Default, &message).map_err(|error| ApiProblem::unexpected(&error))?;
+    serde_json::from_slice(&body.body).map_err(|error| ApiProblem::unexpected(&error))
 }
 
-fn example(known: &EventType) -> Result<Event, Problem> {
+fn example(known: &EventType) -> Result<Event, ApiProblem> {
     let changes = known.example_changes().map(|changes| to_raw_value(&changes)).transpose();
     Ok(Event {
         id: example_id(known.name),
@@ -131,15 +132,15 @@ fn example(known: &EventType) -> Result<Event, Problem> {
         occurred_at: None,
         received_at: EXAMPLE_AT,
         attributes: None,
-        changes: changes.map_err(|error| Problem::unexpected(&error))?,
+        changes: changes.map_err(|error| ApiProblem::unexpected(&error))?,
         data: RawValue::from_string(known.example_text().to_owned())
-            .map_err(|error| Problem::unexpected(&error))?,
+            .map_err(|error| ApiProblem::unexpected(&error))?,
     })
 }
 
 /// The id of a type's example: always the same, as Zapier tells samples apart by it.
 fn example_id(name: &str) -> EventId {
-    let (millis, hash) = (EXAMPLE_AT.micros().unsigned_abs() / 1_000, Hash::of([name]));
+    let (millis, hash) = (EXAMPLE_AT.micros().unsigned_abs() / 1_000, ShortDigest::of([name]));
     let random = hash.bytes().first_chunk::<10>().copied().unwrap_or_default();
     let id: Uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
     EventId::from_uuid(id)

@@ -1,10 +1,10 @@
 //! Giving and rotating secrets: what endpoints and sources have in common. Each has its own rule for
 //! what a secret may be.
 
-use super::problem::Problem;
-use crate::model::secrets::{GracedSecret, Secrets};
+use super::problem::ApiProblem;
+use crate::model::secrets::{GracedSecret, SigningSecrets};
 use crate::signing::generate_secret;
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,43 +17,44 @@ const MAX_GRACE: Duration = Duration::from_hours(24);
 /// How to rotate a secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Rotation {
+#[schema(as = Rotation)]
+pub struct SecretRotation {
     /// How long the old secret goes on verifying, at most `24h`, which is also the default.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "24h")]
-    grace: Option<Span>,
+    grace: Option<TimeSpan>,
     /// The new secret; made where left out.
     #[serde(default)]
     secret: Option<String>,
 }
 
-impl Rotation {
+impl SecretRotation {
     /// The secrets after it.
     pub fn of(
         self,
-        old: &Secrets,
+        old: &SigningSecrets,
         now: Timestamp,
-        check: impl Fn(&str) -> Result<(), Problem>,
-    ) -> Result<Secrets, Problem> {
-        let grace = self.grace.map_or(MAX_GRACE, Span::get);
+        check: impl Fn(&str) -> Result<(), ApiProblem>,
+    ) -> Result<SigningSecrets, ApiProblem> {
+        let grace = self.grace.map_or(MAX_GRACE, TimeSpan::get);
         if grace > MAX_GRACE {
-            return Err(Problem::fault("grace", "at most `24h`"));
+            return Err(ApiProblem::fault("grace", "at most `24h`"));
         }
         self.secret.as_deref().map_or(Ok(()), check)?;
         let current = self.secret.unwrap_or_else(|| generate_secret(&mut rand::rng()));
         let previous = GracedSecret { secret: old.current.clone(), until: now.after(grace) };
-        Ok(Secrets { current, previous: Some(previous) })
+        Ok(SigningSecrets { current, previous: Some(previous) })
     }
 }
 
 /// Splits the secret off, which is no part of the settings.
 pub fn split(
     object: &mut Map<String, Value>,
-    check: impl Fn(&str) -> Result<(), Problem>,
-) -> Result<Option<String>, Problem> {
+    check: impl Fn(&str) -> Result<(), ApiProblem>,
+) -> Result<Option<String>, ApiProblem> {
     match object.remove("secret") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(secret)) => check(&secret).map(|()| Some(secret)),
-        Some(_) => Err(Problem::fault("secret", "give a text, or leave it out and one is made")),
+        Some(_) => Err(ApiProblem::fault("secret", "give a text, or leave it out and one is made")),
     }
 }

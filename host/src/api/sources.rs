@@ -3,24 +3,24 @@
 
 pub mod run;
 
-use super::answer::{Data, List, data, whole};
-use super::auth::Principal;
-use super::body::{Input, parse};
-use super::problem::Problem;
-use super::secret::Rotation;
-use super::{App, edit, secret};
+use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, parse};
+use super::problem::ApiProblem;
+use super::secret::SecretRotation;
+use super::{AppState, edit, secret};
 use crate::access::scope::Scope;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::id::SourceId;
 use crate::model::private_values::{keep_source, mask_url};
-use crate::model::secrets::Secrets;
+use crate::model::secrets::SigningSecrets;
 use crate::model::source::{Source, SourceSettings};
-use crate::model::webhook_source::Scheme;
-use crate::settings::Topology;
-use crate::settings::source_runtime::{Figures, Inlet};
+use crate::model::webhook_source::SenderScheme;
+use crate::settings::SettingsSnapshot;
+use crate::settings::source_runtime::{SourceFigures, SourceRuntime};
 use crate::signing::generate_secret;
 use crate::signing::webhook;
-use crate::store::objects::{Change, Kind};
+use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
@@ -54,7 +54,7 @@ pub struct SourceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
     /// How it is doing since the server started.
-    status: Figures,
+    status: SourceFigures,
     /// How it runs, for a source that Waybill runs itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<RunView>,
@@ -64,7 +64,12 @@ pub struct SourceView {
 const LOCKED: &str = "its secret cannot be read with this server's key; nothing is taken from it until `secret` is given again";
 
 impl SourceView {
-    fn new(inlet: &Inlet, states: &[SourceState], principal: &Principal, now: Timestamp) -> Self {
+    fn new(
+        inlet: &SourceRuntime,
+        states: &[SourceState],
+        principal: &CallPrincipal,
+        now: Timestamp,
+    ) -> Self {
         let settings = &inlet.source.settings;
         let mut source = inlet.source.clone();
         if !principal.scopes().may(Scope::SourcesWrite) {
@@ -88,7 +93,7 @@ impl SourceView {
 }
 
 /// What is worth knowing of a scheme before it is used.
-fn warning(scheme: Scheme) -> Option<&'static str> {
+fn warning(scheme: SenderScheme) -> Option<&'static str> {
     match scheme.as_str() {
         "none" => Some(
             "nothing is verified: whoever knows the address can send events; choose a scheme with a signature",
@@ -116,19 +121,20 @@ pub struct NewSource {
     settings: SourceSettings,
 }
 
-pub fn find(topology: &Topology, text: &str) -> Result<Arc<Inlet>, Problem> {
+pub fn find(topology: &SettingsSnapshot, text: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
     let id = text.parse::<SourceId>().ok();
-    let is =
-        |inlet: &&Arc<Inlet>| Some(inlet.source.id) == id || inlet.source.settings.name == text;
-    topology.inlets().find(is).cloned().ok_or_else(|| Problem::missing("source", text))
+    let is = |inlet: &&Arc<SourceRuntime>| {
+        Some(inlet.source.id) == id || inlet.source.settings.name == text
+    };
+    topology.inlets().find(is).cloned().ok_or_else(|| ApiProblem::missing("source", text))
 }
 
 async fn show_now(
-    app: &App,
-    principal: &Principal,
+    app: &AppState,
+    principal: &CallPrincipal,
     id: &str,
     secret: Option<String>,
-) -> Result<SourceView, Problem> {
+) -> Result<SourceView, ApiProblem> {
     let inlet = find(&app.live.current(), id)?;
     let states = run::states(app, [&inlet]).await?;
     let now = app.journal.clock().now();
@@ -137,48 +143,48 @@ async fn show_now(
 
 /// Lists sources, by name.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "sources", operation_id = "list_sources",
-    responses((status = 200, body = List<SourceView>)))]
+    responses((status = 200, body = ListAnswer<SourceView>)))]
 pub async fn list_sources(
-    State(app): State<App>,
-    principal: Principal,
-) -> Result<Json<List<SourceView>>, Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+) -> Result<Json<ListAnswer<SourceView>>, ApiProblem> {
     let (topology, now) = (app.live.current(), app.journal.clock().now());
-    let mut inlets: Vec<&Arc<Inlet>> = topology.inlets().collect();
+    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.inlets().collect();
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
     let states = run::states(&app, inlets.iter().copied()).await?;
-    let view = |inlet: &Arc<Inlet>| SourceView::new(inlet, &states, &principal, now);
+    let view = |inlet: &Arc<SourceRuntime>| SourceView::new(inlet, &states, &principal, now);
     Ok(whole(inlets.into_iter().map(view).collect()))
 }
 
 /// One source, by id or name.
 #[utoipa::path(get, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "show_source",
-    params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem)))]
 pub async fn show_source(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<SourceView>>, Problem> {
+) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
     Ok(data(show_now(&app, &principal, &id, None).await?))
 }
 
 /// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
 /// only to be there.
-pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
+pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, ApiProblem> {
     secret::split(object, check_secret)
 }
 
-fn check_secret(secret: &str) -> Result<(), Problem> {
+fn check_secret(secret: &str) -> Result<(), ApiProblem> {
     let fits = !secret.trim().is_empty() && secret.len() <= MAX_SECRET;
     let message = format!("1 to {MAX_SECRET} bytes, not only white space");
-    if fits { Ok(()) } else { Err(Problem::fault("secret", message)) }
+    if fits { Ok(()) } else { Err(ApiProblem::fault("secret", message)) }
 }
 
 /// Reads settings, puts stored values in the place of their masks, and checks them.
 pub fn settings(
     object: &Map<String, Value>,
     stored: &[&SourceSettings],
-) -> Result<SourceSettings, Problem> {
-    let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
+) -> Result<SourceSettings, ApiProblem> {
+    let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
     let mut settings: SourceSettings = parse(&text)?;
     edit::check(keep_source(&mut settings, stored))?;
     edit::check(settings.check())?;
@@ -188,24 +194,27 @@ pub fn settings(
         let message = format!(
             "no rule is about a table `{table}`; give names without prefix, such as `invoices`"
         );
-        Fault::new(format!("database.tables[{n}]"), message)
+        InputFault::new(format!("database.tables[{n}]"), message)
     };
     edit::check(unknown.map(fault).collect())?;
     let paypal = settings.webhook.as_ref().and_then(|webhook| webhook.paypal.as_ref());
     if let Some(Err(message)) = paypal.map(webhook::check_certificate) {
-        return Err(Problem::fault("webhook.paypal.certificate", message));
+        return Err(ApiProblem::fault("webhook.paypal.certificate", message));
     }
     Ok(settings)
 }
 
 /// Refuses a secret that the scheme `hmac` cannot read as the key that it stands for.
-pub fn check_key(settings: &SourceSettings, secrets: Option<&Secrets>) -> Result<(), Problem> {
+pub fn check_key(
+    settings: &SourceSettings,
+    secrets: Option<&SigningSecrets>,
+) -> Result<(), ApiProblem> {
     let hmac = settings.webhook.as_ref().and_then(|webhook| webhook.hmac.as_ref());
     let (Some(hmac), Some(secrets)) = (hmac, secrets) else { return Ok(()) };
     if webhook::is_key(hmac.key, &secrets.current) {
         return Ok(());
     }
-    Err(Problem::fault("secret", "give it in the form that `webhook.hmac.key` names"))
+    Err(ApiProblem::fault("secret", "give it in the form that `webhook.hmac.key` names"))
 }
 
 /// A source stays of its kind, because what it remembers is; and no address gets to see a secret that was given for another.
@@ -213,25 +222,25 @@ pub fn check_change(
     old: &SourceSettings,
     new: &SourceSettings,
     with_secret: bool,
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     if old.kind != new.kind {
         let message = format!("it is of the kind `{}`; make another source", old.kind.as_str());
-        return Err(Problem::fault("kind", message));
+        return Err(ApiProblem::fault("kind", message));
     }
     if old.asked() != new.asked() && !with_secret {
-        return Err(Problem::fault("secret", "give it again: the address is another"));
+        return Err(ApiProblem::fault("secret", "give it again: the address is another"));
     }
     Ok(())
 }
 
 /// Refuses a change that would lose a secret which a later start may read again.
 pub fn check_locked(
-    inlet: &Inlet,
+    inlet: &SourceRuntime,
     new: &SourceSettings,
     given: Option<&str>,
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     if inlet.locked && new.has_secret() && given.is_none() {
-        return Err(Problem::fault("secret", LOCKED));
+        return Err(ApiProblem::fault("secret", LOCKED));
     }
     Ok(())
 }
@@ -240,8 +249,8 @@ pub fn check_locked(
 pub fn secrets(
     settings: &SourceSettings,
     given: Option<String>,
-    old: Option<&Secrets>,
-) -> (Option<Secrets>, Option<String>) {
+    old: Option<&SigningSecrets>,
+) -> (Option<SigningSecrets>, Option<String>) {
     if !settings.has_secret() {
         return (None, None);
     }
@@ -249,24 +258,24 @@ pub fn secrets(
     let is_made_here = settings.webhook.is_some();
     match (given, old) {
         (Some(secret), Some(old)) if secret == old.current => (Some(old.clone()), None),
-        (Some(current), _) => (Some(Secrets { current, previous: None }), None),
+        (Some(current), _) => (Some(SigningSecrets { current, previous: None }), None),
         (None, Some(old)) => (Some(old.clone()), None),
         (None, None) if !is_made_here => (None, None),
         (None, None) => {
             let current = generate_secret(&mut rand::rng());
-            (Some(Secrets { current: current.clone(), previous: None }), Some(current))
+            (Some(SigningSecrets { current: current.clone(), previous: None }), Some(current))
         }
     }
 }
 
 /// Makes a source. The answer shows the secret that was made for it, once.
 #[utoipa::path(post, path = "/api/v1/sources", tag = "sources", operation_id = "create_source", request_body = NewSource,
-    responses((status = 201, body = Data<SourceView>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = DataAnswer<SourceView>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_source(
-    State(app): State<App>,
-    principal: Principal,
-    Input(mut object): Input<Map<String, Value>>,
-) -> Result<(StatusCode, Json<Data<SourceView>>), Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    JsonInput(mut object): JsonInput<Map<String, Value>>,
+) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
     let given = split_secret(&mut object)?;
     let settings = settings(&object, &[])?;
     let (secrets, made) = secrets(&settings, given, None);
@@ -280,13 +289,13 @@ pub async fn create_source(
 /// Changes the given fields of a source; `null` goes back to the default.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "update_source",
     params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn update_source(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(patch): Input<Map<String, Value>>,
-) -> Result<Json<Data<SourceView>>, Problem> {
+    JsonInput(patch): JsonInput<Map<String, Value>>,
+) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
     let inlet = find(&app.live.current(), &id)?;
     let mut merged = edit::merge(&inlet.source.settings, patch)?;
     let given = split_secret(&mut merged)?;
@@ -301,11 +310,11 @@ pub async fn update_source(
 }
 
 async fn save(
-    app: &App,
-    inlet: &Inlet,
+    app: &AppState,
+    inlet: &SourceRuntime,
     settings: &SourceSettings,
-    secrets: Option<&Secrets>,
-) -> Result<(), Problem> {
+    secrets: Option<&SigningSecrets>,
+) -> Result<(), ApiProblem> {
     let old = &inlet.source;
     let change = edit::put_source(app, old.id, settings, secrets, old.created_at)?;
     edit::commit(app, &[change]).await
@@ -313,35 +322,35 @@ async fn save(
 
 /// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/pause", tag = "sources", operation_id = "pause_source",
-    params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem)))]
 pub async fn pause_source(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<SourceView>>, Problem> {
+) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
     enable(&app, &principal, &id, false).await
 }
 
 /// Takes up a source that was paused.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/resume", tag = "sources", operation_id = "resume_source",
-    params(("id" = String, Path)), responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem)))]
 pub async fn resume_source(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<SourceView>>, Problem> {
+) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
     enable(&app, &principal, &id, true).await
 }
 
 async fn enable(
-    app: &App,
-    principal: &Principal,
+    app: &AppState,
+    principal: &CallPrincipal,
     id: &str,
     enabled: bool,
-) -> Result<Json<Data<SourceView>>, Problem> {
+) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
     let inlet = find(&app.live.current(), id)?;
     if inlet.locked {
-        return Err(Problem::conflict(LOCKED));
+        return Err(ApiProblem::conflict(LOCKED));
     }
     let settings = SourceSettings { enabled, ..inlet.source.settings.clone() };
     save(app, &inlet, &settings, inlet.secrets.as_ref()).await?;
@@ -350,24 +359,24 @@ async fn enable(
 
 /// Gives a source a new secret; the old one fits for a while. The answer shows it, once.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/rotate-secret", tag = "sources", operation_id = "rotate_source_secret",
-    params(("id" = String, Path)), request_body = Rotation,
-    responses((status = 200, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    params(("id" = String, Path)), request_body = SecretRotation,
+    responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn rotate_source_secret(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(rotation): Input<Rotation>,
-) -> Result<Json<Data<SourceView>>, Problem> {
+    JsonInput(rotation): JsonInput<SecretRotation>,
+) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
     let inlet = find(&app.live.current(), &id)?;
     if inlet.verifier.is_none() {
         let message = "its secret is another system's; give the new one by PATCH, as `secret`";
-        return Err(Problem::conflict(message));
+        return Err(ApiProblem::conflict(message));
     }
     if inlet.locked {
-        return Err(Problem::conflict(LOCKED));
+        return Err(ApiProblem::conflict(LOCKED));
     }
     let Some(old) = &inlet.secrets else {
-        return Err(Problem::conflict("this source has no secret: its requests are not signed"));
+        return Err(ApiProblem::conflict("this source has no secret: its requests are not signed"));
     };
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
     check_key(&inlet.source.settings, Some(&secrets))?;
@@ -377,13 +386,13 @@ pub async fn rotate_source_secret(
 
 /// Deletes a source's settings; events of that name are taken as from any unknown source.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "delete_source",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem)))]
 pub async fn delete_source(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiProblem> {
     let id = find(&app.live.current(), &id)?.source.id.uuid();
-    edit::commit(&app, &[Change::Delete { kind: Kind::Source, id }]).await?;
+    edit::commit(&app, &[ObjectChange::Delete { kind: ObjectKind::Source, id }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }

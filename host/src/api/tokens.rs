@@ -1,14 +1,14 @@
 //! `/tokens`: who may call. A token is shown once, when it is made; what is stored is its digest.
 
-use super::answer::{Data, List, data, whole};
-use super::auth::Principal;
-use super::body::{Input, parse};
-use super::problem::Problem;
-use super::{App, edit};
-use crate::access::token::{StoredToken, Token, TokenDigest, TokenSettings, digest, generate};
+use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, parse};
+use super::problem::ApiProblem;
+use super::{AppState, edit};
+use crate::access::token::{ApiToken, StoredToken, TokenDigest, TokenSettings, digest, generate};
 use crate::model::id::TokenId;
-use crate::settings::Topology;
-use crate::store::objects::{Change, Kind};
+use crate::settings::SettingsSnapshot;
+use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -40,8 +40,8 @@ pub struct TokenView {
     updated_at: Timestamp,
 }
 
-impl From<&Token> for TokenView {
-    fn from(token: &Token) -> Self {
+impl From<&ApiToken> for TokenView {
+    fn from(token: &ApiToken) -> Self {
         Self {
             id: token.id,
             settings: token.settings.clone(),
@@ -53,19 +53,25 @@ impl From<&Token> for TokenView {
     }
 }
 
-fn find(topology: &Topology, text: &str) -> Result<(TokenDigest, Arc<Token>), Problem> {
+fn find(
+    topology: &SettingsSnapshot,
+    text: &str,
+) -> Result<(TokenDigest, Arc<ApiToken>), ApiProblem> {
     let id = text.parse::<TokenId>().ok();
-    let is = |token: &Token| Some(token.id) == id || token.settings.name == text;
+    let is = |token: &ApiToken| Some(token.id) == id || token.settings.name == text;
     let found = topology.tokens().find(|(_, token)| is(token));
     found
         .map(|(digest, token)| (*digest, Arc::clone(token)))
-        .ok_or_else(|| Problem::missing("token", text))
+        .ok_or_else(|| ApiProblem::missing("token", text))
 }
 
 /// Lists tokens, by name.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens", operation_id = "list_tokens",
-    responses((status = 200, body = List<TokenView>)))]
-pub async fn list_tokens(State(app): State<App>, _principal: Principal) -> Json<List<TokenView>> {
+    responses((status = 200, body = ListAnswer<TokenView>)))]
+pub async fn list_tokens(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+) -> Json<ListAnswer<TokenView>> {
     let topology = app.live.current();
     let mut tokens: Vec<TokenView> =
         topology.tokens().map(|(_, token)| (&**token).into()).collect();
@@ -75,22 +81,22 @@ pub async fn list_tokens(State(app): State<App>, _principal: Principal) -> Json<
 
 /// One token, by id or name.
 #[utoipa::path(get, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "show_token",
-    params(("id" = String, Path)), responses((status = 200, body = Data<TokenView>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<TokenView>), (status = 404, body = ApiProblem)))]
 pub async fn show_token(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<TokenView>>, Problem> {
+) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
     Ok(data((&*find(&app.live.current(), &id)?.1).into()))
 }
 
 /// Reads and checks settings; `old` are those that the token has.
 fn settings(
-    principal: &Principal,
+    principal: &CallPrincipal,
     object: &Map<String, Value>,
     old: Option<&TokenSettings>,
-) -> Result<TokenSettings, Problem> {
-    let text = serde_json::to_vec(object).map_err(Problem::malformed)?;
+) -> Result<TokenSettings, ApiProblem> {
+    let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
     let settings = parse::<TokenSettings>(&text)?.filled();
     edit::check(settings.check())?;
     check_ceiling(principal, &settings, old)?;
@@ -99,40 +105,40 @@ fn settings(
 
 /// Refuses a token that would have more than the caller.
 pub fn check_ceiling(
-    principal: &Principal,
+    principal: &CallPrincipal,
     new: &TokenSettings,
     old: Option<&TokenSettings>,
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     let exceeded = principal.ceiling().exceeded_by(new, old);
     if exceeded.is_empty() {
         return Ok(());
     }
     let detail = "a token cannot make or change another into one that has more than itself";
-    Err(Problem::forbidden_fields(detail, exceeded))
+    Err(ApiProblem::forbidden_fields(detail, exceeded))
 }
 
 async fn save(
-    app: &App,
+    app: &AppState,
     id: TokenId,
     digest: TokenDigest,
     settings: TokenSettings,
     created_at: Timestamp,
-) -> Result<TokenView, Problem> {
+) -> Result<TokenView, ApiProblem> {
     let name = settings.name.clone();
     let stored = StoredToken { sha256: hex::encode(digest), settings };
-    let change = edit::put(Kind::Token, &name, id.uuid(), stored, None, created_at)?;
+    let change = edit::put(ObjectKind::Token, &name, id.uuid(), stored, None, created_at)?;
     edit::commit(app, &[change]).await?;
     Ok((&*find(&app.live.current(), &id.to_string())?.1).into())
 }
 
 /// Makes a token; it is shown in this answer only.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = TokenSettings,
-    responses((status = 201, body = Data<TokenView>), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = DataAnswer<TokenView>), (status = 403, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn create_token(
-    State(app): State<App>,
-    principal: Principal,
-    Input(object): Input<Map<String, Value>>,
-) -> Result<(StatusCode, Json<Data<TokenView>>), Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    JsonInput(object): JsonInput<Map<String, Value>>,
+) -> Result<(StatusCode, Json<DataAnswer<TokenView>>), ApiProblem> {
     let settings = settings(&principal, &object, None)?;
     let now = app.journal.clock().now();
     let token = generate();
@@ -143,13 +149,13 @@ pub async fn create_token(
 /// Changes the given fields of a token; `null` goes back to the default. The token itself stays.
 #[utoipa::path(patch, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "update_token",
     params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = Data<TokenView>), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<TokenView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn update_token(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(patch): Input<Map<String, Value>>,
-) -> Result<Json<Data<TokenView>>, Problem> {
+    JsonInput(patch): JsonInput<Map<String, Value>>,
+) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
     let (digest, token) = find(&app.live.current(), &id)?;
     let merged = edit::merge(&token.settings, patch)?;
     let settings = settings(&principal, &merged, Some(&token.settings))?;
@@ -158,16 +164,17 @@ pub async fn update_token(
 
 /// Revokes a token: from the answer on nobody can use it.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn revoke_token(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiProblem> {
     let (_, token) = find(&app.live.current(), &id)?;
     if token.id == principal.token().id {
-        return Err(Problem::conflict("a token cannot revoke itself; use another admin token"));
+        return Err(ApiProblem::conflict("a token cannot revoke itself; use another admin token"));
     }
-    edit::commit(&app, &[Change::Delete { kind: Kind::Token, id: token.id.uuid() }]).await?;
+    edit::commit(&app, &[ObjectChange::Delete { kind: ObjectKind::Token, id: token.id.uuid() }])
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,14 +1,14 @@
 //! Everything about one event, on one page: the answer to "why was this not sent?".
 
-use super::App;
+use super::AppState;
 use super::deliveries::{AttemptView, DeliveryView};
 use super::events::EventView;
-use super::problem::Problem;
-use crate::model::delivery::Status;
+use super::problem::ApiProblem;
+use crate::model::delivery::DeliveryStatus;
 use crate::model::id::FlowId;
-use crate::settings::Topology;
-use crate::store::views::{Delivery, StoredEvent};
-use crate::time::span::Span;
+use crate::settings::SettingsSnapshot;
+use crate::store::views::{StoredDelivery, StoredEvent};
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use utoipa::ToSchema;
 
 /// An event with all that became of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Trace {
+#[schema(as = Trace)]
+pub struct EventTrace {
     /// The event.
     #[serde(flatten)]
     pub event: EventView,
@@ -61,7 +62,7 @@ pub struct DeliveryTrace {
 }
 
 /// Puts the trace of an event together.
-pub async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Problem> {
+pub async fn trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
     let topology = app.live.current();
     let id = stored.event.id;
     let mut steps = Vec::new();
@@ -104,34 +105,34 @@ pub async fn trace(app: &App, stored: StoredEvent) -> Result<Trace, Problem> {
     for delivery in deliveries {
         traced.push(delivery_trace(app, &topology, delivery).await?);
     }
-    Ok(Trace { event: stored.into(), summary, steps, waiting, deliveries: traced })
+    Ok(EventTrace { event: stored.into(), summary, steps, waiting, deliveries: traced })
 }
 
 /// A delivery with its attempts.
 pub async fn delivery_trace(
-    app: &App,
-    topology: &Topology,
-    delivery: Delivery,
-) -> Result<DeliveryTrace, Problem> {
+    app: &AppState,
+    topology: &SettingsSnapshot,
+    delivery: StoredDelivery,
+) -> Result<DeliveryTrace, ApiProblem> {
     let attempts = app.journal.attempts(delivery.id).await?;
     let attempts = attempts.into_iter().map(AttemptView::from).collect();
     Ok(DeliveryTrace { delivery: DeliveryView::new(topology, delivery), attempts })
 }
 
 /// A flow's name, or its id if it was deleted.
-pub fn flow_name(topology: &Topology, id: FlowId) -> String {
+pub fn flow_name(topology: &SettingsSnapshot, id: FlowId) -> String {
     topology.flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
 }
 
 /// Whether an event is so old that what followed from it may have been pruned.
-fn is_pruned(app: &App, stored: &StoredEvent) -> bool {
+fn is_pruned(app: &AppState, stored: &StoredEvent) -> bool {
     let keep = &app.config.retention;
     let age = app.journal.clock().now().since(stored.event.received_at);
     age > keep.deliveries.min(keep.plans).get()
 }
 
 /// A time in whole days, where it has that many.
-fn in_days(span: Span) -> String {
+fn in_days(span: TimeSpan) -> String {
     const DAY: u64 = 24 * 60 * 60;
     match span.get().as_secs() {
         seconds if seconds > DAY && seconds.is_multiple_of(DAY) => {
@@ -144,14 +145,14 @@ fn in_days(span: Span) -> String {
 const REASONS: usize = 3;
 
 fn summary(
-    app: &App,
+    app: &AppState,
     stored: &StoredEvent,
-    deliveries: &[Delivery],
+    deliveries: &[StoredDelivery],
     waiting: &[WaitingFlow],
     reasons: &[String],
 ) -> String {
-    let count = |status: Status| deliveries.iter().filter(|d| d.status == status).count();
-    let mut parts: Vec<String> = Status::ALL
+    let count = |status: DeliveryStatus| deliveries.iter().filter(|d| d.status == status).count();
+    let mut parts: Vec<String> = DeliveryStatus::ALL
         .into_iter()
         .filter(|status| count(*status) > 0)
         .map(|status| format!("{} {}", count(status), status.as_str()))

@@ -5,22 +5,22 @@
 //! `data` (n8n) and beside it (Zapier, Make); giving one up is answered with 2xx also when there is none,
 //! because these clients keep the id otherwise.
 
-use super::answer::{Data, List, data, whole};
-use super::auth::Principal;
-use super::body::Input;
+use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::auth::CallPrincipal;
+use super::body::JsonInput;
 use super::endpoints::{self, LOCKED, check_schemes, shown_url};
-use super::problem::Problem;
-use super::{App, edit};
+use super::problem::ApiProblem;
+use super::{AppState, edit};
 use crate::ingest;
 use crate::model::endpoint::{EndpointSettings, OnGone};
 use crate::model::fault::MAX_NAME;
 use crate::model::id::EndpointId;
 use crate::model::private_values::keep_endpoint;
-use crate::model::secrets::Secrets;
-use crate::settings::Topology;
-use crate::settings::endpoint_runtime::Target;
+use crate::model::secrets::SigningSecrets;
+use crate::settings::SettingsSnapshot;
+use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::signing::generate_secret;
-use crate::store::objects::{Change, Kind};
+use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -38,7 +38,8 @@ const TRIES: u32 = 4;
 
 /// A subscription, in the vendor's words.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Webhook {
+#[schema(as = Webhook)]
+pub struct WebhookView {
     /// Its id; the endpoint's.
     id: String,
     /// Its name.
@@ -62,8 +63,8 @@ pub struct Webhook {
     created_at: Timestamp,
 }
 
-impl Webhook {
-    fn new(target: &Target, principal: &Principal) -> Self {
+impl WebhookView {
+    fn new(target: &EndpointRuntime, principal: &CallPrincipal) -> Self {
         let endpoint = &target.endpoint;
         Self {
             id: endpoint.id.to_string(),
@@ -81,16 +82,18 @@ impl Webhook {
 
 /// A subscription that was made: its id stands where each client looks for it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Subscribed {
+#[schema(as = Subscribed)]
+pub struct WebhookSubscribed {
     /// Its id.
     id: String,
     /// It.
-    data: Webhook,
+    data: WebhookView,
 }
 
 /// What to subscribe to.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct Subscription {
+#[schema(as = Subscription)]
+pub struct WebhookSubscription {
     /// Its name; made unique by a number where it is taken.
     name: Option<String>,
     /// Where events go.
@@ -99,14 +102,14 @@ pub struct Subscription {
     /// Names of events, as a list or with commas between; `*` for all, which is also the default.
     #[serde(default, alias = "event")]
     #[schema(value_type = Option<Vec<String>>)]
-    events: Option<Names>,
+    events: Option<EventNames>,
     /// What deliveries are signed with; made where left out.
     #[serde(default)]
     secret: Option<String>,
     /// 0 or false to take nothing yet.
     #[serde(default)]
     #[schema(value_type = Option<u8>)]
-    is_active: Option<Flag>,
+    is_active: Option<FlagText>,
     /// What a `410 Gone` of the receiver does; it ends the subscription where left out.
     #[serde(default)]
     on_gone: Option<OnGone>,
@@ -114,21 +117,21 @@ pub struct Subscription {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Names {
+enum EventNames {
     Many(Vec<String>),
     One(String),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Flag {
+enum FlagText {
     Bool(bool),
     Number(i64),
     Text(String),
 }
 
-impl Flag {
-    fn is_set(&self) -> Result<bool, Problem> {
+impl FlagText {
+    fn is_set(&self) -> Result<bool, ApiProblem> {
         let set = match self {
             Self::Bool(flag) => Some(*flag),
             Self::Number(0) => Some(false),
@@ -140,17 +143,17 @@ impl Flag {
                 _ => None,
             },
         };
-        set.ok_or_else(|| Problem::fault("is_active", "give 1 or true, or 0 or false"))
+        set.ok_or_else(|| ApiProblem::fault("is_active", "give 1 or true, or 0 or false"))
     }
 }
 
-impl Subscription {
+impl WebhookSubscription {
     /// The events, each by its name in the catalogue.
     fn events(&self) -> Vec<String> {
         let names: Vec<&str> = match &self.events {
             None => vec!["*"],
-            Some(Names::Many(names)) => names.iter().map(String::as_str).collect(),
-            Some(Names::One(text)) => text.split(',').collect(),
+            Some(EventNames::Many(names)) => names.iter().map(String::as_str).collect(),
+            Some(EventNames::One(text)) => text.split(',').collect(),
         };
         let name = |name: &str| {
             let name = name.trim();
@@ -160,13 +163,13 @@ impl Subscription {
     }
 
     /// The settings of its endpoint under this name.
-    fn settings(&self, name: &str) -> Result<EndpointSettings, Problem> {
-        let enabled = self.is_active.as_ref().map_or(Ok(true), Flag::is_set)?;
+    fn settings(&self, name: &str) -> Result<EndpointSettings, ApiProblem> {
+        let enabled = self.is_active.as_ref().map_or(Ok(true), FlagText::is_set)?;
         let settings = json!({
             "name": name, "url": self.url, "events": self.events(), "enabled": enabled,
             "on_gone": self.on_gone.unwrap_or(OnGone::Disable),
         });
-        let Value::Object(settings) = settings else { return Err(Problem::internal()) };
+        let Value::Object(settings) = settings else { return Err(ApiProblem::internal()) };
         endpoints::settings(&settings)
     }
 
@@ -185,7 +188,7 @@ fn base_name(wanted: Option<&str>) -> String {
 }
 
 /// A name that is free: the base, or that with a number behind it.
-fn free_name(topology: &Topology, base: &str) -> String {
+fn free_name(topology: &SettingsSnapshot, base: &str) -> String {
     let numbered = (2..).map(|n: u32| format!("{base}-{n}"));
     let mut names = std::iter::once(base.to_owned()).chain(numbered);
     names.find(|name| topology.endpoint_named(name).is_none()).unwrap_or_default()
@@ -202,7 +205,11 @@ fn is_of_base(name: &str, base: &str) -> bool {
 
 /// The subscription that is there already: of the same name, URL and events, and with nothing else set that
 /// a subscription does not set. Whether it is active and what a 410 does may differ.
-fn same(topology: &Topology, base: &str, wanted: &EndpointSettings) -> Option<Arc<Target>> {
+fn same(
+    topology: &SettingsSnapshot,
+    base: &str,
+    wanted: &EndpointSettings,
+) -> Option<Arc<EndpointRuntime>> {
     let names = |settings: &EndpointSettings| -> BTreeSet<String> {
         settings.events.iter().map(ToString::to_string).collect()
     };
@@ -221,14 +228,14 @@ fn same(topology: &Topology, base: &str, wanted: &EndpointSettings) -> Option<Ar
 
 /// Subscribes a URL to events. The answer names the subscription's id. The same subscription again (name, URL and events)
 /// is the first one, which takes over what is given anew: the secret, `is_active` and `on_gone`.
-#[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = Subscription,
-    responses((status = 201, body = Subscribed), (status = 200, body = Subscribed, description = "It was there already."),
-        (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = WebhookSubscription,
+    responses((status = 201, body = WebhookSubscribed), (status = 200, body = WebhookSubscribed, description = "It was there already."),
+        (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn subscribe(
-    State(app): State<App>,
-    principal: Principal,
-    Input(wanted): Input<Subscription>,
-) -> Result<(StatusCode, Json<Subscribed>), Problem> {
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    JsonInput(wanted): JsonInput<WebhookSubscription>,
+) -> Result<(StatusCode, Json<WebhookSubscribed>), ApiProblem> {
     for _ in 1..TRIES {
         match subscribe_once(&app, &principal, &wanted).await {
             // Another request took the name at the same moment: perhaps for the same subscription.
@@ -242,10 +249,10 @@ pub async fn subscribe(
 }
 
 async fn subscribe_once(
-    app: &App,
-    principal: &Principal,
-    wanted: &Subscription,
-) -> Result<(StatusCode, Json<Subscribed>), Problem> {
+    app: &AppState,
+    principal: &CallPrincipal,
+    wanted: &WebhookSubscription,
+) -> Result<(StatusCode, Json<WebhookSubscribed>), ApiProblem> {
     let topology = app.live.current();
     let base = base_name(wanted.name.as_deref());
     let mut settings = wanted.settings(&free_name(&topology, &base))?;
@@ -258,20 +265,20 @@ async fn subscribe_once(
         (id, StatusCode::CREATED, secret)
     };
     let target = endpoints::find(&app.live.current(), &id.to_string())?;
-    let data = Webhook { secret, ..Webhook::new(&target, principal) };
-    Ok((status, Json(Subscribed { id: id.to_string(), data })))
+    let data = WebhookView { secret, ..WebhookView::new(&target, principal) };
+    Ok((status, Json(WebhookSubscribed { id: id.to_string(), data })))
 }
 
 /// Makes a subscription; the secret that was made for it, if it brought none.
 async fn make(
-    app: &App,
-    wanted: &Subscription,
+    app: &AppState,
+    wanted: &WebhookSubscription,
     settings: &EndpointSettings,
-) -> Result<(EndpointId, Option<String>), Problem> {
+) -> Result<(EndpointId, Option<String>), ApiProblem> {
     let given = wanted.secret().map(str::to_owned);
     let made = given.is_none().then(|| generate_secret(&mut rand::rng()));
-    let Some(current) = given.or_else(|| made.clone()) else { return Err(Problem::internal()) };
-    let secrets = Secrets { current, previous: None };
+    let Some(current) = given.or_else(|| made.clone()) else { return Err(ApiProblem::internal()) };
+    let secrets = SigningSecrets { current, previous: None };
     check_schemes(settings, &secrets)?;
     let (id, now) = (EndpointId::generate(), app.journal.clock().now());
     edit::commit(app, &[edit::put_endpoint(app, id, settings, &secrets, now)?]).await?;
@@ -280,11 +287,11 @@ async fn make(
 
 /// Lets a subscription that is there already be as it is wanted now.
 async fn take_over(
-    app: &App,
-    wanted: &Subscription,
+    app: &AppState,
+    wanted: &WebhookSubscription,
     settings: &EndpointSettings,
-    known: &Target,
-) -> Result<(), Problem> {
+    known: &EndpointRuntime,
+) -> Result<(), ApiProblem> {
     let endpoint = &known.endpoint;
     let (enabled, on_gone) = (settings.enabled, settings.on_gone);
     let settings = EndpointSettings { on_gone, enabled, ..endpoint.settings.clone() };
@@ -294,9 +301,9 @@ async fn take_over(
         return Ok(());
     }
     let secrets = match (given, &known.secrets) {
-        (Some(secret), _) => Secrets { current: secret.to_owned(), previous: None },
+        (Some(secret), _) => SigningSecrets { current: secret.to_owned(), previous: None },
         (None, Some(secrets)) => secrets.clone(),
-        (None, None) => return Err(Problem::fault("secret", LOCKED)),
+        (None, None) => return Err(ApiProblem::fault("secret", LOCKED)),
     };
     check_schemes(&settings, &secrets)?;
     let created_at = endpoint.created_at;
@@ -306,22 +313,25 @@ async fn take_over(
 
 /// Lists subscriptions: every endpoint.
 #[utoipa::path(get, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "list_webhooks",
-    responses((status = 200, body = List<Webhook>)))]
-pub async fn list_webhooks(State(app): State<App>, principal: Principal) -> Json<List<Webhook>> {
+    responses((status = 200, body = ListAnswer<WebhookView>)))]
+pub async fn list_webhooks(
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+) -> Json<ListAnswer<WebhookView>> {
     let topology = app.live.current();
-    whole(topology.endpoints().map(|target| Webhook::new(target, &principal)).collect())
+    whole(topology.endpoints().map(|target| WebhookView::new(target, &principal)).collect())
 }
 
 /// One subscription.
 #[utoipa::path(get, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook",
-    params(("id" = String, Path)), responses((status = 200, body = Data<Webhook>), (status = 404, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<WebhookView>), (status = 404, body = ApiProblem)))]
 pub async fn show_webhook(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<Webhook>>, Problem> {
+) -> Result<Json<DataAnswer<WebhookView>>, ApiProblem> {
     let target = endpoints::find(&app.live.current(), &id)?;
-    Ok(data(Webhook::new(&target, &principal)))
+    Ok(data(WebhookView::new(&target, &principal)))
 }
 
 /// What became of a subscription that was given up.
@@ -335,17 +345,18 @@ pub struct GivenUp {
 
 /// Gives a subscription up; fine also where there is none of that id.
 #[utoipa::path(delete, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "unsubscribe",
-    params(("id" = String, Path)), responses((status = 200, body = Data<GivenUp>), (status = 409, body = Problem)))]
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<GivenUp>), (status = 409, body = ApiProblem)))]
 pub async fn unsubscribe(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<Data<GivenUp>>, Problem> {
+) -> Result<Json<DataAnswer<GivenUp>>, ApiProblem> {
     let topology = app.live.current();
     let found = id.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
     if let Some(target) = found {
         endpoints::check_unused(&topology, &target.endpoint.settings.name)?;
-        let change = Change::Delete { kind: Kind::Endpoint, id: target.endpoint.id.uuid() };
+        let change =
+            ObjectChange::Delete { kind: ObjectKind::Endpoint, id: target.endpoint.id.uuid() };
         edit::commit(&app, &[change]).await?;
     }
     Ok(data(GivenUp { id, deleted: found.is_some() }))

@@ -9,13 +9,15 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::schema;
-use super::source::{Event, Field, File, Kind, Ordered, Scalar, Shape};
+use super::source::{
+    CatalogEvent, CatalogField, FieldKind, OrderedMap, RecordShape, ResourceFile, ScalarKind,
+};
 use super::value::{fits, meant};
 use super::vary;
 
 /// What is wrong, and in which file and event or record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct CatalogProblem {
     /// Name of the file under `host/catalog`.
     pub file: String,
     /// Event, record or field.
@@ -24,7 +26,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for CatalogProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "host/catalog/{}: {}: {}", self.file, self.place, self.message)
     }
@@ -32,7 +34,7 @@ impl fmt::Display for Problem {
 
 /// An event type, worked out.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct CompiledEventType {
     /// `invoice.paid`.
     pub name: String,
     /// `invoice`.
@@ -52,13 +54,13 @@ pub struct Compiled {
 }
 
 /// Every event type of the files (name and text), sorted by name, or everything that is wrong with them.
-pub fn compile(files: &[(String, String)]) -> Result<Vec<Compiled>, Vec<Problem>> {
+pub fn compile(files: &[(String, String)]) -> Result<Vec<CompiledEventType>, Vec<CatalogProblem>> {
     let mut problems = Vec::new();
     let (shapes, resources) = read(files, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let book = Book { shapes };
+    let book = ShapeBook { shapes };
     for (name, shape) in &book.shapes {
         book.check_shape(name, shape, &mut problems);
     }
@@ -66,7 +68,7 @@ pub fn compile(files: &[(String, String)]) -> Result<Vec<Compiled>, Vec<Problem>
     for (file, resource) in &resources {
         for (name, event) in resource.events.iter() {
             let place =
-                Place { file: file.clone(), place: format!("{}.{name}", resource.resource) };
+                EventPlace { file: file.clone(), place: format!("{}.{name}", resource.resource) };
             compiled.extend(book.event(&place, resource, name, event, &mut problems));
         }
     }
@@ -76,27 +78,34 @@ pub fn compile(files: &[(String, String)]) -> Result<Vec<Compiled>, Vec<Problem>
 }
 
 /// File and event, for messages.
-struct Place {
+struct EventPlace {
     file: String,
     place: String,
 }
 
-impl Place {
-    fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem { file: self.file.clone(), place: self.place.clone(), message: message.into() }
+impl EventPlace {
+    fn problem(&self, message: impl Into<String>) -> CatalogProblem {
+        CatalogProblem {
+            file: self.file.clone(),
+            place: self.place.clone(),
+            message: message.into(),
+        }
     }
 }
 
-type Shapes = BTreeMap<String, (String, Shape)>;
+type ShapesByName = BTreeMap<String, (String, RecordShape)>;
 
 /// Parses the files; shapes come with the file they stand in, and every resource is a shape too.
-fn read(files: &[(String, String)], problems: &mut Vec<Problem>) -> (Shapes, Vec<(String, File)>) {
-    let mut shapes = Shapes::new();
+fn read(
+    files: &[(String, String)],
+    problems: &mut Vec<CatalogProblem>,
+) -> (ShapesByName, Vec<(String, ResourceFile)>) {
+    let mut shapes = ShapesByName::new();
     let mut resources = Vec::new();
     for (name, text) in files {
-        let place = Place { file: name.clone(), place: "whole file".into() };
+        let place = EventPlace { file: name.clone(), place: "whole file".into() };
         if name == "shapes.toml" {
-            match toml::from_str::<Ordered<Shape>>(text) {
+            match toml::from_str::<OrderedMap<RecordShape>>(text) {
                 Ok(read) => {
                     shapes.extend(read.0.into_iter().map(|(k, shape)| (k, (name.clone(), shape))));
                 }
@@ -104,7 +113,7 @@ fn read(files: &[(String, String)], problems: &mut Vec<Problem>) -> (Shapes, Vec
             }
             continue;
         }
-        match toml::from_str::<File>(text) {
+        match toml::from_str::<ResourceFile>(text) {
             Ok(file) if format!("{}.toml", file.resource) != *name => problems.push(
                 place.problem(format!("resource is {:?}; name the file after it", file.resource)),
             ),
@@ -118,8 +127,8 @@ fn read(files: &[(String, String)], problems: &mut Vec<Problem>) -> (Shapes, Vec
     (shapes, resources)
 }
 
-fn shape_of(file: &File) -> Shape {
-    Shape {
+fn shape_of(file: &ResourceFile) -> RecordShape {
+    RecordShape {
         about: file.about.clone(),
         key: file.key.clone(),
         sensitive: file.sensitive.clone(),
@@ -128,10 +137,11 @@ fn shape_of(file: &File) -> Shape {
     }
 }
 
-fn check_aliases(compiled: &[Compiled], problems: &mut Vec<Problem>) {
+fn check_aliases(compiled: &[CompiledEventType], problems: &mut Vec<CatalogProblem>) {
     let names: BTreeSet<&str> = compiled.iter().map(|event| event.name.as_str()).collect();
     for event in compiled {
-        let place = Place { file: format!("{}.toml", event.resource), place: event.name.clone() };
+        let place =
+            EventPlace { file: format!("{}.toml", event.resource), place: event.name.clone() };
         for alias in event.aliases.iter().filter(|alias| !names.contains(alias.as_str())) {
             problems.push(place.problem(format!("alias {alias:?} is no event of the catalogue")));
         }
@@ -140,25 +150,31 @@ fn check_aliases(compiled: &[Compiled], problems: &mut Vec<Problem>) {
         if let [one, other] = pair
             && one.name == other.name
         {
-            let place = Place { file: format!("{}.toml", one.resource), place: one.name.clone() };
+            let place =
+                EventPlace { file: format!("{}.toml", one.resource), place: one.name.clone() };
             problems.push(place.problem("the name stands twice in the catalogue"));
         }
     }
 }
 
 /// All shapes by name.
-struct Book {
-    shapes: Shapes,
+struct ShapeBook {
+    shapes: ShapesByName,
 }
 
-impl Book {
-    fn shape(&self, name: &str) -> Option<&Shape> {
+impl ShapeBook {
+    fn shape(&self, name: &str) -> Option<&RecordShape> {
         self.shapes.get(name).map(|(_, shape)| shape)
     }
 
     /// A shape by itself: its fields, and its example against them.
-    fn check_shape(&self, name: &str, (file, shape): &(String, Shape), found: &mut Vec<Problem>) {
-        let place = Place { file: file.clone(), place: format!("{name}.fields") };
+    fn check_shape(
+        &self,
+        name: &str,
+        (file, shape): &(String, RecordShape),
+        found: &mut Vec<CatalogProblem>,
+    ) {
+        let place = EventPlace { file: file.clone(), place: format!("{name}.fields") };
         if let Some(key) = shape.key.as_deref().filter(|key| shape.fields.get(key).is_none()) {
             found.push(place.problem(format!("key {key:?} is no field")));
         }
@@ -169,17 +185,23 @@ impl Book {
             self.check_field(&place, field, spec, found);
         }
         if found.is_empty() {
-            let place = Place { file: file.clone(), place: format!("{name}.example") };
+            let place = EventPlace { file: file.clone(), place: format!("{name}.example") };
             let example = self.complete(shape, &Map::new());
             self.check_record(&place, "", &shape.fields, &example, found);
         }
     }
 
-    fn check_field(&self, place: &Place, name: &str, field: &Field, found: &mut Vec<Problem>) {
-        let Kind { scalar, .. } = field.kind;
+    fn check_field(
+        &self,
+        place: &EventPlace,
+        name: &str,
+        field: &CatalogField,
+        found: &mut Vec<CatalogProblem>,
+    ) {
+        let FieldKind { scalar, .. } = field.kind;
         let of = field.of.as_deref();
         let known = of.is_some_and(|of| self.shape(of).is_some());
-        let nested = matches!(scalar, Scalar::Object | Scalar::List);
+        let nested = matches!(scalar, ScalarKind::Object | ScalarKind::List);
         if !is_word(name) {
             found.push(place.problem(format!("field {name:?} is not a lower-case word")));
         }
@@ -190,7 +212,7 @@ impl Book {
             found
                 .push(place.problem(format!("{name} is of {of:?}, which is no resource or shape")));
         }
-        if (scalar == Scalar::Choice) == field.values.0.is_empty() {
+        if (scalar == ScalarKind::Choice) == field.values.0.is_empty() {
             found.push(
                 place.problem(format!("{name}: a choice lists its values, nothing else does")),
             );
@@ -200,12 +222,12 @@ impl Book {
     /// Works one event out, or notes what is wrong with it.
     fn event(
         &self,
-        place: &Place,
-        file: &File,
+        place: &EventPlace,
+        file: &ResourceFile,
         name: &str,
-        event: &Event,
-        found: &mut Vec<Problem>,
-    ) -> Option<Compiled> {
+        event: &CatalogEvent,
+        found: &mut Vec<CatalogProblem>,
+    ) -> Option<CompiledEventType> {
         let before = found.len();
         let data = event.data.as_deref().unwrap_or(&file.resource);
         let Some(shape) = self.shape(data) else {
@@ -225,7 +247,7 @@ impl Book {
         let full = format!("{}.{name}", file.resource);
         let schema =
             schema::of_event(&full, &event.about, &fields, &required, &|of| self.shape(of));
-        (found.len() == before).then(|| Compiled {
+        (found.len() == before).then(|| CompiledEventType {
             name: full,
             resource: file.resource.clone(),
             description: event.about.clone(),
@@ -240,11 +262,11 @@ impl Book {
     /// The record's fields and what the event adds to them.
     fn event_fields(
         &self,
-        place: &Place,
-        shape: &Shape,
-        event: &Event,
-        found: &mut Vec<Problem>,
-    ) -> Ordered<Field> {
+        place: &EventPlace,
+        shape: &RecordShape,
+        event: &CatalogEvent,
+        found: &mut Vec<CatalogProblem>,
+    ) -> OrderedMap<CatalogField> {
         let mut fields = shape.fields.clone();
         for (name, field) in event.adds.iter() {
             self.check_field(place, name, field, found);
@@ -264,11 +286,11 @@ impl Book {
 
     fn event_example(
         &self,
-        place: &Place,
-        shape: &Shape,
-        fields: &Ordered<Field>,
-        event: &Event,
-        found: &mut Vec<Problem>,
+        place: &EventPlace,
+        shape: &RecordShape,
+        fields: &OrderedMap<CatalogField>,
+        event: &CatalogEvent,
+        found: &mut Vec<CatalogProblem>,
     ) -> Map<String, Value> {
         let mut given = event.example.clone();
         if let Some(changed) = &event.changes {
@@ -282,7 +304,7 @@ impl Book {
                 ))),
             }
         }
-        let whole = Shape { fields: fields.clone(), ..shape.clone() };
+        let whole = RecordShape { fields: fields.clone(), ..shape.clone() };
         let mut example = self.complete(&whole, &given);
         for name in &event.omit {
             match example.get_mut(name) {
@@ -297,7 +319,7 @@ impl Book {
 
     /// The shape's example with `given` laid over it, in the order of the fields: a nullable field without a value is null, a
     /// record inside without one is that shape's example. What is in neither stays out, for the check to find.
-    fn complete(&self, shape: &Shape, given: &Map<String, Value>) -> Map<String, Value> {
+    fn complete(&self, shape: &RecordShape, given: &Map<String, Value>) -> Map<String, Value> {
         let mut record = Map::new();
         for (name, field) in shape.fields.iter() {
             let value = given.get(name).or_else(|| shape.example.get(name));
@@ -312,16 +334,16 @@ impl Book {
         record
     }
 
-    fn complete_value(&self, field: &Field, value: Option<&Value>) -> Option<Value> {
+    fn complete_value(&self, field: &CatalogField, value: Option<&Value>) -> Option<Value> {
         let inner = field.of.as_deref().and_then(|of| self.shape(of));
         match (field.kind.scalar, inner, value) {
-            (Scalar::Object, Some(shape), Some(Value::Object(given))) => {
+            (ScalarKind::Object, Some(shape), Some(Value::Object(given))) => {
                 Some(Value::Object(self.complete(shape, given)))
             }
-            (Scalar::Object, Some(shape), None) if !field.kind.nullable => {
+            (ScalarKind::Object, Some(shape), None) if !field.kind.nullable => {
                 Some(Value::Object(self.complete(shape, &Map::new())))
             }
-            (Scalar::List, Some(shape), Some(Value::Array(given))) => {
+            (ScalarKind::List, Some(shape), Some(Value::Array(given))) => {
                 let elements = given.iter().filter_map(Value::as_object);
                 Some(elements.map(|one| Value::Object(self.complete(shape, one))).collect())
             }
@@ -333,11 +355,11 @@ impl Book {
     /// Every field has a value of its type, and nothing else stands in the record.
     fn check_record(
         &self,
-        place: &Place,
+        place: &EventPlace,
         path: &str,
-        fields: &Ordered<Field>,
+        fields: &OrderedMap<CatalogField>,
         record: &Map<String, Value>,
-        found: &mut Vec<Problem>,
+        found: &mut Vec<CatalogProblem>,
     ) {
         for name in record.keys().filter(|name| fields.get(name).is_none()) {
             found.push(place.problem(format!("example {path}{name} is no field of the record")));
@@ -353,24 +375,24 @@ impl Book {
 
     fn check_value(
         &self,
-        place: &Place,
+        place: &EventPlace,
         path: &str,
-        field: &Field,
+        field: &CatalogField,
         value: &Value,
-        found: &mut Vec<Problem>,
+        found: &mut Vec<CatalogProblem>,
     ) {
         let fields = field.of.as_deref().and_then(|of| self.shape(of)).map(|shape| &shape.fields);
         let below = format!("{path}.");
         match (field.kind.scalar, fields, value) {
-            (Scalar::Object, Some(fields), Value::Object(record)) => {
+            (ScalarKind::Object, Some(fields), Value::Object(record)) => {
                 self.check_record(place, &below, fields, record, found);
             }
-            (Scalar::List, Some(fields), Value::Array(records)) => {
+            (ScalarKind::List, Some(fields), Value::Array(records)) => {
                 for record in records.iter().filter_map(Value::as_object) {
                     self.check_record(place, &below, fields, record, found);
                 }
             }
-            (Scalar::Map, _, Value::Object(texts)) if texts.values().all(Value::is_string) => {}
+            (ScalarKind::Map, _, Value::Object(texts)) if texts.values().all(Value::is_string) => {}
             (_, _, Value::Null) if field.kind.nullable => {}
             (_, _, Value::String(text)) if fits(field, text) => {}
             (_, _, _) => found.push(
@@ -381,17 +403,17 @@ impl Book {
 }
 
 /// Names that must be in the data: the record's key and what the event adds.
-fn required(shape: &Shape, event: &Event) -> Vec<String> {
+fn required(shape: &RecordShape, event: &CatalogEvent) -> Vec<String> {
     let added = event.adds.iter().filter(|(_, field)| !field.kind.nullable);
     let changed = event.changes.iter().flat_map(|c| [format!("old_{c}"), format!("new_{c}")]);
     shape.key.iter().cloned().chain(added.map(|(name, _)| name.to_owned())).chain(changed).collect()
 }
 
-fn old_and_new(name: &str, field: &Field) -> [(String, Field); 2] {
+fn old_and_new(name: &str, field: &CatalogField) -> [(String, CatalogField); 2] {
     let about = |text: &str| Some(format!("{name} {text} the change."));
     [
-        (format!("old_{name}"), Field { about: about("before"), ..field.clone() }),
-        (format!("new_{name}"), Field { about: about("after"), ..field.clone() }),
+        (format!("old_{name}"), CatalogField { about: about("before"), ..field.clone() }),
+        (format!("new_{name}"), CatalogField { about: about("after"), ..field.clone() }),
     ]
 }
 

@@ -5,15 +5,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::source::{Field, Ordered, Scalar, Shape};
+use super::source::{CatalogField, OrderedMap, RecordShape, ScalarKind};
 
 /// The schema of an event's data.
 pub fn of_event<'a>(
     name: &str,
     about: &str,
-    fields: &Ordered<Field>,
+    fields: &OrderedMap<CatalogField>,
     required: &[String],
-    shape: &impl Fn(&str) -> Option<&'a Shape>,
+    shape: &impl Fn(&str) -> Option<&'a RecordShape>,
 ) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -26,28 +26,28 @@ pub fn of_event<'a>(
 }
 
 fn properties<'a>(
-    fields: &Ordered<Field>,
-    shape: &impl Fn(&str) -> Option<&'a Shape>,
+    fields: &OrderedMap<CatalogField>,
+    shape: &impl Fn(&str) -> Option<&'a RecordShape>,
 ) -> Map<String, Value> {
     fields.iter().map(|(name, field)| (name.to_owned(), of_field(field, shape))).collect()
 }
 
-fn of_field<'a>(field: &Field, shape: &impl Fn(&str) -> Option<&'a Shape>) -> Value {
+fn of_field<'a>(field: &CatalogField, shape: &impl Fn(&str) -> Option<&'a RecordShape>) -> Value {
     let mut schema = match field.kind.scalar {
-        Scalar::Id | Scalar::Int | Scalar::Unix => number("integer", "^-?[0-9]+$"),
-        Scalar::Money | Scalar::Decimal => number("number", "^-?[0-9]+\\.[0-9]{2}$"),
-        Scalar::Flag => json!({ "enum": ["0", "1", 0, 1] }),
-        Scalar::Choice => json!({ "enum": choices(field) }),
-        Scalar::Date => json!({ "type": "string", "format": "date" }),
-        Scalar::DateTime => json!({
+        ScalarKind::Id | ScalarKind::Int | ScalarKind::Unix => number("integer", "^-?[0-9]+$"),
+        ScalarKind::Money | ScalarKind::Decimal => number("number", "^-?[0-9]+\\.[0-9]{2}$"),
+        ScalarKind::Flag => json!({ "enum": ["0", "1", 0, 1] }),
+        ScalarKind::Choice => json!({ "enum": choices(field) }),
+        ScalarKind::Date => json!({ "type": "string", "format": "date" }),
+        ScalarKind::DateTime => json!({
             "type": "string",
             "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}",
         }),
-        Scalar::Email | Scalar::Text => json!({ "type": "string" }),
-        Scalar::Object => record(field, shape),
-        Scalar::List => json!({ "type": "array", "items": record(field, shape) }),
+        ScalarKind::Email | ScalarKind::Text => json!({ "type": "string" }),
+        ScalarKind::Object => record(field, shape),
+        ScalarKind::List => json!({ "type": "array", "items": record(field, shape) }),
         // The CRM's REST interfaces send custom fields as a list.
-        Scalar::Map => json!({ "type": ["object", "array"] }),
+        ScalarKind::Map => json!({ "type": ["object", "array"] }),
     };
     if field.kind.nullable {
         allow_null(&mut schema);
@@ -63,13 +63,13 @@ fn number(kind: &str, pattern: &str) -> Value {
 }
 
 /// Each value as text and, where it is a number, as number.
-fn choices(field: &Field) -> Vec<Value> {
+fn choices(field: &CatalogField) -> Vec<Value> {
     let texts = field.values.iter().map(|(value, _)| Value::from(value));
     let numbers = field.values.iter().filter_map(|(value, _)| value.parse::<i64>().ok());
     texts.chain(numbers.map(Value::from)).collect()
 }
 
-fn record<'a>(field: &Field, shape: &impl Fn(&str) -> Option<&'a Shape>) -> Value {
+fn record<'a>(field: &CatalogField, shape: &impl Fn(&str) -> Option<&'a RecordShape>) -> Value {
     let Some(inner) = field.of.as_deref().and_then(shape) else {
         return json!({ "type": "object" });
     };
@@ -92,7 +92,7 @@ fn allow_null(schema: &mut Value) {
 }
 
 /// What the field says and what its values mean.
-fn description(field: &Field) -> Option<String> {
+fn description(field: &CatalogField) -> Option<String> {
     let values: Vec<String> =
         field.values.iter().map(|(value, what)| format!("{value} {what}")).collect();
     let values = (!values.is_empty()).then(|| format!("{}.", values.join(", ")));

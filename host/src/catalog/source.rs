@@ -14,15 +14,15 @@ use serde_json::{Map, Value};
 
 /// A map that keeps the order of the file.
 #[derive(Debug, Clone)]
-pub struct Ordered<T>(pub Vec<(String, T)>);
+pub struct OrderedMap<T>(pub Vec<(String, T)>);
 
-impl<T> Default for Ordered<T> {
+impl<T> Default for OrderedMap<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T> Ordered<T> {
+impl<T> OrderedMap<T> {
     /// The entry of that name.
     pub fn get(&self, name: &str) -> Option<&T> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
@@ -34,11 +34,11 @@ impl<T> Ordered<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrderedMap<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries<T>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = Ordered<T>;
+            type Value = OrderedMap<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a table")
@@ -49,7 +49,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Ordered(entries))
+                Ok(OrderedMap(entries))
             }
         }
         deserializer.deserialize_map(Entries(PhantomData))
@@ -59,7 +59,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
 /// One resource file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub struct ResourceFile {
     /// Name of the resource; the file bears it too, and every event begins with it.
     pub resource: String,
     /// What the resource is, in a sentence.
@@ -71,18 +71,18 @@ pub struct File {
     pub sensitive: Vec<String>,
     /// What a record holds.
     #[serde(default)]
-    pub fields: Ordered<Field>,
+    pub fields: OrderedMap<CatalogField>,
     /// One plausible record; a nullable field left out is null.
     #[serde(default)]
     pub example: Map<String, Value>,
     /// Events by the part of their name after the resource.
-    pub events: Ordered<Event>,
+    pub events: OrderedMap<CatalogEvent>,
 }
 
 /// A record that stands inside others, in `shapes.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Shape {
+pub struct RecordShape {
     /// What the record is, in a sentence.
     pub about: String,
     /// Field that identifies it, if one does.
@@ -92,7 +92,7 @@ pub struct Shape {
     pub sensitive: Vec<String>,
     /// What it holds.
     #[serde(default)]
-    pub fields: Ordered<Field>,
+    pub fields: OrderedMap<CatalogField>,
     /// One plausible record.
     #[serde(default)]
     pub example: Map<String, Value>,
@@ -101,16 +101,16 @@ pub struct Shape {
 /// One field of a record.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Field {
+pub struct CatalogField {
     /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`, `text`, `object`, `list` or `map`;
     /// a `?` after it says that the value may be null.
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// The resource an `id` points to, or the shape of an `object` or of the elements of a `list`.
     pub of: Option<String>,
     /// What the values of a `choice` mean.
     #[serde(default)]
-    pub values: Ordered<String>,
+    pub values: OrderedMap<String>,
     /// What the field says, where its name does not.
     pub about: Option<String>,
 }
@@ -118,7 +118,7 @@ pub struct Field {
 /// One event of a resource.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Event {
+pub struct CatalogEvent {
     /// What happened, in a sentence.
     pub about: String,
     /// Other names in the catalogue for the same fact.
@@ -128,7 +128,7 @@ pub struct Event {
     pub data: Option<String>,
     /// Fields beyond the record; they must be present unless nullable.
     #[serde(default)]
-    pub adds: Ordered<Field>,
+    pub adds: OrderedMap<CatalogField>,
     /// A field whose change is the event: the data then also holds `old_FIELD` and `new_FIELD`.
     pub changes: Option<String>,
     /// The example's value of that field before the change.
@@ -144,23 +144,23 @@ pub struct Event {
 /// The type of a field and whether it may be null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Kind {
+pub struct FieldKind {
     /// The type without the question mark.
-    pub scalar: Scalar,
+    pub scalar: ScalarKind,
     /// May the value be null?
     pub nullable: bool,
 }
 
-/// What a value is; see [`Field::kind`].
+/// What a value is; see [`CatalogField::kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scalar {
+pub enum ScalarKind {
     /// Key of a row.
     Id,
     /// Whole number.
     Int,
     /// `0` or `1`.
     Flag,
-    /// One of [`Field::values`].
+    /// One of [`CatalogField::values`].
     Choice,
     /// Amount with two places.
     Money,
@@ -184,24 +184,24 @@ pub enum Scalar {
     Map,
 }
 
-const SCALARS: [(&str, Scalar); 14] = [
-    ("id", Scalar::Id),
-    ("int", Scalar::Int),
-    ("flag", Scalar::Flag),
-    ("choice", Scalar::Choice),
-    ("money", Scalar::Money),
-    ("decimal", Scalar::Decimal),
-    ("date", Scalar::Date),
-    ("datetime", Scalar::DateTime),
-    ("unix", Scalar::Unix),
-    ("email", Scalar::Email),
-    ("text", Scalar::Text),
-    ("object", Scalar::Object),
-    ("list", Scalar::List),
-    ("map", Scalar::Map),
+const SCALARS: [(&str, ScalarKind); 14] = [
+    ("id", ScalarKind::Id),
+    ("int", ScalarKind::Int),
+    ("flag", ScalarKind::Flag),
+    ("choice", ScalarKind::Choice),
+    ("money", ScalarKind::Money),
+    ("decimal", ScalarKind::Decimal),
+    ("date", ScalarKind::Date),
+    ("datetime", ScalarKind::DateTime),
+    ("unix", ScalarKind::Unix),
+    ("email", ScalarKind::Email),
+    ("text", ScalarKind::Text),
+    ("object", ScalarKind::Object),
+    ("list", ScalarKind::List),
+    ("map", ScalarKind::Map),
 ];
 
-impl TryFrom<String> for Kind {
+impl TryFrom<String> for FieldKind {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {

@@ -1,21 +1,23 @@
 //! What a value of an example must look like, by the type of its field.
 
-use super::source::{Field, Scalar};
+use super::source::{CatalogField, ScalarKind};
 
 /// Is `text` a value of that field?
-pub fn fits(field: &Field, text: &str) -> bool {
+pub fn fits(field: &CatalogField, text: &str) -> bool {
     match field.kind.scalar {
-        Scalar::Id | Scalar::Int | Scalar::Unix => {
+        ScalarKind::Id | ScalarKind::Int | ScalarKind::Unix => {
             like(text.strip_prefix('-').unwrap_or(text), "9+")
         }
-        Scalar::Flag => matches!(text, "0" | "1"),
-        Scalar::Choice => field.values.get(text).is_some(),
-        Scalar::Money | Scalar::Decimal => like(text.strip_prefix('-').unwrap_or(text), "9+.99"),
-        Scalar::Date => like(text, "9999-99-99"),
-        Scalar::DateTime => like(text, "9999-99-99 99:99:99"),
-        Scalar::Email => text.is_empty() || text.contains('@'),
-        Scalar::Text => true,
-        Scalar::Object | Scalar::List | Scalar::Map => false,
+        ScalarKind::Flag => matches!(text, "0" | "1"),
+        ScalarKind::Choice => field.values.get(text).is_some(),
+        ScalarKind::Money | ScalarKind::Decimal => {
+            like(text.strip_prefix('-').unwrap_or(text), "9+.99")
+        }
+        ScalarKind::Date => like(text, "9999-99-99"),
+        ScalarKind::DateTime => like(text, "9999-99-99 99:99:99"),
+        ScalarKind::Email => text.is_empty() || text.contains('@'),
+        ScalarKind::Text => true,
+        ScalarKind::Object | ScalarKind::List | ScalarKind::Map => false,
     }
 }
 
@@ -39,23 +41,23 @@ fn like(text: &str, picture: &str) -> bool {
 }
 
 /// What would be right, in words.
-pub fn meant(field: &Field) -> String {
+pub fn meant(field: &CatalogField) -> String {
     match field.kind.scalar {
-        Scalar::Id | Scalar::Int => "a whole number in quotes".into(),
-        Scalar::Unix => "seconds since 1970 in quotes".into(),
-        Scalar::Flag => "\"0\" or \"1\"".into(),
-        Scalar::Choice => {
+        ScalarKind::Id | ScalarKind::Int => "a whole number in quotes".into(),
+        ScalarKind::Unix => "seconds since 1970 in quotes".into(),
+        ScalarKind::Flag => "\"0\" or \"1\"".into(),
+        ScalarKind::Choice => {
             let values: Vec<String> =
                 field.values.iter().map(|(value, what)| format!("{value:?} ({what})")).collect();
             format!("one of {}", values.join(", "))
         }
-        Scalar::Money | Scalar::Decimal => "a number with two places in quotes".into(),
-        Scalar::Date => "YYYY-MM-DD".into(),
-        Scalar::DateTime => "YYYY-MM-DD HH:MM:SS".into(),
-        Scalar::Email => "a mail address".into(),
-        Scalar::Text => "a text in quotes".into(),
-        Scalar::Object => "a table".into(),
-        Scalar::List => "a list of tables".into(),
-        Scalar::Map => "a table of texts".into(),
+        ScalarKind::Money | ScalarKind::Decimal => "a number with two places in quotes".into(),
+        ScalarKind::Date => "YYYY-MM-DD".into(),
+        ScalarKind::DateTime => "YYYY-MM-DD HH:MM:SS".into(),
+        ScalarKind::Email => "a mail address".into(),
+        ScalarKind::Text => "a text in quotes".into(),
+        ScalarKind::Object => "a table".into(),
+        ScalarKind::List => "a list of tables".into(),
+        ScalarKind::Map => "a table of texts".into(),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::source::{Field, Ordered, Scalar, Shape};
+use super::source::{CatalogField, OrderedMap, RecordShape, ScalarKind};
 
 /// Pairs of a JSON pointer into the example and the name of a `Vary` of the library.
 ///
@@ -10,9 +10,9 @@ use super::source::{Field, Ordered, Scalar, Shape};
 /// numbers). What is null, `0` or belongs to the staff stays as it is.
 pub fn paths<'a>(
     resource: &str,
-    fields: &Ordered<Field>,
+    fields: &OrderedMap<CatalogField>,
     example: &Map<String, Value>,
-    shape: &impl Fn(&str) -> Option<&'a Shape>,
+    shape: &impl Fn(&str) -> Option<&'a RecordShape>,
 ) -> Vec<(String, String)> {
     let mut found = Vec::new();
     walk("", resource, fields, example, shape, &mut found);
@@ -22,9 +22,9 @@ pub fn paths<'a>(
 fn walk<'a>(
     path: &str,
     resource: &str,
-    fields: &Ordered<Field>,
+    fields: &OrderedMap<CatalogField>,
     record: &Map<String, Value>,
-    shape: &impl Fn(&str) -> Option<&'a Shape>,
+    shape: &impl Fn(&str) -> Option<&'a RecordShape>,
     found: &mut Vec<(String, String)>,
 ) {
     for (name, field) in fields.iter() {
@@ -52,43 +52,43 @@ fn walk<'a>(
     }
 }
 
-fn nested(field: &Field) -> bool {
-    matches!(field.kind.scalar, Scalar::Object | Scalar::List)
+fn nested(field: &CatalogField) -> bool {
+    matches!(field.kind.scalar, ScalarKind::Object | ScalarKind::List)
 }
 
 fn how(
     resource: &str,
     name: &str,
-    field: &Field,
+    field: &CatalogField,
     text: &str,
     record: &Map<String, Value>,
 ) -> Option<&'static str> {
     let belongs_to = record.get("rel_type").and_then(Value::as_str).unwrap_or("row");
     match (field.kind.scalar, field.of.as_deref(), name) {
-        (Scalar::Id, Some("staff"), _) => None,
-        (Scalar::Id, Some(of), _) => Some(key(of)),
-        (Scalar::Id, None, _) => Some(key(belongs_to)),
-        (Scalar::Money, _, _) => Some("Money"),
-        (Scalar::Email, _, _) if text.ends_with("@vendor.example") => None,
-        (Scalar::Email, _, _) => Some("Email"),
-        (Scalar::Int, _, "number") => Some("Row"),
-        (Scalar::Text, _, "formatted_number") => Some("Printed"),
-        (Scalar::Text, _, "company") => Some("Company"),
-        (Scalar::Text, _, "website") => Some("Website"),
-        (Scalar::Text, _, "firstname" | "acceptance_firstname") if resource != "staff" => {
+        (ScalarKind::Id, Some("staff"), _) => None,
+        (ScalarKind::Id, Some(of), _) => Some(key(of)),
+        (ScalarKind::Id, None, _) => Some(key(belongs_to)),
+        (ScalarKind::Money, _, _) => Some("Money"),
+        (ScalarKind::Email, _, _) if text.ends_with("@vendor.example") => None,
+        (ScalarKind::Email, _, _) => Some("Email"),
+        (ScalarKind::Int, _, "number") => Some("Row"),
+        (ScalarKind::Text, _, "formatted_number") => Some("Printed"),
+        (ScalarKind::Text, _, "company") => Some("Company"),
+        (ScalarKind::Text, _, "website") => Some("Website"),
+        (ScalarKind::Text, _, "firstname" | "acceptance_firstname") if resource != "staff" => {
             Some("First")
         }
-        (Scalar::Text, _, "lastname" | "acceptance_lastname") if resource != "staff" => {
+        (ScalarKind::Text, _, "lastname" | "acceptance_lastname") if resource != "staff" => {
             Some("Last")
         }
-        (Scalar::Text, _, "proposal_to") => Some("Person"),
-        (Scalar::Text, _, "name") if matches!(resource, "lead" | "ticket") => Some("Person"),
-        (Scalar::Text, _, "name" | "subject")
+        (ScalarKind::Text, _, "proposal_to") => Some("Person"),
+        (ScalarKind::Text, _, "name") if matches!(resource, "lead" | "ticket") => Some("Person"),
+        (ScalarKind::Text, _, "name" | "subject")
             if matches!(resource, "project" | "task" | "proposal") =>
         {
             Some("Title")
         }
-        (Scalar::Text, _, "transactionid") => Some("Reference"),
+        (ScalarKind::Text, _, "transactionid") => Some("Reference"),
         (_, _, _) => None,
     }
 }

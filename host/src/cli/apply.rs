@@ -13,10 +13,10 @@ use http::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::client::{Body, Client, Remote, escape};
+use super::client::{CallBody, RemoteServer, ServerClient, escape};
 use super::input::read_document;
 use super::module::{upload, versions};
-use super::{Error, Screen};
+use super::{CliError, CommandScreen};
 use crate::crypto::sha256;
 
 /// `waybill apply`.
@@ -30,15 +30,15 @@ pub struct ApplyArgs {
     #[command(flatten)]
     passphrase: PassphraseArg,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// `waybill export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// In which form.
-    #[arg(long, value_enum, default_value_t = Format::Yaml)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = FileFormat::Yaml)]
+    format: FileFormat,
     /// Write the modules' components into this folder and name them by their path, for a server that has
     /// none of them. Without it they are named by their digest.
     #[arg(long, value_name = "FOLDER")]
@@ -49,7 +49,7 @@ pub struct ExportArgs {
     #[command(flatten)]
     passphrase: PassphraseArg,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// The passphrase, which no shell remembers.
@@ -62,7 +62,7 @@ struct PassphraseArg {
 
 /// Forms of a configuration file.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Format {
+pub enum FileFormat {
     /// YAML 1.2.
     Yaml,
     /// TOML 1.0.
@@ -71,7 +71,7 @@ pub enum Format {
     Json,
 }
 
-pub async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn apply(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let mut document = read_document(&args.file)?;
     let folder = args.file.parent().unwrap_or(Path::new("."));
     let client = args.remote.connect(screen)?;
@@ -85,7 +85,7 @@ pub async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<(), Error
     }
     let uploads: Vec<String> = missing.iter().map(|component| component.name.clone()).collect();
     if !args.dry_run {
-        for Component { name, version, wasm, .. } in missing {
+        for LocalComponent { name, version, wasm, .. } in missing {
             upload(&client, &name, wasm, version, false).await?;
         }
         answer = Some(put(&client, document, false).await?);
@@ -106,13 +106,13 @@ pub async fn apply(args: ApplyArgs, screen: &mut Screen<'_>) -> Result<(), Error
 }
 
 /// What applying the document changes, or in a dry run would change.
-async fn put(client: &Client, document: Value, dry_run: bool) -> Result<Value, Error> {
+async fn put(client: &ServerClient, document: Value, dry_run: bool) -> Result<Value, CliError> {
     let path = format!("/config?dry_run={dry_run}");
-    client.call(Method::PUT, &path, Body::Json(document)).await
+    client.call(Method::PUT, &path, CallBody::Json(document)).await
 }
 
 /// Adds the passphrase to a document that carries secrets.
-fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Result<(), Error> {
+fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Result<(), CliError> {
     let Some(members) = document.as_object_mut().filter(|d| d.contains_key("secrets")) else {
         return Ok(());
     };
@@ -120,7 +120,7 @@ fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Resul
         return Ok(());
     }
     let passphrase = passphrase.ok_or_else(|| {
-        Error::Usage(
+        CliError::Usage(
             "the file carries secrets: set WAYBILL_PASSPHRASE to what they were exported with"
                 .to_owned(),
         )
@@ -130,7 +130,7 @@ fn open_secrets(document: &mut Value, passphrase: Option<SecretString>) -> Resul
 }
 
 /// A component that the file names by its path.
-struct Component {
+struct LocalComponent {
     name: String,
     version: Option<u64>,
     is_active: bool,
@@ -139,7 +139,7 @@ struct Component {
 }
 
 /// The components of the document's modules, with a SHA-256 in place of every `path`.
-fn components(document: &mut Value, folder: &Path) -> Result<Vec<Component>, Error> {
+fn components(document: &mut Value, folder: &Path) -> Result<Vec<LocalComponent>, CliError> {
     let mut found = Vec::new();
     let modules = document.get_mut("modules").and_then(Value::as_array_mut);
     for members in modules.into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -148,10 +148,10 @@ fn components(document: &mut Value, folder: &Path) -> Result<Vec<Component>, Err
         let version = members.get("version").and_then(Value::as_u64);
         let is_active = members.get("active").and_then(Value::as_bool) != Some(false);
         let path = component_path(folder, Path::new(path.as_str().unwrap_or_default()));
-        let wasm = Bytes::from(std::fs::read(&path).map_err(Error::reading(&path))?);
+        let wasm = Bytes::from(std::fs::read(&path).map_err(CliError::reading(&path))?);
         let digest = hex::encode(sha256::digest(&[&wasm]));
         members.insert("sha256".to_owned(), Value::String(digest.clone()));
-        found.push(Component { name, version, is_active, digest, wasm });
+        found.push(LocalComponent { name, version, is_active, digest, wasm });
     }
     Ok(found)
 }
@@ -165,10 +165,10 @@ fn component_path(folder: &Path, path: &Path) -> PathBuf {
 
 /// Those that the server does not have yet, under the version that the file asks for.
 async fn missing(
-    components: Vec<Component>,
+    components: Vec<LocalComponent>,
     document: &Value,
-    client: &Client,
-) -> Result<Vec<Component>, Error> {
+    client: &ServerClient,
+) -> Result<Vec<LocalComponent>, CliError> {
     if components.is_empty() {
         return Ok(components);
     }
@@ -176,7 +176,7 @@ async fn missing(
     let text = |version: &Value, key: &str| {
         version.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let is_there = |component: &Component| {
+    let is_there = |component: &LocalComponent| {
         // A flow that pins a version runs the one with that number, whatever else has its bytes.
         let number = component
             .version
@@ -200,7 +200,11 @@ fn is_pinned(document: &Value, name: &str, number: u64) -> bool {
     })
 }
 
-fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn report(
+    changes: &[Value],
+    dry_run: bool,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let text = |change: &Value, name: &str| {
         change.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
@@ -239,14 +243,14 @@ fn report(changes: &[Value], dry_run: bool, screen: &mut Screen<'_>) -> Result<(
     Ok(screen.line(said)?)
 }
 
-pub async fn export(args: ExportArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn export(args: ExportArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let passphrase = args.passphrase.passphrase.filter(|_| args.secrets);
     let mut document = match passphrase {
-        None => client.call(Method::GET, "/config", Body::None).await?,
+        None => client.call(Method::GET, "/config", CallBody::None).await?,
         Some(passphrase) => {
             let body = json!({"passphrase": passphrase.expose_secret()});
-            client.call(Method::POST, "/config/export", Body::Json(body)).await?
+            client.call(Method::POST, "/config/export", CallBody::Json(body)).await?
         }
     };
     without_nulls(&mut document);
@@ -254,26 +258,32 @@ pub async fn export(args: ExportArgs, screen: &mut Screen<'_>) -> Result<(), Err
         download(&mut document, folder, &client).await?;
     }
     let text = match args.format {
-        Format::Yaml => {
-            serde_norway::to_string(&document).map_err(|e| Error::failed(e.to_string()))?
+        FileFormat::Yaml => {
+            serde_norway::to_string(&document).map_err(|e| CliError::failed(e.to_string()))?
         }
-        Format::Toml => toml::to_string(&document).map_err(|e| Error::failed(e.to_string()))?,
-        Format::Json => return Ok(screen.json(&document)?),
+        FileFormat::Toml => {
+            toml::to_string(&document).map_err(|e| CliError::failed(e.to_string()))?
+        }
+        FileFormat::Json => return Ok(screen.json(&document)?),
     };
     Ok(screen.line(text.trim_end())?)
 }
 
 /// Writes the document's components into a folder and names them by their path.
-async fn download(document: &mut Value, folder: &Path, client: &Client) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
+async fn download(
+    document: &mut Value,
+    folder: &Path,
+    client: &ServerClient,
+) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder).map_err(CliError::writing(folder))?;
     let modules = document.get_mut("modules").and_then(Value::as_array_mut);
     for members in modules.into_iter().flatten().filter_map(Value::as_object_mut) {
         let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let version = members.get("version").and_then(Value::as_u64).unwrap_or_default();
         let path = format!("/modules/{}/versions/{version}/component", escape(&name));
-        let wasm = client.bytes(Method::GET, &path, Body::None).await?;
+        let wasm = client.bytes(Method::GET, &path, CallBody::None).await?;
         let file = folder.join(format!("{name}-{version}.wasm"));
-        std::fs::write(&file, &wasm).map_err(Error::writing(&file))?;
+        std::fs::write(&file, &wasm).map_err(CliError::writing(&file))?;
         members.insert("path".to_owned(), Value::from(file.display().to_string()));
     }
     Ok(())

@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::client::{Query, Remote};
-use super::screen::Column;
-use super::{Error, Screen};
+use super::client::{QueryParameters, RemoteServer};
+use super::screen::ListColumn;
+use super::{CliError, CommandScreen};
 
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[ListColumn] = &[
     ("at", &["/at"]),
     ("token", &["/token", "/token_id"]),
     ("address", &["/address"]),
@@ -29,7 +29,7 @@ pub enum AuditCommand {
 
 /// Which calls.
 #[derive(Debug, Args)]
-pub struct Filter {
+pub struct CallChoice {
     /// Of that token, by name or id. (The token to call with is --token.)
     #[arg(long, value_name = "NAME|ID")]
     of: Option<String>,
@@ -57,26 +57,26 @@ pub struct Filter {
 #[derive(Debug, Args)]
 pub struct AuditListArgs {
     #[command(flatten)]
-    filter: Filter,
+    filter: CallChoice,
     /// Most to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// An export of calls.
 #[derive(Debug, Args)]
 pub struct AuditExportArgs {
     #[command(flatten)]
-    filter: Filter,
+    filter: CallChoice,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-impl Filter {
-    fn query(self) -> Query {
-        let mut query = Query::default();
+impl CallChoice {
+    fn query(self) -> QueryParameters {
+        let mut query = QueryParameters::default();
         query.add("token", self.of);
         query.add("address", self.address);
         query.add("method", self.method);
@@ -88,7 +88,7 @@ impl Filter {
     }
 }
 
-pub async fn run(command: AuditCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: AuditCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         AuditCommand::List(args) => {
             let client = args.remote.connect(screen)?;

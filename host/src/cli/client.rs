@@ -15,8 +15,8 @@ use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::error::Problem;
-use super::{Error, Screen};
+use super::error::ProblemDocument;
+use super::{CliError, CommandScreen};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -25,7 +25,7 @@ const PAGE: usize = 200;
 
 /// Which server, and as whom.
 #[derive(Debug, Args)]
-pub struct Remote {
+pub struct RemoteServer {
     /// The server.
     #[arg(
         long,
@@ -54,7 +54,7 @@ pub struct Remote {
     json: bool,
 }
 
-impl Remote {
+impl RemoteServer {
     /// That server, with that token.
     pub fn to(server: &str, token: &str) -> Self {
         let token = Some(SecretString::from(token.to_owned()));
@@ -62,11 +62,11 @@ impl Remote {
     }
 
     /// A client for that server; also makes the screen obey `--json`.
-    pub fn connect(self, screen: &mut Screen<'_>) -> Result<Client, Error> {
+    pub fn connect(self, screen: &mut CommandScreen<'_>) -> Result<ServerClient, CliError> {
         screen.force_json(self.json);
         let server = self.server.trim_end_matches('/').to_owned();
         let unusable = |file: &std::path::Path, error: &dyn std::fmt::Display| {
-            Error::Usage(format!("cannot use {} as --ca: {error}", file.display()))
+            CliError::Usage(format!("cannot use {} as --ca: {error}", file.display()))
         };
         let read =
             |file: &std::path::PathBuf| std::fs::read(file).map_err(|error| unusable(file, &error));
@@ -80,13 +80,13 @@ impl Remote {
             .enable_all_versions()
             .build();
         let pool = Pool::builder(TokioExecutor::new()).build(connector);
-        Ok(Client { server, token: self.token.or(self.admin_token), pool })
+        Ok(ServerClient { server, token: self.token.or(self.admin_token), pool })
     }
 }
 
 /// Makes calls to one server.
 #[derive(Debug)]
-pub struct Client {
+pub struct ServerClient {
     server: String,
     token: Option<SecretString>,
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -94,7 +94,7 @@ pub struct Client {
 
 /// What is sent with a call.
 #[derive(Debug)]
-pub enum Body {
+pub enum CallBody {
     /// Nothing.
     None,
     /// JSON.
@@ -103,33 +103,48 @@ pub enum Body {
     Wasm(Bytes),
 }
 
-impl Client {
+impl ServerClient {
     /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it has none).
-    pub async fn call(&self, method: Method, path: &str, body: Body) -> Result<Value, Error> {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: CallBody,
+    ) -> Result<Value, CliError> {
         let mut answer = self.answer(method, path, body).await?;
         Ok(answer.get_mut("data").map(Value::take).unwrap_or(answer))
     }
 
-    /// As [`Client::call`], with the whole answer.
-    pub async fn answer(&self, method: Method, path: &str, body: Body) -> Result<Value, Error> {
+    /// As [`ServerClient::call`], with the whole answer.
+    pub async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: CallBody,
+    ) -> Result<Value, CliError> {
         let bytes = self.bytes(method, path, body).await?;
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&bytes).map_err(|error| {
-            Error::with_next(
+            CliError::with_next(
                 format!("{} answered with something that is not JSON: {error}", self.server),
                 "check that the URL is that of a Waybill server",
             )
         })
     }
 
-    /// As [`Client::call`], with the answer's body as it is.
-    pub async fn bytes(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
+    /// As [`ServerClient::call`], with the answer's body as it is.
+    pub async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: CallBody,
+    ) -> Result<Bytes, CliError> {
         let exchange = async {
             let (head, body) = self.send(method, path, body).await?.into_parts();
             let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
-            Ok::<_, Error>(Response::from_parts(head, body))
+            Ok::<_, CliError>(Response::from_parts(head, body))
         };
         let answer = tokio::time::timeout(PATIENCE, exchange)
             .await
@@ -137,15 +152,15 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer.into_body());
         }
-        Err(Error::Problem(Box::new(problem(&answer))))
+        Err(CliError::Problem(Box::new(problem(&answer))))
     }
 
     /// Gets something of any length and writes it out as it comes.
-    pub async fn copy(&self, path: &str, screen: &mut Screen<'_>) -> Result<(), Error> {
-        let (head, mut body) = self.send(Method::GET, path, Body::None).await?.into_parts();
+    pub async fn copy(&self, path: &str, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+        let (head, mut body) = self.send(Method::GET, path, CallBody::None).await?.into_parts();
         if !head.status.is_success() {
             let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
-            return Err(Error::Problem(Box::new(problem(&Response::from_parts(head, body)))));
+            return Err(CliError::Problem(Box::new(problem(&Response::from_parts(head, body)))));
         }
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.unreachable(error))?;
@@ -160,46 +175,51 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Body,
-    ) -> Result<Response<Incoming>, Error> {
+        body: CallBody,
+    ) -> Result<Response<Incoming>, CliError> {
         let request = self.request(method, path, body)?;
         self.pool.request(request).await.map_err(|error| self.unreachable(error))
     }
 
-    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Unreachable { server: self.server.clone(), source: source.into() }
+    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CliError {
+        CliError::Unreachable { server: self.server.clone(), source: source.into() }
     }
 
     fn request(
         &self,
         method: Method,
         path: &str,
-        body: Body,
-    ) -> Result<Request<Full<Bytes>>, Error> {
+        body: CallBody,
+    ) -> Result<Request<Full<Bytes>>, CliError> {
         let uri = format!("{}/api/v1{path}", self.server);
         let mut request = Request::builder().method(method).uri(uri);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
         }
         let body = match body {
-            Body::None => Bytes::new(),
-            Body::Json(value) => {
+            CallBody::None => Bytes::new(),
+            CallBody::Json(value) => {
                 request = request.header(CONTENT_TYPE, "application/json");
                 Bytes::from(value.to_string())
             }
-            Body::Wasm(bytes) => {
+            CallBody::Wasm(bytes) => {
                 request = request.header(CONTENT_TYPE, "application/wasm");
                 bytes
             }
         };
         let built = request.body(Full::new(body));
         built.map_err(|error| {
-            Error::Usage(format!("{} is no URL of a server: {error}", self.server))
+            CliError::Usage(format!("{} is no URL of a server: {error}", self.server))
         })
     }
 
     /// Up to `most` elements of a list, newest first as the server has them.
-    pub async fn list(&self, path: &str, query: &Query, most: usize) -> Result<Vec<Value>, Error> {
+    pub async fn list(
+        &self,
+        path: &str,
+        query: &QueryParameters,
+        most: usize,
+    ) -> Result<Vec<Value>, CliError> {
         let mut found = Vec::new();
         let mut cursor: Option<String> = None;
         while found.len() < most {
@@ -207,7 +227,7 @@ impl Client {
             query.add("limit", Some((most - found.len()).min(PAGE).to_string()));
             query.add("cursor", cursor.take());
             let mut answer =
-                self.answer(Method::GET, &format!("{path}{query}"), Body::None).await?;
+                self.answer(Method::GET, &format!("{path}{query}"), CallBody::None).await?;
             if let Some(Value::Array(page)) = answer.get_mut("data").map(Value::take) {
                 found.extend(page);
             }
@@ -223,16 +243,16 @@ impl Client {
 
 /// Parameters after the question mark.
 #[derive(Debug, Clone, Default)]
-pub struct Query(Vec<(&'static str, String)>);
+pub struct QueryParameters(Vec<(&'static str, String)>);
 
-impl Query {
+impl QueryParameters {
     /// Adds a parameter that has a value.
     pub fn add(&mut self, name: &'static str, value: Option<String>) {
         self.0.extend(value.map(|value| (name, value)));
     }
 }
 
-impl std::fmt::Display for Query {
+impl std::fmt::Display for QueryParameters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, (name, value)) in self.0.iter().enumerate() {
             let separator = if index == 0 { '?' } else { '&' };
@@ -247,9 +267,9 @@ pub fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-fn problem(response: &Response<Bytes>) -> Problem {
+fn problem(response: &Response<Bytes>) -> ProblemDocument {
     let status = response.status();
-    let mut problem: Problem = serde_json::from_slice(response.body()).unwrap_or_default();
+    let mut problem: ProblemDocument = serde_json::from_slice(response.body()).unwrap_or_default();
     problem.status = status.as_u16();
     if problem.title.is_empty() {
         status.canonical_reason().unwrap_or("refused").clone_into(&mut problem.title);

@@ -4,13 +4,13 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::client::{Body, Client, Query, Remote, escape};
+use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape};
 use super::endpoint::ENDPOINT;
 use super::resource::IdArgs;
-use super::screen::Column;
-use super::{Error, Screen};
+use super::screen::ListColumn;
+use super::{CliError, CommandScreen};
 
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[ListColumn] = &[
     ("died", &["/died_at", "/dead_at", "/created_at"]),
     ("kind", &["/kind"]),
     ("event type or list", &["/event_type", "/event/type", "/list"]),
@@ -40,7 +40,7 @@ pub enum DeadLetterCommand {
 
 /// Which dead letters.
 #[derive(Debug, Args)]
-pub struct Filter {
+pub struct DeadLetterChoice {
     /// For that endpoint, by name or id.
     #[arg(long, value_name = "NAME|ID")]
     endpoint: Option<String>,
@@ -65,12 +65,12 @@ pub struct Filter {
 #[derive(Debug, Args)]
 pub struct DeadLetterListArgs {
     #[command(flatten)]
-    filter: Filter,
+    filter: DeadLetterChoice,
     /// Most to show.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// A replay of one dead letter or of many.
@@ -83,7 +83,7 @@ pub struct ReplayArgs {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    filter: Filter,
+    filter: DeadLetterChoice,
     /// At most so many a second.
     #[arg(long, value_name = "N")]
     per_second: Option<f64>,
@@ -91,19 +91,22 @@ pub struct ReplayArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// An export of dead letters.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
-    filter: Filter,
+    filter: DeadLetterChoice,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(
+    command: DeadLetterCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
         DeadLetterCommand::List(args) => {
             let client = args.remote.connect(screen)?;
@@ -114,14 +117,14 @@ pub async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> Result<
         DeadLetterCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/dead-letters/{}", escape(&args.id));
-            let letter = client.call(Method::GET, &path, Body::None).await?;
+            let letter = client.call(Method::GET, &path, CallBody::None).await?;
             Ok(screen.show(&letter)?)
         }
         DeadLetterCommand::Replay(args) => replay(args, screen).await,
         DeadLetterCommand::Delete(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/dead-letters/{}", escape(&args.id));
-            let answer = client.call(Method::DELETE, &path, Body::None).await?;
+            let answer = client.call(Method::DELETE, &path, CallBody::None).await?;
             Ok(screen.done(format!("dead letter {} deleted", args.id), &answer)?)
         }
         DeadLetterCommand::Export(args) => {
@@ -132,9 +135,12 @@ pub async fn run(command: DeadLetterCommand, screen: &mut Screen<'_>) -> Result<
     }
 }
 
-impl Filter {
+impl DeadLetterChoice {
     /// The filters by their names in the REST interface.
-    async fn named(self, client: &Client) -> Result<[(&'static str, Option<String>); 6], Error> {
+    async fn named(
+        self,
+        client: &ServerClient,
+    ) -> Result<[(&'static str, Option<String>); 6], CliError> {
         let endpoint = match self.endpoint {
             Some(name) => Some(ENDPOINT.find_id(client, &name).await?),
             None => None,
@@ -149,8 +155,8 @@ impl Filter {
         ])
     }
 
-    async fn query(self, client: &Client) -> Result<Query, Error> {
-        let mut query = Query::default();
+    async fn query(self, client: &ServerClient) -> Result<QueryParameters, CliError> {
+        let mut query = QueryParameters::default();
         for (name, value) in self.named(client).await? {
             query.add(name, value);
         }
@@ -158,11 +164,11 @@ impl Filter {
     }
 }
 
-async fn replay(args: ReplayArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn replay(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     if let Some(id) = &args.id {
         let path = format!("/dead-letters/{}/replay", escape(id));
-        let answer = client.call(Method::POST, &path, Body::None).await?;
+        let answer = client.call(Method::POST, &path, CallBody::None).await?;
         return Ok(screen.done(format!("dead letter {id} is tried again"), &answer)?);
     }
     let named = args.filter.named(&client).await?;
@@ -171,7 +177,7 @@ async fn replay(args: ReplayArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
         .filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?))))
         .collect();
     if filter.is_empty() && !args.all {
-        return Err(Error::Usage(
+        return Err(CliError::Usage(
             "name a dead letter, a filter such as --endpoint, or --all".to_owned(),
         ));
     }
@@ -181,7 +187,7 @@ async fn replay(args: ReplayArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
     }
     body.insert("dry_run".to_owned(), args.dry_run.into());
     let path = "/dead-letters/replay";
-    let answer = client.call(Method::POST, path, Body::Json(Value::Object(body))).await?;
+    let answer = client.call(Method::POST, path, CallBody::Json(Value::Object(body))).await?;
     let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
     let said = if args.dry_run {
         format!("{} match; nothing was replayed", count("matched"))

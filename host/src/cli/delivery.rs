@@ -4,13 +4,13 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Body, Query, Remote, escape};
+use super::client::{CallBody, QueryParameters, RemoteServer, escape};
 use super::endpoint::ENDPOINT;
 use super::resource::IdArgs;
-use super::screen::Column;
-use super::{Error, Screen};
+use super::screen::ListColumn;
+use super::{CliError, CommandScreen};
 
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[ListColumn] = &[
     ("created", &["/created_at"]),
     ("event type", &["/event_type", "/event/type"]),
     ("endpoint", &["/endpoint/name", "/endpoint_name", "/endpoint", "/endpoint_id"]),
@@ -56,7 +56,7 @@ pub struct CancelArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// Which deliveries to list.
@@ -78,31 +78,31 @@ pub struct DeliveryListArgs {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn run(command: DeliveryCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: DeliveryCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         DeliveryCommand::List(args) => list(args, screen).await,
         DeliveryCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/deliveries/{}", escape(&args.id));
-            let delivery = client.call(Method::GET, &path, Body::None).await?;
+            let delivery = client.call(Method::GET, &path, CallBody::None).await?;
             Ok(screen.show(&delivery)?)
         }
         DeliveryCommand::Replay(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/deliveries/{}/replay", escape(&args.id));
-            let answer = client.call(Method::POST, &path, Body::None).await?;
+            let answer = client.call(Method::POST, &path, CallBody::None).await?;
             Ok(screen.done(format!("delivery {} is sent again", args.id), &answer)?)
         }
         DeliveryCommand::Cancel(args) => cancel(args, screen).await,
     }
 }
 
-async fn list(args: DeliveryListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn list(args: DeliveryListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
-    let mut query = Query::default();
+    let mut query = QueryParameters::default();
     if let Some(name) = args.endpoint {
         query.add("endpoint", Some(ENDPOINT.find_id(&client, &name).await?));
     }
@@ -113,11 +113,11 @@ async fn list(args: DeliveryListArgs, screen: &mut Screen<'_>) -> Result<(), Err
     Ok(screen.list(COLUMNS, &found, "no such deliveries")?)
 }
 
-async fn cancel(args: CancelArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn cancel(args: CancelArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     if let Some(id) = args.id {
         let path = format!("/deliveries/{}/cancel", escape(&id));
-        let answer = client.call(Method::POST, &path, Body::None).await?;
+        let answer = client.call(Method::POST, &path, CallBody::None).await?;
         return Ok(screen.done(format!("delivery {id} is cancelled"), &answer)?);
     }
     let filter = json!({
@@ -125,7 +125,7 @@ async fn cancel(args: CancelArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
         "until": args.until,
     });
     let body = json!({"filter": filter, "dry_run": args.dry_run});
-    let answer = client.call(Method::POST, "/deliveries/cancel", Body::Json(body)).await?;
+    let answer = client.call(Method::POST, "/deliveries/cancel", CallBody::Json(body)).await?;
     let number = |key| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
     let done = format!(
         "{} deliveries wait and fit; {} are cancelled",

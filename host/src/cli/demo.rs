@@ -7,15 +7,15 @@
 pub mod receiver;
 pub mod setup;
 
-use super::client::{Body, Client, Remote};
-use super::{DemoArgs, Error, Screen};
+use super::client::{CallBody, RemoteServer, ServerClient};
+use super::{CliError, CommandScreen, DemoArgs};
 use crate::catalog;
-use crate::config::{Config, Override};
+use crate::config::{Config, KeyOverride};
 use crate::error_chain::error_chain;
 use crate::server::Server;
 use crate::time::clock::Clock;
 use http::Method;
-use receiver::Receiver;
+use receiver::DemoReceiver;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,17 +34,21 @@ const EVENTS: [&str; 6] = [
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the demo. `program` is this program's own file, which compiles modules.
-pub async fn run(args: &DemoArgs, program: PathBuf, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(
+    args: &DemoArgs,
+    program: PathBuf,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let folder = tempfile::Builder::new().prefix("waybill-demo-").tempdir()?;
     let token = format!("demo-{}", hex::encode(rand::random::<[u8; 16]>()));
     let config = config(args, folder.path(), &token)?;
     let server = Server::open(config, Clock::System, program).await;
-    let server = server.map_err(|error| Error::failed(error_chain(&error)))?;
+    let server = server.map_err(|error| CliError::failed(error_chain(&error)))?;
     let url = format!("http://{}", server.address);
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
-    let client = Remote::to(&url, &token).connect(screen)?;
-    let mut receiver = Receiver::start().await?;
+    let client = RemoteServer::to(&url, &token).connect(screen)?;
+    let mut receiver = DemoReceiver::start().await?;
     screen.line(format!("server    {url}"))?;
     screen.line(format!("admin     {url}/admin   token {token}"))?;
     screen.line(format!("receiver  http://{} (checks every signature)", receiver.address))?;
@@ -60,31 +64,31 @@ pub async fn run(args: &DemoArgs, program: PathBuf, screen: &mut Screen<'_>) -> 
     };
     drop(stop);
     if let Err(error) = serving.await {
-        return Err(Error::failed(error_chain(&error)));
+        return Err(CliError::failed(error_chain(&error)));
     }
     screen.line(format!("{} deliveries, every signature fits", receiver.verified()))?;
     result
 }
 
-fn config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result<Config, Error> {
+fn config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result<Config, CliError> {
     let settings = [
         ("server.listen", args.listen.clone()),
         ("database.url", format!("sqlite:{}", folder.join("demo.db").display())),
         ("delivery.allow_networks", r#"["127.0.0.0/8"]"#.to_owned()),
     ];
-    let overrides: Vec<Override> = settings
+    let overrides: Vec<KeyOverride> = settings
         .into_iter()
-        .map(|(key, value)| Override { key, flag: "waybill demo", value })
+        .map(|(key, value)| KeyOverride { key, flag: "waybill demo", value })
         .collect();
     let environment = [("WAYBILL_ADMIN_TOKEN".to_owned(), token.to_owned())];
-    Config::load(None, environment, &overrides).map_err(|error| Error::Usage(error.to_string()))
+    Config::load(None, environment, &overrides).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// Captures one made-up event; its id.
-async fn post(client: &Client, event_type: &str, n: u64) -> Result<String, Error> {
+async fn post(client: &ServerClient, event_type: &str, n: u64) -> Result<String, CliError> {
     let data = catalog::sample(event_type, n).unwrap_or_default();
     let event = json!({"type": event_type, "source": "crm", "data": data});
-    let receipt = client.call(Method::POST, "/events", Body::Json(event)).await?;
+    let receipt = client.call(Method::POST, "/events", CallBody::Json(event)).await?;
     Ok(text(&receipt, "/id"))
 }
 
@@ -94,10 +98,10 @@ fn text(value: &Value, pointer: &str) -> String {
 
 /// The four things to see once.
 async fn tour(
-    client: &Client,
-    receiver: &mut Receiver,
-    screen: &mut Screen<'_>,
-) -> Result<(), Error> {
+    client: &ServerClient,
+    receiver: &mut DemoReceiver,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     screen.line("\n1. An invoice is created: a module makes a ledger entry of it.")?;
     let id = post(client, "invoice.created", 1).await?;
     let delivered = receiver.wait("/ledger", |seen| seen.attempt == 1, PATIENCE).await?;
@@ -107,7 +111,7 @@ async fn tour(
     screen.line("\n2. A task changes three times at once: smart mode sends the last state.")?;
     for n in 1..=3_u32 {
         let event = json!({"type": "task.updated", "source": "crm", "resource_id": "77", "data": {"id": "77", "change": n}});
-        client.call(Method::POST, "/events", Body::Json(event)).await?;
+        client.call(Method::POST, "/events", CallBody::Json(event)).await?;
     }
     let collapsed = receiver.wait("/board", |seen| seen.collapsed == Some(2), PATIENCE).await?;
     screen.line(format!("   {collapsed}, two earlier ones collapsed into it"))?;
@@ -132,41 +136,41 @@ async fn tour(
     ))?;
     receiver.repair();
     let path = format!("/dead-letters/{}/replay", text(&letter, "/id"));
-    client.call(Method::POST, &path, Body::None).await?;
+    client.call(Method::POST, &path, CallBody::None).await?;
     let replayed = receiver.wait("/erp", |seen| seen.answered == 204, PATIENCE).await?;
     screen.line(format!("   {replayed}"))?;
     Ok(())
 }
 
 /// Waits for the dead letter.
-async fn dead_letter(client: &Client) -> Result<Value, Error> {
+async fn dead_letter(client: &ServerClient) -> Result<Value, CliError> {
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let asking = async {
         loop {
             tick.tick().await;
-            let letters = client.call(Method::GET, "/dead-letters", Body::None).await?;
+            let letters = client.call(Method::GET, "/dead-letters", CallBody::None).await?;
             if let Some(letter) = letters.get(0) {
-                return Ok::<Value, Error>(letter.clone());
+                return Ok::<Value, CliError>(letter.clone());
             }
         }
     };
     let asked = tokio::time::timeout(PATIENCE, asking).await;
-    asked.unwrap_or_else(|_elapsed| Err(Error::failed("no delivery died in time".to_owned())))
+    asked.unwrap_or_else(|_elapsed| Err(CliError::failed("no delivery died in time".to_owned())))
 }
 
 /// Goes on making events up, and shows what arrives.
 async fn generate(
-    client: &Client,
-    receiver: &mut Receiver,
+    client: &ServerClient,
+    receiver: &mut DemoReceiver,
     args: &DemoArgs,
-    screen: &mut Screen<'_>,
-) -> Result<(), Error> {
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let most = args.events.unwrap_or(u64::MAX);
     if most > 0 {
         screen.line("\nThe CRM goes on; Ctrl-C ends it.")?;
     }
     let period = Duration::try_from_secs_f64(1.0 / args.rate).map_err(|_out_of_range| {
-        Error::Usage("--rate: give events a second, above 0".to_owned())
+        CliError::Usage("--rate: give events a second, above 0".to_owned())
     })?;
     let mut tick = tokio::time::interval(period);
     let mut made = 0;

@@ -3,13 +3,13 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::{Body, Remote};
-use super::input::{Settings, names};
-use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
-use super::{Error, Screen};
+use super::client::{CallBody, RemoteServer};
+use super::input::{SettingsArgs, names};
+use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::{CliError, CommandScreen};
 
 /// Endpoints.
-pub const ENDPOINT: Kind = Kind {
+pub const ENDPOINT: ResourceKind = ResourceKind {
     word: "endpoint",
     path: "/endpoints",
     prefix: "end_",
@@ -60,9 +60,9 @@ pub struct CreateArgs {
     #[arg(long, env = "WAYBILL_ENDPOINT_SECRET", hide_env_values = true)]
     secret: Option<String>,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsArgs,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// A test of an endpoint.
@@ -75,7 +75,7 @@ pub struct TestArgs {
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// A change of secret.
@@ -88,10 +88,10 @@ pub struct RotateArgs {
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     grace: String,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn run(command: EndpointCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: EndpointCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         EndpointCommand::List(args) => ENDPOINT.list(args, screen).await,
         EndpointCommand::Show(args) => ENDPOINT.show(args, screen).await,
@@ -103,7 +103,7 @@ pub async fn run(command: EndpointCommand, screen: &mut Screen<'_>) -> Result<()
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),
         ("url", args.url.map(Value::String)),
@@ -114,16 +114,16 @@ async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
     ENDPOINT.create(args.remote, settings, screen).await
 }
 
-async fn test(args: TestArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn test(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let body = args.event_type.map_or_else(|| json!({}), |name| json!({ "event_type": name }));
-    let attempt = ENDPOINT.act(&client, &args.name, "test", Body::Json(body)).await?;
+    let attempt = ENDPOINT.act(&client, &args.name, "test", CallBody::Json(body)).await?;
     Ok(screen.show(&attempt)?)
 }
 
-async fn rotate(args: RotateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn rotate(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
-    let body = Body::Json(json!({ "grace": args.grace }));
+    let body = CallBody::Json(json!({ "grace": args.grace }));
     let answer = ENDPOINT.act(&client, &args.name, "rotate-secret", body).await?;
     let secret = answer.get("secret").and_then(Value::as_str).unwrap_or_default();
     let said = format!(

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CliError {
     /// The arguments do not make sense together. Exit status 2.
     #[error("{0}")]
     Usage(String),
@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// The server answered with a problem document.
     #[error("{0}")]
-    Problem(Box<Problem>),
+    Problem(Box<ProblemDocument>),
     /// Nobody answers there.
     #[error(
         "no answer from {server}{}",
@@ -54,7 +54,7 @@ fn next_step(next: Option<&str>) -> String {
     next.map(|next| format!("\nnext: {next}")).unwrap_or_default()
 }
 
-impl Error {
+impl CliError {
     /// 2 for bad usage, else 1.
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -91,7 +91,7 @@ impl Error {
 /// An RFC 9457 problem document.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Problem {
+pub struct ProblemDocument {
     /// What kind of problem it is, in a few words.
     pub title: String,
     /// The HTTP status.
@@ -99,7 +99,7 @@ pub struct Problem {
     /// What went wrong this time.
     pub detail: String,
     /// What is wrong in the input, and where.
-    pub errors: Vec<Fault>,
+    pub errors: Vec<ProblemFault>,
     /// `X-Request-Id` of the answer, for the server's log.
     #[serde(skip)]
     pub request_id: Option<String>,
@@ -108,14 +108,14 @@ pub struct Problem {
 /// One thing that is wrong in the input.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Fault {
+pub struct ProblemFault {
     /// Where, dotted.
     pub path: String,
     /// What, and what would be right.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ProblemDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.title, self.status)?;
         // With a single fault the server's detail mostly says no more than the fault.
@@ -137,7 +137,7 @@ impl fmt::Display for Problem {
     }
 }
 
-impl Problem {
+impl ProblemDocument {
     /// What to do, where the status says it.
     const fn next(&self) -> Option<&'static str> {
         match self.status {

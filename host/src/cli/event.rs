@@ -6,13 +6,13 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{Body, Query, Remote, escape};
+use super::client::{CallBody, QueryParameters, RemoteServer, escape};
 use super::input::read_document;
 use super::resource::IdArgs;
-use super::screen::Column;
-use super::{Error, Screen};
+use super::screen::ListColumn;
+use super::{CliError, CommandScreen};
 
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[ListColumn] = &[
     ("received", &["/received_at", "/captured_at"]),
     ("type", &["/type"]),
     ("source", &["/source"]),
@@ -59,7 +59,7 @@ pub struct EventListArgs {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// What to replay.
@@ -74,7 +74,7 @@ pub struct ReplayArgs {
     #[arg(long)]
     failed_only: bool,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// An event to send.
@@ -99,16 +99,16 @@ pub struct SendArgs {
     #[arg(long, value_name = "ID")]
     resource_id: Option<String>,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn run(command: EventCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: EventCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         EventCommand::List(args) => list(args, screen).await,
         EventCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/events/{}", escape(&args.id));
-            let event = client.call(Method::GET, &path, Body::None).await?;
+            let event = client.call(Method::GET, &path, CallBody::None).await?;
             Ok(screen.show(&event)?)
         }
         EventCommand::Send(args) => send(args, screen).await,
@@ -116,12 +116,12 @@ pub async fn run(command: EventCommand, screen: &mut Screen<'_>) -> Result<(), E
     }
 }
 
-async fn replay(args: ReplayArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn replay(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let path = format!("/events/{}/replay", escape(&args.id));
     let some = args.endpoint.is_some() || args.failed_only;
     let body = json!({"endpoint": args.endpoint, "failed_only": args.failed_only});
-    let answer = client.call(Method::POST, &path, Body::Json(body)).await?;
+    let answer = client.call(Method::POST, &path, CallBody::Json(body)).await?;
     let done = if some {
         let resent = answer.get("resent").and_then(Value::as_u64).unwrap_or_default();
         format!("{resent} deliveries of event {} are sent again", args.id)
@@ -131,8 +131,8 @@ async fn replay(args: ReplayArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
     Ok(screen.done(done, &answer)?)
 }
 
-async fn list(args: EventListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let mut query = Query::default();
+async fn list(args: EventListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+    let mut query = QueryParameters::default();
     query.add("type", args.event_type);
     query.add("source", args.source);
     query.add("resource", args.resource);
@@ -144,30 +144,30 @@ async fn list(args: EventListArgs, screen: &mut Screen<'_>) -> Result<(), Error>
     Ok(screen.list(COLUMNS, &found, "no such events")?)
 }
 
-async fn send(args: SendArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn send(args: SendArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let event = match &args.from {
         Some(path) => read_document(path)?,
         None => event(&args)?,
     };
     let client = args.remote.connect(screen)?;
-    let answer = client.call(Method::POST, "/events", Body::Json(event)).await?;
+    let answer = client.call(Method::POST, "/events", CallBody::Json(event)).await?;
     let all = answer.as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
     let ids: Vec<String> = all.iter().map(accepted).collect();
     Ok(screen.done(ids.join("\n"), &answer)?)
 }
 
 /// The event that the options describe.
-fn event(args: &SendArgs) -> Result<Value, Error> {
+fn event(args: &SendArgs) -> Result<Value, CliError> {
     let name = args.event_type.clone().unwrap_or_default();
     let known = crate::catalog::get().find(&name);
     let data = match (&args.data, known) {
         (Some(text), _) => serde_json::from_str(text)
-            .map_err(|error| Error::Usage(format!("--data is not JSON: {error}")))?,
+            .map_err(|error| CliError::Usage(format!("--data is not JSON: {error}")))?,
         (None, Some(known)) => known.example(),
         (None, None) => {
             let near = crate::catalog::get().nearest(&name);
             let hint = near.map(|near| format!(" (or was {near} meant?)")).unwrap_or_default();
-            return Err(Error::Usage(format!(
+            return Err(CliError::Usage(format!(
                 "{name} is not in the catalogue; give its --data{hint}"
             )));
         }

@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::screen::Column;
-use super::{Error, Screen};
+use super::screen::ListColumn;
+use super::{CliError, CommandScreen};
 use crate::catalog;
 
-const COLUMNS: &[Column] = &[("type", &["/name"]), ("what happened", &["/description"])];
+const COLUMNS: &[ListColumn] = &[("type", &["/name"]), ("what happened", &["/description"])];
 
 /// What can be done with event types.
 #[derive(Debug, Subcommand)]
@@ -42,14 +42,14 @@ pub struct TypeShowArgs {
     json: bool,
 }
 
-pub fn run(command: EventTypeCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub fn run(command: EventTypeCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         EventTypeCommand::List(args) => list(&args, screen),
         EventTypeCommand::Show(args) => show(&args, screen),
     }
 }
 
-fn list(args: &TypeListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn list(args: &TypeListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let wanted = |known: &&catalog::EventType| {
         args.resource.as_deref().is_none_or(|resource| known.resource == resource)
@@ -59,7 +59,7 @@ fn list(args: &TypeListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     Ok(screen.list(COLUMNS, &found, "no event type of that resource")?)
 }
 
-fn show(args: &TypeShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn show(args: &TypeShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let Some(known) = catalog::get().find(&args.name) else {
         let near = catalog::get().nearest(&args.name);
@@ -67,7 +67,7 @@ fn show(args: &TypeShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
             || "see `waybill event-type list`".to_owned(),
             |near| format!("was `{near}` meant?"),
         );
-        return Err(Error::with_next(format!("there is no event type {}", args.name), hint));
+        return Err(CliError::with_next(format!("there is no event type {}", args.name), hint));
     };
     if args.example {
         return Ok(screen.json(&known.example_event())?);
@@ -75,6 +75,6 @@ fn show(args: &TypeShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     Ok(screen.show(&value(known)?)?)
 }
 
-fn value(known: &catalog::EventType) -> Result<Value, Error> {
-    serde_json::to_value(known).map_err(|error| Error::failed(error.to_string()))
+fn value(known: &catalog::EventType) -> Result<Value, CliError> {
+    serde_json::to_value(known).map_err(|error| CliError::failed(error.to_string()))
 }

@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::Remote;
-use super::input::{Settings, names};
-use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
-use super::{Error, Screen};
+use super::client::RemoteServer;
+use super::input::{SettingsArgs, names};
+use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::{CliError, CommandScreen};
 
-const FLOW: Kind = Kind {
+const FLOW: ResourceKind = ResourceKind {
     word: "flow",
     path: "/flows",
     prefix: "flw_",
@@ -56,12 +56,12 @@ pub struct CreateArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     endpoints: Vec<String>,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsArgs,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn run(command: FlowCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: FlowCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         FlowCommand::List(args) => FLOW.list(args, screen).await,
         FlowCommand::Show(args) => FLOW.show(args, screen).await,
@@ -71,7 +71,7 @@ pub async fn run(command: FlowCommand, screen: &mut Screen<'_>) -> Result<(), Er
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let modules: Vec<Value> = args.modules.iter().map(|name| json!({ "name": name })).collect();
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),

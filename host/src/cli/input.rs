@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::Error;
+use super::CliError;
 
 /// Settings of a thing that is created or changed.
 #[derive(Debug, Default, Args)]
-pub struct Settings {
+pub struct SettingsArgs {
     /// Settings from a JSON, YAML or TOML file.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -19,9 +19,9 @@ pub struct Settings {
     set: Vec<String>,
 }
 
-impl Settings {
+impl SettingsArgs {
     /// The object that file, `named` options and `--set` make, the later over the earlier.
-    pub fn object(&self, named: Vec<(&str, Option<Value>)>) -> Result<Value, Error> {
+    pub fn object(&self, named: Vec<(&str, Option<Value>)>) -> Result<Value, CliError> {
         let mut object = match &self.from {
             Some(path) => read_document(path)?,
             None => Value::Object(Map::new()),
@@ -33,7 +33,7 @@ impl Settings {
         }
         for pair in &self.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Error::Usage(format!("--set {pair}: write KEY=VALUE, such as timeout=10s"))
+                CliError::Usage(format!("--set {pair}: write KEY=VALUE, such as timeout=10s"))
             })?;
             put(&mut object, key, literal(value))?;
         }
@@ -51,14 +51,14 @@ pub fn names(names: &[String]) -> Option<Value> {
     (!names.is_empty()).then(|| names.iter().cloned().map(Value::String).collect())
 }
 
-fn put(object: &mut Value, key: &str, value: Value) -> Result<(), Error> {
+fn put(object: &mut Value, key: &str, value: Value) -> Result<(), CliError> {
     let mut place = object;
     for part in key.split('.') {
         if place.is_null() {
             *place = Value::Object(Map::new());
         }
         let members = place.as_object_mut().ok_or_else(|| {
-            Error::Usage(format!("{key}: what stands before `{part}` is no object"))
+            CliError::Usage(format!("{key}: what stands before `{part}` is no object"))
         })?;
         place = members.entry(part).or_insert(Value::Null);
     }
@@ -67,14 +67,14 @@ fn put(object: &mut Value, key: &str, value: Value) -> Result<(), Error> {
 }
 
 /// A file as JSON; `.toml`, `.yaml` and `.yml` are read as such, anything else as JSON.
-pub fn read_document(path: &Path) -> Result<Value, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::reading(path))?;
+pub fn read_document(path: &Path) -> Result<Value, CliError> {
+    let text = std::fs::read_to_string(path).map_err(CliError::reading(path))?;
     parse_document(path, &text)
 }
 
 /// As [`read_document`], with the text at hand.
-pub fn parse_document(path: &Path, text: &str) -> Result<Value, Error> {
-    let fault = |error: String| Error::failed(format!("{}: {error}", path.display()));
+pub fn parse_document(path: &Path, text: &str) -> Result<Value, CliError> {
+    let fault = |error: String| CliError::failed(format!("{}: {error}", path.display()));
     match path.extension().and_then(OsStr::to_str) {
         Some("toml") => toml::from_str(text).map_err(|error| fault(error.to_string())),
         Some("yaml" | "yml") => {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::{Error, Screen, verify};
+use super::{CliError, CommandScreen, verify};
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
 
@@ -42,7 +42,7 @@ pub struct ListenArgs {
 }
 
 /// A delivery as it came in.
-struct Arrival {
+struct ListenArrival {
     at: Timestamp,
     headers: HeaderMap,
     body: Bytes,
@@ -50,17 +50,17 @@ struct Arrival {
 }
 
 /// What every request needs.
-struct Receiver {
+struct ListenReceiver {
     clock: Clock,
     fail: Option<StatusCode>,
     failures_left: AtomicU32,
-    to_print: mpsc::Sender<Arrival>,
+    to_print: mpsc::Sender<ListenArrival>,
 }
 
-pub async fn run(args: ListenArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(args: ListenArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        Error::with_next(format!("cannot listen on {address}: {error}"), "choose another --port")
+        CliError::with_next(format!("cannot listen on {address}: {error}"), "choose another --port")
     })?;
     let stop = async {
         // Where no signal can be waited for, the process is ended from outside.
@@ -77,13 +77,14 @@ pub async fn serve(
     args: ListenArgs,
     clock: Clock,
     stop: impl Future<Output = ()>,
-    screen: &mut Screen<'_>,
-) -> Result<(), Error> {
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let fail = args.fail.map(StatusCode::from_u16).transpose();
-    let fail = fail.map_err(|error| Error::Usage(format!("--fail: {error}; give 100 to 999")))?;
+    let fail =
+        fail.map_err(|error| CliError::Usage(format!("--fail: {error}; give 100 to 999")))?;
     let (to_print, mut printed) = mpsc::channel(WAITING);
     let failures_left = AtomicU32::new(args.times.unwrap_or(u32::MAX));
-    let receiver = Arc::new(Receiver { clock, fail, failures_left, to_print });
+    let receiver = Arc::new(ListenReceiver { clock, fail, failures_left, to_print });
     screen.line(format!("listening on http://{}; Ctrl-C ends it", listener.local_addr()?))?;
     if args.secret.is_none() {
         screen.line("signatures are not checked: give the endpoint's secret with --secret")?;
@@ -104,12 +105,12 @@ pub async fn serve(
     }
 }
 
-async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> StatusCode {
+async fn receive(State(receiver): State<Arc<ListenReceiver>>, request: Request) -> StatusCode {
     let at = receiver.clock.now();
     let (head, body) = request.into_parts();
     let Some(body) = whole(body).await else { return StatusCode::PAYLOAD_TOO_LARGE };
     let answered = receiver.answer();
-    let arrival = Arrival { at, headers: head.headers, body, answered };
+    let arrival = ListenArrival { at, headers: head.headers, body, answered };
     // Nobody prints any more: the program is on its way out.
     drop(receiver.to_print.send(arrival).await);
     answered
@@ -119,7 +120,7 @@ async fn whole(body: Body) -> Option<Bytes> {
     to_bytes(body, MAX_BODY).await.ok()
 }
 
-impl Receiver {
+impl ListenReceiver {
     fn answer(&self) -> StatusCode {
         let take = |left: u32| left.checked_sub(1);
         match self.fail {
@@ -137,10 +138,10 @@ impl Receiver {
 }
 
 fn print(
-    arrival: &Arrival,
+    arrival: &ListenArrival,
     secret: Option<&SecretString>,
-    screen: &mut Screen<'_>,
-) -> Result<(), Error> {
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let header = |name: &str| {
         arrival.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
     };

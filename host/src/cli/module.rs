@@ -8,7 +8,7 @@ pub mod scaffold;
 
 use clap::Subcommand;
 
-use super::{Error, Screen};
+use super::{CliError, CommandScreen};
 
 pub use manage::{upload, versions};
 
@@ -31,7 +31,7 @@ pub enum ModuleCommand {
     Activate(manage::ActivateArgs),
 }
 
-pub async fn run(command: ModuleCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: ModuleCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         ModuleCommand::New(args) => new::run(&args, screen),
         ModuleCommand::Build(args) => build::run(&args, screen).await,

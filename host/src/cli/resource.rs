@@ -4,13 +4,13 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::client::{Body, Client, Query, Remote, escape};
-use super::input::Settings;
-use super::screen::Column;
-use super::{Error, Screen};
+use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape};
+use super::input::SettingsArgs;
+use super::screen::ListColumn;
+use super::{CliError, CommandScreen};
 
 /// A kind of thing under `/api/v1`.
-pub struct Kind {
+pub struct ResourceKind {
     /// What one is called.
     pub word: &'static str,
     /// Where they are.
@@ -18,7 +18,7 @@ pub struct Kind {
     /// How their ids begin.
     pub prefix: &'static str,
     /// What a list shows.
-    pub columns: &'static [Column],
+    pub columns: &'static [ListColumn],
 }
 
 /// Options of a list.
@@ -28,7 +28,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
     #[command(flatten)]
-    pub remote: Remote,
+    pub remote: RemoteServer,
 }
 
 /// One thing, by name or id.
@@ -38,7 +38,7 @@ pub struct OneArgs {
     #[arg(value_name = "NAME|ID")]
     pub name: String,
     #[command(flatten)]
-    pub remote: Remote,
+    pub remote: RemoteServer,
 }
 
 /// One thing, by id.
@@ -48,7 +48,7 @@ pub struct IdArgs {
     #[arg(value_name = "ID")]
     pub id: String,
     #[command(flatten)]
-    pub remote: Remote,
+    pub remote: RemoteServer,
 }
 
 /// A change of one thing.
@@ -58,34 +58,42 @@ pub struct UpdateArgs {
     #[arg(value_name = "NAME|ID")]
     name: String,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsArgs,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-impl Kind {
-    pub async fn list(&self, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+impl ResourceKind {
+    pub async fn list(
+        &self,
+        args: ListArgs,
+        screen: &mut CommandScreen<'_>,
+    ) -> Result<(), CliError> {
         let client = args.remote.connect(screen)?;
-        let found = client.list(self.path, &Query::default(), args.limit).await?;
+        let found = client.list(self.path, &QueryParameters::default(), args.limit).await?;
         let none = format!("no {} yet; make one with `waybill {} create`", self.word, self.word);
         Ok(screen.list(self.columns, &found, &none)?)
     }
 
-    pub async fn show(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    pub async fn show(
+        &self,
+        args: OneArgs,
+        screen: &mut CommandScreen<'_>,
+    ) -> Result<(), CliError> {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
-        let one = client.call(Method::GET, &format!("{}/{id}", self.path), Body::None).await?;
+        let one = client.call(Method::GET, &format!("{}/{id}", self.path), CallBody::None).await?;
         Ok(screen.show(&one)?)
     }
 
     pub async fn create(
         &self,
-        remote: Remote,
+        remote: RemoteServer,
         settings: Value,
-        screen: &mut Screen<'_>,
-    ) -> Result<(), Error> {
+        screen: &mut CommandScreen<'_>,
+    ) -> Result<(), CliError> {
         let client = remote.connect(screen)?;
-        let one = client.call(Method::POST, self.path, Body::Json(settings)).await?;
+        let one = client.call(Method::POST, self.path, CallBody::Json(settings)).await?;
         let text =
             |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         if screen.is_human() {
@@ -101,51 +109,59 @@ impl Kind {
         Ok(screen.json(&one)?)
     }
 
-    pub async fn update(&self, args: UpdateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    pub async fn update(
+        &self,
+        args: UpdateArgs,
+        screen: &mut CommandScreen<'_>,
+    ) -> Result<(), CliError> {
         let settings = args.settings.object(Vec::new())?;
         if settings.as_object().is_some_and(serde_json::Map::is_empty) {
-            return Err(Error::Usage(
+            return Err(CliError::Usage(
                 "nothing to change: give --set KEY=VALUE or --from FILE".to_owned(),
             ));
         }
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
         let path = format!("{}/{id}", self.path);
-        let one = client.call(Method::PATCH, &path, Body::Json(settings)).await?;
+        let one = client.call(Method::PATCH, &path, CallBody::Json(settings)).await?;
         Ok(screen.done(format!("{} {} changed", self.word, args.name), &one)?)
     }
 
-    pub async fn delete(&self, args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    pub async fn delete(
+        &self,
+        args: OneArgs,
+        screen: &mut CommandScreen<'_>,
+    ) -> Result<(), CliError> {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
         let answer =
-            client.call(Method::DELETE, &format!("{}/{id}", self.path), Body::None).await?;
+            client.call(Method::DELETE, &format!("{}/{id}", self.path), CallBody::None).await?;
         Ok(screen.done(format!("{} {} deleted", self.word, args.name), &answer)?)
     }
 
     /// Calls `POST …/{id}/{verb}`.
     pub async fn act(
         &self,
-        client: &Client,
+        client: &ServerClient,
         name: &str,
         verb: &str,
-        body: Body,
-    ) -> Result<Value, Error> {
+        body: CallBody,
+    ) -> Result<Value, CliError> {
         let id = self.find(client, name).await?;
         client.call(Method::POST, &format!("{}/{id}/{verb}", self.path), body).await
     }
 
-    /// As [`Kind::find_id`], escaped for a path.
-    async fn find(&self, client: &Client, name: &str) -> Result<String, Error> {
+    /// As [`ResourceKind::find_id`], escaped for a path.
+    async fn find(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
         Ok(escape(&self.find_id(client, name).await?))
     }
 
     /// The id of that name; an id is taken as it is.
-    pub async fn find_id(&self, client: &Client, name: &str) -> Result<String, Error> {
+    pub async fn find_id(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
         if name.starts_with(self.prefix) {
             return Ok(name.to_owned());
         }
-        let all = client.list(self.path, &Query::default(), usize::MAX).await?;
+        let all = client.list(self.path, &QueryParameters::default(), usize::MAX).await?;
         let is_it = |one: &&Value| one.get("name").and_then(Value::as_str) == Some(name);
         let id = all.iter().find(is_it).and_then(|one| one.get("id")).and_then(Value::as_str);
         id.map(str::to_owned).ok_or_else(|| {
@@ -156,7 +172,7 @@ impl Kind {
                 || format!("see `waybill {} list`", self.word),
                 |(_, known)| format!("was `{known}` meant?"),
             );
-            Error::with_next(format!("there is no {} called {name}", self.word), hint)
+            CliError::with_next(format!("there is no {} called {name}", self.word), hint)
         })
     }
 }

@@ -7,12 +7,12 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 /// Where a command writes, and for whom.
-pub struct Screen<'a> {
+pub struct CommandScreen<'a> {
     out: &'a mut (dyn Write + Send),
     human: bool,
 }
 
-impl fmt::Debug for Screen<'_> {
+impl fmt::Debug for CommandScreen<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Screen").field("human", &self.human).finish_non_exhaustive()
     }
@@ -22,9 +22,9 @@ impl fmt::Debug for Screen<'_> {
 const NARROW: u16 = 60;
 
 /// A column of a list: its heading and the JSON pointers where its value may stand.
-pub type Column = (&'static str, &'static [&'static str]);
+pub type ListColumn = (&'static str, &'static [&'static str]);
 
-impl<'a> Screen<'a> {
+impl<'a> CommandScreen<'a> {
     /// A screen over `out`; `terminal` says that a person reads along.
     pub fn new(out: &'a mut (dyn Write + Send), terminal: bool) -> Self {
         Self { out, human: terminal }
@@ -80,7 +80,7 @@ impl<'a> Screen<'a> {
     }
 
     /// A list of JSON objects: a table for people, the JSON itself for programs.
-    pub fn list(&mut self, columns: &[Column], values: &[Value], none: &str) -> io::Result<()> {
+    pub fn list(&mut self, columns: &[ListColumn], values: &[Value], none: &str) -> io::Result<()> {
         if !self.human {
             return self.json(&Value::Array(values.to_vec()));
         }

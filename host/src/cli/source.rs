@@ -4,12 +4,12 @@ use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::client::{Body, Remote};
-use super::input::{Settings, names};
-use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
-use super::{Error, Screen};
+use super::client::{CallBody, RemoteServer};
+use super::input::{SettingsArgs, names};
+use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::{CliError, CommandScreen};
 
-const SOURCE: Kind = Kind {
+const SOURCE: ResourceKind = ResourceKind {
     word: "source",
     path: "/sources",
     prefix: "src_",
@@ -88,12 +88,12 @@ pub struct CreateArgs {
     #[arg(long, value_name = "S", env = "WAYBILL_SOURCE_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsArgs,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn run(command: SourceCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: SourceCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         SourceCommand::List(args) => SOURCE.list(args, screen).await,
         SourceCommand::Show(args) => SOURCE.show(args, screen).await,
@@ -107,15 +107,20 @@ pub async fn run(command: SourceCommand, screen: &mut Screen<'_>) -> Result<(), 
     }
 }
 
-async fn act(args: OneArgs, verb: &str, done: &str, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn act(
+    args: OneArgs,
+    verb: &str,
+    done: &str,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
-    let answer = SOURCE.act(&client, &args.name, verb, Body::None).await?;
+    let answer = SOURCE.act(&client, &args.name, verb, CallBody::None).await?;
     Ok(screen.done(format!("source {} is {done}", args.name), &answer)?)
 }
 
-async fn try_one(args: OneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn try_one(args: OneArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
-    let answer = SOURCE.act(&client, &args.name, "test", Body::None).await?;
+    let answer = SOURCE.act(&client, &args.name, "test", CallBody::None).await?;
     Ok(screen.show(&answer)?)
 }
 
@@ -132,11 +137,11 @@ impl CreateArgs {
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let kind = args.kind();
     if kind == "http" && (args.every.is_some() || args.time_zone.is_some()) {
         let message = "--every and --time-zone go with --poll, --database or --cron";
-        return Err(Error::Usage(message.to_owned()));
+        return Err(CliError::Usage(message.to_owned()));
     }
     let of_kind = |name: &str| format!("{kind}.{name}");
     let [url_key, lists_key, cron_key, every_key, zone_key] =

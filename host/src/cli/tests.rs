@@ -5,13 +5,13 @@ pub mod server;
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
 
-use super::error::{Fault, Problem};
-use super::input::Settings;
-use super::{Cli, Error, Screen, run};
+use super::error::{ProblemDocument, ProblemFault};
+use super::input::SettingsArgs;
+use super::{CliError, CommandLine, CommandScreen, run};
 
 #[test]
 fn the_parser_is_sound() {
-    Cli::command().debug_assert();
+    CommandLine::command().debug_assert();
 }
 
 #[test]
@@ -25,45 +25,51 @@ fn every_argument_is_described() {
             walk(inner);
         }
     }
-    let mut command = Cli::command();
+    let mut command = CommandLine::command();
     command.build();
     walk(&command);
 }
 
 #[test]
 fn serve_options_become_overrides() {
-    let cli = Cli::try_parse_from(["waybill", "serve", "--listen", "127.0.0.1:1"]).unwrap();
-    let super::Command::Serve(args) = cli.command else { panic!("not serve") };
+    let cli = CommandLine::try_parse_from(["waybill", "serve", "--listen", "127.0.0.1:1"]).unwrap();
+    let super::CliCommand::Serve(args) = cli.command else { panic!("not serve") };
     let keys: Vec<&str> = args.overrides().iter().map(|given| given.key).collect();
     assert_eq!(keys, ["server.listen"]);
 }
 
 #[test]
 fn a_problem_reads_as_sentences_with_a_next_step() {
-    let errors = vec![Fault { path: "events[2].type".into(), message: "is no dotted name".into() }];
+    let errors =
+        vec![ProblemFault { path: "events[2].type".into(), message: "is no dotted name".into() }];
     let (title, detail) = ("Invalid input".into(), "One event is wrong.".into());
-    let problem = Problem { title, status: 422, detail, errors, request_id: Some("r1".into()) };
+    let problem =
+        ProblemDocument { title, status: 422, detail, errors, request_id: Some("r1".into()) };
     assert_eq!(
-        Error::Problem(Box::new(problem)).to_string(),
+        CliError::Problem(Box::new(problem)).to_string(),
         "Invalid input (422)\n  One event is wrong.\n  events[2].type: is no dotted name\n\
          next: mend the input as said above and run the command again"
     );
-    let broken = Problem { status: 500, request_id: Some("r1".into()), ..Problem::default() };
+    let broken = ProblemDocument {
+        status: 500,
+        request_id: Some("r1".into()),
+        ..ProblemDocument::default()
+    };
     assert!(broken.to_string().ends_with("request: r1"));
 }
 
 #[test]
 fn exit_codes_tell_bad_usage_from_failure() {
-    assert_eq!(Error::Usage(String::new()).exit_code(), 2);
-    assert_eq!(Error::failed("x").exit_code(), 1);
+    assert_eq!(CliError::Usage(String::new()).exit_code(), 2);
+    assert_eq!(CliError::failed("x").exit_code(), 1);
 }
 
 /// The settings that these options make.
-fn settings(options: &[&str]) -> Result<serde_json::Value, Error> {
+fn settings(options: &[&str]) -> Result<serde_json::Value, CliError> {
     #[derive(clap::Parser)]
     struct Only {
         #[command(flatten)]
-        settings: Settings,
+        settings: SettingsArgs,
     }
     let parsed = Only::try_parse_from(std::iter::once(&"x").chain(options)).unwrap();
     parsed.settings.object(vec![("name", Some(json!("erp")))])
@@ -91,10 +97,10 @@ fn settings_come_from_file_options_and_set() {
 }
 
 /// Runs a command line as a person would, and gives what it wrote.
-async fn typed(line: &[&str]) -> Result<String, Error> {
-    let cli = Cli::try_parse_from(std::iter::once(&"waybill").chain(line)).unwrap();
+async fn typed(line: &[&str]) -> Result<String, CliError> {
+    let cli = CommandLine::try_parse_from(std::iter::once(&"waybill").chain(line)).unwrap();
     let mut out = Vec::new();
-    let ended = run(cli.command, &mut Screen::new(&mut out, true)).await;
+    let ended = run(cli.command, &mut CommandScreen::new(&mut out, true)).await;
     ended.map(|()| String::from_utf8(out).unwrap())
 }
 

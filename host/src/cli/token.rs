@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::Remote;
-use super::resource::{Kind, ListArgs, OneArgs, UpdateArgs};
-use super::{Error, Screen};
+use super::client::RemoteServer;
+use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::{CliError, CommandScreen};
 
-const TOKEN: Kind = Kind {
+const TOKEN: ResourceKind = ResourceKind {
     word: "token",
     path: "/tokens",
     prefix: "tok_",
@@ -64,10 +64,10 @@ pub struct CreateArgs {
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn run(command: TokenCommand, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(command: TokenCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     match command {
         TokenCommand::List(args) => TOKEN.list(args, screen).await,
         TokenCommand::Show(args) => TOKEN.show(args, screen).await,
@@ -77,7 +77,7 @@ pub async fn run(command: TokenCommand, screen: &mut Screen<'_>) -> Result<(), E
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let list = |values: Vec<String>| (!values.is_empty()).then(|| json!(values));
     let named = [
         ("name", Some(Value::String(args.name))),

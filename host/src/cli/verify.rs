@@ -11,8 +11,10 @@ use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{Error, Screen};
-use crate::signing::verify::{Finding, Keys, Received, Verdict, verify};
+use super::{CliError, CommandScreen};
+use crate::signing::verify::{
+    ReceivedDelivery, SchemeFinding, SignatureVerdict, VerificationKeys, verify,
+};
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
 
@@ -47,22 +49,22 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Checks the request; an error if a signature does not fit, or none is there.
-pub fn run(args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub fn run(args: &VerifyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
-    let text = fs::read_to_string(&args.headers).map_err(Error::reading(&args.headers))?;
+    let text = fs::read_to_string(&args.headers).map_err(CliError::reading(&args.headers))?;
     let headers = headers::parse(&text)
-        .map_err(|why| Error::failed(format!("{}: {why}", args.headers.display())))?;
-    let body = fs::read(&args.body).map_err(Error::reading(&args.body))?;
+        .map_err(|why| CliError::failed(format!("{}: {why}", args.headers.display())))?;
+    let body = fs::read(&args.body).map_err(CliError::reading(&args.body))?;
     let now = args.at.unwrap_or_else(|| Clock::System.now());
-    let received = Received { headers: &headers, body: &body, now };
-    let keys = Keys {
+    let received = ReceivedDelivery { headers: &headers, body: &body, now };
+    let keys = VerificationKeys {
         current: args.secret.expose_secret(),
         previous: args.previous.as_ref().map(ExposeSecret::expose_secret),
     };
     report(&verify(received, keys), screen)
 }
 
-fn report(findings: &[Finding], screen: &mut Screen<'_>) -> Result<(), Error> {
+fn report(findings: &[SchemeFinding], screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let wrong = findings.iter().filter(|finding| !finding.verdict.fits()).count();
     if screen.is_human() {
         if !findings.is_empty() {
@@ -74,51 +76,53 @@ fn report(findings: &[Finding], screen: &mut Screen<'_>) -> Result<(), Error> {
         screen.json(&json!({"fits": fits, "signatures": signatures}))?;
     }
     match wrong {
-        _ if findings.is_empty() => Err(Error::with_next(
+        _ if findings.is_empty() => Err(CliError::with_next(
             "the headers hold no signature of a known scheme",
             "check that the file has all the request's headers",
         )),
         0 => Ok(()),
-        _ => Err(Error::failed(format!("{wrong} of {} signatures do not fit", findings.len()))),
+        _ => Err(CliError::failed(format!("{wrong} of {} signatures do not fit", findings.len()))),
     }
 }
 
-fn row(finding: &Finding) -> Vec<String> {
+fn row(finding: &SchemeFinding) -> Vec<String> {
     let (fits, words) = match &finding.verdict {
-        Verdict::Fits => ("yes", String::new()),
-        Verdict::FitsPrevious => ("yes", "with the previous secret".to_owned()),
-        Verdict::Wrong(_) => ("no", problems(&finding.verdict).join("\n")),
+        SignatureVerdict::Fits => ("yes", String::new()),
+        SignatureVerdict::FitsPrevious => ("yes", "with the previous secret".to_owned()),
+        SignatureVerdict::Wrong(_) => ("no", problems(&finding.verdict).join("\n")),
     };
     vec![finding.scheme.to_string(), finding.header.to_string(), fits.to_owned(), words]
 }
 
-fn json_of(finding: &Finding) -> Value {
+fn json_of(finding: &SchemeFinding) -> Value {
     json!({
         "scheme": finding.scheme,
         "header": finding.header.as_str(),
         "fits": finding.verdict.fits(),
-        "previous_secret": finding.verdict == Verdict::FitsPrevious,
+        "previous_secret": finding.verdict == SignatureVerdict::FitsPrevious,
         "problems": problems(&finding.verdict),
     })
 }
 
-fn problems(verdict: &Verdict) -> Vec<String> {
+fn problems(verdict: &SignatureVerdict) -> Vec<String> {
     match verdict {
-        Verdict::Fits | Verdict::FitsPrevious => Vec::new(),
-        Verdict::Wrong(problems) => problems.iter().map(ToString::to_string).collect(),
+        SignatureVerdict::Fits | SignatureVerdict::FitsPrevious => Vec::new(),
+        SignatureVerdict::Wrong(problems) => problems.iter().map(ToString::to_string).collect(),
     }
 }
 
 /// One line for each scheme of a request that came in at `at`.
 pub fn findings(secret: &str, headers: &HeaderMap, body: &[u8], at: Timestamp) -> Vec<String> {
-    let keys = Keys { current: secret, previous: None };
-    let findings = verify(Received { headers, body, now: at }, keys);
+    let keys = VerificationKeys { current: secret, previous: None };
+    let findings = verify(ReceivedDelivery { headers, body, now: at }, keys);
     if findings.is_empty() {
         return vec!["no signature of a known scheme".to_owned()];
     }
-    let line = |finding: &Finding| match &finding.verdict {
-        Verdict::Fits | Verdict::FitsPrevious => format!("{} fits", finding.scheme),
-        Verdict::Wrong(_) => {
+    let line = |finding: &SchemeFinding| match &finding.verdict {
+        SignatureVerdict::Fits | SignatureVerdict::FitsPrevious => {
+            format!("{} fits", finding.scheme)
+        }
+        SignatureVerdict::Wrong(_) => {
             format!("{} is wrong: {}", finding.scheme, problems(&finding.verdict).join("; "))
         }
     };

@@ -16,25 +16,25 @@ pub enum ConfigError {
     },
     /// Keys or values are wrong.
     #[error("the configuration is wrong:\n  {}", lines(.0))]
-    Faults(Vec<Fault>),
+    Faults(Vec<ConfigFault>),
 }
 
-fn lines(faults: &[Fault]) -> String {
-    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n  ")
+fn lines(faults: &[ConfigFault]) -> String {
+    faults.iter().map(ConfigFault::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 /// One thing that is wrong, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigFault {
     /// Where.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
     /// The key concerned, if one is.
     pub key: Option<String>,
     /// What is wrong and what would be right.
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if let Some(key) = &self.key {
@@ -46,7 +46,7 @@ impl fmt::Display for Fault {
 
 /// Where a setting stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// In the file, on that line (from 1), if it is known.
     File {
         /// Its name.
@@ -62,7 +62,7 @@ pub enum Origin {
     Default,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { name, line: Some(line) } => write!(f, "{name} line {line}"),

@@ -5,14 +5,14 @@ use std::ops::Range;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Fault, KEYS, Origin, secret};
+use super::{Config, ConfigFault, KEYS, SettingOrigin, secret};
 
 /// Name and value of an environment variable.
 pub type EnvironmentPair = (String, String);
 
 /// A key that an option of the command line sets.
 #[derive(Debug, Clone)]
-pub struct Override {
+pub struct KeyOverride {
     /// One of [`KEYS`].
     pub key: &'static str,
     /// The option, such as `--listen`.
@@ -34,15 +34,15 @@ const SPECIAL: [&str; 8] = [
 ];
 
 /// A value for a key.
-pub struct Setting {
+pub struct KeySetting {
     key: &'static str,
-    origin: Origin,
+    origin: SettingOrigin,
     /// Readings of the value, the first that fits counts: a TOML literal, then the bare text.
     readings: Vec<Value>,
 }
 
-impl Setting {
-    pub fn apply(&self, config: &mut Config) -> Result<(), Fault> {
+impl KeySetting {
+    pub fn apply(&self, config: &mut Config) -> Result<(), ConfigFault> {
         let mut message = None;
         for value in &self.readings {
             match config.set(self.key, value.clone()) {
@@ -51,23 +51,27 @@ impl Setting {
             }
         }
         let (origin, key) = (self.origin.clone(), Some(self.key.to_owned()));
-        Err(Fault { origin, key, message: message.unwrap_or_else(|| "it has no value".to_owned()) })
+        Err(ConfigFault {
+            origin,
+            key,
+            message: message.unwrap_or_else(|| "it has no value".to_owned()),
+        })
     }
 }
 
 /// Where each key was last set.
 #[derive(Default)]
-pub struct Origins(Vec<(&'static str, Origin)>);
+pub struct SettingOrigins(Vec<(&'static str, SettingOrigin)>);
 
-impl Origins {
-    pub fn note(&mut self, setting: &Setting) {
+impl SettingOrigins {
+    pub fn note(&mut self, setting: &KeySetting) {
         self.0.push((setting.key, setting.origin.clone()));
     }
 
-    pub fn fault(&self, key: &str, message: String) -> Fault {
+    pub fn fault(&self, key: &str, message: String) -> ConfigFault {
         let found = self.0.iter().rev().find(|(set, _)| *set == key);
-        let origin = found.map_or(Origin::Default, |(_, origin)| origin.clone());
-        Fault { origin, key: Some(key.to_owned()), message }
+        let origin = found.map_or(SettingOrigin::Default, |(_, origin)| origin.clone());
+        ConfigFault { origin, key: Some(key.to_owned()), message }
     }
 }
 
@@ -75,10 +79,10 @@ impl Origins {
 pub fn collect(
     file: Option<(&str, &str)>,
     environment: impl IntoIterator<Item = EnvironmentPair>,
-    overrides: &[Override],
+    overrides: &[KeyOverride],
     config: &mut Config,
-    faults: &mut Vec<Fault>,
-) -> Vec<Setting> {
+    faults: &mut Vec<ConfigFault>,
+) -> Vec<KeySetting> {
     let mut settings = Vec::new();
     if let Some((name, text)) = file {
         from_file(name, text, &mut settings, faults);
@@ -97,26 +101,33 @@ pub fn collect(
             _ => from_variable(name, &value, &mut settings, faults),
         }
     }
-    settings.extend(overrides.iter().map(|given| Setting {
+    settings.extend(overrides.iter().map(|given| KeySetting {
         key: given.key,
-        origin: Origin::Flag(given.flag),
+        origin: SettingOrigin::Flag(given.flag),
         readings: readings(&given.value),
     }));
     settings
 }
 
-fn environment_fault(name: String, message: String) -> Fault {
-    Fault { origin: Origin::Environment(name), key: None, message }
+fn environment_fault(name: String, message: String) -> ConfigFault {
+    ConfigFault { origin: SettingOrigin::Environment(name), key: None, message }
 }
 
-fn from_file(name: &str, text: &str, settings: &mut Vec<Setting>, faults: &mut Vec<Fault>) {
-    let at =
-        |span: Range<usize>| Origin::File { name: name.to_owned(), line: line_of(text, &span) };
+fn from_file(
+    name: &str,
+    text: &str,
+    settings: &mut Vec<KeySetting>,
+    faults: &mut Vec<ConfigFault>,
+) {
+    let at = |span: Range<usize>| SettingOrigin::File {
+        name: name.to_owned(),
+        line: line_of(text, &span),
+    };
     let table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(error) => {
             let origin = at(error.span().unwrap_or_default());
-            faults.push(Fault { origin, key: None, message: error.message().to_owned() });
+            faults.push(ConfigFault { origin, key: None, message: error.message().to_owned() });
             return;
         }
     };
@@ -135,7 +146,11 @@ fn from_file(name: &str, text: &str, settings: &mut Vec<Setting>, faults: &mut V
             let origin = at(key.span());
             match known(&full) {
                 Some(key) => {
-                    settings.push(Setting { key, origin, readings: value_at(text, value.span()) });
+                    settings.push(KeySetting {
+                        key,
+                        origin,
+                        readings: value_at(text, value.span()),
+                    });
                 }
                 None => faults.push(unknown(origin, &full)),
             }
@@ -152,20 +167,25 @@ fn line_of(text: &str, span: &Range<usize>) -> Option<usize> {
     Some(text.get(..span.start)?.matches('\n').count() + 1)
 }
 
-fn from_variable(name: String, value: &str, settings: &mut Vec<Setting>, faults: &mut Vec<Fault>) {
+fn from_variable(
+    name: String,
+    value: &str,
+    settings: &mut Vec<KeySetting>,
+    faults: &mut Vec<ConfigFault>,
+) {
     let Some(rest) = name.strip_prefix("WAYBILL_") else { return };
     let full = rest.to_lowercase().replace("__", ".");
     if let Some(key) = known(&full) {
-        settings.push(Setting {
+        settings.push(KeySetting {
             key,
-            origin: Origin::Environment(name),
+            origin: SettingOrigin::Environment(name),
             readings: readings(value),
         });
     } else if rest.contains("__") {
-        faults.push(unknown(Origin::Environment(name), &full));
+        faults.push(unknown(SettingOrigin::Environment(name), &full));
     } else if let Some(meant) = misspelt(&name) {
         let message = format!("it is not known; {meant} was probably meant");
-        faults.push(Fault { origin: Origin::Environment(name), key: None, message });
+        faults.push(ConfigFault { origin: SettingOrigin::Environment(name), key: None, message });
     }
 }
 
@@ -186,17 +206,21 @@ fn known(key: &str) -> Option<&'static str> {
     KEYS.into_iter().find(|known| *known == key)
 }
 
-fn unknown(origin: Origin, key: &str) -> Fault {
+fn unknown(origin: SettingOrigin, key: &str) -> ConfigFault {
     let scored = KEYS.iter().map(|known| (strsim::jaro_winkler(known, key), known));
     let nearest = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
     let hint = match (nearest, &origin) {
-        (Some((_, key)), Origin::Environment(_)) => {
+        (Some((_, key)), SettingOrigin::Environment(_)) => {
             format!("; the nearest known one is {}", variable(key))
         }
         (Some((_, key)), _) => format!("; the nearest known one is {key}"),
         (None, _) => String::new(),
     };
-    Fault { origin, key: Some(key.to_owned()), message: format!("there is no such key{hint}") }
+    ConfigFault {
+        origin,
+        key: Some(key.to_owned()),
+        message: format!("there is no such key{hint}"),
+    }
 }
 
 fn readings(text: &str) -> Vec<Value> {

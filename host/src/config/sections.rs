@@ -7,12 +7,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::DatabaseUrl;
-use crate::model::retry_schedule::Schedule;
-use crate::time::span::Span;
+use crate::model::retry_schedule::RetrySchedule;
+use crate::time::span::TimeSpan;
 
 /// Section `server`.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub struct ServerSection {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Longest request body in bytes, 1 KiB to 1 GiB.
@@ -26,16 +26,16 @@ pub struct Server {
     /// Connections at once, 1 to 1,000,000.
     pub max_connections: usize,
     /// How long a client may take for a request's headers, and rest between requests, 100 ms to 10 min.
-    pub header_timeout: Span,
+    pub header_timeout: TimeSpan,
     /// How long a client may take for a request's body, 100 ms to 1 h.
-    pub body_timeout: Span,
+    pub body_timeout: TimeSpan,
     /// Origins whose pages may call the API, such as `https://app.example`.
     pub cors_origins: Vec<String>,
 }
 
 /// Section `tls`.
 #[derive(Debug, Clone, Default)]
-pub struct Tls {
+pub struct TlsSection {
     /// PEM file of the certificate and those between it and its authority; with it the server speaks HTTPS alone.
     pub certificate: Option<PathBuf>,
     /// PEM file of its private key.
@@ -46,30 +46,30 @@ pub struct Tls {
 
 /// Section `audit`.
 #[derive(Debug, Clone)]
-pub struct Audit {
+pub struct AuditSection {
     /// How long calls are kept on record; none are where it is zero.
-    pub retention: Span,
+    pub retention: TimeSpan,
 }
 
 /// Section `retention`: how long what is stored is kept. Open work is kept however old it is.
 #[derive(Debug, Clone)]
-pub struct Retention {
+pub struct RetentionSection {
     /// Data of events, and what modules made of it.
-    pub payloads: Span,
+    pub payloads: TimeSpan,
     /// What modules said of events.
-    pub plans: Span,
+    pub plans: TimeSpan,
     /// Attempts of deliveries.
-    pub attempts: Span,
+    pub attempts: TimeSpan,
     /// Deliveries; attempts go with them.
-    pub deliveries: Span,
+    pub deliveries: TimeSpan,
     /// Events, once nothing else is left of them; at least `payloads`.
-    pub events: Span,
+    pub events: TimeSpan,
     /// Dead letters, with what their replay needs.
-    pub dead_letters: Span,
+    pub dead_letters: TimeSpan,
     /// Records that their source deleted.
-    pub deleted_records: Span,
+    pub deleted_records: TimeSpan,
     /// Records that their source has, since they were last heard of; for ever where it is not set.
-    pub records: Option<Span>,
+    pub records: Option<TimeSpan>,
     /// Most bytes of an SQLite database, from 64 MiB; above it the oldest goes before its time. No
     /// bound where it is not set.
     pub max_size: Option<u64>,
@@ -79,20 +79,20 @@ pub struct Retention {
 
 /// Section `database`.
 #[derive(Debug, Clone)]
-pub struct Database {
+pub struct DatabaseSection {
     /// Where the journal is.
     pub url: DatabaseUrl,
 }
 
 /// Section `delivery`.
 #[derive(Debug, Clone)]
-pub struct Delivery {
+pub struct DeliverySection {
     /// Networks beyond the public addresses that deliveries may go to.
     pub allow_networks: Vec<IpNet>,
     /// Waits between the attempts of a delivery, at most 50.
-    pub retry_schedule: Vec<Span>,
+    pub retry_schedule: Vec<TimeSpan>,
     /// How long one attempt may take in all, 100 ms to 5 min.
-    pub timeout: Span,
+    pub timeout: TimeSpan,
     /// Requests at once for one endpoint, 1 to 1,000.
     pub max_in_flight: u32,
     /// PEM file of further certificate authorities.
@@ -103,35 +103,35 @@ pub struct Delivery {
 
 /// Section `smart`.
 #[derive(Debug, Clone)]
-pub struct Smart {
+pub struct SmartSection {
     /// Deliveries for one record collapse while they come closer together than this.
-    pub window: Span,
+    pub window: TimeSpan,
     /// And never wait longer than this; at least `window`.
-    pub max_wait: Span,
+    pub max_wait: TimeSpan,
 }
 
 /// Section `immediate`.
 #[derive(Debug, Clone)]
-pub struct Immediate {
+pub struct ImmediateSection {
     /// How long a capturing request waits for the first attempt, at most 60 s.
-    pub wait: Span,
+    pub wait: TimeSpan,
 }
 
 /// Section `modules`.
 #[derive(Debug, Clone)]
-pub struct Modules {
+pub struct ModulesSection {
     /// How long a dedupe key holds back further deliveries, 1 min to 30 days.
-    pub dedupe_for: Span,
+    pub dedupe_for: TimeSpan,
 }
 
 /// Section `shutdown`.
 #[derive(Debug, Clone)]
-pub struct Shutdown {
+pub struct ShutdownSection {
     /// How long running deliveries may take to finish.
-    pub grace: Span,
+    pub grace: TimeSpan,
 }
 
-impl Default for Server {
+impl Default for ServerSection {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8400));
         Self {
@@ -148,15 +148,15 @@ impl Default for Server {
     }
 }
 
-impl Default for Audit {
+impl Default for AuditSection {
     fn default() -> Self {
-        Self { retention: Span::new(Duration::from_hours(90 * 24)) }
+        Self { retention: TimeSpan::new(Duration::from_hours(90 * 24)) }
     }
 }
 
-impl Default for Retention {
+impl Default for RetentionSection {
     fn default() -> Self {
-        let days = |days: u64| Span::new(Duration::from_hours(days * 24));
+        let days = |days: u64| TimeSpan::new(Duration::from_hours(days * 24));
         Self {
             payloads: days(30),
             plans: days(30),
@@ -172,17 +172,17 @@ impl Default for Retention {
     }
 }
 
-impl Default for Database {
+impl Default for DatabaseSection {
     fn default() -> Self {
         Self { url: DatabaseUrl("sqlite:waybill.db".to_owned()) }
     }
 }
 
-impl Default for Delivery {
+impl Default for DeliverySection {
     fn default() -> Self {
         Self {
             allow_networks: Vec::new(),
-            retry_schedule: Schedule::default().steps,
+            retry_schedule: RetrySchedule::default().steps,
             timeout: seconds(30),
             max_in_flight: 96,
             ca_file: None,
@@ -191,30 +191,30 @@ impl Default for Delivery {
     }
 }
 
-impl Default for Smart {
+impl Default for SmartSection {
     fn default() -> Self {
         Self { window: seconds(2), max_wait: seconds(10) }
     }
 }
 
-impl Default for Immediate {
+impl Default for ImmediateSection {
     fn default() -> Self {
         Self { wait: seconds(5) }
     }
 }
 
-impl Default for Modules {
+impl Default for ModulesSection {
     fn default() -> Self {
-        Self { dedupe_for: Span::new(Duration::from_hours(24)) }
+        Self { dedupe_for: TimeSpan::new(Duration::from_hours(24)) }
     }
 }
 
-impl Default for Shutdown {
+impl Default for ShutdownSection {
     fn default() -> Self {
         Self { grace: seconds(10) }
     }
 }
 
-pub const fn seconds(n: u64) -> Span {
-    Span::new(Duration::from_secs(n))
+pub const fn seconds(n: u64) -> TimeSpan {
+    TimeSpan::new(Duration::from_secs(n))
 }

@@ -45,7 +45,7 @@ fn environment_wins_over_file_and_command_line_over_both() {
         ("PATH", "/bin"),
         ("WAYBILL_TEST_DATABASE", "postgres://elsewhere"),
     ]);
-    let flags = [Override {
+    let flags = [KeyOverride {
         key: "database.url",
         flag: "--database",
         value: "sqlite:/var/lib/x.db?mode=rwc".into(),

@@ -1,25 +1,25 @@
 //! What happened to a row between two scans, and whether that is what a rule waits for.
 
-use super::row::{Cell, Row};
+use super::row::{CellValue, CrmRow};
 use super::rules::When;
-use super::tables::Table;
+use super::tables::CrmTable;
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy)]
-pub enum Change<'a> {
+pub enum RowChange<'a> {
     /// It is new.
-    New(&'a Row),
+    New(&'a CrmRow),
     /// It was there before, perhaps with another content.
-    Update(&'a Row, &'a Row),
+    Update(&'a CrmRow, &'a CrmRow),
     /// It is as before: only time has passed.
-    Same(&'a Row),
+    Same(&'a CrmRow),
     /// It is gone.
-    Gone(&'a Row),
+    Gone(&'a CrmRow),
 }
 
-impl<'a> Change<'a> {
+impl<'a> RowChange<'a> {
     /// What happened, if the row is there or was.
-    pub fn between(old: Option<&'a Row>, new: Option<&'a Row>) -> Option<Self> {
+    pub fn between(old: Option<&'a CrmRow>, new: Option<&'a CrmRow>) -> Option<Self> {
         match (old, new) {
             (None, Some(new)) => Some(Self::New(new)),
             (Some(old), Some(new)) => Some(Self::Update(old, new)),
@@ -29,14 +29,14 @@ impl<'a> Change<'a> {
     }
 
     /// The row as it is, or last was.
-    pub fn row(self) -> &'a Row {
+    pub fn row(self) -> &'a CrmRow {
         match self {
             Self::New(row) | Self::Update(_, row) | Self::Same(row) | Self::Gone(row) => row,
         }
     }
 
     /// A known row before and now.
-    pub fn both(self) -> Option<(&'a Row, &'a Row)> {
+    pub fn both(self) -> Option<(&'a CrmRow, &'a CrmRow)> {
         match self {
             Self::Update(old, new) => Some((old, new)),
             Self::New(_) | Self::Same(_) | Self::Gone(_) => None,
@@ -45,7 +45,7 @@ impl<'a> Change<'a> {
 
     /// A value before and now, where they differ. A column that the row had not been read with before is no change: an
     /// upgrade of the CRM must not make each record an updated one.
-    fn values(self, column: &str) -> Option<(&'a Cell, &'a Cell)> {
+    fn values(self, column: &str) -> Option<(&'a CellValue, &'a CellValue)> {
         let (old, new) = self.both()?;
         let (old, new) = (old.get(column)?, new.get(column)?);
         (!old.same_as(new)).then_some((old, new))
@@ -74,15 +74,15 @@ impl<'a> Change<'a> {
     }
 
     /// Columns of which the content is another, in the order in which they were read, those apart that never count.
-    pub fn columns(self, table: &Table) -> Vec<&'a str> {
+    pub fn columns(self, table: &CrmTable) -> Vec<&'a str> {
         let Some((_, new)) = self.both() else { return Vec::new() };
         let counted = new.columns().map(AsRef::as_ref).filter(|column| table.counts(column));
         counted.filter(|column| self.values(column).is_some()).collect()
     }
 
     /// Whether this is what a rule waits for. What time brings is judged elsewhere: [`super::due`].
-    pub fn is(self, when: &When, table: &Table) -> bool {
-        let turns = |column: &str, test: &dyn Fn(&Cell, &Cell) -> bool| {
+    pub fn is(self, when: &When, table: &CrmTable) -> bool {
+        let turns = |column: &str, test: &dyn Fn(&CellValue, &CellValue) -> bool| {
             self.values(column).is_some_and(|(old, new)| test(old, new))
         };
         match *when {
@@ -120,8 +120,9 @@ mod tests {
     use super::*;
 
     fn holds(when: When, old: &str, new: &str) -> bool {
-        let row = |value: &str| [("active", Some(value.to_owned()))].into_iter().collect::<Row>();
-        Change::Update(&row(old), &row(new)).is(&when, tables::find("staff").unwrap())
+        let row =
+            |value: &str| [("active", Some(value.to_owned()))].into_iter().collect::<CrmRow>();
+        RowChange::Update(&row(old), &row(new)).is(&when, tables::find("staff").unwrap())
     }
 
     #[test]

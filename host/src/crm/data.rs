@@ -2,17 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::change::Change;
-use super::known::{Known, Reference};
+use super::change::RowChange;
+use super::known::{KnownRows, RowReference};
 use super::lists;
-use super::row::{Cell, Row};
+use super::row::{CellValue, CrmRow};
 use super::rules::{Data, Rule};
-use super::tables::{self, Join, Sent, Table, Takes};
-use crate::crypto::digest::Hash;
+use super::tables::{self, CrmTable, JoinTakes, ListSending, TableJoin};
+use crate::crypto::digest::ShortDigest;
 
 /// An event's data and which record it is about.
 #[derive(Debug)]
-pub struct Told {
+pub struct EventData {
     /// The key of that record.
     pub resource_id: String,
     /// The data.
@@ -22,10 +22,10 @@ pub struct Told {
 }
 
 /// What the data of an event needs of other tables.
-pub fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<Reference> {
-    let mut found: Vec<Reference> = Vec::new();
+pub fn references(rule: &Rule, table: &'static CrmTable, row: &CrmRow) -> Vec<RowReference> {
+    let mut found: Vec<RowReference> = Vec::new();
     found.extend(join_references(table, row));
-    let mut add = |table, column| found.extend(Reference::to_row(table, row.text(column)));
+    let mut add = |table, column| found.extend(RowReference::to_row(table, row.text(column)));
     match rule.data {
         Data::Parent { table: parent, .. } | Data::View(parent) => {
             add(parent, parent_column(table, parent));
@@ -53,12 +53,12 @@ pub fn references(rule: &Rule, table: &'static Table, row: &Row) -> Vec<Referenc
 }
 
 /// What the joins of a row look up.
-pub fn join_references(table: &Table, row: &Row) -> Vec<Reference> {
+pub fn join_references(table: &CrmTable, row: &CrmRow) -> Vec<RowReference> {
     let mut found = Vec::new();
     for join in table.joins {
         let key = row.text(join.column);
-        let other = Reference::to_row(join.table, key);
-        if join.takes == Takes::Customer && other.is_some() {
+        let other = RowReference::to_row(join.table, key);
+        if join.takes == JoinTakes::Customer && other.is_some() {
             found.extend(of_column("contacts", "userid", key));
         }
         found.extend(other);
@@ -66,17 +66,26 @@ pub fn join_references(table: &Table, row: &Row) -> Vec<Reference> {
     found
 }
 
-fn of_column(table: &'static str, column: &'static str, value: Option<&str>) -> Option<Reference> {
-    Some(Reference { table, column, value: value?.to_owned() })
+fn of_column(
+    table: &'static str,
+    column: &'static str,
+    value: Option<&str>,
+) -> Option<RowReference> {
+    Some(RowReference { table, column, value: value?.to_owned() })
 }
 
 /// The column by which a row of `table` names its record in the table `parent`.
-fn parent_column(table: &Table, parent: &str) -> &'static str {
+fn parent_column(table: &CrmTable, parent: &str) -> &'static str {
     table.parents.iter().find(|one| one.table == parent).map_or("", |one| one.column)
 }
 
 /// The data of the event that the rule makes of the change. None where what the rule looks up says that it did not occur.
-pub fn tell(rule: &Rule, table: &'static Table, change: Change<'_>, known: &Known) -> Option<Told> {
+pub fn tell(
+    rule: &Rule,
+    table: &'static CrmTable,
+    change: RowChange<'_>,
+    known: &KnownRows,
+) -> Option<EventData> {
     let row = change.row();
     let mut data = record(table, row, known);
     match rule.data {
@@ -110,10 +119,10 @@ pub fn tell(rule: &Rule, table: &'static Table, change: Change<'_>, known: &Know
         Data::Milestone => return milestone(row, known),
     }
     let resource_id = row.text(table.key)?.to_owned();
-    Some(Told { resource_id, data, occurrence: None })
+    Some(EventData { resource_id, data, occurrence: None })
 }
 
-impl Told {
+impl EventData {
     fn with(mut self, field: &str, value: Value) -> Self {
         self.data.insert(field.to_owned(), value);
         self
@@ -121,19 +130,20 @@ impl Told {
 }
 
 /// A row as data. A text of which only the digest was kept is left out: no value is better than a wrong one.
-pub fn record(table: &Table, row: &Row, known: &Known) -> Map<String, Value> {
+pub fn record(table: &CrmTable, row: &CrmRow, known: &KnownRows) -> Map<String, Value> {
     let mut data = Map::new();
     for (column, cell) in row.iter() {
         let value = match (table.list(column), cell) {
-            (_, Cell::Digest(_)) => continue,
-            (Some(list), _) if list.sent != Sent::Always => continue,
-            (Some(list), Cell::Text(text) | Cell::Number(text) | Cell::List(_, text)) => {
-                lists::value(list, text, known)
-            }
-            (None, Cell::Text(text) | Cell::Number(text) | Cell::List(_, text)) => {
+            (_, CellValue::Digest(_)) => continue,
+            (Some(list), _) if list.sent != ListSending::Always => continue,
+            (
+                Some(list),
+                CellValue::Text(text) | CellValue::Number(text) | CellValue::List(_, text),
+            ) => lists::value(list, text, known),
+            (None, CellValue::Text(text) | CellValue::Number(text) | CellValue::List(_, text)) => {
                 Value::from(text.as_str())
             }
-            (_, Cell::Null) => Value::Null,
+            (_, CellValue::Null) => Value::Null,
         };
         data.insert(column.to_string(), value);
     }
@@ -143,19 +153,19 @@ pub fn record(table: &Table, row: &Row, known: &Known) -> Map<String, Value> {
     data
 }
 
-fn joined(join: &Join, row: &Row, known: &Known) -> Value {
+fn joined(join: &TableJoin, row: &CrmRow, known: &KnownRows) -> Value {
     let other = known.row(join.table, row.text(join.column));
     match join.takes {
-        Takes::Column(column) => {
+        JoinTakes::Column(column) => {
             other.and_then(|other| other.text(column)).map_or(Value::Null, Value::from)
         }
-        Takes::Invoice => summary(other, known),
-        Takes::CurrencyName => currency_name(other, known),
-        Takes::Customer => customer(other, known),
+        JoinTakes::Invoice => summary(other, known),
+        JoinTakes::CurrencyName => currency_name(other, known),
+        JoinTakes::Customer => customer(other, known),
     }
 }
 
-fn summary(invoice: Option<&Row>, known: &Known) -> Value {
+fn summary(invoice: Option<&CrmRow>, known: &KnownRows) -> Value {
     let mut summary = chosen(invoice, tables::INVOICE_SUMMARY);
     if let Value::Object(fields) = &mut summary {
         fields.insert("currency_name".to_owned(), currency_name(invoice, known));
@@ -164,13 +174,13 @@ fn summary(invoice: Option<&Row>, known: &Known) -> Value {
 }
 
 /// The code of the currency that a row names.
-fn currency_name(row: Option<&Row>, known: &Known) -> Value {
+fn currency_name(row: Option<&CrmRow>, known: &KnownRows) -> Value {
     let currency = known.row("currencies", row.and_then(|row| row.text("currency")));
     currency.and_then(|row| row.text("name")).map_or(Value::Null, Value::from)
 }
 
 /// A customer and the name and address of its primary contact; of its first one where none is primary.
-fn customer(client: Option<&Row>, known: &Known) -> Value {
+fn customer(client: Option<&CrmRow>, known: &KnownRows) -> Value {
     let Some(client) = client else { return Value::Null };
     let key = client.text("userid").unwrap_or_default();
     let contacts = known.rows("contacts", "userid", key);
@@ -184,34 +194,34 @@ fn customer(client: Option<&Row>, known: &Known) -> Value {
 }
 
 /// Some columns of a row that may not be known.
-fn chosen(row: Option<&Row>, columns: &[&str]) -> Value {
+fn chosen(row: Option<&CrmRow>, columns: &[&str]) -> Value {
     let Some(row) = row else { return Value::Null };
     let value = |column: &&str| row.text(column).map_or(Value::Null, Value::from);
     columns.iter().map(|column| ((*column).to_owned(), value(column))).collect()
 }
 
-fn add_change(data: &mut Map<String, Value>, column: &str, change: Change<'_>) {
+fn add_change(data: &mut Map<String, Value>, column: &str, change: RowChange<'_>) {
     let Some((old, new)) = change.both() else { return };
-    let value = |row: &Row| row.text(column).map_or(Value::Null, Value::from);
+    let value = |row: &CrmRow| row.text(column).map_or(Value::Null, Value::from);
     data.insert(format!("old_{column}"), value(old));
     data.insert(format!("new_{column}"), value(new));
 }
 
 fn add_list(
     data: &mut Map<String, Value>,
-    table: &Table,
+    table: &CrmTable,
     field: &str,
-    change: Change<'_>,
-    known: &Known,
+    change: RowChange<'_>,
+    known: &KnownRows,
 ) {
     let Some(((old, new), list)) = change.both().zip(table.list(field)) else { return };
-    let value = |row: &Row| lists::value(list, row.text(field).unwrap_or_default(), known);
+    let value = |row: &CrmRow| lists::value(list, row.text(field).unwrap_or_default(), known);
     data.insert(field.to_owned(), value(new));
     data.insert(format!("old_{field}"), value(old));
 }
 
 /// The customer names the lead it came from. Where it is not known, the lead's own link stands in.
-fn add_customer(data: &mut Map<String, Value>, table: &Table, row: &Row, known: &Known) {
+fn add_customer(data: &mut Map<String, Value>, table: &CrmTable, row: &CrmRow, known: &KnownRows) {
     let lead = row.text(table.key).unwrap_or_default();
     let customer = known.rows("clients", "leadid", lead).first().zip(tables::find("clients"));
     let id = customer.and_then(|(customer, clients)| customer.text(clients.key));
@@ -222,20 +232,25 @@ fn add_customer(data: &mut Map<String, Value>, table: &Table, row: &Row, known: 
 }
 
 /// The record that a row belongs to; its key alone where it is not known.
-fn about_parent(table: &Table, row: &Row, parent: &'static str, known: &Known) -> Option<Told> {
+fn about_parent(
+    table: &CrmTable,
+    row: &CrmRow,
+    parent: &'static str,
+    known: &KnownRows,
+) -> Option<EventData> {
     let key = row.text(parent_column(table, parent))?;
     let parent = tables::find(parent)?;
     let data = known.row(parent.name, Some(key)).map(|found| record(parent, found, known));
     let only_key = || Map::from_iter([(parent.key.to_owned(), Value::from(key))]);
     let data = data.unwrap_or_else(only_key);
-    Some(Told { resource_id: key.to_owned(), data, occurrence: None })
+    Some(EventData { resource_id: key.to_owned(), data, occurrence: None })
 }
 
-fn lookup(table: &Table, change: Change<'_>) -> Map<String, Value> {
+fn lookup(table: &CrmTable, change: RowChange<'_>) -> Map<String, Value> {
     let action = match change {
-        Change::New(_) => "added",
-        Change::Update(..) | Change::Same(_) => "changed",
-        Change::Gone(_) => "removed",
+        RowChange::New(_) => "added",
+        RowChange::Update(..) | RowChange::Same(_) => "changed",
+        RowChange::Gone(_) => "removed",
     };
     let row = change.row();
     let text = |column| row.text(column).map_or(Value::Null, Value::from);
@@ -248,7 +263,7 @@ fn lookup(table: &Table, change: Change<'_>) -> Map<String, Value> {
 }
 
 /// A payout as a payment: the amount negative, and what a payout does not have left out.
-fn refund(row: &Row, payout: Map<String, Value>) -> Map<String, Value> {
+fn refund(row: &CrmRow, payout: Map<String, Value>) -> Map<String, Value> {
     let amount = row.text("amount").map(|text| format!("-{}", text.trim_start_matches('-')));
     let text = |column| row.text(column).map(Value::from);
     let fields = [
@@ -265,7 +280,7 @@ fn refund(row: &Row, payout: Map<String, Value>) -> Map<String, Value> {
 }
 
 /// An attempt as the payment that it did not become.
-fn attempt(row: &Row, record: &Map<String, Value>) -> Map<String, Value> {
+fn attempt(row: &CrmRow, record: &Map<String, Value>) -> Map<String, Value> {
     let text = |column| row.text(column).map(Value::from);
     let begun = row.text("created_at");
     let fields = [
@@ -295,14 +310,15 @@ fn two_places(amount: &str) -> String {
 
 /// A milestone is complete when all its tasks are. Two that become so within one scan are one occurrence, which the tasks and when they were
 /// finished tell from the next one, after a task was opened again.
-fn milestone(row: &Row, known: &Known) -> Option<Told> {
+fn milestone(row: &CrmRow, known: &KnownRows) -> Option<EventData> {
     let id = row.text("milestone")?;
-    let of_project = |task: &&Row| task.text("rel_type") == Some("project");
-    let tasks: Vec<&Row> = known.rows("tasks", "milestone", id).iter().filter(of_project).collect();
+    let of_project = |task: &&CrmRow| task.text("rel_type") == Some("project");
+    let tasks: Vec<&CrmRow> =
+        known.rows("tasks", "milestone", id).iter().filter(of_project).collect();
     if tasks.is_empty() || tasks.iter().any(|task| task.text("status") != Some("5")) {
         return None;
     }
-    let finished = |task: &&Row| {
+    let finished = |task: &&CrmRow| {
         [task.text("id"), task.text("datefinished")].map(|t| t.unwrap_or_default().to_owned())
     };
     let mut times: Vec<[String; 2]> = tasks.iter().map(finished).collect();
@@ -312,6 +328,6 @@ fn milestone(row: &Row, known: &Known) -> Option<Told> {
     let stage = known.row("milestones", Some(id)).zip(tables::find("milestones"));
     let stage =
         stage.map_or_else(|| json!({ "id": id }), |(row, table)| record(table, row, known).into());
-    let occurrence = Some(format!("{id} {}", Hash::of(times.iter().flatten())));
-    Some(Told { occurrence, ..told }.with("milestone", stage))
+    let occurrence = Some(format!("{id} {}", ShortDigest::of(times.iter().flatten())));
+    Some(EventData { occurrence, ..told }.with("milestone", stage))
 }

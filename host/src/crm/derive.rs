@@ -5,21 +5,21 @@
 use jiff::civil::DateTime;
 use serde_json::{Map, Value};
 
-use super::change::Change;
+use super::change::RowChange;
 use super::data;
-use super::due::{self, Marks, Verdict};
-use super::known::{Known, Reference};
+use super::due::{self, DueMarks, DueVerdict};
+use super::known::{KnownRows, RowReference};
 use super::lists;
-use super::options::Options;
-use super::row::{Cell, Row};
+use super::options::CrmOptions;
+use super::row::{CellValue, CrmRow};
 use super::rules::{Data, Rule, When};
-use super::snapshot::{self, Kept};
-use super::tables::Table;
-use crate::crypto::digest::Hash;
+use super::snapshot::{self, StoredSnapshot};
+use super::tables::CrmTable;
+use crate::crypto::digest::ShortDigest;
 
 /// What a scan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
+pub enum ScanPurpose {
     /// The first one: what is there is noted, and nothing follows from it.
     Baseline,
     /// The first one, where the caller wants what is there already: each row gives what a new row gives, and no more.
@@ -30,27 +30,27 @@ pub enum Pass {
 
 /// What the rules may know besides the row.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct RuleContext<'a> {
     /// The time, in the time zone of the CRM, as its own columns have it.
     pub now: DateTime,
     /// What the CRM's settings say.
-    pub options: &'a Options,
+    pub options: &'a CrmOptions,
     /// What the scan is for.
-    pub pass: Pass,
+    pub pass: ScanPurpose,
     /// The revision of a row that is not kept: above that of any row that is gone and may have had its key.
     pub new_revision: u32,
 }
 
-impl Context<'_> {
+impl RuleContext<'_> {
     /// Which of its states a row is in.
-    pub fn revision(&self, old: Option<&Kept>) -> u32 {
+    pub fn revision(&self, old: Option<&StoredSnapshot>) -> u32 {
         old.map_or(self.new_revision, |kept| kept.revision.wrapping_add(1))
     }
 }
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Derived {
+pub struct DerivedEvent {
     /// The event type.
     pub event_type: &'static str,
     /// The event type of which this one is a second name, to be sent only to those who asked for it.
@@ -71,20 +71,24 @@ pub struct Derived {
 
 /// What follows from a row.
 #[derive(Debug, Default)]
-pub struct Derivation {
+pub struct RowDerivation {
     /// The events, in the order of the rules.
-    pub events: Vec<Derived>,
+    pub events: Vec<DerivedEvent>,
     /// What is to be remembered of the events that time brings.
-    pub marks: Marks,
+    pub marks: DueMarks,
 }
 
 /// What the events of a change would need of other tables, for [`derive()`].
-pub fn references(table: &'static Table, old: Option<&Row>, new: Option<&Row>) -> Vec<Reference> {
-    let Some(change) = Change::between(old, new) else { return Vec::new() };
+pub fn references(
+    table: &'static CrmTable,
+    old: Option<&CrmRow>,
+    new: Option<&CrmRow>,
+) -> Vec<RowReference> {
+    let Some(change) = RowChange::between(old, new) else { return Vec::new() };
     let happens =
         |rule: &&Rule| rule.when.iter().any(|when| change.is(when, table) || when.is_clock());
     let rules = table.rules.iter().filter(happens);
-    let mut found: Vec<Reference> =
+    let mut found: Vec<RowReference> =
         rules.flat_map(|rule| data::references(rule, table, change.row())).collect();
     found.sort();
     found.dedup();
@@ -93,12 +97,12 @@ pub fn references(table: &'static Table, old: Option<&Row>, new: Option<&Row>) -
 
 /// What the events that time brings to an unchanged row would need of other tables, for [`passing`]. None for nearly every row.
 pub fn passing_references(
-    table: &'static Table,
-    row: &Row,
-    marks: &Marks,
-    context: &Context<'_>,
-) -> Vec<Reference> {
-    let change = Change::Same(row);
+    table: &'static CrmTable,
+    row: &CrmRow,
+    marks: &DueMarks,
+    context: &RuleContext<'_>,
+) -> Vec<RowReference> {
+    let change = RowChange::Same(row);
     let is_near =
         |rule: &&Rule| rule.when.iter().any(|when| is_near(when, rule, change, marks, context));
     table.rules.iter().filter(is_near).flat_map(|rule| data::references(rule, table, row)).collect()
@@ -108,66 +112,67 @@ pub fn passing_references(
 fn is_near(
     when: &When,
     rule: &Rule,
-    change: Change<'_>,
-    marks: &Marks,
-    context: &Context<'_>,
+    change: RowChange<'_>,
+    marks: &DueMarks,
+    context: &RuleContext<'_>,
 ) -> bool {
     if let When::Due(due) = when {
-        return due::judge(due, rule.event, change, marks, context) != Verdict::Wait;
+        return due::judge(due, rule.event, change, marks, context) != DueVerdict::Wait;
     }
     *when == When::Unanswered && due::is_ripe(change.row(), rule.event, marks, context)
 }
 
 /// What follows from a row that is new, changed or gone.
 pub fn derive(
-    table: &'static Table,
-    old: Option<&Kept>,
-    new: Option<&Row>,
-    context: &Context<'_>,
-    known: &Known,
-) -> Derivation {
-    let Some(change) = Change::between(old.map(|kept| &kept.row), new) else {
-        return Derivation::default();
+    table: &'static CrmTable,
+    old: Option<&StoredSnapshot>,
+    new: Option<&CrmRow>,
+    context: &RuleContext<'_>,
+    known: &KnownRows,
+) -> RowDerivation {
+    let Some(change) = RowChange::between(old.map(|kept| &kept.row), new) else {
+        return RowDerivation::default();
     };
     let revision = context.revision(old);
     let marks = old.map(|kept| kept.marks.clone()).unwrap_or_default();
-    Deriving { table, change, revision, context, known }.run(marks)
+    ChangeInContext { table, change, revision, context, known }.run(marks)
 }
 
 /// What time brings to a row that is as it was. `revision` and `marks` are those of the kept row.
 pub fn passing(
-    table: &'static Table,
-    row: &Row,
+    table: &'static CrmTable,
+    row: &CrmRow,
     revision: u32,
-    marks: &Marks,
-    context: &Context<'_>,
-    known: &Known,
-) -> Derivation {
-    Deriving { table, change: Change::Same(row), revision, context, known }.run(marks.clone())
+    marks: &DueMarks,
+    context: &RuleContext<'_>,
+    known: &KnownRows,
+) -> RowDerivation {
+    ChangeInContext { table, change: RowChange::Same(row), revision, context, known }
+        .run(marks.clone())
 }
 
 /// A change and all that is known of it.
-struct Deriving<'a> {
-    table: &'static Table,
-    change: Change<'a>,
+struct ChangeInContext<'a> {
+    table: &'static CrmTable,
+    change: RowChange<'a>,
     revision: u32,
-    context: &'a Context<'a>,
-    known: &'a Known,
+    context: &'a RuleContext<'a>,
+    known: &'a KnownRows,
 }
 
-impl Deriving<'_> {
-    fn run(&self, mut marks: Marks) -> Derivation {
+impl ChangeInContext<'_> {
+    fn run(&self, mut marks: DueMarks) -> RowDerivation {
         let mut events = Vec::new();
         for rule in self.table.rules {
             if let Some(evidence) = self.evidence(rule, &mut marks) {
                 events.extend(self.tell(rule, &evidence));
             }
         }
-        Derivation { events, marks }
+        RowDerivation { events, marks }
     }
 
     /// Whether the event occurred, and by what: the new value that it came with.
-    fn evidence(&self, rule: &Rule, marks: &mut Marks) -> Option<String> {
+    fn evidence(&self, rule: &Rule, marks: &mut DueMarks) -> Option<String> {
         rule.when.iter().find_map(|when| {
             let occurred = match self.verdict(when, rule.event, marks) {
                 Some(verdict) => settle(verdict, rule.event, marks),
@@ -178,7 +183,7 @@ impl Deriving<'_> {
     }
 
     /// What is to be done if the rule waits for time to pass.
-    fn verdict(&self, when: &When, event: &str, marks: &Marks) -> Option<Verdict> {
+    fn verdict(&self, when: &When, event: &str, marks: &DueMarks) -> Option<DueVerdict> {
         if let When::Due(due) = when {
             return Some(due::judge(due, event, self.change, marks, self.context));
         }
@@ -188,20 +193,20 @@ impl Deriving<'_> {
     /// Whether the change is what the rule waits for, in a pass of this kind.
     fn happened(&self, when: &When) -> bool {
         let counts = match self.context.pass {
-            Pass::Baseline => false,
-            Pass::Backfill => matches!(when, When::New(_)),
-            Pass::Changes => true,
+            ScanPurpose::Baseline => false,
+            ScanPurpose::Backfill => matches!(when, When::New(_)),
+            ScanPurpose::Changes => true,
         };
         counts && self.change.is(when, self.table)
     }
 
-    fn judge_attempt(&self, event: &str, marks: &Marks) -> Verdict {
+    fn judge_attempt(&self, event: &str, marks: &DueMarks) -> DueVerdict {
         let row = self.change.row();
-        let is_there = !matches!(self.change, Change::Gone(_));
+        let is_there = !matches!(self.change, RowChange::Gone(_));
         if is_there && due::is_ripe(row, event, marks, self.context) {
             return due::judge_attempt(row, self.known, self.context.pass);
         }
-        Verdict::Wait
+        DueVerdict::Wait
     }
 
     /// What tells this occurrence from one that came of another content, had the scan been later.
@@ -223,7 +228,7 @@ impl Deriving<'_> {
         }
     }
 
-    fn tell(&self, rule: &Rule, evidence: &str) -> Option<Derived> {
+    fn tell(&self, rule: &Rule, evidence: &str) -> Option<DerivedEvent> {
         let told = data::tell(rule, self.table, self.change, self.known)?;
         let field = rule.data.field();
         let name =
@@ -233,7 +238,7 @@ impl Deriving<'_> {
             changed.push(name(&column));
             previous.extend(old.map(|old| (name(&column), old)));
         }
-        Some(Derived {
+        Some(DerivedEvent {
             event_type: rule.event,
             alias_of: rule.alias_of,
             resource: rule.resource(),
@@ -258,7 +263,9 @@ impl Deriving<'_> {
     fn fields(&self, column: &str) -> Vec<(String, Option<Value>)> {
         let cells = self.change.both().map(|(old, new)| (old.get(column), new.get(column)));
         match cells {
-            Some((Some(Cell::List(list, old)), Some(Cell::List(_, new)))) if list.are_fields => {
+            Some((Some(CellValue::List(list, old)), Some(CellValue::List(_, new))))
+                if list.are_fields =>
+            {
                 let fields = lists::changed_fields(list, (old, new), self.known).into_iter();
                 fields.map(|(field, old)| (format!("{column}.{field}"), old)).collect()
             }
@@ -267,11 +274,11 @@ impl Deriving<'_> {
         }
     }
 
-    fn value(&self, column: &str, old: &Cell) -> Option<Value> {
+    fn value(&self, column: &str, old: &CellValue) -> Option<Value> {
         match old {
-            Cell::Null => Some(Value::Null),
-            Cell::Digest(_) => None,
-            Cell::Text(text) | Cell::Number(text) | Cell::List(_, text) => {
+            CellValue::Null => Some(Value::Null),
+            CellValue::Digest(_) => None,
+            CellValue::Text(text) | CellValue::Number(text) | CellValue::List(_, text) => {
                 Some(match self.table.list(column) {
                     Some(list) => lists::value(list, text, self.known),
                     None => text.as_str().into(),
@@ -297,19 +304,19 @@ impl Deriving<'_> {
             Some(occurrence) => &[*occurrence],
             None => &of_row,
         };
-        Hash::of([rule.event].iter().chain(which)).to_string()
+        ShortDigest::of([rule.event].iter().chain(which)).to_string()
     }
 }
 
 /// Remembers what the verdict says; whether the event is to be told.
-fn settle(verdict: Verdict, event: &str, marks: &mut Marks) -> bool {
+fn settle(verdict: DueVerdict, event: &str, marks: &mut DueMarks) -> bool {
     match verdict {
-        Verdict::Wait => false,
-        Verdict::Note(mark) => {
+        DueVerdict::Wait => false,
+        DueVerdict::Note(mark) => {
             marks.set(event, mark);
             false
         }
-        Verdict::Tell(mark) => {
+        DueVerdict::Tell(mark) => {
             marks.set(event, mark);
             true
         }

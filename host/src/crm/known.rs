@@ -1,17 +1,17 @@
 //! Rows of other tables that the data of an event needs: the record that a comment belongs to, the code of a currency.
 //!
-//! [`super::derive::references`] says which, the caller reads them, all of a chunk at once, and hands them in as [`Known`]. What is not known
+//! [`super::derive::references`] says which, the caller reads them, all of a chunk at once, and hands them in as [`KnownRows`]. What is not known
 //! makes the data poorer and never the event wrong. The exceptions are the rules of which catalogue and derivation say that they look elsewhere.
 
 use std::collections::HashMap;
 
 use super::data;
-use super::row::Row;
+use super::row::CrmRow;
 use super::tables;
 
 /// Rows to be looked up: those of a table with this value in this column.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Reference {
+pub struct RowReference {
     /// The table, without prefix.
     pub table: &'static str,
     /// The column.
@@ -20,7 +20,7 @@ pub struct Reference {
     pub value: String,
 }
 
-impl Reference {
+impl RowReference {
     /// The row of a table with that key. None for a key by which the CRM says that there is no such row.
     pub fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
         let column = tables::find(table)?.key;
@@ -31,28 +31,28 @@ impl Reference {
 
 /// What was looked up.
 #[derive(Debug, Default)]
-pub struct Known {
-    rows: HashMap<Reference, Vec<Row>>,
+pub struct KnownRows {
+    rows: HashMap<RowReference, Vec<CrmRow>>,
 }
 
-impl Known {
+impl KnownRows {
     /// Takes in the answer to a reference. Where the database has the row no more, that may be the row as it was kept.
-    pub fn put(&mut self, reference: Reference, rows: Vec<Row>) {
+    pub fn put(&mut self, reference: RowReference, rows: Vec<CrmRow>) {
         self.rows.insert(reference, rows);
     }
 
     /// Takes in a row of a table under its key, as for those of [`tables::LOOKED_INTO`].
-    pub fn put_row(&mut self, table: &'static str, row: Row) {
+    pub fn put_row(&mut self, table: &'static str, row: CrmRow) {
         if let Some(reference) = tables::find(table).and_then(|found| {
             let value = row.text(found.key)?.to_owned();
-            Some(Reference { table: found.name, column: found.key, value })
+            Some(RowReference { table: found.name, column: found.key, value })
         }) {
             self.put(reference, vec![row]);
         }
     }
 
     /// What the joins of the rows that were looked up need and is not looked up yet.
-    pub fn further_references(&self) -> Vec<Reference> {
+    pub fn further_references(&self) -> Vec<RowReference> {
         let mut found = Vec::new();
         for (reference, rows) in &self.rows {
             let table = tables::find(reference.table).filter(|table| !table.joins.is_empty());
@@ -69,13 +69,13 @@ impl Known {
     }
 
     /// The row of a table with that key.
-    pub fn row(&self, table: &'static str, key: Option<&str>) -> Option<&Row> {
-        self.rows.get(&Reference::to_row(table, key)?)?.first()
+    pub fn row(&self, table: &'static str, key: Option<&str>) -> Option<&CrmRow> {
+        self.rows.get(&RowReference::to_row(table, key)?)?.first()
     }
 
     /// The rows of a table with that value in that column.
-    pub fn rows(&self, table: &'static str, column: &'static str, value: &str) -> &[Row] {
-        let reference = Reference { table, column, value: value.to_owned() };
+    pub fn rows(&self, table: &'static str, column: &'static str, value: &str) -> &[CrmRow] {
+        let reference = RowReference { table, column, value: value.to_owned() };
         self.rows.get(&reference).map_or(&[], Vec::as_slice)
     }
 }
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn zero_is_no_key() {
-        assert_eq!(Reference::to_row("tasks", Some("0")), None);
-        assert_eq!(Reference::to_row("tasks", None), None);
-        let expected = Reference { table: "tickets", column: "ticketid", value: "7".into() };
-        assert_eq!(Reference::to_row("tickets", Some("7")), Some(expected));
+        assert_eq!(RowReference::to_row("tasks", Some("0")), None);
+        assert_eq!(RowReference::to_row("tasks", None), None);
+        let expected = RowReference { table: "tickets", column: "ticketid", value: "7".into() };
+        assert_eq!(RowReference::to_row("tickets", Some("7")), Some(expected));
     }
 }

@@ -4,21 +4,21 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use super::known::Known;
-use super::row::{Cell, Row};
+use super::known::KnownRows;
+use super::row::{CellValue, CrmRow};
 use super::snapshot::LONGEST_KEPT;
-use super::tables::{self, List};
+use super::tables::{self, ChildList};
 use crate::json::same_value::canonical_number;
 
 /// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's key, in any order.
-pub fn attach(list: &'static List, row: &mut Row, mut members: Vec<Row>) {
+pub fn attach(list: &'static ChildList, row: &mut CrmRow, mut members: Vec<CrmRow>) {
     members.sort_by(|one, other| compare(list, one, other));
     let objects = members.iter().map(|member| Value::Object(object(list, member))).collect();
-    row.push(list.field, Cell::List(list, Value::Array(objects).to_string()));
+    row.push(list.field, CellValue::List(list, Value::Array(objects).to_string()));
 }
 
 /// The list in one form for all ways to write its values: what is compared, and what digests are made of.
-pub fn canonical(list: &List, text: &str) -> String {
+pub fn canonical(list: &ChildList, text: &str) -> String {
     let Ok(Value::Array(mut members)) = serde_json::from_str(text) else { return text.to_owned() };
     if list.are_fields {
         let is_set = |member: &Value| member.get(VALUE).is_some_and(|value| *value != json!(""));
@@ -36,7 +36,7 @@ pub fn canonical(list: &List, text: &str) -> String {
 }
 
 /// The list as it is kept: long values of custom fields as digests.
-pub fn shorten(list: &List, text: &str) -> String {
+pub fn shorten(list: &ChildList, text: &str) -> String {
     if !list.are_fields || text.len() <= LONGEST_KEPT {
         return text.to_owned();
     }
@@ -45,7 +45,7 @@ pub fn shorten(list: &List, text: &str) -> String {
         if let Some(Value::String(value)) = member.get(VALUE)
             && value.len() > LONGEST_KEPT
         {
-            member[VALUE] = json!([Cell::digest_of(value).to_string()]);
+            member[VALUE] = json!([CellValue::digest_of(value).to_string()]);
         }
     }
     members.to_string()
@@ -57,9 +57,9 @@ const VALUE: &str = "value";
 
 /// Which custom fields have another value: the name of each, and its old value where that was kept in full.
 pub fn changed_fields(
-    list: &List,
+    list: &ChildList,
     (old, new): (&str, &str),
-    known: &Known,
+    known: &KnownRows,
 ) -> Vec<(String, Option<Value>)> {
     let read = |text: &str| -> Map<String, Value> {
         let members: Value = serde_json::from_str(&canonical(list, text)).unwrap_or_default();
@@ -80,14 +80,14 @@ pub fn changed_fields(
 }
 
 /// A custom field's name in data: its slug, which stays when the field's label changes.
-fn field_name(field: &str, known: &Known) -> String {
+fn field_name(field: &str, known: &KnownRows) -> String {
     let definition = known.row(tables::CUSTOM_FIELDS, Some(field));
     let slug = definition.and_then(|row| row.text("slug")).filter(|slug| !slug.is_empty());
     slug.map_or_else(|| format!("field_{field}"), str::to_owned)
 }
 
 /// Custom fields as an object: values by name. A value of which only a digest was kept is left out.
-fn fields(members: &[Value], known: &Known) -> Map<String, Value> {
+fn fields(members: &[Value], known: &KnownRows) -> Map<String, Value> {
     let field = |member: &Value| {
         let value = member.get(VALUE).filter(|value| !value.is_array())?;
         Some((field_name(member.get(FIELD)?.as_str()?, known), value.clone()))
@@ -96,8 +96,8 @@ fn fields(members: &[Value], known: &Known) -> Map<String, Value> {
 }
 
 /// Numbers by value, all else by text.
-fn compare(list: &List, one: &Row, other: &Row) -> Ordering {
-    let number = |row: &Row, column| row.text(column).and_then(|text| text.parse::<i64>().ok());
+fn compare(list: &ChildList, one: &CrmRow, other: &CrmRow) -> Ordering {
+    let number = |row: &CrmRow, column| row.text(column).and_then(|text| text.parse::<i64>().ok());
     let by_column = |column: &&&'static str| {
         let numbers = number(one, column).cmp(&number(other, column));
         numbers.then_with(|| one.text(column).cmp(&other.text(column)))
@@ -109,13 +109,13 @@ fn compare(list: &List, one: &Row, other: &Row) -> Ordering {
         .unwrap_or(Ordering::Equal)
 }
 
-fn object(list: &List, member: &Row) -> Map<String, Value> {
+fn object(list: &ChildList, member: &CrmRow) -> Map<String, Value> {
     let value = |column: &&str| member.text(column).map_or(Value::Null, Value::from);
     list.columns.iter().map(|column| ((*column).to_owned(), value(column))).collect()
 }
 
 /// The list as it goes out.
-pub fn value(list: &List, text: &str, known: &Known) -> Value {
+pub fn value(list: &ChildList, text: &str, known: &KnownRows) -> Value {
     let value = serde_json::from_str(text).unwrap_or_else(|_| json!([]));
     match (list.named_by, value) {
         (_, Value::Array(members)) if list.are_fields => fields(&members, known).into(),
@@ -127,7 +127,7 @@ pub fn value(list: &List, text: &str, known: &Known) -> Value {
 }
 
 /// A member that is the key of a named row: its id, and its name if that is known.
-fn named(list: &List, table: &'static str, member: &Value, known: &Known) -> Value {
+fn named(list: &ChildList, table: &'static str, member: &Value, known: &KnownRows) -> Value {
     let key = list.columns.first().and_then(|column| member.get(column)).and_then(Value::as_str);
     let name = known.row(table, key).and_then(|row| row.text("name"));
     name.map_or_else(|| json!({ "id": key }), |name| json!({ "id": key, "name": name }))
@@ -137,8 +137,8 @@ fn named(list: &List, table: &'static str, member: &Value, known: &Known) -> Val
 mod tests {
     use super::*;
 
-    fn row(cells: &[(&'static str, &str)]) -> Row {
-        cells.iter().map(|(column, text)| (*column, Cell::Text((*text).to_owned()))).collect()
+    fn row(cells: &[(&'static str, &str)]) -> CrmRow {
+        cells.iter().map(|(column, text)| (*column, CellValue::Text((*text).to_owned()))).collect()
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         let list = tables::find("staff").unwrap().list("permissions").unwrap();
         let view = row(&[("feature", "invoices"), ("capability", "view")]);
         let create = row(&[("feature", "invoices"), ("capability", "create")]);
-        let (mut one, mut other) = (Row::default(), Row::default());
+        let (mut one, mut other) = (CrmRow::default(), CrmRow::default());
         attach(list, &mut one, vec![view.clone(), create.clone()]);
         attach(list, &mut other, vec![create, view]);
         assert_eq!(one, other);
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn numbers_are_ordered_by_value() {
         let list = tables::find("clients").unwrap().list("groups").unwrap();
-        let mut customer = Row::default();
+        let mut customer = CrmRow::default();
         attach(list, &mut customer, vec![row(&[("groupid", "10")]), row(&[("groupid", "9")])]);
         assert_eq!(customer.text("groups"), Some(r#"[{"groupid":"9"},{"groupid":"10"}]"#));
-        let mut known = Known::default();
+        let mut known = KnownRows::default();
         known.put_row("customers_groups", row(&[("id", "9"), ("name", "Wholesale")]));
         let sent = value(list, customer.text("groups").unwrap(), &known);
         assert_eq!(sent, json!([{ "id": "9", "name": "Wholesale" }, { "id": "10" }]));

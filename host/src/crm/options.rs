@@ -9,7 +9,7 @@ const FRESH_INSTALL: u16 = 4;
 
 /// What the CRM's own settings say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct CrmOptions {
     /// The time zone that all its times are in, an IANA name.
     pub default_timezone: Option<String>,
     /// How many days before its end a contract is expiring.
@@ -18,7 +18,7 @@ pub struct Options {
     pub send_estimate_expiry_reminder_before: u16,
 }
 
-impl Default for Options {
+impl Default for CrmOptions {
     fn default() -> Self {
         Self {
             default_timezone: None,
@@ -28,7 +28,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl CrmOptions {
     /// From names and values as the table has them. A value that makes no sense counts as not set.
     pub fn read<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut options = Self::default();
@@ -56,10 +56,10 @@ mod tests {
 
     #[test]
     fn what_is_not_said_is_as_on_a_fresh_install() {
-        let read = Options::read([("contract_expiration_before", "14"), ("smtp_password", "x")]);
-        let expected = Options { contract_expiration_before: 14, ..Options::default() };
+        let read = CrmOptions::read([("contract_expiration_before", "14"), ("smtp_password", "x")]);
+        let expected = CrmOptions { contract_expiration_before: 14, ..CrmOptions::default() };
         assert_eq!(read, expected);
         let nonsense = [("default_timezone", ""), ("contract_expiration_before", "soon")];
-        assert_eq!(Options::read(nonsense), Options::default());
+        assert_eq!(CrmOptions::read(nonsense), CrmOptions::default());
     }
 }

@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 
 use super::lists;
-use super::tables::List;
-use crate::crypto::digest::Hash;
+use super::tables::ChildList;
+use crate::crypto::digest::ShortDigest;
 use crate::json::same_value::{is_same_moment, is_same_number, is_zero_date};
 
 /// What a column of the database holds, as far as values are compared by it.
@@ -22,7 +22,7 @@ pub enum ColumnKind {
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cell {
+pub enum CellValue {
     /// No value.
     Null,
     /// The value as text.
@@ -30,12 +30,12 @@ pub enum Cell {
     /// The text of a value in a column of numbers.
     Number(String),
     /// Rows of another table as a JSON array.
-    List(&'static List, String),
+    List(&'static ChildList, String),
     /// What is kept of a long text between two scans.
-    Digest(Hash),
+    Digest(ShortDigest),
 }
 
-impl Cell {
+impl CellValue {
     /// A value as the database sends it. A date without a day is none.
     pub fn read(value: Option<String>, kind: ColumnKind) -> Self {
         match (value, kind) {
@@ -75,7 +75,7 @@ impl Cell {
     }
 
     /// What is kept of the value instead of it.
-    pub fn digest(&self) -> Option<Hash> {
+    pub fn digest(&self) -> Option<ShortDigest> {
         match self {
             Self::List(list, text) => Some(Self::digest_of(&lists::canonical(list, text))),
             Self::Text(text) | Self::Number(text) => Some(Self::digest_of(text)),
@@ -102,13 +102,13 @@ impl Cell {
     }
 
     /// What is kept of a text that is too long to keep.
-    pub fn digest_of(text: &str) -> Hash {
-        Hash::of([text])
+    pub fn digest_of(text: &str) -> ShortDigest {
+        ShortDigest::of([text])
     }
 }
 
 /// A value as the database sends it. A zero date is no date.
-impl From<Option<String>> for Cell {
+impl From<Option<String>> for CellValue {
     fn from(value: Option<String>) -> Self {
         match value {
             Some(text) if text != "0000-00-00" && text != "0000-00-00 00:00:00" => Self::Text(text),
@@ -119,33 +119,33 @@ impl From<Option<String>> for Cell {
 
 /// Columns and their values, in the order in which they were read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Row {
-    cells: Vec<(Cow<'static, str>, Cell)>,
+pub struct CrmRow {
+    cells: Vec<(Cow<'static, str>, CellValue)>,
 }
 
-impl Row {
+impl CrmRow {
     /// Adds a column behind the others.
-    pub fn push(&mut self, column: impl Into<Cow<'static, str>>, value: impl Into<Cell>) {
+    pub fn push(&mut self, column: impl Into<Cow<'static, str>>, value: impl Into<CellValue>) {
         self.cells.push((column.into(), value.into()));
     }
 
     /// The value of a column; `None` where the row has no such column.
-    pub fn get(&self, column: &str) -> Option<&Cell> {
+    pub fn get(&self, column: &str) -> Option<&CellValue> {
         self.cells.iter().find(|(name, _)| name == column).map(|(_, cell)| cell)
     }
 
     /// The text of a column; `None` where it is null, missing or not kept.
     pub fn text(&self, column: &str) -> Option<&str> {
-        self.get(column).and_then(Cell::text)
+        self.get(column).and_then(CellValue::text)
     }
 
     /// Whether nothing is set in a column. One that the row does not have counts as such.
     pub fn is_empty(&self, column: &str) -> bool {
-        self.get(column).is_none_or(Cell::is_empty)
+        self.get(column).is_none_or(CellValue::is_empty)
     }
 
     /// The columns with their values.
-    pub fn iter(&self) -> impl Iterator<Item = (&Cow<'static, str>, &Cell)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Cow<'static, str>, &CellValue)> {
         self.cells.iter().map(|(column, cell)| (column, cell))
     }
 
@@ -155,7 +155,7 @@ impl Row {
     }
 }
 
-impl<C: Into<Cow<'static, str>>, V: Into<Cell>> FromIterator<(C, V)> for Row {
+impl<C: Into<Cow<'static, str>>, V: Into<CellValue>> FromIterator<(C, V)> for CrmRow {
     fn from_iter<I: IntoIterator<Item = (C, V)>>(cells: I) -> Self {
         let cells = cells.into_iter().map(|(column, value)| (column.into(), value.into()));
         Self { cells: cells.collect() }
@@ -168,20 +168,20 @@ mod tests {
 
     #[test]
     fn a_digest_is_the_same_as_its_text() {
-        let text = Cell::Text("long".into());
-        assert!(Cell::Digest(Cell::digest_of("long")).same_as(&text));
-        assert!(!text.same_as(&Cell::Digest(Cell::digest_of("short"))));
+        let text = CellValue::Text("long".into());
+        assert!(CellValue::Digest(CellValue::digest_of("long")).same_as(&text));
+        assert!(!text.same_as(&CellValue::Digest(CellValue::digest_of("short"))));
     }
 
     #[test]
     fn a_value_that_is_written_differently_is_the_same() {
-        let text = |text: &str| Cell::Text(text.to_owned());
-        let number = |text: &str| Cell::Number(text.to_owned());
+        let text = |text: &str| CellValue::Text(text.to_owned());
+        let number = |text: &str| CellValue::Number(text.to_owned());
         for (one, other) in [
             (number("1.50"), number("1.5000")),
             (text("1"), number("1")),
-            (Cell::Null, text("")),
-            (text("2026-11-00"), Cell::Null),
+            (CellValue::Null, text("")),
+            (text("2026-11-00"), CellValue::Null),
             (text("2026-11-01 10:00:00"), text("2026-11-01 10:00:00.000")),
         ] {
             assert!(one.same_as(&other) && other.same_as(&one), "{one:?} {other:?}");
@@ -189,7 +189,7 @@ mod tests {
         for (one, other) in [
             (text("1.50"), text("1.5000")),
             (text("007"), text("7")),
-            (number("0"), Cell::Null),
+            (number("0"), CellValue::Null),
             (number("1"), number("2")),
             (text("a"), text("A")),
         ] {
@@ -200,10 +200,10 @@ mod tests {
     #[test]
     fn zero_dates_are_null() {
         let zero = Some("2026-11-00".to_owned());
-        assert_eq!(Cell::read(zero.clone(), ColumnKind::Date), Cell::Null);
-        assert_ne!(Cell::read(zero, ColumnKind::Other), Cell::Null);
-        assert_eq!(Cell::from(Some("0000-00-00".to_owned())), Cell::Null);
-        assert_eq!(Cell::from(Some("0000-00-00 00:00:00".to_owned())), Cell::Null);
-        assert_eq!(Cell::from(Some("0".to_owned())), Cell::Text("0".into()));
+        assert_eq!(CellValue::read(zero.clone(), ColumnKind::Date), CellValue::Null);
+        assert_ne!(CellValue::read(zero, ColumnKind::Other), CellValue::Null);
+        assert_eq!(CellValue::from(Some("0000-00-00".to_owned())), CellValue::Null);
+        assert_eq!(CellValue::from(Some("0000-00-00 00:00:00".to_owned())), CellValue::Null);
+        assert_eq!(CellValue::from(Some("0".to_owned())), CellValue::Text("0".into()));
     }
 }

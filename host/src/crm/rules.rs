@@ -11,7 +11,7 @@ pub mod sales;
 pub mod support;
 pub mod work;
 
-use super::row::Row;
+use super::row::CrmRow;
 
 /// Events that no column tells of; only hooks of the CRM do.
 #[cfg(test)]
@@ -133,7 +133,7 @@ pub enum Where {
 
 impl Where {
     /// Whether the row is so.
-    pub fn holds(&self, row: &Row) -> bool {
+    pub fn holds(&self, row: &CrmRow) -> bool {
         match self {
             Self::Is(column, value) => row.text(column) == Some(value),
             Self::IsNot(column, value) => row.text(column).is_some_and(|text| text != *value),
@@ -147,7 +147,7 @@ impl Where {
 }
 
 /// Whether an amount is negative; `None` for zero and for what is no amount.
-fn amount(row: &Row, column: &str) -> Option<bool> {
+fn amount(row: &CrmRow, column: &str) -> Option<bool> {
     let text = row.text(column)?;
     text.bytes().any(|c| matches!(c, b'1'..=b'9')).then(|| text.starts_with('-'))
 }

@@ -16,7 +16,7 @@ use super::rules::{Rule, When};
 pub use sales::INVOICE_SUMMARY;
 
 /// Names of columns.
-pub type Names = &'static [&'static str];
+pub type ColumnNames = &'static [&'static str];
 
 /// A list of names without quotes and commas.
 macro_rules! names {
@@ -26,7 +26,7 @@ use names;
 
 /// One table, or what is read of it.
 #[derive(Debug)]
-pub struct Table {
+pub struct CrmTable {
     /// Its name without prefix.
     pub name: &'static str,
     /// The column that identifies a row. All are whole numbers.
@@ -34,21 +34,21 @@ pub struct Table {
     /// The column that tells when the row was written. Keys may be used again; key and this are not.
     pub created: Option<&'static str>,
     /// What is read, in this order, the key among it.
-    pub columns: Names,
+    pub columns: ColumnNames,
     /// Those of `columns` that versions before 3.3.1 may lack.
-    pub newer: Names,
+    pub newer: ColumnNames,
     /// Columns beginning like this are made on demand, and read too.
     pub on_demand: Option<&'static str>,
     /// A change of these alone is no update of the record: the rules say so.
-    pub ignored: Names,
+    pub ignored: ColumnNames,
     /// Columns without a limit on their length. Of long texts in them only a digest is kept.
-    pub long: Names,
+    pub long: ColumnNames,
     /// Rows of other tables that are read as part of each row.
-    pub lists: &'static [List],
+    pub lists: &'static [ChildList],
     /// What is looked up for the data of each event.
-    pub joins: &'static [Join],
+    pub joins: &'static [TableJoin],
     /// The records that a row belongs to.
-    pub parents: &'static [Parent],
+    pub parents: &'static [ParentTable],
     /// Whether older versions lack the whole table.
     pub newer_table: bool,
     /// Which events follow from which changes.
@@ -58,7 +58,7 @@ pub struct Table {
 /// Rows of another table that belong to a record and are read as one column of it, such as the lines of an invoice. So a change of
 /// them is a change of the record, and a record that comes or goes with them is one occurrence, not two.
 #[derive(Debug, PartialEq, Eq)]
-pub struct List {
+pub struct ChildList {
     /// The column that they become: a JSON array of objects.
     pub field: &'static str,
     /// The table they stand in, without prefix.
@@ -68,24 +68,24 @@ pub struct List {
     /// A column and the value it must have, where the table serves several kinds of record.
     pub of: Option<(&'static str, &'static str)>,
     /// The columns of each object. Surrogate keys that the CRM gives anew at each saving are not among them.
-    pub columns: Names,
+    pub columns: ColumnNames,
     /// What they are ordered by, so that the order in the table does not matter.
-    pub order: Names,
+    pub order: ColumnNames,
     /// Each object is the key of a row of this table, and goes out as its `id` and `name`.
     pub named_by: Option<&'static str>,
     /// Whether each object is a custom field of the record, and the list goes out as one object: values by name.
     pub are_fields: bool,
     /// Those of `columns` that hold numbers.
-    pub numbers: Names,
+    pub numbers: ColumnNames,
     /// Whether the old ones are kept in full; else as a digest.
     pub kept: bool,
     /// In which data they go out.
-    pub sent: Sent,
+    pub sent: ListSending,
 }
 
 /// In which data a list goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub enum ListSending {
     /// With every event about the record.
     Always,
     /// With the event about the list itself.
@@ -94,7 +94,7 @@ pub enum Sent {
 
 /// A field that is looked up in another table.
 #[derive(Debug)]
-pub struct Join {
+pub struct TableJoin {
     /// The field of the data.
     pub field: &'static str,
     /// The column that holds a key of the other table.
@@ -102,12 +102,12 @@ pub struct Join {
     /// The other table, without prefix.
     pub table: &'static str,
     /// What is taken from there.
-    pub takes: Takes,
+    pub takes: JoinTakes,
 }
 
 /// What a join takes from the other row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub enum JoinTakes {
     /// The value of one column.
     Column(&'static str),
     /// An invoice in short.
@@ -120,7 +120,7 @@ pub enum Takes {
 
 /// The record that a row belongs to.
 #[derive(Debug)]
-pub struct Parent {
+pub struct ParentTable {
     /// Its table, without prefix.
     pub table: &'static str,
     /// The column that holds its key.
@@ -129,7 +129,7 @@ pub struct Parent {
 
 /// How much of a row must be kept between two scans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
+pub enum WatchDepth {
     /// Its content, to see what changed.
     Content,
     /// That it is there: only new rows matter, or what the clock says of them.
@@ -137,7 +137,7 @@ pub enum Watch {
 }
 
 /// Every table that is scanned. A record stands before what belongs to it, so events come in the order in which people do things.
-pub static ALL: &[&Table] = &[
+pub static ALL: &[&CrmTable] = &[
     &lookups::LEADS_STATUS,
     &lookups::LEADS_SOURCES,
     &lookups::TICKETS_STATUS,
@@ -186,15 +186,15 @@ pub static ALL: &[&Table] = &[
     &support::TICKET_ATTACHMENTS,
 ];
 
-/// Small tables that many events look into. Best known in whole before a scan: see [`super::known::Known`].
-pub const LOOKED_INTO: Names = names![currencies customers_groups customfields];
+/// Small tables that many events look into. Best known in whole before a scan: see [`super::known::KnownRows`].
+pub const LOOKED_INTO: ColumnNames = names![currencies customers_groups customfields];
 
 /// The table that says which custom fields there are.
 pub const CUSTOM_FIELDS: &str = "customfields";
 
 /// The values of a record's custom fields.
-const fn custom_fields(fieldto: &'static str) -> List {
-    List {
+const fn custom_fields(fieldto: &'static str) -> ChildList {
+    ChildList {
         field: "custom_fields",
         table: "customfieldsvalues",
         parent: "relid",
@@ -205,16 +205,16 @@ const fn custom_fields(fieldto: &'static str) -> List {
         are_fields: true,
         numbers: &[],
         kept: true,
-        sent: Sent::Always,
+        sent: ListSending::Always,
     }
 }
 
 /// The table of that name, without prefix.
-pub fn find(name: &str) -> Option<&'static Table> {
+pub fn find(name: &str) -> Option<&'static CrmTable> {
     ALL.iter().copied().find(|table| table.name == name)
 }
 
-impl Table {
+impl CrmTable {
     /// A table of which nothing special is known.
     const PLAIN: Self = Self {
         name: "",
@@ -248,11 +248,11 @@ impl Table {
     }
 
     /// How much of a row must be kept between two scans.
-    pub fn watch(&self) -> Watch {
+    pub fn watch(&self) -> WatchDepth {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
         let only_keys = conditions.all(|when| when.is_clock() || matches!(when, When::New(_)));
         // One without rules is read for what stands in it.
-        if only_keys && !self.rules.is_empty() { Watch::Keys } else { Watch::Content }
+        if only_keys && !self.rules.is_empty() { WatchDepth::Keys } else { WatchDepth::Content }
     }
 
     /// Whether events follow from the passing of time, so that unchanged rows matter too.
@@ -262,14 +262,14 @@ impl Table {
     }
 
     /// The list that is read as this column.
-    pub fn list(&self, field: &str) -> Option<&'static List> {
+    pub fn list(&self, field: &str) -> Option<&'static ChildList> {
         self.lists.iter().find(|list| list.field == field)
     }
 
     /// Whether another content of the column makes the row another one. Not so for one that the rules ignore and none names.
     pub fn counts(&self, column: &str) -> bool {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
-        self.watch() == Watch::Content
+        self.watch() == WatchDepth::Content
             && (!self.ignored.contains(&column) || conditions.any(|when| when.names(column)))
     }
 }

@@ -6,9 +6,9 @@ use ring::digest::{Context, SHA256};
 
 /// The first sixteen bytes of a SHA-256. Two contents of one row never meet by accident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Hash([u8; 16]);
+pub struct ShortDigest([u8; 16]);
 
-impl Hash {
+impl ShortDigest {
     /// Of all parts in order. Each goes in with its length, so `ab c` and `a bc` differ.
     pub fn of<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Self {
         let mut sha = Context::new(&SHA256);
@@ -37,7 +37,7 @@ impl Hash {
     }
 }
 
-impl fmt::Display for Hash {
+impl fmt::Display for ShortDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
@@ -49,15 +49,15 @@ mod tests {
 
     #[test]
     fn parts_do_not_run_together() {
-        assert_ne!(Hash::of(["ab", "c"]), Hash::of(["a", "bc"]));
-        assert_eq!(Hash::of(["a"]), Hash::of([b"a"]));
+        assert_ne!(ShortDigest::of(["ab", "c"]), ShortDigest::of(["a", "bc"]));
+        assert_eq!(ShortDigest::of(["a"]), ShortDigest::of([b"a"]));
     }
 
     #[test]
     fn text_and_bytes_come_back() {
-        let hash = Hash::of(["x"]);
-        assert_eq!(Hash::parse(&hash.to_string()), Some(hash));
-        assert_eq!(Hash::from_bytes(hash.bytes()), Some(hash));
-        assert_eq!(Hash::parse("00"), None);
+        let hash = ShortDigest::of(["x"]);
+        assert_eq!(ShortDigest::parse(&hash.to_string()), Some(hash));
+        assert_eq!(ShortDigest::from_bytes(hash.bytes()), Some(hash));
+        assert_eq!(ShortDigest::parse("00"), None);
     }
 }

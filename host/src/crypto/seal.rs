@@ -20,14 +20,14 @@ const NONCE: usize = 24;
 
 /// Encrypts and decrypts.
 #[derive(Clone)]
-pub struct Sealer {
+pub struct SecretSealer {
     cipher: XChaCha20Poly1305,
     mac_key: [u8; 32],
     grant_key: [u8; 32],
     guest_key: [u8; 32],
 }
 
-impl std::fmt::Debug for Sealer {
+impl std::fmt::Debug for SecretSealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sealer(hidden)")
     }
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Sealer {
 
 /// Why there is no key, or something cannot be read with it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SealError {
     /// The key file cannot be read or made.
     #[error(
         "the key file {path} cannot be read or made: {source}; set WAYBILL_SECRET_KEY, or make its folder writable"
@@ -53,15 +53,15 @@ pub enum Error {
     WrongKey,
 }
 
-impl Sealer {
+impl SecretSealer {
     /// A sealer whose key is derived from `secret`.
     pub fn from_secret(secret: &SecretString) -> Self {
         Self::from_bytes(secret.expose_secret().as_bytes())
     }
 
     /// A sealer with the key in `path`; made if the file is not there.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::KeyFile { path: path.display().to_string(), source };
+    pub fn from_file(path: &Path) -> Result<Self, SealError> {
+        let failed = |source| SealError::KeyFile { path: path.display().to_string(), source };
         private_file::protect(path).map_err(failed)?;
         match std::fs::read(path) {
             Ok(bytes) if bytes.trim_ascii().len() >= 32 => Ok(Self::from_bytes(bytes.trim_ascii())),
@@ -108,22 +108,22 @@ impl Sealer {
     }
 
     /// Encrypts `plain`; only the same `context` opens it.
-    pub fn seal(&self, plain: &[u8], context: &[u8]) -> Result<Vec<u8>, Error> {
+    pub fn seal(&self, plain: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE];
         rand::rng().fill_bytes(&mut nonce);
         let payload = Payload { msg: plain, aad: context };
         let sealed = self
             .cipher
             .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_opaque| Error::WrongKey)?;
+            .map_err(|_opaque| SealError::WrongKey)?;
         Ok([&nonce[..], &sealed].concat())
     }
 
     /// Decrypts what [`Self::seal`] made.
-    pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Vec<u8>, Error> {
-        let (nonce, text) = sealed.split_first_chunk::<NONCE>().ok_or(Error::WrongKey)?;
+    pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (nonce, text) = sealed.split_first_chunk::<NONCE>().ok_or(SealError::WrongKey)?;
         let payload = Payload { msg: text, aad: context };
-        self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_opaque| Error::WrongKey)
+        self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_opaque| SealError::WrongKey)
     }
 }
 
@@ -134,24 +134,24 @@ mod tests {
 
     #[test]
     fn only_the_same_key_and_context_open() {
-        let sealer = Sealer::from_secret(&"one".into());
+        let sealer = SecretSealer::from_secret(&"one".into());
         let text = sealer.seal(b"whsec_x", b"end_1").unwrap();
         assert!(!text.windows(7).any(|w| w == b"whsec_x"));
         assert_eq!(sealer.open(&text, b"end_1").unwrap(), b"whsec_x");
         assert!(sealer.open(&text, b"end_2").is_err());
-        assert!(Sealer::from_secret(&"two".into()).open(&text, b"end_1").is_err());
+        assert!(SecretSealer::from_secret(&"two".into()).open(&text, b"end_1").is_err());
     }
 
     #[test]
     fn a_key_file_is_made_once_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("waybill.key");
-        let sealed = Sealer::from_file(&path).unwrap().seal(b"x", b"").unwrap();
-        assert_eq!(Sealer::from_file(&path).unwrap().open(&sealed, b"").unwrap(), b"x");
+        let sealed = SecretSealer::from_file(&path).unwrap().seal(b"x", b"").unwrap();
+        assert_eq!(SecretSealer::from_file(&path).unwrap().open(&sealed, b"").unwrap(), b"x");
         let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(), 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(Sealer::from_file(&path).unwrap().open(&sealed, b"").unwrap(), b"x");
+        assert_eq!(SecretSealer::from_file(&path).unwrap().open(&sealed, b"").unwrap(), b"x");
         assert_eq!(mode(), 0o600, "a looser one is mended");
     }
 }

@@ -17,15 +17,15 @@ pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
 
 /// A key that messages are authenticated with, already mixed in.
 #[derive(Clone)]
-pub struct Mac(hmac::Key);
+pub struct MacKey(hmac::Key);
 
-impl std::fmt::Debug for Mac {
+impl std::fmt::Debug for MacKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Mac(hidden)")
     }
 }
 
-impl Mac {
+impl MacKey {
     /// With a key of any length.
     pub fn new(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
@@ -70,7 +70,7 @@ mod tests {
     fn published_vectors_fit() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hex::encode(digest(&[b"a", b"bc"])), abc);
-        let mac = Mac::new(b"Jefe");
+        let mac = MacKey::new(b"Jefe");
         let code = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         let parts: [&[u8]; 2] = [b"what do ya want ", b"for nothing?"];
         assert_eq!(hex::encode(mac.of(&parts)), code);

@@ -1,17 +1,17 @@
 //! One attempt, from the leased delivery to the record of what came of it.
 
 use super::changes;
-use super::envelope::{self, Rendered};
-use super::judge::{Answer, Judgement, Policy, Round, judge};
+use super::envelope::{self, RenderedBody};
+use super::judge::{AttemptAnswer, AttemptJudgement, FailurePolicy, RetryRound, judge};
 use crate::json::storable::storable;
 use crate::model::attributes::{HOPS_HEADER, SentWith};
 use crate::model::delivery::Attempt;
-use crate::model::event::{Event, Message};
+use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::DeliveryId;
-use crate::model::redactor::Redactor;
+use crate::model::redactor::SecretRedactor;
 use crate::net::error_class::ErrorClass;
-use crate::net::http_client::{Client, Reply, Request, SendError};
-use crate::settings::endpoint_runtime::Target;
+use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
+use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -35,13 +35,13 @@ const MASK: &str = "***";
 
 /// What is sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Parcel<'a> {
+pub struct DeliveryParcel<'a> {
     /// The delivery.
     pub id: DeliveryId,
     /// The event.
     pub event: &'a Event,
     /// What to send, if not the event as captured.
-    pub message: Option<&'a Message>,
+    pub message: Option<&'a DeliveryMessage>,
     /// How many deliveries collapsed into it.
     pub collapsed: Option<i32>,
     /// 1, 2, …
@@ -52,7 +52,7 @@ pub struct Parcel<'a> {
 
 /// Why a delivery cannot even be sent.
 #[derive(Debug, thiserror::Error)]
-enum Unsendable {
+enum UnsendableReason {
     #[error("the endpoint's secret cannot be read with this key: enter it again")]
     Locked,
     #[error("the field map cannot be applied: {0}")]
@@ -69,24 +69,24 @@ enum Unsendable {
 
 /// An attempt that was made.
 #[derive(Debug)]
-pub struct Made {
+pub struct MadeAttempt {
     /// Its record.
     pub attempt: Attempt,
     /// What follows.
-    pub judgement: Judgement,
+    pub judgement: AttemptJudgement,
 }
 
 /// Makes one attempt; nothing if `withdrawn` ended before its request began. `random` is uniform in
 /// 0 to 1.
 pub async fn make(
-    client: &Client,
-    target: &Target,
-    parcel: Parcel<'_>,
-    round: Round,
+    client: &DeliveryClient,
+    target: &EndpointRuntime,
+    parcel: DeliveryParcel<'_>,
+    round: RetryRound,
     at: Timestamp,
     random: f64,
     withdrawn: impl Future<Output = ()>,
-) -> Option<Made> {
+) -> Option<MadeAttempt> {
     let (sent, recorded) = match request(target, parcel) {
         Ok(request) => {
             let recorded = record_headers(&request.headers, target);
@@ -100,22 +100,26 @@ pub async fn make(
     };
     let ended = at.after(duration);
     let answer = match &sent {
-        Ok(reply) => Answer::from_reply(reply.status, &reply.headers, ended),
-        Err(error) => Answer::Failed(error.class),
+        Ok(reply) => AttemptAnswer::from_reply(reply.status, &reply.headers, ended),
+        Err(error) => AttemptAnswer::Failed(error.class),
     };
-    let policy = Policy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
+    let policy =
+        FailurePolicy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
     let judgement = judge(answer, round, policy, ended, random);
     let class = judgement.error_class;
     let sent = sent.map(|reply| redacted(reply, &target.redactor));
     let attempt = record(parcel.number, at, duration, recorded, class, sent);
-    Some(Made { attempt, judgement })
+    Some(MadeAttempt { attempt, judgement })
 }
 
-fn unsendable(why: &Unsendable) -> SendError {
+fn unsendable(why: &UnsendableReason) -> SendError {
     SendError { class: ErrorClass::Protocol, detail: why.to_string(), duration: Duration::ZERO }
 }
 
-fn request(target: &Target, parcel: Parcel<'_>) -> Result<Request, Unsendable> {
+fn request(
+    target: &EndpointRuntime,
+    parcel: DeliveryParcel<'_>,
+) -> Result<ClientRequest, UnsendableReason> {
     let id = parcel.id.to_string();
     let sent_with = SentWith::read(parcel.event.attributes.as_deref());
     // Counted at each delivery, so that an endpoint that feeds its own source comes to an end.
@@ -129,23 +133,23 @@ fn request(target: &Target, parcel: Parcel<'_>) -> Result<Request, Unsendable> {
     headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
     headers.insert(HOPS, HeaderValue::from(hops));
     headers.extend(rendered.headers);
-    let signer = target.signer.as_ref().ok_or(Unsendable::Locked)?;
+    let signer = target.signer.as_ref().ok_or(UnsendableReason::Locked)?;
     signer.sign(&id, parcel.signed_at, &rendered.body, &mut headers)?;
-    let uri = target.uri.clone().map_err(Unsendable::Url)?;
+    let uri = target.uri.clone().map_err(UnsendableReason::Url)?;
     let header_case = target.header_case.clone();
-    Ok(Request { uri, headers, header_case, body: Bytes::from(rendered.body) })
+    Ok(ClientRequest { uri, headers, header_case, body: Bytes::from(rendered.body) })
 }
 
-fn event_type(parcel: Parcel<'_>) -> &str {
+fn event_type(parcel: DeliveryParcel<'_>) -> &str {
     parcel.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&parcel.event.event_type)
 }
 
 fn render(
-    target: &Target,
-    parcel: Parcel<'_>,
+    target: &EndpointRuntime,
+    parcel: DeliveryParcel<'_>,
     id: &str,
     sent_with: &SentWith,
-) -> Result<Rendered, Unsendable> {
+) -> Result<RenderedBody, UnsendableReason> {
     let settings = &target.endpoint.settings;
     let event = parcel.event;
     let own_data = parcel.message.and_then(|message| message.data.as_ref());
@@ -168,7 +172,7 @@ fn render(
         mapped.is_none() && own_data.is_none_or(|own| own.get() == event.data.get());
     let captured_id = event.id.to_string();
     let draft_id = parcel.message.and_then(|m| m.event_id).map(|id| id.to_string());
-    let message = envelope::Message {
+    let message = envelope::EnvelopeMessage {
         delivery_id: id,
         event_id: draft_id.as_ref().unwrap_or(&captured_id),
         parent_id: draft_id.as_ref().map(|_| captured_id.as_str()),
@@ -199,7 +203,7 @@ fn record(
     duration: Duration,
     request_headers: String,
     class: Option<ErrorClass>,
-    sent: Result<Reply, SendError>,
+    sent: Result<ClientReply, SendError>,
 ) -> Attempt {
     let (status, headers, body, error) = match sent {
         Ok(reply) => {
@@ -223,7 +227,7 @@ fn record(
 }
 
 /// A reply without the endpoint's secrets, which receivers that echo a request send back.
-fn redacted(mut reply: Reply, redactor: &Redactor) -> Reply {
+fn redacted(mut reply: ClientReply, redactor: &SecretRedactor) -> ClientReply {
     for value in reply.headers.values_mut() {
         let text = String::from_utf8_lossy(value.as_bytes());
         if let Cow::Owned(clean) = redactor.text(&text)
@@ -237,7 +241,7 @@ fn redacted(mut reply: Reply, redactor: &Redactor) -> Reply {
 }
 
 /// The request's headers for the record; what the operator set stays hidden.
-fn record_headers(headers: &HeaderMap, target: &Target) -> String {
+fn record_headers(headers: &HeaderMap, target: &EndpointRuntime) -> String {
     headers_json(headers.iter(), |name| target.headers.contains_key(name))
 }
 

@@ -1,13 +1,13 @@
 //! What an update changed, as an endpoint gets it: its field map holds for old values as for new ones.
 
-use crate::model::event::Changes;
+use crate::model::event::EventChanges;
 use crate::model::field_map::{FieldMap, InvalidData};
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 
 /// The fields that changed and their old values, as JSON texts.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct SentChanges {
     /// The names of the fields, as a list.
     pub changed: String,
     /// The old values by name, as an object.
@@ -15,13 +15,13 @@ pub struct Sent {
 }
 
 /// What is sent of the changes of an event that an endpoint gets as it was captured.
-pub fn sent(changes: &RawValue, map: Option<&FieldMap>) -> Result<Sent, InvalidData> {
-    let Changes { changed, mut previous } =
+pub fn sent(changes: &RawValue, map: Option<&FieldMap>) -> Result<SentChanges, InvalidData> {
+    let EventChanges { changed, mut previous } =
         serde_json::from_str(changes.get()).map_err(InvalidData::new)?;
     let Some(map) = map.filter(|map| !map.is_empty()) else {
-        return Ok(Sent { changed: text(&changed), previous: text(&previous) });
+        return Ok(SentChanges { changed: text(&changed), previous: text(&previous) });
     };
-    let (mut names, mut values) = (Vec::new(), Fields::new());
+    let (mut names, mut values) = (Vec::new(), RawFields::new());
     for name in changed {
         let old = previous.swap_remove(&name);
         let is_kept = old.is_some();
@@ -31,10 +31,10 @@ pub fn sent(changes: &RawValue, map: Option<&FieldMap>) -> Result<Sent, InvalidD
         }
         names.push(name);
     }
-    Ok(Sent { changed: text(&names), previous: text(&values) })
+    Ok(SentChanges { changed: text(&names), previous: text(&values) })
 }
 
-type Fields = IndexMap<String, Box<RawValue>>;
+type RawFields = IndexMap<String, Box<RawValue>>;
 
 fn text<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
@@ -48,7 +48,7 @@ fn mapped(
     map: &FieldMap,
 ) -> Result<Option<(String, Box<RawValue>)>, InvalidData> {
     let object = |name: &str, value: Box<RawValue>| {
-        to_raw_value(&Fields::from_iter([(name.to_owned(), value)])).map_err(InvalidData::new)
+        to_raw_value(&RawFields::from_iter([(name.to_owned(), value)])).map_err(InvalidData::new)
     };
     let (nested, depth) = match name.split_once('.') {
         Some((outer, inner)) => (object(outer, object(inner, old)?)?, 2),
@@ -57,7 +57,7 @@ fn mapped(
     let mut found = map.apply(&nested)?;
     let mut path = Vec::new();
     for _ in 0..depth {
-        let Ok(object) = serde_json::from_str::<Fields>(found.get()) else { return Ok(None) };
+        let Ok(object) = serde_json::from_str::<RawFields>(found.get()) else { return Ok(None) };
         let Some((part, inner)) = object.into_iter().next() else { return Ok(None) };
         path.push(part);
         found = inner;
@@ -101,7 +101,7 @@ mod tests {
         let sent = sent(&changes(), Some(&map)).unwrap();
         assert_eq!(sent.changed, r#"["amount","note"]"#);
         assert_eq!(sent.previous, r#"{"amount":"5.00"}"#);
-        let deep = Changes { changed: vec![".".repeat(60_000)], previous: Fields::new() };
+        let deep = EventChanges { changed: vec![".".repeat(60_000)], previous: RawFields::new() };
         let deep = super::sent(&to_raw_value(&deep).unwrap(), Some(&map)).unwrap();
         assert_eq!(deep.previous, "{}", "names of others do not make it dig");
         let map = serde_json::from_value(json!({"include": ["contact"]})).unwrap();

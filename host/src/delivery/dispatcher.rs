@@ -2,10 +2,10 @@
 
 use super::lane;
 use super::places::RequestPlaces;
-use crate::net::http_client::Client;
-use crate::settings::live::Live;
+use crate::net::http_client::DeliveryClient;
+use crate::settings::live::LiveSettings;
 use crate::store::handover::NewLane;
-use crate::store::{Error, Journal};
+use crate::store::{EventStore, StoreError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -18,13 +18,13 @@ const PATROL: Duration = Duration::from_millis(500);
 
 /// What lanes share.
 #[derive(Debug)]
-pub struct Context {
+pub struct LaneContext {
     /// The record.
-    pub journal: Journal,
+    pub journal: EventStore,
     /// The endpoints.
-    pub live: Live,
+    pub live: LiveSettings,
     /// Sends requests.
-    pub client: Client,
+    pub client: DeliveryClient,
     /// Requests that may be under way at once, to all endpoints together.
     pub places: Arc<RequestPlaces>,
     /// Attempts under way.
@@ -34,7 +34,7 @@ pub struct Context {
 }
 
 /// Runs until told to stop.
-pub async fn run(context: Arc<Context>, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
+pub async fn run(context: Arc<LaneContext>, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
     // Before the first request: a receiver that was refusing when the last process ended is held back.
     if let Err(error) = look_around(&context).await {
         tracing::warn!(%error, "cannot ask the database which receivers asked for time");
@@ -51,7 +51,7 @@ pub async fn run(context: Arc<Context>, mut lanes: mpsc::UnboundedReceiver<NewLa
     }
 }
 
-async fn patrol(context: Arc<Context>) {
+async fn patrol(context: Arc<LaneContext>) {
     let mut tick = tokio::time::interval(PATROL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -66,7 +66,7 @@ async fn patrol(context: Arc<Context>) {
 }
 
 /// Tells the lanes what the table knows and memory may not.
-async fn look_around(context: &Context) -> Result<(), Error> {
+async fn look_around(context: &LaneContext) -> Result<(), StoreError> {
     let handover = context.journal.handover();
     for (endpoint, until) in context.journal.holds().await? {
         if let Some(lane) = handover.find_lane(endpoint) {

@@ -20,7 +20,7 @@
 use crate::json::canonical;
 use crate::json::canonical::CanonicalError;
 use crate::model::attributes::{HOPS, RESERVED, is_json};
-use crate::model::envelope::Envelope;
+use crate::model::envelope::EnvelopeForm;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderName, HeaderValue};
@@ -29,7 +29,7 @@ use std::borrow::Cow;
 
 /// What a delivery says. JSON texts are valid JSON.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Message<'a> {
+pub struct EnvelopeMessage<'a> {
     /// The delivery's id.
     pub delivery_id: &'a str,
     /// The event's id; of one that a module made, its own.
@@ -75,7 +75,7 @@ pub struct Message<'a> {
 
 /// A body and what its request says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
+pub struct RenderedBody {
     /// The body.
     pub body: Vec<u8>,
     /// The value of `Content-Type`.
@@ -84,24 +84,27 @@ pub struct Rendered {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Rendered {
+impl RenderedBody {
     fn json(body: Vec<u8>) -> Self {
         Self { body, content_type: JSON.into(), headers: Vec::new() }
     }
 }
 
 /// Renders a message. An error means that a JSON text in it was none, or nests too deep.
-pub fn render(envelope: Envelope, message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+pub fn render(
+    envelope: EnvelopeForm,
+    message: &EnvelopeMessage<'_>,
+) -> Result<RenderedBody, CanonicalError> {
     match envelope {
-        Envelope::Default => default(message).map(Rendered::json),
-        Envelope::Standard => standard(message).map(Rendered::json),
-        Envelope::CloudEvents => structured(message),
-        Envelope::CloudEventsBinary => binary(message),
-        Envelope::Raw => Ok(match not_json(message) {
+        EnvelopeForm::Default => default(message).map(RenderedBody::json),
+        EnvelopeForm::Standard => standard(message).map(RenderedBody::json),
+        EnvelopeForm::CloudEvents => structured(message),
+        EnvelopeForm::CloudEventsBinary => binary(message),
+        EnvelopeForm::Raw => Ok(match not_json(message) {
             Some(body) => {
-                Rendered { body, content_type: content_type(message), headers: Vec::new() }
+                RenderedBody { body, content_type: content_type(message), headers: Vec::new() }
             }
-            None => Rendered::json(message.data.as_bytes().to_vec()),
+            None => RenderedBody::json(message.data.as_bytes().to_vec()),
         }),
     }
 }
@@ -109,12 +112,12 @@ pub fn render(envelope: Envelope, message: &Message<'_>) -> Result<Rendered, Can
 /// The content type of data that says none.
 const JSON: &str = "application/json";
 
-fn content_type(message: &Message<'_>) -> Cow<'static, str> {
+fn content_type(message: &EnvelopeMessage<'_>) -> Cow<'static, str> {
     message.content_type.map_or(JSON.into(), |given| given.to_owned().into())
 }
 
 /// The bytes of data that is not JSON.
-fn not_json(message: &Message<'_>) -> Option<Vec<u8>> {
+fn not_json(message: &EnvelopeMessage<'_>) -> Option<Vec<u8>> {
     if !message.is_base64 && message.content_type.is_none_or(is_json) {
         return None;
     }
@@ -123,13 +126,13 @@ fn not_json(message: &Message<'_>) -> Option<Vec<u8>> {
 }
 
 /// The type and the subject as CloudEvents have them.
-fn named<'m>(message: &Message<'m>) -> (&'m str, Option<&'m str>) {
+fn named<'m>(message: &EnvelopeMessage<'m>) -> (&'m str, Option<&'m str>) {
     let subject = message.subject.or(message.resource_id).filter(|subject| !subject.is_empty());
     (message.sent_type.unwrap_or(message.event_type), subject)
 }
 
-fn default(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
-    let mut object = Object::with_room_for(message);
+fn default(message: &EnvelopeMessage<'_>) -> Result<Vec<u8>, CanonicalError> {
+    let mut object = ObjectWriter::with_room_for(message);
     object.text("event", message.event_type);
     object.text("id", message.event_id);
     object.optional_text("parent_id", message.parent_id);
@@ -151,16 +154,16 @@ fn default(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
     Ok(object.end())
 }
 
-fn standard(message: &Message<'_>) -> Result<Vec<u8>, CanonicalError> {
-    let mut object = Object::with_room_for(message);
+fn standard(message: &EnvelopeMessage<'_>) -> Result<Vec<u8>, CanonicalError> {
+    let mut object = ObjectWriter::with_room_for(message);
     object.text("type", message.event_type);
     object.text("timestamp", message.timestamp);
     object.json("data", message.data)?;
     Ok(object.end())
 }
 
-fn structured(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
-    let mut object = Object::with_room_for(message);
+fn structured(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError> {
+    let mut object = ObjectWriter::with_room_for(message);
     object.text("specversion", "1.0");
     object.text("id", message.event_id);
     object.text("source", &source_reference(message.source));
@@ -180,16 +183,16 @@ fn structured(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
     }
     for (name, value) in extensions(message) {
         match value {
-            Extension::Text(text) => object.text(&name, &text),
-            Extension::Json(json) => object.json(&name, &json)?,
+            ExtensionValue::Text(text) => object.text(&name, &text),
+            ExtensionValue::Json(json) => object.json(&name, &json)?,
         }
     }
     object.json(if message.is_base64 { "data_base64" } else { "data" }, message.data)?;
     let content_type = "application/cloudevents+json".into();
-    Ok(Rendered { body: object.end(), content_type, headers: Vec::new() })
+    Ok(RenderedBody { body: object.end(), content_type, headers: Vec::new() })
 }
 
-fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
+fn binary(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError> {
     let body = if let Some(body) = not_json(message) {
         body
     } else {
@@ -224,12 +227,12 @@ fn binary(message: &Message<'_>) -> Result<Rendered, CanonicalError> {
         set("ce-collapsed", &collapsed.to_string());
     }
     for (name, value) in extensions(message) {
-        let (Extension::Text(text) | Extension::Json(text)) = value;
+        let (ExtensionValue::Text(text) | ExtensionValue::Json(text)) = value;
         if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
             headers.push((name, header_value(&text)));
         }
     }
-    Ok(Rendered { body, content_type: content_type(message), headers })
+    Ok(RenderedBody { body, content_type: content_type(message), headers })
 }
 
 /// The source as the URI reference that CloudEvents asks for: a name stays as it is but for what no URI holds.
@@ -255,7 +258,7 @@ fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(&encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-enum Extension {
+enum ExtensionValue {
     Text(String),
     /// A number or boolean.
     Json(String),
@@ -263,13 +266,15 @@ enum Extension {
 
 /// The extension attributes to send. Names that CloudEvents does not allow, names of its own attributes and of ours, and values
 /// that are objects, arrays or null are left out.
-fn extensions(message: &Message<'_>) -> Vec<(String, Extension)> {
+fn extensions(message: &EnvelopeMessage<'_>) -> Vec<(String, ExtensionValue)> {
     let captured: serde_json::Map<String, serde_json::Value> =
         message.extensions.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let replaced = |name: &str| message.attributes.iter().any(|(own, _)| own == name);
     let captured = captured.into_iter().filter(|(name, _)| !replaced(name));
-    let own =
-        message.attributes.iter().map(|(name, text)| (name.clone(), Extension::Text(text.clone())));
+    let own = message
+        .attributes
+        .iter()
+        .map(|(name, text)| (name.clone(), ExtensionValue::Text(text.clone())));
     captured
         .filter_map(|(name, value)| Some((name, extension(value)?)))
         .chain(own)
@@ -277,11 +282,11 @@ fn extensions(message: &Message<'_>) -> Vec<(String, Extension)> {
         .collect()
 }
 
-fn extension(value: serde_json::Value) -> Option<Extension> {
+fn extension(value: serde_json::Value) -> Option<ExtensionValue> {
     use serde_json::Value;
     match value {
-        Value::String(text) => Some(Extension::Text(text)),
-        Value::Bool(_) | Value::Number(_) => Some(Extension::Json(value.to_string())),
+        Value::String(text) => Some(ExtensionValue::Text(text)),
+        Value::Bool(_) | Value::Number(_) => Some(ExtensionValue::Json(value.to_string())),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
@@ -309,10 +314,10 @@ fn is_extension_name(name: &str) -> bool {
 }
 
 /// A JSON object under construction. Its keys are ours: none is an array index, none comes twice.
-struct Object(Vec<u8>);
+struct ObjectWriter(Vec<u8>);
 
-impl Object {
-    fn with_room_for(message: &Message<'_>) -> Self {
+impl ObjectWriter {
+    fn with_room_for(message: &EnvelopeMessage<'_>) -> Self {
         const FRAME: usize = 512;
         let previous = message.previous.map_or(0, str::len);
         Self(Vec::with_capacity(message.data.len() + previous + FRAME))

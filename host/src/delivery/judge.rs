@@ -7,9 +7,9 @@
 //! A `429`, and a `503` with `Retry-After`, ask the endpoint to wait. For up to [`MAX_HELD`] they use
 //! up no step of the schedule: a receiver that is busy for an hour loses nothing.
 
-use crate::model::delivery::Outcome;
+use crate::model::delivery::AttemptOutcome;
 use crate::model::endpoint::OnGone;
-use crate::model::retry_schedule::{MAX_RETRY_AFTER, Schedule};
+use crate::model::retry_schedule::{MAX_RETRY_AFTER, RetrySchedule};
 use crate::net::error_class::ErrorClass;
 use crate::time::timestamp::Timestamp;
 use http::{HeaderMap, StatusCode, header};
@@ -23,7 +23,7 @@ const UNSTATED_WAIT: Duration = Duration::from_secs(1);
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum AttemptAnswer {
     /// A status came.
     Status {
         /// It.
@@ -35,7 +35,7 @@ pub enum Answer {
     Failed(ErrorClass),
 }
 
-impl Answer {
+impl AttemptAnswer {
     /// The answer that a status and its headers are.
     pub fn from_reply(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
         Self::Status { status, retry_after: retry_after(headers, now) }
@@ -44,16 +44,16 @@ impl Answer {
 
 /// How a delivery's endpoint wants failures handled.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy<'a> {
+pub struct FailurePolicy<'a> {
     /// When failed deliveries are tried again.
-    pub schedule: &'a Schedule,
+    pub schedule: &'a RetrySchedule,
     /// What a `410 Gone` does.
     pub on_gone: OnGone,
 }
 
 /// Where a delivery stands in the present round of its schedule.
 #[derive(Debug, Clone, Copy)]
-pub struct Round {
+pub struct RetryRound {
     /// Attempts that count, this one included: 1 for the first.
     pub attempts: u32,
     /// When its receiver first asked for time in this round.
@@ -62,74 +62,78 @@ pub struct Round {
 
 /// A receiver that asks for time before the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ReceiverRefusal {
     /// How long, if it says so.
     pub asked: Option<Duration>,
 }
 
 /// What follows from an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
+pub struct AttemptJudgement {
     /// The delivery's next state.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// Why the attempt failed, if it did.
     pub error_class: Option<ErrorClass>,
     /// Whether the endpoint is to be disabled.
     pub disable_endpoint: bool,
     /// Whether the endpoint is to be held back.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<ReceiverRefusal>,
 }
 
 /// Judges an attempt. `random` is uniform in `0..1`.
 pub fn judge(
-    answer: Answer,
-    round: Round,
-    policy: Policy<'_>,
+    answer: AttemptAnswer,
+    round: RetryRound,
+    policy: FailurePolicy<'_>,
     now: Timestamp,
     random: f64,
-) -> Judgement {
+) -> AttemptJudgement {
     let (error_class, retry_after, gone) = match answer {
-        Answer::Status { status, retry_after } => {
+        AttemptAnswer::Status { status, retry_after } => {
             (ErrorClass::of_status(status), retry_after, status == StatusCode::GONE)
         }
-        Answer::Failed(class) => (Some(class), None, false),
+        AttemptAnswer::Failed(class) => (Some(class), None, false),
     };
     let refusal = refusal(answer);
     let disable_endpoint = gone && policy.on_gone == OnGone::Disable;
     let outcome = if error_class.is_none() {
-        Outcome::Delivered
+        AttemptOutcome::Delivered
     } else if disable_endpoint {
-        Outcome::Dead { reason: "gone" }
+        AttemptOutcome::Dead { reason: "gone" }
     } else if let Some(held_back) = refusal.and_then(|refusal| held_back(refusal, round, now)) {
         held_back
     } else {
         match policy.schedule.next(round.attempts, now, retry_after, random) {
-            Some(at) => Outcome::Retry { at },
-            None => Outcome::Dead { reason: "retries_exhausted" },
+            Some(at) => AttemptOutcome::Retry { at },
+            None => AttemptOutcome::Dead { reason: "retries_exhausted" },
         }
     };
-    Judgement { outcome, error_class, disable_endpoint, refusal }
+    AttemptJudgement { outcome, error_class, disable_endpoint, refusal }
 }
 
 /// The refusal that an answer is, if it is one.
-fn refusal(answer: Answer) -> Option<Refusal> {
+fn refusal(answer: AttemptAnswer) -> Option<ReceiverRefusal> {
     match answer {
-        Answer::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
-            Some(Refusal { asked: retry_after })
+        AttemptAnswer::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
+            Some(ReceiverRefusal { asked: retry_after })
         }
-        Answer::Status {
+        AttemptAnswer::Status {
             status: StatusCode::SERVICE_UNAVAILABLE,
             retry_after: asked @ Some(_),
-        } => Some(Refusal { asked }),
-        Answer::Status { .. } | Answer::Failed(_) => None,
+        } => Some(ReceiverRefusal { asked }),
+        AttemptAnswer::Status { .. } | AttemptAnswer::Failed(_) => None,
     }
 }
 
 /// What a refusal makes of a delivery; nothing where it has been refused for too long.
-fn held_back(refusal: Refusal, round: Round, now: Timestamp) -> Option<Outcome> {
+fn held_back(
+    refusal: ReceiverRefusal,
+    round: RetryRound,
+    now: Timestamp,
+) -> Option<AttemptOutcome> {
     let since = round.held_since.unwrap_or(now);
     let wait = refusal.asked.unwrap_or(UNSTATED_WAIT).min(MAX_RETRY_AFTER);
-    (now.since(since) < MAX_HELD).then(|| Outcome::HeldBack { at: now.after(wait), since })
+    (now.since(since) < MAX_HELD).then(|| AttemptOutcome::HeldBack { at: now.after(wait), since })
 }
 
 /// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). What is neither counts as absent.
@@ -151,13 +155,19 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(784_111_777_000_000); // Sun, 06 Nov 1994 08:49:37 GMT
 
-    fn status(code: u16) -> Answer {
-        Answer::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+    fn status(code: u16) -> AttemptAnswer {
+        AttemptAnswer::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
     }
 
-    fn judged(answer: Answer, attempts: u32, on_gone: OnGone) -> Judgement {
-        let round = Round { attempts, held_since: None };
-        judge(answer, round, Policy { schedule: &Schedule::default(), on_gone }, NOW, 0.0)
+    fn judged(answer: AttemptAnswer, attempts: u32, on_gone: OnGone) -> AttemptJudgement {
+        let round = RetryRound { attempts, held_since: None };
+        judge(
+            answer,
+            round,
+            FailurePolicy { schedule: &RetrySchedule::default(), on_gone },
+            NOW,
+            0.0,
+        )
     }
 
     fn asked(value: &str) -> Option<Duration> {
@@ -168,12 +178,12 @@ mod tests {
 
     #[test]
     fn the_table() {
-        let retry = |seconds| Outcome::Retry { at: NOW.after(Duration::from_secs(seconds)) };
-        let dead = || Outcome::Dead { reason: "retries_exhausted" };
+        let retry = |seconds| AttemptOutcome::Retry { at: NOW.after(Duration::from_secs(seconds)) };
+        let dead = || AttemptOutcome::Dead { reason: "retries_exhausted" };
         for (answer, attempts, class, outcome) in [
-            (status(200), 1, None, Outcome::Delivered),
-            (status(204), 9, None, Outcome::Delivered),
-            (status(299), 1, None, Outcome::Delivered),
+            (status(200), 1, None, AttemptOutcome::Delivered),
+            (status(204), 9, None, AttemptOutcome::Delivered),
+            (status(299), 1, None, AttemptOutcome::Delivered),
             (status(101), 1, Some("protocol"), retry(30)),
             (status(301), 1, Some("redirect"), retry(30)),
             (status(304), 2, Some("redirect"), retry(60)),
@@ -181,9 +191,14 @@ mod tests {
             (status(410), 1, Some("client_error"), retry(30)),
             (status(500), 9, Some("server_error"), dead()),
             (status(600), 1, Some("protocol"), retry(30)),
-            (Answer::Failed(ErrorClass::Timeout), 3, Some("timeout"), retry(300)),
-            (Answer::Failed(ErrorClass::AddressForbidden), 1, Some("address_forbidden"), retry(30)),
-            (Answer::Failed(ErrorClass::Tls), 100, Some("tls"), dead()),
+            (AttemptAnswer::Failed(ErrorClass::Timeout), 3, Some("timeout"), retry(300)),
+            (
+                AttemptAnswer::Failed(ErrorClass::AddressForbidden),
+                1,
+                Some("address_forbidden"),
+                retry(30),
+            ),
+            (AttemptAnswer::Failed(ErrorClass::Tls), 100, Some("tls"), dead()),
         ] {
             let judgement = judged(answer, attempts, OnGone::Retry);
             assert_eq!(judgement.error_class.map(ErrorClass::as_str), class, "{answer:?}");
@@ -195,27 +210,29 @@ mod tests {
     #[test]
     fn gone_ends_a_delivery_where_its_endpoint_says_so() {
         let gone = judged(status(410), 1, OnGone::Disable);
-        assert_eq!(gone.outcome, Outcome::Dead { reason: "gone" });
+        assert_eq!(gone.outcome, AttemptOutcome::Dead { reason: "gone" });
         assert!(gone.disable_endpoint);
         assert!(!judged(status(404), 1, OnGone::Disable).disable_endpoint);
     }
 
-    fn answered(code: u16, seconds: Option<u64>) -> Answer {
+    fn answered(code: u16, seconds: Option<u64>) -> AttemptAnswer {
         let status = StatusCode::from_u16(code).unwrap();
-        Answer::Status { status, retry_after: seconds.map(Duration::from_secs) }
+        AttemptAnswer::Status { status, retry_after: seconds.map(Duration::from_secs) }
     }
 
     #[test]
     fn retry_after_is_obeyed_where_it_is_later() {
         let due = |seconds| judged(answered(500, Some(seconds)), 1, OnGone::Retry).outcome;
-        assert_eq!(due(10), Outcome::Retry { at: NOW.after(Duration::from_secs(30)) });
-        assert_eq!(due(90), Outcome::Retry { at: NOW.after(Duration::from_secs(90)) });
+        assert_eq!(due(10), AttemptOutcome::Retry { at: NOW.after(Duration::from_secs(30)) });
+        assert_eq!(due(90), AttemptOutcome::Retry { at: NOW.after(Duration::from_secs(90)) });
     }
 
     #[test]
     fn a_refusal_uses_up_no_step_of_the_schedule() {
-        let held =
-            |seconds| Outcome::HeldBack { at: NOW.after(Duration::from_secs(seconds)), since: NOW };
+        let held = |seconds| AttemptOutcome::HeldBack {
+            at: NOW.after(Duration::from_secs(seconds)),
+            since: NOW,
+        };
         // Also after the last step.
         for attempts in [1, 9, 100] {
             for (answer, asked, wait) in [
@@ -226,26 +243,27 @@ mod tests {
             ] {
                 let judgement = judged(answer, attempts, OnGone::Retry);
                 assert_eq!(judgement.outcome, held(wait), "{answer:?}");
-                let refusal = Refusal { asked: asked.map(Duration::from_secs) };
+                let refusal = ReceiverRefusal { asked: asked.map(Duration::from_secs) };
                 assert_eq!(judgement.refusal, Some(refusal));
             }
         }
         let unavailable = judged(answered(503, None), 1, OnGone::Retry);
         assert_eq!(unavailable.refusal, None);
-        assert!(matches!(unavailable.outcome, Outcome::Retry { .. }));
+        assert!(matches!(unavailable.outcome, AttemptOutcome::Retry { .. }));
     }
 
     #[test]
     fn refusals_count_against_the_schedule_after_a_day() {
         let refused = |hours, attempts| {
             let held_since = Some(NOW.before(Duration::from_hours(hours)));
-            let policy = Policy { schedule: &Schedule::default(), on_gone: OnGone::Retry };
-            judge(answered(429, Some(5)), Round { attempts, held_since }, policy, NOW, 0.0)
+            let policy =
+                FailurePolicy { schedule: &RetrySchedule::default(), on_gone: OnGone::Retry };
+            judge(answered(429, Some(5)), RetryRound { attempts, held_since }, policy, NOW, 0.0)
         };
-        assert!(matches!(refused(23, 9).outcome, Outcome::HeldBack { .. }));
+        assert!(matches!(refused(23, 9).outcome, AttemptOutcome::HeldBack { .. }));
         let at = NOW.after(Duration::from_secs(30));
-        assert_eq!(refused(24, 1).outcome, Outcome::Retry { at });
-        assert_eq!(refused(24, 9).outcome, Outcome::Dead { reason: "retries_exhausted" });
+        assert_eq!(refused(24, 1).outcome, AttemptOutcome::Retry { at });
+        assert_eq!(refused(24, 9).outcome, AttemptOutcome::Dead { reason: "retries_exhausted" });
         assert!(refused(24, 1).refusal.is_some(), "the endpoint is held back all the same");
     }
 
@@ -273,10 +291,10 @@ mod tests {
         #[test]
         fn a_failure_is_retried_in_the_future_or_dead(code in 300..600_u16, attempts in 1..20_u32) {
             match judged(status(code), attempts, OnGone::Retry).outcome {
-                Outcome::Retry { at } => prop_assert!(attempts <= 8 && at > NOW),
-                Outcome::HeldBack { .. } => prop_assert!(code == 429),
-                Outcome::Dead { .. } => prop_assert!(attempts > 8),
-                Outcome::Delivered => prop_assert!(false, "{} is no success", code),
+                AttemptOutcome::Retry { at } => prop_assert!(attempts <= 8 && at > NOW),
+                AttemptOutcome::HeldBack { .. } => prop_assert!(code == 429),
+                AttemptOutcome::Dead { .. } => prop_assert!(attempts > 8),
+                AttemptOutcome::Delivered => prop_assert!(false, "{} is no success", code),
             }
         }
     }

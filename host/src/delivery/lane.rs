@@ -1,16 +1,16 @@
 //! One endpoint's queue: what is leased goes out when it is its turn.
 
-use super::attempt::{self, Made, Parcel};
-use super::dispatcher::Context;
-use super::judge::Round;
-use super::turn::{HeldBack, Turn, Turns};
-use crate::model::delivery::{Lease, Outcome};
+use super::attempt::{self, DeliveryParcel, MadeAttempt};
+use super::dispatcher::LaneContext;
+use super::judge::RetryRound;
+use super::turn::{EndpointTurns, HeldBack, SendTurn};
+use crate::model::delivery::{AttemptOutcome, WorkLease};
 use crate::model::id::{DeliveryId, EndpointId};
 use crate::model::receiver_pace::ReceiverPace;
-use crate::settings::endpoint_runtime::Target;
-use crate::settings::live::Live;
-use crate::store::Settled;
-use crate::store::handover::{Lane, Leased, NewLane};
+use crate::settings::endpoint_runtime::EndpointRuntime;
+use crate::settings::live::LiveSettings;
+use crate::store::SettledAttempt;
+use crate::store::handover::{EndpointLane, LeasedDelivery, NewLane};
 use crate::time::timestamp::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,21 +21,21 @@ const FRESH: Duration = Duration::from_secs(5);
 /// The wait after the database could not be asked.
 const PAUSE: Duration = Duration::from_secs(1);
 
-struct Runner {
-    context: Arc<Context>,
-    lane: Arc<Lane>,
-    turns: Turns,
+struct LaneRunner {
+    context: Arc<LaneContext>,
+    lane: Arc<EndpointLane>,
+    turns: EndpointTurns,
     /// Where the endpoint's receiver was when its pace was learnt.
     url: Option<String>,
     changes: watch::Receiver<i64>,
 }
 
 /// Runs a lane until its endpoint is deleted or the server stops; then gives back what it holds.
-pub async fn run(context: Arc<Context>, NewLane { lane, mut queue }: NewLane) {
+pub async fn run(context: Arc<LaneContext>, NewLane { lane, mut queue }: NewLane) {
     let stop = context.stop.clone();
-    let turns = Turns::new(Arc::clone(&context.places));
+    let turns = EndpointTurns::new(Arc::clone(&context.places));
     let changes = context.live.changes();
-    let mut runner = Runner { context, lane, turns, url: None, changes };
+    let mut runner = LaneRunner { context, lane, turns, url: None, changes };
     loop {
         let due = runner.next_claim();
         tokio::select! {
@@ -63,25 +63,25 @@ async fn sleep(wait: Option<Duration>) {
 }
 
 /// Everything that is queued at this moment.
-fn drain(queue: &mut mpsc::UnboundedReceiver<Leased>) -> Vec<Leased> {
+fn drain(queue: &mut mpsc::UnboundedReceiver<LeasedDelivery>) -> Vec<LeasedDelivery> {
     std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }
 
 /// Whether a delivery may go now.
-enum Ready {
-    Go(Turn),
+enum SendReadiness {
+    Go(SendTurn),
     /// The endpoint is deleted or disabled, the lease is nearly over, or the server is stopping.
     NotNow,
     /// The receiver asked for time: until then.
     Later(Timestamp),
 }
 
-impl Runner {
+impl LaneRunner {
     fn now(&self) -> Timestamp {
         self.context.journal.clock().now()
     }
 
-    fn target(&self) -> Option<Arc<Target>> {
+    fn target(&self) -> Option<Arc<EndpointRuntime>> {
         self.context.live.sendable(self.lane.endpoint)
     }
 
@@ -140,14 +140,18 @@ impl Runner {
         }
     }
 
-    async fn handle(&mut self, leased: Leased, queue: &mut mpsc::UnboundedReceiver<Leased>) {
+    async fn handle(
+        &mut self,
+        leased: LeasedDelivery,
+        queue: &mut mpsc::UnboundedReceiver<LeasedDelivery>,
+    ) {
         let stop = self.context.stop.clone();
         let ready = tokio::select! {
             ready = self.ready(&leased) => ready,
-            () = stop.cancelled() => Ready::NotNow,
+            () = stop.cancelled() => SendReadiness::NotNow,
         };
         match ready {
-            Ready::Go(turn) => {
+            SendReadiness::Go(turn) => {
                 let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
                 // Boxed: a task's future is moved several times before it runs, and this one is large.
                 self.context.tasks.spawn(Box::pin(async move {
@@ -155,9 +159,9 @@ impl Runner {
                     drop(turn);
                 }));
             }
-            Ready::NotNow => self.release(vec![leased], self.now()).await,
+            SendReadiness::NotNow => self.release(vec![leased], self.now()).await,
             // What is queued behind it has to wait as long.
-            Ready::Later(due) => {
+            SendReadiness::Later(due) => {
                 let mut held = drain(queue);
                 held.push(leased);
                 self.release(held, due).await;
@@ -166,29 +170,30 @@ impl Runner {
     }
 
     /// Waits until the endpoint may be sent another request, by the settings that are then in force.
-    async fn ready(&mut self, leased: &Leased) -> Ready {
+    async fn ready(&mut self, leased: &LeasedDelivery) -> SendReadiness {
         loop {
             self.changes.mark_unchanged();
             self.adapt().await;
-            let Some(target) = self.target() else { return Ready::NotNow };
+            let Some(target) = self.target() else { return SendReadiness::NotNow };
             let usable = leased.lease.until.since(self.now().after(target.timeout + FRESH));
             if usable.is_zero() {
-                return Ready::NotNow;
+                return SendReadiness::NotNow;
             }
             tokio::select! {
                 biased;
                 turn = self.turns.next(&self.lane) => return match turn {
-                    Ok(turn) => Ready::Go(turn),
-                    Err(HeldBack { left }) => Ready::Later(self.now().after(left)),
+                    Ok(turn) => SendReadiness::Go(turn),
+                    Err(HeldBack { left }) => SendReadiness::Later(self.now().after(left)),
                 },
                 _ = self.changes.changed() => {}
-                () = tokio::time::sleep(usable) => return Ready::NotNow,
+                () = tokio::time::sleep(usable) => return SendReadiness::NotNow,
             }
         }
     }
 
-    async fn release(&self, held: Vec<Leased>, due: Timestamp) {
-        let leases: Vec<(DeliveryId, Lease)> = held.iter().map(|one| (one.id, one.lease)).collect();
+    async fn release(&self, held: Vec<LeasedDelivery>, due: Timestamp) {
+        let leases: Vec<(DeliveryId, WorkLease)> =
+            held.iter().map(|one| (one.id, one.lease)).collect();
         if leases.is_empty() {
             return;
         }
@@ -201,7 +206,7 @@ impl Runner {
 }
 
 /// Makes the attempt with the settings in force when its request begins.
-async fn send(context: &Context, lane: &Lane, turn: &Turn, leased: Leased) {
+async fn send(context: &LaneContext, lane: &EndpointLane, turn: &SendTurn, leased: LeasedDelivery) {
     let Some((target, made)) = attempt(context, lane.endpoint, &leased).await else {
         let (now, lease) = (context.journal.clock().now(), [(leased.id, leased.lease)]);
         if let Err(error) = context.journal.release(&lease, now).await {
@@ -214,7 +219,7 @@ async fn send(context: &Context, lane: &Lane, turn: &Turn, leased: Leased) {
     }
     let outcome = tell_pace(lane, turn, &made);
     let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
-    let settled = Settled {
+    let settled = SettledAttempt {
         delivery: leased.id,
         event: leased.event.id,
         event_type: message_type.unwrap_or_else(|| leased.event.event_type.clone()),
@@ -234,19 +239,19 @@ async fn send(context: &Context, lane: &Lane, turn: &Turn, leased: Leased) {
 
 /// The attempt, and the settings it was made with; nothing if the endpoint takes no deliveries now.
 async fn attempt(
-    context: &Context,
+    context: &LaneContext,
     endpoint: EndpointId,
-    leased: &Leased,
-) -> Option<(Arc<Target>, Made)> {
+    leased: &LeasedDelivery,
+) -> Option<(Arc<EndpointRuntime>, MadeAttempt)> {
     let number = leased.attempts + 1;
     let attempts = (number - leased.round_from).unsigned_abs();
-    let round = Round { attempts, held_since: leased.held_since };
+    let round = RetryRound { attempts, held_since: leased.held_since };
     loop {
         let beginning = context.live.begin(endpoint).await?;
         let target = Arc::clone(&beginning.target);
         let (at, withdrawn) = (context.journal.clock().now(), beginning.withdrawn());
         let random = rand::random();
-        let parcel = Parcel {
+        let parcel = DeliveryParcel {
             id: leased.id,
             event: &leased.event,
             message: leased.message.as_deref(),
@@ -263,19 +268,19 @@ async fn attempt(
 
 /// Notes how the receiver took the request. What comes of the delivery: one that was held back is
 /// due when its endpoint is.
-fn tell_pace(lane: &Lane, turn: &Turn, made: &Made) -> Outcome {
+fn tell_pace(lane: &EndpointLane, turn: &SendTurn, made: &MadeAttempt) -> AttemptOutcome {
     let now = Instant::now();
     match (made.judgement.refusal, &made.judgement.outcome) {
         (Some(refusal), outcome) => {
             let left = lane.pace().refuse(turn.begun, now, refusal.asked);
             match outcome {
-                Outcome::HeldBack { at, since } => {
+                AttemptOutcome::HeldBack { at, since } => {
                     let ended = made.attempt.at.after(made.attempt.duration);
-                    Outcome::HeldBack { at: (*at).max(ended.after(left)), since: *since }
+                    AttemptOutcome::HeldBack { at: (*at).max(ended.after(left)), since: *since }
                 }
-                Outcome::Delivered | Outcome::Retry { .. } | Outcome::Dead { .. } => {
-                    outcome.clone()
-                }
+                AttemptOutcome::Delivered
+                | AttemptOutcome::Retry { .. }
+                | AttemptOutcome::Dead { .. } => outcome.clone(),
             }
         }
         (None, outcome) => {
@@ -287,7 +292,7 @@ fn tell_pace(lane: &Lane, turn: &Turn, made: &Made) -> Outcome {
     }
 }
 
-async fn disable(live: &Live, target: &Target) {
+async fn disable(live: &LiveSettings, target: &EndpointRuntime) {
     let name = &target.endpoint.settings.name;
     tracing::warn!(endpoint = name, "answered 410 Gone: the endpoint is disabled");
     if let Err(error) = live.disable_endpoint(target).await {

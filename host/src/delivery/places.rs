@@ -42,7 +42,7 @@ impl RequestPlaces {
         if let Some(place) = self.try_take(own) {
             return place;
         }
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = WaitingCount::new(&self.waiting);
         loop {
             // Listens before it looks, so that it misses no place that becomes free in between.
             let mut freed = std::pin::pin!(self.freed.notified());
@@ -74,16 +74,16 @@ impl Drop for RequestPlace {
 }
 
 /// Counts one who waits, also if the wait is given up.
-struct Waiting<'c>(&'c AtomicUsize);
+struct WaitingCount<'c>(&'c AtomicUsize);
 
-impl<'c> Waiting<'c> {
+impl<'c> WaitingCount<'c> {
     fn new(count: &'c AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }

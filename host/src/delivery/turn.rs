@@ -3,8 +3,8 @@
 
 use super::places::{EndpointPlaces, RequestPlace, RequestPlaces};
 use crate::model::endpoint::RateLimit;
-use crate::settings::endpoint_runtime::Target;
-use crate::store::handover::Lane;
+use crate::settings::endpoint_runtime::EndpointRuntime;
+use crate::store::handover::EndpointLane;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ const LONG_HOLD: Duration = Duration::from_secs(5);
 
 /// The right to send one request, until it is dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub struct SendTurn {
     _permit: OwnedSemaphorePermit,
     _place: RequestPlace,
     /// When it began.
@@ -33,7 +33,7 @@ pub struct HeldBack {
 
 /// Gives the turns of one endpoint, one after the other.
 #[derive(Debug)]
-pub struct Turns {
+pub struct EndpointTurns {
     permits: Arc<Semaphore>,
     size: usize,
     limit: Option<(RateLimit, DefaultDirectRateLimiter)>,
@@ -41,14 +41,14 @@ pub struct Turns {
     own: EndpointPlaces,
 }
 
-impl Turns {
+impl EndpointTurns {
     pub fn new(places: Arc<RequestPlaces>) -> Self {
         let (permits, own) = (Arc::new(Semaphore::new(0)), EndpointPlaces::default());
         Self { permits, size: 0, limit: None, places, own }
     }
 
     /// Takes up what is set now.
-    pub fn adapt(&mut self, target: &Target) {
+    pub fn adapt(&mut self, target: &EndpointRuntime) {
         self.resize(target.max_in_flight);
         let limit = target.endpoint.settings.rate_limit;
         if self.limit.as_ref().map(|(limit, _)| *limit) != limit {
@@ -66,7 +66,7 @@ impl Turns {
     }
 
     /// Waits for the next turn. Nothing is used up if the wait is given up.
-    pub async fn next(&self, lane: &Lane) -> Result<Turn, HeldBack> {
+    pub async fn next(&self, lane: &EndpointLane) -> Result<SendTurn, HeldBack> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
         let permit = permit.expect("the semaphore is never closed");
@@ -80,7 +80,7 @@ impl Turns {
             let wait = if wait.is_zero() { self.take_of_rate() } else { wait };
             if wait.is_zero() {
                 lane.pace().begin(now);
-                return Ok(Turn { _permit: permit, _place: place, begun: now });
+                return Ok(SendTurn { _permit: permit, _place: place, begun: now });
             }
             // A refusal that comes meanwhile may make this a long hold.
             tokio::time::sleep(wait.min(LONG_HOLD)).await;

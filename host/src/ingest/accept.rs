@@ -1,45 +1,45 @@
 //! From incoming events to durable ones.
 
-use super::incoming::Incoming;
+use super::incoming::IncomingEvent;
 use super::repeats::RepeatKeys;
 use crate::catalog;
-use crate::crypto::digest::Hash;
+use crate::crypto::digest::ShortDigest;
 use crate::json::storable::storable;
-use crate::model::delivery::Status;
-use crate::model::endpoint::Mode;
+use crate::model::delivery::DeliveryStatus;
+use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DEFAULT_SOURCE, Event};
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::id::{DeliveryId, EndpointId, EventId};
 use crate::model::record::RecordChange;
-use crate::settings::Topology;
-use crate::settings::matching::Matches;
-use crate::settings::source_runtime::Inlet;
+use crate::settings::SettingsSnapshot;
+use crate::settings::matching::EventMatches;
+use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
 use crate::store::source_rows::SourceChanges;
-use crate::store::watch::{Notice, Watch};
-use crate::store::{Capture, Idempotency, Journal, Receipt};
+use crate::store::watch::{EventNotice, EventWatch};
+use crate::store::{CaptureReceipt, EventCapture, EventStore, IdempotencyKeys};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// An accepted event, and what became of the deliveries its caller waits for.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct AcceptedEvent {
     /// Its receipt.
-    pub receipt: Receipt,
+    pub receipt: CaptureReceipt,
     /// Deliveries to `immediate` endpoints; empty where there are none.
-    pub immediate: Vec<Immediate>,
+    pub immediate: Vec<AwaitedDelivery>,
 }
 
 /// A delivery that the capturing request waited for.
 #[derive(Debug, Clone)]
-pub struct Immediate {
+pub struct AwaitedDelivery {
     /// Its id.
     pub id: DeliveryId,
     /// Where it goes.
     pub endpoint: EndpointId,
     /// Where it stands; pending if the wait was too short.
-    pub status: Status,
+    pub status: DeliveryStatus,
     /// The answer's status.
     pub response_status: Option<u16>,
     /// How long the first attempt took.
@@ -48,17 +48,17 @@ pub struct Immediate {
 
 /// Why events are not accepted.
 #[derive(Debug)]
-pub enum Refused {
+pub enum AcceptError {
     /// A source does not take them.
-    Invalid(Vec<Fault>),
+    Invalid(Vec<InputFault>),
     /// They cannot be made durable.
-    Journal(store::Error),
+    Journal(store::StoreError),
 }
 
 /// Who sends events, and so by what their repeats are recognised, for 24 hours. What is pushed with a token is known by
 /// keys of its own: whoever may push events must not make those of a source look like repeats.
 #[derive(Debug)]
-pub enum Sender<'a> {
+pub enum EventSender<'a> {
     /// The holder of a token, with the request's `Idempotency-Key` if it has one.
     Token(Option<RequestKey<'a>>),
     /// The source itself: each event by its id.
@@ -73,19 +73,23 @@ pub struct RequestKey<'a> {
     /// The key.
     pub key: &'a str,
     /// Digest of the key and of all that the request holds.
-    pub request: Hash,
+    pub request: ShortDigest,
 }
 
-impl Sender<'_> {
+impl EventSender<'_> {
     /// The keys of the event at this place of its request.
-    fn keys(&mut self, n: usize, external_id: Option<&str>) -> (RepeatKeys, Option<Idempotency>) {
+    fn keys(
+        &mut self,
+        n: usize,
+        external_id: Option<&str>,
+    ) -> (RepeatKeys, Option<IdempotencyKeys>) {
         let by_id = |word: &str| RepeatKeys {
             own: external_id.map(|id| format!("{word} {id}")).into_iter().collect(),
             earlier: Vec::new(),
         };
         match self {
             Self::Token(key) => {
-                let idempotency = key.map(|RequestKey { key, request }| Idempotency {
+                let idempotency = key.map(|RequestKey { key, request }| IdempotencyKeys {
                     key: format!("{n} {key}"),
                     request,
                 });
@@ -99,17 +103,17 @@ impl Sender<'_> {
 
 /// Makes events durable. `wait` bounds the waiting for `immediate` endpoints.
 pub async fn accept(
-    journal: &Journal,
-    topology: &Topology,
-    incoming: Vec<Incoming>,
-    mut sender: Sender<'_>,
+    journal: &EventStore,
+    topology: &SettingsSnapshot,
+    incoming: Vec<IncomingEvent>,
+    mut sender: EventSender<'_>,
     wait: Duration,
-) -> Result<Vec<Accepted>, Refused> {
+) -> Result<Vec<AcceptedEvent>, AcceptError> {
     if incoming.is_empty() {
         return Ok(Vec::new());
     }
     let many = incoming.len() > 1;
-    check_sources(topology, &incoming, many).map_err(Refused::Invalid)?;
+    check_sources(topology, &incoming, many).map_err(AcceptError::Invalid)?;
     let mut watches = Vec::new();
     let mut captures = Vec::with_capacity(incoming.len());
     let mut inlets = Vec::with_capacity(incoming.len());
@@ -120,7 +124,7 @@ pub async fn accept(
         inlets.push(topology.inlet(&capture.event.source));
         captures.push(capture);
     }
-    let receipts = journal.capture(captures).await.map_err(Refused::Journal)?;
+    let receipts = journal.capture(captures).await.map_err(AcceptError::Journal)?;
     let now = journal.clock().now();
     for (inlet, receipt) in inlets.into_iter().zip(&receipts) {
         if let Some(inlet) = inlet {
@@ -134,7 +138,7 @@ pub async fn accept(
             Some(watch) if !receipt.duplicate => watch.follow(topology, deadline).await,
             Some(_) | None => Vec::new(),
         };
-        accepted.push(Accepted { receipt, immediate });
+        accepted.push(AcceptedEvent { receipt, immediate });
     }
     Ok(accepted)
 }
@@ -142,19 +146,19 @@ pub async fn accept(
 /// Makes the events durable that a source found, together with what it keeps of what they follow from; how many of
 /// them are no repeats. `None` where another process has taken the source over: then nothing is written.
 pub async fn take(
-    journal: &Journal,
-    topology: &Topology,
-    inlet: &Inlet,
-    incoming: Vec<Incoming>,
+    journal: &EventStore,
+    topology: &SettingsSnapshot,
+    inlet: &SourceRuntime,
+    incoming: Vec<IncomingEvent>,
     changes: SourceChanges,
-) -> Result<Option<u64>, Refused> {
-    check_sources(topology, &incoming, true).map_err(Refused::Invalid)?;
-    let of = |event: Incoming| {
-        let keys = Sender::Source.keys(0, event.id.as_deref());
+) -> Result<Option<u64>, AcceptError> {
+    check_sources(topology, &incoming, true).map_err(AcceptError::Invalid)?;
+    let of = |event: IncomingEvent| {
+        let keys = EventSender::Source.keys(0, event.id.as_deref());
         capture(journal, topology, event, keys).0
     };
     let captures = incoming.into_iter().map(of).collect();
-    let receipts = journal.take(captures, changes).await.map_err(Refused::Journal)?;
+    let receipts = journal.take(captures, changes).await.map_err(AcceptError::Journal)?;
     let now = journal.clock().now();
     Ok(receipts.map(|receipts| {
         for receipt in &receipts {
@@ -165,13 +169,17 @@ pub async fn take(
 }
 
 /// Strict sources refuse types that are not in the catalogue, disabled ones refuse everything.
-fn check_sources(topology: &Topology, incoming: &[Incoming], many: bool) -> Result<(), Vec<Fault>> {
+fn check_sources(
+    topology: &SettingsSnapshot,
+    incoming: &[IncomingEvent],
+    many: bool,
+) -> Result<(), Vec<InputFault>> {
     let mut faults = Vec::new();
     for (n, event) in incoming.iter().enumerate() {
         let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
         let Some(source) = topology.source(name) else { continue };
         let place = |path: &str, message: String| {
-            let fault = Fault::new(path, message);
+            let fault = InputFault::new(path, message);
             if many { fault.within(&format!("[{n}]")) } else { fault }
         };
         if !source.settings.enabled {
@@ -192,11 +200,11 @@ fn check_sources(topology: &Topology, incoming: &[Incoming], many: bool) -> Resu
 }
 
 fn capture(
-    journal: &Journal,
-    topology: &Topology,
-    mut incoming: Incoming,
-    (keys, idempotency): (RepeatKeys, Option<Idempotency>),
-) -> (Capture, Arc<Matches>) {
+    journal: &EventStore,
+    topology: &SettingsSnapshot,
+    mut incoming: IncomingEvent,
+    (keys, idempotency): (RepeatKeys, Option<IdempotencyKeys>),
+) -> (EventCapture, Arc<EventMatches>) {
     let holds_record = incoming.complete();
     let event = Arc::new(Event {
         id: EventId::generate(),
@@ -224,7 +232,7 @@ fn capture(
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
     let skipped = matches.skipped.iter().map(|skip| (skip.flow, skip.reason.clone())).collect();
-    let capture = Capture {
+    let capture = EventCapture {
         matched: matches.len(),
         event,
         keys: keys.own,
@@ -239,47 +247,58 @@ fn capture(
 }
 
 /// What a caller waits for.
-struct Following {
-    watch: Watch,
-    deliveries: BTreeMap<DeliveryId, Immediate>,
+struct AwaitedDeliveries {
+    watch: EventWatch,
+    deliveries: BTreeMap<DeliveryId, AwaitedDelivery>,
     /// Flows whose modules have yet to say which deliveries follow.
     plans: usize,
 }
 
-fn is_immediate(topology_mode: Mode) -> bool {
-    topology_mode == Mode::Immediate
+fn is_immediate(topology_mode: DeliveryMode) -> bool {
+    topology_mode == DeliveryMode::Immediate
 }
 
-fn watch(journal: &Journal, capture: &Capture, matches: &Matches) -> Option<Following> {
-    let immediate =
-        |t: &crate::settings::endpoint_runtime::Target| is_immediate(t.endpoint.settings.mode);
+fn watch(
+    journal: &EventStore,
+    capture: &EventCapture,
+    matches: &EventMatches,
+) -> Option<AwaitedDeliveries> {
+    let immediate = |t: &crate::settings::endpoint_runtime::EndpointRuntime| {
+        is_immediate(t.endpoint.settings.mode)
+    };
     let plans = matches.flows.iter().filter(|r| r.endpoints.iter().any(|t| immediate(t))).count();
     let targets = matches.endpoints.iter().zip(&capture.deliveries);
     let deliveries: BTreeMap<_, _> = targets
         .filter(|((_, target), _)| immediate(target))
         .map(|((_, target), draft)| {
-            (draft.delivery.id, Immediate::waiting(draft.delivery.id, target.endpoint.id))
+            (draft.delivery.id, AwaitedDelivery::waiting(draft.delivery.id, target.endpoint.id))
         })
         .collect();
     if plans == 0 && deliveries.is_empty() {
         return None;
     }
     let plans = if plans == 0 { 0 } else { matches.flows.len() };
-    Some(Following { watch: journal.watchers().watch(capture.event.id), deliveries, plans })
+    Some(AwaitedDeliveries { watch: journal.watchers().watch(capture.event.id), deliveries, plans })
 }
 
-impl Immediate {
+impl AwaitedDelivery {
     const fn waiting(id: DeliveryId, endpoint: EndpointId) -> Self {
-        Self { id, endpoint, status: Status::Pending, response_status: None, duration: None }
+        Self {
+            id,
+            endpoint,
+            status: DeliveryStatus::Pending,
+            response_status: None,
+            duration: None,
+        }
     }
 }
 
-impl Following {
+impl AwaitedDeliveries {
     async fn follow(
         mut self,
-        topology: &Topology,
+        topology: &SettingsSnapshot,
         deadline: tokio::time::Instant,
-    ) -> Vec<Immediate> {
+    ) -> Vec<AwaitedDelivery> {
         while self.plans > 0 || self.deliveries.values().any(|d| d.duration.is_none()) {
             let Ok(Some(notice)) =
                 tokio::time::timeout_at(deadline, self.watch.notices.recv()).await
@@ -291,18 +310,18 @@ impl Following {
         self.deliveries.into_values().collect()
     }
 
-    fn note(&mut self, topology: &Topology, notice: Notice) {
+    fn note(&mut self, topology: &SettingsSnapshot, notice: EventNotice) {
         match notice {
-            Notice::Planned { deliveries } => {
+            EventNotice::Planned { deliveries } => {
                 self.plans = self.plans.saturating_sub(1);
                 for (id, endpoint) in deliveries {
                     let mode = topology.endpoint(endpoint).map(|t| t.endpoint.settings.mode);
                     if mode.is_some_and(is_immediate) {
-                        self.deliveries.entry(id).or_insert(Immediate::waiting(id, endpoint));
+                        self.deliveries.entry(id).or_insert(AwaitedDelivery::waiting(id, endpoint));
                     }
                 }
             }
-            Notice::Attempted { delivery, status, response_status, duration } => {
+            EventNotice::Attempted { delivery, status, response_status, duration } => {
                 if let Some(known) = self.deliveries.get_mut(&delivery) {
                     known.status = status;
                     known.response_status = response_status;

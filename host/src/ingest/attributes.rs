@@ -5,7 +5,7 @@
 //! than [`LONGEST`] bytes, and all beyond [`MOST`], stand in one object `further`, which does not leave in a
 //! header. Headers are not signed.
 
-use crate::json::members::Members;
+use crate::json::members::JsonMembers;
 use crate::model::attributes::RESERVED;
 use http::HeaderMap;
 use indexmap::IndexMap;
@@ -35,18 +35,18 @@ const TAKEN: [&str; 13] = [
 
 /// The attributes of an event as they gather.
 #[derive(Default)]
-pub struct Attributes {
+pub struct AttributeSet {
     own: IndexMap<String, Box<RawValue>>,
     further: IndexMap<String, Box<RawValue>>,
 }
 
-impl Attributes {
+impl AttributeSet {
     /// Adds the members that stand around the data on the way to it, but for those at the places `read`.
     pub fn add_around(&mut self, body: &RawValue, data: &str, read: &[&str]) {
         let mut value = body;
         let mut path = String::new();
         for token in data.split('/').skip(1) {
-            let Ok(members) = Members::read(value.get()) else { return };
+            let Ok(members) = JsonMembers::read(value.get()) else { return };
             let mut inner = None;
             for (name, member) in members.iter() {
                 let escaped = name.replace('~', "~0").replace('/', "~1");
@@ -152,7 +152,7 @@ mod tests {
 
     fn around(body: &str, data: &str, read: &[&str]) -> String {
         let body = RawValue::from_string(body.to_owned()).unwrap();
-        let mut attributes = Attributes::default();
+        let mut attributes = AttributeSet::default();
         attributes.add_around(&body, data, read);
         attributes.into_json().map(|json| json.get().to_owned()).unwrap_or_default()
     }
@@ -188,7 +188,7 @@ mod tests {
         let names = ["x-shop-domain", "x-shop-hmac-sha256", "x-shop-token", "x-other"];
         let headers: HeaderMap =
             names.map(|name| (name.parse().unwrap(), "v".parse().unwrap())).into_iter().collect();
-        let mut attributes = Attributes::default();
+        let mut attributes = AttributeSet::default();
         attributes.add_headers(&headers, &["x-shop-"]);
         assert_eq!(attributes.into_json().unwrap().get(), r#"{"domain":"v"}"#);
     }

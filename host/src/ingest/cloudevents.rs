@@ -5,13 +5,13 @@
 //! say how the data is to be read, so that a relay can send the event on as it came.
 
 use super::diagnose::{text_field, time_field};
-use super::incoming::Incoming;
-use crate::crypto::digest::Hash;
-use crate::ingest::event_body::Refusal;
+use super::incoming::IncomingEvent;
+use crate::crypto::digest::ShortDigest;
+use crate::ingest::event_body::BodyError;
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::attributes;
 use crate::model::attributes::is_json;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::type_pattern::{MAX_EVENT_TYPE, is_event_type};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
@@ -26,13 +26,13 @@ const TAKEN: [&str; 7] = ["specversion", "id", "source", "type", "time", "data",
 
 /// The data of an event in structured mode, byte for byte.
 #[derive(serde::Deserialize)]
-struct Data<'a> {
+struct StructuredData<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
 
 /// The data of an event and how it is to be read.
-struct Content {
+struct EventContent {
     /// JSON; a text where the data is not JSON.
     data: Box<RawValue>,
     /// Whether that text is the base64 of the data.
@@ -40,28 +40,29 @@ struct Content {
 }
 
 /// An event in structured mode.
-pub fn structured(text: &str) -> Result<Incoming, Refusal> {
+pub fn structured(text: &str) -> Result<IncomingEvent, BodyError> {
     let value: Value = serde_json::from_str(text).map_err(malformed)?;
     let Value::Object(attributes) = value else {
-        return Err(Refusal::Invalid(vec![Fault::new("", "a CloudEvent is an object")]));
+        return Err(BodyError::Invalid(vec![InputFault::new("", "a CloudEvent is an object")]));
     };
     check(&attributes)?;
     let content = if let Some(Value::String(text)) = attributes.get("data_base64") {
         base64_content(text)?
     } else {
-        let data: Data<'_> = serde_json::from_str(text).map_err(malformed)?;
+        let data: StructuredData<'_> = serde_json::from_str(text).map_err(malformed)?;
         json_content(data.data.unwrap_or(RawValue::NULL))
     };
     incoming(attributes, content)
 }
 
 /// An event in binary mode: attributes in `ce-*` headers, the body is the data.
-pub fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Incoming, Refusal> {
+pub fn binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, BodyError> {
     let mut attributes = Map::new();
     for (name, value) in headers {
         if let Some(name) = name.as_str().strip_prefix("ce-") {
-            let fault =
-                |message: &str| Refusal::Invalid(vec![Fault::new(format!("ce-{name}"), message)]);
+            let fault = |message: &str| {
+                BodyError::Invalid(vec![InputFault::new(format!("ce-{name}"), message)])
+            };
             let text = header_text(value).ok_or_else(|| fault("is not percent-encoded UTF-8"))?;
             if attributes.insert(name.to_owned(), Value::String(text)).is_some() {
                 return Err(fault("is given twice"));
@@ -100,7 +101,10 @@ fn unquoted(inner: &[u8]) -> Vec<u8> {
 }
 
 /// The body of binary mode as data, by its content type.
-fn body_content(attributes: &mut Map<String, Value>, body: &[u8]) -> Result<Content, Refusal> {
+fn body_content(
+    attributes: &mut Map<String, Value>,
+    body: &[u8],
+) -> Result<EventContent, BodyError> {
     if body.is_empty() {
         return Ok(json_content(RawValue::NULL));
     }
@@ -122,7 +126,7 @@ fn body_content(attributes: &mut Map<String, Value>, body: &[u8]) -> Result<Cont
         return Ok(json_content(data));
     }
     let data = serde_json::value::to_raw_value(text).map_err(malformed)?;
-    Ok(Content { data, is_base64: false })
+    Ok(EventContent { data, is_base64: false })
 }
 
 /// Whether data of this content type is text: it stays readable as a text of JSON. Other data is kept in
@@ -135,24 +139,24 @@ fn is_text(content_type: &str) -> bool {
         || media == "application/x-www-form-urlencoded"
 }
 
-fn json_content(data: &RawValue) -> Content {
-    Content { data: data.to_owned(), is_base64: false }
+fn json_content(data: &RawValue) -> EventContent {
+    EventContent { data: data.to_owned(), is_base64: false }
 }
 
-fn base64_content(text: &str) -> Result<Content, Refusal> {
+fn base64_content(text: &str) -> Result<EventContent, BodyError> {
     if BASE64_STANDARD.decode(text).is_err() {
         let message = "is not base64 with its padding (RFC 4648, section 4)";
-        return Err(Refusal::Invalid(vec![Fault::new("data_base64", message)]));
+        return Err(BodyError::Invalid(vec![InputFault::new("data_base64", message)]));
     }
     let data = serde_json::value::to_raw_value(text).map_err(malformed)?;
-    Ok(Content { data, is_base64: true })
+    Ok(EventContent { data, is_base64: true })
 }
 
-fn malformed(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Malformed(error.to_string())
+fn malformed(error: impl std::fmt::Display) -> BodyError {
+    BodyError::Malformed(error.to_string())
 }
 
-fn check(attributes: &Map<String, Value>) -> Result<(), Refusal> {
+fn check(attributes: &Map<String, Value>) -> Result<(), BodyError> {
     let mut faults = Vec::new();
     for name in ["id", "source", "specversion", "type"] {
         text_field(attributes, name, true, &mut faults);
@@ -163,20 +167,23 @@ fn check(attributes: &Map<String, Value>) -> Result<(), Refusal> {
     time_field(attributes, "time", &mut faults);
     let text = |name: &str| attributes.get(name).and_then(Value::as_str);
     if text("specversion").is_some_and(|version| version != "1.0") {
-        faults.push(Fault::new("specversion", "must be `1.0`"));
+        faults.push(InputFault::new("specversion", "must be `1.0`"));
     }
     if text(attributes::CONTENT_TYPE).is_some_and(|value| HeaderValue::from_str(value).is_err()) {
-        faults.push(Fault::new(attributes::CONTENT_TYPE, "is not a content type"));
+        faults.push(InputFault::new(attributes::CONTENT_TYPE, "is not a content type"));
     }
     let has_data = attributes.get("data").is_some_and(|data| !data.is_null());
     if has_data && text("data_base64").is_some() {
-        faults.push(Fault::new("data_base64", "stands beside `data`; give one of them"));
+        faults.push(InputFault::new("data_base64", "stands beside `data`; give one of them"));
     }
     faults.sort_by(|a, b| a.path.cmp(&b.path));
-    if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults)) }
+    if faults.is_empty() { Ok(()) } else { Err(BodyError::Invalid(faults)) }
 }
 
-fn incoming(attributes: Map<String, Value>, content: Content) -> Result<Incoming, Refusal> {
+fn incoming(
+    attributes: Map<String, Value>,
+    content: EventContent,
+) -> Result<IncomingEvent, BodyError> {
     let text = |name: &str| attributes.get(name).and_then(Value::as_str).map(str::to_owned);
     let (resource, resource_id) = match text("subject") {
         None => (None, None),
@@ -197,7 +204,7 @@ fn incoming(attributes: Map<String, Value>, content: Content) -> Result<Incoming
     } else {
         Some(serde_json::value::to_raw_value(&kept).map_err(malformed)?)
     };
-    Ok(Incoming {
+    Ok(IncomingEvent {
         event_type: event_type.into_owned(),
         data: content.data,
         id,
@@ -214,7 +221,7 @@ fn incoming(attributes: Map<String, Value>, content: Content) -> Result<Incoming
 /// The attributes of the event: the sender's, and what is needed to send the event on as it came.
 fn kept(
     mut attributes: Map<String, Value>,
-    content: &Content,
+    content: &EventContent,
     has_resource: bool,
     sent_type: &str,
     event_type: &str,
@@ -256,7 +263,7 @@ fn event_type(sent: &str) -> Cow<'_, str> {
     }
     let is_exact = !bare.chars().any(|c| c != '_' && fitting(c) == '_') && !segments.is_empty();
     if !is_exact || name.len() > MAX_EVENT_TYPE {
-        let digest = Hash::of([sent]).to_string();
+        let digest = ShortDigest::of([sent]).to_string();
         name.truncate(MAX_EVENT_TYPE - DIGEST);
         let name = name.trim_end_matches('.');
         return Cow::Owned(format!("{name}_{}", digest.get(..DIGEST - 1).unwrap_or_default()));

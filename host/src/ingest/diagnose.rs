@@ -1,19 +1,19 @@
 //! What is wrong with a body that is no event, field by field.
 
-use crate::ingest::event_body::Refusal;
-use crate::model::fault::Fault;
+use crate::ingest::event_body::BodyError;
+use crate::model::fault::InputFault;
 use crate::time::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
 /// Says why a text is no event.
-pub fn diagnose(text: &str) -> Refusal {
+pub fn diagnose(text: &str) -> BodyError {
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
-        Err(error) => return Refusal::Malformed(error.to_string()),
+        Err(error) => return BodyError::Malformed(error.to_string()),
     };
     let Value::Object(object) = value else {
         let message = "an event is an object such as {\"type\":\"invoice.paid\",\"data\":{}}";
-        return Refusal::Invalid(vec![Fault::new("", message)]);
+        return BodyError::Invalid(vec![InputFault::new("", message)]);
     };
     let mut faults = Vec::new();
     text_field(&object, "type", true, &mut faults);
@@ -22,33 +22,42 @@ pub fn diagnose(text: &str) -> Refusal {
     }
     time_field(&object, "occurred_at", &mut faults);
     if !object.contains_key("data") {
-        faults.push(Fault::new("data", "missing; give the event's data, any JSON value"));
+        faults.push(InputFault::new("data", "missing; give the event's data, any JSON value"));
     }
     if faults.is_empty() {
-        faults.push(Fault::new("", "a field is given twice"));
+        faults.push(InputFault::new("", "a field is given twice"));
     }
-    Refusal::Invalid(faults)
+    BodyError::Invalid(faults)
 }
 
 /// Notes a field that is no text, or missing though it is needed.
-pub fn text_field(object: &Map<String, Value>, name: &str, needed: bool, faults: &mut Vec<Fault>) {
+pub fn text_field(
+    object: &Map<String, Value>,
+    name: &str,
+    needed: bool,
+    faults: &mut Vec<InputFault>,
+) {
     match object.get(name) {
         Some(Value::String(_)) => {}
         None | Some(Value::Null) if !needed => {}
-        None | Some(Value::Null) => faults.push(Fault::new(name, "missing; give a text")),
-        Some(other) => faults.push(Fault::new(name, format!("is {}; give a text", kind(other)))),
+        None | Some(Value::Null) => faults.push(InputFault::new(name, "missing; give a text")),
+        Some(other) => {
+            faults.push(InputFault::new(name, format!("is {}; give a text", kind(other))));
+        }
     }
 }
 
 /// Notes a field that is no time.
-pub fn time_field(object: &Map<String, Value>, name: &str, faults: &mut Vec<Fault>) {
+pub fn time_field(object: &Map<String, Value>, name: &str, faults: &mut Vec<InputFault>) {
     match object.get(name) {
         None | Some(Value::Null) => {}
         Some(Value::String(text)) => {
-            faults.extend(Timestamp::parse(text).err().map(|e| Fault::new(name, e.to_string())));
+            faults
+                .extend(Timestamp::parse(text).err().map(|e| InputFault::new(name, e.to_string())));
         }
         Some(other) => {
-            faults.push(Fault::new(name, format!("is {}; give an RFC 3339 time", kind(other))));
+            faults
+                .push(InputFault::new(name, format!("is {}; give an RFC 3339 time", kind(other))));
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::attributes::code_point;
 use crate::catalog;
-use crate::crypto::digest::Hash;
+use crate::crypto::digest::ShortDigest;
 use crate::model::type_pattern::MAX_EVENT_TYPE;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -120,7 +120,7 @@ fn fitting(text: &str) -> String {
     let segments: Vec<&str> = written.split('.').filter(|segment| !segment.is_empty()).collect();
     let mut joined = segments.join(".");
     if joined.len() > MAX_EVENT_TYPE {
-        let hash = Hash::of([text]).to_string();
+        let hash = ShortDigest::of([text]).to_string();
         joined.truncate(MAX_EVENT_TYPE - HASH_DIGITS - 1);
         joined = joined.trim_end_matches('.').to_owned();
         joined.push('-');

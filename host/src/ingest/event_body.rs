@@ -6,11 +6,11 @@
 use super::cloudevents;
 use super::diagnose::diagnose;
 use super::hops;
-use super::incoming::Incoming;
-use crate::json::members::Members;
+use super::incoming::IncomingEvent;
+use crate::json::members::JsonMembers;
 use crate::json::members::without_byte_order_mark;
 use crate::json::surrogates::replace_lone_surrogates;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::time::timestamp::Timestamp;
 use http::{HeaderMap, header};
 use serde::Deserialize;
@@ -19,20 +19,20 @@ use std::borrow::Cow;
 
 /// What a request holds.
 #[derive(Debug)]
-pub struct Events {
+pub struct ReceivedEvents {
     /// The events, in order.
-    pub events: Vec<Incoming>,
+    pub events: Vec<IncomingEvent>,
     /// Whether they came as an array, and are answered as one.
     pub many: bool,
 }
 
 /// Why a body cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BodyError {
     /// It is no JSON.
     Malformed(String),
     /// It is JSON, but not an event.
-    Invalid(Vec<Fault>),
+    Invalid(Vec<InputFault>),
     /// Its content type is none that can be read.
     MediaType(String),
     /// It was delivered and captured again this often: it goes round in a loop.
@@ -40,7 +40,7 @@ pub enum Refusal {
 }
 
 /// The form a body is in.
-enum Form {
+enum BodyForm {
     Plain,
     Structured,
     Batched,
@@ -48,7 +48,7 @@ enum Form {
 }
 
 #[derive(Deserialize)]
-struct Plain<'a> {
+struct PlainEvent<'a> {
     #[serde(rename = "type", borrow)]
     event_type: Cow<'a, str>,
     #[serde(borrow)]
@@ -64,13 +64,13 @@ struct Plain<'a> {
 }
 
 /// Reads the events of a request; at most `most` of them.
-pub fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<Events, Refusal> {
-    let alone = |event| Events { events: vec![event], many: false };
+pub fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<ReceivedEvents, BodyError> {
+    let alone = |event| ReceivedEvents { events: vec![event], many: false };
     let mut events = match form(headers)? {
-        Form::Plain => plain(&text(body)?, most)?,
-        Form::Structured => alone(cloudevents::structured(&text(body)?)?),
-        Form::Batched => many(&text(body)?, most, cloudevents::structured)?,
-        Form::Binary => alone(cloudevents::binary(headers, body)?),
+        BodyForm::Plain => plain(&text(body)?, most)?,
+        BodyForm::Structured => alone(cloudevents::structured(&text(body)?)?),
+        BodyForm::Batched => many(&text(body)?, most, cloudevents::structured)?,
+        BodyForm::Binary => alone(cloudevents::binary(headers, body)?),
     };
     check(&events)?;
     let hops = hops::of_request(headers)?;
@@ -81,45 +81,45 @@ pub fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<Events, Ref
 }
 
 /// A body as text, in which every string is one of Unicode.
-fn text(body: &[u8]) -> Result<Cow<'_, str>, Refusal> {
+fn text(body: &[u8]) -> Result<Cow<'_, str>, BodyError> {
     let text = std::str::from_utf8(without_byte_order_mark(body)).map_err(|error| {
-        Refusal::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
+        BodyError::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
     Ok(replace_lone_surrogates(text))
 }
 
-fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
+fn form(headers: &HeaderMap) -> Result<BodyForm, BodyError> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
-        "application/cloudevents+json" => Ok(Form::Structured),
-        "application/cloudevents-batch+json" => Ok(Form::Batched),
-        _ if headers.contains_key("ce-specversion") => Ok(Form::Binary),
+        "application/cloudevents+json" => Ok(BodyForm::Structured),
+        "application/cloudevents-batch+json" => Ok(BodyForm::Batched),
+        _ if headers.contains_key("ce-specversion") => Ok(BodyForm::Binary),
         "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => {
-            Ok(Form::Plain)
+            Ok(BodyForm::Plain)
         }
-        other if other.ends_with("+json") => Ok(Form::Plain),
-        other => Err(Refusal::MediaType(format!(
+        other if other.ends_with("+json") => Ok(BodyForm::Plain),
+        other => Err(BodyError::MediaType(format!(
             "`{other}` cannot be read here: send application/json or a CloudEvents form"
         ))),
     }
 }
 
-fn plain(text: &str, most: usize) -> Result<Events, Refusal> {
+fn plain(text: &str, most: usize) -> Result<ReceivedEvents, BodyError> {
     if text.trim_start().starts_with('[') {
         return many(text, most, one);
     }
-    Ok(Events { events: vec![one(text)?], many: false })
+    Ok(ReceivedEvents { events: vec![one(text)?], many: false })
 }
 
-fn one(text: &str) -> Result<Incoming, Refusal> {
-    let plain = match serde_json::from_str::<Plain<'_>>(text) {
+fn one(text: &str) -> Result<IncomingEvent, BodyError> {
+    let plain = match serde_json::from_str::<PlainEvent<'_>>(text) {
         Ok(plain) if plain.specversion.is_some() => return cloudevents::structured(text),
         Ok(plain) => plain,
         Err(_) if is_cloudevent(text) => return cloudevents::structured(text),
         Err(_) => return Err(diagnose(text)),
     };
-    Ok(Incoming {
+    Ok(IncomingEvent {
         event_type: plain.event_type.into_owned(),
         data: plain.data.to_owned(),
         id: plain.id,
@@ -135,61 +135,61 @@ fn one(text: &str) -> Result<Incoming, Refusal> {
 
 /// Whether a text that is not a plain event says that it is one of CloudEvents, which may come without data.
 fn is_cloudevent(text: &str) -> bool {
-    Members::read(text).is_ok_and(|members| members.get("specversion").is_some())
+    JsonMembers::read(text).is_ok_and(|members| members.get("specversion").is_some())
 }
 
 fn many(
     text: &str,
     most: usize,
-    read: fn(&str) -> Result<Incoming, Refusal>,
-) -> Result<Events, Refusal> {
+    read: fn(&str) -> Result<IncomingEvent, BodyError>,
+) -> Result<ReceivedEvents, BodyError> {
     let items: Vec<&RawValue> =
-        serde_json::from_str(text).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| BodyError::Malformed(error.to_string()))?;
     if items.is_empty() || items.len() > most {
         let message = format!("{} events in the array; send 1 to {most}", items.len());
-        return Err(Refusal::Invalid(vec![Fault::new("", message)]));
+        return Err(BodyError::Invalid(vec![InputFault::new("", message)]));
     }
     let mut events = Vec::with_capacity(items.len());
     let mut faults = Vec::new();
     for (n, item) in items.into_iter().enumerate() {
         match read(item.get()) {
             Ok(event) => events.push(event),
-            Err(Refusal::Invalid(more)) => {
+            Err(BodyError::Invalid(more)) => {
                 faults.extend(more.into_iter().map(|fault| fault.within(&format!("[{n}]"))));
             }
             Err(other) => return Err(other),
         }
     }
     if faults.is_empty() {
-        Ok(Events { events, many: true })
+        Ok(ReceivedEvents { events, many: true })
     } else {
-        Err(Refusal::Invalid(faults))
+        Err(BodyError::Invalid(faults))
     }
 }
 
-fn check(events: &Events) -> Result<(), Refusal> {
-    let place = |n: usize, fault: Fault| {
+fn check(events: &ReceivedEvents) -> Result<(), BodyError> {
+    let place = |n: usize, fault: InputFault| {
         if events.many { fault.within(&format!("[{n}]")) } else { fault }
     };
-    let faults: Vec<Fault> = events
+    let faults: Vec<InputFault> = events
         .events
         .iter()
         .enumerate()
         .flat_map(|(n, event)| event.check().into_iter().map(move |fault| place(n, fault)))
         .collect();
-    if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults)) }
+    if faults.is_empty() { Ok(()) } else { Err(BodyError::Invalid(faults)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn post(body: &str) -> Result<Events, Refusal> {
+    fn post(body: &str) -> Result<ReceivedEvents, BodyError> {
         read(&HeaderMap::new(), body.as_bytes(), 3)
     }
 
-    fn paths(refused: Result<Events, Refusal>) -> Vec<String> {
-        let Refusal::Invalid(faults) = refused.unwrap_err() else {
+    fn paths(refused: Result<ReceivedEvents, BodyError>) -> Vec<String> {
+        let BodyError::Invalid(faults) = refused.unwrap_err() else {
             panic!("not refused as invalid")
         };
         faults.into_iter().map(|fault| fault.path).collect()
@@ -223,9 +223,11 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_told_with_line_and_column() {
-        let Refusal::Malformed(why) = post("{\"type\":\n \"a.b\",").unwrap_err() else { panic!() };
+        let BodyError::Malformed(why) = post("{\"type\":\n \"a.b\",").unwrap_err() else {
+            panic!()
+        };
         assert!(why.contains("line 2"), "{why}");
-        assert!(matches!(read(&HeaderMap::new(), b"\xff", 3), Err(Refusal::Malformed(_))));
+        assert!(matches!(read(&HeaderMap::new(), b"\xff", 3), Err(BodyError::Malformed(_))));
     }
 
     #[test]

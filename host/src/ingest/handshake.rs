@@ -3,7 +3,7 @@
 //! None of these questions proves who asks. That is harmless: an answer only says that somebody takes
 //! webhooks here, and what is sent afterwards is verified.
 
-use crate::model::webhook_source::Scheme;
+use crate::model::webhook_source::SenderScheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ const LONGEST: usize = 1_024;
 
 /// An answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum HandshakeAnswer {
     /// A text.
     Text(String),
     /// A JSON object with this member.
@@ -28,14 +28,14 @@ pub enum Answer {
 /// | Meta, WebSub | `?hub.mode=subscribe&hub.challenge=…` | the challenge |
 /// | Dropbox, Nylas | `?challenge=…` | the challenge |
 /// | Okta | `X-Okta-Verification-Challenge` | `{"verification": …}` |
-pub fn answer_get(uri: &Uri, headers: &HeaderMap) -> Option<Answer> {
+pub fn answer_get(uri: &Uri, headers: &HeaderMap) -> Option<HandshakeAnswer> {
     let asked = headers.get("x-okta-verification-challenge").and_then(|value| value.to_str().ok());
     if let Some(challenge) = asked.filter(|text| is_short(text)) {
-        return Some(Answer::Member("verification", challenge.to_owned()));
+        return Some(HandshakeAnswer::Member("verification", challenge.to_owned()));
     }
     let challenge =
         parameter(uri, "hub.challenge").filter(|_| parameter(uri, "hub.mode").is_some());
-    challenge.or_else(|| parameter(uri, "challenge")).map(Answer::Text)
+    challenge.or_else(|| parameter(uri, "challenge")).map(HandshakeAnswer::Text)
 }
 
 /// Answers a POST that is a question and not an event, before it is verified, as these are not signed.
@@ -45,24 +45,24 @@ pub fn answer_get(uri: &Uri, headers: &HeaderMap) -> Option<Answer> {
 /// | Microsoft Graph | `?validationToken=…`, no body | the token |
 /// | WooCommerce | a form `webhook_id=…` without a signature, when a webhook is saved | an empty 200 |
 pub fn answer_unsigned_post(
-    scheme: Scheme,
+    scheme: SenderScheme,
     uri: &Uri,
     headers: &HeaderMap,
     body: &[u8],
-) -> Option<Answer> {
+) -> Option<HandshakeAnswer> {
     if body.is_empty() {
-        return parameter(uri, "validationToken").map(Answer::Text);
+        return parameter(uri, "validationToken").map(HandshakeAnswer::Text);
     }
     let number = body.strip_prefix(b"webhook_id=").filter(|rest| rest.len() <= 20);
     let is_ping = scheme.as_str() == "woocommerce"
         && !headers.contains_key("x-wc-webhook-signature")
         && number.is_some_and(|rest| rest.iter().all(u8::is_ascii_digit));
-    is_ping.then_some(Answer::Empty)
+    is_ping.then_some(HandshakeAnswer::Empty)
 }
 
 /// Answers a POST that is a question and is verified: Slack's `url_verification` (docs.slack.dev, "Request
 /// URL Configuration").
-pub fn answer_post(scheme: Scheme, body: &[u8]) -> Option<Answer> {
+pub fn answer_post(scheme: SenderScheme, body: &[u8]) -> Option<HandshakeAnswer> {
     #[derive(Deserialize)]
     struct Challenge {
         r#type: String,
@@ -71,7 +71,7 @@ pub fn answer_post(scheme: Scheme, body: &[u8]) -> Option<Answer> {
     let asked: Challenge =
         (scheme.as_str() == "slack").then(|| serde_json::from_slice(body).ok())??;
     let is_asked = asked.r#type == "url_verification" && is_short(&asked.challenge);
-    is_asked.then_some(Answer::Member("challenge", asked.challenge))
+    is_asked.then_some(HandshakeAnswer::Member("challenge", asked.challenge))
 }
 
 /// Answers an OPTIONS as the abuse protection of CloudEvents asks (HTTP 1.1 Web Hooks 1.0.2, section 4): the origin that asks
@@ -99,13 +99,13 @@ fn is_short(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn get(uri: &str) -> Option<Answer> {
+    fn get(uri: &str) -> Option<HandshakeAnswer> {
         answer_get(&uri.parse().unwrap(), &HeaderMap::new())
     }
 
     #[test]
     fn questions_are_told_from_other_requests() {
-        let text = |text: &str| Some(Answer::Text(text.to_owned()));
+        let text = |text: &str| Some(HandshakeAnswer::Text(text.to_owned()));
         assert_eq!(
             get("/in/x?hub.mode=subscribe&hub.verify_token=T&hub.challenge=123"),
             text("123")
@@ -119,19 +119,19 @@ mod tests {
             HeaderValue::from_static("abc"),
         )]);
         let okta = answer_get(&"/in/x".parse().unwrap(), &headers);
-        assert_eq!(okta, Some(Answer::Member("verification", "abc".to_owned())));
+        assert_eq!(okta, Some(HandshakeAnswer::Member("verification", "abc".to_owned())));
     }
 
     #[test]
     fn a_ping_is_not_an_event() {
         let of = |scheme: &str, uri: &str, body: &[u8]| {
-            let scheme = Scheme::named(scheme).unwrap();
+            let scheme = SenderScheme::named(scheme).unwrap();
             answer_unsigned_post(scheme, &uri.parse().unwrap(), &HeaderMap::new(), body)
         };
-        assert_eq!(of("woocommerce", "/in/x", b"webhook_id=12"), Some(Answer::Empty));
+        assert_eq!(of("woocommerce", "/in/x", b"webhook_id=12"), Some(HandshakeAnswer::Empty));
         assert_eq!(of("woocommerce", "/in/x", b"webhook_id=12&a=b"), None);
         assert_eq!(of("github", "/in/x", b"webhook_id=12"), None);
-        let asked = Some(Answer::Text("t".to_owned()));
+        let asked = Some(HandshakeAnswer::Text("t".to_owned()));
         assert_eq!(of("none", "/in/x?validationToken=t", b""), asked);
         assert_eq!(of("none", "/in/x?validationToken=t", b"{}"), None);
     }

@@ -4,26 +4,26 @@
 //! with that header, or with the CloudEvents attribute of the same meaning, is captured with the count, and
 //! refused once it is too high.
 
-use super::incoming::Incoming;
-use crate::ingest::event_body::Refusal;
+use super::incoming::IncomingEvent;
+use crate::ingest::event_body::BodyError;
 use crate::model::attributes::{HOPS, HOPS_HEADER, MAX_HOPS, hops};
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use http::HeaderMap;
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 
 /// The hops that a request says; none where it says nothing.
-pub fn of_request(headers: &HeaderMap) -> Result<u32, Refusal> {
+pub fn of_request(headers: &HeaderMap) -> Result<u32, BodyError> {
     let Some(value) = headers.get(HOPS_HEADER) else { return Ok(0) };
     let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     number.ok_or_else(|| {
-        Refusal::Invalid(vec![Fault::new(HOPS_HEADER, "is not a whole number from 0")])
+        BodyError::Invalid(vec![InputFault::new(HOPS_HEADER, "is not a whole number from 0")])
     })
 }
 
 /// Notes the hops of an event: those of its request, or those of its own attributes if these are more.
 /// Refuses it if they are too many.
-pub fn note(event: &mut Incoming, of_request: u32) -> Result<(), Refusal> {
+pub fn note(event: &mut IncomingEvent, of_request: u32) -> Result<(), BodyError> {
     if of_request == 0 && event.attributes.is_none() {
         return Ok(());
     }
@@ -31,20 +31,20 @@ pub fn note(event: &mut Incoming, of_request: u32) -> Result<(), Refusal> {
     let read = attributes.map(|attributes| serde_json::from_str(attributes.get()));
     let mut attributes: Map<String, Value> = read
         .transpose()
-        .map_err(|error| Refusal::Malformed(error.to_string()))?
+        .map_err(|error| BodyError::Malformed(error.to_string()))?
         .unwrap_or_default();
     let given = attributes.get(HOPS);
-    let own = given
-        .map_or(Some(0), hops)
-        .ok_or_else(|| Refusal::Invalid(vec![Fault::new(HOPS, "is not a whole number from 0")]))?;
+    let own = given.map_or(Some(0), hops).ok_or_else(|| {
+        BodyError::Invalid(vec![InputFault::new(HOPS, "is not a whole number from 0")])
+    })?;
     let all = own.max(of_request);
     if all > MAX_HOPS {
-        return Err(Refusal::Loop(all));
+        return Err(BodyError::Loop(all));
     }
     if all > 0 && given != Some(&all.into()) {
         attributes.insert(HOPS.to_owned(), all.into());
         let text =
-            to_raw_value(&attributes).map_err(|error| Refusal::Malformed(error.to_string()))?;
+            to_raw_value(&attributes).map_err(|error| BodyError::Malformed(error.to_string()))?;
         event.attributes = Some(text);
     }
     Ok(())

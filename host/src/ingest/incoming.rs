@@ -3,7 +3,7 @@
 use super::record_id::RecordId;
 use crate::catalog;
 use crate::model::event::MAX_KEY;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::type_pattern::{MAX_EVENT_TYPE, is_event_type};
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ pub const MAX_DEPTH: usize = 100;
 
 /// An event as a caller gives it.
 #[derive(Debug, Clone)]
-pub struct Incoming {
+pub struct IncomingEvent {
     /// The event type.
     pub event_type: String,
     /// Any JSON value, byte for byte as it came.
@@ -37,9 +37,9 @@ pub struct Incoming {
     pub second_name: bool,
 }
 
-impl Incoming {
+impl IncomingEvent {
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
+    pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if !is_event_type(&self.event_type) {
             let message = format!(
@@ -47,7 +47,7 @@ impl Incoming {
                  {MAX_EVENT_TYPE} letters, digits, `_` or `-` and dots between them",
                 shorten(&self.event_type)
             );
-            faults.push(Fault::new("type", message));
+            faults.push(InputFault::new("type", message));
         }
         let keys = [
             ("id", &self.id),
@@ -58,11 +58,11 @@ impl Incoming {
         for (path, key) in keys {
             if key.as_ref().is_some_and(|text| !is_key(text)) {
                 let message = format!("1 to {MAX_KEY} bytes without control characters");
-                faults.push(Fault::new(path, message));
+                faults.push(InputFault::new(path, message));
             }
         }
         if nests_deeper(self.data.get(), MAX_DEPTH) {
-            faults.push(Fault::new("data", format!("nests deeper than {MAX_DEPTH} levels")));
+            faults.push(InputFault::new("data", format!("nests deeper than {MAX_DEPTH} levels")));
         }
         faults
     }

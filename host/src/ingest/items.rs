@@ -4,14 +4,14 @@
 //! An element of a list inside an object gets the object's other members too, so that nothing that the
 //! sender said of all of them is lost.
 
-use crate::ingest::event_body::Refusal;
-use crate::json::members::Members;
-use crate::model::fault::Fault;
+use crate::ingest::event_body::BodyError;
+use crate::json::members::JsonMembers;
+use crate::model::fault::InputFault;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The bodies of a request's events.
-pub struct Items<'a> {
+pub struct EventItems<'a> {
     /// One for each event.
     pub bodies: Vec<Cow<'a, RawValue>>,
     /// Whether they came as a list, and are answered as one.
@@ -25,12 +25,12 @@ pub fn split<'a>(
     lists: &[&[&str]],
     most: usize,
     room: usize,
-) -> Result<Items<'a>, Refusal> {
+) -> Result<EventItems<'a>, BodyError> {
     if body.get().starts_with('[') {
         let elements = elements(body)?;
         check(elements.len(), most)?;
         let bodies = elements.into_iter().map(Cow::Borrowed).collect();
-        return Ok(Items { bodies, many: true });
+        return Ok(EventItems { bodies, many: true });
     }
     let mut bodies = vec![Cow::Borrowed(body)];
     let mut many = false;
@@ -46,25 +46,25 @@ pub fn split<'a>(
             if size > room {
                 let message =
                     "what the request says of all of its events is too long to be kept with each";
-                return Err(Refusal::Invalid(vec![Fault::new("", message)]));
+                return Err(BodyError::Invalid(vec![InputFault::new("", message)]));
             }
         }
         bodies = next;
     }
-    Ok(Items { bodies, many })
+    Ok(EventItems { bodies, many })
 }
 
-fn check(given: usize, most: usize) -> Result<(), Refusal> {
+fn check(given: usize, most: usize) -> Result<(), BodyError> {
     if given <= most {
         return Ok(());
     }
     let message =
         format!("more than {most} events in one request; `server.max_batch` is the limit");
-    Err(Refusal::Invalid(vec![Fault::new("", message)]))
+    Err(BodyError::Invalid(vec![InputFault::new("", message)]))
 }
 
-fn elements(list: &RawValue) -> Result<Vec<&RawValue>, Refusal> {
-    serde_json::from_str(list.get()).map_err(|error| Refusal::Malformed(error.to_string()))
+fn elements(list: &RawValue) -> Result<Vec<&RawValue>, BodyError> {
+    serde_json::from_str(list.get()).map_err(|error| BodyError::Malformed(error.to_string()))
 }
 
 /// Adds the elements of an object's lists of these names, or the object itself where it has none of them; whether it has.
@@ -73,13 +73,13 @@ fn spread(
     names: &[&str],
     most: usize,
     into: &mut Vec<Cow<'_, RawValue>>,
-) -> Result<bool, Refusal> {
-    let members = Members::read(body.get()).ok();
+) -> Result<bool, BodyError> {
+    let members = JsonMembers::read(body.get()).ok();
     let is_list =
         |name: &str, value: &RawValue| names.contains(&name) && value.get().starts_with('[');
     let lists: Vec<&RawValue> = members
         .iter()
-        .flat_map(Members::iter)
+        .flat_map(JsonMembers::iter)
         .filter(|(name, value)| is_list(name, value))
         .map(|(_, value)| value)
         .collect();
@@ -101,8 +101,8 @@ fn spread(
 
 /// An element with the members of the object around it. A name that both have is the element's; the other's is then behind
 /// `outer_`.
-fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValue>, Refusal> {
-    let Ok(inner) = Members::read(element.get()) else { return Ok(element.to_owned()) };
+fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValue>, BodyError> {
+    let Ok(inner) = JsonMembers::read(element.get()) else { return Ok(element.to_owned()) };
     let outer = outer.iter().map(|(name, value)| {
         let taken = inner.get(name).is_some();
         let name = if taken { Cow::Owned(format!("outer_{name}")) } else { Cow::Borrowed(*name) };
@@ -113,8 +113,8 @@ fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValu
 }
 
 /// A body without the member that proves who sends: who reads the event could send others with it.
-pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, Refusal> {
-    let Ok(members) = Members::read(body.get()) else { return Ok(body.to_owned()) };
+pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, BodyError> {
+    let Ok(members) = JsonMembers::read(body.get()) else { return Ok(body.to_owned()) };
     let name = pointer.strip_prefix('/').unwrap_or(pointer);
     let members = members.iter().filter(|(known, _)| *known != name);
     object(members.map(|(name, value)| (Cow::Borrowed(name), value)))
@@ -123,8 +123,8 @@ pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, Re
 /// An object of these members. Values are moved as they are written, so that no number loses a digit.
 fn object<'m>(
     members: impl Iterator<Item = (Cow<'m, str>, &'m RawValue)>,
-) -> Result<Box<RawValue>, Refusal> {
-    let malformed = |error: serde_json::Error| Refusal::Malformed(error.to_string());
+) -> Result<Box<RawValue>, BodyError> {
+    let malformed = |error: serde_json::Error| BodyError::Malformed(error.to_string());
     let mut text = String::new();
     for (name, value) in members {
         text.push(if text.is_empty() { '{' } else { ',' });
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn many_events_and_long_ones_are_refused() {
         let body = RawValue::from_string("[1,2,3,4,5]".to_owned()).unwrap();
-        assert!(matches!(split(&body, &[], 4, 1_000), Err(Refusal::Invalid(_))));
+        assert!(matches!(split(&body, &[], 4, 1_000), Err(BodyError::Invalid(_))));
         let long = format!(r#"{{"events":[1,{{}},{{}},{{}}],"note":"{}"}}"#, "x".repeat(2_000));
         let body = RawValue::from_string(long).unwrap();
         let refused = split(&body, &[&["events"]], 4, 1_000);
-        assert!(matches!(refused, Err(Refusal::Invalid(_))));
+        assert!(matches!(refused, Err(BodyError::Invalid(_))));
     }
 }

@@ -3,7 +3,7 @@
 //! Perfex CRM's hooks pass an id, a row, or a few named arguments, and the modules that send webhooks
 //! pass these on. `record_ids.txt` lists the members that name the record of each event type.
 
-use crate::json::members::{Members, scalar};
+use crate::json::members::{JsonMembers, scalar};
 use crate::model::record::is_whole;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ impl RecordId {
         let found = |id| Self { id, is_argument: true };
         match data.as_bytes().first()? {
             b'{' => {
-                let read = Members::read(data).ok()?;
+                let read = JsonMembers::read(data).ok()?;
                 let (name, id) =
                     members.iter().find_map(|name| Some((*name, find(&read, name)?)))?;
                 Some(Self { id, is_argument: name.trim_end_matches('?') != "id" && name != key })
@@ -60,19 +60,21 @@ impl RecordId {
         if !data.starts_with('{') || !data.contains("\"id\"") {
             return None;
         }
-        let id = scalar(Members::read(data).ok()?.get("id")?)?;
+        let id = scalar(JsonMembers::read(data).ok()?.get("id")?)?;
         Some(Self { id, is_argument: false })
     }
 }
 
 /// The value of a member of the table, if it is a text or a number.
-fn find(members: &Members<'_>, name: &str) -> Option<String> {
+fn find(members: &JsonMembers<'_>, name: &str) -> Option<String> {
     if let Some(name) = name.strip_suffix('?') {
         return members.get(name).filter(|_| is_whole(members)).and_then(scalar);
     }
     match name.split_once('/') {
         None => scalar(members.get(name)?),
-        Some((outer, inner)) => scalar(Members::read(members.get(outer)?.get()).ok()?.get(inner)?),
+        Some((outer, inner)) => {
+            scalar(JsonMembers::read(members.get(outer)?.get()).ok()?.get(inner)?)
+        }
     }
 }
 

@@ -5,9 +5,9 @@
 //! HTTP client that sends again after a broken connection does so at once. What each setting means
 //! against somebody who replays requests stands in docs/connect.md.
 
-use super::incoming::Incoming;
-use crate::crypto::digest::Hash;
-use crate::model::webhook_source::Repeats;
+use super::incoming::IncomingEvent;
+use crate::crypto::digest::ShortDigest;
+use crate::model::webhook_source::RepeatRule;
 use crate::settings::source_runtime::RequestSequence;
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
@@ -18,7 +18,7 @@ const WINDOW: i64 = 10;
 
 /// What of a request its repeats have too.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct RepeatableRequest<'a> {
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its signature, where its scheme has one.
@@ -44,9 +44,9 @@ impl RepeatKeys {
 
 /// Returns the keys of each of a request's events.
 pub fn keys(
-    setting: Option<&Repeats>,
-    request: &Request<'_>,
-    events: &[Incoming],
+    setting: Option<&RepeatRule>,
+    request: &RepeatableRequest<'_>,
+    events: &[IncomingEvent],
     sequence: &RequestSequence,
 ) -> Vec<RepeatKeys> {
     // Every request counts as one that came in between, whatever it is recognised by itself.
@@ -60,20 +60,20 @@ pub fn keys(
     };
     let keys = events.iter().enumerate().map(|(n, event)| match setting {
         // Keys of pushed events begin otherwise, so that no pushed event passes for a webhook.
-        None | Some(Repeats::Id) => {
+        None | Some(RepeatRule::Id) => {
             or_identical(event.id.as_ref().map(|id| format!("hook {id}")), n)
         }
-        Some(Repeats::Header(name)) => {
+        Some(RepeatRule::Header(name)) => {
             let value = request.headers.get(name).filter(|value| !value.is_empty());
-            let key = value.map(|value| format!("head {}", Hash::of([value.as_bytes()])));
+            let key = value.map(|value| format!("head {}", ShortDigest::of([value.as_bytes()])));
             or_identical(key.map(|key| numbered(&key, n)), n)
         }
-        Some(Repeats::Signature) => {
+        Some(RepeatRule::Signature) => {
             let signature = request.signature.map(hex::encode);
             let key = signature.map(|text| numbered(&format!("signature {text}"), n));
             key.map(RepeatKeys::new).unwrap_or_default()
         }
-        Some(Repeats::None) => RepeatKeys::default(),
+        Some(RepeatRule::None) => RepeatKeys::default(),
     });
     keys.collect()
 }
@@ -83,12 +83,12 @@ fn numbered(key: &str, n: usize) -> String {
     if n == 0 { key.to_owned() } else { format!("{key} {n}") }
 }
 
-impl Request<'_> {
+impl RepeatableRequest<'_> {
     /// Returns the keys of the identical request: those of this window of time and of the one before it.
     fn identity(&self, signature: &[u8], sequence: &RequestSequence) -> [String; 2] {
         let times = self.headers.iter().filter(|(name, _)| name.as_str().ends_with("timestamp"));
         let times = times.map(|(_, value)| value.as_bytes());
-        let fingerprint = Hash::of([signature].into_iter().chain(times));
+        let fingerprint = ShortDigest::of([signature].into_iter().chain(times));
         let number = sequence.number(fingerprint);
         let window = self.now.seconds() / WINDOW;
         [window, window - 1].map(|window| format!("same {fingerprint} {number} {window}"))
@@ -100,12 +100,12 @@ mod tests {
     use super::*;
 
     fn keys_at(
-        setting: Option<&Repeats>,
+        setting: Option<&RepeatRule>,
         signature: u8,
         seconds: i64,
         sequence: &RequestSequence,
     ) -> RepeatKeys {
-        let event: Incoming = Incoming {
+        let event: IncomingEvent = IncomingEvent {
             event_type: "a.b".to_owned(),
             data: serde_json::value::RawValue::NULL.to_owned(),
             id: None,
@@ -119,7 +119,8 @@ mod tests {
         };
         let now = Timestamp::from_micros(seconds * 1_000_000);
         let headers = HeaderMap::new();
-        let request = Request { headers: &headers, signature: Some(&[signature; 32]), now };
+        let request =
+            RepeatableRequest { headers: &headers, signature: Some(&[signature; 32]), now };
         keys(setting, &request, &[event], sequence).remove(0)
     }
 
@@ -136,7 +137,7 @@ mod tests {
         assert!(meet(&first, &keys_at(None, 5, 1_000, &sequence)));
         assert!(meet(&first, &keys_at(None, 5, 1_010, &sequence)));
         assert!(!meet(&first, &keys_at(None, 5, 1_020, &sequence)));
-        assert!(!meet(&first, &keys_at(Some(&Repeats::None), 5, 1_000, &sequence)));
+        assert!(!meet(&first, &keys_at(Some(&RepeatRule::None), 5, 1_000, &sequence)));
     }
 
     #[test]

@@ -5,18 +5,18 @@
 //! none stands in its place, the whole body is the data; what stands around the data becomes attributes. So
 //! nothing that was sent is lost.
 
-use super::attributes::Attributes;
-use super::incoming::Incoming;
+use super::attributes::AttributeSet;
+use super::incoming::IncomingEvent;
 use super::{body, dialect, hops, items};
-use crate::crypto::digest::Hash;
-use crate::ingest::event_body::{Events, Refusal};
-use crate::json::members::{Members, scalar, without_byte_order_mark};
+use crate::crypto::digest::ShortDigest;
+use crate::ingest::event_body::{BodyError, ReceivedEvents};
+use crate::json::members::{JsonMembers, scalar, without_byte_order_mark};
 use crate::json::pointer;
 use crate::json::surrogates::replace_lone_surrogates;
-use crate::model::event::{Changes, MAX_KEY};
-use crate::model::fault::Fault;
-use crate::model::webhook_source::senders::Sender;
-use crate::model::webhook_source::{Places, WebhookSettings};
+use crate::model::event::{EventChanges, MAX_KEY};
+use crate::model::fault::InputFault;
+use crate::model::webhook_source::senders::WebhookSender;
+use crate::model::webhook_source::{WebhookPlaces, WebhookSettings};
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
 use indexmap::IndexMap;
@@ -27,7 +27,7 @@ const MAX_CHANGES_DEPTH: usize = 8;
 
 /// A request of a source.
 #[derive(Debug, Clone, Copy)]
-pub struct Received<'a> {
+pub struct ReceivedWebhook<'a> {
     /// The source's name.
     pub source: &'a str,
     /// Its headers.
@@ -41,15 +41,18 @@ pub struct Received<'a> {
 }
 
 /// Reads the events that a request tells of: all of them, or none.
-pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Events, Refusal> {
+pub fn read(
+    received: ReceivedWebhook<'_>,
+    settings: &WebhookSettings,
+) -> Result<ReceivedEvents, BodyError> {
     let text = std::str::from_utf8(without_byte_order_mark(received.body)).map_err(|error| {
-        Refusal::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
+        BodyError::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
     let text = body::json(received.headers, text);
     let text = replace_lone_surrogates(&text);
     let hops = hops::of_request(received.headers)?;
     let body: &RawValue =
-        serde_json::from_str(&text).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| BodyError::Malformed(error.to_string()))?;
     let lists = settings.scheme.sender().lists;
     let items = items::split(body, lists, received.max_events, received.max_body)?;
     let mut events = Vec::with_capacity(items.bodies.len());
@@ -57,35 +60,39 @@ pub fn read(received: Received<'_>, settings: &WebhookSettings) -> Result<Events
     for (n, body) in items.bodies.iter().enumerate() {
         match one(received, body, items.many, settings, hops) {
             Ok(event) => events.push(event),
-            Err(Refusal::Invalid(found)) if items.many => {
+            Err(BodyError::Invalid(found)) if items.many => {
                 faults.extend(found.into_iter().map(|fault| fault.within(&format!("[{n}]"))));
             }
             Err(refusal) => return Err(refusal),
         }
     }
     let many = items.many;
-    if faults.is_empty() { Ok(Events { events, many }) } else { Err(Refusal::Invalid(faults)) }
+    if faults.is_empty() {
+        Ok(ReceivedEvents { events, many })
+    } else {
+        Err(BodyError::Invalid(faults))
+    }
 }
 
 /// Reads one event.
 fn one(
-    received: Received<'_>,
+    received: ReceivedWebhook<'_>,
     body: &RawValue,
     is_element: bool,
     settings: &WebhookSettings,
     hops: u32,
-) -> Result<Incoming, Refusal> {
+) -> Result<IncomingEvent, BodyError> {
     let (sender, places) = (settings.scheme.sender(), &settings.places);
     let stripped = settings.token_in_body().map(|pointer| items::without_token(body, pointer));
     let stripped = stripped.transpose()?;
     let body = stripped.as_deref().unwrap_or(body);
-    let members = Members::read(body.get()).ok();
-    let parts = Parts { received, body, members, sender, places, is_element };
+    let members = JsonMembers::read(body.get()).ok();
+    let parts = WebhookParts { received, body, members, sender, places, is_element };
     let (name, event_type) = parts.event(settings)?;
     let data = parts.find(places.data.as_deref(), sender.data);
     let id = parts.text(places.id.as_deref(), sender.id);
     let occurred_at = parts.text(places.occurred_at.as_deref(), sender.occurred_at);
-    let mut incoming = Incoming {
+    let mut incoming = IncomingEvent {
         resource: parts.resource(&event_type),
         attributes: parts.attributes(&name, &event_type, data.as_ref().map(|found| found.0)),
         event_type,
@@ -101,7 +108,7 @@ fn one(
     };
     let faults = incoming.check();
     if !faults.is_empty() {
-        return Err(Refusal::Invalid(faults));
+        return Err(BodyError::Invalid(faults));
     }
     // A CloudEvent that went through others may have lost the header.
     let of_body = parts.place("/waybillhops").and_then(|text| text.parse().ok());
@@ -109,20 +116,20 @@ fn one(
     Ok(incoming)
 }
 
-struct Parts<'a> {
-    received: Received<'a>,
+struct WebhookParts<'a> {
+    received: ReceivedWebhook<'a>,
     body: &'a RawValue,
     /// Those of the body, which every place begins with.
-    members: Option<Members<'a>>,
-    sender: &'static Sender,
-    places: &'a Places,
+    members: Option<JsonMembers<'a>>,
+    sender: &'static WebhookSender,
+    places: &'a WebhookPlaces,
     /// Whether the body is an element of a list.
     is_element: bool,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> WebhookParts<'a> {
     /// The event's name as the sender has it, and its type.
-    fn event(&self, settings: &WebhookSettings) -> Result<(String, String), Refusal> {
+    fn event(&self, settings: &WebhookSettings) -> Result<(String, String), BodyError> {
         let set = self.places.event.as_deref();
         let name = match set {
             Some(place) => self.place(place),
@@ -131,7 +138,7 @@ impl<'a> Parts<'a> {
         let name = name.ok_or_else(|| {
             let places = set.map_or_else(|| self.sender.event.join("` or `"), str::to_owned);
             let message = format!("the event's name is missing at `{places}`; set places.event");
-            Refusal::Invalid(vec![Fault::new("", message)])
+            BodyError::Invalid(vec![InputFault::new("", message)])
         })?;
         if let Some(renamed) = settings.rename.get(&name) {
             return Ok((name, renamed.clone()));
@@ -187,7 +194,7 @@ impl<'a> Parts<'a> {
         event_type: &str,
         data: Option<&str>,
     ) -> Option<Box<RawValue>> {
-        let mut attributes = Attributes::default();
+        let mut attributes = AttributeSet::default();
         if let Some(data) = data {
             let set = [&self.places.event, &self.places.id, &self.places.occurred_at];
             let set = set.into_iter().filter_map(Option::as_deref);
@@ -217,7 +224,7 @@ impl<'a> Parts<'a> {
             .find(|(_, value)| value.get() != "null")
     }
 
-    /// As [`Parts::find`], for texts and numbers, and headers too.
+    /// As [`WebhookParts::find`], for texts and numbers, and headers too.
     fn text<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, String)> {
         if let Some(place) = set {
             return self.place(place).map(|text| (place, text));
@@ -276,7 +283,7 @@ impl<'a> Parts<'a> {
 /// An id as it can be kept: one that is too long, or holds control characters, is its digest. The data has it as it was.
 fn key(text: String) -> String {
     let fits = text.len() <= MAX_KEY && !text.chars().any(char::is_control);
-    if fits { text } else { Hash::of([text]).to_string() }
+    if fits { text } else { ShortDigest::of([text]).to_string() }
 }
 
 /// The changes that an object of old values tells of. A name within an object stands behind that of the object.
@@ -286,11 +293,11 @@ fn changes(previous: &RawValue) -> Option<Box<RawValue>> {
     if values.is_empty() {
         return None;
     }
-    to_raw_value(&Changes { changed: values.keys().cloned().collect(), previous: values }).ok()
+    to_raw_value(&EventChanges { changed: values.keys().cloned().collect(), previous: values }).ok()
 }
 
 fn gather(path: &str, value: &RawValue, depth: usize, into: &mut IndexMap<String, Box<RawValue>>) {
-    let members = Members::read(value.get()).ok().filter(|_| depth < MAX_CHANGES_DEPTH);
+    let members = JsonMembers::read(value.get()).ok().filter(|_| depth < MAX_CHANGES_DEPTH);
     let Some(members) = members.filter(|members| members.iter().next().is_some()) else {
         if !path.is_empty() {
             into.insert(path.to_owned(), value.to_owned());

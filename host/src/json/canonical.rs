@@ -17,7 +17,7 @@
 pub mod number;
 pub mod object;
 
-use object::Field;
+use object::CanonicalField;
 use thiserror::Error;
 
 /// The most arrays and objects that may nest: the limit `serde_json` has too, which keeps the recursion off the stack's end.
@@ -46,7 +46,8 @@ pub enum CanonicalError {
 pub fn write(json: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     let before = out.len();
     out.reserve(json.len());
-    let mut writer = Writer { src: json.as_bytes(), at: 0, run: 0, out, fields: Vec::new() };
+    let mut writer =
+        CanonicalWriter { src: json.as_bytes(), at: 0, run: 0, out, fields: Vec::new() };
     let result = writer.document();
     if result.is_err() {
         out.truncate(before);
@@ -69,7 +70,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-struct Writer<'a> {
+struct CanonicalWriter<'a> {
     src: &'a [u8],
     /// The next byte to look at.
     at: usize,
@@ -77,10 +78,10 @@ struct Writer<'a> {
     run: usize,
     out: &'a mut Vec<u8>,
     /// The fields of all objects that are open, innermost last.
-    fields: Vec<Field>,
+    fields: Vec<CanonicalField>,
 }
 
-impl Writer<'_> {
+impl CanonicalWriter<'_> {
     fn document(&mut self) -> Result<(), CanonicalError> {
         self.skip_space();
         self.value(0)?;
@@ -156,7 +157,7 @@ impl Writer<'_> {
         self.expect(b':')?;
         self.skip_space();
         self.value(depth + 1)?;
-        self.fields.push(Field { start, key_end, end: self.position() });
+        self.fields.push(CanonicalField { start, key_end, end: self.position() });
         Ok(())
     }
 
@@ -233,7 +234,7 @@ impl Writer<'_> {
 
     fn number(&mut self) -> Result<(), CanonicalError> {
         let rest = self.src.get(self.at..).unwrap_or_default();
-        let token = number::Token::read(rest).ok_or_else(|| self.invalid())?;
+        let token = number::NumberToken::read(rest).ok_or_else(|| self.invalid())?;
         let end = self.at + token.length();
         if !token.is_plain() {
             self.flush();

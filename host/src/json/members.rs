@@ -8,9 +8,9 @@ use std::fmt;
 
 /// The members of a JSON object, in the order in which they stand.
 #[derive(Debug)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct JsonMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'a> Members<'a> {
+impl<'a> JsonMembers<'a> {
     /// Reads an object; an error says what is no JSON, or no object.
     pub fn read(json: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
@@ -35,12 +35,12 @@ impl<'a> Members<'a> {
 
 /// A name, which is borrowed where it has no escapes. serde's own `Cow` never is.
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-struct Reading;
+struct MembersVisitor;
 
-impl<'de> Visitor<'de> for Reading {
-    type Value = Members<'de>;
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = JsonMembers<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -48,16 +48,16 @@ impl<'de> Visitor<'de> for Reading {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(16);
-        while let Some((Name(name), value)) = map.next_entry()? {
+        while let Some((MemberName(name), value)) = map.next_entry()? {
             members.push((name, value));
         }
-        Ok(Members(members))
+        Ok(JsonMembers(members))
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for JsonMembers<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Reading)
+        from.deserialize_map(MembersVisitor)
     }
 }
 
@@ -82,13 +82,13 @@ mod tests {
 
     #[test]
     fn members_are_found_by_what_their_names_mean() {
-        let members = Members::read(r#"{"a":1,"b":[{"a":2}],"\u0063":"x","a":3}"#).unwrap();
+        let members = JsonMembers::read(r#"{"a":1,"b":[{"a":2}],"\u0063":"x","a":3}"#).unwrap();
         let get = |name| members.get(name).map(RawValue::get);
         assert_eq!(
             (get("a"), get("b"), get("c")),
             (Some("3"), Some(r#"[{"a":2}]"#), Some("\"x\""))
         );
         assert_eq!(get("d"), None);
-        assert!(Members::read("[1]").is_err() && Members::read(r#"{"a":"#).is_err());
+        assert!(JsonMembers::read("[1]").is_err() && JsonMembers::read(r#"{"a":"#).is_err());
     }
 }

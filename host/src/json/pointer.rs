@@ -1,6 +1,6 @@
 //! JSON pointers (RFC 6901) into texts that stay as they are.
 
-use super::members::Members;
+use super::members::JsonMembers;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub fn step<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
         let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
         return items.get(token.parse::<usize>().ok()?).copied();
     }
-    Members::read(value.get()).ok()?.get(&unescaped(token))
+    JsonMembers::read(value.get()).ok()?.get(&unescaped(token))
 }
 
 pub fn unescaped(token: &str) -> Cow<'_, str> {

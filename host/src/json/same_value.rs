@@ -13,13 +13,13 @@ const DEPTH: usize = 100;
 /// A number without the ways to write it: its sign, its digits without zeros at either end, and the power of ten of the
 /// last digit.
 #[derive(Debug, PartialEq, Eq)]
-struct Number {
+struct DecimalNumber {
     is_negative: bool,
     digits: String,
     power: i64,
 }
 
-impl Number {
+impl DecimalNumber {
     fn parse(text: &str) -> Option<Self> {
         let (is_negative, text) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -48,12 +48,12 @@ impl Number {
 
 /// Whether both texts are numbers, and the same one.
 pub fn is_same_number(one: &str, other: &str) -> bool {
-    Number::parse(one).is_some_and(|one| Number::parse(other).as_ref() == Some(&one))
+    DecimalNumber::parse(one).is_some_and(|one| DecimalNumber::parse(other).as_ref() == Some(&one))
 }
 
 /// A number in one form for all ways to write it; none where the text is not a number.
 pub fn canonical_number(text: &str) -> Option<String> {
-    let Number { is_negative, digits, power } = Number::parse(text)?;
+    let DecimalNumber { is_negative, digits, power } = DecimalNumber::parse(text)?;
     let sign = if is_negative { "-" } else { "" };
     Some(format!("{sign}{digits}e{power}"))
 }
@@ -128,18 +128,20 @@ fn is_same_within(one: &str, other: &str, texts: TextValues, depth: usize) -> bo
     if one == other {
         return true;
     }
-    let (Some(one), Some(other)) = (Json::parse(one), Json::parse(other)) else { return false };
+    let (Some(one), Some(other)) = (ShallowJson::parse(one), ShallowJson::parse(other)) else {
+        return false;
+    };
     match (&one, &other) {
         _ if one.is_nothing() || other.is_nothing() => one.is_nothing() && other.is_nothing(),
-        (Json::Text(one), Json::Text(other)) => is_same_text(one, other, texts),
-        (Json::Number(one), Json::Number(other) | Json::Text(other))
-        | (Json::Text(other), Json::Number(one)) => is_same_number(one, other),
-        (Json::Boolean(one), Json::Boolean(other)) => one == other,
-        (Json::Boolean(truth), Json::Number(text) | Json::Text(text))
-        | (Json::Number(text) | Json::Text(text), Json::Boolean(truth)) => {
+        (ShallowJson::Text(one), ShallowJson::Text(other)) => is_same_text(one, other, texts),
+        (ShallowJson::Number(one), ShallowJson::Number(other) | ShallowJson::Text(other))
+        | (ShallowJson::Text(other), ShallowJson::Number(one)) => is_same_number(one, other),
+        (ShallowJson::Boolean(one), ShallowJson::Boolean(other)) => one == other,
+        (ShallowJson::Boolean(truth), ShallowJson::Number(text) | ShallowJson::Text(text))
+        | (ShallowJson::Number(text) | ShallowJson::Text(text), ShallowJson::Boolean(truth)) => {
             text == if *truth { "1" } else { "0" }
         }
-        (Json::List(one), Json::List(other)) => {
+        (ShallowJson::List(one), ShallowJson::List(other)) => {
             depth > 0 && {
                 let mut pairs = one.iter().zip(other);
                 one.len() == other.len()
@@ -148,7 +150,7 @@ fn is_same_within(one: &str, other: &str, texts: TextValues, depth: usize) -> bo
                     })
             }
         }
-        (Json::Object(one), Json::Object(other)) => {
+        (ShallowJson::Object(one), ShallowJson::Object(other)) => {
             depth > 0 && {
                 let value = |of: &IndexMap<String, Box<RawValue>>, name: &str| {
                     of.get(name).map_or("null".to_owned(), |value| value.get().to_owned())
@@ -178,7 +180,7 @@ fn is_amount(text: &str) -> bool {
 }
 
 /// A JSON value of which only the outermost level is read.
-enum Json {
+enum ShallowJson {
     Null,
     Boolean(bool),
     Number(String),
@@ -187,7 +189,7 @@ enum Json {
     Object(IndexMap<String, Box<RawValue>>),
 }
 
-impl Json {
+impl ShallowJson {
     fn parse(text: &str) -> Option<Self> {
         Some(match text.as_bytes().first()? {
             b'"' => Self::Text(serde_json::from_str(text).ok()?),

@@ -22,8 +22,12 @@ pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\\')) {
         at += found;
         at += match half_at(&bytes, at) {
-            Some(Half::High) if half_at(&bytes, at + ESCAPE) == Some(Half::Low) => 2 * ESCAPE,
-            Some(Half::High | Half::Low) => {
+            Some(SurrogateHalf::High)
+                if half_at(&bytes, at + ESCAPE) == Some(SurrogateHalf::Low) =>
+            {
+                2 * ESCAPE
+            }
+            Some(SurrogateHalf::High | SurrogateHalf::Low) => {
                 if let Some(place) = bytes.get_mut(at..at + ESCAPE) {
                     place.copy_from_slice(REPLACEMENT);
                 }
@@ -43,18 +47,18 @@ pub fn has_lone_surrogate(json: &str) -> bool {
 
 /// One half of a surrogate pair.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
+enum SurrogateHalf {
     High,
     Low,
 }
 
 /// The half whose escape begins there.
-fn half_at(bytes: &[u8], at: usize) -> Option<Half> {
+fn half_at(bytes: &[u8], at: usize) -> Option<SurrogateHalf> {
     let digits = bytes.get(at..at + ESCAPE)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(digits).ok()?;
     match u16::from_str_radix(digits, 16).ok()? {
-        0xD800..=0xDBFF => Some(Half::High),
-        0xDC00..=0xDFFF => Some(Half::Low),
+        0xD800..=0xDBFF => Some(SurrogateHalf::High),
+        0xDC00..=0xDFFF => Some(SurrogateHalf::Low),
         _ => None,
     }
 }

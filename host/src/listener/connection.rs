@@ -8,7 +8,7 @@
 //! answer. Bytes that come in do not, and on HTTP/2 neither do those that go out, because a PING
 //! makes both.
 
-use super::Shared;
+use super::ListenerShared;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
@@ -42,7 +42,7 @@ const WINDOW: u32 = 256 * 1024;
 const REST: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &Shared) {
+pub async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &ListenerShared) {
     let Some(certificates) = &shared.certificates else {
         return talk(stream, peer, router, shared).await;
     };
@@ -56,20 +56,21 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: 
 }
 
 /// Speaks HTTP.
-async fn talk<S>(stream: S, peer: SocketAddr, router: Router, shared: &Shared)
+async fn talk<S>(stream: S, peer: SocketAddr, router: Router, shared: &ListenerShared)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
-    let activity = Arc::new(Activity::default());
-    let io = Watched { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
+    let activity = Arc::new(ConnectionActivity::default());
+    let io = WatchedStream { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
     let service = service_fn(|request: Request<Incoming>| {
-        let working = Working::new(&activity, request.version());
-        let mut request = request.map(|body| axum::body::Body::new(Awaited::new(body, &activity)));
+        let working = WorkingGuard::new(&activity, request.version());
+        let mut request =
+            request.map(|body| axum::body::Body::new(AwaitedBody::new(body, &activity)));
         request.extensions_mut().insert(ConnectInfo(peer));
         let mut router = router.clone();
         async move {
             let answer = router.call(request).await;
-            answer.map(|answer| answer.map(|body| Noted::new(body, &working)))
+            answer.map(|answer| answer.map(|body| NotedBody::new(body, &working)))
         }
     });
     let builder = builder();
@@ -112,7 +113,7 @@ fn builder() -> Builder<TokioExecutor> {
 
 /// Whether anything happens on a connection.
 #[derive(Debug, Default)]
-struct Activity {
+struct ConnectionActivity {
     /// Grows with every movement.
     moved: AtomicU32,
     /// Requests being worked on.
@@ -123,7 +124,7 @@ struct Activity {
     http1: AtomicBool,
 }
 
-impl Activity {
+impl ConnectionActivity {
     fn note(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
     }
@@ -144,7 +145,7 @@ impl Activity {
 
 /// Ends when nothing has moved for the time that headers may take, or at most half as long again; or,
 /// where others wait for a place, for a second.
-async fn rests(activity: &Activity, shared: &Shared) {
+async fn rests(activity: &ConnectionActivity, shared: &ListenerShared) {
     let look = shared.bounds.header_timeout / 2;
     let (mut before, mut unmoved) = (None, 0);
     while unmoved < 2 {
@@ -167,17 +168,17 @@ async fn rests(activity: &Activity, shared: &Shared) {
 }
 
 /// A request is being worked on while this lives.
-struct Working(Arc<Activity>);
+struct WorkingGuard(Arc<ConnectionActivity>);
 
-impl Working {
-    fn new(activity: &Arc<Activity>, version: Version) -> Self {
+impl WorkingGuard {
+    fn new(activity: &Arc<ConnectionActivity>, version: Version) -> Self {
         activity.http1.store(version <= Version::HTTP_11, Ordering::Relaxed);
         activity.working.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(activity))
     }
 }
 
-impl Drop for Working {
+impl Drop for WorkingGuard {
     fn drop(&mut self) {
         // The answer has yet to be sent, which is a movement too.
         self.0.note();
@@ -187,16 +188,16 @@ impl Drop for Working {
 
 /// A request's body that tells whether more of it is waited for. Only each [`PIECE`] is a movement, or a
 /// client could hold a place with a byte now and then.
-struct Awaited {
+struct AwaitedBody {
     body: Incoming,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     waits: bool,
     /// Bytes since the last movement.
     came: usize,
 }
 
-impl Awaited {
-    fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
+impl AwaitedBody {
+    fn new(body: Incoming, activity: &Arc<ConnectionActivity>) -> Self {
         Self { body, activity: Arc::clone(activity), waits: false, came: 0 }
     }
 
@@ -221,7 +222,7 @@ impl Awaited {
     }
 }
 
-impl Body for Awaited {
+impl Body for AwaitedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -246,25 +247,25 @@ impl Body for Awaited {
     }
 }
 
-impl Drop for Awaited {
+impl Drop for AwaitedBody {
     fn drop(&mut self) {
         self.set_waits(false);
     }
 }
 
 /// An answer's body that notes each piece for which the client makes room.
-struct Noted {
+struct NotedBody {
     body: axum::body::Body,
     /// What is left of a piece that was too long to be one movement.
     rest: Bytes,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
 }
 
 /// The most of an answer, and the least of a request's body, that is one movement, in bytes.
 const PIECE: usize = 16 * 1024;
 
-impl Noted {
-    fn new(body: axum::body::Body, working: &Working) -> Self {
+impl NotedBody {
+    fn new(body: axum::body::Body, working: &WorkingGuard) -> Self {
         Self { body, rest: Bytes::new(), activity: Arc::clone(&working.0) }
     }
 
@@ -274,7 +275,7 @@ impl Noted {
     }
 }
 
-impl Body for Noted {
+impl Body for NotedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -311,12 +312,12 @@ impl Body for Noted {
 }
 
 /// A stream that notes what goes out.
-struct Watched<S> {
+struct WatchedStream<S> {
     inner: TokioIo<S>,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
 }
 
-impl<S> Watched<S> {
+impl<S> WatchedStream<S> {
     fn noted<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if matches!(polled, Poll::Ready(Ok(_))) && self.activity.http1.load(Ordering::Relaxed) {
             self.activity.note();
@@ -325,7 +326,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: tokio::io::AsyncRead + Unpin> Read for Watched<S> {
+impl<S: tokio::io::AsyncRead + Unpin> Read for WatchedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -335,7 +336,7 @@ impl<S: tokio::io::AsyncRead + Unpin> Read for Watched<S> {
     }
 }
 
-impl<S: tokio::io::AsyncWrite + Unpin> Write for Watched<S> {
+impl<S: tokio::io::AsyncWrite + Unpin> Write for WatchedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -4,7 +4,7 @@
 //! listens; nothing here can mend that, so operators ask for this listener only where people type
 //! addresses without `https`.
 
-use crate::api::problem::Problem;
+use crate::api::problem::ApiProblem;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
@@ -19,7 +19,8 @@ pub fn router(port: u16) -> Router {
 fn answer(request: &Request, port: u16) -> Response {
     let location = location(request, port).and_then(|text| HeaderValue::try_from(text).ok());
     let Some(location) = location else {
-        return Problem::malformed_request("the request names no host; use https").into_response();
+        return ApiProblem::malformed_request("the request names no host; use https")
+            .into_response();
     };
     let headers =
         [(header::LOCATION, location), (header::CONNECTION, HeaderValue::from_static("close"))];

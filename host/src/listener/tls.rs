@@ -23,7 +23,7 @@ const WATCH: Duration = Duration::from_secs(2);
 
 /// The files cannot be used; whoever runs the server mends them.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TlsFilesError {
     /// One cannot be read.
     #[error("cannot read {path}")]
     File {
@@ -49,39 +49,39 @@ pub enum Error {
 
 /// The texts of both files.
 #[derive(PartialEq, Eq)]
-struct Files {
+struct TlsFiles {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
 /// The certificate in use.
 #[derive(Debug)]
-pub struct Certificates {
+pub struct ServedCertificates {
     certificate: PathBuf,
     key: PathBuf,
     provider: Arc<CryptoProvider>,
-    current: Arc<Current>,
+    current: Arc<CurrentCertificate>,
     config: Arc<ServerConfig>,
 }
 
 #[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
+struct CurrentCertificate(ArcSwap<CertifiedKey>);
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())
     }
 }
 
-impl Certificates {
+impl ServedCertificates {
     /// Reads both files.
-    pub fn open(certificate: &Path, key: &Path) -> Result<Self, Error> {
+    pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsFilesError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let pair = pair(&read(certificate, key)?, certificate, key, &provider)?;
-        let current = Arc::new(Current(ArcSwap::from_pointee(pair)));
+        let current = Arc::new(CurrentCertificate(ArcSwap::from_pointee(pair)));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(Error::Pair)?
+            .map_err(TlsFilesError::Pair)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -128,22 +128,22 @@ impl Certificates {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Files, Error> {
+fn read(certificate: &Path, key: &Path) -> Result<TlsFiles, TlsFilesError> {
     let file = |path: &Path| {
-        std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+        std::fs::read(path).map_err(|source| TlsFilesError::File { path: path.to_owned(), source })
     };
-    Ok(Files { certificate: file(certificate)?, key: file(key)? })
+    Ok(TlsFiles { certificate: file(certificate)?, key: file(key)? })
 }
 
 fn pair(
-    files: &Files,
+    files: &TlsFiles,
     certificate: &Path,
     key: &Path,
     provider: &CryptoProvider,
-) -> Result<CertifiedKey, Error> {
+) -> Result<CertifiedKey, TlsFilesError> {
     let unreadable = |what: &'static str, path: &Path| {
         let path = path.to_owned();
-        move |source| Error::Pem { path, what, source }
+        move |source| TlsFilesError::Pem { path, what, source }
     };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&files.certificate).collect();
     let chain = chain
@@ -151,5 +151,5 @@ fn pair(
         .map_err(unreadable("certificate", certificate))?;
     let private =
         PrivateKeyDer::from_pem_slice(&files.key).map_err(unreadable("private key", key))?;
-    CertifiedKey::from_der(chain, private, provider).map_err(Error::Pair)
+    CertifiedKey::from_der(chain, private, provider).map_err(TlsFilesError::Pair)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Who called what, from where, and what came of it; never what was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct ApiCall {
     /// The request's id, as its answer carried it; tells the time too.
     pub id: RequestId,
     /// The token that was shown, if it is known.

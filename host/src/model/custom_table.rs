@@ -1,6 +1,6 @@
 //! A table that a source reads and that is none of the CRM's: which one, and what identifies a row.
 
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::type_pattern::is_event_type;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
@@ -66,9 +66,9 @@ impl OwnTable {
         self.resource.as_deref().unwrap_or_else(|| self.place().1)
     }
 
-    fn check(&self) -> Vec<Fault> {
+    fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
-        let mut fault = |path: &str, message: &str| faults.push(Fault::new(path, message));
+        let mut fault = |path: &str, message: &str| faults.push(InputFault::new(path, message));
         let (schema, name) = self.place();
         if ![schema.unwrap_or("public"), name].into_iter().all(is_name) || name.contains('.') {
             let message = "a table's name such as `orders` or `sales.orders`, as the database keeps it and without quotes";
@@ -96,22 +96,22 @@ impl OwnTable {
 }
 
 /// What is wrong with a list of tables, if anything.
-pub fn check(tables: &[OwnTable]) -> Vec<Fault> {
+pub fn check(tables: &[OwnTable]) -> Vec<InputFault> {
     let mut faults = Vec::new();
     if tables.len() > MAX_TABLES {
-        faults.push(Fault::new("own_tables", format!("at most {MAX_TABLES} tables")));
+        faults.push(InputFault::new("own_tables", format!("at most {MAX_TABLES} tables")));
     }
     for (n, table) in tables.iter().enumerate() {
         let mut found = table.check();
         let mut others = tables.iter().take(n);
         if others.clone().any(|other| other.table == table.table) {
-            found.push(Fault::new("table", "this table is named twice"));
+            found.push(InputFault::new("table", "this table is named twice"));
         } else if others.any(|other| other.resource() == table.resource()) {
             let message = format!(
                 "rows of another table are called `{}` too; call one of them otherwise",
                 table.resource()
             );
-            found.push(Fault::new("resource", message));
+            found.push(InputFault::new("resource", message));
         }
         let place = format!("own_tables[{n}]");
         faults.extend(found.into_iter().map(|fault| fault.within(&place)));

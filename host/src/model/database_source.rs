@@ -1,10 +1,10 @@
 //! What an operator sets of a source that reads a database: a CRM's tables, or tables that it names.
 
-use super::timing::Timing;
+use super::timing::SourceTiming;
 use crate::model::custom_table;
 use crate::model::custom_table::OwnTable;
-use crate::model::fault::Fault;
-use crate::time::span::Span;
+use crate::model::fault::InputFault;
+use crate::time::span::TimeSpan;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Where a source begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Beginning {
+#[schema(as = Beginning)]
+pub enum BackfillStart {
     /// With what happens from now on.
     #[default]
     Now,
@@ -24,14 +25,14 @@ pub enum Beginning {
 
 /// The kind of server that a database is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
+pub enum DatabaseEngine {
     /// MySQL or MariaDB.
     Mysql,
     /// PostgreSQL.
     Postgres,
 }
 
-impl Engine {
+impl DatabaseEngine {
     fn of(scheme: &str) -> Option<Self> {
         match scheme {
             "mysql" | "mariadb" => Some(Self::Mysql),
@@ -75,7 +76,7 @@ pub struct DatabaseSettings {
     /// How often they are read; `30s` where neither this nor `cron` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub every: Option<Span>,
+    pub every: Option<TimeSpan>,
     /// When they are read, instead of `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
@@ -84,12 +85,12 @@ pub struct DatabaseSettings {
     pub time_zone: Option<String>,
     /// What the first run makes of what is there already.
     #[serde(default)]
-    pub start: Beginning,
+    pub start: BackfillStart,
     /// How long the database is left alone after each thousand rows; as long as it took to read them
     /// where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub pause: Option<Span>,
+    pub pause: Option<TimeSpan>,
 }
 
 fn prefix() -> String {
@@ -98,49 +99,49 @@ fn prefix() -> String {
 
 impl DatabaseSettings {
     /// What is wrong with it, if anything; which tables there are is not known here.
-    pub fn check(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = self.timing().err().into_iter().collect();
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = self.timing().err().into_iter().collect();
         faults.extend(self.check_url().err());
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if !self.prefix.chars().all(fits) || self.prefix.len() > 32 {
-            faults.push(Fault::new("prefix", "at most 32 letters, digits and `_`"));
+            faults.push(InputFault::new("prefix", "at most 32 letters, digits and `_`"));
         }
         if !self.own_tables.is_empty() {
             let message = "is about the CRM's tables; with `own_tables` none of those are read";
             let is_set = [("tables", !self.tables.is_empty()), ("prefix", self.prefix != prefix())];
             let set = is_set.into_iter().filter(|(_, is_set)| *is_set);
-            faults.extend(set.map(|(field, _)| Fault::new(field, message)));
+            faults.extend(set.map(|(field, _)| InputFault::new(field, message)));
         }
         faults.extend(custom_table::check(&self.own_tables));
         faults
     }
 
-    fn check_url(&self) -> Result<(), Fault> {
-        if check_url(&self.url)? == Engine::Postgres && self.own_tables.is_empty() {
+    fn check_url(&self) -> Result<(), InputFault> {
+        if check_url(&self.url)? == DatabaseEngine::Postgres && self.own_tables.is_empty() {
             let message = "the CRM's tables are in MySQL or MariaDB; name tables of PostgreSQL by `own_tables`";
-            return Err(Fault::new("url", message));
+            return Err(InputFault::new("url", message));
         }
         Ok(())
     }
 
     /// What kind of server it is.
-    pub fn engine(&self) -> Engine {
-        let scheme = self.url.split_once("://").and_then(|(scheme, _)| Engine::of(scheme));
-        scheme.unwrap_or(Engine::Mysql)
+    pub fn engine(&self) -> DatabaseEngine {
+        let scheme = self.url.split_once("://").and_then(|(scheme, _)| DatabaseEngine::of(scheme));
+        scheme.unwrap_or(DatabaseEngine::Mysql)
     }
 
     /// When it runs.
-    pub fn timing(&self) -> Result<Timing, Fault> {
-        Timing::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
+    pub fn timing(&self) -> Result<SourceTiming, InputFault> {
+        SourceTiming::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
     }
 }
 
-fn check_url(url: &str) -> Result<Engine, Fault> {
-    let fault = |message: &str| Err(Fault::new("url", message));
+fn check_url(url: &str) -> Result<DatabaseEngine, InputFault> {
+    let fault = |message: &str| Err(InputFault::new("url", message));
     let example =
         "write it as `mysql://USER@HOST:3306/DATABASE` or `postgres://USER@HOST:5432/DATABASE`";
     let Some((scheme, rest)) = url.split_once("://") else { return fault(example) };
-    let Some(engine) = Engine::of(scheme) else { return fault(example) };
+    let Some(engine) = DatabaseEngine::of(scheme) else { return fault(example) };
     let Some((user, place)) = rest.rsplit_once('@') else {
         return fault(&format!("it names no user; {example}"));
     };
@@ -188,7 +189,10 @@ mod tests {
         assert!(why("mysql://u@h:999999/db").contains("write it as"));
         assert!(why("postgres://u@%2Fvar%2Frun/db").contains("write it as"));
         assert!(check_url("mysql://u@[::1]:3306/db").is_ok());
-        assert_eq!(check_url("postgresql://u@h:5432/db?sslmode=verify-full"), Ok(Engine::Postgres));
+        assert_eq!(
+            check_url("postgresql://u@h:5432/db?sslmode=verify-full"),
+            Ok(DatabaseEngine::Postgres)
+        );
         assert!(why("postgres://u@h/db?ssl-mode=REQUIRED").contains("only `?sslmode=`"));
         assert!(why("postgres://u@h/db?sslmode=require&sslrootcert=/x").contains("only"));
         for query in

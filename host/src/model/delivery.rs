@@ -24,7 +24,8 @@ use std::time::Duration;
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+#[schema(as = Status)]
+pub enum DeliveryStatus {
     /// Waiting; its due time says for what.
     Pending,
     /// Being sent.
@@ -39,7 +40,7 @@ pub enum Status {
     Cancelled,
 }
 
-impl Status {
+impl DeliveryStatus {
     /// Every status, in the order of their codes.
     pub const ALL: [Self; 6] = [
         Self::Pending,
@@ -82,7 +83,7 @@ impl Status {
 
 /// The right to settle one delivery or one planning, until it runs out. Compared in the SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease {
+pub struct WorkLease {
     /// Which claim it is.
     pub token: i64,
     /// Until when it holds.
@@ -107,18 +108,18 @@ pub struct NewDelivery {
     /// The record it belongs to, where its endpoint keeps order.
     pub order_key: Option<String>,
     /// How it collapses with others, in mode `smart`.
-    pub collapse: Option<Collapse>,
+    pub collapse: Option<CollapseKey>,
     /// Makes it unique at its endpoint for a while, where a route asks for that.
-    pub dedupe: Option<Dedupe>,
+    pub dedupe: Option<DedupeKey>,
     /// What to send, if not the event as captured.
-    pub message: Option<Arc<super::event::Message>>,
+    pub message: Option<Arc<super::event::DeliveryMessage>>,
     /// The lease it is born with, if it is.
-    pub lease: Option<Lease>,
+    pub lease: Option<WorkLease>,
 }
 
 /// How a `smart` delivery collapses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collapse {
+pub struct CollapseKey {
     /// The record whose deliveries collapse.
     pub key: String,
     /// The latest time it may wait for, if it is the first of its row.
@@ -127,7 +128,7 @@ pub struct Collapse {
 
 /// A key that only one delivery to an endpoint has at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dedupe {
+pub struct DedupeKey {
     /// The key: the flow's id, a space, and what the module gave.
     pub key: String,
     /// Until when the delivery holds it, if it neither dies nor is cancelled.
@@ -136,7 +137,7 @@ pub struct Dedupe {
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// A 2xx.
     Delivered,
     /// Failed; to be tried again then.
@@ -212,9 +213,9 @@ mod tests {
 
     #[test]
     fn codes_round_trip() {
-        for status in Status::ALL {
-            assert_eq!(Status::from_code(status.code()), Some(status));
+        for status in DeliveryStatus::ALL {
+            assert_eq!(DeliveryStatus::from_code(status.code()), Some(status));
         }
-        assert_eq!(Status::from_code(6), None);
+        assert_eq!(DeliveryStatus::from_code(6), None);
     }
 }

@@ -1,13 +1,13 @@
 //! Endpoints: where deliveries go, and how.
 
-use super::envelope::Envelope;
+use super::envelope::EnvelopeForm;
 use super::field_map::FieldMap;
 use super::id::EndpointId;
-use super::signature_scheme::Scheme;
-use crate::model::fault::{Fault, check_name};
-use crate::model::type_pattern::Pattern;
+use super::signature_scheme::SignatureScheme;
+use crate::model::fault::{InputFault, check_name};
+use crate::model::type_pattern::TypePattern;
 use crate::net::http_url::read_http_url;
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,8 @@ use std::time::Duration;
 /// How a delivery is sent relative to its capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+#[schema(as = Mode)]
+pub enum DeliveryMode {
     /// The capturing request waits for the first attempt.
     Immediate,
     /// Deliveries for one record collapse while they keep coming; the last state is sent.
@@ -44,7 +45,7 @@ pub struct RetrySettings {
     /// The wait before each further attempt; after the last one the delivery is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["30s", "5m", "1h"]))]
-    pub schedule: Option<Vec<Span>>,
+    pub schedule: Option<Vec<TimeSpan>>,
     /// The share of each wait, 0 to 1, that is added to it at random, at most a minute; 0.1 where
     /// left out, and 0 turns it off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,11 +70,11 @@ pub struct SmartSettings {
     /// How long it must be quiet before the last state is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2s")]
-    pub window: Option<Span>,
+    pub window: Option<TimeSpan>,
     /// The longest wait since the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "10s")]
-    pub max_wait: Option<Span>,
+    pub max_wait: Option<TimeSpan>,
 }
 
 /// Serde default for switches that are on.
@@ -97,10 +98,10 @@ pub struct EndpointSettings {
     /// Event types it takes without a flow: exact names, `invoice.*` or `*`.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
-    pub events: Vec<Pattern>,
+    pub events: Vec<TypePattern>,
     /// How its deliveries are sent.
     #[serde(default)]
-    pub mode: Mode,
+    pub mode: DeliveryMode,
     /// Which fields of the data it gets, and under which names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -112,15 +113,15 @@ pub struct EndpointSettings {
     /// The signing schemes, all on one request.
     #[serde(default = "default_schemes")]
     #[schema(value_type = Vec<String>)]
-    pub signing: Vec<Scheme>,
+    pub signing: Vec<SignatureScheme>,
     /// The form of the body.
     #[serde(default)]
     #[schema(value_type = String)]
-    pub envelope: Envelope,
+    pub envelope: EnvelopeForm,
     /// How long one attempt may take; the configured `delivery.timeout` where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "30s")]
-    pub timeout: Option<Span>,
+    pub timeout: Option<TimeSpan>,
     /// When failed deliveries are tried again.
     #[serde(default)]
     pub retry: RetrySettings,
@@ -144,8 +145,8 @@ pub struct EndpointSettings {
     pub enabled: bool,
 }
 
-fn default_schemes() -> Vec<Scheme> {
-    Scheme::DEFAULT.to_vec()
+fn default_schemes() -> Vec<SignatureScheme> {
+    SignatureScheme::DEFAULT.to_vec()
 }
 
 /// Longest URL, in bytes.
@@ -163,46 +164,49 @@ const MAX_RETRIES: usize = 50;
 
 impl EndpointSettings {
     /// What is wrong with it, each fault with where.
-    pub fn check(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
-        faults.extend(check_url(&self.url).err().map(|why| Fault::new("url", why)));
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
+        faults.extend(check_url(&self.url).err().map(|why| InputFault::new("url", why)));
         self.check_headers(&mut faults);
         self.check_limits(&mut faults);
         if self.signing.is_empty() {
-            faults.push(Fault::new("signing", "name at least one scheme, or leave it out"));
+            faults.push(InputFault::new("signing", "name at least one scheme, or leave it out"));
         }
         faults
     }
 
-    fn check_headers(&self, faults: &mut Vec<Fault>) {
+    fn check_headers(&self, faults: &mut Vec<InputFault>) {
         if self.headers.len() > MAX_HEADERS {
-            faults.push(Fault::new("headers", format!("at most {MAX_HEADERS} headers")));
+            faults.push(InputFault::new("headers", format!("at most {MAX_HEADERS} headers")));
         }
         let mut names = BTreeSet::new();
         for (name, value) in &self.headers {
             let path = format!("headers.{name}");
             if !names.insert(name.to_ascii_lowercase()) {
                 let message = "this header is named twice; upper and lower case make no difference";
-                faults.push(Fault::new(path, message));
+                faults.push(InputFault::new(path, message));
                 continue;
             }
             match http::HeaderName::try_from(name) {
-                Err(_) => faults.push(Fault::new(path, "this is no HTTP header name")),
+                Err(_) => faults.push(InputFault::new(path, "this is no HTTP header name")),
                 Ok(known) if is_reserved(known.as_str()) => {
-                    faults.push(Fault::new(path, "Waybill sets this header itself"));
+                    faults.push(InputFault::new(path, "Waybill sets this header itself"));
                 }
                 Ok(_) if http::HeaderValue::try_from(value).is_err() => {
-                    faults.push(Fault::new(path, "the value has characters no header may carry"));
+                    faults.push(InputFault::new(
+                        path,
+                        "the value has characters no header may carry",
+                    ));
                 }
                 Ok(_) => {}
             }
         }
     }
 
-    fn check_limits(&self, faults: &mut Vec<Fault>) {
-        let mut bound = |path: &str, span: Option<Span>, most: Duration| {
+    fn check_limits(&self, faults: &mut Vec<InputFault>) {
+        let mut bound = |path: &str, span: Option<TimeSpan>, most: Duration| {
             if span.is_some_and(|s| s.get() > most || s.get().is_zero()) {
-                faults.push(Fault::new(path, format!("from 1ms to {}", Span::new(most))));
+                faults.push(InputFault::new(path, format!("from 1ms to {}", TimeSpan::new(most))));
             }
         };
         bound("timeout", self.timeout, MAX_TIMEOUT);
@@ -214,23 +218,24 @@ impl EndpointSettings {
         let smart = self.smart.window.zip(self.smart.max_wait);
         if smart.is_some_and(|(window, max_wait)| window.get() > max_wait.get()) {
             // The configuration file refuses it in the same words.
-            faults.push(Fault::new("smart.max_wait", "must not be shorter than `smart.window`"));
+            faults
+                .push(InputFault::new("smart.max_wait", "must not be shorter than `smart.window`"));
         }
         if self.retry.schedule.as_ref().is_some_and(|s| s.len() > MAX_RETRIES) {
-            faults.push(Fault::new("retry.schedule", format!("at most {MAX_RETRIES} steps")));
+            faults.push(InputFault::new("retry.schedule", format!("at most {MAX_RETRIES} steps")));
         }
         if self.retry.jitter.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-            faults.push(Fault::new("retry.jitter", "from 0 to 1"));
+            faults.push(InputFault::new("retry.jitter", "from 0 to 1"));
         }
         if self.max_in_flight.is_some_and(|n| n == 0 || n > MAX_IN_FLIGHT) {
-            faults.push(Fault::new("max_in_flight", format!("from 1 to {MAX_IN_FLIGHT}")));
+            faults.push(InputFault::new("max_in_flight", format!("from 1 to {MAX_IN_FLIGHT}")));
         }
         if let Some(limit) = self.rate_limit {
             if !(limit.per_second > 0.0 && limit.per_second <= 1_000_000.0) {
-                faults.push(Fault::new("rate_limit.per_second", "above 0, at most 1000000"));
+                faults.push(InputFault::new("rate_limit.per_second", "above 0, at most 1000000"));
             }
             if limit.burst == 0 {
-                faults.push(Fault::new("rate_limit.burst", "at least 1"));
+                faults.push(InputFault::new("rate_limit.burst", "at least 1"));
             }
         }
     }
@@ -289,7 +294,7 @@ mod tests {
         let endpoint =
             settings(serde_json::json!({"name": "erp", "url": "https://erp.example/in"}));
         assert_eq!(endpoint.check(), []);
-        assert_eq!(endpoint.mode, Mode::Async);
+        assert_eq!(endpoint.mode, DeliveryMode::Async);
         assert!(endpoint.enabled && !endpoint.ordered);
     }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum Envelope {
+#[schema(as = Envelope)]
+pub enum EnvelopeForm {
     /// Waybill's own.
     #[default]
     Default,
@@ -23,7 +24,7 @@ pub enum Envelope {
     Raw,
 }
 
-impl Envelope {
+impl EnvelopeForm {
     /// Its name.
     #[cfg(test)]
     pub const fn as_str(self) -> &'static str {

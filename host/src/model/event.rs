@@ -32,7 +32,7 @@ pub struct Event {
     pub received_at: Timestamp,
     /// What the source says beside the data, such as CloudEvents extension attributes: a JSON object.
     pub attributes: Option<Box<RawValue>>,
-    /// What changed, where the source tells: a [`Changes`] as JSON.
+    /// What changed, where the source tells: a [`EventChanges`] as JSON.
     pub changes: Option<Box<RawValue>>,
     /// The data, byte for byte as it was captured: any JSON value.
     pub data: Box<RawValue>,
@@ -60,7 +60,7 @@ impl Event {
 
 /// What an update changed.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Changes {
+pub struct EventChanges {
     /// The fields with another content; a dot leads into an object of the data.
     pub changed: Vec<String>,
     /// The old values of those, as far as they were kept, and as they were written: no number loses a digit.
@@ -79,7 +79,7 @@ pub fn record_key(
 /// What a delivery sends when that is not the event as captured: a module's draft, or a route's
 /// own payload.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Message {
+pub struct DeliveryMessage {
     /// The id of the draft, or of the delivery's own payload; the captured event's where it is `None`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_id: Option<EventId>,
@@ -97,7 +97,7 @@ pub struct Message {
     pub data: Option<Box<RawValue>>,
 }
 
-impl Message {
+impl DeliveryMessage {
     /// What it takes in memory and in the database, in bytes, roughly.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());

@@ -4,14 +4,15 @@ use serde::Serialize;
 
 /// One fault in an input. `path` is dotted, with `[n]` for list positions (`events[2].type`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Fault {
+#[schema(as = Fault)]
+pub struct InputFault {
     /// Where in the input.
     pub path: String,
     /// What is wrong there and what would be right.
     pub message: String,
 }
 
-impl Fault {
+impl InputFault {
     /// A fault at `path`.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into() }
@@ -34,14 +35,14 @@ pub const MAX_NAME: usize = 100;
 
 /// Checks a name that people give: 1 to [`MAX_NAME`] letters, digits, `.`, `_`, `-` or spaces,
 /// beginning with a letter or digit.
-pub fn check_name(name: &str) -> Result<(), Fault> {
+pub fn check_name(name: &str) -> Result<(), InputFault> {
     let fits = name.len() <= MAX_NAME
         && name.chars().next().is_some_and(char::is_alphanumeric)
         && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | ' '));
     if fits {
         return Ok(());
     }
-    Err(Fault::new(
+    Err(InputFault::new(
         "name",
         format!(
             "a name has 1 to {MAX_NAME} letters, digits, `.`, `_`, `-` or spaces and begins with \

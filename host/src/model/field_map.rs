@@ -11,7 +11,7 @@
 //! but the value is no object (a text instead of a client, a number among items), the path does not name the value, and it is
 //! not sent. Data that is no object or array as a whole passes unchanged.
 
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -59,7 +59,7 @@ impl FieldMap {
     }
 
     /// What is wrong with it, each fault with where.
-    pub fn check(&self) -> Vec<Fault> {
+    pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let lists = [("include", &self.include), ("exclude", &self.exclude)];
         for (list, paths) in lists {
@@ -72,18 +72,18 @@ impl FieldMap {
             if name.is_empty() || name.len() > MAX_PATH || name.contains('.') {
                 let why =
                     format!("the new name is one field name of 1 to {MAX_PATH} bytes without dots");
-                faults.push(Fault::new(format!("rename.{path}"), why));
+                faults.push(InputFault::new(format!("rename.{path}"), why));
             }
         }
         if self.include.len() + self.exclude.len() + self.rename.len() > MAX_PATHS {
-            faults.push(Fault::new("", format!("at most {MAX_PATHS} paths in all")));
+            faults.push(InputFault::new("", format!("at most {MAX_PATHS} paths in all")));
         }
         faults
     }
 
     /// Applies the map to data; compact where it changed something.
     pub fn apply(&self, data: &RawValue) -> Result<Box<RawValue>, InvalidData> {
-        let plan = Rule::of(self);
+        let plan = FieldRule::of(self);
         let mapped = plan.apply(data, self.include.is_empty()).map_err(InvalidData)?;
         mapped.map_or_else(
             || Ok(data.to_owned()),
@@ -92,7 +92,7 @@ impl FieldMap {
     }
 }
 
-fn check_path(path: &str, place: &str, faults: &mut Vec<Fault>) {
+fn check_path(path: &str, place: &str, faults: &mut Vec<InputFault>) {
     let why = if path.is_empty() {
         "a path is empty; name a field".to_owned()
     } else if path.len() > MAX_PATH {
@@ -106,21 +106,21 @@ fn check_path(path: &str, place: &str, faults: &mut Vec<Fault>) {
     } else {
         return;
     };
-    faults.push(Fault::new(place, why));
+    faults.push(InputFault::new(place, why));
 }
 
 /// What the map says about one field and those below it.
 #[derive(Debug, Default)]
-struct Rule<'a> {
+struct FieldRule<'a> {
     include: bool,
     exclude: bool,
     rename: Option<&'a str>,
     below: BTreeMap<&'a str, Self>,
 }
 
-type Fields<'a> = IndexMap<String, &'a RawValue>;
+type FieldRules<'a> = IndexMap<String, &'a RawValue>;
 
-impl<'a> Rule<'a> {
+impl<'a> FieldRule<'a> {
     fn of(map: &'a FieldMap) -> Self {
         let mut root = Self::default();
         for path in &map.include {
@@ -163,7 +163,7 @@ impl<'a> Rule<'a> {
     }
 
     fn apply_object(&self, value: &RawValue, kept: bool) -> Result<String, serde_json::Error> {
-        let fields: Fields<'_> = serde_json::from_str(value.get())?;
+        let fields: FieldRules<'_> = serde_json::from_str(value.get())?;
         let mut renamed: IndexMap<&str, String> = IndexMap::with_capacity(fields.len());
         for (name, value) in &fields {
             let Some(text) = self.field(name, value, kept)? else { continue };
@@ -205,7 +205,7 @@ impl<'a> Rule<'a> {
     }
 
     /// Whether another field of these is sent under that name.
-    fn renames_to(&self, name: &str, fields: &Fields<'_>, kept: bool) -> bool {
+    fn renames_to(&self, name: &str, fields: &FieldRules<'_>, kept: bool) -> bool {
         self.below.iter().any(|(old, rule)| {
             rule.rename == Some(name)
                 && *old != name

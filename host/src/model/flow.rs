@@ -1,8 +1,8 @@
 //! Flows: which events pass which modules to which endpoints.
 
 use super::id::FlowId;
-use crate::model::fault::{Fault, check_name};
-use crate::model::type_pattern::Pattern;
+use crate::model::fault::{InputFault, check_name};
+use crate::model::type_pattern::TypePattern;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ pub struct FlowSettings {
     /// Event types it takes: exact names, `invoice.*` or `*`.
     #[serde(default = "every_type")]
     #[schema(value_type = Vec<String>)]
-    pub events: Vec<Pattern>,
+    pub events: Vec<TypePattern>,
     /// The modules its events pass, in order.
     #[serde(default)]
     pub modules: Vec<FlowModule>,
@@ -62,34 +62,34 @@ pub struct FlowSettings {
     pub enabled: bool,
 }
 
-fn every_type() -> Vec<Pattern> {
-    vec![Pattern::Any]
+fn every_type() -> Vec<TypePattern> {
+    vec![TypePattern::Any]
 }
 
 impl FlowSettings {
     /// What is wrong with it, if anything; whether the things it names exist is not known here.
-    pub fn check(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         if self.events.is_empty() {
-            faults.push(Fault::new(
+            faults.push(InputFault::new(
                 "events",
                 "name at least one event type, or leave it out for all",
             ));
         }
         if self.endpoints.is_empty() {
-            faults.push(Fault::new("endpoints", "name at least one endpoint"));
+            faults.push(InputFault::new("endpoints", "name at least one endpoint"));
         }
         if self.endpoints.len() > MAX_ENDPOINTS {
-            faults.push(Fault::new("endpoints", format!("at most {MAX_ENDPOINTS} endpoints")));
+            faults.push(InputFault::new("endpoints", format!("at most {MAX_ENDPOINTS} endpoints")));
         }
         if self.modules.len() > MAX_MODULES {
-            faults.push(Fault::new("modules", format!("at most {MAX_MODULES} modules")));
+            faults.push(InputFault::new("modules", format!("at most {MAX_MODULES} modules")));
         }
         faults
     }
 
     /// Whether it takes an event of this source and of a type that its patterns are asked for, once it is enabled.
-    pub fn wants(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> bool {
+    pub fn wants(&self, source: &str, wanted: impl Fn(&TypePattern) -> bool) -> bool {
         (self.sources.is_empty() || self.sources.iter().any(|name| name == source))
             && self.events.iter().any(wanted)
     }

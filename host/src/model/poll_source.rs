@@ -1,12 +1,12 @@
 //! What an operator sets of a source that asks a REST API for what is new.
 
 use super::private_values::mask_url;
-use super::timing::Timing;
-use crate::crypto::digest::Hash;
-use crate::model::fault::Fault;
+use super::timing::SourceTiming;
+use crate::crypto::digest::ShortDigest;
+use crate::model::fault::InputFault;
 use crate::model::type_pattern::is_event_type;
 use crate::net::http_url::read_http_url;
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -26,7 +26,8 @@ const THEMESIC: [&str; 5] = ["customers", "invoices", "leads", "tasks", "tickets
 /// Whose REST API it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Preset {
+#[schema(as = Preset)]
+pub enum ApiPreset {
     /// The Data Builder module: `/api/v1/{list}?since=…`.
     DataBuilder,
     /// The REST API module of Themesic: `/api/zapier/poll/{list}?since=…`.
@@ -41,7 +42,7 @@ pub enum Preset {
 
 /// Where a source begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Start {
+pub enum PollStart {
     /// With what comes from now on.
     #[default]
     Now,
@@ -51,7 +52,7 @@ pub enum Start {
     On(Date),
 }
 
-impl Start {
+impl PollStart {
     /// The time, if it is not now.
     pub fn instant(self, zone: &TimeZone) -> Option<Timestamp> {
         match self {
@@ -66,7 +67,7 @@ impl Start {
     }
 }
 
-impl Serialize for Start {
+impl Serialize for PollStart {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Now => serializer.serialize_str("now"),
@@ -76,7 +77,7 @@ impl Serialize for Start {
     }
 }
 
-impl<'de> Deserialize<'de> for Start {
+impl<'de> Deserialize<'de> for PollStart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text == "now" {
@@ -109,7 +110,8 @@ pub enum SinceFormat {
 /// The header that says who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Auth {
+#[schema(as = Auth)]
+pub struct AuthHeader {
     /// Its name.
     pub header: String,
     /// What stands before the secret in it.
@@ -120,7 +122,8 @@ pub struct Auth {
 /// How the API is asked for what is new.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Since {
+#[schema(as = Since)]
+pub struct SinceParameter {
     /// The parameter.
     #[serde(default = "since")]
     pub parameter: String,
@@ -136,7 +139,8 @@ fn since() -> String {
 /// How the API gives long lists in pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Paging {
+#[schema(as = Paging)]
+pub struct PagingParameters {
     /// The parameter for the number of the page, from 1; empty for an API without pages, which is asked for longer and longer answers.
     #[serde(default = "page")]
     pub page: String,
@@ -224,7 +228,7 @@ impl<'de> Deserialize<'de> for ListSettings {
 pub struct PollSettings {
     /// Whose API it is.
     #[serde(default)]
-    pub preset: Preset,
+    pub preset: ApiPreset,
     /// The site, such as `https://crm.example.com`.
     pub url: String,
     /// The lists: names such as `invoices`, or objects.
@@ -232,7 +236,7 @@ pub struct PollSettings {
     /// How often; `1m` where neither this nor `cron` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub every: Option<Span>,
+    pub every: Option<TimeSpan>,
     /// When, instead of `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
@@ -242,24 +246,24 @@ pub struct PollSettings {
     /// `now`, or a date from which on rows that are there already become events.
     #[serde(default)]
     #[schema(value_type = String)]
-    pub start: Start,
+    pub start: PollStart,
     /// How far before the newest row a run asks again, for rows that appear late.
     #[serde(default = "overlap")]
     #[schema(value_type = String)]
-    pub overlap: Span,
+    pub overlap: TimeSpan,
     /// The header with the secret; the preset's where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
+    pub auth: Option<AuthHeader>,
     /// How it is asked for what is new; the preset's where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Since>,
+    pub since: Option<SinceParameter>,
     /// How it gives long lists; the preset's where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paging: Option<Paging>,
+    pub paging: Option<PagingParameters>,
 }
 
-const fn overlap() -> Span {
-    Span::new(OVERLAP.0)
+const fn overlap() -> TimeSpan {
+    TimeSpan::new(OVERLAP.0)
 }
 
 /// Digits of the digest in the name of a list. They tell apart the lists of one source, and are too few
@@ -275,20 +279,20 @@ impl PollSettings {
         if !is_shared || masked == list.path {
             return masked;
         }
-        let digest = Hash::of([&list.path]).to_string();
+        let digest = ShortDigest::of([&list.path]).to_string();
         format!("{masked}#{}", digest.get(..LIST_DIGEST).unwrap_or(&digest))
     }
 
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = self.timing().err().into_iter().collect();
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = self.timing().err().into_iter().collect();
         faults.extend(check_url(&self.url).err());
         if self.overlap.get() > OVERLAP.1 {
-            faults.push(Fault::new("overlap", "at most `31d`"));
+            faults.push(InputFault::new("overlap", "at most `31d`"));
         }
         if self.lists.is_empty() || self.lists.len() > MAX_LISTS {
             let message = format!("name 1 to {MAX_LISTS} lists, such as `invoices`");
-            faults.push(Fault::new("lists", message));
+            faults.push(InputFault::new("lists", message));
         }
         for (n, list) in self.lists.iter().enumerate() {
             let found = self.check_list(n, list);
@@ -298,77 +302,83 @@ impl PollSettings {
         faults
     }
 
-    fn check_list(&self, n: usize, list: &ListSettings) -> Vec<Fault> {
+    fn check_list(&self, n: usize, list: &ListSettings) -> Vec<InputFault> {
         let mut faults = Vec::new();
         let is_path =
             list.path.starts_with('/') && read_http_url(&format!("http://x{}", list.path)).is_ok();
         let is_name = !list.path.is_empty()
             && list.path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         let message = match self.preset {
-            Preset::Custom => (!is_path).then(|| "a path such as `/orders`".to_owned()),
-            Preset::Themesic if !THEMESIC.contains(&list.path.as_str()) => {
+            ApiPreset::Custom => (!is_path).then(|| "a path such as `/orders`".to_owned()),
+            ApiPreset::Themesic if !THEMESIC.contains(&list.path.as_str()) => {
                 Some(format!("Themesic's API has no such list; it has {}", THEMESIC.join(", ")))
             }
-            Preset::DataBuilder | Preset::PerfexApi | Preset::Themesic => {
+            ApiPreset::DataBuilder | ApiPreset::PerfexApi | ApiPreset::Themesic => {
                 (!is_name).then(|| "a name such as `invoices`".to_owned())
             }
         };
-        faults.extend(message.map(|message| Fault::new("path", message)));
+        faults.extend(message.map(|message| InputFault::new("path", message)));
         let named = list.resource.as_deref().unwrap_or_else(|| list.name());
         if !is_event_type(&format!("{named}.created")) {
             let message = "say what its rows are in letters, digits, `_` and `-`, such as `order`";
-            faults.push(Fault::new("resource", message));
+            faults.push(InputFault::new("resource", message));
         }
         if self.lists.iter().take(n).any(|other| other.path == list.path) {
-            faults.push(Fault::new("path", "this list is named twice"));
+            faults.push(InputFault::new("path", "this list is named twice"));
         }
         for (field, event_type) in [("created", &list.created), ("updated", &list.updated)] {
             if event_type.as_ref().is_some_and(|name| !is_event_type(name)) {
-                faults.push(Fault::new(field, "an event type such as `order.created`"));
+                faults.push(InputFault::new(field, "an event type such as `order.created`"));
             }
         }
         if list.rows.as_ref().is_some_and(|rows| !rows.is_empty() && !rows.starts_with('/')) {
-            faults.push(Fault::new("rows", "a JSON pointer such as `/data`"));
+            faults.push(InputFault::new("rows", "a JSON pointer such as `/data`"));
         }
         faults
     }
 
-    fn check_custom(&self) -> Vec<Fault> {
+    fn check_custom(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if let Some(auth) = &self.auth
             && (auth.header.parse::<http::HeaderName>().is_err()
                 || auth.prefix.parse::<http::HeaderValue>().is_err())
         {
-            faults.push(Fault::new("auth.header", "the name of a header, such as `Authorization`"));
+            faults.push(InputFault::new(
+                "auth.header",
+                "the name of a header, such as `Authorization`",
+            ));
         }
         let parameter = |name: &str| name.len() <= 100 && !name.contains(['&', '=', '#', ' ']);
         if self.since.as_ref().is_some_and(|s| s.parameter.is_empty() || !parameter(&s.parameter)) {
-            faults.push(Fault::new("since.parameter", "the name of a parameter, such as `since`"));
+            faults.push(InputFault::new(
+                "since.parameter",
+                "the name of a parameter, such as `since`",
+            ));
         }
         if let Some(paging) = &self.paging {
             if !parameter(&paging.page) || !parameter(&paging.size) {
-                faults.push(Fault::new(
+                faults.push(InputFault::new(
                     "paging",
                     "names of parameters, such as `page` and `per_page`",
                 ));
             }
             if paging.rows == 0 || paging.rows > 10_000 {
-                faults.push(Fault::new("paging.rows", "1 to 10000 rows"));
+                faults.push(InputFault::new("paging.rows", "1 to 10000 rows"));
             }
         }
         faults
     }
 
     /// When it runs.
-    pub fn timing(&self) -> Result<Timing, Fault> {
-        Timing::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
+    pub fn timing(&self) -> Result<SourceTiming, InputFault> {
+        SourceTiming::read(self.every, self.cron.as_deref(), self.time_zone.as_deref(), EVERY)
     }
 }
 
-fn check_url(url: &str) -> Result<(), Fault> {
-    let uri = read_http_url(url).map_err(|why| Fault::new("url", why))?;
+fn check_url(url: &str) -> Result<(), InputFault> {
+    let uri = read_http_url(url).map_err(|why| InputFault::new("url", why))?;
     let message = "an address such as `https://crm.example.com`, without a query";
-    if uri.query().is_none() { Ok(()) } else { Err(Fault::new("url", message)) }
+    if uri.query().is_none() { Ok(()) } else { Err(InputFault::new("url", message)) }
 }
 
 #[cfg(test)]
@@ -405,12 +415,12 @@ mod tests {
 
     #[test]
     fn it_starts_now_or_at_a_date() {
-        let start = |text: &str| serde_json::from_value::<Start>(json!(text));
-        assert_eq!(start("now").unwrap(), Start::Now);
+        let start = |text: &str| serde_json::from_value::<PollStart>(json!(text));
+        assert_eq!(start("now").unwrap(), PollStart::Now);
         let begin = Timestamp::parse("2026-02-28T22:00:00Z").unwrap();
         let athens = TimeZone::get("Europe/Athens").unwrap();
         assert_eq!(start("2026-03-01").unwrap().instant(&athens), Some(begin));
-        assert_eq!(start("2026-02-28T22:00:00Z").unwrap(), Start::At(begin));
+        assert_eq!(start("2026-02-28T22:00:00Z").unwrap(), PollStart::At(begin));
         assert!(start("2026-02-30").is_err());
         assert!(start("yesterday").unwrap_err().to_string().contains("neither"));
     }

@@ -32,7 +32,7 @@ pub enum SettingsKind {
 
 /// Masks the private values of settings and returns them.
 pub fn hide(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
-    let mut hider = Hider::default();
+    let mut hider = ValueHider::default();
     match kind {
         SettingsKind::Endpoint => {
             hider.at(settings, "/url", mask_url);
@@ -75,11 +75,11 @@ pub fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, s
 }
 
 #[derive(Default)]
-struct Hider {
+struct ValueHider {
     hidden: PrivateValues,
 }
 
-impl Hider {
+impl ValueHider {
     fn at(&mut self, settings: &mut Value, place: &str, mask: fn(&str) -> String) {
         if let Some(Value::String(text)) = settings.pointer_mut(place) {
             self.hide(text, place.to_owned(), mask);

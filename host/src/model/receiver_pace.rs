@@ -37,7 +37,7 @@ pub struct ReceiverPace {
     rate: Option<f64>,
     /// The rate before the refusal, until a request begins after it: what the receiver has taken by
     /// then is not known before, because answers come in any order.
-    learning: Option<Learning>,
+    learning: Option<PaceLearning>,
     next_turn: Option<Instant>,
     /// Requests that were taken since `counted_from`.
     taken: u32,
@@ -49,7 +49,7 @@ pub struct ReceiverPace {
 
 /// What was known at a refusal.
 #[derive(Debug, Clone, Copy)]
-struct Learning {
+struct PaceLearning {
     rate_before: Option<f64>,
 }
 
@@ -120,7 +120,7 @@ impl ReceiverPace {
             None => self.next_unstated(),
         };
         if !known {
-            self.learning = Some(Learning { rate_before: self.rate(now) });
+            self.learning = Some(PaceLearning { rate_before: self.rate(now) });
             self.refused_at = Some(now);
             self.next_turn = None;
         }

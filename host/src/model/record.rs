@@ -1,7 +1,7 @@
 //! Records: the latest state of what events are about, as automation platforms poll it.
 
 use super::event::Event;
-use crate::json::members::Members;
+use crate::json::members::JsonMembers;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -71,11 +71,11 @@ fn is_plainly_whole(data: &str) -> bool {
 }
 
 fn is_whole_text(data: &str) -> bool {
-    Members::read(data).is_ok_and(|members| is_whole(&members))
+    JsonMembers::read(data).is_ok_and(|members| is_whole(&members))
 }
 
 /// Whether an object holds a record: it has enough members that are not arguments of a hook.
-pub fn is_whole(members: &Members<'_>) -> bool {
+pub fn is_whole(members: &JsonMembers<'_>) -> bool {
     members.names().filter(|name| !ARGUMENTS.contains(name)).nth(WHOLE - 1).is_some()
 }
 
@@ -111,11 +111,11 @@ impl Record {
     }
 
     /// Where it stands in a list of this order.
-    pub fn position(&self, order: Order) -> RecordPosition {
+    pub fn position(&self, order: RecordOrder) -> RecordPosition {
         let at = match order {
-            Order::Created => self.created_at.micros(),
-            Order::Newest | Order::Oldest => self.updated_at.micros(),
-            Order::Id | Order::IdDescending => 0,
+            RecordOrder::Created => self.created_at.micros(),
+            RecordOrder::Newest | RecordOrder::Oldest => self.updated_at.micros(),
+            RecordOrder::Id | RecordOrder::IdDescending => 0,
         };
         RecordPosition {
             order,
@@ -136,7 +136,7 @@ pub fn record_name(source: &str, resource_id: &str) -> String {
 /// The orders in which records are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Order {
+pub enum RecordOrder {
     /// First heard of last, which no update changes.
     #[default]
     Created,
@@ -156,7 +156,7 @@ pub enum Order {
 #[serde(deny_unknown_fields)]
 pub struct RecordPosition {
     /// The order of the list.
-    pub order: Order,
+    pub order: RecordOrder,
     /// The time that the order goes by, in microseconds; 0 in an order by id.
     pub at: i64,
     /// The record's id as a number, 0 where the id is not a number.

@@ -13,17 +13,17 @@ const SHORTEST_TAIL: usize = 4;
 
 /// Finds the secrets of one endpoint in texts.
 #[derive(Default)]
-pub struct Redactor {
+pub struct SecretRedactor {
     secrets: Vec<Vec<u8>>,
 }
 
-impl std::fmt::Debug for Redactor {
+impl std::fmt::Debug for SecretRedactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Redactor({} hidden)", self.secrets.len())
     }
 }
 
-impl Redactor {
+impl SecretRedactor {
     /// A redactor of these values. Each is found as it is, and with `/` and `"` escaped as JSON has them.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
         let mut secrets = Vec::new();
@@ -103,8 +103,12 @@ fn replace(text: &[u8], secret: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn redactor() -> Redactor {
-        Redactor::new(["Bearer abc/def+ghi".to_owned(), "abc/def+ghi".to_owned(), "on".to_owned()])
+    fn redactor() -> SecretRedactor {
+        SecretRedactor::new([
+            "Bearer abc/def+ghi".to_owned(),
+            "abc/def+ghi".to_owned(),
+            "on".to_owned(),
+        ])
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! When a failed delivery is tried again.
 
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ pub const MAX_JITTER: Duration = Duration::from_mins(1);
 
 /// The waits before each further attempt, and how much each varies.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schedule {
+pub struct RetrySchedule {
     /// The wait before the second attempt, the third, …; after the last one the delivery is dead.
-    pub steps: Vec<Span>,
+    pub steps: Vec<TimeSpan>,
     /// The share of each wait, 0 to 1, that is added to it at random, at most [`MAX_JITTER`].
     /// A value out of range counts as the nearest bound.
     pub jitter: f64,
 }
 
-impl Default for Schedule {
+impl Default for RetrySchedule {
     /// 30s, 1m, 5m, 15m, 1h, 6h, 12h, 24h: nine attempts over 43 h 21 min 30 s and the jitter.
     fn default() -> Self {
         const SECONDS: [u64; 8] = [30, 60, 300, 900, 3_600, 21_600, 43_200, 86_400];
-        let steps = SECONDS.into_iter().map(|s| Span::new(Duration::from_secs(s))).collect();
+        let steps = SECONDS.into_iter().map(|s| TimeSpan::new(Duration::from_secs(s))).collect();
         Self { steps, jitter: DEFAULT_JITTER }
     }
 }
 
-impl Schedule {
+impl RetrySchedule {
     /// When to try again after `attempts` attempts that all failed (1 after the first), or nothing when the schedule is over.
     ///
     /// `retry_after` is what the receiver asked for; it counts where it is later than the schedule, up to
@@ -68,7 +68,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
-    fn waits(schedule: &Schedule, random: f64) -> Vec<u64> {
+    fn waits(schedule: &RetrySchedule, random: f64) -> Vec<u64> {
         (1..)
             .map_while(|attempts| schedule.next(attempts, NOW, None, random))
             .map(|due| due.since(NOW).as_secs())
@@ -78,20 +78,20 @@ mod tests {
     #[test]
     fn the_default_makes_nine_attempts() {
         let expected = [30, 60, 300, 900, 3_600, 21_600, 43_200, 86_400];
-        assert_eq!(waits(&Schedule::default(), 0.0), expected);
+        assert_eq!(waits(&RetrySchedule::default(), 0.0), expected);
         assert_eq!(expected.iter().sum::<u64>(), 43 * 3_600 + 21 * 60 + 30);
     }
 
     #[test]
     fn no_steps_mean_one_attempt() {
-        let schedule = Schedule { steps: Vec::new(), jitter: 0.0 };
+        let schedule = RetrySchedule { steps: Vec::new(), jitter: 0.0 };
         assert_eq!(schedule.next(1, NOW, Some(Duration::from_secs(9)), 0.5), None);
     }
 
     #[test]
     fn retry_after_counts_where_it_is_later_up_to_a_day() {
         let after = |seconds| {
-            Schedule::default().next(1, NOW, Some(Duration::from_secs(seconds)), 0.0).unwrap()
+            RetrySchedule::default().next(1, NOW, Some(Duration::from_secs(seconds)), 0.0).unwrap()
         };
         assert_eq!(after(5), NOW.after(Duration::from_secs(30)));
         assert_eq!(after(120), NOW.after(Duration::from_mins(2)));
@@ -100,13 +100,13 @@ mod tests {
 
     #[test]
     fn jitter_adds_a_share_of_the_wait_and_at_most_a_minute() {
-        let usual = Schedule::default();
+        let usual = RetrySchedule::default();
         assert_eq!(waits(&usual, 0.5).first(), Some(&31));
         assert_eq!(waits(&usual, 1.0), [33, 66, 330, 960, 3_660, 21_660, 43_260, 86_460]);
-        let wide = Schedule { jitter: 0.2, ..Schedule::default() };
+        let wide = RetrySchedule { jitter: 0.2, ..RetrySchedule::default() };
         assert_eq!(waits(&wide, 1.0).first(), Some(&36));
         for off in [0.0, f64::NAN] {
-            let schedule = Schedule { jitter: off, ..Schedule::default() };
+            let schedule = RetrySchedule { jitter: off, ..RetrySchedule::default() };
             assert_eq!(waits(&schedule, 1.0), waits(&usual, 0.0));
         }
     }
@@ -116,7 +116,7 @@ mod tests {
         fn is_never_before_what_the_receiver_asked(
             attempts in 1..9_u32, asked in 0..86_400_u64, jitter in 0.0..=1.0, random in 0.0..1.0,
         ) {
-            let schedule = Schedule { jitter, ..Schedule::default() };
+            let schedule = RetrySchedule { jitter, ..RetrySchedule::default() };
             let due = schedule.next(attempts, NOW, Some(Duration::from_secs(asked)), random).unwrap();
             prop_assert!(due.since(NOW) >= Duration::from_secs(asked));
             prop_assert!(due.since(NOW) <= Duration::from_hours(48));

@@ -1,10 +1,10 @@
 //! What an operator sets of a source that is a clock.
 
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::type_pattern::is_event_type;
 use crate::time::cron;
-use crate::time::cron::Cron;
-use crate::time::span::Span;
+use crate::time::cron::CronSchedule;
+use crate::time::span::TimeSpan;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -15,7 +15,8 @@ const GRACE: Duration = Duration::from_mins(1);
 /// What becomes of times that nobody was there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Missed {
+#[schema(as = Missed)]
+pub enum MissedTimes {
     /// Nothing: the next time is as planned.
     #[default]
     Skip,
@@ -43,36 +44,36 @@ pub struct ScheduleSettings {
     pub data: Map<String, Value>,
     /// What becomes of times that nobody was there for, because the server did not run.
     #[serde(default)]
-    pub missed: Missed,
+    pub missed: MissedTimes,
     /// How late a time may still be taken as if it were now.
     #[serde(default = "grace")]
     #[schema(value_type = String)]
-    pub grace: Span,
+    pub grace: TimeSpan,
 }
 
 fn event() -> String {
     "schedule.due".to_owned()
 }
 
-const fn grace() -> Span {
-    Span::new(GRACE)
+const fn grace() -> TimeSpan {
+    TimeSpan::new(GRACE)
 }
 
 impl ScheduleSettings {
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = self.cron().err().into_iter().collect();
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = self.cron().err().into_iter().collect();
         if !is_event_type(&self.event) {
             let message = format!("`{}` is no event type such as `report.due`", self.event);
-            faults.push(Fault::new("event", message));
+            faults.push(InputFault::new("event", message));
         }
         faults
     }
 
     /// Its times.
-    pub fn cron(&self) -> Result<Cron, Fault> {
+    pub fn cron(&self) -> Result<CronSchedule, InputFault> {
         let zone = cron::zone(self.time_zone.as_deref());
-        let zone = zone.map_err(|why| Fault::new("time_zone", why))?;
-        Cron::parse(&self.cron, zone).map_err(|why| Fault::new("cron", why))
+        let zone = zone.map_err(|why| InputFault::new("time_zone", why))?;
+        CronSchedule::parse(&self.cron, zone).map_err(|why| InputFault::new("cron", why))
     }
 }

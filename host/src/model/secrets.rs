@@ -6,7 +6,7 @@ use std::fmt;
 
 /// The secrets of an endpoint or a source: stored encrypted, never shown again after creation.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secrets {
+pub struct SigningSecrets {
     /// What new deliveries are signed with.
     pub current: String,
     /// What they are also signed with until its time is over.
@@ -22,7 +22,7 @@ pub struct GracedSecret {
     pub until: Timestamp,
 }
 
-impl fmt::Debug for Secrets {
+impl fmt::Debug for SigningSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets(hidden)")
     }
@@ -34,7 +34,7 @@ impl fmt::Debug for GracedSecret {
     }
 }
 
-/// Keys that were prepared from [`Secrets`].
+/// Keys that were prepared from [`SigningSecrets`].
 pub struct RotatedKeys<K> {
     current: K,
     previous: Option<(K, Timestamp)>,
@@ -43,7 +43,7 @@ pub struct RotatedKeys<K> {
 impl<K> RotatedKeys<K> {
     /// Prepares a key of each secret.
     pub fn prepare<E>(
-        secrets: &Secrets,
+        secrets: &SigningSecrets,
         prepare: impl Fn(&str) -> Result<K, E>,
     ) -> Result<Self, E> {
         let graced = secrets.previous.as_ref();
@@ -72,7 +72,7 @@ mod tests {
     fn a_rotated_secret_is_good_until_its_grace_ends() {
         let until = Timestamp::from_micros(100);
         let previous = Some(GracedSecret { secret: "old".to_owned(), until });
-        let secrets = Secrets { current: "new".to_owned(), previous };
+        let secrets = SigningSecrets { current: "new".to_owned(), previous };
         let keys = RotatedKeys::prepare(&secrets, |text| Ok::<_, ()>(text.to_owned())).unwrap();
         let at =
             |micros| keys.valid_at(Timestamp::from_micros(micros)).cloned().collect::<Vec<_>>();

@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 /// How a delivery is signed; [`super`] tells how each one reads the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, utoipa::ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub enum Scheme {
+#[schema(as = Scheme, rename_all = "lowercase")]
+pub enum SignatureScheme {
     /// Standard Webhooks 1.0, symmetric.
     Standard,
     /// `X-PerfexAPI-Signature`, as the vendor documents it.
@@ -30,14 +30,14 @@ pub enum Scheme {
 #[error("`{name}` is no signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(*.nearest))]
 pub struct UnknownScheme {
     name: String,
-    nearest: Option<Scheme>,
+    nearest: Option<SignatureScheme>,
 }
 
-fn hint(nearest: Option<Scheme>) -> String {
+fn hint(nearest: Option<SignatureScheme>) -> String {
     nearest.map(|scheme| format!(", did you mean `{scheme}`?")).unwrap_or_default()
 }
 
-impl Scheme {
+impl SignatureScheme {
     /// Every scheme.
     pub const ALL: [Self; 7] = [
         Self::Standard,
@@ -71,13 +71,13 @@ impl Scheme {
     }
 }
 
-impl fmt::Display for Scheme {
+impl fmt::Display for SignatureScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Scheme {
+impl FromStr for SignatureScheme {
     type Err = UnknownScheme;
 
     fn from_str(name: &str) -> Result<Self, UnknownScheme> {
@@ -88,13 +88,13 @@ impl FromStr for Scheme {
     }
 }
 
-impl Serialize for Scheme {
+impl Serialize for SignatureScheme {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
 }
 
-impl<'de> Deserialize<'de> for Scheme {
+impl<'de> Deserialize<'de> for SignatureScheme {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Cow::<'_, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
@@ -106,21 +106,21 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        for scheme in Scheme::ALL {
+        for scheme in SignatureScheme::ALL {
             assert_eq!(scheme.to_string().parse(), Ok(scheme));
             let json = serde_json::to_string(&scheme).unwrap();
-            assert_eq!(serde_json::from_str::<Scheme>(&json).unwrap(), scheme);
+            assert_eq!(serde_json::from_str::<SignatureScheme>(&json).unwrap(), scheme);
         }
     }
 
     #[test]
     fn an_unknown_name_gets_a_hint() {
-        let error = "Githup".parse::<Scheme>().unwrap_err().to_string();
+        let error = "Githup".parse::<SignatureScheme>().unwrap_err().to_string();
         assert!(
             error.starts_with("`Githup` is no signing scheme, did you mean `github`?"),
             "{error}"
         );
-        let error = "rsa".parse::<Scheme>().unwrap_err().to_string();
+        let error = "rsa".parse::<SignatureScheme>().unwrap_err().to_string();
         assert!(error.starts_with("`rsa` is no signing scheme; there are standard,"), "{error}");
     }
 }

@@ -1,9 +1,9 @@
 //! Sources: the systems that events come from.
 
 use super::id::SourceId;
-use super::timing::Timing;
+use super::timing::SourceTiming;
 use crate::model::database_source::DatabaseSettings;
-use crate::model::fault::{Fault, check_name};
+use crate::model::fault::{InputFault, check_name};
 use crate::model::poll_source::PollSettings;
 use crate::model::schedule_source::ScheduleSettings;
 use crate::model::webhook_source::WebhookSettings;
@@ -84,8 +84,8 @@ pub struct SourceSettings {
 
 impl SourceSettings {
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = check_name(&self.name).err().into_iter().collect();
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         let parts = [
             (SourceKind::Webhook, self.webhook.as_ref().map(WebhookSettings::check)),
             (SourceKind::Poll, self.poll.as_ref().map(PollSettings::check)),
@@ -99,11 +99,11 @@ impl SourceSettings {
                     faults.extend(found.into_iter().map(|fault| fault.within(name)));
                 }
                 Some(_) => {
-                    faults.push(Fault::new(name, format!("goes with the kind `{name}` only")));
+                    faults.push(InputFault::new(name, format!("goes with the kind `{name}` only")));
                 }
                 None if kind == self.kind => {
                     let message = format!("say at least `{}`", kind.example());
-                    faults.push(Fault::new(name, message));
+                    faults.push(InputFault::new(name, message));
                 }
                 None => {}
             }
@@ -124,10 +124,11 @@ impl SourceSettings {
     }
 
     /// When it runs, if Waybill runs it. A clock that is not set right has said so before.
-    pub fn timing(&self) -> Option<Timing> {
+    pub fn timing(&self) -> Option<SourceTiming> {
         let polled = self.poll.as_ref().map(PollSettings::timing);
         let read = self.database.as_ref().map(DatabaseSettings::timing);
-        let clock = self.schedule.as_ref().map(|s| s.cron().map(|cron| Timing::Cron(cron.into())));
+        let clock =
+            self.schedule.as_ref().map(|s| s.cron().map(|cron| SourceTiming::Cron(cron.into())));
         polled.or(read).or(clock)?.ok()
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// How the last run of a source went, or how the present one goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
-pub struct Report {
+#[schema(as = Report)]
+pub struct RunReport {
     /// When the last run ended, well or badly.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
@@ -22,12 +23,13 @@ pub struct Report {
     /// What does not stop it, and is worth knowing.
     pub warnings: Vec<String>,
     /// How far the present run is.
-    pub progress: Option<Progress>,
+    pub progress: Option<RunProgress>,
 }
 
 /// How far a run is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Progress {
+#[schema(as = Progress)]
+pub struct RunProgress {
     /// The table or list that is being read.
     pub table: String,
     /// Tables that are done.

@@ -1,9 +1,9 @@
 //! When a source runs.
 
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::time::cron;
-use crate::time::cron::Cron;
-use crate::time::span::Span;
+use crate::time::cron::CronSchedule;
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
@@ -12,33 +12,34 @@ const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hou
 
 /// When a source runs.
 #[derive(Debug, Clone)]
-pub enum Timing {
+pub enum SourceTiming {
     /// So long after the last run began.
     Every(Duration),
     /// At these times.
-    Cron(Box<Cron>),
+    Cron(Box<CronSchedule>),
 }
 
-impl Timing {
+impl SourceTiming {
     /// From what is set: one of `every` and `cron`, else `usual`. The faults name the fields of the settings.
     pub fn read(
-        every: Option<Span>,
+        every: Option<TimeSpan>,
         cron: Option<&str>,
         time_zone: Option<&str>,
         usual: Duration,
-    ) -> Result<Self, Fault> {
-        let zone = cron::zone(time_zone).map_err(|why| Fault::new("time_zone", why))?;
+    ) -> Result<Self, InputFault> {
+        let zone = cron::zone(time_zone).map_err(|why| InputFault::new("time_zone", why))?;
         match (every, cron) {
-            (Some(_), Some(_)) => Err(Fault::new("cron", "give `every` or `cron`, not both")),
+            (Some(_), Some(_)) => Err(InputFault::new("cron", "give `every` or `cron`, not both")),
             (None, Some(text)) => {
-                let cron = Cron::parse(text, zone).map_err(|why| Fault::new("cron", why))?;
+                let cron =
+                    CronSchedule::parse(text, zone).map_err(|why| InputFault::new("cron", why))?;
                 Ok(Self::Cron(Box::new(cron)))
             }
             (every, None) => {
-                let every = every.map_or(usual, Span::get);
+                let every = every.map_or(usual, TimeSpan::get);
                 let fits = (BOUNDS.0..=BOUNDS.1).contains(&every);
                 let message = "at least `1s` and at most `31d`";
-                if fits { Ok(Self::Every(every)) } else { Err(Fault::new("every", message)) }
+                if fits { Ok(Self::Every(every)) } else { Err(InputFault::new("every", message)) }
             }
         }
     }

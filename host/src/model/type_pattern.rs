@@ -17,7 +17,7 @@ pub struct InvalidPattern {
 
 /// Chooses event types.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pattern {
+pub enum TypePattern {
     /// `*`: every type.
     Any,
     /// `invoice.*`: every type that begins with `invoice.`; the text holds the final dot.
@@ -39,7 +39,7 @@ pub fn is_event_type(text: &str) -> bool {
         && segments >= 2
 }
 
-impl Pattern {
+impl TypePattern {
     /// Reads a pattern.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         if text == "*" {
@@ -65,7 +65,7 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
+impl fmt::Display for TypePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("*"),
@@ -75,13 +75,13 @@ impl fmt::Display for Pattern {
     }
 }
 
-impl Serialize for Pattern {
+impl Serialize for TypePattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Pattern {
+impl<'de> Deserialize<'de> for TypePattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn patterns_choose() {
-        let matches = |pattern: &str, name: &str| Pattern::parse(pattern).unwrap().matches(name);
+        let matches =
+            |pattern: &str, name: &str| TypePattern::parse(pattern).unwrap().matches(name);
         assert!(matches("*", "invoice.paid"));
         assert!(matches("invoice.*", "invoice.paid"));
         assert!(matches("a.b.*", "a.b.c"));
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_refused() {
         for text in ["", "invoice", "*.paid", "invoice*", "in voice.paid", ".x", "a..b", "a.**"] {
-            assert!(Pattern::parse(text).is_err(), "{text}");
+            assert!(TypePattern::parse(text).is_err(), "{text}");
         }
     }
 }

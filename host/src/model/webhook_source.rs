@@ -7,15 +7,17 @@ pub mod template;
 
 pub mod scheme;
 
-pub use repeats::Repeats;
-pub use scheme::Scheme;
+pub use repeats::RepeatRule;
+pub use scheme::SenderScheme;
 
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::type_pattern::is_event_type;
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
-use proof::{BasicSettings, HmacSettings, PayPalSettings, Proof, TokenPlace, WebhookTokenSettings};
+use proof::{
+    BasicSettings, HmacSettings, PayPalSettings, SenderProof, TokenPlace, WebhookTokenSettings,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +33,8 @@ const MAX_NETWORKS: usize = 200;
 /// `header:NAME`. What is left out is where the scheme's senders put it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Places {
+#[schema(as = Places)]
+pub struct WebhookPlaces {
     /// The event's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
@@ -49,8 +52,8 @@ pub struct Places {
     pub resource_id: Option<String>,
 }
 
-impl Places {
-    fn check(&self) -> Vec<Fault> {
+impl WebhookPlaces {
+    fn check(&self) -> Vec<InputFault> {
         let all = [
             ("event", &self.event),
             ("data", &self.data),
@@ -64,7 +67,7 @@ impl Places {
         };
         let wrong = all.into_iter().filter(|(_, place)| place.as_ref().is_some_and(|p| !fits(p)));
         let message = "a JSON pointer such as `/payload`, or `header:NAME`";
-        wrong.map(|(name, _)| Fault::new(name, message)).collect()
+        wrong.map(|(name, _)| InputFault::new(name, message)).collect()
     }
 }
 
@@ -73,7 +76,7 @@ impl Places {
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
     /// Who sends.
-    pub scheme: Scheme,
+    pub scheme: SenderScheme,
     /// How the scheme `hmac` signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<HmacSettings>,
@@ -98,22 +101,22 @@ pub struct WebhookSettings {
     /// How far a signed time may be from now, at most a day.
     #[serde(default = "tolerance")]
     #[schema(value_type = String)]
-    pub tolerance: Span,
+    pub tolerance: TimeSpan,
     /// Where the parts of an event stand.
     #[serde(default)]
-    pub places: Places,
+    pub places: WebhookPlaces,
     /// What makes a request the repeat of an earlier one: `id`, `header:NAME`, `signature` or `none`. Left out, it is
     /// `id`. A request without the id, or without the header, is a repeat only of the identical request just before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "header:X-Delivery-Id")]
-    pub repeats: Option<Repeats>,
+    pub repeats: Option<RepeatRule>,
     /// Event types for names that mean something else here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
 }
 
-const fn tolerance() -> Span {
-    Span::new(TOLERANCE.0)
+const fn tolerance() -> TimeSpan {
+    TimeSpan::new(TOLERANCE.0)
 }
 
 impl WebhookSettings {
@@ -123,24 +126,26 @@ impl WebhookSettings {
     }
 
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
+    pub fn check(&self) -> Vec<InputFault> {
         let places = self.places.check().into_iter().map(|fault| fault.within("places"));
-        let mut faults: Vec<Fault> = places.collect();
+        let mut faults: Vec<InputFault> = places.collect();
         self.check_scheme(&mut faults);
         if self.tolerance.get() > TOLERANCE.1 {
-            faults.push(Fault::new("tolerance", "at most 24h"));
+            faults.push(InputFault::new("tolerance", "at most 24h"));
         }
-        if self.repeats == Some(Repeats::Signature) && !self.scheme.is_signed() {
-            faults
-                .push(Fault::new("repeats", "this scheme has no signature; write `id` or `none`"));
+        if self.repeats == Some(RepeatRule::Signature) && !self.scheme.is_signed() {
+            faults.push(InputFault::new(
+                "repeats",
+                "this scheme has no signature; write `id` or `none`",
+            ));
         }
         if self.rename.len() > MAX_RENAMES {
-            faults.push(Fault::new("rename", format!("at most {MAX_RENAMES} names")));
+            faults.push(InputFault::new("rename", format!("at most {MAX_RENAMES} names")));
         }
         for (name, event_type) in &self.rename {
             if !is_event_type(event_type) {
                 let message = format!("`{event_type}` is not an event type such as `invoice.paid`");
-                faults.push(Fault::new(format!("rename.{name}"), message));
+                faults.push(InputFault::new(format!("rename.{name}"), message));
             }
         }
         faults
@@ -150,14 +155,14 @@ impl WebhookSettings {
     pub fn token_in_body(&self) -> Option<&str> {
         let set = self.token.as_ref().and_then(WebhookTokenSettings::place);
         match (self.scheme.sender().proof, set) {
-            (Proof::Token(TokenPlace::Body(pointer)), _)
-            | (Proof::AsSet, Some(TokenPlace::Body(pointer))) => Some(pointer),
+            (SenderProof::Token(TokenPlace::Body(pointer)), _)
+            | (SenderProof::AsSet, Some(TokenPlace::Body(pointer))) => Some(pointer),
             _ => None,
         }
     }
 
     /// What the scheme needs, and what it has no use for.
-    fn check_scheme(&self, faults: &mut Vec<Fault>) {
+    fn check_scheme(&self, faults: &mut Vec<InputFault>) {
         let (name, proof) = (self.scheme.as_str(), self.scheme.sender().proof);
         let parts = [
             ("hmac", self.hmac.as_ref().map(HmacSettings::check), name == "hmac"),
@@ -170,31 +175,35 @@ impl WebhookSettings {
                     faults.extend(found.into_iter().map(|fault| fault.within(part)));
                 }
                 (Some(_), false) => {
-                    faults.push(Fault::new(part, format!("goes with the scheme `{part}` only")));
+                    faults
+                        .push(InputFault::new(part, format!("goes with the scheme `{part}` only")));
                 }
                 (None, true) => {
-                    faults.push(Fault::new(part, format!("the scheme `{part}` needs it")));
+                    faults.push(InputFault::new(part, format!("the scheme `{part}` needs it")));
                 }
                 (None, false) => {}
             }
         }
-        match (&self.basic, matches!(proof, Proof::Basic)) {
+        match (&self.basic, matches!(proof, SenderProof::Basic)) {
             (Some(basic), true) => {
                 faults.extend(basic.check().into_iter().map(|fault| fault.within("basic")));
             }
             (Some(_), false) => {
-                faults.push(Fault::new("basic", "goes with HTTP Basic authentication only"));
+                faults.push(InputFault::new("basic", "goes with HTTP Basic authentication only"));
             }
             (None, _) => {}
         }
         if name == "ip" && self.from.is_empty() {
-            faults.push(Fault::new("from", "name the networks that requests may come from"));
+            faults.push(InputFault::new("from", "name the networks that requests may come from"));
         }
         if self.from.len() > MAX_NETWORKS {
-            faults.push(Fault::new("from", format!("at most {MAX_NETWORKS} networks")));
+            faults.push(InputFault::new("from", format!("at most {MAX_NETWORKS} networks")));
         }
         if self.url.as_deref().is_some_and(|url| !is_address(url)) {
-            faults.push(Fault::new("url", "an address such as `https://waybill.example/in/crm`"));
+            faults.push(InputFault::new(
+                "url",
+                "an address such as `https://waybill.example/in/crm`",
+            ));
         }
     }
 }

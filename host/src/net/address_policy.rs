@@ -22,7 +22,7 @@ pub struct AddressPolicy {
 #[error(
     "{address} is {kind} address; deliveries go only to public addresses and to networks listed in `delivery.allow_networks`"
 )]
-pub struct Forbidden {
+pub struct ForbiddenAddress {
     /// The address.
     pub address: IpAddr,
     /// What it is, with an article.
@@ -36,17 +36,19 @@ impl AddressPolicy {
     }
 
     /// Whether deliveries may go to that address.
-    pub fn check(&self, address: IpAddr) -> Result<(), Forbidden> {
+    pub fn check(&self, address: IpAddr) -> Result<(), ForbiddenAddress> {
         let effective = effective(address);
         let allowed = |net: &IpNet| net.contains(&address) || net.contains(&effective);
         match special_kind(effective) {
-            Some(kind) if !self.allowed.iter().any(allowed) => Err(Forbidden { address, kind }),
+            Some(kind) if !self.allowed.iter().any(allowed) => {
+                Err(ForbiddenAddress { address, kind })
+            }
             _ => Ok(()),
         }
     }
 
     /// Whether a URL's host, if it is a literal address, may be delivered to. A name is checked when it is resolved.
-    pub fn check_host(&self, host: &str) -> Result<(), Forbidden> {
+    pub fn check_host(&self, host: &str) -> Result<(), ForbiddenAddress> {
         match literal(host) {
             Some(address) => self.check(address),
             None => Ok(()),

@@ -9,7 +9,7 @@
 //!
 //! A reply to a delivery is judged by its status alone, so its body bounds nothing but the record: at most [`MAX_REPLY_BODY`] bytes are
 //! read, for at most [`BODY_WAIT`] after the headers and never beyond the time-out. What is cut off there closes its connection.
-//! What a source asks for ([`Client::get`]) is read in whole, up to a bound.
+//! What a source asks for ([`DeliveryClient::get`]) is read in whole, up to a bound.
 
 pub mod connection;
 pub mod dial;
@@ -21,8 +21,8 @@ use crate::net::address_policy::AddressPolicy;
 use crate::net::tls_trust;
 use crate::net::tls_trust::TlsError;
 use bytes::{Bytes, BytesMut};
-use connection::{ConnectionWatch, Connector};
-use dial::Dialler;
+use connection::{BoundedConnector, ConnectionWatch};
+use dial::GuardedDialler;
 use dns::NameResolver;
 use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -50,7 +50,7 @@ const IDLE: Duration = Duration::from_secs(50);
 
 /// What the client is made from.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ClientSettings {
     /// Networks that deliveries may go to beside public addresses.
     pub allow_networks: Vec<IpNet>,
     /// Certificates (PEM) that are trusted beside Mozilla's roots.
@@ -63,7 +63,7 @@ pub struct Settings {
 
 /// A request: a `POST` of a body.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct ClientRequest {
     /// Where to: absolute, `http` or `https`.
     pub uri: Uri,
     /// Its headers; `Host` and `Content-Length` are added.
@@ -76,7 +76,7 @@ pub struct Request {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct ClientReply {
     /// The status, which alone says whether the delivery was made.
     pub status: StatusCode,
     /// The version of HTTP that was spoken.
@@ -106,25 +106,25 @@ pub struct SendError {
 
 /// An HTTP client that is shared by all deliveries.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct DeliveryClient {
     pooled: HttpClient,
     /// Makes a connection for each request.
     fresh: HttpClient,
 }
 
-type HttpClient = legacy::Client<Connector, Full<Bytes>>;
+type HttpClient = legacy::Client<BoundedConnector, Full<Bytes>>;
 
-impl Client {
+impl DeliveryClient {
     /// A client with its own pool of connections. An error means that the further certificates are unusable.
-    pub fn new(settings: Settings) -> Result<Self, TlsError> {
+    pub fn new(settings: ClientSettings) -> Result<Self, TlsError> {
         let policy = AddressPolicy::new(settings.allow_networks);
         let tls = tls_trust::client_config(settings.extra_ca_pem.as_deref())?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(Dialler::new(policy, NameResolver::new(settings.name_servers)));
-        let connector = Connector::new(connector, settings.max_connections);
+            .wrap_connector(GuardedDialler::new(policy, NameResolver::new(settings.name_servers)));
+        let connector = BoundedConnector::new(connector, settings.max_connections);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
         builder.http1_max_headers(MAX_REPLY_HEADERS);
@@ -137,11 +137,11 @@ impl Client {
     /// the request has begun, it is not sent, and nothing comes back; when it begins, `withdrawn` is dropped.
     pub async fn send(
         &self,
-        request: Request,
+        request: ClientRequest,
         timeout: Duration,
         withdrawn: impl Future<Output = ()>,
-    ) -> Option<Result<Reply, SendError>> {
-        let bounds = Bounds { body: MAX_REPLY_BODY, wait: BODY_WAIT, timeout };
+    ) -> Option<Result<ClientReply, SendError>> {
+        let bounds = ExchangeBounds { body: MAX_REPLY_BODY, wait: BODY_WAIT, timeout };
         self.exchange(Method::POST, request, bounds, withdrawn).await
     }
 
@@ -153,9 +153,9 @@ impl Client {
         headers: HeaderMap,
         timeout: Duration,
         most: usize,
-    ) -> Result<Reply, SendError> {
-        let bounds = Bounds { body: most, wait: timeout, timeout };
-        let request = Request { uri, headers, header_case: None, body: Bytes::new() };
+    ) -> Result<ClientReply, SendError> {
+        let bounds = ExchangeBounds { body: most, wait: timeout, timeout };
+        let request = ClientRequest { uri, headers, header_case: None, body: Bytes::new() };
         let reply = self.exchange(Method::GET, request, bounds, pending()).await;
         // Nothing withdraws it.
         reply.unwrap_or_else(|| Err(failure::timed_out(timeout, timeout)))
@@ -164,11 +164,11 @@ impl Client {
     async fn exchange(
         &self,
         method: Method,
-        request: Request,
-        bounds: Bounds,
+        request: ClientRequest,
+        bounds: ExchangeBounds,
         withdrawn: impl Future<Output = ()>,
-    ) -> Option<Result<Reply, SendError>> {
-        let Bounds { body: most, wait, timeout } = bounds;
+    ) -> Option<Result<ClientReply, SendError>> {
+        let ExchangeBounds { body: most, wait, timeout } = bounds;
         let started = Instant::now();
         let deadline = started + timeout;
         let answered = timeout_at(deadline, self.ask(&method, &request, withdrawn)).await;
@@ -182,7 +182,7 @@ impl Client {
         };
         let (head, body) = response.into_parts();
         let (body, truncated) = read(body, deadline.min(Instant::now() + wait), most).await;
-        Some(Ok(Reply {
+        Some(Ok(ClientReply {
             status: head.status,
             #[cfg(test)]
             version: head.version,
@@ -197,9 +197,9 @@ impl Client {
     async fn ask(
         &self,
         method: &Method,
-        request: &Request,
+        request: &ClientRequest,
         withdrawn: impl Future<Output = ()>,
-    ) -> Option<Result<Response, legacy::Error>> {
+    ) -> Option<Result<ClientResponse, legacy::Error>> {
         let error = match begin(&self.pooled, made(method, request), withdrawn).await? {
             Ok(response) => {
                 if let Some(watch) = response.extensions().get::<ConnectionWatch>() {
@@ -217,14 +217,14 @@ impl Client {
     }
 }
 
-type Response = http::Response<Incoming>;
+type ClientResponse = http::Response<Incoming>;
 
 /// Sends a request unless `withdrawn` ends before it has a connection. From then on it has begun.
 async fn begin(
     client: &HttpClient,
     mut request: http::Request<Full<Bytes>>,
     withdrawn: impl Future<Output = ()>,
-) -> Option<Result<Response, legacy::Error>> {
+) -> Option<Result<ClientResponse, legacy::Error>> {
     let mut connection = capture_connection(&mut request);
     let mut sending = client.request(request);
     let _shared = {
@@ -243,7 +243,7 @@ async fn begin(
 
 /// What bounds an exchange.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct ExchangeBounds {
     /// Most bytes of the reply's body.
     body: usize,
     /// How long the body may take once the headers are there.
@@ -252,7 +252,7 @@ struct Bounds {
     timeout: Duration,
 }
 
-fn made(method: &Method, request: &Request) -> http::Request<Full<Bytes>> {
+fn made(method: &Method, request: &ClientRequest) -> http::Request<Full<Bytes>> {
     let mut made = http::Request::new(Full::new(request.body.clone()));
     made.method_mut().clone_from(method);
     made.uri_mut().clone_from(&request.uri);
@@ -265,7 +265,7 @@ fn made(method: &Method, request: &Request) -> http::Request<Full<Bytes>> {
 
 /// The start of a body, and whether there is more of it. Where it breaks off or the time is over, what came so far.
 async fn read(mut body: Incoming, deadline: Instant, most: usize) -> (Bytes, bool) {
-    let mut start = Start { most, ..Start::default() };
+    let mut start = BodyStart { most, ..BodyStart::default() };
     while !body.is_end_stream() {
         match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => {
@@ -283,13 +283,13 @@ async fn read(mut body: Incoming, deadline: Instant, most: usize) -> (Bytes, boo
 
 /// The first bytes of a body. Most bodies come in one piece, which is kept as it is.
 #[derive(Default)]
-struct Start {
+struct BodyStart {
     most: usize,
     first: Bytes,
     rest: BytesMut,
 }
 
-impl Start {
+impl BodyStart {
     /// Takes what there is room for; whether that was all of it.
     fn take(&mut self, mut data: Bytes) -> bool {
         let room = self.most.saturating_sub(self.first.len() + self.rest.len());

@@ -1,10 +1,10 @@
 //! What the modules of one flow may make of one event.
 //!
-//! Each call of a module has its own limits ([`crate::wasm::Limits`]). They multiply: 100 drafts of each of 16 modules
+//! Each call of a module has its own limits ([`crate::wasm::ModuleLimits`]). They multiply: 100 drafts of each of 16 modules
 //! are 10^32 events. These bounds hold for all modules of a flow together.
 
-use crate::pipeline::planner::{Failed, TraceStep};
-use crate::wasm::{LogLine, Step, Verdict};
+use crate::pipeline::planner::{ModulesFailed, TraceStep};
+use crate::wasm::{LogLine, ModuleStep, RoleVerdict};
 use std::time::Duration;
 
 /// Events that may be on their way between two modules.
@@ -22,14 +22,14 @@ const MAX_LOG_BYTES: usize = 256 << 10;
 
 /// What one event has cost so far.
 #[derive(Debug, Default)]
-pub struct Work {
+pub struct EventWork {
     running: Duration,
     log_bytes: usize,
     steps_left_out: usize,
 }
 
-fn too_much(what: &str) -> Failed {
-    Failed {
+fn too_much(what: &str) -> ModulesFailed {
+    ModulesFailed {
         reason: "too_much_work",
         detail: format!("the flow's modules made too much of this one event: {what}"),
         most_retries: 0,
@@ -38,7 +38,7 @@ fn too_much(what: &str) -> Failed {
 }
 
 /// Refuses more events than may be on their way.
-pub fn check_items(items: usize) -> Result<(), Failed> {
+pub fn check_items(items: usize) -> Result<(), ModulesFailed> {
     if items <= MAX_ITEMS {
         return Ok(());
     }
@@ -46,7 +46,7 @@ pub fn check_items(items: usize) -> Result<(), Failed> {
 }
 
 /// Refuses more deliveries than may follow.
-pub fn check_deliveries(deliveries: usize) -> Result<(), Failed> {
+pub fn check_deliveries(deliveries: usize) -> Result<(), ModulesFailed> {
     if deliveries <= MAX_DELIVERIES {
         return Ok(());
     }
@@ -54,16 +54,16 @@ pub fn check_deliveries(deliveries: usize) -> Result<(), Failed> {
 }
 
 /// Refuses more bytes than may be held.
-pub fn check_bytes(bytes: usize) -> Result<(), Failed> {
+pub fn check_bytes(bytes: usize) -> Result<(), ModulesFailed> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }
     Err(too_much(&format!("more than {MAX_BYTES} bytes")))
 }
 
-impl Work {
+impl EventWork {
     /// Refuses another run where the time is over.
-    pub fn check_time(&self) -> Result<(), Failed> {
+    pub fn check_time(&self) -> Result<(), ModulesFailed> {
         if self.running < MAX_TIME {
             return Ok(());
         }
@@ -76,11 +76,11 @@ impl Work {
         trace: &mut Vec<TraceStep<'s>>,
         module: &'s str,
         version: u32,
-        steps: Vec<Step>,
+        steps: Vec<ModuleStep>,
     ) {
         for mut step in steps {
             self.running += Duration::from_micros(step.micros.into());
-            if trace.len() >= MAX_STEPS && step.verdict != Verdict::Failed {
+            if trace.len() >= MAX_STEPS && step.verdict != RoleVerdict::Failed {
                 self.steps_left_out += 1;
                 continue;
             }
@@ -106,18 +106,24 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wasm::Role;
-    use crate::wasm::guest_log::Level;
+    use crate::wasm::ModuleRole;
+    use crate::wasm::guest_log::LogLevel;
 
-    fn step(micros: u32, log: usize) -> Step {
-        let line = LogLine { level: Level::Info, message: "x".repeat(log), fields: Vec::new() };
+    fn step(micros: u32, log: usize) -> ModuleStep {
+        let line = LogLine { level: LogLevel::Info, message: "x".repeat(log), fields: Vec::new() };
         let logs = vec![line];
-        Step { role: Role::Filter, verdict: Verdict::Kept, reason: None, micros, logs }
+        ModuleStep {
+            role: ModuleRole::Filter,
+            verdict: RoleVerdict::Kept,
+            reason: None,
+            micros,
+            logs,
+        }
     }
 
     #[test]
     fn time_is_counted_over_all_runs() {
-        let (mut work, mut trace) = (Work::default(), Vec::new());
+        let (mut work, mut trace) = (EventWork::default(), Vec::new());
         let half = u32::try_from(MAX_TIME.as_micros() / 2).unwrap();
         work.note(&mut trace, "m", 1, vec![step(half, 1)]);
         assert!(work.check_time().is_ok());
@@ -129,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_trace_is_cut_and_says_so() {
-        let (mut work, mut trace) = (Work::default(), Vec::new());
+        let (mut work, mut trace) = (EventWork::default(), Vec::new());
         work.note(&mut trace, "m", 1, (0..2_000).map(|_| step(1, 1_000)).collect());
         work.close(&mut trace);
         assert_eq!(trace.len(), MAX_STEPS + 1);

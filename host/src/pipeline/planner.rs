@@ -7,13 +7,13 @@
 //! A transform says only what it changes: type, record id and attributes that an earlier one set, or the event had, stay.
 //! What all modules make of one event together is bounded ([`super::bounds`]).
 
-use super::bounds::{self, Work};
-use crate::model::event::{Event, Message, attribute_texts};
+use super::bounds::{self, EventWork};
+use crate::model::event::{DeliveryMessage, Event, attribute_texts};
 use crate::model::id::EventId;
-use crate::settings::endpoint_runtime::{Dispatch, Target};
-use crate::settings::{Route, Stage};
-use crate::store::{Draft, Journal};
-use crate::wasm::{self, End, Failure, Input, LogLine, Routed, Step};
+use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
+use crate::settings::{FlowRuntime, ModuleStage};
+use crate::store::{DeliveryDraft, EventStore};
+use crate::wasm::{self, LogLine, ModuleFailure, ModuleInput, ModuleStep, RoutedEvent, RunEnd};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Runs one flow on one event.
 #[derive(Debug)]
-pub struct Planner<'a> {
+pub struct FlowPlanner<'a> {
     /// Makes deliveries.
-    pub journal: &'a Journal,
+    pub journal: &'a EventStore,
     /// The flow.
-    pub route: &'a Route,
+    pub route: &'a FlowRuntime,
     /// The event.
     pub event: &'a Event,
     /// 1, 2, …
@@ -42,9 +42,9 @@ const LIGHT: usize = 256 << 10;
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct FlowOutcome {
     /// The deliveries, or how the modules failed.
-    pub result: Result<Vec<Draft>, Failed>,
+    pub result: Result<Vec<DeliveryDraft>, ModulesFailed>,
     /// The trace, as a JSON list.
     pub steps: String,
     /// Held until the plan is recorded, where it is a large one.
@@ -53,7 +53,7 @@ pub struct Outcome {
 
 /// How the modules failed.
 #[derive(Debug)]
-pub struct Failed {
+pub struct ModulesFailed {
     /// Why, in a word.
     pub reason: &'static str,
     /// Why, in a sentence.
@@ -80,7 +80,7 @@ pub struct TraceStep<'a> {
 
 /// An event on its way through the modules.
 #[derive(Debug, Clone)]
-struct Item {
+struct PipelineItem {
     /// The event's own, or a draft's.
     id: EventId,
     /// The event type, where a transform set it.
@@ -92,31 +92,31 @@ struct Item {
     /// The payload, where a transform made one.
     data: Option<String>,
     /// Where a route sends it.
-    dispatches: Option<Vec<wasm::Dispatch>>,
+    dispatches: Option<Vec<wasm::ModuleDispatch>>,
 }
 
 /// Retries that never run out before the schedule does.
 const AS_SCHEDULED: usize = usize::MAX;
 
-impl Failed {
-    fn of_module(failure: &Failure, module: &str) -> Self {
+impl ModulesFailed {
+    fn of_module(failure: &ModuleFailure, module: &str) -> Self {
         let (most_retries, after) = match failure {
-            Failure::Declared { retryable: true, after, .. } => (AS_SCHEDULED, *after),
-            Failure::Host { .. } => (AS_SCHEDULED, None),
+            ModuleFailure::Declared { retryable: true, after, .. } => (AS_SCHEDULED, *after),
+            ModuleFailure::Host { .. } => (AS_SCHEDULED, None),
             // A busy machine may be to blame.
-            Failure::Timeout { .. } => (1, Some(Duration::from_secs(1))),
+            ModuleFailure::Timeout { .. } => (1, Some(Duration::from_secs(1))),
             // A module is a function of its event: it would fail the same way again.
-            Failure::Trap { .. }
-            | Failure::Memory { .. }
-            | Failure::Output { .. }
-            | Failure::Declared { retryable: false, .. } => (0, None),
+            ModuleFailure::Trap { .. }
+            | ModuleFailure::Memory { .. }
+            | ModuleFailure::Output { .. }
+            | ModuleFailure::Declared { retryable: false, .. } => (0, None),
         };
         let detail = format!("module `{module}`: {failure}");
         Self { reason: failure.reason(), detail, most_retries, after }
     }
 
     /// No module is to blame.
-    fn of_host(failure: &Failure) -> Self {
+    fn of_host(failure: &ModuleFailure) -> Self {
         let (reason, detail) = (failure.reason(), failure.to_string());
         Self { reason, detail, most_retries: AS_SCHEDULED, after: None }
     }
@@ -143,7 +143,7 @@ impl Failed {
 
 impl<'a> TraceStep<'a> {
     /// What a module said.
-    pub fn of_module(module: &'a str, version: u32, step: Step) -> Self {
+    pub fn of_module(module: &'a str, version: u32, step: ModuleStep) -> Self {
         Self {
             module: Some(module),
             version: Some(version),
@@ -169,21 +169,21 @@ impl<'a> TraceStep<'a> {
     }
 
     fn is_failed(&self) -> bool {
-        self.verdict == wasm::Verdict::Failed.name()
+        self.verdict == wasm::RoleVerdict::Failed.name()
     }
 }
 
-impl Outcome {
+impl FlowOutcome {
     /// The flow was deleted while the event waited.
     pub fn gone() -> Self {
         let reason = "the flow was deleted before its modules ran".to_owned();
-        let step = TraceStep::of_host("flow", wasm::Verdict::Dropped.name(), reason);
+        let step = TraceStep::of_host("flow", wasm::RoleVerdict::Dropped.name(), reason);
         Self { result: Ok(Vec::new()), steps: json(&[step]), heavy: None }
     }
 
     /// The modules are not to run.
-    pub fn failed(failed: Failed) -> Self {
-        let failure = wasm::Verdict::Failed.name();
+    pub fn failed(failed: ModulesFailed) -> Self {
+        let failure = wasm::RoleVerdict::Failed.name();
         let step = TraceStep::of_host("flow", failure, failed.detail.clone());
         Self { steps: json(&[step]), result: Err(failed), heavy: None }
     }
@@ -195,9 +195,9 @@ fn json(steps: &[TraceStep<'_>]) -> String {
 
 /// What a run needs all along.
 #[derive(Debug)]
-struct Course<'a, 's> {
+struct RunCourse<'a, 's> {
     steps: &'s mut Vec<TraceStep<'a>>,
-    work: Work,
+    work: EventWork,
     /// The event's own attributes.
     attributes: Vec<(String, String)>,
     flow: String,
@@ -206,23 +206,23 @@ struct Course<'a, 's> {
     patience: Duration,
 }
 
-impl Course<'_, '_> {
+impl RunCourse<'_, '_> {
     /// Waits for others, as long as there is patience left.
-    async fn wait<T>(&mut self, turn: impl Future<Output = T>) -> Result<T, Failed> {
+    async fn wait<T>(&mut self, turn: impl Future<Output = T>) -> Result<T, ModulesFailed> {
         let began = Instant::now();
         let done = tokio::time::timeout(self.patience, turn).await;
         self.patience = self.patience.saturating_sub(began.elapsed());
-        done.map_err(|_late| Failed::of_host(&Failure::no_room()))
+        done.map_err(|_late| ModulesFailed::of_host(&ModuleFailure::no_room()))
     }
 }
 
-impl<'a> Planner<'a> {
+impl<'a> FlowPlanner<'a> {
     /// Runs the modules.
-    pub async fn run(&self) -> Outcome {
+    pub async fn run(&self) -> FlowOutcome {
         let mut steps = Vec::new();
-        let mut course = Course {
+        let mut course = RunCourse {
             steps: &mut steps,
-            work: Work::default(),
+            work: EventWork::default(),
             attributes: self.event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
             flow: self.route.flow.id.to_string(),
             heavy: None,
@@ -233,21 +233,24 @@ impl<'a> Planner<'a> {
         let heavy = course.heavy;
         match &result {
             Err(failed) if !steps.last().is_some_and(TraceStep::is_failed) => {
-                let failure = wasm::Verdict::Failed.name();
+                let failure = wasm::RoleVerdict::Failed.name();
                 steps.push(TraceStep::of_host("flow", failure, failed.detail.clone()));
             }
             Ok(_) | Err(_) => {}
         }
-        Outcome { result, steps: json(&steps), heavy }
+        FlowOutcome { result, steps: json(&steps), heavy }
     }
 
-    async fn plan(&self, course: &mut Course<'a, '_>) -> Result<Vec<Draft>, Failed> {
-        let mut items = vec![Item::of(self.event)];
+    async fn plan(
+        &self,
+        course: &mut RunCourse<'a, '_>,
+    ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
+        let mut items = vec![PipelineItem::of(self.event)];
         for stage in &self.route.modules {
             let (mut next, mut bytes) = (Vec::new(), 0);
             for item in items {
                 let made = self.stage(stage, &item, course).await?;
-                bytes += made.iter().map(Item::size).sum::<usize>();
+                bytes += made.iter().map(PipelineItem::size).sum::<usize>();
                 next.extend(made);
                 bounds::check_items(next.len())?;
                 bounds::check_bytes(bytes)?;
@@ -259,7 +262,11 @@ impl<'a> Planner<'a> {
     }
 
     /// Waits until no other plan is a large one, if this has become one.
-    async fn weigh(&self, bytes: usize, course: &mut Course<'a, '_>) -> Result<(), Failed> {
+    async fn weigh(
+        &self,
+        bytes: usize,
+        course: &mut RunCourse<'a, '_>,
+    ) -> Result<(), ModulesFailed> {
         if bytes > LIGHT && course.heavy.is_none() {
             let permit = course.wait(Arc::clone(self.heavy).acquire_owned()).await?;
             // Never closed.
@@ -270,13 +277,13 @@ impl<'a> Planner<'a> {
 
     async fn stage(
         &self,
-        stage: &'a Stage,
-        item: &Item,
-        course: &mut Course<'a, '_>,
-    ) -> Result<Vec<Item>, Failed> {
+        stage: &'a ModuleStage,
+        item: &PipelineItem,
+        course: &mut RunCourse<'a, '_>,
+    ) -> Result<Vec<PipelineItem>, ModulesFailed> {
         course.work.check_time()?;
         let name = stage.settings.name.as_str();
-        let (version, module) = stage.module.as_ref().map_err(|why| Failed::missing(why))?;
+        let (version, module) = stage.module.as_ref().map_err(|why| ModulesFailed::missing(why))?;
         let time = self.event.time().to_string();
         let received = self.event.received_at.since(crate::time::timestamp::Timestamp::default());
         let id = item.id.to_string();
@@ -284,7 +291,7 @@ impl<'a> Planner<'a> {
         let share = course.wait(stage.share.acquire()).await?.ok();
         let own = pairs(&course.attributes);
         let attributes = wasm::merged(&own, &item.attributes);
-        let input = Input {
+        let input = ModuleInput {
             id: &id,
             flow: &course.flow,
             source: &self.event.source,
@@ -305,17 +312,17 @@ impl<'a> Planner<'a> {
         course.patience = course.patience.saturating_sub(waited);
         course.work.note(course.steps, name, *version, run.steps);
         match run.end {
-            End::Dropped { .. } => Ok(Vec::new()),
-            End::Out(routed) => Ok(routed.into_iter().map(|one| item.then(one)).collect()),
-            End::Failed(failure) => Err(Failed::of_module(&failure, name)),
+            RunEnd::Dropped { .. } => Ok(Vec::new()),
+            RunEnd::Out(routed) => Ok(routed.into_iter().map(|one| item.then(one)).collect()),
+            RunEnd::Failed(failure) => Err(ModulesFailed::of_module(&failure, name)),
         }
     }
 
     async fn drafts(
         &self,
-        items: &[Item],
-        course: &mut Course<'a, '_>,
-    ) -> Result<Vec<Draft>, Failed> {
+        items: &[PipelineItem],
+        course: &mut RunCourse<'a, '_>,
+    ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
         let (mut drafts, mut bytes) = (Vec::new(), 0);
         for item in items {
             for (target, plan) in self.dispatches(item)? {
@@ -330,11 +337,15 @@ impl<'a> Planner<'a> {
     }
 
     /// Where an event goes, and as what.
-    fn dispatches(&self, item: &Item) -> Result<Vec<(&'a Target, Dispatch)>, Failed> {
+    fn dispatches(
+        &self,
+        item: &PipelineItem,
+    ) -> Result<Vec<(&'a EndpointRuntime, EndpointDispatch)>, ModulesFailed> {
         let whole = item.message(self.event, None)?.map(Arc::new);
         match &item.dispatches {
             None => {
-                let dispatch = |target: &'a Target| (target, self.dispatch(None, whole.clone()));
+                let dispatch =
+                    |target: &'a EndpointRuntime| (target, self.dispatch(None, whole.clone()));
                 Ok(self.route.endpoints.iter().map(|target| dispatch(target)).collect())
             }
             Some(dispatches) => dispatches
@@ -354,20 +365,20 @@ impl<'a> Planner<'a> {
 
     fn draft(
         &self,
-        target: &'a Target,
-        plan: Dispatch,
+        target: &'a EndpointRuntime,
+        plan: EndpointDispatch,
         steps: &mut Vec<TraceStep<'a>>,
-    ) -> Option<Draft> {
+    ) -> Option<DeliveryDraft> {
         if target.endpoint.settings.enabled {
             return Some(target.draft(self.journal, self.event, plan));
         }
         let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
-        steps.push(TraceStep::of_host("endpoint", wasm::Verdict::Dropped.name(), reason));
+        steps.push(TraceStep::of_host("endpoint", wasm::RoleVerdict::Dropped.name(), reason));
         None
     }
 
     /// The endpoint a route names, which must be one of the flow's.
-    fn destination(&self, name: &str) -> Result<&'a Target, Failed> {
+    fn destination(&self, name: &str) -> Result<&'a EndpointRuntime, ModulesFailed> {
         let found = self.route.endpoints.iter().find(|t| t.endpoint.settings.name == name);
         found.map(|target| &**target).ok_or_else(|| {
             let names: Vec<&str> =
@@ -376,7 +387,7 @@ impl<'a> Planner<'a> {
                 "route chose `{name}`, which is not among the flow's endpoints: {}",
                 names.join(", ")
             );
-            Failed::output(self.last_module(), &what)
+            ModulesFailed::output(self.last_module(), &what)
         })
     }
 
@@ -384,9 +395,13 @@ impl<'a> Planner<'a> {
         self.route.modules.last().map_or("", |stage| &stage.settings.name)
     }
 
-    fn dispatch(&self, chosen: Option<&wasm::Dispatch>, message: Option<Arc<Message>>) -> Dispatch {
+    fn dispatch(
+        &self,
+        chosen: Option<&wasm::ModuleDispatch>,
+        message: Option<Arc<DeliveryMessage>>,
+    ) -> EndpointDispatch {
         let flow = self.route.flow.id;
-        Dispatch {
+        EndpointDispatch {
             flow: Some(flow),
             message,
             delay: chosen.map_or(Duration::ZERO, |d| Duration::from_secs(d.delay_seconds.into())),
@@ -402,7 +417,7 @@ fn pairs(attributes: &[(String, String)]) -> Vec<(&str, &str)> {
     attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-impl Item {
+impl PipelineItem {
     /// The event as it was captured.
     fn of(event: &Event) -> Self {
         Self {
@@ -416,7 +431,7 @@ impl Item {
     }
 
     /// What a module made of it: its own words over what was there before.
-    fn then(&self, routed: Routed) -> Self {
+    fn then(&self, routed: RoutedEvent) -> Self {
         let dispatches = routed.dispatches.or_else(|| self.dispatches.clone());
         let Some(draft) = routed.draft else { return Self { dispatches, ..self.clone() } };
         let before = pairs(&self.attributes);
@@ -436,7 +451,7 @@ impl Item {
 
     /// Bytes that it holds.
     fn size(&self) -> usize {
-        let dispatches = self.dispatches.iter().flatten().map(wasm::Dispatch::size);
+        let dispatches = self.dispatches.iter().flatten().map(wasm::ModuleDispatch::size);
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
         self.data.as_ref().map_or(0, String::len)
             + attributes.sum::<usize>()
@@ -447,8 +462,8 @@ impl Item {
     fn message(
         &self,
         event: &Event,
-        chosen: Option<&wasm::Dispatch>,
-    ) -> Result<Option<Message>, Failed> {
+        chosen: Option<&wasm::ModuleDispatch>,
+    ) -> Result<Option<DeliveryMessage>, ModulesFailed> {
         let own = chosen.map(|d| d.attributes.as_slice()).unwrap_or_default();
         let before = pairs(&self.attributes);
         let attributes = wasm::merged(&before, own);
@@ -459,7 +474,7 @@ impl Item {
         let raw = |data: &String| RawValue::from_string(data.clone());
         let data = data.map(raw).transpose();
         let id = chosen.and_then(|d| d.id).unwrap_or(self.id);
-        Ok(Some(Message {
+        Ok(Some(DeliveryMessage {
             event_id: (id != event.id).then_some(id),
             event_type: self.kind.clone(),
             resource_id: self.subject.clone(),
@@ -467,7 +482,7 @@ impl Item {
                 .iter()
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect(),
-            data: data.map_err(|error| Failed::output("", &format!("no JSON: {error}")))?,
+            data: data.map_err(|error| ModulesFailed::output("", &format!("no JSON: {error}")))?,
         }))
     }
 }

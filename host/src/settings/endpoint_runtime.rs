@@ -1,19 +1,19 @@
 //! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
 
-use crate::model::delivery::{Collapse, Dedupe, Lease, NewDelivery};
-use crate::model::endpoint::{Endpoint, EndpointSettings, Mode};
-use crate::model::event::{Event, Message, record_key};
+use crate::model::delivery::{CollapseKey, DedupeKey, NewDelivery, WorkLease};
+use crate::model::endpoint::{DeliveryMode, Endpoint, EndpointSettings};
+use crate::model::event::{DeliveryMessage, Event, record_key};
 use crate::model::id::{DeliveryId, FlowId};
 use crate::model::private_values::query_values;
-use crate::model::redactor::Redactor;
-use crate::model::retry_schedule::{DEFAULT_JITTER, Schedule};
-use crate::model::secrets::Secrets;
+use crate::model::redactor::SecretRedactor;
+use crate::model::retry_schedule::{DEFAULT_JITTER, RetrySchedule};
+use crate::model::secrets::SigningSecrets;
 use crate::net::header_case::header_case;
 use crate::net::http_url::read_http_url;
-use crate::signing::{SecretError, Signer};
-use crate::store::handover::Lane;
-use crate::store::{Draft, Journal};
-use crate::time::span::Span;
+use crate::signing::{DeliverySigner, SecretError};
+use crate::store::handover::EndpointLane;
+use crate::store::{DeliveryDraft, EventStore};
+use crate::time::span::TimeSpan;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,9 @@ pub const LEASE_MARGIN: Duration = Duration::from_mins(1);
 
 /// What endpoints use that do not say otherwise.
 #[derive(Debug, Clone)]
-pub struct Defaults {
+pub struct EndpointDefaults {
     /// Waits before each further attempt.
-    pub schedule: Vec<Span>,
+    pub schedule: Vec<TimeSpan>,
     /// How long an attempt may take.
     pub timeout: Duration,
     /// Most requests under way at once.
@@ -38,15 +38,15 @@ pub struct Defaults {
 
 /// An endpoint made ready.
 #[derive(Debug)]
-pub struct Target {
+pub struct EndpointRuntime {
     /// The endpoint.
     pub endpoint: Endpoint,
     /// Its secrets; none where the present key does not open them.
-    pub secrets: Option<Secrets>,
+    pub secrets: Option<SigningSecrets>,
     /// Its keys, prepared, where its secrets can be read.
-    pub signer: Option<Signer>,
+    pub signer: Option<DeliverySigner>,
     /// Keeps its secrets out of what it answers.
-    pub redactor: Redactor,
+    pub redactor: SecretRedactor,
     /// Where deliveries are posted, or why they cannot be. A URL that an earlier version accepted
     /// may be one that cannot work.
     pub uri: Result<Uri, String>,
@@ -55,7 +55,7 @@ pub struct Target {
     /// The case of their names, where it is not lower case.
     pub header_case: Option<Extensions>,
     /// When failed deliveries are tried again.
-    pub schedule: Schedule,
+    pub schedule: RetrySchedule,
     /// How long an attempt may take.
     pub timeout: Duration,
     /// Most requests under way at once.
@@ -63,27 +63,27 @@ pub struct Target {
     window: Duration,
     max_wait: Duration,
     /// Its queue in memory.
-    pub lane: Arc<Lane>,
+    pub lane: Arc<EndpointLane>,
 }
 
 /// A stored endpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub enum UnusableEndpoint {
     /// Its secret.
     #[error("its secret cannot sign")]
     Secret(#[from] SecretError),
 }
 
-impl Target {
+impl EndpointRuntime {
     /// Makes an endpoint ready.
     pub fn new(
         endpoint: Endpoint,
-        secrets: Option<Secrets>,
-        defaults: &Defaults,
-        journal: &Journal,
-    ) -> Result<Self, Unusable> {
+        secrets: Option<SigningSecrets>,
+        defaults: &EndpointDefaults,
+        journal: &EventStore,
+    ) -> Result<Self, UnusableEndpoint> {
         let settings = &endpoint.settings;
-        let schedule = Schedule {
+        let schedule = RetrySchedule {
             steps: settings.retry.schedule.clone().unwrap_or_else(|| defaults.schedule.clone()),
             jitter: settings.retry.jitter.unwrap_or(DEFAULT_JITTER),
         };
@@ -94,17 +94,17 @@ impl Target {
         Ok(Self {
             signer: secrets
                 .as_ref()
-                .map(|secrets| Signer::new(&settings.signing, secrets))
+                .map(|secrets| DeliverySigner::new(&settings.signing, secrets))
                 .transpose()?,
             redactor: redactor(&endpoint.settings, secrets.as_ref()),
             uri: read_http_url(&settings.url),
             headers: headers.collect(),
             header_case: header_case(settings.headers.keys().map(String::as_str)),
             schedule,
-            timeout: settings.timeout.map_or(defaults.timeout, Span::get),
+            timeout: settings.timeout.map_or(defaults.timeout, TimeSpan::get),
             max_in_flight,
-            window: settings.smart.window.map_or(defaults.smart_window, Span::get),
-            max_wait: settings.smart.max_wait.map_or(defaults.smart_max_wait, Span::get),
+            window: settings.smart.window.map_or(defaults.smart_window, TimeSpan::get),
+            max_wait: settings.smart.max_wait.map_or(defaults.smart_max_wait, TimeSpan::get),
             lane: journal.handover().lane(endpoint.id, max_in_flight),
             secrets,
             endpoint,
@@ -133,7 +133,12 @@ impl Target {
     }
 
     /// A delivery of an event to it, born leased if it may go at once and there is room.
-    pub fn draft(&self, journal: &Journal, event: &Event, plan: Dispatch) -> Draft {
+    pub fn draft(
+        &self,
+        journal: &EventStore,
+        event: &Event,
+        plan: EndpointDispatch,
+    ) -> DeliveryDraft {
         let settings = &self.endpoint.settings;
         let now = journal.clock().now();
         let record = match plan.ordering_key {
@@ -142,8 +147,8 @@ impl Target {
         };
         let collapse = record
             .clone()
-            .filter(|_| settings.mode == Mode::Smart)
-            .map(|key| Collapse { key, latest: now.after(self.max_wait) });
+            .filter(|_| settings.mode == DeliveryMode::Smart)
+            .map(|key| CollapseKey { key, latest: now.after(self.max_wait) });
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
         let at_once = !self.is_locked()
@@ -156,7 +161,7 @@ impl Target {
         let slot = if at_once { self.lane.room.take(size) } else { None };
         let lease = slot
             .is_some()
-            .then(|| Lease { token: journal.lease_token(), until: now.after(self.hold()) });
+            .then(|| WorkLease { token: journal.lease_token(), until: now.after(self.hold()) });
         let event_type = plan.message.as_ref().and_then(|m| m.event_type.as_ref());
         let delivery = NewDelivery {
             id: DeliveryId::generate(),
@@ -167,11 +172,11 @@ impl Target {
             due_at: now.after(wait.max(plan.delay)),
             order_key,
             collapse,
-            dedupe: plan.dedupe.map(|(key, lasts)| Dedupe { key, until: now.after(lasts) }),
+            dedupe: plan.dedupe.map(|(key, lasts)| DedupeKey { key, until: now.after(lasts) }),
             message: plan.message,
             lease,
         };
-        Draft { delivery, slot }
+        DeliveryDraft { delivery, slot }
     }
 }
 
@@ -180,7 +185,7 @@ const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language
 
 /// What an endpoint's answers must not show: its secrets, the values of its headers, also without the
 /// scheme before them (`Bearer`), and those of its URL's query.
-fn redactor(settings: &EndpointSettings, secrets: Option<&Secrets>) -> Redactor {
+fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> SecretRedactor {
     let mut values = query_values(&settings.url);
     for (name, value) in &settings.headers {
         if PUBLIC_HEADERS.iter().any(|public| name.eq_ignore_ascii_case(public)) {
@@ -193,16 +198,16 @@ fn redactor(settings: &EndpointSettings, secrets: Option<&Secrets>) -> Redactor 
         values.push(secrets.current.clone());
         values.extend(secrets.previous.as_ref().map(|graced| graced.secret.clone()));
     }
-    Redactor::new(values)
+    SecretRedactor::new(values)
 }
 
 /// How an event goes to an endpoint.
 #[derive(Debug, Default)]
-pub struct Dispatch {
+pub struct EndpointDispatch {
     /// The flow that says so.
     pub flow: Option<FlowId>,
     /// What to send, if not the event as captured.
-    pub message: Option<Arc<Message>>,
+    pub message: Option<Arc<DeliveryMessage>>,
     /// How long to wait first.
     pub delay: Duration,
     /// Makes the delivery unique at its endpoint for so long.
@@ -211,7 +216,7 @@ pub struct Dispatch {
     pub ordering_key: Option<String>,
 }
 
-impl Dispatch {
+impl EndpointDispatch {
     fn record(&self, event: &Event) -> Option<String> {
         let id = self.message.as_ref().and_then(|m| m.resource_id.as_deref());
         record_key(&event.source, event.resource.as_deref(), id.or(event.resource_id.as_deref()))

@@ -1,21 +1,21 @@
 //! The topology in use, and building it anew when something changed.
 
-use super::sealed::{self, Opened};
-use super::{Route, Stage, Topology, matching};
-use crate::access::token::{StoredToken, Token, TokenDigest, Usage};
-use crate::crypto::seal::Sealer;
+use super::sealed::{self, OpenedSettings};
+use super::{FlowRuntime, ModuleStage, SettingsSnapshot, matching};
+use crate::access::token::{ApiToken, StoredToken, TokenActivity, TokenDigest};
+use crate::crypto::seal::SecretSealer;
 use crate::model::api_call::TokenUsage;
 use crate::model::endpoint::Endpoint;
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
 use crate::model::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
 use crate::model::private_values::MASK;
 use crate::model::source::Source;
-use crate::settings::endpoint_runtime::{Defaults, Target};
-use crate::settings::source_runtime::{Health, Inlet};
+use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
+use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::store;
-use crate::store::Journal;
+use crate::store::EventStore;
 use crate::store::modules::ModuleVersion;
-use crate::store::objects::{Kind, Object};
+use crate::store::objects::{ObjectKind, StoredObject};
 use crate::wasm;
 use arc_swap::ArcSwap;
 use serde::de::IgnoredAny;
@@ -27,27 +27,27 @@ use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, watch};
 
 /// The topology in use; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Live {
-    inner: Arc<Inner>,
+pub struct LiveSettings {
+    inner: Arc<LiveInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    current: ArcSwap<Topology>,
-    journal: Journal,
-    sealer: Sealer,
-    defaults: Defaults,
-    engine: wasm::Engine,
-    cache: wasm::Cache,
-    loaded: Mutex<HashMap<[u8; 32], wasm::Module>>,
+struct LiveInner {
+    current: ArcSwap<SettingsSnapshot>,
+    journal: EventStore,
+    sealer: SecretSealer,
+    defaults: EndpointDefaults,
+    engine: wasm::ModuleEngine,
+    cache: wasm::ModuleCache,
+    loaded: Mutex<HashMap<[u8; 32], wasm::LoadedModule>>,
     /// How tokens are being used, over changes of what is set.
-    usages: std::sync::Mutex<HashMap<TokenId, Arc<Usage>>>,
+    usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
     /// Tells requests that have not begun that what is set has changed.
     changes: watch::Sender<i64>,
     /// Held for reading by each request from the choice of its settings to its beginning.
     beginning: Arc<RwLock<()>>,
     /// How sources are doing, over changes of what is set.
-    healths: std::sync::Mutex<HashMap<SourceId, Arc<Health>>>,
+    healths: std::sync::Mutex<HashMap<SourceId, Arc<SourceHealth>>>,
 }
 
 /// How long a change waits for requests that have not begun. They are told and only have to react.
@@ -55,15 +55,15 @@ const WITHDRAWAL: Duration = Duration::from_secs(5);
 
 /// The settings that a request uses, until it begins.
 #[derive(Debug)]
-pub struct Beginning {
+pub struct RequestBeginning {
     /// The endpoint as it is set.
-    pub target: Arc<Target>,
+    pub target: Arc<EndpointRuntime>,
     changes: watch::Receiver<i64>,
-    live: Live,
+    live: LiveSettings,
     _guard: OwnedRwLockReadGuard<()>,
 }
 
-impl Beginning {
+impl RequestBeginning {
     /// Ends when the endpoint is set otherwise, and the request must not begin any more. Whoever
     /// begins the request drops this.
     pub async fn withdrawn(mut self) {
@@ -81,25 +81,25 @@ impl Beginning {
 
 /// Why the topology cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SettingsError {
     /// The journal cannot be read.
     #[error("the configuration cannot be read from the database")]
-    Journal(#[from] store::Error),
+    Journal(#[from] store::StoreError),
     /// Settings cannot be stored.
     #[error(transparent)]
-    Store(#[from] sealed::Error),
+    Store(#[from] sealed::SealSettingsError),
 }
 
-impl Live {
+impl LiveSettings {
     /// Builds the first topology.
     pub async fn open(
-        journal: Journal,
-        sealer: Sealer,
-        defaults: Defaults,
-        engine: wasm::Engine,
-        cache: wasm::Cache,
-    ) -> Result<Self, Error> {
-        let empty = Topology {
+        journal: EventStore,
+        sealer: SecretSealer,
+        defaults: EndpointDefaults,
+        engine: wasm::ModuleEngine,
+        cache: wasm::ModuleCache,
+    ) -> Result<Self, SettingsError> {
+        let empty = SettingsSnapshot {
             version: 0,
             sources: HashMap::new(),
             endpoints: HashMap::new(),
@@ -108,12 +108,13 @@ impl Live {
             tokens: HashMap::new(),
             token_ids: HashMap::new(),
             revoked: HashSet::new(),
-            matches: matching::Cache::default(),
+            matches: matching::MatchCache::default(),
         };
         sealed::seal_plain(&journal, &sealer).await?;
         let usages = journal.token_usages().await?.into_iter();
-        let usages = usages.map(|usage| (usage.token, Arc::new(Usage::restored(usage)))).collect();
-        let inner = Inner {
+        let usages =
+            usages.map(|usage| (usage.token, Arc::new(TokenActivity::restored(usage)))).collect();
+        let inner = LiveInner {
             current: ArcSwap::from_pointee(empty),
             journal,
             sealer,
@@ -152,27 +153,27 @@ impl Live {
     }
 
     /// What is set now.
-    pub fn current(&self) -> Arc<Topology> {
+    pub fn current(&self) -> Arc<SettingsSnapshot> {
         self.inner.current.load_full()
     }
 
     /// Encrypts what is stored.
-    pub fn sealer(&self) -> &Sealer {
+    pub fn sealer(&self) -> &SecretSealer {
         &self.inner.sealer
     }
 
     /// Runs modules.
-    pub fn engine(&self) -> &wasm::Engine {
+    pub fn engine(&self) -> &wasm::ModuleEngine {
         &self.inner.engine
     }
 
     /// Where compiled modules are kept.
-    pub fn cache(&self) -> &wasm::Cache {
+    pub fn cache(&self) -> &wasm::ModuleCache {
         &self.inner.cache
     }
 
     /// Builds the topology anew, if the journal has a newer one.
-    pub async fn refresh(&self) -> Result<(), Error> {
+    pub async fn refresh(&self) -> Result<(), SettingsError> {
         if self.inner.journal.topology_version().await? == self.current().version {
             return Ok(());
         }
@@ -180,7 +181,7 @@ impl Live {
     }
 
     /// Builds the topology anew.
-    pub async fn reload(&self) -> Result<(), Error> {
+    pub async fn reload(&self) -> Result<(), SettingsError> {
         // One at a time, so that an older one never replaces a newer.
         let mut loaded = self.inner.loaded.lock().await;
         let version = self.inner.journal.topology_version().await?;
@@ -191,8 +192,8 @@ impl Live {
         let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
-        let revoked = self.inner.journal.objects::<IgnoredAny>(Kind::RevokedGrant).await?;
-        let topology = Topology {
+        let revoked = self.inner.journal.objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
+        let topology = SettingsSnapshot {
             version,
             sources,
             endpoints,
@@ -201,7 +202,7 @@ impl Live {
             tokens,
             token_ids,
             revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
-            matches: matching::Cache::default(),
+            matches: matching::MatchCache::default(),
         };
         self.inner.journal.handover().keep_flow_lanes(|flow| topology.flow(flow).is_some());
         for lane in self.inner.journal.handover().lanes() {
@@ -226,17 +227,17 @@ impl Live {
 
     /// The settings of an endpoint for a request that is about to begin; nothing if the endpoint
     /// is deleted or disabled.
-    pub async fn begin(&self, endpoint: EndpointId) -> Option<Beginning> {
+    pub async fn begin(&self, endpoint: EndpointId) -> Option<RequestBeginning> {
         // In this order: whoever changes the settings stores them, tells of it, and then waits for
         // the guard. So what is read below is new, or `changes` tells that it is not.
         let guard = Arc::clone(&self.inner.beginning).read_owned().await;
         let changes = self.inner.changes.subscribe();
         let target = self.sendable(endpoint)?;
-        Some(Beginning { target, changes, live: self.clone(), _guard: guard })
+        Some(RequestBeginning { target, changes, live: self.clone(), _guard: guard })
     }
 
     /// An endpoint that may be sent deliveries.
-    pub fn sendable(&self, endpoint: EndpointId) -> Option<Arc<Target>> {
+    pub fn sendable(&self, endpoint: EndpointId) -> Option<Arc<EndpointRuntime>> {
         let target = self.inner.current.load().endpoint(endpoint).cloned();
         target.filter(|target| target.may_send())
     }
@@ -246,16 +247,17 @@ impl Live {
         self.inner.changes.subscribe()
     }
 
-    async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<Token>>, Error> {
-        let objects: Vec<Object<StoredToken>> = self.inner.journal.objects(Kind::Token).await?;
+    async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<ApiToken>>, SettingsError> {
+        let objects: Vec<StoredObject<StoredToken>> =
+            self.inner.journal.objects(ObjectKind::Token).await?;
         let mut usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<TokenId> = objects.iter().map(|o| TokenId::from_uuid(o.id)).collect();
         usages.retain(|id, _| ids.contains(id));
-        let token = |object: Object<StoredToken>| {
+        let token = |object: StoredObject<StoredToken>| {
             let id = TokenId::from_uuid(object.id);
             let usage = Arc::clone(usages.entry(id).or_default());
             let (made, changed) = (object.created_at, object.updated_at);
-            let (digest, token) = Token::new(id, object.settings, made, changed, usage)?;
+            let (digest, token) = ApiToken::new(id, object.settings, made, changed, usage)?;
             Some((digest, Arc::new(token)))
         };
         Ok(objects.into_iter().filter_map(token).collect())
@@ -267,15 +269,17 @@ impl Live {
         usages.iter().filter_map(|(id, usage)| usage.take_fresh(*id)).collect()
     }
 
-    async fn sources(&self) -> Result<HashMap<String, Arc<Inlet>>, Error> {
-        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Source).await?;
+    async fn sources(&self) -> Result<HashMap<String, Arc<SourceRuntime>>, SettingsError> {
+        let objects: Vec<StoredObject<Value>> =
+            self.inner.journal.objects(ObjectKind::Source).await?;
         let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
         healths.retain(|id, _| ids.contains(id));
         let mut inlets = HashMap::new();
         for object in objects {
             let id = SourceId::from_uuid(object.id);
-            let Opened { settings, secrets, locked } = sealed::open(&self.inner.sealer, &object)?;
+            let OpenedSettings { settings, secrets, locked } =
+                sealed::open(&self.inner.sealer, &object)?;
             let source = Source {
                 id,
                 settings,
@@ -284,17 +288,19 @@ impl Live {
             };
             let health = Arc::clone(healths.entry(id).or_default());
             let name = source.settings.name.clone();
-            inlets.insert(name, Arc::new(Inlet::new(source, secrets, locked, health)));
+            inlets.insert(name, Arc::new(SourceRuntime::new(source, secrets, locked, health)));
         }
         Ok(inlets)
     }
 
-    async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<Target>>, Error> {
-        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Endpoint).await?;
+    async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<EndpointRuntime>>, SettingsError> {
+        let objects: Vec<StoredObject<Value>> =
+            self.inner.journal.objects(ObjectKind::Endpoint).await?;
         let mut endpoints = HashMap::new();
         for object in objects {
             let id = EndpointId::from_uuid(object.id);
-            let Opened { settings, secrets, .. } = sealed::open(&self.inner.sealer, &object)?;
+            let OpenedSettings { settings, secrets, .. } =
+                sealed::open(&self.inner.sealer, &object)?;
             let endpoint = Endpoint {
                 id,
                 settings,
@@ -302,7 +308,8 @@ impl Live {
                 updated_at: object.updated_at,
             };
             let name = endpoint.settings.name.clone();
-            match Target::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal) {
+            match EndpointRuntime::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal)
+            {
                 Ok(target) => drop(endpoints.insert(id, Arc::new(target))),
                 Err(error) => {
                     tracing::error!(endpoint = name, %error, "the endpoint cannot be used");
@@ -314,16 +321,17 @@ impl Live {
 
     async fn flows(
         &self,
-        endpoints: &HashMap<EndpointId, Arc<Target>>,
+        endpoints: &HashMap<EndpointId, Arc<EndpointRuntime>>,
         names: &BTreeMap<String, EndpointId>,
-        loaded: &mut HashMap<[u8; 32], wasm::Module>,
-    ) -> Result<Vec<Arc<Route>>, Error> {
-        let objects: Vec<Object<Value>> = self.inner.journal.objects(Kind::Flow).await?;
+        loaded: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+    ) -> Result<Vec<Arc<FlowRuntime>>, SettingsError> {
+        let objects: Vec<StoredObject<Value>> =
+            self.inner.journal.objects(ObjectKind::Flow).await?;
         let versions = self.inner.journal.modules().await?;
         let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
-            let opened: Opened<FlowSettings> = sealed::open(&self.inner.sealer, &object)?;
+            let opened: OpenedSettings<FlowSettings> = sealed::open(&self.inner.sealer, &object)?;
             let (settings, locked) = (opened.settings, opened.locked);
             let find = |name: &String| names.get(name).and_then(|id| endpoints.get(id)).cloned();
             let endpoints = settings.endpoints.iter().filter_map(find).collect();
@@ -345,7 +353,7 @@ impl Live {
                 updated_at: object.updated_at,
             };
             let lane = self.inner.journal.handover().flow_lane(flow.id);
-            flows.push(Arc::new(Route { flow, endpoints, modules, locked, lane }));
+            flows.push(Arc::new(FlowRuntime { flow, endpoints, modules, locked, lane }));
         }
         *loaded = in_use;
         Ok(flows)
@@ -355,9 +363,9 @@ impl Live {
         &self,
         settings: &FlowModule,
         versions: &[ModuleVersion],
-        loaded: &HashMap<[u8; 32], wasm::Module>,
-        in_use: &mut HashMap<[u8; 32], wasm::Module>,
-    ) -> Stage {
+        loaded: &HashMap<[u8; 32], wasm::LoadedModule>,
+        in_use: &mut HashMap<[u8; 32], wasm::LoadedModule>,
+    ) -> ModuleStage {
         let wanted = |v: &&ModuleVersion| match settings.version {
             Some(number) => v.version == number,
             None => v.active,
@@ -384,11 +392,16 @@ impl Live {
             tracing::error!(module = settings.name, why, "a flow's module cannot run");
         }
         let share = Semaphore::new(self.inner.engine.side_by_side());
-        Stage { settings: settings.clone(), config: Arc::new(settings.texts()), module, share }
+        ModuleStage {
+            settings: settings.clone(),
+            config: Arc::new(settings.texts()),
+            module,
+            share,
+        }
     }
 
     /// The module with that SHA-256; compiled again if the cache has lost it.
-    pub async fn load(&self, sha256: [u8; 32]) -> Result<wasm::Module, String> {
+    pub async fn load(&self, sha256: [u8; 32]) -> Result<wasm::LoadedModule, String> {
         let (engine, cache) = (&self.inner.engine, &self.inner.cache);
         match engine.load(cache, sha256).await {
             Ok(Some(module)) => return Ok(module),
@@ -407,16 +420,17 @@ fn has_masks(module: &FlowModule) -> bool {
     module.texts().values().any(masked)
 }
 
-impl Live {
+impl LiveSettings {
     /// Stops an endpoint from taking deliveries; those that wait go on waiting.
-    pub async fn disable_endpoint(&self, target: &Target) -> Result<(), Error> {
+    pub async fn disable_endpoint(&self, target: &EndpointRuntime) -> Result<(), SettingsError> {
         let mut settings = target.endpoint.settings.clone();
         settings.enabled = false;
         let name = settings.name.clone();
         let (id, created_at) = (target.endpoint.id.uuid(), target.endpoint.created_at);
         let object = sealed::object(id, settings, created_at);
         let secrets = target.secrets.as_ref();
-        let change = sealed::put(&self.inner.sealer, Kind::Endpoint, &name, &object, secrets)?;
+        let change =
+            sealed::put(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
         self.inner.journal.change(&[change]).await?;
         self.reload().await
     }

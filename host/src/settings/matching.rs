@@ -1,12 +1,12 @@
 //! Which flows and endpoints take an event, and what is known of its plan before any module runs.
 
-use super::{Route, Topology};
-use crate::model::delivery::Lease;
+use super::{FlowRuntime, SettingsSnapshot};
+use crate::model::delivery::WorkLease;
 use crate::model::event::Event;
 use crate::model::id::{EndpointId, FlowId};
-use crate::model::type_pattern::Pattern;
-use crate::settings::endpoint_runtime::{Dispatch, Target};
-use crate::store::{Draft, Journal, NewPlanning};
+use crate::model::type_pattern::TypePattern;
+use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
+use crate::store::{DeliveryDraft, EventStore, NewPlanning};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,32 +19,32 @@ const CACHED: usize = 4_096;
 
 /// Who takes events of one source and type.
 #[derive(Debug, Default)]
-pub struct Matches {
+pub struct EventMatches {
     /// Endpoints that get it as captured, each once, with the flow that says so.
-    pub endpoints: Vec<(Option<Arc<Route>>, Arc<Target>)>,
+    pub endpoints: Vec<(Option<Arc<FlowRuntime>>, Arc<EndpointRuntime>)>,
     /// Flows whose modules decide.
-    pub flows: Vec<Arc<Route>>,
+    pub flows: Vec<Arc<FlowRuntime>>,
     /// Why others do not get it that would if they were enabled.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedMatch>,
 }
 
 /// A flow or an endpoint that is disabled.
 #[derive(Debug, Clone)]
-pub struct Skipped {
+pub struct SkippedMatch {
     /// The flow; `None` for an endpoint's own `events`.
     pub flow: Option<FlowId>,
     /// What is disabled, in words.
     pub reason: String,
 }
 
-impl Skipped {
-    fn endpoint(flow: Option<&Arc<Route>>, target: &Target) -> Self {
+impl SkippedMatch {
+    fn endpoint(flow: Option<&Arc<FlowRuntime>>, target: &EndpointRuntime) -> Self {
         let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
         Self { flow: flow.map(|route| route.flow.id), reason }
     }
 }
 
-impl Matches {
+impl EventMatches {
     /// How many flows and endpoints that is.
     pub fn len(&self) -> usize {
         self.endpoints.len() + self.flows.len()
@@ -58,11 +58,11 @@ impl Matches {
 
 /// Matches by source, then event type.
 #[derive(Debug, Default)]
-pub struct Cache(RwLock<HashMap<String, HashMap<String, Arc<Matches>>>>);
+pub struct MatchCache(RwLock<HashMap<String, HashMap<String, Arc<EventMatches>>>>);
 
-impl Topology {
+impl SettingsSnapshot {
     /// Who takes events of that source and type. Disabled endpoints take none.
-    pub fn matches(&self, source: &str, event_type: &str) -> Arc<Matches> {
+    pub fn matches(&self, source: &str, event_type: &str) -> Arc<EventMatches> {
         let known = self.matches.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(matches) = known.get(source).and_then(|types| types.get(event_type)) {
             return Arc::clone(matches);
@@ -80,19 +80,18 @@ impl Topology {
     }
 
     /// Who takes events of that source and type because the type is named, and not by a pattern.
-    pub fn matches_by_name(&self, source: &str, event_type: &str) -> Arc<Matches> {
-        let names =
-            |pattern: &Pattern| matches!(pattern, Pattern::Exact(name) if name == event_type);
+    pub fn matches_by_name(&self, source: &str, event_type: &str) -> Arc<EventMatches> {
+        let names = |pattern: &TypePattern| matches!(pattern, TypePattern::Exact(name) if name == event_type);
         Arc::new(self.find(source, names))
     }
 
-    fn find(&self, source: &str, wanted: impl Fn(&Pattern) -> bool) -> Matches {
-        let mut matches = Matches::default();
+    fn find(&self, source: &str, wanted: impl Fn(&TypePattern) -> bool) -> EventMatches {
+        let mut matches = EventMatches::default();
         let mut seen: HashSet<EndpointId> = HashSet::new();
         for route in self.flows.iter().filter(|r| r.flow.settings.wants(source, &wanted)) {
             if !route.flow.settings.enabled {
                 let reason = format!("flow `{}` is disabled", route.flow.settings.name);
-                matches.skipped.push(Skipped { flow: Some(route.flow.id), reason });
+                matches.skipped.push(SkippedMatch { flow: Some(route.flow.id), reason });
                 continue;
             }
             if !route.modules.is_empty() {
@@ -101,7 +100,7 @@ impl Topology {
             }
             for target in &route.endpoints {
                 if !target.endpoint.settings.enabled {
-                    matches.skipped.push(Skipped::endpoint(Some(route), target));
+                    matches.skipped.push(SkippedMatch::endpoint(Some(route), target));
                 } else if seen.insert(target.endpoint.id) {
                     matches.endpoints.push((Some(Arc::clone(route)), Arc::clone(target)));
                 }
@@ -113,7 +112,7 @@ impl Topology {
                 continue;
             }
             if !settings.enabled {
-                matches.skipped.push(Skipped::endpoint(None, target));
+                matches.skipped.push(SkippedMatch::endpoint(None, target));
             } else if seen.insert(target.endpoint.id) {
                 matches.endpoints.push((None, Arc::clone(target)));
             }
@@ -122,23 +121,23 @@ impl Topology {
     }
 }
 
-impl Matches {
+impl EventMatches {
     /// The deliveries that follow without a module.
-    pub fn drafts(&self, journal: &Journal, event: &Event) -> Vec<Draft> {
-        let draft = |(route, target): &(Option<Arc<Route>>, Arc<Target>)| {
+    pub fn drafts(&self, journal: &EventStore, event: &Event) -> Vec<DeliveryDraft> {
+        let draft = |(route, target): &(Option<Arc<FlowRuntime>>, Arc<EndpointRuntime>)| {
             let flow = route.as_ref().map(|route| route.flow.id);
-            target.draft(journal, event, Dispatch { flow, ..Dispatch::default() })
+            target.draft(journal, event, EndpointDispatch { flow, ..EndpointDispatch::default() })
         };
         self.endpoints.iter().map(draft).collect()
     }
 
     /// The flows whose modules are to run, leased where there is room.
-    pub fn plannings(&self, journal: &Journal, event: &Event) -> Vec<NewPlanning> {
+    pub fn plannings(&self, journal: &EventStore, event: &Event) -> Vec<NewPlanning> {
         let now = journal.clock().now();
-        let planning = |route: &Arc<Route>| NewPlanning {
+        let planning = |route: &Arc<FlowRuntime>| NewPlanning {
             flow: route.flow.id,
             leased: route.lane.room.take(event.size()).map(|slot| {
-                (Lease { token: journal.lease_token(), until: now.after(PLANNING_HOLD) }, slot)
+                (WorkLease { token: journal.lease_token(), until: now.after(PLANNING_HOLD) }, slot)
             }),
             due_at: now,
             record_key: route.keeps_order().then(|| event.record_key()).flatten(),

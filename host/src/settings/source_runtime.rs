@@ -1,10 +1,10 @@
 //! A source made ready: what checks its requests, and how it is doing.
 
-use crate::crypto::digest::Hash;
-use crate::model::secrets::Secrets;
+use crate::crypto::digest::ShortDigest;
+use crate::model::secrets::SigningSecrets;
 use crate::model::source::Source;
-use crate::model::timing::Timing;
-use crate::signing::webhook::Verifier;
+use crate::model::timing::SourceTiming;
+use crate::signing::webhook::WebhookVerifier;
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -12,41 +12,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A source that is in use.
 #[derive(Debug)]
-pub struct Inlet {
+pub struct SourceRuntime {
     /// What is set.
     pub source: Source,
     /// Its secrets, if it has any: what others sign with, or what it shows others.
-    pub secrets: Option<Secrets>,
+    pub secrets: Option<SigningSecrets>,
     /// Whether its secrets cannot be read with the present key. Nothing is taken from it until they
     /// are entered again.
     pub locked: bool,
     /// Checks its webhooks, if it receives any.
-    pub verifier: Option<Verifier>,
+    pub verifier: Option<WebhookVerifier>,
     /// When it runs, if Waybill runs it.
-    pub timing: Option<Timing>,
+    pub timing: Option<SourceTiming>,
     /// How it is doing.
-    pub health: Arc<Health>,
+    pub health: Arc<SourceHealth>,
 }
 
-impl Inlet {
+impl SourceRuntime {
     /// Makes a source ready.
     pub fn new(
         source: Source,
-        secrets: Option<Secrets>,
+        secrets: Option<SigningSecrets>,
         locked: bool,
-        health: Arc<Health>,
+        health: Arc<SourceHealth>,
     ) -> Self {
-        let nothing = Secrets { current: String::new(), previous: None };
+        let nothing = SigningSecrets { current: String::new(), previous: None };
         let verifier = source.settings.webhook.as_ref().map(|webhook| {
             let secrets = secrets.as_ref().unwrap_or(&nothing);
-            Verifier::new(webhook, secrets)
+            WebhookVerifier::new(webhook, secrets)
         });
         let timing = source.settings.timing();
         Self { source, secrets, locked, verifier, timing, health }
     }
 }
 
-impl Inlet {
+impl SourceRuntime {
     /// What it shows others, or others sign with.
     pub fn secret(&self) -> Option<&str> {
         self.secrets.as_ref().map(|secrets| secrets.current.as_str())
@@ -55,15 +55,16 @@ impl Inlet {
 
 /// How a source is doing since the server started; it outlives changes of the source.
 #[derive(Debug, Default)]
-pub struct Health {
-    figures: Mutex<Figures>,
+pub struct SourceHealth {
+    figures: Mutex<SourceFigures>,
     /// Tells a request that comes again from one that differs from the request before it.
     pub sequence: RequestSequence,
 }
 
 /// How a source is doing since the server started.
 #[derive(Debug, Default, Clone, Serialize, utoipa::ToSchema)]
-pub struct Figures {
+#[schema(as = Figures)]
+pub struct SourceFigures {
     /// Events captured.
     pub captured: u64,
     /// Repeats recognised.
@@ -80,13 +81,13 @@ pub struct Figures {
     pub last_error: Option<String>,
 }
 
-impl Health {
-    fn lock(&self) -> MutexGuard<'_, Figures> {
+impl SourceHealth {
+    fn lock(&self) -> MutexGuard<'_, SourceFigures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As it stands.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> SourceFigures {
         self.lock().clone()
     }
 
@@ -124,11 +125,11 @@ impl Health {
 
 /// Counts how often a source's requests changed since the server started.
 #[derive(Debug, Default)]
-pub struct RequestSequence(Mutex<(Option<Hash>, u64)>);
+pub struct RequestSequence(Mutex<(Option<ShortDigest>, u64)>);
 
 impl RequestSequence {
     /// Returns the same number as for the request before if that has this fingerprint too, else the next number.
-    pub fn number(&self, fingerprint: Hash) -> u64 {
+    pub fn number(&self, fingerprint: ShortDigest) -> u64 {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, number) = &mut *state;
         if last.is_some_and(|last| last != fingerprint) {

@@ -10,22 +10,27 @@ const ID: &str = "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk";
 const AT: Timestamp = Timestamp::from_micros(1_649_367_553_000_000);
 const BODY: &[u8] = br#"{"email":"test@example.com","username":"test_user"}"#;
 
-fn secrets(current: &str) -> Secrets {
-    Secrets { current: current.to_owned(), previous: None }
+fn secrets(current: &str) -> SigningSecrets {
+    SigningSecrets { current: current.to_owned(), previous: None }
 }
 
-fn rotated(current: &str, previous: &str, until: Timestamp) -> Secrets {
+fn rotated(current: &str, previous: &str, until: Timestamp) -> SigningSecrets {
     let previous = Some(GracedSecret { secret: previous.to_owned(), until });
-    Secrets { current: current.to_owned(), previous }
+    SigningSecrets { current: current.to_owned(), previous }
 }
 
-fn signed(schemes: &[Scheme], secrets: &Secrets, body: &[u8]) -> HeaderMap {
+fn signed(schemes: &[SignatureScheme], secrets: &SigningSecrets, body: &[u8]) -> HeaderMap {
     signed_at(schemes, secrets, body, AT)
 }
 
-fn signed_at(schemes: &[Scheme], secrets: &Secrets, body: &[u8], at: Timestamp) -> HeaderMap {
+fn signed_at(
+    schemes: &[SignatureScheme],
+    secrets: &SigningSecrets,
+    body: &[u8],
+    at: Timestamp,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    Signer::new(schemes, secrets).unwrap().sign(ID, at, body, &mut headers).unwrap();
+    DeliverySigner::new(schemes, secrets).unwrap().sign(ID, at, body, &mut headers).unwrap();
     headers
 }
 
@@ -36,7 +41,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> &str {
 /// The vector of the Standard Webhooks libraries.
 #[test]
 fn standard_webhooks_vector() {
-    let headers = signed(&[Scheme::Standard], &secrets(WHSEC), BODY);
+    let headers = signed(&[SignatureScheme::Standard], &secrets(WHSEC), BODY);
     assert_eq!(text(&headers, WEBHOOK_ID), ID);
     assert_eq!(text(&headers, WEBHOOK_TIMESTAMP), "1649367553");
     assert_eq!(
@@ -50,7 +55,8 @@ fn standard_webhooks_vector() {
 #[test]
 fn github_vector() {
     let secrets = secrets("It's a Secret to Everybody");
-    let headers = signed(&[Scheme::Github, Scheme::Webhook], &secrets, b"Hello, World!");
+    let headers =
+        signed(&[SignatureScheme::Github, SignatureScheme::Webhook], &secrets, b"Hello, World!");
     let hex = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
     assert_eq!(text(&headers, GITHUB_SIGNATURE), format!("sha256={hex}"));
     assert_eq!(text(&headers, WEBHOOK_HEX_SIGNATURE), hex);
@@ -59,7 +65,7 @@ fn github_vector() {
 /// Vectors made with Python's `hmac` and OpenSSL.
 #[test]
 fn independent_vectors() {
-    let headers = signed(&Scheme::ALL, &secrets(WHSEC), BODY);
+    let headers = signed(&SignatureScheme::ALL, &secrets(WHSEC), BODY);
     let bare = "e0fc16c6d4a28f39a6e0935569f05d86e87367db24a4b6d9271215c603e49f6a";
     let timed = "t=1649367553,v1=996637d7f89ef8f7b59f7faaf5341457472e823d8ca666d16b7bbd1dc831721d";
     assert_eq!(text(&headers, PERFEXAPI_SIGNATURE), bare);
@@ -67,10 +73,10 @@ fn independent_vectors() {
     assert_eq!(text(&headers, GITHUB_SIGNATURE), format!("sha256={bare}"));
     assert_eq!(text(&headers, STRIPE_SIGNATURE), timed);
     assert_eq!(text(&headers, THEMESIC_SIGNATURE), timed);
-    let raw = signed(&[Scheme::Standard], &secrets("a secret in plain words"), BODY);
+    let raw = signed(&[SignatureScheme::Standard], &secrets("a secret in plain words"), BODY);
     assert_eq!(text(&raw, WEBHOOK_SIGNATURE), "v1,Yy/scmx1DmPTtwNp6v3F97pNAH5niWpcWXL3XExTde0=");
     let own = "whsk_TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=";
-    let own = signed(&[Scheme::Ed25519], &secrets(own), BODY);
+    let own = signed(&[SignatureScheme::Ed25519], &secrets(own), BODY);
     assert_eq!(
         text(&own, WEBHOOK_SIGNATURE),
         "v1a,WHjsBnxYGAzT4ouNcEHVkIFB4V5sqMvGNEfbIzAeidMH5kRnfaveEv167/OQ9xXNboC36vYKangXhyprOiJMAg=="
@@ -79,7 +85,7 @@ fn independent_vectors() {
 
 #[test]
 fn the_default_is_three_headers_on_one_request() {
-    let headers = signed(&Scheme::DEFAULT, &secrets(WHSEC), BODY);
+    let headers = signed(&SignatureScheme::DEFAULT, &secrets(WHSEC), BODY);
     let names: std::collections::BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
     let expected = [
         "webhook-id",
@@ -96,10 +102,12 @@ fn the_default_is_three_headers_on_one_request() {
 fn lists_hold_both_signatures_during_the_grace_and_the_new_one_after_it() {
     let (new, old) = (WHSEC, "the secret that was there before");
     let until = AT.after(std::time::Duration::from_secs(1));
-    let during = signed(&Scheme::ALL, &rotated(new, old, until), BODY);
-    let after = signed(&Scheme::ALL, &rotated(new, old, AT), BODY);
-    let (only_new, only_old) =
-        (signed(&Scheme::ALL, &secrets(new), BODY), signed(&Scheme::ALL, &secrets(old), BODY));
+    let during = signed(&SignatureScheme::ALL, &rotated(new, old, until), BODY);
+    let after = signed(&SignatureScheme::ALL, &rotated(new, old, AT), BODY);
+    let (only_new, only_old) = (
+        signed(&SignatureScheme::ALL, &secrets(new), BODY),
+        signed(&SignatureScheme::ALL, &secrets(old), BODY),
+    );
     assert_eq!(after, only_new);
     let of = |headers: &HeaderMap| -> Vec<String> {
         text(headers, WEBHOOK_SIGNATURE).split(' ').map(ToOwned::to_owned).collect()
@@ -121,7 +129,7 @@ fn lists_hold_both_signatures_during_the_grace_and_the_new_one_after_it() {
 
 #[test]
 fn every_secret_has_a_key_pair_and_receivers_get_its_public_half() {
-    let signer = Signer::new(&[Scheme::Ed25519], &secrets(WHSEC)).unwrap();
+    let signer = DeliverySigner::new(&[SignatureScheme::Ed25519], &secrets(WHSEC)).unwrap();
     let public = secret::public_key(&signer.public_key().unwrap()).unwrap();
     let mut headers = HeaderMap::new();
     signer.sign(ID, AT, BODY, &mut headers).unwrap();
@@ -131,12 +139,15 @@ fn every_secret_has_a_key_pair_and_receivers_get_its_public_half() {
     let content = [format!("{ID}.1649367553.").as_bytes(), BODY].concat();
     assert!(public.verify(&content, &signature).is_ok());
     assert!(public.verify(b"other", &signature).is_err());
-    assert_eq!(Signer::new(&Scheme::DEFAULT, &secrets(WHSEC)).unwrap().public_key(), None);
+    assert_eq!(
+        DeliverySigner::new(&SignatureScheme::DEFAULT, &secrets(WHSEC)).unwrap().public_key(),
+        None
+    );
 }
 
 #[test]
 fn ids_that_cannot_be_signed_are_refused() {
-    let signer = Signer::new(&Scheme::DEFAULT, &secrets(WHSEC)).unwrap();
+    let signer = DeliverySigner::new(&SignatureScheme::DEFAULT, &secrets(WHSEC)).unwrap();
     for id in ["", "a.b", "a b", "a\n", "é", &"x".repeat(256)] {
         assert_eq!(signer.sign(id, AT, BODY, &mut HeaderMap::new()), Err(InvalidId), "{id}");
     }
@@ -145,7 +156,7 @@ fn ids_that_cannot_be_signed_are_refused() {
 #[test]
 fn debug_output_has_no_secret() {
     let secret = "a secret in plain words";
-    let signer = Signer::new(&Scheme::ALL, &secrets(secret)).unwrap();
+    let signer = DeliverySigner::new(&SignatureScheme::ALL, &secrets(secret)).unwrap();
     assert!(!format!("{signer:?}").contains(secret));
 }
 
@@ -154,12 +165,12 @@ proptest! {
     fn what_is_signed_verifies(secret in "[ -~]{16,40}", body: Vec<u8>, id in "[a-z0-9_]{1,40}") {
         prop_assume!(check_secret(&secret).is_ok());
         let mut headers = HeaderMap::new();
-        Signer::new(&Scheme::ALL, &secrets(&secret)).unwrap().sign(&id, AT, &body, &mut headers).unwrap();
-        let received = verify::Received { headers: &headers, body: &body, now: AT };
-        let findings = verify::verify(received, verify::Keys { current: &secret, previous: None });
+        DeliverySigner::new(&SignatureScheme::ALL, &secrets(&secret)).unwrap().sign(&id, AT, &body, &mut headers).unwrap();
+        let received = verify::ReceivedDelivery { headers: &headers, body: &body, now: AT };
+        let findings = verify::verify(received, verify::VerificationKeys { current: &secret, previous: None });
         prop_assert_eq!(findings.len(), 7);
         for finding in findings {
-            prop_assert_eq!(finding.verdict, verify::Verdict::Fits, "{}", finding.scheme);
+            prop_assert_eq!(finding.verdict, verify::SignatureVerdict::Fits, "{}", finding.scheme);
         }
     }
 }

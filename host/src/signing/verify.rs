@@ -1,7 +1,7 @@
 //! Does a received delivery fit a secret, and if not, what is wrong with it?
 //!
 //! [`verify`] names every scheme whose header is there. Where a signature does not fit it looks for the usual mistakes, by
-//! trying which variation of secret, content, body or encoding would fit, and says so ([`Problem`]).
+//! trying which variation of secret, content, body or encoding would fit, and says so ([`SignatureProblem`]).
 //!
 //! This is for people who set a receiver up: `waybill verify`, `waybill listen`. A receiver in production checks one scheme and
 //! nothing else, as `docs/verify-deliveries.md` shows.
@@ -9,11 +9,11 @@
 pub mod problem;
 pub mod search;
 
-pub use problem::Problem;
+pub use problem::SignatureProblem;
 
 use super::secret::{PUBLIC, public_key};
 use super::{
-    GITHUB_SIGNATURE, PERFEXAPI_SIGNATURE, STRIPE_SIGNATURE, Scheme, THEMESIC_SIGNATURE,
+    GITHUB_SIGNATURE, PERFEXAPI_SIGNATURE, STRIPE_SIGNATURE, SignatureScheme, THEMESIC_SIGNATURE,
     WEBHOOK_HEX_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, key,
 };
 use crate::time::timestamp::Timestamp;
@@ -26,7 +26,7 @@ pub const TOLERANCE: Duration = Duration::from_mins(5);
 
 /// What a receiver has of a delivery.
 #[derive(Debug, Clone, Copy)]
-pub struct Received<'a> {
+pub struct ReceivedDelivery<'a> {
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its body, byte for byte.
@@ -37,20 +37,20 @@ pub struct Received<'a> {
 
 /// What to check a delivery with: secrets as they are configured, or a `whpk_` public key.
 #[derive(Clone, Copy)]
-pub struct Keys<'a> {
+pub struct VerificationKeys<'a> {
     /// The secret that should have signed.
     pub current: &'a str,
     /// The one before it, whose time of grace may not be over.
     pub previous: Option<&'a str>,
 }
 
-impl std::fmt::Debug for Keys<'_> {
+impl std::fmt::Debug for VerificationKeys<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Keys(hidden)")
     }
 }
 
-impl Keys<'_> {
+impl VerificationKeys<'_> {
     fn all(&self) -> impl Iterator<Item = (&str, bool)> {
         [(self.current, false)].into_iter().chain(self.previous.map(|secret| (secret, true)))
     }
@@ -69,27 +69,27 @@ impl Keys<'_> {
 
 /// One scheme that a delivery carries a header of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct SchemeFinding {
     /// The scheme.
-    pub scheme: Scheme,
+    pub scheme: SignatureScheme,
     /// The header.
     pub header: HeaderName,
     /// Whether it fits.
-    pub verdict: Verdict,
+    pub verdict: SignatureVerdict,
 }
 
 /// Whether a signature fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SignatureVerdict {
     /// It does.
     Fits,
     /// It was made with the previous secret, and fits that.
     FitsPrevious,
     /// It does not.
-    Wrong(Vec<Problem>),
+    Wrong(Vec<SignatureProblem>),
 }
 
-impl Verdict {
+impl SignatureVerdict {
     /// Whether a receiver should accept the delivery.
     pub fn fits(&self) -> bool {
         match self {
@@ -99,43 +99,45 @@ impl Verdict {
     }
 }
 
-/// Every scheme found, in the order of [`Scheme::ALL`]; none if no signature header is there.
-pub fn verify(received: Received<'_>, keys: Keys<'_>) -> Vec<Finding> {
-    let check = Check { received, keys };
+/// Every scheme found, in the order of [`SignatureScheme::ALL`]; none if no signature header is there.
+pub fn verify(received: ReceivedDelivery<'_>, keys: VerificationKeys<'_>) -> Vec<SchemeFinding> {
+    let check = SchemeCheck { received, keys };
     let mut findings = check.webhook_signature();
     let others = [
-        (Scheme::PerfexApi, PERFEXAPI_SIGNATURE),
-        (Scheme::Webhook, WEBHOOK_HEX_SIGNATURE),
-        (Scheme::Stripe, STRIPE_SIGNATURE),
-        (Scheme::Github, GITHUB_SIGNATURE),
-        (Scheme::Themesic, THEMESIC_SIGNATURE),
+        (SignatureScheme::PerfexApi, PERFEXAPI_SIGNATURE),
+        (SignatureScheme::Webhook, WEBHOOK_HEX_SIGNATURE),
+        (SignatureScheme::Stripe, STRIPE_SIGNATURE),
+        (SignatureScheme::Github, GITHUB_SIGNATURE),
+        (SignatureScheme::Themesic, THEMESIC_SIGNATURE),
     ];
     for (scheme, header) in others {
         if let Some(value) = received.headers.get(&header) {
             let verdict = check.symmetric(scheme, &String::from_utf8_lossy(value.as_bytes()));
-            findings.push(Finding { scheme, header, verdict });
+            findings.push(SchemeFinding { scheme, header, verdict });
         }
     }
-    findings.sort_by_key(|finding| Scheme::ALL.iter().position(|known| *known == finding.scheme));
+    findings.sort_by_key(|finding| {
+        SignatureScheme::ALL.iter().position(|known| *known == finding.scheme)
+    });
     findings
 }
 
 /// A header's signatures, and the timestamp that they were made over.
 #[derive(Default)]
-struct Claim {
+struct SignatureClaim {
     timestamp: Option<String>,
     signatures: Vec<String>,
-    problems: Vec<Problem>,
+    problems: Vec<SignatureProblem>,
 }
 
-struct Check<'a> {
-    received: Received<'a>,
-    keys: Keys<'a>,
+struct SchemeCheck<'a> {
+    received: ReceivedDelivery<'a>,
+    keys: VerificationKeys<'a>,
 }
 
-impl Check<'_> {
+impl SchemeCheck<'_> {
     /// The list that two schemes share.
-    fn webhook_signature(&self) -> Vec<Finding> {
+    fn webhook_signature(&self) -> Vec<SchemeFinding> {
         let Some(value) = self.received.headers.get(WEBHOOK_SIGNATURE) else { return Vec::new() };
         let text = String::from_utf8_lossy(value.as_bytes());
         let of_version = |version: &str| -> Vec<String> {
@@ -143,55 +145,60 @@ impl Check<'_> {
             entries.filter_map(|entry| Some(entry.strip_prefix(version)?.to_owned())).collect()
         };
         let (symmetric, asymmetric) = (of_version("v1,"), of_version("v1a,"));
-        let finding = |scheme, verdict| Finding { scheme, header: WEBHOOK_SIGNATURE, verdict };
+        let finding =
+            |scheme, verdict| SchemeFinding { scheme, header: WEBHOOK_SIGNATURE, verdict };
         let mut findings = Vec::new();
         if !asymmetric.is_empty() {
-            findings.push(finding(Scheme::Ed25519, self.asymmetric(asymmetric)));
+            findings.push(finding(SignatureScheme::Ed25519, self.asymmetric(asymmetric)));
         }
         if !symmetric.is_empty() {
-            let verdict = self.judge(Scheme::Standard, self.standard_claim(symmetric));
-            findings.push(finding(Scheme::Standard, verdict));
+            let verdict = self.judge(SignatureScheme::Standard, self.standard_claim(symmetric));
+            findings.push(finding(SignatureScheme::Standard, verdict));
         }
         if findings.is_empty() {
             let claim = self.standard_claim(vec![text.trim().to_owned()]);
-            let verdict = self.judge(Scheme::Standard, claim.with(Problem::NoVersion));
-            findings.push(finding(Scheme::Standard, verdict));
+            let verdict =
+                self.judge(SignatureScheme::Standard, claim.with(SignatureProblem::NoVersion));
+            findings.push(finding(SignatureScheme::Standard, verdict));
         }
         findings
     }
 
-    fn standard_claim(&self, signatures: Vec<String>) -> Claim {
+    fn standard_claim(&self, signatures: Vec<String>) -> SignatureClaim {
         let timestamp = self.text(&WEBHOOK_TIMESTAMP);
         let missing = [WEBHOOK_ID, WEBHOOK_TIMESTAMP].into_iter();
         let missing = missing.filter(|name| !self.received.headers.contains_key(name));
-        let problems = missing.map(Problem::MissingHeader).collect();
-        Claim { timestamp, signatures, problems }
+        let problems = missing.map(SignatureProblem::MissingHeader).collect();
+        SignatureClaim { timestamp, signatures, problems }
     }
 
-    fn symmetric(&self, scheme: Scheme, value: &str) -> Verdict {
+    fn symmetric(&self, scheme: SignatureScheme, value: &str) -> SignatureVerdict {
         let value = value.trim();
         let claim = match scheme {
-            Scheme::Stripe | Scheme::Themesic => Claim::timed(value),
-            Scheme::Github => match value.strip_prefix("sha256=") {
-                Some(signature) => Claim::of(signature),
-                None => Claim::of(value).with(Problem::MissingPrefix("sha256=")),
+            SignatureScheme::Stripe | SignatureScheme::Themesic => SignatureClaim::timed(value),
+            SignatureScheme::Github => match value.strip_prefix("sha256=") {
+                Some(signature) => SignatureClaim::of(signature),
+                None => SignatureClaim::of(value).with(SignatureProblem::MissingPrefix("sha256=")),
             },
-            Scheme::Standard | Scheme::PerfexApi | Scheme::Webhook | Scheme::Ed25519 => match value
-                .strip_prefix("sha256=")
-            {
-                Some(signature) => Claim::of(signature).with(Problem::NeedlessPrefix("sha256=")),
-                None => Claim::of(value),
+            SignatureScheme::Standard
+            | SignatureScheme::PerfexApi
+            | SignatureScheme::Webhook
+            | SignatureScheme::Ed25519 => match value.strip_prefix("sha256=") {
+                Some(signature) => {
+                    SignatureClaim::of(signature).with(SignatureProblem::NeedlessPrefix("sha256="))
+                }
+                None => SignatureClaim::of(value),
             },
         };
         self.judge(scheme, claim)
     }
 
-    fn judge(&self, scheme: Scheme, claim: Claim) -> Verdict {
+    fn judge(&self, scheme: SignatureScheme, claim: SignatureClaim) -> SignatureVerdict {
         let mut problems = claim.problems;
         let time = claim.timestamp.as_deref();
         problems.extend(time.and_then(|text| time_problem(text, self.received.now)));
         let id = self.text(&WEBHOOK_ID).unwrap_or_default();
-        let subject = search::Subject {
+        let subject = search::SignedSubject {
             scheme,
             id: &id,
             // The body-only schemes may have been made over the timestamp by mistake.
@@ -202,7 +209,7 @@ impl Check<'_> {
         verdict(problems, found)
     }
 
-    fn asymmetric(&self, signatures: Vec<String>) -> Verdict {
+    fn asymmetric(&self, signatures: Vec<String>) -> SignatureVerdict {
         let claim = self.standard_claim(signatures);
         let mut problems = claim.problems;
         let time = claim.timestamp.as_deref().unwrap_or_default();
@@ -223,7 +230,7 @@ impl Check<'_> {
     }
 }
 
-impl Claim {
+impl SignatureClaim {
     fn of(signature: &str) -> Self {
         Self { signatures: vec![signature.trim().to_owned()], ..Self::default() }
     }
@@ -242,46 +249,53 @@ impl Claim {
         if claim.timestamp.is_some() && !claim.signatures.is_empty() {
             claim
         } else {
-            Self::of(value).with(Problem::NoTimedForm)
+            Self::of(value).with(SignatureProblem::NoTimedForm)
         }
     }
 
-    fn with(mut self, problem: Problem) -> Self {
+    fn with(mut self, problem: SignatureProblem) -> Self {
         self.problems.push(problem);
         self
     }
 }
 
 /// What the search found, together with what was wrong before it.
-fn verdict(mut problems: Vec<Problem>, found: Option<search::Match>) -> Verdict {
+fn verdict(
+    mut problems: Vec<SignatureProblem>,
+    found: Option<search::SearchMatch>,
+) -> SignatureVerdict {
     match found {
-        None => problems.push(Problem::Mismatch),
+        None => problems.push(SignatureProblem::Mismatch),
         Some(found) => {
             problems.extend(found.problems);
             if problems.is_empty() {
-                return if found.previous { Verdict::FitsPrevious } else { Verdict::Fits };
+                return if found.previous {
+                    SignatureVerdict::FitsPrevious
+                } else {
+                    SignatureVerdict::Fits
+                };
             }
         }
     }
-    Verdict::Wrong(problems)
+    SignatureVerdict::Wrong(problems)
 }
 
-fn time_problem(text: &str, now: Timestamp) -> Option<Problem> {
+fn time_problem(text: &str, now: Timestamp) -> Option<SignatureProblem> {
     /// No time of this millennium in seconds is that large; in milliseconds every time since 1973 is.
     const MILLISECONDS_FROM: i64 = 100_000_000_000;
     let Ok(seconds) = text.parse::<i64>() else {
-        return Some(Problem::TimestampForm(text.to_owned()));
+        return Some(SignatureProblem::TimestampForm(text.to_owned()));
     };
     if seconds >= MILLISECONDS_FROM {
-        return Some(Problem::TimestampMilliseconds);
+        return Some(SignatureProblem::TimestampMilliseconds);
     }
     let age = now.seconds().saturating_sub(seconds);
     let beyond = age.unsigned_abs() > TOLERANCE.as_secs();
     let off = Duration::from_secs(age.unsigned_abs());
     match age {
         _ if !beyond => None,
-        1.. => Some(Problem::TooOld(off)),
-        _ => Some(Problem::InFuture(off)),
+        1.. => Some(SignatureProblem::TooOld(off)),
+        _ => Some(SignatureProblem::InFuture(off)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether what another system sent is its own.
 //!
-//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]), and a [`Verifier`] checks
+//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]), and a [`WebhookVerifier`] checks
 //! exactly the one that its source is set to, in constant time.
 //!
 //! A code is made over the body as it arrived. Where that does not fit and the body is compressed, the
@@ -16,9 +16,9 @@ pub mod rule;
 use crate::crypto::sha256;
 use crate::json::members::{scalar, without_byte_order_mark};
 use crate::json::pointer;
-use crate::model::secrets::{RotatedKeys, Secrets};
+use crate::model::secrets::{RotatedKeys, SigningSecrets};
 use crate::model::webhook_source::WebhookSettings;
-use crate::model::webhook_source::proof::{Proof, TokenPlace, WebhookTokenSettings};
+use crate::model::webhook_source::proof::{SenderProof, TokenPlace, WebhookTokenSettings};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -26,9 +26,9 @@ use core::convert::Infallible;
 use core::net::IpAddr;
 use http::{HeaderMap, Method, Uri, header};
 use ipnet::IpNet;
-use paypal::Certificate;
+use paypal::PayPalCertificate;
 use ring::hmac;
-use rule::Rule;
+use rule::PreparedRule;
 use serde_json::value::RawValue;
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
@@ -37,39 +37,39 @@ pub use paypal::check as check_certificate;
 pub use rule::is_key;
 
 /// Checks the requests of one source.
-pub struct Verifier {
-    proof: Check,
+pub struct WebhookVerifier {
+    proof: WebhookCheck,
     tolerance: Duration,
     from: Vec<IpNet>,
     url: Option<String>,
-    keys: RotatedKeys<Key>,
+    keys: RotatedKeys<WebhookKey>,
 }
 
-impl std::fmt::Debug for Verifier {
+impl std::fmt::Debug for WebhookVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier").finish_non_exhaustive()
     }
 }
 
 /// How requests are checked.
-enum Check {
+enum WebhookCheck {
     Nothing,
-    Hmac(Vec<Rule>),
+    Hmac(Vec<PreparedRule>),
     /// With the name that has to be given.
     Basic(Option<String>),
-    Token(Place),
-    PayPal(Box<Certificate>),
+    Token(SecretPlace),
+    PayPal(Box<PayPalCertificate>),
 }
 
 /// A [`TokenPlace`] of its own.
-enum Place {
+enum SecretPlace {
     Header { name: String, prefix: String },
     Query(String),
     Body(String),
 }
 
 /// A secret made ready.
-enum Key {
+enum WebhookKey {
     None,
     /// For each of the rules.
     Hmac(Vec<hmac::Key>),
@@ -79,7 +79,7 @@ enum Key {
 
 /// A request as it arrived.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct WebhookRequest<'a> {
     /// Its method.
     pub method: &'a Method,
     /// Its path and query.
@@ -96,14 +96,14 @@ pub struct Request<'a> {
 
 /// A request that is its source's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fits {
+pub struct VerifiedWebhook {
     /// The signature, decoded, because its text can be written in several ways. `None` where the scheme has none.
     pub signature: Option<Vec<u8>>,
 }
 
 /// Why a request is not taken for the source's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum WebhookRefusal {
     /// It comes from elsewhere.
     #[error("the source takes no requests from this address; `webhook.from` names the networks")]
     Address,
@@ -137,7 +137,7 @@ pub enum Refusal {
     WrongToken,
 }
 
-impl Refusal {
+impl WebhookRefusal {
     /// In a word, for counting.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -149,22 +149,22 @@ impl Refusal {
     }
 }
 
-impl Verifier {
+impl WebhookVerifier {
     /// Makes one that checks by these settings, which were checked before, and with these secrets.
-    pub fn new(settings: &WebhookSettings, secrets: &Secrets) -> Self {
+    pub fn new(settings: &WebhookSettings, secrets: &SigningSecrets) -> Self {
         let proof = check(settings);
         let key = |secret: &str| {
             // A source without a secret takes nothing.
             if secret.is_empty() {
-                return Key::None;
+                return WebhookKey::None;
             }
             match &proof {
-                Check::Nothing | Check::PayPal(_) => Key::None,
-                Check::Hmac(rules) => {
-                    Key::Hmac(rules.iter().map(|rule| rule.key(secret)).collect())
+                WebhookCheck::Nothing | WebhookCheck::PayPal(_) => WebhookKey::None,
+                WebhookCheck::Hmac(rules) => {
+                    WebhookKey::Hmac(rules.iter().map(|rule| rule.key(secret)).collect())
                 }
-                Check::Basic(_) | Check::Token(_) => {
-                    Key::Digest(sha256::digest(&[secret.as_bytes()]))
+                WebhookCheck::Basic(_) | WebhookCheck::Token(_) => {
+                    WebhookKey::Digest(sha256::digest(&[secret.as_bytes()]))
                 }
             }
         };
@@ -179,135 +179,159 @@ impl Verifier {
     }
 
     /// Checks a request.
-    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<Fits, Refusal> {
+    pub fn verify(
+        &self,
+        request: &WebhookRequest<'_>,
+        now: Timestamp,
+    ) -> Result<VerifiedWebhook, WebhookRefusal> {
         self.check_address(request.address)?;
         let signature = match &self.proof {
-            Check::Nothing => None,
-            Check::Hmac(rules) => Some(self.check_code(rules, request, now)?),
-            Check::PayPal(certificate) => {
+            WebhookCheck::Nothing => None,
+            WebhookCheck::Hmac(rules) => Some(self.check_code(rules, request, now)?),
+            WebhookCheck::PayPal(certificate) => {
                 let (signature, at) = certificate.verify(request)?;
                 self.check_time(at, now)?;
                 Some(signature)
             }
-            Check::Basic(_) | Check::Token(_) => {
+            WebhookCheck::Basic(_) | WebhookCheck::Token(_) => {
                 self.check_secret(request, now)?;
                 None
             }
         };
-        Ok(Fits { signature })
+        Ok(VerifiedWebhook { signature })
     }
 
     /// Checks a request that asks before anything is sent. It has no body that could be signed, so only an
     /// address and a secret are asked for; what is sent later is verified all the same.
-    pub fn verify_question(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refusal> {
+    pub fn verify_question(
+        &self,
+        request: &WebhookRequest<'_>,
+        now: Timestamp,
+    ) -> Result<(), WebhookRefusal> {
         self.check_address(request.address)?;
         match &self.proof {
-            Check::Nothing | Check::Hmac(_) | Check::PayPal(_) | Check::Token(Place::Body(_)) => {
-                Ok(())
-            }
-            Check::Basic(_) | Check::Token(_) => self.check_secret(request, now),
+            WebhookCheck::Nothing
+            | WebhookCheck::Hmac(_)
+            | WebhookCheck::PayPal(_)
+            | WebhookCheck::Token(SecretPlace::Body(_)) => Ok(()),
+            WebhookCheck::Basic(_) | WebhookCheck::Token(_) => self.check_secret(request, now),
         }
     }
 
     /// Whether a request that asks first has shown a secret.
     pub fn knows_caller(&self) -> bool {
-        matches!(self.proof, Check::Basic(_) | Check::Token(Place::Header { .. } | Place::Query(_)))
+        matches!(
+            self.proof,
+            WebhookCheck::Basic(_)
+                | WebhookCheck::Token(SecretPlace::Header { .. } | SecretPlace::Query(_))
+        )
     }
 
     /// Whether whoever passes [`Self::verify`] has a secret or one of the set addresses.
     pub fn proves_sender(&self) -> bool {
-        !matches!(self.proof, Check::Nothing) || !self.from.is_empty()
+        !matches!(self.proof, WebhookCheck::Nothing) || !self.from.is_empty()
     }
 
     /// Whether HTTP Basic authentication is asked for.
     pub fn is_basic(&self) -> bool {
-        matches!(self.proof, Check::Basic(_))
+        matches!(self.proof, WebhookCheck::Basic(_))
     }
 
-    fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
+    fn check_address(&self, address: IpAddr) -> Result<(), WebhookRefusal> {
         let is_known = self.from.is_empty() || self.from.iter().any(|net| net.contains(&address));
-        if is_known { Ok(()) } else { Err(Refusal::Address) }
+        if is_known { Ok(()) } else { Err(WebhookRefusal::Address) }
     }
 
     fn check_code(
         &self,
-        rules: &[Rule],
-        request: &Request<'_>,
+        rules: &[PreparedRule],
+        request: &WebhookRequest<'_>,
         now: Timestamp,
-    ) -> Result<Vec<u8>, Refusal> {
-        let is_there = |rule: &&Rule| request.headers.contains_key(&rule.header);
+    ) -> Result<Vec<u8>, WebhookRefusal> {
+        let is_there = |rule: &&PreparedRule| request.headers.contains_key(&rule.header);
         let n = rules.iter().position(|rule| is_there(&rule)).unwrap_or_default();
-        let rule = rules.get(n).ok_or(Refusal::Wrong)?;
+        let rule = rules.get(n).ok_or(WebhookRefusal::Wrong)?;
         let claim = rule.claim(request.headers)?;
         let keys = self.keys.valid_at(now).filter_map(|key| match key {
-            Key::Hmac(keys) => keys.get(n),
-            Key::None | Key::Digest(_) => None,
+            WebhookKey::Hmac(keys) => keys.get(n),
+            WebhookKey::None | WebhookKey::Digest(_) => None,
         });
         let urls = rule.addresses(self.url.as_deref(), request);
         let mut fitting = keys.filter_map(|key| rule.fits(key, &claim, request, &urls));
-        let wrong = if rule.signs_address() { Refusal::WrongAddress } else { Refusal::Wrong };
+        let wrong =
+            if rule.signs_address() { WebhookRefusal::WrongAddress } else { WebhookRefusal::Wrong };
         let signature = fitting.next().ok_or(wrong)?;
         // Only now, because a time that nobody signed is no time.
         claim.at.map_or(Ok(()), |at| self.check_time(at, now))?;
         Ok(signature)
     }
 
-    fn check_time(&self, at: &str, now: Timestamp) -> Result<(), Refusal> {
-        let form = || Refusal::Form("timestamp".to_owned(), "Unix time".to_owned());
+    fn check_time(&self, at: &str, now: Timestamp) -> Result<(), WebhookRefusal> {
+        let form = || WebhookRefusal::Form("timestamp".to_owned(), "Unix time".to_owned());
         let at = Timestamp::parse_lenient(at).ok_or_else(form)?;
         let age = now.seconds().saturating_sub(at.seconds());
         let off = age.unsigned_abs();
         match age {
             _ if off <= self.tolerance.as_secs() => Ok(()),
-            1.. => Err(Refusal::Stale(off)),
-            _ => Err(Refusal::Early(off)),
+            1.. => Err(WebhookRefusal::Stale(off)),
+            _ => Err(WebhookRefusal::Early(off)),
         }
     }
 
-    fn check_secret(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refusal> {
+    fn check_secret(
+        &self,
+        request: &WebhookRequest<'_>,
+        now: Timestamp,
+    ) -> Result<(), WebhookRefusal> {
         let (given, is_user) = match &self.proof {
-            Check::Basic(user) => {
+            WebhookCheck::Basic(user) => {
                 let (name, password) = credentials(request.headers)?;
                 let wanted = user.as_deref().unwrap_or(&name);
                 (password, bool::from(wanted.as_bytes().ct_eq(name.as_bytes())))
             }
-            Check::Token(place) => (place.find(request)?, true),
-            Check::Nothing | Check::Hmac(_) | Check::PayPal(_) => return Err(Refusal::WrongToken),
+            WebhookCheck::Token(place) => (place.find(request)?, true),
+            WebhookCheck::Nothing | WebhookCheck::Hmac(_) | WebhookCheck::PayPal(_) => {
+                return Err(WebhookRefusal::WrongToken);
+            }
         };
         // Digests have one length, so that comparing takes one time.
         let digest = sha256::digest(&[given.as_bytes()]);
         let is_one = self.keys.valid_at(now).fold(false, |any, key| match key {
-            Key::Digest(wanted) => bool::from(wanted.ct_eq(&digest)) | any,
-            Key::None | Key::Hmac(_) => any,
+            WebhookKey::Digest(wanted) => bool::from(wanted.ct_eq(&digest)) | any,
+            WebhookKey::None | WebhookKey::Hmac(_) => any,
         });
-        if is_one && is_user { Ok(()) } else { Err(Refusal::WrongToken) }
+        if is_one && is_user { Ok(()) } else { Err(WebhookRefusal::WrongToken) }
     }
 }
 
-fn check(settings: &WebhookSettings) -> Check {
+fn check(settings: &WebhookSettings) -> WebhookCheck {
     match settings.scheme.sender().proof {
-        Proof::Nothing => Check::Nothing,
-        Proof::Hmac(rules) => Check::Hmac(rules.iter().map(Rule::new).collect()),
-        Proof::Basic => {
-            Check::Basic(settings.basic.as_ref().and_then(|basic| basic.username.clone()))
+        SenderProof::Nothing => WebhookCheck::Nothing,
+        SenderProof::Hmac(rules) => {
+            WebhookCheck::Hmac(rules.iter().map(PreparedRule::new).collect())
         }
-        Proof::Token(place) => Check::Token(place.into()),
-        Proof::PayPal => match settings.paypal.as_ref().map(Certificate::read) {
-            Some(Ok(certificate)) => Check::PayPal(Box::new(certificate)),
+        SenderProof::Basic => {
+            WebhookCheck::Basic(settings.basic.as_ref().and_then(|basic| basic.username.clone()))
+        }
+        SenderProof::Token(place) => WebhookCheck::Token(place.into()),
+        SenderProof::PayPal => match settings.paypal.as_ref().map(PayPalCertificate::read) {
+            Some(Ok(certificate)) => WebhookCheck::PayPal(Box::new(certificate)),
             // Refused when it was set; without a rule nothing fits.
-            Some(Err(_)) | None => Check::Hmac(Vec::new()),
+            Some(Err(_)) | None => WebhookCheck::Hmac(Vec::new()),
         },
-        Proof::AsSet => {
-            let hmac =
-                settings.hmac.as_ref().map(|hmac| Check::Hmac(vec![Rule::new(&hmac.rule())]));
+        SenderProof::AsSet => {
+            let hmac = settings
+                .hmac
+                .as_ref()
+                .map(|hmac| WebhookCheck::Hmac(vec![PreparedRule::new(&hmac.rule())]));
             let place = settings.token.as_ref().and_then(WebhookTokenSettings::place);
-            hmac.or_else(|| place.map(|place| Check::Token(place.into())))
-                .unwrap_or(Check::Hmac(Vec::new()))
+            hmac.or_else(|| place.map(|place| WebhookCheck::Token(place.into())))
+                .unwrap_or(WebhookCheck::Hmac(Vec::new()))
         }
     }
 }
 
-impl From<TokenPlace<'_>> for Place {
+impl From<TokenPlace<'_>> for SecretPlace {
     fn from(place: TokenPlace<'_>) -> Self {
         match place {
             TokenPlace::Header { name, prefix } => {
@@ -319,12 +343,12 @@ impl From<TokenPlace<'_>> for Place {
     }
 }
 
-impl Place {
-    fn find(&self, request: &Request<'_>) -> Result<String, Refusal> {
+impl SecretPlace {
+    fn find(&self, request: &WebhookRequest<'_>) -> Result<String, WebhookRefusal> {
         match self {
             Self::Header { name, prefix } => {
                 let text = text(request.headers, name)?.strip_prefix(prefix.as_str());
-                let form = || Refusal::Form(name.clone(), format!("{prefix}SECRET"));
+                let form = || WebhookRefusal::Form(name.clone(), format!("{prefix}SECRET"));
                 text.map(str::to_owned).ok_or_else(form)
             }
             Self::Query(name) => {
@@ -334,14 +358,15 @@ impl Place {
                     .and_then(|query| serde_urlencoded::from_str(query).ok())
                     .unwrap_or_default();
                 let value = pairs.into_iter().find(|(known, _)| known == name);
-                let missing = || Refusal::MissingToken(format!("the query's parameter `{name}`"));
+                let missing =
+                    || WebhookRefusal::MissingToken(format!("the query's parameter `{name}`"));
                 value.map(|(_, value)| value).ok_or_else(missing)
             }
             Self::Body(pointer) => {
                 let body =
                     serde_json::from_slice::<&RawValue>(without_byte_order_mark(request.plain));
                 let value = body.ok().and_then(|body| pointer::find(body, pointer));
-                let missing = || Refusal::MissingToken(format!("the body's `{pointer}`"));
+                let missing = || WebhookRefusal::MissingToken(format!("the body's `{pointer}`"));
                 value.and_then(scalar).ok_or_else(missing)
             }
         }
@@ -349,20 +374,20 @@ impl Place {
 }
 
 /// The name and the password of HTTP Basic authentication (RFC 7617).
-fn credentials(headers: &HeaderMap) -> Result<(String, String), Refusal> {
+fn credentials(headers: &HeaderMap) -> Result<(String, String), WebhookRefusal> {
     let name = header::AUTHORIZATION.as_str();
     let value = text(headers, name)?;
     let decoded = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
     let decoded = decoded.and_then(|(_, text)| BASE64_STANDARD.decode(text.trim()).ok());
     let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
     let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
-    let form = || Refusal::Form(name.to_owned(), "Basic BASE64".to_owned());
+    let form = || WebhookRefusal::Form(name.to_owned(), "Basic BASE64".to_owned());
     pair.map(|(name, password)| (name.to_owned(), password.to_owned())).ok_or_else(form)
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Refusal> {
-    let value = headers.get(name).ok_or_else(|| Refusal::Missing(name.to_owned()))?;
-    let form = |_opaque| Refusal::Form(name.to_owned(), "visible ASCII".to_owned());
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, WebhookRefusal> {
+    let value = headers.get(name).ok_or_else(|| WebhookRefusal::Missing(name.to_owned()))?;
+    let form = |_opaque| WebhookRefusal::Form(name.to_owned(), "visible ASCII".to_owned());
     value.to_str().map(str::trim).map_err(form)
 }
 

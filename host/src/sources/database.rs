@@ -28,31 +28,31 @@ pub mod pace;
 pub mod postgres;
 pub mod scan;
 
-use super::Failed;
-use super::run::Run;
-use crate::crm::derive::{self, Context, Derived, Pass};
-use crate::crm::known::{Known, Reference};
-use crate::crm::options::Options;
-use crate::crm::row::{Cell, Row};
+use super::RunFailed;
+use super::run::SourceRun;
+use crate::crm::derive::{self, DerivedEvent, RuleContext, ScanPurpose};
+use crate::crm::known::{KnownRows, RowReference};
+use crate::crm::options::CrmOptions;
+use crate::crm::row::{CellValue, CrmRow};
 use crate::crm::rules::{Data, Rule};
-use crate::crm::snapshot::Layouts;
-use crate::crm::tables::{self, Table};
-use crate::crypto::digest::Hash;
-use crate::ingest::incoming::Incoming;
+use crate::crm::snapshot::ColumnLayouts;
+use crate::crm::tables::{self, CrmTable};
+use crate::crypto::digest::ShortDigest;
+use crate::ingest::incoming::IncomingEvent;
 use crate::model::database_source::DatabaseSettings;
-use crate::model::event::Changes;
+use crate::model::event::EventChanges;
 use crate::model::source::Source;
 use crate::store;
-use crate::store::Journal;
+use crate::store::EventStore;
 use crate::store::source_rows::KeyRange;
 use crate::store::sources::SourceState;
 use crate::time::clock::Clock;
 use crate::time::cron;
 use crate::time::timestamp::Timestamp;
-use crm::{Crm, Shape};
+use crm::{CrmConnection, DatabaseShape};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use scan::Scan;
+use scan::CrmScan;
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
@@ -67,7 +67,7 @@ fn ipv6(place: &str) -> Option<&str> {
 /// What it remembers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct DatabaseMemory {
     /// Of the CRM's tables.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tables: BTreeMap<String, TableMemory>,
@@ -76,7 +76,7 @@ pub struct Memory {
     own: BTreeMap<String, OwnMemory>,
 }
 
-impl Memory {
+impl DatabaseMemory {
     fn read(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
@@ -113,16 +113,20 @@ pub struct TableMemory {
 
 /// The times of a CRM.
 #[derive(Debug)]
-pub struct Time {
+pub struct CrmTime {
     zone: TimeZone,
     clock: Clock,
 }
 
-impl Time {
+impl CrmTime {
     /// In the zone that is set, else in the one that the CRM says it uses.
-    fn new(settings: &DatabaseSettings, options: &Options, clock: &Clock) -> Result<Self, Failed> {
+    fn new(
+        settings: &DatabaseSettings,
+        options: &CrmOptions,
+        clock: &Clock,
+    ) -> Result<Self, RunFailed> {
         let name = settings.time_zone.as_deref().or(options.default_timezone.as_deref());
-        Ok(Self { zone: cron::zone(name).map_err(Failed::new)?, clock: clock.clone() })
+        Ok(Self { zone: cron::zone(name).map_err(RunFailed::new)?, clock: clock.clone() })
     }
 
     /// Now, as the CRM's columns have it.
@@ -133,24 +137,25 @@ impl Time {
 }
 
 /// Reads every table.
-pub async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
+pub async fn run(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
     if !settings.own_tables.is_empty() {
         return custom::run(run, settings).await;
     }
-    let mut crm = Crm::connect(settings, run.secret()).await?;
+    let mut crm = CrmConnection::connect(settings, run.secret()).await?;
     let shape = crm.shape().await?;
     let options = crm.options(&shape).await?;
     if settings.time_zone.is_none() && options.default_timezone.is_none() {
         run.warn("the CRM does not say its time zone, so UTC is taken; set `time_zone`".to_owned());
     }
-    let time = Time::new(settings, &options, run.journal().clock())?;
+    let time = CrmTime::new(settings, &options, run.journal().clock())?;
     let (tables, warnings) = readable(settings, &shape)?;
     for warning in warnings {
         run.warn(warning);
     }
-    let memory = Memory::read(&run.memory);
+    let memory = DatabaseMemory::read(&run.memory);
     let (looked_into, failed) = (Vec::new(), Vec::new());
-    let mut scan = Scan { run, settings, crm, shape, options, time, memory, looked_into, failed };
+    let mut scan =
+        CrmScan { run, settings, crm, shape, options, time, memory, looked_into, failed };
     scan.begin(&tables).await?;
     for n in 0..tables.len() {
         let read = scan.table(&tables, n).await;
@@ -162,9 +167,9 @@ pub async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
 /// The tables that can be read, and why others cannot.
 fn readable(
     settings: &DatabaseSettings,
-    shape: &Shape,
-) -> Result<(Vec<&'static Table>, Vec<String>), Failed> {
-    let wanted = |table: &&Table| {
+    shape: &DatabaseShape,
+) -> Result<(Vec<&'static CrmTable>, Vec<String>), RunFailed> {
+    let wanted = |table: &&CrmTable| {
         settings.tables.is_empty() || settings.tables.iter().any(|name| name == table.name)
     };
     let (mut found, mut warnings) = (Vec::new(), Vec::new());
@@ -192,7 +197,7 @@ fn readable(
     }
     if found.is_empty() {
         let prefix = &settings.prefix;
-        return Err(Failed::new(format!(
+        return Err(RunFailed::new(format!(
             "the database has none of the CRM's tables with the prefix `{prefix}`, or the user may not read \
              them; set `prefix`, or grant SELECT"
         )));
@@ -206,22 +211,26 @@ pub async fn sample(
     source: &Source,
     secret: Option<&str>,
     clock: &Clock,
-) -> Result<Incoming, Failed> {
+) -> Result<IncomingEvent, RunFailed> {
     if !settings.own_tables.is_empty() {
         return custom::sample(settings, source, secret).await;
     }
-    let mut crm = Crm::connect(settings, secret).await?;
+    let mut crm = CrmConnection::connect(settings, secret).await?;
     let shape = crm.shape().await?;
     let options = crm.options(&shape).await?;
-    let time = Time::new(settings, &options, clock)?;
+    let time = CrmTime::new(settings, &options, clock)?;
     let (tables, _) = readable(settings, &shape)?;
     // Records that everybody has, before lists of statuses.
     let (records, lookups): (Vec<_>, Vec<_>) =
         tables.into_iter().partition(|table| table.has_clock());
     for table in records.into_iter().chain(lookups) {
         let Some(row) = crm.newest(&shape, table).await? else { continue };
-        let context =
-            Context { now: time.now(), options: &options, pass: Pass::Changes, new_revision: 0 };
+        let context = RuleContext {
+            now: time.now(),
+            options: &options,
+            pass: ScanPurpose::Changes,
+            new_revision: 0,
+        };
         let references = derive::references(table, None, Some(&row));
         let known = look_up(&mut crm, &shape, &references).await?;
         let told = derive::derive(table, None, Some(&row), &context, &known);
@@ -229,7 +238,7 @@ pub async fn sample(
             return Ok(incoming(event, source));
         }
     }
-    Err(Failed::new("the database answers well, and its tables are empty"))
+    Err(RunFailed::new("the database answers well, and its tables are empty"))
 }
 
 /// The CRM's tables whose rows are records of this resource under their own keys.
@@ -250,8 +259,12 @@ pub fn own_lists_of(settings: &DatabaseSettings, resource: &str) -> Vec<String> 
 }
 
 /// What a row's event needs of other tables.
-async fn look_up(crm: &mut Crm, shape: &Shape, references: &[Reference]) -> Result<Known, Failed> {
-    let mut known = Known::default();
+async fn look_up(
+    crm: &mut CrmConnection,
+    shape: &DatabaseShape,
+    references: &[RowReference],
+) -> Result<KnownRows, RunFailed> {
+    let mut known = KnownRows::default();
     for name in tables::LOOKED_INTO {
         let Some(table) = tables::find(name) else { continue };
         for row in crm.all(shape, table).await? {
@@ -269,17 +282,17 @@ async fn look_up(crm: &mut Crm, shape: &Shape, references: &[Reference]) -> Resu
 
 /// Rows of a table as they were kept.
 pub async fn kept(
-    journal: &Journal,
+    journal: &EventStore,
     state: &SourceState,
     table: &str,
-) -> Result<Vec<(String, Map<String, Value>)>, store::Error> {
-    let memory = Memory::read(&state.memory);
+) -> Result<Vec<(String, Map<String, Value>)>, store::StoreError> {
+    let memory = DatabaseMemory::read(&state.memory);
     let (Some(table), Some(known)) = (tables::find(table), memory.tables.get(table)) else {
         return Ok(Vec::new());
     };
-    let layouts = Layouts::parse(table, &known.layouts);
-    let content = |row: &Row| {
-        let field = |(column, cell): (&Cow<'static, str>, &Cell)| {
+    let layouts = ColumnLayouts::parse(table, &known.layouts);
+    let content = |row: &CrmRow| {
+        let field = |(column, cell): (&Cow<'static, str>, &CellValue)| {
             (column.clone().into_owned(), cell.text().map_or(Value::Null, Value::from))
         };
         row.iter().map(field).collect()
@@ -295,16 +308,16 @@ pub async fn kept(
     Ok(shown.collect())
 }
 
-fn incoming(event: Derived, source: &Source) -> Incoming {
+fn incoming(event: DerivedEvent, source: &Source) -> IncomingEvent {
     let written = |(field, value)| (field, to_raw_value(&value).unwrap_or_default());
     let previous = event.previous.into_iter().map(written).collect();
-    let changes = Changes { changed: event.changed, previous };
+    let changes = EventChanges { changed: event.changed, previous };
     let is_update = !changes.changed.is_empty();
-    Incoming {
+    IncomingEvent {
         event_type: event.event_type.to_owned(),
         data: to_raw_value(&event.data).unwrap_or_default(),
         // Another source of the same name is another source.
-        id: Some(Hash::of([source.id.to_string(), event.id]).to_string()),
+        id: Some(ShortDigest::of([source.id.to_string(), event.id]).to_string()),
         source: Some(source.settings.name.clone()),
         resource: Some(event.resource.to_owned()),
         resource_id: Some(event.resource_id),

@@ -18,7 +18,7 @@ pub struct RowLetters {
 
 /// What noting a bad row comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noted {
+pub enum NotedLetter {
     /// It is to be written.
     News,
     /// It is written already.
@@ -36,19 +36,23 @@ impl RowLetters {
 
     /// Notes a bad row. One that still cannot be read is news only where a replay was asked for, which has failed then.
     /// One of which no event can be made is looked at again only when its content is another.
-    pub fn note(&mut self, list: &str, bad: &BadRow) -> Noted {
+    pub fn note(&mut self, list: &str, bad: &BadRow) -> NotedLetter {
         let of_list = self.bad.entry(list.to_owned()).or_default();
         if of_list.contains(&bad.row_id) {
-            return Noted::Known;
+            return NotedLetter::Known;
         }
         if of_list.len() >= MOST_BAD {
-            return Noted::TooMany;
+            return NotedLetter::TooMany;
         }
         of_list.insert(bad.row_id.clone());
         let known = self.known.get(&(list.to_owned(), bad.row_id.clone()));
         let is_known =
             known.is_some_and(|one| one.detail == bad.detail && one.replayed_at.is_none());
-        if is_known && bad.reason == BadRowReason::Unreadable { Noted::Known } else { Noted::News }
+        if is_known && bad.reason == BadRowReason::Unreadable {
+            NotedLetter::Known
+        } else {
+            NotedLetter::News
+        }
     }
 
     /// Whether a row that is told now was set aside before. It is forgotten here.
@@ -110,17 +114,17 @@ mod tests {
     fn a_row_is_news_once_and_settled_when_it_is_not_bad_any_more() {
         let mut letters =
             RowLetters::new(vec![letter("1", "x"), letter("2", "x"), letter("3", "x")]);
-        assert_eq!(letters.note("t", &bad("1", "x")), Noted::Known);
-        assert_eq!(letters.note("t", &bad("2", "y")), Noted::News);
-        assert_eq!(letters.note("t", &bad("9", "x")), Noted::News);
-        assert_eq!(letters.note("t", &bad("9", "x")), Noted::Known);
+        assert_eq!(letters.note("t", &bad("1", "x")), NotedLetter::Known);
+        assert_eq!(letters.note("t", &bad("2", "y")), NotedLetter::News);
+        assert_eq!(letters.note("t", &bad("9", "x")), NotedLetter::News);
+        assert_eq!(letters.note("t", &bad("9", "x")), NotedLetter::Known);
         assert_eq!(letters.settled("u", |_| true), [""; 0]);
         assert_eq!(letters.settled("t", |_| true), ["3"]);
         assert_eq!(letters.settled("t", |_| true), [""; 0]);
         for n in 0..MOST_BAD {
             letters.note("many", &bad(&n.to_string(), "x"));
         }
-        assert_eq!(letters.note("many", &bad("one more", "x")), Noted::TooMany);
+        assert_eq!(letters.note("many", &bad("one more", "x")), NotedLetter::TooMany);
     }
 
     #[test]

@@ -20,28 +20,28 @@ pub mod page;
 pub mod plan;
 pub mod row;
 
-use super::Failed;
-use super::run::Run;
-use crate::ingest::incoming::Incoming;
+use super::RunFailed;
+use super::run::SourceRun;
+use crate::ingest::incoming::IncomingEvent;
 use crate::model::poll_source::PollSettings;
 use crate::model::source::Source;
-use crate::model::source_run::Progress;
-use crate::net::http_client::Client;
+use crate::model::source_run::RunProgress;
+use crate::net::http_client::DeliveryClient;
 use crate::time::timestamp::Timestamp;
-use fetch::Fetch;
-use plan::Plan;
-use row::Rows;
+use fetch::ListFetch;
+use plan::ListPlan;
+use row::PolledRows;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What it remembers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Memory {
+struct PollMemory {
     lists: BTreeMap<String, ListMemory>,
 }
 
-impl Memory {
+impl PollMemory {
     fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -49,7 +49,7 @@ impl Memory {
 
 /// The lists whose rows are records of this resource.
 pub fn lists_of(settings: &PollSettings, resource: &str) -> Vec<String> {
-    let plans = settings.lists.iter().filter_map(|list| Plan::of(settings, list).ok());
+    let plans = settings.lists.iter().filter_map(|list| ListPlan::of(settings, list).ok());
     plans.filter(|plan| plan.resource == resource).map(|plan| plan.list).collect()
 }
 
@@ -66,21 +66,26 @@ pub struct ListMemory {
 }
 
 /// Asks for every list. One that fails does not keep the others from being asked for.
-pub async fn run(run: &Run, settings: &PollSettings, client: &Client) -> Result<(), Failed> {
-    let mut memory: Memory = serde_json::from_str(&run.memory).unwrap_or_default();
+pub async fn run(
+    run: &SourceRun,
+    settings: &PollSettings,
+    client: &DeliveryClient,
+) -> Result<(), RunFailed> {
+    let mut memory: PollMemory = serde_json::from_str(&run.memory).unwrap_or_default();
     rename_lists(run, settings, &mut memory).await?;
     let clock = run.journal().clock().clone();
     let mut failed = Vec::new();
     for (n, list) in settings.lists.iter().enumerate() {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let progress = Progress {
+        let progress = RunProgress {
             table: settings.list_name(list),
             done: count(n),
             of: count(settings.lists.len()),
         };
         run.progress(progress);
-        let plan = Plan::of(settings, list)?;
-        let fetch = Fetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
+        let plan = ListPlan::of(settings, list)?;
+        let fetch =
+            ListFetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
         if !memory.lists.contains_key(&plan.list) {
             // Remembered before it is read: what comes while it cannot be read is new.
             let start = settings.start.instant(&plan.zone);
@@ -97,15 +102,15 @@ pub async fn run(run: &Run, settings: &PollSettings, client: &Client) -> Result<
             Err(why) => failed.push(format!("{}: {why}", plan.list)),
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(Failed::new(failed.join("; "))) }
+    if failed.is_empty() { Ok(()) } else { Err(RunFailed::new(failed.join("; "))) }
 }
 
 /// Gives lists their names without private values. They were once kept under their whole paths.
 async fn rename_lists(
-    run: &Run,
+    run: &SourceRun,
     settings: &PollSettings,
-    memory: &mut Memory,
-) -> Result<(), Failed> {
+    memory: &mut PollMemory,
+) -> Result<(), RunFailed> {
     for list in &settings.lists {
         let name = settings.list_name(list);
         if name == list.path {
@@ -125,16 +130,16 @@ pub async fn sample(
     source: &Source,
     secret: Option<&str>,
     clock: &crate::time::clock::Clock,
-    client: &Client,
-) -> Result<Incoming, Failed> {
-    let list = settings.lists.first().ok_or_else(|| Failed::new("it has no lists"))?;
-    let plan = Plan::of(settings, list)?;
-    let fetch = Fetch { plan: &plan, client, secret, clock, waits: false };
+    client: &DeliveryClient,
+) -> Result<IncomingEvent, RunFailed> {
+    let list = settings.lists.first().ok_or_else(|| RunFailed::new("it has no lists"))?;
+    let plan = ListPlan::of(settings, list)?;
+    let fetch = ListFetch { plan: &plan, client, secret, clock, waits: false };
     let page = fetch.page(None, 1, plan.size).await?;
-    let mut rows = Rows::default();
-    rows.add(&plan, &page, &Rows::default())?;
+    let mut rows = PolledRows::default();
+    rows.add(&plan, &page, &PolledRows::default())?;
     let newest = rows.oldest_first().pop().and_then(|newest| newest.open(&plan));
     let newest =
-        newest.ok_or_else(|| Failed::new("the API answers well, and the list is empty"))?;
-    Ok(list::event(&plan, source, &newest, list::Before::New))
+        newest.ok_or_else(|| RunFailed::new("the API answers well, and the list is empty"))?;
+    Ok(list::event(&plan, source, &newest, list::KnownBefore::New))
 }

@@ -1,11 +1,11 @@
 //! Rows, wherever they are read: what tells one from another, what is kept of it, and the events that are made of it.
 
-use super::Failed;
-use super::run::Run;
-use crate::crypto::digest::Hash;
-use crate::ingest::incoming::{Incoming, MAX_DEPTH, nests_deeper};
+use super::RunFailed;
+use super::run::SourceRun;
+use crate::crypto::digest::ShortDigest;
+use crate::ingest::incoming::{IncomingEvent, MAX_DEPTH, nests_deeper};
 use crate::json::same_value::{TextValues, is_same_json};
-use crate::model::event::Changes;
+use crate::model::event::EventChanges;
 use crate::model::source::Source;
 use crate::store::source_rows::{KeptRow, RowHead};
 use indexmap::IndexMap;
@@ -16,23 +16,23 @@ use std::collections::HashMap;
 const LONGEST_KEPT: usize = 64 * 1024;
 
 /// The content of a row, each value as it was written: no number loses a digit.
-pub type Fields = IndexMap<String, Box<RawValue>>;
+pub type RowFields = IndexMap<String, Box<RawValue>>;
 
 /// A row as it was read.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct SourceRow {
     /// What identifies it, as text.
     pub id: String,
     /// The same as a number.
     pub key: i64,
     /// Of its content.
-    pub hash: Hash,
-    pub data: Fields,
+    pub hash: ShortDigest,
+    pub data: RowFields,
 }
 
-impl Row {
+impl SourceRow {
     /// With this content.
-    pub fn new(id: String, data: Fields) -> Self {
+    pub fn new(id: String, data: RowFields) -> Self {
         Self { key: number(&id), hash: hash(&data), id, data }
     }
 }
@@ -42,18 +42,18 @@ pub fn number(id: &str) -> i64 {
     if let Some(key) = id.parse().ok().filter(|key: &i64| key.to_string() == id) {
         return key;
     }
-    let bytes = Hash::of([id]);
+    let bytes = ShortDigest::of([id]);
     let first = bytes.bytes().first_chunk().copied().unwrap_or_default();
     i64::from_be_bytes(first) | i64::MIN
 }
 
 /// Of the content, in whatever order its fields stand. A field that holds nothing is as good as none.
-fn hash(data: &Fields) -> Hash {
+fn hash(data: &RowFields) -> ShortDigest {
     let mut fields: Vec<(&str, &str)> =
         data.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
     fields.retain(|(_, value)| *value != "null");
     fields.sort_unstable();
-    Hash::of(fields.into_iter().flat_map(|(name, value)| [name, value]))
+    ShortDigest::of(fields.into_iter().flat_map(|(name, value)| [name, value]))
 }
 
 /// The marks of a row that is new and of which no event could be made: nobody knows of it yet.
@@ -66,17 +66,21 @@ pub fn is_untold(head: &RowHead) -> bool {
 
 /// What was kept of rows, without their contents, by key.
 pub async fn heads(
-    run: &Run,
+    run: &SourceRun,
     list: &str,
-    rows: impl Iterator<Item = &Row>,
-) -> Result<HashMap<i64, RowHead>, Failed> {
+    rows: impl Iterator<Item = &SourceRow>,
+) -> Result<HashMap<i64, RowHead>, RunFailed> {
     let keys: Vec<i64> = rows.map(|row| row.key).collect();
     let heads = run.journal().some_row_heads(run.id(), list, &keys).await?;
     Ok(heads.into_iter().map(|head| (head.key, head)).collect())
 }
 
 /// What was kept of rows, by key.
-pub async fn kept(run: &Run, list: &str, keys: &[i64]) -> Result<HashMap<i64, KeptRow>, Failed> {
+pub async fn kept(
+    run: &SourceRun,
+    list: &str,
+    keys: &[i64],
+) -> Result<HashMap<i64, KeptRow>, RunFailed> {
     let kept = run.journal().some_kept_rows(run.id(), list, keys).await?;
     Ok(kept.into_iter().map(|row| (row.head.key, row)).collect())
 }
@@ -92,7 +96,7 @@ pub fn revision_after<'a>(of_new: u32, gone: impl IntoIterator<Item = &'a RowHea
 }
 
 /// What to keep of a row; `instead` of its content where that is too long.
-pub fn keep(row: &Row, revision: u32, instead: &str) -> KeptRow {
+pub fn keep(row: &SourceRow, revision: u32, instead: &str) -> KeptRow {
     let text = serde_json::to_string(&row.data).unwrap_or_default();
     let cells = if text.len() > LONGEST_KEPT { instead.to_owned() } else { text };
     let head = RowHead { key: row.key, hash: row.hash, revision, marks: String::new() };
@@ -100,32 +104,32 @@ pub fn keep(row: &Row, revision: u32, instead: &str) -> KeptRow {
 }
 
 /// The content that was kept of a row; `None` where it was too long.
-pub fn content(kept: &KeptRow) -> Option<Fields> {
+pub fn content(kept: &KeptRow) -> Option<RowFields> {
     serde_json::from_str(&kept.cells).ok()
 }
 
 /// Which fields have another value than before. A value that is only written differently is the same one, and a field
 /// that holds nothing is as good as none.
-pub fn changes(old: &Fields, new: &Fields, texts: TextValues) -> Changes {
-    let value = |fields: &Fields, field: &str| fields.get(field).cloned().unwrap_or_default();
+pub fn changes(old: &RowFields, new: &RowFields, texts: TextValues) -> EventChanges {
+    let value = |fields: &RowFields, field: &str| fields.get(field).cloned().unwrap_or_default();
     let missing = |field: &&String| !new.contains_key(*field);
     let fields = new.keys().chain(old.keys().filter(missing));
     let differs =
         |field: &&String| !is_same_json(value(old, field).get(), value(new, field).get(), texts);
     let changed: Vec<String> = fields.filter(differs).cloned().collect();
     let previous = changed.iter().map(|field| (field.clone(), value(old, field))).collect();
-    Changes { changed, previous }
+    EventChanges { changed, previous }
 }
 
 /// Changes as an event carries them; none where an old value nests deeper than any event may.
-fn told(changes: &Changes) -> Option<Box<RawValue>> {
+fn told(changes: &EventChanges) -> Option<Box<RawValue>> {
     let told = to_raw_value(changes).ok()?;
     (!nests_deeper(told.get(), MAX_DEPTH)).then_some(told)
 }
 
 /// A row that something happened to.
 #[derive(Debug, Clone, Copy)]
-pub struct Happening<'a> {
+pub struct RowHappening<'a> {
     pub source: &'a Source,
     /// The list or table that it stands in.
     pub list: &'a str,
@@ -136,17 +140,17 @@ pub struct Happening<'a> {
     pub revision: u32,
 }
 
-impl Happening<'_> {
+impl RowHappening<'_> {
     /// Its event, under the same id whenever it is found out.
-    pub fn event(&self, row: &Row, changes: Option<&Changes>) -> Incoming {
+    pub fn event(&self, row: &SourceRow, changes: Option<&EventChanges>) -> IncomingEvent {
         let Self { source, list, resource, event_type, revision } = *self;
         let (origin, revision) = (source.id.to_string(), revision.to_string());
         let content = row.hash.to_string();
         let parts = [origin.as_str(), list, &row.id, event_type, &revision, &content];
-        Incoming {
+        IncomingEvent {
             event_type: event_type.to_owned(),
             data: to_raw_value(&row.data).unwrap_or_default(),
-            id: Some(Hash::of(parts).to_string()),
+            id: Some(ShortDigest::of(parts).to_string()),
             source: Some(source.settings.name.clone()),
             resource: Some(resource.to_owned()),
             resource_id: Some(row.id.clone()),
@@ -162,12 +166,12 @@ impl Happening<'_> {
 mod tests {
     use super::*;
 
-    fn fields(text: &str) -> Fields {
+    fn fields(text: &str) -> RowFields {
         serde_json::from_str(text).unwrap()
     }
 
-    fn row(text: &str) -> Row {
-        Row::new("7".to_owned(), fields(text))
+    fn row(text: &str) -> SourceRow {
+        SourceRow::new("7".to_owned(), fields(text))
     }
 
     #[test]

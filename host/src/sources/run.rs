@@ -1,19 +1,19 @@
 //! One run of a source: what it is given, what it keeps, how it ends.
 
-use super::letters::{MOST_BAD, Noted, RowLetters, list_name};
-use super::{Context, database, poll, rows, schedule};
+use super::letters::{MOST_BAD, NotedLetter, RowLetters, list_name};
+use super::{SourceContext, database, poll, rows, schedule};
 use crate::error_chain::error_chain;
-use crate::ingest::accept::{Refused, take};
-use crate::ingest::incoming::Incoming;
+use crate::ingest::accept::{AcceptError, take};
+use crate::ingest::incoming::IncomingEvent;
 use crate::model::bad_row::{BadRow, BadRowReason};
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::id::SourceId;
 use crate::model::source::Source;
-use crate::model::source_run::{Progress, Report};
-use crate::settings::source_runtime::Inlet;
+use crate::model::source_run::{RunProgress, RunReport};
+use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
-use crate::store::Journal;
-use crate::store::source_rows::{Aside, KeptRow, RowLetter, SourceChanges};
+use crate::store::EventStore;
+use crate::store::source_rows::{KeptRow, RowLetter, RowsSetAside, SourceChanges};
 use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,13 +31,13 @@ const WARNINGS: usize = 20;
 /// Why a run did not come to its end, and what to do: a sentence for an operator, without secrets.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{why}")]
-pub struct Failed {
+pub struct RunFailed {
     why: String,
     /// Whether the content of rows is to blame, so that other rows may be read.
     is_of_content: bool,
 }
 
-impl Failed {
+impl RunFailed {
     /// For that reason.
     pub fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_of_content: false }
@@ -54,29 +54,29 @@ impl Failed {
     }
 }
 
-impl From<store::Error> for Failed {
-    fn from(error: store::Error) -> Self {
+impl From<store::StoreError> for RunFailed {
+    fn from(error: store::StoreError) -> Self {
         Self::new(format!("what was read cannot be kept: {}", error_chain(&error)))
     }
 }
 
 /// What was found of a row.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundRow {
     /// The row's key, as operators know it.
     pub row_id: String,
     /// Whether nobody knows of the row yet.
     pub is_new: bool,
     /// The events that follow.
-    pub events: Vec<Incoming>,
+    pub events: Vec<IncomingEvent>,
     /// What is kept of it from now on.
-    pub keep: Keep,
+    pub keep: RowToStore,
 }
 
-impl Found {
+impl FoundRow {
     /// Notes that a new row is not told, so that it is told as new once an event can be made of it.
     fn mark_untold(&mut self) {
-        if let Keep::Row(row) = &mut self.keep
+        if let RowToStore::Row(row) = &mut self.keep
             && self.is_new
         {
             rows::UNTOLD.clone_into(&mut row.head.marks);
@@ -86,7 +86,7 @@ impl Found {
 
 /// What is kept of a row from now on.
 #[derive(Debug)]
-pub enum Keep {
+pub enum RowToStore {
     /// The row as it is.
     Row(KeptRow),
     /// Nothing: the row with this key is gone.
@@ -95,26 +95,26 @@ pub enum Keep {
 
 /// A run that holds its source's lease.
 #[derive(Debug)]
-pub struct Run {
-    context: Arc<Context>,
-    inlet: Arc<Inlet>,
+pub struct SourceRun {
+    context: Arc<SourceContext>,
+    inlet: Arc<SourceRuntime>,
     /// What the source remembered when it began, as JSON.
     pub memory: String,
-    report: Mutex<Report>,
+    report: Mutex<RunReport>,
     letters: Mutex<RowLetters>,
     /// When it began.
     pub began: Timestamp,
 }
 
-impl Run {
+impl SourceRun {
     pub fn new(
-        context: &Arc<Context>,
-        inlet: &Arc<Inlet>,
+        context: &Arc<SourceContext>,
+        inlet: &Arc<SourceRuntime>,
         state: Option<&SourceState>,
         began: Timestamp,
     ) -> Self {
         let old = state.map(|state| state.report.clone()).unwrap_or_default();
-        let report = Report { rows: 0, events: 0, warnings: Vec::new(), progress: None, ..old };
+        let report = RunReport { rows: 0, events: 0, warnings: Vec::new(), progress: None, ..old };
         let memory = state.map_or_else(|| "{}".to_owned(), |state| state.memory.clone());
         Self {
             context: Arc::clone(context),
@@ -157,12 +157,12 @@ impl Run {
         }
     }
 
-    async fn work(&self) -> Result<(), Failed> {
+    async fn work(&self) -> Result<(), RunFailed> {
         let letters = self.journal().row_letters(self.id(), LETTERS).await?;
         *self.letters() = RowLetters::new(letters);
         let settings = &self.source().settings;
         if self.inlet.locked {
-            return Err(Failed::new(
+            return Err(RunFailed::new(
                 "its secret cannot be read with this key: give `secret` again, or start with the key it was stored with",
             ));
         }
@@ -174,7 +174,7 @@ impl Run {
         }
     }
 
-    pub fn journal(&self) -> &Journal {
+    pub fn journal(&self) -> &EventStore {
         &self.context.journal
     }
 
@@ -190,7 +190,7 @@ impl Run {
         self.inlet.secret()
     }
 
-    fn report(&self) -> MutexGuard<'_, Report> {
+    fn report(&self) -> MutexGuard<'_, RunReport> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,7 +212,7 @@ impl Run {
     }
 
     /// Notes how far it is, for those who look before it is kept.
-    pub fn progress(&self, progress: Progress) {
+    pub fn progress(&self, progress: RunProgress) {
         self.report().progress = Some(progress);
     }
 
@@ -224,7 +224,7 @@ impl Run {
 
     /// Captures what was found, and keeps the rows that it follows from, some at a time: of each row all is durable at
     /// once, or nothing.
-    pub async fn take(&self, list: &str, found: Vec<Found>) -> Result<(), Failed> {
+    pub async fn take(&self, list: &str, found: Vec<FoundRow>) -> Result<(), RunFailed> {
         let mut found = found.into_iter().peekable();
         while found.peek().is_some() {
             let mut events = Vec::new();
@@ -240,8 +240,8 @@ impl Run {
                     events.extend(one.events);
                 }
                 match one.keep {
-                    Keep::Row(row) => changes.put.push(row),
-                    Keep::Nothing(key) => changes.gone.push(key),
+                    RowToStore::Row(row) => changes.put.push(row),
+                    RowToStore::Nothing(key) => changes.gone.push(key),
                 }
                 if events.len() >= EVENTS {
                     break;
@@ -255,14 +255,14 @@ impl Run {
     /// Captures events, at most [`EVENTS`], and remembers what they follow from.
     pub async fn take_and_remember(
         &self,
-        events: Vec<Incoming>,
+        events: Vec<IncomingEvent>,
         memory: &str,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), RunFailed> {
         let memory = Some(memory.to_owned());
         let changes = SourceChanges { memory, ..self.changes("") };
-        let is_sound = |event: &Incoming| {
+        let is_sound = |event: &IncomingEvent| {
             let fault = event.check().into_iter().next();
-            if let Some(Fault { path, message }) = &fault {
+            if let Some(InputFault { path, message }) = &fault {
                 self.warn(format!("{} is left out: {path}: {message}", event.event_type));
             }
             fault.is_none()
@@ -271,7 +271,11 @@ impl Run {
     }
 
     fn changes(&self, list: &str) -> SourceChanges {
-        let aside = Aside { list: list_name(list).to_owned(), at: self.now(), ..Aside::default() };
+        let aside = RowsSetAside {
+            list: list_name(list).to_owned(),
+            at: self.now(),
+            ..RowsSetAside::default()
+        };
         SourceChanges { aside, ..SourceChanges::of(self.id(), self.began, list) }
     }
 
@@ -280,19 +284,19 @@ impl Run {
     }
 
     /// Sets rows of a list aside.
-    pub async fn set_aside(&self, list: &str, bad: Vec<BadRow>) -> Result<(), Failed> {
+    pub async fn set_aside(&self, list: &str, bad: Vec<BadRow>) -> Result<(), RunFailed> {
         let mut changes = self.changes(list);
         let mut too_many = None;
         for one in bad {
             let said = format!("the last is row {:?}: {}", one.row_id, one.detail);
-            if self.note_bad(one, &mut changes.aside) == Noted::TooMany {
+            if self.note_bad(one, &mut changes.aside) == NotedLetter::TooMany {
                 too_many = Some(said);
             }
         }
         self.commit(Vec::new(), changes).await?;
         match too_many {
             Some(said) => {
-                Err(Failed::new(format!("more than {MOST_BAD} rows cannot be read; {said}")))
+                Err(RunFailed::new(format!("more than {MOST_BAD} rows cannot be read; {said}")))
             }
             None => Ok(()),
         }
@@ -300,7 +304,7 @@ impl Run {
 
     /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are told when they are read
     /// again. Rows that cannot be read are not kept.
-    pub async fn forget_replayed(&self, list: &str) -> Result<(), Failed> {
+    pub async fn forget_replayed(&self, list: &str) -> Result<(), RunFailed> {
         let mut changes = self.changes(list);
         changes.gone = {
             let letters = self.letters();
@@ -316,7 +320,7 @@ impl Run {
         &self,
         list: &str,
         is_settled: impl Fn(&RowLetter) -> bool,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), RunFailed> {
         let mut changes = self.changes(list);
         changes.aside.settled = self.letters().settled(list_name(list), is_settled);
         // The replay of those has come to nothing.
@@ -337,33 +341,37 @@ impl Run {
     }
 
     /// Notes that no event can be made of a row. One that is gone cannot be read again, so it leaves no dead letter.
-    fn note_invalid(&self, found: &Found, why: &str, aside: &mut Aside) {
+    fn note_invalid(&self, found: &FoundRow, why: &str, aside: &mut RowsSetAside) {
         match found.keep {
-            Keep::Row(_) => {
+            RowToStore::Row(_) => {
                 self.note_bad(BadRow::new(&found.row_id, BadRowReason::Invalid, why), aside);
             }
-            Keep::Nothing(_) => {
+            RowToStore::Nothing(_) => {
                 self.warn(format!("that row {:?} is gone is left out: {why}", found.row_id));
             }
         }
     }
 
     /// Notes that a row is bad, to be written where that is news and not too many rows of its list are.
-    fn note_bad(&self, bad: BadRow, aside: &mut Aside) -> Noted {
+    fn note_bad(&self, bad: BadRow, aside: &mut RowsSetAside) -> NotedLetter {
         let noted = self.letters().note(&aside.list, &bad);
-        if noted == Noted::Known {
+        if noted == NotedLetter::Known {
             return noted;
         }
         let BadRow { row_id, detail, .. } = &bad;
         self.warn(format!("row {row_id:?} of {} is set aside: {detail}", aside.list));
-        if noted == Noted::News {
+        if noted == NotedLetter::News {
             aside.bad.push(bad);
         }
         noted
     }
 
     /// Fails where another process has taken the source over.
-    async fn commit(&self, events: Vec<Incoming>, changes: SourceChanges) -> Result<(), Failed> {
+    async fn commit(
+        &self,
+        events: Vec<IncomingEvent>,
+        changes: SourceChanges,
+    ) -> Result<(), RunFailed> {
         let topology = self.context.live.current();
         let taken = take(self.journal(), &topology, &self.inlet, events, changes).await;
         let fresh = taken.map_err(refused)?.ok_or_else(lost)?;
@@ -372,7 +380,7 @@ impl Run {
     }
 
     /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
-    pub async fn keep(&self, memory: &str) -> Result<(), Failed> {
+    pub async fn keep(&self, memory: &str) -> Result<(), RunFailed> {
         let report = self.report().clone();
         if self.journal().keep_source(self.id(), memory, &report).await? {
             return Ok(());
@@ -382,23 +390,25 @@ impl Run {
 }
 
 /// Why no event can be made of a row, where that is so.
-fn fault(found: &Found) -> Option<String> {
+fn fault(found: &FoundRow) -> Option<String> {
     found.events.iter().find_map(|event| {
-        let Fault { path, message } = event.check().into_iter().next()?;
+        let InputFault { path, message } = event.check().into_iter().next()?;
         Some(format!("{}: {path}: {message}", event.event_type))
     })
 }
 
-fn lost() -> Failed {
-    Failed::new("another node runs this source now")
+fn lost() -> RunFailed {
+    RunFailed::new("another node runs this source now")
 }
 
-fn refused(refused: Refused) -> Failed {
+fn refused(refused: AcceptError) -> RunFailed {
     match refused {
-        Refused::Journal(error) => error.into(),
-        Refused::Invalid(faults) => {
+        AcceptError::Journal(error) => error.into(),
+        AcceptError::Invalid(faults) => {
             let first = faults.into_iter().next().map(|fault| fault.message);
-            Failed::new(first.unwrap_or_else(|| "the source does not take its events".to_owned()))
+            RunFailed::new(
+                first.unwrap_or_else(|| "the source does not take its events".to_owned()),
+            )
         }
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Remembered is the last time that was dealt with, in the commit that captures its event, so none comes twice.
 
-use super::Failed;
-use super::run::{EVENTS, Run};
-use crate::ingest::incoming::Incoming;
-use crate::model::schedule_source::{Missed, ScheduleSettings};
+use super::RunFailed;
+use super::run::{EVENTS, SourceRun};
+use crate::ingest::incoming::IncomingEvent;
+use crate::model::schedule_source::{MissedTimes, ScheduleSettings};
 use crate::model::source::Source;
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
@@ -18,21 +18,22 @@ const MOST: usize = 86_400;
 
 /// What it remembers.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Memory {
+struct ScheduleMemory {
     /// The last time that was dealt with.
     last: Option<Timestamp>,
 }
 
 /// After when the next time is looked for: the last one that was dealt with, and no time before it was set as it is now.
 pub fn begin(source: &Source, memory: Option<&str>) -> Timestamp {
-    let memory: Memory = memory.and_then(|m| serde_json::from_str(m).ok()).unwrap_or_default();
+    let memory: ScheduleMemory =
+        memory.and_then(|m| serde_json::from_str(m).ok()).unwrap_or_default();
     memory.last.map_or(source.updated_at, |last| last.max(source.updated_at))
 }
 
 /// Emits what is due.
-pub async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Failed> {
+pub async fn run(run: &SourceRun, settings: &ScheduleSettings) -> Result<(), RunFailed> {
     let begin = begin(run.source(), Some(&run.memory));
-    let cron = settings.cron().map_err(|fault| Failed::new(fault.message))?;
+    let cron = settings.cron().map_err(|fault| RunFailed::new(fault.message))?;
     let mut at = begin;
     let mut due = Vec::new();
     while let Some(next) = cron.next_after(at).filter(|next| *next <= run.began) {
@@ -51,8 +52,8 @@ pub async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Failed> {
         return tell(run, vec![event(settings, name, run.began, 0)], begin).await;
     }
     if let Some(last) = missed.last() {
-        let once =
-            (settings.missed == Missed::Once).then(|| event(settings, name, *last, missed.len()));
+        let once = (settings.missed == MissedTimes::Once)
+            .then(|| event(settings, name, *last, missed.len()));
         tell(run, once.into_iter().collect(), *last).await?;
     }
     for times in on_time.chunks(EVENTS) {
@@ -63,25 +64,33 @@ pub async fn run(run: &Run, settings: &ScheduleSettings) -> Result<(), Failed> {
 }
 
 /// Captures events, and remembers the last time that was dealt with.
-async fn tell(run: &Run, events: Vec<Incoming>, last: Timestamp) -> Result<(), Failed> {
-    let memory = Memory { last: Some(last) };
+async fn tell(
+    run: &SourceRun,
+    events: Vec<IncomingEvent>,
+    last: Timestamp,
+) -> Result<(), RunFailed> {
+    let memory = ScheduleMemory { last: Some(last) };
     run.take_and_remember(events, &serde_json::to_string(&memory).unwrap_or_default()).await
 }
 
 /// The event of the next time.
-pub fn sample(settings: &ScheduleSettings, name: &str, clock: &Clock) -> Result<Incoming, Failed> {
-    let cron = settings.cron().map_err(|fault| Failed::new(fault.message))?;
+pub fn sample(
+    settings: &ScheduleSettings,
+    name: &str,
+    clock: &Clock,
+) -> Result<IncomingEvent, RunFailed> {
+    let cron = settings.cron().map_err(|fault| RunFailed::new(fault.message))?;
     let next = cron.next_after(clock.now());
-    let next = next.ok_or_else(|| Failed::new("its time never comes again"))?;
+    let next = next.ok_or_else(|| RunFailed::new("its time never comes again"))?;
     Ok(event(settings, name, next, 0))
 }
 
-fn event(settings: &ScheduleSettings, source: &str, at: Timestamp, missed: usize) -> Incoming {
+fn event(settings: &ScheduleSettings, source: &str, at: Timestamp, missed: usize) -> IncomingEvent {
     let mut data = json!({ "scheduled_at": at, "missed": missed });
     if let Value::Object(data) = &mut data {
         data.extend(settings.data.clone());
     }
-    Incoming {
+    IncomingEvent {
         event_type: settings.event.clone(),
         data: to_raw_value(&data).unwrap_or_default(),
         id: Some(at.to_string()),

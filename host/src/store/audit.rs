@@ -1,17 +1,17 @@
 //! Calls on record, and how tokens are used.
 //!
-//! Both ride along with whatever the writers commit next ([`Journal::note`]): a call never waits for a
+//! Both ride along with whatever the writers commit next ([`EventStore::note`]): a call never waits for a
 //! commit of its own. While the database is away they are kept, as settles are.
 
-use super::batch::Batch;
-use super::bulk::Bulk;
+use super::batch::WriteBatch;
+use super::bulk::BulkStatement;
 use super::pool::reading;
-use super::value::Row;
+use super::value::BoundRow;
 use super::views::condition;
-use super::window::{ListPage, Window};
-use super::writer::Op;
-use super::{Error, Journal, row, statements};
-use crate::model::api_call::{Call, TokenUsage};
+use super::window::{ListPage, ListWindow};
+use super::writer::WriteOperation;
+use super::{EventStore, StoreError, row, statements};
+use crate::model::api_call::{ApiCall, TokenUsage};
 use crate::model::id::{RequestId, TokenId};
 use crate::time::timestamp::Timestamp;
 use sqlx::types::Uuid;
@@ -20,11 +20,11 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// What is to be written: calls, and the present state of tokens that were used.
 #[derive(Debug, Default)]
-pub struct Notes {
+pub struct AuditNotes {
     /// Calls with a row each.
-    pub calls: Vec<Call>,
+    pub calls: Vec<ApiCall>,
     /// Rows that stand for several calls, each with all that it has counted so far.
-    pub refused: Vec<Call>,
+    pub refused: Vec<ApiCall>,
     /// One for each token.
     pub usages: Vec<TokenUsage>,
 }
@@ -61,20 +61,20 @@ impl CallFilter {
 
 type CallRow = (Uuid, Option<Uuid>, String, String, String, i16, i64, i32);
 
-impl Journal {
+impl EventStore {
     /// Has notes written with the next commit. They come back if so much is queued up that they find
     /// no place.
-    pub fn note(&self, notes: Notes) -> Result<(), Notes> {
-        match self.inner.writer.try_send(Op::Note(Box::new(notes))) {
+    pub fn note(&self, notes: AuditNotes) -> Result<(), AuditNotes> {
+        match self.inner.writer.try_send(WriteOperation::Note(Box::new(notes))) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(op) | TrySendError::Closed(op)) => match op {
-                Op::Note(notes) => Err(*notes),
-                Op::Capture { .. }
-                | Op::Plan { .. }
-                | Op::Settle(_)
-                | Op::Take { .. }
-                | Op::Prove { .. }
-                | Op::Flush { .. } => Ok(()),
+                WriteOperation::Note(notes) => Err(*notes),
+                WriteOperation::Capture { .. }
+                | WriteOperation::Plan { .. }
+                | WriteOperation::Settle(_)
+                | WriteOperation::Take { .. }
+                | WriteOperation::Prove { .. }
+                | WriteOperation::Flush { .. } => Ok(()),
             },
         }
     }
@@ -85,12 +85,12 @@ impl Journal {
         filter: &CallFilter,
         before: Option<RequestId>,
         limit: u32,
-    ) -> Result<ListPage<Call, RequestId>, Error> {
+    ) -> Result<ListPage<ApiCall, RequestId>, StoreError> {
         // Ids begin with their time, and a call's time is that of its id.
         let until = filter.until.map(RequestId::first_at);
         let bounds = before.into_iter().chain(until).map(RequestId::uuid);
         let since = filter.since.map(|at| RequestId::first_at(at).uuid());
-        let mut window = Window::between(since, bounds);
+        let mut window = ListWindow::between(since, bounds);
         if filter.is_narrow() {
             window = self.cut(window, statements::CALL_FLOOR).await?;
         }
@@ -110,13 +110,13 @@ impl Journal {
                 .bind(i64::from(limit) + 1)
                 .fetch_all(db)
                 .await?);
-        let rows: Result<Vec<Call>, Error> = rows.into_iter().map(call).collect();
+        let rows: Result<Vec<ApiCall>, StoreError> = rows.into_iter().map(call).collect();
         let page = window.page(rows?, limit, |call| call.id.uuid());
         Ok(page.with_ids(RequestId::from_uuid))
     }
 
     /// How tokens were being used when that was last written.
-    pub async fn token_usages(&self) -> Result<Vec<TokenUsage>, Error> {
+    pub async fn token_usages(&self) -> Result<Vec<TokenUsage>, StoreError> {
         let rows: Vec<(Uuid, i64, i32, i64)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_TOKEN_USAGES)
                 .fetch_all(db)
@@ -131,9 +131,9 @@ impl Journal {
     }
 }
 
-fn call(found: CallRow) -> Result<Call, Error> {
+fn call(found: CallRow) -> Result<ApiCall, StoreError> {
     let address = found.2.parse().map_err(|error| row::corrupt("audit", "address", &error))?;
-    Ok(Call {
+    Ok(ApiCall {
         id: RequestId::from_uuid(found.0),
         token: found.1.map(TokenId::from_uuid),
         address,
@@ -146,7 +146,7 @@ fn call(found: CallRow) -> Result<Call, Error> {
 }
 
 /// Writes notes.
-pub async fn write(tx: &mut Batch<'_>, notes: &[&Notes]) -> Result<(), Error> {
+pub async fn write(tx: &mut WriteBatch<'_>, notes: &[&AuditNotes]) -> Result<(), StoreError> {
     insert(tx, &statements::INSERT_CALL, notes.iter().flat_map(|notes| &notes.calls)).await?;
     for notes in notes {
         // Two notes may be of one row, which PostgreSQL refuses within a statement.
@@ -157,17 +157,17 @@ pub async fn write(tx: &mut Batch<'_>, notes: &[&Notes]) -> Result<(), Error> {
 }
 
 async fn insert<'c>(
-    tx: &mut Batch<'_>,
-    bulk: &'static Bulk,
-    calls: impl Iterator<Item = &'c Call> + Clone,
-) -> Result<(), Error> {
+    tx: &mut WriteBatch<'_>,
+    bulk: &'static BulkStatement,
+    calls: impl Iterator<Item = &'c ApiCall> + Clone,
+) -> Result<(), StoreError> {
     let addresses: Vec<String> = calls.clone().map(|call| call.address.to_string()).collect();
     let rows = calls.zip(&addresses).map(|(call, address)| call_row(call, address));
     tx.run(bulk, rows.collect()).await.map(drop)
 }
 
-fn call_row<'q>(call: &'q Call, address: &'q str) -> Row<'q> {
-    Row::new()
+fn call_row<'q>(call: &'q ApiCall, address: &'q str) -> BoundRow<'q> {
+    BoundRow::new()
         .bind(call.id.uuid())
         .bind(call.token.map(TokenId::uuid))
         .bind(address)
@@ -178,8 +178,8 @@ fn call_row<'q>(call: &'q Call, address: &'q str) -> Row<'q> {
         .bind(i64::from(call.calls))
 }
 
-fn usage_row<'q>(usage: &TokenUsage) -> Row<'q> {
-    Row::new()
+fn usage_row<'q>(usage: &TokenUsage) -> BoundRow<'q> {
+    BoundRow::new()
         .bind(usage.token.uuid())
         .bind(usage.window_began)
         .bind(i64::from(usage.calls))

@@ -4,7 +4,7 @@
 //! one plan, whatever their number. SQLite, which runs in this process, takes them one by one with
 //! one prepared statement.
 
-use super::value::{Row, Value};
+use super::value::{BoundRow, BoundValue};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
@@ -13,7 +13,7 @@ use sqlx::{Postgres, Sqlite};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum BulkColumnKind {
     Id,
     Text,
     Bytes,
@@ -22,7 +22,7 @@ pub enum Kind {
     Big,
 }
 
-impl Kind {
+impl BulkColumnKind {
     const fn array(self) -> &'static str {
         match self {
             Self::Id => "uuid[]",
@@ -37,22 +37,22 @@ impl Kind {
 
 /// A statement over many rows.
 #[derive(Debug)]
-pub struct Bulk {
+pub struct BulkStatement {
     /// For SQLite: one row, its parameters `?1`, `?2`, ….
     pub one: String,
     /// For PostgreSQL: all rows, a parameter for each column.
     pub all: String,
-    columns: Vec<Kind>,
+    columns: Vec<BulkColumnKind>,
 }
 
-impl Bulk {
+impl BulkStatement {
     /// Two texts for the same.
-    pub fn of(one: &str, all: &str, columns: &[Kind]) -> Self {
+    pub fn of(one: &str, all: &str, columns: &[BulkColumnKind]) -> Self {
         Self { one: one.to_owned(), all: all.to_owned(), columns: columns.to_vec() }
     }
 
     /// `INSERT INTO table (columns) … tail`.
-    pub fn insert(table: &str, columns: &[(&str, Kind)], tail: &str) -> Self {
+    pub fn insert(table: &str, columns: &[(&str, BulkColumnKind)], tail: &str) -> Self {
         let parameters: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
         let (names, parameters) = (names(columns), parameters.join(", "));
         Self {
@@ -63,7 +63,7 @@ impl Bulk {
     }
 
     /// The statement for PostgreSQL with the rows turned into columns.
-    pub fn bind_all<'q>(&'static self, rows: &[Row<'q>]) -> Query<'q, Postgres, PgArguments> {
+    pub fn bind_all<'q>(&'static self, rows: &[BoundRow<'q>]) -> Query<'q, Postgres, PgArguments> {
         let columns = self.columns.iter().enumerate();
         columns.fold(sqlx::query(self.all.as_str()), |query, (n, kind)| {
             bind_column(query, *kind, n, rows)
@@ -71,24 +71,24 @@ impl Bulk {
     }
 
     /// The statement for SQLite with one row.
-    pub fn bind_one<'q>(&'static self, row: &Row<'q>) -> Query<'q, Sqlite, SqliteArguments> {
+    pub fn bind_one<'q>(&'static self, row: &BoundRow<'q>) -> Query<'q, Sqlite, SqliteArguments> {
         row.values().iter().fold(sqlx::query(self.one.as_str()), |query, value| match *value {
-            Value::Null => query.bind(None::<i64>),
-            Value::Integer(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Bytes(bytes) => query.bind(bytes),
-            Value::Id(id) => query.bind(id),
+            BoundValue::Null => query.bind(None::<i64>),
+            BoundValue::Integer(number) => query.bind(number),
+            BoundValue::Text(text) => query.bind(text),
+            BoundValue::Bytes(bytes) => query.bind(bytes),
+            BoundValue::Id(id) => query.bind(id),
         })
     }
 }
 
-fn names(columns: &[(&str, Kind)]) -> String {
+fn names(columns: &[(&str, BulkColumnKind)]) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     names.join(", ")
 }
 
 /// An insert of arrays, whose parameters come after `before` others.
-fn unnest(table: &str, columns: &[(&str, Kind)], before: usize, tail: &str) -> String {
+fn unnest(table: &str, columns: &[(&str, BulkColumnKind)], before: usize, tail: &str) -> String {
     let arrays = columns.iter().enumerate();
     let arrays = arrays.map(|(n, (_, kind))| format!("${}::{}", before + n + 1, kind.array()));
     let (names, arrays) = (names(columns), arrays.collect::<Vec<String>>().join(", "));
@@ -98,17 +98,17 @@ fn unnest(table: &str, columns: &[(&str, Kind)], before: usize, tail: &str) -> S
 /// Inserts into several tables as one statement of PostgreSQL, which is a transaction of its own and
 /// one message there and back.
 #[derive(Debug)]
-pub struct Inserts {
+pub struct BulkInserts {
     pub text: String,
-    tables: Vec<Vec<Kind>>,
+    tables: Vec<Vec<BulkColumnKind>>,
 }
 
 /// A table, its columns, and what follows the insert.
-pub type Part<'p> = (&'p str, &'p [(&'p str, Kind)], &'p str);
+pub type InsertPart<'p> = (&'p str, &'p [(&'p str, BulkColumnKind)], &'p str);
 
-impl Inserts {
+impl BulkInserts {
     /// Into these tables, in this order.
-    pub fn of(parts: &[Part<'_>]) -> Self {
+    pub fn of(parts: &[InsertPart<'_>]) -> Self {
         let mut before = 0;
         let mut inserts = Vec::new();
         for (table, columns, tail) in parts {
@@ -118,7 +118,8 @@ impl Inserts {
         let last = inserts.pop().unwrap_or_default();
         let named = inserts.iter().enumerate();
         let named: Vec<String> = named.map(|(n, insert)| format!("i{n} AS ({insert})")).collect();
-        let kinds = |(_, columns, _): &Part<'_>| columns.iter().map(|(_, kind)| *kind).collect();
+        let kinds =
+            |(_, columns, _): &InsertPart<'_>| columns.iter().map(|(_, kind)| *kind).collect();
         Self {
             text: format!("WITH {} {last}", named.join(", ")),
             tables: parts.iter().map(kinds).collect(),
@@ -126,7 +127,7 @@ impl Inserts {
     }
 
     /// With the rows of each table.
-    pub fn bind<'q>(&'static self, rows: &[&[Row<'q>]]) -> Query<'q, Postgres, PgArguments> {
+    pub fn bind<'q>(&'static self, rows: &[&[BoundRow<'q>]]) -> Query<'q, Postgres, PgArguments> {
         let tables = self.tables.iter().zip(rows);
         tables.fold(sqlx::query(self.text.as_str()), |query, (columns, rows)| {
             let columns = columns.iter().enumerate();
@@ -137,35 +138,35 @@ impl Inserts {
 
 fn bind_column<'q>(
     query: Query<'q, Postgres, PgArguments>,
-    kind: Kind,
+    kind: BulkColumnKind,
     column: usize,
-    rows: &[Row<'q>],
+    rows: &[BoundRow<'q>],
 ) -> Query<'q, Postgres, PgArguments> {
     let values = rows.iter().map(|row| row.get(column));
     match kind {
-        Kind::Id => query.bind(values.map(id).collect::<Vec<Option<Uuid>>>()),
-        Kind::Text => query.bind(values.map(text).collect::<Vec<Option<&str>>>()),
-        Kind::Bytes => query.bind(values.map(bytes).collect::<Vec<Option<&[u8]>>>()),
-        Kind::Small => query.bind(values.map(integer).collect::<Vec<Option<i16>>>()),
-        Kind::Int => query.bind(values.map(integer).collect::<Vec<Option<i32>>>()),
-        Kind::Big => query.bind(values.map(integer).collect::<Vec<Option<i64>>>()),
+        BulkColumnKind::Id => query.bind(values.map(id).collect::<Vec<Option<Uuid>>>()),
+        BulkColumnKind::Text => query.bind(values.map(text).collect::<Vec<Option<&str>>>()),
+        BulkColumnKind::Bytes => query.bind(values.map(bytes).collect::<Vec<Option<&[u8]>>>()),
+        BulkColumnKind::Small => query.bind(values.map(integer).collect::<Vec<Option<i16>>>()),
+        BulkColumnKind::Int => query.bind(values.map(integer).collect::<Vec<Option<i32>>>()),
+        BulkColumnKind::Big => query.bind(values.map(integer).collect::<Vec<Option<i64>>>()),
     }
 }
 
-const fn id(value: Value<'_>) -> Option<Uuid> {
-    if let Value::Id(id) = value { Some(id) } else { None }
+const fn id(value: BoundValue<'_>) -> Option<Uuid> {
+    if let BoundValue::Id(id) = value { Some(id) } else { None }
 }
 
-const fn text(value: Value<'_>) -> Option<&str> {
-    if let Value::Text(text) = value { Some(text) } else { None }
+const fn text(value: BoundValue<'_>) -> Option<&str> {
+    if let BoundValue::Text(text) = value { Some(text) } else { None }
 }
 
-const fn bytes(value: Value<'_>) -> Option<&[u8]> {
-    if let Value::Bytes(bytes) = value { Some(bytes) } else { None }
+const fn bytes(value: BoundValue<'_>) -> Option<&[u8]> {
+    if let BoundValue::Bytes(bytes) = value { Some(bytes) } else { None }
 }
 
-fn integer<T: TryFrom<i64>>(value: Value<'_>) -> Option<T> {
-    if let Value::Integer(number) = value { T::try_from(number).ok() } else { None }
+fn integer<T: TryFrom<i64>>(value: BoundValue<'_>) -> Option<T> {
+    if let BoundValue::Integer(number) = value { T::try_from(number).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -174,8 +175,11 @@ mod tests {
 
     #[test]
     fn inserts_are_one_statement() {
-        let text =
-            Inserts::of(&[("t", &[("a", Kind::Id)], ""), ("u", &[("b", Kind::Big)], "X")]).text;
+        let text = BulkInserts::of(&[
+            ("t", &[("a", BulkColumnKind::Id)], ""),
+            ("u", &[("b", BulkColumnKind::Big)], "X"),
+        ])
+        .text;
         assert_eq!(
             text,
             "WITH i0 AS (INSERT INTO t (a) SELECT * FROM UNNEST($1::uuid[]) ) \
@@ -185,8 +189,11 @@ mod tests {
 
     #[test]
     fn an_insert_is_written_for_both_databases() {
-        let bulk =
-            Bulk::insert("t", &[("a", Kind::Id), ("b", Kind::Big)], "ON CONFLICT DO NOTHING");
+        let bulk = BulkStatement::insert(
+            "t",
+            &[("a", BulkColumnKind::Id), ("b", BulkColumnKind::Big)],
+            "ON CONFLICT DO NOTHING",
+        );
         assert_eq!(bulk.one, "INSERT INTO t (a, b) VALUES (?1, ?2) ON CONFLICT DO NOTHING");
         assert_eq!(
             bulk.all,

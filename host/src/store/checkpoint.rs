@@ -31,20 +31,20 @@ thread_local! {
 
 /// Has the log copied when it is long. Belongs to the thread that commits.
 #[derive(Debug)]
-pub struct Checkpointer {
+pub struct WalCheckpointer {
     ask: SyncSender<()>,
     copied: Arc<AtomicBool>,
     is_asked: bool,
-    growth: Growth,
+    growth: WalGrowth,
 }
 
 /// How far the log has grown since the writer last copied, or since it began anew.
 #[derive(Debug, Default)]
-struct Growth {
+struct WalGrowth {
     from: i32,
 }
 
-impl Growth {
+impl WalGrowth {
     /// Whether a log of this length, in pages, is to be copied. One that did not begin anew, as somebody still reads it, is given time.
     fn is_long(&mut self, length: i32) -> bool {
         if length < self.from {
@@ -54,7 +54,7 @@ impl Growth {
     }
 }
 
-impl Checkpointer {
+impl WalCheckpointer {
     /// Starts the other thread; it ends with this value.
     pub fn start(file: Arc<DatabaseFile>) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
@@ -63,7 +63,7 @@ impl Checkpointer {
         std::thread::Builder::new()
             .name("journal-checkpoint".to_owned())
             .spawn(move || serve(&file, &asked, &done))?;
-        Ok(Self { ask, copied, is_asked: false, growth: Growth::default() })
+        Ok(Self { ask, copied, is_asked: false, growth: WalGrowth::default() })
     }
 
     /// Has a connection tell how long the log is after each of its commits.
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_log_that_began_anew_is_copied_when_it_is_as_long_again() {
-        let mut growth = Growth { from: PAGES + 8 };
+        let mut growth = WalGrowth { from: PAGES + 8 };
         for length in [100, PAGES / 2, PAGES - 42] {
             assert!(!growth.is_long(length), "{length}");
         }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_log_that_did_not_begin_anew_is_given_time() {
-        let mut growth = Growth { from: PAGES + 8 };
+        let mut growth = WalGrowth { from: PAGES + 8 };
         assert!(!growth.is_long(PAGES + 50) && !growth.is_long(2 * PAGES + 7));
         assert!(growth.is_long(2 * PAGES + 8));
     }

@@ -5,15 +5,17 @@
 //!
 //! **Events that kill.** A planning is leased, durably, before its modules run, so a process that dies leaves a trace without
 //! a write of its own. Whoever takes over counts a death for all that the process held; any of it may be why. What two
-//! processes died under is claimed one at a time ([`Journal::claim_suspect`]), so that a third death is counted for the one
+//! processes died under is claimed one at a time ([`EventStore::claim_suspect`]), so that a third death is counted for the one
 //! event under which it came. An event whose process died [`FATAL`] times is not run again by itself, on any node.
 
-use super::handover::{FlowLane, Lane, Leased, Planning, Room, Slot};
-use super::pool::{Pool, Tx, reading};
+use super::handover::{
+    EndpointLane, FlowLane, LaneCapacity, LeasedDelivery, LeasedPlanning, QueuePermit,
+};
+use super::pool::{DatabasePool, WriteTransaction, reading};
 use super::row::{self, EventRow};
-use super::{Error, Journal, statements};
-use crate::model::delivery::Lease;
-use crate::model::event::{Event, Message};
+use super::{EventStore, StoreError, statements};
+use crate::model::delivery::WorkLease;
+use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::{DeliveryId, EndpointId, FlowId};
 use crate::time::timestamp::Timestamp;
 use futures_util::{Stream, TryStreamExt as _};
@@ -49,34 +51,34 @@ struct PlanningRow {
 }
 
 /// Places for as much as there is memory for, going by what work took lately.
-fn slots(room: &Arc<Room>) -> Vec<Slot> {
+fn slots(room: &Arc<LaneCapacity>) -> Vec<QueuePermit> {
     let most = MOST.min(room.claimable());
     std::iter::from_fn(|| room.take_claimed()).take(most).collect()
 }
 
 /// What a claimed row takes in memory.
-trait Weigh {
+trait RowWeight {
     /// Its payload in bytes.
     fn payload(&self) -> usize;
 }
 
-impl Weigh for ClaimedRow {
+impl RowWeight for ClaimedRow {
     fn payload(&self) -> usize {
         self.event.size() + self.message.as_ref().map_or(0, String::len)
     }
 }
 
-impl Weigh for PlanningRow {
+impl RowWeight for PlanningRow {
     fn payload(&self) -> usize {
         self.event.size()
     }
 }
 
 /// Reads rows one after the other into places, until one finds no memory; whether all found some.
-async fn read_into_places<R: Weigh>(
+async fn read_into_places<R: RowWeight>(
     mut rows: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
-    slots: Vec<Slot>,
-) -> Result<(Vec<(R, Slot)>, bool), sqlx::Error> {
+    slots: Vec<QueuePermit>,
+) -> Result<(Vec<(R, QueuePermit)>, bool), sqlx::Error> {
     let (mut held, mut slots) = (Vec::new(), slots.into_iter());
     while let Some(row) = rows.try_next().await? {
         let Some(mut slot) = slots.next() else { return Ok((held, false)) };
@@ -88,15 +90,15 @@ async fn read_into_places<R: Weigh>(
     Ok((held, true))
 }
 
-impl Journal {
+impl EventStore {
     /// Claims what is due at an endpoint, as much as its lane has room for, and notes when more will
     /// be due.
     pub async fn claim(
         &self,
-        lane: &Lane,
+        lane: &EndpointLane,
         ordered: bool,
         hold: Duration,
-    ) -> Result<Vec<Leased>, Error> {
+    ) -> Result<Vec<LeasedDelivery>, StoreError> {
         let now = self.clock().now();
         let slots = slots(&lane.room);
         if slots.is_empty() {
@@ -105,9 +107,9 @@ impl Journal {
             return Ok(Vec::new());
         }
         let (wanted, lease) =
-            (slots.len(), Lease { token: self.lease_token(), until: now.after(hold) });
+            (slots.len(), WorkLease { token: self.lease_token(), until: now.after(hold) });
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
-        let (rows, fit): (Vec<(ClaimedRow, Slot)>, bool) = if claimed == 0 {
+        let (rows, fit): (Vec<(ClaimedRow, QueuePermit)>, bool) = if claimed == 0 {
             (Vec::new(), true)
         } else {
             reading!(self.pool(), |db| {
@@ -131,10 +133,10 @@ impl Journal {
     async fn release_rest(
         &self,
         endpoint: EndpointId,
-        lease: Lease,
+        lease: WorkLease,
         due: Timestamp,
         last: Uuid,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool().begin().await?;
         super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_REST)
             .bind(endpoint.uuid())
@@ -152,15 +154,15 @@ impl Journal {
         &self,
         endpoint: EndpointId,
         ordered: bool,
-        lease: Lease,
+        lease: WorkLease,
         now: Timestamp,
         most: usize,
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, StoreError> {
         let text = match (self.pool(), ordered) {
-            (Pool::Sqlite { .. }, false) => statements::CLAIM_SQLITE,
-            (Pool::Sqlite { .. }, true) => statements::CLAIM_ORDERED_SQLITE,
-            (Pool::Postgres { .. }, false) => statements::CLAIM_POSTGRES,
-            (Pool::Postgres { .. }, true) => statements::CLAIM_ORDERED_POSTGRES,
+            (DatabasePool::Sqlite { .. }, false) => statements::CLAIM_SQLITE,
+            (DatabasePool::Sqlite { .. }, true) => statements::CLAIM_ORDERED_SQLITE,
+            (DatabasePool::Postgres { .. }, false) => statements::CLAIM_POSTGRES,
+            (DatabasePool::Postgres { .. }, true) => statements::CLAIM_ORDERED_POSTGRES,
         };
         let mut tx = self.pool().begin().await?;
         let claimed = super::pool::writing!(&mut tx, |db| sqlx::query(text)
@@ -177,7 +179,7 @@ impl Journal {
     }
 
     /// Notes when the endpoint next has something due, and whether memory may take new work again.
-    async fn look_ahead(&self, lane: &Lane, full: bool) -> Result<(), Error> {
+    async fn look_ahead(&self, lane: &EndpointLane, full: bool) -> Result<(), StoreError> {
         let due: Option<(i64,)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::NEXT_DUE_AT)
                 .bind(lane.endpoint.uuid())
@@ -189,7 +191,7 @@ impl Journal {
     }
 
     /// When each endpoint next has something due.
-    pub async fn next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, Error> {
+    pub async fn next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
         let rows: Vec<(Uuid, Option<i64>)> = reading!(self.pool(), |db| {
             sqlx::query_as(statements::NEXT_DUE).fetch_all(db).await?
         });
@@ -200,7 +202,7 @@ impl Journal {
     }
 
     /// Until when receivers that asked for time are held back, by endpoint.
-    pub async fn holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, Error> {
+    pub async fn holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
         let now = self.clock().now().micros();
         let rows: Vec<(Uuid, i64)> = reading!(self.pool(), |db| {
             sqlx::query_as(statements::SELECT_HOLDS).bind(now).fetch_all(db).await?
@@ -210,7 +212,7 @@ impl Journal {
     }
 
     /// Ends the hold of an endpoint: what was held back is due now.
-    pub async fn lift_hold(&self, endpoint: EndpointId) -> Result<(), Error> {
+    pub async fn lift_hold(&self, endpoint: EndpointId) -> Result<(), StoreError> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
         let lifted = super::pool::writing!(&mut tx, |db| sqlx::query(statements::LIFT_HOLD)
@@ -229,9 +231,9 @@ impl Journal {
     /// Gives deliveries back that this process will not send.
     pub async fn release(
         &self,
-        deliveries: &[(DeliveryId, Lease)],
+        deliveries: &[(DeliveryId, WorkLease)],
         due: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool().begin().await?;
         for (delivery, lease) in deliveries {
             super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE)
@@ -250,7 +252,7 @@ impl Journal {
         &self,
         lane: &FlowLane,
         hold: Duration,
-    ) -> Result<Vec<Planning>, Error> {
+    ) -> Result<Vec<LeasedPlanning>, StoreError> {
         let (room, flow) = (&lane.room, lane.flow);
         let now = self.clock().now();
         let due: Option<(i64,)> =
@@ -268,10 +270,10 @@ impl Journal {
             room.claimed(true);
             return Ok(Vec::new());
         }
-        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
         let wanted = slots.len();
         self.claim_planning_rows(flow, lease, now, wanted).await?;
-        let (rows, fit): (Vec<(PlanningRow, Slot)>, bool) = reading!(self.pool(), |db| {
+        let (rows, fit): (Vec<(PlanningRow, QueuePermit)>, bool) = reading!(self.pool(), |db| {
             let rows = sqlx::query_as(statements::CLAIMED_PLANNING)
                 .bind(lease.until.micros())
                 .bind(lease.token)
@@ -290,10 +292,10 @@ impl Journal {
     /// Gives back what a claim has no memory for: plannings after the last that was kept.
     async fn release_rest_of_planning(
         &self,
-        lease: Lease,
+        lease: WorkLease,
         due: Timestamp,
         (event, flow): (Uuid, Uuid),
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool().begin().await?;
         super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_REST_PLANNING)
             .bind(lease.until.micros())
@@ -310,15 +312,15 @@ impl Journal {
     async fn claim_planning_rows(
         &self,
         flow: FlowId,
-        lease: Lease,
+        lease: WorkLease,
         now: Timestamp,
         most: usize,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let text = match self.pool() {
-            Pool::Sqlite { .. } => statements::CLAIM_PLANNING_SQLITE,
-            Pool::Postgres { .. } => statements::CLAIM_PLANNING_POSTGRES,
+            DatabasePool::Sqlite { .. } => statements::CLAIM_PLANNING_SQLITE,
+            DatabasePool::Postgres { .. } => statements::CLAIM_PLANNING_POSTGRES,
         };
-        let mut tx: Tx = self.pool().begin().await?;
+        let mut tx: WriteTransaction = self.pool().begin().await?;
         super::pool::writing!(&mut tx, |db| sqlx::query(text)
             .bind(lease.token)
             .bind(lease.until.micros())
@@ -332,7 +334,7 @@ impl Journal {
     }
 
     /// Which flows have events whose modules are due to run.
-    pub async fn flows_due(&self) -> Result<Vec<FlowId>, Error> {
+    pub async fn flows_due(&self) -> Result<Vec<FlowId>, StoreError> {
         let rows: Vec<(Uuid,)> = reading!(self.pool(), |db| sqlx::query_as(statements::FLOWS_DUE)
             .bind(self.clock().now().micros())
             .fetch_all(db)
@@ -341,14 +343,14 @@ impl Journal {
     }
 
     /// Claims an event of a flow that was deleted: it was captured by a node that did not know of that yet.
-    pub async fn claim_orphan(&self, hold: Duration) -> Result<Option<Planning>, Error> {
+    pub async fn claim_orphan(&self, hold: Duration) -> Result<Option<LeasedPlanning>, StoreError> {
         let Some(slot) = self.handover().odd_room().take_claimed() else { return Ok(None) };
         let text = match self.pool() {
-            Pool::Sqlite { .. } => statements::CLAIM_ORPHAN_SQLITE,
-            Pool::Postgres { .. } => statements::CLAIM_ORPHAN_POSTGRES,
+            DatabasePool::Sqlite { .. } => statements::CLAIM_ORPHAN_SQLITE,
+            DatabasePool::Postgres { .. } => statements::CLAIM_ORPHAN_POSTGRES,
         };
         let now = self.clock().now();
-        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
         let mut tx = self.pool().begin().await?;
         super::pool::writing!(&mut tx, |db| sqlx::query(text)
             .bind(lease.token)
@@ -368,17 +370,17 @@ impl Journal {
         &self,
         hold: Duration,
         calm: bool,
-    ) -> Result<Option<Planning>, Error> {
+    ) -> Result<Option<LeasedPlanning>, StoreError> {
         let Some(slot) = self.handover().odd_room().take_claimed() else { return Ok(None) };
         let text = match self.pool() {
-            Pool::Sqlite { .. } => statements::CLAIM_SUSPECT_SQLITE,
-            Pool::Postgres { .. } => statements::CLAIM_SUSPECT_POSTGRES,
+            DatabasePool::Sqlite { .. } => statements::CLAIM_SUSPECT_SQLITE,
+            DatabasePool::Postgres { .. } => statements::CLAIM_SUSPECT_POSTGRES,
         };
         if !self.has_suspects().await? {
             return Ok(None);
         }
         let now = self.clock().now();
-        let lease = Lease { token: self.lease_token(), until: now.after(hold) };
+        let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
         let mut tx = self.pool().begin().await?;
         let rows = super::pool::writing!(&mut tx, |db| sqlx::query(text)
             .bind(lease.token)
@@ -396,7 +398,7 @@ impl Journal {
         claimed.map(|row| row.leased(lease, slot)).transpose()
     }
 
-    async fn has_suspects(&self) -> Result<bool, Error> {
+    async fn has_suspects(&self) -> Result<bool, StoreError> {
         let found: Option<(i64,)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SUSPECT_IS_DUE)
                 .bind(self.clock().now().micros())
@@ -405,7 +407,7 @@ impl Journal {
         Ok(found.is_some())
     }
 
-    async fn claimed_plannings(&self, lease: Lease) -> Result<Vec<PlanningRow>, Error> {
+    async fn claimed_plannings(&self, lease: WorkLease) -> Result<Vec<PlanningRow>, StoreError> {
         Ok(reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED_PLANNING)
             .bind(lease.until.micros())
             .bind(lease.token)
@@ -414,7 +416,11 @@ impl Journal {
     }
 
     /// Gives a planning back that this process will not run.
-    pub async fn release_planning(&self, planning: &Planning, due: Timestamp) -> Result<(), Error> {
+    pub async fn release_planning(
+        &self,
+        planning: &LeasedPlanning,
+        due: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool().begin().await?;
         super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_PLANNING)
             .bind(planning.event.id.uuid())
@@ -429,9 +435,10 @@ impl Journal {
 }
 
 impl ClaimedRow {
-    fn leased(self, lease: Lease, slot: Slot) -> Result<Leased, Error> {
-        let message: Option<Message> = self.message.as_deref().map(row::message).transpose()?;
-        Ok(Leased {
+    fn leased(self, lease: WorkLease, slot: QueuePermit) -> Result<LeasedDelivery, StoreError> {
+        let message: Option<DeliveryMessage> =
+            self.message.as_deref().map(row::message).transpose()?;
+        Ok(LeasedDelivery {
             id: DeliveryId::from_uuid(self.delivery_id),
             event: Arc::new(Event::try_from(self.event)?),
             message: message.map(Arc::new),
@@ -446,8 +453,8 @@ impl ClaimedRow {
 }
 
 impl PlanningRow {
-    fn leased(self, lease: Lease, slot: Slot) -> Result<Planning, Error> {
-        Ok(Planning {
+    fn leased(self, lease: WorkLease, slot: QueuePermit) -> Result<LeasedPlanning, StoreError> {
+        Ok(LeasedPlanning {
             claimed: true,
             event: Arc::new(Event::try_from(self.event)?),
             flow: FlowId::from_uuid(self.flow_id),

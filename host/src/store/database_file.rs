@@ -8,7 +8,7 @@
 //! A file that was removed or replaced under a running server still takes writes, and they are gone
 //! after a restart. So each commit compares the file at the path with the one that was opened.
 
-use super::{Error, native};
+use super::{StoreError, native};
 use rusqlite::Connection;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -42,14 +42,16 @@ struct OpenLog {
 impl DatabaseFile {
     /// Opens a database file, or makes an empty one, and locks it. Fails where another process holds
     /// the lock.
-    pub fn lock(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { path: path.to_owned(), source };
+    pub fn lock(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::File { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).mode(0o600);
         let file = options.open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::InUse { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { path: path.to_owned() });
+            }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let metadata = file.metadata().map_err(failed)?;
@@ -75,11 +77,11 @@ impl DatabaseFile {
 
     /// Remembers which log the database writes to, and keeps it open. Called once, when the database
     /// is in WAL mode.
-    pub fn watch_log(&self) -> Result<(), Error> {
+    pub fn watch_log(&self) -> Result<(), StoreError> {
         let connection = native::open(&self.path)?;
         // SQLite opens the log with the first read.
         connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        let failed = |source| Error::File { path: self.log_path.clone(), source };
+        let failed = |source| StoreError::File { path: self.log_path.clone(), source };
         let identity = identity_of(&self.log_path).map_err(failed)?;
         if let Ok(mut log) = self.log.lock() {
             *log = Some(OpenLog { identity, _connection: connection });
@@ -123,7 +125,7 @@ mod tests {
         let first = DatabaseFile::lock(&path).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
         for name in [&path, &link] {
-            assert!(matches!(DatabaseFile::lock(name), Err(Error::InUse { .. })), "{name:?}");
+            assert!(matches!(DatabaseFile::lock(name), Err(StoreError::InUse { .. })), "{name:?}");
         }
         drop(first);
         assert!(DatabaseFile::lock(&link).is_ok());

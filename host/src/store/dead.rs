@@ -3,12 +3,12 @@
 //! A dead letter stays in the store until its replay succeeds: while the replay is under way it is
 //! marked, when the replay fails for good the mark is cleared, and nothing is ever lost in between.
 
-use super::batch::Batch;
-use super::pool::{Tx, reading, writing};
-use super::views::{Delivery, PrunedPayload, condition};
-use super::window::{ListPage, Window, until_id};
-use super::{Error, Journal, row, statements};
-use crate::model::delivery::Status;
+use super::batch::WriteBatch;
+use super::pool::{WriteTransaction, reading, writing};
+use super::views::{PrunedPayload, StoredDelivery, condition};
+use super::window::{ListPage, ListWindow, until_id};
+use super::{EventStore, StoreError, row, statements};
+use crate::model::delivery::DeliveryStatus;
 use crate::model::event::Event;
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, SourceId};
 use crate::time::timestamp::Timestamp;
@@ -84,7 +84,7 @@ pub struct DeadLetterFilter {
     /// Only of this kind: `delivery`, `event` or `row`.
     pub kind: Option<&'static str>,
     /// Only of deliveries in this status; one that is being replayed is not dead.
-    pub status: Option<Status>,
+    pub status: Option<DeliveryStatus>,
     /// Only of this event type.
     pub event_type: Option<String>,
     /// Only for this reason.
@@ -130,7 +130,7 @@ type DeadLetterRow = (
     Option<i64>,
 );
 
-fn decode(letter: DeadLetterRow) -> Result<StoredDeadLetter, Error> {
+fn decode(letter: DeadLetterRow) -> Result<StoredDeadLetter, StoreError> {
     let (id, event, event_type, delivery, endpoint, flow, source, list, row_id, ..) = letter;
     let (.., reason, detail, created_at, replayed_at) = letter;
     let subject = match (event, event_type, source, list, row_id) {
@@ -157,18 +157,18 @@ fn decode(letter: DeadLetterRow) -> Result<StoredDeadLetter, Error> {
     })
 }
 
-impl Journal {
+impl EventStore {
     /// A page of dead letters, newest first, older than `before`.
     pub async fn dead_letters(
         &self,
         filter: &DeadLetterFilter,
         before: Option<DeadLetterId>,
         limit: u32,
-    ) -> Result<ListPage<StoredDeadLetter, DeadLetterId>, Error> {
+    ) -> Result<ListPage<StoredDeadLetter, DeadLetterId>, StoreError> {
         // One whose replay failed keeps its id and gets a later time: no lower bound.
         let until = until_id(filter.until, |at| DeadLetterId::first_at(at).uuid());
         let bounds = before.map(DeadLetterId::uuid).into_iter().chain(until);
-        let mut window = Window::between(None, bounds);
+        let mut window = ListWindow::between(None, bounds);
         if filter.is_narrow() {
             window = self.cut(window, statements::DEAD_LETTER_FLOOR).await?;
         }
@@ -187,17 +187,18 @@ impl Journal {
                 .bind(source_name)
                 .bind(source)
                 .bind(filter.kind)
-                .bind(filter.status.map(Status::code))
+                .bind(filter.status.map(DeliveryStatus::code))
                 .bind(i64::from(limit) + 1)
                 .fetch_all(db)
                 .await?);
-        let rows: Result<Vec<StoredDeadLetter>, Error> = rows.into_iter().map(decode).collect();
+        let rows: Result<Vec<StoredDeadLetter>, StoreError> =
+            rows.into_iter().map(decode).collect();
         let page = window.page(rows?, limit, |row| row.id.uuid());
         Ok(page.with_ids(DeadLetterId::from_uuid))
     }
 
     /// How many dead letters match that are not being replayed.
-    pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
+    pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, StoreError> {
         let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
         let (source_name, source) = filter.source();
         let (count,): (i64,) =
@@ -211,14 +212,17 @@ impl Journal {
                 .bind(source_name)
                 .bind(source)
                 .bind(filter.kind)
-                .bind(filter.status.map(Status::code))
+                .bind(filter.status.map(DeliveryStatus::code))
                 .fetch_one(db)
                 .await?);
         Ok(count.unsigned_abs())
     }
 
     /// One dead letter.
-    pub async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<StoredDeadLetter>, Error> {
+    pub async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> Result<Option<StoredDeadLetter>, StoreError> {
         let row: Option<DeadLetterRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_DEAD_LETTER)
                 .bind(id.uuid())
@@ -228,7 +232,7 @@ impl Journal {
     }
 
     /// Removes a dead letter for good; `false` if there is none.
-    pub async fn delete_dead_letter(&self, id: DeadLetterId) -> Result<bool, Error> {
+    pub async fn delete_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
         let mut tx = self.pool().begin().await?;
         let rows = writing!(&mut tx, |db| sqlx::query(statements::DELETE_DEAD_LETTER)
             .bind(id.uuid())
@@ -241,7 +245,10 @@ impl Journal {
 
     /// Replays dead letters, each due at its time. Those already being replayed are left alone. How
     /// many were begun.
-    pub async fn replay(&self, letters: &[(StoredDeadLetter, Timestamp)]) -> Result<usize, Error> {
+    pub async fn replay(
+        &self,
+        letters: &[(StoredDeadLetter, Timestamp)],
+    ) -> Result<usize, StoreError> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
         let mut begun = Vec::new();
@@ -266,7 +273,7 @@ impl Journal {
 
     /// Sends a delivery once more, whatever became of it: a settled one begins a new round of its
     /// schedule, a waiting one is tried now. `false` if it is being sent or does not exist.
-    pub async fn replay_delivery(&self, delivery: &Delivery) -> Result<bool, Error> {
+    pub async fn replay_delivery(&self, delivery: &StoredDelivery) -> Result<bool, StoreError> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
         check_payload(&mut tx, delivery.event_id).await?;
@@ -296,7 +303,7 @@ impl Journal {
 
     /// Calls off those of the deliveries that wait; how many. The dead letter of a replay that is
     /// called off may be replayed again.
-    pub async fn cancel_deliveries(&self, ids: &[DeliveryId]) -> Result<u64, Error> {
+    pub async fn cancel_deliveries(&self, ids: &[DeliveryId]) -> Result<u64, StoreError> {
         let now = self.clock().now();
         let mut cancelled = 0;
         let mut tx = self.pool().begin().await?;
@@ -321,7 +328,7 @@ impl Journal {
     }
 
     /// Has the modules of flows run on an event once more.
-    pub async fn plan_again(&self, event: &Event, flows: &[FlowId]) -> Result<(), Error> {
+    pub async fn plan_again(&self, event: &Event, flows: &[FlowId]) -> Result<(), StoreError> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
         check_payload(&mut tx, event.id).await?;
@@ -339,13 +346,13 @@ impl Journal {
     pub async fn add_deliveries(
         &self,
         event: &Event,
-        drafts: Vec<super::plan::Draft>,
-    ) -> Result<(), Error> {
+        drafts: Vec<super::plan::DeliveryDraft>,
+    ) -> Result<(), StoreError> {
         let mut drafts = drafts;
         let mut tx = self.pool().begin().await?;
         check_payload(&mut tx, event.id).await?;
-        let mut rows: Vec<&mut super::plan::Draft> = drafts.iter_mut().collect();
-        super::plan::write_deliveries(&mut Batch::Tx(&mut tx), &mut rows).await?;
+        let mut rows: Vec<&mut super::plan::DeliveryDraft> = drafts.iter_mut().collect();
+        super::plan::write_deliveries(&mut WriteBatch::Tx(&mut tx), &mut rows).await?;
         tx.commit().await?;
         let event = std::sync::Arc::new(event.clone());
         for draft in drafts {
@@ -364,13 +371,13 @@ impl Journal {
 }
 
 /// Refuses to begin anything with an event whose payload is pruned.
-async fn check_payload(tx: &mut Tx, event: EventId) -> Result<(), Error> {
+async fn check_payload(tx: &mut WriteTransaction, event: EventId) -> Result<(), StoreError> {
     let row: Option<(i64, i64)> = writing!(tx, |db| sqlx::query_as(statements::PAYLOAD_PRUNED)
         .bind(event.uuid())
         .fetch_optional(&mut *db)
         .await?);
     let Some((received_at, pruned_at)) = row else { return Ok(()) };
-    Err(Error::PayloadPruned(PrunedPayload {
+    Err(StoreError::PayloadPruned(PrunedPayload {
         received_at: Timestamp::from_micros(received_at),
         pruned_at: Timestamp::from_micros(pruned_at),
     }))
@@ -379,11 +386,11 @@ async fn check_payload(tx: &mut Tx, event: EventId) -> Result<(), Error> {
 /// Brings back what died: sends the delivery again, runs the modules again, or has the source read the row again. Whether
 /// that began, and at which endpoint.
 async fn replay_subject(
-    tx: &mut Tx,
+    tx: &mut WriteTransaction,
     subject: &DeadSubject,
     now: Timestamp,
     due: Timestamp,
-) -> Result<(bool, Option<EndpointId>), Error> {
+) -> Result<(bool, Option<EndpointId>), StoreError> {
     let dead = match subject {
         DeadSubject::Event(dead) => dead,
         DeadSubject::Row(dead) => {
@@ -410,10 +417,10 @@ async fn replay_subject(
 }
 
 async fn replay_delivery(
-    tx: &mut Tx,
+    tx: &mut WriteTransaction,
     id: DeliveryId,
     due: Timestamp,
-) -> Result<Option<EndpointId>, Error> {
+) -> Result<Option<EndpointId>, StoreError> {
     let row: Option<(Uuid,)> = writing!(tx, |db| sqlx::query_as(statements::REPLAY_DELIVERY)
         .bind(id.uuid())
         .bind(due.micros())
@@ -423,12 +430,12 @@ async fn replay_delivery(
 }
 
 async fn plan_again(
-    tx: &mut Tx,
+    tx: &mut WriteTransaction,
     event: EventId,
     flow: FlowId,
     due: Timestamp,
     record_key: Option<String>,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     writing!(tx, |db| sqlx::query(statements::PLAN_AGAIN)
         .bind(event.uuid())
         .bind(flow.uuid())

@@ -3,10 +3,10 @@
 //! The delivery that takes a key holds it until the key's time is over, or the delivery dies or is cancelled; nothing has to be
 //! done then, because whoever comes next looks at the holder. What is held back stands in the event's trace, with the holder.
 
-use super::batch::Batch;
-use super::plan::{Draft, Planned};
-use super::value::Row;
-use super::{Error, statements};
+use super::batch::WriteBatch;
+use super::plan::{DeliveryDraft, RecordedPlan};
+use super::value::BoundRow;
+use super::{StoreError, statements};
 use crate::model::delivery::NewDelivery;
 use crate::model::id::DeliveryId;
 use crate::time::timestamp::Timestamp;
@@ -14,15 +14,18 @@ use sqlx::types::Uuid;
 use std::collections::{BTreeMap, HashMap};
 
 /// An endpoint and a key.
-type Key = (Uuid, String);
+type EndpointKey = (Uuid, String);
 
 /// A delivery that wants a key, and until when.
-type Wish = (Uuid, Timestamp);
+type KeyWish = (Uuid, Timestamp);
 
 /// Takes the keys of the plans' deliveries; those whose key another delivery holds are taken out and noted in the trace.
-pub async fn hold_back(tx: &mut Batch<'_>, plans: &mut [&mut Planned]) -> Result<(), Error> {
+pub async fn hold_back(
+    tx: &mut WriteBatch<'_>,
+    plans: &mut [&mut RecordedPlan],
+) -> Result<(), StoreError> {
     // In one order everywhere, so that two writers cannot wait for each other.
-    let mut wishes: BTreeMap<Key, Wish> = BTreeMap::new();
+    let mut wishes: BTreeMap<EndpointKey, KeyWish> = BTreeMap::new();
     for draft in plans.iter().flat_map(|plan| &plan.deliveries) {
         if let Some((key, until)) = wish(&draft.delivery) {
             wishes.entry(key).or_insert((draft.delivery.id.uuid(), until));
@@ -38,37 +41,38 @@ pub async fn hold_back(tx: &mut Batch<'_>, plans: &mut [&mut Planned]) -> Result
     Ok(())
 }
 
-fn wish(delivery: &NewDelivery) -> Option<(Key, Timestamp)> {
+fn wish(delivery: &NewDelivery) -> Option<(EndpointKey, Timestamp)> {
     let dedupe = delivery.dedupe.as_ref()?;
     Some(((delivery.endpoint_id.uuid(), dedupe.key.clone()), dedupe.until))
 }
 
 /// Takes what is free; who holds each key then.
 async fn take(
-    tx: &mut Batch<'_>,
-    wishes: &BTreeMap<Key, Wish>,
-) -> Result<HashMap<Key, DeliveryId>, Error> {
+    tx: &mut WriteBatch<'_>,
+    wishes: &BTreeMap<EndpointKey, KeyWish>,
+) -> Result<HashMap<EndpointKey, DeliveryId>, StoreError> {
     let rows = wishes.iter().map(|((endpoint, key), (delivery, until))| {
         let taken_at = DeliveryId::from_uuid(*delivery).created_at();
-        Row::new()
+        BoundRow::new()
             .bind(*endpoint)
             .bind(key.as_str())
             .bind(*delivery)
             .bind(taken_at.micros())
             .bind(until.micros())
     });
-    tx.fetch::<Key>(&statements::TAKE_DEDUPE_KEY, rows.collect()).await?;
-    let rows = wishes.keys().map(|(endpoint, key)| Row::new().bind(*endpoint).bind(key.as_str()));
+    tx.fetch::<EndpointKey>(&statements::TAKE_DEDUPE_KEY, rows.collect()).await?;
+    let rows =
+        wishes.keys().map(|(endpoint, key)| BoundRow::new().bind(*endpoint).bind(key.as_str()));
     let held: Vec<(Uuid, String, Uuid)> =
         tx.fetch(&statements::DEDUPE_KEY_HOLDERS, rows.collect()).await?;
     let holder = |(endpoint, key, id)| ((endpoint, key), DeliveryId::from_uuid(id));
     Ok(held.into_iter().map(holder).collect())
 }
 
-impl Planned {
+impl RecordedPlan {
     /// Takes out the deliveries whose key another one holds.
-    fn hold_back(&mut self, holders: &HashMap<Key, DeliveryId>) {
-        let holder = |draft: &Draft| {
+    fn hold_back(&mut self, holders: &HashMap<EndpointKey, DeliveryId>) {
+        let holder = |draft: &DeliveryDraft| {
             let (key, _) = wish(&draft.delivery)?;
             holders.get(&key).copied().filter(|holder| *holder != draft.delivery.id)
         };

@@ -5,8 +5,8 @@
 //! gone for every query at once; what `VACUUM`, the log and backups mean for their bytes is in
 //! docs/retention.md.
 
-use super::pool::{Pool, Tx, reading, writing};
-use super::{Error, Journal, statements};
+use super::pool::{DatabasePool, WriteTransaction, reading, writing};
+use super::{EventStore, StoreError, statements};
 use crate::model::id::{EventId, SourceId};
 use crate::model::record::ordinal;
 use sqlx::types::Uuid;
@@ -35,7 +35,7 @@ pub struct RecordName {
 
 /// The events of a record, and the sources that they and its state came from.
 #[derive(Debug, Clone, Default)]
-pub struct Traces {
+pub struct RecordTraces {
     /// Its events.
     pub events: Vec<EventId>,
     /// The names of the sources.
@@ -59,7 +59,7 @@ pub struct KeptPlace {
 
 /// How much was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Erased {
+pub struct ErasedCounts {
     /// States of the record, one for each source.
     pub records: u64,
     /// Events.
@@ -78,11 +78,11 @@ pub struct Erased {
     pub kept_rows: u64,
 }
 
-impl Journal {
+impl EventStore {
     /// Finds what is stored of a record. Every event is looked at, so this takes a while where
     /// there are millions.
-    pub async fn find_traces(&self, name: &RecordName) -> Result<Traces, Error> {
-        let mut found = Traces::default();
+    pub async fn find_traces(&self, name: &RecordName) -> Result<RecordTraces, StoreError> {
+        let mut found = RecordTraces::default();
         let known: Vec<(String,)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_RECORD_SOURCES)
                 .bind(&name.resource)
@@ -122,7 +122,11 @@ impl Journal {
     }
 
     /// Whether a source keeps a row there, or a dead letter of it.
-    pub async fn keeps_row(&self, place: &KeptPlace, resource_id: &str) -> Result<bool, Error> {
+    pub async fn keeps_row(
+        &self,
+        place: &KeptPlace,
+        resource_id: &str,
+    ) -> Result<bool, StoreError> {
         let (count,): (i64,) =
             reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_KEPT_ROWS)
                 .bind(place.source.uuid())
@@ -137,7 +141,7 @@ impl Journal {
 
     /// How many deliveries of these events are being sent. What is in memory cannot be erased, but
     /// it is soon recorded.
-    pub async fn count_being_sent(&self, events: &[EventId]) -> Result<u64, Error> {
+    pub async fn count_being_sent(&self, events: &[EventId]) -> Result<u64, StoreError> {
         let mut being_sent = 0;
         for event in events {
             let (count,): (i64,) =
@@ -155,10 +159,10 @@ impl Journal {
     pub async fn erase(
         &self,
         name: &RecordName,
-        traces: &Traces,
+        traces: &RecordTraces,
         rows: &[KeptPlace],
-    ) -> Result<Option<Erased>, Error> {
-        let mut erased = Erased::default();
+    ) -> Result<Option<ErasedCounts>, StoreError> {
+        let mut erased = ErasedCounts::default();
         let mut tx = self.pool().begin().await?;
         erased.records = writing!(&mut tx, |db| sqlx::query(statements::ERASE_RECORD)
             .bind(&name.resource)
@@ -204,8 +208,8 @@ impl Journal {
     /// Copies SQLite's log into the file and empties it, so that nothing of what was erased is left
     /// there; `false` if it is being read all the time, when a later copying overwrites it, and on
     /// PostgreSQL, whose log is not ours.
-    pub async fn empty_log(&self) -> Result<bool, Error> {
-        if matches!(self.pool(), Pool::Postgres { .. }) {
+    pub async fn empty_log(&self) -> Result<bool, StoreError> {
+        if matches!(self.pool(), DatabasePool::Postgres { .. }) {
             return Ok(false);
         }
         for _ in 0..TRIES {
@@ -219,7 +223,11 @@ impl Journal {
 }
 
 /// Erases an event and all that followed from it; `false` if one of its deliveries is being sent.
-async fn erase_event(tx: &mut Tx, event: EventId, erased: &mut Erased) -> Result<bool, Error> {
+async fn erase_event(
+    tx: &mut WriteTransaction,
+    event: EventId,
+    erased: &mut ErasedCounts,
+) -> Result<bool, StoreError> {
     let id = event.uuid();
     // What waits is held first, so that nobody begins to send it.
     writing!(tx, |db| {

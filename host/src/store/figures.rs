@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What was recorded since the start.
 #[derive(Debug, Default)]
-pub struct Figures {
+pub struct StoreFigures {
     pub captured: AtomicU64,
     pub duplicates: AtomicU64,
     pub planned: AtomicU64,
@@ -14,7 +14,7 @@ pub struct Figures {
     pub commits: AtomicU64,
 }
 
-impl Figures {
+impl StoreFigures {
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
 //! What a commit hands to the next stage in memory, and the room there is for it.
 //!
-//! Each endpoint has a [`Lane`]: a bounded queue of deliveries leased to this process. Each flow
-//! with modules has a [`FlowLane`] for the events that its modules are to run on. Each has a [`Room`].
-//! A stage takes a [`Slot`] before the commit; the row is born leased if it got one,
+//! Each endpoint has a [`EndpointLane`]: a bounded queue of deliveries leased to this process. Each flow
+//! with modules has a [`FlowLane`] for the events that its modules are to run on. Each has a [`LaneCapacity`].
+//! A stage takes a [`QueuePermit`] before the commit; the row is born leased if it got one,
 //! unleased if not. The slot travels with the work and frees its place when it is dropped, after the
 //! next commit.
 //!
@@ -12,8 +12,8 @@
 //! one budget for the whole process, and never more than is left for the others. So an endpoint that
 //! hangs leaves half of the budget, two that hang a third, and so on.
 
-use crate::model::delivery::Lease;
-use crate::model::event::{Event, Message};
+use crate::model::delivery::WorkLease;
+use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::{DeliveryId, EndpointId, FlowId};
 use crate::model::receiver_pace::ReceiverPace;
 use crate::time::timestamp::Timestamp;
@@ -24,9 +24,9 @@ use tokio::sync::{Notify, mpsc};
 
 /// Memory for work beyond what each room is sure of, shared by all rooms of the process, in bytes.
 #[derive(Debug)]
-struct Budget(AtomicUsize);
+struct MemoryBudget(AtomicUsize);
 
-impl Budget {
+impl MemoryBudget {
     /// Takes memory for a room that has borrowed `borrowed` already: no room has more than is left.
     fn take(&self, borrowed: usize, bytes: usize) -> bool {
         let rest = |left: usize| (borrowed + bytes <= left).then(|| left - bytes);
@@ -44,7 +44,7 @@ impl Budget {
 
 /// What new work, or claimed work, takes of a room.
 #[derive(Debug, Default)]
-struct Share {
+struct RoomShare {
     places: AtomicUsize,
     /// Of the [`SURE_BYTES`].
     bytes: AtomicUsize,
@@ -53,16 +53,16 @@ struct Share {
 /// Places and memory for work: for what is born leased, and apart from that for what is claimed from
 /// the table, so that new work never keeps older work in the table.
 #[derive(Debug)]
-pub struct Room {
+pub struct LaneCapacity {
     /// Places for claimed work. New work has [`STRETCH`] times as many.
     sure: AtomicUsize,
-    born: Share,
-    claimed: Share,
+    born: RoomShare,
+    claimed: RoomShare,
     /// Bytes of the budget that this room has.
     borrowed: AtomicUsize,
     /// What a piece of work took lately, in bytes: a moving average.
     usual: AtomicUsize,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     overflowed: AtomicBool,
     more: AtomicBool,
     /// Woken when work may wait in the table.
@@ -86,12 +86,12 @@ fn cost(payload: usize) -> usize {
     payload.saturating_mul(COPIES).saturating_add(OVERHEAD).min(LARGEST)
 }
 
-impl Room {
-    fn new(sure: usize, budget: &Arc<Budget>) -> Self {
+impl LaneCapacity {
+    fn new(sure: usize, budget: &Arc<MemoryBudget>) -> Self {
         Self {
             sure: AtomicUsize::new(sure),
-            born: Share::default(),
-            claimed: Share::default(),
+            born: RoomShare::default(),
+            claimed: RoomShare::default(),
             borrowed: AtomicUsize::new(0),
             usual: AtomicUsize::new(USUAL),
             budget: Arc::clone(budget),
@@ -103,34 +103,34 @@ impl Room {
 
     /// A place for new work with a payload of that many bytes, if there is one and nothing waits in
     /// the table already. `None` also notes that there will be work in the table.
-    pub fn take(self: &Arc<Self>, payload: usize) -> Option<Slot> {
+    pub fn take(self: &Arc<Self>, payload: usize) -> Option<QueuePermit> {
         let waiting = self.overflowed.load(Ordering::Relaxed);
-        let slot = if waiting { None } else { self.place(Origin::Born, payload) };
+        let slot = if waiting { None } else { self.place(WorkOrigin::Born, payload) };
         if slot.is_none() {
             self.overflowed.store(true, Ordering::Relaxed);
         }
         slot
     }
 
-    fn place(self: &Arc<Self>, origin: Origin, payload: usize) -> Option<Slot> {
+    fn place(self: &Arc<Self>, origin: WorkOrigin, payload: usize) -> Option<QueuePermit> {
         let mut slot = self.empty_place(origin)?;
         // Dropped where there is no memory, it frees the place that was just taken.
         slot.pay(payload).then_some(slot)
     }
 
-    fn empty_place(self: &Arc<Self>, origin: Origin) -> Option<Slot> {
+    fn empty_place(self: &Arc<Self>, origin: WorkOrigin) -> Option<QueuePermit> {
         let sure = self.sure.load(Ordering::Relaxed);
         let most = match origin {
-            Origin::Born => sure * STRETCH,
-            Origin::Claimed => sure,
+            WorkOrigin::Born => sure * STRETCH,
+            WorkOrigin::Claimed => sure,
         };
         let free = occupy(&self.share(origin).places, most, 1);
-        free.then(|| Slot { room: Arc::clone(self), origin, sure: 0, borrowed: 0 })
+        free.then(|| QueuePermit { room: Arc::clone(self), origin, sure: 0, borrowed: 0 })
     }
 
     /// A place for work claimed from the table. It pays when the size of the work is known.
-    pub fn take_claimed(self: &Arc<Self>) -> Option<Slot> {
-        self.empty_place(Origin::Claimed)
+    pub fn take_claimed(self: &Arc<Self>) -> Option<QueuePermit> {
+        self.empty_place(WorkOrigin::Claimed)
     }
 
     /// How much work is worth claiming, going by the memory there is and what work took lately. One
@@ -172,10 +172,10 @@ impl Room {
         self.wake.notify_one();
     }
 
-    const fn share(&self, origin: Origin) -> &Share {
+    const fn share(&self, origin: WorkOrigin) -> &RoomShare {
         match origin {
-            Origin::Born => &self.born,
-            Origin::Claimed => &self.claimed,
+            WorkOrigin::Born => &self.born,
+            WorkOrigin::Claimed => &self.claimed,
         }
     }
 
@@ -192,23 +192,23 @@ fn occupy(used: &AtomicUsize, most: usize, more: usize) -> bool {
 
 /// Where work came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum WorkOrigin {
     Born,
     Claimed,
 }
 
-/// One place in a [`Room`], and the memory that its work takes; free again when dropped.
+/// One place in a [`LaneCapacity`], and the memory that its work takes; free again when dropped.
 #[derive(Debug)]
-pub struct Slot {
-    room: Arc<Room>,
-    origin: Origin,
+pub struct QueuePermit {
+    room: Arc<LaneCapacity>,
+    origin: WorkOrigin,
     /// Bytes of the room's own.
     sure: usize,
     /// Bytes of the budget.
     borrowed: usize,
 }
 
-impl Slot {
+impl QueuePermit {
     /// Pays for a payload of that many bytes; `false` where there is no memory for it.
     pub fn pay(&mut self, payload: usize) -> bool {
         let (room, bytes) = (&self.room, cost(payload));
@@ -226,7 +226,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         let (room, share) = (&self.room, self.room.share(self.origin));
         share.bytes.fetch_sub(self.sure, Ordering::Relaxed);
@@ -238,9 +238,9 @@ impl Drop for Slot {
         let claimed = room.claimed.places.load(Ordering::Relaxed);
         let worth = match self.origin {
             // Half of the places: enough for a claim to be worth its commit.
-            Origin::Claimed => claimed * 2 <= room.sure.load(Ordering::Relaxed),
+            WorkOrigin::Claimed => claimed * 2 <= room.sure.load(Ordering::Relaxed),
             // New work may have held the memory that claimed work waits for.
-            Origin::Born => claimed == 0 && self.borrowed > 0,
+            WorkOrigin::Born => claimed == 0 && self.borrowed > 0,
         };
         if worth && (room.more.load(Ordering::Relaxed) || room.overflowed()) {
             room.nudge();
@@ -250,13 +250,13 @@ impl Drop for Slot {
 
 /// A delivery leased to this process.
 #[derive(Debug)]
-pub struct Leased {
+pub struct LeasedDelivery {
     /// Its id.
     pub id: DeliveryId,
     /// The event.
     pub event: Arc<Event>,
     /// What to send, if not the event as captured.
-    pub message: Option<Arc<Message>>,
+    pub message: Option<Arc<DeliveryMessage>>,
     /// Attempts made so far.
     pub attempts: i32,
     /// Attempts made before the present round of the schedule.
@@ -266,14 +266,14 @@ pub struct Leased {
     /// Deliveries collapsed into this one; `None` where the endpoint does not collapse.
     pub collapsed: Option<i32>,
     /// The right to settle it.
-    pub lease: Lease,
+    pub lease: WorkLease,
     /// Its place in memory.
-    pub slot: Slot,
+    pub slot: QueuePermit,
 }
 
 /// A planning leased to this process.
 #[derive(Debug)]
-pub struct Planning {
+pub struct LeasedPlanning {
     /// Whether it came from the table: then a dead letter of it may exist.
     pub claimed: bool,
     /// The event.
@@ -285,31 +285,31 @@ pub struct Planning {
     /// How often a process died that held it; see [`claim`](super::claim).
     pub deaths: i32,
     /// The right to record the plan.
-    pub lease: Lease,
+    pub lease: WorkLease,
     /// Its place in memory.
-    pub slot: Slot,
+    pub slot: QueuePermit,
 }
 
 /// An endpoint's queue in memory.
 #[derive(Debug)]
-pub struct Lane {
+pub struct EndpointLane {
     /// The endpoint.
     pub endpoint: EndpointId,
     /// Its places.
-    pub room: Arc<Room>,
-    sender: mpsc::UnboundedSender<Leased>,
+    pub room: Arc<LaneCapacity>,
+    sender: mpsc::UnboundedSender<LeasedDelivery>,
     next_due: Mutex<Option<Timestamp>>,
     pace: Mutex<ReceiverPace>,
 }
 
-impl Lane {
+impl EndpointLane {
     /// What is known of how fast the receiver takes requests. Held for moments only.
     pub fn pace(&self) -> MutexGuard<'_, ReceiverPace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a delivery; its slot has bounded the queue already.
-    pub fn push(&self, leased: Leased) {
+    pub fn push(&self, leased: LeasedDelivery) {
         // A closed lane is one of a stopping server: the lease runs out and the row is claimed again.
         drop(self.sender.send(leased));
     }
@@ -339,9 +339,9 @@ impl Lane {
 #[derive(Debug)]
 pub struct NewLane {
     /// The lane.
-    pub lane: Arc<Lane>,
+    pub lane: Arc<EndpointLane>,
     /// What is pushed into it.
-    pub queue: mpsc::UnboundedReceiver<Leased>,
+    pub queue: mpsc::UnboundedReceiver<LeasedDelivery>,
 }
 
 /// A flow's queue in memory.
@@ -350,13 +350,13 @@ pub struct FlowLane {
     /// The flow.
     pub flow: FlowId,
     /// Its places.
-    pub room: Arc<Room>,
-    sender: mpsc::UnboundedSender<Planning>,
+    pub room: Arc<LaneCapacity>,
+    sender: mpsc::UnboundedSender<LeasedPlanning>,
 }
 
 impl FlowLane {
     /// Queues a planning; its slot has bounded the queue already.
-    pub fn push(&self, planning: Planning) {
+    pub fn push(&self, planning: LeasedPlanning) {
         // A closed lane is one of a stopping server: the lease runs out and the row is claimed again.
         drop(self.sender.send(planning));
     }
@@ -368,24 +368,24 @@ pub struct NewFlowLane {
     /// The lane.
     pub lane: Arc<FlowLane>,
     /// What is pushed into it.
-    pub queue: mpsc::UnboundedReceiver<Planning>,
+    pub queue: mpsc::UnboundedReceiver<LeasedPlanning>,
 }
 
 /// All rooms and lanes of this process.
 #[derive(Debug)]
-pub struct Handover {
-    lanes: Mutex<HashMap<EndpointId, Arc<Lane>>>,
+pub struct WorkPrefetch {
+    lanes: Mutex<HashMap<EndpointId, Arc<EndpointLane>>>,
     announce: mpsc::UnboundedSender<NewLane>,
     flow_lanes: Mutex<HashMap<FlowId, Arc<FlowLane>>>,
     announce_flow: mpsc::UnboundedSender<NewFlowLane>,
     /// Places for events under which a process died, and for those of flows that are gone.
-    odd_room: Arc<Room>,
-    budget: Arc<Budget>,
+    odd_room: Arc<LaneCapacity>,
+    budget: Arc<MemoryBudget>,
 }
 
 /// The ends that the next stages read.
 #[derive(Debug)]
-pub struct Outlets {
+pub struct PrefetchOutlets {
     /// New lanes, as endpoints are made.
     pub lanes: mpsc::UnboundedReceiver<NewLane>,
     /// New lanes, as flows are made.
@@ -401,20 +401,20 @@ const ODD_PLACES: usize = 16;
 /// Sure places in a lane for each request that may be under way.
 const PLACES_PER_REQUEST: usize = 4;
 
-impl Handover {
-    pub fn new() -> (Self, Outlets) {
+impl WorkPrefetch {
+    pub fn new() -> (Self, PrefetchOutlets) {
         let (announce, lanes) = mpsc::unbounded_channel();
         let (announce_flow, flow_lanes) = mpsc::unbounded_channel();
-        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
-        let odd_room = Arc::new(Room::new(ODD_PLACES, &budget));
+        let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
+        let odd_room = Arc::new(LaneCapacity::new(ODD_PLACES, &budget));
         let (all, all_flows) = (Mutex::default(), Mutex::default());
         let handover =
             Self { lanes: all, announce, flow_lanes: all_flows, announce_flow, odd_room, budget };
-        (handover, Outlets { lanes, flow_lanes })
+        (handover, PrefetchOutlets { lanes, flow_lanes })
     }
 
     /// The lane of an endpoint with that many requests under way at most; made at the first call.
-    pub fn lane(&self, endpoint: EndpointId, max_in_flight: usize) -> Arc<Lane> {
+    pub fn lane(&self, endpoint: EndpointId, max_in_flight: usize) -> Arc<EndpointLane> {
         let places = max_in_flight * PLACES_PER_REQUEST;
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(&endpoint) {
@@ -422,9 +422,9 @@ impl Handover {
             return Arc::clone(lane);
         }
         let (sender, queue) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::new(places, &self.budget));
+        let room = Arc::new(LaneCapacity::new(places, &self.budget));
         let (next_due, pace) = (Mutex::new(None), Mutex::default());
-        let lane = Arc::new(Lane { endpoint, room, sender, next_due, pace });
+        let lane = Arc::new(EndpointLane { endpoint, room, sender, next_due, pace });
         lanes.insert(endpoint, Arc::clone(&lane));
         drop(lanes);
         drop(self.announce.send(NewLane { lane: Arc::clone(&lane), queue }));
@@ -437,12 +437,12 @@ impl Handover {
     }
 
     /// The lane of an endpoint that has one.
-    pub fn find_lane(&self, endpoint: EndpointId) -> Option<Arc<Lane>> {
+    pub fn find_lane(&self, endpoint: EndpointId) -> Option<Arc<EndpointLane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint).map(Arc::clone)
     }
 
     /// Every lane.
-    pub fn lanes(&self) -> Vec<Arc<Lane>> {
+    pub fn lanes(&self) -> Vec<Arc<EndpointLane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
@@ -453,7 +453,7 @@ impl Handover {
             return Arc::clone(lane);
         }
         let (sender, queue) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::new(FLOW_PLACES, &self.budget));
+        let room = Arc::new(LaneCapacity::new(FLOW_PLACES, &self.budget));
         let lane = Arc::new(FlowLane { flow, room, sender });
         lanes.insert(flow, Arc::clone(&lane));
         drop(lanes);
@@ -473,7 +473,7 @@ impl Handover {
     }
 
     /// Places for events that are planned one at a time.
-    pub fn odd_room(&self) -> &Arc<Room> {
+    pub fn odd_room(&self) -> &Arc<LaneCapacity> {
         &self.odd_room
     }
 }
@@ -484,8 +484,8 @@ mod tests {
 
     #[test]
     fn a_full_room_sends_work_to_the_table_until_it_is_drained() {
-        let budget = Arc::new(Budget(AtomicUsize::new(0)));
-        let room = Arc::new(Room::new(1, &budget));
+        let budget = Arc::new(MemoryBudget(AtomicUsize::new(0)));
+        let room = Arc::new(LaneCapacity::new(1, &budget));
         let payload = (SURE_BYTES - OVERHEAD) / COPIES;
         let sure = room.take(payload).unwrap();
         assert!(room.take(0).is_none(), "the room's own memory is used up");
@@ -504,10 +504,10 @@ mod tests {
 
     #[test]
     fn each_room_leaves_the_next_one_as_much_as_it_has() {
-        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
-        let mut held: Vec<Slot> = Vec::new();
+        let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
+        let mut held: Vec<QueuePermit> = Vec::new();
         for n in 1..4 {
-            let room = Arc::new(Room::new(1_000, &budget));
+            let room = Arc::new(LaneCapacity::new(1_000, &budget));
             held.extend(std::iter::from_fn(|| room.take(1 << 20)));
             let borrowed = room.borrowed.load(Ordering::Relaxed);
             let apart = borrowed.abs_diff(budget.left());
@@ -519,16 +519,16 @@ mod tests {
 
     #[test]
     fn a_room_holds_a_bounded_number_of_small_things() {
-        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
-        let room = Arc::new(Room::new(1, &budget));
-        let held: Vec<Slot> = std::iter::from_fn(|| room.take(0)).collect();
+        let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
+        let room = Arc::new(LaneCapacity::new(1, &budget));
+        let held: Vec<QueuePermit> = std::iter::from_fn(|| room.take(0)).collect();
         assert_eq!(held.len(), STRETCH);
     }
 
     #[test]
     fn as_much_is_claimed_as_there_is_memory_for() {
-        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
-        let room = Arc::new(Room::new(1_000, &budget));
+        let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
+        let room = Arc::new(LaneCapacity::new(1_000, &budget));
         assert!(room.claimable() > 1_000);
         let mut held = Vec::new();
         while let Some(mut slot) = room.take_claimed().filter(|_| room.claimable() > 0) {
@@ -537,15 +537,15 @@ mod tests {
             }
         }
         assert!((4..20).contains(&held.len()), "{}", held.len());
-        let another = Arc::new(Room::new(1_000, &budget));
+        let another = Arc::new(LaneCapacity::new(1_000, &budget));
         another.note_cost(LARGEST);
         assert!(another.claimable() > 0, "one may be tried where nothing is claimed");
     }
 
     #[test]
     fn work_larger_than_the_budget_is_taken_all_the_same() {
-        let budget = Arc::new(Budget(AtomicUsize::new(BUDGET)));
-        let room = Arc::new(Room::new(1, &budget));
+        let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
+        let room = Arc::new(LaneCapacity::new(1, &budget));
         assert!(room.take(usize::MAX).is_some());
     }
 }

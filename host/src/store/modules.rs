@@ -1,7 +1,7 @@
 //! Uploaded modules: components by their SHA-256, and numbered versions of a name.
 
-use super::pool::{Tx, reading, writing};
-use super::{Error, Journal, objects, row, statements};
+use super::pool::{WriteTransaction, reading, writing};
+use super::{EventStore, StoreError, objects, row, statements};
 use crate::model::id::ModuleId;
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
@@ -45,9 +45,9 @@ pub struct NewModule<'a> {
 
 type ModuleRow = (Uuid, String, i32, Vec<u8>, String, bool, i64);
 
-impl Journal {
+impl EventStore {
     /// Every version of every module.
-    pub async fn modules(&self) -> Result<Vec<ModuleVersion>, Error> {
+    pub async fn modules(&self) -> Result<Vec<ModuleVersion>, StoreError> {
         let rows: Vec<ModuleRow> = reading!(self.pool(), |db| {
             sqlx::query_as(statements::SELECT_MODULES).fetch_all(db).await?
         });
@@ -55,7 +55,7 @@ impl Journal {
     }
 
     /// The component with that SHA-256.
-    pub async fn component(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn component(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         let row: Option<(Vec<u8>,)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_COMPONENT)
                 .bind(sha256.to_vec())
@@ -65,8 +65,8 @@ impl Journal {
     }
 
     /// Stores a component as a version of a name, active if asked for; its number, which is the next one
-    /// where none is given. [`Error::NameTaken`] if there is a version of that number.
-    pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, Error> {
+    /// where none is given. [`StoreError::NameTaken`] if there is a version of that number.
+    pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, StoreError> {
         let NewModule { name, version: number, sha256, wasm, report, activate: active } = module;
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
@@ -102,7 +102,11 @@ impl Journal {
 }
 
 /// Makes a version the active one.
-pub async fn activate(tx: &mut Tx, name: &str, version: u32) -> Result<(), Error> {
+pub async fn activate(
+    tx: &mut WriteTransaction,
+    name: &str,
+    version: u32,
+) -> Result<(), StoreError> {
     let number = i32::try_from(version).unwrap_or(i32::MAX);
     let found = writing!(tx, |db| {
         sqlx::query(statements::DEACTIVATE_MODULE).bind(name).execute(&mut *db).await?;
@@ -116,12 +120,12 @@ pub async fn activate(tx: &mut Tx, name: &str, version: u32) -> Result<(), Error
     if found == 1 {
         return Ok(());
     }
-    Err(Error::Missing(format!("version {version} of module `{name}`")))
+    Err(StoreError::Missing(format!("version {version} of module `{name}`")))
 }
 
 fn decode(
     (id, name, version, sha256, report, active, at): ModuleRow,
-) -> Result<ModuleVersion, Error> {
+) -> Result<ModuleVersion, StoreError> {
     let sha256 = sha256.try_into().map_err(|_wrong_length: Vec<u8>| {
         row::corrupt("module", "sha256", &"it has not 32 bytes")
     })?;

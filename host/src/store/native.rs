@@ -4,16 +4,16 @@
 //! processor time at full load, measured. The group commit crosses over once instead: a thread with a
 //! connection of its own takes all operations of a transaction, writes them and gives them back.
 //!
-//! [`Query`] takes the place of sqlx's in statements that both run, so that there is one text and
+//! [`SqliteQuery`] takes the place of sqlx's in statements that both run, so that there is one text and
 //! one list of bindings for them (see [`batching`](super::batch::batching)). Whoever writes holds
 //! [`Pool`](super::pool::Pool)'s turn, so the two connections never wait for SQLite's lock.
 
-use super::batch::Batch;
-use super::checkpoint::Checkpointer;
+use super::batch::WriteBatch;
+use super::checkpoint::WalCheckpointer;
 use super::database_file::DatabaseFile;
-use super::value::{Row, Value};
-use super::writer::{Done, Op, write_all};
-use super::{Error, pool, readiness};
+use super::value::{BoundRow, BoundValue};
+use super::writer::{WriteOperation, WriteResults, write_all};
+use super::{StoreError, pool, readiness};
 use futures_util::FutureExt as _;
 use rusqlite::types::{FromSql as _, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
@@ -26,19 +26,20 @@ use tokio::sync::{mpsc, oneshot};
 const STATEMENTS: usize = 64;
 
 /// Operations of one transaction on their way, with what came of it on the way back.
-type Crossing = (Vec<Op>, oneshot::Sender<(Vec<Op>, Result<Done, Error>)>);
+type BatchCrossing =
+    (Vec<WriteOperation>, oneshot::Sender<(Vec<WriteOperation>, Result<WriteResults, StoreError>)>);
 
 /// The thread that writes. It ends when the last handle is dropped.
 #[derive(Debug, Clone)]
-pub struct Native {
-    sender: mpsc::Sender<Crossing>,
+pub struct SqliteThread {
+    sender: mpsc::Sender<BatchCrossing>,
 }
 
-impl Native {
+impl SqliteThread {
     /// Starts the thread; it opens the database at its first transaction.
     pub fn start(file: &Arc<DatabaseFile>) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(1);
-        let checkpointer = Checkpointer::start(Arc::clone(file))?;
+        let checkpointer = WalCheckpointer::start(Arc::clone(file))?;
         let file = Arc::clone(file);
         std::thread::Builder::new()
             .name("journal-writer".to_owned())
@@ -47,19 +48,22 @@ impl Native {
     }
 
     /// Writes the operations as one transaction; they come back either way.
-    pub async fn write(&self, ops: Vec<Op>) -> (Vec<Op>, Result<Done, Error>) {
+    pub async fn write(
+        &self,
+        ops: Vec<WriteOperation>,
+    ) -> (Vec<WriteOperation>, Result<WriteResults, StoreError>) {
         let (reply, answer) = oneshot::channel();
         if let Err(mpsc::error::SendError((ops, _))) = self.sender.send((ops, reply)).await {
-            return (ops, Err(Error::Closed));
+            return (ops, Err(StoreError::Closed));
         }
-        answer.await.unwrap_or_else(|_gone| (Vec::new(), Err(Error::Closed)))
+        answer.await.unwrap_or_else(|_gone| (Vec::new(), Err(StoreError::Closed)))
     }
 }
 
 fn serve(
     file: &DatabaseFile,
-    mut checkpointer: Checkpointer,
-    mut receiver: mpsc::Receiver<Crossing>,
+    mut checkpointer: WalCheckpointer,
+    mut receiver: mpsc::Receiver<BatchCrossing>,
 ) {
     let mut connection = None;
     while let Some((mut ops, reply)) = receiver.blocking_recv() {
@@ -79,18 +83,18 @@ fn serve(
 fn transact(
     file: &DatabaseFile,
     connection: &mut Option<Connection>,
-    ops: &mut [Op],
-) -> Result<Done, Error> {
+    ops: &mut [WriteOperation],
+) -> Result<WriteResults, StoreError> {
     file.check_in_place()?;
     let db = match connection {
         Some(db) => db,
-        None => connection.insert(open(file.path()).inspect(Checkpointer::watch)?),
+        None => connection.insert(open(file.path()).inspect(WalCheckpointer::watch)?),
     };
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let mut batch = Batch::Native(db);
+    let mut batch = WriteBatch::Native(db);
     // Nothing waits on this connection: all is done when the first poll returns.
-    let done = write_all(&mut batch, ops).now_or_never().unwrap_or(Err(Error::Closed))?;
-    let Batch::Native(db) = batch else { return Err(Error::Closed) };
+    let done = write_all(&mut batch, ops).now_or_never().unwrap_or(Err(StoreError::Closed))?;
+    let WriteBatch::Native(db) = batch else { return Err(StoreError::Closed) };
     db.prepare_cached("COMMIT")?.execute([])?;
     // Once more: where the file went meanwhile, what was committed is gone with it.
     file.check_in_place()?;
@@ -108,7 +112,7 @@ pub fn open(path: &std::path::Path) -> Result<Connection, rusqlite::Error> {
     Ok(db)
 }
 
-impl From<rusqlite::Error> for Error {
+impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
         use ErrorCode::{DatabaseCorrupt, NotADatabase};
@@ -125,7 +129,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for BoundValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Null => ValueRef::Null,
@@ -138,7 +142,7 @@ impl ToSql for Value<'_> {
 }
 
 /// Runs a statement with each row's values as `?1`, `?2`, …; how many rows of the table changed.
-pub fn run(db: &Connection, text: &str, rows: &[Row<'_>]) -> Result<u64, Error> {
+pub fn run(db: &Connection, text: &str, rows: &[BoundRow<'_>]) -> Result<u64, StoreError> {
     let mut statement = db.prepare_cached(text)?;
     let mut changed = 0;
     for row in rows {
@@ -149,7 +153,11 @@ pub fn run(db: &Connection, text: &str, rows: &[Row<'_>]) -> Result<u64, Error> 
 }
 
 /// As [`run`], and gives what the statement returns for all of them.
-pub fn fetch<T: Decode>(db: &Connection, text: &str, rows: &[Row<'_>]) -> Result<Vec<T>, Error> {
+pub fn fetch<T: DecodeRow>(
+    db: &Connection,
+    text: &str,
+    rows: &[BoundRow<'_>],
+) -> Result<Vec<T>, StoreError> {
     let mut found = Vec::new();
     let mut statement = db.prepare_cached(text)?;
     for row in rows {
@@ -164,7 +172,7 @@ pub fn fetch<T: Decode>(db: &Connection, text: &str, rows: &[Row<'_>]) -> Result
 
 fn bind_in_order(
     statement: &mut CachedStatement<'_>,
-    row: &Row<'_>,
+    row: &BoundRow<'_>,
 ) -> Result<(), rusqlite::Error> {
     for (n, value) in row.values().iter().enumerate() {
         statement.raw_bind_parameter(n + 1, value)?;
@@ -174,55 +182,58 @@ fn bind_in_order(
 
 /// A statement and its values.
 #[derive(Debug)]
-pub struct Query<'q> {
+pub struct SqliteQuery<'q> {
     text: &'static str,
-    values: Row<'q>,
+    values: BoundRow<'q>,
 }
 
 /// A statement, as `sqlx::query`.
-pub fn query<'q>(text: &'static str) -> Query<'q> {
-    Query { text, values: Row::new() }
+pub fn query<'q>(text: &'static str) -> SqliteQuery<'q> {
+    SqliteQuery { text, values: BoundRow::new() }
 }
 
 /// A statement that returns rows, as `sqlx::query_as`.
-pub fn query_as<'q>(text: &'static str) -> Query<'q> {
+pub fn query_as<'q>(text: &'static str) -> SqliteQuery<'q> {
     query(text)
 }
 
 /// How many rows a statement changed.
 #[derive(Debug)]
-pub struct Changed(usize);
+pub struct ChangedRows(usize);
 
-impl Changed {
+impl ChangedRows {
     /// As sqlx has it.
     pub const fn rows_affected(&self) -> u64 {
         self.0 as u64
     }
 }
 
-impl<'q> Query<'q> {
+impl<'q> SqliteQuery<'q> {
     /// The next parameter.
-    pub fn bind(self, value: impl Into<Value<'q>>) -> Self {
+    pub fn bind(self, value: impl Into<BoundValue<'q>>) -> Self {
         Self { values: self.values.bind(value), ..self }
     }
 
     /// Runs it.
-    pub fn execute(self, db: &mut Connection) -> Ready<Result<Changed, Error>> {
+    pub fn execute(self, db: &mut Connection) -> Ready<Result<ChangedRows, StoreError>> {
         ready(self.run(db))
     }
 
     /// Runs it and gives its first row, if there is one.
-    pub fn fetch_optional<T: Decode>(self, db: &mut Connection) -> Ready<Result<Option<T>, Error>> {
+    pub fn fetch_optional<T: DecodeRow>(
+        self,
+        db: &mut Connection,
+    ) -> Ready<Result<Option<T>, StoreError>> {
         ready(self.first(db))
     }
 
-    fn run(self, db: &Connection) -> Result<Changed, Error> {
+    fn run(self, db: &Connection) -> Result<ChangedRows, StoreError> {
         let mut statement = db.prepare_cached(self.text)?;
         self.bind_all(&mut statement)?;
-        Ok(Changed(statement.raw_execute()?))
+        Ok(ChangedRows(statement.raw_execute()?))
     }
 
-    fn first<T: Decode>(self, db: &Connection) -> Result<Option<T>, Error> {
+    fn first<T: DecodeRow>(self, db: &Connection) -> Result<Option<T>, StoreError> {
         let mut statement = db.prepare_cached(self.text)?;
         self.bind_all(&mut statement)?;
         let mut rows = statement.raw_query();
@@ -242,14 +253,14 @@ impl<'q> Query<'q> {
 }
 
 /// What a row is read into.
-pub trait Decode: Sized {
+pub trait DecodeRow: Sized {
     /// Reads a row.
     fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self>;
 }
 
 macro_rules! tuples {
     ($($($type:ident $index:tt),+;)*) => {$(
-        impl<$($type: Column),+> Decode for ($($type,)+) {
+        impl<$($type: DecodeColumn),+> DecodeRow for ($($type,)+) {
             fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
                 Ok(($($type::column(row, $index)?,)+))
             }
@@ -265,14 +276,14 @@ tuples! {
 }
 
 /// What a column is read into.
-pub trait Column: Sized {
+pub trait DecodeColumn: Sized {
     /// Reads a column.
     fn column(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Self>;
 }
 
 macro_rules! columns {
     ($($type:ty)*) => {$(
-        impl Column for $type {
+        impl DecodeColumn for $type {
             fn column(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Self> {
                 row.get(index)
             }
@@ -282,7 +293,7 @@ macro_rules! columns {
 
 columns! { i32 i64 String Vec<u8> }
 
-impl Column for Uuid {
+impl DecodeColumn for Uuid {
     fn column(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Self> {
         <[u8; 16]>::column_result(row.get_ref(index)?).map(Self::from_bytes).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(

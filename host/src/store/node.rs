@@ -5,8 +5,8 @@
 //! nothing waits for the end of a lease. A process that merely stalled that long can change nothing
 //! with its old leases; what it was sending may be sent twice.
 
-use super::pool::{Pool, Tx, reading, writing};
-use super::{Error, Journal, statements};
+use super::pool::{DatabasePool, WriteTransaction, reading, writing};
+use super::{EventStore, StoreError, statements};
 use std::time::Duration;
 
 /// How often a process says that it is there.
@@ -26,25 +26,25 @@ pub const fn first_token(node: i64) -> i64 {
     node << COUNTER_BITS
 }
 
-impl Journal {
+impl EventStore {
     /// Enters this process. SQLite has one process at a time, so whatever is leased there was held by
     /// one that is gone.
-    pub async fn enter(&self) -> Result<(), Error> {
+    pub async fn enter(&self) -> Result<(), StoreError> {
         self.beat().await?;
         match self.pool() {
-            Pool::Sqlite { .. } => self.take_over(Duration::ZERO).await,
-            Pool::Postgres { .. } => self.take_over(LOST).await,
+            DatabasePool::Sqlite { .. } => self.take_over(Duration::ZERO).await,
+            DatabasePool::Postgres { .. } => self.take_over(LOST).await,
         }
     }
 
     /// Says that this process is there, and takes over from those that are not.
-    pub async fn patrol_nodes(&self) -> Result<(), Error> {
+    pub async fn patrol_nodes(&self) -> Result<(), StoreError> {
         self.beat().await?;
         self.take_over(LOST).await
     }
 
     /// Leaves: what this process still holds is due again at once, and an SQLite database stands in its one file.
-    pub async fn leave(&self) -> Result<(), Error> {
+    pub async fn leave(&self) -> Result<(), StoreError> {
         self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING).await?;
         if let Err(error) = self.pool().empty_log().await {
             tracing::warn!(%error, "part of the database stays in its log; save the file `-wal` too");
@@ -52,7 +52,7 @@ impl Journal {
         Ok(())
     }
 
-    async fn beat(&self) -> Result<(), Error> {
+    async fn beat(&self) -> Result<(), StoreError> {
         let mut tx = self.pool().begin().await?;
         writing!(&mut tx, |db| sqlx::query(statements::SEEN)
             .bind(self.inner.node)
@@ -63,7 +63,7 @@ impl Journal {
         Ok(tx.commit().await?)
     }
 
-    async fn take_over(&self, silent: Duration) -> Result<(), Error> {
+    async fn take_over(&self, silent: Duration) -> Result<(), StoreError> {
         let since = self.clock().now().before(silent);
         let lost: Vec<(i64,)> = reading!(self.pool(), |db| sqlx::query_as(statements::LOST_NODES)
             .bind(since.micros())
@@ -78,14 +78,14 @@ impl Journal {
     }
 
     /// Makes due what a process holds, its plannings by the statement given.
-    async fn release_node(&self, node: i64, plannings: &'static str) -> Result<(), Error> {
+    async fn release_node(&self, node: i64, plannings: &'static str) -> Result<(), StoreError> {
         let now = self.clock().now().micros();
         let (first, last) = (first_token(node), first_token(node + 1) - 1);
         let sources = match self.pool() {
-            Pool::Sqlite { .. } => statements::RELEASE_NODE_SOURCES_SQLITE,
-            Pool::Postgres { .. } => statements::RELEASE_NODE_SOURCES_POSTGRES,
+            DatabasePool::Sqlite { .. } => statements::RELEASE_NODE_SOURCES_SQLITE,
+            DatabasePool::Postgres { .. } => statements::RELEASE_NODE_SOURCES_POSTGRES,
         };
-        let mut tx: Tx = self.pool().begin().await?;
+        let mut tx: WriteTransaction = self.pool().begin().await?;
         writing!(&mut tx, |db| {
             // In the order of the group commit, so that the two cannot wait for each other.
             sqlx::query(sources).bind(node).execute(&mut *db).await?;

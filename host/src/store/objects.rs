@@ -1,8 +1,8 @@
 //! What operators set: sources, endpoints, flows. One table, one set of statements; the body is the
 //! settings as JSON, `sealed` is what must not be read without the key.
 
-use super::pool::{Tx, reading, writing};
-use super::{Error, Journal, modules, row, statements};
+use super::pool::{WriteTransaction, reading, writing};
+use super::{EventStore, StoreError, modules, row, statements};
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use sqlx::types::Uuid;
 
 /// The kinds of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ObjectKind {
     /// A system that events come from.
     Source,
     /// Where deliveries go.
@@ -23,7 +23,7 @@ pub enum Kind {
     RevokedGrant,
 }
 
-impl Kind {
+impl ObjectKind {
     /// The word for it, in the table and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Kind {
 
 /// A stored object.
 #[derive(Debug, Clone)]
-pub struct Object<S> {
+pub struct StoredObject<S> {
     /// Its id.
     pub id: Uuid,
     /// What the operator set.
@@ -53,11 +53,11 @@ pub struct Object<S> {
 
 /// One change of one object.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub enum ObjectChange {
     /// Makes it, or changes what is there under its id.
     Put {
         /// Its kind.
-        kind: Kind,
+        kind: ObjectKind,
         /// Its id.
         id: Uuid,
         /// Its name, unique within the kind.
@@ -79,18 +79,18 @@ pub enum Change {
     /// Removes it. An endpoint's open deliveries are cancelled, a flow's waiting events dropped.
     Delete {
         /// Its kind.
-        kind: Kind,
+        kind: ObjectKind,
         /// Its id.
         id: Uuid,
     },
 }
 
-impl Change {
+impl ObjectChange {
     /// Puts settings under an id.
     pub fn put<S: Serialize>(
-        kind: Kind,
+        kind: ObjectKind,
         name: &str,
-        object: &Object<S>,
+        object: &StoredObject<S>,
     ) -> Result<Self, serde_json::Error> {
         Ok(Self::Put {
             kind,
@@ -105,9 +105,12 @@ impl Change {
 
 type ObjectRow = (Uuid, String, String, Option<Vec<u8>>, i64, i64);
 
-impl Journal {
+impl EventStore {
     /// All objects of a kind, by name.
-    pub async fn objects<S: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<Object<S>>, Error> {
+    pub async fn objects<S: DeserializeOwned>(
+        &self,
+        kind: ObjectKind,
+    ) -> Result<Vec<StoredObject<S>>, StoreError> {
         let rows: Vec<ObjectRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_OBJECTS)
                 .bind(kind.as_str())
@@ -115,7 +118,7 @@ impl Journal {
                 .await?);
         rows.into_iter()
             .map(|(id, _, body, sealed, created_at, updated_at)| {
-                Ok(Object {
+                Ok(StoredObject {
                     id,
                     settings: row::json(&body, "object", "body")?,
                     sealed,
@@ -127,14 +130,14 @@ impl Journal {
     }
 
     /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
-    /// does whatever is deleted (`secure_delete` is on). [`Error::NameTaken`] if two objects of a kind
-    /// would have one name, [`Error::Missing`] if a version to activate does not exist.
-    pub async fn change(&self, changes: &[Change]) -> Result<(), Error> {
+    /// does whatever is deleted (`secure_delete` is on). [`StoreError::NameTaken`] if two objects of a kind
+    /// would have one name, [`StoreError::Missing`] if a version to activate does not exist.
+    pub async fn change(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;
         for change in changes {
             match change {
-                Change::Put { kind, id, name, body, sealed, created_at } => {
+                ObjectChange::Put { kind, id, name, body, sealed, created_at } => {
                     let put = writing!(&mut tx, |db| sqlx::query(statements::UPSERT_OBJECT)
                         .bind(kind.as_str())
                         .bind(*id)
@@ -148,10 +151,10 @@ impl Journal {
                         .map(|_| ()));
                     put.map_err(|error| taken(error, name))?;
                 }
-                Change::ActivateModule { name, version } => {
+                ObjectChange::ActivateModule { name, version } => {
                     modules::activate(&mut tx, name, *version).await?;
                 }
-                Change::Delete { kind, id } => delete(&mut tx, *kind, *id, now).await?,
+                ObjectChange::Delete { kind, id } => delete(&mut tx, *kind, *id, now).await?,
             }
         }
         grow(&mut tx).await?;
@@ -159,7 +162,7 @@ impl Journal {
     }
 
     /// Grows with every change of an object or a module.
-    pub async fn topology_version(&self) -> Result<i64, Error> {
+    pub async fn topology_version(&self) -> Result<i64, StoreError> {
         let (version,): (i64,) = reading!(self.pool(), |db| {
             sqlx::query_as(statements::TOPOLOGY_VERSION).fetch_one(db).await?
         });
@@ -167,13 +170,18 @@ impl Journal {
     }
 }
 
-pub fn taken(error: sqlx::Error, name: &str) -> Error {
+pub fn taken(error: sqlx::Error, name: &str) -> StoreError {
     let unique =
         error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-    if unique { Error::NameTaken(name.to_owned()) } else { error.into() }
+    if unique { StoreError::NameTaken(name.to_owned()) } else { error.into() }
 }
 
-async fn delete(tx: &mut Tx, kind: Kind, id: Uuid, now: Timestamp) -> Result<(), Error> {
+async fn delete(
+    tx: &mut WriteTransaction,
+    kind: ObjectKind,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     writing!(tx, |db| {
         sqlx::query(statements::DELETE_OBJECT)
             .bind(kind.as_str())
@@ -181,11 +189,11 @@ async fn delete(tx: &mut Tx, kind: Kind, id: Uuid, now: Timestamp) -> Result<(),
             .execute(&mut *db)
             .await?;
         match kind {
-            Kind::Source | Kind::RevokedGrant => {}
-            Kind::Token => {
+            ObjectKind::Source | ObjectKind::RevokedGrant => {}
+            ObjectKind::Token => {
                 sqlx::query(statements::DELETE_TOKEN_USAGE).bind(id).execute(&mut *db).await?;
             }
-            Kind::Endpoint => {
+            ObjectKind::Endpoint => {
                 let now = now.micros();
                 sqlx::query(statements::CANCEL_ENDPOINT)
                     .bind(id)
@@ -193,7 +201,7 @@ async fn delete(tx: &mut Tx, kind: Kind, id: Uuid, now: Timestamp) -> Result<(),
                     .execute(&mut *db)
                     .await?;
             }
-            Kind::Flow => {
+            ObjectKind::Flow => {
                 sqlx::query(statements::DELETE_FLOW_PLANNING).bind(id).execute(&mut *db).await?;
             }
         }
@@ -202,7 +210,7 @@ async fn delete(tx: &mut Tx, kind: Kind, id: Uuid, now: Timestamp) -> Result<(),
 }
 
 /// Tells every node that something changed.
-pub async fn grow(tx: &mut Tx) -> Result<(), Error> {
+pub async fn grow(tx: &mut WriteTransaction) -> Result<(), StoreError> {
     writing!(tx, |db| sqlx::query(statements::GROW_TOPOLOGY).execute(db).await?.rows_affected());
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Recording what follows from an event: deliveries, the trace, and that a flow is done with it.
 
-use super::batch::{Batch, batching};
-use super::handover::{Handover, Slot};
-use super::value::Row;
-use super::watch::{Notice, Watchers};
-use super::{Error, dedupe, statements};
+use super::batch::{WriteBatch, batching};
+use super::handover::{QueuePermit, WorkPrefetch};
+use super::value::BoundRow;
+use super::watch::{EventNotice, EventWatchers};
+use super::{StoreError, dedupe, statements};
 use crate::json::storable::storable;
-use crate::model::delivery::{Collapse, DeadLetter, Lease, NewDelivery, Status};
+use crate::model::delivery::{CollapseKey, DeadLetter, DeliveryStatus, NewDelivery, WorkLease};
 use crate::model::event::Event;
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, FlowId};
 use crate::time::timestamp::Timestamp;
@@ -16,16 +16,16 @@ use std::sync::Arc;
 
 /// A delivery to be written, with its place in memory if it is born leased.
 #[derive(Debug)]
-pub struct Draft {
+pub struct DeliveryDraft {
     /// The delivery.
     pub delivery: NewDelivery,
     /// Its place in memory.
-    pub slot: Option<Slot>,
+    pub slot: Option<QueuePermit>,
 }
 
 /// What a flow's modules said of an event.
 #[derive(Debug)]
-pub struct Planned {
+pub struct RecordedPlan {
     /// The event.
     pub event: Arc<Event>,
     /// The flow.
@@ -33,15 +33,15 @@ pub struct Planned {
     /// Whether a dead letter of it may exist.
     pub replayed: bool,
     /// The right to record it.
-    pub lease: Lease,
+    pub lease: WorkLease,
     /// Its place in memory.
-    pub _slot: Slot,
+    pub _slot: QueuePermit,
     /// When the modules ran.
     pub at: Timestamp,
     /// The trace, as JSON.
     pub steps: String,
     /// What follows.
-    pub deliveries: Vec<Draft>,
+    pub deliveries: Vec<DeliveryDraft>,
     /// How the modules failed, if they did.
     pub failed: Option<ModuleFailed>,
 }
@@ -61,7 +61,10 @@ pub enum ModuleFailed {
 }
 
 /// Writes the plans whose lease still holds; `true` for those.
-pub async fn write(tx: &mut Batch<'_>, plans: &mut [&mut Planned]) -> Result<Vec<bool>, Error> {
+pub async fn write(
+    tx: &mut WriteBatch<'_>,
+    plans: &mut [&mut RecordedPlan],
+) -> Result<Vec<bool>, StoreError> {
     let finished = plans.iter().filter(|p| !matches!(p.failed, Some(ModuleFailed::Retry(_))));
     let rows = finished.map(|plan| plan.key_row().bind(plan.lease.token)).collect();
     let ended: Vec<(Uuid, Uuid)> = tx.fetch(&statements::DELETE_PLANNING, rows).await?;
@@ -75,7 +78,7 @@ pub async fn write(tx: &mut Batch<'_>, plans: &mut [&mut Planned]) -> Result<Vec
             }
         });
     }
-    let mut held: Vec<&mut Planned> =
+    let mut held: Vec<&mut RecordedPlan> =
         plans.iter_mut().zip(&applied).filter(|(_, a)| **a).map(|(p, _)| &mut **p).collect();
     dedupe::hold_back(tx, &mut held).await?;
     write_trace(tx, &held).await?;
@@ -84,7 +87,7 @@ pub async fn write(tx: &mut Batch<'_>, plans: &mut [&mut Planned]) -> Result<Vec
             bury(tx, &plan.dead_letter(reason, detail)).await?;
         }
     }
-    let mut drafts: Vec<&mut Draft> =
+    let mut drafts: Vec<&mut DeliveryDraft> =
         held.iter_mut().flat_map(|p| p.deliveries.iter_mut()).collect();
     write_deliveries(tx, &mut drafts).await?;
     Ok(applied)
@@ -93,7 +96,7 @@ pub async fn write(tx: &mut Batch<'_>, plans: &mut [&mut Planned]) -> Result<Vec
 /// The database refused what the modules said.
 const REFUSED: &str = "refused_by_database";
 
-impl Planned {
+impl RecordedPlan {
     /// Makes a dead letter of a plan that the database refused for its content, so that the event does not wait for ever;
     /// `false` if it is one already.
     pub fn set_aside(&mut self, why: &str) -> bool {
@@ -125,7 +128,11 @@ impl Planned {
     }
 }
 
-async fn postpone(tx: &mut Batch<'_>, plan: &Planned, at: Timestamp) -> Result<bool, Error> {
+async fn postpone(
+    tx: &mut WriteBatch<'_>,
+    plan: &RecordedPlan,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
     let rows = batching!(tx, |db| sql::query(statements::POSTPONE_PLANNING)
         .bind(at.micros())
         .bind(plan.event.id.uuid())
@@ -137,7 +144,10 @@ async fn postpone(tx: &mut Batch<'_>, plan: &Planned, at: Timestamp) -> Result<b
     Ok(rows == 1)
 }
 
-async fn write_trace(tx: &mut Batch<'_>, plans: &[&mut Planned]) -> Result<(), Error> {
+async fn write_trace(
+    tx: &mut WriteBatch<'_>,
+    plans: &[&mut RecordedPlan],
+) -> Result<(), StoreError> {
     let rows = plans
         .iter()
         .map(|plan| plan.key_row().bind(plan.at.micros()).bind(plan.steps.as_str()))
@@ -148,15 +158,15 @@ async fn write_trace(tx: &mut Batch<'_>, plans: &[&mut Planned]) -> Result<(), E
     tx.run(&statements::DELETE_PLAN_DEAD_LETTER, rows).await.map(drop)
 }
 
-impl Planned {
+impl RecordedPlan {
     /// Event and flow, which name its planning.
-    fn key_row(&self) -> Row<'_> {
-        Row::new().bind(self.event.id.uuid()).bind(self.flow.uuid())
+    fn key_row(&self) -> BoundRow<'_> {
+        BoundRow::new().bind(self.event.id.uuid()).bind(self.flow.uuid())
     }
 }
 
 /// Puts something into the dead-letter store, or brings what is there up to date.
-pub async fn bury(tx: &mut Batch<'_>, dead: &DeadLetter) -> Result<(), Error> {
+pub async fn bury(tx: &mut WriteBatch<'_>, dead: &DeadLetter) -> Result<(), StoreError> {
     let known = batching!(tx, |db| sql::query(statements::UPDATE_DEAD_LETTER)
         .bind(dead.reason.as_str())
         .bind(dead.detail.as_str())
@@ -187,14 +197,17 @@ pub async fn bury(tx: &mut Batch<'_>, dead: &DeadLetter) -> Result<(), Error> {
 }
 
 /// Writes deliveries: most in bulk, the collapsing ones one by one.
-pub async fn write_deliveries(tx: &mut Batch<'_>, drafts: &mut [&mut Draft]) -> Result<(), Error> {
+pub async fn write_deliveries(
+    tx: &mut WriteBatch<'_>,
+    drafts: &mut [&mut DeliveryDraft],
+) -> Result<(), StoreError> {
     let mut rows = Vec::with_capacity(drafts.len());
     for draft in drafts.iter_mut() {
         let collapsed = match draft.delivery.collapse.clone() {
             Some(collapse) => Some(collapse_into(tx, &mut draft.delivery, collapse).await?),
             None => None,
         };
-        let row = Written { delivery: &draft.delivery, collapsed };
+        let row = WrittenDelivery { delivery: &draft.delivery, collapsed };
         if collapsed.is_some() {
             // Another of the same batch may collapse into it, so it must stand in the table now.
             insert(tx, &[row]).await?;
@@ -206,12 +219,12 @@ pub async fn write_deliveries(tx: &mut Batch<'_>, drafts: &mut [&mut Draft]) -> 
 }
 
 /// A delivery as it is written: with what it collapsed, if it did.
-struct Written<'a> {
+struct WrittenDelivery<'a> {
     delivery: &'a NewDelivery,
     collapsed: Option<(i32, Timestamp)>,
 }
 
-impl Draft {
+impl DeliveryDraft {
     /// Whether nothing has to be looked up for it and it sends the event as captured.
     pub const fn is_plain(&self) -> bool {
         self.delivery.collapse.is_none()
@@ -220,17 +233,17 @@ impl Draft {
     }
 
     /// The row of a plain one.
-    pub fn plain_row(&self) -> Row<'_> {
-        Written { delivery: &self.delivery, collapsed: None }.row()
+    pub fn plain_row(&self) -> BoundRow<'_> {
+        WrittenDelivery { delivery: &self.delivery, collapsed: None }.row()
     }
 }
 
 /// Puts a delivery in the place of the one of its record that still waits, if one does.
 async fn collapse_into(
-    tx: &mut Batch<'_>,
+    tx: &mut WriteBatch<'_>,
     delivery: &mut NewDelivery,
-    collapse: Collapse,
-) -> Result<(i32, Timestamp), Error> {
+    collapse: CollapseKey,
+) -> Result<(i32, Timestamp), StoreError> {
     let waiting: Option<(i32, i64)> = batching!(tx, |db| sql::query_as(statements::SUPERSEDE)
         .bind(delivery.endpoint_id.uuid())
         .bind(collapse.key.as_str())
@@ -243,24 +256,25 @@ async fn collapse_into(
     Ok((collapsed + 1, latest))
 }
 
-async fn insert(tx: &mut Batch<'_>, drafts: &[Written<'_>]) -> Result<(), Error> {
-    let rows = drafts.iter().map(Written::row).collect();
+async fn insert(tx: &mut WriteBatch<'_>, drafts: &[WrittenDelivery<'_>]) -> Result<(), StoreError> {
+    let rows = drafts.iter().map(WrittenDelivery::row).collect();
     tx.run(&statements::INSERT_DELIVERY, rows).await?;
-    let message = |written: &Written<'_>| {
+    let message = |written: &WrittenDelivery<'_>| {
         let message = written.delivery.message.as_ref()?;
         Some((written.delivery.id.uuid(), serde_json::to_string(message).ok()?))
     };
     let messages: Vec<(Uuid, String)> = drafts.iter().filter_map(message).collect();
-    let rows = messages.iter().map(|(id, body)| Row::new().bind(*id).bind(body.as_str())).collect();
+    let rows =
+        messages.iter().map(|(id, body)| BoundRow::new().bind(*id).bind(body.as_str())).collect();
     tx.run(&statements::INSERT_MESSAGE, rows).await.map(drop)
 }
 
-impl<'a> Written<'a> {
-    fn row(&self) -> Row<'a> {
+impl<'a> WrittenDelivery<'a> {
+    fn row(&self) -> BoundRow<'a> {
         let delivery = self.delivery;
         let lease = delivery.lease;
-        let status = if lease.is_some() { Status::Leased } else { Status::Pending };
-        Row::new()
+        let status = if lease.is_some() { DeliveryStatus::Leased } else { DeliveryStatus::Pending };
+        BoundRow::new()
             .bind(delivery.id.uuid())
             .bind(delivery.event_id.uuid())
             .bind(delivery.endpoint_id.uuid())
@@ -281,12 +295,12 @@ impl<'a> Written<'a> {
 }
 
 /// After the commit: deliveries go on in memory, watchers hear of them.
-pub fn hand_over(handover: &Handover, watchers: &Watchers, plan: Planned) {
+pub fn hand_over(handover: &WorkPrefetch, watchers: &EventWatchers, plan: RecordedPlan) {
     match plan.failed {
         Some(ModuleFailed::Retry(_)) => {}
         Some(ModuleFailed::Dead { .. }) | None => watchers.tell(plan.event.id, || {
-            let ids = |d: &Draft| (d.delivery.id, d.delivery.endpoint_id);
-            Notice::Planned { deliveries: plan.deliveries.iter().map(ids).collect() }
+            let ids = |d: &DeliveryDraft| (d.delivery.id, d.delivery.endpoint_id);
+            EventNotice::Planned { deliveries: plan.deliveries.iter().map(ids).collect() }
         }),
     }
     for draft in plan.deliveries {

@@ -1,8 +1,8 @@
 //! The two databases behind one enum, and the macro that expands one body for both.
 
 use super::database_file::DatabaseFile;
-use super::native::Native;
-use super::{Error, Opening, checkpoint, space};
+use super::native::SqliteThread;
+use super::{StoreError, StoreOpening, checkpoint, space};
 use crate::crypto::private_file;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
@@ -44,12 +44,12 @@ const POSTGRES_WRITERS: usize = 3;
 
 /// Both databases. Readers and writers are apart: a long read never holds up a commit.
 #[derive(Debug, Clone)]
-pub enum Pool {
+pub enum DatabasePool {
     Sqlite {
         read: SqlitePool,
         write: SqlitePool,
         /// Takes the group commits.
-        native: Native,
+        native: SqliteThread,
         /// Held by whoever writes, in the order they came.
         turn: Arc<Mutex<()>>,
         file: Arc<DatabaseFile>,
@@ -62,7 +62,7 @@ pub enum Pool {
 
 /// A write transaction on either database.
 #[derive(Debug)]
-pub enum Tx {
+pub enum WriteTransaction {
     Sqlite(SqliteTx),
     Postgres(Transaction<'static, Postgres>),
 }
@@ -117,8 +117,8 @@ impl Drop for SqliteTx {
 macro_rules! reading {
     ($pool:expr, |$db:ident| $body:expr) => {
         match $pool {
-            $crate::store::pool::Pool::Sqlite { read: $db, .. } => $body,
-            $crate::store::pool::Pool::Postgres { read: $db, .. } => $body,
+            $crate::store::pool::DatabasePool::Sqlite { read: $db, .. } => $body,
+            $crate::store::pool::DatabasePool::Postgres { read: $db, .. } => $body,
         }
     };
 }
@@ -127,11 +127,11 @@ macro_rules! reading {
 macro_rules! writing {
     ($tx:expr, |$db:ident| $body:expr) => {
         match $tx {
-            $crate::store::pool::Tx::Sqlite(tx) => {
+            $crate::store::pool::WriteTransaction::Sqlite(tx) => {
                 let $db: &mut sqlx::SqliteConnection = tx.connection();
                 $body
             }
-            $crate::store::pool::Tx::Postgres(tx) => {
+            $crate::store::pool::WriteTransaction::Postgres(tx) => {
                 let $db: &mut sqlx::PgConnection = &mut *tx;
                 $body
             }
@@ -141,31 +141,31 @@ macro_rules! writing {
 
 pub(crate) use {reading, writing};
 
-impl Pool {
+impl DatabasePool {
     /// Connects and brings the schema up to date.
-    pub async fn open(url: &str, opening: Opening) -> Result<Self, Error> {
+    pub async fn open(url: &str, opening: StoreOpening) -> Result<Self, StoreError> {
         let pool = if url.starts_with("sqlite:") {
             Self::open_sqlite(url, opening).await?
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             Self::open_postgres(url).await?
         } else {
             let given = url.split(':').next().unwrap_or_default().to_owned();
-            return Err(Error::Address { given });
+            return Err(StoreError::Address { given });
         };
         match &pool {
             Self::Sqlite { write, .. } => SQLITE.run(write).await,
             Self::Postgres { write, .. } => POSTGRES.run(write).await,
         }
-        .map_err(|error| Error::Migration(Box::new(error)))?;
+        .map_err(|error| StoreError::Migration(Box::new(error)))?;
         if let Self::Sqlite { file, .. } = &pool {
             file.watch_log()?;
         }
         Ok(pool)
     }
 
-    async fn open_sqlite(url: &str, opening: Opening) -> Result<Self, Error> {
+    async fn open_sqlite(url: &str, opening: StoreOpening) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url)
-            .map_err(|_unreadable| Error::Address { given: url.to_owned() })?
+            .map_err(|_unreadable| StoreError::Address { given: url.to_owned() })?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -202,13 +202,13 @@ impl Pool {
             .acquire_timeout(PATIENCE)
             // Rows that are read ahead of who asks for them are in memory too.
             .connect_lazy_with(options.clone().read_only(true).row_buffer_size(READ_AHEAD));
-        let native = Native::start(&file).map_err(sqlx::Error::Io)?;
+        let native = SqliteThread::start(&file).map_err(sqlx::Error::Io)?;
         Ok(Self::Sqlite { read, write, native, turn: Arc::default(), file })
     }
 
-    async fn open_postgres(url: &str) -> Result<Self, Error> {
+    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)
-            .map_err(|_unreadable| Error::Address { given: "postgres:…".to_owned() })?
+            .map_err(|_unreadable| StoreError::Address { given: "postgres:…".to_owned() })?
             .application_name("waybill")
             .statement_cache_capacity(400)
             .disable_statement_logging();
@@ -246,12 +246,12 @@ impl Pool {
     }
 
     /// Begins a write transaction.
-    pub async fn begin(&self) -> Result<Tx, sqlx::Error> {
+    pub async fn begin(&self) -> Result<WriteTransaction, sqlx::Error> {
         Ok(match self {
             Self::Sqlite { write, turn, file, .. } => {
-                Tx::Sqlite(SqliteTx::begin(write, turn, file).await?)
+                WriteTransaction::Sqlite(SqliteTx::begin(write, turn, file).await?)
             }
-            Self::Postgres { write, .. } => Tx::Postgres(write.begin().await?),
+            Self::Postgres { write, .. } => WriteTransaction::Postgres(write.begin().await?),
         })
     }
 
@@ -287,7 +287,7 @@ impl Pool {
     }
 }
 
-impl Tx {
+impl WriteTransaction {
     /// Makes it durable.
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
@@ -298,11 +298,11 @@ impl Tx {
 }
 
 /// Makes the database's file and its logs readable to their owner only.
-fn protect(file: &Path) -> Result<(), Error> {
+fn protect(file: &Path) -> Result<(), StoreError> {
     if file.as_os_str() == ":memory:" || file.to_string_lossy().starts_with("file:") {
         return Ok(());
     }
-    let failed = |path: &Path, source| Error::File { path: path.to_owned(), source };
+    let failed = |path: &Path, source| StoreError::File { path: path.to_owned(), source };
     private_file::create(file).map_err(|error| failed(file, error))?;
     for log in ["", "-wal", "-shm"] {
         let mut path = file.as_os_str().to_owned();
@@ -360,7 +360,7 @@ pub mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_no_database_is_refused() {
-        let error = Pool::open("mysql://x", Opening::default()).await.unwrap_err();
+        let error = DatabasePool::open("mysql://x", StoreOpening::default()).await.unwrap_err();
         assert!(error.to_string().contains("use sqlite:FILE or postgres://"), "{error}");
     }
 }

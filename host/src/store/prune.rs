@@ -8,8 +8,8 @@
 //! sent, a dead letter and what it needs for its replay, and the event that holds the present state
 //! of a record.
 
-use super::pool::{Pool, Tx, reading, writing};
-use super::{Error, Journal, statements};
+use super::pool::{DatabasePool, WriteTransaction, reading, writing};
+use super::{EventStore, StoreError, statements};
 use crate::model::id::EventId;
 use crate::time::timestamp::Timestamp;
 use sqlx::types::Uuid;
@@ -29,7 +29,7 @@ const SPARE_PAGES: i64 = 1_024;
 
 /// What is older may go, kind by kind.
 #[derive(Debug, Clone, Copy)]
-pub struct Cutoffs {
+pub struct PruneCutoffs {
     /// Data, changes and attributes of events, and what modules made of them.
     pub payloads: Timestamp,
     /// What modules said of events.
@@ -48,7 +48,7 @@ pub struct Cutoffs {
     pub records: Option<Timestamp>,
 }
 
-impl Cutoffs {
+impl PruneCutoffs {
     /// The same, or this time for what follows from events.
     fn not_before(self, time: Timestamp) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Cutoffs {
 
 /// How many rows went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
+pub struct PrunedCounts {
     /// Events that lost their payload.
     pub payloads: u64,
     /// Runs of modules.
@@ -81,7 +81,7 @@ pub struct Pruned {
     pub records: u64,
 }
 
-impl AddAssign for Pruned {
+impl AddAssign for PrunedCounts {
     fn add_assign(&mut self, more: Self) {
         self.payloads += more.payloads;
         self.plans += more.plans;
@@ -94,7 +94,7 @@ impl AddAssign for Pruned {
 }
 
 /// One walk through a table.
-struct Sweep {
+struct TableSweep {
     /// Finds the last id of the next window.
     window: &'static str,
     /// Each is run on every window; whether it takes the time, too. The rows of the first are
@@ -102,11 +102,11 @@ struct Sweep {
     steps: &'static [(&'static str, bool)],
 }
 
-const DEAD_LETTERS: Sweep = Sweep {
+const DEAD_LETTERS: TableSweep = TableSweep {
     window: statements::DEAD_LETTER_WINDOW,
     steps: &[(statements::PRUNE_DEAD_LETTERS, true)],
 };
-const DELIVERIES: Sweep = Sweep {
+const DELIVERIES: TableSweep = TableSweep {
     window: statements::DELIVERY_WINDOW,
     steps: &[
         (statements::PRUNE_DELIVERIES, true),
@@ -114,42 +114,44 @@ const DELIVERIES: Sweep = Sweep {
         (statements::PRUNE_ATTEMPTS_OF_NONE, false),
     ],
 };
-const ATTEMPTS: Sweep =
-    Sweep { window: statements::ATTEMPT_WINDOW, steps: &[(statements::PRUNE_ATTEMPTS, true)] };
-const PLANS: Sweep =
-    Sweep { window: statements::PLAN_WINDOW, steps: &[(statements::PRUNE_PLANS, true)] };
-const PAYLOADS_SQLITE: Sweep = Sweep {
+const ATTEMPTS: TableSweep =
+    TableSweep { window: statements::ATTEMPT_WINDOW, steps: &[(statements::PRUNE_ATTEMPTS, true)] };
+const PLANS: TableSweep =
+    TableSweep { window: statements::PLAN_WINDOW, steps: &[(statements::PRUNE_PLANS, true)] };
+const PAYLOADS_SQLITE: TableSweep = TableSweep {
     window: statements::EVENT_WINDOW,
     steps: &[
         (statements::PRUNE_PAYLOADS_SQLITE, true),
         (statements::PRUNE_MESSAGES_OF_PRUNED, false),
     ],
 };
-const PAYLOADS_POSTGRES: Sweep = Sweep {
+const PAYLOADS_POSTGRES: TableSweep = TableSweep {
     window: statements::EVENT_WINDOW,
     steps: &[
         (statements::PRUNE_PAYLOADS_POSTGRES, true),
         (statements::PRUNE_MESSAGES_OF_PRUNED, false),
     ],
 };
-const EVENTS_SQLITE: Sweep =
-    Sweep { window: statements::EVENT_WINDOW, steps: &[(statements::PRUNE_EVENTS_SQLITE, false)] };
-const EVENTS_POSTGRES: Sweep = Sweep {
+const EVENTS_SQLITE: TableSweep = TableSweep {
+    window: statements::EVENT_WINDOW,
+    steps: &[(statements::PRUNE_EVENTS_SQLITE, false)],
+};
+const EVENTS_POSTGRES: TableSweep = TableSweep {
     window: statements::EVENT_WINDOW,
     steps: &[(statements::PRUNE_EVENTS_POSTGRES, false)],
 };
 
-impl Journal {
+impl EventStore {
     /// Forgets what is older than the cutoffs. Payloads are looked for from `payloads_from` on:
     /// those of earlier events are known to be gone or needed.
     pub async fn prune(
         &self,
-        before: &Cutoffs,
+        before: &PruneCutoffs,
         payloads_from: Option<EventId>,
-    ) -> Result<Pruned, Error> {
+    ) -> Result<PrunedCounts, StoreError> {
         let (payloads, events) = match self.pool() {
-            Pool::Sqlite { .. } => (PAYLOADS_SQLITE, EVENTS_SQLITE),
-            Pool::Postgres { .. } => (PAYLOADS_POSTGRES, EVENTS_POSTGRES),
+            DatabasePool::Sqlite { .. } => (PAYLOADS_SQLITE, EVENTS_SQLITE),
+            DatabasePool::Postgres { .. } => (PAYLOADS_POSTGRES, EVENTS_POSTGRES),
         };
         let now = self.clock().now();
         let all = Uuid::nil();
@@ -163,7 +165,7 @@ impl Journal {
         let from = payloads_from.filter(|_| !is_new).map_or(all, EventId::uuid);
         let payloads = self.sweep(&payloads, before.payloads, from, Some(now)).await?;
         let events = self.sweep(&events, before.events, all, None).await?;
-        Ok(Pruned { payloads, plans, attempts, deliveries, events, dead_letters, records })
+        Ok(PrunedCounts { payloads, plans, attempts, deliveries, events, dead_letters, records })
     }
 
     /// Prunes an SQLite database until it takes at most so many bytes, the oldest first and nothing
@@ -171,10 +173,10 @@ impl Journal {
     pub async fn prune_to_size(
         &self,
         most: u64,
-        before: &Cutoffs,
+        before: &PruneCutoffs,
         newest: Timestamp,
-    ) -> Result<(Pruned, bool), Error> {
-        let (mut pruned, mut above) = (Pruned::default(), Uuid::nil());
+    ) -> Result<(PrunedCounts, bool), StoreError> {
+        let (mut pruned, mut above) = (PrunedCounts::default(), Uuid::nil());
         while self.pool().bytes_used().await? > most {
             let next: Option<(Uuid,)> =
                 reading!(self.pool(), |db| sqlx::query_as(statements::EVENT_WINDOW)
@@ -194,11 +196,11 @@ impl Journal {
 
     async fn sweep(
         &self,
-        sweep: &Sweep,
+        sweep: &TableSweep,
         before: Timestamp,
         from: Uuid,
         time: Option<Timestamp>,
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, StoreError> {
         let end = EventId::first_at(before).uuid();
         let (mut above, mut pruned) = (from, 0);
         while above < end {
@@ -221,10 +223,10 @@ impl Journal {
 
     async fn prune_window(
         &self,
-        sweep: &Sweep,
+        sweep: &TableSweep,
         (above, to): (Uuid, Uuid),
         time: Timestamp,
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, StoreError> {
         let mut tx = self.pool().begin().await?;
         let mut counts = Vec::with_capacity(sweep.steps.len());
         for (text, takes_time) in sweep.steps {
@@ -240,12 +242,12 @@ impl Journal {
     }
 
     /// Forgets records that were deleted, and those not heard of since.
-    async fn prune_records(&self, before: &Cutoffs) -> Result<u64, Error> {
+    async fn prune_records(&self, before: &PruneCutoffs) -> Result<u64, StoreError> {
         let (of_deleted, of_silent) = match self.pool() {
-            Pool::Sqlite { .. } => {
+            DatabasePool::Sqlite { .. } => {
                 (statements::PRUNE_DELETED_RECORDS_SQLITE, statements::PRUNE_RECORDS_SQLITE)
             }
-            Pool::Postgres { .. } => {
+            DatabasePool::Postgres { .. } => {
                 (statements::PRUNE_DELETED_RECORDS_POSTGRES, statements::PRUNE_RECORDS_POSTGRES)
             }
         };
@@ -269,7 +271,7 @@ impl Journal {
         text: &'static str,
         before: Timestamp,
         resource: Option<&str>,
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, StoreError> {
         let mut pruned = 0;
         loop {
             let began = Instant::now();
@@ -290,7 +292,7 @@ impl Journal {
 
     /// Gives pages that nothing stands in back to the file system, a megabyte at a time; how many.
     /// PostgreSQL sees to that itself: its autovacuum makes the room free for what comes next.
-    pub async fn give_back_space(&self) -> Result<u64, Error> {
+    pub async fn give_back_space(&self) -> Result<u64, StoreError> {
         let mut given = 0;
         loop {
             let began = Instant::now();
@@ -303,25 +305,25 @@ impl Journal {
         }
     }
 
-    async fn give_back_some(&self) -> Result<u64, Error> {
+    async fn give_back_some(&self) -> Result<u64, StoreError> {
         if !self.pool().can_shrink().await? {
             return Ok(0);
         }
-        let Tx::Sqlite(mut tx) = self.pool().begin().await? else { return Ok(0) };
+        let WriteTransaction::Sqlite(mut tx) = self.pool().begin().await? else { return Ok(0) };
         let db = tx.connection();
         let (pages,): (i64,) =
             sqlx::query_as(statements::COUNT_PAGES_SQLITE).fetch_one(&mut *db).await?;
         let (free,): (i64,) =
             sqlx::query_as(statements::COUNT_FREE_PAGES_SQLITE).fetch_one(&mut *db).await?;
         if free <= SPARE_PAGES.max(pages / 10) {
-            Tx::Sqlite(tx).commit().await?;
+            WriteTransaction::Sqlite(tx).commit().await?;
             return Ok(0);
         }
         // It gives back a page with each row that is fetched.
         sqlx::query(statements::GIVE_BACK_PAGES_SQLITE).fetch_all(&mut *db).await?;
         let (left,): (i64,) =
             sqlx::query_as(statements::COUNT_PAGES_SQLITE).fetch_one(&mut *db).await?;
-        Tx::Sqlite(tx).commit().await?;
+        WriteTransaction::Sqlite(tx).commit().await?;
         Ok((pages - left).unsigned_abs())
     }
 }
@@ -330,7 +332,7 @@ impl Journal {
 mod tests {
     use super::*;
     use crate::model::record::ordinal;
-    use crate::store::Opening;
+    use crate::store::StoreOpening;
     use crate::time::clock::Clock;
     use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -340,8 +342,8 @@ mod tests {
         SELECT unhex(printf('%012x70008000%012x', ({last} - {rows} + n) * 1000, n)), 'crm', 'a.b', \
         ({last} - {rows} + n) * 1000000, '\"' || printf('%.1000c', 'x') || '\"', 0 FROM numbers";
 
-    const fn all_before(time: Timestamp) -> Cutoffs {
-        Cutoffs {
+    const fn all_before(time: Timestamp) -> PruneCutoffs {
+        PruneCutoffs {
             payloads: time,
             plans: time,
             attempts: time,
@@ -358,7 +360,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("w.db").display());
         let (journal, _outlets) =
-            Journal::open(&url, Clock::System, Opening::default()).await.unwrap();
+            EventStore::open(&url, Clock::System, StoreOpening::default()).await.unwrap();
         let now = journal.clock().now();
         let last = now.before(Duration::from_hours(2)).seconds();
         let fill = FILL.replace("{rows}", "12000").replace("{last}", &last.to_string());
@@ -392,7 +394,7 @@ mod tests {
     }
 
     /// An event that holds the state of a record.
-    async fn write_record(tx: &mut Tx, event: Uuid, id: &str) {
+    async fn write_record(tx: &mut WriteTransaction, event: Uuid, id: &str) {
         writing!(tx, |db| {
             sqlx::query(
                 "INSERT INTO event (id, source, event_type, resource, resource_id, received_at, \
@@ -422,7 +424,7 @@ mod tests {
         let sqlite = format!("sqlite:{}?mode=rwc", folder.path().join("w.db").display());
         for url in [Some(sqlite), postgres().await].into_iter().flatten() {
             let (journal, _outlets) =
-                Journal::open(&url, Clock::System, Opening::default()).await.unwrap();
+                EventStore::open(&url, Clock::System, StoreOpening::default()).await.unwrap();
             let large = ["9223372036854775807", "-9223372036854775808", "9999999999999999999"];
             let small =
                 ["17", "+5", "000000000000000000000007", "-3", " 4", "12abc", "1e3", "x", ""];
@@ -433,8 +435,8 @@ mod tests {
             }
             tx.commit().await.unwrap();
             let all = all_before(journal.clock().now());
-            assert_eq!(journal.prune(&all, None).await.unwrap(), Pruned::default(), "{url}");
-            let silent = Cutoffs { records: Some(journal.clock().now()), ..all };
+            assert_eq!(journal.prune(&all, None).await.unwrap(), PrunedCounts::default(), "{url}");
+            let silent = PruneCutoffs { records: Some(journal.clock().now()), ..all };
             let pruned = journal.prune(&silent, None).await.unwrap();
             let count = ids.len() as u64;
             assert_eq!((pruned.records, pruned.events), (count, count), "{url}");

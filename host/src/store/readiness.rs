@@ -4,7 +4,7 @@
 //! `/readyz` needs no token, so proofs are rare: one a second serves all who ask in that second.
 
 use super::pool::reading;
-use super::{Error, Journal, statements, writer};
+use super::{EventStore, StoreError, statements, writer};
 use crate::error_chain::error_chain;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -78,7 +78,7 @@ pub fn note_damage() {
     }
 }
 
-impl Journal {
+impl EventStore {
     /// Commits a write and reads the newest pages, at most once a second.
     pub async fn prove_ready(&self) -> Result<(), NotReady> {
         let health = &self.inner.write_health;
@@ -110,8 +110,8 @@ impl Journal {
         let proven = async {
             let (reply, answer) = oneshot::channel();
             let (node, at) = (self.inner.node, self.clock().now().micros());
-            self.submit(writer::Op::Prove { node, at, reply }).await?;
-            answer.await.unwrap_or(Err(Error::Closed))?;
+            self.submit(writer::WriteOperation::Prove { node, at, reply }).await?;
+            answer.await.unwrap_or(Err(StoreError::Closed))?;
             self.read_newest().await
         };
         match tokio::time::timeout(PATIENCE, proven).await {
@@ -129,7 +129,7 @@ impl Journal {
 
     /// Reads the newest page of each tree that captures write to: damage shows before a capture
     /// meets it.
-    async fn read_newest(&self) -> Result<(), Error> {
+    async fn read_newest(&self) -> Result<(), StoreError> {
         type Newest = (Option<i64>, Option<i64>, Option<i64>, Option<i64>);
         let _newest: Newest = reading!(self.pool(), |db| {
             sqlx::query_as(statements::READ_NEWEST).fetch_one(db).await?

@@ -4,12 +4,12 @@
 //! event, so a record is never older than what was acknowledged. The state itself is not
 //! written twice.
 
-use super::batch::Batch;
-use super::capture::Capture;
+use super::batch::WriteBatch;
+use super::capture::EventCapture;
 use super::pool::reading;
-use super::value::Row;
-use super::{Error, Journal, row, statements};
-use crate::model::record::{Order, Record, RecordPosition, ordinal};
+use super::value::BoundRow;
+use super::{EventStore, StoreError, row, statements};
+use crate::model::record::{Record, RecordOrder, RecordPosition, ordinal};
 use crate::time::timestamp::Timestamp;
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::types::Uuid;
@@ -52,31 +52,33 @@ pub struct RecordPiece {
 
 type RecordRow = (String, String, i64, i64, i64, String);
 
-impl Journal {
+impl EventStore {
     /// Records in an order, from some place on.
     pub async fn records(
         &self,
         filter: &RecordFilter,
-        order: Order,
+        order: RecordOrder,
         start: PageStart<'_>,
         limit: u32,
-    ) -> Result<RecordPiece, Error> {
+    ) -> Result<RecordPiece, StoreError> {
         let (first, after) = match order {
-            Order::Created if filter.is_narrow => (
+            RecordOrder::Created if filter.is_narrow => (
                 statements::SELECT_FEW_RECORDS_CREATED,
                 statements::SELECT_FEW_RECORDS_CREATED_AFTER,
             ),
-            Order::Created => {
+            RecordOrder::Created => {
                 (statements::SELECT_RECORDS_CREATED, statements::SELECT_RECORDS_CREATED_AFTER)
             }
-            Order::Newest => {
+            RecordOrder::Newest => {
                 (statements::SELECT_RECORDS_NEWEST, statements::SELECT_RECORDS_NEWEST_AFTER)
             }
-            Order::Oldest => {
+            RecordOrder::Oldest => {
                 (statements::SELECT_RECORDS_OLDEST, statements::SELECT_RECORDS_OLDEST_AFTER)
             }
-            Order::Id => (statements::SELECT_RECORDS_BY_ID, statements::SELECT_RECORDS_BY_ID_AFTER),
-            Order::IdDescending => (
+            RecordOrder::Id => {
+                (statements::SELECT_RECORDS_BY_ID, statements::SELECT_RECORDS_BY_ID_AFTER)
+            }
+            RecordOrder::IdDescending => (
                 statements::SELECT_RECORDS_BY_ID_DESCENDING,
                 statements::SELECT_RECORDS_BY_ID_DESCENDING_AFTER,
             ),
@@ -85,7 +87,7 @@ impl Journal {
             PageStart::Offset(offset) => (first, offset, None),
             PageStart::After(position) => (after, 0, Some(position)),
         };
-        let is_by_id = matches!(order, Order::Id | Order::IdDescending);
+        let is_by_id = matches!(order, RecordOrder::Id | RecordOrder::IdDescending);
         let (rows, is_cut) = reading!(self.pool(), |db| {
             let mut query = sqlx::query_as(text)
                 .bind(&filter.resource)
@@ -99,7 +101,7 @@ impl Journal {
             }
             read_piece(query.fetch(db)).await?
         });
-        let rows: Result<Vec<Record>, Error> = rows.into_iter().map(record).collect();
+        let rows: Result<Vec<Record>, StoreError> = rows.into_iter().map(record).collect();
         Ok(RecordPiece { rows: rows?, is_cut })
     }
 
@@ -110,7 +112,7 @@ impl Journal {
         filter: &RecordFilter,
         resource_id: &str,
         limit: u32,
-    ) -> Result<Vec<Record>, Error> {
+    ) -> Result<Vec<Record>, StoreError> {
         let rows: Vec<RecordRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_RECORD)
                 .bind(&filter.resource)
@@ -129,7 +131,7 @@ impl Journal {
         filter: &RecordFilter,
         since: Timestamp,
         most: u32,
-    ) -> Result<u32, Error> {
+    ) -> Result<u32, StoreError> {
         let (count,): (i64,) =
             reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_DELETED_RECORDS)
                 .bind(since.micros())
@@ -142,7 +144,7 @@ impl Journal {
     }
 
     /// How many records there are, counted up to a bound.
-    pub async fn count_records(&self, filter: &RecordFilter, most: u32) -> Result<u64, Error> {
+    pub async fn count_records(&self, filter: &RecordFilter, most: u32) -> Result<u64, StoreError> {
         let (count,): (i64,) =
             reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_RECORDS)
                 .bind(&filter.resource)
@@ -172,7 +174,7 @@ async fn read_piece(
 
 fn record(
     (resource_id, source, ordinal, created_at, updated_at, data): RecordRow,
-) -> Result<Record, Error> {
+) -> Result<Record, StoreError> {
     Ok(Record {
         resource_id,
         source,
@@ -184,16 +186,19 @@ fn record(
 }
 
 /// Writes what the captures say of their records.
-pub async fn write(tx: &mut Batch<'_>, captures: &[&mut Capture]) -> Result<(), Error> {
-    let captures: Vec<&Capture> = captures.iter().map(|capture| &**capture).collect();
+pub async fn write(
+    tx: &mut WriteBatch<'_>,
+    captures: &[&mut EventCapture],
+) -> Result<(), StoreError> {
+    let captures: Vec<&EventCapture> = captures.iter().map(|capture| &**capture).collect();
     tx.run(&statements::PUT_RECORD, rows(&captures)).await.map(drop)
 }
 
 /// A record's place: resource, ordinal, id and source.
-type Place<'q> = (&'q str, i64, &'q str, &'q str);
+type RecordPlace<'q> = (&'q str, i64, &'q str, &'q str);
 
 /// What several captures say of one record.
-struct State {
+struct RecordState {
     event: Uuid,
     whole: bool,
     /// When it was first heard of, where it is new.
@@ -203,8 +208,8 @@ struct State {
 }
 
 /// One row for each record, in one order everywhere, so that two writers cannot wait for each other.
-pub fn rows<'q>(captures: &[&'q Capture]) -> Vec<Row<'q>> {
-    let mut states: BTreeMap<Place<'q>, State> = BTreeMap::new();
+pub fn rows<'q>(captures: &[&'q EventCapture]) -> Vec<BoundRow<'q>> {
+    let mut states: BTreeMap<RecordPlace<'q>, RecordState> = BTreeMap::new();
     for capture in captures {
         let Some((place, mut state)) = state(capture) else { continue };
         if let Some(known) = states.remove(&place) {
@@ -218,10 +223,10 @@ pub fn rows<'q>(captures: &[&'q Capture]) -> Vec<Row<'q>> {
     states.into_iter().map(|(place, state)| record_row(place, &state)).collect()
 }
 
-fn state(capture: &Capture) -> Option<(Place<'_>, State)> {
+fn state(capture: &EventCapture) -> Option<(RecordPlace<'_>, RecordState)> {
     let (change, event) = (capture.record?, &capture.event);
     let (resource, id) = (event.resource.as_deref()?, event.resource_id.as_deref()?);
-    let state = State {
+    let state = RecordState {
         event: event.id.uuid(),
         whole: change.whole,
         created_at: event.received_at,
@@ -231,9 +236,12 @@ fn state(capture: &Capture) -> Option<(Place<'_>, State)> {
     Some(((resource, change.ordinal, id, event.source.as_str()), state))
 }
 
-fn record_row<'q>((resource, ordinal, id, source): Place<'q>, state: &State) -> Row<'q> {
+fn record_row<'q>(
+    (resource, ordinal, id, source): RecordPlace<'q>,
+    state: &RecordState,
+) -> BoundRow<'q> {
     let updated_at = state.updated_at.micros();
-    Row::new()
+    BoundRow::new()
         .bind(resource)
         .bind(ordinal)
         .bind(id)

@@ -1,7 +1,7 @@
 //! From rows to the vocabulary. A row that makes no sense is an error that says where.
 
-use super::Error;
-use crate::model::event::{Event, Message};
+use super::StoreError;
+use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::EventId;
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
@@ -37,9 +37,9 @@ impl EventRow {
 }
 
 impl TryFrom<EventRow> for Event {
-    type Error = Error;
+    type Error = StoreError;
 
-    fn try_from(row: EventRow) -> Result<Self, Error> {
+    fn try_from(row: EventRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: EventId::from_uuid(row.id),
             source: row.source,
@@ -61,7 +61,7 @@ pub fn raw(
     text: String,
     table: &'static str,
     column: &'static str,
-) -> Result<Box<RawValue>, Error> {
+) -> Result<Box<RawValue>, StoreError> {
     RawValue::from_string(text).map_err(|error| corrupt(table, column, &error))
 }
 
@@ -70,16 +70,20 @@ pub fn json<T: serde::de::DeserializeOwned>(
     text: &str,
     table: &'static str,
     column: &'static str,
-) -> Result<T, Error> {
+) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| corrupt(table, column, &error))
 }
 
 /// A stored message.
-pub fn message(text: &str) -> Result<Message, Error> {
+pub fn message(text: &str) -> Result<DeliveryMessage, StoreError> {
     json(text, "message", "body")
 }
 
 /// A value that makes no sense.
-pub fn corrupt(table: &'static str, column: &'static str, why: &dyn std::fmt::Display) -> Error {
-    Error::Corrupt { table, column, why: why.to_string() }
+pub fn corrupt(
+    table: &'static str,
+    column: &'static str,
+    why: &dyn std::fmt::Display,
+) -> StoreError {
+    StoreError::Corrupt { table, column, why: why.to_string() }
 }

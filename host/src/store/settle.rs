@@ -3,22 +3,22 @@
 //! The attempt is always recorded, because it was made. The delivery changes only if the lease still
 //! holds: a worker whose lease ran out cannot overwrite what a later one did.
 
-use super::batch::{Batch, batching};
-use super::figures::Figures;
-use super::handover::{Handover, Slot};
+use super::batch::{WriteBatch, batching};
+use super::figures::StoreFigures;
+use super::handover::{QueuePermit, WorkPrefetch};
 use super::plan::bury;
-use super::value::Row;
-use super::watch::{Notice, Watchers};
-use super::{Error, statements};
+use super::value::BoundRow;
+use super::watch::{EventNotice, EventWatchers};
+use super::{StoreError, statements};
 use crate::json::storable::storable;
-use crate::model::delivery::{Attempt, DeadLetter, Lease, Outcome, Status};
+use crate::model::delivery::{Attempt, AttemptOutcome, DeadLetter, DeliveryStatus, WorkLease};
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
 use crate::time::timestamp::Timestamp;
 use std::sync::atomic::AtomicU64;
 
 /// An attempt that was made, and what follows.
 #[derive(Debug)]
-pub struct Settled {
+pub struct SettledAttempt {
     /// The delivery.
     pub delivery: DeliveryId,
     /// Its event.
@@ -34,30 +34,32 @@ pub struct Settled {
     /// When its receiver first asked for time in this round.
     pub held_since: Option<Timestamp>,
     /// The right to settle it.
-    pub lease: Lease,
+    pub lease: WorkLease,
     /// Its place in memory, freed after the commit.
-    pub _slot: Slot,
+    pub _slot: QueuePermit,
     /// The attempt.
     pub attempt: Attempt,
     /// What follows.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
 }
 
-impl Settled {
-    fn status(&self) -> Status {
+impl SettledAttempt {
+    fn status(&self) -> DeliveryStatus {
         match self.outcome {
-            Outcome::Delivered => Status::Delivered,
-            Outcome::Retry { .. } | Outcome::HeldBack { .. } => Status::Pending,
-            Outcome::Dead { .. } => Status::Dead,
+            AttemptOutcome::Delivered => DeliveryStatus::Delivered,
+            AttemptOutcome::Retry { .. } | AttemptOutcome::HeldBack { .. } => {
+                DeliveryStatus::Pending
+            }
+            AttemptOutcome::Dead { .. } => DeliveryStatus::Dead,
         }
     }
 
     /// Where it is counted.
-    pub fn counter<'f>(&self, figures: &'f Figures) -> &'f AtomicU64 {
+    pub fn counter<'f>(&self, figures: &'f StoreFigures) -> &'f AtomicU64 {
         match self.outcome {
-            Outcome::Delivered => &figures.delivered,
-            Outcome::Retry { .. } | Outcome::HeldBack { .. } => &figures.failed,
-            Outcome::Dead { .. } => &figures.dead,
+            AttemptOutcome::Delivered => &figures.delivered,
+            AttemptOutcome::Retry { .. } | AttemptOutcome::HeldBack { .. } => &figures.failed,
+            AttemptOutcome::Dead { .. } => &figures.dead,
         }
     }
 
@@ -100,14 +102,15 @@ impl Settled {
 }
 
 /// Writes the attempts, and the new state of the deliveries whose lease still holds.
-pub async fn write(tx: &mut Batch<'_>, settles: &[&Settled]) -> Result<(), Error> {
+pub async fn write(tx: &mut WriteBatch<'_>, settles: &[&SettledAttempt]) -> Result<(), StoreError> {
     let attempts = settles.iter().map(|settled| settled.attempt_row()).collect();
     tx.run(&statements::INSERT_ATTEMPT, attempts).await?;
-    let (dead, rest): (Vec<&Settled>, Vec<&Settled>) =
-        settles.iter().partition(|s| matches!(s.outcome, Outcome::Dead { .. }));
+    let (dead, rest): (Vec<&SettledAttempt>, Vec<&SettledAttempt>) =
+        settles.iter().partition(|s| matches!(s.outcome, AttemptOutcome::Dead { .. }));
     tx.run(&statements::SETTLE, rest.iter().map(|settled| settled.row()).collect()).await?;
-    let forgiven = rest.iter().filter(|s| s.round_from > 0 && s.outcome == Outcome::Delivered);
-    let forgiven = forgiven.map(|settled| Row::new().bind(settled.delivery.uuid())).collect();
+    let forgiven =
+        rest.iter().filter(|s| s.round_from > 0 && s.outcome == AttemptOutcome::Delivered);
+    let forgiven = forgiven.map(|settled| BoundRow::new().bind(settled.delivery.uuid())).collect();
     tx.run(&statements::DELETE_DELIVERY_DEAD_LETTER, forgiven).await?;
     for settled in dead {
         write_dead(tx, settled).await?;
@@ -115,20 +118,24 @@ pub async fn write(tx: &mut Batch<'_>, settles: &[&Settled]) -> Result<(), Error
     Ok(())
 }
 
-impl Settled {
-    fn row(&self) -> Row<'_> {
+impl SettledAttempt {
+    fn row(&self) -> BoundRow<'_> {
         let (due, ended) = match self.outcome {
-            Outcome::Retry { at } | Outcome::HeldBack { at, .. } => (Some(at.micros()), None),
-            Outcome::Delivered | Outcome::Dead { .. } => (None, Some(self.ended_at().micros())),
+            AttemptOutcome::Retry { at } | AttemptOutcome::HeldBack { at, .. } => {
+                (Some(at.micros()), None)
+            }
+            AttemptOutcome::Delivered | AttemptOutcome::Dead { .. } => {
+                (None, Some(self.ended_at().micros()))
+            }
         };
         // An attempt that was held back is not one of the round: the round begins after it.
         let (round_from, held_since, held_until) = match self.outcome {
-            Outcome::HeldBack { since, .. } => (self.round_from + 1, Some(since), due),
-            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Dead { .. } => {
-                (self.round_from, self.held_since, None)
-            }
+            AttemptOutcome::HeldBack { since, .. } => (self.round_from + 1, Some(since), due),
+            AttemptOutcome::Delivered
+            | AttemptOutcome::Retry { .. }
+            | AttemptOutcome::Dead { .. } => (self.round_from, self.held_since, None),
         };
-        Row::new()
+        BoundRow::new()
             .bind(self.delivery.uuid())
             .bind(self.lease.token)
             .bind(self.status().code())
@@ -140,9 +147,9 @@ impl Settled {
             .bind(held_until)
     }
 
-    fn attempt_row(&self) -> Row<'_> {
+    fn attempt_row(&self) -> BoundRow<'_> {
         let attempt = &self.attempt;
-        Row::new()
+        BoundRow::new()
             .bind(self.delivery.uuid())
             .bind(attempt.number)
             .bind(attempt.at.micros())
@@ -156,8 +163,8 @@ impl Settled {
     }
 }
 
-async fn write_dead(tx: &mut Batch<'_>, settled: &Settled) -> Result<(), Error> {
-    let Outcome::Dead { reason } = settled.outcome else { return Ok(()) };
+async fn write_dead(tx: &mut WriteBatch<'_>, settled: &SettledAttempt) -> Result<(), StoreError> {
+    let AttemptOutcome::Dead { reason } = settled.outcome else { return Ok(()) };
     let rows = batching!(tx, |db| sql::query(statements::SETTLE_DEAD)
         .bind(settled.delivery.uuid())
         .bind(settled.lease.token)
@@ -170,16 +177,18 @@ async fn write_dead(tx: &mut Batch<'_>, settled: &Settled) -> Result<(), Error> 
 }
 
 /// After the commit: whoever waits for it hears of it.
-pub fn hand_over(handover: &Handover, watchers: &Watchers, settled: &Settled) {
-    watchers.tell(settled.event, || Notice::Attempted {
+pub fn hand_over(handover: &WorkPrefetch, watchers: &EventWatchers, settled: &SettledAttempt) {
+    watchers.tell(settled.event, || EventNotice::Attempted {
         delivery: settled.delivery,
         status: settled.status(),
         response_status: settled.attempt.response_status,
         duration: settled.attempt.duration,
     });
     let due = match settled.outcome {
-        Outcome::Retry { at } | Outcome::HeldBack { at, .. } => Some(at),
-        Outcome::Delivered | Outcome::Dead { .. } => settled.ordered.then(|| settled.ended_at()),
+        AttemptOutcome::Retry { at } | AttemptOutcome::HeldBack { at, .. } => Some(at),
+        AttemptOutcome::Delivered | AttemptOutcome::Dead { .. } => {
+            settled.ordered.then(|| settled.ended_at())
+        }
     };
     if let (Some(at), Some(lane)) = (due, handover.find_lane(settled.endpoint)) {
         lane.due(at);

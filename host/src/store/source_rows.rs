@@ -4,12 +4,12 @@
 //! Written by the group commit, together with the events that follow from it, and only while the process holds the
 //! source: either all of it is durable or nothing, so what was told and what is known to be told never differ.
 
-use super::batch::Batch;
-use super::pool::{Pool, reading};
-use super::value::Row;
-use super::writer::Op;
-use super::{Capture, Error, Journal, Receipt, row, statements};
-use crate::crypto::digest::Hash;
+use super::batch::WriteBatch;
+use super::pool::{DatabasePool, reading};
+use super::value::BoundRow;
+use super::writer::WriteOperation;
+use super::{CaptureReceipt, EventCapture, EventStore, StoreError, row, statements};
+use crate::crypto::digest::ShortDigest;
 use crate::model::bad_row::{BadRow, BadRowReason};
 use crate::model::id::{DeadLetterId, SourceId};
 use crate::time::timestamp::Timestamp;
@@ -23,7 +23,7 @@ pub struct RowHead {
     /// Its key.
     pub key: i64,
     /// Of its content.
-    pub hash: Hash,
+    pub hash: ShortDigest,
     /// Which of its states this is: one more for each other content that it was seen with.
     pub revision: u32,
     /// What its source notes of it besides: what was told of it because of a date.
@@ -55,12 +55,12 @@ pub struct SourceChanges {
     /// What it remembers, where that is to be another than before.
     pub memory: Option<String>,
     /// Rows that are set aside.
-    pub aside: Aside,
+    pub aside: RowsSetAside,
 }
 
 /// Rows of a list that are set aside as dead letters, and rows that no longer are.
 #[derive(Debug, Default)]
-pub struct Aside {
+pub struct RowsSetAside {
     /// The list as operators know it.
     pub list: String,
     /// Rows that are bad, each once.
@@ -91,7 +91,7 @@ pub struct RowLetter {
 impl SourceChanges {
     /// Nothing yet, of one list, found by the run that began then.
     pub fn of(source: SourceId, run: Timestamp, list: &str) -> Self {
-        let (put, gone, aside) = (Vec::new(), Vec::new(), Aside::default());
+        let (put, gone, aside) = (Vec::new(), Vec::new(), RowsSetAside::default());
         Self { source, run, list: list.to_owned(), put, gone, memory: None, aside }
     }
 
@@ -117,18 +117,18 @@ impl KeyRange {
 }
 
 type LetterRow = (String, String, String, String, Option<i64>, Option<i64>);
-type Head = (i64, Vec<u8>, i32, String);
-type Whole = (i64, Vec<u8>, i32, String, String);
+type StoredRowHead = (i64, Vec<u8>, i32, String);
+type WholeRow = (i64, Vec<u8>, i32, String, String);
 
-impl Journal {
+impl EventStore {
     /// What is kept of a range of rows without their contents, by key.
     pub async fn row_heads(
         &self,
         source: SourceId,
         list: &str,
         range: KeyRange,
-    ) -> Result<Vec<RowHead>, Error> {
-        let rows: Vec<Head> =
+    ) -> Result<Vec<RowHead>, StoreError> {
+        let rows: Vec<StoredRowHead> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_SOURCE_ROWS)
                 .bind(source.uuid())
                 .bind(list)
@@ -146,7 +146,7 @@ impl Journal {
         list: &str,
         above: i64,
         limit: usize,
-    ) -> Result<Vec<i64>, Error> {
+    ) -> Result<Vec<i64>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows: Vec<(i64,)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_SOURCE_KEYS)
@@ -165,13 +165,13 @@ impl Journal {
         source: SourceId,
         list: &str,
         keys: &[i64],
-    ) -> Result<Vec<RowHead>, Error> {
+    ) -> Result<Vec<RowHead>, StoreError> {
         let wanted = wanted(keys);
         let text = match self.pool() {
-            Pool::Sqlite { .. } => statements::SELECT_SOME_ROWS_SQLITE,
-            Pool::Postgres { .. } => statements::SELECT_SOME_ROWS_POSTGRES,
+            DatabasePool::Sqlite { .. } => statements::SELECT_SOME_ROWS_SQLITE,
+            DatabasePool::Postgres { .. } => statements::SELECT_SOME_ROWS_POSTGRES,
         };
-        let rows: Vec<Head> = reading!(self.pool(), |db| sqlx::query_as(text)
+        let rows: Vec<StoredRowHead> = reading!(self.pool(), |db| sqlx::query_as(text)
             .bind(source.uuid())
             .bind(list)
             .bind(wanted.as_str())
@@ -186,16 +186,16 @@ impl Journal {
         source: SourceId,
         list: &str,
         keys: &[i64],
-    ) -> Result<Vec<KeptRow>, Error> {
+    ) -> Result<Vec<KeptRow>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         let wanted = wanted(keys);
         let text = match self.pool() {
-            Pool::Sqlite { .. } => statements::SELECT_SOME_CELLS_SQLITE,
-            Pool::Postgres { .. } => statements::SELECT_SOME_CELLS_POSTGRES,
+            DatabasePool::Sqlite { .. } => statements::SELECT_SOME_CELLS_SQLITE,
+            DatabasePool::Postgres { .. } => statements::SELECT_SOME_CELLS_POSTGRES,
         };
-        let rows: Vec<Whole> = reading!(self.pool(), |db| sqlx::query_as(text)
+        let rows: Vec<WholeRow> = reading!(self.pool(), |db| sqlx::query_as(text)
             .bind(source.uuid())
             .bind(list)
             .bind(wanted.as_str())
@@ -209,7 +209,7 @@ impl Journal {
         &self,
         source: SourceId,
         limit: usize,
-    ) -> Result<Vec<RowLetter>, Error> {
+    ) -> Result<Vec<RowLetter>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows: Vec<LetterRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_ROW_LETTERS)
@@ -231,20 +231,21 @@ impl Journal {
     /// run has lost its hold of the source: then nothing is written.
     pub async fn take(
         &self,
-        captures: Vec<Capture>,
+        captures: Vec<EventCapture>,
         changes: SourceChanges,
-    ) -> Result<Option<Vec<Receipt>>, Error> {
+    ) -> Result<Option<Vec<CaptureReceipt>>, StoreError> {
         if captures.is_empty() && changes.rows() == 0 {
             return Ok(Some(Vec::new()));
         }
         let (reply, answer) = oneshot::channel();
         let node = self.inner.node;
-        self.submit(Op::Take { captures, changes: Box::new(changes), node, reply }).await?;
-        answer.await.unwrap_or(Err(Error::Closed))
+        self.submit(WriteOperation::Take { captures, changes: Box::new(changes), node, reply })
+            .await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
     }
 }
 
-fn kept((key, hash, revision, marks, cells): Whole) -> Result<KeptRow, Error> {
+fn kept((key, hash, revision, marks, cells): WholeRow) -> Result<KeptRow, StoreError> {
     Ok(KeptRow { head: head((key, hash, revision, marks))?, cells })
 }
 
@@ -253,26 +254,29 @@ fn wanted(keys: &[i64]) -> String {
     serde_json::to_string(keys).unwrap_or_default()
 }
 
-fn head((key, hash, revision, marks): Head) -> Result<RowHead, Error> {
-    let hash = Hash::from_bytes(&hash)
+fn head((key, hash, revision, marks): StoredRowHead) -> Result<RowHead, StoreError> {
+    let hash = ShortDigest::from_bytes(&hash)
         .ok_or_else(|| row::corrupt("source_row", "hash", &"it has not sixteen bytes"))?;
     Ok(RowHead { key, hash, revision: revision.unsigned_abs(), marks })
 }
 
 /// A run: of which source, by which process, since when.
-pub type Run = (Uuid, i64, i64);
+pub type RunKey = (Uuid, i64, i64);
 
 /// Those of the runs that hold their sources, and will until the transaction is over.
-pub async fn holding(tx: &mut Batch<'_>, runs: &[Run]) -> Result<HashSet<Run>, Error> {
-    let sources = runs.iter().map(|(source, ..)| Row::new().bind(*source)).collect();
-    let holders: Vec<Run> = tx.fetch(&statements::SOURCE_HOLDERS, sources).await?;
+pub async fn holding(
+    tx: &mut WriteBatch<'_>,
+    runs: &[RunKey],
+) -> Result<HashSet<RunKey>, StoreError> {
+    let sources = runs.iter().map(|(source, ..)| BoundRow::new().bind(*source)).collect();
+    let holders: Vec<RunKey> = tx.fetch(&statements::SOURCE_HOLDERS, sources).await?;
     Ok(holders.into_iter().filter(|holder| runs.contains(holder)).collect())
 }
 
 /// Writes what is to be kept.
-pub async fn write(tx: &mut Batch<'_>, changes: &SourceChanges) -> Result<(), Error> {
+pub async fn write(tx: &mut WriteBatch<'_>, changes: &SourceChanges) -> Result<(), StoreError> {
     let source = changes.source.uuid();
-    let place = || Row::new().bind(source).bind(changes.list.as_str());
+    let place = || BoundRow::new().bind(source).bind(changes.list.as_str());
     let put = changes.put.iter().map(|kept| {
         let KeptRow { head, cells } = kept;
         place()
@@ -286,15 +290,20 @@ pub async fn write(tx: &mut Batch<'_>, changes: &SourceChanges) -> Result<(), Er
     let gone = changes.gone.iter().map(|key| place().bind(*key));
     tx.run(&statements::DELETE_SOURCE_ROW, gone.collect()).await?;
     write_aside(tx, source, &changes.aside).await?;
-    let memory = changes.memory.iter().map(|memory| Row::new().bind(source).bind(memory.as_str()));
+    let memory =
+        changes.memory.iter().map(|memory| BoundRow::new().bind(source).bind(memory.as_str()));
     tx.run(&statements::KEEP_SOURCE_MEMORY, memory.collect()).await.map(drop)
 }
 
 /// Writes which rows are set aside, and forgets those that are not any more.
-async fn write_aside(tx: &mut Batch<'_>, source: Uuid, aside: &Aside) -> Result<(), Error> {
+async fn write_aside(
+    tx: &mut WriteBatch<'_>,
+    source: Uuid,
+    aside: &RowsSetAside,
+) -> Result<(), StoreError> {
     let list = aside.list.as_str();
     let bad = aside.bad.iter().map(|bad| {
-        Row::new()
+        BoundRow::new()
             .bind(DeadLetterId::generate().uuid())
             .bind(source)
             .bind(list)
@@ -305,7 +314,9 @@ async fn write_aside(tx: &mut Batch<'_>, source: Uuid, aside: &Aside) -> Result<
             .bind(aside.at.micros())
     });
     tx.run(&statements::PUT_ROW_LETTER, bad.collect()).await?;
-    let settled =
-        aside.settled.iter().map(|row_id| Row::new().bind(source).bind(list).bind(row_id.as_str()));
+    let settled = aside
+        .settled
+        .iter()
+        .map(|row_id| BoundRow::new().bind(source).bind(list).bind(row_id.as_str()));
     tx.run(&statements::DELETE_ROW_LETTER, settled.collect()).await.map(drop)
 }

@@ -5,9 +5,9 @@
 //! hold without knowing, can keep nothing more and captures nothing more: each of its writes says who must hold the source.
 
 use super::pool::{reading, writing};
-use super::{Error, Journal, row, statements};
+use super::{EventStore, StoreError, row, statements};
 use crate::model::id::SourceId;
-use crate::model::source_run::Report;
+use crate::model::source_run::RunReport;
 use crate::time::timestamp::Timestamp;
 use sqlx::types::Uuid;
 
@@ -27,14 +27,14 @@ pub struct SourceState {
     /// What it remembers, as JSON that its kind understands.
     pub memory: String,
     /// How its last run went, or its present one goes.
-    pub report: Report,
+    pub report: RunReport,
 }
 
 type StateRow = (Uuid, Option<i64>, Option<i64>, Option<i64>, String, String);
 
-impl Journal {
+impl EventStore {
     /// The sources that have been run, or were asked to.
-    pub async fn source_states(&self) -> Result<Vec<SourceState>, Error> {
+    pub async fn source_states(&self) -> Result<Vec<SourceState>, StoreError> {
         let rows: Vec<StateRow> = reading!(self.pool(), |db| {
             sqlx::query_as(statements::SELECT_SOURCE_STATES).fetch_all(db).await?
         });
@@ -59,7 +59,7 @@ impl Journal {
         source: SourceId,
         now: Timestamp,
         seen: Option<Timestamp>,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, StoreError> {
         let mut tx = self.pool().begin().await?;
         let rows = writing!(&mut tx, |db| sqlx::query(statements::LEASE_SOURCE)
             .bind(source.uuid())
@@ -74,7 +74,7 @@ impl Journal {
     }
 
     /// Has a source run at the next opportunity, whatever its timing says.
-    pub async fn request_source(&self, source: SourceId) -> Result<(), Error> {
+    pub async fn request_source(&self, source: SourceId) -> Result<(), StoreError> {
         let now = self.clock().now().micros();
         let mut tx = self.pool().begin().await?;
         writing!(&mut tx, |db| sqlx::query(statements::REQUEST_SOURCE)
@@ -91,8 +91,8 @@ impl Journal {
         &self,
         source: SourceId,
         memory: &str,
-        report: &Report,
-    ) -> Result<bool, Error> {
+        report: &RunReport,
+    ) -> Result<bool, StoreError> {
         let report = text(report)?;
         let mut tx = self.pool().begin().await?;
         let rows = writing!(&mut tx, |db| sqlx::query(statements::KEEP_SOURCE)
@@ -113,7 +113,7 @@ impl Journal {
         source: SourceId,
         from: &str,
         to: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool().begin().await?;
         for statement in [statements::RENAME_LIST_ROWS, statements::RENAME_LIST_LETTERS] {
             writing!(&mut tx, |db| sqlx::query(statement)
@@ -128,7 +128,11 @@ impl Journal {
     }
 
     /// Lets go of a source. It remembers what was last kept.
-    pub async fn release_source(&self, source: SourceId, report: &Report) -> Result<(), Error> {
+    pub async fn release_source(
+        &self,
+        source: SourceId,
+        report: &RunReport,
+    ) -> Result<(), StoreError> {
         let report = text(report)?;
         let mut tx = self.pool().begin().await?;
         writing!(&mut tx, |db| sqlx::query(statements::RELEASE_SOURCE)
@@ -142,6 +146,6 @@ impl Journal {
     }
 }
 
-fn text(report: &Report) -> Result<String, Error> {
+fn text(report: &RunReport) -> Result<String, StoreError> {
     serde_json::to_string(report).map_err(|error| row::corrupt("source_state", "report", &error))
 }

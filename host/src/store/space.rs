@@ -1,8 +1,8 @@
 //! The room that a database takes on the disk.
 
 use super::native;
-use super::pool::Pool;
-use super::{Error, Journal, statements};
+use super::pool::DatabasePool;
+use super::{EventStore, StoreError, statements};
 use sqlx::SqlitePool;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const INCREMENTAL: i64 = 2;
 /// How long emptying the log waits for those who read it. Commits wait as long.
 const READERS: Duration = Duration::from_millis(50);
 
-impl Pool {
+impl DatabasePool {
     /// Whether pages can be given back to the file system one by one.
     pub async fn can_shrink(&self) -> Result<bool, sqlx::Error> {
         let Self::Sqlite { read, .. } = self else { return Ok(false) };
@@ -31,7 +31,7 @@ impl Pool {
 
     /// Copies SQLite's log into the file and empties it; `false` if somebody is reading it. Most of
     /// it is copied beside the commits, which wait for the rest.
-    pub async fn empty_log_now(&self) -> Result<bool, Error> {
+    pub async fn empty_log_now(&self) -> Result<bool, StoreError> {
         let Self::Sqlite { write, turn, .. } = self else { return Ok(true) };
         let path = write.connect_options().get_filename().to_owned();
         let copy = |mode: &'static str| {
@@ -41,7 +41,7 @@ impl Pool {
                 db.busy_timeout(READERS)?;
                 db.query_row(mode, [], |row| row.get(0)).map(|busy: i64| busy == 0)
             });
-            async move { copied.await.map_err(|_stopped| Error::Closed)?.map_err(Error::from) }
+            async move { copied.await.map_err(|_stopped| StoreError::Closed)?.map_err(StoreError::from) }
         };
         copy("PRAGMA wal_checkpoint(PASSIVE)").await?;
         let _turn = turn.lock().await;
@@ -49,13 +49,13 @@ impl Pool {
     }
 }
 
-impl Journal {
+impl EventStore {
     /// Whether the database can give back disk space that it does not need any more. PostgreSQL
     /// reuses it.
-    pub async fn gives_back_space(&self) -> Result<bool, Error> {
+    pub async fn gives_back_space(&self) -> Result<bool, StoreError> {
         match self.pool() {
-            Pool::Sqlite { .. } => Ok(self.pool().can_shrink().await?),
-            Pool::Postgres { .. } => Ok(true),
+            DatabasePool::Sqlite { .. } => Ok(self.pool().can_shrink().await?),
+            DatabasePool::Postgres { .. } => Ok(true),
         }
     }
 }
@@ -76,7 +76,7 @@ pub async fn rewrite_file(db: &SqlitePool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Opening;
+    use crate::store::StoreOpening;
     use crate::time::clock::Clock;
     use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
@@ -101,8 +101,8 @@ mod tests {
                 db.execute("CREATE TABLE made_by_an_old_version (a TEXT)").await.unwrap();
                 db.close().await.unwrap();
             }
-            let opening = Opening { rewrites_file };
-            let (journal, _outlets) = Journal::open(&url, Clock::System, opening).await.unwrap();
+            let opening = StoreOpening { rewrites_file };
+            let (journal, _outlets) = EventStore::open(&url, Clock::System, opening).await.unwrap();
             assert_eq!(journal.gives_back_space().await.unwrap(), can_shrink, "{name}");
             assert_eq!(journal.give_back_space().await.unwrap(), 0, "{name} has nothing to give");
             assert!(journal.empty_log().await.unwrap(), "{name}");

@@ -1,7 +1,7 @@
 //! Forgetting what is over, some thousand rows at a time: a long transaction would hold up the others.
 
 use super::pool::writing;
-use super::{Error, Journal, statements};
+use super::{EventStore, StoreError, statements};
 use crate::model::id::{RequestId, SourceId};
 use crate::time::timestamp::Timestamp;
 use sqlx::types::Uuid;
@@ -11,32 +11,32 @@ const ROWS: i64 = 5_000;
 
 /// Whose, or up to when.
 #[derive(Debug, Clone, Copy)]
-enum Bound {
+enum ForgetBound {
     Id(Uuid),
     Time(Timestamp),
 }
 
-impl Journal {
+impl EventStore {
     /// Forgets the keys by which repeats are recognised once their 24 hours are over; how many.
-    pub async fn forget_capture_keys(&self) -> Result<u64, Error> {
-        self.forget(statements::FORGET_CAPTURE_KEYS, Bound::Time(self.clock().now())).await
+    pub async fn forget_capture_keys(&self) -> Result<u64, StoreError> {
+        self.forget(statements::FORGET_CAPTURE_KEYS, ForgetBound::Time(self.clock().now())).await
     }
 
     /// Forgets the dedupe keys whose time is over; how many.
-    pub async fn forget_dedupe_keys(&self) -> Result<u64, Error> {
-        self.forget(statements::FORGET_DEDUPE_KEYS, Bound::Time(self.clock().now())).await
+    pub async fn forget_dedupe_keys(&self) -> Result<u64, StoreError> {
+        self.forget(statements::FORGET_DEDUPE_KEYS, ForgetBound::Time(self.clock().now())).await
     }
 
     /// Forgets calls that began before a time; how many.
-    pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, Error> {
+    pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, StoreError> {
         let first = RequestId::first_at(before).uuid();
-        self.forget(statements::FORGET_CALLS, Bound::Id(first)).await
+        self.forget(statements::FORGET_CALLS, ForgetBound::Id(first)).await
     }
 
     /// Forgets what was kept for a source that is deleted: its rows, those that were set aside, then itself.
-    pub async fn forget_source(&self, source: SourceId) -> Result<(), Error> {
-        self.forget(statements::FORGET_SOURCE_ROWS, Bound::Id(source.uuid())).await?;
-        self.forget(statements::FORGET_ROW_LETTERS, Bound::Id(source.uuid())).await?;
+    pub async fn forget_source(&self, source: SourceId) -> Result<(), StoreError> {
+        self.forget(statements::FORGET_SOURCE_ROWS, ForgetBound::Id(source.uuid())).await?;
+        self.forget(statements::FORGET_ROW_LETTERS, ForgetBound::Id(source.uuid())).await?;
         let mut tx = self.pool().begin().await?;
         writing!(&mut tx, |db| sqlx::query(statements::FORGET_SOURCE_STATE)
             .bind(source.uuid())
@@ -47,14 +47,14 @@ impl Journal {
     }
 
     /// Runs a statement that takes a bound and a number of rows until there are no more; how many there were.
-    async fn forget(&self, text: &'static str, bound: Bound) -> Result<u64, Error> {
+    async fn forget(&self, text: &'static str, bound: ForgetBound) -> Result<u64, StoreError> {
         let mut forgotten = 0;
         loop {
             let mut tx = self.pool().begin().await?;
             let rows = writing!(&mut tx, |db| {
                 let query = match bound {
-                    Bound::Id(id) => sqlx::query(text).bind(id),
-                    Bound::Time(time) => sqlx::query(text).bind(time.micros()),
+                    ForgetBound::Id(id) => sqlx::query(text).bind(id),
+                    ForgetBound::Time(time) => sqlx::query(text).bind(time.micros()),
                 };
                 query.bind(ROWS).execute(db).await?.rows_affected()
             });

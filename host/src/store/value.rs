@@ -4,7 +4,7 @@ use sqlx::types::Uuid;
 
 /// A value to be bound.
 #[derive(Debug, Clone, Copy)]
-pub enum Value<'q> {
+pub enum BoundValue<'q> {
     Null,
     Integer(i64),
     Text(&'q str),
@@ -14,7 +14,7 @@ pub enum Value<'q> {
 
 macro_rules! values {
     ($($type:ty => |$value:ident| $made:expr;)*) => {$(
-        impl<'q> From<$type> for Value<'q> {
+        impl<'q> From<$type> for BoundValue<'q> {
             fn from($value: $type) -> Self {
                 $made
             }
@@ -31,7 +31,7 @@ values! {
     Uuid => |id| Self::Id(id);
 }
 
-impl<T: Into<Self>> From<Option<T>> for Value<'_> {
+impl<T: Into<Self>> From<Option<T>> for BoundValue<'_> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
@@ -39,30 +39,30 @@ impl<T: Into<Self>> From<Option<T>> for Value<'_> {
 
 /// The values of a row, or of a statement's parameters, in order.
 #[derive(Debug, Default)]
-pub struct Row<'q>(Vec<Value<'q>>);
+pub struct BoundRow<'q>(Vec<BoundValue<'q>>);
 
 /// Most columns that a row has.
 const COLUMNS: usize = 17;
 
-impl<'q> Row<'q> {
+impl<'q> BoundRow<'q> {
     /// Without values.
     pub fn new() -> Self {
         Self(Vec::with_capacity(COLUMNS))
     }
 
     /// The next value.
-    pub fn bind(mut self, value: impl Into<Value<'q>>) -> Self {
+    pub fn bind(mut self, value: impl Into<BoundValue<'q>>) -> Self {
         self.0.push(value.into());
         self
     }
 
     /// The values.
-    pub fn values(&self) -> &[Value<'q>] {
+    pub fn values(&self) -> &[BoundValue<'q>] {
         &self.0
     }
 
     /// The value of that number, from 0.
-    pub fn get(&self, column: usize) -> Value<'q> {
-        self.0.get(column).copied().unwrap_or(Value::Null)
+    pub fn get(&self, column: usize) -> BoundValue<'q> {
+        self.0.get(column).copied().unwrap_or(BoundValue::Null)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::pool::reading;
 use super::row::{self, EventRow};
-use super::window::{ListPage, Window, since_id, until_id};
-use super::{Error, Journal, statements};
-use crate::model::delivery::Status;
+use super::window::{ListPage, ListWindow, since_id, until_id};
+use super::{EventStore, StoreError, statements};
+use crate::model::delivery::DeliveryStatus;
 use crate::model::event::Event;
 use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId};
 use crate::time::timestamp::Timestamp;
@@ -35,7 +35,7 @@ pub struct DeliveryFilter {
     /// Only to this endpoint.
     pub endpoint: Option<EndpointId>,
     /// Only in this status; deliveries only.
-    pub status: Option<Status>,
+    pub status: Option<DeliveryStatus>,
     /// Only of this event type.
     pub event_type: Option<String>,
     /// Only for this reason; dead letters only.
@@ -81,9 +81,9 @@ impl std::fmt::Display for PrunedPayload {
 
 impl StoredEvent {
     /// The event; an error if its payload is gone.
-    pub fn with_payload(self) -> Result<Event, Error> {
+    pub fn with_payload(self) -> Result<Event, StoreError> {
         match self.pruned {
-            Some(pruned) => Err(Error::PayloadPruned(pruned)),
+            Some(pruned) => Err(StoreError::PayloadPruned(pruned)),
             None => Ok(self.event),
         }
     }
@@ -91,7 +91,7 @@ impl StoredEvent {
 
 /// A delivery as it stands.
 #[derive(Debug, Clone)]
-pub struct Delivery {
+pub struct StoredDelivery {
     /// Its id.
     pub id: DeliveryId,
     /// The event.
@@ -103,7 +103,7 @@ pub struct Delivery {
     /// The event type as it is sent.
     pub event_type: String,
     /// Where it stands.
-    pub status: Status,
+    pub status: DeliveryStatus,
     /// Pending: when it will be sent. Leased: when the lease runs out.
     pub due_at: Option<Timestamp>,
     /// Attempts made.
@@ -180,9 +180,9 @@ type DeliveryRow =
     (Uuid, Uuid, Uuid, Option<Uuid>, String, i16, Option<i64>, i32, i64, Option<i64>, i32);
 
 impl TryFrom<StoredEventRow> for StoredEvent {
-    type Error = Error;
+    type Error = StoreError;
 
-    fn try_from(row: StoredEventRow) -> Result<Self, Error> {
+    fn try_from(row: StoredEventRow) -> Result<Self, StoreError> {
         let event: Event = row.event.try_into()?;
         let received_at = event.received_at;
         let pruned = |at| PrunedPayload { received_at, pruned_at: Timestamp::from_micros(at) };
@@ -191,10 +191,10 @@ impl TryFrom<StoredEventRow> for StoredEvent {
     }
 }
 
-fn delivery(row: DeliveryRow) -> Result<Delivery, Error> {
-    let status = Status::from_code(row.5)
+fn delivery(row: DeliveryRow) -> Result<StoredDelivery, StoreError> {
+    let status = DeliveryStatus::from_code(row.5)
         .ok_or_else(|| row::corrupt("delivery", "status", &format!("unknown code {}", row.5)))?;
-    Ok(Delivery {
+    Ok(StoredDelivery {
         id: DeliveryId::from_uuid(row.0),
         event_id: EventId::from_uuid(row.1),
         endpoint_id: EndpointId::from_uuid(row.2),
@@ -256,7 +256,7 @@ pub fn condition(id: Option<Uuid>) -> (Option<&'static str>, Uuid) {
     (id.map(|_| "x"), id.unwrap_or_default())
 }
 
-impl Journal {
+impl EventStore {
     /// A page of events, newest first, older than `before`. It is shorter where their payloads are
     /// large.
     pub async fn events(
@@ -264,11 +264,11 @@ impl Journal {
         filter: &EventFilter,
         before: Option<EventId>,
         limit: u32,
-    ) -> Result<ListPage<StoredEvent, EventId>, Error> {
+    ) -> Result<ListPage<StoredEvent, EventId>, StoreError> {
         let first_at = |at| EventId::first_at(at).uuid();
         let until = until_id(filter.until, first_at);
         let bounds = before.map(EventId::uuid).into_iter().chain(until);
-        let mut window = Window::between(since_id(filter.since, first_at), bounds);
+        let mut window = ListWindow::between(since_id(filter.since, first_at), bounds);
         if filter.is_narrow() {
             window = self.cut(window, statements::EVENT_FLOOR).await?;
         }
@@ -287,13 +287,13 @@ impl Journal {
             read_page(rows, limit).await?
         });
         let page = window.page(rows, limit, |row: &StoredEventRow| row.event.id());
-        let rows: Result<Vec<StoredEvent>, Error> =
+        let rows: Result<Vec<StoredEvent>, StoreError> =
             page.rows.into_iter().map(StoredEvent::try_from).collect();
         Ok(ListPage { rows: rows?, next: page.next.map(EventId::from_uuid) })
     }
 
     /// One event.
-    pub async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, Error> {
+    pub async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
         let row: Option<StoredEventRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENT)
                 .bind(id.uuid())
@@ -303,7 +303,7 @@ impl Journal {
     }
 
     /// What the modules said of an event, run by run.
-    pub async fn plan_runs(&self, id: EventId) -> Result<Vec<PlanRun>, Error> {
+    pub async fn plan_runs(&self, id: EventId) -> Result<Vec<PlanRun>, StoreError> {
         let rows: Vec<(Uuid, i64, String)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_PLANS)
                 .bind(id.uuid())
@@ -321,7 +321,7 @@ impl Journal {
     }
 
     /// The flows that have yet to deal with an event.
-    pub async fn waiting_plans(&self, id: EventId) -> Result<Vec<WaitingPlan>, Error> {
+    pub async fn waiting_plans(&self, id: EventId) -> Result<Vec<WaitingPlan>, StoreError> {
         let rows: Vec<WaitingRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENT_PLANNING)
                 .bind(id.uuid())
@@ -338,7 +338,7 @@ impl Journal {
     }
 
     /// The deliveries of an event, in the order they were planned.
-    pub async fn deliveries_of(&self, event: EventId) -> Result<Vec<Delivery>, Error> {
+    pub async fn deliveries_of(&self, event: EventId) -> Result<Vec<StoredDelivery>, StoreError> {
         let rows: Vec<DeliveryRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENT_DELIVERIES)
                 .bind(event.uuid())
@@ -353,11 +353,11 @@ impl Journal {
         filter: &DeliveryFilter,
         before: Option<DeliveryId>,
         limit: u32,
-    ) -> Result<ListPage<Delivery, DeliveryId>, Error> {
+    ) -> Result<ListPage<StoredDelivery, DeliveryId>, StoreError> {
         let first_at = |at| DeliveryId::first_at(at).uuid();
         let until = until_id(filter.until, first_at);
         let bounds = before.map(DeliveryId::uuid).into_iter().chain(until);
-        let mut window = Window::between(since_id(filter.since, first_at), bounds);
+        let mut window = ListWindow::between(since_id(filter.since, first_at), bounds);
         if filter.is_narrow() {
             window = self.cut(window, statements::DELIVERY_FLOOR).await?;
         }
@@ -368,20 +368,21 @@ impl Journal {
                 .bind(window.from)
                 .bind(to)
                 .bind(endpoint)
-                .bind(filter.status.map(Status::code))
+                .bind(filter.status.map(DeliveryStatus::code))
                 .bind(filter.event_type.as_deref())
                 .bind(filter.since.map(Timestamp::micros))
                 .bind(filter.until.map(Timestamp::micros))
                 .bind(i64::from(limit) + 1)
                 .fetch_all(db)
                 .await?);
-        let rows: Result<Vec<Delivery>, Error> = rows.into_iter().map(delivery).collect();
+        let rows: Result<Vec<StoredDelivery>, StoreError> =
+            rows.into_iter().map(delivery).collect();
         let page = window.page(rows?, limit, |row| row.id.uuid());
         Ok(page.with_ids(DeliveryId::from_uuid))
     }
 
     /// One delivery.
-    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, Error> {
+    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<StoredDelivery>, StoreError> {
         let row: Option<DeliveryRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_DELIVERY)
                 .bind(id.uuid())
@@ -391,7 +392,7 @@ impl Journal {
     }
 
     /// The attempts of a delivery, in order.
-    pub async fn attempts(&self, id: DeliveryId) -> Result<Vec<RecordedAttempt>, Error> {
+    pub async fn attempts(&self, id: DeliveryId) -> Result<Vec<RecordedAttempt>, StoreError> {
         Ok(reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_ATTEMPTS)
             .bind(id.uuid())
             .fetch_all(db)

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 /// Something durable that happened to a watched event.
 #[derive(Debug, Clone)]
-pub enum Notice {
+pub enum EventNotice {
     /// A flow's modules were run; these deliveries follow.
     Planned {
         /// Deliveries and their endpoints.
@@ -20,7 +20,7 @@ pub enum Notice {
         /// The delivery.
         delivery: DeliveryId,
         /// Whether it was delivered; otherwise it will be tried again or is dead.
-        status: crate::model::delivery::Status,
+        status: crate::model::delivery::DeliveryStatus,
         /// The answer's status.
         response_status: Option<u16>,
         /// How long the attempt took.
@@ -30,31 +30,31 @@ pub enum Notice {
 
 /// All watchers; cheap when there are none.
 #[derive(Debug, Clone, Default)]
-pub struct Watchers {
+pub struct EventWatchers {
     count: Arc<AtomicUsize>,
-    by_event: Arc<Mutex<HashMap<EventId, mpsc::UnboundedSender<Notice>>>>,
+    by_event: Arc<Mutex<HashMap<EventId, mpsc::UnboundedSender<EventNotice>>>>,
 }
 
 /// Notices of one event; ends the watch when dropped.
 #[derive(Debug)]
-pub struct Watch {
+pub struct EventWatch {
     event: EventId,
-    watchers: Watchers,
+    watchers: EventWatchers,
     /// The notices.
-    pub notices: mpsc::UnboundedReceiver<Notice>,
+    pub notices: mpsc::UnboundedReceiver<EventNotice>,
 }
 
-impl Watchers {
+impl EventWatchers {
     /// Begins to watch an event, before it is captured.
-    pub fn watch(&self, event: EventId) -> Watch {
+    pub fn watch(&self, event: EventId) -> EventWatch {
         let (sender, notices) = mpsc::unbounded_channel();
         self.map().insert(event, sender);
         self.count.fetch_add(1, Ordering::Relaxed);
-        Watch { event, watchers: self.clone(), notices }
+        EventWatch { event, watchers: self.clone(), notices }
     }
 
     /// Tells whoever watches the event.
-    pub fn tell(&self, event: EventId, notice: impl FnOnce() -> Notice) {
+    pub fn tell(&self, event: EventId, notice: impl FnOnce() -> EventNotice) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -63,12 +63,14 @@ impl Watchers {
         }
     }
 
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<EventId, mpsc::UnboundedSender<Notice>>> {
+    fn map(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<EventId, mpsc::UnboundedSender<EventNotice>>> {
         self.by_event.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Watch {
+impl Drop for EventWatch {
     fn drop(&mut self) {
         self.watchers.map().remove(&self.event);
         self.watchers.count.fetch_sub(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 //! next page goes on there. A page may hold few rows, or none, and not be the last.
 
 use super::pool::reading;
-use super::{Error, Journal};
+use super::{EventStore, StoreError};
 use crate::time::timestamp::Timestamp;
 use sqlx::types::Uuid;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct ListPage<R, I> {
 
 /// The part of a list that one request looks through, by id.
 #[derive(Debug, Clone, Copy)]
-pub struct Window {
+pub struct ListWindow {
     /// Only lower ids.
     pub before: Uuid,
     /// Only this id and higher ones.
@@ -45,7 +45,7 @@ pub fn until_id(at: Option<Timestamp>, first_at: impl Fn(Timestamp) -> Uuid) -> 
     at.map(|at| first_at(at.after(SLACK)))
 }
 
-impl Window {
+impl ListWindow {
     /// All of a list between two ids, as far as they are given.
     pub fn between(from: Option<Uuid>, before: impl IntoIterator<Item = Uuid>) -> Self {
         let before = before.into_iter().min().unwrap_or(Uuid::max());
@@ -73,9 +73,13 @@ impl<R, I> ListPage<R, I> {
     }
 }
 
-impl Journal {
+impl EventStore {
     /// Cuts a window to what one request looks through. `floor` finds the lowest id of that.
-    pub async fn cut(&self, window: Window, floor: &'static str) -> Result<Window, Error> {
+    pub async fn cut(
+        &self,
+        window: ListWindow,
+        floor: &'static str,
+    ) -> Result<ListWindow, StoreError> {
         let lowest: Option<(Uuid,)> = reading!(self.pool(), |db| sqlx::query_as(floor)
             .bind(window.before)
             .bind(window.from)
@@ -83,7 +87,7 @@ impl Journal {
             .fetch_optional(db)
             .await?);
         Ok(match lowest {
-            Some((from,)) => Window { from, is_cut: true, ..window },
+            Some((from,)) => ListWindow { from, is_cut: true, ..window },
             None => window,
         })
     }
@@ -96,16 +100,16 @@ mod tests {
     #[test]
     fn a_page_goes_on_after_its_last_row_or_where_the_look_ended() {
         let id = |n: u128| Uuid::from_u128(n);
-        let whole = Window::between(None, []);
-        let page = |window: Window, rows: &[u128]| {
+        let whole = ListWindow::between(None, []);
+        let page = |window: ListWindow, rows: &[u128]| {
             window.page(rows.iter().map(|n| id(*n)).collect(), 2, |row| *row)
         };
         let full = page(whole, &[9, 8, 7]);
         assert_eq!((full.rows, full.next), (vec![id(9), id(8)], Some(id(8))));
         assert_eq!(page(whole, &[9, 8]).next, None);
-        let cut = Window { from: id(5), is_cut: true, ..whole };
+        let cut = ListWindow { from: id(5), is_cut: true, ..whole };
         assert_eq!(page(cut, &[]).next, Some(id(5)));
         assert_eq!(page(cut, &[9, 8, 7]).next, Some(id(8)));
-        assert_eq!(Window::between(None, [id(7), id(3)]).before, id(3));
+        assert_eq!(ListWindow::between(None, [id(7), id(3)]).before, id(3));
     }
 }

@@ -12,12 +12,15 @@
 //! and notes are kept and written with a later transaction, because what they report has happened. When the
 //! database refused some data, each operation is tried alone, so that a bad one costs no other.
 
-use super::audit::{self, Notes};
-use super::batch::Batch;
-use super::figures::Figures;
+use super::audit::{self, AuditNotes};
+use super::batch::WriteBatch;
+use super::figures::StoreFigures;
 use super::source_rows::{self, SourceChanges};
-use super::value::Row;
-use super::{Capture, Error, Inner, Planned, Pool, Receipt, Settled};
+use super::value::BoundRow;
+use super::{
+    CaptureReceipt, DatabasePool, EventCapture, RecordedPlan, SettledAttempt, StoreError,
+    StoreInner,
+};
 use super::{capture, plan, settle, statements};
 use crate::error_chain::error_chain;
 use std::sync::{Arc, Weak};
@@ -37,30 +40,30 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// Something to write.
 #[derive(Debug)]
-pub enum Op {
+pub enum WriteOperation {
     Capture {
-        captures: Vec<Capture>,
-        reply: oneshot::Sender<Result<Vec<Receipt>, Error>>,
+        captures: Vec<EventCapture>,
+        reply: oneshot::Sender<Result<Vec<CaptureReceipt>, StoreError>>,
     },
     Plan {
-        planned: Box<Planned>,
-        reply: oneshot::Sender<Result<bool, Error>>,
+        planned: Box<RecordedPlan>,
+        reply: oneshot::Sender<Result<bool, StoreError>>,
     },
-    Settle(Box<Settled>),
-    Note(Box<Notes>),
+    Settle(Box<SettledAttempt>),
+    Note(Box<AuditNotes>),
     /// What a source found, and what it keeps of it.
     Take {
-        captures: Vec<Capture>,
+        captures: Vec<EventCapture>,
         changes: Box<SourceChanges>,
         /// The process that must hold the source.
         node: i64,
-        reply: oneshot::Sender<Result<Option<Vec<Receipt>>, Error>>,
+        reply: oneshot::Sender<Result<Option<Vec<CaptureReceipt>>, StoreError>>,
     },
     /// A small write, to prove that the database takes writes.
     Prove {
         node: i64,
         at: i64,
-        reply: oneshot::Sender<Result<(), Error>>,
+        reply: oneshot::Sender<Result<(), StoreError>>,
     },
     /// Answered once its writer has written what it took before it.
     Flush {
@@ -68,7 +71,7 @@ pub enum Op {
     },
 }
 
-impl Op {
+impl WriteOperation {
     fn rows(&self) -> usize {
         match self {
             Self::Capture { captures, .. } => captures.len() * 2,
@@ -84,41 +87,41 @@ impl Op {
 
 /// What a transaction did, to be told once it is durable.
 #[derive(Debug, Default)]
-pub struct Done {
+pub struct WriteResults {
     /// `None` for each event of a request that is refused.
-    receipts: Vec<Option<Receipt>>,
+    receipts: Vec<Option<CaptureReceipt>>,
     planned: Vec<bool>,
-    /// Of each [`Op::Take`]: whether its source was held.
+    /// Of each [`WriteOperation::Take`]: whether its source was held.
     held: Vec<bool>,
 }
 
 /// What the writers share.
 #[derive(Debug)]
-struct Queue {
-    ops: Mutex<mpsc::Receiver<Op>>,
+struct WriteQueue {
+    ops: Mutex<mpsc::Receiver<WriteOperation>>,
     /// Read by each writer from before it gives the queue to the next until its commit is over, so
     /// that a flush can wait for all of them.
     committing: Arc<RwLock<()>>,
 }
 
 /// Starts the writers. They hold the journal weakly and end when it is gone.
-pub fn start(inner: &Arc<Inner>, receiver: mpsc::Receiver<Op>) {
+pub fn start(inner: &Arc<StoreInner>, receiver: mpsc::Receiver<WriteOperation>) {
     let committing = Arc::clone(&inner.committing);
-    let queue = Arc::new(Queue { ops: Mutex::new(receiver), committing });
+    let queue = Arc::new(WriteQueue { ops: Mutex::new(receiver), committing });
     for _ in 0..inner.pool.writers() {
-        let writer = Writer { pool: inner.pool.clone(), inner: Arc::downgrade(inner) };
+        let writer = GroupWriter { pool: inner.pool.clone(), inner: Arc::downgrade(inner) };
         tokio::spawn(writer.run(Arc::clone(&queue)));
     }
 }
 
-struct Writer {
-    pool: Pool,
-    inner: Weak<Inner>,
+struct GroupWriter {
+    pool: DatabasePool,
+    inner: Weak<StoreInner>,
 }
 
-impl Writer {
-    async fn run(self, queue: Arc<Queue>) {
-        let mut kept: Vec<Op> = Vec::new();
+impl GroupWriter {
+    async fn run(self, queue: Arc<WriteQueue>) {
+        let mut kept: Vec<WriteOperation> = Vec::new();
         let mut wait = BACKOFF.0;
         loop {
             let (open, committing) = queue.take(&mut kept).await;
@@ -144,10 +147,10 @@ impl Writer {
     }
 
     /// Writes the operations; those to be tried again come back.
-    async fn commit(&self, mut ops: Vec<Op>) -> Vec<Op> {
+    async fn commit(&self, mut ops: Vec<WriteOperation>) -> Vec<WriteOperation> {
         let mut written = self.write(&mut ops).await;
         for _ in 0..RACES {
-            if !matches!(written, Err(Error::Raced)) {
+            if !matches!(written, Err(StoreError::Raced)) {
                 break;
             }
             written = self.write(&mut ops).await;
@@ -158,16 +161,18 @@ impl Writer {
                 self.tell(ops, done);
                 Vec::new()
             }
-            Err(Error::Refused(ref cause)) if set_aside(&mut ops, &cause.to_string()) => {
+            Err(StoreError::Refused(ref cause)) if set_aside(&mut ops, &cause.to_string()) => {
                 Box::pin(self.commit(ops)).await
             }
-            Err(error @ (Error::Refused(_) | Error::NameTaken(_) | Error::Corrupt { .. }))
-                if ops.len() == 1 =>
-            {
+            Err(
+                error @ (StoreError::Refused(_)
+                | StoreError::NameTaken(_)
+                | StoreError::Corrupt { .. }),
+            ) if ops.len() == 1 => {
                 refuse(ops, error);
                 Vec::new()
             }
-            Err(Error::Refused(_)) => {
+            Err(StoreError::Refused(_)) => {
                 let mut kept = Vec::new();
                 for op in ops {
                     kept.extend(Box::pin(self.commit(vec![op])).await);
@@ -179,65 +184,73 @@ impl Writer {
     }
 
     /// A proof alone says nothing of larger writes.
-    fn note_health(&self, ops: &[Op], is_ok: bool) {
-        let is_work = |op: &Op| !matches!(op, Op::Prove { .. } | Op::Flush { .. } | Op::Note(_));
+    fn note_health(&self, ops: &[WriteOperation], is_ok: bool) {
+        let is_work = |op: &WriteOperation| {
+            !matches!(
+                op,
+                WriteOperation::Prove { .. }
+                    | WriteOperation::Flush { .. }
+                    | WriteOperation::Note(_)
+            )
+        };
         if let Some(inner) = self.inner.upgrade().filter(|_| ops.iter().any(is_work)) {
             inner.write_health.note_commit(is_ok);
         }
     }
 
-    async fn write(&self, ops: &mut Vec<Op>) -> Result<Done, Error> {
-        if let Pool::Sqlite { native, turn, .. } = &self.pool {
+    async fn write(&self, ops: &mut Vec<WriteOperation>) -> Result<WriteResults, StoreError> {
+        if let DatabasePool::Sqlite { native, turn, .. } = &self.pool {
             let _turn = turn.lock().await;
             let (back, written) = native.write(std::mem::take(ops)).await;
             *ops = back;
             return written;
         }
-        if let Pool::Postgres { write, .. } = &self.pool
+        if let DatabasePool::Postgres { write, .. } = &self.pool
             && let Some(captures) = only_captures(ops)
             && capture::write_at_once(write, &captures).await?
         {
-            let fresh = |c: &&Capture| Some(Receipt { id: c.event.id, duplicate: false });
+            let fresh =
+                |c: &&EventCapture| Some(CaptureReceipt { id: c.event.id, duplicate: false });
             let receipts = captures.iter().map(fresh).collect();
-            return Ok(Done { receipts, ..Done::default() });
+            return Ok(WriteResults { receipts, ..WriteResults::default() });
         }
         let mut tx = self.pool.begin().await?;
-        let done = write_all(&mut Batch::Tx(&mut tx), ops).await?;
+        let done = write_all(&mut WriteBatch::Tx(&mut tx), ops).await?;
         tx.commit().await?;
         Ok(done)
     }
 
-    fn tell(&self, ops: Vec<Op>, done: Done) {
+    fn tell(&self, ops: Vec<WriteOperation>, done: WriteResults) {
         let Some(inner) = self.inner.upgrade() else { return };
-        Figures::add(&inner.figures.commits, 1);
+        StoreFigures::add(&inner.figures.commits, 1);
         let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
         let mut held = done.held.into_iter();
         for op in ops {
             match op {
-                Op::Capture { captures, reply } => {
+                WriteOperation::Capture { captures, reply } => {
                     // A caller that went away has its events captured all the same.
                     drop(reply.send(tell_captured(&inner, captures, &mut receipts)));
                 }
-                Op::Plan { planned: plan, reply } => {
+                WriteOperation::Plan { planned: plan, reply } => {
                     let applied = planned.next().unwrap_or(false);
                     if applied {
-                        Figures::add(&inner.figures.planned, 1);
+                        StoreFigures::add(&inner.figures.planned, 1);
                         plan::hand_over(&inner.handover, &inner.watchers, *plan);
                     }
                     drop(reply.send(Ok(applied)));
                 }
-                Op::Settle(settled) => {
-                    Figures::add(settled.counter(&inner.figures), 1);
+                WriteOperation::Settle(settled) => {
+                    StoreFigures::add(settled.counter(&inner.figures), 1);
                     settle::hand_over(&inner.handover, &inner.watchers, &settled);
                 }
-                Op::Note(_) => {}
-                Op::Prove { reply, .. } => drop(reply.send(Ok(()))),
-                Op::Take { captures, reply, .. } => {
+                WriteOperation::Note(_) => {}
+                WriteOperation::Prove { reply, .. } => drop(reply.send(Ok(()))),
+                WriteOperation::Take { captures, reply, .. } => {
                     let is_held = held.next().unwrap_or(false);
                     let mine = is_held.then(|| tell_captured(&inner, captures, &mut receipts));
                     drop(reply.send(mine.transpose()));
                 }
-                Op::Flush { reply } => drop(reply.send(())),
+                WriteOperation::Flush { reply } => drop(reply.send(())),
             }
         }
     }
@@ -245,15 +258,16 @@ impl Writer {
 
 /// Hands over what was captured; the receipts of these captures, or why their request is refused.
 fn tell_captured(
-    inner: &Inner,
-    captures: Vec<Capture>,
-    receipts: &mut impl Iterator<Item = Option<Receipt>>,
-) -> Result<Vec<Receipt>, Error> {
-    let mine: Vec<Option<Receipt>> = receipts.take(captures.len()).collect();
-    let mine: Vec<Receipt> = mine.into_iter().collect::<Option<_>>().ok_or(Error::KeyReused)?;
+    inner: &StoreInner,
+    captures: Vec<EventCapture>,
+    receipts: &mut impl Iterator<Item = Option<CaptureReceipt>>,
+) -> Result<Vec<CaptureReceipt>, StoreError> {
+    let mine: Vec<Option<CaptureReceipt>> = receipts.take(captures.len()).collect();
+    let mine: Vec<CaptureReceipt> =
+        mine.into_iter().collect::<Option<_>>().ok_or(StoreError::KeyReused)?;
     let repeats = mine.iter().filter(|r| r.duplicate).count() as u64;
-    Figures::add(&inner.figures.duplicates, repeats);
-    Figures::add(&inner.figures.captured, mine.len() as u64 - repeats);
+    StoreFigures::add(&inner.figures.duplicates, repeats);
+    StoreFigures::add(&inner.figures.captured, mine.len() as u64 - repeats);
     capture::hand_over(&inner.handover, captures, &mine);
     Ok(mine)
 }
@@ -267,19 +281,19 @@ async fn gather() {
 }
 
 /// The captures, if there is nothing else.
-fn only_captures(ops: &[Op]) -> Option<Vec<&Capture>> {
+fn only_captures(ops: &[WriteOperation]) -> Option<Vec<&EventCapture>> {
     let mut all = Vec::new();
     for op in ops {
-        let Op::Capture { captures, .. } = op else { return None };
+        let WriteOperation::Capture { captures, .. } = op else { return None };
         all.extend(captures);
     }
     (!all.is_empty()).then_some(all)
 }
 
-impl Queue {
+impl WriteQueue {
     /// Waits for an operation and takes all that has queued up behind it. `false` when no more will
     /// come.
-    async fn take(&self, ops: &mut Vec<Op>) -> (bool, OwnedRwLockReadGuard<()>) {
+    async fn take(&self, ops: &mut Vec<WriteOperation>) -> (bool, OwnedRwLockReadGuard<()>) {
         let mut open = true;
         let mut queue = if ops.is_empty() {
             self.ops.lock().await
@@ -296,7 +310,7 @@ impl Queue {
             }
             gather().await;
         }
-        let mut rows: usize = ops.iter().map(Op::rows).sum();
+        let mut rows: usize = ops.iter().map(WriteOperation::rows).sum();
         while open && rows < MOST_ROWS {
             match queue.try_recv() {
                 Ok(op) => {
@@ -312,25 +326,30 @@ impl Queue {
 }
 
 /// Writes the operations, in the order that later stages need.
-pub async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done, Error> {
+pub async fn write_all(
+    tx: &mut WriteBatch<'_>,
+    ops: &mut [WriteOperation],
+) -> Result<WriteResults, StoreError> {
     let held = held(tx, ops).await?;
     let mut is_held = held.iter().copied();
     let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
     let (mut notes, mut kept, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
     for op in ops {
         match op {
-            Op::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
-            Op::Plan { planned, .. } => plans.push(&mut **planned),
-            Op::Settle(settled) => settles.push(&**settled),
-            Op::Note(more) => notes.push(&**more),
-            Op::Take { captures: more, changes, .. } => {
+            WriteOperation::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
+            WriteOperation::Plan { planned, .. } => plans.push(&mut **planned),
+            WriteOperation::Settle(settled) => settles.push(&**settled),
+            WriteOperation::Note(more) => notes.push(&**more),
+            WriteOperation::Take { captures: more, changes, .. } => {
                 if is_held.next().unwrap_or(false) {
                     captures.extend(more.iter_mut());
                     kept.push(&**changes);
                 }
             }
-            Op::Prove { node, at, .. } => proofs.push(Row::new().bind(*node).bind(*at)),
-            Op::Flush { .. } => {}
+            WriteOperation::Prove { node, at, .. } => {
+                proofs.push(BoundRow::new().bind(*node).bind(*at));
+            }
+            WriteOperation::Flush { .. } => {}
         }
     }
     let receipts =
@@ -349,39 +368,41 @@ pub async fn write_all(tx: &mut Batch<'_>, ops: &mut [Op]) -> Result<Done, Error
     // One row, because PostgreSQL does not take the same one twice in a statement.
     proofs.truncate(1);
     tx.run(&statements::PUT_NODE, proofs).await?;
-    Ok(Done { receipts, planned, held })
+    Ok(WriteResults { receipts, planned, held })
 }
 
-/// Of each [`Op::Take`], whether its run holds the source.
-async fn held(tx: &mut Batch<'_>, ops: &[Op]) -> Result<Vec<bool>, Error> {
-    let run = |op: &Op| match op {
-        Op::Take { changes, node, .. } => {
+/// Of each [`WriteOperation::Take`], whether its run holds the source.
+async fn held(tx: &mut WriteBatch<'_>, ops: &[WriteOperation]) -> Result<Vec<bool>, StoreError> {
+    let run = |op: &WriteOperation| match op {
+        WriteOperation::Take { changes, node, .. } => {
             Some((changes.source.uuid(), *node, changes.run.micros()))
         }
-        Op::Capture { .. }
-        | Op::Plan { .. }
-        | Op::Settle(_)
-        | Op::Note(_)
-        | Op::Prove { .. }
-        | Op::Flush { .. } => None,
+        WriteOperation::Capture { .. }
+        | WriteOperation::Plan { .. }
+        | WriteOperation::Settle(_)
+        | WriteOperation::Note(_)
+        | WriteOperation::Prove { .. }
+        | WriteOperation::Flush { .. } => None,
     };
-    let runs: Vec<source_rows::Run> = ops.iter().filter_map(run).collect();
+    let runs: Vec<source_rows::RunKey> = ops.iter().filter_map(run).collect();
     let holding = source_rows::holding(tx, &runs).await?;
     Ok(runs.iter().map(|run| holding.contains(run)).collect())
 }
 
 /// The database is away: captures, plans and takes hear of it, settles are kept.
-fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
+fn fail(ops: Vec<WriteOperation>, error: &StoreError) -> Vec<WriteOperation> {
     tracing::error!(error = %error_chain(error), operations = ops.len(), "cannot write to the database");
-    let again = || Error::Unavailable(sqlx::Error::PoolTimedOut);
+    let again = || StoreError::Unavailable(sqlx::Error::PoolTimedOut);
     let mut kept = Vec::new();
     for op in ops {
         match op {
-            Op::Capture { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Plan { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Take { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Prove { reply, .. } => drop(reply.send(Err(again()))),
-            Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => kept.push(op),
+            WriteOperation::Capture { reply, .. } => drop(reply.send(Err(again()))),
+            WriteOperation::Plan { reply, .. } => drop(reply.send(Err(again()))),
+            WriteOperation::Take { reply, .. } => drop(reply.send(Err(again()))),
+            WriteOperation::Prove { reply, .. } => drop(reply.send(Err(again()))),
+            WriteOperation::Settle(_) | WriteOperation::Note(_) | WriteOperation::Flush { .. } => {
+                kept.push(op);
+            }
         }
     }
     kept
@@ -389,16 +410,16 @@ fn fail(ops: Vec<Op>, error: &Error) -> Vec<Op> {
 
 /// Changes the one operation that the database refused into one that says so; `false` where there are several, or where that
 /// cannot be done.
-fn set_aside(ops: &mut [Op], why: &str) -> bool {
+fn set_aside(ops: &mut [WriteOperation], why: &str) -> bool {
     let [op] = ops else { return false };
     let changed = match op {
-        Op::Plan { planned, .. } => planned.set_aside(why),
-        Op::Settle(settled) => settled.set_aside(why),
-        Op::Capture { .. }
-        | Op::Take { .. }
-        | Op::Note(_)
-        | Op::Prove { .. }
-        | Op::Flush { .. } => false,
+        WriteOperation::Plan { planned, .. } => planned.set_aside(why),
+        WriteOperation::Settle(settled) => settled.set_aside(why),
+        WriteOperation::Capture { .. }
+        | WriteOperation::Take { .. }
+        | WriteOperation::Note(_)
+        | WriteOperation::Prove { .. }
+        | WriteOperation::Flush { .. } => false,
     };
     if changed {
         tracing::error!(why, "the database refused a write; its record says so instead");
@@ -407,17 +428,17 @@ fn set_aside(ops: &mut [Op], why: &str) -> bool {
 }
 
 /// One operation that the database will never take.
-fn refuse(ops: Vec<Op>, error: Error) {
+fn refuse(ops: Vec<WriteOperation>, error: StoreError) {
     tracing::error!(error = %error_chain(&error), "the database refused a write");
     let mut error = Some(error);
     for op in ops {
-        let error = error.take().unwrap_or(Error::Closed);
+        let error = error.take().unwrap_or(StoreError::Closed);
         match op {
-            Op::Capture { reply, .. } => drop(reply.send(Err(error))),
-            Op::Plan { reply, .. } => drop(reply.send(Err(error))),
-            Op::Take { reply, .. } => drop(reply.send(Err(error))),
-            Op::Prove { reply, .. } => drop(reply.send(Err(error))),
-            Op::Settle(_) | Op::Note(_) | Op::Flush { .. } => {}
+            WriteOperation::Capture { reply, .. } => drop(reply.send(Err(error))),
+            WriteOperation::Plan { reply, .. } => drop(reply.send(Err(error))),
+            WriteOperation::Take { reply, .. } => drop(reply.send(Err(error))),
+            WriteOperation::Prove { reply, .. } => drop(reply.send(Err(error))),
+            WriteOperation::Settle(_) | WriteOperation::Note(_) | WriteOperation::Flush { .. } => {}
         }
     }
 }

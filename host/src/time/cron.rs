@@ -23,7 +23,7 @@ const DAYS: [&str; 8] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"]
 
 /// A cron expression in a time zone.
 #[derive(Debug, Clone)]
-pub struct Cron {
+pub struct CronSchedule {
     /// One, or two of which one is enough.
     schedules: Vec<Schedule>,
     zone: TimeZone,
@@ -38,7 +38,7 @@ pub fn zone(name: Option<&str>) -> Result<TimeZone, String> {
     })
 }
 
-impl Cron {
+impl CronSchedule {
     /// Reads an expression; an error says what is wrong with it.
     pub fn parse(text: &str, zone: TimeZone) -> Result<Self, String> {
         let form = || {
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn times(text: &str, zone_name: &str, from: &str, count: usize) -> Vec<String> {
-        let cron = Cron::parse(text, zone(Some(zone_name)).unwrap()).unwrap();
+        let cron = CronSchedule::parse(text, zone(Some(zone_name)).unwrap()).unwrap();
         let mut at = Timestamp::parse(from).unwrap();
         let mut next = || {
             at = cron.next_after(at)?;
@@ -238,10 +238,12 @@ mod tests {
             "a b c d e",
             "0 0 1 1 * 2030 x",
         ] {
-            let error = Cron::parse(text, TimeZone::UTC).unwrap_err();
+            let error = CronSchedule::parse(text, TimeZone::UTC).unwrap_err();
             assert!(error.contains("is no cron expression"), "{text}: {error}");
         }
-        assert!(Cron::parse("0 0 31 2 *", TimeZone::UTC).unwrap_err().contains("never comes"));
+        assert!(
+            CronSchedule::parse("0 0 31 2 *", TimeZone::UTC).unwrap_err().contains("never comes")
+        );
         assert!(zone(Some("Europe/Atlantis")).unwrap_err().contains("is no time zone"));
     }
 }

@@ -6,9 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A length of time: whole milliseconds, at most [`Span::MAX`].
+/// A length of time: whole milliseconds, at most [`TimeSpan::MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Span(Duration);
+pub struct TimeSpan(Duration);
 
 /// The text is no length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum InvalidSpan {
         "`{0}` is no duration; write numbers with units (ms, s, m, h, d), such as `30s`, `5m` or `1h30m`"
     )]
     Form(String),
-    /// It is longer than [`Span::MAX`].
+    /// It is longer than [`TimeSpan::MAX`].
     #[error("`{0}` is longer than 365 days, the longest duration there is")]
     TooLong(String),
 }
@@ -27,7 +27,7 @@ pub enum InvalidSpan {
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-impl Span {
+impl TimeSpan {
     /// The longest span: 365 days.
     pub const MAX: Duration = Duration::from_hours(365 * 24);
 
@@ -42,13 +42,13 @@ impl Span {
     }
 }
 
-impl From<Duration> for Span {
+impl From<Duration> for TimeSpan {
     fn from(duration: Duration) -> Self {
         Self(duration)
     }
 }
 
-impl FromStr for Span {
+impl FromStr for TimeSpan {
     type Err = InvalidSpan;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpan> {
@@ -85,7 +85,7 @@ fn split_at(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at_checked(text.find(stop).unwrap_or(text.len())).unwrap_or((text, ""))
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         if rest == 0 {
@@ -101,19 +101,19 @@ impl fmt::Display for Span {
     }
 }
 
-impl fmt::Debug for Span {
+impl fmt::Debug for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Serialize for Span {
+impl Serialize for TimeSpan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Cow::<'_, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
@@ -139,7 +139,7 @@ mod tests {
             ("0s", 0, "0s"),
             ("0ms", 0, "0s"),
         ] {
-            let span: Span = text.parse().unwrap();
+            let span: TimeSpan = text.parse().unwrap();
             assert_eq!(span.get(), Duration::from_millis(millis), "{text}");
             assert_eq!(span.to_string(), written);
         }
@@ -149,26 +149,30 @@ mod tests {
     fn refuses_what_is_no_duration() {
         for text in ["", "30", "s", "1.5h", "-1s", "5 m", "1m1h", "1s1s", "1w", "h1", "1hh", "½h"]
         {
-            assert_eq!(text.parse::<Span>(), Err(InvalidSpan::Form(text.to_owned())), "{text}");
+            assert_eq!(text.parse::<TimeSpan>(), Err(InvalidSpan::Form(text.to_owned())), "{text}");
         }
         for text in ["366d", "99999999999999999999h", "18446744073709551615h"] {
-            assert_eq!(text.parse::<Span>(), Err(InvalidSpan::TooLong(text.to_owned())), "{text}");
+            assert_eq!(
+                text.parse::<TimeSpan>(),
+                Err(InvalidSpan::TooLong(text.to_owned())),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn json_is_the_text() {
-        let span: Span = serde_json::from_str(r#""1h30m""#).unwrap();
+        let span: TimeSpan = serde_json::from_str(r#""1h30m""#).unwrap();
         assert_eq!(serde_json::to_string(&span).unwrap(), r#""1h30m""#);
-        let error = serde_json::from_str::<Span>(r#""soon""#).unwrap_err().to_string();
+        let error = serde_json::from_str::<TimeSpan>(r#""soon""#).unwrap_err().to_string();
         assert!(error.contains("`soon` is no duration"), "{error}");
     }
 
     proptest! {
         #[test]
         fn every_span_is_read_back(millis in 0..31_536_000_000_u64) {
-            let span = Span::new(Duration::from_millis(millis));
-            prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+            let span = TimeSpan::new(Duration::from_millis(millis));
+            prop_assert_eq!(span.to_string().parse::<TimeSpan>().unwrap(), span);
         }
     }
 }

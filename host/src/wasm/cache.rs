@@ -1,13 +1,13 @@
 //! Compiled components on disk, under a seal.
 //!
 //! Two files for each entry: `NAME.cwasm`, the machine code, and `NAME.seal`, a JSON object with
-//! the [`Report`] and an HMAC-SHA256 over the entry's name, the report and the machine code. Both
+//! the [`ModuleReport`] and an HMAC-SHA256 over the entry's name, the report and the machine code. Both
 //! are written to a temporary file and renamed, the seal last, so that an entry is whole or absent.
 //! Losing the directory costs compilations, nothing else.
 
-use super::{Compiler, Error, Report};
+use super::{EngineError, ModuleCompiler, ModuleReport};
 use crate::crypto::sha256;
-use crate::crypto::sha256::Mac;
+use crate::crypto::sha256::MacKey;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -18,30 +18,30 @@ use subtle::ConstantTimeEq as _;
 
 /// Where compiled modules lie and who compiles them. Cheap to clone.
 #[derive(Clone)]
-pub struct Cache(Arc<Place>);
+pub struct ModuleCache(Arc<CachePlace>);
 
-struct Place {
+struct CachePlace {
     dir: PathBuf,
     key: [u8; 32],
-    compiler: Compiler,
+    compiler: ModuleCompiler,
 }
 
 /// An entry whose seal was verified.
-pub struct Stored {
-    pub report: Report,
-    pub compiled: Vouched,
+pub struct StoredEntry {
+    pub report: ModuleReport,
+    pub compiled: VouchedModule,
 }
 
 /// A compiled component that the seal vouches for.
-pub struct Vouched(PathBuf);
+pub struct VouchedModule(PathBuf);
 
 #[derive(Serialize, Deserialize)]
-struct Seal {
-    report: Report,
+struct EntrySeal {
+    report: ModuleReport,
     hmac: String,
 }
 
-impl std::fmt::Debug for Cache {
+impl std::fmt::Debug for ModuleCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache")
             .field("dir", &self.0.dir)
@@ -50,38 +50,43 @@ impl std::fmt::Debug for Cache {
     }
 }
 
-impl Vouched {
+impl VouchedModule {
     pub fn path(&self) -> &Path {
         &self.0
     }
 }
 
-impl Cache {
+impl ModuleCache {
     /// A cache in `dir`, which is made (mode 0700) where it is missing. `key` seals the entries: it
     /// must be secret and stay the same, or every module is compiled again.
-    pub fn new(dir: PathBuf, key: [u8; 32], compiler: Compiler) -> Result<Self, Error> {
+    pub fn new(dir: PathBuf, key: [u8; 32], compiler: ModuleCompiler) -> Result<Self, EngineError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.map_err(at(&dir))?;
-        Ok(Self(Arc::new(Place { dir, key, compiler })))
+        Ok(Self(Arc::new(CachePlace { dir, key, compiler })))
     }
 
-    pub fn compiler(&self) -> &Compiler {
+    pub fn compiler(&self) -> &ModuleCompiler {
         &self.0.compiler
     }
 
     /// Writes an entry.
-    pub fn store(&self, name: &str, report: Report, compiled: &[u8]) -> Result<Stored, Error> {
+    pub fn store(
+        &self,
+        name: &str,
+        report: ModuleReport,
+        compiled: &[u8],
+    ) -> Result<StoredEntry, EngineError> {
         let hmac = hex::encode(self.mac(name, &report, compiled)?);
-        let seal = Seal { report, hmac };
+        let seal = EntrySeal { report, hmac };
         let path = self.path(name, "cwasm");
         self.replace(&path, compiled)?;
         let text = serde_json::to_vec(&seal).map_err(|e| at(&path)(e.into()))?;
         self.replace(&self.path(name, "seal"), &text)?;
-        Ok(Stored { report: seal.report, compiled: Vouched(path) })
+        Ok(StoredEntry { report: seal.report, compiled: VouchedModule(path) })
     }
 
     /// Reads an entry and verifies its seal; `None` where there is none or the seal does not fit.
-    pub fn open(&self, name: &str) -> Result<Option<Stored>, Error> {
+    pub fn open(&self, name: &str) -> Result<Option<StoredEntry>, EngineError> {
         let (seal_path, path) = (self.path(name, "seal"), self.path(name, "cwasm"));
         let (seal, file) = match (fs::read(&seal_path), File::open(&path)) {
             (Ok(seal), Ok(file)) => (seal, file),
@@ -97,11 +102,16 @@ impl Cache {
                 "a cached module has a broken seal; it is compiled again"
             );
         }
-        Ok(report.map(|report| Stored { report, compiled: Vouched(path) }))
+        Ok(report.map(|report| StoredEntry { report, compiled: VouchedModule(path) }))
     }
 
-    fn verify(&self, name: &str, seal: &[u8], compiled: File) -> Result<Option<Report>, Error> {
-        let Ok(Seal { report, hmac }) = serde_json::from_slice(seal) else { return Ok(None) };
+    fn verify(
+        &self,
+        name: &str,
+        seal: &[u8],
+        compiled: File,
+    ) -> Result<Option<ModuleReport>, EngineError> {
+        let Ok(EntrySeal { report, hmac }) = serde_json::from_slice(seal) else { return Ok(None) };
         let Ok(hmac) = hex::decode(hmac) else { return Ok(None) };
         let mac = self.mac(name, &report, compiled)?;
         Ok(bool::from(mac.ct_eq(&hmac)).then_some(report))
@@ -119,12 +129,12 @@ impl Cache {
     fn mac(
         &self,
         name: &str,
-        report: &Report,
+        report: &ModuleReport,
         mut compiled: impl io::Read,
-    ) -> Result<[u8; 32], Error> {
+    ) -> Result<[u8; 32], EngineError> {
         let fault = at(&self.0.dir);
         let report = serde_json::to_vec(report).map_err(|e| fault(e.into()))?;
-        let mut mac = Mac::new(&self.0.key).begin();
+        let mut mac = MacKey::new(&self.0.key).begin();
         for part in [name.as_bytes(), &report] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
@@ -144,7 +154,7 @@ impl Cache {
         self.0.dir.join(format!("{name}.{kind}"))
     }
 
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         let write = || -> io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(&self.0.dir)?;
             file.write_all(bytes)?;
@@ -155,6 +165,6 @@ impl Cache {
     }
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Cache { path: path.to_owned(), source }
+fn at(path: &Path) -> impl Fn(io::Error) -> EngineError {
+    move |source| EngineError::Cache { path: path.to_owned(), source }
 }

@@ -3,14 +3,14 @@
 //! A `json` body must be one JSON value. A `text` body becomes a JSON string. A `bytes` body is
 //! refused: deliveries carry JSON, and a silent base64 would be for the receiver to guess.
 
-use super::Limits;
+use super::ModuleLimits;
 use super::bindings::exports::waybill::module::route::Dispatch as WireDispatch;
 use super::bindings::waybill::module::types::{
     BodyResult, Draft as WireDraft, Failure as WireFailure, Reason,
 };
 use super::guest_log::clip;
 use super::json;
-use super::output::{Dispatch, Draft, Failure};
+use super::output::{EventDraft, ModuleDispatch, ModuleFailure};
 use crate::crypto::sha256;
 use crate::json::storable::storable;
 use crate::model::event::MAX_KEY;
@@ -21,10 +21,10 @@ use std::time::Duration;
 /// The longest reason or message of a guest that is kept, in bytes.
 const MAX_TEXT: usize = 2000;
 
-pub type Checked<T> = Result<T, Failure>;
+pub type CheckResult<T> = Result<T, ModuleFailure>;
 
-fn refuse<T>(message: String) -> Checked<T> {
-    Err(Failure::Output { message: storable(message) })
+fn refuse<T>(message: String) -> CheckResult<T> {
+    Err(ModuleFailure::Output { message: storable(message) })
 }
 
 /// A guest's text for the trace, shortened where it is long.
@@ -40,13 +40,13 @@ fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 /// What a module says of itself.
-pub fn declared(failure: WireFailure) -> Failure {
+pub fn declared(failure: WireFailure) -> ModuleFailure {
     let (retryable, after, reason) = match failure {
         WireFailure::Retryable(retry) => (true, retry.after_seconds, retry.reason),
         WireFailure::Permanent(reason) => (false, None, reason),
     };
     let Reason { code, message, pointer } = reason;
-    Failure::Declared {
+    ModuleFailure::Declared {
         retryable,
         after: after.map(|seconds| Duration::from_secs(seconds.into())),
         code: text(code),
@@ -57,7 +57,7 @@ pub fn declared(failure: WireFailure) -> Failure {
 
 /// What the ids of what a module makes of an event come from.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub struct IdOrigin<'a> {
     /// The event's id.
     pub parent: &'a str,
     /// The flow's id.
@@ -67,11 +67,15 @@ pub struct Origin<'a> {
 }
 
 /// The drafts of one `transform`, with their ids.
-pub fn drafts(drafts: Vec<WireDraft>, origin: Origin<'_>, limits: &Limits) -> Checked<Vec<Draft>> {
+pub fn drafts(
+    drafts: Vec<WireDraft>,
+    origin: IdOrigin<'_>,
+    limits: &ModuleLimits,
+) -> CheckResult<Vec<EventDraft>> {
     if drafts.len() > limits.drafts {
         return refuse(format!("{} drafts, the limit is {}", drafts.len(), limits.drafts));
     }
-    let mut size = Size::new(limits);
+    let mut size = OutputBudget::new(limits);
     let draft = |(n, draft): (usize, WireDraft)| {
         let place = format_args!("draft {n}");
         let WireDraft { kind, subject, attributes, data } = draft;
@@ -85,7 +89,7 @@ pub fn drafts(drafts: Vec<WireDraft>, origin: Origin<'_>, limits: &Limits) -> Ch
         size.add(&attributes, Some(&data))?;
         let data = body(data, place)?;
         let (subject, attributes) = (subject.map(storable), kept(attributes));
-        Ok(Draft { id: origin.id("draft", n), kind, subject, attributes, data })
+        Ok(EventDraft { id: origin.id("draft", n), kind, subject, attributes, data })
     };
     drafts.into_iter().enumerate().map(draft).collect()
 }
@@ -93,14 +97,14 @@ pub fn drafts(drafts: Vec<WireDraft>, origin: Origin<'_>, limits: &Limits) -> Ch
 /// The dispatches of one `route`.
 pub fn dispatches(
     dispatches: Vec<WireDispatch>,
-    origin: Origin<'_>,
-    limits: &Limits,
-) -> Checked<Vec<Dispatch>> {
+    origin: IdOrigin<'_>,
+    limits: &ModuleLimits,
+) -> CheckResult<Vec<ModuleDispatch>> {
     if dispatches.len() > limits.dispatches {
         let (count, limit) = (dispatches.len(), limits.dispatches);
         return refuse(format!("{count} dispatches, the limit is {limit}"));
     }
-    let mut size = Size::new(limits);
+    let mut size = OutputBudget::new(limits);
     let dispatch = |(n, dispatch): (usize, WireDispatch)| {
         let place = format_args!("dispatch {n}");
         let WireDispatch { destination, dedupe_key, ordering_key, delay_seconds, attributes, data } =
@@ -115,7 +119,7 @@ pub fn dispatches(
         key("dedupe-key", dedupe_key.as_deref(), place)?;
         key("ordering-key", ordering_key.as_deref(), place)?;
         size.add(&attributes, data.as_ref())?;
-        Ok(Dispatch {
+        Ok(ModuleDispatch {
             id: data.is_some().then(|| origin.id("dispatch", n)),
             destination: storable(destination),
             dedupe_key: dedupe_key.map(storable),
@@ -128,7 +132,7 @@ pub fn dispatches(
     dispatches.into_iter().enumerate().map(dispatch).collect()
 }
 
-fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> Checked<()> {
+fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> CheckResult<()> {
     match value.map(str::len) {
         Some(length) if length > MAX_KEY => {
             refuse(format!("{place}: a {what} of {length} bytes, the limit is {MAX_KEY}"))
@@ -137,7 +141,7 @@ fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> Check
     }
 }
 
-fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> Checked<String> {
+fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> CheckResult<String> {
     match body {
         BodyResult::Json(text) => match json::check(&text) {
             Ok(()) => Ok(text),
@@ -154,17 +158,21 @@ fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> Checked<String> {
 }
 
 /// Bytes left of what one call may return.
-struct Size {
+struct OutputBudget {
     left: usize,
     limit: usize,
 }
 
-impl Size {
-    fn new(limits: &Limits) -> Self {
+impl OutputBudget {
+    fn new(limits: &ModuleLimits) -> Self {
         Self { left: limits.output_bytes, limit: limits.output_bytes }
     }
 
-    fn add(&mut self, attributes: &[(String, String)], data: Option<&BodyResult>) -> Checked<()> {
+    fn add(
+        &mut self,
+        attributes: &[(String, String)],
+        data: Option<&BodyResult>,
+    ) -> CheckResult<()> {
         let attributes: usize =
             attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
         let data = match data {
@@ -182,7 +190,7 @@ impl Size {
     }
 }
 
-impl Origin<'_> {
+impl IdOrigin<'_> {
     /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent, flow, module and position
     /// give the same id, and no module can choose one.
     fn id(&self, what: &str, position: usize) -> EventId {
@@ -209,15 +217,15 @@ mod tests {
         WireDraft { kind: None, subject: None, attributes: Vec::new(), data }
     }
 
-    fn origin<'a>(parent: &'a str, module: &'a [u8; 32]) -> Origin<'a> {
-        Origin { parent, flow: "flw_1", module }
+    fn origin<'a>(parent: &'a str, module: &'a [u8; 32]) -> IdOrigin<'a> {
+        IdOrigin { parent, flow: "flw_1", module }
     }
 
-    fn one(data: BodyResult) -> Checked<Vec<Draft>> {
-        drafts(vec![draft(data)], origin("evt_1", &[7; 32]), &Limits::default())
+    fn one(data: BodyResult) -> CheckResult<Vec<EventDraft>> {
+        drafts(vec![draft(data)], origin("evt_1", &[7; 32]), &ModuleLimits::default())
     }
 
-    fn message<T: std::fmt::Debug>(checked: Checked<T>) -> String {
+    fn message<T: std::fmt::Debug>(checked: CheckResult<T>) -> String {
         let failure = checked.unwrap_err();
         assert_eq!(failure.reason(), "module_output");
         failure.to_string()
@@ -229,7 +237,7 @@ mod tests {
             let two =
                 vec![draft(BodyResult::Json("1".into())), draft(BodyResult::Json("2".into()))];
             let module = [module; 32];
-            let made = drafts(two, origin(parent, &module), &Limits::default()).unwrap();
+            let made = drafts(two, origin(parent, &module), &ModuleLimits::default()).unwrap();
             made.into_iter().map(|d| d.id).collect::<Vec<_>>()
         };
         assert_eq!(ids("evt_1", 1), ids("evt_1", 1));
@@ -238,7 +246,7 @@ mod tests {
         assert_eq!(all.len(), 6);
         assert_eq!(ids("evt_1", 1)[0].uuid().get_version_num(), 8);
         let module = [1; 32];
-        let of = |flow| Origin { parent: "evt_1", flow, module: &module };
+        let of = |flow| IdOrigin { parent: "evt_1", flow, module: &module };
         assert_ne!(of("flw_1").id("draft", 0), of("flw_2").id("draft", 0));
         assert_ne!(of("flw_1").id("draft", 0), of("flw_1").id("dispatch", 0));
     }
@@ -251,7 +259,7 @@ mod tests {
         assert!(message(one(BodyResult::Bytes(vec![1]))).contains("return `json` or `text`"));
         let mut odd = draft(BodyResult::Json("{}".into()));
         odd.kind = Some("odd".into());
-        let checked = drafts(vec![odd], origin("evt_1", &[0; 32]), &Limits::default());
+        let checked = drafts(vec![odd], origin("evt_1", &[0; 32]), &ModuleLimits::default());
         assert!(message(checked).contains("`odd` is no event type"));
     }
 
@@ -263,7 +271,7 @@ mod tests {
 
     #[test]
     fn too_much_and_too_many_are_refused() {
-        let limits = Limits { output_bytes: 10, drafts: 2, ..Limits::default() };
+        let limits = ModuleLimits { output_bytes: 10, drafts: 2, ..ModuleLimits::default() };
         let json = || draft(BodyResult::Json("[1,2,3]".into()));
         let check = |given| drafts(given, origin("evt_1", &[0; 32]), &limits);
         assert!(check(vec![json()]).is_ok());
@@ -283,11 +291,14 @@ mod tests {
         };
         let month = 30 * 24 * 3600;
         assert!(
-            dispatches(vec![dispatch(month)], origin("evt_1", &[0; 32]), &Limits::default())
+            dispatches(vec![dispatch(month)], origin("evt_1", &[0; 32]), &ModuleLimits::default())
                 .is_ok()
         );
-        let late =
-            dispatches(vec![dispatch(month + 1)], origin("evt_1", &[0; 32]), &Limits::default());
+        let late = dispatches(
+            vec![dispatch(month + 1)],
+            origin("evt_1", &[0; 32]),
+            &ModuleLimits::default(),
+        );
         assert!(message(late).contains("dispatch 0: a delay of 2592001 s"));
     }
 }

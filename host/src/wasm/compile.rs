@@ -7,7 +7,7 @@
 //! when its parent gives up. It compiles for the on-demand allocator, whose code the pool runs as
 //! well; a pool of its own would reserve terabytes of address space.
 
-use super::{Error, Limits, Rejection, engine};
+use super::{EngineError, ModuleLimits, ModuleRejection, engine};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const THREADS: &str = "4";
 
 /// Who compiles.
 #[derive(Debug, Clone)]
-pub enum Compiler {
+pub enum ModuleCompiler {
     /// `PROGRAM compile-module`, a process that can be killed: for components of strangers.
     Subprocess(PathBuf),
     /// This process, without limits: for one's own components, as in `waybill module run`.
@@ -29,27 +29,31 @@ pub enum Compiler {
 
 /// Machine code for a validated component.
 pub async fn compile(
-    compiler: &Compiler,
+    compiler: &ModuleCompiler,
     wasm: &[u8],
-    limits: &Limits,
-) -> Result<Vec<u8>, Rejection> {
+    limits: &ModuleLimits,
+) -> Result<Vec<u8>, ModuleRejection> {
     match compiler {
-        Compiler::Subprocess(program) => in_child(program, wasm, limits).await,
-        Compiler::InProcess => {
+        ModuleCompiler::Subprocess(program) => in_child(program, wasm, limits).await,
+        ModuleCompiler::InProcess => {
             let (wasm, limits) = (wasm.to_vec(), *limits);
             let work = tokio::task::spawn_blocking(move || precompile(&wasm, &limits));
             work.await
-                .map_err(Error::BrokenOff)?
-                .map_err(|e| Rejection::Compile { message: format!("{e:#}") })
+                .map_err(EngineError::BrokenOff)?
+                .map_err(|e| ModuleRejection::Compile { message: format!("{e:#}") })
         }
     }
 }
 
-fn precompile(wasm: &[u8], limits: &Limits) -> wasmtime::Result<Vec<u8>> {
+fn precompile(wasm: &[u8], limits: &ModuleLimits) -> wasmtime::Result<Vec<u8>> {
     wasmtime::Engine::new(&engine::config(limits))?.precompile_component(wasm)
 }
 
-async fn in_child(program: &Path, wasm: &[u8], limits: &Limits) -> Result<Vec<u8>, Rejection> {
+async fn in_child(
+    program: &Path,
+    wasm: &[u8],
+    limits: &ModuleLimits,
+) -> Result<Vec<u8>, ModuleRejection> {
     let mut child = Command::new(program)
         .arg("compile-module")
         .env_clear()
@@ -59,7 +63,7 @@ async fn in_child(program: &Path, wasm: &[u8], limits: &Limits) -> Result<Vec<u8
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(Error::Compiler)?;
+        .map_err(EngineError::Compiler)?;
     let mut stdin = child.stdin.take();
     let feed = async move {
         match &mut stdin {
@@ -73,19 +77,19 @@ async fn in_child(program: &Path, wasm: &[u8], limits: &Limits) -> Result<Vec<u8
     let both = async { tokio::try_join!(feed, child.wait_with_output()) };
     match tokio::time::timeout(patience, both).await {
         Ok(Ok(((), output))) => judge(output, limits),
-        Ok(Err(e)) => Err(Error::Compiler(e).into()),
+        Ok(Err(e)) => Err(EngineError::Compiler(e).into()),
         Err(_) => Err(too_slow(limits)),
     }
 }
 
-pub fn judge(output: Output, limits: &Limits) -> Result<Vec<u8>, Rejection> {
+pub fn judge(output: Output, limits: &ModuleLimits) -> Result<Vec<u8>, ModuleRejection> {
     use std::os::unix::process::ExitStatusExt as _;
     const CPU_LIMIT: i32 = 24; // SIGXCPU
     const KILL: i32 = 9; // SIGKILL, the hard processor limit
     match (output.status.success(), output.status.signal()) {
         (true, _) => Ok(output.stdout),
         (false, Some(CPU_LIMIT | KILL)) => Err(too_slow(limits)),
-        (false, Some(_)) => Err(Rejection::Compile {
+        (false, Some(_)) => Err(ModuleRejection::Compile {
             message: format!(
                 "the compiler needs more than {} MiB of memory for it",
                 limits.compile_memory_bytes >> 20
@@ -93,13 +97,13 @@ pub fn judge(output: Output, limits: &Limits) -> Result<Vec<u8>, Rejection> {
         }),
         (false, None) => {
             let text = String::from_utf8_lossy(&output.stderr);
-            Err(Rejection::Compile { message: text.trim().chars().take(2000).collect() })
+            Err(ModuleRejection::Compile { message: text.trim().chars().take(2000).collect() })
         }
     }
 }
 
-fn too_slow(limits: &Limits) -> Rejection {
-    Rejection::Compile {
+fn too_slow(limits: &ModuleLimits) -> ModuleRejection {
+    ModuleRejection::Compile {
         message: format!(
             "the compiler needs more than {} s of processor time for it",
             limits.compile_cpu.as_secs()
@@ -111,7 +115,7 @@ fn too_slow(limits: &Limits) -> Rejection {
 /// writes its machine code to `output`, or a sentence to `errors`. Call it before anything else
 /// allocates much, and end the process with what it returns.
 pub fn compile_child(
-    limits: &Limits,
+    limits: &ModuleLimits,
     mut input: impl Read,
     mut output: impl Write,
     mut errors: impl Write,
@@ -133,7 +137,7 @@ pub fn compile_child(
 }
 
 /// Limits this process for good.
-fn confine(limits: &Limits) -> std::io::Result<()> {
+fn confine(limits: &ModuleLimits) -> std::io::Result<()> {
     let pages = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 = pages.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
     let held = pages.saturating_mul(rustix::param::page_size() as u64);

@@ -1,12 +1,12 @@
 //! The engine: configuration, pool, linker, ticker, and the way of a module through admission.
 
-use super::cache::{Cache, Stored};
-use super::guest_state::State;
+use super::cache::{ModuleCache, StoredEntry};
+use super::guest_state::GuestState;
 use super::limits::TICK;
-use super::module::{self, Module, Report};
-use super::{Error, Limits, Rejection, compile, mapped, validate};
+use super::module::{self, LoadedModule, ModuleReport};
+use super::{EngineError, ModuleLimits, ModuleRejection, compile, mapped, validate};
 use crate::crypto::sha256;
-use crate::crypto::sha256::Mac;
+use crate::crypto::sha256::MacKey;
 use std::sync::{Arc, mpsc};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -15,49 +15,49 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 /// Admits, loads and runs modules. Cheap to clone; one for the whole process.
 ///
 /// Its pool reserves address space (not memory) for the instances that may live at once. Dropping
-/// the last engine and the last [`Module`] ends its ticker thread.
+/// the last engine and the last [`LoadedModule`] ends its ticker thread.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct ModuleEngine(Arc<EngineInner>);
 
 /// What an engine and its modules share.
-pub struct Inner {
+pub struct EngineInner {
     pub wasmtime: wasmtime::Engine,
-    pub linker: Linker<State>,
-    pub limits: Limits,
+    pub linker: Linker<GuestState>,
+    pub limits: ModuleLimits,
     /// What guests' randomness comes from, beside the module and the event.
-    pub randomness: Mac,
+    pub randomness: MacKey,
     /// One permit for each instance that the pool can hold.
     pub slots: Semaphore,
     /// Calls that can compute at once.
     pub side_by_side: usize,
     /// Compilation is heavy: one at a time.
     compiling: Semaphore,
-    _ticker: Ticker,
+    _ticker: EpochTicker,
 }
 
-impl std::fmt::Debug for Engine {
+impl std::fmt::Debug for ModuleEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("limits", &self.0.limits).finish_non_exhaustive()
     }
 }
 
-impl Engine {
+impl ModuleEngine {
     /// An engine with these limits. Guests' random numbers follow from `key`, which must be a secret: ids of events are public.
     /// Must be used on a tokio runtime with its timer enabled.
-    pub fn new(limits: Limits, key: &[u8; 32]) -> Result<Self, Error> {
+    pub fn new(limits: ModuleLimits, key: &[u8; 32]) -> Result<Self, EngineError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let slots = slots(cores);
         let mut config = config(&limits);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&limits, slots)));
-        let wasmtime = wasmtime::Engine::new(&config).map_err(Error::Start)?;
+        let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::Start)?;
         let mut linker = Linker::new(&wasmtime);
-        super::guest_state::link(&mut linker).map_err(Error::Start)?;
-        let ticker = Ticker::start(wasmtime.clone()).map_err(Error::Compiler)?;
-        Ok(Self(Arc::new(Inner {
+        super::guest_state::link(&mut linker).map_err(EngineError::Start)?;
+        let ticker = EpochTicker::start(wasmtime.clone()).map_err(EngineError::Compiler)?;
+        Ok(Self(Arc::new(EngineInner {
             wasmtime,
             linker,
             limits,
-            randomness: Mac::new(key),
+            randomness: MacKey::new(key),
             slots: Semaphore::new(slots as usize),
             side_by_side: cores,
             compiling: Semaphore::new(1),
@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// What modules may use here.
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &ModuleLimits {
         &self.0.limits
     }
 
@@ -78,7 +78,11 @@ impl Engine {
 
     /// Validates and compiles an upload, binds its roles and keeps the compiled form in the
     /// cache. The same bytes again cost a validation and a look into the cache.
-    pub async fn admit(&self, cache: &Cache, wasm: &[u8]) -> Result<Module, Rejection> {
+    pub async fn admit(
+        &self,
+        cache: &ModuleCache,
+        wasm: &[u8],
+    ) -> Result<LoadedModule, ModuleRejection> {
         let features = self.0.wasmtime.get_wasm_features();
         let outline = validate::outline(wasm, features, &self.0.limits)?;
         let sha256 = sha256::digest(&[wasm]);
@@ -86,7 +90,7 @@ impl Engine {
             return Ok(module);
         }
         let compiled = self.compile(cache, wasm).await?;
-        let report = Report {
+        let report = ModuleReport {
             sha256: hex::encode(sha256),
             size: wasm.len(),
             exports: outline.roles,
@@ -101,14 +105,18 @@ impl Engine {
     }
 
     /// An admitted module from the cache; `None` where the cache has none that it can vouch for
-    /// and that this build can run, and [`Engine::admit`] must be given the component again.
-    pub async fn load(&self, cache: &Cache, sha256: [u8; 32]) -> Result<Option<Module>, Error> {
+    /// and that this build can run, and [`ModuleEngine::admit`] must be given the component again.
+    pub async fn load(
+        &self,
+        cache: &ModuleCache,
+        sha256: [u8; 32],
+    ) -> Result<Option<LoadedModule>, EngineError> {
         let (cache, entry) = (cache.clone(), self.entry(sha256));
         let stored = blocking(move || cache.open(&entry)).await??;
         let Some(stored) = stored else { return Ok(None) };
         match self.bind(stored).await {
             Ok(module) => Ok(Some(module)),
-            Err(Rejection::Unavailable(error)) => Err(error),
+            Err(ModuleRejection::Unavailable(error)) => Err(error),
             Err(other) => {
                 tracing::warn!(error = %other, "a cached module does not load; it is compiled again");
                 Ok(None)
@@ -116,7 +124,7 @@ impl Engine {
         }
     }
 
-    async fn compile(&self, cache: &Cache, wasm: &[u8]) -> Result<Vec<u8>, Rejection> {
+    async fn compile(&self, cache: &ModuleCache, wasm: &[u8]) -> Result<Vec<u8>, ModuleRejection> {
         // Never closed, so this always gets its turn.
         let _turn = self.0.compiling.acquire().await.ok();
         compile::compile(cache.compiler(), wasm, &self.0.limits).await
@@ -124,22 +132,22 @@ impl Engine {
 
     async fn keep(
         &self,
-        cache: &Cache,
+        cache: &ModuleCache,
         sha256: [u8; 32],
-        report: Report,
+        report: ModuleReport,
         compiled: Vec<u8>,
-    ) -> Result<Stored, Error> {
+    ) -> Result<StoredEntry, EngineError> {
         let (cache, entry) = (cache.clone(), self.entry(sha256));
         blocking(move || cache.store(&entry, report, &compiled)).await?
     }
 
     /// Maps a compiled component and proves that it can be called.
-    async fn bind(&self, stored: Stored) -> Result<Module, Rejection> {
-        let Stored { report, compiled } = stored;
+    async fn bind(&self, stored: StoredEntry) -> Result<LoadedModule, ModuleRejection> {
+        let StoredEntry { report, compiled } = stored;
         let wasmtime = self.0.wasmtime.clone();
         let component = blocking(move || mapped::map(&wasmtime, &compiled))
             .await?
-            .map_err(|e| Rejection::Bind { message: format!("{e:#}") })?;
+            .map_err(|e| ModuleRejection::Bind { message: format!("{e:#}") })?;
         module::bind(&self.0, component, report).await
     }
 
@@ -156,7 +164,7 @@ impl Engine {
 /// Runs file work off the runtime's threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Error> {
+) -> Result<T, EngineError> {
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
@@ -168,7 +176,7 @@ fn slots(cores: usize) -> u32 {
 
 /// Everything that decides what compiled code looks like; the same for the compiling process and
 /// for the one that runs it.
-pub fn config(limits: &Limits) -> Config {
+pub fn config(limits: &ModuleLimits) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -184,7 +192,7 @@ pub fn config(limits: &Limits) -> Config {
 }
 
 /// The pool, measured: without `pagemap_scan` and resident pages two threads are slower than one.
-fn pool(limits: &Limits, slots: u32) -> PoolingAllocationConfig {
+fn pool(limits: &ModuleLimits, slots: u32) -> PoolingAllocationConfig {
     let resident =
         if PoolingAllocationConfig::is_pagemap_scan_available() { 128 << 10 } else { 2 << 20 };
     let mut pool = PoolingAllocationConfig::new();
@@ -207,11 +215,11 @@ fn pool(limits: &Limits, slots: u32) -> PoolingAllocationConfig {
 }
 
 /// The thread that advances the engine's epoch. It ends when this is dropped.
-struct Ticker {
+struct EpochTicker {
     _stop: mpsc::Sender<()>,
 }
 
-impl Ticker {
+impl EpochTicker {
     fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         std::thread::Builder::new().name("wasm-ticker".to_owned()).spawn(move || {

@@ -1,10 +1,10 @@
 //! Why the engine, or an upload, came to nothing.
 
-use super::Role;
+use super::ModuleRole;
 
 /// The machine or the cache directory is at fault, never the module.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum EngineError {
     /// The pool could not be reserved or the host interfaces not be linked.
     #[error("the module engine could not start")]
     Start(#[source] wasmtime::Error),
@@ -25,11 +25,11 @@ pub enum Error {
     BrokenOff(#[from] tokio::task::JoinError),
 }
 
-/// Why an upload was not admitted. All but [`Rejection::Unavailable`] are for the module's author
+/// Why an upload was not admitted. All but [`ModuleRejection::Unavailable`] are for the module's author
 /// to mend; the text says how.
 #[derive(Debug, thiserror::Error)]
-pub enum Rejection {
-    /// Larger than [`super::Limits::upload_bytes`].
+pub enum ModuleRejection {
+    /// Larger than [`super::ModuleLimits::upload_bytes`].
     #[error(
         "the component has {size} bytes, the limit is {limit}: build it in release mode with \
          `opt-level = \"s\"` and `strip = true`"
@@ -69,7 +69,7 @@ pub enum Rejection {
     #[error(
         "the component exports none of the roles {}: its exports are {exports}. \
          Build it against the WIT package waybill:module@0.1.0",
-        Role::ALL_INTERFACES
+        ModuleRole::ALL_INTERFACES
     )]
     NoRole {
         /// What it exports instead, as a list.
@@ -85,7 +85,7 @@ pub enum Rejection {
         /// The first such import.
         import: String,
     },
-    /// More of something than [`super::Limits`] allows.
+    /// More of something than [`super::ModuleLimits`] allows.
     #[error("the component asks for {asked} {what}, the limit is {limit}")]
     OverLimit {
         /// Of what, in the plural.
@@ -110,5 +110,5 @@ pub enum Rejection {
     },
     /// The host is at fault; the same upload may succeed later.
     #[error(transparent)]
-    Unavailable(#[from] Error),
+    Unavailable(#[from] EngineError),
 }

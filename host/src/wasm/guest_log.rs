@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum LogLevel {
     /// Every step.
     Trace,
     /// For whoever debugs the module.
@@ -22,7 +22,7 @@ pub enum Level {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// How much it matters.
-    pub level: Level,
+    pub level: LogLevel,
     /// The text.
     pub message: String,
     /// Further names and values.
@@ -40,14 +40,14 @@ impl LogLine {
 
 /// The lines of one call. What exceeds its bounds is left out, and one line says so.
 #[derive(Debug)]
-pub struct Log {
+pub struct GuestLog {
     lines: Vec<LogLine>,
     lines_left: usize,
     bytes_left: usize,
     cut: bool,
 }
 
-impl Log {
+impl GuestLog {
     pub fn new(lines: usize, bytes: usize) -> Self {
         Self { lines: Vec::new(), lines_left: lines, bytes_left: bytes, cut: false }
     }
@@ -58,7 +58,7 @@ impl Log {
     }
 
     /// Adds a line, or what there is room for.
-    pub fn push(&mut self, level: Level, message: &str, fields: Vec<(String, String)>) {
+    pub fn push(&mut self, level: LogLevel, message: &str, fields: Vec<(String, String)>) {
         let room = self.room();
         if room == 0 {
             self.cut = true;
@@ -83,7 +83,7 @@ impl Log {
 
     /// What was printed last on standard error, on one line.
     pub fn last_words(&self) -> Option<String> {
-        let printed = |line: &&LogLine| line.level == Level::Warn && line.fields.is_empty();
+        let printed = |line: &&LogLine| line.level == LogLevel::Warn && line.fields.is_empty();
         let mut lines: Vec<_> = self
             .lines
             .iter()
@@ -101,7 +101,7 @@ impl Log {
         let mut taken = std::mem::replace(self, Self::new(lines, bytes));
         if taken.cut {
             taken.lines.push(LogLine {
-                level: Level::Warn,
+                level: LogLevel::Warn,
                 message: format!("log truncated: at most {lines} lines and {bytes} bytes are kept"),
                 fields: Vec::new(),
             });
@@ -121,9 +121,9 @@ mod tests {
 
     #[test]
     fn a_flood_of_lines_ends_with_a_note() {
-        let mut log = Log::new(3, 1000);
+        let mut log = GuestLog::new(3, 1000);
         for n in 0..10 {
-            log.push(Level::Info, &n.to_string(), Vec::new());
+            log.push(LogLevel::Info, &n.to_string(), Vec::new());
         }
         let lines = log.take(3, 1000);
         let texts: Vec<_> = lines.iter().map(|line| line.message.as_str()).collect();
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_between_characters() {
-        let mut log = Log::new(3, 4);
-        log.push(Level::Info, "aéé", vec![("k".to_owned(), "v".to_owned())]);
+        let mut log = GuestLog::new(3, 4);
+        log.push(LogLevel::Info, "aéé", vec![("k".to_owned(), "v".to_owned())]);
         let lines = log.take(3, 4);
         assert_eq!(lines[0].message, "aé");
         assert!(lines[0].fields.is_empty());
@@ -145,10 +145,10 @@ mod tests {
 
     #[test]
     fn the_bounds_begin_anew_for_each_call() {
-        let mut log = Log::new(1, 10);
-        log.push(Level::Info, "first", Vec::new());
+        let mut log = GuestLog::new(1, 10);
+        log.push(LogLevel::Info, "first", Vec::new());
         assert_eq!(log.take(1, 10).len(), 1);
-        log.push(Level::Info, "second", Vec::new());
+        log.push(LogLevel::Info, "second", Vec::new());
         assert_eq!(log.take(1, 10)[0].message, "second");
     }
 }

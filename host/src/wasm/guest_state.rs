@@ -1,10 +1,10 @@
 //! What belongs to one instance, and what it may call.
 
 use super::bindings::waybill::module::log::Level as WireLevel;
-use super::guest_log::{Level, Log, LogLine};
-use super::limits::{Limits, TICK};
-use super::wasi::Wasi;
-use crate::crypto::sha256::Mac;
+use super::guest_log::{GuestLog, LogLevel, LogLine};
+use super::limits::{ModuleLimits, TICK};
+use super::wasi::GuestWasi;
+use crate::crypto::sha256::MacKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use wasmtime::component::{Linker, LinkerInstance, WasmList, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 /// What one instance is told.
-pub struct Guest {
+pub struct GuestContext {
     /// Its randomness; made when it is first asked for.
-    pub randomness: Randomness,
+    pub randomness: GuestRandomness,
     /// When the event was captured, since 1970; its clocks stand there.
     pub received: Duration,
     /// Its configuration in the flow.
@@ -24,13 +24,13 @@ pub struct Guest {
 
 /// What a guest's random numbers follow from: the event, so that a retry sees the same; the module, so that none knows those
 /// of another; and a secret of the server, so that nobody else knows them.
-pub struct Randomness {
-    pub secret: Mac,
+pub struct GuestRandomness {
+    pub secret: MacKey,
     pub module: [u8; 32],
     pub event: String,
 }
 
-impl Randomness {
+impl GuestRandomness {
     /// The seed for one purpose.
     pub fn seed(&self, purpose: &str) -> [u8; 32] {
         self.secret.of(&[purpose.as_bytes(), b"\n", &self.module, self.event.as_bytes()])
@@ -38,15 +38,15 @@ impl Randomness {
 }
 
 /// The host's side of one instance.
-pub struct State {
-    pub guest: Guest,
-    pub log: Log,
-    pub wasi: Wasi,
-    pub usage: Usage,
+pub struct GuestState {
+    pub guest: GuestContext,
+    pub log: GuestLog,
+    pub wasi: GuestWasi,
+    pub usage: GuestUsage,
 }
 
 /// What one instance has used up.
-pub struct Usage {
+pub struct GuestUsage {
     memory_left: usize,
     table_elements_left: usize,
     cpu_left: Duration,
@@ -60,13 +60,13 @@ pub struct Usage {
     pub out_of_time: bool,
 }
 
-impl State {
-    pub fn new(guest: Guest, limits: &Limits) -> Self {
+impl GuestState {
+    pub fn new(guest: GuestContext, limits: &ModuleLimits) -> Self {
         Self {
             guest,
-            log: Log::new(limits.log_lines, limits.log_bytes),
-            wasi: Wasi::default(),
-            usage: Usage {
+            log: GuestLog::new(limits.log_lines, limits.log_bytes),
+            wasi: GuestWasi::default(),
+            usage: GuestUsage {
                 memory_left: limits.memory_bytes,
                 table_elements_left: limits.table_elements,
                 cpu_left: limits.cpu,
@@ -78,13 +78,13 @@ impl State {
     }
 
     /// What the guest wrote and printed in the call that ended.
-    pub fn take_log(&mut self, limits: &Limits) -> Vec<LogLine> {
+    pub fn take_log(&mut self, limits: &ModuleLimits) -> Vec<LogLine> {
         self.wasi.drain(&mut self.log);
         self.log.take(limits.log_lines, limits.log_bytes)
     }
 
     /// A new call begins: processor time is counted anew.
-    pub fn rearm(&mut self, limits: &Limits) {
+    pub fn rearm(&mut self, limits: &ModuleLimits) {
         self.usage.cpu_left = limits.cpu;
         self.usage.resumed = None;
     }
@@ -95,7 +95,7 @@ impl State {
 ///
 /// What counts is the thread's processor time, not the ticks: on a busy machine a guest may be
 /// runnable for long without running. The time before the first tick is free.
-pub fn tick(mut store: StoreContextMut<'_, State>) -> UpdateDeadline {
+pub fn tick(mut store: StoreContextMut<'_, GuestState>) -> UpdateDeadline {
     let usage = &mut store.data_mut().usage;
     if let Some(resumed) = &usage.resumed {
         let ran = thread_time().saturating_sub(resumed.load(Ordering::Relaxed));
@@ -122,7 +122,7 @@ fn thread_time() -> u64 {
     u64::try_from(nanos).unwrap_or(0)
 }
 
-impl Usage {
+impl GuestUsage {
     fn grow(left: &mut usize, current: usize, desired: usize, denied: &mut bool) -> bool {
         let rest = left.checked_sub(desired.saturating_sub(current));
         *denied |= rest.is_none();
@@ -131,7 +131,7 @@ impl Usage {
     }
 }
 
-impl ResourceLimiter for Usage {
+impl ResourceLimiter for GuestUsage {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -153,12 +153,12 @@ impl ResourceLimiter for Usage {
 
 /// Everything that guests may call: WASI 0.2, which language runtimes import whether they need it
 /// or not, and the host's own `log` and `config`.
-pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     link_log(&mut linker.instance("waybill:module/log@0.1.0")?)?;
     linker.instance("waybill:module/config@0.1.0")?.func_wrap(
         "get",
-        |store: StoreContextMut<'_, State>, (key,): (WasmStr,)| {
+        |store: StoreContextMut<'_, GuestState>, (key,): (WasmStr,)| {
             let value = store.data().guest.config.get(key.to_str(&store)?.as_ref()).cloned();
             Ok((value,))
         },
@@ -168,11 +168,11 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 /// `log.write` looks at the guest's strings where they lie: a flood is refused before it is
 /// copied. (A single call with more than twice the output limit never gets here: wasmtime ends it,
 /// and the run is an output failure.)
-fn link_log(log: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_log(log: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()> {
     type Fields = WasmList<(WasmStr, WasmStr)>;
     log.func_wrap(
         "write",
-        |mut store: StoreContextMut<'_, State>,
+        |mut store: StoreContextMut<'_, GuestState>,
          (level, message, fields): (WireLevel, WasmStr, Fields)| {
             let room = store.data().log.room();
             if room == 0 {
@@ -190,7 +190,7 @@ fn link_log(log: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 
 /// The fields, up to a few more than `room` bytes.
 fn read_fields(
-    store: &mut StoreContextMut<'_, State>,
+    store: &mut StoreContextMut<'_, GuestState>,
     fields: &WasmList<(WasmStr, WasmStr)>,
     room: usize,
 ) -> wasmtime::Result<Vec<(String, String)>> {
@@ -210,7 +210,7 @@ fn read_fields(
     Ok(read)
 }
 
-impl From<WireLevel> for Level {
+impl From<WireLevel> for LogLevel {
     fn from(level: WireLevel) -> Self {
         match level {
             WireLevel::Trace => Self::Trace,

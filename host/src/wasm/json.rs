@@ -6,60 +6,60 @@ use std::fmt;
 /// A JSON value that was looked at and thrown away. Unlike `IgnoredAny` it checks what a reader
 /// of the value would stumble over: nesting deeper than 128, unpaired surrogates, numbers that no
 /// double holds.
-struct Readable;
+struct ReadableJson;
 
-struct Look;
+struct JsonLook;
 
 /// Nothing where `text` is one JSON value, else what is wrong and where.
 pub fn check(text: &str) -> Result<(), String> {
-    serde_json::from_str::<Readable>(text).map(drop).map_err(|e| e.to_string())
+    serde_json::from_str::<ReadableJson>(text).map(drop).map_err(|e| e.to_string())
 }
 
-impl<'de> Deserialize<'de> for Readable {
+impl<'de> Deserialize<'de> for ReadableJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Look)
+        deserializer.deserialize_any(JsonLook)
     }
 }
 
-impl<'de> Visitor<'de> for Look {
-    type Value = Readable;
+impl<'de> Visitor<'de> for JsonLook {
+    type Value = ReadableJson;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Readable, E> {
-        Ok(Readable)
+    fn visit_unit<E>(self) -> Result<ReadableJson, E> {
+        Ok(ReadableJson)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Readable, E> {
-        Ok(Readable)
+    fn visit_bool<E>(self, _: bool) -> Result<ReadableJson, E> {
+        Ok(ReadableJson)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Readable, E> {
-        Ok(Readable)
+    fn visit_i64<E>(self, _: i64) -> Result<ReadableJson, E> {
+        Ok(ReadableJson)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Readable, E> {
-        Ok(Readable)
+    fn visit_u64<E>(self, _: u64) -> Result<ReadableJson, E> {
+        Ok(ReadableJson)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Readable, E> {
-        Ok(Readable)
+    fn visit_f64<E>(self, _: f64) -> Result<ReadableJson, E> {
+        Ok(ReadableJson)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Readable, E> {
-        Ok(Readable)
+    fn visit_str<E>(self, _: &str) -> Result<ReadableJson, E> {
+        Ok(ReadableJson)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Readable, A::Error> {
-        while seq.next_element::<Readable>()?.is_some() {}
-        Ok(Readable)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ReadableJson, A::Error> {
+        while seq.next_element::<ReadableJson>()?.is_some() {}
+        Ok(ReadableJson)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Readable, A::Error> {
-        while map.next_entry::<Readable, Readable>()?.is_some() {}
-        Ok(Readable)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ReadableJson, A::Error> {
+        while map.next_entry::<ReadableJson, ReadableJson>()?.is_some() {}
+        Ok(ReadableJson)
     }
 }
 

@@ -9,7 +9,7 @@ pub const TICK: Duration = Duration::from_millis(5);
 /// What a module may use. The defaults are measured: they leave room for JavaScript and Python
 /// guests of a few megabytes and end a hostile one before anybody notices.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ModuleLimits {
     /// Bytes of an uploaded component.
     pub upload_bytes: usize,
     /// Bytes of linear memory, all memories of one instance together.
@@ -49,7 +49,7 @@ pub struct Limits {
     pub compile_memory_bytes: u64,
 }
 
-impl Default for Limits {
+impl Default for ModuleLimits {
     fn default() -> Self {
         Self {
             upload_bytes: 4 << 20,

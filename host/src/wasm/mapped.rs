@@ -1,6 +1,6 @@
 //! The one unsafe step: compiled code is mapped and trusted.
 
-use super::cache::Vouched;
+use super::cache::VouchedModule;
 use wasmtime::component::Component;
 
 /// Maps a compiled component whose seal was verified.
@@ -10,7 +10,7 @@ use wasmtime::component::Component;
               file matched, with a key that only this service holds, in a directory that only it may \
               write; files there are replaced by renaming, never changed"
 )]
-pub fn map(engine: &wasmtime::Engine, compiled: &Vouched) -> wasmtime::Result<Component> {
+pub fn map(engine: &wasmtime::Engine, compiled: &VouchedModule) -> wasmtime::Result<Component> {
     // SAFETY: see the reason above; it is the contract of `deserialize_file`.
     unsafe { Component::deserialize_file(engine, compiled.path()) }
 }

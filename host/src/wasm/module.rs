@@ -1,9 +1,9 @@
 //! Admitted modules: their roles, and proof that the roles can be called.
 
 use super::bindings::exports::waybill::module::{filter, route, transform};
-use super::engine::Inner;
-use super::guest_state::{Guest, Randomness, State};
-use super::{Rejection, run};
+use super::engine::EngineInner;
+use super::guest_state::{GuestContext, GuestRandomness, GuestState};
+use super::{ModuleRejection, run};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use wasmtime::component::{Component, InstancePre};
 /// What a module does with events; in JSON `filter`, `transform` and `route`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ModuleRole {
     /// Decides whether an event goes on.
     Filter,
     /// Says which events go on in place of the one given.
@@ -24,7 +24,7 @@ pub enum Role {
     Route,
 }
 
-impl Role {
+impl ModuleRole {
     /// In the order in which they are called.
     pub const ALL: [Self; 3] = [Self::Filter, Self::Transform, Self::Route];
 
@@ -50,7 +50,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for ModuleRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -58,43 +58,43 @@ impl fmt::Display for Role {
 
 /// What is known about an admitted module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct ModuleReport {
     /// The component's SHA-256 in hexadecimal: its identity.
     pub sha256: String,
     /// Bytes of the component.
     pub size: usize,
     /// Its roles, in the order in which they are called.
-    pub exports: Vec<Role>,
+    pub exports: Vec<ModuleRole>,
     /// The interfaces it imports, as it names them.
     pub imports: Vec<String>,
 }
 
 /// An admitted module, ready to run. Cheap to clone.
 #[derive(Clone)]
-pub struct Module(pub Arc<Bound>);
+pub struct LoadedModule(pub Arc<BoundModule>);
 
 /// A module with everything that a call needs already looked up.
-pub struct Bound {
-    pub engine: Arc<Inner>,
-    pub pre: InstancePre<State>,
+pub struct BoundModule {
+    pub engine: Arc<EngineInner>,
+    pub pre: InstancePre<GuestState>,
     pub filter: Option<filter::GuestIndices>,
     pub transform: Option<transform::GuestIndices>,
     pub route: Option<route::GuestIndices>,
     /// Bounds the instances of this module, so that it leaves slots for others.
     pub turns: Semaphore,
     pub sha256: [u8; 32],
-    pub report: Report,
+    pub report: ModuleReport,
 }
 
-impl fmt::Debug for Module {
+impl fmt::Debug for LoadedModule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Module").field(&self.0.report).finish()
     }
 }
 
-impl Module {
+impl LoadedModule {
     /// What is known about it.
-    pub fn report(&self) -> &Report {
+    pub fn report(&self) -> &ModuleReport {
         &self.0.report
     }
 
@@ -106,23 +106,23 @@ impl Module {
 
 /// Links a compiled component, instantiates it once and binds its roles. No role is called.
 pub async fn bind(
-    engine: &Arc<Inner>,
+    engine: &Arc<EngineInner>,
     component: Component,
-    report: Report,
-) -> Result<Module, Rejection> {
+    report: ModuleReport,
+) -> Result<LoadedModule, ModuleRejection> {
     within_pool(&component, engine)?;
     let pre = engine.linker.instantiate_pre(&component).map_err(|e| unfit(&e))?;
     let role = |role| report.exports.contains(&role);
-    let bound = Bound {
-        filter: role(Role::Filter)
+    let bound = BoundModule {
+        filter: role(ModuleRole::Filter)
             .then(|| filter::GuestIndices::new(&pre))
             .transpose()
             .map_err(|e| unfit(&e))?,
-        transform: role(Role::Transform)
+        transform: role(ModuleRole::Transform)
             .then(|| transform::GuestIndices::new(&pre))
             .transpose()
             .map_err(|e| unfit(&e))?,
-        route: role(Role::Route)
+        route: role(ModuleRole::Route)
             .then(|| route::GuestIndices::new(&pre))
             .transpose()
             .map_err(|e| unfit(&e))?,
@@ -133,33 +133,40 @@ pub async fn bind(
         report,
     };
     try_out(&bound).await?;
-    Ok(Module(Arc::new(bound)))
+    Ok(LoadedModule(Arc::new(bound)))
 }
 
 /// The pool says no by itself; this says it with the numbers.
-fn within_pool(component: &Component, engine: &Inner) -> Result<(), Rejection> {
+fn within_pool(component: &Component, engine: &EngineInner) -> Result<(), ModuleRejection> {
     let Some(needs) = component.resources_required() else {
-        return Err(Rejection::Bind { message: "it imports a module or a component".to_owned() });
+        return Err(ModuleRejection::Bind {
+            message: "it imports a module or a component".to_owned(),
+        });
     };
     for (what, asked, limit) in [
         ("memories", needs.num_memories, engine.limits.memories),
         ("tables", needs.num_tables, engine.limits.tables),
     ] {
         if asked > limit {
-            return Err(Rejection::OverLimit { what, asked: asked.into(), limit: limit.into() });
+            return Err(ModuleRejection::OverLimit {
+                what,
+                asked: asked.into(),
+                limit: limit.into(),
+            });
         }
     }
     Ok(())
 }
 
 /// Names are no proof: only loading the functions compares their types.
-async fn try_out(bound: &Bound) -> Result<(), Rejection> {
-    let randomness = Randomness {
+async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
+    let randomness = GuestRandomness {
         secret: bound.engine.randomness.clone(),
         module: bound.sha256,
         event: String::new(),
     };
-    let guest = Guest { randomness, received: Duration::ZERO, config: Arc::new(BTreeMap::new()) };
+    let guest =
+        GuestContext { randomness, received: Duration::ZERO, config: Arc::new(BTreeMap::new()) };
     let message = match run::start(bound, guest).await {
         Ok((mut store, instance)) => {
             let unfit = |loaded: Option<wasmtime::Result<()>>| loaded.and_then(Result::err);
@@ -177,17 +184,17 @@ async fn try_out(bound: &Bound) -> Result<(), Rejection> {
         }
         Err(failure) => Some(format!("it does not start: {failure}")),
     };
-    message.map_or(Ok(()), |message| Err(Rejection::Bind { message }))
+    message.map_or(Ok(()), |message| Err(ModuleRejection::Bind { message }))
 }
 
-fn digest(report: &Report) -> Result<[u8; 32], Rejection> {
+fn digest(report: &ModuleReport) -> Result<[u8; 32], ModuleRejection> {
     let mut sha256 = [0; 32];
     match hex::decode_to_slice(&report.sha256, &mut sha256) {
         Ok(()) => Ok(sha256),
-        Err(e) => Err(Rejection::Bind { message: format!("its digest is damaged: {e}") }),
+        Err(e) => Err(ModuleRejection::Bind { message: format!("its digest is damaged: {e}") }),
     }
 }
 
-fn unfit(error: &wasmtime::Error) -> Rejection {
-    Rejection::Bind { message: format!("{error:#}") }
+fn unfit(error: &wasmtime::Error) -> ModuleRejection {
+    ModuleRejection::Bind { message: format!("{error:#}") }
 }

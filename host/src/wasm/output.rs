@@ -1,13 +1,13 @@
 //! What goes into a run and what comes out: the words that the planner and the command line use.
 
-use super::{LogLine, Role};
+use super::{LogLine, ModuleRole};
 use crate::model::id::EventId;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The event that a module is run on.
 #[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
+pub struct ModuleInput<'a> {
     /// Its id, such as `evt_01976f0c-…`. Randomness and the ids of drafts come from it, among others.
     pub id: &'a str,
     /// The id of the flow; the ids of drafts come from it too, so that those of two flows differ. Empty in a trial.
@@ -37,20 +37,20 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What one module made of one event.
 #[derive(Debug)]
-pub struct Run {
+pub struct ModuleRun {
     /// One for each role that was called, the failing one included.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ModuleStep>,
     /// What came out.
-    pub end: End,
+    pub end: RunEnd,
 }
 
 /// What one role did, for the event's trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct ModuleStep {
     /// Which role.
-    pub role: Role,
+    pub role: ModuleRole,
     /// How it decided.
-    pub verdict: Verdict,
+    pub verdict: RoleVerdict,
     /// Why, where the module or the host says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -64,7 +64,7 @@ pub struct Step {
 /// How a role decided; in JSON `kept`, `dropped`, `transformed`, `routed`, `failed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum RoleVerdict {
     /// The filter lets the event go on.
     Kept,
     /// The event ends here: the filter says so, or no draft or dispatch came out.
@@ -77,7 +77,7 @@ pub enum Verdict {
     Failed,
 }
 
-impl Verdict {
+impl RoleVerdict {
     /// Its name, as in JSON.
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,30 +92,30 @@ impl Verdict {
 
 /// What comes out of a run.
 #[derive(Debug)]
-pub enum End {
+pub enum RunEnd {
     /// The event ends here; not a failure.
     Dropped {
         /// Why.
         reason: String,
     },
     /// What goes on, at least one.
-    Out(Vec<Routed>),
+    Out(Vec<RoutedEvent>),
     /// There is no result.
-    Failed(Failure),
+    Failed(ModuleFailure),
 }
 
 /// One event that goes on, and where to.
 #[derive(Debug)]
-pub struct Routed {
+pub struct RoutedEvent {
     /// The event in place of the one given; `None` where that goes on unchanged.
-    pub draft: Option<Draft>,
+    pub draft: Option<EventDraft>,
     /// Where it goes, possibly nowhere; `None` where the module does not route.
-    pub dispatches: Option<Vec<Dispatch>>,
+    pub dispatches: Option<Vec<ModuleDispatch>>,
 }
 
 /// An event that a module made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Draft {
+pub struct EventDraft {
     /// Made from the parent's id, the flow's, the module's SHA-256 and the draft's position (a version 8 UUID),
     /// so that another run makes the same one.
     pub id: EventId,
@@ -131,7 +131,7 @@ pub struct Draft {
 
 /// One delivery that a module asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Dispatch {
+pub struct ModuleDispatch {
     /// The id of what it sends, where that is a payload of its own; made like a draft's.
     pub id: Option<EventId>,
     /// The name of an endpoint of the flow; whether there is one is for the caller to check.
@@ -148,7 +148,7 @@ pub struct Dispatch {
     pub data: Option<String>,
 }
 
-impl Dispatch {
+impl ModuleDispatch {
     /// Whether it sends the event as it is.
     pub const fn is_plain(&self) -> bool {
         self.data.is_none() && self.attributes.is_empty()
@@ -182,7 +182,7 @@ pub fn merged<'a>(
 
 /// Why a run has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum ModuleFailure {
     /// The guest broke off: a panic, a stack overflow, an access outside its memory.
     #[error("the module trapped: {message}")]
     Trap {
@@ -234,7 +234,7 @@ fn at(pointer: Option<&str>) -> String {
     pointer.filter(|p| !p.is_empty()).map(|p| format!(" (at `{p}`)")).unwrap_or_default()
 }
 
-impl Failure {
+impl ModuleFailure {
     /// Other runs took too long for this one to begin.
     pub fn no_room() -> Self {
         Self::Host { message: "other runs left no room for it in time".to_owned() }

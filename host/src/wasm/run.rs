@@ -2,11 +2,14 @@
 
 use super::bindings::exports::waybill::module::filter::Verdict as WireVerdict;
 use super::bindings::waybill::module::types::{BodyParam, Event};
-use super::check::{self, Checked, Origin};
-use super::guest_state::{Guest, Randomness, State, tick};
-use super::module::{Bound, Module};
-use super::output::{Draft, End, Failure, Input, Routed, Run, Step, Verdict, merged};
-use super::{Limits, Role};
+use super::check::{self, CheckResult, IdOrigin};
+use super::guest_state::{GuestContext, GuestRandomness, GuestState, tick};
+use super::module::{BoundModule, LoadedModule};
+use super::output::{
+    EventDraft, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, RoleVerdict, RoutedEvent,
+    RunEnd, merged,
+};
+use super::{ModuleLimits, ModuleRole};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,18 +21,23 @@ const TO_NOTHING: &str = "transformed to nothing";
 /// Why one without a dispatch ends.
 const TO_NOWHERE: &str = "routed nowhere";
 
-impl Module {
+impl LoadedModule {
     /// Runs the module on one event: `filter`, then `transform`, then `route` on each event that
     /// goes on, in one fresh instance. Waits for a free slot. `config` is what the guest's
     /// `config.get` reads.
-    pub async fn run(&self, input: Input<'_>, config: &Arc<BTreeMap<String, String>>) -> Run {
+    pub async fn run(
+        &self,
+        input: ModuleInput<'_>,
+        config: &Arc<BTreeMap<String, String>>,
+    ) -> ModuleRun {
         let bound = &*self.0;
-        let randomness = Randomness {
+        let randomness = GuestRandomness {
             secret: bound.engine.randomness.clone(),
             module: bound.sha256,
             event: input.id.to_owned(),
         };
-        let guest = Guest { randomness, received: input.received, config: Arc::clone(config) };
+        let guest =
+            GuestContext { randomness, received: input.received, config: Arc::clone(config) };
         // Its own turn first: a module that waits for itself must not hold a slot meanwhile.
         // Neither is ever closed.
         let places = async {
@@ -37,28 +45,31 @@ impl Module {
             (turn, bound.engine.slots.acquire().await.ok())
         };
         let Ok((turn, slot)) = tokio::time::timeout(input.patience, places).await else {
-            return Run { steps: Vec::new(), end: End::Failed(Failure::no_room()) };
+            return ModuleRun { steps: Vec::new(), end: RunEnd::Failed(ModuleFailure::no_room()) };
         };
         let began = Instant::now();
         let steps = Vec::with_capacity(3);
-        let mut call = Call { bound, flow: input.flow, steps, began, since: began };
+        let mut call = GuestCall { bound, flow: input.flow, steps, began, since: began };
         let end = match start(bound, guest).await {
             Ok((mut store, instance)) => call.through(&mut store, &instance, &input).await,
             Err(failure) => {
-                let role = bound.report.exports.first().copied().unwrap_or(Role::Filter);
-                call.step(role, Verdict::Failed, Some(failure.to_string()), None);
+                let role = bound.report.exports.first().copied().unwrap_or(ModuleRole::Filter);
+                call.step(role, RoleVerdict::Failed, Some(failure.to_string()), None);
                 Err(failure)
             }
         };
         drop((slot, turn));
-        Run { steps: call.steps, end: end.unwrap_or_else(End::Failed) }
+        ModuleRun { steps: call.steps, end: end.unwrap_or_else(RunEnd::Failed) }
     }
 }
 
 /// Makes a fresh instance. The caller holds a slot.
-pub async fn start(bound: &Bound, guest: Guest) -> Result<(Store<State>, Instance), Failure> {
+pub async fn start(
+    bound: &BoundModule,
+    guest: GuestContext,
+) -> Result<(Store<GuestState>, Instance), ModuleFailure> {
     let limits = &bound.engine.limits;
-    let mut store = Store::new(&bound.engine.wasmtime, State::new(guest, limits));
+    let mut store = Store::new(&bound.engine.wasmtime, GuestState::new(guest, limits));
     store.limiter(|state| &mut state.usage);
     store.set_hostcall_fuel(limits.output_bytes.saturating_mul(2));
     store.epoch_deadline_callback(|store| Ok(tick(store)));
@@ -71,11 +82,11 @@ pub async fn start(bound: &Bound, guest: Guest) -> Result<(Store<State>, Instanc
 }
 
 /// A run under way: the steps so far.
-struct Call<'m> {
-    bound: &'m Bound,
+struct GuestCall<'m> {
+    bound: &'m BoundModule,
     /// The flow's id.
     flow: &'m str,
-    steps: Vec<Step>,
+    steps: Vec<ModuleStep>,
     /// When the run began.
     began: Instant,
     /// When the present step began.
@@ -83,61 +94,61 @@ struct Call<'m> {
 }
 
 /// How a call ended that gave no value.
-enum Ended {
+enum CallEnd {
     Late,
     Broken(wasmtime::Error),
 }
 
 async fn in_time<T>(
-    limits: &Limits,
+    limits: &ModuleLimits,
     call: impl Future<Output = wasmtime::Result<T>> + Send,
-) -> Result<T, Ended> {
+) -> Result<T, CallEnd> {
     match tokio::time::timeout(limits.wall, call).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Ended::Broken(error)),
-        Err(_) => Err(Ended::Late),
+        Ok(Err(error)) => Err(CallEnd::Broken(error)),
+        Err(_) => Err(CallEnd::Late),
     }
 }
 
-impl<'m> Call<'m> {
+impl<'m> GuestCall<'m> {
     /// What the ids of what is made of an event come from.
-    const fn origin<'o>(&self, event: &Event<'o>) -> Origin<'o>
+    const fn origin<'o>(&self, event: &Event<'o>) -> IdOrigin<'o>
     where
         'm: 'o,
     {
-        Origin { parent: event.id, flow: self.flow, module: &self.bound.sha256 }
+        IdOrigin { parent: event.id, flow: self.flow, module: &self.bound.sha256 }
     }
 
     async fn through(
         &mut self,
-        store: &mut Store<State>,
+        store: &mut Store<GuestState>,
         instance: &Instance,
-        input: &Input<'_>,
-    ) -> Result<End, Failure> {
+        input: &ModuleInput<'_>,
+    ) -> Result<RunEnd, ModuleFailure> {
         let event = event(input);
         if let Some(reason) = self.filter(store, instance, &event).await? {
-            return Ok(End::Dropped { reason });
+            return Ok(RunEnd::Dropped { reason });
         }
         let Some(drafts) = self.transform(store, instance, &event).await? else {
             let dispatches = self.route(store, instance, std::slice::from_ref(&event)).await?;
             let dispatches = dispatches.into_iter().next();
-            return Ok(End::Out(vec![Routed { draft: None, dispatches }]));
+            return Ok(RunEnd::Out(vec![RoutedEvent { draft: None, dispatches }]));
         };
         if drafts.is_empty() {
-            return Ok(End::Dropped { reason: TO_NOTHING.to_owned() });
+            return Ok(RunEnd::Dropped { reason: TO_NOTHING.to_owned() });
         }
         let mut dispatches = self.route_drafts(store, instance, &event, &drafts).await?.into_iter();
-        let routed = |draft| Routed { draft: Some(draft), dispatches: dispatches.next() };
-        Ok(End::Out(drafts.into_iter().map(routed).collect()))
+        let routed = |draft| RoutedEvent { draft: Some(draft), dispatches: dispatches.next() };
+        Ok(RunEnd::Out(drafts.into_iter().map(routed).collect()))
     }
 
     /// `Some(reason)` where the filter drops the event.
     async fn filter(
         &mut self,
-        store: &mut Store<State>,
+        store: &mut Store<GuestState>,
         instance: &Instance,
         event: &Event<'_>,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<String>, ModuleFailure> {
         let Some(indices) = &self.bound.filter else { return Ok(None) };
         store.data_mut().rearm(&self.bound.engine.limits);
         let call = async {
@@ -145,15 +156,20 @@ impl<'m> Call<'m> {
             guest.call_check(&mut *store, event.clone()).await
         };
         let answer = in_time(&self.bound.engine.limits, call).await;
-        let verdict = self.settle(Role::Filter, store, answer)?;
+        let verdict = self.settle(ModuleRole::Filter, store, answer)?;
         match verdict {
             WireVerdict::Keep => {
-                self.step(Role::Filter, Verdict::Kept, None, Some(store));
+                self.step(ModuleRole::Filter, RoleVerdict::Kept, None, Some(store));
                 Ok(None)
             }
             WireVerdict::Drop(reason) => {
                 let reason = check::text(reason);
-                self.step(Role::Filter, Verdict::Dropped, Some(reason.clone()), Some(store));
+                self.step(
+                    ModuleRole::Filter,
+                    RoleVerdict::Dropped,
+                    Some(reason.clone()),
+                    Some(store),
+                );
                 Ok(Some(reason))
             }
         }
@@ -162,10 +178,10 @@ impl<'m> Call<'m> {
     /// `None` where the module does not transform.
     async fn transform(
         &mut self,
-        store: &mut Store<State>,
+        store: &mut Store<GuestState>,
         instance: &Instance,
         event: &Event<'_>,
-    ) -> Result<Option<Vec<Draft>>, Failure> {
+    ) -> Result<Option<Vec<EventDraft>>, ModuleFailure> {
         let Some(indices) = &self.bound.transform else { return Ok(None) };
         store.data_mut().rearm(&self.bound.engine.limits);
         let call = async {
@@ -173,25 +189,25 @@ impl<'m> Call<'m> {
             guest.call_apply(&mut *store, event.clone()).await
         };
         let answer = in_time(&self.bound.engine.limits, call).await;
-        let drafts = self.settle(Role::Transform, store, answer)?;
+        let drafts = self.settle(ModuleRole::Transform, store, answer)?;
         let checked = check::drafts(drafts, self.origin(event), &self.bound.engine.limits);
-        let drafts = self.checked(Role::Transform, store, checked)?;
+        let drafts = self.checked(ModuleRole::Transform, store, checked)?;
         let (verdict, reason) = match drafts.len() {
-            0 => (Verdict::Dropped, Some(TO_NOTHING.to_owned())),
-            _ => (Verdict::Transformed, None),
+            0 => (RoleVerdict::Dropped, Some(TO_NOTHING.to_owned())),
+            _ => (RoleVerdict::Transformed, None),
         };
-        self.step(Role::Transform, verdict, reason, Some(store));
+        self.step(ModuleRole::Transform, verdict, reason, Some(store));
         Ok(Some(drafts))
     }
 
     /// The dispatches of each draft; empty where the module does not route.
     async fn route_drafts(
         &mut self,
-        store: &mut Store<State>,
+        store: &mut Store<GuestState>,
         instance: &Instance,
         parent: &Event<'_>,
-        drafts: &[Draft],
-    ) -> Result<Vec<Vec<super::Dispatch>>, Failure> {
+        drafts: &[EventDraft],
+    ) -> Result<Vec<Vec<super::ModuleDispatch>>, ModuleFailure> {
         if self.bound.route.is_none() {
             return Ok(Vec::new());
         }
@@ -218,47 +234,47 @@ impl<'m> Call<'m> {
     /// The dispatches of each event, one step for all; empty where the module does not route.
     async fn route(
         &mut self,
-        store: &mut Store<State>,
+        store: &mut Store<GuestState>,
         instance: &Instance,
         events: &[Event<'_>],
-    ) -> Result<Vec<Vec<super::Dispatch>>, Failure> {
+    ) -> Result<Vec<Vec<super::ModuleDispatch>>, ModuleFailure> {
         let Some(indices) = &self.bound.route else { return Ok(Vec::new()) };
         let mut routed = Vec::with_capacity(events.len());
         for event in events {
             let spent = self.time_left();
-            self.checked(Role::Route, store, spent)?;
+            self.checked(ModuleRole::Route, store, spent)?;
             store.data_mut().rearm(&self.bound.engine.limits);
             let call = async {
                 let guest = indices.load(&mut *store, instance)?;
                 guest.call_plan(&mut *store, event.clone()).await
             };
             let answer = in_time(&self.bound.engine.limits, call).await;
-            let dispatches = self.settle(Role::Route, store, answer)?;
+            let dispatches = self.settle(ModuleRole::Route, store, answer)?;
             let origin = self.origin(event);
             let checked = check::dispatches(dispatches, origin, &self.bound.engine.limits);
-            routed.push(self.checked(Role::Route, store, checked)?);
+            routed.push(self.checked(ModuleRole::Route, store, checked)?);
         }
         let (verdict, reason) = match routed.iter().map(Vec::len).sum() {
-            0_usize => (Verdict::Dropped, Some(TO_NOWHERE.to_owned())),
-            _ => (Verdict::Routed, None),
+            0_usize => (RoleVerdict::Dropped, Some(TO_NOWHERE.to_owned())),
+            _ => (RoleVerdict::Routed, None),
         };
-        self.step(Role::Route, verdict, reason, Some(store));
+        self.step(ModuleRole::Route, verdict, reason, Some(store));
         Ok(routed)
     }
 
     /// Refuses another call where all calls together have taken too long.
-    fn time_left(&self) -> Checked<()> {
+    fn time_left(&self) -> CheckResult<()> {
         let limit = self.bound.engine.limits.run;
-        if self.began.elapsed() < limit { Ok(()) } else { Err(Failure::Timeout { limit }) }
+        if self.began.elapsed() < limit { Ok(()) } else { Err(ModuleFailure::Timeout { limit }) }
     }
 
     /// The value of a call, or the failure that the trace and the caller see.
     fn settle<T>(
         &mut self,
-        role: Role,
-        store: &mut Store<State>,
-        answer: Result<Result<T, super::bindings::waybill::module::types::Failure>, Ended>,
-    ) -> Result<T, Failure> {
+        role: ModuleRole,
+        store: &mut Store<GuestState>,
+        answer: Result<Result<T, super::bindings::waybill::module::types::Failure>, CallEnd>,
+    ) -> Result<T, ModuleFailure> {
         let limits = &self.bound.engine.limits;
         let checked = match answer {
             Ok(Ok(value)) => Ok(value),
@@ -270,12 +286,12 @@ impl<'m> Call<'m> {
 
     fn checked<T>(
         &mut self,
-        role: Role,
-        store: &mut Store<State>,
-        checked: Checked<T>,
-    ) -> Checked<T> {
+        role: ModuleRole,
+        store: &mut Store<GuestState>,
+        checked: CheckResult<T>,
+    ) -> CheckResult<T> {
         if let Err(failure) = &checked {
-            self.step(role, Verdict::Failed, Some(failure.to_string()), Some(store));
+            self.step(role, RoleVerdict::Failed, Some(failure.to_string()), Some(store));
         }
         checked
     }
@@ -283,21 +299,21 @@ impl<'m> Call<'m> {
     /// Ends the present step.
     fn step(
         &mut self,
-        role: Role,
-        verdict: Verdict,
+        role: ModuleRole,
+        verdict: RoleVerdict,
         reason: Option<String>,
-        store: Option<&mut Store<State>>,
+        store: Option<&mut Store<GuestState>>,
     ) {
         let now = Instant::now();
         let micros = u32::try_from(now.duration_since(self.since).as_micros()).unwrap_or(u32::MAX);
         self.since = now;
         let limits = &self.bound.engine.limits;
         let logs = store.map(|store| store.data_mut().take_log(limits)).unwrap_or_default();
-        self.steps.push(Step { role, verdict, reason, micros, logs });
+        self.steps.push(ModuleStep { role, verdict, reason, micros, logs });
     }
 }
 
-const fn event<'a>(input: &Input<'a>) -> Event<'a> {
+const fn event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
     Event {
         id: input.id,
         source: input.source,
@@ -312,42 +328,42 @@ const fn event<'a>(input: &Input<'a>) -> Event<'a> {
 
 /// What went wrong in a call that gave no value. What the host noted itself comes first: a guest
 /// that is refused memory or time mostly shows it by another trap.
-fn explain(ended: Ended, state: &mut State, limits: &Limits) -> Failure {
+fn explain(ended: CallEnd, state: &mut GuestState, limits: &ModuleLimits) -> ModuleFailure {
     let error = match ended {
-        Ended::Late => return Failure::Timeout { limit: limits.wall },
-        Ended::Broken(_) if state.usage.out_of_time => {
-            return Failure::Timeout { limit: limits.cpu };
+        CallEnd::Late => return ModuleFailure::Timeout { limit: limits.wall },
+        CallEnd::Broken(_) if state.usage.out_of_time => {
+            return ModuleFailure::Timeout { limit: limits.cpu };
         }
-        Ended::Broken(_) if state.usage.memory_denied => {
-            return Failure::Memory { limit: limits.memory_bytes };
+        CallEnd::Broken(_) if state.usage.memory_denied => {
+            return ModuleFailure::Memory { limit: limits.memory_bytes };
         }
-        Ended::Broken(error) => error,
+        CallEnd::Broken(error) => error,
     };
     if let Some(trap) = error.downcast_ref::<Trap>() {
         let kind = trap.to_string();
         let kind = kind.strip_prefix("wasm trap: ").unwrap_or(&kind);
-        return Failure::Trap { message: with_last_words(kind, state) };
+        return ModuleFailure::Trap { message: with_last_words(kind, state) };
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        return Failure::Trap { message: format!("it called exit({})", exit.0) };
+        return ModuleFailure::Trap { message: format!("it called exit({})", exit.0) };
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return Failure::Host { message: error.to_string() };
+        return ModuleFailure::Host { message: error.to_string() };
     }
     if error.is::<wasmtime_wasi::ResourceTableError>() {
-        return Failure::Trap { message: format!("{error:#}") };
+        return ModuleFailure::Trap { message: format!("{error:#}") };
     }
     let text = format!("{error:#}");
     // wasmtime keeps this error's type to itself.
     if text.contains("fuel allocated for hostcalls") {
         let message = format!("more than {} bytes in one call", limits.output_bytes);
-        return Failure::Output { message };
+        return ModuleFailure::Output { message };
     }
-    Failure::Output { message: check::text(text) }
+    ModuleFailure::Output { message: check::text(text) }
 }
 
 /// The trap and what the guest said before it: a Rust panic prints its message and then traps.
-fn with_last_words(kind: &str, state: &mut State) -> String {
+fn with_last_words(kind: &str, state: &mut GuestState) -> String {
     state.wasi.drain(&mut state.log);
     match state.log.last_words() {
         None => kind.to_owned(),

@@ -4,7 +4,7 @@ pub mod admission;
 pub mod guests;
 pub mod running;
 
-use super::{Cache, Compiler, Engine, Limits};
+use super::{ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -12,18 +12,19 @@ const KEY: [u8; 32] = [7; 32];
 
 /// One for all tests: each reserves address space for its pool. It is the processor time that ends a guest, however long
 /// a busy machine takes for it.
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-    let limits = Limits { wall: std::time::Duration::from_mins(1), ..Limits::default() };
-    Engine::new(limits, &[7; 32]).expect("the engine starts")
+static ENGINE: LazyLock<ModuleEngine> = LazyLock::new(|| {
+    let limits =
+        ModuleLimits { wall: std::time::Duration::from_mins(1), ..ModuleLimits::default() };
+    ModuleEngine::new(limits, &[7; 32]).expect("the engine starts")
 });
 
 /// A cache in a directory that lives as long as the first value.
-fn cache() -> (tempfile::TempDir, Cache) {
+fn cache() -> (tempfile::TempDir, ModuleCache) {
     let dir = tempfile::tempdir().expect("a directory");
-    let cache = cache_in(dir.path(), KEY, Compiler::InProcess);
+    let cache = cache_in(dir.path(), KEY, ModuleCompiler::InProcess);
     (dir, cache)
 }
 
-fn cache_in(dir: &Path, key: [u8; 32], compiler: Compiler) -> Cache {
-    Cache::new(dir.to_owned(), key, compiler).expect("a cache")
+fn cache_in(dir: &Path, key: [u8; 32], compiler: ModuleCompiler) -> ModuleCache {
+    ModuleCache::new(dir.to_owned(), key, compiler).expect("a cache")
 }

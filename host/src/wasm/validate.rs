@@ -1,13 +1,13 @@
 //! What can be said about an upload without compiling it.
 
-use super::{Limits, Rejection, Role};
+use super::{ModuleLimits, ModuleRejection, ModuleRole};
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 /// What a valid component exports and imports.
 #[derive(Debug, Default)]
-pub struct Outline {
+pub struct ComponentOutline {
     /// Its roles, in the order in which they are called.
-    pub roles: Vec<Role>,
+    pub roles: Vec<ModuleRole>,
     /// The interfaces that it imports, as it names them.
     pub imports: Vec<String>,
 }
@@ -26,21 +26,25 @@ const ALLOWED: [&str; 9] = [
 ];
 
 /// Validates `wasm` in full and reads its outline.
-pub fn outline(wasm: &[u8], features: WasmFeatures, limits: &Limits) -> Result<Outline, Rejection> {
+pub fn outline(
+    wasm: &[u8],
+    features: WasmFeatures,
+    limits: &ModuleLimits,
+) -> Result<ComponentOutline, ModuleRejection> {
     if wasm.len() > limits.upload_bytes {
-        return Err(Rejection::TooLarge { size: wasm.len(), limit: limits.upload_bytes });
+        return Err(ModuleRejection::TooLarge { size: wasm.len(), limit: limits.upload_bytes });
     }
     if !wasm.starts_with(b"\0asm") {
-        return Err(Rejection::NotWasm);
+        return Err(ModuleRejection::NotWasm);
     }
     if Parser::is_core_wasm(wasm) {
-        return Err(Rejection::CoreModule);
+        return Err(ModuleRejection::CoreModule);
     }
     let valid = Validator::new_with_features(features).validate_all(wasm);
     valid.map_err(|e| invalid(&e, wasm.len()))?;
     let walked = walk(wasm, limits)?;
     check_imports(&walked.imports)?;
-    let roles: Vec<_> = Role::ALL
+    let roles: Vec<_> = ModuleRole::ALL
         .into_iter()
         .filter(|role| walked.exports.iter().any(|name| name.starts_with(role.interface())))
         .collect();
@@ -49,28 +53,28 @@ pub fn outline(wasm: &[u8], features: WasmFeatures, limits: &Limits) -> Result<O
             [] => "none".to_owned(),
             some => format!("`{}`", some.join("`, `")),
         };
-        return Err(Rejection::NoRole { exports });
+        return Err(ModuleRejection::NoRole { exports });
     }
-    Ok(Outline { roles, imports: walked.imports })
+    Ok(ComponentOutline { roles, imports: walked.imports })
 }
 
-fn invalid(error: &BinaryReaderError, size: usize) -> Rejection {
+fn invalid(error: &BinaryReaderError, size: usize) -> ModuleRejection {
     let offset = error.offset();
     let message = error.message().to_owned();
     if message.contains("unexpected end") || offset >= size {
-        return Rejection::Truncated { offset: size };
+        return ModuleRejection::Truncated { offset: size };
     }
     if message.contains("async feature") {
         let message = format!(
             "{message}: modules export plain functions. With jco's QuickJS backend add \
              `--backend-qjs-disable-async`"
         );
-        return Rejection::Invalid { message, offset };
+        return ModuleRejection::Invalid { message, offset };
     }
-    Rejection::Invalid { message, offset }
+    ModuleRejection::Invalid { message, offset }
 }
 
-fn check_imports(imports: &[String]) -> Result<(), Rejection> {
+fn check_imports(imports: &[String]) -> Result<(), ModuleRejection> {
     let known = |name: &String| {
         let wasi_version = || name.rsplit_once('@').is_some_and(|(_, v)| v.starts_with("0.2."));
         ALLOWED.iter().any(|allowed| name.starts_with(allowed))
@@ -78,19 +82,19 @@ fn check_imports(imports: &[String]) -> Result<(), Rejection> {
     };
     match imports.iter().find(|name| !known(name)) {
         None => Ok(()),
-        Some(name) => Err(Rejection::UnknownImport { import: name.clone() }),
+        Some(name) => Err(ModuleRejection::UnknownImport { import: name.clone() }),
     }
 }
 
 #[derive(Default)]
-struct Walked {
+struct WalkedComponent {
     exports: Vec<String>,
     imports: Vec<String>,
 }
 
 /// Reads the outermost imports and exports, and what every core module inside asks for.
-fn walk(wasm: &[u8], limits: &Limits) -> Result<Walked, Rejection> {
-    let mut walked = Walked::default();
+fn walk(wasm: &[u8], limits: &ModuleLimits) -> Result<WalkedComponent, ModuleRejection> {
+    let mut walked = WalkedComponent::default();
     let mut nested = 0_usize;
     for payload in Parser::new(0).parse_all(wasm) {
         let fault = |e: BinaryReaderError| invalid(&e, wasm.len());
@@ -108,7 +112,7 @@ fn walk(wasm: &[u8], limits: &Limits) -> Result<Walked, Rejection> {
     Ok(walked)
 }
 
-impl Walked {
+impl WalkedComponent {
     fn note(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
         if let Payload::ComponentImportSection(section) = payload {
             for import in section.clone() {
@@ -125,9 +129,9 @@ impl Walked {
 
 fn check_core(
     payload: &Payload<'_>,
-    limits: &Limits,
-    fault: impl Fn(BinaryReaderError) -> Rejection,
-) -> Result<(), Rejection> {
+    limits: &ModuleLimits,
+    fault: impl Fn(BinaryReaderError) -> ModuleRejection,
+) -> Result<(), ModuleRejection> {
     if let Payload::MemorySection(section) = payload {
         within("memories", section.count().into(), limits.memories as usize)?;
         for memory in section.clone() {
@@ -144,7 +148,7 @@ fn check_core(
     Ok(())
 }
 
-fn within(what: &'static str, asked: u64, limit: usize) -> Result<(), Rejection> {
+fn within(what: &'static str, asked: u64, limit: usize) -> Result<(), ModuleRejection> {
     let limit = limit as u64;
-    if asked <= limit { Ok(()) } else { Err(Rejection::OverLimit { what, asked, limit }) }
+    if asked <= limit { Ok(()) } else { Err(ModuleRejection::OverLimit { what, asked, limit }) }
 }

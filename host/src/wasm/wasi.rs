@@ -4,8 +4,8 @@
 //! Clocks stand at the time the event was captured and randomness comes from the event's id and a secret of the server: the
 //! same event gives the same result at every attempt, and nobody outside can tell which. Standard output and error go to the log.
 
-use super::guest_log::{Level, Log};
-use super::guest_state::{Randomness, State};
+use super::guest_log::{GuestLog, LogLevel};
+use super::guest_state::{GuestRandomness, GuestState};
 use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -23,31 +23,31 @@ const MAX_HANDLES: usize = 1000;
 
 /// The WASI state of one instance, once it has called WASI.
 #[derive(Default)]
-pub struct Wasi {
+pub struct GuestWasi {
     ctx: Option<WasiCtx>,
     table: ResourceTable,
-    output: Option<Stdio>,
-    errors: Option<Stdio>,
+    output: Option<LoggedStdio>,
+    errors: Option<LoggedStdio>,
 }
 
-impl WasiView for State {
+impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let Self { guest, log, wasi, .. } = self;
-        let Wasi { ctx, table, output, errors } = wasi;
+        let GuestWasi { ctx, table, output, errors } = wasi;
         let ctx = ctx.get_or_insert_with(|| {
             table.set_max_capacity(MAX_HANDLES);
-            let output = output.insert(Stdio::new(log.room()));
-            let errors = errors.insert(Stdio::new(log.room()));
+            let output = output.insert(LoggedStdio::new(log.room()));
+            let errors = errors.insert(LoggedStdio::new(log.room()));
             context(&guest.randomness, guest.received, output, errors)
         });
         WasiCtxView { ctx, table }
     }
 }
 
-impl Wasi {
+impl GuestWasi {
     /// Moves what was printed to the log, a line at a time.
-    pub fn drain(&mut self, log: &mut Log) {
-        for (stream, level) in [(&self.output, Level::Info), (&self.errors, Level::Warn)] {
+    pub fn drain(&mut self, log: &mut GuestLog) {
+        for (stream, level) in [(&self.output, LogLevel::Info), (&self.errors, LogLevel::Warn)] {
             if let Some(stream) = stream {
                 stream.drain(level, log);
             }
@@ -55,7 +55,12 @@ impl Wasi {
     }
 }
 
-fn context(randomness: &Randomness, received: Duration, output: &Stdio, errors: &Stdio) -> WasiCtx {
+fn context(
+    randomness: &GuestRandomness,
+    received: Duration,
+    output: &LoggedStdio,
+    errors: &LoggedStdio,
+) -> WasiCtx {
     let (secure, seed) = (randomness.seed("secure"), randomness.seed("insecure"));
     let mut ctx = WasiCtxBuilder::new();
     ctx.stdout(output.clone())
@@ -65,15 +70,15 @@ fn context(randomness: &Randomness, received: Duration, output: &Stdio, errors: 
         .secure_random(StdRng::from_seed(secure))
         .insecure_random(StdRng::from_seed(seed))
         .insecure_random_seed(seed.iter().take(16).fold(0, |n, byte| n << 8 | u128::from(*byte)))
-        .wall_clock(Standing(received))
-        .monotonic_clock(Standing(received));
+        .wall_clock(StandingClock(received))
+        .monotonic_clock(StandingClock(received));
     ctx.build()
 }
 
 /// A clock that shows one time.
-struct Standing(Duration);
+struct StandingClock(Duration);
 
-impl HostWallClock for Standing {
+impl HostWallClock for StandingClock {
     fn resolution(&self) -> Duration {
         Duration::from_micros(1)
     }
@@ -83,7 +88,7 @@ impl HostWallClock for Standing {
     }
 }
 
-impl HostMonotonicClock for Standing {
+impl HostMonotonicClock for StandingClock {
     fn resolution(&self) -> u64 {
         1000
     }
@@ -96,20 +101,20 @@ impl HostMonotonicClock for Standing {
 /// One of the two standard streams: keeps the beginning, takes the rest without a word, because a
 /// module never fails for what it prints.
 #[derive(Clone)]
-struct Stdio(Arc<Mutex<Kept>>);
+struct LoggedStdio(Arc<Mutex<KeptOutput>>);
 
-struct Kept {
+struct KeptOutput {
     bytes: Vec<u8>,
     max: usize,
     cut: bool,
 }
 
-impl Stdio {
+impl LoggedStdio {
     fn new(max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Kept { bytes: Vec::new(), max, cut: false })))
+        Self(Arc::new(Mutex::new(KeptOutput { bytes: Vec::new(), max, cut: false })))
     }
 
-    fn drain(&self, level: Level, log: &mut Log) {
+    fn drain(&self, level: LogLevel, log: &mut GuestLog) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = std::mem::take(&mut kept.bytes);
         for line in String::from_utf8_lossy(&bytes).lines().filter(|line| !line.is_empty()) {
@@ -121,13 +126,13 @@ impl Stdio {
     }
 }
 
-impl IsTerminal for Stdio {
+impl IsTerminal for LoggedStdio {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Stdio {
+impl StdoutStream for LoggedStdio {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
         Box::new(self.clone())
     }
@@ -139,11 +144,11 @@ impl StdoutStream for Stdio {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Stdio {
+impl Pollable for LoggedStdio {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for Stdio {
+impl OutputStream for LoggedStdio {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = kept.max.saturating_sub(kept.bytes.len());

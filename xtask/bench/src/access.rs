@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use waybill::Clock;
 use waybill::benchmark::{
-    Grant, Issuer, Need, Scope, Scopes, Shown, StoredToken, Token, TokenDigest, TokenId,
-    TokenSettings, digest, generate,
+    ApiToken, GrantIssuer, RouteNeed, Scope, ScopeSet, ShownGrant, StoredToken, TokenDigest,
+    TokenGrant, TokenId, TokenSettings, digest, generate,
 };
 
 use crate::table::{Measure, Target};
@@ -25,14 +25,15 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Times the check of a token, and of a short-lived one.
 pub(crate) fn token_check(case: &'static str) -> Vec<Measure> {
     let tokens: Vec<String> = (0..TOKENS).map(|_| generate()).collect();
-    let known: HashMap<TokenDigest, Arc<Token>> = tokens.iter().filter_map(|t| token(t)).collect();
-    let issuer = Issuer::new([7; 32]);
+    let known: HashMap<TokenDigest, Arc<ApiToken>> =
+        tokens.iter().filter_map(|t| token(t)).collect();
+    let issuer = GrantIssuer::new([7; 32]);
     let granted: Vec<String> = known.iter().map(|(of, token)| grant(&issuer, of, token)).collect();
     let ids: HashMap<TokenId, TokenDigest> =
         known.iter().map(|(digest, token)| (token.id, *digest)).collect();
     let plain = timed(&tokens, |text| known.get(&digest(text)).map(|t| (t, t.scopes)));
     let short = timed(&granted, |text| {
-        let shown = Shown::read(text)?;
+        let shown = ShownGrant::read(text)?;
         let digest = ids.get(&shown.client())?;
         let real = issuer.is_real(&shown, digest);
         known.get(digest).filter(|_| real).map(|token| (token, shown.grant().scopes))
@@ -41,7 +42,7 @@ pub(crate) fn token_check(case: &'static str) -> Vec<Measure> {
     vec![measure("token", plain), measure("short-lived token", short)]
 }
 
-fn token(text: &str) -> Option<(TokenDigest, Arc<Token>)> {
+fn token(text: &str) -> Option<(TokenDigest, Arc<ApiToken>)> {
     let settings: TokenSettings = serde_json::from_value(serde_json::json!({
         "name": "bench", "scopes": ["events:write", "events:read"], "tables": ["invoice"],
         "from": ["10.0.0.0/8", "127.0.0.0/8", "::1/128"], "rate": 1_000_000,
@@ -49,23 +50,26 @@ fn token(text: &str) -> Option<(TokenDigest, Arc<Token>)> {
     .ok()?;
     let stored = StoredToken { sha256: hex::encode(digest(text)), settings };
     let now = Clock::System.now();
-    let (digest, token) = Token::new(TokenId::generate(), stored, now, now, Arc::default())?;
+    let (digest, token) = ApiToken::new(TokenId::generate(), stored, now, now, Arc::default())?;
     Some((digest, Arc::new(token)))
 }
 
-fn grant(issuer: &Issuer, digest: &TokenDigest, token: &Token) -> String {
-    let grant = Grant::new(token.id, token.scopes, None, Clock::System.now());
+fn grant(issuer: &GrantIssuer, digest: &TokenDigest, token: &ApiToken) -> String {
+    let grant = TokenGrant::new(token.id, token.scopes, None, Clock::System.now());
     issuer.issue(&grant, digest)
 }
 
 /// Microseconds that a check takes: finding the token, and what it may do now from here.
-fn timed<'k>(texts: &[String], find: impl Fn(&str) -> Option<(&'k Arc<Token>, Scopes)>) -> f64 {
+fn timed<'k>(
+    texts: &[String],
+    find: impl Fn(&str) -> Option<(&'k Arc<ApiToken>, ScopeSet)>,
+) -> f64 {
     let mut admitted_calls = 0;
     let began = Instant::now();
     for text in texts.iter().cycle().take(CHECKS as usize) {
         let found = find(black_box(text));
         let admitted = found.map(|(token, scopes)| {
-            token.admit(scopes, Need::Scope(Scope::EventsWrite), HERE, Clock::System.now())
+            token.admit(scopes, RouteNeed::Scope(Scope::EventsWrite), HERE, Clock::System.now())
         });
         admitted_calls += usize::from(matches!(admitted, Some(Ok(_))));
     }

@@ -1,14 +1,14 @@
 //! Secrets that an export carries to another server, encrypted with a passphrase.
 
-use super::document::Document;
+use super::document::ConfigDocument;
 use crate::access::transport;
 use crate::api::auth::ADMIN;
-use crate::api::problem::Problem;
+use crate::api::problem::ApiProblem;
 use crate::model::endpoint::EndpointSettings;
 use crate::model::flow::FlowSettings;
-use crate::model::secrets::Secrets;
+use crate::model::secrets::SigningSecrets;
 use crate::model::source::SourceSettings;
-use crate::settings::Topology;
+use crate::settings::SettingsSnapshot;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,32 +20,32 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// Settings with their private values, and secrets, by name.
 #[derive(Default, Serialize, Deserialize)]
 pub struct CarriedSecrets {
-    sources: BTreeMap<String, Carried<SourceSettings>>,
-    endpoints: BTreeMap<String, Carried<EndpointSettings>>,
+    sources: BTreeMap<String, CarriedDocument<SourceSettings>>,
+    endpoints: BTreeMap<String, CarriedDocument<EndpointSettings>>,
     flows: BTreeMap<String, FlowSettings>,
     /// SHA-256 of tokens, in hex.
     tokens: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct Carried<S> {
+pub struct CarriedDocument<S> {
     pub settings: S,
-    pub secrets: Option<Secrets>,
+    pub secrets: Option<SigningSecrets>,
 }
 
 impl CarriedSecrets {
     /// Those of a server. Refused where the present key does not open one of them.
-    pub fn of(topology: &Topology) -> Result<Self, Problem> {
+    pub fn of(topology: &SettingsSnapshot) -> Result<Self, ApiProblem> {
         let mut carried = Self::default();
         for target in topology.endpoints() {
             let (settings, secrets) = (target.endpoint.settings.clone(), target.secrets.clone());
             check_readable("endpoint", &settings.name, target.is_locked())?;
-            carried.endpoints.insert(settings.name.clone(), Carried { settings, secrets });
+            carried.endpoints.insert(settings.name.clone(), CarriedDocument { settings, secrets });
         }
         for inlet in topology.inlets() {
             let (settings, secrets) = (inlet.source.settings.clone(), inlet.secrets.clone());
             check_readable("source", &settings.name, inlet.locked)?;
-            carried.sources.insert(settings.name.clone(), Carried { settings, secrets });
+            carried.sources.insert(settings.name.clone(), CarriedDocument { settings, secrets });
         }
         for route in topology.flows() {
             let settings = route.flow.settings.clone();
@@ -58,31 +58,34 @@ impl CarriedSecrets {
         Ok(carried)
     }
 
-    pub async fn encrypt(&self, passphrase: SecretString) -> Result<String, Problem> {
-        let plain = serde_json::to_vec(self).map_err(|error| Problem::unexpected(&error))?;
+    pub async fn encrypt(&self, passphrase: SecretString) -> Result<String, ApiProblem> {
+        let plain = serde_json::to_vec(self).map_err(|error| ApiProblem::unexpected(&error))?;
         let encrypted = derive(move || transport::encrypt(&plain, &passphrase)).await?;
         encrypted.map_err(|why| refused(&why))
     }
 
     /// Those of a document; none where it carries none.
-    pub async fn of_document(document: &Document) -> Result<Self, Problem> {
+    pub async fn of_document(document: &ConfigDocument) -> Result<Self, ApiProblem> {
         let Some(text) = document.secrets.clone() else { return Ok(Self::default()) };
         let passphrase = document.passphrase.clone().ok_or_else(|| {
-            Problem::fault("passphrase", "give the passphrase that opens `secrets`")
+            ApiProblem::fault("passphrase", "give the passphrase that opens `secrets`")
         })?;
         let passphrase = SecretString::from(passphrase);
         let opened = derive(move || transport::decrypt(&text, &passphrase)).await?;
         let plain = opened.map_err(|why| refused(&why))?;
         serde_json::from_slice(&plain).map_err(|_opaque| {
-            Problem::fault("secrets", "another version of Waybill wrote these; export them again")
+            ApiProblem::fault(
+                "secrets",
+                "another version of Waybill wrote these; export them again",
+            )
         })
     }
 
-    pub fn endpoint(&self, name: &str) -> Option<&Carried<EndpointSettings>> {
+    pub fn endpoint(&self, name: &str) -> Option<&CarriedDocument<EndpointSettings>> {
         self.endpoints.get(name)
     }
 
-    pub fn source(&self, name: &str) -> Option<&Carried<SourceSettings>> {
+    pub fn source(&self, name: &str) -> Option<&CarriedDocument<SourceSettings>> {
         self.sources.get(name)
     }
 
@@ -96,12 +99,12 @@ impl CarriedSecrets {
     }
 }
 
-fn check_readable(kind: &str, name: &str, locked: bool) -> Result<(), Problem> {
+fn check_readable(kind: &str, name: &str, locked: bool) -> Result<(), ApiProblem> {
     if locked {
         let message = format!(
             "the secrets of {kind} `{name}` cannot be read with this server's key; enter them again first"
         );
-        return Err(Problem::conflict(message));
+        return Err(ApiProblem::conflict(message));
     }
     Ok(())
 }
@@ -109,16 +112,18 @@ fn check_readable(kind: &str, name: &str, locked: bool) -> Result<(), Problem> {
 /// Works beside the requests, one at a time.
 async fn derive<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
+) -> Result<T, ApiProblem> {
     let _turn = TURN.lock().await;
-    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::unexpected(&error))
+    tokio::task::spawn_blocking(work).await.map_err(|error| ApiProblem::unexpected(&error))
 }
 
-fn refused(why: &transport::Error) -> Problem {
+fn refused(why: &transport::TransportError) -> ApiProblem {
     let field = match why {
-        transport::Error::Form => "secrets",
-        transport::Error::ShortPassphrase | transport::Error::Passphrase => "passphrase",
-        transport::Error::Memory => return Problem::unavailable(),
+        transport::TransportError::Form => "secrets",
+        transport::TransportError::ShortPassphrase | transport::TransportError::Passphrase => {
+            "passphrase"
+        }
+        transport::TransportError::Memory => return ApiProblem::unavailable(),
     };
-    Problem::fault(field, why.to_string())
+    ApiProblem::fault(field, why.to_string())
 }

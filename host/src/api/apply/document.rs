@@ -2,11 +2,11 @@
 
 use super::carry::CarriedSecrets;
 use crate::access::token::TokenSettings;
-use crate::api::answer::{Data, data};
-use crate::api::auth::{ADMIN, Principal};
-use crate::api::body::Input;
-use crate::api::problem::Problem;
-use crate::api::{App, edit};
+use crate::api::answer::{DataAnswer, data};
+use crate::api::auth::{ADMIN, CallPrincipal};
+use crate::api::body::JsonInput;
+use crate::api::problem::ApiProblem;
+use crate::api::{AppState, edit};
 use crate::model::flow::FlowSettings;
 use crate::model::private_values::SettingsKind;
 use crate::model::source::SourceSettings;
@@ -23,7 +23,8 @@ use utoipa::ToSchema;
 /// Everything that is set.
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Document {
+#[schema(as = Document)]
+pub struct ConfigDocument {
     /// Sources, by name. A new one may have a `secret`; else one is made where its scheme has one, and
     /// shown with the change.
     #[serde(default)]
@@ -103,7 +104,8 @@ pub struct AppliedChange {
 
 /// What applying changed, or would change.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Applied {
+#[schema(as = Applied)]
+pub struct AppliedDocument {
     /// One for each thing in the document.
     pub changes: Vec<AppliedChange>,
 }
@@ -119,11 +121,11 @@ pub struct ExportRequest {
 /// Everything that is set, without what is private: secrets are left out; values of headers and queries,
 /// and texts in the configuration of modules, are `***`. Modules are named by version and digest.
 #[utoipa::path(get, path = "/api/v1/config", tag = "config", operation_id = "export_config",
-    responses((status = 200, body = Data<Document>)))]
+    responses((status = 200, body = DataAnswer<ConfigDocument>)))]
 pub async fn export_config(
-    State(app): State<App>,
-    _principal: Principal,
-) -> Result<Json<Data<Document>>, Problem> {
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+) -> Result<Json<DataAnswer<ConfigDocument>>, ApiProblem> {
     document(&app).await.map(data)
 }
 
@@ -131,19 +133,19 @@ pub async fn export_config(
 /// then signs, verifies and takes tokens as this one does.
 #[utoipa::path(post, path = "/api/v1/config/export", tag = "config", operation_id = "export_config_with_secrets",
     request_body = ExportRequest,
-    responses((status = 200, body = Data<Document>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = DataAnswer<ConfigDocument>), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn export_config_with_secrets(
-    State(app): State<App>,
-    _principal: Principal,
-    Input(request): Input<ExportRequest>,
-) -> Result<Json<Data<Document>>, Problem> {
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    JsonInput(request): JsonInput<ExportRequest>,
+) -> Result<Json<DataAnswer<ConfigDocument>>, ApiProblem> {
     let carried = CarriedSecrets::of(&app.live.current())?;
     let secrets = carried.encrypt(SecretString::from(request.passphrase)).await?;
     let document = document(&app).await?;
-    Ok(data(Document { secrets: Some(secrets), ..document }))
+    Ok(data(ConfigDocument { secrets: Some(secrets), ..document }))
 }
 
-async fn document(app: &App) -> Result<Document, Problem> {
+async fn document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
     let topology = app.live.current();
     let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
@@ -156,13 +158,13 @@ async fn document(app: &App) -> Result<Document, Problem> {
     let tokens = topology.tokens().map(|(_, token)| &token.settings);
     let mut tokens: Vec<TokenSettings> = tokens.filter(|t| t.name != ADMIN).cloned().collect();
     tokens.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Document {
+    Ok(ConfigDocument {
         sources: sources.collect::<Result<_, _>>()?,
         endpoints: endpoints.collect::<Result<_, _>>()?,
         flows: flows.collect::<Result<_, _>>()?,
         modules,
         tokens,
-        ..Document::default()
+        ..ConfigDocument::default()
     })
 }
 
@@ -190,9 +192,9 @@ fn modules<'f>(
 fn masked<S: Serialize, T: DeserializeOwned>(
     kind: SettingsKind,
     settings: &S,
-) -> Result<T, Problem> {
+) -> Result<T, ApiProblem> {
     serde_json::from_value(edit::masked(kind, settings)?).map_err(|error| {
         tracing::error!(%error, "masked settings cannot be read");
-        Problem::internal()
+        ApiProblem::internal()
     })
 }

@@ -2,11 +2,11 @@
 
 use super::document::ModuleChoice;
 use crate::api::modules::lost_roles;
-use crate::api::problem::Problem;
+use crate::api::problem::ApiProblem;
 use crate::store::modules::ModuleVersion;
 
 /// What comes of one choice.
-pub struct Chosen<'v> {
+pub struct ChosenVersion<'v> {
     pub name: &'v str,
     /// The version to activate, if it does not run yet.
     pub activate: Option<u32>,
@@ -22,13 +22,13 @@ pub fn choose<'v>(
     is_pinned: impl Fn(&str, u32) -> bool,
     versions: &'v [ModuleVersion],
     dry_run: bool,
-) -> Result<Vec<Chosen<'v>>, Problem> {
+) -> Result<Vec<ChosenVersion<'v>>, ApiProblem> {
     let mut chosen = Vec::new();
     for (n, choice) in choices.iter().enumerate() {
         let twice = choices.iter().take(n).any(|c| c.active && c.name == choice.name);
         if choice.active && twice {
             let message = "another version of this module is chosen to run already; say `active: false` of one";
-            return Err(Problem::fault(format!("modules[{n}]"), message));
+            return Err(ApiProblem::fault(format!("modules[{n}]"), message));
         }
         let by_number = choice.sha256.is_none()
             || !choice.active
@@ -40,13 +40,13 @@ pub fn choose<'v>(
         let Some(wanted) = active.filter(fits).or(newest) else {
             if dry_run && choice.sha256.is_some() && !is_taken(choice, versions) {
                 let (name, activate, missing) = (choice.name.as_str(), None, true);
-                chosen.push(Chosen { name, activate, missing, warning: None });
+                chosen.push(ChosenVersion { name, activate, missing, warning: None });
                 continue;
             }
-            return Err(Problem::fault(format!("modules[{n}]"), missing(choice, versions)));
+            return Err(ApiProblem::fault(format!("modules[{n}]"), missing(choice, versions)));
         };
         let changes = choice.active && !wanted.active;
-        chosen.push(Chosen {
+        chosen.push(ChosenVersion {
             name: &choice.name,
             activate: changes.then_some(wanted.version),
             missing: false,

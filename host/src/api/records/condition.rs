@@ -6,15 +6,15 @@ use std::cmp::Ordering;
 
 /// A comparison of a field with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
+pub struct FieldCondition {
     pub field: String,
-    pub test: Test,
+    pub test: FieldTest,
     pub value: String,
 }
 
 /// How a field is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Test {
+pub enum FieldTest {
     Is,
     IsNot,
     Above,
@@ -23,7 +23,7 @@ pub enum Test {
     AtMost,
 }
 
-impl Test {
+impl FieldTest {
     /// The comparison of a word such as `gte`.
     pub fn named(word: &str) -> Option<Self> {
         Some(match word {
@@ -49,7 +49,7 @@ impl Test {
     }
 }
 
-impl Condition {
+impl FieldCondition {
     /// Whether a record fits all of them.
     pub fn all(conditions: &[Self], record: &Map<String, Value>) -> bool {
         conditions.iter().all(|condition| condition.fits(record))
@@ -59,7 +59,7 @@ impl Condition {
     fn fits(&self, record: &Map<String, Value>) -> bool {
         match record.get(&self.field).and_then(text) {
             Some(text) => self.test.fits(compare(&text, &self.value)),
-            None => self.test == Test::IsNot,
+            None => self.test == FieldTest::IsNot,
         }
     }
 }

@@ -6,16 +6,16 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::super::App;
-use super::super::answer::{Data, data};
-use super::super::auth::Principal;
-use super::super::body::Query;
-use super::super::problem::Problem;
+use super::super::AppState;
+use super::super::answer::{DataAnswer, data};
+use super::super::auth::CallPrincipal;
+use super::super::body::QueryInput;
+use super::super::problem::ApiProblem;
 use super::check_one_source;
 use crate::catalog;
 use crate::model::id::EventId;
 use crate::sources;
-use crate::store::erase::{Erased, KeptPlace, RecordName, Traces};
+use crate::store::erase::{ErasedCounts, KeptPlace, RecordName, RecordTraces};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
@@ -75,18 +75,18 @@ pub struct ErasedView {
 #[utoipa::path(delete, path = "/api/v1/records/{resource}/{id}", tag = "records", operation_id = "erase_record",
     params(("resource" = String, Path, description = "`invoices`, `customers`, …, or the `resource` of its events."),
         ("id" = String, Path), EraseQuery),
-    responses((status = 200, body = Data<ErasedView>),
-        (status = 409, body = Problem, description = "Deliveries of it are being sent; nothing is erased yet."),
-        (status = 422, body = Problem, description = "Several sources have such a record; `source` says whose.")))]
+    responses((status = 200, body = DataAnswer<ErasedView>),
+        (status = 409, body = ApiProblem, description = "Deliveries of it are being sent; nothing is erased yet."),
+        (status = 422, body = ApiProblem, description = "Several sources have such a record; `source` says whose.")))]
 pub async fn erase_record(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path((path, id)): Path<(String, String)>,
-    Query(query): Query<EraseQuery>,
-) -> Result<Json<Data<ErasedView>>, Problem> {
+    QueryInput(query): QueryInput<EraseQuery>,
+) -> Result<Json<DataAnswer<ErasedView>>, ApiProblem> {
     if query.everywhere.as_deref() != Some("true") {
         let message = "must be `true`: a record is erased everywhere, and that cannot be undone";
-        return Err(Problem::fault("everywhere", message));
+        return Err(ApiProblem::fault("everywhere", message));
     }
     let resource = catalog::resource_at(&path).map_or_else(|| path.clone(), str::to_owned);
     let source = principal.source(query.source.as_deref())?.map(str::to_owned);
@@ -96,7 +96,7 @@ pub async fn erase_record(
         .flatten()
         .any(|text| text.contains('\0'))
     {
-        return Err(Problem::missing("record", &path));
+        return Err(ApiProblem::missing("record", &path));
     }
     let mut traces = app.journal.find_traces(&name).await?;
     let rows = kept_rows(&app, &name, &mut traces).await?;
@@ -109,7 +109,7 @@ pub async fn erase_record(
 }
 
 /// Waits until no delivery of the events is being sent, for a few seconds.
-async fn until_sent(app: &App, events: &[EventId]) -> Result<(), Problem> {
+async fn until_sent(app: &AppState, events: &[EventId]) -> Result<(), ApiProblem> {
     for _ in 0..LOOKS {
         if app.journal.count_being_sent(events).await? == 0 {
             return Ok(());
@@ -119,17 +119,17 @@ async fn until_sent(app: &App, events: &[EventId]) -> Result<(), Problem> {
     Err(being_sent())
 }
 
-fn being_sent() -> Problem {
-    Problem::conflict("deliveries of this record are being sent; ask again when they have ended")
+fn being_sent() -> ApiProblem {
+    ApiProblem::conflict("deliveries of this record are being sent; ask again when they have ended")
 }
 
 /// Where sources keep the record's row. A source that noted a row and never told of it is one of
 /// the record's sources, too.
 async fn kept_rows(
-    app: &App,
+    app: &AppState,
     name: &RecordName,
-    traces: &mut Traces,
-) -> Result<Vec<KeptPlace>, Problem> {
+    traces: &mut RecordTraces,
+) -> Result<Vec<KeptPlace>, ApiProblem> {
     let topology = app.live.current();
     let mut kept = Vec::new();
     for inlet in topology.inlets() {
@@ -147,9 +147,17 @@ async fn kept_rows(
     Ok(kept)
 }
 
-fn view(resource: String, erased: Erased, log_emptied: bool) -> ErasedView {
-    let Erased { records, events, plans, deliveries, messages, attempts, dead_letters, kept_rows } =
-        erased;
+fn view(resource: String, erased: ErasedCounts, log_emptied: bool) -> ErasedView {
+    let ErasedCounts {
+        records,
+        events,
+        plans,
+        deliveries,
+        messages,
+        attempts,
+        dead_letters,
+        kept_rows,
+    } = erased;
     ErasedView {
         resource,
         records,

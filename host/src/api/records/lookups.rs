@@ -1,10 +1,10 @@
 //! The short lists that other records point to: statuses, currencies, taxes. No event holds them one by one,
 //! so they are served from what the sources that read databases have kept.
 
-use super::super::App;
-use super::super::problem::Problem;
-use super::shown::Shown;
-use crate::store::Journal;
+use super::super::AppState;
+use super::super::problem::ApiProblem;
+use super::shown::ShownRecord;
+use crate::store::EventStore;
 
 /// Resources and the tables that they are, without prefix.
 const TABLES: [(&str, &str); 11] = [
@@ -23,14 +23,14 @@ const TABLES: [(&str, &str); 11] = [
 
 /// All rows of a short list, by key; `None` if the resource is none.
 pub async fn rows(
-    app: &App,
+    app: &AppState,
     resource: &str,
     source: Option<&str>,
-) -> Result<Option<Vec<Shown>>, Problem> {
+) -> Result<Option<Vec<ShownRecord>>, ApiProblem> {
     let Some((_, table)) = TABLES.iter().find(|(known, _)| *known == resource) else {
         return Ok(None);
     };
-    let journal: &Journal = &app.journal;
+    let journal: &EventStore = &app.journal;
     let topology = app.live.current();
     let mut found = Vec::new();
     for state in journal.source_states().await? {
@@ -40,7 +40,7 @@ pub async fn rows(
             continue;
         };
         let kept = crate::sources::kept(journal, &state, table).await?;
-        found.extend(kept.into_iter().map(|(id, row)| Shown::row(name, &id, row)));
+        found.extend(kept.into_iter().map(|(id, row)| ShownRecord::row(name, &id, row)));
     }
     Ok(Some(found))
 }

@@ -1,9 +1,9 @@
 //! What a list of records is asked for, in the spellings of several dialects.
 
-use super::condition::{Condition, Test};
+use super::condition::{FieldCondition, FieldTest};
 use super::fields_of;
-use crate::api::problem::Problem;
-use crate::model::record::{Order, RecordPosition};
+use crate::api::problem::ApiProblem;
+use crate::model::record::{RecordOrder, RecordPosition};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,23 +30,23 @@ pub struct RecordQuery {
     pub per_page: u32,
     /// The record that the page begins after.
     pub after: Option<RecordPosition>,
-    pub sort: Sort,
+    pub sort: SortOrder,
     pub fields: Vec<String>,
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<FieldCondition>,
 }
 
 /// The order asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Sort {
+pub enum SortOrder {
     /// One that the journal has.
-    Native(Order),
+    Native(RecordOrder),
     /// By fields; whether each descends.
     Fields(Vec<(String, bool)>),
 }
 
-impl Sort {
+impl SortOrder {
     /// The order, if it is one that the journal has.
-    pub const fn native(&self) -> Option<Order> {
+    pub const fn native(&self) -> Option<RecordOrder> {
         match self {
             Self::Native(order) => Some(*order),
             Self::Fields(_) => None,
@@ -56,16 +56,16 @@ impl Sort {
 
 impl RecordQuery {
     /// Reads the query of a URL.
-    pub fn read(resource: &str, query: &str) -> Result<Self, Problem> {
+    pub fn read(resource: &str, query: &str) -> Result<Self, ApiProblem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
-            .map_err(|error| Problem::fault("query", error.to_string()))?;
+            .map_err(|error| ApiProblem::fault("query", error.to_string()))?;
         let mut read = Self {
             since: None,
             source: None,
             page: 1,
             per_page: PER_PAGE.0,
             after: None,
-            sort: Sort::Native(Order::default()),
+            sort: SortOrder::Native(RecordOrder::default()),
             fields: Vec::new(),
             conditions: Vec::new(),
         };
@@ -73,14 +73,14 @@ impl RecordQuery {
             read.parameter(resource, &name, value)?;
         }
         if read.conditions.len() > MOST {
-            return Err(Problem::fault("filter", format!("at most {MOST} conditions")));
+            return Err(ApiProblem::fault("filter", format!("at most {MOST} conditions")));
         }
         match &read.after {
             Some(after) if read.sort.native() != Some(after.order) => {
-                return Err(Problem::fault("cursor", "belongs to a list with another `sort`"));
+                return Err(ApiProblem::fault("cursor", "belongs to a list with another `sort`"));
             }
             None if read.offset() > FURTHEST => {
-                return Err(Problem::fault("page", "too far; go on with `meta.next_cursor`"));
+                return Err(ApiProblem::fault("page", "too far; go on with `meta.next_cursor`"));
             }
             Some(_) | None => {}
         }
@@ -90,8 +90,8 @@ impl RecordQuery {
     /// Fields that records are compared by.
     pub fn compared_fields(&self) -> Vec<&str> {
         let sorted: &[(String, bool)] = match &self.sort {
-            Sort::Fields(fields) => fields,
-            Sort::Native(_) => &[],
+            SortOrder::Fields(fields) => fields,
+            SortOrder::Native(_) => &[],
         };
         let sorted = sorted.iter().map(|(field, _)| field.as_str());
         sorted.chain(self.conditions.iter().map(|condition| condition.field.as_str())).collect()
@@ -102,7 +102,7 @@ impl RecordQuery {
         self.page.saturating_sub(1).saturating_mul(self.per_page)
     }
 
-    fn parameter(&mut self, resource: &str, name: &str, value: String) -> Result<(), Problem> {
+    fn parameter(&mut self, resource: &str, name: &str, value: String) -> Result<(), ApiProblem> {
         match name {
             "since" => self.since = since(&value)?,
             "source" => self.source = Some(value),
@@ -113,9 +113,10 @@ impl RecordQuery {
             "fields" => self.fields = names("fields", &value)?,
             "filter" => {
                 for part in value.split(',').filter(|part| !part.is_empty()) {
-                    let wrong = || Problem::fault("filter", "write FIELD:VALUE, such as status:2");
+                    let wrong =
+                        || ApiProblem::fault("filter", "write FIELD:VALUE, such as status:2");
                     let (field, value) = part.split_once(':').ok_or_else(wrong)?;
-                    self.conditions.push(condition("filter", field, Test::Is, value)?);
+                    self.conditions.push(condition("filter", field, FieldTest::Is, value)?);
                 }
             }
             _ if IGNORED.contains(&name) => {}
@@ -126,44 +127,52 @@ impl RecordQuery {
 }
 
 /// `filter[total.gte]`, `status`, `date_from`, `customer_id`.
-fn named(resource: &str, name: &str, value: &str) -> Result<Condition, Problem> {
+fn named(resource: &str, name: &str, value: &str) -> Result<FieldCondition, ApiProblem> {
     let inner = name.strip_prefix("filter[").and_then(|rest| rest.strip_suffix(']'));
     if let Some(inner) = inner {
         let (field, test) = match inner.rsplit_once('.') {
             Some((field, word)) => {
-                let known = Test::named(word);
+                let known = FieldTest::named(word);
                 let message = "the comparisons are eq, ne, gt, gte, lt and lte";
-                (field, known.ok_or_else(|| Problem::fault(name, message))?)
+                (field, known.ok_or_else(|| ApiProblem::fault(name, message))?)
             }
-            None => (inner, Test::Is),
+            None => (inner, FieldTest::Is),
         };
         return condition(name, field, test, value);
     }
     let known = fields_of(resource);
     let is_known = |field: &str| known.iter().any(|known| known == field);
-    let range = [("_from", Test::AtLeast), ("_to", Test::AtMost)];
+    let range = [("_from", FieldTest::AtLeast), ("_to", FieldTest::AtMost)];
     let range = range.into_iter().find_map(|(end, test)| {
         let field = name.strip_suffix(end).filter(|field| is_known(field))?;
         Some((field, test))
     });
     let customer = ["clientid", "userid", "customer_id"].into_iter().find(|field| is_known(field));
     let (field, test) = match (range, customer) {
-        _ if is_known(name) => (name, Test::Is),
+        _ if is_known(name) => (name, FieldTest::Is),
         (Some(range), _) => range,
-        (None, Some(field)) if name == "customer_id" => (field, Test::Is),
+        (None, Some(field)) if name == "customer_id" => (field, FieldTest::Is),
         (None, _) => {
             let message = format!("`{resource}` has no such field, and it is no other parameter");
-            return Err(Problem::fault(name, message));
+            return Err(ApiProblem::fault(name, message));
         }
     };
     condition(name, field, test, value)
 }
 
-fn condition(path: &str, field: &str, test: Test, value: &str) -> Result<Condition, Problem> {
+fn condition(
+    path: &str,
+    field: &str,
+    test: FieldTest,
+    value: &str,
+) -> Result<FieldCondition, ApiProblem> {
     if !is_name(field) || value.len() > LONGEST.1 {
-        return Err(Problem::fault(path, "the name of a field, and a value of at most 255 bytes"));
+        return Err(ApiProblem::fault(
+            path,
+            "the name of a field, and a value of at most 255 bytes",
+        ));
     }
-    Ok(Condition { field: field.to_owned(), test, value: value.to_owned() })
+    Ok(FieldCondition { field: field.to_owned(), test, value: value.to_owned() })
 }
 
 fn is_name(text: &str) -> bool {
@@ -171,7 +180,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST.0 && text.bytes().all(fits)
 }
 
-fn names(path: &str, value: &str) -> Result<Vec<String>, Problem> {
+fn names(path: &str, value: &str) -> Result<Vec<String>, ApiProblem> {
     let names: Vec<String> = value
         .split(',')
         .map(str::trim)
@@ -180,17 +189,17 @@ fn names(path: &str, value: &str) -> Result<Vec<String>, Problem> {
         .collect();
     if names.len() > MOST || !names.iter().all(|name| is_name(name)) {
         let message = format!("at most {MOST} names of fields with commas between");
-        return Err(Problem::fault(path, message));
+        return Err(ApiProblem::fault(path, message));
     }
     Ok(names)
 }
 
-fn number(path: &str, value: &str) -> Result<u32, Problem> {
+fn number(path: &str, value: &str) -> Result<u32, ApiProblem> {
     let number = value.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| Problem::fault(path, "a number from 1"))
+    number.ok_or_else(|| ApiProblem::fault(path, "a number from 1"))
 }
 
-fn sort(value: &str) -> Result<Sort, Problem> {
+fn sort(value: &str) -> Result<SortOrder, ApiProblem> {
     let keys = value.split(',').map(str::trim).filter(|key| !key.is_empty());
     let keys: Vec<(String, bool)> = keys
         .map(|key| match key.strip_prefix('-') {
@@ -199,18 +208,18 @@ fn sort(value: &str) -> Result<Sort, Problem> {
         })
         .collect();
     if keys.len() > MOST || !keys.iter().all(|(field, _)| is_name(field)) {
-        return Err(Problem::fault(
+        return Err(ApiProblem::fault(
             "sort",
             "names of fields with commas between, `-` before those that descend",
         ));
     }
     Ok(match keys.as_slice() {
-        [] => Sort::Native(Order::default()),
-        [(field, true), ..] if field == "id" => Sort::Native(Order::IdDescending),
-        [(field, false), ..] if field == "id" => Sort::Native(Order::Id),
-        [(field, true)] if field == "updated_at" => Sort::Native(Order::Newest),
-        [(field, false)] if field == "updated_at" => Sort::Native(Order::Oldest),
-        _ => Sort::Fields(keys),
+        [] => SortOrder::Native(RecordOrder::default()),
+        [(field, true), ..] if field == "id" => SortOrder::Native(RecordOrder::IdDescending),
+        [(field, false), ..] if field == "id" => SortOrder::Native(RecordOrder::Id),
+        [(field, true)] if field == "updated_at" => SortOrder::Native(RecordOrder::Newest),
+        [(field, false)] if field == "updated_at" => SortOrder::Native(RecordOrder::Oldest),
+        _ => SortOrder::Fields(keys),
     })
 }
 
@@ -220,23 +229,23 @@ pub fn write_cursor(position: &RecordPosition) -> String {
     URL_SAFE_NO_PAD.encode(json)
 }
 
-fn read_cursor(text: &str) -> Result<RecordPosition, Problem> {
+fn read_cursor(text: &str) -> Result<RecordPosition, ApiProblem> {
     let json = (text.len() <= LONGEST_CURSOR).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten();
     json.and_then(|json| serde_json::from_slice(&json).ok())
         // No database stores U+0000 in a text.
         .filter(|position: &RecordPosition| {
             !position.resource_id.contains('\0') && !position.source.contains('\0')
         })
-        .ok_or_else(|| Problem::fault("cursor", "is not one that a page of this list gave"))
+        .ok_or_else(|| ApiProblem::fault("cursor", "is not one that a page of this list gave"))
 }
 
 /// A time in any spelling; empty is no bound.
-fn since(value: &str) -> Result<Option<Timestamp>, Problem> {
+fn since(value: &str) -> Result<Option<Timestamp>, ApiProblem> {
     if value.trim().is_empty() {
         return Ok(None);
     }
     let message = "a time such as `2026-04-25T00:00:00Z`, or Unix seconds";
-    Timestamp::parse_query(value).map(Some).map_err(|_no_time| Problem::fault("since", message))
+    Timestamp::parse_query(value).map(Some).map_err(|_no_time| ApiProblem::fault("since", message))
 }
 
 #[cfg(test)]
@@ -271,22 +280,22 @@ mod tests {
     #[test]
     fn conditions_are_read_in_every_spelling() {
         let conditions = |query| read(query).conditions;
-        let is = |field: &str, test, value: &str| Condition {
+        let is = |field: &str, test, value: &str| FieldCondition {
             field: field.to_owned(),
             test,
             value: value.to_owned(),
         };
         assert_eq!(
             conditions("filter=status:2,clientid:5"),
-            [is("status", Test::Is, "2"), is("clientid", Test::Is, "5")]
+            [is("status", FieldTest::Is, "2"), is("clientid", FieldTest::Is, "5")]
         );
-        assert_eq!(conditions("filter[total.gte]=1000"), [is("total", Test::AtLeast, "1000")]);
-        assert_eq!(conditions("filter%5Bstatus%5D=2"), [is("status", Test::Is, "2")]);
+        assert_eq!(conditions("filter[total.gte]=1000"), [is("total", FieldTest::AtLeast, "1000")]);
+        assert_eq!(conditions("filter%5Bstatus%5D=2"), [is("status", FieldTest::Is, "2")]);
         assert_eq!(
             conditions("status=2&date_from=2026-01-01"),
-            [is("status", Test::Is, "2"), is("date", Test::AtLeast, "2026-01-01")]
+            [is("status", FieldTest::Is, "2"), is("date", FieldTest::AtLeast, "2026-01-01")]
         );
-        assert_eq!(conditions("customer_id=5"), [is("clientid", Test::Is, "5")]);
+        assert_eq!(conditions("customer_id=5"), [is("clientid", FieldTest::Is, "5")]);
         for wrong in ["filter=status", "filter[total.like]=1", "nothing=1", "filter[a%20b]=1"] {
             assert!(RecordQuery::read("invoice", wrong).is_err(), "{wrong}");
         }
@@ -298,17 +307,17 @@ mod tests {
         for wrong in ["page=0", "page=-1", "limit=x", "page=4000000", "per_page=0"] {
             assert!(RecordQuery::read("invoice", wrong).is_err(), "{wrong}");
         }
-        assert_eq!(read("sort=-id").sort, Sort::Native(Order::IdDescending));
+        assert_eq!(read("sort=-id").sort, SortOrder::Native(RecordOrder::IdDescending));
         assert_eq!(
             read("sort=-total,id").sort,
-            Sort::Fields(vec![("total".into(), true), ("id".into(), false)])
+            SortOrder::Fields(vec![("total".into(), true), ("id".into(), false)])
         );
     }
 
     #[test]
     fn cursors_come_back_as_they_were_given() {
         let position = RecordPosition {
-            order: Order::Created,
+            order: RecordOrder::Created,
             at: 1_777_075_200_000_000,
             ordinal: 17,
             resource_id: "17".to_owned(),

@@ -4,9 +4,9 @@
 //! every other name (`source`, `updated_at`). Two CRMs number their rows alike, so the `id` alone
 //! names no row of a list.
 
-use super::condition::Condition;
-use crate::json::members::Members;
-use crate::model::record::{Order, Record, RecordPosition, record_name};
+use super::condition::FieldCondition;
+use crate::json::members::JsonMembers;
+use crate::model::record::{Record, RecordOrder, RecordPosition, record_name};
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -19,7 +19,7 @@ const ALWAYS: [&str; 2] = ["id", "waybill_key"];
 
 /// What Waybill knows of a record.
 #[derive(Debug, Serialize)]
-struct Known<'r> {
+struct RecordKnowledge<'r> {
     #[serde(rename = "waybill_key")]
     key: String,
     #[serde(rename = "waybill_revision", skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ struct Known<'r> {
     updated_at: Option<Timestamp>,
 }
 
-impl<'r> Known<'r> {
+impl<'r> RecordKnowledge<'r> {
     fn of(record: &'r Record) -> Self {
         Self {
             key: record.key(),
@@ -52,39 +52,40 @@ impl<'r> Known<'r> {
 }
 
 /// A record as it is shown, its state read.
-pub struct Shown {
+pub struct ShownRecord {
     pub fields: Map<String, Value>,
     /// Where it stands in its list, if that goes on by cursors.
     pub position: Option<RecordPosition>,
 }
 
-impl Shown {
+impl ShownRecord {
     /// A record of a list of this order.
-    pub fn of(record: &Record, order: Order) -> Self {
+    pub fn of(record: &Record, order: RecordOrder) -> Self {
         let data = serde_json::from_str(record.data.get()).unwrap_or_default();
-        let fields = fields(&record.resource_id, data, &Known::of(record));
+        let fields = fields(&record.resource_id, data, &RecordKnowledge::of(record));
         Self { fields, position: Some(record.position(order)) }
     }
 
     /// A record without the fields that nobody asks for, to be compared and put in order: of 20,000
     /// records at once there is no memory for more. Long texts are cut, longer than any value that they
     /// are compared with.
-    pub fn narrowed(record: &Record, order: Order, names: &[&str]) -> Self {
-        let members = Members::read(record.data.get()).ok();
+    pub fn narrowed(record: &Record, order: RecordOrder, names: &[&str]) -> Self {
+        let members = JsonMembers::read(record.data.get()).ok();
         let value = |name: &str| {
             let raw = members.as_ref()?.get(name)?;
             scalar(raw.get())
         };
         let known = names.iter().chain(&["id"]);
         let data = known.filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect();
-        let fields = fields(&record.resource_id, data, &Known::of(record));
+        let fields = fields(&record.resource_id, data, &RecordKnowledge::of(record));
         Self { fields, position: Some(record.position(order)) }
     }
 
     /// A row of a short list, of which it is not known when it was heard of.
     pub fn row(source: &str, id: &str, data: Map<String, Value>) -> Self {
         let key = record_name(source, id);
-        let known = Known { key, revision: None, source, created_at: None, updated_at: None };
+        let known =
+            RecordKnowledge { key, revision: None, source, created_at: None, updated_at: None };
         let data = data.into_iter().filter(|(name, _)| name != "id").collect();
         Self { fields: fields(id, data, &known), position: None }
     }
@@ -95,8 +96,8 @@ impl Shown {
     }
 
     /// Whether it fits all conditions.
-    pub fn fits(&self, conditions: &[Condition]) -> bool {
-        Condition::all(conditions, &self.fields)
+    pub fn fits(&self, conditions: &[FieldCondition]) -> bool {
+        FieldCondition::all(conditions, &self.fields)
     }
 
     pub fn written(mut self, fields: &[String]) -> Box<RawValue> {
@@ -123,7 +124,7 @@ fn scalar(json: &str) -> Option<Value> {
 }
 
 /// The fields of a record: its `id` first, then its own, then what Waybill knows of it.
-fn fields(id: &str, data: Map<String, Value>, known: &Known<'_>) -> Map<String, Value> {
+fn fields(id: &str, data: Map<String, Value>, known: &RecordKnowledge<'_>) -> Map<String, Value> {
     let mut fields = Map::with_capacity(data.len() + 6);
     // Clients look for it, also where the CRM's column has another name.
     let own = data.get("id").cloned().filter(|id| id.is_string() || id.is_number());
@@ -137,19 +138,19 @@ fn fields(id: &str, data: Map<String, Value>, known: &Known<'_>) -> Map<String, 
 /// captured is passed on as it is, with what Waybill knows at its end.
 pub fn written(record: &Record, fields: &[String]) -> Box<RawValue> {
     let whole = fields.is_empty().then(|| appended(record)).flatten();
-    whole.unwrap_or_else(|| Shown::of(record, Order::default()).written(fields))
+    whole.unwrap_or_else(|| ShownRecord::of(record, RecordOrder::default()).written(fields))
 }
 
 fn appended(record: &Record) -> Option<Box<RawValue>> {
     let data = record.data.get();
-    let members = Members::read(data).ok()?;
+    let members = JsonMembers::read(data).ok()?;
     let id = members.get("id")?.get().as_bytes().first()?;
     if !matches!(id, b'"' | b'-' | b'0'..=b'9')
         || members.names().any(|name| name.starts_with(PREFIX))
     {
         return None;
     }
-    let known = serde_json::to_string(&Known::of(record)).ok()?;
+    let known = serde_json::to_string(&RecordKnowledge::of(record)).ok()?;
     let (data, known) = (data.trim_end().strip_suffix('}')?, known.strip_prefix('{')?);
     RawValue::from_string(format!("{data},{known}")).ok()
 }
@@ -181,7 +182,7 @@ mod tests {
         ] {
             let record = record(data);
             let quick: Value = serde_json::from_str(written(&record, &[]).get()).unwrap();
-            let slow = Shown::of(&record, Order::Id).fields;
+            let slow = ShownRecord::of(&record, RecordOrder::Id).fields;
             assert_eq!(quick, Value::Object(slow), "{data}");
             assert_eq!(quick["waybill_key"], "crm:17", "{data}");
             assert_eq!(quick["waybill_revision"], "crm:17@2", "{data}");
@@ -192,8 +193,9 @@ mod tests {
     fn a_narrowed_record_compares_as_the_whole_one() {
         let long = "x".repeat(1_000);
         let record = record(&format!(r#"{{"id":17,"a":"1.5","b":[1],"c":true,"long":"{long}"}}"#));
-        let narrowed = Shown::narrowed(&record, Order::Id, &["a", "b", "long", "none"]).fields;
-        let whole = Shown::of(&record, Order::Id).fields;
+        let narrowed =
+            ShownRecord::narrowed(&record, RecordOrder::Id, &["a", "b", "long", "none"]).fields;
+        let whole = ShownRecord::of(&record, RecordOrder::Id).fields;
         for name in ["id", "a", "none", "waybill_source", "waybill_key"] {
             assert_eq!(narrowed.get(name), whole.get(name), "{name}");
         }

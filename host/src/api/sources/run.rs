@@ -1,17 +1,17 @@
 //! Sources that Waybill runs itself: how they are doing, running one now, trying one.
 
-use super::super::App;
-use super::super::answer::{Data, data};
-use super::super::auth::Principal;
-use super::super::body::Input;
-use super::super::problem::Problem;
+use super::super::AppState;
+use super::super::answer::{DataAnswer, data};
+use super::super::auth::CallPrincipal;
+use super::super::body::JsonInput;
+use super::super::problem::ApiProblem;
 use super::{LOCKED, SourceView, find, show_now};
-use crate::ingest::incoming::Incoming;
+use crate::ingest::incoming::IncomingEvent;
 use crate::ingest::webhook_body;
-use crate::ingest::webhook_body::Received;
+use crate::ingest::webhook_body::ReceivedWebhook;
 use crate::model::source::SourceKind;
-use crate::model::source_run::Progress;
-use crate::settings::source_runtime::Inlet;
+use crate::model::source_run::RunProgress;
+use crate::settings::source_runtime::SourceRuntime;
 use crate::sources::upcoming_run;
 use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
@@ -50,12 +50,12 @@ pub struct RunView {
     /// What does not stop it, and is worth knowing.
     warnings: Vec<String>,
     /// How far the present run is.
-    progress: Option<Progress>,
+    progress: Option<RunProgress>,
 }
 
 impl RunView {
     /// Of a source that Waybill runs.
-    pub fn new(inlet: &Inlet, states: &[SourceState], now: Timestamp) -> Option<Self> {
+    pub fn new(inlet: &SourceRuntime, states: &[SourceState], now: Timestamp) -> Option<Self> {
         inlet.timing.as_ref()?;
         let state = states.iter().find(|state| state.source == inlet.source.id);
         let report = state.map(|state| state.report.clone()).unwrap_or_default();
@@ -79,9 +79,9 @@ impl RunView {
 
 /// How the sources stand that Waybill runs; asked for only where there is one.
 pub async fn states<'a>(
-    app: &App,
-    inlets: impl IntoIterator<Item = &'a Arc<Inlet>>,
-) -> Result<Vec<SourceState>, Problem> {
+    app: &AppState,
+    inlets: impl IntoIterator<Item = &'a Arc<SourceRuntime>>,
+) -> Result<Vec<SourceState>, ApiProblem> {
     if inlets.into_iter().all(|inlet| inlet.timing.is_none()) {
         return Ok(Vec::new());
     }
@@ -91,18 +91,20 @@ pub async fn states<'a>(
 /// Has a source run now, whatever its timing says. It is done when `run.finished_at` has moved on.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/run", tag = "sources", operation_id = "run_source",
     params(("id" = String, Path)),
-    responses((status = 202, body = Data<SourceView>), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 202, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
 pub async fn run_source(
-    State(app): State<App>,
-    principal: Principal,
+    State(app): State<AppState>,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<(StatusCode, Json<Data<SourceView>>), Problem> {
+) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
     let inlet = find(&app.live.current(), &id)?;
     if inlet.timing.is_none() {
-        return Err(Problem::conflict("its events are sent to Waybill: there is nothing to run"));
+        return Err(ApiProblem::conflict(
+            "its events are sent to Waybill: there is nothing to run",
+        ));
     }
     if !inlet.source.settings.enabled {
-        return Err(Problem::conflict("the source is paused; resume it first"));
+        return Err(ApiProblem::conflict("the source is paused; resume it first"));
     }
     app.pull.request(inlet.source.id).await?;
     Ok((StatusCode::ACCEPTED, data(show_now(&app, &principal, &id, None).await?)))
@@ -153,36 +155,36 @@ pub struct WouldBe {
 /// of its next time. Nothing is verified, captured or remembered.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/test", tag = "sources", operation_id = "test_source",
     params(("id" = String, Path)), request_body = SourceTest,
-    responses((status = 200, body = Data<WouldBe>), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 422, body = Problem), (status = 502, body = Problem)))]
+    responses((status = 200, body = DataAnswer<WouldBe>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem),
+        (status = 422, body = ApiProblem), (status = 502, body = ApiProblem)))]
 pub async fn test_source(
-    State(app): State<App>,
-    _principal: Principal,
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
     Path(id): Path<String>,
-    Input(given): Input<SourceTest>,
-) -> Result<Json<Data<WouldBe>>, Problem> {
+    JsonInput(given): JsonInput<SourceTest>,
+) -> Result<Json<DataAnswer<WouldBe>>, ApiProblem> {
     let inlet = find(&app.live.current(), &id)?;
     if inlet.locked && inlet.timing.is_some() {
-        return Err(Problem::conflict(LOCKED));
+        return Err(ApiProblem::conflict(LOCKED));
     }
     let incoming = match inlet.source.settings.kind {
         SourceKind::Http => {
             let message = "pushed events are taken as given: there is nothing to try";
-            return Err(Problem::conflict(message));
+            return Err(ApiProblem::conflict(message));
         }
         SourceKind::Webhook => received(&app, &inlet, &given)?,
         SourceKind::Poll | SourceKind::Database | SourceKind::Schedule => {
             let sample = app.pull.sample(&inlet).await;
-            vec![sample.map_err(|error| Problem::unavailable_source(&error))?]
+            vec![sample.map_err(|error| ApiProblem::unavailable_source(&error))?]
         }
     };
     let mut events = incoming.into_iter().map(WouldBe::from);
-    let first = events.next().ok_or_else(|| Problem::fault("body", "it holds no event"))?;
+    let first = events.next().ok_or_else(|| ApiProblem::fault("body", "it holds no event"))?;
     Ok(data(WouldBe { further: events.collect(), ..first }))
 }
 
-impl From<Incoming> for WouldBe {
-    fn from(mut incoming: Incoming) -> Self {
+impl From<IncomingEvent> for WouldBe {
+    fn from(mut incoming: IncomingEvent) -> Self {
         incoming.complete();
         Self {
             event_type: incoming.event_type,
@@ -197,18 +199,22 @@ impl From<Incoming> for WouldBe {
     }
 }
 
-fn received(app: &App, inlet: &Inlet, given: &SourceTest) -> Result<Vec<Incoming>, Problem> {
+fn received(
+    app: &AppState,
+    inlet: &SourceRuntime,
+    given: &SourceTest,
+) -> Result<Vec<IncomingEvent>, ApiProblem> {
     let settings = &inlet.source.settings;
-    let webhook = settings.webhook.as_ref().ok_or_else(Problem::internal)?;
+    let webhook = settings.webhook.as_ref().ok_or_else(ApiProblem::internal)?;
     if given.body.is_null() {
-        return Err(Problem::fault("body", "give the body as the system sends it"));
+        return Err(ApiProblem::fault("body", "give the body as the system sends it"));
     }
     let headers: HeaderMap = given.headers.iter().filter_map(header).collect();
     // A form or anything else that is not JSON is given as a text.
     let text = given.body.as_str().map(str::to_owned);
     let body = text.unwrap_or_else(|| given.body.to_string());
     let server = &app.config.server;
-    let received = Received {
+    let received = ReceivedWebhook {
         source: &settings.name,
         headers: &headers,
         body: body.as_bytes(),

@@ -1,7 +1,7 @@
 //! The demo's receiver: checks every signature, and fails where it is told to.
 
-use super::super::Error;
-use crate::signing::verify::{Keys, Received, verify};
+use super::super::CliError;
+use crate::signing::verify::{ReceivedDelivery, VerificationKeys, verify};
 use crate::time::clock::Clock;
 use axum::Router;
 use axum::body::to_bytes;
@@ -21,7 +21,7 @@ const MAX_BODY: usize = 4 << 20;
 
 /// A delivery as it came in.
 #[derive(Debug)]
-pub struct Seen {
+pub struct SeenDelivery {
     path: String,
     event: String,
     pub attempt: u32,
@@ -31,7 +31,7 @@ pub struct Seen {
     fault: Option<String>,
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for SeenDelivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, event, attempt, answered, id, .. } = self;
         write!(
@@ -41,26 +41,26 @@ impl fmt::Display for Seen {
     }
 }
 
-struct Shared {
+struct ReceiverShared {
     secrets: Mutex<HashMap<String, String>>,
     erp_is_down: AtomicBool,
     verified: AtomicU64,
-    seen: mpsc::UnboundedSender<Seen>,
+    seen: mpsc::UnboundedSender<SeenDelivery>,
 }
 
 /// The running receiver.
-pub struct Receiver {
+pub struct DemoReceiver {
     pub address: SocketAddr,
-    shared: Arc<Shared>,
-    arrivals: mpsc::UnboundedReceiver<Seen>,
+    shared: Arc<ReceiverShared>,
+    arrivals: mpsc::UnboundedReceiver<SeenDelivery>,
 }
 
-impl Receiver {
-    pub async fn start() -> Result<Self, Error> {
+impl DemoReceiver {
+    pub async fn start() -> Result<Self, CliError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (seen, arrivals) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ReceiverShared {
             secrets: Mutex::default(),
             erp_is_down: AtomicBool::new(true),
             verified: AtomicU64::new(0),
@@ -88,11 +88,11 @@ impl Receiver {
     }
 
     /// The next delivery; an error if a signature does not fit.
-    pub async fn next(&mut self) -> Result<Seen, Error> {
+    pub async fn next(&mut self) -> Result<SeenDelivery, CliError> {
         let seen = self.arrivals.recv().await;
-        let seen = seen.ok_or_else(|| Error::failed("the receiver ended".to_owned()))?;
+        let seen = seen.ok_or_else(|| CliError::failed("the receiver ended".to_owned()))?;
         match &seen.fault {
-            Some(fault) => Err(Error::failed(format!("a signature does not fit: {fault}"))),
+            Some(fault) => Err(CliError::failed(format!("a signature does not fit: {fault}"))),
             None => Ok(seen),
         }
     }
@@ -101,9 +101,9 @@ impl Receiver {
     pub async fn wait(
         &mut self,
         path: &str,
-        fits: impl Fn(&Seen) -> bool,
+        fits: impl Fn(&SeenDelivery) -> bool,
         patience: Duration,
-    ) -> Result<Seen, Error> {
+    ) -> Result<SeenDelivery, CliError> {
         let waiting = async {
             loop {
                 let seen = self.next().await?;
@@ -114,12 +114,12 @@ impl Receiver {
         };
         let waited = tokio::time::timeout(patience, waiting).await;
         waited.unwrap_or_else(|_elapsed| {
-            Err(Error::failed(format!("nothing arrived at {path} in {} s", patience.as_secs())))
+            Err(CliError::failed(format!("nothing arrived at {path} in {} s", patience.as_secs())))
         })
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> StatusCode {
+async fn receive(State(shared): State<Arc<ReceiverShared>>, request: Request) -> StatusCode {
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::PAYLOAD_TOO_LARGE };
     let path = head.uri.path().to_owned();
@@ -130,8 +130,9 @@ async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> StatusC
     let header = |name: &str| {
         head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
     };
-    let received = Received { headers: &head.headers, body: &body, now: Clock::System.now() };
-    let findings = verify(received, Keys { current: &secret, previous: None });
+    let received =
+        ReceivedDelivery { headers: &head.headers, body: &body, now: Clock::System.now() };
+    let findings = verify(received, VerificationKeys { current: &secret, previous: None });
     let misfit = findings.iter().find(|finding| !finding.verdict.fits());
     let fault = match (misfit, findings.is_empty()) {
         (Some(misfit), _) => Some(format!("{} of {path}", misfit.header)),
@@ -150,7 +151,8 @@ async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> StatusC
     let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let collapsed = value.get("collapsed").and_then(serde_json::Value::as_u64);
     let (event, id) = (header("x-waybill-event"), header("webhook-id"));
-    let seen = Seen { path, event, attempt, answered: answered.as_u16(), collapsed, id, fault };
+    let seen =
+        SeenDelivery { path, event, attempt, answered: answered.as_u16(), collapsed, id, fault };
     // Nobody looks any more: the demo is on its way out.
     drop(shared.seen.send(seen));
     answered

@@ -1,8 +1,8 @@
 //! What the demo sets: modules, endpoints and flows.
 
-use super::super::client::{Body, Client};
-use super::super::{Error, Screen};
-use super::receiver::Receiver;
+use super::super::client::{CallBody, ServerClient};
+use super::super::{CliError, CommandScreen};
+use super::receiver::DemoReceiver;
 use super::text;
 use bytes::Bytes;
 use http::Method;
@@ -19,22 +19,22 @@ const MODULES: [(&str, &str); 4] = [
 
 /// Uploads the example modules.
 pub async fn upload(
-    client: &Client,
+    client: &ServerClient,
     folder: Option<&Path>,
-    screen: &mut Screen<'_>,
-) -> Result<(), Error> {
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let folder = folder.map_or_else(|| PathBuf::from("target/wasm32-wasip2/guest"), Path::to_owned);
     for (name, file) in MODULES {
         let path = folder.join(file);
         let wasm = tokio::fs::read(&path).await.map_err(|error| {
             let what = format!("cannot read the example module {}: {error}", path.display());
-            Error::with_next(
+            CliError::with_next(
                 what,
                 "run `cargo xtask demo`, or give the built examples with --modules DIR",
             )
         })?;
         let path = format!("/modules/{name}?activate=true");
-        let module = client.call(Method::POST, &path, Body::Wasm(Bytes::from(wasm))).await?;
+        let module = client.call(Method::POST, &path, CallBody::Wasm(Bytes::from(wasm))).await?;
         let exports = module.pointer("/report/exports").map(Value::to_string).unwrap_or_default();
         screen.line(format!("module    {name} {exports}"))?;
     }
@@ -43,10 +43,10 @@ pub async fn upload(
 
 /// Makes the endpoints and flows.
 pub async fn arrange(
-    client: &Client,
-    receiver: &mut Receiver,
-    screen: &mut Screen<'_>,
-) -> Result<(), Error> {
+    client: &ServerClient,
+    receiver: &mut DemoReceiver,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let short = json!({"schedule": ["1s", "1s"]});
     let endpoints = [
         ("ledger", "/ledger", json!({})),
@@ -66,7 +66,7 @@ pub async fn arrange(
         if let (Some(endpoint), Value::Object(settings)) = (endpoint.as_object_mut(), settings) {
             endpoint.extend(settings);
         }
-        let made = client.call(Method::POST, "/endpoints", Body::Json(endpoint)).await?;
+        let made = client.call(Method::POST, "/endpoints", CallBody::Json(endpoint)).await?;
         receiver.expect(path, text(&made, "/secret"));
         screen.line(format!("endpoint  {name} -> {path}"))?;
     }
@@ -84,7 +84,7 @@ pub async fn arrange(
     ];
     for (name, events, module, endpoint, config) in flows {
         let flow = json!({"name": name, "events": events, "modules": [{"name": module, "config": config}], "endpoints": [endpoint]});
-        client.call(Method::POST, "/flows", Body::Json(flow)).await?;
+        client.call(Method::POST, "/flows", CallBody::Json(flow)).await?;
         screen.line(format!("flow      {name}: {events} through {module} to {endpoint}"))?;
     }
     Ok(())

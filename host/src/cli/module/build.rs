@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::run::admit;
-use crate::cli::{Error, Screen};
+use crate::cli::{CliError, CommandScreen};
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -23,14 +23,15 @@ pub struct BuildArgs {
     json: bool,
 }
 
-pub async fn run(args: &BuildArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(args: &BuildArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let file = component(&args.path).await?;
-    let wasm = std::fs::read(&file).map_err(Error::reading(&file))?;
+    let wasm = std::fs::read(&file).map_err(CliError::reading(&file))?;
     let module = admit(&file, &wasm).await?;
     let report = module.report();
     if !screen.is_human() {
-        let mut value = serde_json::to_value(report).map_err(|e| Error::failed(e.to_string()))?;
+        let mut value =
+            serde_json::to_value(report).map_err(|e| CliError::failed(e.to_string()))?;
         if let Some(members) = value.as_object_mut() {
             members.insert("file".to_owned(), file.display().to_string().into());
         }
@@ -48,7 +49,7 @@ pub async fn run(args: &BuildArgs, screen: &mut Screen<'_>) -> Result<(), Error>
 }
 
 /// Builds the project there and gives its component.
-pub async fn component(path: &Path) -> Result<PathBuf, Error> {
+pub async fn component(path: &Path) -> Result<PathBuf, CliError> {
     ensure_target().await?;
     let output = Command::new("cargo")
         .args(["build", "--release", "--target", TARGET])
@@ -59,12 +60,15 @@ pub async fn component(path: &Path) -> Result<PathBuf, Error> {
         .await
         .map_err(|error| no_program("cargo", &error))?;
     if !output.status.success() {
-        return Err(Error::with_next("the project does not build", "mend what cargo says above"));
+        return Err(CliError::with_next(
+            "the project does not build",
+            "mend what cargo says above",
+        ));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let artefact = messages.lines().rev().find_map(wasm_file);
     artefact.ok_or_else(|| {
-        Error::with_next(
+        CliError::with_next(
             "cargo made no component",
             "the project's Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`",
         )
@@ -80,7 +84,7 @@ fn wasm_file(line: &str) -> Option<PathBuf> {
 }
 
 /// Adds the target by rustup where the compiler does not have it.
-async fn ensure_target() -> Result<(), Error> {
+async fn ensure_target() -> Result<(), CliError> {
     let output =
         Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output().await;
     let output = output.map_err(|error| no_program("rustc", &error))?;
@@ -91,15 +95,18 @@ async fn ensure_target() -> Result<(), Error> {
     let added = Command::new("rustup").args(["target", "add", TARGET]).status().await;
     match added {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) | Err(_) => Err(Error::with_next(
+        Ok(_) | Err(_) => Err(CliError::with_next(
             format!("the Rust target {TARGET} is missing and rustup could not add it"),
             format!("run `rustup target add {TARGET}`"),
         )),
     }
 }
 
-fn no_program(name: &str, error: &std::io::Error) -> Error {
-    Error::with_next(format!("cannot run {name}: {error}"), "install Rust from https://rustup.rs")
+fn no_program(name: &str, error: &std::io::Error) -> CliError {
+    CliError::with_next(
+        format!("cannot run {name}: {error}"),
+        "install Rust from https://rustup.rs",
+    )
 }
 
 #[cfg(test)]

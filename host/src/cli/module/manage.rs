@@ -8,12 +8,12 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::build;
-use crate::cli::client::{Body, Client, Query, Remote, escape};
+use crate::cli::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape};
 use crate::cli::resource::ListArgs;
-use crate::cli::screen::Column;
-use crate::cli::{Error, Screen};
+use crate::cli::screen::ListColumn;
+use crate::cli::{CliError, CommandScreen};
 
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[ListColumn] = &[
     ("name", &["/name"]),
     ("version", &["/version"]),
     ("active", &["/active"]),
@@ -34,7 +34,7 @@ pub struct PushArgs {
     #[arg(long)]
     activate: bool,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// `module show`.
@@ -43,7 +43,7 @@ pub struct ShowArgs {
     /// The module's name.
     name: String,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
 /// `module activate`.
@@ -54,16 +54,16 @@ pub struct ActivateArgs {
     /// The version that shall run.
     version: u32,
     #[command(flatten)]
-    remote: Remote,
+    remote: RemoteServer,
 }
 
-pub async fn push(args: PushArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn push(args: PushArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let file = match args.file {
         Some(file) => file,
         None => build::component(&PathBuf::from(".")).await?,
     };
-    let wasm = Bytes::from(std::fs::read(&file).map_err(Error::reading(&file))?);
+    let wasm = Bytes::from(std::fs::read(&file).map_err(CliError::reading(&file))?);
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
     let name = args.name.unwrap_or(stem);
     let answer = upload(&client, &name, wasm, None, args.activate).await?;
@@ -86,20 +86,20 @@ fn with_warning(said: String, answer: &Value) -> String {
 
 /// Uploads a component as a version of that module, the next one where none is named.
 pub async fn upload(
-    client: &Client,
+    client: &ServerClient,
     name: &str,
     wasm: Bytes,
     version: Option<u64>,
     activate: bool,
-) -> Result<Value, Error> {
+) -> Result<Value, CliError> {
     let version = version.map(|number| format!("&version={number}")).unwrap_or_default();
     let path = format!("/modules/{}?activate={activate}{version}", escape(name));
-    client.call(Method::POST, &path, Body::Wasm(wasm)).await
+    client.call(Method::POST, &path, CallBody::Wasm(wasm)).await
 }
 
 /// Every version of every module, one object each.
-pub async fn versions(client: &Client) -> Result<Vec<Value>, Error> {
-    let modules = client.list("/modules", &Query::default(), usize::MAX).await?;
+pub async fn versions(client: &ServerClient) -> Result<Vec<Value>, CliError> {
+    let modules = client.list("/modules", &QueryParameters::default(), usize::MAX).await?;
     Ok(modules.into_iter().flat_map(flat).collect())
 }
 
@@ -117,7 +117,7 @@ fn flat(mut module: Value) -> Vec<Value> {
     versions.into_iter().map(named).collect()
 }
 
-pub async fn list(args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn list(args: ListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let mut found = versions(&client).await?;
     found.truncate(args.limit);
@@ -125,18 +125,18 @@ pub async fn list(args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> 
     Ok(screen.list(COLUMNS, &found, none)?)
 }
 
-pub async fn show(args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn show(args: ShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let path = format!("/modules/{}", escape(&args.name));
-    let module = client.call(Method::GET, &path, Body::None).await?;
+    let module = client.call(Method::GET, &path, CallBody::None).await?;
     Ok(screen.show(&module)?)
 }
 
-pub async fn activate(args: ActivateArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn activate(args: ActivateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let (name, version) = (&args.name, args.version);
     let path = format!("/modules/{}/versions/{version}/activate", escape(name));
-    let answer = client.call(Method::POST, &path, Body::None).await?;
+    let answer = client.call(Method::POST, &path, CallBody::None).await?;
     let said = format!("{name} version {version} runs from now on");
     Ok(screen.done(with_warning(said, &answer), &answer)?)
 }

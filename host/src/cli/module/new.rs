@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::scaffold;
 use crate::catalog;
-use crate::cli::{Error, Screen};
+use crate::cli::{CliError, CommandScreen};
 
 /// `module new`.
 #[derive(Debug, Args)]
@@ -21,17 +21,17 @@ pub struct NewArgs {
     path: PathBuf,
 }
 
-pub fn run(args: &NewArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub fn run(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let name = &args.name;
     if !is_crate_name(name) {
-        return Err(Error::Usage(format!(
+        return Err(CliError::Usage(format!(
             "{name}: a module's name is lower-case letters, digits and hyphens, and begins with a letter"
         )));
     }
     let folder =
         if args.path == Path::new(".") { PathBuf::from(name) } else { args.path.join(name) };
     if folder.exists() {
-        return Err(Error::with_next(
+        return Err(CliError::with_next(
             format!("{} is there already", folder.display()),
             "choose another name, or another place with --path",
         ));
@@ -58,13 +58,13 @@ fn is_crate_name(name: &str) -> bool {
         && name.len() <= 64
 }
 
-fn sdk_at(path: &Path) -> Result<PathBuf, Error> {
-    let path = path.canonicalize().map_err(Error::reading(path))?;
+fn sdk_at(path: &Path) -> Result<PathBuf, CliError> {
+    let path = path.canonicalize().map_err(CliError::reading(path))?;
     if path.join("Cargo.toml").is_file() {
         return Ok(path);
     }
     let what = format!("{} holds no Cargo.toml", path.display());
-    Err(Error::with_next(what, "give the directory of the waybill-guest crate"))
+    Err(CliError::with_next(what, "give the directory of the waybill-guest crate"))
 }
 
 /// Every file of the project; with no SDK given, a copy of it too.
@@ -86,11 +86,11 @@ fn files(name: &str, sdk: Option<&Path>) -> Vec<(String, String)> {
     files
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
+        std::fs::create_dir_all(folder).map_err(CliError::writing(folder))?;
     }
-    std::fs::write(path, text).map_err(Error::writing(path))
+    std::fs::write(path, text).map_err(CliError::writing(path))
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let args = NewArgs { name: "my-module".into(), sdk: None, path: folder.path().into() };
         let mut out = Vec::new();
-        run(&args, &mut Screen::new(&mut out, true)).unwrap();
+        run(&args, &mut CommandScreen::new(&mut out, true)).unwrap();
         let project = folder.path().join("my-module");
         for file in [
             "Cargo.toml",
@@ -130,7 +130,7 @@ mod tests {
         let manifest: toml::Table = toml::from_str(&manifest).unwrap();
         assert!(!manifest.to_string().contains("workspace"), "{manifest}");
         assert!(String::from_utf8(out).unwrap().contains("next: cd "));
-        let again = run(&args, &mut Screen::new(&mut Vec::new(), true)).unwrap_err();
+        let again = run(&args, &mut CommandScreen::new(&mut Vec::new(), true)).unwrap_err();
         assert!(again.to_string().contains("is there already"));
     }
 }

@@ -9,12 +9,13 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::cli::input::{literal, read_document};
-use crate::cli::{Error, Screen};
+use crate::cli::{CliError, CommandScreen};
 use crate::error_chain::error_chain;
 use crate::model::event::attribute_texts;
 use crate::model::flow::FlowModule;
 use crate::wasm::{
-    Cache, Compiler, End, Engine, Input, Limits, Module, PATIENCE, Routed, Run, Step,
+    LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleInput, ModuleLimits, ModuleRun,
+    ModuleStep, PATIENCE, RoutedEvent, RunEnd,
 };
 
 /// `module run`.
@@ -36,11 +37,11 @@ pub struct RunArgs {
     json: bool,
 }
 
-pub async fn run(args: &RunArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub async fn run(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
-    let event = Sample::read(&args.event)?;
+    let event = SampleEvent::read(&args.event)?;
     let config = Arc::new(config(args)?);
-    let wasm = std::fs::read(&args.file).map_err(Error::reading(&args.file))?;
+    let wasm = std::fs::read(&args.file).map_err(CliError::reading(&args.file))?;
     let module = admit(&args.file, &wasm).await?;
     let attributes: Vec<(&str, &str)> =
         event.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -54,34 +55,38 @@ pub async fn run(args: &RunArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
         screen.json(&as_json(&run))?;
     }
     match run.end {
-        End::Failed(failure) => Err(Error::failed(format!("{}: {failure}", failure.reason()))),
-        End::Dropped { .. } | End::Out(_) => Ok(()),
+        RunEnd::Failed(failure) => {
+            Err(CliError::failed(format!("{}: {failure}", failure.reason())))
+        }
+        RunEnd::Dropped { .. } | RunEnd::Out(_) => Ok(()),
     }
 }
 
 /// Checks and loads a component as the server would, but compiled in this process: it is the user's own.
-pub async fn admit(file: &Path, wasm: &[u8]) -> Result<Module, Error> {
+pub async fn admit(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliError> {
     let failed = |error: &dyn std::error::Error| {
-        Error::failed(format!("{}: {}", file.display(), error_chain(error)))
+        CliError::failed(format!("{}: {}", file.display(), error_chain(error)))
     };
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let cache = Cache::new(folder.path().join("cache"), rand::random(), Compiler::InProcess);
+    let cache =
+        ModuleCache::new(folder.path().join("cache"), rand::random(), ModuleCompiler::InProcess);
     let cache = cache.map_err(|error| failed(&error))?;
-    let engine = Engine::new(Limits::default(), &LOCAL_KEY).map_err(|error| failed(&error))?;
+    let engine =
+        ModuleEngine::new(ModuleLimits::default(), &LOCAL_KEY).map_err(|error| failed(&error))?;
     engine.admit(&cache, wasm).await.map_err(|error| failed(&error))
 }
 
-fn config(args: &RunArgs) -> Result<BTreeMap<String, String>, Error> {
+fn config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
     let given = match &args.config_file {
         Some(path) => read_document(path)?,
         None => Value::Object(Map::new()),
     };
     let Value::Object(mut members) = given else {
-        return Err(Error::failed(format!("the configuration must be an object, not {given}")));
+        return Err(CliError::failed(format!("the configuration must be an object, not {given}")));
     };
     for pair in &args.config {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
-            Error::Usage(format!("--config {pair}: write KEY=VALUE, such as least=100"))
+            CliError::Usage(format!("--config {pair}: write KEY=VALUE, such as least=100"))
         })?;
         members.insert(key.to_owned(), literal(value));
     }
@@ -93,7 +98,7 @@ fn config(args: &RunArgs) -> Result<BTreeMap<String, String>, Error> {
 const LOCAL_KEY: [u8; 32] = [0; 32];
 
 /// The event of the file, with stand-ins for what the server would add.
-struct Sample {
+struct SampleEvent {
     id: String,
     source: String,
     kind: String,
@@ -103,12 +108,12 @@ struct Sample {
     data: String,
 }
 
-impl Sample {
-    fn read(path: &Path) -> Result<Self, Error> {
+impl SampleEvent {
+    fn read(path: &Path) -> Result<Self, CliError> {
         let event = read_document(path)?;
         let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
         let (Some(kind), Some(data)) = (text("type"), event.get("data")) else {
-            return Err(Error::with_next(
+            return Err(CliError::with_next(
                 format!("{}: an event has `type` and `data`", path.display()),
                 "start from `waybill event-type show invoice.paid --example`",
             ));
@@ -124,9 +129,9 @@ impl Sample {
         })
     }
 
-    fn input<'a>(&'a self, attributes: &'a [(&'a str, &'a str)]) -> Input<'a> {
+    fn input<'a>(&'a self, attributes: &'a [(&'a str, &'a str)]) -> ModuleInput<'a> {
         let time = self.time.parse::<jiff::Timestamp>().unwrap_or_default();
-        Input {
+        ModuleInput {
             id: &self.id,
             flow: "",
             source: &self.source,
@@ -147,7 +152,7 @@ fn attributes(given: &Value) -> Vec<(String, String)> {
     serde_json::value::to_raw_value(given).map(|raw| attribute_texts(&raw)).unwrap_or_default()
 }
 
-fn show_step(step: &Step, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn show_step(step: &ModuleStep, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let reason = step.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let micros = step.micros;
     screen.line(format!(
@@ -164,20 +169,28 @@ fn show_step(step: &Step, screen: &mut Screen<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn show_end(end: &End, event: &Sample, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn show_end(
+    end: &RunEnd,
+    event: &SampleEvent,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match end {
-        End::Dropped { reason } => screen.line(format!("\nthe event ends here: {reason}"))?,
-        End::Out(routed) => {
+        RunEnd::Dropped { reason } => screen.line(format!("\nthe event ends here: {reason}"))?,
+        RunEnd::Out(routed) => {
             for one in routed {
                 show_routed(one, event, screen)?;
             }
         }
-        End::Failed(_) => {}
+        RunEnd::Failed(_) => {}
     }
     Ok(())
 }
 
-fn show_routed(one: &Routed, event: &Sample, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn show_routed(
+    one: &RoutedEvent,
+    event: &SampleEvent,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let kind = one.draft.as_ref().and_then(|draft| draft.kind.as_deref()).unwrap_or(&event.kind);
     let to = match &one.dispatches {
         None => "to every endpoint of the flow".to_owned(),
@@ -202,8 +215,8 @@ fn show_routed(one: &Routed, event: &Sample, screen: &mut Screen<'_>) -> Result<
 }
 
 /// The run for programs: steps, and what became of the event.
-fn as_json(run: &Run) -> Value {
-    let routed = |one: &Routed| {
+fn as_json(run: &ModuleRun) -> Value {
+    let routed = |one: &RoutedEvent| {
         let draft = one.draft.as_ref().map(|draft| {
             json!({
                 "id": draft.id.to_string(), "type": draft.kind, "resource_id": draft.subject,
@@ -211,7 +224,7 @@ fn as_json(run: &Run) -> Value {
             })
         });
         let dispatches = one.dispatches.as_ref().map(|all| {
-            let dispatch = |to: &crate::wasm::Dispatch| {
+            let dispatch = |to: &crate::wasm::ModuleDispatch| {
                 json!({
                     "endpoint": to.destination, "dedupe_key": to.dedupe_key,
                     "ordering_key": to.ordering_key, "delay_seconds": to.delay_seconds,
@@ -223,9 +236,9 @@ fn as_json(run: &Run) -> Value {
         json!({ "draft": draft, "dispatches": dispatches })
     };
     let (outcome, detail) = match &run.end {
-        End::Dropped { reason } => ("dropped", json!(reason)),
-        End::Out(all) => ("out", all.iter().map(routed).collect()),
-        End::Failed(failure) => (failure.reason(), json!(failure.to_string())),
+        RunEnd::Dropped { reason } => ("dropped", json!(reason)),
+        RunEnd::Out(all) => ("out", all.iter().map(routed).collect()),
+        RunEnd::Failed(failure) => (failure.reason(), json!(failure.to_string())),
     };
     json!({ "steps": run.steps, "outcome": outcome, "detail": detail })
 }

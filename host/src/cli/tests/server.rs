@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cli::{Cli, Command, Error, Screen, listen, run};
+use crate::cli::{CliCommand, CliError, CommandLine, CommandScreen, listen, run};
 use crate::config::Config;
 use crate::server::Server;
 use crate::time::clock::Clock;
@@ -46,12 +46,12 @@ impl World {
         Self { address, folder, _stop: stop }
     }
 
-    async fn typed_as(&self, token: &str, human: bool, line: &[&str]) -> Result<String, Error> {
+    async fn typed_as(&self, token: &str, human: bool, line: &[&str]) -> Result<String, CliError> {
         let server = format!("http://{}", self.address);
         let line = [&["waybill"], line, &["--server", &server, "--token", token]].concat();
-        let cli = Cli::try_parse_from(line).unwrap();
+        let cli = CommandLine::try_parse_from(line).unwrap();
         let mut out = Vec::new();
-        run(cli.command, &mut Screen::new(&mut out, human)).await?;
+        run(cli.command, &mut CommandScreen::new(&mut out, human)).await?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -92,13 +92,13 @@ async fn listening(options: &[&str]) -> (SocketAddr, mpsc::UnboundedReceiver<Str
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let line = [&["waybill", "listen"], options].concat();
-    let Command::Listen(args) = Cli::try_parse_from(line).unwrap().command else {
+    let CliCommand::Listen(args) = CommandLine::try_parse_from(line).unwrap().command else {
         panic!("not listen")
     };
     let (send, receive) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut out = Pieces(send);
-        let mut screen = Screen::new(&mut out, true);
+        let mut screen = CommandScreen::new(&mut out, true);
         let never = std::future::pending();
         listen::serve(listener, args, Clock::System, never, &mut screen).await
     });

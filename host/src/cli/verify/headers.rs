@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// What is no header, and where.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableHeader {
     /// A line has no colon.
     #[error("line {line} is no header; write `Name: value`")]
     Line { line: usize },
@@ -18,19 +18,19 @@ pub enum Unreadable {
 }
 
 /// Reads lines `Name: value` as curl and proxies print them, or a JSON object.
-pub fn parse(text: &str) -> Result<HeaderMap, Unreadable> {
+pub fn parse(text: &str) -> Result<HeaderMap, UnreadableHeader> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with('{') { parse_json(text) } else { parse_lines(text) }
 }
 
-fn parse_json(text: &str) -> Result<HeaderMap, Unreadable> {
+fn parse_json(text: &str) -> Result<HeaderMap, UnreadableHeader> {
     let object: serde_json::Map<String, Value> =
-        serde_json::from_str(text).ok().ok_or(Unreadable::Json)?;
+        serde_json::from_str(text).ok().ok_or(UnreadableHeader::Json)?;
     let mut headers = HeaderMap::new();
     for (name, value) in &object {
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         for value in values {
-            add(&mut headers, name, &scalar(value).ok_or(Unreadable::Json)?)?;
+            add(&mut headers, name, &scalar(value).ok_or(UnreadableHeader::Json)?)?;
         }
     }
     Ok(headers)
@@ -45,7 +45,7 @@ fn scalar(value: &Value) -> Option<String> {
 }
 
 /// The first block of header lines. Request and status lines, HTTP/2's pseudo-headers and what `curl -v` says beside are passed over.
-fn parse_lines(text: &str) -> Result<HeaderMap, Unreadable> {
+fn parse_lines(text: &str) -> Result<HeaderMap, UnreadableHeader> {
     let mut headers = HeaderMap::new();
     for (index, line) in text.lines().enumerate() {
         let line =
@@ -60,15 +60,16 @@ fn parse_lines(text: &str) -> Result<HeaderMap, Unreadable> {
         if beside || line.contains(" HTTP/") && headers.is_empty() {
             continue;
         }
-        let (name, value) = line.split_once(':').ok_or(Unreadable::Line { line: index + 1 })?;
+        let (name, value) =
+            line.split_once(':').ok_or(UnreadableHeader::Line { line: index + 1 })?;
         add(&mut headers, name.trim(), value.trim())?;
     }
     Ok(headers)
 }
 
-fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Unreadable> {
+fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), UnreadableHeader> {
     let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::from_str(value).ok());
-    let (name, value) = parsed.ok_or_else(|| Unreadable::Header { name: name.to_owned() })?;
+    let (name, value) = parsed.ok_or_else(|| UnreadableHeader::Header { name: name.to_owned() })?;
     headers.append(name, value);
     Ok(())
 }
@@ -109,10 +110,10 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_named() {
-        assert_eq!(parse("a: 1\nnonsense\n"), Err(Unreadable::Line { line: 2 }));
-        assert_eq!(parse("a b: 1"), Err(Unreadable::Header { name: "a b".to_owned() }));
+        assert_eq!(parse("a: 1\nnonsense\n"), Err(UnreadableHeader::Line { line: 2 }));
+        assert_eq!(parse("a b: 1"), Err(UnreadableHeader::Header { name: "a b".to_owned() }));
         for text in ["{", "{\"a\": {}}", "{\"a\": [null]}"] {
-            assert_eq!(parse(text), Err(Unreadable::Json), "{text}");
+            assert_eq!(parse(text), Err(UnreadableHeader::Json), "{text}");
         }
     }
 }

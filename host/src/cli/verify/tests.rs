@@ -1,9 +1,9 @@
 use clap::Parser as _;
 
 use super::*;
-use crate::model::secrets::Secrets;
-use crate::model::signature_scheme::Scheme;
-use crate::signing::Signer;
+use crate::model::secrets::SigningSecrets;
+use crate::model::signature_scheme::SignatureScheme;
+use crate::signing::DeliverySigner;
 
 const SECRET: &str = "a secret in plain words";
 const BODY: &[u8] = br#"{"id":17}"#;
@@ -15,10 +15,10 @@ struct Arguments {
     verify: VerifyArgs,
 }
 
-fn signed(schemes: &[Scheme]) -> HeaderMap {
-    let secrets = Secrets { current: SECRET.to_owned(), previous: None };
+fn signed(schemes: &[SignatureScheme]) -> HeaderMap {
+    let secrets = SigningSecrets { current: SECRET.to_owned(), previous: None };
     let mut headers = HeaderMap::new();
-    Signer::new(schemes, &secrets).unwrap().sign("dlv_1", AT, BODY, &mut headers).unwrap();
+    DeliverySigner::new(schemes, &secrets).unwrap().sign("dlv_1", AT, BODY, &mut headers).unwrap();
     headers
 }
 
@@ -39,7 +39,7 @@ fn ran(
     let arguments = ["verify"].iter().chain(&files).chain(options);
     let args = Arguments::try_parse_from(arguments).unwrap().verify;
     let mut out = Vec::new();
-    let result = run(&args, &mut Screen::new(&mut out, human));
+    let result = run(&args, &mut CommandScreen::new(&mut out, human));
     (String::from_utf8(out).unwrap(), result.map_err(|error| error.to_string()))
 }
 
@@ -47,9 +47,9 @@ const OPTIONS: [&str; 3] = ["--secret", SECRET, "--at=1700000000"];
 
 #[test]
 fn every_scheme_is_named_and_fits() {
-    let (out, result) = ran(&signed(&Scheme::ALL), BODY, &OPTIONS, true);
+    let (out, result) = ran(&signed(&SignatureScheme::ALL), BODY, &OPTIONS, true);
     assert_eq!(result, Ok(()));
-    for scheme in Scheme::ALL {
+    for scheme in SignatureScheme::ALL {
         assert!(
             out.lines().any(|line| line.starts_with(scheme.as_str()) && line.contains("yes")),
             "{out}"
@@ -59,7 +59,7 @@ fn every_scheme_is_named_and_fits() {
 
 #[test]
 fn what_does_not_fit_is_explained_and_fails() {
-    let (out, result) = ran(&signed(&Scheme::DEFAULT), b"{\"id\": 17}", &OPTIONS, true);
+    let (out, result) = ran(&signed(&SignatureScheme::DEFAULT), b"{\"id\": 17}", &OPTIONS, true);
     assert_eq!(result, Err("3 of 3 signatures do not fit".to_owned()));
     let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("perfexapi x-perfexapi-signature no"), "{out}");
@@ -70,7 +70,8 @@ fn what_does_not_fit_is_explained_and_fails() {
 fn json_says_the_same() {
     let options =
         ["--secret=another one", "--previous", SECRET, "--at=2023-11-14T22:20:00Z", "--json"];
-    let (out, result) = ran(&signed(&[Scheme::Standard, Scheme::Github]), BODY, &options, true);
+    let (out, result) =
+        ran(&signed(&[SignatureScheme::Standard, SignatureScheme::Github]), BODY, &options, true);
     assert_eq!(result, Err("1 of 2 signatures do not fit".to_owned()));
     let out: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(out["fits"], false);
@@ -92,9 +93,9 @@ fn no_signature_at_all_fails() {
 
 #[test]
 fn listening_gets_a_line_for_each_scheme() {
-    let lines = findings(SECRET, &signed(&[Scheme::Webhook]), BODY, AT);
+    let lines = findings(SECRET, &signed(&[SignatureScheme::Webhook]), BODY, AT);
     assert_eq!(lines, ["webhook fits"]);
-    let lines = findings(SECRET, &signed(&[Scheme::Webhook]), b"", AT);
+    let lines = findings(SECRET, &signed(&[SignatureScheme::Webhook]), b"", AT);
     assert!(lines[0].starts_with("webhook is wrong: "), "{lines:?}");
     assert_eq!(findings(SECRET, &HeaderMap::new(), BODY, AT), ["no signature of a known scheme"]);
 }

@@ -1,9 +1,9 @@
 //! Staff, customers and their contacts, leads, and notes.
 
 use super::super::rules::people as rules;
-use super::{List, Parent, Sent, Table, custom_fields, names};
+use super::{ChildList, CrmTable, ListSending, ParentTable, custom_fields, names};
 
-pub static STAFF: Table = Table {
+pub static STAFF: CrmTable = CrmTable {
     name: "staff",
     key: "staffid",
     created: Some("datecreated"),
@@ -15,7 +15,7 @@ pub static STAFF: Table = Table {
     ignored: names![last_login last_activity permissions],
     lists: &[
         custom_fields("staff"),
-        List {
+        ChildList {
             field: "permissions",
             table: "staff_permissions",
             parent: "staff_id",
@@ -26,14 +26,14 @@ pub static STAFF: Table = Table {
             are_fields: false,
             numbers: &[],
             kept: true,
-            sent: Sent::OwnEvent,
+            sent: ListSending::OwnEvent,
         },
     ],
     rules: rules::STAFF,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static CLIENTS: Table = Table {
+pub static CLIENTS: CrmTable = CrmTable {
     name: "clients",
     key: "userid",
     created: Some("datecreated"),
@@ -45,7 +45,7 @@ pub static CLIENTS: Table = Table {
     ignored: names![groups],
     lists: &[
         custom_fields("customers"),
-        List {
+        ChildList {
             field: "groups",
             table: "customer_groups",
             parent: "customer_id",
@@ -56,14 +56,14 @@ pub static CLIENTS: Table = Table {
             are_fields: false,
             numbers: &[],
             kept: true,
-            sent: Sent::OwnEvent,
+            sent: ListSending::OwnEvent,
         },
     ],
     rules: rules::CLIENTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static CONTACTS: Table = Table {
+pub static CONTACTS: CrmTable = CrmTable {
     name: "contacts",
     created: Some("datecreated"),
     columns: names![
@@ -74,13 +74,13 @@ pub static CONTACTS: Table = Table {
     ],
     ignored: names![last_login],
     lists: &[custom_fields("contacts")],
-    parents: &[Parent { table: "clients", column: "userid" }],
+    parents: &[ParentTable { table: "clients", column: "userid" }],
     rules: rules::CONTACTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
 /// The place on the board (`leadorder`) is not read.
-pub static LEADS: Table = Table {
+pub static LEADS: CrmTable = CrmTable {
     name: "leads",
     created: Some("dateadded"),
     columns: names![
@@ -92,18 +92,18 @@ pub static LEADS: Table = Table {
     long: names![description],
     lists: &[custom_fields("leads")],
     rules: rules::LEADS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static NOTES: Table = Table {
+pub static NOTES: CrmTable = CrmTable {
     name: "notes",
     created: Some("dateadded"),
     columns: names![id rel_id rel_type description date_contacted addedfrom dateadded],
     long: names![description],
     parents: &[
-        Parent { table: "clients", column: "rel_id" },
-        Parent { table: "leads", column: "rel_id" },
+        ParentTable { table: "clients", column: "rel_id" },
+        ParentTable { table: "leads", column: "rel_id" },
     ],
     rules: rules::NOTES,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };

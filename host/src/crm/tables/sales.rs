@@ -1,11 +1,13 @@
 //! Offers, invoices, money, and what hangs on them.
 
 use super::super::rules::sales as rules;
-use super::{Join, List, Parent, Sent, Table, Takes, custom_fields, names};
+use super::{
+    ChildList, CrmTable, JoinTakes, ListSending, ParentTable, TableJoin, custom_fields, names,
+};
 
 /// The lines of a document of that kind.
-const fn items(rel_type: &'static str) -> List {
-    List {
+const fn items(rel_type: &'static str) -> ChildList {
+    ChildList {
         field: "items",
         table: "itemable",
         parent: "rel_id",
@@ -18,13 +20,13 @@ const fn items(rel_type: &'static str) -> List {
         are_fields: false,
         numbers: names![id rel_id qty rate item_order],
         kept: false,
-        sent: Sent::Always,
+        sent: ListSending::Always,
     }
 }
 
 /// The taxes of its lines. The CRM writes them anew with new keys at each saving.
-const fn taxes(rel_type: &'static str) -> List {
-    List {
+const fn taxes(rel_type: &'static str) -> ChildList {
+    ChildList {
         field: "item_taxes",
         table: "item_tax",
         columns: names![itemid taxrate taxname],
@@ -35,26 +37,35 @@ const fn taxes(rel_type: &'static str) -> List {
 }
 
 /// The code of the currency of a document.
-const CURRENCY_NAME: Join = Join {
+const CURRENCY_NAME: TableJoin = TableJoin {
     field: "currency_name",
     column: "currency",
     table: "currencies",
-    takes: Takes::Column("name"),
+    takes: JoinTakes::Column("name"),
 };
 
 /// Whom a document is for.
-const CUSTOMER: Join =
-    Join { field: "customer", column: "clientid", table: "clients", takes: Takes::Customer };
+const CUSTOMER: TableJoin = TableJoin {
+    field: "customer",
+    column: "clientid",
+    table: "clients",
+    takes: JoinTakes::Customer,
+};
 
 /// The invoice that a payment is of, and the currency of both.
-const fn of_invoice(column: &'static str) -> [Join; 2] {
+const fn of_invoice(column: &'static str) -> [TableJoin; 2] {
     [
-        Join { field: "invoice", column, table: "invoices", takes: Takes::Invoice },
-        Join { field: "currency_name", column, table: "invoices", takes: Takes::CurrencyName },
+        TableJoin { field: "invoice", column, table: "invoices", takes: JoinTakes::Invoice },
+        TableJoin {
+            field: "currency_name",
+            column,
+            table: "invoices",
+            takes: JoinTakes::CurrencyName,
+        },
     ]
 }
 
-pub static INVOICES: Table = Table {
+pub static INVOICES: CrmTable = CrmTable {
     name: "invoices",
     created: Some("datecreated"),
     columns: names![
@@ -71,10 +82,10 @@ pub static INVOICES: Table = Table {
     lists: &[items("invoice"), taxes("invoice"), custom_fields("invoice")],
     joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::INVOICES,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static PAYMENTS: Table = Table {
+pub static PAYMENTS: CrmTable = CrmTable {
     name: "invoicepaymentrecords",
     created: Some("daterecorded"),
     columns: names![
@@ -82,27 +93,27 @@ pub static PAYMENTS: Table = Table {
     ],
     long: names![note transactionid],
     joins: &of_invoice("invoiceid"),
-    parents: &[Parent { table: "invoices", column: "invoiceid" }],
+    parents: &[ParentTable { table: "invoices", column: "invoiceid" }],
     rules: rules::PAYMENTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
 /// What one needs to know of an invoice that something else points to.
-pub const INVOICE_SUMMARY: super::Names =
+pub const INVOICE_SUMMARY: super::ColumnNames =
     names![id formatted_number clientid project_id total status];
 
 /// Begun payments through a gateway. Not before 3.0.5.
-pub static PAYMENT_ATTEMPTS: Table = Table {
+pub static PAYMENT_ATTEMPTS: CrmTable = CrmTable {
     name: "payment_attempts",
     created: Some("created_at"),
     columns: names![id reference invoice_id amount fee payment_gateway created_at],
     newer_table: true,
     joins: &of_invoice("invoice_id"),
     rules: rules::PAYMENT_ATTEMPTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static ESTIMATES: Table = Table {
+pub static ESTIMATES: CrmTable = CrmTable {
     name: "estimates",
     created: Some("datecreated"),
     columns: names![
@@ -118,10 +129,10 @@ pub static ESTIMATES: Table = Table {
     lists: &[items("estimate"), taxes("estimate"), custom_fields("estimate")],
     joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::ESTIMATES,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static PROPOSALS: Table = Table {
+pub static PROPOSALS: CrmTable = CrmTable {
     name: "proposals",
     created: Some("datecreated"),
     columns: names![
@@ -135,20 +146,20 @@ pub static PROPOSALS: Table = Table {
     lists: &[items("proposal"), taxes("proposal"), custom_fields("proposal")],
     joins: &[CURRENCY_NAME],
     rules: rules::PROPOSALS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static PROPOSAL_COMMENTS: Table = Table {
+pub static PROPOSAL_COMMENTS: CrmTable = CrmTable {
     name: "proposal_comments",
     created: Some("dateadded"),
     columns: names![id content proposalid staffid dateadded],
     long: names![content],
-    parents: &[Parent { table: "proposals", column: "proposalid" }],
+    parents: &[ParentTable { table: "proposals", column: "proposalid" }],
     rules: rules::PROPOSAL_COMMENTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static CREDIT_NOTES: Table = Table {
+pub static CREDIT_NOTES: CrmTable = CrmTable {
     name: "creditnotes",
     created: Some("datecreated"),
     columns: names![
@@ -161,51 +172,51 @@ pub static CREDIT_NOTES: Table = Table {
     lists: &[items("credit_note"), taxes("credit_note"), custom_fields("credit_note")],
     joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::CREDIT_NOTES,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static CREDITS: Table = Table {
+pub static CREDITS: CrmTable = CrmTable {
     name: "credits",
     created: Some("date_applied"),
     columns: names![id invoice_id credit_id staff_id date date_applied amount],
-    parents: &[Parent { table: "creditnotes", column: "credit_id" }],
+    parents: &[ParentTable { table: "creditnotes", column: "credit_id" }],
     rules: rules::CREDITS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static CREDIT_NOTE_REFUNDS: Table = Table {
+pub static CREDIT_NOTE_REFUNDS: CrmTable = CrmTable {
     name: "creditnote_refunds",
     created: Some("created_at"),
     columns: names![
         id credit_note_id staff_id refunded_on payment_mode note amount created_at
     ],
     long: names![note],
-    joins: &[Join {
+    joins: &[TableJoin {
         field: "currency_name",
         column: "credit_note_id",
         table: "creditnotes",
-        takes: Takes::CurrencyName,
+        takes: JoinTakes::CurrencyName,
     }],
-    parents: &[Parent { table: "creditnotes", column: "credit_note_id" }],
+    parents: &[ParentTable { table: "creditnotes", column: "credit_note_id" }],
     rules: rules::CREDIT_NOTE_REFUNDS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
 /// Who opened which document. The address of the visitor (`view_ip`) is not read.
-pub static VIEWS: Table = Table {
+pub static VIEWS: CrmTable = CrmTable {
     name: "views_tracking",
     created: Some("date"),
     columns: names![id rel_id rel_type date],
     parents: &[
-        Parent { table: "invoices", column: "rel_id" },
-        Parent { table: "estimates", column: "rel_id" },
-        Parent { table: "proposals", column: "rel_id" },
+        ParentTable { table: "invoices", column: "rel_id" },
+        ParentTable { table: "estimates", column: "rel_id" },
+        ParentTable { table: "proposals", column: "rel_id" },
     ],
     rules: rules::VIEWS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static SUBSCRIPTIONS: Table = Table {
+pub static SUBSCRIPTIONS: CrmTable = CrmTable {
     name: "subscriptions",
     created: Some("created"),
     columns: names![
@@ -217,10 +228,10 @@ pub static SUBSCRIPTIONS: Table = Table {
     long: names![description terms],
     joins: &[CURRENCY_NAME],
     rules: rules::SUBSCRIPTIONS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static EXPENSES: Table = Table {
+pub static EXPENSES: CrmTable = CrmTable {
     name: "expenses",
     created: Some("dateadded"),
     columns: names![
@@ -233,16 +244,16 @@ pub static EXPENSES: Table = Table {
     lists: &[custom_fields("expenses")],
     joins: &[CURRENCY_NAME],
     rules: rules::EXPENSES,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
 /// The price list. The CRM keeps its custom fields under `items_pr`; `items` are those of the lines of documents. Prices in further currencies stand in columns that are made on demand.
-pub static ITEMS: Table = Table {
+pub static ITEMS: CrmTable = CrmTable {
     name: "items",
     columns: names![id description long_description rate tax tax2 unit group_id],
     on_demand: Some("rate_currency_"),
     long: names![description long_description],
     lists: &[custom_fields("items_pr")],
     rules: rules::ITEMS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };

@@ -1,9 +1,9 @@
 //! Tickets and their conversation.
 
 use super::super::rules::support as rules;
-use super::{Parent, Table, custom_fields, names};
+use super::{CrmTable, ParentTable, custom_fields, names};
 
-pub static TICKETS: Table = Table {
+pub static TICKETS: CrmTable = CrmTable {
     name: "tickets",
     key: "ticketid",
     created: Some("date"),
@@ -16,27 +16,27 @@ pub static TICKETS: Table = Table {
     long: names![email name message],
     lists: &[custom_fields("tickets")],
     rules: rules::TICKETS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
 /// That a row belongs to a ticket.
-const OF_TICKET: &[Parent] = &[Parent { table: "tickets", column: "ticketid" }];
+const OF_TICKET: &[ParentTable] = &[ParentTable { table: "tickets", column: "ticketid" }];
 
-pub static TICKET_REPLIES: Table = Table {
+pub static TICKET_REPLIES: CrmTable = CrmTable {
     name: "ticket_replies",
     created: Some("date"),
     columns: names![id ticketid userid contactid name email date message attachment admin],
     long: names![name email message],
     parents: OF_TICKET,
     rules: rules::TICKET_REPLIES,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static TICKET_ATTACHMENTS: Table = Table {
+pub static TICKET_ATTACHMENTS: CrmTable = CrmTable {
     name: "ticket_attachments",
     created: Some("dateadded"),
     columns: names![id ticketid replyid file_name filetype dateadded],
     parents: OF_TICKET,
     rules: rules::TICKET_ATTACHMENTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };

@@ -1,9 +1,9 @@
 //! Contracts, projects, tasks and time.
 
 use super::super::rules::work as rules;
-use super::{Parent, Table, custom_fields, names};
+use super::{CrmTable, ParentTable, custom_fields, names};
 
-pub static CONTRACTS: Table = Table {
+pub static CONTRACTS: CrmTable = CrmTable {
     name: "contracts",
     created: Some("dateadded"),
     columns: names![
@@ -16,32 +16,32 @@ pub static CONTRACTS: Table = Table {
     long: names![content description contacts_sent_to],
     lists: &[custom_fields("contracts")],
     rules: rules::CONTRACTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static CONTRACT_COMMENTS: Table = Table {
+pub static CONTRACT_COMMENTS: CrmTable = CrmTable {
     name: "contract_comments",
     created: Some("dateadded"),
     columns: names![id content contract_id staffid dateadded],
     long: names![content],
-    parents: &[Parent { table: "contracts", column: "contract_id" }],
+    parents: &[ParentTable { table: "contracts", column: "contract_id" }],
     rules: rules::CONTRACT_COMMENTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static CONTRACT_RENEWALS: Table = Table {
+pub static CONTRACT_RENEWALS: CrmTable = CrmTable {
     name: "contract_renewals",
     created: Some("date_renewed"),
     columns: names![
         id contractid old_start_date new_start_date old_end_date new_end_date old_value
         new_value date_renewed renewed_by renewed_by_staff_id is_on_old_expiry_notified
     ],
-    parents: &[Parent { table: "contracts", column: "contractid" }],
+    parents: &[ParentTable { table: "contracts", column: "contractid" }],
     rules: rules::CONTRACT_RENEWALS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static PROJECTS: Table = Table {
+pub static PROJECTS: CrmTable = CrmTable {
     name: "projects",
     created: Some("project_created"),
     columns: names![
@@ -53,10 +53,10 @@ pub static PROJECTS: Table = Table {
     long: names![description],
     lists: &[custom_fields("projects")],
     rules: rules::PROJECTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static MILESTONES: Table = Table {
+pub static MILESTONES: CrmTable = CrmTable {
     name: "milestones",
     created: Some("datecreated"),
     columns: names![
@@ -64,21 +64,21 @@ pub static MILESTONES: Table = Table {
         color milestone_order datecreated hide_from_customer
     ],
     long: names![description],
-    parents: &[Parent { table: "projects", column: "project_id" }],
+    parents: &[ParentTable { table: "projects", column: "project_id" }],
     rules: rules::MILESTONES,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static PROJECT_MEMBERS: Table = Table {
+pub static PROJECT_MEMBERS: CrmTable = CrmTable {
     name: "project_members",
     columns: names![id project_id staff_id],
-    parents: &[Parent { table: "projects", column: "project_id" }],
+    parents: &[ParentTable { table: "projects", column: "project_id" }],
     rules: rules::PROJECT_MEMBERS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
 /// The places on the board (`kanban_order`, `milestone_order`) are not read.
-pub static TASKS: Table = Table {
+pub static TASKS: CrmTable = CrmTable {
     name: "tasks",
     created: Some("dateadded"),
     columns: names![
@@ -88,42 +88,42 @@ pub static TASKS: Table = Table {
         deadline_notified
     ],
     long: names![name description],
-    parents: &[Parent { table: "projects", column: "rel_id" }],
+    parents: &[ParentTable { table: "projects", column: "rel_id" }],
     lists: &[custom_fields("tasks")],
     rules: rules::TASKS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
 /// That a row belongs to a task, by its column `taskid`.
-const OF_TASK: &[Parent] = &[Parent { table: "tasks", column: "taskid" }];
+const OF_TASK: &[ParentTable] = &[ParentTable { table: "tasks", column: "taskid" }];
 
-pub static TASK_ASSIGNED: Table = Table {
+pub static TASK_ASSIGNED: CrmTable = CrmTable {
     name: "task_assigned",
     columns: names![id staffid taskid assigned_from is_assigned_from_contact],
     parents: OF_TASK,
     rules: rules::TASK_ASSIGNED,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static TASK_FOLLOWERS: Table = Table {
+pub static TASK_FOLLOWERS: CrmTable = CrmTable {
     name: "task_followers",
     columns: names![id staffid taskid],
     parents: OF_TASK,
     rules: rules::TASK_FOLLOWERS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static TASK_COMMENTS: Table = Table {
+pub static TASK_COMMENTS: CrmTable = CrmTable {
     name: "task_comments",
     created: Some("dateadded"),
     columns: names![id content taskid staffid contact_id file_id dateadded],
     long: names![content],
     parents: OF_TASK,
     rules: rules::TASK_COMMENTS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static TASK_CHECKLIST_ITEMS: Table = Table {
+pub static TASK_CHECKLIST_ITEMS: CrmTable = CrmTable {
     name: "task_checklist_items",
     created: Some("dateadded"),
     columns: names![
@@ -132,15 +132,15 @@ pub static TASK_CHECKLIST_ITEMS: Table = Table {
     long: names![description],
     parents: OF_TASK,
     rules: rules::TASK_CHECKLIST_ITEMS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };
 
-pub static TIMESHEETS: Table = Table {
+pub static TIMESHEETS: CrmTable = CrmTable {
     name: "taskstimers",
     created: Some("start_time"),
     columns: names![id task_id start_time end_time staff_id hourly_rate note],
     long: names![note],
-    parents: &[Parent { table: "tasks", column: "task_id" }],
+    parents: &[ParentTable { table: "tasks", column: "task_id" }],
     rules: rules::TIMESHEETS,
-    ..Table::PLAIN
+    ..CrmTable::PLAIN
 };

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use toml::{Table, Value};
 
 use super::events::WALK;
-use crate::crm::derive::Derived;
+use crate::crm::derive::DerivedEvent;
 
 /// Where the host describes its event types.
 const CATALOGUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/catalog");
@@ -36,7 +36,7 @@ fn fields(shape: &Table) -> Table {
 }
 
 /// What is wrong with the data of an event.
-fn faults(event: &Derived) -> Vec<String> {
+fn faults(event: &DerivedEvent) -> Vec<String> {
     let resource = file(event.resource);
     let name = event.event_type.split_once('.').unwrap().1;
     let described = resource["events"][name].as_table().unwrap();
@@ -118,7 +118,7 @@ fn fits(scalar: &str, kind: &Value, value: &serde_json::Value, faults: &mut Vec<
 #[test]
 fn the_data_is_what_the_catalogue_says() {
     let events = WALK.steps.iter().flat_map(|(_, events)| events);
-    let fault = |event: &Derived, fault: &str| format!("{}: {fault}", event.event_type);
+    let fault = |event: &DerivedEvent, fault: &str| format!("{}: {fault}", event.event_type);
     let faults = events.flat_map(|event| faults(event).into_iter().map(move |f| fault(event, &f)));
     let wrong: BTreeSet<String> = faults.collect();
     let allowed = |fault: &&String| WITHIN_REASON.contains(&fault.as_str());

@@ -3,16 +3,16 @@
 use jiff::{SignedDuration, ToSpan as _};
 
 use super::scan::{Source, names};
-use crate::crm::derive::Pass;
+use crate::crm::derive::ScanPurpose;
 
 fn days_later(source: &mut Source, days: i64) -> Vec<String> {
     source.now += days.days();
-    names(&source.scan(Pass::Changes))
+    names(&source.scan(ScanPurpose::Changes))
 }
 
 fn run(source: &mut Source, sql: &str) -> Vec<String> {
     source.database.run(sql);
-    names(&source.scan(Pass::Changes))
+    names(&source.scan(ScanPurpose::Changes))
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn options_of_the_crm_say_how_near_is_near() {
     let mut source = Source::scanned();
     source.options.contract_expiration_before = 30;
     assert_eq!(
-        names(&source.scan(Pass::Changes)),
+        names(&source.scan(ScanPurpose::Changes)),
         ["contract.expiring#19", "contract.expiring#20"]
     );
 }
@@ -79,7 +79,7 @@ fn an_attempt_has_its_time() {
                  VALUES (7, 'r', 128, 9.5, 0, 'stripe', '2026-05-20 14:00:00');";
     assert_eq!(run(&mut source, begun), [""; 0]);
     source.now += SignedDuration::from_mins(31);
-    let events = source.scan(Pass::Changes);
+    let events = source.scan(ScanPurpose::Changes);
     assert_eq!(names(&events), ["payment.failed#7"]);
     assert_eq!(events[0].data["amount"], "9.50");
     assert_eq!(days_later(&mut source, 1), [""; 0]);

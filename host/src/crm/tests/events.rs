@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::fixture::{self, NOW, Step};
 use super::scan::{Source, names};
-use crate::crm::derive::{Derived, Pass};
+use crate::crm::derive::{DerivedEvent, ScanPurpose};
 use crate::crm::rules::{Rule, WITHOUT_TRACE};
 use crate::crm::tables;
 
@@ -23,7 +23,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
 
 /// What followed from each step, and the source after all of them.
 pub struct Walk {
-    pub steps: Vec<(Step, Vec<Derived>)>,
+    pub steps: Vec<(Step, Vec<DerivedEvent>)>,
     source: Source,
 }
 
@@ -32,7 +32,7 @@ pub static WALK: LazyLock<Walk> = LazyLock::new(|| {
     let mut steps = Vec::new();
     for step in fixture::steps(NOW) {
         source.database.run(&step.sql);
-        let events = source.scan(Pass::Changes);
+        let events = source.scan(ScanPurpose::Changes);
         steps.push((step, events));
     }
     Walk { steps, source }
@@ -145,10 +145,10 @@ fn after_a_crash_the_same_ids_come_again_and_then_nothing() {
     for (step, events) in &WALK.steps {
         source.database.run(&step.sql);
         let before = source.state.clone();
-        drop(source.scan(Pass::Changes));
+        drop(source.scan(ScanPurpose::Changes));
         source.state = before;
-        assert_eq!(source.scan(Pass::Changes), *events, "{}", step.name);
-        assert_eq!(source.scan(Pass::Changes), [], "{}", step.name);
+        assert_eq!(source.scan(ScanPurpose::Changes), *events, "{}", step.name);
+        assert_eq!(source.scan(ScanPurpose::Changes), [], "{}", step.name);
     }
 }
 
@@ -160,7 +160,7 @@ fn what_goes_to_and_fro_is_another_occurrence_each_time() {
         source
             .database
             .run(&format!("UPDATE `tblinvoices` SET `status` = {status} WHERE `id` = 128;"));
-        let events = source.scan(Pass::Changes);
+        let events = source.scan(ScanPurpose::Changes);
         ids.extend(events.into_iter().filter(|e| e.event_type == "invoice.paid").map(|e| e.id));
     }
     assert_eq!(ids.len(), 3);
@@ -179,12 +179,12 @@ fn what_must_never_be_read_is_nowhere() {
 #[test]
 fn a_backfill_gives_what_new_rows_give() {
     let mut source = Source::new();
-    let events = source.scan(Pass::Backfill);
+    let events = source.scan(ScanPurpose::Backfill);
     let found: BTreeSet<&str> = events.iter().map(|event| event.event_type).collect();
     assert!(found.contains("invoice.created") && found.contains("ticket.reply_added"));
     assert!(!found.contains("invoice.overdue") && !found.contains("task.overdue"));
     assert!(!found.contains("invoice.sent") && !found.contains("estimate.sent"));
-    assert_eq!(source.scan(Pass::Changes), [], "nothing again");
+    assert_eq!(source.scan(ScanPurpose::Changes), [], "nothing again");
 }
 
 #[test]
@@ -193,11 +193,11 @@ fn an_upgrade_of_the_crm_updates_no_record() {
     let upgraded = source.database.clone();
     source.database.drop_column("tblinvoices", "formatted_number");
     source.database.drop_column("tblcontracts", "last_sent_at");
-    source.scan(Pass::Baseline);
+    source.scan(ScanPurpose::Baseline);
     source.database = upgraded;
-    assert_eq!(source.scan(Pass::Changes), []);
+    assert_eq!(source.scan(ScanPurpose::Changes), []);
     source.database.run("UPDATE `tblinvoices` SET `total` = '1.00' WHERE `id` = 128;");
-    let events = source.scan(Pass::Changes);
+    let events = source.scan(ScanPurpose::Changes);
     assert_eq!(names(&events), ["invoice.updated#128"]);
     assert_eq!(events[0].changed, ["total"]);
 }
@@ -207,7 +207,7 @@ fn changed_and_previous_tell_what_was() {
     let mut source = Source::scanned();
     let mut after = |sql: &str| {
         source.database.run(sql);
-        source.scan(Pass::Changes)
+        source.scan(ScanPurpose::Changes)
     };
     let events =
         after("UPDATE `tblcontacts` SET `title` = 'CFO', `last_login` = NULL WHERE `id` = 77;");
@@ -243,11 +243,11 @@ fn a_kept_row_that_cannot_be_read_makes_no_update() {
     let mut source = Source::scanned();
     for stored in source.state.rows.values_mut() {
         stored.cells = "of another age".into();
-        stored.hash = crate::crypto::digest::Hash::default();
+        stored.hash = crate::crypto::digest::ShortDigest::default();
     }
     source.database.run("DELETE FROM `tblexpenses` WHERE `id` = 204;");
-    let events = source.scan(Pass::Changes);
+    let events = source.scan(ScanPurpose::Changes);
     assert_eq!(names(&events), ["expense.deleted#204"]);
     source.database.run("UPDATE `tblinvoices` SET `total` = '1.00' WHERE `id` = 128;");
-    assert_eq!(names(&source.scan(Pass::Changes)), ["invoice.updated#128"]);
+    assert_eq!(names(&source.scan(ScanPurpose::Changes)), ["invoice.updated#128"]);
 }

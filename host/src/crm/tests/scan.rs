@@ -6,20 +6,20 @@ use jiff::civil::DateTime;
 
 use super::fixture;
 use super::sql::Database;
-use crate::crm::derive::{self, Context, Derivation, Derived, Pass};
-use crate::crm::due::Marks;
-use crate::crm::known::{Known, Reference};
+use crate::crm::derive::{self, DerivedEvent, RowDerivation, RuleContext, ScanPurpose};
+use crate::crm::due::DueMarks;
+use crate::crm::known::{KnownRows, RowReference};
 use crate::crm::lists;
-use crate::crm::options::Options;
-use crate::crm::row::Row;
-use crate::crm::snapshot::{self, Kept, Layouts};
-use crate::crm::tables::{self, Table};
-use crate::crypto::digest::Hash;
+use crate::crm::options::CrmOptions;
+use crate::crm::row::CrmRow;
+use crate::crm::snapshot::{self, ColumnLayouts, StoredSnapshot};
+use crate::crm::tables::{self, CrmTable};
+use crate::crypto::digest::ShortDigest;
 
 /// What is stored of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    pub hash: Hash,
+    pub hash: ShortDigest,
     pub revision: u32,
     pub marks: String,
     pub cells: String,
@@ -38,7 +38,7 @@ pub struct Source {
     pub database: Database,
     pub state: State,
     pub now: DateTime,
-    pub options: Options,
+    pub options: CrmOptions,
 }
 
 impl Source {
@@ -46,27 +46,27 @@ impl Source {
     pub fn new() -> Self {
         let mut database = Database::create(&fixture::read("schema.sql"));
         database.run(&fixture::at(&fixture::read("baseline.sql"), fixture::NOW));
-        let options = Options::default();
+        let options = CrmOptions::default();
         Self { database, state: State::default(), now: fixture::NOW, options }
     }
 
     /// With the first scan done.
     pub fn scanned() -> Self {
         let mut source = Self::new();
-        assert_eq!(source.scan(Pass::Baseline), [], "nothing follows from the first scan");
+        assert_eq!(source.scan(ScanPurpose::Baseline), [], "nothing follows from the first scan");
         source
     }
 
     /// Scans every table; the events in order.
-    pub fn scan(&mut self, pass: Pass) -> Vec<Derived> {
+    pub fn scan(&mut self, pass: ScanPurpose) -> Vec<DerivedEvent> {
         tables::ALL.iter().flat_map(|table| self.scan_table(table, pass)).collect()
     }
 
-    fn scan_table(&mut self, table: &'static Table, pass: Pass) -> Vec<Derived> {
+    fn scan_table(&mut self, table: &'static CrmTable, pass: ScanPurpose) -> Vec<DerivedEvent> {
         let rows = self.read(table, &[]);
         let of_table = self.state.rows.keys().filter(|(name, _)| *name == table.name);
         let mut keys: BTreeSet<String> = of_table.map(|(_, key)| key.clone()).collect();
-        let rows: BTreeMap<String, Row> =
+        let rows: BTreeMap<String, CrmRow> =
             rows.into_iter().map(|row| (row.text(table.key).unwrap().to_owned(), row)).collect();
         keys.extend(rows.keys().cloned());
         keys.iter().flat_map(|key| self.observe(table, key, rows.get(key), pass)).collect()
@@ -74,11 +74,11 @@ impl Source {
 
     fn observe(
         &mut self,
-        table: &'static Table,
+        table: &'static CrmTable,
         key: &str,
-        row: Option<&Row>,
-        pass: Pass,
-    ) -> Vec<Derived> {
+        row: Option<&CrmRow>,
+        pass: ScanPurpose,
+    ) -> Vec<DerivedEvent> {
         let stored = self.state.rows.get(&(table.name, key.to_owned())).cloned();
         let same = row.zip(stored.as_ref());
         if let Some((row, stored)) = same.filter(|(row, s)| s.hash == snapshot::hash(table, row)) {
@@ -87,13 +87,13 @@ impl Source {
         let old = stored.as_ref().map(|stored| self.kept(table, key, stored));
         let references = derive::references(table, old.as_ref().map(|kept| &kept.row), row);
         let known = self.look_up(&references);
-        let context = Context { now: self.now, options: &self.options, pass, new_revision: 0 };
-        let Derivation { events, marks } =
+        let context = RuleContext { now: self.now, options: &self.options, pass, new_revision: 0 };
+        let RowDerivation { events, marks } =
             derive::derive(table, old.as_ref(), row, &context, &known);
         match row {
             Some(row) => {
                 let revision = context.revision(old.as_ref());
-                self.store(table, key, row, &Kept::of(table, row, revision, marks));
+                self.store(table, key, row, &StoredSnapshot::of(table, row, revision, marks));
             }
             None => drop(self.state.rows.remove(&(table.name, key.to_owned()))),
         }
@@ -102,17 +102,17 @@ impl Source {
 
     fn pass_time(
         &mut self,
-        table: &'static Table,
+        table: &'static CrmTable,
         key: &str,
-        row: &Row,
+        row: &CrmRow,
         stored: &Stored,
-        pass: Pass,
-    ) -> Vec<Derived> {
+        pass: ScanPurpose,
+    ) -> Vec<DerivedEvent> {
         if !table.has_clock() {
             return Vec::new();
         }
-        let context = Context { now: self.now, options: &self.options, pass, new_revision: 0 };
-        let marks = Marks::decode(&stored.marks);
+        let context = RuleContext { now: self.now, options: &self.options, pass, new_revision: 0 };
+        let marks = DueMarks::decode(&stored.marks);
         let references = derive::passing_references(table, row, &marks, &context);
         let known = self.look_up(&references);
         let found = derive::passing(table, row, stored.revision, &marks, &context, &known);
@@ -121,9 +121,9 @@ impl Source {
         found.events
     }
 
-    fn store(&mut self, table: &'static Table, key: &str, row: &Row, kept: &Kept) {
+    fn store(&mut self, table: &'static CrmTable, key: &str, row: &CrmRow, kept: &StoredSnapshot) {
         let text = self.state.layouts.entry(table.name).or_default();
-        let mut layouts = Layouts::parse(table, text);
+        let mut layouts = ColumnLayouts::parse(table, text);
         if layouts.learn(table, &kept.row) {
             *text = layouts.text();
         }
@@ -131,19 +131,19 @@ impl Source {
             hash: snapshot::hash(table, row),
             revision: kept.revision,
             marks: kept.marks.encode(),
-            cells: Layouts::encode(table, &kept.row),
+            cells: ColumnLayouts::encode(table, &kept.row),
         };
         self.state.rows.insert((table.name, key.to_owned()), stored);
     }
 
-    fn kept(&self, table: &'static Table, key: &str, stored: &Stored) -> Kept {
+    fn kept(&self, table: &'static CrmTable, key: &str, stored: &Stored) -> StoredSnapshot {
         let layouts = self.state.layouts.get(table.name).map(String::as_str).unwrap_or_default();
-        let row = Layouts::parse(table, layouts).decode(table, key, &stored.cells);
-        Kept { revision: stored.revision, marks: Marks::decode(&stored.marks), row }
+        let row = ColumnLayouts::parse(table, layouts).decode(table, key, &stored.cells);
+        StoredSnapshot { revision: stored.revision, marks: DueMarks::decode(&stored.marks), row }
     }
 
     /// Rows of a table with their lists.
-    fn read(&self, table: &'static Table, is: &[(&str, &str)]) -> Vec<Row> {
+    fn read(&self, table: &'static CrmTable, is: &[(&str, &str)]) -> Vec<CrmRow> {
         let name = format!("tbl{}", table.name);
         let columns = table.columns_in(&self.database.columns(&name));
         let columns: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
@@ -161,8 +161,8 @@ impl Source {
     }
 
     /// What was asked for, from the database, else from what is kept.
-    fn look_up(&self, references: &[Reference]) -> Known {
-        let mut known = Known::default();
+    fn look_up(&self, references: &[RowReference]) -> KnownRows {
+        let mut known = KnownRows::default();
         for name in tables::LOOKED_INTO {
             self.read(tables::find(name).unwrap(), &[])
                 .into_iter()
@@ -177,7 +177,7 @@ impl Source {
         known
     }
 
-    fn look_up_one(&self, reference: &Reference, known: &mut Known) {
+    fn look_up_one(&self, reference: &RowReference, known: &mut KnownRows) {
         let table = tables::find(reference.table).unwrap();
         let mut rows = self.read(table, &[(reference.column, &reference.value)]);
         if rows.is_empty() && reference.column == table.key {
@@ -190,8 +190,8 @@ impl Source {
 }
 
 /// `type#resource_id` of each event, sorted.
-pub fn names(events: &[Derived]) -> Vec<String> {
-    let name = |event: &Derived| format!("{}#{}", event.event_type, event.resource_id);
+pub fn names(events: &[DerivedEvent]) -> Vec<String> {
+    let name = |event: &DerivedEvent| format!("{}#{}", event.event_type, event.resource_id);
     let mut names: Vec<String> = events.iter().map(name).collect();
     names.sort();
     names

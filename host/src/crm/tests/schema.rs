@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::fixture;
-use crate::crm::tables::{self, Table};
+use crate::crm::tables::{self, CrmTable};
 
 /// Columns that the rules or the notes speak of and the schema does not list, to see that they do no harm.
 const MORE: &[(&str, &str, &str)] = &[
@@ -116,13 +116,13 @@ fn every_column_is_read_that_is_not_sensitive_and_no_other() {
     }
 }
 
-fn check_facts(table: &Table, described: &Value) {
+fn check_facts(table: &CrmTable, described: &Value) {
     let name = table.name;
     assert_eq!(described["primary_key"].as_str(), Some(table.key), "{name}");
     assert_eq!(texts(&described["columns_newer_than_3_0_0"]), table.newer, "{name}");
     let kind = |column: &str| described["columns"][column].as_str().unwrap().to_owned();
     let long = table.columns.iter().copied().filter(|column| kind(column).contains("text"));
-    if table.watch() == tables::Watch::Content && !name.starts_with("contracts_types") {
+    if table.watch() == tables::WatchDepth::Content && !name.starts_with("contracts_types") {
         assert_eq!(long.collect::<Vec<_>>(), table.long, "{name}");
     }
     assert!(table.created.is_none_or(|column| table.columns.contains(&column)), "{name}");

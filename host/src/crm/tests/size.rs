@@ -3,15 +3,15 @@
 use serde_json::Value;
 
 use super::fixture;
-use crate::crm::due::Marks;
-use crate::crm::known::Known;
+use crate::crm::due::DueMarks;
+use crate::crm::known::KnownRows;
 use crate::crm::lists;
-use crate::crm::row::{Cell, Row};
-use crate::crm::snapshot::{self, Kept, Layouts};
-use crate::crm::tables::{self, Table, Watch};
+use crate::crm::row::{CellValue, CrmRow};
+use crate::crm::snapshot::{self, ColumnLayouts, StoredSnapshot};
+use crate::crm::tables::{self, CrmTable, WatchDepth};
 
 /// The sample row of each resource of the schema, every column that is read in it.
-fn samples() -> Vec<(&'static Table, Row)> {
+fn samples() -> Vec<(&'static CrmTable, CrmRow)> {
     let schema: Value = serde_json::from_str(&fixture::read("facts/perfex-schema.json")).unwrap();
     let resources = schema["resources"].as_object().unwrap().values();
     let sample = |resource: &Value| {
@@ -20,7 +20,7 @@ fn samples() -> Vec<(&'static Table, Row)> {
             None => default(&resource["columns"][column]),
             Some(value) => Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
         };
-        let mut row: Row = table.columns.iter().map(|column| (*column, text(column))).collect();
+        let mut row: CrmRow = table.columns.iter().map(|column| (*column, text(column))).collect();
         table.lists.iter().for_each(|list| lists::attach(list, &mut row, Vec::new()));
         Some((table, row))
     };
@@ -37,10 +37,11 @@ fn a_kept_row_is_small() {
     let mut all = 0;
     let samples = samples();
     for (table, row) in &samples {
-        let kept = Kept::of(table, row, 0, Marks::default());
-        let size = Layouts::encode(table, &kept.row).len();
-        let sent = serde_json::to_string(&crate::crm::data::record(table, row, &Known::default()))
-            .unwrap();
+        let kept = StoredSnapshot::of(table, row, 0, DueMarks::default());
+        let size = ColumnLayouts::encode(table, &kept.row).len();
+        let sent =
+            serde_json::to_string(&crate::crm::data::record(table, row, &KnownRows::default()))
+                .unwrap();
         println!("{:24} {size:4} bytes kept of {:4} sent", table.name, sent.len());
         all += size;
     }
@@ -56,27 +57,28 @@ fn hashes_are_made_as_they_were_stored() {
     let table = tables::find("taxes").unwrap();
     let cells = [("id", Some("1")), ("name", Some("VAT")), ("taxrate", Some("24.00"))];
     let text = |cell: Option<&str>| cell.map(str::to_owned);
-    let row: Row = cells.into_iter().map(|(column, cell)| (column, text(cell))).collect();
+    let row: CrmRow = cells.into_iter().map(|(column, cell)| (column, text(cell))).collect();
     assert_eq!(snapshot::hash(table, &row).to_string(), "63e09d9a4f072649616e5e673c384980");
     let numbers = cells.map(|(column, cell)| {
-        (column, Cell::read(text(cell), crate::crm::row::ColumnKind::Number))
+        (column, CellValue::read(text(cell), crate::crm::row::ColumnKind::Number))
     });
     assert_eq!(snapshot::hash(table, &numbers.into_iter().collect()), snapshot::hash(table, &row));
 }
 
 #[test]
 fn a_row_comes_back() {
-    let long = Cell::Text("long, \"quoted\" and ünïcode ".repeat(20));
+    let long = CellValue::Text("long, \"quoted\" and ünïcode ".repeat(20));
     for (table, row) in samples() {
         let is_long = |column: &str| table.long.contains(&column);
-        let cell =
-            |column: &str, cell: &Cell| if is_long(column) { long.clone() } else { cell.clone() };
-        let row: Row = row.iter().map(|(name, old)| (name.clone(), cell(name, old))).collect();
+        let cell = |column: &str, cell: &CellValue| {
+            if is_long(column) { long.clone() } else { cell.clone() }
+        };
+        let row: CrmRow = row.iter().map(|(name, old)| (name.clone(), cell(name, old))).collect();
         let kept = snapshot::reduce(table, &row);
-        let mut layouts = Layouts::default();
+        let mut layouts = ColumnLayouts::default();
         assert!(layouts.learn(table, &kept) && !layouts.learn(table, &kept));
-        let layouts = Layouts::parse(table, &layouts.text());
-        let text = Layouts::encode(table, &kept);
+        let layouts = ColumnLayouts::parse(table, &layouts.text());
+        let text = ColumnLayouts::encode(table, &kept);
         let key = row.text(table.key).unwrap();
         let back = layouts.decode(table, key, &text);
         assert!(kept.iter().all(|(column, cell)| back.get(column) == Some(cell)), "{}", table.name);
@@ -89,12 +91,12 @@ fn a_row_comes_back() {
 #[test]
 fn of_what_cannot_be_read_the_key_is_left() {
     let table = tables::find("invoices").unwrap();
-    let row: Row = [("id", Some("1".to_owned())), ("total", None)].into_iter().collect();
-    let mut layouts = Layouts::default();
+    let row: CrmRow = [("id", Some("1".to_owned())), ("total", None)].into_iter().collect();
+    let mut layouts = ColumnLayouts::default();
     layouts.learn(table, &row);
-    let text = Layouts::encode(table, &row);
+    let text = ColumnLayouts::encode(table, &row);
     assert_eq!(layouts.decode(table, "1", &text), row);
-    let only_key: Row = [("id", Some("1".to_owned()))].into_iter().collect();
+    let only_key: CrmRow = [("id", Some("1".to_owned()))].into_iter().collect();
     for broken in ["", "short", "00000000[null]", "0123456", &text.replace("null", "1")] {
         assert_eq!(layouts.decode(table, "1", broken), only_key, "{broken}");
     }
@@ -103,22 +105,22 @@ fn of_what_cannot_be_read_the_key_is_left() {
 #[test]
 fn of_tables_where_only_new_rows_matter_nothing_is_kept() {
     let keys: Vec<&str> =
-        tables::ALL.iter().filter(|t| t.watch() == Watch::Keys).map(|t| t.name).collect();
+        tables::ALL.iter().filter(|t| t.watch() == WatchDepth::Keys).map(|t| t.name).collect();
     println!("{keys:?}");
     assert!(keys.contains(&"ticket_replies") && keys.contains(&"views_tracking"));
     let replies = tables::find("ticket_replies").unwrap();
-    let row: Row = [("id", Some("7".to_owned()))].into_iter().collect();
-    assert_eq!(Layouts::encode(replies, &row), "");
-    assert_eq!(Layouts::default().decode(replies, "7", ""), row);
+    let row: CrmRow = [("id", Some("7".to_owned()))].into_iter().collect();
+    assert_eq!(ColumnLayouts::encode(replies, &row), "");
+    assert_eq!(ColumnLayouts::default().decode(replies, "7", ""), row);
 }
 
 #[test]
 fn marks_come_back() {
-    let mut marks = Marks::default();
+    let mut marks = DueMarks::default();
     assert_eq!(marks.encode(), "");
-    marks.set("invoice.overdue", crate::crm::due::Mark::Announced("2026-05-20".into()));
-    marks.set("invoice.overdue", crate::crm::due::Mark::Met("2026-05-20".into()));
+    marks.set("invoice.overdue", crate::crm::due::DueMark::Announced("2026-05-20".into()));
+    marks.set("invoice.overdue", crate::crm::due::DueMark::Met("2026-05-20".into()));
     assert_eq!(marks.encode(), r#"{"invoice.overdue":"m2026-05-20"}"#);
-    assert_eq!(Marks::decode(&marks.encode()), marks);
-    assert_eq!(Marks::decode("nonsense"), Marks::default());
+    assert_eq!(DueMarks::decode(&marks.encode()), marks);
+    assert_eq!(DueMarks::decode("nonsense"), DueMarks::default());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::crm::row::{Cell, Row};
+use crate::crm::row::{CellValue, CrmRow};
 
 /// A value of a row: text or null.
 type Value = Option<String>;
@@ -240,13 +240,13 @@ impl Database {
     }
 
     /// The rows of a table that have these values, with these columns.
-    pub fn select(&self, table: &str, columns: &[&str], is: &[(&str, &str)]) -> Vec<Row> {
+    pub fn select(&self, table: &str, columns: &[&str], is: &[(&str, &str)]) -> Vec<CrmRow> {
         let conditions: Vec<(String, Value)> =
             is.iter().map(|(c, v)| ((*c).to_owned(), Some((*v).to_owned()))).collect();
         let data = self.tables.get(table).unwrap_or_else(|| panic!("no table {table}"));
         let rows = data.rows.iter().filter(|row| fits(row, &conditions));
         let cell = |row: &BTreeMap<String, Value>, column: &str| {
-            Cell::from(row.get(column).unwrap_or_else(|| panic!("no column {column}")).clone())
+            CellValue::from(row.get(column).unwrap_or_else(|| panic!("no column {column}")).clone())
         };
         rows.map(|row| columns.iter().map(|c| ((*c).to_owned(), cell(row, c))).collect()).collect()
     }

@@ -1,7 +1,7 @@
 use super::*;
 
-fn message(data: &str) -> Message<'_> {
-    Message {
+fn message(data: &str) -> EnvelopeMessage<'_> {
+    EnvelopeMessage {
         delivery_id: "dlv_1",
         event_id: "evt_1",
         event_type: "invoice.paid",
@@ -10,11 +10,11 @@ fn message(data: &str) -> Message<'_> {
         resource: Some("invoice"),
         resource_id: Some("17"),
         data,
-        ..Message::default()
+        ..EnvelopeMessage::default()
     }
 }
 
-fn body(envelope: Envelope, message: &Message<'_>) -> String {
+fn body(envelope: EnvelopeForm, message: &EnvelopeMessage<'_>) -> String {
     String::from_utf8(render(envelope, message).unwrap().body).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn default_is_as_the_contract_has_it() {
     let expected = format!(
         r#"{{"event":"invoice.paid","id":"evt_1","delivery_id":"dlv_1","timestamp":"2026-03-01T09:30:00.000Z","source":"crm","resource":"invoice","resource_id":"17","payload":{CANONICAL}}}"#
     );
-    let rendered = render(Envelope::Default, &message(DATA)).unwrap();
+    let rendered = render(EnvelopeForm::Default, &message(DATA)).unwrap();
     assert_eq!(String::from_utf8(rendered.body).unwrap(), expected);
     assert_eq!(rendered.content_type, "application/json");
     assert_eq!(rendered.headers, []);
@@ -34,23 +34,24 @@ fn default_is_as_the_contract_has_it() {
 
 #[test]
 fn what_is_unknown_is_left_out_and_what_is_known_follows_the_payload() {
-    let bare = Message { resource: None, resource_id: None, ..message("null") };
-    let whole = body(Envelope::Default, &bare);
+    let bare = EnvelopeMessage { resource: None, resource_id: None, ..message("null") };
+    let whole = body(EnvelopeForm::Default, &bare);
     assert!(whole.ends_with(r#""source":"crm","payload":null}"#), "{whole}");
-    let full = Message {
+    let full = EnvelopeMessage {
         changed: Some(r#"[ "total" ]"#),
         previous: Some(r#"{"total": 1.0}"#),
         collapsed: Some(3),
         ..message("{}")
     };
-    let whole = body(Envelope::Default, &full);
+    let whole = body(EnvelopeForm::Default, &full);
     let tail = r#""payload":{},"changed":["total"],"previous":{"total":1},"collapsed":3}"#;
     assert!(whole.ends_with(tail), "{whole}");
 }
 
 #[test]
 fn texts_are_escaped() {
-    let whole = body(Envelope::Default, &Message { source: "a\"b\n/é", ..message("1") });
+    let whole =
+        body(EnvelopeForm::Default, &EnvelopeMessage { source: "a\"b\n/é", ..message("1") });
     assert!(whole.contains(r#""source":"a\"b\n/é""#), "{whole}");
 }
 
@@ -59,12 +60,12 @@ fn standard_has_type_timestamp_and_data() {
     let expected = format!(
         r#"{{"type":"invoice.paid","timestamp":"2026-03-01T09:30:00.000Z","data":{CANONICAL}}}"#
     );
-    assert_eq!(body(Envelope::Standard, &message(DATA)), expected);
+    assert_eq!(body(EnvelopeForm::Standard, &message(DATA)), expected);
 }
 
 #[test]
 fn raw_is_the_data_byte_for_byte() {
-    assert_eq!(body(Envelope::Raw, &message(DATA)), DATA);
+    assert_eq!(body(EnvelopeForm::Raw, &message(DATA)), DATA);
 }
 
 #[test]
@@ -72,8 +73,8 @@ fn cloudevents_structured() {
     let attributes =
         [("partitionkey".to_owned(), "p".to_owned()), ("no-name".to_owned(), "x".to_owned())];
     let rendered = render(
-        Envelope::CloudEvents,
-        &Message {
+        EnvelopeForm::CloudEvents,
+        &EnvelopeMessage {
             source: "my crm",
             collapsed: Some(2),
             extensions: Some(r#"{"partitionkey":"old","traced":true,"n":5,"id":"x","7":"x","Upper":"x","o":{},"z":null}"#),
@@ -92,14 +93,14 @@ fn cloudevents_structured() {
 #[test]
 fn cloudevents_binary_has_its_attributes_in_headers() {
     let attributes = [("comment".to_owned(), "Grüße \"50%\"\n".to_owned())];
-    let message = Message {
+    let message = EnvelopeMessage {
         resource_id: Some("17 a"),
         collapsed: Some(2),
         extensions: Some(r#"{"traced":true}"#),
         attributes: &attributes,
         ..message(DATA)
     };
-    let rendered = render(Envelope::CloudEventsBinary, &message).unwrap();
+    let rendered = render(EnvelopeForm::CloudEventsBinary, &message).unwrap();
     assert_eq!(String::from_utf8(rendered.body).unwrap(), CANONICAL);
     assert_eq!(rendered.content_type, "application/json");
     let headers: Vec<(&str, &str)> = rendered
@@ -124,16 +125,19 @@ fn cloudevents_binary_has_its_attributes_in_headers() {
 
 #[test]
 fn every_canonical_body_is_left_as_it_is() {
-    let full = Message {
+    let full = EnvelopeMessage {
         changed: Some(r#"["\u00e9"]"#),
         previous: Some("{}"),
         collapsed: Some(1),
         extensions: Some(r#"{"n":1.50,"big":123456789012345678901}"#),
         ..message(DATA)
     };
-    for envelope in
-        [Envelope::Default, Envelope::Standard, Envelope::CloudEvents, Envelope::CloudEventsBinary]
-    {
+    for envelope in [
+        EnvelopeForm::Default,
+        EnvelopeForm::Standard,
+        EnvelopeForm::CloudEvents,
+        EnvelopeForm::CloudEventsBinary,
+    ] {
         let whole = body(envelope, &full);
         let mut again = Vec::new();
         canonical::write(&whole, &mut again).unwrap();
@@ -143,20 +147,23 @@ fn every_canonical_body_is_left_as_it_is() {
 
 #[test]
 fn data_that_is_no_json_is_an_error() {
-    assert!(render(Envelope::Default, &message("{")).is_err());
-    assert!(render(Envelope::CloudEvents, &message("")).is_err());
+    assert!(render(EnvelopeForm::Default, &message("{")).is_err());
+    assert!(render(EnvelopeForm::CloudEvents, &message("")).is_err());
 }
 
 #[test]
 fn names_are_those_of_the_contract() {
     for envelope in [
-        Envelope::Default,
-        Envelope::Standard,
-        Envelope::CloudEvents,
-        Envelope::CloudEventsBinary,
-        Envelope::Raw,
+        EnvelopeForm::Default,
+        EnvelopeForm::Standard,
+        EnvelopeForm::CloudEvents,
+        EnvelopeForm::CloudEventsBinary,
+        EnvelopeForm::Raw,
     ] {
         assert_eq!(serde_json::to_value(envelope).unwrap(), envelope.as_str());
-        assert_eq!(serde_json::from_value::<Envelope>(envelope.as_str().into()).unwrap(), envelope);
+        assert_eq!(
+            serde_json::from_value::<EnvelopeForm>(envelope.as_str().into()).unwrap(),
+            envelope
+        );
     }
 }

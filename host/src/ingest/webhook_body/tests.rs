@@ -6,13 +6,13 @@ use serde_json::json;
 /// What an event became: its type, its id, its record, and its attributes.
 type Read = (&'static str, &'static str, &'static str, &'static str);
 
-fn read_all(scheme: &str, headers: &[(&str, &str)], body: &str) -> Vec<Incoming> {
+fn read_all(scheme: &str, headers: &[(&str, &str)], body: &str) -> Vec<IncomingEvent> {
     let settings: WebhookSettings = serde_json::from_value(json!({"scheme": scheme})).unwrap();
     let headers: HeaderMap = headers
         .iter()
         .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
         .collect();
-    let received = Received {
+    let received = ReceivedWebhook {
         source: "x",
         headers: &headers,
         body: body.as_bytes(),

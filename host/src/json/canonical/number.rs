@@ -8,7 +8,7 @@ const SAFE_DIGITS: usize = 15;
 
 /// A number as it is written: `-` `int` `.` `frac` `e` `exp`.
 #[derive(Debug, Clone, Copy)]
-pub struct Token<'a> {
+pub struct NumberToken<'a> {
     text: &'a [u8],
     negative: bool,
     int: &'a [u8],
@@ -16,7 +16,7 @@ pub struct Token<'a> {
     exp: &'a [u8],
 }
 
-impl<'a> Token<'a> {
+impl<'a> NumberToken<'a> {
     /// Reads the number that `src` begins with (RFC 8259, section 6), or nothing if it begins with none.
     pub fn read(src: &'a [u8]) -> Option<Self> {
         let (negative, rest) = src.strip_prefix(b"-").map_or((false, src), |rest| (true, rest));
@@ -94,7 +94,7 @@ impl<'a> Token<'a> {
         if !double.is_finite() || double == 0.0 {
             return None;
         }
-        let shortest = Significant::shortest(double.abs())?;
+        let shortest = SignificantDigits::shortest(double.abs())?;
         if shortest.digits != significant.digits
             || Some(shortest.point) != significant.point(self.exp)
         {
@@ -105,23 +105,23 @@ impl<'a> Token<'a> {
     }
 
     /// Its digits without zeros on either side, the exponent not yet counted.
-    fn significant(&self) -> Significant {
+    fn significant(&self) -> SignificantDigits {
         let all: Vec<u8> = [self.int, self.frac].concat();
         let zeros = all.iter().take_while(|&&digit| digit == b'0').count();
         let digits = without_trailing_zeros(all.get(zeros..).unwrap_or_default()).to_vec();
         let point = i64::try_from(self.int.len()).unwrap_or(i64::MAX)
             - i64::try_from(zeros).unwrap_or(i64::MAX);
-        Significant { digits, point }
+        SignificantDigits { digits, point }
     }
 }
 
 /// The value `0.DIGITS × 10^point`; digits neither begin nor end with a zero.
-struct Significant {
+struct SignificantDigits {
     digits: Vec<u8>,
     point: i64,
 }
 
-impl Significant {
+impl SignificantDigits {
     /// The fewest digits that a double is read back from: what ECMA-262 6.1.6.1.20 asks for, and what `{:e}` prints.
     fn shortest(double: f64) -> Option<Self> {
         let text = format!("{double:e}");

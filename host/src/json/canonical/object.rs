@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// One field as it stands in the output: `"key":value` without the commas around it.
 #[derive(Debug, Clone, Copy)]
-pub struct Field {
+pub struct CanonicalField {
     pub start: usize,
     /// One past the key's closing quote.
     pub key_end: usize,
@@ -13,7 +13,7 @@ pub struct Field {
 }
 
 /// Rewrites the object whose fields stand at the end of `out` (its brace not yet closed) in the order JavaScript gives them.
-pub fn order(fields: &[Field], out: &mut Vec<u8>) {
+pub fn order(fields: &[CanonicalField], out: &mut Vec<u8>) {
     if !has_index(fields, out) && !has_duplicates(fields, out) {
         return;
     }
@@ -23,22 +23,22 @@ pub fn order(fields: &[Field], out: &mut Vec<u8>) {
 }
 
 /// Whether a key may be an array index, judged by its first character.
-fn has_index(fields: &[Field], out: &[u8]) -> bool {
+fn has_index(fields: &[CanonicalField], out: &[u8]) -> bool {
     fields.iter().any(|field| out.get(field.start + 1).is_some_and(u8::is_ascii_digit))
 }
 
-fn has_duplicates(fields: &[Field], out: &[u8]) -> bool {
+fn has_duplicates(fields: &[CanonicalField], out: &[u8]) -> bool {
     if !may_repeat(fields, out) {
         return false;
     }
-    let key = |field: &Field| bytes(out, field.start..field.key_end);
+    let key = |field: &CanonicalField| bytes(out, field.start..field.key_end);
     let mut keys: Vec<&[u8]> = fields.iter().map(key).collect();
     keys.sort_unstable();
     keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
 }
 
 /// Whether two keys share one of 1,024 marks: always if they are the same, by chance in one of ten objects of 15 fields.
-fn may_repeat(fields: &[Field], out: &[u8]) -> bool {
+fn may_repeat(fields: &[CanonicalField], out: &[u8]) -> bool {
     let mut marks = [0_u64; 16];
     fields.iter().any(|field| {
         let length = u64::try_from(field.key_end - field.start).unwrap_or_default();
@@ -55,7 +55,7 @@ fn may_repeat(fields: &[Field], out: &[u8]) -> bool {
 }
 
 /// The first eight bytes of a key, or all of it, which tell most keys apart at once.
-fn beginning_of(field: &Field, out: &[u8]) -> u64 {
+fn beginning_of(field: &CanonicalField, out: &[u8]) -> u64 {
     let from = field.start + 1;
     let length = (field.key_end - from).saturating_sub(1).min(8);
     let bytes = out.get(from..).unwrap_or_default();
@@ -67,8 +67,8 @@ fn beginning_of(field: &Field, out: &[u8]) -> u64 {
     }
 }
 
-fn rewritten(fields: &[Field], out: &[u8]) -> Vec<u8> {
-    let mut slots: Vec<Field> = Vec::with_capacity(fields.len());
+fn rewritten(fields: &[CanonicalField], out: &[u8]) -> Vec<u8> {
+    let mut slots: Vec<CanonicalField> = Vec::with_capacity(fields.len());
     let mut by_key: HashMap<&[u8], usize> = HashMap::with_capacity(fields.len());
     for &field in fields {
         let slot = *by_key.entry(bytes(out, field.start..field.key_end)).or_insert(slots.len());

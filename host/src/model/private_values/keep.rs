@@ -3,7 +3,7 @@
 
 use super::{MASK, authority, mask_url, origin};
 use crate::model::endpoint::EndpointSettings;
-use crate::model::fault::Fault;
+use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::source::SourceSettings;
 use serde_json::Value;
@@ -39,12 +39,12 @@ fn is_masked_url(url: &str) -> bool {
 
 /// Puts stored values in the place of an endpoint's masks, from the first of `stored` that has them
 /// and goes to the same scheme, host and port. The faults name the masks that are left.
-pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -> Vec<Fault> {
+pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -> Vec<InputFault> {
     let mut faults = Vec::new();
     if is_masked_url(&new.url) {
         match stored.iter().find_map(|stored| unmask_url(&new.url, &stored.url)) {
             Some(url) if !is_masked_url(&url) => new.url = url,
-            _ => faults.push(Fault::new("url", again("address", stored.first(), &new.url))),
+            _ => faults.push(InputFault::new("url", again("address", stored.first(), &new.url))),
         }
     }
     let goes_to = origin(&new.url);
@@ -58,7 +58,7 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
             value.clone_from(known);
         } else {
             let message = again("value", stored.first(), &goes_to);
-            faults.push(Fault::new(format!("headers.{name}"), message));
+            faults.push(InputFault::new(format!("headers.{name}"), message));
         }
     }
     faults
@@ -76,7 +76,7 @@ fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> Strin
 }
 
 /// The same for the lists that a source asks for.
-pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<Fault> {
+pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<InputFault> {
     let goes_to = new.asked().map(origin);
     let Some(poll) = &mut new.poll else { return Vec::new() };
     let same = stored.iter().filter(|stored| stored.asked().map(origin) == goes_to);
@@ -98,14 +98,14 @@ pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<
             let message = format!(
                 "give the whole path: `{MASK}` stands for a stored one, and none can be read"
             );
-            faults.push(Fault::new(format!("poll.lists[{n}].path"), message));
+            faults.push(InputFault::new(format!("poll.lists[{n}].path"), message));
         }
     }
     faults
 }
 
 /// The same for the configuration of a flow's modules, each from that of the module of its name.
-pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<Fault> {
+pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<InputFault> {
     let mut faults = Vec::new();
     for (n, module) in new.modules.iter_mut().enumerate() {
         let same = |stored: &&FlowSettings| -> Option<Value> {
@@ -119,7 +119,7 @@ pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<Fault>
     faults
 }
 
-fn keep_config(module: &mut FlowModule, known: &[Value], n: usize, faults: &mut Vec<Fault>) {
+fn keep_config(module: &mut FlowModule, known: &[Value], n: usize, faults: &mut Vec<InputFault>) {
     let Ok(mut config) = serde_json::to_value(&module.config) else { return };
     let mut masks = Vec::new();
     find_masks(&config, "", &mut masks);
@@ -132,7 +132,7 @@ fn keep_config(module: &mut FlowModule, known: &[Value], n: usize, faults: &mut 
             let name = place.trim_start_matches('/').replace('/', ".");
             let message =
                 format!("give the value: `{MASK}` stands for a stored one, and none can be read");
-            faults.push(Fault::new(format!("modules[{n}].config.{name}"), message));
+            faults.push(InputFault::new(format!("modules[{n}].config.{name}"), message));
         }
     }
     if let Value::Object(members) = config {

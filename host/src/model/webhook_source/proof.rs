@@ -1,13 +1,13 @@
 //! How a sender proves that a request is its own.
 
-use super::template::{self, Piece};
-use crate::model::fault::Fault;
+use super::template::{self, TemplatePiece};
+use crate::model::fault::InputFault;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 /// How the requests of a sender are verified.
 #[derive(Debug, Clone, Copy)]
-pub enum Proof {
+pub enum SenderProof {
     /// Not at all.
     Nothing,
     /// By a code over the request. The first rule whose header is there counts.
@@ -25,7 +25,8 @@ pub enum Proof {
 /// The hash function of an HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Algorithm {
+#[schema(as = Algorithm)]
+pub enum HashAlgorithm {
     /// SHA-1, which some senders have not left yet. Nobody can forge an HMAC with it.
     Sha1,
     /// SHA-256.
@@ -40,7 +41,8 @@ pub enum Algorithm {
 /// How a signature is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Encoding {
+#[schema(as = Encoding)]
+pub enum SignatureEncoding {
     /// Hexadecimal, in either case.
     #[default]
     Hex,
@@ -67,11 +69,11 @@ pub enum KeyForm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HmacRule<'a> {
     /// The hash function.
-    pub algorithm: Algorithm,
+    pub algorithm: HashAlgorithm,
     /// The header with the signature. It may hold several with white space or commas between them.
     pub header: &'a str,
     /// How the signature is written.
-    pub encoding: Encoding,
+    pub encoding: SignatureEncoding,
     /// What stands before the signature.
     pub prefix: &'a str,
     /// The name of the signature in a header such as `t=…,v1=…`.
@@ -108,13 +110,13 @@ pub enum TokenPlace<'a> {
 pub struct HmacSettings {
     /// The hash function.
     #[serde(default)]
-    pub algorithm: Algorithm,
+    pub algorithm: HashAlgorithm,
     /// The header with the signature.
     #[schema(example = "X-Signature")]
     pub header: String,
     /// How the signature is written.
     #[serde(default)]
-    pub encoding: Encoding,
+    pub encoding: SignatureEncoding,
     /// What stands before the signature, such as `sha256=`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
@@ -159,9 +161,9 @@ impl HmacSettings {
     }
 
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
+    pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
-        let mut fault = |path: &str, message: &str| faults.push(Fault::new(path, message));
+        let mut fault = |path: &str, message: &str| faults.push(InputFault::new(path, message));
         let is_header = |name: &str| name.parse::<HeaderName>().is_ok();
         if !is_header(&self.header) {
             fault("header", "the name of a header, such as `X-Signature`");
@@ -181,12 +183,12 @@ impl HmacSettings {
         match template::parse(&self.signed) {
             Err(message) => fault("signed", &message),
             Ok(pieces) => {
-                if !pieces.contains(&Piece::Body) {
+                if !pieces.contains(&TemplatePiece::Body) {
                     fault("signed", "say `{body}`: what is not signed can be changed on the way");
                 }
                 for (piece, name, is_set) in [
-                    (Piece::Timestamp, "timestamp", self.timestamp.is_some()),
-                    (Piece::Id, "id", self.id.is_some()),
+                    (TemplatePiece::Timestamp, "timestamp", self.timestamp.is_some()),
+                    (TemplatePiece::Id, "id", self.id.is_some()),
                 ] {
                     match (pieces.contains(&piece), is_set) {
                         (true, false) => fault(name, "say where it stands: it is signed"),
@@ -213,10 +215,10 @@ pub struct BasicSettings {
 
 impl BasicSettings {
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
+    pub fn check(&self) -> Vec<InputFault> {
         let is_wrong = |name: &String| name.is_empty() || name.contains(':');
         let wrong = self.username.as_ref().filter(|name| is_wrong(name));
-        wrong.map(|_| Fault::new("username", "a text without `:`")).into_iter().collect()
+        wrong.map(|_| InputFault::new("username", "a text without `:`")).into_iter().collect()
     }
 }
 
@@ -251,7 +253,7 @@ impl WebhookTokenSettings {
     }
 
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Fault> {
+    pub fn check(&self) -> Vec<InputFault> {
         let message = match self.place() {
             None => Some("give one of `header`, `query` and `body`"),
             Some(TokenPlace::Header { name, .. }) => {
@@ -272,7 +274,7 @@ impl WebhookTokenSettings {
             Some(_) if self.prefix.is_empty() => None,
             Some(_) => Some("`prefix` goes with `header` only"),
         };
-        message.into_iter().chain(prefix).map(|message| Fault::new("", message)).collect()
+        message.into_iter().chain(prefix).map(|message| InputFault::new("", message)).collect()
     }
 }
 

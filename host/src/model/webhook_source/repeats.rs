@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// What makes a request the repeat of an earlier one. Written as `id`, `header:NAME`, `signature` or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Repeats {
+pub enum RepeatRule {
     /// The sender's id for the event, from `places.id` or where the scheme's senders put it. Recognised for 24 hours.
     Id,
     /// The value of this header. Recognised for 24 hours.
@@ -19,7 +19,7 @@ pub enum Repeats {
     None,
 }
 
-impl fmt::Display for Repeats {
+impl fmt::Display for RepeatRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id => f.write_str("id"),
@@ -30,7 +30,7 @@ impl fmt::Display for Repeats {
     }
 }
 
-impl FromStr for Repeats {
+impl FromStr for RepeatRule {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -47,13 +47,13 @@ impl FromStr for Repeats {
     }
 }
 
-impl Serialize for Repeats {
+impl Serialize for RepeatRule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Repeats {
+impl<'de> Deserialize<'de> for RepeatRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'_, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)

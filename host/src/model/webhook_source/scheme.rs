@@ -1,7 +1,7 @@
 //! The scheme of a webhook source: somebody of the table of senders.
 
-use super::proof::Proof;
-use super::senders::{SENDERS, Sender};
+use super::proof::SenderProof;
+use super::senders::{SENDERS, WebhookSender};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
@@ -10,16 +10,16 @@ use utoipa::openapi::{RefOr, Schema};
 
 /// Who sends, and so how it signs and what its bodies look like.
 #[derive(Clone, Copy)]
-pub struct Scheme(&'static Sender);
+pub struct SenderScheme(&'static WebhookSender);
 
-impl Scheme {
+impl SenderScheme {
     /// The scheme of this name.
     pub fn named(name: &str) -> Option<Self> {
         SENDERS.iter().find(|sender| sender.name == name).map(Self)
     }
 
     /// What is known of the sender.
-    pub const fn sender(self) -> &'static Sender {
+    pub const fn sender(self) -> &'static WebhookSender {
         self.0
     }
 
@@ -31,43 +31,46 @@ impl Scheme {
     /// Whether its requests bear something that its secret proves.
     pub fn has_secret(self) -> bool {
         match self.0.proof {
-            Proof::Hmac(_) | Proof::Basic | Proof::Token(_) | Proof::AsSet => true,
+            SenderProof::Hmac(_)
+            | SenderProof::Basic
+            | SenderProof::Token(_)
+            | SenderProof::AsSet => true,
             // A certificate is no secret.
-            Proof::Nothing | Proof::PayPal => false,
+            SenderProof::Nothing | SenderProof::PayPal => false,
         }
     }
 
     /// Whether its requests bear a signature.
     pub fn is_signed(self) -> bool {
         match self.0.proof {
-            Proof::Hmac(_) | Proof::PayPal => true,
-            Proof::AsSet => self.as_str() == "hmac",
-            Proof::Nothing | Proof::Basic | Proof::Token(_) => false,
+            SenderProof::Hmac(_) | SenderProof::PayPal => true,
+            SenderProof::AsSet => self.as_str() == "hmac",
+            SenderProof::Nothing | SenderProof::Basic | SenderProof::Token(_) => false,
         }
     }
 }
 
-impl PartialEq for Scheme {
+impl PartialEq for SenderScheme {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Eq for Scheme {}
+impl Eq for SenderScheme {}
 
-impl fmt::Debug for Scheme {
+impl fmt::Debug for SenderScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl Serialize for Scheme {
+impl Serialize for SenderScheme {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
 }
 
-impl<'de> Deserialize<'de> for Scheme {
+impl<'de> Deserialize<'de> for SenderScheme {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Cow::<'_, str>::deserialize(deserializer)?;
         Self::named(&name).ok_or_else(|| serde::de::Error::custom(unknown(&name)))
@@ -76,14 +79,15 @@ impl<'de> Deserialize<'de> for Scheme {
 
 /// Says which schemes there are. The given text is not repeated: it may be a secret in the wrong place.
 fn unknown(name: &str) -> String {
-    let distance = |sender: &&Sender| strsim::osa_distance(&name.to_lowercase(), sender.name);
+    let distance =
+        |sender: &&WebhookSender| strsim::osa_distance(&name.to_lowercase(), sender.name);
     let nearest = SENDERS.iter().min_by_key(distance).filter(|sender| distance(sender) <= 2);
     let hint = nearest.map(|sender| format!("; did you mean `{}`?", sender.name));
     let names: Vec<&str> = SENDERS.iter().map(|sender| sender.name).collect();
     format!("there is no such scheme{}; there are {}", hint.unwrap_or_default(), names.join(", "))
 }
 
-impl utoipa::PartialSchema for Scheme {
+impl utoipa::PartialSchema for SenderScheme {
     fn schema() -> RefOr<Schema> {
         let lines = SENDERS.iter().map(|sender| format!("- `{}`: {}.", sender.name, sender.title));
         let lines: Vec<String> = lines.collect();
@@ -99,7 +103,7 @@ impl utoipa::PartialSchema for Scheme {
     }
 }
 
-impl utoipa::ToSchema for Scheme {
+impl utoipa::ToSchema for SenderScheme {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("WebhookScheme")
     }

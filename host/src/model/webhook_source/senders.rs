@@ -11,20 +11,20 @@
 //! verification" (Paddle); "Secure webhooks" (Bitbucket); "Webhooks" (Notion); the vendors' pages and code
 //! for the three Perfex forms.
 
-use super::proof::{Algorithm, Encoding, HmacRule, KeyForm, Proof, TokenPlace};
+use super::proof::{HashAlgorithm, HmacRule, KeyForm, SenderProof, SignatureEncoding, TokenPlace};
 
 /// What is known of somebody who sends webhooks.
 ///
 /// A place is a JSON pointer (RFC 6901) or `header:NAME`. Each part of an event is taken from the first of
 /// its places that has something.
 #[derive(Debug, Clone, Copy)]
-pub struct Sender {
+pub struct WebhookSender {
     /// The name of the scheme.
     pub name: &'static str,
     /// Who that is, for the descriptions.
     pub title: &'static str,
     /// How its requests are verified.
-    pub proof: Proof,
+    pub proof: SenderProof,
     /// Whether its events have the names of a CRM's catalogue; otherwise they stand behind the scheme's name.
     pub is_crm: bool,
     /// The event's name: places, texts, or texts with places in braces, `?` behind one that may be missing.
@@ -61,10 +61,10 @@ pub enum EmptyAnswer {
 }
 
 /// The usual envelope of an unknown sender.
-const ANY: Sender = Sender {
+const ANY: WebhookSender = WebhookSender {
     name: "",
     title: "",
-    proof: Proof::Nothing,
+    proof: SenderProof::Nothing,
     is_crm: true,
     event: &["/event", "/type", "header:x-perfex-event"],
     data: &["/payload", "/data"],
@@ -79,7 +79,7 @@ const ANY: Sender = Sender {
 };
 
 /// A system with names of its own, whose body is the data.
-const OWN: Sender = Sender {
+const OWN: WebhookSender = WebhookSender {
     is_crm: false,
     event: &["/type"],
     data: &[],
@@ -91,9 +91,9 @@ const OWN: Sender = Sender {
 
 /// Lower-case hexadecimal HMAC-SHA256 of the body with the literal secret.
 const HEX: HmacRule<'static> = HmacRule {
-    algorithm: Algorithm::Sha256,
+    algorithm: HashAlgorithm::Sha256,
     header: "",
-    encoding: Encoding::Hex,
+    encoding: SignatureEncoding::Hex,
     prefix: "",
     part: None,
     timestamp: None,
@@ -102,7 +102,7 @@ const HEX: HmacRule<'static> = HmacRule {
     key: KeyForm::Text,
 };
 /// The same in base64.
-const BASE64: HmacRule<'static> = HmacRule { encoding: Encoding::Base64, ..HEX };
+const BASE64: HmacRule<'static> = HmacRule { encoding: SignatureEncoding::Base64, ..HEX };
 /// `t=SECONDS,v1=HEX` over `SECONDS.BODY`.
 const TIMED: HmacRule<'static> =
     HmacRule { part: Some("v1"), timestamp: Some("part:t"), signed: "{timestamp}.{body}", ..HEX };
@@ -118,32 +118,32 @@ const STANDARD: HmacRule<'static> = HmacRule {
 };
 
 /// The table.
-pub static SENDERS: [Sender; 32] = [
-    Sender {
+pub static SENDERS: [WebhookSender; 32] = [
+    WebhookSender {
         name: "perfexapi",
         title: "PerfexAPI by OBS Technologies, in both of its headers",
-        proof: Proof::Hmac(&[
+        proof: SenderProof::Hmac(&[
             HmacRule { header: "x-perfexapi-signature", ..HEX },
             HmacRule { header: "x-webhook-signature", ..HEX },
         ]),
         ..ANY
     },
-    Sender {
+    WebhookSender {
         name: "themesic",
         title: "the REST API module of Themesic",
-        proof: Proof::Hmac(&[HmacRule { header: "x-perfex-signature", ..TIMED }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "x-perfex-signature", ..TIMED }]),
         ..ANY
     },
-    Sender {
+    WebhookSender {
         name: "n8n-bridge",
         title: "the module N8N Bridge",
-        proof: Proof::Hmac(&[HmacRule { header: "x-perfex-signature", ..HEX }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "x-perfex-signature", ..HEX }]),
         ..ANY
     },
-    Sender {
+    WebhookSender {
         name: "standard",
         title: "Standard Webhooks 1.0, with the headers of Svix too; Waybill itself",
-        proof: Proof::Hmac(&[
+        proof: SenderProof::Hmac(&[
             STANDARD,
             HmacRule {
                 header: "svix-signature",
@@ -158,29 +158,33 @@ pub static SENDERS: [Sender; 32] = [
         headers: &[],
         ..ANY
     },
-    Sender {
+    WebhookSender {
         name: "github",
         title: "GitHub",
-        proof: Proof::Hmac(&[HmacRule { header: "x-hub-signature-256", prefix: "sha256=", ..HEX }]),
+        proof: SenderProof::Hmac(&[HmacRule {
+            header: "x-hub-signature-256",
+            prefix: "sha256=",
+            ..HEX
+        }]),
         event: &["{header:x-github-event}.{/action?}"],
         id: &["header:x-github-delivery"],
         headers: &["x-github-"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "stripe",
         title: "Stripe",
-        proof: Proof::Hmac(&[HmacRule { header: "stripe-signature", ..TIMED }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "stripe-signature", ..TIMED }]),
         data: &["/data/object"],
         id: &["/id"],
         occurred_at: &["/created"],
         previous: Some("/data/previous_attributes"),
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "shopify",
         title: "Shopify, with its old and its new header names",
-        proof: Proof::Hmac(&[
+        proof: SenderProof::Hmac(&[
             HmacRule { header: "x-shopify-hmac-sha256", ..BASE64 },
             HmacRule { header: "shopify-hmac-sha256", ..BASE64 },
         ]),
@@ -191,10 +195,10 @@ pub static SENDERS: [Sender; 32] = [
         headers: &["x-shopify-", "shopify-"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "slack",
         title: "Slack: events, slash commands, interactive components",
-        proof: Proof::Hmac(&[HmacRule {
+        proof: SenderProof::Hmac(&[HmacRule {
             header: "x-slack-signature",
             prefix: "v0=",
             timestamp: Some("header:x-slack-request-timestamp"),
@@ -210,10 +214,10 @@ pub static SENDERS: [Sender; 32] = [
         empty_answer: EmptyAnswer::ToForms,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "hubspot",
         title: "HubSpot, signature version 3",
-        proof: Proof::Hmac(&[HmacRule {
+        proof: SenderProof::Hmac(&[HmacRule {
             header: "x-hubspot-signature-v3",
             timestamp: Some("header:x-hubspot-request-timestamp"),
             signed: "{method}{url}{body}{timestamp}",
@@ -227,10 +231,10 @@ pub static SENDERS: [Sender; 32] = [
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "pipedrive",
         title: "Pipedrive, with HTTP Basic authentication",
-        proof: Proof::Basic,
+        proof: SenderProof::Basic,
         event: &["{/meta/entity}.{/meta/action}", "{/meta/object}.{/meta/action}"],
         data: &["/data", "/current", "/previous"],
         // In version 1 `/meta/id` is the record's; only version 2 has `/meta/version`.
@@ -240,29 +244,29 @@ pub static SENDERS: [Sender; 32] = [
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "woocommerce",
         title: "WooCommerce",
-        proof: Proof::Hmac(&[HmacRule { header: "x-wc-webhook-signature", ..BASE64 }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "x-wc-webhook-signature", ..BASE64 }]),
         event: &["header:x-wc-webhook-topic"],
         id: &["header:x-wc-webhook-delivery-id"],
         resource_segments: 2,
         headers: &["x-wc-"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "zoho",
         title: "Zoho CRM's notifications, with the channel's `token`",
-        proof: Proof::Token(TokenPlace::Body("/token")),
+        proof: SenderProof::Token(TokenPlace::Body("/token")),
         event: &["{/module}.{/operation}"],
         occurred_at: &["/server_time"],
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "typeform",
         title: "Typeform",
-        proof: Proof::Hmac(&[HmacRule {
+        proof: SenderProof::Hmac(&[HmacRule {
             header: "typeform-signature",
             prefix: "sha256=",
             ..BASE64
@@ -273,30 +277,34 @@ pub static SENDERS: [Sender; 32] = [
         occurred_at: &["/form_response/submitted_at"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "meta",
         title: "Meta: Facebook pages and lead ads, Instagram, WhatsApp",
-        proof: Proof::Hmac(&[HmacRule { header: "x-hub-signature-256", prefix: "sha256=", ..HEX }]),
+        proof: SenderProof::Hmac(&[HmacRule {
+            header: "x-hub-signature-256",
+            prefix: "sha256=",
+            ..HEX
+        }]),
         event: &["{/object}.{/field?}"],
         occurred_at: &["/time"],
         lists: &[&["entry"], &["changes", "messaging", "standby"]],
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "paypal",
         title: "PayPal, by its certificate",
-        proof: Proof::PayPal,
+        proof: SenderProof::PayPal,
         event: &["/event_type"],
         data: &["/resource"],
         id: &["/id"],
         occurred_at: &["/create_time"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "square",
         title: "Square",
-        proof: Proof::Hmac(&[HmacRule {
+        proof: SenderProof::Hmac(&[HmacRule {
             header: "x-square-hmacsha256-signature",
             signed: "{url}{body}",
             ..BASE64
@@ -309,10 +317,10 @@ pub static SENDERS: [Sender; 32] = [
         headers: &["square-"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "xero",
         title: "Xero",
-        proof: Proof::Hmac(&[HmacRule { header: "x-xero-signature", ..BASE64 }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "x-xero-signature", ..BASE64 }]),
         event: &["{/eventCategory}.{/eventType}"],
         id: &["/tenantId /resourceId /eventType /eventDateUtc"],
         occurred_at: &["/eventDateUtc"],
@@ -322,11 +330,11 @@ pub static SENDERS: [Sender; 32] = [
         empty_answer: EmptyAnswer::Always,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "intercom",
         title: "Intercom",
-        proof: Proof::Hmac(&[HmacRule {
-            algorithm: Algorithm::Sha1,
+        proof: SenderProof::Hmac(&[HmacRule {
+            algorithm: HashAlgorithm::Sha1,
             header: "x-hub-signature",
             prefix: "sha1=",
             ..HEX
@@ -338,10 +346,10 @@ pub static SENDERS: [Sender; 32] = [
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "calendly",
         title: "Calendly",
-        proof: Proof::Hmac(&[HmacRule { header: "calendly-webhook-signature", ..TIMED }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "calendly-webhook-signature", ..TIMED }]),
         event: &["/event"],
         data: &["/payload"],
         id: &["/event /payload/uri /created_at"],
@@ -349,11 +357,11 @@ pub static SENDERS: [Sender; 32] = [
         resource_id: &["/payload/uri"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "twilio",
         title: "Twilio, forms and JSON",
-        proof: Proof::Hmac(&[HmacRule {
-            algorithm: Algorithm::Sha1,
+        proof: SenderProof::Hmac(&[HmacRule {
+            algorithm: HashAlgorithm::Sha1,
             header: "x-twilio-signature",
             signed: "{url}{form}",
             ..BASE64
@@ -372,10 +380,10 @@ pub static SENDERS: [Sender; 32] = [
         empty_answer: EmptyAnswer::Always,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "zendesk",
         title: "Zendesk",
-        proof: Proof::Hmac(&[HmacRule {
+        proof: SenderProof::Hmac(&[HmacRule {
             header: "x-zendesk-webhook-signature",
             timestamp: Some("header:x-zendesk-webhook-signature-timestamp"),
             signed: "{timestamp}{body}",
@@ -387,20 +395,20 @@ pub static SENDERS: [Sender; 32] = [
         headers: &["x-zendesk-"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "gitlab",
         title: "GitLab, with its secret token",
-        proof: Proof::Token(TokenPlace::Header { name: "x-gitlab-token", prefix: "" }),
+        proof: SenderProof::Token(TokenPlace::Header { name: "x-gitlab-token", prefix: "" }),
         event: &["{/object_kind}.{/object_attributes/action?}", "/event_name"],
         // Hooks that follow from each other share an `X-Gitlab-Event-UUID`.
         id: &["header:idempotency-key"],
         headers: &["x-gitlab-"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "linear",
         title: "Linear",
-        proof: Proof::Hmac(&[HmacRule { header: "linear-signature", ..HEX }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "linear-signature", ..HEX }]),
         event: &["{/type}.{/action}"],
         data: &["/data"],
         id: &["header:linear-delivery"],
@@ -409,10 +417,10 @@ pub static SENDERS: [Sender; 32] = [
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "paddle",
         title: "Paddle",
-        proof: Proof::Hmac(&[HmacRule {
+        proof: SenderProof::Hmac(&[HmacRule {
             header: "paddle-signature",
             part: Some("h1"),
             timestamp: Some("part:ts"),
@@ -426,58 +434,71 @@ pub static SENDERS: [Sender; 32] = [
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "bitbucket",
         title: "Bitbucket Cloud",
-        proof: Proof::Hmac(&[HmacRule { header: "x-hub-signature", prefix: "sha256=", ..HEX }]),
+        proof: SenderProof::Hmac(&[HmacRule {
+            header: "x-hub-signature",
+            prefix: "sha256=",
+            ..HEX
+        }]),
         event: &["header:x-event-key"],
         id: &["header:x-request-uuid"],
         headers: &["x-hook-", "x-event-", "x-attempt-"],
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "notion",
         title: "Notion",
-        proof: Proof::Hmac(&[HmacRule { header: "x-notion-signature", prefix: "sha256=", ..HEX }]),
+        proof: SenderProof::Hmac(&[HmacRule {
+            header: "x-notion-signature",
+            prefix: "sha256=",
+            ..HEX
+        }]),
         id: &["/id"],
         occurred_at: &["/timestamp"],
         resource_id: &["/entity/id"],
         resource_segments: 2,
         ..OWN
     },
-    Sender {
+    WebhookSender {
         name: "cal-com",
         title: "Cal.com",
-        proof: Proof::Hmac(&[HmacRule { header: "x-cal-signature-256", ..HEX }]),
+        proof: SenderProof::Hmac(&[HmacRule { header: "x-cal-signature-256", ..HEX }]),
         event: &["/triggerEvent"],
         data: &["/payload"],
         id: &["/triggerEvent /createdAt /payload/uid"],
         occurred_at: &["/createdAt"],
         ..OWN
     },
-    Sender { name: "hmac", title: "any HMAC, as `hmac` says", proof: Proof::AsSet, ..ANY },
-    Sender {
+    WebhookSender {
+        name: "hmac",
+        title: "any HMAC, as `hmac` says",
+        proof: SenderProof::AsSet,
+        ..ANY
+    },
+    WebhookSender {
         name: "basic",
         title: "HTTP Basic authentication; the secret is the password",
-        proof: Proof::Basic,
+        proof: SenderProof::Basic,
         ..ANY
     },
-    Sender {
+    WebhookSender {
         name: "token",
         title: "the secret itself in a header, the query or the body, as `token` says",
-        proof: Proof::AsSet,
+        proof: SenderProof::AsSet,
         ..ANY
     },
-    Sender {
+    WebhookSender {
         name: "ip",
         title: "nothing but the address that `from` names",
-        proof: Proof::Nothing,
+        proof: SenderProof::Nothing,
         ..ANY
     },
-    Sender {
+    WebhookSender {
         name: "none",
         title: "nobody in particular: nothing is verified, whoever knows the address can send",
-        proof: Proof::Nothing,
+        proof: SenderProof::Nothing,
         ..ANY
     },
 ];

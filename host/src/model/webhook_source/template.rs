@@ -2,7 +2,7 @@
 
 /// A piece of such a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum TemplatePiece {
     /// A text as it stands.
     Text(Box<str>),
     /// The body.
@@ -21,21 +21,21 @@ pub enum Piece {
 }
 
 /// Reads such a text; an error says what is wrong.
-pub fn parse(text: &str) -> Result<Vec<Piece>, String> {
+pub fn parse(text: &str) -> Result<Vec<TemplatePiece>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         let (name, after) = after.split_once('}').ok_or("a `{` has no `}`")?;
         if !before.is_empty() {
-            pieces.push(Piece::Text(before.into()));
+            pieces.push(TemplatePiece::Text(before.into()));
         }
         pieces.push(match name {
-            "body" => Piece::Body,
-            "timestamp" => Piece::Timestamp,
-            "id" => Piece::Id,
-            "url" => Piece::Url,
-            "method" => Piece::Method,
-            "form" => Piece::Form,
+            "body" => TemplatePiece::Body,
+            "timestamp" => TemplatePiece::Timestamp,
+            "id" => TemplatePiece::Id,
+            "url" => TemplatePiece::Url,
+            "method" => TemplatePiece::Method,
+            "form" => TemplatePiece::Form,
             _ => {
                 let known = "`{body}`, `{timestamp}`, `{id}`, `{url}`, `{method}`";
                 return Err(format!("`{{{name}}}` is not known; there are {known}"));
@@ -44,7 +44,7 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, String> {
         rest = after;
     }
     if !rest.is_empty() {
-        pieces.push(Piece::Text(rest.into()));
+        pieces.push(TemplatePiece::Text(rest.into()));
     }
     Ok(pieces)
 }
@@ -56,9 +56,9 @@ mod tests {
     #[test]
     fn pieces_are_told_from_the_text_between_them() {
         let pieces = parse("v0:{timestamp}:{body}").unwrap();
-        let text = |text: &str| Piece::Text(text.into());
-        assert_eq!(pieces, [text("v0:"), Piece::Timestamp, text(":"), Piece::Body]);
-        assert_eq!(parse("{method}{url}").unwrap(), [Piece::Method, Piece::Url]);
+        let text = |text: &str| TemplatePiece::Text(text.into());
+        assert_eq!(pieces, [text("v0:"), TemplatePiece::Timestamp, text(":"), TemplatePiece::Body]);
+        assert_eq!(parse("{method}{url}").unwrap(), [TemplatePiece::Method, TemplatePiece::Url]);
         assert!(parse("{secret}").is_err() && parse("{body").is_err());
     }
 }

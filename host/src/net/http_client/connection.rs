@@ -4,7 +4,7 @@
 //! also while a request is on its way on it. [`ConnectionWatch`] tells whether that is what happened:
 //! the connection had been used before, and not a byte came since the last request.
 
-use super::dial::Dialler;
+use super::dial::GuardedDialler;
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use http::Uri;
@@ -30,11 +30,11 @@ const PRESS: Duration = Duration::from_millis(50);
 /// How long a connection must have been at rest before it is closed for another.
 const AT_REST: Duration = Duration::from_millis(100);
 
-type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+type TlsOrPlainStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
 /// What is seen of a connection.
 #[derive(Debug)]
-struct Seen {
+struct ConnectionProgress {
     born: Instant,
     /// Times that writing began after reading: over HTTP/1, requests.
     turns: AtomicU64,
@@ -55,11 +55,11 @@ struct Seen {
 
 /// Tells what became of a connection. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ConnectionWatch(Arc<Seen>);
+pub struct ConnectionWatch(Arc<ConnectionProgress>);
 
 impl ConnectionWatch {
     fn new(shared: bool) -> Self {
-        Self(Arc::new(Seen {
+        Self(Arc::new(ConnectionProgress {
             shared,
             in_use: AtomicUsize::new(0),
             born: Instant::now(),
@@ -149,13 +149,13 @@ impl Drop for SharedUse {
 
 /// The connections of a client, bounded in number.
 #[derive(Debug)]
-struct Connections {
+struct ConnectionPlaces {
     places: Arc<Semaphore>,
     next: AtomicU64,
     open: Mutex<HashMap<u64, ConnectionWatch>>,
 }
 
-impl Connections {
+impl ConnectionPlaces {
     /// A place for a connection. Where there is none, the one that rested longest is closed.
     async fn place(&self) -> OwnedSemaphorePermit {
         loop {
@@ -187,21 +187,22 @@ impl Connections {
 
 /// Opens connections, as many as there are places.
 #[derive(Debug, Clone)]
-pub struct Connector {
-    https: HttpsConnector<Dialler>,
-    connections: Arc<Connections>,
+pub struct BoundedConnector {
+    https: HttpsConnector<GuardedDialler>,
+    connections: Arc<ConnectionPlaces>,
 }
 
-impl Connector {
+impl BoundedConnector {
     /// At most that many connections at once.
-    pub fn new(https: HttpsConnector<Dialler>, most: usize) -> Self {
+    pub fn new(https: HttpsConnector<GuardedDialler>, most: usize) -> Self {
         let places = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
-        let connections = Connections { places, next: AtomicU64::new(0), open: Mutex::default() };
+        let connections =
+            ConnectionPlaces { places, next: AtomicU64::new(0), open: Mutex::default() };
         Self { https, connections: Arc::new(connections) }
     }
 }
 
-impl Service<Uri> for Connector {
+impl Service<Uri> for BoundedConnector {
     type Response = TokioIo<WatchedConnection>;
     type Error = Box<dyn StdError + Send + Sync>;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
@@ -227,10 +228,10 @@ impl Service<Uri> for Connector {
 /// A connection that holds its place until it is closed.
 #[derive(Debug)]
 pub struct WatchedConnection {
-    stream: Stream,
+    stream: TlsOrPlainStream,
     watch: ConnectionWatch,
     id: u64,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionPlaces>,
     _place: OwnedSemaphorePermit,
 }
 

@@ -5,7 +5,7 @@
 //! what is left.
 
 use super::dns::NameResolver;
-use crate::net::address_policy::{AddressPolicy, Forbidden};
+use crate::net::address_policy::{AddressPolicy, ForbiddenAddress};
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,7 +30,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub enum DialError {
     /// The host is an address deliveries must not go to, or has no other.
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Forbidden(#[from] ForbiddenAddress),
     /// The host's name does not resolve.
     #[error("the name `{name}` could not be resolved: {why}")]
     Dns {
@@ -49,14 +49,14 @@ pub enum DialError {
 
 /// Opens TCP connections.
 #[derive(Debug, Clone)]
-pub struct Dialler {
-    tcp: HttpConnector<Resolver>,
+pub struct GuardedDialler {
+    tcp: HttpConnector<FilteredResolver>,
     policy: AddressPolicy,
 }
 
-impl Dialler {
+impl GuardedDialler {
     pub fn new(policy: AddressPolicy, names: NameResolver) -> Self {
-        let resolver = Resolver { names, policy: policy.clone() };
+        let resolver = FilteredResolver { names, policy: policy.clone() };
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -66,7 +66,7 @@ impl Dialler {
     }
 }
 
-impl Service<Uri> for Dialler {
+impl Service<Uri> for GuardedDialler {
     type Response = TokioIo<TcpStream>;
     type Error = DialError;
     type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
@@ -111,12 +111,12 @@ impl DialError {
 
 /// The resolver, whose answers are filtered.
 #[derive(Debug, Clone)]
-struct Resolver {
+struct FilteredResolver {
     names: NameResolver,
     policy: AddressPolicy,
 }
 
-impl Service<Name> for Resolver {
+impl Service<Name> for FilteredResolver {
     type Response = vec::IntoIter<SocketAddr>;
     type Error = DialError;
     type Future = BoxFuture<'static, Result<Self::Response, DialError>>;

@@ -42,28 +42,28 @@ const LOOK: Duration = Duration::from_secs(5);
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 /// What came of a lookup: addresses, or why there are none.
-pub type Found = Result<Arc<[IpAddr]>, Arc<str>>;
+pub type LookupResult = Result<Arc<[IpAddr]>, Arc<str>>;
 
 /// Resolves names. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct NameResolver(Arc<Inner>);
+pub struct NameResolver(Arc<ResolverInner>);
 
-struct Inner {
+struct ResolverInner {
     /// Asked in place of the system's name servers, if there are any.
     name_servers: Vec<SocketAddr>,
-    system: Mutex<Option<System>>,
-    lookups: Mutex<HashMap<String, Shared<oneshot::Receiver<Found>>>>,
+    system: Mutex<Option<SystemResolver>>,
+    lookups: Mutex<HashMap<String, Shared<oneshot::Receiver<LookupResult>>>>,
     places: Semaphore,
 }
 
 /// The resolver that was made from the system's files as they were.
-struct System {
+struct SystemResolver {
     resolver: TokioResolver,
     files: [Option<SystemTime>; 2],
     looked: Instant,
 }
 
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for ResolverInner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner").field("name_servers", &self.name_servers).finish_non_exhaustive()
     }
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Inner {
 impl NameResolver {
     /// Asks these name servers, or the system's where there are none.
     pub fn new(name_servers: Vec<SocketAddr>) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ResolverInner {
             name_servers,
             system: Mutex::default(),
             lookups: Mutex::default(),
@@ -82,7 +82,7 @@ impl NameResolver {
 
     /// The addresses of a name. Other ways to write an address of IPv4, such as `127.1`, are read as
     /// URLs are (WHATWG URL Standard, section 3.5): no name server is asked about them.
-    pub async fn resolve(&self, name: &str) -> Found {
+    pub async fn resolve(&self, name: &str) -> LookupResult {
         if let Ok(url::Host::Ipv4(address)) = url::Host::parse(name) {
             return Ok(Arc::new([IpAddr::V4(address)]));
         }
@@ -92,7 +92,7 @@ impl NameResolver {
 
     /// The lookup of a name that is under way, or a new one. It ends by itself, also if nobody waits
     /// for it any more.
-    fn lookup(&self, name: &str) -> Shared<oneshot::Receiver<Found>> {
+    fn lookup(&self, name: &str) -> Shared<oneshot::Receiver<LookupResult>> {
         let mut lookups = self.0.lookups();
         if let Some(lookup) = lookups.get(name) {
             return lookup.clone();
@@ -111,12 +111,12 @@ impl NameResolver {
     }
 }
 
-impl Inner {
-    fn lookups(&self) -> MutexGuard<'_, HashMap<String, Shared<oneshot::Receiver<Found>>>> {
+impl ResolverInner {
+    fn lookups(&self) -> MutexGuard<'_, HashMap<String, Shared<oneshot::Receiver<LookupResult>>>> {
         self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn find(&self, name: &str) -> Found {
+    async fn find(&self, name: &str) -> LookupResult {
         let _place = self.places.acquire().await;
         let resolver = self.resolver().map_err(Arc::<str>::from)?;
         let found = resolver.lookup_ip(name).await.map_err(|why| Arc::from(why.to_string()))?;
@@ -126,7 +126,7 @@ impl Inner {
     /// The resolver by the system's files as they are now.
     fn resolver(&self) -> Result<TokioResolver, String> {
         let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = |known: &&mut System| known.looked.elapsed() < LOOK;
+        let recent = |known: &&mut SystemResolver| known.looked.elapsed() < LOOK;
         if let Some(known) = system.as_mut().filter(recent) {
             return Ok(known.resolver.clone());
         }
@@ -136,7 +136,8 @@ impl Inner {
             return Ok(known.resolver.clone());
         }
         let resolver = self.make()?;
-        *system = Some(System { resolver: resolver.clone(), files, looked: Instant::now() });
+        *system =
+            Some(SystemResolver { resolver: resolver.clone(), files, looked: Instant::now() });
         Ok(resolver)
     }
 

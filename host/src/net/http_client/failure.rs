@@ -5,7 +5,7 @@ use super::connection::ConnectionWatch;
 use super::dial::DialError;
 use crate::net::error_class::ErrorClass;
 use crate::net::tls_trust;
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use hyper_util::client::legacy;
 use rustls::CertificateError;
 use std::error::Error as StdError;
@@ -81,7 +81,7 @@ fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
 
 /// The time-out's error.
 pub fn timed_out(timeout: Duration, duration: Duration) -> SendError {
-    let detail = format!("no reply within {}", Span::new(timeout));
+    let detail = format!("no reply within {}", TimeSpan::new(timeout));
     SendError { class: ErrorClass::Timeout, detail, duration }
 }
 

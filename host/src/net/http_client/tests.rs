@@ -11,9 +11,9 @@ use server::{Script, Server, Tls};
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
 
-fn client_for(networks: &[&str], extra_ca_pem: Option<Vec<u8>>) -> Client {
+fn client_for(networks: &[&str], extra_ca_pem: Option<Vec<u8>>) -> DeliveryClient {
     let allow_networks = networks.iter().map(|net| net.parse().unwrap()).collect();
-    Client::new(Settings {
+    DeliveryClient::new(ClientSettings {
         allow_networks,
         extra_ca_pem,
         name_servers: Vec::new(),
@@ -22,23 +22,27 @@ fn client_for(networks: &[&str], extra_ca_pem: Option<Vec<u8>>) -> Client {
     .unwrap()
 }
 
-impl Client {
+impl DeliveryClient {
     /// Sends a request that nothing withdraws.
-    async fn post(&self, request: Request, timeout: Duration) -> Result<Reply, SendError> {
+    async fn post(
+        &self,
+        request: ClientRequest,
+        timeout: Duration,
+    ) -> Result<ClientReply, SendError> {
         self.send(request, timeout, pending()).await.unwrap()
     }
 }
 
-fn client() -> Client {
+fn client() -> DeliveryClient {
     client_for(&["127.0.0.0/8", "::1/128"], None)
 }
 
-fn request(uri: &str) -> Request {
+fn request(uri: &str) -> ClientRequest {
     let headers = HeaderMap::from_iter([(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     )]);
-    Request {
+    ClientRequest {
         uri: uri.parse().unwrap(),
         headers,
         header_case: None,
@@ -147,13 +151,13 @@ async fn connections_at_rest_make_room_for_others() {
     let answer = Script::Answer("HTTP/1.1 204 No Content\r\n\r\n");
     let (first, second) = (Server::start(answer).await, Server::start(answer).await);
     let allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
-    let settings = Settings {
+    let settings = ClientSettings {
         allow_networks,
         extra_ca_pem: None,
         name_servers: Vec::new(),
         max_connections: 1,
     };
-    let client = Client::new(settings).unwrap();
+    let client = DeliveryClient::new(settings).unwrap();
     for server in [&first, &second, &first] {
         client.post(request(&server.url()), LONG).await.unwrap();
     }
@@ -267,13 +271,13 @@ async fn an_unknown_name_is_a_dns_error() {
             socket.send_to(&packet[..length], from).await.unwrap();
         }
     });
-    let settings = Settings {
+    let settings = ClientSettings {
         allow_networks: Vec::new(),
         extra_ca_pem: None,
         name_servers,
         max_connections: 1,
     };
-    let client = Client::new(settings).unwrap();
+    let client = DeliveryClient::new(settings).unwrap();
     let error = client.post(request("http://waybill-test.example/"), LONG).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Dns);
     assert!(error.to_string().contains("`waybill-test.example`"), "{error}");

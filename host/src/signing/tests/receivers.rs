@@ -1,8 +1,8 @@
 //! The code that `docs/receivers` gives to receivers, run on what we sign.
 
 use super::{rotated, secrets, signed_at};
-use crate::model::secrets::Secrets;
-use crate::model::signature_scheme::Scheme;
+use crate::model::secrets::SigningSecrets;
+use crate::model::signature_scheme::SignatureScheme;
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
 use std::path::Path;
@@ -23,17 +23,23 @@ struct Case {
 }
 
 fn cases(now: Timestamp) -> Vec<Case> {
-    let case = |name, secret, fits, made_with: &Secrets, at, schemes: &[Scheme], body: &[u8]| {
+    let case = |name,
+                secret,
+                fits,
+                made_with: &SigningSecrets,
+                at,
+                schemes: &[SignatureScheme],
+                body: &[u8]| {
         let headers = signed_at(schemes, made_with, BODY, at);
         Case { name, secret, headers, body: body.to_vec(), fits }
     };
-    let (default, no_list) = (&Scheme::DEFAULT[..], &[Scheme::Webhook][..]);
+    let (default, no_list) = (&SignatureScheme::DEFAULT[..], &[SignatureScheme::Webhook][..]);
     let both = rotated(WHSEC, PLAIN, now.after(Duration::from_hours(1)));
     let minutes = |n| Duration::from_mins(n);
     vec![
         case("whsec", WHSEC, true, &secrets(WHSEC), now, default, BODY),
         case("plain", PLAIN, true, &secrets(PLAIN), now, default, BODY),
-        case("with every scheme", WHSEC, true, &secrets(WHSEC), now, &Scheme::ALL, BODY),
+        case("with every scheme", WHSEC, true, &secrets(WHSEC), now, &SignatureScheme::ALL, BODY),
         case("rotated, new", WHSEC, true, &both, now, default, BODY),
         case("rotated, old", PLAIN, true, &both, now, default, BODY),
         case("a little late", WHSEC, true, &secrets(WHSEC), now.before(minutes(3)), default, BODY),

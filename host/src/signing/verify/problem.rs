@@ -1,17 +1,17 @@
 //! What can be wrong with a signature, in words.
 
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use http::HeaderName;
 use std::time::Duration;
 
 /// One thing that is wrong with a signature or its header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum SignatureProblem {
     /// It was made longer ago than the tolerance.
-    #[error("the timestamp is {} old, more than the 5m that are tolerated: a late or replayed delivery, or a wrong clock", Span::new(*.0))]
+    #[error("the timestamp is {} old, more than the 5m that are tolerated: a late or replayed delivery, or a wrong clock", TimeSpan::new(*.0))]
     TooOld(Duration),
     /// It is made further in the future than the tolerance.
-    #[error("the timestamp is {} in the future, more than the 5m that are tolerated: one of the clocks is wrong", Span::new(*.0))]
+    #[error("the timestamp is {} in the future, more than the 5m that are tolerated: one of the clocks is wrong", TimeSpan::new(*.0))]
     InFuture(Duration),
     /// It is in milliseconds.
     #[error("the timestamp is in milliseconds; it must be Unix seconds")]
@@ -38,13 +38,13 @@ pub enum Problem {
     NoTimedForm,
     /// It fits in another encoding.
     #[error("the signature is {0}")]
-    Encoding(Encoding),
+    Encoding(GivenEncoding),
     /// It fits with the secret read otherwise.
     #[error("it fits if the secret is read {0}")]
-    Reading(Reading),
+    Reading(SecretReading),
     /// It fits for other content.
     #[error("it is the signature of {0}")]
-    Content(Content),
+    Content(SignedContent),
     /// It fits for another body.
     #[error("it fits {0}")]
     Body(BodyChange),
@@ -57,7 +57,7 @@ pub enum Problem {
 
 /// How a signature is encoded that should be encoded otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Encoding {
+pub enum GivenEncoding {
     /// In hex instead of base64.
     #[error("in hex; this scheme has it in base64")]
     Hex,
@@ -77,7 +77,7 @@ pub enum Encoding {
 
 /// How a secret was read that its scheme reads otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Reading {
+pub enum SecretReading {
     /// As it is written.
     #[error("literally, as it is written; Standard Webhooks decodes the base64 after `whsec_`")]
     Literal,
@@ -99,7 +99,7 @@ pub enum Reading {
 
 /// What was signed instead of what the scheme signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Content {
+pub enum SignedContent {
     /// The body.
     #[error("the body alone")]
     Body,

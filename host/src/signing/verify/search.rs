@@ -1,8 +1,8 @@
 //! Which variation of a signature fits, if not the right one.
 
-use super::problem::{BodyChange, Content, Encoding, Problem, Reading};
-use super::{Keys, Scheme};
-use crate::crypto::sha256::Mac;
+use super::problem::{BodyChange, GivenEncoding, SecretReading, SignatureProblem, SignedContent};
+use super::{SignatureScheme, VerificationKeys};
+use crate::crypto::sha256::MacKey;
 use crate::json::canonical;
 use crate::signing::secret::{SYMMETRIC, standard_key};
 use base64::Engine as _;
@@ -12,43 +12,47 @@ use std::borrow::Cow;
 use subtle::ConstantTimeEq as _;
 
 /// What was signed, as far as is known.
-pub struct Subject<'a> {
-    pub scheme: Scheme,
+pub struct SignedSubject<'a> {
+    pub scheme: SignatureScheme,
     pub id: &'a str,
     pub timestamp: Option<String>,
     pub body: &'a [u8],
 }
 
 /// A variation that fits.
-pub struct Match {
+pub struct SearchMatch {
     /// How it differs from what the scheme asks for.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<SignatureProblem>,
     /// Whether it is the previous secret's.
     pub previous: bool,
 }
 
 /// The variation with the fewest differences that fits one of the signatures.
-pub fn best(subject: &Subject<'_>, signatures: &[String], keys: Keys<'_>) -> Option<Match> {
-    let claims: Vec<Decoded> =
+pub fn best(
+    subject: &SignedSubject<'_>,
+    signatures: &[String],
+    keys: VerificationKeys<'_>,
+) -> Option<SearchMatch> {
+    let claims: Vec<DecodedSignature> =
         signatures.iter().flat_map(|text| decodings(text, subject.scheme)).collect();
     let bodies = bodies(subject.body);
-    let mut best: Option<Match> = None;
+    let mut best: Option<SearchMatch> = None;
     for (secret, previous) in keys.all() {
         for (reading, key) in readings(secret, subject.scheme) {
-            let mac = Mac::new(&key);
+            let mac = MacKey::new(&key);
             for (content, (change, body)) in pairs(&contents(subject), &bodies) {
                 let expected = mac.of(&content.parts(subject, body));
                 let fitting =
                     claims.iter().filter(|claim| bool::from(claim.bytes.ct_eq(&expected)));
                 for claim in fitting {
                     let problems = [
-                        claim.encoding.map(Problem::Encoding),
-                        reading.map(Problem::Reading),
-                        content.problem.map(Problem::Content),
-                        change.map(Problem::Body),
+                        claim.encoding.map(SignatureProblem::Encoding),
+                        reading.map(SignatureProblem::Reading),
+                        content.problem.map(SignatureProblem::Content),
+                        change.map(SignatureProblem::Body),
                     ];
                     let problems: Vec<_> = problems.into_iter().flatten().collect();
-                    keep_better(&mut best, Match { problems, previous });
+                    keep_better(&mut best, SearchMatch { problems, previous });
                 }
             }
         }
@@ -62,7 +66,7 @@ pub fn best_asymmetric(
     body: &[u8],
     signatures: &[String],
     keys: &[(VerifyingKey, bool)],
-) -> Option<Match> {
+) -> Option<SearchMatch> {
     let signatures: Vec<Signature> = signatures
         .iter()
         .filter_map(|text| Signature::from_slice(&STANDARD.decode(text).ok()?).ok())
@@ -72,15 +76,15 @@ pub fn best_asymmetric(
         let content = [prefix.as_bytes(), &body].concat();
         for (key, previous) in keys {
             if signatures.iter().any(|signature| key.verify_strict(&content, signature).is_ok()) {
-                let problems = change.map(Problem::Body).into_iter().collect();
-                keep_better(&mut best, Match { problems, previous: *previous });
+                let problems = change.map(SignatureProblem::Body).into_iter().collect();
+                keep_better(&mut best, SearchMatch { problems, previous: *previous });
             }
         }
     }
     best
 }
 
-fn keep_better(best: &mut Option<Match>, found: Match) {
+fn keep_better(best: &mut Option<SearchMatch>, found: SearchMatch) {
     if best.as_ref().is_none_or(|best| found.problems.len() < best.problems.len()) {
         *best = Some(found);
     }
@@ -93,98 +97,100 @@ fn pairs<'a, A, B>(
     outer.iter().flat_map(move |a| inner.iter().map(move |(change, b)| (a, (*change, b))))
 }
 
-struct Decoded {
-    encoding: Option<Encoding>,
+struct DecodedSignature {
+    encoding: Option<GivenEncoding>,
     bytes: Vec<u8>,
 }
 
 /// The bytes a signature's text may stand for.
-fn decodings(text: &str, scheme: Scheme) -> Vec<Decoded> {
-    let base64 = matches!(scheme, Scheme::Standard | Scheme::Ed25519);
+fn decodings(text: &str, scheme: SignatureScheme) -> Vec<DecodedSignature> {
+    let base64 = matches!(scheme, SignatureScheme::Standard | SignatureScheme::Ed25519);
     let mut found = Vec::new();
     let mut add = |encoding, bytes: Option<Vec<u8>>| {
-        found.extend(bytes.map(|bytes| Decoded { encoding, bytes }));
+        found.extend(bytes.map(|bytes| DecodedSignature { encoding, bytes }));
     };
     let hex_problem = match () {
-        () if base64 => Some(Encoding::Hex),
-        () if text.bytes().any(|byte| byte.is_ascii_uppercase()) => Some(Encoding::UpperHex),
+        () if base64 => Some(GivenEncoding::Hex),
+        () if text.bytes().any(|byte| byte.is_ascii_uppercase()) => Some(GivenEncoding::UpperHex),
         () => None,
     };
     add(hex_problem, hex::decode(text).ok());
     let standard = STANDARD.decode(text).ok();
     let of_hex = standard.as_ref().and_then(|bytes| hex::decode(bytes).ok());
-    add((!base64).then_some(Encoding::Base64), standard);
-    add(Some(Encoding::Base64OfHex), of_hex);
+    add((!base64).then_some(GivenEncoding::Base64), standard);
+    add(Some(GivenEncoding::Base64OfHex), of_hex);
     for engine in [STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD] {
-        add(Some(Encoding::UrlBase64), engine.decode(text).ok());
+        add(Some(GivenEncoding::UrlBase64), engine.decode(text).ok());
     }
     found
 }
 
 /// The keys a secret may stand for; the scheme's own reading first.
-fn readings(secret: &str, scheme: Scheme) -> Vec<(Option<Reading>, Vec<u8>)> {
+fn readings(secret: &str, scheme: SignatureScheme) -> Vec<(Option<SecretReading>, Vec<u8>)> {
     let literal = secret.as_bytes().to_vec();
     let rest = secret.strip_prefix(SYMMETRIC);
     let mut readings = match scheme {
-        Scheme::Standard | Scheme::Ed25519 => {
+        SignatureScheme::Standard | SignatureScheme::Ed25519 => {
             let own = standard_key(secret).ok().map(|key| (None, key));
-            let other = rest.map(|_| (Some(Reading::Literal), literal.clone()));
+            let other = rest.map(|_| (Some(SecretReading::Literal), literal.clone()));
             own.into_iter().chain(other).collect::<Vec<_>>()
         }
-        Scheme::PerfexApi
-        | Scheme::Webhook
-        | Scheme::Stripe
-        | Scheme::Github
-        | Scheme::Themesic => {
+        SignatureScheme::PerfexApi
+        | SignatureScheme::Webhook
+        | SignatureScheme::Stripe
+        | SignatureScheme::Github
+        | SignatureScheme::Themesic => {
             let decoded = rest.and_then(|_| standard_key(secret).ok());
-            let other = decoded.map(|key| (Some(Reading::Decoded), key));
+            let other = decoded.map(|key| (Some(SecretReading::Decoded), key));
             [(None, literal.clone())].into_iter().chain(other).collect()
         }
     };
     if let Some(rest) = rest {
-        readings.push((Some(Reading::WithoutPrefix), rest.as_bytes().to_vec()));
+        readings.push((Some(SecretReading::WithoutPrefix), rest.as_bytes().to_vec()));
     } else if let Some(key) = STANDARD.decode(secret).ok().filter(|key| !key.is_empty()) {
-        readings.push((Some(Reading::BareBase64), key));
+        readings.push((Some(SecretReading::BareBase64), key));
     }
-    readings.push((Some(Reading::WithLineBreak), [literal.as_slice(), b"\n"].concat()));
+    readings.push((Some(SecretReading::WithLineBreak), [literal.as_slice(), b"\n"].concat()));
     readings
 }
 
 /// What may have been signed; the scheme's own content first.
-fn contents(subject: &Subject<'_>) -> Vec<Form> {
+fn contents(subject: &SignedSubject<'_>) -> Vec<SignatureForm> {
     let own = match subject.scheme {
-        Scheme::Standard | Scheme::Ed25519 => Content::IdTimestampBody,
-        Scheme::Stripe | Scheme::Themesic => Content::TimestampBody,
-        Scheme::PerfexApi | Scheme::Webhook | Scheme::Github => Content::Body,
+        SignatureScheme::Standard | SignatureScheme::Ed25519 => SignedContent::IdTimestampBody,
+        SignatureScheme::Stripe | SignatureScheme::Themesic => SignedContent::TimestampBody,
+        SignatureScheme::PerfexApi | SignatureScheme::Webhook | SignatureScheme::Github => {
+            SignedContent::Body
+        }
     };
     let all = [
-        Content::Body,
-        Content::TimestampBody,
-        Content::TimestampCommaBody,
-        Content::IdTimestampBody,
-        Content::TimestampJoinedBody,
+        SignedContent::Body,
+        SignedContent::TimestampBody,
+        SignedContent::TimestampCommaBody,
+        SignedContent::IdTimestampBody,
+        SignedContent::TimestampJoinedBody,
     ];
     let others = all.into_iter().filter(|content| *content != own);
-    let others = others.map(|content| Form { content, problem: Some(content) });
-    [Form { content: own, problem: None }].into_iter().chain(others).collect()
+    let others = others.map(|content| SignatureForm { content, problem: Some(content) });
+    [SignatureForm { content: own, problem: None }].into_iter().chain(others).collect()
 }
 
-struct Form {
-    content: Content,
+struct SignatureForm {
+    content: SignedContent,
     /// The content, where it is not the scheme's own.
-    problem: Option<Content>,
+    problem: Option<SignedContent>,
 }
 
-impl Form {
-    fn parts<'a>(&self, subject: &'a Subject<'_>, body: &'a [u8]) -> Vec<&'a [u8]> {
+impl SignatureForm {
+    fn parts<'a>(&self, subject: &'a SignedSubject<'_>, body: &'a [u8]) -> Vec<&'a [u8]> {
         let id = subject.id.as_bytes();
         let time = subject.timestamp.as_deref().unwrap_or_default().as_bytes();
         match self.content {
-            Content::Body => vec![body],
-            Content::TimestampBody => vec![time, b".", body],
-            Content::TimestampCommaBody => vec![time, b",", body],
-            Content::IdTimestampBody => vec![id, b".", time, b".", body],
-            Content::TimestampJoinedBody => vec![time, body],
+            SignedContent::Body => vec![body],
+            SignedContent::TimestampBody => vec![time, b".", body],
+            SignedContent::TimestampCommaBody => vec![time, b",", body],
+            SignedContent::IdTimestampBody => vec![id, b".", time, b".", body],
+            SignedContent::TimestampJoinedBody => vec![time, body],
         }
     }
 }

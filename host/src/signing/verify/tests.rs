@@ -1,8 +1,8 @@
-use super::problem::{BodyChange, Content, Encoding, Reading};
+use super::problem::{BodyChange, GivenEncoding, SecretReading, SignedContent};
 use super::*;
-use crate::crypto::sha256::Mac;
-use crate::model::secrets::{GracedSecret, Secrets};
-use crate::signing::Signer;
+use crate::crypto::sha256::MacKey;
+use crate::model::secrets::{GracedSecret, SigningSecrets};
+use crate::signing::DeliverySigner;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -13,22 +13,28 @@ const BODY: &[u8] = br#"{"id":17,"total":"1.50"}"#;
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 fn signed_with(secret: &str, body: &[u8], at: Timestamp) -> HeaderMap {
-    let secrets = Secrets { current: secret.to_owned(), previous: None };
+    let secrets = SigningSecrets { current: secret.to_owned(), previous: None };
     let mut headers = HeaderMap::new();
-    Signer::new(&Scheme::ALL, &secrets).unwrap().sign("dlv_1", at, body, &mut headers).unwrap();
+    DeliverySigner::new(&SignatureScheme::ALL, &secrets)
+        .unwrap()
+        .sign("dlv_1", at, body, &mut headers)
+        .unwrap();
     headers
 }
 
-fn checked(headers: &HeaderMap, body: &[u8], secret: &str) -> Vec<Finding> {
-    verify(Received { headers, body, now: NOW }, Keys { current: secret, previous: None })
+fn checked(headers: &HeaderMap, body: &[u8], secret: &str) -> Vec<SchemeFinding> {
+    verify(
+        ReceivedDelivery { headers, body, now: NOW },
+        VerificationKeys { current: secret, previous: None },
+    )
 }
 
-fn of(findings: &[Finding], scheme: Scheme) -> Verdict {
+fn of(findings: &[SchemeFinding], scheme: SignatureScheme) -> SignatureVerdict {
     findings.iter().find(|finding| finding.scheme == scheme).unwrap().verdict.clone()
 }
 
 /// The verdict on one header alone, beside the id and the timestamp.
-fn on_header(name: HeaderName, value: &str, secret: &str, body: &[u8]) -> Verdict {
+fn on_header(name: HeaderName, value: &str, secret: &str, body: &[u8]) -> SignatureVerdict {
     let headers = HeaderMap::from_iter([
         (WEBHOOK_ID, HeaderValue::from_static("dlv_1")),
         (WEBHOOK_TIMESTAMP, HeaderValue::from_static("1700000000")),
@@ -40,7 +46,7 @@ fn on_header(name: HeaderName, value: &str, secret: &str, body: &[u8]) -> Verdic
 }
 
 fn digest(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    Mac::new(key).of(parts)
+    MacKey::new(key).of(parts)
 }
 
 fn base64_of(key: &[u8], parts: &[&[u8]]) -> String {
@@ -59,8 +65,8 @@ fn decoded() -> Vec<u8> {
     STANDARD.decode(bare_secret()).unwrap()
 }
 
-fn wrong<const N: usize>(problems: [Problem; N]) -> Verdict {
-    Verdict::Wrong(problems.into())
+fn wrong<const N: usize>(problems: [SignatureProblem; N]) -> SignatureVerdict {
+    SignatureVerdict::Wrong(problems.into())
 }
 
 #[test]
@@ -68,19 +74,20 @@ fn every_scheme_is_found_in_order_and_fits() {
     for secret in [SECRET, PLAIN] {
         let findings = checked(&signed_with(secret, BODY, NOW), BODY, secret);
         let schemes: Vec<_> = findings.iter().map(|finding| finding.scheme).collect();
-        assert_eq!(schemes, Scheme::ALL);
-        assert!(findings.iter().all(|finding| finding.verdict == Verdict::Fits));
+        assert_eq!(schemes, SignatureScheme::ALL);
+        assert!(findings.iter().all(|finding| finding.verdict == SignatureVerdict::Fits));
     }
     assert_eq!(checked(&HeaderMap::new(), BODY, SECRET), []);
 }
 
 #[test]
 fn a_public_key_is_enough_for_ed25519() {
-    let secrets = Secrets { current: SECRET.to_owned(), previous: None };
-    let public = Signer::new(&[Scheme::Ed25519], &secrets).unwrap().public_key().unwrap();
+    let secrets = SigningSecrets { current: SECRET.to_owned(), previous: None };
+    let public =
+        DeliverySigner::new(&[SignatureScheme::Ed25519], &secrets).unwrap().public_key().unwrap();
     let findings = checked(&signed_with(SECRET, BODY, NOW), BODY, &public);
-    assert_eq!(of(&findings, Scheme::Ed25519), Verdict::Fits);
-    assert_eq!(of(&findings, Scheme::Standard), wrong([Problem::Mismatch]));
+    assert_eq!(of(&findings, SignatureScheme::Ed25519), SignatureVerdict::Fits);
+    assert_eq!(of(&findings, SignatureScheme::Standard), wrong([SignatureProblem::Mismatch]));
 }
 
 #[test]
@@ -88,27 +95,33 @@ fn another_secret_or_body_fits_nothing() {
     let headers = signed_with(SECRET, BODY, NOW);
     for (body, secret) in [(BODY, PLAIN), (br#"{"id":18,"total":"1.50"}"#, SECRET)] {
         for finding in checked(&headers, body, secret) {
-            assert_eq!(finding.verdict, wrong([Problem::Mismatch]), "{}", finding.scheme);
+            assert_eq!(finding.verdict, wrong([SignatureProblem::Mismatch]), "{}", finding.scheme);
         }
     }
 }
 
 #[test]
 fn the_previous_secret_is_recognised() {
-    let keys = Keys { current: SECRET, previous: Some(PLAIN) };
+    let keys = VerificationKeys { current: SECRET, previous: Some(PLAIN) };
     let old = signed_with(PLAIN, BODY, NOW);
-    for finding in verify(Received { headers: &old, body: BODY, now: NOW }, keys) {
-        assert_eq!(finding.verdict, Verdict::FitsPrevious, "{}", finding.scheme);
+    for finding in verify(ReceivedDelivery { headers: &old, body: BODY, now: NOW }, keys) {
+        assert_eq!(finding.verdict, SignatureVerdict::FitsPrevious, "{}", finding.scheme);
         assert!(finding.verdict.fits());
     }
     let until = NOW.after(Duration::from_hours(1));
     let previous = Some(GracedSecret { secret: PLAIN.to_owned(), until });
-    let secrets = Secrets { current: SECRET.to_owned(), previous };
+    let secrets = SigningSecrets { current: SECRET.to_owned(), previous };
     let mut headers = HeaderMap::new();
-    Signer::new(&Scheme::ALL, &secrets).unwrap().sign("dlv_1", NOW, BODY, &mut headers).unwrap();
+    DeliverySigner::new(&SignatureScheme::ALL, &secrets)
+        .unwrap()
+        .sign("dlv_1", NOW, BODY, &mut headers)
+        .unwrap();
     let findings = checked(&headers, BODY, PLAIN);
     let fitting: Vec<_> = findings.iter().filter(|f| f.verdict.fits()).map(|f| f.scheme).collect();
-    assert_eq!(fitting, [Scheme::Standard, Scheme::Stripe, Scheme::Ed25519]);
+    assert_eq!(
+        fitting,
+        [SignatureScheme::Standard, SignatureScheme::Stripe, SignatureScheme::Ed25519]
+    );
 }
 
 #[test]
@@ -117,15 +130,26 @@ fn timestamps_have_a_tolerance_either_way() {
         let at = Timestamp::from_micros(NOW.micros() + seconds * 1_000_000);
         checked(&signed_with(SECRET, BODY, at), BODY, SECRET)
     };
-    let timed = [Scheme::Standard, Scheme::Stripe, Scheme::Themesic, Scheme::Ed25519];
+    let timed = [
+        SignatureScheme::Standard,
+        SignatureScheme::Stripe,
+        SignatureScheme::Themesic,
+        SignatureScheme::Ed25519,
+    ];
     for scheme in timed {
-        assert_eq!(of(&at(-300), scheme), Verdict::Fits);
-        assert_eq!(of(&at(300), scheme), Verdict::Fits);
-        assert_eq!(of(&at(-301), scheme), wrong([Problem::TooOld(Duration::from_secs(301))]));
-        assert_eq!(of(&at(301), scheme), wrong([Problem::InFuture(Duration::from_secs(301))]));
+        assert_eq!(of(&at(-300), scheme), SignatureVerdict::Fits);
+        assert_eq!(of(&at(300), scheme), SignatureVerdict::Fits);
+        assert_eq!(
+            of(&at(-301), scheme),
+            wrong([SignatureProblem::TooOld(Duration::from_secs(301))])
+        );
+        assert_eq!(
+            of(&at(301), scheme),
+            wrong([SignatureProblem::InFuture(Duration::from_secs(301))])
+        );
     }
-    assert_eq!(of(&at(-9_000), Scheme::Github), Verdict::Fits);
-    let message = Problem::TooOld(Duration::from_mins(90)).to_string();
+    assert_eq!(of(&at(-9_000), SignatureScheme::Github), SignatureVerdict::Fits);
+    let message = SignatureProblem::TooOld(Duration::from_mins(90)).to_string();
     assert!(message.starts_with("the timestamp is 1h30m old"), "{message}");
 }
 
@@ -134,12 +158,13 @@ fn timestamps_that_are_no_seconds_are_named() {
     let mut headers = signed_with(SECRET, BODY, NOW);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from_static("1700000000000"));
     let findings = checked(&headers, BODY, SECRET);
-    let expected = wrong([Problem::TimestampMilliseconds, Problem::Mismatch]);
-    assert_eq!(of(&findings, Scheme::Standard), expected);
+    let expected = wrong([SignatureProblem::TimestampMilliseconds, SignatureProblem::Mismatch]);
+    assert_eq!(of(&findings, SignatureScheme::Standard), expected);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from_static("now"));
     let findings = checked(&headers, BODY, SECRET);
-    let expected = wrong([Problem::TimestampForm("now".to_owned()), Problem::Mismatch]);
-    assert_eq!(of(&findings, Scheme::Ed25519), expected);
+    let expected =
+        wrong([SignatureProblem::TimestampForm("now".to_owned()), SignatureProblem::Mismatch]);
+    assert_eq!(of(&findings, SignatureScheme::Ed25519), expected);
 }
 
 #[test]
@@ -156,7 +181,12 @@ fn changes_of_the_body_are_recognised() {
         (b"", BODY, BodyChange::Empty),
     ] {
         for finding in checked(&signed_with(SECRET, sent, NOW), at_hand, SECRET) {
-            assert_eq!(finding.verdict, wrong([Problem::Body(change)]), "{}", finding.scheme);
+            assert_eq!(
+                finding.verdict,
+                wrong([SignatureProblem::Body(change)]),
+                "{}",
+                finding.scheme
+            );
         }
     }
 }
@@ -166,24 +196,32 @@ fn other_readings_of_the_secret_are_recognised() {
     let standard = [b"dlv_1.1700000000.", BODY];
     let literal = base64_of(SECRET.as_bytes(), &standard);
     let cases = [
-        (SECRET, WEBHOOK_SIGNATURE, literal, Reading::Literal),
-        (SECRET, WEBHOOK_HEX_SIGNATURE, hex_of(&decoded(), &[BODY]), Reading::Decoded),
+        (SECRET, WEBHOOK_SIGNATURE, literal, SecretReading::Literal),
+        (SECRET, WEBHOOK_HEX_SIGNATURE, hex_of(&decoded(), &[BODY]), SecretReading::Decoded),
         (
             SECRET,
             PERFEXAPI_SIGNATURE,
             hex_of(&SECRET.as_bytes()[6..], &[BODY]),
-            Reading::WithoutPrefix,
+            SecretReading::WithoutPrefix,
         ),
-        (bare_secret(), WEBHOOK_SIGNATURE, base64_of(&decoded(), &standard), Reading::BareBase64),
+        (
+            bare_secret(),
+            WEBHOOK_SIGNATURE,
+            base64_of(&decoded(), &standard),
+            SecretReading::BareBase64,
+        ),
         (
             PLAIN,
             WEBHOOK_HEX_SIGNATURE,
             hex_of(b"a secret in plain words\n", &[BODY]),
-            Reading::WithLineBreak,
+            SecretReading::WithLineBreak,
         ),
     ];
     for (secret, name, value, reading) in cases {
-        assert_eq!(on_header(name, &value, secret, BODY), wrong([Problem::Reading(reading)]));
+        assert_eq!(
+            on_header(name, &value, secret, BODY),
+            wrong([SignatureProblem::Reading(reading)])
+        );
     }
 }
 
@@ -192,14 +230,17 @@ fn other_encodings_are_recognised() {
     let standard = [b"dlv_1.1700000000.", BODY];
     let bare = digest(SECRET.as_bytes(), &[BODY]);
     let cases = [
-        (WEBHOOK_SIGNATURE, format!("v1,{}", hex_of(&decoded(), &standard)), Encoding::Hex),
-        (WEBHOOK_HEX_SIGNATURE, STANDARD.encode(bare), Encoding::Base64),
-        (WEBHOOK_HEX_SIGNATURE, hex::encode_upper(bare), Encoding::UpperHex),
-        (WEBHOOK_HEX_SIGNATURE, STANDARD.encode(hex::encode(bare)), Encoding::Base64OfHex),
-        (WEBHOOK_HEX_SIGNATURE, URL_SAFE_NO_PAD.encode(bare), Encoding::UrlBase64),
+        (WEBHOOK_SIGNATURE, format!("v1,{}", hex_of(&decoded(), &standard)), GivenEncoding::Hex),
+        (WEBHOOK_HEX_SIGNATURE, STANDARD.encode(bare), GivenEncoding::Base64),
+        (WEBHOOK_HEX_SIGNATURE, hex::encode_upper(bare), GivenEncoding::UpperHex),
+        (WEBHOOK_HEX_SIGNATURE, STANDARD.encode(hex::encode(bare)), GivenEncoding::Base64OfHex),
+        (WEBHOOK_HEX_SIGNATURE, URL_SAFE_NO_PAD.encode(bare), GivenEncoding::UrlBase64),
     ];
     for (name, value, encoding) in cases {
-        assert_eq!(on_header(name, &value, SECRET, BODY), wrong([Problem::Encoding(encoding)]));
+        assert_eq!(
+            on_header(name, &value, SECRET, BODY),
+            wrong([SignatureProblem::Encoding(encoding)])
+        );
     }
 }
 
@@ -208,18 +249,21 @@ fn other_contents_are_recognised() {
     let key = PLAIN.as_bytes();
     let timed = |parts: &[&[u8]]| format!("t=1700000000,v1={}", hex_of(key, parts));
     let cases = [
-        (WEBHOOK_SIGNATURE, base64_of(key, &[BODY]), Content::Body),
-        (WEBHOOK_SIGNATURE, base64_of(key, &[b"1700000000.", BODY]), Content::TimestampBody),
-        (STRIPE_SIGNATURE, timed(&[b"1700000000,", BODY]), Content::TimestampCommaBody),
-        (STRIPE_SIGNATURE, timed(&[b"1700000000", BODY]), Content::TimestampJoinedBody),
+        (WEBHOOK_SIGNATURE, base64_of(key, &[BODY]), SignedContent::Body),
+        (WEBHOOK_SIGNATURE, base64_of(key, &[b"1700000000.", BODY]), SignedContent::TimestampBody),
+        (STRIPE_SIGNATURE, timed(&[b"1700000000,", BODY]), SignedContent::TimestampCommaBody),
+        (STRIPE_SIGNATURE, timed(&[b"1700000000", BODY]), SignedContent::TimestampJoinedBody),
         (
             WEBHOOK_HEX_SIGNATURE,
             hex_of(key, &[b"dlv_1.1700000000.", BODY]),
-            Content::IdTimestampBody,
+            SignedContent::IdTimestampBody,
         ),
     ];
     for (name, value, content) in cases {
-        assert_eq!(on_header(name, &value, PLAIN, BODY), wrong([Problem::Content(content)]));
+        assert_eq!(
+            on_header(name, &value, PLAIN, BODY),
+            wrong([SignatureProblem::Content(content)])
+        );
     }
 }
 
@@ -229,14 +273,22 @@ fn malformed_headers_are_named() {
     let prefixed = format!("sha256={bare}");
     let unversioned = STANDARD.encode(digest(PLAIN.as_bytes(), &[b"dlv_1.1700000000.", BODY]));
     let cases = [
-        (GITHUB_SIGNATURE, bare.as_str(), wrong([Problem::MissingPrefix("sha256=")])),
-        (PERFEXAPI_SIGNATURE, &prefixed, wrong([Problem::NeedlessPrefix("sha256=")])),
-        (THEMESIC_SIGNATURE, &bare, wrong([Problem::NoTimedForm, Problem::Content(Content::Body)])),
-        (STRIPE_SIGNATURE, "t=1,v0=ab", wrong([Problem::NoTimedForm, Problem::Mismatch])),
-        (WEBHOOK_SIGNATURE, &unversioned, wrong([Problem::NoVersion])),
-        (WEBHOOK_SIGNATURE, "", wrong([Problem::NoVersion, Problem::Mismatch])),
-        (WEBHOOK_SIGNATURE, "v1,%%%", wrong([Problem::Mismatch])),
-        (WEBHOOK_SIGNATURE, "v1a,AAAA", wrong([Problem::Mismatch])),
+        (GITHUB_SIGNATURE, bare.as_str(), wrong([SignatureProblem::MissingPrefix("sha256=")])),
+        (PERFEXAPI_SIGNATURE, &prefixed, wrong([SignatureProblem::NeedlessPrefix("sha256=")])),
+        (
+            THEMESIC_SIGNATURE,
+            &bare,
+            wrong([SignatureProblem::NoTimedForm, SignatureProblem::Content(SignedContent::Body)]),
+        ),
+        (
+            STRIPE_SIGNATURE,
+            "t=1,v0=ab",
+            wrong([SignatureProblem::NoTimedForm, SignatureProblem::Mismatch]),
+        ),
+        (WEBHOOK_SIGNATURE, &unversioned, wrong([SignatureProblem::NoVersion])),
+        (WEBHOOK_SIGNATURE, "", wrong([SignatureProblem::NoVersion, SignatureProblem::Mismatch])),
+        (WEBHOOK_SIGNATURE, "v1,%%%", wrong([SignatureProblem::Mismatch])),
+        (WEBHOOK_SIGNATURE, "v1a,AAAA", wrong([SignatureProblem::Mismatch])),
     ];
     for (name, value, verdict) in cases {
         assert_eq!(on_header(name, value, PLAIN, BODY), verdict, "{value}");
@@ -248,24 +300,27 @@ fn a_missing_id_or_timestamp_is_named() {
     let mut headers = signed_with(SECRET, BODY, NOW);
     headers.remove(WEBHOOK_ID);
     let findings = checked(&headers, BODY, SECRET);
-    let expected = wrong([Problem::MissingHeader(WEBHOOK_ID), Problem::Mismatch]);
-    assert_eq!(of(&findings, Scheme::Standard), expected);
+    let expected = wrong([SignatureProblem::MissingHeader(WEBHOOK_ID), SignatureProblem::Mismatch]);
+    assert_eq!(of(&findings, SignatureScheme::Standard), expected);
     headers.remove(WEBHOOK_TIMESTAMP);
-    assert!(!of(&checked(&headers, BODY, SECRET), Scheme::Ed25519).fits());
+    assert!(!of(&checked(&headers, BODY, SECRET), SignatureScheme::Ed25519).fits());
 }
 
 #[test]
 fn several_differences_are_all_named() {
     let value = hex_of(&decoded(), &[BODY, b"\n"]);
     let verdict = on_header(WEBHOOK_HEX_SIGNATURE, &value, SECRET, BODY);
-    let problems = [Problem::Reading(Reading::Decoded), Problem::Body(BodyChange::LineBreakLost)];
+    let problems = [
+        SignatureProblem::Reading(SecretReading::Decoded),
+        SignatureProblem::Body(BodyChange::LineBreakLost),
+    ];
     assert_eq!(verdict, wrong(problems));
 }
 
 #[test]
 fn no_message_holds_the_secret() {
     let findings = checked(&signed_with(PLAIN, BODY, NOW), b"other", PLAIN);
-    let keys = Keys { current: PLAIN, previous: Some(SECRET) };
+    let keys = VerificationKeys { current: PLAIN, previous: Some(SECRET) };
     let text = format!("{findings:?} {keys:?}");
     assert!(!text.contains(PLAIN) && !text.contains(SECRET));
 }

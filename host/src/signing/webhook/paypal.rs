@@ -4,7 +4,7 @@
 //! signed by its CRC-32 alone, so whoever can change a request on its way can find another body with the
 //! same signature: TLS has to keep them out.
 
-use super::{Refusal, Request, text};
+use super::{WebhookRefusal, WebhookRequest, text};
 use crate::model::webhook_source::proof::PayPalSettings;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -15,17 +15,17 @@ use webpki::EndEntityCert;
 use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
 
 /// PayPal's certificate, and the webhook that it signs for.
-pub struct Certificate {
+pub struct PayPalCertificate {
     certificate: CertificateDer<'static>,
     webhook_id: String,
 }
 
 /// Says what is wrong with a certificate, if anything.
 pub fn check(settings: &PayPalSettings) -> Result<(), &'static str> {
-    Certificate::read(settings).map(|_| ())
+    PayPalCertificate::read(settings).map(|_| ())
 }
 
-impl Certificate {
+impl PayPalCertificate {
     /// Reads a certificate.
     pub fn read(settings: &PayPalSettings) -> Result<Self, &'static str> {
         let certificate = CertificateDer::from_pem_slice(settings.certificate.as_bytes());
@@ -35,15 +35,18 @@ impl Certificate {
     }
 
     /// Checks a request; its signature and when it was signed.
-    pub fn verify<'h>(&self, request: &Request<'h>) -> Result<(Vec<u8>, &'h str), Refusal> {
+    pub fn verify<'h>(
+        &self,
+        request: &WebhookRequest<'h>,
+    ) -> Result<(Vec<u8>, &'h str), WebhookRefusal> {
         let header = |name| text(request.headers, name);
         let (id, at) = (header("paypal-transmission-id")?, header("paypal-transmission-time")?);
         let name = "paypal-transmission-sig";
         let signature = BASE64_STANDARD.decode(header(name)?);
-        let form = |_no_base64| Refusal::Form(name.to_owned(), "BASE64".to_owned());
+        let form = |_no_base64| WebhookRefusal::Form(name.to_owned(), "BASE64".to_owned());
         let signature = signature.map_err(form)?;
         let certificate =
-            EndEntityCert::try_from(&self.certificate).map_err(|_no_x509| Refusal::Wrong)?;
+            EndEntityCert::try_from(&self.certificate).map_err(|_no_x509| WebhookRefusal::Wrong)?;
         let fits = [request.body, request.plain].into_iter().any(|body| {
             let mut crc = Crc::new();
             crc.update(body);
@@ -51,7 +54,7 @@ impl Certificate {
             let algorithm = RSA_PKCS1_2048_8192_SHA256;
             certificate.verify_signature(algorithm, message.as_bytes(), &signature).is_ok()
         });
-        if fits { Ok((signature, at)) } else { Err(Refusal::Wrong) }
+        if fits { Ok((signature, at)) } else { Err(WebhookRefusal::Wrong) }
     }
 }
 
@@ -89,7 +92,7 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
         PayPalSettings { webhook_id: webhook_id.to_owned(), certificate: CERTIFICATE.to_owned() }
     }
 
-    fn verify(webhook_id: &str, body: &[u8], time: &str) -> Result<(), Refusal> {
+    fn verify(webhook_id: &str, body: &[u8], time: &str) -> Result<(), WebhookRefusal> {
         let headers = [
             ("paypal-transmission-id", "t-1"),
             ("paypal-transmission-time", time),
@@ -97,7 +100,7 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
         ];
         let headers =
             headers.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        let request = Request {
+        let request = WebhookRequest {
             method: &Method::POST,
             uri: &Uri::from_static("/in/x"),
             headers: &HeaderMap::from_iter(headers),
@@ -105,7 +108,7 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
             plain: body,
             address: "192.0.2.1".parse().unwrap(),
         };
-        let certificate = Certificate::read(&settings(webhook_id)).unwrap();
+        let certificate = PayPalCertificate::read(&settings(webhook_id)).unwrap();
         certificate.verify(&request).map(|(_, at)| assert_eq!(at, time))
     }
 
@@ -113,9 +116,12 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
     fn a_transmission_is_checked_by_the_certificate() {
         let time = "2023-11-14T22:13:20Z";
         assert_eq!(verify("9XL90610J3647323C", BODY, time), Ok(()));
-        assert_eq!(verify("another", BODY, time), Err(Refusal::Wrong));
-        assert_eq!(verify("9XL90610J3647323C", b"{}", time), Err(Refusal::Wrong));
-        assert_eq!(verify("9XL90610J3647323C", BODY, "2023-11-14T22:13:21Z"), Err(Refusal::Wrong));
+        assert_eq!(verify("another", BODY, time), Err(WebhookRefusal::Wrong));
+        assert_eq!(verify("9XL90610J3647323C", b"{}", time), Err(WebhookRefusal::Wrong));
+        assert_eq!(
+            verify("9XL90610J3647323C", BODY, "2023-11-14T22:13:21Z"),
+            Err(WebhookRefusal::Wrong)
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! An HMAC rule made ready: finding the signatures of a request, and making the one that it should have.
 
-use super::{Refusal, Request, text};
+use super::{WebhookRefusal, WebhookRequest, text};
 use crate::crypto::sha256;
-use crate::model::webhook_source::proof::{Algorithm, Encoding, HmacRule, KeyForm};
+use crate::model::webhook_source::proof::{HashAlgorithm, HmacRule, KeyForm, SignatureEncoding};
 use crate::model::webhook_source::template;
-use crate::model::webhook_source::template::Piece;
+use crate::model::webhook_source::template::TemplatePiece;
 use crate::signing::standard_key;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -22,26 +22,26 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
 /// A rule made ready.
-pub struct Rule {
+pub struct PreparedRule {
     algorithm: hmac::Algorithm,
     pub header: String,
-    encoding: Encoding,
+    encoding: SignatureEncoding,
     prefix: String,
     part: Option<String>,
-    timestamp: Option<Place>,
+    timestamp: Option<TimePlace>,
     id: Option<String>,
-    signed: Vec<Piece>,
+    signed: Vec<TemplatePiece>,
     key: KeyForm,
 }
 
 /// Where the signed time stands.
-enum Place {
+enum TimePlace {
     Header(String),
     Part(String),
 }
 
 /// The signatures of a request, and what else is signed.
-pub struct Claim<'h> {
+pub struct WebhookClaim<'h> {
     signatures: Vec<&'h str>,
     /// The signed time, as it is written.
     pub at: Option<&'h str>,
@@ -68,21 +68,21 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text).or_else(|_| BASE64_URL.decode(text)).ok()
 }
 
-impl Rule {
+impl PreparedRule {
     /// Makes a rule ready that was checked before.
     pub fn new(rule: &HmacRule<'_>) -> Self {
         let place = |place: &str| match (place.strip_prefix("header:"), place.strip_prefix("part:"))
         {
-            (Some(name), _) => Some(Place::Header(name.to_owned())),
-            (None, Some(name)) => Some(Place::Part(name.to_owned())),
+            (Some(name), _) => Some(TimePlace::Header(name.to_owned())),
+            (None, Some(name)) => Some(TimePlace::Part(name.to_owned())),
             (None, None) => None,
         };
         Self {
             algorithm: match rule.algorithm {
-                Algorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-                Algorithm::Sha256 => hmac::HMAC_SHA256,
-                Algorithm::Sha384 => hmac::HMAC_SHA384,
-                Algorithm::Sha512 => hmac::HMAC_SHA512,
+                HashAlgorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+                HashAlgorithm::Sha256 => hmac::HMAC_SHA256,
+                HashAlgorithm::Sha384 => hmac::HMAC_SHA384,
+                HashAlgorithm::Sha512 => hmac::HMAC_SHA512,
             },
             header: rule.header.to_ascii_lowercase(),
             encoding: rule.encoding,
@@ -90,7 +90,7 @@ impl Rule {
             part: rule.part.map(str::to_owned),
             timestamp: rule.timestamp.and_then(place),
             id: rule.id.map(str::to_owned),
-            signed: template::parse(rule.signed).unwrap_or_else(|_| vec![Piece::Body]),
+            signed: template::parse(rule.signed).unwrap_or_else(|_| vec![TemplatePiece::Body]),
             key: rule.key,
         }
     }
@@ -103,11 +103,11 @@ impl Rule {
 
     /// Whether the address is signed.
     pub fn signs_address(&self) -> bool {
-        self.signed.contains(&Piece::Url)
+        self.signed.contains(&TemplatePiece::Url)
     }
 
     /// Finds the signatures of a request.
-    pub fn claim<'h>(&self, headers: &'h HeaderMap) -> Result<Claim<'h>, Refusal> {
+    pub fn claim<'h>(&self, headers: &'h HeaderMap) -> Result<WebhookClaim<'h>, WebhookRefusal> {
         let value = text(headers, &self.header)?;
         let parts = |wanted: &str| -> Vec<&'h str> {
             let parts = value.split([',', ';']).filter_map(|part| part.trim().split_once('='));
@@ -120,35 +120,37 @@ impl Rule {
             let entries = entries.filter_map(|entry| entry.strip_prefix(self.prefix.as_str()));
             entries.flat_map(|entry| entry.split(',')).collect()
         };
-        let form = || Refusal::Form(self.header.clone(), self.form());
+        let form = || WebhookRefusal::Form(self.header.clone(), self.form());
         if signatures.is_empty() {
             return Err(form());
         }
         let at = match &self.timestamp {
             None => None,
-            Some(Place::Header(name)) => Some(text(headers, name)?),
-            Some(Place::Part(name)) => match parts(name).as_slice() {
+            Some(TimePlace::Header(name)) => Some(text(headers, name)?),
+            Some(TimePlace::Part(name)) => match parts(name).as_slice() {
                 [at] => Some(*at),
                 _ => return Err(form()),
             },
         };
         let id = self.id.as_deref().map(|name| text(headers, name)).transpose()?;
-        Ok(Claim { signatures, at, id })
+        Ok(WebhookClaim { signatures, at, id })
     }
 
     /// The addresses that a sender may have called to make this request, if the address is signed; else one that is not used.
-    pub fn addresses(&self, set: Option<&str>, request: &Request<'_>) -> Vec<String> {
+    pub fn addresses(&self, set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
         if self.signs_address() { addresses(set, request) } else { vec![String::new()] }
     }
 
     /// What the header looks like.
     fn form(&self) -> String {
         let encoding = match self.encoding {
-            Encoding::Hex => "HEX",
-            Encoding::Base64 => "BASE64",
+            SignatureEncoding::Hex => "HEX",
+            SignatureEncoding::Base64 => "BASE64",
         };
         match (&self.part, &self.timestamp) {
-            (Some(part), Some(Place::Part(time))) => format!("{time}=SECONDS,{part}={encoding}"),
+            (Some(part), Some(TimePlace::Part(time))) => {
+                format!("{time}=SECONDS,{part}={encoding}")
+            }
             (Some(part), _) => format!("{part}={encoding}"),
             (None, _) => format!("{}{encoding}", self.prefix),
         }
@@ -158,8 +160,8 @@ impl Rule {
     pub fn fits(
         &self,
         key: &hmac::Key,
-        claim: &Claim<'_>,
-        request: &Request<'_>,
+        claim: &WebhookClaim<'_>,
+        request: &WebhookRequest<'_>,
         urls: &[String],
     ) -> Option<Vec<u8>> {
         let mut bodies = vec![request.body];
@@ -181,21 +183,21 @@ impl Rule {
     fn code(
         &self,
         key: &hmac::Key,
-        claim: &Claim<'_>,
-        request: &Request<'_>,
+        claim: &WebhookClaim<'_>,
+        request: &WebhookRequest<'_>,
         body: &[u8],
         url: &str,
     ) -> Option<hmac::Tag> {
         let mut context = hmac::Context::with_key(key);
         for piece in &self.signed {
             match piece {
-                Piece::Text(text) => context.update(text.as_bytes()),
-                Piece::Body => context.update(body),
-                Piece::Timestamp => context.update(claim.at.unwrap_or_default().as_bytes()),
-                Piece::Id => context.update(claim.id.unwrap_or_default().as_bytes()),
-                Piece::Url => context.update(url.as_bytes()),
-                Piece::Method => context.update(request.method.as_str().as_bytes()),
-                Piece::Form => {
+                TemplatePiece::Text(text) => context.update(text.as_bytes()),
+                TemplatePiece::Body => context.update(body),
+                TemplatePiece::Timestamp => context.update(claim.at.unwrap_or_default().as_bytes()),
+                TemplatePiece::Id => context.update(claim.id.unwrap_or_default().as_bytes()),
+                TemplatePiece::Url => context.update(url.as_bytes()),
+                TemplatePiece::Method => context.update(request.method.as_str().as_bytes()),
+                TemplatePiece::Form => {
                     for (name, value) in form_fields(request, body)? {
                         context.update(name.as_bytes());
                         context.update(value.as_bytes());
@@ -208,8 +210,8 @@ impl Rule {
 
     fn equals(&self, wanted: &[u8], text: &str) -> bool {
         let given = match self.encoding {
-            Encoding::Hex => hex::decode(text).ok(),
-            Encoding::Base64 => decode_base64(text),
+            SignatureEncoding::Hex => hex::decode(text).ok(),
+            SignatureEncoding::Base64 => decode_base64(text),
         };
         given.is_some_and(|given| wanted.ct_eq(&given).into())
     }
@@ -217,7 +219,7 @@ impl Rule {
 
 /// The fields of a form, sorted and each once. Of another body none, and `None` where the query does not have its SHA-256:
 /// then nobody signed it.
-fn form_fields(request: &Request<'_>, body: &[u8]) -> Option<Vec<(String, String)>> {
+fn form_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String, String)>> {
     let media = request.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form = media.is_some_and(|media| media.starts_with("application/x-www-form-urlencoded"));
     if is_form || body.is_empty() {
@@ -234,7 +236,7 @@ fn form_fields(request: &Request<'_>, body: &[u8]) -> Option<Vec<(String, String
 
 /// The addresses that a sender may have called to make this request: the one that is set, or what the request says of its
 /// host, with either scheme, as a proxy may have ended TLS. The signature decides which of them it was.
-fn addresses(set: Option<&str>, request: &Request<'_>) -> Vec<String> {
+fn addresses(set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut addresses = if let Some(url) = set {
         let query = request.uri.query().filter(|_| !url.contains('?'));

@@ -15,8 +15,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
 }
 
-fn secrets(current: &str) -> Secrets {
-    Secrets { current: current.to_owned(), previous: None }
+fn secrets(current: &str) -> SigningSecrets {
+    SigningSecrets { current: current.to_owned(), previous: None }
 }
 
 fn settings(scheme: &str, more: &Value) -> WebhookSettings {
@@ -61,8 +61,12 @@ impl Given {
         self
     }
 
-    fn check(&self, verifier: &Verifier, seconds: i64) -> Result<Fits, Refusal> {
-        let request = Request {
+    fn check(
+        &self,
+        verifier: &WebhookVerifier,
+        seconds: i64,
+    ) -> Result<VerifiedWebhook, WebhookRefusal> {
+        let request = WebhookRequest {
             method: &Method::POST,
             uri: &self.uri,
             headers: &self.headers,
@@ -74,8 +78,8 @@ impl Given {
     }
 }
 
-fn verifier(scheme: &str, secret: &str) -> Verifier {
-    Verifier::new(&settings(scheme, &json!({})), &secrets(secret))
+fn verifier(scheme: &str, secret: &str) -> WebhookVerifier {
+    WebhookVerifier::new(&settings(scheme, &json!({})), &secrets(secret))
 }
 
 /// `openssl dgst` and Python's `hmac` made what no system publishes, over [`BODY`] with [`SECRET`].
@@ -162,13 +166,13 @@ fn each_sender_s_signature_fits_and_no_other_does() {
             "{scheme}: {:?}",
             request.check(&checked, NOW)
         );
-        let is_wrong = |refused: &Result<Fits, Refusal>| {
-            matches!(refused, Err(Refusal::Wrong | Refusal::WrongAddress))
+        let is_wrong = |refused: &Result<VerifiedWebhook, WebhookRefusal>| {
+            matches!(refused, Err(WebhookRefusal::Wrong | WebhookRefusal::WrongAddress))
         };
         assert!(is_wrong(&request.clone().body(b"{ }").check(&checked, NOW)), "{scheme}");
         assert!(is_wrong(&request.check(&verifier(scheme, "another"), NOW)), "{scheme}");
         let missing = Given::new(&[]).check(&checked, NOW);
-        assert!(matches!(missing, Err(Refusal::Missing(_))), "{scheme}");
+        assert!(matches!(missing, Err(WebhookRefusal::Missing(_))), "{scheme}");
     }
 }
 
@@ -230,7 +234,7 @@ fn twilio_signs_the_address_and_what_a_form_holds() {
     .uri("/myapp.php?foo=1&bar=2")
     .body(b"To=%2B18005551212&CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309");
     assert!(request.check(&checked, NOW).is_ok());
-    assert_eq!(request.body(b"Digits=1").check(&checked, NOW), Err(Refusal::WrongAddress));
+    assert_eq!(request.body(b"Digits=1").check(&checked, NOW), Err(WebhookRefusal::WrongAddress));
 
     let checked = verifier("twilio", SECRET);
     let digest = "037c9214eef74cc3887f3a4f085b4e17d76280dafd273b0ee160c09c4ba1cfd4";
@@ -241,7 +245,7 @@ fn twilio_signs_the_address_and_what_a_form_holds() {
     ])
     .uri(&format!("/in/x?bodySHA256={digest}"));
     assert!(request.check(&checked, NOW).is_ok());
-    assert_eq!(request.body(b"{}").check(&checked, NOW), Err(Refusal::WrongAddress));
+    assert_eq!(request.body(b"{}").check(&checked, NOW), Err(WebhookRefusal::WrongAddress));
 }
 
 #[test]
@@ -249,9 +253,9 @@ fn a_signed_address_is_the_one_that_is_set() {
     let headers = vectors().into_iter().find(|(scheme, _)| *scheme == "square").unwrap().1;
     let mut request = given(&headers).uri("/other");
     request.headers.insert("host", "10.0.0.1:8400".parse().unwrap());
-    assert_eq!(request.check(&verifier("square", SECRET), NOW), Err(Refusal::WrongAddress));
+    assert_eq!(request.check(&verifier("square", SECRET), NOW), Err(WebhookRefusal::WrongAddress));
     let set = settings("square", &json!({"url": URL}));
-    assert!(request.check(&Verifier::new(&set, &secrets(SECRET)), NOW).is_ok());
+    assert!(request.check(&WebhookVerifier::new(&set, &secrets(SECRET)), NOW).is_ok());
 }
 
 #[test]
@@ -260,19 +264,19 @@ fn a_rule_may_be_of_any_form() {
         "algorithm": "sha512", "header": "X-Sig", "encoding": "base64", "timestamp": "header:X-Time",
         "id": "X-Id", "signed": "{timestamp}|{id}|{body}",
     }});
-    let checked = Verifier::new(&settings("hmac", &rule), &secrets(SECRET));
+    let checked = WebhookVerifier::new(&settings("hmac", &rule), &secrets(SECRET));
     let code =
         "W7mRnHP2ye8ul8iE-MlVWXXtRPFXBu8HAboMA0ZMsLuhcmGZqn55DNc_9lk7mFOgaJgGg40LO8QRki5ee9CPHA";
     let request = Given::new(&[("x-sig", code), ("x-time", "1700000000"), ("x-id", "d1")]);
     assert!(request.check(&checked, NOW).is_ok());
-    assert_eq!(request.check(&checked, NOW + 400), Err(Refusal::Stale(400)));
+    assert_eq!(request.check(&checked, NOW + 400), Err(WebhookRefusal::Stale(400)));
     let mut other = request;
     other.headers.insert("x-id", "d2".parse().unwrap());
-    assert_eq!(other.check(&checked, NOW), Err(Refusal::Wrong));
+    assert_eq!(other.check(&checked, NOW), Err(WebhookRefusal::Wrong));
 
     let rule =
         json!({"hmac": {"algorithm": "sha384", "header": "X-Sig", "prefix": "v0=", "key": "hex"}});
-    let checked = Verifier::new(&settings("hmac", &rule), &secrets(&hex::encode(SECRET)));
+    let checked = WebhookVerifier::new(&settings("hmac", &rule), &secrets(&hex::encode(SECRET)));
     let code = "a5117be9b2287054cbc2ef33dec578d1d868b0c066abb9e98a819429977632648dd567111a2e7a202219547b7edeb4d0";
     let request = Given::new(&[("x-sig", &format!("v0=00,{code}"))]);
     assert!(request.check(&checked, NOW).is_ok());
@@ -307,32 +311,37 @@ fn a_secret_itself_is_compared() {
     };
     let any = verifier("pipedrive", "s:1");
     assert!(basic("x", "s:1").check(&any, NOW).is_ok());
-    assert_eq!(basic("x", "s:2").check(&any, NOW), Err(Refusal::WrongToken));
+    assert_eq!(basic("x", "s:2").check(&any, NOW), Err(WebhookRefusal::WrongToken));
     let named = settings("basic", &json!({"basic": {"username": "u"}}));
-    let named = Verifier::new(&named, &secrets("s:1"));
+    let named = WebhookVerifier::new(&named, &secrets("s:1"));
     assert!(basic("u", "s:1").check(&named, NOW).is_ok());
-    assert_eq!(basic("x", "s:1").check(&named, NOW), Err(Refusal::WrongToken));
+    assert_eq!(basic("x", "s:1").check(&named, NOW), Err(WebhookRefusal::WrongToken));
     let broken = Given::new(&[("authorization", "Basic !")]).check(&named, NOW);
-    assert!(matches!(broken, Err(Refusal::Form(..))));
+    assert!(matches!(broken, Err(WebhookRefusal::Form(..))));
 
     let gitlab = Given::new(&[("x-gitlab-token", "s")]);
     assert!(gitlab.check(&verifier("gitlab", "s"), NOW).is_ok());
-    assert_eq!(gitlab.check(&verifier("gitlab", "t"), NOW), Err(Refusal::WrongToken));
+    assert_eq!(gitlab.check(&verifier("gitlab", "t"), NOW), Err(WebhookRefusal::WrongToken));
     let zoho = Given::new(&[]).body(br#"{"token":"s","ids":["1"]}"#);
     assert!(zoho.check(&verifier("zoho", "s"), NOW).is_ok());
-    assert_eq!(zoho.check(&verifier("zoho", "t"), NOW), Err(Refusal::WrongToken));
+    assert_eq!(zoho.check(&verifier("zoho", "t"), NOW), Err(WebhookRefusal::WrongToken));
     assert!(matches!(
         Given::new(&[]).check(&verifier("zoho", "s"), NOW),
-        Err(Refusal::MissingToken(_))
+        Err(WebhookRefusal::MissingToken(_))
     ));
 
-    let query =
-        Verifier::new(&settings("token", &json!({"token": {"query": "key"}})), &secrets("s 1"));
+    let query = WebhookVerifier::new(
+        &settings("token", &json!({"token": {"query": "key"}})),
+        &secrets("s 1"),
+    );
     assert!(Given::new(&[]).uri("/in/x?a=1&key=s%201").check(&query, NOW).is_ok());
-    assert_eq!(Given::new(&[]).uri("/in/x?key=s").check(&query, NOW), Err(Refusal::WrongToken));
-    assert!(matches!(Given::new(&[]).check(&query, NOW), Err(Refusal::MissingToken(_))));
+    assert_eq!(
+        Given::new(&[]).uri("/in/x?key=s").check(&query, NOW),
+        Err(WebhookRefusal::WrongToken)
+    );
+    assert!(matches!(Given::new(&[]).check(&query, NOW), Err(WebhookRefusal::MissingToken(_))));
     let bearer = json!({"token": {"header": "Authorization", "prefix": "Bearer "}});
-    let bearer = Verifier::new(&settings("token", &bearer), &secrets("s"));
+    let bearer = WebhookVerifier::new(&settings("token", &bearer), &secrets("s"));
     assert!(Given::new(&[("authorization", "Bearer s")]).check(&bearer, NOW).is_ok());
 }
 
@@ -340,19 +349,19 @@ fn a_secret_itself_is_compared() {
 fn an_empty_secret_fits_nothing() {
     let empty = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b""), BODY);
     let request = Given::new(&[("x-webhook-signature", &hex::encode(empty.as_ref()))]);
-    assert_eq!(request.check(&verifier("perfexapi", ""), NOW), Err(Refusal::Wrong));
+    assert_eq!(request.check(&verifier("perfexapi", ""), NOW), Err(WebhookRefusal::Wrong));
     let request = Given::new(&[("x-gitlab-token", "")]);
-    assert_eq!(request.check(&verifier("gitlab", ""), NOW), Err(Refusal::WrongToken));
+    assert_eq!(request.check(&verifier("gitlab", ""), NOW), Err(WebhookRefusal::WrongToken));
 }
 
 #[test]
 fn an_address_is_of_a_network_that_is_named() {
     let from = settings("ip", &json!({"from": ["192.0.2.0/24", "2001:db8::/32"]}));
-    let checked = Verifier::new(&from, &secrets(""));
+    let checked = WebhookVerifier::new(&from, &secrets(""));
     let mut request = Given::new(&[]);
     assert!(request.check(&checked, NOW).is_ok());
     request.address = "198.51.100.1".parse().unwrap();
-    assert_eq!(request.check(&checked, NOW), Err(Refusal::Address));
+    assert_eq!(request.check(&checked, NOW), Err(WebhookRefusal::Address));
 }
 
 #[test]
@@ -373,18 +382,18 @@ fn a_signed_time_is_near() {
     assert!(
         request.check(&checked, NOW - 300).is_ok() && request.check(&checked, NOW + 300).is_ok()
     );
-    assert_eq!(request.check(&checked, NOW + 301), Err(Refusal::Stale(301)));
-    assert_eq!(request.check(&checked, NOW - 301), Err(Refusal::Early(301)));
+    assert_eq!(request.check(&checked, NOW + 301), Err(WebhookRefusal::Stale(301)));
+    assert_eq!(request.check(&checked, NOW - 301), Err(WebhookRefusal::Early(301)));
 }
 
 #[test]
 fn the_previous_secret_fits_while_it_has_its_grace() {
     let previous = Some(GracedSecret { secret: SECRET.to_owned(), until: at(NOW + 10) });
-    let secrets = Secrets { current: "new".to_owned(), previous };
-    let checked = Verifier::new(&settings("perfexapi", &json!({})), &secrets);
+    let secrets = SigningSecrets { current: "new".to_owned(), previous };
+    let checked = WebhookVerifier::new(&settings("perfexapi", &json!({})), &secrets);
     let request = Given::new(&[("x-webhook-signature", HEX)]);
     assert!(request.check(&checked, NOW).is_ok());
-    assert_eq!(request.check(&checked, NOW + 10), Err(Refusal::Wrong));
+    assert_eq!(request.check(&checked, NOW + 10), Err(WebhookRefusal::Wrong));
 }
 
 #[test]

@@ -1,82 +1,82 @@
 //! A chunk of a table's keys: what was read and what is kept, side by side. Nothing here waits for anything.
 
 use super::super::rows;
-use super::super::run::Keep;
-use super::{Derived, TableMemory};
-use crate::crm::derive::{self, Context, Derivation, Pass};
-use crate::crm::due::Marks;
-use crate::crm::known::{Known, Reference};
-use crate::crm::options::Options;
-use crate::crm::row::Row;
-use crate::crm::snapshot::{self, Kept, Layouts};
-use crate::crm::tables::Table;
-use crate::crypto::digest::Hash;
+use super::super::run::RowToStore;
+use super::{DerivedEvent, TableMemory};
+use crate::crm::derive::{self, RowDerivation, RuleContext, ScanPurpose};
+use crate::crm::due::DueMarks;
+use crate::crm::known::{KnownRows, RowReference};
+use crate::crm::options::CrmOptions;
+use crate::crm::row::CrmRow;
+use crate::crm::snapshot::{self, ColumnLayouts, StoredSnapshot};
+use crate::crm::tables::CrmTable;
+use crate::crypto::digest::ShortDigest;
 use crate::store::source_rows::{KeptRow, RowHead};
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
 
 /// A row that was read, that is kept, or both.
 #[derive(Debug, Default)]
-struct Pair {
-    row: Option<Row>,
-    hash: Hash,
+struct RowPair {
+    row: Option<CrmRow>,
+    hash: ShortDigest,
     head: Option<RowHead>,
     /// What is kept of it in full, where it is another than what was read.
     kept: Option<KeptRow>,
 }
 
-impl Pair {
+impl RowPair {
     /// Whether what was read is what is kept.
     fn is_same(&self) -> bool {
         self.row.is_some() && self.head.as_ref().is_some_and(|head| head.hash == self.hash)
     }
 
-    fn marks(&self) -> Marks {
-        self.head.as_ref().map(|head| Marks::decode(&head.marks)).unwrap_or_default()
+    fn marks(&self) -> DueMarks {
+        self.head.as_ref().map(|head| DueMarks::decode(&head.marks)).unwrap_or_default()
     }
 }
 
 /// A chunk of a table's keys.
 #[derive(Debug)]
-pub struct Chunk {
-    table: &'static Table,
-    layouts: Layouts,
+pub struct KeyChunk {
+    table: &'static CrmTable,
+    layouts: ColumnLayouts,
     memory: TableMemory,
     /// Whether what was there when the first run began is captured.
     is_backfill: bool,
-    pairs: BTreeMap<i64, Pair>,
+    pairs: BTreeMap<i64, RowPair>,
 }
 
 /// What follows from a row, and what is kept of it.
 #[derive(Debug)]
-pub struct Told {
+pub struct RowResult {
     /// The row's key.
     pub key: i64,
     /// In the order of the rules.
-    pub events: Vec<Derived>,
-    pub keep: Keep,
+    pub events: Vec<DerivedEvent>,
+    pub keep: RowToStore,
 }
 
 /// What follows from a chunk.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ChunkOutcome {
     /// By key.
-    pub told: Vec<Told>,
+    pub told: Vec<RowResult>,
     /// What to remember of the table before any of that is kept.
     pub memory: TableMemory,
 }
 
-impl Chunk {
-    pub fn new(table: &'static Table, memory: TableMemory, is_backfill: bool) -> Self {
-        let layouts = Layouts::parse(table, &memory.layouts);
+impl KeyChunk {
+    pub fn new(table: &'static CrmTable, memory: TableMemory, is_backfill: bool) -> Self {
+        let layouts = ColumnLayouts::parse(table, &memory.layouts);
         Self { table, layouts, memory, is_backfill, pairs: BTreeMap::new() }
     }
 
     /// Puts what was read and what is kept side by side. What needs no further look is dropped.
-    pub fn pair(&mut self, rows: BTreeMap<i64, Row>, heads: Vec<RowHead>) {
+    pub fn pair(&mut self, rows: BTreeMap<i64, CrmRow>, heads: Vec<RowHead>) {
         for (key, row) in rows {
             let hash = snapshot::hash(self.table, &row);
-            self.pairs.insert(key, Pair { row: Some(row), hash, ..Pair::default() });
+            self.pairs.insert(key, RowPair { row: Some(row), hash, ..RowPair::default() });
         }
         for head in heads {
             let key = head.key;
@@ -92,12 +92,12 @@ impl Chunk {
         fresh.map(|(key, _)| *key).collect()
     }
 
-    fn is_fresh(&self, key: i64, pair: &Pair) -> bool {
-        pair.head.is_none() && self.pass(key, pair) != Pass::Baseline
+    fn is_fresh(&self, key: i64, pair: &RowPair) -> bool {
+        pair.head.is_none() && self.pass(key, pair) != ScanPurpose::Baseline
     }
 
     /// Takes in rows of which only the key had been read. One that is gone since was never there.
-    pub fn fill(&mut self, mut rows: BTreeMap<i64, Row>) {
+    pub fn fill(&mut self, mut rows: BTreeMap<i64, CrmRow>) {
         for key in self.fresh_keys() {
             match (rows.remove(&key), self.pairs.get_mut(&key)) {
                 (Some(row), Some(pair)) => pair.row = Some(row),
@@ -121,34 +121,38 @@ impl Chunk {
         }
     }
 
-    fn pass(&self, key: i64, pair: &Pair) -> Pass {
+    fn pass(&self, key: i64, pair: &RowPair) -> ScanPurpose {
         let TableMemory { first_at, first_to, .. } = self.memory;
         let was_there = first_at.is_some_and(|at| key > at) && key <= first_to;
         match (pair.head.is_none() && was_there, self.is_backfill) {
-            (false, _) => Pass::Changes,
-            (true, true) => Pass::Backfill,
-            (true, false) => Pass::Baseline,
+            (false, _) => ScanPurpose::Changes,
+            (true, true) => ScanPurpose::Backfill,
+            (true, false) => ScanPurpose::Baseline,
         }
     }
 
-    fn old(&self, key: i64, pair: &Pair) -> Option<Kept> {
+    fn old(&self, key: i64, pair: &RowPair) -> Option<StoredSnapshot> {
         let kept = pair.kept.as_ref()?;
         let row = self.layouts.decode(self.table, &key.to_string(), &kept.cells);
-        Some(Kept { revision: kept.head.revision, marks: Marks::decode(&kept.head.marks), row })
+        Some(StoredSnapshot {
+            revision: kept.head.revision,
+            marks: DueMarks::decode(&kept.head.marks),
+            row,
+        })
     }
 
     /// What the events need of other tables.
-    pub fn references(&self, now: DateTime, options: &Options) -> Vec<Reference> {
+    pub fn references(&self, now: DateTime, options: &CrmOptions) -> Vec<RowReference> {
         let mut found = Vec::new();
         for (key, pair) in &self.pairs {
             match (&pair.row, pair.is_same()) {
                 (Some(row), true) => {
-                    let context = self.context(now, options, Pass::Changes);
+                    let context = self.context(now, options, ScanPurpose::Changes);
                     let marks = pair.marks();
                     found.extend(derive::passing_references(self.table, row, &marks, &context));
                 }
                 // Nothing is told of what was there.
-                (_, _) if self.pass(*key, pair) == Pass::Baseline => {}
+                (_, _) if self.pass(*key, pair) == ScanPurpose::Baseline => {}
                 (row, _) => {
                     let old = self.old(*key, pair).map(|kept| kept.row);
                     found.extend(derive::references(self.table, old.as_ref(), row.as_ref()));
@@ -160,12 +164,22 @@ impl Chunk {
         found
     }
 
-    fn context<'a>(&self, now: DateTime, options: &'a Options, pass: Pass) -> Context<'a> {
-        Context { now, options, pass, new_revision: self.memory.new_revision }
+    fn context<'a>(
+        &self,
+        now: DateTime,
+        options: &'a CrmOptions,
+        pass: ScanPurpose,
+    ) -> RuleContext<'a> {
+        RuleContext { now, options, pass, new_revision: self.memory.new_revision }
     }
 
     /// What follows, and what to keep.
-    pub fn derive(mut self, now: DateTime, options: &Options, known: &Known) -> Outcome {
+    pub fn derive(
+        mut self,
+        now: DateTime,
+        options: &CrmOptions,
+        known: &KnownRows,
+    ) -> ChunkOutcome {
         let mut told = Vec::new();
         let mut memory = self.memory.clone();
         for (key, pair) in std::mem::take(&mut self.pairs) {
@@ -179,42 +193,50 @@ impl Chunk {
             memory.new_revision = rows::revision_after(memory.new_revision, &gone);
         }
         memory.layouts = self.layouts.text();
-        Outcome { told, memory }
+        ChunkOutcome { told, memory }
     }
 
     /// A row that is new, changed or gone.
-    fn observe(&mut self, key: i64, pair: &Pair, context: &Context<'_>, known: &Known) -> Told {
+    fn observe(
+        &mut self,
+        key: i64,
+        pair: &RowPair,
+        context: &RuleContext<'_>,
+        known: &KnownRows,
+    ) -> RowResult {
         let old = self.old(key, pair);
-        let Derivation { events, marks } =
+        let RowDerivation { events, marks } =
             derive::derive(self.table, old.as_ref(), pair.row.as_ref(), context, known);
-        let Some(row) = &pair.row else { return Told { key, events, keep: Keep::Nothing(key) } };
-        let kept = Kept::of(self.table, row, context.revision(old.as_ref()), marks);
+        let Some(row) = &pair.row else {
+            return RowResult { key, events, keep: RowToStore::Nothing(key) };
+        };
+        let kept = StoredSnapshot::of(self.table, row, context.revision(old.as_ref()), marks);
         self.layouts.learn(self.table, &kept.row);
         let marks = kept.marks.encode();
         let head = RowHead { key, hash: pair.hash, revision: kept.revision, marks };
-        let cells = Layouts::encode(self.table, &kept.row);
-        Told { key, events, keep: Keep::Row(KeptRow { head, cells }) }
+        let cells = ColumnLayouts::encode(self.table, &kept.row);
+        RowResult { key, events, keep: RowToStore::Row(KeptRow { head, cells }) }
     }
 
     /// A row that is as it was: only time has passed.
     fn pass_time(
         &self,
         key: i64,
-        pair: &Pair,
-        context: &Context<'_>,
-        known: &Known,
-    ) -> Option<Told> {
+        pair: &RowPair,
+        context: &RuleContext<'_>,
+        known: &KnownRows,
+    ) -> Option<RowResult> {
         let (row, head) = (pair.row.as_ref()?, pair.head.as_ref()?);
         let marks = pair.marks();
-        let Derivation { events, marks: now } =
+        let RowDerivation { events, marks: now } =
             derive::passing(self.table, row, head.revision, &marks, context, known);
         if events.is_empty() && now == marks {
             return None;
         }
         // The content is what is kept already; its hash says so.
         let kept = snapshot::reduce(self.table, row);
-        let cells = Layouts::encode(self.table, &kept);
+        let cells = ColumnLayouts::encode(self.table, &kept);
         let head = RowHead { key, marks: now.encode(), ..head.clone() };
-        Some(Told { key, events, keep: Keep::Row(KeptRow { head, cells }) })
+        Some(RowResult { key, events, keep: RowToStore::Row(KeptRow { head, cells }) })
     }
 }

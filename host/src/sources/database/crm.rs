@@ -2,14 +2,14 @@
 //!
 //! What stands in a statement is a name out of [`crate::crm::tables`], a number, or text in hexadecimal.
 
-use super::super::Failed;
-use super::mysql::{Cells, Found, Mysql, hexadecimal, quoted, text, text_at};
+use super::super::RunFailed;
+use super::mysql::{MysqlCells, MysqlConnection, MysqlRows, hexadecimal, quoted, text, text_at};
 use super::pace;
-use crate::crm::known::Reference;
+use crate::crm::known::RowReference;
 use crate::crm::lists;
-use crate::crm::options::{self, Options};
-use crate::crm::row::{Cell, ColumnKind, Row};
-use crate::crm::tables::{self, List, Table};
+use crate::crm::options::{self, CrmOptions};
+use crate::crm::row::{CellValue, ColumnKind, CrmRow};
+use crate::crm::tables::{self, ChildList, CrmTable};
 use crate::model::database_source::DatabaseSettings;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -19,15 +19,15 @@ const LOOK_UP: usize = 500;
 
 /// A connection to the CRM's database.
 #[derive(Debug)]
-pub struct Crm {
-    db: Mysql,
+pub struct CrmConnection {
+    db: MysqlConnection,
     prefix: String,
 }
 
 /// The rows with the next keys.
 #[derive(Debug, Default)]
-pub struct Keyed {
-    pub rows: BTreeMap<i64, Row>,
+pub struct KeyedRows {
+    pub rows: BTreeMap<i64, CrmRow>,
     /// How long they are, lists aside.
     pub bytes: usize,
     /// Whether there were more than fit.
@@ -36,16 +36,16 @@ pub struct Keyed {
 
 /// The tables that are there, without prefix, with their columns.
 #[derive(Debug)]
-pub struct Shape(HashMap<String, Columns>);
+pub struct DatabaseShape(HashMap<String, TableColumns>);
 
 /// The columns of a table, and what they hold.
 #[derive(Debug, Default)]
-struct Columns {
+struct TableColumns {
     names: Vec<String>,
     kinds: HashMap<String, ColumnKind>,
 }
 
-impl Columns {
+impl TableColumns {
     fn kind(&self, column: &str) -> ColumnKind {
         self.kinds.get(column).copied().unwrap_or(ColumnKind::Other)
     }
@@ -61,29 +61,29 @@ fn column_kind(data_type: &str) -> ColumnKind {
     }
 }
 
-impl Shape {
+impl DatabaseShape {
     /// The columns of a table, if it is there.
     pub fn columns(&self, table: &str) -> Option<&[String]> {
         self.0.get(table).map(|columns| columns.names.as_slice())
     }
 
     /// A row of a table out of the columns that were asked for.
-    fn row(&self, table: &str, columns: &[Cow<'static, str>], cells: &Cells) -> Row {
+    fn row(&self, table: &str, columns: &[Cow<'static, str>], cells: &MysqlCells) -> CrmRow {
         let of = self.0.get(table);
-        let mut row = Row::default();
+        let mut row = CrmRow::default();
         for (n, column) in columns.iter().enumerate() {
             let kind = of.map_or(ColumnKind::Other, |of| of.kind(column));
-            row.push(column.clone(), Cell::read(text_at(cells, n), kind));
+            row.push(column.clone(), CellValue::read(text_at(cells, n), kind));
         }
         row
     }
 
-    fn of(&self, table: &Table) -> Vec<Cow<'static, str>> {
+    fn of(&self, table: &CrmTable) -> Vec<Cow<'static, str>> {
         table.columns_in(self.columns(table.name).unwrap_or_default())
     }
 
     /// The columns of a list that are there; none where it cannot be read.
-    fn of_list(&self, list: &List) -> Option<Vec<Cow<'static, str>>> {
+    fn of_list(&self, list: &ChildList) -> Option<Vec<Cow<'static, str>>> {
         let existing = self.columns(list.table)?;
         let is_there = |name: &str| existing.iter().any(|column| column == name);
         if !is_there(list.parent) || !list.of.is_none_or(|(column, _)| is_there(column)) {
@@ -94,18 +94,18 @@ impl Shape {
     }
 }
 
-impl Crm {
+impl CrmConnection {
     /// Connects, and gives up the right to write.
     pub async fn connect(
         settings: &DatabaseSettings,
         secret: Option<&str>,
-    ) -> Result<Self, Failed> {
-        let db = Mysql::connect(settings, secret).await?;
+    ) -> Result<Self, RunFailed> {
+        let db = MysqlConnection::connect(settings, secret).await?;
         Ok(Self { db, prefix: settings.prefix.clone() })
     }
 
     /// Ends a transaction that failed, if there is one.
-    pub async fn give_up(&mut self) -> Result<(), Failed> {
+    pub async fn give_up(&mut self) -> Result<(), RunFailed> {
         self.db.execute("ROLLBACK").await
     }
 
@@ -114,9 +114,9 @@ impl Crm {
     }
 
     /// What the CRM's own settings say; the defaults where there is no such table.
-    pub async fn options(&mut self, shape: &Shape) -> Result<Options, Failed> {
+    pub async fn options(&mut self, shape: &DatabaseShape) -> Result<CrmOptions, RunFailed> {
         if shape.columns("options").is_none() {
-            return Ok(Options::default());
+            return Ok(CrmOptions::default());
         }
         let names: Vec<String> = options::NAMES.iter().map(|name| hexadecimal(name)).collect();
         let text = format!(
@@ -127,11 +127,11 @@ impl Crm {
         let rows = self.db.select(text).await?.rows;
         let pairs: Vec<(String, String)> =
             rows.iter().filter_map(|row| Some((text_at(row, 0)?, text_at(row, 1)?))).collect();
-        Ok(Options::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+        Ok(CrmOptions::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
     }
 
     /// Which tables are there, with which columns.
-    pub async fn shape(&mut self) -> Result<Shape, Failed> {
+    pub async fn shape(&mut self) -> Result<DatabaseShape, RunFailed> {
         let of_lists = tables::ALL.iter().flat_map(|table| table.lists).map(|list| list.table);
         let names = tables::ALL.iter().map(|table| table.name).chain(of_lists).chain(["options"]);
         let names: Vec<String> =
@@ -141,7 +141,7 @@ impl Crm {
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({}) ORDER BY TABLE_NAME, ORDINAL_POSITION",
             names.join(", ")
         );
-        let mut found: HashMap<String, Columns> = HashMap::new();
+        let mut found: HashMap<String, TableColumns> = HashMap::new();
         for row in self.db.select(text).await?.rows {
             if let (Some(table), Some(column)) = (text_at(&row, 0), text_at(&row, 1)) {
                 let name = table.get(self.prefix.len()..).unwrap_or_default();
@@ -151,11 +151,11 @@ impl Crm {
                 columns.kinds.insert(column, kind);
             }
         }
-        Ok(Shape(found))
+        Ok(DatabaseShape(found))
     }
 
     /// The greatest key of a table.
-    pub async fn greatest(&mut self, table: &Table) -> Result<Option<i64>, Failed> {
+    pub async fn greatest(&mut self, table: &CrmTable) -> Result<Option<i64>, RunFailed> {
         let text = format!("SELECT MAX({}) FROM {}", quoted(table.key), self.table(table.name));
         let rows = self.db.select(text).await?.rows;
         let greatest = rows.first().and_then(|row| text_at(row, 0));
@@ -165,11 +165,11 @@ impl Crm {
     /// The rows with the next keys, lists and all, as they are at one moment.
     pub async fn chunk(
         &mut self,
-        shape: &Shape,
-        table: &'static Table,
+        shape: &DatabaseShape,
+        table: &'static CrmTable,
         above: i64,
         limit: usize,
-    ) -> Result<Keyed, Failed> {
+    ) -> Result<KeyedRows, RunFailed> {
         let columns = shape.of(table);
         let condition = format!("{} > {above}", quoted(table.key));
         let tail = format!("ORDER BY {} LIMIT {limit}", quoted(table.key));
@@ -179,9 +179,9 @@ impl Crm {
     /// The newest row of a table.
     pub async fn newest(
         &mut self,
-        shape: &Shape,
-        table: &'static Table,
-    ) -> Result<Option<Row>, Failed> {
+        shape: &DatabaseShape,
+        table: &'static CrmTable,
+    ) -> Result<Option<CrmRow>, RunFailed> {
         let columns = shape.of(table);
         let tail = format!("ORDER BY {} DESC LIMIT 1", quoted(table.key));
         let found = self.snapshot(shape, table, &columns, "1 = 1", (&tail, pace::BYTES)).await?;
@@ -191,11 +191,11 @@ impl Crm {
     /// The keys that come next, of a table of which only new rows matter.
     pub async fn keys(
         &mut self,
-        shape: &Shape,
-        table: &'static Table,
+        shape: &DatabaseShape,
+        table: &'static CrmTable,
         above: i64,
         limit: usize,
-    ) -> Result<Keyed, Failed> {
+    ) -> Result<KeyedRows, RunFailed> {
         let key = quoted(table.key);
         let tail = format!("ORDER BY {key} LIMIT {limit}");
         let columns = [Cow::Borrowed(table.key)];
@@ -207,10 +207,10 @@ impl Crm {
     /// The rows with these keys, lists and all.
     pub async fn with_keys(
         &mut self,
-        shape: &Shape,
-        table: &'static Table,
+        shape: &DatabaseShape,
+        table: &'static CrmTable,
         keys: &[i64],
-    ) -> Result<BTreeMap<i64, Row>, Failed> {
+    ) -> Result<BTreeMap<i64, CrmRow>, RunFailed> {
         let mut found = BTreeMap::new();
         for keys in keys.chunks(LOOK_UP) {
             let list: Vec<String> = keys.iter().map(i64::to_string).collect();
@@ -224,12 +224,12 @@ impl Crm {
 
     async fn snapshot(
         &mut self,
-        shape: &Shape,
-        table: &'static Table,
+        shape: &DatabaseShape,
+        table: &'static CrmTable,
         columns: &[Cow<'static, str>],
         condition: &str,
         tail: (&str, usize),
-    ) -> Result<Keyed, Failed> {
+    ) -> Result<KeyedRows, RunFailed> {
         let has_lists = !table.lists.is_empty();
         if has_lists {
             self.db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
@@ -247,10 +247,10 @@ impl Crm {
 
     async fn attach(
         &mut self,
-        shape: &Shape,
-        list: &'static List,
-        rows: &mut BTreeMap<i64, Row>,
-    ) -> Result<(), Failed> {
+        shape: &DatabaseShape,
+        list: &'static ChildList,
+        rows: &mut BTreeMap<i64, CrmRow>,
+    ) -> Result<(), RunFailed> {
         let bounds = rows.first_key_value().zip(rows.last_key_value());
         let Some(((first, _), (greatest, _))) = bounds else { return Ok(()) };
         let Some(mut columns) = shape.of_list(list) else { return Ok(()) };
@@ -262,7 +262,7 @@ impl Crm {
         if !columns.iter().any(|name| name == list.parent) {
             columns.push(Cow::Borrowed(list.parent));
         }
-        let mut members: HashMap<i64, Vec<Row>> = HashMap::new();
+        let mut members: HashMap<i64, Vec<CrmRow>> = HashMap::new();
         for member in self.rows(shape, list.table, &columns, &condition).await? {
             if let Some(key) = member.text(list.parent).and_then(|key| key.parse().ok()) {
                 members.entry(key).or_default().push(member);
@@ -277,10 +277,10 @@ impl Crm {
     /// The rows that were asked for, without their lists.
     pub async fn look_up(
         &mut self,
-        shape: &Shape,
-        references: &[Reference],
-    ) -> Result<HashMap<Reference, Vec<Row>>, Failed> {
-        let mut found: HashMap<Reference, Vec<Row>> = HashMap::new();
+        shape: &DatabaseShape,
+        references: &[RowReference],
+    ) -> Result<HashMap<RowReference, Vec<CrmRow>>, RunFailed> {
+        let mut found: HashMap<RowReference, Vec<CrmRow>> = HashMap::new();
         let mut groups: BTreeMap<(&'static str, &'static str), Vec<&str>> = BTreeMap::new();
         for reference in references {
             found.entry(reference.clone()).or_default();
@@ -296,7 +296,7 @@ impl Crm {
                 let condition = format!("{} IN ({})", quoted(column), list.join(", "));
                 for row in self.rows(shape, name, &columns, &condition).await? {
                     let Some(value) = row.text(column).map(str::to_owned) else { continue };
-                    let reference = Reference { table: name, column, value };
+                    let reference = RowReference { table: name, column, value };
                     found.entry(reference).or_default().push(row);
                 }
             }
@@ -305,7 +305,11 @@ impl Crm {
     }
 
     /// All rows of a small table.
-    pub async fn all(&mut self, shape: &Shape, table: &'static Table) -> Result<Vec<Row>, Failed> {
+    pub async fn all(
+        &mut self,
+        shape: &DatabaseShape,
+        table: &'static CrmTable,
+    ) -> Result<Vec<CrmRow>, RunFailed> {
         if shape.columns(table.name).is_none() {
             return Ok(Vec::new());
         }
@@ -314,11 +318,11 @@ impl Crm {
 
     async fn rows(
         &mut self,
-        shape: &Shape,
+        shape: &DatabaseShape,
         table: &str,
         columns: &[Cow<'static, str>],
         condition: &str,
-    ) -> Result<Vec<Row>, Failed> {
+    ) -> Result<Vec<CrmRow>, RunFailed> {
         let found = self.some(table, columns, condition, ("", usize::MAX)).await?;
         Ok(found.rows.iter().map(|cells| shape.row(table, columns, cells)).collect())
     }
@@ -330,7 +334,7 @@ impl Crm {
         columns: &[Cow<'static, str>],
         condition: &str,
         (tail, most): (&str, usize),
-    ) -> Result<Found, Failed> {
+    ) -> Result<MysqlRows, RunFailed> {
         let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
         let from = self.table(table);
         let text = format!("SELECT {} FROM {from} WHERE {condition} {tail}", names.join(", "));
@@ -339,18 +343,18 @@ impl Crm {
 }
 
 fn keyed(
-    shape: &Shape,
-    table: &Table,
+    shape: &DatabaseShape,
+    table: &CrmTable,
     columns: &[Cow<'static, str>],
-    found: &Found,
-) -> Result<Keyed, Failed> {
-    let keyed = |cells: &Cells| {
+    found: &MysqlRows,
+) -> Result<KeyedRows, RunFailed> {
+    let keyed = |cells: &MysqlCells| {
         let row = shape.row(table.name, columns, cells);
         let key = row.text(table.key).and_then(|key| key.parse().ok()).ok_or_else(|| {
-            Failed::new(format!("a key of table {} is no whole number", table.name))
+            RunFailed::new(format!("a key of table {} is no whole number", table.name))
         })?;
         Ok((key, row))
     };
-    let rows = found.rows.iter().map(keyed).collect::<Result<_, Failed>>()?;
-    Ok(Keyed { rows, bytes: found.bytes, is_cut: found.is_cut })
+    let rows = found.rows.iter().map(keyed).collect::<Result<_, RunFailed>>()?;
+    Ok(KeyedRows { rows, bytes: found.bytes, is_cut: found.is_cut })
 }

@@ -28,44 +28,44 @@ pub mod pass;
 pub mod server;
 pub mod table;
 
-use super::super::Failed;
-use super::super::rows::{Happening, Row};
-use super::super::run::Run;
-use super::Memory;
-use crate::crypto::digest::Hash;
-use crate::ingest::incoming::Incoming;
+use super::super::RunFailed;
+use super::super::rows::{RowHappening, SourceRow};
+use super::super::run::SourceRun;
+use super::DatabaseMemory;
+use crate::crypto::digest::ShortDigest;
+use crate::ingest::incoming::IncomingEvent;
 use crate::model::database_source::DatabaseSettings;
-use crate::model::event::{Changes, MAX_KEY};
+use crate::model::event::{EventChanges, MAX_KEY};
 use crate::model::source::Source;
-use crate::model::source_run::Progress;
-use pass::Pass;
-use server::{Server, Which};
-use table::Table;
+use crate::model::source_run::RunProgress;
+use pass::TablePass;
+use server::{CustomConnection, RowSelection};
+use table::ReadableTable;
 
 /// How the name of the list begins under which the rows of a table are kept.
 pub use table::list_prefix;
 
 /// Reads every table. One that fails does not keep the others from being read.
-pub async fn run(run: &Run, settings: &DatabaseSettings) -> Result<(), Failed> {
-    let server = Server::connect(settings, run.secret()).await?;
-    let memory = Memory::read(&run.memory);
-    let mut all = All { run, settings, server, memory, failed: Vec::new() };
+pub async fn run(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
+    let server = CustomConnection::connect(settings, run.secret()).await?;
+    let memory = DatabaseMemory::read(&run.memory);
+    let mut all = CustomTablesRun { run, settings, server, memory, failed: Vec::new() };
     all.read().await?;
-    if all.failed.is_empty() { Ok(()) } else { Err(Failed::new(all.failed.join("; "))) }
+    if all.failed.is_empty() { Ok(()) } else { Err(RunFailed::new(all.failed.join("; "))) }
 }
 
 /// A run over all tables.
 #[derive(Debug)]
-struct All<'a> {
-    run: &'a Run,
+struct CustomTablesRun<'a> {
+    run: &'a SourceRun,
     settings: &'a DatabaseSettings,
-    server: Server,
-    memory: Memory,
+    server: CustomConnection,
+    memory: DatabaseMemory,
     failed: Vec<String>,
 }
 
-impl All<'_> {
-    async fn read(&mut self) -> Result<(), Failed> {
+impl CustomTablesRun<'_> {
+    async fn read(&mut self) -> Result<(), RunFailed> {
         let mut tables = Vec::new();
         for n in 0..self.settings.own_tables.len() {
             let noted = self.note(n).await;
@@ -80,27 +80,31 @@ impl All<'_> {
     }
 
     /// Looks a table up, and notes what is there where the source has not begun with it.
-    async fn note(&mut self, n: usize) -> Result<Table, Failed> {
-        let own = self.settings.own_tables.get(n).ok_or_else(|| Failed::new("there is none"))?;
+    async fn note(&mut self, n: usize) -> Result<ReadableTable, RunFailed> {
+        let own = self.settings.own_tables.get(n).ok_or_else(|| RunFailed::new("there is none"))?;
         let table = self.server.table(own).await?;
         self.pass(&table).note().await?;
         Ok(table)
     }
 
-    fn pass<'a>(&'a mut self, table: &'a Table) -> Pass<'a> {
+    fn pass<'a>(&'a mut self, table: &'a ReadableTable) -> TablePass<'a> {
         let Self { run, settings, server, memory, .. } = self;
-        Pass { run, settings, server, memory, table }
+        TablePass { run, settings, server, memory, table }
     }
 
     fn progress(&self, n: usize) {
         let tables = &self.settings.own_tables;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let table = tables.get(n).map(|own| own.table.clone()).unwrap_or_default();
-        self.run.progress(Progress { table, done: count(n), of: count(tables.len()) });
+        self.run.progress(RunProgress { table, done: count(n), of: count(tables.len()) });
     }
 
     /// Notes why a table could not be read, and gives up what is still under way.
-    async fn sift<T>(&mut self, n: usize, done: Result<T, Failed>) -> Result<Option<T>, Failed> {
+    async fn sift<T>(
+        &mut self,
+        n: usize,
+        done: Result<T, RunFailed>,
+    ) -> Result<Option<T>, RunFailed> {
         let why = match done {
             Ok(done) => return Ok(Some(done)),
             Err(why) => why,
@@ -108,7 +112,7 @@ impl All<'_> {
         let table = self.settings.own_tables.get(n).map(|own| own.table.as_str());
         self.failed.push(format!("{}: {why}", table.unwrap_or_default()));
         if self.server.give_up().await.is_err() {
-            self.server = Server::connect(self.settings, self.run.secret()).await?;
+            self.server = CustomConnection::connect(self.settings, self.run.secret()).await?;
         }
         Ok(None)
     }
@@ -119,35 +123,40 @@ pub async fn sample(
     settings: &DatabaseSettings,
     source: &Source,
     secret: Option<&str>,
-) -> Result<Incoming, Failed> {
-    let mut server = Server::connect(settings, secret).await?;
-    let within = |n: usize, why: Failed| {
+) -> Result<IncomingEvent, RunFailed> {
+    let mut server = CustomConnection::connect(settings, secret).await?;
+    let within = |n: usize, why: RunFailed| {
         let name = settings.own_tables.get(n).map(|own| own.table.as_str());
-        Failed::new(format!("{}: {why}", name.unwrap_or_default()))
+        RunFailed::new(format!("{}: {why}", name.unwrap_or_default()))
     };
     let mut tables = Vec::new();
     for (n, own) in settings.own_tables.iter().enumerate() {
         tables.push(server.table(own).await.map_err(|why| within(n, why))?);
     }
     for (n, table) in tables.into_iter().enumerate() {
-        let found = server.rows(&table, Which::Last, false).await.map_err(|why| within(n, why))?;
+        let found =
+            server.rows(&table, RowSelection::Last, false).await.map_err(|why| within(n, why))?;
         let Some(row) = found.rows.first() else { continue };
-        let Table { list, resource, .. } = &table;
+        let ReadableTable { list, resource, .. } = &table;
         let event_type = &format!("{resource}.created");
-        let happening = Happening { source, list, resource, event_type, revision: 0 };
+        let happening = RowHappening { source, list, resource, event_type, revision: 0 };
         return Ok(incoming(happening, row, None));
     }
-    Err(Failed::new("the database answers well, and its tables are empty"))
+    Err(RunFailed::new("the database answers well, and its tables are empty"))
 }
 
-fn incoming(happening: Happening<'_>, row: &Row, changes: Option<&Changes>) -> Incoming {
-    Incoming { resource_id: Some(resource_id(&row.id)), ..happening.event(row, changes) }
+fn incoming(
+    happening: RowHappening<'_>,
+    row: &SourceRow,
+    changes: Option<&EventChanges>,
+) -> IncomingEvent {
+    IncomingEvent { resource_id: Some(resource_id(&row.id)), ..happening.event(row, changes) }
 }
 
 /// What an event says of which row it is about: the row's id, or where no event can say that, a digest of it.
 fn resource_id(id: &str) -> String {
     let fits = !id.is_empty() && id.len() <= MAX_KEY && !id.chars().any(char::is_control);
-    if fits { id.to_owned() } else { Hash::of([id]).to_string() }
+    if fits { id.to_owned() } else { ShortDigest::of([id]).to_string() }
 }
 
 #[cfg(test)]

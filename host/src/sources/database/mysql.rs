@@ -2,7 +2,7 @@
 //!
 //! Statements go as plain text, for which the server answers with every value as text.
 
-use super::super::Failed;
+use super::super::RunFailed;
 use crate::model::database_source::DatabaseSettings;
 use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow};
@@ -16,30 +16,30 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 
 /// A connection to MySQL or MariaDB.
 #[derive(Debug)]
-pub struct Mysql(MySqlConnection);
+pub struct MysqlConnection(MySqlConnection);
 
 /// A row as the server sends it: each value as a text, or what a column of bytes holds.
-pub type Cells = Vec<Option<Vec<u8>>>;
+pub type MysqlCells = Vec<Option<Vec<u8>>>;
 
 /// What a statement found.
 #[derive(Debug, Default)]
-pub struct Found {
-    pub rows: Vec<Cells>,
+pub struct MysqlRows {
+    pub rows: Vec<MysqlCells>,
     /// How long they are.
     pub bytes: usize,
     /// Whether there were more than fit.
     pub is_cut: bool,
 }
 
-impl Mysql {
+impl MysqlConnection {
     /// Connects, and gives up the right to write.
     pub async fn connect(
         settings: &DatabaseSettings,
         secret: Option<&str>,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, RunFailed> {
         let url = settings.url.replacen("mariadb://", "mysql://", 1);
         let options = MySqlConnectOptions::from_str(&url)
-            .map_err(|_opaque| Failed::new("the source's `url` cannot be read"))?;
+            .map_err(|_opaque| RunFailed::new("the source's `url` cannot be read"))?;
         let mut options = secret.map_or(options.clone(), |secret| options.password(secret));
         let place = url.rsplit_once('@').map_or("", |(_, place)| place);
         if let Some(host) = super::ipv6(place) {
@@ -50,7 +50,9 @@ impl Mysql {
             Ok(Ok(db)) => db,
             Ok(Err(error)) => return Err(failed(&error)),
             Err(_) => {
-                return Err(Failed::new("the database did not answer within 10 s; look at `url`"));
+                return Err(RunFailed::new(
+                    "the database did not answer within 10 s; look at `url`",
+                ));
             }
         };
         let mut connection = Self(db);
@@ -67,26 +69,26 @@ impl Mysql {
     }
 
     /// All rows.
-    pub async fn select(&mut self, text: String) -> Result<Found, Failed> {
+    pub async fn select(&mut self, text: String) -> Result<MysqlRows, RunFailed> {
         self.some(text, usize::MAX).await
     }
 
     /// Rows up to so many bytes of them; the rest is read and let go.
-    pub async fn some(&mut self, text: String, most: usize) -> Result<Found, Failed> {
+    pub async fn some(&mut self, text: String, most: usize) -> Result<MysqlRows, RunFailed> {
         self.ask(text, most).await.map_err(|error| failed(&error))
     }
 
     /// All rows; none where the user may not ask for that.
-    pub async fn select_permitted(&mut self, text: String) -> Result<Found, Failed> {
+    pub async fn select_permitted(&mut self, text: String) -> Result<MysqlRows, RunFailed> {
         match self.ask(text, usize::MAX).await {
-            Err(error) if matches!(number(&error), Some(1142 | 1143)) => Ok(Found::default()),
+            Err(error) if matches!(number(&error), Some(1142 | 1143)) => Ok(MysqlRows::default()),
             asked => asked.map_err(|error| failed(&error)),
         }
     }
 
-    async fn ask(&mut self, text: String, most: usize) -> sqlx::Result<Found> {
+    async fn ask(&mut self, text: String, most: usize) -> sqlx::Result<MysqlRows> {
         let read = async {
-            let mut found = Found::default();
+            let mut found = MysqlRows::default();
             let mut rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch(&mut self.0);
             while let Some(row) = rows.try_next().await? {
                 if found.bytes >= most {
@@ -103,12 +105,12 @@ impl Mysql {
     }
 
     /// Runs a statement that answers nothing.
-    pub async fn execute(&mut self, text: &str) -> Result<(), Failed> {
+    pub async fn execute(&mut self, text: &str) -> Result<(), RunFailed> {
         self.select(text.to_owned()).await.map(drop)
     }
 }
 
-fn cells(row: &MySqlRow) -> sqlx::Result<Cells> {
+fn cells(row: &MySqlRow) -> sqlx::Result<MysqlCells> {
     // Whatever the column's type is.
     let cell =
         |n| row.try_get_unchecked::<Option<&[u8]>, _>(n).map(|cell| cell.map(<[u8]>::to_vec));
@@ -116,7 +118,7 @@ fn cells(row: &MySqlRow) -> sqlx::Result<Cells> {
 }
 
 /// A value as text.
-pub fn text_at(row: &Cells, n: usize) -> Option<String> {
+pub fn text_at(row: &MysqlCells, n: usize) -> Option<String> {
     let bytes = row.get(n)?.as_deref()?;
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
@@ -143,7 +145,7 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 }
 
 /// What an operator can do about it. Codes: MariaDB's error reference; the same in MySQL.
-fn failed(error: &sqlx::Error) -> Failed {
+fn failed(error: &sqlx::Error) -> RunFailed {
     let what = match number(error) {
         Some(1044 | 1045 | 1698) => {
             "the database refused the user; look at `url`, and give the right `secret`"
@@ -162,7 +164,7 @@ fn failed(error: &sqlx::Error) -> Failed {
             "the database cannot be reached; look at `url`, and whether it runs"
         }
         None if matches!(error, sqlx::Error::PoolTimedOut) => {
-            return Failed::new("the database took longer than 2 minutes for one statement");
+            return RunFailed::new("the database took longer than 2 minutes for one statement");
         }
         None if matches!(error, sqlx::Error::Tls(_)) => {
             "the connection could not be encrypted; look at `ssl-mode` in `url`"
@@ -170,7 +172,7 @@ fn failed(error: &sqlx::Error) -> Failed {
         None => "the database's answer cannot be used",
     };
     let why = format!("{what} ({error})");
-    if is_of_content(error) { Failed::of_content(why) } else { Failed::new(why) }
+    if is_of_content(error) { RunFailed::of_content(why) } else { RunFailed::new(why) }
 }
 
 /// Whether a value is to blame: one that a column's character set or collation does not have, or that is broken.

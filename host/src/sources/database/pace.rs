@@ -1,6 +1,6 @@
 //! How a table is read without loading its server: so many rows at once, and a rest after them.
 
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use std::time::Duration;
 
 /// Most rows of one chunk.
@@ -10,9 +10,9 @@ pub const BYTES: usize = 8 * 1024 * 1024;
 
 /// How many rows are asked for next. What does not fit into [`BYTES`] is read and let go, so the next chunk is made smaller.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace(usize);
+pub struct ReadPace(usize);
 
-impl Pace {
+impl ReadPace {
     /// Beginning with so many rows.
     pub const fn new(rows: usize) -> Self {
         Self(rows)
@@ -31,8 +31,8 @@ impl Pace {
 }
 
 /// Leaves the database alone: as long as is set, else as long as the last chunk took.
-pub async fn rest(pause: Option<Span>, took: Duration) {
-    let pause = pause.map_or(took, Span::get);
+pub async fn rest(pause: Option<TimeSpan>, took: Duration) {
+    let pause = pause.map_or(took, TimeSpan::get);
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_bounded_in_rows_and_in_bytes() {
-        let mut pace = Pace::new(50);
+        let mut pace = ReadPace::new(50);
         let mut asked = Vec::new();
         for (rows, bytes) in [(50, 5_000), (200, 20_000), (800, 80_000), (8, BYTES), (1, 3 * BYTES)]
         {

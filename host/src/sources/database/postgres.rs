@@ -2,7 +2,7 @@
 //!
 //! What stands in a statement is quoted names and types out of the server's own catalogue; values are bound.
 
-use super::super::Failed;
+use super::super::RunFailed;
 use super::pace;
 use crate::model::database_source::DatabaseSettings;
 use futures_util::TryStreamExt as _;
@@ -27,11 +27,11 @@ const NEWER: [&str; 2] =
 
 /// A connection to PostgreSQL.
 #[derive(Debug)]
-pub struct Postgres(PgConnection);
+pub struct PostgresConnection(PgConnection);
 
 /// What a statement found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct PostgresRows {
     /// Each row's columns, as texts.
     pub rows: Vec<Vec<Option<String>>>,
     /// How long they are.
@@ -40,18 +40,20 @@ pub struct Found {
     pub is_cut: bool,
 }
 
-impl Postgres {
+impl PostgresConnection {
     /// Connects, and gives up the right to write.
     pub async fn connect(
         settings: &DatabaseSettings,
         secret: Option<&str>,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, RunFailed> {
         let options = options(&settings.url, secret)?;
         let db = match tokio::time::timeout(PATIENCE.0, options.connect()).await {
             Ok(Ok(db)) => db,
             Ok(Err(error)) => return Err(failed(&error)),
             Err(_) => {
-                return Err(Failed::new("the database did not answer within 10 s; look at `url`"));
+                return Err(RunFailed::new(
+                    "the database did not answer within 10 s; look at `url`",
+                ));
             }
         };
         let mut connection = Self(db);
@@ -63,7 +65,7 @@ impl Postgres {
     }
 
     /// Runs statements that answer nothing.
-    pub async fn execute(&mut self, text: &'static str) -> Result<(), Failed> {
+    pub async fn execute(&mut self, text: &'static str) -> Result<(), RunFailed> {
         match tokio::time::timeout(PATIENCE.1, sqlx::raw_sql(text).execute(&mut self.0)).await {
             Ok(done) => done.map(drop).map_err(|error| failed(&error)),
             Err(_) => Err(too_long()),
@@ -71,7 +73,11 @@ impl Postgres {
     }
 
     /// Rows whose columns are all texts, up to so many bytes of them; the rest is read and let go.
-    pub async fn select(&mut self, text: String, values: &[Option<&str>]) -> Result<Found, Failed> {
+    pub async fn select(
+        &mut self,
+        text: String,
+        values: &[Option<&str>],
+    ) -> Result<PostgresRows, RunFailed> {
         self.ask(text, values).await.map_err(|error| failed(&error))
     }
 
@@ -80,7 +86,7 @@ impl Postgres {
         &mut self,
         text: String,
         values: &[Option<&str>],
-    ) -> Result<Option<Found>, Failed> {
+    ) -> Result<Option<PostgresRows>, RunFailed> {
         match self.ask(text, values).await {
             Ok(found) => Ok(Some(found)),
             Err(error) => {
@@ -91,13 +97,13 @@ impl Postgres {
         }
     }
 
-    async fn ask(&mut self, text: String, values: &[Option<&str>]) -> sqlx::Result<Found> {
+    async fn ask(&mut self, text: String, values: &[Option<&str>]) -> sqlx::Result<PostgresRows> {
         let mut query = sqlx::query(AssertSqlSafe(text)).persistent(false);
         for value in values {
             query = query.bind(*value);
         }
         let read = async {
-            let mut found = Found::default();
+            let mut found = PostgresRows::default();
             let mut rows = query.fetch(&mut self.0);
             while let Some(row) = rows.try_next().await? {
                 if found.bytes >= pace::BYTES {
@@ -115,9 +121,9 @@ impl Postgres {
 }
 
 /// Whatever this process's environment says of another server is not for this one.
-fn options(url: &str, secret: Option<&str>) -> Result<PgConnectOptions, Failed> {
+fn options(url: &str, secret: Option<&str>) -> Result<PgConnectOptions, RunFailed> {
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_opaque| Failed::new("the source's `url` cannot be read"))?;
+        .map_err(|_opaque| RunFailed::new("the source's `url` cannot be read"))?;
     let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
     let address = place.split('/').next().unwrap_or_default();
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
@@ -134,12 +140,12 @@ fn texts(row: &PgRow) -> sqlx::Result<Vec<Option<String>>> {
     (0..row.len()).map(|n| row.try_get(n)).collect()
 }
 
-fn too_long() -> Failed {
-    Failed::new("the database took longer than 2 minutes for one statement")
+fn too_long() -> RunFailed {
+    RunFailed::new("the database took longer than 2 minutes for one statement")
 }
 
 /// What an operator can do about it. Codes: PostgreSQL's documentation, appendix A.
-fn failed(error: &sqlx::Error) -> Failed {
+fn failed(error: &sqlx::Error) -> RunFailed {
     let refused = error.as_database_error().and_then(|error| error.try_downcast_ref());
     let what = match refused.map(PgDatabaseError::code) {
         Some("28P01" | "28000") => {
@@ -169,7 +175,7 @@ fn failed(error: &sqlx::Error) -> Failed {
         None => "the database's answer cannot be used",
     };
     let why = format!("{what} ({error})");
-    if is_of_content(error) { Failed::of_content(why) } else { Failed::new(why) }
+    if is_of_content(error) { RunFailed::of_content(why) } else { RunFailed::new(why) }
 }
 
 /// Whether a row is to blame: data exceptions (class 22), and corrupted rows.

@@ -1,18 +1,18 @@
 //! One run over all tables.
 
-use super::super::Failed;
-use super::super::run::{Found, Run};
-use super::chunk::{Chunk, Told};
-use super::crm::{Crm, Keyed, Shape};
-use super::pace::{self, Pace};
-use super::{Derived, Memory, TableMemory, Time};
-use crate::crm::known::{Known, Reference};
-use crate::crm::options::Options;
-use crate::crm::row::Row;
-use crate::crm::snapshot::Layouts;
-use crate::crm::tables::{self, Table, Watch};
-use crate::model::database_source::{Beginning, DatabaseSettings};
-use crate::model::source_run::Progress;
+use super::super::RunFailed;
+use super::super::run::{FoundRow, SourceRun};
+use super::chunk::{KeyChunk, RowResult};
+use super::crm::{CrmConnection, DatabaseShape, KeyedRows};
+use super::pace::{self, ReadPace};
+use super::{CrmTime, DatabaseMemory, DerivedEvent, TableMemory};
+use crate::crm::known::{KnownRows, RowReference};
+use crate::crm::options::CrmOptions;
+use crate::crm::row::CrmRow;
+use crate::crm::snapshot::ColumnLayouts;
+use crate::crm::tables::{self, CrmTable, WatchDepth};
+use crate::model::database_source::{BackfillStart, DatabaseSettings};
+use crate::model::source_run::RunProgress;
 use crate::store::source_rows::KeyRange;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -22,23 +22,23 @@ const KEYS: usize = 10_000;
 
 /// A run over all tables.
 #[derive(Debug)]
-pub struct Scan<'a> {
-    pub run: &'a Run,
+pub struct CrmScan<'a> {
+    pub run: &'a SourceRun,
     pub settings: &'a DatabaseSettings,
-    pub crm: Crm,
-    pub shape: Shape,
-    pub options: Options,
-    pub time: Time,
-    pub memory: Memory,
+    pub crm: CrmConnection,
+    pub shape: DatabaseShape,
+    pub options: CrmOptions,
+    pub time: CrmTime,
+    pub memory: DatabaseMemory,
     /// Rows of small tables that many events look into.
-    pub looked_into: Vec<(&'static str, Row)>,
+    pub looked_into: Vec<(&'static str, CrmRow)>,
     /// Why tables could not be read.
     pub failed: Vec<String>,
 }
 
-impl Scan<'_> {
+impl CrmScan<'_> {
     /// Notes what is there, before anything is read that was not known before.
-    pub async fn begin(&mut self, tables: &[&'static Table]) -> Result<(), Failed> {
+    pub async fn begin(&mut self, tables: &[&'static CrmTable]) -> Result<(), RunFailed> {
         let mut is_new = false;
         for table in tables {
             if !self.memory.tables.contains_key(table.name) {
@@ -64,8 +64,8 @@ impl Scan<'_> {
     pub async fn sift<T>(
         &mut self,
         table: &str,
-        done: Result<T, Failed>,
-    ) -> Result<Option<T>, Failed> {
+        done: Result<T, RunFailed>,
+    ) -> Result<Option<T>, RunFailed> {
         let why = match done {
             Ok(done) => return Ok(Some(done)),
             Err(why) => why,
@@ -75,19 +75,19 @@ impl Scan<'_> {
             self.failed.push(why);
         }
         if self.crm.give_up().await.is_err() {
-            self.crm = Crm::connect(self.settings, self.run.secret()).await?;
+            self.crm = CrmConnection::connect(self.settings, self.run.secret()).await?;
         }
         // Fails where another process has taken the source over.
         self.keep().await?;
         Ok(None)
     }
 
-    async fn keep(&self) -> Result<(), Failed> {
+    async fn keep(&self) -> Result<(), RunFailed> {
         self.run.keep(&self.memory.text()).await
     }
 
     /// Reads one of the tables.
-    pub async fn table(&mut self, tables: &[&'static Table], n: usize) -> Result<(), Failed> {
+    pub async fn table(&mut self, tables: &[&'static CrmTable], n: usize) -> Result<(), RunFailed> {
         let Some(table) = tables.get(n).copied() else { return Ok(()) };
         // Of one that could not be looked at before it is not known which rows are new.
         if !self.memory.tables.contains_key(table.name) {
@@ -95,9 +95,9 @@ impl Scan<'_> {
         }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let name = format!("{}{}", self.settings.prefix, table.name);
-        self.run.progress(Progress { table: name, done: count(n), of: count(tables.len()) });
+        self.run.progress(RunProgress { table: name, done: count(n), of: count(tables.len()) });
         self.run.forget_replayed(table.name).await?;
-        let (mut above, mut pace) = (i64::MIN, Pace::new(pace::ROWS));
+        let (mut above, mut pace) = (i64::MIN, ReadPace::new(pace::ROWS));
         while above < i64::MAX {
             let began = Instant::now();
             let (found, range) = self.read(table, above, pace.rows()).await?;
@@ -117,12 +117,12 @@ impl Scan<'_> {
     /// The next rows, and the keys that they are all of.
     async fn read(
         &mut self,
-        table: &'static Table,
+        table: &'static CrmTable,
         above: i64,
         limit: usize,
-    ) -> Result<(Keyed, KeyRange), Failed> {
+    ) -> Result<(KeyedRows, KeyRange), RunFailed> {
         let only_keys = only_keys(table);
-        let is_whole = self.settings.start == Beginning::Backfill;
+        let is_whole = self.settings.start == BackfillStart::Backfill;
         let limit = if only_keys && !is_whole { KEYS } else { limit };
         let found = if only_keys {
             self.crm.keys(&self.shape, table, above, limit).await?
@@ -137,14 +137,14 @@ impl Scan<'_> {
     /// Captures what follows from a chunk, and keeps its rows.
     async fn chunk(
         &mut self,
-        table: &'static Table,
-        rows: BTreeMap<i64, Row>,
+        table: &'static CrmTable,
+        rows: BTreeMap<i64, CrmRow>,
         range: KeyRange,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), RunFailed> {
         let heads = self.run.journal().row_heads(self.run.id(), table.name, range).await?;
         let memory = self.memory.tables.get(table.name).cloned().unwrap_or_default();
-        let is_backfill = self.settings.start == Beginning::Backfill;
-        let mut chunk = Chunk::new(table, memory.clone(), is_backfill);
+        let is_backfill = self.settings.start == BackfillStart::Backfill;
+        let mut chunk = KeyChunk::new(table, memory.clone(), is_backfill);
         chunk.pair(rows, heads);
         if only_keys(table) {
             let fresh = self.crm.with_keys(&self.shape, table, &chunk.fresh_keys()).await?;
@@ -168,19 +168,19 @@ impl Scan<'_> {
     }
 
     /// What is captured of what was told of a row: second names only where somebody asked for them.
-    fn found(&self, told: Told) -> Found {
-        let asked = |event: &Derived| {
+    fn found(&self, told: RowResult) -> FoundRow {
+        let asked = |event: &DerivedEvent| {
             event.alias_of.is_none() || self.run.is_asked_for_by_name(event.event_type)
         };
         let events = told.events.into_iter().filter(asked);
         let events = events.map(|event| super::incoming(event, self.run.source())).collect();
         // The marks of a CRM's rows are of the events that time brings.
-        Found { row_id: told.key.to_string(), is_new: false, events, keep: told.keep }
+        FoundRow { row_id: told.key.to_string(), is_new: false, events, keep: told.keep }
     }
 
     /// Notes how far the first run is, also where one that was cut off had come further. That is kept with the next
     /// chunk: by then this one is.
-    fn move_on(&mut self, table: &'static Table, memory: TableMemory, to: i64) {
+    fn move_on(&mut self, table: &'static CrmTable, memory: TableMemory, to: i64) {
         if let Some(at) = memory.first_at {
             let at = at.max(to);
             let first_at = (at < memory.first_to).then_some(at);
@@ -189,8 +189,8 @@ impl Scan<'_> {
     }
 
     /// What was asked for, from the database, else from what is kept.
-    async fn look_up(&mut self, references: &[Reference]) -> Result<Known, Failed> {
-        let mut known = Known::default();
+    async fn look_up(&mut self, references: &[RowReference]) -> Result<KnownRows, RunFailed> {
+        let mut known = KnownRows::default();
         for (name, row) in &self.looked_into {
             known.put_row(name, row.clone());
         }
@@ -202,9 +202,9 @@ impl Scan<'_> {
 
     async fn look_up_more(
         &mut self,
-        references: &[Reference],
-        known: &mut Known,
-    ) -> Result<(), Failed> {
+        references: &[RowReference],
+        known: &mut KnownRows,
+    ) -> Result<(), RunFailed> {
         if references.is_empty() {
             return Ok(());
         }
@@ -217,25 +217,25 @@ impl Scan<'_> {
         Ok(())
     }
 
-    async fn kept_row(&self, reference: &Reference) -> Result<Option<Row>, Failed> {
+    async fn kept_row(&self, reference: &RowReference) -> Result<Option<CrmRow>, RunFailed> {
         let table = tables::find(reference.table).filter(|table| table.key == reference.column);
         let (Some(table), Ok(key)) = (table, reference.value.parse::<i64>()) else {
             return Ok(None);
         };
         let kept = self.run.journal().some_kept_rows(self.run.id(), table.name, &[key]).await?;
         let layouts = self.memory.tables.get(table.name).map(|memory| memory.layouts.as_str());
-        let layouts = Layouts::parse(table, layouts.unwrap_or_default());
+        let layouts = ColumnLayouts::parse(table, layouts.unwrap_or_default());
         Ok(kept.first().map(|row| layouts.decode(table, &reference.value, &row.cells)))
     }
 
     /// Remembers that all tables are read; says which could not be.
-    pub async fn end(self) -> Result<(), Failed> {
+    pub async fn end(self) -> Result<(), RunFailed> {
         self.keep().await?;
-        if self.failed.is_empty() { Ok(()) } else { Err(Failed::new(self.failed.join("; "))) }
+        if self.failed.is_empty() { Ok(()) } else { Err(RunFailed::new(self.failed.join("; "))) }
     }
 }
 
 /// Whether rows that are known need not be read again.
-fn only_keys(table: &Table) -> bool {
-    table.watch() == Watch::Keys && !table.has_clock()
+fn only_keys(table: &CrmTable) -> bool {
+    table.watch() == WatchDepth::Keys && !table.has_clock()
 }

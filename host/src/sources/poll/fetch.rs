@@ -1,16 +1,16 @@
 //! One page of a list over HTTP.
 
-use super::super::Failed;
+use super::super::RunFailed;
 use super::moment;
-use super::page::Page;
-use super::plan::Plan;
+use super::page::PolledPage;
+use super::plan::ListPlan;
 use crate::delivery::attempt::USER_AGENT;
 use crate::delivery::judge::retry_after;
 use crate::model::poll_source::SinceFormat;
-use crate::net::http_client::{Client, Reply};
+use crate::net::http_client::{ClientReply, DeliveryClient};
 use crate::net::http_url::read_http_url;
 use crate::time::clock::Clock;
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
@@ -29,34 +29,36 @@ const PATIENCE: usize = 20;
 
 /// What fetching a list takes.
 #[derive(Debug)]
-pub struct Fetch<'a> {
-    pub plan: &'a Plan,
-    pub client: &'a Client,
+pub struct ListFetch<'a> {
+    pub plan: &'a ListPlan,
+    pub client: &'a DeliveryClient,
     pub secret: Option<&'a str>,
     pub clock: &'a Clock,
     /// Whether it waits where the API wants to be left alone.
     pub waits: bool,
 }
 
-impl Fetch<'_> {
+impl ListFetch<'_> {
     /// A page, counted from 1. Where the API has too much to do, it is asked again when it says.
     pub async fn page(
         &self,
         since: Option<Timestamp>,
         page: u32,
         size: u32,
-    ) -> Result<Page, Failed> {
+    ) -> Result<PolledPage, RunFailed> {
         let uri = self.uri(since, page, size)?;
         let headers = self.headers()?;
         for _ in 0..PATIENCE {
             let reply = self.client.get(uri.clone(), headers.clone(), TIMEOUT, MOST).await;
             let reply = reply.map_err(|error| {
-                Failed::new(format!("the API did not answer: {error}; look at the source's `url`"))
+                RunFailed::new(format!(
+                    "the API did not answer: {error}; look at the source's `url`"
+                ))
             })?;
             match self.put_off(&reply) {
                 Some(wait) if !self.waits => {
-                    let wait = Span::new(wait);
-                    return Err(Failed::new(format!(
+                    let wait = TimeSpan::new(wait);
+                    return Err(RunFailed::new(format!(
                         "the API wants to be left alone for {wait}; try again then"
                     )));
                 }
@@ -68,27 +70,27 @@ impl Fetch<'_> {
                 None => return self.read(reply),
             }
         }
-        Err(Failed::new(
+        Err(RunFailed::new(
             "the API goes on saying that there are too many requests; ask it more rarely",
         ))
     }
 
-    fn read(&self, reply: Reply) -> Result<Page, Failed> {
+    fn read(&self, reply: ClientReply) -> Result<PolledPage, RunFailed> {
         if reply.status == StatusCode::NOT_FOUND && is_empty_list(&reply.body) {
-            return Ok(Page::empty());
+            return Ok(PolledPage::empty());
         }
         if !reply.status.is_success() {
-            return Err(Failed::new(refusal(reply.status)));
+            return Err(RunFailed::new(refusal(reply.status)));
         }
         if reply.truncated {
             let message =
                 "the API's answer broke off, or is larger than 32 MiB; ask for smaller pages";
-            return Err(Failed::new(message));
+            return Err(RunFailed::new(message));
         }
-        Page::read(self.plan, reply.body)
+        PolledPage::read(self.plan, reply.body)
     }
 
-    fn uri(&self, since: Option<Timestamp>, page: u32, size: u32) -> Result<Uri, Failed> {
+    fn uri(&self, since: Option<Timestamp>, page: u32, size: u32) -> Result<Uri, RunFailed> {
         let plan = self.plan;
         let mut query: Vec<(&str, String)> = Vec::new();
         if let (Some(asked), Some(at)) = (&plan.since, since) {
@@ -105,10 +107,10 @@ impl Fetch<'_> {
         let mark = if plan.url.contains('?') { '&' } else { '?' };
         let text = format!("{}{mark}{query}", plan.url);
         read_http_url(&text)
-            .map_err(|_opaque| Failed::new("the list's path does not make an address"))
+            .map_err(|_opaque| RunFailed::new("the list's path does not make an address"))
     }
 
-    fn headers(&self) -> Result<HeaderMap, Failed> {
+    fn headers(&self) -> Result<HeaderMap, RunFailed> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -117,10 +119,10 @@ impl Fetch<'_> {
             let name: HeaderName = auth
                 .header
                 .parse()
-                .map_err(|_opaque| Failed::new("`auth.header` is no name of a header"))?;
+                .map_err(|_opaque| RunFailed::new("`auth.header` is no name of a header"))?;
             let mut value: HeaderValue = format!("{}{secret}", auth.prefix)
                 .parse()
-                .map_err(|_opaque| Failed::new("the secret cannot stand in a header"))?;
+                .map_err(|_opaque| RunFailed::new("the secret cannot stand in a header"))?;
             value.set_sensitive(true);
             headers.insert(name, value);
         }
@@ -128,7 +130,7 @@ impl Fetch<'_> {
     }
 
     /// How long the API wants to be left alone.
-    fn put_off(&self, reply: &Reply) -> Option<Duration> {
+    fn put_off(&self, reply: &ClientReply) -> Option<Duration> {
         let told = retry_after(&reply.headers, self.clock.now());
         let wait = match reply.status {
             StatusCode::TOO_MANY_REQUESTS => {
@@ -144,7 +146,7 @@ impl Fetch<'_> {
 /// What such APIs say beside their status. Whatever else an answer holds is skipped, not kept.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct ApiMessage {
     retry_after: Value,
     status: Value,
     message: Value,
@@ -153,7 +155,7 @@ struct Said {
 /// The longest answer that says something in its body, in bytes.
 const LONGEST_SAYING: usize = 64 * 1024;
 
-fn said(body: &[u8]) -> Said {
+fn said(body: &[u8]) -> ApiMessage {
     let body = if body.len() <= LONGEST_SAYING { body } else { &[] };
     serde_json::from_slice(body).unwrap_or_default()
 }

@@ -1,15 +1,15 @@
 //! One list in one run.
 
-use super::super::Failed;
-use super::super::rows::{self, Happening, Row};
-use super::super::run::{Found, Keep, Run};
+use super::super::RunFailed;
+use super::super::rows::{self, RowHappening, SourceRow};
+use super::super::run::{FoundRow, RowToStore, SourceRun};
 use super::ListMemory;
-use super::fetch::Fetch;
-use super::plan::Plan;
-use super::row::{self, Polled, Rows};
-use crate::ingest::incoming::Incoming;
+use super::fetch::ListFetch;
+use super::plan::ListPlan;
+use super::row::{self, PolledRow, PolledRows};
+use crate::ingest::incoming::IncomingEvent;
 use crate::json::same_value::TextValues;
-use crate::model::event::Changes;
+use crate::model::event::EventChanges;
 use crate::model::poll_source::PollSettings;
 use crate::model::source::Source;
 use crate::store::source_rows::{KeptRow, RowLetter};
@@ -33,11 +33,11 @@ const CLOCKS: Duration = Duration::from_hours(1);
 
 /// Reads what is new in a list and captures it; what to remember of the list then.
 pub async fn poll(
-    run: &Run,
+    run: &SourceRun,
     settings: &PollSettings,
-    fetch: &Fetch<'_>,
+    fetch: &ListFetch<'_>,
     known: &ListMemory,
-) -> Result<ListMemory, Failed> {
+) -> Result<ListMemory, RunFailed> {
     let plan = fetch.plan;
     run.forget_replayed(&plan.list).await?;
     let start = settings.start.instant(&plan.zone).filter(|_| !known.looked);
@@ -54,9 +54,9 @@ pub async fn poll(
     // A row from the future must not hide those of the present.
     let newest = known.newest.max(rows.newest()).map(|newest| newest.min(run.began));
     let is_first_run = first_look == Some(run.began);
-    let bounds = Bounds { only_noted: first_look, not_before: start, is_first_run };
+    let bounds = FirstRunBounds { only_noted: first_look, not_before: start, is_first_run };
     for batch in row::batches(&rows.oldest_first(), BATCH.0, BATCH.1) {
-        let batch: Vec<Polled> = batch.iter().filter_map(|row| row.open(plan)).collect();
+        let batch: Vec<PolledRow> = batch.iter().filter_map(|row| row.open(plan)).collect();
         take(run, plan, &batch, known, bounds).await?;
     }
     // A replay reads from when the row is: one that is not there any more is gone.
@@ -67,7 +67,7 @@ pub async fn poll(
 }
 
 /// From when on rows are asked for: earlier than usual where a replay of an earlier row was asked for.
-fn reread_from(run: &Run, plan: &Plan, back_to: Option<Timestamp>) -> Option<Timestamp> {
+fn reread_from(run: &SourceRun, plan: &ListPlan, back_to: Option<Timestamp>) -> Option<Timestamp> {
     let mut from = back_to?;
     for letter in run.replayed_rows(&plan.list) {
         // One that does not say when it is from may be anywhere.
@@ -79,7 +79,7 @@ fn reread_from(run: &Run, plan: &Plan, back_to: Option<Timestamp>) -> Option<Tim
 
 /// Which rows of a first look are no events.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct FirstRunBounds {
     /// Those from before this time are there, and not new.
     only_noted: Option<Timestamp>,
     /// Those from before this time were not asked for.
@@ -88,8 +88,8 @@ struct Bounds {
     is_first_run: bool,
 }
 
-impl Bounds {
-    fn hide(self, row: &Polled) -> bool {
+impl FirstRunBounds {
+    fn hide(self, row: &PolledRow) -> bool {
         // Such times have no parts of a second.
         let is_before = |from: Timestamp| row.at.is_none_or(|at| at.seconds() < from.seconds());
         let was_there = self.only_noted.is_some_and(|from| self.is_first_run || is_before(from));
@@ -99,7 +99,7 @@ impl Bounds {
 
 /// How far before the newest row is asked again: an hour more where the clocks were put back, and so hours
 /// without a zone come twice.
-fn overlap(plan: &Plan, newest: Timestamp) -> Duration {
+fn overlap(plan: &ListPlan, newest: Timestamp) -> Duration {
     let offset = |at: Timestamp| {
         jiff::Timestamp::from_microsecond(at.micros()).map(|at| plan.zone.to_offset(at)).ok()
     };
@@ -110,12 +110,12 @@ fn overlap(plan: &Plan, newest: Timestamp) -> Duration {
 /// Every row since then. A first look needs those since the source began, and the overlap, only; `first_look` is when
 /// it began.
 async fn read(
-    run: &Run,
-    fetch: &Fetch<'_>,
+    run: &SourceRun,
+    fetch: &ListFetch<'_>,
     back_to: Option<Timestamp>,
     first_look: Option<Timestamp>,
-) -> Result<Rows, Failed> {
-    let mut rows = Rows::default();
+) -> Result<PolledRows, RunFailed> {
+    let mut rows = PolledRows::default();
     if fetch.plan.page.is_none() {
         read_growing(run, fetch, back_to, &mut rows).await?;
         return Ok(rows);
@@ -134,13 +134,13 @@ async fn read(
 
 /// All pages; how many had to be asked for.
 async fn read_pages(
-    fetch: &Fetch<'_>,
+    fetch: &ListFetch<'_>,
     back_to: Option<Timestamp>,
     first_look: Option<Timestamp>,
-    rows: &mut Rows,
-) -> Result<u32, Failed> {
+    rows: &mut PolledRows,
+) -> Result<u32, RunFailed> {
     let plan = fetch.plan;
-    let mut pass = Rows::default();
+    let mut pass = PolledRows::default();
     for number in 1..=PAGES {
         let page = fetch.page(back_to, number, plan.size).await?;
         let total = page.total;
@@ -159,23 +159,23 @@ async fn read_pages(
             return Ok(number);
         }
     }
-    Err(Failed::new(format!("the list has more than {PAGES} pages; begin later by `start`")))
+    Err(RunFailed::new(format!("the list has more than {PAGES} pages; begin later by `start`")))
 }
 
 /// From an API without pages: longer and longer answers, until one is not full.
 async fn read_growing(
-    run: &Run,
-    fetch: &Fetch<'_>,
+    run: &SourceRun,
+    fetch: &ListFetch<'_>,
     back_to: Option<Timestamp>,
-    rows: &mut Rows,
-) -> Result<(), Failed> {
+    rows: &mut PolledRows,
+) -> Result<(), RunFailed> {
     let (mut size, mut before) = (fetch.plan.size, 0);
     loop {
         let page = fetch.page(back_to, 1, size).await?;
-        let count = rows.add(fetch.plan, &page, &Rows::default())?.count;
+        let count = rows.add(fetch.plan, &page, &PolledRows::default())?.count;
         let is_full = count >= size as usize;
         if is_full && size >= LONGEST {
-            return Err(Failed::new(format!(
+            return Err(RunFailed::new(format!(
                 "more than {LONGEST} rows are new, and the API gives them in one answer; begin later by `start`, or poll more often"
             )));
         }
@@ -195,52 +195,52 @@ async fn read_growing(
 
 /// Captures what a batch of rows brings, and keeps the rows.
 async fn take(
-    run: &Run,
-    plan: &Plan,
-    batch: &[Polled],
+    run: &SourceRun,
+    plan: &ListPlan,
+    batch: &[PolledRow],
     memory: &ListMemory,
-    bounds: Bounds,
-) -> Result<(), Failed> {
+    bounds: FirstRunBounds,
+) -> Result<(), RunFailed> {
     let changed = changed(run, plan, batch).await?;
     let keys: Vec<i64> = changed.iter().map(|polled| polled.row.key).collect();
     let kept = rows::kept(run, &plan.list, &keys).await?;
     let found = changed.into_iter().map(|polled| {
         let old = kept.get(&polled.row.key).filter(|old| !rows::is_untold(&old.head));
         let before = match old {
-            Some(old) => Before::Kept(old),
-            None if is_from_before(polled, plan, memory) => Before::There,
-            None => Before::New,
+            Some(old) => KnownBefore::Kept(old),
+            None if is_from_before(polled, plan, memory) => KnownBefore::There,
+            None => KnownBefore::New,
         };
         let is_news = !bounds.hide(polled) && !before.is_same(polled);
         let event = is_news.then(|| event(plan, run.source(), polled, before));
         let revision = rows::revision(old.map(|old| &old.head), 0);
-        let keep = Keep::Row(rows::keep(&polled.row, revision, ""));
-        let (row_id, is_new) = (polled.row.id.clone(), matches!(before, Before::New));
-        Found { row_id, is_new, events: event.into_iter().collect(), keep }
+        let keep = RowToStore::Row(rows::keep(&polled.row, revision, ""));
+        let (row_id, is_new) = (polled.row.id.clone(), matches!(before, KnownBefore::New));
+        FoundRow { row_id, is_new, events: event.into_iter().collect(), keep }
     });
     run.take(&plan.list, found.collect()).await
 }
 
 /// Those that are others than what is kept.
 async fn changed<'a>(
-    run: &Run,
-    plan: &Plan,
-    batch: &'a [Polled],
-) -> Result<Vec<&'a Polled>, Failed> {
+    run: &SourceRun,
+    plan: &ListPlan,
+    batch: &'a [PolledRow],
+) -> Result<Vec<&'a PolledRow>, RunFailed> {
     let known = rows::heads(run, &plan.list, batch.iter().map(|polled| &polled.row)).await?;
-    let is_kept = |row: &Row| known.get(&row.key).is_some_and(|head| head.hash == row.hash);
+    let is_kept = |row: &SourceRow| known.get(&row.key).is_some_and(|head| head.hash == row.hash);
     Ok(batch.iter().filter(|polled| !is_kept(&polled.row)).collect())
 }
 
 /// Whether a row that is seen for the first time is older than the source itself.
-fn is_from_before(row: &Polled, plan: &Plan, memory: &ListMemory) -> bool {
+fn is_from_before(row: &PolledRow, plan: &ListPlan, memory: &ListMemory) -> bool {
     let made = row.made.zip(memory.from);
     row.made != row.at && made.is_some_and(|(made, from)| made < from.before(overlap(plan, from)))
 }
 
 /// What is known of a row from before.
 #[derive(Debug, Clone, Copy)]
-pub enum Before<'a> {
+pub enum KnownBefore<'a> {
     /// Nothing: it is new.
     New,
     /// That it was there.
@@ -249,33 +249,38 @@ pub enum Before<'a> {
     Kept(&'a KeptRow),
 }
 
-impl Before<'_> {
+impl KnownBefore<'_> {
     /// What changed since then, where the content was kept.
-    fn changes(self, polled: &Polled) -> Option<Changes> {
+    fn changes(self, polled: &PolledRow) -> Option<EventChanges> {
         let Self::Kept(old) = self else { return None };
         let content = rows::content(old)?;
         Some(rows::changes(&content, &polled.row.data, TextValues::MayBeNumbers))
     }
 
     /// Whether the row has the values that were kept, only written differently.
-    fn is_same(self, polled: &Polled) -> bool {
+    fn is_same(self, polled: &PolledRow) -> bool {
         self.changes(polled).is_some_and(|changes| changes.changed.is_empty())
     }
 }
 
 /// The event of a row: that it is there, or that it is another than before.
-pub fn event(plan: &Plan, source: &Source, polled: &Polled, before: Before<'_>) -> Incoming {
+pub fn event(
+    plan: &ListPlan,
+    source: &Source,
+    polled: &PolledRow,
+    before: KnownBefore<'_>,
+) -> IncomingEvent {
     let (event_type, old) = match before {
-        Before::New => (&plan.created, None),
-        Before::There => (&plan.updated, None),
-        Before::Kept(old) => (&plan.updated, Some(old)),
+        KnownBefore::New => (&plan.created, None),
+        KnownBefore::There => (&plan.updated, None),
+        KnownBefore::Kept(old) => (&plan.updated, Some(old)),
     };
     let revision = rows::revision(old.map(|old| &old.head), 0);
     let (list, resource) = (&plan.list, &plan.resource);
-    let happening = Happening { source, list, resource, event_type, revision };
+    let happening = RowHappening { source, list, resource, event_type, revision };
     let changes = before.changes(polled);
-    Incoming {
-        occurred_at: polled.at.filter(|_| matches!(before, Before::New)),
+    IncomingEvent {
+        occurred_at: polled.at.filter(|_| matches!(before, KnownBefore::New)),
         ..happening.event(&polled.row, changes.as_ref())
     }
 }

@@ -4,8 +4,8 @@
 //! other, and a page takes no more memory than its text. A tree of it would take up to a hundred times
 //! as much.
 
-use super::super::Failed;
-use super::plan::Plan;
+use super::super::RunFailed;
+use super::plan::ListPlan;
 use bytes::Bytes;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -22,7 +22,7 @@ const TOTALS: [&str; 3] = ["/meta/total", "/total", "/meta/pagination/total"];
 
 /// A page of a list.
 #[derive(Debug)]
-pub struct Page {
+pub struct PolledPage {
     body: Bytes,
     /// Where in the body the list of rows stands.
     rows: Range<usize>,
@@ -30,17 +30,17 @@ pub struct Page {
     pub total: Option<u64>,
 }
 
-impl Page {
+impl PolledPage {
     /// A page without rows.
     pub fn empty() -> Self {
         Self { body: Bytes::from_static(b"[]"), rows: 0..2, total: Some(0) }
     }
 
     /// Reads an answer.
-    pub fn read(plan: &Plan, body: Bytes) -> Result<Self, Failed> {
+    pub fn read(plan: &ListPlan, body: Bytes) -> Result<Self, RunFailed> {
         let body = decode(body);
         let answer: &RawValue = serde_json::from_slice(&body)
-            .map_err(|error| Failed::new(format!("the API's answer is no JSON: {error}")))?;
+            .map_err(|error| RunFailed::new(format!("the API's answer is no JSON: {error}")))?;
         let answer = answer.get();
         let rows = match &plan.rows {
             Some(place) => pointed(answer, place),
@@ -48,7 +48,7 @@ impl Page {
         };
         let Some(rows) = rows.filter(|rows| rows.starts_with('[')) else {
             let place = plan.rows.as_deref().unwrap_or("the usual places");
-            return Err(Failed::new(format!(
+            return Err(RunFailed::new(format!(
                 "the API's answer holds no list at {place}; say where its rows stand by `rows` of the list"
             )));
         };
@@ -61,8 +61,8 @@ impl Page {
     /// Gives the text of each row to `take`, until that fails; how many there were.
     pub fn each_row(
         &self,
-        mut take: impl FnMut(&RawValue) -> Result<(), Failed>,
-    ) -> Result<usize, Failed> {
+        mut take: impl FnMut(&RawValue) -> Result<(), RunFailed>,
+    ) -> Result<usize, RunFailed> {
         let (mut count, mut failed) = (0, None);
         let each = EachElement(|row: &RawValue| {
             count += 1;
@@ -74,7 +74,9 @@ impl Page {
         match (failed, read) {
             (Some(failed), _) => Err(failed),
             (None, Ok(())) => Ok(count),
-            (None, Err(error)) => Err(Failed::new(format!("the API's answer is no JSON: {error}"))),
+            (None, Err(error)) => {
+                Err(RunFailed::new(format!("the API's answer is no JSON: {error}")))
+            }
         }
     }
 }
@@ -97,7 +99,7 @@ fn decode(body: Bytes) -> Bytes {
 }
 
 /// The list of an answer: the answer itself, or what stands under a name that such APIs use.
-fn find<'t>(answer: &'t str, plan: &Plan) -> Option<&'t str> {
+fn find<'t>(answer: &'t str, plan: &ListPlan) -> Option<&'t str> {
     if answer.starts_with('[') {
         return Some(answer);
     }
@@ -130,18 +132,18 @@ fn pointed<'t>(text: &'t str, pointer: &str) -> Option<&'t str> {
 /// The members of an object by these names; of several of one name the last. None where the text is not
 /// an object.
 fn members<'t>(text: &'t str, names: &[&str]) -> Vec<Option<&'t str>> {
-    let read = Members(names).deserialize(&mut serde_json::Deserializer::from_str(text));
+    let read = PageMembers(names).deserialize(&mut serde_json::Deserializer::from_str(text));
     read.unwrap_or_else(|_no_object| vec![None; names.len()])
 }
 
 fn element(text: &str, index: usize) -> Option<&str> {
-    let read = Element(index).deserialize(&mut serde_json::Deserializer::from_str(text));
+    let read = PageElement(index).deserialize(&mut serde_json::Deserializer::from_str(text));
     read.ok().flatten()
 }
 
-struct Members<'n>(&'n [&'n str]);
+struct PageMembers<'n>(&'n [&'n str]);
 
-impl<'de> DeserializeSeed<'de> for Members<'_> {
+impl<'de> DeserializeSeed<'de> for PageMembers<'_> {
     type Value = Vec<Option<&'de str>>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
@@ -149,7 +151,7 @@ impl<'de> DeserializeSeed<'de> for Members<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Members<'_> {
+impl<'de> Visitor<'de> for PageMembers<'_> {
     type Value = Vec<Option<&'de str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,9 +176,9 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 }
 
-struct Element(usize);
+struct PageElement(usize);
 
-impl<'de> DeserializeSeed<'de> for Element {
+impl<'de> DeserializeSeed<'de> for PageElement {
     type Value = Option<&'de str>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
@@ -184,7 +186,7 @@ impl<'de> DeserializeSeed<'de> for Element {
     }
 }
 
-impl<'de> Visitor<'de> for Element {
+impl<'de> Visitor<'de> for PageElement {
     type Value = Option<&'de str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn rows_are_given_until_one_is_refused() {
-        let page = |body: &'static str| Page {
+        let page = |body: &'static str| PolledPage {
             body: Bytes::from_static(body.as_bytes()),
             rows: 0..body.len(),
             total: None,
@@ -260,7 +262,7 @@ mod tests {
         });
         assert_eq!((all.unwrap(), seen.join(";").as_str()), (3, r#"{"id":1};2;[3]"#));
         let refused = page("[1,2,3]").each_row(|row| match row.get() {
-            "2" => Err(Failed::new("no more")),
+            "2" => Err(RunFailed::new("no more")),
             _ => Ok(()),
         });
         assert_eq!(refused.unwrap_err().to_string(), "no more");

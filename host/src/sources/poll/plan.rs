@@ -1,24 +1,25 @@
 //! How one list is asked for: the settings, and where they are silent the preset.
 
-use super::super::Failed;
+use super::super::RunFailed;
 use crate::catalog;
 use crate::model::poll_source::{
-    Auth, ListSettings, Paging, PollSettings, Preset, Since, SinceFormat,
+    ApiPreset, AuthHeader, ListSettings, PagingParameters, PollSettings, SinceFormat,
+    SinceParameter,
 };
 use crate::time::cron;
-use crate::time::span::Span;
+use crate::time::span::TimeSpan;
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
 /// How one list is asked for.
 #[derive(Debug)]
-pub struct Plan {
+pub struct ListPlan {
     /// The list's name, under which its rows are kept.
     pub list: String,
     /// Where it is.
     pub url: String,
-    pub auth: Auth,
-    pub since: Option<Since>,
+    pub auth: AuthHeader,
+    pub since: Option<SinceParameter>,
     /// The parameter for the page, if the API has pages.
     pub page: Option<String>,
     /// The parameter for how many rows a page has.
@@ -41,8 +42,8 @@ pub struct Plan {
     pub is_crm: bool,
 }
 
-impl Plan {
-    pub fn of(settings: &PollSettings, list: &ListSettings) -> Result<Self, Failed> {
+impl ListPlan {
+    pub fn of(settings: &PollSettings, list: &ListSettings) -> Result<Self, RunFailed> {
         let usual = usual(settings.preset);
         let name = list.name();
         let named = catalog::resource_at(name).map_or_else(|| singular(name), str::to_owned);
@@ -70,9 +71,9 @@ impl Plan {
             updated: list.updated.clone().unwrap_or_else(|| of_resource("updated")),
             keys,
             timestamp: list.timestamp.clone(),
-            zone: cron::zone(settings.time_zone.as_deref()).map_err(Failed::new)?,
-            overlap: Span::get(settings.overlap),
-            is_crm: settings.preset != Preset::Custom,
+            zone: cron::zone(settings.time_zone.as_deref()).map_err(RunFailed::new)?,
+            overlap: TimeSpan::get(settings.overlap),
+            is_crm: settings.preset != ApiPreset::Custom,
             resource,
         })
     }
@@ -89,43 +90,47 @@ fn of_id(resource: &str) -> String {
 }
 
 /// What a preset says where the settings are silent.
-struct Usual {
+struct PresetDefaults {
     path: &'static str,
-    auth: Auth,
-    since: Since,
-    paging: Paging,
+    auth: AuthHeader,
+    since: SinceParameter,
+    paging: PagingParameters,
     fixed: &'static [(&'static str, &'static str)],
 }
 
 /// Sources: the vendors' documentation and code, as far as published.
-fn usual(preset: Preset) -> Usual {
-    let auth = |header: &str, prefix: &str| Auth { header: header.into(), prefix: prefix.into() };
-    let since = |format| Since { parameter: "since".into(), format };
-    let paging =
-        |page: &str, size: &str| Paging { page: page.into(), size: size.into(), rows: 100 };
+fn usual(preset: ApiPreset) -> PresetDefaults {
+    let auth =
+        |header: &str, prefix: &str| AuthHeader { header: header.into(), prefix: prefix.into() };
+    let since = |format| SinceParameter { parameter: "since".into(), format };
+    let paging = |page: &str, size: &str| PagingParameters {
+        page: page.into(),
+        size: size.into(),
+        rows: 100,
+    };
     match preset {
-        Preset::DataBuilder => Usual {
+        ApiPreset::DataBuilder => PresetDefaults {
             path: "/api/v1/",
             auth: auth("authorization", "Bearer "),
             since: since(SinceFormat::Iso),
             paging: paging("page", "per_page"),
             fixed: &[("sort", "-id")],
         },
-        Preset::Themesic => Usual {
+        ApiPreset::Themesic => PresetDefaults {
             path: "/api/zapier/poll/",
             auth: auth("authtoken", ""),
             since: since(SinceFormat::Unix),
             paging: paging("", "limit"),
             fixed: &[],
         },
-        Preset::PerfexApi => Usual {
+        ApiPreset::PerfexApi => PresetDefaults {
             path: "/api/v1/",
             auth: auth("x-api-key", ""),
             since: since(SinceFormat::None),
             paging: paging("page", "limit"),
             fixed: &[],
         },
-        Preset::Custom => Usual {
+        ApiPreset::Custom => PresetDefaults {
             path: "",
             auth: auth("authorization", "Bearer "),
             since: since(SinceFormat::Iso),

@@ -1,12 +1,12 @@
 //! Rows of a list: which one, from when, with what content.
 
-use super::super::Failed;
+use super::super::RunFailed;
 use super::super::letters::MOST_BAD;
-use super::super::rows::{Fields, Row};
+use super::super::rows::{RowFields, SourceRow};
 use super::moment;
-use super::page::Page;
-use super::plan::Plan;
-use crate::json::members::{Members, scalar};
+use super::page::PolledPage;
+use super::plan::ListPlan;
+use crate::json::members::{JsonMembers, scalar};
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::bad_row::{BadRow, BadRowReason};
 use crate::time::timestamp::Timestamp;
@@ -49,8 +49,8 @@ const SENSITIVE: [&str; 17] = [
 
 /// A row.
 #[derive(Debug, Clone)]
-pub struct Polled {
-    pub row: Row,
+pub struct PolledRow {
+    pub row: SourceRow,
     /// When it is from.
     pub at: Option<Timestamp>,
     /// When it was made, if another field tells.
@@ -69,7 +69,7 @@ pub struct UnreadRow {
 
 /// The rows of a run, each once as it was last read.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct PolledRows {
     by_key: HashMap<i64, UnreadRow>,
     /// Rows that cannot be read, by name.
     bad: BTreeMap<String, BadRow>,
@@ -81,7 +81,7 @@ pub struct Rows {
 
 /// What a page added.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Added {
+pub struct AddedRows {
     /// Rows of the page.
     pub count: usize,
     /// Rows that had not been read before.
@@ -99,10 +99,15 @@ const LARGEST_TREE: usize = 32 * 1024 * 1024;
 /// What each value takes in a tree, in bytes, roughly.
 const TREE_NODE: usize = 72;
 
-impl Rows {
+impl PolledRows {
     /// Takes in the rows of a page; `others` are held beside these.
-    pub fn add(&mut self, plan: &Plan, page: &Page, others: &Self) -> Result<Added, Failed> {
-        let mut added = Added::default();
+    pub fn add(
+        &mut self,
+        plan: &ListPlan,
+        page: &PolledPage,
+        others: &Self,
+    ) -> Result<AddedRows, RunFailed> {
+        let mut added = AddedRows::default();
         let mut times = Vec::new();
         added.count = page.each_row(|text| {
             let row = match UnreadRow::read(plan, text) {
@@ -127,7 +132,7 @@ impl Rows {
         Ok(added)
     }
 
-    fn check(&self, others: &Self) -> Result<(), Failed> {
+    fn check(&self, others: &Self) -> Result<(), RunFailed> {
         if self.bad.len() > MOST_BAD {
             return Err(too_many(self.bad.values()));
         }
@@ -135,7 +140,7 @@ impl Rows {
             return Ok(());
         }
         let most = MOST >> 20;
-        Err(Failed::new(format!(
+        Err(RunFailed::new(format!(
             "one run would hold more than {most} MiB of rows; begin later by `start`, or poll more often"
         )))
     }
@@ -177,7 +182,7 @@ impl Rows {
     }
 
     /// What is wrong with rows that were left out, if there were any; an error if all were.
-    pub fn odd(&self, plan: &Plan) -> Result<Option<String>, Failed> {
+    pub fn odd(&self, plan: &ListPlan) -> Result<Option<String>, RunFailed> {
         if self.odd == 0 {
             return Ok(None);
         }
@@ -187,7 +192,7 @@ impl Rows {
              identifies a row by `key` of the list",
             plan.list
         );
-        if self.len() == 0 { Err(Failed::new(what)) } else { Ok(Some(what)) }
+        if self.len() == 0 { Err(RunFailed::new(what)) } else { Ok(Some(what)) }
     }
 
     /// When the newest one is from.
@@ -225,19 +230,19 @@ pub fn batches(
 
 impl UnreadRow {
     /// Finds out which row it is, and from when; `None` where it does not say.
-    fn read(plan: &Plan, text: &RawValue) -> Result<Option<Self>, serde_json::Error> {
-        let unread = |row: Polled| Self {
+    fn read(plan: &ListPlan, text: &RawValue) -> Result<Option<Self>, serde_json::Error> {
+        let unread = |row: PolledRow| Self {
             key: row.row.key,
             id: row.row.id.into(),
             at: row.at,
             text: text.to_owned(),
         };
-        Ok(Polled::read(plan, text.get())?.map(unread))
+        Ok(PolledRow::read(plan, text.get())?.map(unread))
     }
 
     /// Takes it apart.
-    pub fn open(&self, plan: &Plan) -> Option<Polled> {
-        Polled::read(plan, self.text.get()).ok().flatten()
+    pub fn open(&self, plan: &ListPlan) -> Option<PolledRow> {
+        PolledRow::read(plan, self.text.get()).ok().flatten()
     }
 
     fn cost(&self) -> usize {
@@ -246,9 +251,9 @@ impl UnreadRow {
 }
 
 /// A row that cannot be read, by its id if that can; else by how it begins.
-fn bad_row(plan: &Plan, row: &RawValue, why: &serde_json::Error) -> BadRow {
+fn bad_row(plan: &ListPlan, row: &RawValue, why: &serde_json::Error) -> BadRow {
     let mended = replace_lone_surrogates(row.get());
-    let members = Members::read(&mended).ok();
+    let members = JsonMembers::read(&mended).ok();
     let member = |name: &str| members.as_ref().and_then(|members| members.get(name));
     let id = plan.keys.iter().find_map(|key| scalar(member(key)?).filter(|id| !id.is_empty()));
     let beginning = || mended.chars().take(60).collect();
@@ -263,14 +268,14 @@ fn bad_row(plan: &Plan, row: &RawValue, why: &serde_json::Error) -> BadRow {
     BadRow { row_at, ..bad }
 }
 
-fn too_many<'a>(bad: impl Iterator<Item = &'a BadRow>) -> Failed {
+fn too_many<'a>(bad: impl Iterator<Item = &'a BadRow>) -> RunFailed {
     let last = bad.last().map(|bad| format!("row {}: {}", bad.row_id, bad.detail));
     let last = last.unwrap_or_default();
-    Failed::new(format!("more than {MOST_BAD} of its rows cannot be read; the last: {last}"))
+    RunFailed::new(format!("more than {MOST_BAD} of its rows cannot be read; the last: {last}"))
 }
 
-impl Polled {
-    fn read(plan: &Plan, json: &str) -> Result<Option<Self>, serde_json::Error> {
+impl PolledRow {
+    fn read(plan: &ListPlan, json: &str) -> Result<Option<Self>, serde_json::Error> {
         let values = json.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
         if json.len() + values * TREE_NODE > LARGEST_TREE {
             return Ok(None);
@@ -279,7 +284,7 @@ impl Polled {
         Ok(Self::of(plan, data))
     }
 
-    fn of(plan: &Plan, mut data: Map<String, Value>) -> Option<Self> {
+    fn of(plan: &ListPlan, mut data: Map<String, Value>) -> Option<Self> {
         if plan.is_crm {
             data.retain(|field, _| !SENSITIVE.contains(&field.as_str()));
         }
@@ -291,8 +296,8 @@ impl Polled {
         };
         let made = CREATIONS.iter().copied().find_map(time);
         let written = |(field, value)| (field, to_raw_value(&value).unwrap_or_default());
-        let data: Fields = data.into_iter().map(written).collect();
-        Some(Self { row: Row::new(id, data), at, made })
+        let data: RowFields = data.into_iter().map(written).collect();
+        Some(Self { row: SourceRow::new(id, data), at, made })
     }
 }
 

@@ -1,21 +1,21 @@
 //! Statements over many rows, and the columns that they write.
 
-use crate::store::bulk::Kind;
-use crate::store::bulk::Kind::{Big, Bytes, Id, Int, Small, Text};
-use crate::store::bulk::{Bulk, Inserts};
+use crate::store::bulk::BulkColumnKind;
+use crate::store::bulk::BulkColumnKind::{Big, Bytes, Id, Int, Small, Text};
+use crate::store::bulk::{BulkInserts, BulkStatement};
 use std::sync::LazyLock;
 
 macro_rules! bulks {
     ($($(#[$doc:meta])* $name:ident = $bulk:expr;)*) => {
-        $($(#[$doc])* pub static $name: LazyLock<Bulk> = LazyLock::new(|| $bulk);)*
+        $($(#[$doc])* pub static $name: LazyLock<BulkStatement> = LazyLock::new(|| $bulk);)*
 
         /// All of them, for the test that prepares each.
         #[cfg(test)]
-        pub static BULKS: &[(&str, &LazyLock<Bulk>)] = &[$((stringify!($name), &$name)),*];
+        pub static BULKS: &[(&str, &LazyLock<BulkStatement>)] = &[$((stringify!($name), &$name)),*];
     };
 }
 
-const DELIVERY: &[(&str, Kind)] = &[
+const DELIVERY: &[(&str, BulkColumnKind)] = &[
     ("id", Id),
     ("event_id", Id),
     ("endpoint_id", Id),
@@ -34,7 +34,7 @@ const DELIVERY: &[(&str, Kind)] = &[
     ("dedupe_key", Text),
 ];
 
-const DEDUPE_KEY: &[(&str, Kind)] = &[
+const DEDUPE_KEY: &[(&str, BulkColumnKind)] = &[
     ("endpoint_id", Id),
     ("key", Text),
     ("delivery_id", Id),
@@ -42,7 +42,7 @@ const DEDUPE_KEY: &[(&str, Kind)] = &[
     ("expires_at", Big),
 ];
 
-const EVENT: &[(&str, Kind)] = &[
+const EVENT: &[(&str, BulkColumnKind)] = &[
     ("id", Id),
     ("source", Text),
     ("event_type", Text),
@@ -57,7 +57,7 @@ const EVENT: &[(&str, Kind)] = &[
     ("matched", Small),
 ];
 
-const CALL: &[(&str, Kind)] = &[
+const CALL: &[(&str, BulkColumnKind)] = &[
     ("id", Id),
     ("token_id", Id),
     ("address", Text),
@@ -68,10 +68,10 @@ const CALL: &[(&str, Kind)] = &[
     ("calls", Int),
 ];
 
-const TOKEN_USAGE: &[(&str, Kind)] =
+const TOKEN_USAGE: &[(&str, BulkColumnKind)] =
     &[("token_id", Id), ("window_began", Big), ("calls", Int), ("last_used_at", Big)];
 
-const SOURCE_ROW: &[(&str, Kind)] = &[
+const SOURCE_ROW: &[(&str, BulkColumnKind)] = &[
     ("source_id", Id),
     ("list", Text),
     ("row_key", Big),
@@ -81,7 +81,7 @@ const SOURCE_ROW: &[(&str, Kind)] = &[
     ("cells", Text),
 ];
 
-const ROW_LETTER: &[(&str, Kind)] = &[
+const ROW_LETTER: &[(&str, BulkColumnKind)] = &[
     ("id", Id),
     ("source_id", Id),
     ("list", Text),
@@ -92,7 +92,7 @@ const ROW_LETTER: &[(&str, Kind)] = &[
     ("created_at", Big),
 ];
 
-const RECORD: &[(&str, Kind)] = &[
+const RECORD: &[(&str, BulkColumnKind)] = &[
     ("resource", Text),
     ("ordinal", Big),
     ("resource_id", Text),
@@ -112,15 +112,15 @@ const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source)
     ELSE record.whole END, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at";
 
 /// Events, their records and their deliveries, of captures that need nothing else.
-pub static CAPTURE_POSTGRES: LazyLock<Inserts> = LazyLock::new(|| {
-    Inserts::of(&[
+pub static CAPTURE_POSTGRES: LazyLock<BulkInserts> = LazyLock::new(|| {
+    BulkInserts::of(&[
         ("event", EVENT, ""),
         ("record", RECORD, RECORD_AGAIN),
         ("delivery", DELIVERY, ""),
     ])
 });
 
-const PLANNING: &[(&str, Kind)] = &[
+const PLANNING: &[(&str, BulkColumnKind)] = &[
     ("event_id", Id),
     ("flow_id", Id),
     ("due_at", Big),
@@ -129,7 +129,7 @@ const PLANNING: &[(&str, Kind)] = &[
     ("record_key", Text),
 ];
 
-const ATTEMPT: &[(&str, Kind)] = &[
+const ATTEMPT: &[(&str, BulkColumnKind)] = &[
     ("delivery_id", Id),
     ("number", Int),
     ("at", Big),
@@ -143,25 +143,25 @@ const ATTEMPT: &[(&str, Kind)] = &[
 ];
 
 bulks! {
-    INSERT_EVENT = Bulk::insert("event", EVENT, "");
-    INSERT_PLANNING = Bulk::insert("planning", PLANNING, "");
+    INSERT_EVENT = BulkStatement::insert("event", EVENT, "");
+    INSERT_PLANNING = BulkStatement::insert("planning", PLANNING, "");
     /// Notes a key, also in the place of one whose time is over. It is counted what changed: `RETURNING` would have SQLite
     /// make a table for each row.
-    INSERT_CAPTURE_KEY = Bulk::insert(
+    INSERT_CAPTURE_KEY = BulkStatement::insert(
         "capture_key",
         &[("key", Bytes), ("event_id", Id), ("expires_at", Big)],
         "ON CONFLICT (key) DO UPDATE SET event_id = excluded.event_id, \
             expires_at = excluded.expires_at \
             WHERE capture_key.expires_at <= excluded.expires_at - 86400000000",
     );
-    SELECT_CAPTURE_KEY = Bulk::of(
+    SELECT_CAPTURE_KEY = BulkStatement::of(
         "SELECT key, event_id, expires_at FROM capture_key WHERE key = ?1",
         "SELECT key, event_id, expires_at FROM capture_key WHERE key = ANY($1::bytea[])",
         &[Bytes],
     );
-    INSERT_DELIVERY = Bulk::insert("delivery", DELIVERY, "");
+    INSERT_DELIVERY = BulkStatement::insert("delivery", DELIVERY, "");
     /// Takes keys that are free: new, over, or held by a delivery that is dead or cancelled.
-    TAKE_DEDUPE_KEY = Bulk::insert(
+    TAKE_DEDUPE_KEY = BulkStatement::insert(
         "dedupe_key",
         DEDUPE_KEY,
         "ON CONFLICT (endpoint_id, key) DO UPDATE SET delivery_id = excluded.delivery_id, \
@@ -170,20 +170,20 @@ bulks! {
             WHERE d.id = dedupe_key.delivery_id AND d.status IN (3, 5)) \
             RETURNING endpoint_id, key",
     );
-    DEDUPE_KEY_HOLDERS = Bulk::of(
+    DEDUPE_KEY_HOLDERS = BulkStatement::of(
         "SELECT endpoint_id, key, delivery_id FROM dedupe_key WHERE endpoint_id = ?1 AND key = ?2",
         "SELECT k.endpoint_id, k.key, k.delivery_id \
             FROM UNNEST($1::uuid[], $2::text[]) AS v (endpoint_id, key) \
             JOIN dedupe_key k ON k.endpoint_id = v.endpoint_id AND k.key = v.key",
         &[Id, Text],
     );
-    INSERT_MESSAGE = Bulk::insert("message", &[("delivery_id", Id), ("body", Text)], "");
-    INSERT_PLAN = Bulk::insert(
+    INSERT_MESSAGE = BulkStatement::insert("message", &[("delivery_id", Id), ("body", Text)], "");
+    INSERT_PLAN = BulkStatement::insert(
         "plan",
         &[("event_id", Id), ("flow_id", Id), ("at", Big), ("steps", Text)],
         "",
     );
-    DELETE_PLANNING = Bulk::of(
+    DELETE_PLANNING = BulkStatement::of(
         "DELETE FROM planning WHERE event_id = ?1 AND flow_id = ?2 AND lease = ?3 \
             RETURNING event_id, flow_id",
         "DELETE FROM planning p \
@@ -192,15 +192,15 @@ bulks! {
             RETURNING p.event_id, p.flow_id",
         &[Id, Id, Big],
     );
-    DELETE_PLAN_DEAD_LETTER = Bulk::of(
+    DELETE_PLAN_DEAD_LETTER = BulkStatement::of(
         "DELETE FROM dead_letter WHERE delivery_id IS NULL AND event_id = ?1 AND flow_id = ?2",
         "DELETE FROM dead_letter d USING UNNEST($1::uuid[], $2::uuid[]) AS v (event_id, flow_id) \
             WHERE d.delivery_id IS NULL AND d.event_id = v.event_id AND d.flow_id = v.flow_id",
         &[Id, Id],
     );
-    INSERT_ATTEMPT = Bulk::insert("attempt", ATTEMPT, "ON CONFLICT DO NOTHING");
+    INSERT_ATTEMPT = BulkStatement::insert("attempt", ATTEMPT, "ON CONFLICT DO NOTHING");
     /// Only while the lease holds.
-    SETTLE = Bulk::of(
+    SETTLE = BulkStatement::of(
         "UPDATE delivery SET status = ?3, due_at = ?4, lease = NULL, settled_at = ?5, \
             attempts = ?6, round_from = ?7, held_since = ?8, held_until = ?9 \
             WHERE id = ?1 AND lease = ?2",
@@ -213,42 +213,42 @@ bulks! {
             WHERE d.id = v.id AND d.lease = v.lease",
         &[Id, Big, Small, Big, Big, Int, Int, Big, Big],
     );
-    PUT_NODE = Bulk::insert(
+    PUT_NODE = BulkStatement::insert(
         "node",
         &[("id", Big), ("seen_at", Big)],
         "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
     );
-    PUT_RECORD = Bulk::insert("record", RECORD, RECORD_AGAIN);
-    INSERT_CALL = Bulk::insert("audit", CALL, "ON CONFLICT DO NOTHING");
+    PUT_RECORD = BulkStatement::insert("record", RECORD, RECORD_AGAIN);
+    INSERT_CALL = BulkStatement::insert("audit", CALL, "ON CONFLICT DO NOTHING");
     /// Written again with every further call that the row stands for, and late at times.
-    COUNT_CALLS = Bulk::insert(
+    COUNT_CALLS = BulkStatement::insert(
         "audit",
         CALL,
         "ON CONFLICT (id) DO UPDATE SET method = excluded.method, route = excluded.route, \
             status = excluded.status, duration_us = excluded.duration_us, \
             calls = excluded.calls WHERE audit.calls < excluded.calls",
     );
-    PUT_TOKEN_USAGE = Bulk::insert(
+    PUT_TOKEN_USAGE = BulkStatement::insert(
         "token_usage",
         TOKEN_USAGE,
         "ON CONFLICT (token_id) DO UPDATE SET window_began = excluded.window_began, \
             calls = excluded.calls, last_used_at = excluded.last_used_at",
     );
-    PUT_SOURCE_ROW = Bulk::insert(
+    PUT_SOURCE_ROW = BulkStatement::insert(
         "source_row",
         SOURCE_ROW,
         "ON CONFLICT (source_id, list, row_key) DO UPDATE SET hash = excluded.hash, \
             revision = excluded.revision, marks = excluded.marks, cells = excluded.cells",
     );
     /// Which runs hold sources, until the transaction is over.
-    SOURCE_HOLDERS = Bulk::of(
+    SOURCE_HOLDERS = BulkStatement::of(
         "SELECT source_id, node, started_at FROM source_state WHERE source_id = ?1 \
             AND node IS NOT NULL AND started_at IS NOT NULL",
         "SELECT source_id, node, started_at FROM source_state WHERE source_id = ANY($1::uuid[]) \
             AND node IS NOT NULL AND started_at IS NOT NULL ORDER BY source_id FOR SHARE",
         &[Id],
     );
-    KEEP_SOURCE_MEMORY = Bulk::of(
+    KEEP_SOURCE_MEMORY = BulkStatement::of(
         "UPDATE source_state SET memory = ?2 WHERE source_id = ?1",
         "UPDATE source_state s SET memory = v.memory \
             FROM UNNEST($1::uuid[], $2::text[]) AS v (source_id, memory) \
@@ -256,28 +256,28 @@ bulks! {
         &[Id, Text],
     );
     /// Notes a row that is set aside, or what is wrong with it now.
-    PUT_ROW_LETTER = Bulk::insert(
+    PUT_ROW_LETTER = BulkStatement::insert(
         "dead_letter",
         ROW_LETTER,
         "ON CONFLICT (source_id, list, row_id) WHERE source_id IS NOT NULL DO UPDATE SET \
             reason = excluded.reason, detail = excluded.detail, row_at = excluded.row_at, \
             replayed_at = NULL",
     );
-    DELETE_ROW_LETTER = Bulk::of(
+    DELETE_ROW_LETTER = BulkStatement::of(
         "DELETE FROM dead_letter WHERE source_id = ?1 AND list = ?2 AND row_id = ?3",
         "DELETE FROM dead_letter d USING UNNEST($1::uuid[], $2::text[], $3::text[]) \
             AS v (source_id, list, row_id) WHERE d.source_id = v.source_id AND d.list = v.list \
             AND d.row_id = v.row_id",
         &[Id, Text, Text],
     );
-    DELETE_SOURCE_ROW = Bulk::of(
+    DELETE_SOURCE_ROW = BulkStatement::of(
         "DELETE FROM source_row WHERE source_id = ?1 AND list = ?2 AND row_key = ?3",
         "DELETE FROM source_row r USING UNNEST($1::uuid[], $2::text[], $3::bigint[]) \
             AS v (source_id, list, row_key) WHERE r.source_id = v.source_id AND r.list = v.list \
             AND r.row_key = v.row_key",
         &[Id, Text, Big],
     );
-    DELETE_DELIVERY_DEAD_LETTER = Bulk::of(
+    DELETE_DELIVERY_DEAD_LETTER = BulkStatement::of(
         "DELETE FROM dead_letter WHERE delivery_id = ?1",
         "DELETE FROM dead_letter WHERE delivery_id = ANY($1::uuid[])",
         &[Id],

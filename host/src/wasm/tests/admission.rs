@@ -3,13 +3,13 @@
 use super::guests::{self, filter};
 use super::{ENGINE, KEY, cache, cache_in};
 use crate::wasm::compile::judge;
-use crate::wasm::{Compiler, Limits, Rejection, Role};
+use crate::wasm::{ModuleCompiler, ModuleLimits, ModuleRejection, ModuleRole};
 use std::path::Path;
 use std::process::Command;
 
 const KEEP: &str = "(i32.const 1024)";
 
-async fn refused(wasm: &[u8]) -> Rejection {
+async fn refused(wasm: &[u8]) -> ModuleRejection {
     let (_dir, cache) = cache();
     ENGINE.admit(&cache, wasm).await.expect_err("it is not admitted")
 }
@@ -26,7 +26,7 @@ async fn a_module_is_reported_with_its_roles_and_imports() {
     );
     let module = ENGINE.admit(&cache, &wasm).await.unwrap();
     let report = module.report();
-    assert_eq!(report.exports, [Role::Transform]);
+    assert_eq!(report.exports, [ModuleRole::Transform]);
     assert!(report.imports.contains(&"waybill:module/config@0.1.0".to_owned()));
     assert_eq!(
         (report.size, &report.sha256),
@@ -36,8 +36,8 @@ async fn a_module_is_reported_with_its_roles_and_imports() {
 
 #[tokio::test]
 async fn what_is_no_component_is_refused() {
-    assert!(matches!(refused(b"MZ").await, Rejection::NotWasm));
-    assert!(matches!(refused(b"").await, Rejection::NotWasm));
+    assert!(matches!(refused(b"MZ").await, ModuleRejection::NotWasm));
+    assert!(matches!(refused(b"").await, ModuleRejection::NotWasm));
     let core = refused(&wat::parse_str("(module)").unwrap()).await;
     assert!(core.to_string().contains("wasm32-wasip2"), "{core}");
 }
@@ -48,7 +48,10 @@ async fn a_component_cut_off_anywhere_is_refused() {
     for end in [9, wasm.len() / 2, wasm.len() - 1] {
         let rejection = refused(&wasm[..end]).await;
         let said = rejection.to_string();
-        assert!(matches!(rejection, Rejection::Truncated { offset } if offset == end), "{said}");
+        assert!(
+            matches!(rejection, ModuleRejection::Truncated { offset } if offset == end),
+            "{said}"
+        );
     }
 }
 
@@ -59,7 +62,7 @@ async fn a_damaged_component_is_refused_with_the_place() {
     wasm[middle..middle + 8].fill(0xff);
     let rejection = refused(&wasm).await;
     assert!(
-        matches!(rejection, Rejection::Invalid { .. } | Rejection::Truncated { .. }),
+        matches!(rejection, ModuleRejection::Invalid { .. } | ModuleRejection::Truncated { .. }),
         "{rejection}"
     );
 }
@@ -71,8 +74,7 @@ async fn unknown_imports_are_named() {
     {
         let text = format!("(component (import \"{import}\" (instance)))");
         let rejection = refused(&wat::parse_str(text).unwrap()).await;
-        let named =
-            matches!(&rejection, Rejection::UnknownImport { import: named } if named == import);
+        let named = matches!(&rejection, ModuleRejection::UnknownImport { import: named } if named == import);
         assert!(named, "{rejection}");
     }
 }
@@ -88,10 +90,10 @@ async fn a_component_without_a_role_is_refused() {
 
 #[tokio::test]
 async fn what_asks_for_too_much_is_refused_with_the_numbers() {
-    let wasm = vec![0; Limits::default().upload_bytes + 1];
+    let wasm = vec![0; ModuleLimits::default().upload_bytes + 1];
     assert!(matches!(
         refused(&wasm).await,
-        Rejection::TooLarge { size: 4_194_305, limit: 4_194_304 }
+        ModuleRejection::TooLarge { size: 4_194_305, limit: 4_194_304 }
     ));
     let text = "(component (core module (memory 2000)))";
     let rejection = refused(&wat::parse_str(text).unwrap()).await.to_string();
@@ -167,25 +169,26 @@ async fn a_changed_file_is_never_run() {
 async fn another_key_does_not_open_the_cache() {
     let (dir, cache) = cache();
     let module = ENGINE.admit(&cache, &filter(KEEP)).await.unwrap();
-    let other = cache_in(dir.path(), [KEY[0] ^ 1; 32], Compiler::InProcess);
+    let other = cache_in(dir.path(), [KEY[0] ^ 1; 32], ModuleCompiler::InProcess);
     assert!(ENGINE.load(&other, module.sha256()).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_compiler_that_cannot_be_started_is_the_hosts_fault() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = cache_in(dir.path(), KEY, Compiler::Subprocess("/nonexistent/waybill".into()));
+    let cache =
+        cache_in(dir.path(), KEY, ModuleCompiler::Subprocess("/nonexistent/waybill".into()));
     let rejection = ENGINE.admit(&cache, &filter(KEEP)).await.unwrap_err();
-    assert!(matches!(rejection, Rejection::Unavailable(_)), "{rejection}");
+    assert!(matches!(rejection, ModuleRejection::Unavailable(_)), "{rejection}");
 }
 
 #[tokio::test]
 async fn a_compiler_that_writes_rubbish_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     // Says its argument: `compile-module`.
-    let cache = cache_in(dir.path(), KEY, Compiler::Subprocess("/bin/echo".into()));
+    let cache = cache_in(dir.path(), KEY, ModuleCompiler::Subprocess("/bin/echo".into()));
     let rejection = ENGINE.admit(&cache, &filter(KEEP)).await.unwrap_err();
-    assert!(matches!(rejection, Rejection::Bind { .. }), "{rejection}");
+    assert!(matches!(rejection, ModuleRejection::Bind { .. }), "{rejection}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -193,7 +196,7 @@ async fn a_compiler_that_writes_rubbish_leaves_nothing_behind() {
 fn how_the_compiling_process_ended_is_told() {
     let end = |script: &str| {
         let output = Command::new("/bin/sh").args(["-c", script]).output().unwrap();
-        judge(output, &Limits::default()).map_err(|rejection| rejection.to_string())
+        judge(output, &ModuleLimits::default()).map_err(|rejection| rejection.to_string())
     };
     assert_eq!(end("printf code"), Ok(b"code".to_vec()));
     assert!(end("echo nothing fits >&2; exit 1").unwrap_err().contains("nothing fits"));

@@ -2,12 +2,15 @@
 
 use super::guests::{self, dropping, filter, filter_item, guest, route_item, transform_item};
 use super::{ENGINE, cache};
-use crate::wasm::{End, Engine, Failure, Input, Limits, Module, PATIENCE, Role, Run, Verdict};
+use crate::wasm::{
+    LoadedModule, ModuleEngine, ModuleFailure, ModuleInput, ModuleLimits, ModuleRole, ModuleRun,
+    PATIENCE, RoleVerdict, RunEnd,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const EVENT: Input<'static> = Input {
+const EVENT: ModuleInput<'static> = ModuleInput {
     id: "evt_01976f0c-0000-7000-8000-000000000001",
     flow: "",
     source: "crm",
@@ -24,28 +27,28 @@ const EVENT: Input<'static> = Input {
 const TRAP: &str = "unreachable";
 const SPIN: &str = "(loop (br 0)) unreachable";
 
-async fn admitted(wasm: &[u8]) -> Module {
+async fn admitted(wasm: &[u8]) -> LoadedModule {
     let (_dir, cache) = cache();
     ENGINE.admit(&cache, wasm).await.expect("the guest is admitted")
 }
 
-async fn run(wasm: &[u8]) -> Run {
+async fn run(wasm: &[u8]) -> ModuleRun {
     admitted(wasm).await.run(EVENT, &Arc::default()).await
 }
 
-async fn failure(wasm: &[u8]) -> Failure {
+async fn failure(wasm: &[u8]) -> ModuleFailure {
     let run = run(wasm).await;
-    assert_eq!(run.steps.last().map(|step| step.verdict), Some(Verdict::Failed));
+    assert_eq!(run.steps.last().map(|step| step.verdict), Some(RoleVerdict::Failed));
     match run.end {
-        End::Failed(failure) => failure,
-        End::Dropped { .. } | End::Out(_) => panic!("it did not fail: {:?}", run.end),
+        RunEnd::Failed(failure) => failure,
+        RunEnd::Dropped { .. } | RunEnd::Out(_) => panic!("it did not fail: {:?}", run.end),
     }
 }
 
-fn reason(run: &Run) -> &str {
+fn reason(run: &ModuleRun) -> &str {
     match &run.end {
-        End::Dropped { reason } => reason,
-        End::Out(_) | End::Failed(_) => panic!("it was not dropped: {:?}", run.end),
+        RunEnd::Dropped { reason } => reason,
+        RunEnd::Out(_) | RunEnd::Failed(_) => panic!("it was not dropped: {:?}", run.end),
     }
 }
 
@@ -53,8 +56,8 @@ fn reason(run: &Run) -> &str {
 async fn a_filter_keeps_the_event_as_it_is() {
     let run = run(&filter("(i32.const 1024)")).await;
     assert_eq!(run.steps.len(), 1);
-    assert_eq!((run.steps[0].role, run.steps[0].verdict), (Role::Filter, Verdict::Kept));
-    let End::Out(out) = run.end else { panic!("it goes on") };
+    assert_eq!((run.steps[0].role, run.steps[0].verdict), (ModuleRole::Filter, RoleVerdict::Kept));
+    let RunEnd::Out(out) = run.end else { panic!("it goes on") };
     assert_eq!(out.len(), 1);
     assert!(out[0].draft.is_none() && out[0].dispatches.is_none());
 }
@@ -68,7 +71,7 @@ async fn a_filter_drops_the_event_with_its_reason() {
     );
     let run = run(&filter(&body)).await;
     assert_eq!(reason(&run), "invoice.created");
-    assert_eq!(run.steps[0].verdict, Verdict::Dropped);
+    assert_eq!(run.steps[0].verdict, RoleVerdict::Dropped);
     assert_eq!(run.steps[0].reason.as_deref(), Some("invoice.created"));
 }
 
@@ -81,13 +84,13 @@ async fn all_roles_share_one_instance_and_drafts_are_routed_one_by_one() {
     assert_eq!(
         roles,
         [
-            (Role::Filter, Verdict::Kept),
-            (Role::Transform, Verdict::Transformed),
-            (Role::Route, Verdict::Routed)
+            (ModuleRole::Filter, RoleVerdict::Kept),
+            (ModuleRole::Transform, RoleVerdict::Transformed),
+            (ModuleRole::Route, RoleVerdict::Routed)
         ]
     );
-    let End::Out(first) = first.end else { panic!("they go on") };
-    let End::Out(again) = module.run(EVENT, &Arc::default()).await.end else { panic!("again") };
+    let RunEnd::Out(first) = first.end else { panic!("they go on") };
+    let RunEnd::Out(again) = module.run(EVENT, &Arc::default()).await.end else { panic!("again") };
     assert_eq!(first.len(), 3);
     for (routed, again) in first.iter().zip(&again) {
         let draft = routed.draft.as_ref().unwrap();
@@ -116,11 +119,13 @@ async fn a_trap_costs_its_own_event_only() {
     ))
     .await;
     let config = Arc::default();
-    let null = Input { data: "null", ..EVENT };
+    let null = ModuleInput { data: "null", ..EVENT };
     for _ in 0..3 {
-        let End::Failed(failure) = module.run(null, &config).await.end else { panic!("it traps") };
+        let RunEnd::Failed(failure) = module.run(null, &config).await.end else {
+            panic!("it traps")
+        };
         assert_eq!(failure.reason(), "module_trap");
-        assert!(matches!(module.run(EVENT, &config).await.end, End::Out(_)));
+        assert!(matches!(module.run(EVENT, &config).await.end, RunEnd::Out(_)));
     }
 }
 
@@ -128,7 +133,7 @@ async fn a_trap_costs_its_own_event_only() {
 async fn a_loop_without_end_is_a_timeout() {
     assert_eq!(
         failure(&filter(SPIN)).await,
-        Failure::Timeout { limit: Duration::from_millis(100) }
+        ModuleFailure::Timeout { limit: Duration::from_millis(100) }
     );
 }
 
@@ -149,7 +154,7 @@ async fn a_guest_that_traps_for_want_of_memory_is_told_so() {
         "(loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable",
     ))
     .await;
-    assert_eq!(failure, Failure::Memory { limit: 64 << 20 });
+    assert_eq!(failure, ModuleFailure::Memory { limit: 64 << 20 });
 }
 
 #[tokio::test]
@@ -216,7 +221,7 @@ async fn a_module_reads_its_configuration() {
     let module = admitted(&guest("filter-module", &items)).await;
     let config = BTreeMap::from([("why".to_owned(), "closed on Sundays".to_owned())]);
     assert_eq!(reason(&module.run(EVENT, &Arc::new(config)).await), "closed on Sundays");
-    assert!(matches!(module.run(EVENT, &Arc::default()).await.end, End::Failed(_)));
+    assert!(matches!(module.run(EVENT, &Arc::default()).await.end, RunEnd::Failed(_)));
 }
 
 /// A filter that writes `count` lines of `length` bytes each to its log.
@@ -245,7 +250,11 @@ async fn log_lines_are_kept_up_to_the_limit_and_the_module_goes_on() {
     assert_eq!(texts, ["xxxxx", "xxxxx"]);
     for flood in [logging(1000, 5), logging(1, 3 << 20), logging(1000, 1024)] {
         let run = run(&flood).await;
-        assert!(matches!(run.end, End::Out(_)), "a module never fails for its log: {:?}", run.end);
+        assert!(
+            matches!(run.end, RunEnd::Out(_)),
+            "a module never fails for its log: {:?}",
+            run.end
+        );
         let logs = &run.steps[0].logs;
         let bytes: usize = logs.iter().map(|line| line.message.len()).sum();
         assert!(
@@ -274,10 +283,10 @@ async fn randomness_follows_from_the_event() {
     let config = Arc::default();
     let (first, again) = (module.run(EVENT, &config).await, module.run(EVENT, &config).await);
     assert_eq!(reason(&first), reason(&again));
-    let other = module.run(Input { id: "evt_2", ..EVENT }, &config).await;
+    let other = module.run(ModuleInput { id: "evt_2", ..EVENT }, &config).await;
     assert_ne!(reason(&first), reason(&other));
     // Whoever knows the id and the module does not know the numbers: they follow from the server's key too.
-    let elsewhere = Engine::new(Limits::default(), &[8; 32]).unwrap();
+    let elsewhere = ModuleEngine::new(ModuleLimits::default(), &[8; 32]).unwrap();
     let (_dir, cache) = cache();
     let wasm = guests::guest_of(&guests::with_random(), "random-filter", &items);
     let module = elsewhere.admit(&cache, &wasm).await.unwrap();
@@ -294,7 +303,7 @@ async fn more_calls_than_the_pool_holds_wait_for_each_other() {
         })
         .collect();
     for run in runs {
-        assert!(matches!(run.await.unwrap().end, End::Out(_)));
+        assert!(matches!(run.await.unwrap().end, RunEnd::Out(_)));
     }
 }
 
@@ -306,13 +315,13 @@ async fn others_get_their_turn_beside_a_loop_without_end() {
     let mut done = 0;
     while !spin.is_finished() {
         let run = quick.run(EVENT, &Arc::default()).await;
-        assert!(matches!(run.end, End::Out(_)));
+        assert!(matches!(run.end, RunEnd::Out(_)));
         done += 1;
         tokio::task::yield_now().await;
     }
     // There is one worker thread. Had the loop held it for its whole 100 ms, nothing else had run.
     assert!(done > 1, "{done}");
-    assert!(matches!(spin.await.unwrap().end, End::Failed(Failure::Timeout { .. })));
+    assert!(matches!(spin.await.unwrap().end, RunEnd::Failed(ModuleFailure::Timeout { .. })));
 }
 
 #[tokio::test]
@@ -326,6 +335,6 @@ async fn a_trap_in_one_role_is_that_roles_step() {
     ];
     let run = run(&guest("pipeline-module", &items.join("\n"))).await;
     let last = run.steps.last().unwrap();
-    assert_eq!((last.role, last.verdict), (Role::Route, Verdict::Failed));
+    assert_eq!((last.role, last.verdict), (ModuleRole::Route, RoleVerdict::Failed));
     assert_eq!(run.steps.len(), 3);
 }

@@ -1,31 +1,31 @@
 //! Reading around rows that the database cannot give: a chunk that fails because of its content is read in halves, down
 //! to the row that is to blame. For each such row about twenty statements more.
 
-use super::super::super::Failed;
+use super::super::super::RunFailed;
 use super::super::super::letters::MOST_BAD;
-use super::server::{Chunk, Server, UnreadableRow, Which};
-use super::table::Table;
-use crate::model::database_source::Engine;
+use super::server::{CustomConnection, RowChunk, RowSelection, UnreadableRow};
+use super::table::ReadableTable;
+use crate::model::database_source::DatabaseEngine;
 
 /// The next rows, those that cannot be read named.
 pub async fn next(
-    server: &mut Server,
-    table: &Table,
+    server: &mut CustomConnection,
+    table: &ReadableTable,
     after: Option<&str>,
     limit: usize,
     only_key: bool,
-) -> Result<Chunk, Failed> {
-    match server.rows(table, Which::Next(after, limit), only_key).await {
+) -> Result<RowChunk, RunFailed> {
+    match server.rows(table, RowSelection::Next(after, limit), only_key).await {
         Err(why) if why.is_of_content() => {}
         read => return read,
     }
     server.give_up().await?;
     let mut parts = vec![(0, limit)];
-    let mut found = Chunk { has_more: true, ..Chunk::default() };
+    let mut found = RowChunk { has_more: true, ..RowChunk::default() };
     // Rows without a key that can be read, since the last one with one.
     let mut unnamed = 0;
     while let Some((skip, count)) = parts.pop() {
-        let which = Which::Past(after, skip, count);
+        let which = RowSelection::Past(after, skip, count);
         match server.rows(table, which, only_key).await {
             Ok(chunk) => {
                 let (read, is_cut) = (chunk.len(), chunk.has_more && chunk.len() < count);
@@ -62,11 +62,15 @@ pub async fn next(
 }
 
 /// The rows with these ids.
-pub async fn these(server: &mut Server, table: &Table, ids: &[String]) -> Result<Chunk, Failed> {
+pub async fn these(
+    server: &mut CustomConnection,
+    table: &ReadableTable,
+    ids: &[String],
+) -> Result<RowChunk, RunFailed> {
     let mut parts = vec![ids];
-    let mut found = Chunk::default();
+    let mut found = RowChunk::default();
     while let Some(part) = parts.pop() {
-        match server.rows(table, Which::These(part), false).await {
+        match server.rows(table, RowSelection::These(part), false).await {
             Ok(chunk) => {
                 let has_more = chunk.has_more;
                 add(&mut found, chunk);
@@ -97,17 +101,17 @@ pub async fn these(server: &mut Server, table: &Table, ids: &[String]) -> Result
 /// Which of these rows are there. A key that a column of MySQL cannot be compared with is not there; a row of which the
 /// database cannot say it counts as there.
 pub async fn existing(
-    server: &mut Server,
-    table: &Table,
+    server: &mut CustomConnection,
+    table: &ReadableTable,
     ids: &[String],
-) -> Result<Vec<String>, Failed> {
+) -> Result<Vec<String>, RunFailed> {
     let mut parts = vec![ids];
     let mut found = Vec::new();
     while let Some(part) = parts.pop() {
         match server.existing(table, part).await {
             Ok(there) => found.extend(there),
             Err(why) if why.is_of_content() => match part {
-                [id] if server.engine() == Engine::Postgres => found.push(id.clone()),
+                [id] if server.engine() == DatabaseEngine::Postgres => found.push(id.clone()),
                 [_] => {}
                 _ => {
                     let (first, rest) = part.split_at(part.len() / 2);
@@ -120,18 +124,18 @@ pub async fn existing(
     Ok(found)
 }
 
-fn add(found: &mut Chunk, more: Chunk) {
+fn add(found: &mut RowChunk, more: RowChunk) {
     found.rows.extend(more.rows);
     found.bad.extend(more.bad);
     found.bytes += more.bytes;
     found.last_id = more.last_id.or_else(|| found.last_id.take());
 }
 
-fn check(bad: &[UnreadableRow]) -> Result<(), Failed> {
+fn check(bad: &[UnreadableRow]) -> Result<(), RunFailed> {
     match bad.last() {
         Some(last) if bad.len() > MOST_BAD => {
             let UnreadableRow { place, why, .. } = last;
-            Err(Failed::new(format!(
+            Err(RunFailed::new(format!(
                 "more than {MOST_BAD} rows in a row cannot be read; the last is {place}: {why}"
             )))
         }
@@ -141,10 +145,10 @@ fn check(bad: &[UnreadableRow]) -> Result<(), Failed> {
 
 /// The key of one row, if that can be read.
 async fn key_of(
-    server: &mut Server,
-    table: &Table,
-    which: Which<'_>,
-) -> Result<Option<String>, Failed> {
+    server: &mut CustomConnection,
+    table: &ReadableTable,
+    which: RowSelection<'_>,
+) -> Result<Option<String>, RunFailed> {
     match server.rows(table, which, true).await {
         Ok(chunk) => Ok(chunk.last_id),
         Err(failed) if failed.is_of_content() => Ok(None),

@@ -1,7 +1,7 @@
 //! A value of MySQL or MariaDB: the text that the server sends as JSON, and a key as a statement has it.
 
 use super::super::mysql::hexadecimal;
-use super::table::Column;
+use super::table::CustomColumn;
 use crate::json::same_value::is_zero_date;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,19 +11,19 @@ use serde_json::value::{RawValue, to_raw_value};
 pub fn json(kind: &str, value: Option<Vec<u8>>) -> Box<RawValue> {
     let Some(bytes) = value else { return RawValue::NULL.to_owned() };
     let typed = match class(kind) {
-        Class::Number | Class::Inexact => {
+        ColumnClass::Number | ColumnClass::Inexact => {
             std::str::from_utf8(&bytes).ok().and_then(|text| raw(&digits(text)))
         }
-        Class::Bits => raw(&bits(&bytes)),
-        Class::Json => std::str::from_utf8(&bytes).ok().and_then(raw),
-        Class::Bytes => to_raw_value(&BASE64_STANDARD.encode(&bytes)).ok(),
-        Class::Ordered | Class::Other => None,
+        ColumnClass::Bits => raw(&bits(&bytes)),
+        ColumnClass::Json => std::str::from_utf8(&bytes).ok().and_then(raw),
+        ColumnClass::Bytes => to_raw_value(&BASE64_STANDARD.encode(&bytes)).ok(),
+        ColumnClass::Ordered | ColumnClass::Other => None,
     };
     typed.unwrap_or_else(|| to_raw_value(&String::from_utf8_lossy(&bytes)).unwrap_or_default())
 }
 
 /// A value without a date that is none: the server writes `0000-00-00` for no date and `2022-11-00` for no day.
-pub fn dated(column: &Column, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+pub fn dated(column: &CustomColumn, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let is_date = matches!(column.kind.as_str(), "date" | "datetime" | "timestamp");
     let is_zero = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(is_zero_date);
     value.filter(|bytes| !is_date || !is_zero(bytes))
@@ -32,12 +32,12 @@ pub fn dated(column: &Column, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
 /// A key of this type, as a statement can compare it; none for a type whose order is not the one that rows are read in.
 pub fn literal(kind: &str, id: &str) -> Option<String> {
     match class(kind) {
-        Class::Number => {
+        ColumnClass::Number => {
             let is_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
             (!id.is_empty() && id.chars().all(is_number)).then(|| id.to_owned())
         }
-        Class::Ordered => Some(hexadecimal(id)),
-        Class::Bytes if kind.ends_with("binary") => {
+        ColumnClass::Ordered => Some(hexadecimal(id)),
+        ColumnClass::Bytes if kind.ends_with("binary") => {
             let bytes = BASE64_STANDARD.decode(id).unwrap_or_default();
             Some(if bytes.is_empty() {
                 "''".to_owned()
@@ -45,12 +45,16 @@ pub fn literal(kind: &str, id: &str) -> Option<String> {
                 format!("0x{}", hex::encode(bytes))
             })
         }
-        Class::Inexact | Class::Bits | Class::Json | Class::Bytes | Class::Other => None,
+        ColumnClass::Inexact
+        | ColumnClass::Bits
+        | ColumnClass::Json
+        | ColumnClass::Bytes
+        | ColumnClass::Other => None,
     }
 }
 
 /// What is known of a type.
-enum Class {
+enum ColumnClass {
     Number,
     /// A number that its text does not tell whole.
     Inexact,
@@ -63,21 +67,21 @@ enum Class {
     Other,
 }
 
-fn class(kind: &str) -> Class {
+fn class(kind: &str) -> ColumnClass {
     match kind {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "year" => {
-            Class::Number
+            ColumnClass::Number
         }
-        "float" | "double" => Class::Inexact,
-        "bit" => Class::Bits,
-        "json" => Class::Json,
+        "float" | "double" => ColumnClass::Inexact,
+        "bit" => ColumnClass::Bits,
+        "json" => ColumnClass::Json,
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
         | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
-        | "multipolygon" | "geometrycollection" | "geomcollection" | "vector" => Class::Bytes,
+        | "multipolygon" | "geometrycollection" | "geomcollection" | "vector" => ColumnClass::Bytes,
         "char" | "varchar" | "date" | "datetime" | "timestamp" | "time" | "uuid" | "inet4"
-        | "inet6" => Class::Ordered,
+        | "inet6" => ColumnClass::Ordered,
         // Sets and enumerations are ordered by their numbers, long texts by their beginnings.
-        _ => Class::Other,
+        _ => ColumnClass::Other,
     }
 }
 

@@ -3,32 +3,35 @@
 //! Rows are read by the order of the key, which for texts is that of the column's collation. A unique index goes by the same
 //! collation, so no two keys are equal in that order and none is passed over.
 
-use super::super::super::Failed;
-use super::super::super::rows::Fields;
-use super::super::mysql::{Cells, Mysql, hexadecimal, quoted, text_at};
+use super::super::super::RunFailed;
+use super::super::super::rows::RowFields;
+use super::super::mysql::{MysqlCells, MysqlConnection, hexadecimal, quoted, text_at};
 use super::super::pace;
 use super::cell;
-use super::server::{Chunk, Which, id};
-use super::table::{Column, Described, Table, Unique};
+use super::server::{RowChunk, RowSelection, id};
+use super::table::{CustomColumn, DescribedTable, ReadableTable, UniqueIndex};
 use crate::model::database_source::DatabaseSettings;
 
 /// Connects. What a `timestamp` holds comes in UTC, where no hour comes twice.
-pub async fn connect(settings: &DatabaseSettings, secret: Option<&str>) -> Result<Mysql, Failed> {
-    let mut db = Mysql::connect(settings, secret).await?;
+pub async fn connect(
+    settings: &DatabaseSettings,
+    secret: Option<&str>,
+) -> Result<MysqlConnection, RunFailed> {
+    let mut db = MysqlConnection::connect(settings, secret).await?;
     db.execute("SET SESSION time_zone = '+00:00', sql_quote_show_create = 1").await?;
     Ok(db)
 }
 
 /// Looks a table up; without columns where there is none.
 pub async fn describe(
-    db: &mut Mysql,
+    db: &mut MysqlConnection,
     (schema, name): (Option<&str>, &str),
-) -> Result<Described, Failed> {
+) -> Result<DescribedTable, RunFailed> {
     let from = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
     let place = schema.map_or_else(|| "DATABASE()".to_owned(), hexadecimal);
     let condition = format!("TABLE_SCHEMA = {place} AND TABLE_NAME = {}", hexadecimal(name));
     // The catalogue may take `Orders` and `orders` for the same.
-    let is_it = |row: &Cells| text_at(row, 0).as_deref() == Some(name);
+    let is_it = |row: &MysqlCells| text_at(row, 0).as_deref() == Some(name);
     let from = format!("{from}{}", quoted(name));
     let text = format!(
         "SELECT c.TABLE_NAME, c.COLUMN_NAME, c.DATA_TYPE, c.IS_NULLABLE FROM information_schema.COLUMNS c \
@@ -37,23 +40,23 @@ pub async fn describe(
     );
     let found = db.select(text).await?;
     let made = if found.rows.is_empty() { String::new() } else { made(db, &from).await? };
-    let column = |row: &Cells| {
+    let column = |row: &MysqlCells| {
         let name = text_at(row, 1)?;
         let is_json = made.contains(&format!("CHECK (json_valid({}))", quoted(&name)));
         let kind = if is_json { "json".to_owned() } else { text_at(row, 2)?.to_lowercase() };
-        Some(Column { name, kind, nullable: text_at(row, 3)? != "NO" })
+        Some(CustomColumn { name, kind, nullable: text_at(row, 3)? != "NO" })
     };
     let columns = found.rows.iter().filter(|row| is_it(row)).filter_map(column).collect();
     let text = format!(
         "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS \
          WHERE {condition} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"
     );
-    let mut uniques: Vec<(String, Unique)> = Vec::new();
+    let mut uniques: Vec<(String, UniqueIndex)> = Vec::new();
     for row in db.select(text).await?.rows.iter().filter(|row| is_it(row)) {
         let index = text_at(row, 1).unwrap_or_default();
         if uniques.last().is_none_or(|(last, _)| *last != index) {
             let is_primary = index == "PRIMARY";
-            uniques.push((index, Unique { is_primary, ..Unique::default() }));
+            uniques.push((index, UniqueIndex { is_primary, ..UniqueIndex::default() }));
         }
         // Of a part of a column, or of an expression, it is no index of the column.
         let part = text_at(row, 3).map(|part| format!("(the first {part} characters)"));
@@ -63,23 +66,23 @@ pub async fn describe(
         }
     }
     let uniques = uniques.into_iter().map(|(_, unique)| unique).collect();
-    Ok(Described { from, columns, uniques, has_heirs: false })
+    Ok(DescribedTable { from, columns, uniques, has_heirs: false })
 }
 
 /// The statement that makes the table. MariaDB's columns of JSON are texts with a check, and only here whoever may read the table sees
 /// that; where rights are given column by column nobody does, and such columns stay texts.
-async fn made(db: &mut Mysql, from: &str) -> Result<String, Failed> {
+async fn made(db: &mut MysqlConnection, from: &str) -> Result<String, RunFailed> {
     let found = db.select_permitted(format!("SHOW CREATE TABLE {from}")).await?;
     Ok(found.rows.first().and_then(|row| text_at(row, 1)).unwrap_or_default())
 }
 
 /// Whether rows can be read by the order of the key.
-pub fn check(table: &Table) -> Result<(), Failed> {
-    let Column { name, kind, .. } = &table.key;
+pub fn check(table: &ReadableTable) -> Result<(), RunFailed> {
+    let CustomColumn { name, kind, .. } = &table.key;
     if cell::literal(kind, "0").is_some() {
         return Ok(());
     }
-    Err(Failed::new(format!(
+    Err(RunFailed::new(format!(
         "its key `{name}` is of the type {kind}, by whose order rows cannot be read one after the other; name \
          another by `key`: a number, text, date or uuid"
     )))
@@ -87,18 +90,18 @@ pub fn check(table: &Table) -> Result<(), Failed> {
 
 /// Rows, by key.
 pub async fn rows(
-    db: &mut Mysql,
-    table: &Table,
-    which: Which<'_>,
+    db: &mut MysqlConnection,
+    table: &ReadableTable,
+    which: RowSelection<'_>,
     only_key: bool,
-) -> Result<Chunk, Failed> {
+) -> Result<RowChunk, RunFailed> {
     let columns = if only_key { std::slice::from_ref(&table.key) } else { &table.columns };
     let Some((limit, text)) = statement(table, columns, which)? else {
-        return Ok(Chunk::default());
+        return Ok(RowChunk::default());
     };
     let found = db.some(text, pace::BYTES).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
-    let read = |cells: Cells| {
+    let read = |cells: MysqlCells| {
         // The first one is the key, which a library can tell from the end of the answer however long it is.
         let values = columns.iter().zip(cells.into_iter().skip(1));
         values
@@ -106,36 +109,38 @@ pub async fn rows(
                 let value = if *column == table.key { value } else { cell::dated(column, value) };
                 (column.name.clone(), cell::json(&column.kind, value))
             })
-            .collect::<Fields>()
+            .collect::<RowFields>()
     };
     let contents = found.rows.into_iter().map(read).collect();
-    Ok(Chunk { bytes: found.bytes, has_more, ..Chunk::of(table, contents)? })
+    Ok(RowChunk { bytes: found.bytes, has_more, ..RowChunk::of(table, contents)? })
 }
 
 /// The text of a `FLOAT` is rounded; that of the double it becomes is not.
-fn selected(column: &Column) -> String {
+fn selected(column: &CustomColumn) -> String {
     let name = quoted(&column.name);
     if column.kind == "float" { format!("{name} + 0e0") } else { name }
 }
 
 /// How many rows may come, and the statement that asks for them. None where the column can hold none of the keys.
 fn statement(
-    table: &Table,
-    columns: &[Column],
-    which: Which<'_>,
-) -> Result<Option<(usize, String)>, Failed> {
+    table: &ReadableTable,
+    columns: &[CustomColumn],
+    which: RowSelection<'_>,
+) -> Result<Option<(usize, String)>, RunFailed> {
     let names: Vec<String> = columns.iter().map(selected).collect();
     let (names, from, key) = (names.join(", "), &table.from, quoted(&table.key.name));
-    let skip = if let Which::Past(_, skip, _) = which { skip } else { 0 };
+    let skip = if let RowSelection::Past(_, skip, _) = which { skip } else { 0 };
     let (condition, order, limit) = match which {
-        Which::Next(None, limit) | Which::Past(None, _, limit) => (String::new(), "", limit),
-        Which::Next(Some(after), limit) | Which::Past(Some(after), _, limit) => {
+        RowSelection::Next(None, limit) | RowSelection::Past(None, _, limit) => {
+            (String::new(), "", limit)
+        }
+        RowSelection::Next(Some(after), limit) | RowSelection::Past(Some(after), _, limit) => {
             let after = cell::literal(&table.key.kind, after);
-            let after = after.ok_or_else(|| Failed::new("a key cannot be asked for again"))?;
+            let after = after.ok_or_else(|| RunFailed::new("a key cannot be asked for again"))?;
             (format!("WHERE {key} > {after}"), "", limit)
         }
-        Which::Last => (String::new(), " DESC", 1),
-        Which::These(ids) => {
+        RowSelection::Last => (String::new(), " DESC", 1),
+        RowSelection::These(ids) => {
             let Some(wanted) = literals(table, ids) else { return Ok(None) };
             (format!("WHERE {key} IN ({wanted})"), "", usize::MAX)
         }
@@ -147,21 +152,22 @@ fn statement(
 }
 
 /// Keys as a statement lists them. Those that the column cannot hold any more are left out; none where no key is left.
-fn literals(table: &Table, ids: &[String]) -> Option<String> {
+fn literals(table: &ReadableTable, ids: &[String]) -> Option<String> {
     let wanted = ids.iter().filter_map(|id| cell::literal(&table.key.kind, id));
     Some(wanted.collect::<Vec<_>>().join(", ")).filter(|wanted| !wanted.is_empty())
 }
 
 /// Which of these rows are there.
 pub async fn existing(
-    db: &mut Mysql,
-    table: &Table,
+    db: &mut MysqlConnection,
+    table: &ReadableTable,
     ids: &[String],
-) -> Result<Vec<String>, Failed> {
+) -> Result<Vec<String>, RunFailed> {
     let Some(wanted) = literals(table, ids) else { return Ok(Vec::new()) };
     let (key, from) = (quoted(&table.key.name), &table.from);
     let text = format!("SELECT {key} FROM {from} WHERE {key} IN ({wanted})");
     let found = db.select(text).await?;
-    let read = |cells: Cells| id(table, &cell::json(&table.key.kind, cells.into_iter().next()?));
+    let read =
+        |cells: MysqlCells| id(table, &cell::json(&table.key.kind, cells.into_iter().next()?));
     Ok(found.rows.into_iter().filter_map(read).collect())
 }

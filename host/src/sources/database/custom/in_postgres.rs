@@ -1,10 +1,10 @@
 //! Tables in PostgreSQL. The server makes JSON of the rows, so values come typed and no number loses a digit.
 
-use super::super::super::Failed;
-use super::super::super::rows::Fields;
-use super::super::postgres::Postgres;
-use super::server::{Chunk, Which, id};
-use super::table::{Column, Described, Table, Unique};
+use super::super::super::RunFailed;
+use super::super::super::rows::RowFields;
+use super::super::postgres::PostgresConnection;
+use super::server::{RowChunk, RowSelection, id};
+use super::table::{CustomColumn, DescribedTable, ReadableTable, UniqueIndex};
 use serde_json::value::RawValue;
 
 /// A table and its columns. Catalogues are read, not `information_schema`, which hides indexes from those who own none.
@@ -36,17 +36,17 @@ const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attnam
 
 /// Looks a table up; without columns where there is none.
 pub async fn describe(
-    db: &mut Postgres,
+    db: &mut PostgresConnection,
     (schema, name): (Option<&str>, &str),
-) -> Result<Described, Failed> {
-    let mut described = Described::default();
+) -> Result<DescribedTable, RunFailed> {
+    let mut described = DescribedTable::default();
     let mut oid = None;
     for row in db.select(COLUMNS.to_owned(), &[schema, Some(name)]).await?.rows {
         let Ok([table, from, heirs, name, kind, not_null]) = <[_; 6]>::try_from(row) else {
             continue;
         };
         let nullable = not_null.as_deref() != Some("true");
-        described.columns.push(Column {
+        described.columns.push(CustomColumn {
             name: name.unwrap_or_default(),
             kind: kind.unwrap_or_default(),
             nullable,
@@ -60,7 +60,7 @@ pub async fn describe(
         let Ok([index, primary, column, operators]) = <[_; 4]>::try_from(row) else { continue };
         if index != last {
             let is_primary = primary.as_deref() == Some("true");
-            described.uniques.push(Unique { columns: Vec::new(), is_primary, operators });
+            described.uniques.push(UniqueIndex { columns: Vec::new(), is_primary, operators });
             last = index;
         }
         if let Some(unique) = described.uniques.last_mut() {
@@ -72,51 +72,52 @@ pub async fn describe(
 
 /// Rows, each as one JSON object.
 pub async fn rows(
-    db: &mut Postgres,
-    table: &Table,
-    which: Which<'_>,
+    db: &mut PostgresConnection,
+    table: &ReadableTable,
+    which: RowSelection<'_>,
     only_key: bool,
-) -> Result<Chunk, Failed> {
+) -> Result<RowChunk, RunFailed> {
     let columns = if only_key { std::slice::from_ref(&table.key) } else { &table.columns };
     let (value, limit) = match which {
-        Which::Next(after, limit) | Which::Past(after, _, limit) => {
+        RowSelection::Next(after, limit) | RowSelection::Past(after, _, limit) => {
             (after.map(str::to_owned), limit)
         }
-        Which::Last => (None, 1),
-        Which::These(ids) => (serde_json::to_string(ids).ok(), usize::MAX),
+        RowSelection::Last => (None, 1),
+        RowSelection::These(ids) => (serde_json::to_string(ids).ok(), usize::MAX),
     };
     let text = statement(table, columns, which);
     let found = db.select(text, value.as_deref().map(Some).as_slice()).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: Vec<Option<String>>| {
         let text = cells.into_iter().next().flatten().unwrap_or_default();
-        serde_json::from_str::<Fields>(&text)
-            .map_err(|why| Failed::of_content(format!("the database's answer is no JSON: {why}")))
+        serde_json::from_str::<RowFields>(&text).map_err(|why| {
+            RunFailed::of_content(format!("the database's answer is no JSON: {why}"))
+        })
     };
-    let contents = found.rows.into_iter().map(read).collect::<Result<_, Failed>>()?;
-    Ok(Chunk { bytes: found.bytes, has_more, ..Chunk::of(table, contents)? })
+    let contents = found.rows.into_iter().map(read).collect::<Result<_, RunFailed>>()?;
+    Ok(RowChunk { bytes: found.bytes, has_more, ..RowChunk::of(table, contents)? })
 }
 
 /// The whole row is named with `.*`, as a column might have the name that stands for it.
-fn statement(table: &Table, columns: &[Column], which: Which<'_>) -> String {
+fn statement(table: &ReadableTable, columns: &[CustomColumn], which: RowSelection<'_>) -> String {
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
     let (names, from) = (names.join(", "), &table.from);
     let (key, kind, operators) = (quoted(&table.key.name), &table.key.kind, operators(table));
     let (condition, order) = match which {
-        Which::Next(None, _) | Which::Past(None, ..) => (String::new(), ""),
-        Which::Next(Some(_), _) | Which::Past(Some(_), ..) => {
+        RowSelection::Next(None, _) | RowSelection::Past(None, ..) => (String::new(), ""),
+        RowSelection::Next(Some(_), _) | RowSelection::Past(Some(_), ..) => {
             (format!("WHERE {key} OPERATOR({operators}.>) $1::text::{kind}"), "")
         }
-        Which::Last => (String::new(), " DESC"),
-        Which::These(_) => {
+        RowSelection::Last => (String::new(), " DESC"),
+        RowSelection::These(_) => {
             (format!("WHERE {key} OPERATOR({operators}.=) ANY ({IDS}::{kind}[])"), "")
         }
     };
     let limit = match which {
-        Which::Next(_, limit) => format!(" LIMIT {limit}"),
-        Which::Past(_, skip, limit) => format!(" LIMIT {limit} OFFSET {skip}"),
-        Which::Last => " LIMIT 1".to_owned(),
-        Which::These(_) => String::new(),
+        RowSelection::Next(_, limit) => format!(" LIMIT {limit}"),
+        RowSelection::Past(_, skip, limit) => format!(" LIMIT {limit} OFFSET {skip}"),
+        RowSelection::Last => " LIMIT 1".to_owned(),
+        RowSelection::These(_) => String::new(),
     };
     format!(
         "SELECT row_to_json(read.*)::text FROM (SELECT {names} FROM {from} {condition} \
@@ -127,16 +128,16 @@ fn statement(table: &Table, columns: &[Column], which: Which<'_>) -> String {
 /// The texts of a JSON array that is the statement's parameter.
 const IDS: &str = "ARRAY(SELECT json_array_elements_text($1::text::json))";
 
-fn operators(table: &Table) -> &str {
+fn operators(table: &ReadableTable) -> &str {
     table.operators.as_deref().unwrap_or("pg_catalog")
 }
 
 /// Which of these rows are there.
 pub async fn existing(
-    db: &mut Postgres,
-    table: &Table,
+    db: &mut PostgresConnection,
+    table: &ReadableTable,
     ids: &[String],
-) -> Result<Vec<String>, Failed> {
+) -> Result<Vec<String>, RunFailed> {
     let (key, kind, from) = (quoted(&table.key.name), &table.key.kind, &table.from);
     let operators = operators(table);
     let wanted = serde_json::to_string(ids).unwrap_or_default();
@@ -166,12 +167,12 @@ mod tests {
     #[test]
     fn a_name_cannot_end_its_quotes() {
         assert_eq!(quoted(r#"a"b"#), r#""a""b""#);
-        let key = Column {
+        let key = CustomColumn {
             name: r#"no"; DROP TABLE x; --"#.to_owned(),
             kind: "character varying".to_owned(),
             nullable: false,
         };
-        let table = Table {
+        let table = ReadableTable {
             list: String::new(),
             resource: String::new(),
             from: r#""s"."t""#.to_owned(),
@@ -181,7 +182,7 @@ mod tests {
             exclude: Vec::new(),
             uniques: Vec::new(),
         };
-        let text = statement(&table, &table.columns, Which::Next(Some("17"), 5));
+        let text = statement(&table, &table.columns, RowSelection::Next(Some("17"), 5));
         let name = r#""no""; DROP TABLE x; --""#;
         assert_eq!(
             text,

@@ -1,27 +1,27 @@
 //! In which order changed rows are told where a value of a unique index goes from one row to another.
 
-use super::super::super::rows::{Fields, Row};
-use super::table::Table;
+use super::super::super::rows::{RowFields, SourceRow};
+use super::table::ReadableTable;
 use crate::store::source_rows::KeptRow;
 use std::collections::HashMap;
 
 /// A row of which a value in a unique index is another than before.
 #[derive(Debug)]
-pub struct Move {
-    pub row: Row,
+pub struct MovedRow {
+    pub row: SourceRow,
     pub old: KeptRow,
     /// The content that was kept.
-    pub before: Fields,
+    pub before: RowFields,
 }
 
 /// Whether a changed field is part of a unique index.
-pub fn is_move(table: &Table, changed: &[String]) -> bool {
+pub fn is_move(table: &ReadableTable, changed: &[String]) -> bool {
     table.uniques.iter().flatten().any(|name| changed.contains(name))
 }
 
 /// Orders rows so that a value is given up before another row takes it, as far as that can be: two rows that change
 /// places have no such order.
-pub fn order(table: &Table, moves: Vec<Move>) -> Vec<Move> {
+pub fn order(table: &ReadableTable, moves: Vec<MovedRow>) -> Vec<MovedRow> {
     let mut held: HashMap<(usize, Vec<&str>), usize> = HashMap::new();
     for (n, one) in moves.iter().enumerate() {
         held.extend(values(table, &one.before).into_iter().map(|value| (value, n)));
@@ -31,15 +31,16 @@ pub fn order(table: &Table, moves: Vec<Move>) -> Vec<Move> {
         .map(|one| values(table, &one.row.data))
         .map(|taken| taken.iter().filter_map(|value| held.get(value).copied()).collect())
         .collect();
-    let mut visit = Visit { waits_for: &waits_for, seen: vec![false; moves.len()], order: vec![] };
+    let mut visit =
+        MoveVisit { waits_for: &waits_for, seen: vec![false; moves.len()], order: vec![] };
     (0..moves.len()).for_each(|n| visit.row(n));
     let order = visit.order;
-    let mut moves: Vec<Option<Move>> = moves.into_iter().map(Some).collect();
+    let mut moves: Vec<Option<MovedRow>> = moves.into_iter().map(Some).collect();
     order.into_iter().filter_map(|n| moves.get_mut(n)?.take()).collect()
 }
 
 /// A row's values in each unique index. One with a NULL is in nobody's way.
-fn values<'a>(table: &Table, fields: &'a Fields) -> Vec<(usize, Vec<&'a str>)> {
+fn values<'a>(table: &ReadableTable, fields: &'a RowFields) -> Vec<(usize, Vec<&'a str>)> {
     let value =
         |name: &String| fields.get(name).map(|value| value.get()).filter(|value| *value != "null");
     let of_index = |(n, names): (usize, &Vec<String>)| {
@@ -50,13 +51,13 @@ fn values<'a>(table: &Table, fields: &'a Fields) -> Vec<(usize, Vec<&'a str>)> {
 }
 
 /// Rows after those that they wait for.
-struct Visit<'a> {
+struct MoveVisit<'a> {
     waits_for: &'a [Vec<usize>],
     seen: Vec<bool>,
     order: Vec<usize>,
 }
 
-impl Visit<'_> {
+impl MoveVisit<'_> {
     /// Goes as deep as the longest chain of rows, which a batch bounds.
     fn row(&mut self, n: usize) {
         match self.seen.get_mut(n) {
@@ -72,14 +73,17 @@ impl Visit<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::super::super::rows;
-    use super::super::table::Column;
+    use super::super::table::CustomColumn;
     use super::*;
 
-    fn table(uniques: &[&[&str]]) -> Table {
-        let column =
-            |name: &str| Column { name: name.to_owned(), kind: "int".to_owned(), nullable: false };
+    fn table(uniques: &[&[&str]]) -> ReadableTable {
+        let column = |name: &str| CustomColumn {
+            name: name.to_owned(),
+            kind: "int".to_owned(),
+            nullable: false,
+        };
         let names = |names: &&[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Table {
+        ReadableTable {
             list: String::new(),
             resource: String::new(),
             from: String::new(),
@@ -91,12 +95,12 @@ mod tests {
         }
     }
 
-    fn ordered(table: &Table, rows: &[(&str, &str, &str)]) -> Vec<String> {
-        let fields = |text: &str| serde_json::from_str::<Fields>(text).unwrap();
+    fn ordered(table: &ReadableTable, rows: &[(&str, &str, &str)]) -> Vec<String> {
+        let fields = |text: &str| serde_json::from_str::<RowFields>(text).unwrap();
         let one = |(id, before, after): &(&str, &str, &str)| {
-            let row = Row::new((*id).to_owned(), fields(after));
+            let row = SourceRow::new((*id).to_owned(), fields(after));
             let old = rows::keep(&row, 0, "");
-            Move { row, old, before: fields(before) }
+            MovedRow { row, old, before: fields(before) }
         };
         let moves = rows.iter().map(one).collect();
         order(table, moves).into_iter().map(|one| one.row.id).collect()

@@ -1,22 +1,22 @@
 //! One table in one run: noting what is there, reading it all, and finding out what is gone.
 
-use super::super::super::Failed;
-use super::super::super::rows::{self, Fields, Happening, Row};
-use super::super::super::run::{Found, Keep, Run};
-use super::super::pace::{self, Pace};
-use super::super::{Memory, OwnMemory};
+use super::super::super::RunFailed;
+use super::super::super::rows::{self, RowFields, RowHappening, SourceRow};
+use super::super::super::run::{FoundRow, RowToStore, SourceRun};
+use super::super::pace::{self, ReadPace};
+use super::super::{DatabaseMemory, OwnMemory};
 use super::careful;
-use super::held::{Held, News};
+use super::held::{HeldRows, RowNews};
 use super::incoming;
-use super::moves::{self, Move};
-use super::server::{Chunk, Server, UnreadableRow, id};
-use super::table::Table;
-use crate::crypto::digest::Hash;
-use crate::ingest::incoming::Incoming;
+use super::moves::{self, MovedRow};
+use super::server::{CustomConnection, RowChunk, UnreadableRow, id};
+use super::table::ReadableTable;
+use crate::crypto::digest::ShortDigest;
+use crate::ingest::incoming::IncomingEvent;
 use crate::json::same_value::TextValues;
 use crate::model::bad_row::{BadRow, BadRowReason};
-use crate::model::database_source::{Beginning, DatabaseSettings};
-use crate::model::event::Changes;
+use crate::model::database_source::{BackfillStart, DatabaseSettings};
+use crate::model::event::EventChanges;
 use crate::store::source_rows::{KeptRow, RowHead};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -33,44 +33,44 @@ const BATCH: usize = 200;
 const MOVES: usize = 500;
 /// One table in one run.
 #[derive(Debug)]
-pub struct Pass<'a> {
-    pub run: &'a Run,
+pub struct TablePass<'a> {
+    pub run: &'a SourceRun,
     pub settings: &'a DatabaseSettings,
-    pub server: &'a mut Server,
-    pub memory: &'a mut Memory,
-    pub table: &'a Table,
+    pub server: &'a mut CustomConnection,
+    pub memory: &'a mut DatabaseMemory,
+    pub table: &'a ReadableTable,
 }
 
-impl Pass<'_> {
+impl TablePass<'_> {
     fn known(&self) -> OwnMemory {
         self.memory.own.get(&self.table.list).copied().unwrap_or_default()
     }
 
-    async fn remember(&mut self, known: OwnMemory) -> Result<(), Failed> {
+    async fn remember(&mut self, known: OwnMemory) -> Result<(), RunFailed> {
         self.memory.own.insert(self.table.list.clone(), known);
         self.run.keep(&self.memory.text()).await
     }
 
     /// Notes which rows are there, of one moment: those are no news, and whatever comes after is.
-    pub async fn note(&mut self) -> Result<(), Failed> {
+    pub async fn note(&mut self) -> Result<(), RunFailed> {
         let known = self.known();
         if known.begun {
             return Ok(());
         }
         let there = match self.settings.start {
-            Beginning::Now => self.list_keys().await?,
-            Beginning::Backfill => Vec::new(),
+            BackfillStart::Now => self.list_keys().await?,
+            BackfillStart::Backfill => Vec::new(),
         };
         // What an earlier attempt noted that did not come to its end.
         for gone in self.missing(there).await? {
-            let gone = gone.into_iter().map(|key| without_event(Keep::Nothing(key)));
+            let gone = gone.into_iter().map(|key| without_event(RowToStore::Nothing(key)));
             self.run.take(&self.table.list, gone.collect()).await?;
         }
         self.remember(OwnMemory { begun: true, ..known }).await
     }
 
     /// Keeps the keys of all rows, as they are at one moment; which those are.
-    async fn list_keys(&mut self) -> Result<Vec<i64>, Failed> {
+    async fn list_keys(&mut self) -> Result<Vec<i64>, RunFailed> {
         self.server.hold().await?;
         let mut there = Vec::new();
         let mut after: Option<String> = None;
@@ -78,9 +78,9 @@ impl Pass<'_> {
             let chunk =
                 careful::next(self.server, self.table, after.as_deref(), KEYS, true).await?;
             after = last(&chunk, after.as_deref())?;
-            let Chunk { rows, has_more, .. } = chunk;
+            let RowChunk { rows, has_more, .. } = chunk;
             there.extend(rows.iter().map(|row| row.key));
-            let noted = rows.iter().map(|row| without_event(Keep::Row(self.noted(row))));
+            let noted = rows.iter().map(|row| without_event(RowToStore::Row(self.noted(row))));
             self.run.take(&self.table.list, noted.collect()).await?;
             // Without a rest: a snapshot that is held long is a burden of its own.
             if !has_more {
@@ -92,25 +92,29 @@ impl Pass<'_> {
     }
 
     /// A row of which only the key is known.
-    fn noted(&self, row: &Row) -> KeptRow {
-        let head =
-            RowHead { key: row.key, hash: Hash::default(), revision: 0, marks: String::new() };
+    fn noted(&self, row: &SourceRow) -> KeptRow {
+        let head = RowHead {
+            key: row.key,
+            hash: ShortDigest::default(),
+            revision: 0,
+            marks: String::new(),
+        };
         KeptRow { head, cells: self.key_of(row) }
     }
 
     /// What is kept of a row whose content is too long: its key.
-    fn key_of(&self, row: &Row) -> String {
+    fn key_of(&self, row: &SourceRow) -> String {
         let key = row.data.get(&self.table.key.name);
         key.map(|value| value.get().to_owned()).unwrap_or_default()
     }
 
     /// Reads every row and captures what follows: changes at once, then what is gone, then what needs the place of what
     /// is gone.
-    pub async fn read(&mut self) -> Result<(), Failed> {
+    pub async fn read(&mut self) -> Result<(), RunFailed> {
         self.run.forget_replayed(&self.table.list).await?;
-        let mut pace = Pace::new(FIRST);
+        let mut pace = ReadPace::new(FIRST);
         let mut seen = Vec::new();
-        let mut held = Held::new(self.has_kept_rows().await?);
+        let mut held = HeldRows::new(self.has_kept_rows().await?);
         let mut after: Option<String> = None;
         loop {
             let began = Instant::now();
@@ -118,7 +122,7 @@ impl Pass<'_> {
             let chunk = careful::next(self.server, self.table, asked, pace.rows(), false).await?;
             let took = began.elapsed();
             after = last(&chunk, asked)?;
-            let Chunk { rows, bad, bytes, has_more, .. } = chunk;
+            let RowChunk { rows, bad, bytes, has_more, .. } = chunk;
             pace.learn(rows.len(), bytes);
             self.run.read(rows.len() + bad.len());
             seen.extend(rows.iter().map(|row| row.key));
@@ -142,13 +146,13 @@ impl Pass<'_> {
         self.run.settle_list(&self.table.list, |_| true).await
     }
 
-    async fn set_aside(&self, bad: Vec<UnreadableRow>) -> Result<(), Failed> {
+    async fn set_aside(&self, bad: Vec<UnreadableRow>) -> Result<(), RunFailed> {
         let bad = bad.iter().map(|bad| BadRow::new(&bad.place, BadRowReason::Unreadable, &bad.why));
         self.run.set_aside(&self.table.list, bad.collect()).await
     }
 
     /// Whether any row of the list was read before; else none can be gone.
-    async fn has_kept_rows(&self) -> Result<bool, Failed> {
+    async fn has_kept_rows(&self) -> Result<bool, RunFailed> {
         let (run, list) = (self.run, &self.table.list);
         Ok(!run.journal().kept_keys(run.id(), list, i64::MIN, 1).await?.is_empty())
     }
@@ -158,7 +162,7 @@ impl Pass<'_> {
         &mut self,
         seen: &[i64],
         mut after: Option<String>,
-    ) -> Result<Vec<i64>, Failed> {
+    ) -> Result<Vec<i64>, RunFailed> {
         let mut keys = seen.to_vec();
         loop {
             let chunk =
@@ -172,11 +176,12 @@ impl Pass<'_> {
     }
 
     /// Captures what follows from rows that were read and does not have to wait, and keeps those rows.
-    async fn take(&mut self, rows: &[Row], held: &mut Held) -> Result<(), Failed> {
+    async fn take(&mut self, rows: &[SourceRow], held: &mut HeldRows) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let heads = rows::heads(self.run, list, rows.iter()).await?;
-        let is_kept = |row: &Row| heads.get(&row.key).is_some_and(|head| head.hash == row.hash);
-        let changed: Vec<&Row> = rows.iter().filter(|row| !is_kept(row)).collect();
+        let is_kept =
+            |row: &SourceRow| heads.get(&row.key).is_some_and(|head| head.hash == row.hash);
+        let changed: Vec<&SourceRow> = rows.iter().filter(|row| !is_kept(row)).collect();
         for batch in changed.chunks(BATCH) {
             let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
             let kept = rows::kept(self.run, list, &keys).await?;
@@ -193,18 +198,18 @@ impl Pass<'_> {
     }
 
     /// Captures what had to wait, from rows as they are now.
-    async fn release(&mut self, held: Held) -> Result<(), Failed> {
+    async fn release(&mut self, held: HeldRows) -> Result<(), RunFailed> {
         self.read_again(&held.moved, MOVES).await?;
         self.read_again(&held.came, FIRST).await
     }
 
     /// Reads rows again, beginning with so many at once, and captures what follows. The ids stand in the order of the keys.
-    async fn read_again(&mut self, ids: &[String], first: usize) -> Result<(), Failed> {
-        let mut chunk_size = Pace::new(first);
+    async fn read_again(&mut self, ids: &[String], first: usize) -> Result<(), RunFailed> {
+        let mut chunk_size = ReadPace::new(first);
         let mut rest = ids;
         while !rest.is_empty() {
             let asked = rest.get(..chunk_size.rows()).unwrap_or(rest);
-            let Chunk { rows, bad, last_id, bytes, has_more } =
+            let RowChunk { rows, bad, last_id, bytes, has_more } =
                 careful::these(self.server, self.table, asked).await?;
             chunk_size.learn(rows.len(), bytes);
             let last = last_id.filter(|_| has_more);
@@ -217,7 +222,7 @@ impl Pass<'_> {
     }
 
     /// Captures what follows from rows; those that give up a value of a unique index before those that take it.
-    async fn take_in_order(&mut self, rows: Vec<Row>) -> Result<(), Failed> {
+    async fn take_in_order(&mut self, rows: Vec<SourceRow>) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
         let mut kept = rows::kept(self.run, list, &keys).await?;
@@ -226,65 +231,71 @@ impl Pass<'_> {
             match kept.remove(&row.key) {
                 Some(old) if !rows::is_untold(&old.head) => {
                     let before = self.content(&old).unwrap_or_default();
-                    moves.push(Move { row, old, before });
+                    moves.push(MovedRow { row, old, before });
                 }
-                _ => found.push(self.found(&row, &News::Came)),
+                _ => found.push(self.found(&row, &RowNews::Came)),
             }
         }
-        let told = |one: &Move| self.found(&one.row, &self.news(&one.row, Some(&one.old)));
-        let mut all: Vec<Found> = moves::order(self.table, moves).iter().map(told).collect();
+        let told = |one: &MovedRow| self.found(&one.row, &self.news(&one.row, Some(&one.old)));
+        let mut all: Vec<FoundRow> = moves::order(self.table, moves).iter().map(told).collect();
         all.append(&mut found);
         self.run.take(list, all).await
     }
 
     /// What happened to a row since it was kept.
-    fn news<'a>(&self, row: &Row, old: Option<&'a KeptRow>) -> News<'a> {
-        let Some(old) = old.filter(|old| !rows::is_untold(&old.head)) else { return News::Came };
-        if old.head.hash == Hash::default() {
-            return News::Nothing(old);
+    fn news<'a>(&self, row: &SourceRow, old: Option<&'a KeptRow>) -> RowNews<'a> {
+        let Some(old) = old.filter(|old| !rows::is_untold(&old.head)) else { return RowNews::Came };
+        if old.head.hash == ShortDigest::default() {
+            return RowNews::Nothing(old);
         }
         let changes = |content| rows::changes(&content, &row.data, TextValues::AreTexts);
         match self.content(old).map(changes) {
-            Some(changes) if changes.changed.is_empty() => News::Nothing(old),
-            changes => News::Changed(old, changes),
+            Some(changes) if changes.changed.is_empty() => RowNews::Nothing(old),
+            changes => RowNews::Changed(old, changes),
         }
     }
 
-    fn found(&self, row: &Row, news: &News<'_>) -> Found {
+    fn found(&self, row: &SourceRow, news: &RowNews<'_>) -> FoundRow {
         let old = match news {
-            News::Came => None,
-            News::Changed(old, _) | News::Nothing(old) => Some(&old.head),
+            RowNews::Came => None,
+            RowNews::Changed(old, _) | RowNews::Nothing(old) => Some(&old.head),
         };
         let revision = rows::revision(old, self.known().new_revision);
         let event = match news {
-            News::Came => Some(self.told("created", row, revision, None)),
-            News::Changed(_, changes) => {
+            RowNews::Came => Some(self.told("created", row, revision, None)),
+            RowNews::Changed(_, changes) => {
                 Some(self.told("updated", row, revision, changes.as_ref()))
             }
-            News::Nothing(_) => None,
+            RowNews::Nothing(_) => None,
         };
-        let keep = Keep::Row(rows::keep(row, revision, &self.key_of(row)));
-        let is_new = matches!(news, News::Came);
-        Found { row_id: row.id.clone(), is_new, events: event.into_iter().collect(), keep }
+        let keep = RowToStore::Row(rows::keep(row, revision, &self.key_of(row)));
+        let is_new = matches!(news, RowNews::Came);
+        FoundRow { row_id: row.id.clone(), is_new, events: event.into_iter().collect(), keep }
     }
 
     /// What was kept of a row, without what is not read any more.
-    fn content(&self, old: &KeptRow) -> Option<Fields> {
+    fn content(&self, old: &KeptRow) -> Option<RowFields> {
         let mut content = rows::content(old)?;
         content.retain(|field, _| !self.table.exclude.contains(field));
         Some(content)
     }
 
-    fn told(&self, what: &str, row: &Row, revision: u32, changes: Option<&Changes>) -> Incoming {
-        let Table { list, resource, .. } = self.table;
+    fn told(
+        &self,
+        what: &str,
+        row: &SourceRow,
+        revision: u32,
+        changes: Option<&EventChanges>,
+    ) -> IncomingEvent {
+        let ReadableTable { list, resource, .. } = self.table;
         let event_type = format!("{resource}.{what}");
         let (source, event_type) = (self.run.source(), event_type.as_str());
-        let happening = Happening { source, list, resource, event_type, revision };
+        let happening = RowHappening { source, list, resource, event_type, revision };
         incoming(happening, row, changes)
     }
 
     /// Keys of rows that are kept and are not among these, in batches.
-    async fn missing(&self, mut seen: Vec<i64>) -> Result<Vec<Vec<i64>>, Failed> {
+    async fn missing(&self, mut seen: Vec<i64>) -> Result<Vec<Vec<i64>>, RunFailed> {
         seen.sort_unstable();
         let (run, list) = (self.run, &self.table.list);
         let (mut missing, mut above) = (Vec::new(), i64::MIN);
@@ -300,7 +311,7 @@ impl Pass<'_> {
     }
 
     /// Captures which kept rows are gone that are not among these.
-    async fn forget_missing(&mut self, seen: Vec<i64>) -> Result<(), Failed> {
+    async fn forget_missing(&mut self, seen: Vec<i64>) -> Result<(), RunFailed> {
         for gone in self.missing(seen).await? {
             self.forget(&gone).await?;
         }
@@ -308,9 +319,9 @@ impl Pass<'_> {
     }
 
     /// Captures that rows are gone, unless the database has them after all, and forgets them.
-    async fn forget(&mut self, keys: &[i64]) -> Result<(), Failed> {
+    async fn forget(&mut self, keys: &[i64]) -> Result<(), RunFailed> {
         let kept = rows::kept(self.run, &self.table.list, keys).await?;
-        let mut gone: Vec<(KeptRow, Row)> = kept
+        let mut gone: Vec<(KeptRow, SourceRow)> = kept
             .into_values()
             .filter_map(|old| self.as_known(&old).map(|row| (old, row)))
             .collect();
@@ -326,37 +337,37 @@ impl Pass<'_> {
         if new_revision != known.new_revision {
             self.remember(OwnMemory { new_revision, ..known }).await?;
         }
-        let found = gone.iter().map(|(old, row)| Found {
+        let found = gone.iter().map(|(old, row)| FoundRow {
             row_id: row.id.clone(),
             is_new: false,
             events: vec![self.told("deleted", row, old.head.revision, None)],
-            keep: Keep::Nothing(old.head.key),
+            keep: RowToStore::Nothing(old.head.key),
         });
         self.run.take(&self.table.list, found.collect()).await
     }
 
     /// A row as it was last known: what was kept of it, or only its key.
-    fn as_known(&self, old: &KeptRow) -> Option<Row> {
+    fn as_known(&self, old: &KeptRow) -> Option<SourceRow> {
         let name = &self.table.key.name;
         let only_key = || {
             let key = RawValue::from_string(old.cells.clone()).ok()?;
-            Some(Fields::from_iter([(name.clone(), key)]))
+            Some(RowFields::from_iter([(name.clone(), key)]))
         };
         let data = self.content(old).or_else(only_key)?;
         let id = data.get(name).and_then(|value| id(self.table, value))?;
-        Some(Row { hash: old.head.hash, ..Row::new(id, data) })
+        Some(SourceRow { hash: old.head.hash, ..SourceRow::new(id, data) })
     }
 }
 
-fn without_event(keep: Keep) -> Found {
-    Found { row_id: String::new(), is_new: false, events: Vec::new(), keep }
+fn without_event(keep: RowToStore) -> FoundRow {
+    FoundRow { row_id: String::new(), is_new: false, events: Vec::new(), keep }
 }
 
 /// The last of these rows; an error where it is none after the one before.
-fn last(chunk: &Chunk, before: Option<&str>) -> Result<Option<String>, Failed> {
+fn last(chunk: &RowChunk, before: Option<&str>) -> Result<Option<String>, RunFailed> {
     let last = chunk.last_id.clone();
     if last.is_some() && last.as_deref() == before {
-        return Err(Failed::new("its rows do not come in the order of their keys"));
+        return Err(RunFailed::new("its rows do not come in the order of their keys"));
     }
     Ok(last)
 }

@@ -1,27 +1,27 @@
 //! The server that the tables are on: what is asked of it, whichever kind it is.
 
-use super::super::super::Failed;
-use super::super::super::rows::{Fields, Row};
-use super::super::mysql::Mysql;
-use super::super::postgres::Postgres;
-use super::table::{Described, Table};
+use super::super::super::RunFailed;
+use super::super::super::rows::{RowFields, SourceRow};
+use super::super::mysql::MysqlConnection;
+use super::super::postgres::PostgresConnection;
+use super::table::{DescribedTable, ReadableTable};
 use super::{in_mysql, in_postgres};
 use crate::json::surrogates::has_lone_surrogate;
 use crate::model::custom_table::OwnTable;
-use crate::model::database_source::{DatabaseSettings, Engine};
+use crate::model::database_source::{DatabaseEngine, DatabaseSettings};
 use serde_json::value::RawValue;
 
 /// A connection to the database.
 #[derive(Debug)]
-pub enum Server {
-    Postgres(Postgres),
-    Mysql(Mysql),
+pub enum CustomConnection {
+    Postgres(PostgresConnection),
+    Mysql(MysqlConnection),
 }
 
 /// Rows, by key.
 #[derive(Debug, Default)]
-pub struct Chunk {
-    pub rows: Vec<Row>,
+pub struct RowChunk {
+    pub rows: Vec<SourceRow>,
     /// Rows that cannot be read.
     pub bad: Vec<UnreadableRow>,
     /// The id of the last row, readable or not.
@@ -43,9 +43,9 @@ pub struct UnreadableRow {
     pub why: String,
 }
 
-impl Chunk {
+impl RowChunk {
     /// With these contents, each checked by itself.
-    pub fn of(table: &Table, contents: Vec<Fields>) -> Result<Self, Failed> {
+    pub fn of(table: &ReadableTable, contents: Vec<RowFields>) -> Result<Self, RunFailed> {
         let mut chunk = Self::default();
         for data in contents {
             let row = row(table, data)?;
@@ -71,7 +71,7 @@ impl Chunk {
 
 /// Which rows are asked for.
 #[derive(Debug, Clone, Copy)]
-pub enum Which<'a> {
+pub enum RowSelection<'a> {
     /// So many after the one with this id, or from the first.
     Next(Option<&'a str>, usize),
     /// The same, without so many at their beginning: after which, how many are passed over, how many are read.
@@ -82,32 +82,34 @@ pub enum Which<'a> {
     These(&'a [String]),
 }
 
-impl Server {
+impl CustomConnection {
     pub async fn connect(
         settings: &DatabaseSettings,
         secret: Option<&str>,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, RunFailed> {
         Ok(match settings.engine() {
-            Engine::Postgres => Self::Postgres(Postgres::connect(settings, secret).await?),
-            Engine::Mysql => Self::Mysql(in_mysql::connect(settings, secret).await?),
+            DatabaseEngine::Postgres => {
+                Self::Postgres(PostgresConnection::connect(settings, secret).await?)
+            }
+            DatabaseEngine::Mysql => Self::Mysql(in_mysql::connect(settings, secret).await?),
         })
     }
 
     /// Which kind it is.
-    pub fn engine(&self) -> Engine {
+    pub fn engine(&self) -> DatabaseEngine {
         match self {
-            Self::Postgres(_) => Engine::Postgres,
-            Self::Mysql(_) => Engine::Mysql,
+            Self::Postgres(_) => DatabaseEngine::Postgres,
+            Self::Mysql(_) => DatabaseEngine::Mysql,
         }
     }
 
     /// Looks a table up.
-    pub async fn table(&mut self, own: &OwnTable) -> Result<Table, Failed> {
-        let found: Described = match self {
+    pub async fn table(&mut self, own: &OwnTable) -> Result<ReadableTable, RunFailed> {
+        let found: DescribedTable = match self {
             Self::Postgres(db) => in_postgres::describe(db, own.place()).await?,
             Self::Mysql(db) => in_mysql::describe(db, own.place()).await?,
         };
-        let table = Table::new(own, found)?;
+        let table = ReadableTable::new(own, found)?;
         if let Self::Mysql(_) = self {
             in_mysql::check(&table)?;
         }
@@ -115,7 +117,7 @@ impl Server {
     }
 
     /// From now on all is read as it is now, until [`Self::release`].
-    pub async fn hold(&mut self) -> Result<(), Failed> {
+    pub async fn hold(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => {
                 db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
@@ -127,7 +129,7 @@ impl Server {
     }
 
     /// Ends that.
-    pub async fn release(&mut self) -> Result<(), Failed> {
+    pub async fn release(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => db.execute("COMMIT").await,
             Self::Mysql(db) => db.execute("COMMIT").await,
@@ -135,7 +137,7 @@ impl Server {
     }
 
     /// Ends a transaction that failed, if there is one.
-    pub async fn give_up(&mut self) -> Result<(), Failed> {
+    pub async fn give_up(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => db.execute("ROLLBACK").await,
             Self::Mysql(db) => db.execute("ROLLBACK").await,
@@ -145,10 +147,10 @@ impl Server {
     /// Rows with their contents, or with the key alone.
     pub async fn rows(
         &mut self,
-        table: &Table,
-        which: Which<'_>,
+        table: &ReadableTable,
+        which: RowSelection<'_>,
         only_key: bool,
-    ) -> Result<Chunk, Failed> {
+    ) -> Result<RowChunk, RunFailed> {
         match self {
             Self::Postgres(db) => in_postgres::rows(db, table, which, only_key).await,
             Self::Mysql(db) => in_mysql::rows(db, table, which, only_key).await,
@@ -156,7 +158,11 @@ impl Server {
     }
 
     /// Which of these rows are there.
-    pub async fn existing(&mut self, table: &Table, ids: &[String]) -> Result<Vec<String>, Failed> {
+    pub async fn existing(
+        &mut self,
+        table: &ReadableTable,
+        ids: &[String],
+    ) -> Result<Vec<String>, RunFailed> {
         match self {
             Self::Postgres(db) => in_postgres::existing(db, table, ids).await,
             Self::Mysql(db) => in_mysql::existing(db, table, ids).await,
@@ -165,19 +171,19 @@ impl Server {
 }
 
 /// A row with this content, by its key.
-pub fn row(table: &Table, data: Fields) -> Result<Row, Failed> {
+pub fn row(table: &ReadableTable, data: RowFields) -> Result<SourceRow, RunFailed> {
     let id = data.get(&table.key.name).and_then(|value| id(table, value));
     let id = id.ok_or_else(|| {
         let (name, kind) = (&table.key.name, &table.key.kind);
-        Failed::new(format!(
+        RunFailed::new(format!(
             "its key `{name}` is of the type {kind}, by which rows cannot be told apart; name another by `key`"
         ))
     })?;
-    Ok(Row::new(id, data))
+    Ok(SourceRow::new(id, data))
 }
 
 /// The text of a key.
-pub fn id(table: &Table, value: &RawValue) -> Option<String> {
+pub fn id(table: &ReadableTable, value: &RawValue) -> Option<String> {
     let text = value.get();
     match text.as_bytes().first()? {
         b'"' => {

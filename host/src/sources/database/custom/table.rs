@@ -1,11 +1,11 @@
 //! Which of a table's columns are read, and which one tells its rows apart.
 
-use super::super::super::Failed;
+use super::super::super::RunFailed;
 use crate::model::custom_table::OwnTable;
 
 /// A column as the database describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
+pub struct CustomColumn {
     pub name: String,
     /// Its type, in the database's own words.
     pub kind: String,
@@ -15,7 +15,7 @@ pub struct Column {
 
 /// Columns of which no two rows have the same values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Unique {
+pub struct UniqueIndex {
     pub columns: Vec<String>,
     pub is_primary: bool,
     /// The schema of the operators that compare them, as a statement has it, where that can be another than the usual one.
@@ -24,61 +24,61 @@ pub struct Unique {
 
 /// A table as the database describes it.
 #[derive(Debug, Clone, Default)]
-pub struct Described {
+pub struct DescribedTable {
     /// Its name as a statement has it.
     pub from: String,
-    pub columns: Vec<Column>,
-    pub uniques: Vec<Unique>,
+    pub columns: Vec<CustomColumn>,
+    pub uniques: Vec<UniqueIndex>,
     /// Whether other tables' rows are among its own.
     pub has_heirs: bool,
 }
 
 /// A table that can be read.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct ReadableTable {
     /// What its rows are kept under. Another key is another list.
     pub list: String,
     pub resource: String,
     pub from: String,
-    pub key: Column,
-    /// As of [`Unique`].
+    pub key: CustomColumn,
+    /// As of [`UniqueIndex`].
     pub operators: Option<String>,
     /// What is read.
-    pub columns: Vec<Column>,
+    pub columns: Vec<CustomColumn>,
     pub exclude: Vec<String>,
     /// The columns of each unique index, the key's own apart, as far as they are read.
     pub uniques: Vec<Vec<String>>,
 }
 
-impl Table {
+impl ReadableTable {
     /// What is set, as the database has it; why it cannot be read otherwise.
-    pub fn new(own: &OwnTable, found: Described) -> Result<Self, Failed> {
-        let Described { from, columns, uniques, has_heirs } = found;
+    pub fn new(own: &OwnTable, found: DescribedTable) -> Result<Self, RunFailed> {
+        let DescribedTable { from, columns, uniques, has_heirs } = found;
         if columns.is_empty() {
-            return Err(Failed::new(
+            return Err(RunFailed::new(
                 "there is no such table, or the user may not read it; its name counts as the database keeps it, capital letters too, and views are not read",
             ));
         }
         if has_heirs {
-            return Err(Failed::new(
+            return Err(RunFailed::new(
                 "other tables inherit from it, so its key does not tell their rows apart; name those tables themselves",
             ));
         }
         let has = |name: &String| columns.iter().any(|column| column.name == *name);
         if let Some(missing) = own.exclude.iter().find(|name| !has(name)) {
-            return Err(Failed::new(format!(
+            return Err(RunFailed::new(format!(
                 "it has no column `{missing}`, which `exclude` names; nothing is read until that is put right"
             )));
         }
         let key = key(own, &uniques)?;
         let Some(key) = columns.iter().find(|column| column.name == key).cloned() else {
-            return Err(Failed::new(format!("it has no column `{key}`, which `key` names")));
+            return Err(RunFailed::new(format!("it has no column `{key}`, which `key` names")));
         };
         check(&key, own, &uniques)?;
-        let is_of_key = |unique: &&Unique| unique.columns == [key.name.as_str()];
+        let is_of_key = |unique: &&UniqueIndex| unique.columns == [key.name.as_str()];
         let operators = uniques.iter().find(is_of_key).and_then(|unique| unique.operators.clone());
         let columns = columns.into_iter().filter(|column| !own.exclude.contains(&column.name));
-        let columns: Vec<Column> = columns.collect();
+        let columns: Vec<CustomColumn> = columns.collect();
         let is_read = |name: &String| columns.iter().any(|column| column.name == *name);
         let other = uniques.into_iter().filter(|unique| unique.columns != [key.name.as_str()]);
         let uniques = other.map(|unique| unique.columns).filter(|names| names.iter().all(is_read));
@@ -104,18 +104,20 @@ pub fn list_prefix(own: &OwnTable) -> String {
 }
 
 /// The column that is set, else the primary key.
-fn key<'a>(own: &'a OwnTable, uniques: &'a [Unique]) -> Result<&'a str, Failed> {
+fn key<'a>(own: &'a OwnTable, uniques: &'a [UniqueIndex]) -> Result<&'a str, RunFailed> {
     if let Some(key) = &own.key {
         return Ok(key);
     }
     let advice =
         "name a column by `key` that is NOT NULL and has a unique index of its own, or add one";
     let Some(primary) = uniques.iter().find(|unique| unique.is_primary) else {
-        return Err(Failed::new(format!("it has no primary key to tell its rows apart; {advice}")));
+        return Err(RunFailed::new(format!(
+            "it has no primary key to tell its rows apart; {advice}"
+        )));
     };
     match primary.columns.as_slice() {
         [one] => Ok(one),
-        several => Err(Failed::new(format!(
+        several => Err(RunFailed::new(format!(
             "its primary key has {} columns ({}), and rows are told apart by one; {advice}",
             several.len(),
             several.join(", ")
@@ -123,7 +125,7 @@ fn key<'a>(own: &'a OwnTable, uniques: &'a [Unique]) -> Result<&'a str, Failed> 
     }
 }
 
-fn check(key: &Column, own: &OwnTable, uniques: &[Unique]) -> Result<(), Failed> {
+fn check(key: &CustomColumn, own: &OwnTable, uniques: &[UniqueIndex]) -> Result<(), RunFailed> {
     let name = &key.name;
     let why = if own.exclude.contains(name) {
         format!("its key `{name}` is in `exclude`, and has to be read; take it out")
@@ -138,7 +140,7 @@ fn check(key: &Column, own: &OwnTable, uniques: &[Unique]) -> Result<(), Failed>
     } else {
         return Ok(());
     };
-    Err(Failed::new(why))
+    Err(RunFailed::new(why))
 }
 
 #[cfg(test)]
@@ -146,18 +148,18 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn described(uniques: &[(&[&str], bool)]) -> Described {
-        let column = |(name, nullable): (&str, bool)| Column {
+    fn described(uniques: &[(&[&str], bool)]) -> DescribedTable {
+        let column = |(name, nullable): (&str, bool)| CustomColumn {
             name: name.to_owned(),
             kind: "text".to_owned(),
             nullable,
         };
-        let unique = |(columns, is_primary): &(&[&str], bool)| Unique {
+        let unique = |(columns, is_primary): &(&[&str], bool)| UniqueIndex {
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
             is_primary: *is_primary,
             operators: None,
         };
-        Described {
+        DescribedTable {
             from: "orders".to_owned(),
             columns: [("id", false), ("code", true), ("note", true)].map(column).into(),
             uniques: uniques.iter().map(unique).collect(),
@@ -165,9 +167,9 @@ mod tests {
         }
     }
 
-    fn choose(own: Value, found: Described) -> Result<Table, String> {
+    fn choose(own: Value, found: DescribedTable) -> Result<ReadableTable, String> {
         let own: OwnTable = serde_json::from_value(own).unwrap();
-        Table::new(&own, found).map_err(|why| why.to_string())
+        ReadableTable::new(&own, found).map_err(|why| why.to_string())
     }
 
     #[test]
@@ -184,9 +186,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_said() {
         let primary = || described(&[(&["id"], true)]);
-        let heirs = Described { has_heirs: true, ..primary() };
+        let heirs = DescribedTable { has_heirs: true, ..primary() };
         for (own, found, words) in [
-            (json!("orders"), Described::default(), "no such table"),
+            (json!("orders"), DescribedTable::default(), "no such table"),
             (json!("orders"), heirs, "inherit"),
             (json!("orders"), described(&[]), "no primary key"),
             (json!("orders"), described(&[(&["id", "code"], true)]), "2 columns (id, code)"),
