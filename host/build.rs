@@ -47,7 +47,7 @@ fn run() -> io::Result<()> {
     let workspace = root.parent().unwrap_or(&root);
     fs::write(out.join("sdk.rs"), sdk::embedded(workspace)?)?;
     let files = files(&root.join("catalog"))?;
-    let compiled = compile::compile(&files).map_err(|problems| {
+    let compiled = compile::compile_catalog(&files).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         io::Error::other(format!("the event catalogue is wrong:\n{}", lines.join("\n")))
     })?;

@@ -28,15 +28,15 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 fn hash(open: &str, close: &str) -> String {
     let inner = PAGE.split_once(open).and_then(|(_, rest)| rest.split_once(close));
     let inner = inner.map_or("", |(inner, _)| inner);
-    base64::engine::general_purpose::STANDARD.encode(sha256::digest(&[inner.as_bytes()]))
+    base64::engine::general_purpose::STANDARD.encode(sha256::sha256_digest(&[inner.as_bytes()]))
 }
 
 /// The routes of the pages.
-pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/admin", get(page)).route("/admin/", get(page))
+pub fn page_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/admin", get(serve_page)).route("/admin/", get(serve_page))
 }
 
-async fn page() -> Response {
+async fn serve_page() -> Response {
     let mut response = Html(PAGE).into_response();
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::try_from(POLICY.as_str()) {
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn the_policy_names_the_page_s_own_style_and_script() {
         assert!(PAGE.contains("<style>") && PAGE.contains("<script>"));
-        let nothing = base64::engine::general_purpose::STANDARD.encode(sha256::digest(&[]));
+        let nothing = base64::engine::general_purpose::STANDARD.encode(sha256::sha256_digest(&[]));
         assert!(!POLICY.contains(&nothing), "{}", *POLICY);
         assert!(
             !PAGE.contains(" style=") && !PAGE.contains(" onclick="),

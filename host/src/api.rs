@@ -112,38 +112,38 @@ pub struct SharedState {
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Every route.
-pub fn router(app: AppState) -> Router {
+pub fn build_router(app: AppState) -> Router {
     let document = document();
     let router: Router<AppState> = openapi::called().into();
-    let cors = cors(&app.config.server.cors_origins);
+    let cors = cors_layer(&app.config.server.cors_origins);
     let router = router
-        .merge(health::routes(&document))
-        .merge(crate::admin::routes())
+        .merge(health::health_routes(&document))
+        .merge(crate::admin::page_routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(app.clone(), guard))
+        .layer(from_fn_with_state(app.clone(), guard_call))
         .with_state(app.clone());
-    let receivers = receivers(&app);
+    let receivers = webhook_router(&app);
     // Outside the guard, because a browser asks first without a token. It would take every OPTIONS for itself, so the
     // receivers stand apart: their senders ask by it too.
     let router = match cors {
-        Some(cors) => router.layer(cors).layer(from_fn_with_state(app, dressed)),
+        Some(cors) => router.layer(cors).layer(from_fn_with_state(app, dress_answer)),
         None => router,
     };
     router.merge(receivers)
 }
 
 /// The addresses that webhooks are sent to.
-fn receivers(app: &AppState) -> Router {
+fn webhook_router(app: &AppState) -> Router {
     Router::from(openapi::receivers())
         .merge(receive::routes_with_slash())
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(app.clone(), guard))
+        .layer(from_fn_with_state(app.clone(), guard_call))
         .with_state(app.clone())
 }
 
 /// What other origins' pages may do, if any (the Fetch standard, section 3.3).
-fn cors(origins: &[String]) -> Option<CorsLayer> {
+fn cors_layer(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> =
         origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect();
     let exposed =
@@ -165,12 +165,12 @@ const CORS_AGE: Duration = Duration::from_mins(10);
 
 /// Lets only those in who may, keeps the call on record, and gives every answer its id and the headers
 /// that keep a browser from guessing.
-async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn guard_call(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let id = RequestId::generate();
     let mut response = if names_its_host(&request) {
         let route = request.extensions().get::<MatchedPath>().cloned();
         match route.filter(|route| is_guarded(route.as_str())) {
-            Some(route) => guarded(&app, id, &route, request, next).await,
+            Some(route) => run_guarded(&app, id, &route, request, next).await,
             // Where no route has this path there is nothing to guard.
             None => next.run(request).await,
         }
@@ -183,7 +183,7 @@ async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Res
 }
 
 /// What is answered without the guard, to a browser that asks whether it may call.
-async fn dressed(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn dress_answer(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     dress(&app, RequestId::generate(), &mut response);
     response
@@ -218,7 +218,7 @@ fn names_its_host(request: &Request) -> bool {
     one.is_some_and(is_host)
 }
 
-async fn guarded(
+async fn run_guarded(
     app: &AppState,
     id: RequestId,
     route: &MatchedPath,
@@ -228,14 +228,14 @@ async fn guarded(
     let began = Instant::now();
     let method = request.method().clone();
     let mut caller = CallOrigin::of(app, &request);
-    let identified = auth::identify(app, &mut request, route.as_str(), &mut caller);
+    let identified = auth::identify_caller(app, &mut request, route.as_str(), &mut caller);
     let mut response = match identified {
         Ok(allowance) => {
-            let mut response = match unstorable(request.uri()) {
+            let mut response = match find_unstorable(request.uri()) {
                 Some(problem) => problem.into_response(),
-                None => run(app, request, next).await,
+                None => run_handler(app, request, next).await,
             };
-            response.headers_mut().extend(allowance.into_iter().flat_map(auth::limits));
+            response.headers_mut().extend(allowance.into_iter().flat_map(auth::rate_headers));
             response
         }
         Err(problem) => problem.into_response(),
@@ -260,7 +260,7 @@ async fn guarded(
         } else {
             app.audit.note(call);
         }
-        if sets(&method, route.as_str()) && response.status().is_success() {
+        if is_setting_call(&method, route.as_str()) && response.status().is_success() {
             app.audit.write(Vec::new());
             app.journal.flush().await;
         }
@@ -269,7 +269,7 @@ async fn guarded(
 }
 
 /// What is wrong with an address that names U+0000: no row holds it, and PostgreSQL refuses to look for it.
-fn unstorable(uri: &Uri) -> Option<ApiProblem> {
+fn find_unstorable(uri: &Uri) -> Option<ApiProblem> {
     let names_it = |text: &str| text.contains("%00");
     if names_it(uri.path()) {
         return Some(ApiProblem::missing("page", uri.path()));
@@ -281,7 +281,7 @@ fn unstorable(uri: &Uri) -> Option<ApiProblem> {
 }
 
 /// Runs a call's handler; one that reads takes its turn.
-async fn run(app: &AppState, request: Request, next: Next) -> Response {
+async fn run_handler(app: &AppState, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let Some(principal) = request.extensions().get::<CallPrincipal>().filter(|_| reads) else {
         return next.run(request).await;
@@ -294,7 +294,7 @@ async fn run(app: &AppState, request: Request, next: Next) -> Response {
 
 /// Whether a call may set something, and so is on record before it is answered. Capturing events and
 /// giving short-lived tokens, of which nothing is stored, do not wait for that.
-fn sets(method: &Method, route: &str) -> bool {
+fn is_setting_call(method: &Method, route: &str) -> bool {
     *method != Method::GET
         && *method != Method::HEAD
         && route != "/api/v1/events"

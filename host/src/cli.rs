@@ -141,22 +141,25 @@ pub struct DemoArgs {
 /// Runs a client command and writes what it has to say to `screen`.
 ///
 /// `serve`, `demo` and `compile-module` are not for here: they need what only the binary has, and fail as bad usage.
-pub async fn run(command: CliCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_command(
+    command: CliCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
-        CliCommand::Listen(args) => listen::run(args, screen).await,
-        CliCommand::Verify(args) => verify::run(&args, screen),
-        CliCommand::Module(command) => module::run(command, screen).await,
-        CliCommand::Apply(args) => apply::apply(args, screen).await,
-        CliCommand::Export(args) => apply::export(args, screen).await,
-        CliCommand::Endpoint(command) => endpoint::run(command, screen).await,
-        CliCommand::Flow(command) => flow::run(command, screen).await,
-        CliCommand::Source(command) => source::run(command, screen).await,
-        CliCommand::Token(command) => token::run(command, screen).await,
-        CliCommand::Audit(command) => audit::run(command, screen).await,
-        CliCommand::Event(command) => event::run(command, screen).await,
-        CliCommand::Delivery(command) => delivery::run(command, screen).await,
-        CliCommand::DeadLetter(command) => dead_letter::run(command, screen).await,
-        CliCommand::EventType(command) => event_type::run(command, screen),
+        CliCommand::Listen(args) => listen::run_listen(args, screen).await,
+        CliCommand::Verify(args) => verify::run_verify(&args, screen),
+        CliCommand::Module(command) => module::run_module(command, screen).await,
+        CliCommand::Apply(args) => apply::apply_file(args, screen).await,
+        CliCommand::Export(args) => apply::export_config(args, screen).await,
+        CliCommand::Endpoint(command) => endpoint::run_endpoint(command, screen).await,
+        CliCommand::Flow(command) => flow::run_flow(command, screen).await,
+        CliCommand::Source(command) => source::run_source(command, screen).await,
+        CliCommand::Token(command) => token::run_token(command, screen).await,
+        CliCommand::Audit(command) => audit::run_audit(command, screen).await,
+        CliCommand::Event(command) => event::run_event(command, screen).await,
+        CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,
+        CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,
+        CliCommand::EventType(command) => event_type::run_event_type(command, screen),
         CliCommand::Openapi => Ok(screen.json(&crate::api::document())?),
         CliCommand::Serve(_) | CliCommand::Demo(_) | CliCommand::CompileModule => {
             Err(CliError::Usage("this command is the binary's own".to_owned()))

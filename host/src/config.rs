@@ -127,7 +127,9 @@ impl Config {
         let mut config = Self::default();
         let mut faults = Vec::new();
         let mut origins = layers::SettingOrigins::default();
-        for setting in layers::collect(file, environment, overrides, &mut config, &mut faults) {
+        for setting in
+            layers::collect_settings(file, environment, overrides, &mut config, &mut faults)
+        {
             match setting.apply(&mut config) {
                 Ok(()) => origins.note(&setting),
                 Err(fault) => faults.push(fault),
@@ -214,12 +216,12 @@ impl Config {
                 "must be 1 to 1000000",
             ),
             (
-                within(server.header_timeout, SHORTEST, 10 * MINUTE),
+                check_range(server.header_timeout, SHORTEST, 10 * MINUTE),
                 "server.header_timeout",
                 "must be \"100ms\" to \"10m\"",
             ),
             (
-                within(server.body_timeout, SHORTEST, 60 * MINUTE),
+                check_range(server.body_timeout, SHORTEST, 60 * MINUTE),
                 "server.body_timeout",
                 "must be \"100ms\" to \"1h\"",
             ),
@@ -249,7 +251,7 @@ impl Config {
                 "names no folder; leave it out for the default",
             ),
             (
-                within(self.shutdown.grace, Duration::ZERO, 60 * MINUTE),
+                check_range(self.shutdown.grace, Duration::ZERO, 60 * MINUTE),
                 "shutdown.grace",
                 "must be \"1h\" at most",
             ),
@@ -265,7 +267,7 @@ impl Config {
                 "may have 50 waits at most",
             ),
             (
-                within(delivery.timeout, SHORTEST, 5 * MINUTE),
+                check_range(delivery.timeout, SHORTEST, 5 * MINUTE),
                 "delivery.timeout",
                 "must be \"100ms\" to \"5m\"",
             ),
@@ -285,12 +287,12 @@ impl Config {
                 "must not be shorter than smart.window",
             ),
             (
-                within(self.immediate.wait, Duration::ZERO, MINUTE),
+                check_range(self.immediate.wait, Duration::ZERO, MINUTE),
                 "immediate.wait",
                 "must be \"60s\" at most",
             ),
             (
-                within(self.modules.dedupe_for, MINUTE, 30 * 24 * 60 * MINUTE),
+                check_range(self.modules.dedupe_for, MINUTE, 30 * 24 * 60 * MINUTE),
                 "modules.dedupe_for",
                 "must be \"1m\" to \"30d\"",
             ),
@@ -310,7 +312,7 @@ impl Config {
             ("retention.records", keep.records),
         ];
         let rule = |(key, span): (&'static str, Option<TimeSpan>)| {
-            let holds = span.is_none_or(|span| within(span, SECOND, TimeSpan::MAX));
+            let holds = span.is_none_or(|span| check_range(span, SECOND, TimeSpan::MAX));
             (holds, key, "must be \"1s\" to \"365d\"")
         };
         let mut rules: Vec<ConfigRule> = kinds.into_iter().map(rule).collect();
@@ -333,7 +335,7 @@ const SMALLEST: u64 = 64 << 20;
 const SECOND: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(100);
 
-fn within(span: TimeSpan, low: Duration, high: Duration) -> bool {
+fn check_range(span: TimeSpan, low: Duration, high: Duration) -> bool {
     (low..=high).contains(&span.get())
 }
 

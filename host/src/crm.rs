@@ -14,8 +14,8 @@
 //!
 //! 1. reads the rows and the members of their lists in one read-only snapshot of the database, and what is kept for those keys;
 //! 2. pairs them by key: rows with another hash, rows without anything kept, and what is kept without a row in the chunk's range of keys;
-//! 3. looks up what [`derive::references`] and, for unchanged rows of tables with a clock, [`derive::passing_references`] name;
-//! 4. has [`derive::derive`] and [`derive::passing`] tell the events;
+//! 3. looks up what [`derive::change_references`] and, for unchanged rows of tables with a clock, [`derive::passing_references`] name;
+//! 4. has [`derive::derive_events`] and [`derive::passing`] tell the events;
 //! 5. captures the events and keeps the new state of the rows ([`snapshot::StoredSnapshot::of`], or the marks alone) in one commit, after the layouts.
 //!
 //! The caller is the source that reads a CRM's database, `crate::sources`.

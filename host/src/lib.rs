@@ -57,8 +57,8 @@ pub(crate) mod listener;
 pub(crate) mod server;
 pub(crate) mod cli;
 
-pub use cli::demo::run as run_demo;
-pub use cli::{CliCommand, CliError, CommandLine, CommandScreen, ServeArgs, run as run_command};
+pub use cli::demo::run_demo;
+pub use cli::{CliCommand, CliError, CommandLine, CommandScreen, ServeArgs, run_command};
 pub use config::Config;
 pub use error_chain::error_messages;
 pub use server::{Server, ServerError};
@@ -70,7 +70,7 @@ pub mod benchmark {
     pub use crate::access::grant::{GrantIssuer, ShownGrant, TokenGrant};
     pub use crate::access::scope::{RouteNeed, Scope, ScopeSet};
     pub use crate::access::token::{
-        ApiToken, StoredToken, TokenDigest, TokenSettings, digest, generate,
+        ApiToken, StoredToken, TokenDigest, TokenSettings, generate_token, token_digest,
     };
     pub use crate::model::id::TokenId;
 }

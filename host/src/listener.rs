@@ -83,7 +83,7 @@ impl BoundListener {
             stop,
             connections: TaskTracker::new(),
         };
-        Ok(Self { socket: listen(address)?, shared: Arc::new(shared) })
+        Ok(Self { socket: bind_listener(address)?, shared: Arc::new(shared) })
     }
 
     /// Where it listens.
@@ -142,7 +142,7 @@ impl BoundListener {
         }
         let shared = Arc::clone(&self.shared);
         self.shared.connections.spawn(async move {
-            connection::serve(stream, peer, router, &shared).await;
+            connection::serve_connection(stream, peer, router, &shared).await;
             drop(place);
         });
     }
@@ -159,7 +159,7 @@ impl BoundListener {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart takes the address over from connections of the last run that are still closing.
     socket.set_reuseaddr(true)?;
@@ -186,7 +186,7 @@ pub fn share_files(wanted: usize) -> ConnectionRoom {
         tracing::debug!(%error, "cannot raise the limit of open files");
     }
     let files = getrlimit(Resource::Nofile).current;
-    let room = share(files.unwrap_or(u64::MAX), wanted);
+    let room = share_descriptors(files.unwrap_or(u64::MAX), wanted);
     if room.incoming < wanted {
         tracing::warn!(
             room = room.incoming,
@@ -197,7 +197,7 @@ pub fn share_files(wanted: usize) -> ConnectionRoom {
     room
 }
 
-fn share(files: u64, wanted: usize) -> ConnectionRoom {
+fn share_descriptors(files: u64, wanted: usize) -> ConnectionRoom {
     let connections = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
     let outgoing = (connections / 3).clamp(1, MOST_OUTGOING);
     let incoming = connections.saturating_sub(outgoing).clamp(1, wanted.max(1));
@@ -211,10 +211,10 @@ mod tests {
     #[test]
     fn files_are_shared_by_incoming_and_outgoing_connections() {
         let room = |incoming, outgoing| ConnectionRoom { incoming, outgoing };
-        assert_eq!(share(1_024, 16_384), room(576, 288));
-        assert_eq!(share(1_024, 100), room(100, 288));
-        assert_eq!(share(1_048_576, 16_384), room(16_384, MOST_OUTGOING));
-        assert_eq!(share(100, 16_384), room(1, 1));
-        assert_eq!(share(u64::MAX, 5), room(5, MOST_OUTGOING));
+        assert_eq!(share_descriptors(1_024, 16_384), room(576, 288));
+        assert_eq!(share_descriptors(1_024, 100), room(100, 288));
+        assert_eq!(share_descriptors(1_048_576, 16_384), room(16_384, MOST_OUTGOING));
+        assert_eq!(share_descriptors(100, 16_384), room(1, 1));
+        assert_eq!(share_descriptors(u64::MAX, 5), room(5, MOST_OUTGOING));
     }
 }

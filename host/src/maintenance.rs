@@ -55,17 +55,17 @@ pub struct PrunedSoFar {
 
 /// Runs until told to stop. Each duty by itself: forgetting may take long, and a node that does not tell
 /// the others that it is there loses its leases.
-pub async fn run(context: MaintenanceContext, stop: CancellationToken) {
+pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToken) {
     tokio::join!(
-        every(WATCH, &stop, || context.watch()),
-        every(BEAT, &stop, || context.beat()),
-        every(FORGET, &stop, || context.forget()),
-        every(context.pruning_period(), &stop, || context.prune()),
+        run_every(WATCH, &stop, || context.watch()),
+        run_every(BEAT, &stop, || context.beat()),
+        run_every(FORGET, &stop, || context.forget()),
+        run_every(context.pruning_period(), &stop, || context.prune()),
     );
 }
 
 /// Does a duty again and again; what is under way when told to stop is left.
-async fn every<D: Future<Output = Result<(), live::SettingsError>>>(
+async fn run_every<D: Future<Output = Result<(), live::SettingsError>>>(
     period: Duration,
     stop: &CancellationToken,
     duty: impl Fn() -> D,

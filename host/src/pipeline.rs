@@ -58,8 +58,11 @@ pub struct PlannerContext {
 }
 
 /// Runs until told to stop.
-pub async fn run(context: PlannerContext, mut lanes: mpsc::UnboundedReceiver<NewFlowLane>) {
-    context.tasks.spawn(patrol(context.clone()));
+pub async fn run_pipeline(
+    context: PlannerContext,
+    mut lanes: mpsc::UnboundedReceiver<NewFlowLane>,
+) {
+    context.tasks.spawn(sweep_plannings(context.clone()));
     context.tasks.spawn(run_odd(context.clone()));
     loop {
         tokio::select! {
@@ -84,7 +87,7 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
             planning = queue.recv() => planning,
             () = room.wake.notified() => {
                 let Some(lane) = held.upgrade() else { return };
-                claim(&context, &lane).await;
+                claim_plannings(&context, &lane).await;
                 continue;
             }
             () = context.stop.cancelled() => break,
@@ -96,7 +99,7 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
         let context = context.clone();
         // Boxed: a task's future is moved several times before it runs, and this one is large.
         context.tasks.clone().spawn(Box::pin(async move {
-            plan(&context, planning, Some(permit)).await;
+            plan_event(&context, planning, Some(permit)).await;
         }));
     }
     queue.close();
@@ -108,7 +111,7 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
     }
 }
 
-async fn claim(context: &PlannerContext, lane: &FlowLane) {
+async fn claim_plannings(context: &PlannerContext, lane: &FlowLane) {
     match context.journal.claim_plannings(lane, PLANNING_HOLD).await {
         Ok(claimed) => claimed.into_iter().for_each(|planning| lane.push(planning)),
         Err(error) => tracing::warn!(%error, "cannot ask the database for events to plan"),
@@ -116,7 +119,7 @@ async fn claim(context: &PlannerContext, lane: &FlowLane) {
 }
 
 /// Wakes the flows that have something due which memory does not know of.
-async fn patrol(context: PlannerContext) {
+async fn sweep_plannings(context: PlannerContext) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(PATROL) => {}
@@ -151,7 +154,7 @@ async fn run_odd(context: PlannerContext) {
         }
         match claimed {
             Ok(Some(planning)) => {
-                Box::pin(plan(&context, planning, None)).await;
+                Box::pin(plan_event(&context, planning, None)).await;
                 continue;
             }
             Ok(None) => {}
@@ -166,7 +169,7 @@ async fn run_odd(context: PlannerContext) {
 
 /// Runs the modules, then records the plan. `permit` is for the running only: the next event's modules
 /// run while this one's commit is under way.
-async fn plan(
+async fn plan_event(
     context: &PlannerContext,
     planning: LeasedPlanning,
     permit: Option<OwnedSemaphorePermit>,
@@ -200,7 +203,7 @@ async fn plan(
     let held = outcome.heavy;
     let (deliveries, failed) = match outcome.result {
         Ok(deliveries) => (deliveries, None),
-        Err(failed) => (Vec::new(), Some(judge(context, &planning, failed))),
+        Err(failed) => (Vec::new(), Some(judge_failure(context, &planning, failed))),
     };
     let event = planning.event.id;
     let planned = RecordedPlan {
@@ -226,7 +229,7 @@ async fn plan(
 
 /// Whether modules that failed are run again: on the delivery schedule where they may recover, once
 /// where a busy machine may be to blame, never where they would fail the same way again.
-fn judge(
+fn judge_failure(
     context: &PlannerContext,
     planning: &LeasedPlanning,
     failed: ModulesFailed,

@@ -108,17 +108,17 @@ impl Server {
     /// modules in a process of its own.
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, ServerError> {
         let stop = CancellationToken::new();
-        let certificates = certificates(&config)?;
+        let certificates = read_certificates(&config)?;
         let room = listener::share_files(config.server.max_connections);
         let bounds = ConnectionBounds {
             connections: room.incoming,
             header_timeout: config.server.header_timeout.get(),
         };
         let (listener, address) =
-            bind(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
+            bind_listener(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
         let redirect = config.tls.redirect_listen;
         let redirect = redirect
-            .map(|address| bind(address, "tls.redirect_listen", bounds, None, &stop))
+            .map(|address| bind_listener(address, "tls.redirect_listen", bounds, None, &stop))
             .transpose()?
             .map(|(listener, _)| listener);
         let folder = config.data_dir();
@@ -127,15 +127,13 @@ impl Server {
         let (journal, outlets) = open_journal(&config, clock).await?;
         let new_token = first_token(&journal, &config).await?;
         let engine = ModuleEngine::new(ModuleLimits::default(), &sealer.guest_key())?;
-        let cache = ModuleCache::new(
-            folder.join("waybill-modules"),
-            sealer.mac_key(),
-            ModuleCompiler::Subprocess(program),
-        )?;
+        let compiler = ModuleCompiler::Subprocess(program);
+        let cache = ModuleCache::new(folder.join("waybill-modules"), sealer.mac_key(), compiler)?;
         let largest_body = config.server.max_body.max(engine.limits().upload_bytes);
         let live =
-            LiveSettings::open(journal.clone(), sealer, defaults(&config), engine, cache).await?;
-        let client = client(&config, room.outgoing)?;
+            LiveSettings::open(journal.clone(), sealer, endpoint_defaults(&config), engine, cache)
+                .await?;
+        let client = delivery_client(&config, room.outgoing)?;
         let audit = CallAudit::new(journal.clone(), !config.audit.retention.get().is_zero());
         let tasks = TaskTracker::new();
         let pull = sources::SourceContext::new(
@@ -191,9 +189,9 @@ impl Server {
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         };
-        self.tasks.spawn(dispatcher::run(Arc::new(deliver), outlets.lanes));
-        self.tasks.spawn(pipeline::run(plan, outlets.flow_lanes));
-        self.tasks.spawn(sources::run(Arc::clone(&self.app.pull)));
+        self.tasks.spawn(dispatcher::run_dispatcher(Arc::new(deliver), outlets.lanes));
+        self.tasks.spawn(pipeline::run_pipeline(plan, outlets.flow_lanes));
+        self.tasks.spawn(sources::run_sources(Arc::clone(&self.app.pull)));
         let tend = maintenance::MaintenanceContext {
             journal: self.app.journal.clone(),
             live: self.app.live.clone(),
@@ -202,7 +200,7 @@ impl Server {
             retention: self.app.config.retention.clone(),
             pruned: std::sync::Mutex::default(),
         };
-        self.tasks.spawn(maintenance::run(tend, self.stop.clone()));
+        self.tasks.spawn(maintenance::run_maintenance(tend, self.stop.clone()));
     }
 
     /// Serves until `shutdown` ends, then stops in order.
@@ -217,10 +215,10 @@ impl Server {
             stop.cancel();
         };
         if let Some(redirect) = self.redirect {
-            let router = listener::redirect::router(self.address.port());
+            let router = listener::redirect::redirect_router(self.address.port());
             self.tasks.spawn(redirect.run(router));
         }
-        let mut serving = std::pin::pin!(self.listener.run(api::router(self.app)));
+        let mut serving = std::pin::pin!(self.listener.run(api::build_router(self.app)));
         tokio::select! {
             () = &mut serving => {}
             () = ending => {
@@ -296,7 +294,7 @@ async fn first_token(journal: &EventStore, config: &Config) -> Result<Option<Str
     }
 }
 
-fn bind(
+fn bind_listener(
     address: SocketAddr,
     key: &'static str,
     bounds: ConnectionBounds,
@@ -310,14 +308,14 @@ fn bind(
     Ok((listener, address))
 }
 
-fn certificates(config: &Config) -> Result<Option<Arc<ServedCertificates>>, ServerError> {
+fn read_certificates(config: &Config) -> Result<Option<Arc<ServedCertificates>>, ServerError> {
     let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
         return Ok(None);
     };
     Ok(Some(Arc::new(ServedCertificates::open(certificate, key)?)))
 }
 
-fn defaults(config: &Config) -> EndpointDefaults {
+fn endpoint_defaults(config: &Config) -> EndpointDefaults {
     EndpointDefaults {
         schedule: config.delivery.retry_schedule.clone(),
         timeout: TimeSpan::get(config.delivery.timeout),
@@ -327,7 +325,7 @@ fn defaults(config: &Config) -> EndpointDefaults {
     }
 }
 
-fn client(config: &Config, max_connections: usize) -> Result<DeliveryClient, ServerError> {
+fn delivery_client(config: &Config, max_connections: usize) -> Result<DeliveryClient, ServerError> {
     let ca = |path: &PathBuf| {
         std::fs::read(path)
             .map_err(|source| ServerError::CaFile { path: path.clone(), source: source.into() })

@@ -95,7 +95,7 @@ impl DeliverySigner {
     ) -> Result<(), InvalidId> {
         let timestamp = at.seconds().to_string();
         headers.insert(WEBHOOK_ID, id_value(id)?);
-        headers.insert(WEBHOOK_TIMESTAMP, value(&timestamp));
+        headers.insert(WEBHOOK_TIMESTAMP, header_value(&timestamp));
         let mut valid = self.keys.valid_at(at);
         let keys = [valid.next(), valid.next()];
         let attempt = SignedAttempt { keys, id, timestamp: &timestamp, body, bare: None };
@@ -120,18 +120,20 @@ impl SignedAttempt<'_> {
             match scheme {
                 SignatureScheme::Standard => self.append_standard(&mut list),
                 SignatureScheme::Ed25519 => self.append_ed25519(&mut list),
-                SignatureScheme::PerfexApi => set(headers, PERFEXAPI_SIGNATURE, self.bare()),
-                SignatureScheme::Webhook => set(headers, WEBHOOK_HEX_SIGNATURE, self.bare()),
-                SignatureScheme::Github => set(headers, GITHUB_SIGNATURE, self.github()),
-                SignatureScheme::Stripe => set(headers, STRIPE_SIGNATURE, self.timed(self.keys)),
+                SignatureScheme::PerfexApi => set_header(headers, PERFEXAPI_SIGNATURE, self.bare()),
+                SignatureScheme::Webhook => set_header(headers, WEBHOOK_HEX_SIGNATURE, self.bare()),
+                SignatureScheme::Github => set_header(headers, GITHUB_SIGNATURE, self.github()),
+                SignatureScheme::Stripe => {
+                    set_header(headers, STRIPE_SIGNATURE, self.timed(self.keys));
+                }
                 SignatureScheme::Themesic => {
                     let [current, _] = self.keys;
-                    set(headers, THEMESIC_SIGNATURE, self.timed([current, None]));
+                    set_header(headers, THEMESIC_SIGNATURE, self.timed([current, None]));
                 }
             }
         }
         if !list.is_empty() {
-            set(headers, WEBHOOK_SIGNATURE, HeaderValue::try_from(list).ok());
+            set_header(headers, WEBHOOK_SIGNATURE, HeaderValue::try_from(list).ok());
         }
     }
 
@@ -157,7 +159,7 @@ impl SignedAttempt<'_> {
     fn bare(&mut self) -> Option<HeaderValue> {
         if self.bare.is_none() {
             let [current, _] = self.keys;
-            self.bare = current.map(|key| value(hex_of(key.literal(&[self.body])).as_str()));
+            self.bare = current.map(|key| header_value(hex_of(key.literal(&[self.body])).as_str()));
         }
         self.bare.clone()
     }
@@ -178,7 +180,7 @@ impl SignedAttempt<'_> {
     }
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+fn set_header(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
     if let Some(value) = value {
         headers.insert(name, value);
     }
@@ -196,7 +198,7 @@ fn hex_of(digest: [u8; 32]) -> String {
 }
 
 /// A header value of text that is made of digits, letters and punctuation.
-fn value(text: &str) -> HeaderValue {
+fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 

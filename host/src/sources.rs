@@ -94,12 +94,14 @@ impl SourceContext {
         match (&settings.poll, &settings.database, &settings.schedule) {
             (Some(poll), ..) => {
                 let clock = self.journal.clock();
-                poll::sample(poll, &inlet.source, secret, clock, &self.client).await
+                poll::sample_event(poll, &inlet.source, secret, clock, &self.client).await
             }
             (_, Some(read), _) => {
-                database::sample(read, &inlet.source, secret, self.journal.clock()).await
+                database::sample_event(read, &inlet.source, secret, self.journal.clock()).await
             }
-            (.., Some(clock)) => schedule::sample(clock, &settings.name, self.journal.clock()),
+            (.., Some(clock)) => {
+                schedule::sample_event(clock, &settings.name, self.journal.clock())
+            }
             _ => Err(RunFailed::new("this source is not run by Waybill")),
         }
     }
@@ -119,7 +121,7 @@ pub async fn kept(
 }
 
 /// Runs what is due, until told to stop.
-pub async fn run(context: Arc<SourceContext>) {
+pub async fn run_sources(context: Arc<SourceContext>) {
     let mut tick = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
@@ -127,7 +129,7 @@ pub async fn run(context: Arc<SourceContext>) {
             () = context.nudge.notified() => {}
             () = context.stop.cancelled() => return,
         }
-        if let Err(error) = look(&context).await {
+        if let Err(error) = look_for_due(&context).await {
             let error = error_chain(&error);
             tracing::warn!(error, "cannot see which sources are due");
         }
@@ -135,7 +137,7 @@ pub async fn run(context: Arc<SourceContext>) {
 }
 
 /// Starts what is due, and stops what is not wanted as it is any more.
-async fn look(context: &Arc<SourceContext>) -> Result<(), store::StoreError> {
+async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreError> {
     let topology = context.live.current();
     for (id, running) in context.running().iter() {
         let inlet = topology.inlets().find(|inlet| inlet.source.id == *id);
@@ -157,7 +159,7 @@ async fn look(context: &Arc<SourceContext>) -> Result<(), store::StoreError> {
     for inlet in topology.inlets().filter(|inlet| inlet.source.settings.enabled).filter(rests) {
         let state = states.iter().find(|state| state.source == inlet.source.id);
         if is_due(inlet, state, now) {
-            start(context, inlet, state, now).await?;
+            start_run(context, inlet, state, now).await?;
         }
     }
     Ok(())
@@ -201,7 +203,7 @@ pub fn upcoming_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Optio
     inlet.timing.as_ref()?.next(Some(started), inlet.source.updated_at)
 }
 
-async fn start(
+async fn start_run(
     context: &Arc<SourceContext>,
     inlet: &Arc<SourceRuntime>,
     state: Option<&SourceState>,

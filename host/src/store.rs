@@ -195,7 +195,7 @@ impl EventStore {
             lease_token: AtomicI64::new(node::first_token(node)),
             clock,
         });
-        writer::start(&inner, receiver);
+        writer::start_writers(&inner, receiver);
         let journal = Self { inner };
         match journal.enter().await {
             // What is there can be read, and an operator needs the server to see why it is full.

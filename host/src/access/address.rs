@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// The caller's address: the peer's, or where the peer is a trusted proxy, the one that the proxies
 /// put into `X-Forwarded-For`, read from the right up to the first that is not trusted. What a
 /// stranger writes there is not believed. IPv4 in IPv6 is IPv4.
-pub fn caller<'h>(
+pub fn caller_address<'h>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'h str>,
     trusted: &[IpNet],
@@ -17,7 +17,7 @@ pub fn caller<'h>(
         if !is_trusted(&caller) {
             break;
         }
-        let Some(address) = parse(hop.trim()) else { break };
+        let Some(address) = parse_address(hop.trim()) else { break };
         caller = address;
     }
     caller
@@ -35,7 +35,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 /// An address as proxies write it: bare, with a port, or bracketed.
-fn parse(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &str) -> Option<IpAddr> {
     let address = text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -48,7 +48,7 @@ mod tests {
 
     fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        caller(peer.parse().unwrap(), forwarded.iter().copied(), &trusted).to_string()
+        caller_address(peer.parse().unwrap(), forwarded.iter().copied(), &trusted).to_string()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Scopes: what a token may do, and what each call needs.
 //!
-//! Denied by default: a call that [`need`] does not name is refused, whoever asks.
+//! Denied by default: a call that [`route_need`] does not name is refused, whoever asks.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -235,7 +235,7 @@ pub fn is_guarded(route: &str) -> bool {
 }
 
 /// What a call of a guarded route needs; `None` for one that nobody may make.
-pub fn need(method: &Method, route: &str) -> Option<RouteNeed> {
+pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
     if route.starts_with("/oauth/") {
         return Some(RouteNeed::Client);
     }
@@ -339,8 +339,8 @@ mod tests {
 
     #[test]
     fn what_is_not_named_is_denied() {
-        assert_eq!(need(&Method::GET, "/api/v1/secrets"), None);
-        assert_eq!(need(&Method::DELETE, "/api/v1/event-types/{name}"), None);
-        assert_eq!(need(&Method::GET, "/metrics"), None);
+        assert_eq!(route_need(&Method::GET, "/api/v1/secrets"), None);
+        assert_eq!(route_need(&Method::DELETE, "/api/v1/event-types/{name}"), None);
+        assert_eq!(route_need(&Method::GET, "/metrics"), None);
     }
 }

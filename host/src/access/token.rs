@@ -37,18 +37,18 @@ const WINDOW: i64 = 60;
 pub type TokenDigest = [u8; 32];
 
 /// What is stored and looked up in place of a token.
-pub fn digest(token: &str) -> TokenDigest {
-    sha256::digest(&[token.as_bytes()])
+pub fn token_digest(token: &str) -> TokenDigest {
+    sha256::sha256_digest(&[token.as_bytes()])
 }
 
 /// The digest of a token that a caller shows. `None` where it is too short to have been given by
 /// Waybill: an empty or guessable token that an older version stored opens nothing.
 pub fn shown_digest(token: &str) -> Option<TokenDigest> {
-    (token.len() >= SHORTEST).then(|| digest(token))
+    (token.len() >= SHORTEST).then(|| token_digest(token))
 }
 
 /// A new token: 192 random bits.
-pub fn generate() -> String {
+pub fn generate_token() -> String {
     format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 24]>()))
 }
 
@@ -99,11 +99,14 @@ impl TokenSettings {
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         if self.scopes.is_empty() {
-            faults.push(InputFault::new("scopes", format!("name at least one of: {}", known())));
+            faults.push(InputFault::new(
+                "scopes",
+                format!("name at least one of: {}", known_scopes()),
+            ));
         }
         for (n, name) in self.scopes.iter().enumerate() {
             if Scope::named(name).is_empty() {
-                let message = format!("there is no scope `{name}`; there are: {}", known());
+                let message = format!("there is no scope `{name}`; there are: {}", known_scopes());
                 faults.push(InputFault::new(format!("scopes[{n}]"), message));
             }
         }
@@ -184,7 +187,7 @@ fn is_subset(names: &BTreeSet<String>, limit: &BTreeSet<String>) -> bool {
     limit.is_empty() || !names.is_empty() && names.is_subset(limit)
 }
 
-fn known() -> String {
+fn known_scopes() -> String {
     let names: Vec<&str> = SCOPES.iter().map(|(_, name)| *name).collect();
     format!("{}, {}", names.join(", "), super::scope::READ_ONLY)
 }
@@ -398,7 +401,7 @@ mod tests {
     fn token(settings: serde_json::Value) -> ApiToken {
         let settings: TokenSettings = serde_json::from_value(settings).unwrap();
         assert_eq!(settings.check(), []);
-        let stored = StoredToken { sha256: hex::encode(digest("t")), settings };
+        let stored = StoredToken { sha256: hex::encode(token_digest("t")), settings };
         let at = Timestamp::default();
         ApiToken::new(TokenId::generate(), stored, at, at, Arc::default()).unwrap().1
     }
@@ -429,8 +432,8 @@ mod tests {
     fn a_token_that_can_be_guessed_is_not_looked_up() {
         assert_eq!(shown_digest(""), None);
         assert_eq!(shown_digest("x"), None);
-        let made = generate();
-        assert_eq!(shown_digest(&made), Some(digest(&made)));
+        let made = generate_token();
+        assert_eq!(shown_digest(&made), Some(token_digest(&made)));
     }
 
     #[test]

@@ -38,29 +38,32 @@ pub enum TransportError {
 }
 
 /// Encrypts for whoever knows the passphrase. Takes 64 MiB and about a tenth of a second.
-pub fn encrypt(plain: &[u8], passphrase: &SecretString) -> Result<String, TransportError> {
+pub fn encrypt_text(plain: &[u8], passphrase: &SecretString) -> Result<String, TransportError> {
     let salt = rand::random::<[u8; SALT]>();
     let nonce = rand::random::<[u8; NONCE]>();
     let payload = Payload { msg: plain, aad: FORM.as_bytes() };
-    let cipher = cipher(passphrase, &salt)?;
+    let cipher = derive_cipher(passphrase, &salt)?;
     let sealed =
         cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_opaque| TransportError::Memory)?;
     let bytes = [&salt[..], &nonce[..], &sealed].concat();
     Ok(format!("{FORM}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// Decrypts what [`encrypt`] made.
-pub fn decrypt(text: &str, passphrase: &SecretString) -> Result<Vec<u8>, TransportError> {
+/// Decrypts what [`encrypt_text`] made.
+pub fn decrypt_text(text: &str, passphrase: &SecretString) -> Result<Vec<u8>, TransportError> {
     let text = text.trim().strip_prefix(FORM).ok_or(TransportError::Form)?;
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_unreadable| TransportError::Form)?;
     let (salt, rest) = bytes.split_first_chunk::<SALT>().ok_or(TransportError::Form)?;
     let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(TransportError::Form)?;
     let payload = Payload { msg: sealed, aad: FORM.as_bytes() };
-    let cipher = cipher(passphrase, salt)?;
+    let cipher = derive_cipher(passphrase, salt)?;
     cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_opaque| TransportError::Passphrase)
 }
 
-fn cipher(passphrase: &SecretString, salt: &[u8]) -> Result<XChaCha20Poly1305, TransportError> {
+fn derive_cipher(
+    passphrase: &SecretString,
+    salt: &[u8],
+) -> Result<XChaCha20Poly1305, TransportError> {
     let passphrase = passphrase.expose_secret();
     if passphrase.chars().count() < SHORTEST_PASSPHRASE {
         return Err(TransportError::ShortPassphrase);
@@ -86,16 +89,16 @@ mod tests {
     #[test]
     fn only_the_passphrase_opens_it() {
         let right: SecretString = "correct horse battery".into();
-        let text = encrypt(b"whsec_x", &right).unwrap();
+        let text = encrypt_text(b"whsec_x", &right).unwrap();
         assert!(text.starts_with(FORM) && !text.contains("whsec_x"));
-        assert_eq!(decrypt(&text, &right).unwrap(), b"whsec_x");
+        assert_eq!(decrypt_text(&text, &right).unwrap(), b"whsec_x");
         assert_eq!(
-            decrypt(&text, &"correct horse batterz".into()),
+            decrypt_text(&text, &"correct horse batterz".into()),
             Err(TransportError::Passphrase)
         );
         let changed = text.replacen(|c: char| c.is_ascii_uppercase(), "_", 1);
-        assert_ne!(decrypt(&changed, &right), Ok(b"whsec_x".to_vec()));
-        assert_eq!(decrypt("whsec_x", &right), Err(TransportError::Form));
-        assert_eq!(encrypt(b"x", &"short".into()), Err(TransportError::ShortPassphrase));
+        assert_ne!(decrypt_text(&changed, &right), Ok(b"whsec_x".to_vec()));
+        assert_eq!(decrypt_text("whsec_x", &right), Err(TransportError::Form));
+        assert_eq!(encrypt_text(b"x", &"short".into()), Err(TransportError::ShortPassphrase));
     }
 }

@@ -18,7 +18,7 @@ pub struct DataAnswer<T> {
 }
 
 /// Answers with one thing.
-pub fn data<T: Serialize>(data: T) -> Json<DataAnswer<T>> {
+pub fn data_answer<T: Serialize>(data: T) -> Json<DataAnswer<T>> {
     Json(DataAnswer { data })
 }
 
@@ -89,13 +89,13 @@ impl PageRequest {
 }
 
 /// A list that has no more pages.
-pub fn whole<T: Serialize>(data: Vec<T>) -> Json<ListAnswer<T>> {
+pub fn whole_list<T: Serialize>(data: Vec<T>) -> Json<ListAnswer<T>> {
     let meta = PageMeta { count: data.len(), next_cursor: None };
     Json(ListAnswer { data, meta, links: PageLinks { next: None } })
 }
 
 /// A page of a list, shown.
-pub fn listed<R, T: Serialize, I: Display>(
+pub fn list_page<R, T: Serialize, I: Display>(
     uri: &Uri,
     page: ListPage<R, I>,
     show: impl Fn(R) -> T,
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_page_names_the_next_and_keeps_the_filters() {
         let uri: Uri = "/api/v1/events?type=a.b&cursor=old&limit=2".parse().unwrap();
-        let page = |rows, next| listed(&uri, ListPage { rows, next }, |n| n);
+        let page = |rows, next| list_page(&uri, ListPage { rows, next }, |n| n);
         let Json(first) = page(vec![3, 2], Some(2));
         assert_eq!(first.data, [3, 2]);
         assert_eq!(first.links.next.as_deref(), Some("/api/v1/events?type=a.b&limit=2&cursor=2"));

@@ -10,15 +10,15 @@ pub mod carry;
 pub mod document;
 pub mod modules;
 
-use super::answer::{DataAnswer, data};
+use super::answer::{DataAnswer, data_answer};
 use super::auth::{ADMIN, CallPrincipal};
 use super::body::{JsonInput, QueryInput};
 use super::edit::KnownModules;
-use super::endpoints::{LOCKED, check_schemes, settings, split_secret};
+use super::endpoints::{LOCKED, check_schemes, read_settings, split_secret};
 use super::problem::ApiProblem;
 use super::tokens::check_ceiling;
 use super::{AppState, edit, sources};
-use crate::access::token::{StoredToken, digest, generate};
+use crate::access::token::{StoredToken, generate_token, token_digest};
 use crate::model::fault::InputFault;
 use crate::model::id::{EndpointId, FlowId, SourceId, TokenId};
 use crate::model::private_values::{keep_endpoint, keep_flow};
@@ -87,9 +87,9 @@ pub async fn apply_config(
         }
     }
     if !query.dry_run && !changes.is_empty() {
-        edit::commit(&app, &changes).await?;
+        edit::commit_changes(&app, &changes).await?;
     }
-    Ok(data(AppliedDocument { changes: applied }))
+    Ok(data_answer(AppliedDocument { changes: applied }))
 }
 
 struct ApplyWork<'a> {
@@ -104,7 +104,7 @@ struct ApplyWork<'a> {
 }
 
 /// A problem with the place of the thing in its list.
-fn placed(problem: ApiProblem, list: &str, n: usize) -> ApiProblem {
+fn with_place(problem: ApiProblem, list: &str, n: usize) -> ApiProblem {
     if problem.errors.is_empty() {
         return problem;
     }
@@ -112,7 +112,7 @@ fn placed(problem: ApiProblem, list: &str, n: usize) -> ApiProblem {
 }
 
 /// The fields in which two things differ.
-fn differing(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
+fn differing_fields(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
 }
@@ -127,7 +127,8 @@ impl ApplyWork<'_> {
         new: &S,
         secret: Option<String>,
     ) -> bool {
-        let fields = old.map(|old| differing(&object(old), &object(new))).unwrap_or_default();
+        let fields =
+            old.map(|old| differing_fields(&object(old), &object(new))).unwrap_or_default();
         let action = match old {
             None => "create",
             Some(_) if fields.is_empty() => "unchanged",
@@ -150,7 +151,7 @@ impl ApplyWork<'_> {
             pins.clone().any(|module| module.name == name && module.version == Some(number))
         };
         self.known = KnownModules::new(&versions);
-        for choice in modules::choose(&document.modules, is_pinned, &versions, dry_run)? {
+        for choice in modules::choose_versions(&document.modules, is_pinned, &versions, dry_run)? {
             let changes = choice.missing || choice.activate.is_some();
             self.note_module(choice.name, if changes { "update" } else { "unchanged" });
             if let Some(change) = self.applied.last_mut() {
@@ -178,7 +179,7 @@ impl ApplyWork<'_> {
 
     fn sources(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         for (n, given) in document.sources.iter().enumerate() {
-            self.source(given.clone()).map_err(|problem| placed(problem, "sources", n))?;
+            self.source(given.clone()).map_err(|problem| with_place(problem, "sources", n))?;
         }
         Ok(())
     }
@@ -190,7 +191,7 @@ impl ApplyWork<'_> {
         let carried = self.carried.source(name);
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
-        let new = sources::settings(&given, &stored)?;
+        let new = sources::read_settings(&given, &stored)?;
         // No address gets to see a secret that was given for another.
         let carried = carried.filter(|carried| carried.settings.asked() == new.asked());
         let carried = carried.and_then(|carried| carried.secrets.as_ref());
@@ -203,7 +204,7 @@ impl ApplyWork<'_> {
             sources::check_change(&old.source.settings, &new, known || old.secrets.is_none())?;
         }
         let before = old.and_then(|old| old.secrets.as_ref());
-        let (secrets, shown) = sources::secrets(&new, secret, carried.or(before));
+        let (secrets, shown) = sources::new_secrets(&new, secret, carried.or(before));
         sources::check_key(&new, secrets.as_ref())?;
         let current = |secrets: &SigningSecrets| secrets.current.clone();
         let resealed = old.is_some() && secrets.as_ref().map(current) != before.map(current);
@@ -230,19 +231,19 @@ impl ApplyWork<'_> {
 
     fn endpoints(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         for (n, given) in document.endpoints.iter().enumerate() {
-            self.endpoint(given.clone()).map_err(|problem| placed(problem, "endpoints", n))?;
+            self.endpoint(given.clone()).map_err(|problem| with_place(problem, "endpoints", n))?;
         }
         Ok(())
     }
 
     fn endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
         let secret = split_secret(&mut given)?;
-        let mut new = settings(&given)?;
+        let mut new = read_settings(&given)?;
         let old = self.topology.endpoint_named(&new.name);
         let carried = self.carried.endpoint(&new.name);
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.endpoint.settings)).collect();
-        edit::check(keep_endpoint(&mut new, &stored))?;
+        edit::check_faults(keep_endpoint(&mut new, &stored))?;
         let before = old.and_then(|old| old.secrets.as_ref());
         let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(before);
         if secret.is_none() && kept.is_none() && old.is_some() {
@@ -288,7 +289,7 @@ impl ApplyWork<'_> {
             let mut faults = keep_flow(&mut settings, &stored);
             let settings = &settings;
             faults.extend(edit::check_flow(settings, has, &self.known));
-            edit::check(within(faults, &format!("flows[{n}]")))?;
+            edit::check_faults(within(faults, &format!("flows[{n}]")))?;
             if self.note(ObjectKind::Flow, &settings.name, old.map(|o| &o.settings), settings, None)
             {
                 let id = old.map_or_else(FlowId::generate, |old| old.id);
@@ -306,11 +307,11 @@ impl ApplyWork<'_> {
         principal: &CallPrincipal,
     ) -> Result<(), ApiProblem> {
         for (n, settings) in document.tokens.iter().enumerate() {
-            edit::check(within(settings.check(), &format!("tokens[{n}]")))?;
+            edit::check_faults(within(settings.check(), &format!("tokens[{n}]")))?;
             let settings = &settings.clone().filled();
             let topology = self.topology;
             let old = topology.tokens().find(|(_, token)| token.settings.name == settings.name);
-            let made = generate();
+            let made = generate_token();
             let carried = self.carried.token(&settings.name).filter(|_| old.is_none());
             if carried.is_some_and(|digest| topology.token(&digest).is_some()) {
                 let message = "this very token is here already, under another name";
@@ -323,12 +324,14 @@ impl ApplyWork<'_> {
                 let now = self.app.journal.clock().now();
                 let (digest, id, created) = match old {
                     Some((digest, token)) => (*digest, token.id, token.created_at),
-                    None => (carried.unwrap_or_else(|| digest(&made)), TokenId::generate(), now),
+                    None => {
+                        (carried.unwrap_or_else(|| token_digest(&made)), TokenId::generate(), now)
+                    }
                 };
                 let stored =
                     StoredToken { sha256: hex::encode(digest), settings: settings.clone() };
                 let name = &settings.name;
-                self.changes.push(edit::put(
+                self.changes.push(edit::put_object(
                     ObjectKind::Token,
                     name,
                     id.uuid(),

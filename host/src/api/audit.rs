@@ -1,11 +1,11 @@
 //! `/audit`: who called what, from where, and what came of it.
 
 use super::AppState;
-use super::answer::{ListAnswer, PageRequest, listed};
+use super::answer::{ListAnswer, PageRequest, list_page};
 use super::auth::CallPrincipal;
 use super::body::QueryInput;
 use super::events::time;
-use super::export::lines;
+use super::export::stream_lines;
 use super::problem::ApiProblem;
 use crate::model::api_call::ApiCall;
 use crate::model::id::{RequestId, TokenId};
@@ -96,7 +96,7 @@ pub struct CallQuery {
 impl CallQuery {
     fn filter(self, topology: &SettingsSnapshot) -> Result<CallFilter, ApiProblem> {
         Ok(CallFilter {
-            token: self.token.map(|text| token(topology, &text)).transpose()?,
+            token: self.token.map(|text| find_token(topology, &text)).transpose()?,
             address: self.address,
             method: self.method.map(|method| method.to_uppercase()),
             route: self.route,
@@ -108,7 +108,7 @@ impl CallQuery {
 }
 
 /// A token by id, which may be of one that was revoked, or by name.
-fn token(topology: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiProblem> {
+fn find_token(topology: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiProblem> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
@@ -147,7 +147,7 @@ pub async fn list_calls(
     let pages = PageRequest { cursor: query.cursor.clone(), limit: query.limit.clone() };
     let (limit, after) = (pages.limit()?, pages.after::<RequestId>()?);
     let found = app.journal.calls(&query.filter(&topology)?, after, limit).await?;
-    Ok(listed(&uri, found, |call| CallView::new(&topology, call)))
+    Ok(list_page(&uri, found, |call| CallView::new(&topology, call)))
 }
 
 /// Calls that are read at once.
@@ -163,7 +163,7 @@ pub async fn export_calls(
 ) -> Result<Response, ApiProblem> {
     let filter = query.filter(&app.live.current())?;
     let context = (app, principal.token().id, filter);
-    Ok(lines("audit.ndjson", context, |(app, token, filter), before| async move {
+    Ok(stream_lines("audit.ndjson", context, |(app, token, filter), before| async move {
         let _place = app.reading.place(token).await?;
         let found = app.journal.calls(&filter, before, CHUNK).await?;
         let topology = app.live.current();

@@ -1,7 +1,7 @@
 //! Who is calling: a token, as `Authorization: Bearer …` or `X-API-KEY: …`, and what it may do.
 //!
-//! [`identify`] runs before every handler: it looks the token up and lets [`ApiToken::admit`] decide by
-//! what [`need`] says of the route. A route that [`need`] does not name is refused, whoever asks. The
+//! [`identify_caller`] runs before every handler: it looks the token up and lets [`ApiToken::admit`] decide by
+//! what [`route_need`] says of the route. A route that [`route_need`] does not name is refused, whoever asks. The
 //! handler asks for the [`CallPrincipal`] that was admitted.
 //!
 //! A short-lived token ([`crate::access::grant`]) stands for its client, with the scopes that it was
@@ -9,12 +9,12 @@
 
 use super::AppState;
 use super::problem::ApiProblem;
-use crate::access::address::caller;
+use crate::access::address::caller_address;
 use crate::access::grant::ShownGrant;
-use crate::access::scope::{RouteNeed, ScopeSet, need};
+use crate::access::scope::{RouteNeed, ScopeSet, route_need};
 use crate::access::token::{
-    ApiToken, CallAllowance, CallRefusal, StoredToken, TokenCeiling, TokenSettings, digest,
-    generate, shown_digest,
+    ApiToken, CallAllowance, CallRefusal, StoredToken, TokenCeiling, TokenSettings, generate_token,
+    shown_digest, token_digest,
 };
 use crate::model::id::TokenId;
 use crate::store;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// Name of the token that the first start makes.
 pub const ADMIN: &str = "admin";
 
-/// Who is calling, and may: [`identify`] made it. A handler that asks for one which was not made is
+/// Who is calling, and may: [`identify_caller`] made it. A handler that asks for one which was not made is
 /// answered in its place.
 #[derive(Debug, Clone)]
 pub struct CallPrincipal {
@@ -125,29 +125,29 @@ impl CallOrigin {
             CallRefusal::Expired(_) | CallRefusal::Address(_) | CallRefusal::Rate(..) => true,
             CallRefusal::Scope(_) | CallRefusal::Tables => false,
         };
-        refused(refusal)
+        refusal_problem(refusal)
     }
 }
 
 /// Decides about a request to a guarded route; what is left of its token's calls, if they are limited.
-pub fn identify(
+pub fn identify_caller(
     app: &AppState,
     request: &mut Request,
     route: &str,
     from: &mut CallOrigin,
 ) -> Result<Option<CallAllowance>, ApiProblem> {
-    let need = need(request.method(), route);
+    let need = route_need(request.method(), route);
     if matches!(need, Some(RouteNeed::Client | RouteNeed::Signature)) {
         // The handler finds out who it is, and says so in its answer's extensions.
         request.extensions_mut().insert(*from);
         return Ok(None);
     }
-    let shown = presented(request.headers()).ok_or_else(|| {
+    let shown = presented_token(request.headers()).ok_or_else(|| {
         ApiProblem::unauthorized(
             "send a token as `Authorization: Bearer TOKEN` or `X-API-KEY: TOKEN`",
         )
     })?;
-    let principal = find(app, shown, from)?;
+    let principal = find_principal(app, shown, from)?;
     let token = &principal.token;
     from.token = Some(token.id);
     let admitted =
@@ -161,9 +161,13 @@ pub fn identify(
 }
 
 /// Whose token a text is, or stands for. Texts that are none slow their sender down.
-fn find(app: &AppState, shown: &str, from: &CallOrigin) -> Result<CallPrincipal, ApiProblem> {
+fn find_principal(
+    app: &AppState,
+    shown: &str,
+    from: &CallOrigin,
+) -> Result<CallPrincipal, ApiProblem> {
     let found = if let Some(shown) = ShownGrant::read(shown) {
-        granted(app, &shown, from.at)?
+        find_granted(app, &shown, from.at)?
     } else {
         let topology = app.live.current();
         let token = shown_digest(shown).and_then(|digest| topology.token(&digest).cloned());
@@ -173,13 +177,13 @@ fn find(app: &AppState, shown: &str, from: &CallOrigin) -> Result<CallPrincipal,
             token,
         })
     };
-    slow(app, found.as_ref().map(CallPrincipal::token), from)?;
+    slow_down_guessing(app, found.as_ref().map(CallPrincipal::token), from)?;
     found.ok_or_else(|| ApiProblem::unauthorized("this token is not known here"))
 }
 
 /// The client of a short-lived token, if that is real and still good. It may do what it was given
 /// and its client may do now: a client that lost a scope lost it in all its tokens.
-fn granted(
+fn find_granted(
     app: &AppState,
     shown: &ShownGrant,
     now: Timestamp,
@@ -205,7 +209,11 @@ fn granted(
 
 /// Refuses an address that showed too many unknown tokens, and notes one that shows another. A token
 /// that was used from there of late goes through; of any other it is not told whether it is good.
-pub fn slow(app: &AppState, known: Option<&ApiToken>, from: &CallOrigin) -> Result<(), ApiProblem> {
+pub fn slow_down_guessing(
+    app: &AppState,
+    known: Option<&ApiToken>,
+    from: &CallOrigin,
+) -> Result<(), ApiProblem> {
     if known.is_some_and(|token| token.is_used_from(from.address)) {
         return Ok(());
     }
@@ -220,7 +228,7 @@ pub fn slow(app: &AppState, known: Option<&ApiToken>, from: &CallOrigin) -> Resu
 }
 
 /// The token that a request shows.
-fn presented(headers: &HeaderMap) -> Option<&str> {
+fn presented_token(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
@@ -238,10 +246,10 @@ fn address(app: &AppState, request: &Request) -> IpAddr {
     }
     let forwarded = request.headers().get_all("x-forwarded-for").iter();
     let forwarded: Vec<&str> = forwarded.filter_map(|line| line.to_str().ok()).collect();
-    caller(peer, forwarded.into_iter(), trusted)
+    caller_address(peer, forwarded.into_iter(), trusted)
 }
 
-fn refused(refusal: CallRefusal) -> ApiProblem {
+fn refusal_problem(refusal: CallRefusal) -> ApiProblem {
     match refusal {
         CallRefusal::Expired(end) => ApiProblem::unauthorized(format!("this token ended at {end}")),
         CallRefusal::Address(address) => {
@@ -252,7 +260,7 @@ fn refused(refusal: CallRefusal) -> ApiProblem {
                 "this token may make {} calls a minute; try again in {wait} s",
                 allowance.limit
             );
-            limits(allowance)
+            rate_headers(allowance)
                 .into_iter()
                 .fold(ApiProblem::too_many(detail, wait), |problem, (name, value)| {
                     problem.with_value(name, value)
@@ -268,7 +276,7 @@ fn refused(refusal: CallRefusal) -> ApiProblem {
 }
 
 /// What is left, as headers.
-pub fn limits(allowance: CallAllowance) -> [(HeaderName, HeaderValue); 3] {
+pub fn rate_headers(allowance: CallAllowance) -> [(HeaderName, HeaderValue); 3] {
     [
         (HeaderName::from_static("x-ratelimit-limit"), allowance.limit.into()),
         (HeaderName::from_static("x-ratelimit-remaining"), allowance.remaining.into()),
@@ -283,10 +291,10 @@ pub async fn first_token(
     given: Option<&str>,
 ) -> Result<Option<String>, store::StoreError> {
     let stored: Vec<StoredObject<StoredToken>> = journal.objects(ObjectKind::Token).await?;
-    let made = (given.is_none() && stored.is_empty()).then(generate);
+    let made = (given.is_none() && stored.is_empty()).then(generate_token);
     let Some(token) = made.as_deref().or(given) else { return Ok(None) };
     let known = stored.iter().find(|object| object.settings.settings.name == ADMIN);
-    let object = admin(token, known, journal);
+    let object = admin_token(token, known, journal);
     if known.is_none_or(|known| known.settings.sha256 != object.settings.sha256) {
         let change = ObjectChange::put(ObjectKind::Token, ADMIN, &object).map_err(|error| {
             store::StoreError::Corrupt { table: "object", column: "body", why: error.to_string() }
@@ -296,7 +304,7 @@ pub async fn first_token(
     Ok(made)
 }
 
-fn admin(
+fn admin_token(
     token: &str,
     known: Option<&StoredObject<StoredToken>>,
     journal: &EventStore,
@@ -313,7 +321,7 @@ fn admin(
     };
     StoredObject {
         id: known.map_or_else(|| TokenId::generate().uuid(), |object| object.id),
-        settings: StoredToken { sha256: hex::encode(digest(token)), settings },
+        settings: StoredToken { sha256: hex::encode(token_digest(token)), settings },
         sealed: None,
         created_at: known.map_or(now, |object| object.created_at),
         updated_at: now,

@@ -23,7 +23,7 @@ impl FromRequest<AppState> for BoundedBody {
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiProblem> {
         let limit = limit(app, request.uri().path())?;
-        read(app, request, limit).await.map(Self)
+        read_body(app, request, limit).await.map(Self)
     }
 }
 
@@ -51,7 +51,11 @@ fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
 const DRAIN: (usize, Duration) = (32 << 20, Duration::from_secs(5));
 
 /// Reads a body of at most `limit` bytes, in at most `server.body_timeout`.
-pub async fn read(app: &AppState, request: Request, limit: usize) -> Result<Bytes, ApiProblem> {
+pub async fn read_body(
+    app: &AppState,
+    request: Request,
+    limit: usize,
+) -> Result<Bytes, ApiProblem> {
     let patience = app.config.server.body_timeout;
     let late = |_| ApiProblem::timed_out(format!("the body did not come within {patience}"));
     tokio::time::timeout(patience.get(), read_all(app, request, limit)).await.map_err(late)?
@@ -79,7 +83,7 @@ async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Byte
         if collected.len() + data.len() > limit {
             drop((collected, account));
             // Whether it came to its end or not: the answer is the same.
-            drop(tokio::time::timeout(DRAIN.1, drain(body)).await);
+            drop(tokio::time::timeout(DRAIN.1, drain_body(body)).await);
             return Err(ApiProblem::too_large(limit));
         }
         account.pay(data.len()).await?;
@@ -95,7 +99,7 @@ fn head_size(request: &Request) -> usize {
     fields.map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-async fn drain(mut body: axum::body::Body) {
+async fn drain_body(mut body: axum::body::Body) {
     let mut left = DRAIN.0;
     while let Some(Ok(frame)) = body.frame().await {
         match frame.data_ref().and_then(|data| left.checked_sub(data.len())) {
@@ -113,13 +117,13 @@ impl<T: DeserializeOwned> FromRequest<AppState> for JsonInput<T> {
     type Rejection = ApiProblem;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiProblem> {
-        let body = read(app, request, app.config.server.max_body).await?;
-        parse(&body).map(Self)
+        let body = read_body(app, request, app.config.server.max_body).await?;
+        parse_json(&body).map(Self)
     }
 }
 
 /// Reads a JSON object of a known shape.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     // serde would take an array for a structure, its elements in the order of the fields.
     if body.trim_ascii_start().first() == Some(&b'[') {
@@ -178,13 +182,13 @@ mod tests {
     #[test]
     fn a_text_in_the_wrong_place_is_not_repeated() {
         type Numbers = std::collections::BTreeMap<String, u32>;
-        let problem = parse::<Numbers>(br#"{"a": "se\"cret"}"#).unwrap_err();
+        let problem = parse_json::<Numbers>(br#"{"a": "se\"cret"}"#).unwrap_err();
         assert_eq!(problem.errors[0].path, "a");
         assert_eq!(problem.errors[0].message, "invalid type: string, expected u32");
-        let problem = parse::<Numbers>(br#"{"a": true}"#).unwrap_err();
+        let problem = parse_json::<Numbers>(br#"{"a": true}"#).unwrap_err();
         assert_eq!(problem.errors[0].message, "invalid type: boolean `true`, expected u32");
-        assert!(parse::<Numbers>(b" [1]").is_err());
-        let read = parse::<Numbers>(br#"{"\udc00": 1}"#).unwrap();
+        assert!(parse_json::<Numbers>(b" [1]").is_err());
+        let read = parse_json::<Numbers>(br#"{"\udc00": 1}"#).unwrap();
         assert_eq!(read.keys().collect::<Vec<_>>(), ["\u{fffd}"]);
     }
 }

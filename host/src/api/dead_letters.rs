@@ -3,12 +3,12 @@
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
 use super::AppState;
-use super::answer::{DataAnswer, ListAnswer, PageRequest, data, listed};
+use super::answer::{DataAnswer, ListAnswer, PageRequest, data_answer, list_page};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, QueryInput};
 use super::deliveries::check_storable;
 use super::events::{EventView, id, time};
-use super::export::lines;
+use super::export::stream_lines;
 use super::problem::ApiProblem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
 use super::{endpoints, sources};
@@ -110,7 +110,7 @@ impl DeadLetterView {
     fn of_row(self, topology: &SettingsSnapshot, dead: DeadRow) -> Self {
         Self {
             source_id: Some(dead.source_id.to_string()),
-            source: source(topology, dead.source_id).map(|found| found.settings.name.clone()),
+            source: find_source(topology, dead.source_id).map(|found| found.settings.name.clone()),
             list: Some(dead.list),
             row: Some(dead.row_id),
             ..self
@@ -118,7 +118,7 @@ impl DeadLetterView {
     }
 }
 
-fn source(topology: &SettingsSnapshot, id: SourceId) -> Option<&Source> {
+fn find_source(topology: &SettingsSnapshot, id: SourceId) -> Option<&Source> {
     topology.sources().find(|source| source.id == id)
 }
 
@@ -181,8 +181,9 @@ impl DeadLetterQuery {
     fn filter(self, topology: &SettingsSnapshot) -> Result<DeadLetterFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
-        let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
-        let source = self.source.map(|text| sources::find(topology, &text)).transpose()?;
+        let endpoint =
+            self.endpoint.map(|text| endpoints::find_endpoint(topology, &text)).transpose()?;
+        let source = self.source.map(|text| sources::find_source(topology, &text)).transpose()?;
         Ok(DeadLetterFilter {
             endpoint: endpoint.map(|target| target.endpoint.id),
             source: source.map(|found| (found.source.id, found.source.settings.name.clone())),
@@ -221,10 +222,10 @@ pub async fn list_dead_letters(
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
     let found = app.journal.dead_letters(&query.filter(&topology)?, after, limit).await?;
-    Ok(listed(&uri, found, |row| DeadLetterView::new(&topology, row)))
+    Ok(list_page(&uri, found, |row| DeadLetterView::new(&topology, row)))
 }
 
-async fn find(app: &AppState, text: &str) -> Result<StoredDeadLetter, ApiProblem> {
+async fn find_dead_letter(app: &AppState, text: &str) -> Result<StoredDeadLetter, ApiProblem> {
     let found = app.journal.dead_letter(id("dead letter", text)?).await?;
     found.ok_or_else(|| ApiProblem::missing("dead letter", text))
 }
@@ -237,7 +238,7 @@ pub async fn show_dead_letter(
     _principal: CallPrincipal,
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<DeadLetterDetail>>, ApiProblem> {
-    let stored = find(&app, &text).await?;
+    let stored = find_dead_letter(&app, &text).await?;
     let topology = app.live.current();
     let event = event(&app, &stored).await?;
     let delivery = match &stored.subject {
@@ -251,7 +252,7 @@ pub async fn show_dead_letter(
         None => None,
     };
     let letter = DeadLetterView::new(&topology, stored);
-    Ok(data(DeadLetterDetail { letter, event, delivery }))
+    Ok(data_answer(DeadLetterDetail { letter, event, delivery }))
 }
 
 /// Replays one: the delivery under the same `webhook-id`, the flow's modules, or the reading of the row. The dead letter
@@ -263,19 +264,19 @@ pub async fn replay_dead_letter(
     _principal: CallPrincipal,
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<DataAnswer<DeadLetterView>>), ApiProblem> {
-    let stored = find(&app, &text).await?;
+    let stored = find_dead_letter(&app, &text).await?;
     if stored.replayed_at.is_some() {
         return Err(ApiProblem::conflict("a replay of it is under way"));
     }
     let topology = app.live.current();
-    check(&topology, &stored)?;
+    check_query(&topology, &stored)?;
     let now = app.journal.clock().now();
     app.journal.replay(&[(stored.clone(), now)]).await?;
     let shown = StoredDeadLetter { replayed_at: Some(now), ..stored };
-    Ok((StatusCode::ACCEPTED, data(DeadLetterView::new(&topology, shown))))
+    Ok((StatusCode::ACCEPTED, data_answer(DeadLetterView::new(&topology, shown))))
 }
 
-fn check(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
+fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
     let dead = match &stored.subject {
         DeadSubject::Event(dead) => dead,
         DeadSubject::Row(dead) => return check_source(topology, dead.source_id),
@@ -293,7 +294,7 @@ fn check(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), A
 
 /// Whether a source can read a row again.
 fn check_source(topology: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProblem> {
-    match source(topology, id) {
+    match find_source(topology, id) {
         None => Err(ApiProblem::conflict("its source was deleted; delete the dead letter")),
         Some(source) if !source.settings.enabled => {
             Err(ApiProblem::conflict("its source is paused; resume it first"))
@@ -374,10 +375,10 @@ pub async fn replay_dead_letters(
     let filter = query.filter(&topology)?;
     let matched = app.journal.count_dead_letters(&filter).await?;
     if request.dry_run {
-        return Ok(data(ReplayAnswer { matched, replayed: 0 }));
+        return Ok(data_answer(ReplayAnswer { matched, replayed: 0 }));
     }
     let replayed = replay_chunks(&app, &topology, &filter, rate).await?;
-    Ok(data(ReplayAnswer { matched, replayed }))
+    Ok(data_answer(ReplayAnswer { matched, replayed }))
 }
 
 async fn replay_chunks(
@@ -396,7 +397,7 @@ async fn replay_chunks(
         let possible = found
             .rows
             .into_iter()
-            .filter(|r| r.replayed_at.is_none() && check(topology, r).is_ok());
+            .filter(|r| r.replayed_at.is_none() && check_query(topology, r).is_ok());
         let due: Vec<_> = possible
             .map(|row| {
                 let at = began.after(step.saturating_mul(offset));
@@ -436,7 +437,7 @@ pub async fn export_dead_letters(
 ) -> Result<Response, ApiProblem> {
     let filter = query.filter(&app.live.current())?;
     let context = (app, principal.token().id, filter);
-    Ok(lines("dead-letters.ndjson", context, |(app, token, filter), before| async move {
+    Ok(stream_lines("dead-letters.ndjson", context, |(app, token, filter), before| async move {
         let _place = app.reading.place(token).await?;
         let found = app.journal.dead_letters(&filter, before, CHUNK).await?;
         details(&app, found).await

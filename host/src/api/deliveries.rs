@@ -2,7 +2,7 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{DataAnswer, ListAnswer, PageRequest, data, listed};
+use super::answer::{DataAnswer, ListAnswer, PageRequest, data_answer, list_page};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, QueryInput};
 use super::events::{id, time};
@@ -156,7 +156,8 @@ impl DeliveryQuery {
     pub fn filter(self, topology: &SettingsSnapshot) -> Result<DeliveryFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
-        let endpoint = self.endpoint.map(|text| endpoints::find(topology, &text)).transpose()?;
+        let endpoint =
+            self.endpoint.map(|text| endpoints::find_endpoint(topology, &text)).transpose()?;
         Ok(DeliveryFilter {
             endpoint: endpoint.map(|target| target.endpoint.id),
             status: self.status,
@@ -193,10 +194,10 @@ pub async fn list_deliveries(
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
     let found = app.journal.deliveries(&query.filter(&topology)?, after, limit).await?;
-    Ok(listed(&uri, found, |row| DeliveryView::new(&topology, row)))
+    Ok(list_page(&uri, found, |row| DeliveryView::new(&topology, row)))
 }
 
-async fn find(app: &AppState, text: &str) -> Result<StoredDelivery, ApiProblem> {
+async fn find_delivery(app: &AppState, text: &str) -> Result<StoredDelivery, ApiProblem> {
     let found = app.journal.delivery(id("delivery", text)?).await?;
     found.ok_or_else(|| ApiProblem::missing("delivery", text))
 }
@@ -209,8 +210,8 @@ pub async fn show_delivery(
     _principal: CallPrincipal,
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<DeliveryTrace>>, ApiProblem> {
-    let delivery = find(&app, &text).await?;
-    Ok(data(delivery_trace(&app, &app.live.current(), delivery).await?))
+    let delivery = find_delivery(&app, &text).await?;
+    Ok(data_answer(delivery_trace(&app, &app.live.current(), delivery).await?))
 }
 
 /// Sends a delivery once more, under the same `webhook-id`.
@@ -221,7 +222,7 @@ pub async fn replay_delivery(
     _principal: CallPrincipal,
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<DataAnswer<DeliveryView>>), ApiProblem> {
-    let delivery = find(&app, &text).await?;
+    let delivery = find_delivery(&app, &text).await?;
     let topology = app.live.current();
     if topology.endpoint(delivery.endpoint_id).is_none() {
         return Err(ApiProblem::conflict("its endpoint was deleted; there is nowhere to send it"));
@@ -229,7 +230,10 @@ pub async fn replay_delivery(
     if !app.journal.replay_delivery(&delivery).await? {
         return Err(ApiProblem::conflict("it is being sent at this moment; look again shortly"));
     }
-    Ok((StatusCode::ACCEPTED, data(DeliveryView::new(&topology, find(&app, &text).await?))))
+    Ok((
+        StatusCode::ACCEPTED,
+        data_answer(DeliveryView::new(&topology, find_delivery(&app, &text).await?)),
+    ))
 }
 
 /// Which waiting deliveries to call off; at least one condition.
@@ -296,7 +300,7 @@ pub async fn cancel_deliveries(
             break;
         }
     }
-    Ok(data(CancelAnswer { matched, cancelled }))
+    Ok(data_answer(CancelAnswer { matched, cancelled }))
 }
 
 /// Calls off a delivery that waits.
@@ -307,7 +311,7 @@ pub async fn cancel_delivery(
     _principal: CallPrincipal,
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<DeliveryView>>, ApiProblem> {
-    let delivery = find(&app, &text).await?;
+    let delivery = find_delivery(&app, &text).await?;
     if app.journal.cancel_deliveries(&[delivery.id]).await? == 0 {
         let detail = format!(
             "only a pending delivery can be cancelled; this one is {}",
@@ -315,5 +319,5 @@ pub async fn cancel_delivery(
         );
         return Err(ApiProblem::conflict(detail));
     }
-    Ok(data(DeliveryView::new(&app.live.current(), find(&app, &text).await?)))
+    Ok(data_answer(DeliveryView::new(&app.live.current(), find_delivery(&app, &text).await?)))
 }

@@ -20,18 +20,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Makes the changes and puts them into use.
-pub async fn commit(app: &AppState, changes: &[ObjectChange]) -> Result<(), ApiProblem> {
+pub async fn commit_changes(app: &AppState, changes: &[ObjectChange]) -> Result<(), ApiProblem> {
     app.journal.change(changes).await?;
     Ok(app.live.reload().await?)
 }
 
 /// Refuses faulty settings.
-pub fn check(faults: Vec<InputFault>) -> Result<(), ApiProblem> {
+pub fn check_faults(faults: Vec<InputFault>) -> Result<(), ApiProblem> {
     if faults.is_empty() { Ok(()) } else { Err(ApiProblem::invalid(faults)) }
 }
 
 /// A change that puts settings under an id.
-pub fn put<S: Serialize>(
+pub fn put_object<S: Serialize>(
     kind: ObjectKind,
     name: &str,
     id: Uuid,
@@ -54,7 +54,7 @@ pub fn put_endpoint(
     secrets: &SigningSecrets,
     created_at: Timestamp,
 ) -> Result<ObjectChange, ApiProblem> {
-    let object = sealed::object(id.uuid(), settings, created_at);
+    let object = sealed::sealed_object(id.uuid(), settings, created_at);
     put_sealed(app, ObjectKind::Endpoint, &settings.name, &object, Some(secrets))
 }
 
@@ -66,7 +66,7 @@ pub fn put_source(
     secrets: Option<&SigningSecrets>,
     created_at: Timestamp,
 ) -> Result<ObjectChange, ApiProblem> {
-    let object = sealed::object(id.uuid(), settings, created_at);
+    let object = sealed::sealed_object(id.uuid(), settings, created_at);
     put_sealed(app, ObjectKind::Source, &settings.name, &object, secrets)
 }
 
@@ -77,7 +77,7 @@ pub fn put_flow(
     settings: &FlowSettings,
     created_at: Timestamp,
 ) -> Result<ObjectChange, ApiProblem> {
-    let object = sealed::object(id.uuid(), settings, created_at);
+    let object = sealed::sealed_object(id.uuid(), settings, created_at);
     put_sealed(app, ObjectKind::Flow, &settings.name, &object, None)
 }
 
@@ -88,15 +88,15 @@ fn put_sealed<S: Serialize>(
     object: &StoredObject<S>,
     secrets: Option<&SigningSecrets>,
 ) -> Result<ObjectChange, ApiProblem> {
-    sealed::put(app.live.sealer(), kind, name, object, secrets).map_err(|error| {
+    sealed::put_sealed(app.live.sealer(), kind, name, object, secrets).map_err(|error| {
         tracing::error!(%error, "settings cannot be stored");
         ApiProblem::internal()
     })
 }
 
 /// Settings with their private values masked, as those see them who may only read.
-pub fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, ApiProblem> {
-    private_values::masked(kind, settings).map_err(|error| {
+pub fn mask_settings<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, ApiProblem> {
+    private_values::mask_values(kind, settings).map_err(|error| {
         tracing::error!(%error, "settings cannot be written as JSON");
         ApiProblem::internal()
     })
@@ -180,7 +180,7 @@ pub fn flows_using(topology: &SettingsSnapshot, endpoint: &str) -> Vec<String> {
 }
 
 /// Lays the given fields over what is set; `null` goes back to the default.
-pub fn merge<S: Serialize>(
+pub fn merge_patch<S: Serialize>(
     current: &S,
     patch: Map<String, Value>,
 ) -> Result<Map<String, Value>, ApiProblem> {

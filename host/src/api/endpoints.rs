@@ -1,8 +1,8 @@
 //! `/endpoints`: where deliveries go, and how.
 
-use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
-use super::body::{JsonInput, parse};
+use super::body::{JsonInput, parse_json};
 use super::deliveries::AttemptView;
 use super::problem::ApiProblem;
 use super::secret::SecretRotation;
@@ -139,7 +139,10 @@ pub fn shown_url(url: &str, principal: &CallPrincipal) -> String {
 }
 
 /// The endpoint with that id or name.
-pub fn find(topology: &SettingsSnapshot, text: &str) -> Result<Arc<EndpointRuntime>, ApiProblem> {
+pub fn find_endpoint(
+    topology: &SettingsSnapshot,
+    text: &str,
+) -> Result<Arc<EndpointRuntime>, ApiProblem> {
     let by_id = text.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
     let found = by_id.or_else(|| topology.endpoint_named(text));
     found.cloned().ok_or_else(|| ApiProblem::missing("endpoint", text))
@@ -151,7 +154,7 @@ fn show_now(
     id: EndpointId,
     secret: Option<String>,
 ) -> Result<EndpointView, ApiProblem> {
-    let target = find(&app.live.current(), &id.to_string())?;
+    let target = find_endpoint(&app.live.current(), &id.to_string())?;
     Ok(EndpointView { secret, ..EndpointView::new(&target, principal, app.journal.clock().now()) })
 }
 
@@ -164,7 +167,7 @@ pub async fn list_endpoints(
 ) -> Json<ListAnswer<EndpointView>> {
     let now = app.journal.clock().now();
     let view = |target: &Arc<EndpointRuntime>| EndpointView::new(target, &principal, now);
-    whole(app.live.current().endpoints().map(view).collect())
+    whole_list(app.live.current().endpoints().map(view).collect())
 }
 
 /// One endpoint, by id or name.
@@ -175,27 +178,27 @@ pub async fn show_endpoint(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find(&app.live.current(), &id)?;
-    Ok(data(EndpointView::new(&target, &principal, app.journal.clock().now())))
+    let target = find_endpoint(&app.live.current(), &id)?;
+    Ok(data_answer(EndpointView::new(&target, &principal, app.journal.clock().now())))
 }
 
 /// Splits the secret off, which is no part of the settings.
 pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, ApiProblem> {
-    secret::split(object, check)
+    secret::split_secret(object, check_secret_text)
 }
 
-fn check(text: &str) -> Result<(), ApiProblem> {
+fn check_secret_text(text: &str) -> Result<(), ApiProblem> {
     check_secret(text).map_err(|why| ApiProblem::fault("secret", why.to_string()))
 }
 
 /// Reads and checks settings.
-pub fn settings(object: &Map<String, Value>) -> Result<EndpointSettings, ApiProblem> {
+pub fn read_settings(object: &Map<String, Value>) -> Result<EndpointSettings, ApiProblem> {
     let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
-    let settings: EndpointSettings = parse(&text)?;
+    let settings: EndpointSettings = parse_json(&text)?;
     let mut faults = settings.check();
     faults
         .extend(settings.field_map.iter().flat_map(FieldMap::check).map(|f| f.within("field_map")));
-    edit::check(faults)?;
+    edit::check_faults(faults)?;
     Ok(settings)
 }
 
@@ -218,15 +221,15 @@ pub async fn create_endpoint(
     JsonInput(mut object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<EndpointView>>), ApiProblem> {
     let given = split_secret(&mut object)?;
-    let mut settings = settings(&object)?;
-    edit::check(keep_endpoint(&mut settings, &[]))?;
+    let mut settings = read_settings(&object)?;
+    edit::check_faults(keep_endpoint(&mut settings, &[]))?;
     let secret = given.unwrap_or_else(|| generate_secret(&mut rand::rng()));
     let secrets = SigningSecrets { current: secret.clone(), previous: None };
     check_schemes(&settings, &secrets)?;
     let id = EndpointId::generate();
     let now = app.journal.clock().now();
-    edit::commit(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
-    Ok((StatusCode::CREATED, data(show_now(&app, &principal, id, Some(secret))?)))
+    edit::commit_changes(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
+    Ok((StatusCode::CREATED, data_answer(show_now(&app, &principal, id, Some(secret))?)))
 }
 
 /// Changes the given fields of an endpoint; `null` goes back to the default. With another scheme, host
@@ -240,11 +243,11 @@ pub async fn update_endpoint(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current(), &id)?;
     // Masked, so that a stored value and one that was given now can be told apart.
-    let current = edit::masked(SettingsKind::Endpoint, &target.endpoint.settings)?;
-    let merged = edit::merge(&current, patch)?;
-    change(&app, &principal, &target, merged).await.map(data)
+    let current = edit::mask_settings(SettingsKind::Endpoint, &target.endpoint.settings)?;
+    let merged = edit::merge_patch(&current, patch)?;
+    change_endpoint(&app, &principal, &target, merged).await.map(data_answer)
 }
 
 /// Replaces an endpoint's settings; what is left out goes back to the default, but for the secret. A
@@ -258,19 +261,19 @@ pub async fn replace_endpoint(
     Path(id): Path<String>,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find(&app.live.current(), &id)?;
-    change(&app, &principal, &target, object).await.map(data)
+    let target = find_endpoint(&app.live.current(), &id)?;
+    change_endpoint(&app, &principal, &target, object).await.map(data_answer)
 }
 
-async fn change(
+async fn change_endpoint(
     app: &AppState,
     principal: &CallPrincipal,
     target: &EndpointRuntime,
     mut object: Map<String, Value>,
 ) -> Result<EndpointView, ApiProblem> {
     let given = split_secret(&mut object)?;
-    let mut new = settings(&object)?;
-    edit::check(keep_endpoint(&mut new, &[&target.endpoint.settings]))?;
+    let mut new = read_settings(&object)?;
+    edit::check_faults(keep_endpoint(&mut new, &[&target.endpoint.settings]))?;
     let secrets = match given {
         Some(current) => SigningSecrets { current, previous: None },
         None => target.secrets.clone().ok_or_else(|| ApiProblem::fault("secret", LOCKED))?,
@@ -279,7 +282,7 @@ async fn change(
     let old = &target.endpoint;
     check_rename(&app.live.current(), &old.settings.name, &new.name)?;
     let change = edit::put_endpoint(app, old.id, &new, &secrets, old.created_at)?;
-    edit::commit(app, &[change]).await?;
+    edit::commit_changes(app, &[change]).await?;
     show_now(app, principal, old.id, None)
 }
 
@@ -312,10 +315,10 @@ pub async fn delete_endpoint(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
     let topology = app.live.current();
-    let target = find(&topology, &id)?;
+    let target = find_endpoint(&topology, &id)?;
     check_unused(&topology, &target.endpoint.settings.name)?;
     let change = ObjectChange::Delete { kind: ObjectKind::Endpoint, id: target.endpoint.id.uuid() };
-    edit::commit(&app, &[change]).await?;
+    edit::commit_changes(&app, &[change]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -329,14 +332,14 @@ pub async fn rotate_endpoint_secret(
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current(), &id)?;
     let old = target.secrets.as_ref().ok_or_else(|| ApiProblem::conflict(LOCKED))?;
-    let secrets = rotation.of(old, app.journal.clock().now(), check)?;
+    let secrets = rotation.of(old, app.journal.clock().now(), check_secret_text)?;
     check_schemes(&target.endpoint.settings, &secrets)?;
     let old = &target.endpoint;
     let change = edit::put_endpoint(&app, old.id, &old.settings, &secrets, old.created_at)?;
-    edit::commit(&app, &[change]).await?;
-    Ok(data(show_now(&app, &principal, old.id, Some(secrets.current))?))
+    edit::commit_changes(&app, &[change]).await?;
+    Ok(data_answer(show_now(&app, &principal, old.id, Some(secrets.current))?))
 }
 
 /// What to test with.
@@ -358,7 +361,7 @@ pub async fn test_endpoint(
     Path(id): Path<String>,
     JsonInput(request): JsonInput<TestRequest>,
 ) -> Result<Json<DataAnswer<AttemptView>>, ApiProblem> {
-    let target = find(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current(), &id)?;
     if target.is_locked() {
         return Err(ApiProblem::conflict(LOCKED));
     }
@@ -373,9 +376,9 @@ pub async fn test_endpoint(
     };
     let at = app.journal.clock().now();
     let round = RetryRound { attempts: 1, held_since: None };
-    let made = attempt::make(&app.client, &target, parcel, round, at, 0.0, pending()).await;
+    let made = attempt::make_attempt(&app.client, &target, parcel, round, at, 0.0, pending()).await;
     let made = made.ok_or_else(ApiProblem::internal)?.attempt;
-    Ok(data(AttemptView::from(RecordedAttempt {
+    Ok(data_answer(AttemptView::from(RecordedAttempt {
         number: made.number,
         at: made.at.micros(),
         duration_us: i64::try_from(made.duration.as_micros()).unwrap_or(i64::MAX),

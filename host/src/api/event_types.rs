@@ -1,6 +1,6 @@
 //! `/event-types`: the catalogue.
 
-use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
 use super::problem::ApiProblem;
 use crate::catalog::{self, EventType};
@@ -24,7 +24,7 @@ pub struct EventTypeView {
     responses((status = 200, body = ListAnswer<EventTypeView>)))]
 pub async fn list_event_types(_principal: CallPrincipal) -> Json<ListAnswer<EventTypeView>> {
     let types = catalog::get().event_types();
-    whole(types.iter().map(|event_type| EventTypeView { event_type }).collect())
+    whole_list(types.iter().map(|event_type| EventTypeView { event_type }).collect())
 }
 
 /// One event type.
@@ -35,7 +35,7 @@ pub async fn show_event_type(
     Path(name): Path<String>,
 ) -> Result<Json<DataAnswer<EventTypeView>>, ApiProblem> {
     if let Some(event_type) = catalog::get().find(&name) {
-        return Ok(data(EventTypeView { event_type }));
+        return Ok(data_answer(EventTypeView { event_type }));
     }
     let nearest = catalog::get().nearest(&name);
     let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();

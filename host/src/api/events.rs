@@ -2,15 +2,15 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{DataAnswer, ListAnswer, PageRequest, data, listed};
+use super::answer::{DataAnswer, ListAnswer, PageRequest, data_answer, list_page};
 use super::auth::CallPrincipal;
 use super::body::{BoundedBody, JsonInput, QueryInput};
 use super::problem::ApiProblem;
 use super::{AppState, endpoints, trace};
 use crate::crypto::digest::ShortDigest;
-use crate::ingest::accept::{AcceptError, AcceptedEvent, EventSender, RequestKey, accept};
-use crate::ingest::body::decompressed;
-use crate::ingest::event_body::read;
+use crate::ingest::accept::{AcceptError, AcceptedEvent, EventSender, RequestKey, accept_events};
+use crate::ingest::body::decompress_body;
+use crate::ingest::event_body::read_events;
 use crate::ingest::incoming::IncomingEvent;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::event::DEFAULT_SOURCE;
@@ -157,35 +157,35 @@ pub async fn capture_events(
     BoundedBody(body): BoundedBody,
 ) -> Result<Response, ApiProblem> {
     let server = &app.config.server;
-    let body = decompressed(&headers, &body, server.max_body)?;
-    let mut events = read(&headers, &body, server.max_batch)?;
+    let body = decompress_body(&headers, &body, server.max_body)?;
+    let mut events = read_events(&headers, &body, server.max_batch)?;
     let topology = app.live.current();
     for event in &mut events.events {
-        admit(&principal, &topology, event)?;
+        admit_sources(&principal, &topology, event)?;
     }
     let key = request_key(&headers, &body)?;
     let wait = app.config.immediate.wait.get();
     let accepted =
-        accept(&app.journal, &topology, events.events, EventSender::Token(key), wait).await;
+        accept_events(&app.journal, &topology, events.events, EventSender::Token(key), wait).await;
     let accepted = accepted.map_err(|refused| match refused {
         AcceptError::Invalid(faults) => ApiProblem::invalid(faults),
         AcceptError::Journal(error) => error.into(),
     })?;
     let mut receipts: Vec<EventReceipt> =
-        accepted.into_iter().map(|accepted| receipt(&topology, accepted)).collect();
+        accepted.into_iter().map(|accepted| make_receipt(&topology, accepted)).collect();
     let status = StatusCode::ACCEPTED;
     match receipts.pop() {
-        Some(receipt) if !events.many => Ok((status, data(receipt)).into_response()),
+        Some(receipt) if !events.many => Ok((status, data_answer(receipt)).into_response()),
         last => {
             receipts.extend(last);
-            Ok((status, data(receipts)).into_response())
+            Ok((status, data_answer(receipts)).into_response())
         }
     }
 }
 
 /// Refuses an event that the token may not send: of another table, of another source, or of a source
 /// whose webhooks prove who sends them. An event that names no source gets the only one of its token.
-fn admit(
+fn admit_sources(
     principal: &CallPrincipal,
     topology: &SettingsSnapshot,
     event: &mut IncomingEvent,
@@ -231,7 +231,7 @@ fn request_key<'h>(
 }
 
 /// What a captured event is answered with.
-pub fn receipt(topology: &SettingsSnapshot, accepted: AcceptedEvent) -> EventReceipt {
+pub fn make_receipt(topology: &SettingsSnapshot, accepted: AcceptedEvent) -> EventReceipt {
     let name =
         |id| topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default();
     let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {
@@ -302,7 +302,7 @@ pub async fn list_events(
     };
     let limit = pages.limit()?;
     let found = app.journal.events(&filter, pages.after()?, limit).await?;
-    Ok(listed(&uri, found, EventView::from))
+    Ok(list_page(&uri, found, EventView::from))
 }
 
 /// An id in a path; one that cannot be an id names nothing.
@@ -325,7 +325,7 @@ pub async fn show_event(
         token.may_touch(stored.event.resource.as_deref()) && token.may_name(&stored.event.source)
     });
     let event = event.ok_or_else(|| ApiProblem::missing("event", &text))?;
-    Ok(data(trace::trace(&app, event).await?))
+    Ok(data_answer(trace::build_trace(&app, event).await?))
 }
 
 /// Which deliveries of an event are sent again. Where nothing is said, the event is planned again.
@@ -368,9 +368,9 @@ pub async fn replay_event(
     let stored = app.journal.event(id("event", &text)?).await?;
     let event = stored.ok_or_else(|| ApiProblem::missing("event", &text))?.with_payload()?;
     if wanted.endpoint.is_some() || wanted.failed_only {
-        let resent = resend(&app, event.id, &wanted).await?;
+        let resent = resend_event(&app, event.id, &wanted).await?;
         let replayed = ReplayedEvent { id: text, flows: 0, deliveries: 0, resent };
-        return Ok((StatusCode::ACCEPTED, data(replayed)));
+        return Ok((StatusCode::ACCEPTED, data_answer(replayed)));
     }
     let matches = app.live.current().matches(&event.source, &event.event_type);
     let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
@@ -379,14 +379,21 @@ pub async fn replay_event(
     let replayed =
         ReplayedEvent { id: text, flows: flows.len(), deliveries: drafts.len(), resent: 0 };
     app.journal.add_deliveries(&event, drafts).await?;
-    Ok((StatusCode::ACCEPTED, data(replayed)))
+    Ok((StatusCode::ACCEPTED, data_answer(replayed)))
 }
 
 /// Sends deliveries of an event again; how many.
-async fn resend(app: &AppState, event: EventId, wanted: &EventReplay) -> Result<usize, ApiProblem> {
+async fn resend_event(
+    app: &AppState,
+    event: EventId,
+    wanted: &EventReplay,
+) -> Result<usize, ApiProblem> {
     let topology = app.live.current();
-    let target =
-        wanted.endpoint.as_ref().map(|text| endpoints::find(&topology, text)).transpose()?;
+    let target = wanted
+        .endpoint
+        .as_ref()
+        .map(|text| endpoints::find_endpoint(&topology, text))
+        .transpose()?;
     let fits = |delivery: &StoredDelivery| {
         let there = match &target {
             Some(target) => target.endpoint.id == delivery.endpoint_id,

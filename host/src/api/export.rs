@@ -11,7 +11,7 @@ use std::io;
 
 /// Answers with all that `read` gives, as a file of that name. `read` is given what it returned as the
 /// end of the piece before; a piece without an end is the last.
-pub fn lines<C, I, T, R>(
+pub fn stream_lines<C, I, T, R>(
     name: &str,
     context: C,
     read: impl Fn(C, Option<I>) -> R + Send + 'static,

@@ -1,8 +1,8 @@
 //! `/flows`: which events pass which modules to which endpoints.
 
-use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
-use super::body::{JsonInput, parse};
+use super::body::{JsonInput, parse_json};
 use super::edit::KnownModules;
 use super::problem::ApiProblem;
 use super::{AppState, edit};
@@ -38,7 +38,7 @@ impl FlowView {
     fn new(route: &FlowRuntime, principal: &CallPrincipal) -> Result<Self, ApiProblem> {
         let mut flow = route.flow.clone();
         if !principal.scopes().may(Scope::FlowsWrite) {
-            let masked = edit::masked(SettingsKind::Flow, &flow.settings)?;
+            let masked = edit::mask_settings(SettingsKind::Flow, &flow.settings)?;
             flow.settings = serde_json::from_value(masked).map_err(|error| {
                 tracing::error!(%error, "masked settings cannot be read");
                 ApiProblem::internal()
@@ -48,7 +48,7 @@ impl FlowView {
     }
 }
 
-fn find(topology: &SettingsSnapshot, text: &str) -> Result<Arc<FlowRuntime>, ApiProblem> {
+fn find_flow(topology: &SettingsSnapshot, text: &str) -> Result<Arc<FlowRuntime>, ApiProblem> {
     let id = text.parse::<FlowId>().ok();
     let is =
         |route: &&Arc<FlowRuntime>| Some(route.flow.id) == id || route.flow.settings.name == text;
@@ -64,7 +64,7 @@ pub async fn list_flows(
 ) -> Result<Json<ListAnswer<FlowView>>, ApiProblem> {
     let topology = app.live.current();
     let views = topology.flows().iter().map(|route| FlowView::new(route, &principal));
-    Ok(whole(views.collect::<Result<_, _>>()?))
+    Ok(whole_list(views.collect::<Result<_, _>>()?))
 }
 
 /// One flow, by id or name.
@@ -75,10 +75,10 @@ pub async fn show_flow(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    Ok(data(FlowView::new(&*find(&app.live.current(), &id)?, &principal)?))
+    Ok(data_answer(FlowView::new(&*find_flow(&app.live.current(), &id)?, &principal)?))
 }
 
-async fn save(
+async fn save_flow(
     app: &AppState,
     principal: &CallPrincipal,
     id: FlowId,
@@ -86,16 +86,16 @@ async fn save(
     old: Option<&Flow>,
 ) -> Result<FlowView, ApiProblem> {
     let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
-    let mut settings: FlowSettings = parse(&text)?;
+    let mut settings: FlowSettings = parse_json(&text)?;
     let stored: Vec<&FlowSettings> = old.iter().map(|flow| &flow.settings).collect();
-    edit::check(keep_flow(&mut settings, &stored))?;
+    edit::check_faults(keep_flow(&mut settings, &stored))?;
     let topology = app.live.current();
     let modules = KnownModules::new(&app.journal.modules().await?);
     let has = |name: &str| topology.endpoint_named(name).is_some();
-    edit::check(edit::check_flow(&settings, has, &modules))?;
+    edit::check_faults(edit::check_flow(&settings, has, &modules))?;
     let created_at = old.map_or_else(|| app.journal.clock().now(), |flow| flow.created_at);
-    edit::commit(app, &[edit::put_flow(app, id, &settings, created_at)?]).await?;
-    FlowView::new(&*find(&app.live.current(), &id.to_string())?, principal)
+    edit::commit_changes(app, &[edit::put_flow(app, id, &settings, created_at)?]).await?;
+    FlowView::new(&*find_flow(&app.live.current(), &id.to_string())?, principal)
 }
 
 /// Makes a flow.
@@ -106,8 +106,8 @@ pub async fn create_flow(
     principal: CallPrincipal,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<FlowView>>), ApiProblem> {
-    let made = save(&app, &principal, FlowId::generate(), &object, None).await?;
-    Ok((StatusCode::CREATED, data(made)))
+    let made = save_flow(&app, &principal, FlowId::generate(), &object, None).await?;
+    Ok((StatusCode::CREATED, data_answer(made)))
 }
 
 /// Changes the given fields of a flow; `null` goes back to the default.
@@ -120,9 +120,9 @@ pub async fn update_flow(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    let flow = find(&app.live.current(), &id)?.flow.clone();
-    let merged = edit::merge(&flow.settings, patch)?;
-    Ok(data(save(&app, &principal, flow.id, &merged, Some(&flow)).await?))
+    let flow = find_flow(&app.live.current(), &id)?.flow.clone();
+    let merged = edit::merge_patch(&flow.settings, patch)?;
+    Ok(data_answer(save_flow(&app, &principal, flow.id, &merged, Some(&flow)).await?))
 }
 
 /// Replaces a flow's settings.
@@ -135,8 +135,8 @@ pub async fn replace_flow(
     Path(id): Path<String>,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    let flow = find(&app.live.current(), &id)?.flow.clone();
-    Ok(data(save(&app, &principal, flow.id, &object, Some(&flow)).await?))
+    let flow = find_flow(&app.live.current(), &id)?.flow.clone();
+    Ok(data_answer(save_flow(&app, &principal, flow.id, &object, Some(&flow)).await?))
 }
 
 /// Deletes a flow. Events that wait for its modules are dropped; deliveries it planned go on.
@@ -147,7 +147,8 @@ pub async fn delete_flow(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
-    let flow = find(&app.live.current(), &id)?.flow.id;
-    edit::commit(&app, &[ObjectChange::Delete { kind: ObjectKind::Flow, id: flow.uuid() }]).await?;
+    let flow = find_flow(&app.live.current(), &id)?.flow.id;
+    edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Flow, id: flow.uuid() }])
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

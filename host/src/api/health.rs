@@ -1,7 +1,7 @@
 //! Outside `/api/v1`: health, readiness, metrics, the OpenAPI document.
 
 use super::AppState;
-use super::answer::{DataAnswer, data};
+use super::answer::{DataAnswer, data_answer};
 use super::auth::CallPrincipal;
 use super::problem::ApiProblem;
 use crate::settings::source_runtime::SourceRuntime;
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
 /// The routes that no token is needed for.
-pub fn routes(document: &Value) -> Router<AppState> {
+pub fn health_routes(document: &Value) -> Router<AppState> {
     // Written once: what is sent to many at once is one piece of memory.
     let document = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let document = move || async move {
@@ -26,13 +26,13 @@ pub fn routes(document: &Value) -> Router<AppState> {
     };
     Router::new()
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/readyz", get(answer_ready))
+        .route("/metrics", get(answer_metrics))
         .route("/openapi.json", get(document))
 }
 
 /// Whether a write was just committed where it will be found after a restart.
-async fn ready(State(app): State<AppState>) -> Response {
+async fn answer_ready(State(app): State<AppState>) -> Response {
     match app.journal.prove_ready().await {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(why) => {
@@ -43,7 +43,7 @@ async fn ready(State(app): State<AppState>) -> Response {
 }
 
 /// Figures in Prometheus' text format 0.0.4.
-async fn metrics(State(app): State<AppState>) -> Response {
+async fn answer_metrics(State(app): State<AppState>) -> Response {
     let counter = |(name, help, value)| {
         format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
     };
@@ -120,7 +120,7 @@ pub async fn test_token(
     let token = principal.token();
     let types = crate::catalog::get().event_types();
     let resources: std::collections::BTreeSet<&str> = types.iter().map(|t| t.resource).collect();
-    let Json(data) = data(AuthTest {
+    let Json(data) = data_answer(AuthTest {
         authenticated: true,
         token_name: token.settings.name.clone(),
         scopes: principal.scopes().names(),

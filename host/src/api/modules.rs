@@ -2,9 +2,9 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
-use super::body::{JsonInput, QueryInput, read};
+use super::body::{JsonInput, QueryInput, read_body};
 use super::events::id;
 use super::problem::ApiProblem;
 use super::{AppState, edit};
@@ -98,7 +98,7 @@ async fn versions(app: &AppState, name: &str) -> Result<Vec<ModuleVersion>, ApiP
     if all.is_empty() { Err(ApiProblem::missing("module", name)) } else { Ok(all) }
 }
 
-async fn version(
+async fn find_version(
     app: &AppState,
     name: &str,
     wanted: Option<u32>,
@@ -118,7 +118,7 @@ pub async fn list_modules(
     State(app): State<AppState>,
     _principal: CallPrincipal,
 ) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
-    Ok(whole(app.journal.modules().await?.into_iter().map(ModuleView::from).collect()))
+    Ok(whole_list(app.journal.modules().await?.into_iter().map(ModuleView::from).collect()))
 }
 
 /// Lists the versions of a module.
@@ -129,7 +129,7 @@ pub async fn show_module(
     _principal: CallPrincipal,
     Path(name): Path<String>,
 ) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
-    Ok(whole(versions(&app, &name).await?.into_iter().map(ModuleView::from).collect()))
+    Ok(whole_list(versions(&app, &name).await?.into_iter().map(ModuleView::from).collect()))
 }
 
 /// What to do with an upload.
@@ -163,7 +163,7 @@ pub async fn upload_module(
 ) -> Result<(StatusCode, Json<DataAnswer<ModuleView>>), ApiProblem> {
     // Before anything is refused: a client that is still sending when it is answered sees a reset of
     // its connection in place of the answer (RFC 9112, section 9.6).
-    let wasm = read(&app, request, app.live.engine().limits().upload_bytes).await?;
+    let wasm = read_body(&app, request, app.live.engine().limits().upload_bytes).await?;
     check_name(&name).map_err(|fault| ApiProblem::invalid(vec![fault]))?;
     if query.version.is_some_and(|number| !(1..=MAX_VERSION).contains(&number)) {
         return Err(ApiProblem::fault("version", format!("from 1 to {MAX_VERSION}")));
@@ -188,9 +188,9 @@ pub async fn upload_module(
     });
     let number = added.await?;
     app.live.reload().await?;
-    let made = version(&app, &name, Some(number)).await?;
+    let made = find_version(&app, &name, Some(number)).await?;
     let warning = before.filter(|_| query.activate).and_then(|before| lost_roles(&before, &made));
-    Ok((StatusCode::CREATED, data(ModuleView { warning, ..made.into() })))
+    Ok((StatusCode::CREATED, data_answer(ModuleView { warning, ..made.into() })))
 }
 
 /// Makes a version the one that flows run; also the way back to an older one.
@@ -202,16 +202,16 @@ pub async fn activate_module(
     _principal: CallPrincipal,
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
-    let found = version(&app, &name, Some(id("version", &number)?)).await?;
+    let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
     let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
     let warning = before.and_then(|before| lost_roles(&before, &found));
-    edit::commit(
+    edit::commit_changes(
         &app,
         &[ObjectChange::ActivateModule { name: name.clone(), version: found.version }],
     )
     .await?;
-    let active = version(&app, &name, Some(found.version)).await?;
-    Ok(data(ModuleView { warning, ..active.into() }))
+    let active = find_version(&app, &name, Some(found.version)).await?;
+    Ok(data_answer(ModuleView { warning, ..active.into() }))
 }
 
 /// The component of a version, as it was uploaded.
@@ -223,7 +223,7 @@ pub async fn download_module(
     _principal: CallPrincipal,
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Response, ApiProblem> {
-    let found = version(&app, &name, Some(id("version", &number)?)).await?;
+    let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
     let wasm = app.journal.component(found.sha256).await?;
     let wasm = wasm.ok_or_else(|| ApiProblem::missing("component", &hex::encode(found.sha256)))?;
     Ok(([(header::CONTENT_TYPE, "application/wasm")], wasm).into_response())
@@ -282,7 +282,7 @@ pub async fn run_module(
         let detail = "trying a module on a stored event needs the scope `events:read` too";
         return Err(ApiProblem::forbidden(detail));
     }
-    let found = version(&app, &name, request.version).await?;
+    let found = find_version(&app, &name, request.version).await?;
     let module = app.live.load(found.sha256).await.map_err(|why| {
         tracing::error!(module = name, why, "a stored module does not load");
         ApiProblem::internal()
@@ -304,7 +304,7 @@ pub async fn run_module(
         }
     };
     let steps = serde_json::to_value(ran.steps).unwrap_or_default();
-    Ok(data(RunAnswer { version: found.version, end, reason, steps, out }))
+    Ok(data_answer(RunAnswer { version: found.version, end, reason, steps, out }))
 }
 
 /// The event of a trial.
@@ -352,7 +352,7 @@ impl TrialEvent {
 
     fn given(app: &AppState, event: &Value) -> Result<Self, ApiProblem> {
         let text = serde_json::to_vec(event).map_err(ApiProblem::malformed)?;
-        let read = crate::ingest::event_body::read(&http::HeaderMap::new(), &text, 1);
+        let read = crate::ingest::event_body::read_events(&http::HeaderMap::new(), &text, 1);
         let read = read.map_err(|refusal| match ApiProblem::from(refusal) {
             problem if problem.errors.is_empty() => problem,
             problem => {

@@ -3,7 +3,7 @@
 //! A client's id is a token's id, its secret the token. Answers and errors have the shapes of the RFCs,
 //! not those of the REST API, because the libraries of clients read them.
 
-use super::auth::{CallOrigin, slow};
+use super::auth::{CallOrigin, slow_down_guessing};
 use super::body::BoundedBody;
 use super::{AppState, edit};
 use crate::access::grant::{ShownGrant, TokenGrant};
@@ -117,14 +117,14 @@ impl IntoResponse for OAuthError {
 }
 
 /// Reads a form; a parameter that comes twice is refused, as RFC 6749 (section 3.2) asks.
-fn form<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, OAuthError> {
+fn read_form<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, OAuthError> {
     serde_urlencoded::from_bytes(body).map_err(|error| {
         OAuthError::new("invalid_request", format!("the form cannot be read: {error}"))
     })
 }
 
 /// The client's id and secret, by HTTP Basic or in the form, not both (section 2.3.1).
-fn credentials(
+fn read_credentials(
     headers: &HeaderMap,
     id: Option<String>,
     secret: Option<String>,
@@ -155,20 +155,20 @@ fn basic(value: &HeaderValue) -> Option<(String, String)> {
 }
 
 /// The client, if the secret is its own and it may call now.
-fn client(
+fn find_client(
     app: &AppState,
     headers: &HeaderMap,
     given: (Option<String>, Option<String>),
     from: &mut CallOrigin,
 ) -> Result<Arc<ApiToken>, OAuthError> {
-    let (id, secret) = credentials(headers, given.0, given.1)?;
+    let (id, secret) = read_credentials(headers, given.0, given.1)?;
     let topology = app.live.current();
     let found = shown_digest(&secret).and_then(|digest| topology.token(&digest).cloned());
     let names = |token: &Arc<ApiToken>| {
         id.parse::<TokenId>().ok() == Some(token.id) || token.settings.name == id
     };
     let found = found.filter(names);
-    slow(app, found.as_deref(), from).map_err(OAuthError::refused)?;
+    slow_down_guessing(app, found.as_deref(), from).map_err(OAuthError::refused)?;
     let unknown = || OAuthError::client("no client has this id and this secret");
     let token = found.ok_or_else(unknown)?;
     from.token = Some(token.id);
@@ -178,7 +178,7 @@ fn client(
 }
 
 /// The scopes asked for, if the client has them.
-fn scopes(client: &ApiToken, asked: Option<&str>) -> Result<ScopeSet, OAuthError> {
+fn asked_scopes(client: &ApiToken, asked: Option<&str>) -> Result<ScopeSet, OAuthError> {
     let Some(asked) = asked else { return Ok(client.scopes) };
     let names = || asked.split_ascii_whitespace();
     let refused = |detail: String| OAuthError::new("invalid_scope", detail);
@@ -213,18 +213,18 @@ pub async fn get_access_token(
     headers: HeaderMap,
     BoundedBody(body): BoundedBody,
 ) -> Response {
-    let result = give(&app, &headers, &body, &mut caller);
+    let result = give_token(&app, &headers, &body, &mut caller);
     answered(result, caller)
 }
 
-fn give(
+fn give_token(
     app: &AppState,
     headers: &HeaderMap,
     body: &Bytes,
     caller: &mut CallOrigin,
 ) -> Result<Response, OAuthError> {
-    let request: TokenRequest = form(body)?;
-    let client = client(app, headers, (request.client_id, request.client_secret), caller)?;
+    let request: TokenRequest = read_form(body)?;
+    let client = find_client(app, headers, (request.client_id, request.client_secret), caller)?;
     match request.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => {
@@ -233,7 +233,7 @@ fn give(
         }
         None => return Err(OAuthError::new("invalid_request", "grant_type is missing")),
     }
-    let scopes = scopes(&client, request.scope.as_deref())?;
+    let scopes = asked_scopes(&client, request.scope.as_deref())?;
     let grant = TokenGrant::new(client.id, scopes, client.settings.expires_at, caller.at);
     let topology = app.live.current();
     let (digest, _) = topology
@@ -270,8 +270,8 @@ async fn take_back(
     body: &Bytes,
     caller: &mut CallOrigin,
 ) -> Result<Response, OAuthError> {
-    let request: RevocationRequest = form(body)?;
-    let client = client(app, headers, (request.client_id, request.client_secret), caller)?;
+    let request: RevocationRequest = read_form(body)?;
+    let client = find_client(app, headers, (request.client_id, request.client_secret), caller)?;
     let Some(token) = request.token else {
         return Err(OAuthError::new("invalid_request", "token is missing"));
     };
@@ -287,9 +287,9 @@ async fn take_back(
     }
     if grant.ends_at() > caller.at && !topology.is_revoked(grant.id) {
         let (id, name) = (grant.id.uuid(), grant.id.to_string());
-        let revoked = edit::put(ObjectKind::RevokedGrant, &name, id, (), None, caller.at);
+        let revoked = edit::put_object(ObjectKind::RevokedGrant, &name, id, (), None, caller.at);
         let change = revoked.map_err(OAuthError::refused)?;
-        edit::commit(app, &[change]).await.map_err(OAuthError::refused)?;
+        edit::commit_changes(app, &[change]).await.map_err(OAuthError::refused)?;
     }
     Ok(StatusCode::OK.into_response())
 }

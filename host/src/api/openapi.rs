@@ -7,7 +7,7 @@ use super::{
     AppState, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows,
     health, modules, oauth, receive, records, samples, sources, tokens, webhooks,
 };
-use crate::access::scope::{RouteNeed, SCOPES, Scope, need};
+use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
 use serde_json::Value;
 use utoipa::openapi::security::{
@@ -21,7 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Every route that is guarded.
-fn routes() -> OpenApiRouter<AppState> {
+fn described_routes() -> OpenApiRouter<AppState> {
     called().merge(receivers())
 }
 
@@ -66,7 +66,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(sources::resume_source))
         .routes(routes!(sources::run::run_source))
         .routes(routes!(sources::run::test_source))
-        .routes(routes!(webhooks::list_webhooks, webhooks::subscribe))
+        .routes(routes!(webhooks::list_webhooks, webhooks::subscribe_events))
         .routes(routes!(webhooks::show_webhook, webhooks::unsubscribe))
         .routes(routes!(samples::sample_events))
         .routes(routes!(records::list_records))
@@ -98,7 +98,7 @@ pub fn called() -> OpenApiRouter<AppState> {
 }
 
 /// Adds what the handlers do not say: title and ways to authenticate.
-fn finish(mut document: OpenApi) -> Value {
+fn finish_document(mut document: OpenApi) -> Value {
     document.info = InfoBuilder::new()
         .title("Waybill")
         .version(env!("CARGO_PKG_VERSION"))
@@ -130,7 +130,7 @@ fn finish(mut document: OpenApi) -> Value {
     for (path, item) in &mut document.paths.paths {
         secure(path, item);
     }
-    describe::describe(serde_json::to_value(document).unwrap_or_default())
+    describe::describe_document(serde_json::to_value(document).unwrap_or_default())
 }
 
 /// Says of each operation which scope its token must have (OpenAPI 3.1, "Security Requirement
@@ -145,7 +145,9 @@ fn secure(path: &str, item: &mut PathItem) {
         (Method::OPTIONS, &mut item.options),
     ];
     for (method, operation) in operations {
-        let (Some(operation), Some(need)) = (operation, need(&method, path)) else { continue };
+        let (Some(operation), Some(need)) = (operation, route_need(&method, path)) else {
+            continue;
+        };
         let scopes: Vec<&str> = need.scope().map(Scope::name).into_iter().collect();
         let ways: &[&str] = match need {
             RouteNeed::Client => &["client"],
@@ -161,5 +163,5 @@ fn secure(path: &str, item: &mut PathItem) {
 
 /// The whole description.
 pub fn document() -> Value {
-    finish(routes().split_for_parts().1)
+    finish_document(described_routes().split_for_parts().1)
 }

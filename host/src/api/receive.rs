@@ -5,13 +5,13 @@
 //! reason.
 
 use super::AppState;
-use super::answer::{DataAnswer, data};
+use super::answer::{DataAnswer, data_answer};
 use super::auth::CallOrigin;
 use super::body::BoundedBody;
-use super::events::{EventReceipt, receipt};
+use super::events::{EventReceipt, make_receipt};
 use super::problem::{ApiProblem, method_not_allowed};
-use crate::ingest::accept::{AcceptError, EventSender, accept};
-use crate::ingest::body::{CODINGS, CodingError, decompressed};
+use crate::ingest::accept::{AcceptError, EventSender, accept_events};
+use crate::ingest::body::{CODINGS, CodingError, decompress_body};
 use crate::ingest::event_body::BodyError;
 use crate::ingest::handshake;
 use crate::ingest::handshake::HandshakeAnswer;
@@ -132,12 +132,12 @@ pub async fn receive_webhook(
     head: Parts,
     body: Result<BoundedBody, ApiProblem>,
 ) -> Result<Response, ApiProblem> {
-    let inlet = find(&app, &name)?;
+    let inlet = find_source(&app, &name)?;
     let taken = match body {
-        Ok(BoundedBody(body)) => take(&app, &inlet, caller, &head, &body).await,
+        Ok(BoundedBody(body)) => take_webhook(&app, &inlet, caller, &head, &body).await,
         Err(problem) => Err(WebhookRefused::new("body", problem)),
     };
-    taken.map_err(|refusing| refuse(&inlet, refusing, caller.at))
+    taken.map_err(|refusing| refuse_webhook(&inlet, refusing, caller.at))
 }
 
 /// Answers what a sender asks before it sends: Meta's and Okta's challenge, and whether the address is there.
@@ -152,12 +152,12 @@ pub async fn ask_receiver(
     Extension(caller): Extension<CallOrigin>,
     head: Parts,
 ) -> Result<Response, ApiProblem> {
-    let inlet = find(&app, &name)?;
+    let inlet = find_source(&app, &name)?;
     let Some(verifier) = &inlet.verifier else { return Err(ApiProblem::internal()) };
     let request = question(&head, caller);
     verifier
         .verify_question(&request, app.journal.clock().wall())
-        .map_err(|refusal| refuse(&inlet, refused(verifier, refusal), caller.at))?;
+        .map_err(|refusal| refuse_webhook(&inlet, refused(verifier, refusal), caller.at))?;
     if let Some(answer) = handshake::answer_get(&head.uri, &head.headers) {
         return Ok(answered(answer));
     }
@@ -178,13 +178,13 @@ pub async fn permit_origin(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiProblem> {
-    find(&app, &name)?;
+    find_source(&app, &name)?;
     let mut response = (StatusCode::OK, [(header::ALLOW, METHODS)]).into_response();
     response.headers_mut().extend(handshake::answer_options(&headers));
     Ok(response)
 }
 
-fn find(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
+fn find_source(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
     let topology = app.live.current();
     let inlet = topology.inlet(name).filter(|inlet| inlet.verifier.is_some()).cloned();
     inlet.ok_or_else(|| {
@@ -193,7 +193,7 @@ fn find(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
     })
 }
 
-fn refuse(
+fn refuse_webhook(
     inlet: &SourceRuntime,
     WebhookRefused(reason, problem): WebhookRefused,
     now: Timestamp,
@@ -227,7 +227,7 @@ fn question(head: &Parts, caller: CallOrigin) -> webhook::WebhookRequest<'_> {
     }
 }
 
-async fn take(
+async fn take_webhook(
     app: &AppState,
     inlet: &Arc<SourceRuntime>,
     caller: CallOrigin,
@@ -253,7 +253,7 @@ async fn take(
         return asked.map(|()| answered(answer)).map_err(|refusal| refused(verifier, refusal));
     }
     let max_body = app.config.server.max_body;
-    let plain = decompressed(headers, body, max_body)?;
+    let plain = decompress_body(headers, body, max_body)?;
     let request = webhook::WebhookRequest { body, plain: &plain, ..unsigned };
     let fits =
         verifier.verify(&request, signed_by).map_err(|refusal| refused(verifier, refusal))?;
@@ -263,14 +263,14 @@ async fn take(
     let max_events = app.config.server.max_batch;
     let source = &settings.name;
     let received = ReceivedWebhook { source, headers, body: &plain, max_events, max_body };
-    let events = webhook_body::read(received, webhook)?;
+    let events = webhook_body::read_webhook(received, webhook)?;
     let request = repeats::RepeatableRequest { headers, signature: fits.signature.as_deref(), now };
     let repeats = webhook.repeats.as_ref();
-    let keys = repeats::keys(repeats, &request, &events.events, &inlet.health.sequence);
+    let keys = repeats::repeat_keys(repeats, &request, &events.events, &inlet.health.sequence);
     let (topology, wait) = (app.live.current(), app.config.immediate.wait.get());
     let sender = EventSender::Webhook(keys);
-    let accepted = accept(&app.journal, &topology, events.events, sender, wait).await?;
-    let receipts = accepted.into_iter().map(|accepted| receipt(&topology, accepted)).collect();
+    let accepted = accept_events(&app.journal, &topology, events.events, sender, wait).await?;
+    let receipts = accepted.into_iter().map(|accepted| make_receipt(&topology, accepted)).collect();
     let mut response = if wants_nothing(webhook.scheme, headers) {
         StatusCode::OK.into_response()
     } else {
@@ -285,10 +285,10 @@ async fn take(
 /// Returns the receipt of the only event, or those of a list.
 fn receipts_of(mut receipts: Vec<EventReceipt>, is_list: bool) -> Response {
     match receipts.pop() {
-        Some(receipt) if !is_list => data(receipt).into_response(),
+        Some(receipt) if !is_list => data_answer(receipt).into_response(),
         last => {
             receipts.extend(last);
-            data(receipts).into_response()
+            data_answer(receipts).into_response()
         }
     }
 }

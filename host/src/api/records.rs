@@ -139,7 +139,7 @@ pub async fn list_records(
     principal.check_table(Some(resource))?;
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
-    if let Some(mut rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
+    if let Some(mut rows) = lookups::look_up_rows(&app, resource, query.source.as_deref()).await? {
         if query.sort.native() == Some(RecordOrder::IdDescending) {
             rows.reverse();
         }
@@ -225,7 +225,7 @@ pub async fn show_record(
     principal.check_table(Some(resource))?;
     let mut query = RecordQuery::read(resource, uri.query().unwrap_or_default())?;
     query.source = principal.source(query.source.as_deref())?.map(str::to_owned);
-    if let Some(rows) = lookups::rows(&app, resource, query.source.as_deref()).await? {
+    if let Some(rows) = lookups::look_up_rows(&app, resource, query.source.as_deref()).await? {
         let mut found: Vec<ShownRecord> =
             rows.into_iter().filter(|row| row.text("id") == id).collect();
         check_one_source(resource, &id, found.iter().map(|row| row.text("waybill_source")))?;
@@ -302,7 +302,7 @@ async fn looked_into(
             return Err(ApiProblem::fault("since", message));
         }
     }
-    let (chosen, page) = choose(found, query, place);
+    let (chosen, page) = choose_page(found, query, place);
     Ok(RecordsPage { data: read_again(app, filter, query, chosen).await?, ..page })
 }
 
@@ -339,13 +339,13 @@ async fn read_again(
 
 /// The page of those that fit the conditions, in the order asked for.
 fn page_of(found: Vec<ShownRecord>, query: &RecordQuery, place: PagePlace) -> RecordsPage {
-    let (chosen, page) = choose(found, query, place);
+    let (chosen, page) = choose_page(found, query, place);
     let data = chosen.into_iter().map(|shown| shown.written(&query.fields)).collect();
     RecordsPage { data, ..page }
 }
 
 /// The records of the page, and what is said of it.
-fn choose(
+fn choose_page(
     mut found: Vec<ShownRecord>,
     query: &RecordQuery,
     place: PagePlace,

@@ -9,8 +9,8 @@ use super::body::QueryInput;
 use super::problem::ApiProblem;
 use crate::catalog::{self, EventType};
 use crate::crypto::digest::ShortDigest;
-use crate::delivery::changes::sent;
-use crate::delivery::envelope::{EnvelopeMessage, render};
+use crate::delivery::changes::sent_changes;
+use crate::delivery::envelope::{EnvelopeMessage, render_envelope};
 use crate::ingest;
 use crate::model::envelope::EnvelopeForm;
 use crate::model::event::Event;
@@ -59,13 +59,13 @@ pub async fn sample_events(
         TypePattern::parse(&name).map_err(|error| ApiProblem::fault("type", error.to_string()))?;
     principal.check_table(resource(&pattern).as_deref())?;
     let source = principal.source(query.source.as_deref())?;
-    let mut events = newest(&app, &principal, &pattern, source).await?;
+    let mut events = newest_event(&app, &principal, &pattern, source).await?;
     if events.is_empty() {
         let known = catalog::get().event_types().iter();
         let chosen = known.filter(|known| pattern.matches(known.name)).take(SAMPLES);
         events = chosen.map(example).collect::<Result<_, ApiProblem>>()?;
     }
-    events.iter().map(rendered).collect::<Result<Vec<_>, ApiProblem>>().map(Json)
+    events.iter().map(render_sample).collect::<Result<Vec<_>, ApiProblem>>().map(Json)
 }
 
 /// The resource that all events of a pattern are about.
@@ -75,7 +75,7 @@ fn resource(pattern: &TypePattern) -> Option<String> {
     known.or_else(|| text.split('.').next()).map(str::to_owned)
 }
 
-async fn newest(
+async fn newest_event(
     app: &AppState,
     principal: &CallPrincipal,
     pattern: &TypePattern,
@@ -96,11 +96,11 @@ async fn newest(
     Ok(events.filter(is_asked_for).take(SAMPLES).collect())
 }
 
-fn rendered(event: &Event) -> Result<Box<RawValue>, ApiProblem> {
+fn render_sample(event: &Event) -> Result<Box<RawValue>, ApiProblem> {
     let (timestamp, event_id) = (event.time().to_string(), event.id.to_string());
     // The id of a delivery that there might be: always the same for the same event.
     let delivery_id = DeliveryId::from_uuid(event.id.uuid()).to_string();
-    let changes = event.changes.as_ref().map(|changes| sent(changes, None)).transpose();
+    let changes = event.changes.as_ref().map(|changes| sent_changes(changes, None)).transpose();
     let changes = changes.map_err(|error| ApiProblem::unexpected(&error))?;
     let message = EnvelopeMessage {
         delivery_id: &delivery_id,
@@ -115,8 +115,8 @@ fn rendered(event: &Event) -> Result<Box<RawValue>, ApiProblem> {
         previous: changes.as_ref().map(|sent| sent.previous.as_str()),
         ..EnvelopeMessage::default()
     };
-    let body =
-        render(EnvelopeForm::Default, &message).map_err(|error| ApiProblem::unexpected(&error))?;
+    let body = render_envelope(EnvelopeForm::Default, &message)
+        .map_err(|error| ApiProblem::unexpected(&error))?;
     serde_json::from_slice(&body.body).map_err(|error| ApiProblem::unexpected(&error))
 }
 

@@ -48,7 +48,7 @@ impl SecretRotation {
 }
 
 /// Splits the secret off, which is no part of the settings.
-pub fn split(
+pub fn split_secret(
     object: &mut Map<String, Value>,
     check: impl Fn(&str) -> Result<(), ApiProblem>,
 ) -> Result<Option<String>, ApiProblem> {

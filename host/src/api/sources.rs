@@ -3,9 +3,9 @@
 
 pub mod run;
 
-use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
-use super::body::{JsonInput, parse};
+use super::body::{JsonInput, parse_json};
 use super::problem::ApiProblem;
 use super::secret::SecretRotation;
 use super::{AppState, edit, secret};
@@ -121,7 +121,10 @@ pub struct NewSource {
     settings: SourceSettings,
 }
 
-pub fn find(topology: &SettingsSnapshot, text: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
+pub fn find_source(
+    topology: &SettingsSnapshot,
+    text: &str,
+) -> Result<Arc<SourceRuntime>, ApiProblem> {
     let id = text.parse::<SourceId>().ok();
     let is = |inlet: &&Arc<SourceRuntime>| {
         Some(inlet.source.id) == id || inlet.source.settings.name == text
@@ -135,7 +138,7 @@ async fn show_now(
     id: &str,
     secret: Option<String>,
 ) -> Result<SourceView, ApiProblem> {
-    let inlet = find(&app.live.current(), id)?;
+    let inlet = find_source(&app.live.current(), id)?;
     let states = run::states(app, [&inlet]).await?;
     let now = app.journal.clock().now();
     Ok(SourceView { secret, ..SourceView::new(&inlet, &states, principal, now) })
@@ -153,7 +156,7 @@ pub async fn list_sources(
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
     let states = run::states(&app, inlets.iter().copied()).await?;
     let view = |inlet: &Arc<SourceRuntime>| SourceView::new(inlet, &states, &principal, now);
-    Ok(whole(inlets.into_iter().map(view).collect()))
+    Ok(whole_list(inlets.into_iter().map(view).collect()))
 }
 
 /// One source, by id or name.
@@ -164,13 +167,13 @@ pub async fn show_source(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    Ok(data(show_now(&app, &principal, &id, None).await?))
+    Ok(data_answer(show_now(&app, &principal, &id, None).await?))
 }
 
 /// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
 /// only to be there.
 pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, ApiProblem> {
-    secret::split(object, check_secret)
+    secret::split_secret(object, check_secret)
 }
 
 fn check_secret(secret: &str) -> Result<(), ApiProblem> {
@@ -180,23 +183,23 @@ fn check_secret(secret: &str) -> Result<(), ApiProblem> {
 }
 
 /// Reads settings, puts stored values in the place of their masks, and checks them.
-pub fn settings(
+pub fn read_settings(
     object: &Map<String, Value>,
     stored: &[&SourceSettings],
 ) -> Result<SourceSettings, ApiProblem> {
     let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
-    let mut settings: SourceSettings = parse(&text)?;
-    edit::check(keep_source(&mut settings, stored))?;
-    edit::check(settings.check())?;
+    let mut settings: SourceSettings = parse_json(&text)?;
+    edit::check_faults(keep_source(&mut settings, stored))?;
+    edit::check_faults(settings.check())?;
     let tables = settings.database.iter().flat_map(|database| &database.tables).enumerate();
-    let unknown = tables.filter(|(_, table)| crate::crm::tables::find(table).is_none());
+    let unknown = tables.filter(|(_, table)| crate::crm::tables::find_table(table).is_none());
     let fault = |(n, table): (usize, &String)| {
         let message = format!(
             "no rule is about a table `{table}`; give names without prefix, such as `invoices`"
         );
         InputFault::new(format!("database.tables[{n}]"), message)
     };
-    edit::check(unknown.map(fault).collect())?;
+    edit::check_faults(unknown.map(fault).collect())?;
     let paypal = settings.webhook.as_ref().and_then(|webhook| webhook.paypal.as_ref());
     if let Some(Err(message)) = paypal.map(webhook::check_certificate) {
         return Err(ApiProblem::fault("webhook.paypal.certificate", message));
@@ -246,7 +249,7 @@ pub fn check_locked(
 }
 
 /// The secrets of a source: those given, those it had, or new ones; with the new one, to be shown once.
-pub fn secrets(
+pub fn new_secrets(
     settings: &SourceSettings,
     given: Option<String>,
     old: Option<&SigningSecrets>,
@@ -277,13 +280,13 @@ pub async fn create_source(
     JsonInput(mut object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
     let given = split_secret(&mut object)?;
-    let settings = settings(&object, &[])?;
-    let (secrets, made) = secrets(&settings, given, None);
+    let settings = read_settings(&object, &[])?;
+    let (secrets, made) = new_secrets(&settings, given, None);
     check_key(&settings, secrets.as_ref())?;
     let (id, now) = (SourceId::generate(), app.journal.clock().now());
     let change = edit::put_source(&app, id, &settings, secrets.as_ref(), now)?;
-    edit::commit(&app, &[change]).await?;
-    Ok((StatusCode::CREATED, data(show_now(&app, &principal, &id.to_string(), made).await?)))
+    edit::commit_changes(&app, &[change]).await?;
+    Ok((StatusCode::CREATED, data_answer(show_now(&app, &principal, &id.to_string(), made).await?)))
 }
 
 /// Changes the given fields of a source; `null` goes back to the default.
@@ -296,20 +299,20 @@ pub async fn update_source(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    let inlet = find(&app.live.current(), &id)?;
-    let mut merged = edit::merge(&inlet.source.settings, patch)?;
+    let inlet = find_source(&app.live.current(), &id)?;
+    let mut merged = edit::merge_patch(&inlet.source.settings, patch)?;
     let given = split_secret(&mut merged)?;
-    let settings = settings(&merged, &[&inlet.source.settings])?;
+    let settings = read_settings(&merged, &[&inlet.source.settings])?;
     check_locked(&inlet, &settings, given.as_deref())?;
     let is_safe = given.is_some() || inlet.secrets.is_none();
     check_change(&inlet.source.settings, &settings, is_safe)?;
-    let (secrets, made) = secrets(&settings, given, inlet.secrets.as_ref());
+    let (secrets, made) = new_secrets(&settings, given, inlet.secrets.as_ref());
     check_key(&settings, secrets.as_ref())?;
-    save(&app, &inlet, &settings, secrets.as_ref()).await?;
-    Ok(data(show_now(&app, &principal, &inlet.source.id.to_string(), made).await?))
+    save_source(&app, &inlet, &settings, secrets.as_ref()).await?;
+    Ok(data_answer(show_now(&app, &principal, &inlet.source.id.to_string(), made).await?))
 }
 
-async fn save(
+async fn save_source(
     app: &AppState,
     inlet: &SourceRuntime,
     settings: &SourceSettings,
@@ -317,7 +320,7 @@ async fn save(
 ) -> Result<(), ApiProblem> {
     let old = &inlet.source;
     let change = edit::put_source(app, old.id, settings, secrets, old.created_at)?;
-    edit::commit(app, &[change]).await
+    edit::commit_changes(app, &[change]).await
 }
 
 /// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
@@ -348,13 +351,13 @@ async fn enable(
     id: &str,
     enabled: bool,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    let inlet = find(&app.live.current(), id)?;
+    let inlet = find_source(&app.live.current(), id)?;
     if inlet.locked {
         return Err(ApiProblem::conflict(LOCKED));
     }
     let settings = SourceSettings { enabled, ..inlet.source.settings.clone() };
-    save(app, &inlet, &settings, inlet.secrets.as_ref()).await?;
-    Ok(data(show_now(app, principal, id, None).await?))
+    save_source(app, &inlet, &settings, inlet.secrets.as_ref()).await?;
+    Ok(data_answer(show_now(app, principal, id, None).await?))
 }
 
 /// Gives a source a new secret; the old one fits for a while. The answer shows it, once.
@@ -367,7 +370,7 @@ pub async fn rotate_source_secret(
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    let inlet = find(&app.live.current(), &id)?;
+    let inlet = find_source(&app.live.current(), &id)?;
     if inlet.verifier.is_none() {
         let message = "its secret is another system's; give the new one by PATCH, as `secret`";
         return Err(ApiProblem::conflict(message));
@@ -380,8 +383,8 @@ pub async fn rotate_source_secret(
     };
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
     check_key(&inlet.source.settings, Some(&secrets))?;
-    save(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
-    Ok(data(show_now(&app, &principal, &id, Some(secrets.current)).await?))
+    save_source(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
+    Ok(data_answer(show_now(&app, &principal, &id, Some(secrets.current)).await?))
 }
 
 /// Deletes a source's settings; events of that name are taken as from any unknown source.
@@ -392,7 +395,7 @@ pub async fn delete_source(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
-    let id = find(&app.live.current(), &id)?.source.id.uuid();
-    edit::commit(&app, &[ObjectChange::Delete { kind: ObjectKind::Source, id }]).await?;
+    let id = find_source(&app.live.current(), &id)?.source.id.uuid();
+    edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Source, id }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }

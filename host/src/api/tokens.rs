@@ -1,11 +1,13 @@
 //! `/tokens`: who may call. A token is shown once, when it is made; what is stored is its digest.
 
-use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
-use super::body::{JsonInput, parse};
+use super::body::{JsonInput, parse_json};
 use super::problem::ApiProblem;
 use super::{AppState, edit};
-use crate::access::token::{ApiToken, StoredToken, TokenDigest, TokenSettings, digest, generate};
+use crate::access::token::{
+    ApiToken, StoredToken, TokenDigest, TokenSettings, generate_token, token_digest,
+};
 use crate::model::id::TokenId;
 use crate::settings::SettingsSnapshot;
 use crate::store::objects::{ObjectChange, ObjectKind};
@@ -53,7 +55,7 @@ impl From<&ApiToken> for TokenView {
     }
 }
 
-fn find(
+fn find_token(
     topology: &SettingsSnapshot,
     text: &str,
 ) -> Result<(TokenDigest, Arc<ApiToken>), ApiProblem> {
@@ -76,7 +78,7 @@ pub async fn list_tokens(
     let mut tokens: Vec<TokenView> =
         topology.tokens().map(|(_, token)| (&**token).into()).collect();
     tokens.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
-    whole(tokens)
+    whole_list(tokens)
 }
 
 /// One token, by id or name.
@@ -87,18 +89,18 @@ pub async fn show_token(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
-    Ok(data((&*find(&app.live.current(), &id)?.1).into()))
+    Ok(data_answer((&*find_token(&app.live.current(), &id)?.1).into()))
 }
 
 /// Reads and checks settings; `old` are those that the token has.
-fn settings(
+fn read_settings(
     principal: &CallPrincipal,
     object: &Map<String, Value>,
     old: Option<&TokenSettings>,
 ) -> Result<TokenSettings, ApiProblem> {
     let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
-    let settings = parse::<TokenSettings>(&text)?.filled();
-    edit::check(settings.check())?;
+    let settings = parse_json::<TokenSettings>(&text)?.filled();
+    edit::check_faults(settings.check())?;
     check_ceiling(principal, &settings, old)?;
     Ok(settings)
 }
@@ -117,7 +119,7 @@ pub fn check_ceiling(
     Err(ApiProblem::forbidden_fields(detail, exceeded))
 }
 
-async fn save(
+async fn save_token(
     app: &AppState,
     id: TokenId,
     digest: TokenDigest,
@@ -126,9 +128,9 @@ async fn save(
 ) -> Result<TokenView, ApiProblem> {
     let name = settings.name.clone();
     let stored = StoredToken { sha256: hex::encode(digest), settings };
-    let change = edit::put(ObjectKind::Token, &name, id.uuid(), stored, None, created_at)?;
-    edit::commit(app, &[change]).await?;
-    Ok((&*find(&app.live.current(), &id.to_string())?.1).into())
+    let change = edit::put_object(ObjectKind::Token, &name, id.uuid(), stored, None, created_at)?;
+    edit::commit_changes(app, &[change]).await?;
+    Ok((&*find_token(&app.live.current(), &id.to_string())?.1).into())
 }
 
 /// Makes a token; it is shown in this answer only.
@@ -139,11 +141,11 @@ pub async fn create_token(
     principal: CallPrincipal,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<TokenView>>), ApiProblem> {
-    let settings = settings(&principal, &object, None)?;
+    let settings = read_settings(&principal, &object, None)?;
     let now = app.journal.clock().now();
-    let token = generate();
-    let made = save(&app, TokenId::generate(), digest(&token), settings, now).await?;
-    Ok((StatusCode::CREATED, data(TokenView { token: Some(token), ..made })))
+    let token = generate_token();
+    let made = save_token(&app, TokenId::generate(), token_digest(&token), settings, now).await?;
+    Ok((StatusCode::CREATED, data_answer(TokenView { token: Some(token), ..made })))
 }
 
 /// Changes the given fields of a token; `null` goes back to the default. The token itself stays.
@@ -156,10 +158,10 @@ pub async fn update_token(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
-    let (digest, token) = find(&app.live.current(), &id)?;
-    let merged = edit::merge(&token.settings, patch)?;
-    let settings = settings(&principal, &merged, Some(&token.settings))?;
-    Ok(data(save(&app, token.id, digest, settings, token.created_at).await?))
+    let (digest, token) = find_token(&app.live.current(), &id)?;
+    let merged = edit::merge_patch(&token.settings, patch)?;
+    let settings = read_settings(&principal, &merged, Some(&token.settings))?;
+    Ok(data_answer(save_token(&app, token.id, digest, settings, token.created_at).await?))
 }
 
 /// Revokes a token: from the answer on nobody can use it.
@@ -170,11 +172,14 @@ pub async fn revoke_token(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
-    let (_, token) = find(&app.live.current(), &id)?;
+    let (_, token) = find_token(&app.live.current(), &id)?;
     if token.id == principal.token().id {
         return Err(ApiProblem::conflict("a token cannot revoke itself; use another admin token"));
     }
-    edit::commit(&app, &[ObjectChange::Delete { kind: ObjectKind::Token, id: token.id.uuid() }])
-        .await?;
+    edit::commit_changes(
+        &app,
+        &[ObjectChange::Delete { kind: ObjectKind::Token, id: token.id.uuid() }],
+    )
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

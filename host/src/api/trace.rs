@@ -62,7 +62,7 @@ pub struct DeliveryTrace {
 }
 
 /// Puts the trace of an event together.
-pub async fn trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
+pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
     let topology = app.live.current();
     let id = stored.event.id;
     let mut steps = Vec::new();
@@ -97,7 +97,7 @@ pub async fn trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, Ap
         .collect();
     let deliveries = app.journal.deliveries_of(id).await?;
     let reasons: Vec<String> = reasons.into_values().flatten().collect();
-    let mut summary = summary(app, &stored, &deliveries, &waiting, &reasons);
+    let mut summary = summarise_trace(app, &stored, &deliveries, &waiting, &reasons);
     if let Some(pruned) = stored.pruned {
         summary = format!("{summary}; its payload was pruned {pruned}");
     }
@@ -144,7 +144,7 @@ fn in_days(span: TimeSpan) -> String {
 /// Reasons that a summary names; it counts the rest.
 const REASONS: usize = 3;
 
-fn summary(
+fn summarise_trace(
     app: &AppState,
     stored: &StoredEvent,
     deliveries: &[StoredDelivery],

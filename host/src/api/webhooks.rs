@@ -2,10 +2,10 @@
 //! subscribes here unchanged: n8n's Perfex node, Zapier's REST hooks, Make's attached webhooks.
 //!
 //! The rules are those of their published clients: the answer to a subscription names its `id` under
-//! `data` (n8n) and beside it (Zapier, Make); giving one up is answered with 2xx also when there is none,
+//! `data_answer` (n8n) and beside it (Zapier, Make); giving one up is answered with 2xx also when there is none,
 //! because these clients keep the id otherwise.
 
-use super::answer::{DataAnswer, ListAnswer, data, whole};
+use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
 use super::body::JsonInput;
 use super::endpoints::{self, LOCKED, check_schemes, shown_url};
@@ -170,7 +170,7 @@ impl WebhookSubscription {
             "on_gone": self.on_gone.unwrap_or(OnGone::Disable),
         });
         let Value::Object(settings) = settings else { return Err(ApiProblem::internal()) };
-        endpoints::settings(&settings)
+        endpoints::read_settings(&settings)
     }
 
     /// The secret that it brings.
@@ -231,7 +231,7 @@ fn same(
 #[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", operation_id = "subscribe", request_body = WebhookSubscription,
     responses((status = 201, body = WebhookSubscribed), (status = 200, body = WebhookSubscribed, description = "It was there already."),
         (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
-pub async fn subscribe(
+pub async fn subscribe_events(
     State(app): State<AppState>,
     principal: CallPrincipal,
     JsonInput(wanted): JsonInput<WebhookSubscription>,
@@ -256,7 +256,7 @@ async fn subscribe_once(
     let topology = app.live.current();
     let base = base_name(wanted.name.as_deref());
     let mut settings = wanted.settings(&free_name(&topology, &base))?;
-    edit::check(keep_endpoint(&mut settings, &[]))?;
+    edit::check_faults(keep_endpoint(&mut settings, &[]))?;
     let (id, status, secret) = if let Some(known) = same(&topology, &base, &settings) {
         take_over(app, wanted, &settings, &known).await?;
         (known.endpoint.id, StatusCode::OK, None)
@@ -264,7 +264,7 @@ async fn subscribe_once(
         let (id, secret) = make(app, wanted, &settings).await?;
         (id, StatusCode::CREATED, secret)
     };
-    let target = endpoints::find(&app.live.current(), &id.to_string())?;
+    let target = endpoints::find_endpoint(&app.live.current(), &id.to_string())?;
     let data = WebhookView { secret, ..WebhookView::new(&target, principal) };
     Ok((status, Json(WebhookSubscribed { id: id.to_string(), data })))
 }
@@ -281,7 +281,7 @@ async fn make(
     let secrets = SigningSecrets { current, previous: None };
     check_schemes(settings, &secrets)?;
     let (id, now) = (EndpointId::generate(), app.journal.clock().now());
-    edit::commit(app, &[edit::put_endpoint(app, id, settings, &secrets, now)?]).await?;
+    edit::commit_changes(app, &[edit::put_endpoint(app, id, settings, &secrets, now)?]).await?;
     Ok((id, made))
 }
 
@@ -308,7 +308,7 @@ async fn take_over(
     check_schemes(&settings, &secrets)?;
     let created_at = endpoint.created_at;
     let change = edit::put_endpoint(app, endpoint.id, &settings, &secrets, created_at)?;
-    edit::commit(app, &[change]).await
+    edit::commit_changes(app, &[change]).await
 }
 
 /// Lists subscriptions: every endpoint.
@@ -319,7 +319,7 @@ pub async fn list_webhooks(
     principal: CallPrincipal,
 ) -> Json<ListAnswer<WebhookView>> {
     let topology = app.live.current();
-    whole(topology.endpoints().map(|target| WebhookView::new(target, &principal)).collect())
+    whole_list(topology.endpoints().map(|target| WebhookView::new(target, &principal)).collect())
 }
 
 /// One subscription.
@@ -330,8 +330,8 @@ pub async fn show_webhook(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<WebhookView>>, ApiProblem> {
-    let target = endpoints::find(&app.live.current(), &id)?;
-    Ok(data(WebhookView::new(&target, &principal)))
+    let target = endpoints::find_endpoint(&app.live.current(), &id)?;
+    Ok(data_answer(WebhookView::new(&target, &principal)))
 }
 
 /// What became of a subscription that was given up.
@@ -357,7 +357,7 @@ pub async fn unsubscribe(
         endpoints::check_unused(&topology, &target.endpoint.settings.name)?;
         let change =
             ObjectChange::Delete { kind: ObjectKind::Endpoint, id: target.endpoint.id.uuid() };
-        edit::commit(&app, &[change]).await?;
+        edit::commit_changes(&app, &[change]).await?;
     }
-    Ok(data(GivenUp { id, deleted: found.is_some() }))
+    Ok(data_answer(GivenUp { id, deleted: found.is_some() }))
 }

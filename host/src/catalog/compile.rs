@@ -12,7 +12,7 @@ use super::schema;
 use super::source::{
     CatalogEvent, CatalogField, FieldKind, OrderedMap, RecordShape, ResourceFile, ScalarKind,
 };
-use super::value::{fits, meant};
+use super::value::{is_valid_value, meant};
 use super::vary;
 
 /// What is wrong, and in which file and event or record.
@@ -54,9 +54,11 @@ pub struct CompiledEventType {
 }
 
 /// Every event type of the files (name and text), sorted by name, or everything that is wrong with them.
-pub fn compile(files: &[(String, String)]) -> Result<Vec<CompiledEventType>, Vec<CatalogProblem>> {
+pub fn compile_catalog(
+    files: &[(String, String)],
+) -> Result<Vec<CompiledEventType>, Vec<CatalogProblem>> {
     let mut problems = Vec::new();
-    let (shapes, resources) = read(files, &mut problems);
+    let (shapes, resources) = read_files(files, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -96,7 +98,7 @@ impl EventPlace {
 type ShapesByName = BTreeMap<String, (String, RecordShape)>;
 
 /// Parses the files; shapes come with the file they stand in, and every resource is a shape too.
-fn read(
+fn read_files(
     files: &[(String, String)],
     problems: &mut Vec<CatalogProblem>,
 ) -> (ShapesByName, Vec<(String, ResourceFile)>) {
@@ -254,7 +256,7 @@ impl ShapeBook {
             key: shape.key.clone().unwrap_or_default(),
             aliases: event.aliases.clone(),
             schema,
-            vary: vary::paths(data, &fields, &example, &|of| self.shape(of)),
+            vary: vary::varying_paths(data, &fields, &example, &|of| self.shape(of)),
             example: Value::Object(example),
         })
     }
@@ -394,7 +396,7 @@ impl ShapeBook {
             }
             (ScalarKind::Map, _, Value::Object(texts)) if texts.values().all(Value::is_string) => {}
             (_, _, Value::Null) if field.kind.nullable => {}
-            (_, _, Value::String(text)) if fits(field, text) => {}
+            (_, _, Value::String(text)) if is_valid_value(field, text) => {}
             (_, _, _) => found.push(
                 place.problem(format!("example {path} is {value}; {} is meant", meant(field))),
             ),

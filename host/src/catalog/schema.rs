@@ -44,8 +44,8 @@ fn of_field<'a>(field: &CatalogField, shape: &impl Fn(&str) -> Option<&'a Record
             "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}",
         }),
         ScalarKind::Email | ScalarKind::Text => json!({ "type": "string" }),
-        ScalarKind::Object => record(field, shape),
-        ScalarKind::List => json!({ "type": "array", "items": record(field, shape) }),
+        ScalarKind::Object => record_schema(field, shape),
+        ScalarKind::List => json!({ "type": "array", "items": record_schema(field, shape) }),
         // The CRM's REST interfaces send custom fields as a list.
         ScalarKind::Map => json!({ "type": ["object", "array"] }),
     };
@@ -69,7 +69,10 @@ fn choices(field: &CatalogField) -> Vec<Value> {
     texts.chain(numbers.map(Value::from)).collect()
 }
 
-fn record<'a>(field: &CatalogField, shape: &impl Fn(&str) -> Option<&'a RecordShape>) -> Value {
+fn record_schema<'a>(
+    field: &CatalogField,
+    shape: &impl Fn(&str) -> Option<&'a RecordShape>,
+) -> Value {
     let Some(inner) = field.of.as_deref().and_then(shape) else {
         return json!({ "type": "object" });
     };

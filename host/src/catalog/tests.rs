@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::compile::compile;
+use super::compile::compile_catalog;
 use super::{get, sample};
 
 /// Columns that carry passwords, keys, addresses of visitors or links that open a document without a password.
@@ -138,7 +138,7 @@ about = "A widget was made."
 
 fn problems(text: &str) -> String {
     let files = [("widget.toml".to_owned(), text.to_owned())];
-    match compile(&files) {
+    match compile_catalog(&files) {
         Ok(compiled) => format!("{} fine", compiled.len()),
         Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     }
@@ -150,7 +150,7 @@ fn a_good_file_becomes_an_event_type() {
         "A widget was made.\"",
         "A widget was made.\"\nchanges = \"status\"\nfrom = \"1\"\nexample = { status = \"2\" }",
     );
-    let compiled = compile(&[("widget.toml".to_owned(), text)]).unwrap().remove(0);
+    let compiled = compile_catalog(&[("widget.toml".to_owned(), text)]).unwrap().remove(0);
     assert_eq!(
         (compiled.key.as_str(), compiled.description.as_str()),
         ("id", "A widget was made.")

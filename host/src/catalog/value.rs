@@ -3,7 +3,7 @@
 use super::source::{CatalogField, ScalarKind};
 
 /// Is `text` a value of that field?
-pub fn fits(field: &CatalogField, text: &str) -> bool {
+pub fn is_valid_value(field: &CatalogField, text: &str) -> bool {
     match field.kind.scalar {
         ScalarKind::Id | ScalarKind::Int | ScalarKind::Unix => {
             like(text.strip_prefix('-').unwrap_or(text), "9+")

@@ -8,7 +8,7 @@ use super::source::{CatalogField, OrderedMap, RecordShape, ScalarKind};
 ///
 /// A field counts by its type (keys, amounts, mail addresses) or by its column name (names of people and companies, running
 /// numbers). What is null, `0` or belongs to the staff stays as it is.
-pub fn paths<'a>(
+pub fn varying_paths<'a>(
     resource: &str,
     fields: &OrderedMap<CatalogField>,
     example: &Map<String, Value>,

@@ -13,9 +13,9 @@ use http::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::client::{CallBody, RemoteServer, ServerClient, escape};
+use super::client::{CallBody, RemoteServer, ServerClient, escape_path};
 use super::input::read_document;
-use super::module::{upload, versions};
+use super::module::{upload_module, versions};
 use super::{CliError, CommandScreen};
 use crate::crypto::sha256;
 
@@ -71,24 +71,24 @@ pub enum FileFormat {
     Json,
 }
 
-pub async fn apply(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn apply_file(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let mut document = read_document(&args.file)?;
     let folder = args.file.parent().unwrap_or(Path::new("."));
     let client = args.remote.connect(screen)?;
     open_secrets(&mut document, args.passphrase.passphrase)?;
-    let components = components(&mut document, folder)?;
-    let missing = missing(components, &document, &client).await?;
+    let components = read_components(&mut document, folder)?;
+    let missing = missing_components(components, &document, &client).await?;
     let mut answer = None;
     if args.dry_run || !missing.is_empty() {
         // Before anything is uploaded: a document that is refused leaves nothing behind.
-        answer = Some(put(&client, document.clone(), true).await?);
+        answer = Some(put_document(&client, document.clone(), true).await?);
     }
     let uploads: Vec<String> = missing.iter().map(|component| component.name.clone()).collect();
     if !args.dry_run {
         for LocalComponent { name, version, wasm, .. } in missing {
-            upload(&client, &name, wasm, version, false).await?;
+            upload_module(&client, &name, wasm, version, false).await?;
         }
-        answer = Some(put(&client, document, false).await?);
+        answer = Some(put_document(&client, document, false).await?);
     }
     let mut answer = answer.unwrap_or_default();
     if !screen.is_human() {
@@ -102,11 +102,15 @@ pub async fn apply(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Result<()
         screen.line(format!("module {name} {verb}"))?;
     }
     let changes = answer.get("changes").and_then(Value::as_array).cloned().unwrap_or_default();
-    report(&changes, args.dry_run, screen)
+    print_changes(&changes, args.dry_run, screen)
 }
 
 /// What applying the document changes, or in a dry run would change.
-async fn put(client: &ServerClient, document: Value, dry_run: bool) -> Result<Value, CliError> {
+async fn put_document(
+    client: &ServerClient,
+    document: Value,
+    dry_run: bool,
+) -> Result<Value, CliError> {
     let path = format!("/config?dry_run={dry_run}");
     client.call(Method::PUT, &path, CallBody::Json(document)).await
 }
@@ -139,7 +143,7 @@ struct LocalComponent {
 }
 
 /// The components of the document's modules, with a SHA-256 in place of every `path`.
-fn components(document: &mut Value, folder: &Path) -> Result<Vec<LocalComponent>, CliError> {
+fn read_components(document: &mut Value, folder: &Path) -> Result<Vec<LocalComponent>, CliError> {
     let mut found = Vec::new();
     let modules = document.get_mut("modules").and_then(Value::as_array_mut);
     for members in modules.into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -149,14 +153,14 @@ fn components(document: &mut Value, folder: &Path) -> Result<Vec<LocalComponent>
         let is_active = members.get("active").and_then(Value::as_bool) != Some(false);
         let path = component_path(folder, Path::new(path.as_str().unwrap_or_default()));
         let wasm = Bytes::from(std::fs::read(&path).map_err(CliError::reading(&path))?);
-        let digest = hex::encode(sha256::digest(&[&wasm]));
+        let digest = hex::encode(sha256::sha256_digest(&[&wasm]));
         members.insert("sha256".to_owned(), Value::String(digest.clone()));
         found.push(LocalComponent { name, version, is_active, digest, wasm });
     }
     Ok(found)
 }
 
-/// Returns the path as seen from the document's folder. `export` names its files as seen from the
+/// Returns the path as seen from the document's folder. `export_config` names its files as seen from the
 /// working directory, so that is where a file is looked for next.
 fn component_path(folder: &Path, path: &Path) -> PathBuf {
     let beside = folder.join(path);
@@ -164,7 +168,7 @@ fn component_path(folder: &Path, path: &Path) -> PathBuf {
 }
 
 /// Those that the server does not have yet, under the version that the file asks for.
-async fn missing(
+async fn missing_components(
     components: Vec<LocalComponent>,
     document: &Value,
     client: &ServerClient,
@@ -200,7 +204,7 @@ fn is_pinned(document: &Value, name: &str, number: u64) -> bool {
     })
 }
 
-fn report(
+fn print_changes(
     changes: &[Value],
     dry_run: bool,
     screen: &mut CommandScreen<'_>,
@@ -243,7 +247,10 @@ fn report(
     Ok(screen.line(said)?)
 }
 
-pub async fn export(args: ExportArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn export_config(
+    args: ExportArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let passphrase = args.passphrase.passphrase.filter(|_| args.secrets);
     let mut document = match passphrase {
@@ -255,7 +262,7 @@ pub async fn export(args: ExportArgs, screen: &mut CommandScreen<'_>) -> Result<
     };
     without_nulls(&mut document);
     if let Some(folder) = &args.modules {
-        download(&mut document, folder, &client).await?;
+        download_modules(&mut document, folder, &client).await?;
     }
     let text = match args.format {
         FileFormat::Yaml => {
@@ -270,7 +277,7 @@ pub async fn export(args: ExportArgs, screen: &mut CommandScreen<'_>) -> Result<
 }
 
 /// Writes the document's components into a folder and names them by their path.
-async fn download(
+async fn download_modules(
     document: &mut Value,
     folder: &Path,
     client: &ServerClient,
@@ -280,7 +287,7 @@ async fn download(
     for members in modules.into_iter().flatten().filter_map(Value::as_object_mut) {
         let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let version = members.get("version").and_then(Value::as_u64).unwrap_or_default();
-        let path = format!("/modules/{}/versions/{version}/component", escape(&name));
+        let path = format!("/modules/{}/versions/{version}/component", escape_path(&name));
         let wasm = client.bytes(Method::GET, &path, CallBody::None).await?;
         let file = folder.join(format!("{name}-{version}.wasm"));
         std::fs::write(&file, &wasm).map_err(CliError::writing(&file))?;

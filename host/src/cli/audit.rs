@@ -88,7 +88,10 @@ impl CallChoice {
     }
 }
 
-pub async fn run(command: AuditCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_audit(
+    command: AuditCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
         AuditCommand::List(args) => {
             let client = args.remote.connect(screen)?;

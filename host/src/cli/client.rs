@@ -256,14 +256,14 @@ impl std::fmt::Display for QueryParameters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, (name, value)) in self.0.iter().enumerate() {
             let separator = if index == 0 { '?' } else { '&' };
-            write!(f, "{separator}{name}={}", escape(value))?;
+            write!(f, "{separator}{name}={}", escape_path(value))?;
         }
         Ok(())
     }
 }
 
 /// Text as one segment of a path or value of a query.
-pub fn escape(text: &str) -> String {
+pub fn escape_path(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape};
+use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape_path};
 use super::endpoint::ENDPOINT;
 use super::resource::IdArgs;
 use super::screen::ListColumn;
@@ -103,7 +103,7 @@ pub struct ExportArgs {
     remote: RemoteServer,
 }
 
-pub async fn run(
+pub async fn run_dead_letter(
     command: DeadLetterCommand,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
@@ -116,14 +116,14 @@ pub async fn run(
         }
         DeadLetterCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/dead-letters/{}", escape(&args.id));
+            let path = format!("/dead-letters/{}", escape_path(&args.id));
             let letter = client.call(Method::GET, &path, CallBody::None).await?;
             Ok(screen.show(&letter)?)
         }
-        DeadLetterCommand::Replay(args) => replay(args, screen).await,
+        DeadLetterCommand::Replay(args) => replay_dead_letters(args, screen).await,
         DeadLetterCommand::Delete(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/dead-letters/{}", escape(&args.id));
+            let path = format!("/dead-letters/{}", escape_path(&args.id));
             let answer = client.call(Method::DELETE, &path, CallBody::None).await?;
             Ok(screen.done(format!("dead letter {} deleted", args.id), &answer)?)
         }
@@ -164,10 +164,13 @@ impl DeadLetterChoice {
     }
 }
 
-async fn replay(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn replay_dead_letters(
+    args: ReplayArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     if let Some(id) = &args.id {
-        let path = format!("/dead-letters/{}/replay", escape(id));
+        let path = format!("/dead-letters/{}/replay", escape_path(id));
         let answer = client.call(Method::POST, &path, CallBody::None).await?;
         return Ok(screen.done(format!("dead letter {id} is tried again"), &answer)?);
     }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{CallBody, QueryParameters, RemoteServer, escape};
+use super::client::{CallBody, QueryParameters, RemoteServer, escape_path};
 use super::endpoint::ENDPOINT;
 use super::resource::IdArgs;
 use super::screen::ListColumn;
@@ -81,26 +81,32 @@ pub struct DeliveryListArgs {
     remote: RemoteServer,
 }
 
-pub async fn run(command: DeliveryCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_delivery(
+    command: DeliveryCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
-        DeliveryCommand::List(args) => list(args, screen).await,
+        DeliveryCommand::List(args) => list_deliveries(args, screen).await,
         DeliveryCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/deliveries/{}", escape(&args.id));
+            let path = format!("/deliveries/{}", escape_path(&args.id));
             let delivery = client.call(Method::GET, &path, CallBody::None).await?;
             Ok(screen.show(&delivery)?)
         }
         DeliveryCommand::Replay(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/deliveries/{}/replay", escape(&args.id));
+            let path = format!("/deliveries/{}/replay", escape_path(&args.id));
             let answer = client.call(Method::POST, &path, CallBody::None).await?;
             Ok(screen.done(format!("delivery {} is sent again", args.id), &answer)?)
         }
-        DeliveryCommand::Cancel(args) => cancel(args, screen).await,
+        DeliveryCommand::Cancel(args) => cancel_deliveries(args, screen).await,
     }
 }
 
-async fn list(args: DeliveryListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn list_deliveries(
+    args: DeliveryListArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let mut query = QueryParameters::default();
     if let Some(name) = args.endpoint {
@@ -113,10 +119,13 @@ async fn list(args: DeliveryListArgs, screen: &mut CommandScreen<'_>) -> Result<
     Ok(screen.list(COLUMNS, &found, "no such deliveries")?)
 }
 
-async fn cancel(args: CancelArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn cancel_deliveries(
+    args: CancelArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     if let Some(id) = args.id {
-        let path = format!("/deliveries/{}/cancel", escape(&id));
+        let path = format!("/deliveries/{}/cancel", escape_path(&id));
         let answer = client.call(Method::POST, &path, CallBody::None).await?;
         return Ok(screen.done(format!("delivery {id} is cancelled"), &answer)?);
     }

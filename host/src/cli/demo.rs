@@ -34,14 +34,14 @@ const EVENTS: [&str; 6] = [
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the demo. `program` is this program's own file, which compiles modules.
-pub async fn run(
+pub async fn run_demo(
     args: &DemoArgs,
     program: PathBuf,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     let folder = tempfile::Builder::new().prefix("waybill-demo-").tempdir()?;
     let token = format!("demo-{}", hex::encode(rand::random::<[u8; 16]>()));
-    let config = config(args, folder.path(), &token)?;
+    let config = demo_config(args, folder.path(), &token)?;
     let server = Server::open(config, Clock::System, program).await;
     let server = server.map_err(|error| CliError::failed(error_chain(&error)))?;
     let url = format!("http://{}", server.address);
@@ -53,8 +53,8 @@ pub async fn run(
     screen.line(format!("admin     {url}/admin   token {token}"))?;
     screen.line(format!("receiver  http://{} (checks every signature)", receiver.address))?;
     let tour = async {
-        setup::upload(&client, args.modules.as_deref(), screen).await?;
-        setup::arrange(&client, &mut receiver, screen).await?;
+        setup::upload_modules(&client, args.modules.as_deref(), screen).await?;
+        setup::arrange_demo(&client, &mut receiver, screen).await?;
         tour(&client, &mut receiver, screen).await?;
         generate(&client, &mut receiver, args, screen).await
     };
@@ -70,7 +70,7 @@ pub async fn run(
     result
 }
 
-fn config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result<Config, CliError> {
+fn demo_config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result<Config, CliError> {
     let settings = [
         ("server.listen", args.listen.clone()),
         ("database.url", format!("sqlite:{}", folder.join("demo.db").display())),
@@ -85,7 +85,7 @@ fn config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result<Conf
 }
 
 /// Captures one made-up event; its id.
-async fn post(client: &ServerClient, event_type: &str, n: u64) -> Result<String, CliError> {
+async fn post_event(client: &ServerClient, event_type: &str, n: u64) -> Result<String, CliError> {
     let data = catalog::sample(event_type, n).unwrap_or_default();
     let event = json!({"type": event_type, "source": "crm", "data": data});
     let receipt = client.call(Method::POST, "/events", CallBody::Json(event)).await?;
@@ -103,7 +103,7 @@ async fn tour(
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     screen.line("\n1. An invoice is created: a module makes a ledger entry of it.")?;
-    let id = post(client, "invoice.created", 1).await?;
+    let id = post_event(client, "invoice.created", 1).await?;
     let delivered = receiver.wait("/ledger", |seen| seen.attempt == 1, PATIENCE).await?;
     screen.line(format!("   {delivered}"))?;
     screen.line(format!("   the whole trace: waybill event show {id}"))?;
@@ -119,7 +119,7 @@ async fn tour(
     screen.line(
         "\n3. The chat answers 503 at first: the delivery is tried again, under the same id.",
     )?;
-    post(client, "lead.converted", 2).await?;
+    post_event(client, "lead.converted", 2).await?;
     let failed = receiver.wait("/chat", |seen| seen.answered == 503, PATIENCE).await?;
     screen.line(format!("   {failed}"))?;
     let retried = receiver.wait("/chat", |seen| seen.attempt == 2, PATIENCE).await?;
@@ -127,7 +127,7 @@ async fn tour(
 
     screen
         .line("\n4. The ERP is down until its schedule is over: a dead letter, then a replay.")?;
-    post(client, "payment.received", 3).await?;
+    post_event(client, "payment.received", 3).await?;
     let letter = dead_letter(client).await?;
     screen.line(format!(
         "   dead letter {}: {}",
@@ -179,7 +179,7 @@ async fn generate(
             _ = tick.tick() => {
                 let names = usize::try_from(made).unwrap_or_default();
                 let name = EVENTS.get(names % EVENTS.len()).copied().unwrap_or("invoice.created");
-                post(client, name, 100 + made).await?;
+                post_event(client, name, 100 + made).await?;
                 made += 1;
             }
             seen = receiver.next() => screen.line(format!("   {}", seen?))?,

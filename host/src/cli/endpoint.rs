@@ -91,19 +91,22 @@ pub struct RotateArgs {
     remote: RemoteServer,
 }
 
-pub async fn run(command: EndpointCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_endpoint(
+    command: EndpointCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
         EndpointCommand::List(args) => ENDPOINT.list(args, screen).await,
         EndpointCommand::Show(args) => ENDPOINT.show(args, screen).await,
-        EndpointCommand::Create(args) => create(args, screen).await,
+        EndpointCommand::Create(args) => create_endpoint(args, screen).await,
         EndpointCommand::Update(args) => ENDPOINT.update(args, screen).await,
         EndpointCommand::Delete(args) => ENDPOINT.delete(args, screen).await,
-        EndpointCommand::Test(args) => test(args, screen).await,
-        EndpointCommand::RotateSecret(args) => rotate(args, screen).await,
+        EndpointCommand::Test(args) => test_endpoint(args, screen).await,
+        EndpointCommand::RotateSecret(args) => rotate_secret(args, screen).await,
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_endpoint(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),
         ("url", args.url.map(Value::String)),
@@ -114,14 +117,14 @@ async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), 
     ENDPOINT.create(args.remote, settings, screen).await
 }
 
-async fn test(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn test_endpoint(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let body = args.event_type.map_or_else(|| json!({}), |name| json!({ "event_type": name }));
     let attempt = ENDPOINT.act(&client, &args.name, "test", CallBody::Json(body)).await?;
     Ok(screen.show(&attempt)?)
 }
 
-async fn rotate(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn rotate_secret(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let body = CallBody::Json(json!({ "grace": args.grace }));
     let answer = ENDPOINT.act(&client, &args.name, "rotate-secret", body).await?;

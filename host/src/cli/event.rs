@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{CallBody, QueryParameters, RemoteServer, escape};
+use super::client::{CallBody, QueryParameters, RemoteServer, escape_path};
 use super::input::read_document;
 use super::resource::IdArgs;
 use super::screen::ListColumn;
@@ -102,23 +102,26 @@ pub struct SendArgs {
     remote: RemoteServer,
 }
 
-pub async fn run(command: EventCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_event(
+    command: EventCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
-        EventCommand::List(args) => list(args, screen).await,
+        EventCommand::List(args) => list_events(args, screen).await,
         EventCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/events/{}", escape(&args.id));
+            let path = format!("/events/{}", escape_path(&args.id));
             let event = client.call(Method::GET, &path, CallBody::None).await?;
             Ok(screen.show(&event)?)
         }
-        EventCommand::Send(args) => send(args, screen).await,
-        EventCommand::Replay(args) => replay(args, screen).await,
+        EventCommand::Send(args) => send_event(args, screen).await,
+        EventCommand::Replay(args) => replay_event(args, screen).await,
     }
 }
 
-async fn replay(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn replay_event(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
-    let path = format!("/events/{}/replay", escape(&args.id));
+    let path = format!("/events/{}/replay", escape_path(&args.id));
     let some = args.endpoint.is_some() || args.failed_only;
     let body = json!({"endpoint": args.endpoint, "failed_only": args.failed_only});
     let answer = client.call(Method::POST, &path, CallBody::Json(body)).await?;
@@ -131,7 +134,7 @@ async fn replay(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), 
     Ok(screen.done(done, &answer)?)
 }
 
-async fn list(args: EventListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn list_events(args: EventListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let mut query = QueryParameters::default();
     query.add("type", args.event_type);
     query.add("source", args.source);
@@ -144,7 +147,7 @@ async fn list(args: EventListArgs, screen: &mut CommandScreen<'_>) -> Result<(),
     Ok(screen.list(COLUMNS, &found, "no such events")?)
 }
 
-async fn send(args: SendArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn send_event(args: SendArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let event = match &args.from {
         Some(path) => read_document(path)?,
         None => event(&args)?,

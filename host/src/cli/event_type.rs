@@ -42,14 +42,17 @@ pub struct TypeShowArgs {
     json: bool,
 }
 
-pub fn run(command: EventTypeCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub fn run_event_type(
+    command: EventTypeCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
-        EventTypeCommand::List(args) => list(&args, screen),
-        EventTypeCommand::Show(args) => show(&args, screen),
+        EventTypeCommand::List(args) => list_event_types(&args, screen),
+        EventTypeCommand::Show(args) => show_event_type(&args, screen),
     }
 }
 
-fn list(args: &TypeListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+fn list_event_types(args: &TypeListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let wanted = |known: &&catalog::EventType| {
         args.resource.as_deref().is_none_or(|resource| known.resource == resource)
@@ -59,7 +62,7 @@ fn list(args: &TypeListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliEr
     Ok(screen.list(COLUMNS, &found, "no event type of that resource")?)
 }
 
-fn show(args: &TypeShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+fn show_event_type(args: &TypeShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let Some(known) = catalog::get().find(&args.name) else {
         let near = catalog::get().nearest(&args.name);

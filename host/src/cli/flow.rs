@@ -61,17 +61,20 @@ pub struct CreateArgs {
     remote: RemoteServer,
 }
 
-pub async fn run(command: FlowCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_flow(
+    command: FlowCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
         FlowCommand::List(args) => FLOW.list(args, screen).await,
         FlowCommand::Show(args) => FLOW.show(args, screen).await,
-        FlowCommand::Create(args) => create(args, screen).await,
+        FlowCommand::Create(args) => create_flow(args, screen).await,
         FlowCommand::Update(args) => FLOW.update(args, screen).await,
         FlowCommand::Delete(args) => FLOW.delete(args, screen).await,
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_flow(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let modules: Vec<Value> = args.modules.iter().map(|name| json!({ "name": name })).collect();
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),

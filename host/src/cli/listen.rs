@@ -57,7 +57,7 @@ struct ListenReceiver {
     to_print: mpsc::Sender<ListenArrival>,
 }
 
-pub async fn run(args: ListenArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_listen(args: ListenArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let listener = TcpListener::bind(address).await.map_err(|error| {
         CliError::with_next(format!("cannot listen on {address}: {error}"), "choose another --port")
@@ -68,11 +68,11 @@ pub async fn run(args: ListenArgs, screen: &mut CommandScreen<'_>) -> Result<(),
             std::future::pending::<()>().await;
         }
     };
-    serve(listener, args, Clock::System, stop, screen).await
+    serve_requests(listener, args, Clock::System, stop, screen).await
 }
 
 /// Receives on `listener` until `stop`, and prints.
-pub async fn serve(
+pub async fn serve_requests(
     listener: TcpListener,
     args: ListenArgs,
     clock: Clock,
@@ -89,12 +89,12 @@ pub async fn serve(
     if args.secret.is_none() {
         screen.line("signatures are not checked: give the endpoint's secret with --secret")?;
     }
-    let app = Router::new().fallback(receive).with_state(receiver);
+    let app = Router::new().fallback(receive_delivery).with_state(receiver);
     let server = axum::serve(listener, app);
     tokio::pin!(stop);
     let printing = async {
         while let Some(arrival) = printed.recv().await {
-            print(&arrival, args.secret.as_ref(), screen)?;
+            print_arrival(&arrival, args.secret.as_ref(), screen)?;
         }
         Ok(())
     };
@@ -105,7 +105,10 @@ pub async fn serve(
     }
 }
 
-async fn receive(State(receiver): State<Arc<ListenReceiver>>, request: Request) -> StatusCode {
+async fn receive_delivery(
+    State(receiver): State<Arc<ListenReceiver>>,
+    request: Request,
+) -> StatusCode {
     let at = receiver.clock.now();
     let (head, body) = request.into_parts();
     let Some(body) = whole(body).await else { return StatusCode::PAYLOAD_TOO_LARGE };
@@ -137,7 +140,7 @@ impl ListenReceiver {
     }
 }
 
-fn print(
+fn print_arrival(
     arrival: &ListenArrival,
     secret: Option<&SecretString>,
     screen: &mut CommandScreen<'_>,

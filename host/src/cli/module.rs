@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use super::{CliError, CommandScreen};
 
-pub use manage::{upload, versions};
+pub use manage::{upload_module, versions};
 
 /// What can be done with modules.
 #[derive(Debug, Subcommand)]
@@ -31,14 +31,17 @@ pub enum ModuleCommand {
     Activate(manage::ActivateArgs),
 }
 
-pub async fn run(command: ModuleCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_module(
+    command: ModuleCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
-        ModuleCommand::New(args) => new::run(&args, screen),
-        ModuleCommand::Build(args) => build::run(&args, screen).await,
-        ModuleCommand::Run(args) => run::run(&args, screen).await,
-        ModuleCommand::Push(args) => manage::push(args, screen).await,
-        ModuleCommand::List(args) => manage::list(args, screen).await,
-        ModuleCommand::Show(args) => manage::show(args, screen).await,
-        ModuleCommand::Activate(args) => manage::activate(args, screen).await,
+        ModuleCommand::New(args) => new::run_new(&args, screen),
+        ModuleCommand::Build(args) => build::run_build(&args, screen).await,
+        ModuleCommand::Run(args) => run::run_locally(&args, screen).await,
+        ModuleCommand::Push(args) => manage::push_module(args, screen).await,
+        ModuleCommand::List(args) => manage::list_modules(args, screen).await,
+        ModuleCommand::Show(args) => manage::show_module(args, screen).await,
+        ModuleCommand::Activate(args) => manage::activate_module(args, screen).await,
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape};
+use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape_path};
 use super::input::SettingsArgs;
 use super::screen::ListColumn;
 use super::{CliError, CommandScreen};
@@ -153,7 +153,7 @@ impl ResourceKind {
 
     /// As [`ResourceKind::find_id`], escaped for a path.
     async fn find(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
-        Ok(escape(&self.find_id(client, name).await?))
+        Ok(escape_path(&self.find_id(client, name).await?))
     }
 
     /// The id of that name; an id is taken as it is.

@@ -93,21 +93,26 @@ pub struct CreateArgs {
     remote: RemoteServer,
 }
 
-pub async fn run(command: SourceCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_source(
+    command: SourceCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
         SourceCommand::List(args) => SOURCE.list(args, screen).await,
         SourceCommand::Show(args) => SOURCE.show(args, screen).await,
-        SourceCommand::Create(args) => create(*args, screen).await,
+        SourceCommand::Create(args) => create_source(*args, screen).await,
         SourceCommand::Update(args) => SOURCE.update(args, screen).await,
-        SourceCommand::Pause(args) => act(args, "pause", "paused", screen).await,
-        SourceCommand::Resume(args) => act(args, "resume", "taken up again", screen).await,
-        SourceCommand::Run(args) => act(args, "run", "asked to run", screen).await,
+        SourceCommand::Pause(args) => act_on_source(args, "pause", "paused", screen).await,
+        SourceCommand::Resume(args) => {
+            act_on_source(args, "resume", "taken up again", screen).await
+        }
+        SourceCommand::Run(args) => act_on_source(args, "run", "asked to run", screen).await,
         SourceCommand::Test(args) => try_one(args, screen).await,
         SourceCommand::Delete(args) => SOURCE.delete(args, screen).await,
     }
 }
 
-async fn act(
+async fn act_on_source(
     args: OneArgs,
     verb: &str,
     done: &str,
@@ -137,7 +142,7 @@ impl CreateArgs {
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_source(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let kind = args.kind();
     if kind == "http" && (args.every.is_some() || args.time_zone.is_some()) {
         let message = "--every and --time-zone go with --poll, --database or --cron";

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::error::{ProblemDocument, ProblemFault};
 use super::input::SettingsArgs;
-use super::{CliError, CommandLine, CommandScreen, run};
+use super::{CliError, CommandLine, CommandScreen, run_command};
 
 #[test]
 fn the_parser_is_sound() {
@@ -100,7 +100,7 @@ fn settings_come_from_file_options_and_set() {
 async fn typed(line: &[&str]) -> Result<String, CliError> {
     let cli = CommandLine::try_parse_from(std::iter::once(&"waybill").chain(line)).unwrap();
     let mut out = Vec::new();
-    let ended = run(cli.command, &mut CommandScreen::new(&mut out, true)).await;
+    let ended = run_command(cli.command, &mut CommandScreen::new(&mut out, true)).await;
     ended.map(|()| String::from_utf8(out).unwrap())
 }
 

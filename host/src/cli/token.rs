@@ -67,17 +67,20 @@ pub struct CreateArgs {
     remote: RemoteServer,
 }
 
-pub async fn run(command: TokenCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_token(
+    command: TokenCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     match command {
         TokenCommand::List(args) => TOKEN.list(args, screen).await,
         TokenCommand::Show(args) => TOKEN.show(args, screen).await,
-        TokenCommand::Create(args) => create(args, screen).await,
+        TokenCommand::Create(args) => create_token(args, screen).await,
         TokenCommand::Update(args) => TOKEN.update(args, screen).await,
         TokenCommand::Revoke(args) => TOKEN.delete(args, screen).await,
     }
 }
 
-async fn create(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+async fn create_token(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let list = |values: Vec<String>| (!values.is_empty()).then(|| json!(values));
     let named = [
         ("name", Some(Value::String(args.name))),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{CliError, CommandScreen};
 use crate::signing::verify::{
-    ReceivedDelivery, SchemeFinding, SignatureVerdict, VerificationKeys, verify,
+    ReceivedDelivery, SchemeFinding, SignatureVerdict, VerificationKeys, verify_delivery,
 };
 use crate::time::clock::Clock;
 use crate::time::timestamp::Timestamp;
@@ -49,10 +49,10 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Checks the request; an error if a signature does not fit, or none is there.
-pub fn run(args: &VerifyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub fn run_verify(args: &VerifyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let text = fs::read_to_string(&args.headers).map_err(CliError::reading(&args.headers))?;
-    let headers = headers::parse(&text)
+    let headers = headers::parse_headers(&text)
         .map_err(|why| CliError::failed(format!("{}: {why}", args.headers.display())))?;
     let body = fs::read(&args.body).map_err(CliError::reading(&args.body))?;
     let now = args.at.unwrap_or_else(|| Clock::System.now());
@@ -61,10 +61,13 @@ pub fn run(args: &VerifyArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliE
         current: args.secret.expose_secret(),
         previous: args.previous.as_ref().map(ExposeSecret::expose_secret),
     };
-    report(&verify(received, keys), screen)
+    print_findings(&verify_delivery(received, keys), screen)
 }
 
-fn report(findings: &[SchemeFinding], screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+fn print_findings(
+    findings: &[SchemeFinding],
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let wrong = findings.iter().filter(|finding| !finding.verdict.fits()).count();
     if screen.is_human() {
         if !findings.is_empty() {
@@ -114,7 +117,7 @@ fn problems(verdict: &SignatureVerdict) -> Vec<String> {
 /// One line for each scheme of a request that came in at `at`.
 pub fn findings(secret: &str, headers: &HeaderMap, body: &[u8], at: Timestamp) -> Vec<String> {
     let keys = VerificationKeys { current: secret, previous: None };
-    let findings = verify(ReceivedDelivery { headers, body, now: at }, keys);
+    let findings = verify_delivery(ReceivedDelivery { headers, body, now: at }, keys);
     if findings.is_empty() {
         return vec!["no signature of a known scheme".to_owned()];
     }

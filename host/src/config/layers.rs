@@ -76,7 +76,7 @@ impl SettingOrigins {
 }
 
 /// All settings in the order in which they count; the special variables go straight into `config`.
-pub fn collect(
+pub fn collect_settings(
     file: Option<(&str, &str)>,
     environment: impl IntoIterator<Item = EnvironmentPair>,
     overrides: &[KeyOverride],

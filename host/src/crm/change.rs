@@ -122,7 +122,7 @@ mod tests {
     fn holds(when: When, old: &str, new: &str) -> bool {
         let row =
             |value: &str| [("active", Some(value.to_owned()))].into_iter().collect::<CrmRow>();
-        RowChange::Update(&row(old), &row(new)).is(&when, tables::find("staff").unwrap())
+        RowChange::Update(&row(old), &row(new)).is(&when, tables::find_table("staff").unwrap())
     }
 
     #[test]

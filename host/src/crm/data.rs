@@ -22,7 +22,7 @@ pub struct EventData {
 }
 
 /// What the data of an event needs of other tables.
-pub fn references(rule: &Rule, table: &'static CrmTable, row: &CrmRow) -> Vec<RowReference> {
+pub fn row_references(rule: &Rule, table: &'static CrmTable, row: &CrmRow) -> Vec<RowReference> {
     let mut found: Vec<RowReference> = Vec::new();
     found.extend(join_references(table, row));
     let mut add = |table, column| found.extend(RowReference::to_row(table, row.text(column)));
@@ -80,7 +80,7 @@ fn parent_column(table: &CrmTable, parent: &str) -> &'static str {
 }
 
 /// The data of the event that the rule makes of the change. None where what the rule looks up says that it did not occur.
-pub fn tell(
+pub fn event_data(
     rule: &Rule,
     table: &'static CrmTable,
     change: RowChange<'_>,
@@ -223,7 +223,7 @@ fn add_list(
 /// The customer names the lead it came from. Where it is not known, the lead's own link stands in.
 fn add_customer(data: &mut Map<String, Value>, table: &CrmTable, row: &CrmRow, known: &KnownRows) {
     let lead = row.text(table.key).unwrap_or_default();
-    let customer = known.rows("clients", "leadid", lead).first().zip(tables::find("clients"));
+    let customer = known.rows("clients", "leadid", lead).first().zip(tables::find_table("clients"));
     let id = customer.and_then(|(customer, clients)| customer.text(clients.key));
     let id = id.or_else(|| row.text("client_id"));
     data.insert("customer_id".into(), id.map_or(Value::Null, Value::from));
@@ -239,7 +239,7 @@ fn about_parent(
     known: &KnownRows,
 ) -> Option<EventData> {
     let key = row.text(parent_column(table, parent))?;
-    let parent = tables::find(parent)?;
+    let parent = tables::find_table(parent)?;
     let data = known.row(parent.name, Some(key)).map(|found| record(parent, found, known));
     let only_key = || Map::from_iter([(parent.key.to_owned(), Value::from(key))]);
     let data = data.unwrap_or_else(only_key);
@@ -323,9 +323,9 @@ fn milestone(row: &CrmRow, known: &KnownRows) -> Option<EventData> {
     };
     let mut times: Vec<[String; 2]> = tasks.iter().map(finished).collect();
     times.sort();
-    let tasks = tables::find("tasks")?;
+    let tasks = tables::find_table("tasks")?;
     let told = about_parent(tasks, row, "projects", known)?;
-    let stage = known.row("milestones", Some(id)).zip(tables::find("milestones"));
+    let stage = known.row("milestones", Some(id)).zip(tables::find_table("milestones"));
     let stage =
         stage.map_or_else(|| json!({ "id": id }), |(row, table)| record(table, row, known).into());
     let occurrence = Some(format!("{id} {}", ShortDigest::of(times.iter().flatten())));

@@ -79,7 +79,7 @@ pub struct RowDerivation {
 }
 
 /// What the events of a change would need of other tables, for [`derive()`].
-pub fn references(
+pub fn change_references(
     table: &'static CrmTable,
     old: Option<&CrmRow>,
     new: Option<&CrmRow>,
@@ -89,7 +89,7 @@ pub fn references(
         |rule: &&Rule| rule.when.iter().any(|when| change.is(when, table) || when.is_clock());
     let rules = table.rules.iter().filter(happens);
     let mut found: Vec<RowReference> =
-        rules.flat_map(|rule| data::references(rule, table, change.row())).collect();
+        rules.flat_map(|rule| data::row_references(rule, table, change.row())).collect();
     found.sort();
     found.dedup();
     found
@@ -105,7 +105,12 @@ pub fn passing_references(
     let change = RowChange::Same(row);
     let is_near =
         |rule: &&Rule| rule.when.iter().any(|when| is_near(when, rule, change, marks, context));
-    table.rules.iter().filter(is_near).flat_map(|rule| data::references(rule, table, row)).collect()
+    table
+        .rules
+        .iter()
+        .filter(is_near)
+        .flat_map(|rule| data::row_references(rule, table, row))
+        .collect()
 }
 
 /// Whether time may have brought the event.
@@ -117,13 +122,13 @@ fn is_near(
     context: &RuleContext<'_>,
 ) -> bool {
     if let When::Due(due) = when {
-        return due::judge(due, rule.event, change, marks, context) != DueVerdict::Wait;
+        return due::judge_due(due, rule.event, change, marks, context) != DueVerdict::Wait;
     }
     *when == When::Unanswered && due::is_ripe(change.row(), rule.event, marks, context)
 }
 
 /// What follows from a row that is new, changed or gone.
-pub fn derive(
+pub fn derive_events(
     table: &'static CrmTable,
     old: Option<&StoredSnapshot>,
     new: Option<&CrmRow>,
@@ -185,7 +190,7 @@ impl ChangeInContext<'_> {
     /// What is to be done if the rule waits for time to pass.
     fn verdict(&self, when: &When, event: &str, marks: &DueMarks) -> Option<DueVerdict> {
         if let When::Due(due) = when {
-            return Some(due::judge(due, event, self.change, marks, self.context));
+            return Some(due::judge_due(due, event, self.change, marks, self.context));
         }
         (*when == When::Unanswered).then(|| self.judge_attempt(event, marks))
     }
@@ -215,7 +220,7 @@ impl ChangeInContext<'_> {
         let named = |column| format!("{column}={}", row.text(column).unwrap_or_default());
         match *when {
             When::New(_) | When::CompletesMilestone => String::new(),
-            When::Gone | When::Updated => snapshot::hash(self.table, row).to_string(),
+            When::Gone | When::Updated => snapshot::hash_row(self.table, row).to_string(),
             When::Changed(column)
             | When::Renewed(column)
             | When::Leaves(column, _)
@@ -229,7 +234,7 @@ impl ChangeInContext<'_> {
     }
 
     fn tell(&self, rule: &Rule, evidence: &str) -> Option<DerivedEvent> {
-        let told = data::tell(rule, self.table, self.change, self.known)?;
+        let told = data::event_data(rule, self.table, self.change, self.known)?;
         let field = rule.data.field();
         let name =
             |column: &str| field.map_or_else(|| column.to_owned(), |f| format!("{f}.{column}"));

@@ -101,7 +101,7 @@ pub enum DueVerdict {
 }
 
 /// Judges a condition on a date.
-pub fn judge(
+pub fn judge_due(
     due: &Due,
     event: &str,
     change: RowChange<'_>,

@@ -1,6 +1,6 @@
 //! Rows of other tables that the data of an event needs: the record that a comment belongs to, the code of a currency.
 //!
-//! [`super::derive::references`] says which, the caller reads them, all of a chunk at once, and hands them in as [`KnownRows`]. What is not known
+//! [`super::derive::change_references`] says which, the caller reads them, all of a chunk at once, and hands them in as [`KnownRows`]. What is not known
 //! makes the data poorer and never the event wrong. The exceptions are the rules of which catalogue and derivation say that they look elsewhere.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub struct RowReference {
 impl RowReference {
     /// The row of a table with that key. None for a key by which the CRM says that there is no such row.
     pub fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
-        let column = tables::find(table)?.key;
+        let column = tables::find_table(table)?.key;
         let value = key.filter(|key| !key.is_empty() && *key != "0")?.to_owned();
         Some(Self { table, column, value })
     }
@@ -43,7 +43,7 @@ impl KnownRows {
 
     /// Takes in a row of a table under its key, as for those of [`tables::LOOKED_INTO`].
     pub fn put_row(&mut self, table: &'static str, row: CrmRow) {
-        if let Some(reference) = tables::find(table).and_then(|found| {
+        if let Some(reference) = tables::find_table(table).and_then(|found| {
             let value = row.text(found.key)?.to_owned();
             Some(RowReference { table: found.name, column: found.key, value })
         }) {
@@ -55,7 +55,7 @@ impl KnownRows {
     pub fn further_references(&self) -> Vec<RowReference> {
         let mut found = Vec::new();
         for (reference, rows) in &self.rows {
-            let table = tables::find(reference.table).filter(|table| !table.joins.is_empty());
+            let table = tables::find_table(reference.table).filter(|table| !table.joins.is_empty());
             for (table, row) in
                 table.into_iter().flat_map(|table| rows.iter().map(move |r| (table, r)))
             {

@@ -11,8 +11,8 @@ use super::tables::{self, ChildList};
 use crate::json::same_value::canonical_number;
 
 /// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's key, in any order.
-pub fn attach(list: &'static ChildList, row: &mut CrmRow, mut members: Vec<CrmRow>) {
-    members.sort_by(|one, other| compare(list, one, other));
+pub fn attach_lists(list: &'static ChildList, row: &mut CrmRow, mut members: Vec<CrmRow>) {
+    members.sort_by(|one, other| compare_lists(list, one, other));
     let objects = members.iter().map(|member| Value::Object(object(list, member))).collect();
     row.push(list.field, CellValue::List(list, Value::Array(objects).to_string()));
 }
@@ -96,7 +96,7 @@ fn fields(members: &[Value], known: &KnownRows) -> Map<String, Value> {
 }
 
 /// Numbers by value, all else by text.
-fn compare(list: &ChildList, one: &CrmRow, other: &CrmRow) -> Ordering {
+fn compare_lists(list: &ChildList, one: &CrmRow, other: &CrmRow) -> Ordering {
     let number = |row: &CrmRow, column| row.text(column).and_then(|text| text.parse::<i64>().ok());
     let by_column = |column: &&&'static str| {
         let numbers = number(one, column).cmp(&number(other, column));
@@ -143,12 +143,12 @@ mod tests {
 
     #[test]
     fn the_order_of_the_table_does_not_matter() {
-        let list = tables::find("staff").unwrap().list("permissions").unwrap();
+        let list = tables::find_table("staff").unwrap().list("permissions").unwrap();
         let view = row(&[("feature", "invoices"), ("capability", "view")]);
         let create = row(&[("feature", "invoices"), ("capability", "create")]);
         let (mut one, mut other) = (CrmRow::default(), CrmRow::default());
-        attach(list, &mut one, vec![view.clone(), create.clone()]);
-        attach(list, &mut other, vec![create, view]);
+        attach_lists(list, &mut one, vec![view.clone(), create.clone()]);
+        attach_lists(list, &mut other, vec![create, view]);
         assert_eq!(one, other);
         let expected = r#"[{"feature":"invoices","capability":"create"},{"feature":"invoices","capability":"view"}]"#;
         assert_eq!(one.text("permissions"), Some(expected));
@@ -156,9 +156,13 @@ mod tests {
 
     #[test]
     fn numbers_are_ordered_by_value() {
-        let list = tables::find("clients").unwrap().list("groups").unwrap();
+        let list = tables::find_table("clients").unwrap().list("groups").unwrap();
         let mut customer = CrmRow::default();
-        attach(list, &mut customer, vec![row(&[("groupid", "10")]), row(&[("groupid", "9")])]);
+        attach_lists(
+            list,
+            &mut customer,
+            vec![row(&[("groupid", "10")]), row(&[("groupid", "9")])],
+        );
         assert_eq!(customer.text("groups"), Some(r#"[{"groupid":"9"},{"groupid":"10"}]"#));
         let mut known = KnownRows::default();
         known.put_row("customers_groups", row(&[("id", "9"), ("name", "Wholesale")]));

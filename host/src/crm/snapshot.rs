@@ -1,6 +1,6 @@
 //! What is kept of a row between two scans.
 //!
-//! Of each row: its [`hash`], by which a scan sees that nothing happened; a revision, which counts its states and makes ids of occurrences
+//! Of each row: its [`hash_row`], by which a scan sees that nothing happened; a revision, which counts its states and makes ids of occurrences
 //! differ; its [`DueMarks`], empty for nearly all; and its content, from which `changed` and `previous` are told. The content is a JSON array in
 //! the order of the columns, without their names: those stand once for each table, as [`ColumnLayouts`]. A long text is kept as its digest. Columns
 //! whose changes nobody waits for are not kept at all, and of tables where only new rows matter nothing is.
@@ -32,14 +32,14 @@ pub struct StoredSnapshot {
 impl StoredSnapshot {
     /// What to keep of a row.
     pub fn of(table: &CrmTable, row: &CrmRow, revision: u32, marks: DueMarks) -> Self {
-        Self { revision, marks, row: reduce(table, row) }
+        Self { revision, marks, row: reduce_row(table, row) }
     }
 }
 
 /// The hash of what counts in a row, as it was read. Equal hashes: nothing happened. Unequal ones: the values are
 /// compared. It is stored, so an upgrade of Waybill must not make it in another way. Without the names of the columns, which are the same
 /// for all rows of a table and would be most of what is hashed.
-pub fn hash(table: &CrmTable, row: &CrmRow) -> ShortDigest {
+pub fn hash_row(table: &CrmTable, row: &CrmRow) -> ShortDigest {
     let mut content: Vec<u8> = Vec::new();
     for (_, cell) in row.iter().filter(|(column, _)| table.counts(column)) {
         let (kind, bytes): (u8, &[u8]) = match cell {
@@ -57,7 +57,7 @@ pub fn hash(table: &CrmTable, row: &CrmRow) -> ShortDigest {
 }
 
 /// The part of a row that is kept: its key and what counts, long texts as digests.
-pub fn reduce(table: &CrmTable, row: &CrmRow) -> CrmRow {
+pub fn reduce_row(table: &CrmTable, row: &CrmRow) -> CrmRow {
     let is_kept = |column: &str| column == table.key || table.counts(column);
     let cells = row.iter().filter(|(column, _)| is_kept(column));
     cells.map(|(column, cell)| (column.clone(), shorten(table, column, cell))).collect()

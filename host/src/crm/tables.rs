@@ -210,7 +210,7 @@ const fn custom_fields(fieldto: &'static str) -> ChildList {
 }
 
 /// The table of that name, without prefix.
-pub fn find(name: &str) -> Option<&'static CrmTable> {
+pub fn find_table(name: &str) -> Option<&'static CrmTable> {
     ALL.iter().copied().find(|table| table.name == name)
 }
 

@@ -9,7 +9,7 @@ const OWNER_ONLY: u32 = 0o600;
 
 /// Makes an empty file for its owner only, if there is none, so that no one can open it before its
 /// permissions are set. SQLite gives its log files the permissions of the database.
-pub fn create(path: &Path) -> io::Result<()> {
+pub fn create_file(path: &Path) -> io::Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path);
     match made {
         Ok(_) => Ok(()),
@@ -20,7 +20,7 @@ pub fn create(path: &Path) -> io::Result<()> {
 
 /// Takes a file's permissions from all but its owner, with a warning where they had any. A file that
 /// is missing is fine.
-pub fn protect(path: &Path) -> io::Result<()> {
+pub fn protect_file(path: &Path) -> io::Result<()> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -45,12 +45,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("waybill.db");
         let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
-        protect(&path).unwrap();
-        create(&path).unwrap();
+        protect_file(&path).unwrap();
+        create_file(&path).unwrap();
         assert_eq!(mode(), 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        create(&path).unwrap();
-        protect(&path).unwrap();
+        create_file(&path).unwrap();
+        protect_file(&path).unwrap();
         assert_eq!(mode(), 0o600);
     }
 }

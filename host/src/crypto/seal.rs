@@ -62,7 +62,7 @@ impl SecretSealer {
     /// A sealer with the key in `path`; made if the file is not there.
     pub fn from_file(path: &Path) -> Result<Self, SealError> {
         let failed = |source| SealError::KeyFile { path: path.display().to_string(), source };
-        private_file::protect(path).map_err(failed)?;
+        private_file::protect_file(path).map_err(failed)?;
         match std::fs::read(path) {
             Ok(bytes) if bytes.trim_ascii().len() >= 32 => Ok(Self::from_bytes(bytes.trim_ascii())),
             Ok(_) => Err(failed(std::io::Error::other("it is too short to be a key"))),
@@ -82,7 +82,8 @@ impl SecretSealer {
     }
 
     fn from_bytes(secret: &[u8]) -> Self {
-        let derive = |purpose: &str| -> [u8; 32] { sha256::digest(&[purpose.as_bytes(), secret]) };
+        let derive =
+            |purpose: &str| -> [u8; 32] { sha256::sha256_digest(&[purpose.as_bytes(), secret]) };
         let cipher = XChaCha20Poly1305::new(&derive("waybill seal 1\n").into());
         Self {
             cipher,

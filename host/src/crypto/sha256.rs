@@ -7,7 +7,7 @@ use ring::{digest, hmac};
 use subtle::ConstantTimeEq as _;
 
 /// The digest of the parts, one after the other.
-pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
+pub fn sha256_digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(part);
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn published_vectors_fit() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hex::encode(digest(&[b"a", b"bc"])), abc);
+        assert_eq!(hex::encode(sha256_digest(&[b"a", b"bc"])), abc);
         let mac = MacKey::new(b"Jefe");
         let code = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         let parts: [&[u8]; 2] = [b"what do ya want ", b"for nothing?"];

@@ -2,8 +2,8 @@
 
 use super::changes;
 use super::envelope::{self, RenderedBody};
-use super::judge::{AttemptAnswer, AttemptJudgement, FailurePolicy, RetryRound, judge};
-use crate::json::storable::storable;
+use super::judge::{AttemptAnswer, AttemptJudgement, FailurePolicy, RetryRound, judge_answer};
+use crate::json::storable::make_storable;
 use crate::model::attributes::{HOPS_HEADER, SentWith};
 use crate::model::delivery::Attempt;
 use crate::model::event::{DeliveryMessage, Event};
@@ -78,7 +78,7 @@ pub struct MadeAttempt {
 
 /// Makes one attempt; nothing if `withdrawn` ended before its request began. `random` is uniform in
 /// 0 to 1.
-pub async fn make(
+pub async fn make_attempt(
     client: &DeliveryClient,
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
@@ -87,7 +87,7 @@ pub async fn make(
     random: f64,
     withdrawn: impl Future<Output = ()>,
 ) -> Option<MadeAttempt> {
-    let (sent, recorded) = match request(target, parcel) {
+    let (sent, recorded) = match build_request(target, parcel) {
         Ok(request) => {
             let recorded = record_headers(&request.headers, target);
             (client.send(request, target.timeout, withdrawn).await?, recorded)
@@ -105,10 +105,10 @@ pub async fn make(
     };
     let policy =
         FailurePolicy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
-    let judgement = judge(answer, round, policy, ended, random);
+    let judgement = judge_answer(answer, round, policy, ended, random);
     let class = judgement.error_class;
     let sent = sent.map(|reply| redacted(reply, &target.redactor));
-    let attempt = record(parcel.number, at, duration, recorded, class, sent);
+    let attempt = record_attempt(parcel.number, at, duration, recorded, class, sent);
     Some(MadeAttempt { attempt, judgement })
 }
 
@@ -116,7 +116,7 @@ fn unsendable(why: &UnsendableReason) -> SendError {
     SendError { class: ErrorClass::Protocol, detail: why.to_string(), duration: Duration::ZERO }
 }
 
-fn request(
+fn build_request(
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
 ) -> Result<ClientRequest, UnsendableReason> {
@@ -124,7 +124,7 @@ fn request(
     let sent_with = SentWith::read(parcel.event.attributes.as_deref());
     // Counted at each delivery, so that an endpoint that feeds its own source comes to an end.
     let hops = sent_with.hops.saturating_add(1);
-    let rendered = render(target, parcel, &id, &sent_with)?;
+    let rendered = render_body(target, parcel, &id, &sent_with)?;
     let mut headers = HeaderMap::with_capacity(16);
     headers.extend(target.headers.clone());
     headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(&*rendered.content_type)?);
@@ -144,7 +144,7 @@ fn event_type(parcel: DeliveryParcel<'_>) -> &str {
     parcel.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&parcel.event.event_type)
 }
 
-fn render(
+fn render_body(
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
     id: &str,
@@ -161,7 +161,7 @@ fn render(
     let changes = match &event.changes {
         // What a module made of the event, and the last of several, are not this change.
         Some(changes) if own_data.is_none() && parcel.collapsed.is_none() => {
-            Some(changes::sent(changes, settings.field_map.as_ref())?)
+            Some(changes::sent_changes(changes, settings.field_map.as_ref())?)
         }
         Some(_) | None => None,
     };
@@ -194,10 +194,10 @@ fn render(
         extensions: event.attributes.as_ref().map(|a| a.get()),
         attributes: parcel.message.map(|m| m.attributes.as_slice()).unwrap_or_default(),
     };
-    Ok(envelope::render(settings.envelope, &message)?)
+    Ok(envelope::render_envelope(settings.envelope, &message)?)
 }
 
-fn record(
+fn record_attempt(
     number: i32,
     at: Timestamp,
     duration: Duration,
@@ -211,7 +211,7 @@ fn record(
             let headers = headers_json(reply.headers.iter(), |name| name == header::SET_COOKIE);
             (Some(reply.status.as_u16()), Some(headers), Some(reply.body), error)
         }
-        Err(error) => (None, None, None, Some(storable(error.detail))),
+        Err(error) => (None, None, None, Some(make_storable(error.detail))),
     };
     Attempt {
         number,

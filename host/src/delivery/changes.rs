@@ -15,7 +15,10 @@ pub struct SentChanges {
 }
 
 /// What is sent of the changes of an event that an endpoint gets as it was captured.
-pub fn sent(changes: &RawValue, map: Option<&FieldMap>) -> Result<SentChanges, InvalidData> {
+pub fn sent_changes(
+    changes: &RawValue,
+    map: Option<&FieldMap>,
+) -> Result<SentChanges, InvalidData> {
     let EventChanges { changed, mut previous } =
         serde_json::from_str(changes.get()).map_err(InvalidData::new)?;
     let Some(map) = map.filter(|map| !map.is_empty()) else {
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn without_a_field_map_all_is_sent() {
-        let sent = sent(&changes(), None).unwrap();
+        let sent = sent_changes(&changes(), None).unwrap();
         assert_eq!(sent.changed, r#"["total","contact.email","note"]"#);
         assert_eq!(sent.previous, r#"{"total":"5.00","contact.email":"a@example.com"}"#);
     }
@@ -88,8 +91,11 @@ mod tests {
         let text = r#"{"changed":["n"],"previous":{"n":12345678901234567890.10}}"#;
         let changes = RawValue::from_string(text.to_owned()).unwrap();
         let rename: FieldMap = serde_json::from_value(json!({"rename": {"n": "m"}})).unwrap();
-        assert_eq!(sent(&changes, None).unwrap().previous, r#"{"n":12345678901234567890.10}"#);
-        let renamed = sent(&changes, Some(&rename)).unwrap();
+        assert_eq!(
+            sent_changes(&changes, None).unwrap().previous,
+            r#"{"n":12345678901234567890.10}"#
+        );
+        let renamed = sent_changes(&changes, Some(&rename)).unwrap();
         assert_eq!(renamed.previous, r#"{"m":12345678901234567890.10}"#);
     }
 
@@ -98,14 +104,14 @@ mod tests {
         let map: FieldMap = serde_json::from_value(json!({"exclude": ["contact.email"],
             "rename": {"total": "amount"}}))
         .unwrap();
-        let sent = sent(&changes(), Some(&map)).unwrap();
+        let sent = sent_changes(&changes(), Some(&map)).unwrap();
         assert_eq!(sent.changed, r#"["amount","note"]"#);
         assert_eq!(sent.previous, r#"{"amount":"5.00"}"#);
         let deep = EventChanges { changed: vec![".".repeat(60_000)], previous: RawFields::new() };
-        let deep = super::sent(&to_raw_value(&deep).unwrap(), Some(&map)).unwrap();
+        let deep = sent_changes(&to_raw_value(&deep).unwrap(), Some(&map)).unwrap();
         assert_eq!(deep.previous, "{}", "names of others do not make it dig");
         let map = serde_json::from_value(json!({"include": ["contact"]})).unwrap();
-        let sent = super::sent(&changes(), Some(&map)).unwrap();
+        let sent = sent_changes(&changes(), Some(&map)).unwrap();
         assert_eq!(sent.changed, r#"["contact.email"]"#);
     }
 }

@@ -34,16 +34,19 @@ pub struct LaneContext {
 }
 
 /// Runs until told to stop.
-pub async fn run(context: Arc<LaneContext>, mut lanes: mpsc::UnboundedReceiver<NewLane>) {
+pub async fn run_dispatcher(
+    context: Arc<LaneContext>,
+    mut lanes: mpsc::UnboundedReceiver<NewLane>,
+) {
     // Before the first request: a receiver that was refusing when the last process ended is held back.
     if let Err(error) = look_around(&context).await {
         tracing::warn!(%error, "cannot ask the database which receivers asked for time");
     }
-    context.tasks.spawn(patrol(Arc::clone(&context)));
+    context.tasks.spawn(sweep_lanes(Arc::clone(&context)));
     loop {
         tokio::select! {
             new = lanes.recv() => match new {
-                Some(new) => drop(context.tasks.spawn(lane::run(Arc::clone(&context), new))),
+                Some(new) => drop(context.tasks.spawn(lane::run_lane(Arc::clone(&context), new))),
                 None => return,
             },
             () = context.stop.cancelled() => return,
@@ -51,7 +54,7 @@ pub async fn run(context: Arc<LaneContext>, mut lanes: mpsc::UnboundedReceiver<N
     }
 }
 
-async fn patrol(context: Arc<LaneContext>) {
+async fn sweep_lanes(context: Arc<LaneContext>) {
     let mut tick = tokio::time::interval(PATROL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -91,7 +91,7 @@ impl RenderedBody {
 }
 
 /// Renders a message. An error means that a JSON text in it was none, or nests too deep.
-pub fn render(
+pub fn render_envelope(
     envelope: EnvelopeForm,
     message: &EnvelopeMessage<'_>,
 ) -> Result<RenderedBody, CanonicalError> {
@@ -197,7 +197,7 @@ fn binary(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError>
         body
     } else {
         let mut body = Vec::new();
-        canonical::write(message.data, &mut body)?;
+        canonical::write_canonical(message.data, &mut body)?;
         body
     };
     let mut headers = Vec::with_capacity(8);
@@ -348,7 +348,7 @@ impl ObjectWriter {
 
     fn json(&mut self, key: &str, json: &str) -> Result<(), CanonicalError> {
         self.key(key);
-        canonical::write(json, &mut self.0)
+        canonical::write_canonical(json, &mut self.0)
     }
 
     fn end(mut self) -> Vec<u8> {

@@ -81,7 +81,7 @@ pub struct AttemptJudgement {
 }
 
 /// Judges an attempt. `random` is uniform in `0..1`.
-pub fn judge(
+pub fn judge_answer(
     answer: AttemptAnswer,
     round: RetryRound,
     policy: FailurePolicy<'_>,
@@ -161,7 +161,7 @@ mod tests {
 
     fn judged(answer: AttemptAnswer, attempts: u32, on_gone: OnGone) -> AttemptJudgement {
         let round = RetryRound { attempts, held_since: None };
-        judge(
+        judge_answer(
             answer,
             round,
             FailurePolicy { schedule: &RetrySchedule::default(), on_gone },
@@ -258,7 +258,13 @@ mod tests {
             let held_since = Some(NOW.before(Duration::from_hours(hours)));
             let policy =
                 FailurePolicy { schedule: &RetrySchedule::default(), on_gone: OnGone::Retry };
-            judge(answered(429, Some(5)), RetryRound { attempts, held_since }, policy, NOW, 0.0)
+            judge_answer(
+                answered(429, Some(5)),
+                RetryRound { attempts, held_since },
+                policy,
+                NOW,
+                0.0,
+            )
         };
         assert!(matches!(refused(23, 9).outcome, AttemptOutcome::HeldBack { .. }));
         let at = NOW.after(Duration::from_secs(30));

@@ -31,7 +31,7 @@ struct LaneRunner {
 }
 
 /// Runs a lane until its endpoint is deleted or the server stops; then gives back what it holds.
-pub async fn run(context: Arc<LaneContext>, NewLane { lane, mut queue }: NewLane) {
+pub async fn run_lane(context: Arc<LaneContext>, NewLane { lane, mut queue }: NewLane) {
     let stop = context.stop.clone();
     let turns = EndpointTurns::new(Arc::clone(&context.places));
     let changes = context.live.changes();
@@ -50,7 +50,7 @@ pub async fn run(context: Arc<LaneContext>, NewLane { lane, mut queue }: NewLane
         }
     }
     queue.close();
-    let held = drain(&mut queue);
+    let held = drain_queue(&mut queue);
     runner.release(held, runner.now()).await;
 }
 
@@ -63,7 +63,7 @@ async fn sleep(wait: Option<Duration>) {
 }
 
 /// Everything that is queued at this moment.
-fn drain(queue: &mut mpsc::UnboundedReceiver<LeasedDelivery>) -> Vec<LeasedDelivery> {
+fn drain_queue(queue: &mut mpsc::UnboundedReceiver<LeasedDelivery>) -> Vec<LeasedDelivery> {
     std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }
 
@@ -155,14 +155,14 @@ impl LaneRunner {
                 let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
                 // Boxed: a task's future is moved several times before it runs, and this one is large.
                 self.context.tasks.spawn(Box::pin(async move {
-                    send(&context, &lane, &turn, leased).await;
+                    send_delivery(&context, &lane, &turn, leased).await;
                     drop(turn);
                 }));
             }
             SendReadiness::NotNow => self.release(vec![leased], self.now()).await,
             // What is queued behind it has to wait as long.
             SendReadiness::Later(due) => {
-                let mut held = drain(queue);
+                let mut held = drain_queue(queue);
                 held.push(leased);
                 self.release(held, due).await;
             }
@@ -206,8 +206,13 @@ impl LaneRunner {
 }
 
 /// Makes the attempt with the settings in force when its request begins.
-async fn send(context: &LaneContext, lane: &EndpointLane, turn: &SendTurn, leased: LeasedDelivery) {
-    let Some((target, made)) = attempt(context, lane.endpoint, &leased).await else {
+async fn send_delivery(
+    context: &LaneContext,
+    lane: &EndpointLane,
+    turn: &SendTurn,
+    leased: LeasedDelivery,
+) {
+    let Some((target, made)) = make_attempt(context, lane.endpoint, &leased).await else {
         let (now, lease) = (context.journal.clock().now(), [(leased.id, leased.lease)]);
         if let Err(error) = context.journal.release(&lease, now).await {
             tracing::warn!(delivery = %leased.id, %error, "cannot give a delivery back; its lease will run out");
@@ -215,7 +220,7 @@ async fn send(context: &LaneContext, lane: &EndpointLane, turn: &SendTurn, lease
         return;
     };
     if made.judgement.disable_endpoint {
-        disable(&context.live, &target).await;
+        disable_endpoint(&context.live, &target).await;
     }
     let outcome = tell_pace(lane, turn, &made);
     let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
@@ -238,7 +243,7 @@ async fn send(context: &LaneContext, lane: &EndpointLane, turn: &SendTurn, lease
 }
 
 /// The attempt, and the settings it was made with; nothing if the endpoint takes no deliveries now.
-async fn attempt(
+async fn make_attempt(
     context: &LaneContext,
     endpoint: EndpointId,
     leased: &LeasedDelivery,
@@ -259,7 +264,8 @@ async fn attempt(
             number,
             signed_at: context.journal.clock().wall(),
         };
-        let made = attempt::make(&context.client, &target, parcel, round, at, random, withdrawn);
+        let made =
+            attempt::make_attempt(&context.client, &target, parcel, round, at, random, withdrawn);
         if let Some(made) = made.await {
             return Some((target, made));
         }
@@ -292,7 +298,7 @@ fn tell_pace(lane: &EndpointLane, turn: &SendTurn, made: &MadeAttempt) -> Attemp
     }
 }
 
-async fn disable(live: &LiveSettings, target: &EndpointRuntime) {
+async fn disable_endpoint(live: &LiveSettings, target: &EndpointRuntime) {
     let name = &target.endpoint.settings.name;
     tracing::warn!(endpoint = name, "answered 410 Gone: the endpoint is disabled");
     if let Err(error) = live.disable_endpoint(target).await {

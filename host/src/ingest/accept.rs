@@ -4,7 +4,7 @@ use super::incoming::IncomingEvent;
 use super::repeats::RepeatKeys;
 use crate::catalog;
 use crate::crypto::digest::ShortDigest;
-use crate::json::storable::storable;
+use crate::json::storable::make_storable;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DEFAULT_SOURCE, Event};
@@ -102,7 +102,7 @@ impl EventSender<'_> {
 }
 
 /// Makes events durable. `wait` bounds the waiting for `immediate` endpoints.
-pub async fn accept(
+pub async fn accept_events(
     journal: &EventStore,
     topology: &SettingsSnapshot,
     incoming: Vec<IncomingEvent>,
@@ -119,8 +119,8 @@ pub async fn accept(
     let mut inlets = Vec::with_capacity(incoming.len());
     for (n, event) in incoming.into_iter().enumerate() {
         let keys = sender.keys(n, event.id.as_deref());
-        let (capture, matches) = capture(journal, topology, event, keys);
-        watches.push(watch(journal, &capture, &matches));
+        let (capture, matches) = capture_events(journal, topology, event, keys);
+        watches.push(watch_event(journal, &capture, &matches));
         inlets.push(topology.inlet(&capture.event.source));
         captures.push(capture);
     }
@@ -145,7 +145,7 @@ pub async fn accept(
 
 /// Makes the events durable that a source found, together with what it keeps of what they follow from; how many of
 /// them are no repeats. `None` where another process has taken the source over: then nothing is written.
-pub async fn take(
+pub async fn take_source_events(
     journal: &EventStore,
     topology: &SettingsSnapshot,
     inlet: &SourceRuntime,
@@ -155,7 +155,7 @@ pub async fn take(
     check_sources(topology, &incoming, true).map_err(AcceptError::Invalid)?;
     let of = |event: IncomingEvent| {
         let keys = EventSender::Source.keys(0, event.id.as_deref());
-        capture(journal, topology, event, keys).0
+        capture_events(journal, topology, event, keys).0
     };
     let captures = incoming.into_iter().map(of).collect();
     let receipts = journal.take(captures, changes).await.map_err(AcceptError::Journal)?;
@@ -199,7 +199,7 @@ fn check_sources(
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-fn capture(
+fn capture_events(
     journal: &EventStore,
     topology: &SettingsSnapshot,
     mut incoming: IncomingEvent,
@@ -208,11 +208,11 @@ fn capture(
     let holds_record = incoming.complete();
     let event = Arc::new(Event {
         id: EventId::generate(),
-        source: incoming.source.map_or_else(|| DEFAULT_SOURCE.to_owned(), storable),
-        event_type: storable(incoming.event_type),
-        resource: incoming.resource.map(storable),
-        resource_id: incoming.resource_id.map(storable),
-        external_id: incoming.id.map(storable),
+        source: incoming.source.map_or_else(|| DEFAULT_SOURCE.to_owned(), make_storable),
+        event_type: make_storable(incoming.event_type),
+        resource: incoming.resource.map(make_storable),
+        resource_id: incoming.resource_id.map(make_storable),
+        external_id: incoming.id.map(make_storable),
         occurred_at: incoming.occurred_at,
         received_at: journal.clock().now(),
         attributes: incoming.attributes,
@@ -258,7 +258,7 @@ fn is_immediate(topology_mode: DeliveryMode) -> bool {
     topology_mode == DeliveryMode::Immediate
 }
 
-fn watch(
+fn watch_event(
     journal: &EventStore,
     capture: &EventCapture,
     matches: &EventMatches,

@@ -27,7 +27,7 @@ pub enum CodingError {
 }
 
 /// Decompresses a body as `Content-Encoding` says (RFC 9110, section 8.4), up to `limit` bytes at each step.
-pub fn decompressed<'b>(
+pub fn decompress_body<'b>(
     headers: &HeaderMap,
     body: &'b [u8],
     limit: usize,
@@ -44,12 +44,12 @@ pub fn decompressed<'b>(
     let mut body = Cow::Borrowed(body);
     // The last one was applied last.
     for coding in codings.iter().rev() {
-        body = Cow::Owned(decode(coding, &body, limit)?);
+        body = Cow::Owned(decode_body(coding, &body, limit)?);
     }
     Ok(body)
 }
 
-fn decode(coding: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
+fn decode_body(coding: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
     match coding {
         "gzip" | "x-gzip" => read("gzip", MultiGzDecoder::new(body), limit),
         // Deflate is in the form of zlib (RFC 9110, section 8.4.1.2); some send it bare.
@@ -57,7 +57,7 @@ fn decode(coding: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, CodingErro
             Err(CodingError::Broken(_)) => read("deflate", DeflateDecoder::new(body), limit),
             other => other,
         },
-        "br" => brotli(body, limit),
+        "br" => decode_brotli(body, limit),
         other => Err(CodingError::Unknown(other.to_owned())),
     }
 }
@@ -70,7 +70,7 @@ fn read(coding: &'static str, from: impl Read, limit: usize) -> Result<Vec<u8>, 
 }
 
 /// Decompresses brotli without its large windows: one would take up to a gigabyte, where RFC 7932 ends at 16 MiB.
-fn brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
+fn decode_brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
     let mut decoder = Decompressor::new(body, CHUNK);
     decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
     read("br", decoder, limit)
@@ -78,7 +78,7 @@ fn brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
 
 /// The JSON of a text: of a form that has only a field `payload` its value (GitHub, Slack), of another form an object of its
 /// fields, and of anything else the text itself. A field that comes several times is an array.
-pub fn json<'t>(headers: &HeaderMap, text: &'t str) -> Cow<'t, str> {
+pub fn json_text<'t>(headers: &HeaderMap, text: &'t str) -> Cow<'t, str> {
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media = media.and_then(|media| media.split(';').next()).unwrap_or_default().trim();
     let is_form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded");
@@ -146,7 +146,7 @@ mod tests {
             ("gzip, gzip", gzip(&gzip(BODY))),
             ("identity", BODY.to_vec()),
         ] {
-            let read = decompressed(&headers(coding), &body, 100);
+            let read = decompress_body(&headers(coding), &body, 100);
             assert_eq!(read.as_deref(), Ok(BODY), "{coding}");
         }
     }
@@ -155,20 +155,23 @@ mod tests {
     fn what_is_larger_decompressed_than_allowed_is_refused() {
         let bomb = gzip(&vec![b' '; 1_000_000]);
         assert!(bomb.len() < 2_000);
-        assert_eq!(decompressed(&headers("gzip"), &bomb, 2_000), Err(CodingError::TooLarge(2_000)));
+        assert_eq!(
+            decompress_body(&headers("gzip"), &bomb, 2_000),
+            Err(CodingError::TooLarge(2_000))
+        );
         let twice = gzip(&bomb);
-        let read = decompressed(&headers("gzip, gzip"), &twice, 2_000);
+        let read = decompress_body(&headers("gzip, gzip"), &twice, 2_000);
         assert_eq!(read, Err(CodingError::TooLarge(2_000)));
     }
 
     #[test]
     fn what_is_not_compressed_so_is_refused() {
         for coding in ["gzip", "deflate", "br"] {
-            let read = decompressed(&headers(coding), b"{\"event\":1}", 100);
+            let read = decompress_body(&headers(coding), b"{\"event\":1}", 100);
             assert!(matches!(read, Err(CodingError::Broken(_))), "{coding}");
         }
         for coding in ["zstd", "gzip, gzip, gzip, gzip"] {
-            let read = decompressed(&headers(coding), BODY, 100);
+            let read = decompress_body(&headers(coding), BODY, 100);
             assert!(matches!(read, Err(CodingError::Unknown(_))), "{coding}");
         }
     }
@@ -183,8 +186,8 @@ mod tests {
             ("a=1&b=%C3%BC+x&a=2", r#"{"a":["1","2"],"b":"ü x"}"#),
             (r#" {"a":1}"#, r#" {"a":1}"#),
         ] {
-            assert_eq!(json(&form, text), wanted);
+            assert_eq!(json_text(&form, text), wanted);
         }
-        assert_eq!(json(&HeaderMap::new(), "a=1"), "a=1");
+        assert_eq!(json_text(&HeaderMap::new(), "a=1"), "a=1");
     }
 }

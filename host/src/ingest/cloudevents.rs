@@ -40,12 +40,12 @@ struct EventContent {
 }
 
 /// An event in structured mode.
-pub fn structured(text: &str) -> Result<IncomingEvent, BodyError> {
+pub fn read_structured(text: &str) -> Result<IncomingEvent, BodyError> {
     let value: Value = serde_json::from_str(text).map_err(malformed)?;
     let Value::Object(attributes) = value else {
         return Err(BodyError::Invalid(vec![InputFault::new("", "a CloudEvent is an object")]));
     };
-    check(&attributes)?;
+    check_attributes(&attributes)?;
     let content = if let Some(Value::String(text)) = attributes.get("data_base64") {
         base64_content(text)?
     } else {
@@ -56,7 +56,7 @@ pub fn structured(text: &str) -> Result<IncomingEvent, BodyError> {
 }
 
 /// An event in binary mode: attributes in `ce-*` headers, the body is the data.
-pub fn binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, BodyError> {
+pub fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, BodyError> {
     let mut attributes = Map::new();
     for (name, value) in headers {
         if let Some(name) = name.as_str().strip_prefix("ce-") {
@@ -75,7 +75,7 @@ pub fn binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, BodyErr
     if let Some(given) = given.filter(|given| !given.trim().is_empty()) {
         attributes.insert(attributes::CONTENT_TYPE.to_owned(), given.into());
     }
-    check(&attributes)?;
+    check_attributes(&attributes)?;
     let content = body_content(&mut attributes, body)?;
     incoming(attributes, content)
 }
@@ -156,7 +156,7 @@ fn malformed(error: impl std::fmt::Display) -> BodyError {
     BodyError::Malformed(error.to_string())
 }
 
-fn check(attributes: &Map<String, Value>) -> Result<(), BodyError> {
+fn check_attributes(attributes: &Map<String, Value>) -> Result<(), BodyError> {
     let mut faults = Vec::new();
     for name in ["id", "source", "specversion", "type"] {
         text_field(attributes, name, true, &mut faults);

@@ -6,7 +6,7 @@ use crate::time::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
 /// Says why a text is no event.
-pub fn diagnose(text: &str) -> BodyError {
+pub fn diagnose_body(text: &str) -> BodyError {
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(error) => return BodyError::Malformed(error.to_string()),
@@ -42,7 +42,7 @@ pub fn text_field(
         None | Some(Value::Null) if !needed => {}
         None | Some(Value::Null) => faults.push(InputFault::new(name, "missing; give a text")),
         Some(other) => {
-            faults.push(InputFault::new(name, format!("is {}; give a text", kind(other))));
+            faults.push(InputFault::new(name, format!("is {}; give a text", kind_of_value(other))));
         }
     }
 }
@@ -56,13 +56,15 @@ pub fn time_field(object: &Map<String, Value>, name: &str, faults: &mut Vec<Inpu
                 .extend(Timestamp::parse(text).err().map(|e| InputFault::new(name, e.to_string())));
         }
         Some(other) => {
-            faults
-                .push(InputFault::new(name, format!("is {}; give an RFC 3339 time", kind(other))));
+            faults.push(InputFault::new(
+                name,
+                format!("is {}; give an RFC 3339 time", kind_of_value(other)),
+            ));
         }
     }
 }
 
-const fn kind(value: &Value) -> &'static str {
+const fn kind_of_value(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -4,7 +4,7 @@
 //! to say what is wrong and where.
 
 use super::cloudevents;
-use super::diagnose::diagnose;
+use super::diagnose::diagnose_body;
 use super::hops;
 use super::incoming::IncomingEvent;
 use crate::json::members::JsonMembers;
@@ -64,18 +64,22 @@ struct PlainEvent<'a> {
 }
 
 /// Reads the events of a request; at most `most` of them.
-pub fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<ReceivedEvents, BodyError> {
+pub fn read_events(
+    headers: &HeaderMap,
+    body: &[u8],
+    most: usize,
+) -> Result<ReceivedEvents, BodyError> {
     let alone = |event| ReceivedEvents { events: vec![event], many: false };
-    let mut events = match form(headers)? {
+    let mut events = match body_form(headers)? {
         BodyForm::Plain => plain(&text(body)?, most)?,
-        BodyForm::Structured => alone(cloudevents::structured(&text(body)?)?),
-        BodyForm::Batched => many(&text(body)?, most, cloudevents::structured)?,
-        BodyForm::Binary => alone(cloudevents::binary(headers, body)?),
+        BodyForm::Structured => alone(cloudevents::read_structured(&text(body)?)?),
+        BodyForm::Batched => many(&text(body)?, most, cloudevents::read_structured)?,
+        BodyForm::Binary => alone(cloudevents::read_binary(headers, body)?),
     };
-    check(&events)?;
+    check_events(&events)?;
     let hops = hops::of_request(headers)?;
     for event in &mut events.events {
-        hops::note(event, hops)?;
+        hops::note_hops(event, hops)?;
     }
     Ok(events)
 }
@@ -88,7 +92,7 @@ fn text(body: &[u8]) -> Result<Cow<'_, str>, BodyError> {
     Ok(replace_lone_surrogates(text))
 }
 
-fn form(headers: &HeaderMap) -> Result<BodyForm, BodyError> {
+fn body_form(headers: &HeaderMap) -> Result<BodyForm, BodyError> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
@@ -114,10 +118,10 @@ fn plain(text: &str, most: usize) -> Result<ReceivedEvents, BodyError> {
 
 fn one(text: &str) -> Result<IncomingEvent, BodyError> {
     let plain = match serde_json::from_str::<PlainEvent<'_>>(text) {
-        Ok(plain) if plain.specversion.is_some() => return cloudevents::structured(text),
+        Ok(plain) if plain.specversion.is_some() => return cloudevents::read_structured(text),
         Ok(plain) => plain,
-        Err(_) if is_cloudevent(text) => return cloudevents::structured(text),
-        Err(_) => return Err(diagnose(text)),
+        Err(_) if is_cloudevent(text) => return cloudevents::read_structured(text),
+        Err(_) => return Err(diagnose_body(text)),
     };
     Ok(IncomingEvent {
         event_type: plain.event_type.into_owned(),
@@ -167,7 +171,7 @@ fn many(
     }
 }
 
-fn check(events: &ReceivedEvents) -> Result<(), BodyError> {
+fn check_events(events: &ReceivedEvents) -> Result<(), BodyError> {
     let place = |n: usize, fault: InputFault| {
         if events.many { fault.within(&format!("[{n}]")) } else { fault }
     };
@@ -185,7 +189,7 @@ mod tests {
     use super::*;
 
     fn post(body: &str) -> Result<ReceivedEvents, BodyError> {
-        read(&HeaderMap::new(), body.as_bytes(), 3)
+        read_events(&HeaderMap::new(), body.as_bytes(), 3)
     }
 
     fn paths(refused: Result<ReceivedEvents, BodyError>) -> Vec<String> {
@@ -227,7 +231,7 @@ mod tests {
             panic!()
         };
         assert!(why.contains("line 2"), "{why}");
-        assert!(matches!(read(&HeaderMap::new(), b"\xff", 3), Err(BodyError::Malformed(_))));
+        assert!(matches!(read_events(&HeaderMap::new(), b"\xff", 3), Err(BodyError::Malformed(_))));
     }
 
     #[test]
@@ -246,7 +250,7 @@ mod tests {
         headers.insert("ce-subject", "invoice/17".parse().unwrap());
         headers.insert("ce-tenant", "acme".parse().unwrap());
         headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
-        let binary = read(&headers, br#"{"total":"1.00"}"#, 3).unwrap().events.remove(0);
+        let binary = read_events(&headers, br#"{"total":"1.00"}"#, 3).unwrap().events.remove(0);
         assert_eq!(binary.id.as_deref(), Some("A 1"));
         assert_eq!(
             (binary.resource.as_deref(), binary.resource_id.as_deref()),
@@ -261,10 +265,10 @@ mod tests {
             header::CONTENT_TYPE,
             "application/cloudevents+json; charset=utf-8".parse().unwrap(),
         );
-        let structured = read(&headers, body.as_bytes(), 3).unwrap();
+        let structured = read_events(&headers, body.as_bytes(), 3).unwrap();
         assert_eq!(structured.events[0].resource_id.as_deref(), Some("17"));
         headers.insert(header::CONTENT_TYPE, "application/cloudevents-batch+json".parse().unwrap());
-        let batch = read(&headers, format!("[{body},{body}]").as_bytes(), 3).unwrap();
+        let batch = read_events(&headers, format!("[{body},{body}]").as_bytes(), 3).unwrap();
         assert!(batch.many && batch.events.len() == 2);
     }
 
@@ -284,7 +288,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, "application/cloudevents+json".parse().unwrap());
         assert_eq!(
-            paths(read(&headers, br#"{"specversion":"2.0","data":1}"#, 3)),
+            paths(read_events(&headers, br#"{"specversion":"2.0","data":1}"#, 3)),
             ["id", "source", "specversion", "type"]
         );
     }

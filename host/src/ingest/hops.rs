@@ -23,7 +23,7 @@ pub fn of_request(headers: &HeaderMap) -> Result<u32, BodyError> {
 
 /// Notes the hops of an event: those of its request, or those of its own attributes if these are more.
 /// Refuses it if they are too many.
-pub fn note(event: &mut IncomingEvent, of_request: u32) -> Result<(), BodyError> {
+pub fn note_hops(event: &mut IncomingEvent, of_request: u32) -> Result<(), BodyError> {
     if of_request == 0 && event.attributes.is_none() {
         return Ok(());
     }

@@ -20,7 +20,7 @@ pub struct EventItems<'a> {
 
 /// Splits a body into those of its events, at most `most`. What a request says of all of them may make them at most twice as
 /// long as the body or `room` bytes, whichever is more.
-pub fn split<'a>(
+pub fn split_items<'a>(
     body: &'a RawValue,
     lists: &[&[&str]],
     most: usize,
@@ -28,7 +28,7 @@ pub fn split<'a>(
 ) -> Result<EventItems<'a>, BodyError> {
     if body.get().starts_with('[') {
         let elements = elements(body)?;
-        check(elements.len(), most)?;
+        check_items(elements.len(), most)?;
         let bodies = elements.into_iter().map(Cow::Borrowed).collect();
         return Ok(EventItems { bodies, many: true });
     }
@@ -42,7 +42,7 @@ pub fn split<'a>(
             let before = next.len();
             many |= spread(body, names, most, &mut next)?;
             size += next.iter().skip(before).map(|item| item.get().len()).sum::<usize>();
-            check(next.len(), most)?;
+            check_items(next.len(), most)?;
             if size > room {
                 let message =
                     "what the request says of all of its events is too long to be kept with each";
@@ -54,7 +54,7 @@ pub fn split<'a>(
     Ok(EventItems { bodies, many })
 }
 
-fn check(given: usize, most: usize) -> Result<(), BodyError> {
+fn check_items(given: usize, most: usize) -> Result<(), BodyError> {
     if given <= most {
         return Ok(());
     }
@@ -91,7 +91,7 @@ fn spread(
         members.iter().filter(|(name, value)| !is_list(name, value)).collect();
     for list in lists {
         let elements = elements(list)?;
-        check(into.len() + elements.len(), most)?;
+        check_items(into.len() + elements.len(), most)?;
         for element in elements {
             into.push(Cow::Owned(merged(&outer, element)?));
         }
@@ -142,7 +142,7 @@ mod tests {
 
     fn of(body: &str, lists: &[&[&str]]) -> Vec<String> {
         let body = RawValue::from_string(body.to_owned()).unwrap();
-        let items = split(&body, lists, 4, 1_000).unwrap();
+        let items = split_items(&body, lists, 4, 1_000).unwrap();
         items.bodies.iter().map(|body| body.get().to_owned()).collect()
     }
 
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn many_events_and_long_ones_are_refused() {
         let body = RawValue::from_string("[1,2,3,4,5]".to_owned()).unwrap();
-        assert!(matches!(split(&body, &[], 4, 1_000), Err(BodyError::Invalid(_))));
+        assert!(matches!(split_items(&body, &[], 4, 1_000), Err(BodyError::Invalid(_))));
         let long = format!(r#"{{"events":[1,{{}},{{}},{{}}],"note":"{}"}}"#, "x".repeat(2_000));
         let body = RawValue::from_string(long).unwrap();
-        let refused = split(&body, &[&["events"]], 4, 1_000);
+        let refused = split_items(&body, &[&["events"]], 4, 1_000);
         assert!(matches!(refused, Err(BodyError::Invalid(_))));
     }
 }

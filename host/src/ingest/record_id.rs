@@ -3,7 +3,7 @@
 //! Perfex CRM's hooks pass an id, a row, or a few named arguments, and the modules that send webhooks
 //! pass these on. `record_ids.txt` lists the members that name the record of each event type.
 
-use crate::json::members::{JsonMembers, scalar};
+use crate::json::members::{JsonMembers, scalar_text};
 use crate::model::record::is_whole;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -41,15 +41,15 @@ impl RecordId {
             b'{' => {
                 let read = JsonMembers::read(data).ok()?;
                 let (name, id) =
-                    members.iter().find_map(|name| Some((*name, find(&read, name)?)))?;
+                    members.iter().find_map(|name| Some((*name, find_record_id(&read, name)?)))?;
                 Some(Self { id, is_argument: name.trim_end_matches('?') != "id" && name != key })
             }
             b'[' if members.contains(&"id") => {
                 let arguments: Vec<&RawValue> = serde_json::from_str(data).ok()?;
-                arguments.first().and_then(|first| scalar(first)).map(found)
+                arguments.first().and_then(|first| scalar_text(first)).map(found)
             }
             _ if members.contains(&"id") => {
-                serde_json::from_str::<&RawValue>(data).ok().and_then(scalar).map(found)
+                serde_json::from_str::<&RawValue>(data).ok().and_then(scalar_text).map(found)
             }
             _ => None,
         }
@@ -60,20 +60,20 @@ impl RecordId {
         if !data.starts_with('{') || !data.contains("\"id\"") {
             return None;
         }
-        let id = scalar(JsonMembers::read(data).ok()?.get("id")?)?;
+        let id = scalar_text(JsonMembers::read(data).ok()?.get("id")?)?;
         Some(Self { id, is_argument: false })
     }
 }
 
 /// The value of a member of the table, if it is a text or a number.
-fn find(members: &JsonMembers<'_>, name: &str) -> Option<String> {
+fn find_record_id(members: &JsonMembers<'_>, name: &str) -> Option<String> {
     if let Some(name) = name.strip_suffix('?') {
-        return members.get(name).filter(|_| is_whole(members)).and_then(scalar);
+        return members.get(name).filter(|_| is_whole(members)).and_then(scalar_text);
     }
     match name.split_once('/') {
-        None => scalar(members.get(name)?),
+        None => scalar_text(members.get(name)?),
         Some((outer, inner)) => {
-            scalar(JsonMembers::read(members.get(outer)?.get()).ok()?.get(inner)?)
+            scalar_text(JsonMembers::read(members.get(outer)?.get()).ok()?.get(inner)?)
         }
     }
 }

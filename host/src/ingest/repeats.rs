@@ -43,7 +43,7 @@ impl RepeatKeys {
 }
 
 /// Returns the keys of each of a request's events.
-pub fn keys(
+pub fn repeat_keys(
     setting: Option<&RepeatRule>,
     request: &RepeatableRequest<'_>,
     events: &[IncomingEvent],
@@ -121,7 +121,7 @@ mod tests {
         let headers = HeaderMap::new();
         let request =
             RepeatableRequest { headers: &headers, signature: Some(&[signature; 32]), now };
-        keys(setting, &request, &[event], sequence).remove(0)
+        repeat_keys(setting, &request, &[event], sequence).remove(0)
     }
 
     /// Whether the later event repeats the earlier one.

@@ -10,7 +10,7 @@ use super::incoming::IncomingEvent;
 use super::{body, dialect, hops, items};
 use crate::crypto::digest::ShortDigest;
 use crate::ingest::event_body::{BodyError, ReceivedEvents};
-use crate::json::members::{JsonMembers, scalar, without_byte_order_mark};
+use crate::json::members::{JsonMembers, scalar_text, without_byte_order_mark};
 use crate::json::pointer;
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::event::{EventChanges, MAX_KEY};
@@ -41,20 +41,20 @@ pub struct ReceivedWebhook<'a> {
 }
 
 /// Reads the events that a request tells of: all of them, or none.
-pub fn read(
+pub fn read_webhook(
     received: ReceivedWebhook<'_>,
     settings: &WebhookSettings,
 ) -> Result<ReceivedEvents, BodyError> {
     let text = std::str::from_utf8(without_byte_order_mark(received.body)).map_err(|error| {
         BodyError::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
-    let text = body::json(received.headers, text);
+    let text = body::json_text(received.headers, text);
     let text = replace_lone_surrogates(&text);
     let hops = hops::of_request(received.headers)?;
     let body: &RawValue =
         serde_json::from_str(&text).map_err(|error| BodyError::Malformed(error.to_string()))?;
     let lists = settings.scheme.sender().lists;
-    let items = items::split(body, lists, received.max_events, received.max_body)?;
+    let items = items::split_items(body, lists, received.max_events, received.max_body)?;
     let mut events = Vec::with_capacity(items.bodies.len());
     let mut faults = Vec::new();
     for (n, body) in items.bodies.iter().enumerate() {
@@ -103,7 +103,7 @@ fn one(
             .text(places.resource_id.as_deref(), sender.resource_id)
             .map(|(_, text)| key(text)),
         occurred_at: occurred_at.and_then(|(_, text)| Timestamp::parse_lenient(&text)),
-        changes: sender.previous.and_then(|place| changes(parts.at(place)?)),
+        changes: sender.previous.and_then(|place| read_changes(parts.at(place)?)),
         second_name: false,
     };
     let faults = incoming.check();
@@ -112,7 +112,7 @@ fn one(
     }
     // A CloudEvent that went through others may have lost the header.
     let of_body = parts.place("/waybillhops").and_then(|text| text.parse().ok());
-    hops::note(&mut incoming, hops.max(of_body.unwrap_or_default()))?;
+    hops::note_hops(&mut incoming, hops.max(of_body.unwrap_or_default()))?;
     Ok(incoming)
 }
 
@@ -244,7 +244,7 @@ impl<'a> WebhookParts<'a> {
                 let value = self.received.headers.get(name)?.to_str().ok()?.trim();
                 (!value.is_empty()).then(|| value.to_owned())
             }
-            None => scalar(self.at(place)?),
+            None => scalar_text(self.at(place)?),
         }
     }
 
@@ -273,10 +273,10 @@ impl<'a> WebhookParts<'a> {
         let mut tokens = pointer.strip_prefix('/')?.split('/');
         let first = tokens.next()?;
         let value = match &self.members {
-            Some(members) => members.get(&pointer::unescaped(first))?,
-            None => pointer::step(self.body, first)?,
+            Some(members) => members.get(&pointer::unescape_token(first))?,
+            None => pointer::take_step(self.body, first)?,
         };
-        tokens.try_fold(value, pointer::step)
+        tokens.try_fold(value, pointer::take_step)
     }
 }
 
@@ -287,16 +287,21 @@ fn key(text: String) -> String {
 }
 
 /// The changes that an object of old values tells of. A name within an object stands behind that of the object.
-fn changes(previous: &RawValue) -> Option<Box<RawValue>> {
+fn read_changes(previous: &RawValue) -> Option<Box<RawValue>> {
     let mut values = IndexMap::new();
-    gather("", previous, 0, &mut values);
+    gather_changes("", previous, 0, &mut values);
     if values.is_empty() {
         return None;
     }
     to_raw_value(&EventChanges { changed: values.keys().cloned().collect(), previous: values }).ok()
 }
 
-fn gather(path: &str, value: &RawValue, depth: usize, into: &mut IndexMap<String, Box<RawValue>>) {
+fn gather_changes(
+    path: &str,
+    value: &RawValue,
+    depth: usize,
+    into: &mut IndexMap<String, Box<RawValue>>,
+) {
     let members = JsonMembers::read(value.get()).ok().filter(|_| depth < MAX_CHANGES_DEPTH);
     let Some(members) = members.filter(|members| members.iter().next().is_some()) else {
         if !path.is_empty() {
@@ -306,7 +311,7 @@ fn gather(path: &str, value: &RawValue, depth: usize, into: &mut IndexMap<String
     };
     for (name, value) in members.iter() {
         let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        gather(&path, value, depth + 1, into);
+        gather_changes(&path, value, depth + 1, into);
     }
 }
 

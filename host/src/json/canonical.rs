@@ -43,7 +43,7 @@ pub enum CanonicalError {
 /// Appends `json` to `out` in the form that JavaScript's parse and stringify leave as it is.
 ///
 /// On an error `out` is as it was before.
-pub fn write(json: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+pub fn write_canonical(json: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     let before = out.len();
     out.reserve(json.len());
     let mut writer =

@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for JsonMembers<'de> {
 }
 
 /// A text as it reads, a number as it is written.
-pub fn scalar(value: &RawValue) -> Option<String> {
+pub fn scalar_text(value: &RawValue) -> Option<String> {
     match value.get().as_bytes().first()? {
         b'"' => serde_json::from_str(value.get()).ok(),
         b'-' | b'0'..=b'9' => Some(value.get().to_owned()),

@@ -10,7 +10,7 @@ const REFUSED: char = '\0';
 const REPLACEMENT: &str = "\u{fffd}";
 
 /// The text with every U+0000 replaced by U+FFFD; without a copy where there is none.
-pub fn storable(text: String) -> String {
+pub fn make_storable(text: String) -> String {
     if is_storable(&text) { text } else { text.replace(REFUSED, REPLACEMENT) }
 }
 
@@ -25,8 +25,8 @@ mod tests {
 
     #[test]
     fn u_0000_is_replaced_and_nothing_else() {
-        assert_eq!(storable("a\0b\0".to_owned()), "a\u{fffd}b\u{fffd}");
-        assert_eq!(storable("a\u{1}\u{7f}é\u{10ffff}".to_owned()), "a\u{1}\u{7f}é\u{10ffff}");
+        assert_eq!(make_storable("a\0b\0".to_owned()), "a\u{fffd}b\u{fffd}");
+        assert_eq!(make_storable("a\u{1}\u{7f}é\u{10ffff}".to_owned()), "a\u{1}\u{7f}é\u{10ffff}");
         assert!(is_storable("") && !is_storable("\0"));
     }
 }

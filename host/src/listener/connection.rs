@@ -42,7 +42,12 @@ const WINDOW: u32 = 256 * 1024;
 const REST: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shared: &ListenerShared) {
+pub async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    shared: &ListenerShared,
+) {
     let Some(certificates) = &shared.certificates else {
         return talk(stream, peer, router, shared).await;
     };

@@ -12,11 +12,11 @@ use http::uri::Authority;
 use http::{HeaderValue, StatusCode, header};
 
 /// Sends every request to the same place at `port` with HTTPS.
-pub fn router(port: u16) -> Router {
-    Router::new().fallback(move |request: Request| async move { answer(&request, port) })
+pub fn redirect_router(port: u16) -> Router {
+    Router::new().fallback(move |request: Request| async move { redirect_call(&request, port) })
 }
 
-fn answer(request: &Request, port: u16) -> Response {
+fn redirect_call(request: &Request, port: u16) -> Response {
     let location = location(request, port).and_then(|text| HeaderValue::try_from(text).ok());
     let Some(location) = location else {
         return ApiProblem::malformed_request("the request names no host; use https")

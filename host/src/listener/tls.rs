@@ -77,7 +77,7 @@ impl ServedCertificates {
     /// Reads both files.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsFilesError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let pair = pair(&read(certificate, key)?, certificate, key, &provider)?;
+        let pair = certified_key(&read_files(certificate, key)?, certificate, key, &provider)?;
         let current = Arc::new(CurrentCertificate(ArcSwap::from_pointee(pair)));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -101,7 +101,7 @@ impl ServedCertificates {
 
     /// Takes up what the files hold whenever that changes, until told to stop.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
-        let mut seen = read(&self.certificate, &self.key).ok();
+        let mut seen = read_files(&self.certificate, &self.key).ok();
         let mut look = tokio::time::interval(WATCH);
         loop {
             tokio::select! {
@@ -109,11 +109,11 @@ impl ServedCertificates {
                 () = stop.cancelled() => return,
             }
             // While a file is missing the next look may find it again.
-            let Ok(files) = read(&self.certificate, &self.key) else { continue };
+            let Ok(files) = read_files(&self.certificate, &self.key) else { continue };
             if seen.as_ref() == Some(&files) {
                 continue;
             }
-            match pair(&files, &self.certificate, &self.key, &self.provider) {
+            match certified_key(&files, &self.certificate, &self.key, &self.provider) {
                 Ok(pair) => {
                     self.current.0.store(Arc::new(pair));
                     tracing::info!("new connections have the new certificate");
@@ -128,14 +128,14 @@ impl ServedCertificates {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<TlsFiles, TlsFilesError> {
+fn read_files(certificate: &Path, key: &Path) -> Result<TlsFiles, TlsFilesError> {
     let file = |path: &Path| {
         std::fs::read(path).map_err(|source| TlsFilesError::File { path: path.to_owned(), source })
     };
     Ok(TlsFiles { certificate: file(certificate)?, key: file(key)? })
 }
 
-fn pair(
+fn certified_key(
     files: &TlsFiles,
     certificate: &Path,
     key: &Path,

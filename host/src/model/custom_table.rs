@@ -96,7 +96,7 @@ impl OwnTable {
 }
 
 /// What is wrong with a list of tables, if anything.
-pub fn check(tables: &[OwnTable]) -> Vec<InputFault> {
+pub fn check_tables(tables: &[OwnTable]) -> Vec<InputFault> {
     let mut faults = Vec::new();
     if tables.len() > MAX_TABLES {
         faults.push(InputFault::new("own_tables", format!("at most {MAX_TABLES} tables")));
@@ -131,7 +131,7 @@ mod tests {
 
     fn faults(tables: Value) -> Vec<String> {
         let tables: Vec<OwnTable> = serde_json::from_value(tables).unwrap();
-        check(&tables).into_iter().map(|fault| fault.path).collect()
+        check_tables(&tables).into_iter().map(|fault| fault.path).collect()
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl DatabaseSettings {
             let set = is_set.into_iter().filter(|(_, is_set)| *is_set);
             faults.extend(set.map(|(field, _)| InputFault::new(field, message)));
         }
-        faults.extend(custom_table::check(&self.own_tables));
+        faults.extend(custom_table::check_tables(&self.own_tables));
         faults
     }
 

@@ -31,7 +31,7 @@ pub enum SettingsKind {
 }
 
 /// Masks the private values of settings and returns them.
-pub fn hide(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
+pub fn hide_values(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
     let mut hider = ValueHider::default();
     match kind {
         SettingsKind::Endpoint => {
@@ -59,7 +59,7 @@ pub fn hide(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
 }
 
 /// Puts private values back in their places.
-pub fn reveal(settings: &mut Value, values: &PrivateValues) {
+pub fn reveal_values(settings: &mut Value, values: &PrivateValues) {
     for (place, text) in values {
         if let Some(value) = settings.pointer_mut(place) {
             *value = Value::String(text.clone());
@@ -68,9 +68,12 @@ pub fn reveal(settings: &mut Value, values: &PrivateValues) {
 }
 
 /// Settings as JSON with their private values masked.
-pub fn masked<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, serde_json::Error> {
+pub fn mask_values<S: Serialize>(
+    kind: SettingsKind,
+    settings: &S,
+) -> Result<Value, serde_json::Error> {
     let mut value = serde_json::to_value(settings)?;
-    hide(kind, &mut value);
+    hide_values(kind, &mut value);
     Ok(value)
 }
 
@@ -119,7 +122,7 @@ impl ValueHider {
 pub fn mask_url(url: &str) -> String {
     let (url, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
     let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
-    let place = match (place.find("://"), authority(place).and_then(|a| a.rsplit_once('@'))) {
+    let place = match (place.find("://"), url_authority(place).and_then(|a| a.rsplit_once('@'))) {
         (Some(at), Some((user, _))) => {
             let (scheme, rest) = place.split_at(at + "://".len());
             format!("{scheme}{MASK}{}", rest.get(user.len()..).unwrap_or_default())
@@ -143,15 +146,15 @@ fn mask_pair(pair: &str) -> String {
 }
 
 /// User, host and port of a URL.
-fn authority(url: &str) -> Option<&str> {
+fn url_authority(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     rest.split(['/', '?', '#', '\\']).next()
 }
 
 /// Scheme, host and port of a URL: who gets to see what is sent there.
-pub fn origin(url: &str) -> String {
+pub fn url_origin(url: &str) -> String {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
-    let authority = authority(url).unwrap_or_default();
+    let authority = url_authority(url).unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
     let usual = if scheme == "https" { ":443" } else { ":80" };
     format!("{scheme}://{}", host.strip_suffix(usual).unwrap_or(&host))
@@ -196,11 +199,11 @@ mod tests {
             (SettingsKind::Source, source, 1),
         ] {
             let mut shown = settings.clone();
-            let hidden = hide(kind, &mut shown);
+            let hidden = hide_values(kind, &mut shown);
             assert_eq!(hidden.len(), count, "{hidden:?}");
             assert!(!shown.to_string().contains("s3cret"), "{shown}");
-            assert!(hide(kind, &mut shown.clone()).is_empty(), "masks hide nothing");
-            reveal(&mut shown, &hidden);
+            assert!(hide_values(kind, &mut shown.clone()).is_empty(), "masks hide nothing");
+            reveal_values(&mut shown, &hidden);
             assert_eq!(shown, settings);
         }
     }
@@ -217,8 +220,8 @@ mod tests {
             assert_eq!(mask_url(url), shown);
             assert_eq!(mask_url(shown), shown);
         }
-        assert_eq!(origin("HTTPS://u@H.example:443/x?y"), "https://h.example");
-        assert_eq!(origin("http://h.example:8080"), "http://h.example:8080");
+        assert_eq!(url_origin("HTTPS://u@H.example:443/x?y"), "https://h.example");
+        assert_eq!(url_origin("http://h.example:8080"), "http://h.example:8080");
         assert_eq!(query_values("https://h/?a=x%20y&b"), ["x y", "x%20y", "b"]);
     }
 }

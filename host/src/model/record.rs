@@ -53,7 +53,7 @@ impl RecordChange {
         let id = event.resource_id.as_deref()?;
         let data = event.data.get();
         data.starts_with('{').then(|| Self {
-            ordinal: ordinal(id),
+            ordinal: record_ordinal(id),
             whole: holds_record && (is_plainly_whole(data) || is_whole_text(data)),
             deleted: event.event_type.ends_with(".deleted"),
         })
@@ -61,7 +61,7 @@ impl RecordChange {
 }
 
 /// A record's id as a number, by which lists by id are in order; 0 where it is not a number.
-pub fn ordinal(resource_id: &str) -> i64 {
+pub fn record_ordinal(resource_id: &str) -> i64 {
     resource_id.parse().unwrap_or(0)
 }
 

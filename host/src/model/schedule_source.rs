@@ -72,7 +72,7 @@ impl ScheduleSettings {
 
     /// Its times.
     pub fn cron(&self) -> Result<CronSchedule, InputFault> {
-        let zone = cron::zone(self.time_zone.as_deref());
+        let zone = cron::read_zone(self.time_zone.as_deref());
         let zone = zone.map_err(|why| InputFault::new("time_zone", why))?;
         CronSchedule::parse(&self.cron, zone).map_err(|why| InputFault::new("cron", why))
     }

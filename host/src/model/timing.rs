@@ -27,7 +27,7 @@ impl SourceTiming {
         time_zone: Option<&str>,
         usual: Duration,
     ) -> Result<Self, InputFault> {
-        let zone = cron::zone(time_zone).map_err(|why| InputFault::new("time_zone", why))?;
+        let zone = cron::read_zone(time_zone).map_err(|why| InputFault::new("time_zone", why))?;
         match (every, cron) {
             (Some(_), Some(_)) => Err(InputFault::new("cron", "give `every` or `cron`, not both")),
             (None, Some(text)) => {

@@ -49,7 +49,7 @@ impl AddressPolicy {
 
     /// Whether a URL's host, if it is a literal address, may be delivered to. A name is checked when it is resolved.
     pub fn check_host(&self, host: &str) -> Result<(), ForbiddenAddress> {
-        match literal(host) {
+        match literal_address(host) {
             Some(address) => self.check(address),
             None => Ok(()),
         }
@@ -57,7 +57,7 @@ impl AddressPolicy {
 }
 
 /// The address a URL's host is, brackets around IPv6 taken off; nothing for a name.
-pub fn literal(host: &str) -> Option<IpAddr> {
+pub fn literal_address(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok()
 }

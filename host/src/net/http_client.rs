@@ -175,7 +175,7 @@ impl DeliveryClient {
         let response = match answered {
             Ok(Some(Ok(response))) => response,
             Ok(Some(Err(error))) => {
-                return Some(Err(failure::classify(&error, started.elapsed())));
+                return Some(Err(failure::classify_error(&error, started.elapsed())));
             }
             Ok(None) => return None,
             Err(_) => return Some(Err(failure::timed_out(timeout, started.elapsed()))),

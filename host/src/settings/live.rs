@@ -279,7 +279,7 @@ impl LiveSettings {
         for object in objects {
             let id = SourceId::from_uuid(object.id);
             let OpenedSettings { settings, secrets, locked } =
-                sealed::open(&self.inner.sealer, &object)?;
+                sealed::open_settings(&self.inner.sealer, &object)?;
             let source = Source {
                 id,
                 settings,
@@ -300,7 +300,7 @@ impl LiveSettings {
         for object in objects {
             let id = EndpointId::from_uuid(object.id);
             let OpenedSettings { settings, secrets, .. } =
-                sealed::open(&self.inner.sealer, &object)?;
+                sealed::open_settings(&self.inner.sealer, &object)?;
             let endpoint = Endpoint {
                 id,
                 settings,
@@ -331,7 +331,8 @@ impl LiveSettings {
         let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
-            let opened: OpenedSettings<FlowSettings> = sealed::open(&self.inner.sealer, &object)?;
+            let opened: OpenedSettings<FlowSettings> =
+                sealed::open_settings(&self.inner.sealer, &object)?;
             let (settings, locked) = (opened.settings, opened.locked);
             let find = |name: &String| names.get(name).and_then(|id| endpoints.get(id)).cloned();
             let endpoints = settings.endpoints.iter().filter_map(find).collect();
@@ -427,10 +428,10 @@ impl LiveSettings {
         settings.enabled = false;
         let name = settings.name.clone();
         let (id, created_at) = (target.endpoint.id.uuid(), target.endpoint.created_at);
-        let object = sealed::object(id, settings, created_at);
+        let object = sealed::sealed_object(id, settings, created_at);
         let secrets = target.secrets.as_ref();
         let change =
-            sealed::put(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
+            sealed::put_sealed(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
         self.inner.journal.change(&[change]).await?;
         self.reload().await
     }

@@ -52,7 +52,7 @@ fn settings_kind(kind: ObjectKind) -> Option<SettingsKind> {
 }
 
 /// A change that puts settings under an id, with their secrets and private values encrypted.
-pub fn put<S: Serialize>(
+pub fn put_sealed<S: Serialize>(
     sealer: &SecretSealer,
     kind: ObjectKind,
     name: &str,
@@ -60,7 +60,7 @@ pub fn put<S: Serialize>(
     secrets: Option<&SigningSecrets>,
 ) -> Result<ObjectChange, SealSettingsError> {
     let mut settings = serde_json::to_value(&object.settings)?;
-    let private = settings_kind(kind).map(|kind| private_values::hide(kind, &mut settings));
+    let private = settings_kind(kind).map(|kind| private_values::hide_values(kind, &mut settings));
     let hidden = SealedValues { secrets: secrets.cloned(), private: private.unwrap_or_default() };
     let encrypted = if hidden.secrets.is_none() && hidden.private.is_empty() {
         None
@@ -77,17 +77,17 @@ pub fn put<S: Serialize>(
     Ok(ObjectChange::put(kind, name, &stored)?)
 }
 
-/// Reads what [`put`] stored.
-pub fn open<S: DeserializeOwned>(
+/// Reads what [`put_sealed`] stored.
+pub fn open_settings<S: DeserializeOwned>(
     sealer: &SecretSealer,
     object: &StoredObject<Value>,
 ) -> Result<OpenedSettings<S>, store::StoreError> {
-    let opened = object.sealed.as_deref().map(|bytes| unseal(sealer, object.id, bytes));
+    let opened = object.sealed.as_deref().map(|bytes| unseal_all(sealer, object.id, bytes));
     let locked = matches!(opened, Some(None));
     let mut settings = object.settings.clone();
     let mut secrets = None;
     if let Some(hidden) = opened.flatten() {
-        private_values::reveal(&mut settings, &hidden.private);
+        private_values::reveal_values(&mut settings, &hidden.private);
         secrets = hidden.secrets;
     }
     let settings = serde_json::from_value(settings).map_err(|error| {
@@ -96,7 +96,7 @@ pub fn open<S: DeserializeOwned>(
     Ok(OpenedSettings { settings, secrets, locked })
 }
 
-fn unseal(sealer: &SecretSealer, id: Uuid, bytes: &[u8]) -> Option<SealedValues> {
+fn unseal_all(sealer: &SecretSealer, id: Uuid, bytes: &[u8]) -> Option<SealedValues> {
     let plain = sealer.open(bytes, id.as_bytes()).ok()?;
     serde_json::from_slice(&plain).ok()
 }
@@ -131,24 +131,24 @@ fn sealed_again(
     object: StoredObject<Value>,
 ) -> Result<Option<ObjectChange>, SealSettingsError> {
     let mut masked = object.settings.clone();
-    let private = settings_kind(kind).map(|kind| private_values::hide(kind, &mut masked));
+    let private = settings_kind(kind).map(|kind| private_values::hide_values(kind, &mut masked));
     if private.is_none_or(|private| private.is_empty()) {
         return Ok(None);
     }
     let mut secrets = None;
     let mut settings = object.settings;
     if let Some(bytes) = &object.sealed {
-        let Some(opened) = unseal(sealer, object.id, bytes) else { return Ok(None) };
-        private_values::reveal(&mut settings, &opened.private);
+        let Some(opened) = unseal_all(sealer, object.id, bytes) else { return Ok(None) };
+        private_values::reveal_values(&mut settings, &opened.private);
         secrets = opened.secrets;
     }
     let name = settings.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let StoredObject { id, created_at, updated_at, .. } = object;
     let object = StoredObject { id, settings, sealed: None, created_at, updated_at };
-    put(sealer, kind, &name, &object, secrets.as_ref()).map(Some)
+    put_sealed(sealer, kind, &name, &object, secrets.as_ref()).map(Some)
 }
 
-/// A new object, for [`put`].
-pub fn object<S>(id: Uuid, settings: S, created_at: Timestamp) -> StoredObject<S> {
+/// A new object, for [`put_sealed`].
+pub fn sealed_object<S>(id: Uuid, settings: S, created_at: Timestamp) -> StoredObject<S> {
     StoredObject { id, settings, sealed: None, created_at, updated_at: created_at }
 }

@@ -95,7 +95,7 @@ pub fn generate_secret<R: CryptoRng + ?Sized>(random: &mut R) -> String {
 /// The key as Standard Webhooks reads it.
 pub fn standard_key(secret: &str) -> Result<Vec<u8>, SecretError> {
     match secret.strip_prefix(SYMMETRIC) {
-        Some(encoded) => decode(encoded, SYMMETRIC),
+        Some(encoded) => decode_secret(encoded, SYMMETRIC),
         None => Ok(secret.as_bytes().to_vec()),
     }
 }
@@ -103,7 +103,7 @@ pub fn standard_key(secret: &str) -> Result<Vec<u8>, SecretError> {
 /// The key pair of a `whsk_` secret; nothing if it is none.
 pub fn private_key(secret: &str) -> Result<Option<SigningKey>, SecretError> {
     let Some(encoded) = secret.strip_prefix(PRIVATE) else { return Ok(None) };
-    let bytes = decode(encoded, PRIVATE)?;
+    let bytes = decode_secret(encoded, PRIVATE)?;
     let wrong = SecretError::PrivateKey { bytes: bytes.len() };
     let seed = bytes.as_array::<32>().map(SigningKey::from_bytes);
     let pair = || SigningKey::from_keypair_bytes(bytes.as_array::<64>()?).ok();
@@ -121,7 +121,7 @@ pub fn public_key(text: &str) -> Option<VerifyingKey> {
     VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok()
 }
 
-fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, SecretError> {
+fn decode_secret(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, SecretError> {
     BASE64.decode(encoded).ok().ok_or(SecretError::Base64 { prefix })
 }
 

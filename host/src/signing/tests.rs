@@ -167,7 +167,7 @@ proptest! {
         let mut headers = HeaderMap::new();
         DeliverySigner::new(&SignatureScheme::ALL, &secrets(&secret)).unwrap().sign(&id, AT, &body, &mut headers).unwrap();
         let received = verify::ReceivedDelivery { headers: &headers, body: &body, now: AT };
-        let findings = verify::verify(received, verify::VerificationKeys { current: &secret, previous: None });
+        let findings = verify::verify_delivery(received, verify::VerificationKeys { current: &secret, previous: None });
         prop_assert_eq!(findings.len(), 7);
         for finding in findings {
             prop_assert_eq!(finding.verdict, verify::SignatureVerdict::Fits, "{}", finding.scheme);

@@ -1,6 +1,6 @@
 //! Does a received delivery fit a secret, and if not, what is wrong with it?
 //!
-//! [`verify`] names every scheme whose header is there. Where a signature does not fit it looks for the usual mistakes, by
+//! [`verify_delivery`] names every scheme whose header is there. Where a signature does not fit it looks for the usual mistakes, by
 //! trying which variation of secret, content, body or encoding would fit, and says so ([`SignatureProblem`]).
 //!
 //! This is for people who set a receiver up: `waybill verify`, `waybill listen`. A receiver in production checks one scheme and
@@ -100,7 +100,10 @@ impl SignatureVerdict {
 }
 
 /// Every scheme found, in the order of [`SignatureScheme::ALL`]; none if no signature header is there.
-pub fn verify(received: ReceivedDelivery<'_>, keys: VerificationKeys<'_>) -> Vec<SchemeFinding> {
+pub fn verify_delivery(
+    received: ReceivedDelivery<'_>,
+    keys: VerificationKeys<'_>,
+) -> Vec<SchemeFinding> {
     let check = SchemeCheck { received, keys };
     let mut findings = check.webhook_signature();
     let others = [

@@ -14,7 +14,7 @@ pub mod paypal;
 pub mod rule;
 
 use crate::crypto::sha256;
-use crate::json::members::{scalar, without_byte_order_mark};
+use crate::json::members::{scalar_text, without_byte_order_mark};
 use crate::json::pointer;
 use crate::model::secrets::{RotatedKeys, SigningSecrets};
 use crate::model::webhook_source::WebhookSettings;
@@ -33,7 +33,7 @@ use serde_json::value::RawValue;
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 
-pub use paypal::check as check_certificate;
+pub use paypal::check_certificate;
 pub use rule::is_key;
 
 /// Checks the requests of one source.
@@ -152,7 +152,7 @@ impl WebhookRefusal {
 impl WebhookVerifier {
     /// Makes one that checks by these settings, which were checked before, and with these secrets.
     pub fn new(settings: &WebhookSettings, secrets: &SigningSecrets) -> Self {
-        let proof = check(settings);
+        let proof = webhook_check(settings);
         let key = |secret: &str| {
             // A source without a secret takes nothing.
             if secret.is_empty() {
@@ -164,7 +164,7 @@ impl WebhookVerifier {
                     WebhookKey::Hmac(rules.iter().map(|rule| rule.key(secret)).collect())
                 }
                 WebhookCheck::Basic(_) | WebhookCheck::Token(_) => {
-                    WebhookKey::Digest(sha256::digest(&[secret.as_bytes()]))
+                    WebhookKey::Digest(sha256::sha256_digest(&[secret.as_bytes()]))
                 }
             }
         };
@@ -295,7 +295,7 @@ impl WebhookVerifier {
             }
         };
         // Digests have one length, so that comparing takes one time.
-        let digest = sha256::digest(&[given.as_bytes()]);
+        let digest = sha256::sha256_digest(&[given.as_bytes()]);
         let is_one = self.keys.valid_at(now).fold(false, |any, key| match key {
             WebhookKey::Digest(wanted) => bool::from(wanted.ct_eq(&digest)) | any,
             WebhookKey::None | WebhookKey::Hmac(_) => any,
@@ -304,7 +304,7 @@ impl WebhookVerifier {
     }
 }
 
-fn check(settings: &WebhookSettings) -> WebhookCheck {
+fn webhook_check(settings: &WebhookSettings) -> WebhookCheck {
     match settings.scheme.sender().proof {
         SenderProof::Nothing => WebhookCheck::Nothing,
         SenderProof::Hmac(rules) => {
@@ -365,9 +365,9 @@ impl SecretPlace {
             Self::Body(pointer) => {
                 let body =
                     serde_json::from_slice::<&RawValue>(without_byte_order_mark(request.plain));
-                let value = body.ok().and_then(|body| pointer::find(body, pointer));
+                let value = body.ok().and_then(|body| pointer::find_value(body, pointer));
                 let missing = || WebhookRefusal::MissingToken(format!("the body's `{pointer}`"));
-                value.and_then(scalar).ok_or_else(missing)
+                value.and_then(scalar_text).ok_or_else(missing)
             }
         }
     }

@@ -126,7 +126,7 @@ impl CrmTime {
         clock: &Clock,
     ) -> Result<Self, RunFailed> {
         let name = settings.time_zone.as_deref().or(options.default_timezone.as_deref());
-        Ok(Self { zone: cron::zone(name).map_err(RunFailed::new)?, clock: clock.clone() })
+        Ok(Self { zone: cron::read_zone(name).map_err(RunFailed::new)?, clock: clock.clone() })
     }
 
     /// Now, as the CRM's columns have it.
@@ -137,9 +137,9 @@ impl CrmTime {
 }
 
 /// Reads every table.
-pub async fn run(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
+pub async fn run_database(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
     if !settings.own_tables.is_empty() {
-        return custom::run(run, settings).await;
+        return custom::run_custom(run, settings).await;
     }
     let mut crm = CrmConnection::connect(settings, run.secret()).await?;
     let shape = crm.shape().await?;
@@ -206,14 +206,14 @@ fn readable(
 }
 
 /// An event that the newest row of a table would make.
-pub async fn sample(
+pub async fn sample_event(
     settings: &DatabaseSettings,
     source: &Source,
     secret: Option<&str>,
     clock: &Clock,
 ) -> Result<IncomingEvent, RunFailed> {
     if !settings.own_tables.is_empty() {
-        return custom::sample(settings, source, secret).await;
+        return custom::sample_event(settings, source, secret).await;
     }
     let mut crm = CrmConnection::connect(settings, secret).await?;
     let shape = crm.shape().await?;
@@ -231,9 +231,9 @@ pub async fn sample(
             pass: ScanPurpose::Changes,
             new_revision: 0,
         };
-        let references = derive::references(table, None, Some(&row));
+        let references = derive::change_references(table, None, Some(&row));
         let known = look_up(&mut crm, &shape, &references).await?;
-        let told = derive::derive(table, None, Some(&row), &context, &known);
+        let told = derive::derive_events(table, None, Some(&row), &context, &known);
         if let Some(event) = told.events.into_iter().next() {
             return Ok(incoming(event, source));
         }
@@ -266,7 +266,7 @@ async fn look_up(
 ) -> Result<KnownRows, RunFailed> {
     let mut known = KnownRows::default();
     for name in tables::LOOKED_INTO {
-        let Some(table) = tables::find(name) else { continue };
+        let Some(table) = tables::find_table(name) else { continue };
         for row in crm.all(shape, table).await? {
             known.put_row(name, row);
         }
@@ -287,7 +287,7 @@ pub async fn kept(
     table: &str,
 ) -> Result<Vec<(String, Map<String, Value>)>, store::StoreError> {
     let memory = DatabaseMemory::read(&state.memory);
-    let (Some(table), Some(known)) = (tables::find(table), memory.tables.get(table)) else {
+    let (Some(table), Some(known)) = (tables::find_table(table), memory.tables.get(table)) else {
         return Ok(Vec::new());
     };
     let layouts = ColumnLayouts::parse(table, &known.layouts);

@@ -66,7 +66,7 @@ pub struct ListMemory {
 }
 
 /// Asks for every list. One that fails does not keep the others from being asked for.
-pub async fn run(
+pub async fn run_poll(
     run: &SourceRun,
     settings: &PollSettings,
     client: &DeliveryClient,
@@ -94,7 +94,7 @@ pub async fn run(
             run.keep(&memory.text()).await?;
         }
         let known = memory.lists.get(&plan.list).cloned().unwrap_or_default();
-        match list::poll(run, settings, &fetch, &known).await {
+        match list::poll_list(run, settings, &fetch, &known).await {
             Ok(now_known) => {
                 memory.lists.insert(plan.list.clone(), now_known);
                 run.keep(&memory.text()).await?;
@@ -125,7 +125,7 @@ async fn rename_lists(
 }
 
 /// The event that the newest row of the first list would make.
-pub async fn sample(
+pub async fn sample_event(
     settings: &PollSettings,
     source: &Source,
     secret: Option<&str>,
@@ -141,5 +141,5 @@ pub async fn sample(
     let newest = rows.oldest_first().pop().and_then(|newest| newest.open(&plan));
     let newest =
         newest.ok_or_else(|| RunFailed::new("the API answers well, and the list is empty"))?;
-    Ok(list::event(&plan, source, &newest, list::KnownBefore::New))
+    Ok(list::row_event(&plan, source, &newest, list::KnownBefore::New))
 }

@@ -33,7 +33,7 @@ pub struct SourceRow {
 impl SourceRow {
     /// With this content.
     pub fn new(id: String, data: RowFields) -> Self {
-        Self { key: number(&id), hash: hash(&data), id, data }
+        Self { key: number(&id), hash: hash_fields(&data), id, data }
     }
 }
 
@@ -48,7 +48,7 @@ pub fn number(id: &str) -> i64 {
 }
 
 /// Of the content, in whatever order its fields stand. A field that holds nothing is as good as none.
-fn hash(data: &RowFields) -> ShortDigest {
+fn hash_fields(data: &RowFields) -> ShortDigest {
     let mut fields: Vec<(&str, &str)> =
         data.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
     fields.retain(|(_, value)| *value != "null");
@@ -65,7 +65,7 @@ pub fn is_untold(head: &RowHead) -> bool {
 }
 
 /// What was kept of rows, without their contents, by key.
-pub async fn heads(
+pub async fn read_heads(
     run: &SourceRun,
     list: &str,
     rows: impl Iterator<Item = &SourceRow>,
@@ -76,7 +76,7 @@ pub async fn heads(
 }
 
 /// What was kept of rows, by key.
-pub async fn kept(
+pub async fn read_kept(
     run: &SourceRun,
     list: &str,
     keys: &[i64],

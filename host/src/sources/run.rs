@@ -3,7 +3,7 @@
 use super::letters::{MOST_BAD, NotedLetter, RowLetters, list_name};
 use super::{SourceContext, database, poll, rows, schedule};
 use crate::error_chain::error_chain;
-use crate::ingest::accept::{AcceptError, take};
+use crate::ingest::accept::{AcceptError, take_source_events};
 use crate::ingest::incoming::IncomingEvent;
 use crate::model::bad_row::{BadRow, BadRowReason};
 use crate::model::fault::InputFault;
@@ -167,9 +167,9 @@ impl SourceRun {
             ));
         }
         match (&settings.poll, &settings.database, &settings.schedule) {
-            (Some(poll), ..) => poll::run(self, poll, &self.context.client).await,
-            (_, Some(database), _) => database::run(self, database).await,
-            (.., Some(schedule)) => schedule::run(self, schedule).await,
+            (Some(poll), ..) => poll::run_poll(self, poll, &self.context.client).await,
+            (_, Some(database), _) => database::run_database(self, database).await,
+            (.., Some(schedule)) => schedule::run_schedule(self, schedule).await,
             _ => Ok(()),
         }
     }
@@ -373,7 +373,8 @@ impl SourceRun {
         changes: SourceChanges,
     ) -> Result<(), RunFailed> {
         let topology = self.context.live.current();
-        let taken = take(self.journal(), &topology, &self.inlet, events, changes).await;
+        let taken =
+            take_source_events(self.journal(), &topology, &self.inlet, events, changes).await;
         let fresh = taken.map_err(refused)?.ok_or_else(lost)?;
         self.report().events += fresh;
         Ok(())

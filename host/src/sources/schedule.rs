@@ -31,7 +31,7 @@ pub fn begin(source: &Source, memory: Option<&str>) -> Timestamp {
 }
 
 /// Emits what is due.
-pub async fn run(run: &SourceRun, settings: &ScheduleSettings) -> Result<(), RunFailed> {
+pub async fn run_schedule(run: &SourceRun, settings: &ScheduleSettings) -> Result<(), RunFailed> {
     let begin = begin(run.source(), Some(&run.memory));
     let cron = settings.cron().map_err(|fault| RunFailed::new(fault.message))?;
     let mut at = begin;
@@ -74,7 +74,7 @@ async fn tell(
 }
 
 /// The event of the next time.
-pub fn sample(
+pub fn sample_event(
     settings: &ScheduleSettings,
     name: &str,
     clock: &Clock,

@@ -132,7 +132,8 @@ impl EventStore {
 }
 
 fn call(found: CallRow) -> Result<ApiCall, StoreError> {
-    let address = found.2.parse().map_err(|error| row::corrupt("audit", "address", &error))?;
+    let address =
+        found.2.parse().map_err(|error| row::corrupt_value("audit", "address", &error))?;
     Ok(ApiCall {
         id: RequestId::from_uuid(found.0),
         token: found.1.map(TokenId::from_uuid),
@@ -146,17 +147,17 @@ fn call(found: CallRow) -> Result<ApiCall, StoreError> {
 }
 
 /// Writes notes.
-pub async fn write(tx: &mut WriteBatch<'_>, notes: &[&AuditNotes]) -> Result<(), StoreError> {
-    insert(tx, &statements::INSERT_CALL, notes.iter().flat_map(|notes| &notes.calls)).await?;
+pub async fn write_notes(tx: &mut WriteBatch<'_>, notes: &[&AuditNotes]) -> Result<(), StoreError> {
+    insert_calls(tx, &statements::INSERT_CALL, notes.iter().flat_map(|notes| &notes.calls)).await?;
     for notes in notes {
         // Two notes may be of one row, which PostgreSQL refuses within a statement.
-        insert(tx, &statements::COUNT_CALLS, notes.refused.iter()).await?;
+        insert_calls(tx, &statements::COUNT_CALLS, notes.refused.iter()).await?;
         tx.run(&statements::PUT_TOKEN_USAGE, notes.usages.iter().map(usage_row).collect()).await?;
     }
     Ok(())
 }
 
-async fn insert<'c>(
+async fn insert_calls<'c>(
     tx: &mut WriteBatch<'_>,
     bulk: &'static BulkStatement,
     calls: impl Iterator<Item = &'c ApiCall> + Clone,

@@ -78,11 +78,11 @@ pub struct CaptureReceipt {
 
 /// Writes the captures that are no repeats. The receipts of a request whose `Idempotency-Key` came with
 /// another request before are `None`, and nothing of it is written.
-pub async fn write(
+pub async fn write_captures(
     tx: &mut WriteBatch<'_>,
     captures: &mut [&mut EventCapture],
 ) -> Result<Vec<Option<CaptureReceipt>>, StoreError> {
-    let receipts = recognise(tx, captures).await?;
+    let receipts = recognise_repeats(tx, captures).await?;
     let fresh: Vec<&mut EventCapture> = captures
         .iter_mut()
         .zip(&receipts)
@@ -90,7 +90,7 @@ pub async fn write(
         .map(|(capture, _)| &mut **capture)
         .collect();
     write_events(tx, &fresh).await?;
-    records::write(tx, &fresh).await?;
+    records::write_states(tx, &fresh).await?;
     write_plannings(tx, &fresh).await?;
     write_skipped(tx, &fresh).await?;
     let mut drafts: Vec<&mut DeliveryDraft> =
@@ -188,7 +188,7 @@ fn stored(source: &str, key: &str) -> CaptureKey {
 
 /// Tells repeats from new events, and notes the keys of the new ones. `None` for all events of a request
 /// whose key came with another request before.
-async fn recognise(
+async fn recognise_repeats(
     tx: &mut WriteBatch<'_>,
     captures: &[&mut EventCapture],
 ) -> Result<Vec<Option<CaptureReceipt>>, StoreError> {
@@ -223,7 +223,7 @@ async fn recognise(
         }
     }
     if !fresh.is_empty() {
-        remember(tx, fresh).await?;
+        remember_keys(tx, fresh).await?;
     }
     Ok(receipts)
 }
@@ -262,7 +262,7 @@ async fn lookup(
     Ok(lasting.map(|(key, id, _)| (key, EventId::from_uuid(id))).collect())
 }
 
-async fn remember(tx: &mut WriteBatch<'_>, fresh: FreshKeys) -> Result<(), StoreError> {
+async fn remember_keys(tx: &mut WriteBatch<'_>, fresh: FreshKeys) -> Result<(), StoreError> {
     let rows = fresh.iter().map(key_row).collect();
     let noted = tx.run(&statements::INSERT_CAPTURE_KEY, rows).await?;
     // Another node noted one of the keys since the look-up: this transaction is of no use.

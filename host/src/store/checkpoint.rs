@@ -62,7 +62,7 @@ impl WalCheckpointer {
         let done = Arc::clone(&copied);
         std::thread::Builder::new()
             .name("journal-checkpoint".to_owned())
-            .spawn(move || serve(&file, &asked, &done))?;
+            .spawn(move || run_checkpointer(&file, &asked, &done))?;
         Ok(Self { ask, copied, is_asked: false, growth: WalGrowth::default() })
     }
 
@@ -80,7 +80,7 @@ impl WalCheckpointer {
         if self.is_asked {
             if self.copied.swap(false, Ordering::Acquire) {
                 (self.is_asked, self.growth.from) = (false, length);
-                copy(db);
+                copy_log(db);
             }
             return;
         }
@@ -88,16 +88,16 @@ impl WalCheckpointer {
     }
 }
 
-fn serve(file: &DatabaseFile, asked: &Receiver<()>, copied: &AtomicBool) {
+fn run_checkpointer(file: &DatabaseFile, asked: &Receiver<()>, copied: &AtomicBool) {
     let mut connection = None;
     while asked.recv().is_ok() {
         if connection.is_none() {
-            let opened = native::open(file.path());
+            let opened = native::open_connection(file.path());
             connection = opened.inspect_err(complain).ok();
         }
         if let Some(db) = &connection {
             for _ in 0..PASSES {
-                copy(db);
+                copy_log(db);
             }
         }
         copied.store(true, Ordering::Release);
@@ -105,7 +105,7 @@ fn serve(file: &DatabaseFile, asked: &Receiver<()>, copied: &AtomicBool) {
 }
 
 /// Copies what nobody reads from the log any more. Waits for nobody.
-fn copy(db: &Connection) {
+fn copy_log(db: &Connection) {
     let copied = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     if let Err(error) = copied {
         complain(&error);

@@ -437,7 +437,7 @@ impl EventStore {
 impl ClaimedRow {
     fn leased(self, lease: WorkLease, slot: QueuePermit) -> Result<LeasedDelivery, StoreError> {
         let message: Option<DeliveryMessage> =
-            self.message.as_deref().map(row::message).transpose()?;
+            self.message.as_deref().map(row::parse_message).transpose()?;
         Ok(LeasedDelivery {
             id: DeliveryId::from_uuid(self.delivery_id),
             event: Arc::new(Event::try_from(self.event)?),

@@ -78,7 +78,7 @@ impl DatabaseFile {
     /// Remembers which log the database writes to, and keeps it open. Called once, when the database
     /// is in WAL mode.
     pub fn watch_log(&self) -> Result<(), StoreError> {
-        let connection = native::open(&self.path)?;
+        let connection = native::open_connection(&self.path)?;
         // SQLite opens the log with the first read.
         connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(()))?;
         let failed = |source| StoreError::File { path: self.log_path.clone(), source };

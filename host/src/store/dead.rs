@@ -145,7 +145,7 @@ fn decode(letter: DeadLetterRow) -> Result<StoredDeadLetter, StoreError> {
         (.., Some(source), Some(list), Some(row_id)) => {
             DeadSubject::Row(DeadRow { source_id: SourceId::from_uuid(source), list, row_id })
         }
-        _ => return Err(row::corrupt("dead_letter", "event_id", &"it is of nothing")),
+        _ => return Err(row::corrupt_value("dead_letter", "event_id", &"it is of nothing")),
     };
     Ok(StoredDeadLetter {
         id: DeadLetterId::from_uuid(id),

@@ -34,7 +34,7 @@ pub async fn hold_back(
     if wishes.is_empty() {
         return Ok(());
     }
-    let holders = take(tx, &wishes).await?;
+    let holders = take_keys(tx, &wishes).await?;
     for plan in plans.iter_mut() {
         plan.hold_back(&holders);
     }
@@ -47,7 +47,7 @@ fn wish(delivery: &NewDelivery) -> Option<(EndpointKey, Timestamp)> {
 }
 
 /// Takes what is free; who holds each key then.
-async fn take(
+async fn take_keys(
     tx: &mut WriteBatch<'_>,
     wishes: &BTreeMap<EndpointKey, KeyWish>,
 ) -> Result<HashMap<EndpointKey, DeliveryId>, StoreError> {

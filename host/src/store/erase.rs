@@ -8,7 +8,7 @@
 use super::pool::{DatabasePool, WriteTransaction, reading, writing};
 use super::{EventStore, StoreError, statements};
 use crate::model::id::{EventId, SourceId};
-use crate::model::record::ordinal;
+use crate::model::record::record_ordinal;
 use sqlx::types::Uuid;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl EventStore {
         let known: Vec<(String,)> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_RECORD_SOURCES)
                 .bind(&name.resource)
-                .bind(ordinal(&name.resource_id))
+                .bind(record_ordinal(&name.resource_id))
                 .bind(&name.resource_id)
                 .bind(name.source.as_deref())
                 .fetch_all(db)
@@ -166,7 +166,7 @@ impl EventStore {
         let mut tx = self.pool().begin().await?;
         erased.records = writing!(&mut tx, |db| sqlx::query(statements::ERASE_RECORD)
             .bind(&name.resource)
-            .bind(ordinal(&name.resource_id))
+            .bind(record_ordinal(&name.resource_id))
             .bind(&name.resource_id)
             .bind(name.source.as_deref())
             .execute(db)

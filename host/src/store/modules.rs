@@ -89,20 +89,20 @@ impl EventStore {
                 .bind(now.micros())
                 .execute(&mut *db)
                 .await;
-            inserted.map_err(|error| objects::taken(error, &format!("{name} {version}")))?;
+            inserted.map_err(|error| objects::name_taken(error, &format!("{name} {version}")))?;
             version.unsigned_abs()
         });
         if active {
-            activate(&mut tx, name, version).await?;
+            activate_version(&mut tx, name, version).await?;
         }
-        objects::grow(&mut tx).await?;
+        objects::grow_version(&mut tx).await?;
         tx.commit().await?;
         Ok(version)
     }
 }
 
 /// Makes a version the active one.
-pub async fn activate(
+pub async fn activate_version(
     tx: &mut WriteTransaction,
     name: &str,
     version: u32,
@@ -127,7 +127,7 @@ fn decode(
     (id, name, version, sha256, report, active, at): ModuleRow,
 ) -> Result<ModuleVersion, StoreError> {
     let sha256 = sha256.try_into().map_err(|_wrong_length: Vec<u8>| {
-        row::corrupt("module", "sha256", &"it has not 32 bytes")
+        row::corrupt_value("module", "sha256", &"it has not 32 bytes")
     })?;
     Ok(ModuleVersion {
         id: ModuleId::from_uuid(id),

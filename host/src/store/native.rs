@@ -43,7 +43,7 @@ impl SqliteThread {
         let file = Arc::clone(file);
         std::thread::Builder::new()
             .name("journal-writer".to_owned())
-            .spawn(move || serve(&file, checkpointer, receiver))?;
+            .spawn(move || run_thread(&file, checkpointer, receiver))?;
         Ok(Self { sender })
     }
 
@@ -60,14 +60,14 @@ impl SqliteThread {
     }
 }
 
-fn serve(
+fn run_thread(
     file: &DatabaseFile,
     mut checkpointer: WalCheckpointer,
     mut receiver: mpsc::Receiver<BatchCrossing>,
 ) {
     let mut connection = None;
     while let Some((mut ops, reply)) = receiver.blocking_recv() {
-        let written = transact(file, &mut connection, &mut ops);
+        let written = run_transaction(file, &mut connection, &mut ops);
         if written.is_err() {
             // Closing rolls back whatever state a full disk left it in.
             connection = None;
@@ -80,7 +80,7 @@ fn serve(
     }
 }
 
-fn transact(
+fn run_transaction(
     file: &DatabaseFile,
     connection: &mut Option<Connection>,
     ops: &mut [WriteOperation],
@@ -88,7 +88,7 @@ fn transact(
     file.check_in_place()?;
     let db = match connection {
         Some(db) => db,
-        None => connection.insert(open(file.path()).inspect(WalCheckpointer::watch)?),
+        None => connection.insert(open_connection(file.path()).inspect(WalCheckpointer::watch)?),
     };
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut batch = WriteBatch::Native(db);
@@ -102,7 +102,7 @@ fn transact(
 }
 
 /// A connection of the journal's own.
-pub fn open(path: &std::path::Path) -> Result<Connection, rusqlite::Error> {
+pub fn open_connection(path: &std::path::Path) -> Result<Connection, rusqlite::Error> {
     let db = Connection::open(path)?;
     db.busy_timeout(pool::PATIENCE)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);

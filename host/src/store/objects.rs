@@ -149,15 +149,17 @@ impl EventStore {
                         .execute(db)
                         .await
                         .map(|_| ()));
-                    put.map_err(|error| taken(error, name))?;
+                    put.map_err(|error| name_taken(error, name))?;
                 }
                 ObjectChange::ActivateModule { name, version } => {
-                    modules::activate(&mut tx, name, *version).await?;
+                    modules::activate_version(&mut tx, name, *version).await?;
                 }
-                ObjectChange::Delete { kind, id } => delete(&mut tx, *kind, *id, now).await?,
+                ObjectChange::Delete { kind, id } => {
+                    delete_object(&mut tx, *kind, *id, now).await?;
+                }
             }
         }
-        grow(&mut tx).await?;
+        grow_version(&mut tx).await?;
         Ok(tx.commit().await?)
     }
 
@@ -170,13 +172,13 @@ impl EventStore {
     }
 }
 
-pub fn taken(error: sqlx::Error, name: &str) -> StoreError {
+pub fn name_taken(error: sqlx::Error, name: &str) -> StoreError {
     let unique =
         error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
     if unique { StoreError::NameTaken(name.to_owned()) } else { error.into() }
 }
 
-async fn delete(
+async fn delete_object(
     tx: &mut WriteTransaction,
     kind: ObjectKind,
     id: Uuid,
@@ -210,7 +212,7 @@ async fn delete(
 }
 
 /// Tells every node that something changed.
-pub async fn grow(tx: &mut WriteTransaction) -> Result<(), StoreError> {
+pub async fn grow_version(tx: &mut WriteTransaction) -> Result<(), StoreError> {
     writing!(tx, |db| sqlx::query(statements::GROW_TOPOLOGY).execute(db).await?.rows_affected());
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::handover::{QueuePermit, WorkPrefetch};
 use super::value::BoundRow;
 use super::watch::{EventNotice, EventWatchers};
 use super::{StoreError, dedupe, statements};
-use crate::json::storable::storable;
+use crate::json::storable::make_storable;
 use crate::model::delivery::{CollapseKey, DeadLetter, DeliveryStatus, NewDelivery, WorkLease};
 use crate::model::event::Event;
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, FlowId};
@@ -61,7 +61,7 @@ pub enum ModuleFailed {
 }
 
 /// Writes the plans whose lease still holds; `true` for those.
-pub async fn write(
+pub async fn write_plans(
     tx: &mut WriteBatch<'_>,
     plans: &mut [&mut RecordedPlan],
 ) -> Result<Vec<bool>, StoreError> {
@@ -72,7 +72,7 @@ pub async fn write(
     let mut applied = Vec::with_capacity(plans.len());
     for plan in plans.iter() {
         applied.push(match plan.failed {
-            Some(ModuleFailed::Retry(at)) => postpone(tx, plan, at).await?,
+            Some(ModuleFailed::Retry(at)) => postpone_planning(tx, plan, at).await?,
             Some(ModuleFailed::Dead { .. }) | None => {
                 ended.contains(&(plan.event.id.uuid(), plan.flow.uuid()))
             }
@@ -84,7 +84,7 @@ pub async fn write(
     write_trace(tx, &held).await?;
     for plan in &held {
         if let Some(ModuleFailed::Dead { reason, detail }) = &plan.failed {
-            bury(tx, &plan.dead_letter(reason, detail)).await?;
+            write_dead_letters(tx, &plan.dead_letter(reason, detail)).await?;
         }
     }
     let mut drafts: Vec<&mut DeliveryDraft> =
@@ -122,13 +122,13 @@ impl RecordedPlan {
             endpoint_id: None,
             flow_id: Some(self.flow),
             reason: reason.to_owned(),
-            detail: storable(detail.to_owned()),
+            detail: make_storable(detail.to_owned()),
             created_at: self.at,
         }
     }
 }
 
-async fn postpone(
+async fn postpone_planning(
     tx: &mut WriteBatch<'_>,
     plan: &RecordedPlan,
     at: Timestamp,
@@ -166,7 +166,10 @@ impl RecordedPlan {
 }
 
 /// Puts something into the dead-letter store, or brings what is there up to date.
-pub async fn bury(tx: &mut WriteBatch<'_>, dead: &DeadLetter) -> Result<(), StoreError> {
+pub async fn write_dead_letters(
+    tx: &mut WriteBatch<'_>,
+    dead: &DeadLetter,
+) -> Result<(), StoreError> {
     let known = batching!(tx, |db| sql::query(statements::UPDATE_DEAD_LETTER)
         .bind(dead.reason.as_str())
         .bind(dead.detail.as_str())

@@ -303,12 +303,12 @@ fn protect(file: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     let failed = |path: &Path, source| StoreError::File { path: path.to_owned(), source };
-    private_file::create(file).map_err(|error| failed(file, error))?;
+    private_file::create_file(file).map_err(|error| failed(file, error))?;
     for log in ["", "-wal", "-shm"] {
         let mut path = file.as_os_str().to_owned();
         path.push(log);
         let path = Path::new(&path);
-        private_file::protect(path).map_err(|error| failed(path, error))?;
+        private_file::protect_file(path).map_err(|error| failed(path, error))?;
     }
     Ok(())
 }

@@ -331,7 +331,7 @@ impl EventStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::record::ordinal;
+    use crate::model::record::record_ordinal;
     use crate::store::StoreOpening;
     use crate::time::clock::Clock;
     use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -409,7 +409,7 @@ mod tests {
                 "INSERT INTO record (resource, ordinal, resource_id, source, event_id, whole, \
                 updated_at) VALUES ('a', $1, $2, 'crm', $3, 1, 0)",
             )
-            .bind(ordinal(id))
+            .bind(record_ordinal(id))
             .bind(id)
             .bind(event)
             .execute(&mut *db)

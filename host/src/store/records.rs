@@ -9,7 +9,7 @@ use super::capture::EventCapture;
 use super::pool::reading;
 use super::value::BoundRow;
 use super::{EventStore, StoreError, row, statements};
-use crate::model::record::{Record, RecordOrder, RecordPosition, ordinal};
+use crate::model::record::{Record, RecordOrder, RecordPosition, record_ordinal};
 use crate::time::timestamp::Timestamp;
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::types::Uuid;
@@ -101,7 +101,7 @@ impl EventStore {
             }
             read_piece(query.fetch(db)).await?
         });
-        let rows: Result<Vec<Record>, StoreError> = rows.into_iter().map(record).collect();
+        let rows: Result<Vec<Record>, StoreError> = rows.into_iter().map(record_changes).collect();
         Ok(RecordPiece { rows: rows?, is_cut })
     }
 
@@ -116,13 +116,13 @@ impl EventStore {
         let rows: Vec<RecordRow> =
             reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_RECORD)
                 .bind(&filter.resource)
-                .bind(ordinal(resource_id))
+                .bind(record_ordinal(resource_id))
                 .bind(resource_id)
                 .bind(filter.source.as_deref())
                 .bind(i64::from(limit))
                 .fetch_all(db)
                 .await?);
-        rows.into_iter().map(record).collect()
+        rows.into_iter().map(record_changes).collect()
     }
 
     /// How many records were deleted since then, counted up to `most`.
@@ -172,7 +172,7 @@ async fn read_piece(
     Ok((read, false))
 }
 
-fn record(
+fn record_changes(
     (resource_id, source, ordinal, created_at, updated_at, data): RecordRow,
 ) -> Result<Record, StoreError> {
     Ok(Record {
@@ -186,7 +186,7 @@ fn record(
 }
 
 /// Writes what the captures say of their records.
-pub async fn write(
+pub async fn write_states(
     tx: &mut WriteBatch<'_>,
     captures: &[&mut EventCapture],
 ) -> Result<(), StoreError> {

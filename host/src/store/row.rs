@@ -62,7 +62,7 @@ pub fn raw(
     table: &'static str,
     column: &'static str,
 ) -> Result<Box<RawValue>, StoreError> {
-    RawValue::from_string(text).map_err(|error| corrupt(table, column, &error))
+    RawValue::from_string(text).map_err(|error| corrupt_value(table, column, &error))
 }
 
 /// A stored JSON text of a known type.
@@ -71,16 +71,16 @@ pub fn json<T: serde::de::DeserializeOwned>(
     table: &'static str,
     column: &'static str,
 ) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| corrupt(table, column, &error))
+    serde_json::from_str(text).map_err(|error| corrupt_value(table, column, &error))
 }
 
 /// A stored message.
-pub fn message(text: &str) -> Result<DeliveryMessage, StoreError> {
+pub fn parse_message(text: &str) -> Result<DeliveryMessage, StoreError> {
     json(text, "message", "body")
 }
 
 /// A value that makes no sense.
-pub fn corrupt(
+pub fn corrupt_value(
     table: &'static str,
     column: &'static str,
     why: &dyn std::fmt::Display,

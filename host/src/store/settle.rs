@@ -6,11 +6,11 @@
 use super::batch::{WriteBatch, batching};
 use super::figures::StoreFigures;
 use super::handover::{QueuePermit, WorkPrefetch};
-use super::plan::bury;
+use super::plan::write_dead_letters;
 use super::value::BoundRow;
 use super::watch::{EventNotice, EventWatchers};
 use super::{StoreError, statements};
-use crate::json::storable::storable;
+use crate::json::storable::make_storable;
 use crate::model::delivery::{Attempt, AttemptOutcome, DeadLetter, DeliveryStatus, WorkLease};
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
 use crate::time::timestamp::Timestamp;
@@ -95,14 +95,17 @@ impl SettledAttempt {
             endpoint_id: Some(self.endpoint),
             flow_id: None,
             reason: reason.to_owned(),
-            detail: storable(detail),
+            detail: make_storable(detail),
             created_at: self.ended_at(),
         }
     }
 }
 
 /// Writes the attempts, and the new state of the deliveries whose lease still holds.
-pub async fn write(tx: &mut WriteBatch<'_>, settles: &[&SettledAttempt]) -> Result<(), StoreError> {
+pub async fn write_settles(
+    tx: &mut WriteBatch<'_>,
+    settles: &[&SettledAttempt],
+) -> Result<(), StoreError> {
     let attempts = settles.iter().map(|settled| settled.attempt_row()).collect();
     tx.run(&statements::INSERT_ATTEMPT, attempts).await?;
     let (dead, rest): (Vec<&SettledAttempt>, Vec<&SettledAttempt>) =
@@ -173,7 +176,7 @@ async fn write_dead(tx: &mut WriteBatch<'_>, settled: &SettledAttempt) -> Result
         .execute(db)
         .await?
         .rows_affected());
-    if rows == 1 { bury(tx, &settled.dead_letter(reason)).await } else { Ok(()) }
+    if rows == 1 { write_dead_letters(tx, &settled.dead_letter(reason)).await } else { Ok(()) }
 }
 
 /// After the commit: whoever waits for it hears of it.

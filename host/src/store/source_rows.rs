@@ -219,8 +219,9 @@ impl EventStore {
                 .await?);
         let time = |micros: Option<i64>| micros.map(Timestamp::from_micros);
         let letter = |(list, row_id, reason, detail, row_at, replayed_at): LetterRow| {
-            let reason = BadRowReason::named(&reason)
-                .ok_or_else(|| row::corrupt("dead_letter", "reason", &"it is not of a row"))?;
+            let reason = BadRowReason::named(&reason).ok_or_else(|| {
+                row::corrupt_value("dead_letter", "reason", &"it is not of a row")
+            })?;
             let (row_at, replayed_at) = (time(row_at), time(replayed_at));
             Ok(RowLetter { list, row_id, reason, detail, row_at, replayed_at })
         };
@@ -256,7 +257,7 @@ fn wanted(keys: &[i64]) -> String {
 
 fn head((key, hash, revision, marks): StoredRowHead) -> Result<RowHead, StoreError> {
     let hash = ShortDigest::from_bytes(&hash)
-        .ok_or_else(|| row::corrupt("source_row", "hash", &"it has not sixteen bytes"))?;
+        .ok_or_else(|| row::corrupt_value("source_row", "hash", &"it has not sixteen bytes"))?;
     Ok(RowHead { key, hash, revision: revision.unsigned_abs(), marks })
 }
 
@@ -264,7 +265,7 @@ fn head((key, hash, revision, marks): StoredRowHead) -> Result<RowHead, StoreErr
 pub type RunKey = (Uuid, i64, i64);
 
 /// Those of the runs that hold their sources, and will until the transaction is over.
-pub async fn holding(
+pub async fn held_runs(
     tx: &mut WriteBatch<'_>,
     runs: &[RunKey],
 ) -> Result<HashSet<RunKey>, StoreError> {
@@ -274,7 +275,10 @@ pub async fn holding(
 }
 
 /// Writes what is to be kept.
-pub async fn write(tx: &mut WriteBatch<'_>, changes: &SourceChanges) -> Result<(), StoreError> {
+pub async fn write_source_rows(
+    tx: &mut WriteBatch<'_>,
+    changes: &SourceChanges,
+) -> Result<(), StoreError> {
     let source = changes.source.uuid();
     let place = || BoundRow::new().bind(source).bind(changes.list.as_str());
     let put = changes.put.iter().map(|kept| {

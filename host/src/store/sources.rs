@@ -147,5 +147,6 @@ impl EventStore {
 }
 
 fn text(report: &RunReport) -> Result<String, StoreError> {
-    serde_json::to_string(report).map_err(|error| row::corrupt("source_state", "report", &error))
+    serde_json::to_string(report)
+        .map_err(|error| row::corrupt_value("source_state", "report", &error))
 }

@@ -37,7 +37,7 @@ impl DatabasePool {
         let copy = |mode: &'static str| {
             let path = path.clone();
             let copied = tokio::task::spawn_blocking(move || -> Result<bool, rusqlite::Error> {
-                let db = native::open(&path)?;
+                let db = native::open_connection(&path)?;
                 db.busy_timeout(READERS)?;
                 db.query_row(mode, [], |row| row.get(0)).map(|busy: i64| busy == 0)
             });

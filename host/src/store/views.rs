@@ -192,8 +192,9 @@ impl TryFrom<StoredEventRow> for StoredEvent {
 }
 
 fn delivery(row: DeliveryRow) -> Result<StoredDelivery, StoreError> {
-    let status = DeliveryStatus::from_code(row.5)
-        .ok_or_else(|| row::corrupt("delivery", "status", &format!("unknown code {}", row.5)))?;
+    let status = DeliveryStatus::from_code(row.5).ok_or_else(|| {
+        row::corrupt_value("delivery", "status", &format!("unknown code {}", row.5))
+    })?;
     Ok(StoredDelivery {
         id: DeliveryId::from_uuid(row.0),
         event_id: EventId::from_uuid(row.1),

@@ -105,7 +105,7 @@ struct WriteQueue {
 }
 
 /// Starts the writers. They hold the journal weakly and end when it is gone.
-pub fn start(inner: &Arc<StoreInner>, receiver: mpsc::Receiver<WriteOperation>) {
+pub fn start_writers(inner: &Arc<StoreInner>, receiver: mpsc::Receiver<WriteOperation>) {
     let committing = Arc::clone(&inner.committing);
     let queue = Arc::new(WriteQueue { ops: Mutex::new(receiver), committing });
     for _ in 0..inner.pool.writers() {
@@ -169,7 +169,7 @@ impl GroupWriter {
                 | StoreError::NameTaken(_)
                 | StoreError::Corrupt { .. }),
             ) if ops.len() == 1 => {
-                refuse(ops, error);
+                refuse_operation(ops, error);
                 Vec::new()
             }
             Err(StoreError::Refused(_)) => {
@@ -179,7 +179,7 @@ impl GroupWriter {
                 }
                 kept
             }
-            Err(error) => fail(ops, &error),
+            Err(error) => fail_operations(ops, &error),
         }
     }
 
@@ -274,7 +274,7 @@ fn tell_captured(
 
 /// Lets whatever is ready run first: under load it adds to this transaction, which costs all of them
 /// less; at rest nothing is ready and nothing is waited for.
-async fn gather() {
+async fn gather_operations() {
     for _ in 0..GATHER {
         tokio::task::yield_now().await;
     }
@@ -308,7 +308,7 @@ impl WriteQueue {
                 Some(op) => ops.push(op),
                 None => open = false,
             }
-            gather().await;
+            gather_operations().await;
         }
         let mut rows: usize = ops.iter().map(WriteOperation::rows).sum();
         while open && rows < MOST_ROWS {
@@ -352,17 +352,21 @@ pub async fn write_all(
             WriteOperation::Flush { .. } => {}
         }
     }
-    let receipts =
-        if captures.is_empty() { Vec::new() } else { capture::write(tx, &mut captures).await? };
-    let planned = if plans.is_empty() { Vec::new() } else { plan::write(tx, &mut plans).await? };
+    let receipts = if captures.is_empty() {
+        Vec::new()
+    } else {
+        capture::write_captures(tx, &mut captures).await?
+    };
+    let planned =
+        if plans.is_empty() { Vec::new() } else { plan::write_plans(tx, &mut plans).await? };
     if !settles.is_empty() {
-        settle::write(tx, &settles).await?;
+        settle::write_settles(tx, &settles).await?;
     }
     if !notes.is_empty() {
-        audit::write(tx, &notes).await?;
+        audit::write_notes(tx, &notes).await?;
     }
     for changes in kept {
-        source_rows::write(tx, changes).await?;
+        source_rows::write_source_rows(tx, changes).await?;
     }
     // Last, as where a lost process's work is taken over, so that the two cannot wait for each other.
     // One row, because PostgreSQL does not take the same one twice in a statement.
@@ -385,12 +389,12 @@ async fn held(tx: &mut WriteBatch<'_>, ops: &[WriteOperation]) -> Result<Vec<boo
         | WriteOperation::Flush { .. } => None,
     };
     let runs: Vec<source_rows::RunKey> = ops.iter().filter_map(run).collect();
-    let holding = source_rows::holding(tx, &runs).await?;
+    let holding = source_rows::held_runs(tx, &runs).await?;
     Ok(runs.iter().map(|run| holding.contains(run)).collect())
 }
 
 /// The database is away: captures, plans and takes hear of it, settles are kept.
-fn fail(ops: Vec<WriteOperation>, error: &StoreError) -> Vec<WriteOperation> {
+fn fail_operations(ops: Vec<WriteOperation>, error: &StoreError) -> Vec<WriteOperation> {
     tracing::error!(error = %error_chain(error), operations = ops.len(), "cannot write to the database");
     let again = || StoreError::Unavailable(sqlx::Error::PoolTimedOut);
     let mut kept = Vec::new();
@@ -428,7 +432,7 @@ fn set_aside(ops: &mut [WriteOperation], why: &str) -> bool {
 }
 
 /// One operation that the database will never take.
-fn refuse(ops: Vec<WriteOperation>, error: StoreError) {
+fn refuse_operation(ops: Vec<WriteOperation>, error: StoreError) {
     tracing::error!(error = %error_chain(&error), "the database refused a write");
     let mut error = Some(error);
     for op in ops {

@@ -31,7 +31,7 @@ pub struct CronSchedule {
 }
 
 /// The time zone of an IANA name such as `Europe/Athens`; UTC where there is none.
-pub fn zone(name: Option<&str>) -> Result<TimeZone, String> {
+pub fn read_zone(name: Option<&str>) -> Result<TimeZone, String> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
     TimeZone::get(name).map_err(|_unknown| {
         format!("`{name}` is no time zone; give an IANA name such as `Europe/Athens` or `UTC`")
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn times(text: &str, zone_name: &str, from: &str, count: usize) -> Vec<String> {
-        let cron = CronSchedule::parse(text, zone(Some(zone_name)).unwrap()).unwrap();
+        let cron = CronSchedule::parse(text, read_zone(Some(zone_name)).unwrap()).unwrap();
         let mut at = Timestamp::parse(from).unwrap();
         let mut next = || {
             at = cron.next_after(at)?;
@@ -244,6 +244,6 @@ mod tests {
         assert!(
             CronSchedule::parse("0 0 31 2 *", TimeZone::UTC).unwrap_err().contains("never comes")
         );
-        assert!(zone(Some("Europe/Atlantis")).unwrap_err().contains("is no time zone"));
+        assert!(read_zone(Some("Europe/Atlantis")).unwrap_err().contains("is no time zone"));
     }
 }

@@ -12,7 +12,7 @@ use super::guest_log::clip;
 use super::json;
 use super::output::{EventDraft, ModuleDispatch, ModuleFailure};
 use crate::crypto::sha256;
-use crate::json::storable::storable;
+use crate::json::storable::make_storable;
 use crate::model::event::MAX_KEY;
 use crate::model::id::EventId;
 use crate::model::type_pattern::is_event_type;
@@ -24,19 +24,22 @@ const MAX_TEXT: usize = 2000;
 pub type CheckResult<T> = Result<T, ModuleFailure>;
 
 fn refuse<T>(message: String) -> CheckResult<T> {
-    Err(ModuleFailure::Output { message: storable(message) })
+    Err(ModuleFailure::Output { message: make_storable(message) })
 }
 
 /// A guest's text for the trace, shortened where it is long.
 pub fn text(mut text: String) -> String {
     let kept = clip(&text, MAX_TEXT).len();
     text.truncate(kept);
-    storable(text)
+    make_storable(text)
 }
 
 /// A guest's attributes as they are kept.
 fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
-    attributes.into_iter().map(|(name, value)| (storable(name), storable(value))).collect()
+    attributes
+        .into_iter()
+        .map(|(name, value)| (make_storable(name), make_storable(value)))
+        .collect()
 }
 
 /// What a module says of itself.
@@ -67,7 +70,7 @@ pub struct IdOrigin<'a> {
 }
 
 /// The drafts of one `transform`, with their ids.
-pub fn drafts(
+pub fn check_drafts(
     drafts: Vec<WireDraft>,
     origin: IdOrigin<'_>,
     limits: &ModuleLimits,
@@ -88,14 +91,14 @@ pub fn drafts(
         key("subject", subject.as_deref(), place)?;
         size.add(&attributes, Some(&data))?;
         let data = body(data, place)?;
-        let (subject, attributes) = (subject.map(storable), kept(attributes));
+        let (subject, attributes) = (subject.map(make_storable), kept(attributes));
         Ok(EventDraft { id: origin.id("draft", n), kind, subject, attributes, data })
     };
     drafts.into_iter().enumerate().map(draft).collect()
 }
 
 /// The dispatches of one `route`.
-pub fn dispatches(
+pub fn check_dispatches(
     dispatches: Vec<WireDispatch>,
     origin: IdOrigin<'_>,
     limits: &ModuleLimits,
@@ -121,9 +124,9 @@ pub fn dispatches(
         size.add(&attributes, data.as_ref())?;
         Ok(ModuleDispatch {
             id: data.is_some().then(|| origin.id("dispatch", n)),
-            destination: storable(destination),
-            dedupe_key: dedupe_key.map(storable),
-            ordering_key: ordering_key.map(storable),
+            destination: make_storable(destination),
+            dedupe_key: dedupe_key.map(make_storable),
+            ordering_key: ordering_key.map(make_storable),
             delay_seconds,
             attributes: kept(attributes),
             data: data.map(|data| body(data, place)).transpose()?,
@@ -143,7 +146,7 @@ fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> Check
 
 fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> CheckResult<String> {
     match body {
-        BodyResult::Json(text) => match json::check(&text) {
+        BodyResult::Json(text) => match json::check_json(&text) {
             Ok(()) => Ok(text),
             Err(fault) => refuse(format!("{place}: its data is no JSON: {fault}")),
         },
@@ -204,7 +207,7 @@ impl IdOrigin<'_> {
             b"\n",
             self.parent.as_bytes(),
         ];
-        let bytes = sha256::digest(&parts).first_chunk().copied().unwrap_or_default();
+        let bytes = sha256::sha256_digest(&parts).first_chunk().copied().unwrap_or_default();
         EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 }
@@ -222,7 +225,7 @@ mod tests {
     }
 
     fn one(data: BodyResult) -> CheckResult<Vec<EventDraft>> {
-        drafts(vec![draft(data)], origin("evt_1", &[7; 32]), &ModuleLimits::default())
+        check_drafts(vec![draft(data)], origin("evt_1", &[7; 32]), &ModuleLimits::default())
     }
 
     fn message<T: std::fmt::Debug>(checked: CheckResult<T>) -> String {
@@ -237,7 +240,8 @@ mod tests {
             let two =
                 vec![draft(BodyResult::Json("1".into())), draft(BodyResult::Json("2".into()))];
             let module = [module; 32];
-            let made = drafts(two, origin(parent, &module), &ModuleLimits::default()).unwrap();
+            let made =
+                check_drafts(two, origin(parent, &module), &ModuleLimits::default()).unwrap();
             made.into_iter().map(|d| d.id).collect::<Vec<_>>()
         };
         assert_eq!(ids("evt_1", 1), ids("evt_1", 1));
@@ -259,7 +263,7 @@ mod tests {
         assert!(message(one(BodyResult::Bytes(vec![1]))).contains("return `json` or `text`"));
         let mut odd = draft(BodyResult::Json("{}".into()));
         odd.kind = Some("odd".into());
-        let checked = drafts(vec![odd], origin("evt_1", &[0; 32]), &ModuleLimits::default());
+        let checked = check_drafts(vec![odd], origin("evt_1", &[0; 32]), &ModuleLimits::default());
         assert!(message(checked).contains("`odd` is no event type"));
     }
 
@@ -273,7 +277,7 @@ mod tests {
     fn too_much_and_too_many_are_refused() {
         let limits = ModuleLimits { output_bytes: 10, drafts: 2, ..ModuleLimits::default() };
         let json = || draft(BodyResult::Json("[1,2,3]".into()));
-        let check = |given| drafts(given, origin("evt_1", &[0; 32]), &limits);
+        let check = |given| check_drafts(given, origin("evt_1", &[0; 32]), &limits);
         assert!(check(vec![json()]).is_ok());
         assert!(message(check(vec![json(), json()])).contains("more than 10 bytes"));
         assert!(message(check(vec![json(), json(), json()])).contains("3 drafts, the limit is 2"));
@@ -291,10 +295,14 @@ mod tests {
         };
         let month = 30 * 24 * 3600;
         assert!(
-            dispatches(vec![dispatch(month)], origin("evt_1", &[0; 32]), &ModuleLimits::default())
-                .is_ok()
+            check_dispatches(
+                vec![dispatch(month)],
+                origin("evt_1", &[0; 32]),
+                &ModuleLimits::default()
+            )
+            .is_ok()
         );
-        let late = dispatches(
+        let late = check_dispatches(
             vec![dispatch(month + 1)],
             origin("evt_1", &[0; 32]),
             &ModuleLimits::default(),

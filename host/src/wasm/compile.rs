@@ -76,13 +76,16 @@ async fn in_child(
     let patience = limits.compile_cpu.saturating_mul(2);
     let both = async { tokio::try_join!(feed, child.wait_with_output()) };
     match tokio::time::timeout(patience, both).await {
-        Ok(Ok(((), output))) => judge(output, limits),
+        Ok(Ok(((), output))) => judge_compilation(output, limits),
         Ok(Err(e)) => Err(EngineError::Compiler(e).into()),
         Err(_) => Err(too_slow(limits)),
     }
 }
 
-pub fn judge(output: Output, limits: &ModuleLimits) -> Result<Vec<u8>, ModuleRejection> {
+pub fn judge_compilation(
+    output: Output,
+    limits: &ModuleLimits,
+) -> Result<Vec<u8>, ModuleRejection> {
     use std::os::unix::process::ExitStatusExt as _;
     const CPU_LIMIT: i32 = 24; // SIGXCPU
     const KILL: i32 = 9; // SIGKILL, the hard processor limit

@@ -48,7 +48,8 @@ impl ModuleEngine {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let slots = slots(cores);
         let mut config = config(&limits);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&limits, slots)));
+        config
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(&limits, slots)));
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::Start)?;
         let mut linker = Linker::new(&wasmtime);
         super::guest_state::link(&mut linker).map_err(EngineError::Start)?;
@@ -84,8 +85,8 @@ impl ModuleEngine {
         wasm: &[u8],
     ) -> Result<LoadedModule, ModuleRejection> {
         let features = self.0.wasmtime.get_wasm_features();
-        let outline = validate::outline(wasm, features, &self.0.limits)?;
-        let sha256 = sha256::digest(&[wasm]);
+        let outline = validate::outline_component(wasm, features, &self.0.limits)?;
+        let sha256 = sha256::sha256_digest(&[wasm]);
         if let Some(module) = self.load(cache, sha256).await? {
             return Ok(module);
         }
@@ -145,10 +146,10 @@ impl ModuleEngine {
     async fn bind(&self, stored: StoredEntry) -> Result<LoadedModule, ModuleRejection> {
         let StoredEntry { report, compiled } = stored;
         let wasmtime = self.0.wasmtime.clone();
-        let component = blocking(move || mapped::map(&wasmtime, &compiled))
+        let component = blocking(move || mapped::map_module(&wasmtime, &compiled))
             .await?
             .map_err(|e| ModuleRejection::Bind { message: format!("{e:#}") })?;
-        module::bind(&self.0, component, report).await
+        module::bind_module(&self.0, component, report).await
     }
 
     /// The cache's name for a component: its digest and everything in this build that decides
@@ -192,7 +193,7 @@ pub fn config(limits: &ModuleLimits) -> Config {
 }
 
 /// The pool, measured: without `pagemap_scan` and resident pages two threads are slower than one.
-fn pool(limits: &ModuleLimits, slots: u32) -> PoolingAllocationConfig {
+fn pool_config(limits: &ModuleLimits, slots: u32) -> PoolingAllocationConfig {
     let resident =
         if PoolingAllocationConfig::is_pagemap_scan_available() { 128 << 10 } else { 2 << 20 };
     let mut pool = PoolingAllocationConfig::new();

@@ -11,7 +11,7 @@ struct ReadableJson;
 struct JsonLook;
 
 /// Nothing where `text` is one JSON value, else what is wrong and where.
-pub fn check(text: &str) -> Result<(), String> {
+pub fn check_json(text: &str) -> Result<(), String> {
     serde_json::from_str::<ReadableJson>(text).map(drop).map_err(|e| e.to_string())
 }
 
@@ -65,21 +65,21 @@ impl<'de> Visitor<'de> for JsonLook {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::check_json;
 
     #[test]
     fn values_pass() {
         for text in
             ["null", " {\"a\":[1,-2,3.5e3,\"x\\u00e9\",true]} ", "\"\"", "18446744073709551615"]
         {
-            assert_eq!(check(text), Ok(()), "{text}");
+            assert_eq!(check_json(text), Ok(()), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_refused_with_its_place() {
         for text in ["", "{", "{}{}", "{'a':1}", "[1,]", "nul", "\"\\ud800\"", "1e999"] {
-            let message = check(text).unwrap_err();
+            let message = check_json(text).unwrap_err();
             assert!(message.contains("line 1"), "{text}: {message}");
         }
     }
@@ -87,6 +87,6 @@ mod tests {
     #[test]
     fn deep_nesting_is_refused() {
         let text = format!("{}{}", "[".repeat(129), "]".repeat(129));
-        assert!(check(&text).unwrap_err().contains("recursion"));
+        assert!(check_json(&text).unwrap_err().contains("recursion"));
     }
 }

@@ -10,7 +10,10 @@ use wasmtime::component::Component;
               file matched, with a key that only this service holds, in a directory that only it may \
               write; files there are replaced by renaming, never changed"
 )]
-pub fn map(engine: &wasmtime::Engine, compiled: &VouchedModule) -> wasmtime::Result<Component> {
+pub fn map_module(
+    engine: &wasmtime::Engine,
+    compiled: &VouchedModule,
+) -> wasmtime::Result<Component> {
     // SAFETY: see the reason above; it is the contract of `deserialize_file`.
     unsafe { Component::deserialize_file(engine, compiled.path()) }
 }

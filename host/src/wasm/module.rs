@@ -105,7 +105,7 @@ impl LoadedModule {
 }
 
 /// Links a compiled component, instantiates it once and binds its roles. No role is called.
-pub async fn bind(
+pub async fn bind_module(
     engine: &Arc<EngineInner>,
     component: Component,
     report: ModuleReport,
@@ -167,7 +167,7 @@ async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
     };
     let guest =
         GuestContext { randomness, received: Duration::ZERO, config: Arc::new(BTreeMap::new()) };
-    let message = match run::start(bound, guest).await {
+    let message = match run::start_instance(bound, guest).await {
         Ok((mut store, instance)) => {
             let unfit = |loaded: Option<wasmtime::Result<()>>| loaded.and_then(Result::err);
             let failed = [

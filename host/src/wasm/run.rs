@@ -50,7 +50,7 @@ impl LoadedModule {
         let began = Instant::now();
         let steps = Vec::with_capacity(3);
         let mut call = GuestCall { bound, flow: input.flow, steps, began, since: began };
-        let end = match start(bound, guest).await {
+        let end = match start_instance(bound, guest).await {
             Ok((mut store, instance)) => call.through(&mut store, &instance, &input).await,
             Err(failure) => {
                 let role = bound.report.exports.first().copied().unwrap_or(ModuleRole::Filter);
@@ -64,7 +64,7 @@ impl LoadedModule {
 }
 
 /// Makes a fresh instance. The caller holds a slot.
-pub async fn start(
+pub async fn start_instance(
     bound: &BoundModule,
     guest: GuestContext,
 ) -> Result<(Store<GuestState>, Instance), ModuleFailure> {
@@ -125,7 +125,7 @@ impl<'m> GuestCall<'m> {
         instance: &Instance,
         input: &ModuleInput<'_>,
     ) -> Result<RunEnd, ModuleFailure> {
-        let event = event(input);
+        let event = guest_event(input);
         if let Some(reason) = self.filter(store, instance, &event).await? {
             return Ok(RunEnd::Dropped { reason });
         }
@@ -190,7 +190,7 @@ impl<'m> GuestCall<'m> {
         };
         let answer = in_time(&self.bound.engine.limits, call).await;
         let drafts = self.settle(ModuleRole::Transform, store, answer)?;
-        let checked = check::drafts(drafts, self.origin(event), &self.bound.engine.limits);
+        let checked = check::check_drafts(drafts, self.origin(event), &self.bound.engine.limits);
         let drafts = self.checked(ModuleRole::Transform, store, checked)?;
         let (verdict, reason) = match drafts.len() {
             0 => (RoleVerdict::Dropped, Some(TO_NOTHING.to_owned())),
@@ -251,7 +251,7 @@ impl<'m> GuestCall<'m> {
             let answer = in_time(&self.bound.engine.limits, call).await;
             let dispatches = self.settle(ModuleRole::Route, store, answer)?;
             let origin = self.origin(event);
-            let checked = check::dispatches(dispatches, origin, &self.bound.engine.limits);
+            let checked = check::check_dispatches(dispatches, origin, &self.bound.engine.limits);
             routed.push(self.checked(ModuleRole::Route, store, checked)?);
         }
         let (verdict, reason) = match routed.iter().map(Vec::len).sum() {
@@ -313,7 +313,7 @@ impl<'m> GuestCall<'m> {
     }
 }
 
-const fn event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
+const fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
     Event {
         id: input.id,
         source: input.source,

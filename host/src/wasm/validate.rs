@@ -26,7 +26,7 @@ const ALLOWED: [&str; 9] = [
 ];
 
 /// Validates `wasm` in full and reads its outline.
-pub fn outline(
+pub fn outline_component(
     wasm: &[u8],
     features: WasmFeatures,
     limits: &ModuleLimits,
@@ -42,7 +42,7 @@ pub fn outline(
     }
     let valid = Validator::new_with_features(features).validate_all(wasm);
     valid.map_err(|e| invalid(&e, wasm.len()))?;
-    let walked = walk(wasm, limits)?;
+    let walked = walk_component(wasm, limits)?;
     check_imports(&walked.imports)?;
     let roles: Vec<_> = ModuleRole::ALL
         .into_iter()
@@ -93,7 +93,7 @@ struct WalkedComponent {
 }
 
 /// Reads the outermost imports and exports, and what every core module inside asks for.
-fn walk(wasm: &[u8], limits: &ModuleLimits) -> Result<WalkedComponent, ModuleRejection> {
+fn walk_component(wasm: &[u8], limits: &ModuleLimits) -> Result<WalkedComponent, ModuleRejection> {
     let mut walked = WalkedComponent::default();
     let mut nested = 0_usize;
     for payload in Parser::new(0).parse_all(wasm) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use waybill::Clock;
 use waybill::benchmark::{
     ApiToken, GrantIssuer, RouteNeed, Scope, ScopeSet, ShownGrant, StoredToken, TokenDigest,
-    TokenGrant, TokenId, TokenSettings, digest, generate,
+    TokenGrant, TokenId, TokenSettings, generate_token, token_digest,
 };
 
 use crate::table::{Measure, Target};
@@ -24,14 +24,14 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Times the check of a token, and of a short-lived one.
 pub(crate) fn token_check(case: &'static str) -> Vec<Measure> {
-    let tokens: Vec<String> = (0..TOKENS).map(|_| generate()).collect();
+    let tokens: Vec<String> = (0..TOKENS).map(|_| generate_token()).collect();
     let known: HashMap<TokenDigest, Arc<ApiToken>> =
         tokens.iter().filter_map(|t| token(t)).collect();
     let issuer = GrantIssuer::new([7; 32]);
     let granted: Vec<String> = known.iter().map(|(of, token)| grant(&issuer, of, token)).collect();
     let ids: HashMap<TokenId, TokenDigest> =
         known.iter().map(|(digest, token)| (token.id, *digest)).collect();
-    let plain = timed(&tokens, |text| known.get(&digest(text)).map(|t| (t, t.scopes)));
+    let plain = timed(&tokens, |text| known.get(&token_digest(text)).map(|t| (t, t.scopes)));
     let short = timed(&granted, |text| {
         let shown = ShownGrant::read(text)?;
         let digest = ids.get(&shown.client())?;
@@ -48,7 +48,7 @@ fn token(text: &str) -> Option<(TokenDigest, Arc<ApiToken>)> {
         "from": ["10.0.0.0/8", "127.0.0.0/8", "::1/128"], "rate": 1_000_000,
     }))
     .ok()?;
-    let stored = StoredToken { sha256: hex::encode(digest(text)), settings };
+    let stored = StoredToken { sha256: hex::encode(token_digest(text)), settings };
     let now = Clock::System.now();
     let (digest, token) = ApiToken::new(TokenId::generate(), stored, now, now, Arc::default())?;
     Some((digest, Arc::new(token)))

@@ -60,7 +60,7 @@ impl CarriedSecrets {
 
     pub async fn encrypt(&self, passphrase: SecretString) -> Result<String, ApiProblem> {
         let plain = serde_json::to_vec(self).map_err(|error| ApiProblem::unexpected(&error))?;
-        let encrypted = derive(move || transport::encrypt(&plain, &passphrase)).await?;
+        let encrypted = derive(move || transport::encrypt_text(&plain, &passphrase)).await?;
         encrypted.map_err(|why| refused(&why))
     }
 
@@ -71,7 +71,7 @@ impl CarriedSecrets {
             ApiProblem::fault("passphrase", "give the passphrase that opens `secrets`")
         })?;
         let passphrase = SecretString::from(passphrase);
-        let opened = derive(move || transport::decrypt(&text, &passphrase)).await?;
+        let opened = derive(move || transport::decrypt_text(&text, &passphrase)).await?;
         let plain = opened.map_err(|why| refused(&why))?;
         serde_json::from_slice(&plain).map_err(|_opaque| {
             ApiProblem::fault(

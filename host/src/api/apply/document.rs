@@ -2,7 +2,7 @@
 
 use super::carry::CarriedSecrets;
 use crate::access::token::TokenSettings;
-use crate::api::answer::{DataAnswer, data};
+use crate::api::answer::{DataAnswer, data_answer};
 use crate::api::auth::{ADMIN, CallPrincipal};
 use crate::api::body::JsonInput;
 use crate::api::problem::ApiProblem;
@@ -126,7 +126,7 @@ pub async fn export_config(
     State(app): State<AppState>,
     _principal: CallPrincipal,
 ) -> Result<Json<DataAnswer<ConfigDocument>>, ApiProblem> {
-    document(&app).await.map(data)
+    build_document(&app).await.map(data_answer)
 }
 
 /// The same, with everything private encrypted with a passphrase, for another server to apply. That one
@@ -141,11 +141,11 @@ pub async fn export_config_with_secrets(
 ) -> Result<Json<DataAnswer<ConfigDocument>>, ApiProblem> {
     let carried = CarriedSecrets::of(&app.live.current())?;
     let secrets = carried.encrypt(SecretString::from(request.passphrase)).await?;
-    let document = document(&app).await?;
-    Ok(data(ConfigDocument { secrets: Some(secrets), ..document }))
+    let document = build_document(&app).await?;
+    Ok(data_answer(ConfigDocument { secrets: Some(secrets), ..document }))
 }
 
-async fn document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
+async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
     let topology = app.live.current();
     let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
@@ -193,7 +193,7 @@ fn masked<S: Serialize, T: DeserializeOwned>(
     kind: SettingsKind,
     settings: &S,
 ) -> Result<T, ApiProblem> {
-    serde_json::from_value(edit::masked(kind, settings)?).map_err(|error| {
+    serde_json::from_value(edit::mask_settings(kind, settings)?).map_err(|error| {
         tracing::error!(%error, "masked settings cannot be read");
         ApiProblem::internal()
     })

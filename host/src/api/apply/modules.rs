@@ -17,7 +17,7 @@ pub struct ChosenVersion<'v> {
 
 /// Finds the version of each choice. In a dry run one that is named by its digest may be missing.
 /// `is_pinned` says whether a flow of the document names a version by its number.
-pub fn choose<'v>(
+pub fn choose_versions<'v>(
     choices: &'v [ModuleChoice],
     is_pinned: impl Fn(&str, u32) -> bool,
     versions: &'v [ModuleVersion],
@@ -33,7 +33,7 @@ pub fn choose<'v>(
         let by_number = choice.sha256.is_none()
             || !choice.active
             || choice.version.is_some_and(|number| is_pinned(&choice.name, number));
-        let fits = |version: &&ModuleVersion| fits(choice, version, by_number);
+        let fits = |version: &&ModuleVersion| is_wanted_version(choice, version, by_number);
         let mine = versions.iter().filter(|v| v.name == choice.name);
         let active = mine.clone().find(|v| v.active);
         let newest = mine.clone().filter(fits).max_by_key(|v| v.version);
@@ -43,7 +43,10 @@ pub fn choose<'v>(
                 chosen.push(ChosenVersion { name, activate, missing, warning: None });
                 continue;
             }
-            return Err(ApiProblem::fault(format!("modules[{n}]"), missing(choice, versions)));
+            return Err(ApiProblem::fault(
+                format!("modules[{n}]"),
+                missing_message(choice, versions),
+            ));
         };
         let changes = choice.active && !wanted.active;
         chosen.push(ChosenVersion {
@@ -58,7 +61,7 @@ pub fn choose<'v>(
 
 /// Whether a version is the one that is meant. Which component runs is a matter of its digest alone, as
 /// servers number their uploads; flows pin by number, so one that is pinned has to have that too.
-fn fits(choice: &ModuleChoice, version: &ModuleVersion, by_number: bool) -> bool {
+fn is_wanted_version(choice: &ModuleChoice, version: &ModuleVersion, by_number: bool) -> bool {
     let number = choice.version.is_none_or(|number| !by_number || version.version == number);
     let digest = choice
         .sha256
@@ -72,7 +75,7 @@ fn is_taken(choice: &ModuleChoice, versions: &[ModuleVersion]) -> bool {
     versions.iter().any(|v| v.name == choice.name && Some(v.version) == choice.version)
 }
 
-fn missing(choice: &ModuleChoice, versions: &[ModuleVersion]) -> String {
+fn missing_message(choice: &ModuleChoice, versions: &[ModuleVersion]) -> String {
     let name = &choice.name;
     let upload = "upload it first, or have `waybill apply` do it by a `path`";
     match (choice.version, &choice.sha256) {

@@ -12,7 +12,7 @@ const PROBLEM: &str = "#/components/schemas/Problem";
 const NAME: usize = crate::model::fault::MAX_NAME;
 
 /// Completes a description.
-pub fn describe(mut document: Value) -> Value {
+pub fn describe_document(mut document: Value) -> Value {
     if let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) {
         for (path, item) in paths {
             let operations = item.as_object_mut().into_iter().flatten();

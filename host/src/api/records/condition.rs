@@ -58,7 +58,7 @@ impl FieldCondition {
     /// A field that is missing or null fits nothing but being something else.
     fn fits(&self, record: &Map<String, Value>) -> bool {
         match record.get(&self.field).and_then(text) {
-            Some(text) => self.test.fits(compare(&text, &self.value)),
+            Some(text) => self.test.fits(compare_values(&text, &self.value)),
             None => self.test == FieldTest::IsNot,
         }
     }
@@ -75,7 +75,7 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
 }
 
 /// As numbers where both are, else as texts.
-fn compare(a: &str, b: &str) -> Ordering {
+fn compare_values(a: &str, b: &str) -> Ordering {
     match (a.parse::<f64>(), b.parse::<f64>()) {
         (Ok(a), Ok(b)) => a.total_cmp(&b),
         (_, _) => a.cmp(b),
@@ -92,8 +92,8 @@ pub fn compare_by(
         a.get(field).and_then(text),
         b.get(field).and_then(text),
     ) {
-        (Some(a), Some(b)) if *descends => compare(&b, &a),
-        (Some(a), Some(b)) => compare(&a, &b),
+        (Some(a), Some(b)) if *descends => compare_values(&b, &a),
+        (Some(a), Some(b)) => compare_values(&a, &b),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
         (None, None) => Ordering::Equal,

@@ -7,7 +7,7 @@
 #![expect(unused_qualifications, reason = "utoipa's macro writes them")]
 
 use super::super::AppState;
-use super::super::answer::{DataAnswer, data};
+use super::super::answer::{DataAnswer, data_answer};
 use super::super::auth::CallPrincipal;
 use super::super::body::QueryInput;
 use super::super::problem::ApiProblem;
@@ -105,7 +105,7 @@ pub async fn erase_record(
     until_sent(&app, &traces.events).await?;
     let erased = app.journal.erase(&name, &traces, &rows).await?.ok_or_else(being_sent)?;
     let log_emptied = app.journal.empty_log().await?;
-    Ok(data(view(name.resource, erased, log_emptied)))
+    Ok(data_answer(view(name.resource, erased, log_emptied)))
 }
 
 /// Waits until no delivery of the events is being sent, for a few seconds.

@@ -22,7 +22,7 @@ const TABLES: [(&str, &str); 11] = [
 ];
 
 /// All rows of a short list, by key; `None` if the resource is none.
-pub async fn rows(
+pub async fn look_up_rows(
     app: &AppState,
     resource: &str,
     source: Option<&str>,

@@ -1,11 +1,11 @@
 //! Sources that Waybill runs itself: how they are doing, running one now, trying one.
 
 use super::super::AppState;
-use super::super::answer::{DataAnswer, data};
+use super::super::answer::{DataAnswer, data_answer};
 use super::super::auth::CallPrincipal;
 use super::super::body::JsonInput;
 use super::super::problem::ApiProblem;
-use super::{LOCKED, SourceView, find, show_now};
+use super::{LOCKED, SourceView, find_source, show_now};
 use crate::ingest::incoming::IncomingEvent;
 use crate::ingest::webhook_body;
 use crate::ingest::webhook_body::ReceivedWebhook;
@@ -97,7 +97,7 @@ pub async fn run_source(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
-    let inlet = find(&app.live.current(), &id)?;
+    let inlet = find_source(&app.live.current(), &id)?;
     if inlet.timing.is_none() {
         return Err(ApiProblem::conflict(
             "its events are sent to Waybill: there is nothing to run",
@@ -107,7 +107,7 @@ pub async fn run_source(
         return Err(ApiProblem::conflict("the source is paused; resume it first"));
     }
     app.pull.request(inlet.source.id).await?;
-    Ok((StatusCode::ACCEPTED, data(show_now(&app, &principal, &id, None).await?)))
+    Ok((StatusCode::ACCEPTED, data_answer(show_now(&app, &principal, &id, None).await?)))
 }
 
 /// What to try a source with that receives webhooks; nothing for others.
@@ -163,7 +163,7 @@ pub async fn test_source(
     Path(id): Path<String>,
     JsonInput(given): JsonInput<SourceTest>,
 ) -> Result<Json<DataAnswer<WouldBe>>, ApiProblem> {
-    let inlet = find(&app.live.current(), &id)?;
+    let inlet = find_source(&app.live.current(), &id)?;
     if inlet.locked && inlet.timing.is_some() {
         return Err(ApiProblem::conflict(LOCKED));
     }
@@ -180,7 +180,7 @@ pub async fn test_source(
     };
     let mut events = incoming.into_iter().map(WouldBe::from);
     let first = events.next().ok_or_else(|| ApiProblem::fault("body", "it holds no event"))?;
-    Ok(data(WouldBe { further: events.collect(), ..first }))
+    Ok(data_answer(WouldBe { further: events.collect(), ..first }))
 }
 
 impl From<IncomingEvent> for WouldBe {
@@ -221,7 +221,7 @@ fn received(
         max_events: server.max_batch,
         max_body: server.max_body,
     };
-    Ok(webhook_body::read(received, webhook)?.events)
+    Ok(webhook_body::read_webhook(received, webhook)?.events)
 }
 
 fn header((name, value): (&String, &String)) -> Option<(HeaderName, HeaderValue)> {

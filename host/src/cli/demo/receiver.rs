@@ -1,7 +1,7 @@
 //! The demo's receiver: checks every signature, and fails where it is told to.
 
 use super::super::CliError;
-use crate::signing::verify::{ReceivedDelivery, VerificationKeys, verify};
+use crate::signing::verify::{ReceivedDelivery, VerificationKeys, verify_delivery};
 use crate::time::clock::Clock;
 use axum::Router;
 use axum::body::to_bytes;
@@ -66,7 +66,7 @@ impl DemoReceiver {
             verified: AtomicU64::new(0),
             seen,
         });
-        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let app = Router::new().fallback(receive_delivery).with_state(Arc::clone(&shared));
         tokio::spawn(axum::serve(listener, app).into_future());
         Ok(Self { address, shared, arrivals })
     }
@@ -119,7 +119,10 @@ impl DemoReceiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<ReceiverShared>>, request: Request) -> StatusCode {
+async fn receive_delivery(
+    State(shared): State<Arc<ReceiverShared>>,
+    request: Request,
+) -> StatusCode {
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::PAYLOAD_TOO_LARGE };
     let path = head.uri.path().to_owned();
@@ -132,7 +135,7 @@ async fn receive(State(shared): State<Arc<ReceiverShared>>, request: Request) ->
     };
     let received =
         ReceivedDelivery { headers: &head.headers, body: &body, now: Clock::System.now() };
-    let findings = verify(received, VerificationKeys { current: &secret, previous: None });
+    let findings = verify_delivery(received, VerificationKeys { current: &secret, previous: None });
     let misfit = findings.iter().find(|finding| !finding.verdict.fits());
     let fault = match (misfit, findings.is_empty()) {
         (Some(misfit), _) => Some(format!("{} of {path}", misfit.header)),

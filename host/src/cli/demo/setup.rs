@@ -18,7 +18,7 @@ const MODULES: [(&str, &str); 4] = [
 ];
 
 /// Uploads the example modules.
-pub async fn upload(
+pub async fn upload_modules(
     client: &ServerClient,
     folder: Option<&Path>,
     screen: &mut CommandScreen<'_>,
@@ -42,7 +42,7 @@ pub async fn upload(
 }
 
 /// Makes the endpoints and flows.
-pub async fn arrange(
+pub async fn arrange_demo(
     client: &ServerClient,
     receiver: &mut DemoReceiver,
     screen: &mut CommandScreen<'_>,

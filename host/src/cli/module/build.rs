@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::run::admit;
+use super::run::admit_module;
 use crate::cli::{CliError, CommandScreen};
 
 const TARGET: &str = "wasm32-wasip2";
@@ -23,11 +23,11 @@ pub struct BuildArgs {
     json: bool,
 }
 
-pub async fn run(args: &BuildArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_build(args: &BuildArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let file = component(&args.path).await?;
     let wasm = std::fs::read(&file).map_err(CliError::reading(&file))?;
-    let module = admit(&file, &wasm).await?;
+    let module = admit_module(&file, &wasm).await?;
     let report = module.report();
     if !screen.is_human() {
         let mut value =

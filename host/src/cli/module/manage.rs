@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::build;
-use crate::cli::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape};
+use crate::cli::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape_path};
 use crate::cli::resource::ListArgs;
 use crate::cli::screen::ListColumn;
 use crate::cli::{CliError, CommandScreen};
@@ -57,7 +57,7 @@ pub struct ActivateArgs {
     remote: RemoteServer,
 }
 
-pub async fn push(args: PushArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn push_module(args: PushArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let file = match args.file {
         Some(file) => file,
@@ -66,7 +66,7 @@ pub async fn push(args: PushArgs, screen: &mut CommandScreen<'_>) -> Result<(), 
     let wasm = Bytes::from(std::fs::read(&file).map_err(CliError::reading(&file))?);
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
     let name = args.name.unwrap_or(stem);
-    let answer = upload(&client, &name, wasm, None, args.activate).await?;
+    let answer = upload_module(&client, &name, wasm, None, args.activate).await?;
     let version = answer.get("version").and_then(Value::as_u64).unwrap_or_default();
     let said = if args.activate {
         format!("{name} version {version} uploaded; it runs from now on")
@@ -85,7 +85,7 @@ fn with_warning(said: String, answer: &Value) -> String {
 }
 
 /// Uploads a component as a version of that module, the next one where none is named.
-pub async fn upload(
+pub async fn upload_module(
     client: &ServerClient,
     name: &str,
     wasm: Bytes,
@@ -93,7 +93,7 @@ pub async fn upload(
     activate: bool,
 ) -> Result<Value, CliError> {
     let version = version.map(|number| format!("&version={number}")).unwrap_or_default();
-    let path = format!("/modules/{}?activate={activate}{version}", escape(name));
+    let path = format!("/modules/{}?activate={activate}{version}", escape_path(name));
     client.call(Method::POST, &path, CallBody::Wasm(wasm)).await
 }
 
@@ -117,7 +117,7 @@ fn flat(mut module: Value) -> Vec<Value> {
     versions.into_iter().map(named).collect()
 }
 
-pub async fn list(args: ListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn list_modules(args: ListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let mut found = versions(&client).await?;
     found.truncate(args.limit);
@@ -125,17 +125,20 @@ pub async fn list(args: ListArgs, screen: &mut CommandScreen<'_>) -> Result<(), 
     Ok(screen.list(COLUMNS, &found, none)?)
 }
 
-pub async fn show(args: ShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn show_module(args: ShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
-    let path = format!("/modules/{}", escape(&args.name));
+    let path = format!("/modules/{}", escape_path(&args.name));
     let module = client.call(Method::GET, &path, CallBody::None).await?;
     Ok(screen.show(&module)?)
 }
 
-pub async fn activate(args: ActivateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn activate_module(
+    args: ActivateArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let (name, version) = (&args.name, args.version);
-    let path = format!("/modules/{}/versions/{version}/activate", escape(name));
+    let path = format!("/modules/{}/versions/{version}/activate", escape_path(name));
     let answer = client.call(Method::POST, &path, CallBody::None).await?;
     let said = format!("{name} version {version} runs from now on");
     Ok(screen.done(with_warning(said, &answer), &answer)?)

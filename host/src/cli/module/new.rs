@@ -21,7 +21,7 @@ pub struct NewArgs {
     path: PathBuf,
 }
 
-pub fn run(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub fn run_new(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let name = &args.name;
     if !is_crate_name(name) {
         return Err(CliError::Usage(format!(
@@ -41,7 +41,7 @@ pub fn run(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliErro
         None => None,
     };
     for (path, text) in files(name, sdk.as_deref()) {
-        write(&folder.join(path), &text)?;
+        write_files(&folder.join(path), &text)?;
     }
     let folder = folder.display();
     screen.line(format!(
@@ -86,7 +86,7 @@ fn files(name: &str, sdk: Option<&Path>) -> Vec<(String, String)> {
     files
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
+fn write_files(path: &Path, text: &str) -> Result<(), CliError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(CliError::writing(folder))?;
     }
@@ -112,7 +112,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let args = NewArgs { name: "my-module".into(), sdk: None, path: folder.path().into() };
         let mut out = Vec::new();
-        run(&args, &mut CommandScreen::new(&mut out, true)).unwrap();
+        run_new(&args, &mut CommandScreen::new(&mut out, true)).unwrap();
         let project = folder.path().join("my-module");
         for file in [
             "Cargo.toml",
@@ -130,7 +130,7 @@ mod tests {
         let manifest: toml::Table = toml::from_str(&manifest).unwrap();
         assert!(!manifest.to_string().contains("workspace"), "{manifest}");
         assert!(String::from_utf8(out).unwrap().contains("next: cd "));
-        let again = run(&args, &mut CommandScreen::new(&mut Vec::new(), true)).unwrap_err();
+        let again = run_new(&args, &mut CommandScreen::new(&mut Vec::new(), true)).unwrap_err();
         assert!(again.to_string().contains("is there already"));
     }
 }

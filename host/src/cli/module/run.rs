@@ -37,12 +37,12 @@ pub struct RunArgs {
     json: bool,
 }
 
-pub async fn run(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     screen.force_json(args.json);
     let event = SampleEvent::read(&args.event)?;
-    let config = Arc::new(config(args)?);
+    let config = Arc::new(read_config(args)?);
     let wasm = std::fs::read(&args.file).map_err(CliError::reading(&args.file))?;
-    let module = admit(&args.file, &wasm).await?;
+    let module = admit_module(&args.file, &wasm).await?;
     let attributes: Vec<(&str, &str)> =
         event.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let run = module.run(event.input(&attributes), &config).await;
@@ -63,7 +63,7 @@ pub async fn run(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Result<(), C
 }
 
 /// Checks and loads a component as the server would, but compiled in this process: it is the user's own.
-pub async fn admit(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliError> {
+pub async fn admit_module(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliError> {
     let failed = |error: &dyn std::error::Error| {
         CliError::failed(format!("{}: {}", file.display(), error_chain(error)))
     };
@@ -76,7 +76,7 @@ pub async fn admit(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliError> {
     engine.admit(&cache, wasm).await.map_err(|error| failed(&error))
 }
 
-fn config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
+fn read_config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
     let given = match &args.config_file {
         Some(path) => read_document(path)?,
         None => Value::Object(Map::new()),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cli::{CliCommand, CliError, CommandLine, CommandScreen, listen, run};
+use crate::cli::{CliCommand, CliError, CommandLine, CommandScreen, listen, run_command};
 use crate::config::Config;
 use crate::server::Server;
 use crate::time::clock::Clock;
@@ -51,7 +51,7 @@ impl World {
         let line = [&["waybill"], line, &["--server", &server, "--token", token]].concat();
         let cli = CommandLine::try_parse_from(line).unwrap();
         let mut out = Vec::new();
-        run(cli.command, &mut CommandScreen::new(&mut out, human)).await?;
+        run_command(cli.command, &mut CommandScreen::new(&mut out, human)).await?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -100,7 +100,7 @@ async fn listening(options: &[&str]) -> (SocketAddr, mpsc::UnboundedReceiver<Str
         let mut out = Pieces(send);
         let mut screen = CommandScreen::new(&mut out, true);
         let never = std::future::pending();
-        listen::serve(listener, args, Clock::System, never, &mut screen).await
+        listen::serve_requests(listener, args, Clock::System, never, &mut screen).await
     });
     (address, receive)
 }

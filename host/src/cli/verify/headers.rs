@@ -18,7 +18,7 @@ pub enum UnreadableHeader {
 }
 
 /// Reads lines `Name: value` as curl and proxies print them, or a JSON object.
-pub fn parse(text: &str) -> Result<HeaderMap, UnreadableHeader> {
+pub fn parse_headers(text: &str) -> Result<HeaderMap, UnreadableHeader> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with('{') { parse_json(text) } else { parse_lines(text) }
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String)> {
-        let headers = parse(text).unwrap();
+        let headers = parse_headers(text).unwrap();
         headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect()
     }
 
@@ -110,10 +110,13 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_named() {
-        assert_eq!(parse("a: 1\nnonsense\n"), Err(UnreadableHeader::Line { line: 2 }));
-        assert_eq!(parse("a b: 1"), Err(UnreadableHeader::Header { name: "a b".to_owned() }));
+        assert_eq!(parse_headers("a: 1\nnonsense\n"), Err(UnreadableHeader::Line { line: 2 }));
+        assert_eq!(
+            parse_headers("a b: 1"),
+            Err(UnreadableHeader::Header { name: "a b".to_owned() })
+        );
         for text in ["{", "{\"a\": {}}", "{\"a\": [null]}"] {
-            assert_eq!(parse(text), Err(UnreadableHeader::Json), "{text}");
+            assert_eq!(parse_headers(text), Err(UnreadableHeader::Json), "{text}");
         }
     }
 }

@@ -39,7 +39,7 @@ fn ran(
     let arguments = ["verify"].iter().chain(&files).chain(options);
     let args = Arguments::try_parse_from(arguments).unwrap().verify;
     let mut out = Vec::new();
-    let result = run(&args, &mut CommandScreen::new(&mut out, human));
+    let result = run_verify(&args, &mut CommandScreen::new(&mut out, human));
     (String::from_utf8(out).unwrap(), result.map_err(|error| error.to_string()))
 }
 

@@ -81,15 +81,17 @@ impl Source {
     ) -> Vec<DerivedEvent> {
         let stored = self.state.rows.get(&(table.name, key.to_owned())).cloned();
         let same = row.zip(stored.as_ref());
-        if let Some((row, stored)) = same.filter(|(row, s)| s.hash == snapshot::hash(table, row)) {
+        if let Some((row, stored)) =
+            same.filter(|(row, s)| s.hash == snapshot::hash_row(table, row))
+        {
             return self.pass_time(table, key, row, stored, pass);
         }
         let old = stored.as_ref().map(|stored| self.kept(table, key, stored));
-        let references = derive::references(table, old.as_ref().map(|kept| &kept.row), row);
+        let references = derive::change_references(table, old.as_ref().map(|kept| &kept.row), row);
         let known = self.look_up(&references);
         let context = RuleContext { now: self.now, options: &self.options, pass, new_revision: 0 };
         let RowDerivation { events, marks } =
-            derive::derive(table, old.as_ref(), row, &context, &known);
+            derive::derive_events(table, old.as_ref(), row, &context, &known);
         match row {
             Some(row) => {
                 let revision = context.revision(old.as_ref());
@@ -128,7 +130,7 @@ impl Source {
             *text = layouts.text();
         }
         let stored = Stored {
-            hash: snapshot::hash(table, row),
+            hash: snapshot::hash_row(table, row),
             revision: kept.revision,
             marks: kept.marks.encode(),
             cells: ColumnLayouts::encode(table, &kept.row),
@@ -154,7 +156,7 @@ impl Source {
                 let is: Vec<_> = [(list.parent, key.as_str())].into_iter().chain(list.of).collect();
                 let members =
                     self.database.select(&format!("tbl{}", list.table), list.columns, &is);
-                lists::attach(list, row, members);
+                lists::attach_lists(list, row, members);
             }
         }
         rows
@@ -164,7 +166,7 @@ impl Source {
     fn look_up(&self, references: &[RowReference]) -> KnownRows {
         let mut known = KnownRows::default();
         for name in tables::LOOKED_INTO {
-            self.read(tables::find(name).unwrap(), &[])
+            self.read(tables::find_table(name).unwrap(), &[])
                 .into_iter()
                 .for_each(|row| known.put_row(name, row));
         }
@@ -178,7 +180,7 @@ impl Source {
     }
 
     fn look_up_one(&self, reference: &RowReference, known: &mut KnownRows) {
-        let table = tables::find(reference.table).unwrap();
+        let table = tables::find_table(reference.table).unwrap();
         let mut rows = self.read(table, &[(reference.column, &reference.value)]);
         if rows.is_empty() && reference.column == table.key {
             let stored = self.state.rows.get(&(table.name, reference.value.clone()));

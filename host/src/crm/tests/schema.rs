@@ -132,13 +132,13 @@ fn check_facts(table: &CrmTable, described: &Value) {
     }
     for parent in table.parents {
         assert!(
-            table.columns.contains(&parent.column) && tables::find(parent.table).is_some(),
+            table.columns.contains(&parent.column) && tables::find_table(parent.table).is_some(),
             "{name}"
         );
     }
     for join in table.joins {
         assert!(
-            table.columns.contains(&join.column) && tables::find(join.table).is_some(),
+            table.columns.contains(&join.column) && tables::find_table(join.table).is_some(),
             "{name}"
         );
     }
@@ -160,14 +160,14 @@ fn lists_are_of_columns_that_are_there() {
 
 #[test]
 fn columns_are_those_that_an_installation_has() {
-    let invoices = tables::find("invoices").unwrap();
+    let invoices = tables::find_table("invoices").unwrap();
     let mut existing: Vec<String> = invoices.columns.iter().map(|c| (*c).to_owned()).collect();
     existing.retain(|column| column != "formatted_number" && column != "terms");
     existing.push("token".into());
     let read = invoices.columns_in(&existing);
     assert_eq!(read.len(), invoices.columns.len() - 2);
     assert_eq!(invoices.missing_in(&existing), ["terms"]);
-    let items = tables::find("items").unwrap();
+    let items = tables::find_table("items").unwrap();
     let existing = ["id", "rate", "rate_currency_2", "secret"].map(str::to_owned);
     assert_eq!(items.columns_in(&existing), ["id", "rate", "rate_currency_2"]);
 }

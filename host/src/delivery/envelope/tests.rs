@@ -15,7 +15,7 @@ fn message(data: &str) -> EnvelopeMessage<'_> {
 }
 
 fn body(envelope: EnvelopeForm, message: &EnvelopeMessage<'_>) -> String {
-    String::from_utf8(render(envelope, message).unwrap().body).unwrap()
+    String::from_utf8(render_envelope(envelope, message).unwrap().body).unwrap()
 }
 
 const DATA: &str = r#"{ "total" : 100.00, "10":1, "9":2, "path":"a\/b" }"#;
@@ -26,7 +26,7 @@ fn default_is_as_the_contract_has_it() {
     let expected = format!(
         r#"{{"event":"invoice.paid","id":"evt_1","delivery_id":"dlv_1","timestamp":"2026-03-01T09:30:00.000Z","source":"crm","resource":"invoice","resource_id":"17","payload":{CANONICAL}}}"#
     );
-    let rendered = render(EnvelopeForm::Default, &message(DATA)).unwrap();
+    let rendered = render_envelope(EnvelopeForm::Default, &message(DATA)).unwrap();
     assert_eq!(String::from_utf8(rendered.body).unwrap(), expected);
     assert_eq!(rendered.content_type, "application/json");
     assert_eq!(rendered.headers, []);
@@ -72,7 +72,7 @@ fn raw_is_the_data_byte_for_byte() {
 fn cloudevents_structured() {
     let attributes =
         [("partitionkey".to_owned(), "p".to_owned()), ("no-name".to_owned(), "x".to_owned())];
-    let rendered = render(
+    let rendered = render_envelope(
         EnvelopeForm::CloudEvents,
         &EnvelopeMessage {
             source: "my crm",
@@ -100,7 +100,7 @@ fn cloudevents_binary_has_its_attributes_in_headers() {
         attributes: &attributes,
         ..message(DATA)
     };
-    let rendered = render(EnvelopeForm::CloudEventsBinary, &message).unwrap();
+    let rendered = render_envelope(EnvelopeForm::CloudEventsBinary, &message).unwrap();
     assert_eq!(String::from_utf8(rendered.body).unwrap(), CANONICAL);
     assert_eq!(rendered.content_type, "application/json");
     let headers: Vec<(&str, &str)> = rendered
@@ -140,15 +140,15 @@ fn every_canonical_body_is_left_as_it_is() {
     ] {
         let whole = body(envelope, &full);
         let mut again = Vec::new();
-        canonical::write(&whole, &mut again).unwrap();
+        canonical::write_canonical(&whole, &mut again).unwrap();
         assert_eq!(String::from_utf8(again).unwrap(), whole);
     }
 }
 
 #[test]
 fn data_that_is_no_json_is_an_error() {
-    assert!(render(EnvelopeForm::Default, &message("{")).is_err());
-    assert!(render(EnvelopeForm::CloudEvents, &message("")).is_err());
+    assert!(render_envelope(EnvelopeForm::Default, &message("{")).is_err());
+    assert!(render_envelope(EnvelopeForm::CloudEvents, &message("")).is_err());
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn read_all(scheme: &str, headers: &[(&str, &str)], body: &str) -> Vec<IncomingE
         max_events: 10,
         max_body: 10_000,
     };
-    read(received, &settings).unwrap().events
+    read_webhook(received, &settings).unwrap().events
 }
 
 fn check(scheme: &str, headers: &[(&str, &str)], body: &str, wanted: &[Read]) {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 fn canonical(json: &str) -> String {
     let mut out = Vec::new();
-    write(json, &mut out).unwrap_or_else(|error| panic!("{json}: {error}"));
+    write_canonical(json, &mut out).unwrap_or_else(|error| panic!("{json}: {error}"));
     String::from_utf8(out).unwrap()
 }
 
@@ -120,10 +120,10 @@ fn large_objects_are_searched_for_duplicates_too() {
 fn depth_is_bounded() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(canonical(&nested(MAX_DEPTH)), nested(MAX_DEPTH));
-    let error = write(&nested(MAX_DEPTH + 1), &mut Vec::new());
+    let error = write_canonical(&nested(MAX_DEPTH + 1), &mut Vec::new());
     assert_eq!(error, Err(CanonicalError::TooDeep { at: MAX_DEPTH }));
-    assert!(write(&"[".repeat(1_000_000), &mut Vec::new()).is_err());
-    assert!(write(&r#"{"a":"#.repeat(1_000_000), &mut Vec::new()).is_err());
+    assert!(write_canonical(&"[".repeat(1_000_000), &mut Vec::new()).is_err());
+    assert!(write_canonical(&r#"{"a":"#.repeat(1_000_000), &mut Vec::new()).is_err());
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn what_is_no_json_is_refused_and_leaves_nothing() {
         "0x1",
     ] {
         let mut out = b"before".to_vec();
-        assert!(write(text, &mut out).is_err(), "{text}");
+        assert!(write_canonical(text, &mut out).is_err(), "{text}");
         assert_eq!(out, b"before", "{text}");
         assert!(serde_json::from_str::<&serde_json::value::RawValue>(text).is_err(), "{text}");
     }
@@ -253,7 +253,7 @@ proptest! {
     #[test]
     fn agrees_with_serde_json_on_what_is_json(text in "[-\\[\\]{}\",:0-9eE.+ \\\\ua]{0,12}") {
         let valid = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
-        prop_assert_eq!(write(&text, &mut Vec::new()).is_ok(), valid, "{}", text);
+        prop_assert_eq!(write_canonical(&text, &mut Vec::new()).is_ok(), valid, "{}", text);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Masks that come back with changed settings: each stands for the stored value, as long as that goes
 //! where it was given for.
 
-use super::{MASK, authority, mask_url, origin};
+use super::{MASK, mask_url, url_authority, url_origin};
 use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
@@ -20,7 +20,7 @@ fn unmask_url(url: &str, stored: &str) -> Option<String> {
         let value = query.split('&').filter_map(|pair| pair.split_once('='));
         value.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
     };
-    let (place, query) = url.split_once('?').filter(|_| origin(url) == origin(stored))?;
+    let (place, query) = url.split_once('?').filter(|_| url_origin(url) == url_origin(stored))?;
     let pair = |pair: &str| match pair.split_once('=') {
         Some((name, MASK)) => Some(format!("{name}={}", known(name)?)),
         _ => Some(pair.to_owned()).filter(|pair| pair != MASK),
@@ -31,7 +31,7 @@ fn unmask_url(url: &str, stored: &str) -> Option<String> {
 
 /// Whether part of a URL is a mask.
 fn is_masked_url(url: &str) -> bool {
-    authority(url).is_some_and(|authority| authority.starts_with("***@"))
+    url_authority(url).is_some_and(|authority| authority.starts_with("***@"))
         || url.split_once('?').is_some_and(|(_, query)| {
             query.split('&').any(|pair| pair.split_once('=').map_or(pair, |(_, v)| v) == MASK)
         })
@@ -47,8 +47,8 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
             _ => faults.push(InputFault::new("url", again("address", stored.first(), &new.url))),
         }
     }
-    let goes_to = origin(&new.url);
-    let same: Vec<_> = stored.iter().filter(|stored| origin(&stored.url) == goes_to).collect();
+    let goes_to = url_origin(&new.url);
+    let same: Vec<_> = stored.iter().filter(|stored| url_origin(&stored.url) == goes_to).collect();
     for (name, value) in new.headers.iter_mut().filter(|(_, value)| *value == MASK) {
         let known = same.iter().filter_map(|stored| {
             let mut found = stored.headers.iter();
@@ -65,8 +65,8 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
 }
 
 fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> String {
-    match stored.map(|stored| origin(&stored.url)) {
-        Some(known) if known != origin(goes_to) => {
+    match stored.map(|stored| url_origin(&stored.url)) {
+        Some(known) if known != url_origin(goes_to) => {
             format!("give the {what} again: the stored one was given for {known}")
         }
         _ => {
@@ -77,9 +77,9 @@ fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> Strin
 
 /// The same for the lists that a source asks for.
 pub fn keep_source(new: &mut SourceSettings, stored: &[&SourceSettings]) -> Vec<InputFault> {
-    let goes_to = new.asked().map(origin);
+    let goes_to = new.asked().map(url_origin);
     let Some(poll) = &mut new.poll else { return Vec::new() };
-    let same = stored.iter().filter(|stored| stored.asked().map(origin) == goes_to);
+    let same = stored.iter().filter(|stored| stored.asked().map(url_origin) == goes_to);
     let known: Vec<_> = same.filter_map(|stored| stored.poll.as_ref()).collect();
     // Two lists may differ in nothing but a masked value, so each stored path is used once, and the
     // one at the same place first.

@@ -82,7 +82,7 @@ pub struct HmacRule<'a> {
     pub timestamp: Option<&'a str>,
     /// The header with the signed id.
     pub id: Option<&'a str>,
-    /// What is signed, as [`template::parse`] reads it.
+    /// What is signed, as [`template::parse_template`] reads it.
     pub signed: &'a str,
     /// What bytes the secret stands for.
     pub key: KeyForm,
@@ -180,7 +180,7 @@ impl HmacSettings {
         if self.timestamp.as_deref().is_some_and(|place| !is_time(place)) {
             fault("timestamp", "`header:NAME`, or with `part` also `part:NAME`");
         }
-        match template::parse(&self.signed) {
+        match template::parse_template(&self.signed) {
             Err(message) => fault("signed", &message),
             Ok(pieces) => {
                 if !pieces.contains(&TemplatePiece::Body) {

@@ -21,7 +21,7 @@ pub enum TemplatePiece {
 }
 
 /// Reads such a text; an error says what is wrong.
-pub fn parse(text: &str) -> Result<Vec<TemplatePiece>, String> {
+pub fn parse_template(text: &str) -> Result<Vec<TemplatePiece>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -55,10 +55,13 @@ mod tests {
 
     #[test]
     fn pieces_are_told_from_the_text_between_them() {
-        let pieces = parse("v0:{timestamp}:{body}").unwrap();
+        let pieces = parse_template("v0:{timestamp}:{body}").unwrap();
         let text = |text: &str| TemplatePiece::Text(text.into());
         assert_eq!(pieces, [text("v0:"), TemplatePiece::Timestamp, text(":"), TemplatePiece::Body]);
-        assert_eq!(parse("{method}{url}").unwrap(), [TemplatePiece::Method, TemplatePiece::Url]);
-        assert!(parse("{secret}").is_err() && parse("{body").is_err());
+        assert_eq!(
+            parse_template("{method}{url}").unwrap(),
+            [TemplatePiece::Method, TemplatePiece::Url]
+        );
+        assert!(parse_template("{secret}").is_err() && parse_template("{body").is_err());
     }
 }

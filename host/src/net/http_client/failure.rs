@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 
 /// Why a request got no reply.
-pub fn classify(error: &legacy::Error, duration: Duration) -> SendError {
+pub fn classify_error(error: &legacy::Error, duration: Duration) -> SendError {
     let causes = causes(error);
     if let Some(dial) = find::<DialError>(&causes) {
         return SendError { class: class_of_dial(dial), detail: dial.to_string(), duration };

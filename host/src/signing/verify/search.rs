@@ -211,7 +211,7 @@ fn bodies(body: &[u8]) -> Vec<(Option<BodyChange>, Cow<'_, [u8]>)> {
     let lf = text.filter(|text| text.contains("\r\n")).map(|text| text.replace("\r\n", "\n"));
     add(BodyChange::LineEnds, lf.map(|text| Cow::Owned(text.into_bytes())));
     let mut compact = Vec::new();
-    let written = text.is_some_and(|text| canonical::write(text, &mut compact).is_ok());
+    let written = text.is_some_and(|text| canonical::write_canonical(text, &mut compact).is_ok());
     add(BodyChange::Reserialised, (written && compact != body).then_some(Cow::Owned(compact)));
     add(BodyChange::Empty, (!body.is_empty()).then_some(Cow::Borrowed(&[])));
     bodies

@@ -23,7 +23,7 @@ fn signed_with(secret: &str, body: &[u8], at: Timestamp) -> HeaderMap {
 }
 
 fn checked(headers: &HeaderMap, body: &[u8], secret: &str) -> Vec<SchemeFinding> {
-    verify(
+    verify_delivery(
         ReceivedDelivery { headers, body, now: NOW },
         VerificationKeys { current: secret, previous: None },
     )
@@ -104,7 +104,7 @@ fn another_secret_or_body_fits_nothing() {
 fn the_previous_secret_is_recognised() {
     let keys = VerificationKeys { current: SECRET, previous: Some(PLAIN) };
     let old = signed_with(PLAIN, BODY, NOW);
-    for finding in verify(ReceivedDelivery { headers: &old, body: BODY, now: NOW }, keys) {
+    for finding in verify_delivery(ReceivedDelivery { headers: &old, body: BODY, now: NOW }, keys) {
         assert_eq!(finding.verdict, SignatureVerdict::FitsPrevious, "{}", finding.scheme);
         assert!(finding.verdict.fits());
     }

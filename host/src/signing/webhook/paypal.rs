@@ -21,7 +21,7 @@ pub struct PayPalCertificate {
 }
 
 /// Says what is wrong with a certificate, if anything.
-pub fn check(settings: &PayPalSettings) -> Result<(), &'static str> {
+pub fn check_certificate(settings: &PayPalSettings) -> Result<(), &'static str> {
     PayPalCertificate::read(settings).map(|_| ())
 }
 
@@ -130,7 +130,10 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
             ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
         {
             let certificate = certificate.to_owned();
-            assert!(check(&PayPalSettings { certificate, webhook_id: String::new() }).is_err());
+            assert!(
+                check_certificate(&PayPalSettings { certificate, webhook_id: String::new() })
+                    .is_err()
+            );
         }
     }
 }

@@ -90,7 +90,8 @@ impl PreparedRule {
             part: rule.part.map(str::to_owned),
             timestamp: rule.timestamp.and_then(place),
             id: rule.id.map(str::to_owned),
-            signed: template::parse(rule.signed).unwrap_or_else(|_| vec![TemplatePiece::Body]),
+            signed: template::parse_template(rule.signed)
+                .unwrap_or_else(|_| vec![TemplatePiece::Body]),
             key: rule.key,
         }
     }
@@ -231,7 +232,7 @@ fn form_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String,
     let query: Vec<(String, String)> = serde_urlencoded::from_str(request.uri.query()?).ok()?;
     let (_, given) = query.iter().find(|(name, _)| name == "bodySHA256")?;
     let given = hex::decode(given).ok()?;
-    bool::from(sha256::digest(&[body]).ct_eq(&given)).then(Vec::new)
+    bool::from(sha256::sha256_digest(&[body]).ct_eq(&given)).then(Vec::new)
 }
 
 /// The addresses that a sender may have called to make this request: the one that is set, or what the request says of its

@@ -75,7 +75,7 @@ impl KeyChunk {
     /// Puts what was read and what is kept side by side. What needs no further look is dropped.
     pub fn pair(&mut self, rows: BTreeMap<i64, CrmRow>, heads: Vec<RowHead>) {
         for (key, row) in rows {
-            let hash = snapshot::hash(self.table, &row);
+            let hash = snapshot::hash_row(self.table, &row);
             self.pairs.insert(key, RowPair { row: Some(row), hash, ..RowPair::default() });
         }
         for head in heads {
@@ -155,7 +155,7 @@ impl KeyChunk {
                 (_, _) if self.pass(*key, pair) == ScanPurpose::Baseline => {}
                 (row, _) => {
                     let old = self.old(*key, pair).map(|kept| kept.row);
-                    found.extend(derive::references(self.table, old.as_ref(), row.as_ref()));
+                    found.extend(derive::change_references(self.table, old.as_ref(), row.as_ref()));
                 }
             }
         }
@@ -206,7 +206,7 @@ impl KeyChunk {
     ) -> RowResult {
         let old = self.old(key, pair);
         let RowDerivation { events, marks } =
-            derive::derive(self.table, old.as_ref(), pair.row.as_ref(), context, known);
+            derive::derive_events(self.table, old.as_ref(), pair.row.as_ref(), context, known);
         let Some(row) = &pair.row else {
             return RowResult { key, events, keep: RowToStore::Nothing(key) };
         };
@@ -234,7 +234,7 @@ impl KeyChunk {
             return None;
         }
         // The content is what is kept already; its hash says so.
-        let kept = snapshot::reduce(self.table, row);
+        let kept = snapshot::reduce_row(self.table, row);
         let cells = ColumnLayouts::encode(self.table, &kept);
         let head = RowHead { key, marks: now.encode(), ..head.clone() };
         Some(RowResult { key, events, keep: RowToStore::Row(KeptRow { head, cells }) })

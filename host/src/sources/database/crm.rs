@@ -201,7 +201,7 @@ impl CrmConnection {
         let columns = [Cow::Borrowed(table.key)];
         let condition = format!("{key} > {above}");
         let found = self.some(table.name, &columns, &condition, (&tail, pace::BYTES)).await?;
-        keyed(shape, table, &columns, &found)
+        read_keyed(shape, table, &columns, &found)
     }
 
     /// The rows with these keys, lists and all.
@@ -235,7 +235,7 @@ impl CrmConnection {
             self.db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
         }
         let found = self.some(table.name, columns, condition, tail).await?;
-        let mut found = keyed(shape, table, columns, &found)?;
+        let mut found = read_keyed(shape, table, columns, &found)?;
         for list in table.lists {
             self.attach(shape, list, &mut found.rows).await?;
         }
@@ -269,7 +269,7 @@ impl CrmConnection {
             }
         }
         for (key, row) in rows {
-            lists::attach(list, row, members.remove(key).unwrap_or_default());
+            lists::attach_lists(list, row, members.remove(key).unwrap_or_default());
         }
         Ok(())
     }
@@ -287,7 +287,8 @@ impl CrmConnection {
             groups.entry((reference.table, reference.column)).or_default().push(&reference.value);
         }
         for ((name, column), values) in groups {
-            let Some(table) = tables::find(name).filter(|_| shape.columns(name).is_some()) else {
+            let Some(table) = tables::find_table(name).filter(|_| shape.columns(name).is_some())
+            else {
                 continue;
             };
             let columns = shape.of(table);
@@ -342,7 +343,7 @@ impl CrmConnection {
     }
 }
 
-fn keyed(
+fn read_keyed(
     shape: &DatabaseShape,
     table: &CrmTable,
     columns: &[Cow<'static, str>],

@@ -46,7 +46,7 @@ use table::ReadableTable;
 pub use table::list_prefix;
 
 /// Reads every table. One that fails does not keep the others from being read.
-pub async fn run(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
+pub async fn run_custom(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
     let server = CustomConnection::connect(settings, run.secret()).await?;
     let memory = DatabaseMemory::read(&run.memory);
     let mut all = CustomTablesRun { run, settings, server, memory, failed: Vec::new() };
@@ -119,7 +119,7 @@ impl CustomTablesRun<'_> {
 }
 
 /// An event that the last row of the first table that has any would make.
-pub async fn sample(
+pub async fn sample_event(
     settings: &DatabaseSettings,
     source: &Source,
     secret: Option<&str>,

@@ -52,7 +52,7 @@ impl CrmScan<'_> {
             }
         }
         for name in tables::LOOKED_INTO {
-            let Some(table) = tables::find(name) else { continue };
+            let Some(table) = tables::find_table(name) else { continue };
             let rows = self.crm.all(&self.shape, table).await;
             let rows = self.sift(name, rows).await?.unwrap_or_default();
             self.looked_into.extend(rows.into_iter().map(|row| (*name, row)));
@@ -218,7 +218,8 @@ impl CrmScan<'_> {
     }
 
     async fn kept_row(&self, reference: &RowReference) -> Result<Option<CrmRow>, RunFailed> {
-        let table = tables::find(reference.table).filter(|table| table.key == reference.column);
+        let table =
+            tables::find_table(reference.table).filter(|table| table.key == reference.column);
         let (Some(table), Ok(key)) = (table, reference.value.parse::<i64>()) else {
             return Ok(None);
         };

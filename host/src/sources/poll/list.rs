@@ -32,7 +32,7 @@ const PAGES: u32 = 10_000;
 const CLOCKS: Duration = Duration::from_hours(1);
 
 /// Reads what is new in a list and captures it; what to remember of the list then.
-pub async fn poll(
+pub async fn poll_list(
     run: &SourceRun,
     settings: &PollSettings,
     fetch: &ListFetch<'_>,
@@ -44,7 +44,7 @@ pub async fn poll(
     let back_to = start.or_else(|| known.newest.map(|newest| newest.before(overlap(plan, newest))));
     let back_to = reread_from(run, plan, back_to);
     let first_look = known.from.filter(|_| !known.looked);
-    let rows = read(run, fetch, back_to, first_look).await?;
+    let rows = read_list(run, fetch, back_to, first_look).await?;
     run.read(rows.len());
     run.set_aside(&plan.list, rows.bad()).await?;
     let read: HashSet<String> = rows.ids().map(str::to_owned).collect();
@@ -57,7 +57,7 @@ pub async fn poll(
     let bounds = FirstRunBounds { only_noted: first_look, not_before: start, is_first_run };
     for batch in row::batches(&rows.oldest_first(), BATCH.0, BATCH.1) {
         let batch: Vec<PolledRow> = batch.iter().filter_map(|row| row.open(plan)).collect();
-        take(run, plan, &batch, known, bounds).await?;
+        take_rows(run, plan, &batch, known, bounds).await?;
     }
     // A replay reads from when the row is: one that is not there any more is gone.
     let is_settled =
@@ -109,7 +109,7 @@ fn overlap(plan: &ListPlan, newest: Timestamp) -> Duration {
 
 /// Every row since then. A first look needs those since the source began, and the overlap, only; `first_look` is when
 /// it began.
-async fn read(
+async fn read_list(
     run: &SourceRun,
     fetch: &ListFetch<'_>,
     back_to: Option<Timestamp>,
@@ -194,7 +194,7 @@ async fn read_growing(
 }
 
 /// Captures what a batch of rows brings, and keeps the rows.
-async fn take(
+async fn take_rows(
     run: &SourceRun,
     plan: &ListPlan,
     batch: &[PolledRow],
@@ -203,7 +203,7 @@ async fn take(
 ) -> Result<(), RunFailed> {
     let changed = changed(run, plan, batch).await?;
     let keys: Vec<i64> = changed.iter().map(|polled| polled.row.key).collect();
-    let kept = rows::kept(run, &plan.list, &keys).await?;
+    let kept = rows::read_kept(run, &plan.list, &keys).await?;
     let found = changed.into_iter().map(|polled| {
         let old = kept.get(&polled.row.key).filter(|old| !rows::is_untold(&old.head));
         let before = match old {
@@ -212,7 +212,7 @@ async fn take(
             None => KnownBefore::New,
         };
         let is_news = !bounds.hide(polled) && !before.is_same(polled);
-        let event = is_news.then(|| event(plan, run.source(), polled, before));
+        let event = is_news.then(|| row_event(plan, run.source(), polled, before));
         let revision = rows::revision(old.map(|old| &old.head), 0);
         let keep = RowToStore::Row(rows::keep(&polled.row, revision, ""));
         let (row_id, is_new) = (polled.row.id.clone(), matches!(before, KnownBefore::New));
@@ -227,7 +227,7 @@ async fn changed<'a>(
     plan: &ListPlan,
     batch: &'a [PolledRow],
 ) -> Result<Vec<&'a PolledRow>, RunFailed> {
-    let known = rows::heads(run, &plan.list, batch.iter().map(|polled| &polled.row)).await?;
+    let known = rows::read_heads(run, &plan.list, batch.iter().map(|polled| &polled.row)).await?;
     let is_kept = |row: &SourceRow| known.get(&row.key).is_some_and(|head| head.hash == row.hash);
     Ok(batch.iter().filter(|polled| !is_kept(&polled.row)).collect())
 }
@@ -264,7 +264,7 @@ impl KnownBefore<'_> {
 }
 
 /// The event of a row: that it is there, or that it is another than before.
-pub fn event(
+pub fn row_event(
     plan: &ListPlan,
     source: &Source,
     polled: &PolledRow,

@@ -9,7 +9,7 @@ use serde_json::Value;
 const MILLIS: i64 = 100_000_000_000;
 
 /// When a value says that something was: RFC 3339, a date with or without a time in `zone`, or Unix seconds.
-pub fn read(value: &Value, zone: &TimeZone) -> Option<Timestamp> {
+pub fn read_moment(value: &Value, zone: &TimeZone) -> Option<Timestamp> {
     match value {
         Value::Number(number) => unix(number.as_i64()?),
         Value::String(text) => read_text(text.trim(), zone),
@@ -65,14 +65,14 @@ mod tests {
             json!("1779276600"),
             json!(1_779_276_600_000_i64),
         ] {
-            assert_eq!(read(&value, &athens), Some(expected), "{value}");
+            assert_eq!(read_moment(&value, &athens), Some(expected), "{value}");
         }
         let midnight = Timestamp::parse("2026-05-19T21:00:00Z").unwrap();
-        assert_eq!(read(&json!("2026-05-20"), &athens), Some(midnight));
+        assert_eq!(read_moment(&json!("2026-05-20"), &athens), Some(midnight));
         for value in
             [json!("0000-00-00 00:00:00"), json!("soon"), json!(null), json!(""), json!("2026")]
         {
-            assert_eq!(read(&value, &athens), None, "{value}");
+            assert_eq!(read_moment(&value, &athens), None, "{value}");
         }
     }
 

@@ -38,13 +38,13 @@ impl PolledPage {
 
     /// Reads an answer.
     pub fn read(plan: &ListPlan, body: Bytes) -> Result<Self, RunFailed> {
-        let body = decode(body);
+        let body = decode_page(body);
         let answer: &RawValue = serde_json::from_slice(&body)
             .map_err(|error| RunFailed::new(format!("the API's answer is no JSON: {error}")))?;
         let answer = answer.get();
         let rows = match &plan.rows {
             Some(place) => pointed(answer, place),
-            None => find(answer, plan),
+            None => find_rows(answer, plan),
         };
         let Some(rows) = rows.filter(|rows| rows.starts_with('[')) else {
             let place = plan.rows.as_deref().unwrap_or("the usual places");
@@ -83,7 +83,7 @@ impl PolledPage {
 
 /// The text of an answer, without a byte order mark. Bytes that are not UTF-8 become half a character,
 /// so that the row that they stand in cannot be read and the others can.
-fn decode(body: Bytes) -> Bytes {
+fn decode_page(body: Bytes) -> Bytes {
     let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body };
     if std::str::from_utf8(&body).is_ok() {
         return body;
@@ -99,7 +99,7 @@ fn decode(body: Bytes) -> Bytes {
 }
 
 /// The list of an answer: the answer itself, or what stands under a name that such APIs use.
-fn find<'t>(answer: &'t str, plan: &ListPlan) -> Option<&'t str> {
+fn find_rows<'t>(answer: &'t str, plan: &ListPlan) -> Option<&'t str> {
     if answer.starts_with('[') {
         return Some(answer);
     }

@@ -71,7 +71,7 @@ impl ListPlan {
             updated: list.updated.clone().unwrap_or_else(|| of_resource("updated")),
             keys,
             timestamp: list.timestamp.clone(),
-            zone: cron::zone(settings.time_zone.as_deref()).map_err(RunFailed::new)?,
+            zone: cron::read_zone(settings.time_zone.as_deref()).map_err(RunFailed::new)?,
             overlap: TimeSpan::get(settings.overlap),
             is_crm: settings.preset != ApiPreset::Custom,
             resource,

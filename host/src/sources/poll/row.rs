@@ -6,7 +6,7 @@ use super::super::rows::{RowFields, SourceRow};
 use super::moment;
 use super::page::PolledPage;
 use super::plan::ListPlan;
-use crate::json::members::{JsonMembers, scalar};
+use crate::json::members::{JsonMembers, scalar_text};
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::bad_row::{BadRow, BadRowReason};
 use crate::time::timestamp::Timestamp;
@@ -255,12 +255,13 @@ fn bad_row(plan: &ListPlan, row: &RawValue, why: &serde_json::Error) -> BadRow {
     let mended = replace_lone_surrogates(row.get());
     let members = JsonMembers::read(&mended).ok();
     let member = |name: &str| members.as_ref().and_then(|members| members.get(name));
-    let id = plan.keys.iter().find_map(|key| scalar(member(key)?).filter(|id| !id.is_empty()));
+    let id = plan.keys.iter().find_map(|key| scalar_text(member(key)?).filter(|id| !id.is_empty()));
     let beginning = || mended.chars().take(60).collect();
     let detail = format!("it cannot be read: {why}");
     let bad = BadRow::new(&id.unwrap_or_else(beginning), BadRowReason::Unreadable, &detail);
-    let time =
-        |field: &str| moment::read(&serde_json::from_str(member(field)?.get()).ok()?, &plan.zone);
+    let time = |field: &str| {
+        moment::read_moment(&serde_json::from_str(member(field)?.get()).ok()?, &plan.zone)
+    };
     let row_at = match &plan.timestamp {
         Some(field) => time(field),
         None => TIMESTAMPS.iter().copied().find_map(time),
@@ -289,7 +290,7 @@ impl PolledRow {
             data.retain(|field, _| !SENSITIVE.contains(&field.as_str()));
         }
         let id = plan.keys.iter().find_map(|key| text(data.get(key)?))?;
-        let time = |field: &str| moment::read(data.get(field)?, &plan.zone);
+        let time = |field: &str| moment::read_moment(data.get(field)?, &plan.zone);
         let at = match &plan.timestamp {
             Some(field) => time(field),
             None => TIMESTAMPS.iter().copied().find_map(time),

@@ -2,7 +2,7 @@
 
 use super::guests::{self, filter};
 use super::{ENGINE, KEY, cache, cache_in};
-use crate::wasm::compile::judge;
+use crate::wasm::compile::judge_compilation;
 use crate::wasm::{ModuleCompiler, ModuleLimits, ModuleRejection, ModuleRole};
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ async fn a_module_is_reported_with_its_roles_and_imports() {
     assert!(report.imports.contains(&"waybill:module/config@0.1.0".to_owned()));
     assert_eq!(
         (report.size, &report.sha256),
-        (wasm.len(), &hex::encode(crate::crypto::sha256::digest(&[&wasm])))
+        (wasm.len(), &hex::encode(crate::crypto::sha256::sha256_digest(&[&wasm])))
     );
 }
 
@@ -196,7 +196,8 @@ async fn a_compiler_that_writes_rubbish_leaves_nothing_behind() {
 fn how_the_compiling_process_ended_is_told() {
     let end = |script: &str| {
         let output = Command::new("/bin/sh").args(["-c", script]).output().unwrap();
-        judge(output, &ModuleLimits::default()).map_err(|rejection| rejection.to_string())
+        judge_compilation(output, &ModuleLimits::default())
+            .map_err(|rejection| rejection.to_string())
     };
     assert_eq!(end("printf code"), Ok(b"code".to_vec()));
     assert!(end("echo nothing fits >&2; exit 1").unwrap_err().contains("nothing fits"));

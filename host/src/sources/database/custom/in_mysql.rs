@@ -13,7 +13,7 @@ use super::table::{CustomColumn, DescribedTable, ReadableTable, UniqueIndex};
 use crate::model::database_source::DatabaseSettings;
 
 /// Connects. What a `timestamp` holds comes in UTC, where no hour comes twice.
-pub async fn connect(
+pub async fn connect_mysql(
     settings: &DatabaseSettings,
     secret: Option<&str>,
 ) -> Result<MysqlConnection, RunFailed> {
@@ -23,7 +23,7 @@ pub async fn connect(
 }
 
 /// Looks a table up; without columns where there is none.
-pub async fn describe(
+pub async fn describe_tables(
     db: &mut MysqlConnection,
     (schema, name): (Option<&str>, &str),
 ) -> Result<DescribedTable, RunFailed> {
@@ -89,7 +89,7 @@ pub fn check(table: &ReadableTable) -> Result<(), RunFailed> {
 }
 
 /// Rows, by key.
-pub async fn rows(
+pub async fn read_rows(
     db: &mut MysqlConnection,
     table: &ReadableTable,
     which: RowSelection<'_>,
@@ -158,7 +158,7 @@ fn literals(table: &ReadableTable, ids: &[String]) -> Option<String> {
 }
 
 /// Which of these rows are there.
-pub async fn existing(
+pub async fn existing_keys(
     db: &mut MysqlConnection,
     table: &ReadableTable,
     ids: &[String],

@@ -35,7 +35,7 @@ const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attnam
     AND i.indexprs IS NULL ORDER BY i.indexrelid, k";
 
 /// Looks a table up; without columns where there is none.
-pub async fn describe(
+pub async fn describe_tables(
     db: &mut PostgresConnection,
     (schema, name): (Option<&str>, &str),
 ) -> Result<DescribedTable, RunFailed> {
@@ -71,7 +71,7 @@ pub async fn describe(
 }
 
 /// Rows, each as one JSON object.
-pub async fn rows(
+pub async fn read_rows(
     db: &mut PostgresConnection,
     table: &ReadableTable,
     which: RowSelection<'_>,
@@ -133,7 +133,7 @@ fn operators(table: &ReadableTable) -> &str {
 }
 
 /// Which of these rows are there.
-pub async fn existing(
+pub async fn existing_keys(
     db: &mut PostgresConnection,
     table: &ReadableTable,
     ids: &[String],

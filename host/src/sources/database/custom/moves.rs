@@ -21,7 +21,7 @@ pub fn is_move(table: &ReadableTable, changed: &[String]) -> bool {
 
 /// Orders rows so that a value is given up before another row takes it, as far as that can be: two rows that change
 /// places have no such order.
-pub fn order(table: &ReadableTable, moves: Vec<MovedRow>) -> Vec<MovedRow> {
+pub fn order_moves(table: &ReadableTable, moves: Vec<MovedRow>) -> Vec<MovedRow> {
     let mut held: HashMap<(usize, Vec<&str>), usize> = HashMap::new();
     for (n, one) in moves.iter().enumerate() {
         held.extend(values(table, &one.before).into_iter().map(|value| (value, n)));
@@ -103,7 +103,7 @@ mod tests {
             MovedRow { row, old, before: fields(before) }
         };
         let moves = rows.iter().map(one).collect();
-        order(table, moves).into_iter().map(|one| one.row.id).collect()
+        order_moves(table, moves).into_iter().map(|one| one.row.id).collect()
     }
 
     #[test]

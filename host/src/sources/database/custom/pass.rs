@@ -178,13 +178,13 @@ impl TablePass<'_> {
     /// Captures what follows from rows that were read and does not have to wait, and keeps those rows.
     async fn take(&mut self, rows: &[SourceRow], held: &mut HeldRows) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
-        let heads = rows::heads(self.run, list, rows.iter()).await?;
+        let heads = rows::read_heads(self.run, list, rows.iter()).await?;
         let is_kept =
             |row: &SourceRow| heads.get(&row.key).is_some_and(|head| head.hash == row.hash);
         let changed: Vec<&SourceRow> = rows.iter().filter(|row| !is_kept(row)).collect();
         for batch in changed.chunks(BATCH) {
             let keys: Vec<i64> = batch.iter().map(|row| row.key).collect();
-            let kept = rows::kept(self.run, list, &keys).await?;
+            let kept = rows::read_kept(self.run, list, &keys).await?;
             let mut found = Vec::new();
             for row in batch {
                 let news = self.news(row, kept.get(&row.key));
@@ -225,7 +225,7 @@ impl TablePass<'_> {
     async fn take_in_order(&mut self, rows: Vec<SourceRow>) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
-        let mut kept = rows::kept(self.run, list, &keys).await?;
+        let mut kept = rows::read_kept(self.run, list, &keys).await?;
         let (mut moves, mut found) = (Vec::new(), Vec::new());
         for row in rows {
             match kept.remove(&row.key) {
@@ -237,7 +237,8 @@ impl TablePass<'_> {
             }
         }
         let told = |one: &MovedRow| self.found(&one.row, &self.news(&one.row, Some(&one.old)));
-        let mut all: Vec<FoundRow> = moves::order(self.table, moves).iter().map(told).collect();
+        let mut all: Vec<FoundRow> =
+            moves::order_moves(self.table, moves).iter().map(told).collect();
         all.append(&mut found);
         self.run.take(list, all).await
     }
@@ -320,7 +321,7 @@ impl TablePass<'_> {
 
     /// Captures that rows are gone, unless the database has them after all, and forgets them.
     async fn forget(&mut self, keys: &[i64]) -> Result<(), RunFailed> {
-        let kept = rows::kept(self.run, &self.table.list, keys).await?;
+        let kept = rows::read_kept(self.run, &self.table.list, keys).await?;
         let mut gone: Vec<(KeptRow, SourceRow)> = kept
             .into_values()
             .filter_map(|old| self.as_known(&old).map(|row| (old, row)))

@@ -91,7 +91,7 @@ impl CustomConnection {
             DatabaseEngine::Postgres => {
                 Self::Postgres(PostgresConnection::connect(settings, secret).await?)
             }
-            DatabaseEngine::Mysql => Self::Mysql(in_mysql::connect(settings, secret).await?),
+            DatabaseEngine::Mysql => Self::Mysql(in_mysql::connect_mysql(settings, secret).await?),
         })
     }
 
@@ -106,8 +106,8 @@ impl CustomConnection {
     /// Looks a table up.
     pub async fn table(&mut self, own: &OwnTable) -> Result<ReadableTable, RunFailed> {
         let found: DescribedTable = match self {
-            Self::Postgres(db) => in_postgres::describe(db, own.place()).await?,
-            Self::Mysql(db) => in_mysql::describe(db, own.place()).await?,
+            Self::Postgres(db) => in_postgres::describe_tables(db, own.place()).await?,
+            Self::Mysql(db) => in_mysql::describe_tables(db, own.place()).await?,
         };
         let table = ReadableTable::new(own, found)?;
         if let Self::Mysql(_) = self {
@@ -152,8 +152,8 @@ impl CustomConnection {
         only_key: bool,
     ) -> Result<RowChunk, RunFailed> {
         match self {
-            Self::Postgres(db) => in_postgres::rows(db, table, which, only_key).await,
-            Self::Mysql(db) => in_mysql::rows(db, table, which, only_key).await,
+            Self::Postgres(db) => in_postgres::read_rows(db, table, which, only_key).await,
+            Self::Mysql(db) => in_mysql::read_rows(db, table, which, only_key).await,
         }
     }
 
@@ -164,8 +164,8 @@ impl CustomConnection {
         ids: &[String],
     ) -> Result<Vec<String>, RunFailed> {
         match self {
-            Self::Postgres(db) => in_postgres::existing(db, table, ids).await,
-            Self::Mysql(db) => in_mysql::existing(db, table, ids).await,
+            Self::Postgres(db) => in_postgres::existing_keys(db, table, ids).await,
+            Self::Mysql(db) => in_mysql::existing_keys(db, table, ids).await,
         }
     }
 }

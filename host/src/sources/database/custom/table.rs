@@ -74,7 +74,7 @@ impl ReadableTable {
         let Some(key) = columns.iter().find(|column| column.name == key).cloned() else {
             return Err(RunFailed::new(format!("it has no column `{key}`, which `key` names")));
         };
-        check(&key, own, &uniques)?;
+        check_table(&key, own, &uniques)?;
         let is_of_key = |unique: &&UniqueIndex| unique.columns == [key.name.as_str()];
         let operators = uniques.iter().find(is_of_key).and_then(|unique| unique.operators.clone());
         let columns = columns.into_iter().filter(|column| !own.exclude.contains(&column.name));
@@ -125,7 +125,11 @@ fn key<'a>(own: &'a OwnTable, uniques: &'a [UniqueIndex]) -> Result<&'a str, Run
     }
 }
 
-fn check(key: &CustomColumn, own: &OwnTable, uniques: &[UniqueIndex]) -> Result<(), RunFailed> {
+fn check_table(
+    key: &CustomColumn,
+    own: &OwnTable,
+    uniques: &[UniqueIndex],
+) -> Result<(), RunFailed> {
     let name = &key.name;
     let why = if own.exclude.contains(name) {
         format!("its key `{name}` is in `exclude`, and has to be read; take it out")
