@@ -316,6 +316,24 @@ async fn records_of_two_crms_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_record_that_comes_back_after_its_deletion_is_new() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        for id in 1..=3 {
+            invoice(&world, "created", id, &json!({})).await;
+        }
+        let first = world.get("/api/v1/invoices/1").await;
+        invoice(&world, "deleted", 1, &json!({})).await;
+        invoice(&world, "created", 1, &json!({"status": "6"})).await;
+        let again = world.get("/api/v1/invoices/1").await;
+        assert_ne!(again["waybill_created_at"], first["waybill_created_at"]);
+        assert_eq!(again["waybill_created_at"], again["waybill_updated_at"]);
+        assert_eq!(again["status"], "6");
+        assert_eq!(ids(&world, "").await, ["1", "3", "2"], "the newest comes first");
+    }
+}
+
+#[tokio::test]
 async fn n8n_s_node_subscribes_receives_and_gives_up() {
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;

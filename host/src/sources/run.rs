@@ -231,7 +231,11 @@ impl SourceRun {
             let mut changes = self.changes(list);
             for mut one in found.by_ref().take(ROWS) {
                 if let Some(why) = fault(&one) {
-                    self.note_invalid(&one, &why, &mut changes.aside);
+                    if self.note_invalid(&one, &why, &mut changes.aside) == NotedLetter::TooMany {
+                        // The row is not kept, so that the next run looks at it again.
+                        self.commit(events, changes).await?;
+                        return Err(too_many_rows(&one.row_id, &why));
+                    }
                     one.mark_untold();
                 } else {
                     if self.letters().settle(&changes.aside.list, &one.row_id) {
@@ -288,18 +292,13 @@ impl SourceRun {
         let mut changes = self.changes(list);
         let mut too_many = None;
         for one in bad {
-            let said = format!("the last is row {:?}: {}", one.row_id, one.detail);
+            let failed = too_many_rows(&one.row_id, &one.detail);
             if self.note_bad(one, &mut changes.aside) == NotedLetter::TooMany {
-                too_many = Some(said);
+                too_many = Some(failed);
             }
         }
         self.commit(Vec::new(), changes).await?;
-        match too_many {
-            Some(said) => {
-                Err(RunFailed::new(format!("more than {MOST_BAD} rows cannot be read; {said}")))
-            }
-            None => Ok(()),
-        }
+        too_many.map_or(Ok(()), Err)
     }
 
     /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are told when they are read
@@ -341,13 +340,14 @@ impl SourceRun {
     }
 
     /// Notes that no event can be made of a row. One that is gone cannot be read again, so it leaves no dead letter.
-    fn note_invalid(&self, found: &FoundRow, why: &str, aside: &mut RowsSetAside) {
+    fn note_invalid(&self, found: &FoundRow, why: &str, aside: &mut RowsSetAside) -> NotedLetter {
         match found.keep {
             RowToStore::Row(_) => {
-                self.note_bad(BadRow::new(&found.row_id, BadRowReason::Invalid, why), aside);
+                self.note_bad(BadRow::new(&found.row_id, BadRowReason::Invalid, why), aside)
             }
             RowToStore::Nothing(_) => {
                 self.warn(format!("that row {:?} is gone is left out: {why}", found.row_id));
+                NotedLetter::Known
             }
         }
     }
@@ -396,6 +396,12 @@ fn fault(found: &FoundRow) -> Option<String> {
         let InputFault { path, message } = event.check().into_iter().next()?;
         Some(format!("{}: {path}: {message}", event.event_type))
     })
+}
+
+fn too_many_rows(row_id: &str, why: &str) -> RunFailed {
+    RunFailed::new(format!(
+        "more than {MOST_BAD} rows cannot be read; the last is row {row_id:?}: {why}"
+    ))
 }
 
 fn lost() -> RunFailed {

@@ -7,7 +7,7 @@ use waybill_tests::site::now;
 use waybill_tests::world::text;
 use waybill_tests::{Dialect, Fault, Site, World};
 
-use super::{SOURCE, happened, poll, put, row, run_well, source};
+use super::{SOURCE, happened, poll, put, row, run, run_well, source};
 use crate::support::{problem, texts};
 
 const DEAD: &str = "/api/v1/dead-letters";
@@ -128,4 +128,29 @@ async fn a_new_row_that_was_no_event_is_created_once_it_can_be_one() {
     run_well(&world).await;
     assert_eq!(happened(&world).await, ["created 6", "created 5"]);
     assert_eq!(world.get(DEAD).await, json!([]));
+}
+
+#[tokio::test]
+async fn rows_that_make_no_event_beyond_the_most_are_left_to_the_next_run() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    put(&site, [1], now());
+    source(&world, &poll(&site)).await;
+    let deep: Value =
+        serde_json::from_str(&format!("{}{}", "[".repeat(110), "]".repeat(110))).unwrap();
+    let bad: Vec<u32> = (1_001..=1_130).collect();
+    for id in &bad {
+        let mut broken = row(&site, *id, now(), "5.00");
+        broken["deep"] = deep.clone();
+        site.put("invoices", *id, broken);
+    }
+    let letters = format!("{DEAD}?kind=row&limit=200");
+    let first = run(&world, SOURCE).await;
+    let why = first["error"].as_str().unwrap();
+    assert!(why.contains("more than 100 rows cannot be read"), "{first:#}");
+    assert_eq!(world.get(&letters).await.as_array().unwrap().len(), 100);
+    run_well(&world).await;
+    let mut named = sorted(&world.get(&letters).await, "row");
+    named.dedup();
+    assert_eq!(named.len(), bad.len(), "each row has its dead letter: {named:?}");
 }

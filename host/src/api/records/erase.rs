@@ -76,7 +76,7 @@ pub struct ErasedView {
     params(("resource" = String, Path, description = "`invoices`, `customers`, …, or the `resource` of its events."),
         ("id" = String, Path), EraseQuery),
     responses((status = 200, body = DataAnswer<ErasedView>),
-        (status = 409, body = ApiProblem, description = "Deliveries of it are being sent; nothing is erased yet."),
+        (status = 409, body = ApiProblem, description = "Deliveries of it are being sent. Part of it may be erased; ask again."),
         (status = 422, body = ApiProblem, description = "Several sources have such a record; `source` says whose.")))]
 pub async fn erase_record(
     State(app): State<AppState>,
@@ -120,7 +120,9 @@ async fn until_sent(app: &AppState, events: &[EventId]) -> Result<(), ApiProblem
 }
 
 fn being_sent() -> ApiProblem {
-    ApiProblem::conflict("deliveries of this record are being sent; ask again when they have ended")
+    ApiProblem::conflict(
+        "deliveries of this record are being sent, so only a part of it may be erased; ask again when they have ended",
+    )
 }
 
 /// Where sources keep the record's row. A source that noted a row and never told of it is one of

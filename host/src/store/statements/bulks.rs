@@ -104,12 +104,18 @@ const RECORD: &[(&str, BulkColumnKind)] = &[
     ("deleted_at", Big),
 ];
 
-/// An event that holds little more than the record's id leaves the state that is known. When the
-/// record was first heard of stays as it is.
+/// An event that holds little more than the record's id leaves the known state, and the time of the
+/// first event stays. A record that comes back after its deletion is a new one: a client that reads
+/// the newest records first would never see it at its old place.
 const RECORD_AGAIN: &str = "ON CONFLICT (resource, ordinal, resource_id, source) DO UPDATE SET \
-    event_id = CASE WHEN excluded.whole >= record.whole THEN excluded.event_id \
-    ELSE record.event_id END, whole = CASE WHEN excluded.whole >= record.whole THEN excluded.whole \
-    ELSE record.whole END, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at";
+    event_id = CASE WHEN excluded.whole >= record.whole \
+    OR (record.deleted_at IS NOT NULL AND excluded.deleted_at IS NULL) THEN excluded.event_id \
+    ELSE record.event_id END, whole = CASE WHEN excluded.whole >= record.whole \
+    OR (record.deleted_at IS NOT NULL AND excluded.deleted_at IS NULL) THEN excluded.whole \
+    ELSE record.whole END, \
+    created_at = CASE WHEN record.deleted_at IS NOT NULL AND excluded.deleted_at IS NULL \
+    THEN excluded.created_at ELSE record.created_at END, \
+    updated_at = excluded.updated_at, deleted_at = excluded.deleted_at";
 
 /// Events, their records and their deliveries, of captures that need nothing else.
 pub static CAPTURE_POSTGRES: LazyLock<BulkInserts> = LazyLock::new(|| {
