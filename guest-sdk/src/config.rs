@@ -30,8 +30,8 @@ pub fn require<T: DeserializeOwned>(key: &str) -> Result<T, Failure> {
 
 /// The value of a key that may be left out.
 ///
-/// Both `30` and `"30"` fit a number: a value is tried as a string first, then as JSON. A value that
-/// fits neither way is a permanent failure with the code `config_invalid`.
+/// Both `30` and `"30"` fit a number: a value is tried as a string first, then as JSON. A value
+/// that fits neither way is a permanent failure with the code `config_invalid`.
 pub fn optional<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Failure> {
     let Some(text) = get(key) else { return Ok(None) };
     parse(&text).map(Some).map_err(|error| {
@@ -45,7 +45,8 @@ fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // Text that is no JSON at all was meant as a string, and that error says what was wrong with it.
+    // Text that is no JSON at all was meant as a string, and that error says what was wrong with
+    // it.
     serde_json::from_str(text).map_err(|error| if error.is_syntax() { as_string } else { error })
 }
 

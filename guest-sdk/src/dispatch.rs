@@ -26,17 +26,17 @@ impl Dispatch {
         self
     }
 
-    /// Of the flow's deliveries with the same key to the same endpoint one is made, for 24 hours unless the
-    /// operator says otherwise; the key is free earlier where that one dies or is cancelled. Without a key every
-    /// dispatch is a delivery.
+    /// Of the flow's deliveries with the same key to the same endpoint one is made, for 24 hours
+    /// unless the operator says otherwise; the key is free earlier where that one dies or is
+    /// cancelled. Without a key every dispatch is a delivery.
     #[must_use]
     pub fn dedupe_key(mut self, key: impl Into<String>) -> Self {
         self.dedupe_key = Some(key.into());
         self
     }
 
-    /// Deliveries with the same key keep their order at an `ordered` endpoint. Without it the key is
-    /// the event's record.
+    /// Deliveries with the same key keep their order at an `ordered` endpoint. Without it the key
+    /// is the event's record.
     #[must_use]
     pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
         self.ordering_key = Some(key.into());

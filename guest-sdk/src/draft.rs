@@ -7,8 +7,8 @@ use crate::{Body, Draft, Failure, body};
 impl Draft {
     /// A draft with `value` as its JSON payload, and type and subject of its parent.
     ///
-    /// A value that JSON has no form for, such as a map with keys that are no strings, is a permanent
-    /// failure with the code `bad_output`: a mistake in the module.
+    /// A value that JSON has no form for, such as a map with keys that are no strings, is a
+    /// permanent failure with the code `bad_output`: a mistake in the module.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Failure> {
         body::encode(value).map(Self::new)
     }

@@ -8,8 +8,8 @@ impl Event {
     /// The payload as a type of yours.
     ///
     /// A payload that does not fit is a permanent failure with the code `bad_payload` that names
-    /// the place as a JSON Pointer; whoever sends the event, or the type, has to change. Fields that
-    /// the type does not name are ignored, so name only what the module uses.
+    /// the place as a JSON Pointer; whoever sends the event, or the type, has to change. Fields
+    /// that the type does not name are ignored, so name only what the module uses.
     ///
     /// ```
     /// # use serde::Deserialize;

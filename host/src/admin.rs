@@ -1,5 +1,5 @@
-//! `/admin`: the pages. One document without outside parts, which calls the REST API with the token that
-//! the operator types; the token stays in the tab's session storage and goes nowhere else.
+//! `/admin`: the pages. One document without outside parts, which calls the REST API with the token
+//! that the operator types; the token stays in the tab's session storage and goes nowhere else.
 //!
 //! The content security policy allows this document's own style and script, by their hashes, and
 //! calls to this server; nothing else loads, and no other site may frame it.

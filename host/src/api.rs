@@ -124,8 +124,8 @@ pub fn build_router(app: AppState) -> Router {
         .layer(from_fn_with_state(app.clone(), guard_call))
         .with_state(app.clone());
     let receivers = webhook_router(&app);
-    // Outside the guard, because a browser asks first without a token. It would take every OPTIONS for itself, so the
-    // receivers stand apart: their senders ask by it too.
+    // Outside the guard, because a browser asks first without a token. It would take every OPTIONS
+    // for itself, so the receivers stand apart: their senders ask by it too.
     let router = match cors {
         Some(cors) => router.layer(cors).layer(from_fn_with_state(app, dress_answer)),
         None => router,
@@ -163,8 +163,8 @@ fn cors_layer(origins: &[String]) -> Option<CorsLayer> {
 /// How long a browser may remember what it was allowed.
 const CORS_AGE: Duration = Duration::from_mins(10);
 
-/// Lets only those in who may, keeps the call on record, and gives every answer its id and the headers
-/// that keep a browser from guessing.
+/// Lets only those in who may, keeps the call on record, and gives every answer its id and the
+/// headers that keep a browser from guessing.
 async fn guard_call(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let id = RequestId::generate();
     let mut response = if names_its_host(&request) {
@@ -268,7 +268,8 @@ async fn run_guarded(
     response
 }
 
-/// What is wrong with an address that names U+0000: no row holds it, and PostgreSQL refuses to look for it.
+/// What is wrong with an address that names U+0000: no row holds it, and PostgreSQL refuses to look
+/// for it.
 fn find_unstorable(uri: &Uri) -> Option<ApiProblem> {
     let names_it = |text: &str| text.contains("%00");
     if names_it(uri.path()) {
@@ -292,8 +293,8 @@ async fn run_handler(app: &AppState, request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether a call may set something, and so is on record before it is answered. Capturing events and
-/// giving short-lived tokens, of which nothing is stored, do not wait for that.
+/// Whether a call may set something, and so is on record before it is answered. Capturing events
+/// and giving short-lived tokens, of which nothing is stored, do not wait for that.
 fn is_setting_call(method: &Method, route: &str) -> bool {
     *method != Method::GET
         && *method != Method::HEAD

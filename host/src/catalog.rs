@@ -1,8 +1,10 @@
-//! The catalogue of event types: what a CRM can report, with description, JSON Schema and example of each.
+//! The catalogue of event types: what a CRM can report, with description, JSON Schema and example
+//! of each.
 //!
-//! Read from the files under `host/catalog`, checked by the build script and embedded, so nothing is parsed at the start and
-//! a wrong file never ships. An event whose type is not in the catalogue is still accepted, unless its source is strict;
-//! [`Catalog::nearest`] then tells the sender which name was probably meant.
+//! Read from the files under `host/catalog`, checked by the build script and embedded, so nothing
+//! is parsed at the start and a wrong file never ships. An event whose type is not in the catalogue
+//! is still accepted, unless its source is strict; [`Catalog::nearest`] then tells the sender which
+//! name was probably meant.
 
 use std::fmt;
 
@@ -111,8 +113,8 @@ impl EventType {
         json!({ "type": self.name, "resource_id": id, "data": data })
     }
 
-    /// What changed for the example, where the event is about a change: the fields that have another value
-    /// than in the example of the record's creation, and that value.
+    /// What changed for the example, where the event is about a change: the fields that have
+    /// another value than in the example of the record's creation, and that value.
     pub fn example_changes(&self) -> Option<EventChanges> {
         let created = get().find(&format!("{}.created", self.resource))?.example();
         let example = self.example();

@@ -1,10 +1,11 @@
 //! The command line: everything `waybill` can be asked to do in a shell.
 //!
-//! `serve` and `demo` are the server and left to the binary; everything else is a client: it writes to a [`CommandScreen`], and
-//! fails with an [`CliError`] that says what was wrong and what to do next. Nothing here reads the environment but through
-//! the parser, which the binary calls.
+//! `serve` and `demo` are the server and left to the binary; everything else is a client: it writes
+//! to a [`CommandScreen`], and fails with an [`CliError`] that says what was wrong and what to do
+//! next. Nothing here reads the environment but through the parser, which the binary calls.
 //!
-//! Exit status: 0 done, 1 failed, 2 bad usage ([`CliError::exit_code`]; the parser's own errors are 2 as well).
+//! Exit status: 0 done, 1 failed, 2 bad usage ([`CliError::exit_code`]; the parser's own errors are
+//! 2 as well).
 
 pub mod apply;
 pub mod audit;
@@ -35,7 +36,8 @@ use crate::config::KeyOverride;
 pub use error::CliError;
 pub use screen::CommandScreen;
 
-/// An integration engine: CRM events in, your WebAssembly modules in between, signed webhook deliveries out.
+/// An integration engine: CRM events in, your WebAssembly modules in between, signed webhook
+/// deliveries out.
 #[derive(Debug, Parser)]
 #[command(name = "waybill", version, arg_required_else_help = true)]
 pub struct CommandLine {
@@ -49,7 +51,8 @@ pub struct CommandLine {
 pub enum CliCommand {
     /// Run the server.
     Serve(ServeArgs),
-    /// Run the server on a throw-away database with example modules, made-up CRM events and a verifying receiver.
+    /// Run the server on a throw-away database with example modules, made-up CRM events and a
+    /// verifying receiver.
     Demo(DemoArgs),
     /// Receive deliveries here, print each and check its signature.
     Listen(listen::ListenArgs),
@@ -58,7 +61,8 @@ pub enum CliCommand {
     /// Write, build, try and upload modules.
     #[command(subcommand)]
     Module(module::ModuleCommand),
-    /// Bring the server to what a YAML or TOML file says: sources, endpoints, flows, modules and tokens.
+    /// Bring the server to what a YAML or TOML file says: sources, endpoints, flows, modules and
+    /// tokens.
     Apply(apply::ApplyArgs),
     /// Print the server's sources, endpoints, flows, modules and tokens as a file for `apply`.
     Export(apply::ExportArgs),
@@ -140,7 +144,8 @@ pub struct DemoArgs {
 
 /// Runs a client command and writes what it has to say to `screen`.
 ///
-/// `serve`, `demo` and `compile-module` are not for here: they need what only the binary has, and fail as bad usage.
+/// `serve`, `demo` and `compile-module` are not for here: they need what only the binary has, and
+/// fail as bad usage.
 pub async fn run_command(
     command: CliCommand,
     screen: &mut CommandScreen<'_>,

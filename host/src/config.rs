@@ -1,7 +1,9 @@
-//! The configuration: one typed value from a TOML file, the environment and the command line, the later over the earlier.
+//! The configuration: one typed value from a TOML file, the environment and the command line, the
+//! later over the earlier.
 //!
-//! Nothing here reads the environment: the binary passes its pairs in. Whatever is wrong is said all at once, each with the file
-//! and line, the variable or the flag it stands in. Every key is listed in [`KEYS`] and shown in `waybill.example.toml`.
+//! Nothing here reads the environment: the binary passes its pairs in. Whatever is wrong is said
+//! all at once, each with the file and line, the variable or the flag it stands in. Every key is
+//! listed in [`KEYS`] and shown in `waybill.example.toml`.
 
 pub mod error;
 pub mod layers;
@@ -100,7 +102,8 @@ pub struct Config {
 pub struct DatabaseUrl(String);
 
 impl Config {
-    /// The configuration from `file`, if given, with the environment and then the command line over it.
+    /// The configuration from `file`, if given, with the environment and then the command line over
+    /// it.
     ///
     /// An error lists everything that is wrong; whoever starts the server mends it.
     pub fn load(
@@ -144,7 +147,8 @@ impl Config {
         include_str!("../../waybill.example.toml")
     }
 
-    /// Folder of the key file and the compiled modules: as configured, else that of the SQLite file, else the working directory.
+    /// Folder of the key file and the compiled modules: as configured, else that of the SQLite
+    /// file, else the working directory.
     pub fn data_dir(&self) -> PathBuf {
         let set = self.server.data_dir.clone();
         set.or_else(|| self.database.url.folder()).unwrap_or_else(|| PathBuf::from("."))

@@ -1,9 +1,10 @@
 //! Deliveries: sign, send, judge.
 //!
-//! [`dispatcher`] runs one [`lane`] for each endpoint, so that a slow or dead endpoint delays nobody
-//! else. A lane takes deliveries that were born leased, claims from the table what is due, and makes
-//! each [`attempt`]: render the body ([`envelope`]), sign it ([`crate::signing`]), send it ([`crate::net::http_client`]), judge
-//! the answer ([`judge`]), record attempt and new state in one transaction.
+//! [`dispatcher`] runs one [`lane`] for each endpoint, so that a slow or dead endpoint delays
+//! nobody else. A lane takes deliveries that were born leased, claims from the table what is due,
+//! and makes each [`attempt`]: render the body ([`envelope`]), sign it ([`crate::signing`]), send
+//! it ([`crate::net::http_client`]), judge the answer ([`judge`]), record attempt and new state in
+//! one transaction.
 //!
 //! Guaranteed: what is recorded as sent was sent; every due delivery is attempted, also after a
 //! crash. Not guaranteed: exactly once. A crash between sending and recording sends again with the

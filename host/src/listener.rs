@@ -9,9 +9,10 @@
 //!        whose request withholds its body
 //! ```
 //!
-//! Guaranteed: a client that sends slowly, opens many connections or resets many requests holds up no
-//! other for long. What a request's body may take is bounded where it is read ([`crate::api::body`]).
-//! Not bounded here: what one address may open, because all clients of a proxy share one.
+//! Guaranteed: a client that sends slowly, opens many connections or resets many requests holds up
+//! no other for long. What a request's body may take is bounded where it is read
+//! ([`crate::api::body`]). Not bounded here: what one address may open, because all clients of a
+//! proxy share one.
 
 pub mod connection;
 pub mod redirect;
@@ -44,7 +45,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct ConnectionBounds {
     /// Connections at once.
     pub connections: usize,
-    /// How long a connection may take for a handshake or a request's headers, and rest without moving.
+    /// How long a connection may take for a handshake or a request's headers, and rest without
+    /// moving.
     pub header_timeout: Duration,
 }
 

@@ -53,8 +53,8 @@ pub struct PrunedSoFar {
     all_at: Timestamp,
 }
 
-/// Runs until told to stop. Each duty by itself: forgetting may take long, and a node that does not tell
-/// the others that it is there loses its leases.
+/// Runs until told to stop. Each duty by itself: forgetting may take long, and a node that does not
+/// tell the others that it is there loses its leases.
 pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToken) {
     tokio::join!(
         run_every(WATCH, &stop, || context.watch()),

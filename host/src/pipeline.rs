@@ -5,11 +5,13 @@
 //! in one transaction the deliveries, what the modules said, and that the row is done. A crash
 //! before that plans again from the start. Flows are planned apart: one that fails costs no other.
 //!
-//! **Fair shares.** Each flow has its own queue, its own places in memory, and runs a few events at once; a slow or failing
-//! module holds up the flows that it stands in. Where several flows have the same module, each has a share of its turns.
-//! No event waits for a turn without end: after a while it is planned again later.
+//! **Fair shares.** Each flow has its own queue, its own places in memory, and runs a few events at
+//! once; a slow or failing module holds up the flows that it stands in. Where several flows have
+//! the same module, each has a share of its turns. No event waits for a turn without end: after a
+//! while it is planned again later.
 //!
-//! **Events under which the process died twice** are run one after another ([`crate::store::claim`]).
+//! **Events under which the process died twice** are run one after another
+//! ([`crate::store::claim`]).
 
 pub mod bounds;
 pub mod planner;
@@ -27,7 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Events of one flow whose modules run at once. The processors bound the work; this bounds what waits for them.
+/// Events of one flow whose modules run at once. The processors bound the work; this bounds what
+/// waits for them.
 const AT_ONCE: usize = 32;
 /// How often the table is asked for events that memory does not know of.
 const PATROL: Duration = Duration::from_millis(500);
@@ -138,8 +141,8 @@ async fn sweep_plannings(context: PlannerContext) {
     }
 }
 
-/// Plans, one after another, the events under which processes died twice, so that the next death tells which one it was;
-/// and those whose flow is gone.
+/// Plans, one after another, the events under which processes died twice, so that the next death
+/// tells which one it was; and those whose flow is gone.
 async fn run_odd(context: PlannerContext) {
     let began = tokio::time::Instant::now();
     let mut orphans = began;
@@ -167,8 +170,8 @@ async fn run_odd(context: PlannerContext) {
     }
 }
 
-/// Runs the modules, then records the plan. `permit` is for the running only: the next event's modules
-/// run while this one's commit is under way.
+/// Runs the modules, then records the plan. `permit` is for the running only: the next event's
+/// modules run while this one's commit is under way.
 async fn plan_event(
     context: &PlannerContext,
     planning: LeasedPlanning,

@@ -252,8 +252,8 @@ fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, ServerError>
     }
 }
 
-/// Makes the data folder, for its owner only. Only a folder that was asked for is made: a database in
-/// one that is missing is a mistake.
+/// Makes the data folder, for its owner only. Only a folder that was asked for is made: a database
+/// in one that is missing is a mistake.
 fn make_data_dir(config: &Config, folder: &Path) -> Result<(), ServerError> {
     if config.server.data_dir.is_none() {
         return Ok(());
@@ -266,7 +266,8 @@ fn make_data_dir(config: &Config, folder: &Path) -> Result<(), ServerError> {
         .map_err(|source| ServerError::DataDir { path: folder.to_owned(), source })
 }
 
-/// Opens the database. Says so where its file would have to be written anew to give back disk space.
+/// Opens the database. Says so where its file would have to be written anew to give back disk
+/// space.
 async fn open_journal(
     config: &Config,
     clock: Clock,

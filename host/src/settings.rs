@@ -1,8 +1,9 @@
 //! What is set at present, made ready for use: sources, endpoints with their keys, flows with their
 //! modules.
 //!
-//! Every stage reads it, none changes it. The API changes the journal and has it built anew; on other
-//! nodes [`live::LiveSettings`] sees the version grow. Work under way keeps the topology it began with.
+//! Every stage reads it, none changes it. The API changes the journal and has it built anew; on
+//! other nodes [`live::LiveSettings`] sees the version grow. Work under way keeps the topology it
+//! began with.
 
 pub mod endpoint_runtime;
 pub mod live;
@@ -62,8 +63,8 @@ pub struct ModuleStage {
     pub config: Arc<BTreeMap<String, String>>,
     /// The version that runs; an error says why none does.
     pub module: Result<(u32, LoadedModule), String>,
-    /// How many of the flow's events may be in the module, or wait for it, at once: so that those of another flow with the
-    /// same module come in between.
+    /// How many of the flow's events may be in the module, or wait for it, at once: so that those
+    /// of another flow with the same module come in between.
     pub share: Semaphore,
 }
 

@@ -1,7 +1,8 @@
 //! Signatures of deliveries: several schemes on one request, made anew at every attempt.
 //!
-//! A [`DeliverySigner`] is prepared once for an endpoint and holds its key in each form that its schemes read. How a scheme reads
-//! the secret is a property of the scheme and never guessed from the secret:
+//! A [`DeliverySigner`] is prepared once for an endpoint and holds its key in each form that its
+//! schemes read. How a scheme reads the secret is a property of the scheme and never guessed from
+//! the secret:
 //!
 //! | scheme | header | signs | reads the secret |
 //! |---|---|---|---|
@@ -13,14 +14,15 @@
 //! | `themesic` | `X-Perfex-Signature: t=…,v1=HEX` | `timestamp.body` | literally |
 //! | `ed25519` | `webhook-signature: v1a,BASE64` | `id.timestamp.body` | a `whsk_` private key; any other secret is what the key pair is derived from |
 //!
-//! While a rotated secret has its grace, headers that are lists (`standard`, `ed25519`, `stripe`) hold the signatures of
-//! both, the new one first. The others hold one value only, which is the new secret's: their receivers have to know it
-//! before it is rotated in.
+//! While a rotated secret has its grace, headers that are lists (`standard`, `ed25519`, `stripe`)
+//! hold the signatures of both, the new one first. The others hold one value only, which is the new
+//! secret's: their receivers have to know it before it is rotated in.
 //!
-//! `webhook-id` and `webhook-timestamp` are sent with every scheme, as receivers recognise repeats by the id.
+//! `webhook-id` and `webhook-timestamp` are sent with every scheme, as receivers recognise repeats
+//! by the id.
 //!
-//! Sources: Standard Webhooks 1.0 (`spec/standard-webhooks.md`), GitHub "Validating webhook deliveries", stripe-node `Webhooks.ts`,
-//! the vendors' pages for the two Perfex forms.
+//! Sources: Standard Webhooks 1.0 (`spec/standard-webhooks.md`), GitHub "Validating webhook
+//! deliveries", stripe-node `Webhooks.ts`, the vendors' pages for the two Perfex forms.
 
 pub mod key;
 pub mod secret;
@@ -72,13 +74,15 @@ impl std::fmt::Debug for DeliverySigner {
 }
 
 impl DeliverySigner {
-    /// Prepares the keys of an endpoint. An error means a secret that was stored without [`check_secret`].
+    /// Prepares the keys of an endpoint. An error means a secret that was stored without
+    /// [`check_secret`].
     pub fn new(schemes: &[SignatureScheme], secrets: &SigningSecrets) -> Result<Self, SecretError> {
         let keys = RotatedKeys::prepare(secrets, |secret| SchemeKey::prepare(secret, schemes))?;
         Ok(Self { schemes: schemes.to_vec(), keys })
     }
 
-    /// The public key of the `ed25519` scheme as receivers configure it (`whpk_` and base64), where that scheme is used.
+    /// The public key of the `ed25519` scheme as receivers configure it (`whpk_` and base64), where
+    /// that scheme is used.
     pub fn public_key(&self) -> Option<String> {
         self.keys.current().ed25519().map(|pair| secret::public_key_text(&pair.verifying_key()))
     }

@@ -1,5 +1,5 @@
-//! Sources that Waybill runs itself: it asks a REST API ([`poll`]), reads a database ([`database`]), or looks
-//! at the clock ([`schedule`]).
+//! Sources that Waybill runs itself: it asks a REST API ([`poll`]), reads a database
+//! ([`database`]), or looks at the clock ([`schedule`]).
 //!
 //! ```text
 //!   every second, on each node:
@@ -8,9 +8,9 @@
 //!                             └──────────► nothing to do       └─ not reached: the next run finds the same
 //! ```
 //!
-//! Guaranteed: what a run captured and what the source remembers having read are durable together, so a crash at any
-//! moment loses nothing and repeats nothing. One process runs a source at a time, and what another one that does not know
-//! that it lost its hold finds is not written.
+//! Guaranteed: what a run captured and what the source remembers having read are durable together,
+//! so a crash at any moment loses nothing and repeats nothing. One process runs a source at a time,
+//! and what another one that does not know that it lost its hold finds is not written.
 
 pub mod database;
 pub mod erase;
@@ -151,7 +151,8 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
     if topology.inlets().all(|inlet| inlet.timing.is_none()) {
         return Ok(());
     }
-    // Before it is read what they remember: a run that ends meanwhile has more to remember than that.
+    // Before it is read what they remember: a run that ends meanwhile has more to remember than
+    // that.
     let running: HashSet<SourceId> = context.running().keys().copied().collect();
     let states = context.journal.source_states().await?;
     let now = context.journal.clock().now();
@@ -167,7 +168,8 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
 
 /// Whether a source is to run now.
 fn is_due(inlet: &SourceRuntime, state: Option<&SourceState>, now: Timestamp) -> bool {
-    // What this process is running it knows itself: a hold that it forgot to give up is no obstacle.
+    // What this process is running it knows itself: a hold that it forgot to give up is no
+    // obstacle.
     if inlet.timing.is_none() || state.is_some_and(|state| state.running && !state.is_ours) {
         return false;
     }
@@ -196,7 +198,8 @@ pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Ti
 
 /// The next run to show to an operator: of a source that is running, the run after the present one.
 ///
-/// `next_run` of a running source is the time that the present run deals with, which is in the past.
+/// `next_run` of a running source is the time that the present run deals with, which is in the
+/// past.
 pub fn upcoming_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
     let present_run = state.filter(|state| state.running).and_then(|state| state.started_at);
     let Some(started) = present_run else { return next_run(inlet, state) };

@@ -1,11 +1,11 @@
 //! The durable record, and the only place that names the database driver.
 //!
-//! Stages meet here and nowhere else: capture appends events, plan records what the modules said and
-//! which deliveries follow, deliver settles attempts. Each of these is one transaction, and there is
-//! nothing in between that a crash could lose.
+//! Stages meet here and nowhere else: capture appends events, plan records what the modules said
+//! and which deliveries follow, deliver settles attempts. Each of these is one transaction, and
+//! there is nothing in between that a crash could lose.
 //!
-//! **Group commit.** [`writer`] takes what has queued up while the last commit ran and commits it as
-//! one transaction. A caller hears of success after the commit, never before.
+//! **Group commit.** [`writer`] takes what has queued up while the last commit ran and commits it
+//! as one transaction. A caller hears of success after the commit, never before.
 //!
 //! **Born leased.** What a commit makes ready for the next stage travels on in memory
 //! ([`handover`]), already leased to this process, as far as there is room. What finds no room is
@@ -258,8 +258,8 @@ impl EventStore {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Records an attempt and what follows from it. Returns when it is queued; while the database is
-    /// away the writer keeps it and tries again.
+    /// Records an attempt and what follows from it. Returns when it is queued; while the database
+    /// is away the writer keeps it and tries again.
     pub async fn settle(&self, settled: SettledAttempt) -> Result<(), StoreError> {
         self.submit(writer::WriteOperation::Settle(Box::new(settled))).await
     }

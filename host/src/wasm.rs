@@ -1,16 +1,16 @@
 //! Modules: users' WebAssembly components, admitted once and then run on events.
 //!
 //! The API's upload and the command line call [`ModuleEngine::admit`], the planner calls
-//! [`ModuleEngine::load`] at the start and [`LoadedModule::run`] for every event. Nothing else in the host
-//! names wasmtime.
+//! [`ModuleEngine::load`] at the start and [`LoadedModule::run`] for every event. Nothing else in
+//! the host names wasmtime.
 //!
 //! **Admission.** An upload is validated in full, its imports and exports are compared with what
 //! the host has, it is compiled in a child process that can be killed (compile-time exhaustion is
-//! no vulnerability by wasmtime's own definition, so it is contained here), and it is
-//! instantiated once with all its roles bound, because names alone do not prove that the types
-//! fit. The compiled form lies in a [`ModuleCache`] under a seal (HMAC); a compiled form that the seal
-//! does not vouch for is never mapped. The component itself stays the source of truth: a cache
-//! miss is answered by admitting it again.
+//! no vulnerability by wasmtime's own definition, so it is contained here), and it is instantiated
+//! once with all its roles bound, because names alone do not prove that the types fit. The compiled
+//! form lies in a [`ModuleCache`] under a seal (HMAC); a compiled form that the seal does not vouch
+//! for is never mapped. The component itself stays the source of truth: a cache miss is answered by
+//! admitting it again.
 //!
 //! **Running.** One fresh instance for each event and module, shared by the module's roles:
 //! `filter`, then `transform`, then `route` on each event that goes on. The instance lives in a
@@ -18,14 +18,14 @@
 //! one module can hold only a part of them. A long call gives way to others at every tick.
 //!
 //! **What a module can do to others: nothing.** It gets no files, no network, no environment. Its
-//! clock stands at the event's time and its randomness comes from the event's id, the module and a secret of the server, so that a
-//! retry, a dry run and a replay see the same. Processor time, memory, output, log and fan-out
-//! have [`ModuleLimits`]; whoever exceeds one ends with a [`ModuleFailure`] that names it, for that event
-//! alone.
+//! clock stands at the event's time and its randomness comes from the event's id, the module and a
+//! secret of the server, so that a retry, a dry run and a replay see the same. Processor time,
+//! memory, output, log and fan-out have [`ModuleLimits`]; whoever exceeds one ends with a
+//! [`ModuleFailure`] that names it, for that event alone.
 //!
 //! **What is not promised.** Processor time is looked at every 5 ms, so a limit ends a call up to
-//! two such ticks late. Time that a guest spends waiting (a sleep) is bounded by the wall-clock limit
-//! only.
+//! two such ticks late. Time that a guest spends waiting (a sleep) is bounded by the wall-clock
+//! limit only.
 
 pub mod bindings;
 pub mod cache;

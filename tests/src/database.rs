@@ -1,4 +1,5 @@
-//! A fresh PostgreSQL database for one test or one measurement, and a way to stop whoever writes to it.
+//! A fresh PostgreSQL database for one test or one measurement, and a way to stop whoever writes to
+//! it.
 
 use std::str::FromStr as _;
 use std::time::{Duration, Instant};

@@ -14,9 +14,9 @@
 //! | [`MariaDatabase`] | a fresh database on such a server, with a user who may only read it |
 //! | [`Server`] | the program as a child process, its output kept |
 //!
-//! [`Cluster`], [`Database`] and [`Server`] return errors, because `cargo xtask bench` stands on them too.
-//! [`World`], [`Receiver`] and [`Site`] serve tests only and fail the test that misuses them.
-//! Nothing here sleeps in place of a signal: what has to be waited for is announced by a line
+//! [`Cluster`], [`Database`] and [`Server`] return errors, because `cargo xtask bench` stands on
+//! them too. [`World`], [`Receiver`] and [`Site`] serve tests only and fail the test that misuses
+//! them. Nothing here sleeps in place of a signal: what has to be waited for is announced by a line
 //! of output, by an arrival, or is asked for until a generous deadline.
 
 #![expect(

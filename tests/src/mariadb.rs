@@ -8,7 +8,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use crate::world::skip;
 
-/// A database of its own on a MariaDB server, and a user who may read it and nothing else; both are dropped with the value.
+/// A database of its own on a MariaDB server, and a user who may read it and nothing else; both are
+/// dropped with the value.
 #[derive(Debug)]
 pub struct MariaDatabase {
     server: String,
@@ -33,8 +34,8 @@ impl MariaDatabase {
         Ok(database)
     }
 
-    /// The same on the server that `WAYBILL_TEST_MARIADB` names; none where it names none (which fails the test instead
-    /// where `CI=true`).
+    /// The same on the server that `WAYBILL_TEST_MARIADB` names; none where it names none (which
+    /// fails the test instead where `CI=true`).
     pub async fn fresh() -> Option<Self> {
         let Ok(server) = std::env::var("WAYBILL_TEST_MARIADB") else {
             skip("WAYBILL_TEST_MARIADB names no MariaDB; `cargo xtask test` starts one");

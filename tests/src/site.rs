@@ -1,7 +1,7 @@
 //! Another system's site with a REST API over rows, which a test changes at any time.
 //!
-//! It answers as the vendor's would ([`Dialect`]), or misbehaves as it is told ([`Fault`]). Every request is
-//! booked before it is answered.
+//! It answers as the vendor's would ([`Dialect`]), or misbehaves as it is told ([`Fault`]). Every
+//! request is booked before it is answered.
 
 mod dialect;
 mod fault;

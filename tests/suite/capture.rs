@@ -144,8 +144,9 @@ async fn an_idempotency_key_makes_a_request_repeatable(
     assert_eq!(world.get(EVENTS).await.as_array().unwrap().len(), 4);
 }
 
-/// The same key with another request is a mistake of the client (draft-ietf-httpapi-idempotency-key-header, 2.7): answered
-/// as a repeat, the second event would be nowhere.
+/// The same key with another request is a mistake of the client
+/// (draft-ietf-httpapi-idempotency-key-header, 2.7): answered as a repeat, the second event would
+/// be nowhere.
 #[rstest]
 #[tokio::test]
 async fn an_idempotency_key_is_bound_to_its_request(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -376,7 +377,8 @@ async fn what_is_not_there_is_a_problem_too() {
     problem(&world.client().delete(EVENTS).await.unwrap(), 405);
 }
 
-/// Programs that cut a text in the middle of a character send half of it. Readers of JSON disagree about it.
+/// Programs that cut a text in the middle of a character send half of it. Readers of JSON disagree
+/// about it.
 #[rstest]
 #[tokio::test]
 async fn a_lone_surrogate_is_replaced_in_names_and_values(
@@ -511,8 +513,8 @@ async fn binary_mode_takes_any_bytes_and_quoted_headers() {
     assert_eq!(problem(&world.client().send(call).await.unwrap(), 422)[0].0, "data_base64");
 }
 
-/// Whoever lets an endpoint deliver to the source that its events come from makes a loop. Every turn of it
-/// costs a capture and a delivery, so it must end.
+/// Whoever lets an endpoint deliver to the source that its events come from makes a loop. Every
+/// turn of it costs a capture and a delivery, so it must end.
 #[rstest]
 #[tokio::test]
 async fn an_endpoint_that_feeds_its_own_source_comes_to_an_end(

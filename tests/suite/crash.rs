@@ -39,8 +39,8 @@ fn webhook(kind: &str, event: &Value) -> Call {
     Call::post("/in/crm", "application/json", body).header("x-webhook-signature", &signature)
 }
 
-/// Posts events, some alone, some in arrays and some as signed webhooks, until it is told to stop or the server is gone:
-/// the ids that were acknowledged.
+/// Posts events, some alone, some in arrays and some as signed webhooks, until it is told to stop
+/// or the server is gone: the ids that were acknowledged.
 async fn call(client: Client, next: Arc<AtomicU32>, stop: Arc<AtomicBool>) -> Vec<String> {
     let mut acknowledged = Vec::new();
     while !stop.load(Relaxed) {

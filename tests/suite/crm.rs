@@ -1,4 +1,5 @@
-//! Sources of kind `database`: what people do in a CRM becomes events, read from the CRM's own MariaDB.
+//! Sources of kind `database`: what people do in a CRM becomes events, read from the CRM's own
+//! MariaDB.
 
 mod accounting;
 mod faults;

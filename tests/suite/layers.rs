@@ -23,7 +23,8 @@ fn used_modules(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Every use of one top-level module by another: module, target, and the place as `file:line: text`.
+/// Every use of one top-level module by another: module, target, and the place as `file:line:
+/// text`.
 fn module_uses() -> Vec<(String, String, String)> {
     let mut uses = Vec::new();
     for (path, text) in host() {

@@ -1,4 +1,5 @@
-//! Sources of kind `database` that name tables of their own: rows of PostgreSQL and MariaDB become events.
+//! Sources of kind `database` that name tables of their own: rows of PostgreSQL and MariaDB become
+//! events.
 
 mod bad_rows;
 mod faults;
@@ -114,7 +115,8 @@ async fn receiver(world: &World) -> (Receiver, String) {
     (receiver, text(&made, "secret"))
 }
 
-/// The bodies of all deliveries once there are so many; fails the test unless each is signed and of another event.
+/// The bodies of all deliveries once there are so many; fails the test unless each is signed and of
+/// another event.
 async fn delivered(receiver: &Receiver, secret: &str, n: usize) -> Vec<Value> {
     let arrivals: Vec<Arrival> = receiver.wait_for("/hook", n).await;
     assert!(arrivals.iter().all(|arrival| verified(arrival, secret)), "{arrivals:?}");

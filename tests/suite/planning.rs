@@ -1,5 +1,5 @@
-//! What one event may cost: its modules multiply neither events nor deliveries without bound, and an event under which the
-//! process dies again and again is set aside.
+//! What one event may cost: its modules multiply neither events nor deliveries without bound, and
+//! an event under which the process dies again and again is set aside.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,7 +12,8 @@ use crate::support::{endpoint_with, merged};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
-/// A world with the module `hostile` and the endpoints `sink` and `other`, which no event reaches by itself.
+/// A world with the module `hostile` and the endpoints `sink` and `other`, which no event reaches
+/// by itself.
 async fn world_with_hostile(backend: Backend) -> Option<(World, Receiver)> {
     let component = guest("hostile")?;
     let world = World::start(backend).await?;

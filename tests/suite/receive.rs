@@ -404,7 +404,8 @@ async fn a_document_sets_webhook_sources() {
     assert_eq!(send(&world, other).await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
-/// Ids of many systems can be guessed. Whoever may push events must not make a signed one look like a repeat.
+/// Ids of many systems can be guessed. Whoever may push events must not make a signed one look like
+/// a repeat.
 #[tokio::test]
 async fn a_token_cannot_suppress_signed_webhooks() {
     for backend in [Sqlite, Postgres] {

@@ -245,7 +245,8 @@ async fn two_nodes_fire_each_time_once_and_one_goes_on_alone() {
     schedule(&world, "shared", ALWAYS, &json!({})).await;
     assert_each_once(&fired(&world, "shared", 5).await);
 
-    // Which of the two has the lease is not to be seen; each is killed in its turn, so that it goes over once at least.
+    // Which of the two has the lease is not to be seen; each is killed in its turn, so that it goes
+    // over once at least.
     second.kill9();
     assert_each_once(&fired_more(&world, "shared", 3).await);
     second = Server::start(world.settings()).unwrap();

@@ -1,5 +1,6 @@
-//! Text that a database refuses, wherever it comes from: what a module returns, filters, rows that break a rule of the
-//! database. Nothing of it makes work that never ends, and both databases give the same result.
+//! Text that a database refuses, wherever it comes from: what a module returns, filters, rows that
+//! break a rule of the database. Nothing of it makes work that never ends, and both databases give
+//! the same result.
 
 use rstest::rstest;
 use serde_json::{Value, json};

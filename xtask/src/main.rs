@@ -1,4 +1,5 @@
-//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | measure | gen`.
+//! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | measure |
+//! gen`.
 //!
 //! It needs nothing but rustup's cargo. What else a task needs it brings or starts itself: the
 //! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages

@@ -108,7 +108,8 @@ fn declared<'a>(code: &'a str, keywords: &[&str]) -> Option<&'a str> {
     name.split(|c: char| !c.is_alphanumeric() && c != '_').next().filter(|name| !name.is_empty())
 }
 
-/// Lines of the function that begins here, to the brace that closes it; none for one without a body.
+/// Lines of the function that begins here, to the brace that closes it; none for one without a
+/// body.
 fn function_length(lines: &[&str], start: usize) -> Option<usize> {
     let first = lines.get(start)?;
     let indent = first.len() - first.trim_start().len();

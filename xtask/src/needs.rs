@@ -118,7 +118,8 @@ pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {
     installed.map_err(skip).ok()
 }
 
-/// Installs Debian packages where we may; what came of it shows in whether their programs are there.
+/// Installs Debian packages where we may; what came of it shows in whether their programs are
+/// there.
 pub(crate) async fn install(packages: &[&str]) {
     if !rustix::process::geteuid().is_root() || !answers("apt-get").await {
         return;

@@ -1,5 +1,5 @@
-//! Packages for Python and Node that tests use: pinned with their hashes in the tree, installed below
-//! the target folder, and anew where what is pinned has changed.
+//! Packages for Python and Node that tests use: pinned with their hashes in the tree, installed
+//! below the target folder, and anew where what is pinned has changed.
 
 use std::path::{Path, PathBuf};
 

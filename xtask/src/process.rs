@@ -22,7 +22,8 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(workspace()).stdin(Stdio::null()).kill_on_drop(true);
-    // What the cargo that runs us tells of us: build scripts that look at it would run again, and all that stands on them.
+    // What the cargo that runs us tells of us: build scripts that look at it would run again, and
+    // all that stands on them.
     let of_us = |name: &OsString| {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")

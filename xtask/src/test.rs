@@ -36,8 +36,8 @@ impl Built {
     /// Builds the guests, the program and the tests.
     ///
     /// One cargo call builds both. Development dependencies turn on features of shared crates, so a
-    /// call for the programs alone would build wasmtime, sqlx and 90 other crates a second time: 7 of
-    /// 15 minutes from nothing on two cores.
+    /// call for the programs alone would build wasmtime, sqlx and 90 other crates a second time: 7
+    /// of 15 minutes from nothing on two cores.
     pub(crate) async fn with_tests() -> Result<Self> {
         Self::make(&["build", "--workspace", "--all-targets"]).await
     }

@@ -23,8 +23,8 @@ pub fn caller_address<'h>(
     caller
 }
 
-/// The network that calls are counted by: an address of IPv4, and of IPv6 its /64, which is what one
-/// household or server gets (RFC 6177).
+/// The network that calls are counted by: an address of IPv4, and of IPv6 its /64, which is what
+/// one household or server gets (RFC 6177).
 pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

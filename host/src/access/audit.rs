@@ -1,16 +1,16 @@
 //! The record of calls: who called what, from where, and what came of it.
 //!
 //! A call is noted in memory and rides along with the next commit: at once when [`BATCH`] have come
-//! together, else within a second ([`crate::maintenance`]). What changed a setting is on record before it is
-//! answered. So a crash loses a second of reading and capturing calls at most, and no commit is made
-//! for one call.
+//! together, else within a second ([`crate::maintenance`]). What changed a setting is on record
+//! before it is answered. So a crash loses a second of reading and capturing calls at most, and no
+//! commit is made for one call.
 //!
 //! A call that nobody pays for leaves no row of its own: calls without a known principal, and those
 //! refused before they count against a token's rate, share one row for each address and minute
 //! ([`RefusedCalls`]). Otherwise anybody could fill the disk.
 //!
-//! Memory is bounded: while the database is away [`MOST`] calls are kept, and the oldest beyond that
-//! are let go, which is logged.
+//! Memory is bounded: while the database is away [`MOST`] calls are kept, and the oldest beyond
+//! that are let go, which is logged.
 
 use super::address::network;
 use crate::model::api_call::{ApiCall, TokenUsage};
@@ -99,8 +99,8 @@ impl CallAudit {
     }
 }
 
-/// Rows of refused calls: one for each address, token and minute. A row's method, route and status are
-/// those of its last call.
+/// Rows of refused calls: one for each address, token and minute. A row's method, route and status
+/// are those of its last call.
 #[derive(Debug, Default)]
 struct RefusedCalls {
     rows: HashMap<RefusedKey, RefusedRow>,

@@ -1,13 +1,13 @@
 //! Short-lived tokens, as OAuth 2.0's client credentials give them (RFC 6749, section 4.4).
 //!
-//! A client is a token of [`super::token`]: its id is the client's id, the token itself the secret. What
-//! it is given in exchange is nothing that is stored, but a sealed note: whose it is, which of the
-//! client's scopes it has, when it ends. Every node with the same key can read it, and nobody else can
-//! write one.
+//! A client is a token of [`super::token`]: its id is the client's id, the token itself the secret.
+//! What it is given in exchange is nothing that is stored, but a sealed note: whose it is, which of
+//! the client's scopes it has, when it ends. Every node with the same key can read it, and nobody
+//! else can write one.
 //!
-//! It is never more than its client: tables, addresses and the rate are the client's, and it ends with
-//! the client. The mark of authenticity covers the client's own digest, so a client whose secret
-//! was replaced has no short-lived tokens left.
+//! It is never more than its client: tables, addresses and the rate are the client's, and it ends
+//! with the client. The mark of authenticity covers the client's own digest, so a client whose
+//! secret was replaced has no short-lived tokens left.
 
 use super::scope::ScopeSet;
 use super::token::TokenDigest;

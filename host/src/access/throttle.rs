@@ -1,11 +1,13 @@
 //! Slowing those who try tokens that are not known.
 //!
-//! Each address may fail [`BURST`] times, and then once every [`INTERVAL`]. Beyond that it is refused
-//! before its token is looked at, so that trying goes no faster. Who uses a token that was good from
-//! there before is let through: one bad neighbour behind a shared address locks nobody out.
+//! Each address may fail [`BURST`] times, and then once every [`INTERVAL`]. Beyond that it is
+//! refused before its token is looked at, so that trying goes no faster. Who uses a token that was
+//! good from there before is let through: one bad neighbour behind a shared address locks nobody
+//! out.
 //!
-//! Addresses of IPv6 count by their /64, which is what one household or server gets (RFC 6177). At most
-//! [`ADDRESSES`] are remembered; a flood from more than that pushes out those who failed least lately.
+//! Addresses of IPv6 count by their /64, which is what one household or server gets (RFC 6177). At
+//! most [`ADDRESSES`] are remembered; a flood from more than that pushes out those who failed least
+//! lately.
 
 use super::address::network;
 use crate::time::timestamp::Timestamp;

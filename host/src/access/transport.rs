@@ -1,8 +1,8 @@
 //! Secrets on their way from one server to another: encrypted with a passphrase.
 //!
-//! XChaCha20-Poly1305 under a key that Argon2id derives from the passphrase, with the parameters that
-//! RFC 9106 (section 4) recommends where memory is bounded: 64 MiB, 3 passes, 4 lanes. They are part
-//! of the form, so that nobody can make a server take more.
+//! XChaCha20-Poly1305 under a key that Argon2id derives from the passphrase, with the parameters
+//! that RFC 9106 (section 4) recommends where memory is bounded: 64 MiB, 3 passes, 4 lanes. They
+//! are part of the form, so that nobody can make a server take more.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;

@@ -1,11 +1,12 @@
 //! Who is calling: a token, as `Authorization: Bearer …` or `X-API-KEY: …`, and what it may do.
 //!
-//! [`identify_caller`] runs before every handler: it looks the token up and lets [`ApiToken::admit`] decide by
-//! what [`route_need`] says of the route. A route that [`route_need`] does not name is refused, whoever asks. The
-//! handler asks for the [`CallPrincipal`] that was admitted.
+//! [`identify_caller`] runs before every handler: it looks the token up and lets
+//! [`ApiToken::admit`] decide by what [`route_need`] says of the route. A route that [`route_need`]
+//! does not name is refused, whoever asks. The handler asks for the [`CallPrincipal`] that was
+//! admitted.
 //!
-//! A short-lived token ([`crate::access::grant`]) stands for its client, with the scopes that it was
-//! given.
+//! A short-lived token ([`crate::access::grant`]) stands for its client, with the scopes that it
+//! was given.
 
 use super::AppState;
 use super::problem::ApiProblem;
@@ -30,8 +31,8 @@ use std::sync::Arc;
 /// Name of the token that the first start makes.
 pub const ADMIN: &str = "admin";
 
-/// Who is calling, and may: [`identify_caller`] made it. A handler that asks for one which was not made is
-/// answered in its place.
+/// Who is calling, and may: [`identify_caller`] made it. A handler that asks for one which was not
+/// made is answered in its place.
 #[derive(Debug, Clone)]
 pub struct CallPrincipal {
     token: Arc<ApiToken>,
@@ -129,7 +130,8 @@ impl CallOrigin {
     }
 }
 
-/// Decides about a request to a guarded route; what is left of its token's calls, if they are limited.
+/// Decides about a request to a guarded route; what is left of its token's calls, if they are
+/// limited.
 pub fn identify_caller(
     app: &AppState,
     request: &mut Request,
@@ -207,8 +209,9 @@ fn find_granted(
     Ok(Some(CallPrincipal { token: Arc::clone(client), scopes, ends: Some(ends) }))
 }
 
-/// Refuses an address that showed too many unknown tokens, and notes one that shows another. A token
-/// that was used from there of late goes through; of any other it is not told whether it is good.
+/// Refuses an address that showed too many unknown tokens, and notes one that shows another. A
+/// token that was used from there of late goes through; of any other it is not told whether it is
+/// good.
 pub fn slow_down_guessing(
     app: &AppState,
     known: Option<&ApiToken>,
@@ -284,8 +287,8 @@ pub fn rate_headers(allowance: CallAllowance) -> [(HeaderName, HeaderValue); 3] 
     ]
 }
 
-/// Makes the first token where there is none, and sets the one that the environment gives. The token
-/// that was made is returned, to be shown once.
+/// Makes the first token where there is none, and sets the one that the environment gives. The
+/// token that was made is returned, to be shown once.
 pub async fn first_token(
     journal: &EventStore,
     given: Option<&str>,

@@ -30,7 +30,8 @@ impl FromRequest<AppState> for BoundedBody {
 /// Longest form of OAuth in bytes; it comes from anybody, and holds a few short texts.
 const LONGEST_FORM: usize = 16 * 1024;
 
-/// How long a body may be, in bytes. One for a webhook source that does not exist is not read at all.
+/// How long a body may be, in bytes. One for a webhook source that does not exist is not read at
+/// all.
 fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
     let most = app.config.server.max_body;
     if path.starts_with("/oauth/") {
@@ -46,8 +47,9 @@ fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
     }
 }
 
-/// How much of a body that is too large is read all the same, and for how long. A client that is still
-/// sending when its connection closes sees a reset instead of the answer (RFC 9112, section 9.6).
+/// How much of a body that is too large is read all the same, and for how long. A client that is
+/// still sending when its connection closes sees a reset instead of the answer (RFC 9112, section
+/// 9.6).
 const DRAIN: (usize, Duration) = (32 << 20, Duration::from_secs(5));
 
 /// Reads a body of at most `limit` bytes, in at most `server.body_timeout`.
@@ -87,8 +89,8 @@ async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Byte
             return Err(ApiProblem::too_large(limit));
         }
         account.pay(data.len()).await?;
-        // It grows as it comes: where pages are large, the first byte of a buffer of the announced length
-        // would make two megabytes resident.
+        // It grows as it comes: where pages are large, the first byte of a buffer of the announced
+        // length would make two megabytes resident.
         collected.extend_from_slice(&data);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A body pays for what has come of it, not for what it announces, from its first byte until nobody
 //! needs it any more: for a capture until it is committed. Requests whose sender is not known yet
-//! (webhooks, clients of OAuth) share half of the budget, so they cannot keep out those with a token.
+//! (webhooks, clients of OAuth) share half of the budget, so they cannot keep out those with a
+//! token.
 //!
 //! Where the budget is used up, bodies that make little progress give way (503 with `Retry-After`);
 //! where that frees too little in two seconds, the request that wants more is refused the same way.

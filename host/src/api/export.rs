@@ -9,8 +9,8 @@ use http::header;
 use serde::Serialize;
 use std::io;
 
-/// Answers with all that `read` gives, as a file of that name. `read` is given what it returned as the
-/// end of the piece before; a piece without an end is the last.
+/// Answers with all that `read` gives, as a file of that name. `read` is given what it returned as
+/// the end of the piece before; a piece without an end is the last.
 pub fn stream_lines<C, I, T, R>(
     name: &str,
     context: C,

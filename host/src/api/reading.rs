@@ -1,9 +1,10 @@
 //! Fair shares of reading: places in front of the database, and memory for answers on their way.
 //!
 //! The database has a few connections for reading, and deliveries need one of them too. A call that
-//! reads takes one of [`PLACES`] while its handler runs, so that one connection is always left; each
-//! token has [`TOKEN_PLACES`], so that two slow calls of one token leave a place for another token.
-//! Whoever finds none waits its turn, and is refused (503 with `Retry-After`) after ten seconds.
+//! reads takes one of [`PLACES`] while its handler runs, so that one connection is always left;
+//! each token has [`TOKEN_PLACES`], so that two slow calls of one token leave a place for another
+//! token. Whoever finds none waits its turn, and is refused (503 with `Retry-After`) after ten
+//! seconds.
 //!
 //! An answer pays for its bytes until the client has taken them. A token whose clients take their
 //! answers slowly runs out of its own share first.

@@ -1,7 +1,8 @@
-//! Catalogue files to event types: checks what they say and works out schema and example of each event.
+//! Catalogue files to event types: checks what they say and works out schema and example of each
+//! event.
 //!
-//! Runs in the build script, so that a mistake in a file stops the build and names file, event and remedy. Compiled into
-//! the library for its own tests only.
+//! Runs in the build script, so that a mistake in a file stops the build and names file, event and
+//! remedy. Compiled into the library for its own tests only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -53,7 +54,8 @@ pub struct CompiledEventType {
     pub vary: Vec<(String, String)>,
 }
 
-/// Every event type of the files (name and text), sorted by name, or everything that is wrong with them.
+/// Every event type of the files (name and text), sorted by name, or everything that is wrong with
+/// them.
 pub fn compile_catalog(
     files: &[(String, String)],
 ) -> Result<Vec<CompiledEventType>, Vec<CatalogProblem>> {
@@ -319,8 +321,9 @@ impl ShapeBook {
         example
     }
 
-    /// The shape's example with `given` laid over it, in the order of the fields: a nullable field without a value is null, a
-    /// record inside without one is that shape's example. What is in neither stays out, for the check to find.
+    /// The shape's example with `given` laid over it, in the order of the fields: a nullable field
+    /// without a value is null, a record inside without one is that shape's example. What is in
+    /// neither stays out, for the check to find.
     fn complete(&self, shape: &RecordShape, given: &Map<String, Value>) -> Map<String, Value> {
         let mut record = Map::new();
         for (name, field) in shape.fields.iter() {

@@ -1,7 +1,8 @@
 //! Under which paths the resources of a CRM are listed.
 
-/// The paths of the resources, as PerfexAPI has them, and the catalogue's names. The short lists that
-/// other records point to have no events of their own; they are kept by sources that read databases.
+/// The paths of the resources, as PerfexAPI has them, and the catalogue's names. The short lists
+/// that other records point to have no events of their own; they are kept by sources that read
+/// databases.
 const PATHS: [(&str, &str); 29] = [
     ("customers", "customer"),
     ("contacts", "contact"),

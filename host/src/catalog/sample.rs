@@ -1,4 +1,5 @@
-//! Made-up but plausible events for a demonstration: the catalogue's examples with other people, companies and amounts.
+//! Made-up but plausible events for a demonstration: the catalogue's examples with other people,
+//! companies and amounts.
 
 use serde_json::Value;
 
@@ -48,8 +49,8 @@ const TITLES: [&str; 8] = [
     "Backup and recovery review",
 ];
 
-/// The `data` of the `n`-th made-up event of that type: the catalogue's example with other keys, names and amounts, the same for the
-/// same `n`. `None` if the type is not in the catalogue.
+/// The `data` of the `n`-th made-up event of that type: the catalogue's example with other keys,
+/// names and amounts, the same for the same `n`. `None` if the type is not in the catalogue.
 pub fn sample(event_type: &str, n: u64) -> Option<Value> {
     let known = get().find(event_type)?;
     let mut data = known.example();
@@ -101,7 +102,8 @@ fn printed(text: &str, n: u64) -> String {
     format!("{prefix}{:0width$}", number.saturating_add(n), width = digits.len())
 }
 
-/// The amount times a factor between 1 and 40 that is the same for the whole event, so that sums stay sums.
+/// The amount times a factor between 1 and 40 that is the same for the whole event, so that sums
+/// stay sums.
 fn scale(text: &str, n: u64) -> String {
     let factor = i64::try_from(1 + n.wrapping_mul(7) % 40).unwrap_or(1);
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));

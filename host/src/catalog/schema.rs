@@ -1,7 +1,8 @@
 //! JSON Schema (2020-12) of the data of an event.
 //!
-//! Tolerant on purpose: the CRM's interfaces send the same number as `"28"` or as `28`, and may leave columns out or add
-//! joined ones. So numbers may be either, only the key and what the event adds must be there, and further properties may be.
+//! Tolerant on purpose: the CRM's interfaces send the same number as `"28"` or as `28`, and may
+//! leave columns out or add joined ones. So numbers may be either, only the key and what the event
+//! adds must be there, and further properties may be.
 
 use serde_json::{Map, Value, json};
 

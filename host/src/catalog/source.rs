@@ -1,9 +1,10 @@
 //! The form of the files under `host/catalog`, as they are read at build time.
 //!
-//! One file for each resource, named after it, and `shapes.toml` for the records that stand inside others. ARCHITECTURE
-//! of a file: `[fields]` lists what a record holds, `[example]` gives one plausible record, `[events.NAME]` says what an
-//! event means and only what is special about it. Every database scalar is a JSON string in the data of an event, as the
-//! CRM's REST interfaces send it, so every value in an example is quoted.
+//! One file for each resource, named after it, and `shapes.toml` for the records that stand inside
+//! others. ARCHITECTURE of a file: `[fields]` lists what a record holds, `[example]` gives one
+//! plausible record, `[events.NAME]` says what an event means and only what is special about it.
+//! Every database scalar is a JSON string in the data of an event, as the CRM's REST interfaces
+//! send it, so every value in an example is quoted.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -102,8 +103,8 @@ pub struct RecordShape {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogField {
-    /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`, `text`, `object`, `list` or `map`;
-    /// a `?` after it says that the value may be null.
+    /// `id`, `int`, `flag`, `choice`, `money`, `decimal`, `date`, `datetime`, `unix`, `email`,
+    /// `text`, `object`, `list` or `map`; a `?` after it says that the value may be null.
     #[serde(rename = "type")]
     pub kind: FieldKind,
     /// The resource an `id` points to, or the shape of an `object` or of the elements of a `list`.

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::compile::compile_catalog;
 use super::{get, sample};
 
-/// Columns that carry passwords, keys, addresses of visitors or links that open a document without a password.
+/// Columns that carry passwords, keys, addresses of visitors or links that open a document without
+/// a password.
 const SENSITIVE: [&str; 14] = [
     "password",
     "new_pass_key",

@@ -6,8 +6,9 @@ use super::source::{CatalogField, OrderedMap, RecordShape, ScalarKind};
 
 /// Pairs of a JSON pointer into the example and the name of a `Vary` of the library.
 ///
-/// A field counts by its type (keys, amounts, mail addresses) or by its column name (names of people and companies, running
-/// numbers). What is null, `0` or belongs to the staff stays as it is.
+/// A field counts by its type (keys, amounts, mail addresses) or by its column name (names of
+/// people and companies, running numbers). What is null, `0` or belongs to the staff stays as it
+/// is.
 pub fn varying_paths<'a>(
     resource: &str,
     fields: &OrderedMap<CatalogField>,

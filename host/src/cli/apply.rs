@@ -1,8 +1,9 @@
 //! `waybill apply` and `waybill export`: the server's configuration as one file.
 //!
-//! The server works out and makes the changes in one transaction (`PUT /api/v1/config`). The file's modules may be given by `path`; those
-//! stand in the document by their SHA-256 and are uploaded where the server does not have those very bytes yet, once it has found nothing
-//! wrong with the document.
+//! The server works out and makes the changes in one transaction (`PUT /api/v1/config`). The file's
+//! modules may be given by `path`; those stand in the document by their SHA-256 and are uploaded
+//! where the server does not have those very bytes yet, once it has found nothing wrong with the
+//! document.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,8 +40,8 @@ pub struct ExportArgs {
     /// In which form.
     #[arg(long, value_enum, default_value_t = FileFormat::Yaml)]
     format: FileFormat,
-    /// Write the modules' components into this folder and name them by their path, for a server that has
-    /// none of them. Without it they are named by their digest.
+    /// Write the modules' components into this folder and name them by their path, for a server
+    /// that has none of them. Without it they are named by their digest.
     #[arg(long, value_name = "FOLDER")]
     modules: Option<PathBuf>,
     /// Carry the secrets, encrypted with the passphrase in `WAYBILL_PASSPHRASE`.
@@ -160,8 +161,8 @@ fn read_components(document: &mut Value, folder: &Path) -> Result<Vec<LocalCompo
     Ok(found)
 }
 
-/// Returns the path as seen from the document's folder. `export_config` names its files as seen from the
-/// working directory, so that is where a file is looked for next.
+/// Returns the path as seen from the document's folder. `export_config` names its files as seen
+/// from the working directory, so that is where a file is looked for next.
 fn component_path(folder: &Path, path: &Path) -> PathBuf {
     let beside = folder.join(path);
     if !beside.exists() && path.exists() { path.to_owned() } else { beside }

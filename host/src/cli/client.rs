@@ -104,7 +104,8 @@ pub enum CallBody {
 }
 
 impl ServerClient {
-    /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it has none).
+    /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it
+    /// has none).
     pub async fn call(
         &self,
         method: Method,

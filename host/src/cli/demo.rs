@@ -1,8 +1,8 @@
 //! `waybill demo`: everything at once, on a throw-away database.
 //!
-//! A server, the example modules in two flows, a generator of made-up CRM events, and a receiver that
-//! checks every signature. It shows events turning into deliveries, a smart collapse, a retry, and a
-//! dead letter that is replayed; then it goes on until Ctrl-C.
+//! A server, the example modules in two flows, a generator of made-up CRM events, and a receiver
+//! that checks every signature. It shows events turning into deliveries, a smart collapse, a retry,
+//! and a dead letter that is replayed; then it goes on until Ctrl-C.
 
 pub mod receiver;
 pub mod setup;

@@ -1,4 +1,5 @@
-//! What endpoints, flows and sources have in common: they are listed, shown, made, changed and deleted by name or id.
+//! What endpoints, flows and sources have in common: they are listed, shown, made, changed and
+//! deleted by name or id.
 
 use clap::Args;
 use http::Method;

@@ -57,10 +57,12 @@ pub struct CreateArgs {
     /// Refuse event types that are not in the catalogue.
     #[arg(long)]
     strict: bool,
-    /// Receive webhooks of this sender at /in/NAME, such as perfexapi, github, hubspot or hmac; an unknown one is answered with all there are
+    /// Receive webhooks of this sender at /in/NAME, such as perfexapi, github, hubspot or hmac; an
+    /// unknown one is answered with all there are
     #[arg(long, value_name = "SCHEME")]
     webhook: Option<String>,
-    /// Ask the REST API of this preset for what is new: data-builder, themesic, perfexapi, custom; with --url and --list
+    /// Ask the REST API of this preset for what is new: data-builder, themesic, perfexapi, custom;
+    /// with --url and --list
     #[arg(long, value_name = "PRESET", requires = "url", conflicts_with = "webhook")]
     poll: Option<String>,
     /// The site of the REST API, such as `https://crm.example.com`
@@ -69,10 +71,12 @@ pub struct CreateArgs {
     /// A list of the REST API, such as invoices; may be repeated
     #[arg(long = "list", value_name = "NAME", requires = "poll")]
     lists: Vec<String>,
-    /// Read the CRM's database, such as `mysql://waybill@127.0.0.1:3306/perfex`, or with --table any other; its password is the secret
+    /// Read the CRM's database, such as `mysql://waybill@127.0.0.1:3306/perfex`, or with --table
+    /// any other; its password is the secret
     #[arg(long, value_name = "URL", conflicts_with_all = ["webhook", "poll"])]
     database: Option<String>,
-    /// A table to read that is none of the CRM's, in PostgreSQL, MySQL or MariaDB, such as orders; may be repeated
+    /// A table to read that is none of the CRM's, in PostgreSQL, MySQL or MariaDB, such as orders;
+    /// may be repeated
     #[arg(long = "table", value_name = "NAME", requires = "database")]
     tables: Vec<String>,
     /// Run at these times, such as '*/5 * * * *'; alone, it makes a clock that emits events
@@ -84,7 +88,8 @@ pub struct CreateArgs {
     /// The time zone of --cron, and of the CRM's times
     #[arg(long, value_name = "ZONE", conflicts_with = "webhook")]
     time_zone: Option<String>,
-    /// The secret that the sender signs with, made where left out; or the API's token, or the database's password
+    /// The secret that the sender signs with, made where left out; or the API's token, or the
+    /// database's password
     #[arg(long, value_name = "S", env = "WAYBILL_SOURCE_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     #[command(flatten)]

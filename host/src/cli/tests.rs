@@ -1,4 +1,5 @@
-//! The parser, the words for errors, and every REST command against a real server with a real receiver.
+//! The parser, the words for errors, and every REST command against a real server with a real
+//! receiver.
 
 pub mod server;
 

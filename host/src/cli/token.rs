@@ -45,7 +45,8 @@ pub enum TokenCommand {
 pub struct CreateArgs {
     /// Its name.
     name: String,
-    /// What it may do: `events:write`, `endpoints:read`, …, `admin`, or `read-only` for all reading. May be repeated
+    /// What it may do: `events:write`, `endpoints:read`, …, `admin`, or `read-only` for all
+    /// reading. May be repeated
     #[arg(long, required = true, value_name = "SCOPE", value_delimiter = ',')]
     scope: Vec<String>,
     /// Limits it to a resource, such as `invoice`. May be repeated

@@ -1,5 +1,5 @@
-//! `waybill verify`: which signing schemes a captured request carries, whether each fits, and what is wrong where one does
-//! not.
+//! `waybill verify`: which signing schemes a captured request carries, whether each fits, and what
+//! is wrong where one does not.
 
 pub mod headers;
 
@@ -33,7 +33,8 @@ pub struct VerifyArgs {
     /// The request's body, byte for byte.
     #[arg(long, value_name = "FILE")]
     body: PathBuf,
-    /// Check as of that time instead of now, as captured requests grow old: RFC 3339 or Unix seconds.
+    /// Check as of that time instead of now, as captured requests grow old: RFC 3339 or Unix
+    /// seconds.
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<Timestamp>,
     /// Print JSON, also on a terminal.

@@ -21,7 +21,8 @@ pub struct KeyOverride {
     pub value: String,
 }
 
-/// Variables that are not `WAYBILL_SECTION__KEY`; the last five belong to the command line's client side.
+/// Variables that are not `WAYBILL_SECTION__KEY`; the last five belong to the command line's client
+/// side.
 const SPECIAL: [&str; 8] = [
     "WAYBILL_ADMIN_TOKEN",
     "WAYBILL_SECRET_KEY",
@@ -189,7 +190,8 @@ fn from_variable(
     }
 }
 
-/// Other programs may have variables of the same prefix; only what is nearly one of ours is taken for a slip.
+/// Other programs may have variables of the same prefix; only what is nearly one of ours is taken
+/// for a slip.
 fn misspelt(name: &str) -> Option<String> {
     let ours =
         SPECIAL.iter().map(|name| (*name).to_owned()).chain(KEYS.iter().map(|key| variable(key)));

@@ -4,8 +4,8 @@
 use secrecy::SecretString;
 use std::collections::BTreeSet;
 
-/// Fewest characters of an admin token or a secret key: servers that run with a short one of their own
-/// go on after an upgrade. The key is not stretched, so its length is what protects it;
+/// Fewest characters of an admin token or a secret key: servers that run with a short one of their
+/// own go on after an upgrade. The key is not stretched, so its length is what protects it;
 /// `openssl rand -hex 32` makes 64.
 pub const SHORTEST_SECRET: usize = 8;
 /// Fewest different characters, so that `aaaaaaaaaaaaaaaa` is refused too.

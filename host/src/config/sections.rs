@@ -25,7 +25,8 @@ pub struct ServerSection {
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at once, 1 to 1,000,000.
     pub max_connections: usize,
-    /// How long a client may take for a request's headers, and rest between requests, 100 ms to 10 min.
+    /// How long a client may take for a request's headers, and rest between requests, 100 ms to 10
+    /// min.
     pub header_timeout: TimeSpan,
     /// How long a client may take for a request's body, 100 ms to 1 h.
     pub body_timeout: TimeSpan,
@@ -36,7 +37,8 @@ pub struct ServerSection {
 /// Section `tls`.
 #[derive(Debug, Clone, Default)]
 pub struct TlsSection {
-    /// PEM file of the certificate and those between it and its authority; with it the server speaks HTTPS alone.
+    /// PEM file of the certificate and those between it and its authority; with it the server
+    /// speaks HTTPS alone.
     pub certificate: Option<PathBuf>,
     /// PEM file of its private key.
     pub key: Option<PathBuf>,

@@ -43,8 +43,8 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// A value before and now, where they differ. A column that the row had not been read with before is no change: an
-    /// upgrade of the CRM must not make each record an updated one.
+    /// A value before and now, where they differ. A column that the row had not been read with
+    /// before is no change: an upgrade of the CRM must not make each record an updated one.
     fn values(self, column: &str) -> Option<(&'a CellValue, &'a CellValue)> {
         let (old, new) = self.both()?;
         let (old, new) = (old.get(column)?, new.get(column)?);
@@ -73,7 +73,8 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// Columns of which the content is another, in the order in which they were read, those apart that never count.
+    /// Columns of which the content is another, in the order in which they were read, those apart
+    /// that never count.
     pub fn columns(self, table: &CrmTable) -> Vec<&'a str> {
         let Some((_, new)) = self.both() else { return Vec::new() };
         let counted = new.columns().map(AsRef::as_ref).filter(|column| table.counts(column));

@@ -1,4 +1,5 @@
-//! The data of an event, as the catalogue describes it: the record, every value a text, and what the event adds.
+//! The data of an event, as the catalogue describes it: the record, every value a text, and what
+//! the event adds.
 
 use serde_json::{Map, Value, json};
 
@@ -79,7 +80,8 @@ fn parent_column(table: &CrmTable, parent: &str) -> &'static str {
     table.parents.iter().find(|one| one.table == parent).map_or("", |one| one.column)
 }
 
-/// The data of the event that the rule makes of the change. None where what the rule looks up says that it did not occur.
+/// The data of the event that the rule makes of the change. None where what the rule looks up says
+/// that it did not occur.
 pub fn event_data(
     rule: &Rule,
     table: &'static CrmTable,
@@ -129,7 +131,8 @@ impl EventData {
     }
 }
 
-/// A row as data. A text of which only the digest was kept is left out: no value is better than a wrong one.
+/// A row as data. A text of which only the digest was kept is left out: no value is better than a
+/// wrong one.
 pub fn record(table: &CrmTable, row: &CrmRow, known: &KnownRows) -> Map<String, Value> {
     let mut data = Map::new();
     for (column, cell) in row.iter() {
@@ -179,7 +182,8 @@ fn currency_name(row: Option<&CrmRow>, known: &KnownRows) -> Value {
     currency.and_then(|row| row.text("name")).map_or(Value::Null, Value::from)
 }
 
-/// A customer and the name and address of its primary contact; of its first one where none is primary.
+/// A customer and the name and address of its primary contact; of its first one where none is
+/// primary.
 fn customer(client: Option<&CrmRow>, known: &KnownRows) -> Value {
     let Some(client) = client else { return Value::Null };
     let key = client.text("userid").unwrap_or_default();
@@ -308,8 +312,9 @@ fn two_places(amount: &str) -> String {
     amount.parse::<f64>().map_or_else(|_| amount.to_owned(), |number| format!("{number:.2}"))
 }
 
-/// A milestone is complete when all its tasks are. Two that become so within one scan are one occurrence, which the tasks and when they were
-/// finished tell from the next one, after a task was opened again.
+/// A milestone is complete when all its tasks are. Two that become so within one scan are one
+/// occurrence, which the tasks and when they were finished tell from the next one, after a task was
+/// opened again.
 fn milestone(row: &CrmRow, known: &KnownRows) -> Option<EventData> {
     let id = row.text("milestone")?;
     let of_project = |task: &&CrmRow| task.text("rel_type") == Some("project");

@@ -1,6 +1,7 @@
 //! From a change of a row to the events that follow.
 //!
-//! Nothing here reads a clock, a database or anything random: the same change gives the same events with the same ids, before and after a crash.
+//! Nothing here reads a clock, a database or anything random: the same change gives the same events
+//! with the same ids, before and after a crash.
 
 use jiff::civil::DateTime;
 use serde_json::{Map, Value};
@@ -22,7 +23,8 @@ use crate::crypto::digest::ShortDigest;
 pub enum ScanPurpose {
     /// The first one: what is there is noted, and nothing follows from it.
     Baseline,
-    /// The first one, where the caller wants what is there already: each row gives what a new row gives, and no more.
+    /// The first one, where the caller wants what is there already: each row gives what a new row
+    /// gives, and no more.
     Backfill,
     /// Every later one.
     Changes,
@@ -37,7 +39,8 @@ pub struct RuleContext<'a> {
     pub options: &'a CrmOptions,
     /// What the scan is for.
     pub pass: ScanPurpose,
-    /// The revision of a row that is not kept: above that of any row that is gone and may have had its key.
+    /// The revision of a row that is not kept: above that of any row that is gone and may have had
+    /// its key.
     pub new_revision: u32,
 }
 
@@ -53,7 +56,8 @@ impl RuleContext<'_> {
 pub struct DerivedEvent {
     /// The event type.
     pub event_type: &'static str,
-    /// The event type of which this one is a second name, to be sent only to those who asked for it.
+    /// The event type of which this one is a second name, to be sent only to those who asked for
+    /// it.
     pub alias_of: Option<&'static str>,
     /// What the event is about, such as `invoice`.
     pub resource: &'static str,
@@ -61,7 +65,8 @@ pub struct DerivedEvent {
     pub resource_id: String,
     /// The data, as the catalogue describes it.
     pub data: Map<String, Value>,
-    /// On an update, the fields with another content; `contact.email` where the row is the field `contact` of the data.
+    /// On an update, the fields with another content; `contact.email` where the row is the field
+    /// `contact` of the data.
     pub changed: Vec<String>,
     /// The old values of those. A long text is not kept, and is missing here.
     pub previous: Map<String, Value>,
@@ -95,7 +100,8 @@ pub fn change_references(
     found
 }
 
-/// What the events that time brings to an unchanged row would need of other tables, for [`passing`]. None for nearly every row.
+/// What the events that time brings to an unchanged row would need of other tables, for
+/// [`passing`]. None for nearly every row.
 pub fn passing_references(
     table: &'static CrmTable,
     row: &CrmRow,
@@ -255,7 +261,8 @@ impl ChangeInContext<'_> {
         })
     }
 
-    /// The columns with another content, for an event about them. Those that are ignored matter only to an event that names them.
+    /// The columns with another content, for an event about them. Those that are ignored matter
+    /// only to an event that names them.
     fn changed(&self, rule: &Rule) -> Vec<&str> {
         let is_named = |column: &str| rule.when.iter().any(|when| when.names(column));
         let is_about = |column: &&str| !self.table.ignored.contains(column) || is_named(column);
@@ -263,8 +270,8 @@ impl ChangeInContext<'_> {
         if matches!(rule.data, Data::Milestone) { Vec::new() } else { columns.collect() }
     }
 
-    /// The fields that a changed column stands for, each with its old value as far as that was kept: the column itself, or
-    /// those of its custom fields that changed.
+    /// The fields that a changed column stands for, each with its old value as far as that was
+    /// kept: the column itself, or those of its custom fields that changed.
     fn fields(&self, column: &str) -> Vec<(String, Option<Value>)> {
         let cells = self.change.both().map(|(old, new)| (old.get(column), new.get(column)));
         match cells {
@@ -292,8 +299,9 @@ impl ChangeInContext<'_> {
         }
     }
 
-    /// The row, which of its states, and the value that the event came with. A value that comes back later comes with another revision, and
-    /// so does a row that is put back under its old key.
+    /// The row, which of its states, and the value that the event came with. A value that comes
+    /// back later comes with another revision, and so does a row that is put back under its old
+    /// key.
     fn id(&self, rule: &Rule, occurrence: Option<&str>, evidence: &str) -> String {
         let row = self.change.row();
         let text = |column: Option<&str>| column.and_then(|c| row.text(c)).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! Events that time brings: overdue, expiring, expired, and a payment that did not come.
 //!
-//! Each occurs once for a record and a date, and again only when the date is another. What was told is remembered beside the row, in its
-//! [`DueMarks`]. Where the CRM itself says the same in a column, be it before or after the calendar does, that is the same occurrence:
+//! Each occurs once for a record and a date, and again only when the date is another. What was told
+//! is remembered beside the row, in its [`DueMarks`]. Where the CRM itself says the same in a
+//! column, be it before or after the calendar does, that is the same occurrence:
 //!
 //! ```text
 //!   date comes ──► told, Announced ──► the CRM says so ──► Met   (not told again)
@@ -162,7 +163,8 @@ pub fn is_ripe(row: &CrmRow, event: &str, marks: &DueMarks, context: &RuleContex
     !marks.is_for(event, begun) && end.is_some_and(|end| end < context.now)
 }
 
-/// Judges a begun payment that has had its time: a payment of the same invoice through the same gateway, recorded since, answers it.
+/// Judges a begun payment that has had its time: a payment of the same invoice through the same
+/// gateway, recorded since, answers it.
 pub fn judge_attempt(row: &CrmRow, known: &KnownRows, pass: ScanPurpose) -> DueVerdict {
     let begun = row.text("created_at").unwrap_or_default();
     let invoice = row.text("invoice_id").unwrap_or_default();

@@ -1,7 +1,10 @@
-//! Rows of other tables that the data of an event needs: the record that a comment belongs to, the code of a currency.
+//! Rows of other tables that the data of an event needs: the record that a comment belongs to, the
+//! code of a currency.
 //!
-//! [`super::derive::change_references`] says which, the caller reads them, all of a chunk at once, and hands them in as [`KnownRows`]. What is not known
-//! makes the data poorer and never the event wrong. The exceptions are the rules of which catalogue and derivation say that they look elsewhere.
+//! [`super::derive::change_references`] says which, the caller reads them, all of a chunk at once,
+//! and hands them in as [`KnownRows`]. What is not known makes the data poorer and never the event
+//! wrong. The exceptions are the rules of which catalogue and derivation say that they look
+//! elsewhere.
 
 use std::collections::HashMap;
 
@@ -21,7 +24,8 @@ pub struct RowReference {
 }
 
 impl RowReference {
-    /// The row of a table with that key. None for a key by which the CRM says that there is no such row.
+    /// The row of a table with that key. None for a key by which the CRM says that there is no such
+    /// row.
     pub fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
         let column = tables::find_table(table)?.key;
         let value = key.filter(|key| !key.is_empty() && *key != "0")?.to_owned();
@@ -36,7 +40,8 @@ pub struct KnownRows {
 }
 
 impl KnownRows {
-    /// Takes in the answer to a reference. Where the database has the row no more, that may be the row as it was kept.
+    /// Takes in the answer to a reference. Where the database has the row no more, that may be the
+    /// row as it was kept.
     pub fn put(&mut self, reference: RowReference, rows: Vec<CrmRow>) {
         self.rows.insert(reference, rows);
     }

@@ -1,4 +1,5 @@
-//! Rows of other tables as one column of a record: made into JSON when they are read, and into data when they go out.
+//! Rows of other tables as one column of a record: made into JSON when they are read, and into data
+//! when they go out.
 
 use std::cmp::Ordering;
 
@@ -10,14 +11,16 @@ use super::snapshot::LONGEST_KEPT;
 use super::tables::{self, ChildList};
 use crate::json::same_value::canonical_number;
 
-/// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's key, in any order.
+/// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's
+/// key, in any order.
 pub fn attach_lists(list: &'static ChildList, row: &mut CrmRow, mut members: Vec<CrmRow>) {
     members.sort_by(|one, other| compare_lists(list, one, other));
     let objects = members.iter().map(|member| Value::Object(object(list, member))).collect();
     row.push(list.field, CellValue::List(list, Value::Array(objects).to_string()));
 }
 
-/// The list in one form for all ways to write its values: what is compared, and what digests are made of.
+/// The list in one form for all ways to write its values: what is compared, and what digests are
+/// made of.
 pub fn canonical(list: &ChildList, text: &str) -> String {
     let Ok(Value::Array(mut members)) = serde_json::from_str(text) else { return text.to_owned() };
     if list.are_fields {
@@ -55,7 +58,8 @@ pub fn shorten(list: &ChildList, text: &str) -> String {
 const FIELD: &str = "fieldid";
 const VALUE: &str = "value";
 
-/// Which custom fields have another value: the name of each, and its old value where that was kept in full.
+/// Which custom fields have another value: the name of each, and its old value where that was kept
+/// in full.
 pub fn changed_fields(
     list: &ChildList,
     (old, new): (&str, &str),

@@ -1,6 +1,7 @@
 //! The settings of the CRM that the clock rules depend on.
 
-/// Rows of the options table (`tbloptions`: `name`, `value`) that are read. No others: it also holds keys of gateways.
+/// Rows of the options table (`tbloptions`: `name`, `value`) that are read. No others: it also
+/// holds keys of gateways.
 pub const NAMES: &[&str] =
     &["default_timezone", "contract_expiration_before", "send_estimate_expiry_reminder_before"];
 

@@ -1,6 +1,7 @@
 //! A row as the database gives it: columns in order, each a text or null.
 //!
-//! A row that was kept between two scans has the same form, except that of a long text only the digest is left.
+//! A row that was kept between two scans has the same form, except that of a long text only the
+//! digest is left.
 
 use std::borrow::Cow;
 
@@ -53,14 +54,16 @@ impl CellValue {
         }
     }
 
-    /// Whether both hold the same value, also where one is written differently or only its digest was kept.
+    /// Whether both hold the same value, also where one is written differently or only its digest
+    /// was kept.
     pub fn same_as(&self, other: &Self) -> bool {
         if self == other || (self.is_nothing() && other.is_nothing()) {
             return true;
         }
         match (self, other) {
             (cell, Self::Digest(hash)) | (Self::Digest(hash), cell) => {
-                // Digests of lists were made of their texts as they are, before 0.1.0 compared values.
+                // Digests of lists were made of their texts as they are, before 0.1.0 compared
+                // values.
                 let texts = [cell.text().map(Self::digest_of), cell.digest()];
                 texts.contains(&Some(*hash))
             }
@@ -83,7 +86,8 @@ impl CellValue {
         }
     }
 
-    /// Whether it says that nothing is there, in one of the ways in which columns and their defaults do.
+    /// Whether it says that nothing is there, in one of the ways in which columns and their
+    /// defaults do.
     fn is_nothing(&self) -> bool {
         match self {
             Self::Null => true,

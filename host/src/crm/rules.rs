@@ -1,9 +1,12 @@
-//! Which event follows from which change of a row: one declarative rule for each event of the catalogue that leaves a trace.
+//! Which event follows from which change of a row: one declarative rule for each event of the
+//! catalogue that leaves a trace.
 //!
-//! Source: `catalog/event-derivation.json` (`db_rule`, `db_quality`). Four events leave no trace and have no rule: [`WITHOUT_TRACE`].
+//! Source: `catalog/event-derivation.json` (`db_rule`, `db_quality`). Four events leave no trace
+//! and have no rule: [`WITHOUT_TRACE`].
 //!
-//! Between two scans a record may come into being and go on. So a state that a rule waits for counts also where the row is new:
-//! an invoice that is written and paid within a minute gives `invoice.created` and `invoice.paid`. A *change* of a value needs the old one.
+//! Between two scans a record may come into being and go on. So a state that a rule waits for
+//! counts also where the row is new: an invoice that is written and paid within a minute gives
+//! `invoice.created` and `invoice.paid`. A *change* of a value needs the old one.
 
 pub mod lookups;
 pub mod people;
@@ -25,7 +28,8 @@ pub struct Rule {
     pub event: &'static str,
     /// The event occurs, once, if any of these holds.
     pub when: &'static [When],
-    /// The event type of which this one is a second name, to be sent only to those who asked for it.
+    /// The event type of which this one is a second name, to be sent only to those who asked for
+    /// it.
     pub alias_of: Option<&'static str>,
     /// What its data is.
     pub data: Data,
@@ -76,9 +80,11 @@ pub enum When {
     Becomes(&'static str, &'static str),
     /// This column is set and was empty, or the row is new.
     Set(&'static str),
-    /// A known row with this column set that was empty. For columns that the CRM may fill as it makes the row.
+    /// A known row with this column set that was empty. For columns that the CRM may fill as it
+    /// makes the row.
     SetLater(&'static str),
-    /// A task that is complete, and was not or not in this milestone; the last of its milestone, as looking there shows.
+    /// A task that is complete, and was not or not in this milestone; the last of its milestone, as
+    /// looking there shows.
     CompletesMilestone,
     /// A date came.
     Due(Due),
@@ -152,7 +158,8 @@ fn amount(row: &CrmRow, column: &str) -> Option<bool> {
     text.bytes().any(|c| matches!(c, b'1'..=b'9')).then(|| text.starts_with('-'))
 }
 
-/// A condition on a date of the row and today's. It is met once for each date that the column takes.
+/// A condition on a date of the row and today's. It is met once for each date that the column
+/// takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
     /// The column that holds the date.
@@ -161,7 +168,8 @@ pub struct Due {
     pub moment: Moment,
     /// What the row must be like besides.
     pub when: &'static [Where],
-    /// The column and value by which the CRM itself says so. The two are one fact, whichever is seen first.
+    /// The column and value by which the CRM itself says so. The two are one fact, whichever is
+    /// seen first.
     pub told: Option<(&'static str, &'static str)>,
 }
 
@@ -172,7 +180,8 @@ pub enum Moment {
     Passed,
     /// Today, or as many days after as the option `contract_expiration_before` of the CRM says.
     NearAsContracts,
-    /// Today, or as many days after as the option `send_estimate_expiry_reminder_before` of the CRM says.
+    /// Today, or as many days after as the option `send_estimate_expiry_reminder_before` of the CRM
+    /// says.
     NearAsEstimates,
 }
 

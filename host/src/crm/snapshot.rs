@@ -1,9 +1,11 @@
 //! What is kept of a row between two scans.
 //!
-//! Of each row: its [`hash_row`], by which a scan sees that nothing happened; a revision, which counts its states and makes ids of occurrences
-//! differ; its [`DueMarks`], empty for nearly all; and its content, from which `changed` and `previous` are told. The content is a JSON array in
-//! the order of the columns, without their names: those stand once for each table, as [`ColumnLayouts`]. A long text is kept as its digest. Columns
-//! whose changes nobody waits for are not kept at all, and of tables where only new rows matter nothing is.
+//! Of each row: its [`hash_row`], by which a scan sees that nothing happened; a revision, which
+//! counts its states and makes ids of occurrences differ; its [`DueMarks`], empty for nearly all;
+//! and its content, from which `changed` and `previous` are told. The content is a JSON array in
+//! the order of the columns, without their names: those stand once for each table, as
+//! [`ColumnLayouts`]. A long text is kept as its digest. Columns whose changes nobody waits for are
+//! not kept at all, and of tables where only new rows matter nothing is.
 
 use std::borrow::Cow;
 
@@ -36,9 +38,10 @@ impl StoredSnapshot {
     }
 }
 
-/// The hash of what counts in a row, as it was read. Equal hashes: nothing happened. Unequal ones: the values are
-/// compared. It is stored, so an upgrade of Waybill must not make it in another way. Without the names of the columns, which are the same
-/// for all rows of a table and would be most of what is hashed.
+/// The hash of what counts in a row, as it was read. Equal hashes: nothing happened. Unequal ones:
+/// the values are compared. It is stored, so an upgrade of Waybill must not make it in another way.
+/// Without the names of the columns, which are the same for all rows of a table and would be most
+/// of what is hashed.
 pub fn hash_row(table: &CrmTable, row: &CrmRow) -> ShortDigest {
     let mut content: Vec<u8> = Vec::new();
     for (_, cell) in row.iter().filter(|(column, _)| table.counts(column)) {
@@ -78,7 +81,8 @@ fn shorten(table: &CrmTable, column: &str, cell: &CellValue) -> CellValue {
     }
 }
 
-/// The columns that rows of one table were kept with, the key apart. More than one after the CRM or Waybill was upgraded.
+/// The columns that rows of one table were kept with, the key apart. More than one after the CRM or
+/// Waybill was upgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ColumnLayouts(Vec<ColumnLayout>);
 
@@ -106,7 +110,8 @@ impl ColumnLayouts {
         self.0.iter().map(|layout| layout.join(" ")).collect::<Vec<_>>().join("\n")
     }
 
-    /// Makes the layout of a reduced row known. Whether it was not, so that the layouts are to be stored before, or with, the row.
+    /// Makes the layout of a reduced row known. Whether it was not, so that the layouts are to be
+    /// stored before, or with, the row.
     pub fn learn(&mut self, table: &CrmTable, row: &CrmRow) -> bool {
         let layout = layout(table, row);
         let is_new = !self.0.contains(&layout);
@@ -116,7 +121,8 @@ impl ColumnLayouts {
         is_new
     }
 
-    /// A reduced row as it is stored: which layout, and the values. Nothing for a row of which only the key matters.
+    /// A reduced row as it is stored: which layout, and the values. Nothing for a row of which only
+    /// the key matters.
     pub fn encode(table: &CrmTable, row: &CrmRow) -> String {
         if table.watch() == WatchDepth::Keys {
             return String::new();
@@ -133,8 +139,9 @@ impl ColumnLayouts {
         format!("{}{}", id(&layout(table, row)), Value::from(values))
     }
 
-    /// The row that was stored under that key. One that cannot be read, or of which only the key matters, comes back with its key alone:
-    /// nothing compares with that, so it is taken for no update, and if it is gone its key can still be told.
+    /// The row that was stored under that key. One that cannot be read, or of which only the key
+    /// matters, comes back with its key alone: nothing compares with that, so it is taken for no
+    /// update, and if it is gone its key can still be told.
     pub fn decode(&self, table: &CrmTable, key: &str, text: &str) -> CrmRow {
         let mut row = CrmRow::default();
         row.push(table.key, CellValue::Text(key.to_owned()));

@@ -1,7 +1,9 @@
-//! Which tables of the CRM are read, and what of them: a description as data, with the rules for each.
+//! Which tables of the CRM are read, and what of them: a description as data, with the rules for
+//! each.
 //!
-//! Names are without prefix: `invoices` is `tblinvoices` on most installations. A column that is not named here is never read; so none that holds
-//! a password, a key, a signature or an address of a visitor. Source: the schema of Perfex CRM 3.3.1 compared with 3.0.0.
+//! Names are without prefix: `invoices` is `tblinvoices` on most installations. A column that is
+//! not named here is never read; so none that holds a password, a key, a signature or an address of
+//! a visitor. Source: the schema of Perfex CRM 3.3.1 compared with 3.0.0.
 
 pub mod lookups;
 pub mod people;
@@ -31,7 +33,8 @@ pub struct CrmTable {
     pub name: &'static str,
     /// The column that identifies a row. All are whole numbers.
     pub key: &'static str,
-    /// The column that tells when the row was written. Keys may be used again; key and this are not.
+    /// The column that tells when the row was written. Keys may be used again; key and this are
+    /// not.
     pub created: Option<&'static str>,
     /// What is read, in this order, the key among it.
     pub columns: ColumnNames,
@@ -55,8 +58,9 @@ pub struct CrmTable {
     pub rules: &'static [Rule],
 }
 
-/// Rows of another table that belong to a record and are read as one column of it, such as the lines of an invoice. So a change of
-/// them is a change of the record, and a record that comes or goes with them is one occurrence, not two.
+/// Rows of another table that belong to a record and are read as one column of it, such as the
+/// lines of an invoice. So a change of them is a change of the record, and a record that comes or
+/// goes with them is one occurrence, not two.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChildList {
     /// The column that they become: a JSON array of objects.
@@ -67,13 +71,15 @@ pub struct ChildList {
     pub parent: &'static str,
     /// A column and the value it must have, where the table serves several kinds of record.
     pub of: Option<(&'static str, &'static str)>,
-    /// The columns of each object. Surrogate keys that the CRM gives anew at each saving are not among them.
+    /// The columns of each object. Surrogate keys that the CRM gives anew at each saving are not
+    /// among them.
     pub columns: ColumnNames,
     /// What they are ordered by, so that the order in the table does not matter.
     pub order: ColumnNames,
     /// Each object is the key of a row of this table, and goes out as its `id` and `name`.
     pub named_by: Option<&'static str>,
-    /// Whether each object is a custom field of the record, and the list goes out as one object: values by name.
+    /// Whether each object is a custom field of the record, and the list goes out as one object:
+    /// values by name.
     pub are_fields: bool,
     /// Those of `columns` that hold numbers.
     pub numbers: ColumnNames,
@@ -136,7 +142,8 @@ pub enum WatchDepth {
     Keys,
 }
 
-/// Every table that is scanned. A record stands before what belongs to it, so events come in the order in which people do things.
+/// Every table that is scanned. A record stands before what belongs to it, so events come in the
+/// order in which people do things.
 pub static ALL: &[&CrmTable] = &[
     &lookups::LEADS_STATUS,
     &lookups::LEADS_SOURCES,
@@ -186,7 +193,8 @@ pub static ALL: &[&CrmTable] = &[
     &support::TICKET_ATTACHMENTS,
 ];
 
-/// Small tables that many events look into. Best known in whole before a scan: see [`super::known::KnownRows`].
+/// Small tables that many events look into. Best known in whole before a scan: see
+/// [`super::known::KnownRows`].
 pub const LOOKED_INTO: ColumnNames = names![currencies customers_groups customfields];
 
 /// The table that says which custom fields there are.
@@ -241,7 +249,8 @@ impl CrmTable {
         named.chain(made.map(|name| Cow::Owned(name.clone()))).collect()
     }
 
-    /// Columns that every version has and this installation does not. Where the key is among them, the table cannot be read.
+    /// Columns that every version has and this installation does not. Where the key is among them,
+    /// the table cannot be read.
     pub fn missing_in(&self, existing: &[String]) -> Vec<&'static str> {
         let needed = self.columns.iter().filter(|name| !self.newer.contains(name));
         needed.filter(|name| !existing.iter().any(|column| column == **name)).copied().collect()
@@ -266,7 +275,8 @@ impl CrmTable {
         self.lists.iter().find(|list| list.field == field)
     }
 
-    /// Whether another content of the column makes the row another one. Not so for one that the rules ignore and none names.
+    /// Whether another content of the column makes the row another one. Not so for one that the
+    /// rules ignore and none names.
     pub fn counts(&self, column: &str) -> bool {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
         self.watch() == WatchDepth::Content

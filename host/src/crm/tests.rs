@@ -1,4 +1,5 @@
-//! The fixture of `tests/crm/`, run in memory: every step of it against the rules, as the host would against a database.
+//! The fixture of `tests/crm/`, run in memory: every step of it against the rules, as the host
+//! would against a database.
 
 pub mod catalogue;
 pub mod dates;

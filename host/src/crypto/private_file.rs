@@ -18,8 +18,8 @@ pub fn create_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes a file's permissions from all but its owner, with a warning where they had any. A file that
-/// is missing is fine.
+/// Takes a file's permissions from all but its owner, with a warning where they had any. A file
+/// that is missing is fine.
 pub fn protect_file(path: &Path) -> io::Result<()> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,

@@ -1,9 +1,9 @@
-//! Encrypting what must not be read from the database: secrets, the values of endpoints' headers and
-//! URLs, the configuration of modules.
+//! Encrypting what must not be read from the database: secrets, the values of endpoints' headers
+//! and URLs, the configuration of modules.
 //!
-//! XChaCha20-Poly1305 with a random nonce. The key is derived from `WAYBILL_SECRET_KEY`; without it a
-//! key file is made beside the database, readable by its owner only. Whoever loses the key loses the
-//! secrets, and nothing else.
+//! XChaCha20-Poly1305 with a random nonce. The key is derived from `WAYBILL_SECRET_KEY`; without it
+//! a key file is made beside the database, readable by its owner only. Whoever loses the key loses
+//! the secrets, and nothing else.
 
 use crate::crypto::private_file;
 use crate::crypto::sha256;

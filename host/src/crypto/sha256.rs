@@ -1,7 +1,7 @@
 //! SHA-256 (FIPS 180-4), and message authentication with it (HMAC, RFC 2104).
 //!
-//! By ring: on a processor without instructions of its own for SHA-256 it takes half the time of plain Rust, and signatures are
-//! the largest single part of what a delivery costs there.
+//! By ring: on a processor without instructions of its own for SHA-256 it takes half the time of
+//! plain Rust, and signatures are the largest single part of what a delivery costs there.
 
 use ring::{digest, hmac};
 use subtle::ConstantTimeEq as _;

@@ -1,4 +1,5 @@
-//! What an update changed, as an endpoint gets it: its field map holds for old values as for new ones.
+//! What an update changed, as an endpoint gets it: its field map holds for old values as for new
+//! ones.
 
 use crate::model::event::EventChanges;
 use crate::model::field_map::{FieldMap, InvalidData};
@@ -43,8 +44,8 @@ fn text<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A field under the name that the endpoint knows it by; `None` where it does not get it. A dot leads into an
-/// object, once at most.
+/// A field under the name that the endpoint knows it by; `None` where it does not get it. A dot
+/// leads into an object, once at most.
 fn mapped(
     name: &str,
     old: Box<RawValue>,

@@ -38,7 +38,8 @@ pub async fn run_dispatcher(
     context: Arc<LaneContext>,
     mut lanes: mpsc::UnboundedReceiver<NewLane>,
 ) {
-    // Before the first request: a receiver that was refusing when the last process ended is held back.
+    // Before the first request: a receiver that was refusing when the last process ended is held
+    // back.
     if let Err(error) = look_around(&context).await {
         tracing::warn!(%error, "cannot ask the database which receivers asked for time");
     }

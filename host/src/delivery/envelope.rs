@@ -8,14 +8,17 @@
 //! | `cloudevents-binary` | the data; the attributes stand in `ce-*` headers (HTTP binding 1.0.2, section 3.1) | `application/json` |
 //! | `raw` | the data as it was captured, byte for byte | `application/json` |
 //!
-//! Data that was captured in a form of CloudEvents and is not JSON is a text in `default` and `standard`: itself, or its bytes in base64.
-//! The other envelopes send it as it came, with its own content type; `cloudevents` has bytes as `data_base64`.
+//! Data that was captured in a form of CloudEvents and is not JSON is a text in `default` and
+//! `standard`: itself, or its bytes in base64. The other envelopes send it as it came, with its own
+//! content type; `cloudevents` has bytes as `data_base64`.
 //!
-//! Every body but `raw` and those bytes is canonical as a whole ([`crate::json::canonical`]). In the two CloudEvents forms the id is the event's,
-//! the subject the one it came with, or else the resource id; the delivery's id, the number of collapsed events and how often
-//! the event was delivered are the extension attributes `deliveryid`, `collapsed` and `waybillhops`. What a module made has an id of its own,
-//! so that receivers which drop repeats by it keep all parts of a split; the captured event's id is then `parent_id` (`parentid`). What changed
-//! and what was before have no place there, as attributes are no objects.
+//! Every body but `raw` and those bytes is canonical as a whole ([`crate::json::canonical`]). In
+//! the two CloudEvents forms the id is the event's, the subject the one it came with, or else the
+//! resource id; the delivery's id, the number of collapsed events and how often the event was
+//! delivered are the extension attributes `deliveryid`, `collapsed` and `waybillhops`. What a
+//! module made has an id of its own, so that receivers which drop repeats by it keep all parts of a
+//! split; the captured event's id is then `parent_id` (`parentid`). What changed and what was
+//! before have no place there, as attributes are no objects.
 
 use crate::json::canonical;
 use crate::json::canonical::CanonicalError;
@@ -58,8 +61,8 @@ pub struct EnvelopeMessage<'a> {
     pub sent_type: Option<&'a str>,
     /// The subject that its sender gave it (CloudEvents), if that is not `resource_id`.
     pub subject: Option<&'a str>,
-    /// The content type of the data; `application/json` where it is `None`. Data that is not JSON is a text
-    /// in `data`.
+    /// The content type of the data; `application/json` where it is `None`. Data that is not JSON
+    /// is a text in `data`.
     pub content_type: Option<&'a str>,
     /// The schema of the data.
     pub schema: Option<&'a str>,
@@ -235,7 +238,8 @@ fn binary(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError>
     Ok(RenderedBody { body, content_type: content_type(message), headers })
 }
 
-/// The source as the URI reference that CloudEvents asks for: a name stays as it is but for what no URI holds.
+/// The source as the URI reference that CloudEvents asks for: a name stays as it is but for what no
+/// URI holds.
 fn source_reference(source: &str) -> Cow<'_, str> {
     const NO_URI: &AsciiSet = &CONTROLS
         .add(b' ')
@@ -251,7 +255,8 @@ fn source_reference(source: &str) -> Cow<'_, str> {
     utf8_percent_encode(source, NO_URI).into()
 }
 
-/// An attribute's value in a header: space, `"`, `%` and what is no printable ASCII percent-encoded (section 3.1.3.2).
+/// An attribute's value in a header: space, `"`, `%` and what is no printable ASCII percent-encoded
+/// (section 3.1.3.2).
 fn header_value(text: &str) -> HeaderValue {
     const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
     let encoded: Cow<'_, str> = utf8_percent_encode(text, ENCODED).into();
@@ -264,8 +269,8 @@ enum ExtensionValue {
     Json(String),
 }
 
-/// The extension attributes to send. Names that CloudEvents does not allow, names of its own attributes and of ours, and values
-/// that are objects, arrays or null are left out.
+/// The extension attributes to send. Names that CloudEvents does not allow, names of its own
+/// attributes and of ours, and values that are objects, arrays or null are left out.
 fn extensions(message: &EnvelopeMessage<'_>) -> Vec<(String, ExtensionValue)> {
     let captured: serde_json::Map<String, serde_json::Value> =
         message.extensions.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -291,7 +296,8 @@ fn extension(value: serde_json::Value) -> Option<ExtensionValue> {
     }
 }
 
-/// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names that have a meaning already.
+/// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names
+/// that have a meaning already.
 fn is_extension_name(name: &str) -> bool {
     const TAKEN: [&str; 10] = [
         "specversion",

@@ -1,11 +1,12 @@
 //! What follows from an attempt: a pure table.
 //!
-//! Any 2xx is success, whatever its body. Everything else is a failed attempt and is tried again on the schedule, a
-//! redirect, an address the policy forbids and a 4xx included: an operator may mend each of them before the schedule is over.
-//! Only a `410 Gone` ends a delivery early, and only where its endpoint says `on_gone: "disable"`.
+//! Any 2xx is success, whatever its body. Everything else is a failed attempt and is tried again on
+//! the schedule, a redirect, an address the policy forbids and a 4xx included: an operator may mend
+//! each of them before the schedule is over. Only a `410 Gone` ends a delivery early, and only
+//! where its endpoint says `on_gone: "disable"`.
 //!
-//! A `429`, and a `503` with `Retry-After`, ask the endpoint to wait. For up to [`MAX_HELD`] they use
-//! up no step of the schedule: a receiver that is busy for an hour loses nothing.
+//! A `429`, and a `503` with `Retry-After`, ask the endpoint to wait. For up to [`MAX_HELD`] they
+//! use up no step of the schedule: a receiver that is busy for an hour loses nothing.
 
 use crate::model::delivery::AttemptOutcome;
 use crate::model::endpoint::OnGone;
@@ -136,7 +137,8 @@ fn held_back(
     (now.since(since) < MAX_HELD).then(|| AttemptOutcome::HeldBack { at: now.after(wait), since })
 }
 
-/// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). What is neither counts as absent.
+/// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3).
+/// What is neither counts as absent.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -123,8 +123,8 @@ impl LaneRunner {
         let ordered = target.endpoint.settings.ordered;
         match self.context.journal.claim(&self.lane, ordered, target.hold()).await {
             Ok(claimed) => {
-                // What is due but held back by an earlier one of its record is looked for again when
-                // that one is settled, or at the next patrol.
+                // What is due but held back by an earlier one of its record is looked for again
+                // when that one is settled, or at the next patrol.
                 let stuck = claimed.is_empty() && self.lane.next_due().is_some_and(|at| at <= now);
                 if stuck {
                     self.lane.set_next_due(None);
@@ -153,7 +153,8 @@ impl LaneRunner {
         match ready {
             SendReadiness::Go(turn) => {
                 let (context, lane) = (Arc::clone(&self.context), Arc::clone(&self.lane));
-                // Boxed: a task's future is moved several times before it runs, and this one is large.
+                // Boxed: a task's future is moved several times before it runs, and this one is
+                // large.
                 self.context.tasks.spawn(Box::pin(async move {
                     send_delivery(&context, &lane, &turn, leased).await;
                     drop(turn);
@@ -169,7 +170,8 @@ impl LaneRunner {
         }
     }
 
-    /// Waits until the endpoint may be sent another request, by the settings that are then in force.
+    /// Waits until the endpoint may be sent another request, by the settings that are then in
+    /// force.
     async fn ready(&mut self, leased: &LeasedDelivery) -> SendReadiness {
         loop {
             self.changes.mark_unchanged();

@@ -55,15 +55,17 @@ pub enum AcceptError {
     Journal(store::StoreError),
 }
 
-/// Who sends events, and so by what their repeats are recognised, for 24 hours. What is pushed with a token is known by
-/// keys of its own: whoever may push events must not make those of a source look like repeats.
+/// Who sends events, and so by what their repeats are recognised, for 24 hours. What is pushed with
+/// a token is known by keys of its own: whoever may push events must not make those of a source
+/// look like repeats.
 #[derive(Debug)]
 pub enum EventSender<'a> {
     /// The holder of a token, with the request's `Idempotency-Key` if it has one.
     Token(Option<RequestKey<'a>>),
     /// The source itself: each event by its id.
     Source,
-    /// The source itself by a webhook: each event by these keys, in the events' order. One without keys is always new.
+    /// The source itself by a webhook: each event by these keys, in the events' order. One without
+    /// keys is always new.
     Webhook(Vec<RepeatKeys>),
 }
 
@@ -143,8 +145,9 @@ pub async fn accept_events(
     Ok(accepted)
 }
 
-/// Makes the events durable that a source found, together with what it keeps of what they follow from; how many of
-/// them are no repeats. `None` where another process has taken the source over: then nothing is written.
+/// Makes the events durable that a source found, together with what it keeps of what they follow
+/// from; how many of them are no repeats. `None` where another process has taken the source over:
+/// then nothing is written.
 pub async fn take_source_events(
     journal: &EventStore,
     topology: &SettingsSnapshot,

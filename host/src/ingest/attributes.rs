@@ -1,9 +1,9 @@
-//! What a sender says beside an event's data, kept as attributes of the event: the members around the
-//! data, and the headers that the sender adds.
+//! What a sender says beside an event's data, kept as attributes of the event: the members around
+//! the data, and the headers that the sender adds.
 //!
-//! Names become those of CloudEvents extensions, lower-case letters and digits. Values that are longer
-//! than [`LONGEST`] bytes, and all beyond [`MOST`], stand in one object `further`, which does not leave in a
-//! header. Headers are not signed.
+//! Names become those of CloudEvents extensions, lower-case letters and digits. Values that are
+//! longer than [`LONGEST`] bytes, and all beyond [`MOST`], stand in one object `further`, which
+//! does not leave in a header. Headers are not signed.
 
 use crate::json::members::JsonMembers;
 use crate::model::attributes::RESERVED;
@@ -41,7 +41,8 @@ pub struct AttributeSet {
 }
 
 impl AttributeSet {
-    /// Adds the members that stand around the data on the way to it, but for those at the places `read`.
+    /// Adds the members that stand around the data on the way to it, but for those at the places
+    /// `read`.
     pub fn add_around(&mut self, body: &RawValue, data: &str, read: &[&str]) {
         let mut value = body;
         let mut path = String::new();
@@ -110,7 +111,8 @@ impl AttributeSet {
     }
 }
 
-/// Whether a name is that of something that proves who sends. Such is not kept: who reads an event could send others.
+/// Whether a name is that of something that proves who sends. Such is not kept: who reads an event
+/// could send others.
 fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["signature", "hmac", "secret", "token", "password", "authorization"];

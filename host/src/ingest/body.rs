@@ -26,7 +26,8 @@ pub enum CodingError {
     TooLarge(usize),
 }
 
-/// Decompresses a body as `Content-Encoding` says (RFC 9110, section 8.4), up to `limit` bytes at each step.
+/// Decompresses a body as `Content-Encoding` says (RFC 9110, section 8.4), up to `limit` bytes at
+/// each step.
 pub fn decompress_body<'b>(
     headers: &HeaderMap,
     body: &'b [u8],
@@ -69,15 +70,17 @@ fn read(coding: &'static str, from: impl Read, limit: usize) -> Result<Vec<u8>, 
     if body.len() > limit { Err(CodingError::TooLarge(limit)) } else { Ok(body) }
 }
 
-/// Decompresses brotli without its large windows: one would take up to a gigabyte, where RFC 7932 ends at 16 MiB.
+/// Decompresses brotli without its large windows: one would take up to a gigabyte, where RFC 7932
+/// ends at 16 MiB.
 fn decode_brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
     let mut decoder = Decompressor::new(body, CHUNK);
     decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
     read("br", decoder, limit)
 }
 
-/// The JSON of a text: of a form that has only a field `payload` its value (GitHub, Slack), of another form an object of its
-/// fields, and of anything else the text itself. A field that comes several times is an array.
+/// The JSON of a text: of a form that has only a field `payload` its value (GitHub, Slack), of
+/// another form an object of its fields, and of anything else the text itself. A field that comes
+/// several times is an array.
 pub fn json_text<'t>(headers: &HeaderMap, text: &'t str) -> Cow<'t, str> {
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media = media.and_then(|media| media.split(';').next()).unwrap_or_default().trim();

@@ -1,8 +1,8 @@
 //! CloudEvents 1.0 in structured and binary mode (cloudevents/spec, JSON format and HTTP binding).
 //!
 //! `type`, `id`, `time` and `source` are what they are called; a `subject` of the form
-//! `resource/id` names resource and id, any other the id. All other attributes are kept, also those that
-//! say how the data is to be read, so that a relay can send the event on as it came.
+//! `resource/id` names resource and id, any other the id. All other attributes are kept, also those
+//! that say how the data is to be read, so that a relay can send the event on as it came.
 
 use super::diagnose::{text_field, time_field};
 use super::incoming::IncomingEvent;
@@ -80,8 +80,8 @@ pub fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, Bo
     incoming(attributes, content)
 }
 
-/// The value of a header: quoted strings unquoted, then percent-encoding decoded once (HTTP binding,
-/// section 3.1.3.2).
+/// The value of a header: quoted strings unquoted, then percent-encoding decoded once (HTTP
+/// binding, section 3.1.3.2).
 fn header_text(value: &HeaderValue) -> Option<String> {
     let bytes = value.as_bytes();
     let quoted = bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
@@ -89,8 +89,8 @@ fn header_text(value: &HeaderValue) -> Option<String> {
     percent_encoding::percent_decode(&bytes).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// The inside of a quoted string (RFC 9110, section 5.6.4): a backslash stands before a character that is
-/// meant as it is.
+/// The inside of a quoted string (RFC 9110, section 5.6.4): a backslash stands before a character
+/// that is meant as it is.
 fn unquoted(inner: &[u8]) -> Vec<u8> {
     let mut bytes = inner.iter().copied();
     let mut plain = Vec::with_capacity(inner.len());
@@ -129,8 +129,8 @@ fn body_content(
     Ok(EventContent { data, is_base64: false })
 }
 
-/// Whether data of this content type is text: it stays readable as a text of JSON. Other data is kept in
-/// base64, whatever its bytes are.
+/// Whether data of this content type is text: it stays readable as a text of JSON. Other data is
+/// kept in base64, whatever its bytes are.
 fn is_text(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media.starts_with("text/")
@@ -245,9 +245,9 @@ fn kept(
     attributes
 }
 
-/// An event type for a type of CloudEvents, which is any text, such as a URI. Dots stand where the text has
-/// its separators, and a digest behind it where it holds anything else that an event type cannot hold, so
-/// that two types stay two.
+/// An event type for a type of CloudEvents, which is any text, such as a URI. Dots stand where the
+/// text has its separators, and a digest behind it where it holds anything else that an event type
+/// cannot hold, so that two types stay two.
 fn event_type(sent: &str) -> Cow<'_, str> {
     if is_event_type(sent) || sent.is_empty() {
         return Cow::Borrowed(sent);

@@ -1,8 +1,8 @@
 //! What other systems call an event, in the words of the catalogue.
 //!
 //! The same fact has many names: `invoice_paid` (Themesic), `invoice.paid` (PerfexAPI),
-//! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder). Systems that
-//! are no CRM keep their own names, behind their own: `github.issues.opened`.
+//! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder).
+//! Systems that are no CRM keep their own names, behind their own: `github.issues.opened`.
 
 use super::attributes::code_point;
 use crate::catalog;
@@ -11,8 +11,8 @@ use crate::model::type_pattern::MAX_EVENT_TYPE;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Perfex CRM's hooks and the event types that they stand for. A hook that stands for several facts,
-/// told apart by its arguments, has the most general one here.
+/// Perfex CRM's hooks and the event types that they stand for. A hook that stands for several
+/// facts, told apart by its arguments, has the most general one here.
 static HOOKS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
     include_str!("dialect/hooks.txt").lines().filter_map(|line| line.split_once(' ')).collect()
 });
@@ -39,8 +39,8 @@ const TABLES: [(&str, &str); 18] = [
     ("staff", "staff"),
 ];
 
-/// The event type of a name that a Perfex CRM, or a module of it, gives an event. A name that nobody
-/// knows stays as near to itself as an event type can be.
+/// The event type of a name that a Perfex CRM, or a module of it, gives an event. A name that
+/// nobody knows stays as near to itself as an event type can be.
 pub fn of_crm(source: &str, name: &str, table: Option<&str>) -> String {
     let name = name.trim();
     if let Some(event_type) = of_table(name, table) {
@@ -99,8 +99,9 @@ fn resource_of(name: &str) -> Option<&'static str> {
 /// Hexadecimal digits of the hash at the end of a name that is too long.
 const HASH_DIGITS: usize = 12;
 
-/// An event type as near to the text as can be. A letter of another script is its code point, so `gelöscht` is `gel_f6_scht`,
-/// and a text that is too long ends with its hash: different names stay different.
+/// An event type as near to the text as can be. A letter of another script is its code point, so
+/// `gelöscht` is `gel_f6_scht`, and a text that is too long ends with its hash: different names
+/// stay different.
 fn fitting(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     let mut after_code = false;

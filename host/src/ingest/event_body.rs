@@ -137,7 +137,8 @@ fn one(text: &str) -> Result<IncomingEvent, BodyError> {
     })
 }
 
-/// Whether a text that is not a plain event says that it is one of CloudEvents, which may come without data.
+/// Whether a text that is not a plain event says that it is one of CloudEvents, which may come
+/// without data.
 fn is_cloudevent(text: &str) -> bool {
     JsonMembers::read(text).is_ok_and(|members| members.get("specversion").is_some())
 }

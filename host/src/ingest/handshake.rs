@@ -1,7 +1,8 @@
-//! What senders ask before they send: whether the address is the operator's, and whether it takes events.
+//! What senders ask before they send: whether the address is the operator's, and whether it takes
+//! events.
 //!
-//! None of these questions proves who asks. That is harmless: an answer only says that somebody takes
-//! webhooks here, and what is sent afterwards is verified.
+//! None of these questions proves who asks. That is harmless: an answer only says that somebody
+//! takes webhooks here, and what is sent afterwards is verified.
 
 use crate::model::webhook_source::SenderScheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -38,7 +39,8 @@ pub fn answer_get(uri: &Uri, headers: &HeaderMap) -> Option<HandshakeAnswer> {
     challenge.or_else(|| parameter(uri, "challenge")).map(HandshakeAnswer::Text)
 }
 
-/// Answers a POST that is a question and not an event, before it is verified, as these are not signed.
+/// Answers a POST that is a question and not an event, before it is verified, as these are not
+/// signed.
 ///
 /// | sender | asks by | is answered |
 /// |---|---|---|
@@ -60,8 +62,8 @@ pub fn answer_unsigned_post(
     is_ping.then_some(HandshakeAnswer::Empty)
 }
 
-/// Answers a POST that is a question and is verified: Slack's `url_verification` (docs.slack.dev, "Request
-/// URL Configuration").
+/// Answers a POST that is a question and is verified: Slack's `url_verification` (docs.slack.dev,
+/// "Request URL Configuration").
 pub fn answer_post(scheme: SenderScheme, body: &[u8]) -> Option<HandshakeAnswer> {
     #[derive(Deserialize)]
     struct Challenge {
@@ -74,8 +76,8 @@ pub fn answer_post(scheme: SenderScheme, body: &[u8]) -> Option<HandshakeAnswer>
     is_asked.then_some(HandshakeAnswer::Member("challenge", asked.challenge))
 }
 
-/// Answers an OPTIONS as the abuse protection of CloudEvents asks (HTTP 1.1 Web Hooks 1.0.2, section 4): the origin that asks
-/// may send, at any rate.
+/// Answers an OPTIONS as the abuse protection of CloudEvents asks (HTTP 1.1 Web Hooks 1.0.2,
+/// section 4): the origin that asks may send, at any rate.
 pub fn answer_options(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let Some(origin) = headers.get("webhook-request-origin") else { return Vec::new() };
     let name = HeaderName::from_static;

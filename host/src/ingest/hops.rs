@@ -1,8 +1,8 @@
 //! Loops: an endpoint that feeds its own source makes one event into thousands.
 //!
-//! Every delivery says in a header how often its event was delivered and captured again. What comes in
-//! with that header, or with the CloudEvents attribute of the same meaning, is captured with the count, and
-//! refused once it is too high.
+//! Every delivery says in a header how often its event was delivered and captured again. What comes
+//! in with that header, or with the CloudEvents attribute of the same meaning, is captured with the
+//! count, and refused once it is too high.
 
 use super::incoming::IncomingEvent;
 use crate::ingest::event_body::BodyError;
@@ -21,8 +21,8 @@ pub fn of_request(headers: &HeaderMap) -> Result<u32, BodyError> {
     })
 }
 
-/// Notes the hops of an event: those of its request, or those of its own attributes if these are more.
-/// Refuses it if they are too many.
+/// Notes the hops of an event: those of its request, or those of its own attributes if these are
+/// more. Refuses it if they are too many.
 pub fn note_hops(event: &mut IncomingEvent, of_request: u32) -> Result<(), BodyError> {
     if of_request == 0 && event.attributes.is_none() {
         return Ok(());

@@ -32,8 +32,8 @@ pub struct IncomingEvent {
     pub attributes: Option<Box<RawValue>>,
     /// What changed, where the source tells.
     pub changes: Option<Box<RawValue>>,
-    /// Whether the type is a second name of another event that is captured too, so that only those get
-    /// it who asked for it by name.
+    /// Whether the type is a second name of another event that is captured too, so that only those
+    /// get it who asked for it by name.
     pub second_name: bool,
 }
 
@@ -73,9 +73,10 @@ impl IncomingEvent {
         known.map(|known| known.resource).or_else(|| self.event_type.split('.').next())
     }
 
-    /// Fills in what the catalogue and the data say: the resource, and which one. For a type that is
-    /// not in the catalogue that is the type's first segment, and the data's `id`. Answers whether the
-    /// data may hold the whole record: it does not where it names the record as a hook's argument.
+    /// Fills in what the catalogue and the data say: the resource, and which one. For a type that
+    /// is not in the catalogue that is the type's first segment, and the data's `id`. Answers
+    /// whether the data may hold the whole record: it does not where it names the record as a
+    /// hook's argument.
     pub fn complete(&mut self) -> bool {
         if self.resource.is_none() {
             self.resource = self.resource_of_type().map(str::to_owned);

@@ -1,8 +1,8 @@
-//! The events of a request that holds several: each element of an array, or of the lists that a sender
-//! is known to fill.
+//! The events of a request that holds several: each element of an array, or of the lists that a
+//! sender is known to fill.
 //!
-//! An element of a list inside an object gets the object's other members too, so that nothing that the
-//! sender said of all of them is lost.
+//! An element of a list inside an object gets the object's other members too, so that nothing that
+//! the sender said of all of them is lost.
 
 use crate::ingest::event_body::BodyError;
 use crate::json::members::JsonMembers;
@@ -18,8 +18,8 @@ pub struct EventItems<'a> {
     pub many: bool,
 }
 
-/// Splits a body into those of its events, at most `most`. What a request says of all of them may make them at most twice as
-/// long as the body or `room` bytes, whichever is more.
+/// Splits a body into those of its events, at most `most`. What a request says of all of them may
+/// make them at most twice as long as the body or `room` bytes, whichever is more.
 pub fn split_items<'a>(
     body: &'a RawValue,
     lists: &[&[&str]],
@@ -67,7 +67,8 @@ fn elements(list: &RawValue) -> Result<Vec<&RawValue>, BodyError> {
     serde_json::from_str(list.get()).map_err(|error| BodyError::Malformed(error.to_string()))
 }
 
-/// Adds the elements of an object's lists of these names, or the object itself where it has none of them; whether it has.
+/// Adds the elements of an object's lists of these names, or the object itself where it has none of
+/// them; whether it has.
 fn spread(
     body: &RawValue,
     names: &[&str],
@@ -99,8 +100,8 @@ fn spread(
     Ok(true)
 }
 
-/// An element with the members of the object around it. A name that both have is the element's; the other's is then behind
-/// `outer_`.
+/// An element with the members of the object around it. A name that both have is the element's; the
+/// other's is then behind `outer_`.
 fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValue>, BodyError> {
     let Ok(inner) = JsonMembers::read(element.get()) else { return Ok(element.to_owned()) };
     let outer = outer.iter().map(|(name, value)| {
@@ -120,7 +121,8 @@ pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, Bo
     object(members.map(|(name, value)| (Cow::Borrowed(name), value)))
 }
 
-/// An object of these members. Values are moved as they are written, so that no number loses a digit.
+/// An object of these members. Values are moved as they are written, so that no number loses a
+/// digit.
 fn object<'m>(
     members: impl Iterator<Item = (Cow<'m, str>, &'m RawValue)>,
 ) -> Result<Box<RawValue>, BodyError> {

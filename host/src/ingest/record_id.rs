@@ -1,7 +1,8 @@
 //! Which record an event is about, where its sender does not say.
 //!
-//! Perfex CRM's hooks pass an id, a row, or a few named arguments, and the modules that send webhooks
-//! pass these on. `record_ids.txt` lists the members that name the record of each event type.
+//! Perfex CRM's hooks pass an id, a row, or a few named arguments, and the modules that send
+//! webhooks pass these on. `record_ids.txt` lists the members that name the record of each event
+//! type.
 
 use crate::json::members::{JsonMembers, scalar_text};
 use crate::model::record::is_whole;
@@ -21,14 +22,15 @@ static MEMBERS: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::n
 pub struct RecordId {
     /// The id.
     pub id: String,
-    /// Whether the data names it as an argument (`lead_id`), not by the key of the record's own row.
-    /// Such data does not hold the record.
+    /// Whether the data names it as an argument (`lead_id`), not by the key of the record's own
+    /// row. Such data does not hold the record.
     pub is_argument: bool,
 }
 
 impl RecordId {
-    /// Finds the id in the data of an event type of the catalogue, whose rows have this key. A resource
-    /// that the table does not list is named by that key alone, and one without a key not at all.
+    /// Finds the id in the data of an event type of the catalogue, whose rows have this key. A
+    /// resource that the table does not list is named by that key alone, and one without a key not
+    /// at all.
     pub fn of_catalogued(event_type: &str, resource: &str, key: &str, data: &str) -> Option<Self> {
         if key.is_empty() {
             return None;

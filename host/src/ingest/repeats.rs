@@ -1,9 +1,9 @@
 //! What makes a webhook the repeat of an earlier one.
 //!
-//! A false repeat loses an event, a missed one only delivers it twice. So a request without an id is a
-//! repeat only of the identical request directly before it, and only for some seconds: a proxy or an
-//! HTTP client that sends again after a broken connection does so at once. What each setting means
-//! against somebody who replays requests stands in docs/connect.md.
+//! A false repeat loses an event, a missed one only delivers it twice. So a request without an id
+//! is a repeat only of the identical request directly before it, and only for some seconds: a proxy
+//! or an HTTP client that sends again after a broken connection does so at once. What each setting
+//! means against somebody who replays requests stands in docs/connect.md.
 
 use super::incoming::IncomingEvent;
 use crate::crypto::digest::ShortDigest;
@@ -12,8 +12,8 @@ use crate::settings::source_runtime::RequestSequence;
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
 
-/// An identical request is recognised for at least this long and at most twice as long, in seconds. The
-/// sender's own first retry comes later: after 30 s (PerfexAPI), or minutes (N8N Bridge).
+/// An identical request is recognised for at least this long and at most twice as long, in seconds.
+/// The sender's own first retry comes later: after 30 s (PerfexAPI), or minutes (N8N Bridge).
 const WINDOW: i64 = 10;
 
 /// What of a request its repeats have too.
@@ -27,7 +27,8 @@ pub struct RepeatableRequest<'a> {
     pub now: Timestamp,
 }
 
-/// The keys of an event: a later event of the source that has one of its own keys is a repeat of it.
+/// The keys of an event: a later event of the source that has one of its own keys is a repeat of
+/// it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct RepeatKeys {
     /// Its own, which are kept.
@@ -84,7 +85,8 @@ fn numbered(key: &str, n: usize) -> String {
 }
 
 impl RepeatableRequest<'_> {
-    /// Returns the keys of the identical request: those of this window of time and of the one before it.
+    /// Returns the keys of the identical request: those of this window of time and of the one
+    /// before it.
     fn identity(&self, signature: &[u8], sequence: &RequestSequence) -> [String; 2] {
         let times = self.headers.iter().filter(|(name, _)| name.as_str().ends_with("timestamp"));
         let times = times.map(|(_, value)| value.as_bytes());

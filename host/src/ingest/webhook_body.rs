@@ -1,9 +1,10 @@
 //! From what another system sends to events.
 //!
-//! Each sender has an envelope of its own; the table of senders ([`crate::model::webhook_source::senders`]) says where
-//! its parts stand, and a source may say otherwise for any of them. The data is taken byte for byte. Where
-//! none stands in its place, the whole body is the data; what stands around the data becomes attributes. So
-//! nothing that was sent is lost.
+//! Each sender has an envelope of its own; the table of senders
+//! ([`crate::model::webhook_source::senders`]) says where its parts stand, and a source may say
+//! otherwise for any of them. The data is taken byte for byte. Where none stands in its place, the
+//! whole body is the data; what stands around the data becomes attributes. So nothing that was sent
+//! is lost.
 
 use super::attributes::AttributeSet;
 use super::incoming::IncomingEvent;
@@ -155,7 +156,8 @@ impl<'a> WebhookParts<'a> {
         Ok((name, event_type))
     }
 
-    /// A text with places in braces, filled in; `None` where something is missing. A place alone needs no braces.
+    /// A text with places in braces, filled in; `None` where something is missing. A place alone
+    /// needs no braces.
     fn filled(&self, form: &str) -> Option<String> {
         if form.starts_with('/') || form.starts_with("header:") {
             return self.place(form);
@@ -215,7 +217,8 @@ impl<'a> WebhookParts<'a> {
         attributes.into_json()
     }
 
-    /// What stands in the set place, or else in the first known one that has something; and that place.
+    /// What stands in the set place, or else in the first known one that has something; and that
+    /// place.
     fn find<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, &'a RawValue)> {
         let known = if set.is_some() { &[] } else { known };
         set.into_iter()
@@ -256,8 +259,8 @@ impl<'a> WebhookParts<'a> {
         }
     }
 
-    /// A pointer within the event. One that leads into the first element of a request's array is meant for each of them: so
-    /// it was written when only the first was read.
+    /// A pointer within the event. One that leads into the first element of a request's array is
+    /// meant for each of them: so it was written when only the first was read.
     fn relative<'p>(&self, pointer: &'p str) -> &'p str {
         let rest =
             pointer.strip_prefix("/0").filter(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -280,13 +283,15 @@ impl<'a> WebhookParts<'a> {
     }
 }
 
-/// An id as it can be kept: one that is too long, or holds control characters, is its digest. The data has it as it was.
+/// An id as it can be kept: one that is too long, or holds control characters, is its digest. The
+/// data has it as it was.
 fn key(text: String) -> String {
     let fits = text.len() <= MAX_KEY && !text.chars().any(char::is_control);
     if fits { text } else { ShortDigest::of([text]).to_string() }
 }
 
-/// The changes that an object of old values tells of. A name within an object stands behind that of the object.
+/// The changes that an object of old values tells of. A name within an object stands behind that of
+/// the object.
 fn read_changes(previous: &RawValue) -> Option<Box<RawValue>> {
     let mut values = IndexMap::new();
     gather_changes("", previous, 0, &mut values);

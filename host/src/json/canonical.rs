@@ -1,18 +1,23 @@
 //! JSON as JavaScript would print it.
 //!
-//! A receiver that verifies over `JSON.stringify(JSON.parse(body))` instead of over the raw body (the vendor's own n8n
-//! node does) sees our signature fit only if that round trip gives our bytes again. [`write()`] turns any valid JSON text
-//! into one that survives it, in one pass and without building a tree:
+//! A receiver that verifies over `JSON.stringify(JSON.parse(body))` instead of over the raw body
+//! (the vendor's own n8n node does) sees our signature fit only if that round trip gives our bytes
+//! again. [`write()`] turns any valid JSON text into one that survives it, in one pass and without
+//! building a tree:
 //!
 //! - no white space between tokens;
-//! - numbers as ECMA-262 `Number::toString` prints them; a number that JavaScript cannot hold exactly becomes a string
-//!   with its digits as they were written (an integer beyond 2^53 - 1, a decimal that an IEEE double changes);
-//! - strings escaped as ECMA-262 `QuoteJSONString` escapes them: nothing but `"`, `\`, control characters and lone surrogates;
-//! - keys that are array indices (`"0"` to `"4294967294"`) first and ascending, as `OrdinaryOwnPropertyKeys` has them;
+//! - numbers as ECMA-262 `Number::toString` prints them; a number that JavaScript cannot hold
+//!   exactly becomes a string with its digits as they were written (an integer beyond 2^53 - 1, a
+//!   decimal that an IEEE double changes);
+//! - strings escaped as ECMA-262 `QuoteJSONString` escapes them: nothing but `"`, `\`, control
+//!   characters and lone surrogates;
+//! - keys that are array indices (`"0"` to `"4294967294"`) first and ascending, as
+//!   `OrdinaryOwnPropertyKeys` has them;
 //! - of duplicate keys the first place and the last value.
 //!
-//! Bytes that need no change are copied in runs, so that compact input costs little more than its scan. Text that is no
-//! JSON is an error, never a panic; `serde_json` and this module accept the same texts, apart from the depth.
+//! Bytes that need no change are copied in runs, so that compact input costs little more than its
+//! scan. Text that is no JSON is an error, never a panic; `serde_json` and this module accept the
+//! same texts, apart from the depth.
 
 pub mod number;
 pub mod object;
@@ -20,7 +25,8 @@ pub mod object;
 use object::CanonicalField;
 use thiserror::Error;
 
-/// The most arrays and objects that may nest: the limit `serde_json` has too, which keeps the recursion off the stack's end.
+/// The most arrays and objects that may nest: the limit `serde_json` has too, which keeps the
+/// recursion off the stack's end.
 pub const MAX_DEPTH: usize = 128;
 
 /// Why a text could not be rewritten. Its sender has to mend it.
@@ -311,7 +317,8 @@ fn plain_length(bytes: &[u8]) -> usize {
     words.len() * 8 + special.unwrap_or(rest.len())
 }
 
-/// Which of eight bytes is the first quote, backslash or byte below 0x20 (Hacker's Delight, section 6-1: find a zero byte).
+/// Which of eight bytes is the first quote, backslash or byte below 0x20 (Hacker's Delight, section
+/// 6-1: find a zero byte).
 fn first_special(word: u64) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;

@@ -26,8 +26,8 @@ impl<'a> JsonMembers<'a> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 
-    /// The value of a member; the last one's, where several have the name (RFC 8259, section 4, leaves that open, and most
-    /// readers keep the last).
+    /// The value of a member; the last one's, where several have the name (RFC 8259, section 4,
+    /// leaves that open, and most readers keep the last).
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| *value)
     }

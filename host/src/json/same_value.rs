@@ -1,8 +1,9 @@
 //! Whether two values that are written differently say the same.
 //!
-//! A wider column, another driver or another version of a server writes the same value in another form: `1.5` becomes
-//! `1.5000`, `"1"` becomes `1`, `10:00:00` becomes `10:00:00.000000`. A source that compares texts would take each row
-//! for changed. Values are only compared here; they go out as they were read.
+//! A wider column, another driver or another version of a server writes the same value in another
+//! form: `1.5` becomes `1.5000`, `"1"` becomes `1`, `10:00:00` becomes `10:00:00.000000`. A source
+//! that compares texts would take each row for changed. Values are only compared here; they go out
+//! as they were read.
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
@@ -10,8 +11,8 @@ use serde_json::value::RawValue;
 /// Deepest nesting that is compared. Values below it count as different where their texts differ.
 const DEPTH: usize = 100;
 
-/// A number without the ways to write it: its sign, its digits without zeros at either end, and the power of ten of the
-/// last digit.
+/// A number without the ways to write it: its sign, its digits without zeros at either end, and the
+/// power of ten of the last digit.
 #[derive(Debug, PartialEq, Eq)]
 struct DecimalNumber {
     is_negative: bool,
@@ -58,8 +59,8 @@ pub fn canonical_number(text: &str) -> Option<String> {
     Some(format!("{sign}{digits}e{power}"))
 }
 
-/// Whether both texts are a date, a time or both, and the same one. A date is its midnight; a moment without an offset
-/// is one in UTC.
+/// Whether both texts are a date, a time or both, and the same one. A date is its midnight; a
+/// moment without an offset is one in UTC.
 pub fn is_same_moment(one: &str, other: &str) -> bool {
     moment(one).is_some_and(|one| moment(other).as_ref() == Some(&one))
 }
@@ -171,7 +172,8 @@ fn is_same_text(one: &str, other: &str, texts: TextValues) -> bool {
         || (texts == TextValues::MayBeNumbers && is_same_amount())
 }
 
-/// Whether a text is written as amounts are. Not so with one digit behind the point: `1.1` and `1.10` may be versions.
+/// Whether a text is written as amounts are. Not so with one digit behind the point: `1.1` and
+/// `1.10` may be versions.
 fn is_amount(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));

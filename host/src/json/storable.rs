@@ -1,8 +1,9 @@
 //! Text that both databases can hold.
 //!
-//! PostgreSQL refuses U+0000 in text (its manual, section 8.3), SQLite takes it and cuts the text there in some of its
-//! functions. So that both give the same result, the character is replaced before anything is written: by U+FFFD, as HTML
-//! and `CommonMark` do. JSON texts need no look: they can hold the character only as `\u0000`, which is plain ASCII.
+//! PostgreSQL refuses U+0000 in text (its manual, section 8.3), SQLite takes it and cuts the text
+//! there in some of its functions. So that both give the same result, the character is replaced
+//! before anything is written: by U+FFFD, as HTML and `CommonMark` do. JSON texts need no look:
+//! they can hold the character only as `\u0000`, which is plain ASCII.
 
 /// What the databases refuse.
 const REFUSED: char = '\0';

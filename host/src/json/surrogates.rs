@@ -1,9 +1,9 @@
 //! Lone surrogates in JSON texts.
 //!
-//! A JSON text may escape one half of a surrogate pair alone (`"\ud83d"`), where a program cut a text in
-//! the middle of a character. No string of Unicode can hold that, so readers disagree: some refuse the
-//! whole text, some replace the half. Waybill replaces it by U+FFFD where a text comes in, in names and
-//! values alike, so that every later reader sees the same.
+//! A JSON text may escape one half of a surrogate pair alone (`"\ud83d"`), where a program cut a
+//! text in the middle of a character. No string of Unicode can hold that, so readers disagree: some
+//! refuse the whole text, some replace the half. Waybill replaces it by U+FFFD where a text comes
+//! in, in names and values alike, so that every later reader sees the same.
 
 use std::borrow::Cow;
 

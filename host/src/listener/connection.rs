@@ -4,8 +4,8 @@
 //! connection: one on which no request begins, no answer moves and no request is being worked on is
 //! closed, be it that the client rests, drips its headers or does not read its answer.
 //!
-//! What counts as movement is what a client cannot have for nothing: a request, or room for more of an
-//! answer. Bytes that come in do not, and on HTTP/2 neither do those that go out, because a PING
+//! What counts as movement is what a client cannot have for nothing: a request, or room for more of
+//! an answer. Bytes that come in do not, and on HTTP/2 neither do those that go out, because a PING
 //! makes both.
 
 use super::ListenerShared;
@@ -35,8 +35,8 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Most requests at once on a connection of HTTP/2.
 const MAX_STREAMS: u32 = 256;
-/// What a client of HTTP/2 may send on a connection before it is read, in bytes. It is in memory before
-/// any budget sees it.
+/// What a client of HTTP/2 may send on a connection before it is read, in bytes. It is in memory
+/// before any budget sees it.
 const WINDOW: u32 = 256 * 1024;
 /// How long a connection has to rest before it makes room for others.
 const REST: Duration = Duration::from_secs(1);
@@ -102,8 +102,8 @@ where
     }
 }
 
-/// Without hyper's own timer for headers: [`rests`] sees to that too, and a timer for each request costs
-/// more than one for each connection.
+/// Without hyper's own timer for headers: [`rests`] sees to that too, and a timer for each request
+/// costs more than one for each connection.
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().max_headers(MAX_HEADERS).max_buf_size(MAX_HEADER_BYTES as usize);
@@ -148,8 +148,8 @@ impl ConnectionActivity {
     }
 }
 
-/// Ends when nothing has moved for the time that headers may take, or at most half as long again; or,
-/// where others wait for a place, for a second.
+/// Ends when nothing has moved for the time that headers may take, or at most half as long again;
+/// or, where others wait for a place, for a second.
 async fn rests(activity: &ConnectionActivity, shared: &ListenerShared) {
     let look = shared.bounds.header_timeout / 2;
     let (mut before, mut unmoved) = (None, 0);
@@ -191,8 +191,8 @@ impl Drop for WorkingGuard {
     }
 }
 
-/// A request's body that tells whether more of it is waited for. Only each [`PIECE`] is a movement, or a
-/// client could hold a place with a byte now and then.
+/// A request's body that tells whether more of it is waited for. Only each [`PIECE`] is a movement,
+/// or a client could hold a place with a byte now and then.
 struct AwaitedBody {
     body: Incoming,
     activity: Arc<ConnectionActivity>,

@@ -1,8 +1,8 @@
 //! Plain HTTP where HTTPS is served: every request is sent there (RFC 9110, section 15.4.9).
 //!
-//! Method and body stay as they are (308). A token that was sent in the clear has been seen by whoever
-//! listens; nothing here can mend that, so operators ask for this listener only where people type
-//! addresses without `https`.
+//! Method and body stay as they are (308). A token that was sent in the clear has been seen by
+//! whoever listens; nothing here can mend that, so operators ask for this listener only where
+//! people type addresses without `https`.
 
 use crate::api::problem::ApiProblem;
 use axum::Router;

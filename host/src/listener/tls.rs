@@ -1,9 +1,9 @@
 //! TLS 1.2 and 1.3 with certificate and key from files, which are read again when they change.
 //!
 //! rustls knows nothing older, and of TLS 1.2 only key exchanges with forward secrecy and
-//! authenticated ciphers, as RFC 9325 (section 4) asks. Connections that are open keep the certificate
-//! they began with; the next handshake has the new one. Files that do not fit together, as between two
-//! steps of a renewal, change nothing.
+//! authenticated ciphers, as RFC 9325 (section 4) asks. Connections that are open keep the
+//! certificate they began with; the next handshake has the new one. Files that do not fit together,
+//! as between two steps of a renewal, change nothing.
 
 use crate::error_chain::error_chain;
 use arc_swap::ArcSwap;

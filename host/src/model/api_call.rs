@@ -22,7 +22,8 @@ pub struct ApiCall {
     pub status: u16,
     /// How long the answer took.
     pub duration: Duration,
-    /// More than one where a row stands for all calls of an address in a minute that nobody known made.
+    /// More than one where a row stands for all calls of an address in a minute that nobody known
+    /// made.
     pub calls: u32,
 }
 

@@ -1,7 +1,8 @@
-//! Attributes of an event that Waybill gives a meaning: what a sender said beside the data, kept so that a
-//! relay says it again.
+//! Attributes of an event that Waybill gives a meaning: what a sender said beside the data, kept so
+//! that a relay says it again.
 //!
-//! They stand among the CloudEvents extensions of an event. Their names are lower-case letters and digits.
+//! They stand among the CloudEvents extensions of an event. Their names are lower-case letters and
+//! digits.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -12,7 +13,8 @@ pub const SUBJECT: &str = "subject";
 pub const CONTENT_TYPE: &str = "datacontenttype";
 /// The schema of the data.
 pub const SCHEMA: &str = "dataschema";
-/// `base64` where the data is a text that stands for bytes. CloudEvents 0.3 had an attribute of this name.
+/// `base64` where the data is a text that stands for bytes. CloudEvents 0.3 had an attribute of
+/// this name.
 pub const ENCODING: &str = "datacontentencoding";
 /// The value of [`ENCODING`].
 pub const BASE64: &str = "base64";
@@ -27,7 +29,8 @@ pub const HOPS_HEADER: &str = "x-waybill-hops";
 /// All of them: none is an extension that a module may set or a relay sends as one.
 pub const RESERVED: [&str; 6] = [SUBJECT, CONTENT_TYPE, SCHEMA, ENCODING, SENT_TYPE, HOPS];
 
-/// How often an event may be delivered and captured again. A chain of systems is shorter; a loop is not.
+/// How often an event may be delivered and captured again. A chain of systems is shorter; a loop is
+/// not.
 pub const MAX_HOPS: u32 = 8;
 
 /// What the attributes of an event say of it.

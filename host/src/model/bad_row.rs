@@ -43,7 +43,8 @@ pub struct BadRow {
 }
 
 impl BadRow {
-    /// A row of that name, with that wrong. What neither database stores is replaced, and long texts are cut.
+    /// A row of that name, with that wrong. What neither database stores is replaced, and long
+    /// texts are cut.
     pub fn new(row_id: &str, reason: BadRowReason, detail: &str) -> Self {
         let (longest_id, longest_detail) = LONGEST;
         let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };

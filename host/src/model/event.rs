@@ -30,7 +30,8 @@ pub struct Event {
     pub occurred_at: Option<Timestamp>,
     /// When it was captured.
     pub received_at: Timestamp,
-    /// What the source says beside the data, such as CloudEvents extension attributes: a JSON object.
+    /// What the source says beside the data, such as CloudEvents extension attributes: a JSON
+    /// object.
     pub attributes: Option<Box<RawValue>>,
     /// What changed, where the source tells: a [`EventChanges`] as JSON.
     pub changes: Option<Box<RawValue>>,
@@ -63,7 +64,8 @@ impl Event {
 pub struct EventChanges {
     /// The fields with another content; a dot leads into an object of the data.
     pub changed: Vec<String>,
-    /// The old values of those, as far as they were kept, and as they were written: no number loses a digit.
+    /// The old values of those, as far as they were kept, and as they were written: no number loses
+    /// a digit.
     pub previous: IndexMap<String, Box<RawValue>>,
 }
 
@@ -80,7 +82,8 @@ pub fn record_key(
 /// own payload.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct DeliveryMessage {
-    /// The id of the draft, or of the delivery's own payload; the captured event's where it is `None`.
+    /// The id of the draft, or of the delivery's own payload; the captured event's where it is
+    /// `None`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub event_id: Option<EventId>,
     /// The event type to send; the captured event's where it is `None`.
@@ -105,8 +108,8 @@ impl DeliveryMessage {
     }
 }
 
-/// An event's attributes as modules read them: a text as it is, any other value as its JSON text. Names whose value is null
-/// are left out, and so are all of an object that cannot be read.
+/// An event's attributes as modules read them: a text as it is, any other value as its JSON text.
+/// Names whose value is null are left out, and so are all of an object that cannot be read.
 pub fn attribute_texts(attributes: &RawValue) -> Vec<(String, String)> {
     use serde_json::Value;
     let object: IndexMap<String, Value> =

@@ -103,7 +103,8 @@ impl ReceiverPace {
         if before {
             self.learn();
         } else if let (Some(rate), Some(refused)) = (&mut self.rate, self.refused_at) {
-            // A share for each request taken: at the full rate these are `GROWTH` of it in a second.
+            // A share for each request taken: at the full rate these are `GROWTH` of it in a
+            // second.
             if now.saturating_duration_since(refused) > STEADY {
                 *rate += GROWTH;
             }

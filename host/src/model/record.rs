@@ -6,14 +6,14 @@ use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Data with fewer members than this tells of a record, but does not hold it: some senders give little
-/// more than its id.
+/// Data with fewer members than this tells of a record, but does not hold it: some senders give
+/// little more than its id.
 const WHOLE: usize = 3;
-/// Data longer than this, in bytes, is taken for a record without being read, unless a hook's arguments
-/// may stand in it.
+/// Data longer than this, in bytes, is taken for a record without being read, unless a hook's
+/// arguments may stand in it.
 const LONG: usize = 256;
-/// What Perfex CRM's hooks pass beside an id, and what the modules that send them add. None of these
-/// is a column of a record.
+/// What Perfex CRM's hooks pass beside an id, and what the modules that send them add. None of
+/// these is a column of a record.
 const ARGUMENTS: [&str; 17] = [
     "_source_hook",
     "admin",
@@ -46,9 +46,9 @@ pub struct RecordChange {
 }
 
 impl RecordChange {
-    /// What an event of a type of the catalogue says of its record; `None` where it says not which one,
-    /// or has no object to say it with. `holds_record` is false where the data is known to be about the
-    /// record only.
+    /// What an event of a type of the catalogue says of its record; `None` where it says not which
+    /// one, or has no object to say it with. `holds_record` is false where the data is known to be
+    /// about the record only.
     pub fn of(event: &Event, holds_record: bool) -> Option<Self> {
         let id = event.resource_id.as_deref()?;
         let data = event.data.get();

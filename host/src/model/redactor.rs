@@ -24,7 +24,8 @@ impl std::fmt::Debug for SecretRedactor {
 }
 
 impl SecretRedactor {
-    /// A redactor of these values. Each is found as it is, and with `/` and `"` escaped as JSON has them.
+    /// A redactor of these values. Each is found as it is, and with `/` and `"` escaped as JSON has
+    /// them.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
         let mut secrets = Vec::new();
         for value in values.into_iter().filter(|value| value.len() >= SHORTEST) {
@@ -48,7 +49,8 @@ impl SecretRedactor {
         }
     }
 
-    /// The start of a body without secrets. `truncated` says that it was cut off, perhaps within one.
+    /// The start of a body without secrets. `truncated` says that it was cut off, perhaps within
+    /// one.
     pub fn body(&self, body: Bytes, truncated: bool) -> Bytes {
         self.find_all(&body, truncated).map_or(body, Bytes::from)
     }

@@ -4,7 +4,8 @@ use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
 
-/// The longest wait a receiver can ask for with `Retry-After`: 24 h. What asks for more is tried after 24 h.
+/// The longest wait a receiver can ask for with `Retry-After`: 24 h. What asks for more is tried
+/// after 24 h.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// The share of a wait that jitter adds at most, where an endpoint does not say otherwise.
@@ -33,10 +34,11 @@ impl Default for RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// When to try again after `attempts` attempts that all failed (1 after the first), or nothing when the schedule is over.
+    /// When to try again after `attempts` attempts that all failed (1 after the first), or nothing
+    /// when the schedule is over.
     ///
-    /// `retry_after` is what the receiver asked for; it counts where it is later than the schedule, up to
-    /// [`MAX_RETRY_AFTER`]. `random` is uniform in `0..1`; 0 gives the wait as it stands.
+    /// `retry_after` is what the receiver asked for; it counts where it is later than the schedule,
+    /// up to [`MAX_RETRY_AFTER`]. `random` is uniform in `0..1`; 0 gives the wait as it stands.
     pub fn next(
         &self,
         attempts: u32,

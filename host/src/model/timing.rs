@@ -20,7 +20,8 @@ pub enum SourceTiming {
 }
 
 impl SourceTiming {
-    /// From what is set: one of `every` and `cron`, else `usual`. The faults name the fields of the settings.
+    /// From what is set: one of `every` and `cron`, else `usual`. The faults name the fields of the
+    /// settings.
     pub fn read(
         every: Option<TimeSpan>,
         cron: Option<&str>,

@@ -1,9 +1,10 @@
 //! Which addresses deliveries may go to.
 //!
-//! URLs come from users, so a delivery could be aimed at what only this machine reaches: itself, the private network,
-//! a cloud's metadata service. [`AddressPolicy`] lets through only addresses that are public, and those in networks that
-//! the configuration names. It is asked about the address that is about to be dialled, at every connection, so that a
-//! name that resolves differently the second time gains nothing.
+//! URLs come from users, so a delivery could be aimed at what only this machine reaches: itself,
+//! the private network, a cloud's metadata service. [`AddressPolicy`] lets through only addresses
+//! that are public, and those in networks that the configuration names. It is asked about the
+//! address that is about to be dialled, at every connection, so that a name that resolves
+//! differently the second time gains nothing.
 //!
 //! What counts as not public are the entries of the IANA special-purpose address registries (RFC 6890) that are not
 //! globally reachable, multicast and the reserved ranges. An IPv6 address that carries an IPv4 address is judged by that one.
@@ -47,7 +48,8 @@ impl AddressPolicy {
         }
     }
 
-    /// Whether a URL's host, if it is a literal address, may be delivered to. A name is checked when it is resolved.
+    /// Whether a URL's host, if it is a literal address, may be delivered to. A name is checked
+    /// when it is resolved.
     pub fn check_host(&self, host: &str) -> Result<(), ForbiddenAddress> {
         match literal_address(host) {
             Some(address) => self.check(address),
@@ -74,8 +76,8 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         // `::` and `::1` are IPv6's own.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
-        // IPv4-mapped (RFC 4291, 2.5.5.2), IPv4-compatible (2.5.5.1), IPv4-translated (RFC 2765, 2.1), NAT64's
-        // well-known prefix (RFC 6052), 6to4 (RFC 3056), ISATAP (RFC 5214, 6.1).
+        // IPv4-mapped (RFC 4291, 2.5.5.2), IPv4-compatible (2.5.5.1), IPv4-translated (RFC 2765,
+        // 2.1), NAT64's well-known prefix (RFC 6052), 6to4 (RFC 3056), ISATAP (RFC 5214, 6.1).
         [0, 0, 0, 0, 0, 0xffff | 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]

@@ -41,7 +41,8 @@ fn read_extensions(head: &[u8]) -> Option<Extensions> {
     });
     let io = TokioIo::new(tokio::io::join(head, tokio::io::sink()));
     let reading = http1::Builder::new().preserve_header_case(true).serve_connection(io, service);
-    // In memory, so it is never waited for; unconstrained, so that the scheduler does not make it wait.
+    // In memory, so it is never waited for; unconstrained, so that the scheduler does not make it
+    // wait.
     drop(tokio::task::unconstrained(reading).now_or_never());
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

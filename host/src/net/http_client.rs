@@ -1,15 +1,17 @@
 //! The one place that makes HTTP requests: one request, one reply, no redirects.
 //!
-//! Connections are pooled per host, speak HTTP/1.1 or, where TLS negotiates it, HTTP/2, and go only to addresses that the
-//! [`AddressPolicy`] lets through ([`dial`]). Certificates are checked against Mozilla's roots and, where configured, further ones.
+//! Connections are pooled per host, speak HTTP/1.1 or, where TLS negotiates it, HTTP/2, and go only
+//! to addresses that the [`AddressPolicy`] lets through ([`dial`]). Certificates are checked
+//! against Mozilla's roots and, where configured, further ones.
 //!
-//! A connection of the pool that turns out to be closed costs no attempt: where it carried a request before and
-//! not a byte of an answer came, the request is sent again at once, on a new connection, in the same time-out. The
-//! receiver tells a repeat by its `webhook-id`.
+//! A connection of the pool that turns out to be closed costs no attempt: where it carried a
+//! request before and not a byte of an answer came, the request is sent again at once, on a new
+//! connection, in the same time-out. The receiver tells a repeat by its `webhook-id`.
 //!
-//! A reply to a delivery is judged by its status alone, so its body bounds nothing but the record: at most [`MAX_REPLY_BODY`] bytes are
-//! read, for at most [`BODY_WAIT`] after the headers and never beyond the time-out. What is cut off there closes its connection.
-//! What a source asks for ([`DeliveryClient::get`]) is read in whole, up to a bound.
+//! A reply to a delivery is judged by its status alone, so its body bounds nothing but the record:
+//! at most [`MAX_REPLY_BODY`] bytes are read, for at most [`BODY_WAIT`] after the headers and never
+//! beyond the time-out. What is cut off there closes its connection. What a source asks for
+//! ([`DeliveryClient::get`]) is read in whole, up to a bound.
 
 pub mod connection;
 pub mod dial;
@@ -45,7 +47,8 @@ const MAX_REPLY_HEADERS: usize = 1_000;
 /// How long a reply's body is waited for once its headers are there.
 pub const BODY_WAIT: Duration = Duration::from_secs(5);
 
-/// How long an unused connection stays open: less than the 60 s after which many servers close theirs.
+/// How long an unused connection stays open: less than the 60 s after which many servers close
+/// theirs.
 const IDLE: Duration = Duration::from_secs(50);
 
 /// What the client is made from.
@@ -115,7 +118,8 @@ pub struct DeliveryClient {
 type HttpClient = legacy::Client<BoundedConnector, Full<Bytes>>;
 
 impl DeliveryClient {
-    /// A client with its own pool of connections. An error means that the further certificates are unusable.
+    /// A client with its own pool of connections. An error means that the further certificates are
+    /// unusable.
     pub fn new(settings: ClientSettings) -> Result<Self, TlsError> {
         let policy = AddressPolicy::new(settings.allow_networks);
         let tls = tls_trust::client_config(settings.extra_ca_pem.as_deref())?;
@@ -134,7 +138,8 @@ impl DeliveryClient {
     }
 
     /// Sends a request and waits for its reply, at most `timeout`. Where `withdrawn` ends before
-    /// the request has begun, it is not sent, and nothing comes back; when it begins, `withdrawn` is dropped.
+    /// the request has begun, it is not sent, and nothing comes back; when it begins, `withdrawn`
+    /// is dropped.
     pub async fn send(
         &self,
         request: ClientRequest,
@@ -145,8 +150,8 @@ impl DeliveryClient {
         self.exchange(Method::POST, request, bounds, withdrawn).await
     }
 
-    /// Asks for something and reads it, at most `most` bytes in `timeout`. More than that, or less than was announced, comes back as
-    /// `truncated`.
+    /// Asks for something and reads it, at most `most` bytes in `timeout`. More than that, or less
+    /// than was announced, comes back as `truncated`.
     pub async fn get(
         &self,
         uri: Uri,
@@ -263,7 +268,8 @@ fn made(method: &Method, request: &ClientRequest) -> http::Request<Full<Bytes>> 
     made
 }
 
-/// The start of a body, and whether there is more of it. Where it breaks off or the time is over, what came so far.
+/// The start of a body, and whether there is more of it. Where it breaks off or the time is over,
+/// what came so far.
 async fn read(mut body: Incoming, deadline: Instant, most: usize) -> (Bytes, bool) {
     let mut start = BodyStart { most, ..BodyStart::default() };
     while !body.is_end_stream() {

@@ -1,7 +1,8 @@
 //! Addresses that people write: of endpoints, and of APIs that sources ask.
 //!
-//! Read as browsers read them (WHATWG URL Standard): characters beyond ASCII and spaces are encoded,
-//! an international host name becomes its ASCII form. What no client could reach is refused in words.
+//! Read as browsers read them (WHATWG URL Standard): characters beyond ASCII and spaces are
+//! encoded, an international host name becomes its ASCII form. What no client could reach is
+//! refused in words.
 
 use http::Uri;
 use url::{Host, ParseError, Url};

@@ -1,7 +1,8 @@
 //! What the modules of one flow may make of one event.
 //!
-//! Each call of a module has its own limits ([`crate::wasm::ModuleLimits`]). They multiply: 100 drafts of each of 16 modules
-//! are 10^32 events. These bounds hold for all modules of a flow together.
+//! Each call of a module has its own limits ([`crate::wasm::ModuleLimits`]). They multiply: 100
+//! drafts of each of 16 modules are 10^32 events. These bounds hold for all modules of a flow
+//! together.
 
 use crate::pipeline::planner::{ModulesFailed, TraceStep};
 use crate::wasm::{LogLine, ModuleStep, RoleVerdict};
@@ -70,7 +71,8 @@ impl EventWork {
         Err(too_much(&format!("they ran for more than {} s", MAX_TIME.as_secs())))
     }
 
-    /// Counts the steps of a run, and adds to the trace what it has room for; how a run failed is always shown.
+    /// Counts the steps of a run, and adds to the trace what it has room for; how a run failed is
+    /// always shown.
     pub fn note<'s>(
         &mut self,
         trace: &mut Vec<TraceStep<'s>>,

@@ -4,8 +4,9 @@
 //! ends the event's way or lets it on, a transform replaces it by any number of events, a route
 //! chooses among the flow's endpoints; where several modules route, the last one decides.
 //!
-//! A transform says only what it changes: type, record id and attributes that an earlier one set, or the event had, stay.
-//! What all modules make of one event together is bounded ([`super::bounds`]).
+//! A transform says only what it changes: type, record id and attributes that an earlier one set,
+//! or the event had, stay. What all modules make of one event together is bounded
+//! ([`super::bounds`]).
 
 use super::bounds::{self, EventWork};
 use crate::model::event::{DeliveryMessage, Event, attribute_texts};

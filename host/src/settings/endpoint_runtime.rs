@@ -111,8 +111,8 @@ impl EndpointRuntime {
         })
     }
 
-    /// Whether its secrets cannot be read with the present key. It takes deliveries, which wait until
-    /// the secrets are entered again.
+    /// Whether its secrets cannot be read with the present key. It takes deliveries, which wait
+    /// until the secrets are entered again.
     pub const fn is_locked(&self) -> bool {
         self.secrets.is_none()
     }
@@ -183,8 +183,8 @@ impl EndpointRuntime {
 /// Headers whose values are not secret, and stand in answers by chance.
 const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
 
-/// What an endpoint's answers must not show: its secrets, the values of its headers, also without the
-/// scheme before them (`Bearer`), and those of its URL's query.
+/// What an endpoint's answers must not show: its secrets, the values of its headers, also without
+/// the scheme before them (`Bearer`), and those of its URL's query.
 fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> SecretRedactor {
     let mut values = query_values(&settings.url);
     for (name, value) in &settings.headers {

@@ -27,7 +27,8 @@ struct SealedValues {
 pub struct OpenedSettings<S> {
     pub settings: S,
     pub secrets: Option<SigningSecrets>,
-    /// Whether there are secrets that the present key does not open. Private values are then masked.
+    /// Whether there are secrets that the present key does not open. Private values are then
+    /// masked.
     pub locked: bool,
 }
 
@@ -101,8 +102,8 @@ fn unseal_all(sealer: &SecretSealer, id: Uuid, bytes: &[u8]) -> Option<SealedVal
     serde_json::from_slice(&plain).ok()
 }
 
-/// Encrypts private values that an older version stored in plain text. What the present key does not
-/// open stays as it is until its secrets are entered again.
+/// Encrypts private values that an older version stored in plain text. What the present key does
+/// not open stays as it is until its secrets are entered again.
 pub async fn seal_plain(
     journal: &EventStore,
     sealer: &SecretSealer,

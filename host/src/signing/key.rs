@@ -5,7 +5,8 @@ use crate::crypto::sha256::MacKey;
 use crate::model::signature_scheme::SignatureScheme;
 use ed25519_dalek::SigningKey;
 
-/// What derives an ed25519 key pair from a secret that is none: the message that the secret signs. Never to be changed.
+/// What derives an ed25519 key pair from a secret that is none: the message that the secret signs.
+/// Never to be changed.
 const DERIVATION: &[u8] = b"waybill ed25519 signing key v1";
 
 /// A secret in each form that schemes read.
@@ -43,8 +44,8 @@ impl SchemeKey {
     }
 }
 
-/// The key pair that signs for a secret: its own where it is a `whsk_` key, else one derived from it, so that every
-/// endpoint can sign this way and a rotation rotates this too.
+/// The key pair that signs for a secret: its own where it is a `whsk_` key, else one derived from
+/// it, so that every endpoint can sign this way and a rotation rotates this too.
 pub fn key_pair(secret: &str) -> Result<SigningKey, SecretError> {
     if let Some(own) = private_key(secret)? {
         return Ok(own);

@@ -7,7 +7,8 @@ use rand::CryptoRng;
 
 /// Prefix of a symmetric Standard Webhooks secret: base64 of the key follows.
 pub const SYMMETRIC: &str = "whsec_";
-/// Prefix of an ed25519 private key: base64 of its 32 bytes, or of these and the public key's 32, follows.
+/// Prefix of an ed25519 private key: base64 of its 32 bytes, or of these and the public key's 32,
+/// follows.
 pub const PRIVATE: &str = "whsk_";
 /// Prefix of an ed25519 public key: base64 of its 32 bytes follows.
 pub const PUBLIC: &str = "whpk_";
@@ -60,8 +61,9 @@ pub enum SecretError {
     PublicKey,
 }
 
-/// Whether endpoints can sign with that secret: `whsec_` and the base64 of 24 to 64 bytes, `whsk_` and an ed25519 private
-/// key, or any other 16 to 256 printable characters without white space at the ends.
+/// Whether endpoints can sign with that secret: `whsec_` and the base64 of 24 to 64 bytes, `whsk_`
+/// and an ed25519 private key, or any other 16 to 256 printable characters without white space at
+/// the ends.
 pub fn check_secret(secret: &str) -> Result<(), SecretError> {
     if secret.starts_with(PUBLIC) {
         return Err(SecretError::PublicKey);

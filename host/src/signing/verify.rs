@@ -1,10 +1,11 @@
 //! Does a received delivery fit a secret, and if not, what is wrong with it?
 //!
-//! [`verify_delivery`] names every scheme whose header is there. Where a signature does not fit it looks for the usual mistakes, by
-//! trying which variation of secret, content, body or encoding would fit, and says so ([`SignatureProblem`]).
+//! [`verify_delivery`] names every scheme whose header is there. Where a signature does not fit it
+//! looks for the usual mistakes, by trying which variation of secret, content, body or encoding
+//! would fit, and says so ([`SignatureProblem`]).
 //!
-//! This is for people who set a receiver up: `waybill verify`, `waybill listen`. A receiver in production checks one scheme and
-//! nothing else, as `docs/verify-deliveries.md` shows.
+//! This is for people who set a receiver up: `waybill verify`, `waybill listen`. A receiver in
+//! production checks one scheme and nothing else, as `docs/verify-deliveries.md` shows.
 
 pub mod problem;
 pub mod search;
@@ -21,7 +22,8 @@ use ed25519_dalek::VerifyingKey;
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
-/// How far a timestamp may be from now, either way: 300 s, as the libraries of Standard Webhooks and of Stripe have it.
+/// How far a timestamp may be from now, either way: 300 s, as the libraries of Standard Webhooks
+/// and of Stripe have it.
 pub const TOLERANCE: Duration = Duration::from_mins(5);
 
 /// What a receiver has of a delivery.
@@ -99,7 +101,8 @@ impl SignatureVerdict {
     }
 }
 
-/// Every scheme found, in the order of [`SignatureScheme::ALL`]; none if no signature header is there.
+/// Every scheme found, in the order of [`SignatureScheme::ALL`]; none if no signature header is
+/// there.
 pub fn verify_delivery(
     received: ReceivedDelivery<'_>,
     keys: VerificationKeys<'_>,
@@ -284,7 +287,8 @@ fn verdict(
 }
 
 fn time_problem(text: &str, now: Timestamp) -> Option<SignatureProblem> {
-    /// No time of this millennium in seconds is that large; in milliseconds every time since 1973 is.
+    /// No time of this millennium in seconds is that large; in milliseconds every time since 1973
+    /// is.
     const MILLISECONDS_FROM: i64 = 100_000_000_000;
     let Ok(seconds) = text.parse::<i64>() else {
         return Some(SignatureProblem::TimestampForm(text.to_owned()));

@@ -1,14 +1,14 @@
 //! Whether what another system sent is its own.
 //!
-//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]), and a [`WebhookVerifier`] checks
-//! exactly the one that its source is set to, in constant time.
+//! Each system proves that in its own way ([`crate::model::webhook_source::senders`]), and a
+//! [`WebhookVerifier`] checks exactly the one that its source is set to, in constant time.
 //!
-//! A code is made over the body as it arrived. Where that does not fit and the body is compressed, the
-//! decompressed body is tried, because some senders sign before they compress.
+//! A code is made over the body as it arrived. Where that does not fit and the body is compressed,
+//! the decompressed body is tried, because some senders sign before they compress.
 //!
-//! A signed time has to be within the source's tolerance of now, either way. Where a scheme has no time, a
-//! request that was listened to could be sent again at any time; [`crate::ingest::repeats`] says what a repeat is
-//! recognised by.
+//! A signed time has to be within the source's tolerance of now, either way. Where a scheme has no
+//! time, a request that was listened to could be sent again at any time; [`crate::ingest::repeats`]
+//! says what a repeat is recognised by.
 
 pub mod paypal;
 pub mod rule;
@@ -97,7 +97,8 @@ pub struct WebhookRequest<'a> {
 /// A request that is its source's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedWebhook {
-    /// The signature, decoded, because its text can be written in several ways. `None` where the scheme has none.
+    /// The signature, decoded, because its text can be written in several ways. `None` where the
+    /// scheme has none.
     pub signature: Option<Vec<u8>>,
 }
 
@@ -201,8 +202,8 @@ impl WebhookVerifier {
         Ok(VerifiedWebhook { signature })
     }
 
-    /// Checks a request that asks before anything is sent. It has no body that could be signed, so only an
-    /// address and a secret are asked for; what is sent later is verified all the same.
+    /// Checks a request that asks before anything is sent. It has no body that could be signed, so
+    /// only an address and a secret are asked for; what is sent later is verified all the same.
     pub fn verify_question(
         &self,
         request: &WebhookRequest<'_>,

@@ -7,18 +7,19 @@
 //!   kept, and not read in the chunk's range of keys ──► gone
 //! ```
 //!
-//! What follows from a change in a CRM is told by [`crate::crm`], which is pure. Here are the SQL ([`crm`], over [`mysql`]), the
-//! order of things, and what is remembered.
+//! What follows from a change in a CRM is told by [`crate::crm`], which is pure. Here are the SQL
+//! ([`crm`], over [`mysql`]), the order of things, and what is remembered.
 //!
-//! **From when on.** The first run notes for each table the greatest key there is. Rows up to that are what was
-//! there; all others are new, also those that come while the first run is still reading. A first run that is
-//! interrupted goes on where it was.
+//! **From when on.** The first run notes for each table the greatest key there is. Rows up to that
+//! are what was there; all others are new, also those that come while the first run is still
+//! reading. A first run that is interrupted goes on where it was.
 //!
-//! **The load.** One connection, one chunk at a time, bounded in rows and in bytes, and between two chunks of a table as long a rest as
-//! the database took for the first, so about half of one of its cores ([`pace`]).
+//! **The load.** One connection, one chunk at a time, bounded in rows and in bytes, and between two
+//! chunks of a table as long a rest as the database took for the first, so about half of one of its
+//! cores ([`pace`]).
 //!
-//! Guaranteed: what was committed before a run began, and is still there or left a trace, is captured by that
-//! run. Not guaranteed: what changed and changed back between two runs.
+//! Guaranteed: what was committed before a run began, and is still there or left a trace, is
+//! captured by that run. Not guaranteed: what changed and changed back between two runs.
 
 pub mod chunk;
 pub mod crm;
@@ -106,8 +107,8 @@ pub struct TableMemory {
     first_at: Option<i64>,
     /// The columns that rows were kept with.
     layouts: String,
-    /// The revision that a new row has: above that of any row that is gone, so that one that comes again under the same
-    /// key is told under other ids.
+    /// The revision that a new row has: above that of any row that is gone, so that one that comes
+    /// again under the same key is told under other ids.
     new_revision: u32,
 }
 

@@ -34,8 +34,9 @@ impl RowLetters {
         Self { known, bad: HashMap::new() }
     }
 
-    /// Notes a bad row. One that still cannot be read is news only where a replay was asked for, which has failed then.
-    /// One of which no event can be made is looked at again only when its content is another.
+    /// Notes a bad row. One that still cannot be read is news only where a replay was asked for,
+    /// which has failed then. One of which no event can be made is looked at again only when its
+    /// content is another.
     pub fn note(&mut self, list: &str, bad: &BadRow) -> NotedLetter {
         let of_list = self.bad.entry(list.to_owned()).or_default();
         if of_list.contains(&bad.row_id) {
@@ -71,8 +72,8 @@ impl RowLetters {
         self.known.values().filter(is_one).collect()
     }
 
-    /// Rows of a list that could not be read before and were not met unreadable by this run, as far as the test says so.
-    /// They are forgotten here.
+    /// Rows of a list that could not be read before and were not met unreadable by this run, as far
+    /// as the test says so. They are forgotten here.
     pub fn settled(&mut self, list: &str, is_settled: impl Fn(&RowLetter) -> bool) -> Vec<String> {
         let bad = self.bad.get(list);
         let is_good = |one: &&RowLetter| {
@@ -90,7 +91,8 @@ impl RowLetters {
     }
 }
 
-/// A list as operators know it: of a table of its own, the table's name without the key that its rows are kept under.
+/// A list as operators know it: of a table of its own, the table's name without the key that its
+/// rows are kept under.
 pub fn list_name(list: &str) -> &str {
     let table = list.strip_prefix("own ").and_then(|own| own.split_once('\u{1f}'));
     table.map_or(list, |(table, _)| table)

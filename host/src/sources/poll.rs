@@ -7,11 +7,12 @@
 //!   oldest first ──► capture, and keep the rows ──► remember the newest
 //! ```
 //!
-//! The first run from now on keeps what is there and captures nothing. Each row's content is kept, so that an
-//! update says what changed and rows of the overlap are not captured again.
+//! The first run from now on keeps what is there and captures nothing. Each row's content is kept,
+//! so that an update says what changed and rows of the overlap are not captured again.
 //!
-//! Guaranteed: a row that the API gives in a run is captured, also if the program dies in between. Not
-//! guaranteed, as such an API cannot: rows that changed without their timestamp, and rows that are gone.
+//! Guaranteed: a row that the API gives in a run is captured, also if the program dies in between.
+//! Not guaranteed, as such an API cannot: rows that changed without their timestamp, and rows that
+//! are gone.
 
 pub mod fetch;
 pub mod list;

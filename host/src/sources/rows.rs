@@ -1,4 +1,5 @@
-//! Rows, wherever they are read: what tells one from another, what is kept of it, and the events that are made of it.
+//! Rows, wherever they are read: what tells one from another, what is kept of it, and the events
+//! that are made of it.
 
 use super::RunFailed;
 use super::run::SourceRun;
@@ -37,7 +38,8 @@ impl SourceRow {
     }
 }
 
-/// A row's id as a number: itself, or made from the text. Then it is negative, so that it is no other row's.
+/// A row's id as a number: itself, or made from the text. Then it is negative, so that it is no
+/// other row's.
 pub fn number(id: &str) -> i64 {
     if let Some(key) = id.parse().ok().filter(|key: &i64| key.to_string() == id) {
         return key;
@@ -47,7 +49,8 @@ pub fn number(id: &str) -> i64 {
     i64::from_be_bytes(first) | i64::MIN
 }
 
-/// Of the content, in whatever order its fields stand. A field that holds nothing is as good as none.
+/// Of the content, in whatever order its fields stand. A field that holds nothing is as good as
+/// none.
 fn hash_fields(data: &RowFields) -> ShortDigest {
     let mut fields: Vec<(&str, &str)> =
         data.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
@@ -108,8 +111,8 @@ pub fn content(kept: &KeptRow) -> Option<RowFields> {
     serde_json::from_str(&kept.cells).ok()
 }
 
-/// Which fields have another value than before. A value that is only written differently is the same one, and a field
-/// that holds nothing is as good as none.
+/// Which fields have another value than before. A value that is only written differently is the
+/// same one, and a field that holds nothing is as good as none.
 pub fn changes(old: &RowFields, new: &RowFields, texts: TextValues) -> EventChanges {
     let value = |fields: &RowFields, field: &str| fields.get(field).cloned().unwrap_or_default();
     let missing = |field: &&String| !new.contains_key(*field);
@@ -185,7 +188,8 @@ mod tests {
         assert_ne!(big.hash, row(r#"{"n": 12345678901234567890124}"#).hash);
     }
 
-    /// Stored hashes were made so. Another way to make them would have every row read anew after an upgrade.
+    /// Stored hashes were made so. Another way to make them would have every row read anew after an
+    /// upgrade.
     #[test]
     fn hashes_are_made_as_they_were_stored() {
         let row = row(r#"{"id": 7, "total": 1.50, "note": null, "name": "x"}"#);

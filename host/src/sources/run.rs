@@ -126,8 +126,8 @@ impl SourceRun {
         }
     }
 
-    /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it found until then is
-    /// durable, the rest is found by the next.
+    /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it
+    /// found until then is durable, the rest is found by the next.
     pub async fn finish(self, stop: &CancellationToken) {
         let outcome = tokio::select! {
             outcome = self.work() => Some(outcome),
@@ -222,8 +222,8 @@ impl SourceRun {
         !topology.matches_by_name(&self.source().settings.name, event_type).is_empty()
     }
 
-    /// Captures what was found, and keeps the rows that it follows from, some at a time: of each row all is durable at
-    /// once, or nothing.
+    /// Captures what was found, and keeps the rows that it follows from, some at a time: of each
+    /// row all is durable at once, or nothing.
     pub async fn take(&self, list: &str, found: Vec<FoundRow>) -> Result<(), RunFailed> {
         let mut found = found.into_iter().peekable();
         while found.peek().is_some() {
@@ -301,8 +301,8 @@ impl SourceRun {
         too_many.map_or(Ok(()), Err)
     }
 
-    /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are told when they are read
-    /// again. Rows that cannot be read are not kept.
+    /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are
+    /// told when they are read again. Rows that cannot be read are not kept.
     pub async fn forget_replayed(&self, list: &str) -> Result<(), RunFailed> {
         let mut changes = self.changes(list);
         changes.gone = {
@@ -313,8 +313,8 @@ impl SourceRun {
         self.commit(Vec::new(), changes).await
     }
 
-    /// Ends a list: rows that could not be read before, and can be now or are gone, as far as `is_settled` says, have no
-    /// dead letter any more.
+    /// Ends a list: rows that could not be read before, and can be now or are gone, as far as
+    /// `is_settled` says, have no dead letter any more.
     pub async fn settle_list(
         &self,
         list: &str,
@@ -339,7 +339,8 @@ impl SourceRun {
         letters.known.values().filter(is_replayed).cloned().collect()
     }
 
-    /// Notes that no event can be made of a row. One that is gone cannot be read again, so it leaves no dead letter.
+    /// Notes that no event can be made of a row. One that is gone cannot be read again, so it
+    /// leaves no dead letter.
     fn note_invalid(&self, found: &FoundRow, why: &str, aside: &mut RowsSetAside) -> NotedLetter {
         match found.keep {
             RowToStore::Row(_) => {
@@ -352,7 +353,8 @@ impl SourceRun {
         }
     }
 
-    /// Notes that a row is bad, to be written where that is news and not too many rows of its list are.
+    /// Notes that a row is bad, to be written where that is news and not too many rows of its list
+    /// are.
     fn note_bad(&self, bad: BadRow, aside: &mut RowsSetAside) -> NotedLetter {
         let noted = self.letters().note(&aside.list, &bad);
         if noted == NotedLetter::Known {
@@ -380,7 +382,8 @@ impl SourceRun {
         Ok(())
     }
 
-    /// Keeps what the source remembers from now on. Fails where another process has taken the source over.
+    /// Keeps what the source remembers from now on. Fails where another process has taken the
+    /// source over.
     pub async fn keep(&self, memory: &str) -> Result<(), RunFailed> {
         let report = self.report().clone();
         if self.journal().keep_source(self.id(), memory, &report).await? {

@@ -1,6 +1,7 @@
 //! A clock: events at certain times.
 //!
-//! Remembered is the last time that was dealt with, in the commit that captures its event, so none comes twice.
+//! Remembered is the last time that was dealt with, in the commit that captures its event, so none
+//! comes twice.
 
 use super::RunFailed;
 use super::run::{EVENTS, SourceRun};
@@ -23,7 +24,8 @@ struct ScheduleMemory {
     last: Option<Timestamp>,
 }
 
-/// After when the next time is looked for: the last one that was dealt with, and no time before it was set as it is now.
+/// After when the next time is looked for: the last one that was dealt with, and no time before it
+/// was set as it is now.
 pub fn begin(source: &Source, memory: Option<&str>) -> Timestamp {
     let memory: ScheduleMemory =
         memory.and_then(|m| serde_json::from_str(m).ok()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Calls on record, and how tokens are used.
 //!
-//! Both ride along with whatever the writers commit next ([`EventStore::note`]): a call never waits for a
-//! commit of its own. While the database is away they are kept, as settles are.
+//! Both ride along with whatever the writers commit next ([`EventStore::note`]): a call never waits
+//! for a commit of its own. While the database is away they are kept, as settles are.
 
 use super::batch::WriteBatch;
 use super::bulk::BulkStatement;
@@ -62,8 +62,8 @@ impl CallFilter {
 type CallRow = (Uuid, Option<Uuid>, String, String, String, i16, i64, i32);
 
 impl EventStore {
-    /// Has notes written with the next commit. They come back if so much is queued up that they find
-    /// no place.
+    /// Has notes written with the next commit. They come back if so much is queued up that they
+    /// find no place.
     pub fn note(&self, notes: AuditNotes) -> Result<(), AuditNotes> {
         match self.inner.writer.try_send(WriteOperation::Note(Box::new(notes))) {
             Ok(()) => Ok(()),

@@ -77,8 +77,8 @@ impl WriteBatch<'_> {
     }
 }
 
-/// Expands `$body` once for each kind of transaction; in it `sql` is sqlx or what takes its place, and
-/// `$db` the connection.
+/// Expands `$body` once for each kind of transaction; in it `sql` is sqlx or what takes its place,
+/// and `$db` the connection.
 macro_rules! batching {
     ($batch:expr, |$db:ident| $body:expr) => {
         match $batch {

@@ -95,8 +95,8 @@ fn unnest(table: &str, columns: &[(&str, BulkColumnKind)], before: usize, tail: 
     format!("INSERT INTO {table} ({names}) SELECT * FROM UNNEST({arrays}) {tail}")
 }
 
-/// Inserts into several tables as one statement of PostgreSQL, which is a transaction of its own and
-/// one message there and back.
+/// Inserts into several tables as one statement of PostgreSQL, which is a transaction of its own
+/// and one message there and back.
 #[derive(Debug)]
 pub struct BulkInserts {
     pub text: String,

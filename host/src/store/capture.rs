@@ -37,8 +37,8 @@ pub struct EventCapture {
     pub plannings: Vec<NewPlanning>,
     /// How many flows and endpoints took it.
     pub matched: usize,
-    /// Why flows and endpoints did not take it that would have if they were enabled; the flow is `None` for an endpoint's own
-    /// `events`.
+    /// Why flows and endpoints did not take it that would have if they were enabled; the flow is
+    /// `None` for an endpoint's own `events`.
     pub skipped: Vec<(Option<FlowId>, String)>,
     /// What it says of its record, if the catalogue knows its type.
     pub record: Option<RecordChange>,
@@ -57,8 +57,8 @@ pub struct NewPlanning {
     pub record_key: Option<String>,
 }
 
-/// A request's `Idempotency-Key` as one of its events has it. The same key may come again with the same
-/// request only.
+/// A request's `Idempotency-Key` as one of its events has it. The same key may come again with the
+/// same request only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKeys {
     /// The key, and the event's place in the request.
@@ -76,8 +76,8 @@ pub struct CaptureReceipt {
     pub duplicate: bool,
 }
 
-/// Writes the captures that are no repeats. The receipts of a request whose `Idempotency-Key` came with
-/// another request before are `None`, and nothing of it is written.
+/// Writes the captures that are no repeats. The receipts of a request whose `Idempotency-Key` came
+/// with another request before are `None`, and nothing of it is written.
 pub async fn write_captures(
     tx: &mut WriteBatch<'_>,
     captures: &mut [&mut EventCapture],
@@ -99,9 +99,9 @@ pub async fn write_captures(
     Ok(receipts)
 }
 
-/// Writes captures that are no more than events, records and plain deliveries as one statement, which on
-/// PostgreSQL is one message there and back instead of four; `false` where there is more to them, and
-/// nothing was written.
+/// Writes captures that are no more than events, records and plain deliveries as one statement,
+/// which on PostgreSQL is one message there and back instead of four; `false` where there is more
+/// to them, and nothing was written.
 pub async fn write_at_once(db: &PgPool, captures: &[&EventCapture]) -> Result<bool, StoreError> {
     if !captures.iter().all(|capture| capture.is_plain()) {
         return Ok(false);
@@ -128,8 +128,8 @@ impl EventCapture {
 /// A source and a key of its, as they are kept.
 type CaptureKey = Vec<u8>;
 
-/// The longest that is kept as it is, in bytes. Short ones are ids of most systems, which grow and so go to the end of the index; long
-/// ones are signatures and the like, in no order.
+/// The longest that is kept as it is, in bytes. Short ones are ids of most systems, which grow and
+/// so go to the end of the index; long ones are signatures and the like, in no order.
 const LONGEST_KEY: usize = 40;
 
 /// The keys of a capture, as they are kept.
@@ -186,8 +186,8 @@ fn stored(source: &str, key: &str) -> CaptureKey {
     }
 }
 
-/// Tells repeats from new events, and notes the keys of the new ones. `None` for all events of a request
-/// whose key came with another request before.
+/// Tells repeats from new events, and notes the keys of the new ones. `None` for all events of a
+/// request whose key came with another request before.
 async fn recognise_repeats(
     tx: &mut WriteBatch<'_>,
     captures: &[&mut EventCapture],
@@ -231,8 +231,8 @@ async fn recognise_repeats(
 /// Keys to be kept, each with the event that it stands for and the time it was captured.
 type FreshKeys = BTreeMap<CaptureKey, (EventId, Timestamp)>;
 
-/// Tells whether an event is a repeat. The keys of a new one are to be kept; of a repeat those of its
-/// request, so that they too are bound to what the request holds.
+/// Tells whether an event is a repeat. The keys of a new one are to be kept; of a repeat those of
+/// its request, so that they too are bound to what the request holds.
 fn note(
     capture: &EventCapture,
     keys: CaptureKeys,

@@ -6,8 +6,9 @@
 //!   checkpointer                             └──► copies most of it, then the rest, while commits go on
 //! ```
 //!
-//! A log begins anew only where all of it is copied, so the writer has the last word. The long part, thousands of pages to
-//! places all over the file and the sync after them, holds up no commit. Rarer copying writes a page that changed often once.
+//! A log begins anew only where all of it is copied, so the writer has the last word. The long
+//! part, thousands of pages to places all over the file and the sync after them, holds up no
+//! commit. Rarer copying writes a page that changed often once.
 //!
 //! Nothing depends on it: what is committed is in the log, and SQLite reads it there.
 
@@ -21,7 +22,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// How long the log may grow before it is copied, in pages: 32 MiB.
 pub const PAGES: i32 = 8_192;
-/// How often the checkpointer copies what came since it began: what is left for the writer is little then.
+/// How often the checkpointer copies what came since it began: what is left for the writer is
+/// little then.
 const PASSES: u32 = 2;
 
 thread_local! {
@@ -45,7 +47,8 @@ struct WalGrowth {
 }
 
 impl WalGrowth {
-    /// Whether a log of this length, in pages, is to be copied. One that did not begin anew, as somebody still reads it, is given time.
+    /// Whether a log of this length, in pages, is to be copied. One that did not begin anew, as
+    /// somebody still reads it, is given time.
     fn is_long(&mut self, length: i32) -> bool {
         if length < self.from {
             self.from = 0;

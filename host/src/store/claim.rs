@@ -1,12 +1,14 @@
-//! Claiming work from the table: retries, what found no room in memory, and what a dead process held.
+//! Claiming work from the table: retries, what found no room in memory, and what a dead process
+//! held.
 //!
-//! A claim turns rows that are due into leases of this process. On PostgreSQL rows that another node
-//! is claiming are skipped; SQLite has one writer.
+//! A claim turns rows that are due into leases of this process. On PostgreSQL rows that another
+//! node is claiming are skipped; SQLite has one writer.
 //!
-//! **Events that kill.** A planning is leased, durably, before its modules run, so a process that dies leaves a trace without
-//! a write of its own. Whoever takes over counts a death for all that the process held; any of it may be why. What two
-//! processes died under is claimed one at a time ([`EventStore::claim_suspect`]), so that a third death is counted for the one
-//! event under which it came. An event whose process died [`FATAL`] times is not run again by itself, on any node.
+//! **Events that kill.** A planning is leased, durably, before its modules run, so a process that
+//! dies leaves a trace without a write of its own. Whoever takes over counts a death for all that
+//! the process held; any of it may be why. What two processes died under is claimed one at a time
+//! ([`EventStore::claim_suspect`]), so that a third death is counted for the one event under which
+//! it came. An event whose process died [`FATAL`] times is not run again by itself, on any node.
 
 use super::handover::{
     EndpointLane, FlowLane, LaneCapacity, LeasedDelivery, LeasedPlanning, QueuePermit,
@@ -91,8 +93,8 @@ async fn read_into_places<R: RowWeight>(
 }
 
 impl EventStore {
-    /// Claims what is due at an endpoint, as much as its lane has room for, and notes when more will
-    /// be due.
+    /// Claims what is due at an endpoint, as much as its lane has room for, and notes when more
+    /// will be due.
     pub async fn claim(
         &self,
         lane: &EndpointLane,
@@ -342,7 +344,8 @@ impl EventStore {
         Ok(rows.into_iter().map(|(id,)| FlowId::from_uuid(id)).collect())
     }
 
-    /// Claims an event of a flow that was deleted: it was captured by a node that did not know of that yet.
+    /// Claims an event of a flow that was deleted: it was captured by a node that did not know of
+    /// that yet.
     pub async fn claim_orphan(&self, hold: Duration) -> Result<Option<LeasedPlanning>, StoreError> {
         let Some(slot) = self.handover().odd_room().take_claimed() else { return Ok(None) };
         let text = match self.pool() {
@@ -364,8 +367,9 @@ impl EventStore {
         claimed.map(|row| row.leased(lease, slot)).transpose()
     }
 
-    /// Claims one event under which processes died twice, to be run alone among its like. A process that is not `calm` yet
-    /// runs everything else first: an operator, or something else, may be killing it again and again.
+    /// Claims one event under which processes died twice, to be run alone among its like. A process
+    /// that is not `calm` yet runs everything else first: an operator, or something else, may be
+    /// killing it again and again.
     pub async fn claim_suspect(
         &self,
         hold: Duration,

@@ -1,9 +1,9 @@
 //! The file of an SQLite database: one server uses it, and it stays the file that was opened.
 //!
 //! The lock is `flock(2)` on the database file itself. It ends with the process, however that ends,
-//! and it does not meet SQLite's own locks, which are of another kind (`fcntl(2)`). The file is held
-//! open until the last connection is closed, because closing any descriptor of a file releases all
-//! `fcntl` locks that the process has on it.
+//! and it does not meet SQLite's own locks, which are of another kind (`fcntl(2)`). The file is
+//! held open until the last connection is closed, because closing any descriptor of a file releases
+//! all `fcntl` locks that the process has on it.
 //!
 //! A file that was removed or replaced under a running server still takes writes, and they are gone
 //! after a restart. So each commit compares the file at the path with the one that was opened.
@@ -40,8 +40,8 @@ struct OpenLog {
 }
 
 impl DatabaseFile {
-    /// Opens a database file, or makes an empty one, and locks it. Fails where another process holds
-    /// the lock.
+    /// Opens a database file, or makes an empty one, and locks it. Fails where another process
+    /// holds the lock.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::File { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
@@ -75,8 +75,8 @@ impl DatabaseFile {
         self.is_new
     }
 
-    /// Remembers which log the database writes to, and keeps it open. Called once, when the database
-    /// is in WAL mode.
+    /// Remembers which log the database writes to, and keeps it open. Called once, when the
+    /// database is in WAL mode.
     pub fn watch_log(&self) -> Result<(), StoreError> {
         let connection = native::open_connection(&self.path)?;
         // SQLite opens the log with the first read.

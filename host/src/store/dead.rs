@@ -383,8 +383,8 @@ async fn check_payload(tx: &mut WriteTransaction, event: EventId) -> Result<(), 
     }))
 }
 
-/// Brings back what died: sends the delivery again, runs the modules again, or has the source read the row again. Whether
-/// that began, and at which endpoint.
+/// Brings back what died: sends the delivery again, runs the modules again, or has the source read
+/// the row again. Whether that began, and at which endpoint.
 async fn replay_subject(
     tx: &mut WriteTransaction,
     subject: &DeadSubject,

@@ -1,7 +1,8 @@
 //! Dedupe keys: of the deliveries to one endpoint with the same key, one is made.
 //!
-//! The delivery that takes a key holds it until the key's time is over, or the delivery dies or is cancelled; nothing has to be
-//! done then, because whoever comes next looks at the holder. What is held back stands in the event's trace, with the holder.
+//! The delivery that takes a key holds it until the key's time is over, or the delivery dies or is
+//! cancelled; nothing has to be done then, because whoever comes next looks at the holder. What is
+//! held back stands in the event's trace, with the holder.
 
 use super::batch::WriteBatch;
 use super::plan::{DeliveryDraft, RecordedPlan};
@@ -19,7 +20,8 @@ type EndpointKey = (Uuid, String);
 /// A delivery that wants a key, and until when.
 type KeyWish = (Uuid, Timestamp);
 
-/// Takes the keys of the plans' deliveries; those whose key another delivery holds are taken out and noted in the trace.
+/// Takes the keys of the plans' deliveries; those whose key another delivery holds are taken out
+/// and noted in the trace.
 pub async fn hold_back(
     tx: &mut WriteBatch<'_>,
     plans: &mut [&mut RecordedPlan],

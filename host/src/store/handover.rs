@@ -1,16 +1,16 @@
 //! What a commit hands to the next stage in memory, and the room there is for it.
 //!
-//! Each endpoint has a [`EndpointLane`]: a bounded queue of deliveries leased to this process. Each flow
-//! with modules has a [`FlowLane`] for the events that its modules are to run on. Each has a [`LaneCapacity`].
-//! A stage takes a [`QueuePermit`] before the commit; the row is born leased if it got one,
-//! unleased if not. The slot travels with the work and frees its place when it is dropped, after the
-//! next commit.
+//! Each endpoint has a [`EndpointLane`]: a bounded queue of deliveries leased to this process. Each
+//! flow with modules has a [`FlowLane`] for the events that its modules are to run on. Each has a
+//! [`LaneCapacity`]. A stage takes a [`QueuePermit`] before the commit; the row is born leased if
+//! it got one, unleased if not. The slot travels with the work and frees its place when it is
+//! dropped, after the next commit.
 //!
-//! A slot pays for its work in bytes: three times the payload, because while it is sent there are the
-//! event, the body that is made of it, and what is on its way in between. Each room has
+//! A slot pays for its work in bytes: three times the payload, because while it is sent there are
+//! the event, the body that is made of it, and what is on its way in between. Each room has
 //! [`SURE_BYTES`] of its own for new work and as much for claimed work. Beyond that it borrows from
-//! one budget for the whole process, and never more than is left for the others. So an endpoint that
-//! hangs leaves half of the budget, two that hang a third, and so on.
+//! one budget for the whole process, and never more than is left for the others. So an endpoint
+//! that hangs leaves half of the budget, two that hang a third, and so on.
 
 use crate::model::delivery::WorkLease;
 use crate::model::event::{DeliveryMessage, Event};
@@ -50,8 +50,8 @@ struct RoomShare {
     bytes: AtomicUsize,
 }
 
-/// Places and memory for work: for what is born leased, and apart from that for what is claimed from
-/// the table, so that new work never keeps older work in the table.
+/// Places and memory for work: for what is born leased, and apart from that for what is claimed
+/// from the table, so that new work never keeps older work in the table.
 #[derive(Debug)]
 pub struct LaneCapacity {
     /// Places for claimed work. New work has [`STRETCH`] times as many.
@@ -310,7 +310,8 @@ impl EndpointLane {
 
     /// Queues a delivery; its slot has bounded the queue already.
     pub fn push(&self, leased: LeasedDelivery) {
-        // A closed lane is one of a stopping server: the lease runs out and the row is claimed again.
+        // A closed lane is one of a stopping server: the lease runs out and the row is claimed
+        // again.
         drop(self.sender.send(leased));
     }
 
@@ -357,7 +358,8 @@ pub struct FlowLane {
 impl FlowLane {
     /// Queues a planning; its slot has bounded the queue already.
     pub fn push(&self, planning: LeasedPlanning) {
-        // A closed lane is one of a stopping server: the lease runs out and the row is claimed again.
+        // A closed lane is one of a stopping server: the lease runs out and the row is claimed
+        // again.
         drop(self.sender.send(planning));
     }
 }

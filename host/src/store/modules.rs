@@ -64,8 +64,9 @@ impl EventStore {
         Ok(row.map(|(wasm,)| wasm))
     }
 
-    /// Stores a component as a version of a name, active if asked for; its number, which is the next one
-    /// where none is given. [`StoreError::NameTaken`] if there is a version of that number.
+    /// Stores a component as a version of a name, active if asked for; its number, which is the
+    /// next one where none is given. [`StoreError::NameTaken`] if there is a version of that
+    /// number.
     pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, StoreError> {
         let NewModule { name, version: number, sha256, wasm, report, activate: active } = module;
         let now = self.clock().now();

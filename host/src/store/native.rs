@@ -1,12 +1,12 @@
 //! SQLite without a hop for every statement.
 //!
 //! sqlx runs each statement of SQLite in another thread, which costs two wake-ups: a tenth of all
-//! processor time at full load, measured. The group commit crosses over once instead: a thread with a
-//! connection of its own takes all operations of a transaction, writes them and gives them back.
+//! processor time at full load, measured. The group commit crosses over once instead: a thread with
+//! a connection of its own takes all operations of a transaction, writes them and gives them back.
 //!
-//! [`SqliteQuery`] takes the place of sqlx's in statements that both run, so that there is one text and
-//! one list of bindings for them (see [`batching`](super::batch::batching)). Whoever writes holds
-//! [`Pool`](super::pool::Pool)'s turn, so the two connections never wait for SQLite's lock.
+//! [`SqliteQuery`] takes the place of sqlx's in statements that both run, so that there is one text
+//! and one list of bindings for them (see [`batching`](super::batch::batching)). Whoever writes
+//! holds [`Pool`](super::pool::Pool)'s turn, so the two connections never wait for SQLite's lock.
 
 use super::batch::WriteBatch;
 use super::checkpoint::WalCheckpointer;

@@ -1,9 +1,9 @@
 //! Running processes, and taking over what a lost one held.
 //!
-//! Every process has a random id, says every two seconds that it is there, and its lease tokens begin
-//! with its id. What a process held that has not been seen for ten seconds is due again at once, so
-//! nothing waits for the end of a lease. A process that merely stalled that long can change nothing
-//! with its old leases; what it was sending may be sent twice.
+//! Every process has a random id, says every two seconds that it is there, and its lease tokens
+//! begin with its id. What a process held that has not been seen for ten seconds is due again at
+//! once, so nothing waits for the end of a lease. A process that merely stalled that long can
+//! change nothing with its old leases; what it was sending may be sent twice.
 
 use super::pool::{DatabasePool, WriteTransaction, reading, writing};
 use super::{EventStore, StoreError, statements};
@@ -27,8 +27,8 @@ pub const fn first_token(node: i64) -> i64 {
 }
 
 impl EventStore {
-    /// Enters this process. SQLite has one process at a time, so whatever is leased there was held by
-    /// one that is gone.
+    /// Enters this process. SQLite has one process at a time, so whatever is leased there was held
+    /// by one that is gone.
     pub async fn enter(&self) -> Result<(), StoreError> {
         self.beat().await?;
         match self.pool() {
@@ -43,7 +43,8 @@ impl EventStore {
         self.take_over(LOST).await
     }
 
-    /// Leaves: what this process still holds is due again at once, and an SQLite database stands in its one file.
+    /// Leaves: what this process still holds is due again at once, and an SQLite database stands in
+    /// its one file.
     pub async fn leave(&self) -> Result<(), StoreError> {
         self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING).await?;
         if let Err(error) = self.pool().empty_log().await {

@@ -130,8 +130,9 @@ impl EventStore {
     }
 
     /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
-    /// does whatever is deleted (`secure_delete` is on). [`StoreError::NameTaken`] if two objects of a kind
-    /// would have one name, [`StoreError::Missing`] if a version to activate does not exist.
+    /// does whatever is deleted (`secure_delete` is on). [`StoreError::NameTaken`] if two objects
+    /// of a kind would have one name, [`StoreError::Missing`] if a version to activate does not
+    /// exist.
     pub async fn change(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
         let now = self.clock().now();
         let mut tx = self.pool().begin().await?;

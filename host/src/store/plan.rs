@@ -97,8 +97,8 @@ pub async fn write_plans(
 const REFUSED: &str = "refused_by_database";
 
 impl RecordedPlan {
-    /// Makes a dead letter of a plan that the database refused for its content, so that the event does not wait for ever;
-    /// `false` if it is one already.
+    /// Makes a dead letter of a plan that the database refused for its content, so that the event
+    /// does not wait for ever; `false` if it is one already.
     pub fn set_aside(&mut self, why: &str) -> bool {
         if matches!(self.failed, Some(ModuleFailed::Dead { reason: REFUSED, .. })) {
             return false;

@@ -27,8 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 const READERS: u32 = 4;
 /// Rows that SQLite's readers read ahead; sqlx's 50 would be 50 MB of large events.
 const READ_AHEAD: usize = 4;
-/// What the connection that writes to SQLite is told: every commit is synced, and pages are kept in 32 MiB
-/// of memory.
+/// What the connection that writes to SQLite is told: every commit is synced, and pages are kept in
+/// 32 MiB of memory.
 pub const SQLITE_PRAGMAS: [(&str, &str); 5] = [
     ("synchronous", "FULL"),
     // What is deleted is overwritten: an erased record is not left in free pages.
@@ -212,8 +212,8 @@ impl DatabasePool {
             .application_name("waybill")
             .statement_cache_capacity(400)
             .disable_statement_logging();
-        // On fresh tables the planner believes them empty: it scans them for every update, or walks a
-        // whole index for a merge or hash join. The hot statements look each row up in its index
+        // On fresh tables the planner believes them empty: it scans them for every update, or walks
+        // a whole index for a merge or hash join. The hot statements look each row up in its index
         // without waiting for statistics.
         let hot = [
             ("enable_seqscan", "off"),
@@ -263,7 +263,8 @@ impl DatabasePool {
         }
     }
 
-    /// Copies all of SQLite's log into the database, so that a copy of that one file is a copy of everything.
+    /// Copies all of SQLite's log into the database, so that a copy of that one file is a copy of
+    /// everything.
     pub async fn empty_log(&self) -> Result<(), sqlx::Error> {
         if let Self::Sqlite { write, turn, .. } = self {
             let _turn = turn.lock().await;
@@ -319,9 +320,9 @@ pub fn is_refusal(error: &sqlx::Error) -> bool {
     let Some(database) = error.as_database_error() else {
         return matches!(error, sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_));
     };
-    // PostgreSQL: class 22 data exception, 23 integrity constraint violation, 54 program limit exceeded, such as a text
-    // that is too long for an index (appendix A).
-    // SQLite: 19 constraint, 18 too big, 20 mismatch, with extended codes above.
+    // PostgreSQL: class 22 data exception, 23 integrity constraint violation, 54 program limit
+    // exceeded, such as a text that is too long for an index (appendix A). SQLite: 19 constraint,
+    // 18 too big, 20 mismatch, with extended codes above.
     let code = database.code().unwrap_or_default();
     let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|n| n & 0xff);
     code.len() == 5 && ["22", "23", "54"].iter().any(|class| code.starts_with(class))

@@ -60,8 +60,8 @@ impl WriteHealth {
     }
 }
 
-/// Notes an error code of the database that says that its pages are damaged: SQLite's `CORRUPT` (11)
-/// and `NOTADB` (26), with extended codes above, and PostgreSQL's `XX001` and `XX002`.
+/// Notes an error code of the database that says that its pages are damaged: SQLite's `CORRUPT`
+/// (11) and `NOTADB` (26), with extended codes above, and PostgreSQL's `XX001` and `XX002`.
 pub fn note_code(code: &str) {
     let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
     if matches!(sqlite, Some(11 | 26)) || matches!(code, "XX001" | "XX002") {

@@ -1,7 +1,7 @@
 //! The latest state of every record, for those who poll.
 //!
-//! A row names the event that holds the record's state and is written in the commit that captures the
-//! event, so a record is never older than what was acknowledged. The state itself is not
+//! A row names the event that holds the record's state and is written in the commit that captures
+//! the event, so a record is never older than what was acknowledged. The state itself is not
 //! written twice.
 
 use super::batch::WriteBatch;
@@ -207,7 +207,8 @@ struct RecordState {
     deleted: bool,
 }
 
-/// One row for each record, in one order everywhere, so that two writers cannot wait for each other.
+/// One row for each record, in one order everywhere, so that two writers cannot wait for each
+/// other.
 pub fn rows<'q>(captures: &[&'q EventCapture]) -> Vec<BoundRow<'q>> {
     let mut states: BTreeMap<RecordPlace<'q>, RecordState> = BTreeMap::new();
     for capture in captures {

@@ -1,7 +1,7 @@
 //! Recording attempts and what follows from them.
 //!
-//! The attempt is always recorded, because it was made. The delivery changes only if the lease still
-//! holds: a worker whose lease ran out cannot overwrite what a later one did.
+//! The attempt is always recorded, because it was made. The delivery changes only if the lease
+//! still holds: a worker whose lease ran out cannot overwrite what a later one did.
 
 use super::batch::{WriteBatch, batching};
 use super::figures::StoreFigures;
@@ -63,8 +63,8 @@ impl SettledAttempt {
         }
     }
 
-    /// Leaves out what was said and answered where the database refused it, so that the attempt counts all the same;
-    /// `false` if that was done already.
+    /// Leaves out what was said and answered where the database refused it, so that the attempt
+    /// counts all the same; `false` if that was done already.
     pub fn set_aside(&mut self, why: &str) -> bool {
         let attempt = &mut self.attempt;
         if attempt.request_headers.is_empty() {

@@ -1,8 +1,9 @@
-//! What is kept of each row that a source has read, so that its next run sees what is new, changed or
-//! gone.
+//! What is kept of each row that a source has read, so that its next run sees what is new, changed
+//! or gone.
 //!
-//! Written by the group commit, together with the events that follow from it, and only while the process holds the
-//! source: either all of it is durable or nothing, so what was told and what is known to be told never differ.
+//! Written by the group commit, together with the events that follow from it, and only while the
+//! process holds the source: either all of it is durable or nothing, so what was told and what is
+//! known to be told never differ.
 
 use super::batch::WriteBatch;
 use super::pool::{DatabasePool, reading};
@@ -228,8 +229,8 @@ impl EventStore {
         rows.into_iter().map(letter).collect()
     }
 
-    /// Appends the events that a run of a source found, and keeps what they follow from, in one commit. `None` if the
-    /// run has lost its hold of the source: then nothing is written.
+    /// Appends the events that a run of a source found, and keeps what they follow from, in one
+    /// commit. `None` if the run has lost its hold of the source: then nothing is written.
     pub async fn take(
         &self,
         captures: Vec<EventCapture>,

@@ -1,8 +1,10 @@
-//! Sources that Waybill runs itself: who runs one at present, what it remembers, how its last run went.
+//! Sources that Waybill runs itself: who runs one at present, what it remembers, how its last run
+//! went.
 //!
-//! One process runs a source at a time. It says so in the source's row, and what a process says that is
-//! lost is taken back with its other leases ([`super::node`]). One that stalled, and lost its
-//! hold without knowing, can keep nothing more and captures nothing more: each of its writes says who must hold the source.
+//! One process runs a source at a time. It says so in the source's row, and what a process says
+//! that is lost is taken back with its other leases ([`super::node`]). One that stalled, and lost
+//! its hold without knowing, can keep nothing more and captures nothing more: each of its writes
+//! says who must hold the source.
 
 use super::pool::{reading, writing};
 use super::{EventStore, StoreError, row, statements};
@@ -52,8 +54,8 @@ impl EventStore {
         rows.into_iter().map(state).collect()
     }
 
-    /// Takes hold of a source for a run that begins now; `false` if another process has it, or has run it
-    /// since `seen`, when it was last known to be started.
+    /// Takes hold of a source for a run that begins now; `false` if another process has it, or has
+    /// run it since `seen`, when it was last known to be started.
     pub async fn lease_source(
         &self,
         source: SourceId,

@@ -1,8 +1,8 @@
-//! Every statement the journal runs. One text for both databases; where they differ there is a pair,
-//! named `…_SQLITE` and `…_POSTGRES`.
+//! Every statement the journal runs. One text for both databases; where they differ there is a
+//! pair, named `…_SQLITE` and `…_POSTGRES`.
 //!
-//! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are in [`bulks`]. A test prepares each
-//! on both databases.
+//! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are in
+//! [`bulks`]. A test prepares each on both databases.
 
 pub mod bulks;
 
@@ -200,7 +200,8 @@ statements! {
         UPDATE planning SET lease = $1, due_at = $2 FROM due \
         WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
     SUSPECT_IS_DUE = "SELECT due_at FROM planning WHERE deaths > 1 AND due_at <= $1 LIMIT 1";
-    /// One event under which a process died twice or more; with `$4` = 0 only where no other event waits.
+    /// One event under which a process died twice or more; with `$4` = 0 only where no other event
+    /// waits.
     CLAIM_SUSPECT_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning p WHERE p.deaths > 1 AND p.due_at <= $3 \
         AND ($4 > 0 OR NOT EXISTS (SELECT 1 FROM planning q \

@@ -1,4 +1,5 @@
-//! Forgetting what is over, some thousand rows at a time: a long transaction would hold up the others.
+//! Forgetting what is over, some thousand rows at a time: a long transaction would hold up the
+//! others.
 
 use super::pool::writing;
 use super::{EventStore, StoreError, statements};
@@ -33,7 +34,8 @@ impl EventStore {
         self.forget(statements::FORGET_CALLS, ForgetBound::Id(first)).await
     }
 
-    /// Forgets what was kept for a source that is deleted: its rows, those that were set aside, then itself.
+    /// Forgets what was kept for a source that is deleted: its rows, those that were set aside,
+    /// then itself.
     pub async fn forget_source(&self, source: SourceId) -> Result<(), StoreError> {
         self.forget(statements::FORGET_SOURCE_ROWS, ForgetBound::Id(source.uuid())).await?;
         self.forget(statements::FORGET_ROW_LETTERS, ForgetBound::Id(source.uuid())).await?;
@@ -46,7 +48,8 @@ impl EventStore {
         Ok(tx.commit().await?)
     }
 
-    /// Runs a statement that takes a bound and a number of rows until there are no more; how many there were.
+    /// Runs a statement that takes a bound and a number of rows until there are no more; how many
+    /// there were.
     async fn forget(&self, text: &'static str, bound: ForgetBound) -> Result<u64, StoreError> {
         let mut forgotten = 0;
         loop {

@@ -1,8 +1,8 @@
 //! Lists in bounds: how much of a table one request looks through.
 //!
-//! A filter that fits few rows would have the whole table read: 180,000 events took 0.23 s a request.
-//! So a list with a filter looks through [`ROWS`] rows, newest first, and says where it stopped; the
-//! next page goes on there. A page may hold few rows, or none, and not be the last.
+//! A filter that fits few rows would have the whole table read: 180,000 events took 0.23 s a
+//! request. So a list with a filter looks through [`ROWS`] rows, newest first, and says where it
+//! stopped; the next page goes on there. A page may hold few rows, or none, and not be the last.
 
 use super::pool::reading;
 use super::{EventStore, StoreError};
@@ -52,7 +52,8 @@ impl ListWindow {
         Self { before, from: from.unwrap_or(Uuid::nil()), is_cut: false }
     }
 
-    /// A page of at most `limit` of the rows that were found; one row more says that there are others.
+    /// A page of at most `limit` of the rows that were found; one row more says that there are
+    /// others.
     pub fn page<R>(
         self,
         mut rows: Vec<R>,

@@ -8,9 +8,10 @@
 //!   notes    ─┘
 //! ```
 //!
-//! When a transaction fails, captures, plans and takes get the error: nothing of theirs was written. Settles
-//! and notes are kept and written with a later transaction, because what they report has happened. When the
-//! database refused some data, each operation is tried alone, so that a bad one costs no other.
+//! When a transaction fails, captures, plans and takes get the error: nothing of theirs was
+//! written. Settles and notes are kept and written with a later transaction, because what they
+//! report has happened. When the database refused some data, each operation is tried alone, so that
+//! a bad one costs no other.
 
 use super::audit::{self, AuditNotes};
 use super::batch::WriteBatch;
@@ -272,8 +273,8 @@ fn tell_captured(
     Ok(mine)
 }
 
-/// Lets whatever is ready run first: under load it adds to this transaction, which costs all of them
-/// less; at rest nothing is ready and nothing is waited for.
+/// Lets whatever is ready run first: under load it adds to this transaction, which costs all of
+/// them less; at rest nothing is ready and nothing is waited for.
 async fn gather_operations() {
     for _ in 0..GATHER {
         tokio::task::yield_now().await;
@@ -368,8 +369,8 @@ pub async fn write_all(
     for changes in kept {
         source_rows::write_source_rows(tx, changes).await?;
     }
-    // Last, as where a lost process's work is taken over, so that the two cannot wait for each other.
-    // One row, because PostgreSQL does not take the same one twice in a statement.
+    // Last, as where a lost process's work is taken over, so that the two cannot wait for each
+    // other. One row, because PostgreSQL does not take the same one twice in a statement.
     proofs.truncate(1);
     tx.run(&statements::PUT_NODE, proofs).await?;
     Ok(WriteResults { receipts, planned, held })
@@ -412,8 +413,8 @@ fn fail_operations(ops: Vec<WriteOperation>, error: &StoreError) -> Vec<WriteOpe
     kept
 }
 
-/// Changes the one operation that the database refused into one that says so; `false` where there are several, or where that
-/// cannot be done.
+/// Changes the one operation that the database refused into one that says so; `false` where there
+/// are several, or where that cannot be done.
 fn set_aside(ops: &mut [WriteOperation], why: &str) -> bool {
     let [op] = ops else { return false };
     let changed = match op {

@@ -1,9 +1,10 @@
 //! The clock, as a value that is passed around, so that a test drives it.
 //!
-//! Waits are stored as times: when a delivery is due, when a lease ends. If the machine's clock is set
-//! back by an hour, all of them would take an hour longer. So the time that waits are reckoned by
-//! never goes back: it goes on, a little slower, until the machine's clock has caught up
-//! ([`SteadyTime`]). Signatures carry the machine's own time, because receivers compare it with theirs.
+//! Waits are stored as times: when a delivery is due, when a lease ends. If the machine's clock is
+//! set back by an hour, all of them would take an hour longer. So the time that waits are reckoned
+//! by never goes back: it goes on, a little slower, until the machine's clock has caught up
+//! ([`SteadyTime`]). Signatures carry the machine's own time, because receivers compare it with
+//! theirs.
 
 use crate::time::timestamp::Timestamp;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -27,7 +28,8 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The time that waits are reckoned by. It does not go back when the machine's clock is set back.
+    /// The time that waits are reckoned by. It does not go back when the machine's clock is set
+    /// back.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => STEADY.read(wall(), Instant::now),

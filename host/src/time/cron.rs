@@ -1,8 +1,8 @@
 //! Cron expressions in a time zone.
 //!
-//! Five fields as every Unix has them (minute, hour, day of month, month, day of week with 0 or 7 for
-//! Sunday), or six with seconds first. Where day of month and day of week are both restricted, one of them is enough
-//! (crontab(5)).
+//! Five fields as every Unix has them (minute, hour, day of month, month, day of week with 0 or 7
+//! for Sunday), or six with seconds first. Where day of month and day of week are both restricted,
+//! one of them is enough (crontab(5)).
 //!
 //! When clocks are put forward, a time that does not exist is taken as much later as the clocks
 //! were put. When they are put back, a time that comes twice is taken once, the first time; an

@@ -77,14 +77,15 @@ impl Timestamp {
         (FIRST..=LAST).contains(&micros).then_some(Self(micros))
     }
 
-    /// RFC 3339, or Unix seconds or milliseconds. Another form, such as a CRM's local time without its
-    /// zone, tells no point in time and is left out; the data still has it.
+    /// RFC 3339, or Unix seconds or milliseconds. Another form, such as a CRM's local time without
+    /// its zone, tells no point in time and is left out; the data still has it.
     pub fn parse_lenient(text: &str) -> Option<Self> {
         Self::parse_unix(text).or_else(|| Self::parse(text).ok())
     }
 
-    /// Reads a time as clients write it in a query: RFC 3339, also where its `+` was not escaped and
-    /// arrived as a space; a date, with or without a time, in UTC; or Unix time ([`Self::parse_unix`]).
+    /// Reads a time as clients write it in a query: RFC 3339, also where its `+` was not escaped
+    /// and arrived as a space; a date, with or without a time, in UTC; or Unix time
+    /// ([`Self::parse_unix`]).
     pub fn parse_query(text: &str) -> Result<Self, InvalidTimestamp> {
         let trimmed = text.trim();
         // Before all others: eight digits are also a date without its hyphens.

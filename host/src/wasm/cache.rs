@@ -1,9 +1,9 @@
 //! Compiled components on disk, under a seal.
 //!
 //! Two files for each entry: `NAME.cwasm`, the machine code, and `NAME.seal`, a JSON object with
-//! the [`ModuleReport`] and an HMAC-SHA256 over the entry's name, the report and the machine code. Both
-//! are written to a temporary file and renamed, the seal last, so that an entry is whole or absent.
-//! Losing the directory costs compilations, nothing else.
+//! the [`ModuleReport`] and an HMAC-SHA256 over the entry's name, the report and the machine code.
+//! Both are written to a temporary file and renamed, the seal last, so that an entry is whole or
+//! absent. Losing the directory costs compilations, nothing else.
 
 use super::{EngineError, ModuleCompiler, ModuleReport};
 use crate::crypto::sha256;

@@ -194,8 +194,8 @@ impl OutputBudget {
 }
 
 impl IdOrigin<'_> {
-    /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent, flow, module and position
-    /// give the same id, and no module can choose one.
+    /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent,
+    /// flow, module and position give the same id, and no module can choose one.
     fn id(&self, what: &str, position: usize) -> EventId {
         let position = (position as u64).to_le_bytes();
         let parts: [&[u8]; 7] = [

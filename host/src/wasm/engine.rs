@@ -42,8 +42,8 @@ impl std::fmt::Debug for ModuleEngine {
 }
 
 impl ModuleEngine {
-    /// An engine with these limits. Guests' random numbers follow from `key`, which must be a secret: ids of events are public.
-    /// Must be used on a tokio runtime with its timer enabled.
+    /// An engine with these limits. Guests' random numbers follow from `key`, which must be a
+    /// secret: ids of events are public. Must be used on a tokio runtime with its timer enabled.
     pub fn new(limits: ModuleLimits, key: &[u8; 32]) -> Result<Self, EngineError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let slots = slots(cores);
@@ -71,8 +71,8 @@ impl ModuleEngine {
         &self.0.limits
     }
 
-    /// How many calls can compute at once. A flow that lets no more of its events into a module leaves room for as many of
-    /// others.
+    /// How many calls can compute at once. A flow that lets no more of its events into a module
+    /// leaves room for as many of others.
     pub fn side_by_side(&self) -> usize {
         self.0.side_by_side
     }
@@ -169,8 +169,8 @@ async fn blocking<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
-/// Instances that may live at once. Calls compute and are done in microseconds, so one for each core
-/// would do; the rest is so that modules which loop or sleep leave room for the others.
+/// Instances that may live at once. Calls compute and are done in microseconds, so one for each
+/// core would do; the rest is so that modules which loop or sleep leave room for the others.
 fn slots(cores: usize) -> u32 {
     u32::try_from(cores).unwrap_or(1).saturating_mul(16).clamp(32, 1024)
 }

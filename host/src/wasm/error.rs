@@ -25,8 +25,8 @@ pub enum EngineError {
     BrokenOff(#[from] tokio::task::JoinError),
 }
 
-/// Why an upload was not admitted. All but [`ModuleRejection::Unavailable`] are for the module's author
-/// to mend; the text says how.
+/// Why an upload was not admitted. All but [`ModuleRejection::Unavailable`] are for the module's
+/// author to mend; the text says how.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleRejection {
     /// Larger than [`super::ModuleLimits::upload_bytes`].

@@ -22,8 +22,8 @@ pub struct GuestContext {
     pub config: Arc<BTreeMap<String, String>>,
 }
 
-/// What a guest's random numbers follow from: the event, so that a retry sees the same; the module, so that none knows those
-/// of another; and a secret of the server, so that nobody else knows them.
+/// What a guest's random numbers follow from: the event, so that a retry sees the same; the module,
+/// so that none knows those of another; and a secret of the server, so that nobody else knows them.
 pub struct GuestRandomness {
     pub secret: MacKey,
     pub module: [u8; 32],

@@ -8,9 +8,11 @@ use std::time::Duration;
 /// The event that a module is run on.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleInput<'a> {
-    /// Its id, such as `evt_01976f0c-…`. Randomness and the ids of drafts come from it, among others.
+    /// Its id, such as `evt_01976f0c-…`. Randomness and the ids of drafts come from it, among
+    /// others.
     pub id: &'a str,
-    /// The id of the flow; the ids of drafts come from it too, so that those of two flows differ. Empty in a trial.
+    /// The id of the flow; the ids of drafts come from it too, so that those of two flows differ.
+    /// Empty in a trial.
     pub flow: &'a str,
     /// The name of its source.
     pub source: &'a str,
@@ -116,8 +118,8 @@ pub struct RoutedEvent {
 /// An event that a module made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventDraft {
-    /// Made from the parent's id, the flow's, the module's SHA-256 and the draft's position (a version 8 UUID),
-    /// so that another run makes the same one.
+    /// Made from the parent's id, the flow's, the module's SHA-256 and the draft's position (a
+    /// version 8 UUID), so that another run makes the same one.
     pub id: EventId,
     /// The event type; `None` keeps the parent's.
     pub kind: Option<String>,

@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 
 const KEY: [u8; 32] = [7; 32];
 
-/// One for all tests: each reserves address space for its pool. It is the processor time that ends a guest, however long
-/// a busy machine takes for it.
+/// One for all tests: each reserves address space for its pool. It is the processor time that ends
+/// a guest, however long a busy machine takes for it.
 static ENGINE: LazyLock<ModuleEngine> = LazyLock::new(|| {
     let limits =
         ModuleLimits { wall: std::time::Duration::from_mins(1), ..ModuleLimits::default() };

@@ -1,8 +1,9 @@
 //! WASI 0.2 with nothing behind it: no files, no network, no environment, no arguments.
 //!
-//! Language runtimes import it, few modules call it, so its state is made at the first call.
-//! Clocks stand at the time the event was captured and randomness comes from the event's id and a secret of the server: the
-//! same event gives the same result at every attempt, and nobody outside can tell which. Standard output and error go to the log.
+//! Language runtimes import it, few modules call it, so its state is made at the first call. Clocks
+//! stand at the time the event was captured and randomness comes from the event's id and a secret
+//! of the server: the same event gives the same result at every attempt, and nobody outside can
+//! tell which. Standard output and error go to the log.
 
 use super::guest_log::{GuestLog, LogLevel};
 use super::guest_state::{GuestRandomness, GuestState};

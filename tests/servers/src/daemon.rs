@@ -29,7 +29,8 @@ pub(crate) struct Kind {
     pub(crate) stop: Signal,
 }
 
-/// A server of our own: its folder, and its process while it runs. Stopped and removed when it is dropped.
+/// A server of our own: its folder, and its process while it runs. Stopped and removed when it is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     kind: &'static Kind,

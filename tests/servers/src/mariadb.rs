@@ -7,7 +7,8 @@ use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Kind, finish};
 
-/// SIGTERM stops MariaDB in order, without waiting for its clients (documentation, "What to Do if MariaDB Doesn't Start/Stop").
+/// SIGTERM stops MariaDB in order, without waiting for its clients (documentation, "What to Do if
+/// MariaDB Doesn't Start/Stop").
 static KIND: Kind = Kind {
     name: "MariaDB",
     users: &["mysql", "nobody"],
@@ -34,7 +35,8 @@ impl Binaries {
         let folders: Vec<PathBuf> =
             std::env::split_paths(&path).chain(DEBIAN.map(PathBuf::from)).collect();
         let find = |name| folders.iter().map(|folder| folder.join(name)).find(|file| file.exists());
-        // The installer, a script, asks this one for the settings of files; its package is not the server's.
+        // The installer, a script, asks this one for the settings of files; its package is not the
+        // server's.
         find("my_print_defaults")?;
         Some(Self { server: find("mariadbd")?, installer: find("mariadb-install-db")? })
     }

@@ -47,8 +47,8 @@ impl Cluster {
         Self::start_with(&[])
     }
 
-    /// One that does not wait for its disk: for tests, in which it outlives whoever writes to it and a disk that is busy
-    /// with a build says nothing about them.
+    /// One that does not wait for its disk: for tests, in which it outlives whoever writes to it
+    /// and a disk that is busy with a build says nothing about them.
     pub fn start_unsynced() -> Result<Self> {
         Self::start_with(&["-c", "fsync=off", "-c", "full_page_writes=off"])
     }

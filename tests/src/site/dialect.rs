@@ -7,8 +7,8 @@
 //! | `PerfexAPI` | `/api/v1/{list}?page=&limit=` | `X-API-KEY` | last added first | at most 100 rows |
 //! | custom | `/erp/{list}?changed_after=ISO or UNIX&p=&n=` | `X-Token` | oldest first | at most 40 rows |
 //!
-//! Themesic's behaviour is that of its published code: invoices are filtered by the day of issue, tickets by
-//! `date`, and `since=0` counts as none, which means the last 24 hours.
+//! Themesic's behaviour is that of its published code: invoices are filtered by the day of issue,
+//! tickets by `date`, and `since=0` counts as none, which means the last 24 hours.
 
 use hyper::header::HeaderMap;
 use serde_json::{Value, json};
@@ -77,7 +77,8 @@ impl Dialect {
         }
     }
 
-    /// The one column that a list is filtered and sorted by, where it is not the first that is there.
+    /// The one column that a list is filtered and sorted by, where it is not the first that is
+    /// there.
     pub(super) fn time_column(self, list: &str) -> Option<&'static str> {
         match (self, list) {
             (Self::Themesic, "invoices" | "tickets") => Some("date"),
@@ -104,7 +105,8 @@ impl Dialect {
         }
     }
 
-    /// What a request for rows is answered with; `limit` is the most rows that the site gives in a page.
+    /// What a request for rows is answered with; `limit` is the most rows that the site gives in a
+    /// page.
     pub(super) fn answer(self, asked: &Asked, rows: &Rows, limit: usize) -> Value {
         let (usual, most) = self.page_size();
         let take = number(asked, self.paging().1).filter(|n| *n > 0).unwrap_or(usual);
@@ -138,7 +140,8 @@ impl Dialect {
         Some(day)
     }
 
-    /// What a request without the right key is answered with. Like some real ones it repeats what it was given.
+    /// What a request without the right key is answered with. Like some real ones it repeats what
+    /// it was given.
     pub(super) fn refusal(self, headers: &HeaderMap) -> Value {
         let given = ["authorization", "authtoken", "x-api-key", "x-token"];
         let given = given.iter().find_map(|name| headers.get(*name)?.to_str().ok());

@@ -1,4 +1,5 @@
-//! What somebody needs who takes a CRM's events into accounting: currencies, taxes, customers and custom fields.
+//! What somebody needs who takes a CRM's events into accounting: currencies, taxes, customers and
+//! custom fields.
 
 use serde_json::{Value, json};
 use waybill_tests::Backend::Sqlite;

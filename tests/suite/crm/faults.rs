@@ -1,4 +1,5 @@
-//! What goes wrong with a CRM's database is said in a sentence, without the password, and loses nothing.
+//! What goes wrong with a CRM's database is said in a sentence, without the password, and loses
+//! nothing.
 
 use serde_json::{Value, json};
 use waybill_tests::Backend::Sqlite;
@@ -12,7 +13,8 @@ use crate::support::{merged, problem};
 /// A password that is wrong, and must not be repeated either.
 const WRONG: &str = "a-wrong-password";
 
-/// What a run says went wrong; fails the test unless it is a sentence that names all of these words and no secret.
+/// What a run says went wrong; fails the test unless it is a sentence that names all of these words
+/// and no secret.
 fn complaint(crm: &Crm, run: &Value, words: &[&str]) -> String {
     let error = run["error"].as_str().unwrap_or_else(|| panic!("no error: {run:#}")).to_owned();
     assert!(error.split(' ').count() > 3, "that is no sentence: {error}");

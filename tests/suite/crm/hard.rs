@@ -1,4 +1,5 @@
-//! What is rare and was wrong once: a source that is made again, addresses that must not be taken, the short lists.
+//! What is rare and was wrong once: a source that is made again, addresses that must not be taken,
+//! the short lists.
 
 use hyper::{Method, StatusCode};
 use rstest::rstest;
@@ -50,7 +51,8 @@ async fn a_source_that_is_made_again_repeats_what_happens_again(
     }
 }
 
-/// A restored backup, a row that somebody put back: the same row under the same key, from the same time.
+/// A restored backup, a row that somebody put back: the same row under the same key, from the same
+/// time.
 #[rstest]
 #[tokio::test]
 async fn a_row_that_is_put_back_is_told_again(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -1,4 +1,5 @@
-//! `kill -9` at any moment while people work in the CRM: what they committed is delivered, under one id.
+//! `kill -9` at any moment while people work in the CRM: what they committed is delivered, under
+//! one id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Everything that people do in the CRM, step by step: each event that is to follow is delivered, signed, exactly once.
+//! Everything that people do in the CRM, step by step: each event that is to follow is delivered,
+//! signed, exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

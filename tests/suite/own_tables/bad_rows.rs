@@ -1,4 +1,5 @@
-//! One row that cannot be read is set aside by name; the others are told, and it is not taken for gone.
+//! One row that cannot be read is set aside by name; the others are told, and it is not taken for
+//! gone.
 
 use rstest::rstest;
 use serde_json::{Value, json};

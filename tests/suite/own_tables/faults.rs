@@ -1,4 +1,5 @@
-//! What goes wrong with a table or its database is said in a sentence, and is never taken for rows that are gone.
+//! What goes wrong with a table or its database is said in a sentence, and is never taken for rows
+//! that are gone.
 
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! Where a source begins: what is there is no news, or all of it is, and what comes while it begins always is.
+//! Where a source begins: what is there is no news, or all of it is, and what comes while it begins
+//! always is.
 
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! What tells rows apart: numbers, uuids and texts of all kinds, read by the order that the database has.
+//! What tells rows apart: numbers, uuids and texts of all kinds, read by the order that the
+//! database has.
 
 use rstest::rstest;
 use serde_json::json;
@@ -21,7 +22,8 @@ fn uuid(n: u32) -> String {
     format!("{mixed:08x}-0000-1000-8000-{n:012x}")
 }
 
-/// Texts that are hard to quote, to order or to tell apart. The server's collations order them unlike their bytes.
+/// Texts that are hard to quote, to order or to tell apart. The server's collations order them
+/// unlike their bytes.
 fn odd(n: u32) -> String {
     let forms =
         ["it's", r#"say "hi""#, "back\\slash", "Größe", "日本", "a%_b", "; DROP TABLE t; --", "$1"];

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment while rows are written: each of them is told once, under one id, and whoever applies the
-//! events in their order has the table.
+//! `kill -9` at any moment while rows are written: each of them is told once, under one id, and
+//! whoever applies the events in their order has the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::support::{announce, endpoint_with, seed, verified};
 /// Rows that are there before, and rows that come at each kill.
 const ROWS: (u32, u32) = (300, 40);
 
-/// One kill: while rows come one by one, the same number go, and others change, at a moment of a run.
+/// One kill: while rows come one by one, the same number go, and others change, at a moment of a
+/// run.
 async fn round(world: &mut World, legacy: &Arc<Legacy>, n: u32) {
     world.post(&format!("/api/v1/sources/{SOURCE}/run"), &json!({})).await;
     let database = Arc::clone(legacy);
@@ -98,7 +99,8 @@ async fn check_arrivals(world: &World, receiver: &Receiver, secret: &str, expect
 /// Rows by key.
 type Rows = BTreeMap<String, i64>;
 
-/// The rows that the events in their order leave; fails the test at one that tells of a row that it cannot be about.
+/// The rows that the events in their order leave; fails the test at one that tells of a row that it
+/// cannot be about.
 async fn replica(world: &World) -> Rows {
     let mut rows = Rows::new();
     for event in events(world, SOURCE).await {
@@ -117,7 +119,8 @@ async fn replica(world: &World) -> Rows {
     rows
 }
 
-/// Adds, changes and removes rows of a few keys, one by one, until it is told to stop; the rows that are there then.
+/// Adds, changes and removes rows of a few keys, one by one, until it is told to stop; the rows
+/// that are there then.
 async fn shuffle(legacy: Arc<Legacy>, mut random: StdRng, stop: Arc<AtomicBool>) -> Rows {
     let mut rows = Rows::new();
     let mut value = 0;

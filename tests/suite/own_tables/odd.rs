@@ -1,4 +1,5 @@
-//! What was wrong once: orders and types that are not the usual ones, rows that a policy hides, contents no delivery can hold.
+//! What was wrong once: orders and types that are not the usual ones, rows that a policy hides,
+//! contents no delivery can hold.
 
 use serde_json::json;
 use waybill_tests::Backend::Sqlite;
@@ -11,7 +12,8 @@ use crate::support::problem;
 use hyper::Method;
 use waybill_tests::rest::Call;
 
-/// PostgreSQL looks for operators in `public` and its own schema only, and so would compare such keys as plain texts.
+/// PostgreSQL looks for operators in `public` and its own schema only, and so would compare such
+/// keys as plain texts.
 #[tokio::test]
 async fn keys_of_a_type_that_lives_elsewhere_are_read_in_their_own_order() {
     let Some(legacy) = Legacy::start(Postgre).await else { return };

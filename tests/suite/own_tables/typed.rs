@@ -1,4 +1,5 @@
-//! Values keep their types, and numbers all of their digits; what is long is not kept, and not held in memory either.
+//! Values keep their types, and numbers all of their digits; what is long is not kept, and not held
+//! in memory either.
 
 use rstest::rstest;
 use serde_json::{Value, json};

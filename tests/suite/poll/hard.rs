@@ -1,4 +1,5 @@
-//! What is rare and was wrong once: odd rows, odd dates, odd moments, and settings that must not be taken.
+//! What is rare and was wrong once: odd rows, odd dates, odd moments, and settings that must not be
+//! taken.
 
 mod settings;
 
@@ -42,7 +43,8 @@ async fn every_page_of_a_list_without_since_is_read_at_every_run(
     }
     source(&world, &merged(poll(&site), &json!({"start": start}))).await;
     let before = happened(&world).await.len();
-    // The last added stand first, so the first rows are those of the last page. These are older than any start.
+    // The last added stand first, so the first rows are those of the last page. These are older
+    // than any start.
     for total in ["7.50", "5.00"] {
         site.put("invoices", 1, row(&site, 1, LONG_AGO - 85_800, total));
         run_well(&world).await;
@@ -140,7 +142,8 @@ async fn what_comes_while_the_first_run_fails_is_news(
     if restarts {
         world.restart();
     }
-    // Its clock is a little ahead, so that this is later than the first run whatever the fraction of the second.
+    // Its clock is a little ahead, so that this is later than the first run whatever the fraction
+    // of the second.
     put(&site, [3], now() + 2);
     site.heal();
     run_well(&world).await;
@@ -177,7 +180,8 @@ async fn what_comes_while_first_runs_fail_for_long_is_news_page_after_page() {
     let site = Site::start(Dialect::DataBuilder).await;
     site.fail(usize::MAX, Fault::Status(500));
     source(&world, &merged(poll(&site), &json!({"overlap": "1s"}))).await;
-    // Longer than the overlap, after which the first of these are older than what a first look goes back to.
+    // Longer than the overlap, after which the first of these are older than what a first look goes
+    // back to.
     let failed_at = now();
     while now() < failed_at + 4 {
         assert!(super::run(&world, SOURCE).await["error"].is_string());

@@ -218,7 +218,8 @@ async fn two_nodes_share_the_work() {
         assert!(Instant::now() < deadline, "the other node knows of no source");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Whichever has the lease: asking either of them runs the source, and asking both sends nothing twice.
+    // Whichever has the lease: asking either of them runs the source, and asking both sends nothing
+    // twice.
     for id in 1..=10 {
         put(&site, [id * 2], now());
         put(&site, [id * 2 + 1], now());

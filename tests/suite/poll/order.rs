@@ -1,5 +1,5 @@
-//! What is found, and in which order, when times are equal, late, or in another zone, and when rows come and go
-//! between two pages.
+//! What is found, and in which order, when times are equal, late, or in another zone, and when rows
+//! come and go between two pages.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -168,8 +168,8 @@ async fn the_start_is_in_the_source_s_zone() {
     assert_eq!(happened(&world).await, ["created 2"]);
 }
 
-/// The lists of `PerfexAPI` are not filtered by the site, so it is the column found here that tells what is old and
-/// what comes first. Columns further down the order tell otherwise.
+/// The lists of `PerfexAPI` are not filtered by the site, so it is the column found here that tells
+/// what is old and what comes first. Columns further down the order tell otherwise.
 #[tokio::test]
 async fn the_column_of_the_time_is_found() {
     let Some(world) = World::start(Sqlite).await else { return };

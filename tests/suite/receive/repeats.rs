@@ -23,7 +23,8 @@ impl Sender<'_> {
         answer.data()["duplicate"].as_bool().unwrap()
     }
 
-    /// Sends webhooks one after the other, each with a value of one header, and compares which are repeats.
+    /// Sends webhooks one after the other, each with a value of one header, and compares which are
+    /// repeats.
     async fn check(&self, header: &'static str, sent: &[(&str, &str, bool)]) {
         for (n, (body, value, duplicate)) in sent.iter().enumerate() {
             let is_repeat = self.send(body, (header, value)).await;
@@ -38,7 +39,8 @@ impl Sender<'_> {
 const BODY: &str = r#"{"event":"task.updated","payload":{"id":7,"status":5}}"#;
 const OTHER: &str = r#"{"event":"task.updated","payload":{"id":7,"status":4}}"#;
 
-/// Two shops of one app share its secret, so equal bodies have equal signatures. GitHub sends equal bodies too.
+/// Two shops of one app share its secret, so equal bodies have equal signatures. GitHub sends equal
+/// bodies too.
 #[tokio::test]
 async fn the_sender_s_delivery_id_tells_equal_bodies_apart() {
     for backend in [Sqlite, Postgres] {

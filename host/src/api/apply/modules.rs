@@ -59,8 +59,9 @@ pub fn choose_versions<'v>(
     Ok(chosen)
 }
 
-/// Whether a version is the one that is meant. Which component runs is a matter of its digest alone, as
-/// servers number their uploads; flows pin by number, so one that is pinned has to have that too.
+/// Whether a version is the one that is meant. Which component runs is a matter of its digest
+/// alone, as servers number their uploads; flows pin by number, so one that is pinned has to have
+/// that too.
 fn is_wanted_version(choice: &ModuleChoice, version: &ModuleVersion, by_number: bool) -> bool {
     let number = choice.version.is_none_or(|number| !by_number || version.version == number);
     let digest = choice

@@ -1,6 +1,6 @@
-//! What the handlers' macros cannot say of the API, said for all operations in one place: the answers
-//! that the guard and the reading of a body or a query can give, the media type of problems, bounds that
-//! the code keeps.
+//! What the handlers' macros cannot say of the API, said for all operations in one place: the
+//! answers that the guard and the reading of a body or a query can give, the media type of
+//! problems, bounds that the code keeps.
 //!
 //! `cargo xtask contract` holds the server to the result.
 
@@ -101,7 +101,8 @@ fn describe_parameter(path: &str, parameter: &mut Value) {
     }
 }
 
-/// A schema that others extend by `allOf` must not itself refuse what they add (JSON Schema 2020-12, section 10.3.2.3).
+/// A schema that others extend by `allOf` must not itself refuse what they add (JSON Schema
+/// 2020-12, section 10.3.2.3).
 fn open_what_is_extended(schemas: &mut Map<String, Value>) {
     let parts = schemas.values().filter_map(|schema| schema["allOf"].as_array()).flatten();
     let extended: Vec<String> = parts

@@ -1,5 +1,5 @@
-//! The short lists that other records point to: statuses, currencies, taxes. No event holds them one by one,
-//! so they are served from what the sources that read databases have kept.
+//! The short lists that other records point to: statuses, currencies, taxes. No event holds them
+//! one by one, so they are served from what the sources that read databases have kept.
 
 use super::super::AppState;
 use super::super::problem::ApiProblem;

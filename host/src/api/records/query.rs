@@ -18,7 +18,8 @@ const MOST: usize = 20;
 const LONGEST: (usize, usize) = (64, 255);
 /// The longest cursor, in bytes: ids and names of sources have bounds of their own.
 const LONGEST_CURSOR: usize = 4_096;
-/// Parameters of the dialects that choose what is shown beside a record; a record has all that is known.
+/// Parameters of the dialects that choose what is shown beside a record; a record has all that is
+/// known.
 const IGNORED: [&str; 2] = ["include", "_"];
 
 /// What is asked for.

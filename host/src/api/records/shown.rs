@@ -67,8 +67,8 @@ impl ShownRecord {
     }
 
     /// A record without the fields that nobody asks for, to be compared and put in order: of 20,000
-    /// records at once there is no memory for more. Long texts are cut, longer than any value that they
-    /// are compared with.
+    /// records at once there is no memory for more. Long texts are cut, longer than any value that
+    /// they are compared with.
     pub fn narrowed(record: &Record, order: RecordOrder, names: &[&str]) -> Self {
         let members = JsonMembers::read(record.data.get()).ok();
         let value = |name: &str| {
@@ -108,7 +108,8 @@ impl ShownRecord {
     }
 }
 
-/// The longest text that is compared, in characters: one more than a condition's value may have bytes.
+/// The longest text that is compared, in characters: one more than a condition's value may have
+/// bytes.
 const COMPARED: usize = 256;
 
 /// A text, a number or a truth value; nothing else can be compared.

@@ -62,7 +62,8 @@ pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Resu
     }
 }
 
-/// Checks and loads a component as the server would, but compiled in this process: it is the user's own.
+/// Checks and loads a component as the server would, but compiled in this process: it is the user's
+/// own.
 pub async fn admit_module(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliError> {
     let failed = |error: &dyn std::error::Error| {
         CliError::failed(format!("{}: {}", file.display(), error_chain(error)))
@@ -94,7 +95,8 @@ fn read_config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
     Ok(FlowModule { name: String::new(), version: None, config }.texts())
 }
 
-/// What random numbers follow from here, where nothing is kept secret: two trials on one event see the same.
+/// What random numbers follow from here, where nothing is kept secret: two trials on one event see
+/// the same.
 const LOCAL_KEY: [u8; 32] = [0; 32];
 
 /// The event of the file, with stand-ins for what the server would add.

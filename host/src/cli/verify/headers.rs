@@ -44,7 +44,8 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The first block of header lines. Request and status lines, HTTP/2's pseudo-headers and what `curl -v` says beside are passed over.
+/// The first block of header lines. Request and status lines, HTTP/2's pseudo-headers and what
+/// `curl -v` says beside are passed over.
 fn parse_lines(text: &str) -> Result<HeaderMap, UnreadableHeader> {
     let mut headers = HeaderMap::new();
     for (index, line) in text.lines().enumerate() {

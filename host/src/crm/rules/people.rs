@@ -4,7 +4,8 @@ use super::When::{Becomes, Changed, Gone, New, Renewed, Set, SetLater, Turns, Up
 use super::Where::Is;
 use super::{Data, Rule};
 
-/// A role is a name for a set of permissions, so other permissions are another role: the derivation rules say so.
+/// A role is a name for a set of permissions, so other permissions are another role: the derivation
+/// rules say so.
 pub const STAFF: &[Rule] = &[
     Rule::new("staff.created", &[New(&[])]),
     Rule::new("staff.updated", &[Updated]),

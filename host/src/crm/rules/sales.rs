@@ -1,7 +1,8 @@
 //! Rules for offers, invoices and money.
 //!
-//! Invoices: 1 unpaid, 2 paid, 3 partially paid, 4 overdue, 5 cancelled, 6 draft. Estimates: 1 draft, 2 sent, 3 declined, 4 accepted,
-//! 5 expired. Proposals: 1 open, 2 declined, 3 accepted, 4 sent, 5 revised, 6 draft.
+//! Invoices: 1 unpaid, 2 paid, 3 partially paid, 4 overdue, 5 cancelled, 6 draft. Estimates: 1
+//! draft, 2 sent, 3 declined, 4 accepted, 5 expired. Proposals: 1 open, 2 declined, 3 accepted, 4
+//! sent, 5 revised, 6 draft.
 
 use super::When::{self, Becomes, Changed, Gone, Leaves, New, Renewed, Set, Unanswered, Updated};
 use super::Where::{Above0, Below0, Is, IsSet, OneOf};

@@ -1,4 +1,5 @@
-//! Rules for tickets. Statuses: 1 open, 2 in progress, 3 answered, 4 on hold, 5 closed, and what the CRM's owner adds.
+//! Rules for tickets. Statuses: 1 open, 2 in progress, 3 answered, 4 on hold, 5 closed, and what
+//! the CRM's owner adds.
 
 use super::When::{Becomes, Changed, Gone, Leaves, New, Renewed, Set, Updated};
 use super::{Data, Rule};

@@ -1,7 +1,8 @@
 //! Rules for contracts, projects, tasks and time.
 //!
-//! Projects: 1 not started, 2 in progress, 3 on hold, 4 finished, 5 cancelled (some clients swap the last two; the CRM does not).
-//! Tasks: 1 not started, 2 awaiting feedback, 3 testing, 4 in progress, 5 complete.
+//! Projects: 1 not started, 2 in progress, 3 on hold, 4 finished, 5 cancelled (some clients swap
+//! the last two; the CRM does not). Tasks: 1 not started, 2 awaiting feedback, 3 testing, 4 in
+//! progress, 5 complete.
 
 use super::When::{self, Becomes, Changed, CompletesMilestone, Gone, New, SetLater, Updated};
 use super::Where::{IsEmpty, IsNot, IsSet};

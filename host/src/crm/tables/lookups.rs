@@ -72,7 +72,8 @@ pub static COUNTRIES: CrmTable = CrmTable {
 pub static ITEMS_GROUPS: CrmTable =
     CrmTable { name: "items_groups", columns: names![id name], ..CrmTable::PLAIN };
 
-/// Which custom fields there are. Their values stand in `customfieldsvalues`, and are read with their records.
+/// Which custom fields there are. Their values stand in `customfieldsvalues`, and are read with
+/// their records.
 pub static CUSTOM_FIELDS: CrmTable = CrmTable {
     name: super::CUSTOM_FIELDS,
     columns: names![id fieldto name slug type active],

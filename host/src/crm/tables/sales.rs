@@ -247,7 +247,8 @@ pub static EXPENSES: CrmTable = CrmTable {
     ..CrmTable::PLAIN
 };
 
-/// The price list. The CRM keeps its custom fields under `items_pr`; `items` are those of the lines of documents. Prices in further currencies stand in columns that are made on demand.
+/// The price list. The CRM keeps its custom fields under `items_pr`; `items` are those of the lines
+/// of documents. Prices in further currencies stand in columns that are made on demand.
 pub static ITEMS: CrmTable = CrmTable {
     name: "items",
     columns: names![id description long_description rate tax tax2 unit group_id],

@@ -1,4 +1,5 @@
-//! Every event of the catalogue, each from the change that brings it about, exactly once and with no other.
+//! Every event of the catalogue, each from the change that brings it about, exactly once and with
+//! no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

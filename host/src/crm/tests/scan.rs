@@ -1,4 +1,5 @@
-//! A source in memory: scans as the host is to, with the state encoded between two scans as it would be stored.
+//! A source in memory: scans as the host is to, with the state encoded between two scans as it
+//! would be stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::fixture;
 use crate::crm::tables::{self, CrmTable};
 
-/// Columns that the rules or the notes speak of and the schema does not list, to see that they do no harm.
+/// Columns that the rules or the notes speak of and the schema does not list, to see that they do
+/// no harm.
 const MORE: &[(&str, &str, &str)] = &[
     ("tblleads", "leadorder", "int DEFAULT '1'"),
     ("tbltasks", "kanban_order", "int DEFAULT '1'"),

@@ -51,7 +51,8 @@ fn a_kept_row_is_small() {
     assert!(mean < 300, "{mean}");
 }
 
-/// Stored hashes were made so. Another way to make them would have every row read anew after an upgrade.
+/// Stored hashes were made so. Another way to make them would have every row read anew after an
+/// upgrade.
 #[test]
 fn hashes_are_made_as_they_were_stored() {
     let table = tables::find_table("taxes").unwrap();

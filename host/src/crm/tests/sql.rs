@@ -1,4 +1,5 @@
-//! As much of SQL as the fixture uses, in memory: so that one text serves here and against a real database.
+//! As much of SQL as the fixture uses, in memory: so that one text serves here and against a real
+//! database.
 
 use std::collections::BTreeMap;
 

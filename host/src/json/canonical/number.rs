@@ -1,9 +1,11 @@
 //! One number: from JSON's grammar to what JavaScript prints.
 
-/// The largest integer up to which JavaScript holds every integer exactly: 2^53 - 1 (`Number.MAX_SAFE_INTEGER`).
+/// The largest integer up to which JavaScript holds every integer exactly: 2^53 - 1
+/// (`Number.MAX_SAFE_INTEGER`).
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
-/// Up to so many significant digits every decimal survives the way through an IEEE double (`DBL_DIG`).
+/// Up to so many significant digits every decimal survives the way through an IEEE double
+/// (`DBL_DIG`).
 const SAFE_DIGITS: usize = 15;
 
 /// A number as it is written: `-` `int` `.` `frac` `e` `exp`.
@@ -17,7 +19,8 @@ pub struct NumberToken<'a> {
 }
 
 impl<'a> NumberToken<'a> {
-    /// Reads the number that `src` begins with (RFC 8259, section 6), or nothing if it begins with none.
+    /// Reads the number that `src` begins with (RFC 8259, section 6), or nothing if it begins with
+    /// none.
     pub fn read(src: &'a [u8]) -> Option<Self> {
         let (negative, rest) = src.strip_prefix(b"-").map_or((false, src), |rest| (true, rest));
         let (int, rest) = digits(rest);
@@ -64,8 +67,8 @@ impl<'a> NumberToken<'a> {
         }
     }
 
-    /// Whether only zeros at its end part it from what JavaScript prints: no exponent, few digits, and no number so
-    /// small that JavaScript prints it with an exponent (below 1e-6).
+    /// Whether only zeros at its end part it from what JavaScript prints: no exponent, few digits,
+    /// and no number so small that JavaScript prints it with an exponent (below 1e-6).
     fn is_short_decimal(&self) -> bool {
         self.exp.is_empty()
             && self.int.len() + self.frac.len() <= SAFE_DIGITS
@@ -122,7 +125,8 @@ struct SignificantDigits {
 }
 
 impl SignificantDigits {
-    /// The fewest digits that a double is read back from: what ECMA-262 6.1.6.1.20 asks for, and what `{:e}` prints.
+    /// The fewest digits that a double is read back from: what ECMA-262 6.1.6.1.20 asks for, and
+    /// what `{:e}` prints.
     fn shortest(double: f64) -> Option<Self> {
         let text = format!("{double:e}");
         let (mantissa, exponent) = text.split_once('e')?;
@@ -145,7 +149,8 @@ impl SignificantDigits {
         self.length() <= self.point && self.point <= 21
     }
 
-    /// `Number::toString` for radix 10, steps 6 to 10; `point` is the specification's n, the digits' count its k.
+    /// `Number::toString` for radix 10, steps 6 to 10; `point` is the specification's n, the
+    /// digits' count its k.
     fn layout(&self, negative: bool) -> String {
         let mut text = String::with_capacity(24);
         if negative {

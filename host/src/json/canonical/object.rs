@@ -12,7 +12,8 @@ pub struct CanonicalField {
     pub end: usize,
 }
 
-/// Rewrites the object whose fields stand at the end of `out` (its brace not yet closed) in the order JavaScript gives them.
+/// Rewrites the object whose fields stand at the end of `out` (its brace not yet closed) in the
+/// order JavaScript gives them.
 pub fn order(fields: &[CanonicalField], out: &mut Vec<u8>) {
     if !has_index(fields, out) && !has_duplicates(fields, out) {
         return;
@@ -37,12 +38,14 @@ fn has_duplicates(fields: &[CanonicalField], out: &[u8]) -> bool {
     keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
 }
 
-/// Whether two keys share one of 1,024 marks: always if they are the same, by chance in one of ten objects of 15 fields.
+/// Whether two keys share one of 1,024 marks: always if they are the same, by chance in one of ten
+/// objects of 15 fields.
 fn may_repeat(fields: &[CanonicalField], out: &[u8]) -> bool {
     let mut marks = [0_u64; 16];
     fields.iter().any(|field| {
         let length = u64::try_from(field.key_end - field.start).unwrap_or_default();
-        // The fractional part of the golden ratio spreads well (Knuth, The Art of Computer Programming 6.4).
+        // The fractional part of the golden ratio spreads well (Knuth, The Art of Computer
+        // Programming 6.4).
         let mark = (beginning_of(field, out) ^ length).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
         let bit = 1 << (mark % 64);
         let word = usize::try_from(mark / 64).ok().and_then(|word| marks.get_mut(word));

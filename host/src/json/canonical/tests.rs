@@ -278,7 +278,8 @@ proptest! {
     }
 }
 
-/// Asks Node whether each text survives `JSON.stringify(JSON.parse(text))`, and prints those that do not.
+/// Asks Node whether each text survives `JSON.stringify(JSON.parse(text))`, and prints those that
+/// do not.
 fn changed_by_node(texts: &[String]) -> Option<String> {
     const SCRIPT: &str = "
         const texts = JSON.parse(require('fs').readFileSync(0, 'utf8'));

@@ -1,5 +1,5 @@
-//! Masks that come back with changed settings: each stands for the stored value, as long as that goes
-//! where it was given for.
+//! Masks that come back with changed settings: each stands for the stored value, as long as that
+//! goes where it was given for.
 
 use super::{MASK, mask_url, url_authority, url_origin};
 use crate::model::endpoint::EndpointSettings;

@@ -6,10 +6,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// What makes a request the repeat of an earlier one. Written as `id`, `header:NAME`, `signature` or `none`.
+/// What makes a request the repeat of an earlier one. Written as `id`, `header:NAME`, `signature`
+/// or `none`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepeatRule {
-    /// The sender's id for the event, from `places.id` or where the scheme's senders put it. Recognised for 24 hours.
+    /// The sender's id for the event, from `places.id` or where the scheme's senders put it.
+    /// Recognised for 24 hours.
     Id,
     /// The value of this header. Recognised for 24 hours.
     Header(HeaderName),

@@ -1,22 +1,22 @@
-//! Everybody whose webhooks Waybill knows, in one table: how they sign, where the parts of an event stand
-//! in their requests, and what they want as an answer.
+//! Everybody whose webhooks Waybill knows, in one table: how they sign, where the parts of an event
+//! stand in their requests, and what they want as an answer.
 //!
 //! Sources: the specification of Standard Webhooks 1.0; "Validating webhook deliveries" (GitHub);
-//! stripe-node `Webhooks.ts`; "Verify webhooks" (shopify.dev); "Verifying requests from Slack"; "Validating
-//! requests" (developers.hubspot.com); "Guide for Webhooks v2" (Pipedrive); `class-wc-webhook.php`
-//! (WooCommerce); "Notification APIs" (Zoho CRM); "Secure your webhooks" (Typeform); "Webhooks" (Meta);
-//! "Verify and validate an event notification" (Square); "Configuring your server" (Xero); "Signed
-//! notifications" (Intercom); "Webhook signatures" (Calendly); "Validate requests" (Twilio); "Verifying
-//! webhooks" (Zendesk); "Validate payloads" (GitLab); "Securing webhooks" (Linear); "Signature
-//! verification" (Paddle); "Secure webhooks" (Bitbucket); "Webhooks" (Notion); the vendors' pages and code
-//! for the three Perfex forms.
+//! stripe-node `Webhooks.ts`; "Verify webhooks" (shopify.dev); "Verifying requests from Slack";
+//! "Validating requests" (developers.hubspot.com); "Guide for Webhooks v2" (Pipedrive);
+//! `class-wc-webhook.php` (WooCommerce); "Notification APIs" (Zoho CRM); "Secure your webhooks"
+//! (Typeform); "Webhooks" (Meta); "Verify and validate an event notification" (Square);
+//! "Configuring your server" (Xero); "Signed notifications" (Intercom); "Webhook signatures"
+//! (Calendly); "Validate requests" (Twilio); "Verifying webhooks" (Zendesk); "Validate payloads"
+//! (GitLab); "Securing webhooks" (Linear); "Signature verification" (Paddle); "Secure webhooks"
+//! (Bitbucket); "Webhooks" (Notion); the vendors' pages and code for the three Perfex forms.
 
 use super::proof::{HashAlgorithm, HmacRule, KeyForm, SenderProof, SignatureEncoding, TokenPlace};
 
 /// What is known of somebody who sends webhooks.
 ///
-/// A place is a JSON pointer (RFC 6901) or `header:NAME`. Each part of an event is taken from the first of
-/// its places that has something.
+/// A place is a JSON pointer (RFC 6901) or `header:NAME`. Each part of an event is taken from the
+/// first of its places that has something.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookSender {
     /// The name of the scheme.
@@ -25,13 +25,16 @@ pub struct WebhookSender {
     pub title: &'static str,
     /// How its requests are verified.
     pub proof: SenderProof,
-    /// Whether its events have the names of a CRM's catalogue; otherwise they stand behind the scheme's name.
+    /// Whether its events have the names of a CRM's catalogue; otherwise they stand behind the
+    /// scheme's name.
     pub is_crm: bool,
-    /// The event's name: places, texts, or texts with places in braces, `?` behind one that may be missing.
+    /// The event's name: places, texts, or texts with places in braces, `?` behind one that may be
+    /// missing.
     pub event: &'static [&'static str],
     /// The data; the whole body where nothing stands there.
     pub data: &'static [&'static str],
-    /// The sender's id of the event or the delivery; several pointers with spaces between them are one id.
+    /// The sender's id of the event or the delivery; several pointers with spaces between them are
+    /// one id.
     pub id: &'static [&'static str],
     /// When it happened.
     pub occurred_at: &'static [&'static str],
@@ -41,7 +44,8 @@ pub struct WebhookSender {
     pub resource_segments: usize,
     /// An object of the old values of what changed.
     pub previous: Option<&'static str>,
-    /// Lists that hold an event in each element, from the outermost inwards; each level has one or several names.
+    /// Lists that hold an event in each element, from the outermost inwards; each level has one or
+    /// several names.
     pub lists: &'static [&'static [&'static str]],
     /// Beginnings of the names of headers that are kept as attributes.
     pub headers: &'static [&'static str],

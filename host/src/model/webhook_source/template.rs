@@ -1,4 +1,5 @@
-//! What a signature is made over: a text with parts of the request in braces, such as `{timestamp}.{body}`.
+//! What a signature is made over: a text with parts of the request in braces, such as
+//! `{timestamp}.{body}`.
 
 /// A piece of such a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,8 @@ pub enum TemplatePiece {
     Url,
     /// The method.
     Method,
-    /// The fields of a form, sorted, each name followed by its value. Of another body nothing: its SHA-256
-    /// stands in the query as `bodySHA256` (Twilio, "Validate requests").
+    /// The fields of a form, sorted, each name followed by its value. Of another body nothing: its
+    /// SHA-256 stands in the query as `bodySHA256` (Twilio, "Validate requests").
     Form,
 }
 

@@ -1,8 +1,8 @@
 //! Connections as the pool holds them: counted, watched, and given up where others need the place.
 //!
-//! A pool keeps connections for a while after their use. The other side may close one at any moment,
-//! also while a request is on its way on it. [`ConnectionWatch`] tells whether that is what happened:
-//! the connection had been used before, and not a byte came since the last request.
+//! A pool keeps connections for a while after their use. The other side may close one at any
+//! moment, also while a request is on its way on it. [`ConnectionWatch`] tells whether that is what
+//! happened: the connection had been used before, and not a byte came since the last request.
 
 use super::dial::GuardedDialler;
 use futures_util::future::BoxFuture;
@@ -73,8 +73,8 @@ impl ConnectionWatch {
     }
 
     /// Whether the connection carried a request before the one that failed, and not a byte of an
-    /// answer came to that one. Of a shared connection only the first is known: an answer whose head
-    /// did not come whole is one that did not come.
+    /// answer came to that one. Of a shared connection only the first is known: an answer whose
+    /// head did not come whole is one that did not come.
     pub fn was_stale(&self) -> bool {
         if self.0.shared {
             return self.0.answered.load(Ordering::Relaxed);

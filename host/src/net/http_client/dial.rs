@@ -1,8 +1,8 @@
 //! Connections, to allowed addresses only.
 //!
-//! Every connection passes here, at the moment it is dialled. A literal address is checked before the connector sees it, as the
-//! connector asks no resolver about it. A name's addresses are filtered by the resolver, and the connector dials exactly
-//! what is left.
+//! Every connection passes here, at the moment it is dialled. A literal address is checked before
+//! the connector sees it, as the connector asks no resolver about it. A name's addresses are
+//! filtered by the resolver, and the connector dials exactly what is left.
 
 use super::dns::NameResolver;
 use crate::net::address_policy::{AddressPolicy, ForbiddenAddress};

@@ -1,10 +1,10 @@
 //! Names of hosts, resolved without a thread for each.
 //!
-//! The system's own resolver (`getaddrinfo`) takes a thread for as long as a name server is silent, so
-//! a few names that do not resolve stop all others. This one is asynchronous (hickory), and bounded:
-//! every lookup ends after [`LOOKUP`], all who want one name share one lookup, and at most [`AT_ONCE`]
-//! names are looked up at the same time. `/etc/hosts` counts first, as it does for the system;
-//! both it and `/etc/resolv.conf` are read again when they change.
+//! The system's own resolver (`getaddrinfo`) takes a thread for as long as a name server is silent,
+//! so a few names that do not resolve stop all others. This one is asynchronous (hickory), and
+//! bounded: every lookup ends after [`LOOKUP`], all who want one name share one lookup, and at most
+//! [`AT_ONCE`] names are looked up at the same time. `/etc/hosts` counts first, as it does for the
+//! system; both it and `/etc/resolv.conf` are read again when they change.
 //!
 //! What a name resolves to is no permission: the dialler checks each address at every connection.
 
@@ -80,8 +80,8 @@ impl NameResolver {
         }))
     }
 
-    /// The addresses of a name. Other ways to write an address of IPv4, such as `127.1`, are read as
-    /// URLs are (WHATWG URL Standard, section 3.5): no name server is asked about them.
+    /// The addresses of a name. Other ways to write an address of IPv4, such as `127.1`, are read
+    /// as URLs are (WHATWG URL Standard, section 3.5): no name server is asked about them.
     pub async fn resolve(&self, name: &str) -> LookupResult {
         if let Ok(url::Host::Ipv4(address)) = url::Host::parse(name) {
             return Ok(Arc::new([IpAddr::V4(address)]));
@@ -90,8 +90,8 @@ impl NameResolver {
         lookup.await.unwrap_or_else(|_ended| Err("the lookup was broken off".into()))
     }
 
-    /// The lookup of a name that is under way, or a new one. It ends by itself, also if nobody waits
-    /// for it any more.
+    /// The lookup of a name that is under way, or a new one. It ends by itself, also if nobody
+    /// waits for it any more.
     fn lookup(&self, name: &str) -> Shared<oneshot::Receiver<LookupResult>> {
         let mut lookups = self.0.lookups();
         if let Some(lookup) = lookups.get(name) {
@@ -184,8 +184,8 @@ mod tests {
     use super::*;
     use tokio::net::UdpSocket;
 
-    /// A name server that counts what it is asked. It answers `known.test` with 127.0.0.1, says that
-    /// there is no `missing.test`, and is silent about everything else.
+    /// A name server that counts what it is asked. It answers `known.test` with 127.0.0.1, says
+    /// that there is no `missing.test`, and is silent about everything else.
     async fn name_server() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let (address, asked) = (socket.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());

@@ -93,7 +93,8 @@ fn class_of_dial(error: &DialError) -> ErrorClass {
     }
 }
 
-/// An error and all it is caused by, outermost first. An [`io::Error`] does not name what it wraps as its source.
+/// An error and all it is caused by, outermost first. An [`io::Error`] does not name what it wraps
+/// as its source.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
     let mut causes = Vec::new();
     let mut next = Some(error);

@@ -1,8 +1,9 @@
-//! PayPal's signatures, checked without asking PayPal: RSA over the transmission and a checksum of the body.
+//! PayPal's signatures, checked without asking PayPal: RSA over the transmission and a checksum of
+//! the body.
 //!
-//! The certificate is the one that the operator gave, never one from the address in the request. The body is
-//! signed by its CRC-32 alone, so whoever can change a request on its way can find another body with the
-//! same signature: TLS has to keep them out.
+//! The certificate is the one that the operator gave, never one from the address in the request.
+//! The body is signed by its CRC-32 alone, so whoever can change a request on its way can find
+//! another body with the same signature: TLS has to keep them out.
 
 use super::{WebhookRefusal, WebhookRequest, text};
 use crate::model::webhook_source::proof::PayPalSettings;
@@ -84,7 +85,8 @@ OZ8GJ08d7NntvyizAGrBt7dcej8xxJCG0GRZ716MKFQJVgf6zhim+Vuv3wXrKhAY
 +2fu3/TRe6qyABgya5jbz9IiFUAY5sPYB/oyjpI1hGiCp2LIUCBGMJ7I2zebQiZS
 6PIjQb2L+zplyaY6TQ==
 -----END CERTIFICATE-----";
-    /// By `openssl dgst -sha256 -sign` over `t-1|2023-11-14T22:13:20Z|9XL90610J3647323C|` and the checksum.
+    /// By `openssl dgst -sha256 -sign` over `t-1|2023-11-14T22:13:20Z|9XL90610J3647323C|` and the
+    /// checksum.
     const SIGNATURE: &str = "NwRXxJ2Oxkpt8VnuKHTvgbD43ns2+ZRVubeT2S9tJgxO9SXN7OS+ORoTw+Cen0QaMkGr5AcRd5BABHMCvn9B0uD6ozXE0IVzOP5fz+Ka46xSUv3vBfaYeyyPIuDRacQPLcqv8EcRMMc9veZnakNWeur1dKaUI8wl92ti7QypBaHFiuaFHDpWcgbkPQNKqxDRpRKwngg7EE0m15o7qzj/FJ5HqnRm8Lbsxq8fKkyF6lK1duEUHIHbbRf7qmLxF2Y1Pj9ptH/OicpJM0ZORsatbdGdY2cl2Qj75+yU85pNz4eB6fWfICT6UNu8bYm+lBJTlrLcBQ5v5cMeiqmjUlb6Qw==";
     const BODY: &[u8] = br#"{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED"}"#;
 

@@ -1,4 +1,5 @@
-//! An HMAC rule made ready: finding the signatures of a request, and making the one that it should have.
+//! An HMAC rule made ready: finding the signatures of a request, and making the one that it should
+//! have.
 
 use super::{WebhookRefusal, WebhookRequest, text};
 use crate::crypto::sha256;
@@ -137,7 +138,8 @@ impl PreparedRule {
         Ok(WebhookClaim { signatures, at, id })
     }
 
-    /// The addresses that a sender may have called to make this request, if the address is signed; else one that is not used.
+    /// The addresses that a sender may have called to make this request, if the address is signed;
+    /// else one that is not used.
     pub fn addresses(&self, set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
         if self.signs_address() { addresses(set, request) } else { vec![String::new()] }
     }
@@ -218,8 +220,8 @@ impl PreparedRule {
     }
 }
 
-/// The fields of a form, sorted and each once. Of another body none, and `None` where the query does not have its SHA-256:
-/// then nobody signed it.
+/// The fields of a form, sorted and each once. Of another body none, and `None` where the query
+/// does not have its SHA-256: then nobody signed it.
 fn form_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String, String)>> {
     let media = request.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form = media.is_some_and(|media| media.starts_with("application/x-www-form-urlencoded"));
@@ -235,8 +237,9 @@ fn form_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String,
     bool::from(sha256::sha256_digest(&[body]).ct_eq(&given)).then(Vec::new)
 }
 
-/// The addresses that a sender may have called to make this request: the one that is set, or what the request says of its
-/// host, with either scheme, as a proxy may have ended TLS. The signature decides which of them it was.
+/// The addresses that a sender may have called to make this request: the one that is set, or what
+/// the request says of its host, with either scheme, as a proxy may have ended TLS. The signature
+/// decides which of them it was.
 fn addresses(set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut addresses = if let Some(url) = set {

@@ -1,4 +1,5 @@
-//! A chunk of a table's keys: what was read and what is kept, side by side. Nothing here waits for anything.
+//! A chunk of a table's keys: what was read and what is kept, side by side. Nothing here waits for
+//! anything.
 
 use super::super::rows;
 use super::super::run::RowToStore;

@@ -1,6 +1,7 @@
 //! A CRM's tables, as they are read from MySQL or MariaDB.
 //!
-//! What stands in a statement is a name out of [`crate::crm::tables`], a number, or text in hexadecimal.
+//! What stands in a statement is a name out of [`crate::crm::tables`], a number, or text in
+//! hexadecimal.
 
 use super::super::RunFailed;
 use super::mysql::{MysqlCells, MysqlConnection, MysqlRows, hexadecimal, quoted, text, text_at};

@@ -9,14 +9,17 @@
 //!   then: held ──► read again ──► updated, created
 //! ```
 //!
-//! The order is one that a copy with the same unique indexes can follow: what is gone makes room before another row takes
-//! its place. A table that changes while it is read may still be told in another order.
+//! The order is one that a copy with the same unique indexes can follow: what is gone makes room
+//! before another row takes its place. A table that changes while it is read may still be told in
+//! another order.
 //!
-//! All tables are noted before the first is read. Noting that is interrupted begins anew: the source begins when it is done.
+//! All tables are noted before the first is read. Noting that is interrupted begins anew: the
+//! source begins when it is done.
 //!
-//! Guaranteed: what was committed before a run began, and is still there or left a trace, is captured by that run or, where it is cut
-//! off, by the next: whoever applies the events in their order has the rows that were read last. A table that cannot be read is an
-//! error of that table, and never taken for an emptied one.
+//! Guaranteed: what was committed before a run began, and is still there or left a trace, is
+//! captured by that run or, where it is cut off, by the next: whoever applies the events in their
+//! order has the rows that were read last. A table that cannot be read is an error of that table,
+//! and never taken for an emptied one.
 
 pub mod careful;
 pub mod cell;
@@ -153,7 +156,8 @@ fn incoming(
     IncomingEvent { resource_id: Some(resource_id(&row.id)), ..happening.event(row, changes) }
 }
 
-/// What an event says of which row it is about: the row's id, or where no event can say that, a digest of it.
+/// What an event says of which row it is about: the row's id, or where no event can say that, a
+/// digest of it.
 fn resource_id(id: &str) -> String {
     let fits = !id.is_empty() && id.len() <= MAX_KEY && !id.chars().any(char::is_control);
     if fits { id.to_owned() } else { ShortDigest::of([id]).to_string() }

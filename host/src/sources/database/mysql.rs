@@ -59,7 +59,8 @@ impl MysqlConnection {
         connection
             .execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .await?;
-        // So that a statement that was given up does not run on: MariaDB's word for it, and MySQL's.
+        // So that a statement that was given up does not run on: MariaDB's word for it, and
+        // MySQL's.
         for limit in
             ["SET SESSION max_statement_time = 120", "SET SESSION max_execution_time = 120000"]
         {
@@ -128,7 +129,8 @@ pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A value: a number as it is, all else in hexadecimal, so that no mode of the server reads it otherwise.
+/// A value: a number as it is, all else in hexadecimal, so that no mode of the server reads it
+/// otherwise.
 pub fn text(value: &str) -> String {
     let is_number = value.len() < 19 && value.parse::<i64>().is_ok_and(|n| n.to_string() == value);
     if is_number { value.to_owned() } else { hexadecimal(value) }
@@ -175,7 +177,8 @@ fn failed(error: &sqlx::Error) -> RunFailed {
     if is_of_content(error) { RunFailed::of_content(why) } else { RunFailed::new(why) }
 }
 
-/// Whether a value is to blame: one that a column's character set or collation does not have, or that is broken.
+/// Whether a value is to blame: one that a column's character set or collation does not have, or
+/// that is broken.
 fn is_of_content(error: &sqlx::Error) -> bool {
     matches!(number(error), Some(1267 | 1270 | 1271 | 1300 | 1366 | 3854 | 3988))
         || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))

@@ -8,7 +8,8 @@ pub const ROWS: usize = 1_000;
 /// Bytes of a chunk after which no further row is taken.
 pub const BYTES: usize = 8 * 1024 * 1024;
 
-/// How many rows are asked for next. What does not fit into [`BYTES`] is read and let go, so the next chunk is made smaller.
+/// How many rows are asked for next. What does not fit into [`BYTES`] is read and let go, so the
+/// next chunk is made smaller.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadPace(usize);
 

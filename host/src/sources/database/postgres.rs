@@ -1,6 +1,7 @@
 //! A connection to PostgreSQL, read in transactions that cannot write.
 //!
-//! What stands in a statement is quoted names and types out of the server's own catalogue; values are bound.
+//! What stands in a statement is quoted names and types out of the server's own catalogue; values
+//! are bound.
 
 use super::super::RunFailed;
 use super::pace;
@@ -13,15 +14,16 @@ use std::io::ErrorKind;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-/// How long connecting, and how long one statement may take. The server gives a statement up a little earlier.
+/// How long connecting, and how long one statement may take. The server gives a statement up a
+/// little earlier.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(130));
 /// Where it is where the address does not say.
 const PORT: u16 = 5432;
 /// What holds for the session. Times come in UTC.
 const SESSION: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET statement_timeout = '2min'; \
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'";
-/// What older servers may not know: an end for a snapshot that a stalled process holds; and that rows which a policy would hide
-/// are an error, or they would be taken for gone.
+/// What older servers may not know: an end for a snapshot that a stalled process holds; and that
+/// rows which a policy would hide are an error, or they would be taken for gone.
 const NEWER: [&str; 2] =
     ["SET idle_in_transaction_session_timeout = '1h'", "SET row_security = off"];
 
@@ -81,7 +83,8 @@ impl PostgresConnection {
         self.ask(text, values).await.map_err(|error| failed(&error))
     }
 
-    /// The same; nothing where a value cannot be of the type that the statement takes it for (class 22).
+    /// The same; nothing where a value cannot be of the type that the statement takes it for (class
+    /// 22).
     pub async fn select_fitting(
         &mut self,
         text: String,

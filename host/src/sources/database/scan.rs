@@ -60,7 +60,8 @@ impl CrmScan<'_> {
         if is_new { self.keep().await } else { Ok(()) }
     }
 
-    /// Notes why a table could not be read, so that the others are. Fails where no other could be read either.
+    /// Notes why a table could not be read, so that the others are. Fails where no other could be
+    /// read either.
     pub async fn sift<T>(
         &mut self,
         table: &str,
@@ -178,8 +179,8 @@ impl CrmScan<'_> {
         FoundRow { row_id: told.key.to_string(), is_new: false, events, keep: told.keep }
     }
 
-    /// Notes how far the first run is, also where one that was cut off had come further. That is kept with the next
-    /// chunk: by then this one is.
+    /// Notes how far the first run is, also where one that was cut off had come further. That is
+    /// kept with the next chunk: by then this one is.
     fn move_on(&mut self, table: &'static CrmTable, memory: TableMemory, to: i64) {
         if let Some(at) = memory.first_at {
             let at = at.max(to);

@@ -21,8 +21,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How large a page may be, in bytes.
 const MOST: usize = 32 * 1024 * 1024;
-/// The wait that an API means that says only that there were too many requests (n8n-nodes-perfexcrm), and
-/// the longest that is obeyed in one go.
+/// The wait that an API means that says only that there were too many requests
+/// (n8n-nodes-perfexcrm), and the longest that is obeyed in one go.
 const WAIT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24));
 /// How often one page is put off.
 const PATIENCE: usize = 20;

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 /// Rows that are looked at together: how many at most, and bytes of their text.
 const BATCH: (usize, usize) = (500, 2 * 1024 * 1024);
-/// How often a list of several pages is read, at most, until nothing more is found: a row that goes away while it
-/// is read moves others to pages that were read already.
+/// How often a list of several pages is read, at most, until nothing more is found: a row that goes
+/// away while it is read moves others to pages that were read already.
 const PASSES: usize = 4;
 /// The longest answer that an API without pages is asked for, in rows.
 const LONGEST: u32 = 12_800;
@@ -66,7 +66,8 @@ pub async fn poll_list(
     Ok(ListMemory { from: known.from, looked: true, newest })
 }
 
-/// From when on rows are asked for: earlier than usual where a replay of an earlier row was asked for.
+/// From when on rows are asked for: earlier than usual where a replay of an earlier row was asked
+/// for.
 fn reread_from(run: &SourceRun, plan: &ListPlan, back_to: Option<Timestamp>) -> Option<Timestamp> {
     let mut from = back_to?;
     for letter in run.replayed_rows(&plan.list) {
@@ -97,8 +98,8 @@ impl FirstRunBounds {
     }
 }
 
-/// How far before the newest row is asked again: an hour more where the clocks were put back, and so hours
-/// without a zone come twice.
+/// How far before the newest row is asked again: an hour more where the clocks were put back, and
+/// so hours without a zone come twice.
 fn overlap(plan: &ListPlan, newest: Timestamp) -> Duration {
     let offset = |at: Timestamp| {
         jiff::Timestamp::from_microsecond(at.micros()).map(|at| plan.zone.to_offset(at)).ok()
@@ -107,8 +108,8 @@ fn overlap(plan: &ListPlan, newest: Timestamp) -> Duration {
     if is_steady { plan.overlap } else { plan.overlap + CLOCKS }
 }
 
-/// Every row since then. A first look needs those since the source began, and the overlap, only; `first_look` is when
-/// it began.
+/// Every row since then. A first look needs those since the source began, and the overlap, only;
+/// `first_look` is when it began.
 async fn read_list(
     run: &SourceRun,
     fetch: &ListFetch<'_>,
@@ -145,7 +146,8 @@ async fn read_pages(
         let page = fetch.page(back_to, number, plan.size).await?;
         let total = page.total;
         let added = pass.add(plan, &page, rows)?;
-        // Without a bound, a first look ends with the overlap of the newest row and of its beginning.
+        // Without a bound, a first look ends with the overlap of the newest row and of its
+        // beginning.
         let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
             let from = first_look.filter(|_| plan.since.is_some())?;
             let newest = pass.newest()?.min(from);

@@ -8,7 +8,8 @@ use serde_json::Value;
 /// Unix times above this are in milliseconds.
 const MILLIS: i64 = 100_000_000_000;
 
-/// When a value says that something was: RFC 3339, a date with or without a time in `zone`, or Unix seconds.
+/// When a value says that something was: RFC 3339, a date with or without a time in `zone`, or Unix
+/// seconds.
 pub fn read_moment(value: &Value, zone: &TimeZone) -> Option<Timestamp> {
     match value {
         Value::Number(number) => unix(number.as_i64()?),
@@ -36,7 +37,8 @@ fn unix(number: i64) -> Option<Timestamp> {
     micros.filter(|_| number > 0).map(Timestamp::from_micros)
 }
 
-/// RFC 3339 with the offset of the zone, so that it is right also for those who do not look at the offset.
+/// RFC 3339 with the offset of the zone, so that it is right also for those who do not look at the
+/// offset.
 pub fn iso(at: Timestamp, zone: &TimeZone) -> String {
     let instant = jiff::Timestamp::from_second(at.seconds()).unwrap_or_default();
     let offset = zone.to_offset(instant);

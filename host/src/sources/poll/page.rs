@@ -1,8 +1,8 @@
 //! What an API answers with.
 //!
 //! Rows are found without reading them, and each is read by itself: one that is broken breaks no
-//! other, and a page takes no more memory than its text. A tree of it would take up to a hundred times
-//! as much.
+//! other, and a page takes no more memory than its text. A tree of it would take up to a hundred
+//! times as much.
 
 use super::super::RunFailed;
 use super::plan::ListPlan;
@@ -81,8 +81,8 @@ impl PolledPage {
     }
 }
 
-/// The text of an answer, without a byte order mark. Bytes that are not UTF-8 become half a character,
-/// so that the row that they stand in cannot be read and the others can.
+/// The text of an answer, without a byte order mark. Bytes that are not UTF-8 become half a
+/// character, so that the row that they stand in cannot be read and the others can.
 fn decode_page(body: Bytes) -> Bytes {
     let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body };
     if std::str::from_utf8(&body).is_ok() {
@@ -129,8 +129,8 @@ fn pointed<'t>(text: &'t str, pointer: &str) -> Option<&'t str> {
     })
 }
 
-/// The members of an object by these names; of several of one name the last. None where the text is not
-/// an object.
+/// The members of an object by these names; of several of one name the last. None where the text is
+/// not an object.
 fn members<'t>(text: &'t str, names: &[&str]) -> Vec<Option<&'t str>> {
     let read = PageMembers(names).deserialize(&mut serde_json::Deserializer::from_str(text));
     read.unwrap_or_else(|_no_object| vec![None; names.len()])

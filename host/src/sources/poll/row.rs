@@ -86,7 +86,8 @@ pub struct AddedRows {
     pub count: usize,
     /// Rows that had not been read before.
     pub fresh: usize,
-    /// When the newest and the oldest row of the page are from, if its rows tell and stand newest first.
+    /// When the newest and the oldest row of the page are from, if its rows tell and stand newest
+    /// first.
     pub span: Option<(Timestamp, Timestamp)>,
 }
 

@@ -151,8 +151,8 @@ const ATTEMPT: &[(&str, BulkColumnKind)] = &[
 bulks! {
     INSERT_EVENT = BulkStatement::insert("event", EVENT, "");
     INSERT_PLANNING = BulkStatement::insert("planning", PLANNING, "");
-    /// Notes a key, also in the place of one whose time is over. It is counted what changed: `RETURNING` would have SQLite
-    /// make a table for each row.
+    /// Notes a key, also in the place of one whose time is over. It is counted what changed:
+    /// `RETURNING` would have SQLite make a table for each row.
     INSERT_CAPTURE_KEY = BulkStatement::insert(
         "capture_key",
         &[("key", Bytes), ("event_id", Id), ("expires_at", Big)],

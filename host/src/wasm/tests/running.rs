@@ -285,7 +285,8 @@ async fn randomness_follows_from_the_event() {
     assert_eq!(reason(&first), reason(&again));
     let other = module.run(ModuleInput { id: "evt_2", ..EVENT }, &config).await;
     assert_ne!(reason(&first), reason(&other));
-    // Whoever knows the id and the module does not know the numbers: they follow from the server's key too.
+    // Whoever knows the id and the module does not know the numbers: they follow from the server's
+    // key too.
     let elsewhere = ModuleEngine::new(ModuleLimits::default(), &[8; 32]).unwrap();
     let (_dir, cache) = cache();
     let wasm = guests::guest_of(&guests::with_random(), "random-filter", &items);

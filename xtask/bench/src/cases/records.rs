@@ -39,9 +39,9 @@ struct Poll {
     target: Target,
 }
 
-/// Asks for the newest hundred of them, for the newest half, and for a page far into that: a hundred
-/// times a second, which leaves room for other things. Then for the newest as often as there are
-/// answers.
+/// Asks for the newest hundred of them, for the newest half, and for a page far into that: a
+/// hundred times a second, which leaves room for other things. Then for the newest as often as
+/// there are answers.
 pub(super) async fn since(
     case: &'static str,
     stage: &Stage,

@@ -295,7 +295,8 @@ impl Session {
     }
 }
 
-/// One request, or nothing when the connection has ended. What is no HTTP counts as one when it pauses.
+/// One request, or nothing when the connection has ended. What is no HTTP counts as one when it
+/// pauses.
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut request = Vec::new();
     loop {

@@ -1,5 +1,6 @@
-//! Reading around rows that the database cannot give: a chunk that fails because of its content is read in halves, down
-//! to the row that is to blame. For each such row about twenty statements more.
+//! Reading around rows that the database cannot give: a chunk that fails because of its content is
+//! read in halves, down to the row that is to blame. For each such row about twenty statements
+//! more.
 
 use super::super::super::RunFailed;
 use super::super::super::letters::MOST_BAD;
@@ -98,8 +99,8 @@ pub async fn these(
     Ok(found)
 }
 
-/// Which of these rows are there. A key that a column of MySQL cannot be compared with is not there; a row of which the
-/// database cannot say it counts as there.
+/// Which of these rows are there. A key that a column of MySQL cannot be compared with is not
+/// there; a row of which the database cannot say it counts as there.
 pub async fn existing(
     server: &mut CustomConnection,
     table: &ReadableTable,

@@ -1,4 +1,5 @@
-//! A value of MySQL or MariaDB: the text that the server sends as JSON, and a key as a statement has it.
+//! A value of MySQL or MariaDB: the text that the server sends as JSON, and a key as a statement
+//! has it.
 
 use super::super::mysql::hexadecimal;
 use super::table::CustomColumn;
@@ -22,14 +23,16 @@ pub fn json(kind: &str, value: Option<Vec<u8>>) -> Box<RawValue> {
     typed.unwrap_or_else(|| to_raw_value(&String::from_utf8_lossy(&bytes)).unwrap_or_default())
 }
 
-/// A value without a date that is none: the server writes `0000-00-00` for no date and `2022-11-00` for no day.
+/// A value without a date that is none: the server writes `0000-00-00` for no date and `2022-11-00`
+/// for no day.
 pub fn dated(column: &CustomColumn, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let is_date = matches!(column.kind.as_str(), "date" | "datetime" | "timestamp");
     let is_zero = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(is_zero_date);
     value.filter(|bytes| !is_date || !is_zero(bytes))
 }
 
-/// A key of this type, as a statement can compare it; none for a type whose order is not the one that rows are read in.
+/// A key of this type, as a statement can compare it; none for a type whose order is not the one
+/// that rows are read in.
 pub fn literal(kind: &str, id: &str) -> Option<String> {
     match class(kind) {
         ColumnClass::Number => {

@@ -20,8 +20,9 @@ pub enum RowNews<'a> {
     Nothing(&'a KeptRow),
 }
 
-/// Rows that cannot be told before it is known what is gone: new ones, and those that may have taken another's unique
-/// value. A copy of the table would refuse them as long as it has the row whose value they took.
+/// Rows that cannot be told before it is known what is gone: new ones, and those that may have
+/// taken another's unique value. A copy of the table would refuse them as long as it has the row
+/// whose value they took.
 #[derive(Debug, Default)]
 pub struct HeldRows {
     /// Whether rows are held back at all.

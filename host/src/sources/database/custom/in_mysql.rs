@@ -1,7 +1,9 @@
-//! Tables in MySQL or MariaDB. The server writes texts; what their columns hold is made JSON of here.
+//! Tables in MySQL or MariaDB. The server writes texts; what their columns hold is made JSON of
+//! here.
 //!
-//! Rows are read by the order of the key, which for texts is that of the column's collation. A unique index goes by the same
-//! collation, so no two keys are equal in that order and none is passed over.
+//! Rows are read by the order of the key, which for texts is that of the column's collation. A
+//! unique index goes by the same collation, so no two keys are equal in that order and none is
+//! passed over.
 
 use super::super::super::RunFailed;
 use super::super::super::rows::RowFields;
@@ -69,8 +71,9 @@ pub async fn describe_tables(
     Ok(DescribedTable { from, columns, uniques, has_heirs: false })
 }
 
-/// The statement that makes the table. MariaDB's columns of JSON are texts with a check, and only here whoever may read the table sees
-/// that; where rights are given column by column nobody does, and such columns stay texts.
+/// The statement that makes the table. MariaDB's columns of JSON are texts with a check, and only
+/// here whoever may read the table sees that; where rights are given column by column nobody does,
+/// and such columns stay texts.
 async fn made(db: &mut MysqlConnection, from: &str) -> Result<String, RunFailed> {
     let found = db.select_permitted(format!("SHOW CREATE TABLE {from}")).await?;
     Ok(found.rows.first().and_then(|row| text_at(row, 1)).unwrap_or_default())
@@ -102,7 +105,8 @@ pub async fn read_rows(
     let found = db.some(text, pace::BYTES).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: MysqlCells| {
-        // The first one is the key, which a library can tell from the end of the answer however long it is.
+        // The first one is the key, which a library can tell from the end of the answer however
+        // long it is.
         let values = columns.iter().zip(cells.into_iter().skip(1));
         values
             .map(|(column, value)| {
@@ -121,7 +125,8 @@ fn selected(column: &CustomColumn) -> String {
     if column.kind == "float" { format!("{name} + 0e0") } else { name }
 }
 
-/// How many rows may come, and the statement that asks for them. None where the column can hold none of the keys.
+/// How many rows may come, and the statement that asks for them. None where the column can hold
+/// none of the keys.
 fn statement(
     table: &ReadableTable,
     columns: &[CustomColumn],
@@ -151,7 +156,8 @@ fn statement(
     Ok(Some((limit, text)))
 }
 
-/// Keys as a statement lists them. Those that the column cannot hold any more are left out; none where no key is left.
+/// Keys as a statement lists them. Those that the column cannot hold any more are left out; none
+/// where no key is left.
 fn literals(table: &ReadableTable, ids: &[String]) -> Option<String> {
     let wanted = ids.iter().filter_map(|id| cell::literal(&table.key.kind, id));
     Some(wanted.collect::<Vec<_>>().join(", ")).filter(|wanted| !wanted.is_empty())

@@ -1,4 +1,5 @@
-//! Tables in PostgreSQL. The server makes JSON of the rows, so values come typed and no number loses a digit.
+//! Tables in PostgreSQL. The server makes JSON of the rows, so values come typed and no number
+//! loses a digit.
 
 use super::super::super::RunFailed;
 use super::super::super::rows::RowFields;
@@ -7,7 +8,8 @@ use super::server::{RowChunk, RowSelection, id};
 use super::table::{CustomColumn, DescribedTable, ReadableTable, UniqueIndex};
 use serde_json::value::RawValue;
 
-/// A table and its columns. Catalogues are read, not `information_schema`, which hides indexes from those who own none.
+/// A table and its columns. Catalogues are read, not `information_schema`, which hides indexes from
+/// those who own none.
 const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
     (c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))::text, \
     a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull::text \
@@ -17,8 +19,9 @@ const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quot
     AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname::text = $1::text END \
     ORDER BY a.attnum";
 
-/// A table's unique indexes over all of its rows. Before PostgreSQL 11 all columns of an index are part of its key. One by another
-/// order than that in which rows are read is no index of the column. The operators of a type may be where no statement looks for them.
+/// A table's unique indexes over all of its rows. Before PostgreSQL 11 all columns of an index are
+/// part of its key. One by another order than that in which rows are read is no index of the
+/// column. The operators of a type may be where no statement looks for them.
 const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attname::text \
     || CASE WHEN i.indcollation[k] = a.attcollation AND EXISTS (SELECT 1 FROM pg_catalog.pg_opclass d \
         WHERE d.opcdefault AND d.opcfamily = o.opcfamily AND d.opcintype = o.opcintype) \
@@ -145,7 +148,8 @@ pub async fn existing_keys(
     let by_key = format!("{select} {key} OPERATOR({operators}.=) ANY ({IDS}::{kind}[])");
     let mut found = db.select_fitting(by_key, &[Some(&wanted)]).await?;
     if found.is_none() {
-        // The column was of another type when they were kept: slow, but what it cannot hold any more is not there.
+        // The column was of another type when they were kept: slow, but what it cannot hold any
+        // more is not there.
         let by_text = format!("{select} to_json({key}) #>> '{{}}' = ANY ({IDS})");
         found = Some(db.select(by_text, &[Some(&wanted)]).await?);
     }

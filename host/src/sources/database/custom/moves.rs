@@ -1,4 +1,5 @@
-//! In which order changed rows are told where a value of a unique index goes from one row to another.
+//! In which order changed rows are told where a value of a unique index goes from one row to
+//! another.
 
 use super::super::super::rows::{RowFields, SourceRow};
 use super::table::ReadableTable;
@@ -19,8 +20,8 @@ pub fn is_move(table: &ReadableTable, changed: &[String]) -> bool {
     table.uniques.iter().flatten().any(|name| changed.contains(name))
 }
 
-/// Orders rows so that a value is given up before another row takes it, as far as that can be: two rows that change
-/// places have no such order.
+/// Orders rows so that a value is given up before another row takes it, as far as that can be: two
+/// rows that change places have no such order.
 pub fn order_moves(table: &ReadableTable, moves: Vec<MovedRow>) -> Vec<MovedRow> {
     let mut held: HashMap<(usize, Vec<&str>), usize> = HashMap::new();
     for (n, one) in moves.iter().enumerate() {

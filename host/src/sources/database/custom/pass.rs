@@ -108,8 +108,8 @@ impl TablePass<'_> {
         key.map(|value| value.get().to_owned()).unwrap_or_default()
     }
 
-    /// Reads every row and captures what follows: changes at once, then what is gone, then what needs the place of what
-    /// is gone.
+    /// Reads every row and captures what follows: changes at once, then what is gone, then what
+    /// needs the place of what is gone.
     pub async fn read(&mut self) -> Result<(), RunFailed> {
         self.run.forget_replayed(&self.table.list).await?;
         let mut pace = ReadPace::new(FIRST);
@@ -137,7 +137,8 @@ impl TablePass<'_> {
                 self.forget_missing(there).await?;
                 self.release(std::mem::take(&mut held)).await?;
             }
-            // Those who look see how far it is, and another process that has taken the source over is found out.
+            // Those who look see how far it is, and another process that has taken the source over
+            // is found out.
             self.run.keep(&self.memory.text()).await?;
             pace::rest(self.settings.pause, took).await;
         }
@@ -175,7 +176,8 @@ impl TablePass<'_> {
         }
     }
 
-    /// Captures what follows from rows that were read and does not have to wait, and keeps those rows.
+    /// Captures what follows from rows that were read and does not have to wait, and keeps those
+    /// rows.
     async fn take(&mut self, rows: &[SourceRow], held: &mut HeldRows) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let heads = rows::read_heads(self.run, list, rows.iter()).await?;
@@ -203,7 +205,8 @@ impl TablePass<'_> {
         self.read_again(&held.came, FIRST).await
     }
 
-    /// Reads rows again, beginning with so many at once, and captures what follows. The ids stand in the order of the keys.
+    /// Reads rows again, beginning with so many at once, and captures what follows. The ids stand
+    /// in the order of the keys.
     async fn read_again(&mut self, ids: &[String], first: usize) -> Result<(), RunFailed> {
         let mut chunk_size = ReadPace::new(first);
         let mut rest = ids;
@@ -221,7 +224,8 @@ impl TablePass<'_> {
         Ok(())
     }
 
-    /// Captures what follows from rows; those that give up a value of a unique index before those that take it.
+    /// Captures what follows from rows; those that give up a value of a unique index before those
+    /// that take it.
     async fn take_in_order(&mut self, rows: Vec<SourceRow>) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();

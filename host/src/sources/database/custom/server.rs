@@ -74,7 +74,8 @@ impl RowChunk {
 pub enum RowSelection<'a> {
     /// So many after the one with this id, or from the first.
     Next(Option<&'a str>, usize),
-    /// The same, without so many at their beginning: after which, how many are passed over, how many are read.
+    /// The same, without so many at their beginning: after which, how many are passed over, how
+    /// many are read.
     Past(Option<&'a str>, usize, usize),
     /// The one with the greatest key.
     Last,

@@ -18,7 +18,8 @@ pub struct CustomColumn {
 pub struct UniqueIndex {
     pub columns: Vec<String>,
     pub is_primary: bool,
-    /// The schema of the operators that compare them, as a statement has it, where that can be another than the usual one.
+    /// The schema of the operators that compare them, as a statement has it, where that can be
+    /// another than the usual one.
     pub operators: Option<String>,
 }
 
