@@ -46,7 +46,6 @@ pub enum ServerError {
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}; choose another with {key}")]
     Listen {
-        /// The address.
         address: SocketAddr,
         /// The setting that names it.
         key: &'static str,

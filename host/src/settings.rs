@@ -42,7 +42,6 @@ pub struct SettingsSnapshot {
 /// A flow with its endpoints and modules at hand.
 #[derive(Debug)]
 pub struct FlowRuntime {
-    /// The flow.
     pub flow: Flow,
     /// Its endpoints, in its order; those that do not exist are left out.
     pub endpoints: Vec<Arc<EndpointRuntime>>,

@@ -94,9 +94,7 @@ pub enum StoreError {
     /// A stored row does not make sense. An operator should look at it.
     #[error("table {table}, column {column}: the stored value makes no sense: {why}")]
     Corrupt {
-        /// The table.
         table: &'static str,
-        /// The column.
         column: &'static str,
         /// What is wrong.
         why: String,

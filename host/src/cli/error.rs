@@ -14,7 +14,6 @@ pub enum CliError {
     /// Something did not work; the text says what, and the next step where there is one.
     #[error("{what}{}", next_step(next.as_deref()))]
     Failed {
-        /// What.
         what: String,
         /// What to do about it.
         next: Option<String>,

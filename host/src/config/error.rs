@@ -48,12 +48,7 @@ impl fmt::Display for ConfigFault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingOrigin {
     /// In the file, on that line (from 1), if it is known.
-    File {
-        /// Its name.
-        name: String,
-        /// The line.
-        line: Option<usize>,
-    },
+    File { name: String, line: Option<usize> },
     /// In an environment variable.
     Environment(String),
     /// After a flag of the command line.

@@ -7,13 +7,11 @@ use super::tables::CrmTable;
 /// What happened to a row.
 #[derive(Debug, Clone, Copy)]
 pub enum RowChange<'a> {
-    /// It is new.
     New(&'a CrmRow),
     /// It was there before, perhaps with another content.
     Update(&'a CrmRow, &'a CrmRow),
     /// It is as before: only time has passed.
     Same(&'a CrmRow),
-    /// It is gone.
     Gone(&'a CrmRow),
 }
 

@@ -16,7 +16,6 @@ use crate::crypto::digest::ShortDigest;
 pub struct EventData {
     /// The key of that record.
     pub resource_id: String,
-    /// The data.
     pub data: Map<String, Value>,
     /// What makes it this occurrence, where that is not the row and its revision.
     pub occurrence: Option<String>,

@@ -54,7 +54,6 @@ impl RuleContext<'_> {
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DerivedEvent {
-    /// The event type.
     pub event_type: &'static str,
     /// The event type of which this one is a second name, to be sent only to those who asked for
     /// it.

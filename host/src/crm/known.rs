@@ -17,9 +17,7 @@ use super::tables;
 pub struct RowReference {
     /// The table, without prefix.
     pub table: &'static str,
-    /// The column.
     pub column: &'static str,
-    /// Its value.
     pub value: String,
 }
 

@@ -13,7 +13,6 @@ use crate::json::same_value::{is_same_moment, is_same_number, is_zero_date};
 /// What a column of the database holds, as far as values are compared by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// Numbers.
     Number,
     /// Dates, with or without a time.
     Date,

@@ -188,7 +188,6 @@ pub enum Moment {
 /// What the data of an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
-    /// The record.
     Record,
     /// The record, with the old and the new value of this column.
     Change(&'static str),

@@ -17,7 +17,6 @@ use super::rules::{Rule, When};
 
 pub use sales::INVOICE_SUMMARY;
 
-/// Names of columns.
 pub type ColumnNames = &'static [&'static str];
 
 /// A list of names without quotes and commas.

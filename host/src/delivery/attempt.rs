@@ -38,7 +38,6 @@ const MASK: &str = "***";
 pub struct DeliveryParcel<'a> {
     /// The delivery.
     pub id: DeliveryId,
-    /// The event.
     pub event: &'a Event,
     /// What to send, if not the event as captured.
     pub message: Option<&'a DeliveryMessage>,

@@ -39,7 +39,6 @@ pub struct EnvelopeMessage<'a> {
     pub event_id: &'a str,
     /// The id of the captured event that a module made it of.
     pub parent_id: Option<&'a str>,
-    /// The event type.
     pub event_type: &'a str,
     /// When it happened, RFC 3339.
     pub timestamp: &'a str,
@@ -79,7 +78,6 @@ pub struct EnvelopeMessage<'a> {
 /// A body and what its request says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedBody {
-    /// The body.
     pub body: Vec<u8>,
     /// The value of `Content-Type`.
     pub content_type: Cow<'static, str>,

@@ -27,7 +27,6 @@ const UNSTATED_WAIT: Duration = Duration::from_secs(1);
 pub enum AttemptAnswer {
     /// A status came.
     Status {
-        /// It.
         status: StatusCode,
         /// The wait the receiver asked for ([`retry_after`]).
         retry_after: Option<Duration>,

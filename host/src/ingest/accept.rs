@@ -25,7 +25,6 @@ use std::time::Duration;
 /// An accepted event, and what became of the deliveries its caller waits for.
 #[derive(Debug)]
 pub struct AcceptedEvent {
-    /// Its receipt.
     pub receipt: CaptureReceipt,
     /// Deliveries to `immediate` endpoints; empty where there are none.
     pub immediate: Vec<AwaitedDelivery>,
@@ -34,7 +33,6 @@ pub struct AcceptedEvent {
 /// A delivery that the capturing request waited for.
 #[derive(Debug, Clone)]
 pub struct AwaitedDelivery {
-    /// Its id.
     pub id: DeliveryId,
     /// Where it goes.
     pub endpoint: EndpointId,
@@ -72,7 +70,6 @@ pub enum EventSender<'a> {
 /// A request's `Idempotency-Key`.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestKey<'a> {
-    /// The key.
     pub key: &'a str,
     /// Digest of the key and of all that the request holds.
     pub request: ShortDigest,

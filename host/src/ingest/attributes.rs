@@ -77,7 +77,6 @@ impl AttributeSet {
         }
     }
 
-    /// Adds a text.
     pub fn add_text(&mut self, name: &str, text: &str) {
         if let Ok(value) = to_raw_value(text) {
             self.add(name, value);

@@ -14,7 +14,6 @@ const LONGEST: usize = 1_024;
 /// An answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandshakeAnswer {
-    /// A text.
     Text(String),
     /// A JSON object with this member.
     Member(&'static str, String),

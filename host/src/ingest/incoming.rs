@@ -14,7 +14,6 @@ pub const MAX_DEPTH: usize = 100;
 /// An event as a caller gives it.
 #[derive(Debug, Clone)]
 pub struct IncomingEvent {
-    /// The event type.
     pub event_type: String,
     /// Any JSON value, byte for byte as it came.
     pub data: Box<RawValue>,

@@ -20,7 +20,6 @@ static MEMBERS: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::n
 /// The id of a record, and how the data gave it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RecordId {
-    /// The id.
     pub id: String,
     /// Whether the data names it as an argument (`lead_id`), not by the key of the record's own
     /// row. Such data does not hold the record.

@@ -19,7 +19,6 @@ const WINDOW: i64 = 10;
 /// What of a request its repeats have too.
 #[derive(Debug, Clone, Copy)]
 pub struct RepeatableRequest<'a> {
-    /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its signature, where its scheme has one.
     pub signature: Option<&'a [u8]>,

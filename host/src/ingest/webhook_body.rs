@@ -31,7 +31,6 @@ const MAX_CHANGES_DEPTH: usize = 8;
 pub struct ReceivedWebhook<'a> {
     /// The source's name.
     pub source: &'a str,
-    /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its body, decompressed.
     pub body: &'a [u8],

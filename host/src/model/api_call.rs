@@ -30,7 +30,6 @@ pub struct ApiCall {
 /// How a token is being used: what must not begin anew with a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenUsage {
-    /// The token.
     pub token: TokenId,
     /// When its present window of calls began, in seconds since 1970.
     pub window_began: i64,

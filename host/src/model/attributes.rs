@@ -36,7 +36,6 @@ pub const MAX_HOPS: u32 = 8;
 /// What the attributes of an event say of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SentWith {
-    /// Its subject.
     pub subject: Option<String>,
     /// The content type of its data.
     pub content_type: Option<String>,

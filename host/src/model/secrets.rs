@@ -16,7 +16,6 @@ pub struct SigningSecrets {
 /// A rotated secret in its time of grace.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GracedSecret {
-    /// The secret.
     pub secret: String,
     /// Until when deliveries still carry its signature.
     pub until: Timestamp,

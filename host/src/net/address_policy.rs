@@ -24,7 +24,6 @@ pub struct AddressPolicy {
     "{address} is {kind} address; deliveries go only to public addresses and to networks listed in `delivery.allow_networks`"
 )]
 pub struct ForbiddenAddress {
-    /// The address.
     pub address: IpAddr,
     /// What it is, with an article.
     pub kind: &'static str,

@@ -73,7 +73,6 @@ pub struct ClientRequest {
     pub headers: HeaderMap,
     /// The case of their names over HTTP/1.1, as [`crate::net::header_case::header_case`] makes it.
     pub header_case: Option<Extensions>,
-    /// Its body.
     pub body: Bytes,
 }
 
@@ -85,7 +84,6 @@ pub struct ClientReply {
     /// The version of HTTP that was spoken.
     #[cfg(test)]
     pub version: http::Version,
-    /// The headers.
     pub headers: HeaderMap,
     /// The first [`MAX_REPLY_BODY`] bytes of the body, or as much as came in time.
     pub body: Bytes,

@@ -28,7 +28,6 @@ pub struct FlowPlanner<'a> {
     pub journal: &'a EventStore,
     /// The flow.
     pub route: &'a FlowRuntime,
-    /// The event.
     pub event: &'a Event,
     /// 1, 2, …
     pub attempt: i32,

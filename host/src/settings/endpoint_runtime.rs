@@ -39,7 +39,6 @@ pub struct EndpointDefaults {
 /// An endpoint made ready.
 #[derive(Debug)]
 pub struct EndpointRuntime {
-    /// The endpoint.
     pub endpoint: Endpoint,
     /// Its secrets; none where the present key does not open them.
     pub secrets: Option<SigningSecrets>,
@@ -69,7 +68,6 @@ pub struct EndpointRuntime {
 /// A stored endpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableEndpoint {
-    /// Its secret.
     #[error("its secret cannot sign")]
     Secret(#[from] SecretError),
 }

@@ -36,10 +36,7 @@ pub enum SecretError {
     #[error(
         "what follows `{prefix}` in the secret is not padded standard base64 (RFC 4648, section 4)"
     )]
-    Base64 {
-        /// The prefix.
-        prefix: &'static str,
-    },
+    Base64 { prefix: &'static str },
     /// The decoded key is too short or too long.
     #[error("the key after `whsec_` is {bytes} bytes long; it must be 24 to 64 bytes")]
     KeyLength {

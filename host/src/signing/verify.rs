@@ -29,7 +29,6 @@ pub const TOLERANCE: Duration = Duration::from_mins(5);
 /// What a receiver has of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct ReceivedDelivery<'a> {
-    /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its body, byte for byte.
     pub body: &'a [u8],
@@ -72,9 +71,7 @@ impl VerificationKeys<'_> {
 /// One scheme that a delivery carries a header of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemeFinding {
-    /// The scheme.
     pub scheme: SignatureScheme,
-    /// The header.
     pub header: HeaderName,
     /// Whether it fits.
     pub verdict: SignatureVerdict,

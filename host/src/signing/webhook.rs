@@ -80,11 +80,9 @@ enum WebhookKey {
 /// A request as it arrived.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookRequest<'a> {
-    /// Its method.
     pub method: &'a Method,
     /// Its path and query.
     pub uri: &'a Uri,
-    /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its body, as it arrived.
     pub body: &'a [u8],

@@ -146,7 +146,6 @@ fn call(found: CallRow) -> Result<ApiCall, StoreError> {
     })
 }
 
-/// Writes notes.
 pub async fn write_notes(tx: &mut WriteBatch<'_>, notes: &[&AuditNotes]) -> Result<(), StoreError> {
     insert_calls(tx, &statements::INSERT_CALL, notes.iter().flat_map(|notes| &notes.calls)).await?;
     for notes in notes {

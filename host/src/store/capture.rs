@@ -23,7 +23,6 @@ pub const DEDUPE: Duration = Duration::from_hours(24);
 /// An event to append.
 #[derive(Debug)]
 pub struct EventCapture {
-    /// The event.
     pub event: Arc<Event>,
     /// By what a repeat from the same source is recognised.
     pub keys: Vec<String>,
@@ -47,7 +46,6 @@ pub struct EventCapture {
 /// A flow whose modules are to run for an event.
 #[derive(Debug)]
 pub struct NewPlanning {
-    /// The flow.
     pub flow: FlowId,
     /// Leased to this process, if there was room.
     pub leased: Option<(WorkLease, QueuePermit)>,

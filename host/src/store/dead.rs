@@ -17,7 +17,6 @@ use sqlx::types::Uuid;
 /// A dead letter as it stands.
 #[derive(Debug, Clone)]
 pub struct StoredDeadLetter {
-    /// Its id.
     pub id: DeadLetterId,
     /// What died.
     pub subject: DeadSubject,
@@ -53,9 +52,7 @@ impl DeadSubject {
 /// A delivery that died, or an event whose modules failed.
 #[derive(Debug, Clone)]
 pub struct DeadEvent {
-    /// The event.
     pub event_id: EventId,
-    /// The event type.
     pub event_type: String,
     /// The delivery and its endpoint; `None` where the event's modules failed.
     pub delivery: Option<(DeliveryId, EndpointId)>,
@@ -66,7 +63,6 @@ pub struct DeadEvent {
 /// A row that a source could not read or tell.
 #[derive(Debug, Clone)]
 pub struct DeadRow {
-    /// The source.
     pub source_id: SourceId,
     /// The table or list that the row stands in.
     pub list: String,

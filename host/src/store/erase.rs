@@ -25,7 +25,6 @@ const WAIT: Duration = Duration::from_millis(200);
 /// Which record is to be erased.
 #[derive(Debug, Clone)]
 pub struct RecordName {
-    /// Its resource.
     pub resource: String,
     /// Its id, as its source numbers it.
     pub resource_id: String,
@@ -36,7 +35,6 @@ pub struct RecordName {
 /// The events of a record, and the sources that they and its state came from.
 #[derive(Debug, Clone, Default)]
 pub struct RecordTraces {
-    /// Its events.
     pub events: Vec<EventId>,
     /// The names of the sources.
     pub sources: BTreeSet<String>,
@@ -45,7 +43,6 @@ pub struct RecordTraces {
 /// A row that a source has kept.
 #[derive(Debug, Clone)]
 pub struct KeptPlace {
-    /// The source.
     pub source: SourceId,
     /// The list that the row stands in, or how its name begins.
     pub list: String,
@@ -62,17 +59,13 @@ pub struct KeptPlace {
 pub struct ErasedCounts {
     /// States of the record, one for each source.
     pub records: u64,
-    /// Events.
     pub events: u64,
     /// Runs of modules, waiting ones too.
     pub plans: u64,
-    /// Deliveries.
     pub deliveries: u64,
     /// What modules made to be sent.
     pub messages: u64,
-    /// Attempts.
     pub attempts: u64,
-    /// Dead letters.
     pub dead_letters: u64,
     /// Contents of rows that sources have kept.
     pub kept_rows: u64,

@@ -251,9 +251,7 @@ impl Drop for QueuePermit {
 /// A delivery leased to this process.
 #[derive(Debug)]
 pub struct LeasedDelivery {
-    /// Its id.
     pub id: DeliveryId,
-    /// The event.
     pub event: Arc<Event>,
     /// What to send, if not the event as captured.
     pub message: Option<Arc<DeliveryMessage>>,
@@ -276,7 +274,6 @@ pub struct LeasedDelivery {
 pub struct LeasedPlanning {
     /// Whether it came from the table: then a dead letter of it may exist.
     pub claimed: bool,
-    /// The event.
     pub event: Arc<Event>,
     /// The flow whose modules are to run.
     pub flow: FlowId,
@@ -293,7 +290,6 @@ pub struct LeasedPlanning {
 /// An endpoint's queue in memory.
 #[derive(Debug)]
 pub struct EndpointLane {
-    /// The endpoint.
     pub endpoint: EndpointId,
     /// Its places.
     pub room: Arc<LaneCapacity>,
@@ -339,7 +335,6 @@ impl EndpointLane {
 /// A lane and the end that is read.
 #[derive(Debug)]
 pub struct NewLane {
-    /// The lane.
     pub lane: Arc<EndpointLane>,
     /// What is pushed into it.
     pub queue: mpsc::UnboundedReceiver<LeasedDelivery>,
@@ -348,7 +343,6 @@ pub struct NewLane {
 /// A flow's queue in memory.
 #[derive(Debug)]
 pub struct FlowLane {
-    /// The flow.
     pub flow: FlowId,
     /// Its places.
     pub room: Arc<LaneCapacity>,
@@ -367,7 +361,6 @@ impl FlowLane {
 /// A flow's lane and the end that is read.
 #[derive(Debug)]
 pub struct NewFlowLane {
-    /// The lane.
     pub lane: Arc<FlowLane>,
     /// What is pushed into it.
     pub queue: mpsc::UnboundedReceiver<LeasedPlanning>,

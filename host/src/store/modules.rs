@@ -10,7 +10,6 @@ use sqlx::types::Uuid;
 /// One version of a module.
 #[derive(Debug, Clone)]
 pub struct ModuleVersion {
-    /// Its id.
     pub id: ModuleId,
     /// The module's name.
     pub name: String,

@@ -36,10 +36,8 @@ impl ObjectKind {
     }
 }
 
-/// A stored object.
 #[derive(Debug, Clone)]
 pub struct StoredObject<S> {
-    /// Its id.
     pub id: Uuid,
     /// What the operator set.
     pub settings: S,
@@ -56,9 +54,7 @@ pub struct StoredObject<S> {
 pub enum ObjectChange {
     /// Makes it, or changes what is there under its id.
     Put {
-        /// Its kind.
         kind: ObjectKind,
-        /// Its id.
         id: Uuid,
         /// Its name, unique within the kind.
         name: String,
@@ -73,16 +69,10 @@ pub enum ObjectChange {
     ActivateModule {
         /// The module's name.
         name: String,
-        /// The version.
         version: u32,
     },
     /// Removes it. An endpoint's open deliveries are cancelled, a flow's waiting events dropped.
-    Delete {
-        /// Its kind.
-        kind: ObjectKind,
-        /// Its id.
-        id: Uuid,
-    },
+    Delete { kind: ObjectKind, id: Uuid },
 }
 
 impl ObjectChange {

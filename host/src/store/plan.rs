@@ -17,7 +17,6 @@ use std::sync::Arc;
 /// A delivery to be written, with its place in memory if it is born leased.
 #[derive(Debug)]
 pub struct DeliveryDraft {
-    /// The delivery.
     pub delivery: NewDelivery,
     /// Its place in memory.
     pub slot: Option<QueuePermit>,
@@ -26,9 +25,7 @@ pub struct DeliveryDraft {
 /// What a flow's modules said of an event.
 #[derive(Debug)]
 pub struct RecordedPlan {
-    /// The event.
     pub event: Arc<Event>,
-    /// The flow.
     pub flow: FlowId,
     /// Whether a dead letter of it may exist.
     pub replayed: bool,

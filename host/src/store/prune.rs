@@ -36,11 +36,8 @@ pub struct PruneCutoffs {
     pub plans: Timestamp,
     /// Attempts of deliveries.
     pub attempts: Timestamp,
-    /// Deliveries.
     pub deliveries: Timestamp,
-    /// Events.
     pub events: Timestamp,
-    /// Dead letters.
     pub dead_letters: Timestamp,
     /// Records that were deleted.
     pub deleted_records: Timestamp,
@@ -71,13 +68,9 @@ pub struct PrunedCounts {
     pub plans: u64,
     /// Attempts, but for those that went with their delivery.
     pub attempts: u64,
-    /// Deliveries.
     pub deliveries: u64,
-    /// Events.
     pub events: u64,
-    /// Dead letters.
     pub dead_letters: u64,
-    /// Records.
     pub records: u64,
 }
 

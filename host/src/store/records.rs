@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 /// Which records to list.
 #[derive(Debug, Clone, Default)]
 pub struct RecordFilter {
-    /// Of this resource.
     pub resource: String,
     /// Only from this source.
     pub source: Option<String>,

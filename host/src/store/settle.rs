@@ -19,13 +19,9 @@ use std::sync::atomic::AtomicU64;
 /// An attempt that was made, and what follows.
 #[derive(Debug)]
 pub struct SettledAttempt {
-    /// The delivery.
     pub delivery: DeliveryId,
-    /// Its event.
     pub event: EventId,
-    /// The event type.
     pub event_type: String,
-    /// Its endpoint.
     pub endpoint: EndpointId,
     /// Whether its endpoint keeps order, so that the next one may be waiting for it.
     pub ordered: bool,
@@ -37,7 +33,6 @@ pub struct SettledAttempt {
     pub lease: WorkLease,
     /// Its place in memory, freed after the commit.
     pub _slot: QueuePermit,
-    /// The attempt.
     pub attempt: Attempt,
     /// What follows.
     pub outcome: AttemptOutcome,

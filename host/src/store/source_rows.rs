@@ -21,7 +21,6 @@ use tokio::sync::oneshot;
 /// What is kept of a row without its content.
 #[derive(Debug, Clone)]
 pub struct RowHead {
-    /// Its key.
     pub key: i64,
     /// Of its content.
     pub hash: ShortDigest,
@@ -43,7 +42,6 @@ pub struct KeptRow {
 /// What a source keeps from now on.
 #[derive(Debug)]
 pub struct SourceChanges {
-    /// The source.
     pub source: SourceId,
     /// When the run began that must hold the source.
     pub run: Timestamp,

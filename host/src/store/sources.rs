@@ -16,7 +16,6 @@ use sqlx::types::Uuid;
 /// A source as its last run left it, or its present one found it.
 #[derive(Debug, Clone)]
 pub struct SourceState {
-    /// The source.
     pub source: SourceId,
     /// Whether a process is running it.
     pub running: bool,

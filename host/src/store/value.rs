@@ -56,7 +56,6 @@ impl<'q> BoundRow<'q> {
         self
     }
 
-    /// The values.
     pub fn values(&self) -> &[BoundValue<'q>] {
         &self.0
     }

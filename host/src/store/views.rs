@@ -49,7 +49,6 @@ pub struct DeliveryFilter {
 /// An event and how many flows and endpoints took it when it was captured.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
-    /// The event.
     pub event: Event,
     /// How many took it.
     pub matched: u16,
@@ -92,9 +91,7 @@ impl StoredEvent {
 /// A delivery as it stands.
 #[derive(Debug, Clone)]
 pub struct StoredDelivery {
-    /// Its id.
     pub id: DeliveryId,
-    /// The event.
     pub event_id: EventId,
     /// Where it goes.
     pub endpoint_id: EndpointId,
@@ -153,7 +150,6 @@ pub struct PlanRun {
 /// A flow that has yet to deal with an event.
 #[derive(Debug, Clone)]
 pub struct WaitingPlan {
-    /// The flow.
     pub flow_id: FlowId,
     /// When its modules run, or the lease on that runs out.
     pub due_at: Timestamp,

@@ -17,7 +17,6 @@ pub enum EventNotice {
     },
     /// A first attempt was recorded.
     Attempted {
-        /// The delivery.
         delivery: DeliveryId,
         /// Whether it was delivered; otherwise it will be tried again or is dead.
         status: crate::model::delivery::DeliveryStatus,
@@ -40,7 +39,6 @@ pub struct EventWatchers {
 pub struct EventWatch {
     event: EventId,
     watchers: EventWatchers,
-    /// The notices.
     pub notices: mpsc::UnboundedReceiver<EventNotice>,
 }
 

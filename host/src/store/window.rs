@@ -18,7 +18,6 @@ const SLACK: Duration = Duration::from_mins(1);
 /// A page of a list.
 #[derive(Debug)]
 pub struct ListPage<R, I> {
-    /// The rows.
     pub rows: Vec<R>,
     /// What to go on after; `None` on the last page.
     pub next: Option<I>,

@@ -31,7 +31,6 @@ impl ModuleRole {
     pub const ALL_INTERFACES: &'static str =
         "`waybill:module/filter`, `waybill:module/transform`, `waybill:module/route`";
 
-    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Filter => "filter",

@@ -58,7 +58,6 @@ pub struct WebhookSender {
 pub enum EmptyAnswer {
     /// Never: any 2xx will do.
     Never,
-    /// Always.
     Always,
     /// In answer to a form.
     ToForms,

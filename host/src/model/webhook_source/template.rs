@@ -6,15 +6,12 @@
 pub enum TemplatePiece {
     /// A text as it stands.
     Text(Box<str>),
-    /// The body.
     Body,
     /// The time, as the request writes it.
     Timestamp,
-    /// The id.
     Id,
     /// The address that the sender calls, with its query.
     Url,
-    /// The method.
     Method,
     /// The fields of a form, sorted, each name followed by its value. Of another body nothing: its
     /// SHA-256 stands in the query as `bodySHA256` (Twilio, "Validate requests").

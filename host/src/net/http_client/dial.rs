@@ -34,7 +34,6 @@ pub enum DialError {
     /// The host's name does not resolve.
     #[error("the name `{name}` could not be resolved: {why}")]
     Dns {
-        /// The name.
         name: String,
         /// What the resolver says.
         why: Arc<str>,

@@ -100,7 +100,6 @@ pub enum SecretReading {
 /// What was signed instead of what the scheme signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignedContent {
-    /// The body.
     #[error("the body alone")]
     Body,
     /// Timestamp and body.

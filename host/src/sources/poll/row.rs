@@ -47,7 +47,6 @@ const SENSITIVE: [&str; 17] = [
     "two_factor_auth_code",
 ];
 
-/// A row.
 #[derive(Debug, Clone)]
 pub struct PolledRow {
     pub row: SourceRow,
