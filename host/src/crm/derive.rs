@@ -82,7 +82,7 @@ pub struct RowDerivation {
     pub marks: DueMarks,
 }
 
-/// What the events of a change would need of other tables, for [`derive()`].
+/// What the events of a change would need of other tables, for [`derive_events()`].
 pub fn change_references(
     table: &'static CrmTable,
     old: Option<&CrmRow>,

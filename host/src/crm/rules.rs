@@ -2,7 +2,7 @@
 //! catalogue that leaves a trace.
 //!
 //! Source: `catalog/event-derivation.json` (`db_rule`, `db_quality`). Four events leave no trace
-//! and have no rule: [`WITHOUT_TRACE`].
+//! and have no rule: `WITHOUT_TRACE`.
 //!
 //! Between two scans a record may come into being and go on. So a state that a rule waits for
 //! counts also where the row is new: an invoice that is written and paid within a minute gives

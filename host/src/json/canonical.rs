@@ -2,7 +2,7 @@
 //!
 //! A receiver that verifies over `JSON.stringify(JSON.parse(body))` instead of over the raw body
 //! (the vendor's own n8n node does) sees our signature fit only if that round trip gives our bytes
-//! again. [`write()`] turns any valid JSON text into one that survives it, in one pass and without
+//! again. [`write_canonical()`] turns any valid JSON text into one that survives it, in one pass and without
 //! building a tree:
 //!
 //! - no white space between tokens;

@@ -6,7 +6,7 @@
 //!
 //! [`SqliteQuery`] takes the place of sqlx's in statements that both run, so that there is one text
 //! and one list of bindings for them (see [`batching`](super::batch::batching)). Whoever writes
-//! holds [`Pool`](super::pool::Pool)'s turn, so the two connections never wait for SQLite's lock.
+//! holds [`DatabasePool`](super::pool::DatabasePool)'s turn, so the two connections never wait for SQLite's lock.
 
 use super::batch::WriteBatch;
 use super::checkpoint::WalCheckpointer;
