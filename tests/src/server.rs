@@ -139,6 +139,24 @@ impl Server {
         self.output.lock().join("\n")
     }
 
+    /// Waits until one line of the output holds all the words, and returns that line. A line of the
+    /// log may be read later than an answer that was sent after it, so a test never looks for one
+    /// in [`Self::output`].
+    pub fn wait_for_line(&self, words: &[&str]) -> Result<String> {
+        let deadline = Instant::now() + READY_LIMIT;
+        let holds_all = |line: &&String| words.iter().all(|word| line.contains(word));
+        let mut printed = self.output.lock().clone();
+        loop {
+            if let Some(line) = printed.iter().find(holds_all) {
+                return Ok(line.clone());
+            }
+            if Instant::now() > deadline {
+                bail!("no line holds {words:?} after {READY_LIMIT:?}:\n{}", printed.join("\n"));
+            }
+            printed = self.output.wait(Duration::from_millis(100));
+        }
+    }
+
     /// Ends the process as `kill -9` does: it cannot react.
     pub fn kill9(&mut self) {
         // Fails only where it has ended already, which is what was wanted.

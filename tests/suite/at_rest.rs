@@ -212,6 +212,5 @@ async fn the_database_is_its_owner_s_alone() {
     }
     world.restart();
     assert_eq!(modes(&world), [0o600; 4]);
-    let log = world.server().output();
-    assert!(log.contains("waybill.db") && log.contains("others could read this file"), "{log}");
+    world.server().wait_for_line(&["waybill.db", "others could read this file"]).unwrap();
 }

@@ -27,10 +27,8 @@ async fn a_changed_key_locks_what_it_cannot_read_and_nothing_else() {
         world.restart_with(|settings| {
             settings.environment("WAYBILL_SECRET_KEY", SECOND);
         });
-        let log = world.server().output();
         for name in ["old", "shop"] {
-            let said = |line: &str| line.contains(name) && line.contains("enter them again");
-            assert!(log.lines().any(said), "{name}: {log}");
+            world.server().wait_for_line(&[name, "enter them again"]).unwrap();
         }
         // What was stored with this key, and what needs none, goes on.
         world.endpoint(&endpoint_with("new", &receiver.url("/new"), &json!({}))).await;

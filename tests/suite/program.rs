@@ -108,8 +108,7 @@ async fn the_first_start_makes_a_token_and_shows_it_once() {
     let mut settings = Settings::new(&binary(), &url, folder.path());
     settings.environment.clear();
     let server = Server::start(&settings).unwrap();
-    let said = server.output();
-    let line = said.lines().find(|line| line.contains("token")).unwrap().to_owned();
+    let line = server.wait_for_line(&["token"]).unwrap();
     let token = line.split_whitespace().last().unwrap().to_owned();
     let client = Client::new(server.address(), Some(&token));
     assert_eq!(client.get("/api/v1/auth/test").await.unwrap().status, 200, "{line}");

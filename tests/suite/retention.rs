@@ -8,7 +8,7 @@ use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::rest::Call;
 use waybill_tests::site::{KEY, now};
 use waybill_tests::world::text;
-use waybill_tests::{Answer, Dialect, Receiver, Reply, Server, Settings, Site, World};
+use waybill_tests::{Answer, Dialect, Receiver, Reply, Settings, Site, World};
 
 use crate::poll;
 use crate::support::{assert_problem, caller, endpoint_with, problem, texts};
@@ -173,20 +173,11 @@ async fn the_file_gives_back_what_is_pruned() {
     world.restart_with(keep_a_second);
     // Captures go on meanwhile.
     world.event(&order(EVENTS, "x")).await;
-    printed(world.server(), "gave back pages").await;
+    world.server().wait_for_line(&["gave back pages"]).unwrap();
     world.eventually("/api/v1/events", |found| found.as_array().unwrap().len() <= 1).await;
     world.stop();
     let after = std::fs::metadata(&file).unwrap().len();
     assert!(after < before / 2, "{before} bytes before, {after} after");
-}
-
-/// Waits until a server has printed a line with these words.
-async fn printed(server: &Server, words: &str) {
-    let deadline = std::time::Instant::now() + waybill_tests::world::LIMIT;
-    while !server.output().contains(words) {
-        assert!(std::time::Instant::now() < deadline, "no {words:?} in\n{}", server.output());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
 }
 
 /// The database's files of a world on SQLite.
