@@ -20,7 +20,7 @@ use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
 use crate::settings::live::LiveSettings;
 use crate::settings::matching::PLANNING_HOLD;
 use crate::store::claim::FATAL;
-use crate::store::handover::{FlowLane, LeasedPlanning, NewFlowLane};
+use crate::store::prefetch::{FlowLane, LeasedPlanning, NewFlowLane};
 use crate::store::{EventStore, ModuleFailed, RecordedPlan};
 use crate::time::span::TimeSpan;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ async fn sweep_plannings(context: PlannerContext) {
         match context.journal.flows_due().await {
             Ok(due) => {
                 for flow in due {
-                    if let Some(lane) = context.journal.handover().find_flow_lane(flow) {
+                    if let Some(lane) = context.journal.prefetch().find_flow_lane(flow) {
                         lane.room.nudge();
                     }
                 }

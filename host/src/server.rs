@@ -25,7 +25,7 @@ use crate::settings::live;
 use crate::settings::live::LiveSettings;
 use crate::sources;
 use crate::store;
-use crate::store::handover::PrefetchOutlets;
+use crate::store::prefetch::PrefetchOutlets;
 use crate::store::{EventStore, StoreOpening};
 use crate::time::clock::Clock;
 use crate::time::span::TimeSpan;

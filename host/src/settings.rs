@@ -17,7 +17,7 @@ use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::source_runtime::SourceRuntime;
-use crate::store::handover::FlowLane;
+use crate::store::prefetch::FlowLane;
 use crate::wasm::LoadedModule;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

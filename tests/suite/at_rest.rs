@@ -4,7 +4,6 @@
 use crate::support::{assert_problem, caller, endpoint_with, invoice};
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use sqlx::Connection as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use waybill_tests::Backend::{Postgres, Sqlite};
@@ -90,20 +89,15 @@ async fn what_an_older_version_stored_in_plain_text_is_encrypted_at_the_start() 
     world.endpoint(&endpoint_with("crm", &receiver.url("/old"), &json!({}))).await;
     world.stop();
     let path = world.folder().join("waybill.db");
-    let mut db = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-    let (body,): (String,) = sqlx::query_as("SELECT body FROM object WHERE kind = 'endpoint'")
-        .fetch_one(&mut db)
-        .await
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let body: String = db
+        .query_row("SELECT body FROM object WHERE kind = 'endpoint'", [], |row| row.get(0))
         .unwrap();
     let mut body: Value = serde_json::from_str(&body).unwrap();
     body["headers"] = json!({"authorization": mark("header")});
     body["url"] = json!(receiver.url(&format!("/hook?key={}", mark("query"))));
-    sqlx::query("UPDATE object SET body = $1 WHERE kind = 'endpoint'")
-        .bind(body.to_string())
-        .execute(&mut db)
-        .await
-        .unwrap();
-    db.close().await.unwrap();
+    db.execute("UPDATE object SET body = ?1 WHERE kind = 'endpoint'", [body.to_string()]).unwrap();
+    drop(db);
     world.restart();
     world.event(&invoice(1)).await;
     let arrival = receiver.first(&format!("/hook?key={}", mark("query"))).await;

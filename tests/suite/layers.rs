@@ -56,6 +56,75 @@ fn no_module_uses_a_layer_above_it() {
     assert!(found.is_empty(), "a module uses only layers below its own:\n{}", found.join("\n"));
 }
 
+/// The modules of the store, in the order in which `store.rs` declares them, and which module each
+/// name comes from that `store.rs` exports.
+fn store_layers() -> (Vec<String>, Vec<(String, String)>) {
+    let files = host();
+    let (_, store) = files.iter().find(|(path, _)| path.as_os_str() == "store.rs").unwrap();
+    let declared = store.lines().filter_map(|line| line.strip_prefix("pub mod "));
+    let layers = declared.map(|name| name.trim_end_matches(';').to_owned()).collect();
+    let exported = store.split("pub use ").skip(1).flat_map(|export| {
+        let export = export.split(';').next().unwrap_or_default();
+        let (module, names) = export.split_once("::").unwrap();
+        let is_name = |name: &&str| name.starts_with(|c: char| c.is_uppercase());
+        let names = names.split(|c: char| !c.is_alphanumeric()).filter(is_name);
+        names.map(|name| (name.to_owned(), module.to_owned())).collect::<Vec<_>>()
+    });
+    (layers, exported.collect())
+}
+
+/// The names that follow a path's beginning, in braces or alone, each with the number of its line.
+fn names_after<'t>(text: &'t str, beginning: &'static str) -> Vec<(usize, &'t str)> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    let (mut line, mut rest) = (1, text);
+    while let Some((before, path)) = rest.split_once(beginning) {
+        line += before.matches('\n').count();
+        rest = path;
+        let list = path.strip_prefix('{').and_then(|list| list.split('}').next());
+        for path in list.unwrap_or(path).split(',').take(list.map_or(1, |_| usize::MAX)) {
+            found.push((line, path.trim().split(|c| !is_word(c)).next().unwrap_or_default()));
+        }
+    }
+    found
+}
+
+/// The code of a file with its line breaks, comments and unit tests left blank.
+fn code_text(text: &str) -> String {
+    let mut lines = vec![""; text.lines().count()];
+    for (number, line) in code(text) {
+        lines[number - 1] = line;
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn no_module_of_the_store_uses_a_later_one() {
+    let (layers, exported) = store_layers();
+    let height = |name: &str| {
+        let exported = exported.iter().find(|(export, _)| export == name);
+        let module = exported.map_or(name, |(_, module)| module.as_str());
+        layers.iter().position(|layer| layer == module)
+    };
+    let mut found = Vec::new();
+    for (path, text) in host() {
+        let Ok(inside) = path.strip_prefix("store") else { continue };
+        let module = part(inside);
+        let own = height(&module);
+        let is_direct = inside.components().count() == 1;
+        let text = code_text(&text);
+        let siblings = if is_direct { names_after(&text, "super::") } else { Vec::new() };
+        for (number, name) in names_after(&text, "crate::store::").into_iter().chain(siblings) {
+            let is_own = module == name || (!is_direct && height(name) == own);
+            let is_lower = height(name).is_none_or(|other| own.is_some_and(|own| other < own));
+            if !is_own && !is_lower {
+                found.push(format!("host/src/{}:{number}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "the store's modules stand in order:\n{}", found.join("\n"));
+}
+
 #[test]
 fn every_path_from_the_root_is_read() {
     let read = |line| used_modules(line).collect::<Vec<_>>();

@@ -202,15 +202,14 @@ async fn no_event_is_acknowledged_into_a_file_that_was_removed() {
 }
 
 /// Fills the first page of a table with garbage, as a failing disk does.
-async fn damage(database: &Path, table: &str) {
+fn damage(database: &Path, table: &str) {
     use std::os::unix::fs::FileExt as _;
-    let url = format!("sqlite:{}", database.display());
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
     let query = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema \
-                 WHERE name = $1";
-    let (page, size): (i64, i64) =
-        sqlx::query_as(query).bind(table).fetch_one(&pool).await.unwrap();
-    pool.close().await;
+                 WHERE name = ?1";
+    let db = rusqlite::Connection::open(database).unwrap();
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let (page, size): (i64, i64) = db.query_row(query, [table], read).unwrap();
+    drop(db);
     let file = std::fs::OpenOptions::new().write(true).open(database).unwrap();
     let garbage = vec![0xAA; size.try_into().unwrap()];
     file.write_all_at(&garbage, ((page - 1) * size).try_into().unwrap()).unwrap();
@@ -221,7 +220,7 @@ async fn a_damaged_database_is_not_ready() {
     let Some(mut world) = World::start(Backend::Sqlite).await else { return };
     world.event(&invoice(1)).await;
     world.stop();
-    damage(&world.folder().join("waybill.db"), "event").await;
+    damage(&world.folder().join("waybill.db"), "event");
     world.restart();
     let said = readiness(&world, 503).await;
     assert!(said.contains("damaged"), "{said}");

@@ -15,8 +15,8 @@
 use super::address::network;
 use crate::model::api_call::{ApiCall, TokenUsage};
 use crate::model::id::TokenId;
+use crate::store::AuditNotes;
 use crate::store::EventStore;
-use crate::store::audit::AuditNotes;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! The shape of every answer: `{"data": …}`, with `meta` and `links` on lists.
 
 use super::problem::ApiProblem;
-use crate::store::window::ListPage;
+use crate::store::ListPage;
 use axum::Json;
 use http::Uri;
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ use super::problem::ApiProblem;
 use crate::model::api_call::ApiCall;
 use crate::model::id::{RequestId, TokenId};
 use crate::settings::SettingsSnapshot;
-use crate::store::audit::CallFilter;
+use crate::store::CallFilter;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::State;

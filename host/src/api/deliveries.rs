@@ -13,7 +13,7 @@ use crate::json::storable::is_storable;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::DeliveryId;
 use crate::settings::SettingsSnapshot;
-use crate::store::views::{DeliveryFilter, RecordedAttempt, StoredDelivery};
+use crate::store::{DeliveryFilter, RecordedAttempt, StoredDelivery};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};

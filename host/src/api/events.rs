@@ -17,7 +17,7 @@ use crate::model::event::DEFAULT_SOURCE;
 use crate::model::id::EventId;
 use crate::model::webhook_source::WebhookSettings;
 use crate::settings::SettingsSnapshot;
-use crate::store::views::{EventFilter, StoredDelivery, StoredEvent};
+use crate::store::{EventFilter, StoredDelivery, StoredEvent};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};

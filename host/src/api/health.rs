@@ -48,7 +48,7 @@ async fn answer_metrics(State(app): State<AppState>) -> Response {
         format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
     };
     let counters: String = app.journal.figures().list().into_iter().map(counter).collect();
-    let held: usize = app.journal.handover().lanes().iter().map(|lane| lane.room.used()).sum();
+    let held: usize = app.journal.prefetch().lanes().iter().map(|lane| lane.room.used()).sum();
     let gauges = format!(
         "# HELP waybill_deliveries_in_memory Deliveries held in memory.\n\
          # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n"

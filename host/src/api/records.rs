@@ -18,7 +18,7 @@ use super::auth::CallPrincipal;
 use super::problem::ApiProblem;
 use crate::catalog;
 use crate::model::record::{RecordOrder, RecordPosition};
-use crate::store::records::{PageStart, RecordFilter};
+use crate::store::{PageStart, RecordFilter};
 use axum::Json;
 use axum::extract::{Path, State};
 use http::Uri;

@@ -16,7 +16,7 @@ use crate::model::envelope::EnvelopeForm;
 use crate::model::event::Event;
 use crate::model::id::{DeliveryId, EventId};
 use crate::model::type_pattern::TypePattern;
-use crate::store::views::EventFilter;
+use crate::store::EventFilter;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};

@@ -7,7 +7,7 @@ use super::problem::ApiProblem;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::FlowId;
 use crate::settings::SettingsSnapshot;
-use crate::store::views::{StoredDelivery, StoredEvent};
+use crate::store::{StoredDelivery, StoredEvent};
 use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;

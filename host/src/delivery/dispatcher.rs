@@ -4,7 +4,7 @@ use super::lane;
 use super::places::RequestPlaces;
 use crate::net::http_client::DeliveryClient;
 use crate::settings::live::LiveSettings;
-use crate::store::handover::NewLane;
+use crate::store::prefetch::NewLane;
 use crate::store::{EventStore, StoreError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,15 +71,15 @@ async fn sweep_lanes(context: Arc<LaneContext>) {
 
 /// Tells the lanes what the table knows and memory may not.
 async fn look_around(context: &LaneContext) -> Result<(), StoreError> {
-    let handover = context.journal.handover();
+    let prefetch = context.journal.prefetch();
     for (endpoint, until) in context.journal.holds().await? {
-        if let Some(lane) = handover.find_lane(endpoint) {
+        if let Some(lane) = prefetch.find_lane(endpoint) {
             let left = until.since(context.journal.clock().now());
             lane.pace().hold(Instant::now(), left);
         }
     }
     for (endpoint, at) in context.journal.next_due().await? {
-        if let Some(lane) = handover.find_lane(endpoint) {
+        if let Some(lane) = prefetch.find_lane(endpoint) {
             lane.due(at);
             if at <= context.journal.clock().now() {
                 lane.room.nudge();

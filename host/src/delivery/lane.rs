@@ -10,7 +10,7 @@ use crate::model::receiver_pace::ReceiverPace;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::live::LiveSettings;
 use crate::store::SettledAttempt;
-use crate::store::handover::{EndpointLane, LeasedDelivery, NewLane};
+use crate::store::prefetch::{EndpointLane, LeasedDelivery, NewLane};
 use crate::time::timestamp::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 use super::places::{EndpointPlaces, RequestPlace, RequestPlaces};
 use crate::model::endpoint::RateLimit;
 use crate::settings::endpoint_runtime::EndpointRuntime;
-use crate::store::handover::EndpointLane;
+use crate::store::prefetch::EndpointLane;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;

@@ -15,7 +15,7 @@ use crate::settings::SettingsSnapshot;
 use crate::settings::matching::EventMatches;
 use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
-use crate::store::source_rows::SourceChanges;
+use crate::store::SourceChanges;
 use crate::store::watch::{EventNotice, EventWatch};
 use crate::store::{CaptureReceipt, EventCapture, EventStore, IdempotencyKeys};
 use std::collections::BTreeMap;

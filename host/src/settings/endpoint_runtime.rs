@@ -11,7 +11,7 @@ use crate::model::secrets::SigningSecrets;
 use crate::net::header_case::header_case;
 use crate::net::http_url::read_http_url;
 use crate::signing::{DeliverySigner, SecretError};
-use crate::store::handover::EndpointLane;
+use crate::store::prefetch::EndpointLane;
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::span::TimeSpan;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
@@ -103,7 +103,7 @@ impl EndpointRuntime {
             max_in_flight,
             window: settings.smart.window.map_or(defaults.smart_window, TimeSpan::get),
             max_wait: settings.smart.max_wait.map_or(defaults.smart_max_wait, TimeSpan::get),
-            lane: journal.handover().lane(endpoint.id, max_in_flight),
+            lane: journal.prefetch().lane(endpoint.id, max_in_flight),
             secrets,
             endpoint,
         })

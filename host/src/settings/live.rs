@@ -204,10 +204,10 @@ impl LiveSettings {
             revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
             matches: matching::MatchCache::default(),
         };
-        self.inner.journal.handover().keep_flow_lanes(|flow| topology.flow(flow).is_some());
-        for lane in self.inner.journal.handover().lanes() {
+        self.inner.journal.prefetch().keep_flow_lanes(|flow| topology.flow(flow).is_some());
+        for lane in self.inner.journal.prefetch().lanes() {
             if topology.endpoint(lane.endpoint).is_none() {
-                self.inner.journal.handover().remove_lane(lane.endpoint);
+                self.inner.journal.prefetch().remove_lane(lane.endpoint);
             }
         }
         self.inner.current.store(Arc::new(topology));
@@ -353,7 +353,7 @@ impl LiveSettings {
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
-            let lane = self.inner.journal.handover().flow_lane(flow.id);
+            let lane = self.inner.journal.prefetch().flow_lane(flow.id);
             flows.push(Arc::new(FlowRuntime { flow, endpoints, modules, locked, lane }));
         }
         *loaded = in_use;

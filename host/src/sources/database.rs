@@ -45,7 +45,7 @@ use crate::model::event::EventChanges;
 use crate::model::source::Source;
 use crate::store;
 use crate::store::EventStore;
-use crate::store::source_rows::KeyRange;
+use crate::store::KeyRange;
 use crate::store::sources::SourceState;
 use crate::time::clock::Clock;
 use crate::time::cron;

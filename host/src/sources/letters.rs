@@ -1,7 +1,7 @@
 //! Which rows of a source are set aside, as one run knows it.
 
 use crate::model::bad_row::{BadRow, BadRowReason};
-use crate::store::source_rows::RowLetter;
+use crate::store::RowLetter;
 use std::collections::{HashMap, HashSet};
 
 /// Most rows of one list that one run sets aside. More are a fault of the list, not of rows.

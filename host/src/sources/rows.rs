@@ -8,7 +8,7 @@ use crate::ingest::incoming::{IncomingEvent, MAX_DEPTH, nests_deeper};
 use crate::json::same_value::{TextValues, is_same_json};
 use crate::model::event::EventChanges;
 use crate::model::source::Source;
-use crate::store::source_rows::{KeptRow, RowHead};
+use crate::store::{KeptRow, RowHead};
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::HashMap;

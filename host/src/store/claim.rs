@@ -10,46 +10,75 @@
 //! ([`EventStore::claim_suspect`]), so that a third death is counted for the one event under which
 //! it came. An event whose process died [`FATAL`] times is not run again by itself, on any node.
 
-use super::handover::{
+use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
+use super::error::database_error::corrupt_value;
+use super::prefetch::{
     EndpointLane, FlowLane, LaneCapacity, LeasedDelivery, LeasedPlanning, QueuePermit,
 };
-use super::pool::{DatabasePool, WriteTransaction, reading};
-use super::row::{self, EventRow};
 use super::{EventStore, StoreError, statements};
 use crate::model::delivery::WorkLease;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::{DeliveryId, EndpointId, FlowId};
 use crate::time::timestamp::Timestamp;
-use futures_util::{Stream, TryStreamExt as _};
-use sqlx::types::Uuid;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Most rows of one claim.
 const MOST: usize = 256;
 /// After how many deaths of the process the modules of an event are not run again by themselves.
 pub const FATAL: i32 = 3;
 
-#[derive(Debug, sqlx::FromRow)]
 struct ClaimedRow {
-    delivery_id: Uuid,
+    delivery_id: DeliveryId,
     attempts: i32,
     round_from: i32,
-    held_since: Option<i64>,
-    collapse_key: Option<String>,
-    collapsed: i32,
-    message: Option<String>,
-    #[sqlx(flatten)]
-    event: EventRow,
+    held_since: Option<Timestamp>,
+    /// How many deliveries were collapsed into it, where it is one that collapses.
+    collapsed: Option<i32>,
+    message: Option<DeliveryMessage>,
+    message_bytes: usize,
+    event: Event,
 }
 
-#[derive(Debug, sqlx::FromRow)]
+impl FromStoredRow for ClaimedRow {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let message: Option<String> = row.get("message")?;
+        let message_bytes = message.as_ref().map_or(0, String::len);
+        let parse = |text: String| serde_json::from_str(&text);
+        let message = message.map(parse).transpose();
+        let collapse_key: Option<String> = row.get("collapse_key")?;
+        let collapsed: i32 = row.get("collapsed")?;
+        Ok(Self {
+            delivery_id: row.get("delivery_id")?,
+            attempts: row.get("attempts")?,
+            round_from: row.get("round_from")?,
+            held_since: row.get("held_since")?,
+            collapsed: collapse_key.map(|_| collapsed),
+            message: message.map_err(|error| corrupt_value("message", "body", &error))?,
+            message_bytes,
+            event: Event::from_row(row)?,
+        })
+    }
+}
+
 struct PlanningRow {
-    flow_id: Uuid,
+    flow_id: FlowId,
     attempts: i32,
     deaths: i32,
-    #[sqlx(flatten)]
-    event: EventRow,
+    event: Event,
+}
+
+impl FromStoredRow for PlanningRow {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            flow_id: row.get("flow_id")?,
+            attempts: row.get("attempts")?,
+            deaths: row.get("deaths")?,
+            event: Event::from_row(row)?,
+        })
+    }
 }
 
 /// Places for as much as there is memory for, going by what work took lately.
@@ -66,7 +95,7 @@ trait RowWeight {
 
 impl RowWeight for ClaimedRow {
     fn payload(&self) -> usize {
-        self.event.size() + self.message.as_ref().map_or(0, String::len)
+        self.event.size() + self.message_bytes
     }
 }
 
@@ -76,20 +105,29 @@ impl RowWeight for PlanningRow {
     }
 }
 
-/// Reads rows one after the other into places, until one finds no memory; whether all found some.
-async fn read_into_places<R: RowWeight>(
-    mut rows: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
-    slots: Vec<QueuePermit>,
-) -> Result<(Vec<(R, QueuePermit)>, bool), sqlx::Error> {
-    let (mut held, mut slots) = (Vec::new(), slots.into_iter());
-    while let Some(row) = rows.try_next().await? {
-        let Some(mut slot) = slots.next() else { return Ok((held, false)) };
-        if !slot.pay(row.payload()) {
-            return Ok((held, false));
-        }
-        held.push((row, slot));
+/// Rows that were read into places, until one found no memory.
+struct PlacedRows<R> {
+    held: Vec<(R, QueuePermit)>,
+    places: std::vec::IntoIter<QueuePermit>,
+    /// Whether all rows found a place.
+    fit: bool,
+}
+
+impl<R: RowWeight> PlacedRows<R> {
+    fn into(places: Vec<QueuePermit>) -> Self {
+        Self { held: Vec::new(), places: places.into_iter(), fit: true }
     }
-    Ok((held, true))
+
+    fn add(&mut self, row: R) -> ControlFlow<()> {
+        let place = self.places.next();
+        let Some(place) = place.and_then(|mut place| place.pay(row.payload()).then_some(place))
+        else {
+            self.fit = false;
+            return ControlFlow::Break(());
+        };
+        self.held.push((row, place));
+        ControlFlow::Continue(())
+    }
 }
 
 impl EventStore {
@@ -111,24 +149,21 @@ impl EventStore {
         let (wanted, lease) =
             (slots.len(), WorkLease { token: self.lease_token(), until: now.after(hold) });
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
-        let (rows, fit): (Vec<(ClaimedRow, QueuePermit)>, bool) = if claimed == 0 {
-            (Vec::new(), true)
-        } else {
-            reading!(self.pool(), |db| {
-                let rows = sqlx::query_as(statements::CLAIMED)
-                    .bind(lane.endpoint.uuid())
-                    .bind(lease.until.micros())
-                    .bind(lease.token)
-                    .fetch(db);
-                read_into_places(rows, slots).await?
-            })
-        };
+        let mut placed = PlacedRows::<ClaimedRow>::into(slots);
+        if claimed > 0 {
+            let query = SqlQuery::new(statements::CLAIMED)
+                .bind(lane.endpoint)
+                .bind(lease.until)
+                .bind(lease.token);
+            placed = self.pool().fetch_while(query, placed, PlacedRows::add).await?;
+        }
+        let PlacedRows { held, fit, .. } = placed;
         if !fit {
-            let last = rows.last().map_or(Uuid::nil(), |(row, _)| row.delivery_id);
+            let last = held.last().map_or(Uuid::nil(), |(row, _)| row.delivery_id.uuid());
             self.release_rest(lane.endpoint, lease, now, last).await?;
         }
-        self.look_ahead(lane, !fit || rows.len() == wanted).await?;
-        rows.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect()
+        self.look_ahead(lane, !fit || held.len() == wanted).await?;
+        Ok(held.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect())
     }
 
     /// Gives back what a claim has no memory for: deliveries after the last that was kept.
@@ -139,17 +174,13 @@ impl EventStore {
         due: Timestamp,
         last: Uuid,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin().await?;
-        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_REST)
-            .bind(endpoint.uuid())
-            .bind(lease.until.micros())
+        let release = SqlQuery::new(statements::RELEASE_REST)
+            .bind(endpoint)
+            .bind(lease.until)
             .bind(lease.token)
-            .bind(due.micros())
-            .bind(last)
-            .execute(db)
-            .await?
-            .rows_affected());
-        Ok(tx.commit().await?)
+            .bind(due)
+            .bind(last);
+        self.pool().execute(release).await.map(drop)
     }
 
     async fn claim_rows(
@@ -160,71 +191,49 @@ impl EventStore {
         now: Timestamp,
         most: usize,
     ) -> Result<u64, StoreError> {
-        let text = match (self.pool(), ordered) {
-            (DatabasePool::Sqlite { .. }, false) => statements::CLAIM_SQLITE,
-            (DatabasePool::Sqlite { .. }, true) => statements::CLAIM_ORDERED_SQLITE,
-            (DatabasePool::Postgres { .. }, false) => statements::CLAIM_POSTGRES,
-            (DatabasePool::Postgres { .. }, true) => statements::CLAIM_ORDERED_POSTGRES,
+        let text = match (self.pool().dialect(), ordered) {
+            (DatabaseDialect::Sqlite, false) => statements::CLAIM_SQLITE,
+            (DatabaseDialect::Sqlite, true) => statements::CLAIM_ORDERED_SQLITE,
+            (DatabaseDialect::Postgres, false) => statements::CLAIM_POSTGRES,
+            (DatabaseDialect::Postgres, true) => statements::CLAIM_ORDERED_POSTGRES,
         };
-        let mut tx = self.pool().begin().await?;
-        let claimed = super::pool::writing!(&mut tx, |db| sqlx::query(text)
+        let claim = SqlQuery::new(text)
             .bind(lease.token)
-            .bind(lease.until.micros())
-            .bind(endpoint.uuid())
-            .bind(now.micros())
-            .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .execute(db)
-            .await?
-            .rows_affected());
-        tx.commit().await?;
-        Ok(claimed)
+            .bind(lease.until)
+            .bind(endpoint)
+            .bind(now)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX));
+        self.pool().execute(claim).await
     }
 
     /// Notes when the endpoint next has something due, and whether memory may take new work again.
     async fn look_ahead(&self, lane: &EndpointLane, full: bool) -> Result<(), StoreError> {
-        let due: Option<(i64,)> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::NEXT_DUE_AT)
-                .bind(lane.endpoint.uuid())
-                .fetch_optional(db)
-                .await?);
-        lane.set_next_due(due.map(|(at,)| Timestamp::from_micros(at)));
+        let query = SqlQuery::new(statements::NEXT_DUE_AT).bind(lane.endpoint);
+        lane.set_next_due(self.pool().find_value(query).await?);
         lane.room.claimed(full);
         Ok(())
     }
 
     /// When each endpoint next has something due.
     pub async fn next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let rows: Vec<(Uuid, Option<i64>)> = reading!(self.pool(), |db| {
-            sqlx::query_as(statements::NEXT_DUE).fetch_all(db).await?
-        });
-        let due = |(id, at): (Uuid, Option<i64>)| {
-            Some((EndpointId::from_uuid(id), Timestamp::from_micros(at?)))
-        };
-        Ok(rows.into_iter().filter_map(due).collect())
+        let query = SqlQuery::new(statements::NEXT_DUE);
+        let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
     }
 
     /// Until when receivers that asked for time are held back, by endpoint.
     pub async fn holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let now = self.clock().now().micros();
-        let rows: Vec<(Uuid, i64)> = reading!(self.pool(), |db| {
-            sqlx::query_as(statements::SELECT_HOLDS).bind(now).fetch_all(db).await?
-        });
-        let hold = |(id, at)| (EndpointId::from_uuid(id), Timestamp::from_micros(at));
-        Ok(rows.into_iter().map(hold).collect())
+        let query = SqlQuery::new(statements::SELECT_HOLDS).bind(self.clock().now());
+        let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
     }
 
     /// Ends the hold of an endpoint: what was held back is due now.
     pub async fn lift_hold(&self, endpoint: EndpointId) -> Result<(), StoreError> {
         let now = self.clock().now();
-        let mut tx = self.pool().begin().await?;
-        let lifted = super::pool::writing!(&mut tx, |db| sqlx::query(statements::LIFT_HOLD)
-            .bind(endpoint.uuid())
-            .bind(now.micros())
-            .execute(db)
-            .await?
-            .rows_affected());
-        tx.commit().await?;
-        if let Some(lane) = self.handover().find_lane(endpoint).filter(|_| lifted > 0) {
+        let lift = SqlQuery::new(statements::LIFT_HOLD).bind(endpoint).bind(now);
+        let lifted = self.pool().execute(lift).await?;
+        if let Some(lane) = self.prefetch().find_lane(endpoint).filter(|_| lifted > 0) {
             lane.due(now);
         }
         Ok(())
@@ -236,17 +245,20 @@ impl EventStore {
         deliveries: &[(DeliveryId, WorkLease)],
         due: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin().await?;
-        for (delivery, lease) in deliveries {
-            super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE)
-                .bind(delivery.uuid())
-                .bind(lease.token)
-                .bind(due.micros())
-                .execute(db)
-                .await?
-                .rows_affected());
-        }
-        Ok(tx.commit().await?)
+        let deliveries = deliveries.to_vec();
+        let released = self.pool().write(move |tx| {
+            Box::pin(async move {
+                for (delivery, lease) in deliveries {
+                    let release = SqlQuery::new(statements::RELEASE)
+                        .bind(delivery)
+                        .bind(lease.token)
+                        .bind(due);
+                    tx.execute(release).await?;
+                }
+                Ok(())
+            })
+        });
+        released.await
     }
 
     /// Claims events that a flow's modules are due to run on, as much as its lane has room for.
@@ -257,12 +269,8 @@ impl EventStore {
     ) -> Result<Vec<LeasedPlanning>, StoreError> {
         let (room, flow) = (&lane.room, lane.flow);
         let now = self.clock().now();
-        let due: Option<(i64,)> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::PLANNING_IS_DUE)
-                .bind(flow.uuid())
-                .bind(now.micros())
-                .fetch_optional(db)
-                .await?);
+        let query = SqlQuery::new(statements::PLANNING_IS_DUE).bind(flow).bind(now);
+        let due: Option<Timestamp> = self.pool().find_value(query).await?;
         if due.is_none() {
             room.claimed(false);
             return Ok(Vec::new());
@@ -275,20 +283,18 @@ impl EventStore {
         let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
         let wanted = slots.len();
         self.claim_planning_rows(flow, lease, now, wanted).await?;
-        let (rows, fit): (Vec<(PlanningRow, QueuePermit)>, bool) = reading!(self.pool(), |db| {
-            let rows = sqlx::query_as(statements::CLAIMED_PLANNING)
-                .bind(lease.until.micros())
-                .bind(lease.token)
-                .fetch(db);
-            read_into_places(rows, slots).await?
-        });
+        let query = SqlQuery::new(statements::CLAIMED_PLANNING).bind(lease.until).bind(lease.token);
+        let placed = PlacedRows::<PlanningRow>::into(slots);
+        let placed = self.pool().fetch_while(query, placed, PlacedRows::add).await?;
+        let PlacedRows { held, fit, .. } = placed;
         if !fit {
             let nil = (Uuid::nil(), Uuid::nil());
-            let last = rows.last().map_or(nil, |(row, _)| (row.event.id(), row.flow_id));
+            let last =
+                held.last().map_or(nil, |(row, _)| (row.event.id.uuid(), row.flow_id.uuid()));
             self.release_rest_of_planning(lease, now, last).await?;
         }
-        room.claimed(!fit || rows.len() == wanted);
-        rows.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect()
+        room.claimed(!fit || held.len() == wanted);
+        Ok(held.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect())
     }
 
     /// Gives back what a claim has no memory for: plannings after the last that was kept.
@@ -298,17 +304,13 @@ impl EventStore {
         due: Timestamp,
         (event, flow): (Uuid, Uuid),
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin().await?;
-        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_REST_PLANNING)
-            .bind(lease.until.micros())
+        let release = SqlQuery::new(statements::RELEASE_REST_PLANNING)
+            .bind(lease.until)
             .bind(lease.token)
-            .bind(due.micros())
+            .bind(due)
             .bind(event)
-            .bind(flow)
-            .execute(db)
-            .await?
-            .rows_affected());
-        Ok(tx.commit().await?)
+            .bind(flow);
+        self.pool().execute(release).await.map(drop)
     }
 
     async fn claim_planning_rows(
@@ -318,53 +320,36 @@ impl EventStore {
         now: Timestamp,
         most: usize,
     ) -> Result<(), StoreError> {
-        let text = match self.pool() {
-            DatabasePool::Sqlite { .. } => statements::CLAIM_PLANNING_SQLITE,
-            DatabasePool::Postgres { .. } => statements::CLAIM_PLANNING_POSTGRES,
-        };
-        let mut tx: WriteTransaction = self.pool().begin().await?;
-        super::pool::writing!(&mut tx, |db| sqlx::query(text)
+        let text = self
+            .pool()
+            .choose(statements::CLAIM_PLANNING_SQLITE, statements::CLAIM_PLANNING_POSTGRES);
+        let claim = SqlQuery::new(text)
             .bind(lease.token)
-            .bind(lease.until.micros())
-            .bind(now.micros())
+            .bind(lease.until)
+            .bind(now)
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .bind(flow.uuid())
-            .execute(db)
-            .await?
-            .rows_affected());
-        Ok(tx.commit().await?)
+            .bind(flow);
+        self.pool().execute(claim).await.map(drop)
     }
 
     /// Which flows have events whose modules are due to run.
     pub async fn flows_due(&self) -> Result<Vec<FlowId>, StoreError> {
-        let rows: Vec<(Uuid,)> = reading!(self.pool(), |db| sqlx::query_as(statements::FLOWS_DUE)
-            .bind(self.clock().now().micros())
-            .fetch_all(db)
-            .await?);
-        Ok(rows.into_iter().map(|(id,)| FlowId::from_uuid(id)).collect())
+        let query = SqlQuery::new(statements::FLOWS_DUE).bind(self.clock().now());
+        self.pool().fetch_values(query).await
     }
 
     /// Claims an event of a flow that was deleted: it was captured by a node that did not know of
     /// that yet.
     pub async fn claim_orphan(&self, hold: Duration) -> Result<Option<LeasedPlanning>, StoreError> {
-        let Some(slot) = self.handover().odd_room().take_claimed() else { return Ok(None) };
-        let text = match self.pool() {
-            DatabasePool::Sqlite { .. } => statements::CLAIM_ORPHAN_SQLITE,
-            DatabasePool::Postgres { .. } => statements::CLAIM_ORPHAN_POSTGRES,
-        };
+        let Some(slot) = self.prefetch().odd_room().take_claimed() else { return Ok(None) };
+        let text =
+            self.pool().choose(statements::CLAIM_ORPHAN_SQLITE, statements::CLAIM_ORPHAN_POSTGRES);
         let now = self.clock().now();
         let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
-        let mut tx = self.pool().begin().await?;
-        super::pool::writing!(&mut tx, |db| sqlx::query(text)
-            .bind(lease.token)
-            .bind(lease.until.micros())
-            .bind(now.micros())
-            .execute(db)
-            .await?
-            .rows_affected());
-        tx.commit().await?;
+        let claim = SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now);
+        self.pool().execute(claim).await?;
         let claimed = self.claimed_plannings(lease).await?.into_iter().next();
-        claimed.map(|row| row.leased(lease, slot)).transpose()
+        Ok(claimed.map(|row| row.leased(lease, slot)))
     }
 
     /// Claims one event under which processes died twice, to be run alone among its like. A process
@@ -375,48 +360,33 @@ impl EventStore {
         hold: Duration,
         calm: bool,
     ) -> Result<Option<LeasedPlanning>, StoreError> {
-        let Some(slot) = self.handover().odd_room().take_claimed() else { return Ok(None) };
-        let text = match self.pool() {
-            DatabasePool::Sqlite { .. } => statements::CLAIM_SUSPECT_SQLITE,
-            DatabasePool::Postgres { .. } => statements::CLAIM_SUSPECT_POSTGRES,
-        };
+        let Some(slot) = self.prefetch().odd_room().take_claimed() else { return Ok(None) };
         if !self.has_suspects().await? {
             return Ok(None);
         }
+        let text = self
+            .pool()
+            .choose(statements::CLAIM_SUSPECT_SQLITE, statements::CLAIM_SUSPECT_POSTGRES);
         let now = self.clock().now();
         let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
-        let mut tx = self.pool().begin().await?;
-        let rows = super::pool::writing!(&mut tx, |db| sqlx::query(text)
-            .bind(lease.token)
-            .bind(lease.until.micros())
-            .bind(now.micros())
-            .bind(i32::from(calm))
-            .execute(db)
-            .await?
-            .rows_affected());
-        tx.commit().await?;
-        if rows == 0 {
+        let claim =
+            SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now).bind(i32::from(calm));
+        if self.pool().execute(claim).await? == 0 {
             return Ok(None);
         }
         let claimed = self.claimed_plannings(lease).await?.into_iter().next();
-        claimed.map(|row| row.leased(lease, slot)).transpose()
+        Ok(claimed.map(|row| row.leased(lease, slot)))
     }
 
     async fn has_suspects(&self) -> Result<bool, StoreError> {
-        let found: Option<(i64,)> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::SUSPECT_IS_DUE)
-                .bind(self.clock().now().micros())
-                .fetch_optional(db)
-                .await?);
+        let query = SqlQuery::new(statements::SUSPECT_IS_DUE).bind(self.clock().now());
+        let found: Option<Timestamp> = self.pool().find_value(query).await?;
         Ok(found.is_some())
     }
 
     async fn claimed_plannings(&self, lease: WorkLease) -> Result<Vec<PlanningRow>, StoreError> {
-        Ok(reading!(self.pool(), |db| sqlx::query_as(statements::CLAIMED_PLANNING)
-            .bind(lease.until.micros())
-            .bind(lease.token)
-            .fetch_all(db)
-            .await?))
+        let query = SqlQuery::new(statements::CLAIMED_PLANNING).bind(lease.until).bind(lease.token);
+        self.pool().fetch_all(query).await
     }
 
     /// Gives a planning back that this process will not run.
@@ -425,47 +395,53 @@ impl EventStore {
         planning: &LeasedPlanning,
         due: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin().await?;
-        super::pool::writing!(&mut tx, |db| sqlx::query(statements::RELEASE_PLANNING)
-            .bind(planning.event.id.uuid())
-            .bind(planning.flow.uuid())
+        let release = SqlQuery::new(statements::RELEASE_PLANNING)
+            .bind(planning.event.id)
+            .bind(planning.flow)
             .bind(planning.lease.token)
-            .bind(due.micros())
-            .execute(db)
-            .await?
-            .rows_affected());
-        Ok(tx.commit().await?)
+            .bind(due);
+        self.pool().execute(release).await.map(drop)
+    }
+}
+
+/// A time of an endpoint, if it has one.
+struct EndpointTime {
+    endpoint: EndpointId,
+    at: Option<Timestamp>,
+}
+
+impl FromStoredRow for EndpointTime {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { endpoint: row.get("endpoint_id")?, at: row.get("at")? })
     }
 }
 
 impl ClaimedRow {
-    fn leased(self, lease: WorkLease, slot: QueuePermit) -> Result<LeasedDelivery, StoreError> {
-        let message: Option<DeliveryMessage> =
-            self.message.as_deref().map(row::parse_message).transpose()?;
-        Ok(LeasedDelivery {
-            id: DeliveryId::from_uuid(self.delivery_id),
-            event: Arc::new(Event::try_from(self.event)?),
-            message: message.map(Arc::new),
+    fn leased(self, lease: WorkLease, slot: QueuePermit) -> LeasedDelivery {
+        LeasedDelivery {
+            id: self.delivery_id,
+            event: Arc::new(self.event),
+            message: self.message.map(Arc::new),
             attempts: self.attempts,
             round_from: self.round_from,
-            held_since: self.held_since.map(Timestamp::from_micros),
-            collapsed: self.collapse_key.map(|_| self.collapsed),
+            held_since: self.held_since,
+            collapsed: self.collapsed,
             lease,
             slot,
-        })
+        }
     }
 }
 
 impl PlanningRow {
-    fn leased(self, lease: WorkLease, slot: QueuePermit) -> Result<LeasedPlanning, StoreError> {
-        Ok(LeasedPlanning {
+    fn leased(self, lease: WorkLease, slot: QueuePermit) -> LeasedPlanning {
+        LeasedPlanning {
             claimed: true,
-            event: Arc::new(Event::try_from(self.event)?),
-            flow: FlowId::from_uuid(self.flow_id),
+            event: Arc::new(self.event),
+            flow: self.flow_id,
             attempts: self.attempts,
             deaths: self.deaths,
             lease,
             slot,
-        })
+        }
     }
 }

@@ -5,23 +5,18 @@
 //! gone for every query at once; what `VACUUM`, the log and backups mean for their bytes is in
 //! docs/retention.md.
 
-use super::pool::{DatabasePool, WriteTransaction, reading, writing};
+use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::{EventStore, StoreError, statements};
 use crate::model::id::{EventId, SourceId};
 use crate::model::record::record_ordinal;
-use sqlx::types::Uuid;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::ops::AddAssign;
+use uuid::Uuid;
 
 /// Events that are looked at together.
 const WINDOW: i64 = 20_000;
 /// Events of one transaction.
 const BATCH: usize = 50;
-/// How often it is tried to empty SQLite's log, and the wait between two tries: somebody may be
-/// reading it.
-const TRIES: u32 = 10;
-const WAIT: Duration = Duration::from_millis(200);
-
 /// Which record is to be erased.
 #[derive(Debug, Clone)]
 pub struct RecordName {
@@ -71,44 +66,60 @@ pub struct ErasedCounts {
     pub kept_rows: u64,
 }
 
+impl AddAssign for ErasedCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.records += more.records;
+        self.events += more.events;
+        self.plans += more.plans;
+        self.deliveries += more.deliveries;
+        self.messages += more.messages;
+        self.attempts += more.attempts;
+        self.dead_letters += more.dead_letters;
+        self.kept_rows += more.kept_rows;
+    }
+}
+
+/// An event of the record, and the name of its source.
+struct EventTrace {
+    id: EventId,
+    source: String,
+}
+
+impl FromStoredRow for EventTrace {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { id: row.get("id")?, source: row.get("source")? })
+    }
+}
+
 impl EventStore {
     /// Finds what is stored of a record. Every event is looked at, so this takes a while where
     /// there are millions.
     pub async fn find_traces(&self, name: &RecordName) -> Result<RecordTraces, StoreError> {
         let mut found = RecordTraces::default();
-        let known: Vec<(String,)> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_RECORD_SOURCES)
-                .bind(&name.resource)
-                .bind(record_ordinal(&name.resource_id))
-                .bind(&name.resource_id)
-                .bind(name.source.as_deref())
-                .fetch_all(db)
-                .await?);
-        found.sources.extend(known.into_iter().map(|(source,)| source));
+        let query = SqlQuery::new(statements::SELECT_RECORD_SOURCES)
+            .bind(&name.resource)
+            .bind(record_ordinal(&name.resource_id))
+            .bind(&name.resource_id)
+            .bind(name.source.as_deref());
+        found.sources.extend(self.pool().fetch_values::<String>(query).await?);
         let (mut above, end) = (Uuid::nil(), Uuid::max());
         loop {
-            let to: Option<(Uuid,)> =
-                reading!(self.pool(), |db| sqlx::query_as(statements::EVENT_WINDOW)
-                    .bind(above)
-                    .bind(end)
-                    .bind(WINDOW - 1)
-                    .fetch_optional(db)
-                    .await?);
-            let rows: Vec<(Uuid, String)> =
-                reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_EVENTS_OF_RECORD)
-                    .bind(above)
-                    .bind(to.map_or(end, |(to,)| to))
-                    .bind(&name.resource)
-                    .bind(&name.resource_id)
-                    .bind(name.source.as_deref())
-                    .fetch_all(db)
-                    .await?);
-            for (id, source) in rows {
-                found.events.push(EventId::from_uuid(id));
+            let query =
+                SqlQuery::new(statements::EVENT_WINDOW).bind(above).bind(end).bind(WINDOW - 1);
+            let to: Option<Uuid> = self.pool().find_value(query).await?;
+            let query = SqlQuery::new(statements::SELECT_EVENTS_OF_RECORD)
+                .bind(above)
+                .bind(to.unwrap_or(end))
+                .bind(&name.resource)
+                .bind(&name.resource_id)
+                .bind(name.source.as_deref());
+            let events: Vec<EventTrace> = self.pool().fetch_all(query).await?;
+            for EventTrace { id, source } in events {
+                found.events.push(id);
                 found.sources.insert(source);
             }
             match to {
-                Some((to,)) => above = to,
+                Some(to) => above = to,
                 None => return Ok(found),
             }
         }
@@ -120,15 +131,13 @@ impl EventStore {
         place: &KeptPlace,
         resource_id: &str,
     ) -> Result<bool, StoreError> {
-        let (count,): (i64,) =
-            reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_KEPT_ROWS)
-                .bind(place.source.uuid())
-                .bind(place.key)
-                .bind(&place.list)
-                .bind(i16::from(place.is_whole))
-                .bind(resource_id)
-                .fetch_one(db)
-                .await?);
+        let query = SqlQuery::new(statements::COUNT_KEPT_ROWS)
+            .bind(place.source)
+            .bind(place.key)
+            .bind(&place.list)
+            .bind(i16::from(place.is_whole))
+            .bind(resource_id);
+        let count: i64 = self.pool().fetch_value(query).await?;
         Ok(count > 0)
     }
 
@@ -137,11 +146,8 @@ impl EventStore {
     pub async fn count_being_sent(&self, events: &[EventId]) -> Result<u64, StoreError> {
         let mut being_sent = 0;
         for event in events {
-            let (count,): (i64,) =
-                reading!(self.pool(), |db| sqlx::query_as(statements::COUNT_BEING_SENT)
-                    .bind(event.uuid())
-                    .fetch_one(db)
-                    .await?);
+            let query = SqlQuery::new(statements::COUNT_BEING_SENT).bind(*event);
+            let count: i64 = self.pool().fetch_value(query).await?;
             being_sent += count.unsigned_abs();
         }
         Ok(being_sent)
@@ -155,82 +161,92 @@ impl EventStore {
         traces: &RecordTraces,
         rows: &[KeptPlace],
     ) -> Result<Option<ErasedCounts>, StoreError> {
-        let mut erased = ErasedCounts::default();
-        let mut tx = self.pool().begin().await?;
-        erased.records = writing!(&mut tx, |db| sqlx::query(statements::ERASE_RECORD)
-            .bind(&name.resource)
-            .bind(record_ordinal(&name.resource_id))
-            .bind(&name.resource_id)
-            .bind(name.source.as_deref())
-            .execute(db)
-            .await?
-            .rows_affected());
-        for place in rows {
-            erased.dead_letters +=
-                writing!(&mut tx, |db| sqlx::query(statements::ERASE_ROW_LETTERS)
-                    .bind(place.source.uuid())
-                    .bind(&name.resource_id)
-                    .bind(&place.list)
-                    .bind(i16::from(place.is_whole))
-                    .execute(&mut *db)
-                    .await?
-                    .rows_affected());
-            erased.kept_rows += writing!(&mut tx, |db| sqlx::query(statements::ERASE_KEPT_ROW)
-                .bind(place.source.uuid())
-                .bind(place.key)
-                .bind(&place.list)
-                .bind(i16::from(place.is_whole))
-                .bind(&place.instead)
-                .execute(db)
-                .await?
-                .rows_affected());
-        }
-        tx.commit().await?;
+        let (name, rows) = (name.clone(), rows.to_vec());
+        let state = self
+            .pool()
+            .write(move |tx| Box::pin(async move { erase_state(tx, &name, &rows).await }));
+        let mut erased = state.await?;
         for batch in traces.events.chunks(BATCH) {
-            let mut tx = self.pool().begin().await?;
-            for event in batch {
-                if !erase_event(&mut tx, *event, &mut erased).await? {
-                    return Ok(None);
-                }
+            let batch = batch.to_vec();
+            let events = self
+                .pool()
+                .write(move |tx| Box::pin(async move { erase_events(tx, &batch).await }));
+            match events.await? {
+                Some(more) => erased += more,
+                None => return Ok(None),
             }
-            tx.commit().await?;
         }
         Ok(Some(erased))
     }
+}
 
-    /// Copies SQLite's log into the file and empties it, so that nothing of what was erased is left
-    /// there; `false` if it is being read all the time, when a later copying overwrites it, and on
-    /// PostgreSQL, whose log is not ours.
-    pub async fn empty_log(&self) -> Result<bool, StoreError> {
-        if matches!(self.pool(), DatabasePool::Postgres { .. }) {
-            return Ok(false);
+/// Erases the state of a record, and what sources keep of it.
+async fn erase_state(
+    tx: &mut WriteTransaction<'_>,
+    name: &RecordName,
+    rows: &[KeptPlace],
+) -> Result<ErasedCounts, StoreError> {
+    let mut erased = ErasedCounts::default();
+    let record = SqlQuery::new(statements::ERASE_RECORD)
+        .bind(&name.resource)
+        .bind(record_ordinal(&name.resource_id))
+        .bind(&name.resource_id)
+        .bind(name.source.as_deref());
+    erased.records = tx.execute(record).await?;
+    for place in rows {
+        let letters = SqlQuery::new(statements::ERASE_ROW_LETTERS)
+            .bind(place.source)
+            .bind(&name.resource_id)
+            .bind(&place.list)
+            .bind(i16::from(place.is_whole));
+        erased.dead_letters += tx.execute(letters).await?;
+        let kept = SqlQuery::new(statements::ERASE_KEPT_ROW)
+            .bind(place.source)
+            .bind(place.key)
+            .bind(&place.list)
+            .bind(i16::from(place.is_whole))
+            .bind(&place.instead);
+        erased.kept_rows += tx.execute(kept).await?;
+    }
+    Ok(erased)
+}
+
+/// Erases events and all that followed from them; `None` if a delivery of one is being sent, when
+/// nothing of that event is erased.
+async fn erase_events(
+    tx: &mut WriteTransaction<'_>,
+    events: &[EventId],
+) -> Result<Option<ErasedCounts>, StoreError> {
+    let mut erased = ErasedCounts::default();
+    for event in events {
+        if !erase_event(tx, *event, &mut erased).await? {
+            return Ok(None);
         }
-        for _ in 0..TRIES {
-            if self.pool().empty_log_now().await? {
-                return Ok(true);
-            }
-            tokio::time::sleep(WAIT).await;
-        }
-        Ok(false)
+    }
+    Ok(Some(erased))
+}
+
+/// How many deliveries of an event are being sent.
+struct BeingSent(i64);
+
+impl FromStoredRow for BeingSent {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        row.get("value").map(Self)
     }
 }
 
 /// Erases an event and all that followed from it; `false` if one of its deliveries is being sent.
 async fn erase_event(
-    tx: &mut WriteTransaction,
+    tx: &mut WriteTransaction<'_>,
     event: EventId,
     erased: &mut ErasedCounts,
 ) -> Result<bool, StoreError> {
-    let id = event.uuid();
     // What waits is held first, so that nobody begins to send it.
-    writing!(tx, |db| {
-        sqlx::query(statements::HOLD_DELIVERIES).bind(id).bind(0_i64).execute(&mut *db).await?;
-    });
-    let (being_sent,): (i64,) = writing!(tx, |db| sqlx::query_as(statements::COUNT_BEING_SENT)
-        .bind(id)
-        .fetch_one(&mut *db)
-        .await?);
-    if being_sent > 0 {
+    let hold = SqlQuery::new(statements::HOLD_DELIVERIES).bind(event).bind(0_i64);
+    tx.execute(hold).await?;
+    let query = SqlQuery::new(statements::COUNT_BEING_SENT).bind(event);
+    let being_sent: Option<BeingSent> = tx.fetch_optional(query).await?;
+    if being_sent.is_some_and(|BeingSent(count)| count > 0) {
         return Ok(false);
     }
     let (mut waiting, mut keys) = (0, 0);
@@ -244,8 +260,7 @@ async fn erase_event(
         (statements::ERASE_DELIVERIES, &mut erased.deliveries),
         (statements::ERASE_EVENT, &mut erased.events),
     ] {
-        *count +=
-            writing!(tx, |db| sqlx::query(text).bind(id).execute(&mut *db).await?.rows_affected());
+        *count += tx.execute(SqlQuery::new(text).bind(event)).await?;
     }
     erased.plans += waiting;
     Ok(true)

@@ -1,11 +1,12 @@
 //! Uploaded modules: components by their SHA-256, and numbered versions of a name.
 
-use super::pool::{WriteTransaction, reading, writing};
-use super::{EventStore, StoreError, objects, row, statements};
+use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use super::error::database_error::corrupt_value;
+use super::query::stored_json::read_raw;
+use super::{EventStore, StoreError, statements};
 use crate::model::id::ModuleId;
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
-use sqlx::types::Uuid;
 
 /// One version of a module.
 #[derive(Debug, Clone)]
@@ -42,100 +43,103 @@ pub struct NewModule<'a> {
     pub activate: bool,
 }
 
-type ModuleRow = (Uuid, String, i32, Vec<u8>, String, bool, i64);
+impl FromStoredRow for ModuleVersion {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let sha256: Vec<u8> = row.get("sha256")?;
+        let sha256 = sha256.try_into().map_err(|_wrong_length: Vec<u8>| {
+            corrupt_value("module", "sha256", &"it has not 32 bytes")
+        })?;
+        let version: i32 = row.get("version")?;
+        Ok(Self {
+            id: row.get("id")?,
+            name: row.get("name")?,
+            version: version.unsigned_abs(),
+            sha256,
+            report: read_raw(row, "module", "report")?,
+            active: row.get("active")?,
+            created_at: row.get("created_at")?,
+        })
+    }
+}
+
+/// The highest number of a module's versions; none where there is no version.
+struct LatestVersion(Option<i32>);
+
+impl FromStoredRow for LatestVersion {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        row.get("latest").map(Self)
+    }
+}
 
 impl EventStore {
     /// Every version of every module.
     pub async fn modules(&self) -> Result<Vec<ModuleVersion>, StoreError> {
-        let rows: Vec<ModuleRow> = reading!(self.pool(), |db| {
-            sqlx::query_as(statements::SELECT_MODULES).fetch_all(db).await?
-        });
-        rows.into_iter().map(decode).collect()
+        self.pool().fetch_all(SqlQuery::new(statements::SELECT_MODULES)).await
     }
 
     /// The component with that SHA-256.
     pub async fn component(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        let row: Option<(Vec<u8>,)> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_COMPONENT)
-                .bind(sha256.to_vec())
-                .fetch_optional(db)
-                .await?);
-        Ok(row.map(|(wasm,)| wasm))
+        self.pool().find_value(SqlQuery::new(statements::SELECT_COMPONENT).bind(&sha256)).await
     }
 
     /// Stores a component as a version of a name, active if asked for; its number, which is the
     /// next one where none is given. [`StoreError::NameTaken`] if there is a version of that
     /// number.
     pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, StoreError> {
-        let NewModule { name, version: number, sha256, wasm, report, activate: active } = module;
+        let NewModule { name, version, sha256, wasm, report, activate } = module;
         let now = self.clock().now();
-        let mut tx = self.pool().begin().await?;
-        let version = writing!(&mut tx, |db| {
-            sqlx::query(statements::INSERT_COMPONENT)
-                .bind(sha256.to_vec())
-                .bind(wasm)
-                .execute(&mut *db)
-                .await?;
-            let (latest,): (Option<i32>,) =
-                sqlx::query_as(statements::LATEST_MODULE).bind(name).fetch_one(&mut *db).await?;
-            let number = number.and_then(|number| i32::try_from(number).ok());
-            let version = number.unwrap_or_else(|| latest.unwrap_or(0) + 1);
-            let inserted = sqlx::query(statements::INSERT_MODULE)
-                .bind(ModuleId::generate().uuid())
-                .bind(name)
-                .bind(version)
-                .bind(sha256.to_vec())
-                .bind(report)
-                .bind(now.micros())
-                .execute(&mut *db)
-                .await;
-            inserted.map_err(|error| objects::name_taken(error, &format!("{name} {version}")))?;
-            version.unsigned_abs()
+        let (name, wasm, report) = (name.to_owned(), wasm.to_vec(), report.to_owned());
+        let added = self.pool().write(move |tx| {
+            Box::pin(async move {
+                let component =
+                    SqlQuery::new(statements::INSERT_COMPONENT).bind(&sha256).bind(wasm.as_slice());
+                tx.execute(component).await?;
+                let number = match version.and_then(|number| i32::try_from(number).ok()) {
+                    Some(number) => number,
+                    None => next_number(tx, &name).await?,
+                };
+                let insert = SqlQuery::new(statements::INSERT_MODULE)
+                    .bind(ModuleId::generate())
+                    .bind(&name)
+                    .bind(number)
+                    .bind(&sha256)
+                    .bind(&report)
+                    .bind(now);
+                let inserted = tx.execute(insert).await;
+                inserted.map_err(|error| error.or_name_taken(&format!("{name} {number}")))?;
+                if activate {
+                    activate_version(tx, &name, number.unsigned_abs()).await?;
+                }
+                grow_version(tx).await?;
+                Ok(number.unsigned_abs())
+            })
         });
-        if active {
-            activate_version(&mut tx, name, version).await?;
-        }
-        objects::grow_version(&mut tx).await?;
-        tx.commit().await?;
-        Ok(version)
+        added.await
     }
+}
+
+async fn next_number(tx: &mut WriteTransaction<'_>, name: &str) -> Result<i32, StoreError> {
+    let query = SqlQuery::new(statements::LATEST_MODULE).bind(name);
+    let latest: Option<LatestVersion> = tx.fetch_optional(query).await?;
+    Ok(latest.and_then(|LatestVersion(number)| number).unwrap_or(0) + 1)
 }
 
 /// Makes a version the active one.
 pub async fn activate_version(
-    tx: &mut WriteTransaction,
+    tx: &mut WriteTransaction<'_>,
     name: &str,
     version: u32,
 ) -> Result<(), StoreError> {
     let number = i32::try_from(version).unwrap_or(i32::MAX);
-    let found = writing!(tx, |db| {
-        sqlx::query(statements::DEACTIVATE_MODULE).bind(name).execute(&mut *db).await?;
-        let rows = sqlx::query(statements::ACTIVATE_MODULE)
-            .bind(name)
-            .bind(number)
-            .execute(&mut *db)
-            .await?;
-        rows.rows_affected()
-    });
-    if found == 1 {
-        return Ok(());
+    tx.execute(SqlQuery::new(statements::DEACTIVATE_MODULE).bind(name)).await?;
+    let activate = SqlQuery::new(statements::ACTIVATE_MODULE).bind(name).bind(number);
+    match tx.execute(activate).await? {
+        1 => Ok(()),
+        _ => Err(StoreError::Missing(format!("version {version} of module `{name}`"))),
     }
-    Err(StoreError::Missing(format!("version {version} of module `{name}`")))
 }
 
-fn decode(
-    (id, name, version, sha256, report, active, at): ModuleRow,
-) -> Result<ModuleVersion, StoreError> {
-    let sha256 = sha256.try_into().map_err(|_wrong_length: Vec<u8>| {
-        row::corrupt_value("module", "sha256", &"it has not 32 bytes")
-    })?;
-    Ok(ModuleVersion {
-        id: ModuleId::from_uuid(id),
-        name,
-        version: version.unsigned_abs(),
-        sha256,
-        report: row::raw(report, "module", "report")?,
-        active,
-        created_at: Timestamp::from_micros(at),
-    })
+/// Tells every node that something changed.
+pub async fn grow_version(tx: &mut WriteTransaction<'_>) -> Result<(), StoreError> {
+    tx.execute(SqlQuery::new(statements::GROW_TOPOLOGY)).await.map(drop)
 }

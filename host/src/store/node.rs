@@ -5,7 +5,8 @@
 //! once, so nothing waits for the end of a lease. A process that merely stalled that long can
 //! change nothing with its old leases; what it was sending may be sent twice.
 
-use super::pool::{DatabasePool, WriteTransaction, reading, writing};
+use super::db::{DatabaseDialect, SqlQuery};
+use super::node_id::first_token;
 use super::{EventStore, StoreError, statements};
 use std::time::Duration;
 
@@ -13,27 +14,15 @@ use std::time::Duration;
 pub const BEAT: Duration = Duration::from_secs(2);
 /// After how long without a sign a process is lost.
 const LOST: Duration = Duration::from_secs(10);
-/// Bits of a token that count; the id stands above them.
-const COUNTER_BITS: u32 = 32;
-
-/// A new process's id.
-pub fn random() -> i64 {
-    i64::from(rand::random::<u32>() >> 2) + 1
-}
-
-/// Where a process's lease tokens begin.
-pub const fn first_token(node: i64) -> i64 {
-    node << COUNTER_BITS
-}
 
 impl EventStore {
     /// Enters this process. SQLite has one process at a time, so whatever is leased there was held
     /// by one that is gone.
     pub async fn enter(&self) -> Result<(), StoreError> {
         self.beat().await?;
-        match self.pool() {
-            DatabasePool::Sqlite { .. } => self.take_over(Duration::ZERO).await,
-            DatabasePool::Postgres { .. } => self.take_over(LOST).await,
+        match self.pool().dialect() {
+            DatabaseDialect::Sqlite => self.take_over(Duration::ZERO).await,
+            DatabaseDialect::Postgres => self.take_over(LOST).await,
         }
     }
 
@@ -47,31 +36,24 @@ impl EventStore {
     /// its one file.
     pub async fn leave(&self) -> Result<(), StoreError> {
         self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING).await?;
-        if let Err(error) = self.pool().empty_log().await {
+        if let Some(database) = self.pool().sqlite()
+            && let Err(error) = database.copy_whole_log().await
+        {
             tracing::warn!(%error, "part of the database stays in its log; save the file `-wal` too");
         }
         Ok(())
     }
 
     async fn beat(&self) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin().await?;
-        writing!(&mut tx, |db| sqlx::query(statements::SEEN)
-            .bind(self.inner.node)
-            .bind(self.clock().now().micros())
-            .execute(db)
-            .await?
-            .rows_affected());
-        Ok(tx.commit().await?)
+        let seen = SqlQuery::new(statements::SEEN).bind(self.inner.node).bind(self.clock().now());
+        self.pool().execute(seen).await.map(drop)
     }
 
     async fn take_over(&self, silent: Duration) -> Result<(), StoreError> {
         let since = self.clock().now().before(silent);
-        let lost: Vec<(i64,)> = reading!(self.pool(), |db| sqlx::query_as(statements::LOST_NODES)
-            .bind(since.micros())
-            .bind(self.inner.node)
-            .fetch_all(db)
-            .await?);
-        for (node,) in lost {
+        let query = SqlQuery::new(statements::LOST_NODES).bind(since).bind(self.inner.node);
+        let lost: Vec<i64> = self.pool().fetch_values(query).await?;
+        for node in lost {
             tracing::info!(node, "taking over what a lost process held");
             self.release_node(node, statements::RELEASE_LOST_PLANNING).await?;
         }
@@ -80,21 +62,23 @@ impl EventStore {
 
     /// Makes due what a process holds, its plannings by the statement given.
     async fn release_node(&self, node: i64, plannings: &'static str) -> Result<(), StoreError> {
-        let now = self.clock().now().micros();
+        let now = self.clock().now();
         let (first, last) = (first_token(node), first_token(node + 1) - 1);
-        let sources = match self.pool() {
-            DatabasePool::Sqlite { .. } => statements::RELEASE_NODE_SOURCES_SQLITE,
-            DatabasePool::Postgres { .. } => statements::RELEASE_NODE_SOURCES_POSTGRES,
-        };
-        let mut tx: WriteTransaction = self.pool().begin().await?;
-        writing!(&mut tx, |db| {
-            // In the order of the group commit, so that the two cannot wait for each other.
-            sqlx::query(sources).bind(node).execute(&mut *db).await?;
-            for text in [plannings, statements::RELEASE_NODE] {
-                sqlx::query(text).bind(first).bind(last).bind(now).execute(&mut *db).await?;
-            }
-            sqlx::query(statements::FORGET_NODE).bind(node).execute(&mut *db).await?;
+        let sources = self.pool().choose(
+            statements::RELEASE_NODE_SOURCES_SQLITE,
+            statements::RELEASE_NODE_SOURCES_POSTGRES,
+        );
+        let released = self.pool().write(move |tx| {
+            Box::pin(async move {
+                // In the order of the group commit, so that the two cannot wait for each other.
+                tx.execute(SqlQuery::new(sources).bind(node)).await?;
+                for text in [plannings, statements::RELEASE_NODE] {
+                    let release = SqlQuery::new(text).bind(first).bind(last).bind(now);
+                    tx.execute(release).await?;
+                }
+                tx.execute(SqlQuery::new(statements::FORGET_NODE).bind(node)).await.map(drop)
+            })
         });
-        Ok(tx.commit().await?)
+        released.await
     }
 }

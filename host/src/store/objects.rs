@@ -1,12 +1,13 @@
 //! What operators set: sources, endpoints, flows. One table, one set of statements; the body is the
 //! settings as JSON, `sealed` is what must not be read without the key.
 
-use super::pool::{WriteTransaction, reading, writing};
-use super::{EventStore, StoreError, modules, row, statements};
+use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use super::query::stored_json::read_json;
+use super::{EventStore, StoreError, modules, statements};
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::types::Uuid;
+use uuid::Uuid;
 
 /// The kinds of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,30 +94,26 @@ impl ObjectChange {
     }
 }
 
-type ObjectRow = (Uuid, String, String, Option<Vec<u8>>, i64, i64);
+impl<S: DeserializeOwned> FromStoredRow for StoredObject<S> {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get("id")?,
+            settings: read_json(row, "object", "body")?,
+            sealed: row.get("sealed")?,
+            created_at: row.get("created_at")?,
+            updated_at: row.get("updated_at")?,
+        })
+    }
+}
 
 impl EventStore {
     /// All objects of a kind, by name.
-    pub async fn objects<S: DeserializeOwned>(
+    pub async fn objects<S: DeserializeOwned + Send + 'static>(
         &self,
         kind: ObjectKind,
     ) -> Result<Vec<StoredObject<S>>, StoreError> {
-        let rows: Vec<ObjectRow> =
-            reading!(self.pool(), |db| sqlx::query_as(statements::SELECT_OBJECTS)
-                .bind(kind.as_str())
-                .fetch_all(db)
-                .await?);
-        rows.into_iter()
-            .map(|(id, _, body, sealed, created_at, updated_at)| {
-                Ok(StoredObject {
-                    id,
-                    settings: row::json(&body, "object", "body")?,
-                    sealed,
-                    created_at: Timestamp::from_micros(created_at),
-                    updated_at: Timestamp::from_micros(updated_at),
-                })
-            })
-            .collect()
+        let query = SqlQuery::new(statements::SELECT_OBJECTS).bind(kind.as_str());
+        self.pool().fetch_all(query).await
     }
 
     /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
@@ -125,85 +122,60 @@ impl EventStore {
     /// exist.
     pub async fn change(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
         let now = self.clock().now();
-        let mut tx = self.pool().begin().await?;
-        for change in changes {
-            match change {
-                ObjectChange::Put { kind, id, name, body, sealed, created_at } => {
-                    let put = writing!(&mut tx, |db| sqlx::query(statements::UPSERT_OBJECT)
-                        .bind(kind.as_str())
-                        .bind(*id)
-                        .bind(name.as_str())
-                        .bind(body.as_str())
-                        .bind(sealed.as_deref())
-                        .bind(created_at.micros())
-                        .bind(now.micros())
-                        .execute(db)
-                        .await
-                        .map(|_| ()));
-                    put.map_err(|error| name_taken(error, name))?;
+        let changes = changes.to_vec();
+        let written = self.pool().write(move |tx| {
+            Box::pin(async move {
+                for change in &changes {
+                    make_change(tx, change, now).await?;
                 }
-                ObjectChange::ActivateModule { name, version } => {
-                    modules::activate_version(&mut tx, name, *version).await?;
-                }
-                ObjectChange::Delete { kind, id } => {
-                    delete_object(&mut tx, *kind, *id, now).await?;
-                }
-            }
-        }
-        grow_version(&mut tx).await?;
-        Ok(tx.commit().await?)
+                modules::grow_version(tx).await
+            })
+        });
+        written.await
     }
 
     /// Grows with every change of an object or a module.
     pub async fn topology_version(&self) -> Result<i64, StoreError> {
-        let (version,): (i64,) = reading!(self.pool(), |db| {
-            sqlx::query_as(statements::TOPOLOGY_VERSION).fetch_one(db).await?
-        });
-        Ok(version)
+        self.pool().fetch_value(SqlQuery::new(statements::TOPOLOGY_VERSION)).await
     }
 }
 
-pub fn name_taken(error: sqlx::Error, name: &str) -> StoreError {
-    let unique =
-        error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-    if unique { StoreError::NameTaken(name.to_owned()) } else { error.into() }
+async fn make_change(
+    tx: &mut WriteTransaction<'_>,
+    change: &ObjectChange,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match change {
+        ObjectChange::Put { kind, id, name, body, sealed, created_at } => {
+            let put = SqlQuery::new(statements::UPSERT_OBJECT)
+                .bind(kind.as_str())
+                .bind(*id)
+                .bind(name)
+                .bind(body)
+                .bind(sealed.as_deref())
+                .bind(*created_at)
+                .bind(now);
+            tx.execute(put).await.map(drop).map_err(|error| error.or_name_taken(name))
+        }
+        ObjectChange::ActivateModule { name, version } => {
+            modules::activate_version(tx, name, *version).await
+        }
+        ObjectChange::Delete { kind, id } => delete_object(tx, *kind, *id, now).await,
+    }
 }
 
 async fn delete_object(
-    tx: &mut WriteTransaction,
+    tx: &mut WriteTransaction<'_>,
     kind: ObjectKind,
     id: Uuid,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    writing!(tx, |db| {
-        sqlx::query(statements::DELETE_OBJECT)
-            .bind(kind.as_str())
-            .bind(id)
-            .execute(&mut *db)
-            .await?;
-        match kind {
-            ObjectKind::Source | ObjectKind::RevokedGrant => {}
-            ObjectKind::Token => {
-                sqlx::query(statements::DELETE_TOKEN_USAGE).bind(id).execute(&mut *db).await?;
-            }
-            ObjectKind::Endpoint => {
-                let now = now.micros();
-                sqlx::query(statements::CANCEL_ENDPOINT)
-                    .bind(id)
-                    .bind(now)
-                    .execute(&mut *db)
-                    .await?;
-            }
-            ObjectKind::Flow => {
-                sqlx::query(statements::DELETE_FLOW_PLANNING).bind(id).execute(&mut *db).await?;
-            }
-        }
-    });
-    Ok(())
-}
-
-/// Tells every node that something changed.
-pub async fn grow_version(tx: &mut WriteTransaction) -> Result<(), StoreError> {
-    writing!(tx, |db| sqlx::query(statements::GROW_TOPOLOGY).execute(db).await?.rows_affected());
-    Ok(())
+    tx.execute(SqlQuery::new(statements::DELETE_OBJECT).bind(kind.as_str()).bind(id)).await?;
+    let follow_up = match kind {
+        ObjectKind::Source | ObjectKind::RevokedGrant => return Ok(()),
+        ObjectKind::Token => SqlQuery::new(statements::DELETE_TOKEN_USAGE).bind(id),
+        ObjectKind::Endpoint => SqlQuery::new(statements::CANCEL_ENDPOINT).bind(id).bind(now),
+        ObjectKind::Flow => SqlQuery::new(statements::DELETE_FLOW_PLANNING).bind(id),
+    };
+    tx.execute(follow_up).await.map(drop)
 }

@@ -8,14 +8,14 @@
 //! sent, a dead letter and what it needs for its replay, and the event that holds the present state
 //! of a record.
 
-use super::pool::{DatabasePool, WriteTransaction, reading, writing};
+use super::db::{DatabaseDialect, SqlQuery};
 use super::{EventStore, StoreError, statements};
 use crate::model::id::EventId;
 use crate::time::timestamp::Timestamp;
-use sqlx::types::Uuid;
 use std::ops::AddAssign;
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// Rows of a window.
 const ROWS: i64 = 500;
@@ -23,9 +23,6 @@ const ROWS: i64 = 500;
 const STEP: i64 = 5_000;
 /// The longest rest after a window.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// Pages of an SQLite file that are kept free for what comes next: 4 MiB, or a tenth of the file.
-/// To give back more would have pages moved about that are needed again within days.
-const SPARE_PAGES: i64 = 1_024;
 
 /// What is older may go, kind by kind.
 #[derive(Debug, Clone, Copy)]
@@ -142,9 +139,9 @@ impl EventStore {
         before: &PruneCutoffs,
         payloads_from: Option<EventId>,
     ) -> Result<PrunedCounts, StoreError> {
-        let (payloads, events) = match self.pool() {
-            DatabasePool::Sqlite { .. } => (PAYLOADS_SQLITE, EVENTS_SQLITE),
-            DatabasePool::Postgres { .. } => (PAYLOADS_POSTGRES, EVENTS_POSTGRES),
+        let (payloads, events) = match self.pool().dialect() {
+            DatabaseDialect::Sqlite => (PAYLOADS_SQLITE, EVENTS_SQLITE),
+            DatabaseDialect::Postgres => (PAYLOADS_POSTGRES, EVENTS_POSTGRES),
         };
         let now = self.clock().now();
         let all = Uuid::nil();
@@ -170,15 +167,13 @@ impl EventStore {
         newest: Timestamp,
     ) -> Result<(PrunedCounts, bool), StoreError> {
         let (mut pruned, mut above) = (PrunedCounts::default(), Uuid::nil());
-        while self.pool().bytes_used().await? > most {
-            let next: Option<(Uuid,)> =
-                reading!(self.pool(), |db| sqlx::query_as(statements::EVENT_WINDOW)
-                    .bind(above)
-                    .bind(EventId::first_at(newest).uuid())
-                    .bind(STEP - 1)
-                    .fetch_optional(db)
-                    .await?);
-            let Some((next,)) = next else { return Ok((pruned, false)) };
+        while self.bytes_used().await? > most {
+            let query = SqlQuery::new(statements::EVENT_WINDOW)
+                .bind(above)
+                .bind(EventId::first_at(newest))
+                .bind(STEP - 1);
+            let next: Option<Uuid> = self.pool().find_value(query).await?;
+            let Some(next) = next else { return Ok((pruned, false)) };
             above = next;
             // All that came in the millisecond of that event goes with it.
             let to = EventId::from_uuid(next).created_at().after(Duration::from_millis(1));
@@ -197,13 +192,8 @@ impl EventStore {
         let end = EventId::first_at(before).uuid();
         let (mut above, mut pruned) = (from, 0);
         while above < end {
-            let window: Option<(Uuid,)> = reading!(self.pool(), |db| sqlx::query_as(sweep.window)
-                .bind(above)
-                .bind(end)
-                .bind(ROWS - 1)
-                .fetch_optional(db)
-                .await?);
-            let to = window.map(|(to,)| to);
+            let query = SqlQuery::new(sweep.window).bind(above).bind(end).bind(ROWS - 1);
+            let to: Option<Uuid> = self.pool().find_value(query).await?;
             let began = Instant::now();
             let time = time.unwrap_or(before);
             pruned += self.prune_window(sweep, (above, to.unwrap_or(end)), time).await?;
@@ -220,40 +210,37 @@ impl EventStore {
         (above, to): (Uuid, Uuid),
         time: Timestamp,
     ) -> Result<u64, StoreError> {
-        let mut tx = self.pool().begin().await?;
-        let mut counts = Vec::with_capacity(sweep.steps.len());
-        for (text, takes_time) in sweep.steps {
-            let rows = writing!(&mut tx, |db| {
-                let query = sqlx::query(*text).bind(above).bind(to);
-                let query = if *takes_time { query.bind(time.micros()) } else { query };
-                query.execute(db).await?.rows_affected()
-            });
-            counts.push(rows);
-        }
-        tx.commit().await?;
-        Ok(counts.first().copied().unwrap_or_default())
+        let steps = sweep.steps;
+        let pruned = self.pool().write(move |tx| {
+            Box::pin(async move {
+                let mut counts = Vec::with_capacity(steps.len());
+                for (text, takes_time) in steps {
+                    let query = SqlQuery::new(text).bind(above).bind(to);
+                    let query = if *takes_time { query.bind(time) } else { query };
+                    counts.push(tx.execute(query).await?);
+                }
+                Ok(counts.first().copied().unwrap_or_default())
+            })
+        });
+        pruned.await
     }
 
     /// Forgets records that were deleted, and those not heard of since.
     async fn prune_records(&self, before: &PruneCutoffs) -> Result<u64, StoreError> {
-        let (of_deleted, of_silent) = match self.pool() {
-            DatabasePool::Sqlite { .. } => {
-                (statements::PRUNE_DELETED_RECORDS_SQLITE, statements::PRUNE_RECORDS_SQLITE)
-            }
-            DatabasePool::Postgres { .. } => {
-                (statements::PRUNE_DELETED_RECORDS_POSTGRES, statements::PRUNE_RECORDS_POSTGRES)
-            }
-        };
+        let of_deleted = self.pool().choose(
+            statements::PRUNE_DELETED_RECORDS_SQLITE,
+            statements::PRUNE_DELETED_RECORDS_POSTGRES,
+        );
+        let of_silent = self
+            .pool()
+            .choose(statements::PRUNE_RECORDS_SQLITE, statements::PRUNE_RECORDS_POSTGRES);
         let mut pruned = self.prune_rows(of_deleted, before.deleted_records, None).await?;
         let Some(before) = before.records else { return Ok(pruned) };
         let mut resource = String::new();
         loop {
-            let next: Option<(String,)> =
-                reading!(self.pool(), |db| sqlx::query_as(statements::NEXT_RESOURCE)
-                    .bind(&resource)
-                    .fetch_optional(db)
-                    .await?);
-            let Some((next,)) = next else { return Ok(pruned) };
+            let query = SqlQuery::new(statements::NEXT_RESOURCE).bind(&resource);
+            let next: Option<String> = self.pool().find_value(query).await?;
+            let Some(next) = next else { return Ok(pruned) };
             pruned += self.prune_rows(of_silent, before, Some(&next)).await?;
             resource = next;
         }
@@ -268,56 +255,15 @@ impl EventStore {
         let mut pruned = 0;
         loop {
             let began = Instant::now();
-            let mut tx = self.pool().begin().await?;
-            let rows = writing!(&mut tx, |db| {
-                let query = sqlx::query(text).bind(before.micros()).bind(ROWS);
-                let query = if resource.is_some() { query.bind(resource) } else { query };
-                query.execute(db).await?.rows_affected()
-            });
-            tx.commit().await?;
+            let query = SqlQuery::new(text).bind(before).bind(ROWS);
+            let query = if resource.is_some() { query.bind(resource) } else { query };
+            let rows = self.pool().execute(query).await?;
             pruned += rows;
             if rows < ROWS.unsigned_abs() {
                 return Ok(pruned);
             }
             tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
         }
-    }
-
-    /// Gives pages that nothing stands in back to the file system, a megabyte at a time; how many.
-    /// PostgreSQL sees to that itself: its autovacuum makes the room free for what comes next.
-    pub async fn give_back_space(&self) -> Result<u64, StoreError> {
-        let mut given = 0;
-        loop {
-            let began = Instant::now();
-            let pages = self.give_back_some().await?;
-            if pages == 0 {
-                return Ok(given);
-            }
-            given += pages;
-            tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
-        }
-    }
-
-    async fn give_back_some(&self) -> Result<u64, StoreError> {
-        if !self.pool().can_shrink().await? {
-            return Ok(0);
-        }
-        let WriteTransaction::Sqlite(mut tx) = self.pool().begin().await? else { return Ok(0) };
-        let db = tx.connection();
-        let (pages,): (i64,) =
-            sqlx::query_as(statements::COUNT_PAGES_SQLITE).fetch_one(&mut *db).await?;
-        let (free,): (i64,) =
-            sqlx::query_as(statements::COUNT_FREE_PAGES_SQLITE).fetch_one(&mut *db).await?;
-        if free <= SPARE_PAGES.max(pages / 10) {
-            WriteTransaction::Sqlite(tx).commit().await?;
-            return Ok(0);
-        }
-        // It gives back a page with each row that is fetched.
-        sqlx::query(statements::GIVE_BACK_PAGES_SQLITE).fetch_all(&mut *db).await?;
-        let (left,): (i64,) =
-            sqlx::query_as(statements::COUNT_PAGES_SQLITE).fetch_one(&mut *db).await?;
-        WriteTransaction::Sqlite(tx).commit().await?;
-        Ok((pages - left).unsigned_abs())
     }
 }
 
@@ -326,8 +272,9 @@ mod tests {
     use super::*;
     use crate::model::record::record_ordinal;
     use crate::store::StoreOpening;
+    use crate::store::db::WriteTransaction;
+    use crate::store::db::pool::tests::postgres_url;
     use crate::time::clock::Clock;
-    use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
     /// Events of a kilobyte each, one a second up to this time, in a journal on SQLite.
     const FILL: &str = "INSERT INTO event (id, source, event_type, received_at, data, matched) \
@@ -357,76 +304,60 @@ mod tests {
         let now = journal.clock().now();
         let last = now.before(Duration::from_hours(2)).seconds();
         let fill = FILL.replace("{rows}", "12000").replace("{last}", &last.to_string());
-        let mut tx = journal.pool().begin().await.unwrap();
-        let filled = writing!(&mut tx, |db| {
-            db.execute(AssertSqlSafe(fill)).await.unwrap().rows_affected()
-        });
+        let filled = journal.pool().execute(SqlQuery::new(fill.leak())).await.unwrap();
         assert_eq!(filled, 12_000);
-        tx.commit().await.unwrap();
 
         let most = 6 << 20;
-        assert!(journal.pool().bytes_used().await.unwrap() > 2 * most);
+        assert!(journal.bytes_used().await.unwrap() > 2 * most);
         let none = all_before(Timestamp::from_micros(0));
         let newest = now.before(Duration::from_hours(1));
         let (pruned, is_enough) = journal.prune_to_size(most, &none, newest).await.unwrap();
-        assert!(is_enough && journal.pool().bytes_used().await.unwrap() <= most);
+        assert!(is_enough && journal.bytes_used().await.unwrap() <= most);
         assert_eq!(pruned.events, 10_000, "no more than it takes");
         assert!(journal.give_back_space().await.unwrap() > 0);
         let (_, is_enough) = journal.prune_to_size(0, &none, newest).await.unwrap();
         assert!(!is_enough, "what is left is the schema");
     }
 
-    /// The URL of a fresh schema, where the tests were given a PostgreSQL.
-    async fn postgres() -> Option<String> {
-        let url = std::env::var("WAYBILL_TEST_POSTGRES").ok()?;
-        let schema = format!("prune_{}", Uuid::now_v7().simple());
-        let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
-        db.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
-        let begins = if url.contains('?') { '&' } else { '?' };
-        Some(format!("{url}{begins}options[search_path]={schema}"))
-    }
-
     /// An event that holds the state of a record.
-    async fn write_record(tx: &mut WriteTransaction, event: Uuid, id: &str) {
-        writing!(tx, |db| {
-            sqlx::query(
-                "INSERT INTO event (id, source, event_type, resource, resource_id, received_at, \
-                data, matched) VALUES ($1, 'crm', 'a.b', 'a', $2, 0, '{}', 0)",
-            )
-            .bind(event)
-            .bind(id)
-            .execute(&mut *db)
-            .await
-            .unwrap();
-            sqlx::query(
-                "INSERT INTO record (resource, ordinal, resource_id, source, event_id, whole, \
-                updated_at) VALUES ('a', $1, $2, 'crm', $3, 1, 0)",
-            )
-            .bind(record_ordinal(id))
-            .bind(id)
-            .bind(event)
-            .execute(&mut *db)
-            .await
-            .unwrap();
-        });
+    async fn write_record(
+        tx: &mut WriteTransaction<'_>,
+        event: Uuid,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        let insert = SqlQuery::new(
+            "INSERT INTO event (id, source, event_type, resource, resource_id, received_at, \
+             data, matched) VALUES ($1, 'crm', 'a.b', 'a', $2, 0, '{}', 0)",
+        );
+        tx.execute(insert.bind(event).bind(id)).await?;
+        let insert = SqlQuery::new(
+            "INSERT INTO record (resource, ordinal, resource_id, source, event_id, whole, \
+             updated_at) VALUES ('a', $1, $2, 'crm', $3, 1, 0)",
+        );
+        tx.execute(insert.bind(record_ordinal(id)).bind(id).bind(event)).await.map(drop)
     }
 
     #[tokio::test]
     async fn an_event_that_holds_a_record_is_kept_however_its_id_is_written() {
         let folder = tempfile::TempDir::new().unwrap();
         let sqlite = format!("sqlite:{}?mode=rwc", folder.path().join("w.db").display());
-        for url in [Some(sqlite), postgres().await].into_iter().flatten() {
+        for url in [Some(sqlite), postgres_url().await].into_iter().flatten() {
             let (journal, _outlets) =
                 EventStore::open(&url, Clock::System, StoreOpening::default()).await.unwrap();
             let large = ["9223372036854775807", "-9223372036854775808", "9999999999999999999"];
             let small =
                 ["17", "+5", "000000000000000000000007", "-3", " 4", "12abc", "1e3", "x", ""];
             let ids: Vec<&str> = large.into_iter().chain(small).collect();
-            let mut tx = journal.pool().begin().await.unwrap();
-            for (n, id) in ids.iter().enumerate() {
-                write_record(&mut tx, Uuid::from_u128(n as u128 + 1), id).await;
-            }
-            tx.commit().await.unwrap();
+            let written = ids.clone();
+            let write = journal.pool().write(move |tx| {
+                Box::pin(async move {
+                    for (n, id) in written.into_iter().enumerate() {
+                        write_record(tx, Uuid::from_u128(n as u128 + 1), id).await?;
+                    }
+                    Ok(())
+                })
+            });
+            write.await.unwrap();
             let all = all_before(journal.clock().now());
             assert_eq!(journal.prune(&all, None).await.unwrap(), PrunedCounts::default(), "{url}");
             let silent = PruneCutoffs { records: Some(journal.clock().now()), ..all };

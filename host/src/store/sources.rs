@@ -6,12 +6,13 @@
 //! its hold without knowing, can keep nothing more and captures nothing more: each of its writes
 //! says who must hold the source.
 
-use super::pool::{reading, writing};
-use super::{EventStore, StoreError, row, statements};
+use super::db::{FromStoredRow, SqlQuery, StoredRow};
+use super::error::database_error::corrupt_value;
+use super::query::stored_json::read_json;
+use super::{EventStore, StoreError, statements};
 use crate::model::id::SourceId;
 use crate::model::source_run::RunReport;
 use crate::time::timestamp::Timestamp;
-use sqlx::types::Uuid;
 
 /// A source as its last run left it, or its present one found it.
 #[derive(Debug, Clone)]
@@ -31,26 +32,33 @@ pub struct SourceState {
     pub report: RunReport,
 }
 
-type StateRow = (Uuid, Option<i64>, Option<i64>, Option<i64>, String, String);
+/// A state, and the process that runs the source.
+struct HeldState(SourceState, Option<i64>);
+
+impl FromStoredRow for HeldState {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let node: Option<i64> = row.get("node")?;
+        let state = SourceState {
+            source: row.get("source_id")?,
+            running: node.is_some(),
+            is_ours: false,
+            requested_at: row.get("requested_at")?,
+            started_at: row.get("started_at")?,
+            memory: row.get("memory")?,
+            report: read_json(row, "source_state", "report")?,
+        };
+        Ok(Self(state, node))
+    }
+}
 
 impl EventStore {
     /// The sources that have been run, or were asked to.
     pub async fn source_states(&self) -> Result<Vec<SourceState>, StoreError> {
-        let rows: Vec<StateRow> = reading!(self.pool(), |db| {
-            sqlx::query_as(statements::SELECT_SOURCE_STATES).fetch_all(db).await?
-        });
-        let state = |(source, node, requested, started, memory, report): StateRow| {
-            Ok(SourceState {
-                source: SourceId::from_uuid(source),
-                running: node.is_some(),
-                is_ours: node == Some(self.inner.node),
-                requested_at: requested.map(Timestamp::from_micros),
-                started_at: started.map(Timestamp::from_micros),
-                memory,
-                report: row::json(&report, "source_state", "report")?,
-            })
-        };
-        rows.into_iter().map(state).collect()
+        let query = SqlQuery::new(statements::SELECT_SOURCE_STATES);
+        let states: Vec<HeldState> = self.pool().fetch_all(query).await?;
+        let ours = Some(self.inner.node);
+        let state = |HeldState(state, node)| SourceState { is_ours: node == ours, ..state };
+        Ok(states.into_iter().map(state).collect())
     }
 
     /// Takes hold of a source for a run that begins now; `false` if another process has it, or has
@@ -61,30 +69,19 @@ impl EventStore {
         now: Timestamp,
         seen: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.pool().begin().await?;
-        let rows = writing!(&mut tx, |db| sqlx::query(statements::LEASE_SOURCE)
-            .bind(source.uuid())
+        let lease = SqlQuery::new(statements::LEASE_SOURCE)
+            .bind(source)
             .bind(self.inner.node)
-            .bind(now.micros())
-            .bind(seen.map_or(0, Timestamp::micros))
-            .execute(db)
-            .await?
-            .rows_affected());
-        tx.commit().await?;
-        Ok(rows == 1)
+            .bind(now)
+            .bind(seen.map_or(0, Timestamp::micros));
+        Ok(self.pool().execute(lease).await? == 1)
     }
 
     /// Has a source run at the next opportunity, whatever its timing says.
     pub async fn request_source(&self, source: SourceId) -> Result<(), StoreError> {
-        let now = self.clock().now().micros();
-        let mut tx = self.pool().begin().await?;
-        writing!(&mut tx, |db| sqlx::query(statements::REQUEST_SOURCE)
-            .bind(source.uuid())
-            .bind(now)
-            .execute(db)
-            .await?
-            .rows_affected());
-        Ok(tx.commit().await?)
+        let request =
+            SqlQuery::new(statements::REQUEST_SOURCE).bind(source).bind(self.clock().now());
+        self.pool().execute(request).await.map(drop)
     }
 
     /// Keeps what a running source remembers; `false` if this process has lost its hold of it.
@@ -95,17 +92,12 @@ impl EventStore {
         report: &RunReport,
     ) -> Result<bool, StoreError> {
         let report = text(report)?;
-        let mut tx = self.pool().begin().await?;
-        let rows = writing!(&mut tx, |db| sqlx::query(statements::KEEP_SOURCE)
-            .bind(source.uuid())
+        let keep = SqlQuery::new(statements::KEEP_SOURCE)
+            .bind(source)
             .bind(self.inner.node)
-            .bind(report.as_str())
-            .bind(memory)
-            .execute(db)
-            .await?
-            .rows_affected());
-        tx.commit().await?;
-        Ok(rows == 1)
+            .bind(&report)
+            .bind(memory);
+        Ok(self.pool().execute(keep).await? == 1)
     }
 
     /// Keeps what is known of a list of a source under another name.
@@ -115,17 +107,16 @@ impl EventStore {
         from: &str,
         to: &str,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin().await?;
-        for statement in [statements::RENAME_LIST_ROWS, statements::RENAME_LIST_LETTERS] {
-            writing!(&mut tx, |db| sqlx::query(statement)
-                .bind(source.uuid())
-                .bind(from)
-                .bind(to)
-                .execute(db)
-                .await?
-                .rows_affected());
-        }
-        Ok(tx.commit().await?)
+        let (from, to) = (from.to_owned(), to.to_owned());
+        let renamed = self.pool().write(move |tx| {
+            Box::pin(async move {
+                for text in [statements::RENAME_LIST_ROWS, statements::RENAME_LIST_LETTERS] {
+                    tx.execute(SqlQuery::new(text).bind(source).bind(&from).bind(&to)).await?;
+                }
+                Ok(())
+            })
+        });
+        renamed.await
     }
 
     /// Lets go of a source. It remembers what was last kept.
@@ -135,19 +126,14 @@ impl EventStore {
         report: &RunReport,
     ) -> Result<(), StoreError> {
         let report = text(report)?;
-        let mut tx = self.pool().begin().await?;
-        writing!(&mut tx, |db| sqlx::query(statements::RELEASE_SOURCE)
-            .bind(source.uuid())
+        let release = SqlQuery::new(statements::RELEASE_SOURCE)
+            .bind(source)
             .bind(self.inner.node)
-            .bind(report.as_str())
-            .execute(db)
-            .await?
-            .rows_affected());
-        Ok(tx.commit().await?)
+            .bind(&report);
+        self.pool().execute(release).await.map(drop)
     }
 }
 
 fn text(report: &RunReport) -> Result<String, StoreError> {
-    serde_json::to_string(report)
-        .map_err(|error| row::corrupt_value("source_state", "report", &error))
+    serde_json::to_string(report).map_err(|error| corrupt_value("source_state", "report", &error))
 }

@@ -1,75 +1,71 @@
 //! The room that a database takes on the disk.
 
-use super::native;
-use super::pool::DatabasePool;
-use super::{EventStore, StoreError, statements};
-use sqlx::SqlitePool;
+use super::{EventStore, StoreError};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// `PRAGMA auto_vacuum` of a file whose free pages can be given back.
-const INCREMENTAL: i64 = 2;
-/// How long emptying the log waits for those who read it. Commits wait as long.
-const READERS: Duration = Duration::from_millis(50);
-
-impl DatabasePool {
-    /// Whether pages can be given back to the file system one by one.
-    pub async fn can_shrink(&self) -> Result<bool, sqlx::Error> {
-        let Self::Sqlite { read, .. } = self else { return Ok(false) };
-        let (mode,): (i64,) =
-            sqlx::query_as(statements::AUTO_VACUUM_SQLITE).fetch_one(read).await?;
-        Ok(mode == INCREMENTAL)
-    }
-
-    /// Bytes that rows and indexes take in an SQLite file, free pages left out; 0 on PostgreSQL,
-    /// where nobody can tell cheaply.
-    pub async fn bytes_used(&self) -> Result<u64, sqlx::Error> {
-        let Self::Sqlite { read, .. } = self else { return Ok(0) };
-        let (bytes,): (i64,) =
-            sqlx::query_as(statements::BYTES_USED_SQLITE).fetch_one(read).await?;
-        Ok(bytes.unsigned_abs())
-    }
-
-    /// Copies SQLite's log into the file and empties it; `false` if somebody is reading it. Most of
-    /// it is copied beside the commits, which wait for the rest.
-    pub async fn empty_log_now(&self) -> Result<bool, StoreError> {
-        let Self::Sqlite { write, turn, .. } = self else { return Ok(true) };
-        let path = write.connect_options().get_filename().to_owned();
-        let copy = |mode: &'static str| {
-            let path = path.clone();
-            let copied = tokio::task::spawn_blocking(move || -> Result<bool, rusqlite::Error> {
-                let db = native::open_connection(&path)?;
-                db.busy_timeout(READERS)?;
-                db.query_row(mode, [], |row| row.get(0)).map(|busy: i64| busy == 0)
-            });
-            async move { copied.await.map_err(|_stopped| StoreError::Closed)?.map_err(StoreError::from) }
-        };
-        copy("PRAGMA wal_checkpoint(PASSIVE)").await?;
-        let _turn = turn.lock().await;
-        copy("PRAGMA wal_checkpoint(TRUNCATE)").await
-    }
-}
+/// Pages that are given back at a time: a megabyte.
+const PAGES_AT_A_TIME: u32 = 256;
+/// Pages of an SQLite file that are kept free for what comes next: 4 MiB, or a tenth of the file.
+/// To give back more would have pages moved about that are needed again within days.
+const SPARE_PAGES: i64 = 1_024;
+/// The longest rest after some pages were given back.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// How often it is tried to empty SQLite's log, and the wait between two tries: somebody may be
+/// reading it.
+const TRIES: u32 = 10;
+const WAIT: Duration = Duration::from_millis(200);
 
 impl EventStore {
     /// Whether the database can give back disk space that it does not need any more. PostgreSQL
     /// reuses it.
     pub async fn gives_back_space(&self) -> Result<bool, StoreError> {
-        match self.pool() {
-            DatabasePool::Sqlite { .. } => Ok(self.pool().can_shrink().await?),
-            DatabasePool::Postgres { .. } => Ok(true),
+        match self.pool().sqlite() {
+            Some(database) => database.can_shrink().await,
+            None => Ok(true),
         }
     }
-}
 
-/// Writes an SQLite file anew, as the kind of file that the connection wants. A failure is logged:
-/// the file is as good as before then.
-pub async fn rewrite_file(db: &SqlitePool) {
-    tracing::info!("writing the database file anew (retention.vacuum_at_start); may take minutes");
-    match sqlx::query(statements::VACUUM_SQLITE).execute(db).await {
-        Ok(_) => tracing::info!("the database file is written anew"),
-        Err(error) => tracing::warn!(
-            %error,
-            "the database file cannot be written anew; is there twice its size of free space?"
-        ),
+    /// Gives pages that nothing stands in back to the file system, a megabyte at a time; how many.
+    /// PostgreSQL sees to that itself: its autovacuum makes the room free for what comes next.
+    pub async fn give_back_space(&self) -> Result<u64, StoreError> {
+        let Some(database) = self.pool().sqlite() else { return Ok(0) };
+        if !database.can_shrink().await? {
+            return Ok(0);
+        }
+        let mut given = 0;
+        loop {
+            let began = Instant::now();
+            let pages = database.give_back_pages(PAGES_AT_A_TIME, SPARE_PAGES).await?;
+            if pages == 0 {
+                return Ok(given);
+            }
+            given += pages;
+            tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
+        }
+    }
+
+    /// Bytes that rows and indexes take in an SQLite file, free pages left out; 0 on PostgreSQL,
+    /// where nobody can tell cheaply.
+    pub async fn bytes_used(&self) -> Result<u64, StoreError> {
+        match self.pool().sqlite() {
+            Some(database) => database.bytes_used().await,
+            None => Ok(0),
+        }
+    }
+
+    /// Copies SQLite's log into the file and empties it, so that nothing of what was erased is left
+    /// there; `false` if it is being read all the time, when a later copying overwrites it, and on
+    /// PostgreSQL, whose log is not ours.
+    pub async fn empty_log(&self) -> Result<bool, StoreError> {
+        let Some(database) = self.pool().sqlite() else { return Ok(false) };
+        for _ in 0..TRIES {
+            if database.empty_log().await? {
+                return Ok(true);
+            }
+            tokio::time::sleep(WAIT).await;
+        }
+        Ok(false)
     }
 }
 
@@ -78,7 +74,6 @@ mod tests {
     use super::*;
     use crate::store::StoreOpening;
     use crate::time::clock::Clock;
-    use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
     #[tokio::test]
     async fn a_new_file_can_shrink_and_an_old_one_is_made_to() {
@@ -97,9 +92,8 @@ mod tests {
                 std::fs::copy(folder.path().join(copied), &path).unwrap();
             }
             if is_old {
-                let mut db = SqliteConnection::connect(&url).await.unwrap();
-                db.execute("CREATE TABLE made_by_an_old_version (a TEXT)").await.unwrap();
-                db.close().await.unwrap();
+                let db = rusqlite::Connection::open(&path).unwrap();
+                db.execute_batch("CREATE TABLE made_by_an_old_version (a TEXT)").unwrap();
             }
             let opening = StoreOpening { rewrites_file };
             let (journal, _outlets) = EventStore::open(&url, Clock::System, opening).await.unwrap();

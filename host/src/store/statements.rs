@@ -108,7 +108,7 @@ macro_rules! pruned_events {
 macro_rules! floor {
     ($table:literal) => {
         concat!(
-            "SELECT id FROM ",
+            "SELECT id AS value FROM ",
             $table,
             " WHERE id < $1 AND id >= $2 ORDER BY id DESC LIMIT 1 OFFSET $3"
         )
@@ -122,10 +122,10 @@ statements! {
     CALL_FLOOR = floor!("audit");
     POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1, \
         deaths = 0 WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
-    SUPERSEDE = "UPDATE delivery SET status = 4, due_at = NULL, settled_at = $3 \
-        WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 AND attempts = 0 \
+    SUPERSEDE = "UPDATE delivery SET status = 4 /* superseded */, due_at = NULL, settled_at = $3 \
+        WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 /* pending */ AND attempts = 0 \
         RETURNING collapsed, collapse_by";
-    SETTLE_DEAD = "UPDATE delivery SET status = 3, due_at = NULL, lease = NULL, settled_at = $3, \
+    SETTLE_DEAD = "UPDATE delivery SET status = 3 /* dead */, due_at = NULL, lease = NULL, settled_at = $3, \
         attempts = $4, held_until = NULL WHERE id = $1 AND lease = $2";
     UPDATE_DEAD_LETTER = "UPDATE dead_letter SET reason = $1, detail = $2, created_at = $3, \
         replayed_at = NULL WHERE (delivery_id = $5) \
@@ -134,19 +134,19 @@ statements! {
         endpoint_id, flow_id, reason, detail, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
     /// When each endpoint has something due, by one index look-up each.
-    NEXT_DUE = "SELECT o.id, (SELECT d.due_at FROM delivery d WHERE d.endpoint_id = o.id \
-        AND d.due_at IS NOT NULL ORDER BY d.due_at LIMIT 1) FROM object o WHERE o.kind = 'endpoint'";
+    NEXT_DUE = "SELECT o.id AS endpoint_id, (SELECT d.due_at FROM delivery d WHERE d.endpoint_id = o.id \
+        AND d.due_at IS NOT NULL ORDER BY d.due_at LIMIT 1) AS at FROM object o WHERE o.kind = 'endpoint'";
     /// What is left due at one endpoint.
-    NEXT_DUE_AT = "SELECT due_at FROM delivery WHERE endpoint_id = $1 AND due_at IS NOT NULL \
+    NEXT_DUE_AT = "SELECT due_at AS value FROM delivery WHERE endpoint_id = $1 AND due_at IS NOT NULL \
         ORDER BY due_at LIMIT 1";
-    CLAIM_SQLITE = "UPDATE delivery SET status = 1, lease = $1, due_at = $2 WHERE id IN (\
+    CLAIM_SQLITE = "UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 WHERE id IN (\
         SELECT id FROM delivery WHERE endpoint_id = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5)";
     CLAIM_POSTGRES = "WITH due AS MATERIALIZED (SELECT id FROM delivery WHERE endpoint_id = $3 \
         AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED) \
-        UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
+        UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
     /// As above, but only the first open one of each record, and none whose record has an earlier
     /// event that still waits for its modules.
-    CLAIM_ORDERED_SQLITE = "UPDATE delivery SET status = 1, lease = $1, due_at = $2 WHERE id IN (\
+    CLAIM_ORDERED_SQLITE = "UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 WHERE id IN (\
         SELECT d.id FROM delivery d WHERE d.endpoint_id = $3 AND d.due_at <= $4 \
         AND (d.order_key IS NULL OR (NOT EXISTS (SELECT 1 FROM delivery p \
             WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
@@ -160,20 +160,20 @@ statements! {
             AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
           AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
             AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED) \
-        UPDATE delivery SET status = 1, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
+        UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
     CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.held_since, d.collapse_key, d.collapsed, \
         m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
         e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
-    RELEASE_REST = "UPDATE delivery SET status = 0, lease = NULL, due_at = $4 \
+    RELEASE_REST = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $4 \
         WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 AND id > $5";
     /// Until when receivers that asked for time are held back. Few rows have `held_until`.
-    SELECT_HOLDS = "SELECT endpoint_id, MAX(held_until) FROM delivery \
-        WHERE held_until IS NOT NULL AND held_until > $1 AND status = 0 GROUP BY endpoint_id";
+    SELECT_HOLDS = "SELECT endpoint_id, MAX(held_until) AS at FROM delivery \
+        WHERE held_until IS NOT NULL AND held_until > $1 AND status = 0 /* pending */ GROUP BY endpoint_id";
     LIFT_HOLD = "UPDATE delivery SET due_at = $2, held_until = NULL \
-        WHERE endpoint_id = $1 AND held_until IS NOT NULL AND status = 0";
-    RELEASE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
+        WHERE endpoint_id = $1 AND held_until IS NOT NULL AND status = 0 /* pending */";
+    RELEASE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
     CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
         AND due_at <= $3 AND deaths < 2 ORDER BY due_at LIMIT $4)";
@@ -187,9 +187,9 @@ statements! {
         ORDER BY p.event_id, p.flow_id";
     RELEASE_REST_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 WHERE due_at = $1 \
         AND lease = $2 AND (event_id > $4 OR (event_id = $4 AND flow_id > $5))";
-    PLANNING_IS_DUE = "SELECT due_at FROM planning WHERE flow_id = $1 AND due_at <= $2 AND deaths < 2 LIMIT 1";
+    PLANNING_IS_DUE = "SELECT due_at AS value FROM planning WHERE flow_id = $1 AND due_at <= $2 AND deaths < 2 LIMIT 1";
     /// Flows with something due, by one index look-up each.
-    FLOWS_DUE = "SELECT o.id FROM object o WHERE o.kind = 'flow' AND EXISTS (SELECT 1 FROM planning p \
+    FLOWS_DUE = "SELECT o.id AS value FROM object o WHERE o.kind = 'flow' AND EXISTS (SELECT 1 FROM planning p \
         WHERE p.flow_id = o.id AND p.due_at <= $1 AND p.deaths < 2)";
     CLAIM_ORPHAN_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning p WHERE p.due_at <= $3 \
@@ -199,7 +199,7 @@ statements! {
         AND o.id = p.flow_id) LIMIT 1 FOR UPDATE OF p SKIP LOCKED) \
         UPDATE planning SET lease = $1, due_at = $2 FROM due \
         WHERE planning.event_id = due.event_id AND planning.flow_id = due.flow_id";
-    SUSPECT_IS_DUE = "SELECT due_at FROM planning WHERE deaths > 1 AND due_at <= $1 LIMIT 1";
+    SUSPECT_IS_DUE = "SELECT due_at AS value FROM planning WHERE deaths > 1 AND due_at <= $1 LIMIT 1";
     /// One event under which a process died twice or more; with `$4` = 0 only where no other event
     /// waits.
     CLAIM_SUSPECT_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
@@ -221,9 +221,9 @@ statements! {
 
     SEEN = "INSERT INTO node (id, seen_at) VALUES ($1, $2) \
         ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at";
-    LOST_NODES = "SELECT id FROM node WHERE seen_at < $1 AND id <> $2";
+    LOST_NODES = "SELECT id AS value FROM node WHERE seen_at < $1 AND id <> $2";
     FORGET_NODE = "DELETE FROM node WHERE id = $1";
-    RELEASE_NODE = "UPDATE delivery SET status = 0, lease = NULL, due_at = $3 \
+    RELEASE_NODE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3 \
         WHERE due_at IS NOT NULL AND lease BETWEEN $1 AND $2";
     RELEASE_NODE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 \
         WHERE lease BETWEEN $1 AND $2";
@@ -235,7 +235,7 @@ statements! {
         (SELECT created_at FROM delivery ORDER BY id DESC LIMIT 1), \
         (SELECT due_at FROM planning ORDER BY due_at DESC LIMIT 1), \
         (SELECT created_at FROM dead_letter ORDER BY id DESC LIMIT 1)";
-    TOPOLOGY_VERSION = "SELECT version FROM topology";
+    TOPOLOGY_VERSION = "SELECT version AS value FROM topology";
     GROW_TOPOLOGY = "UPDATE topology SET version = version + 1";
     SELECT_OBJECTS = "SELECT id, name, body, sealed, created_at, updated_at FROM object \
         WHERE kind = $1 ORDER BY name";
@@ -244,13 +244,13 @@ statements! {
         name = excluded.name, body = excluded.body, sealed = excluded.sealed, \
         updated_at = excluded.updated_at";
     DELETE_OBJECT = "DELETE FROM object WHERE kind = $1 AND id = $2";
-    CANCEL_ENDPOINT = "UPDATE delivery SET status = 5, due_at = NULL, lease = NULL, settled_at = $2 \
+    CANCEL_ENDPOINT = "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, settled_at = $2 \
         WHERE endpoint_id = $1 AND due_at IS NOT NULL";
     DELETE_FLOW_PLANNING = "DELETE FROM planning WHERE flow_id = $1";
 
     INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    SELECT_COMPONENT = "SELECT wasm FROM component WHERE sha256 = $1";
-    LATEST_MODULE = "SELECT MAX(version) FROM module WHERE name = $1";
+    SELECT_COMPONENT = "SELECT wasm AS value FROM component WHERE sha256 = $1";
+    LATEST_MODULE = "SELECT MAX(version) AS latest FROM module WHERE name = $1";
     INSERT_MODULE = "INSERT INTO module (id, name, version, sha256, report, active, created_at) \
         VALUES ($1, $2, $3, $4, $5, FALSE, $6)";
     SELECT_MODULES = "SELECT id, name, version, sha256, report, active, created_at FROM module \
@@ -268,7 +268,7 @@ statements! {
         AND (CAST($7 AS BIGINT) IS NULL OR received_at >= $7) \
         AND (CAST($8 AS BIGINT) IS NULL OR received_at < $8) ORDER BY id DESC LIMIT $9";
     SELECT_PLANS = "SELECT flow_id, at, steps FROM plan WHERE event_id = $1 ORDER BY at, flow_id";
-    SELECT_EVENT_PLANNING = "SELECT flow_id, due_at, lease IS NOT NULL, attempts, deaths FROM planning \
+    SELECT_EVENT_PLANNING = "SELECT flow_id, due_at, lease IS NOT NULL AS running, attempts, deaths FROM planning \
         WHERE event_id = $1";
     SELECT_EVENT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed FROM delivery WHERE event_id = $1 ORDER BY id";
@@ -285,15 +285,16 @@ statements! {
     SELECT_ATTEMPTS = "SELECT number, at, duration_us, response_status, error_class, error, \
         request_headers, response_headers, response_body FROM attempt WHERE delivery_id = $1 \
         ORDER BY number";
-    REPLAY_DELIVERY = "UPDATE delivery SET status = 0, due_at = $2, lease = NULL, settled_at = NULL, \
+    REPLAY_DELIVERY = "UPDATE delivery SET status = 0 /* pending */, due_at = $2, lease = NULL, settled_at = NULL, \
         round_from = attempts, held_since = NULL, held_until = NULL \
-        WHERE id = $1 AND status IN (2, 3, 4, 5) RETURNING endpoint_id";
-    RETRY_NOW = "UPDATE delivery SET due_at = $2 WHERE id = $1 AND status = 0 RETURNING endpoint_id";
-    CANCEL_DELIVERY = "UPDATE delivery SET status = 5, due_at = NULL, lease = NULL, settled_at = $2 \
-        WHERE id = $1 AND status = 0";
+        WHERE id = $1 AND status IN (2 /* delivered */, 3 /* dead */, 4 /* superseded */, \
+            5 /* cancelled */) RETURNING endpoint_id";
+    RETRY_NOW = "UPDATE delivery SET due_at = $2 WHERE id = $1 AND status = 0 /* pending */ RETURNING endpoint_id";
+    CANCEL_DELIVERY = "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, settled_at = $2 \
+        WHERE id = $1 AND status = 0 /* pending */";
     END_REPLAY = "UPDATE dead_letter SET replayed_at = NULL WHERE delivery_id = $1";
     MARK_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE delivery_id = $1";
-    MARK_PLAN_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE id = $1";
+    MARK_LETTER_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE id = $1";
 
     SELECT_DEAD_LETTERS = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
         list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter d \
@@ -309,7 +310,7 @@ statements! {
             WHEN delivery_id IS NOT NULL THEN 'delivery' ELSE 'event' END) \
         AND (CAST($12 AS SMALLINT) IS NULL OR EXISTS (SELECT 1 FROM delivery v \
             WHERE v.id = d.delivery_id AND v.status = $12)) ORDER BY id DESC LIMIT $13";
-    COUNT_DEAD_LETTERS = "SELECT COUNT(*) FROM dead_letter d WHERE replayed_at IS NULL \
+    COUNT_DEAD_LETTERS = "SELECT COUNT(*) AS value FROM dead_letter d WHERE replayed_at IS NULL \
         AND (CAST($1 AS TEXT) IS NULL OR endpoint_id = $2) \
         AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) \
         AND (CAST($4 AS TEXT) IS NULL OR reason = $4) \
@@ -379,9 +380,9 @@ statements! {
         FROM record r JOIN event e ON e.id = r.event_id WHERE r.resource = $1 AND r.ordinal = $2 \
         AND r.resource_id = $3 AND r.deleted_at IS NULL \
         AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT $5";
-    COUNT_DELETED_RECORDS = "SELECT COUNT(*) FROM (SELECT 1 FROM record WHERE deleted_at >= $1 \
+    COUNT_DELETED_RECORDS = "SELECT COUNT(*) AS value FROM (SELECT 1 FROM record WHERE deleted_at >= $1 \
         AND resource = $2 AND (CAST($3 AS TEXT) IS NULL OR source = $3) LIMIT $4) AS counted";
-    COUNT_RECORDS = "SELECT COUNT(*) FROM (SELECT 1 FROM record WHERE resource = $1 \
+    COUNT_RECORDS = "SELECT COUNT(*) AS value FROM (SELECT 1 FROM record WHERE resource = $1 \
         AND deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR source = $2) \
         AND updated_at >= $3 LIMIT $4) AS counted";
     SELECT_CALLS = "SELECT id, token_id, address, method, route, status, duration_us, calls FROM audit \
@@ -413,7 +414,7 @@ statements! {
         WHERE source_state.source_id = held.source_id";
     SELECT_SOURCE_ROWS = "SELECT row_key, hash, revision, marks FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key > $3 AND row_key <= $4 ORDER BY row_key";
-    SELECT_SOURCE_KEYS = "SELECT row_key FROM source_row \
+    SELECT_SOURCE_KEYS = "SELECT row_key AS value FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key > $3 ORDER BY row_key LIMIT $4";
     SELECT_SOME_ROWS_SQLITE = "SELECT row_key, hash, revision, marks FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT value FROM json_each($3)) ORDER BY row_key";
@@ -431,14 +432,14 @@ statements! {
         SELECT source_id, list, row_key FROM source_row WHERE source_id = $1 LIMIT $2)";
     FORGET_SOURCE_STATE = "DELETE FROM source_state WHERE source_id = $1";
     /// The last id of a window of so many rows, if there are more.
-    EVENT_WINDOW = "SELECT id FROM event WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    EVENT_WINDOW = "SELECT id AS value FROM event WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
     DELIVERY_WINDOW =
-        "SELECT id FROM delivery WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+        "SELECT id AS value FROM delivery WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
     DEAD_LETTER_WINDOW =
-        "SELECT id FROM dead_letter WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
-    ATTEMPT_WINDOW = "SELECT delivery_id FROM attempt WHERE delivery_id > $1 AND delivery_id < $2 \
+        "SELECT id AS value FROM dead_letter WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3";
+    ATTEMPT_WINDOW = "SELECT delivery_id AS value FROM attempt WHERE delivery_id > $1 AND delivery_id < $2 \
         ORDER BY delivery_id LIMIT 1 OFFSET $3";
-    PLAN_WINDOW = "SELECT event_id FROM plan WHERE event_id > $1 AND event_id < $2 \
+    PLAN_WINDOW = "SELECT event_id AS value FROM plan WHERE event_id > $1 AND event_id < $2 \
         ORDER BY event_id LIMIT 1 OFFSET $3";
     /// But for those whose replay is under way.
     PRUNE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE id > $1 AND id <= $2 AND created_at < $3 \
@@ -476,7 +477,7 @@ statements! {
     PRUNE_DELETED_RECORDS_POSTGRES =
         pruned_records!("deleted_at < $1", " FOR UPDATE SKIP LOCKED");
     /// The first resource of records after this one: each is found by a look-up in an index.
-    NEXT_RESOURCE = "SELECT resource FROM record WHERE resource > $1 ORDER BY resource LIMIT 1";
+    NEXT_RESOURCE = "SELECT resource AS value FROM record WHERE resource > $1 ORDER BY resource LIMIT 1";
     PRUNE_RECORDS_SQLITE =
         pruned_records!("resource = $3 AND deleted_at IS NULL AND updated_at < $1", "");
     PRUNE_RECORDS_POSTGRES = pruned_records!(
@@ -486,13 +487,13 @@ statements! {
     PAYLOAD_PRUNED = "SELECT received_at, pruned_at FROM event WHERE id = $1 \
         AND pruned_at IS NOT NULL";
 
-    SELECT_RECORD_SOURCES = "SELECT source FROM record WHERE resource = $1 AND ordinal = $2 \
+    SELECT_RECORD_SOURCES = "SELECT source AS value FROM record WHERE resource = $1 AND ordinal = $2 \
         AND resource_id = $3 AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
     SELECT_EVENTS_OF_RECORD = "SELECT id, source FROM event WHERE id > $1 AND id <= $2 \
         AND resource = $3 AND resource_id = $4 AND (CAST($5 AS TEXT) IS NULL OR source = $5)";
-    COUNT_BEING_SENT = "SELECT COUNT(*) FROM delivery WHERE event_id = $1 AND status = 1";
-    HOLD_DELIVERIES = "UPDATE delivery SET status = 5, due_at = NULL, settled_at = $2 \
-        WHERE event_id = $1 AND status = 0";
+    COUNT_BEING_SENT = "SELECT COUNT(*) AS value FROM delivery WHERE event_id = $1 AND status = 1 /* leased */";
+    HOLD_DELIVERIES = "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, settled_at = $2 \
+        WHERE event_id = $1 AND status = 0 /* pending */";
     ERASE_RECORD = "DELETE FROM record WHERE resource = $1 AND ordinal = $2 AND resource_id = $3 \
         AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
     ERASE_KEPT_ROW = "UPDATE source_row SET cells = $5 WHERE source_id = $1 AND row_key = $2 \
@@ -502,7 +503,7 @@ statements! {
         AND row_key = $2 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
             AND substr(list, 1, length($3)) = $3))) + (SELECT COUNT(*) FROM dead_letter \
         WHERE source_id = $1 AND row_id = $5 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
-            AND substr(list, 1, length($3)) = $3)))";
+            AND substr(list, 1, length($3)) = $3))) AS value";
     /// Dead letters of a row that a source could not read or tell.
     ERASE_ROW_LETTERS = "DELETE FROM dead_letter WHERE source_id = $1 AND row_id = $2 \
         AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
@@ -519,13 +520,6 @@ statements! {
     ERASE_DELIVERIES = "DELETE FROM delivery WHERE event_id = $1";
     ERASE_EVENT = "DELETE FROM event WHERE id = $1";
 
-    BYTES_USED_SQLITE = "SELECT (p.page_count - f.freelist_count) * s.page_size \
-        FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s";
-    AUTO_VACUUM_SQLITE = "PRAGMA auto_vacuum";
-    COUNT_PAGES_SQLITE = "PRAGMA page_count";
-    COUNT_FREE_PAGES_SQLITE = "PRAGMA freelist_count";
-    GIVE_BACK_PAGES_SQLITE = "PRAGMA incremental_vacuum(256)";
-    VACUUM_SQLITE = "VACUUM";
     FORGET_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
         SELECT endpoint_id, key FROM dedupe_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
     FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE key IN (\
@@ -535,50 +529,65 @@ statements! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::delivery::DeliveryStatus;
+    use crate::store::StoreOpening;
+    use crate::store::db::pool::tests::postgres_url;
+    use crate::store::db::{DatabasePool, sqlite_connection};
     use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
-
-    fn differs(name: &str, other: &str) -> bool {
-        name.ends_with(other)
-    }
 
     #[tokio::test]
     async fn every_statement_prepares_on_sqlite() {
-        let mut db = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0001_journal.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0002_access.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0003_records.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0004_sources.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0005_capture_keys.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0006_deaths.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0007_held_back.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0016_dedupe_keys.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0010_row_dead_letters.sql"))
-            .await
-            .unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0013_record_order.sql")).await.unwrap();
-        db.execute(include_str!("../../migrations/sqlite/0023_retention.sql")).await.unwrap();
-        for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_POSTGRES")) {
-            let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
-            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
-        }
-        for (name, bulk) in BULKS {
-            let prepared = db.prepare(AssertSqlSafe(bulk.one.clone()).into_sql_str()).await;
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("w.db");
+        let url = format!("sqlite:{}", path.display());
+        let _pool = DatabasePool::open(&url, StoreOpening::default()).await.unwrap();
+        let db = sqlite_connection::open_reader(&path).unwrap();
+        let plain = ALL.iter().filter(|(name, _)| !name.ends_with("_POSTGRES"));
+        let plain = plain.map(|(name, text)| (*name, (*text).to_owned()));
+        let bulks = BULKS.iter().map(|(name, bulk)| (*name, bulk.one.clone()));
+        for (name, text) in plain.chain(bulks) {
+            let prepared = db.prepare(&text);
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
     }
 
     #[tokio::test]
     async fn every_statement_prepares_on_postgresql() {
-        let Some(mut db) = crate::store::pool::tests::postgres().await else { return };
-        for (name, text) in ALL.iter().filter(|(name, _)| !differs(name, "_SQLITE")) {
-            let prepared = db.prepare(AssertSqlSafe(*text).into_sql_str()).await;
+        let Some(url) = postgres_url().await else { return };
+        let _pool = DatabasePool::open(&url, StoreOpening::default()).await.unwrap();
+        let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
+        let plain = ALL.iter().filter(|(name, _)| !name.ends_with("_SQLITE"));
+        let plain = plain.map(|(name, text)| (*name, (*text).to_owned()));
+        let bulks = BULKS.iter().map(|(name, bulk)| (*name, bulk.all.clone()));
+        let capture = ("CAPTURE_POSTGRES", CAPTURE_POSTGRES.text.clone());
+        for (name, text) in plain.chain(bulks).chain([capture]) {
+            let prepared = db.prepare(AssertSqlSafe(text).into_sql_str()).await;
             assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
         }
-        let capture = AssertSqlSafe(CAPTURE_POSTGRES.text.clone()).into_sql_str();
-        assert!(db.prepare(capture).await.is_ok());
-        for (name, bulk) in BULKS {
-            let prepared = db.prepare(AssertSqlSafe(bulk.all.clone()).into_sql_str()).await;
-            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+    }
+
+    /// A delivery's status is a number in the table. A statement that names one says beside it what
+    /// the number means.
+    #[test]
+    fn every_status_in_a_statement_is_named() {
+        let statuses = [
+            DeliveryStatus::Pending,
+            DeliveryStatus::Leased,
+            DeliveryStatus::Delivered,
+            DeliveryStatus::Dead,
+            DeliveryStatus::Superseded,
+            DeliveryStatus::Cancelled,
+        ];
+        let named = |status: DeliveryStatus| format!("{} /* {} */", status.code(), status.as_str());
+        let named: Vec<String> = statuses.into_iter().map(named).collect();
+        let plain = ALL.iter().map(|(name, text)| (*name, (*text).to_owned()));
+        let bulks = BULKS.iter().map(|(name, bulk)| (*name, bulk.one.clone()));
+        for (name, text) in plain.chain(bulks) {
+            for place in text.split("status = ").skip(1) {
+                let is_number = place.starts_with(|c: char| c.is_ascii_digit());
+                let is_named = named.iter().any(|status| place.starts_with(status.as_str()));
+                assert!(!is_number || is_named, "{name}: status = {place}");
+            }
         }
     }
 }

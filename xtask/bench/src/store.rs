@@ -5,18 +5,16 @@ use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 /// Runs statements one after the other, on one connection.
 pub(crate) async fn execute(url: &str, statements: &[String]) -> Result<()> {
-    if url.starts_with("sqlite:") {
-        let mut database = SqliteConnectOptions::from_str(url)?.connect().await?;
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let database = rusqlite::Connection::open(path)?;
         for statement in statements {
-            let sql = AssertSqlSafe(statement.clone());
-            sqlx::raw_sql(sql).execute(&mut database).await.with_context(|| statement.clone())?;
+            database.execute_batch(statement).with_context(|| statement.clone())?;
         }
-        return Ok(database.close().await?);
+        return Ok(());
     }
     let mut database = PgConnectOptions::from_str(url)?.connect().await?;
     for statement in statements {
@@ -38,9 +36,8 @@ pub(crate) async fn size(url: &str) -> Result<u64> {
 /// How many events of a source there are.
 pub(crate) async fn events_of(url: &str, source: &str) -> Result<u64> {
     const COUNT: &str = "SELECT COUNT(*) FROM event WHERE source = $1";
-    let count: i64 = if url.starts_with("sqlite:") {
-        let mut database = SqliteConnectOptions::from_str(url)?.connect().await?;
-        sqlx::query_scalar(COUNT).bind(source).fetch_one(&mut database).await?
+    let count: i64 = if let Some(path) = url.strip_prefix("sqlite:") {
+        rusqlite::Connection::open(path)?.query_row(COUNT, [source], |row| row.get(0))?
     } else {
         let mut database = PgConnectOptions::from_str(url)?.connect().await?;
         sqlx::query_scalar(COUNT).bind(source).fetch_one(&mut database).await?

@@ -12,7 +12,7 @@ use crate::crm::row::CrmRow;
 use crate::crm::snapshot::{self, ColumnLayouts, StoredSnapshot};
 use crate::crm::tables::CrmTable;
 use crate::crypto::digest::ShortDigest;
-use crate::store::source_rows::{KeptRow, RowHead};
+use crate::store::{KeptRow, RowHead};
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ use crate::crm::snapshot::ColumnLayouts;
 use crate::crm::tables::{self, CrmTable, WatchDepth};
 use crate::model::database_source::{BackfillStart, DatabaseSettings};
 use crate::model::source_run::RunProgress;
-use crate::store::source_rows::KeyRange;
+use crate::store::KeyRange;
 use std::collections::BTreeMap;
 use std::time::Instant;
 

@@ -12,7 +12,7 @@ use crate::json::same_value::TextValues;
 use crate::model::event::EventChanges;
 use crate::model::poll_source::PollSettings;
 use crate::model::source::Source;
-use crate::store::source_rows::{KeptRow, RowLetter};
+use crate::store::{KeptRow, RowLetter};
 use crate::time::timestamp::Timestamp;
 use std::collections::HashSet;
 use std::time::Duration;

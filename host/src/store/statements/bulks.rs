@@ -1,8 +1,9 @@
 //! Statements over many rows, and the columns that they write.
 
-use crate::store::bulk::BulkColumnKind;
-use crate::store::bulk::BulkColumnKind::{Big, Bytes, Id, Int, Small, Text};
-use crate::store::bulk::{BulkInserts, BulkStatement};
+use crate::store::db::bound_value::ColumnKind;
+use crate::store::db::bound_value::ColumnKind::{Big, Bytes, Id, Int, Small, Text};
+use crate::store::db::{BulkInserts, BulkStatement};
+use crate::store::periods::REPEATS_RECOGNISED_FOR;
 use std::sync::LazyLock;
 
 macro_rules! bulks {
@@ -15,7 +16,7 @@ macro_rules! bulks {
     };
 }
 
-const DELIVERY: &[(&str, BulkColumnKind)] = &[
+const DELIVERY: &[(&str, ColumnKind)] = &[
     ("id", Id),
     ("event_id", Id),
     ("endpoint_id", Id),
@@ -34,7 +35,7 @@ const DELIVERY: &[(&str, BulkColumnKind)] = &[
     ("dedupe_key", Text),
 ];
 
-const DEDUPE_KEY: &[(&str, BulkColumnKind)] = &[
+const DEDUPE_KEY: &[(&str, ColumnKind)] = &[
     ("endpoint_id", Id),
     ("key", Text),
     ("delivery_id", Id),
@@ -42,7 +43,7 @@ const DEDUPE_KEY: &[(&str, BulkColumnKind)] = &[
     ("expires_at", Big),
 ];
 
-const EVENT: &[(&str, BulkColumnKind)] = &[
+const EVENT: &[(&str, ColumnKind)] = &[
     ("id", Id),
     ("source", Text),
     ("event_type", Text),
@@ -57,7 +58,7 @@ const EVENT: &[(&str, BulkColumnKind)] = &[
     ("matched", Small),
 ];
 
-const CALL: &[(&str, BulkColumnKind)] = &[
+const CALL: &[(&str, ColumnKind)] = &[
     ("id", Id),
     ("token_id", Id),
     ("address", Text),
@@ -68,10 +69,10 @@ const CALL: &[(&str, BulkColumnKind)] = &[
     ("calls", Int),
 ];
 
-const TOKEN_USAGE: &[(&str, BulkColumnKind)] =
+const TOKEN_USAGE: &[(&str, ColumnKind)] =
     &[("token_id", Id), ("window_began", Big), ("calls", Int), ("last_used_at", Big)];
 
-const SOURCE_ROW: &[(&str, BulkColumnKind)] = &[
+const SOURCE_ROW: &[(&str, ColumnKind)] = &[
     ("source_id", Id),
     ("list", Text),
     ("row_key", Big),
@@ -81,7 +82,7 @@ const SOURCE_ROW: &[(&str, BulkColumnKind)] = &[
     ("cells", Text),
 ];
 
-const ROW_LETTER: &[(&str, BulkColumnKind)] = &[
+const ROW_LETTER: &[(&str, ColumnKind)] = &[
     ("id", Id),
     ("source_id", Id),
     ("list", Text),
@@ -92,7 +93,7 @@ const ROW_LETTER: &[(&str, BulkColumnKind)] = &[
     ("created_at", Big),
 ];
 
-const RECORD: &[(&str, BulkColumnKind)] = &[
+const RECORD: &[(&str, ColumnKind)] = &[
     ("resource", Text),
     ("ordinal", Big),
     ("resource_id", Text),
@@ -126,7 +127,7 @@ pub static CAPTURE_POSTGRES: LazyLock<BulkInserts> = LazyLock::new(|| {
     ])
 });
 
-const PLANNING: &[(&str, BulkColumnKind)] = &[
+const PLANNING: &[(&str, ColumnKind)] = &[
     ("event_id", Id),
     ("flow_id", Id),
     ("due_at", Big),
@@ -135,7 +136,7 @@ const PLANNING: &[(&str, BulkColumnKind)] = &[
     ("record_key", Text),
 ];
 
-const ATTEMPT: &[(&str, BulkColumnKind)] = &[
+const ATTEMPT: &[(&str, ColumnKind)] = &[
     ("delivery_id", Id),
     ("number", Int),
     ("at", Big),
@@ -151,14 +152,17 @@ const ATTEMPT: &[(&str, BulkColumnKind)] = &[
 bulks! {
     INSERT_EVENT = BulkStatement::insert("event", EVENT, "");
     INSERT_PLANNING = BulkStatement::insert("planning", PLANNING, "");
-    /// Notes a key, also in the place of one whose time is over. It is counted what changed:
-    /// `RETURNING` would have SQLite make a table for each row.
+    /// Inserts a capture key, replacing an expired one. Callers compare the affected-row count; with
+    /// `RETURNING`, SQLite would build a temporary table per execution.
     INSERT_CAPTURE_KEY = BulkStatement::insert(
         "capture_key",
         &[("key", Bytes), ("event_id", Id), ("expires_at", Big)],
-        "ON CONFLICT (key) DO UPDATE SET event_id = excluded.event_id, \
-            expires_at = excluded.expires_at \
-            WHERE capture_key.expires_at <= excluded.expires_at - 86400000000",
+        &format!(
+            "ON CONFLICT (key) DO UPDATE SET event_id = excluded.event_id, \
+                expires_at = excluded.expires_at \
+                WHERE capture_key.expires_at <= excluded.expires_at - {}",
+            REPEATS_RECOGNISED_FOR.as_micros()
+        ),
     );
     SELECT_CAPTURE_KEY = BulkStatement::of(
         "SELECT key, event_id, expires_at FROM capture_key WHERE key = ?1",
@@ -173,7 +177,7 @@ bulks! {
         "ON CONFLICT (endpoint_id, key) DO UPDATE SET delivery_id = excluded.delivery_id, \
             taken_at = excluded.taken_at, expires_at = excluded.expires_at \
             WHERE dedupe_key.expires_at <= excluded.taken_at OR EXISTS (SELECT 1 FROM delivery d \
-            WHERE d.id = dedupe_key.delivery_id AND d.status IN (3, 5)) \
+            WHERE d.id = dedupe_key.delivery_id AND d.status IN (3 /* dead */, 5 /* cancelled */)) \
             RETURNING endpoint_id, key",
     );
     DEDUPE_KEY_HOLDERS = BulkStatement::of(

@@ -4,7 +4,7 @@ use super::super::super::rows::SourceRow;
 use super::moves;
 use super::table::ReadableTable;
 use crate::model::event::EventChanges;
-use crate::store::source_rows::KeptRow;
+use crate::store::KeptRow;
 
 /// Rows that wait until it is known what is gone.
 const HELD: usize = 100_000;

@@ -3,7 +3,7 @@
 
 use super::super::super::rows::{RowFields, SourceRow};
 use super::table::ReadableTable;
-use crate::store::source_rows::KeptRow;
+use crate::store::KeptRow;
 use std::collections::HashMap;
 
 /// A row of which a value in a unique index is another than before.

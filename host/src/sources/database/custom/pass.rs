@@ -17,7 +17,7 @@ use crate::json::same_value::TextValues;
 use crate::model::bad_row::{BadRow, BadRowReason};
 use crate::model::database_source::{BackfillStart, DatabaseSettings};
 use crate::model::event::EventChanges;
-use crate::store::source_rows::{KeptRow, RowHead};
+use crate::store::{KeptRow, RowHead};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
 use std::time::Instant;

@@ -1,0 +1,35 @@
+//! Group commit: one transaction for all that queued up while the last one ran.
+//!
+//! ```text
+//!   captures ─┐
+//!   plans    ─┼─► queue ─► writer: BEGIN … COMMIT ─► replies, hand-over, notices
+//!   settles  ─┤
+//!   takes    ─┤
+//!   notes    ─┘
+//! ```
+//!
+//! Each kind of operation has a file of its own, which writes it and, after the commit, hands over
+//! what follows from it.
+
+pub mod audit_notes;
+pub mod capture;
+pub mod dead_letters;
+pub mod dedupe;
+pub mod deliveries;
+pub mod followers;
+pub mod group_writer;
+pub mod operation;
+pub mod plan;
+pub mod queue;
+pub mod records;
+pub mod repeats;
+pub mod settle;
+pub mod source_rows;
+pub mod write_operations;
+
+pub use audit_notes::AuditNotes;
+pub use capture::{CaptureReceipt, EventCapture, IdempotencyKeys, NewPlanning};
+pub use deliveries::DeliveryDraft;
+pub use plan::{ModuleFailed, RecordedPlan};
+pub use settle::SettledAttempt;
+pub use source_rows::{KeptRow, RowHead, RowsSetAside, SourceChanges};

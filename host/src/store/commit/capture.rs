@@ -1,0 +1,225 @@
+//! Appending events, with the part of their plans that is known without running a module.
+
+use super::deliveries::{DeliveryDraft, write_deliveries};
+use super::records;
+use super::repeats::recognise_repeats;
+use crate::crypto::digest::ShortDigest;
+use crate::model::delivery::WorkLease;
+use crate::model::event::Event;
+use crate::model::id::{EventId, FlowId};
+use crate::model::record::RecordChange;
+use crate::store::db::{BoundRow, DatabasePool, WriteTransaction};
+use crate::store::prefetch::{LeasedPlanning, QueuePermit, WorkPrefetch};
+use crate::store::{StoreError, statements};
+use crate::time::timestamp::Timestamp;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// An event to append.
+#[derive(Debug)]
+pub struct EventCapture {
+    pub event: Arc<Event>,
+    /// By what a repeat from the same source is recognised.
+    pub keys: Vec<String>,
+    /// Keys that an earlier event may have noted, if this one repeats it. They are only looked up.
+    pub earlier_keys: Vec<String>,
+    /// The key that its request carries, if it carries one.
+    pub idempotency: Option<IdempotencyKeys>,
+    /// Deliveries of flows and endpoints without modules.
+    pub deliveries: Vec<DeliveryDraft>,
+    /// Flows whose modules are to run.
+    pub plannings: Vec<NewPlanning>,
+    /// How many flows and endpoints took it.
+    pub matched: usize,
+    /// Why flows and endpoints did not take it that would have if they were enabled; the flow is
+    /// `None` for an endpoint's own `events`.
+    pub skipped: Vec<(Option<FlowId>, String)>,
+    /// What it says of its record, if the catalogue knows its type.
+    pub record: Option<RecordChange>,
+}
+
+/// A flow whose modules are to run for an event.
+#[derive(Debug)]
+pub struct NewPlanning {
+    pub flow: FlowId,
+    /// Leased to this process, if there was room.
+    pub leased: Option<(WorkLease, QueuePermit)>,
+    /// When to begin otherwise.
+    pub due_at: Timestamp,
+    /// The record whose later deliveries must wait for it, where an endpoint keeps order.
+    pub record_key: Option<String>,
+}
+
+/// A request's `Idempotency-Key` as one of its events has it. The same key may come again with the
+/// same request only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKeys {
+    /// The key, and the event's place in the request.
+    pub key: String,
+    /// Digest of the request, the same for all of its events.
+    pub request: ShortDigest,
+}
+
+/// What became of a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaptureReceipt {
+    /// The event's id; the first one's if this is a repeat.
+    pub id: EventId,
+    /// Whether it is a repeat, which caused nothing.
+    pub duplicate: bool,
+}
+
+/// Writes the captures that are no repeats. The receipts of a request whose `Idempotency-Key` came
+/// with another request before are `None`, and nothing of it is written.
+pub async fn write_captures(
+    tx: &mut WriteTransaction<'_>,
+    captures: &mut [&mut EventCapture],
+) -> Result<Vec<Option<CaptureReceipt>>, StoreError> {
+    let receipts = recognise_repeats(tx, captures).await?;
+    let fresh: Vec<&mut EventCapture> = captures
+        .iter_mut()
+        .zip(&receipts)
+        .filter(|(_, receipt)| receipt.is_some_and(|receipt| !receipt.duplicate))
+        .map(|(capture, _)| &mut **capture)
+        .collect();
+    write_events(tx, &fresh).await?;
+    records::write_records(tx, &fresh).await?;
+    write_plannings(tx, &fresh).await?;
+    write_skipped(tx, &fresh).await?;
+    let mut drafts: Vec<&mut DeliveryDraft> =
+        fresh.into_iter().flat_map(|c| c.deliveries.iter_mut()).collect();
+    write_deliveries(tx, &mut drafts).await?;
+    Ok(receipts)
+}
+
+/// Writes captures that are no more than events, records and plain deliveries as one statement,
+/// which on PostgreSQL is one message there and back instead of four; `false` where there is more
+/// to them, and nothing was written.
+pub async fn write_at_once(
+    pool: &DatabasePool,
+    captures: &[&EventCapture],
+) -> Result<bool, StoreError> {
+    if !captures.iter().all(|capture| capture.is_plain()) {
+        return Ok(false);
+    }
+    let events: Vec<BoundRow<'_>> = captures.iter().map(|capture| event_row(capture)).collect();
+    let drafts = captures.iter().flat_map(|capture| &capture.deliveries);
+    let deliveries: Vec<BoundRow<'_>> = drafts.map(DeliveryDraft::plain_row).collect();
+    let rows = [events.as_slice(), &records::record_rows(captures), &deliveries];
+    pool.insert_at_once(&statements::CAPTURE_POSTGRES, &rows).await
+}
+
+impl EventCapture {
+    /// Whether nothing has to be looked up for it.
+    fn is_plain(&self) -> bool {
+        self.keys.is_empty()
+            && self.idempotency.is_none()
+            && self.plannings.is_empty()
+            && self.skipped.is_empty()
+            && self.deliveries.iter().all(DeliveryDraft::is_plain)
+    }
+}
+
+async fn write_events(
+    tx: &mut WriteTransaction<'_>,
+    fresh: &[&mut EventCapture],
+) -> Result<(), StoreError> {
+    let rows = fresh.iter().map(|capture| event_row(capture)).collect();
+    tx.execute_bulk(&statements::INSERT_EVENT, rows).await.map(drop)
+}
+
+fn event_row(capture: &EventCapture) -> BoundRow<'_> {
+    let event = &capture.event;
+    BoundRow::new()
+        .bind(event.id.uuid())
+        .bind(event.source.as_str())
+        .bind(event.event_type.as_str())
+        .bind(event.resource.as_deref())
+        .bind(event.resource_id.as_deref())
+        .bind(event.external_id.as_deref())
+        .bind(event.occurred_at.map(Timestamp::micros))
+        .bind(event.received_at.micros())
+        .bind(event.attributes.as_ref().map(|a| a.get()))
+        .bind(event.changes.as_ref().map(|c| c.get()))
+        .bind(event.data.get())
+        .bind(i16::try_from(capture.matched).unwrap_or(i16::MAX))
+}
+
+/// Notes in the trace who did not take an event.
+async fn write_skipped(
+    tx: &mut WriteTransaction<'_>,
+    fresh: &[&mut EventCapture],
+) -> Result<(), StoreError> {
+    let mut notes = Vec::new();
+    for capture in fresh {
+        for (flow, reason) in &capture.skipped {
+            let steps = serde_json::json!([{
+                "module": null, "version": null, "role": "endpoint", "verdict": "skipped", "reason": reason,
+                "duration_us": 0,
+            }]);
+            let flow = flow.map_or_else(Uuid::nil, FlowId::uuid);
+            notes.push((&capture.event, flow, steps.to_string()));
+        }
+    }
+    let rows = notes
+        .iter()
+        .map(|(event, flow, steps)| {
+            let row = BoundRow::new().bind(event.id.uuid()).bind(*flow);
+            row.bind(event.received_at.micros()).bind(steps.as_str())
+        })
+        .collect();
+    tx.execute_bulk(&statements::INSERT_PLAN, rows).await.map(drop)
+}
+
+async fn write_plannings(
+    tx: &mut WriteTransaction<'_>,
+    fresh: &[&mut EventCapture],
+) -> Result<(), StoreError> {
+    let rows = fresh
+        .iter()
+        .flat_map(|c| c.plannings.iter().map(|planning| planning_row(&c.event, planning)))
+        .collect();
+    tx.execute_bulk(&statements::INSERT_PLANNING, rows).await.map(drop)
+}
+
+fn planning_row<'q>(event: &Event, planning: &'q NewPlanning) -> BoundRow<'q> {
+    let lease = planning.leased.as_ref().map(|(lease, _)| *lease);
+    BoundRow::new()
+        .bind(event.id.uuid())
+        .bind(planning.flow.uuid())
+        .bind(lease.map_or(planning.due_at, |lease| lease.until).micros())
+        .bind(lease.map(|lease| lease.token))
+        .bind(0_i32)
+        .bind(planning.record_key.as_deref())
+}
+
+/// After the commit: what was born leased goes on in memory.
+pub fn hand_over(
+    prefetch: &WorkPrefetch,
+    captures: Vec<EventCapture>,
+    receipts: &[CaptureReceipt],
+) {
+    for (capture, receipt) in captures.into_iter().zip(receipts) {
+        if receipt.duplicate {
+            continue;
+        }
+        for planning in capture.plannings {
+            let Some(lane) = prefetch.find_flow_lane(planning.flow) else { continue };
+            match planning.leased {
+                Some((lease, slot)) => lane.push(LeasedPlanning {
+                    claimed: false,
+                    event: Arc::clone(&capture.event),
+                    flow: planning.flow,
+                    attempts: 0,
+                    deaths: 0,
+                    lease,
+                    slot,
+                }),
+                None => lane.room.nudge(),
+            }
+        }
+        for draft in capture.deliveries {
+            draft.hand_over(prefetch, &capture.event);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Who hears of a commit once it is durable.
+
+use crate::store::figures::StoreFigures;
+use crate::store::prefetch::WorkPrefetch;
+use crate::store::watch::EventWatchers;
+use crate::store::write_health::WriteHealth;
+
+/// What the writers tell of their commits.
+#[derive(Debug)]
+pub struct CommitFollowers {
+    /// Takes what is ready for the next stage.
+    pub prefetch: WorkPrefetch,
+    /// Requests that wait for what becomes of their event.
+    pub watchers: EventWatchers,
+    pub figures: StoreFigures,
+    pub write_health: WriteHealth,
+}

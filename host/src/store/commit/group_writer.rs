@@ -1,0 +1,235 @@
+//! The writers: each takes what has queued up and commits it as one transaction.
+//!
+//! When a transaction fails, captures, plans and takes get the error: nothing of theirs was
+//! written. Attempts and notes are kept and written with a later transaction, because what they
+//! report has happened. When the database refused some data, each operation is tried alone, so that
+//! a bad one costs no other.
+
+use super::capture::{self, CaptureReceipt, EventCapture};
+use super::followers::CommitFollowers;
+use super::operation::WriteOperation;
+use super::queue::WriteQueue;
+use super::write_operations::{WriteResults, write_operations};
+use super::{plan, settle};
+use crate::error_chain::error_chain;
+use crate::store::StoreError;
+use crate::store::db::DatabasePool;
+use crate::store::figures::StoreFigures;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, RwLock, mpsc};
+
+/// How often a transaction that met another node's is written again.
+const RACES: u32 = 8;
+/// The first and the longest wait before operations that were kept are tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Starts the writers. They end when no more operations can come and the queue is empty.
+pub fn start_writers(
+    pool: &DatabasePool,
+    followers: &Arc<CommitFollowers>,
+    committing: &Arc<RwLock<()>>,
+    operations: mpsc::Receiver<WriteOperation>,
+) {
+    let committing = Arc::clone(committing);
+    let queue = Arc::new(WriteQueue { operations: Mutex::new(operations), committing });
+    for _ in 0..pool.writers() {
+        let writer = GroupWriter { pool: pool.clone(), followers: Arc::clone(followers) };
+        tokio::spawn(writer.run(Arc::clone(&queue)));
+    }
+}
+
+struct GroupWriter {
+    pool: DatabasePool,
+    followers: Arc<CommitFollowers>,
+}
+
+impl GroupWriter {
+    async fn run(self, queue: Arc<WriteQueue>) {
+        let mut kept: Vec<WriteOperation> = Vec::new();
+        let mut wait = BACKOFF.0;
+        loop {
+            let (is_open, committing) = queue.take(&mut kept).await;
+            if kept.is_empty() && !is_open {
+                break;
+            }
+            kept = self.commit(std::mem::take(&mut kept)).await;
+            drop(committing);
+            if kept.is_empty() {
+                wait = BACKOFF.0;
+            } else if is_open {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(BACKOFF.1);
+            } else {
+                tracing::warn!(
+                    settles = kept.len(),
+                    "stopping with attempts not recorded; they will be made again"
+                );
+                break;
+            }
+        }
+        self.pool.close().await;
+    }
+
+    /// Writes the operations; those to be tried again come back.
+    async fn commit(&self, operations: Vec<WriteOperation>) -> Vec<WriteOperation> {
+        let (mut operations, mut written) = self.write(operations).await;
+        for _ in 0..RACES {
+            if !matches!(written, Err(StoreError::Raced)) {
+                break;
+            }
+            (operations, written) = self.write(operations).await;
+        }
+        if operations.iter().any(WriteOperation::is_work) {
+            self.followers.write_health.note_commit(written.is_ok());
+        }
+        match written {
+            Ok(done) => {
+                self.answer(operations, done);
+                Vec::new()
+            }
+            Err(
+                error @ (StoreError::Refused(_)
+                | StoreError::NameTaken(_)
+                | StoreError::Corrupt { .. }),
+            ) => self.find_refused(operations, error).await,
+            Err(error) => fail_operations(operations, &error),
+        }
+    }
+
+    /// Writes the operations as one transaction; they come back either way.
+    async fn write(
+        &self,
+        operations: Vec<WriteOperation>,
+    ) -> (Vec<WriteOperation>, Result<WriteResults, StoreError>) {
+        if let Some(captures) = only_captures(&operations) {
+            match capture::write_at_once(&self.pool, &captures).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let written = WriteResults::of_new_events(&captures);
+                    return (operations, Ok(written));
+                }
+                Err(error) => return (operations, Err(error)),
+            }
+        }
+        let write = self
+            .pool
+            .transact(operations, |tx, operations| Box::pin(write_operations(tx, operations)));
+        write.await
+    }
+
+    /// Writes each operation alone, because the database refused something among them. The one that
+    /// is refused is changed into one that says so, or fails.
+    async fn find_refused(
+        &self,
+        mut operations: Vec<WriteOperation>,
+        error: StoreError,
+    ) -> Vec<WriteOperation> {
+        let [operation] = operations.as_mut_slice() else {
+            let mut kept = Vec::new();
+            for operation in operations {
+                kept.extend(Box::pin(self.commit(vec![operation])).await);
+            }
+            return kept;
+        };
+        if let StoreError::Refused(cause) = &error
+            && operation.set_aside(&cause.to_string())
+        {
+            return Box::pin(self.commit(operations)).await;
+        }
+        tracing::error!(error = %error_chain(&error), "the database refused a write");
+        // What cannot be answered is dropped: it would be refused for ever.
+        drop(operations.pop().and_then(|operation| operation.fail(error)));
+        Vec::new()
+    }
+
+    /// After the commit: callers are answered, and what is ready for the next stage goes on.
+    fn answer(&self, operations: Vec<WriteOperation>, done: WriteResults) {
+        let CommitFollowers { prefetch, watchers, figures, .. } = &*self.followers;
+        StoreFigures::add(&figures.commits, 1);
+        let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
+        let mut held = done.held.into_iter();
+        for operation in operations {
+            match operation {
+                WriteOperation::Capture { captures, reply } => {
+                    // A caller that went away has its events captured all the same.
+                    drop(reply.send(self.answer_captures(captures, &mut receipts)));
+                }
+                WriteOperation::Plan { planned: plan, reply } => {
+                    let is_applied = planned.next().unwrap_or(false);
+                    if is_applied {
+                        StoreFigures::add(&figures.planned, 1);
+                        plan::hand_over(prefetch, watchers, *plan);
+                    }
+                    drop(reply.send(Ok(is_applied)));
+                }
+                WriteOperation::Settle(settled) => {
+                    StoreFigures::add(settled.counter(figures), 1);
+                    settle::hand_over(prefetch, watchers, &settled);
+                }
+                WriteOperation::Note(_) => {}
+                WriteOperation::Prove { reply, .. } => drop(reply.send(Ok(()))),
+                WriteOperation::Take { captures, reply, .. } => {
+                    let is_held = held.next().unwrap_or(false);
+                    let mine = is_held.then(|| self.answer_captures(captures, &mut receipts));
+                    drop(reply.send(mine.transpose()));
+                }
+                WriteOperation::Flush { reply } => drop(reply.send(())),
+            }
+        }
+    }
+
+    /// Hands over what was captured; the receipts of these captures, or why their request is
+    /// refused.
+    fn answer_captures(
+        &self,
+        captures: Vec<EventCapture>,
+        receipts: &mut impl Iterator<Item = Option<CaptureReceipt>>,
+    ) -> Result<Vec<CaptureReceipt>, StoreError> {
+        let mine: Vec<Option<CaptureReceipt>> = receipts.take(captures.len()).collect();
+        let mine: Vec<CaptureReceipt> =
+            mine.into_iter().collect::<Option<_>>().ok_or(StoreError::KeyReused)?;
+        let figures = &self.followers.figures;
+        let repeats = mine.iter().filter(|receipt| receipt.duplicate).count() as u64;
+        StoreFigures::add(&figures.duplicates, repeats);
+        StoreFigures::add(&figures.captured, mine.len() as u64 - repeats);
+        capture::hand_over(&self.followers.prefetch, captures, &mine);
+        Ok(mine)
+    }
+}
+
+/// The captures, if there is nothing else.
+fn only_captures(operations: &[WriteOperation]) -> Option<Vec<&EventCapture>> {
+    let mut all = Vec::new();
+    for operation in operations {
+        let WriteOperation::Capture { captures, .. } = operation else { return None };
+        all.extend(captures);
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+/// Nothing was written: callers hear of it, and what reports something that has happened is kept.
+fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<WriteOperation> {
+    tracing::error!(
+        error = %error_chain(error),
+        operations = operations.len(),
+        "cannot write to the database"
+    );
+    let for_each = || match error {
+        StoreError::Unavailable(cause) => StoreError::Unavailable(Arc::clone(cause)),
+        StoreError::Raced => StoreError::Raced,
+        // What the database refuses was handled before; what is left says that it is closed.
+        StoreError::Refused(_)
+        | StoreError::KeyReused
+        | StoreError::PayloadPruned(_)
+        | StoreError::NameTaken(_)
+        | StoreError::Missing(_)
+        | StoreError::Corrupt { .. }
+        | StoreError::Migration(_)
+        | StoreError::Address { .. }
+        | StoreError::InUse { .. }
+        | StoreError::File { .. }
+        | StoreError::Closed => StoreError::Closed,
+    };
+    operations.into_iter().filter_map(|operation| operation.fail(for_each())).collect()
+}

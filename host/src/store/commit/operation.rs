@@ -1,0 +1,108 @@
+//! What the writers are asked to write, and how an operation that failed hears of it.
+
+use super::audit_notes::AuditNotes;
+use super::capture::{CaptureReceipt, EventCapture};
+use super::plan::RecordedPlan;
+use super::settle::SettledAttempt;
+use super::source_rows::{RunKey, SourceChanges};
+use crate::store::StoreError;
+use tokio::sync::oneshot;
+
+/// Something to write.
+#[derive(Debug)]
+pub enum WriteOperation {
+    Capture {
+        captures: Vec<EventCapture>,
+        reply: oneshot::Sender<Result<Vec<CaptureReceipt>, StoreError>>,
+    },
+    Plan {
+        planned: Box<RecordedPlan>,
+        reply: oneshot::Sender<Result<bool, StoreError>>,
+    },
+    Settle(Box<SettledAttempt>),
+    Note(Box<AuditNotes>),
+    /// What a source found, and what it keeps of it.
+    Take {
+        captures: Vec<EventCapture>,
+        changes: Box<SourceChanges>,
+        /// The process that must hold the source.
+        node: i64,
+        reply: oneshot::Sender<Result<Option<Vec<CaptureReceipt>>, StoreError>>,
+    },
+    /// A small write, to prove that the database takes writes.
+    Prove {
+        node: i64,
+        at: i64,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+    /// Answered once its writer has written what it took before it.
+    Flush {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+impl WriteOperation {
+    /// Roughly how many rows it writes.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Capture { captures, .. } => captures.len() * 2,
+            Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
+            Self::Settle(_) => 2,
+            Self::Take { captures, changes, .. } => captures.len() * 2 + changes.rows(),
+            Self::Note(notes) => notes.calls.len() + notes.refused.len() + notes.usages.len(),
+            Self::Prove { .. } => 1,
+            Self::Flush { .. } => 0,
+        }
+    }
+
+    /// The run that must hold its source for this to be written, if there must be one.
+    pub fn required_run(&self) -> Option<RunKey> {
+        match self {
+            Self::Take { changes, node, .. } => {
+                Some(RunKey { source: changes.source, node: *node, started_at: changes.run })
+            }
+            Self::Capture { .. }
+            | Self::Plan { .. }
+            | Self::Settle(_)
+            | Self::Note(_)
+            | Self::Prove { .. }
+            | Self::Flush { .. } => None,
+        }
+    }
+
+    /// Whether it is the product's work. A proof alone says nothing of larger writes.
+    pub const fn is_work(&self) -> bool {
+        !matches!(self, Self::Prove { .. } | Self::Flush { .. } | Self::Note(_))
+    }
+
+    /// Answers with an error. What reports something that has happened is not answered, and comes
+    /// back.
+    pub fn fail(self, error: StoreError) -> Option<Self> {
+        match self {
+            Self::Capture { reply, .. } => drop(reply.send(Err(error))),
+            Self::Plan { reply, .. } => drop(reply.send(Err(error))),
+            Self::Take { reply, .. } => drop(reply.send(Err(error))),
+            Self::Prove { reply, .. } => drop(reply.send(Err(error))),
+            Self::Settle(_) | Self::Note(_) | Self::Flush { .. } => return Some(self),
+        }
+        None
+    }
+
+    /// Changes an operation that the database refused into one that says so; `false` where that
+    /// cannot be done.
+    pub fn set_aside(&mut self, why: &str) -> bool {
+        let is_changed = match self {
+            Self::Plan { planned, .. } => planned.set_aside(why),
+            Self::Settle(settled) => settled.set_aside(why),
+            Self::Capture { .. }
+            | Self::Take { .. }
+            | Self::Note(_)
+            | Self::Prove { .. }
+            | Self::Flush { .. } => false,
+        };
+        if is_changed {
+            tracing::error!(why, "the database refused a write; its record says so instead");
+        }
+        is_changed
+    }
+}

@@ -1,0 +1,196 @@
+//! Recording attempts and what follows from them.
+//!
+//! The attempt is always recorded, because it was made. The delivery changes only if the lease
+//! still holds: a worker whose lease ran out cannot overwrite what a later one did.
+
+use super::dead_letters::write_dead_letter;
+use crate::json::storable::make_storable;
+use crate::model::delivery::{Attempt, AttemptOutcome, DeadLetter, DeliveryStatus, WorkLease};
+use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
+use crate::store::db::{BoundRow, SqlQuery, WriteTransaction};
+use crate::store::figures::StoreFigures;
+use crate::store::prefetch::{QueuePermit, WorkPrefetch};
+use crate::store::watch::{EventNotice, EventWatchers};
+use crate::store::{StoreError, statements};
+use crate::time::timestamp::Timestamp;
+use std::sync::atomic::AtomicU64;
+
+/// An attempt that was made, and what follows.
+#[derive(Debug)]
+pub struct SettledAttempt {
+    pub delivery: DeliveryId,
+    pub event: EventId,
+    pub event_type: String,
+    pub endpoint: EndpointId,
+    /// Whether its endpoint keeps order, so that the next one may be waiting for it.
+    pub ordered: bool,
+    /// Attempts made before the present round of the schedule.
+    pub round_from: i32,
+    /// When its receiver first asked for time in this round.
+    pub held_since: Option<Timestamp>,
+    /// The right to settle it.
+    pub lease: WorkLease,
+    /// Its place in memory, freed after the commit.
+    pub _slot: QueuePermit,
+    pub attempt: Attempt,
+    /// What follows.
+    pub outcome: AttemptOutcome,
+}
+
+impl SettledAttempt {
+    fn status(&self) -> DeliveryStatus {
+        match self.outcome {
+            AttemptOutcome::Delivered => DeliveryStatus::Delivered,
+            AttemptOutcome::Retry { .. } | AttemptOutcome::HeldBack { .. } => {
+                DeliveryStatus::Pending
+            }
+            AttemptOutcome::Dead { .. } => DeliveryStatus::Dead,
+        }
+    }
+
+    /// Where it is counted.
+    pub fn counter<'f>(&self, figures: &'f StoreFigures) -> &'f AtomicU64 {
+        match self.outcome {
+            AttemptOutcome::Delivered => &figures.delivered,
+            AttemptOutcome::Retry { .. } | AttemptOutcome::HeldBack { .. } => &figures.failed,
+            AttemptOutcome::Dead { .. } => &figures.dead,
+        }
+    }
+
+    /// Leaves out what was said and answered where the database refused it, so that the attempt
+    /// counts all the same; `false` if that was done already.
+    pub fn set_aside(&mut self, why: &str) -> bool {
+        let attempt = &mut self.attempt;
+        if attempt.request_headers.is_empty() {
+            return false;
+        }
+        attempt.request_headers = String::new();
+        (attempt.response_headers, attempt.response_body) = (None, None);
+        attempt.error = Some(format!("the database refused the record of this attempt: {why}"));
+        true
+    }
+
+    fn ended_at(&self) -> Timestamp {
+        self.attempt.at.after(self.attempt.duration)
+    }
+
+    fn dead_letter(&self, reason: &str) -> DeadLetter {
+        let attempt = &self.attempt;
+        let detail = match (&attempt.error, attempt.response_status) {
+            (Some(error), _) => format!("attempt {}: {error}", attempt.number),
+            (None, Some(status)) => format!("attempt {}: answered {status}", attempt.number),
+            (None, None) => format!("attempt {} failed", attempt.number),
+        };
+        DeadLetter {
+            id: DeadLetterId::generate(),
+            event_id: self.event,
+            event_type: self.event_type.clone(),
+            delivery_id: Some(self.delivery),
+            endpoint_id: Some(self.endpoint),
+            flow_id: None,
+            reason: reason.to_owned(),
+            detail: make_storable(detail),
+            created_at: self.ended_at(),
+        }
+    }
+}
+
+/// Writes the attempts, and the new state of the deliveries whose lease still holds.
+pub async fn write_settles(
+    tx: &mut WriteTransaction<'_>,
+    settles: &[&SettledAttempt],
+) -> Result<(), StoreError> {
+    let attempts = settles.iter().map(|settled| settled.attempt_row()).collect();
+    tx.execute_bulk(&statements::INSERT_ATTEMPT, attempts).await?;
+    let (dead, rest): (Vec<&SettledAttempt>, Vec<&SettledAttempt>) =
+        settles.iter().partition(|s| matches!(s.outcome, AttemptOutcome::Dead { .. }));
+    tx.execute_bulk(&statements::SETTLE, rest.iter().map(|settled| settled.row()).collect())
+        .await?;
+    let forgiven =
+        rest.iter().filter(|s| s.round_from > 0 && s.outcome == AttemptOutcome::Delivered);
+    let forgiven = forgiven.map(|settled| BoundRow::new().bind(settled.delivery)).collect();
+    tx.execute_bulk(&statements::DELETE_DELIVERY_DEAD_LETTER, forgiven).await?;
+    for settled in dead {
+        write_dead(tx, settled).await?;
+    }
+    Ok(())
+}
+
+impl SettledAttempt {
+    fn row(&self) -> BoundRow<'_> {
+        let (due, ended) = match self.outcome {
+            AttemptOutcome::Retry { at } | AttemptOutcome::HeldBack { at, .. } => (Some(at), None),
+            AttemptOutcome::Delivered | AttemptOutcome::Dead { .. } => {
+                (None, Some(self.ended_at()))
+            }
+        };
+        // An attempt that was held back is not one of the round: the round begins after it.
+        let (round_from, held_since, held_until) = match self.outcome {
+            AttemptOutcome::HeldBack { since, .. } => (self.round_from + 1, Some(since), due),
+            AttemptOutcome::Delivered
+            | AttemptOutcome::Retry { .. }
+            | AttemptOutcome::Dead { .. } => (self.round_from, self.held_since, None),
+        };
+        BoundRow::new()
+            .bind(self.delivery)
+            .bind(self.lease.token)
+            .bind(self.status().code())
+            .bind(due)
+            .bind(ended)
+            .bind(self.attempt.number)
+            .bind(round_from)
+            .bind(held_since)
+            .bind(held_until)
+    }
+
+    fn attempt_row(&self) -> BoundRow<'_> {
+        let attempt = &self.attempt;
+        BoundRow::new()
+            .bind(self.delivery)
+            .bind(attempt.number)
+            .bind(attempt.at)
+            .bind(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX))
+            .bind(attempt.response_status.map(u16::cast_signed))
+            .bind(attempt.error_class)
+            .bind(attempt.error.as_deref())
+            .bind(attempt.request_headers.as_str())
+            .bind(attempt.response_headers.as_deref())
+            .bind(attempt.response_body.as_deref())
+    }
+}
+
+async fn write_dead(
+    tx: &mut WriteTransaction<'_>,
+    settled: &SettledAttempt,
+) -> Result<(), StoreError> {
+    let AttemptOutcome::Dead { reason } = settled.outcome else { return Ok(()) };
+    let settle = SqlQuery::new(statements::SETTLE_DEAD)
+        .bind(settled.delivery)
+        .bind(settled.lease.token)
+        .bind(settled.ended_at())
+        .bind(settled.attempt.number);
+    match tx.execute(settle).await? {
+        1 => write_dead_letter(tx, &settled.dead_letter(reason)).await,
+        // The lease ran out: whoever holds the delivery now decides what becomes of it.
+        _ => Ok(()),
+    }
+}
+
+/// After the commit: whoever waits for it hears of it.
+pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, settled: &SettledAttempt) {
+    watchers.tell(settled.event, || EventNotice::Attempted {
+        delivery: settled.delivery,
+        status: settled.status(),
+        response_status: settled.attempt.response_status,
+        duration: settled.attempt.duration,
+    });
+    let due = match settled.outcome {
+        AttemptOutcome::Retry { at } | AttemptOutcome::HeldBack { at, .. } => Some(at),
+        AttemptOutcome::Delivered | AttemptOutcome::Dead { .. } => {
+            settled.ordered.then(|| settled.ended_at())
+        }
+    };
+    if let (Some(at), Some(lane)) = (due, prefetch.find_lane(settled.endpoint)) {
+        lane.due(at);
+    }
+}

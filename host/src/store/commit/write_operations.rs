@@ -1,0 +1,88 @@
+//! Writing a batch of operations within one transaction.
+
+use super::capture::{CaptureReceipt, EventCapture};
+use super::operation::WriteOperation;
+use super::source_rows::RunKey;
+use super::{audit_notes, capture, plan, settle, source_rows};
+use crate::store::db::{BoundRow, WriteTransaction};
+use crate::store::{StoreError, statements};
+
+/// What a transaction did, to be answered once it is durable.
+#[derive(Debug, Default)]
+pub struct WriteResults {
+    /// `None` for each event of a request that is refused.
+    pub receipts: Vec<Option<CaptureReceipt>>,
+    pub planned: Vec<bool>,
+    /// Of each [`WriteOperation::Take`]: whether its source was held.
+    pub held: Vec<bool>,
+}
+
+impl WriteResults {
+    /// Of captures that were written without looking for repeats.
+    pub fn of_new_events(captures: &[&EventCapture]) -> Self {
+        let is_new = |capture: &&EventCapture| {
+            Some(CaptureReceipt { id: capture.event.id, duplicate: false })
+        };
+        Self { receipts: captures.iter().map(is_new).collect(), ..Self::default() }
+    }
+}
+
+/// Writes the operations, in the order that later stages need.
+pub async fn write_operations(
+    tx: &mut WriteTransaction<'_>,
+    ops: &mut [WriteOperation],
+) -> Result<WriteResults, StoreError> {
+    let held = find_held_runs(tx, ops).await?;
+    let mut is_held = held.iter().copied();
+    let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut notes, mut kept, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
+    for op in ops {
+        match op {
+            WriteOperation::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
+            WriteOperation::Plan { planned, .. } => plans.push(&mut **planned),
+            WriteOperation::Settle(settled) => settles.push(&**settled),
+            WriteOperation::Note(more) => notes.push(&**more),
+            WriteOperation::Take { captures: more, changes, .. } => {
+                if is_held.next().unwrap_or(false) {
+                    captures.extend(more.iter_mut());
+                    kept.push(&**changes);
+                }
+            }
+            WriteOperation::Prove { node, at, .. } => {
+                proofs.push(BoundRow::new().bind(*node).bind(*at));
+            }
+            WriteOperation::Flush { .. } => {}
+        }
+    }
+    let receipts = if captures.is_empty() {
+        Vec::new()
+    } else {
+        capture::write_captures(tx, &mut captures).await?
+    };
+    let planned =
+        if plans.is_empty() { Vec::new() } else { plan::write_plans(tx, &mut plans).await? };
+    if !settles.is_empty() {
+        settle::write_settles(tx, &settles).await?;
+    }
+    if !notes.is_empty() {
+        audit_notes::write_notes(tx, &notes).await?;
+    }
+    for changes in kept {
+        source_rows::write_source_rows(tx, changes).await?;
+    }
+    // Last, as where a lost process's work is taken over, so that the two cannot wait for each
+    // other. One row, because PostgreSQL does not take the same one twice in a statement.
+    proofs.truncate(1);
+    tx.execute_bulk(&statements::PUT_NODE, proofs).await?;
+    Ok(WriteResults { receipts, planned, held })
+}
+
+/// Of each [`WriteOperation::Take`], whether its run holds the source.
+async fn find_held_runs(
+    tx: &mut WriteTransaction<'_>,
+    ops: &[WriteOperation],
+) -> Result<Vec<bool>, StoreError> {
+    let runs: Vec<RunKey> = ops.iter().filter_map(WriteOperation::required_run).collect();
+    let holding = source_rows::held_runs(tx, &runs).await?;
+    Ok(runs.iter().map(|run| holding.contains(run)).collect())
+}

@@ -1,0 +1,33 @@
+//! The two databases, and the only code that names their drivers.
+//!
+//! ```text
+//!   SQLite      transact ──► one thread, one connection, one transaction at a time
+//!               fetch_…  ──► up to four connections that only read
+//!   PostgreSQL  transact ──► a pool for writing
+//!               fetch_…  ──► a pool for reading
+//! ```
+//!
+//! A caller hands over a [`SqlQuery`], or a closure that runs several in one [`WriteTransaction`],
+//! and never learns which database answers. Nothing in this folder knows an operation of the store.
+
+pub mod bound_value;
+pub mod bulk;
+pub mod checkpoint;
+pub mod database_file;
+pub mod migrations;
+pub mod pool;
+pub mod postgres_pools;
+pub mod query;
+pub mod sqlite_connection;
+pub mod sqlite_database;
+pub mod sqlite_readers;
+pub mod sqlite_writer;
+pub mod stored_row;
+pub mod transaction;
+
+pub use bound_value::BoundRow;
+pub use bulk::{BulkInserts, BulkStatement};
+pub use pool::{DatabaseDialect, DatabasePool, StoreOpening};
+pub use query::SqlQuery;
+pub use stored_row::{FromStoredRow, StoredRow};
+pub use transaction::WriteTransaction;

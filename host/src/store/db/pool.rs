@@ -1,0 +1,330 @@
+//! The two databases behind one type.
+
+use super::bound_value::BoundRow;
+use super::bulk::BulkInserts;
+use super::postgres_pools::{self, PostgresPools};
+use super::query::SqlQuery;
+use super::sqlite_connection;
+use super::sqlite_database::SqliteDatabase;
+use super::stored_row::{FromStoredColumn, FromStoredRow, StoredRow};
+use super::transaction::WriteTransaction;
+use crate::store::StoreError;
+use crate::store::error::database_error::corrupt_value;
+use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What is done with the database before it is used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreOpening {
+    /// Whether an SQLite file is written anew, so that it can give back disk space and holds no
+    /// remains of rows that were deleted or moved. It needs as much free space as the file takes,
+    /// twice over.
+    pub rewrites_file: bool,
+}
+
+/// Which of the two databases it is, where their statements differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseDialect {
+    Sqlite,
+    Postgres,
+}
+
+/// A database; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DatabasePool {
+    backend: DatabaseBackend,
+    /// Whether the database ever said that its pages are damaged.
+    is_damaged: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Clone)]
+enum DatabaseBackend {
+    Sqlite(SqliteDatabase),
+    Postgres(PostgresPools),
+}
+
+/// A single value, read from the first column whatever its name.
+struct SingleValue<T>(T);
+
+impl<T: FromStoredColumn> FromStoredRow for SingleValue<T> {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        row.get("value").map(Self)
+    }
+}
+
+impl DatabasePool {
+    /// Connects and brings the schema up to date.
+    pub async fn open(url: &str, opening: StoreOpening) -> Result<Self, StoreError> {
+        let backend = if url.starts_with("sqlite:") {
+            DatabaseBackend::Sqlite(SqliteDatabase::open(url, opening).await?)
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            DatabaseBackend::Postgres(PostgresPools::open(url).await?)
+        } else {
+            let given = url.split(':').next().unwrap_or_default().to_owned();
+            return Err(StoreError::Address { given });
+        };
+        Ok(Self { backend, is_damaged: Arc::default() })
+    }
+
+    pub const fn dialect(&self) -> DatabaseDialect {
+        match self.backend {
+            DatabaseBackend::Sqlite(_) => DatabaseDialect::Sqlite,
+            DatabaseBackend::Postgres(_) => DatabaseDialect::Postgres,
+        }
+    }
+
+    /// One of two statements, by the database.
+    pub const fn choose(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self.backend {
+            DatabaseBackend::Sqlite(_) => sqlite,
+            DatabaseBackend::Postgres(_) => postgres,
+        }
+    }
+
+    /// The SQLite database, if it is one.
+    pub const fn sqlite(&self) -> Option<&SqliteDatabase> {
+        match &self.backend {
+            DatabaseBackend::Sqlite(database) => Some(database),
+            DatabaseBackend::Postgres(_) => None,
+        }
+    }
+
+    /// How many writers commit side by side.
+    pub const fn writers(&self) -> usize {
+        match self.backend {
+            DatabaseBackend::Sqlite(_) => 1,
+            DatabaseBackend::Postgres(_) => postgres_pools::WRITERS,
+        }
+    }
+
+    /// Whether the database ever said that its pages are damaged. Only a restart with a sound file
+    /// ends that.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// Fails where what is written now would be gone after a restart.
+    pub fn check_in_place(&self) -> Result<(), StoreError> {
+        self.sqlite().map_or(Ok(()), SqliteDatabase::check_in_place)
+    }
+
+    /// Runs a closure within a transaction that is committed where it succeeds. `state` travels
+    /// there and back, whatever comes of it; it is empty only where the database is closed.
+    pub async fn transact<S, T, F>(&self, state: S, body: F) -> (S, Result<T, StoreError>)
+    where
+        S: Default + Send + 'static,
+        T: Send + 'static,
+        F: for<'t> FnOnce(
+                &'t mut WriteTransaction<'_>,
+                &'t mut S,
+            ) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        let mut state = state;
+        let done = match &self.backend {
+            DatabaseBackend::Sqlite(database) => match database.writer() {
+                Ok(writer) => {
+                    let (back, done) = writer.transact(state, body).await;
+                    state = back;
+                    done
+                }
+                Err(closed) => Err(closed),
+            },
+            DatabaseBackend::Postgres(pools) => transact_postgres(pools, &mut state, body).await,
+        };
+        (state, self.noted(done))
+    }
+
+    /// Runs a closure within a transaction that is committed where it succeeds.
+    pub async fn write<T, F>(&self, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut WriteTransaction<'_>) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        self.transact((), move |tx, ()| body(tx)).await.1
+    }
+
+    /// Runs one statement in a transaction of its own. Returns how many rows it made, changed or
+    /// deleted.
+    pub async fn execute(&self, query: SqlQuery<'_>) -> Result<u64, StoreError> {
+        let query = query.to_owned();
+        self.write(move |tx| Box::pin(async move { tx.execute(query.borrow()).await })).await
+    }
+
+    /// Inserts into several tables with one statement of PostgreSQL, which is a transaction of its
+    /// own. Returns `false` on SQLite, where it inserts nothing.
+    pub async fn insert_at_once(
+        &self,
+        inserts: &'static BulkInserts,
+        rows: &[&[BoundRow<'_>]],
+    ) -> Result<bool, StoreError> {
+        let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(false) };
+        let inserted = inserts.bind(rows).execute(&pools.write).await;
+        self.noted(inserted.map_err(StoreError::from))?;
+        Ok(true)
+    }
+
+    /// Reads all rows.
+    pub async fn fetch_all<T: FromStoredRow + Send + 'static>(
+        &self,
+        query: SqlQuery<'_>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.fetch_while(query, Vec::new(), |rows, row| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        })
+        .await
+    }
+
+    /// Reads the first row, if there is one.
+    pub async fn fetch_optional<T: FromStoredRow + Send + 'static>(
+        &self,
+        query: SqlQuery<'_>,
+    ) -> Result<Option<T>, StoreError> {
+        self.fetch_while(query, None, |first, row| {
+            *first = Some(row);
+            ControlFlow::Break(())
+        })
+        .await
+    }
+
+    /// Reads the column `value` of the first row, if there is one.
+    pub async fn find_value<T: FromStoredColumn + Send + 'static>(
+        &self,
+        query: SqlQuery<'_>,
+    ) -> Result<Option<T>, StoreError> {
+        let found: Option<SingleValue<T>> = self.fetch_optional(query).await?;
+        Ok(found.map(|SingleValue(value)| value))
+    }
+
+    /// Reads the column `value` of the only row, such as a count.
+    pub async fn fetch_value<T: FromStoredColumn + Send + 'static>(
+        &self,
+        query: SqlQuery<'_>,
+    ) -> Result<T, StoreError> {
+        let found = self.find_value(query).await?;
+        found.ok_or_else(|| corrupt_value("query", "value", &"there is no row"))
+    }
+
+    /// Reads the column `value` of all rows.
+    pub async fn fetch_values<T: FromStoredColumn + Send + 'static>(
+        &self,
+        query: SqlQuery<'_>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.fetch_while(query, Vec::new(), |values, SingleValue(value)| {
+            values.push(value);
+            ControlFlow::Continue(())
+        })
+        .await
+    }
+
+    /// Reads row after row into `state`, until `take` has enough. No more rows than that are in
+    /// memory.
+    pub async fn fetch_while<T, S>(
+        &self,
+        query: SqlQuery<'_>,
+        state: S,
+        mut take: impl FnMut(&mut S, T) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<S, StoreError>
+    where
+        T: FromStoredRow + Send + 'static,
+        S: Send + 'static,
+    {
+        let mut state = state;
+        let read = match &self.backend {
+            DatabaseBackend::Sqlite(database) => {
+                let query = query.to_owned();
+                let reading = database.readers.read(move |db| {
+                    let take = |row| take(&mut state, row);
+                    sqlite_connection::fetch_while(db, &query.borrow(), take)?;
+                    Ok(state)
+                });
+                reading.await
+            }
+            DatabaseBackend::Postgres(pools) => {
+                let read = read_postgres(pools, &query, &mut |row| take(&mut state, row)).await;
+                read.map(|()| state)
+            }
+        };
+        self.noted(read)
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        match &self.backend {
+            DatabaseBackend::Sqlite(database) => database.close(),
+            DatabaseBackend::Postgres(pools) => pools.close().await,
+        }
+    }
+
+    /// Passes a result on, and remembers whether it says that the database is damaged.
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        let is_damage = matches!(&result, Err(StoreError::Unavailable(cause)) if cause.is_damage());
+        if is_damage && !self.is_damaged.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the database says that it is damaged: stop the server, restore a copy, start again"
+            );
+        }
+        result
+    }
+}
+
+async fn transact_postgres<S, T, F>(
+    pools: &PostgresPools,
+    state: &mut S,
+    body: F,
+) -> Result<T, StoreError>
+where
+    F: for<'t> FnOnce(
+        &'t mut WriteTransaction<'_>,
+        &'t mut S,
+    ) -> BoxFuture<'t, Result<T, StoreError>>,
+{
+    let mut tx = pools.write.begin().await?;
+    let done = body(&mut WriteTransaction::Postgres(&mut tx), state).await?;
+    tx.commit().await?;
+    Ok(done)
+}
+
+async fn read_postgres<T: FromStoredRow>(
+    pools: &PostgresPools,
+    query: &SqlQuery<'_>,
+    take: &mut (dyn FnMut(T) -> ControlFlow<()> + Send),
+) -> Result<(), StoreError> {
+    let mut rows = query.for_postgres().fetch(&pools.read);
+    while let Some(row) = rows.try_next().await? {
+        if take(T::from_row(&StoredRow::Postgres(&row))?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+    /// The URL of a fresh PostgreSQL schema, if the tests were given a server by
+    /// `WAYBILL_TEST_POSTGRES`; `cargo xtask test` sees to that.
+    pub async fn postgres_url() -> Option<String> {
+        let url = std::env::var("WAYBILL_TEST_POSTGRES").ok()?;
+        let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
+        let schema = format!("unit_{}", uuid::Uuid::now_v7().simple());
+        db.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
+        let separator = if url.contains('?') { '&' } else { '?' };
+        Some(format!("{url}{separator}options=-c%20search_path%3D{schema}"))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_names_no_database_is_refused() {
+        let error = DatabasePool::open("mysql://x", StoreOpening::default()).await.unwrap_err();
+        assert!(error.to_string().contains("use sqlite:FILE or postgres://"), "{error}");
+    }
+}

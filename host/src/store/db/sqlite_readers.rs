@@ -1,0 +1,60 @@
+//! Connections that read from SQLite.
+
+use super::sqlite_connection::{self, PATIENCE};
+use crate::store::StoreError;
+use crate::store::error::database_error::DatabaseError;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
+
+/// Connections for reading.
+const READERS: usize = 4;
+
+/// Up to four connections, opened when they are first needed. A reading runs on one of the
+/// runtime's threads for work that blocks.
+#[derive(Debug, Clone)]
+pub struct SqliteReaders {
+    path: PathBuf,
+    places: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl SqliteReaders {
+    pub fn new(path: &Path) -> Self {
+        let places = Arc::new(Semaphore::new(READERS));
+        Self { path: path.to_owned(), places, idle: Arc::default() }
+    }
+
+    /// Runs a closure with a connection. An error if none is free within three seconds.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let place = tokio::time::timeout(PATIENCE, Arc::clone(&self.places).acquire_owned());
+        let place = place.await.map_err(|_elapsed| DatabaseError::NoFreeConnection)?;
+        let place = place.map_err(|_closed| StoreError::Closed)?;
+        let readers = self.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let known = readers.idle().pop();
+            let db = known.map_or_else(|| sqlite_connection::open_reader(&readers.path), Ok)?;
+            let read = body(&db);
+            if !matches!(read, Err(StoreError::Unavailable(_))) && !readers.places.is_closed() {
+                readers.idle().push(db);
+            }
+            read
+        });
+        reading.await.map_err(|_stopped| StoreError::Closed)?
+    }
+
+    /// Closes the connections; those in use are closed when their reading ends.
+    pub fn close(&self) {
+        self.places.close();
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,81 @@
+//! A transaction that writes, on either database.
+
+use super::bound_value::BoundRow;
+use super::bulk::BulkStatement;
+use super::query::SqlQuery;
+use super::sqlite_connection;
+use super::stored_row::{FromStoredRow, StoredRow};
+use crate::store::StoreError;
+use rusqlite::Connection;
+use sqlx::postgres::PgConnection;
+
+/// What a closure writes with. It is committed where the closure succeeds, and rolled back where it
+/// fails.
+#[derive(Debug)]
+pub enum WriteTransaction<'c> {
+    /// Nothing waits on SQLite: the closure runs on the thread that writes.
+    Sqlite(&'c mut Connection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl WriteTransaction<'_> {
+    /// Runs a statement. Returns how many rows it made, changed or deleted.
+    pub async fn execute(&mut self, query: SqlQuery<'_>) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(db) => sqlite_connection::execute(db, &query),
+            Self::Postgres(db) => {
+                Ok(query.for_postgres().execute(&mut **db).await?.rows_affected())
+            }
+        }
+    }
+
+    /// Runs a statement and returns its first row, if there is one.
+    pub async fn fetch_optional<T: FromStoredRow>(
+        &mut self,
+        query: SqlQuery<'_>,
+    ) -> Result<Option<T>, StoreError> {
+        match self {
+            Self::Sqlite(db) => sqlite_connection::fetch_first(db, &query),
+            Self::Postgres(db) => {
+                let row = query.for_postgres().fetch_optional(&mut **db).await?;
+                row.map(|row| T::from_row(&StoredRow::Postgres(&row))).transpose()
+            }
+        }
+    }
+
+    /// Runs a statement over all rows. Returns how many rows of the table it made, changed or
+    /// deleted.
+    pub async fn execute_bulk(
+        &mut self,
+        bulk: &'static BulkStatement,
+        rows: Vec<BoundRow<'_>>,
+    ) -> Result<u64, StoreError> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        match self {
+            Self::Sqlite(db) => sqlite_connection::execute_each(db, &bulk.one, &rows),
+            Self::Postgres(db) => {
+                Ok(bulk.bind_all(&rows).execute(&mut **db).await?.rows_affected())
+            }
+        }
+    }
+
+    /// Runs a statement over all rows and returns what it returns for all of them.
+    pub async fn fetch_bulk<T: FromStoredRow>(
+        &mut self,
+        bulk: &'static BulkStatement,
+        rows: Vec<BoundRow<'_>>,
+    ) -> Result<Vec<T>, StoreError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self {
+            Self::Sqlite(db) => sqlite_connection::fetch_each(db, &bulk.one, &rows),
+            Self::Postgres(db) => {
+                let found = bulk.bind_all(&rows).fetch_all(&mut **db).await?;
+                found.iter().map(|row| T::from_row(&StoredRow::Postgres(row))).collect()
+            }
+        }
+    }
+}

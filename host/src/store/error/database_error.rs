@@ -1,0 +1,118 @@
+//! What databases answer when they do not do what they were asked.
+
+use super::StoreError;
+use std::sync::Arc;
+
+/// Why a database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error(transparent)]
+    Postgres(#[from] sqlx::Error),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// Every connection for reading stayed in use.
+    #[error("no connection to the database was free within 3 seconds")]
+    NoFreeConnection,
+    #[error(
+        "the database file or its log was removed or replaced while the server runs; put it back, \
+         or restore a copy and start the server again"
+    )]
+    FileReplaced,
+}
+
+/// What a caller can do about it.
+enum ErrorClass {
+    /// The data itself was refused: a constraint, or a value that the database cannot hold.
+    Refused,
+    /// Pages of the database are damaged.
+    Damaged,
+    /// It is away, full, read-only or busy: try again later.
+    Unavailable,
+}
+
+impl DatabaseError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Sqlite(error) => sqlite_class(error),
+            Self::Postgres(error) => postgres_class(error),
+            Self::NoFreeConnection | Self::FileReplaced => ErrorClass::Unavailable,
+        }
+    }
+
+    /// Whether a name or another unique value is taken.
+    pub fn is_unique_violation(&self) -> bool {
+        match self {
+            // SQLITE_CONSTRAINT_PRIMARYKEY and SQLITE_CONSTRAINT_UNIQUE.
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error(), Some(code) if [1555, 2067].contains(&code.extended_code))
+            }
+            Self::Postgres(error) => error
+                .as_database_error()
+                .is_some_and(sqlx::error::DatabaseError::is_unique_violation),
+            Self::NoFreeConnection | Self::FileReplaced => false,
+        }
+    }
+
+    pub fn is_damage(&self) -> bool {
+        matches!(self.class(), ErrorClass::Damaged)
+    }
+}
+
+fn sqlite_class(error: &rusqlite::Error) -> ErrorClass {
+    use rusqlite::ErrorCode::{
+        ConstraintViolation, DatabaseCorrupt, NotADatabase, TooBig, TypeMismatch,
+    };
+    match error.sqlite_error_code() {
+        Some(ConstraintViolation | TooBig | TypeMismatch) => ErrorClass::Refused,
+        Some(DatabaseCorrupt | NotADatabase) => ErrorClass::Damaged,
+        Some(_) | None => ErrorClass::Unavailable,
+    }
+}
+
+/// By the classes of error codes in appendix A of PostgreSQL's manual: 22 data exception, 23
+/// integrity constraint violation, 54 program limit exceeded, such as a text that is too long for
+/// an index. XX001 and XX002 are damaged data and a damaged index.
+fn postgres_class(error: &sqlx::Error) -> ErrorClass {
+    let Some(answer) = error.as_database_error() else {
+        let is_refused = matches!(error, sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_));
+        return if is_refused { ErrorClass::Refused } else { ErrorClass::Unavailable };
+    };
+    let code = answer.code().unwrap_or_default();
+    if matches!(&*code, "XX001" | "XX002") {
+        ErrorClass::Damaged
+    } else if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) {
+        ErrorClass::Refused
+    } else {
+        ErrorClass::Unavailable
+    }
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        match error.class() {
+            ErrorClass::Refused => Self::Refused(Arc::new(error)),
+            ErrorClass::Damaged | ErrorClass::Unavailable => Self::Unavailable(Arc::new(error)),
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        DatabaseError::from(error).into()
+    }
+}
+
+/// A stored value that makes no sense.
+pub fn corrupt_value(
+    table: &'static str,
+    column: &'static str,
+    why: &dyn std::fmt::Display,
+) -> StoreError {
+    StoreError::Corrupt { table, column, why: why.to_string() }
+}

@@ -1,0 +1,188 @@
+//! The store as the rest of the program has it.
+
+use super::commit::audit_notes::AuditNotes;
+use super::commit::capture::{CaptureReceipt, EventCapture};
+use super::commit::followers::CommitFollowers;
+use super::commit::operation::WriteOperation;
+use super::commit::plan::RecordedPlan;
+use super::commit::settle::SettledAttempt;
+use super::commit::source_rows::SourceChanges;
+use super::commit::{group_writer, queue};
+use super::db::{DatabasePool, StoreOpening};
+use super::figures::StoreFigures;
+use super::prefetch::{PrefetchOutlets, WorkPrefetch};
+use super::watch::EventWatchers;
+use super::write_health::{ReadinessProof, WriteHealth};
+use super::{StoreError, node_id};
+use crate::error_chain::error_chain;
+use crate::time::clock::Clock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
+
+/// The store; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EventStore {
+    pub inner: Arc<StoreInner>,
+}
+
+#[derive(Debug)]
+pub struct StoreInner {
+    pool: DatabasePool,
+    writer: mpsc::Sender<WriteOperation>,
+    /// Held for reading by each writer while it commits.
+    committing: Arc<RwLock<()>>,
+    pub followers: Arc<CommitFollowers>,
+    pub proof: Mutex<ReadinessProof>,
+    clock: Clock,
+    /// This process.
+    pub node: i64,
+    lease_token: AtomicI64,
+}
+
+impl EventStore {
+    /// Connects, brings the schema up to date and starts the writers. They end when the last clone
+    /// of the store is dropped and their queue is empty.
+    pub async fn open(
+        url: &str,
+        clock: Clock,
+        opening: StoreOpening,
+    ) -> Result<(Self, PrefetchOutlets), StoreError> {
+        let pool = DatabasePool::open(url, opening).await?;
+        let node = node_id::random_node();
+        let (writer, operations) = mpsc::channel(queue::QUEUE);
+        let (prefetch, outlets) = WorkPrefetch::new();
+        let followers = Arc::new(CommitFollowers {
+            prefetch,
+            watchers: EventWatchers::default(),
+            figures: StoreFigures::default(),
+            write_health: WriteHealth::default(),
+        });
+        let committing = Arc::default();
+        group_writer::start_writers(&pool, &followers, &committing, operations);
+        let inner = StoreInner {
+            pool,
+            writer,
+            committing,
+            followers,
+            proof: Mutex::default(),
+            node,
+            lease_token: AtomicI64::new(node_id::first_token(node)),
+            clock,
+        };
+        let store = Self { inner: Arc::new(inner) };
+        match store.enter().await {
+            // What is there can be read, and an operator needs the server to see why it is full.
+            Err(error @ StoreError::Unavailable(_)) if store.is_readable().await => {
+                tracing::error!(
+                    error = %error_chain(&error),
+                    "the database takes no writes: started for reading, captures are refused until it does"
+                );
+            }
+            entered => entered?,
+        }
+        Ok((store, outlets))
+    }
+
+    /// Where captures and plans take room for what they hand over.
+    pub fn prefetch(&self) -> &WorkPrefetch {
+        &self.inner.followers.prefetch
+    }
+
+    /// Who waits for what becomes of an event.
+    pub fn watchers(&self) -> &EventWatchers {
+        &self.inner.followers.watchers
+    }
+
+    /// What was recorded since the start.
+    pub fn figures(&self) -> &StoreFigures {
+        &self.inner.followers.figures
+    }
+
+    /// A token no other claim has.
+    pub fn lease_token(&self) -> i64 {
+        self.inner.lease_token.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The clock that times are taken from.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub fn pool(&self) -> &DatabasePool {
+        &self.inner.pool
+    }
+
+    /// Appends events and what is already known of their plans, in one commit with whatever else is
+    /// waiting. The receipts are in the order of the captures.
+    pub async fn capture(
+        &self,
+        captures: Vec<EventCapture>,
+    ) -> Result<Vec<CaptureReceipt>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(WriteOperation::Capture { captures, reply }).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Records what a flow's modules said of an event. `false` if the lease ran out and another
+    /// holds it: then nothing is written.
+    pub async fn plan(&self, planned: RecordedPlan) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(WriteOperation::Plan { planned: Box::new(planned), reply }).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Records an attempt and what follows from it. Returns when it is queued; while the database
+    /// is away the writer keeps it and tries again.
+    pub async fn settle(&self, settled: SettledAttempt) -> Result<(), StoreError> {
+        self.submit(WriteOperation::Settle(Box::new(settled))).await
+    }
+
+    /// Waits until all that was submitted before is durable.
+    pub async fn flush(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.submit(WriteOperation::Flush { reply }).await.is_ok() {
+            // A writer that ended has written all it could.
+            drop(answer.await);
+            // Another writer may still be at what was submitted earlier.
+            drop(self.inner.committing.write().await);
+        }
+    }
+
+    async fn is_readable(&self) -> bool {
+        self.topology_version().await.is_ok()
+    }
+
+    pub async fn submit(&self, op: WriteOperation) -> Result<(), StoreError> {
+        self.inner.writer.send(op).await.map_err(|_closed| StoreError::Closed)
+    }
+
+    /// Appends the events that a run of a source found, and keeps what they follow from, in one
+    /// commit. `None` if the run has lost its hold of the source: then nothing is written.
+    pub async fn take(
+        &self,
+        captures: Vec<EventCapture>,
+        changes: SourceChanges,
+    ) -> Result<Option<Vec<CaptureReceipt>>, StoreError> {
+        if captures.is_empty() && changes.rows() == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let (changes, node) = (Box::new(changes), self.inner.node);
+        self.submit(WriteOperation::Take { captures, changes, node, reply }).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Has notes written with the next commit. They come back if so much is queued up that they
+    /// find no place.
+    pub fn note(&self, notes: AuditNotes) -> Result<(), AuditNotes> {
+        match self.inner.writer.try_send(WriteOperation::Note(Box::new(notes))) {
+            Err(
+                TrySendError::Full(WriteOperation::Note(notes))
+                | TrySendError::Closed(WriteOperation::Note(notes)),
+            ) => Err(*notes),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a commit hands to the next stage in memory, and the room there is for it.
+//!
+//! Each endpoint has a [`EndpointLane`]: a bounded queue of deliveries leased to this process. Each
+//! flow with modules has a [`FlowLane`] for the events that its modules are to run on. Each has a
+//! [`LaneCapacity`]. A stage takes a [`QueuePermit`] before the commit; the row is born leased if
+//! it got one, unleased if not. The slot travels with the work and frees its place when it is
+//! dropped, after the next commit.
+//!
+//! A slot pays for its work in bytes: three times the payload, because while it is sent there are
+//! the event, the body that is made of it, and what is on its way in between. Each room has
+//! 128 KiB of its own for new work and as much for claimed work. Beyond that it borrows from
+//! one budget for the whole process, and never more than is left for the others. So an endpoint
+//! that hangs leaves half of the budget, two that hang a third, and so on.
+
+pub mod lane_capacity;
+pub mod lanes;
+
+pub use lane_capacity::{LaneCapacity, QueuePermit};
+pub use lanes::{EndpointLane, FlowLane, LeasedDelivery, LeasedPlanning, NewFlowLane, NewLane};
+
+use crate::model::id::{EndpointId, FlowId};
+use lane_capacity::MemoryBudget;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// All rooms and lanes of this process.
+#[derive(Debug)]
+pub struct WorkPrefetch {
+    lanes: Mutex<HashMap<EndpointId, Arc<EndpointLane>>>,
+    announce: mpsc::UnboundedSender<NewLane>,
+    flow_lanes: Mutex<HashMap<FlowId, Arc<FlowLane>>>,
+    announce_flow: mpsc::UnboundedSender<NewFlowLane>,
+    /// Places for events under which a process died, and for those of flows that are gone.
+    odd_room: Arc<LaneCapacity>,
+    budget: Arc<MemoryBudget>,
+}
+
+/// The ends that the next stages read.
+#[derive(Debug)]
+pub struct PrefetchOutlets {
+    /// New lanes, as endpoints are made.
+    pub lanes: mpsc::UnboundedReceiver<NewLane>,
+    /// New lanes, as flows are made.
+    pub flow_lanes: mpsc::UnboundedReceiver<NewFlowLane>,
+}
+
+/// Sure places in a flow's lane for events that wait for its modules.
+const FLOW_PLACES: usize = 128;
+/// Places for events that are planned one at a time.
+const ODD_PLACES: usize = 16;
+/// Sure places in a lane for each request that may be under way.
+const PLACES_PER_REQUEST: usize = 4;
+
+impl WorkPrefetch {
+    pub fn new() -> (Self, PrefetchOutlets) {
+        let (announce, lanes) = mpsc::unbounded_channel();
+        let (announce_flow, flow_lanes) = mpsc::unbounded_channel();
+        let budget = MemoryBudget::shared();
+        let odd_room = Arc::new(LaneCapacity::new(ODD_PLACES, &budget));
+        let (all, all_flows) = (Mutex::default(), Mutex::default());
+        let prefetch =
+            Self { lanes: all, announce, flow_lanes: all_flows, announce_flow, odd_room, budget };
+        (prefetch, PrefetchOutlets { lanes, flow_lanes })
+    }
+
+    /// The lane of an endpoint with that many requests under way at most; made at the first call.
+    pub fn lane(&self, endpoint: EndpointId, max_in_flight: usize) -> Arc<EndpointLane> {
+        let places = max_in_flight * PLACES_PER_REQUEST;
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(&endpoint) {
+            lane.room.set_places(places);
+            return Arc::clone(lane);
+        }
+        let new = EndpointLane::open(endpoint, LaneCapacity::new(places, &self.budget));
+        let lane = Arc::clone(&new.lane);
+        lanes.insert(endpoint, Arc::clone(&lane));
+        drop(lanes);
+        drop(self.announce.send(new));
+        lane
+    }
+
+    /// Forgets the lane of a deleted endpoint; its reader sees the end of the queue.
+    pub fn remove_lane(&self, endpoint: EndpointId) {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&endpoint);
+    }
+
+    /// The lane of an endpoint that has one.
+    pub fn find_lane(&self, endpoint: EndpointId) -> Option<Arc<EndpointLane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint).map(Arc::clone)
+    }
+
+    /// Every lane.
+    pub fn lanes(&self) -> Vec<Arc<EndpointLane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
+    /// The lane of a flow; made at the first call.
+    pub fn flow_lane(&self, flow: FlowId) -> Arc<FlowLane> {
+        let mut lanes = self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(&flow) {
+            return Arc::clone(lane);
+        }
+        let new = FlowLane::open(flow, LaneCapacity::new(FLOW_PLACES, &self.budget));
+        let lane = Arc::clone(&new.lane);
+        lanes.insert(flow, Arc::clone(&lane));
+        drop(lanes);
+        drop(self.announce_flow.send(new));
+        lane
+    }
+
+    /// The lane of a flow that has one.
+    pub fn find_flow_lane(&self, flow: FlowId) -> Option<Arc<FlowLane>> {
+        self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&flow).map(Arc::clone)
+    }
+
+    /// Forgets the lanes of flows that are not among these; their readers see the end of the queue.
+    pub fn keep_flow_lanes(&self, flows: impl Fn(FlowId) -> bool) {
+        let mut lanes = self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.retain(|flow, _| flows(*flow));
+    }
+
+    /// Places for events that are planned one at a time.
+    pub fn odd_room(&self) -> &Arc<LaneCapacity> {
+        &self.odd_room
+    }
+}

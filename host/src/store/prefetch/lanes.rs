@@ -1,0 +1,139 @@
+//! Queues of work in memory, one for each endpoint and each flow with modules.
+
+use super::lane_capacity::{LaneCapacity, QueuePermit};
+use crate::model::delivery::WorkLease;
+use crate::model::event::{DeliveryMessage, Event};
+use crate::model::id::{DeliveryId, EndpointId, FlowId};
+use crate::model::receiver_pace::ReceiverPace;
+use crate::time::timestamp::Timestamp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+/// A delivery leased to this process.
+#[derive(Debug)]
+pub struct LeasedDelivery {
+    pub id: DeliveryId,
+    pub event: Arc<Event>,
+    /// What to send, if not the event as captured.
+    pub message: Option<Arc<DeliveryMessage>>,
+    /// Attempts made so far.
+    pub attempts: i32,
+    /// Attempts made before the present round of the schedule.
+    pub round_from: i32,
+    /// When the receiver first asked for time in this round.
+    pub held_since: Option<Timestamp>,
+    /// Deliveries collapsed into this one; `None` where the endpoint does not collapse.
+    pub collapsed: Option<i32>,
+    /// The right to settle it.
+    pub lease: WorkLease,
+    /// Its place in memory.
+    pub slot: QueuePermit,
+}
+
+/// A planning leased to this process.
+#[derive(Debug)]
+pub struct LeasedPlanning {
+    /// Whether it came from the table: then a dead letter of it may exist.
+    pub claimed: bool,
+    pub event: Arc<Event>,
+    /// The flow whose modules are to run.
+    pub flow: FlowId,
+    /// Tries made so far.
+    pub attempts: i32,
+    /// How often a process died that held it; see [`claim`](crate::store::claim).
+    pub deaths: i32,
+    /// The right to record the plan.
+    pub lease: WorkLease,
+    /// Its place in memory.
+    pub slot: QueuePermit,
+}
+
+/// An endpoint's queue in memory.
+#[derive(Debug)]
+pub struct EndpointLane {
+    pub endpoint: EndpointId,
+    /// Its places.
+    pub room: Arc<LaneCapacity>,
+    sender: mpsc::UnboundedSender<LeasedDelivery>,
+    next_due: Mutex<Option<Timestamp>>,
+    pace: Mutex<ReceiverPace>,
+}
+
+impl EndpointLane {
+    pub fn open(endpoint: EndpointId, room: LaneCapacity) -> NewLane {
+        let (sender, queue) = mpsc::unbounded_channel();
+        let (room, next_due, pace) = (Arc::new(room), Mutex::new(None), Mutex::default());
+        NewLane { lane: Arc::new(Self { endpoint, room, sender, next_due, pace }), queue }
+    }
+
+    /// What is known of how fast the receiver takes requests. Held for moments only.
+    pub fn pace(&self) -> MutexGuard<'_, ReceiverPace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a delivery; its slot has bounded the queue already.
+    pub fn push(&self, leased: LeasedDelivery) {
+        // A closed lane is one of a stopping server: the lease runs out and the row is claimed
+        // again.
+        drop(self.sender.send(leased));
+    }
+
+    /// When the table is known to hold something due, at the earliest.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        *self.next_due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the table holds something due at `at`.
+    pub fn due(&self, at: Timestamp) {
+        let mut next = self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_none_or(|known| at < known) {
+            *next = Some(at);
+            drop(next);
+            self.room.nudge();
+        }
+    }
+
+    /// Replaces what is known of the table.
+    pub fn set_next_due(&self, at: Option<Timestamp>) {
+        *self.next_due.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}
+
+/// A lane and the end that is read.
+#[derive(Debug)]
+pub struct NewLane {
+    pub lane: Arc<EndpointLane>,
+    /// What is pushed into it.
+    pub queue: mpsc::UnboundedReceiver<LeasedDelivery>,
+}
+
+/// A flow's queue in memory.
+#[derive(Debug)]
+pub struct FlowLane {
+    pub flow: FlowId,
+    /// Its places.
+    pub room: Arc<LaneCapacity>,
+    sender: mpsc::UnboundedSender<LeasedPlanning>,
+}
+
+impl FlowLane {
+    pub fn open(flow: FlowId, room: LaneCapacity) -> NewFlowLane {
+        let (sender, queue) = mpsc::unbounded_channel();
+        NewFlowLane { lane: Arc::new(Self { flow, room: Arc::new(room), sender }), queue }
+    }
+
+    /// Queues a planning; its slot has bounded the queue already.
+    pub fn push(&self, planning: LeasedPlanning) {
+        // A closed lane is one of a stopping server: the lease runs out and the row is claimed
+        // again.
+        drop(self.sender.send(planning));
+    }
+}
+
+/// A flow's lane and the end that is read.
+#[derive(Debug)]
+pub struct NewFlowLane {
+    pub lane: Arc<FlowLane>,
+    /// What is pushed into it.
+    pub queue: mpsc::UnboundedReceiver<LeasedPlanning>,
+}

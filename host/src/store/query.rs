@@ -1,0 +1,11 @@
+//! Reading back: lists, newest first, and everything about one event, delivery or dead letter.
+
+pub mod calls;
+pub mod dead_letters;
+pub mod deliveries;
+pub mod events;
+pub mod records;
+pub mod source_rows;
+pub mod stored_event;
+pub mod stored_json;
+pub mod window;

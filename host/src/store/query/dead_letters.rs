@@ -1,0 +1,201 @@
+//! The dead-letter store.
+
+use super::window::{ListPage, ListWindow, condition, until_id};
+use crate::model::delivery::DeliveryStatus;
+use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, SourceId};
+use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
+use crate::store::error::database_error::corrupt_value;
+use crate::store::{EventStore, StoreError, statements};
+use crate::time::timestamp::Timestamp;
+use uuid::Uuid;
+
+/// A dead letter as it stands.
+#[derive(Debug, Clone)]
+pub struct StoredDeadLetter {
+    pub id: DeadLetterId,
+    /// What died.
+    pub subject: DeadSubject,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// When it died.
+    pub created_at: Timestamp,
+    /// When a replay of it began that has not ended yet.
+    pub replayed_at: Option<Timestamp>,
+}
+
+/// What is in the dead-letter store.
+#[derive(Debug, Clone)]
+pub enum DeadSubject {
+    /// A delivery, or an event whose modules failed.
+    Event(DeadEvent),
+    /// A row of a source, of which there is no event.
+    Row(DeadRow),
+}
+
+impl DeadSubject {
+    /// The flow that planned the delivery, or whose modules failed.
+    pub const fn flow(&self) -> Option<FlowId> {
+        match self {
+            Self::Event(dead) => dead.flow_id,
+            Self::Row(_) => None,
+        }
+    }
+}
+
+/// A delivery that died, or an event whose modules failed.
+#[derive(Debug, Clone)]
+pub struct DeadEvent {
+    pub event_id: EventId,
+    pub event_type: String,
+    /// The delivery and its endpoint; `None` where the event's modules failed.
+    pub delivery: Option<(DeliveryId, EndpointId)>,
+    /// The flow that planned the delivery, or whose modules failed.
+    pub flow_id: Option<FlowId>,
+}
+
+/// A row that a source could not read or tell.
+#[derive(Debug, Clone)]
+pub struct DeadRow {
+    pub source_id: SourceId,
+    /// The table or list that the row stands in.
+    pub list: String,
+    /// The row's key, or where it stands.
+    pub row_id: String,
+}
+
+/// Which dead letters to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeadLetterFilter {
+    /// Only to this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Only of this source: its rows, and events of that name.
+    pub source: Option<(SourceId, String)>,
+    /// Only of this kind: `delivery`, `event` or `row`.
+    pub kind: Option<&'static str>,
+    /// Only of deliveries in this status; one that is being replayed is not dead.
+    pub status: Option<DeliveryStatus>,
+    /// Only of this event type.
+    pub event_type: Option<String>,
+    /// Only for this reason.
+    pub reason: Option<String>,
+    /// Died then or later.
+    pub since: Option<Timestamp>,
+    /// Died earlier.
+    pub until: Option<Timestamp>,
+}
+
+impl DeadLetterFilter {
+    /// Whether rows are left out for another reason than an end of their time.
+    const fn is_narrow(&self) -> bool {
+        self.endpoint.is_some()
+            || self.source.is_some()
+            || self.kind.is_some()
+            || self.status.is_some()
+            || self.event_type.is_some()
+            || self.reason.is_some()
+            || self.since.is_some()
+    }
+
+    /// The source's name and id, as statements take them.
+    fn source(&self) -> (Option<&str>, Uuid) {
+        self.source.as_ref().map_or((None, Uuid::nil()), |(id, name)| (Some(name), id.uuid()))
+    }
+}
+
+impl FromStoredRow for StoredDeadLetter {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get("id")?,
+            subject: DeadSubject::from_row(row)?,
+            reason: row.get("reason")?,
+            detail: row.get("detail")?,
+            created_at: row.get("created_at")?,
+            replayed_at: row.get("replayed_at")?,
+        })
+    }
+}
+
+impl FromStoredRow for DeadSubject {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        if let Some(source_id) = row.get("source_id")? {
+            let (list, row_id) = (row.get("list")?, row.get("row_id")?);
+            return Ok(Self::Row(DeadRow { source_id, list, row_id }));
+        }
+        let event_id: Option<EventId> = row.get("event_id")?;
+        let event_id = event_id
+            .ok_or_else(|| corrupt_value("dead_letter", "event_id", &"it is of nothing"))?;
+        let delivery: Option<DeliveryId> = row.get("delivery_id")?;
+        Ok(Self::Event(DeadEvent {
+            event_id,
+            event_type: row.get("event_type")?,
+            delivery: delivery.zip(row.get("endpoint_id")?),
+            flow_id: row.get("flow_id")?,
+        }))
+    }
+}
+
+impl EventStore {
+    /// A page of dead letters, newest first, older than `before`.
+    pub async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        before: Option<DeadLetterId>,
+        limit: u32,
+    ) -> Result<ListPage<StoredDeadLetter, DeadLetterId>, StoreError> {
+        // One whose replay failed keeps its id and gets a later time: no lower bound.
+        let until = until_id(filter.until, |at| DeadLetterId::first_at(at).uuid());
+        let bounds = before.map(DeadLetterId::uuid).into_iter().chain(until);
+        let mut window = ListWindow::between(None, bounds);
+        if filter.is_narrow() {
+            window = self.cut(window, statements::DEAD_LETTER_FLOOR).await?;
+        }
+        let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
+        let (source_name, source) = filter.source();
+        let query = SqlQuery::new(statements::SELECT_DEAD_LETTERS)
+            .bind(window.before)
+            .bind(window.from)
+            .bind(to)
+            .bind(endpoint)
+            .bind(filter.event_type.as_deref())
+            .bind(filter.reason.as_deref())
+            .bind(filter.since)
+            .bind(filter.until)
+            .bind(source_name)
+            .bind(source)
+            .bind(filter.kind)
+            .bind(filter.status.map(DeliveryStatus::code))
+            .bind(i64::from(limit) + 1);
+        let rows = self.pool().fetch_all(query).await?;
+        let page = window.page(rows, limit, |row: &StoredDeadLetter| row.id.uuid());
+        Ok(page.with_ids(DeadLetterId::from_uuid))
+    }
+
+    /// How many dead letters match that are not being replayed.
+    pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, StoreError> {
+        let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
+        let (source_name, source) = filter.source();
+        let query = SqlQuery::new(statements::COUNT_DEAD_LETTERS)
+            .bind(to)
+            .bind(endpoint)
+            .bind(filter.event_type.as_deref())
+            .bind(filter.reason.as_deref())
+            .bind(filter.since)
+            .bind(filter.until)
+            .bind(source_name)
+            .bind(source)
+            .bind(filter.kind)
+            .bind(filter.status.map(DeliveryStatus::code));
+        let count: i64 = self.pool().fetch_value(query).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// One dead letter.
+    pub async fn dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> Result<Option<StoredDeadLetter>, StoreError> {
+        self.pool().fetch_optional(SqlQuery::new(statements::SELECT_DEAD_LETTER).bind(id)).await
+    }
+}

@@ -1,0 +1,169 @@
+//! Deliveries and their attempts.
+
+use super::window::{ListPage, ListWindow, condition, since_id, until_id};
+use crate::model::delivery::DeliveryStatus;
+use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId};
+use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
+use crate::store::error::database_error::corrupt_value;
+use crate::store::{EventStore, StoreError, statements};
+use crate::time::timestamp::Timestamp;
+
+/// Which deliveries, or dead letters, to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter {
+    /// Only to this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Only in this status; deliveries only.
+    pub status: Option<DeliveryStatus>,
+    /// Only of this event type.
+    pub event_type: Option<String>,
+    /// Only for this reason; dead letters only.
+    pub reason: Option<String>,
+    /// Made then or later.
+    pub since: Option<Timestamp>,
+    /// Made earlier.
+    pub until: Option<Timestamp>,
+}
+
+impl DeliveryFilter {
+    /// Whether rows are left out for another reason than their time.
+    const fn is_narrow(&self) -> bool {
+        self.endpoint.is_some()
+            || self.status.is_some()
+            || self.event_type.is_some()
+            || self.reason.is_some()
+    }
+}
+
+/// A delivery as it stands.
+#[derive(Debug, Clone)]
+pub struct StoredDelivery {
+    pub id: DeliveryId,
+    pub event_id: EventId,
+    /// Where it goes.
+    pub endpoint_id: EndpointId,
+    /// The flow that planned it.
+    pub flow_id: Option<FlowId>,
+    /// The event type as it is sent.
+    pub event_type: String,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// Pending: when it will be sent. Leased: when the lease runs out.
+    pub due_at: Option<Timestamp>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it was planned, to the millisecond.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub settled_at: Option<Timestamp>,
+    /// Deliveries collapsed into it.
+    pub collapsed: u32,
+}
+
+/// An attempt as it was recorded.
+#[derive(Debug, Clone)]
+pub struct RecordedAttempt {
+    /// 1, 2, …
+    pub number: i32,
+    /// When it began, in microseconds.
+    pub at: i64,
+    /// How long it took, in microseconds.
+    pub duration_us: i64,
+    /// The status of the answer.
+    pub response_status: Option<i16>,
+    /// The class of the failure.
+    pub error_class: Option<String>,
+    /// The failure in words.
+    pub error: Option<String>,
+    /// What was sent, as a JSON object.
+    pub request_headers: String,
+    /// What came back, as a JSON object.
+    pub response_headers: Option<String>,
+    /// The first 16 KiB of the answer's body.
+    pub response_body: Option<Vec<u8>>,
+}
+
+impl FromStoredRow for StoredDelivery {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let code: i16 = row.get("status")?;
+        let status = DeliveryStatus::from_code(code)
+            .ok_or_else(|| corrupt_value("delivery", "status", &format!("unknown code {code}")))?;
+        let (attempts, collapsed): (i32, i32) = (row.get("attempts")?, row.get("collapsed")?);
+        Ok(Self {
+            id: row.get("id")?,
+            event_id: row.get("event_id")?,
+            endpoint_id: row.get("endpoint_id")?,
+            flow_id: row.get("flow_id")?,
+            event_type: row.get("event_type")?,
+            status,
+            due_at: row.get("due_at")?,
+            attempts: attempts.unsigned_abs(),
+            created_at: row.get("created_at")?,
+            settled_at: row.get("settled_at")?,
+            collapsed: collapsed.unsigned_abs(),
+        })
+    }
+}
+
+impl FromStoredRow for RecordedAttempt {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            number: row.get("number")?,
+            at: row.get("at")?,
+            duration_us: row.get("duration_us")?,
+            response_status: row.get("response_status")?,
+            error_class: row.get("error_class")?,
+            error: row.get("error")?,
+            request_headers: row.get("request_headers")?,
+            response_headers: row.get("response_headers")?,
+            response_body: row.get("response_body")?,
+        })
+    }
+}
+
+impl EventStore {
+    /// The deliveries of an event, in the order they were planned.
+    pub async fn deliveries_of(&self, event: EventId) -> Result<Vec<StoredDelivery>, StoreError> {
+        self.pool().fetch_all(SqlQuery::new(statements::SELECT_EVENT_DELIVERIES).bind(event)).await
+    }
+
+    /// A page of deliveries, newest first, older than `before`.
+    pub async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<ListPage<StoredDelivery, DeliveryId>, StoreError> {
+        let first_at = |at| DeliveryId::first_at(at).uuid();
+        let until = until_id(filter.until, first_at);
+        let bounds = before.map(DeliveryId::uuid).into_iter().chain(until);
+        let mut window = ListWindow::between(since_id(filter.since, first_at), bounds);
+        if filter.is_narrow() {
+            window = self.cut(window, statements::DELIVERY_FLOOR).await?;
+        }
+        let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
+        let query = SqlQuery::new(statements::SELECT_DELIVERIES)
+            .bind(window.before)
+            .bind(window.from)
+            .bind(to)
+            .bind(endpoint)
+            .bind(filter.status.map(DeliveryStatus::code))
+            .bind(filter.event_type.as_deref())
+            .bind(filter.since)
+            .bind(filter.until)
+            .bind(i64::from(limit) + 1);
+        let rows = self.pool().fetch_all(query).await?;
+        let page = window.page(rows, limit, |row: &StoredDelivery| row.id.uuid());
+        Ok(page.with_ids(DeliveryId::from_uuid))
+    }
+
+    /// One delivery.
+    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<StoredDelivery>, StoreError> {
+        self.pool().fetch_optional(SqlQuery::new(statements::SELECT_DELIVERY).bind(id)).await
+    }
+
+    /// The attempts of a delivery, in order.
+    pub async fn attempts(&self, id: DeliveryId) -> Result<Vec<RecordedAttempt>, StoreError> {
+        self.pool().fetch_all(SqlQuery::new(statements::SELECT_ATTEMPTS).bind(id)).await
+    }
+}

@@ -1,0 +1,56 @@
+//! Events as they are stored.
+
+use super::stored_json::{read_optional_raw, read_raw};
+use crate::model::event::Event;
+use crate::store::db::{FromStoredRow, StoredRow};
+use crate::store::{PrunedPayload, StoreError};
+
+/// An event and how many flows and endpoints took it when it was captured.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    pub event: Event,
+    /// How many took it.
+    pub matched: u16,
+    /// When its payload was pruned; then its data is null.
+    pub pruned: Option<PrunedPayload>,
+}
+
+impl StoredEvent {
+    /// The event; an error if its payload is gone.
+    pub fn with_payload(self) -> Result<Event, StoreError> {
+        match self.pruned {
+            Some(pruned) => Err(StoreError::PayloadPruned(pruned)),
+            None => Ok(self.event),
+        }
+    }
+}
+
+impl FromStoredRow for StoredEvent {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let event = Event::from_row(row)?;
+        let received_at = event.received_at;
+        let pruned = row.get::<Option<_>>("pruned_at")?;
+        let pruned = pruned.map(|pruned_at| PrunedPayload { received_at, pruned_at });
+        let matched: i16 = row.get("matched")?;
+        Ok(Self { event, matched: matched.unsigned_abs(), pruned })
+    }
+}
+
+/// The columns that every query over events selects.
+impl FromStoredRow for Event {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get("id")?,
+            source: row.get("source")?,
+            event_type: row.get("event_type")?,
+            resource: row.get("resource")?,
+            resource_id: row.get("resource_id")?,
+            external_id: row.get("external_id")?,
+            occurred_at: row.get("occurred_at")?,
+            received_at: row.get("received_at")?,
+            attributes: read_optional_raw(row, "event", "attributes")?,
+            changes: read_optional_raw(row, "event", "changes")?,
+            data: read_raw(row, "event", "data")?,
+        })
+    }
+}

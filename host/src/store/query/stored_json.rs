@@ -1,0 +1,44 @@
+//! JSON that is stored as text.
+
+use crate::store::StoreError;
+use crate::store::db::StoredRow;
+use crate::store::error::database_error::corrupt_value;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// The JSON text of a column as it is.
+pub fn read_raw(
+    row: &StoredRow<'_>,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Box<RawValue>, StoreError> {
+    raw(row.get(column)?, table, column)
+}
+
+/// The same of a column that may be null.
+pub fn read_optional_raw(
+    row: &StoredRow<'_>,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Option<Box<RawValue>>, StoreError> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| raw(text, table, column)).transpose()
+}
+
+/// The JSON text of a column, of a known type.
+pub fn read_json<T: DeserializeOwned>(
+    row: &StoredRow<'_>,
+    table: &'static str,
+    column: &'static str,
+) -> Result<T, StoreError> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| corrupt_value(table, column, &error))
+}
+
+fn raw(
+    text: String,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(text).map_err(|error| corrupt_value(table, column, &error))
+}

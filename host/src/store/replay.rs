@@ -1,0 +1,244 @@
+//! Bringing things back, and calling off what waits.
+//!
+//! A dead letter stays in the store until its replay succeeds: while the replay is under way it is
+//! marked, when the replay fails for good the mark is cleared, and nothing is ever lost in between.
+
+use super::commit::deliveries::{DeliveryDraft, write_deliveries};
+use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use super::query::dead_letters::{DeadSubject, StoredDeadLetter};
+use super::query::deliveries::StoredDelivery;
+use super::{EventStore, PrunedPayload, StoreError, statements};
+use crate::model::event::Event;
+use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId};
+use crate::time::timestamp::Timestamp;
+use std::sync::Arc;
+
+/// A replay that began: what has to wake up, and when.
+struct BegunReplay {
+    endpoint: Option<EndpointId>,
+    flow: Option<FlowId>,
+    due: Timestamp,
+}
+
+/// The endpoint of a delivery that was changed.
+struct ChangedDelivery {
+    endpoint: EndpointId,
+}
+
+impl FromStoredRow for ChangedDelivery {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { endpoint: row.get("endpoint_id")? })
+    }
+}
+
+impl FromStoredRow for PrunedPayload {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { received_at: row.get("received_at")?, pruned_at: row.get("pruned_at")? })
+    }
+}
+
+impl EventStore {
+    /// Removes a dead letter for good; `false` if there is none.
+    pub async fn delete_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError> {
+        let delete = SqlQuery::new(statements::DELETE_DEAD_LETTER).bind(id);
+        Ok(self.pool().execute(delete).await? == 1)
+    }
+
+    /// Replays dead letters, each due at its time. Those already being replayed are left alone. How
+    /// many were begun.
+    pub async fn replay(
+        &self,
+        letters: &[(StoredDeadLetter, Timestamp)],
+    ) -> Result<usize, StoreError> {
+        let now = self.clock().now();
+        let letters: Vec<(StoredDeadLetter, Timestamp)> =
+            letters.iter().filter(|(stored, _)| stored.replayed_at.is_none()).cloned().collect();
+        let begun = self
+            .pool()
+            .write(move |tx| Box::pin(async move { replay_letters(tx, &letters, now).await }));
+        let begun = begun.await?;
+        for replay in &begun {
+            self.wake(replay.endpoint, replay.flow, replay.due);
+        }
+        Ok(begun.len())
+    }
+
+    /// Sends a delivery once more, whatever became of it: a settled one begins a new round of its
+    /// schedule, a waiting one is tried now. `false` if it is being sent or does not exist.
+    pub async fn replay_delivery(&self, delivery: &StoredDelivery) -> Result<bool, StoreError> {
+        let now = self.clock().now();
+        let (id, event) = (delivery.id, delivery.event_id);
+        let endpoint = self.pool().write(move |tx| {
+            Box::pin(async move {
+                check_payload(tx, event).await?;
+                let mut endpoint = replay_delivery(tx, id, now).await?;
+                if endpoint.is_none() {
+                    let retry = SqlQuery::new(statements::RETRY_NOW).bind(id).bind(now);
+                    let waiting: Option<ChangedDelivery> = tx.fetch_optional(retry).await?;
+                    endpoint = waiting.map(|delivery| delivery.endpoint);
+                }
+                let mark = SqlQuery::new(statements::MARK_REPLAYED).bind(id).bind(now);
+                tx.execute(mark).await?;
+                Ok(endpoint)
+            })
+        });
+        let endpoint = endpoint.await?;
+        let has_begun = endpoint.is_some();
+        if has_begun {
+            self.wake(endpoint, None, now);
+        }
+        Ok(has_begun)
+    }
+
+    /// Calls off those of the deliveries that wait; how many. The dead letter of a replay that is
+    /// called off may be replayed again.
+    pub async fn cancel_deliveries(&self, ids: &[DeliveryId]) -> Result<u64, StoreError> {
+        let now = self.clock().now();
+        let ids = ids.to_vec();
+        let cancelled = self.pool().write(move |tx| {
+            Box::pin(async move {
+                let mut cancelled = 0;
+                for id in ids {
+                    let cancel = SqlQuery::new(statements::CANCEL_DELIVERY).bind(id).bind(now);
+                    let rows = tx.execute(cancel).await?;
+                    if rows == 1 {
+                        tx.execute(SqlQuery::new(statements::END_REPLAY).bind(id)).await?;
+                    }
+                    cancelled += rows;
+                }
+                Ok(cancelled)
+            })
+        });
+        cancelled.await
+    }
+
+    /// Has the modules of flows run on an event once more.
+    pub async fn plan_again(&self, event: &Event, flows: &[FlowId]) -> Result<(), StoreError> {
+        let now = self.clock().now();
+        let (id, record_key, replayed) = (event.id, event.record_key(), flows.to_vec());
+        let planned = self.pool().write(move |tx| {
+            Box::pin(async move {
+                check_payload(tx, id).await?;
+                for flow in replayed {
+                    plan_again(tx, id, flow, now, record_key.as_deref()).await?;
+                }
+                Ok(())
+            })
+        });
+        planned.await?;
+        for flow in flows {
+            self.wake(None, Some(*flow), now);
+        }
+        Ok(())
+    }
+
+    /// Writes deliveries outside the capture of their event: a replay of flows without modules.
+    pub async fn add_deliveries(
+        &self,
+        event: &Event,
+        drafts: Vec<DeliveryDraft>,
+    ) -> Result<(), StoreError> {
+        let id = event.id;
+        let (drafts, added) = self
+            .pool()
+            .transact(drafts, move |tx, drafts| {
+                Box::pin(async move {
+                    check_payload(tx, id).await?;
+                    let mut rows: Vec<&mut DeliveryDraft> = drafts.iter_mut().collect();
+                    write_deliveries(tx, &mut rows).await
+                })
+            })
+            .await;
+        added?;
+        let event = Arc::new(event.clone());
+        for draft in drafts {
+            draft.hand_over(self.prefetch(), &event);
+        }
+        Ok(())
+    }
+
+    fn wake(&self, endpoint: Option<EndpointId>, flow: Option<FlowId>, due: Timestamp) {
+        if let Some(lane) = endpoint.and_then(|id| self.prefetch().find_lane(id)) {
+            lane.due(due);
+        } else if let Some(lane) = flow.and_then(|id| self.prefetch().find_flow_lane(id)) {
+            lane.room.nudge();
+        }
+    }
+}
+
+async fn replay_letters(
+    tx: &mut WriteTransaction<'_>,
+    letters: &[(StoredDeadLetter, Timestamp)],
+    now: Timestamp,
+) -> Result<Vec<BegunReplay>, StoreError> {
+    let mut begun = Vec::new();
+    for (stored, due) in letters {
+        if let Some(replay) = replay_subject(tx, &stored.subject, now, *due).await? {
+            let mark = SqlQuery::new(statements::MARK_LETTER_REPLAYED).bind(stored.id).bind(now);
+            tx.execute(mark).await?;
+            begun.push(replay);
+        }
+    }
+    Ok(begun)
+}
+
+/// Refuses to begin anything with an event whose payload is pruned.
+async fn check_payload(tx: &mut WriteTransaction<'_>, event: EventId) -> Result<(), StoreError> {
+    let query = SqlQuery::new(statements::PAYLOAD_PRUNED).bind(event);
+    match tx.fetch_optional(query).await? {
+        Some(pruned) => Err(StoreError::PayloadPruned(pruned)),
+        None => Ok(()),
+    }
+}
+
+/// Brings back what died: sends the delivery again, runs the modules again, or has the source read
+/// the row again. `None` if that did not begin.
+async fn replay_subject(
+    tx: &mut WriteTransaction<'_>,
+    subject: &DeadSubject,
+    now: Timestamp,
+    due: Timestamp,
+) -> Result<Option<BegunReplay>, StoreError> {
+    let flow = subject.flow();
+    let dead = match subject {
+        DeadSubject::Event(dead) => dead,
+        DeadSubject::Row(dead) => {
+            let request = SqlQuery::new(statements::REQUEST_SOURCE).bind(dead.source_id).bind(now);
+            tx.execute(request).await?;
+            return Ok(Some(BegunReplay { endpoint: None, flow, due }));
+        }
+    };
+    match (dead.delivery, dead.flow_id) {
+        (Some((delivery, endpoint)), _) => {
+            let begun = replay_delivery(tx, delivery, due).await?;
+            Ok(begun.map(|_| BegunReplay { endpoint: Some(endpoint), flow, due }))
+        }
+        (None, Some(failed)) => {
+            plan_again(tx, dead.event_id, failed, due, None).await?;
+            Ok(Some(BegunReplay { endpoint: None, flow, due }))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+async fn replay_delivery(
+    tx: &mut WriteTransaction<'_>,
+    id: DeliveryId,
+    due: Timestamp,
+) -> Result<Option<EndpointId>, StoreError> {
+    let replay = SqlQuery::new(statements::REPLAY_DELIVERY).bind(id).bind(due);
+    let changed: Option<ChangedDelivery> = tx.fetch_optional(replay).await?;
+    Ok(changed.map(|delivery| delivery.endpoint))
+}
+
+async fn plan_again(
+    tx: &mut WriteTransaction<'_>,
+    event: EventId,
+    flow: FlowId,
+    due: Timestamp,
+    record_key: Option<&str>,
+) -> Result<(), StoreError> {
+    let plan =
+        SqlQuery::new(statements::PLAN_AGAIN).bind(event).bind(flow).bind(due).bind(record_key);
+    tx.execute(plan).await.map(drop)
+}

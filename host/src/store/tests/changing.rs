@@ -1,0 +1,121 @@
+use super::*;
+use crate::model::id::{SourceId, TokenId};
+use crate::model::source_run::RunReport;
+use crate::store::modules::NewModule;
+use crate::store::objects::{ObjectChange, ObjectKind};
+use crate::store::{KeptRow, KeyRange, RowHead, SourceChanges};
+use uuid::Uuid;
+
+fn put(id: Uuid, name: &str) -> ObjectChange {
+    ObjectChange::Put {
+        kind: ObjectKind::Flow,
+        id,
+        name: name.to_owned(),
+        body: format!("{{\"name\":\"{name}\"}}"),
+        sealed: Some(vec![1, 2, 3]),
+        created_at: Timestamp::from_micros(5),
+    }
+}
+
+#[tokio::test]
+async fn changes_are_made_together_or_not_at_all() {
+    for TestStore { store, url, .. } in stores().await {
+        let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
+        store.change(&[put(first, "a")]).await.unwrap();
+        let version = store.topology_version().await.unwrap();
+        let taken = store.change(&[put(first, "b"), put(second, "b")]).await;
+        assert!(matches!(&taken, Err(StoreError::NameTaken(name)) if name == "b"), "{url}");
+        let missing = ObjectChange::ActivateModule { name: "m".to_owned(), version: 7 };
+        let missing = store.change(&[put(second, "c"), missing]).await;
+        assert!(matches!(missing, Err(StoreError::Missing(_))), "{url}: {missing:?}");
+        let flows = store.objects::<serde_json::Value>(ObjectKind::Flow).await.unwrap();
+        assert_eq!(flows.len(), 1, "{url}");
+        assert_eq!((flows[0].id, &flows[0].settings["name"]), (first, &"a".into()), "{url}");
+        assert_eq!(flows[0].sealed.as_deref(), Some(&[1, 2, 3][..]), "{url}");
+        assert_eq!(store.topology_version().await.unwrap(), version, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn versions_of_a_module_count_up_and_one_is_active() {
+    for TestStore { store, url, .. } in stores().await {
+        let module = |activate, version| NewModule {
+            name: "m",
+            version,
+            sha256: [7; 32],
+            wasm: b"\0asm",
+            report: "{}",
+            activate,
+        };
+        assert_eq!(store.add_module(module(true, None)).await.unwrap(), 1, "{url}");
+        assert_eq!(store.add_module(module(true, None)).await.unwrap(), 2, "{url}");
+        let taken = store.add_module(module(false, Some(2))).await;
+        assert!(matches!(taken, Err(StoreError::NameTaken(_))), "{url}: {taken:?}");
+        let stored = store.modules().await.unwrap();
+        let active: Vec<(u32, bool)> =
+            stored.iter().map(|module| (module.version, module.active)).collect();
+        assert_eq!(active, [(1, false), (2, true)], "{url}");
+        assert_eq!(
+            store.component([7; 32]).await.unwrap().as_deref(),
+            Some(&b"\0asm"[..]),
+            "{url}"
+        );
+        assert_eq!(store.component([8; 32]).await.unwrap(), None, "{url}");
+    }
+}
+
+fn kept(key: i64) -> KeptRow {
+    let hash = ShortDigest::of([key.to_string()]);
+    let head = RowHead { key, hash, revision: 1, marks: String::new() };
+    KeptRow { head, cells: format!("[{key}]") }
+}
+
+#[tokio::test]
+async fn a_run_keeps_rows_and_events_only_while_it_holds_its_source() {
+    for TestStore { store, url, .. } in stores().await {
+        let (source, began) = (SourceId::generate(), store.clock().now());
+        assert!(store.lease_source(source, began, None).await.unwrap(), "{url}");
+        assert!(!store.lease_source(source, began, None).await.unwrap(), "{url}: it has run since");
+        let changes = |run| {
+            let mut changes = SourceChanges::of(source, run, "invoices");
+            changes.put = vec![kept(1), kept(2)];
+            changes.memory = Some("{\"at\":2}".to_owned());
+            changes
+        };
+        let taken = store.take(vec![invoice("1")], changes(began)).await.unwrap();
+        assert_eq!(taken.unwrap().len(), 1, "{url}");
+        let earlier = began.before(Duration::from_secs(1));
+        let lost = store.take(vec![invoice("2")], changes(earlier)).await.unwrap();
+        assert!(lost.is_none(), "{url}");
+        let heads = store.row_heads(source, "invoices", KeyRange::ALL).await.unwrap();
+        assert_eq!(heads.iter().map(|head| head.key).collect::<Vec<_>>(), [1, 2], "{url}");
+        let some = store.some_kept_rows(source, "invoices", &[2, 3]).await.unwrap();
+        assert_eq!((some.len(), some[0].cells.as_str()), (1, "[2]"), "{url}");
+        let state = store.source_states().await.unwrap().remove(0);
+        assert!(state.running && state.is_ours && state.memory == "{\"at\":2}", "{url}");
+        store.release_source(source, &RunReport::default()).await.unwrap();
+        assert!(!store.source_states().await.unwrap()[0].running, "{url}");
+        store.forget_source(source).await.unwrap();
+        assert!(store.source_states().await.unwrap().is_empty(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_token_is_forgotten_with_its_usage() {
+    for TestStore { store, url, .. } in stores().await {
+        let token = TokenId::generate();
+        let usage = crate::model::api_call::TokenUsage {
+            token,
+            window_began: 1,
+            calls: 3,
+            last_used_at: store.clock().now(),
+        };
+        let notes = crate::store::AuditNotes { usages: vec![usage], ..Default::default() };
+        store.note(notes).unwrap();
+        store.flush().await;
+        assert_eq!(store.token_usages().await.unwrap()[0].calls, 3, "{url}");
+        let delete = ObjectChange::Delete { kind: ObjectKind::Token, id: token.uuid() };
+        store.change(&[delete]).await.unwrap();
+        assert!(store.token_usages().await.unwrap().is_empty(), "{url}");
+    }
+}

@@ -1,0 +1,215 @@
+use super::*;
+use crate::model::delivery::{Attempt, AttemptOutcome, CollapseKey, DeliveryStatus};
+use crate::store::objects::ObjectKind;
+use crate::store::prefetch::{LeasedDelivery, QueuePermit};
+use crate::store::{DeadLetterFilter, DeadSubject, DeliveryFilter, SettledAttempt};
+
+fn permit(store: &EventStore) -> QueuePermit {
+    store.prefetch().odd_room().take_claimed().unwrap()
+}
+
+fn attempt(store: &EventStore, number: i32) -> Attempt {
+    Attempt {
+        number,
+        at: store.clock().now(),
+        duration: Duration::from_millis(3),
+        response_status: Some(500),
+        error_class: Some("status"),
+        error: Some("answered 500".to_owned()),
+        request_headers: "{}".to_owned(),
+        response_headers: Some("{}".to_owned()),
+        response_body: Some("no".into()),
+    }
+}
+
+fn settled(
+    store: &EventStore,
+    made: &NewDelivery,
+    lease: WorkLease,
+    outcome: AttemptOutcome,
+) -> SettledAttempt {
+    SettledAttempt {
+        delivery: made.id,
+        event: made.event_id,
+        event_type: made.event_type.clone(),
+        endpoint: made.endpoint_id,
+        ordered: false,
+        round_from: 0,
+        held_since: None,
+        lease,
+        _slot: permit(store),
+        attempt: attempt(store, 1),
+        outcome,
+    }
+}
+
+async fn settle(store: &EventStore, settled: SettledAttempt) {
+    store.settle(settled).await.unwrap();
+    store.flush().await;
+}
+
+async fn claim(store: &EventStore, endpoint: EndpointId, ordered: bool) -> Vec<LeasedDelivery> {
+    let lane = store.prefetch().lane(endpoint, 8);
+    store.claim(&lane, ordered, Duration::from_mins(1)).await.unwrap()
+}
+
+async fn status(store: &EventStore, id: DeliveryId) -> DeliveryStatus {
+    store.delivery(id).await.unwrap().unwrap().status
+}
+
+#[tokio::test]
+async fn an_attempt_is_recorded_and_the_delivery_settled_under_its_lease() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let lease = lease(&store);
+        let made = capture_delivery(&store, endpoint, Some(lease)).await;
+        settle(&store, settled(&store, &made, lease, AttemptOutcome::Delivered)).await;
+        assert_eq!(status(&store, made.id).await, DeliveryStatus::Delivered, "{url}");
+        let attempts = store.attempts(made.id).await.unwrap();
+        assert_eq!(attempts[0].response_status, Some(500), "{url}");
+        assert_eq!(attempts[0].response_body.as_deref(), Some(&b"no"[..]), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_whose_lease_was_taken_changes_nothing_but_its_attempt_counts() {
+    for TestStore { store, url, .. } in stores().await {
+        let own = lease(&store);
+        let made = capture_delivery(&store, EndpointId::generate(), Some(own)).await;
+        let other = WorkLease { token: own.token + 1, ..own };
+        let reason = "retries_exhausted";
+        for outcome in [AttemptOutcome::Delivered, AttemptOutcome::Dead { reason }] {
+            settle(&store, settled(&store, &made, other, outcome)).await;
+        }
+        assert_eq!(status(&store, made.id).await, DeliveryStatus::Leased, "{url}");
+        assert_eq!(store.attempts(made.id).await.unwrap().len(), 1, "{url}");
+        let dead = store.count_dead_letters(&DeadLetterFilter::default()).await.unwrap();
+        assert_eq!(dead, 0, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_delivery_is_a_dead_letter_until_its_replay_succeeds() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let own = lease(&store);
+        let made = capture_delivery(&store, endpoint, Some(own)).await;
+        let dead = AttemptOutcome::Dead { reason: "gone" };
+        settle(&store, settled(&store, &made, own, dead)).await;
+        let filter = DeadLetterFilter { endpoint: Some(endpoint), ..DeadLetterFilter::default() };
+        let letters = store.dead_letters(&filter, None, 10).await.unwrap().rows;
+        assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "gone"), "{url}");
+        assert!(matches!(letters[0].subject, DeadSubject::Event(_)), "{url}");
+        let now = store.clock().now();
+        let due = vec![(letters[0].clone(), now)];
+        assert_eq!(store.replay(&due).await.unwrap(), 1, "{url}");
+        assert_eq!(store.count_dead_letters(&filter).await.unwrap(), 0, "{url}: under way");
+        let claimed = claim(&store, endpoint, false).await;
+        assert_eq!((claimed.len(), claimed[0].round_from), (1, 1), "{url}");
+        let again = SettledAttempt {
+            round_from: claimed[0].round_from,
+            attempt: attempt(&store, 2),
+            ..settled(&store, &made, claimed[0].lease, AttemptOutcome::Delivered)
+        };
+        settle(&store, again).await;
+        assert!(store.dead_letter(letters[0].id).await.unwrap().is_none(), "{url}");
+        assert_eq!(status(&store, made.id).await, DeliveryStatus::Delivered, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_leases_what_is_due_once() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let made = capture_delivery(&store, endpoint, None).await;
+        let claimed = claim(&store, endpoint, false).await;
+        assert_eq!((claimed.len(), claimed[0].id), (1, made.id), "{url}");
+        assert_eq!(claimed[0].event.data.get(), WHOLE_INVOICE, "{url}");
+        assert!(claim(&store, endpoint, false).await.is_empty(), "{url}");
+        let now = store.clock().now();
+        store.release(&[(made.id, claimed[0].lease)], now).await.unwrap();
+        assert_eq!(claim(&store, endpoint, false).await.len(), 1, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn an_ordered_claim_takes_the_first_of_each_record() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let mut made = Vec::new();
+        for id in ["17", "17", "18"] {
+            let mut captured = invoice(id);
+            let order_key = captured.event.record_key();
+            let delivery = NewDelivery { order_key, ..delivery(&captured.event, endpoint) };
+            made.push(delivery.id);
+            captured.deliveries.push(DeliveryDraft { delivery, slot: None });
+            store.capture(vec![captured]).await.unwrap();
+        }
+        let claimed = claim(&store, endpoint, true).await;
+        let ids: Vec<DeliveryId> = claimed.iter().map(|leased| leased.id).collect();
+        assert_eq!(ids, [made[0], made[2]], "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_smart_delivery_takes_the_place_of_the_one_that_waits() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let latest = store.clock().now().after(Duration::from_hours(1));
+        let mut made = Vec::new();
+        for _ in 0..3 {
+            let mut captured = invoice("17");
+            let collapse = Some(CollapseKey { key: "invoice 17".to_owned(), latest });
+            let delivery = NewDelivery { collapse, ..delivery(&captured.event, endpoint) };
+            made.push(delivery.id);
+            captured.deliveries.push(DeliveryDraft { delivery, slot: None });
+            store.capture(vec![captured]).await.unwrap();
+        }
+        for id in &made[..2] {
+            assert_eq!(status(&store, *id).await, DeliveryStatus::Superseded, "{url}");
+        }
+        let last = store.delivery(made[2]).await.unwrap().unwrap();
+        assert_eq!((last.status, last.collapsed), (DeliveryStatus::Pending, 2), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_process_gives_back_what_it_held() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let made = capture_delivery(&store, endpoint, Some(lease(&store))).await;
+        assert_eq!(status(&store, made.id).await, DeliveryStatus::Leased, "{url}");
+        store.leave().await.unwrap();
+        assert_eq!(status(&store, made.id).await, DeliveryStatus::Pending, "{url}");
+        assert_eq!(claim(&store, endpoint, false).await.len(), 1, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_called_off_and_what_is_sent_is_not() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let waiting = capture_delivery(&store, endpoint, None).await;
+        let sent = capture_delivery(&store, endpoint, Some(lease(&store))).await;
+        assert_eq!(store.cancel_deliveries(&[waiting.id, sent.id]).await.unwrap(), 1, "{url}");
+        assert_eq!(status(&store, waiting.id).await, DeliveryStatus::Cancelled, "{url}");
+        let filter =
+            DeliveryFilter { status: Some(DeliveryStatus::Leased), ..DeliveryFilter::default() };
+        let page = store.deliveries(&filter, None, 10).await.unwrap();
+        assert_eq!(page.rows.len(), 1, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_endpoint_gets_nothing_more() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let made = capture_delivery(&store, endpoint, None).await;
+        let delete = crate::store::objects::ObjectChange::Delete {
+            kind: ObjectKind::Endpoint,
+            id: endpoint.uuid(),
+        };
+        store.change(&[delete]).await.unwrap();
+        assert_eq!(status(&store, made.id).await, DeliveryStatus::Cancelled, "{url}");
+    }
+}

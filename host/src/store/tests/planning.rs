@@ -1,0 +1,126 @@
+use super::*;
+use crate::model::delivery::DedupeKey;
+use crate::model::id::FlowId;
+use crate::store::{DeadLetterFilter, ModuleFailed, NewPlanning, RecordedPlan};
+
+/// An event whose flow's modules are to run, under a lease.
+async fn capture_planning(store: &EventStore, flow: FlowId, lease: WorkLease) -> Arc<Event> {
+    let mut captured = invoice("17");
+    let permit = store.prefetch().odd_room().take_claimed().unwrap();
+    captured.plannings.push(NewPlanning {
+        flow,
+        leased: Some((lease, permit)),
+        due_at: captured.event.received_at,
+        record_key: None,
+    });
+    let event = Arc::clone(&captured.event);
+    store.capture(vec![captured]).await.unwrap();
+    event
+}
+
+fn plan(store: &EventStore, event: &Arc<Event>, flow: FlowId, lease: WorkLease) -> RecordedPlan {
+    RecordedPlan {
+        event: Arc::clone(event),
+        flow,
+        replayed: false,
+        lease,
+        _slot: store.prefetch().odd_room().take_claimed().unwrap(),
+        at: store.clock().now(),
+        steps: "[]".to_owned(),
+        deliveries: Vec::new(),
+        failed: None,
+    }
+}
+
+fn draft(event: &Event, endpoint: EndpointId, key: Option<&str>) -> DeliveryDraft {
+    let until = event.received_at.after(Duration::from_hours(1));
+    let dedupe = key.map(|key| DedupeKey { key: format!("f {key}"), until });
+    DeliveryDraft { delivery: NewDelivery { dedupe, ..delivery(event, endpoint) }, slot: None }
+}
+
+#[tokio::test]
+async fn a_plan_is_recorded_once_and_ends_its_planning() {
+    for TestStore { store, url, .. } in stores().await {
+        let (flow, lease) = (FlowId::generate(), lease(&store));
+        let event = capture_planning(&store, flow, lease).await;
+        assert_eq!(store.waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
+        let mut planned = plan(&store, &event, flow, lease);
+        planned.deliveries.push(draft(&event, EndpointId::generate(), None));
+        assert!(store.plan(planned).await.unwrap(), "{url}");
+        assert!(!store.plan(plan(&store, &event, flow, lease)).await.unwrap(), "{url}");
+        assert!(store.waiting_plans(event.id).await.unwrap().is_empty(), "{url}");
+        assert_eq!(store.deliveries_of(event.id).await.unwrap().len(), 1, "{url}");
+        let runs = store.plan_runs(event.id).await.unwrap();
+        assert_eq!((runs.len(), runs[0].flow_id), (1, Some(flow)), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_without_its_lease_writes_nothing() {
+    for TestStore { store, url, .. } in stores().await {
+        let (flow, lease) = (FlowId::generate(), lease(&store));
+        let event = capture_planning(&store, flow, lease).await;
+        let other = WorkLease { token: lease.token + 1, ..lease };
+        let mut planned = plan(&store, &event, flow, other);
+        planned.deliveries.push(draft(&event, EndpointId::generate(), None));
+        assert!(!store.plan(planned).await.unwrap(), "{url}");
+        assert!(store.deliveries_of(event.id).await.unwrap().is_empty(), "{url}");
+        assert_eq!(store.waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn modules_that_fail_for_good_leave_a_dead_letter_that_a_replay_ends() {
+    for TestStore { store, url, .. } in stores().await {
+        let (flow, own) = (FlowId::generate(), lease(&store));
+        let event = capture_planning(&store, flow, own).await;
+        let detail = "it trapped".to_owned();
+        let failed = Some(ModuleFailed::Dead { reason: "module_trap", detail });
+        let planned = RecordedPlan { failed, ..plan(&store, &event, flow, own) };
+        assert!(store.plan(planned).await.unwrap(), "{url}");
+        let all = DeadLetterFilter::default();
+        let letters = store.dead_letters(&all, None, 10).await.unwrap().rows;
+        assert_eq!(letters[0].reason, "module_trap", "{url}");
+        let now = store.clock().now();
+        assert_eq!(store.replay(&[(letters[0].clone(), now)]).await.unwrap(), 1, "{url}");
+        let lane = store.prefetch().flow_lane(flow);
+        let claimed = store.claim_plannings(&lane, Duration::from_mins(1)).await.unwrap();
+        assert_eq!((claimed.len(), claimed[0].event.id), (1, event.id), "{url}");
+        let again = RecordedPlan { replayed: true, ..plan(&store, &event, flow, claimed[0].lease) };
+        assert!(store.plan(again).await.unwrap(), "{url}");
+        assert!(store.dead_letters(&all, None, 10).await.unwrap().rows.is_empty(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn modules_that_are_to_run_again_wait_until_then() {
+    for TestStore { store, url, .. } in stores().await {
+        let (flow, lease) = (FlowId::generate(), lease(&store));
+        let event = capture_planning(&store, flow, lease).await;
+        let later = store.clock().now().after(Duration::from_hours(1));
+        let failed = Some(ModuleFailed::Retry(later));
+        let planned = RecordedPlan { failed, ..plan(&store, &event, flow, lease) };
+        assert!(store.plan(planned).await.unwrap(), "{url}");
+        let waiting = store.waiting_plans(event.id).await.unwrap();
+        assert_eq!((waiting[0].due_at, waiting[0].attempts), (later, 1), "{url}");
+        assert!(!waiting[0].running, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn of_deliveries_with_one_dedupe_key_one_is_made() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        for made in [1, 0] {
+            let (flow, lease) = (FlowId::generate(), lease(&store));
+            let event = capture_planning(&store, flow, lease).await;
+            let mut planned = plan(&store, &event, flow, lease);
+            planned.deliveries.push(draft(&event, endpoint, Some("k")));
+            assert!(store.plan(planned).await.unwrap(), "{url}");
+            let found = store.deliveries_of(event.id).await.unwrap();
+            assert_eq!(found.len(), made, "{url}");
+            let steps = store.plan_runs(event.id).await.unwrap()[0].steps.get().to_owned();
+            assert_eq!(steps.contains("suppressed"), made == 0, "{url}: {steps}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use super::*;
+use crate::store::db::SqlQuery;
+use crate::store::objects::ObjectKind;
+
+const SEEN: &str = "INSERT INTO node (id, seen_at) VALUES ($1, $2)";
+const COUNT: &str = "SELECT COUNT(*) AS value FROM node WHERE id = $1";
+/// No process has this id: ids are positive.
+const NODE: i64 = -1;
+
+async fn count(store: &EventStore) -> i64 {
+    store.pool().fetch_value(SqlQuery::new(COUNT).bind(NODE)).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_closure_wrote_is_gone_where_it_fails() {
+    for TestStore { store, url, .. } in stores().await {
+        let failed: Result<(), StoreError> = store
+            .pool()
+            .write(|tx| {
+                Box::pin(async move {
+                    tx.execute(SqlQuery::new(SEEN).bind(NODE).bind(1_i64)).await?;
+                    Err(StoreError::Missing("thing".to_owned()))
+                })
+            })
+            .await;
+        assert!(matches!(failed, Err(StoreError::Missing(_))), "{url}: {failed:?}");
+        assert_eq!(count(&store).await, 0, "{url}");
+        store.pool().execute(SqlQuery::new(SEEN).bind(NODE).bind(1_i64)).await.unwrap();
+        assert_eq!(count(&store).await, 1, "{url}: the next transaction is a new one");
+    }
+}
+
+#[tokio::test]
+async fn the_state_of_a_transaction_comes_back_with_an_error() {
+    for TestStore { store, url, .. } in stores().await {
+        let (state, failed) = store
+            .pool()
+            .transact(vec![1], |_tx, state: &mut Vec<i32>| {
+                Box::pin(async move {
+                    state.push(2);
+                    Err::<(), _>(StoreError::Raced)
+                })
+            })
+            .await;
+        assert!(matches!(failed, Err(StoreError::Raced)), "{url}");
+        assert_eq!(state, [1, 2], "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_closure_that_panics_costs_no_other() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&format!("sqlite:{}", folder.path().join("w.db").display())).await;
+    let panicked: Result<(), StoreError> = store
+        .pool()
+        .write(|tx| {
+            Box::pin(async move {
+                tx.execute(SqlQuery::new(SEEN).bind(NODE).bind(1_i64)).await?;
+                panic!("a bug in an operation")
+            })
+        })
+        .await;
+    assert!(matches!(panicked, Err(StoreError::Closed)), "{panicked:?}");
+    assert_eq!(count(&store).await, 0);
+    store.capture(vec![invoice("17")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn more_readings_than_connections_all_end() {
+    for TestStore { store, url, .. } in stores().await {
+        let reading = (0..64).map(|_| store.objects::<serde_json::Value>(ObjectKind::Flow));
+        for read in futures_util::future::join_all(reading).await {
+            assert!(read.unwrap().is_empty(), "{url}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_when_the_store_is_opened_again() {
+    for TestStore { store, url, _folder } in stores().await {
+        let receipts = store.capture(vec![invoice("17")]).await.unwrap();
+        store.leave().await.unwrap();
+        store.pool().close().await;
+        drop(store);
+        let store = reopen(&url).await;
+        assert!(store.event(receipts[0].id).await.unwrap().is_some(), "{url}");
+    }
+}
+
+/// Opens a database as soon as whoever had it has let it go.
+async fn reopen(url: &str) -> EventStore {
+    loop {
+        match EventStore::open(url, Clock::System, StoreOpening::default()).await {
+            Ok((store, _)) => return store,
+            Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date_and_a_newer_one_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("w.db");
+    let url = format!("sqlite:{}", path.display());
+    let store = open(&url).await;
+    store.pool().close().await;
+    drop(store);
+    drop(reopen(&url).await);
+    let db = loop {
+        // The lock is given back when the last thread has closed its connection.
+        match rusqlite::Connection::open(&path) {
+            Ok(db) => break db,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let applied: i64 = db
+        .query_row("SELECT COUNT(*) FROM _sqlx_migrations WHERE success", [], |row| row.get(0))
+        .unwrap();
+    assert!(applied > 10, "{applied}");
+    db.execute_batch(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'of a newer version', TRUE, x'00', 0)",
+    )
+    .unwrap();
+    drop(db);
+    let refused = loop {
+        match EventStore::open(&url, Clock::System, StoreOpening::default()).await {
+            Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            other => break other,
+        }
+    };
+    assert!(matches!(refused, Err(StoreError::Migration(_))), "{:?}", refused.err());
+}
