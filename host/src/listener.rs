@@ -178,6 +178,17 @@ pub struct ConnectionRoom {
     pub outgoing: usize,
 }
 
+impl ConnectionRoom {
+    /// Connections that the redirect from HTTP to HTTPS takes out of those for requests: a
+    /// sixteenth. Each of its answers is short, and an attack on it must not use up what the server
+    /// needs.
+    pub fn split_off_redirect(&mut self) -> usize {
+        let redirect = (self.incoming / 16).max(1);
+        self.incoming = (self.incoming - redirect).max(1);
+        redirect
+    }
+}
+
 /// Raises how many files this process may have open as far as it may, and shares them out: some for
 /// the database and modules, a third of the others for outgoing connections, what is left for
 /// incoming ones, at most `wanted`.
@@ -209,6 +220,14 @@ fn share_descriptors(files: u64, wanted: usize) -> ConnectionRoom {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_redirect_takes_its_connections_from_those_for_requests() {
+        let mut room = ConnectionRoom { incoming: 160, outgoing: 80 };
+        assert_eq!((room.split_off_redirect(), room.incoming), (10, 150));
+        let mut least = ConnectionRoom { incoming: 1, outgoing: 1 };
+        assert_eq!((least.split_off_redirect(), least.incoming), (1, 1));
+    }
 
     #[test]
     fn files_are_shared_by_incoming_and_outgoing_connections() {

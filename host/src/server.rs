@@ -108,18 +108,21 @@ impl Server {
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, ServerError> {
         let stop = CancellationToken::new();
         let certificates = read_certificates(&config)?;
-        let room = listener::share_files(config.server.max_connections);
-        let bounds = ConnectionBounds {
-            connections: room.incoming,
-            header_timeout: config.server.header_timeout.get(),
-        };
-        let (listener, address) =
-            bind_listener(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
-        let redirect = config.tls.redirect_listen;
-        let redirect = redirect
-            .map(|address| bind_listener(address, "tls.redirect_listen", bounds, None, &stop))
+        let mut room = listener::share_files(config.server.max_connections);
+        let header_timeout = config.server.header_timeout.get();
+        let redirect = config
+            .tls
+            .redirect_listen
+            .map(|address| {
+                let connections = room.split_off_redirect();
+                let bounds = ConnectionBounds { connections, header_timeout };
+                bind_listener(address, "tls.redirect_listen", bounds, None, &stop)
+            })
             .transpose()?
             .map(|(listener, _)| listener);
+        let bounds = ConnectionBounds { connections: room.incoming, header_timeout };
+        let (listener, address) =
+            bind_listener(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
         let folder = config.data_dir();
         make_data_dir(&config, &folder)?;
         let sealer = read_key(&config, &folder)?;
