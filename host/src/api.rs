@@ -262,7 +262,7 @@ async fn run_guarded(
         }
         if is_setting_call(&method, route.as_str()) && response.status().is_success() {
             app.audit.write(Vec::new());
-            app.journal.flush().await;
+            app.journal.flush_writes().await;
         }
     }
     response

@@ -95,12 +95,12 @@ impl MaintenanceContext {
 
     /// Tells the other nodes that this one is there.
     async fn beat(&self) -> Result<(), live::SettingsError> {
-        Ok(self.journal.patrol_nodes().await?)
+        Ok(self.journal.watch_processes().await?)
     }
 
     /// Forgets what was kept for sources that are deleted.
     async fn forget_sources(&self) -> Result<(), live::SettingsError> {
-        let states = self.journal.source_states().await?;
+        let states = self.journal.list_source_states().await?;
         // After the states were read: a source that has one is older than what is set now.
         self.live.refresh().await?;
         let current = self.live.current();
@@ -145,7 +145,7 @@ impl MaintenanceContext {
             records: keep.records.map(before),
         };
         let (from, all_at) = self.payloads_from(now);
-        let pruned = self.journal.prune(&cutoffs, from).await?;
+        let pruned = self.journal.prune_expired(&cutoffs, from).await?;
         let pruned = self.prune_to_size(pruned, &cutoffs, now).await?;
         let to = Some(EventId::first_at(cutoffs.payloads));
         *self.pruned.lock().unwrap_or_else(PoisonError::into_inner) = PrunedSoFar { to, all_at };
@@ -198,11 +198,11 @@ impl MaintenanceContext {
         tracing::debug!(keys, dedupe_keys, calls, "forgot keys of repeats and calls on record");
         // A short-lived token that has ended need not be known as revoked.
         let revoked: Vec<StoredObject<IgnoredAny>> =
-            self.journal.objects(ObjectKind::RevokedGrant).await?;
+            self.journal.list_objects(ObjectKind::RevokedGrant).await?;
         let over = revoked.iter().filter(|object| object.created_at.after(LIFETIME) < now);
         let over = over
             .map(|object| ObjectChange::Delete { kind: ObjectKind::RevokedGrant, id: object.id });
         let over: Vec<ObjectChange> = over.collect();
-        if over.is_empty() { Ok(()) } else { Ok(self.journal.change(&over).await?) }
+        if over.is_empty() { Ok(()) } else { Ok(self.journal.change_objects(&over).await?) }
     }
 }

@@ -128,7 +128,7 @@ async fn sweep_plannings(context: PlannerContext) {
             () = tokio::time::sleep(PATROL) => {}
             () = context.stop.cancelled() => return,
         }
-        match context.journal.flows_due().await {
+        match context.journal.list_flows_due().await {
             Ok(due) => {
                 for flow in due {
                     if let Some(lane) = context.journal.prefetch().find_flow_lane(flow) {
@@ -220,7 +220,7 @@ async fn plan_event(
         deliveries,
         failed,
     };
-    match context.journal.plan(planned).await {
+    match context.journal.record_plan(planned).await {
         Ok(true) => {}
         Ok(false) => tracing::info!(%event, "another planner was faster; this plan is dropped"),
         Err(error) => {

@@ -236,10 +236,10 @@ impl Server {
             );
         }
         app.audit.write(app.live.fresh_usages());
-        if tokio::time::timeout(grace, journal.flush()).await.is_err() {
+        if tokio::time::timeout(grace, journal.flush_writes()).await.is_err() {
             tracing::warn!("the database took no writes before shutdown.grace was over");
         }
-        if let Err(error) = journal.leave().await {
+        if let Err(error) = journal.leave_process().await {
             tracing::warn!(%error, "cannot give leases back; others take them over in a while");
         }
     }

@@ -154,7 +154,7 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
     // Before it is read what they remember: a run that ends meanwhile has more to remember than
     // that.
     let running: HashSet<SourceId> = context.running().keys().copied().collect();
-    let states = context.journal.source_states().await?;
+    let states = context.journal.list_source_states().await?;
     let now = context.journal.clock().now();
     let rests = |inlet: &&Arc<SourceRuntime>| !running.contains(&inlet.source.id);
     for inlet in topology.inlets().filter(|inlet| inlet.source.settings.enabled).filter(rests) {

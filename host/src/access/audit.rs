@@ -82,7 +82,7 @@ impl CallAudit {
 
     fn send(&self, notes: AuditNotes) {
         // What a full queue does not take waits here; a token's state is written at its next use.
-        let Err(notes) = self.journal.note(notes) else { return };
+        let Err(notes) = self.journal.queue_notes(notes) else { return };
         let mut calls = notes.calls;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         calls.append(&mut waiting);

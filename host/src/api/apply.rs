@@ -145,7 +145,7 @@ impl ApplyWork<'_> {
         document: &ConfigDocument,
         dry_run: bool,
     ) -> Result<(), ApiProblem> {
-        let versions = self.app.journal.modules().await?;
+        let versions = self.app.journal.list_modules().await?;
         let pins = document.flows.iter().flat_map(|flow| &flow.modules);
         let is_pinned = |name: &str, number: u32| {
             pins.clone().any(|module| module.name == name && module.version == Some(number))

@@ -146,7 +146,7 @@ pub async fn list_calls(
     let topology = app.live.current();
     let pages = PageRequest { cursor: query.cursor.clone(), limit: query.limit.clone() };
     let (limit, after) = (pages.limit()?, pages.after::<RequestId>()?);
-    let found = app.journal.calls(&query.filter(&topology)?, after, limit).await?;
+    let found = app.journal.list_calls(&query.filter(&topology)?, after, limit).await?;
     Ok(list_page(&uri, found, |call| CallView::new(&topology, call)))
 }
 
@@ -165,7 +165,7 @@ pub async fn export_calls(
     let context = (app, principal.token().id, filter);
     Ok(stream_lines("audit.ndjson", context, |(app, token, filter), before| async move {
         let _place = app.reading.place(token).await?;
-        let found = app.journal.calls(&filter, before, CHUNK).await?;
+        let found = app.journal.list_calls(&filter, before, CHUNK).await?;
         let topology = app.live.current();
         let shown = found.rows.into_iter().map(|call| CallView::new(&topology, call)).collect();
         Ok((shown, found.next))

@@ -293,7 +293,7 @@ pub async fn first_token(
     journal: &EventStore,
     given: Option<&str>,
 ) -> Result<Option<String>, store::StoreError> {
-    let stored: Vec<StoredObject<StoredToken>> = journal.objects(ObjectKind::Token).await?;
+    let stored: Vec<StoredObject<StoredToken>> = journal.list_objects(ObjectKind::Token).await?;
     let made = (given.is_none() && stored.is_empty()).then(generate_token);
     let Some(token) = made.as_deref().or(given) else { return Ok(None) };
     let known = stored.iter().find(|object| object.settings.settings.name == ADMIN);
@@ -302,7 +302,7 @@ pub async fn first_token(
         let change = ObjectChange::put(ObjectKind::Token, ADMIN, &object).map_err(|error| {
             store::StoreError::Corrupt { table: "object", column: "body", why: error.to_string() }
         })?;
-        journal.change(&[change]).await?;
+        journal.change_objects(&[change]).await?;
     }
     Ok(made)
 }

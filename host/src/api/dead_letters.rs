@@ -221,12 +221,12 @@ pub async fn list_dead_letters(
     let topology = app.live.current();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
-    let found = app.journal.dead_letters(&query.filter(&topology)?, after, limit).await?;
+    let found = app.journal.list_dead_letters(&query.filter(&topology)?, after, limit).await?;
     Ok(list_page(&uri, found, |row| DeadLetterView::new(&topology, row)))
 }
 
 async fn find_dead_letter(app: &AppState, text: &str) -> Result<StoredDeadLetter, ApiProblem> {
-    let found = app.journal.dead_letter(id("dead letter", text)?).await?;
+    let found = app.journal.find_dead_letter(id("dead letter", text)?).await?;
     found.ok_or_else(|| ApiProblem::missing("dead letter", text))
 }
 
@@ -243,7 +243,7 @@ pub async fn show_dead_letter(
     let event = event(&app, &stored).await?;
     let delivery = match &stored.subject {
         DeadSubject::Event(DeadEvent { delivery: Some((id, _)), .. }) => {
-            app.journal.delivery(*id).await?
+            app.journal.find_delivery(*id).await?
         }
         DeadSubject::Event(_) | DeadSubject::Row(_) => None,
     };
@@ -271,7 +271,7 @@ pub async fn replay_dead_letter(
     let topology = app.live.current();
     check_query(&topology, &stored)?;
     let now = app.journal.clock().now();
-    app.journal.replay(&[(stored.clone(), now)]).await?;
+    app.journal.replay_dead_letters(&[(stored.clone(), now)]).await?;
     let shown = StoredDeadLetter { replayed_at: Some(now), ..stored };
     Ok((StatusCode::ACCEPTED, data_answer(DeadLetterView::new(&topology, shown))))
 }
@@ -393,7 +393,7 @@ async fn replay_chunks(
     let (mut replayed, mut offset): (u64, u32) = (0, 0);
     let mut before: Option<DeadLetterId> = None;
     loop {
-        let found = app.journal.dead_letters(filter, before, CHUNK).await?;
+        let found = app.journal.list_dead_letters(filter, before, CHUNK).await?;
         let possible = found
             .rows
             .into_iter()
@@ -405,7 +405,7 @@ async fn replay_chunks(
                 (row, at)
             })
             .collect();
-        replayed += app.journal.replay(&due).await? as u64;
+        replayed += app.journal.replay_dead_letters(&due).await? as u64;
         before = found.next;
         if before.is_none() {
             return Ok(replayed);
@@ -439,7 +439,7 @@ pub async fn export_dead_letters(
     let context = (app, principal.token().id, filter);
     Ok(stream_lines("dead-letters.ndjson", context, |(app, token, filter), before| async move {
         let _place = app.reading.place(token).await?;
-        let found = app.journal.dead_letters(&filter, before, CHUNK).await?;
+        let found = app.journal.list_dead_letters(&filter, before, CHUNK).await?;
         details(&app, found).await
     }))
 }
@@ -447,7 +447,7 @@ pub async fn export_dead_letters(
 async fn event(app: &AppState, stored: &StoredDeadLetter) -> Result<Option<EventView>, ApiProblem> {
     match &stored.subject {
         DeadSubject::Event(dead) => {
-            Ok(app.journal.event(dead.event_id).await?.map(EventView::from))
+            Ok(app.journal.find_event(dead.event_id).await?.map(EventView::from))
         }
         DeadSubject::Row(_) => Ok(None),
     }

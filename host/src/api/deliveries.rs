@@ -193,12 +193,12 @@ pub async fn list_deliveries(
     let topology = app.live.current();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
-    let found = app.journal.deliveries(&query.filter(&topology)?, after, limit).await?;
+    let found = app.journal.list_deliveries(&query.filter(&topology)?, after, limit).await?;
     Ok(list_page(&uri, found, |row| DeliveryView::new(&topology, row)))
 }
 
 async fn find_delivery(app: &AppState, text: &str) -> Result<StoredDelivery, ApiProblem> {
-    let found = app.journal.delivery(id("delivery", text)?).await?;
+    let found = app.journal.find_delivery(id("delivery", text)?).await?;
     found.ok_or_else(|| ApiProblem::missing("delivery", text))
 }
 
@@ -289,7 +289,7 @@ pub async fn cancel_deliveries(
     let (mut matched, mut cancelled) = (0, 0);
     let mut before: Option<DeliveryId> = None;
     loop {
-        let found = app.journal.deliveries(&filter, before, CHUNK).await?;
+        let found = app.journal.list_deliveries(&filter, before, CHUNK).await?;
         matched += found.rows.len() as u64;
         if !request.dry_run {
             let ids: Vec<DeliveryId> = found.rows.iter().map(|row| row.id).collect();

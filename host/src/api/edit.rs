@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 /// Makes the changes and puts them into use.
 pub async fn commit_changes(app: &AppState, changes: &[ObjectChange]) -> Result<(), ApiProblem> {
-    app.journal.change(changes).await?;
+    app.journal.change_objects(changes).await?;
     Ok(app.live.reload().await?)
 }
 

@@ -301,7 +301,7 @@ pub async fn list_events(
         until: time("until", query.until.as_deref())?,
     };
     let limit = pages.limit()?;
-    let found = app.journal.events(&filter, pages.after()?, limit).await?;
+    let found = app.journal.list_events(&filter, pages.after()?, limit).await?;
     Ok(list_page(&uri, found, EventView::from))
 }
 
@@ -318,7 +318,7 @@ pub async fn show_event(
     principal: CallPrincipal,
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<trace::EventTrace>>, ApiProblem> {
-    let event = app.journal.event(id("event", &text)?).await?;
+    let event = app.journal.find_event(id("event", &text)?).await?;
     // What it may not see is to it as if it did not exist.
     let token = principal.token();
     let event = event.filter(|stored| {
@@ -365,7 +365,7 @@ pub async fn replay_event(
     Path(text): Path<String>,
     JsonInput(wanted): JsonInput<EventReplay>,
 ) -> Result<(StatusCode, Json<DataAnswer<ReplayedEvent>>), ApiProblem> {
-    let stored = app.journal.event(id("event", &text)?).await?;
+    let stored = app.journal.find_event(id("event", &text)?).await?;
     let event = stored.ok_or_else(|| ApiProblem::missing("event", &text))?.with_payload()?;
     if wanted.endpoint.is_some() || wanted.failed_only {
         let resent = resend_event(&app, event.id, &wanted).await?;
@@ -374,7 +374,7 @@ pub async fn replay_event(
     }
     let matches = app.live.current().matches(&event.source, &event.event_type);
     let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
-    app.journal.plan_again(&event, &flows).await?;
+    app.journal.replan_event(&event, &flows).await?;
     let drafts = matches.drafts(&app.journal, &event);
     let replayed =
         ReplayedEvent { id: text, flows: flows.len(), deliveries: drafts.len(), resent: 0 };
@@ -402,7 +402,7 @@ async fn resend_event(
         there && (!wanted.failed_only || has_failed(delivery))
     };
     let mut resent = 0;
-    for delivery in app.journal.deliveries_of(event).await?.iter().filter(|one| fits(one)) {
+    for delivery in app.journal.list_deliveries_of_event(event).await?.iter().filter(|one| fits(one)) {
         // A newer delivery of the record took the place of one that was superseded.
         if delivery.status != DeliveryStatus::Superseded
             && app.journal.replay_delivery(delivery).await?

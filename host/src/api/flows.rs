@@ -90,7 +90,7 @@ async fn save_flow(
     let stored: Vec<&FlowSettings> = old.iter().map(|flow| &flow.settings).collect();
     edit::check_faults(keep_flow(&mut settings, &stored))?;
     let topology = app.live.current();
-    let modules = KnownModules::new(&app.journal.modules().await?);
+    let modules = KnownModules::new(&app.journal.list_modules().await?);
     let has = |name: &str| topology.endpoint_named(name).is_some();
     edit::check_faults(edit::check_flow(&settings, has, &modules))?;
     let created_at = old.map_or_else(|| app.journal.clock().now(), |flow| flow.created_at);

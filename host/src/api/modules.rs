@@ -93,7 +93,7 @@ impl From<ModuleVersion> for ModuleView {
 }
 
 async fn versions(app: &AppState, name: &str) -> Result<Vec<ModuleVersion>, ApiProblem> {
-    let mut all = app.journal.modules().await?;
+    let mut all = app.journal.list_modules().await?;
     all.retain(|version| version.name == name);
     if all.is_empty() { Err(ApiProblem::missing("module", name)) } else { Ok(all) }
 }
@@ -118,7 +118,7 @@ pub async fn list_modules(
     State(app): State<AppState>,
     _principal: CallPrincipal,
 ) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
-    Ok(whole_list(app.journal.modules().await?.into_iter().map(ModuleView::from).collect()))
+    Ok(whole_list(app.journal.list_modules().await?.into_iter().map(ModuleView::from).collect()))
 }
 
 /// Lists the versions of a module.
@@ -177,7 +177,7 @@ pub async fn upload_module(
     })?;
     let report =
         serde_json::to_string(module.report()).map_err(|error| ApiProblem::unexpected(&error))?;
-    let before = app.journal.modules().await?.into_iter().find(|v| v.name == name && v.active);
+    let before = app.journal.list_modules().await?.into_iter().find(|v| v.name == name && v.active);
     let added = app.journal.add_module(NewModule {
         name: &name,
         version: query.version,
@@ -224,7 +224,7 @@ pub async fn download_module(
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Response, ApiProblem> {
     let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
-    let wasm = app.journal.component(found.sha256).await?;
+    let wasm = app.journal.load_component(found.sha256).await?;
     let wasm = wasm.ok_or_else(|| ApiProblem::missing("component", &hex::encode(found.sha256)))?;
     Ok(([(header::CONTENT_TYPE, "application/wasm")], wasm).into_response())
 }
@@ -336,7 +336,7 @@ impl TrialEvent {
     }
 
     async fn stored(app: &AppState, text: &str) -> Result<Self, ApiProblem> {
-        let stored = app.journal.event(id("event", text)?).await?;
+        let stored = app.journal.find_event(id("event", text)?).await?;
         let event = stored.ok_or_else(|| ApiProblem::missing("event", text))?.with_payload()?;
         Ok(Self {
             id: event.id.to_string(),

@@ -160,7 +160,7 @@ pub async fn list_records(
             let limit = query.per_page + 1;
             let start =
                 query.after.as_ref().map_or(PageStart::Offset(place.offset), PageStart::After);
-            let found = app.journal.records(&filter, *order, start, limit).await?;
+            let found = app.journal.list_records(&filter, *order, start, limit).await?;
             let mut rows = found.rows;
             let per_page = query.per_page as usize;
             if found.is_cut && rows.len() < per_page && query.after.is_none() {
@@ -237,7 +237,7 @@ pub async fn show_record(
         source: query.source,
         ..RecordFilter::default()
     };
-    let mut found = app.journal.records_of_id(&filter, &id, SOURCES_NAMED).await?;
+    let mut found = app.journal.find_records(&filter, &id, SOURCES_NAMED).await?;
     check_one_source(resource, &id, found.iter().map(|record| record.source.as_str()))?;
     let found = found.pop().ok_or_else(|| ApiProblem::missing(resource, &id))?;
     Ok(Json(RecordAnswer { data: written(&found, &query.fields) }))
@@ -285,7 +285,7 @@ async fn looked_into(
     let mut looked_into = 0;
     loop {
         let start = after.as_ref().map_or(PageStart::Offset(0), PageStart::After);
-        let piece = app.journal.records(filter, order, start, CHUNK).await?;
+        let piece = app.journal.list_records(filter, order, start, CHUNK).await?;
         let rows = &piece.rows;
         let read = u32::try_from(rows.len()).unwrap_or(CHUNK);
         after = rows.last().map(|last| last.position(order));
@@ -326,7 +326,7 @@ async fn read_again(
         let RecordPosition { source, resource_id, .. } = position;
         let filter =
             RecordFilter { source: Some(source), since: None, is_narrow: false, ..filter.clone() };
-        let found = app.journal.records_of_id(&filter, &resource_id, 1).await?;
+        let found = app.journal.find_records(&filter, &resource_id, 1).await?;
         let Some(record) = found.first() else { continue };
         bytes += record.data.get().len();
         if bytes > PAGE_BYTES && !data.is_empty() {

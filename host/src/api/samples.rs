@@ -88,7 +88,7 @@ async fn newest_event(
         TypePattern::Exact(name) => (Some(name.clone()), None),
     };
     let filter = EventFilter { event_type, source, resource, ..EventFilter::default() };
-    let events = app.journal.events(&filter, None, LOOKED_AT).await?;
+    let events = app.journal.list_events(&filter, None, LOOKED_AT).await?;
     let events = events.rows.into_iter().filter_map(|stored| stored.with_payload().ok());
     let is_asked_for = |event: &Event| {
         pattern.matches(&event.event_type) && principal.token().may_touch(event.resource.as_deref())

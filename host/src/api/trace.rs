@@ -68,7 +68,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
     let mut steps = Vec::new();
     // Of each flow the last run counts.
     let mut reasons: BTreeMap<Option<FlowId>, Vec<String>> = BTreeMap::new();
-    for run in app.journal.plan_runs(id).await? {
+    for run in app.journal.list_plan_runs(id).await? {
         let said: Vec<Value> = serde_json::from_str(run.steps.get()).unwrap_or_default();
         let unsent: Vec<String> = said.iter().filter_map(why_unsent).collect();
         match run.flow_id {
@@ -84,7 +84,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
             steps.push(line);
         }
     }
-    let waiting = app.journal.waiting_plans(id).await?;
+    let waiting = app.journal.list_waiting_plans(id).await?;
     let waiting: Vec<WaitingFlow> = waiting
         .into_iter()
         .map(|plan| WaitingFlow {
@@ -95,7 +95,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
             crashes: plan.deaths,
         })
         .collect();
-    let deliveries = app.journal.deliveries_of(id).await?;
+    let deliveries = app.journal.list_deliveries_of_event(id).await?;
     let reasons: Vec<String> = reasons.into_values().flatten().collect();
     let mut summary = summarise_trace(app, &stored, &deliveries, &waiting, &reasons);
     if let Some(pruned) = stored.pruned {
@@ -114,7 +114,7 @@ pub async fn delivery_trace(
     topology: &SettingsSnapshot,
     delivery: StoredDelivery,
 ) -> Result<DeliveryTrace, ApiProblem> {
-    let attempts = app.journal.attempts(delivery.id).await?;
+    let attempts = app.journal.list_attempts(delivery.id).await?;
     let attempts = attempts.into_iter().map(AttemptView::from).collect();
     Ok(DeliveryTrace { delivery: DeliveryView::new(topology, delivery), attempts })
 }

@@ -72,13 +72,13 @@ async fn sweep_lanes(context: Arc<LaneContext>) {
 /// Tells the lanes what the table knows and memory may not.
 async fn look_around(context: &LaneContext) -> Result<(), StoreError> {
     let prefetch = context.journal.prefetch();
-    for (endpoint, until) in context.journal.holds().await? {
+    for (endpoint, until) in context.journal.list_holds().await? {
         if let Some(lane) = prefetch.find_lane(endpoint) {
             let left = until.since(context.journal.clock().now());
             lane.pace().hold(Instant::now(), left);
         }
     }
-    for (endpoint, at) in context.journal.next_due().await? {
+    for (endpoint, at) in context.journal.list_next_due().await? {
         if let Some(lane) = prefetch.find_lane(endpoint) {
             lane.due(at);
             if at <= context.journal.clock().now() {

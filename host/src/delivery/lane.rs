@@ -121,7 +121,7 @@ impl LaneRunner {
             return;
         }
         let ordered = target.endpoint.settings.ordered;
-        match self.context.journal.claim(&self.lane, ordered, target.hold()).await {
+        match self.context.journal.claim_deliveries(&self.lane, ordered, target.hold()).await {
             Ok(claimed) => {
                 // What is due but held back by an earlier one of its record is looked for again
                 // when that one is settled, or at the next patrol.
@@ -199,7 +199,7 @@ impl LaneRunner {
         if leases.is_empty() {
             return;
         }
-        if let Err(error) = self.context.journal.release(&leases, due).await {
+        if let Err(error) = self.context.journal.release_deliveries(&leases, due).await {
             tracing::warn!(endpoint = %self.lane.endpoint, %error,
                 "cannot give deliveries back; their leases will run out");
         }
@@ -216,7 +216,7 @@ async fn send_delivery(
 ) {
     let Some((target, made)) = make_attempt(context, lane.endpoint, &leased).await else {
         let (now, lease) = (context.journal.clock().now(), [(leased.id, leased.lease)]);
-        if let Err(error) = context.journal.release(&lease, now).await {
+        if let Err(error) = context.journal.release_deliveries(&lease, now).await {
             tracing::warn!(delivery = %leased.id, %error, "cannot give a delivery back; its lease will run out");
         }
         return;
@@ -239,7 +239,7 @@ async fn send_delivery(
         attempt: made.attempt,
         outcome,
     };
-    if let Err(error) = context.journal.settle(settled).await {
+    if let Err(error) = context.journal.record_attempt(settled).await {
         tracing::warn!(delivery = %leased.id, %error, "an attempt was not recorded and will be made again");
     }
 }

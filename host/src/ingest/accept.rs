@@ -123,7 +123,7 @@ pub async fn accept_events(
         inlets.push(topology.inlet(&capture.event.source));
         captures.push(capture);
     }
-    let receipts = journal.capture(captures).await.map_err(AcceptError::Journal)?;
+    let receipts = journal.capture_events(captures).await.map_err(AcceptError::Journal)?;
     let now = journal.clock().now();
     for (inlet, receipt) in inlets.into_iter().zip(&receipts) {
         if let Some(inlet) = inlet {
@@ -158,7 +158,7 @@ pub async fn take_source_events(
         capture_events(journal, topology, event, keys).0
     };
     let captures = incoming.into_iter().map(of).collect();
-    let receipts = journal.take(captures, changes).await.map_err(AcceptError::Journal)?;
+    let receipts = journal.capture_from_source(captures, changes).await.map_err(AcceptError::Journal)?;
     let now = journal.clock().now();
     Ok(receipts.map(|receipts| {
         for receipt in &receipts {

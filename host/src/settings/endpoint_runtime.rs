@@ -159,7 +159,7 @@ impl EndpointRuntime {
         let slot = if at_once { self.lane.room.take(size) } else { None };
         let lease = slot
             .is_some()
-            .then(|| WorkLease { token: journal.lease_token(), until: now.after(self.hold()) });
+            .then(|| WorkLease { token: journal.next_lease_token(), until: now.after(self.hold()) });
         let event_type = plan.message.as_ref().and_then(|m| m.event_type.as_ref());
         let delivery = NewDelivery {
             id: DeliveryId::generate(),

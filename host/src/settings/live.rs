@@ -111,7 +111,7 @@ impl LiveSettings {
             matches: matching::MatchCache::default(),
         };
         sealed::seal_plain(&journal, &sealer).await?;
-        let usages = journal.token_usages().await?.into_iter();
+        let usages = journal.list_token_usages().await?.into_iter();
         let usages =
             usages.map(|usage| (usage.token, Arc::new(TokenActivity::restored(usage)))).collect();
         let inner = LiveInner {
@@ -174,7 +174,7 @@ impl LiveSettings {
 
     /// Builds the topology anew, if the journal has a newer one.
     pub async fn refresh(&self) -> Result<(), SettingsError> {
-        if self.inner.journal.topology_version().await? == self.current().version {
+        if self.inner.journal.read_settings_version().await? == self.current().version {
             return Ok(());
         }
         self.reload().await
@@ -184,7 +184,7 @@ impl LiveSettings {
     pub async fn reload(&self) -> Result<(), SettingsError> {
         // One at a time, so that an older one never replaces a newer.
         let mut loaded = self.inner.loaded.lock().await;
-        let version = self.inner.journal.topology_version().await?;
+        let version = self.inner.journal.read_settings_version().await?;
         let sources = self.sources().await?;
         let endpoints = self.endpoints().await?;
         let endpoint_names =
@@ -192,7 +192,7 @@ impl LiveSettings {
         let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
-        let revoked = self.inner.journal.objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
+        let revoked = self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
         let topology = SettingsSnapshot {
             version,
             sources,
@@ -249,7 +249,7 @@ impl LiveSettings {
 
     async fn tokens(&self) -> Result<HashMap<TokenDigest, Arc<ApiToken>>, SettingsError> {
         let objects: Vec<StoredObject<StoredToken>> =
-            self.inner.journal.objects(ObjectKind::Token).await?;
+            self.inner.journal.list_objects(ObjectKind::Token).await?;
         let mut usages = self.inner.usages.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<TokenId> = objects.iter().map(|o| TokenId::from_uuid(o.id)).collect();
         usages.retain(|id, _| ids.contains(id));
@@ -271,7 +271,7 @@ impl LiveSettings {
 
     async fn sources(&self) -> Result<HashMap<String, Arc<SourceRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> =
-            self.inner.journal.objects(ObjectKind::Source).await?;
+            self.inner.journal.list_objects(ObjectKind::Source).await?;
         let mut healths = self.inner.healths.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: HashSet<SourceId> = objects.iter().map(|o| SourceId::from_uuid(o.id)).collect();
         healths.retain(|id, _| ids.contains(id));
@@ -295,7 +295,7 @@ impl LiveSettings {
 
     async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<EndpointRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> =
-            self.inner.journal.objects(ObjectKind::Endpoint).await?;
+            self.inner.journal.list_objects(ObjectKind::Endpoint).await?;
         let mut endpoints = HashMap::new();
         for object in objects {
             let id = EndpointId::from_uuid(object.id);
@@ -326,8 +326,8 @@ impl LiveSettings {
         loaded: &mut HashMap<[u8; 32], wasm::LoadedModule>,
     ) -> Result<Vec<Arc<FlowRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> =
-            self.inner.journal.objects(ObjectKind::Flow).await?;
-        let versions = self.inner.journal.modules().await?;
+            self.inner.journal.list_objects(ObjectKind::Flow).await?;
+        let versions = self.inner.journal.list_modules().await?;
         let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
@@ -409,7 +409,7 @@ impl LiveSettings {
             Ok(None) => {}
             Err(error) => return Err(error.to_string()),
         }
-        let wasm = self.inner.journal.component(sha256).await.map_err(|e| e.to_string())?;
+        let wasm = self.inner.journal.load_component(sha256).await.map_err(|e| e.to_string())?;
         let wasm = wasm.ok_or_else(|| "its component is not stored".to_owned())?;
         engine.admit(cache, &wasm).await.map_err(|e| e.to_string())
     }
@@ -432,7 +432,7 @@ impl LiveSettings {
         let secrets = target.secrets.as_ref();
         let change =
             sealed::put_sealed(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
-        self.inner.journal.change(&[change]).await?;
+        self.inner.journal.change_objects(&[change]).await?;
         self.reload().await
     }
 }

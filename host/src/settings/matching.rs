@@ -137,7 +137,7 @@ impl EventMatches {
         let planning = |route: &Arc<FlowRuntime>| NewPlanning {
             flow: route.flow.id,
             leased: route.lane.room.take(event.size()).map(|slot| {
-                (WorkLease { token: journal.lease_token(), until: now.after(PLANNING_HOLD) }, slot)
+                (WorkLease { token: journal.next_lease_token(), until: now.after(PLANNING_HOLD) }, slot)
             }),
             due_at: now,
             record_key: route.keeps_order().then(|| event.record_key()).flatten(),

@@ -110,14 +110,14 @@ pub async fn seal_plain(
 ) -> Result<(), super::live::SettingsError> {
     let mut changes = Vec::new();
     for kind in [ObjectKind::Endpoint, ObjectKind::Source, ObjectKind::Flow] {
-        for object in journal.objects::<Value>(kind).await? {
+        for object in journal.list_objects::<Value>(kind).await? {
             changes.extend(sealed_again(sealer, kind, object)?);
         }
     }
     if changes.is_empty() {
         return Ok(());
     }
-    journal.change(&changes).await?;
+    journal.change_objects(&changes).await?;
     let objects = changes.len();
     tracing::info!(
         objects,

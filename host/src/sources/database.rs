@@ -298,9 +298,9 @@ pub async fn kept(
         };
         row.iter().map(field).collect()
     };
-    let heads = journal.row_heads(state.source, table.name, KeyRange::ALL).await?;
+    let heads = journal.list_row_heads(state.source, table.name, KeyRange::ALL).await?;
     let keys: Vec<i64> = heads.iter().map(|head| head.key).collect();
-    let rows = journal.some_kept_rows(state.source, table.name, &keys).await?;
+    let rows = journal.find_kept_rows(state.source, table.name, &keys).await?;
     let shown = rows.into_iter().map(|row| {
         let key = row.head.key.to_string();
         let content = content(&layouts.decode(table, &key, &row.cells));

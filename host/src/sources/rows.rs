@@ -74,7 +74,7 @@ pub async fn read_heads(
     rows: impl Iterator<Item = &SourceRow>,
 ) -> Result<HashMap<i64, RowHead>, RunFailed> {
     let keys: Vec<i64> = rows.map(|row| row.key).collect();
-    let heads = run.journal().some_row_heads(run.id(), list, &keys).await?;
+    let heads = run.journal().find_row_heads(run.id(), list, &keys).await?;
     Ok(heads.into_iter().map(|head| (head.key, head)).collect())
 }
 
@@ -84,7 +84,7 @@ pub async fn read_kept(
     list: &str,
     keys: &[i64],
 ) -> Result<HashMap<i64, KeptRow>, RunFailed> {
-    let kept = run.journal().some_kept_rows(run.id(), list, keys).await?;
+    let kept = run.journal().find_kept_rows(run.id(), list, keys).await?;
     Ok(kept.into_iter().map(|row| (row.head.key, row)).collect())
 }
 

@@ -158,7 +158,7 @@ impl SourceRun {
     }
 
     async fn work(&self) -> Result<(), RunFailed> {
-        let letters = self.journal().row_letters(self.id(), LETTERS).await?;
+        let letters = self.journal().list_row_letters(self.id(), LETTERS).await?;
         *self.letters() = RowLetters::new(letters);
         let settings = &self.source().settings;
         if self.inlet.locked {

@@ -133,7 +133,7 @@ impl<R: RowWeight> PlacedRows<R> {
 impl EventStore {
     /// Claims what is due at an endpoint, as much as its lane has room for, and notes when more
     /// will be due.
-    pub async fn claim(
+    pub async fn claim_deliveries(
         &self,
         lane: &EndpointLane,
         ordered: bool,
@@ -147,7 +147,7 @@ impl EventStore {
             return Ok(Vec::new());
         }
         let (wanted, lease) =
-            (slots.len(), WorkLease { token: self.lease_token(), until: now.after(hold) });
+            (slots.len(), WorkLease { token: self.next_lease_token(), until: now.after(hold) });
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
         let mut placed = PlacedRows::<ClaimedRow>::into(slots);
         if claimed > 0 {
@@ -215,14 +215,14 @@ impl EventStore {
     }
 
     /// When each endpoint next has something due.
-    pub async fn next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
+    pub async fn list_next_due(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
         let query = SqlQuery::new(statements::NEXT_DUE);
         let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
     }
 
     /// Until when receivers that asked for time are held back, by endpoint.
-    pub async fn holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
+    pub async fn list_holds(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
         let query = SqlQuery::new(statements::SELECT_HOLDS).bind(self.clock().now());
         let rows: Vec<EndpointTime> = self.pool().fetch_all(query).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.endpoint, row.at?))).collect())
@@ -240,7 +240,7 @@ impl EventStore {
     }
 
     /// Gives deliveries back that this process will not send.
-    pub async fn release(
+    pub async fn release_deliveries(
         &self,
         deliveries: &[(DeliveryId, WorkLease)],
         due: Timestamp,
@@ -280,7 +280,7 @@ impl EventStore {
             room.claimed(true);
             return Ok(Vec::new());
         }
-        let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
+        let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let wanted = slots.len();
         self.claim_planning_rows(flow, lease, now, wanted).await?;
         let query = SqlQuery::new(statements::CLAIMED_PLANNING).bind(lease.until).bind(lease.token);
@@ -333,7 +333,7 @@ impl EventStore {
     }
 
     /// Which flows have events whose modules are due to run.
-    pub async fn flows_due(&self) -> Result<Vec<FlowId>, StoreError> {
+    pub async fn list_flows_due(&self) -> Result<Vec<FlowId>, StoreError> {
         let query = SqlQuery::new(statements::FLOWS_DUE).bind(self.clock().now());
         self.pool().fetch_values(query).await
     }
@@ -345,7 +345,7 @@ impl EventStore {
         let text =
             self.pool().choose(statements::CLAIM_ORPHAN_SQLITE, statements::CLAIM_ORPHAN_POSTGRES);
         let now = self.clock().now();
-        let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
+        let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let claim = SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now);
         self.pool().execute(claim).await?;
         let claimed = self.claimed_plannings(lease).await?.into_iter().next();
@@ -368,7 +368,7 @@ impl EventStore {
             .pool()
             .choose(statements::CLAIM_SUSPECT_SQLITE, statements::CLAIM_SUSPECT_POSTGRES);
         let now = self.clock().now();
-        let lease = WorkLease { token: self.lease_token(), until: now.after(hold) };
+        let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let claim =
             SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now).bind(i32::from(calm));
         if self.pool().execute(claim).await? == 0 {

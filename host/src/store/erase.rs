@@ -155,7 +155,7 @@ impl EventStore {
 
     /// Erases the state of a record and what was found of it; `None` if a delivery began to be sent
     /// meanwhile: then something is left, and it is to be asked again.
-    pub async fn erase(
+    pub async fn erase_record(
         &self,
         name: &RecordName,
         traces: &RecordTraces,

@@ -72,7 +72,7 @@ impl EventStore {
             clock,
         };
         let store = Self { inner: Arc::new(inner) };
-        match store.enter().await {
+        match store.enter_process().await {
             // What is there can be read, and an operator needs the server to see why it is full.
             Err(error @ StoreError::Unavailable(_)) if store.is_readable().await => {
                 tracing::error!(
@@ -101,7 +101,7 @@ impl EventStore {
     }
 
     /// A token no other claim has.
-    pub fn lease_token(&self) -> i64 {
+    pub fn next_lease_token(&self) -> i64 {
         self.inner.lease_token.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -116,33 +116,33 @@ impl EventStore {
 
     /// Appends events and what is already known of their plans, in one commit with whatever else is
     /// waiting. The receipts are in the order of the captures.
-    pub async fn capture(
+    pub async fn capture_events(
         &self,
         captures: Vec<EventCapture>,
     ) -> Result<Vec<CaptureReceipt>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(WriteOperation::Capture { captures, reply }).await?;
+        self.submit_operation(WriteOperation::Capture { captures, reply }).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Records what a flow's modules said of an event. `false` if the lease ran out and another
     /// holds it: then nothing is written.
-    pub async fn plan(&self, planned: RecordedPlan) -> Result<bool, StoreError> {
+    pub async fn record_plan(&self, planned: RecordedPlan) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(WriteOperation::Plan { planned: Box::new(planned), reply }).await?;
+        self.submit_operation(WriteOperation::Plan { planned: Box::new(planned), reply }).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Records an attempt and what follows from it. Returns when it is queued; while the database
     /// is away the writer keeps it and tries again.
-    pub async fn settle(&self, settled: SettledAttempt) -> Result<(), StoreError> {
-        self.submit(WriteOperation::Settle(Box::new(settled))).await
+    pub async fn record_attempt(&self, settled: SettledAttempt) -> Result<(), StoreError> {
+        self.submit_operation(WriteOperation::Settle(Box::new(settled))).await
     }
 
     /// Waits until all that was submitted before is durable.
-    pub async fn flush(&self) {
+    pub async fn flush_writes(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.submit(WriteOperation::Flush { reply }).await.is_ok() {
+        if self.submit_operation(WriteOperation::Flush { reply }).await.is_ok() {
             // A writer that ended has written all it could.
             drop(answer.await);
             // Another writer may still be at what was submitted earlier.
@@ -151,16 +151,16 @@ impl EventStore {
     }
 
     async fn is_readable(&self) -> bool {
-        self.topology_version().await.is_ok()
+        self.read_settings_version().await.is_ok()
     }
 
-    pub async fn submit(&self, op: WriteOperation) -> Result<(), StoreError> {
+    pub async fn submit_operation(&self, op: WriteOperation) -> Result<(), StoreError> {
         self.inner.writer.send(op).await.map_err(|_closed| StoreError::Closed)
     }
 
     /// Appends the events that a run of a source found, and keeps what they follow from, in one
     /// commit. `None` if the run has lost its hold of the source: then nothing is written.
-    pub async fn take(
+    pub async fn capture_from_source(
         &self,
         captures: Vec<EventCapture>,
         changes: SourceChanges,
@@ -170,13 +170,13 @@ impl EventStore {
         }
         let (reply, answer) = oneshot::channel();
         let (changes, node) = (Box::new(changes), self.inner.node);
-        self.submit(WriteOperation::Take { captures, changes, node, reply }).await?;
+        self.submit_operation(WriteOperation::Take { captures, changes, node, reply }).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Has notes written with the next commit. They come back if so much is queued up that they
     /// find no place.
-    pub fn note(&self, notes: AuditNotes) -> Result<(), AuditNotes> {
+    pub fn queue_notes(&self, notes: AuditNotes) -> Result<(), AuditNotes> {
         match self.inner.writer.try_send(WriteOperation::Note(Box::new(notes))) {
             Err(
                 TrySendError::Full(WriteOperation::Note(notes))

@@ -13,31 +13,31 @@ const ROWS: i64 = 5_000;
 impl EventStore {
     /// Forgets the keys by which repeats are recognised once their 24 hours are over; how many.
     pub async fn forget_capture_keys(&self) -> Result<u64, StoreError> {
-        self.forget(statements::FORGET_CAPTURE_KEYS, self.clock().now().into()).await
+        self.forget_rows(statements::FORGET_CAPTURE_KEYS, self.clock().now().into()).await
     }
 
     /// Forgets the dedupe keys whose time is over; how many.
     pub async fn forget_dedupe_keys(&self) -> Result<u64, StoreError> {
-        self.forget(statements::FORGET_DEDUPE_KEYS, self.clock().now().into()).await
+        self.forget_rows(statements::FORGET_DEDUPE_KEYS, self.clock().now().into()).await
     }
 
     /// Forgets calls that began before a time; how many.
     pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.forget(statements::FORGET_CALLS, RequestId::first_at(before).into()).await
+        self.forget_rows(statements::FORGET_CALLS, RequestId::first_at(before).into()).await
     }
 
     /// Forgets what was kept for a source that is deleted: its rows, those that were set aside,
     /// then itself.
     pub async fn forget_source(&self, source: SourceId) -> Result<(), StoreError> {
-        self.forget(statements::FORGET_SOURCE_ROWS, source.into()).await?;
-        self.forget(statements::FORGET_ROW_LETTERS, source.into()).await?;
+        self.forget_rows(statements::FORGET_SOURCE_ROWS, source.into()).await?;
+        self.forget_rows(statements::FORGET_ROW_LETTERS, source.into()).await?;
         let forget = SqlQuery::new(statements::FORGET_SOURCE_STATE).bind(source);
         self.pool().execute(forget).await.map(drop)
     }
 
     /// Runs a statement that takes a bound and a number of rows until no row is left; how many
     /// there were.
-    async fn forget(
+    async fn forget_rows(
         &self,
         text: &'static str,
         bound: BoundValue<'static>,

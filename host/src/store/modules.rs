@@ -73,12 +73,12 @@ impl FromStoredRow for LatestVersion {
 
 impl EventStore {
     /// Every version of every module.
-    pub async fn modules(&self) -> Result<Vec<ModuleVersion>, StoreError> {
+    pub async fn list_modules(&self) -> Result<Vec<ModuleVersion>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_MODULES)).await
     }
 
     /// The component with that SHA-256.
-    pub async fn component(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn load_component(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         self.pool().find_value(SqlQuery::new(statements::SELECT_COMPONENT).bind(&sha256)).await
     }
 

@@ -18,23 +18,23 @@ const LOST: Duration = Duration::from_secs(10);
 impl EventStore {
     /// Enters this process. SQLite has one process at a time, so whatever is leased there was held
     /// by one that is gone.
-    pub async fn enter(&self) -> Result<(), StoreError> {
-        self.beat().await?;
+    pub async fn enter_process(&self) -> Result<(), StoreError> {
+        self.write_heartbeat().await?;
         match self.pool().dialect() {
-            DatabaseDialect::Sqlite => self.take_over(Duration::ZERO).await,
-            DatabaseDialect::Postgres => self.take_over(LOST).await,
+            DatabaseDialect::Sqlite => self.take_over_lost(Duration::ZERO).await,
+            DatabaseDialect::Postgres => self.take_over_lost(LOST).await,
         }
     }
 
     /// Says that this process is there, and takes over from those that are not.
-    pub async fn patrol_nodes(&self) -> Result<(), StoreError> {
-        self.beat().await?;
-        self.take_over(LOST).await
+    pub async fn watch_processes(&self) -> Result<(), StoreError> {
+        self.write_heartbeat().await?;
+        self.take_over_lost(LOST).await
     }
 
     /// Leaves: what this process still holds is due again at once, and an SQLite database stands in
     /// its one file.
-    pub async fn leave(&self) -> Result<(), StoreError> {
+    pub async fn leave_process(&self) -> Result<(), StoreError> {
         self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING).await?;
         if let Some(database) = self.pool().sqlite()
             && let Err(error) = database.copy_whole_log().await
@@ -44,12 +44,12 @@ impl EventStore {
         Ok(())
     }
 
-    async fn beat(&self) -> Result<(), StoreError> {
+    async fn write_heartbeat(&self) -> Result<(), StoreError> {
         let seen = SqlQuery::new(statements::SEEN).bind(self.inner.node).bind(self.clock().now());
         self.pool().execute(seen).await.map(drop)
     }
 
-    async fn take_over(&self, silent: Duration) -> Result<(), StoreError> {
+    async fn take_over_lost(&self, silent: Duration) -> Result<(), StoreError> {
         let since = self.clock().now().before(silent);
         let query = SqlQuery::new(statements::LOST_NODES).bind(since).bind(self.inner.node);
         let lost: Vec<i64> = self.pool().fetch_values(query).await?;

@@ -108,7 +108,7 @@ impl<S: DeserializeOwned> FromStoredRow for StoredObject<S> {
 
 impl EventStore {
     /// All objects of a kind, by name.
-    pub async fn objects<S: DeserializeOwned + Send + 'static>(
+    pub async fn list_objects<S: DeserializeOwned + Send + 'static>(
         &self,
         kind: ObjectKind,
     ) -> Result<Vec<StoredObject<S>>, StoreError> {
@@ -120,7 +120,7 @@ impl EventStore {
     /// does whatever is deleted (`secure_delete` is on). [`StoreError::NameTaken`] if two objects
     /// of a kind would have one name, [`StoreError::Missing`] if a version to activate does not
     /// exist.
-    pub async fn change(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
+    pub async fn change_objects(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
         let now = self.clock().now();
         let changes = changes.to_vec();
         let written = self.pool().write(move |tx| {
@@ -135,7 +135,7 @@ impl EventStore {
     }
 
     /// Grows with every change of an object or a module.
-    pub async fn topology_version(&self) -> Result<i64, StoreError> {
+    pub async fn read_settings_version(&self) -> Result<i64, StoreError> {
         self.pool().fetch_value(SqlQuery::new(statements::TOPOLOGY_VERSION)).await
     }
 }

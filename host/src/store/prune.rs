@@ -134,7 +134,7 @@ const EVENTS_POSTGRES: TableSweep = TableSweep {
 impl EventStore {
     /// Forgets what is older than the cutoffs. Payloads are looked for from `payloads_from` on:
     /// those of earlier events are known to be gone or needed.
-    pub async fn prune(
+    pub async fn prune_expired(
         &self,
         before: &PruneCutoffs,
         payloads_from: Option<EventId>,
@@ -146,15 +146,15 @@ impl EventStore {
         let now = self.clock().now();
         let all = Uuid::nil();
         // In this order: what goes first needs what follows.
-        let dead_letters = self.sweep(&DEAD_LETTERS, before.dead_letters, all, None).await?;
+        let dead_letters = self.sweep_table(&DEAD_LETTERS, before.dead_letters, all, None).await?;
         let records = self.prune_records(before).await?;
-        let deliveries = self.sweep(&DELIVERIES, before.deliveries, all, None).await?;
-        let attempts = self.sweep(&ATTEMPTS, before.attempts, all, None).await?;
-        let plans = self.sweep(&PLANS, before.plans, all, None).await?;
+        let deliveries = self.sweep_table(&DELIVERIES, before.deliveries, all, None).await?;
+        let attempts = self.sweep_table(&ATTEMPTS, before.attempts, all, None).await?;
+        let plans = self.sweep_table(&PLANS, before.plans, all, None).await?;
         let is_new = dead_letters + records > 0;
         let from = payloads_from.filter(|_| !is_new).map_or(all, EventId::uuid);
-        let payloads = self.sweep(&payloads, before.payloads, from, Some(now)).await?;
-        let events = self.sweep(&events, before.events, all, None).await?;
+        let payloads = self.sweep_table(&payloads, before.payloads, from, Some(now)).await?;
+        let events = self.sweep_table(&events, before.events, all, None).await?;
         Ok(PrunedCounts { payloads, plans, attempts, deliveries, events, dead_letters, records })
     }
 
@@ -177,12 +177,12 @@ impl EventStore {
             above = next;
             // All that came in the millisecond of that event goes with it.
             let to = EventId::from_uuid(next).created_at().after(Duration::from_millis(1));
-            pruned += self.prune(&before.not_before(to), None).await?;
+            pruned += self.prune_expired(&before.not_before(to), None).await?;
         }
         Ok((pruned, true))
     }
 
-    async fn sweep(
+    async fn sweep_table(
         &self,
         sweep: &TableSweep,
         before: Timestamp,
@@ -359,9 +359,9 @@ mod tests {
             });
             write.await.unwrap();
             let all = all_before(journal.clock().now());
-            assert_eq!(journal.prune(&all, None).await.unwrap(), PrunedCounts::default(), "{url}");
+            assert_eq!(journal.prune_expired(&all, None).await.unwrap(), PrunedCounts::default(), "{url}");
             let silent = PruneCutoffs { records: Some(journal.clock().now()), ..all };
-            let pruned = journal.prune(&silent, None).await.unwrap();
+            let pruned = journal.prune_expired(&silent, None).await.unwrap();
             let count = ids.len() as u64;
             assert_eq!((pruned.records, pruned.events), (count, count), "{url}");
         }

@@ -28,7 +28,7 @@ impl EventStore {
         let known = proof.filter(serves).map(|(_, proven)| proven);
         let proven = match known {
             Some(proven) => proven,
-            None => self.prove().await,
+            None => self.prove_write().await,
         };
         if known.is_none() {
             *proof = Some((Instant::now(), proven));
@@ -44,11 +44,11 @@ impl EventStore {
         if health.is_doubtful() { Err(NotReady::Doubtful) } else { Ok(()) }
     }
 
-    async fn prove(&self) -> Result<(), NotReady> {
+    async fn prove_write(&self) -> Result<(), NotReady> {
         let proven = async {
             let (reply, answer) = oneshot::channel();
             let (node, at) = (self.inner.node, self.clock().now().micros());
-            self.submit(WriteOperation::Prove { node, at, reply }).await?;
+            self.submit_operation(WriteOperation::Prove { node, at, reply }).await?;
             answer.await.unwrap_or(Err(StoreError::Closed))?;
             self.read_newest().await
         };

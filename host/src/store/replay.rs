@@ -46,7 +46,7 @@ impl EventStore {
 
     /// Replays dead letters, each due at its time. Those already being replayed are left alone. How
     /// many were begun.
-    pub async fn replay(
+    pub async fn replay_dead_letters(
         &self,
         letters: &[(StoredDeadLetter, Timestamp)],
     ) -> Result<usize, StoreError> {
@@ -58,7 +58,7 @@ impl EventStore {
             .write(move |tx| Box::pin(async move { replay_letters(tx, &letters, now).await }));
         let begun = begun.await?;
         for replay in &begun {
-            self.wake(replay.endpoint, replay.flow, replay.due);
+            self.wake_lane(replay.endpoint, replay.flow, replay.due);
         }
         Ok(begun.len())
     }
@@ -85,7 +85,7 @@ impl EventStore {
         let endpoint = endpoint.await?;
         let has_begun = endpoint.is_some();
         if has_begun {
-            self.wake(endpoint, None, now);
+            self.wake_lane(endpoint, None, now);
         }
         Ok(has_begun)
     }
@@ -113,7 +113,7 @@ impl EventStore {
     }
 
     /// Has the modules of flows run on an event once more.
-    pub async fn plan_again(&self, event: &Event, flows: &[FlowId]) -> Result<(), StoreError> {
+    pub async fn replan_event(&self, event: &Event, flows: &[FlowId]) -> Result<(), StoreError> {
         let now = self.clock().now();
         let (id, record_key, replayed) = (event.id, event.record_key(), flows.to_vec());
         let planned = self.pool().write(move |tx| {
@@ -127,7 +127,7 @@ impl EventStore {
         });
         planned.await?;
         for flow in flows {
-            self.wake(None, Some(*flow), now);
+            self.wake_lane(None, Some(*flow), now);
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl EventStore {
         Ok(())
     }
 
-    fn wake(&self, endpoint: Option<EndpointId>, flow: Option<FlowId>, due: Timestamp) {
+    fn wake_lane(&self, endpoint: Option<EndpointId>, flow: Option<FlowId>, due: Timestamp) {
         if let Some(lane) = endpoint.and_then(|id| self.prefetch().find_lane(id)) {
             lane.due(due);
         } else if let Some(lane) = flow.and_then(|id| self.prefetch().find_flow_lane(id)) {

@@ -53,7 +53,7 @@ impl FromStoredRow for HeldState {
 
 impl EventStore {
     /// The sources that have been run, or were asked to.
-    pub async fn source_states(&self) -> Result<Vec<SourceState>, StoreError> {
+    pub async fn list_source_states(&self) -> Result<Vec<SourceState>, StoreError> {
         let query = SqlQuery::new(statements::SELECT_SOURCE_STATES);
         let states: Vec<HeldState> = self.pool().fetch_all(query).await?;
         let ours = Some(self.inner.node);

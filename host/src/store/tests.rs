@@ -106,7 +106,7 @@ fn delivery(event: &Event, endpoint: EndpointId) -> NewDelivery {
 /// A lease that is born with its row.
 fn lease(store: &EventStore) -> WorkLease {
     let until = store.clock().now().after(Duration::from_mins(1));
-    WorkLease { token: store.lease_token(), until }
+    WorkLease { token: store.next_lease_token(), until }
 }
 
 /// An invoice with one delivery, which is leased if there is a lease.
@@ -118,6 +118,6 @@ async fn capture_delivery(
     let mut captured = invoice("17");
     let made = NewDelivery { lease, ..delivery(&captured.event, endpoint) };
     captured.deliveries.push(DeliveryDraft { delivery: made.clone(), slot: None });
-    store.capture(vec![captured]).await.unwrap();
+    store.capture_events(vec![captured]).await.unwrap();
     made
 }

@@ -153,7 +153,7 @@ async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
     let endpoints = topology.endpoints().map(|target| &target.endpoint.settings);
     let endpoints = endpoints.map(|settings| masked(SettingsKind::Endpoint, settings));
     let flows = topology.flows().iter().map(|route| &route.flow.settings);
-    let modules = modules(app.journal.modules().await?, flows.clone());
+    let modules = modules(app.journal.list_modules().await?, flows.clone());
     let flows = flows.map(|settings| masked(SettingsKind::Flow, settings));
     let tokens = topology.tokens().map(|(_, token)| &token.settings);
     let mut tokens: Vec<TokenSettings> = tokens.filter(|t| t.name != ADMIN).cloned().collect();

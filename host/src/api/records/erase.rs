@@ -103,7 +103,7 @@ pub async fn erase_record(
     let sources = traces.sources.iter().map(String::as_str);
     check_one_source(&name.resource, &name.resource_id, sources)?;
     until_sent(&app, &traces.events).await?;
-    let erased = app.journal.erase(&name, &traces, &rows).await?.ok_or_else(being_sent)?;
+    let erased = app.journal.erase_record(&name, &traces, &rows).await?.ok_or_else(being_sent)?;
     let log_emptied = app.journal.empty_log().await?;
     Ok(data_answer(view(name.resource, erased, log_emptied)))
 }

@@ -33,7 +33,7 @@ pub async fn look_up_rows(
     let journal: &EventStore = &app.journal;
     let topology = app.live.current();
     let mut found = Vec::new();
-    for state in journal.source_states().await? {
+    for state in journal.list_source_states().await? {
         let inlet = topology.inlets().find(|inlet| inlet.source.id == state.source);
         let name = inlet.map(|inlet| inlet.source.settings.name.as_str());
         let Some(name) = name.filter(|name| source.is_none_or(|wanted| wanted == *name)) else {

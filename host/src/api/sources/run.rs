@@ -85,7 +85,7 @@ pub async fn states<'a>(
     if inlets.into_iter().all(|inlet| inlet.timing.is_none()) {
         return Ok(Vec::new());
     }
-    Ok(app.journal.source_states().await?)
+    Ok(app.journal.list_source_states().await?)
 }
 
 /// Has a source run now, whatever its timing says. It is done when `run.finished_at` has moved on.

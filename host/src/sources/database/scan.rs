@@ -142,7 +142,7 @@ impl CrmScan<'_> {
         rows: BTreeMap<i64, CrmRow>,
         range: KeyRange,
     ) -> Result<(), RunFailed> {
-        let heads = self.run.journal().row_heads(self.run.id(), table.name, range).await?;
+        let heads = self.run.journal().list_row_heads(self.run.id(), table.name, range).await?;
         let memory = self.memory.tables.get(table.name).cloned().unwrap_or_default();
         let is_backfill = self.settings.start == BackfillStart::Backfill;
         let mut chunk = KeyChunk::new(table, memory.clone(), is_backfill);
@@ -152,7 +152,7 @@ impl CrmScan<'_> {
             chunk.fill(fresh);
         }
         let kept = chunk.known_keys();
-        let kept = self.run.journal().some_kept_rows(self.run.id(), table.name, &kept).await?;
+        let kept = self.run.journal().find_kept_rows(self.run.id(), table.name, &kept).await?;
         chunk.remember(kept);
         let now = self.time.now();
         let references = chunk.references(now, &self.options);
@@ -224,7 +224,7 @@ impl CrmScan<'_> {
         let (Some(table), Ok(key)) = (table, reference.value.parse::<i64>()) else {
             return Ok(None);
         };
-        let kept = self.run.journal().some_kept_rows(self.run.id(), table.name, &[key]).await?;
+        let kept = self.run.journal().find_kept_rows(self.run.id(), table.name, &[key]).await?;
         let layouts = self.memory.tables.get(table.name).map(|memory| memory.layouts.as_str());
         let layouts = ColumnLayouts::parse(table, layouts.unwrap_or_default());
         Ok(kept.first().map(|row| layouts.decode(table, &reference.value, &row.cells)))

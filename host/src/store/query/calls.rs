@@ -72,7 +72,7 @@ impl FromStoredRow for TokenUsage {
 
 impl EventStore {
     /// A page of calls, newest first, older than `before`.
-    pub async fn calls(
+    pub async fn list_calls(
         &self,
         filter: &CallFilter,
         before: Option<RequestId>,
@@ -84,7 +84,7 @@ impl EventStore {
         let since = filter.since.map(|at| RequestId::first_at(at).uuid());
         let mut window = ListWindow::between(since, bounds);
         if filter.is_narrow() {
-            window = self.cut(window, statements::CALL_FLOOR).await?;
+            window = self.cut_window(window, statements::CALL_FLOOR).await?;
         }
         let (of, token) = condition(filter.token.map(TokenId::uuid));
         let (from, to) = filter.status.unzip();
@@ -105,7 +105,7 @@ impl EventStore {
     }
 
     /// How tokens were being used when that was last written.
-    pub async fn token_usages(&self) -> Result<Vec<TokenUsage>, StoreError> {
+    pub async fn list_token_usages(&self) -> Result<Vec<TokenUsage>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_TOKEN_USAGES)).await
     }
 }

@@ -138,7 +138,7 @@ impl FromStoredRow for DeadSubject {
 
 impl EventStore {
     /// A page of dead letters, newest first, older than `before`.
-    pub async fn dead_letters(
+    pub async fn list_dead_letters(
         &self,
         filter: &DeadLetterFilter,
         before: Option<DeadLetterId>,
@@ -149,7 +149,7 @@ impl EventStore {
         let bounds = before.map(DeadLetterId::uuid).into_iter().chain(until);
         let mut window = ListWindow::between(None, bounds);
         if filter.is_narrow() {
-            window = self.cut(window, statements::DEAD_LETTER_FLOOR).await?;
+            window = self.cut_window(window, statements::DEAD_LETTER_FLOOR).await?;
         }
         let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
         let (source_name, source) = filter.source();
@@ -192,7 +192,7 @@ impl EventStore {
     }
 
     /// One dead letter.
-    pub async fn dead_letter(
+    pub async fn find_dead_letter(
         &self,
         id: DeadLetterId,
     ) -> Result<Option<StoredDeadLetter>, StoreError> {

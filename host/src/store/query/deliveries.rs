@@ -123,12 +123,12 @@ impl FromStoredRow for RecordedAttempt {
 
 impl EventStore {
     /// The deliveries of an event, in the order they were planned.
-    pub async fn deliveries_of(&self, event: EventId) -> Result<Vec<StoredDelivery>, StoreError> {
+    pub async fn list_deliveries_of_event(&self, event: EventId) -> Result<Vec<StoredDelivery>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_EVENT_DELIVERIES).bind(event)).await
     }
 
     /// A page of deliveries, newest first, older than `before`.
-    pub async fn deliveries(
+    pub async fn list_deliveries(
         &self,
         filter: &DeliveryFilter,
         before: Option<DeliveryId>,
@@ -139,7 +139,7 @@ impl EventStore {
         let bounds = before.map(DeliveryId::uuid).into_iter().chain(until);
         let mut window = ListWindow::between(since_id(filter.since, first_at), bounds);
         if filter.is_narrow() {
-            window = self.cut(window, statements::DELIVERY_FLOOR).await?;
+            window = self.cut_window(window, statements::DELIVERY_FLOOR).await?;
         }
         let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
         let query = SqlQuery::new(statements::SELECT_DELIVERIES)
@@ -158,12 +158,12 @@ impl EventStore {
     }
 
     /// One delivery.
-    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<StoredDelivery>, StoreError> {
+    pub async fn find_delivery(&self, id: DeliveryId) -> Result<Option<StoredDelivery>, StoreError> {
         self.pool().fetch_optional(SqlQuery::new(statements::SELECT_DELIVERY).bind(id)).await
     }
 
     /// The attempts of a delivery, in order.
-    pub async fn attempts(&self, id: DeliveryId) -> Result<Vec<RecordedAttempt>, StoreError> {
+    pub async fn list_attempts(&self, id: DeliveryId) -> Result<Vec<RecordedAttempt>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_ATTEMPTS).bind(id)).await
     }
 }

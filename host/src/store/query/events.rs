@@ -116,7 +116,7 @@ impl FromStoredRow for WaitingPlan {
 impl EventStore {
     /// A page of events, newest first, older than `before`. It is shorter where their payloads are
     /// large.
-    pub async fn events(
+    pub async fn list_events(
         &self,
         filter: &EventFilter,
         before: Option<EventId>,
@@ -127,7 +127,7 @@ impl EventStore {
         let bounds = before.map(EventId::uuid).into_iter().chain(until);
         let mut window = ListWindow::between(since_id(filter.since, first_at), bounds);
         if filter.is_narrow() {
-            window = self.cut(window, statements::EVENT_FLOOR).await?;
+            window = self.cut_window(window, statements::EVENT_FLOOR).await?;
         }
         let query = SqlQuery::new(statements::SELECT_EVENTS)
             .bind(window.before)
@@ -146,17 +146,17 @@ impl EventStore {
     }
 
     /// One event.
-    pub async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+    pub async fn find_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
         self.pool().fetch_optional(SqlQuery::new(statements::SELECT_EVENT).bind(id)).await
     }
 
     /// What the modules said of an event, run by run.
-    pub async fn plan_runs(&self, id: EventId) -> Result<Vec<PlanRun>, StoreError> {
+    pub async fn list_plan_runs(&self, id: EventId) -> Result<Vec<PlanRun>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_PLANS).bind(id)).await
     }
 
     /// The flows that have yet to deal with an event.
-    pub async fn waiting_plans(&self, id: EventId) -> Result<Vec<WaitingPlan>, StoreError> {
+    pub async fn list_waiting_plans(&self, id: EventId) -> Result<Vec<WaitingPlan>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_EVENT_PLANNING).bind(id)).await
     }
 }

@@ -71,7 +71,7 @@ impl RecordPiece {
 
 impl EventStore {
     /// Records in an order, from some place on.
-    pub async fn records(
+    pub async fn list_records(
         &self,
         filter: &RecordFilter,
         order: RecordOrder,
@@ -120,7 +120,7 @@ impl EventStore {
 
     /// The records of one id, at most `limit`: one for each source that has it, the one last heard
     /// of first.
-    pub async fn records_of_id(
+    pub async fn find_records(
         &self,
         filter: &RecordFilter,
         resource_id: &str,

@@ -76,7 +76,7 @@ impl FromStoredRow for RowLetter {
 
 impl EventStore {
     /// What is kept of a range of rows without their contents, by key.
-    pub async fn row_heads(
+    pub async fn list_row_heads(
         &self,
         source: SourceId,
         list: &str,
@@ -91,7 +91,7 @@ impl EventStore {
     }
 
     /// The next keys that are kept, in order.
-    pub async fn kept_keys(
+    pub async fn list_kept_keys(
         &self,
         source: SourceId,
         list: &str,
@@ -107,7 +107,7 @@ impl EventStore {
     }
 
     /// What is kept of certain rows without their contents, by key.
-    pub async fn some_row_heads(
+    pub async fn find_row_heads(
         &self,
         source: SourceId,
         list: &str,
@@ -122,7 +122,7 @@ impl EventStore {
     }
 
     /// What is kept of certain rows, by key.
-    pub async fn some_kept_rows(
+    pub async fn find_kept_rows(
         &self,
         source: SourceId,
         list: &str,
@@ -140,7 +140,7 @@ impl EventStore {
     }
 
     /// Rows of a source that are set aside, at most so many.
-    pub async fn row_letters(
+    pub async fn list_row_letters(
         &self,
         source: SourceId,
         limit: usize,

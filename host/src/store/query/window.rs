@@ -80,7 +80,7 @@ pub fn condition(id: Option<Uuid>) -> (Option<&'static str>, Uuid) {
 
 impl EventStore {
     /// Cuts a window to what one request looks through. `floor` finds the lowest id of that.
-    pub async fn cut(
+    pub async fn cut_window(
         &self,
         window: ListWindow,
         floor: &'static str,

@@ -21,18 +21,18 @@ fn put(id: Uuid, name: &str) -> ObjectChange {
 async fn changes_are_made_together_or_not_at_all() {
     for TestStore { store, url, .. } in stores().await {
         let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
-        store.change(&[put(first, "a")]).await.unwrap();
-        let version = store.topology_version().await.unwrap();
-        let taken = store.change(&[put(first, "b"), put(second, "b")]).await;
+        store.change_objects(&[put(first, "a")]).await.unwrap();
+        let version = store.read_settings_version().await.unwrap();
+        let taken = store.change_objects(&[put(first, "b"), put(second, "b")]).await;
         assert!(matches!(&taken, Err(StoreError::NameTaken(name)) if name == "b"), "{url}");
         let missing = ObjectChange::ActivateModule { name: "m".to_owned(), version: 7 };
-        let missing = store.change(&[put(second, "c"), missing]).await;
+        let missing = store.change_objects(&[put(second, "c"), missing]).await;
         assert!(matches!(missing, Err(StoreError::Missing(_))), "{url}: {missing:?}");
-        let flows = store.objects::<serde_json::Value>(ObjectKind::Flow).await.unwrap();
+        let flows = store.list_objects::<serde_json::Value>(ObjectKind::Flow).await.unwrap();
         assert_eq!(flows.len(), 1, "{url}");
         assert_eq!((flows[0].id, &flows[0].settings["name"]), (first, &"a".into()), "{url}");
         assert_eq!(flows[0].sealed.as_deref(), Some(&[1, 2, 3][..]), "{url}");
-        assert_eq!(store.topology_version().await.unwrap(), version, "{url}");
+        assert_eq!(store.read_settings_version().await.unwrap(), version, "{url}");
     }
 }
 
@@ -51,16 +51,16 @@ async fn versions_of_a_module_count_up_and_one_is_active() {
         assert_eq!(store.add_module(module(true, None)).await.unwrap(), 2, "{url}");
         let taken = store.add_module(module(false, Some(2))).await;
         assert!(matches!(taken, Err(StoreError::NameTaken(_))), "{url}: {taken:?}");
-        let stored = store.modules().await.unwrap();
+        let stored = store.list_modules().await.unwrap();
         let active: Vec<(u32, bool)> =
             stored.iter().map(|module| (module.version, module.active)).collect();
         assert_eq!(active, [(1, false), (2, true)], "{url}");
         assert_eq!(
-            store.component([7; 32]).await.unwrap().as_deref(),
+            store.load_component([7; 32]).await.unwrap().as_deref(),
             Some(&b"\0asm"[..]),
             "{url}"
         );
-        assert_eq!(store.component([8; 32]).await.unwrap(), None, "{url}");
+        assert_eq!(store.load_component([8; 32]).await.unwrap(), None, "{url}");
     }
 }
 
@@ -82,21 +82,21 @@ async fn a_run_keeps_rows_and_events_only_while_it_holds_its_source() {
             changes.memory = Some("{\"at\":2}".to_owned());
             changes
         };
-        let taken = store.take(vec![invoice("1")], changes(began)).await.unwrap();
+        let taken = store.capture_from_source(vec![invoice("1")], changes(began)).await.unwrap();
         assert_eq!(taken.unwrap().len(), 1, "{url}");
         let earlier = began.before(Duration::from_secs(1));
-        let lost = store.take(vec![invoice("2")], changes(earlier)).await.unwrap();
+        let lost = store.capture_from_source(vec![invoice("2")], changes(earlier)).await.unwrap();
         assert!(lost.is_none(), "{url}");
-        let heads = store.row_heads(source, "invoices", KeyRange::ALL).await.unwrap();
+        let heads = store.list_row_heads(source, "invoices", KeyRange::ALL).await.unwrap();
         assert_eq!(heads.iter().map(|head| head.key).collect::<Vec<_>>(), [1, 2], "{url}");
-        let some = store.some_kept_rows(source, "invoices", &[2, 3]).await.unwrap();
+        let some = store.find_kept_rows(source, "invoices", &[2, 3]).await.unwrap();
         assert_eq!((some.len(), some[0].cells.as_str()), (1, "[2]"), "{url}");
-        let state = store.source_states().await.unwrap().remove(0);
+        let state = store.list_source_states().await.unwrap().remove(0);
         assert!(state.running && state.is_ours && state.memory == "{\"at\":2}", "{url}");
         store.release_source(source, &RunReport::default()).await.unwrap();
-        assert!(!store.source_states().await.unwrap()[0].running, "{url}");
+        assert!(!store.list_source_states().await.unwrap()[0].running, "{url}");
         store.forget_source(source).await.unwrap();
-        assert!(store.source_states().await.unwrap().is_empty(), "{url}");
+        assert!(store.list_source_states().await.unwrap().is_empty(), "{url}");
     }
 }
 
@@ -111,11 +111,11 @@ async fn a_deleted_token_is_forgotten_with_its_usage() {
             last_used_at: store.clock().now(),
         };
         let notes = crate::store::AuditNotes { usages: vec![usage], ..Default::default() };
-        store.note(notes).unwrap();
-        store.flush().await;
-        assert_eq!(store.token_usages().await.unwrap()[0].calls, 3, "{url}");
+        store.queue_notes(notes).unwrap();
+        store.flush_writes().await;
+        assert_eq!(store.list_token_usages().await.unwrap()[0].calls, 3, "{url}");
         let delete = ObjectChange::Delete { kind: ObjectKind::Token, id: token.uuid() };
-        store.change(&[delete]).await.unwrap();
-        assert!(store.token_usages().await.unwrap().is_empty(), "{url}");
+        store.change_objects(&[delete]).await.unwrap();
+        assert!(store.list_token_usages().await.unwrap().is_empty(), "{url}");
     }
 }

@@ -44,17 +44,17 @@ fn settled(
 }
 
 async fn settle(store: &EventStore, settled: SettledAttempt) {
-    store.settle(settled).await.unwrap();
-    store.flush().await;
+    store.record_attempt(settled).await.unwrap();
+    store.flush_writes().await;
 }
 
 async fn claim(store: &EventStore, endpoint: EndpointId, ordered: bool) -> Vec<LeasedDelivery> {
     let lane = store.prefetch().lane(endpoint, 8);
-    store.claim(&lane, ordered, Duration::from_mins(1)).await.unwrap()
+    store.claim_deliveries(&lane, ordered, Duration::from_mins(1)).await.unwrap()
 }
 
 async fn status(store: &EventStore, id: DeliveryId) -> DeliveryStatus {
-    store.delivery(id).await.unwrap().unwrap().status
+    store.find_delivery(id).await.unwrap().unwrap().status
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn an_attempt_is_recorded_and_the_delivery_settled_under_its_lease() {
         let made = capture_delivery(&store, endpoint, Some(lease)).await;
         settle(&store, settled(&store, &made, lease, AttemptOutcome::Delivered)).await;
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Delivered, "{url}");
-        let attempts = store.attempts(made.id).await.unwrap();
+        let attempts = store.list_attempts(made.id).await.unwrap();
         assert_eq!(attempts[0].response_status, Some(500), "{url}");
         assert_eq!(attempts[0].response_body.as_deref(), Some(&b"no"[..]), "{url}");
     }
@@ -82,7 +82,7 @@ async fn a_worker_whose_lease_was_taken_changes_nothing_but_its_attempt_counts()
             settle(&store, settled(&store, &made, other, outcome)).await;
         }
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Leased, "{url}");
-        assert_eq!(store.attempts(made.id).await.unwrap().len(), 1, "{url}");
+        assert_eq!(store.list_attempts(made.id).await.unwrap().len(), 1, "{url}");
         let dead = store.count_dead_letters(&DeadLetterFilter::default()).await.unwrap();
         assert_eq!(dead, 0, "{url}");
     }
@@ -97,12 +97,12 @@ async fn a_dead_delivery_is_a_dead_letter_until_its_replay_succeeds() {
         let dead = AttemptOutcome::Dead { reason: "gone" };
         settle(&store, settled(&store, &made, own, dead)).await;
         let filter = DeadLetterFilter { endpoint: Some(endpoint), ..DeadLetterFilter::default() };
-        let letters = store.dead_letters(&filter, None, 10).await.unwrap().rows;
+        let letters = store.list_dead_letters(&filter, None, 10).await.unwrap().rows;
         assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "gone"), "{url}");
         assert!(matches!(letters[0].subject, DeadSubject::Event(_)), "{url}");
         let now = store.clock().now();
         let due = vec![(letters[0].clone(), now)];
-        assert_eq!(store.replay(&due).await.unwrap(), 1, "{url}");
+        assert_eq!(store.replay_dead_letters(&due).await.unwrap(), 1, "{url}");
         assert_eq!(store.count_dead_letters(&filter).await.unwrap(), 0, "{url}: under way");
         let claimed = claim(&store, endpoint, false).await;
         assert_eq!((claimed.len(), claimed[0].round_from), (1, 1), "{url}");
@@ -112,7 +112,7 @@ async fn a_dead_delivery_is_a_dead_letter_until_its_replay_succeeds() {
             ..settled(&store, &made, claimed[0].lease, AttemptOutcome::Delivered)
         };
         settle(&store, again).await;
-        assert!(store.dead_letter(letters[0].id).await.unwrap().is_none(), "{url}");
+        assert!(store.find_dead_letter(letters[0].id).await.unwrap().is_none(), "{url}");
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Delivered, "{url}");
     }
 }
@@ -127,7 +127,7 @@ async fn a_claim_leases_what_is_due_once() {
         assert_eq!(claimed[0].event.data.get(), WHOLE_INVOICE, "{url}");
         assert!(claim(&store, endpoint, false).await.is_empty(), "{url}");
         let now = store.clock().now();
-        store.release(&[(made.id, claimed[0].lease)], now).await.unwrap();
+        store.release_deliveries(&[(made.id, claimed[0].lease)], now).await.unwrap();
         assert_eq!(claim(&store, endpoint, false).await.len(), 1, "{url}");
     }
 }
@@ -143,7 +143,7 @@ async fn an_ordered_claim_takes_the_first_of_each_record() {
             let delivery = NewDelivery { order_key, ..delivery(&captured.event, endpoint) };
             made.push(delivery.id);
             captured.deliveries.push(DeliveryDraft { delivery, slot: None });
-            store.capture(vec![captured]).await.unwrap();
+            store.capture_events(vec![captured]).await.unwrap();
         }
         let claimed = claim(&store, endpoint, true).await;
         let ids: Vec<DeliveryId> = claimed.iter().map(|leased| leased.id).collect();
@@ -163,12 +163,12 @@ async fn a_smart_delivery_takes_the_place_of_the_one_that_waits() {
             let delivery = NewDelivery { collapse, ..delivery(&captured.event, endpoint) };
             made.push(delivery.id);
             captured.deliveries.push(DeliveryDraft { delivery, slot: None });
-            store.capture(vec![captured]).await.unwrap();
+            store.capture_events(vec![captured]).await.unwrap();
         }
         for id in &made[..2] {
             assert_eq!(status(&store, *id).await, DeliveryStatus::Superseded, "{url}");
         }
-        let last = store.delivery(made[2]).await.unwrap().unwrap();
+        let last = store.find_delivery(made[2]).await.unwrap().unwrap();
         assert_eq!((last.status, last.collapsed), (DeliveryStatus::Pending, 2), "{url}");
     }
 }
@@ -179,7 +179,7 @@ async fn a_lost_process_gives_back_what_it_held() {
         let endpoint = EndpointId::generate();
         let made = capture_delivery(&store, endpoint, Some(lease(&store))).await;
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Leased, "{url}");
-        store.leave().await.unwrap();
+        store.leave_process().await.unwrap();
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Pending, "{url}");
         assert_eq!(claim(&store, endpoint, false).await.len(), 1, "{url}");
     }
@@ -195,7 +195,7 @@ async fn what_waits_is_called_off_and_what_is_sent_is_not() {
         assert_eq!(status(&store, waiting.id).await, DeliveryStatus::Cancelled, "{url}");
         let filter =
             DeliveryFilter { status: Some(DeliveryStatus::Leased), ..DeliveryFilter::default() };
-        let page = store.deliveries(&filter, None, 10).await.unwrap();
+        let page = store.list_deliveries(&filter, None, 10).await.unwrap();
         assert_eq!(page.rows.len(), 1, "{url}");
     }
 }
@@ -209,7 +209,7 @@ async fn a_deleted_endpoint_gets_nothing_more() {
             kind: ObjectKind::Endpoint,
             id: endpoint.uuid(),
         };
-        store.change(&[delete]).await.unwrap();
+        store.change_objects(&[delete]).await.unwrap();
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Cancelled, "{url}");
     }
 }

@@ -14,7 +14,7 @@ async fn capture_planning(store: &EventStore, flow: FlowId, lease: WorkLease) ->
         record_key: None,
     });
     let event = Arc::clone(&captured.event);
-    store.capture(vec![captured]).await.unwrap();
+    store.capture_events(vec![captured]).await.unwrap();
     event
 }
 
@@ -43,14 +43,14 @@ async fn a_plan_is_recorded_once_and_ends_its_planning() {
     for TestStore { store, url, .. } in stores().await {
         let (flow, lease) = (FlowId::generate(), lease(&store));
         let event = capture_planning(&store, flow, lease).await;
-        assert_eq!(store.waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
+        assert_eq!(store.list_waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
         let mut planned = plan(&store, &event, flow, lease);
         planned.deliveries.push(draft(&event, EndpointId::generate(), None));
-        assert!(store.plan(planned).await.unwrap(), "{url}");
-        assert!(!store.plan(plan(&store, &event, flow, lease)).await.unwrap(), "{url}");
-        assert!(store.waiting_plans(event.id).await.unwrap().is_empty(), "{url}");
-        assert_eq!(store.deliveries_of(event.id).await.unwrap().len(), 1, "{url}");
-        let runs = store.plan_runs(event.id).await.unwrap();
+        assert!(store.record_plan(planned).await.unwrap(), "{url}");
+        assert!(!store.record_plan(plan(&store, &event, flow, lease)).await.unwrap(), "{url}");
+        assert!(store.list_waiting_plans(event.id).await.unwrap().is_empty(), "{url}");
+        assert_eq!(store.list_deliveries_of_event(event.id).await.unwrap().len(), 1, "{url}");
+        let runs = store.list_plan_runs(event.id).await.unwrap();
         assert_eq!((runs.len(), runs[0].flow_id), (1, Some(flow)), "{url}");
     }
 }
@@ -63,9 +63,9 @@ async fn a_plan_without_its_lease_writes_nothing() {
         let other = WorkLease { token: lease.token + 1, ..lease };
         let mut planned = plan(&store, &event, flow, other);
         planned.deliveries.push(draft(&event, EndpointId::generate(), None));
-        assert!(!store.plan(planned).await.unwrap(), "{url}");
-        assert!(store.deliveries_of(event.id).await.unwrap().is_empty(), "{url}");
-        assert_eq!(store.waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
+        assert!(!store.record_plan(planned).await.unwrap(), "{url}");
+        assert!(store.list_deliveries_of_event(event.id).await.unwrap().is_empty(), "{url}");
+        assert_eq!(store.list_waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
     }
 }
 
@@ -77,18 +77,18 @@ async fn modules_that_fail_for_good_leave_a_dead_letter_that_a_replay_ends() {
         let detail = "it trapped".to_owned();
         let failed = Some(ModuleFailed::Dead { reason: "module_trap", detail });
         let planned = RecordedPlan { failed, ..plan(&store, &event, flow, own) };
-        assert!(store.plan(planned).await.unwrap(), "{url}");
+        assert!(store.record_plan(planned).await.unwrap(), "{url}");
         let all = DeadLetterFilter::default();
-        let letters = store.dead_letters(&all, None, 10).await.unwrap().rows;
+        let letters = store.list_dead_letters(&all, None, 10).await.unwrap().rows;
         assert_eq!(letters[0].reason, "module_trap", "{url}");
         let now = store.clock().now();
-        assert_eq!(store.replay(&[(letters[0].clone(), now)]).await.unwrap(), 1, "{url}");
+        assert_eq!(store.replay_dead_letters(&[(letters[0].clone(), now)]).await.unwrap(), 1, "{url}");
         let lane = store.prefetch().flow_lane(flow);
         let claimed = store.claim_plannings(&lane, Duration::from_mins(1)).await.unwrap();
         assert_eq!((claimed.len(), claimed[0].event.id), (1, event.id), "{url}");
         let again = RecordedPlan { replayed: true, ..plan(&store, &event, flow, claimed[0].lease) };
-        assert!(store.plan(again).await.unwrap(), "{url}");
-        assert!(store.dead_letters(&all, None, 10).await.unwrap().rows.is_empty(), "{url}");
+        assert!(store.record_plan(again).await.unwrap(), "{url}");
+        assert!(store.list_dead_letters(&all, None, 10).await.unwrap().rows.is_empty(), "{url}");
     }
 }
 
@@ -100,8 +100,8 @@ async fn modules_that_are_to_run_again_wait_until_then() {
         let later = store.clock().now().after(Duration::from_hours(1));
         let failed = Some(ModuleFailed::Retry(later));
         let planned = RecordedPlan { failed, ..plan(&store, &event, flow, lease) };
-        assert!(store.plan(planned).await.unwrap(), "{url}");
-        let waiting = store.waiting_plans(event.id).await.unwrap();
+        assert!(store.record_plan(planned).await.unwrap(), "{url}");
+        let waiting = store.list_waiting_plans(event.id).await.unwrap();
         assert_eq!((waiting[0].due_at, waiting[0].attempts), (later, 1), "{url}");
         assert!(!waiting[0].running, "{url}");
     }
@@ -116,10 +116,10 @@ async fn of_deliveries_with_one_dedupe_key_one_is_made() {
             let event = capture_planning(&store, flow, lease).await;
             let mut planned = plan(&store, &event, flow, lease);
             planned.deliveries.push(draft(&event, endpoint, Some("k")));
-            assert!(store.plan(planned).await.unwrap(), "{url}");
-            let found = store.deliveries_of(event.id).await.unwrap();
+            assert!(store.record_plan(planned).await.unwrap(), "{url}");
+            let found = store.list_deliveries_of_event(event.id).await.unwrap();
             assert_eq!(found.len(), made, "{url}");
-            let steps = store.plan_runs(event.id).await.unwrap()[0].steps.get().to_owned();
+            let steps = store.list_plan_runs(event.id).await.unwrap()[0].steps.get().to_owned();
             assert_eq!(steps.contains("suppressed"), made == 0, "{url}: {steps}");
         }
     }

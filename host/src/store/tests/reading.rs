@@ -6,10 +6,10 @@ use crate::store::erase::{KeptPlace, RecordName};
 async fn pages_of_events_go_on_where_the_last_one_ended() {
     for TestStore { store, url, .. } in stores().await {
         let captured = (0..5).map(|n| invoice(&n.to_string())).collect();
-        let receipts = store.capture(captured).await.unwrap();
+        let receipts = store.capture_events(captured).await.unwrap();
         let (mut before, mut read) = (None, Vec::new());
         loop {
-            let page = store.events(&EventFilter::default(), before, 2).await.unwrap();
+            let page = store.list_events(&EventFilter::default(), before, 2).await.unwrap();
             read.extend(page.rows.into_iter().map(|row| row.event.id));
             match page.next {
                 Some(next) => before = Some(next),
@@ -26,9 +26,9 @@ async fn a_page_ends_where_its_payloads_are_large() {
     for TestStore { store, url, .. } in stores().await {
         let large = format!("{{\"id\":\"1\",\"text\":\"{}\"}}", "x".repeat(3 << 20));
         for _ in 0..3 {
-            store.capture(vec![capture(event("1", &large))]).await.unwrap();
+            store.capture_events(vec![capture(event("1", &large))]).await.unwrap();
         }
-        let page = store.events(&EventFilter::default(), None, 50).await.unwrap();
+        let page = store.list_events(&EventFilter::default(), None, 50).await.unwrap();
         assert_eq!(page.rows.len(), 1, "{url}: 4 MiB and no more");
         assert!(page.next.is_some(), "{url}");
     }
@@ -38,9 +38,9 @@ async fn a_page_ends_where_its_payloads_are_large() {
 async fn a_filter_leaves_out_the_other_events() {
     for TestStore { store, url, .. } in stores().await {
         let other = Event { event_type: "lead.created".to_owned(), ..event("3", "{}") };
-        store.capture(vec![invoice("17"), capture(other), invoice("18")]).await.unwrap();
+        store.capture_events(vec![invoice("17"), capture(other), invoice("18")]).await.unwrap();
         let count =
-            async |filter: EventFilter| store.events(&filter, None, 10).await.unwrap().rows.len();
+            async |filter: EventFilter| store.list_events(&filter, None, 10).await.unwrap().rows.len();
         let of_type =
             EventFilter { event_type: Some("lead.created".to_owned()), ..Default::default() };
         assert_eq!(count(of_type).await, 1, "{url}");
@@ -68,10 +68,10 @@ async fn an_erased_record_is_in_no_table() {
         let traces = store.find_traces(&name).await.unwrap();
         assert_eq!(traces.events, [made.event_id], "{url}");
         let places: [KeptPlace; 0] = [];
-        let erased = store.erase(&name, &traces, &places).await.unwrap().unwrap();
+        let erased = store.erase_record(&name, &traces, &places).await.unwrap().unwrap();
         assert_eq!((erased.records, erased.events, erased.deliveries), (1, 1, 1), "{url}");
-        assert!(store.event(made.event_id).await.unwrap().is_none(), "{url}");
-        assert!(store.delivery(made.id).await.unwrap().is_none(), "{url}");
+        assert!(store.find_event(made.event_id).await.unwrap().is_none(), "{url}");
+        assert!(store.find_delivery(made.id).await.unwrap().is_none(), "{url}");
     }
 }
 
@@ -87,7 +87,7 @@ async fn what_is_being_sent_is_not_erased() {
         };
         let traces = store.find_traces(&name).await.unwrap();
         assert_eq!(store.count_being_sent(&traces.events).await.unwrap(), 1, "{url}");
-        assert!(store.erase(&name, &traces, &[]).await.unwrap().is_none(), "{url}");
-        assert!(store.event(made.event_id).await.unwrap().is_some(), "{url}");
+        assert!(store.erase_record(&name, &traces, &[]).await.unwrap().is_none(), "{url}");
+        assert!(store.find_event(made.event_id).await.unwrap().is_some(), "{url}");
     }
 }

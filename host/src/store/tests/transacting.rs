@@ -62,13 +62,13 @@ async fn a_closure_that_panics_costs_no_other() {
         .await;
     assert!(matches!(panicked, Err(StoreError::Closed)), "{panicked:?}");
     assert_eq!(count(&store).await, 0);
-    store.capture(vec![invoice("17")]).await.unwrap();
+    store.capture_events(vec![invoice("17")]).await.unwrap();
 }
 
 #[tokio::test]
 async fn more_readings_than_connections_all_end() {
     for TestStore { store, url, .. } in stores().await {
-        let reading = (0..64).map(|_| store.objects::<serde_json::Value>(ObjectKind::Flow));
+        let reading = (0..64).map(|_| store.list_objects::<serde_json::Value>(ObjectKind::Flow));
         for read in futures_util::future::join_all(reading).await {
             assert!(read.unwrap().is_empty(), "{url}");
         }
@@ -78,12 +78,12 @@ async fn more_readings_than_connections_all_end() {
 #[tokio::test]
 async fn what_was_acknowledged_is_there_when_the_store_is_opened_again() {
     for TestStore { store, url, _folder } in stores().await {
-        let receipts = store.capture(vec![invoice("17")]).await.unwrap();
-        store.leave().await.unwrap();
+        let receipts = store.capture_events(vec![invoice("17")]).await.unwrap();
+        store.leave_process().await.unwrap();
         store.pool().close().await;
         drop(store);
         let store = reopen(&url).await;
-        assert!(store.event(receipts[0].id).await.unwrap().is_some(), "{url}");
+        assert!(store.find_event(receipts[0].id).await.unwrap().is_some(), "{url}");
     }
 }
 

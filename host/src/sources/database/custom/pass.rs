@@ -155,7 +155,7 @@ impl TablePass<'_> {
     /// Whether any row of the list was read before; else none can be gone.
     async fn has_kept_rows(&self) -> Result<bool, RunFailed> {
         let (run, list) = (self.run, &self.table.list);
-        Ok(!run.journal().kept_keys(run.id(), list, i64::MIN, 1).await?.is_empty())
+        Ok(!run.journal().list_kept_keys(run.id(), list, i64::MIN, 1).await?.is_empty())
     }
 
     /// These keys, and those of the rows that come after one.
@@ -305,7 +305,7 @@ impl TablePass<'_> {
         let (run, list) = (self.run, &self.table.list);
         let (mut missing, mut above) = (Vec::new(), i64::MIN);
         loop {
-            let kept = run.journal().kept_keys(run.id(), list, above, KEYS).await?;
+            let kept = run.journal().list_kept_keys(run.id(), list, above, KEYS).await?;
             missing.extend(kept.iter().filter(|key| seen.binary_search(key).is_err()));
             match kept.last() {
                 Some(greatest) if kept.len() == KEYS => above = *greatest,
