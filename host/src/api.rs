@@ -258,10 +258,10 @@ async fn run_guarded(
         if caller.is_free || !is_known {
             app.audit.count_refused(call);
         } else {
-            app.audit.note(call);
+            app.audit.note_call(call);
         }
         if is_setting_call(&method, route.as_str()) && response.status().is_success() {
-            app.audit.write(Vec::new());
+            app.audit.write_notes(Vec::new());
             app.journal.flush_writes().await;
         }
     }

@@ -165,7 +165,7 @@ pub async fn run_command(
         CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,
         CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,
         CliCommand::EventType(command) => event_type::run_event_type(command, screen),
-        CliCommand::Openapi => Ok(screen.json(&crate::api::document())?),
+        CliCommand::Openapi => Ok(screen.print_json(&crate::api::document())?),
         CliCommand::Serve(_) | CliCommand::Demo(_) | CliCommand::CompileModule => {
             Err(CliError::Usage("this command is the binary's own".to_owned()))
         }

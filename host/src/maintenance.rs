@@ -57,10 +57,10 @@ pub struct PrunedSoFar {
 /// tell the others that it is there loses its leases.
 pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToken) {
     tokio::join!(
-        run_every(WATCH, &stop, || context.watch()),
-        run_every(BEAT, &stop, || context.beat()),
-        run_every(FORGET, &stop, || context.forget()),
-        run_every(context.pruning_period(), &stop, || context.prune()),
+        run_every(WATCH, &stop, || context.watch_changes()),
+        run_every(BEAT, &stop, || context.announce_process()),
+        run_every(FORGET, &stop, || context.forget_expired()),
+        run_every(context.pruning_period(), &stop, || context.prune_expired()),
     );
 }
 
@@ -88,13 +88,13 @@ async fn run_every<D: Future<Output = Result<(), live::SettingsError>>>(
 
 impl MaintenanceContext {
     /// Has calls and the use of tokens written, and takes up what other nodes changed.
-    async fn watch(&self) -> Result<(), live::SettingsError> {
-        self.audit.write(self.live.fresh_usages());
-        self.live.refresh().await
+    async fn watch_changes(&self) -> Result<(), live::SettingsError> {
+        self.audit.write_notes(self.live.fresh_usages());
+        self.live.refresh_if_newer().await
     }
 
     /// Tells the other nodes that this one is there.
-    async fn beat(&self) -> Result<(), live::SettingsError> {
+    async fn announce_process(&self) -> Result<(), live::SettingsError> {
         Ok(self.journal.watch_processes().await?)
     }
 
@@ -102,8 +102,8 @@ impl MaintenanceContext {
     async fn forget_sources(&self) -> Result<(), live::SettingsError> {
         let states = self.journal.list_source_states().await?;
         // After the states were read: a source that has one is older than what is set now.
-        self.live.refresh().await?;
-        let current = self.live.current();
+        self.live.refresh_if_newer().await?;
+        let current = self.live.current_settings();
         for state in states.into_iter().filter(|state| !state.running) {
             if current.sources().all(|source| source.id != state.source) {
                 self.journal.forget_source(state.source).await?;
@@ -130,7 +130,7 @@ impl MaintenanceContext {
     }
 
     /// Prunes what is older than the configuration keeps, and gives back the room.
-    async fn prune(&self) -> Result<(), live::SettingsError> {
+    async fn prune_expired(&self) -> Result<(), live::SettingsError> {
         let now = self.journal.clock().now();
         let keep = &self.retention;
         let before = |span: TimeSpan| now.before(span.get());
@@ -189,7 +189,7 @@ impl MaintenanceContext {
     }
 
     /// Forgets what is too old.
-    async fn forget(&self) -> Result<(), live::SettingsError> {
+    async fn forget_expired(&self) -> Result<(), live::SettingsError> {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
         let dedupe_keys = self.journal.forget_dedupe_keys().await?;

@@ -116,7 +116,7 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
 
 async fn claim_plannings(context: &PlannerContext, lane: &FlowLane) {
     match context.journal.claim_plannings(lane, PLANNING_HOLD).await {
-        Ok(claimed) => claimed.into_iter().for_each(|planning| lane.push(planning)),
+        Ok(claimed) => claimed.into_iter().for_each(|planning| lane.push_planning(planning)),
         Err(error) => tracing::warn!(%error, "cannot ask the database for events to plan"),
     }
 }
@@ -132,7 +132,7 @@ async fn sweep_plannings(context: PlannerContext) {
             Ok(due) => {
                 for flow in due {
                     if let Some(lane) = context.journal.prefetch().find_flow_lane(flow) {
-                        lane.room.nudge();
+                        lane.room.wake_claimer();
                     }
                 }
             }
@@ -177,13 +177,13 @@ async fn plan_event(
     planning: LeasedPlanning,
     permit: Option<OwnedSemaphorePermit>,
 ) {
-    let topology = context.live.current();
+    let topology = context.live.current_settings();
     let at = context.journal.clock().now();
     if planning.lease.until < at.after(LEAST_LEASE) {
         tracing::info!(event = %planning.event.id, "an event waited too long in memory; it is claimed again");
         return;
     }
-    let outcome = match topology.flow(planning.flow) {
+    let outcome = match topology.find_flow(planning.flow) {
         Some(_) if planning.deaths >= FATAL => {
             let failed = ModulesFailed::crashed(planning.deaths);
             tracing::error!(event = %planning.event.id, "{}", failed.detail);

@@ -235,7 +235,7 @@ impl Server {
                 "work was still under way after shutdown.grace; it is taken up again by its leases"
             );
         }
-        app.audit.write(app.live.fresh_usages());
+        app.audit.write_notes(app.live.fresh_usages());
         if tokio::time::timeout(grace, journal.flush_writes()).await.is_err() {
             tracing::warn!("the database took no writes before shutdown.grace was over");
         }

@@ -76,7 +76,7 @@ impl FlowRuntime {
 
 impl SettingsSnapshot {
     /// The token of a digest.
-    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<ApiToken>> {
+    pub fn find_token(&self, digest: &TokenDigest) -> Option<&Arc<ApiToken>> {
         self.tokens.get(digest)
     }
 
@@ -96,7 +96,7 @@ impl SettingsSnapshot {
     }
 
     /// The source of a name.
-    pub fn source(&self, name: &str) -> Option<&Source> {
+    pub fn find_source(&self, name: &str) -> Option<&Source> {
         self.sources.get(name).map(|inlet| &inlet.source)
     }
 
@@ -106,17 +106,17 @@ impl SettingsSnapshot {
     }
 
     /// The source of a name, made ready.
-    pub fn inlet(&self, name: &str) -> Option<&Arc<SourceRuntime>> {
+    pub fn find_source_runtime(&self, name: &str) -> Option<&Arc<SourceRuntime>> {
         self.sources.get(name)
     }
 
     /// All sources, made ready.
-    pub fn inlets(&self) -> impl Iterator<Item = &Arc<SourceRuntime>> {
+    pub fn source_runtimes(&self) -> impl Iterator<Item = &Arc<SourceRuntime>> {
         self.sources.values()
     }
 
     /// The endpoint with an id.
-    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<EndpointRuntime>> {
+    pub fn find_endpoint(&self, id: EndpointId) -> Option<&Arc<EndpointRuntime>> {
         self.endpoints.get(&id)
     }
 
@@ -131,7 +131,7 @@ impl SettingsSnapshot {
     }
 
     /// The flow with an id.
-    pub fn flow(&self, id: FlowId) -> Option<&Arc<FlowRuntime>> {
+    pub fn find_flow(&self, id: FlowId) -> Option<&Arc<FlowRuntime>> {
         self.flows.iter().find(|route| route.flow.id == id)
     }
 

@@ -138,9 +138,9 @@ pub async fn run_sources(context: Arc<SourceContext>) {
 
 /// Starts what is due, and stops what is not wanted as it is any more.
 async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreError> {
-    let topology = context.live.current();
+    let topology = context.live.current_settings();
     for (id, running) in context.running().iter() {
-        let inlet = topology.inlets().find(|inlet| inlet.source.id == *id);
+        let inlet = topology.source_runtimes().find(|inlet| inlet.source.id == *id);
         let as_before = |inlet: &Arc<SourceRuntime>| {
             inlet.source.settings.enabled && inlet.source.updated_at == running.settings_of
         };
@@ -148,7 +148,7 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
             running.stop.cancel();
         }
     }
-    if topology.inlets().all(|inlet| inlet.timing.is_none()) {
+    if topology.source_runtimes().all(|inlet| inlet.timing.is_none()) {
         return Ok(());
     }
     // Before it is read what they remember: a run that ends meanwhile has more to remember than
@@ -157,7 +157,9 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
     let states = context.journal.list_source_states().await?;
     let now = context.journal.clock().now();
     let rests = |inlet: &&Arc<SourceRuntime>| !running.contains(&inlet.source.id);
-    for inlet in topology.inlets().filter(|inlet| inlet.source.settings.enabled).filter(rests) {
+    for inlet in
+        topology.source_runtimes().filter(|inlet| inlet.source.settings.enabled).filter(rests)
+    {
         let state = states.iter().find(|state| state.source == inlet.source.id);
         if is_due(inlet, state, now) {
             start_run(context, inlet, state, now).await?;
@@ -224,7 +226,7 @@ async fn start_run(
     let context = Arc::clone(context);
     context.tasks.clone().spawn(async move {
         let _ended = RunEndGuard { context: &context, id };
-        run.finish(&stop).await;
+        run.run_and_release(&stop).await;
     });
     Ok(())
 }

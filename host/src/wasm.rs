@@ -1,6 +1,6 @@
 //! Modules: users' WebAssembly components, admitted once and then run on events.
 //!
-//! The API's upload and the command line call [`ModuleEngine::admit`], the planner calls
+//! The API's upload and the command line call [`ModuleEngine::admit_module`], the planner calls
 //! [`ModuleEngine::load`] at the start and [`LoadedModule::run`] for every event. Nothing else in
 //! the host names wasmtime.
 //!

@@ -53,7 +53,7 @@ impl CallAudit {
     }
 
     /// Notes a call of a known principal.
-    pub fn note(&self, call: ApiCall) {
+    pub fn note_call(&self, call: ApiCall) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(call);
         let full = waiting.len() >= BATCH && waiting.len().is_multiple_of(BATCH);
@@ -70,7 +70,7 @@ impl CallAudit {
     }
 
     /// Has everything written with the next commit, and how tokens are being used.
-    pub fn write(&self, usages: Vec<TokenUsage>) {
+    pub fn write_notes(&self, usages: Vec<TokenUsage>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let calls = std::mem::take(&mut *waiting);
         drop(waiting);

@@ -68,7 +68,7 @@ impl GrantIssuer {
     }
 
     /// The text of a grant.
-    pub fn issue(&self, grant: &TokenGrant, client: &TokenDigest) -> String {
+    pub fn issue_grant(&self, grant: &TokenGrant, client: &TokenDigest) -> String {
         let note = note(grant);
         let mark = self.0.of(&[&note, client]);
         let text = BASE64_URL_SAFE_NO_PAD.encode([&note[..], &mark[..]].concat());
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_issued_is_read_and_real() {
         let (issuer, grant) = (GrantIssuer::new([1; 32]), grant());
-        let shown = ShownGrant::read(&issuer.issue(&grant, &CLIENT)).unwrap();
+        let shown = ShownGrant::read(&issuer.issue_grant(&grant, &CLIENT)).unwrap();
         assert_eq!(*shown.grant(), grant);
         assert_eq!(grant.ends_at(), Timestamp::from_micros(3_605_000_000));
         assert!(issuer.is_real(&shown, &CLIENT));
@@ -180,7 +180,7 @@ mod tests {
         #[test]
         fn a_changed_one_is_not_real(at in 0..NOTE + MARK, bit in 0..8_u8) {
             let (issuer, grant) = (GrantIssuer::new([1; 32]), grant());
-            let text = issuer.issue(&grant, &CLIENT);
+            let text = issuer.issue_grant(&grant, &CLIENT);
             let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX).unwrap()).unwrap();
             bytes[at] ^= 1 << bit;
             let changed = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));

@@ -179,21 +179,21 @@ impl ScopeSet {
     }
 
     /// Whether one of them holds `wanted`.
-    pub fn may(self, wanted: Scope) -> bool {
+    pub fn allows_scope(self, wanted: Scope) -> bool {
         self.0 & (wanted.bit() | Scope::Admin.bit()) != 0
             || self.iter().any(|scope| scope.holds(wanted))
     }
 
     /// Whether all that `others` may, these may too.
-    pub fn cover(self, others: Self) -> bool {
-        others.iter().all(|scope| self.may(scope))
+    pub fn covers_all(self, others: Self) -> bool {
+        others.iter().all(|scope| self.allows_scope(scope))
     }
 
     /// What both allow, as those of their scopes that the other holds.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
         let held = Self(self.0 | other.0).iter();
-        let held = held.filter(|scope| self.may(*scope) && other.may(*scope));
+        let held = held.filter(|scope| self.allows_scope(*scope) && other.allows_scope(*scope));
         Self(held.fold(0, |bits, scope| bits | scope.bit()))
     }
 
@@ -305,9 +305,9 @@ mod tests {
     #[test]
     fn a_set_may_what_its_scopes_hold() {
         let set = ScopeSet::named(["endpoints:write", "deliveries:read"]);
-        assert!(set.may(Scope::EndpointsRead) && !set.may(Scope::FlowsRead));
-        assert!(set.cover(ScopeSet::named(["endpoints:read"])));
-        assert!(!set.cover(ScopeSet::named(["endpoints:read", "admin"])));
+        assert!(set.allows_scope(Scope::EndpointsRead) && !set.allows_scope(Scope::FlowsRead));
+        assert!(set.covers_all(ScopeSet::named(["endpoints:read"])));
+        assert!(!set.covers_all(ScopeSet::named(["endpoints:read", "admin"])));
         assert_eq!(set.names(), ["endpoints:write", "deliveries:read"]);
         assert!(!set.only_read() && ScopeSet::named([READ_ONLY]).only_read());
         for (place, (scope, name)) in SCOPES.iter().enumerate() {
@@ -330,8 +330,12 @@ mod tests {
             for (other, _) in SCOPES {
                 let (a, b) = (ScopeSet(one.bit()), ScopeSet(other.bit()));
                 for (wanted, name) in SCOPES {
-                    let expected = a.may(wanted) && b.may(wanted);
-                    assert_eq!(a.intersect(b).may(wanted), expected, "{one:?} {other:?} {name}");
+                    let expected = a.allows_scope(wanted) && b.allows_scope(wanted);
+                    assert_eq!(
+                        a.intersect(b).allows_scope(wanted),
+                        expected,
+                        "{one:?} {other:?} {name}"
+                    );
                 }
             }
         }

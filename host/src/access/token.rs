@@ -151,7 +151,7 @@ impl TokenCeiling<'_> {
 
     fn exceeded_by_new(&self, new: &TokenSettings) -> Vec<InputFault> {
         let mut faults = Vec::new();
-        if !self.scopes.cover(new.allowed()) {
+        if !self.scopes.covers_all(new.allowed()) {
             faults.push(InputFault::new("scopes", "the token that asks may not do all of this"));
         }
         if let Some(end) = self.ends.filter(|end| new.expires_at.is_none_or(|new| new > *end)) {
@@ -331,7 +331,7 @@ impl ApiToken {
             return Err(CallRefusal::Address(address));
         }
         let allowance = self.count(address, now)?;
-        if let Some(scope) = need.scope().filter(|wanted| !scopes.may(*wanted)) {
+        if let Some(scope) = need.scope().filter(|wanted| !scopes.allows_scope(*wanted)) {
             return Err(CallRefusal::Scope(scope));
         }
         if matches!(need, RouteNeed::AllTables(_)) && self.is_limited() {

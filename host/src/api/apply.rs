@@ -61,7 +61,7 @@ pub async fn apply_config(
     QueryInput(query): QueryInput<ApplyQuery>,
     JsonInput(document): JsonInput<ConfigDocument>,
 ) -> Result<Json<DataAnswer<AppliedDocument>>, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let carried = CarriedSecrets::of_document(&document).await?;
     let mut work = ApplyWork {
         app: &app,
@@ -71,13 +71,13 @@ pub async fn apply_config(
         changes: Vec::new(),
         applied: Vec::new(),
     };
-    work.modules(&document, query.dry_run).await?;
-    work.sources(&document)?;
-    work.endpoints(&document)?;
-    work.flows(&document)?;
-    work.tokens(&document, &principal)?;
+    work.apply_modules(&document, query.dry_run).await?;
+    work.apply_sources(&document)?;
+    work.apply_endpoints(&document)?;
+    work.apply_flows(&document)?;
+    work.apply_tokens(&document, &principal)?;
     if document.prune {
-        work.prune(&document, &principal);
+        work.delete_unlisted(&document, &principal);
     }
     let (changes, mut applied) = (work.changes, work.applied);
     if query.dry_run {
@@ -119,7 +119,7 @@ fn differing_fields(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<S
 
 impl ApplyWork<'_> {
     /// Notes what happens to a thing; whether it is to be written.
-    fn note<S: Serialize>(
+    fn note_change<S: Serialize>(
         &mut self,
         kind: ObjectKind,
         name: &str,
@@ -140,7 +140,7 @@ impl ApplyWork<'_> {
         action != "unchanged"
     }
 
-    async fn modules(
+    async fn apply_modules(
         &mut self,
         document: &ConfigDocument,
         dry_run: bool,
@@ -177,18 +177,19 @@ impl ApplyWork<'_> {
         self.applied.push(AppliedChange { kind: "module", name, action, fields, secret, warning });
     }
 
-    fn sources(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
+    fn apply_sources(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         for (n, given) in document.sources.iter().enumerate() {
-            self.source(given.clone()).map_err(|problem| with_place(problem, "sources", n))?;
+            self.apply_source(given.clone())
+                .map_err(|problem| with_place(problem, "sources", n))?;
         }
         Ok(())
     }
 
-    fn source(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
+    fn apply_source(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
         let secret = sources::split_secret(&mut given)?;
         let name = given.get("name").and_then(Value::as_str).unwrap_or_default();
-        let old = self.topology.inlet(name);
-        let carried = self.carried.source(name);
+        let old = self.topology.find_source_runtime(name);
+        let carried = self.carried.find_source(name);
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
         let new = sources::read_settings(&given, &stored)?;
@@ -209,7 +210,7 @@ impl ApplyWork<'_> {
         let current = |secrets: &SigningSecrets| secrets.current.clone();
         let resealed = old.is_some() && secrets.as_ref().map(current) != before.map(current);
         let old_settings = old.map(|old| &old.source.settings);
-        let noted = self.note(ObjectKind::Source, &new.name, old_settings, &new, shown);
+        let noted = self.note_change(ObjectKind::Source, &new.name, old_settings, &new, shown);
         if self.note_secret(resealed) || noted {
             let id = old.map_or_else(SourceId::generate, |old| old.source.id);
             let now = self.app.journal.clock().now();
@@ -229,18 +230,19 @@ impl ApplyWork<'_> {
         resealed
     }
 
-    fn endpoints(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
+    fn apply_endpoints(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         for (n, given) in document.endpoints.iter().enumerate() {
-            self.endpoint(given.clone()).map_err(|problem| with_place(problem, "endpoints", n))?;
+            self.apply_endpoint(given.clone())
+                .map_err(|problem| with_place(problem, "endpoints", n))?;
         }
         Ok(())
     }
 
-    fn endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
+    fn apply_endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
         let secret = split_secret(&mut given)?;
         let mut new = read_settings(&given)?;
         let old = self.topology.endpoint_named(&new.name);
-        let carried = self.carried.endpoint(&new.name);
+        let carried = self.carried.find_endpoint(&new.name);
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.endpoint.settings)).collect();
         edit::check_faults(keep_endpoint(&mut new, &stored))?;
@@ -262,7 +264,7 @@ impl ApplyWork<'_> {
         let resealed = old.is_some() && before.map(|b| &b.current) != Some(&secrets.current);
         let shown = made.then(|| secrets.current.clone());
         let old_settings = old.map(|old| &old.endpoint.settings);
-        let noted = self.note(ObjectKind::Endpoint, &new.name, old_settings, &new, shown);
+        let noted = self.note_change(ObjectKind::Endpoint, &new.name, old_settings, &new, shown);
         if self.note_secret(resealed) || noted {
             let id = old.map_or_else(EndpointId::generate, |old| old.endpoint.id);
             let created =
@@ -272,7 +274,7 @@ impl ApplyWork<'_> {
         Ok(())
     }
 
-    fn flows(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
+    fn apply_flows(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
         let named = |name: &str| {
             document.endpoints.iter().any(|e| e.get("name").and_then(Value::as_str) == Some(name))
         };
@@ -284,14 +286,19 @@ impl ApplyWork<'_> {
             let old =
                 topology.flows().iter().map(|r| &r.flow).find(|f| f.settings.name == settings.name);
             let mut settings = settings.clone();
-            let carried = self.carried.flow(&settings.name);
+            let carried = self.carried.find_flow(&settings.name);
             let stored: Vec<_> = carried.into_iter().chain(old.map(|old| &old.settings)).collect();
             let mut faults = keep_flow(&mut settings, &stored);
             let settings = &settings;
             faults.extend(edit::check_flow(settings, has, &self.known));
             edit::check_faults(within(faults, &format!("flows[{n}]")))?;
-            if self.note(ObjectKind::Flow, &settings.name, old.map(|o| &o.settings), settings, None)
-            {
+            if self.note_change(
+                ObjectKind::Flow,
+                &settings.name,
+                old.map(|o| &o.settings),
+                settings,
+                None,
+            ) {
                 let id = old.map_or_else(FlowId::generate, |old| old.id);
                 let created =
                     old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
@@ -301,7 +308,7 @@ impl ApplyWork<'_> {
         Ok(())
     }
 
-    fn tokens(
+    fn apply_tokens(
         &mut self,
         document: &ConfigDocument,
         principal: &CallPrincipal,
@@ -312,15 +319,15 @@ impl ApplyWork<'_> {
             let topology = self.topology;
             let old = topology.tokens().find(|(_, token)| token.settings.name == settings.name);
             let made = generate_token();
-            let carried = self.carried.token(&settings.name).filter(|_| old.is_none());
-            if carried.is_some_and(|digest| topology.token(&digest).is_some()) {
+            let carried = self.carried.find_token(&settings.name).filter(|_| old.is_none());
+            if carried.is_some_and(|digest| topology.find_token(&digest).is_some()) {
                 let message = "this very token is here already, under another name";
                 return Err(ApiProblem::fault(format!("tokens[{n}].name"), message));
             }
             let shown = (old.is_none() && carried.is_none()).then(|| made.clone());
             let old_settings = old.map(|(_, token)| &token.settings);
             check_ceiling(principal, settings, old_settings)?;
-            if self.note(ObjectKind::Token, &settings.name, old_settings, settings, shown) {
+            if self.note_change(ObjectKind::Token, &settings.name, old_settings, settings, shown) {
                 let now = self.app.journal.clock().now();
                 let (digest, id, created) = match old {
                     Some((digest, token)) => (*digest, token.id, token.created_at),
@@ -345,7 +352,7 @@ impl ApplyWork<'_> {
     }
 
     /// Neither the admin token nor the one that asks is deleted: nobody locks himself out.
-    fn prune(&mut self, document: &ConfigDocument, principal: &CallPrincipal) {
+    fn delete_unlisted(&mut self, document: &ConfigDocument, principal: &CallPrincipal) {
         let value = json!(document);
         let named = |list: &str, name: &str| {
             let items = value.get(list).and_then(Value::as_array);

@@ -143,7 +143,7 @@ pub async fn list_calls(
     uri: Uri,
     QueryInput(query): QueryInput<CallQuery>,
 ) -> Result<Json<ListAnswer<CallView>>, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let pages = PageRequest { cursor: query.cursor.clone(), limit: query.limit.clone() };
     let (limit, after) = (pages.limit()?, pages.after::<RequestId>()?);
     let found = app.journal.list_calls(&query.filter(&topology)?, after, limit).await?;
@@ -161,12 +161,12 @@ pub async fn export_calls(
     principal: CallPrincipal,
     QueryInput(query): QueryInput<CallQuery>,
 ) -> Result<Response, ApiProblem> {
-    let filter = query.filter(&app.live.current())?;
+    let filter = query.filter(&app.live.current_settings())?;
     let context = (app, principal.token().id, filter);
     Ok(stream_lines("audit.ndjson", context, |(app, token, filter), before| async move {
         let _place = app.reading.place(token).await?;
         let found = app.journal.list_calls(&filter, before, CHUNK).await?;
-        let topology = app.live.current();
+        let topology = app.live.current_settings();
         let shown = found.rows.into_iter().map(|call| CallView::new(&topology, call)).collect();
         Ok((shown, found.next))
     }))

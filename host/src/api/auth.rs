@@ -171,8 +171,8 @@ fn find_principal(
     let found = if let Some(shown) = ShownGrant::read(shown) {
         find_granted(app, &shown, from.at)?
     } else {
-        let topology = app.live.current();
-        let token = shown_digest(shown).and_then(|digest| topology.token(&digest).cloned());
+        let topology = app.live.current_settings();
+        let token = shown_digest(shown).and_then(|digest| topology.find_token(&digest).cloned());
         token.map(|token| CallPrincipal {
             scopes: token.scopes,
             ends: token.settings.expires_at,
@@ -190,7 +190,7 @@ fn find_granted(
     shown: &ShownGrant,
     now: Timestamp,
 ) -> Result<Option<CallPrincipal>, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let client = topology.token_with_id(shown.client());
     let Some((_, client)) = client.filter(|(digest, _)| app.issuer.is_real(shown, digest)) else {
         return Ok(None);

@@ -41,7 +41,7 @@ fn limit(app: &AppState, path: &str) -> Result<usize, ApiProblem> {
     let Some(source) = path.strip_prefix("/in/").filter(|name| !name.contains('%')) else {
         return Ok(most);
     };
-    match app.live.current().inlet(source.trim_end_matches('/')) {
+    match app.live.current_settings().find_source_runtime(source.trim_end_matches('/')) {
         Some(inlet) if inlet.verifier.is_some() => Ok(most),
         Some(_) | None => Err(ApiProblem::missing("webhook source", source)),
     }
@@ -68,7 +68,7 @@ async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Byte
     let asks_first = request.headers().contains_key(header::EXPECT);
     let mut account =
         app.bodies.open_account(request.extensions().get::<CallPrincipal>().is_some());
-    account.pay(head_size(&request)).await?;
+    account.pay_for_bytes(head_size(&request)).await?;
     let mut body = request.into_body();
     if asks_first && body.size_hint().lower() > limit as u64 {
         return Err(ApiProblem::too_large(limit));
@@ -79,7 +79,7 @@ async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Byte
             frame = body.frame() => frame,
             () = account.asked_to_give_way() => return Err(ApiProblem::busy()),
         };
-        let Some(frame) = frame else { return Ok(account.finish(collected)) };
+        let Some(frame) = frame else { return Ok(account.finish_body(collected)) };
         let cut_off = |_| ApiProblem::malformed("the connection ended before the body did");
         let Ok(data) = frame.map_err(cut_off)?.into_data() else { continue };
         if collected.len() + data.len() > limit {
@@ -88,7 +88,7 @@ async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Byte
             drop(tokio::time::timeout(DRAIN.1, drain_body(body)).await);
             return Err(ApiProblem::too_large(limit));
         }
-        account.pay(data.len()).await?;
+        account.pay_for_bytes(data.len()).await?;
         // It grows as it comes: where pages are large, the first byte of a buffer of the announced
         // length would make two megabytes resident.
         collected.extend_from_slice(&data);

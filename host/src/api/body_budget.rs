@@ -82,7 +82,7 @@ pub struct BodyAccount<'b> {
 
 impl BodyAccount<'_> {
     /// Pays for bytes that came. Waits for others to give way, and refuses where they do not.
-    pub async fn pay(&mut self, bytes: usize) -> Result<(), ApiProblem> {
+    pub async fn pay_for_bytes(&mut self, bytes: usize) -> Result<(), ApiProblem> {
         self.note_progress(bytes);
         // A body that is larger than the share pays for no more than that.
         let bytes = bytes.min(self.budget.share - self.bytes);
@@ -133,7 +133,7 @@ impl BodyAccount<'_> {
     }
 
     /// The whole body; what was paid for it is given back when the last handle is dropped.
-    pub fn finish(self, body: Vec<u8>) -> Bytes {
+    pub fn finish_body(self, body: Vec<u8>) -> Bytes {
         Bytes::from_owner(PaidBody { body, _paid: self.paid })
     }
 }
@@ -165,12 +165,12 @@ mod tests {
     async fn strangers_cannot_take_what_is_left_for_those_with_a_token() {
         let budget = BodyBudget::new(0);
         let mut stranger = budget.open_account(false);
-        stranger.pay(BUDGET / 2).await.unwrap();
+        stranger.pay_for_bytes(BUDGET / 2).await.unwrap();
         let mut another = budget.open_account(false);
         assert!(!another.try_pay(1));
         let mut known = budget.open_account(true);
         assert!(known.try_pay(BUDGET / 2) && !known.try_pay(1));
-        let body = stranger.finish(vec![0; 8]);
+        let body = stranger.finish_body(vec![0; 8]);
         let copy = body.clone();
         drop(body);
         assert!(!another.try_pay(1), "a copy is in use still");
@@ -192,7 +192,7 @@ mod tests {
             slow.asked_to_give_way().await;
             drop(slow);
         };
-        let (paid, ()) = tokio::join!(wanting.pay(1), giving_way);
+        let (paid, ()) = tokio::join!(wanting.pay_for_bytes(1), giving_way);
         paid.unwrap();
     }
 }

@@ -94,7 +94,7 @@ impl DeadLetterView {
     }
 
     fn of_event(self, topology: &SettingsSnapshot, dead: DeadEvent) -> Self {
-        let target = dead.delivery.and_then(|(_, endpoint)| topology.endpoint(endpoint));
+        let target = dead.delivery.and_then(|(_, endpoint)| topology.find_endpoint(endpoint));
         Self {
             kind: if dead.delivery.is_some() { "delivery" } else { "event" },
             event_id: Some(dead.event_id.to_string()),
@@ -218,7 +218,7 @@ pub async fn list_dead_letters(
     uri: Uri,
     QueryInput(query): QueryInput<DeadLetterQuery>,
 ) -> Result<Json<ListAnswer<DeadLetterView>>, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
     let found = app.journal.list_dead_letters(&query.filter(&topology)?, after, limit).await?;
@@ -239,7 +239,7 @@ pub async fn show_dead_letter(
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<DeadLetterDetail>>, ApiProblem> {
     let stored = find_dead_letter(&app, &text).await?;
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let event = event(&app, &stored).await?;
     let delivery = match &stored.subject {
         DeadSubject::Event(DeadEvent { delivery: Some((id, _)), .. }) => {
@@ -268,7 +268,7 @@ pub async fn replay_dead_letter(
     if stored.replayed_at.is_some() {
         return Err(ApiProblem::conflict("a replay of it is under way"));
     }
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     check_query(&topology, &stored)?;
     let now = app.journal.clock().now();
     app.journal.replay_dead_letters(&[(stored.clone(), now)]).await?;
@@ -282,10 +282,10 @@ fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result
         DeadSubject::Row(dead) => return check_source(topology, dead.source_id),
     };
     match (dead.delivery, dead.flow_id) {
-        (Some((_, id)), _) if topology.endpoint(id).is_none() => {
+        (Some((_, id)), _) if topology.find_endpoint(id).is_none() => {
             Err(ApiProblem::conflict("its endpoint was deleted; replay the event instead"))
         }
-        (None, Some(id)) if topology.flow(id).is_none() => {
+        (None, Some(id)) if topology.find_flow(id).is_none() => {
             Err(ApiProblem::conflict("its flow was deleted; replay the event instead"))
         }
         (_, _) => Ok(()),
@@ -371,7 +371,7 @@ pub async fn replay_dead_letters(
         until: request.filter.until,
         ..DeadLetterQuery::default()
     };
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let filter = query.filter(&topology)?;
     let matched = app.journal.count_dead_letters(&filter).await?;
     if request.dry_run {
@@ -435,7 +435,7 @@ pub async fn export_dead_letters(
     principal: CallPrincipal,
     QueryInput(query): QueryInput<DeadLetterQuery>,
 ) -> Result<Response, ApiProblem> {
-    let filter = query.filter(&app.live.current())?;
+    let filter = query.filter(&app.live.current_settings())?;
     let context = (app, principal.token().id, filter);
     Ok(stream_lines("dead-letters.ndjson", context, |(app, token, filter), before| async move {
         let _place = app.reading.place(token).await?;
@@ -461,7 +461,7 @@ async fn details(
     app: &AppState,
     found: ListPage<StoredDeadLetter, DeadLetterId>,
 ) -> Result<(Vec<DeadLetterDetail>, Option<DeadLetterId>), ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let (mut details, mut bytes) = (Vec::new(), 0);
     for stored in found.rows {
         let id = stored.id;

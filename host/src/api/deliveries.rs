@@ -60,7 +60,7 @@ pub struct DeliveryView {
 impl DeliveryView {
     /// A delivery with its endpoint's name.
     pub fn new(topology: &SettingsSnapshot, delivery: StoredDelivery) -> Self {
-        let target = topology.endpoint(delivery.endpoint_id);
+        let target = topology.find_endpoint(delivery.endpoint_id);
         Self {
             id: delivery.id.to_string(),
             event_id: delivery.event_id.to_string(),
@@ -190,7 +190,7 @@ pub async fn list_deliveries(
     uri: Uri,
     QueryInput(query): QueryInput<DeliveryQuery>,
 ) -> Result<Json<ListAnswer<DeliveryView>>, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let pages = query.page();
     let (limit, after) = (pages.limit()?, pages.after()?);
     let found = app.journal.list_deliveries(&query.filter(&topology)?, after, limit).await?;
@@ -211,7 +211,7 @@ pub async fn show_delivery(
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<DeliveryTrace>>, ApiProblem> {
     let delivery = find_delivery(&app, &text).await?;
-    Ok(data_answer(delivery_trace(&app, &app.live.current(), delivery).await?))
+    Ok(data_answer(delivery_trace(&app, &app.live.current_settings(), delivery).await?))
 }
 
 /// Sends a delivery once more, under the same `webhook-id`.
@@ -223,8 +223,8 @@ pub async fn replay_delivery(
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<DataAnswer<DeliveryView>>), ApiProblem> {
     let delivery = find_delivery(&app, &text).await?;
-    let topology = app.live.current();
-    if topology.endpoint(delivery.endpoint_id).is_none() {
+    let topology = app.live.current_settings();
+    if topology.find_endpoint(delivery.endpoint_id).is_none() {
         return Err(ApiProblem::conflict("its endpoint was deleted; there is nowhere to send it"));
     }
     if !app.journal.replay_delivery(&delivery).await? {
@@ -285,7 +285,7 @@ pub async fn cancel_deliveries(
     }
     let status = Some(DeliveryStatus::Pending);
     let query = DeliveryQuery { endpoint, status, event_type, since, until, ..Default::default() };
-    let filter = query.filter(&app.live.current())?;
+    let filter = query.filter(&app.live.current_settings())?;
     let (mut matched, mut cancelled) = (0, 0);
     let mut before: Option<DeliveryId> = None;
     loop {
@@ -319,5 +319,8 @@ pub async fn cancel_delivery(
         );
         return Err(ApiProblem::conflict(detail));
     }
-    Ok(data_answer(DeliveryView::new(&app.live.current(), find_delivery(&app, &text).await?)))
+    Ok(data_answer(DeliveryView::new(
+        &app.live.current_settings(),
+        find_delivery(&app, &text).await?,
+    )))
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 /// Makes the changes and puts them into use.
 pub async fn commit_changes(app: &AppState, changes: &[ObjectChange]) -> Result<(), ApiProblem> {
     app.journal.change_objects(changes).await?;
-    Ok(app.live.reload().await?)
+    Ok(app.live.reload_settings().await?)
 }
 
 /// Refuses faulty settings.

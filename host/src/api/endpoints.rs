@@ -85,8 +85,9 @@ pub struct ReceiverLimit {
 
 impl ReceiverLimit {
     fn of(target: &EndpointRuntime, now: Timestamp) -> Option<Self> {
-        let pace = target.lane.pace();
-        let (per_second, held) = (pace.rate(Instant::now()), pace.held(Instant::now()));
+        let pace = target.lane.lock_pace();
+        let (per_second, held) =
+            (pace.learnt_rate(Instant::now()), pace.remaining_hold(Instant::now()));
         drop(pace);
         if per_second.is_none() && held.is_none() {
             return None;
@@ -135,7 +136,11 @@ impl EndpointView {
 
 /// An endpoint's URL as the caller may see it: a token in its query only if it may set endpoints.
 pub fn shown_url(url: &str, principal: &CallPrincipal) -> String {
-    if principal.scopes().may(Scope::EndpointsWrite) { url.to_owned() } else { mask_url(url) }
+    if principal.scopes().allows_scope(Scope::EndpointsWrite) {
+        url.to_owned()
+    } else {
+        mask_url(url)
+    }
 }
 
 /// The endpoint with that id or name.
@@ -143,7 +148,7 @@ pub fn find_endpoint(
     topology: &SettingsSnapshot,
     text: &str,
 ) -> Result<Arc<EndpointRuntime>, ApiProblem> {
-    let by_id = text.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
+    let by_id = text.parse::<EndpointId>().ok().and_then(|id| topology.find_endpoint(id));
     let found = by_id.or_else(|| topology.endpoint_named(text));
     found.cloned().ok_or_else(|| ApiProblem::missing("endpoint", text))
 }
@@ -154,7 +159,7 @@ fn show_now(
     id: EndpointId,
     secret: Option<String>,
 ) -> Result<EndpointView, ApiProblem> {
-    let target = find_endpoint(&app.live.current(), &id.to_string())?;
+    let target = find_endpoint(&app.live.current_settings(), &id.to_string())?;
     Ok(EndpointView { secret, ..EndpointView::new(&target, principal, app.journal.clock().now()) })
 }
 
@@ -167,7 +172,7 @@ pub async fn list_endpoints(
 ) -> Json<ListAnswer<EndpointView>> {
     let now = app.journal.clock().now();
     let view = |target: &Arc<EndpointRuntime>| EndpointView::new(target, &principal, now);
-    whole_list(app.live.current().endpoints().map(view).collect())
+    whole_list(app.live.current_settings().endpoints().map(view).collect())
 }
 
 /// One endpoint, by id or name.
@@ -178,7 +183,7 @@ pub async fn show_endpoint(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find_endpoint(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current_settings(), &id)?;
     Ok(data_answer(EndpointView::new(&target, &principal, app.journal.clock().now())))
 }
 
@@ -243,7 +248,7 @@ pub async fn update_endpoint(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find_endpoint(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current_settings(), &id)?;
     // Masked, so that a stored value and one that was given now can be told apart.
     let current = edit::mask_settings(SettingsKind::Endpoint, &target.endpoint.settings)?;
     let merged = edit::merge_patch(&current, patch)?;
@@ -261,7 +266,7 @@ pub async fn replace_endpoint(
     Path(id): Path<String>,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find_endpoint(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current_settings(), &id)?;
     change_endpoint(&app, &principal, &target, object).await.map(data_answer)
 }
 
@@ -280,7 +285,7 @@ async fn change_endpoint(
     };
     check_schemes(&new, &secrets)?;
     let old = &target.endpoint;
-    check_rename(&app.live.current(), &old.settings.name, &new.name)?;
+    check_rename(&app.live.current_settings(), &old.settings.name, &new.name)?;
     let change = edit::put_endpoint(app, old.id, &new, &secrets, old.created_at)?;
     edit::commit_changes(app, &[change]).await?;
     show_now(app, principal, old.id, None)
@@ -314,7 +319,7 @@ pub async fn delete_endpoint(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let target = find_endpoint(&topology, &id)?;
     check_unused(&topology, &target.endpoint.settings.name)?;
     let change = ObjectChange::Delete { kind: ObjectKind::Endpoint, id: target.endpoint.id.uuid() };
@@ -332,7 +337,7 @@ pub async fn rotate_endpoint_secret(
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find_endpoint(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current_settings(), &id)?;
     let old = target.secrets.as_ref().ok_or_else(|| ApiProblem::conflict(LOCKED))?;
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret_text)?;
     check_schemes(&target.endpoint.settings, &secrets)?;
@@ -361,7 +366,7 @@ pub async fn test_endpoint(
     Path(id): Path<String>,
     JsonInput(request): JsonInput<TestRequest>,
 ) -> Result<Json<DataAnswer<AttemptView>>, ApiProblem> {
-    let target = find_endpoint(&app.live.current(), &id)?;
+    let target = find_endpoint(&app.live.current_settings(), &id)?;
     if target.is_locked() {
         return Err(ApiProblem::conflict(LOCKED));
     }

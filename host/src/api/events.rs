@@ -159,7 +159,7 @@ pub async fn capture_events(
     let server = &app.config.server;
     let body = decompress_body(&headers, &body, server.max_body)?;
     let mut events = read_events(&headers, &body, server.max_batch)?;
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     for event in &mut events.events {
         admit_sources(&principal, &topology, event)?;
     }
@@ -198,7 +198,7 @@ fn admit_sources(
         event.source = principal.source(event.source.as_deref())?.map(str::to_owned);
     }
     let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
-    let webhook = topology.source(name).and_then(|source| source.settings.webhook.as_ref());
+    let webhook = topology.find_source(name).and_then(|source| source.settings.webhook.as_ref());
     if webhook.is_some_and(WebhookSettings::proves_sender) {
         let detail = format!(
             "source `{name}` takes verified webhooks at /in/{name} only; push events under another source"
@@ -232,8 +232,9 @@ fn request_key<'h>(
 
 /// What a captured event is answered with.
 pub fn make_receipt(topology: &SettingsSnapshot, accepted: AcceptedEvent) -> EventReceipt {
-    let name =
-        |id| topology.endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default();
+    let name = |id| {
+        topology.find_endpoint(id).map(|t| t.endpoint.settings.name.clone()).unwrap_or_default()
+    };
     let deliveries = accepted.immediate.into_iter().map(|delivery| ImmediateDelivery {
         id: delivery.id.to_string(),
         endpoint: name(delivery.endpoint),
@@ -372,7 +373,7 @@ pub async fn replay_event(
         let replayed = ReplayedEvent { id: text, flows: 0, deliveries: 0, resent };
         return Ok((StatusCode::ACCEPTED, data_answer(replayed)));
     }
-    let matches = app.live.current().matches(&event.source, &event.event_type);
+    let matches = app.live.current_settings().matches(&event.source, &event.event_type);
     let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
     app.journal.replan_event(&event, &flows).await?;
     let drafts = matches.drafts(&app.journal, &event);
@@ -388,7 +389,7 @@ async fn resend_event(
     event: EventId,
     wanted: &EventReplay,
 ) -> Result<usize, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let target = wanted
         .endpoint
         .as_ref()
@@ -397,12 +398,14 @@ async fn resend_event(
     let fits = |delivery: &StoredDelivery| {
         let there = match &target {
             Some(target) => target.endpoint.id == delivery.endpoint_id,
-            None => topology.endpoint(delivery.endpoint_id).is_some(),
+            None => topology.find_endpoint(delivery.endpoint_id).is_some(),
         };
         there && (!wanted.failed_only || has_failed(delivery))
     };
     let mut resent = 0;
-    for delivery in app.journal.list_deliveries_of_event(event).await?.iter().filter(|one| fits(one)) {
+    for delivery in
+        app.journal.list_deliveries_of_event(event).await?.iter().filter(|one| fits(one))
+    {
         // A newer delivery of the record took the place of one that was superseded.
         if delivery.status != DeliveryStatus::Superseded
             && app.journal.replay_delivery(delivery).await?

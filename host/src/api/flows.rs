@@ -37,7 +37,7 @@ pub struct FlowView {
 impl FlowView {
     fn new(route: &FlowRuntime, principal: &CallPrincipal) -> Result<Self, ApiProblem> {
         let mut flow = route.flow.clone();
-        if !principal.scopes().may(Scope::FlowsWrite) {
+        if !principal.scopes().allows_scope(Scope::FlowsWrite) {
             let masked = edit::mask_settings(SettingsKind::Flow, &flow.settings)?;
             flow.settings = serde_json::from_value(masked).map_err(|error| {
                 tracing::error!(%error, "masked settings cannot be read");
@@ -62,7 +62,7 @@ pub async fn list_flows(
     State(app): State<AppState>,
     principal: CallPrincipal,
 ) -> Result<Json<ListAnswer<FlowView>>, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let views = topology.flows().iter().map(|route| FlowView::new(route, &principal));
     Ok(whole_list(views.collect::<Result<_, _>>()?))
 }
@@ -75,7 +75,7 @@ pub async fn show_flow(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    Ok(data_answer(FlowView::new(&*find_flow(&app.live.current(), &id)?, &principal)?))
+    Ok(data_answer(FlowView::new(&*find_flow(&app.live.current_settings(), &id)?, &principal)?))
 }
 
 async fn save_flow(
@@ -89,13 +89,13 @@ async fn save_flow(
     let mut settings: FlowSettings = parse_json(&text)?;
     let stored: Vec<&FlowSettings> = old.iter().map(|flow| &flow.settings).collect();
     edit::check_faults(keep_flow(&mut settings, &stored))?;
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let modules = KnownModules::new(&app.journal.list_modules().await?);
     let has = |name: &str| topology.endpoint_named(name).is_some();
     edit::check_faults(edit::check_flow(&settings, has, &modules))?;
     let created_at = old.map_or_else(|| app.journal.clock().now(), |flow| flow.created_at);
     edit::commit_changes(app, &[edit::put_flow(app, id, &settings, created_at)?]).await?;
-    FlowView::new(&*find_flow(&app.live.current(), &id.to_string())?, principal)
+    FlowView::new(&*find_flow(&app.live.current_settings(), &id.to_string())?, principal)
 }
 
 /// Makes a flow.
@@ -120,7 +120,7 @@ pub async fn update_flow(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    let flow = find_flow(&app.live.current(), &id)?.flow.clone();
+    let flow = find_flow(&app.live.current_settings(), &id)?.flow.clone();
     let merged = edit::merge_patch(&flow.settings, patch)?;
     Ok(data_answer(save_flow(&app, &principal, flow.id, &merged, Some(&flow)).await?))
 }
@@ -135,7 +135,7 @@ pub async fn replace_flow(
     Path(id): Path<String>,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    let flow = find_flow(&app.live.current(), &id)?.flow.clone();
+    let flow = find_flow(&app.live.current_settings(), &id)?.flow.clone();
     Ok(data_answer(save_flow(&app, &principal, flow.id, &object, Some(&flow)).await?))
 }
 
@@ -147,7 +147,7 @@ pub async fn delete_flow(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
-    let flow = find_flow(&app.live.current(), &id)?.flow.id;
+    let flow = find_flow(&app.live.current_settings(), &id)?.flow.id;
     edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Flow, id: flow.uuid() }])
         .await?;
     Ok(StatusCode::NO_CONTENT)

@@ -48,7 +48,8 @@ async fn answer_metrics(State(app): State<AppState>) -> Response {
         format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
     };
     let counters: String = app.journal.figures().list().into_iter().map(counter).collect();
-    let held: usize = app.journal.prefetch().lanes().iter().map(|lane| lane.room.used()).sum();
+    let held: usize =
+        app.journal.prefetch().lanes().iter().map(|lane| lane.room.count_used()).sum();
     let gauges = format!(
         "# HELP waybill_deliveries_in_memory Deliveries held in memory.\n\
          # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n"
@@ -59,8 +60,8 @@ async fn answer_metrics(State(app): State<AppState>) -> Response {
 
 /// How sources are doing.
 fn sources(app: &AppState) -> String {
-    let topology = app.live.current();
-    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.inlets().collect();
+    let topology = app.live.current_settings();
+    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.source_runtimes().collect();
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
     let (mut captured, mut refused) = (Vec::new(), Vec::new());
     for inlet in inlets {

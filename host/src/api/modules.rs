@@ -168,7 +168,7 @@ pub async fn upload_module(
     if query.version.is_some_and(|number| !(1..=MAX_VERSION).contains(&number)) {
         return Err(ApiProblem::fault("version", format!("from 1 to {MAX_VERSION}")));
     }
-    let admitted = app.live.engine().admit(app.live.cache(), &wasm).await;
+    let admitted = app.live.engine().admit_module(app.live.cache(), &wasm).await;
     let module = admitted.map_err(|rejection| {
         if let ModuleRejection::Unavailable(error) = rejection {
             return ApiProblem::unexpected(&error);
@@ -187,7 +187,7 @@ pub async fn upload_module(
         activate: query.activate,
     });
     let number = added.await?;
-    app.live.reload().await?;
+    app.live.reload_settings().await?;
     let made = find_version(&app, &name, Some(number)).await?;
     let warning = before.filter(|_| query.activate).and_then(|before| lost_roles(&before, &made));
     Ok((StatusCode::CREATED, data_answer(ModuleView { warning, ..made.into() })))
@@ -278,7 +278,7 @@ pub async fn run_module(
     JsonInput(request): JsonInput<RunRequest>,
 ) -> Result<Json<DataAnswer<RunAnswer>>, ApiProblem> {
     // A module hands its event back, so trying one on a stored event is reading that event.
-    if request.event_id.is_some() && !principal.scopes().may(Scope::EventsRead) {
+    if request.event_id.is_some() && !principal.scopes().allows_scope(Scope::EventsRead) {
         let detail = "trying a module on a stored event needs the scope `events:read` too";
         return Err(ApiProblem::forbidden(detail));
     }

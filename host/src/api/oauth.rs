@@ -162,8 +162,8 @@ fn find_client(
     from: &mut CallOrigin,
 ) -> Result<Arc<ApiToken>, OAuthError> {
     let (id, secret) = read_credentials(headers, given.0, given.1)?;
-    let topology = app.live.current();
-    let found = shown_digest(&secret).and_then(|digest| topology.token(&digest).cloned());
+    let topology = app.live.current_settings();
+    let found = shown_digest(&secret).and_then(|digest| topology.find_token(&digest).cloned());
     let names = |token: &Arc<ApiToken>| {
         id.parse::<TokenId>().ok() == Some(token.id) || token.settings.name == id
     };
@@ -186,7 +186,7 @@ fn asked_scopes(client: &ApiToken, asked: Option<&str>) -> Result<ScopeSet, OAut
         return Err(refused(format!("there is no scope `{unknown}`")));
     }
     let scopes = ScopeSet::named(names());
-    if !client.scopes.cover(scopes) {
+    if !client.scopes.covers_all(scopes) {
         return Err(refused(format!("this client has: {}", client.scopes.names().join(" "))));
     }
     Ok(if scopes == ScopeSet::default() { client.scopes } else { scopes })
@@ -235,12 +235,12 @@ fn give_token(
     }
     let scopes = asked_scopes(&client, request.scope.as_deref())?;
     let grant = TokenGrant::new(client.id, scopes, client.settings.expires_at, caller.at);
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let (digest, _) = topology
         .token_with_id(client.id)
         .ok_or_else(|| OAuthError::client("the client was revoked"))?;
     let answer = AccessToken {
-        token: app.issuer.issue(&grant, digest),
+        token: app.issuer.issue_grant(&grant, digest),
         token_type: "Bearer",
         expires_in: grant.ends - caller.at.seconds(),
         scope: scopes.names().join(" "),
@@ -275,7 +275,7 @@ async fn take_back(
     let Some(token) = request.token else {
         return Err(OAuthError::new("invalid_request", "token is missing"));
     };
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let real = ShownGrant::read(&token).filter(|shown| {
         let owner = topology.token_with_id(shown.client());
         owner.is_some_and(|(digest, _)| app.issuer.is_real(shown, digest))

@@ -185,8 +185,9 @@ pub async fn permit_origin(
 }
 
 fn find_source(app: &AppState, name: &str) -> Result<Arc<SourceRuntime>, ApiProblem> {
-    let topology = app.live.current();
-    let inlet = topology.inlet(name).filter(|inlet| inlet.verifier.is_some()).cloned();
+    let topology = app.live.current_settings();
+    let inlet =
+        topology.find_source_runtime(name).filter(|inlet| inlet.verifier.is_some()).cloned();
     inlet.ok_or_else(|| {
         app.unknown_sources.fetch_add(1, Ordering::Relaxed);
         ApiProblem::missing("webhook source", name)
@@ -198,7 +199,7 @@ fn refuse_webhook(
     WebhookRefused(reason, problem): WebhookRefused,
     now: Timestamp,
 ) -> ApiProblem {
-    inlet.health.refused(reason, &problem.detail, now);
+    inlet.health.note_refusal(reason, &problem.detail, now);
     *problem
 }
 
@@ -267,7 +268,7 @@ async fn take_webhook(
     let request = repeats::RepeatableRequest { headers, signature: fits.signature.as_deref(), now };
     let repeats = webhook.repeats.as_ref();
     let keys = repeats::repeat_keys(repeats, &request, &events.events, &inlet.health.sequence);
-    let (topology, wait) = (app.live.current(), app.config.immediate.wait.get());
+    let (topology, wait) = (app.live.current_settings(), app.config.immediate.wait.get());
     let sender = EventSender::Webhook(keys);
     let accepted = accept_events(&app.journal, &topology, events.events, sender, wait).await?;
     let receipts = accepted.into_iter().map(|accepted| make_receipt(&topology, accepted)).collect();

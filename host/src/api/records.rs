@@ -289,8 +289,8 @@ async fn looked_into(
         let rows = &piece.rows;
         let read = u32::try_from(rows.len()).unwrap_or(CHUNK);
         after = rows.last().map(|last| last.position(order));
-        let narrowed = rows.iter().map(|row| ShownRecord::narrowed(row, order, &names));
-        found.extend(narrowed.filter(|shown| shown.fits(&query.conditions)));
+        let narrowed = rows.iter().map(|row| ShownRecord::with_fields(row, order, &names));
+        found.extend(narrowed.filter(|shown| shown.fits_conditions(&query.conditions)));
         looked_into += read;
         if read < CHUNK && !piece.is_cut {
             break;
@@ -350,7 +350,7 @@ fn choose_page(
     query: &RecordQuery,
     place: PagePlace,
 ) -> (Vec<ShownRecord>, RecordsPage) {
-    found.retain(|shown| shown.fits(&query.conditions));
+    found.retain(|shown| shown.fits_conditions(&query.conditions));
     if let SortOrder::Fields(fields) = &query.sort {
         found.sort_by(|a, b| condition::compare_by(fields, &a.fields, &b.fields));
     }

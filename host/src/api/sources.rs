@@ -72,7 +72,7 @@ impl SourceView {
     ) -> Self {
         let settings = &inlet.source.settings;
         let mut source = inlet.source.clone();
-        if !principal.scopes().may(Scope::SourcesWrite) {
+        if !principal.scopes().allows_scope(Scope::SourcesWrite) {
             let lists = source.settings.poll.iter_mut().flat_map(|poll| &mut poll.lists);
             lists.for_each(|list| list.path = mask_url(&list.path));
         }
@@ -129,7 +129,7 @@ pub fn find_source(
     let is = |inlet: &&Arc<SourceRuntime>| {
         Some(inlet.source.id) == id || inlet.source.settings.name == text
     };
-    topology.inlets().find(is).cloned().ok_or_else(|| ApiProblem::missing("source", text))
+    topology.source_runtimes().find(is).cloned().ok_or_else(|| ApiProblem::missing("source", text))
 }
 
 async fn show_now(
@@ -138,7 +138,7 @@ async fn show_now(
     id: &str,
     secret: Option<String>,
 ) -> Result<SourceView, ApiProblem> {
-    let inlet = find_source(&app.live.current(), id)?;
+    let inlet = find_source(&app.live.current_settings(), id)?;
     let states = run::states(app, [&inlet]).await?;
     let now = app.journal.clock().now();
     Ok(SourceView { secret, ..SourceView::new(&inlet, &states, principal, now) })
@@ -151,8 +151,8 @@ pub async fn list_sources(
     State(app): State<AppState>,
     principal: CallPrincipal,
 ) -> Result<Json<ListAnswer<SourceView>>, ApiProblem> {
-    let (topology, now) = (app.live.current(), app.journal.clock().now());
-    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.inlets().collect();
+    let (topology, now) = (app.live.current_settings(), app.journal.clock().now());
+    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.source_runtimes().collect();
     inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
     let states = run::states(&app, inlets.iter().copied()).await?;
     let view = |inlet: &Arc<SourceRuntime>| SourceView::new(inlet, &states, &principal, now);
@@ -299,7 +299,7 @@ pub async fn update_source(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    let inlet = find_source(&app.live.current(), &id)?;
+    let inlet = find_source(&app.live.current_settings(), &id)?;
     let mut merged = edit::merge_patch(&inlet.source.settings, patch)?;
     let given = split_secret(&mut merged)?;
     let settings = read_settings(&merged, &[&inlet.source.settings])?;
@@ -351,7 +351,7 @@ async fn enable(
     id: &str,
     enabled: bool,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    let inlet = find_source(&app.live.current(), id)?;
+    let inlet = find_source(&app.live.current_settings(), id)?;
     if inlet.locked {
         return Err(ApiProblem::conflict(LOCKED));
     }
@@ -370,7 +370,7 @@ pub async fn rotate_source_secret(
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    let inlet = find_source(&app.live.current(), &id)?;
+    let inlet = find_source(&app.live.current_settings(), &id)?;
     if inlet.verifier.is_none() {
         let message = "its secret is another system's; give the new one by PATCH, as `secret`";
         return Err(ApiProblem::conflict(message));
@@ -395,7 +395,7 @@ pub async fn delete_source(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
-    let id = find_source(&app.live.current(), &id)?.source.id.uuid();
+    let id = find_source(&app.live.current_settings(), &id)?.source.id.uuid();
     edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Source, id }]).await?;
     Ok(StatusCode::NO_CONTENT)
 }

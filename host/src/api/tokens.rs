@@ -74,7 +74,7 @@ pub async fn list_tokens(
     State(app): State<AppState>,
     _principal: CallPrincipal,
 ) -> Json<ListAnswer<TokenView>> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let mut tokens: Vec<TokenView> =
         topology.tokens().map(|(_, token)| (&**token).into()).collect();
     tokens.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
@@ -89,7 +89,7 @@ pub async fn show_token(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
-    Ok(data_answer((&*find_token(&app.live.current(), &id)?.1).into()))
+    Ok(data_answer((&*find_token(&app.live.current_settings(), &id)?.1).into()))
 }
 
 /// Reads and checks settings; `old` are those that the token has.
@@ -130,7 +130,7 @@ async fn save_token(
     let stored = StoredToken { sha256: hex::encode(digest), settings };
     let change = edit::put_object(ObjectKind::Token, &name, id.uuid(), stored, None, created_at)?;
     edit::commit_changes(app, &[change]).await?;
-    Ok((&*find_token(&app.live.current(), &id.to_string())?.1).into())
+    Ok((&*find_token(&app.live.current_settings(), &id.to_string())?.1).into())
 }
 
 /// Makes a token; it is shown in this answer only.
@@ -158,7 +158,7 @@ pub async fn update_token(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
-    let (digest, token) = find_token(&app.live.current(), &id)?;
+    let (digest, token) = find_token(&app.live.current_settings(), &id)?;
     let merged = edit::merge_patch(&token.settings, patch)?;
     let settings = read_settings(&principal, &merged, Some(&token.settings))?;
     Ok(data_answer(save_token(&app, token.id, digest, settings, token.created_at).await?))
@@ -172,7 +172,7 @@ pub async fn revoke_token(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
-    let (_, token) = find_token(&app.live.current(), &id)?;
+    let (_, token) = find_token(&app.live.current_settings(), &id)?;
     if token.id == principal.token().id {
         return Err(ApiProblem::conflict("a token cannot revoke itself; use another admin token"));
     }

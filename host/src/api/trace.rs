@@ -63,7 +63,7 @@ pub struct DeliveryTrace {
 
 /// Puts the trace of an event together.
 pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTrace, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let id = stored.event.id;
     let mut steps = Vec::new();
     // Of each flow the last run counts.
@@ -121,7 +121,7 @@ pub async fn delivery_trace(
 
 /// A flow's name, or its id if it was deleted.
 pub fn flow_name(topology: &SettingsSnapshot, id: FlowId) -> String {
-    topology.flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
+    topology.find_flow(id).map_or_else(|| id.to_string(), |route| route.flow.settings.name.clone())
 }
 
 /// Whether an event is so old that what followed from it may have been pruned.

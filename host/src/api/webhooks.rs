@@ -240,7 +240,7 @@ pub async fn subscribe_events(
         match subscribe_once(&app, &principal, &wanted).await {
             // Another request took the name at the same moment: perhaps for the same subscription.
             Err(problem) if problem.status == StatusCode::CONFLICT.as_u16() => {
-                app.live.reload().await?;
+                app.live.reload_settings().await?;
             }
             done => return done,
         }
@@ -253,7 +253,7 @@ async fn subscribe_once(
     principal: &CallPrincipal,
     wanted: &WebhookSubscription,
 ) -> Result<(StatusCode, Json<WebhookSubscribed>), ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let base = base_name(wanted.name.as_deref());
     let mut settings = wanted.settings(&free_name(&topology, &base))?;
     edit::check_faults(keep_endpoint(&mut settings, &[]))?;
@@ -264,7 +264,7 @@ async fn subscribe_once(
         let (id, secret) = make(app, wanted, &settings).await?;
         (id, StatusCode::CREATED, secret)
     };
-    let target = endpoints::find_endpoint(&app.live.current(), &id.to_string())?;
+    let target = endpoints::find_endpoint(&app.live.current_settings(), &id.to_string())?;
     let data = WebhookView { secret, ..WebhookView::new(&target, principal) };
     Ok((status, Json(WebhookSubscribed { id: id.to_string(), data })))
 }
@@ -318,7 +318,7 @@ pub async fn list_webhooks(
     State(app): State<AppState>,
     principal: CallPrincipal,
 ) -> Json<ListAnswer<WebhookView>> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     whole_list(topology.endpoints().map(|target| WebhookView::new(target, &principal)).collect())
 }
 
@@ -330,7 +330,7 @@ pub async fn show_webhook(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<WebhookView>>, ApiProblem> {
-    let target = endpoints::find_endpoint(&app.live.current(), &id)?;
+    let target = endpoints::find_endpoint(&app.live.current_settings(), &id)?;
     Ok(data_answer(WebhookView::new(&target, &principal)))
 }
 
@@ -351,8 +351,8 @@ pub async fn unsubscribe(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<GivenUp>>, ApiProblem> {
-    let topology = app.live.current();
-    let found = id.parse::<EndpointId>().ok().and_then(|id| topology.endpoint(id));
+    let topology = app.live.current_settings();
+    let found = id.parse::<EndpointId>().ok().and_then(|id| topology.find_endpoint(id));
     if let Some(target) = found {
         endpoints::check_unused(&topology, &target.endpoint.settings.name)?;
         let change =

@@ -96,11 +96,11 @@ pub async fn apply_file(args: ApplyArgs, screen: &mut CommandScreen<'_>) -> Resu
         if let Some(members) = answer.as_object_mut() {
             members.insert("uploaded".to_owned(), json!(uploads));
         }
-        return Ok(screen.json(&answer)?);
+        return Ok(screen.print_json(&answer)?);
     }
     for name in &uploads {
         let verb = if args.dry_run { "would be uploaded" } else { "uploaded" };
-        screen.line(format!("module {name} {verb}"))?;
+        screen.print_line(format!("module {name} {verb}"))?;
     }
     let changes = answer.get("changes").and_then(Value::as_array).cloned().unwrap_or_default();
     print_changes(&changes, args.dry_run, screen)
@@ -113,7 +113,7 @@ async fn put_document(
     dry_run: bool,
 ) -> Result<Value, CliError> {
     let path = format!("/config?dry_run={dry_run}");
-    client.call(Method::PUT, &path, CallBody::Json(document)).await
+    client.call_api(Method::PUT, &path, CallBody::Json(document)).await
 }
 
 /// Adds the passphrase to a document that carries secrets.
@@ -227,17 +227,20 @@ fn print_changes(
     }
     let count = rows.len();
     if count > 0 {
-        screen.table(&["action", "kind", "name", "fields"], rows)?;
+        screen.print_table(&["action", "kind", "name", "fields"], rows)?;
     }
     let unchanged = counts.get("unchanged").copied().unwrap_or_default();
     for change in changes {
         if let Some(secret) = change.get("secret").and_then(Value::as_str) {
-            screen.line(format!("secret of {}, shown only now: {secret}", text(change, "name")))?;
+            screen.print_line(format!(
+                "secret of {}, shown only now: {secret}",
+                text(change, "name")
+            ))?;
         }
     }
     for change in changes {
         if let Some(warning) = change.get("warning").and_then(Value::as_str) {
-            screen.line(format!("module {}: {warning}", text(change, "name")))?;
+            screen.print_line(format!("module {}: {warning}", text(change, "name")))?;
         }
     }
     let said = match (count, dry_run) {
@@ -245,7 +248,7 @@ fn print_changes(
         (n, true) => format!("{n} would change, {unchanged} as they should be; nothing was done"),
         (n, false) => format!("{n} changed, {unchanged} were as they should be"),
     };
-    Ok(screen.line(said)?)
+    Ok(screen.print_line(said)?)
 }
 
 pub async fn export_config(
@@ -255,10 +258,10 @@ pub async fn export_config(
     let client = args.remote.connect(screen)?;
     let passphrase = args.passphrase.passphrase.filter(|_| args.secrets);
     let mut document = match passphrase {
-        None => client.call(Method::GET, "/config", CallBody::None).await?,
+        None => client.call_api(Method::GET, "/config", CallBody::None).await?,
         Some(passphrase) => {
             let body = json!({"passphrase": passphrase.expose_secret()});
-            client.call(Method::POST, "/config/export", CallBody::Json(body)).await?
+            client.call_api(Method::POST, "/config/export", CallBody::Json(body)).await?
         }
     };
     without_nulls(&mut document);
@@ -272,9 +275,9 @@ pub async fn export_config(
         FileFormat::Toml => {
             toml::to_string(&document).map_err(|e| CliError::failed(e.to_string()))?
         }
-        FileFormat::Json => return Ok(screen.json(&document)?),
+        FileFormat::Json => return Ok(screen.print_json(&document)?),
     };
-    Ok(screen.line(text.trim_end())?)
+    Ok(screen.print_line(text.trim_end())?)
 }
 
 /// Writes the document's components into a folder and names them by their path.
@@ -289,7 +292,7 @@ async fn download_modules(
         let name = members.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let version = members.get("version").and_then(Value::as_u64).unwrap_or_default();
         let path = format!("/modules/{}/versions/{version}/component", escape_path(&name));
-        let wasm = client.bytes(Method::GET, &path, CallBody::None).await?;
+        let wasm = client.download_bytes(Method::GET, &path, CallBody::None).await?;
         let file = folder.join(format!("{name}-{version}.wasm"));
         std::fs::write(&file, &wasm).map_err(CliError::writing(&file))?;
         members.insert("path".to_owned(), Value::from(file.display().to_string()));

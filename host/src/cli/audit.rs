@@ -95,12 +95,12 @@ pub async fn run_audit(
     match command {
         AuditCommand::List(args) => {
             let client = args.remote.connect(screen)?;
-            let found = client.list("/audit", &args.filter.query(), args.limit).await?;
-            Ok(screen.list(COLUMNS, &found, "no such calls on record")?)
+            let found = client.list_pages("/audit", &args.filter.query(), args.limit).await?;
+            Ok(screen.print_list(COLUMNS, &found, "no such calls on record")?)
         }
         AuditCommand::Export(args) => {
             let client = args.remote.connect(screen)?;
-            client.copy(&format!("/audit/export{}", args.filter.query()), screen).await
+            client.copy_to_screen(&format!("/audit/export{}", args.filter.query()), screen).await
         }
     }
 }

@@ -106,24 +106,24 @@ pub enum CallBody {
 impl ServerClient {
     /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it
     /// has none).
-    pub async fn call(
+    pub async fn call_api(
         &self,
         method: Method,
         path: &str,
         body: CallBody,
     ) -> Result<Value, CliError> {
-        let mut answer = self.answer(method, path, body).await?;
+        let mut answer = self.read_answer(method, path, body).await?;
         Ok(answer.get_mut("data").map(Value::take).unwrap_or(answer))
     }
 
-    /// As [`ServerClient::call`], with the whole answer.
-    pub async fn answer(
+    /// As [`ServerClient::call_api`], with the whole answer.
+    pub async fn read_answer(
         &self,
         method: Method,
         path: &str,
         body: CallBody,
     ) -> Result<Value, CliError> {
-        let bytes = self.bytes(method, path, body).await?;
+        let bytes = self.download_bytes(method, path, body).await?;
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
@@ -135,21 +135,21 @@ impl ServerClient {
         })
     }
 
-    /// As [`ServerClient::call`], with the answer's body as it is.
-    pub async fn bytes(
+    /// As [`ServerClient::call_api`], with the answer's body as it is.
+    pub async fn download_bytes(
         &self,
         method: Method,
         path: &str,
         body: CallBody,
     ) -> Result<Bytes, CliError> {
         let exchange = async {
-            let (head, body) = self.send(method, path, body).await?.into_parts();
-            let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
+            let (head, body) = self.send_request(method, path, body).await?.into_parts();
+            let body = body.collect().await.map_err(|e| self.describe_failure(e))?.to_bytes();
             Ok::<_, CliError>(Response::from_parts(head, body))
         };
         let answer = tokio::time::timeout(PATIENCE, exchange)
             .await
-            .map_err(|elapsed| self.unreachable(elapsed))??;
+            .map_err(|elapsed| self.describe_failure(elapsed))??;
         if answer.status().is_success() {
             return Ok(answer.into_body());
         }
@@ -157,36 +157,44 @@ impl ServerClient {
     }
 
     /// Gets something of any length and writes it out as it comes.
-    pub async fn copy(&self, path: &str, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
-        let (head, mut body) = self.send(Method::GET, path, CallBody::None).await?.into_parts();
+    pub async fn copy_to_screen(
+        &self,
+        path: &str,
+        screen: &mut CommandScreen<'_>,
+    ) -> Result<(), CliError> {
+        let (head, mut body) =
+            self.send_request(Method::GET, path, CallBody::None).await?.into_parts();
         if !head.status.is_success() {
-            let body = body.collect().await.map_err(|e| self.unreachable(e))?.to_bytes();
+            let body = body.collect().await.map_err(|e| self.describe_failure(e))?.to_bytes();
             return Err(CliError::Problem(Box::new(problem(&Response::from_parts(head, body)))));
         }
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.unreachable(error))?;
+            let frame = frame.map_err(|error| self.describe_failure(error))?;
             if let Some(data) = frame.data_ref() {
-                screen.bytes(data)?;
+                screen.print_bytes(data)?;
             }
         }
         Ok(())
     }
 
-    async fn send(
+    async fn send_request(
         &self,
         method: Method,
         path: &str,
         body: CallBody,
     ) -> Result<Response<Incoming>, CliError> {
-        let request = self.request(method, path, body)?;
-        self.pool.request(request).await.map_err(|error| self.unreachable(error))
+        let request = self.build_request(method, path, body)?;
+        self.pool.request(request).await.map_err(|error| self.describe_failure(error))
     }
 
-    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CliError {
+    fn describe_failure(
+        &self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> CliError {
         CliError::Unreachable { server: self.server.clone(), source: source.into() }
     }
 
-    fn request(
+    fn build_request(
         &self,
         method: Method,
         path: &str,
@@ -215,7 +223,7 @@ impl ServerClient {
     }
 
     /// Up to `most` elements of a list, newest first as the server has them.
-    pub async fn list(
+    pub async fn list_pages(
         &self,
         path: &str,
         query: &QueryParameters,
@@ -228,7 +236,7 @@ impl ServerClient {
             query.add("limit", Some((most - found.len()).min(PAGE).to_string()));
             query.add("cursor", cursor.take());
             let mut answer =
-                self.answer(Method::GET, &format!("{path}{query}"), CallBody::None).await?;
+                self.read_answer(Method::GET, &format!("{path}{query}"), CallBody::None).await?;
             if let Some(Value::Array(page)) = answer.get_mut("data").map(Value::take) {
                 found.extend(page);
             }

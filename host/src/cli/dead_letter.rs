@@ -111,26 +111,26 @@ pub async fn run_dead_letter(
         DeadLetterCommand::List(args) => {
             let client = args.remote.connect(screen)?;
             let query = args.filter.query(&client).await?;
-            let found = client.list("/dead-letters", &query, args.limit).await?;
-            Ok(screen.list(COLUMNS, &found, "no dead letters")?)
+            let found = client.list_pages("/dead-letters", &query, args.limit).await?;
+            Ok(screen.print_list(COLUMNS, &found, "no dead letters")?)
         }
         DeadLetterCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/dead-letters/{}", escape_path(&args.id));
-            let letter = client.call(Method::GET, &path, CallBody::None).await?;
-            Ok(screen.show(&letter)?)
+            let letter = client.call_api(Method::GET, &path, CallBody::None).await?;
+            Ok(screen.print_object(&letter)?)
         }
         DeadLetterCommand::Replay(args) => replay_dead_letters(args, screen).await,
         DeadLetterCommand::Delete(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/dead-letters/{}", escape_path(&args.id));
-            let answer = client.call(Method::DELETE, &path, CallBody::None).await?;
-            Ok(screen.done(format!("dead letter {} deleted", args.id), &answer)?)
+            let answer = client.call_api(Method::DELETE, &path, CallBody::None).await?;
+            Ok(screen.print_outcome(format!("dead letter {} deleted", args.id), &answer)?)
         }
         DeadLetterCommand::Export(args) => {
             let client = args.remote.connect(screen)?;
             let query = args.filter.query(&client).await?;
-            client.copy(&format!("/dead-letters/export{query}"), screen).await
+            client.copy_to_screen(&format!("/dead-letters/export{query}"), screen).await
         }
     }
 }
@@ -171,8 +171,8 @@ async fn replay_dead_letters(
     let client = args.remote.connect(screen)?;
     if let Some(id) = &args.id {
         let path = format!("/dead-letters/{}/replay", escape_path(id));
-        let answer = client.call(Method::POST, &path, CallBody::None).await?;
-        return Ok(screen.done(format!("dead letter {id} is tried again"), &answer)?);
+        let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
+        return Ok(screen.print_outcome(format!("dead letter {id} is tried again"), &answer)?);
     }
     let named = args.filter.named(&client).await?;
     let filter: Map<String, Value> = named
@@ -190,12 +190,12 @@ async fn replay_dead_letters(
     }
     body.insert("dry_run".to_owned(), args.dry_run.into());
     let path = "/dead-letters/replay";
-    let answer = client.call(Method::POST, path, CallBody::Json(Value::Object(body))).await?;
+    let answer = client.call_api(Method::POST, path, CallBody::Json(Value::Object(body))).await?;
     let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
     let said = if args.dry_run {
         format!("{} match; nothing was replayed", count("matched"))
     } else {
         format!("{} match, {} are tried again", count("matched"), count("replayed"))
     };
-    Ok(screen.done(said, &answer)?)
+    Ok(screen.print_outcome(said, &answer)?)
 }

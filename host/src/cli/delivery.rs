@@ -90,14 +90,14 @@ pub async fn run_delivery(
         DeliveryCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/deliveries/{}", escape_path(&args.id));
-            let delivery = client.call(Method::GET, &path, CallBody::None).await?;
-            Ok(screen.show(&delivery)?)
+            let delivery = client.call_api(Method::GET, &path, CallBody::None).await?;
+            Ok(screen.print_object(&delivery)?)
         }
         DeliveryCommand::Replay(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/deliveries/{}/replay", escape_path(&args.id));
-            let answer = client.call(Method::POST, &path, CallBody::None).await?;
-            Ok(screen.done(format!("delivery {} is sent again", args.id), &answer)?)
+            let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
+            Ok(screen.print_outcome(format!("delivery {} is sent again", args.id), &answer)?)
         }
         DeliveryCommand::Cancel(args) => cancel_deliveries(args, screen).await,
     }
@@ -115,8 +115,8 @@ async fn list_deliveries(
     query.add("status", args.status);
     query.add("event_type", args.event_type);
     query.add("since", args.since);
-    let found = client.list("/deliveries", &query, args.limit).await?;
-    Ok(screen.list(COLUMNS, &found, "no such deliveries")?)
+    let found = client.list_pages("/deliveries", &query, args.limit).await?;
+    Ok(screen.print_list(COLUMNS, &found, "no such deliveries")?)
 }
 
 async fn cancel_deliveries(
@@ -126,20 +126,20 @@ async fn cancel_deliveries(
     let client = args.remote.connect(screen)?;
     if let Some(id) = args.id {
         let path = format!("/deliveries/{}/cancel", escape_path(&id));
-        let answer = client.call(Method::POST, &path, CallBody::None).await?;
-        return Ok(screen.done(format!("delivery {id} is cancelled"), &answer)?);
+        let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
+        return Ok(screen.print_outcome(format!("delivery {id} is cancelled"), &answer)?);
     }
     let filter = json!({
         "endpoint": args.endpoint, "event_type": args.event_type, "since": args.since,
         "until": args.until,
     });
     let body = json!({"filter": filter, "dry_run": args.dry_run});
-    let answer = client.call(Method::POST, "/deliveries/cancel", CallBody::Json(body)).await?;
+    let answer = client.call_api(Method::POST, "/deliveries/cancel", CallBody::Json(body)).await?;
     let number = |key| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
     let done = format!(
         "{} deliveries wait and fit; {} are cancelled",
         number("matched"),
         number("cancelled")
     );
-    Ok(screen.done(done, &answer)?)
+    Ok(screen.print_outcome(done, &answer)?)
 }

@@ -49,9 +49,9 @@ pub async fn run_demo(
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
     let client = RemoteServer::to(&url, &token).connect(screen)?;
     let mut receiver = DemoReceiver::start().await?;
-    screen.line(format!("server    {url}"))?;
-    screen.line(format!("admin     {url}/admin   token {token}"))?;
-    screen.line(format!("receiver  http://{} (checks every signature)", receiver.address))?;
+    screen.print_line(format!("server    {url}"))?;
+    screen.print_line(format!("admin     {url}/admin   token {token}"))?;
+    screen.print_line(format!("receiver  http://{} (checks every signature)", receiver.address))?;
     let tour = async {
         setup::upload_modules(&client, args.modules.as_deref(), screen).await?;
         setup::arrange_demo(&client, &mut receiver, screen).await?;
@@ -66,7 +66,7 @@ pub async fn run_demo(
     if let Err(error) = serving.await {
         return Err(CliError::failed(error_chain(&error)));
     }
-    screen.line(format!("{} deliveries, every signature fits", receiver.verified()))?;
+    screen.print_line(format!("{} deliveries, every signature fits", receiver.verified()))?;
     result
 }
 
@@ -88,7 +88,7 @@ fn demo_config(args: &DemoArgs, folder: &std::path::Path, token: &str) -> Result
 async fn post_event(client: &ServerClient, event_type: &str, n: u64) -> Result<String, CliError> {
     let data = catalog::sample(event_type, n).unwrap_or_default();
     let event = json!({"type": event_type, "source": "crm", "data": data});
-    let receipt = client.call(Method::POST, "/events", CallBody::Json(event)).await?;
+    let receipt = client.call_api(Method::POST, "/events", CallBody::Json(event)).await?;
     Ok(text(&receipt, "/id"))
 }
 
@@ -102,43 +102,45 @@ async fn tour(
     receiver: &mut DemoReceiver,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
-    screen.line("\n1. An invoice is created: a module makes a ledger entry of it.")?;
+    screen.print_line("\n1. An invoice is created: a module makes a ledger entry of it.")?;
     let id = post_event(client, "invoice.created", 1).await?;
     let delivered = receiver.wait("/ledger", |seen| seen.attempt == 1, PATIENCE).await?;
-    screen.line(format!("   {delivered}"))?;
-    screen.line(format!("   the whole trace: waybill event show {id}"))?;
+    screen.print_line(format!("   {delivered}"))?;
+    screen.print_line(format!("   the whole trace: waybill event show {id}"))?;
 
-    screen.line("\n2. A task changes three times at once: smart mode sends the last state.")?;
+    screen
+        .print_line("\n2. A task changes three times at once: smart mode sends the last state.")?;
     for n in 1..=3_u32 {
         let event = json!({"type": "task.updated", "source": "crm", "resource_id": "77", "data": {"id": "77", "change": n}});
-        client.call(Method::POST, "/events", CallBody::Json(event)).await?;
+        client.call_api(Method::POST, "/events", CallBody::Json(event)).await?;
     }
     let collapsed = receiver.wait("/board", |seen| seen.collapsed == Some(2), PATIENCE).await?;
-    screen.line(format!("   {collapsed}, two earlier ones collapsed into it"))?;
+    screen.print_line(format!("   {collapsed}, two earlier ones collapsed into it"))?;
 
-    screen.line(
+    screen.print_line(
         "\n3. The chat answers 503 at first: the delivery is tried again, under the same id.",
     )?;
     post_event(client, "lead.converted", 2).await?;
     let failed = receiver.wait("/chat", |seen| seen.answered == 503, PATIENCE).await?;
-    screen.line(format!("   {failed}"))?;
+    screen.print_line(format!("   {failed}"))?;
     let retried = receiver.wait("/chat", |seen| seen.attempt == 2, PATIENCE).await?;
-    screen.line(format!("   {retried}"))?;
+    screen.print_line(format!("   {retried}"))?;
 
-    screen
-        .line("\n4. The ERP is down until its schedule is over: a dead letter, then a replay.")?;
+    screen.print_line(
+        "\n4. The ERP is down until its schedule is over: a dead letter, then a replay.",
+    )?;
     post_event(client, "payment.received", 3).await?;
     let letter = dead_letter(client).await?;
-    screen.line(format!(
+    screen.print_line(format!(
         "   dead letter {}: {}",
         text(&letter, "/id"),
         text(&letter, "/detail")
     ))?;
     receiver.repair();
     let path = format!("/dead-letters/{}/replay", text(&letter, "/id"));
-    client.call(Method::POST, &path, CallBody::None).await?;
+    client.call_api(Method::POST, &path, CallBody::None).await?;
     let replayed = receiver.wait("/erp", |seen| seen.answered == 204, PATIENCE).await?;
-    screen.line(format!("   {replayed}"))?;
+    screen.print_line(format!("   {replayed}"))?;
     Ok(())
 }
 
@@ -148,7 +150,7 @@ async fn dead_letter(client: &ServerClient) -> Result<Value, CliError> {
     let asking = async {
         loop {
             tick.tick().await;
-            let letters = client.call(Method::GET, "/dead-letters", CallBody::None).await?;
+            let letters = client.call_api(Method::GET, "/dead-letters", CallBody::None).await?;
             if let Some(letter) = letters.get(0) {
                 return Ok::<Value, CliError>(letter.clone());
             }
@@ -167,7 +169,7 @@ async fn generate(
 ) -> Result<(), CliError> {
     let most = args.events.unwrap_or(u64::MAX);
     if most > 0 {
-        screen.line("\nThe CRM goes on; Ctrl-C ends it.")?;
+        screen.print_line("\nThe CRM goes on; Ctrl-C ends it.")?;
     }
     let period = Duration::try_from_secs_f64(1.0 / args.rate).map_err(|_out_of_range| {
         CliError::Usage("--rate: give events a second, above 0".to_owned())
@@ -182,7 +184,7 @@ async fn generate(
                 post_event(client, name, 100 + made).await?;
                 made += 1;
             }
-            seen = receiver.next() => screen.line(format!("   {}", seen?))?,
+            seen = receiver.next() => screen.print_line(format!("   {}", seen?))?,
         }
     }
     Ok(())

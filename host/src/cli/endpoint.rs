@@ -121,7 +121,7 @@ async fn test_endpoint(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result
     let client = args.remote.connect(screen)?;
     let body = args.event_type.map_or_else(|| json!({}), |name| json!({ "event_type": name }));
     let attempt = ENDPOINT.act(&client, &args.name, "test", CallBody::Json(body)).await?;
-    Ok(screen.show(&attempt)?)
+    Ok(screen.print_object(&attempt)?)
 }
 
 async fn rotate_secret(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
@@ -133,5 +133,5 @@ async fn rotate_secret(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Resu
         "new secret: {secret}\nKeep it: it is not shown again. The old one goes on verifying for {}.",
         args.grace
     );
-    Ok(screen.done(said, &answer)?)
+    Ok(screen.print_outcome(said, &answer)?)
 }

@@ -111,8 +111,8 @@ pub async fn run_event(
         EventCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
             let path = format!("/events/{}", escape_path(&args.id));
-            let event = client.call(Method::GET, &path, CallBody::None).await?;
-            Ok(screen.show(&event)?)
+            let event = client.call_api(Method::GET, &path, CallBody::None).await?;
+            Ok(screen.print_object(&event)?)
         }
         EventCommand::Send(args) => send_event(args, screen).await,
         EventCommand::Replay(args) => replay_event(args, screen).await,
@@ -124,14 +124,14 @@ async fn replay_event(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Resul
     let path = format!("/events/{}/replay", escape_path(&args.id));
     let some = args.endpoint.is_some() || args.failed_only;
     let body = json!({"endpoint": args.endpoint, "failed_only": args.failed_only});
-    let answer = client.call(Method::POST, &path, CallBody::Json(body)).await?;
+    let answer = client.call_api(Method::POST, &path, CallBody::Json(body)).await?;
     let done = if some {
         let resent = answer.get("resent").and_then(Value::as_u64).unwrap_or_default();
         format!("{resent} deliveries of event {} are sent again", args.id)
     } else {
         format!("event {} is planned again", args.id)
     };
-    Ok(screen.done(done, &answer)?)
+    Ok(screen.print_outcome(done, &answer)?)
 }
 
 async fn list_events(args: EventListArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
@@ -143,8 +143,8 @@ async fn list_events(args: EventListArgs, screen: &mut CommandScreen<'_>) -> Res
     query.add("since", args.since);
     query.add("until", args.until);
     let client = args.remote.connect(screen)?;
-    let found = client.list("/events", &query, args.limit).await?;
-    Ok(screen.list(COLUMNS, &found, "no such events")?)
+    let found = client.list_pages("/events", &query, args.limit).await?;
+    Ok(screen.print_list(COLUMNS, &found, "no such events")?)
 }
 
 async fn send_event(args: SendArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
@@ -153,10 +153,10 @@ async fn send_event(args: SendArgs, screen: &mut CommandScreen<'_>) -> Result<()
         None => event(&args)?,
     };
     let client = args.remote.connect(screen)?;
-    let answer = client.call(Method::POST, "/events", CallBody::Json(event)).await?;
+    let answer = client.call_api(Method::POST, "/events", CallBody::Json(event)).await?;
     let all = answer.as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
     let ids: Vec<String> = all.iter().map(accepted).collect();
-    Ok(screen.done(ids.join("\n"), &answer)?)
+    Ok(screen.print_outcome(ids.join("\n"), &answer)?)
 }
 
 /// The event that the options describe.

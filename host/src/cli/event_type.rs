@@ -59,7 +59,7 @@ fn list_event_types(args: &TypeListArgs, screen: &mut CommandScreen<'_>) -> Resu
     };
     let found: Vec<Value> =
         catalog::get().event_types().iter().filter(wanted).map(value).collect::<Result<_, _>>()?;
-    Ok(screen.list(COLUMNS, &found, "no event type of that resource")?)
+    Ok(screen.print_list(COLUMNS, &found, "no event type of that resource")?)
 }
 
 fn show_event_type(args: &TypeShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
@@ -73,9 +73,9 @@ fn show_event_type(args: &TypeShowArgs, screen: &mut CommandScreen<'_>) -> Resul
         return Err(CliError::with_next(format!("there is no event type {}", args.name), hint));
     };
     if args.example {
-        return Ok(screen.json(&known.example_event())?);
+        return Ok(screen.print_json(&known.example_event())?);
     }
-    Ok(screen.show(&value(known)?)?)
+    Ok(screen.print_object(&value(known)?)?)
 }
 
 fn value(known: &catalog::EventType) -> Result<Value, CliError> {

@@ -85,9 +85,10 @@ pub async fn serve_requests(
     let (to_print, mut printed) = mpsc::channel(WAITING);
     let failures_left = AtomicU32::new(args.times.unwrap_or(u32::MAX));
     let receiver = Arc::new(ListenReceiver { clock, fail, failures_left, to_print });
-    screen.line(format!("listening on http://{}; Ctrl-C ends it", listener.local_addr()?))?;
+    screen.print_line(format!("listening on http://{}; Ctrl-C ends it", listener.local_addr()?))?;
     if args.secret.is_none() {
-        screen.line("signatures are not checked: give the endpoint's secret with --secret")?;
+        screen
+            .print_line("signatures are not checked: give the endpoint's secret with --secret")?;
     }
     let app = Router::new().fallback(receive_delivery).with_state(receiver);
     let server = axum::serve(listener, app);
@@ -148,7 +149,7 @@ fn print_arrival(
     let header = |name: &str| {
         arrival.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
     };
-    screen.line(format!(
+    screen.print_line(format!(
         "\n{}  {}  attempt {}  {}  {} bytes  answered {}",
         arrival.at,
         header("x-waybill-event"),
@@ -160,12 +161,12 @@ fn print_arrival(
     if let Some(secret) = secret {
         let secret = secret.expose_secret();
         for finding in verify::findings(secret, &arrival.headers, &arrival.body, arrival.at) {
-            screen.line(format!("  {finding}"))?;
+            screen.print_line(format!("  {finding}"))?;
         }
     }
     match serde_json::from_slice::<Value>(&arrival.body) {
-        Ok(value) => screen.json(&value)?,
-        Err(_not_json) => screen.line(String::from_utf8_lossy(&arrival.body))?,
+        Ok(value) => screen.print_json(&value)?,
+        Err(_not_json) => screen.print_line(String::from_utf8_lossy(&arrival.body))?,
     }
     Ok(())
 }

@@ -71,9 +71,9 @@ impl ResourceKind {
         screen: &mut CommandScreen<'_>,
     ) -> Result<(), CliError> {
         let client = args.remote.connect(screen)?;
-        let found = client.list(self.path, &QueryParameters::default(), args.limit).await?;
+        let found = client.list_pages(self.path, &QueryParameters::default(), args.limit).await?;
         let none = format!("no {} yet; make one with `waybill {} create`", self.word, self.word);
-        Ok(screen.list(self.columns, &found, &none)?)
+        Ok(screen.print_list(self.columns, &found, &none)?)
     }
 
     pub async fn show(
@@ -83,8 +83,9 @@ impl ResourceKind {
     ) -> Result<(), CliError> {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
-        let one = client.call(Method::GET, &format!("{}/{id}", self.path), CallBody::None).await?;
-        Ok(screen.show(&one)?)
+        let one =
+            client.call_api(Method::GET, &format!("{}/{id}", self.path), CallBody::None).await?;
+        Ok(screen.print_object(&one)?)
     }
 
     pub async fn create(
@@ -94,20 +95,21 @@ impl ResourceKind {
         screen: &mut CommandScreen<'_>,
     ) -> Result<(), CliError> {
         let client = remote.connect(screen)?;
-        let one = client.call(Method::POST, self.path, CallBody::Json(settings)).await?;
+        let one = client.call_api(Method::POST, self.path, CallBody::Json(settings)).await?;
         let text =
             |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         if screen.is_human() {
-            screen.line(format!("{} {} made: {}", self.word, text("name"), text("id")))?;
+            screen.print_line(format!("{} {} made: {}", self.word, text("name"), text("id")))?;
             for shown_once in ["secret", "token"] {
                 if let Some(text) = one.get(shown_once).and_then(Value::as_str) {
-                    screen
-                        .line(format!("{shown_once}: {text}\nKeep it: it is not shown again."))?;
+                    screen.print_line(format!(
+                        "{shown_once}: {text}\nKeep it: it is not shown again."
+                    ))?;
                 }
             }
             return Ok(());
         }
-        Ok(screen.json(&one)?)
+        Ok(screen.print_json(&one)?)
     }
 
     pub async fn update(
@@ -124,8 +126,8 @@ impl ResourceKind {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
         let path = format!("{}/{id}", self.path);
-        let one = client.call(Method::PATCH, &path, CallBody::Json(settings)).await?;
-        Ok(screen.done(format!("{} {} changed", self.word, args.name), &one)?)
+        let one = client.call_api(Method::PATCH, &path, CallBody::Json(settings)).await?;
+        Ok(screen.print_outcome(format!("{} {} changed", self.word, args.name), &one)?)
     }
 
     pub async fn delete(
@@ -136,8 +138,8 @@ impl ResourceKind {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
         let answer =
-            client.call(Method::DELETE, &format!("{}/{id}", self.path), CallBody::None).await?;
-        Ok(screen.done(format!("{} {} deleted", self.word, args.name), &answer)?)
+            client.call_api(Method::DELETE, &format!("{}/{id}", self.path), CallBody::None).await?;
+        Ok(screen.print_outcome(format!("{} {} deleted", self.word, args.name), &answer)?)
     }
 
     /// Calls `POST …/{id}/{verb}`.
@@ -149,7 +151,7 @@ impl ResourceKind {
         body: CallBody,
     ) -> Result<Value, CliError> {
         let id = self.find(client, name).await?;
-        client.call(Method::POST, &format!("{}/{id}/{verb}", self.path), body).await
+        client.call_api(Method::POST, &format!("{}/{id}/{verb}", self.path), body).await
     }
 
     /// As [`ResourceKind::find_id`], escaped for a path.
@@ -162,7 +164,7 @@ impl ResourceKind {
         if name.starts_with(self.prefix) {
             return Ok(name.to_owned());
         }
-        let all = client.list(self.path, &QueryParameters::default(), usize::MAX).await?;
+        let all = client.list_pages(self.path, &QueryParameters::default(), usize::MAX).await?;
         let is_it = |one: &&Value| one.get("name").and_then(Value::as_str) == Some(name);
         let id = all.iter().find(is_it).and_then(|one| one.get("id")).and_then(Value::as_str);
         id.map(str::to_owned).ok_or_else(|| {

@@ -41,25 +41,25 @@ impl<'a> CommandScreen<'a> {
     }
 
     /// One line of text, at once.
-    pub fn line(&mut self, text: impl fmt::Display) -> io::Result<()> {
+    pub fn print_line(&mut self, text: impl fmt::Display) -> io::Result<()> {
         writeln!(self.out, "{text}")?;
         self.out.flush()
     }
 
     /// Raw bytes, as they are.
-    pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn print_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         self.out.flush()
     }
 
     /// A value as indented JSON.
-    pub fn json(&mut self, value: &Value) -> io::Result<()> {
+    pub fn print_json(&mut self, value: &Value) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *self.out, value)?;
-        self.line("")
+        self.print_line("")
     }
 
     /// Rows as a table.
-    pub fn table(&mut self, headings: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    pub fn print_table(&mut self, headings: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
         let mut table = Table::new();
         table
             .load_preset(presets::NOTHING)
@@ -74,36 +74,41 @@ impl<'a> CommandScreen<'a> {
             column.set_padding((0, 2));
         }
         for line in table.to_string().lines() {
-            self.line(line.trim_end())?;
+            self.print_line(line.trim_end())?;
         }
         Ok(())
     }
 
     /// A list of JSON objects: a table for people, the JSON itself for programs.
-    pub fn list(&mut self, columns: &[ListColumn], values: &[Value], none: &str) -> io::Result<()> {
+    pub fn print_list(
+        &mut self,
+        columns: &[ListColumn],
+        values: &[Value],
+        none: &str,
+    ) -> io::Result<()> {
         if !self.human {
-            return self.json(&Value::Array(values.to_vec()));
+            return self.print_json(&Value::Array(values.to_vec()));
         }
         if values.is_empty() {
-            return self.line(none);
+            return self.print_line(none);
         }
         let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
         let row = |value: &Value| columns.iter().map(|(_, paths)| cell(value, paths)).collect();
-        self.table(&headings, values.iter().map(row).collect())
+        self.print_table(&headings, values.iter().map(row).collect())
     }
 
     /// One JSON object: YAML for people, which reads best, JSON for programs.
-    pub fn show(&mut self, value: &Value) -> io::Result<()> {
+    pub fn print_object(&mut self, value: &Value) -> io::Result<()> {
         if !self.human {
-            return self.json(value);
+            return self.print_json(value);
         }
         let text = serde_norway::to_string(value).map_err(io::Error::other)?;
-        self.line(text.trim_end())
+        self.print_line(text.trim_end())
     }
 
     /// What a command did: a sentence for people, the server's answer for programs.
-    pub fn done(&mut self, sentence: impl fmt::Display, answer: &Value) -> io::Result<()> {
-        if self.human { self.line(sentence) } else { self.json(answer) }
+    pub fn print_outcome(&mut self, sentence: impl fmt::Display, answer: &Value) -> io::Result<()> {
+        if self.human { self.print_line(sentence) } else { self.print_json(answer) }
     }
 }
 

@@ -125,13 +125,13 @@ async fn act_on_source(
 ) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let answer = SOURCE.act(&client, &args.name, verb, CallBody::None).await?;
-    Ok(screen.done(format!("source {} is {done}", args.name), &answer)?)
+    Ok(screen.print_outcome(format!("source {} is {done}", args.name), &answer)?)
 }
 
 async fn try_one(args: OneArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let answer = SOURCE.act(&client, &args.name, "test", CallBody::None).await?;
-    Ok(screen.show(&answer)?)
+    Ok(screen.print_object(&answer)?)
 }
 
 impl CreateArgs {

@@ -72,12 +72,15 @@ fn print_findings(
     let wrong = findings.iter().filter(|finding| !finding.verdict.fits()).count();
     if screen.is_human() {
         if !findings.is_empty() {
-            screen.table(&["scheme", "header", "fits", ""], findings.iter().map(row).collect())?;
+            screen.print_table(
+                &["scheme", "header", "fits", ""],
+                findings.iter().map(row).collect(),
+            )?;
         }
     } else {
         let fits = wrong == 0 && !findings.is_empty();
         let signatures: Vec<Value> = findings.iter().map(json_of).collect();
-        screen.json(&json!({"fits": fits, "signatures": signatures}))?;
+        screen.print_json(&json!({"fits": fits, "signatures": signatures}))?;
     }
     match wrong {
         _ if findings.is_empty() => Err(CliError::with_next(

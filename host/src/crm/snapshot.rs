@@ -112,7 +112,7 @@ impl ColumnLayouts {
 
     /// Makes the layout of a reduced row known. Whether it was not, so that the layouts are to be
     /// stored before, or with, the row.
-    pub fn learn(&mut self, table: &CrmTable, row: &CrmRow) -> bool {
+    pub fn learn_layout(&mut self, table: &CrmTable, row: &CrmRow) -> bool {
         let layout = layout(table, row);
         let is_new = !self.0.contains(&layout);
         if is_new {
@@ -123,7 +123,7 @@ impl ColumnLayouts {
 
     /// A reduced row as it is stored: which layout, and the values. Nothing for a row of which only
     /// the key matters.
-    pub fn encode(table: &CrmTable, row: &CrmRow) -> String {
+    pub fn encode_row(table: &CrmTable, row: &CrmRow) -> String {
         if table.watch() == WatchDepth::Keys {
             return String::new();
         }
@@ -142,10 +142,10 @@ impl ColumnLayouts {
     /// The row that was stored under that key. One that cannot be read, or of which only the key
     /// matters, comes back with its key alone: nothing compares with that, so it is taken for no
     /// update, and if it is gone its key can still be told.
-    pub fn decode(&self, table: &CrmTable, key: &str, text: &str) -> CrmRow {
+    pub fn decode_row(&self, table: &CrmTable, key: &str, text: &str) -> CrmRow {
         let mut row = CrmRow::default();
         row.push(table.key, CellValue::Text(key.to_owned()));
-        for (column, cell) in self.cells(text).unwrap_or_default() {
+        for (column, cell) in self.parse_cells(text).unwrap_or_default() {
             let cell = match (table.list(&column), cell) {
                 (Some(list), CellValue::Text(text)) => CellValue::List(list, text),
                 (_, cell) => cell,
@@ -155,7 +155,7 @@ impl ColumnLayouts {
         row
     }
 
-    fn cells(&self, text: &str) -> Option<Vec<(Cow<'static, str>, CellValue)>> {
+    fn parse_cells(&self, text: &str) -> Option<Vec<(Cow<'static, str>, CellValue)>> {
         let (wanted, values) = text.split_at_checked(8)?;
         let layout = self.0.iter().find(|layout| id(layout) == wanted)?;
         let values: Vec<Value> = serde_json::from_str(values).ok()?;

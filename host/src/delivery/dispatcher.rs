@@ -75,14 +75,14 @@ async fn look_around(context: &LaneContext) -> Result<(), StoreError> {
     for (endpoint, until) in context.journal.list_holds().await? {
         if let Some(lane) = prefetch.find_lane(endpoint) {
             let left = until.since(context.journal.clock().now());
-            lane.pace().hold(Instant::now(), left);
+            lane.lock_pace().hold_for(Instant::now(), left);
         }
     }
     for (endpoint, at) in context.journal.list_next_due().await? {
         if let Some(lane) = prefetch.find_lane(endpoint) {
-            lane.due(at);
+            lane.note_due(at);
             if at <= context.journal.clock().now() {
-                lane.room.nudge();
+                lane.room.wake_claimer();
             }
         }
     }

@@ -40,18 +40,18 @@ pub async fn run_lane(context: Arc<LaneContext>, NewLane { lane, mut queue }: Ne
         let due = runner.next_claim();
         tokio::select! {
             leased = queue.recv() => match leased {
-                Some(leased) => runner.handle(leased, &mut queue).await,
+                Some(leased) => runner.handle_delivery(leased, &mut queue).await,
                 None => return,
             },
             () = runner.lane.room.wake.notified() => runner.claim_due().await,
             () = sleep(due) => runner.claim_due().await,
-            _ = runner.changes.changed() => runner.adapt().await,
+            _ = runner.changes.changed() => runner.adapt_to_settings().await,
             () = stop.cancelled() => break,
         }
     }
     queue.close();
     let held = drain_queue(&mut queue);
-    runner.release(held, runner.now()).await;
+    runner.release_deliveries(held, runner.now()).await;
 }
 
 /// Sleeps that long, or for ever.
@@ -81,13 +81,13 @@ impl LaneRunner {
         self.context.journal.clock().now()
     }
 
-    fn target(&self) -> Option<Arc<EndpointRuntime>> {
+    fn find_target(&self) -> Option<Arc<EndpointRuntime>> {
         self.context.live.sendable(self.lane.endpoint)
     }
 
     /// Takes up what is set now.
-    async fn adapt(&mut self) {
-        let Some(target) = self.target() else { return };
+    async fn adapt_to_settings(&mut self) {
+        let Some(target) = self.find_target() else { return };
         self.turns.adapt(&target);
         let url = &target.endpoint.settings.url;
         if self.url.as_ref() == Some(url) {
@@ -95,7 +95,7 @@ impl LaneRunner {
         }
         // Another receiver: what the last one asked for is not this one's business.
         if self.url.replace(url.clone()).is_some() {
-            *self.lane.pace() = ReceiverPace::default();
+            *self.lane.lock_pace() = ReceiverPace::default();
             if let Err(error) = self.context.journal.lift_hold(self.lane.endpoint).await {
                 tracing::warn!(endpoint = %self.lane.endpoint, %error, "cannot end a hold");
             }
@@ -104,19 +104,20 @@ impl LaneRunner {
 
     /// How long until the table holds something due; `None` if nothing is known to be.
     fn next_claim(&self) -> Option<Duration> {
-        self.target()?;
+        self.find_target()?;
         if self.lane.room.is_full() {
             return None;
         }
         let due = self.lane.next_due()?.since(self.now());
-        Some(due.max(self.lane.pace().held(Instant::now()).unwrap_or_default()))
+        Some(due.max(self.lane.lock_pace().remaining_hold(Instant::now()).unwrap_or_default()))
     }
 
     async fn claim_due(&mut self) {
         let now = self.now();
-        let due = self.lane.next_due().is_some_and(|at| at <= now) || self.lane.room.overflowed();
-        let Some(target) = self.target() else { return };
-        let held = self.lane.pace().held(Instant::now()).is_some();
+        let due =
+            self.lane.next_due().is_some_and(|at| at <= now) || self.lane.room.has_overflowed();
+        let Some(target) = self.find_target() else { return };
+        let held = self.lane.lock_pace().remaining_hold(Instant::now()).is_some();
         if !due || held || self.lane.room.is_full() {
             return;
         }
@@ -130,7 +131,7 @@ impl LaneRunner {
                     self.lane.set_next_due(None);
                 }
                 for leased in claimed {
-                    self.lane.push(leased);
+                    self.lane.push_delivery(leased);
                 }
             }
             Err(error) => {
@@ -140,14 +141,14 @@ impl LaneRunner {
         }
     }
 
-    async fn handle(
+    async fn handle_delivery(
         &mut self,
         leased: LeasedDelivery,
         queue: &mut mpsc::UnboundedReceiver<LeasedDelivery>,
     ) {
         let stop = self.context.stop.clone();
         let ready = tokio::select! {
-            ready = self.ready(&leased) => ready,
+            ready = self.wait_until_ready(&leased) => ready,
             () = stop.cancelled() => SendReadiness::NotNow,
         };
         match ready {
@@ -160,23 +161,23 @@ impl LaneRunner {
                     drop(turn);
                 }));
             }
-            SendReadiness::NotNow => self.release(vec![leased], self.now()).await,
+            SendReadiness::NotNow => self.release_deliveries(vec![leased], self.now()).await,
             // What is queued behind it has to wait as long.
             SendReadiness::Later(due) => {
                 let mut held = drain_queue(queue);
                 held.push(leased);
-                self.release(held, due).await;
+                self.release_deliveries(held, due).await;
             }
         }
     }
 
     /// Waits until the endpoint may be sent another request, by the settings that are then in
     /// force.
-    async fn ready(&mut self, leased: &LeasedDelivery) -> SendReadiness {
+    async fn wait_until_ready(&mut self, leased: &LeasedDelivery) -> SendReadiness {
         loop {
             self.changes.mark_unchanged();
-            self.adapt().await;
-            let Some(target) = self.target() else { return SendReadiness::NotNow };
+            self.adapt_to_settings().await;
+            let Some(target) = self.find_target() else { return SendReadiness::NotNow };
             let usable = leased.lease.until.since(self.now().after(target.timeout + FRESH));
             if usable.is_zero() {
                 return SendReadiness::NotNow;
@@ -193,7 +194,7 @@ impl LaneRunner {
         }
     }
 
-    async fn release(&self, held: Vec<LeasedDelivery>, due: Timestamp) {
+    async fn release_deliveries(&self, held: Vec<LeasedDelivery>, due: Timestamp) {
         let leases: Vec<(DeliveryId, WorkLease)> =
             held.iter().map(|one| (one.id, one.lease)).collect();
         if leases.is_empty() {
@@ -203,7 +204,7 @@ impl LaneRunner {
             tracing::warn!(endpoint = %self.lane.endpoint, %error,
                 "cannot give deliveries back; their leases will run out");
         }
-        self.lane.due(due);
+        self.lane.note_due(due);
     }
 }
 
@@ -280,7 +281,7 @@ fn tell_pace(lane: &EndpointLane, turn: &SendTurn, made: &MadeAttempt) -> Attemp
     let now = Instant::now();
     match (made.judgement.refusal, &made.judgement.outcome) {
         (Some(refusal), outcome) => {
-            let left = lane.pace().refuse(turn.begun, now, refusal.asked);
+            let left = lane.lock_pace().note_refusal(turn.begun, now, refusal.asked);
             match outcome {
                 AttemptOutcome::HeldBack { at, since } => {
                     let ended = made.attempt.at.after(made.attempt.duration);
@@ -293,7 +294,7 @@ fn tell_pace(lane: &EndpointLane, turn: &SendTurn, made: &MadeAttempt) -> Attemp
         }
         (None, outcome) => {
             if made.attempt.response_status.is_some() {
-                lane.pace().take(turn.begun, now);
+                lane.lock_pace().note_acceptance(turn.begun, now);
             }
             outcome.clone()
         }

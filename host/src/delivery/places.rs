@@ -38,7 +38,7 @@ impl RequestPlaces {
     }
 
     /// A place for a request of an endpoint, once there is one.
-    pub async fn take(self: &Arc<Self>, own: &EndpointPlaces) -> RequestPlace {
+    pub async fn take_place(self: &Arc<Self>, own: &EndpointPlaces) -> RequestPlace {
         if let Some(place) = self.try_take(own) {
             return place;
         }
@@ -114,7 +114,7 @@ mod tests {
         let places = RequestPlaces::new(1);
         let (first, second) = (EndpointPlaces::default(), EndpointPlaces::default());
         let held = places.try_take(&first).unwrap();
-        let mut waiting = Box::pin(places.take(&second));
+        let mut waiting = Box::pin(places.take_place(&second));
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(held);
         assert!(waiting.now_or_never().is_some());

@@ -70,16 +70,18 @@ impl EndpointTurns {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
         let permit = permit.expect("the semaphore is never closed");
-        let place = self.places.take(&self.own).await;
+        let place = self.places.take_place(&self.own).await;
         loop {
             let now = Instant::now();
-            if let Some(left) = lane.pace().held(now).filter(|left| *left > LONG_HOLD) {
+            if let Some(left) =
+                lane.lock_pace().remaining_hold(now).filter(|left| *left > LONG_HOLD)
+            {
                 return Err(HeldBack { left });
             }
-            let wait = lane.pace().wait(now);
+            let wait = lane.lock_pace().time_to_next_request(now);
             let wait = if wait.is_zero() { self.take_of_rate() } else { wait };
             if wait.is_zero() {
-                lane.pace().begin(now);
+                lane.lock_pace().begin_request(now);
                 return Ok(SendTurn { _permit: permit, _place: place, begun: now });
             }
             // A refusal that comes meanwhile may make this a long hold.

@@ -120,14 +120,14 @@ pub async fn accept_events(
         let keys = sender.keys(n, event.id.as_deref());
         let (capture, matches) = capture_events(journal, topology, event, keys);
         watches.push(watch_event(journal, &capture, &matches));
-        inlets.push(topology.inlet(&capture.event.source));
+        inlets.push(topology.find_source_runtime(&capture.event.source));
         captures.push(capture);
     }
     let receipts = journal.capture_events(captures).await.map_err(AcceptError::Journal)?;
     let now = journal.clock().now();
     for (inlet, receipt) in inlets.into_iter().zip(&receipts) {
         if let Some(inlet) = inlet {
-            inlet.health.captured(receipt.duplicate, now);
+            inlet.health.note_captured(receipt.duplicate, now);
         }
     }
     let mut accepted = Vec::with_capacity(receipts.len());
@@ -158,11 +158,12 @@ pub async fn take_source_events(
         capture_events(journal, topology, event, keys).0
     };
     let captures = incoming.into_iter().map(of).collect();
-    let receipts = journal.capture_from_source(captures, changes).await.map_err(AcceptError::Journal)?;
+    let receipts =
+        journal.capture_from_source(captures, changes).await.map_err(AcceptError::Journal)?;
     let now = journal.clock().now();
     Ok(receipts.map(|receipts| {
         for receipt in &receipts {
-            inlet.health.captured(receipt.duplicate, now);
+            inlet.health.note_captured(receipt.duplicate, now);
         }
         receipts.iter().map(|receipt| u64::from(!receipt.duplicate)).sum()
     }))
@@ -177,7 +178,7 @@ fn check_sources(
     let mut faults = Vec::new();
     for (n, event) in incoming.iter().enumerate() {
         let name = event.source.as_deref().unwrap_or(DEFAULT_SOURCE);
-        let Some(source) = topology.source(name) else { continue };
+        let Some(source) = topology.find_source(name) else { continue };
         let place = |path: &str, message: String| {
             let fault = InputFault::new(path, message);
             if many { fault.within(&format!("[{n}]")) } else { fault }
@@ -278,7 +279,11 @@ fn watch_event(
         return None;
     }
     let plans = if plans == 0 { 0 } else { matches.flows.len() };
-    Some(AwaitedDeliveries { watch: journal.watchers().watch(capture.event.id), deliveries, plans })
+    Some(AwaitedDeliveries {
+        watch: journal.watchers().watch_event(capture.event.id),
+        deliveries,
+        plans,
+    })
 }
 
 impl AwaitedDelivery {
@@ -315,7 +320,7 @@ impl AwaitedDeliveries {
             EventNotice::Planned { deliveries } => {
                 self.plans = self.plans.saturating_sub(1);
                 for (id, endpoint) in deliveries {
-                    let mode = topology.endpoint(endpoint).map(|t| t.endpoint.settings.mode);
+                    let mode = topology.find_endpoint(endpoint).map(|t| t.endpoint.settings.mode);
                     if mode.is_some_and(is_immediate) {
                         self.deliveries.entry(id).or_insert(AwaitedDelivery::waiting(id, endpoint));
                     }

@@ -88,19 +88,19 @@ fn one(
     let body = stripped.as_deref().unwrap_or(body);
     let members = JsonMembers::read(body.get()).ok();
     let parts = WebhookParts { received, body, members, sender, places, is_element };
-    let (name, event_type) = parts.event(settings)?;
-    let data = parts.find(places.data.as_deref(), sender.data);
-    let id = parts.text(places.id.as_deref(), sender.id);
-    let occurred_at = parts.text(places.occurred_at.as_deref(), sender.occurred_at);
+    let (name, event_type) = parts.name_event(settings)?;
+    let data = parts.find_value(places.data.as_deref(), sender.data);
+    let id = parts.find_text(places.id.as_deref(), sender.id);
+    let occurred_at = parts.find_text(places.occurred_at.as_deref(), sender.occurred_at);
     let mut incoming = IncomingEvent {
-        resource: parts.resource(&event_type),
-        attributes: parts.attributes(&name, &event_type, data.as_ref().map(|found| found.0)),
+        resource: parts.read_resource(&event_type),
+        attributes: parts.read_attributes(&name, &event_type, data.as_ref().map(|found| found.0)),
         event_type,
         data: data.map_or(body, |(_, value)| value).to_owned(),
         id: id.map(|(_, text)| key(text)),
         source: Some(received.source.to_owned()),
         resource_id: parts
-            .text(places.resource_id.as_deref(), sender.resource_id)
+            .find_text(places.resource_id.as_deref(), sender.resource_id)
             .map(|(_, text)| key(text)),
         occurred_at: occurred_at.and_then(|(_, text)| Timestamp::parse_lenient(&text)),
         changes: sender.previous.and_then(|place| read_changes(parts.at(place)?)),
@@ -111,7 +111,7 @@ fn one(
         return Err(BodyError::Invalid(faults));
     }
     // A CloudEvent that went through others may have lost the header.
-    let of_body = parts.place("/waybillhops").and_then(|text| text.parse().ok());
+    let of_body = parts.read_place("/waybillhops").and_then(|text| text.parse().ok());
     hops::note_hops(&mut incoming, hops.max(of_body.unwrap_or_default()))?;
     Ok(incoming)
 }
@@ -129,11 +129,11 @@ struct WebhookParts<'a> {
 
 impl<'a> WebhookParts<'a> {
     /// The event's name as the sender has it, and its type.
-    fn event(&self, settings: &WebhookSettings) -> Result<(String, String), BodyError> {
+    fn name_event(&self, settings: &WebhookSettings) -> Result<(String, String), BodyError> {
         let set = self.places.event.as_deref();
         let name = match set {
-            Some(place) => self.place(place),
-            None => self.sender.event.iter().find_map(|form| self.filled(form)),
+            Some(place) => self.read_place(place),
+            None => self.sender.event.iter().find_map(|form| self.fill_template(form)),
         };
         let name = name.ok_or_else(|| {
             let places = set.map_or_else(|| self.sender.event.join("` or `"), str::to_owned);
@@ -145,7 +145,8 @@ impl<'a> WebhookParts<'a> {
         }
         let event_type = if self.sender.is_crm {
             let names_table = || {
-                self.text(None, &["/table", "/payload/table", "/data/table"]).map(|found| found.1)
+                self.find_text(None, &["/table", "/payload/table", "/data/table"])
+                    .map(|found| found.1)
             };
             let table = if name.trim_start().starts_with("table.") { names_table() } else { None };
             dialect::of_crm(self.received.source, &name, table.as_deref())
@@ -157,9 +158,9 @@ impl<'a> WebhookParts<'a> {
 
     /// A text with places in braces, filled in; `None` where something is missing. A place alone
     /// needs no braces.
-    fn filled(&self, form: &str) -> Option<String> {
+    fn fill_template(&self, form: &str) -> Option<String> {
         if form.starts_with('/') || form.starts_with("header:") {
-            return self.place(form);
+            return self.read_place(form);
         }
         let mut text = String::new();
         let mut rest = form;
@@ -167,8 +168,8 @@ impl<'a> WebhookParts<'a> {
             let (place, after) = after.split_once('}')?;
             text.push_str(before);
             match place.strip_suffix('?') {
-                Some(place) => text.push_str(&self.place(place).unwrap_or_default()),
-                None => text.push_str(&self.place(place)?),
+                Some(place) => text.push_str(&self.read_place(place).unwrap_or_default()),
+                None => text.push_str(&self.read_place(place)?),
             }
             rest = after;
         }
@@ -177,7 +178,7 @@ impl<'a> WebhookParts<'a> {
     }
 
     /// The resource of a type that is not of the catalogue, where its first segment is not enough.
-    fn resource(&self, event_type: &str) -> Option<String> {
+    fn read_resource(&self, event_type: &str) -> Option<String> {
         let most = self.sender.resource_segments;
         if most == 1 {
             return None;
@@ -189,7 +190,7 @@ impl<'a> WebhookParts<'a> {
     }
 
     /// What the sender says beside the data.
-    fn attributes(
+    fn read_attributes(
         &self,
         name: &str,
         event_type: &str,
@@ -202,7 +203,7 @@ impl<'a> WebhookParts<'a> {
             let known = [self.sender.event, self.sender.id, self.sender.occurred_at];
             let known = known.into_iter().flatten().copied();
             let read: Vec<&str> = set.chain(known).filter(|place| self.is_filled(place)).collect();
-            attributes.add_around(self.body, self.relative(data), &read);
+            attributes.add_around(self.body, self.relative_pointer(data), &read);
         }
         attributes.add_headers(self.received.headers, self.sender.headers);
         let system = self.sender.name;
@@ -218,7 +219,11 @@ impl<'a> WebhookParts<'a> {
 
     /// What stands in the set place, or else in the first known one that has something; and that
     /// place.
-    fn find<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, &'a RawValue)> {
+    fn find_value<'p>(
+        &self,
+        set: Option<&'p str>,
+        known: &[&'p str],
+    ) -> Option<(&'p str, &'a RawValue)> {
         let known = if set.is_some() { &[] } else { known };
         set.into_iter()
             .chain(known.iter().copied())
@@ -226,21 +231,21 @@ impl<'a> WebhookParts<'a> {
             .find(|(_, value)| value.get() != "null")
     }
 
-    /// As [`WebhookParts::find`], for texts and numbers, and headers too.
-    fn text<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, String)> {
+    /// As [`WebhookParts::find_value`], for texts and numbers, and headers too.
+    fn find_text<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, String)> {
         if let Some(place) = set {
-            return self.place(place).map(|text| (place, text));
+            return self.read_place(place).map(|text| (place, text));
         }
         known.iter().find_map(|places| {
             // Several places are one text.
             let texts: Option<Vec<String>> =
-                places.split(' ').map(|place| self.place(place)).collect();
+                places.split(' ').map(|place| self.read_place(place)).collect();
             Some((*places, texts?.join(" ")))
         })
     }
 
     /// The text or number in one place.
-    fn place(&self, place: &str) -> Option<String> {
+    fn read_place(&self, place: &str) -> Option<String> {
         match place.strip_prefix("header:") {
             Some(name) => {
                 let value = self.received.headers.get(name)?.to_str().ok()?.trim();
@@ -260,7 +265,7 @@ impl<'a> WebhookParts<'a> {
 
     /// A pointer within the event. One that leads into the first element of a request's array is
     /// meant for each of them: so it was written when only the first was read.
-    fn relative<'p>(&self, pointer: &'p str) -> &'p str {
+    fn relative_pointer<'p>(&self, pointer: &'p str) -> &'p str {
         let rest =
             pointer.strip_prefix("/0").filter(|rest| rest.is_empty() || rest.starts_with('/'));
         rest.filter(|_| self.is_element).unwrap_or(pointer)
@@ -268,7 +273,7 @@ impl<'a> WebhookParts<'a> {
 
     /// What stands at a JSON pointer (RFC 6901).
     fn at(&self, pointer: &str) -> Option<&'a RawValue> {
-        let pointer = self.relative(pointer);
+        let pointer = self.relative_pointer(pointer);
         if pointer.is_empty() {
             return Some(self.body);
         }

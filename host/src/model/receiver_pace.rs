@@ -55,30 +55,30 @@ struct PaceLearning {
 
 impl ReceiverPace {
     /// How long the endpoint is held back yet; nothing if it is not.
-    pub fn held(&self, now: Instant) -> Option<Duration> {
+    pub fn remaining_hold(&self, now: Instant) -> Option<Duration> {
         let left = self.held_until?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 
     /// The rate that was learnt, in requests a second.
-    pub fn rate(&self, now: Instant) -> Option<f64> {
+    pub fn learnt_rate(&self, now: Instant) -> Option<f64> {
         let refused = self.refused_at?;
         self.rate.filter(|_| now.saturating_duration_since(refused) < FORGOTTEN)
     }
 
     /// How long the next request has to wait.
-    pub fn wait(&self, now: Instant) -> Duration {
-        let turn = self.next_turn.filter(|_| self.rate(now).is_some());
+    pub fn time_to_next_request(&self, now: Instant) -> Duration {
+        let turn = self.next_turn.filter(|_| self.learnt_rate(now).is_some());
         let turn = turn.map_or(Duration::ZERO, |turn| turn.saturating_duration_since(now));
-        turn.max(self.held(now).unwrap_or_default())
+        turn.max(self.remaining_hold(now).unwrap_or_default())
     }
 
     /// A request begins.
-    pub fn begin(&mut self, now: Instant) {
+    pub fn begin_request(&mut self, now: Instant) {
         if self.learning.take().is_some() {
             self.counted_from = None;
         }
-        let rate = self.rate(now);
+        let rate = self.learnt_rate(now);
         let rest = rate.map_or(REST, |rate| REST.max(per(rate) * 2));
         let rested = self.last_turn.is_none_or(|last| now.saturating_duration_since(last) > rest);
         if rested || self.counted_from.is_none() {
@@ -93,7 +93,7 @@ impl ReceiverPace {
     }
 
     /// The receiver took a request, whatever it answered.
-    pub fn take(&mut self, begun: Instant, now: Instant) {
+    pub fn note_acceptance(&mut self, begun: Instant, now: Instant) {
         self.unstated = 0;
         let before = self.refused_at.is_some_and(|refused| begun <= refused);
         if before && self.learning.is_none() {
@@ -101,7 +101,7 @@ impl ReceiverPace {
         }
         self.taken = self.taken.saturating_add(1);
         if before {
-            self.learn();
+            self.learn_rate();
         } else if let (Some(rate), Some(refused)) = (&mut self.rate, self.refused_at) {
             // A share for each request taken: at the full rate these are `GROWTH` of it in a
             // second.
@@ -113,7 +113,12 @@ impl ReceiverPace {
 
     /// The receiver refused a request that began then and asked for that time. How long the
     /// endpoint is held back from now on.
-    pub fn refuse(&mut self, begun: Instant, now: Instant, asked: Option<Duration>) -> Duration {
+    pub fn note_refusal(
+        &mut self,
+        begun: Instant,
+        now: Instant,
+        asked: Option<Duration>,
+    ) -> Duration {
         let known = self.refused_at.is_some_and(|refused| begun <= refused);
         let hold = match asked {
             Some(asked) => asked.min(MAX_RETRY_AFTER),
@@ -121,17 +126,17 @@ impl ReceiverPace {
             None => self.next_unstated(),
         };
         if !known {
-            self.learning = Some(PaceLearning { rate_before: self.rate(now) });
+            self.learning = Some(PaceLearning { rate_before: self.learnt_rate(now) });
             self.refused_at = Some(now);
             self.next_turn = None;
         }
         self.hold_until(now + hold);
-        self.learn();
-        self.held(now).unwrap_or_default()
+        self.learn_rate();
+        self.remaining_hold(now).unwrap_or_default()
     }
 
     /// Holds the endpoint back for that time, as another process or an earlier one was asked to.
-    pub fn hold(&mut self, now: Instant, left: Duration) {
+    pub fn hold_for(&mut self, now: Instant, left: Duration) {
         self.hold_until(now + left.min(MAX_RETRY_AFTER));
     }
 
@@ -146,7 +151,7 @@ impl ReceiverPace {
     }
 
     /// Reckons the rate from what was taken up to the end of the hold.
-    fn learn(&mut self) {
+    fn learn_rate(&mut self) {
         let (Some(learning), Some(refused)) = (self.learning, self.refused_at) else { return };
         let until = self.held_until.unwrap_or(refused).max(refused + SHORTEST);
         let hold = until.saturating_duration_since(refused).as_secs_f64();
@@ -184,18 +189,18 @@ mod tests {
                 (second, in_second) = (tick / 1_000, 0);
             }
             let mut begun = 0;
-            while begun < at_once && pace.wait(now).is_zero() {
-                pace.begin(now);
+            while begun < at_once && pace.time_to_next_request(now).is_zero() {
+                pace.begin_request(now);
                 begun += 1;
             }
             for _ in 0..begun {
                 if in_second < limit {
                     in_second += 1;
                     taken += 1;
-                    pace.take(now, now);
+                    pace.note_acceptance(now, now);
                 } else {
                     refused += 1;
-                    pace.refuse(now, now, Some(ms(1_000)));
+                    pace.note_refusal(now, now, Some(ms(1_000)));
                 }
             }
         }
@@ -207,7 +212,7 @@ mod tests {
         let (taken, refused, pace) = taken_and_refused(5, 96, 20);
         assert!(taken >= 75, "{taken} of 100 that it would have taken");
         assert!(refused < 110, "{refused} were refused: hardly more than the first rush");
-        let rate = pace.rate(Instant::now()).unwrap();
+        let rate = pace.learnt_rate(Instant::now()).unwrap();
         assert!((4.0..=5.5).contains(&rate), "{rate}");
     }
 
@@ -215,16 +220,16 @@ mod tests {
     fn a_rate_grows_after_a_while_without_refusals() {
         let start = Instant::now();
         let mut pace = ReceiverPace::default();
-        pace.begin(start);
-        pace.refuse(start, start, Some(ms(1_000)));
-        assert_eq!(pace.rate(start), Some(1.0));
+        pace.begin_request(start);
+        pace.note_refusal(start, start, Some(ms(1_000)));
+        assert_eq!(pace.learnt_rate(start), Some(1.0));
         let soon = start + ms(5_000);
-        pace.take(soon, soon);
-        assert_eq!(pace.rate(soon), Some(1.0));
+        pace.note_acceptance(soon, soon);
+        assert_eq!(pace.learnt_rate(soon), Some(1.0));
         let later = start + ms(31_000);
-        pace.take(later, later);
-        assert_eq!(pace.rate(later), Some(1.0 + GROWTH));
-        assert_eq!(pace.rate(later + FORGOTTEN), None);
+        pace.note_acceptance(later, later);
+        assert_eq!(pace.learnt_rate(later), Some(1.0 + GROWTH));
+        assert_eq!(pace.learnt_rate(later + FORGOTTEN), None);
     }
 
     #[test]
@@ -232,16 +237,19 @@ mod tests {
         let start = Instant::now();
         let mut pace = ReceiverPace::default();
         for _ in 0..3 {
-            pace.begin(start);
+            pace.begin_request(start);
         }
-        assert_eq!(pace.refuse(start, start + ms(10), None), FIRST);
-        assert_eq!(pace.refuse(start, start + ms(20), None), ms(990));
-        assert_eq!(pace.refuse(start, start + ms(30), Some(ms(5_000))), ms(5_000));
-        assert!(pace.rate(start).is_some_and(|rate| rate < 0.21), "nothing was taken in 5 s");
+        assert_eq!(pace.note_refusal(start, start + ms(10), None), FIRST);
+        assert_eq!(pace.note_refusal(start, start + ms(20), None), ms(990));
+        assert_eq!(pace.note_refusal(start, start + ms(30), Some(ms(5_000))), ms(5_000));
+        assert!(
+            pace.learnt_rate(start).is_some_and(|rate| rate < 0.21),
+            "nothing was taken in 5 s"
+        );
         let next = start + ms(6_000);
-        assert_eq!(pace.held(next), None);
-        pace.begin(next);
-        assert_eq!(pace.refuse(next, next, None), FIRST * 2, "the next one waits longer");
+        assert_eq!(pace.remaining_hold(next), None);
+        pace.begin_request(next);
+        assert_eq!(pace.note_refusal(next, next, None), FIRST * 2, "the next one waits longer");
     }
 
     #[test]
@@ -249,23 +257,27 @@ mod tests {
         let start = Instant::now();
         let mut pace = ReceiverPace::default();
         for _ in 0..6 {
-            pace.begin(start);
+            pace.begin_request(start);
         }
-        pace.refuse(start, start, Some(ms(1_000)));
+        pace.note_refusal(start, start, Some(ms(1_000)));
         for _ in 0..5 {
-            pace.take(start, start + ms(20));
+            pace.note_acceptance(start, start + ms(20));
         }
-        assert_eq!(pace.rate(start), Some(5.0));
-        pace.begin(start + ms(1_000));
-        pace.take(start, start + ms(1_100));
-        assert_eq!(pace.rate(start), Some(5.0), "a late answer says nothing of the next second");
+        assert_eq!(pace.learnt_rate(start), Some(5.0));
+        pace.begin_request(start + ms(1_000));
+        pace.note_acceptance(start, start + ms(1_100));
+        assert_eq!(
+            pace.learnt_rate(start),
+            Some(5.0),
+            "a late answer says nothing of the next second"
+        );
     }
 
     #[test]
     fn a_hold_is_a_day_at_most() {
         let now = Instant::now();
         let mut pace = ReceiverPace::default();
-        assert_eq!(pace.refuse(now, now, Some(Duration::MAX)), MAX_RETRY_AFTER);
-        assert_eq!(pace.wait(now), MAX_RETRY_AFTER);
+        assert_eq!(pace.note_refusal(now, now, Some(Duration::MAX)), MAX_RETRY_AFTER);
+        assert_eq!(pace.time_to_next_request(now), MAX_RETRY_AFTER);
     }
 }

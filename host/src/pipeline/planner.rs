@@ -228,7 +228,7 @@ impl<'a> FlowPlanner<'a> {
             heavy: None,
             patience: wasm::PATIENCE,
         };
-        let result = self.plan(&mut course).await;
+        let result = self.plan_event(&mut course).await;
         course.work.close(course.steps);
         let heavy = course.heavy;
         match &result {
@@ -241,7 +241,7 @@ impl<'a> FlowPlanner<'a> {
         FlowOutcome { result, steps: json(&steps), heavy }
     }
 
-    async fn plan(
+    async fn plan_event(
         &self,
         course: &mut RunCourse<'a, '_>,
     ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
@@ -249,20 +249,20 @@ impl<'a> FlowPlanner<'a> {
         for stage in &self.route.modules {
             let (mut next, mut bytes) = (Vec::new(), 0);
             for item in items {
-                let made = self.stage(stage, &item, course).await?;
+                let made = self.run_stage(stage, &item, course).await?;
                 bytes += made.iter().map(PipelineItem::size).sum::<usize>();
                 next.extend(made);
                 bounds::check_items(next.len())?;
                 bounds::check_bytes(bytes)?;
-                self.weigh(bytes, course).await?;
+                self.wait_if_heavy(bytes, course).await?;
             }
             items = next;
         }
-        self.drafts(&items, course).await
+        self.draft_deliveries(&items, course).await
     }
 
     /// Waits until no other plan is a large one, if this has become one.
-    async fn weigh(
+    async fn wait_if_heavy(
         &self,
         bytes: usize,
         course: &mut RunCourse<'a, '_>,
@@ -275,7 +275,7 @@ impl<'a> FlowPlanner<'a> {
         Ok(())
     }
 
-    async fn stage(
+    async fn run_stage(
         &self,
         stage: &'a ModuleStage,
         item: &PipelineItem,
@@ -318,26 +318,26 @@ impl<'a> FlowPlanner<'a> {
         }
     }
 
-    async fn drafts(
+    async fn draft_deliveries(
         &self,
         items: &[PipelineItem],
         course: &mut RunCourse<'a, '_>,
     ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
         let (mut drafts, mut bytes) = (Vec::new(), 0);
         for item in items {
-            for (target, plan) in self.dispatches(item)? {
+            for (target, plan) in self.find_dispatches(item)? {
                 bytes += plan.message.as_ref().map_or(0, |message| message.size());
                 bounds::check_bytes(bytes)?;
-                drafts.extend(self.draft(target, plan, course.steps));
+                drafts.extend(self.draft_delivery(target, plan, course.steps));
                 bounds::check_deliveries(drafts.len())?;
             }
-            self.weigh(bytes, course).await?;
+            self.wait_if_heavy(bytes, course).await?;
         }
         Ok(drafts)
     }
 
     /// Where an event goes, and as what.
-    fn dispatches(
+    fn find_dispatches(
         &self,
         item: &PipelineItem,
     ) -> Result<Vec<(&'a EndpointRuntime, EndpointDispatch)>, ModulesFailed> {
@@ -345,25 +345,25 @@ impl<'a> FlowPlanner<'a> {
         match &item.dispatches {
             None => {
                 let dispatch =
-                    |target: &'a EndpointRuntime| (target, self.dispatch(None, whole.clone()));
+                    |target: &'a EndpointRuntime| (target, self.make_dispatch(None, whole.clone()));
                 Ok(self.route.endpoints.iter().map(|target| dispatch(target)).collect())
             }
             Some(dispatches) => dispatches
                 .iter()
                 .map(|chosen| {
-                    let target = self.destination(&chosen.destination)?;
+                    let target = self.find_destination(&chosen.destination)?;
                     let message = if chosen.is_plain() {
                         whole.clone()
                     } else {
                         item.message(self.event, Some(chosen))?.map(Arc::new)
                     };
-                    Ok((target, self.dispatch(Some(chosen), message)))
+                    Ok((target, self.make_dispatch(Some(chosen), message)))
                 })
                 .collect(),
         }
     }
 
-    fn draft(
+    fn draft_delivery(
         &self,
         target: &'a EndpointRuntime,
         plan: EndpointDispatch,
@@ -378,7 +378,7 @@ impl<'a> FlowPlanner<'a> {
     }
 
     /// The endpoint a route names, which must be one of the flow's.
-    fn destination(&self, name: &str) -> Result<&'a EndpointRuntime, ModulesFailed> {
+    fn find_destination(&self, name: &str) -> Result<&'a EndpointRuntime, ModulesFailed> {
         let found = self.route.endpoints.iter().find(|t| t.endpoint.settings.name == name);
         found.map(|target| &**target).ok_or_else(|| {
             let names: Vec<&str> =
@@ -395,7 +395,7 @@ impl<'a> FlowPlanner<'a> {
         self.route.modules.last().map_or("", |stage| &stage.settings.name)
     }
 
-    fn dispatch(
+    fn make_dispatch(
         &self,
         chosen: Option<&wasm::ModuleDispatch>,
         message: Option<Arc<DeliveryMessage>>,

@@ -103,7 +103,7 @@ impl EndpointRuntime {
             max_in_flight,
             window: settings.smart.window.map_or(defaults.smart_window, TimeSpan::get),
             max_wait: settings.smart.max_wait.map_or(defaults.smart_max_wait, TimeSpan::get),
-            lane: journal.prefetch().lane(endpoint.id, max_in_flight),
+            lane: journal.prefetch().open_lane(endpoint.id, max_in_flight),
             secrets,
             endpoint,
         })
@@ -156,10 +156,11 @@ impl EndpointRuntime {
             && plan.dedupe.is_none();
         let own = plan.message.as_ref().filter(|message| message.data.is_some());
         let size = own.map_or_else(|| event.size(), |message| message.size());
-        let slot = if at_once { self.lane.room.take(size) } else { None };
-        let lease = slot
-            .is_some()
-            .then(|| WorkLease { token: journal.next_lease_token(), until: now.after(self.hold()) });
+        let slot = if at_once { self.lane.room.take_place(size) } else { None };
+        let lease = slot.is_some().then(|| WorkLease {
+            token: journal.next_lease_token(),
+            until: now.after(self.hold()),
+        });
         let event_type = plan.message.as_ref().and_then(|m| m.event_type.as_ref());
         let delivery = NewDelivery {
             id: DeliveryId::generate(),

@@ -128,7 +128,7 @@ impl LiveSettings {
             beginning: Arc::default(),
         };
         let live = Self { inner: Arc::new(inner) };
-        live.reload().await?;
+        live.reload_settings().await?;
         live.report_locked();
         Ok(live)
     }
@@ -136,10 +136,10 @@ impl LiveSettings {
     /// Says which secrets the present key does not open. The server starts all the same: what needs
     /// none of them goes on.
     fn report_locked(&self) {
-        let topology = self.current();
+        let topology = self.current_settings();
         let endpoints = topology.endpoints().filter(|target| target.is_locked());
         let endpoints = endpoints.map(|t| ("endpoint", t.endpoint.settings.name.as_str()));
-        let sources = topology.inlets().filter(|inlet| inlet.locked);
+        let sources = topology.source_runtimes().filter(|inlet| inlet.locked);
         let sources = sources.map(|inlet| ("source", inlet.source.settings.name.as_str()));
         let flows = topology.flows().iter().filter(|route| route.locked);
         let flows = flows.map(|route| ("flow", route.flow.settings.name.as_str()));
@@ -153,7 +153,7 @@ impl LiveSettings {
     }
 
     /// What is set now.
-    pub fn current(&self) -> Arc<SettingsSnapshot> {
+    pub fn current_settings(&self) -> Arc<SettingsSnapshot> {
         self.inner.current.load_full()
     }
 
@@ -173,15 +173,15 @@ impl LiveSettings {
     }
 
     /// Builds the topology anew, if the journal has a newer one.
-    pub async fn refresh(&self) -> Result<(), SettingsError> {
-        if self.inner.journal.read_settings_version().await? == self.current().version {
+    pub async fn refresh_if_newer(&self) -> Result<(), SettingsError> {
+        if self.inner.journal.read_settings_version().await? == self.current_settings().version {
             return Ok(());
         }
-        self.reload().await
+        self.reload_settings().await
     }
 
     /// Builds the topology anew.
-    pub async fn reload(&self) -> Result<(), SettingsError> {
+    pub async fn reload_settings(&self) -> Result<(), SettingsError> {
         // One at a time, so that an older one never replaces a newer.
         let mut loaded = self.inner.loaded.lock().await;
         let version = self.inner.journal.read_settings_version().await?;
@@ -192,7 +192,8 @@ impl LiveSettings {
         let flows = self.flows(&endpoints, &endpoint_names, &mut loaded).await?;
         let tokens = self.tokens().await?;
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
-        let revoked = self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
+        let revoked =
+            self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
         let topology = SettingsSnapshot {
             version,
             sources,
@@ -204,9 +205,9 @@ impl LiveSettings {
             revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
             matches: matching::MatchCache::default(),
         };
-        self.inner.journal.prefetch().keep_flow_lanes(|flow| topology.flow(flow).is_some());
+        self.inner.journal.prefetch().keep_flow_lanes(|flow| topology.find_flow(flow).is_some());
         for lane in self.inner.journal.prefetch().lanes() {
-            if topology.endpoint(lane.endpoint).is_none() {
+            if topology.find_endpoint(lane.endpoint).is_none() {
                 self.inner.journal.prefetch().remove_lane(lane.endpoint);
             }
         }
@@ -238,7 +239,7 @@ impl LiveSettings {
 
     /// An endpoint that may be sent deliveries.
     pub fn sendable(&self, endpoint: EndpointId) -> Option<Arc<EndpointRuntime>> {
-        let target = self.inner.current.load().endpoint(endpoint).cloned();
+        let target = self.inner.current.load().find_endpoint(endpoint).cloned();
         target.filter(|target| target.may_send())
     }
 
@@ -353,7 +354,7 @@ impl LiveSettings {
                 created_at: object.created_at,
                 updated_at: object.updated_at,
             };
-            let lane = self.inner.journal.prefetch().flow_lane(flow.id);
+            let lane = self.inner.journal.prefetch().open_flow_lane(flow.id);
             flows.push(Arc::new(FlowRuntime { flow, endpoints, modules, locked, lane }));
         }
         *loaded = in_use;
@@ -411,7 +412,7 @@ impl LiveSettings {
         }
         let wasm = self.inner.journal.load_component(sha256).await.map_err(|e| e.to_string())?;
         let wasm = wasm.ok_or_else(|| "its component is not stored".to_owned())?;
-        engine.admit(cache, &wasm).await.map_err(|e| e.to_string())
+        engine.admit_module(cache, &wasm).await.map_err(|e| e.to_string())
     }
 }
 
@@ -433,6 +434,6 @@ impl LiveSettings {
         let change =
             sealed::put_sealed(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
         self.inner.journal.change_objects(&[change]).await?;
-        self.reload().await
+        self.reload_settings().await
     }
 }

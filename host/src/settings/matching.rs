@@ -136,8 +136,14 @@ impl EventMatches {
         let now = journal.clock().now();
         let planning = |route: &Arc<FlowRuntime>| NewPlanning {
             flow: route.flow.id,
-            leased: route.lane.room.take(event.size()).map(|slot| {
-                (WorkLease { token: journal.next_lease_token(), until: now.after(PLANNING_HOLD) }, slot)
+            leased: route.lane.room.take_place(event.size()).map(|slot| {
+                (
+                    WorkLease {
+                        token: journal.next_lease_token(),
+                        until: now.after(PLANNING_HOLD),
+                    },
+                    slot,
+                )
             }),
             due_at: now,
             record_key: route.keeps_order().then(|| event.record_key()).flatten(),

@@ -92,7 +92,7 @@ impl SourceHealth {
     }
 
     /// Notes an event, or the repeat of one.
-    pub fn captured(&self, duplicate: bool, now: Timestamp) {
+    pub fn note_captured(&self, duplicate: bool, now: Timestamp) {
         let mut figures = self.lock();
         if duplicate {
             figures.duplicates += 1;
@@ -103,19 +103,19 @@ impl SourceHealth {
     }
 
     /// Notes that a run came to its end.
-    pub fn succeeded(&self, now: Timestamp) {
+    pub fn note_success(&self, now: Timestamp) {
         self.lock().last_success_at = Some(now);
     }
 
     /// Notes why a run did not.
-    pub fn failed(&self, why: &str, now: Timestamp) {
+    pub fn note_failure(&self, why: &str, now: Timestamp) {
         let mut figures = self.lock();
         figures.last_error_at = Some(now);
         figures.last_error = Some(why.to_owned());
     }
 
     /// Notes that something was refused.
-    pub fn refused(&self, reason: &'static str, detail: &str, now: Timestamp) {
+    pub fn note_refusal(&self, reason: &'static str, detail: &str, now: Timestamp) {
         let mut figures = self.lock();
         *figures.refused.entry(reason).or_default() += 1;
         figures.last_error_at = Some(now);

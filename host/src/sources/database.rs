@@ -146,23 +146,25 @@ pub async fn run_database(run: &SourceRun, settings: &DatabaseSettings) -> Resul
     let shape = crm.shape().await?;
     let options = crm.options(&shape).await?;
     if settings.time_zone.is_none() && options.default_timezone.is_none() {
-        run.warn("the CRM does not say its time zone, so UTC is taken; set `time_zone`".to_owned());
+        run.add_warning(
+            "the CRM does not say its time zone, so UTC is taken; set `time_zone`".to_owned(),
+        );
     }
     let time = CrmTime::new(settings, &options, run.journal().clock())?;
     let (tables, warnings) = readable(settings, &shape)?;
     for warning in warnings {
-        run.warn(warning);
+        run.add_warning(warning);
     }
     let memory = DatabaseMemory::read(&run.memory);
     let (looked_into, failed) = (Vec::new(), Vec::new());
     let mut scan =
         CrmScan { run, settings, crm, shape, options, time, memory, looked_into, failed };
-    scan.begin(&tables).await?;
+    scan.begin_scan(&tables).await?;
     for n in 0..tables.len() {
-        let read = scan.table(&tables, n).await;
-        scan.sift(tables.get(n).map_or("", |table| table.name), read).await?;
+        let read = scan.read_table(&tables, n).await;
+        scan.note_failure(tables.get(n).map_or("", |table| table.name), read).await?;
     }
-    scan.end().await
+    scan.end_scan().await
 }
 
 /// The tables that can be read, and why others cannot.
@@ -303,7 +305,7 @@ pub async fn kept(
     let rows = journal.find_kept_rows(state.source, table.name, &keys).await?;
     let shown = rows.into_iter().map(|row| {
         let key = row.head.key.to_string();
-        let content = content(&layouts.decode(table, &key, &row.cells));
+        let content = content(&layouts.decode_row(table, &key, &row.cells));
         (key, content)
     });
     Ok(shown.collect())

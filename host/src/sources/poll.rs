@@ -83,7 +83,7 @@ pub async fn run_poll(
             done: count(n),
             of: count(settings.lists.len()),
         };
-        run.progress(progress);
+        run.report_progress(progress);
         let plan = ListPlan::of(settings, list)?;
         let fetch =
             ListFetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
@@ -92,13 +92,13 @@ pub async fn run_poll(
             let start = settings.start.instant(&plan.zone);
             let from = start.is_none().then_some(run.began);
             memory.lists.insert(plan.list.clone(), ListMemory { from, ..ListMemory::default() });
-            run.keep(&memory.text()).await?;
+            run.keep_memory(&memory.text()).await?;
         }
         let known = memory.lists.get(&plan.list).cloned().unwrap_or_default();
         match list::poll_list(run, settings, &fetch, &known).await {
             Ok(now_known) => {
                 memory.lists.insert(plan.list.clone(), now_known);
-                run.keep(&memory.text()).await?;
+                run.keep_memory(&memory.text()).await?;
             }
             Err(why) => failed.push(format!("{}: {why}", plan.list)),
         }
@@ -120,7 +120,7 @@ async fn rename_lists(
         let Some(known) = memory.lists.remove(&list.path) else { continue };
         run.journal().rename_source_list(run.id(), &list.path, &name).await?;
         memory.lists.insert(name, known);
-        run.keep(&memory.text()).await?;
+        run.keep_memory(&memory.text()).await?;
     }
     Ok(())
 }

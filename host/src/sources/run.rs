@@ -128,25 +128,25 @@ impl SourceRun {
 
     /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it
     /// found until then is durable, the rest is found by the next.
-    pub async fn finish(self, stop: &CancellationToken) {
+    pub async fn run_and_release(self, stop: &CancellationToken) {
         let outcome = tokio::select! {
-            outcome = self.work() => Some(outcome),
+            outcome = self.run_source() => Some(outcome),
             () = stop.cancelled() => None,
         };
         let now = self.journal().clock().now();
-        let mut report = self.report().clone();
+        let mut report = self.lock_report().clone();
         report.finished_at = outcome.as_ref().map(|_| now).or(report.finished_at);
         report.progress = None;
         match outcome {
             Some(Ok(())) => {
                 report.complete_until = Some(self.began);
                 report.error = None;
-                self.inlet.health.succeeded(now);
+                self.inlet.health.note_success(now);
             }
             Some(Err(failed)) => {
                 let why = failed.to_string();
                 tracing::warn!(source = self.source().settings.name, why, "a source's run failed");
-                self.inlet.health.failed(&why, now);
+                self.inlet.health.note_failure(&why, now);
                 report.error = Some(why);
             }
             None => {}
@@ -157,9 +157,9 @@ impl SourceRun {
         }
     }
 
-    async fn work(&self) -> Result<(), RunFailed> {
+    async fn run_source(&self) -> Result<(), RunFailed> {
         let letters = self.journal().list_row_letters(self.id(), LETTERS).await?;
-        *self.letters() = RowLetters::new(letters);
+        *self.lock_letters() = RowLetters::new(letters);
         let settings = &self.source().settings;
         if self.inlet.locked {
             return Err(RunFailed::new(
@@ -190,55 +190,55 @@ impl SourceRun {
         self.inlet.secret()
     }
 
-    fn report(&self) -> MutexGuard<'_, RunReport> {
+    fn lock_report(&self) -> MutexGuard<'_, RunReport> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn letters(&self) -> MutexGuard<'_, RowLetters> {
+    fn lock_letters(&self) -> MutexGuard<'_, RowLetters> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes rows that were read.
     pub fn read(&self, rows: usize) {
-        self.report().rows += rows as u64;
+        self.lock_report().rows += rows as u64;
     }
 
     /// Notes what is worth knowing and does not stop it.
-    pub fn warn(&self, what: String) {
-        let warnings = &mut self.report().warnings;
+    pub fn add_warning(&self, what: String) {
+        let warnings = &mut self.lock_report().warnings;
         if warnings.len() < WARNINGS {
             warnings.push(what);
         }
     }
 
     /// Notes how far it is, for those who look before it is kept.
-    pub fn progress(&self, progress: RunProgress) {
-        self.report().progress = Some(progress);
+    pub fn report_progress(&self, progress: RunProgress) {
+        self.lock_report().progress = Some(progress);
     }
 
     /// Whether an event under a second name would reach anybody.
     pub fn is_asked_for_by_name(&self, event_type: &str) -> bool {
-        let topology = self.context.live.current();
+        let topology = self.context.live.current_settings();
         !topology.matches_by_name(&self.source().settings.name, event_type).is_empty()
     }
 
     /// Captures what was found, and keeps the rows that it follows from, some at a time: of each
     /// row all is durable at once, or nothing.
-    pub async fn take(&self, list: &str, found: Vec<FoundRow>) -> Result<(), RunFailed> {
+    pub async fn capture_rows(&self, list: &str, found: Vec<FoundRow>) -> Result<(), RunFailed> {
         let mut found = found.into_iter().peekable();
         while found.peek().is_some() {
             let mut events = Vec::new();
-            let mut changes = self.changes(list);
+            let mut changes = self.changes_of_list(list);
             for mut one in found.by_ref().take(ROWS) {
                 if let Some(why) = fault(&one) {
                     if self.note_invalid(&one, &why, &mut changes.aside) == NotedLetter::TooMany {
                         // The row is not kept, so that the next run looks at it again.
-                        self.commit(events, changes).await?;
+                        self.commit_changes(events, changes).await?;
                         return Err(too_many_rows(&one.row_id, &why));
                     }
                     one.mark_untold();
                 } else {
-                    if self.letters().settle(&changes.aside.list, &one.row_id) {
+                    if self.lock_letters().settle(&changes.aside.list, &one.row_id) {
                         changes.aside.settled.push(one.row_id);
                     }
                     events.extend(one.events);
@@ -251,7 +251,7 @@ impl SourceRun {
                     break;
                 }
             }
-            self.commit(events, changes).await?;
+            self.commit_changes(events, changes).await?;
         }
         Ok(())
     }
@@ -263,18 +263,18 @@ impl SourceRun {
         memory: &str,
     ) -> Result<(), RunFailed> {
         let memory = Some(memory.to_owned());
-        let changes = SourceChanges { memory, ..self.changes("") };
+        let changes = SourceChanges { memory, ..self.changes_of_list("") };
         let is_sound = |event: &IncomingEvent| {
             let fault = event.check().into_iter().next();
             if let Some(InputFault { path, message }) = &fault {
-                self.warn(format!("{} is left out: {path}: {message}", event.event_type));
+                self.add_warning(format!("{} is left out: {path}: {message}", event.event_type));
             }
             fault.is_none()
         };
-        self.commit(events.into_iter().filter(is_sound).collect(), changes).await
+        self.commit_changes(events.into_iter().filter(is_sound).collect(), changes).await
     }
 
-    fn changes(&self, list: &str) -> SourceChanges {
+    fn changes_of_list(&self, list: &str) -> SourceChanges {
         let aside = RowsSetAside {
             list: list_name(list).to_owned(),
             at: self.now(),
@@ -289,7 +289,7 @@ impl SourceRun {
 
     /// Sets rows of a list aside.
     pub async fn set_aside(&self, list: &str, bad: Vec<BadRow>) -> Result<(), RunFailed> {
-        let mut changes = self.changes(list);
+        let mut changes = self.changes_of_list(list);
         let mut too_many = None;
         for one in bad {
             let failed = too_many_rows(&one.row_id, &one.detail);
@@ -297,20 +297,20 @@ impl SourceRun {
                 too_many = Some(failed);
             }
         }
-        self.commit(Vec::new(), changes).await?;
+        self.commit_changes(Vec::new(), changes).await?;
         too_many.map_or(Ok(()), Err)
     }
 
     /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are
     /// told when they are read again. Rows that cannot be read are not kept.
     pub async fn forget_replayed(&self, list: &str) -> Result<(), RunFailed> {
-        let mut changes = self.changes(list);
+        let mut changes = self.changes_of_list(list);
         changes.gone = {
-            let letters = self.letters();
+            let letters = self.lock_letters();
             let replayed = letters.invalid_replayed(list_name(list)).into_iter();
             replayed.map(|one| rows::number(&one.row_id)).collect()
         };
-        self.commit(Vec::new(), changes).await
+        self.commit_changes(Vec::new(), changes).await
     }
 
     /// Ends a list: rows that could not be read before, and can be now or are gone, as far as
@@ -320,20 +320,20 @@ impl SourceRun {
         list: &str,
         is_settled: impl Fn(&RowLetter) -> bool,
     ) -> Result<(), RunFailed> {
-        let mut changes = self.changes(list);
-        changes.aside.settled = self.letters().settled(list_name(list), is_settled);
+        let mut changes = self.changes_of_list(list);
+        changes.aside.settled = self.lock_letters().settled(list_name(list), is_settled);
         // The replay of those has come to nothing.
         changes.aside.bad = {
-            let letters = self.letters();
+            let letters = self.lock_letters();
             let failed = letters.invalid_replayed(list_name(list)).into_iter();
             failed.map(|one| BadRow::new(&one.row_id, one.reason, &one.detail)).collect()
         };
-        self.commit(Vec::new(), changes).await
+        self.commit_changes(Vec::new(), changes).await
     }
 
     /// The dead letters of a list of which a replay was asked for.
     pub fn replayed_rows(&self, list: &str) -> Vec<RowLetter> {
-        let letters = self.letters();
+        let letters = self.lock_letters();
         let is_replayed =
             |one: &&RowLetter| one.list == list_name(list) && one.replayed_at.is_some();
         letters.known.values().filter(is_replayed).cloned().collect()
@@ -347,7 +347,7 @@ impl SourceRun {
                 self.note_bad(BadRow::new(&found.row_id, BadRowReason::Invalid, why), aside)
             }
             RowToStore::Nothing(_) => {
-                self.warn(format!("that row {:?} is gone is left out: {why}", found.row_id));
+                self.add_warning(format!("that row {:?} is gone is left out: {why}", found.row_id));
                 NotedLetter::Known
             }
         }
@@ -356,12 +356,12 @@ impl SourceRun {
     /// Notes that a row is bad, to be written where that is news and not too many rows of its list
     /// are.
     fn note_bad(&self, bad: BadRow, aside: &mut RowsSetAside) -> NotedLetter {
-        let noted = self.letters().note(&aside.list, &bad);
+        let noted = self.lock_letters().note(&aside.list, &bad);
         if noted == NotedLetter::Known {
             return noted;
         }
         let BadRow { row_id, detail, .. } = &bad;
-        self.warn(format!("row {row_id:?} of {} is set aside: {detail}", aside.list));
+        self.add_warning(format!("row {row_id:?} of {} is set aside: {detail}", aside.list));
         if noted == NotedLetter::News {
             aside.bad.push(bad);
         }
@@ -369,23 +369,23 @@ impl SourceRun {
     }
 
     /// Fails where another process has taken the source over.
-    async fn commit(
+    async fn commit_changes(
         &self,
         events: Vec<IncomingEvent>,
         changes: SourceChanges,
     ) -> Result<(), RunFailed> {
-        let topology = self.context.live.current();
+        let topology = self.context.live.current_settings();
         let taken =
             take_source_events(self.journal(), &topology, &self.inlet, events, changes).await;
         let fresh = taken.map_err(refused)?.ok_or_else(lost)?;
-        self.report().events += fresh;
+        self.lock_report().events += fresh;
         Ok(())
     }
 
     /// Keeps what the source remembers from now on. Fails where another process has taken the
     /// source over.
-    pub async fn keep(&self, memory: &str) -> Result<(), RunFailed> {
-        let report = self.report().clone();
+    pub async fn keep_memory(&self, memory: &str) -> Result<(), RunFailed> {
+        let report = self.lock_report().clone();
         if self.journal().keep_source(self.id(), memory, &report).await? {
             return Ok(());
         }

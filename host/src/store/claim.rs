@@ -83,7 +83,7 @@ impl FromStoredRow for PlanningRow {
 
 /// Places for as much as there is memory for, going by what work took lately.
 fn slots(room: &Arc<LaneCapacity>) -> Vec<QueuePermit> {
-    let most = MOST.min(room.claimable());
+    let most = MOST.min(room.count_claimable());
     std::iter::from_fn(|| room.take_claimed()).take(most).collect()
 }
 
@@ -120,7 +120,8 @@ impl<R: RowWeight> PlacedRows<R> {
 
     fn add(&mut self, row: R) -> ControlFlow<()> {
         let place = self.places.next();
-        let Some(place) = place.and_then(|mut place| place.pay(row.payload()).then_some(place))
+        let Some(place) =
+            place.and_then(|mut place| place.pay_for_payload(row.payload()).then_some(place))
         else {
             self.fit = false;
             return ControlFlow::Break(());
@@ -143,7 +144,7 @@ impl EventStore {
         let slots = slots(&lane.room);
         if slots.is_empty() {
             // Whoever frees memory of this lane has it look again.
-            lane.room.claimed(true);
+            lane.room.note_claim(true);
             return Ok(Vec::new());
         }
         let (wanted, lease) =
@@ -210,7 +211,7 @@ impl EventStore {
     async fn look_ahead(&self, lane: &EndpointLane, full: bool) -> Result<(), StoreError> {
         let query = SqlQuery::new(statements::NEXT_DUE_AT).bind(lane.endpoint);
         lane.set_next_due(self.pool().find_value(query).await?);
-        lane.room.claimed(full);
+        lane.room.note_claim(full);
         Ok(())
     }
 
@@ -234,7 +235,7 @@ impl EventStore {
         let lift = SqlQuery::new(statements::LIFT_HOLD).bind(endpoint).bind(now);
         let lifted = self.pool().execute(lift).await?;
         if let Some(lane) = self.prefetch().find_lane(endpoint).filter(|_| lifted > 0) {
-            lane.due(now);
+            lane.note_due(now);
         }
         Ok(())
     }
@@ -272,12 +273,12 @@ impl EventStore {
         let query = SqlQuery::new(statements::PLANNING_IS_DUE).bind(flow).bind(now);
         let due: Option<Timestamp> = self.pool().find_value(query).await?;
         if due.is_none() {
-            room.claimed(false);
+            room.note_claim(false);
             return Ok(Vec::new());
         }
         let slots = slots(room);
         if slots.is_empty() {
-            room.claimed(true);
+            room.note_claim(true);
             return Ok(Vec::new());
         }
         let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
@@ -293,7 +294,7 @@ impl EventStore {
                 held.last().map_or(nil, |(row, _)| (row.event.id.uuid(), row.flow_id.uuid()));
             self.release_rest_of_planning(lease, now, last).await?;
         }
-        room.claimed(!fit || held.len() == wanted);
+        room.note_claim(!fit || held.len() == wanted);
         Ok(held.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect())
     }
 
@@ -320,9 +321,10 @@ impl EventStore {
         now: Timestamp,
         most: usize,
     ) -> Result<(), StoreError> {
-        let text = self
-            .pool()
-            .choose(statements::CLAIM_PLANNING_SQLITE, statements::CLAIM_PLANNING_POSTGRES);
+        let text = self.pool().choose_statement(
+            statements::CLAIM_PLANNING_SQLITE,
+            statements::CLAIM_PLANNING_POSTGRES,
+        );
         let claim = SqlQuery::new(text)
             .bind(lease.token)
             .bind(lease.until)
@@ -342,8 +344,9 @@ impl EventStore {
     /// that yet.
     pub async fn claim_orphan(&self, hold: Duration) -> Result<Option<LeasedPlanning>, StoreError> {
         let Some(slot) = self.prefetch().odd_room().take_claimed() else { return Ok(None) };
-        let text =
-            self.pool().choose(statements::CLAIM_ORPHAN_SQLITE, statements::CLAIM_ORPHAN_POSTGRES);
+        let text = self
+            .pool()
+            .choose_statement(statements::CLAIM_ORPHAN_SQLITE, statements::CLAIM_ORPHAN_POSTGRES);
         let now = self.clock().now();
         let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let claim = SqlQuery::new(text).bind(lease.token).bind(lease.until).bind(now);
@@ -366,7 +369,7 @@ impl EventStore {
         }
         let text = self
             .pool()
-            .choose(statements::CLAIM_SUSPECT_SQLITE, statements::CLAIM_SUSPECT_POSTGRES);
+            .choose_statement(statements::CLAIM_SUSPECT_SQLITE, statements::CLAIM_SUSPECT_POSTGRES);
         let now = self.clock().now();
         let lease = WorkLease { token: self.next_lease_token(), until: now.after(hold) };
         let claim =

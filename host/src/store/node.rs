@@ -36,7 +36,7 @@ impl EventStore {
     /// its one file.
     pub async fn leave_process(&self) -> Result<(), StoreError> {
         self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING).await?;
-        if let Some(database) = self.pool().sqlite()
+        if let Some(database) = self.pool().as_sqlite()
             && let Err(error) = database.copy_whole_log().await
         {
             tracing::warn!(%error, "part of the database stays in its log; save the file `-wal` too");
@@ -64,7 +64,7 @@ impl EventStore {
     async fn release_node(&self, node: i64, plannings: &'static str) -> Result<(), StoreError> {
         let now = self.clock().now();
         let (first, last) = (first_token(node), first_token(node + 1) - 1);
-        let sources = self.pool().choose(
+        let sources = self.pool().choose_statement(
             statements::RELEASE_NODE_SOURCES_SQLITE,
             statements::RELEASE_NODE_SOURCES_POSTGRES,
         );

@@ -65,7 +65,7 @@ impl WorkPrefetch {
     }
 
     /// The lane of an endpoint with that many requests under way at most; made at the first call.
-    pub fn lane(&self, endpoint: EndpointId, max_in_flight: usize) -> Arc<EndpointLane> {
+    pub fn open_lane(&self, endpoint: EndpointId, max_in_flight: usize) -> Arc<EndpointLane> {
         let places = max_in_flight * PLACES_PER_REQUEST;
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(&endpoint) {
@@ -96,7 +96,7 @@ impl WorkPrefetch {
     }
 
     /// The lane of a flow; made at the first call.
-    pub fn flow_lane(&self, flow: FlowId) -> Arc<FlowLane> {
+    pub fn open_flow_lane(&self, flow: FlowId) -> Arc<FlowLane> {
         let mut lanes = self.flow_lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(&flow) {
             return Arc::clone(lane);

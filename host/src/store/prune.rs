@@ -227,13 +227,13 @@ impl EventStore {
 
     /// Forgets records that were deleted, and those not heard of since.
     async fn prune_records(&self, before: &PruneCutoffs) -> Result<u64, StoreError> {
-        let of_deleted = self.pool().choose(
+        let of_deleted = self.pool().choose_statement(
             statements::PRUNE_DELETED_RECORDS_SQLITE,
             statements::PRUNE_DELETED_RECORDS_POSTGRES,
         );
         let of_silent = self
             .pool()
-            .choose(statements::PRUNE_RECORDS_SQLITE, statements::PRUNE_RECORDS_POSTGRES);
+            .choose_statement(statements::PRUNE_RECORDS_SQLITE, statements::PRUNE_RECORDS_POSTGRES);
         let mut pruned = self.prune_rows(of_deleted, before.deleted_records, None).await?;
         let Some(before) = before.records else { return Ok(pruned) };
         let mut resource = String::new();
@@ -359,7 +359,11 @@ mod tests {
             });
             write.await.unwrap();
             let all = all_before(journal.clock().now());
-            assert_eq!(journal.prune_expired(&all, None).await.unwrap(), PrunedCounts::default(), "{url}");
+            assert_eq!(
+                journal.prune_expired(&all, None).await.unwrap(),
+                PrunedCounts::default(),
+                "{url}"
+            );
             let silent = PruneCutoffs { records: Some(journal.clock().now()), ..all };
             let pruned = journal.prune_expired(&silent, None).await.unwrap();
             let count = ids.len() as u64;

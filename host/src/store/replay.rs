@@ -159,9 +159,9 @@ impl EventStore {
 
     fn wake_lane(&self, endpoint: Option<EndpointId>, flow: Option<FlowId>, due: Timestamp) {
         if let Some(lane) = endpoint.and_then(|id| self.prefetch().find_lane(id)) {
-            lane.due(due);
+            lane.note_due(due);
         } else if let Some(lane) = flow.and_then(|id| self.prefetch().find_flow_lane(id)) {
-            lane.room.nudge();
+            lane.room.wake_claimer();
         }
     }
 }

@@ -20,7 +20,7 @@ impl EventStore {
     /// Whether the database can give back disk space that it does not need any more. PostgreSQL
     /// reuses it.
     pub async fn gives_back_space(&self) -> Result<bool, StoreError> {
-        match self.pool().sqlite() {
+        match self.pool().as_sqlite() {
             Some(database) => database.can_shrink().await,
             None => Ok(true),
         }
@@ -29,7 +29,7 @@ impl EventStore {
     /// Gives pages that nothing stands in back to the file system, a megabyte at a time; how many.
     /// PostgreSQL sees to that itself: its autovacuum makes the room free for what comes next.
     pub async fn give_back_space(&self) -> Result<u64, StoreError> {
-        let Some(database) = self.pool().sqlite() else { return Ok(0) };
+        let Some(database) = self.pool().as_sqlite() else { return Ok(0) };
         if !database.can_shrink().await? {
             return Ok(0);
         }
@@ -48,7 +48,7 @@ impl EventStore {
     /// Bytes that rows and indexes take in an SQLite file, free pages left out; 0 on PostgreSQL,
     /// where nobody can tell cheaply.
     pub async fn bytes_used(&self) -> Result<u64, StoreError> {
-        match self.pool().sqlite() {
+        match self.pool().as_sqlite() {
             Some(database) => database.bytes_used().await,
             None => Ok(0),
         }
@@ -58,7 +58,7 @@ impl EventStore {
     /// there; `false` if it is being read all the time, when a later copying overwrites it, and on
     /// PostgreSQL, whose log is not ours.
     pub async fn empty_log(&self) -> Result<bool, StoreError> {
-        let Some(database) = self.pool().sqlite() else { return Ok(false) };
+        let Some(database) = self.pool().as_sqlite() else { return Ok(false) };
         for _ in 0..TRIES {
             if database.empty_log().await? {
                 return Ok(true);

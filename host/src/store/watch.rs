@@ -44,24 +44,24 @@ pub struct EventWatch {
 
 impl EventWatchers {
     /// Begins to watch an event, before it is captured.
-    pub fn watch(&self, event: EventId) -> EventWatch {
+    pub fn watch_event(&self, event: EventId) -> EventWatch {
         let (sender, notices) = mpsc::unbounded_channel();
-        self.map().insert(event, sender);
+        self.lock_watchers().insert(event, sender);
         self.count.fetch_add(1, Ordering::Relaxed);
         EventWatch { event, watchers: self.clone(), notices }
     }
 
     /// Tells whoever watches the event.
-    pub fn tell(&self, event: EventId, notice: impl FnOnce() -> EventNotice) {
+    pub fn notify_watchers(&self, event: EventId, notice: impl FnOnce() -> EventNotice) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
         }
-        if let Some(sender) = self.map().get(&event) {
+        if let Some(sender) = self.lock_watchers().get(&event) {
             drop(sender.send(notice()));
         }
     }
 
-    fn map(
+    fn lock_watchers(
         &self,
     ) -> std::sync::MutexGuard<'_, HashMap<EventId, mpsc::UnboundedSender<EventNotice>>> {
         self.by_event.lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,7 +70,7 @@ impl EventWatchers {
 
 impl Drop for EventWatch {
     fn drop(&mut self) {
-        self.watchers.map().remove(&self.event);
+        self.watchers.lock_watchers().remove(&self.event);
         self.watchers.count.fetch_sub(1, Ordering::Relaxed);
     }
 }

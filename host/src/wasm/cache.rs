@@ -76,18 +76,18 @@ impl ModuleCache {
         report: ModuleReport,
         compiled: &[u8],
     ) -> Result<StoredEntry, EngineError> {
-        let hmac = hex::encode(self.mac(name, &report, compiled)?);
+        let hmac = hex::encode(self.entry_mac(name, &report, compiled)?);
         let seal = EntrySeal { report, hmac };
-        let path = self.path(name, "cwasm");
-        self.replace(&path, compiled)?;
+        let path = self.entry_path(name, "cwasm");
+        self.replace_file(&path, compiled)?;
         let text = serde_json::to_vec(&seal).map_err(|e| at(&path)(e.into()))?;
-        self.replace(&self.path(name, "seal"), &text)?;
+        self.replace_file(&self.entry_path(name, "seal"), &text)?;
         Ok(StoredEntry { report: seal.report, compiled: VouchedModule(path) })
     }
 
     /// Reads an entry and verifies its seal; `None` where there is none or the seal does not fit.
     pub fn open(&self, name: &str) -> Result<Option<StoredEntry>, EngineError> {
-        let (seal_path, path) = (self.path(name, "seal"), self.path(name, "cwasm"));
+        let (seal_path, path) = (self.entry_path(name, "seal"), self.entry_path(name, "cwasm"));
         let (seal, file) = match (fs::read(&seal_path), File::open(&path)) {
             (Ok(seal), Ok(file)) => (seal, file),
             (Err(e), _) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -113,20 +113,20 @@ impl ModuleCache {
     ) -> Result<Option<ModuleReport>, EngineError> {
         let Ok(EntrySeal { report, hmac }) = serde_json::from_slice(seal) else { return Ok(None) };
         let Ok(hmac) = hex::decode(hmac) else { return Ok(None) };
-        let mac = self.mac(name, &report, compiled)?;
+        let mac = self.entry_mac(name, &report, compiled)?;
         Ok(bool::from(mac.ct_eq(&hmac)).then_some(report))
     }
 
     /// Removes an entry; one that cannot be removed stays unused.
-    pub fn forget(&self, name: &str) {
+    pub fn remove_entry(&self, name: &str) {
         for kind in ["seal", "cwasm"] {
-            if let Err(error) = fs::remove_file(self.path(name, kind)) {
+            if let Err(error) = fs::remove_file(self.entry_path(name, kind)) {
                 tracing::debug!(%error, module = name, "a cache entry stays behind");
             }
         }
     }
 
-    fn mac(
+    fn entry_mac(
         &self,
         name: &str,
         report: &ModuleReport,
@@ -150,11 +150,11 @@ impl ModuleCache {
         }
     }
 
-    fn path(&self, name: &str, kind: &str) -> PathBuf {
+    fn entry_path(&self, name: &str, kind: &str) -> PathBuf {
         self.0.dir.join(format!("{name}.{kind}"))
     }
 
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         let write = || -> io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(&self.0.dir)?;
             file.write_all(bytes)?;

@@ -79,7 +79,7 @@ impl ModuleEngine {
 
     /// Validates and compiles an upload, binds its roles and keeps the compiled form in the
     /// cache. The same bytes again cost a validation and a look into the cache.
-    pub async fn admit(
+    pub async fn admit_module(
         &self,
         cache: &ModuleCache,
         wasm: &[u8],
@@ -90,29 +90,29 @@ impl ModuleEngine {
         if let Some(module) = self.load(cache, sha256).await? {
             return Ok(module);
         }
-        let compiled = self.compile(cache, wasm).await?;
+        let compiled = self.compile_module(cache, wasm).await?;
         let report = ModuleReport {
             sha256: hex::encode(sha256),
             size: wasm.len(),
             exports: outline.roles,
             imports: outline.imports,
         };
-        let stored = self.keep(cache, sha256, report, compiled).await?;
+        let stored = self.store_compiled(cache, sha256, report, compiled).await?;
         let bound = self.bind(stored).await;
         if bound.is_err() {
-            cache.forget(&self.entry(sha256));
+            cache.remove_entry(&self.entry_name(sha256));
         }
         bound
     }
 
     /// An admitted module from the cache; `None` where the cache has none that it can vouch for
-    /// and that this build can run, and [`ModuleEngine::admit`] must be given the component again.
+    /// and that this build can run, and [`ModuleEngine::admit_module`] must be given the component again.
     pub async fn load(
         &self,
         cache: &ModuleCache,
         sha256: [u8; 32],
     ) -> Result<Option<LoadedModule>, EngineError> {
-        let (cache, entry) = (cache.clone(), self.entry(sha256));
+        let (cache, entry) = (cache.clone(), self.entry_name(sha256));
         let stored = blocking(move || cache.open(&entry)).await??;
         let Some(stored) = stored else { return Ok(None) };
         match self.bind(stored).await {
@@ -125,20 +125,24 @@ impl ModuleEngine {
         }
     }
 
-    async fn compile(&self, cache: &ModuleCache, wasm: &[u8]) -> Result<Vec<u8>, ModuleRejection> {
+    async fn compile_module(
+        &self,
+        cache: &ModuleCache,
+        wasm: &[u8],
+    ) -> Result<Vec<u8>, ModuleRejection> {
         // Never closed, so this always gets its turn.
         let _turn = self.0.compiling.acquire().await.ok();
         compile::compile(cache.compiler(), wasm, &self.0.limits).await
     }
 
-    async fn keep(
+    async fn store_compiled(
         &self,
         cache: &ModuleCache,
         sha256: [u8; 32],
         report: ModuleReport,
         compiled: Vec<u8>,
     ) -> Result<StoredEntry, EngineError> {
-        let (cache, entry) = (cache.clone(), self.entry(sha256));
+        let (cache, entry) = (cache.clone(), self.entry_name(sha256));
         blocking(move || cache.store(&entry, report, &compiled)).await?
     }
 
@@ -154,7 +158,7 @@ impl ModuleEngine {
 
     /// The cache's name for a component: its digest and everything in this build that decides
     /// whether a compiled form can run.
-    fn entry(&self, sha256: [u8; 32]) -> String {
+    fn entry_name(&self, sha256: [u8; 32]) -> String {
         use std::hash::{Hash as _, Hasher as _};
         let mut hasher = std::hash::DefaultHasher::new();
         self.0.wasmtime.precompile_compatibility_hash().hash(&mut hasher);

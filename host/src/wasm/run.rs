@@ -51,10 +51,10 @@ impl LoadedModule {
         let steps = Vec::with_capacity(3);
         let mut call = GuestCall { bound, flow: input.flow, steps, began, since: began };
         let end = match start_instance(bound, guest).await {
-            Ok((mut store, instance)) => call.through(&mut store, &instance, &input).await,
+            Ok((mut store, instance)) => call.call_roles(&mut store, &instance, &input).await,
             Err(failure) => {
                 let role = bound.report.exports.first().copied().unwrap_or(ModuleRole::Filter);
-                call.step(role, RoleVerdict::Failed, Some(failure.to_string()), None);
+                call.end_step(role, RoleVerdict::Failed, Some(failure.to_string()), None);
                 Err(failure)
             }
         };
@@ -112,25 +112,25 @@ async fn in_time<T>(
 
 impl<'m> GuestCall<'m> {
     /// What the ids of what is made of an event come from.
-    const fn origin<'o>(&self, event: &Event<'o>) -> IdOrigin<'o>
+    const fn id_origin<'o>(&self, event: &Event<'o>) -> IdOrigin<'o>
     where
         'm: 'o,
     {
         IdOrigin { parent: event.id, flow: self.flow, module: &self.bound.sha256 }
     }
 
-    async fn through(
+    async fn call_roles(
         &mut self,
         store: &mut Store<GuestState>,
         instance: &Instance,
         input: &ModuleInput<'_>,
     ) -> Result<RunEnd, ModuleFailure> {
         let event = guest_event(input);
-        if let Some(reason) = self.filter(store, instance, &event).await? {
+        if let Some(reason) = self.call_filter(store, instance, &event).await? {
             return Ok(RunEnd::Dropped { reason });
         }
-        let Some(drafts) = self.transform(store, instance, &event).await? else {
-            let dispatches = self.route(store, instance, std::slice::from_ref(&event)).await?;
+        let Some(drafts) = self.call_transform(store, instance, &event).await? else {
+            let dispatches = self.call_route(store, instance, std::slice::from_ref(&event)).await?;
             let dispatches = dispatches.into_iter().next();
             return Ok(RunEnd::Out(vec![RoutedEvent { draft: None, dispatches }]));
         };
@@ -143,7 +143,7 @@ impl<'m> GuestCall<'m> {
     }
 
     /// `Some(reason)` where the filter drops the event.
-    async fn filter(
+    async fn call_filter(
         &mut self,
         store: &mut Store<GuestState>,
         instance: &Instance,
@@ -156,15 +156,15 @@ impl<'m> GuestCall<'m> {
             guest.call_check(&mut *store, event.clone()).await
         };
         let answer = in_time(&self.bound.engine.limits, call).await;
-        let verdict = self.settle(ModuleRole::Filter, store, answer)?;
+        let verdict = self.judge_answer(ModuleRole::Filter, store, answer)?;
         match verdict {
             WireVerdict::Keep => {
-                self.step(ModuleRole::Filter, RoleVerdict::Kept, None, Some(store));
+                self.end_step(ModuleRole::Filter, RoleVerdict::Kept, None, Some(store));
                 Ok(None)
             }
             WireVerdict::Drop(reason) => {
                 let reason = check::text(reason);
-                self.step(
+                self.end_step(
                     ModuleRole::Filter,
                     RoleVerdict::Dropped,
                     Some(reason.clone()),
@@ -176,7 +176,7 @@ impl<'m> GuestCall<'m> {
     }
 
     /// `None` where the module does not transform.
-    async fn transform(
+    async fn call_transform(
         &mut self,
         store: &mut Store<GuestState>,
         instance: &Instance,
@@ -189,14 +189,14 @@ impl<'m> GuestCall<'m> {
             guest.call_apply(&mut *store, event.clone()).await
         };
         let answer = in_time(&self.bound.engine.limits, call).await;
-        let drafts = self.settle(ModuleRole::Transform, store, answer)?;
-        let checked = check::check_drafts(drafts, self.origin(event), &self.bound.engine.limits);
-        let drafts = self.checked(ModuleRole::Transform, store, checked)?;
+        let drafts = self.judge_answer(ModuleRole::Transform, store, answer)?;
+        let checked = check::check_drafts(drafts, self.id_origin(event), &self.bound.engine.limits);
+        let drafts = self.check_output(ModuleRole::Transform, store, checked)?;
         let (verdict, reason) = match drafts.len() {
             0 => (RoleVerdict::Dropped, Some(TO_NOTHING.to_owned())),
             _ => (RoleVerdict::Transformed, None),
         };
-        self.step(ModuleRole::Transform, verdict, reason, Some(store));
+        self.end_step(ModuleRole::Transform, verdict, reason, Some(store));
         Ok(Some(drafts))
     }
 
@@ -228,11 +228,11 @@ impl<'m> GuestCall<'m> {
                 ..parent.clone()
             })
             .collect();
-        self.route(store, instance, &events).await
+        self.call_route(store, instance, &events).await
     }
 
     /// The dispatches of each event, one step for all; empty where the module does not route.
-    async fn route(
+    async fn call_route(
         &mut self,
         store: &mut Store<GuestState>,
         instance: &Instance,
@@ -242,23 +242,23 @@ impl<'m> GuestCall<'m> {
         let mut routed = Vec::with_capacity(events.len());
         for event in events {
             let spent = self.time_left();
-            self.checked(ModuleRole::Route, store, spent)?;
+            self.check_output(ModuleRole::Route, store, spent)?;
             store.data_mut().rearm(&self.bound.engine.limits);
             let call = async {
                 let guest = indices.load(&mut *store, instance)?;
                 guest.call_plan(&mut *store, event.clone()).await
             };
             let answer = in_time(&self.bound.engine.limits, call).await;
-            let dispatches = self.settle(ModuleRole::Route, store, answer)?;
-            let origin = self.origin(event);
+            let dispatches = self.judge_answer(ModuleRole::Route, store, answer)?;
+            let origin = self.id_origin(event);
             let checked = check::check_dispatches(dispatches, origin, &self.bound.engine.limits);
-            routed.push(self.checked(ModuleRole::Route, store, checked)?);
+            routed.push(self.check_output(ModuleRole::Route, store, checked)?);
         }
         let (verdict, reason) = match routed.iter().map(Vec::len).sum() {
             0_usize => (RoleVerdict::Dropped, Some(TO_NOWHERE.to_owned())),
             _ => (RoleVerdict::Routed, None),
         };
-        self.step(ModuleRole::Route, verdict, reason, Some(store));
+        self.end_step(ModuleRole::Route, verdict, reason, Some(store));
         Ok(routed)
     }
 
@@ -269,7 +269,7 @@ impl<'m> GuestCall<'m> {
     }
 
     /// The value of a call, or the failure that the trace and the caller see.
-    fn settle<T>(
+    fn judge_answer<T>(
         &mut self,
         role: ModuleRole,
         store: &mut Store<GuestState>,
@@ -281,23 +281,23 @@ impl<'m> GuestCall<'m> {
             Ok(Err(declared)) => Err(check::declared(declared)),
             Err(ended) => Err(explain(ended, store.data_mut(), limits)),
         };
-        self.checked(role, store, checked)
+        self.check_output(role, store, checked)
     }
 
-    fn checked<T>(
+    fn check_output<T>(
         &mut self,
         role: ModuleRole,
         store: &mut Store<GuestState>,
         checked: CheckResult<T>,
     ) -> CheckResult<T> {
         if let Err(failure) = &checked {
-            self.step(role, RoleVerdict::Failed, Some(failure.to_string()), Some(store));
+            self.end_step(role, RoleVerdict::Failed, Some(failure.to_string()), Some(store));
         }
         checked
     }
 
     /// Ends the present step.
-    fn step(
+    fn end_step(
         &mut self,
         role: ModuleRole,
         verdict: RoleVerdict,

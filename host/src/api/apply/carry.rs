@@ -42,7 +42,7 @@ impl CarriedSecrets {
             check_readable("endpoint", &settings.name, target.is_locked())?;
             carried.endpoints.insert(settings.name.clone(), CarriedDocument { settings, secrets });
         }
-        for inlet in topology.inlets() {
+        for inlet in topology.source_runtimes() {
             let (settings, secrets) = (inlet.source.settings.clone(), inlet.secrets.clone());
             check_readable("source", &settings.name, inlet.locked)?;
             carried.sources.insert(settings.name.clone(), CarriedDocument { settings, secrets });
@@ -58,7 +58,7 @@ impl CarriedSecrets {
         Ok(carried)
     }
 
-    pub async fn encrypt(&self, passphrase: SecretString) -> Result<String, ApiProblem> {
+    pub async fn encrypt_document(&self, passphrase: SecretString) -> Result<String, ApiProblem> {
         let plain = serde_json::to_vec(self).map_err(|error| ApiProblem::unexpected(&error))?;
         let encrypted = derive(move || transport::encrypt_text(&plain, &passphrase)).await?;
         encrypted.map_err(|why| refused(&why))
@@ -81,20 +81,20 @@ impl CarriedSecrets {
         })
     }
 
-    pub fn endpoint(&self, name: &str) -> Option<&CarriedDocument<EndpointSettings>> {
+    pub fn find_endpoint(&self, name: &str) -> Option<&CarriedDocument<EndpointSettings>> {
         self.endpoints.get(name)
     }
 
-    pub fn source(&self, name: &str) -> Option<&CarriedDocument<SourceSettings>> {
+    pub fn find_source(&self, name: &str) -> Option<&CarriedDocument<SourceSettings>> {
         self.sources.get(name)
     }
 
-    pub fn flow(&self, name: &str) -> Option<&FlowSettings> {
+    pub fn find_flow(&self, name: &str) -> Option<&FlowSettings> {
         self.flows.get(name)
     }
 
     /// The digest of a token.
-    pub fn token(&self, name: &str) -> Option<[u8; 32]> {
+    pub fn find_token(&self, name: &str) -> Option<[u8; 32]> {
         hex::decode(self.tokens.get(name)?).ok()?.try_into().ok()
     }
 }

@@ -139,14 +139,14 @@ pub async fn export_config_with_secrets(
     _principal: CallPrincipal,
     JsonInput(request): JsonInput<ExportRequest>,
 ) -> Result<Json<DataAnswer<ConfigDocument>>, ApiProblem> {
-    let carried = CarriedSecrets::of(&app.live.current())?;
-    let secrets = carried.encrypt(SecretString::from(request.passphrase)).await?;
+    let carried = CarriedSecrets::of(&app.live.current_settings())?;
+    let secrets = carried.encrypt_document(SecretString::from(request.passphrase)).await?;
     let document = build_document(&app).await?;
     Ok(data_answer(ConfigDocument { secrets: Some(secrets), ..document }))
 }
 
 async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
     sources.sort_by(|a, b| a.name.cmp(&b.name));
     let sources = sources.into_iter().map(|settings| masked(SettingsKind::Source, settings));

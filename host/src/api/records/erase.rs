@@ -132,9 +132,9 @@ async fn kept_rows(
     name: &RecordName,
     traces: &mut RecordTraces,
 ) -> Result<Vec<KeptPlace>, ApiProblem> {
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let mut kept = Vec::new();
-    for inlet in topology.inlets() {
+    for inlet in topology.source_runtimes() {
         let source = &inlet.source.settings.name;
         if name.source.as_ref().is_some_and(|wanted| wanted != source) {
             continue;

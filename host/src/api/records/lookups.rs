@@ -31,16 +31,16 @@ pub async fn look_up_rows(
         return Ok(None);
     };
     let journal: &EventStore = &app.journal;
-    let topology = app.live.current();
+    let topology = app.live.current_settings();
     let mut found = Vec::new();
     for state in journal.list_source_states().await? {
-        let inlet = topology.inlets().find(|inlet| inlet.source.id == state.source);
+        let inlet = topology.source_runtimes().find(|inlet| inlet.source.id == state.source);
         let name = inlet.map(|inlet| inlet.source.settings.name.as_str());
         let Some(name) = name.filter(|name| source.is_none_or(|wanted| wanted == *name)) else {
             continue;
         };
         let kept = crate::sources::kept(journal, &state, table).await?;
-        found.extend(kept.into_iter().map(|(id, row)| ShownRecord::row(name, &id, row)));
+        found.extend(kept.into_iter().map(|(id, row)| ShownRecord::of_list_row(name, &id, row)));
     }
     Ok(Some(found))
 }

@@ -69,7 +69,7 @@ impl ShownRecord {
     /// A record without the fields that nobody asks for, to be compared and put in order: of 20,000
     /// records at once there is no memory for more. Long texts are cut, longer than any value that
     /// they are compared with.
-    pub fn narrowed(record: &Record, order: RecordOrder, names: &[&str]) -> Self {
+    pub fn with_fields(record: &Record, order: RecordOrder, names: &[&str]) -> Self {
         let members = JsonMembers::read(record.data.get()).ok();
         let value = |name: &str| {
             let raw = members.as_ref()?.get(name)?;
@@ -82,7 +82,7 @@ impl ShownRecord {
     }
 
     /// A row of a short list, of which it is not known when it was heard of.
-    pub fn row(source: &str, id: &str, data: Map<String, Value>) -> Self {
+    pub fn of_list_row(source: &str, id: &str, data: Map<String, Value>) -> Self {
         let key = record_name(source, id);
         let known =
             RecordKnowledge { key, revision: None, source, created_at: None, updated_at: None };
@@ -96,7 +96,7 @@ impl ShownRecord {
     }
 
     /// Whether it fits all conditions.
-    pub fn fits(&self, conditions: &[FieldCondition]) -> bool {
+    pub fn fits_conditions(&self, conditions: &[FieldCondition]) -> bool {
         FieldCondition::all(conditions, &self.fields)
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let long = "x".repeat(1_000);
         let record = record(&format!(r#"{{"id":17,"a":"1.5","b":[1],"c":true,"long":"{long}"}}"#));
         let narrowed =
-            ShownRecord::narrowed(&record, RecordOrder::Id, &["a", "b", "long", "none"]).fields;
+            ShownRecord::with_fields(&record, RecordOrder::Id, &["a", "b", "long", "none"]).fields;
         let whole = ShownRecord::of(&record, RecordOrder::Id).fields;
         for name in ["id", "a", "none", "waybill_source", "waybill_key"] {
             assert_eq!(narrowed.get(name), whole.get(name), "{name}");

@@ -97,7 +97,7 @@ pub async fn run_source(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
-    let inlet = find_source(&app.live.current(), &id)?;
+    let inlet = find_source(&app.live.current_settings(), &id)?;
     if inlet.timing.is_none() {
         return Err(ApiProblem::conflict(
             "its events are sent to Waybill: there is nothing to run",
@@ -163,7 +163,7 @@ pub async fn test_source(
     Path(id): Path<String>,
     JsonInput(given): JsonInput<SourceTest>,
 ) -> Result<Json<DataAnswer<WouldBe>>, ApiProblem> {
-    let inlet = find_source(&app.live.current(), &id)?;
+    let inlet = find_source(&app.live.current_settings(), &id)?;
     if inlet.locked && inlet.timing.is_some() {
         return Err(ApiProblem::conflict(LOCKED));
     }

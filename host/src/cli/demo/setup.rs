@@ -34,9 +34,10 @@ pub async fn upload_modules(
             )
         })?;
         let path = format!("/modules/{name}?activate=true");
-        let module = client.call(Method::POST, &path, CallBody::Wasm(Bytes::from(wasm))).await?;
+        let module =
+            client.call_api(Method::POST, &path, CallBody::Wasm(Bytes::from(wasm))).await?;
         let exports = module.pointer("/report/exports").map(Value::to_string).unwrap_or_default();
-        screen.line(format!("module    {name} {exports}"))?;
+        screen.print_line(format!("module    {name} {exports}"))?;
     }
     Ok(())
 }
@@ -66,9 +67,9 @@ pub async fn arrange_demo(
         if let (Some(endpoint), Value::Object(settings)) = (endpoint.as_object_mut(), settings) {
             endpoint.extend(settings);
         }
-        let made = client.call(Method::POST, "/endpoints", CallBody::Json(endpoint)).await?;
+        let made = client.call_api(Method::POST, "/endpoints", CallBody::Json(endpoint)).await?;
         receiver.expect(path, text(&made, "/secret"));
-        screen.line(format!("endpoint  {name} -> {path}"))?;
+        screen.print_line(format!("endpoint  {name} -> {path}"))?;
     }
     let flows = [
         ("accounting", json!(["invoice.created"]), "invoice-to-ledger", "ledger", json!({})),
@@ -84,8 +85,8 @@ pub async fn arrange_demo(
     ];
     for (name, events, module, endpoint, config) in flows {
         let flow = json!({"name": name, "events": events, "modules": [{"name": module, "config": config}], "endpoints": [endpoint]});
-        client.call(Method::POST, "/flows", CallBody::Json(flow)).await?;
-        screen.line(format!("flow      {name}: {events} through {module} to {endpoint}"))?;
+        client.call_api(Method::POST, "/flows", CallBody::Json(flow)).await?;
+        screen.print_line(format!("flow      {name}: {events} through {module} to {endpoint}"))?;
     }
     Ok(())
 }

@@ -35,16 +35,16 @@ pub async fn run_build(args: &BuildArgs, screen: &mut CommandScreen<'_>) -> Resu
         if let Some(members) = value.as_object_mut() {
             members.insert("file".to_owned(), file.display().to_string().into());
         }
-        return Ok(screen.json(&value)?);
+        return Ok(screen.print_json(&value)?);
     }
     let roles: Vec<&str> = report.exports.iter().map(|role| role.name()).collect();
     let file = file.display();
-    screen.line(format!(
+    screen.print_line(format!(
         "built {file} ({} KiB): exports {}",
         report.size / 1024,
         roles.join(", ")
     ))?;
-    screen.line(format!("next: waybill module run {file} --event event.json"))?;
+    screen.print_line(format!("next: waybill module run {file} --event event.json"))?;
     Ok(())
 }
 

@@ -73,7 +73,7 @@ pub async fn push_module(args: PushArgs, screen: &mut CommandScreen<'_>) -> Resu
     } else {
         format!("{name} version {version} uploaded\nnext: waybill module activate {name} {version}")
     };
-    Ok(screen.done(with_warning(said, &answer), &answer)?)
+    Ok(screen.print_outcome(with_warning(said, &answer), &answer)?)
 }
 
 /// What was done, and what the server warns of.
@@ -94,12 +94,12 @@ pub async fn upload_module(
 ) -> Result<Value, CliError> {
     let version = version.map(|number| format!("&version={number}")).unwrap_or_default();
     let path = format!("/modules/{}?activate={activate}{version}", escape_path(name));
-    client.call(Method::POST, &path, CallBody::Wasm(wasm)).await
+    client.call_api(Method::POST, &path, CallBody::Wasm(wasm)).await
 }
 
 /// Every version of every module, one object each.
 pub async fn versions(client: &ServerClient) -> Result<Vec<Value>, CliError> {
-    let modules = client.list("/modules", &QueryParameters::default(), usize::MAX).await?;
+    let modules = client.list_pages("/modules", &QueryParameters::default(), usize::MAX).await?;
     Ok(modules.into_iter().flat_map(flat).collect())
 }
 
@@ -122,14 +122,14 @@ pub async fn list_modules(args: ListArgs, screen: &mut CommandScreen<'_>) -> Res
     let mut found = versions(&client).await?;
     found.truncate(args.limit);
     let none = "no modules yet; write one with `waybill module new NAME`";
-    Ok(screen.list(COLUMNS, &found, none)?)
+    Ok(screen.print_list(COLUMNS, &found, none)?)
 }
 
 pub async fn show_module(args: ShowArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     let path = format!("/modules/{}", escape_path(&args.name));
-    let module = client.call(Method::GET, &path, CallBody::None).await?;
-    Ok(screen.show(&module)?)
+    let module = client.call_api(Method::GET, &path, CallBody::None).await?;
+    Ok(screen.print_object(&module)?)
 }
 
 pub async fn activate_module(
@@ -139,7 +139,7 @@ pub async fn activate_module(
     let client = args.remote.connect(screen)?;
     let (name, version) = (&args.name, args.version);
     let path = format!("/modules/{}/versions/{version}/activate", escape_path(name));
-    let answer = client.call(Method::POST, &path, CallBody::None).await?;
+    let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
     let said = format!("{name} version {version} runs from now on");
-    Ok(screen.done(with_warning(said, &answer), &answer)?)
+    Ok(screen.print_outcome(with_warning(said, &answer), &answer)?)
 }

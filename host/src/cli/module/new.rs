@@ -44,10 +44,10 @@ pub fn run_new(args: &NewArgs, screen: &mut CommandScreen<'_>) -> Result<(), Cli
         write_files(&folder.join(path), &text)?;
     }
     let folder = folder.display();
-    screen.line(format!(
+    screen.print_line(format!(
         "made {folder}: src/lib.rs is the module, event.json an event to try it on"
     ))?;
-    screen.line(format!("next: cd {folder} && cargo test && waybill module build"))?;
+    screen.print_line(format!("next: cd {folder} && cargo test && waybill module build"))?;
     Ok(())
 }
 

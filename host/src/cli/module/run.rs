@@ -52,7 +52,7 @@ pub async fn run_locally(args: &RunArgs, screen: &mut CommandScreen<'_>) -> Resu
         }
         show_end(&run.end, &event, screen)?;
     } else {
-        screen.json(&as_json(&run))?;
+        screen.print_json(&as_json(&run))?;
     }
     match run.end {
         RunEnd::Failed(failure) => {
@@ -74,7 +74,7 @@ pub async fn admit_module(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliE
     let cache = cache.map_err(|error| failed(&error))?;
     let engine =
         ModuleEngine::new(ModuleLimits::default(), &LOCAL_KEY).map_err(|error| failed(&error))?;
-    engine.admit(&cache, wasm).await.map_err(|error| failed(&error))
+    engine.admit_module(&cache, wasm).await.map_err(|error| failed(&error))
 }
 
 fn read_config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
@@ -157,7 +157,7 @@ fn attributes(given: &Value) -> Vec<(String, String)> {
 fn show_step(step: &ModuleStep, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let reason = step.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let micros = step.micros;
-    screen.line(format!(
+    screen.print_line(format!(
         "{:<9}  {}{reason}  ({micros} µs)",
         step.role.name(),
         step.verdict.name()
@@ -166,7 +166,7 @@ fn show_step(step: &ModuleStep, screen: &mut CommandScreen<'_>) -> Result<(), Cl
         let level = format!("{:?}", line.level).to_lowercase();
         let fields: Vec<String> =
             line.fields.iter().map(|(name, value)| format!("  {name}={value}")).collect();
-        screen.line(format!("  {level:<5}  {}{}", line.message, fields.concat()))?;
+        screen.print_line(format!("  {level:<5}  {}{}", line.message, fields.concat()))?;
     }
     Ok(())
 }
@@ -177,7 +177,9 @@ fn show_end(
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     match end {
-        RunEnd::Dropped { reason } => screen.line(format!("\nthe event ends here: {reason}"))?,
+        RunEnd::Dropped { reason } => {
+            screen.print_line(format!("\nthe event ends here: {reason}"))?
+        }
         RunEnd::Out(routed) => {
             for one in routed {
                 show_routed(one, event, screen)?;
@@ -208,10 +210,10 @@ fn show_routed(
             format!("to {}", names.join(", "))
         }
     };
-    screen.line(format!("\n{kind} goes on, {to}"))?;
+    screen.print_line(format!("\n{kind} goes on, {to}"))?;
     let own = one.dispatches.iter().flatten().filter_map(|to| to.data.as_deref());
     for data in one.draft.iter().map(|draft| draft.data.as_str()).chain(own) {
-        screen.json(&literal(data))?;
+        screen.print_json(&literal(data))?;
     }
     Ok(())
 }

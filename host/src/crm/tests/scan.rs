@@ -127,21 +127,21 @@ impl Source {
     fn store(&mut self, table: &'static CrmTable, key: &str, row: &CrmRow, kept: &StoredSnapshot) {
         let text = self.state.layouts.entry(table.name).or_default();
         let mut layouts = ColumnLayouts::parse(table, text);
-        if layouts.learn(table, &kept.row) {
+        if layouts.learn_layout(table, &kept.row) {
             *text = layouts.text();
         }
         let stored = Stored {
             hash: snapshot::hash_row(table, row),
             revision: kept.revision,
             marks: kept.marks.encode(),
-            cells: ColumnLayouts::encode(table, &kept.row),
+            cells: ColumnLayouts::encode_row(table, &kept.row),
         };
         self.state.rows.insert((table.name, key.to_owned()), stored);
     }
 
     fn kept(&self, table: &'static CrmTable, key: &str, stored: &Stored) -> StoredSnapshot {
         let layouts = self.state.layouts.get(table.name).map(String::as_str).unwrap_or_default();
-        let row = ColumnLayouts::parse(table, layouts).decode(table, key, &stored.cells);
+        let row = ColumnLayouts::parse(table, layouts).decode_row(table, key, &stored.cells);
         StoredSnapshot { revision: stored.revision, marks: DueMarks::decode(&stored.marks), row }
     }
 

@@ -38,7 +38,7 @@ fn a_kept_row_is_small() {
     let samples = samples();
     for (table, row) in &samples {
         let kept = StoredSnapshot::of(table, row, 0, DueMarks::default());
-        let size = ColumnLayouts::encode(table, &kept.row).len();
+        let size = ColumnLayouts::encode_row(table, &kept.row).len();
         let sent =
             serde_json::to_string(&crate::crm::data::record(table, row, &KnownRows::default()))
                 .unwrap();
@@ -80,11 +80,11 @@ fn a_row_comes_back() {
         let row: CrmRow = row.iter().map(|(name, old)| (name.clone(), cell(name, old))).collect();
         let kept = snapshot::reduce_row(table, &row);
         let mut layouts = ColumnLayouts::default();
-        assert!(layouts.learn(table, &kept) && !layouts.learn(table, &kept));
+        assert!(layouts.learn_layout(table, &kept) && !layouts.learn_layout(table, &kept));
         let layouts = ColumnLayouts::parse(table, &layouts.text());
-        let text = ColumnLayouts::encode(table, &kept);
+        let text = ColumnLayouts::encode_row(table, &kept);
         let key = row.text(table.key).unwrap();
-        let back = layouts.decode(table, key, &text);
+        let back = layouts.decode_row(table, key, &text);
         assert!(kept.iter().all(|(column, cell)| back.get(column) == Some(cell)), "{}", table.name);
         assert!(text.len() < 700, "{}: {} bytes", table.name, text.len());
         let changes = back.iter().filter(|(c, cell)| !row.get(c).unwrap().same_as(cell)).count();
@@ -97,12 +97,12 @@ fn of_what_cannot_be_read_the_key_is_left() {
     let table = tables::find_table("invoices").unwrap();
     let row: CrmRow = [("id", Some("1".to_owned())), ("total", None)].into_iter().collect();
     let mut layouts = ColumnLayouts::default();
-    layouts.learn(table, &row);
-    let text = ColumnLayouts::encode(table, &row);
-    assert_eq!(layouts.decode(table, "1", &text), row);
+    layouts.learn_layout(table, &row);
+    let text = ColumnLayouts::encode_row(table, &row);
+    assert_eq!(layouts.decode_row(table, "1", &text), row);
     let only_key: CrmRow = [("id", Some("1".to_owned()))].into_iter().collect();
     for broken in ["", "short", "00000000[null]", "0123456", &text.replace("null", "1")] {
-        assert_eq!(layouts.decode(table, "1", broken), only_key, "{broken}");
+        assert_eq!(layouts.decode_row(table, "1", broken), only_key, "{broken}");
     }
 }
 
@@ -114,8 +114,8 @@ fn of_tables_where_only_new_rows_matter_nothing_is_kept() {
     assert!(keys.contains(&"ticket_replies") && keys.contains(&"views_tracking"));
     let replies = tables::find_table("ticket_replies").unwrap();
     let row: CrmRow = [("id", Some("7".to_owned()))].into_iter().collect();
-    assert_eq!(ColumnLayouts::encode(replies, &row), "");
-    assert_eq!(ColumnLayouts::default().decode(replies, "7", ""), row);
+    assert_eq!(ColumnLayouts::encode_row(replies, &row), "");
+    assert_eq!(ColumnLayouts::default().decode_row(replies, "7", ""), row);
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl NameResolver {
     /// The lookup of a name that is under way, or a new one. It ends by itself, also if nobody
     /// waits for it any more.
     fn lookup(&self, name: &str) -> Shared<oneshot::Receiver<LookupResult>> {
-        let mut lookups = self.0.lookups();
+        let mut lookups = self.0.lock_lookups();
         if let Some(lookup) = lookups.get(name) {
             return lookup.clone();
         }
@@ -102,9 +102,9 @@ impl NameResolver {
         lookups.insert(name.to_owned(), lookup.clone());
         let (inner, name) = (Arc::clone(&self.0), name.to_owned());
         tokio::spawn(async move {
-            let result = tokio::time::timeout(LOOKUP, inner.find(&name)).await;
+            let result = tokio::time::timeout(LOOKUP, inner.find_addresses(&name)).await;
             let silent = || format!("no name server answered within {} s", LOOKUP.as_secs());
-            inner.lookups().remove(&name);
+            inner.lock_lookups().remove(&name);
             drop(found.send(result.unwrap_or_else(|_late| Err(silent().into()))));
         });
         lookup
@@ -112,19 +112,21 @@ impl NameResolver {
 }
 
 impl ResolverInner {
-    fn lookups(&self) -> MutexGuard<'_, HashMap<String, Shared<oneshot::Receiver<LookupResult>>>> {
+    fn lock_lookups(
+        &self,
+    ) -> MutexGuard<'_, HashMap<String, Shared<oneshot::Receiver<LookupResult>>>> {
         self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn find(&self, name: &str) -> LookupResult {
+    async fn find_addresses(&self, name: &str) -> LookupResult {
         let _place = self.places.acquire().await;
-        let resolver = self.resolver().map_err(Arc::<str>::from)?;
+        let resolver = self.current_resolver().map_err(Arc::<str>::from)?;
         let found = resolver.lookup_ip(name).await.map_err(|why| Arc::from(why.to_string()))?;
         Ok(found.iter().collect())
     }
 
     /// The resolver by the system's files as they are now.
-    fn resolver(&self) -> Result<TokioResolver, String> {
+    fn current_resolver(&self) -> Result<TokioResolver, String> {
         let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = |known: &&mut SystemResolver| known.looked.elapsed() < LOOK;
         if let Some(known) = system.as_mut().filter(recent) {
@@ -135,13 +137,13 @@ impl ResolverInner {
             known.looked = Instant::now();
             return Ok(known.resolver.clone());
         }
-        let resolver = self.make()?;
+        let resolver = self.build_resolver()?;
         *system =
             Some(SystemResolver { resolver: resolver.clone(), files, looked: Instant::now() });
         Ok(resolver)
     }
 
-    fn make(&self) -> Result<TokioResolver, String> {
+    fn build_resolver(&self) -> Result<TokioResolver, String> {
         let (config, options) = if self.name_servers.is_empty() {
             // As the system does where the file is missing or names no server.
             let local = || asking(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 53))]);

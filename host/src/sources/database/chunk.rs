@@ -134,7 +134,7 @@ impl KeyChunk {
 
     fn old(&self, key: i64, pair: &RowPair) -> Option<StoredSnapshot> {
         let kept = pair.kept.as_ref()?;
-        let row = self.layouts.decode(self.table, &key.to_string(), &kept.cells);
+        let row = self.layouts.decode_row(self.table, &key.to_string(), &kept.cells);
         Some(StoredSnapshot {
             revision: kept.head.revision,
             marks: DueMarks::decode(&kept.head.marks),
@@ -212,10 +212,10 @@ impl KeyChunk {
             return RowResult { key, events, keep: RowToStore::Nothing(key) };
         };
         let kept = StoredSnapshot::of(self.table, row, context.revision(old.as_ref()), marks);
-        self.layouts.learn(self.table, &kept.row);
+        self.layouts.learn_layout(self.table, &kept.row);
         let marks = kept.marks.encode();
         let head = RowHead { key, hash: pair.hash, revision: kept.revision, marks };
-        let cells = ColumnLayouts::encode(self.table, &kept.row);
+        let cells = ColumnLayouts::encode_row(self.table, &kept.row);
         RowResult { key, events, keep: RowToStore::Row(KeptRow { head, cells }) }
     }
 
@@ -236,7 +236,7 @@ impl KeyChunk {
         }
         // The content is what is kept already; its hash says so.
         let kept = snapshot::reduce_row(self.table, row);
-        let cells = ColumnLayouts::encode(self.table, &kept);
+        let cells = ColumnLayouts::encode_row(self.table, &kept);
         let head = RowHead { key, marks: now.encode(), ..head.clone() };
         Some(RowResult { key, events, keep: RowToStore::Row(KeptRow { head, cells }) })
     }

@@ -125,7 +125,7 @@ impl CrmConnection {
             self.table("options"),
             names.join(", ")
         );
-        let rows = self.db.select(text).await?.rows;
+        let rows = self.db.select_rows(text).await?.rows;
         let pairs: Vec<(String, String)> =
             rows.iter().filter_map(|row| Some((text_at(row, 0)?, text_at(row, 1)?))).collect();
         Ok(CrmOptions::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
@@ -143,7 +143,7 @@ impl CrmConnection {
             names.join(", ")
         );
         let mut found: HashMap<String, TableColumns> = HashMap::new();
-        for row in self.db.select(text).await?.rows {
+        for row in self.db.select_rows(text).await?.rows {
             if let (Some(table), Some(column)) = (text_at(&row, 0), text_at(&row, 1)) {
                 let name = table.get(self.prefix.len()..).unwrap_or_default();
                 let kind = column_kind(&text_at(&row, 2).unwrap_or_default());
@@ -158,7 +158,7 @@ impl CrmConnection {
     /// The greatest key of a table.
     pub async fn greatest(&mut self, table: &CrmTable) -> Result<Option<i64>, RunFailed> {
         let text = format!("SELECT MAX({}) FROM {}", quoted(table.key), self.table(table.name));
-        let rows = self.db.select(text).await?.rows;
+        let rows = self.db.select_rows(text).await?.rows;
         let greatest = rows.first().and_then(|row| text_at(row, 0));
         Ok(greatest.and_then(|key| key.parse().ok()))
     }
@@ -174,7 +174,7 @@ impl CrmConnection {
         let columns = shape.of(table);
         let condition = format!("{} > {above}", quoted(table.key));
         let tail = format!("ORDER BY {} LIMIT {limit}", quoted(table.key));
-        self.snapshot(shape, table, &columns, &condition, (&tail, pace::BYTES)).await
+        self.read_snapshot(shape, table, &columns, &condition, (&tail, pace::BYTES)).await
     }
 
     /// The newest row of a table.
@@ -185,7 +185,8 @@ impl CrmConnection {
     ) -> Result<Option<CrmRow>, RunFailed> {
         let columns = shape.of(table);
         let tail = format!("ORDER BY {} DESC LIMIT 1", quoted(table.key));
-        let found = self.snapshot(shape, table, &columns, "1 = 1", (&tail, pace::BYTES)).await?;
+        let found =
+            self.read_snapshot(shape, table, &columns, "1 = 1", (&tail, pace::BYTES)).await?;
         Ok(found.rows.into_values().next())
     }
 
@@ -201,7 +202,8 @@ impl CrmConnection {
         let tail = format!("ORDER BY {key} LIMIT {limit}");
         let columns = [Cow::Borrowed(table.key)];
         let condition = format!("{key} > {above}");
-        let found = self.some(table.name, &columns, &condition, (&tail, pace::BYTES)).await?;
+        let found =
+            self.read_some_rows(table.name, &columns, &condition, (&tail, pace::BYTES)).await?;
         read_keyed(shape, table, &columns, &found)
     }
 
@@ -217,13 +219,14 @@ impl CrmConnection {
             let list: Vec<String> = keys.iter().map(i64::to_string).collect();
             let condition = format!("{} IN ({})", quoted(table.key), list.join(", "));
             let columns = shape.of(table);
-            let some = self.snapshot(shape, table, &columns, &condition, ("", usize::MAX)).await?;
+            let some =
+                self.read_snapshot(shape, table, &columns, &condition, ("", usize::MAX)).await?;
             found.extend(some.rows);
         }
         Ok(found)
     }
 
-    async fn snapshot(
+    async fn read_snapshot(
         &mut self,
         shape: &DatabaseShape,
         table: &'static CrmTable,
@@ -235,10 +238,10 @@ impl CrmConnection {
         if has_lists {
             self.db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
         }
-        let found = self.some(table.name, columns, condition, tail).await?;
+        let found = self.read_some_rows(table.name, columns, condition, tail).await?;
         let mut found = read_keyed(shape, table, columns, &found)?;
         for list in table.lists {
-            self.attach(shape, list, &mut found.rows).await?;
+            self.attach_rows(shape, list, &mut found.rows).await?;
         }
         if has_lists {
             self.db.execute("COMMIT").await?;
@@ -246,7 +249,7 @@ impl CrmConnection {
         Ok(found)
     }
 
-    async fn attach(
+    async fn attach_rows(
         &mut self,
         shape: &DatabaseShape,
         list: &'static ChildList,
@@ -264,7 +267,7 @@ impl CrmConnection {
             columns.push(Cow::Borrowed(list.parent));
         }
         let mut members: HashMap<i64, Vec<CrmRow>> = HashMap::new();
-        for member in self.rows(shape, list.table, &columns, &condition).await? {
+        for member in self.read_rows(shape, list.table, &columns, &condition).await? {
             if let Some(key) = member.text(list.parent).and_then(|key| key.parse().ok()) {
                 members.entry(key).or_default().push(member);
             }
@@ -296,7 +299,7 @@ impl CrmConnection {
             for values in values.chunks(LOOK_UP) {
                 let list: Vec<String> = values.iter().map(|value| text(value)).collect();
                 let condition = format!("{} IN ({})", quoted(column), list.join(", "));
-                for row in self.rows(shape, name, &columns, &condition).await? {
+                for row in self.read_rows(shape, name, &columns, &condition).await? {
                     let Some(value) = row.text(column).map(str::to_owned) else { continue };
                     let reference = RowReference { table: name, column, value };
                     found.entry(reference).or_default().push(row);
@@ -315,22 +318,22 @@ impl CrmConnection {
         if shape.columns(table.name).is_none() {
             return Ok(Vec::new());
         }
-        self.rows(shape, table.name, &shape.of(table), "1 = 1").await
+        self.read_rows(shape, table.name, &shape.of(table), "1 = 1").await
     }
 
-    async fn rows(
+    async fn read_rows(
         &mut self,
         shape: &DatabaseShape,
         table: &str,
         columns: &[Cow<'static, str>],
         condition: &str,
     ) -> Result<Vec<CrmRow>, RunFailed> {
-        let found = self.some(table, columns, condition, ("", usize::MAX)).await?;
+        let found = self.read_some_rows(table, columns, condition, ("", usize::MAX)).await?;
         Ok(found.rows.iter().map(|cells| shape.row(table, columns, cells)).collect())
     }
 
     /// Rows up to so many bytes of them.
-    async fn some(
+    async fn read_some_rows(
         &mut self,
         table: &str,
         columns: &[Cow<'static, str>],
@@ -340,7 +343,7 @@ impl CrmConnection {
         let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
         let from = self.table(table);
         let text = format!("SELECT {} FROM {from} WHERE {condition} {tail}", names.join(", "));
-        self.db.some(text, most).await
+        self.db.select_some_rows(text, most).await
     }
 }
 

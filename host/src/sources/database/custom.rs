@@ -71,39 +71,39 @@ impl CustomTablesRun<'_> {
     async fn read(&mut self) -> Result<(), RunFailed> {
         let mut tables = Vec::new();
         for n in 0..self.settings.own_tables.len() {
-            let noted = self.note(n).await;
-            tables.extend(self.sift(n, noted).await?.map(|table| (n, table)));
+            let noted = self.look_up_table(n).await;
+            tables.extend(self.note_failure(n, noted).await?.map(|table| (n, table)));
         }
         for (n, table) in tables {
-            self.progress(n);
-            let read = self.pass(&table).read().await;
-            self.sift(n, read).await?;
+            self.report_progress(n);
+            let read = self.start_pass(&table).read().await;
+            self.note_failure(n, read).await?;
         }
         Ok(())
     }
 
     /// Looks a table up, and notes what is there where the source has not begun with it.
-    async fn note(&mut self, n: usize) -> Result<ReadableTable, RunFailed> {
+    async fn look_up_table(&mut self, n: usize) -> Result<ReadableTable, RunFailed> {
         let own = self.settings.own_tables.get(n).ok_or_else(|| RunFailed::new("there is none"))?;
-        let table = self.server.table(own).await?;
-        self.pass(&table).note().await?;
+        let table = self.server.describe_table(own).await?;
+        self.start_pass(&table).record_keys().await?;
         Ok(table)
     }
 
-    fn pass<'a>(&'a mut self, table: &'a ReadableTable) -> TablePass<'a> {
+    fn start_pass<'a>(&'a mut self, table: &'a ReadableTable) -> TablePass<'a> {
         let Self { run, settings, server, memory, .. } = self;
         TablePass { run, settings, server, memory, table }
     }
 
-    fn progress(&self, n: usize) {
+    fn report_progress(&self, n: usize) {
         let tables = &self.settings.own_tables;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let table = tables.get(n).map(|own| own.table.clone()).unwrap_or_default();
-        self.run.progress(RunProgress { table, done: count(n), of: count(tables.len()) });
+        self.run.report_progress(RunProgress { table, done: count(n), of: count(tables.len()) });
     }
 
     /// Notes why a table could not be read, and gives up what is still under way.
-    async fn sift<T>(
+    async fn note_failure<T>(
         &mut self,
         n: usize,
         done: Result<T, RunFailed>,
@@ -134,11 +134,13 @@ pub async fn sample_event(
     };
     let mut tables = Vec::new();
     for (n, own) in settings.own_tables.iter().enumerate() {
-        tables.push(server.table(own).await.map_err(|why| within(n, why))?);
+        tables.push(server.describe_table(own).await.map_err(|why| within(n, why))?);
     }
     for (n, table) in tables.into_iter().enumerate() {
-        let found =
-            server.rows(&table, RowSelection::Last, false).await.map_err(|why| within(n, why))?;
+        let found = server
+            .read_rows(&table, RowSelection::Last, false)
+            .await
+            .map_err(|why| within(n, why))?;
         let Some(row) = found.rows.first() else { continue };
         let ReadableTable { list, resource, .. } = &table;
         let event_type = &format!("{resource}.created");

@@ -70,24 +70,28 @@ impl MysqlConnection {
     }
 
     /// All rows.
-    pub async fn select(&mut self, text: String) -> Result<MysqlRows, RunFailed> {
-        self.some(text, usize::MAX).await
+    pub async fn select_rows(&mut self, text: String) -> Result<MysqlRows, RunFailed> {
+        self.select_some_rows(text, usize::MAX).await
     }
 
     /// Rows up to so many bytes of them; the rest is read and let go.
-    pub async fn some(&mut self, text: String, most: usize) -> Result<MysqlRows, RunFailed> {
-        self.ask(text, most).await.map_err(|error| failed(&error))
+    pub async fn select_some_rows(
+        &mut self,
+        text: String,
+        most: usize,
+    ) -> Result<MysqlRows, RunFailed> {
+        self.run_query(text, most).await.map_err(|error| failed(&error))
     }
 
     /// All rows; none where the user may not ask for that.
     pub async fn select_permitted(&mut self, text: String) -> Result<MysqlRows, RunFailed> {
-        match self.ask(text, usize::MAX).await {
+        match self.run_query(text, usize::MAX).await {
             Err(error) if matches!(number(&error), Some(1142 | 1143)) => Ok(MysqlRows::default()),
             asked => asked.map_err(|error| failed(&error)),
         }
     }
 
-    async fn ask(&mut self, text: String, most: usize) -> sqlx::Result<MysqlRows> {
+    async fn run_query(&mut self, text: String, most: usize) -> sqlx::Result<MysqlRows> {
         let read = async {
             let mut found = MysqlRows::default();
             let mut rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch(&mut self.0);
@@ -107,7 +111,7 @@ impl MysqlConnection {
 
     /// Runs a statement that answers nothing.
     pub async fn execute(&mut self, text: &str) -> Result<(), RunFailed> {
-        self.select(text.to_owned()).await.map(drop)
+        self.select_rows(text.to_owned()).await.map(drop)
     }
 }
 

@@ -75,12 +75,12 @@ impl PostgresConnection {
     }
 
     /// Rows whose columns are all texts, up to so many bytes of them; the rest is read and let go.
-    pub async fn select(
+    pub async fn select_rows(
         &mut self,
         text: String,
         values: &[Option<&str>],
     ) -> Result<PostgresRows, RunFailed> {
-        self.ask(text, values).await.map_err(|error| failed(&error))
+        self.run_query(text, values).await.map_err(|error| failed(&error))
     }
 
     /// The same; nothing where a value cannot be of the type that the statement takes it for (class
@@ -90,7 +90,7 @@ impl PostgresConnection {
         text: String,
         values: &[Option<&str>],
     ) -> Result<Option<PostgresRows>, RunFailed> {
-        match self.ask(text, values).await {
+        match self.run_query(text, values).await {
             Ok(found) => Ok(Some(found)),
             Err(error) => {
                 let code = error.as_database_error().and_then(DatabaseError::code);
@@ -100,7 +100,11 @@ impl PostgresConnection {
         }
     }
 
-    async fn ask(&mut self, text: String, values: &[Option<&str>]) -> sqlx::Result<PostgresRows> {
+    async fn run_query(
+        &mut self,
+        text: String,
+        values: &[Option<&str>],
+    ) -> sqlx::Result<PostgresRows> {
         let mut query = sqlx::query(AssertSqlSafe(text)).persistent(false);
         for value in values {
             query = query.bind(*value);

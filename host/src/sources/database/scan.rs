@@ -38,12 +38,14 @@ pub struct CrmScan<'a> {
 
 impl CrmScan<'_> {
     /// Notes what is there, before anything is read that was not known before.
-    pub async fn begin(&mut self, tables: &[&'static CrmTable]) -> Result<(), RunFailed> {
+    pub async fn begin_scan(&mut self, tables: &[&'static CrmTable]) -> Result<(), RunFailed> {
         let mut is_new = false;
         for table in tables {
             if !self.memory.tables.contains_key(table.name) {
                 let greatest = self.crm.greatest(table).await;
-                let Some(greatest) = self.sift(table.name, greatest).await? else { continue };
+                let Some(greatest) = self.note_failure(table.name, greatest).await? else {
+                    continue;
+                };
                 let first_to = greatest.unwrap_or(i64::MIN);
                 let memory =
                     TableMemory { first_to, first_at: Some(i64::MIN), ..TableMemory::default() };
@@ -54,7 +56,7 @@ impl CrmScan<'_> {
         for name in tables::LOOKED_INTO {
             let Some(table) = tables::find_table(name) else { continue };
             let rows = self.crm.all(&self.shape, table).await;
-            let rows = self.sift(name, rows).await?.unwrap_or_default();
+            let rows = self.note_failure(name, rows).await?.unwrap_or_default();
             self.looked_into.extend(rows.into_iter().map(|row| (*name, row)));
         }
         if is_new { self.keep().await } else { Ok(()) }
@@ -62,7 +64,7 @@ impl CrmScan<'_> {
 
     /// Notes why a table could not be read, so that the others are. Fails where no other could be
     /// read either.
-    pub async fn sift<T>(
+    pub async fn note_failure<T>(
         &mut self,
         table: &str,
         done: Result<T, RunFailed>,
@@ -84,11 +86,15 @@ impl CrmScan<'_> {
     }
 
     async fn keep(&self) -> Result<(), RunFailed> {
-        self.run.keep(&self.memory.text()).await
+        self.run.keep_memory(&self.memory.text()).await
     }
 
     /// Reads one of the tables.
-    pub async fn table(&mut self, tables: &[&'static CrmTable], n: usize) -> Result<(), RunFailed> {
+    pub async fn read_table(
+        &mut self,
+        tables: &[&'static CrmTable],
+        n: usize,
+    ) -> Result<(), RunFailed> {
         let Some(table) = tables.get(n).copied() else { return Ok(()) };
         // Of one that could not be looked at before it is not known which rows are new.
         if !self.memory.tables.contains_key(table.name) {
@@ -96,7 +102,11 @@ impl CrmScan<'_> {
         }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let name = format!("{}{}", self.settings.prefix, table.name);
-        self.run.progress(RunProgress { table: name, done: count(n), of: count(tables.len()) });
+        self.run.report_progress(RunProgress {
+            table: name,
+            done: count(n),
+            of: count(tables.len()),
+        });
         self.run.forget_replayed(table.name).await?;
         let (mut above, mut pace) = (i64::MIN, ReadPace::new(pace::ROWS));
         while above < i64::MAX {
@@ -106,7 +116,7 @@ impl CrmScan<'_> {
             pace.learn(found.rows.len(), found.bytes);
             let took = began.elapsed();
             let is_last = range.to == i64::MAX;
-            self.chunk(table, found.rows, range).await?;
+            self.capture_chunk(table, found.rows, range).await?;
             above = range.to;
             if !is_last {
                 pace::rest(self.settings.pause, took).await;
@@ -136,7 +146,7 @@ impl CrmScan<'_> {
     }
 
     /// Captures what follows from a chunk, and keeps its rows.
-    async fn chunk(
+    async fn capture_chunk(
         &mut self,
         table: &'static CrmTable,
         rows: BTreeMap<i64, CrmRow>,
@@ -162,14 +172,14 @@ impl CrmScan<'_> {
             self.memory.tables.insert(table.name.to_owned(), outcome.memory.clone());
             self.keep().await?;
         }
-        let found = outcome.told.into_iter().map(|told| self.found(told));
-        self.run.take(table.name, found.collect()).await?;
+        let found = outcome.told.into_iter().map(|told| self.found_row(told));
+        self.run.capture_rows(table.name, found.collect()).await?;
         self.move_on(table, outcome.memory, range.to);
         Ok(())
     }
 
     /// What is captured of what was told of a row: second names only where somebody asked for them.
-    fn found(&self, told: RowResult) -> FoundRow {
+    fn found_row(&self, told: RowResult) -> FoundRow {
         let asked = |event: &DerivedEvent| {
             event.alias_of.is_none() || self.run.is_asked_for_by_name(event.event_type)
         };
@@ -227,11 +237,11 @@ impl CrmScan<'_> {
         let kept = self.run.journal().find_kept_rows(self.run.id(), table.name, &[key]).await?;
         let layouts = self.memory.tables.get(table.name).map(|memory| memory.layouts.as_str());
         let layouts = ColumnLayouts::parse(table, layouts.unwrap_or_default());
-        Ok(kept.first().map(|row| layouts.decode(table, &reference.value, &row.cells)))
+        Ok(kept.first().map(|row| layouts.decode_row(table, &reference.value, &row.cells)))
     }
 
     /// Remembers that all tables are read; says which could not be.
-    pub async fn end(self) -> Result<(), RunFailed> {
+    pub async fn end_scan(self) -> Result<(), RunFailed> {
         self.keep().await?;
         if self.failed.is_empty() { Ok(()) } else { Err(RunFailed::new(self.failed.join("; "))) }
     }

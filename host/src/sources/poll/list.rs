@@ -46,13 +46,13 @@ pub async fn poll_list(
     let first_look = known.from.filter(|_| !known.looked);
     let rows = read_list(run, fetch, back_to, first_look).await?;
     run.read(rows.len());
-    run.set_aside(&plan.list, rows.bad()).await?;
-    let read: HashSet<String> = rows.ids().map(str::to_owned).collect();
-    if let Some(warning) = rows.odd(plan)? {
-        run.warn(warning);
+    run.set_aside(&plan.list, rows.bad_rows()).await?;
+    let read: HashSet<String> = rows.good_ids().map(str::to_owned).collect();
+    if let Some(warning) = rows.explain_left_out(plan)? {
+        run.add_warning(warning);
     }
     // A row from the future must not hide those of the present.
-    let newest = known.newest.max(rows.newest()).map(|newest| newest.min(run.began));
+    let newest = known.newest.max(rows.newest_time()).map(|newest| newest.min(run.began));
     let is_first_run = first_look == Some(run.began);
     let bounds = FirstRunBounds { only_noted: first_look, not_before: start, is_first_run };
     for batch in row::batches(&rows.oldest_first(), BATCH.0, BATCH.1) {
@@ -150,7 +150,7 @@ async fn read_pages(
         // beginning.
         let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
             let from = first_look.filter(|_| plan.since.is_some())?;
-            let newest = pass.newest()?.min(from);
+            let newest = pass.newest_time()?.min(from);
             Some(newest.before(overlap(plan, newest)))
         });
         let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
@@ -187,7 +187,9 @@ async fn read_growing(
             if may_be_cut && count == before {
                 let list = &fetch.plan.list;
                 let what = "the API may give no more than that at once; poll more often";
-                run.warn(format!("{list}: {count} rows, however many were asked for: {what}"));
+                run.add_warning(format!(
+                    "{list}: {count} rows, however many were asked for: {what}"
+                ));
             }
             return Ok(());
         }
@@ -220,7 +222,7 @@ async fn take_rows(
         let (row_id, is_new) = (polled.row.id.clone(), matches!(before, KnownBefore::New));
         FoundRow { row_id, is_new, events: event.into_iter().collect(), keep }
     });
-    run.take(&plan.list, found.collect()).await
+    run.capture_rows(&plan.list, found.collect()).await
 }
 
 /// Those that are others than what is kept.

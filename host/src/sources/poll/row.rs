@@ -172,17 +172,17 @@ impl PolledRows {
     }
 
     /// Rows that cannot be read.
-    pub fn bad(&self) -> Vec<BadRow> {
+    pub fn bad_rows(&self) -> Vec<BadRow> {
         self.bad.values().cloned().collect()
     }
 
     /// The ids of rows that can be read.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
+    pub fn good_ids(&self) -> impl Iterator<Item = &str> {
         self.by_key.values().map(|row| &*row.id)
     }
 
     /// What is wrong with rows that were left out, if there were any; an error if all were.
-    pub fn odd(&self, plan: &ListPlan) -> Result<Option<String>, RunFailed> {
+    pub fn explain_left_out(&self, plan: &ListPlan) -> Result<Option<String>, RunFailed> {
         if self.odd == 0 {
             return Ok(None);
         }
@@ -196,7 +196,7 @@ impl PolledRows {
     }
 
     /// When the newest one is from.
-    pub fn newest(&self) -> Option<Timestamp> {
+    pub fn newest_time(&self) -> Option<Timestamp> {
         self.by_key.values().filter_map(|row| row.at).max()
     }
 

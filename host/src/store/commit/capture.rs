@@ -206,7 +206,7 @@ pub fn hand_over(
         for planning in capture.plannings {
             let Some(lane) = prefetch.find_flow_lane(planning.flow) else { continue };
             match planning.leased {
-                Some((lease, slot)) => lane.push(LeasedPlanning {
+                Some((lease, slot)) => lane.push_planning(LeasedPlanning {
                     claimed: false,
                     event: Arc::clone(&capture.event),
                     flow: planning.flow,
@@ -215,7 +215,7 @@ pub fn hand_over(
                     lease,
                     slot,
                 }),
-                None => lane.room.nudge(),
+                None => lane.room.wake_claimer(),
             }
         }
         for draft in capture.deliveries {

@@ -140,7 +140,7 @@ impl DeliveryDraft {
         let delivery = self.delivery;
         let Some(lane) = prefetch.find_lane(delivery.endpoint_id) else { return };
         match (delivery.lease, self.slot) {
-            (Some(lease), Some(slot)) => lane.push(LeasedDelivery {
+            (Some(lease), Some(slot)) => lane.push_delivery(LeasedDelivery {
                 id: delivery.id,
                 event: Arc::clone(event),
                 message: delivery.message,
@@ -151,7 +151,7 @@ impl DeliveryDraft {
                 lease,
                 slot,
             }),
-            _ => lane.due(delivery.due_at),
+            _ => lane.note_due(delivery.due_at),
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn start_writers(
 ) {
     let committing = Arc::clone(committing);
     let queue = Arc::new(WriteQueue { operations: Mutex::new(operations), committing });
-    for _ in 0..pool.writers() {
+    for _ in 0..pool.count_writers() {
         let writer = GroupWriter { pool: pool.clone(), followers: Arc::clone(followers) };
         tokio::spawn(writer.run(Arc::clone(&queue)));
     }

@@ -167,7 +167,7 @@ impl RecordedPlan {
 pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, plan: RecordedPlan) {
     match plan.failed {
         Some(ModuleFailed::Retry(_)) => {}
-        Some(ModuleFailed::Dead { .. }) | None => watchers.tell(plan.event.id, || {
+        Some(ModuleFailed::Dead { .. }) | None => watchers.notify_watchers(plan.event.id, || {
             let ids = |d: &DeliveryDraft| (d.delivery.id, d.delivery.endpoint_id);
             EventNotice::Planned { deliveries: plan.deliveries.iter().map(ids).collect() }
         }),

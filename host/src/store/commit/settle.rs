@@ -178,7 +178,7 @@ async fn write_dead(
 
 /// After the commit: whoever waits for it hears of it.
 pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, settled: &SettledAttempt) {
-    watchers.tell(settled.event, || EventNotice::Attempted {
+    watchers.notify_watchers(settled.event, || EventNotice::Attempted {
         delivery: settled.delivery,
         status: settled.status(),
         response_status: settled.attempt.response_status,
@@ -191,6 +191,6 @@ pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, settled: &Se
         }
     };
     if let (Some(at), Some(lane)) = (due, prefetch.find_lane(settled.endpoint)) {
-        lane.due(at);
+        lane.note_due(at);
     }
 }

@@ -77,7 +77,11 @@ impl DatabasePool {
     }
 
     /// One of two statements, by the database.
-    pub const fn choose(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+    pub const fn choose_statement(
+        &self,
+        sqlite: &'static str,
+        postgres: &'static str,
+    ) -> &'static str {
         match self.backend {
             DatabaseBackend::Sqlite(_) => sqlite,
             DatabaseBackend::Postgres(_) => postgres,
@@ -85,7 +89,7 @@ impl DatabasePool {
     }
 
     /// The SQLite database, if it is one.
-    pub const fn sqlite(&self) -> Option<&SqliteDatabase> {
+    pub const fn as_sqlite(&self) -> Option<&SqliteDatabase> {
         match &self.backend {
             DatabaseBackend::Sqlite(database) => Some(database),
             DatabaseBackend::Postgres(_) => None,
@@ -93,7 +97,7 @@ impl DatabasePool {
     }
 
     /// How many writers commit side by side.
-    pub const fn writers(&self) -> usize {
+    pub const fn count_writers(&self) -> usize {
         match self.backend {
             DatabaseBackend::Sqlite(_) => 1,
             DatabaseBackend::Postgres(_) => postgres_pools::WRITERS,
@@ -108,7 +112,7 @@ impl DatabasePool {
 
     /// Fails where what is written now would be gone after a restart.
     pub fn check_in_place(&self) -> Result<(), StoreError> {
-        self.sqlite().map_or(Ok(()), SqliteDatabase::check_in_place)
+        self.as_sqlite().map_or(Ok(()), SqliteDatabase::check_in_place)
     }
 
     /// Runs a closure within a transaction that is committed where it succeeds. `state` travels
@@ -136,7 +140,7 @@ impl DatabasePool {
             },
             DatabaseBackend::Postgres(pools) => transact_postgres(pools, &mut state, body).await,
         };
-        (state, self.noted(done))
+        (state, self.note_damage(done))
     }
 
     /// Runs a closure within a transaction that is committed where it succeeds.
@@ -166,7 +170,7 @@ impl DatabasePool {
     ) -> Result<bool, StoreError> {
         let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(false) };
         let inserted = inserts.bind(rows).execute(&pools.write).await;
-        self.noted(inserted.map_err(StoreError::from))?;
+        self.note_damage(inserted.map_err(StoreError::from))?;
         Ok(true)
     }
 
@@ -252,7 +256,7 @@ impl DatabasePool {
                 read.map(|()| state)
             }
         };
-        self.noted(read)
+        self.note_damage(read)
     }
 
     /// Closes all connections.
@@ -264,7 +268,7 @@ impl DatabasePool {
     }
 
     /// Passes a result on, and remembers whether it says that the database is damaged.
-    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn note_damage<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         let is_damage = matches!(&result, Err(StoreError::Unavailable(cause)) if cause.is_damage());
         if is_damage && !self.is_damaged.swap(true, Ordering::Relaxed) {
             tracing::error!(

@@ -18,16 +18,16 @@ impl MemoryBudget {
     }
 
     /// Takes memory for a room that has borrowed `borrowed` already: no room has more than is left.
-    fn take(&self, borrowed: usize, bytes: usize) -> bool {
+    fn take_bytes(&self, borrowed: usize, bytes: usize) -> bool {
         let rest = |left: usize| (borrowed + bytes <= left).then(|| left - bytes);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).is_ok()
     }
 
-    fn give(&self, bytes: usize) {
+    fn give_back(&self, bytes: usize) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn left(&self) -> usize {
+    fn bytes_left(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -98,19 +98,19 @@ impl LaneCapacity {
 
     /// A place for new work with a payload of that many bytes, if there is one and nothing waits in
     /// the table already. `None` also notes that there will be work in the table.
-    pub fn take(self: &Arc<Self>, payload: usize) -> Option<QueuePermit> {
+    pub fn take_place(self: &Arc<Self>, payload: usize) -> Option<QueuePermit> {
         let waiting = self.overflowed.load(Ordering::Relaxed);
-        let slot = if waiting { None } else { self.place(WorkOrigin::Born, payload) };
+        let slot = if waiting { None } else { self.try_place(WorkOrigin::Born, payload) };
         if slot.is_none() {
             self.overflowed.store(true, Ordering::Relaxed);
         }
         slot
     }
 
-    fn place(self: &Arc<Self>, origin: WorkOrigin, payload: usize) -> Option<QueuePermit> {
+    fn try_place(self: &Arc<Self>, origin: WorkOrigin, payload: usize) -> Option<QueuePermit> {
         let mut slot = self.empty_place(origin)?;
         // Dropped where there is no memory, it frees the place that was just taken.
-        slot.pay(payload).then_some(slot)
+        slot.pay_for_payload(payload).then_some(slot)
     }
 
     fn empty_place(self: &Arc<Self>, origin: WorkOrigin) -> Option<QueuePermit> {
@@ -119,7 +119,7 @@ impl LaneCapacity {
             WorkOrigin::Born => sure * STRETCH,
             WorkOrigin::Claimed => sure,
         };
-        let free = occupy(&self.share(origin).places, most, 1);
+        let free = occupy(&self.share_of(origin).places, most, 1);
         free.then(|| QueuePermit { room: Arc::clone(self), origin, sure: 0, borrowed: 0 })
     }
 
@@ -130,10 +130,10 @@ impl LaneCapacity {
 
     /// How much work is worth claiming, going by the memory there is and what work took lately. One
     /// where none is claimed: it may be smaller than what came before.
-    pub fn claimable(&self) -> usize {
+    pub fn count_claimable(&self) -> usize {
         let sure = SURE_BYTES.saturating_sub(self.claimed.bytes.load(Ordering::Relaxed));
         let borrowed = self.borrowed.load(Ordering::Relaxed);
-        let memory = sure + self.budget.left().saturating_sub(borrowed) / 2;
+        let memory = sure + self.budget.bytes_left().saturating_sub(borrowed) / 2;
         let fitting = memory / self.usual.load(Ordering::Relaxed).max(1);
         let idle = self.claimed.places.load(Ordering::Relaxed) == 0;
         fitting.max(usize::from(idle))
@@ -145,17 +145,17 @@ impl LaneCapacity {
     }
 
     /// How many places are taken.
-    pub fn used(&self) -> usize {
+    pub fn count_used(&self) -> usize {
         self.born.places.load(Ordering::Relaxed) + self.claimed.places.load(Ordering::Relaxed)
     }
 
     /// Whether work went to the table because there was no room.
-    pub fn overflowed(&self) -> bool {
+    pub fn has_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Relaxed)
     }
 
     /// Says what a claim saw: whether the table may hold more that is due.
-    pub fn claimed(&self, more: bool) {
+    pub fn note_claim(&self, more: bool) {
         self.more.store(more, Ordering::Relaxed);
         if !more {
             self.overflowed.store(false, Ordering::Relaxed);
@@ -163,11 +163,11 @@ impl LaneCapacity {
     }
 
     /// Says that there is work in the table, and wakes whoever claims it.
-    pub fn nudge(&self) {
+    pub fn wake_claimer(&self) {
         self.wake.notify_one();
     }
 
-    const fn share(&self, origin: WorkOrigin) -> &RoomShare {
+    const fn share_of(&self, origin: WorkOrigin) -> &RoomShare {
         match origin {
             WorkOrigin::Born => &self.born,
             WorkOrigin::Claimed => &self.claimed,
@@ -205,14 +205,14 @@ pub struct QueuePermit {
 
 impl QueuePermit {
     /// Pays for a payload of that many bytes; `false` where there is no memory for it.
-    pub fn pay(&mut self, payload: usize) -> bool {
+    pub fn pay_for_payload(&mut self, payload: usize) -> bool {
         let (room, bytes) = (&self.room, cost(payload));
         room.note_cost(bytes);
-        if occupy(&room.share(self.origin).bytes, SURE_BYTES, bytes) {
+        if occupy(&room.share_of(self.origin).bytes, SURE_BYTES, bytes) {
             self.sure += bytes;
             return true;
         }
-        let is_paid = room.budget.take(room.borrowed.load(Ordering::Relaxed), bytes);
+        let is_paid = room.budget.take_bytes(room.borrowed.load(Ordering::Relaxed), bytes);
         if is_paid {
             room.borrowed.fetch_add(bytes, Ordering::Relaxed);
             self.borrowed += bytes;
@@ -223,11 +223,11 @@ impl QueuePermit {
 
 impl Drop for QueuePermit {
     fn drop(&mut self) {
-        let (room, share) = (&self.room, self.room.share(self.origin));
+        let (room, share) = (&self.room, self.room.share_of(self.origin));
         share.bytes.fetch_sub(self.sure, Ordering::Relaxed);
         if self.borrowed > 0 {
             room.borrowed.fetch_sub(self.borrowed, Ordering::Relaxed);
-            room.budget.give(self.borrowed);
+            room.budget.give_back(self.borrowed);
         }
         share.places.fetch_sub(1, Ordering::Relaxed);
         let claimed = room.claimed.places.load(Ordering::Relaxed);
@@ -237,8 +237,8 @@ impl Drop for QueuePermit {
             // New work may have held the memory that claimed work waits for.
             WorkOrigin::Born => claimed == 0 && self.borrowed > 0,
         };
-        if worth && (room.more.load(Ordering::Relaxed) || room.overflowed()) {
-            room.nudge();
+        if worth && (room.more.load(Ordering::Relaxed) || room.has_overflowed()) {
+            room.wake_claimer();
         }
     }
 }
@@ -252,19 +252,19 @@ mod tests {
         let budget = Arc::new(MemoryBudget(AtomicUsize::new(0)));
         let room = Arc::new(LaneCapacity::new(1, &budget));
         let payload = (SURE_BYTES - OVERHEAD) / COPIES;
-        let sure = room.take(payload).unwrap();
-        assert!(room.take(0).is_none(), "the room's own memory is used up");
+        let sure = room.take_place(payload).unwrap();
+        assert!(room.take_place(0).is_none(), "the room's own memory is used up");
         let mut claimed = room.take_claimed().unwrap();
-        assert!(claimed.pay(0), "claimed work has its own");
+        assert!(claimed.pay_for_payload(0), "claimed work has its own");
         assert!(room.is_full() && room.take_claimed().is_none());
-        assert_eq!(room.used(), 2);
+        assert_eq!(room.count_used(), 2);
         drop((sure, claimed));
-        assert!(room.take(0).is_none(), "older work waits in the table");
-        room.claimed(true);
-        assert!(room.take(0).is_none(), "and still does");
-        room.claimed(false);
-        assert!(room.take(0).is_some());
-        assert_eq!((room.used(), budget.left()), (0, 0));
+        assert!(room.take_place(0).is_none(), "older work waits in the table");
+        room.note_claim(true);
+        assert!(room.take_place(0).is_none(), "and still does");
+        room.note_claim(false);
+        assert!(room.take_place(0).is_some());
+        assert_eq!((room.count_used(), budget.bytes_left()), (0, 0));
     }
 
     #[test]
@@ -273,20 +273,20 @@ mod tests {
         let mut held: Vec<QueuePermit> = Vec::new();
         for n in 1..4 {
             let room = Arc::new(LaneCapacity::new(1_000, &budget));
-            held.extend(std::iter::from_fn(|| room.take(1 << 20)));
+            held.extend(std::iter::from_fn(|| room.take_place(1 << 20)));
             let borrowed = room.borrowed.load(Ordering::Relaxed);
-            let apart = borrowed.abs_diff(budget.left());
-            assert!(apart <= cost(1 << 20), "{n}: {borrowed} of {}", budget.left());
+            let apart = borrowed.abs_diff(budget.bytes_left());
+            assert!(apart <= cost(1 << 20), "{n}: {borrowed} of {}", budget.bytes_left());
         }
         drop(held);
-        assert_eq!(budget.left(), BUDGET);
+        assert_eq!(budget.bytes_left(), BUDGET);
     }
 
     #[test]
     fn a_room_holds_a_bounded_number_of_small_things() {
         let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
         let room = Arc::new(LaneCapacity::new(1, &budget));
-        let held: Vec<QueuePermit> = std::iter::from_fn(|| room.take(0)).collect();
+        let held: Vec<QueuePermit> = std::iter::from_fn(|| room.take_place(0)).collect();
         assert_eq!(held.len(), STRETCH);
     }
 
@@ -294,23 +294,23 @@ mod tests {
     fn as_much_is_claimed_as_there_is_memory_for() {
         let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
         let room = Arc::new(LaneCapacity::new(1_000, &budget));
-        assert!(room.claimable() > 1_000);
+        assert!(room.count_claimable() > 1_000);
         let mut held = Vec::new();
-        while let Some(mut slot) = room.take_claimed().filter(|_| room.claimable() > 0) {
-            if slot.pay(1 << 20) {
+        while let Some(mut slot) = room.take_claimed().filter(|_| room.count_claimable() > 0) {
+            if slot.pay_for_payload(1 << 20) {
                 held.push(slot);
             }
         }
         assert!((4..20).contains(&held.len()), "{}", held.len());
         let another = Arc::new(LaneCapacity::new(1_000, &budget));
         another.note_cost(LARGEST);
-        assert!(another.claimable() > 0, "one may be tried where nothing is claimed");
+        assert!(another.count_claimable() > 0, "one may be tried where nothing is claimed");
     }
 
     #[test]
     fn work_larger_than_the_budget_is_taken_all_the_same() {
         let budget = Arc::new(MemoryBudget(AtomicUsize::new(BUDGET)));
         let room = Arc::new(LaneCapacity::new(1, &budget));
-        assert!(room.take(usize::MAX).is_some());
+        assert!(room.take_place(usize::MAX).is_some());
     }
 }

@@ -67,12 +67,12 @@ impl EndpointLane {
     }
 
     /// What is known of how fast the receiver takes requests. Held for moments only.
-    pub fn pace(&self) -> MutexGuard<'_, ReceiverPace> {
+    pub fn lock_pace(&self) -> MutexGuard<'_, ReceiverPace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a delivery; its slot has bounded the queue already.
-    pub fn push(&self, leased: LeasedDelivery) {
+    pub fn push_delivery(&self, leased: LeasedDelivery) {
         // A closed lane is one of a stopping server: the lease runs out and the row is claimed
         // again.
         drop(self.sender.send(leased));
@@ -84,12 +84,12 @@ impl EndpointLane {
     }
 
     /// Notes that the table holds something due at `at`.
-    pub fn due(&self, at: Timestamp) {
+    pub fn note_due(&self, at: Timestamp) {
         let mut next = self.next_due.lock().unwrap_or_else(PoisonError::into_inner);
         if next.is_none_or(|known| at < known) {
             *next = Some(at);
             drop(next);
-            self.room.nudge();
+            self.room.wake_claimer();
         }
     }
 
@@ -123,7 +123,7 @@ impl FlowLane {
     }
 
     /// Queues a planning; its slot has bounded the queue already.
-    pub fn push(&self, planning: LeasedPlanning) {
+    pub fn push_planning(&self, planning: LeasedPlanning) {
         // A closed lane is one of a stopping server: the lease runs out and the row is claimed
         // again.
         drop(self.sender.send(planning));

@@ -123,7 +123,10 @@ impl FromStoredRow for RecordedAttempt {
 
 impl EventStore {
     /// The deliveries of an event, in the order they were planned.
-    pub async fn list_deliveries_of_event(&self, event: EventId) -> Result<Vec<StoredDelivery>, StoreError> {
+    pub async fn list_deliveries_of_event(
+        &self,
+        event: EventId,
+    ) -> Result<Vec<StoredDelivery>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_EVENT_DELIVERIES).bind(event)).await
     }
 
@@ -158,7 +161,10 @@ impl EventStore {
     }
 
     /// One delivery.
-    pub async fn find_delivery(&self, id: DeliveryId) -> Result<Option<StoredDelivery>, StoreError> {
+    pub async fn find_delivery(
+        &self,
+        id: DeliveryId,
+    ) -> Result<Option<StoredDelivery>, StoreError> {
         self.pool().fetch_optional(SqlQuery::new(statements::SELECT_DELIVERY).bind(id)).await
     }
 

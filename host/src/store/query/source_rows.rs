@@ -113,9 +113,10 @@ impl EventStore {
         list: &str,
         keys: &[i64],
     ) -> Result<Vec<RowHead>, StoreError> {
-        let text = self
-            .pool()
-            .choose(statements::SELECT_SOME_ROWS_SQLITE, statements::SELECT_SOME_ROWS_POSTGRES);
+        let text = self.pool().choose_statement(
+            statements::SELECT_SOME_ROWS_SQLITE,
+            statements::SELECT_SOME_ROWS_POSTGRES,
+        );
         let wanted = json_array(keys);
         let query = SqlQuery::new(text).bind(source).bind(list).bind(&wanted);
         self.pool().fetch_all(query).await
@@ -131,9 +132,10 @@ impl EventStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let text = self
-            .pool()
-            .choose(statements::SELECT_SOME_CELLS_SQLITE, statements::SELECT_SOME_CELLS_POSTGRES);
+        let text = self.pool().choose_statement(
+            statements::SELECT_SOME_CELLS_SQLITE,
+            statements::SELECT_SOME_CELLS_POSTGRES,
+        );
         let wanted = json_array(keys);
         let query = SqlQuery::new(text).bind(source).bind(list).bind(&wanted);
         self.pool().fetch_all(query).await

@@ -49,7 +49,7 @@ async fn settle(store: &EventStore, settled: SettledAttempt) {
 }
 
 async fn claim(store: &EventStore, endpoint: EndpointId, ordered: bool) -> Vec<LeasedDelivery> {
-    let lane = store.prefetch().lane(endpoint, 8);
+    let lane = store.prefetch().open_lane(endpoint, 8);
     store.claim_deliveries(&lane, ordered, Duration::from_mins(1)).await.unwrap()
 }
 

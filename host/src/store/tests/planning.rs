@@ -82,8 +82,12 @@ async fn modules_that_fail_for_good_leave_a_dead_letter_that_a_replay_ends() {
         let letters = store.list_dead_letters(&all, None, 10).await.unwrap().rows;
         assert_eq!(letters[0].reason, "module_trap", "{url}");
         let now = store.clock().now();
-        assert_eq!(store.replay_dead_letters(&[(letters[0].clone(), now)]).await.unwrap(), 1, "{url}");
-        let lane = store.prefetch().flow_lane(flow);
+        assert_eq!(
+            store.replay_dead_letters(&[(letters[0].clone(), now)]).await.unwrap(),
+            1,
+            "{url}"
+        );
+        let lane = store.prefetch().open_flow_lane(flow);
         let claimed = store.claim_plannings(&lane, Duration::from_mins(1)).await.unwrap();
         assert_eq!((claimed.len(), claimed[0].event.id), (1, event.id), "{url}");
         let again = RecordedPlan { replayed: true, ..plan(&store, &event, flow, claimed[0].lease) };

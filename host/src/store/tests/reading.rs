@@ -39,8 +39,9 @@ async fn a_filter_leaves_out_the_other_events() {
     for TestStore { store, url, .. } in stores().await {
         let other = Event { event_type: "lead.created".to_owned(), ..event("3", "{}") };
         store.capture_events(vec![invoice("17"), capture(other), invoice("18")]).await.unwrap();
-        let count =
-            async |filter: EventFilter| store.list_events(&filter, None, 10).await.unwrap().rows.len();
+        let count = async |filter: EventFilter| {
+            store.list_events(&filter, None, 10).await.unwrap().rows.len()
+        };
         let of_type =
             EventFilter { event_type: Some("lead.created".to_owned()), ..Default::default() };
         assert_eq!(count(of_type).await, 1, "{url}");

@@ -11,7 +11,7 @@ const KEEP: &str = "(i32.const 1024)";
 
 async fn refused(wasm: &[u8]) -> ModuleRejection {
     let (_dir, cache) = cache();
-    ENGINE.admit(&cache, wasm).await.expect_err("it is not admitted")
+    ENGINE.admit_module(&cache, wasm).await.expect_err("it is not admitted")
 }
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_module_is_reported_with_its_roles_and_imports() {
             guests::transform_item(1, "{}")
         ),
     );
-    let module = ENGINE.admit(&cache, &wasm).await.unwrap();
+    let module = ENGINE.admit_module(&cache, &wasm).await.unwrap();
     let report = module.report();
     assert_eq!(report.exports, [ModuleRole::Transform]);
     assert!(report.imports.contains(&"waybill:module/config@0.1.0".to_owned()));
@@ -135,7 +135,7 @@ async fn a_start_that_never_ends_is_refused() {
 #[tokio::test]
 async fn an_admitted_module_is_loaded_from_the_cache() {
     let (_dir, cache) = cache();
-    let module = ENGINE.admit(&cache, &filter(KEEP)).await.unwrap();
+    let module = ENGINE.admit_module(&cache, &filter(KEEP)).await.unwrap();
     let loaded = ENGINE.load(&cache, module.sha256()).await.unwrap().expect("it is there");
     assert_eq!(loaded.report(), module.report());
     assert!(ENGINE.load(&cache, [0; 32]).await.unwrap().is_none());
@@ -151,7 +151,7 @@ async fn a_changed_file_is_never_run() {
     for kind in ["cwasm", "seal"] {
         let (dir, cache) = cache();
         let wasm = filter(KEEP);
-        let module = ENGINE.admit(&cache, &wasm).await.unwrap();
+        let module = ENGINE.admit_module(&cache, &wasm).await.unwrap();
         let path = the_file(dir.path(), kind);
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
@@ -160,7 +160,7 @@ async fn a_changed_file_is_never_run() {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, bytes).unwrap();
         assert!(ENGINE.load(&cache, module.sha256()).await.unwrap().is_none(), "{kind}");
-        ENGINE.admit(&cache, &wasm).await.expect("it is compiled again");
+        ENGINE.admit_module(&cache, &wasm).await.expect("it is compiled again");
         assert!(ENGINE.load(&cache, module.sha256()).await.unwrap().is_some(), "{kind}");
     }
 }
@@ -168,7 +168,7 @@ async fn a_changed_file_is_never_run() {
 #[tokio::test]
 async fn another_key_does_not_open_the_cache() {
     let (dir, cache) = cache();
-    let module = ENGINE.admit(&cache, &filter(KEEP)).await.unwrap();
+    let module = ENGINE.admit_module(&cache, &filter(KEEP)).await.unwrap();
     let other = cache_in(dir.path(), [KEY[0] ^ 1; 32], ModuleCompiler::InProcess);
     assert!(ENGINE.load(&other, module.sha256()).await.unwrap().is_none());
 }
@@ -178,7 +178,7 @@ async fn a_compiler_that_cannot_be_started_is_the_hosts_fault() {
     let dir = tempfile::tempdir().unwrap();
     let cache =
         cache_in(dir.path(), KEY, ModuleCompiler::Subprocess("/nonexistent/waybill".into()));
-    let rejection = ENGINE.admit(&cache, &filter(KEEP)).await.unwrap_err();
+    let rejection = ENGINE.admit_module(&cache, &filter(KEEP)).await.unwrap_err();
     assert!(matches!(rejection, ModuleRejection::Unavailable(_)), "{rejection}");
 }
 
@@ -187,7 +187,7 @@ async fn a_compiler_that_writes_rubbish_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     // Says its argument: `compile-module`.
     let cache = cache_in(dir.path(), KEY, ModuleCompiler::Subprocess("/bin/echo".into()));
-    let rejection = ENGINE.admit(&cache, &filter(KEEP)).await.unwrap_err();
+    let rejection = ENGINE.admit_module(&cache, &filter(KEEP)).await.unwrap_err();
     assert!(matches!(rejection, ModuleRejection::Bind { .. }), "{rejection}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -29,7 +29,7 @@ const SPIN: &str = "(loop (br 0)) unreachable";
 
 async fn admitted(wasm: &[u8]) -> LoadedModule {
     let (_dir, cache) = cache();
-    ENGINE.admit(&cache, wasm).await.expect("the guest is admitted")
+    ENGINE.admit_module(&cache, wasm).await.expect("the guest is admitted")
 }
 
 async fn run(wasm: &[u8]) -> ModuleRun {
@@ -290,7 +290,7 @@ async fn randomness_follows_from_the_event() {
     let elsewhere = ModuleEngine::new(ModuleLimits::default(), &[8; 32]).unwrap();
     let (_dir, cache) = cache();
     let wasm = guests::guest_of(&guests::with_random(), "random-filter", &items);
-    let module = elsewhere.admit(&cache, &wasm).await.unwrap();
+    let module = elsewhere.admit_module(&cache, &wasm).await.unwrap();
     assert_ne!(reason(&first), reason(&module.run(EVENT, &config).await));
 }
 

@@ -16,7 +16,7 @@ pub async fn next(
     limit: usize,
     only_key: bool,
 ) -> Result<RowChunk, RunFailed> {
-    match server.rows(table, RowSelection::Next(after, limit), only_key).await {
+    match server.read_rows(table, RowSelection::Next(after, limit), only_key).await {
         Err(why) if why.is_of_content() => {}
         read => return read,
     }
@@ -27,7 +27,7 @@ pub async fn next(
     let mut unnamed = 0;
     while let Some((skip, count)) = parts.pop() {
         let which = RowSelection::Past(after, skip, count);
-        match server.rows(table, which, only_key).await {
+        match server.read_rows(table, which, only_key).await {
             Ok(chunk) => {
                 let (read, is_cut) = (chunk.len(), chunk.has_more && chunk.len() < count);
                 unnamed = if read > 0 { 0 } else { unnamed };
@@ -71,7 +71,7 @@ pub async fn these(
     let mut parts = vec![ids];
     let mut found = RowChunk::default();
     while let Some(part) = parts.pop() {
-        match server.rows(table, RowSelection::These(part), false).await {
+        match server.read_rows(table, RowSelection::These(part), false).await {
             Ok(chunk) => {
                 let has_more = chunk.has_more;
                 add(&mut found, chunk);
@@ -109,7 +109,7 @@ pub async fn existing(
     let mut parts = vec![ids];
     let mut found = Vec::new();
     while let Some(part) = parts.pop() {
-        match server.existing(table, part).await {
+        match server.find_existing(table, part).await {
             Ok(there) => found.extend(there),
             Err(why) if why.is_of_content() => match part {
                 [id] if server.engine() == DatabaseEngine::Postgres => found.push(id.clone()),
@@ -150,7 +150,7 @@ async fn key_of(
     table: &ReadableTable,
     which: RowSelection<'_>,
 ) -> Result<Option<String>, RunFailed> {
-    match server.rows(table, which, true).await {
+    match server.read_rows(table, which, true).await {
         Ok(chunk) => Ok(chunk.last_id),
         Err(failed) if failed.is_of_content() => Ok(None),
         Err(failed) => Err(failed),

@@ -40,7 +40,7 @@ pub async fn describe_tables(
          JOIN information_schema.TABLES t USING (TABLE_SCHEMA, TABLE_NAME) \
          WHERE {condition} AND t.TABLE_TYPE NOT LIKE '%VIEW' ORDER BY c.ORDINAL_POSITION"
     );
-    let found = db.select(text).await?;
+    let found = db.select_rows(text).await?;
     let made = if found.rows.is_empty() { String::new() } else { made(db, &from).await? };
     let column = |row: &MysqlCells| {
         let name = text_at(row, 1)?;
@@ -54,7 +54,7 @@ pub async fn describe_tables(
          WHERE {condition} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"
     );
     let mut uniques: Vec<(String, UniqueIndex)> = Vec::new();
-    for row in db.select(text).await?.rows.iter().filter(|row| is_it(row)) {
+    for row in db.select_rows(text).await?.rows.iter().filter(|row| is_it(row)) {
         let index = text_at(row, 1).unwrap_or_default();
         if uniques.last().is_none_or(|(last, _)| *last != index) {
             let is_primary = index == "PRIMARY";
@@ -102,7 +102,7 @@ pub async fn read_rows(
     let Some((limit, text)) = statement(table, columns, which)? else {
         return Ok(RowChunk::default());
     };
-    let found = db.some(text, pace::BYTES).await?;
+    let found = db.select_some_rows(text, pace::BYTES).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: MysqlCells| {
         // The first one is the key, which a library can tell from the end of the answer however
@@ -172,7 +172,7 @@ pub async fn existing_keys(
     let Some(wanted) = literals(table, ids) else { return Ok(Vec::new()) };
     let (key, from) = (quoted(&table.key.name), &table.from);
     let text = format!("SELECT {key} FROM {from} WHERE {key} IN ({wanted})");
-    let found = db.select(text).await?;
+    let found = db.select_rows(text).await?;
     let read =
         |cells: MysqlCells| id(table, &cell::json(&table.key.kind, cells.into_iter().next()?));
     Ok(found.rows.into_iter().filter_map(read).collect())

@@ -44,7 +44,7 @@ pub async fn describe_tables(
 ) -> Result<DescribedTable, RunFailed> {
     let mut described = DescribedTable::default();
     let mut oid = None;
-    for row in db.select(COLUMNS.to_owned(), &[schema, Some(name)]).await?.rows {
+    for row in db.select_rows(COLUMNS.to_owned(), &[schema, Some(name)]).await?.rows {
         let Ok([table, from, heirs, name, kind, not_null]) = <[_; 6]>::try_from(row) else {
             continue;
         };
@@ -59,7 +59,7 @@ pub async fn describe_tables(
         oid = table;
     }
     let mut last = None;
-    for row in db.select(UNIQUES.to_owned(), &[oid.as_deref()]).await?.rows {
+    for row in db.select_rows(UNIQUES.to_owned(), &[oid.as_deref()]).await?.rows {
         let Ok([index, primary, column, operators]) = <[_; 4]>::try_from(row) else { continue };
         if index != last {
             let is_primary = primary.as_deref() == Some("true");
@@ -89,7 +89,7 @@ pub async fn read_rows(
         RowSelection::These(ids) => (serde_json::to_string(ids).ok(), usize::MAX),
     };
     let text = statement(table, columns, which);
-    let found = db.select(text, value.as_deref().map(Some).as_slice()).await?;
+    let found = db.select_rows(text, value.as_deref().map(Some).as_slice()).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: Vec<Option<String>>| {
         let text = cells.into_iter().next().flatten().unwrap_or_default();
@@ -151,7 +151,7 @@ pub async fn existing_keys(
         // The column was of another type when they were kept: slow, but what it cannot hold any
         // more is not there.
         let by_text = format!("{select} to_json({key}) #>> '{{}}' = ANY ({IDS})");
-        found = Some(db.select(by_text, &[Some(&wanted)]).await?);
+        found = Some(db.select_rows(by_text, &[Some(&wanted)]).await?);
     }
     let read = |cells: Vec<Option<String>>| {
         let value = RawValue::from_string(cells.into_iter().next()??).ok()?;

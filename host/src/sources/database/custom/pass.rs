@@ -42,18 +42,18 @@ pub struct TablePass<'a> {
 }
 
 impl TablePass<'_> {
-    fn known(&self) -> OwnMemory {
+    fn read_memory(&self) -> OwnMemory {
         self.memory.own.get(&self.table.list).copied().unwrap_or_default()
     }
 
-    async fn remember(&mut self, known: OwnMemory) -> Result<(), RunFailed> {
+    async fn keep_memory(&mut self, known: OwnMemory) -> Result<(), RunFailed> {
         self.memory.own.insert(self.table.list.clone(), known);
-        self.run.keep(&self.memory.text()).await
+        self.run.keep_memory(&self.memory.text()).await
     }
 
     /// Notes which rows are there, of one moment: those are no news, and whatever comes after is.
-    pub async fn note(&mut self) -> Result<(), RunFailed> {
-        let known = self.known();
+    pub async fn record_keys(&mut self) -> Result<(), RunFailed> {
+        let known = self.read_memory();
         if known.begun {
             return Ok(());
         }
@@ -62,16 +62,16 @@ impl TablePass<'_> {
             BackfillStart::Backfill => Vec::new(),
         };
         // What an earlier attempt noted that did not come to its end.
-        for gone in self.missing(there).await? {
+        for gone in self.find_missing_keys(there).await? {
             let gone = gone.into_iter().map(|key| without_event(RowToStore::Nothing(key)));
-            self.run.take(&self.table.list, gone.collect()).await?;
+            self.run.capture_rows(&self.table.list, gone.collect()).await?;
         }
-        self.remember(OwnMemory { begun: true, ..known }).await
+        self.keep_memory(OwnMemory { begun: true, ..known }).await
     }
 
     /// Keeps the keys of all rows, as they are at one moment; which those are.
     async fn list_keys(&mut self) -> Result<Vec<i64>, RunFailed> {
-        self.server.hold().await?;
+        self.server.hold_snapshot().await?;
         let mut there = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -80,19 +80,19 @@ impl TablePass<'_> {
             after = last(&chunk, after.as_deref())?;
             let RowChunk { rows, has_more, .. } = chunk;
             there.extend(rows.iter().map(|row| row.key));
-            let noted = rows.iter().map(|row| without_event(RowToStore::Row(self.noted(row))));
-            self.run.take(&self.table.list, noted.collect()).await?;
+            let noted = rows.iter().map(|row| without_event(RowToStore::Row(self.row_of_key(row))));
+            self.run.capture_rows(&self.table.list, noted.collect()).await?;
             // Without a rest: a snapshot that is held long is a burden of its own.
             if !has_more {
                 break;
             }
         }
-        self.server.release().await?;
+        self.server.release_snapshot().await?;
         Ok(there)
     }
 
     /// A row of which only the key is known.
-    fn noted(&self, row: &SourceRow) -> KeptRow {
+    fn row_of_key(&self, row: &SourceRow) -> KeptRow {
         let head = RowHead {
             key: row.key,
             hash: ShortDigest::default(),
@@ -128,22 +128,22 @@ impl TablePass<'_> {
             seen.extend(rows.iter().map(|row| row.key));
             seen.extend(bad.iter().filter_map(|bad| bad.id.as_deref()).map(rows::number));
             self.set_aside(bad).await?;
-            self.take(&rows, &mut held).await?;
+            self.capture_rows(&rows, &mut held).await?;
             if !has_more {
                 break;
             }
             if held.is_full() {
                 let there = self.with_keys_after(&seen, after.clone()).await?;
                 self.forget_missing(there).await?;
-                self.release(std::mem::take(&mut held)).await?;
+                self.capture_held_rows(std::mem::take(&mut held)).await?;
             }
             // Those who look see how far it is, and another process that has taken the source over
             // is found out.
-            self.run.keep(&self.memory.text()).await?;
+            self.run.keep_memory(&self.memory.text()).await?;
             pace::rest(self.settings.pause, took).await;
         }
         self.forget_missing(seen).await?;
-        self.release(held).await?;
+        self.capture_held_rows(held).await?;
         self.run.settle_list(&self.table.list, |_| true).await
     }
 
@@ -178,7 +178,11 @@ impl TablePass<'_> {
 
     /// Captures what follows from rows that were read and does not have to wait, and keeps those
     /// rows.
-    async fn take(&mut self, rows: &[SourceRow], held: &mut HeldRows) -> Result<(), RunFailed> {
+    async fn capture_rows(
+        &mut self,
+        rows: &[SourceRow],
+        held: &mut HeldRows,
+    ) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let heads = rows::read_heads(self.run, list, rows.iter()).await?;
         let is_kept =
@@ -189,18 +193,18 @@ impl TablePass<'_> {
             let kept = rows::read_kept(self.run, list, &keys).await?;
             let mut found = Vec::new();
             for row in batch {
-                let news = self.news(row, kept.get(&row.key));
+                let news = self.compare_row(row, kept.get(&row.key));
                 if !held.keeps_back(self.table, row, &news) {
-                    found.push(self.found(row, &news));
+                    found.push(self.found_row(row, &news));
                 }
             }
-            self.run.take(list, found).await?;
+            self.run.capture_rows(list, found).await?;
         }
         Ok(())
     }
 
     /// Captures what had to wait, from rows as they are now.
-    async fn release(&mut self, held: HeldRows) -> Result<(), RunFailed> {
+    async fn capture_held_rows(&mut self, held: HeldRows) -> Result<(), RunFailed> {
         self.read_again(&held.moved, MOVES).await?;
         self.read_again(&held.came, FIRST).await
     }
@@ -234,42 +238,43 @@ impl TablePass<'_> {
         for row in rows {
             match kept.remove(&row.key) {
                 Some(old) if !rows::is_untold(&old.head) => {
-                    let before = self.content(&old).unwrap_or_default();
+                    let before = self.kept_fields(&old).unwrap_or_default();
                     moves.push(MovedRow { row, old, before });
                 }
-                _ => found.push(self.found(&row, &RowNews::Came)),
+                _ => found.push(self.found_row(&row, &RowNews::Came)),
             }
         }
-        let told = |one: &MovedRow| self.found(&one.row, &self.news(&one.row, Some(&one.old)));
+        let told =
+            |one: &MovedRow| self.found_row(&one.row, &self.compare_row(&one.row, Some(&one.old)));
         let mut all: Vec<FoundRow> =
             moves::order_moves(self.table, moves).iter().map(told).collect();
         all.append(&mut found);
-        self.run.take(list, all).await
+        self.run.capture_rows(list, all).await
     }
 
     /// What happened to a row since it was kept.
-    fn news<'a>(&self, row: &SourceRow, old: Option<&'a KeptRow>) -> RowNews<'a> {
+    fn compare_row<'a>(&self, row: &SourceRow, old: Option<&'a KeptRow>) -> RowNews<'a> {
         let Some(old) = old.filter(|old| !rows::is_untold(&old.head)) else { return RowNews::Came };
         if old.head.hash == ShortDigest::default() {
             return RowNews::Nothing(old);
         }
         let changes = |content| rows::changes(&content, &row.data, TextValues::AreTexts);
-        match self.content(old).map(changes) {
+        match self.kept_fields(old).map(changes) {
             Some(changes) if changes.changed.is_empty() => RowNews::Nothing(old),
             changes => RowNews::Changed(old, changes),
         }
     }
 
-    fn found(&self, row: &SourceRow, news: &RowNews<'_>) -> FoundRow {
+    fn found_row(&self, row: &SourceRow, news: &RowNews<'_>) -> FoundRow {
         let old = match news {
             RowNews::Came => None,
             RowNews::Changed(old, _) | RowNews::Nothing(old) => Some(&old.head),
         };
-        let revision = rows::revision(old, self.known().new_revision);
+        let revision = rows::revision(old, self.read_memory().new_revision);
         let event = match news {
-            RowNews::Came => Some(self.told("created", row, revision, None)),
+            RowNews::Came => Some(self.make_event("created", row, revision, None)),
             RowNews::Changed(_, changes) => {
-                Some(self.told("updated", row, revision, changes.as_ref()))
+                Some(self.make_event("updated", row, revision, changes.as_ref()))
             }
             RowNews::Nothing(_) => None,
         };
@@ -279,13 +284,13 @@ impl TablePass<'_> {
     }
 
     /// What was kept of a row, without what is not read any more.
-    fn content(&self, old: &KeptRow) -> Option<RowFields> {
+    fn kept_fields(&self, old: &KeptRow) -> Option<RowFields> {
         let mut content = rows::content(old)?;
         content.retain(|field, _| !self.table.exclude.contains(field));
         Some(content)
     }
 
-    fn told(
+    fn make_event(
         &self,
         what: &str,
         row: &SourceRow,
@@ -300,7 +305,7 @@ impl TablePass<'_> {
     }
 
     /// Keys of rows that are kept and are not among these, in batches.
-    async fn missing(&self, mut seen: Vec<i64>) -> Result<Vec<Vec<i64>>, RunFailed> {
+    async fn find_missing_keys(&self, mut seen: Vec<i64>) -> Result<Vec<Vec<i64>>, RunFailed> {
         seen.sort_unstable();
         let (run, list) = (self.run, &self.table.list);
         let (mut missing, mut above) = (Vec::new(), i64::MIN);
@@ -317,14 +322,14 @@ impl TablePass<'_> {
 
     /// Captures which kept rows are gone that are not among these.
     async fn forget_missing(&mut self, seen: Vec<i64>) -> Result<(), RunFailed> {
-        for gone in self.missing(seen).await? {
-            self.forget(&gone).await?;
+        for gone in self.find_missing_keys(seen).await? {
+            self.capture_deletions(&gone).await?;
         }
         Ok(())
     }
 
     /// Captures that rows are gone, unless the database has them after all, and forgets them.
-    async fn forget(&mut self, keys: &[i64]) -> Result<(), RunFailed> {
+    async fn capture_deletions(&mut self, keys: &[i64]) -> Result<(), RunFailed> {
         let kept = rows::read_kept(self.run, &self.table.list, keys).await?;
         let mut gone: Vec<(KeptRow, SourceRow)> = kept
             .into_values()
@@ -336,19 +341,19 @@ impl TablePass<'_> {
         gone.retain(|(_, row)| !there.contains(&row.id));
         gone.sort_by_key(|(_, row)| row.key);
         // Before they are forgotten: one that comes again is another one.
-        let known = self.known();
+        let known = self.read_memory();
         let heads = gone.iter().map(|(old, _)| &old.head);
         let new_revision = rows::revision_after(known.new_revision, heads);
         if new_revision != known.new_revision {
-            self.remember(OwnMemory { new_revision, ..known }).await?;
+            self.keep_memory(OwnMemory { new_revision, ..known }).await?;
         }
         let found = gone.iter().map(|(old, row)| FoundRow {
             row_id: row.id.clone(),
             is_new: false,
-            events: vec![self.told("deleted", row, old.head.revision, None)],
+            events: vec![self.make_event("deleted", row, old.head.revision, None)],
             keep: RowToStore::Nothing(old.head.key),
         });
-        self.run.take(&self.table.list, found.collect()).await
+        self.run.capture_rows(&self.table.list, found.collect()).await
     }
 
     /// A row as it was last known: what was kept of it, or only its key.
@@ -358,7 +363,7 @@ impl TablePass<'_> {
             let key = RawValue::from_string(old.cells.clone()).ok()?;
             Some(RowFields::from_iter([(name.clone(), key)]))
         };
-        let data = self.content(old).or_else(only_key)?;
+        let data = self.kept_fields(old).or_else(only_key)?;
         let id = data.get(name).and_then(|value| id(self.table, value))?;
         Some(SourceRow { hash: old.head.hash, ..SourceRow::new(id, data) })
     }

@@ -105,7 +105,7 @@ impl CustomConnection {
     }
 
     /// Looks a table up.
-    pub async fn table(&mut self, own: &OwnTable) -> Result<ReadableTable, RunFailed> {
+    pub async fn describe_table(&mut self, own: &OwnTable) -> Result<ReadableTable, RunFailed> {
         let found: DescribedTable = match self {
             Self::Postgres(db) => in_postgres::describe_tables(db, own.place()).await?,
             Self::Mysql(db) => in_mysql::describe_tables(db, own.place()).await?,
@@ -118,7 +118,7 @@ impl CustomConnection {
     }
 
     /// From now on all is read as it is now, until [`Self::release`].
-    pub async fn hold(&mut self) -> Result<(), RunFailed> {
+    pub async fn hold_snapshot(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => {
                 db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
@@ -130,7 +130,7 @@ impl CustomConnection {
     }
 
     /// Ends that.
-    pub async fn release(&mut self) -> Result<(), RunFailed> {
+    pub async fn release_snapshot(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => db.execute("COMMIT").await,
             Self::Mysql(db) => db.execute("COMMIT").await,
@@ -146,7 +146,7 @@ impl CustomConnection {
     }
 
     /// Rows with their contents, or with the key alone.
-    pub async fn rows(
+    pub async fn read_rows(
         &mut self,
         table: &ReadableTable,
         which: RowSelection<'_>,
@@ -159,7 +159,7 @@ impl CustomConnection {
     }
 
     /// Which of these rows are there.
-    pub async fn existing(
+    pub async fn find_existing(
         &mut self,
         table: &ReadableTable,
         ids: &[String],
