@@ -45,7 +45,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // Text that is no JSON at all was meant as a string, and that error says what was wrong with
+    // Text that is not JSON at all was meant as a string, and that error says what was wrong with
     // it.
     serde_json::from_str(text).map_err(|error| if error.is_syntax() { as_string } else { error })
 }

@@ -85,7 +85,7 @@ macro_rules! __export_role {
     };
     ($other:ident, $module:ident) => {
         compile_error!(concat!(
-            "`", stringify!($other), "` is no role: name `filter`, `transform` or `route`"
+            "`", stringify!($other), "` is not a role: name `filter`, `transform` or `route`"
         ));
     };
 }

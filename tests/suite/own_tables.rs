@@ -234,7 +234,7 @@ async fn what_is_not_read_any_more_is_told_nowhere(#[values(Postgre, Maria)] eng
     let bodies = delivered(&receiver, &secret, 4).await;
     let names: Vec<String> = bodies.iter().map(name).collect();
     let wanted = ["people.created#1", "people.created#2", "people.deleted#2", "people.updated#1"];
-    assert_eq!(names, wanted, "that it is not read any more is no change of a row");
+    assert_eq!(names, wanted, "that it is not read any more is not a change of a row");
     assert_eq!(bodies[3]["previous"], json!({"name": "Ada"}));
     assert_eq!(bodies[2]["payload"], json!({"id": 2, "name": "Bob"}));
 }

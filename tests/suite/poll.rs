@@ -269,7 +269,7 @@ async fn a_custom_list_has_defaults_and_may_want_unix_time() {
     assert_eq!(happened(&world).await, ["created 1", "created 2"]);
     let since = |asked: &waybill_tests::site::Asked| asked.query["changed_after"].clone();
     let sent = site.asked().last().map(since).unwrap();
-    assert!(sent.parse::<i64>().is_ok(), "{sent} is no number of seconds");
+    assert!(sent.parse::<i64>().is_ok(), "{sent} is not a number of seconds");
 
     // The answers of PerfexAPI, read with what a custom list is taken for where nothing is said.
     let plain = Site::start(Dialect::Perfexapi).await;

@@ -40,7 +40,7 @@ fn bodies() -> Vec<String> {
         json!([value, {"x": value}]).to_string(),
         json!(value).to_string(),
         format!("{{\"type\": \"invoice.paid\", \"data\": {{\"secret\": \"{value}\""),
-        format!("{value} is no JSON"),
+        format!("{value} is not JSON"),
         format!(
             "grant_type={value}&client_secret={value}&client_id={value}&scope={value}&token={value}"
         ),

@@ -83,9 +83,9 @@ impl ApiProblem {
         Self::invalid(vec![InputFault::new(path, message)])
     }
 
-    /// The input is no JSON.
+    /// The input is not JSON.
     pub fn malformed(why: impl std::fmt::Display) -> Self {
-        let detail = format!("the body is no JSON: {why}");
+        let detail = format!("the body is not JSON: {why}");
         Self::new(
             StatusCode::BAD_REQUEST,
             "urn:waybill:problem:malformed-json",

@@ -147,7 +147,8 @@ fn check_aliases(compiled: &[CompiledEventType], problems: &mut Vec<CatalogProbl
         let place =
             EventPlace { file: format!("{}.toml", event.resource), place: event.name.clone() };
         for alias in event.aliases.iter().filter(|alias| !names.contains(alias.as_str())) {
-            problems.push(place.problem(format!("alias {alias:?} is no event of the catalogue")));
+            problems
+                .push(place.problem(format!("alias {alias:?} is not an event of the catalogue")));
         }
     }
     for pair in compiled.windows(2) {
@@ -180,7 +181,7 @@ impl ShapeBook {
     ) {
         let place = EventPlace { file: file.clone(), place: format!("{name}.fields") };
         if let Some(key) = shape.key.as_deref().filter(|key| shape.fields.get(key).is_none()) {
-            found.push(place.problem(format!("key {key:?} is no field")));
+            found.push(place.problem(format!("key {key:?} is not a field")));
         }
         for (field, spec) in shape.fields.iter() {
             if shape.sensitive.iter().any(|column| column == field) {
@@ -213,8 +214,9 @@ impl ShapeBook {
             found.push(place.problem(format!("{name} needs of = \"SHAPE\"")));
         }
         if let Some(of) = of.filter(|_| !known) {
-            found
-                .push(place.problem(format!("{name} is of {of:?}, which is no resource or shape")));
+            found.push(
+                place.problem(format!("{name} is of {of:?}, which is not a resource or shape")),
+            );
         }
         if (scalar == ScalarKind::Choice) == field.values.0.is_empty() {
             found.push(
@@ -235,7 +237,7 @@ impl ShapeBook {
         let before = found.len();
         let data = event.data.as_deref().unwrap_or(&file.resource);
         let Some(shape) = self.shape(data) else {
-            found.push(place.problem(format!("data = {data:?} is no resource or shape")));
+            found.push(place.problem(format!("data = {data:?} is not a resource or shape")));
             return None;
         };
         if !is_word(name) {
@@ -282,7 +284,7 @@ impl ShapeBook {
         if let Some(changed) = &event.changes {
             match shape.fields.get(changed) {
                 Some(field) => fields.0.extend(old_and_new(changed, field)),
-                None => found.push(place.problem(format!("changes = {changed:?} is no field"))),
+                None => found.push(place.problem(format!("changes = {changed:?} is not a field"))),
             }
         }
         fields
@@ -314,7 +316,7 @@ impl ShapeBook {
             match example.get_mut(name) {
                 Some(value) => *value = Value::Null,
                 None => {
-                    found.push(place.problem(format!("omit names {name:?}, which is no field")));
+                    found.push(place.problem(format!("omit names {name:?}, which is not a field")));
                 }
             }
         }
@@ -367,7 +369,7 @@ impl ShapeBook {
         found: &mut Vec<CatalogProblem>,
     ) {
         for name in record.keys().filter(|name| fields.get(name).is_none()) {
-            found.push(place.problem(format!("example {path}{name} is no field of the record")));
+            found.push(place.problem(format!("example {path}{name} is not a field of the record")));
         }
         for (name, field) in fields.iter() {
             let path = format!("{path}{name}");

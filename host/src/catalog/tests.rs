@@ -175,11 +175,11 @@ fn wrong_files_are_refused_with_file_place_and_remedy() {
         (GOOD.replace("status = \"1\"", ""), "the example lacks status"),
         (
             format!("{GOOD}example = {{ colour = \"red\" }}"),
-            "widget.created: example colour is no field",
+            "widget.created: example colour is not a field",
         ),
         (format!("{GOOD}aliases = [\"widget.born\"]"), "alias \"widget.born\" is no event"),
         (format!("{GOOD}changes = \"status\""), "go from = \"OLD\""),
-        (format!("{GOOD}changes = \"size\""), "changes = \"size\" is no field"),
+        (format!("{GOOD}changes = \"size\""), "changes = \"size\" is not a field"),
         (GOOD.replace("type = \"id\"", "type = \"number\""), "type \"number\" is none of id, int"),
         (
             GOOD.replace("id = {", "secret_code = { type = \"text\" }\nid = {"),

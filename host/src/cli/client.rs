@@ -218,7 +218,7 @@ impl ServerClient {
         };
         let built = request.body(Full::new(body));
         built.map_err(|error| {
-            CliError::Usage(format!("{} is no URL of a server: {error}", self.server))
+            CliError::Usage(format!("{} is not a URL of a server: {error}", self.server))
         })
     }
 

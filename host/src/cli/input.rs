@@ -58,7 +58,7 @@ fn put(object: &mut Value, key: &str, value: Value) -> Result<(), CliError> {
             *place = Value::Object(Map::new());
         }
         let members = place.as_object_mut().ok_or_else(|| {
-            CliError::Usage(format!("{key}: what stands before `{part}` is no object"))
+            CliError::Usage(format!("{key}: what stands before `{part}` is not an object"))
         })?;
         place = members.entry(part).or_insert(Value::Null);
     }

@@ -73,7 +73,7 @@ fn errors_say_what_where_and_how_to_mend() {
         (error("listen = 1\n", &[]), "waybill.toml line 1: listen: there is no such key"),
         (
             error("[smart]\nwindow = 'soon'\n", &[]),
-            "waybill.toml line 2: smart.window: `soon` is no duration",
+            "waybill.toml line 2: smart.window: `soon` is not a duration",
         ),
         (
             error("[smart]\nwindow = 5\n", &[]),

@@ -42,7 +42,7 @@ impl<'a> RowChange<'a> {
     }
 
     /// A value before and now, where they differ. A column that the row had not been read with
-    /// before is no change: an upgrade of the CRM must not make each record an updated one.
+    /// before is not a change: an upgrade of the CRM must not make each record an updated one.
     fn values(self, column: &str) -> Option<(&'a CellValue, &'a CellValue)> {
         let (old, new) = self.both()?;
         let (old, new) = (old.get(column)?, new.get(column)?);

@@ -110,7 +110,7 @@ impl CellValue {
     }
 }
 
-/// A value as the database sends it. A zero date is no date.
+/// A value as the database sends it. A zero date is not a date.
 impl From<Option<String>> for CellValue {
     fn from(value: Option<String>) -> Self {
         match value {

@@ -30,7 +30,7 @@ pub fn diagnose_body(text: &str) -> BodyError {
     BodyError::Invalid(faults)
 }
 
-/// Notes a field that is no text, or missing though it is needed.
+/// Notes a field that is not a text, or missing though it is needed.
 pub fn text_field(
     object: &Map<String, Value>,
     name: &str,
@@ -47,7 +47,7 @@ pub fn text_field(
     }
 }
 
-/// Notes a field that is no time.
+/// Notes a field that is not a time.
 pub fn time_field(object: &Map<String, Value>, name: &str, faults: &mut Vec<InputFault>) {
     match object.get(name) {
         None | Some(Value::Null) => {}

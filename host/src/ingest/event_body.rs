@@ -29,7 +29,7 @@ pub struct ReceivedEvents {
 /// Why a body cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is no JSON.
+    /// It is not JSON.
     Malformed(String),
     /// It is JSON, but not an event.
     Invalid(Vec<InputFault>),

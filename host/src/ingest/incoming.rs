@@ -42,7 +42,7 @@ impl IncomingEvent {
         let mut faults = Vec::new();
         if !is_event_type(&self.event_type) {
             let message = format!(
-                "`{}` is no event type: use a dotted name such as `invoice.paid`, at most \
+                "`{}` is not an event type: use a dotted name such as `invoice.paid`, at most \
                  {MAX_EVENT_TYPE} letters, digits, `_` or `-` and dots between them",
                 shorten(&self.event_type)
             );

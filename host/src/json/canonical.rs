@@ -16,7 +16,7 @@
 //! - of duplicate keys the first place and the last value.
 //!
 //! Bytes that need no change are copied in runs, so that compact input costs little more than its
-//! scan. Text that is no JSON is an error, never a panic; `serde_json` and this module accept the
+//! scan. Text that is not JSON is an error, never a panic; `serde_json` and this module accept the
 //! same texts, apart from the depth.
 
 pub mod number;
@@ -38,7 +38,7 @@ pub enum CanonicalError {
         /// Offset in bytes from the start of the text.
         at: usize,
     },
-    /// The text is no JSON.
+    /// The text is not JSON.
     #[error("at byte {at} the text is not valid JSON")]
     Invalid {
         /// Offset in bytes from the start of the text.

@@ -11,7 +11,7 @@ use std::fmt;
 pub struct JsonMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> JsonMembers<'a> {
-    /// Reads an object; an error says what is no JSON, or no object.
+    /// Reads an object; an error says what is not JSON, or no object.
     pub fn read(json: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }

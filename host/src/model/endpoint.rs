@@ -188,7 +188,7 @@ impl EndpointSettings {
                 continue;
             }
             match http::HeaderName::try_from(name) {
-                Err(_) => faults.push(InputFault::new(path, "this is no HTTP header name")),
+                Err(_) => faults.push(InputFault::new(path, "this is not an HTTP header name")),
                 Ok(known) if is_reserved(known.as_str()) => {
                     faults.push(InputFault::new(path, "Waybill sets this header itself"));
                 }

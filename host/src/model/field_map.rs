@@ -8,8 +8,8 @@
 //! new name already is replaced. All paths, those of `rename` too, are names as the event has them.
 //!
 //! Values that no path goes into are passed on as they are written, so no number loses a digit. Where an included path goes on
-//! but the value is no object (a text instead of a client, a number among items), the path does not name the value, and it is
-//! not sent. Data that is no object or array as a whole passes unchanged.
+//! but the value is not an object (a text instead of a client, a number among items), the path does not name the value, and it is
+//! not sent. Data that is not an object or array as a whole passes unchanged.
 
 use crate::model::fault::InputFault;
 use indexmap::IndexMap;
@@ -40,7 +40,7 @@ pub struct FieldMap {
     pub rename: BTreeMap<String, String>,
 }
 
-/// The data is no JSON.
+/// The data is not JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("the data is not valid JSON")]
 pub struct InvalidData(#[source] serde_json::Error);

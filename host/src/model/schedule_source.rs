@@ -64,7 +64,7 @@ impl ScheduleSettings {
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = self.cron().err().into_iter().collect();
         if !is_event_type(&self.event) {
-            let message = format!("`{}` is no event type such as `report.due`", self.event);
+            let message = format!("`{}` is not an event type such as `report.due`", self.event);
             faults.push(InputFault::new("event", message));
         }
         faults

@@ -27,7 +27,7 @@ pub enum SignatureScheme {
 
 /// No scheme has that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(*.nearest))]
+#[error("`{name}` is not a signing scheme{}; there are standard, perfexapi, webhook, stripe, github, themesic, ed25519", hint(*.nearest))]
 pub struct UnknownScheme {
     name: String,
     nearest: Option<SignatureScheme>,
@@ -117,10 +117,10 @@ mod tests {
     fn an_unknown_name_gets_a_hint() {
         let error = "Githup".parse::<SignatureScheme>().unwrap_err().to_string();
         assert!(
-            error.starts_with("`Githup` is no signing scheme, did you mean `github`?"),
+            error.starts_with("`Githup` is not a signing scheme, did you mean `github`?"),
             "{error}"
         );
         let error = "rsa".parse::<SignatureScheme>().unwrap_err().to_string();
-        assert!(error.starts_with("`rsa` is no signing scheme; there are standard,"), "{error}");
+        assert!(error.starts_with("`rsa` is not a signing scheme; there are standard,"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ pub const MAX_EVENT_TYPE: usize = 128;
 /// The text is no pattern, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` is no event pattern: use an exact type (`invoice.paid`), a prefix (`invoice.*`) or `*`"
+    "`{given}` is not an event pattern: use an exact type (`invoice.paid`), a prefix (`invoice.*`) or `*`"
 )]
 pub struct InvalidPattern {
     given: String,

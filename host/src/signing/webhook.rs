@@ -260,7 +260,7 @@ impl WebhookVerifier {
         let wrong =
             if rule.signs_address() { WebhookRefusal::WrongAddress } else { WebhookRefusal::Wrong };
         let signature = fitting.next().ok_or(wrong)?;
-        // Only now, because a time that nobody signed is no time.
+        // Only now, because a time that nobody signed is not a time.
         claim.at.map_or(Ok(()), |at| self.check_time(at, now))?;
         Ok(signature)
     }

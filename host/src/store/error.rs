@@ -44,7 +44,7 @@ pub enum StoreError {
     #[error("the database's schema could not be brought up to date")]
     Migration(#[source] Box<sqlx::migrate::MigrateError>),
     /// The address of the database makes no sense.
-    #[error("`{given}` is no database: use sqlite:FILE or postgres://USER@HOST/NAME")]
+    #[error("`{given}` is not a database: use sqlite:FILE or postgres://USER@HOST/NAME")]
     Address {
         /// What was given, without a password.
         given: String,

@@ -44,7 +44,7 @@ macro_rules! records {
     };
 }
 
-/// A record's id as a number. What is no number, or too large for the column, is told apart by the
+/// A record's id as a number. What is not a number, or too large for the column, is told apart by the
 /// 0 beside it.
 macro_rules! ordinal_postgres {
     () => {

@@ -34,7 +34,7 @@ pub struct CronSchedule {
 pub fn read_zone(name: Option<&str>) -> Result<TimeZone, String> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
     TimeZone::get(name).map_err(|_unknown| {
-        format!("`{name}` is no time zone; give an IANA name such as `Europe/Athens` or `UTC`")
+        format!("`{name}` is not a time zone; give an IANA name such as `Europe/Athens` or `UTC`")
     })
 }
 
@@ -244,6 +244,6 @@ mod tests {
         assert!(
             CronSchedule::parse("0 0 31 2 *", TimeZone::UTC).unwrap_err().contains("never comes")
         );
-        assert!(read_zone(Some("Europe/Atlantis")).unwrap_err().contains("is no time zone"));
+        assert!(read_zone(Some("Europe/Atlantis")).unwrap_err().contains("is not a time zone"));
     }
 }

@@ -15,7 +15,7 @@ pub struct TimeSpan(Duration);
 pub enum InvalidSpan {
     /// It does not read as numbers with units.
     #[error(
-        "`{0}` is no duration; write numbers with units (ms, s, m, h, d), such as `30s`, `5m` or `1h30m`"
+        "`{0}` is not a duration; write numbers with units (ms, s, m, h, d), such as `30s`, `5m` or `1h30m`"
     )]
     Form(String),
     /// It is longer than [`TimeSpan::MAX`].
@@ -165,7 +165,7 @@ mod tests {
         let span: TimeSpan = serde_json::from_str(r#""1h30m""#).unwrap();
         assert_eq!(serde_json::to_string(&span).unwrap(), r#""1h30m""#);
         let error = serde_json::from_str::<TimeSpan>(r#""soon""#).unwrap_err().to_string();
-        assert!(error.contains("`soon` is no duration"), "{error}");
+        assert!(error.contains("`soon` is not a duration"), "{error}");
     }
 
     proptest! {

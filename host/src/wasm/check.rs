@@ -84,7 +84,7 @@ pub fn check_drafts(
         let WireDraft { kind, subject, attributes, data } = draft;
         if let Some(kind) = kind.as_deref().filter(|kind| !is_event_type(kind)) {
             return refuse(format!(
-                "{place}: `{}` is no event type, a dotted name such as `invoice.paid`",
+                "{place}: `{}` is not an event type, a dotted name such as `invoice.paid`",
                 clip(kind, 100)
             ));
         }
@@ -148,7 +148,7 @@ fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> CheckResult<String>
     match body {
         BodyResult::Json(text) => match json::check_json(&text) {
             Ok(()) => Ok(text),
-            Err(fault) => refuse(format!("{place}: its data is no JSON: {fault}")),
+            Err(fault) => refuse(format!("{place}: its data is not JSON: {fault}")),
         },
         BodyResult::Text(text) => match serde_json::to_string(&text) {
             Ok(text) => Ok(text),
@@ -258,13 +258,13 @@ mod tests {
     #[test]
     fn rubbish_is_refused_with_its_place() {
         assert!(
-            message(one(BodyResult::Json("{".into()))).contains("draft 0: its data is no JSON")
+            message(one(BodyResult::Json("{".into()))).contains("draft 0: its data is not JSON")
         );
         assert!(message(one(BodyResult::Bytes(vec![1]))).contains("return `json` or `text`"));
         let mut odd = draft(BodyResult::Json("{}".into()));
         odd.kind = Some("odd".into());
         let checked = check_drafts(vec![odd], origin("evt_1", &[0; 32]), &ModuleLimits::default());
-        assert!(message(checked).contains("`odd` is no event type"));
+        assert!(message(checked).contains("`odd` is not an event type"));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub enum ModuleRejection {
     },
     /// The bytes are something else.
     #[error(
-        "this is no WebAssembly: a component begins with `\\0asm`. Upload the `.wasm` file itself"
+        "this is not WebAssembly: a component begins with `\\0asm`. Upload the `.wasm` file itself"
     )]
     NotWasm,
     /// A core module.

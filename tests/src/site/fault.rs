@@ -23,7 +23,7 @@ pub enum Fault {
     BusyInBody(u32),
     /// This status with an error in JSON.
     Status(u16),
-    /// 200 with a body that is no JSON.
+    /// 200 with a body that is not JSON.
     Nonsense,
     /// 200 with JSON that has no rows in it.
     NoRows,

@@ -1,4 +1,4 @@
-//! A value that is only written differently than before is no change; it goes out as it was read.
+//! A value that is only written differently than before is not a change; it goes out as it was read.
 
 use rstest::rstest;
 use serde_json::json;

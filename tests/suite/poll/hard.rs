@@ -216,7 +216,7 @@ async fn a_row_that_cannot_be_an_event_holds_no_others_up(
         assert!(warnings.contains("odd") && warnings.contains("longlong"), "{warnings}");
         assert!(warnings.len() < 2_000, "it is not told in full: {warnings}");
     }
-    // Where it is no id there is nothing wrong with it.
+    // Where it is not an id there is nothing wrong with it.
     let note = json!({"id": 5, "datecreated": site.stamp(now()), "a\u{0}b": "c\u{0}d"});
     site.put("invoices", 5, note);
     let report = run_well(&world).await;

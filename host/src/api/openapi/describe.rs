@@ -67,7 +67,7 @@ fn describe_operation(path: &str, operation: &mut Map<String, Value>) {
             may("404", "There is no such endpoint.");
         }
         if has_body {
-            may("400", "The body is no JSON.");
+            may("400", "The body is not JSON.");
             may("408", "The body did not come in time.");
             may("413", "The body is too long.");
         }

@@ -154,7 +154,8 @@ fn named(resource: &str, name: &str, value: &str) -> Result<FieldCondition, ApiP
         (Some(range), _) => range,
         (None, Some(field)) if name == "customer_id" => (field, FieldTest::Is),
         (None, _) => {
-            let message = format!("`{resource}` has no such field, and it is no other parameter");
+            let message =
+                format!("`{resource}` has no such field, and it is not another parameter");
             return Err(ApiProblem::fault(name, message));
         }
     };

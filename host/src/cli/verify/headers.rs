@@ -3,16 +3,16 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-/// What is no header, and where.
+/// What is not a header, and where.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableHeader {
     /// A line has no colon.
-    #[error("line {line} is no header; write `Name: value`")]
+    #[error("line {line} is not a header; write `Name: value`")]
     Line { line: usize },
     /// A name or value has characters no header may have.
-    #[error("`{name}` is no header name, or its value has characters that no header may have")]
+    #[error("`{name}` is not a header name, or its value has characters that no header may have")]
     Header { name: String },
-    /// The JSON is no object of texts.
+    /// The JSON is not an object of texts.
     #[error("the JSON must be an object of header names with texts, or lists of texts")]
     Json,
 }

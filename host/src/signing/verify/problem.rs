@@ -16,8 +16,8 @@ pub enum SignatureProblem {
     /// It is in milliseconds.
     #[error("the timestamp is in milliseconds; it must be Unix seconds")]
     TimestampMilliseconds,
-    /// It is no number.
-    #[error("the timestamp `{0}` is no number of Unix seconds")]
+    /// It is not a number.
+    #[error("the timestamp `{0}` is not a number of Unix seconds")]
     TimestampForm(String),
     /// A header that belongs to the signed content is missing.
     #[error("the header `{0}`, which is part of what is signed, is missing")]

@@ -356,7 +356,7 @@ fn read_keyed(
     let keyed = |cells: &MysqlCells| {
         let row = shape.row(table.name, columns, cells);
         let key = row.text(table.key).and_then(|key| key.parse().ok()).ok_or_else(|| {
-            RunFailed::new(format!("a key of table {} is no whole number", table.name))
+            RunFailed::new(format!("a key of table {} is not a whole number", table.name))
         })?;
         Ok((key, row))
     };

@@ -119,7 +119,7 @@ impl ListFetch<'_> {
             let name: HeaderName = auth
                 .header
                 .parse()
-                .map_err(|_opaque| RunFailed::new("`auth.header` is no name of a header"))?;
+                .map_err(|_opaque| RunFailed::new("`auth.header` is not the name of a header"))?;
             let mut value: HeaderValue = format!("{}{secret}", auth.prefix)
                 .parse()
                 .map_err(|_opaque| RunFailed::new("the secret cannot stand in a header"))?;

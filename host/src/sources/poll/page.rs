@@ -40,7 +40,7 @@ impl PolledPage {
     pub fn read(plan: &ListPlan, body: Bytes) -> Result<Self, RunFailed> {
         let body = decode_page(body);
         let answer: &RawValue = serde_json::from_slice(&body)
-            .map_err(|error| RunFailed::new(format!("the API's answer is no JSON: {error}")))?;
+            .map_err(|error| RunFailed::new(format!("the API's answer is not JSON: {error}")))?;
         let answer = answer.get();
         let rows = match &plan.rows {
             Some(place) => pointed(answer, place),
@@ -75,7 +75,7 @@ impl PolledPage {
             (Some(failed), _) => Err(failed),
             (None, Ok(())) => Ok(count),
             (None, Err(error)) => {
-                Err(RunFailed::new(format!("the API's answer is no JSON: {error}")))
+                Err(RunFailed::new(format!("the API's answer is not JSON: {error}")))
             }
         }
     }

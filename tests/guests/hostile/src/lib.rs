@@ -24,7 +24,7 @@
 //! | `draft` | transform | makes one draft with `kind`, `subject`, `attributes` and `payload`, where given |
 //! | `output` | transform | makes one draft of `mib` MiB (100) |
 //! | `amplify` | transform | makes `count` drafts (100) that all name the same `mib` MiB (1) |
-//! | `garbage` | transform, route | a payload that is no JSON (`route` with `"in": "route"`) |
+//! | `garbage` | transform, route | a payload that is not JSON (`route` with `"in": "route"`) |
 //! | `bad_kind` | transform | makes a draft whose type is no dotted name |
 //! | `static_counter` | transform | the draft says how often each role ran in this instance |
 //! | `route` | route | `to`, with `delay` seconds, `dedupe_key`, `ordering_key`, `attributes`, `payload` |

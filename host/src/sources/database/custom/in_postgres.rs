@@ -94,7 +94,7 @@ pub async fn read_rows(
     let read = |cells: Vec<Option<String>>| {
         let text = cells.into_iter().next().flatten().unwrap_or_default();
         serde_json::from_str::<RowFields>(&text).map_err(|why| {
-            RunFailed::of_content(format!("the database's answer is no JSON: {why}"))
+            RunFailed::of_content(format!("the database's answer is not JSON: {why}"))
         })
     };
     let contents = found.rows.into_iter().map(read).collect::<Result<_, RunFailed>>()?;
