@@ -110,16 +110,7 @@ impl Server {
         let certificates = read_certificates(&config)?;
         let mut room = listener::share_files(config.server.max_connections);
         let header_timeout = config.server.header_timeout.get();
-        let redirect = config
-            .tls
-            .redirect_listen
-            .map(|address| {
-                let connections = room.split_off_redirect();
-                let bounds = ConnectionBounds { connections, header_timeout };
-                bind_listener(address, "tls.redirect_listen", bounds, None, &stop)
-            })
-            .transpose()?
-            .map(|(listener, _)| listener);
+        let redirect = bind_redirect(&config, &mut room, &stop)?;
         let bounds = ConnectionBounds { connections: room.incoming, header_timeout };
         let (listener, address) =
             bind_listener(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
@@ -295,6 +286,20 @@ async fn first_token(journal: &EventStore, config: &Config) -> Result<Option<Str
         }
         made => Ok(made?),
     }
+}
+
+/// Opens the listener that sends plain HTTP on to HTTPS, if there is to be one.
+fn bind_redirect(
+    config: &Config,
+    room: &mut listener::ConnectionRoom,
+    stop: &CancellationToken,
+) -> Result<Option<BoundListener>, ServerError> {
+    let Some(address) = config.tls.redirect_listen else { return Ok(None) };
+    let bounds = ConnectionBounds {
+        connections: room.split_off_redirect(),
+        header_timeout: config.server.header_timeout.get(),
+    };
+    Ok(Some(bind_listener(address, "tls.redirect_listen", bounds, None, stop)?.0))
 }
 
 fn bind_listener(

@@ -158,7 +158,7 @@ async fn deleted_records_and_dead_letters_are_forgotten_too() {
 }
 
 /// What an SQLite database takes once its log is copied into the file.
-fn database_bytes(file: &std::path::Path) -> u64 {
+fn database_bytes(file: &Path) -> u64 {
     let database = rusqlite::Connection::open(file).unwrap();
     let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
     let bytes: i64 = database.query_row(size, [], |row| row.get(0)).unwrap();

@@ -178,7 +178,7 @@ fn show_end(
 ) -> Result<(), CliError> {
     match end {
         RunEnd::Dropped { reason } => {
-            screen.print_line(format!("\nthe event ends here: {reason}"))?
+            screen.print_line(format!("\nthe event ends here: {reason}"))?;
         }
         RunEnd::Out(routed) => {
             for one in routed {
