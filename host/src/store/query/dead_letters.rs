@@ -7,7 +7,6 @@ use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
 use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
-use uuid::Uuid;
 
 /// A dead letter as it stands.
 #[derive(Debug, Clone)]
@@ -98,9 +97,22 @@ impl DeadLetterFilter {
             || self.since.is_some()
     }
 
-    /// The source's name and id, as statements take them.
-    fn source(&self) -> (Option<&str>, Uuid) {
-        self.source.as_ref().map_or((None, Uuid::nil()), |(id, name)| (Some(name), id.uuid()))
+    /// Binds the conditions, in the order in which both statements name them.
+    fn bind_to<'q>(&'q self, query: SqlQuery<'q>) -> SqlQuery<'q> {
+        let (to, endpoint) = condition(self.endpoint.map(EndpointId::uuid));
+        let source = self.source.as_ref().map(|(id, name)| (name.as_str(), *id));
+        let (source_name, source_id) = source.unzip();
+        query
+            .bind(to)
+            .bind(endpoint)
+            .bind(self.event_type.as_deref())
+            .bind(self.reason.as_deref())
+            .bind(self.since)
+            .bind(self.until)
+            .bind(source_name)
+            .bind(source_id)
+            .bind(self.kind)
+            .bind(self.status.map(DeliveryStatus::code))
     }
 }
 
@@ -151,22 +163,9 @@ impl EventStore {
         if filter.is_narrow() {
             window = self.cut_window(window, statements::DEAD_LETTER_FLOOR).await?;
         }
-        let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
-        let (source_name, source) = filter.source();
-        let query = SqlQuery::new(statements::SELECT_DEAD_LETTERS)
-            .bind(window.before)
-            .bind(window.from)
-            .bind(to)
-            .bind(endpoint)
-            .bind(filter.event_type.as_deref())
-            .bind(filter.reason.as_deref())
-            .bind(filter.since)
-            .bind(filter.until)
-            .bind(source_name)
-            .bind(source)
-            .bind(filter.kind)
-            .bind(filter.status.map(DeliveryStatus::code))
-            .bind(i64::from(limit) + 1);
+        let query =
+            SqlQuery::new(statements::SELECT_DEAD_LETTERS).bind(window.before).bind(window.from);
+        let query = filter.bind_to(query).bind(i64::from(limit) + 1);
         let rows = self.pool().fetch_all(query).await?;
         let page = window.page(rows, limit, |row: &StoredDeadLetter| row.id.uuid());
         Ok(page.with_ids(DeadLetterId::from_uuid))
@@ -174,19 +173,7 @@ impl EventStore {
 
     /// How many dead letters match that are not being replayed.
     pub async fn count_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, StoreError> {
-        let (to, endpoint) = condition(filter.endpoint.map(EndpointId::uuid));
-        let (source_name, source) = filter.source();
-        let query = SqlQuery::new(statements::COUNT_DEAD_LETTERS)
-            .bind(to)
-            .bind(endpoint)
-            .bind(filter.event_type.as_deref())
-            .bind(filter.reason.as_deref())
-            .bind(filter.since)
-            .bind(filter.until)
-            .bind(source_name)
-            .bind(source)
-            .bind(filter.kind)
-            .bind(filter.status.map(DeliveryStatus::code));
+        let query = filter.bind_to(SqlQuery::new(statements::COUNT_DEAD_LETTERS));
         let count: i64 = self.pool().fetch_value(query).await?;
         Ok(count.unsigned_abs())
     }
