@@ -7,6 +7,7 @@
 pub mod api_call;
 pub mod attributes;
 pub mod bad_row;
+pub mod cloud_events;
 pub mod custom_table;
 pub mod database_source;
 pub mod delivery;

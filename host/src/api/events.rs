@@ -12,6 +12,7 @@ use crate::ingest::accept::{AcceptError, AcceptedEvent, EventSender, RequestKey,
 use crate::ingest::body::decompress_body;
 use crate::ingest::event_body::read_events;
 use crate::ingest::incoming::IncomingEvent;
+use crate::model::cloud_events;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::event::DEFAULT_SOURCE;
 use crate::model::id::EventId;
@@ -218,8 +219,9 @@ fn request_key<'h>(
     let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 255);
     let key = text
         .ok_or_else(|| ApiProblem::fault("Idempotency-Key", "1 to 255 visible ASCII characters"))?;
-    let is_event =
-        |name: &HeaderName| *name == header::CONTENT_TYPE || name.as_str().starts_with("ce-");
+    let is_event = |name: &HeaderName| {
+        *name == header::CONTENT_TYPE || name.as_str().starts_with(cloud_events::HEADER_PREFIX)
+    };
     let mut attributes: Vec<[&[u8]; 2]> = headers
         .iter()
         .filter(|(name, _)| is_event(name))

@@ -8,6 +8,7 @@ use crate::model::attributes::{HOPS_HEADER, SentWith};
 use crate::model::delivery::Attempt;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::DeliveryId;
+use crate::model::private_values::MASK;
 use crate::model::redactor::SecretRedactor;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
@@ -30,8 +31,6 @@ const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
 const MAX_HEADERS_JSON: usize = 16 * 1024;
 /// Stands in a record for headers that are not kept, with their number. No header has that name.
 const LEFT_OUT: &str = "(not kept)";
-/// Stands in a record for what must not be read there.
-const MASK: &str = "***";
 
 /// What is sent.
 #[derive(Debug, Clone, Copy)]

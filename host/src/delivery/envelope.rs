@@ -23,6 +23,7 @@
 use crate::json::canonical;
 use crate::json::canonical::CanonicalError;
 use crate::model::attributes::{HOPS, RESERVED, is_json};
+use crate::model::cloud_events;
 use crate::model::envelope::EnvelopeForm;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -165,7 +166,7 @@ fn standard(message: &EnvelopeMessage<'_>) -> Result<Vec<u8>, CanonicalError> {
 
 fn structured(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError> {
     let mut object = ObjectWriter::with_room_for(message);
-    object.text("specversion", "1.0");
+    object.text("specversion", cloud_events::SPEC_VERSION);
     object.text("id", message.event_id);
     object.text("source", &source_reference(message.source));
     let (event_type, subject) = named(message);
@@ -189,7 +190,7 @@ fn structured(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalEr
         }
     }
     object.json(if message.is_base64 { "data_base64" } else { "data" }, message.data)?;
-    let content_type = "application/cloudevents+json".into();
+    let content_type = cloud_events::STRUCTURED_TYPE.into();
     Ok(RenderedBody { body: object.end(), content_type, headers: Vec::new() })
 }
 
@@ -205,7 +206,7 @@ fn binary(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError>
     let mut set = |name: &'static str, value: &str| {
         headers.push((HeaderName::from_static(name), header_value(value)));
     };
-    set("ce-specversion", "1.0");
+    set("ce-specversion", cloud_events::SPEC_VERSION);
     set("ce-id", message.event_id);
     set("ce-source", &source_reference(message.source));
     let (event_type, subject) = named(message);
@@ -229,7 +230,7 @@ fn binary(message: &EnvelopeMessage<'_>) -> Result<RenderedBody, CanonicalError>
     }
     for (name, value) in extensions(message) {
         let (ExtensionValue::Text(text) | ExtensionValue::Json(text)) = value;
-        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
+        if let Ok(name) = HeaderName::try_from(format!("{}{name}", cloud_events::HEADER_PREFIX)) {
             headers.push((name, header_value(&text)));
         }
     }
@@ -297,23 +298,11 @@ fn extension(value: serde_json::Value) -> Option<ExtensionValue> {
 /// Lower-case letters and digits (CloudEvents 1.0.2, "Naming Conventions"), and none of the names
 /// that have a meaning already.
 fn is_extension_name(name: &str) -> bool {
-    const TAKEN: [&str; 10] = [
-        "specversion",
-        "id",
-        "source",
-        "type",
-        "time",
-        "data",
-        "data_base64",
-        "deliveryid",
-        "parentid",
-        "collapsed",
-    ];
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         // A key of digits alone would be ordered to the front of the body.
         && !name.bytes().all(|byte| byte.is_ascii_digit())
-        && !TAKEN.contains(&name)
+        && !cloud_events::is_taken(name)
         && !RESERVED.contains(&name)
 }
 

@@ -7,6 +7,7 @@
 
 use crate::json::members::JsonMembers;
 use crate::model::attributes::RESERVED;
+use crate::model::cloud_events;
 use http::HeaderMap;
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
@@ -16,22 +17,9 @@ const MOST: usize = 64;
 /// The longest attribute that stands by itself, in bytes of JSON.
 const LONGEST: usize = 1_024;
 
-/// Names that CloudEvents gives a meaning (1.0.2), and ours.
-const TAKEN: [&str; 13] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "subject",
-    "time",
-    "datacontenttype",
-    "dataschema",
-    "data",
-    "database64",
-    "deliveryid",
-    "collapsed",
-    "further",
-];
+/// Names that nothing gathered here may have, beside those of an envelope: `data_base64` as an
+/// extension would be written, and the object that takes the rest.
+const TAKEN: [&str; 2] = ["database64", "further"];
 
 /// The attributes of an event as they gather.
 #[derive(Default)]
@@ -140,7 +128,11 @@ fn attribute_name(name: &str) -> String {
         }
     }
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number || TAKEN.contains(&text.as_str()) || RESERVED.contains(&text.as_str()) {
+    if is_number
+        || TAKEN.contains(&text.as_str())
+        || cloud_events::is_taken(&text)
+        || RESERVED.contains(&text.as_str())
+    {
         format!("sender{text}")
     } else {
         text

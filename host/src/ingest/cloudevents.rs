@@ -11,6 +11,7 @@ use crate::ingest::event_body::BodyError;
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::attributes;
 use crate::model::attributes::is_json;
+use crate::model::cloud_events;
 use crate::model::fault::InputFault;
 use crate::model::type_pattern::{MAX_EVENT_TYPE, is_event_type};
 use crate::time::timestamp::Timestamp;
@@ -20,9 +21,6 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-
-/// Attributes that become something else than an attribute of the event.
-const TAKEN: [&str; 7] = ["specversion", "id", "source", "type", "time", "data", "data_base64"];
 
 /// The data of an event in structured mode, byte for byte.
 #[derive(serde::Deserialize)]
@@ -59,7 +57,7 @@ pub fn read_structured(text: &str) -> Result<IncomingEvent, BodyError> {
 pub fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, BodyError> {
     let mut attributes = Map::new();
     for (name, value) in headers {
-        if let Some(name) = name.as_str().strip_prefix("ce-") {
+        if let Some(name) = name.as_str().strip_prefix(cloud_events::HEADER_PREFIX) {
             let fault = |message: &str| {
                 BodyError::Invalid(vec![InputFault::new(format!("ce-{name}"), message)])
             };
@@ -166,7 +164,7 @@ fn check_attributes(attributes: &Map<String, Value>) -> Result<(), BodyError> {
     }
     time_field(attributes, "time", &mut faults);
     let text = |name: &str| attributes.get(name).and_then(Value::as_str);
-    if text("specversion").is_some_and(|version| version != "1.0") {
+    if text("specversion").is_some_and(|version| version != cloud_events::SPEC_VERSION) {
         faults.push(InputFault::new("specversion", "must be `1.0`"));
     }
     if text(attributes::CONTENT_TYPE).is_some_and(|value| HeaderValue::from_str(value).is_err()) {
@@ -234,7 +232,7 @@ fn kept(
         attributes::CONTENT_TYPE => !value.is_null() && !is_plain_json(value),
         attributes::SCHEMA => !value.is_null(),
         attributes::ENCODING | attributes::SENT_TYPE => false,
-        other => !TAKEN.contains(&other),
+        other => !cloud_events::ENVELOPE.contains(&other),
     });
     if content.is_base64 {
         attributes.insert(attributes::ENCODING.to_owned(), attributes::BASE64.into());

@@ -10,6 +10,7 @@ use super::incoming::IncomingEvent;
 use crate::json::members::JsonMembers;
 use crate::json::members::without_byte_order_mark;
 use crate::json::surrogates::replace_lone_surrogates;
+use crate::model::cloud_events;
 use crate::model::fault::InputFault;
 use crate::time::timestamp::Timestamp;
 use http::{HeaderMap, header};
@@ -96,7 +97,7 @@ fn body_form(headers: &HeaderMap) -> Result<BodyForm, BodyError> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
-        "application/cloudevents+json" => Ok(BodyForm::Structured),
+        cloud_events::STRUCTURED_TYPE => Ok(BodyForm::Structured),
         "application/cloudevents-batch+json" => Ok(BodyForm::Batched),
         _ if headers.contains_key("ce-specversion") => Ok(BodyForm::Binary),
         "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => {

@@ -1,5 +1,6 @@
 //! Endpoints: where deliveries go, and how.
 
+use super::cloud_events;
 use super::envelope::EnvelopeForm;
 use super::field_map::FieldMap;
 use super::id::EndpointId;
@@ -258,7 +259,9 @@ fn is_reserved(name: &str) -> bool {
         "expect",
     ];
     RESERVED.contains(&name)
-        || ["webhook-", "x-waybill-", "ce-"].iter().any(|prefix| name.starts_with(prefix))
+        || ["webhook-", "x-waybill-", cloud_events::HEADER_PREFIX]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 fn check_url(text: &str) -> Result<(), String> {
