@@ -41,7 +41,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use erase::kept_places;
+pub use erase::{abandoned_places, kept_places};
 pub use run::RunFailed;
 
 /// How often it is looked what is due.

@@ -11,7 +11,7 @@ use waybill_tests::world::text;
 use waybill_tests::{Answer, Dialect, Receiver, Reply, Settings, Site, World};
 
 use crate::poll;
-use crate::support::{assert_problem, caller, endpoint_with, problem, texts};
+use crate::support::{assert_problem, caller, endpoint_with, merged, problem, texts};
 
 /// What must not be found anywhere once its record is erased.
 const MARKER: &str = "erase-me-7f3a@example.com";
@@ -365,4 +365,25 @@ async fn what_a_source_kept_of_an_erased_record_is_gone_and_not_told_again() {
     assert_eq!(texts(&letters, "row"), ["3"], "{letters:#}");
     assert_eq!(erased(&world, "invoices/3?everywhere=true").await["dead_letters"], 1);
     assert_eq!(world.get("/api/v1/dead-letters").await, json!([]));
+}
+
+#[tokio::test]
+async fn a_row_of_a_list_that_is_not_read_any_more_is_erased() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::Perfexapi).await;
+    let row = json!({"id": 4, "total": "1.00", "email": MARKER, "datecreated": site.stamp(now())});
+    site.put("invoices", 4, row);
+    let read = json!({
+        "preset": "perfexapi", "url": site.url(), "lists": ["invoices"], "every": "1h",
+    });
+    let source = json!({"name": "crm", "kind": "poll", "secret": KEY, "poll": read});
+    world.post("/api/v1/sources", &source).await;
+    poll::run(&world, "crm").await;
+    let other = json!({"poll": merged(read, &json!({"lists": ["customers"]}))});
+    let answer = world.client().patch("/api/v1/sources/crm", &other).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    assert_eq!(erased(&world, "invoices/4?everywhere=true").await["kept_rows"], 1);
+    for path in files(&world) {
+        assert_eq!(marked(&path), 0, "{}", path.display());
+    }
 }

@@ -261,6 +261,17 @@ pub fn own_lists_of(settings: &DatabaseSettings, resource: &str) -> Vec<String> 
     own.map(custom::list_prefix).collect()
 }
 
+/// Whether rows are kept under that name that are read: of the CRM, or of a table of its own.
+pub fn reads_list(settings: &DatabaseSettings, name: &str) -> bool {
+    let is_own = |own| name.starts_with(&custom::list_prefix(own));
+    tables::find_table(name).is_some() || settings.own_tables.iter().any(is_own)
+}
+
+/// Whether the rows kept under that name are of another table than the CRM's.
+pub fn is_own_list(name: &str) -> bool {
+    name.starts_with("own ")
+}
+
 /// What a row's event needs of other tables.
 async fn look_up(
     crm: &mut CrmConnection,

@@ -54,6 +54,12 @@ pub fn lists_of(settings: &PollSettings, resource: &str) -> Vec<String> {
     plans.filter(|plan| plan.resource == resource).map(|plan| plan.list).collect()
 }
 
+/// Whether the rows of one of the lists are kept under that name.
+pub fn reads_list(settings: &PollSettings, name: &str) -> bool {
+    let mut plans = settings.lists.iter().filter_map(|list| ListPlan::of(settings, list).ok());
+    plans.any(|plan| plan.list == name)
+}
+
 /// What it remembers of a list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -43,6 +43,8 @@ pub struct KeptPlace {
     pub list: String,
     /// Whether that is the whole name.
     pub is_whole: bool,
+    /// The list as operators know it, under which its dead letters stand.
+    pub shown_list: String,
     /// The row's key.
     pub key: i64,
     /// What is kept instead of its content.
@@ -136,9 +138,23 @@ impl EventStore {
             .bind(place.key)
             .bind(&place.list)
             .bind(i16::from(place.is_whole))
-            .bind(resource_id);
+            .bind(resource_id)
+            .bind(&place.shown_list);
         let count: i64 = self.pool().fetch_value(query).await?;
         Ok(count > 0)
+    }
+
+    /// The names of the lists that a source keeps rows of.
+    pub async fn list_kept_lists(&self, source: SourceId) -> Result<Vec<String>, StoreError> {
+        let mut lists: Vec<String> = Vec::new();
+        loop {
+            let last = lists.last().map_or("", String::as_str);
+            let query = SqlQuery::new(statements::NEXT_SOURCE_LIST).bind(source).bind(last);
+            match self.pool().find_value(query).await? {
+                Some(next) => lists.push(next),
+                None => return Ok(lists),
+            }
+        }
     }
 
     /// How many deliveries of these events are being sent. What is in memory cannot be erased, but
@@ -197,8 +213,7 @@ async fn erase_state(
         let letters = SqlQuery::new(statements::ERASE_ROW_LETTERS)
             .bind(place.source)
             .bind(&name.resource_id)
-            .bind(&place.list)
-            .bind(i16::from(place.is_whole));
+            .bind(&place.shown_list);
         erased.dead_letters += tx.execute(letters).await?;
         let kept = SqlQuery::new(statements::ERASE_KEPT_ROW)
             .bind(place.source)

@@ -502,11 +502,12 @@ statements! {
     COUNT_KEPT_ROWS = "SELECT (SELECT COUNT(*) FROM source_row WHERE source_id = $1 \
         AND row_key = $2 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
             AND substr(list, 1, length($3)) = $3))) + (SELECT COUNT(*) FROM dead_letter \
-        WHERE source_id = $1 AND row_id = $5 AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 \
-            AND substr(list, 1, length($3)) = $3))) AS value";
+        WHERE source_id = $1 AND row_id = $5 AND list = $6) AS value";
     /// Dead letters of a row that a source could not read or tell.
-    ERASE_ROW_LETTERS = "DELETE FROM dead_letter WHERE source_id = $1 AND row_id = $2 \
-        AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
+    ERASE_ROW_LETTERS = "DELETE FROM dead_letter WHERE source_id = $1 AND row_id = $2 AND list = $3";
+    /// The first list of a source after this one: each is found by a look-up in an index.
+    NEXT_SOURCE_LIST = "SELECT list AS value FROM source_row WHERE source_id = $1 AND list > $2 \
+        ORDER BY list LIMIT 1";
     ERASE_PLANNING = "DELETE FROM planning WHERE event_id = $1";
     ERASE_PLANS = "DELETE FROM plan WHERE event_id = $1";
     ERASE_DEAD_LETTERS = "DELETE FROM dead_letter WHERE event_id = $1";

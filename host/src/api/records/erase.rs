@@ -139,7 +139,10 @@ async fn kept_rows(
         if name.source.as_ref().is_some_and(|wanted| wanted != source) {
             continue;
         }
-        for place in sources::kept_places(&inlet.source, &name.resource, &name.resource_id) {
+        let mut places = sources::kept_places(&inlet.source, &name.resource, &name.resource_id);
+        let lists = app.journal.list_kept_lists(inlet.source.id).await?;
+        places.extend(sources::abandoned_places(&inlet.source, &lists, &name.resource_id));
+        for place in places {
             if app.journal.keeps_row(&place, &name.resource_id).await? {
                 traces.sources.insert(source.clone());
                 kept.push(place);

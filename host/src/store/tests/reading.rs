@@ -1,6 +1,8 @@
 use super::*;
-use crate::store::EventFilter;
-use crate::store::erase::{KeptPlace, RecordName};
+use crate::model::bad_row::{BadRow, BadRowReason};
+use crate::model::id::SourceId;
+use crate::store::erase::{KeptPlace, RecordName, RecordTraces};
+use crate::store::{EventFilter, SourceChanges};
 
 #[tokio::test]
 async fn pages_of_events_go_on_where_the_last_one_ended() {
@@ -90,5 +92,51 @@ async fn what_is_being_sent_is_not_erased() {
         assert_eq!(store.count_being_sent(&traces.events).await.unwrap(), 1, "{url}");
         assert!(store.erase_record(&name, &traces, &[]).await.unwrap().is_none(), "{url}");
         assert!(store.find_event(made.event_id).await.unwrap().is_some(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_was_set_aside_is_erased_under_the_name_that_operators_know() {
+    for TestStore { store, url, .. } in stores().await {
+        let (source, began) = (SourceId::generate(), store.clock().now());
+        assert!(store.lease_source(source, began, None).await.unwrap(), "{url}");
+        let mut changes = SourceChanges::of(source, began, "own orders\u{1f}id");
+        changes.aside.list = "orders".to_owned();
+        changes.aside.bad = vec![BadRow::new("17", BadRowReason::Invalid, "it says Jane Roe")];
+        store.capture_from_source(Vec::new(), changes).await.unwrap().unwrap();
+        let place = KeptPlace {
+            source,
+            list: "own orders\u{1f}".to_owned(),
+            is_whole: false,
+            shown_list: "orders".to_owned(),
+            key: 17,
+            instead: "17".to_owned(),
+        };
+        assert!(store.keeps_row(&place, "17").await.unwrap(), "{url}");
+        let name = RecordName {
+            resource: "orders".to_owned(),
+            resource_id: "17".to_owned(),
+            source: None,
+        };
+        let traces = RecordTraces::default();
+        let erased = store.erase_record(&name, &traces, &[place.clone()]).await.unwrap().unwrap();
+        assert_eq!(erased.dead_letters, 1, "{url}");
+        assert!(!store.keeps_row(&place, "17").await.unwrap(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn the_lists_that_a_source_keeps_are_found() {
+    for TestStore { store, url, .. } in stores().await {
+        let (source, began) = (SourceId::generate(), store.clock().now());
+        assert!(store.lease_source(source, began, None).await.unwrap(), "{url}");
+        for list in ["customers", "invoices"] {
+            let mut changes = SourceChanges::of(source, began, list);
+            changes.put = (1..4).map(super::changing::kept).collect();
+            store.capture_from_source(Vec::new(), changes).await.unwrap().unwrap();
+        }
+        let lists = store.list_kept_lists(source).await.unwrap();
+        assert_eq!(lists, ["customers", "invoices"], "{url}");
+        assert!(store.list_kept_lists(SourceId::generate()).await.unwrap().is_empty(), "{url}");
     }
 }
