@@ -117,3 +117,60 @@ async fn another_node_takes_up_a_change() {
     receiver.first("/new").await;
     assert_eq!(receiver.count("/old"), 0);
 }
+
+/// Makes a change, again where another node made one at the same moment.
+async fn patch_until_made(client: &waybill_tests::rest::Client, path: &str, change: &Value) {
+    loop {
+        let answer = client.patch(path, change).await.unwrap();
+        match answer.status.as_u16() {
+            200 => return,
+            409 => assert!(answer.text().contains("at the same moment"), "{}", answer.text()),
+            _ => panic!("{}", answer.text()),
+        }
+    }
+}
+
+/// Changes of different fields that are made at once, through these clients in turn, are all there.
+async fn keeps_each_change(clients: &[waybill_tests::rest::Client], path: &str) {
+    for round in 1..=5 {
+        let changes = [
+            json!({"max_in_flight": round}),
+            json!({"timeout": format!("{round}s")}),
+            json!({"ordered": round % 2 == 0}),
+            json!({"rate_limit": {"per_second": f64::from(round), "burst": 1}}),
+        ];
+        let mut made = Vec::new();
+        for (change, client) in changes.iter().zip(clients.iter().cycle()) {
+            made.push(patch_until_made(client, path, change));
+        }
+        futures_util::future::join_all(made).await;
+        let found = clients[0].get(path).await.unwrap().data();
+        for change in &changes {
+            for (field, value) in change.as_object().unwrap() {
+                assert_eq!(&found[field], value, "round {round}: {found:#}");
+            }
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn changes_of_one_endpoint_at_once_are_all_kept(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some(world) = World::start(backend).await else { return };
+    world.endpoint(&endpoint_with("a", "http://127.0.0.1:9/", &json!({}))).await;
+    let clients = [world.client_with(Some(waybill_tests::server::ADMIN_TOKEN))];
+    keeps_each_change(&clients, "/api/v1/endpoints/a").await;
+}
+
+#[tokio::test]
+async fn changes_of_one_endpoint_on_two_nodes_at_once_are_all_kept() {
+    let Some(world) = World::start(Postgres).await else { return };
+    let made = world.endpoint(&endpoint_with("a", "http://127.0.0.1:9/", &json!({}))).await;
+    let other = Server::start(world.settings()).unwrap();
+    let token = Some(waybill_tests::server::ADMIN_TOKEN);
+    let clients =
+        [world.client_with(token), waybill_tests::rest::Client::new(other.address(), token)];
+    keeps_each_change(&clients, &format!("/api/v1/endpoints/{}", text(&made, "id"))).await;
+}

@@ -61,8 +61,9 @@ pub async fn apply_config(
     QueryInput(query): QueryInput<ApplyQuery>,
     JsonInput(document): JsonInput<ConfigDocument>,
 ) -> Result<Json<DataAnswer<AppliedDocument>>, ApiProblem> {
-    let topology = app.live.current_settings();
     let carried = CarriedSecrets::of_document(&document).await?;
+    let _turn = app.live.take_edit_turn().await?;
+    let topology = app.live.current_settings();
     let mut work = ApplyWork {
         app: &app,
         topology: &topology,
@@ -216,7 +217,7 @@ impl ApplyWork<'_> {
             let now = self.app.journal.clock().now();
             let created = old.map_or(now, |old| old.source.created_at);
             let change = edit::put_source(self.app, id, &new, secrets.as_ref(), created)?;
-            self.changes.push(change);
+            self.changes.push(change.replacing(old.map(|old| old.source.updated_at)));
         }
         Ok(())
     }
@@ -269,7 +270,8 @@ impl ApplyWork<'_> {
             let id = old.map_or_else(EndpointId::generate, |old| old.endpoint.id);
             let created =
                 old.map_or_else(|| self.app.journal.clock().now(), |old| old.endpoint.created_at);
-            self.changes.push(edit::put_endpoint(self.app, id, &new, &secrets, created)?);
+            let change = edit::put_endpoint(self.app, id, &new, &secrets, created)?;
+            self.changes.push(change.replacing(old.map(|old| old.endpoint.updated_at)));
         }
         Ok(())
     }
@@ -302,7 +304,8 @@ impl ApplyWork<'_> {
                 let id = old.map_or_else(FlowId::generate, |old| old.id);
                 let created =
                     old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
-                self.changes.push(edit::put_flow(self.app, id, settings, created)?);
+                let change = edit::put_flow(self.app, id, settings, created)?;
+                self.changes.push(change.replacing(old.map(|old| old.updated_at)));
             }
         }
         Ok(())
@@ -338,14 +341,9 @@ impl ApplyWork<'_> {
                 let stored =
                     StoredToken { sha256: hex::encode(digest), settings: settings.clone() };
                 let name = &settings.name;
-                self.changes.push(edit::put_object(
-                    ObjectKind::Token,
-                    name,
-                    id.uuid(),
-                    stored,
-                    None,
-                    created,
-                )?);
+                let change =
+                    edit::put_object(ObjectKind::Token, name, id.uuid(), stored, None, created)?;
+                self.changes.push(change.replacing(old.map(|(_, token)| token.updated_at)));
             }
         }
         Ok(())

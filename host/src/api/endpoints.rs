@@ -225,6 +225,7 @@ pub async fn create_endpoint(
     principal: CallPrincipal,
     JsonInput(mut object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<EndpointView>>), ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let given = split_secret(&mut object)?;
     let mut settings = read_settings(&object)?;
     edit::check_faults(keep_endpoint(&mut settings, &[]))?;
@@ -248,6 +249,7 @@ pub async fn update_endpoint(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let target = find_endpoint(&app.live.current_settings(), &id)?;
     // Masked, so that a stored value and one that was given now can be told apart.
     let current = edit::mask_settings(SettingsKind::Endpoint, &target.endpoint.settings)?;
@@ -266,6 +268,7 @@ pub async fn replace_endpoint(
     Path(id): Path<String>,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let target = find_endpoint(&app.live.current_settings(), &id)?;
     change_endpoint(&app, &principal, &target, object).await.map(data_answer)
 }
@@ -287,7 +290,7 @@ async fn change_endpoint(
     let old = &target.endpoint;
     check_rename(&app.live.current_settings(), &old.settings.name, &new.name)?;
     let change = edit::put_endpoint(app, old.id, &new, &secrets, old.created_at)?;
-    edit::commit_changes(app, &[change]).await?;
+    edit::commit_changes(app, &[change.replacing(Some(old.updated_at))]).await?;
     show_now(app, principal, old.id, None)
 }
 
@@ -319,6 +322,7 @@ pub async fn delete_endpoint(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let topology = app.live.current_settings();
     let target = find_endpoint(&topology, &id)?;
     check_unused(&topology, &target.endpoint.settings.name)?;
@@ -337,13 +341,14 @@ pub async fn rotate_endpoint_secret(
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
 ) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let target = find_endpoint(&app.live.current_settings(), &id)?;
     let old = target.secrets.as_ref().ok_or_else(|| ApiProblem::conflict(LOCKED))?;
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret_text)?;
     check_schemes(&target.endpoint.settings, &secrets)?;
     let old = &target.endpoint;
     let change = edit::put_endpoint(&app, old.id, &old.settings, &secrets, old.created_at)?;
-    edit::commit_changes(&app, &[change]).await?;
+    edit::commit_changes(&app, &[change.replacing(Some(old.updated_at))]).await?;
     Ok(data_answer(show_now(&app, &principal, old.id, Some(secrets.current))?))
 }
 

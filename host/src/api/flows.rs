@@ -94,7 +94,9 @@ async fn save_flow(
     let has = |name: &str| topology.endpoint_named(name).is_some();
     edit::check_faults(edit::check_flow(&settings, has, &modules))?;
     let created_at = old.map_or_else(|| app.journal.clock().now(), |flow| flow.created_at);
-    edit::commit_changes(app, &[edit::put_flow(app, id, &settings, created_at)?]).await?;
+    let change = edit::put_flow(app, id, &settings, created_at)?;
+    let change = change.replacing(old.map(|flow| flow.updated_at));
+    edit::commit_changes(app, &[change]).await?;
     FlowView::new(&*find_flow(&app.live.current_settings(), &id.to_string())?, principal)
 }
 
@@ -106,6 +108,7 @@ pub async fn create_flow(
     principal: CallPrincipal,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<FlowView>>), ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let made = save_flow(&app, &principal, FlowId::generate(), &object, None).await?;
     Ok((StatusCode::CREATED, data_answer(made)))
 }
@@ -120,6 +123,7 @@ pub async fn update_flow(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let flow = find_flow(&app.live.current_settings(), &id)?.flow.clone();
     let merged = edit::merge_patch(&flow.settings, patch)?;
     Ok(data_answer(save_flow(&app, &principal, flow.id, &merged, Some(&flow)).await?))
@@ -135,6 +139,7 @@ pub async fn replace_flow(
     Path(id): Path<String>,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let flow = find_flow(&app.live.current_settings(), &id)?.flow.clone();
     Ok(data_answer(save_flow(&app, &principal, flow.id, &object, Some(&flow)).await?))
 }
@@ -147,6 +152,7 @@ pub async fn delete_flow(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let flow = find_flow(&app.live.current_settings(), &id)?.flow.id;
     edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Flow, id: flow.uuid() }])
         .await?;

@@ -202,6 +202,7 @@ pub async fn activate_module(
     _principal: CallPrincipal,
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Json<DataAnswer<ModuleView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let found = find_version(&app, &name, Some(id("version", &number)?)).await?;
     let before = versions(&app, &name).await?.into_iter().find(|v| v.active);
     let warning = before.and_then(|before| lost_roles(&before, &found));

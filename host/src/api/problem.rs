@@ -275,6 +275,10 @@ impl From<store::StoreError> for ApiProblem {
             store::StoreError::NameTaken(name) => {
                 Self::conflict(format!("the name `{name}` is taken; choose another"))
             }
+            store::StoreError::ChangedMeanwhile(name) => Self::conflict(format!(
+                "`{name}` was changed or deleted by another request at the same moment, and nothing of this \
+                 one was stored; look at it and send this request again"
+            )),
             store::StoreError::KeyReused => Self::fault(
                 "Idempotency-Key",
                 "was used within the last 24 hours with another request; nothing was stored. Send \

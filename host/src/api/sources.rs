@@ -279,6 +279,7 @@ pub async fn create_source(
     principal: CallPrincipal,
     JsonInput(mut object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let given = split_secret(&mut object)?;
     let settings = read_settings(&object, &[])?;
     let (secrets, made) = new_secrets(&settings, given, None);
@@ -299,6 +300,7 @@ pub async fn update_source(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let inlet = find_source(&app.live.current_settings(), &id)?;
     let mut merged = edit::merge_patch(&inlet.source.settings, patch)?;
     let given = split_secret(&mut merged)?;
@@ -320,7 +322,7 @@ async fn save_source(
 ) -> Result<(), ApiProblem> {
     let old = &inlet.source;
     let change = edit::put_source(app, old.id, settings, secrets, old.created_at)?;
-    edit::commit_changes(app, &[change]).await
+    edit::commit_changes(app, &[change.replacing(Some(old.updated_at))]).await
 }
 
 /// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
@@ -351,6 +353,7 @@ async fn enable(
     id: &str,
     enabled: bool,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let inlet = find_source(&app.live.current_settings(), id)?;
     if inlet.locked {
         return Err(ApiProblem::conflict(LOCKED));
@@ -370,6 +373,7 @@ pub async fn rotate_source_secret(
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
 ) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let inlet = find_source(&app.live.current_settings(), &id)?;
     if inlet.verifier.is_none() {
         let message = "its secret is another system's; give the new one by PATCH, as `secret`";
@@ -395,6 +399,7 @@ pub async fn delete_source(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let id = find_source(&app.live.current_settings(), &id)?.source.id.uuid();
     edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Source, id }]).await?;
     Ok(StatusCode::NO_CONTENT)

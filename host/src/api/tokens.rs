@@ -124,12 +124,12 @@ async fn save_token(
     id: TokenId,
     digest: TokenDigest,
     settings: TokenSettings,
-    created_at: Timestamp,
+    (created_at, replaces): (Timestamp, Option<Timestamp>),
 ) -> Result<TokenView, ApiProblem> {
     let name = settings.name.clone();
     let stored = StoredToken { sha256: hex::encode(digest), settings };
     let change = edit::put_object(ObjectKind::Token, &name, id.uuid(), stored, None, created_at)?;
-    edit::commit_changes(app, &[change]).await?;
+    edit::commit_changes(app, &[change.replacing(replaces)]).await?;
     Ok((&*find_token(&app.live.current_settings(), &id.to_string())?.1).into())
 }
 
@@ -141,10 +141,12 @@ pub async fn create_token(
     principal: CallPrincipal,
     JsonInput(object): JsonInput<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<DataAnswer<TokenView>>), ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let settings = read_settings(&principal, &object, None)?;
     let now = app.journal.clock().now();
     let token = generate_token();
-    let made = save_token(&app, TokenId::generate(), token_digest(&token), settings, now).await?;
+    let made =
+        save_token(&app, TokenId::generate(), token_digest(&token), settings, (now, None)).await?;
     Ok((StatusCode::CREATED, data_answer(TokenView { token: Some(token), ..made })))
 }
 
@@ -158,10 +160,14 @@ pub async fn update_token(
     Path(id): Path<String>,
     JsonInput(patch): JsonInput<Map<String, Value>>,
 ) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let (digest, token) = find_token(&app.live.current_settings(), &id)?;
     let merged = edit::merge_patch(&token.settings, patch)?;
     let settings = read_settings(&principal, &merged, Some(&token.settings))?;
-    Ok(data_answer(save_token(&app, token.id, digest, settings, token.created_at).await?))
+    Ok(data_answer(
+        save_token(&app, token.id, digest, settings, (token.created_at, Some(token.updated_at)))
+            .await?,
+    ))
 }
 
 /// Revokes a token: from the answer on nobody can use it.
@@ -172,6 +178,7 @@ pub async fn revoke_token(
     principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let (_, token) = find_token(&app.live.current_settings(), &id)?;
     if token.id == principal.token().id {
         return Err(ApiProblem::conflict("a token cannot revoke itself; use another admin token"));

@@ -253,6 +253,7 @@ async fn subscribe_once(
     principal: &CallPrincipal,
     wanted: &WebhookSubscription,
 ) -> Result<(StatusCode, Json<WebhookSubscribed>), ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let topology = app.live.current_settings();
     let base = base_name(wanted.name.as_deref());
     let mut settings = wanted.settings(&free_name(&topology, &base))?;
@@ -308,7 +309,7 @@ async fn take_over(
     check_schemes(&settings, &secrets)?;
     let created_at = endpoint.created_at;
     let change = edit::put_endpoint(app, endpoint.id, &settings, &secrets, created_at)?;
-    edit::commit_changes(app, &[change]).await
+    edit::commit_changes(app, &[change.replacing(Some(endpoint.updated_at))]).await
 }
 
 /// Lists subscriptions: every endpoint.
@@ -351,6 +352,7 @@ pub async fn unsubscribe(
     _principal: CallPrincipal,
     Path(id): Path<String>,
 ) -> Result<Json<DataAnswer<GivenUp>>, ApiProblem> {
+    let _turn = app.live.take_edit_turn().await?;
     let topology = app.live.current_settings();
     let found = id.parse::<EndpointId>().ok().and_then(|id| topology.find_endpoint(id));
     if let Some(target) = found {

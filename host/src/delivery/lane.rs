@@ -304,7 +304,7 @@ fn tell_pace(lane: &EndpointLane, turn: &SendTurn, made: &MadeAttempt) -> Attemp
 async fn disable_endpoint(live: &LiveSettings, target: &EndpointRuntime) {
     let name = &target.endpoint.settings.name;
     tracing::warn!(endpoint = name, "answered 410 Gone: the endpoint is disabled");
-    if let Err(error) = live.disable_endpoint(target).await {
+    if let Err(error) = live.disable_endpoint(target.endpoint.id).await {
         tracing::error!(endpoint = name, %error, "cannot disable the endpoint");
     }
 }

@@ -23,7 +23,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock, Semaphore, watch};
 
 /// The topology in use; cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ struct LiveInner {
     changes: watch::Sender<i64>,
     /// Held for reading by each request from the choice of its settings to its beginning.
     beginning: Arc<RwLock<()>>,
+    /// Held by whoever changes what is set.
+    editing: Arc<Mutex<()>>,
     /// How sources are doing, over changes of what is set.
     healths: std::sync::Mutex<HashMap<SourceId, Arc<SourceHealth>>>,
 }
@@ -126,6 +128,7 @@ impl LiveSettings {
             healths: std::sync::Mutex::default(),
             changes: watch::Sender::new(0),
             beginning: Arc::default(),
+            editing: Arc::default(),
         };
         let live = Self { inner: Arc::new(inner) };
         live.reload_settings().await?;
@@ -170,6 +173,15 @@ impl LiveSettings {
     /// Where compiled modules are kept.
     pub fn cache(&self) -> &wasm::ModuleCache {
         &self.inner.cache
+    }
+
+    /// Waits for the turn of one who changes what is set: first it is read, then stored, and no
+    /// other request of this process changes anything in between. A change of another node is
+    /// noticed when this one is stored ([`ObjectChange::replacing`]).
+    pub async fn take_edit_turn(&self) -> Result<OwnedMutexGuard<()>, SettingsError> {
+        let turn = Arc::clone(&self.inner.editing).lock_owned().await;
+        self.refresh_if_newer().await?;
+        Ok(turn)
     }
 
     /// Builds the topology anew, if the journal has a newer one.
@@ -424,15 +436,18 @@ fn has_masks(module: &FlowModule) -> bool {
 
 impl LiveSettings {
     /// Stops an endpoint from taking deliveries; those that wait go on waiting.
-    pub async fn disable_endpoint(&self, target: &EndpointRuntime) -> Result<(), SettingsError> {
+    pub async fn disable_endpoint(&self, id: EndpointId) -> Result<(), SettingsError> {
+        let _turn = self.take_edit_turn().await?;
+        let current = self.current_settings();
+        let Some(target) = current.find_endpoint(id) else { return Ok(()) };
         let mut settings = target.endpoint.settings.clone();
         settings.enabled = false;
         let name = settings.name.clone();
-        let (id, created_at) = (target.endpoint.id.uuid(), target.endpoint.created_at);
-        let object = sealed::sealed_object(id, settings, created_at);
+        let object = sealed::sealed_object(id.uuid(), settings, target.endpoint.created_at);
         let secrets = target.secrets.as_ref();
         let change =
             sealed::put_sealed(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
+        let change = change.replacing(Some(target.endpoint.updated_at));
         self.inner.journal.change_objects(&[change]).await?;
         self.reload_settings().await
     }

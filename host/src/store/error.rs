@@ -29,6 +29,9 @@ pub enum StoreError {
     /// A name is taken.
     #[error("the name `{0}` is taken")]
     NameTaken(String),
+    /// What is to be changed was changed or deleted by another request at the same moment.
+    #[error("`{0}` was changed or deleted at the same moment")]
+    ChangedMeanwhile(String),
     /// What is to be changed does not exist.
     #[error("there is no {0}")]
     Missing(String),

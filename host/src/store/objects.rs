@@ -7,7 +7,11 @@ use super::{EventStore, StoreError, modules, statements};
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 use uuid::Uuid;
+
+/// What two states of an object are apart at least.
+const TICK: Duration = Duration::from_micros(1);
 
 /// The kinds of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +69,9 @@ pub enum ObjectChange {
         sealed: Option<Vec<u8>>,
         /// When it was made.
         created_at: Timestamp,
+        /// When the state that this one replaces was stored. The change fails where the object has
+        /// another state by then, or is gone. `None` for a new object.
+        replaces: Option<Timestamp>,
     },
     /// Makes a version of a module the one that runs.
     ActivateModule {
@@ -90,7 +97,18 @@ impl ObjectChange {
             body: serde_json::to_string(&object.settings)?,
             sealed: object.sealed.clone(),
             created_at: object.created_at,
+            replaces: None,
         })
+    }
+
+    /// The same change, made only if the object still has the state that was stored then.
+    pub fn replacing(self, state: Option<Timestamp>) -> Self {
+        match self {
+            Self::Put { kind, id, name, body, sealed, created_at, .. } => {
+                Self::Put { kind, id, name, body, sealed, created_at, replaces: state }
+            }
+            Self::ActivateModule { .. } | Self::Delete { .. } => self,
+        }
     }
 }
 
@@ -119,7 +137,8 @@ impl EventStore {
     /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
     /// does whatever is deleted (`secure_delete` is on). [`StoreError::NameTaken`] if two objects
     /// of a kind would have one name, [`StoreError::Missing`] if a version to activate does not
-    /// exist.
+    /// exist, [`StoreError::ChangedMeanwhile`] if an object is not in the state that a change
+    /// replaces.
     pub async fn change_objects(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
         let now = self.clock().now();
         let changes = changes.to_vec();
@@ -146,16 +165,25 @@ async fn make_change(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     match change {
-        ObjectChange::Put { kind, id, name, body, sealed, created_at } => {
-            let put = SqlQuery::new(statements::UPSERT_OBJECT)
+        ObjectChange::Put { kind, id, name, body, sealed, created_at, replaces } => {
+            // Later than the state it replaces, also where the clock was set back.
+            let later = replaces.map_or(now, |state| now.max(state.after(TICK)));
+            let put = SqlQuery::new(match replaces {
+                Some(_) => statements::UPDATE_OBJECT,
+                None => statements::UPSERT_OBJECT,
+            });
+            let put = put
                 .bind(kind.as_str())
                 .bind(*id)
                 .bind(name)
                 .bind(body)
                 .bind(sealed.as_deref())
-                .bind(*created_at)
-                .bind(now);
-            tx.execute(put).await.map(drop).map_err(|error| error.or_name_taken(name))
+                .bind(replaces.unwrap_or(*created_at))
+                .bind(later);
+            match tx.execute(put).await.map_err(|error| error.or_name_taken(name))? {
+                1 => Ok(()),
+                _ => Err(StoreError::ChangedMeanwhile(name.clone())),
+            }
         }
         ObjectChange::ActivateModule { name, version } => {
             modules::activate_version(tx, name, *version).await

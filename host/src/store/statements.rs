@@ -243,6 +243,9 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (kind, id) DO UPDATE SET \
         name = excluded.name, body = excluded.body, sealed = excluded.sealed, \
         updated_at = excluded.updated_at";
+    /// Only the state that was stored at `$6`.
+    UPDATE_OBJECT = "UPDATE object SET name = $3, body = $4, sealed = $5, updated_at = $7 \
+        WHERE kind = $1 AND id = $2 AND updated_at = $6";
     DELETE_OBJECT = "DELETE FROM object WHERE kind = $1 AND id = $2";
     CANCEL_ENDPOINT = "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, settled_at = $2 \
         WHERE endpoint_id = $1 AND due_at IS NOT NULL";

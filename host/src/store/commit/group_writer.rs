@@ -223,6 +223,7 @@ fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<W
         | StoreError::KeyReused
         | StoreError::PayloadPruned(_)
         | StoreError::NameTaken(_)
+        | StoreError::ChangedMeanwhile(_)
         | StoreError::Missing(_)
         | StoreError::Corrupt { .. }
         | StoreError::Migration(_)

@@ -14,6 +14,32 @@ fn put(id: Uuid, name: &str) -> ObjectChange {
         body: format!("{{\"name\":\"{name}\"}}"),
         sealed: Some(vec![1, 2, 3]),
         created_at: Timestamp::from_micros(5),
+        replaces: None,
+    }
+}
+
+async fn only_flow(store: &EventStore) -> crate::store::objects::StoredObject<serde_json::Value> {
+    store.list_objects(ObjectKind::Flow).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_change_of_another_state_than_the_present_one_is_refused() {
+    for TestStore { store, url, .. } in stores().await {
+        let id = Uuid::now_v7();
+        store.change_objects(&[put(id, "a")]).await.unwrap();
+        let first = only_flow(&store).await.updated_at;
+        store.change_objects(&[put(id, "b").replacing(Some(first))]).await.unwrap();
+        let late = store.change_objects(&[put(id, "c").replacing(Some(first))]).await;
+        assert!(matches!(late, Err(StoreError::ChangedMeanwhile(_))), "{url}: {late:?}");
+        let second = only_flow(&store).await;
+        assert!(second.settings["name"] == "b" && second.updated_at > first, "{url}");
+        let delete = ObjectChange::Delete { kind: ObjectKind::Flow, id };
+        store.change_objects(&[delete]).await.unwrap();
+        let gone = store.change_objects(&[put(id, "d").replacing(Some(second.updated_at))]).await;
+        assert!(matches!(gone, Err(StoreError::ChangedMeanwhile(_))), "{url}: {gone:?}");
+        assert!(
+            store.list_objects::<serde_json::Value>(ObjectKind::Flow).await.unwrap().is_empty()
+        );
     }
 }
 

@@ -119,7 +119,11 @@ async fn a_row_that_was_set_aside_is_erased_under_the_name_that_operators_know()
             source: None,
         };
         let traces = RecordTraces::default();
-        let erased = store.erase_record(&name, &traces, &[place.clone()]).await.unwrap().unwrap();
+        let erased = store
+            .erase_record(&name, &traces, std::slice::from_ref(&place))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(erased.dead_letters, 1, "{url}");
         assert!(!store.keeps_row(&place, "17").await.unwrap(), "{url}");
     }
@@ -132,7 +136,7 @@ async fn the_lists_that_a_source_keeps_are_found() {
         assert!(store.lease_source(source, began, None).await.unwrap(), "{url}");
         for list in ["customers", "invoices"] {
             let mut changes = SourceChanges::of(source, began, list);
-            changes.put = (1..4).map(super::changing::kept).collect();
+            changes.put = (1..4).map(changing::kept).collect();
             store.capture_from_source(Vec::new(), changes).await.unwrap().unwrap();
         }
         let lists = store.list_kept_lists(source).await.unwrap();

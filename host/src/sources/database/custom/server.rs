@@ -117,7 +117,7 @@ impl CustomConnection {
         Ok(table)
     }
 
-    /// From now on all is read as it is now, until [`Self::release`].
+    /// From now on all is read as it is now, until [`Self::release_snapshot`].
     pub async fn hold_snapshot(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => {
