@@ -177,7 +177,7 @@ impl LiveSettings {
 
     /// Waits for the turn of one who changes what is set: first it is read, then stored, and no
     /// other request of this process changes anything in between. A change of another node is
-    /// noticed when this one is stored ([`ObjectChange::replacing`]).
+    /// noticed when this one is stored ([`ObjectChange::replacing`](crate::store::objects::ObjectChange::replacing)).
     pub async fn take_edit_turn(&self) -> Result<OwnedMutexGuard<()>, SettingsError> {
         let turn = Arc::clone(&self.inner.editing).lock_owned().await;
         self.refresh_if_newer().await?;
