@@ -222,7 +222,7 @@ async fn what_is_not_the_source_s_is_refused_and_counted() {
         ("pay", body, signed("stripe", body, now() + 3_600), unauthorized, "in the future"),
         ("pay", body, vec![("stripe-signature", "v1=00".to_owned())], unauthorized, "form"),
         ("nobody", body, good.clone(), StatusCode::NOT_FOUND, "no webhook source"),
-        ("crm", "{", signed("perfexapi", "{", 0), StatusCode::BAD_REQUEST, "no JSON"),
+        ("crm", "{", signed("perfexapi", "{", 0), StatusCode::BAD_REQUEST, "not JSON"),
         (
             "crm",
             "{}",
