@@ -90,7 +90,7 @@ async fn versions_of_a_module_count_up_and_one_is_active() {
     }
 }
 
-pub(super) fn kept(key: i64) -> KeptRow {
+pub fn kept(key: i64) -> KeptRow {
     let hash = ShortDigest::of([key.to_string()]);
     let head = RowHead { key, hash, revision: 1, marks: String::new() };
     KeptRow { head, cells: format!("[{key}]") }
