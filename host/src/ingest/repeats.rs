@@ -53,8 +53,9 @@ pub fn repeat_keys(
     let identical = request.signature.map(|signature| request.identity(signature, sequence));
     let or_identical = |key: Option<String>, n: usize| match (key, &identical) {
         (Some(key), _) => RepeatKeys::new(key),
-        (None, Some([now, before])) => {
-            RepeatKeys { earlier: vec![numbered(before, n)], ..RepeatKeys::new(numbered(now, n)) }
+        (None, Some(identity)) => {
+            let [now, before] = identity.keys();
+            RepeatKeys { earlier: vec![numbered(&before, n)], ..RepeatKeys::new(numbered(&now, n)) }
         }
         (None, None) => RepeatKeys::default(),
     };
@@ -83,16 +84,31 @@ fn numbered(key: &str, n: usize) -> String {
     if n == 0 { key.to_owned() } else { format!("{key} {n}") }
 }
 
+/// What tells identical requests from others.
+struct RequestIdentity {
+    /// Of what each of them has: the signature and the headers with a time.
+    fingerprint: ShortDigest,
+    /// How many requests with another fingerprint came before.
+    number: u64,
+    /// The window of time that it came in.
+    window: i64,
+}
+
+impl RequestIdentity {
+    /// The keys of this window of time and of the one before it.
+    fn keys(&self) -> [String; 2] {
+        let Self { fingerprint, number, window } = self;
+        [*window, window - 1].map(|window| format!("same {fingerprint} {number} {window}"))
+    }
+}
+
 impl RepeatableRequest<'_> {
-    /// Returns the keys of the identical request: those of this window of time and of the one
-    /// before it.
-    fn identity(&self, signature: &[u8], sequence: &RequestSequence) -> [String; 2] {
+    fn identity(&self, signature: &[u8], sequence: &RequestSequence) -> RequestIdentity {
         let times = self.headers.iter().filter(|(name, _)| name.as_str().ends_with("timestamp"));
         let times = times.map(|(_, value)| value.as_bytes());
         let fingerprint = ShortDigest::of([signature].into_iter().chain(times));
         let number = sequence.number(fingerprint);
-        let window = self.now.seconds() / WINDOW;
-        [window, window - 1].map(|window| format!("same {fingerprint} {number} {window}"))
+        RequestIdentity { fingerprint, number, window: self.now.seconds() / WINDOW }
     }
 }
 

@@ -14,7 +14,9 @@ const REPLACEMENT: &[u8; ESCAPE] = b"\\ufffd";
 
 /// Replaces the escape of each lone surrogate by that of U+FFFD. The text need not be valid JSON.
 pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
-    if !json.contains("\\ud") && !json.contains("\\uD") {
+    // Most texts hold no escape at all.
+    let has_escape = memchr::memchr(b'\\', json.as_bytes()).is_some();
+    if !has_escape || !json.contains("\\ud") && !json.contains("\\uD") {
         return Cow::Borrowed(json);
     }
     let mut bytes = json.as_bytes().to_vec();
