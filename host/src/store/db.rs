@@ -31,3 +31,8 @@ pub use pool::{DatabaseDialect, DatabasePool, StoreOpening};
 pub use query::SqlQuery;
 pub use stored_row::{FromStoredRow, StoredRow};
 pub use transaction::WriteTransaction;
+
+use std::time::Duration;
+
+/// How long a statement waits for a connection, or for SQLite's lock.
+pub const PATIENCE: Duration = Duration::from_secs(3);

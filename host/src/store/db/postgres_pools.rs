@@ -1,7 +1,6 @@
 //! A PostgreSQL database: the connections that write and those that read.
 
-use super::migrations;
-use super::sqlite_connection::PATIENCE;
+use super::{PATIENCE, migrations};
 use crate::store::StoreError;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

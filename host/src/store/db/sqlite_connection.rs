@@ -1,5 +1,6 @@
 //! Connections to SQLite: how they are opened, and statements that run on them.
 
+use super::PATIENCE;
 use super::bound_value::{BoundRow, BoundValue};
 use super::query::SqlQuery;
 use super::stored_row::{FromStoredRow, StoredRow};
@@ -8,10 +9,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, ToSql};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
 
-/// How long a statement waits for a connection, or for SQLite's lock.
-pub const PATIENCE: Duration = Duration::from_secs(3);
 /// Capacity of the cache of prepared statements of the connection that writes. Larger than the
 /// number of statements of the group commit, so none of those is evicted under load.
 const WRITE_STATEMENTS: usize = 128;

@@ -4,7 +4,7 @@ use super::database_file::DatabaseFile;
 use super::pool::StoreOpening;
 use super::sqlite_readers::SqliteReaders;
 use super::sqlite_writer::SqliteWriter;
-use super::{migrations, sqlite_connection};
+use super::{PATIENCE, migrations, sqlite_connection};
 use crate::crypto::private_file;
 use crate::store::StoreError;
 use percent_encoding::percent_decode_str;
@@ -74,7 +74,7 @@ impl SqliteDatabase {
         let empty = |db: &mut Connection| {
             db.busy_timeout(READERS_PATIENCE)?;
             let emptied = checkpoint(db, "TRUNCATE");
-            db.busy_timeout(sqlite_connection::PATIENCE)?;
+            db.busy_timeout(PATIENCE)?;
             emptied
         };
         self.writer()?.with_connection(empty).await

@@ -1,15 +1,28 @@
 //! Connections that read from SQLite.
 
-use super::sqlite_connection::{self, PATIENCE};
+use super::{PATIENCE, sqlite_connection};
 use crate::store::StoreError;
 use crate::store::error::database_error::DatabaseError;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 /// Connections for reading.
 const READERS: usize = 4;
+/// How often SQLite looks whether anybody still wants a reading, in instructions of its virtual
+/// machine: some tens of microseconds apart.
+const INSTRUCTIONS: i32 = 10_000;
+
+/// Notes that nobody waits for a reading any more.
+struct AbandonGuard(Arc<AtomicBool>);
+
+impl Drop for AbandonGuard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Up to four connections, opened when they are first needed. A reading runs on one of the
 /// runtime's threads for work that blocks.
@@ -26,7 +39,8 @@ impl SqliteReaders {
         Self { path: path.to_owned(), places, idle: Arc::default() }
     }
 
-    /// Runs a closure with a connection. An error if none is free within three seconds.
+    /// Runs a closure with a connection. An error if none is free within three seconds. A reading
+    /// that nobody waits for any more is interrupted: a caller who goes away gives back the place.
     pub async fn read<T: Send + 'static>(
         &self,
         body: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -35,17 +49,24 @@ impl SqliteReaders {
         let place = place.await.map_err(|_elapsed| DatabaseError::NoFreeConnection)?;
         let place = place.map_err(|_closed| StoreError::Closed)?;
         let readers = self.clone();
+        let guard = AbandonGuard(Arc::default());
+        let is_abandoned = Arc::clone(&guard.0);
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
             let known = readers.idle().pop();
             let db = known.map_or_else(|| sqlite_connection::open_reader(&readers.path), Ok)?;
+            let is_abandoned = move || is_abandoned.load(Ordering::Relaxed);
+            db.progress_handler(INSTRUCTIONS, Some(is_abandoned))?;
             let read = body(&db);
+            db.progress_handler(0, None::<fn() -> bool>)?;
             if !matches!(read, Err(StoreError::Unavailable(_))) && !readers.places.is_closed() {
                 readers.idle().push(db);
             }
             read
         });
-        reading.await.map_err(|_stopped| StoreError::Closed)?
+        let read = reading.await;
+        drop(guard);
+        read.map_err(|_stopped| StoreError::Closed)?
     }
 
     /// Closes the connections; those in use are closed when their reading ends.

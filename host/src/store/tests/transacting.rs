@@ -132,3 +132,25 @@ async fn an_older_schema_is_brought_up_to_date_and_a_newer_one_is_refused() {
     };
     assert!(matches!(refused, Err(StoreError::Migration(_))), "{:?}", refused.err());
 }
+
+#[tokio::test]
+async fn a_reading_that_nobody_waits_for_gives_its_connection_back() {
+    const ENDLESS: &str =
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n";
+    let folder = TempDir::new().unwrap();
+    let store = open(&format!("sqlite:{}", folder.path().join("w.db").display())).await;
+    // More than there are connections.
+    for _ in 0..8 {
+        let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+        let take = move |(): &mut (), (): ()| {
+            let _sent = begun.send(());
+            std::ops::ControlFlow::Continue(())
+        };
+        let reading = store.pool().fetch_while(SqlQuery::new(ENDLESS), (), take);
+        tokio::select! {
+            ended = reading => panic!("it has no end: {ended:?}"),
+            first = has_begun.recv() => assert!(first.is_some()),
+        }
+    }
+    assert!(store.list_objects::<serde_json::Value>(ObjectKind::Flow).await.unwrap().is_empty());
+}
