@@ -46,7 +46,7 @@ struct LiveInner {
     changes: watch::Sender<i64>,
     /// Held for reading by each request from the choice of its settings to its beginning.
     beginning: Arc<RwLock<()>>,
-    /// Held by whoever changes what is set.
+    /// Lets one request at a time change the settings.
     editing: Arc<Mutex<()>>,
     /// How sources are doing, over changes of what is set.
     healths: std::sync::Mutex<HashMap<SourceId, Arc<SourceHealth>>>,
@@ -175,9 +175,10 @@ impl LiveSettings {
         &self.inner.cache
     }
 
-    /// Waits for the turn of one who changes what is set: first it is read, then stored, and no
-    /// other request of this process changes anything in between. A change of another node is
-    /// noticed when this one is stored ([`ObjectChange::replacing`](crate::store::objects::ObjectChange::replacing)).
+    /// Waits until no other request of this process is changing the settings. Hold the guard from
+    /// reading the current settings until the change is stored. A change that another node makes
+    /// meanwhile is detected when this one is stored
+    /// ([`ObjectChange::replacing`](crate::store::objects::ObjectChange::replacing)).
     pub async fn take_edit_turn(&self) -> Result<OwnedMutexGuard<()>, SettingsError> {
         let turn = Arc::clone(&self.inner.editing).lock_owned().await;
         self.refresh_if_newer().await?;

@@ -50,8 +50,8 @@ pub struct NewPlanning {
     pub record_key: Option<String>,
 }
 
-/// A request's `Idempotency-Key` as one of its events has it. The same key may come again with the
-/// same request only.
+/// The `Idempotency-Key` of a request, for one of its events. A key may be used again only with the
+/// same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKeys {
     /// The key, and the event's place in the request.
@@ -69,8 +69,8 @@ pub struct CaptureReceipt {
     pub duplicate: bool,
 }
 
-/// Writes the captures that are no repeats. The receipts of a request whose `Idempotency-Key` came
-/// with another request before are `None`, and nothing of it is written.
+/// Writes the captures that are not repeats. If the `Idempotency-Key` of a request was used with
+/// another request before, nothing of the request is written and its receipts are `None`.
 pub async fn write_captures(
     tx: &mut WriteTransaction<'_>,
     captures: &mut [&mut EventCapture],
@@ -92,9 +92,9 @@ pub async fn write_captures(
     Ok(receipts)
 }
 
-/// Writes captures that are no more than events, records and plain deliveries as one statement,
-/// which on PostgreSQL is one message there and back instead of four; `false` where there is more
-/// to them, and nothing was written.
+/// Writes captures that consist only of events, records and plain deliveries with one statement,
+/// which saves PostgreSQL three round trips of four. Returns `false`, and writes nothing, if a
+/// capture needs more, and on SQLite.
 pub async fn write_at_once(
     pool: &DatabasePool,
     captures: &[&EventCapture],
