@@ -25,6 +25,7 @@ pub mod record;
 pub mod redactor;
 pub mod retry_schedule;
 pub mod schedule_source;
+pub mod signature_rule;
 pub mod signature_scheme;
 pub mod secrets;
 pub mod source;

@@ -21,18 +21,19 @@
 //! `webhook-id` and `webhook-timestamp` are sent with every scheme, as receivers recognise repeats
 //! by the id.
 //!
-//! Sources: Standard Webhooks 1.0 (`spec/standard-webhooks.md`), GitHub "Validating webhook
-//! deliveries", stripe-node `Webhooks.ts`, the vendors' pages for the two Perfex forms.
+//! The table in code is [`signature_rule`](crate::model::signature_rule), with the sources.
 
 pub mod key;
 pub mod secret;
 pub mod verify;
 
-use crate::model::signature_scheme::SignatureScheme;
 pub use secret::standard_key;
 pub use secret::{SecretError, check_secret, generate_secret};
 
 use crate::model::secrets::{RotatedKeys, SigningSecrets};
+use crate::model::signature_rule::{KeyForm, SignatureEncoding};
+use crate::model::signature_scheme::SignatureScheme;
+use crate::model::webhook_source::template::{TemplatePiece, parse_template};
 use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -43,18 +44,6 @@ use key::SchemeKey;
 pub const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 /// The time of the attempt in Unix seconds.
 pub const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-/// The list of Standard Webhooks signatures.
-pub const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// The vendor's documented header.
-pub const PERFEXAPI_SIGNATURE: HeaderName = HeaderName::from_static("x-perfexapi-signature");
-/// The header that the vendor's n8n node reads.
-pub const WEBHOOK_HEX_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
-/// Stripe's.
-pub const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
-/// GitHub's.
-pub const GITHUB_SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
-/// Themesic's.
-pub const THEMESIC_SIGNATURE: HeaderName = HeaderName::from_static("x-perfex-signature");
 
 /// The id cannot be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +52,7 @@ pub struct InvalidId;
 
 /// An endpoint's schemes and prepared keys.
 pub struct DeliverySigner {
-    schemes: Vec<SignatureScheme>,
+    schemes: Vec<PreparedScheme>,
     keys: RotatedKeys<SchemeKey>,
 }
 
@@ -78,7 +67,8 @@ impl DeliverySigner {
     /// [`check_secret`].
     pub fn new(schemes: &[SignatureScheme], secrets: &SigningSecrets) -> Result<Self, SecretError> {
         let keys = RotatedKeys::prepare(secrets, |secret| SchemeKey::prepare(secret, schemes))?;
-        Ok(Self { schemes: schemes.to_vec(), keys })
+        let schemes = schemes.iter().map(|scheme| PreparedScheme::new(*scheme)).collect();
+        Ok(Self { schemes, keys })
     }
 
     /// The public key of the `ed25519` scheme as receivers configure it (`whpk_` and base64), where
@@ -102,9 +92,42 @@ impl DeliverySigner {
         headers.insert(WEBHOOK_TIMESTAMP, header_value(&timestamp));
         let mut valid = self.keys.valid_at(at);
         let keys = [valid.next(), valid.next()];
-        let attempt = SignedAttempt { keys, id, timestamp: &timestamp, body, bare: None };
-        attempt.sign(&self.schemes, headers);
+        let mut attempt = SignedAttempt {
+            keys,
+            id,
+            timestamp: &timestamp,
+            body,
+            bare: None,
+            list: String::new(),
+        };
+        for scheme in &self.schemes {
+            attempt.sign(scheme, headers);
+        }
         Ok(())
+    }
+}
+
+/// A scheme, with what an attempt needs of its rule read once.
+#[derive(Debug)]
+struct PreparedScheme {
+    scheme: SignatureScheme,
+    header: HeaderName,
+    signed: Vec<TemplatePiece>,
+}
+
+impl PreparedScheme {
+    fn new(scheme: SignatureScheme) -> Self {
+        let rule = scheme.rule();
+        Self {
+            scheme,
+            header: HeaderName::from_static(rule.header),
+            signed: parse_template(rule.signed).unwrap_or_else(|_| vec![TemplatePiece::Body]),
+        }
+    }
+
+    /// Whether it signs the body alone with the secret as it is written, as several schemes do.
+    fn is_bare(&self) -> bool {
+        self.scheme.rule().key == KeyForm::Text && self.signed == [TemplatePiece::Body]
     }
 }
 
@@ -113,92 +136,86 @@ struct SignedAttempt<'a> {
     id: &'a str,
     timestamp: &'a str,
     body: &'a [u8],
-    /// The hex signature of the body alone, which several schemes carry.
-    bare: Option<HeaderValue>,
+    /// The hexadecimal signature of the body alone, once it was made.
+    bare: Option<String>,
+    /// The list that both schemes of Standard Webhooks share.
+    list: String,
 }
 
 impl SignedAttempt<'_> {
-    fn sign(mut self, schemes: &[SignatureScheme], headers: &mut HeaderMap) {
-        let mut list = String::new();
-        for scheme in schemes {
-            match scheme {
-                SignatureScheme::Standard => self.append_standard(&mut list),
-                SignatureScheme::Ed25519 => self.append_ed25519(&mut list),
-                SignatureScheme::PerfexApi => set_header(headers, PERFEXAPI_SIGNATURE, self.bare()),
-                SignatureScheme::Webhook => set_header(headers, WEBHOOK_HEX_SIGNATURE, self.bare()),
-                SignatureScheme::Github => set_header(headers, GITHUB_SIGNATURE, self.github()),
-                SignatureScheme::Stripe => {
-                    set_header(headers, STRIPE_SIGNATURE, self.timed(self.keys));
+    /// Sets the header of a scheme.
+    fn sign(&mut self, scheme: &PreparedScheme, headers: &mut HeaderMap) {
+        let rule = scheme.scheme.rule();
+        let value = match rule.part {
+            Some(part) => {
+                let mut text = format!("t={}", self.timestamp);
+                for signature in self.signatures(scheme) {
+                    text.extend([",", part, "=", &signature]);
                 }
-                SignatureScheme::Themesic => {
-                    let [current, _] = self.keys;
-                    set_header(headers, THEMESIC_SIGNATURE, self.timed([current, None]));
-                }
+                HeaderValue::try_from(text)
             }
-        }
-        if !list.is_empty() {
-            set_header(headers, WEBHOOK_SIGNATURE, HeaderValue::try_from(list).ok());
-        }
-    }
-
-    fn append_standard(&self, list: &mut String) {
-        for key in self.keys.into_iter().flatten() {
-            separate(list, "v1,");
-            BASE64.encode_string(key.standard(&self.standard_content()), list);
-        }
-    }
-
-    fn append_ed25519(&self, list: &mut String) {
-        for pair in self.keys.into_iter().flatten().filter_map(SchemeKey::ed25519) {
-            use ed25519_dalek::ed25519::signature::MultipartSigner as _;
-            separate(list, "v1a,");
-            BASE64.encode_string(pair.multipart_sign(&self.standard_content()).to_bytes(), list);
+            None if rule.key == KeyForm::Standard => {
+                for signature in self.signatures(scheme) {
+                    if !self.list.is_empty() {
+                        self.list.push(' ');
+                    }
+                    self.list.extend([rule.prefix, &signature]);
+                }
+                HeaderValue::from_str(&self.list)
+            }
+            None => {
+                let signature = self.signatures(scheme).into_iter().next().unwrap_or_default();
+                HeaderValue::try_from([rule.prefix, &signature].concat())
+            }
+        };
+        if let Ok(value) = value {
+            headers.insert(scheme.header.clone(), value);
         }
     }
 
-    fn standard_content(&self) -> [&[u8]; 5] {
-        [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", self.body]
-    }
-
-    fn bare(&mut self) -> Option<HeaderValue> {
-        if self.bare.is_none() {
-            let [current, _] = self.keys;
-            self.bare = current.map(|key| header_value(hex_of(key.literal(&[self.body])).as_str()));
+    /// The signatures of the secrets that are valid, the new one's first; of the new one alone
+    /// where the header holds one.
+    fn signatures(&mut self, scheme: &PreparedScheme) -> Vec<String> {
+        if let Some(bare) = self.bare.as_ref().filter(|_| scheme.is_bare()) {
+            return vec![bare.clone()];
         }
-        self.bare.clone()
-    }
-
-    fn github(&mut self) -> Option<HeaderValue> {
-        let bare = self.bare()?;
-        HeaderValue::try_from(format!("sha256={}", bare.to_str().ok()?)).ok()
-    }
-
-    fn timed(&self, keys: [Option<&SchemeKey>; 2]) -> Option<HeaderValue> {
-        let mut text = format!("t={}", self.timestamp);
-        for key in keys.into_iter().flatten() {
-            text.push_str(",v1=");
-            let digest = key.literal(&[self.timestamp.as_bytes(), b".", self.body]);
-            text.push_str(&hex_of(digest));
+        let most = if scheme.scheme.takes_two_signatures() { 2 } else { 1 };
+        let keys = self.keys.into_iter().flatten().take(most);
+        let made: Vec<String> = keys.filter_map(|key| self.signature(key, scheme)).collect();
+        if scheme.is_bare() {
+            self.bare = made.first().cloned();
         }
-        HeaderValue::try_from(text).ok()
+        made
     }
-}
 
-fn set_header(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
-    if let Some(value) = value {
-        headers.insert(name, value);
+    fn signature(&self, key: &SchemeKey, scheme: &PreparedScheme) -> Option<String> {
+        let rule = scheme.scheme.rule();
+        let signed: Vec<&[u8]> =
+            scheme.signed.iter().map(|piece| self.signed_bytes(piece)).collect();
+        let signature = match (scheme.scheme, rule.key) {
+            (SignatureScheme::Ed25519, _) => {
+                use ed25519_dalek::ed25519::signature::MultipartSigner as _;
+                key.ed25519()?.multipart_sign(&signed).to_bytes().to_vec()
+            }
+            (_, KeyForm::Standard) => key.standard(&signed).to_vec(),
+            _ => key.literal(&signed).to_vec(),
+        };
+        Some(match rule.encoding {
+            SignatureEncoding::Hex => hex::encode(signature),
+            SignatureEncoding::Base64 => BASE64.encode(signature),
+        })
     }
-}
 
-fn separate(list: &mut String, version: &str) {
-    if !list.is_empty() {
-        list.push(' ');
+    /// What a delivery signs: no scheme of its signs the address or a form.
+    fn signed_bytes<'p>(&'p self, piece: &'p TemplatePiece) -> &'p [u8] {
+        match piece {
+            TemplatePiece::Text(text) => text.as_bytes(),
+            TemplatePiece::Body => self.body,
+            TemplatePiece::Timestamp => self.timestamp.as_bytes(),
+            TemplatePiece::Id => self.id.as_bytes(),
+            TemplatePiece::Url | TemplatePiece::Method | TemplatePiece::Form => &[],
+        }
     }
-    list.push_str(version);
-}
-
-fn hex_of(digest: [u8; 32]) -> String {
-    hex::encode(digest)
 }
 
 /// A header value of text that is made of digits, letters and punctuation.

@@ -5,6 +5,13 @@ use crate::model::secrets::GracedSecret;
 use ed25519_dalek::Verifier as _;
 use proptest::prelude::*;
 
+pub const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+pub const PERFEXAPI_SIGNATURE: HeaderName = HeaderName::from_static("x-perfexapi-signature");
+pub const WEBHOOK_HEX_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
+pub const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
+pub const GITHUB_SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
+pub const THEMESIC_SIGNATURE: HeaderName = HeaderName::from_static("x-perfex-signature");
+
 const WHSEC: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const ID: &str = "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk";
 const AT: Timestamp = Timestamp::from_micros(1_649_367_553_000_000);

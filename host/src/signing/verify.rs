@@ -13,10 +13,9 @@ pub mod search;
 pub use problem::SignatureProblem;
 
 use super::secret::{PUBLIC, public_key};
-use super::{
-    GITHUB_SIGNATURE, PERFEXAPI_SIGNATURE, STRIPE_SIGNATURE, SignatureScheme, THEMESIC_SIGNATURE,
-    WEBHOOK_HEX_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, key,
-};
+use super::{WEBHOOK_ID, WEBHOOK_TIMESTAMP, key};
+use crate::model::signature_rule::STANDARD;
+use crate::model::signature_scheme::SignatureScheme;
 use crate::time::timestamp::Timestamp;
 use ed25519_dalek::VerifyingKey;
 use http::{HeaderMap, HeaderName};
@@ -25,6 +24,9 @@ use std::time::Duration;
 /// How far a timestamp may be from now, either way: 300 s, as the libraries of Standard Webhooks
 /// and of Stripe have it.
 pub const TOLERANCE: Duration = Duration::from_mins(5);
+
+/// What some senders write before a signature, and some receivers expect where it is not.
+const HASH_PREFIX: &str = "sha256=";
 
 /// What a receiver has of a delivery.
 #[derive(Debug, Clone, Copy)]
@@ -106,14 +108,9 @@ pub fn verify_delivery(
 ) -> Vec<SchemeFinding> {
     let check = SchemeCheck { received, keys };
     let mut findings = check.webhook_signature();
-    let others = [
-        (SignatureScheme::PerfexApi, PERFEXAPI_SIGNATURE),
-        (SignatureScheme::Webhook, WEBHOOK_HEX_SIGNATURE),
-        (SignatureScheme::Stripe, STRIPE_SIGNATURE),
-        (SignatureScheme::Github, GITHUB_SIGNATURE),
-        (SignatureScheme::Themesic, THEMESIC_SIGNATURE),
-    ];
-    for (scheme, header) in others {
+    let others = SignatureScheme::ALL.into_iter();
+    for scheme in others.filter(|scheme| scheme.rule().header != STANDARD.header) {
+        let header = HeaderName::from_static(scheme.rule().header);
         if let Some(value) = received.headers.get(&header) {
             let verdict = check.symmetric(scheme, &String::from_utf8_lossy(value.as_bytes()));
             findings.push(SchemeFinding { scheme, header, verdict });
@@ -141,15 +138,15 @@ struct SchemeCheck<'a> {
 impl SchemeCheck<'_> {
     /// The list that two schemes share.
     fn webhook_signature(&self) -> Vec<SchemeFinding> {
-        let Some(value) = self.received.headers.get(WEBHOOK_SIGNATURE) else { return Vec::new() };
+        let header = HeaderName::from_static(STANDARD.header);
+        let Some(value) = self.received.headers.get(&header) else { return Vec::new() };
         let text = String::from_utf8_lossy(value.as_bytes());
-        let of_version = |version: &str| -> Vec<String> {
-            let entries = text.split_ascii_whitespace();
+        let of = |scheme: SignatureScheme| -> Vec<String> {
+            let (entries, version) = (text.split_ascii_whitespace(), scheme.rule().prefix);
             entries.filter_map(|entry| Some(entry.strip_prefix(version)?.to_owned())).collect()
         };
-        let (symmetric, asymmetric) = (of_version("v1,"), of_version("v1a,"));
-        let finding =
-            |scheme, verdict| SchemeFinding { scheme, header: WEBHOOK_SIGNATURE, verdict };
+        let (symmetric, asymmetric) = (of(SignatureScheme::Standard), of(SignatureScheme::Ed25519));
+        let finding = |scheme, verdict| SchemeFinding { scheme, header: header.clone(), verdict };
         let mut findings = Vec::new();
         if !asymmetric.is_empty() {
             findings.push(finding(SignatureScheme::Ed25519, self.asymmetric(asymmetric)));
@@ -177,21 +174,22 @@ impl SchemeCheck<'_> {
 
     fn symmetric(&self, scheme: SignatureScheme, value: &str) -> SignatureVerdict {
         let value = value.trim();
-        let claim = match scheme {
-            SignatureScheme::Stripe | SignatureScheme::Themesic => SignatureClaim::timed(value),
-            SignatureScheme::Github => match value.strip_prefix("sha256=") {
-                Some(signature) => SignatureClaim::of(signature),
-                None => SignatureClaim::of(value).with(SignatureProblem::MissingPrefix("sha256=")),
-            },
-            SignatureScheme::Standard
-            | SignatureScheme::PerfexApi
-            | SignatureScheme::Webhook
-            | SignatureScheme::Ed25519 => match value.strip_prefix("sha256=") {
-                Some(signature) => {
-                    SignatureClaim::of(signature).with(SignatureProblem::NeedlessPrefix("sha256="))
-                }
+        let rule = scheme.rule();
+        let claim = if rule.part.is_some() {
+            SignatureClaim::timed(value)
+        } else if rule.prefix.is_empty() {
+            match value.strip_prefix(HASH_PREFIX) {
+                Some(signature) => SignatureClaim::of(signature)
+                    .with(SignatureProblem::NeedlessPrefix(HASH_PREFIX)),
                 None => SignatureClaim::of(value),
-            },
+            }
+        } else {
+            match value.strip_prefix(rule.prefix) {
+                Some(signature) => SignatureClaim::of(signature),
+                None => {
+                    SignatureClaim::of(value).with(SignatureProblem::MissingPrefix(rule.prefix))
+                }
+            }
         };
         self.judge(scheme, claim)
     }

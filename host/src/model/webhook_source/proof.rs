@@ -2,6 +2,9 @@
 
 use super::template::{self, TemplatePiece};
 use crate::model::fault::InputFault;
+use crate::model::signature_rule::{
+    HashAlgorithm, HmacRule, KeyForm, SIGNED_BODY, SignatureEncoding,
+};
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
@@ -20,72 +23,6 @@ pub enum SenderProof {
     PayPal,
     /// By what the source's settings say.
     AsSet,
-}
-
-/// The hash function of an HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Algorithm)]
-pub enum HashAlgorithm {
-    /// SHA-1, which some senders have not left yet. Nobody can forge an HMAC with it.
-    Sha1,
-    /// SHA-256.
-    #[default]
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
-
-/// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Encoding)]
-pub enum SignatureEncoding {
-    /// Hexadecimal, in either case.
-    #[default]
-    Hex,
-    /// Base64, in the standard or the URL alphabet, with or without padding.
-    Base64,
-}
-
-/// What bytes the secret stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyForm {
-    /// Those of its text, whatever it looks like.
-    #[default]
-    Text,
-    /// Those that it writes in hexadecimal.
-    Hex,
-    /// Those that it writes in base64.
-    Base64,
-    /// As Standard Webhooks has it: base64 behind `whsec_`, else those of the text.
-    Standard,
-}
-
-/// One way to sign with an HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HmacRule<'a> {
-    /// The hash function.
-    pub algorithm: HashAlgorithm,
-    /// The header with the signature. It may hold several with white space or commas between them.
-    pub header: &'a str,
-    /// How the signature is written.
-    pub encoding: SignatureEncoding,
-    /// What stands before the signature.
-    pub prefix: &'a str,
-    /// The name of the signature in a header such as `t=…,v1=…`.
-    pub part: Option<&'a str>,
-    /// Where the signed time stands: `header:NAME`, or `part:NAME` of the signature's header.
-    pub timestamp: Option<&'a str>,
-    /// The header with the signed id.
-    pub id: Option<&'a str>,
-    /// What is signed, as [`template::parse_template`] reads it.
-    pub signed: &'a str,
-    /// What bytes the secret stands for.
-    pub key: KeyForm,
 }
 
 /// Where a request has the secret itself.
@@ -141,7 +78,7 @@ pub struct HmacSettings {
 }
 
 fn signed() -> String {
-    "{body}".to_owned()
+    SIGNED_BODY.to_owned()
 }
 
 impl HmacSettings {

@@ -11,7 +11,11 @@
 //! (GitLab); "Securing webhooks" (Linear); "Signature verification" (Paddle); "Secure webhooks"
 //! (Bitbucket); "Webhooks" (Notion); the vendors' pages and code for the three Perfex forms.
 
-use super::proof::{HashAlgorithm, HmacRule, KeyForm, SenderProof, SignatureEncoding, TokenPlace};
+use super::proof::{SenderProof, TokenPlace};
+use crate::model::signature_rule::{
+    BASE64, GITHUB, HEX, HashAlgorithm, HmacRule, PERFEXAPI, STANDARD, STRIPE, THEMESIC, TIMED,
+    WEBHOOK,
+};
 
 /// What is known of somebody who sends webhooks.
 ///
@@ -92,49 +96,18 @@ const OWN: WebhookSender = WebhookSender {
     ..ANY
 };
 
-/// Lower-case hexadecimal HMAC-SHA256 of the body with the literal secret.
-const HEX: HmacRule<'static> = HmacRule {
-    algorithm: HashAlgorithm::Sha256,
-    header: "",
-    encoding: SignatureEncoding::Hex,
-    prefix: "",
-    part: None,
-    timestamp: None,
-    id: None,
-    signed: "{body}",
-    key: KeyForm::Text,
-};
-/// The same in base64.
-const BASE64: HmacRule<'static> = HmacRule { encoding: SignatureEncoding::Base64, ..HEX };
-/// `t=SECONDS,v1=HEX` over `SECONDS.BODY`.
-const TIMED: HmacRule<'static> =
-    HmacRule { part: Some("v1"), timestamp: Some("part:t"), signed: "{timestamp}.{body}", ..HEX };
-/// Standard Webhooks 1.0.
-const STANDARD: HmacRule<'static> = HmacRule {
-    header: "webhook-signature",
-    prefix: "v1,",
-    timestamp: Some("header:webhook-timestamp"),
-    id: Some("webhook-id"),
-    signed: "{id}.{timestamp}.{body}",
-    key: KeyForm::Standard,
-    ..BASE64
-};
-
 /// The table.
 pub static SENDERS: [WebhookSender; 32] = [
     WebhookSender {
         name: "perfexapi",
         title: "PerfexAPI by OBS Technologies, in both of its headers",
-        proof: SenderProof::Hmac(&[
-            HmacRule { header: "x-perfexapi-signature", ..HEX },
-            HmacRule { header: "x-webhook-signature", ..HEX },
-        ]),
+        proof: SenderProof::Hmac(&[PERFEXAPI, WEBHOOK]),
         ..ANY
     },
     WebhookSender {
         name: "themesic",
         title: "the REST API module of Themesic",
-        proof: SenderProof::Hmac(&[HmacRule { header: "x-perfex-signature", ..TIMED }]),
+        proof: SenderProof::Hmac(&[THEMESIC]),
         ..ANY
     },
     WebhookSender {
@@ -164,11 +137,7 @@ pub static SENDERS: [WebhookSender; 32] = [
     WebhookSender {
         name: "github",
         title: "GitHub",
-        proof: SenderProof::Hmac(&[HmacRule {
-            header: "x-hub-signature-256",
-            prefix: "sha256=",
-            ..HEX
-        }]),
+        proof: SenderProof::Hmac(&[GITHUB]),
         event: &["{header:x-github-event}.{/action?}"],
         id: &["header:x-github-delivery"],
         headers: &["x-github-"],
@@ -177,7 +146,7 @@ pub static SENDERS: [WebhookSender; 32] = [
     WebhookSender {
         name: "stripe",
         title: "Stripe",
-        proof: SenderProof::Hmac(&[HmacRule { header: "stripe-signature", ..TIMED }]),
+        proof: SenderProof::Hmac(&[STRIPE]),
         data: &["/data/object"],
         id: &["/id"],
         occurred_at: &["/created"],
@@ -283,11 +252,7 @@ pub static SENDERS: [WebhookSender; 32] = [
     WebhookSender {
         name: "meta",
         title: "Meta: Facebook pages and lead ads, Instagram, WhatsApp",
-        proof: SenderProof::Hmac(&[HmacRule {
-            header: "x-hub-signature-256",
-            prefix: "sha256=",
-            ..HEX
-        }]),
+        proof: SenderProof::Hmac(&[GITHUB]),
         event: &["{/object}.{/field?}"],
         occurred_at: &["/time"],
         lists: &[&["entry"], &["changes", "messaging", "standby"]],

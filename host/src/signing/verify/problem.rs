@@ -1,5 +1,6 @@
 //! What can be wrong with a signature, in words.
 
+use crate::model::signature_rule::{SIGNED_BODY, SIGNED_ID_TIME_AND_BODY, SIGNED_TIME_AND_BODY};
 use crate::time::span::TimeSpan;
 use http::HeaderName;
 use std::time::Duration;
@@ -114,6 +115,19 @@ pub enum SignedContent {
     /// Timestamp and body run together.
     #[error("timestamp and body with nothing between them")]
     TimestampJoinedBody,
+}
+
+impl SignedContent {
+    /// As a scheme's rule writes it.
+    pub const fn template(self) -> &'static str {
+        match self {
+            Self::Body => SIGNED_BODY,
+            Self::TimestampBody => SIGNED_TIME_AND_BODY,
+            Self::TimestampCommaBody => "{timestamp},{body}",
+            Self::IdTimestampBody => SIGNED_ID_TIME_AND_BODY,
+            Self::TimestampJoinedBody => "{timestamp}{body}",
+        }
+    }
 }
 
 /// How the body at hand differs from the one that was signed.

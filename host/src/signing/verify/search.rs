@@ -4,6 +4,7 @@ use super::problem::{BodyChange, GivenEncoding, SecretReading, SignatureProblem,
 use super::{SignatureScheme, VerificationKeys};
 use crate::crypto::sha256::MacKey;
 use crate::json::canonical;
+use crate::model::signature_rule::{KeyForm, SignatureEncoding};
 use crate::signing::secret::{SYMMETRIC, standard_key};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -104,7 +105,7 @@ struct DecodedSignature {
 
 /// The bytes a signature's text may stand for.
 fn decodings(text: &str, scheme: SignatureScheme) -> Vec<DecodedSignature> {
-    let base64 = matches!(scheme, SignatureScheme::Standard | SignatureScheme::Ed25519);
+    let base64 = scheme.rule().encoding == SignatureEncoding::Base64;
     let mut found = Vec::new();
     let mut add = |encoding, bytes: Option<Vec<u8>>| {
         found.extend(bytes.map(|bytes| DecodedSignature { encoding, bytes }));
@@ -129,17 +130,13 @@ fn decodings(text: &str, scheme: SignatureScheme) -> Vec<DecodedSignature> {
 fn readings(secret: &str, scheme: SignatureScheme) -> Vec<(Option<SecretReading>, Vec<u8>)> {
     let literal = secret.as_bytes().to_vec();
     let rest = secret.strip_prefix(SYMMETRIC);
-    let mut readings = match scheme {
-        SignatureScheme::Standard | SignatureScheme::Ed25519 => {
+    let mut readings: Vec<(Option<SecretReading>, Vec<u8>)> = match scheme.rule().key {
+        KeyForm::Standard => {
             let own = standard_key(secret).ok().map(|key| (None, key));
             let other = rest.map(|_| (Some(SecretReading::Literal), literal.clone()));
-            own.into_iter().chain(other).collect::<Vec<_>>()
+            own.into_iter().chain(other).collect()
         }
-        SignatureScheme::PerfexApi
-        | SignatureScheme::Webhook
-        | SignatureScheme::Stripe
-        | SignatureScheme::Github
-        | SignatureScheme::Themesic => {
+        KeyForm::Text | KeyForm::Hex | KeyForm::Base64 => {
             let decoded = rest.and_then(|_| standard_key(secret).ok());
             let other = decoded.map(|key| (Some(SecretReading::Decoded), key));
             [(None, literal.clone())].into_iter().chain(other).collect()
@@ -156,13 +153,6 @@ fn readings(secret: &str, scheme: SignatureScheme) -> Vec<(Option<SecretReading>
 
 /// What may have been signed; the scheme's own content first.
 fn contents(subject: &SignedSubject<'_>) -> Vec<SignatureForm> {
-    let own = match subject.scheme {
-        SignatureScheme::Standard | SignatureScheme::Ed25519 => SignedContent::IdTimestampBody,
-        SignatureScheme::Stripe | SignatureScheme::Themesic => SignedContent::TimestampBody,
-        SignatureScheme::PerfexApi | SignatureScheme::Webhook | SignatureScheme::Github => {
-            SignedContent::Body
-        }
-    };
     let all = [
         SignedContent::Body,
         SignedContent::TimestampBody,
@@ -170,6 +160,9 @@ fn contents(subject: &SignedSubject<'_>) -> Vec<SignatureForm> {
         SignedContent::IdTimestampBody,
         SignedContent::TimestampJoinedBody,
     ];
+    let signed = subject.scheme.rule().signed;
+    let own = all.into_iter().find(|content| content.template() == signed);
+    let own = own.unwrap_or(SignedContent::Body);
     let others = all.into_iter().filter(|content| *content != own);
     let others = others.map(|content| SignatureForm { content, problem: Some(content) });
     [SignatureForm { content: own, problem: None }].into_iter().chain(others).collect()

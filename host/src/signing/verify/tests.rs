@@ -3,6 +3,10 @@ use super::*;
 use crate::crypto::sha256::MacKey;
 use crate::model::secrets::{GracedSecret, SigningSecrets};
 use crate::signing::DeliverySigner;
+use crate::signing::tests::{
+    GITHUB_SIGNATURE, PERFEXAPI_SIGNATURE, STRIPE_SIGNATURE, THEMESIC_SIGNATURE,
+    WEBHOOK_HEX_SIGNATURE, WEBHOOK_SIGNATURE,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;

@@ -3,7 +3,7 @@
 
 use super::{WebhookRefusal, WebhookRequest, text};
 use crate::crypto::sha256;
-use crate::model::webhook_source::proof::{HashAlgorithm, HmacRule, KeyForm, SignatureEncoding};
+use crate::model::signature_rule::{HashAlgorithm, HmacRule, KeyForm, SignatureEncoding};
 use crate::model::webhook_source::template;
 use crate::model::webhook_source::template::TemplatePiece;
 use crate::signing::standard_key;
