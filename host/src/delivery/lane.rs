@@ -46,6 +46,7 @@ pub async fn run_lane(context: Arc<LaneContext>, NewLane { lane, mut queue }: Ne
             () = runner.lane.room.wake.notified() => runner.claim_due().await,
             () = sleep(due) => runner.claim_due().await,
             _ = runner.changes.changed() => runner.adapt_to_settings().await,
+            () = runner.lane.removed.cancelled() => break,
             () = stop.cancelled() => break,
         }
     }

@@ -80,9 +80,12 @@ impl WorkPrefetch {
         lane
     }
 
-    /// Forgets the lane of a deleted endpoint; its reader sees the end of the queue.
+    /// Forgets the lane of a deleted endpoint and ends the task that reads it.
     pub fn remove_lane(&self, endpoint: EndpointId) {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&endpoint);
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.remove(&endpoint) {
+            lane.removed.cancel();
+        }
     }
 
     /// The lane of an endpoint that has one.

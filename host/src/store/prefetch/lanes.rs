@@ -8,6 +8,7 @@ use crate::model::receiver_pace::ReceiverPace;
 use crate::time::timestamp::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// A delivery leased to this process.
 #[derive(Debug)]
@@ -54,6 +55,9 @@ pub struct EndpointLane {
     pub endpoint: EndpointId,
     /// Its places.
     pub room: Arc<LaneCapacity>,
+    /// Cancelled when the endpoint is deleted. The task that reads the queue holds the lane, so the
+    /// queue itself never ends.
+    pub removed: CancellationToken,
     sender: mpsc::UnboundedSender<LeasedDelivery>,
     next_due: Mutex<Option<Timestamp>>,
     pace: Mutex<ReceiverPace>,
@@ -63,7 +67,9 @@ impl EndpointLane {
     pub fn open(endpoint: EndpointId, room: LaneCapacity) -> NewLane {
         let (sender, queue) = mpsc::unbounded_channel();
         let (room, next_due, pace) = (Arc::new(room), Mutex::new(None), Mutex::default());
-        NewLane { lane: Arc::new(Self { endpoint, room, sender, next_due, pace }), queue }
+        let removed = CancellationToken::new();
+        let lane = Arc::new(Self { endpoint, room, removed, sender, next_due, pace });
+        NewLane { lane, queue }
     }
 
     /// What is known of how fast the receiver takes requests. Held for moments only.
