@@ -67,6 +67,12 @@ pub fn is_untold(head: &RowHead) -> bool {
     head.marks == UNTOLD
 }
 
+/// What to keep of a row that is to be told again as it will be read: no content has this hash.
+pub fn reopened(head: RowHead) -> KeptRow {
+    let hash = ShortDigest::of(["reopened"]);
+    KeptRow { head: RowHead { hash, ..head }, cells: String::new() }
+}
+
 /// What was kept of rows, without their contents, by key.
 pub async fn read_heads(
     run: &SourceRun,

@@ -14,7 +14,7 @@ use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
 use crate::store::EventStore;
 use crate::store::sources::SourceState;
-use crate::store::{KeptRow, RowLetter, RowsSetAside, SourceChanges};
+use crate::store::{KeptRow, RowHead, RowLetter, RowsSetAside, SourceChanges};
 use crate::time::timestamp::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -310,6 +310,24 @@ impl SourceRun {
             let replayed = letters.invalid_replayed(list_name(list)).into_iter();
             replayed.map(|one| rows::number(&one.row_id)).collect()
         };
+        self.commit_changes(Vec::new(), changes).await
+    }
+
+    /// Marks the rows of a list of which a replay was asked for, so that they are told when they are
+    /// read again: a row that was told before as changed, another one as new. Of what changed
+    /// nothing is known, because what is kept is the state of which no event could be made.
+    pub async fn reopen_replayed(&self, list: &str) -> Result<(), RunFailed> {
+        let keys: Vec<i64> = {
+            let letters = self.lock_letters();
+            let replayed = letters.invalid_replayed(list_name(list)).into_iter();
+            replayed.map(|one| rows::number(&one.row_id)).collect()
+        };
+        let heads = self.journal().find_row_heads(self.id(), list, &keys).await?;
+        let (untold, told): (Vec<RowHead>, Vec<RowHead>) =
+            heads.into_iter().partition(rows::is_untold);
+        let mut changes = self.changes_of_list(list);
+        changes.gone = untold.into_iter().map(|head| head.key).collect();
+        changes.put = told.into_iter().map(rows::reopened).collect();
         self.commit_changes(Vec::new(), changes).await
     }
 

@@ -130,6 +130,34 @@ async fn a_new_row_that_was_no_event_is_created_once_it_can_be_one() {
     assert_eq!(world.get(DEAD).await, json!([]));
 }
 
+/// A receiver that knows a record must not be told that it is new.
+#[tokio::test]
+async fn a_known_row_that_was_replayed_in_vain_is_updated_once_it_is_mended() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::DataBuilder).await;
+    source(&world, &poll(&site)).await;
+    put(&site, [6], now());
+    site.put("invoices", 5, row(&site, 5, now(), "5.00"));
+    run_well(&world).await;
+    let mut told = happened(&world).await;
+    told.sort();
+    assert_eq!(told, ["created 5", "created 6"]);
+    let mut bad = row(&site, 5, now(), "5.50");
+    bad["deep"] = serde_json::from_str(&format!("{}{}", "[".repeat(110), "]".repeat(110))).unwrap();
+    site.put("invoices", 5, bad);
+    run_well(&world).await;
+    let letter = world.get(DEAD).await[0].clone();
+    assert_eq!((&letter["row"], &letter["reason"]), (&json!("5"), &json!("row_invalid")));
+    let path = format!("{DEAD}/{}", text(&letter, "id"));
+    world.post(&format!("{path}/replay"), &json!({})).await;
+    world.eventually(&path, |found| found["replayed_at"] == Value::Null).await;
+    assert_eq!(happened(&world).await.len(), 2, "the replay came to nothing");
+    site.put("invoices", 5, row(&site, 5, now(), "6.00"));
+    run_well(&world).await;
+    assert_eq!(happened(&world).await[2..], ["updated 5"]);
+    assert_eq!(world.get(DEAD).await, json!([]));
+}
+
 #[tokio::test]
 async fn rows_that_make_no_event_beyond_the_most_are_left_to_the_next_run() {
     let Some(world) = World::start(Sqlite).await else { return };

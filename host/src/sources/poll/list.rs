@@ -39,7 +39,7 @@ pub async fn poll_list(
     known: &ListMemory,
 ) -> Result<ListMemory, RunFailed> {
     let plan = fetch.plan;
-    run.forget_replayed(&plan.list).await?;
+    run.reopen_replayed(&plan.list).await?;
     let start = settings.start.instant(&plan.zone).filter(|_| !known.looked);
     let back_to = start.or_else(|| known.newest.map(|newest| newest.before(overlap(plan, newest))));
     let back_to = reread_from(run, plan, back_to);

@@ -111,7 +111,7 @@ impl TablePass<'_> {
     /// Reads every row and captures what follows: changes at once, then what is gone, then what
     /// needs the place of what is gone.
     pub async fn read(&mut self) -> Result<(), RunFailed> {
-        self.run.forget_replayed(&self.table.list).await?;
+        self.run.reopen_replayed(&self.table.list).await?;
         let mut pace = ReadPace::new(FIRST);
         let mut seen = Vec::new();
         let mut held = HeldRows::new(self.has_kept_rows().await?);
