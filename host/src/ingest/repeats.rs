@@ -8,7 +8,7 @@
 use super::incoming::IncomingEvent;
 use crate::crypto::digest::ShortDigest;
 use crate::model::webhook_source::RepeatRule;
-use crate::settings::source_runtime::RequestSequence;
+use crate::settings::source_runtime::{RequestPlace, RequestSequence};
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
 
@@ -54,8 +54,11 @@ pub fn repeat_keys(
     let or_identical = |key: Option<String>, n: usize| match (key, &identical) {
         (Some(key), _) => RepeatKeys::new(key),
         (None, Some(identity)) => {
-            let [now, before] = identity.keys();
-            RepeatKeys { earlier: vec![numbered(&before, n)], ..RepeatKeys::new(numbered(&now, n)) }
+            let own = numbered(&identity.key(identity.window), n);
+            // Most requests differ from the one before: what cannot be there is not looked up.
+            let earlier = identity.place.may_repeat;
+            let earlier = earlier.then(|| numbered(&identity.key(identity.window - 1), n));
+            RepeatKeys { earlier: earlier.into_iter().collect(), ..RepeatKeys::new(own) }
         }
         (None, None) => RepeatKeys::default(),
     };
@@ -88,17 +91,15 @@ fn numbered(key: &str, n: usize) -> String {
 struct RequestIdentity {
     /// Of what each of them has: the signature and the headers with a time.
     fingerprint: ShortDigest,
-    /// How many requests with another fingerprint came before.
-    number: u64,
+    place: RequestPlace,
     /// The window of time that it came in.
     window: i64,
 }
 
 impl RequestIdentity {
-    /// The keys of this window of time and of the one before it.
-    fn keys(&self) -> [String; 2] {
-        let Self { fingerprint, number, window } = self;
-        [*window, window - 1].map(|window| format!("same {fingerprint} {number} {window}"))
+    /// The key that it has if it comes in this window of time.
+    fn key(&self, window: i64) -> String {
+        format!("same {} {} {window}", self.fingerprint, self.place.number)
     }
 }
 
@@ -107,8 +108,8 @@ impl RepeatableRequest<'_> {
         let times = self.headers.iter().filter(|(name, _)| name.as_str().ends_with("timestamp"));
         let times = times.map(|(_, value)| value.as_bytes());
         let fingerprint = ShortDigest::of([signature].into_iter().chain(times));
-        let number = sequence.number(fingerprint);
-        RequestIdentity { fingerprint, number, window: self.now.seconds() / WINDOW }
+        let place = sequence.place(fingerprint);
+        RequestIdentity { fingerprint, place, window: self.now.seconds() / WINDOW }
     }
 }
 

@@ -127,15 +127,26 @@ impl SourceHealth {
 #[derive(Debug, Default)]
 pub struct RequestSequence(Mutex<(Option<ShortDigest>, u64)>);
 
+/// A request's place among those of its source.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestPlace {
+    /// The number of the request before it if that has the same fingerprint, else the next one.
+    pub number: u64,
+    /// Whether an earlier request may have the same number and fingerprint: the one before it has,
+    /// or it is the first since the start, and the one before it came to the process before.
+    pub may_repeat: bool,
+}
+
 impl RequestSequence {
-    /// Returns the same number as for the request before if that has this fingerprint too, else the next number.
-    pub fn number(&self, fingerprint: ShortDigest) -> u64 {
+    /// Returns the place of the request that comes now.
+    pub fn place(&self, fingerprint: ShortDigest) -> RequestPlace {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, number) = &mut *state;
-        if last.is_some_and(|last| last != fingerprint) {
+        let may_repeat = last.is_none_or(|last| last == fingerprint);
+        if !may_repeat {
             *number += 1;
         }
         *last = Some(fingerprint);
-        *number
+        RequestPlace { number: *number, may_repeat }
     }
 }
