@@ -138,7 +138,11 @@ impl DatabasePool {
                 }
                 Err(closed) => Err(closed),
             },
-            DatabaseBackend::Postgres(pools) => transact_postgres(pools, &mut state, body).await,
+            // Boxed, as below: sqlx's future holds all that connecting needs, 14 KB. Within the
+            // caller's future it made every task that may write that large, a delivery's too.
+            DatabaseBackend::Postgres(pools) => {
+                Box::pin(transact_postgres(pools, &mut state, body)).await
+            }
         };
         (state, self.note_damage(done))
     }
@@ -169,7 +173,7 @@ impl DatabasePool {
         rows: &[&[BoundRow<'_>]],
     ) -> Result<bool, StoreError> {
         let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(false) };
-        let inserted = inserts.bind(rows).execute(&pools.write).await;
+        let inserted = Box::pin(inserts.bind(rows).execute(&pools.write)).await;
         self.note_damage(inserted.map_err(StoreError::from))?;
         Ok(true)
     }
@@ -252,7 +256,8 @@ impl DatabasePool {
                 reading.await
             }
             DatabaseBackend::Postgres(pools) => {
-                let read = read_postgres(pools, &query, &mut |row| take(&mut state, row)).await;
+                let mut take = |row| take(&mut state, row);
+                let read = Box::pin(read_postgres(pools, &query, &mut take)).await;
                 read.map(|()| state)
             }
         };
