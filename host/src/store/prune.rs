@@ -231,9 +231,16 @@ impl EventStore {
             statements::PRUNE_DELETED_RECORDS_SQLITE,
             statements::PRUNE_DELETED_RECORDS_POSTGRES,
         );
-        let of_silent = self
-            .pool()
-            .choose_statement(statements::PRUNE_RECORDS_SQLITE, statements::PRUNE_RECORDS_POSTGRES);
+        let of_silent = [
+            self.pool().choose_statement(
+                statements::PRUNE_UNCHANGED_RECORDS_SQLITE,
+                statements::PRUNE_UNCHANGED_RECORDS_POSTGRES,
+            ),
+            self.pool().choose_statement(
+                statements::PRUNE_CHANGED_RECORDS_SQLITE,
+                statements::PRUNE_CHANGED_RECORDS_POSTGRES,
+            ),
+        ];
         let mut pruned = self.prune_rows(of_deleted, before.deleted_records, None).await?;
         let Some(before) = before.records else { return Ok(pruned) };
         let mut resource = String::new();
@@ -241,7 +248,9 @@ impl EventStore {
             let query = SqlQuery::new(statements::NEXT_RESOURCE).bind(&resource);
             let next: Option<String> = self.pool().find_value(query).await?;
             let Some(next) = next else { return Ok(pruned) };
-            pruned += self.prune_rows(of_silent, before, Some(&next)).await?;
+            for text in of_silent {
+                pruned += self.prune_rows(text, before, Some(&next)).await?;
+            }
             resource = next;
         }
     }

@@ -29,17 +29,106 @@ macro_rules! records {
         records!("r.updated_at", $order, $after)
     };
     ($updated:literal, $order:literal, $after:literal) => {
+        page_of_records!(
+            concat!(
+                "SELECT * FROM record r WHERE ",
+                listed_records!(),
+                " AND ",
+                $updated,
+                " >= $3",
+                $after
+            ),
+            $order
+        )
+    };
+}
+
+macro_rules! listed_records {
+    () => {
+        "r.resource = $1 AND r.deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR r.source = $2)"
+    };
+}
+
+macro_rules! page_of_records {
+    ($records:expr, $order:literal) => {
         concat!(
             "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
-            FROM (SELECT * FROM record r WHERE r.resource = $1 AND r.deleted_at IS NULL \
-            AND (CAST($2 AS TEXT) IS NULL OR r.source = $2) AND ",
-            $updated,
-            " >= $3",
-            $after,
+            FROM (",
+            $records,
             " ORDER BY ",
             $order,
             " LIMIT $4 OFFSET $5) r JOIN event e ON e.id = r.event_id ORDER BY ",
             $order
+        )
+    };
+}
+
+/// Records heard of since then, in the order of that time. Those that were never changed are not
+/// in the index of changed ones: a new record is one index entry less to write, a tenth of all
+/// processor time of a batch. So the page is chosen from the best of either kind.
+macro_rules! records_by_update {
+    ($direction:literal) => {
+        records_by_update!($direction, "", "")
+    };
+    ($direction:literal, $unchanged_after:literal, $changed_after:literal) => {
+        concat!(
+            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+            FROM (SELECT * FROM (SELECT * FROM record r WHERE ",
+            listed_records!(),
+            " AND r.updated_at = r.created_at AND r.created_at >= $3",
+            $unchanged_after,
+            " ORDER BY r.created_at",
+            $direction,
+            ", ",
+            within_one_moment!($direction),
+            " LIMIT CAST($4 AS BIGINT) + CAST($5 AS BIGINT)) unchanged \
+            UNION ALL SELECT * FROM (SELECT * FROM record r WHERE ",
+            listed_records!(),
+            " AND r.updated_at <> r.created_at AND r.updated_at >= $3",
+            $changed_after,
+            " ORDER BY r.updated_at",
+            $direction,
+            ", ",
+            within_one_moment!($direction),
+            " LIMIT CAST($4 AS BIGINT) + CAST($5 AS BIGINT)) changed \
+            ORDER BY updated_at",
+            $direction,
+            ", ordinal",
+            $direction,
+            ", resource_id",
+            $direction,
+            ", source",
+            $direction,
+            " LIMIT $4 OFFSET $5) r JOIN event e ON e.id = r.event_id ORDER BY r.updated_at",
+            $direction,
+            ", ",
+            within_one_moment!($direction)
+        )
+    };
+}
+
+macro_rules! within_one_moment {
+    ($direction:literal) => {
+        concat!("r.ordinal", $direction, ", r.resource_id", $direction, ", r.source", $direction)
+    };
+}
+
+/// Few records that were heard of since then, put in the order of their creation.
+macro_rules! few_records {
+    ($after:literal) => {
+        concat!(
+            "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+            FROM (SELECT * FROM (SELECT * FROM record r WHERE ",
+            listed_records!(),
+            " AND r.updated_at = r.created_at AND r.created_at >= $3 \
+            UNION ALL SELECT * FROM record r WHERE ",
+            listed_records!(),
+            " AND r.updated_at <> r.created_at AND r.updated_at >= $3) r WHERE 1 = 1",
+            $after,
+            " ORDER BY created_at DESC, ordinal DESC, resource_id DESC, source DESC \
+            LIMIT $4 OFFSET $5) r JOIN event e ON e.id = r.event_id \
+            ORDER BY r.created_at DESC, ",
+            within_one_moment!(" DESC")
         )
     };
 }
@@ -80,8 +169,21 @@ macro_rules! pruned_payloads {
     };
 }
 
+/// Records that were last heard of before a time, by an index each.
+macro_rules! unchanged_before {
+    () => {
+        "resource = $3 AND deleted_at IS NULL AND updated_at = created_at AND created_at < $1"
+    };
+}
+
+macro_rules! changed_before {
+    () => {
+        "resource = $3 AND deleted_at IS NULL AND updated_at <> created_at AND updated_at < $1"
+    };
+}
+
 macro_rules! pruned_records {
-    ($which:literal, $lock:literal) => {
+    ($which:expr, $lock:literal) => {
         concat!(
             "DELETE FROM record WHERE (resource, ordinal, resource_id, source) IN \
             (SELECT resource, ordinal, resource_id, source FROM record WHERE ",
@@ -346,25 +448,20 @@ statements! {
         " AND (r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
     );
     /// Finds all records of that time and puts them in order: for a few among many.
-    SELECT_FEW_RECORDS_CREATED = records!(
-        "r.updated_at",
-        "+r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
-        ""
+    SELECT_FEW_RECORDS_CREATED = few_records!("");
+    SELECT_FEW_RECORDS_CREATED_AFTER = few_records!(
+        " AND (r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
     );
-    SELECT_FEW_RECORDS_CREATED_AFTER = records!(
-        "r.updated_at",
-        "+r.created_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
-        " AND (+r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
-    );
-    SELECT_RECORDS_NEWEST =
-        records!("r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC");
-    SELECT_RECORDS_NEWEST_AFTER = records!(
-        "r.updated_at DESC, r.ordinal DESC, r.resource_id DESC, r.source DESC",
+    SELECT_RECORDS_NEWEST = records_by_update!(" DESC");
+    SELECT_RECORDS_NEWEST_AFTER = records_by_update!(
+        " DESC",
+        " AND (r.created_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)",
         " AND (r.updated_at, r.ordinal, r.resource_id, r.source) < ($9, $6, $7, $8)"
     );
-    SELECT_RECORDS_OLDEST = records!("r.updated_at, r.ordinal, r.resource_id, r.source");
-    SELECT_RECORDS_OLDEST_AFTER = records!(
-        "r.updated_at, r.ordinal, r.resource_id, r.source",
+    SELECT_RECORDS_OLDEST = records_by_update!("");
+    SELECT_RECORDS_OLDEST_AFTER = records_by_update!(
+        "",
+        " AND (r.created_at, r.ordinal, r.resource_id, r.source) > ($9, $6, $7, $8)",
         " AND (r.updated_at, r.ordinal, r.resource_id, r.source) > ($9, $6, $7, $8)"
     );
     SELECT_RECORDS_BY_ID = records!("r.ordinal, r.resource_id, r.source");
@@ -385,9 +482,14 @@ statements! {
         AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT $5";
     COUNT_DELETED_RECORDS = "SELECT COUNT(*) AS value FROM (SELECT 1 FROM record WHERE deleted_at >= $1 \
         AND resource = $2 AND (CAST($3 AS TEXT) IS NULL OR source = $3) LIMIT $4) AS counted";
-    COUNT_RECORDS = "SELECT COUNT(*) AS value FROM (SELECT 1 FROM record WHERE resource = $1 \
-        AND deleted_at IS NULL AND (CAST($2 AS TEXT) IS NULL OR source = $2) \
-        AND updated_at >= $3 LIMIT $4) AS counted";
+    COUNT_RECORDS = concat!(
+        "SELECT COUNT(*) AS value FROM (SELECT 1 FROM (SELECT r.created_at FROM record r WHERE ",
+        listed_records!(),
+        " AND r.updated_at = r.created_at AND r.created_at >= $3 \
+        UNION ALL SELECT r.created_at FROM record r WHERE ",
+        listed_records!(),
+        " AND r.updated_at <> r.created_at AND r.updated_at >= $3) heard LIMIT $4) AS counted"
+    );
     SELECT_CALLS = "SELECT id, token_id, address, method, route, status, duration_us, calls FROM audit \
         WHERE id < $1 AND id >= $2 AND (CAST($3 AS TEXT) IS NULL OR token_id = $4) \
         AND (CAST($5 AS TEXT) IS NULL OR address = $5) AND (CAST($6 AS TEXT) IS NULL OR method = $6) \
@@ -481,12 +583,11 @@ statements! {
         pruned_records!("deleted_at < $1", " FOR UPDATE SKIP LOCKED");
     /// The first resource of records after this one: each is found by a look-up in an index.
     NEXT_RESOURCE = "SELECT resource AS value FROM record WHERE resource > $1 ORDER BY resource LIMIT 1";
-    PRUNE_RECORDS_SQLITE =
-        pruned_records!("resource = $3 AND deleted_at IS NULL AND updated_at < $1", "");
-    PRUNE_RECORDS_POSTGRES = pruned_records!(
-        "resource = $3 AND deleted_at IS NULL AND updated_at < $1",
-        " FOR UPDATE SKIP LOCKED"
-    );
+    PRUNE_UNCHANGED_RECORDS_SQLITE = pruned_records!(unchanged_before!(), "");
+    PRUNE_UNCHANGED_RECORDS_POSTGRES =
+        pruned_records!(unchanged_before!(), " FOR UPDATE SKIP LOCKED");
+    PRUNE_CHANGED_RECORDS_SQLITE = pruned_records!(changed_before!(), "");
+    PRUNE_CHANGED_RECORDS_POSTGRES = pruned_records!(changed_before!(), " FOR UPDATE SKIP LOCKED");
     PAYLOAD_PRUNED = "SELECT received_at, pruned_at FROM event WHERE id = $1 \
         AND pruned_at IS NOT NULL";
 

@@ -8,7 +8,7 @@ use crate::model::delivery::WorkLease;
 use crate::model::event::Event;
 use crate::model::id::{EventId, FlowId};
 use crate::model::record::RecordChange;
-use crate::store::db::{BoundRow, DatabasePool, WriteTransaction};
+use crate::store::db::{BoundRow, DatabaseDialect, DatabasePool, WriteTransaction};
 use crate::store::prefetch::{LeasedPlanning, QueuePermit, WorkPrefetch};
 use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
@@ -99,7 +99,9 @@ pub async fn write_at_once(
     pool: &DatabasePool,
     captures: &[&EventCapture],
 ) -> Result<bool, StoreError> {
-    if !captures.iter().all(|capture| capture.is_plain()) {
+    if pool.dialect() == DatabaseDialect::Sqlite
+        || !captures.iter().all(|capture| capture.is_plain())
+    {
         return Ok(false);
     }
     let events: Vec<BoundRow<'_>> = captures.iter().map(|capture| event_row(capture)).collect();

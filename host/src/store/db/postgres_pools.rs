@@ -38,6 +38,8 @@ impl PostgresPools {
             // A process that stalls within a transaction must not hold up who takes over from it.
             ("idle_in_transaction_session_timeout", "5s"),
         ];
+        // Lists read a page: starting a worker for one took 7 ms, reading it alone 0.3 ms.
+        let small = [("max_parallel_workers_per_gather", "0"), ("jit", "off")];
         let pool = |most: u32| {
             PgPoolOptions::new()
                 .max_connections(most)
@@ -47,7 +49,8 @@ impl PostgresPools {
         let write = pool(u32::try_from(WRITERS).unwrap_or(1) + 2)
             .connect_with(options.clone().options(hot))
             .await?;
-        let read = pool(READERS).test_before_acquire(true).connect_lazy_with(options);
+        let read =
+            pool(READERS).test_before_acquire(true).connect_lazy_with(options.options(small));
         migrations::migrate_postgres(&write).await?;
         Ok(Self { read, write })
     }
