@@ -6,6 +6,7 @@
 //! does not leave in a header. Headers are not signed.
 
 use crate::json::members::JsonMembers;
+use crate::json::pointer;
 use crate::model::attributes::RESERVED;
 use crate::model::cloud_events;
 use http::HeaderMap;
@@ -30,26 +31,29 @@ pub struct AttributeSet {
 
 impl AttributeSet {
     /// Adds the members that stand around the data on the way to it, but for those at the places
-    /// `read`.
-    pub fn add_around(&mut self, body: &RawValue, data: &str, read: &[&str]) {
-        let mut value = body;
-        let mut path = String::new();
-        for token in data.split('/').skip(1) {
-            let Ok(members) = JsonMembers::read(value.get()) else { return };
-            let mut inner = None;
+    /// `read`. `body` holds the members that the way begins with.
+    pub fn add_around(&mut self, body: &JsonMembers<'_>, data: &str, read: &[&str]) {
+        let mut inner: Option<JsonMembers<'_>> = None;
+        let mut steps = data.match_indices('/').peekable();
+        while let Some((at, _)) = steps.next() {
+            let members = inner.as_ref().unwrap_or(body);
+            let (path, rest) = data.split_at(at);
+            let token = rest.split('/').nth(1).unwrap_or_default();
+            let token = pointer::unescape_token(token);
+            let mut next = None;
             for (name, member) in members.iter() {
-                let escaped = name.replace('~', "~0").replace('/', "~1");
-                if escaped == token {
-                    inner = Some(member);
-                } else if !read.contains(&format!("{path}/{escaped}").as_str())
+                if name == token {
+                    next = Some(member);
+                } else if !read.iter().any(|place| is_member_at(place, path, name))
                     && !is_credential(name)
                 {
                     self.add(name, member.to_owned());
                 }
             }
-            let Some(inner) = inner else { return };
-            path = format!("{path}/{token}");
-            value = inner;
+            // The last step leads to the data itself.
+            let Some(next) = next.filter(|_| steps.peek().is_some()) else { return };
+            let Ok(next) = JsonMembers::read(next.get()) else { return };
+            inner = Some(next);
         }
     }
 
@@ -98,6 +102,12 @@ impl AttributeSet {
     }
 }
 
+/// Whether a pointer leads to the member of this name in the object at `path`.
+fn is_member_at(place: &str, path: &str, name: &str) -> bool {
+    let token = place.strip_prefix(path).and_then(|rest| rest.strip_prefix('/'));
+    token.is_some_and(|token| !token.contains('/') && pointer::unescape_token(token) == name)
+}
+
 /// Whether a name is that of something that proves who sends. Such is not kept: who reads an event
 /// could send others.
 fn is_credential(name: &str) -> bool {
@@ -144,9 +154,9 @@ mod tests {
     use super::*;
 
     fn around(body: &str, data: &str, read: &[&str]) -> String {
-        let body = RawValue::from_string(body.to_owned()).unwrap();
+        let members = JsonMembers::read(body).unwrap();
         let mut attributes = AttributeSet::default();
-        attributes.add_around(&body, data, read);
+        attributes.add_around(&members, data, read);
         attributes.into_json().map(|json| json.get().to_owned()).unwrap_or_default()
     }
 

@@ -97,9 +97,13 @@ struct RequestIdentity {
 }
 
 impl RequestIdentity {
-    /// The key that it has if it comes in this window of time.
+    /// The key that it has if it comes in this window of time. What grows stands first, so that
+    /// keys go to the end of their index; eight bytes of the fingerprint keep it short enough to
+    /// be stored as it is, and within one window and number they are enough.
     fn key(&self, window: i64) -> String {
-        format!("same {} {} {window}", self.fingerprint, self.place.number)
+        let fingerprint = self.fingerprint.to_string();
+        let fingerprint = fingerprint.get(..16).unwrap_or(&fingerprint);
+        format!("same {window:x} {:x} {fingerprint}", self.place.number)
     }
 }
 

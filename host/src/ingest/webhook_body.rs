@@ -197,13 +197,13 @@ impl<'a> WebhookParts<'a> {
         data: Option<&str>,
     ) -> Option<Box<RawValue>> {
         let mut attributes = AttributeSet::default();
-        if let Some(data) = data {
+        if let Some((data, members)) = data.zip(self.members.as_ref()) {
             let set = [&self.places.event, &self.places.id, &self.places.occurred_at];
             let set = set.into_iter().filter_map(Option::as_deref);
             let known = [self.sender.event, self.sender.id, self.sender.occurred_at];
             let known = known.into_iter().flatten().copied();
             let read: Vec<&str> = set.chain(known).filter(|place| self.is_filled(place)).collect();
-            attributes.add_around(self.body, self.relative_pointer(data), &read);
+            attributes.add_around(members, self.relative_pointer(data), &read);
         }
         attributes.add_headers(self.received.headers, self.sender.headers);
         let system = self.sender.name;
