@@ -48,14 +48,14 @@ impl FromStoredRow for ClaimedRow {
         let message_bytes = message.as_ref().map_or(0, String::len);
         let parse = |text: String| serde_json::from_str(&text);
         let message = message.map(parse).transpose();
-        let collapse_key: Option<String> = row.get("collapse_key")?;
+        let collapse_by: Option<Timestamp> = row.get("collapse_by")?;
         let collapsed: i32 = row.get("collapsed")?;
         Ok(Self {
             delivery_id: row.get("delivery_id")?,
             attempts: row.get("attempts")?,
             round_from: row.get("round_from")?,
             held_since: row.get("held_since")?,
-            collapsed: collapse_key.map(|_| collapsed),
+            collapsed: collapse_by.map(|_| collapsed),
             message: message.map_err(|error| corrupt_value("message", "body", &error))?,
             message_bytes,
             event: Event::from_row(row)?,

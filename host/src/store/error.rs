@@ -17,8 +17,9 @@ pub enum StoreError {
     /// The database refused this piece of data. Trying again will not help.
     #[error("the database refused the data")]
     Refused(#[source] Arc<DatabaseError>),
-    /// Another node noted the same capture key at the same moment; written again, it is a repeat.
-    #[error("another node captured the same event at the same moment")]
+    /// Another transaction wrote the same rows at the same moment. Nothing was written; written
+    /// again, it succeeds, or is a repeat.
+    #[error("another transaction wrote the same rows at the same moment")]
     Raced,
     /// A request's `Idempotency-Key` came with another request before. Nothing of it was written.
     #[error("the idempotency key was used with another request")]

@@ -263,19 +263,22 @@ statements! {
           AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
             AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED) \
         UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
-    CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.held_since, d.collapse_key, d.collapsed, \
+    CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.held_since, d.collapse_by, d.collapsed, \
         m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
         e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \
         JOIN event e ON e.id = d.event_id LEFT JOIN message m ON m.delivery_id = d.id \
         WHERE d.endpoint_id = $1 AND d.due_at = $2 AND d.lease = $3 ORDER BY d.id";
-    RELEASE_REST = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $4 \
+    /// What is given back does not collapse any more: another delivery of its record may wait in its
+    /// place by now, and only one may.
+    RELEASE_REST = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $4, collapse_key = NULL \
         WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 AND id > $5";
     /// Until when receivers that asked for time are held back. Few rows have `held_until`.
     SELECT_HOLDS = "SELECT endpoint_id, MAX(held_until) AS at FROM delivery \
         WHERE held_until IS NOT NULL AND held_until > $1 AND status = 0 /* pending */ GROUP BY endpoint_id";
     LIFT_HOLD = "UPDATE delivery SET due_at = $2, held_until = NULL \
         WHERE endpoint_id = $1 AND held_until IS NOT NULL AND status = 0 /* pending */";
-    RELEASE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3 WHERE id = $1 AND lease = $2";
+    RELEASE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL \
+        WHERE id = $1 AND lease = $2";
     CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
         AND due_at <= $3 AND deaths < 2 ORDER BY due_at LIMIT $4)";
@@ -325,7 +328,7 @@ statements! {
         ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at";
     LOST_NODES = "SELECT id AS value FROM node WHERE seen_at < $1 AND id <> $2";
     FORGET_NODE = "DELETE FROM node WHERE id = $1";
-    RELEASE_NODE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3 \
+    RELEASE_NODE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL \
         WHERE due_at IS NOT NULL AND lease BETWEEN $1 AND $2";
     RELEASE_NODE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 \
         WHERE lease BETWEEN $1 AND $2";
@@ -391,7 +394,7 @@ statements! {
         request_headers, response_headers, response_body FROM attempt WHERE delivery_id = $1 \
         ORDER BY number";
     REPLAY_DELIVERY = "UPDATE delivery SET status = 0 /* pending */, due_at = $2, lease = NULL, settled_at = NULL, \
-        round_from = attempts, held_since = NULL, held_until = NULL \
+        round_from = attempts, held_since = NULL, held_until = NULL, collapse_key = NULL \
         WHERE id = $1 AND status IN (2 /* delivered */, 3 /* dead */, 4 /* superseded */, \
             5 /* cancelled */) RETURNING endpoint_id";
     RETRY_NOW = "UPDATE delivery SET due_at = $2 WHERE id = $1 AND status = 0 /* pending */ RETURNING endpoint_id";

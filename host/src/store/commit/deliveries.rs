@@ -3,6 +3,7 @@
 //! Most are inserted in bulk. One that collapses (smart mode) takes the place of the delivery of
 //! its record that still waits, so it is written by itself.
 
+use crate::crypto::digest::ShortDigest;
 use crate::model::delivery::{CollapseKey, DeliveryStatus, NewDelivery};
 use crate::model::event::Event;
 use crate::model::id::DeliveryId;
@@ -18,6 +19,26 @@ pub struct DeliveryDraft {
     pub delivery: NewDelivery,
     /// Its place in memory.
     pub slot: Option<QueuePermit>,
+}
+
+/// Makes other writers of PostgreSQL wait that collapse deliveries of the same records. Between
+/// looking for the one that waits and writing the one that takes its place, another writer must
+/// not do the same: one of the two would be refused. Everybody takes the locks in one order, and
+/// first of all. SQLite has one writer.
+pub async fn lock_collapse_keys<'d>(
+    tx: &mut WriteTransaction<'_>,
+    drafts: impl Iterator<Item = &'d DeliveryDraft>,
+) -> Result<(), StoreError> {
+    let key = |draft: &DeliveryDraft| {
+        let collapse = draft.delivery.collapse.as_ref()?;
+        let endpoint = draft.delivery.endpoint_id.uuid();
+        let digest = ShortDigest::of([endpoint.as_bytes().as_slice(), collapse.key.as_bytes()]);
+        Some(i64::from_be_bytes(digest.bytes().first_chunk().copied().unwrap_or_default()))
+    };
+    let mut keys: Vec<i64> = drafts.filter_map(key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    tx.lock_keys(&keys).await
 }
 
 /// Writes deliveries: most in bulk, the collapsing ones one by one.

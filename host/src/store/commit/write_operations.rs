@@ -1,6 +1,7 @@
 //! Writing a batch of operations within one transaction.
 
 use super::capture::{CaptureReceipt, EventCapture};
+use super::deliveries::lock_collapse_keys;
 use super::operation::WriteOperation;
 use super::source_rows::RunKey;
 use super::{audit_notes, capture, plan, settle, source_rows};
@@ -54,6 +55,9 @@ pub async fn write_operations(
             WriteOperation::Flush { .. } => {}
         }
     }
+    let captured = captures.iter().flat_map(|capture| &capture.deliveries);
+    let planned = plans.iter().flat_map(|plan| &plan.deliveries);
+    lock_collapse_keys(tx, captured.chain(planned)).await?;
     let receipts = if captures.is_empty() {
         Vec::new()
     } else {

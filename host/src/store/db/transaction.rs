@@ -43,6 +43,19 @@ impl WriteTransaction<'_> {
         }
     }
 
+    /// Waits until no other transaction of PostgreSQL holds one of these keys, and holds them until
+    /// this one ends. They are taken in the order given. SQLite has no other transaction.
+    pub async fn lock_keys(&mut self, keys: &[i64]) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(db) if !keys.is_empty() => {
+                let lock = "SELECT pg_advisory_xact_lock(key) FROM UNNEST($1::bigint[]) AS v (key)";
+                sqlx::query(lock).bind(keys).execute(&mut **db).await?;
+                Ok(())
+            }
+            Self::Postgres(_) | Self::Sqlite(_) => Ok(()),
+        }
+    }
+
     /// Runs a statement over all rows. Returns how many rows of the table it made, changed or
     /// deleted.
     pub async fn execute_bulk(

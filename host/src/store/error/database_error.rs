@@ -24,6 +24,8 @@ pub enum DatabaseError {
 enum ErrorClass {
     /// The data itself was refused: a constraint, or a value that the database cannot hold.
     Refused,
+    /// Another transaction was in the way: written again, it succeeds.
+    Raced,
     /// Pages of the database are damaged.
     Damaged,
     /// It is away, full, read-only or busy: try again later.
@@ -69,6 +71,12 @@ fn sqlite_class(error: &rusqlite::Error) -> ErrorClass {
     }
 }
 
+const SERIALIZATION_FAILURE: &str = "40001";
+const DEADLOCK: &str = "40P01";
+/// At most one delivery of a record waits at an endpoint that collapses. Another one came in
+/// between, or was given back.
+const COLLAPSE_INDEX: &str = "delivery_collapse";
+
 /// By the classes of error codes in appendix A of PostgreSQL's manual: 22 data exception, 23
 /// integrity constraint violation, 54 program limit exceeded, such as a text that is too long for
 /// an index. XX001 and XX002 are damaged data and a damaged index.
@@ -78,7 +86,11 @@ fn postgres_class(error: &sqlx::Error) -> ErrorClass {
         return if is_refused { ErrorClass::Refused } else { ErrorClass::Unavailable };
     };
     let code = answer.code().unwrap_or_default();
-    if matches!(&*code, "XX001" | "XX002") {
+    let is_race = matches!(&*code, SERIALIZATION_FAILURE | DEADLOCK)
+        || answer.constraint() == Some(COLLAPSE_INDEX);
+    if is_race {
+        ErrorClass::Raced
+    } else if matches!(&*code, "XX001" | "XX002") {
         ErrorClass::Damaged
     } else if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) {
         ErrorClass::Refused
@@ -91,6 +103,7 @@ impl From<DatabaseError> for StoreError {
     fn from(error: DatabaseError) -> Self {
         match error.class() {
             ErrorClass::Refused => Self::Refused(Arc::new(error)),
+            ErrorClass::Raced => Self::Raced,
             ErrorClass::Damaged | ErrorClass::Unavailable => Self::Unavailable(Arc::new(error)),
         }
     }

@@ -173,6 +173,97 @@ async fn a_smart_delivery_takes_the_place_of_the_one_that_waits() {
     }
 }
 
+/// A delivery of a record to an endpoint that collapses.
+async fn capture_smart(store: &EventStore, endpoint: EndpointId) -> DeliveryId {
+    let mut captured = invoice("17");
+    let latest = store.clock().now().after(Duration::from_hours(1));
+    let collapse = Some(CollapseKey { key: "invoice 17".to_owned(), latest });
+    let delivery = NewDelivery { collapse, ..delivery(&captured.event, endpoint) };
+    let id = delivery.id;
+    captured.deliveries.push(DeliveryDraft { delivery, slot: None });
+    store.capture_events(vec![captured]).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_smart_delivery_that_is_given_back_and_a_later_one_are_both_sent() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let mut made = Vec::new();
+        for _ in 0..2 {
+            made.push(capture_smart(&store, endpoint).await);
+            let claimed = claim(&store, endpoint, false).await;
+            assert_eq!(claimed.last().map(|leased| leased.id), made.last().copied(), "{url}");
+            assert_eq!(claimed.last().and_then(|leased| leased.collapsed), Some(0), "{url}");
+        }
+        made.push(capture_smart(&store, endpoint).await);
+        store.leave_process().await.unwrap();
+        let claimed = claim(&store, endpoint, false).await;
+        assert_eq!(claimed.len(), 3, "{url}");
+        assert!(claimed.iter().all(|leased| leased.collapsed == Some(0)), "{url}");
+        made.push(capture_smart(&store, endpoint).await);
+        let now = store.clock().now();
+        let leases: Vec<_> = claimed.iter().map(|leased| (leased.id, leased.lease)).collect();
+        store.release_deliveries(&leases, now).await.unwrap();
+        assert_eq!(claim(&store, endpoint, false).await.len(), 4, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_smart_delivery_that_was_superseded_can_be_replayed_while_another_waits() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let first = capture_smart(&store, endpoint).await;
+        let second = capture_smart(&store, endpoint).await;
+        assert_eq!(status(&store, first).await, DeliveryStatus::Superseded, "{url}");
+        let superseded = store.find_delivery(first).await.unwrap().unwrap();
+        assert!(store.replay_delivery(&superseded).await.unwrap(), "{url}");
+        for id in [first, second] {
+            assert_eq!(status(&store, id).await, DeliveryStatus::Pending, "{url}");
+        }
+    }
+}
+
+/// Events without a record, as those of types that are not in the catalogue: nothing but the
+/// deliveries keeps their writers apart.
+#[tokio::test]
+async fn smart_deliveries_captured_at_once_in_any_order_leave_one_each() {
+    const ROUNDS: usize = 60;
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let capture_both = |keys: [&'static str; 2]| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let latest = store.clock().now().after(Duration::from_hours(1));
+                let captures = keys.map(|key| {
+                    let mut captured = invoice(key);
+                    captured.record = None;
+                    let collapse = Some(CollapseKey { key: key.to_owned(), latest });
+                    let delivery = NewDelivery { collapse, ..delivery(&captured.event, endpoint) };
+                    captured.deliveries.push(DeliveryDraft { delivery, slot: None });
+                    captured
+                });
+                store.capture_events(captures.into()).await
+            })
+        };
+        let mut captures = Vec::new();
+        for _ in 0..ROUNDS {
+            captures.push(capture_both(["a", "b"]));
+            captures.push(capture_both(["b", "a"]));
+            tokio::task::yield_now().await;
+        }
+        for capture in captures {
+            capture.await.unwrap().unwrap();
+        }
+        let filter =
+            DeliveryFilter { status: Some(DeliveryStatus::Pending), ..DeliveryFilter::default() };
+        let waiting = store.list_deliveries(&filter, None, 10).await.unwrap().rows;
+        assert_eq!(waiting.len(), 2, "{url}");
+        let collapsed: u32 = waiting.iter().map(|delivery| delivery.collapsed).sum();
+        assert_eq!(collapsed as usize, 4 * ROUNDS - 2, "{url}");
+    }
+}
+
 #[tokio::test]
 async fn a_lost_process_gives_back_what_it_held() {
     for TestStore { store, url, .. } in stores().await {
