@@ -284,6 +284,14 @@ impl From<store::StoreError> for ApiProblem {
                 "was used within the last 24 hours with another request; nothing was stored. Send \
                  the first request as it was, or use a new key",
             ),
+            store::StoreError::Late(_) => {
+                tracing::warn!(error = %error_chain(&error), "the database is slow");
+                let detail = format!(
+                    "{error}; whether it was stored is not known: send it again with the same id or \
+                     `Idempotency-Key`, and it is stored once"
+                );
+                Self { detail, ..Self::unavailable() }
+            }
             store::StoreError::Unavailable(_)
             | store::StoreError::Raced
             | store::StoreError::Closed => {

@@ -20,6 +20,7 @@ pub mod followers;
 pub mod group_writer;
 pub mod operation;
 pub mod plan;
+pub mod proofs;
 pub mod queue;
 pub mod records;
 pub mod repeats;

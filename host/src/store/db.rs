@@ -17,6 +17,7 @@ pub mod database_file;
 pub mod migrations;
 pub mod pool;
 pub mod postgres_pools;
+pub mod postgres_work;
 pub mod query;
 pub mod sqlite_connection;
 pub mod sqlite_database;

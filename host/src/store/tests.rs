@@ -3,6 +3,7 @@
 mod capturing;
 mod changing;
 mod delivering;
+mod faults;
 mod planning;
 mod reading;
 mod transacting;

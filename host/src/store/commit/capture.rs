@@ -8,7 +8,7 @@ use crate::model::delivery::WorkLease;
 use crate::model::event::Event;
 use crate::model::id::{EventId, FlowId};
 use crate::model::record::RecordChange;
-use crate::store::db::{BoundRow, DatabaseDialect, DatabasePool, WriteTransaction};
+use crate::store::db::{BoundRow, DatabaseDialect, DatabasePool, SqlQuery, WriteTransaction};
 use crate::store::prefetch::{LeasedPlanning, QueuePermit, WorkPrefetch};
 use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
@@ -98,6 +98,7 @@ pub async fn write_captures(
 pub async fn write_at_once(
     pool: &DatabasePool,
     captures: &[&EventCapture],
+    proofs: &[SqlQuery<'_>],
 ) -> Result<bool, StoreError> {
     if pool.dialect() == DatabaseDialect::Sqlite
         || !captures.iter().all(|capture| capture.is_plain())
@@ -108,7 +109,7 @@ pub async fn write_at_once(
     let drafts = captures.iter().flat_map(|capture| &capture.deliveries);
     let deliveries: Vec<BoundRow<'_>> = drafts.map(DeliveryDraft::plain_row).collect();
     let rows = [events.as_slice(), &records::record_rows(captures), &deliveries];
-    pool.insert_at_once(&statements::CAPTURE_POSTGRES, &rows).await
+    pool.insert_at_once(&statements::CAPTURE_POSTGRES, &rows, proofs).await
 }
 
 impl EventCapture {

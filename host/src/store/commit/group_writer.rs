@@ -8,6 +8,7 @@
 use super::capture::{self, CaptureReceipt, EventCapture};
 use super::followers::CommitFollowers;
 use super::operation::WriteOperation;
+use super::proofs::commit_proofs;
 use super::queue::WriteQueue;
 use super::write_operations::{WriteResults, write_operations};
 use super::{plan, settle};
@@ -103,7 +104,7 @@ impl GroupWriter {
         operations: Vec<WriteOperation>,
     ) -> (Vec<WriteOperation>, Result<WriteResults, StoreError>) {
         if let Some(captures) = only_captures(&operations) {
-            match capture::write_at_once(&self.pool, &captures).await {
+            match capture::write_at_once(&self.pool, &captures, &commit_proofs(&operations)).await {
                 Ok(false) => {}
                 Ok(true) => {
                     let written = WriteResults::of_new_events(&captures);
@@ -112,9 +113,11 @@ impl GroupWriter {
                 Err(error) => return (operations, Err(error)),
             }
         }
-        let write = self
-            .pool
-            .transact(operations, |tx, operations| Box::pin(write_operations(tx, operations)));
+        let write = self.pool.commit_group(
+            operations,
+            |tx, operations| Box::pin(write_operations(tx, operations)),
+            commit_proofs,
+        );
         write.await
     }
 
@@ -220,6 +223,7 @@ fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<W
         StoreError::Raced => StoreError::Raced,
         // What the database refuses was handled before; what is left says that it is closed.
         StoreError::Refused(_)
+        | StoreError::Late(_)
         | StoreError::KeyReused
         | StoreError::PayloadPruned(_)
         | StoreError::NameTaken(_)

@@ -3,6 +3,9 @@
 use super::bound_value::BoundRow;
 use super::bulk::BulkInserts;
 use super::postgres_pools::{self, PostgresPools};
+use super::postgres_work::{
+    LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, transact_postgres,
+};
 use super::query::SqlQuery;
 use super::sqlite_connection;
 use super::sqlite_database::SqliteDatabase;
@@ -10,11 +13,11 @@ use super::stored_row::{FromStoredColumn, FromStoredRow, StoredRow};
 use super::transaction::WriteTransaction;
 use crate::store::StoreError;
 use crate::store::error::database_error::corrupt_value;
-use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What is done with the database before it is used.
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,7 +122,48 @@ impl DatabasePool {
     /// there and back, whatever comes of it; it is empty only where the database is closed.
     pub async fn transact<S, T, F>(&self, state: S, body: F) -> (S, Result<T, StoreError>)
     where
-        S: Default + Send + 'static,
+        S: Default + Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t> FnOnce(
+                &'t mut WriteTransaction<'_>,
+                &'t mut S,
+            ) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        self.transact_within(LONGEST_WRITE, state, body, |_| Vec::new()).await
+    }
+
+    /// As [`Self::transact`], for a group commit. `proofs` are queries that find a row each if it
+    /// was committed: where PostgreSQL's answer to the commit is lost, they tell.
+    pub async fn commit_group<S, T, F>(
+        &self,
+        state: S,
+        body: F,
+        proofs: fn(&S) -> Vec<SqlQuery<'_>>,
+    ) -> (S, Result<T, StoreError>)
+    where
+        S: Default + Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t> FnOnce(
+                &'t mut WriteTransaction<'_>,
+                &'t mut S,
+            ) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        self.transact_within(LONGEST_COMMIT, state, body, proofs).await
+    }
+
+    async fn transact_within<S, T, F>(
+        &self,
+        longest: Duration,
+        state: S,
+        body: F,
+        proofs: fn(&S) -> Vec<SqlQuery<'_>>,
+    ) -> (S, Result<T, StoreError>)
+    where
+        S: Default + Send + Sync + 'static,
         T: Send + 'static,
         F: for<'t> FnOnce(
                 &'t mut WriteTransaction<'_>,
@@ -141,7 +185,7 @@ impl DatabasePool {
             // Boxed, as below: sqlx's future holds all that connecting needs, 14 KB. Within the
             // caller's future it made every task that may write that large, a delivery's too.
             DatabaseBackend::Postgres(pools) => {
-                Box::pin(transact_postgres(pools, &mut state, body)).await
+                Box::pin(transact_postgres(pools, longest, &mut state, body, proofs)).await
             }
         };
         (state, self.note_damage(done))
@@ -171,10 +215,11 @@ impl DatabasePool {
         &self,
         inserts: &'static BulkInserts,
         rows: &[&[BoundRow<'_>]],
+        proofs: &[SqlQuery<'_>],
     ) -> Result<bool, StoreError> {
         let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(false) };
-        let inserted = Box::pin(inserts.bind(rows).execute(&pools.write)).await;
-        self.note_damage(inserted.map_err(StoreError::from))?;
+        let inserted = Box::pin(execute_postgres(pools, inserts.bind(rows), proofs)).await;
+        self.note_damage(inserted)?;
         Ok(true)
     }
 
@@ -282,37 +327,6 @@ impl DatabasePool {
         }
         result
     }
-}
-
-async fn transact_postgres<S, T, F>(
-    pools: &PostgresPools,
-    state: &mut S,
-    body: F,
-) -> Result<T, StoreError>
-where
-    F: for<'t> FnOnce(
-        &'t mut WriteTransaction<'_>,
-        &'t mut S,
-    ) -> BoxFuture<'t, Result<T, StoreError>>,
-{
-    let mut tx = pools.write.begin().await?;
-    let done = body(&mut WriteTransaction::Postgres(&mut tx), state).await?;
-    tx.commit().await?;
-    Ok(done)
-}
-
-async fn read_postgres<T: FromStoredRow>(
-    pools: &PostgresPools,
-    query: &SqlQuery<'_>,
-    take: &mut (dyn FnMut(T) -> ControlFlow<()> + Send),
-) -> Result<(), StoreError> {
-    let mut rows = query.for_postgres().fetch(&pools.read);
-    while let Some(row) = rows.try_next().await? {
-        if take(T::from_row(&StoredRow::Postgres(&row))?).is_break() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why a database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum DatabaseError {
     /// Every connection for reading stayed in use.
     #[error("no connection to the database was free within 3 seconds")]
     NoFreeConnection,
+    /// An answer did not come.
+    #[error("the database did not answer within {} seconds", .0.as_secs())]
+    TooSlow(Duration),
     #[error(
         "the database file or its log was removed or replaced while the server runs; put it back, \
          or restore a copy and start the server again"
@@ -37,7 +41,9 @@ impl DatabaseError {
         match self {
             Self::Sqlite(error) => sqlite_class(error),
             Self::Postgres(error) => postgres_class(error),
-            Self::NoFreeConnection | Self::FileReplaced => ErrorClass::Unavailable,
+            Self::NoFreeConnection | Self::FileReplaced | Self::TooSlow(_) => {
+                ErrorClass::Unavailable
+            }
         }
     }
 
@@ -51,7 +57,20 @@ impl DatabaseError {
             Self::Postgres(error) => error
                 .as_database_error()
                 .is_some_and(sqlx::error::DatabaseError::is_unique_violation),
-            Self::NoFreeConnection | Self::FileReplaced => false,
+            Self::NoFreeConnection | Self::FileReplaced | Self::TooSlow(_) => false,
+        }
+    }
+
+    /// Whether the connection is gone or may still owe an answer. Class 57 is how a server says
+    /// that it shuts down or ended the connection.
+    pub fn is_lost_connection(&self) -> bool {
+        match self {
+            Self::Postgres(error) => match error.as_database_error() {
+                Some(answer) => answer.code().is_some_and(|code| code.starts_with("57")),
+                None => true,
+            },
+            Self::TooSlow(_) => true,
+            Self::Sqlite(_) | Self::NoFreeConnection | Self::FileReplaced => false,
         }
     }
 

@@ -1,0 +1,160 @@
+//! Work on PostgreSQL, each piece bounded in time.
+//!
+//! A connection whose other end is gone does not say so: what is sent is lost, and no answer comes.
+//! So every wait ends, and a connection that owes an answer is closed and not used again. Where the
+//! answer to a commit was lost, the rows that it was to write tell what became of it.
+
+use super::postgres_pools::PostgresPools;
+use super::query::SqlQuery;
+use super::stored_row::{FromStoredRow, StoredRow};
+use super::transaction::WriteTransaction;
+use crate::store::StoreError;
+use crate::store::error::DatabaseError;
+use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::query::Query;
+use sqlx::{Acquire as _, Postgres};
+use std::ops::ControlFlow;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// The longest group commit. Under full load on two cores one takes 30 ms.
+pub const LONGEST_COMMIT: Duration = Duration::from_secs(8);
+/// The longest other transaction, such as that of a large configuration.
+pub const LONGEST_WRITE: Duration = Duration::from_mins(1);
+/// The longest reading of one page.
+const LONGEST_READ: Duration = Duration::from_secs(15);
+/// How long rows are looked for that a commit without an answer was to write: the server may still
+/// be at it.
+const LONGEST_DOUBT: Duration = Duration::from_secs(3);
+/// The wait between two looks.
+const DOUBT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs a closure within a transaction. `proofs` are queries that find a row each if the
+/// transaction was committed; they are asked where its end is in doubt.
+pub async fn transact_postgres<S, T, F>(
+    pools: &PostgresPools,
+    longest: Duration,
+    state: &mut S,
+    body: F,
+    proofs: fn(&S) -> Vec<SqlQuery<'_>>,
+) -> Result<T, StoreError>
+where
+    F: for<'t> FnOnce(
+        &'t mut WriteTransaction<'_>,
+        &'t mut S,
+    ) -> BoxFuture<'t, Result<T, StoreError>>,
+{
+    let mut db = pools.write.acquire().await?;
+    let mut written = None;
+    let ran = timeout(longest, commit(&mut db, &mut written, state, body)).await;
+    let failed = match (ran, written) {
+        (Ok(Ok(())), Some(written)) => return Ok(written),
+        (Ok(Ok(())), None) => return Err(StoreError::Closed),
+        (Ok(Err(failed)), in_doubt) => (failed, in_doubt),
+        (Err(_elapsed), in_doubt) => (too_slow(longest), in_doubt),
+    };
+    let (failed, in_doubt) = failed;
+    if !is_lost(&failed) {
+        return Err(failed);
+    }
+    drop(db.detach());
+    match in_doubt {
+        Some(written) if is_committed(pools, &proofs(state)).await => Ok(written),
+        Some(_) | None => Err(failed),
+    }
+}
+
+/// Sets `written` before the commit, so that it is there where the commit's answer is lost.
+async fn commit<S, T, F>(
+    db: &mut PgConnection,
+    written: &mut Option<T>,
+    state: &mut S,
+    body: F,
+) -> Result<(), StoreError>
+where
+    F: for<'t> FnOnce(
+        &'t mut WriteTransaction<'_>,
+        &'t mut S,
+    ) -> BoxFuture<'t, Result<T, StoreError>>,
+{
+    let mut tx = db.begin().await?;
+    *written = Some(body(&mut WriteTransaction::Postgres(&mut tx), state).await?);
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Runs one statement, which is a transaction of its own.
+pub async fn execute_postgres(
+    pools: &PostgresPools,
+    statement: Query<'_, Postgres, PgArguments>,
+    proofs: &[SqlQuery<'_>],
+) -> Result<(), StoreError> {
+    let mut db = pools.write.acquire().await?;
+    let ran = timeout(LONGEST_COMMIT, statement.execute(&mut *db)).await;
+    let failed = match ran {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.into(),
+        Err(_elapsed) => too_slow(LONGEST_COMMIT),
+    };
+    if !is_lost(&failed) {
+        return Err(failed);
+    }
+    drop(db.detach());
+    if is_committed(pools, proofs).await { Ok(()) } else { Err(failed) }
+}
+
+/// Reads row after row, until `take` has enough.
+pub async fn read_postgres<T: FromStoredRow>(
+    pools: &PostgresPools,
+    query: &SqlQuery<'_>,
+    take: &mut (dyn FnMut(T) -> ControlFlow<()> + Send),
+) -> Result<(), StoreError> {
+    let mut db = pools.read.acquire().await?;
+    let reading = async {
+        let mut rows = query.for_postgres().fetch(&mut *db);
+        while let Some(row) = rows.try_next().await? {
+            if take(T::from_row(&StoredRow::Postgres(&row))?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let read = timeout(LONGEST_READ, reading).await.unwrap_or_else(|_| Err(too_slow(LONGEST_READ)));
+    if read.as_ref().is_err_and(is_lost) {
+        drop(db.detach());
+    }
+    read
+}
+
+fn too_slow(longest: Duration) -> StoreError {
+    DatabaseError::TooSlow(longest).into()
+}
+
+/// Whether the connection may still owe an answer, or is gone.
+fn is_lost(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(cause) if cause.is_lost_connection())
+}
+
+/// Whether one of the rows is there that a transaction was to write.
+async fn is_committed(pools: &PostgresPools, proofs: &[SqlQuery<'_>]) -> bool {
+    let until = Instant::now() + LONGEST_DOUBT;
+    while !proofs.is_empty() && Instant::now() < until {
+        for proof in proofs {
+            let mut is_there = false;
+            let mut note = |()| {
+                is_there = true;
+                ControlFlow::Break(())
+            };
+            if read_postgres(pools, proof, &mut note).await.is_err() {
+                break;
+            }
+            if is_there {
+                return true;
+            }
+        }
+        sleep(DOUBT_PAUSE).await;
+    }
+    false
+}
