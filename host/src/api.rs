@@ -60,6 +60,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 /// What handlers work with. axum clones it several times a request, so it is one pointer.
@@ -104,6 +105,8 @@ pub struct SharedState {
     pub reading: reading::ReadingShares,
     /// Memory for request bodies.
     pub bodies: body_budget::BodyBudget,
+    /// Cancelled when the server begins to stop, before it takes no more requests.
+    pub stopping: CancellationToken,
     /// The configuration.
     pub config: Config,
 }

@@ -28,7 +28,7 @@ pub use sections::{
 };
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 35] = [
+pub const KEYS: [&str; 36] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -64,6 +64,7 @@ pub const KEYS: [&str; 35] = [
     "immediate.wait",
     "modules.dedupe_for",
     "shutdown.grace",
+    "shutdown.drain",
 ];
 
 /// What the server runs on.
@@ -192,6 +193,7 @@ impl Config {
             "immediate.wait" => put(&mut self.immediate.wait, value),
             "modules.dedupe_for" => put(&mut self.modules.dedupe_for, value),
             "shutdown.grace" => put(&mut self.shutdown.grace, value),
+            "shutdown.drain" => put(&mut self.shutdown.drain, value),
             _ => Err("it is not known here".to_owned()),
         }
     }
@@ -205,7 +207,7 @@ impl Config {
         }
     }
 
-    fn server_rules(&self) -> [ConfigRule; 11] {
+    fn server_rules(&self) -> [ConfigRule; 12] {
         let server = &self.server;
         [
             (
@@ -257,6 +259,11 @@ impl Config {
             (
                 check_range(self.shutdown.grace, Duration::ZERO, 60 * MINUTE),
                 "shutdown.grace",
+                "must be \"1h\" at most",
+            ),
+            (
+                check_range(self.shutdown.drain, Duration::ZERO, 60 * MINUTE),
+                "shutdown.drain",
                 "must be \"1h\" at most",
             ),
         ]

@@ -1,6 +1,7 @@
 //! The server: everything put together, run, and stopped in order.
 //!
-//! Stopping: no new connections and no new work; what is under way ends, at most for
+//! Stopping: `/readyz` says so, and for `shutdown.drain` requests are still taken. Then no new
+//! connections and no new work; what is under way ends, at most for
 //! `shutdown.grace`; leases that were not used are given back; the journal writes what it was told.
 
 use crate::access::audit::CallAudit;
@@ -146,6 +147,7 @@ impl Server {
             unknown_sources: AtomicU64::new(0),
             reading: ReadingShares::default(),
             bodies: BodyBudget::new(largest_body),
+            stopping: CancellationToken::new(),
             live,
             config,
         });
@@ -201,9 +203,15 @@ impl Server {
         let grace = self.app.config.shutdown.grace.get();
         let app = self.app.clone();
         let journal = &app.journal;
-        let stop = self.stop.clone();
+        let (stop, stopping) = (self.stop.clone(), app.stopping.clone());
+        let drain = app.config.shutdown.drain.get();
         let ending = async move {
             shutdown.await;
+            stopping.cancel();
+            if !drain.is_zero() {
+                tracing::info!(?drain, "stopping: /readyz says so, requests are still taken");
+                tokio::time::sleep(drain).await;
+            }
             tracing::info!("stopping: no new work, what is under way ends");
             stop.cancel();
         };

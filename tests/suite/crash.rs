@@ -263,3 +263,30 @@ async fn a_drain_gives_up_after_its_grace_and_loses_nothing(
     assert_eq!(arrivals[0].header("webhook-id"), arrivals[1].header("webhook-id"));
     world.eventually("/api/v1/deliveries", |found| found[0]["status"] == "delivered").await;
 }
+
+/// A load balancer asks `/readyz`, and turns away before the listener closes.
+#[tokio::test]
+async fn a_server_that_drains_says_so_and_still_takes_events() {
+    let drains = |settings: &mut waybill_tests::Settings| {
+        settings.set("shutdown.drain", "3s");
+    };
+    let Some(mut world) = World::start_with(Sqlite, drains).await else { return };
+    let client = world.client().clone();
+    let ready = client.get("/readyz").await.unwrap();
+    assert_eq!(ready.status, 200);
+    let stopping = tokio::task::spawn_blocking(move || {
+        world.stop();
+        world
+    });
+    let mut ready = client.get("/readyz").await.unwrap();
+    while ready.status == 200 {
+        ready = client.get("/readyz").await.unwrap();
+    }
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.text(), r#"{"status":"stopping"}"#);
+    let taken = client.post("/api/v1/events", &crate::support::invoice(1)).await.unwrap();
+    assert_eq!(taken.status, 202);
+    let mut world = stopping.await.unwrap();
+    world.restart();
+    assert_eq!(world.get("/api/v1/events").await.as_array().unwrap().len(), 1);
+}

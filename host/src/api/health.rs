@@ -31,8 +31,13 @@ pub fn health_routes(document: &Value) -> Router<AppState> {
         .route("/openapi.json", get(document))
 }
 
-/// Whether a write was just committed where it will be found after a restart.
+/// Whether a write was just committed where it will be found after a restart, and the server goes on
+/// taking requests.
 async fn answer_ready(State(app): State<AppState>) -> Response {
+    if app.stopping.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "stopping"})))
+            .into_response();
+    }
     match app.journal.prove_ready().await {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(why) => {

@@ -131,6 +131,9 @@ pub struct ModulesSection {
 pub struct ShutdownSection {
     /// How long running deliveries may take to finish.
     pub grace: TimeSpan,
+    /// How long requests are still taken after `/readyz` said that the server stops, so that a load
+    /// balancer has turned away before the listener closes.
+    pub drain: TimeSpan,
 }
 
 impl Default for ServerSection {
@@ -213,7 +216,7 @@ impl Default for ModulesSection {
 
 impl Default for ShutdownSection {
     fn default() -> Self {
-        Self { grace: seconds(10) }
+        Self { grace: seconds(10), drain: seconds(0) }
     }
 }
 

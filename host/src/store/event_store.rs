@@ -127,12 +127,12 @@ impl EventStore {
         captures: Vec<EventCapture>,
     ) -> Result<Vec<CaptureReceipt>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let captured = async {
+        let submitted = async {
             self.submit_operation(WriteOperation::Capture { captures, reply }).await?;
             answer.await.unwrap_or(Err(StoreError::Closed))
         };
-        let captured = tokio::time::timeout(LONGEST_CAPTURE, captured).await;
-        captured.unwrap_or(Err(StoreError::Late(LONGEST_CAPTURE)))
+        let answered = tokio::time::timeout(LONGEST_CAPTURE, submitted).await;
+        answered.unwrap_or(Err(StoreError::Late(LONGEST_CAPTURE)))
     }
 
     /// Records what a flow's modules said of an event. `false` if the lease ran out and another

@@ -116,7 +116,7 @@ impl GroupWriter {
         let write = self.pool.commit_group(
             operations,
             |tx, operations| Box::pin(write_operations(tx, operations)),
-            commit_proofs,
+            |operations| commit_proofs(operations),
         );
         write.await
     }

@@ -9,7 +9,7 @@ use crate::store::statements;
 const MOST: usize = 16;
 
 /// Queries that find a row each if these operations were committed.
-pub fn commit_proofs(operations: &Vec<WriteOperation>) -> Vec<SqlQuery<'_>> {
+pub fn commit_proofs(operations: &[WriteOperation]) -> Vec<SqlQuery<'_>> {
     operations.iter().flat_map(operation_proofs).take(MOST).collect()
 }
 

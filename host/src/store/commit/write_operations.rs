@@ -55,9 +55,9 @@ pub async fn write_operations(
             WriteOperation::Flush { .. } => {}
         }
     }
-    let captured = captures.iter().flat_map(|capture| &capture.deliveries);
-    let planned = plans.iter().flat_map(|plan| &plan.deliveries);
-    lock_collapse_keys(tx, captured.chain(planned)).await?;
+    let of_captures = captures.iter().flat_map(|capture| &capture.deliveries);
+    let of_plans = plans.iter().flat_map(|plan| &plan.deliveries);
+    lock_collapse_keys(tx, of_captures.chain(of_plans)).await?;
     let receipts = if captures.is_empty() {
         Vec::new()
     } else {
