@@ -23,6 +23,7 @@ pub mod export;
 pub mod flows;
 pub mod health;
 pub mod modules;
+pub mod nodes;
 pub mod oauth;
 pub mod openapi;
 pub mod reading;

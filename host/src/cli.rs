@@ -21,6 +21,7 @@ pub mod flow;
 pub mod input;
 pub mod listen;
 pub mod module;
+pub mod node;
 pub mod resource;
 pub mod screen;
 pub mod source;
@@ -81,6 +82,9 @@ pub enum CliCommand {
     /// Who called the server, from where, and what came of it.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// The processes that share the server's database.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Captured events and what became of them.
     #[command(subcommand)]
     Event(event::EventCommand),
@@ -161,6 +165,7 @@ pub async fn run_command(
         CliCommand::Source(command) => source::run_source(command, screen).await,
         CliCommand::Token(command) => token::run_token(command, screen).await,
         CliCommand::Audit(command) => audit::run_audit(command, screen).await,
+        CliCommand::Node(command) => node::run_node(command, screen).await,
         CliCommand::Event(command) => event::run_event(command, screen).await,
         CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,
         CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,

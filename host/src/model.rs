@@ -18,6 +18,7 @@ pub mod fault;
 pub mod field_map;
 pub mod flow;
 pub mod id;
+pub mod node_description;
 pub mod poll_source;
 pub mod private_values;
 pub mod receiver_pace;

@@ -12,6 +12,7 @@ use crate::api::body_budget::BodyBudget;
 use crate::api::reading::ReadingShares;
 use crate::api::{self, AppState, SharedState};
 use crate::config::Config;
+use crate::crypto::digest::ShortDigest;
 use crate::crypto::seal;
 use crate::crypto::seal::SecretSealer;
 use crate::delivery::dispatcher;
@@ -19,15 +20,15 @@ use crate::delivery::places::RequestPlaces;
 use crate::listener::tls::{self, ServedCertificates};
 use crate::listener::{self, BoundListener, ConnectionBounds};
 use crate::maintenance;
+use crate::model::node_description::NodeDescription;
 use crate::net::http_client::{ClientSettings, DeliveryClient};
 use crate::pipeline;
 use crate::settings::endpoint_runtime::EndpointDefaults;
 use crate::settings::live;
 use crate::settings::live::LiveSettings;
 use crate::sources;
-use crate::store;
 use crate::store::prefetch::PrefetchOutlets;
-use crate::store::{EventStore, StoreOpening};
+use crate::store::{EventStore, RunningNode, StoreError, StoreOpening};
 use crate::time::clock::Clock;
 use crate::time::span::TimeSpan;
 use crate::wasm::{ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits};
@@ -74,10 +75,18 @@ pub enum ServerError {
     },
     /// The database.
     #[error("cannot use the database")]
-    Journal(#[from] store::StoreError),
+    Journal(#[from] StoreError),
     /// The key.
     #[error(transparent)]
     Seal(#[from] seal::SealError),
+    /// Another node of the same database has another key.
+    #[error(
+        "the node at {} uses the same database with another secret key, so neither could send what the \
+         other stores: start all nodes with the same WAYBILL_SECRET_KEY, or the same file waybill.key in \
+         server.data_dir",
+        .0.address.as_deref().unwrap_or("an unknown address")
+    )]
+    OtherKey(RunningNode),
     /// What is set.
     #[error("cannot load what is set")]
     Topology(#[from] live::SettingsError),
@@ -119,6 +128,7 @@ impl Server {
         make_data_dir(&config, &folder)?;
         let sealer = read_key(&config, &folder)?;
         let (journal, outlets) = open_journal(&config, clock).await?;
+        agree_on_key(&journal, address, sealer.key_mark()).await?;
         let new_token = first_token(&journal, &config).await?;
         let engine = ModuleEngine::new(ModuleLimits::default(), &sealer.guest_key())?;
         let compiler = ModuleCompiler::Subprocess(program);
@@ -244,6 +254,29 @@ impl Server {
     }
 }
 
+/// Says what this node is, and fails where a running node of the same database has another key. One
+/// that cannot write is there to be looked at, and needs no agreement.
+async fn agree_on_key(
+    journal: &EventStore,
+    address: SocketAddr,
+    key_mark: ShortDigest,
+) -> Result<(), ServerError> {
+    let description = NodeDescription {
+        address: address.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: journal.clock().now(),
+        key_mark,
+    };
+    match journal.describe_node(description).await {
+        Ok(None) | Err(StoreError::Unavailable(_)) => Ok(()),
+        Ok(Some(other)) => {
+            journal.leave_process().await?;
+            Err(ServerError::OtherKey(other))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The key that encrypts stored secrets: the one that is set, else that of the key file beside the
 /// database, which is made where it is missing.
 fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, ServerError> {
@@ -272,7 +305,7 @@ fn make_data_dir(config: &Config, folder: &Path) -> Result<(), ServerError> {
 async fn open_journal(
     config: &Config,
     clock: Clock,
-) -> Result<(EventStore, PrefetchOutlets), store::StoreError> {
+) -> Result<(EventStore, PrefetchOutlets), StoreError> {
     let opening = StoreOpening { rewrites_file: config.retention.vacuum_at_start };
     let (journal, outlets) = EventStore::open(config.database.url.expose(), clock, opening).await?;
     if !journal.gives_back_space().await? {
@@ -288,7 +321,7 @@ async fn open_journal(
 async fn first_token(journal: &EventStore, config: &Config) -> Result<Option<String>, ServerError> {
     let given = config.admin_token.as_ref().map(|token| token.expose_secret().to_owned());
     match auth::first_token(journal, given.as_deref()).await {
-        Err(store::StoreError::Unavailable(error)) => {
+        Err(StoreError::Unavailable(error)) => {
             tracing::error!(%error, "cannot store the admin token; tokens that are known work");
             Ok(None)
         }

@@ -58,6 +58,7 @@ pub use commit::{KeptRow, RowHead, RowsSetAside, SourceChanges};
 pub use db::StoreOpening;
 pub use error::{PrunedPayload, StoreError};
 pub use event_store::EventStore;
+pub use node::RunningNode;
 pub use query::calls::CallFilter;
 pub use query::dead_letters::{
     DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter,

@@ -29,6 +29,7 @@ mod libraries;
 mod lost_key;
 mod modes;
 mod modules;
+mod nodes;
 mod oauth;
 mod outage;
 mod own_tables;

@@ -68,10 +68,13 @@ pub enum Scope {
     /// Reading who called what, from where.
     #[serde(rename = "audit:read")]
     AuditRead,
+    /// Reading which nodes run.
+    #[serde(rename = "nodes:read")]
+    NodesRead,
 }
 
 /// Every scope with its name. New ones come last: the place of each stands in short-lived tokens.
-pub const SCOPES: [(Scope, &str); 16] = [
+pub const SCOPES: [(Scope, &str); 17] = [
     (Scope::Admin, "admin"),
     (Scope::EventsWrite, "events:write"),
     (Scope::EventsRead, "events:read"),
@@ -88,6 +91,7 @@ pub const SCOPES: [(Scope, &str); 16] = [
     (Scope::DeliveriesReplay, "deliveries:replay"),
     (Scope::DeliveriesRead, "deliveries:read"),
     (Scope::AuditRead, "audit:read"),
+    (Scope::NodesRead, "nodes:read"),
 ];
 
 /// What [`Scope::named`] takes beside single scopes: reading everything but the audit, changing
@@ -138,7 +142,8 @@ impl Scope {
             | Self::SourcesRead
             | Self::ModulesRead
             | Self::DeliveriesRead
-            | Self::AuditRead => None,
+            | Self::AuditRead
+            | Self::NodesRead => None,
         }
     }
 
@@ -266,6 +271,7 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
             Some(RouteNeed::AllTables(scope))
         }
         ("audit", _) if reads => Some(RouteNeed::AllTables(Scope::AuditRead)),
+        ("nodes", None) if reads => Some(RouteNeed::Scope(Scope::NodesRead)),
         ("config" | "records" | "tokens", _) => Some(RouteNeed::AllTables(Scope::Admin)),
         _ => None,
     }

@@ -5,7 +5,7 @@ pub mod describe;
 
 use super::{
     AppState, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows,
-    health, modules, oauth, receive, records, samples, sources, tokens, webhooks,
+    health, modules, nodes, oauth, receive, records, samples, sources, tokens, webhooks,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -76,6 +76,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(tokens::show_token, tokens::update_token, tokens::revoke_token))
         .routes(routes!(audit::list_calls))
         .routes(routes!(audit::export_calls))
+        .routes(routes!(nodes::list_nodes))
         .routes(routes!(oauth::get_access_token))
         .routes(routes!(oauth::revoke_access_token))
         .routes(routes!(modules::list_modules))

@@ -5,6 +5,7 @@
 //! a key file is made beside the database, readable by its owner only. Whoever loses the key loses
 //! the secrets, and nothing else.
 
+use crate::crypto::digest::ShortDigest;
 use crate::crypto::private_file;
 use crate::crypto::sha256;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
@@ -101,6 +102,11 @@ impl SecretSealer {
     /// The key that marks short-lived tokens.
     pub const fn grant_key(&self) -> [u8; 32] {
         self.grant_key
+    }
+
+    /// By what others see whether they have the same key. Nothing of the key follows from it.
+    pub fn key_mark(&self) -> ShortDigest {
+        ShortDigest::of([b"waybill key mark v1".as_slice(), self.grant_key.as_slice()])
     }
 
     /// The key that modules' random numbers follow from.

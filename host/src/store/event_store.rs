@@ -15,9 +15,10 @@ use super::watch::EventWatchers;
 use super::write_health::{ReadinessProof, WriteHealth};
 use super::{StoreError, node_id};
 use crate::error_chain::error_chain;
+use crate::model::node_description::NodeDescription;
 use crate::time::clock::Clock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
@@ -39,6 +40,8 @@ pub struct StoreInner {
     clock: Clock,
     /// This process.
     pub node: i64,
+    /// What it says of itself to others.
+    pub description: OnceLock<NodeDescription>,
     lease_token: AtomicI64,
 }
 
@@ -72,6 +75,7 @@ impl EventStore {
             followers,
             proof: Mutex::default(),
             node,
+            description: OnceLock::new(),
             lease_token: AtomicI64::new(node_id::first_token(node)),
             clock,
         };

@@ -5,17 +5,86 @@
 //! once, so nothing waits for the end of a lease. A process that merely stalled that long can
 //! change nothing with its old leases; what it was sending may be sent twice.
 
-use super::db::{DatabaseDialect, SqlQuery};
+use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::node_id::first_token;
 use super::{EventStore, StoreError, statements};
+use crate::crypto::digest::ShortDigest;
+use crate::model::node_description::NodeDescription;
+use crate::time::timestamp::Timestamp;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// How often a process says that it is there.
 pub const BEAT: Duration = Duration::from_secs(2);
 /// After how long without a sign a process is lost.
 const LOST: Duration = Duration::from_secs(10);
 
+/// A process that is there, or was until lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningNode {
+    pub id: i64,
+    /// When it last said that it is there.
+    pub seen_at: Timestamp,
+    /// Empty of one that has not said yet what it is.
+    pub address: Option<String>,
+    pub version: Option<String>,
+    pub started_at: Option<Timestamp>,
+}
+
+impl FromStoredRow for RunningNode {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get("id")?,
+            seen_at: row.get("seen_at")?,
+            address: row.get("address")?,
+            version: row.get("version")?,
+            started_at: row.get("started_at")?,
+        })
+    }
+}
+
 impl EventStore {
+    /// Says from now on what this process is. Returns a running process that reads stored secrets
+    /// with another key, if there is one: it would not be able to send what this one stores, nor
+    /// this one what that one stores.
+    pub async fn describe_node(
+        &self,
+        description: NodeDescription,
+    ) -> Result<Option<RunningNode>, StoreError> {
+        let key_mark = description.key_mark;
+        // Described once, at the start.
+        drop(self.inner.description.set(description));
+        self.write_heartbeat().await?;
+        let others = self.find_other_keys(key_mark).await?;
+        // One that died a moment ago seems to be there still, and one that runs says so again.
+        let until = Instant::now() + LOST;
+        while !others.is_empty() && Instant::now() < until {
+            sleep(BEAT / 4).await;
+            let now = self.find_other_keys(key_mark).await?;
+            let lives = |node: &RunningNode| !others.contains(node);
+            if let Some(other) = now.into_iter().find(lives) {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn find_other_keys(&self, key_mark: ShortDigest) -> Result<Vec<RunningNode>, StoreError> {
+        let query = SqlQuery::new(statements::NODES_WITH_OTHER_KEY)
+            .bind(self.inner.node)
+            .bind(key_mark.bytes().as_slice())
+            .bind(self.clock().now().before(LOST));
+        self.pool().fetch_all(query).await
+    }
+
+    /// The processes that share the database, and whether each is this one.
+    pub async fn list_nodes(&self) -> Result<Vec<(RunningNode, bool)>, StoreError> {
+        let nodes: Vec<RunningNode> =
+            self.pool().fetch_all(SqlQuery::new(statements::SELECT_NODES)).await?;
+        let is_own = |node: &RunningNode| node.id == self.inner.node;
+        Ok(nodes.into_iter().map(|node| (node.clone(), is_own(&node))).collect())
+    }
+
     /// Enters this process. SQLite has one process at a time, so whatever is leased there was held
     /// by one that is gone.
     pub async fn enter_process(&self) -> Result<(), StoreError> {
@@ -45,7 +114,14 @@ impl EventStore {
     }
 
     async fn write_heartbeat(&self) -> Result<(), StoreError> {
-        let seen = SqlQuery::new(statements::SEEN).bind(self.inner.node).bind(self.clock().now());
+        let described = self.inner.description.get();
+        let seen = SqlQuery::new(statements::SEEN)
+            .bind(self.inner.node)
+            .bind(self.clock().now())
+            .bind(described.map(|node| node.address.as_str()))
+            .bind(described.map(|node| node.version))
+            .bind(described.map(|node| node.started_at))
+            .bind(described.map(|node| node.key_mark.bytes().as_slice()));
         self.pool().execute(seen).await.map(drop)
     }
 

@@ -328,8 +328,13 @@ statements! {
     PLAN_AGAIN = "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key) \
         VALUES ($1, $2, $3, NULL, 0, $4) ON CONFLICT (event_id, flow_id) DO NOTHING";
 
-    SEEN = "INSERT INTO node (id, seen_at) VALUES ($1, $2) \
-        ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at";
+    SEEN = "INSERT INTO node (id, seen_at, address, version, started_at, key_mark) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, \
+        address = excluded.address, version = excluded.version, started_at = excluded.started_at, \
+        key_mark = excluded.key_mark";
+    SELECT_NODES = "SELECT id, seen_at, address, version, started_at FROM node ORDER BY started_at, id";
+    NODES_WITH_OTHER_KEY = "SELECT id, seen_at, address, version, started_at FROM node \
+        WHERE id <> $1 AND key_mark <> $2 AND seen_at >= $3";
     LOST_NODES = "SELECT id AS value FROM node WHERE seen_at < $1 AND id <> $2";
     FORGET_NODE = "DELETE FROM node WHERE id = $1";
     RELEASE_NODE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL \
