@@ -29,6 +29,7 @@ pub mod statements;
 pub mod figures;
 pub mod node_id;
 pub mod prefetch;
+pub mod presence;
 pub mod watch;
 pub mod write_health;
 

@@ -166,9 +166,23 @@ impl Server {
 
     /// Asks the process to drain and end (`SIGTERM`), and waits for it.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
-        let pid = Pid::from_raw(self.child.id().try_into()?).context("a process id is not 0")?;
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         Ok(self.child.wait()?)
+    }
+
+    /// Stops the process without ending it (`SIGSTOP`), until [`Self::go_on`].
+    pub fn stand_still(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a process go on that stands still (`SIGCONT`).
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().try_into()?).context("a process id is not 0")?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Whether the process is still there.

@@ -1,9 +1,13 @@
 //! Several nodes on one database.
 
+use crate::support::{endpoint_with, invoice};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 use waybill_tests::Backend::{Postgres, Sqlite};
-use waybill_tests::{Server, Settings, World};
+use waybill_tests::server::ADMIN_TOKEN;
+use waybill_tests::{Client, Receiver, Reply, Server, Settings, World};
 
 const KEY: &str = "one-key-of-all-nodes-0123456789";
 
@@ -61,4 +65,37 @@ async fn a_node_with_another_key_does_not_start_beside_others() {
     // Alone it starts, and says which secrets have to be entered again.
     world.kill9();
     Server::start(&other).unwrap();
+}
+
+/// It is stopped and continued, as by a machine that is short of memory or moved to another host.
+#[tokio::test]
+async fn a_node_that_stood_still_sends_nothing_that_others_took_over() {
+    const EVENTS: usize = 60;
+    const AT_ONCE: usize = 2;
+    let Some(world) = World::start_with(Postgres, with_key).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start().await;
+    receiver.always("/a", Reply::Held);
+    let slow = json!({"max_in_flight": AT_ONCE});
+    world.endpoint(&endpoint_with("a", &receiver.url("/a"), &slow)).await;
+    for n in 0..u32::try_from(EVENTS).unwrap() {
+        world.event(&invoice(n)).await;
+    }
+    receiver.wait_for("/a", AT_ONCE).await;
+    let second = Server::start(&beside(&world, folder.path())).unwrap();
+    world.server().stand_still().unwrap();
+    // The other one has taken over before this one goes on.
+    receiver.wait_for("/a", 2 * AT_ONCE).await;
+    receiver.release("/a");
+    world.server().go_on().unwrap();
+    let other = Client::new(second.address(), Some(ADMIN_TOKEN));
+    let delivered = format!("/api/v1/deliveries?status=delivered&limit={EVENTS}");
+    while other.get(&delivered).await.unwrap().data().as_array().unwrap().len() < EVENTS {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let arrivals = receiver.arrivals("/a");
+    let ids: BTreeSet<&str> = arrivals.iter().map(|one| one.header("webhook-id")).collect();
+    assert_eq!(ids.len(), EVENTS);
+    // What was on its way when it stood still is sent again, and nothing else.
+    assert!(arrivals.len() - ids.len() <= AT_ONCE, "{} twice", arrivals.len() - ids.len());
 }

@@ -246,7 +246,8 @@ async fn send_delivery(
     }
 }
 
-/// The attempt, and the settings it was made with; nothing if the endpoint takes no deliveries now.
+/// The attempt, and the settings it was made with; nothing if the endpoint takes no deliveries now,
+/// or another node has taken the delivery over.
 async fn make_attempt(
     context: &LaneContext,
     endpoint: EndpointId,
@@ -256,9 +257,23 @@ async fn make_attempt(
     let attempts = (number - leased.round_from).unsigned_abs();
     let round = RetryRound { attempts, held_since: leased.held_since };
     loop {
+        let is_held = tokio::select! {
+            biased;
+            is_held = context.journal.confirm_lease(leased.lease) => is_held,
+            () = context.stop.cancelled() => false,
+        };
+        if !is_held {
+            return None;
+        }
         let beginning = context.live.begin(endpoint).await?;
         let target = Arc::clone(&beginning.target);
-        let (at, withdrawn) = (context.journal.clock().now(), beginning.withdrawn());
+        let at = context.journal.clock().now();
+        let withdrawn = async {
+            tokio::select! {
+                () = beginning.withdrawn() => {}
+                () = context.journal.wait_for_doubt() => {}
+            }
+        };
         let random = rand::random();
         let parcel = DeliveryParcel {
             id: leased.id,

@@ -16,6 +16,7 @@ use super::write_health::{ReadinessProof, WriteHealth};
 use super::{StoreError, node_id};
 use crate::error_chain::error_chain;
 use crate::model::node_description::NodeDescription;
+use crate::store::presence::NodePresence;
 use crate::time::clock::Clock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -43,6 +44,8 @@ pub struct StoreInner {
     /// What it says of itself to others.
     pub description: OnceLock<NodeDescription>,
     lease_token: AtomicI64,
+    /// Whether it still holds what it leased.
+    pub presence: NodePresence,
 }
 
 /// How long a caller waits for its events to be durable. Under full load it takes 30 ms.
@@ -77,6 +80,7 @@ impl EventStore {
             node,
             description: OnceLock::new(),
             lease_token: AtomicI64::new(node_id::first_token(node)),
+            presence: NodePresence::default(),
             clock,
         };
         let store = Self { inner: Arc::new(inner) };

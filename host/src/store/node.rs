@@ -9,6 +9,7 @@ use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::node_id::first_token;
 use super::{EventStore, StoreError, statements};
 use crate::crypto::digest::ShortDigest;
+use crate::model::delivery::WorkLease;
 use crate::model::node_description::NodeDescription;
 use crate::time::timestamp::Timestamp;
 use std::time::Duration;
@@ -97,14 +98,52 @@ impl EventStore {
 
     /// Says that this process is there, and takes over from those that are not.
     pub async fn watch_processes(&self) -> Result<(), StoreError> {
-        self.write_heartbeat().await?;
+        self.renew_presence().await?;
         self.take_over_lost(LOST).await
+    }
+
+    /// Says that this process is there. Where others have forgotten it, what it leased is theirs.
+    async fn renew_presence(&self) -> Result<(), StoreError> {
+        let sent = Instant::now();
+        let again =
+            SqlQuery::new(statements::SEEN_AGAIN).bind(self.inner.node).bind(self.clock().now());
+        if self.pool().execute(again).await? == 1 {
+            self.inner.presence.note_sign(sent);
+            return Ok(());
+        }
+        // Leases from here on are taken after the others are told that this process is there again.
+        let first_valid = self.next_lease_token();
+        let is_described = self.inner.description.get().is_some();
+        self.write_heartbeat().await?;
+        if is_described {
+            tracing::warn!("this node was silent for so long that others took over what it held");
+            self.inner.presence.note_loss(sent, first_valid);
+        } else {
+            self.inner.presence.note_sign(sent);
+        }
+        Ok(())
+    }
+
+    /// Waits until it is certain whether a lease is still held; returns whether it is. On SQLite
+    /// there is nobody who could take it over.
+    pub async fn confirm_lease(&self, lease: WorkLease) -> bool {
+        let is_alone = self.pool().dialect() == DatabaseDialect::Sqlite;
+        is_alone
+            || (self.inner.presence.confirm_lease(lease).await && lease.until > self.clock().now())
+    }
+
+    /// Waits until it is uncertain whether this process still holds what it leased.
+    pub async fn wait_for_doubt(&self) {
+        match self.pool().dialect() {
+            DatabaseDialect::Sqlite => std::future::pending().await,
+            DatabaseDialect::Postgres => self.inner.presence.wait_for_doubt().await,
+        }
     }
 
     /// Leaves: what this process still holds is due again at once, and an SQLite database stands in
     /// its one file.
     pub async fn leave_process(&self) -> Result<(), StoreError> {
-        self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING).await?;
+        self.release_node(self.inner.node, statements::RELEASE_NODE_PLANNING, None).await?;
         if let Some(database) = self.pool().as_sqlite()
             && let Err(error) = database.copy_whole_log().await
         {
@@ -131,13 +170,23 @@ impl EventStore {
         let lost: Vec<i64> = self.pool().fetch_values(query).await?;
         for node in lost {
             tracing::info!(node, "taking over what a lost process held");
-            self.release_node(node, statements::RELEASE_LOST_PLANNING).await?;
+            match self.release_node(node, statements::RELEASE_LOST_PLANNING, Some(since)).await {
+                // It is there again.
+                Err(StoreError::Raced) => {}
+                released => released?,
+            }
         }
         Ok(())
     }
 
-    /// Makes due what a process holds, its plannings by the statement given.
-    async fn release_node(&self, node: i64, plannings: &'static str) -> Result<(), StoreError> {
+    /// Makes due what a process holds, its plannings by the statement given. Where it must have been
+    /// silent since a time and was not, nothing is changed.
+    async fn release_node(
+        &self,
+        node: i64,
+        plannings: &'static str,
+        silent_since: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let now = self.clock().now();
         let (first, last) = (first_token(node), first_token(node + 1) - 1);
         let sources = self.pool().choose_statement(
@@ -152,7 +201,17 @@ impl EventStore {
                     let release = SqlQuery::new(text).bind(first).bind(last).bind(now);
                     tx.execute(release).await?;
                 }
-                tx.execute(SqlQuery::new(statements::FORGET_NODE).bind(node)).await.map(drop)
+                let forget = match silent_since {
+                    Some(since) => {
+                        SqlQuery::new(statements::FORGET_SILENT_NODE).bind(node).bind(since)
+                    }
+                    None => SqlQuery::new(statements::FORGET_NODE).bind(node),
+                };
+                let forgotten = tx.execute(forget).await?;
+                if forgotten == 0 && silent_since.is_some() {
+                    return Err(StoreError::Raced);
+                }
+                Ok(())
             })
         });
         released.await

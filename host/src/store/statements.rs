@@ -336,7 +336,10 @@ statements! {
     NODES_WITH_OTHER_KEY = "SELECT id, seen_at, address, version, started_at FROM node \
         WHERE id <> $1 AND key_mark <> $2 AND seen_at >= $3";
     LOST_NODES = "SELECT id AS value FROM node WHERE seen_at < $1 AND id <> $2";
+    /// Only if it is described: one that was forgotten, and then proved that it can write, is not.
+    SEEN_AGAIN = "UPDATE node SET seen_at = $2 WHERE id = $1 AND started_at IS NOT NULL";
     FORGET_NODE = "DELETE FROM node WHERE id = $1";
+    FORGET_SILENT_NODE = "DELETE FROM node WHERE id = $1 AND seen_at < $2";
     RELEASE_NODE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL \
         WHERE due_at IS NOT NULL AND lease BETWEEN $1 AND $2";
     RELEASE_NODE_PLANNING = "UPDATE planning SET lease = NULL, due_at = $3 \
