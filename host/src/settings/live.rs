@@ -13,9 +13,9 @@ use crate::model::source::Source;
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::store;
-use crate::store::EventStore;
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::{ObjectKind, StoredObject};
+use crate::store::{ClusterLock, EventStore};
 use crate::wasm;
 use arc_swap::ArcSwap;
 use serde::de::IgnoredAny;
@@ -79,6 +79,14 @@ impl RequestBeginning {
             }
         }
     }
+}
+
+/// The right to change the settings.
+#[derive(Debug)]
+pub struct EditTurn {
+    // Given back first: who waits here takes it next.
+    _everywhere: Option<ClusterLock>,
+    _here: OwnedMutexGuard<()>,
 }
 
 /// Why the topology cannot be built.
@@ -175,14 +183,16 @@ impl LiveSettings {
         &self.inner.cache
     }
 
-    /// Waits until no other request of this process is changing the settings. Hold the guard from
-    /// reading the current settings until the change is stored. A change that another node makes
-    /// meanwhile is detected when this one is stored
+    /// Waits until nobody else is changing the settings, on this node or another. Hold the turn from
+    /// reading the current settings until the change is stored. A node of an earlier version takes
+    /// no turns; what it changes meanwhile is detected when this change is stored
     /// ([`ObjectChange::replacing`](crate::store::objects::ObjectChange::replacing)).
-    pub async fn take_edit_turn(&self) -> Result<OwnedMutexGuard<()>, SettingsError> {
-        let turn = Arc::clone(&self.inner.editing).lock_owned().await;
+    pub async fn take_edit_turn(&self) -> Result<EditTurn, SettingsError> {
+        // First here, so that at most one request of a node waits for the others.
+        let here = Arc::clone(&self.inner.editing).lock_owned().await;
+        let everywhere = self.inner.journal.lock_settings().await?;
         self.refresh_if_newer().await?;
-        Ok(turn)
+        Ok(EditTurn { _everywhere: everywhere, _here: here })
     }
 
     /// Builds the topology anew, if the journal has a newer one.

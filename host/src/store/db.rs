@@ -29,6 +29,7 @@ pub mod transaction;
 pub use bound_value::BoundRow;
 pub use bulk::{BulkInserts, BulkStatement};
 pub use pool::{DatabaseDialect, DatabasePool, StoreOpening};
+pub use postgres_work::ClusterLock;
 pub use query::SqlQuery;
 pub use stored_row::{FromStoredRow, StoredRow};
 pub use transaction::WriteTransaction;

@@ -1,7 +1,7 @@
 //! What operators set: sources, endpoints, flows. One table, one set of statements; the body is the
 //! settings as JSON, `sealed` is what must not be read without the key.
 
-use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use super::db::{ClusterLock, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::query::stored_json::read_json;
 use super::{EventStore, StoreError, modules, statements};
 use crate::time::timestamp::Timestamp;
@@ -124,7 +124,18 @@ impl<S: DeserializeOwned> FromStoredRow for StoredObject<S> {
     }
 }
 
+/// The lock of those who change settings.
+const SETTINGS_LOCK: i64 = 0x7761_7962_696c_6c01;
+/// How long a change waits for those of other nodes.
+const LONGEST_TURN: Duration = Duration::from_secs(10);
+
 impl EventStore {
+    /// Waits until no other node changes the settings, and keeps others from it until the lock is
+    /// dropped.
+    pub async fn lock_settings(&self) -> Result<Option<ClusterLock>, StoreError> {
+        self.pool().take_cluster_lock(SETTINGS_LOCK, LONGEST_TURN).await
+    }
+
     /// All objects of a kind, by name.
     pub async fn list_objects<S: DeserializeOwned + Send + 'static>(
         &self,

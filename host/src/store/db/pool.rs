@@ -4,7 +4,8 @@ use super::bound_value::BoundRow;
 use super::bulk::BulkInserts;
 use super::postgres_pools::{self, PostgresPools};
 use super::postgres_work::{
-    LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, transact_postgres,
+    ClusterLock, LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, take_cluster_lock,
+    transact_postgres,
 };
 use super::query::SqlQuery;
 use super::sqlite_connection;
@@ -307,6 +308,17 @@ impl DatabasePool {
             }
         };
         self.note_damage(read)
+    }
+
+    /// Takes a lock that others who use the database wait for; nothing on SQLite, where nobody else
+    /// does.
+    pub async fn take_cluster_lock(
+        &self,
+        key: i64,
+        longest: Duration,
+    ) -> Result<Option<ClusterLock>, StoreError> {
+        let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(None) };
+        Box::pin(take_cluster_lock(pools, key, longest)).await.map(Some)
     }
 
     /// Closes all connections.

@@ -128,6 +128,28 @@ pub async fn read_postgres<T: FromStoredRow>(
     read
 }
 
+/// A lock that other nodes wait for. It is given back when this is dropped, because its connection
+/// ends then; so it is where this process dies.
+#[derive(Debug)]
+pub struct ClusterLock {
+    _db: PgConnection,
+}
+
+/// Takes a lock among all that use the database.
+pub async fn take_cluster_lock(
+    pools: &PostgresPools,
+    key: i64,
+    longest: Duration,
+) -> Result<ClusterLock, StoreError> {
+    let mut db = pools.write.acquire().await?.detach();
+    let take = sqlx::query("SELECT pg_advisory_lock($1)").bind(key).execute(&mut db);
+    match timeout(longest, take).await {
+        Ok(taken) => taken?,
+        Err(_elapsed) => return Err(too_slow(longest)),
+    };
+    Ok(ClusterLock { _db: db })
+}
+
 fn too_slow(longest: Duration) -> StoreError {
     DatabaseError::TooSlow(longest).into()
 }
