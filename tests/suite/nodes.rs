@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::server::ADMIN_TOKEN;
-use waybill_tests::{Client, Receiver, Reply, Server, Settings, World};
+use waybill_tests::{Client, Database, Receiver, Reply, Server, Settings, World};
 
 const KEY: &str = "one-key-of-all-nodes-0123456789";
 
@@ -98,4 +98,32 @@ async fn a_node_that_stood_still_sends_nothing_that_others_took_over() {
     assert_eq!(ids.len(), EVENTS);
     // What was on its way when it stood still is sent again, and nothing else.
     assert!(arrivals.len() - ids.len() <= AT_ONCE, "{} twice", arrivals.len() - ids.len());
+}
+
+/// A newer version may store what this one cannot read.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_holds_up_no_other() {
+    let Some(mut world) = World::start(Postgres).await else { return };
+    let receiver = Receiver::start().await;
+    for name in ["a", "b"] {
+        let url = receiver.url(&format!("/{name}"));
+        world.endpoint(&endpoint_with(name, &url, &json!({}))).await;
+    }
+    let newer = r#"UPDATE object SET body = REPLACE(body, '"name":"b"', '"name":"b","newer":true')
+        WHERE kind = 'endpoint' AND name = 'b'"#;
+    let database = world.settings().database.clone();
+    Database::run(&database, newer).await.unwrap();
+    // The next change has all of them read again: what is known of the other one stays in use.
+    let change = json!({"max_in_flight": 3});
+    let answer = world.client().patch("/api/v1/endpoints/a", &change).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    world.server().wait_for_line(&["\"b\"", "endpoint cannot be read"]).unwrap();
+    world.event(&invoice(1)).await;
+    receiver.first("/a").await;
+    receiver.first("/b").await;
+    world.restart();
+    world.server().wait_for_line(&["\"b\"", "endpoint cannot be read"]).unwrap();
+    assert_eq!(world.get("/api/v1/endpoints/a").await["max_in_flight"], 3);
+    world.event(&invoice(2)).await;
+    receiver.wait_for("/a", 2).await;
 }

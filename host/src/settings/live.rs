@@ -5,20 +5,20 @@ use super::{FlowRuntime, ModuleStage, SettingsSnapshot, matching};
 use crate::access::token::{ApiToken, StoredToken, TokenActivity, TokenDigest};
 use crate::crypto::seal::SecretSealer;
 use crate::model::api_call::TokenUsage;
-use crate::model::endpoint::Endpoint;
+use crate::model::endpoint::{Endpoint, EndpointSettings};
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
 use crate::model::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
 use crate::model::private_values::MASK;
-use crate::model::source::Source;
+use crate::model::source::{Source, SourceSettings};
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::store;
 use crate::store::modules::ModuleVersion;
-use crate::store::objects::{ObjectKind, StoredObject};
+use crate::store::objects::{ObjectKind, StoredObject, log_unreadable};
 use crate::store::{ClusterLock, EventStore};
 use crate::wasm;
 use arc_swap::ArcSwap;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -302,8 +302,14 @@ impl LiveSettings {
         let mut inlets = HashMap::new();
         for object in objects {
             let id = SourceId::from_uuid(object.id);
-            let OpenedSettings { settings, secrets, locked } =
-                sealed::open_settings(&self.inner.sealer, &object)?;
+            let Some(OpenedSettings { settings, secrets, locked }) =
+                self.open_settings::<SourceSettings>(ObjectKind::Source, &object)
+            else {
+                let known =
+                    self.current_settings().source_runtimes().find(|s| s.source.id == id).cloned();
+                inlets.extend(known.map(|known| (known.source.settings.name.clone(), known)));
+                continue;
+            };
             let source = Source {
                 id,
                 settings,
@@ -317,14 +323,32 @@ impl LiveSettings {
         Ok(inlets)
     }
 
+    /// Reads what is stored of an object. Of one that this version cannot read the settings that
+    /// were last read stay in use.
+    fn open_settings<S: DeserializeOwned>(
+        &self,
+        kind: ObjectKind,
+        object: &StoredObject<Value>,
+    ) -> Option<OpenedSettings<S>> {
+        let name = object.settings.get("name").and_then(Value::as_str).unwrap_or_default();
+        sealed::open_settings(&self.inner.sealer, object)
+            .inspect_err(|why| log_unreadable(kind, name, why))
+            .ok()
+    }
+
     async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<EndpointRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> =
             self.inner.journal.list_objects(ObjectKind::Endpoint).await?;
         let mut endpoints = HashMap::new();
         for object in objects {
             let id = EndpointId::from_uuid(object.id);
-            let OpenedSettings { settings, secrets, .. } =
-                sealed::open_settings(&self.inner.sealer, &object)?;
+            let Some(OpenedSettings { settings, secrets, .. }) =
+                self.open_settings::<EndpointSettings>(ObjectKind::Endpoint, &object)
+            else {
+                let known = self.current_settings().find_endpoint(id).cloned();
+                endpoints.extend(known.map(|known| (id, known)));
+                continue;
+            };
             let endpoint = Endpoint {
                 id,
                 settings,
@@ -355,9 +379,14 @@ impl LiveSettings {
         let mut in_use = HashMap::new();
         let mut flows = Vec::new();
         for object in objects {
-            let opened: OpenedSettings<FlowSettings> =
-                sealed::open_settings(&self.inner.sealer, &object)?;
-            let (settings, locked) = (opened.settings, opened.locked);
+            let Some(OpenedSettings { settings, locked, .. }) =
+                self.open_settings::<FlowSettings>(ObjectKind::Flow, &object)
+            else {
+                flows.extend(
+                    self.current_settings().find_flow(FlowId::from_uuid(object.id)).cloned(),
+                );
+                continue;
+            };
             let find = |name: &String| names.get(name).and_then(|id| endpoints.get(id)).cloned();
             let endpoints = settings.endpoints.iter().filter_map(find).collect();
             let mut modules = Vec::new();

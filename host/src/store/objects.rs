@@ -4,6 +4,7 @@
 use super::db::{ClusterLock, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::query::stored_json::read_json;
 use super::{EventStore, StoreError, modules, statements};
+use crate::error_chain::error_chain;
 use crate::time::timestamp::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -124,6 +125,29 @@ impl<S: DeserializeOwned> FromStoredRow for StoredObject<S> {
     }
 }
 
+/// An object, or why it cannot be read.
+struct ReadableObject<S> {
+    name: String,
+    object: Result<StoredObject<S>, StoreError>,
+}
+
+impl<S: DeserializeOwned> FromStoredRow for ReadableObject<S> {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { name: row.get("name")?, object: StoredObject::from_row(row) })
+    }
+}
+
+/// Says that an object is not used because it cannot be read.
+pub fn log_unreadable(kind: ObjectKind, name: &str, why: &StoreError) {
+    tracing::error!(
+        name,
+        error = %error_chain(why),
+        "a stored {} cannot be read, and this node does without its present settings: it is of a newer \
+         version, or damaged; start this node with that version, or set it again",
+        kind.as_str()
+    );
+}
+
 /// The lock of those who change settings.
 const SETTINGS_LOCK: i64 = 0x7761_7962_696c_6c01;
 /// How long a change waits for those of other nodes.
@@ -136,13 +160,18 @@ impl EventStore {
         self.pool().take_cluster_lock(SETTINGS_LOCK, LONGEST_TURN).await
     }
 
-    /// All objects of a kind, by name.
+    /// All objects of a kind that can be read, by name. One that cannot is left out and named in
+    /// the log, so that it keeps no other from being used.
     pub async fn list_objects<S: DeserializeOwned + Send + 'static>(
         &self,
         kind: ObjectKind,
     ) -> Result<Vec<StoredObject<S>>, StoreError> {
         let query = SqlQuery::new(statements::SELECT_OBJECTS).bind(kind.as_str());
-        self.pool().fetch_all(query).await
+        let found: Vec<ReadableObject<S>> = self.pool().fetch_all(query).await?;
+        let readable = found.into_iter().filter_map(|ReadableObject { name, object }| {
+            object.inspect_err(|why| log_unreadable(kind, &name, why)).ok()
+        });
+        Ok(readable.collect())
     }
 
     /// Makes all the changes, or none. Old settings may hold secrets; SQLite overwrites them, as it
