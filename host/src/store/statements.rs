@@ -224,8 +224,6 @@ statements! {
     CALL_FLOOR = floor!("audit");
     FIND_EVENT = "SELECT id AS value FROM event WHERE id = $1";
     FIND_PLAN = "SELECT event_id AS value FROM plan WHERE event_id = $1 AND flow_id = $2 AND at = $3";
-    FIND_ATTEMPT = "SELECT delivery_id AS value FROM attempt \
-        WHERE delivery_id = $1 AND number = $2 AND at = $3";
     POSTPONE_PLANNING = "UPDATE planning SET due_at = $1, lease = NULL, attempts = attempts + 1, \
         deaths = 0 WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
     SUPERSEDE = "UPDATE delivery SET status = 4 /* superseded */, due_at = NULL, settled_at = $3 \

@@ -1,4 +1,6 @@
-//! Rows by which a transaction is found again whose commit got no answer.
+//! Rows by which a transaction is found again whose commit got no answer. Only this one writes them:
+//! an event has its id, and a plan its time, from the operation itself, which is never written by
+//! two transactions that both commit.
 
 use super::operation::WriteOperation;
 use crate::store::db::SqlQuery;
@@ -25,14 +27,11 @@ fn operation_proofs(operation: &WriteOperation) -> Vec<SqlQuery<'_>> {
                 .bind(planned.flow)
                 .bind(planned.at),
         ],
-        WriteOperation::Settle(settled) => vec![
-            SqlQuery::new(statements::FIND_ATTEMPT)
-                .bind(settled.delivery)
-                .bind(settled.attempt.number)
-                .bind(settled.attempt.at),
-        ],
-        WriteOperation::Note(_) | WriteOperation::Prove { .. } | WriteOperation::Flush { .. } => {
-            Vec::new()
-        }
+        // What is written again until it is recorded proves nothing: an earlier transaction may
+        // have written it.
+        WriteOperation::Settle(_)
+        | WriteOperation::Note(_)
+        | WriteOperation::Prove { .. }
+        | WriteOperation::Flush { .. } => Vec::new(),
     }
 }
