@@ -12,7 +12,9 @@ use crate::settings::live::LiveSettings;
 use crate::store::SettledAttempt;
 use crate::store::prefetch::{EndpointLane, LeasedDelivery, NewLane};
 use crate::time::timestamp::Timestamp;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
@@ -268,10 +270,19 @@ async fn make_attempt(
         let beginning = context.live.begin(endpoint).await?;
         let target = Arc::clone(&beginning.target);
         let at = context.journal.clock().now();
+        // Looked at whenever the request goes on, and needs no timer of its own: what keeps it from
+        // going on is not sent.
+        let doubt =
+            poll_fn(
+                |_| {
+                    if context.journal.doubts_leases() { Poll::Ready(()) } else { Poll::Pending }
+                },
+            );
         let withdrawn = async {
             tokio::select! {
+                biased;
+                () = doubt => {}
                 () = beginning.withdrawn() => {}
-                () = context.journal.wait_for_doubt() => {}
             }
         };
         let random = rand::random();

@@ -234,11 +234,12 @@ async fn begin(
         let withdrawn = std::pin::pin!(withdrawn);
         tokio::select! {
             biased;
+            // Before the request is polled: that may send it.
+            () = withdrawn => return None,
             answer = &mut sending => return Some(answer),
             connected = connection.wait_for_connection_metadata() => {
                 connected.as_ref().and_then(ConnectionWatch::of_shared)
             }
-            () = withdrawn => return None,
         }
     };
     Some(sending.await)

@@ -132,12 +132,9 @@ impl EventStore {
             || (self.inner.presence.confirm_lease(lease).await && lease.until > self.clock().now())
     }
 
-    /// Waits until it is uncertain whether this process still holds what it leased.
-    pub async fn wait_for_doubt(&self) {
-        match self.pool().dialect() {
-            DatabaseDialect::Sqlite => std::future::pending().await,
-            DatabaseDialect::Postgres => self.inner.presence.wait_for_doubt().await,
-        }
+    /// Whether it is uncertain at this moment that this process holds what it leased.
+    pub fn doubts_leases(&self) -> bool {
+        self.pool().dialect() == DatabaseDialect::Postgres && self.inner.presence.is_in_doubt()
     }
 
     /// Leaves: what this process still holds is due again at once, and an SQLite database stands in
