@@ -1,6 +1,6 @@
 //! The private parts of settings: values that neither rest in plain text nor are shown to those who
-//! only read. Of an endpoint the values of its headers and of its URL's query, of a source the
-//! queries of the lists it asks for, of a flow every text in the configuration of its modules.
+//! only read. Of an endpoint the values of its headers, of its URL's query, and secrets in its URL's path,
+//! of a source those of the lists it asks for, of a flow every text in the configuration of its modules.
 //!
 //! A private value that is not shown is masked. A mask that comes back stands for the stored value,
 //! as long as that goes where it was meant to go.
@@ -118,10 +118,14 @@ impl ValueHider {
     }
 }
 
-/// A URL's or a path's text with its password and the values of its query masked.
+/// A URL's or a path's text with its password, the values of its query and the parts of its path
+/// masked that are secrets by their looks.
 pub fn mask_url(url: &str) -> String {
     let (url, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
     let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let (origin, path) = place.split_at(path_begin(place));
+    let place = [origin, &mask_path(path)].concat();
+    let place = place.as_str();
     let place = match (place.find("://"), url_authority(place).and_then(|a| a.rsplit_once('@'))) {
         (Some(at), Some((user, _))) => {
             let (scheme, rest) = place.split_at(at + "://".len());
@@ -134,6 +138,37 @@ pub fn mask_url(url: &str) -> String {
     };
     let pairs: Vec<String> = query.split('&').map(mask_pair).collect();
     format!("{place}?{}{fragment}", pairs.join("&"))
+}
+
+/// Where the path of a URL, or of what has no origin, begins.
+fn path_begin(place: &str) -> usize {
+    let origin = place.find("://").map_or(0, |at| at + "://".len());
+    let rest = place.get(origin..).unwrap_or_default();
+    if origin == 0 { 0 } else { origin + rest.find('/').unwrap_or(rest.len()) }
+}
+
+fn mask_path(path: &str) -> String {
+    let segments = path.split('/').map(|part| if is_secret_segment(part) { MASK } else { part });
+    segments.collect::<Vec<&str>>().join("/")
+}
+
+/// The fewest characters of a secret in a path. Slack's have 24, Make's 32, Discord's 68, a UUID 36.
+const SHORTEST_SECRET: usize = 16;
+/// Digits that a name of words does not have.
+const DIGITS_OF_SECRET: usize = 3;
+
+/// Whether a part of a path is a secret by its looks: the addresses of incoming webhooks (Slack,
+/// Discord, Make, n8n) hold one there. A long name of words has neither many digits nor both cases
+/// with a digit.
+fn is_secret_segment(segment: &str) -> bool {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '~' | '.');
+    let count = |kind: fn(&char) -> bool| segment.chars().filter(kind).count();
+    let digits = count(char::is_ascii_digit);
+    let has_cases = count(char::is_ascii_uppercase) > 0 && count(char::is_ascii_lowercase) > 0;
+    segment.len() >= SHORTEST_SECRET
+        && segment.chars().all(is_token)
+        && digits < segment.len()
+        && (digits >= DIGITS_OF_SECRET || (has_cases && digits > 0))
 }
 
 fn mask_pair(pair: &str) -> String {
@@ -160,11 +195,15 @@ pub fn url_origin(url: &str) -> String {
     format!("{scheme}://{}", host.strip_suffix(usual).unwrap_or(&host))
 }
 
-/// The values of a URL's query, as they are written and decoded, for finding them elsewhere.
-pub fn query_values(url: &str) -> Vec<String> {
+/// The secrets of a URL, as they are written and decoded, for finding them elsewhere: those in its
+/// path and the values of its query.
+pub fn url_secrets(url: &str) -> Vec<String> {
+    let place = url.split(['?', '#']).next().unwrap_or_default();
+    let path = place.get(path_begin(place)..).unwrap_or_default();
+    let in_path = path.split('/').filter(|part| is_secret_segment(part)).map(str::to_owned);
     let query = url.split('#').next().and_then(|url| url.split_once('?'));
     let pairs = query.map(|(_, query)| query.split('&')).into_iter().flatten();
-    let mut values = Vec::new();
+    let mut values: Vec<String> = in_path.collect();
     for pair in pairs {
         let value = pair.split_once('=').map_or(pair, |(_, value)| value);
         let decoded = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
@@ -216,12 +255,31 @@ mod tests {
             ("https://h.example/in/7", "https://h.example/in/7"),
             ("https://h.example?", "https://h.example?"),
             ("/orders?key=k", "/orders?key=***"),
+            (
+                "https://hooks.slack.com/services/T02AB3CD4/B05EF6GH7/aBcDeFgHiJkLmNoPqRsT1234",
+                "https://hooks.slack.com/services/T02AB3CD4/B05EF6GH7/***",
+            ),
+            (
+                "https://n8n.example/webhook/5d0c1c6e-7a0b-4d39-9c6f-1f5a3a9f2b7e/x",
+                "https://n8n.example/webhook/***/x",
+            ),
+            ("https://u:p@h.example/a/1b2c3d4e5f6a7b8c9d0e", "https://***@h.example/a/***"),
+            (
+                "https://h.example/customer-notifications-of-today/v2",
+                "https://h.example/customer-notifications-of-today/v2",
+            ),
+            (
+                "https://h.example/api/12345678901234567890",
+                "https://h.example/api/12345678901234567890",
+            ),
         ] {
             assert_eq!(mask_url(url), shown);
             assert_eq!(mask_url(shown), shown);
         }
         assert_eq!(url_origin("HTTPS://u@H.example:443/x?y"), "https://h.example");
         assert_eq!(url_origin("http://h.example:8080"), "http://h.example:8080");
-        assert_eq!(query_values("https://h/?a=x%20y&b"), ["x y", "x%20y", "b"]);
+        assert_eq!(url_secrets("https://h/?a=x%20y&b"), ["x y", "x%20y", "b"]);
+        let secret = "aBcDeFgHiJkLmNoPqRsT1234";
+        assert_eq!(url_secrets(&format!("https://h/in/{secret}?a=1#f")), [secret, "1"]);
     }
 }

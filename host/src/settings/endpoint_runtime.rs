@@ -4,7 +4,7 @@ use crate::model::delivery::{CollapseKey, DedupeKey, NewDelivery, WorkLease};
 use crate::model::endpoint::{DeliveryMode, Endpoint, EndpointSettings};
 use crate::model::event::{DeliveryMessage, Event, record_key};
 use crate::model::id::{DeliveryId, FlowId};
-use crate::model::private_values::query_values;
+use crate::model::private_values::url_secrets;
 use crate::model::redactor::SecretRedactor;
 use crate::model::retry_schedule::{DEFAULT_JITTER, RetrySchedule};
 use crate::model::secrets::SigningSecrets;
@@ -185,7 +185,7 @@ const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language
 /// What an endpoint's answers must not show: its secrets, the values of its headers, also without
 /// the scheme before them (`Bearer`), and those of its URL's query.
 fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> SecretRedactor {
-    let mut values = query_values(&settings.url);
+    let mut values = url_secrets(&settings.url);
     for (name, value) in &settings.headers {
         if PUBLIC_HEADERS.iter().any(|public| name.eq_ignore_ascii_case(public)) {
             continue;

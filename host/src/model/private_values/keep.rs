@@ -20,7 +20,15 @@ fn unmask_url(url: &str, stored: &str) -> Option<String> {
         let value = query.split('&').filter_map(|pair| pair.split_once('='));
         value.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
     };
-    let (place, query) = url.split_once('?').filter(|_| url_origin(url) == url_origin(stored))?;
+    if url_origin(url) != url_origin(stored) {
+        return None;
+    }
+    let (place, query) = match url.split_once('?') {
+        Some((place, query)) => (place, Some(query)),
+        None => (url, None),
+    };
+    let place = unmask_path(place, stored.split(['?', '#']).next()?)?;
+    let Some(query) = query else { return Some(place) };
     let pair = |pair: &str| match pair.split_once('=') {
         Some((name, MASK)) => Some(format!("{name}={}", known(name)?)),
         _ => Some(pair.to_owned()).filter(|pair| pair != MASK),
@@ -29,9 +37,25 @@ fn unmask_url(url: &str, stored: &str) -> Option<String> {
     Some(format!("{place}?{}", pairs?.join("&"))).filter(|url| !is_masked_url(url))
 }
 
+/// A place with stored parts of the path where it has masks, if the stored one has as many parts.
+fn unmask_path(place: &str, stored: &str) -> Option<String> {
+    let known: Vec<&str> = stored.split('/').collect();
+    let given: Vec<&str> = place.split('/').collect();
+    if given.contains(&MASK) && given.len() != known.len() {
+        return None;
+    }
+    let part = |(n, part): (usize, &&str)| match *part {
+        MASK => known.get(n).copied().filter(|known| *known != MASK).map(str::to_owned),
+        part => Some(part.to_owned()),
+    };
+    let parts: Option<Vec<String>> = given.iter().enumerate().map(part).collect();
+    parts.map(|parts| parts.join("/"))
+}
+
 /// Whether part of a URL is a mask.
 fn is_masked_url(url: &str) -> bool {
-    url_authority(url).is_some_and(|authority| authority.starts_with("***@"))
+    url.split(['?', '#']).next().is_some_and(|place| place.split('/').any(|part| part == MASK))
+        || url_authority(url).is_some_and(|authority| authority.starts_with("***@"))
         || url.split_once('?').is_some_and(|(_, query)| {
             query.split('&').any(|pair| pair.split_once('=').map_or(pair, |(_, v)| v) == MASK)
         })
@@ -190,6 +214,25 @@ mod tests {
         }
         let mut alone = endpoint("https://h.example/in", MASK);
         assert_eq!(keep_endpoint(&mut alone, &[]).len(), 1, "a mask is never a value");
+    }
+
+    #[test]
+    fn a_masked_part_of_a_path_stands_for_the_stored_one() {
+        let stored = endpoint("https://h.example/in/aBcDeFgHiJkLmNoPqRsT1234", "Bearer s3cret");
+        for (url, kept) in [
+            ("https://h.example/in/***", Some("https://h.example/in/aBcDeFgHiJkLmNoPqRsT1234")),
+            ("https://h.example/to/***", Some("https://h.example/to/aBcDeFgHiJkLmNoPqRsT1234")),
+            (
+                "https://h.example/in/***?n=1",
+                Some("https://h.example/in/aBcDeFgHiJkLmNoPqRsT1234?n=1"),
+            ),
+            ("https://h.example/***", None),
+            ("https://evil.example/in/***", None),
+        ] {
+            let mut new = endpoint(url, "Bearer s3cret");
+            let faults = keep_endpoint(&mut new, &[&stored]);
+            assert_eq!(faults.is_empty().then_some(new.url.as_str()), kept, "{url}");
+        }
     }
 
     #[test]
