@@ -31,8 +31,8 @@ pub fn health_routes(document: &Value) -> Router<AppState> {
         .route("/openapi.json", get(document))
 }
 
-/// Whether a write was just committed where it will be found after a restart, and the server goes on
-/// taking requests.
+/// Answers whether the server is ready: it is not stopping, and a write was just committed where a
+/// restart finds it.
 async fn answer_ready(State(app): State<AppState>) -> Response {
     if app.stopping.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "stopping"})))

@@ -16,11 +16,11 @@ use utoipa::ToSchema;
 pub struct NodeView {
     /// Made anew at every start.
     id: String,
-    /// Where it serves.
+    /// The address and port that it listens on.
     address: Option<String>,
-    /// Of the program.
+    /// The version of Waybill that it runs.
     version: Option<String>,
-    /// When it started.
+    /// When it was started.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
     /// When it last said that it is there, which it does every two seconds. After ten seconds of silence

@@ -6,10 +6,10 @@ use crate::time::timestamp::Timestamp;
 /// What a process says of itself.
 #[derive(Debug, Clone)]
 pub struct NodeDescription {
-    /// Where it serves.
+    /// The address and port that it listens on.
     pub address: String,
     pub version: &'static str,
     pub started_at: Timestamp,
-    /// Of the key that it reads stored secrets with.
+    /// By this other nodes see whether they read stored secrets with the same key.
     pub key_mark: ShortDigest,
 }

@@ -1,6 +1,7 @@
 //! The private parts of settings: values that neither rest in plain text nor are shown to those who
-//! only read. Of an endpoint the values of its headers, of its URL's query, and secrets in its URL's path,
-//! of a source those of the lists it asks for, of a flow every text in the configuration of its modules.
+//! only read. Of an endpoint these are the values of its headers, those of its URL's query, and the
+//! parts of its URL's path that look like secrets; of a source the same parts of the lists that it
+//! asks for; of a flow every text in the configuration of its modules.
 //!
 //! A private value that is not shown is masked. A mask that comes back stands for the stored value,
 //! as long as that goes where it was meant to go.
@@ -118,8 +119,8 @@ impl ValueHider {
     }
 }
 
-/// A URL's or a path's text with its password, the values of its query and the parts of its path
-/// masked that are secrets by their looks.
+/// Masks the password of a URL or a path, the values of its query and the parts of its path that look
+/// like secrets.
 pub fn mask_url(url: &str) -> String {
     let (url, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
     let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
@@ -157,9 +158,9 @@ const SHORTEST_SECRET: usize = 16;
 /// Digits that a name of words does not have.
 const DIGITS_OF_SECRET: usize = 3;
 
-/// Whether a part of a path is a secret by its looks: the addresses of incoming webhooks (Slack,
-/// Discord, Make, n8n) hold one there. A long name of words has neither many digits nor both cases
-/// with a digit.
+/// Whether a part of a path looks like a secret. The addresses of incoming webhooks of Slack,
+/// Discord, Make and n8n contain one. A long name made of words has few digits, and no digit beside
+/// letters of both cases.
 fn is_secret_segment(segment: &str) -> bool {
     let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '~' | '.');
     let count = |kind: fn(&char) -> bool| segment.chars().filter(kind).count();
