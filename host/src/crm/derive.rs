@@ -275,7 +275,7 @@ impl ChangeInContext<'_> {
         let cells = self.change.both().map(|(old, new)| (old.get(column), new.get(column)));
         match cells {
             Some((Some(CellValue::List(list, old)), Some(CellValue::List(_, new))))
-                if list.are_fields =>
+                if list.form.holds_custom_fields() =>
             {
                 let fields = lists::changed_fields(list, (old, new), self.known).into_iter();
                 fields.map(|(field, old)| (format!("{column}.{field}"), old)).collect()

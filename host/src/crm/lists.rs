@@ -2,13 +2,14 @@
 //! when they go out.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::known::KnownRows;
 use super::row::{CellValue, CrmRow};
 use super::snapshot::LONGEST_KEPT;
-use super::tables::{self, ChildList};
+use super::tables::{self, ChildList, ListForm};
 use crate::json::same_value::canonical_number;
 
 /// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's
@@ -23,7 +24,7 @@ pub fn attach_lists(list: &'static ChildList, row: &mut CrmRow, mut members: Vec
 /// made of.
 pub fn canonical(list: &ChildList, text: &str) -> String {
     let Ok(Value::Array(mut members)) = serde_json::from_str(text) else { return text.to_owned() };
-    if list.are_fields {
+    if list.form.holds_custom_fields() {
         let is_set = |member: &Value| member.get(VALUE).is_some_and(|value| *value != json!(""));
         members.retain(is_set);
     }
@@ -40,7 +41,7 @@ pub fn canonical(list: &ChildList, text: &str) -> String {
 
 /// The list as it is kept: long values of custom fields as digests.
 pub fn shorten(list: &ChildList, text: &str) -> String {
-    if !list.are_fields || text.len() <= LONGEST_KEPT {
+    if !list.form.holds_custom_fields() || text.len() <= LONGEST_KEPT {
         return text.to_owned();
     }
     let mut members: Value = serde_json::from_str(text).unwrap_or_default();
@@ -54,9 +55,33 @@ pub fn shorten(list: &ChildList, text: &str) -> String {
     members.to_string()
 }
 
-/// The columns of a custom field's value: which field, and its value.
+/// The columns of a custom field's value: the line it is of, which field, and its value.
+const LINE: &str = "relid";
 const FIELD: &str = "fieldid";
 const VALUE: &str = "value";
+
+/// Which custom field a value is of, and of which line where it is one of a line's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct CustomFieldKey {
+    line: Option<i64>,
+    field: i64,
+}
+
+impl CustomFieldKey {
+    fn read(list: &ChildList, member: &Value) -> Option<Self> {
+        let number = |column: &str| member.get(column)?.as_str()?.parse().ok();
+        let line = (list.form == ListForm::LineCustomFields).then(|| number(LINE));
+        // A line's field without its line is of none.
+        let line = if let Some(line) = line { Some(line?) } else { None };
+        Some(Self { line, field: number(FIELD)? })
+    }
+
+    /// Where the value stands in the list as it goes out.
+    fn path(self, known: &KnownRows) -> String {
+        let name = field_name(self.field, known);
+        self.line.map_or_else(|| name.clone(), |line| format!("{line}.{name}"))
+    }
+}
 
 /// Which custom fields have another value: the name of each, and its old value where that was kept
 /// in full.
@@ -65,38 +90,48 @@ pub fn changed_fields(
     (old, new): (&str, &str),
     known: &KnownRows,
 ) -> Vec<(String, Option<Value>)> {
-    let read = |text: &str| -> Map<String, Value> {
+    let read = |text: &str| -> BTreeMap<CustomFieldKey, Value> {
         let members: Value = serde_json::from_str(&canonical(list, text)).unwrap_or_default();
         let members = members.as_array().into_iter().flatten();
         let field = |member: &Value| {
-            Some((member.get(FIELD)?.as_str()?.to_owned(), member.get(VALUE)?.clone()))
+            Some((CustomFieldKey::read(list, member)?, member.get(VALUE)?.clone()))
         };
         members.filter_map(field).collect()
     };
     let (old, new) = (read(old), read(new));
-    let gone = old.keys().filter(|field| !new.contains_key(*field));
-    let differs = |field: &&String| old.get(*field) != new.get(*field);
-    let told = |field: &String| {
+    let fields: BTreeSet<&CustomFieldKey> = old.keys().chain(new.keys()).collect();
+    let differs = |field: &&CustomFieldKey| old.get(*field) != new.get(*field);
+    let told = |field: &CustomFieldKey| {
         let before = old.get(field).cloned().unwrap_or_default();
-        (field_name(field, known), Some(before).filter(|value| !value.is_array()))
+        (field.path(known), Some(before).filter(|value| !value.is_array()))
     };
-    new.keys().chain(gone).filter(differs).map(told).collect()
+    fields.into_iter().filter(differs).map(told).collect()
 }
 
 /// A custom field's name in data: its slug, which stays when the field's label changes.
-fn field_name(field: &str, known: &KnownRows) -> String {
-    let definition = known.row(tables::CUSTOM_FIELDS, Some(field));
+fn field_name(field: i64, known: &KnownRows) -> String {
+    let definition = known.row(tables::CUSTOM_FIELDS, Some(&field.to_string()));
     let slug = definition.and_then(|row| row.text("slug")).filter(|slug| !slug.is_empty());
     slug.map_or_else(|| format!("field_{field}"), str::to_owned)
 }
 
-/// Custom fields as an object: values by name. A value of which only a digest was kept is left out.
-fn fields(members: &[Value], known: &KnownRows) -> Map<String, Value> {
-    let field = |member: &Value| {
-        let value = member.get(VALUE).filter(|value| !value.is_array())?;
-        Some((field_name(member.get(FIELD)?.as_str()?, known), value.clone()))
-    };
-    members.iter().filter_map(field).collect()
+/// Custom fields as an object: values by name, those of lines in an object for each line. A value
+/// of which only a digest was kept is left out.
+fn custom_fields(list: &ChildList, members: &[Value], known: &KnownRows) -> Value {
+    let mut data = Map::new();
+    for member in members {
+        let value = member.get(VALUE).filter(|value| !value.is_array());
+        let Some((value, key)) = value.zip(CustomFieldKey::read(list, member)) else { continue };
+        let name = field_name(key.field, known);
+        match key.line {
+            None => data.insert(name, value.clone()),
+            Some(line) => {
+                let of_line = data.entry(line.to_string()).or_insert_with(|| json!({}));
+                of_line.as_object_mut().and_then(|of_line| of_line.insert(name, value.clone()))
+            }
+        };
+    }
+    data.into()
 }
 
 /// Numbers by value, all else by text.
@@ -121,9 +156,11 @@ fn object(list: &ChildList, member: &CrmRow) -> Map<String, Value> {
 /// The list as it goes out.
 pub fn value(list: &ChildList, text: &str, known: &KnownRows) -> Value {
     let value = serde_json::from_str(text).unwrap_or_else(|_| json!([]));
-    match (list.named_by, value) {
-        (_, Value::Array(members)) if list.are_fields => fields(&members, known).into(),
-        (Some(table), Value::Array(members)) => {
+    match (list.form, value) {
+        (ListForm::CustomFields | ListForm::LineCustomFields, Value::Array(members)) => {
+            custom_fields(list, &members, known)
+        }
+        (ListForm::NamedRows(table), Value::Array(members)) => {
             members.iter().map(|member| named(list, table, member, known)).collect()
         }
         (_, value) => value,

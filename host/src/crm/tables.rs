@@ -66,26 +66,66 @@ pub struct ChildList {
     pub field: &'static str,
     /// The table they stand in, without prefix.
     pub table: &'static str,
-    /// The column that holds the key of the record.
+    /// The table between this one and the record, where its rows belong to rows that belong to the
+    /// record.
+    pub through: Option<ThroughTable>,
+    /// The column that holds the key of the record; of the table between, if there is one.
     pub parent: &'static str,
-    /// A column and the value it must have, where the table serves several kinds of record.
-    pub of: Option<(&'static str, &'static str)>,
+    /// Columns and the values they must have, where a table serves several kinds of record.
+    pub of: &'static [(&'static str, &'static str)],
     /// The columns of each object. Surrogate keys that the CRM gives anew at each saving are not
     /// among them.
     pub columns: ColumnNames,
     /// What they are ordered by, so that the order in the table does not matter.
     pub order: ColumnNames,
-    /// Each object is the key of a row of this table, and goes out as its `id` and `name`.
-    pub named_by: Option<&'static str>,
-    /// Whether each object is a custom field of the record, and the list goes out as one object:
-    /// values by name.
-    pub are_fields: bool,
+    /// How it goes out.
+    pub form: ListForm,
     /// Those of `columns` that hold numbers.
     pub numbers: ColumnNames,
     /// Whether the old ones are kept in full; else as a digest.
     pub kept: bool,
     /// In which data they go out.
     pub sent: ListSending,
+}
+
+/// A table between a list and its record, such as the lines of an invoice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ThroughTable {
+    /// The table, without prefix.
+    pub table: &'static str,
+    /// The column that identifies a row of it.
+    pub key: &'static str,
+    /// The column of the list that holds such a key.
+    pub column: &'static str,
+}
+
+/// How a list goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListForm {
+    /// An array of its objects.
+    Objects,
+    /// An array. Each object is the key of a row of this table, and goes out as its `id` and
+    /// `name`.
+    NamedRows(&'static str),
+    /// An object: the values of custom fields by name.
+    CustomFields,
+    /// An object: by the `id` of the line, the values of its custom fields by name.
+    LineCustomFields,
+}
+
+impl ListForm {
+    /// Whether each object is the value of a custom field.
+    pub fn holds_custom_fields(self) -> bool {
+        matches!(self, Self::CustomFields | Self::LineCustomFields)
+    }
+}
+
+#[cfg(test)]
+impl ChildList {
+    /// The column of its own table by which its rows are found.
+    pub fn own_column(&self) -> &'static str {
+        self.through.as_ref().map_or(self.parent, |through| through.column)
+    }
 }
 
 /// In which data a list goes out.
@@ -200,16 +240,16 @@ pub const LOOKED_INTO: ColumnNames = names![currencies customers_groups customfi
 pub const CUSTOM_FIELDS: &str = "customfields";
 
 /// The values of a record's custom fields.
-const fn custom_fields(fieldto: &'static str) -> ChildList {
+const fn custom_fields(of: &'static [(&'static str, &'static str)]) -> ChildList {
     ChildList {
         field: "custom_fields",
         table: "customfieldsvalues",
+        through: None,
         parent: "relid",
-        of: Some(("fieldto", fieldto)),
+        of,
         columns: names![fieldid value],
         order: names![fieldid],
-        named_by: None,
-        are_fields: true,
+        form: ListForm::CustomFields,
         numbers: &[],
         kept: true,
         sent: ListSending::Always,

@@ -106,6 +106,34 @@ async fn a_custom_field_is_told_and_a_change_of_it_is_an_update_that_names_it() 
 }
 
 #[tokio::test]
+async fn a_custom_field_of_a_line_is_told_and_a_change_of_it_names_the_line() {
+    let Some((crm, world)) = start().await else { return };
+    crm.change(
+        "INSERT INTO tblcustomfields (id, fieldto, name, slug, type)
+            VALUES (9, 'items', 'Colour', 'items_colour', 'input');
+         INSERT INTO tblcustomfieldsvalues (relid, fieldid, fieldto, value) VALUES
+            (901, 9, 'items', 'red'), (902, 9, 'items', 'blue'), (905, 9, 'items', 'of a proposal'),
+            (901, 9, 'items_pr', 'of a product');",
+    )
+    .await;
+    source(&world, &crm, &json!({})).await;
+    crm.change(
+        "UPDATE tblcustomfieldsvalues SET value = 'green' WHERE relid = 901 AND fieldto = 'items';",
+    )
+    .await;
+    run_well(&world).await;
+    assert_eq!(happened(&world).await, ["invoice.updated#128"]);
+    let updated = last(&world, "invoice.updated").await;
+    let fields = json!({"901": {"items_colour": "green"}, "902": {"items_colour": "blue"}});
+    assert_eq!(updated["data"]["item_custom_fields"], fields, "{updated:#}");
+    let changes = json!({
+        "changed": ["item_custom_fields.901.items_colour"],
+        "previous": {"item_custom_fields.901.items_colour": "red"},
+    });
+    assert_eq!(updated["changes"], changes);
+}
+
+#[tokio::test]
 async fn fields_that_come_to_be_read_are_no_change() {
     let Some((crm, world)) = start().await else { return };
     crm.change(

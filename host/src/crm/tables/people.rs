@@ -1,7 +1,7 @@
 //! Staff, customers and their contacts, leads, and notes.
 
 use super::super::rules::people as rules;
-use super::{ChildList, CrmTable, ListSending, ParentTable, custom_fields, names};
+use super::{ChildList, CrmTable, ListForm, ListSending, ParentTable, custom_fields, names};
 
 pub static STAFF: CrmTable = CrmTable {
     name: "staff",
@@ -14,16 +14,16 @@ pub static STAFF: CrmTable = CrmTable {
     ],
     ignored: names![last_login last_activity permissions],
     lists: &[
-        custom_fields("staff"),
+        custom_fields(&[("fieldto", "staff")]),
         ChildList {
             field: "permissions",
             table: "staff_permissions",
             parent: "staff_id",
-            of: None,
+            through: None,
+            of: &[],
             columns: names![feature capability],
             order: names![feature capability],
-            named_by: None,
-            are_fields: false,
+            form: ListForm::Objects,
             numbers: &[],
             kept: true,
             sent: ListSending::OwnEvent,
@@ -44,16 +44,16 @@ pub static CLIENTS: CrmTable = CrmTable {
     ],
     ignored: names![groups],
     lists: &[
-        custom_fields("customers"),
+        custom_fields(&[("fieldto", "customers")]),
         ChildList {
             field: "groups",
             table: "customer_groups",
             parent: "customer_id",
-            of: None,
+            through: None,
+            of: &[],
             columns: names![groupid],
             order: names![groupid],
-            named_by: Some("customers_groups"),
-            are_fields: false,
+            form: ListForm::NamedRows("customers_groups"),
             numbers: &[],
             kept: true,
             sent: ListSending::OwnEvent,
@@ -73,7 +73,7 @@ pub static CONTACTS: CrmTable = CrmTable {
         project_emails ticket_emails
     ],
     ignored: names![last_login],
-    lists: &[custom_fields("contacts")],
+    lists: &[custom_fields(&[("fieldto", "contacts")])],
     parents: &[ParentTable { table: "clients", column: "userid" }],
     rules: rules::CONTACTS,
     ..CrmTable::PLAIN
@@ -90,7 +90,7 @@ pub static LEADS: CrmTable = CrmTable {
         is_public default_language client_id lead_value
     ],
     long: names![description],
-    lists: &[custom_fields("leads")],
+    lists: &[custom_fields(&[("fieldto", "leads")])],
     rules: rules::LEADS,
     ..CrmTable::PLAIN
 };

@@ -2,22 +2,23 @@
 
 use super::super::rules::sales as rules;
 use super::{
-    ChildList, CrmTable, JoinTakes, ListSending, ParentTable, TableJoin, custom_fields, names,
+    ChildList, CrmTable, JoinTakes, ListForm, ListSending, ParentTable, TableJoin, ThroughTable,
+    custom_fields, names,
 };
 
 /// The lines of a document of that kind.
-const fn items(rel_type: &'static str) -> ChildList {
+const fn items(of: &'static [(&'static str, &'static str)]) -> ChildList {
     ChildList {
         field: "items",
         table: "itemable",
+        through: None,
         parent: "rel_id",
-        of: Some(("rel_type", rel_type)),
+        of,
         columns: names![
             id rel_id rel_type description long_description qty rate unit item_order
         ],
         order: names![item_order id],
-        named_by: None,
-        are_fields: false,
+        form: ListForm::Objects,
         numbers: names![id rel_id qty rate item_order],
         kept: false,
         sent: ListSending::Always,
@@ -25,15 +26,40 @@ const fn items(rel_type: &'static str) -> ChildList {
 }
 
 /// The taxes of its lines. The CRM writes them anew with new keys at each saving.
-const fn taxes(rel_type: &'static str) -> ChildList {
+const fn taxes(of: &'static [(&'static str, &'static str)]) -> ChildList {
     ChildList {
         field: "item_taxes",
         table: "item_tax",
         columns: names![itemid taxrate taxname],
         order: names![itemid taxname taxrate],
         numbers: names![itemid taxrate],
-        ..items(rel_type)
+        ..items(of)
     }
+}
+
+/// The custom fields of its lines.
+const fn item_custom_fields(of: &'static [(&'static str, &'static str)]) -> ChildList {
+    ChildList {
+        field: "item_custom_fields",
+        through: Some(ThroughTable { table: "itemable", key: "id", column: "relid" }),
+        parent: "rel_id",
+        columns: names![relid fieldid value],
+        order: names![relid fieldid],
+        form: ListForm::LineCustomFields,
+        ..custom_fields(of)
+    }
+}
+
+/// Everything that hangs on a document of that kind.
+macro_rules! document_lists {
+    ($kind:literal) => {
+        [
+            items(&[("rel_type", $kind)]),
+            taxes(&[("rel_type", $kind)]),
+            item_custom_fields(&[("rel_type", $kind), ("fieldto", "items")]),
+            custom_fields(&[("fieldto", $kind)]),
+        ]
+    };
 }
 
 /// The code of the currency of a document.
@@ -79,7 +105,7 @@ pub static INVOICES: CrmTable = CrmTable {
     ],
     newer: names![formatted_number],
     long: names![clientnote adminnote allowed_payment_modes terms],
-    lists: &[items("invoice"), taxes("invoice"), custom_fields("invoice")],
+    lists: &document_lists!("invoice"),
     joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::INVOICES,
     ..CrmTable::PLAIN
@@ -126,7 +152,7 @@ pub static ESTIMATES: CrmTable = CrmTable {
     ],
     newer: names![formatted_number],
     long: names![clientnote adminnote terms],
-    lists: &[items("estimate"), taxes("estimate"), custom_fields("estimate")],
+    lists: &document_lists!("estimate"),
     joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::ESTIMATES,
     ..CrmTable::PLAIN
@@ -143,7 +169,7 @@ pub static PROPOSALS: CrmTable = CrmTable {
         is_expiry_notified acceptance_firstname acceptance_lastname acceptance_email
         acceptance_date
     ],
-    lists: &[items("proposal"), taxes("proposal"), custom_fields("proposal")],
+    lists: &document_lists!("proposal"),
     joins: &[CURRENCY_NAME],
     rules: rules::PROPOSALS,
     ..CrmTable::PLAIN
@@ -169,7 +195,7 @@ pub static CREDIT_NOTES: CrmTable = CrmTable {
     ],
     newer: names![formatted_number],
     long: names![adminnote terms clientnote],
-    lists: &[items("credit_note"), taxes("credit_note"), custom_fields("credit_note")],
+    lists: &document_lists!("credit_note"),
     joins: &[CURRENCY_NAME, CUSTOMER],
     rules: rules::CREDIT_NOTES,
     ..CrmTable::PLAIN
@@ -241,7 +267,7 @@ pub static EXPENSES: CrmTable = CrmTable {
         recurring_from dateadded addedfrom
     ],
     long: names![note],
-    lists: &[custom_fields("expenses")],
+    lists: &[custom_fields(&[("fieldto", "expenses")])],
     joins: &[CURRENCY_NAME],
     rules: rules::EXPENSES,
     ..CrmTable::PLAIN
@@ -254,7 +280,7 @@ pub static ITEMS: CrmTable = CrmTable {
     columns: names![id description long_description rate tax tax2 unit group_id],
     on_demand: Some("rate_currency_"),
     long: names![description long_description],
-    lists: &[custom_fields("items_pr")],
+    lists: &[custom_fields(&[("fieldto", "items_pr")])],
     rules: rules::ITEMS,
     ..CrmTable::PLAIN
 };

@@ -14,7 +14,7 @@ pub static TICKETS: CrmTable = CrmTable {
     ],
     ignored: names![adminreplying staff_id_replying clientread adminread],
     long: names![email name message],
-    lists: &[custom_fields("tickets")],
+    lists: &[custom_fields(&[("fieldto", "tickets")])],
     rules: rules::TICKETS,
     ..CrmTable::PLAIN
 };

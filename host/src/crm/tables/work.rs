@@ -14,7 +14,7 @@ pub static CONTRACTS: CrmTable = CrmTable {
     ],
     newer: names![last_sent_at contacts_sent_to last_sign_reminder_at],
     long: names![content description contacts_sent_to],
-    lists: &[custom_fields("contracts")],
+    lists: &[custom_fields(&[("fieldto", "contracts")])],
     rules: rules::CONTRACTS,
     ..CrmTable::PLAIN
 };
@@ -51,7 +51,7 @@ pub static PROJECTS: CrmTable = CrmTable {
     ],
     ignored: names![progress],
     long: names![description],
-    lists: &[custom_fields("projects")],
+    lists: &[custom_fields(&[("fieldto", "projects")])],
     rules: rules::PROJECTS,
     ..CrmTable::PLAIN
 };
@@ -89,7 +89,7 @@ pub static TASKS: CrmTable = CrmTable {
     ],
     long: names![name description],
     parents: &[ParentTable { table: "projects", column: "rel_id" }],
-    lists: &[custom_fields("tasks")],
+    lists: &[custom_fields(&[("fieldto", "tasks")])],
     rules: rules::TASKS,
     ..CrmTable::PLAIN
 };

@@ -14,7 +14,7 @@ use crate::crm::lists;
 use crate::crm::options::CrmOptions;
 use crate::crm::row::CrmRow;
 use crate::crm::snapshot::{self, ColumnLayouts, StoredSnapshot};
-use crate::crm::tables::{self, CrmTable};
+use crate::crm::tables::{self, ChildList, CrmTable};
 use crate::crypto::digest::ShortDigest;
 
 /// What is stored of a row.
@@ -154,13 +154,33 @@ impl Source {
         for row in &mut rows {
             let key = row.text(table.key).unwrap().to_owned();
             for list in table.lists {
-                let is: Vec<_> = [(list.parent, key.as_str())].into_iter().chain(list.of).collect();
-                let members =
-                    self.database.select(&format!("tbl{}", list.table), list.columns, &is);
-                lists::attach_lists(list, row, members);
+                lists::attach_lists(list, row, self.members(list, &key));
             }
         }
         rows
+    }
+
+    /// The rows of a list that belong to the record with this key.
+    fn members(&self, list: &ChildList, key: &str) -> Vec<CrmRow> {
+        let name = format!("tbl{}", list.table);
+        let Some(through) = &list.through else {
+            let is: Vec<_> = [(list.parent, key)].into_iter().chain(list.of.to_vec()).collect();
+            return self.database.select(&name, list.columns, &is);
+        };
+        let between = format!("tbl{}", through.table);
+        let (of_between, of_list): (Vec<_>, Vec<_>) =
+            list.of.iter().copied().partition(|(column, _)| {
+                self.database.columns(&between).iter().any(|c| c == column)
+            });
+        let is: Vec<_> = [(list.parent, key)].into_iter().chain(of_between).collect();
+        let lines = self.database.select(&between, &[through.key], &is);
+        let of_line = |line: &CrmRow| {
+            let line = line.text(through.key).unwrap().to_owned();
+            let is: Vec<_> =
+                [(through.column, line.as_str())].into_iter().chain(of_list.clone()).collect();
+            self.database.select(&name, list.columns, &is)
+        };
+        lines.iter().flat_map(of_line).collect()
     }
 
     /// What was asked for, from the database, else from what is kept.

@@ -47,7 +47,7 @@ fn read() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut read: Vec<(&str, Vec<&str>)> = tables::ALL
         .iter()
         .map(|table| (table.name, table.parents.iter().map(|parent| parent.column).collect()))
-        .chain(lists.map(|list| (list.table, vec![list.parent])))
+        .chain(lists.map(|list| (list.table, vec![list.own_column()])))
         .collect();
     for (_, columns) in &mut read {
         columns.dedup();
@@ -145,15 +145,21 @@ fn check_facts(table: &CrmTable, described: &Value) {
     }
 }
 
+fn columns_of(table: &str) -> Vec<String> {
+    let name = format!("tbl{table}");
+    let (_, table) = described().into_iter().find(|(n, _)| *n == name).unwrap();
+    table["columns"].as_object().unwrap().keys().cloned().collect()
+}
+
 #[test]
 fn lists_are_of_columns_that_are_there() {
     for list in tables::ALL.iter().flat_map(|table| table.lists) {
-        let (_, table) =
-            described().into_iter().find(|(n, _)| *n == format!("tbl{}", list.table)).unwrap();
-        let columns = table["columns"].as_object().unwrap();
-        let of = list.of.map(|(column, _)| column);
+        let tables = [Some(list.table), list.through.as_ref().map(|through| through.table)];
+        let columns: Vec<String> = tables.into_iter().flatten().flat_map(columns_of).collect();
+        let of = list.of.iter().map(|(column, _)| *column);
         for column in list.columns.iter().copied().chain([list.parent]).chain(of) {
-            assert!(columns.contains_key(column), "{}.{column}", list.table);
+            let found = columns.iter().filter(|found| *found == column).count();
+            assert_eq!(found, 1, "{}.{column}: there, and not in two joined tables", list.table);
         }
         assert!(list.order.iter().all(|column| list.columns.contains(column)), "{}", list.table);
     }

@@ -86,8 +86,14 @@ impl DatabaseShape {
     /// The columns of a list that are there; none where it cannot be read.
     fn of_list(&self, list: &ChildList) -> Option<Vec<Cow<'static, str>>> {
         let existing = self.columns(list.table)?;
-        let is_there = |name: &str| existing.iter().any(|column| column == name);
-        if !is_there(list.parent) || !list.of.is_none_or(|(column, _)| is_there(column)) {
+        let between = match &list.through {
+            Some(through) => self.columns(through.table)?,
+            None => &[],
+        };
+        let is_there = |name: &str| existing.iter().chain(between).any(|column| column == name);
+        let keys = list.through.iter().flat_map(|through| [through.key, through.column]);
+        let mut needed = keys.chain([list.parent]).chain(list.of.iter().map(|(column, _)| *column));
+        if !needed.all(is_there) {
             return None;
         }
         let columns = list.columns.iter().copied().filter(|name| is_there(name));
@@ -202,8 +208,9 @@ impl CrmConnection {
         let tail = format!("ORDER BY {key} LIMIT {limit}");
         let columns = [Cow::Borrowed(table.key)];
         let condition = format!("{key} > {above}");
-        let found =
-            self.read_some_rows(table.name, &columns, &condition, (&tail, pace::BYTES)).await?;
+        let found = self
+            .read_some_rows(&self.table(table.name), &columns, &condition, (&tail, pace::BYTES))
+            .await?;
         read_keyed(shape, table, &columns, &found)
     }
 
@@ -238,7 +245,7 @@ impl CrmConnection {
         if has_lists {
             self.db.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
         }
-        let found = self.read_some_rows(table.name, columns, condition, tail).await?;
+        let found = self.read_some_rows(&self.table(table.name), columns, condition, tail).await?;
         let mut found = read_keyed(shape, table, columns, &found)?;
         for list in table.lists {
             self.attach_rows(shape, list, &mut found.rows).await?;
@@ -260,14 +267,16 @@ impl CrmConnection {
         let Some(mut columns) = shape.of_list(list) else { return Ok(()) };
         let parent = quoted(list.parent);
         let mut condition = format!("{parent} BETWEEN {first} AND {greatest}");
-        if let Some((name, value)) = list.of {
+        for (name, value) in list.of {
             condition = format!("{condition} AND {} = {}", quoted(name), text(value));
         }
         if !columns.iter().any(|name| name == list.parent) {
             columns.push(Cow::Borrowed(list.parent));
         }
         let mut members: HashMap<i64, Vec<CrmRow>> = HashMap::new();
-        for member in self.read_rows(shape, list.table, &columns, &condition).await? {
+        let from = self.list_table(list);
+        let found = self.read_some_rows(&from, &columns, &condition, ("", usize::MAX)).await?;
+        for member in found.rows.iter().map(|cells| shape.row(list.table, &columns, cells)) {
             if let Some(key) = member.text(list.parent).and_then(|key| key.parse().ok()) {
                 members.entry(key).or_default().push(member);
             }
@@ -276,6 +285,16 @@ impl CrmConnection {
             lists::attach_lists(list, row, members.remove(key).unwrap_or_default());
         }
         Ok(())
+    }
+
+    /// The table of a list, joined with the table between it and the record. No column that is
+    /// read or compared stands in both.
+    fn list_table(&self, list: &ChildList) -> String {
+        let table = self.table(list.table);
+        let Some(through) = &list.through else { return table };
+        let (between, key) = (self.table(through.table), quoted(through.key));
+        let column = quoted(through.column);
+        format!("{table} JOIN {between} ON {between}.{key} = {table}.{column}")
     }
 
     /// The rows that were asked for, without their lists.
@@ -328,20 +347,20 @@ impl CrmConnection {
         columns: &[Cow<'static, str>],
         condition: &str,
     ) -> Result<Vec<CrmRow>, RunFailed> {
-        let found = self.read_some_rows(table, columns, condition, ("", usize::MAX)).await?;
+        let found =
+            self.read_some_rows(&self.table(table), columns, condition, ("", usize::MAX)).await?;
         Ok(found.rows.iter().map(|cells| shape.row(table, columns, cells)).collect())
     }
 
     /// Rows up to so many bytes of them.
     async fn read_some_rows(
         &mut self,
-        table: &str,
+        from: &str,
         columns: &[Cow<'static, str>],
         condition: &str,
         (tail, most): (&str, usize),
     ) -> Result<MysqlRows, RunFailed> {
         let names: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-        let from = self.table(table);
         let text = format!("SELECT {} FROM {from} WHERE {condition} {tail}", names.join(", "));
         self.db.select_some_rows(text, most).await
     }
