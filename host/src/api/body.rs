@@ -2,6 +2,7 @@
 
 use super::AppState;
 use super::auth::CallPrincipal;
+use super::body_budget::PaidBytes;
 use super::problem::ApiProblem;
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::fault::InputFault;
@@ -12,6 +13,7 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A body of at most `server.max_body` bytes.
@@ -93,6 +95,21 @@ async fn read_all(app: &AppState, request: Request, limit: usize) -> Result<Byte
         // length would make two megabytes resident.
         collected.extend_from_slice(&data);
     }
+}
+
+/// Pays for a body that was decompressed, until what is returned is dropped. One that was not is
+/// paid for already. `known` where its sender has shown a good token.
+#[expect(clippy::ptr_arg, reason = "only a body that was copied is paid for once more")]
+pub async fn pay_for_copy(
+    app: &AppState,
+    body: &Cow<'_, [u8]>,
+    known: bool,
+) -> Result<PaidBytes, ApiProblem> {
+    let mut account = app.bodies.open_account(known);
+    if let Cow::Owned(copy) = body {
+        account.pay_for_bytes(copy.len()).await?;
+    }
+    Ok(account.close())
 }
 
 /// What a request's headers take while its body is waited for, in bytes.

@@ -132,6 +132,11 @@ impl BodyAccount<'_> {
         }
     }
 
+    /// What was paid; given back when dropped.
+    pub fn close(self) -> PaidBytes {
+        self.paid
+    }
+
     /// The whole body; what was paid for it is given back when the last handle is dropped.
     pub fn finish_body(self, body: Vec<u8>) -> Bytes {
         Bytes::from_owner(PaidBody { body, _paid: self.paid })

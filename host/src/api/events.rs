@@ -4,7 +4,7 @@
 
 use super::answer::{DataAnswer, ListAnswer, PageRequest, data_answer, list_page};
 use super::auth::CallPrincipal;
-use super::body::{BoundedBody, JsonInput, QueryInput};
+use super::body::{BoundedBody, JsonInput, QueryInput, pay_for_copy};
 use super::problem::ApiProblem;
 use super::{AppState, endpoints, trace};
 use crate::crypto::digest::ShortDigest;
@@ -159,6 +159,7 @@ pub async fn capture_events(
 ) -> Result<Response, ApiProblem> {
     let server = &app.config.server;
     let body = decompress_body(&headers, &body, server.max_body)?;
+    let _paid = pay_for_copy(&app, &body, true).await?;
     let mut events = read_events(&headers, &body, server.max_batch)?;
     let topology = app.live.current_settings();
     for event in &mut events.events {

@@ -7,7 +7,7 @@
 use super::AppState;
 use super::answer::{DataAnswer, data_answer};
 use super::auth::CallOrigin;
-use super::body::BoundedBody;
+use super::body::{BoundedBody, pay_for_copy};
 use super::events::{EventReceipt, make_receipt};
 use super::problem::{ApiProblem, method_not_allowed};
 use crate::ingest::accept::{AcceptError, EventSender, accept_events};
@@ -18,6 +18,7 @@ use crate::ingest::handshake::HandshakeAnswer;
 use crate::ingest::repeats;
 use crate::ingest::webhook_body;
 use crate::ingest::webhook_body::ReceivedWebhook;
+use crate::model::attributes::is_form;
 use crate::model::webhook_source::SenderScheme;
 use crate::model::webhook_source::senders::EmptyAnswer;
 use crate::settings::source_runtime::SourceRuntime;
@@ -247,6 +248,7 @@ async fn take_webhook(
     if inlet.locked {
         return Err(WebhookRefused::new("locked", ApiProblem::locked(&settings.name, PAUSED)));
     }
+    verifier.check_address(caller.address).map_err(|refusal| refused(verifier, refusal))?;
     let (uri, headers) = (&head.uri, &head.headers);
     let unsigned = question(head, caller);
     if let Some(answer) = handshake::answer_unsigned_post(webhook.scheme, uri, headers, body) {
@@ -255,6 +257,9 @@ async fn take_webhook(
     }
     let max_body = app.config.server.max_body;
     let plain = decompress_body(headers, body, max_body)?;
+    let _paid = pay_for_copy(app, &plain, false)
+        .await
+        .map_err(|problem| WebhookRefused::new("busy", problem))?;
     let request = webhook::WebhookRequest { body, plain: &plain, ..unsigned };
     let fits =
         verifier.verify(&request, signed_by).map_err(|refusal| refused(verifier, refusal))?;
@@ -306,7 +311,7 @@ fn wants_nothing(scheme: SenderScheme, headers: &HeaderMap) -> bool {
         EmptyAnswer::Always => true,
         EmptyAnswer::ToForms => {
             let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            media.is_some_and(|media| media.starts_with("application/x-www-form-urlencoded"))
+            media.is_some_and(is_form)
         }
     }
 }

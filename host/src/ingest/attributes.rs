@@ -12,6 +12,7 @@ use crate::model::cloud_events;
 use http::HeaderMap;
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
 
 /// Most attributes of an event, but for `further`.
 const MOST: usize = 64;
@@ -57,15 +58,10 @@ impl AttributeSet {
         }
     }
 
-    /// Adds the headers whose names begin so, under the rest of their names.
-    pub fn add_headers(&mut self, headers: &HeaderMap, beginnings: &[&str]) {
-        if beginnings.is_empty() {
-            return;
-        }
-        for (name, value) in headers {
-            let rest = beginnings.iter().find_map(|begin| name.as_str().strip_prefix(begin));
-            let Some(rest) = rest.filter(|rest| !is_credential(rest)) else { continue };
-            self.add_text(rest, &String::from_utf8_lossy(value.as_bytes()));
+    /// Adds headers that [`kept_headers`] chose.
+    pub fn add_headers(&mut self, headers: &[KeptHeader<'_>]) {
+        for (name, text) in headers {
+            self.add_text(name, text);
         }
     }
 
@@ -102,6 +98,29 @@ impl AttributeSet {
     }
 }
 
+/// A header that is kept as an attribute: the rest of its name, and its text.
+pub type KeptHeader<'h> = (&'h str, Cow<'h, str>);
+
+/// Returns the headers whose names begin so, under the rest of their names, but for those named in
+/// `proofs`, by which the sender proves itself.
+pub fn kept_headers<'h>(
+    headers: &'h HeaderMap,
+    beginnings: &[&str],
+    proofs: &[&str],
+) -> Vec<KeptHeader<'h>> {
+    if beginnings.is_empty() {
+        return Vec::new();
+    }
+    let is_proof = |name: &str| proofs.iter().any(|proof| proof.eq_ignore_ascii_case(name));
+    let kept = headers.iter().filter(|(name, _)| !is_proof(name.as_str()));
+    let kept = kept.filter_map(|(name, value)| {
+        let rest = beginnings.iter().find_map(|begin| name.as_str().strip_prefix(begin))?;
+        let text = String::from_utf8_lossy(value.as_bytes());
+        (!is_credential(rest)).then_some((rest, text))
+    });
+    kept.collect()
+}
+
 /// Whether a pointer leads to the member of this name in the object at `path`.
 fn is_member_at(place: &str, path: &str, name: &str) -> bool {
     let token = place.strip_prefix(path).and_then(|rest| rest.strip_prefix('/'));
@@ -109,13 +128,13 @@ fn is_member_at(place: &str, path: &str, name: &str) -> bool {
 }
 
 /// Whether a name is that of something that proves who sends. Such is not kept: who reads an event
-/// could send others.
+/// could send others. `signature-256` is a proof, `signature_date` is not.
 fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["signature", "hmac", "secret", "token", "password", "authorization"];
     words.iter().any(|word| name.ends_with(word))
         || name.starts_with("hmac")
-        || name.starts_with("signature")
+        || name.starts_with("signature-")
 }
 
 /// The number of a character in hexadecimal digits.
@@ -162,9 +181,9 @@ mod tests {
 
     #[test]
     fn members_around_the_data_are_kept_as_they_are_written() {
-        let body = r#"{"id":"e","account":"acct_1","livemode":false,"n":1.50,"signature":"s",
+        let body = r#"{"id":"e","account":"acct_1","livemode":false,"n":1.50,"signature":"s","signature_date":1,
             "data":{"object":{"id":1},"previous_attributes":{"status":"open"}}}"#;
-        let wanted = r#"{"account":"acct_1","livemode":false,"n":1.50,"previousattributes":{"status":"open"}}"#;
+        let wanted = r#"{"account":"acct_1","livemode":false,"n":1.50,"signaturedate":1,"previousattributes":{"status":"open"}}"#;
         assert_eq!(around(body, "/data/object", &["/id"]), wanted);
         assert_eq!(around(body, "", &[]), "");
     }
@@ -188,11 +207,12 @@ mod tests {
 
     #[test]
     fn headers_are_kept_but_for_what_proves_who_sends() {
-        let names = ["x-shop-domain", "x-shop-hmac-sha256", "x-shop-token", "x-other"];
+        let names =
+            ["x-shop-domain", "x-shop-hmac-sha256", "x-shop-token", "x-shop-key", "x-other"];
         let headers: HeaderMap =
             names.map(|name| (name.parse().unwrap(), "v".parse().unwrap())).into_iter().collect();
         let mut attributes = AttributeSet::default();
-        attributes.add_headers(&headers, &["x-shop-"]);
+        attributes.add_headers(&kept_headers(&headers, &["x-shop-"], &["X-Shop-Key"]));
         assert_eq!(attributes.into_json().unwrap().get(), r#"{"domain":"v"}"#);
     }
 }

@@ -1,5 +1,8 @@
 //! Bodies as senders write them: compressed, behind a byte order mark, as a form.
 
+use crate::ingest::event_body::BodyError;
+use crate::model::attributes::is_form;
+use crate::signing::webhook::form::form_fields;
 use brotli_decompressor::{BrotliDecoderParameter, Decompressor};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
@@ -80,23 +83,20 @@ fn decode_brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
 
 /// The JSON of a text: of a form that has only a field `payload` its value (GitHub, Slack), of
 /// another form an object of its fields, and of anything else the text itself. A field that comes
-/// several times is an array.
-pub fn json_text<'t>(headers: &HeaderMap, text: &'t str) -> Cow<'t, str> {
+/// several times is an array. A form of too many fields is refused.
+pub fn json_text<'t>(headers: &HeaderMap, text: &'t str) -> Result<Cow<'t, str>, BodyError> {
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media = media.and_then(|media| media.split(';').next()).unwrap_or_default().trim();
-    let is_form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded");
     // Clients such as curl say that they send a form, whatever they send.
-    if !is_form || text.trim_start().starts_with(['{', '[']) {
-        return Cow::Borrowed(text);
+    if !media.is_some_and(is_form) || text.trim_start().starts_with(['{', '[']) {
+        return Ok(Cow::Borrowed(text));
     }
-    let Ok(fields) = serde_urlencoded::from_str::<Vec<(String, String)>>(text) else {
-        return Cow::Borrowed(text);
-    };
+    let fields =
+        form_fields(text.as_bytes()).map_err(|error| BodyError::Malformed(error.to_string()))?;
     if let [(name, payload)] = fields.as_slice()
         && name == "payload"
         && serde_json::from_str::<&RawValue>(payload).is_ok()
     {
-        return Cow::Owned(payload.clone());
+        return Ok(Cow::Owned(payload.clone()));
     }
     let mut object: IndexMap<String, Vec<String>> = IndexMap::new();
     for (name, value) in fields {
@@ -109,7 +109,7 @@ pub fn json_text<'t>(headers: &HeaderMap, text: &'t str) -> Cow<'t, str> {
             (name, values.into())
         }
     });
-    Cow::Owned(serde_json::Value::Object(members.collect()).to_string())
+    Ok(Cow::Owned(serde_json::Value::Object(members.collect()).to_string()))
 }
 
 #[cfg(test)]
@@ -189,8 +189,9 @@ mod tests {
             ("a=1&b=%C3%BC+x&a=2", r#"{"a":["1","2"],"b":"ü x"}"#),
             (r#" {"a":1}"#, r#" {"a":1}"#),
         ] {
-            assert_eq!(json_text(&form, text), wanted);
+            assert_eq!(json_text(&form, text).unwrap(), wanted);
         }
-        assert_eq!(json_text(&HeaderMap::new(), "a=1"), "a=1");
+        assert_eq!(json_text(&HeaderMap::new(), "a=1").unwrap(), "a=1");
+        assert!(json_text(&form, &"a&".repeat(2_000)).is_err());
     }
 }

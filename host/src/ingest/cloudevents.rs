@@ -8,9 +8,10 @@ use super::diagnose::{text_field, time_field};
 use super::incoming::IncomingEvent;
 use crate::crypto::digest::ShortDigest;
 use crate::ingest::event_body::BodyError;
+use crate::json::members::JsonMembers;
 use crate::json::surrogates::replace_lone_surrogates;
 use crate::model::attributes;
-use crate::model::attributes::is_json;
+use crate::model::attributes::{is_form, is_json};
 use crate::model::cloud_events;
 use crate::model::fault::InputFault;
 use crate::model::type_pattern::{MAX_EVENT_TYPE, is_event_type};
@@ -22,13 +23,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// The data of an event in structured mode, byte for byte.
-#[derive(serde::Deserialize)]
-struct StructuredData<'a> {
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
 /// The data of an event and how it is to be read.
 struct EventContent {
     /// JSON; a text where the data is not JSON.
@@ -39,16 +33,23 @@ struct EventContent {
 
 /// An event in structured mode.
 pub fn read_structured(text: &str) -> Result<IncomingEvent, BodyError> {
-    let value: Value = serde_json::from_str(text).map_err(malformed)?;
-    let Value::Object(attributes) = value else {
+    let body: &RawValue = serde_json::from_str(text).map_err(malformed)?;
+    let Ok(members) = JsonMembers::read(body.get()) else {
         return Err(BodyError::Invalid(vec![InputFault::new("", "a CloudEvent is an object")]));
     };
+    let data = members.get("data").unwrap_or(RawValue::NULL);
+    let read = |(name, value): (&str, &RawValue)| -> serde_json::Result<(String, Value)> {
+        // The data may hold numbers that a `Value` cannot; whether there is any is enough.
+        let is_data = name == "data" && value.get() != "null";
+        let value = if is_data { Value::Bool(true) } else { serde_json::from_str(value.get())? };
+        Ok((name.to_owned(), value))
+    };
+    let attributes: Result<Map<String, Value>, _> = members.iter().map(read).collect();
+    let attributes = attributes.map_err(malformed)?;
     check_attributes(&attributes)?;
-    let content = if let Some(Value::String(text)) = attributes.get("data_base64") {
-        base64_content(text)?
-    } else {
-        let data: StructuredData<'_> = serde_json::from_str(text).map_err(malformed)?;
-        json_content(data.data.unwrap_or(RawValue::NULL))
+    let content = match attributes.get("data_base64") {
+        Some(Value::String(text)) => base64_content(text)?,
+        _ => json_content(data),
     };
     incoming(attributes, content)
 }
@@ -116,8 +117,7 @@ fn body_content(
     let text = std::str::from_utf8(body).ok().filter(|_| is_text(&content_type));
     let Some(text) = text else { return base64_content(&BASE64_STANDARD.encode(body)) };
     // What curl says of every body where it is not told otherwise.
-    let is_default = content_type.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    if is_default
+    if is_form(&content_type)
         && let Ok(data) = serde_json::from_str::<&RawValue>(&replace_lone_surrogates(text))
     {
         attributes.remove(attributes::CONTENT_TYPE);
@@ -134,7 +134,7 @@ fn is_text(content_type: &str) -> bool {
     media.starts_with("text/")
         || media.ends_with("/xml")
         || media.ends_with("+xml")
-        || media == "application/x-www-form-urlencoded"
+        || is_form(content_type)
 }
 
 fn json_content(data: &RawValue) -> EventContent {
@@ -203,16 +203,13 @@ fn incoming(
         Some(serde_json::value::to_raw_value(&kept).map_err(malformed)?)
     };
     Ok(IncomingEvent {
-        event_type: event_type.into_owned(),
-        data: content.data,
         id,
         source,
         resource,
         resource_id,
         occurred_at,
-        changes: None,
-        second_name: false,
         attributes,
+        ..IncomingEvent::new(event_type, content.data)
     })
 }
 

@@ -125,16 +125,12 @@ fn one(text: &str) -> Result<IncomingEvent, BodyError> {
         Err(_) => return Err(diagnose_body(text)),
     };
     Ok(IncomingEvent {
-        event_type: plain.event_type.into_owned(),
-        data: plain.data.to_owned(),
         id: plain.id,
         source: plain.source,
         resource: plain.resource,
         resource_id: plain.resource_id,
         occurred_at: plain.occurred_at,
-        attributes: None,
-        changes: None,
-        second_name: false,
+        ..IncomingEvent::new(plain.event_type, plain.data.to_owned())
     })
 }
 

@@ -33,8 +33,9 @@ pub fn answer_get(uri: &Uri, headers: &HeaderMap) -> Option<HandshakeAnswer> {
     if let Some(challenge) = asked.filter(|text| is_short(text)) {
         return Some(HandshakeAnswer::Member("verification", challenge.to_owned()));
     }
-    let challenge =
-        parameter(uri, "hub.challenge").filter(|_| parameter(uri, "hub.mode").is_some());
+    // Who asks a hub to end a subscription is not known; so the end of one is never confirmed.
+    let subscribes = parameter(uri, "hub.mode").as_deref() == Some("subscribe");
+    let challenge = parameter(uri, "hub.challenge").filter(|_| subscribes);
     challenge.or_else(|| parameter(uri, "challenge")).map(HandshakeAnswer::Text)
 }
 
@@ -113,6 +114,7 @@ mod tests {
         );
         assert_eq!(get("/in/x?challenge=a%20b"), text("a b"));
         assert_eq!(get("/in/x?hub.challenge=123"), None);
+        assert_eq!(get("/in/x?hub.mode=unsubscribe&hub.challenge=123"), None);
         assert_eq!(get("/in/x"), None);
         assert_eq!(get(&format!("/in/x?challenge={}", "x".repeat(LONGEST + 1))), None);
         let headers = HeaderMap::from_iter([(

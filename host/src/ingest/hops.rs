@@ -9,8 +9,9 @@ use crate::ingest::event_body::BodyError;
 use crate::model::attributes::{HOPS, HOPS_HEADER, MAX_HOPS, hops};
 use crate::model::fault::InputFault;
 use http::HeaderMap;
-use serde_json::value::to_raw_value;
-use serde_json::{Map, Value};
+use indexmap::IndexMap;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// The hops that a request says; none where it says nothing.
 pub fn of_request(headers: &HeaderMap) -> Result<u32, BodyError> {
@@ -29,23 +30,24 @@ pub fn note_hops(event: &mut IncomingEvent, of_request: u32) -> Result<(), BodyE
     }
     let attributes = event.attributes.as_ref();
     let read = attributes.map(|attributes| serde_json::from_str(attributes.get()));
-    let mut attributes: Map<String, Value> = read
+    // Attributes are moved as they are written, so that no number loses a digit.
+    let mut attributes: IndexMap<String, Box<RawValue>> = read
         .transpose()
         .map_err(|error| BodyError::Malformed(error.to_string()))?
         .unwrap_or_default();
     let given = attributes.get(HOPS);
-    let own = given.map_or(Some(0), hops).ok_or_else(|| {
+    let given: Option<Value> = given.and_then(|given| serde_json::from_str(given.get()).ok());
+    let own = given.as_ref().map_or(Some(0), hops).ok_or_else(|| {
         BodyError::Invalid(vec![InputFault::new(HOPS, "is not a whole number from 0")])
     })?;
     let all = own.max(of_request);
     if all > MAX_HOPS {
         return Err(BodyError::Loop(all));
     }
-    if all > 0 && given != Some(&all.into()) {
-        attributes.insert(HOPS.to_owned(), all.into());
-        let text =
-            to_raw_value(&attributes).map_err(|error| BodyError::Malformed(error.to_string()))?;
-        event.attributes = Some(text);
+    if all > 0 && given != Some(all.into()) {
+        let malformed = |error: serde_json::Error| BodyError::Malformed(error.to_string());
+        attributes.insert(HOPS.to_owned(), to_raw_value(&all).map_err(malformed)?);
+        event.attributes = Some(to_raw_value(&attributes).map_err(malformed)?);
     }
     Ok(())
 }

@@ -19,12 +19,16 @@ pub struct IncomingEvent {
     pub data: Box<RawValue>,
     /// The id the source gave it.
     pub id: Option<String>,
+    /// Whether that is the id of the whole request, which all of its events share.
+    pub shares_id: bool,
     /// The source's name.
     pub source: Option<String>,
     /// What kind of thing it is about.
     pub resource: Option<String>,
     /// Which one.
     pub resource_id: Option<String>,
+    /// Whether an `id` in the data may be the record's, where `resource_id` is not given.
+    pub data_names_record: bool,
     /// When it happened.
     pub occurred_at: Option<Timestamp>,
     /// CloudEvents extension attributes, as a JSON object.
@@ -37,6 +41,24 @@ pub struct IncomingEvent {
 }
 
 impl IncomingEvent {
+    /// An event of which nothing else is known.
+    pub fn new(event_type: impl Into<String>, data: Box<RawValue>) -> Self {
+        Self {
+            event_type: event_type.into(),
+            data,
+            id: None,
+            shares_id: false,
+            source: None,
+            resource: None,
+            resource_id: None,
+            data_names_record: true,
+            occurred_at: None,
+            attributes: None,
+            changes: None,
+            second_name: false,
+        }
+    }
+
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
@@ -86,7 +108,7 @@ impl IncomingEvent {
         let data = self.data.get();
         let found = match catalog::get().find(&self.event_type) {
             Some(known) => RecordId::of_catalogued(known.name, known.resource, known.key, data),
-            None => RecordId::of_other(data),
+            None => RecordId::of_other(data).filter(|_| self.data_names_record),
         };
         let found = found.filter(|found| is_key(&found.id));
         let holds_record = found.as_ref().is_none_or(|found| !found.is_argument);

@@ -9,6 +9,7 @@ use crate::json::members::JsonMembers;
 use crate::model::fault::InputFault;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// The bodies of a request's events.
 pub struct EventItems<'a> {
@@ -36,22 +37,23 @@ pub fn split_items<'a>(
     let mut many = false;
     let room = room.max(body.get().len()).saturating_mul(2);
     for names in lists {
-        let mut next = Vec::new();
-        let mut size = 0;
+        let mut next = SpreadItems { bodies: Vec::new(), most, room };
         for body in &bodies {
-            let before = next.len();
-            many |= spread(body, names, most, &mut next)?;
-            size += next.iter().skip(before).map(|item| item.get().len()).sum::<usize>();
-            check_items(next.len(), most)?;
-            if size > room {
-                let message =
-                    "what the request says of all of its events is too long to be kept with each";
-                return Err(BodyError::Invalid(vec![InputFault::new("", message)]));
-            }
+            many |= next.spread(body, names)?;
         }
-        bodies = next;
+        bodies = next.bodies;
     }
     Ok(EventItems { bodies, many })
+}
+
+/// Refuses what would be kept with each event of a request, where all of its copies are longer than
+/// `room` bytes. Returns what is left of the room.
+pub fn take_room(room: usize, bytes: usize, copies: usize) -> Result<usize, BodyError> {
+    let left = bytes.checked_mul(copies).and_then(|all| room.checked_sub(all));
+    left.ok_or_else(|| {
+        let message = "what the request says of all of its events is too long to be kept with each";
+        BodyError::Invalid(vec![InputFault::new("", message)])
+    })
 }
 
 fn check_items(given: usize, most: usize) -> Result<(), BodyError> {
@@ -67,46 +69,60 @@ fn elements(list: &RawValue) -> Result<Vec<&RawValue>, BodyError> {
     serde_json::from_str(list.get()).map_err(|error| BodyError::Malformed(error.to_string()))
 }
 
-/// Adds the elements of an object's lists of these names, or the object itself where it has none of
-/// them; whether it has.
-fn spread(
-    body: &RawValue,
-    names: &[&str],
+/// The elements of lists, as they gather.
+struct SpreadItems<'a> {
+    bodies: Vec<Cow<'a, RawValue>>,
     most: usize,
-    into: &mut Vec<Cow<'_, RawValue>>,
-) -> Result<bool, BodyError> {
-    let members = JsonMembers::read(body.get()).ok();
-    let is_list =
-        |name: &str, value: &RawValue| names.contains(&name) && value.get().starts_with('[');
-    let lists: Vec<&RawValue> = members
-        .iter()
-        .flat_map(JsonMembers::iter)
-        .filter(|(name, value)| is_list(name, value))
-        .map(|(_, value)| value)
-        .collect();
-    let Some(members) = members.as_ref().filter(|_| !lists.is_empty()) else {
-        into.push(Cow::Owned(body.to_owned()));
-        return Ok(false);
-    };
-    let outer: Vec<(&str, &RawValue)> =
-        members.iter().filter(|(name, value)| !is_list(name, value)).collect();
-    for list in lists {
-        let elements = elements(list)?;
-        check_items(into.len() + elements.len(), most)?;
-        for element in elements {
-            into.push(Cow::Owned(merged(&outer, element)?));
+    /// Bytes that further elements may take.
+    room: usize,
+}
+
+impl SpreadItems<'_> {
+    /// Adds the elements of an object's lists of these names, or the object itself where it has
+    /// none of them; whether it has.
+    fn spread(&mut self, body: &RawValue, names: &[&str]) -> Result<bool, BodyError> {
+        let members = JsonMembers::read(body.get()).ok();
+        let is_list =
+            |name: &str, value: &RawValue| names.contains(&name) && value.get().starts_with('[');
+        let lists: Vec<&RawValue> = members
+            .iter()
+            .flat_map(JsonMembers::iter)
+            .filter(|(name, value)| is_list(name, value))
+            .map(|(_, value)| value)
+            .collect();
+        let Some(members) = members.as_ref().filter(|_| !lists.is_empty()) else {
+            self.room = take_room(self.room, body.get().len(), 1)?;
+            self.bodies.push(Cow::Owned(body.to_owned()));
+            return Ok(false);
+        };
+        let outer: Vec<(&str, &RawValue)> =
+            members.iter().filter(|(name, value)| !is_list(name, value)).collect();
+        let size: usize = outer.iter().map(|(name, value)| name.len() + value.get().len()).sum();
+        for list in lists {
+            let elements = elements(list)?;
+            check_items(self.bodies.len() + elements.len(), self.most)?;
+            // Before anything is copied: a list of empty objects is short, and its copies are not.
+            self.room = take_room(self.room, size, elements.len())?;
+            self.room = take_room(self.room, list.get().len(), 1)?;
+            for element in elements {
+                self.bodies.push(Cow::Owned(merged(&outer, element)?));
+            }
         }
+        Ok(true)
     }
-    Ok(true)
 }
 
 /// An element with the members of the object around it. A name that both have is the element's; the
 /// other's is then behind `outer_`.
 fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValue>, BodyError> {
     let Ok(inner) = JsonMembers::read(element.get()) else { return Ok(element.to_owned()) };
+    let names: HashSet<&str> = inner.names().collect();
     let outer = outer.iter().map(|(name, value)| {
-        let taken = inner.get(name).is_some();
-        let name = if taken { Cow::Owned(format!("outer_{name}")) } else { Cow::Borrowed(*name) };
+        let name = if names.contains(name) {
+            Cow::Owned(format!("outer_{name}"))
+        } else {
+            Cow::Borrowed(*name)
+        };
         (name, *value)
     });
     let inner = inner.iter().map(|(name, value)| (Cow::Borrowed(name), value));
@@ -179,6 +195,12 @@ mod tests {
         let long = format!(r#"{{"events":[1,{{}},{{}},{{}}],"note":"{}"}}"#, "x".repeat(2_000));
         let body = RawValue::from_string(long).unwrap();
         let refused = split_items(&body, &[&["events"]], 4, 1_000);
+        assert!(matches!(refused, Err(BodyError::Invalid(_))));
+        // The copies of the note would be a gigabyte; they are counted before they are made.
+        let many = vec!["{}"; 1_000].join(",");
+        let long = format!(r#"{{"events":[{many}],"note":"{}"}}"#, "x".repeat(1 << 20));
+        let body = RawValue::from_string(long).unwrap();
+        let refused = split_items(&body, &[&["events"]], 1_000, 1 << 20);
         assert!(matches!(refused, Err(BodyError::Invalid(_))));
     }
 }

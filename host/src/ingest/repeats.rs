@@ -65,7 +65,9 @@ pub fn repeat_keys(
     let keys = events.iter().enumerate().map(|(n, event)| match setting {
         // Keys of pushed events begin otherwise, so that no pushed event passes for a webhook.
         None | Some(RepeatRule::Id) => {
-            or_identical(event.id.as_ref().map(|id| format!("hook {id}")), n)
+            let key = event.id.as_ref().map(|id| format!("hook {id}"));
+            let key = key.map(|key| if event.shares_id { numbered(&key, n) } else { key });
+            or_identical(key, n)
         }
         Some(RepeatRule::Header(name)) => {
             let value = request.headers.get(name).filter(|value| !value.is_empty());
@@ -127,18 +129,7 @@ mod tests {
         seconds: i64,
         sequence: &RequestSequence,
     ) -> RepeatKeys {
-        let event: IncomingEvent = IncomingEvent {
-            event_type: "a.b".to_owned(),
-            data: serde_json::value::RawValue::NULL.to_owned(),
-            id: None,
-            source: None,
-            resource: None,
-            resource_id: None,
-            occurred_at: None,
-            attributes: None,
-            changes: None,
-            second_name: false,
-        };
+        let event = IncomingEvent::new("a.b", serde_json::value::RawValue::NULL.to_owned());
         let now = Timestamp::from_micros(seconds * 1_000_000);
         let headers = HeaderMap::new();
         let request =

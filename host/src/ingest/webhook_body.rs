@@ -6,7 +6,7 @@
 //! whole body is the data; what stands around the data becomes attributes. So nothing that was sent
 //! is lost.
 
-use super::attributes::AttributeSet;
+use super::attributes::{AttributeSet, KeptHeader, kept_headers};
 use super::incoming::IncomingEvent;
 use super::{body, dialect, hops, items};
 use crate::crypto::digest::ShortDigest;
@@ -48,17 +48,24 @@ pub fn read_webhook(
     let text = std::str::from_utf8(without_byte_order_mark(received.body)).map_err(|error| {
         BodyError::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
-    let text = body::json_text(received.headers, text);
+    let text = body::json_text(received.headers, text)?;
     let text = replace_lone_surrogates(&text);
     let hops = hops::of_request(received.headers)?;
     let body: &RawValue =
         serde_json::from_str(&text).map_err(|error| BodyError::Malformed(error.to_string()))?;
     let lists = settings.scheme.sender().lists;
     let items = items::split_items(body, lists, received.max_events, received.max_body)?;
+    let sender = settings.scheme.sender();
+    let headers = kept_headers(received.headers, sender.headers, &settings.proof_headers());
+    let bytes: usize = headers.iter().map(|(name, text)| name.len() + text.len()).sum();
+    // A list's events each get the headers.
+    let room = received.max_body.saturating_mul(2).max(bytes);
+    items::take_room(room, bytes, items.bodies.len())?;
+    let kept = KeptOfRequest { headers: &headers, hops };
     let mut events = Vec::with_capacity(items.bodies.len());
     let mut faults = Vec::new();
     for (n, body) in items.bodies.iter().enumerate() {
-        match one(received, body, items.many, settings, hops) {
+        match one(received, body, items.many, settings, kept) {
             Ok(event) => events.push(event),
             Err(BodyError::Invalid(found)) if items.many => {
                 faults.extend(found.into_iter().map(|fault| fault.within(&format!("[{n}]"))));
@@ -74,20 +81,28 @@ pub fn read_webhook(
     }
 }
 
+/// What a request says of each of its events.
+#[derive(Clone, Copy)]
+struct KeptOfRequest<'a> {
+    headers: &'a [KeptHeader<'a>],
+    hops: u32,
+}
+
 /// Reads one event.
 fn one(
     received: ReceivedWebhook<'_>,
     body: &RawValue,
     is_element: bool,
     settings: &WebhookSettings,
-    hops: u32,
+    kept: KeptOfRequest<'_>,
 ) -> Result<IncomingEvent, BodyError> {
     let (sender, places) = (settings.scheme.sender(), &settings.places);
     let stripped = settings.token_in_body().map(|pointer| items::without_token(body, pointer));
     let stripped = stripped.transpose()?;
     let body = stripped.as_deref().unwrap_or(body);
     let members = JsonMembers::read(body.get()).ok();
-    let parts = WebhookParts { received, body, members, sender, places, is_element };
+    let headers = kept.headers;
+    let parts = WebhookParts { received, body, members, sender, places, is_element, headers };
     let (name, event_type) = parts.name_event(settings)?;
     let data = parts.find_value(places.data.as_deref(), sender.data);
     let id = parts.find_text(places.id.as_deref(), sender.id);
@@ -95,16 +110,16 @@ fn one(
     let mut incoming = IncomingEvent {
         resource: parts.read_resource(&event_type),
         attributes: parts.read_attributes(&name, &event_type, data.as_ref().map(|found| found.0)),
-        event_type,
-        data: data.map_or(body, |(_, value)| value).to_owned(),
+        shares_id: id.as_ref().is_some_and(|(place, _)| place.starts_with("header:")),
         id: id.map(|(_, text)| key(text)),
         source: Some(received.source.to_owned()),
+        data_names_record: sender.names_record,
         resource_id: parts
             .find_text(places.resource_id.as_deref(), sender.resource_id)
             .map(|(_, text)| key(text)),
         occurred_at: occurred_at.and_then(|(_, text)| Timestamp::parse_lenient(&text)),
         changes: sender.previous.and_then(|place| read_changes(parts.at(place)?)),
-        second_name: false,
+        ..IncomingEvent::new(event_type, data.map_or(body, |(_, value)| value).to_owned())
     };
     let faults = incoming.check();
     if !faults.is_empty() {
@@ -112,7 +127,7 @@ fn one(
     }
     // A CloudEvent that went through others may have lost the header.
     let of_body = parts.read_place("/waybillhops").and_then(|text| text.parse().ok());
-    hops::note_hops(&mut incoming, hops.max(of_body.unwrap_or_default()))?;
+    hops::note_hops(&mut incoming, kept.hops.max(of_body.unwrap_or_default()))?;
     Ok(incoming)
 }
 
@@ -125,6 +140,8 @@ struct WebhookParts<'a> {
     places: &'a WebhookPlaces,
     /// Whether the body is an element of a list.
     is_element: bool,
+    /// The headers that become attributes.
+    headers: &'a [KeptHeader<'a>],
 }
 
 impl<'a> WebhookParts<'a> {
@@ -205,7 +222,7 @@ impl<'a> WebhookParts<'a> {
             let read: Vec<&str> = set.chain(known).filter(|place| self.is_filled(place)).collect();
             attributes.add_around(members, self.relative_pointer(data), &read);
         }
-        attributes.add_headers(self.received.headers, self.sender.headers);
+        attributes.add_headers(self.headers);
         let system = self.sender.name;
         let is_kept = name == event_type
             || event_type
@@ -248,8 +265,9 @@ impl<'a> WebhookParts<'a> {
     fn read_place(&self, place: &str) -> Option<String> {
         match place.strip_prefix("header:") {
             Some(name) => {
-                let value = self.received.headers.get(name)?.to_str().ok()?.trim();
-                (!value.is_empty()).then(|| value.to_owned())
+                let value = self.received.headers.get(name)?.as_bytes();
+                let text = std::str::from_utf8(value).ok()?.trim();
+                (!text.is_empty()).then(|| text.to_owned())
             }
             None => scalar_text(self.at(place)?),
         }

@@ -82,6 +82,12 @@ pub fn is_json(content_type: &str) -> bool {
     media.ends_with("/json") || media.ends_with("+json")
 }
 
+/// Whether a content type is that of a form. Its case does not matter (RFC 9110, section 8.3.1).
+pub fn is_form(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    media.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -161,6 +161,21 @@ impl WebhookSettings {
         }
     }
 
+    /// The headers by which a request is proved.
+    pub fn proof_headers(&self) -> Vec<&str> {
+        let set = self.token.as_ref().and_then(WebhookTokenSettings::place);
+        match self.scheme.sender().proof {
+            SenderProof::Hmac(rules) => rules.iter().map(|rule| rule.header).collect(),
+            SenderProof::AsSet => {
+                let of_hmac = self.hmac.as_ref().map(|hmac| hmac.rule().header);
+                let of_token = set.and_then(TokenPlace::header);
+                of_hmac.into_iter().chain(of_token).collect()
+            }
+            SenderProof::Token(place) => place.header().into_iter().collect(),
+            SenderProof::Nothing | SenderProof::Basic | SenderProof::PayPal => Vec::new(),
+        }
+    }
+
     /// What the scheme needs, and what it has no use for.
     fn check_scheme(&self, faults: &mut Vec<InputFault>) {
         let (name, proof) = (self.scheme.as_str(), self.scheme.sender().proof);

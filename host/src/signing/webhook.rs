@@ -10,6 +10,7 @@
 //! time, a request that was listened to could be sent again at any time; [`crate::ingest::repeats`]
 //! says what a repeat is recognised by.
 
+pub mod form;
 pub mod paypal;
 pub mod rule;
 
@@ -236,7 +237,9 @@ impl WebhookVerifier {
         matches!(self.proof, WebhookCheck::Basic(_))
     }
 
-    fn check_address(&self, address: IpAddr) -> Result<(), WebhookRefusal> {
+    /// Checks the address that a request comes from. [`Self::verify`] does so too; this is for
+    /// callers who have work to do before it.
+    pub fn check_address(&self, address: IpAddr) -> Result<(), WebhookRefusal> {
         let is_known = self.from.is_empty() || self.from.iter().any(|net| net.contains(&address));
         if is_known { Ok(()) } else { Err(WebhookRefusal::Address) }
     }
@@ -255,8 +258,8 @@ impl WebhookVerifier {
             WebhookKey::Hmac(keys) => keys.get(n),
             WebhookKey::None | WebhookKey::Digest(_) => None,
         });
-        let urls = rule.addresses(self.url.as_deref(), request);
-        let mut fitting = keys.filter_map(|key| rule.fits(key, &claim, request, &urls));
+        let forms = rule.signed_forms(self.url.as_deref(), request);
+        let mut fitting = keys.filter_map(|key| rule.fits(key, &claim, &forms));
         let wrong =
             if rule.signs_address() { WebhookRefusal::WrongAddress } else { WebhookRefusal::Wrong };
         let signature = fitting.next().ok_or(wrong)?;
@@ -361,15 +364,28 @@ impl SecretPlace {
                     || WebhookRefusal::MissingToken(format!("the query's parameter `{name}`"));
                 value.map(|(_, value)| value).ok_or_else(missing)
             }
-            Self::Body(pointer) => {
-                let body =
-                    serde_json::from_slice::<&RawValue>(without_byte_order_mark(request.plain));
-                let value = body.ok().and_then(|body| pointer::find_value(body, pointer));
-                let missing = || WebhookRefusal::MissingToken(format!("the body's `{pointer}`"));
-                value.and_then(scalar_text).ok_or_else(missing)
-            }
+            Self::Body(pointer) => find_in_body(request, pointer)
+                .ok_or_else(|| WebhookRefusal::MissingToken(format!("the body's `{pointer}`"))),
         }
     }
+}
+
+/// The text at this place of a body: of JSON, of a form's field, or the same one of each element of
+/// an array.
+fn find_in_body(request: &WebhookRequest<'_>, pointer: &str) -> Option<String> {
+    let plain = without_byte_order_mark(request.plain);
+    let find = |body: &RawValue| pointer::find_value(body, pointer).and_then(scalar_text);
+    if let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(plain) {
+        let first = find(elements.first()?)?;
+        let is_of_all = elements.iter().all(|element| find(element).as_ref() == Some(&first));
+        return is_of_all.then_some(first);
+    }
+    if let Ok(body) = serde_json::from_slice::<&RawValue>(plain) {
+        return find(body);
+    }
+    let name = pointer::unescape_token(pointer.strip_prefix('/')?);
+    let mut fields = form::form_fields(plain).ok()?.into_iter();
+    fields.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// The name and the password of HTTP Basic authentication (RFC 7617).

@@ -49,7 +49,6 @@ use crate::store::KeyRange;
 use crate::store::sources::SourceState;
 use crate::time::clock::Clock;
 use crate::time::cron;
-use crate::time::timestamp::Timestamp;
 use crm::{CrmConnection, DatabaseShape};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -327,17 +326,15 @@ fn incoming(event: DerivedEvent, source: &Source) -> IncomingEvent {
     let previous = event.previous.into_iter().map(written).collect();
     let changes = EventChanges { changed: event.changed, previous };
     let is_update = !changes.changed.is_empty();
+    let data = to_raw_value(&event.data).unwrap_or_default();
     IncomingEvent {
-        event_type: event.event_type.to_owned(),
-        data: to_raw_value(&event.data).unwrap_or_default(),
         // Another source of the same name is another source.
         id: Some(ShortDigest::of([source.id.to_string(), event.id]).to_string()),
         source: Some(source.settings.name.clone()),
         resource: Some(event.resource.to_owned()),
         resource_id: Some(event.resource_id),
-        occurred_at: None::<Timestamp>,
-        attributes: None,
         changes: if is_update { to_raw_value(&changes).ok() } else { None },
         second_name: event.alias_of.is_some(),
+        ..IncomingEvent::new(event.event_type, data)
     }
 }

@@ -156,17 +156,14 @@ impl RowHappening<'_> {
         let (origin, revision) = (source.id.to_string(), revision.to_string());
         let content = row.hash.to_string();
         let parts = [origin.as_str(), list, &row.id, event_type, &revision, &content];
+        let data = to_raw_value(&row.data).unwrap_or_default();
         IncomingEvent {
-            event_type: event_type.to_owned(),
-            data: to_raw_value(&row.data).unwrap_or_default(),
             id: Some(ShortDigest::of(parts).to_string()),
             source: Some(source.settings.name.clone()),
             resource: Some(resource.to_owned()),
             resource_id: Some(row.id.clone()),
-            occurred_at: None,
-            attributes: None,
             changes: changes.and_then(told),
-            second_name: false,
+            ..IncomingEvent::new(event_type, data)
         }
     }
 }

@@ -92,16 +92,13 @@ fn event(settings: &ScheduleSettings, source: &str, at: Timestamp, missed: usize
     if let Value::Object(data) = &mut data {
         data.extend(settings.data.clone());
     }
+    let data = to_raw_value(&data).unwrap_or_default();
     IncomingEvent {
-        event_type: settings.event.clone(),
-        data: to_raw_value(&data).unwrap_or_default(),
         id: Some(at.to_string()),
         source: Some(source.to_owned()),
         resource: Some("schedule".to_owned()),
         resource_id: Some(source.to_owned()),
         occurred_at: Some(at),
-        attributes: None,
-        changes: None,
-        second_name: false,
+        ..IncomingEvent::new(settings.event.as_str(), data)
     }
 }

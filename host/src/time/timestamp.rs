@@ -73,7 +73,8 @@ impl Timestamp {
             .parse()
             .ok()?;
         let micros = number.checked_mul(10_i64.pow(u32::try_from(digits).ok()?))?;
-        let micros = if whole.starts_with('-') { micros - part } else { micros + part };
+        let part = if whole.starts_with('-') { -part } else { part };
+        let micros = micros.checked_add(part)?;
         (FIRST..=LAST).contains(&micros).then_some(Self(micros))
     }
 
@@ -200,6 +201,7 @@ mod tests {
             let read = Timestamp::parse_unix(text).map(|time| time.to_string());
             assert_eq!(read.as_deref(), wanted, "{text}");
         }
+        assert_eq!(Timestamp::parse_unix("9223372036854775.999"), None);
         assert_eq!(Timestamp::parse_unix("1.0000019"), Some(Timestamp(1_000_001)));
     }
 

@@ -145,6 +145,71 @@ async fn all_events_of_one_request_are_captured() {
     }
 }
 
+/// The secret in the body is looked for in all that a body can be.
+#[tokio::test]
+async fn a_token_is_found_in_forms_and_in_each_element_of_an_array() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "x", "token", &json!({"token": {"body": "/token"}})).await;
+    let secret = SECRET;
+    let one = |token: &str| json!({"token": token, "event": "a.b", "payload": {"id": "1"}});
+    for (call, status) in [
+        (form("x", &format!("event=a.b&token={secret}"), &[]), 202),
+        (form("x", "event=a.b&token=x", &[]), 401),
+        (call("x", &json!([one(secret), one(secret)]).to_string(), &[]), 202),
+        (call("x", &json!([one(secret), one("x")]).to_string(), &[]), 401),
+        (call("x", "[]", &[]), 401),
+    ] {
+        let answer = send(&world, call).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    let stored = world.client().get("/api/v1/events?source=x").await.unwrap().text();
+    assert!(!stored.contains(secret), "{stored}");
+}
+
+/// A kilobyte that is compressed can hold half a million fields; a list's events each get the
+/// headers.
+#[tokio::test]
+async fn what_would_grow_beyond_its_body_is_refused() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "any", "none", &json!({})).await;
+    let answer = send(&world, form("any", &"a&".repeat(2_000), &[])).await;
+    assert_problem(&answer, StatusCode::BAD_REQUEST, "more than 1000 fields");
+    let many = json!(vec![json!({"event": "a.b"}); 1_000]).to_string();
+    let answer = send(&world, call("any", &many, &[("x-perfex-a", "y".repeat(10_000))])).await;
+    assert_eq!(crate::support::problem(&answer, 422)[0].0, "");
+    let answer = send(&world, call("any", &many, &[("x-perfex-a", "y".repeat(100))])).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+}
+
+/// Numbers beyond those of a computer stay as they are written, wherever they stand.
+#[tokio::test]
+async fn no_number_is_refused_or_loses_a_digit() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "any", "none", &json!({})).await;
+    let body = r#"{"event":"a.b","n":1e400,"m":12345678901234567890123,"payload":{"o":1e400}}"#;
+    let answer = send(&world, call("any", body, &[("x-waybill-hops", "1".to_owned())])).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    let path = format!("/api/v1/events/{}", answer.data()["id"].as_str().unwrap());
+    let stored = world.client().get(&path).await.unwrap().text();
+    for kept in [r#""n":1e400"#, r#""m":12345678901234567890123"#, r#""o":1e400"#] {
+        assert!(stored.contains(kept), "{kept}: {stored}");
+    }
+    let cloud = r#"{"specversion":"1.0","id":"1","source":"/s","type":"a.b","data":1e400}"#;
+    let call = Call::post("/api/v1/events", "application/cloudevents+json", cloud);
+    let answer = world.client().send(call).await.unwrap();
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn the_name_in_a_header_may_have_any_script() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let places = json!({"places": {"event": "header:X-Event"}, "rename": {"Rechnung.gelöscht": "invoice.deleted"}});
+    source(&world, "any", "none", &places).await;
+    let answer =
+        send(&world, call("any", "{}", &[("x-event", "Rechnung.gelöscht".to_owned())])).await;
+    assert_eq!(event(&world, &answer).await["type"], "invoice.deleted");
+}
+
 #[tokio::test]
 async fn a_request_holds_at_most_so_many_events() {
     let Some(world) = World::start_with(Sqlite, |settings| {

@@ -1,7 +1,9 @@
 //! What counts as the repeat of an earlier webhook.
 
 use super::{SECRET, call, now, send, signed, source};
-use crate::support::problem;
+use crate::support::{hmac, problem};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::World;
@@ -54,6 +56,76 @@ async fn the_sender_s_delivery_id_tells_equal_bodies_apart() {
                 [(BODY, "1", false), (BODY, "2", false), (BODY, "1", true), (BODY, "2", true)];
             sender.check(header, &sent).await;
         }
+    }
+}
+
+/// WooCommerce makes its delivery id of the webhook and the second. The `id` of a trigger of Zendesk
+/// is mostly its ticket's.
+#[tokio::test]
+async fn an_id_that_several_events_share_makes_no_repeat() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "shop", "woocommerce", &json!({})).await;
+    let order = |n: u8| format!(r#"{{"id":{n}}}"#);
+    for n in [1, 2] {
+        let tag = BASE64_STANDARD.encode(hmac(SECRET.as_bytes(), &[order(n).as_bytes()]));
+        let headers = [
+            ("x-wc-webhook-topic", "order.updated".to_owned()),
+            ("x-wc-webhook-delivery-id", "one-second".to_owned()),
+            ("x-wc-webhook-signature", tag),
+        ];
+        let answer = send(&world, call("shop", &order(n), &headers)).await;
+        assert_eq!(answer.data()["duplicate"], false, "order {n}");
+    }
+    source(&world, "desk", "zendesk", &json!({})).await;
+    let trigger =
+        |status: &str| format!(r#"{{"event":"ticket.updated","id":"35","status":"{status}"}}"#);
+    let event = r#"{"type":"zen:event-type:ticket.created","id":"e-1","zendesk_event_version":"2022-11-06","detail":{"id":"35"}}"#;
+    let event = |_: &str| event.to_owned();
+    let mut taken = Vec::new();
+    for (invocation, body) in [
+        ("a", trigger("open")),
+        ("b", trigger("solved")),
+        ("b", trigger("solved")),
+        ("c", event("")),
+        ("d", event("")),
+    ] {
+        let at = now().to_string();
+        let tag = hmac(SECRET.as_bytes(), &[at.as_bytes(), body.as_bytes()]);
+        let headers = [
+            ("x-zendesk-webhook-signature", BASE64_STANDARD.encode(tag)),
+            ("x-zendesk-webhook-signature-timestamp", at),
+            ("x-zendesk-webhook-invocation-id", invocation.to_owned()),
+        ];
+        let answer = send(&world, call("desk", &body, &headers)).await;
+        taken.push((answer.data()["duplicate"].clone(), answer.data()["id"].clone()));
+    }
+    let repeats: Vec<bool> = taken.iter().map(|(repeat, _)| repeat.as_bool().unwrap()).collect();
+    assert_eq!(repeats, [false, false, true, false, true]);
+    let created = world.get(&format!("/api/v1/events/{}", taken[3].1.as_str().unwrap())).await;
+    assert_eq!(created["resource_id"], "35", "the ticket's, not the event's: {created:#}");
+}
+
+/// An id in a header is that of the request. Each element of its array is an event all the same.
+#[tokio::test]
+async fn the_events_of_one_request_do_not_repeat_each_other() {
+    for backend in [Sqlite, Postgres] {
+        let Some(world) = World::start(backend).await else { return };
+        source(&world, "list", "standard", &json!({})).await;
+        let body = r#"[{"type":"a.b","data":{"n":1}},{"type":"a.c","data":{"n":2}}]"#;
+        let send_list =
+            async || send(&world, call("list", body, &signed("standard", body, now()))).await;
+        for is_repeat in [false, true] {
+            let answer = send_list().await;
+            let receipts = answer.data();
+            let repeats: Vec<bool> = receipts
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|receipt| receipt["duplicate"].as_bool().unwrap())
+                .collect();
+            assert_eq!(repeats, [is_repeat; 2], "{receipts}");
+        }
+        assert_eq!(world.get("/api/v1/events?source=list").await.as_array().unwrap().len(), 2);
     }
 }
 

@@ -216,6 +216,63 @@ async fn generic_schemes_take_what_is_the_source_s() {
     }
 }
 
+/// The `id` of an entry is the page's: two leads of one page are two records.
+#[tokio::test]
+async fn leads_of_one_page_of_meta_are_records_of_their_own() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "page", "meta", &json!({})).await;
+    let body = r#"{"object":"page","entry":[{"id":"P","time":1,"changes":[
+        {"field":"leadgen","value":{"leadgen_id":1}},{"field":"leadgen","value":{"leadgen_id":2}}]}]}"#;
+    let answer = send(&world, call("page", body, &signed("github", body, now()))).await;
+    for receipt in answer.data().as_array().unwrap() {
+        let event = world.get(&format!("/api/v1/events/{}", receipt["id"].as_str().unwrap())).await;
+        assert_eq!(event["resource_id"], json!(null), "{event:#}");
+        assert_eq!(event["data"]["id"], "P", "{event:#}");
+    }
+}
+
+/// Twilio adds the digest of a JSON body to the query that it was given, and signs the whole.
+#[tokio::test]
+async fn an_address_with_a_query_may_be_called_with_more() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let url = "https://waybill.example/in/tw?t=1";
+    source(&world, "tw", "twilio", &json!({"url": url})).await;
+    let body = r#"{"type":"message.sent"}"#;
+    let digest = hex::encode(ring::digest::digest(&ring::digest::SHA256, body.as_bytes()));
+    let called = format!("{url}&bodySHA256={digest}");
+    let sha1 = |text: &str| {
+        let key =
+            ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
+        BASE64_STANDARD.encode(ring::hmac::sign(&key, text.as_bytes()))
+    };
+    let query = format!("/in/tw?t=1&bodySHA256={digest}");
+    let json =
+        Call::post(&query, "application/json", body).header("x-twilio-signature", &sha1(&called));
+    assert_eq!(send(&world, json).await.status, StatusCode::OK);
+    // The case of a media type does not matter.
+    let form = Call::post(
+        "/in/tw?t=1",
+        "Application/X-WWW-Form-Urlencoded",
+        "MessageSid=SM1&MessageStatus=sent",
+    )
+    .header("x-twilio-signature", &sha1(&format!("{url}MessageSidSM1MessageStatussent")));
+    assert_eq!(send(&world, form).await.status, StatusCode::OK);
+    let many = Call::post("/in/tw?t=1", "application/x-www-form-urlencoded", "a&".repeat(2_000))
+        .header("x-twilio-signature", &sha1("x"));
+    assert_problem(&send(&world, many).await, StatusCode::UNAUTHORIZED, "signature");
+}
+
+/// Whatever header the operator names for the proof: who reads an event could send others with it.
+#[tokio::test]
+async fn the_header_that_proves_the_sender_is_not_kept() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    source(&world, "x", "token", &json!({"token": {"header": "X-Perfex-Api-Key"}})).await;
+    let body = r#"{"event":"order.made","signature_status":"valid","payload":{"id":"1"}}"#;
+    let headers = [("x-perfex-api-key", SECRET.to_owned()), ("x-perfex-shop", "s".to_owned())];
+    let made = event(&world, &send(&world, call("x", body, &headers)).await).await;
+    assert_eq!(made["attributes"], json!({"signaturestatus": "valid", "shop": "s"}), "{made:#}");
+}
+
 #[tokio::test]
 async fn a_source_takes_requests_from_its_networks_alone() {
     let Some(world) = World::start(Sqlite).await else { return };
@@ -228,6 +285,9 @@ async fn a_source_takes_requests_from_its_networks_alone() {
     assert_eq!(send(&world, call("here", body, &[])).await.status, StatusCode::ACCEPTED);
     for name in ["there", "both"] {
         let answer = send(&world, call(name, body, &signed("perfexapi", body, now()))).await;
+        assert_problem(&answer, StatusCode::FORBIDDEN, "this address");
+        let broken = call(name, body, &[("content-encoding", "gzip".to_owned())]);
+        let answer = send(&world, broken).await;
         assert_problem(&answer, StatusCode::FORBIDDEN, "this address");
     }
 }

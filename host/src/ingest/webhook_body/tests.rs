@@ -166,11 +166,11 @@ fn systems_of_messages_are_read() {
     check(
         "zendesk",
         &[("x-zendesk-webhook-id", "w"), ("x-zendesk-webhook-signature", "s")],
-        r#"{"id":"e","type":"zen:event-type:user.created","detail":{"id":"1"}}"#,
+        r#"{"id":"e","type":"zen:event-type:user.created","zendesk_event_version":"v","detail":{"id":"1"}}"#,
         &[(
             "zendesk.zen_event-type_user.created",
-            "e",
-            "",
+            "v e",
+            "1",
             r#"{"webhookid":"w","eventname":"zen:event-type:user.created"}"#,
         )],
     );

@@ -41,6 +41,16 @@ pub enum TokenPlace<'a> {
     Body(&'a str),
 }
 
+impl<'a> TokenPlace<'a> {
+    /// The header that holds the secret, if one does.
+    pub fn header(self) -> Option<&'a str> {
+        match self {
+            Self::Header { name, .. } => Some(name),
+            Self::Query(_) | Self::Body(_) => None,
+        }
+    }
+}
+
 /// How the scheme `hmac` signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

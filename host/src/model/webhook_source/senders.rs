@@ -44,6 +44,8 @@ pub struct WebhookSender {
     pub occurred_at: &'static [&'static str],
     /// Which record it is about.
     pub resource_id: &'static [&'static str],
+    /// Whether an `id` in the data, where `resource_id` has nothing, is the record's.
+    pub names_record: bool,
     /// How many segments of the event type name the resource, where it is not of the catalogue.
     pub resource_segments: usize,
     /// An object of the old values of what changed.
@@ -78,6 +80,7 @@ const ANY: WebhookSender = WebhookSender {
     id: &["/delivery_id"],
     occurred_at: &["/timestamp", "/occurred_at"],
     resource_id: &[],
+    names_record: true,
     resource_segments: 1,
     previous: None,
     lists: &[],
@@ -221,7 +224,9 @@ pub static SENDERS: [WebhookSender; 32] = [
         title: "WooCommerce",
         proof: SenderProof::Hmac(&[HmacRule { header: "x-wc-webhook-signature", ..BASE64 }]),
         event: &["header:x-wc-webhook-topic"],
-        id: &["header:x-wc-webhook-delivery-id"],
+        // `x-wc-webhook-delivery-id` is a hash of the webhook and the second: two events of one
+        // second share it.
+        id: &[],
         resource_segments: 2,
         headers: &["x-wc-"],
         ..OWN
@@ -256,6 +261,8 @@ pub static SENDERS: [WebhookSender; 32] = [
         event: &["{/object}.{/field?}"],
         occurred_at: &["/time"],
         lists: &[&["entry"], &["changes", "messaging", "standby"]],
+        // The `id` of an entry is the page's or the account's.
+        names_record: false,
         resource_segments: 2,
         ..OWN
     },
@@ -358,8 +365,11 @@ pub static SENDERS: [WebhookSender; 32] = [
             ..BASE64
         }]),
         event: &["/type", "/event"],
-        id: &["/id", "header:x-zendesk-webhook-invocation-id"],
+        // Bodies of triggers are free: their `id` is mostly the ticket's. Those of events have a
+        // version.
+        id: &["/zendesk_event_version /id", "header:x-zendesk-webhook-invocation-id"],
         occurred_at: &["/time"],
+        resource_id: &["/detail/id"],
         headers: &["x-zendesk-"],
         ..OWN
     },

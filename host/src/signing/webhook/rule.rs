@@ -1,8 +1,10 @@
 //! An HMAC rule made ready: finding the signatures of a request, and making the one that it should
 //! have.
 
+use super::form::form_fields;
 use super::{WebhookRefusal, WebhookRequest, text};
 use crate::crypto::sha256;
+use crate::model::attributes::is_form;
 use crate::model::signature_rule::{HashAlgorithm, HmacRule, KeyForm, SignatureEncoding};
 use crate::model::webhook_source::template;
 use crate::model::webhook_source::template::TemplatePiece;
@@ -39,6 +41,20 @@ pub struct PreparedRule {
 enum TimePlace {
     Header(String),
     Part(String),
+}
+
+/// What a request may be signed over: each of its addresses with each form of its body.
+pub struct SignedForms<'r> {
+    method: &'r str,
+    urls: Vec<String>,
+    bodies: Vec<SignedBody<'r>>,
+}
+
+/// A body as it arrived, or decompressed.
+struct SignedBody<'r> {
+    body: &'r [u8],
+    /// Its fields in the order in which they are signed, where the rule signs those.
+    fields: Vec<(String, String)>,
 }
 
 /// The signatures of a request, and what else is signed.
@@ -138,10 +154,21 @@ impl PreparedRule {
         Ok(WebhookClaim { signatures, at, id })
     }
 
-    /// The addresses that a sender may have called to make this request, if the address is signed;
-    /// else one that is not used.
-    pub fn addresses(&self, set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
-        if self.signs_address() { addresses(set, request) } else { vec![String::new()] }
+    /// What a request may be signed over. `set` is the address that the operator says is called.
+    pub fn signed_forms<'r>(
+        &self,
+        set: Option<&str>,
+        request: &WebhookRequest<'r>,
+    ) -> SignedForms<'r> {
+        let urls = if self.signs_address() { addresses(set, request) } else { vec![String::new()] };
+        let plain = (request.body != request.plain).then_some(request.plain);
+        let has_form = self.signed.contains(&TemplatePiece::Form);
+        let bodies = std::iter::once(request.body).chain(plain);
+        let bodies = bodies.filter_map(|body| {
+            let fields = if has_form { signed_fields(request, body)? } else { Vec::new() };
+            Some(SignedBody { body, fields })
+        });
+        SignedForms { method: request.method.as_str(), urls, bodies: bodies.collect() }
     }
 
     /// What the header looks like.
@@ -164,16 +191,11 @@ impl PreparedRule {
         &self,
         key: &hmac::Key,
         claim: &WebhookClaim<'_>,
-        request: &WebhookRequest<'_>,
-        urls: &[String],
+        forms: &SignedForms<'_>,
     ) -> Option<Vec<u8>> {
-        let mut bodies = vec![request.body];
-        if request.body != request.plain {
-            bodies.push(request.plain);
-        }
-        bodies.into_iter().find_map(|body| {
-            urls.iter().find_map(|url| {
-                let wanted = self.code(key, claim, request, body, url)?;
+        forms.bodies.iter().find_map(|body| {
+            forms.urls.iter().find_map(|url| {
+                let wanted = self.code(key, claim, forms.method, body, url);
                 // All are compared, so that the time tells nothing.
                 let compared =
                     claim.signatures.iter().map(|text| self.equals(wanted.as_ref(), text));
@@ -182,33 +204,33 @@ impl PreparedRule {
         })
     }
 
-    /// The code of a request; `None` where its body cannot be told from another.
+    /// The code of a request.
     fn code(
         &self,
         key: &hmac::Key,
         claim: &WebhookClaim<'_>,
-        request: &WebhookRequest<'_>,
-        body: &[u8],
+        method: &str,
+        body: &SignedBody<'_>,
         url: &str,
-    ) -> Option<hmac::Tag> {
+    ) -> hmac::Tag {
         let mut context = hmac::Context::with_key(key);
         for piece in &self.signed {
             match piece {
                 TemplatePiece::Text(text) => context.update(text.as_bytes()),
-                TemplatePiece::Body => context.update(body),
+                TemplatePiece::Body => context.update(body.body),
                 TemplatePiece::Timestamp => context.update(claim.at.unwrap_or_default().as_bytes()),
                 TemplatePiece::Id => context.update(claim.id.unwrap_or_default().as_bytes()),
                 TemplatePiece::Url => context.update(url.as_bytes()),
-                TemplatePiece::Method => context.update(request.method.as_str().as_bytes()),
+                TemplatePiece::Method => context.update(method.as_bytes()),
                 TemplatePiece::Form => {
-                    for (name, value) in form_fields(request, body)? {
+                    for (name, value) in &body.fields {
                         context.update(name.as_bytes());
                         context.update(value.as_bytes());
                     }
                 }
             }
         }
-        Some(context.sign())
+        context.sign()
     }
 
     fn equals(&self, wanted: &[u8], text: &str) -> bool {
@@ -222,11 +244,10 @@ impl PreparedRule {
 
 /// The fields of a form, sorted and each once. Of another body none, and `None` where the query
 /// does not have its SHA-256: then nobody signed it.
-fn form_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String, String)>> {
+fn signed_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String, String)>> {
     let media = request.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_form = media.is_some_and(|media| media.starts_with("application/x-www-form-urlencoded"));
-    if is_form || body.is_empty() {
-        let mut fields: Vec<(String, String)> = serde_urlencoded::from_bytes(body).ok()?;
+    if media.is_some_and(is_form) || body.is_empty() {
+        let mut fields = form_fields(body).ok()?;
         fields.sort();
         fields.dedup();
         return Some(fields);
@@ -243,8 +264,11 @@ fn form_fields(request: &WebhookRequest<'_>, body: &[u8]) -> Option<Vec<(String,
 fn addresses(set: Option<&str>, request: &WebhookRequest<'_>) -> Vec<String> {
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut addresses = if let Some(url) = set {
-        let query = request.uri.query().filter(|_| !url.contains('?'));
-        vec![query.map_or_else(|| url.to_owned(), |query| format!("{url}?{query}"))]
+        // Twilio adds to the query that it was given; a proxy may drop one that is set.
+        let base = url.split('?').next().unwrap_or(url);
+        let called = request.uri.query().map(|query| format!("{base}?{query}"));
+        let set = (called.is_none() || url != base).then(|| url.to_owned());
+        set.into_iter().chain(called).collect()
     } else {
         let host = request.headers.get(HOST).and_then(|value| value.to_str().ok());
         let authority = request.uri.authority().map(http::uri::Authority::as_str);
