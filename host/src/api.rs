@@ -29,6 +29,7 @@ pub mod openapi;
 pub mod reading;
 pub mod receive;
 pub mod records;
+pub mod resource;
 pub mod samples;
 pub mod secret;
 pub mod sources;

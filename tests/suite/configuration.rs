@@ -1,7 +1,7 @@
 //! Configuration as one document: applied whole or not at all, and carried to an empty server.
 
 use crate::support::{assert_problem, endpoint_with, hex_signature, invoice, merged, problem};
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -210,4 +210,63 @@ async fn an_export_without_secrets_says_what_an_empty_server_lacks() {
     let answer =
         old.client().post("/api/v1/config/export", &json!({"passphrase": "x"})).await.unwrap();
     assert_eq!(problem(&answer, 422)[0].0, "passphrase");
+}
+
+fn if_match(method: Method, path: &str, body: &Value, tag: &str) -> Call {
+    Call::with_body(method, path, "application/json", body.to_string()).header("if-match", tag)
+}
+
+/// Two operators have the same form open. The second is told what the first has changed.
+#[tokio::test]
+async fn a_change_over_a_state_that_nobody_saw_is_refused_and_says_what_changed() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let endpoint = json!({"name": "one", "url": "http://127.0.0.1:9/a", "events": ["*"]});
+    let flow = json!({"name": "one", "events": ["*"], "endpoints": ["another"]});
+    world.endpoint(&json!({"name": "another", "url": "http://127.0.0.1:9/", "events": []})).await;
+    let source = json!({"name": "one", "kind": "webhook", "webhook": {"scheme": "none"}});
+    let token = json!({"name": "one", "scopes": ["events:read"]});
+    for (list, object, field, value) in [
+        ("flows", flow, "events", json!(["invoice.*"])),
+        ("endpoints", endpoint, "timeout", json!("7s")),
+        ("sources", source, "enabled", json!(false)),
+        ("tokens", token, "rate", json!(7)),
+    ] {
+        let made = world.client().post(&format!("/api/v1/{list}"), &object).await.unwrap();
+        assert_eq!(made.status, 201, "{list}: {}", made.text());
+        let path = format!("/api/v1/{list}/one");
+        let seen = world.client().get(&path).await.unwrap().header("etag").to_owned();
+        assert_eq!(seen, made.header("etag"), "{list}");
+        let change = json!({field: value.clone()});
+        let first = if_match(Method::PATCH, &path, &change, &seen);
+        let first = world.client().send(first).await.unwrap();
+        assert_eq!(first.status, 200, "{list}: {}", first.text());
+
+        for method in [Method::PATCH, Method::DELETE] {
+            let late = if_match(method, &path, &json!({"name": "two"}), &seen);
+            let late = world.client().send(late).await.unwrap();
+            let changed = problem(&late, 412);
+            assert_eq!(changed.len(), 1, "{list}: {}", late.text());
+            assert_eq!(changed[0].0, field, "{list}");
+            assert!(changed[0].1.contains(&value.to_string()), "{list}: {}", late.text());
+            assert_eq!(late.header("etag"), first.header("etag"), "{list}");
+        }
+        let weak = format!("W/{}", first.header("etag"));
+        let informed = if_match(Method::DELETE, &path, &json!({}), &weak);
+        assert_eq!(world.client().send(informed).await.unwrap().status, 204, "{list}");
+    }
+}
+
+/// The secret is not part of a tag, but a change of it is one all the same.
+#[tokio::test]
+async fn a_rotated_secret_is_a_change_that_a_tag_tells() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let endpoint = json!({"name": "one", "url": "http://127.0.0.1:9/a", "events": ["*"]});
+    let made = world.client().post("/api/v1/endpoints", &endpoint).await.unwrap();
+    world.post("/api/v1/endpoints/one/rotate-secret", &json!({})).await;
+    let late = if_match(Method::PATCH, "/api/v1/endpoints/one", &json!({}), made.header("etag"));
+    let late = world.client().send(late).await.unwrap();
+    assert_eq!((late.status.as_u16(), late.json()["errors"].clone()), (412, json!(null)));
+    assert!(late.text().contains("a secret"), "{}", late.text());
+    let any = if_match(Method::PATCH, "/api/v1/endpoints/one", &json!({"timeout": "7s"}), "*");
+    assert_eq!(world.client().send(any).await.unwrap().status, 200);
 }

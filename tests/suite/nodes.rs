@@ -127,3 +127,34 @@ async fn an_object_that_cannot_be_read_holds_up_no_other() {
     world.event(&invoice(2)).await;
     receiver.wait_for("/a", 2).await;
 }
+
+/// Each node changes another field of one endpoint at the same time, and one rotates its secret.
+#[tokio::test]
+async fn changes_on_two_nodes_do_not_undo_each_other() {
+    const PAIRS: u64 = 200;
+    let Some(world) = World::start_with(Postgres, with_key).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let second = Server::start(&beside(&world, folder.path())).unwrap();
+    let other = Client::new(second.address(), Some(ADMIN_TOKEN));
+    world.endpoint(&json!({"name": "one", "url": "http://127.0.0.1:9/", "events": ["*"]})).await;
+    let path = "/api/v1/endpoints/one";
+    for n in 1..=PAIRS {
+        let timeout = json!({"timeout": format!("{n}ms")});
+        let flight = json!({"max_in_flight": n});
+        let (one, two) =
+            tokio::join!(world.client().patch(path, &timeout), other.patch(path, &flight));
+        assert_eq!([one.unwrap().status, two.unwrap().status], [200, 200], "pair {n}");
+        // A change is made on the newest state, so its answer shows that.
+        let found = other.patch(path, &json!({})).await.unwrap().data();
+        let wanted = (json!(format!("{n}ms")), json!(n));
+        assert_eq!((found["timeout"].clone(), found["max_in_flight"].clone()), wanted, "pair {n}");
+    }
+    let rotation = json!({"secret": "another-secret-than-before"});
+    let rotate = format!("{path}/rotate-secret");
+    let change = json!({"max_in_flight": 1});
+    let (rotated, changed) =
+        tokio::join!(world.client().post(&rotate, &rotation), other.patch(path, &change));
+    assert_eq!([rotated.unwrap().status, changed.unwrap().status], [200, 200]);
+    let found = other.patch(path, &json!({})).await.unwrap().data();
+    assert!(found["grace_until"].is_string() && found["max_in_flight"] == 1, "{found:#}");
+}

@@ -11,27 +11,24 @@ pub mod document;
 pub mod modules;
 
 use super::answer::{DataAnswer, data_answer};
-use super::auth::{ADMIN, CallPrincipal};
+use super::auth::CallPrincipal;
 use super::body::{JsonInput, QueryInput};
 use super::edit::KnownModules;
-use super::endpoints::{LOCKED, check_schemes, read_settings, split_secret};
+use super::endpoints::EndpointResource;
+use super::flows::FlowResource;
 use super::problem::ApiProblem;
-use super::tokens::check_ceiling;
-use super::{AppState, edit, sources};
-use crate::access::token::{StoredToken, generate_token, token_digest};
-use crate::model::fault::InputFault;
-use crate::model::id::{EndpointId, FlowId, SourceId, TokenId};
-use crate::model::private_values::{keep_endpoint, keep_flow};
-use crate::model::secrets::SigningSecrets;
+use super::resource::{self, DraftContext, ObjectDraft, SettingsResource};
+use super::sources::SourceResource;
+use super::tokens::TokenResource;
+use super::{AppState, edit};
 use crate::settings::SettingsSnapshot;
-use crate::signing::generate_secret;
-use crate::store::objects::{ObjectChange, ObjectKind};
+use crate::store::objects::ObjectChange;
 use axum::Json;
 use axum::extract::State;
 use carry::CarriedSecrets;
 use document::{AppliedChange, AppliedDocument, ConfigDocument};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use utoipa::IntoParams;
 
@@ -63,22 +60,29 @@ pub async fn apply_config(
 ) -> Result<Json<DataAnswer<AppliedDocument>>, ApiProblem> {
     let carried = CarriedSecrets::of_document(&document).await?;
     let _turn = app.live.take_edit_turn().await?;
-    let topology = app.live.current_settings();
+    let snapshot = app.live.current_settings();
     let mut work = ApplyWork {
         app: &app,
-        topology: &topology,
+        principal: &principal,
+        snapshot: &snapshot,
         carried: &carried,
-        known: KnownModules::default(),
+        modules: KnownModules::default(),
+        endpoints: endpoint_names(&document, &snapshot),
         changes: Vec::new(),
         applied: Vec::new(),
     };
     work.apply_modules(&document, query.dry_run).await?;
-    work.apply_sources(&document)?;
-    work.apply_endpoints(&document)?;
-    work.apply_flows(&document)?;
-    work.apply_tokens(&document, &principal)?;
+    work.apply_objects::<SourceResource>("sources", &document.sources)?;
+    work.apply_objects::<EndpointResource>("endpoints", &document.endpoints)?;
+    work.apply_objects::<FlowResource>("flows", &as_objects(&document.flows))?;
+    work.apply_objects::<TokenResource>("tokens", &as_objects(&document.tokens))?;
     if document.prune {
-        work.delete_unlisted(&document, &principal);
+        work.delete_unlisted::<FlowResource>(&as_objects(&document.flows));
+        work.delete_unlisted::<EndpointResource>(&document.endpoints);
+        work.delete_unlisted::<SourceResource>(&document.sources);
+        if !document.tokens.is_empty() {
+            work.delete_unlisted::<TokenResource>(&as_objects(&document.tokens));
+        }
     }
     let (changes, mut applied) = (work.changes, work.applied);
     if query.dry_run {
@@ -95,21 +99,31 @@ pub async fn apply_config(
 
 struct ApplyWork<'a> {
     app: &'a AppState,
-    topology: &'a SettingsSnapshot,
+    principal: &'a CallPrincipal,
+    snapshot: &'a SettingsSnapshot,
     /// Secrets that the document carries.
     carried: &'a CarriedSecrets,
     /// The modules that there will be.
-    known: KnownModules,
+    modules: KnownModules,
+    /// The endpoints that there will be.
+    endpoints: BTreeSet<String>,
     changes: Vec<ObjectChange>,
     applied: Vec<AppliedChange>,
 }
 
-/// A problem with the place of the thing in its list.
-fn with_place(problem: ApiProblem, list: &str, n: usize) -> ApiProblem {
-    if problem.errors.is_empty() {
-        return problem;
-    }
-    ApiProblem::invalid(within(problem.errors, &format!("{list}[{n}]")))
+fn name_of(given: &Map<String, Value>) -> &str {
+    given.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn as_objects<S: Serialize>(settings: &[S]) -> Vec<Map<String, Value>> {
+    settings.iter().map(object).collect()
+}
+
+/// The names of the endpoints that there will be.
+fn endpoint_names(document: &ConfigDocument, snapshot: &SettingsSnapshot) -> BTreeSet<String> {
+    let stays = snapshot.endpoints().filter(|_| !document.prune);
+    let stays = stays.map(|target| target.endpoint.settings.name.clone());
+    document.endpoints.iter().map(|given| name_of(given).to_owned()).chain(stays).collect()
 }
 
 /// The fields in which two things differ.
@@ -119,25 +133,25 @@ fn differing_fields(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<S
 }
 
 impl ApplyWork<'_> {
-    /// Notes what happens to a thing; whether it is to be written.
-    fn note_change<S: Serialize>(
+    /// Notes what happens to an object; whether it is to be written.
+    fn note_change<R: SettingsResource>(
         &mut self,
-        kind: ObjectKind,
-        name: &str,
-        old: Option<&S>,
-        new: &S,
-        secret: Option<String>,
+        old: Option<&R::Settings>,
+        draft: &ObjectDraft<R::Settings>,
     ) -> bool {
-        let fields =
-            old.map(|old| differing_fields(&object(old), &object(new))).unwrap_or_default();
+        let new = object(&draft.settings);
+        let mut fields = old.map(|old| differing_fields(&object(old), &new)).unwrap_or_default();
+        if old.is_some() && draft.has_other_secret {
+            fields.push("secret".to_owned());
+        }
         let action = match old {
             None => "create",
             Some(_) if fields.is_empty() => "unchanged",
             Some(_) => "update",
         };
-        let name = name.to_owned();
-        let (kind, warning) = (kind.as_str(), None);
-        self.applied.push(AppliedChange { kind, name, action, fields, secret, warning });
+        let name = R::name(&draft.settings);
+        let change = AppliedChange::new(R::KIND.as_str(), name, action);
+        self.applied.push(AppliedChange { fields, secret: draft.made.clone(), ..change });
         action != "unchanged"
     }
 
@@ -151,7 +165,7 @@ impl ApplyWork<'_> {
         let is_pinned = |name: &str, number: u32| {
             pins.clone().any(|module| module.name == name && module.version == Some(number))
         };
-        self.known = KnownModules::new(&versions);
+        self.modules = KnownModules::new(&versions);
         for choice in modules::choose_versions(&document.modules, is_pinned, &versions, dry_run)? {
             let changes = choice.missing || choice.activate.is_some();
             self.note_module(choice.name, if changes { "update" } else { "unchanged" });
@@ -159,238 +173,65 @@ impl ApplyWork<'_> {
                 change.warning = choice.warning;
             }
             if let Some(version) = choice.activate {
-                self.known.activate(choice.name);
+                self.modules.activate(choice.name);
                 let name = choice.name.to_owned();
                 self.changes.push(ObjectChange::ActivateModule { name, version });
             }
         }
         // In a dry run what is missing counts as uploaded.
         for choice in &document.modules {
-            self.known.add(&choice.name, choice.version, choice.active);
+            self.modules.add(&choice.name, choice.version, choice.active);
         }
         Ok(())
     }
 
     fn note_module(&mut self, name: &str, action: &'static str) {
         let fields = if action == "unchanged" { Vec::new() } else { vec!["version".to_owned()] };
-        let name = name.to_owned();
-        let (secret, warning) = (None, None);
-        self.applied.push(AppliedChange { kind: "module", name, action, fields, secret, warning });
+        self.applied.push(AppliedChange { fields, ..AppliedChange::new("module", name, action) });
     }
 
-    fn apply_sources(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
-        for (n, given) in document.sources.iter().enumerate() {
-            self.apply_source(given.clone())
-                .map_err(|problem| with_place(problem, "sources", n))?;
-        }
-        Ok(())
-    }
-
-    fn apply_source(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
-        let secret = sources::split_secret(&mut given)?;
-        let name = given.get("name").and_then(Value::as_str).unwrap_or_default();
-        let old = self.topology.find_source_runtime(name);
-        let carried = self.carried.find_source(name);
-        let stored = carried.iter().map(|carried| &carried.settings);
-        let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
-        let new = sources::read_settings(&given, &stored)?;
-        // No address gets to see a secret that was given for another.
-        let carried = carried.filter(|carried| carried.settings.asked() == new.asked());
-        let carried = carried.and_then(|carried| carried.secrets.as_ref());
-        let known = secret.is_some() || carried.is_some();
-        if let Some(old) = old {
-            if !known {
-                sources::check_locked(old, &new, None)?;
-            }
-            // Without a secret of its own there is none that an address could see.
-            sources::check_change(&old.source.settings, &new, known || old.secrets.is_none())?;
-        }
-        let before = old.and_then(|old| old.secrets.as_ref());
-        let (secrets, shown) = sources::new_secrets(&new, secret, carried.or(before));
-        sources::check_key(&new, secrets.as_ref())?;
-        let current = |secrets: &SigningSecrets| secrets.current.clone();
-        let resealed = old.is_some() && secrets.as_ref().map(current) != before.map(current);
-        let old_settings = old.map(|old| &old.source.settings);
-        let noted = self.note_change(ObjectKind::Source, &new.name, old_settings, &new, shown);
-        if self.note_secret(resealed) || noted {
-            let id = old.map_or_else(SourceId::generate, |old| old.source.id);
-            let now = self.app.journal.clock().now();
-            let created = old.map_or(now, |old| old.source.created_at);
-            let change = edit::put_source(self.app, id, &new, secrets.as_ref(), created)?;
-            self.changes.push(change.replacing(old.map(|old| old.source.updated_at)));
-        }
-        Ok(())
-    }
-
-    /// Notes that the last thing has another secret, if it has.
-    fn note_secret(&mut self, resealed: bool) -> bool {
-        if resealed && let Some(change) = self.applied.last_mut() {
-            change.action = "update";
-            change.fields.push("secret".to_owned());
-        }
-        resealed
-    }
-
-    fn apply_endpoints(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
-        for (n, given) in document.endpoints.iter().enumerate() {
-            self.apply_endpoint(given.clone())
-                .map_err(|problem| with_place(problem, "endpoints", n))?;
-        }
-        Ok(())
-    }
-
-    fn apply_endpoint(&mut self, mut given: Map<String, Value>) -> Result<(), ApiProblem> {
-        let secret = split_secret(&mut given)?;
-        let mut new = read_settings(&given)?;
-        let old = self.topology.endpoint_named(&new.name);
-        let carried = self.carried.find_endpoint(&new.name);
-        let stored = carried.iter().map(|carried| &carried.settings);
-        let stored: Vec<_> = stored.chain(old.map(|old| &old.endpoint.settings)).collect();
-        edit::check_faults(keep_endpoint(&mut new, &stored))?;
-        let before = old.and_then(|old| old.secrets.as_ref());
-        let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(before);
-        if secret.is_none() && kept.is_none() && old.is_some() {
-            return Err(ApiProblem::fault("secret", LOCKED));
-        }
-        let made = secret.is_none() && kept.is_none();
-        let secrets = match (secret, kept) {
-            (Some(secret), Some(kept)) if secret == kept.current => kept.clone(),
-            (Some(current), _) => SigningSecrets { current, previous: None },
-            (None, Some(kept)) => kept.clone(),
-            (None, None) => {
-                SigningSecrets { current: generate_secret(&mut rand::rng()), previous: None }
-            }
-        };
-        check_schemes(&new, &secrets)?;
-        let resealed = old.is_some() && before.map(|b| &b.current) != Some(&secrets.current);
-        let shown = made.then(|| secrets.current.clone());
-        let old_settings = old.map(|old| &old.endpoint.settings);
-        let noted = self.note_change(ObjectKind::Endpoint, &new.name, old_settings, &new, shown);
-        if self.note_secret(resealed) || noted {
-            let id = old.map_or_else(EndpointId::generate, |old| old.endpoint.id);
-            let created =
-                old.map_or_else(|| self.app.journal.clock().now(), |old| old.endpoint.created_at);
-            let change = edit::put_endpoint(self.app, id, &new, &secrets, created)?;
-            self.changes.push(change.replacing(old.map(|old| old.endpoint.updated_at)));
-        }
-        Ok(())
-    }
-
-    fn apply_flows(&mut self, document: &ConfigDocument) -> Result<(), ApiProblem> {
-        let named = |name: &str| {
-            document.endpoints.iter().any(|e| e.get("name").and_then(Value::as_str) == Some(name))
-        };
-        for (n, settings) in document.flows.iter().enumerate() {
-            let topology = self.topology;
-            let has = |name: &str| {
-                named(name) || (!document.prune && topology.endpoint_named(name).is_some())
-            };
-            let old =
-                topology.flows().iter().map(|r| &r.flow).find(|f| f.settings.name == settings.name);
-            let mut settings = settings.clone();
-            let carried = self.carried.find_flow(&settings.name);
-            let stored: Vec<_> = carried.into_iter().chain(old.map(|old| &old.settings)).collect();
-            let mut faults = keep_flow(&mut settings, &stored);
-            let settings = &settings;
-            faults.extend(edit::check_flow(settings, has, &self.known));
-            edit::check_faults(within(faults, &format!("flows[{n}]")))?;
-            if self.note_change(
-                ObjectKind::Flow,
-                &settings.name,
-                old.map(|o| &o.settings),
-                settings,
-                None,
-            ) {
-                let id = old.map_or_else(FlowId::generate, |old| old.id);
-                let created =
-                    old.map_or_else(|| self.app.journal.clock().now(), |old| old.created_at);
-                let change = edit::put_flow(self.app, id, settings, created)?;
-                self.changes.push(change.replacing(old.map(|old| old.updated_at)));
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_tokens(
+    fn apply_objects<R: SettingsResource>(
         &mut self,
-        document: &ConfigDocument,
-        principal: &CallPrincipal,
+        list: &str,
+        given: &[Map<String, Value>],
     ) -> Result<(), ApiProblem> {
-        for (n, settings) in document.tokens.iter().enumerate() {
-            edit::check_faults(within(settings.check(), &format!("tokens[{n}]")))?;
-            let settings = &settings.clone().filled();
-            let topology = self.topology;
-            let old = topology.tokens().find(|(_, token)| token.settings.name == settings.name);
-            let made = generate_token();
-            let carried = self.carried.find_token(&settings.name).filter(|_| old.is_none());
-            if carried.is_some_and(|digest| topology.find_token(&digest).is_some()) {
-                let message = "this very token is here already, under another name";
-                return Err(ApiProblem::fault(format!("tokens[{n}].name"), message));
-            }
-            let shown = (old.is_none() && carried.is_none()).then(|| made.clone());
-            let old_settings = old.map(|(_, token)| &token.settings);
-            check_ceiling(principal, settings, old_settings)?;
-            if self.note_change(ObjectKind::Token, &settings.name, old_settings, settings, shown) {
-                let now = self.app.journal.clock().now();
-                let (digest, id, created) = match old {
-                    Some((digest, token)) => (*digest, token.id, token.created_at),
-                    None => {
-                        (carried.unwrap_or_else(|| token_digest(&made)), TokenId::generate(), now)
-                    }
-                };
-                let stored =
-                    StoredToken { sha256: hex::encode(digest), settings: settings.clone() };
-                let name = &settings.name;
-                let change =
-                    edit::put_object(ObjectKind::Token, name, id.uuid(), stored, None, created)?;
-                self.changes.push(change.replacing(old.map(|(_, token)| token.updated_at)));
-            }
+        for (n, given) in given.iter().enumerate() {
+            self.apply_object::<R>(given.clone())
+                .map_err(|problem| problem.within(&format!("{list}[{n}]")))?;
         }
         Ok(())
     }
 
-    /// Neither the admin token nor the one that asks is deleted: nobody locks himself out.
-    fn delete_unlisted(&mut self, document: &ConfigDocument, principal: &CallPrincipal) {
-        let value = json!(document);
-        let named = |list: &str, name: &str| {
-            let items = value.get(list).and_then(Value::as_array);
-            items.is_some_and(|items| {
-                items.iter().any(|item| item.get("name").and_then(Value::as_str) == Some(name))
-            })
+    fn apply_object<R: SettingsResource>(
+        &mut self,
+        given: Map<String, Value>,
+    ) -> Result<(), ApiProblem> {
+        let old = R::find_named(self.snapshot, name_of(&given));
+        let context = DraftContext {
+            principal: self.principal,
+            snapshot: self.snapshot,
+            modules: &self.modules,
+            has_endpoint: &|name| self.endpoints.contains(name),
+            carried: self.carried,
         };
-        let topology = self.topology;
-        let flows = topology.flows().iter().map(|r| &r.flow);
-        let flows =
-            flows.map(|f| (ObjectKind::Flow, "flows", f.settings.name.as_str(), f.id.uuid()));
-        let endpoints = topology.endpoints().map(|t| &t.endpoint);
-        let endpoints = endpoints
-            .map(|e| (ObjectKind::Endpoint, "endpoints", e.settings.name.as_str(), e.id.uuid()));
-        let sources = topology
-            .sources()
-            .map(|s| (ObjectKind::Source, "sources", s.settings.name.as_str(), s.id.uuid()));
-        let tokens = topology.tokens().map(|(_, token)| token);
-        let tokens = tokens
-            .filter(|_| !document.tokens.is_empty())
-            .filter(|token| token.settings.name != ADMIN && token.id != principal.token().id)
-            .map(|t| (ObjectKind::Token, "tokens", t.settings.name.as_str(), t.id.uuid()));
-        for (kind, list, name, id) in flows.chain(endpoints).chain(sources).chain(tokens) {
-            if !named(list, name) {
-                self.changes.push(ObjectChange::Delete { kind, id });
-                let (name, fields) = (name.to_owned(), Vec::new());
-                let kind = kind.as_str();
-                self.applied.push(AppliedChange {
-                    kind,
-                    name,
-                    action: "delete",
-                    fields,
-                    secret: None,
-                    warning: None,
-                });
+        let draft = R::draft(&context, given, old.as_ref())?;
+        let old_settings = old.as_ref().map(|old| R::state(old).settings);
+        let noted = self.note_change::<R>(old_settings, &draft);
+        if noted {
+            self.changes.push(resource::put_over::<R>(self.app, &draft, old.as_ref())?);
+        }
+        Ok(())
+    }
+
+    fn delete_unlisted<R: SettingsResource>(&mut self, given: &[Map<String, Value>]) {
+        let names: BTreeSet<&str> = given.iter().map(name_of).collect();
+        for object in R::list_by_name(self.snapshot) {
+            let state = R::state(&object);
+            let name = R::name(state.settings);
+            if !names.contains(name) && R::may_prune(self.principal, &object) {
+                self.changes.push(ObjectChange::Delete { kind: R::KIND, id: state.id });
+                self.applied.push(AppliedChange::new(R::KIND.as_str(), name, "delete"));
             }
         }
     }
-}
-
-fn within(faults: Vec<InputFault>, place: &str) -> Vec<InputFault> {
-    faults.into_iter().map(|fault| fault.within(place)).collect()
 }

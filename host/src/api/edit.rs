@@ -2,14 +2,9 @@
 
 use super::AppState;
 use super::problem::ApiProblem;
-use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
-use crate::model::id::{EndpointId, FlowId, SourceId};
-use crate::model::private_values;
-use crate::model::private_values::SettingsKind;
 use crate::model::secrets::SigningSecrets;
-use crate::model::source::SourceSettings;
 use crate::settings::{SettingsSnapshot, sealed};
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
@@ -46,58 +41,19 @@ pub fn put_object<S: Serialize>(
     })
 }
 
-/// A change that puts an endpoint.
-pub fn put_endpoint(
-    app: &AppState,
-    id: EndpointId,
-    settings: &EndpointSettings,
-    secrets: &SigningSecrets,
-    created_at: Timestamp,
-) -> Result<ObjectChange, ApiProblem> {
-    let object = sealed::sealed_object(id.uuid(), settings, created_at);
-    put_sealed(app, ObjectKind::Endpoint, &settings.name, &object, Some(secrets))
-}
-
-/// A change that puts a source.
-pub fn put_source(
-    app: &AppState,
-    id: SourceId,
-    settings: &SourceSettings,
-    secrets: Option<&SigningSecrets>,
-    created_at: Timestamp,
-) -> Result<ObjectChange, ApiProblem> {
-    let object = sealed::sealed_object(id.uuid(), settings, created_at);
-    put_sealed(app, ObjectKind::Source, &settings.name, &object, secrets)
-}
-
-/// A change that puts a flow.
-pub fn put_flow(
-    app: &AppState,
-    id: FlowId,
-    settings: &FlowSettings,
-    created_at: Timestamp,
-) -> Result<ObjectChange, ApiProblem> {
-    let object = sealed::sealed_object(id.uuid(), settings, created_at);
-    put_sealed(app, ObjectKind::Flow, &settings.name, &object, None)
-}
-
-fn put_sealed<S: Serialize>(
+/// A change that puts settings under an id, with their secrets and private values encrypted.
+pub fn put_settings<S: Serialize>(
     app: &AppState,
     kind: ObjectKind,
     name: &str,
-    object: &StoredObject<S>,
+    id: Uuid,
+    settings: &S,
     secrets: Option<&SigningSecrets>,
+    created_at: Timestamp,
 ) -> Result<ObjectChange, ApiProblem> {
-    sealed::put_sealed(app.live.sealer(), kind, name, object, secrets).map_err(|error| {
+    let object = sealed::sealed_object(id, settings, created_at);
+    sealed::put_sealed(app.live.sealer(), kind, name, &object, secrets).map_err(|error| {
         tracing::error!(%error, "settings cannot be stored");
-        ApiProblem::internal()
-    })
-}
-
-/// Settings with their private values masked, as those see them who may only read.
-pub fn mask_settings<S: Serialize>(kind: SettingsKind, settings: &S) -> Result<Value, ApiProblem> {
-    private_values::mask_values(kind, settings).map_err(|error| {
-        tracing::error!(%error, "settings cannot be written as JSON");
         ApiProblem::internal()
     })
 }
@@ -180,14 +136,10 @@ pub fn flows_using(topology: &SettingsSnapshot, endpoint: &str) -> Vec<String> {
 }
 
 /// Lays the given fields over what is set; `null` goes back to the default.
-pub fn merge_patch<S: Serialize>(
-    current: &S,
+pub fn merge_patch(
+    current: Value,
     patch: Map<String, Value>,
 ) -> Result<Map<String, Value>, ApiProblem> {
-    let current = serde_json::to_value(current).map_err(|error| {
-        tracing::error!(%error, "settings cannot be written as JSON");
-        ApiProblem::internal()
-    })?;
     let Value::Object(mut merged) = current else { return Err(ApiProblem::internal()) };
     for (key, value) in patch {
         if value.is_null() {

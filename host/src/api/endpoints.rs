@@ -1,10 +1,14 @@
 //! `/endpoints`: where deliveries go, and how.
 
-use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
+use super::answer::{DataAnswer, ListAnswer, data_answer};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, parse_json};
 use super::deliveries::AttemptView;
 use super::problem::ApiProblem;
+use super::resource::entity_tag::{IfMatch, IfMatchHeader};
+use super::resource::{
+    self, DraftContext, ObjectAnswer, ObjectDraft, ObjectEdit, ObjectState, SettingsResource,
+};
 use super::secret::SecretRotation;
 use super::{AppState, edit, secret};
 use crate::access::scope::Scope;
@@ -12,7 +16,7 @@ use crate::catalog;
 use crate::delivery::attempt;
 use crate::delivery::attempt::DeliveryParcel;
 use crate::delivery::judge::RetryRound;
-use crate::model::endpoint::EndpointSettings;
+use crate::model::endpoint::{Endpoint, EndpointSettings};
 use crate::model::event::Event;
 use crate::model::fault::InputFault;
 use crate::model::field_map::FieldMap;
@@ -21,9 +25,9 @@ use crate::model::private_values::{MASK, SettingsKind, keep_endpoint, mask_url};
 use crate::model::secrets::SigningSecrets;
 use crate::settings::SettingsSnapshot;
 use crate::settings::endpoint_runtime::EndpointRuntime;
-use crate::signing::{DeliverySigner, check_secret, generate_secret};
+use crate::signing::{DeliverySigner, check_secret};
 use crate::store::RecordedAttempt;
-use crate::store::objects::{ObjectChange, ObjectKind};
+use crate::store::objects::ObjectKind;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -34,6 +38,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// What is said of an endpoint whose secrets the present key does not open.
 pub const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers` and a `url` with a query are given again";
@@ -153,14 +158,85 @@ pub fn find_endpoint(
     found.cloned().ok_or_else(|| ApiProblem::missing("endpoint", text))
 }
 
-fn show_now(
-    app: &AppState,
-    principal: &CallPrincipal,
-    id: EndpointId,
-    secret: Option<String>,
-) -> Result<EndpointView, ApiProblem> {
-    let target = find_endpoint(&app.live.current_settings(), &id.to_string())?;
-    Ok(EndpointView { secret, ..EndpointView::new(&target, principal, app.journal.clock().now()) })
+/// Endpoints among the objects that operators set.
+pub struct EndpointResource;
+
+impl SettingsResource for EndpointResource {
+    const KIND: ObjectKind = ObjectKind::Endpoint;
+    const PRIVATE: Option<SettingsKind> = Some(SettingsKind::Endpoint);
+    const SHOWS_GIVEN_SECRET: bool = true;
+    type Settings = EndpointSettings;
+    type Object = Arc<EndpointRuntime>;
+    type View = EndpointView;
+
+    fn generate_id() -> Uuid {
+        EndpointId::generate().uuid()
+    }
+
+    fn parse_id(text: &str) -> Option<Uuid> {
+        text.parse::<EndpointId>().ok().map(EndpointId::uuid)
+    }
+
+    fn list_objects(snapshot: &SettingsSnapshot) -> Vec<Self::Object> {
+        snapshot.endpoints().cloned().collect()
+    }
+
+    fn state(object: &Self::Object) -> ObjectState<'_, EndpointSettings> {
+        let Endpoint { id, settings, created_at, updated_at } = &object.endpoint;
+        let (created_at, updated_at) = (*created_at, *updated_at);
+        ObjectState { id: id.uuid(), settings, created_at, updated_at }
+    }
+
+    fn name(settings: &EndpointSettings) -> &str {
+        &settings.name
+    }
+
+    fn draft(
+        context: &DraftContext<'_>,
+        mut given: Map<String, Value>,
+        old: Option<&Self::Object>,
+    ) -> Result<ObjectDraft<EndpointSettings>, ApiProblem> {
+        let secret = secret::split_secret(&mut given, check_secret_text)?;
+        let mut settings = read_settings(&given)?;
+        let carried = context.carried.find_endpoint(&settings.name);
+        let stored = carried.iter().map(|carried| &carried.settings);
+        let stored: Vec<_> = stored.chain(old.map(|old| &old.endpoint.settings)).collect();
+        edit::check_faults(keep_endpoint(&mut settings, &stored))?;
+        let before = old.and_then(|old| old.secrets.as_ref());
+        let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(before);
+        let made = secret.is_none() && kept.is_none();
+        if made && old.is_some() {
+            return Err(ApiProblem::fault("secret", LOCKED));
+        }
+        let secrets = secret::choose_secrets(secret, kept);
+        check_schemes(&settings, &secrets)?;
+        if let Some(old) = old {
+            check_rename(context.snapshot, &old.endpoint.settings.name, &settings.name)?;
+        }
+        Ok(ObjectDraft::with_secrets(settings, Some(secrets), before, made))
+    }
+
+    async fn show(
+        app: &AppState,
+        principal: &CallPrincipal,
+        objects: Vec<Self::Object>,
+    ) -> Result<Vec<EndpointView>, ApiProblem> {
+        let now = app.journal.clock().now();
+        let view = |target: &Arc<EndpointRuntime>| EndpointView::new(target, principal, now);
+        Ok(objects.iter().map(view).collect())
+    }
+
+    fn add_secret(view: &mut EndpointView, secret: String) {
+        view.secret = Some(secret);
+    }
+
+    fn check_delete(
+        snapshot: &SettingsSnapshot,
+        _principal: &CallPrincipal,
+        object: &Self::Object,
+    ) -> Result<(), ApiProblem> {
+        check_unused(snapshot, &object.endpoint.settings.name)
+    }
 }
 
 /// Lists endpoints, by name.
@@ -169,10 +245,8 @@ fn show_now(
 pub async fn list_endpoints(
     State(app): State<AppState>,
     principal: CallPrincipal,
-) -> Json<ListAnswer<EndpointView>> {
-    let now = app.journal.clock().now();
-    let view = |target: &Arc<EndpointRuntime>| EndpointView::new(target, &principal, now);
-    whole_list(app.live.current_settings().endpoints().map(view).collect())
+) -> Result<Json<ListAnswer<EndpointView>>, ApiProblem> {
+    resource::list::<EndpointResource>(&app, &principal).await
 }
 
 /// One endpoint, by id or name.
@@ -182,14 +256,8 @@ pub async fn show_endpoint(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let target = find_endpoint(&app.live.current_settings(), &id)?;
-    Ok(data_answer(EndpointView::new(&target, &principal, app.journal.clock().now())))
-}
-
-/// Splits the secret off, which is no part of the settings.
-pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, ApiProblem> {
-    secret::split_secret(object, check_secret_text)
+) -> Result<ObjectAnswer<EndpointView>, ApiProblem> {
+    resource::show::<EndpointResource>(&app, &principal, &id).await
 }
 
 fn check_secret_text(text: &str) -> Result<(), ApiProblem> {
@@ -223,75 +291,43 @@ pub fn check_schemes(
 pub async fn create_endpoint(
     State(app): State<AppState>,
     principal: CallPrincipal,
-    JsonInput(mut object): JsonInput<Map<String, Value>>,
-) -> Result<(StatusCode, Json<DataAnswer<EndpointView>>), ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let given = split_secret(&mut object)?;
-    let mut settings = read_settings(&object)?;
-    edit::check_faults(keep_endpoint(&mut settings, &[]))?;
-    let secret = given.unwrap_or_else(|| generate_secret(&mut rand::rng()));
-    let secrets = SigningSecrets { current: secret.clone(), previous: None };
-    check_schemes(&settings, &secrets)?;
-    let id = EndpointId::generate();
-    let now = app.journal.clock().now();
-    edit::commit_changes(&app, &[edit::put_endpoint(&app, id, &settings, &secrets, now)?]).await?;
-    Ok((StatusCode::CREATED, data_answer(show_now(&app, &principal, id, Some(secret))?)))
+    JsonInput(object): JsonInput<Map<String, Value>>,
+) -> Result<ObjectAnswer<EndpointView>, ApiProblem> {
+    resource::create::<EndpointResource>(&app, &principal, object).await
 }
 
 /// Changes the given fields of an endpoint; `null` goes back to the default. With another scheme, host
 /// or port in `url` the values of its headers must be given again.
 #[utoipa::path(patch, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "update_endpoint",
-    params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), request_body = Object,
+    responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn update_endpoint(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
     JsonInput(patch): JsonInput<Map<String, Value>>,
-) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let target = find_endpoint(&app.live.current_settings(), &id)?;
-    // Masked, so that a stored value and one that was given now can be told apart.
-    let current = edit::mask_settings(SettingsKind::Endpoint, &target.endpoint.settings)?;
-    let merged = edit::merge_patch(&current, patch)?;
-    change_endpoint(&app, &principal, &target, merged).await.map(data_answer)
+) -> Result<ObjectAnswer<EndpointView>, ApiProblem> {
+    let known = (id.as_str(), &expected);
+    resource::change::<EndpointResource>(&app, &principal, known, ObjectEdit::Patch(patch)).await
 }
 
 /// Replaces an endpoint's settings; what is left out goes back to the default, but for the secret. A
 /// header value of `***` keeps the stored one, unless `url` has another scheme, host or port.
 #[utoipa::path(put, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "replace_endpoint",
-    params(("id" = String, Path)), request_body = NewEndpoint,
-    responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), request_body = NewEndpoint,
+    responses((status = 200, body = DataAnswer<EndpointView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn replace_endpoint(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
     JsonInput(object): JsonInput<Map<String, Value>>,
-) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let target = find_endpoint(&app.live.current_settings(), &id)?;
-    change_endpoint(&app, &principal, &target, object).await.map(data_answer)
-}
-
-async fn change_endpoint(
-    app: &AppState,
-    principal: &CallPrincipal,
-    target: &EndpointRuntime,
-    mut object: Map<String, Value>,
-) -> Result<EndpointView, ApiProblem> {
-    let given = split_secret(&mut object)?;
-    let mut new = read_settings(&object)?;
-    edit::check_faults(keep_endpoint(&mut new, &[&target.endpoint.settings]))?;
-    let secrets = match given {
-        Some(current) => SigningSecrets { current, previous: None },
-        None => target.secrets.clone().ok_or_else(|| ApiProblem::fault("secret", LOCKED))?,
-    };
-    check_schemes(&new, &secrets)?;
-    let old = &target.endpoint;
-    check_rename(&app.live.current_settings(), &old.settings.name, &new.name)?;
-    let change = edit::put_endpoint(app, old.id, &new, &secrets, old.created_at)?;
-    edit::commit_changes(app, &[change.replacing(Some(old.updated_at))]).await?;
-    show_now(app, principal, old.id, None)
+) -> Result<ObjectAnswer<EndpointView>, ApiProblem> {
+    let known = (id.as_str(), &expected);
+    resource::change::<EndpointResource>(&app, &principal, known, ObjectEdit::Replace(object)).await
 }
 
 /// Flows name endpoints by name, so one that is in use keeps its name.
@@ -316,19 +352,15 @@ pub fn check_unused(topology: &SettingsSnapshot, name: &str) -> Result<(), ApiPr
 
 /// Deletes an endpoint. Its waiting deliveries are cancelled.
 #[utoipa::path(delete, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), responses((status = 204), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn delete_endpoint(
     State(app): State<AppState>,
-    _principal: CallPrincipal,
+    principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
 ) -> Result<StatusCode, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let topology = app.live.current_settings();
-    let target = find_endpoint(&topology, &id)?;
-    check_unused(&topology, &target.endpoint.settings.name)?;
-    let change = ObjectChange::Delete { kind: ObjectKind::Endpoint, id: target.endpoint.id.uuid() };
-    edit::commit_changes(&app, &[change]).await?;
-    Ok(StatusCode::NO_CONTENT)
+    resource::delete::<EndpointResource>(&app, &principal, (id.as_str(), &expected)).await
 }
 
 /// Gives an endpoint a new secret. The answer shows it, once.
@@ -340,16 +372,17 @@ pub async fn rotate_endpoint_secret(
     principal: CallPrincipal,
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
-) -> Result<Json<DataAnswer<EndpointView>>, ApiProblem> {
+) -> Result<ObjectAnswer<EndpointView>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
     let target = find_endpoint(&app.live.current_settings(), &id)?;
     let old = target.secrets.as_ref().ok_or_else(|| ApiProblem::conflict(LOCKED))?;
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret_text)?;
     check_schemes(&target.endpoint.settings, &secrets)?;
-    let old = &target.endpoint;
-    let change = edit::put_endpoint(&app, old.id, &old.settings, &secrets, old.created_at)?;
-    edit::commit_changes(&app, &[change.replacing(Some(old.updated_at))]).await?;
-    Ok(data_answer(show_now(&app, &principal, old.id, Some(secrets.current))?))
+    let (settings, shown) = (target.endpoint.settings.clone(), secrets.current.clone());
+    let draft = ObjectDraft::with_secrets(settings, Some(secrets), Some(old), true);
+    let target = resource::store::<EndpointResource>(&app, &draft, Some(&target)).await?;
+    resource::answer_with::<EndpointResource>(&app, &principal, target, StatusCode::OK, Some(shown))
+        .await
 }
 
 /// What to test with.

@@ -1,17 +1,20 @@
 //! `/flows`: which events pass which modules to which endpoints.
 
-use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
+use super::answer::{DataAnswer, ListAnswer};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, parse_json};
-use super::edit::KnownModules;
 use super::problem::ApiProblem;
+use super::resource::entity_tag::{IfMatch, IfMatchHeader};
+use super::resource::{
+    self, DraftContext, ObjectAnswer, ObjectDraft, ObjectEdit, ObjectState, SettingsResource,
+};
 use super::{AppState, edit};
 use crate::access::scope::Scope;
 use crate::model::flow::{Flow, FlowSettings};
 use crate::model::id::FlowId;
 use crate::model::private_values::{SettingsKind, keep_flow};
 use crate::settings::{FlowRuntime, SettingsSnapshot};
-use crate::store::objects::{ObjectChange, ObjectKind};
+use crate::store::objects::ObjectKind;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -19,6 +22,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// What is said of a flow whose configuration the present key does not open.
 const LOCKED: &str = "the configuration of its modules cannot be read with this server's key; its events become dead letters until it is given again";
@@ -38,7 +42,7 @@ impl FlowView {
     fn new(route: &FlowRuntime, principal: &CallPrincipal) -> Result<Self, ApiProblem> {
         let mut flow = route.flow.clone();
         if !principal.scopes().allows_scope(Scope::FlowsWrite) {
-            let masked = edit::mask_settings(SettingsKind::Flow, &flow.settings)?;
+            let masked = FlowResource::masked(&flow.settings)?;
             flow.settings = serde_json::from_value(masked).map_err(|error| {
                 tracing::error!(%error, "masked settings cannot be read");
                 ApiProblem::internal()
@@ -48,11 +52,63 @@ impl FlowView {
     }
 }
 
-fn find_flow(topology: &SettingsSnapshot, text: &str) -> Result<Arc<FlowRuntime>, ApiProblem> {
-    let id = text.parse::<FlowId>().ok();
-    let is =
-        |route: &&Arc<FlowRuntime>| Some(route.flow.id) == id || route.flow.settings.name == text;
-    topology.flows().iter().find(is).cloned().ok_or_else(|| ApiProblem::missing("flow", text))
+/// Flows among the objects that operators set.
+pub struct FlowResource;
+
+impl SettingsResource for FlowResource {
+    const KIND: ObjectKind = ObjectKind::Flow;
+    const PRIVATE: Option<SettingsKind> = Some(SettingsKind::Flow);
+    type Settings = FlowSettings;
+    type Object = Arc<FlowRuntime>;
+    type View = FlowView;
+
+    fn generate_id() -> Uuid {
+        FlowId::generate().uuid()
+    }
+
+    fn parse_id(text: &str) -> Option<Uuid> {
+        text.parse::<FlowId>().ok().map(FlowId::uuid)
+    }
+
+    fn list_objects(snapshot: &SettingsSnapshot) -> Vec<Self::Object> {
+        snapshot.flows().to_vec()
+    }
+
+    fn state(object: &Self::Object) -> ObjectState<'_, FlowSettings> {
+        let Flow { id, settings, created_at, updated_at } = &object.flow;
+        let (created_at, updated_at) = (*created_at, *updated_at);
+        ObjectState { id: id.uuid(), settings, created_at, updated_at }
+    }
+
+    fn name(settings: &FlowSettings) -> &str {
+        &settings.name
+    }
+
+    fn draft(
+        context: &DraftContext<'_>,
+        given: Map<String, Value>,
+        old: Option<&Self::Object>,
+    ) -> Result<ObjectDraft<FlowSettings>, ApiProblem> {
+        let text = serde_json::to_vec(&given).map_err(ApiProblem::malformed)?;
+        let mut settings: FlowSettings = parse_json(&text)?;
+        let carried = context.carried.find_flow(&settings.name);
+        let stored = carried.into_iter().chain(old.map(|old| &old.flow.settings));
+        let mut faults = keep_flow(&mut settings, &stored.collect::<Vec<_>>());
+        faults.extend(edit::check_flow(&settings, context.has_endpoint, context.modules));
+        edit::check_faults(faults)?;
+        Ok(ObjectDraft::with_secrets(settings, None, None, false))
+    }
+
+    async fn show(
+        _app: &AppState,
+        principal: &CallPrincipal,
+        objects: Vec<Self::Object>,
+    ) -> Result<Vec<FlowView>, ApiProblem> {
+        objects.iter().map(|route| FlowView::new(route, principal)).collect()
+    }
+
+    /// A flow has none.
+    fn add_secret(_view: &mut FlowView, _secret: String) {}
 }
 
 /// Lists flows, by name.
@@ -62,9 +118,7 @@ pub async fn list_flows(
     State(app): State<AppState>,
     principal: CallPrincipal,
 ) -> Result<Json<ListAnswer<FlowView>>, ApiProblem> {
-    let topology = app.live.current_settings();
-    let views = topology.flows().iter().map(|route| FlowView::new(route, &principal));
-    Ok(whole_list(views.collect::<Result<_, _>>()?))
+    resource::list::<FlowResource>(&app, &principal).await
 }
 
 /// One flow, by id or name.
@@ -74,30 +128,8 @@ pub async fn show_flow(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    Ok(data_answer(FlowView::new(&*find_flow(&app.live.current_settings(), &id)?, &principal)?))
-}
-
-async fn save_flow(
-    app: &AppState,
-    principal: &CallPrincipal,
-    id: FlowId,
-    object: &Map<String, Value>,
-    old: Option<&Flow>,
-) -> Result<FlowView, ApiProblem> {
-    let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
-    let mut settings: FlowSettings = parse_json(&text)?;
-    let stored: Vec<&FlowSettings> = old.iter().map(|flow| &flow.settings).collect();
-    edit::check_faults(keep_flow(&mut settings, &stored))?;
-    let topology = app.live.current_settings();
-    let modules = KnownModules::new(&app.journal.list_modules().await?);
-    let has = |name: &str| topology.endpoint_named(name).is_some();
-    edit::check_faults(edit::check_flow(&settings, has, &modules))?;
-    let created_at = old.map_or_else(|| app.journal.clock().now(), |flow| flow.created_at);
-    let change = edit::put_flow(app, id, &settings, created_at)?;
-    let change = change.replacing(old.map(|flow| flow.updated_at));
-    edit::commit_changes(app, &[change]).await?;
-    FlowView::new(&*find_flow(&app.live.current_settings(), &id.to_string())?, principal)
+) -> Result<ObjectAnswer<FlowView>, ApiProblem> {
+    resource::show::<FlowResource>(&app, &principal, &id).await
 }
 
 /// Makes a flow.
@@ -107,54 +139,51 @@ pub async fn create_flow(
     State(app): State<AppState>,
     principal: CallPrincipal,
     JsonInput(object): JsonInput<Map<String, Value>>,
-) -> Result<(StatusCode, Json<DataAnswer<FlowView>>), ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let made = save_flow(&app, &principal, FlowId::generate(), &object, None).await?;
-    Ok((StatusCode::CREATED, data_answer(made)))
+) -> Result<ObjectAnswer<FlowView>, ApiProblem> {
+    resource::create::<FlowResource>(&app, &principal, object).await
 }
 
 /// Changes the given fields of a flow; `null` goes back to the default.
 #[utoipa::path(patch, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "update_flow",
-    params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), request_body = Object,
+    responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn update_flow(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
     JsonInput(patch): JsonInput<Map<String, Value>>,
-) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let flow = find_flow(&app.live.current_settings(), &id)?.flow.clone();
-    let merged = edit::merge_patch(&flow.settings, patch)?;
-    Ok(data_answer(save_flow(&app, &principal, flow.id, &merged, Some(&flow)).await?))
+) -> Result<ObjectAnswer<FlowView>, ApiProblem> {
+    let known = (id.as_str(), &expected);
+    resource::change::<FlowResource>(&app, &principal, known, ObjectEdit::Patch(patch)).await
 }
 
 /// Replaces a flow's settings.
 #[utoipa::path(put, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "replace_flow",
-    params(("id" = String, Path)), request_body = FlowSettings,
-    responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), request_body = FlowSettings,
+    responses((status = 200, body = DataAnswer<FlowView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn replace_flow(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
     JsonInput(object): JsonInput<Map<String, Value>>,
-) -> Result<Json<DataAnswer<FlowView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let flow = find_flow(&app.live.current_settings(), &id)?.flow.clone();
-    Ok(data_answer(save_flow(&app, &principal, flow.id, &object, Some(&flow)).await?))
+) -> Result<ObjectAnswer<FlowView>, ApiProblem> {
+    let known = (id.as_str(), &expected);
+    resource::change::<FlowResource>(&app, &principal, known, ObjectEdit::Replace(object)).await
 }
 
 /// Deletes a flow. Events that wait for its modules are dropped; deliveries it planned go on.
 #[utoipa::path(delete, path = "/api/v1/flows/{id}", tag = "flows", operation_id = "delete_flow",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), responses((status = 204), (status = 404, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn delete_flow(
     State(app): State<AppState>,
-    _principal: CallPrincipal,
+    principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
 ) -> Result<StatusCode, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let flow = find_flow(&app.live.current_settings(), &id)?.flow.id;
-    edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Flow, id: flow.uuid() }])
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
+    resource::delete::<FlowResource>(&app, &principal, (id.as_str(), &expected)).await
 }

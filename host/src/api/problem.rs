@@ -6,6 +6,7 @@ use crate::model::attributes::MAX_HOPS;
 use crate::model::fault::InputFault;
 use crate::settings;
 use crate::store;
+use crate::time::timestamp::Timestamp;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -115,6 +116,37 @@ impl ApiProblem {
     /// What is asked does not fit what is there.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "urn:waybill:problem:conflict", "Conflict", detail)
+    }
+
+    /// The object has another state than the caller asks for in `If-Match`. `changed` names the
+    /// fields, as far as that is known.
+    pub fn changed_since(name: &str, at: Timestamp, changed: Vec<InputFault>) -> Self {
+        let fields: Vec<&str> = changed.iter().map(|fault| fault.path.as_str()).collect();
+        let what = if fields.is_empty() {
+            "a secret, a masked value or a field that is left out now".to_owned()
+        } else {
+            fields.join(", ")
+        };
+        let detail = format!(
+            "`{name}` was changed at {at}, after the state that `If-Match` names: {what}. Nothing of this \
+             request was stored; look at it and send the request again with the `ETag` of this answer"
+        );
+        let kind = "urn:waybill:problem:changed-since";
+        let status = StatusCode::PRECONDITION_FAILED;
+        let problem = Self::new(status, kind, "Changed by another request", detail);
+        Self { errors: changed, ..problem }
+    }
+
+    /// The same problem with a field of something that stands at this place.
+    #[must_use]
+    pub fn within(mut self, place: &str) -> Self {
+        if self.status == StatusCode::UNPROCESSABLE_ENTITY.as_u16() && !self.errors.is_empty() {
+            return Self::invalid(
+                self.errors.into_iter().map(|fault| fault.within(place)).collect(),
+            );
+        }
+        self.errors = self.errors.into_iter().map(|fault| fault.within(place)).collect();
+        self
     }
 
     /// The system that a source asks does not answer as it should.

@@ -47,6 +47,19 @@ impl SecretRotation {
     }
 }
 
+/// The secrets of an object: the given one, those that are kept, or one that is made now. A given one
+/// that is the present one leaves a rotation as it is.
+pub fn choose_secrets(given: Option<String>, kept: Option<&SigningSecrets>) -> SigningSecrets {
+    match (given, kept) {
+        (Some(given), Some(kept)) if given == kept.current => kept.clone(),
+        (None, Some(kept)) => kept.clone(),
+        (Some(current), _) => SigningSecrets { current, previous: None },
+        (None, None) => {
+            SigningSecrets { current: generate_secret(&mut rand::rng()), previous: None }
+        }
+    }
+}
+
 /// Splits the secret off, which is no part of the settings.
 pub fn split_secret(
     object: &mut Map<String, Value>,

@@ -3,24 +3,27 @@
 
 pub mod run;
 
-use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
+use super::answer::{DataAnswer, ListAnswer};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, parse_json};
 use super::problem::ApiProblem;
+use super::resource::entity_tag::{IfMatch, IfMatchHeader};
+use super::resource::{
+    self, DraftContext, ObjectAnswer, ObjectDraft, ObjectEdit, ObjectState, SettingsResource,
+};
 use super::secret::SecretRotation;
 use super::{AppState, edit, secret};
 use crate::access::scope::Scope;
 use crate::model::fault::InputFault;
 use crate::model::id::SourceId;
-use crate::model::private_values::{keep_source, mask_url};
+use crate::model::private_values::{SettingsKind, keep_source, mask_url};
 use crate::model::secrets::SigningSecrets;
 use crate::model::source::{Source, SourceSettings};
 use crate::model::webhook_source::SenderScheme;
 use crate::settings::SettingsSnapshot;
 use crate::settings::source_runtime::{SourceFigures, SourceRuntime};
-use crate::signing::generate_secret;
 use crate::signing::webhook;
-use crate::store::objects::{ObjectChange, ObjectKind};
+use crate::store::objects::ObjectKind;
 use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
 use axum::Json;
@@ -31,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// The longest secret that another system gives, in bytes.
 const MAX_SECRET: usize = 1_024;
@@ -121,27 +125,82 @@ pub struct NewSource {
     settings: SourceSettings,
 }
 
+/// Sources among the objects that operators set.
+pub struct SourceResource;
+
+impl SettingsResource for SourceResource {
+    const KIND: ObjectKind = ObjectKind::Source;
+    const PRIVATE: Option<SettingsKind> = Some(SettingsKind::Source);
+    type Settings = SourceSettings;
+    type Object = Arc<SourceRuntime>;
+    type View = SourceView;
+
+    fn generate_id() -> Uuid {
+        SourceId::generate().uuid()
+    }
+
+    fn parse_id(text: &str) -> Option<Uuid> {
+        text.parse::<SourceId>().ok().map(SourceId::uuid)
+    }
+
+    fn list_objects(snapshot: &SettingsSnapshot) -> Vec<Self::Object> {
+        snapshot.source_runtimes().cloned().collect()
+    }
+
+    fn state(object: &Self::Object) -> ObjectState<'_, SourceSettings> {
+        let Source { id, settings, created_at, updated_at } = &object.source;
+        let (created_at, updated_at) = (*created_at, *updated_at);
+        ObjectState { id: id.uuid(), settings, created_at, updated_at }
+    }
+
+    fn name(settings: &SourceSettings) -> &str {
+        &settings.name
+    }
+
+    fn draft(
+        context: &DraftContext<'_>,
+        mut given: Map<String, Value>,
+        old: Option<&Self::Object>,
+    ) -> Result<ObjectDraft<SourceSettings>, ApiProblem> {
+        let secret = secret::split_secret(&mut given, check_secret)?;
+        let name = given.get("name").and_then(Value::as_str).unwrap_or_default();
+        let carried = context.carried.find_source(name);
+        let stored = carried.iter().map(|carried| &carried.settings);
+        let stored: Vec<_> = stored.chain(old.map(|old| &old.source.settings)).collect();
+        let settings = read_settings(&given, &stored)?;
+        // No address gets to see a secret that was given for another.
+        let carried = carried.filter(|carried| carried.settings.asked() == settings.asked());
+        let carried = carried.and_then(|carried| carried.secrets.as_ref());
+        if let Some(old) = old {
+            check_change(old, &settings, secret.is_some() || carried.is_some())?;
+        }
+        let before = old.and_then(|old| old.secrets.as_ref());
+        let (secrets, made) = new_secrets(&settings, secret, carried.or(before));
+        check_key(&settings, secrets.as_ref())?;
+        Ok(ObjectDraft::with_secrets(settings, secrets, before, made))
+    }
+
+    async fn show(
+        app: &AppState,
+        principal: &CallPrincipal,
+        objects: Vec<Self::Object>,
+    ) -> Result<Vec<SourceView>, ApiProblem> {
+        let states = run::states(app, &objects).await?;
+        let now = app.journal.clock().now();
+        let view = |inlet: &Arc<SourceRuntime>| SourceView::new(inlet, &states, principal, now);
+        Ok(objects.iter().map(view).collect())
+    }
+
+    fn add_secret(view: &mut SourceView, secret: String) {
+        view.secret = Some(secret);
+    }
+}
+
 pub fn find_source(
     topology: &SettingsSnapshot,
     text: &str,
 ) -> Result<Arc<SourceRuntime>, ApiProblem> {
-    let id = text.parse::<SourceId>().ok();
-    let is = |inlet: &&Arc<SourceRuntime>| {
-        Some(inlet.source.id) == id || inlet.source.settings.name == text
-    };
-    topology.source_runtimes().find(is).cloned().ok_or_else(|| ApiProblem::missing("source", text))
-}
-
-async fn show_now(
-    app: &AppState,
-    principal: &CallPrincipal,
-    id: &str,
-    secret: Option<String>,
-) -> Result<SourceView, ApiProblem> {
-    let inlet = find_source(&app.live.current_settings(), id)?;
-    let states = run::states(app, [&inlet]).await?;
-    let now = app.journal.clock().now();
-    Ok(SourceView { secret, ..SourceView::new(&inlet, &states, principal, now) })
+    SourceResource::find(topology, text)
 }
 
 /// Lists sources, by name.
@@ -151,12 +210,7 @@ pub async fn list_sources(
     State(app): State<AppState>,
     principal: CallPrincipal,
 ) -> Result<Json<ListAnswer<SourceView>>, ApiProblem> {
-    let (topology, now) = (app.live.current_settings(), app.journal.clock().now());
-    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.source_runtimes().collect();
-    inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
-    let states = run::states(&app, inlets.iter().copied()).await?;
-    let view = |inlet: &Arc<SourceRuntime>| SourceView::new(inlet, &states, &principal, now);
-    Ok(whole_list(inlets.into_iter().map(view).collect()))
+    resource::list::<SourceResource>(&app, &principal).await
 }
 
 /// One source, by id or name.
@@ -166,16 +220,11 @@ pub async fn show_source(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    Ok(data_answer(show_now(&app, &principal, &id, None).await?))
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
+    resource::show::<SourceResource>(&app, &principal, &id).await
 }
 
-/// Splits the secret off, which is no part of the settings. Another system may have made it, so it has
-/// only to be there.
-pub fn split_secret(object: &mut Map<String, Value>) -> Result<Option<String>, ApiProblem> {
-    secret::split_secret(object, check_secret)
-}
-
+/// Another system may have made the secret, so it has only to be there.
 fn check_secret(secret: &str) -> Result<(), ApiProblem> {
     let fits = !secret.trim().is_empty() && secret.len() <= MAX_SECRET;
     let message = format!("1 to {MAX_SECRET} bytes, not only white space");
@@ -183,7 +232,7 @@ fn check_secret(secret: &str) -> Result<(), ApiProblem> {
 }
 
 /// Reads settings, puts stored values in the place of their masks, and checks them.
-pub fn read_settings(
+fn read_settings(
     object: &Map<String, Value>,
     stored: &[&SourceSettings],
 ) -> Result<SourceSettings, ApiProblem> {
@@ -208,7 +257,7 @@ pub fn read_settings(
 }
 
 /// Refuses a secret that the scheme `hmac` cannot read as the key that it stands for.
-pub fn check_key(
+fn check_key(
     settings: &SourceSettings,
     secrets: Option<&SigningSecrets>,
 ) -> Result<(), ApiProblem> {
@@ -220,55 +269,42 @@ pub fn check_key(
     Err(ApiProblem::fault("secret", "give it in the form that `webhook.hmac.key` names"))
 }
 
-/// A source stays of its kind, because what it remembers is; and no address gets to see a secret that was given for another.
-pub fn check_change(
-    old: &SourceSettings,
+/// A source stays of its kind, because what it remembers is; no address gets to see a secret that was
+/// given for another; and no secret is lost that a later start may read again.
+fn check_change(
+    old: &SourceRuntime,
     new: &SourceSettings,
-    with_secret: bool,
+    brings_secret: bool,
 ) -> Result<(), ApiProblem> {
-    if old.kind != new.kind {
-        let message = format!("it is of the kind `{}`; make another source", old.kind.as_str());
+    let settings = &old.source.settings;
+    if settings.kind != new.kind {
+        let kind = settings.kind.as_str();
+        let message = format!("it is of the kind `{kind}`; make another source");
         return Err(ApiProblem::fault("kind", message));
     }
-    if old.asked() != new.asked() && !with_secret {
+    if old.locked && new.has_secret() && !brings_secret {
+        return Err(ApiProblem::fault("secret", LOCKED));
+    }
+    // Without a secret of its own there is none that an address could see.
+    if settings.asked() != new.asked() && !brings_secret && old.secrets.is_some() {
         return Err(ApiProblem::fault("secret", "give it again: the address is another"));
     }
     Ok(())
 }
 
-/// Refuses a change that would lose a secret which a later start may read again.
-pub fn check_locked(
-    inlet: &SourceRuntime,
-    new: &SourceSettings,
-    given: Option<&str>,
-) -> Result<(), ApiProblem> {
-    if inlet.locked && new.has_secret() && given.is_none() {
-        return Err(ApiProblem::fault("secret", LOCKED));
-    }
-    Ok(())
-}
-
-/// The secrets of a source: those given, those it had, or new ones; with the new one, to be shown once.
-pub fn new_secrets(
+/// The secrets of a source: those given, those it had, or new ones; and whether they were made here.
+fn new_secrets(
     settings: &SourceSettings,
     given: Option<String>,
     old: Option<&SigningSecrets>,
-) -> (Option<SigningSecrets>, Option<String>) {
-    if !settings.has_secret() {
-        return (None, None);
-    }
+) -> (Option<SigningSecrets>, bool) {
+    let is_new = given.is_none() && old.is_none();
     // Only others sign with what is made here; a password is theirs.
     let is_made_here = settings.webhook.is_some();
-    match (given, old) {
-        (Some(secret), Some(old)) if secret == old.current => (Some(old.clone()), None),
-        (Some(current), _) => (Some(SigningSecrets { current, previous: None }), None),
-        (None, Some(old)) => (Some(old.clone()), None),
-        (None, None) if !is_made_here => (None, None),
-        (None, None) => {
-            let current = generate_secret(&mut rand::rng());
-            (Some(SigningSecrets { current: current.clone(), previous: None }), Some(current))
-        }
+    if !settings.has_secret() || (is_new && !is_made_here) {
+        return (None, false);
     }
+    (Some(secret::choose_secrets(given, old)), is_new)
 }
 
 /// Makes a source. The answer shows the secret that was made for it, once.
@@ -277,52 +313,38 @@ pub fn new_secrets(
 pub async fn create_source(
     State(app): State<AppState>,
     principal: CallPrincipal,
-    JsonInput(mut object): JsonInput<Map<String, Value>>,
-) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let given = split_secret(&mut object)?;
-    let settings = read_settings(&object, &[])?;
-    let (secrets, made) = new_secrets(&settings, given, None);
-    check_key(&settings, secrets.as_ref())?;
-    let (id, now) = (SourceId::generate(), app.journal.clock().now());
-    let change = edit::put_source(&app, id, &settings, secrets.as_ref(), now)?;
-    edit::commit_changes(&app, &[change]).await?;
-    Ok((StatusCode::CREATED, data_answer(show_now(&app, &principal, &id.to_string(), made).await?)))
+    JsonInput(object): JsonInput<Map<String, Value>>,
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
+    resource::create::<SourceResource>(&app, &principal, object).await
 }
 
 /// Changes the given fields of a source; `null` goes back to the default.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "update_source",
-    params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), request_body = Object,
+    responses((status = 200, body = DataAnswer<SourceView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn update_source(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
     JsonInput(patch): JsonInput<Map<String, Value>>,
-) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let inlet = find_source(&app.live.current_settings(), &id)?;
-    let mut merged = edit::merge_patch(&inlet.source.settings, patch)?;
-    let given = split_secret(&mut merged)?;
-    let settings = read_settings(&merged, &[&inlet.source.settings])?;
-    check_locked(&inlet, &settings, given.as_deref())?;
-    let is_safe = given.is_some() || inlet.secrets.is_none();
-    check_change(&inlet.source.settings, &settings, is_safe)?;
-    let (secrets, made) = new_secrets(&settings, given, inlet.secrets.as_ref());
-    check_key(&settings, secrets.as_ref())?;
-    save_source(&app, &inlet, &settings, secrets.as_ref()).await?;
-    Ok(data_answer(show_now(&app, &principal, &inlet.source.id.to_string(), made).await?))
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
+    let known = (id.as_str(), &expected);
+    resource::change::<SourceResource>(&app, &principal, known, ObjectEdit::Patch(patch)).await
 }
 
+/// Stores other settings or secrets of a source, and answers with it.
 async fn save_source(
     app: &AppState,
-    inlet: &SourceRuntime,
-    settings: &SourceSettings,
-    secrets: Option<&SigningSecrets>,
-) -> Result<(), ApiProblem> {
-    let old = &inlet.source;
-    let change = edit::put_source(app, old.id, settings, secrets, old.created_at)?;
-    edit::commit_changes(app, &[change.replacing(Some(old.updated_at))]).await
+    principal: &CallPrincipal,
+    inlet: &Arc<SourceRuntime>,
+    settings: SourceSettings,
+    (secrets, shown): (Option<SigningSecrets>, Option<String>),
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
+    let draft = ObjectDraft::with_secrets(settings, secrets, inlet.secrets.as_ref(), false);
+    let inlet = resource::store::<SourceResource>(app, &draft, Some(inlet)).await?;
+    resource::answer_with::<SourceResource>(app, principal, inlet, StatusCode::OK, shown).await
 }
 
 /// Pauses a source: nothing more is taken from it, and what is sent to it is told to come again.
@@ -332,7 +354,7 @@ pub async fn pause_source(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
     enable(&app, &principal, &id, false).await
 }
 
@@ -343,7 +365,7 @@ pub async fn resume_source(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
     enable(&app, &principal, &id, true).await
 }
 
@@ -352,15 +374,14 @@ async fn enable(
     principal: &CallPrincipal,
     id: &str,
     enabled: bool,
-) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
     let inlet = find_source(&app.live.current_settings(), id)?;
     if inlet.locked {
         return Err(ApiProblem::conflict(LOCKED));
     }
     let settings = SourceSettings { enabled, ..inlet.source.settings.clone() };
-    save_source(app, &inlet, &settings, inlet.secrets.as_ref()).await?;
-    Ok(data_answer(show_now(app, principal, id, None).await?))
+    save_source(app, principal, &inlet, settings, (inlet.secrets.clone(), None)).await
 }
 
 /// Gives a source a new secret; the old one fits for a while. The answer shows it, once.
@@ -372,7 +393,7 @@ pub async fn rotate_source_secret(
     principal: CallPrincipal,
     Path(id): Path<String>,
     JsonInput(rotation): JsonInput<SecretRotation>,
-) -> Result<Json<DataAnswer<SourceView>>, ApiProblem> {
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
     let inlet = find_source(&app.live.current_settings(), &id)?;
     if inlet.verifier.is_none() {
@@ -387,20 +408,19 @@ pub async fn rotate_source_secret(
     };
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret)?;
     check_key(&inlet.source.settings, Some(&secrets))?;
-    save_source(&app, &inlet, &inlet.source.settings, Some(&secrets)).await?;
-    Ok(data_answer(show_now(&app, &principal, &id, Some(secrets.current)).await?))
+    let (settings, shown) = (inlet.source.settings.clone(), secrets.current.clone());
+    save_source(&app, &principal, &inlet, settings, (Some(secrets), Some(shown))).await
 }
 
 /// Deletes a source's settings; events of that name are taken as from any unknown source.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", operation_id = "delete_source",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), responses((status = 204), (status = 404, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn delete_source(
     State(app): State<AppState>,
-    _principal: CallPrincipal,
+    principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
 ) -> Result<StatusCode, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let id = find_source(&app.live.current_settings(), &id)?.source.id.uuid();
-    edit::commit_changes(&app, &[ObjectChange::Delete { kind: ObjectKind::Source, id }]).await?;
-    Ok(StatusCode::NO_CONTENT)
+    resource::delete::<SourceResource>(&app, &principal, (id.as_str(), &expected)).await
 }

@@ -1,14 +1,20 @@
 //! `/tokens`: who may call. A token is shown once, when it is made; what is stored is its digest.
 
-use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
-use super::auth::CallPrincipal;
+use super::answer::{DataAnswer, ListAnswer};
+use super::auth::{ADMIN, CallPrincipal};
 use super::body::{JsonInput, parse_json};
 use super::problem::ApiProblem;
+use super::resource::entity_tag::{IfMatch, IfMatchHeader};
+use super::resource::{
+    self, DraftContext, DraftSecret, ObjectAnswer, ObjectDraft, ObjectEdit, ObjectState,
+    SettingsResource,
+};
 use super::{AppState, edit};
 use crate::access::token::{
     ApiToken, StoredToken, TokenDigest, TokenSettings, generate_token, token_digest,
 };
 use crate::model::id::TokenId;
+use crate::model::private_values::SettingsKind;
 use crate::settings::SettingsSnapshot;
 use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::time::timestamp::Timestamp;
@@ -19,6 +25,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// A token, without what it is used by.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,16 +62,112 @@ impl From<&ApiToken> for TokenView {
     }
 }
 
-fn find_token(
-    topology: &SettingsSnapshot,
-    text: &str,
-) -> Result<(TokenDigest, Arc<ApiToken>), ApiProblem> {
-    let id = text.parse::<TokenId>().ok();
-    let is = |token: &ApiToken| Some(token.id) == id || token.settings.name == text;
-    let found = topology.tokens().find(|(_, token)| is(token));
-    found
-        .map(|(digest, token)| (*digest, Arc::clone(token)))
-        .ok_or_else(|| ApiProblem::missing("token", text))
+/// Tokens among the objects that operators set.
+pub struct TokenResource;
+
+impl SettingsResource for TokenResource {
+    const KIND: ObjectKind = ObjectKind::Token;
+    const PRIVATE: Option<SettingsKind> = None;
+    type Settings = TokenSettings;
+    type Object = (TokenDigest, Arc<ApiToken>);
+    type View = TokenView;
+
+    fn generate_id() -> Uuid {
+        TokenId::generate().uuid()
+    }
+
+    fn parse_id(text: &str) -> Option<Uuid> {
+        text.parse::<TokenId>().ok().map(TokenId::uuid)
+    }
+
+    fn list_objects(snapshot: &SettingsSnapshot) -> Vec<Self::Object> {
+        snapshot.tokens().map(|(digest, token)| (*digest, Arc::clone(token))).collect()
+    }
+
+    fn state((_, token): &Self::Object) -> ObjectState<'_, TokenSettings> {
+        ObjectState {
+            id: token.id.uuid(),
+            settings: &token.settings,
+            created_at: token.created_at,
+            updated_at: token.updated_at,
+        }
+    }
+
+    fn name(settings: &TokenSettings) -> &str {
+        &settings.name
+    }
+
+    /// The token itself stays. A new one is made, or carried by the request.
+    fn draft(
+        context: &DraftContext<'_>,
+        given: Map<String, Value>,
+        old: Option<&Self::Object>,
+    ) -> Result<ObjectDraft<TokenSettings>, ApiProblem> {
+        let text = serde_json::to_vec(&given).map_err(ApiProblem::malformed)?;
+        let settings = parse_json::<TokenSettings>(&text)?.filled();
+        edit::check_faults(settings.check())?;
+        check_ceiling(context.principal, &settings, old.map(|(_, token)| &token.settings))?;
+        let carried = context.carried.find_token(&settings.name);
+        let (digest, made) = match (old, carried) {
+            (Some((digest, _)), _) => (*digest, None),
+            (None, Some(digest)) if context.snapshot.find_token(&digest).is_some() => {
+                let message = "this very token is here already, under another name";
+                return Err(ApiProblem::fault("name", message));
+            }
+            (None, Some(digest)) => (digest, None),
+            (None, None) => {
+                let token = generate_token();
+                (token_digest(&token), Some(token))
+            }
+        };
+        let secret = DraftSecret::Token(digest);
+        Ok(ObjectDraft { settings, secret, made, has_other_secret: false })
+    }
+
+    async fn show(
+        _app: &AppState,
+        _principal: &CallPrincipal,
+        objects: Vec<Self::Object>,
+    ) -> Result<Vec<TokenView>, ApiProblem> {
+        Ok(objects.iter().map(|(_, token)| TokenView::from(&**token)).collect())
+    }
+
+    fn add_secret(view: &mut TokenView, secret: String) {
+        view.token = Some(secret);
+    }
+
+    fn check_delete(
+        _snapshot: &SettingsSnapshot,
+        principal: &CallPrincipal,
+        (_, token): &Self::Object,
+    ) -> Result<(), ApiProblem> {
+        if token.id == principal.token().id {
+            let detail = "a token cannot revoke itself; use another admin token";
+            return Err(ApiProblem::conflict(detail));
+        }
+        Ok(())
+    }
+
+    /// Neither the admin token nor the one that asks: nobody locks himself out.
+    fn may_prune(principal: &CallPrincipal, (_, token): &Self::Object) -> bool {
+        token.settings.name != ADMIN && token.id != principal.token().id
+    }
+
+    fn is_exported(settings: &TokenSettings) -> bool {
+        settings.name != ADMIN
+    }
+
+    fn put(
+        _app: &AppState,
+        id: Uuid,
+        draft: &ObjectDraft<TokenSettings>,
+        created_at: Timestamp,
+    ) -> Result<ObjectChange, ApiProblem> {
+        let DraftSecret::Token(digest) = &draft.secret else { return Err(ApiProblem::internal()) };
+        let (name, settings) = (draft.settings.name.clone(), draft.settings.clone());
+        let stored = StoredToken { sha256: hex::encode(digest), settings };
+        edit::put_object(Self::KIND, &name, id, stored, None, created_at)
+    }
 }
 
 /// Lists tokens, by name.
@@ -72,13 +175,9 @@ fn find_token(
     responses((status = 200, body = ListAnswer<TokenView>)))]
 pub async fn list_tokens(
     State(app): State<AppState>,
-    _principal: CallPrincipal,
-) -> Json<ListAnswer<TokenView>> {
-    let topology = app.live.current_settings();
-    let mut tokens: Vec<TokenView> =
-        topology.tokens().map(|(_, token)| (&**token).into()).collect();
-    tokens.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
-    whole_list(tokens)
+    principal: CallPrincipal,
+) -> Result<Json<ListAnswer<TokenView>>, ApiProblem> {
+    resource::list::<TokenResource>(&app, &principal).await
 }
 
 /// One token, by id or name.
@@ -86,27 +185,14 @@ pub async fn list_tokens(
     params(("id" = String, Path)), responses((status = 200, body = DataAnswer<TokenView>), (status = 404, body = ApiProblem)))]
 pub async fn show_token(
     State(app): State<AppState>,
-    _principal: CallPrincipal,
+    principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
-    Ok(data_answer((&*find_token(&app.live.current_settings(), &id)?.1).into()))
-}
-
-/// Reads and checks settings; `old` are those that the token has.
-fn read_settings(
-    principal: &CallPrincipal,
-    object: &Map<String, Value>,
-    old: Option<&TokenSettings>,
-) -> Result<TokenSettings, ApiProblem> {
-    let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
-    let settings = parse_json::<TokenSettings>(&text)?.filled();
-    edit::check_faults(settings.check())?;
-    check_ceiling(principal, &settings, old)?;
-    Ok(settings)
+) -> Result<ObjectAnswer<TokenView>, ApiProblem> {
+    resource::show::<TokenResource>(&app, &principal, &id).await
 }
 
 /// Refuses a token that would have more than the caller.
-pub fn check_ceiling(
+fn check_ceiling(
     principal: &CallPrincipal,
     new: &TokenSettings,
     old: Option<&TokenSettings>,
@@ -119,20 +205,6 @@ pub fn check_ceiling(
     Err(ApiProblem::forbidden_fields(detail, exceeded))
 }
 
-async fn save_token(
-    app: &AppState,
-    id: TokenId,
-    digest: TokenDigest,
-    settings: TokenSettings,
-    (created_at, replaces): (Timestamp, Option<Timestamp>),
-) -> Result<TokenView, ApiProblem> {
-    let name = settings.name.clone();
-    let stored = StoredToken { sha256: hex::encode(digest), settings };
-    let change = edit::put_object(ObjectKind::Token, &name, id.uuid(), stored, None, created_at)?;
-    edit::commit_changes(app, &[change.replacing(replaces)]).await?;
-    Ok((&*find_token(&app.live.current_settings(), &id.to_string())?.1).into())
-}
-
 /// Makes a token; it is shown in this answer only.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = TokenSettings,
     responses((status = 201, body = DataAnswer<TokenView>), (status = 403, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
@@ -140,53 +212,35 @@ pub async fn create_token(
     State(app): State<AppState>,
     principal: CallPrincipal,
     JsonInput(object): JsonInput<Map<String, Value>>,
-) -> Result<(StatusCode, Json<DataAnswer<TokenView>>), ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let settings = read_settings(&principal, &object, None)?;
-    let now = app.journal.clock().now();
-    let token = generate_token();
-    let made =
-        save_token(&app, TokenId::generate(), token_digest(&token), settings, (now, None)).await?;
-    Ok((StatusCode::CREATED, data_answer(TokenView { token: Some(token), ..made })))
+) -> Result<ObjectAnswer<TokenView>, ApiProblem> {
+    resource::create::<TokenResource>(&app, &principal, object).await
 }
 
 /// Changes the given fields of a token; `null` goes back to the default. The token itself stays.
 #[utoipa::path(patch, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "update_token",
-    params(("id" = String, Path)), request_body = Object,
-    responses((status = 200, body = DataAnswer<TokenView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), request_body = Object,
+    responses((status = 200, body = DataAnswer<TokenView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn update_token(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
     JsonInput(patch): JsonInput<Map<String, Value>>,
-) -> Result<Json<DataAnswer<TokenView>>, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let (digest, token) = find_token(&app.live.current_settings(), &id)?;
-    let merged = edit::merge_patch(&token.settings, patch)?;
-    let settings = read_settings(&principal, &merged, Some(&token.settings))?;
-    Ok(data_answer(
-        save_token(&app, token.id, digest, settings, (token.created_at, Some(token.updated_at)))
-            .await?,
-    ))
+) -> Result<ObjectAnswer<TokenView>, ApiProblem> {
+    let known = (id.as_str(), &expected);
+    resource::change::<TokenResource>(&app, &principal, known, ObjectEdit::Patch(patch)).await
 }
 
 /// Revokes a token: from the answer on nobody can use it.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token",
-    params(("id" = String, Path)), responses((status = 204), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
+    params(("id" = String, Path), IfMatchHeader), responses((status = 204), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem),
+        (status = 400, body = ApiProblem), (status = 412, body = ApiProblem, description = "The object has another state; `errors` names the fields that changed.")))]
 pub async fn revoke_token(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
+    expected: IfMatch,
 ) -> Result<StatusCode, ApiProblem> {
-    let _turn = app.live.take_edit_turn().await?;
-    let (_, token) = find_token(&app.live.current_settings(), &id)?;
-    if token.id == principal.token().id {
-        return Err(ApiProblem::conflict("a token cannot revoke itself; use another admin token"));
-    }
-    edit::commit_changes(
-        &app,
-        &[ObjectChange::Delete { kind: ObjectKind::Token, id: token.id.uuid() }],
-    )
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    resource::delete::<TokenResource>(&app, &principal, (id.as_str(), &expected)).await
 }

@@ -8,8 +8,9 @@
 use super::answer::{DataAnswer, ListAnswer, data_answer, whole_list};
 use super::auth::CallPrincipal;
 use super::body::JsonInput;
-use super::endpoints::{self, LOCKED, check_schemes, shown_url};
+use super::endpoints::{self, EndpointResource, LOCKED, check_schemes, shown_url};
 use super::problem::ApiProblem;
+use super::resource::{self, ObjectDraft};
 use super::{AppState, edit};
 use crate::ingest;
 use crate::model::endpoint::{EndpointSettings, OnGone};
@@ -281,9 +282,9 @@ async fn make(
     let Some(current) = given.or_else(|| made.clone()) else { return Err(ApiProblem::internal()) };
     let secrets = SigningSecrets { current, previous: None };
     check_schemes(settings, &secrets)?;
-    let (id, now) = (EndpointId::generate(), app.journal.clock().now());
-    edit::commit_changes(app, &[edit::put_endpoint(app, id, settings, &secrets, now)?]).await?;
-    Ok((id, made))
+    let draft = ObjectDraft::with_secrets(settings.clone(), Some(secrets), None, false);
+    let target = resource::store::<EndpointResource>(app, &draft, None).await?;
+    Ok((target.endpoint.id, made))
 }
 
 /// Lets a subscription that is there already be as it is wanted now.
@@ -291,7 +292,7 @@ async fn take_over(
     app: &AppState,
     wanted: &WebhookSubscription,
     settings: &EndpointSettings,
-    known: &EndpointRuntime,
+    known: &Arc<EndpointRuntime>,
 ) -> Result<(), ApiProblem> {
     let endpoint = &known.endpoint;
     let (enabled, on_gone) = (settings.enabled, settings.on_gone);
@@ -307,9 +308,8 @@ async fn take_over(
         (None, None) => return Err(ApiProblem::fault("secret", LOCKED)),
     };
     check_schemes(&settings, &secrets)?;
-    let created_at = endpoint.created_at;
-    let change = edit::put_endpoint(app, endpoint.id, &settings, &secrets, created_at)?;
-    edit::commit_changes(app, &[change.replacing(Some(endpoint.updated_at))]).await
+    let draft = ObjectDraft::with_secrets(settings, Some(secrets), known.secrets.as_ref(), false);
+    resource::store::<EndpointResource>(app, &draft, Some(known)).await.map(drop)
 }
 
 /// Lists subscriptions: every endpoint.

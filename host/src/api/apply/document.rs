@@ -2,14 +2,18 @@
 
 use super::carry::CarriedSecrets;
 use crate::access::token::TokenSettings;
+use crate::api::AppState;
 use crate::api::answer::{DataAnswer, data_answer};
-use crate::api::auth::{ADMIN, CallPrincipal};
+use crate::api::auth::CallPrincipal;
 use crate::api::body::JsonInput;
+use crate::api::endpoints::EndpointResource;
+use crate::api::flows::FlowResource;
 use crate::api::problem::ApiProblem;
-use crate::api::{AppState, edit};
+use crate::api::resource::SettingsResource;
+use crate::api::sources::SourceResource;
+use crate::api::tokens::TokenResource;
 use crate::model::flow::FlowSettings;
-use crate::model::private_values::SettingsKind;
-use crate::model::source::SourceSettings;
+use crate::settings::SettingsSnapshot;
 use crate::store::modules::ModuleVersion;
 use axum::Json;
 use axum::extract::State;
@@ -102,6 +106,13 @@ pub struct AppliedChange {
     pub warning: Option<String>,
 }
 
+impl AppliedChange {
+    pub fn new(kind: &'static str, name: &str, action: &'static str) -> Self {
+        let (name, fields) = (name.to_owned(), Vec::new());
+        Self { kind, name, action, fields, secret: None, warning: None }
+    }
+}
+
 /// What applying changed, or would change.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Applied)]
@@ -146,26 +157,28 @@ pub async fn export_config_with_secrets(
 }
 
 async fn build_document(app: &AppState) -> Result<ConfigDocument, ApiProblem> {
-    let topology = app.live.current_settings();
-    let mut sources: Vec<&SourceSettings> = topology.sources().map(|s| &s.settings).collect();
-    sources.sort_by(|a, b| a.name.cmp(&b.name));
-    let sources = sources.into_iter().map(|settings| masked(SettingsKind::Source, settings));
-    let endpoints = topology.endpoints().map(|target| &target.endpoint.settings);
-    let endpoints = endpoints.map(|settings| masked(SettingsKind::Endpoint, settings));
-    let flows = topology.flows().iter().map(|route| &route.flow.settings);
-    let modules = modules(app.journal.list_modules().await?, flows.clone());
-    let flows = flows.map(|settings| masked(SettingsKind::Flow, settings));
-    let tokens = topology.tokens().map(|(_, token)| &token.settings);
-    let mut tokens: Vec<TokenSettings> = tokens.filter(|t| t.name != ADMIN).cloned().collect();
-    tokens.sort_by(|a, b| a.name.cmp(&b.name));
+    let snapshot = app.live.current_settings();
+    let flows = snapshot.flows().iter().map(|route| &route.flow.settings);
     Ok(ConfigDocument {
-        sources: sources.collect::<Result<_, _>>()?,
-        endpoints: endpoints.collect::<Result<_, _>>()?,
-        flows: flows.collect::<Result<_, _>>()?,
-        modules,
-        tokens,
+        sources: export_objects::<SourceResource, _>(&snapshot)?,
+        endpoints: export_objects::<EndpointResource, _>(&snapshot)?,
+        flows: export_objects::<FlowResource, _>(&snapshot)?,
+        modules: modules(app.journal.list_modules().await?, flows),
+        tokens: export_objects::<TokenResource, _>(&snapshot)?,
         ..ConfigDocument::default()
     })
+}
+
+/// The settings of all objects, by name and without what is private.
+fn export_objects<R: SettingsResource, T: DeserializeOwned>(
+    snapshot: &SettingsSnapshot,
+) -> Result<Vec<T>, ApiProblem> {
+    let objects = R::list_by_name(snapshot);
+    let settings = objects.iter().map(|object| R::state(object).settings);
+    let exported = settings.filter(|settings| R::is_exported(settings));
+    let read =
+        |masked| serde_json::from_value(masked).map_err(|error| ApiProblem::unexpected(&error));
+    exported.map(|settings| R::masked(settings).and_then(read)).collect()
 }
 
 /// The versions that run, and those that flows pin.
@@ -186,15 +199,4 @@ fn modules<'f>(
         active: v.active,
     })
     .collect()
-}
-
-/// Settings as they are exported: without what is private.
-fn masked<S: Serialize, T: DeserializeOwned>(
-    kind: SettingsKind,
-    settings: &S,
-) -> Result<T, ApiProblem> {
-    serde_json::from_value(edit::mask_settings(kind, settings)?).map_err(|error| {
-        tracing::error!(%error, "masked settings cannot be read");
-        ApiProblem::internal()
-    })
 }

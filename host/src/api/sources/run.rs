@@ -5,7 +5,8 @@ use super::super::answer::{DataAnswer, data_answer};
 use super::super::auth::CallPrincipal;
 use super::super::body::JsonInput;
 use super::super::problem::ApiProblem;
-use super::{LOCKED, SourceView, find_source, show_now};
+use super::super::resource::{self, ObjectAnswer};
+use super::{LOCKED, SourceResource, SourceView, find_source};
 use crate::ingest::incoming::IncomingEvent;
 use crate::ingest::webhook_body;
 use crate::ingest::webhook_body::ReceivedWebhook;
@@ -96,7 +97,7 @@ pub async fn run_source(
     State(app): State<AppState>,
     principal: CallPrincipal,
     Path(id): Path<String>,
-) -> Result<(StatusCode, Json<DataAnswer<SourceView>>), ApiProblem> {
+) -> Result<ObjectAnswer<SourceView>, ApiProblem> {
     let inlet = find_source(&app.live.current_settings(), &id)?;
     if inlet.timing.is_none() {
         return Err(ApiProblem::conflict(
@@ -107,7 +108,8 @@ pub async fn run_source(
         return Err(ApiProblem::conflict("the source is paused; resume it first"));
     }
     app.pull.request(inlet.source.id).await?;
-    Ok((StatusCode::ACCEPTED, data_answer(show_now(&app, &principal, &id, None).await?)))
+    resource::answer_with::<SourceResource>(&app, &principal, inlet, StatusCode::ACCEPTED, None)
+        .await
 }
 
 /// What to try a source with that receives webhooks; nothing for others.
