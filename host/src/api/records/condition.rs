@@ -82,21 +82,151 @@ fn compare_values(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// A number that is written with digits, a point and a minus sign alone. Texts such as `12e3` and
+/// `01234` are codes rather than amounts, and count as texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PlainDecimal<'t> {
+    is_negative: bool,
+    whole: &'t str,
+    /// Without zeros at its end.
+    fraction: &'t str,
+}
+
+impl<'t> PlainDecimal<'t> {
+    fn parse(text: &'t str) -> Option<Self> {
+        let (is_negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let (whole, fraction) = match digits.split_once('.') {
+            Some((_, "")) => return None,
+            Some((whole, fraction)) => (whole, fraction.trim_end_matches('0')),
+            None => (digits, ""),
+        };
+        let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_led_by_zero = whole.len() > 1 && whole.starts_with('0');
+        if whole.is_empty() || is_led_by_zero || !is_digits(whole) || !is_digits(fraction) {
+            return None;
+        }
+        let is_zero = whole == "0" && fraction.is_empty();
+        Some(Self { is_negative: is_negative && !is_zero, whole, fraction })
+    }
+
+    /// The number without its sign. Texts with as many digits before the point compare as their
+    /// numbers do.
+    const fn magnitude(self) -> (usize, &'t str, &'t str) {
+        (self.whole.len(), self.whole, self.fraction)
+    }
+}
+
+impl Ord for PlainDecimal<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.is_negative, other.is_negative) {
+            (false, false) => self.magnitude().cmp(&other.magnitude()),
+            (true, true) => other.magnitude().cmp(&self.magnitude()),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for PlainDecimal<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Numbers come before texts. If a number and a text were compared as texts, `2` < `10` < `1a` <
+/// `2` would be a circle, and `sort_by` panics on such an order.
+fn compare_in_list(a: &str, b: &str) -> Ordering {
+    match (PlainDecimal::parse(a), PlainDecimal::parse(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => a.cmp(b),
+    }
+}
+
 /// The order of two records by fields, each ascending or descending; records without one come last.
 pub fn compare_by(
     fields: &[(String, bool)],
     a: &Map<String, Value>,
     b: &Map<String, Value>,
 ) -> Ordering {
-    let by = |(field, descends): &(String, bool)| match (
-        a.get(field).and_then(text),
-        b.get(field).and_then(text),
-    ) {
-        (Some(a), Some(b)) if *descends => compare_values(&b, &a),
-        (Some(a), Some(b)) => compare_values(&a, &b),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => Ordering::Equal,
+    let by = |compare: fn(&str, &str) -> Ordering| {
+        let by_field = move |(field, descends): &(String, bool)| match (
+            a.get(field).and_then(text),
+            b.get(field).and_then(text),
+        ) {
+            (Some(a), Some(b)) if *descends => compare(&b, &a),
+            (Some(a), Some(b)) => compare(&a, &b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        };
+        fields.iter().map(by_field).find(|ordering| ordering.is_ne())
     };
-    fields.iter().map(by).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+    // `5` and `5.00` are one number, so the next field decides before their texts do.
+    by(compare_in_list).or_else(|| by(compare_texts)).unwrap_or(Ordering::Equal)
+}
+
+fn compare_texts(a: &str, b: &str) -> Ordering {
+    a.cmp(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
+    fn record(zip: &str) -> Map<String, Value> {
+        Map::from_iter([("zip".to_owned(), Value::from(zip))])
+    }
+
+    fn compare(a: &str, b: &str) -> Ordering {
+        compare_by(&[("zip".to_owned(), false)], &record(a), &record(b))
+    }
+
+    fn random_postcode(random: &mut StdRng) -> String {
+        let number = random.random_range(0..20_000_u32);
+        match random.random_range(0..6_u32) {
+            0 => number.to_string(),
+            1 => format!("{number:06}"),
+            2 => format!("{number}a"),
+            3 => format!("{}e{}", number % 100, number % 7),
+            4 => format!("-{}.{}", number % 100, number % 10),
+            _ => format!("SW{} {}", number % 100, number % 10),
+        }
+    }
+
+    #[test]
+    fn postcodes_have_a_total_order() {
+        for (less, greater) in [("2", "10"), ("10", "1a"), ("2", "1a"), ("-1", "0"), ("9", "01")] {
+            assert_eq!(compare(less, greater), Ordering::Less, "{less} {greater}");
+            assert_eq!(compare(greater, less), Ordering::Greater, "{less} {greater}");
+        }
+        let mut random = StdRng::seed_from_u64(7);
+        let mut postcodes: Vec<String> = (0..5_000).map(|_| random_postcode(&mut random)).collect();
+        postcodes.sort_by(|a, b| compare(a, b));
+        for (place, one) in postcodes.iter().enumerate().step_by(50) {
+            let later = &postcodes[place..];
+            assert!(later.iter().all(|other| compare(one, other).is_le()), "{one} at {place}");
+        }
+    }
+
+    #[test]
+    fn the_next_field_decides_between_equal_numbers() {
+        let record = |total: &str, id: u32| {
+            Map::from_iter([
+                ("total".to_owned(), Value::from(total)),
+                ("id".to_owned(), Value::from(id)),
+            ])
+        };
+        let fields = [("total".to_owned(), false), ("id".to_owned(), true)];
+        let order = compare_by(&fields, &record("5.00", 1), &record("5", 2));
+        assert_eq!(order, Ordering::Greater);
+        let order = compare_by(&fields, &record("5.00", 1), &record("5", 1));
+        assert_eq!(order, Ordering::Greater);
+    }
 }
