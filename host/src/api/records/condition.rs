@@ -1,6 +1,6 @@
 //! Comparing fields of records, whose scalars are mostly texts.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
@@ -58,7 +58,7 @@ impl FieldCondition {
     /// A field that is missing or null fits nothing but being something else.
     fn fits(&self, record: &Map<String, Value>) -> bool {
         match record.get(&self.field).and_then(text) {
-            Some(text) => self.test.fits(compare_values(&text, &self.value)),
+            Some(text) => self.test.fits(compare_with_value(&text, &self.value)),
             None => self.test == FieldTest::IsNot,
         }
     }
@@ -68,17 +68,26 @@ impl FieldCondition {
 fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
-        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Number(number) => Some(Cow::Owned(digits(number))),
         Value::Bool(flag) => Some(Cow::Borrowed(if *flag { "1" } else { "0" })),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
-/// As numbers where both are, else as texts.
-fn compare_values(a: &str, b: &str) -> Ordering {
-    match (a.parse::<f64>(), b.parse::<f64>()) {
-        (Ok(a), Ok(b)) => a.total_cmp(&b),
-        (_, _) => a.cmp(b),
+/// Returns the digits of a number. `serde_json` writes very large and very small ones with an
+/// exponent, and those would count as texts.
+fn digits(number: &Number) -> String {
+    let text = number.to_string();
+    let value = number.as_f64().filter(|_| text.contains('e'));
+    value.map_or(text, |value| value.to_string())
+}
+
+/// As numbers where both are, to the last digit, else as texts: a `date` is compared with `2026`,
+/// and an id of 16 digits has neighbours that are the same `f64`.
+fn compare_with_value(field: &str, value: &str) -> Ordering {
+    match (PlainDecimal::parse(field), PlainDecimal::parse(value)) {
+        (Some(field), Some(value)) => field.cmp(&value),
+        (_, _) => field.cmp(value),
     }
 }
 
@@ -213,6 +222,47 @@ mod tests {
             let later = &postcodes[place..];
             assert!(later.iter().all(|other| compare(one, other).is_le()), "{one} at {place}");
         }
+    }
+
+    /// Whether a record with this field fits the condition.
+    fn fits(field: impl Into<Value>, test: FieldTest, value: &str) -> bool {
+        let record = Map::from_iter([("field".to_owned(), field.into())]);
+        FieldCondition { field: "field".to_owned(), test, value: value.to_owned() }.fits(&record)
+    }
+
+    #[test]
+    fn equal_are_equal_texts_and_numbers_of_one_value() {
+        use FieldTest::{Is, IsNot};
+        for (field, value) in
+            [("1000.00", "1000"), ("-0.0", "0"), ("0.50", "0.5"), ("01234", "01234"), ("x", "x")]
+        {
+            assert!(fits(field, Is, value) && !fits(field, IsNot, value), "{field} {value}");
+        }
+        for (field, value) in [
+            ("9007199254740992", "9007199254740993"),
+            ("1234", "01234"),
+            ("12000", "12e3"),
+            ("1", "+1"),
+            ("1", "1."),
+            ("5", "-5"),
+            ("inf", "infinity"),
+            ("0.1", "0.10000000000000000001"),
+        ] {
+            assert!(!fits(field, Is, value) && fits(field, IsNot, value), "{field} {value}");
+        }
+        assert!(fits(9_007_199_254_740_993_u64, Is, "9007199254740993"));
+        assert!(!fits(9_007_199_254_740_993_u64, Is, "9007199254740992"));
+        assert!(fits(1e21, Is, "1000000000000000000000") && fits(true, Is, "1"));
+    }
+
+    #[test]
+    fn numbers_are_ordered_to_the_last_digit_and_others_as_texts() {
+        use FieldTest::{Above, AtLeast, AtMost, Below};
+        assert!(fits("9007199254740993", Above, "9007199254740992"));
+        assert!(fits("10", Above, "9") && fits("-10", Below, "-9.5") && fits("0.05", Below, "0.5"));
+        assert!(fits("5.00", AtLeast, "5") && fits("5.00", AtMost, "5"));
+        assert!(fits("2026-01-02", Below, "2027") && fits("2026-01-02", Above, "2026"));
+        assert!(fits("01234", Below, "9"), "a code is a text");
     }
 
     #[test]
