@@ -24,7 +24,7 @@ pub mod row;
 use super::RunFailed;
 use super::run::SourceRun;
 use crate::ingest::incoming::IncomingEvent;
-use crate::model::poll_source::PollSettings;
+use crate::model::poll_source::{ListSettings, PollSettings};
 use crate::model::source::Source;
 use crate::model::source_run::RunProgress;
 use crate::net::http_client::DeliveryClient;
@@ -45,6 +45,36 @@ struct PollMemory {
 impl PollMemory {
     fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The other list whose memory is kept under the name, if one has it.
+    fn other_owner(&self, name: &str, list: &ListSettings) -> Option<String> {
+        let owner = self.lists.get(name)?.own_name.clone()?;
+        Some(owner).filter(|owner| *owner != list.own_name())
+    }
+
+    /// The name under which an earlier run kept what is known of a list that has this name now.
+    fn earlier_name(&self, name: &str, list: &ListSettings) -> Option<String> {
+        // Earlier versions kept it under the whole path. With a digest they named every list of
+        // several with one masked path, and this version names every one but the first.
+        let earlier = [list.own_name(), list.path.clone()];
+        let earlier =
+            earlier.into_iter().find(|one| one != name && self.lists.contains_key(one))?;
+        let is_older = |known: &ListMemory| {
+            let newest = self.lists.get(&earlier).and_then(|earlier| earlier.newest);
+            known.own_name.is_none() && known.newest < newest
+        };
+        // Earlier versions left memory behind when they gave a list another name.
+        self.lists.get(name).is_none_or(is_older).then_some(earlier)
+    }
+
+    /// Notes whose memory it is; `false` if that was known.
+    fn note_owner(&mut self, name: &str, list: &ListSettings) -> bool {
+        let Some(known) = self.lists.get_mut(name).filter(|known| known.own_name.is_none()) else {
+            return false;
+        };
+        known.own_name = Some(list.own_name());
+        true
     }
 }
 
@@ -70,6 +100,10 @@ pub struct ListMemory {
     looked: bool,
     /// When the newest row is from.
     newest: Option<Timestamp>,
+    /// The list's own name, which tells whose memory it is if the list was another one's neighbour.
+    /// None in the memory of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_name: Option<String>,
 }
 
 /// Asks for every list. One that fails does not keep the others from being asked for.
@@ -98,6 +132,7 @@ pub async fn run_poll(
             let start = settings.start.instant(&plan.zone);
             let from = start.is_none().then_some(run.began);
             memory.lists.insert(plan.list.clone(), ListMemory { from, ..ListMemory::default() });
+            memory.note_owner(&plan.list, list);
             run.keep_memory(&memory.text()).await?;
         }
         let known = memory.lists.get(&plan.list).cloned().unwrap_or_default();
@@ -112,23 +147,50 @@ pub async fn run_poll(
     if failed.is_empty() { Ok(()) } else { Err(RunFailed::new(failed.join("; "))) }
 }
 
-/// Gives lists their names without private values. They were once kept under their whole paths.
+/// Gives what is known of lists the names that they have now. They were once kept under their whole
+/// paths, and a list that is put in front of another one with its masked path takes that name from
+/// it.
 async fn rename_lists(
     run: &SourceRun,
     settings: &PollSettings,
     memory: &mut PollMemory,
 ) -> Result<(), RunFailed> {
+    // Before the others, so that a name is free when its list takes it.
+    for list in &settings.lists {
+        let name = settings.list_name(list);
+        if let Some(owner) = memory.other_owner(&name, list) {
+            rename_list(run, memory, &name, &owner).await?;
+        }
+    }
+    let mut is_changed = false;
     for list in &settings.lists {
         let name = settings.list_name(list);
         if name == list.path {
             continue;
         }
-        let Some(known) = memory.lists.remove(&list.path) else { continue };
-        run.journal().rename_source_list(run.id(), &list.path, &name).await?;
-        memory.lists.insert(name, known);
+        if let Some(earlier) = memory.earlier_name(&name, list) {
+            rename_list(run, memory, &earlier, &name).await?;
+        }
+        is_changed |= memory.note_owner(&name, list);
+    }
+    if is_changed {
         run.keep_memory(&memory.text()).await?;
     }
     Ok(())
+}
+
+/// Keeps what is known of a list under another name.
+async fn rename_list(
+    run: &SourceRun,
+    memory: &mut PollMemory,
+    from: &str,
+    to: &str,
+) -> Result<(), RunFailed> {
+    let Some(known) = memory.lists.remove(from) else { return Ok(()) };
+    // A run that dies in between does this again: then no rows are left under the earlier name.
+    run.journal().rename_source_list(run.id(), from, to).await?;
+    memory.lists.insert(to.to_owned(), known);
+    run.keep_memory(&memory.text()).await
 }
 
 /// The event that the newest row of the first list would make.
@@ -149,4 +211,48 @@ pub async fn sample_event(
     let newest =
         newest.ok_or_else(|| RunFailed::new("the API answers well, and the list is empty"))?;
     Ok(list::row_event(&plan, source, &newest, list::KnownBefore::New))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const MASKED: &str = "/orders?state=***";
+
+    fn open_list() -> ListSettings {
+        serde_json::from_value(json!("/orders?state=open")).unwrap()
+    }
+
+    fn remembering(name: &str, newest: i64) -> (String, ListMemory) {
+        let newest = Some(Timestamp::from_micros(newest));
+        (name.to_owned(), ListMemory { newest, ..ListMemory::default() })
+    }
+
+    #[test]
+    fn memory_is_found_under_the_names_of_earlier_versions() {
+        let list = open_list();
+        for earlier in [list.own_name(), list.path.clone()] {
+            let lists = BTreeMap::from([remembering(&earlier, 2)]);
+            let memory = PollMemory { lists };
+            assert_eq!(memory.earlier_name(MASKED, &list), Some(earlier));
+        }
+        for (of_masked, wanted) in [(1, Some(list.own_name())), (3, None)] {
+            let lists = [remembering(MASKED, of_masked), remembering(&list.own_name(), 2)];
+            let memory = PollMemory { lists: BTreeMap::from(lists) };
+            assert_eq!(memory.earlier_name(MASKED, &list), wanted, "the newer one counts");
+        }
+    }
+
+    #[test]
+    fn memory_tells_whose_it_is() {
+        let list = open_list();
+        let other: ListSettings = serde_json::from_value(json!("/orders?state=closed")).unwrap();
+        let mut memory = PollMemory { lists: BTreeMap::from([remembering(MASKED, 1)]) };
+        assert_eq!(memory.other_owner(MASKED, &other), None, "of an earlier version");
+        assert!(memory.note_owner(MASKED, &list) && !memory.note_owner(MASKED, &other));
+        let memory: PollMemory = serde_json::from_str(&memory.text()).unwrap();
+        assert_eq!(memory.other_owner(MASKED, &list), None);
+        assert_eq!(memory.other_owner(MASKED, &other), Some(list.own_name()));
+    }
 }

@@ -100,7 +100,8 @@ impl EventStore {
         Ok(self.pool().execute(keep).await? == 1)
     }
 
-    /// Keeps what is known of a list of a source under another name.
+    /// Keeps what is known of a list of a source under another name. What is there under that name
+    /// stays, but for the rows that the list has too.
     pub async fn rename_source_list(
         &self,
         source: SourceId,
@@ -110,7 +111,12 @@ impl EventStore {
         let (from, to) = (from.to_owned(), to.to_owned());
         let renamed = self.pool().write(move |tx| {
             Box::pin(async move {
-                for text in [statements::RENAME_LIST_ROWS, statements::RENAME_LIST_LETTERS] {
+                for text in [
+                    statements::REPLACE_LIST_ROWS,
+                    statements::REPLACE_LIST_LETTERS,
+                    statements::RENAME_LIST_ROWS,
+                    statements::RENAME_LIST_LETTERS,
+                ] {
                     tx.execute(SqlQuery::new(text).bind(source).bind(&from).bind(&to)).await?;
                 }
                 Ok(())

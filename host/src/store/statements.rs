@@ -544,6 +544,10 @@ statements! {
     SELECT_SOME_CELLS_POSTGRES = "SELECT row_key, hash, revision, marks, cells FROM source_row \
         WHERE source_id = $1 AND list = $2 AND row_key IN (SELECT CAST(value AS BIGINT) \
         FROM json_array_elements_text(CAST($3 AS JSON))) ORDER BY row_key";
+    REPLACE_LIST_ROWS = "DELETE FROM source_row WHERE source_id = $1 AND list = $3 AND row_key IN (\
+        SELECT row_key FROM source_row WHERE source_id = $1 AND list = $2)";
+    REPLACE_LIST_LETTERS = "DELETE FROM dead_letter WHERE source_id = $1 AND list = $3 AND row_id IN (\
+        SELECT row_id FROM dead_letter WHERE source_id = $1 AND list = $2)";
     RENAME_LIST_ROWS = "UPDATE source_row SET list = $3 WHERE source_id = $1 AND list = $2";
     RENAME_LIST_LETTERS = "UPDATE dead_letter SET list = $3 WHERE source_id = $1 AND list = $2";
     FORGET_SOURCE_ROWS = "DELETE FROM source_row WHERE (source_id, list, row_key) IN (\

@@ -5,8 +5,8 @@ use waybill_tests::Backend::Sqlite;
 use waybill_tests::site::{KEY, now};
 use waybill_tests::{Dialect, Site, World};
 
-use super::{SOURCE, happened, poll, put, run_well, source};
-use crate::support::{merged, problem};
+use super::{SOURCE, events, happened, poll, put, run_well, source};
+use crate::support::{merged, problem, texts};
 
 /// Good settings; a site is not asked for them.
 fn good() -> Value {
@@ -112,6 +112,47 @@ async fn a_change_of_settings_keeps_what_is_known() {
     let wrong = json!({"poll": merged(poll(&site), &json!({"every": "soon"}))});
     let refused = world.client().patch(&path, &wrong).await.unwrap();
     assert!(problem(&refused, 422)[0].0.starts_with("poll.every"));
+}
+
+/// The values of a query are private, so these lists have one masked path.
+#[tokio::test]
+async fn a_list_knows_its_rows_when_another_of_its_masked_path_comes_and_goes() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::Custom).await;
+    let list = |state: &str| {
+        json!({
+            "path": format!("/orders?state={state}"), "resource": format!("{state}_order"),
+            "rows": "/result/items", "key": "number", "timestamp": "modified",
+        })
+    };
+    let of_states = |states: &[&str]| {
+        let lists: Vec<Value> = states.iter().map(|state| list(state)).collect();
+        merged(poll(&site), &json!({"lists": lists}))
+    };
+    source(&world, &of_states(&["open"])).await;
+    let path = format!("/api/v1/sources/{SOURCE}");
+    let steps: [&[&str]; 6] = [
+        &["open"],
+        &["open", "closed"],
+        &["open"],
+        &["closed", "open"],
+        &["open", "closed"],
+        &["open"],
+    ];
+    let mut wanted = Vec::new();
+    for (id, states) in (1..).zip(steps) {
+        let change = json!({"poll": of_states(states)});
+        let changed = world.client().patch(&path, &change).await.unwrap();
+        assert_eq!(changed.status, 200, "{}", changed.text());
+        // A list that began anew would take this row for one that was there before.
+        put(&site, [id], now());
+        run_well(&world).await;
+        wanted.push(id.to_string());
+        let mut found = events(&world, SOURCE).await;
+        found.retain(|event| event["type"] == "open_order.created");
+        assert_eq!(texts(&json!(found), "resource_id"), wanted, "with {states:?}");
+    }
+    assert!(!happened(&world).await.iter().any(|what| what.starts_with("updated")));
 }
 
 #[tokio::test]

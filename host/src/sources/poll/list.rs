@@ -63,7 +63,7 @@ pub async fn poll_list(
     let is_settled =
         |letter: &RowLetter| read.contains(&letter.row_id) || letter.replayed_at.is_some();
     run.settle_list(&plan.list, is_settled).await?;
-    Ok(ListMemory { from: known.from, looked: true, newest })
+    Ok(ListMemory { looked: true, newest, ..known.clone() })
 }
 
 /// From when on rows are asked for: earlier than usual where a replay of an earlier row was asked
