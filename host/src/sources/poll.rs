@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   since = newest row known − overlap          (an API without `since`: everything)
-//!   pages, newest first, until one is older than that ──► rows, by key
+//!   pages, newest first, until one has nothing new ──► rows, by key
 //!   key not kept ──► created     key kept, other content ──► updated     else nothing
 //!   oldest first ──► capture, and keep the rows ──► remember the newest
 //! ```
+//!
+//! A page that is older than `since` is the last if the operator says which field to tell it by
+//! (`timestamp`); another field may tell when the row was made, and not when it changed.
 //!
 //! The first run from now on keeps what is there and captures nothing. Each row's content is kept,
 //! so that an update says what changed and rows of the overlap are not captured again.

@@ -67,6 +67,35 @@ async fn an_old_row_that_changes_was_there_before() {
     assert_eq!(happened(&world).await, ["updated 1"]);
 }
 
+/// The site gives rows by when they changed. The source is not told of that field, and finds the
+/// one of when they were made.
+#[tokio::test]
+async fn old_rows_that_change_are_found_on_every_page() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let site = Site::start(Dialect::Custom).await;
+    let made_and_changed = |id: u32, made: i64, changed: i64| {
+        let row = row(&site, id, changed, if made == changed { "5.00" } else { "7.50" });
+        site.put("orders", id, merged(row, &json!({"datecreated": site.stamp(made)})));
+    };
+    for id in 1..=60 {
+        made_and_changed(id, LONG_AGO, LONG_AGO);
+    }
+    let begun = now();
+    made_and_changed(61, begun - 60, begun - 60);
+    let list = json!({"path": "/orders", "rows": "/result/items", "key": "number"});
+    source(&world, &merged(poll(&site), &json!({"lists": [list]}))).await;
+    assert_eq!(happened(&world).await, [""; 0]);
+    for id in 1..=60 {
+        made_and_changed(id, LONG_AGO, begun);
+    }
+    run_well(&world).await;
+    let mut found = happened(&world).await;
+    found.sort();
+    let mut wanted: Vec<String> = (1..=60).map(|id| format!("updated {id}")).collect();
+    wanted.sort();
+    assert_eq!(found, wanted);
+}
+
 #[rstest]
 #[tokio::test]
 async fn rows_that_arrive_between_two_pages_are_not_lost(

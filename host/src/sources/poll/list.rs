@@ -148,11 +148,17 @@ async fn read_pages(
         let added = pass.add(plan, &page, rows)?;
         // Without a bound, a first look ends with the overlap of the newest row and of its
         // beginning.
-        let bound = back_to.filter(|_| plan.since.is_some()).or_else(|| {
+        let first_bound = || {
             let from = first_look.filter(|_| plan.since.is_some())?;
             let newest = pass.newest_time()?.min(from);
             Some(newest.before(overlap(plan, newest)))
-        });
+        };
+        let bound = match back_to {
+            // What the API gives is new by its own measure. An old row that was changed may show
+            // here only when it was made, so it ends the list only by the operator's own field.
+            Some(back_to) if plan.since.is_some() => plan.timestamp.is_some().then_some(back_to),
+            Some(_) | None => first_bound(),
+        };
         let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
         let has_all = total.is_some_and(|total| pass.len() as u64 >= total);
         // A page may be shorter than asked for and not the last: only one without news is.
