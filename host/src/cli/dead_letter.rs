@@ -77,7 +77,7 @@ pub struct DeadLetterListArgs {
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The one; or name the many by the options, or --all.
-    #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "source", "kind", "event_type", "reason", "since"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "source", "kind", "event_type", "reason", "since", "per_second", "dry_run"])]
     id: Option<String>,
     /// Every one there is.
     #[arg(long)]

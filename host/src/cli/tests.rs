@@ -32,6 +32,20 @@ fn every_argument_is_described() {
 }
 
 #[test]
+fn one_dead_letter_is_replayed_without_options_for_many() {
+    let parse = |options: &[&str]| {
+        let line = ["waybill", "dead-letter", "replay"].iter().chain(options);
+        CommandLine::try_parse_from(line).map(drop)
+    };
+    parse(&["dlq_1"]).unwrap();
+    parse(&["--all", "--dry-run", "--per-second", "5"]).unwrap();
+    for options in [&["dlq_1", "--dry-run"][..], &["dlq_1", "--per-second", "5"]] {
+        let refused = parse(options).unwrap_err();
+        assert_eq!(refused.kind(), clap::error::ErrorKind::ArgumentConflict, "{options:?}");
+    }
+}
+
+#[test]
 fn serve_options_become_overrides() {
     let cli = CommandLine::try_parse_from(["waybill", "serve", "--listen", "127.0.0.1:1"]).unwrap();
     let super::CliCommand::Serve(args) = cli.command else { panic!("not serve") };
