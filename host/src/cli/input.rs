@@ -76,10 +76,26 @@ pub fn read_document(path: &Path) -> Result<Value, CliError> {
 pub fn parse_document(path: &Path, text: &str) -> Result<Value, CliError> {
     let fault = |error: String| CliError::failed(format!("{}: {error}", path.display()));
     match path.extension().and_then(OsStr::to_str) {
-        Some("toml") => toml::from_str(text).map_err(|error| fault(error.to_string())),
+        Some("toml") => toml::from_str(text).map_err(|error| fault(toml_fault(&error, text))),
         Some("yaml" | "yml") => {
             serde_norway::from_str(text).map_err(|error| fault(error.to_string()))
         }
         Some(_) | None => serde_json::from_str(text).map_err(|error| fault(error.to_string())),
     }
+}
+
+/// Returns what is wrong with a TOML text, and where. The error's own text quotes the whole line,
+/// which may hold a secret; those of JSON and YAML quote no values.
+fn toml_fault(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message();
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or_else(
+        || message.to_owned(),
+        |before| {
+            let line_begin = before.rfind('\n').map_or(0, |end| end + 1);
+            let line = before.matches('\n').count() + 1;
+            let column = before.get(line_begin..).unwrap_or_default().chars().count() + 1;
+            format!("{message} at line {line} column {column}")
+        },
+    )
 }

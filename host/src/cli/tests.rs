@@ -111,6 +111,26 @@ fn settings_come_from_file_options_and_set() {
     assert!(said.contains("broken.toml"), "{said}");
 }
 
+#[test]
+fn a_broken_file_is_described_without_its_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text, place) in [
+        ("a.toml", "name = \"erp\"\nsecret = \"whsec_hidden\n", "line 2 column"),
+        ("b.toml", "name = \"erp\"\nsecret = whsec_hidden\n", "line 2 column 10"),
+        ("c.toml", "secret = \"whsec_hidden\" url = 1\n", "line 1 column"),
+        ("a.json", "{\n\"secret\": \"whsec_hidden\" \"url\": 1}", "line 2 column"),
+        ("b.json", "{\n\"secret\": whsec_hidden}", "line 2 column"),
+        ("a.yaml", "name: erp\nsecret: \"whsec_hidden\n", "line "),
+        ("b.yaml", "name: erp\nsecret: [whsec_hidden\n", "line "),
+    ] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let said = settings(&["--from", file.to_str().unwrap()]).unwrap_err().to_string();
+        assert!(said.contains(name) && said.contains(place), "{said}");
+        assert!(!said.contains("hidden"), "{said}");
+    }
+}
+
 /// Runs a command line as a person would, and gives what it wrote.
 async fn typed(line: &[&str]) -> Result<String, CliError> {
     let cli = CommandLine::try_parse_from(std::iter::once(&"waybill").chain(line)).unwrap();

@@ -83,7 +83,8 @@ fn read_config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
         None => Value::Object(Map::new()),
     };
     let Value::Object(mut members) = given else {
-        return Err(CliError::failed(format!("the configuration must be an object, not {given}")));
+        // The value is not quoted: it may be a secret.
+        return Err(CliError::failed("the configuration must be an object of keys and values"));
     };
     for pair in &args.config {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
