@@ -121,7 +121,11 @@ async fn test_endpoint(args: TestArgs, screen: &mut CommandScreen<'_>) -> Result
     let client = args.remote.connect(screen)?;
     let body = args.event_type.map_or_else(|| json!({}), |name| json!({ "event_type": name }));
     let attempt = ENDPOINT.act(&client, &args.name, "test", CallBody::Json(body)).await?;
-    Ok(screen.print_object(&attempt)?)
+    screen.print_object(&attempt)?;
+    let text = |name: &str| attempt.get(name).and_then(Value::as_str);
+    let Some(class) = text("error_class") else { return Ok(()) };
+    let detail = text("error").map(|error| format!(": {error}")).unwrap_or_default();
+    Err(CliError::failed(format!("the attempt failed, {class}{detail}")))
 }
 
 async fn rotate_secret(args: RotateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {

@@ -178,6 +178,19 @@ async fn listen_fails_as_often_as_told() {
 }
 
 #[tokio::test]
+async fn a_test_of_an_endpoint_fails_with_its_attempt() {
+    let world = World::start().await;
+    let (address, _written) = listening(&["--fail", "503", "--times", "1"]).await;
+    let url = format!("http://{address}/hook");
+    world.typed(&["endpoint", "create", "erp", "--url", &url]).await;
+    let failed = world.typed_as(TOKEN, true, &["endpoint", "test", "erp"]).await.unwrap_err();
+    assert_eq!(failed.exit_code(), 1);
+    assert!(failed.to_string().contains("the attempt failed"), "{failed}");
+    let attempt = world.typed(&["endpoint", "test", "erp"]).await;
+    assert!(attempt.contains("status: 204"), "{attempt}");
+}
+
+#[tokio::test]
 async fn things_are_made_changed_and_deleted_by_name() {
     let world = World::start().await;
     let url = "https://erp.example/hook";
