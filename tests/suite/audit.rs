@@ -170,6 +170,9 @@ async fn the_record_is_searched_paged_and_exported() {
         poor.get("/api/v1/events").await.unwrap();
     }
     let all = calls(&world, "status=403&address=127.0.0.1", 10).await;
+    assert_eq!(calls(&world, "status=403&address=::ffff:127.0.0.1", 10).await.len(), 10);
+    let elsewhere = world.get("/api/v1/audit?address=2001:DB8:0::7").await;
+    assert_eq!(elsewhere, json!([]));
     assert_eq!(calls(&world, "status=403&route=/api/v1/flows&method=get", 5).await.len(), 5);
     let at = all[3]["at"].as_str().unwrap();
     let older = world.get(&format!("/api/v1/audit?status=403&until={at}")).await;
@@ -192,7 +195,16 @@ async fn the_record_is_searched_paged_and_exported() {
         export.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(texts(&Value::Array(lines), "id"), listed);
 
-    for wrong in ["status=9xx", "token=nobody", "since=soon", "cursor=x", "limit=0", "colour=red"] {
+    for wrong in [
+        "status=9xx",
+        "token=nobody",
+        "since=soon",
+        "cursor=x",
+        "limit=0",
+        "colour=red",
+        "address=127.0.0.0/8",
+        "address=127.1",
+    ] {
         let answer = auditor.get(&format!("/api/v1/audit?{wrong}")).await.unwrap();
         assert_problem(&answer, StatusCode::UNPROCESSABLE_ENTITY, "");
     }

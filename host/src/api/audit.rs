@@ -17,6 +17,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use utoipa::ToSchema;
 
 /// A call, as it is on record.
@@ -33,7 +34,7 @@ pub struct CallView {
     token: Option<String>,
     /// Where it came from.
     #[schema(value_type = String)]
-    address: std::net::IpAddr,
+    address: IpAddr,
     /// The HTTP method.
     method: String,
     /// The route, with the names of its parameters.
@@ -97,7 +98,7 @@ impl CallQuery {
     fn filter(self, topology: &SettingsSnapshot) -> Result<CallFilter, ApiProblem> {
         Ok(CallFilter {
             token: self.token.map(|text| find_token(topology, &text)).transpose()?,
-            address: self.address,
+            address: self.address.map(|text| read_address(&text)).transpose()?,
             method: self.method.map(|method| method.to_uppercase()),
             route: self.route,
             status: self.status.map(|text| status(&text)).transpose()?,
@@ -118,6 +119,14 @@ fn find_token(topology: &SettingsSnapshot, text: &str) -> Result<TokenId, ApiPro
             "token",
             format!("there is no token `{text}`; one that was revoked is known by its id"),
         )
+    })
+}
+
+/// An address as rows have it: in its shortest form, and IPv4 in IPv6 as IPv4.
+fn read_address(text: &str) -> Result<String, ApiProblem> {
+    let address = text.parse::<IpAddr>().ok();
+    address.map(|address| address.to_canonical().to_string()).ok_or_else(|| {
+        ApiProblem::fault("address", "an address such as `203.0.113.9` or `2001:db8::7`")
     })
 }
 
