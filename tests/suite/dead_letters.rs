@@ -103,6 +103,11 @@ async fn many_are_replayed_by_filter_after_a_dry_run(#[values(Sqlite, Postgres)]
     assert_eq!(dry, json!({"matched": 12, "replayed": 0}));
     let none = json!({"filter": {"reason": "module_trap"}});
     assert_eq!(world.post(&replay, &none).await, json!({"matched": 0, "replayed": 0}));
+    for rate in [json!(0), json!(-1), json!(1e-20), json!(0.000_9), json!(1_000_001)] {
+        let refused = json!({"filter": filter, "per_second": rate});
+        let refused = world.client().post(&replay, &refused).await.unwrap();
+        assert_eq!(problem(&refused, 422)[0].0, "per_second", "{rate}");
+    }
     let done = world.post(&replay, &json!({"filter": filter, "per_second": 100})).await;
     assert_eq!(done, json!({"matched": 12, "replayed": 12}));
     let left = world.eventually(DEAD, |found| len(found) == 1).await;

@@ -349,6 +349,12 @@ pub struct ReplayAnswer {
 /// Dead letters of one transaction.
 const CHUNK: u32 = 200;
 
+/// The slowest replay of many, in dead letters a second: one in about 17 minutes. The time between
+/// two of much less is longer than a `Duration` can be.
+const SLOWEST_RATE: f64 = 0.001;
+/// The fastest replay of many, in dead letters a second.
+const FASTEST_RATE: f64 = 1e6;
+
 /// Replays all that fit a filter, at a rate. The rate is kept over a restart: each is due at its time.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead-letters", operation_id = "replay_dead_letters",
     request_body = ReplayRequest, responses((status = 200, body = DataAnswer<ReplayAnswer>), (status = 422, body = ApiProblem)))]
@@ -358,8 +364,8 @@ pub async fn replay_dead_letters(
     JsonInput(request): JsonInput<ReplayRequest>,
 ) -> Result<Json<DataAnswer<ReplayAnswer>>, ApiProblem> {
     let rate = request.per_second;
-    if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
-        return Err(ApiProblem::fault("per_second", "above 0, at most 1000000"));
+    if rate.is_some_and(|rate| !(SLOWEST_RATE..=FASTEST_RATE).contains(&rate)) {
+        return Err(ApiProblem::fault("per_second", "at least 0.001, at most 1000000"));
     }
     let query = DeadLetterQuery {
         endpoint: request.filter.endpoint,
