@@ -245,6 +245,22 @@ async fn a_full_read_sees_every_record_that_is_updated_meanwhile() {
 }
 
 #[tokio::test]
+async fn the_last_number_of_a_page_has_no_next_link() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    for id in 1..=5 {
+        invoice(&world, "created", id, &json!({})).await;
+    }
+    let first = get(&world, "?per_page=2").await.json();
+    let cursor = text(&first["meta"], "next_cursor");
+    let query = format!("?per_page=2&page={}&cursor={cursor}", u32::MAX);
+    let answer = get(&world, &query).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let page = answer.json();
+    assert_eq!((&page["meta"]["count"], &page["links"]["next"]), (&json!(2), &Value::Null));
+    assert!(page["meta"]["next_cursor"].is_string(), "{page:#}");
+}
+
+#[tokio::test]
 async fn a_full_read_sees_every_record_that_stays_while_others_go() {
     for backend in [Sqlite, Postgres] {
         let Some(world) = World::start(backend).await else { return };

@@ -368,7 +368,9 @@ fn answer(uri: &Uri, query: &RecordQuery, found: RecordsPage) -> RecordList {
     let total = found.total.min(u64::from(COUNTED));
     let link = |page: u32, cursor: Option<&str>| link(uri, page, cursor);
     let next_cursor = found.next.as_ref().map(query::write_cursor);
-    let next = found.has_more.then(|| link(page + 1, next_cursor.as_deref()));
+    // A page that is asked for by a cursor has whatever number the client gives it.
+    let next_page = page.checked_add(1).filter(|_| found.has_more);
+    let next = next_page.map(|page| link(page, next_cursor.as_deref()));
     RecordList {
         meta: RecordMeta {
             count: found.data.len(),
