@@ -108,22 +108,42 @@ pub async fn seal_plain(
     journal: &EventStore,
     sealer: &SecretSealer,
 ) -> Result<(), super::live::SettingsError> {
+    if plain_changes(journal, sealer).await?.is_empty() {
+        return Ok(());
+    }
+    // Another node may be changing the same objects, so they are read again with the lock held.
+    let _turn = journal.lock_settings().await?;
+    let mut objects = 0_usize;
+    for change in plain_changes(journal, sealer).await? {
+        match journal.change_objects(&[change]).await {
+            Ok(()) => objects += 1,
+            // A node of an earlier version takes no lock. What it stored is encrypted at the next
+            // start.
+            Err(store::StoreError::ChangedMeanwhile(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if objects > 0 {
+        tracing::info!(
+            objects,
+            "encrypted headers, URLs and configurations that were stored in plain text"
+        );
+    }
+    Ok(())
+}
+
+/// The changes that encrypt what is stored in plain text.
+async fn plain_changes(
+    journal: &EventStore,
+    sealer: &SecretSealer,
+) -> Result<Vec<ObjectChange>, super::live::SettingsError> {
     let mut changes = Vec::new();
     for kind in [ObjectKind::Endpoint, ObjectKind::Source, ObjectKind::Flow] {
         for object in journal.list_objects::<Value>(kind).await? {
             changes.extend(sealed_again(sealer, kind, object)?);
         }
     }
-    if changes.is_empty() {
-        return Ok(());
-    }
-    journal.change_objects(&changes).await?;
-    let objects = changes.len();
-    tracing::info!(
-        objects,
-        "encrypted headers, URLs and configurations that were stored in plain text"
-    );
-    Ok(())
+    Ok(changes)
 }
 
 fn sealed_again(
@@ -146,7 +166,8 @@ fn sealed_again(
     let name = settings.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let StoredObject { id, created_at, updated_at, .. } = object;
     let object = StoredObject { id, settings, sealed: None, created_at, updated_at };
-    put_sealed(sealer, kind, &name, &object, secrets.as_ref()).map(Some)
+    let change = put_sealed(sealer, kind, &name, &object, secrets.as_ref())?;
+    Ok(Some(change.replacing(Some(updated_at))))
 }
 
 /// A new object, for [`put_sealed`].
