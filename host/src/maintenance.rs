@@ -194,8 +194,15 @@ impl MaintenanceContext {
         let keys = self.journal.forget_capture_keys().await?;
         let dedupe_keys = self.journal.forget_dedupe_keys().await?;
         let calls = self.journal.forget_calls(now.before(self.calls)).await?;
+        let orphans = self.journal.cancel_orphans().await?;
         self.forget_sources().await?;
-        tracing::debug!(keys, dedupe_keys, calls, "forgot keys of repeats and calls on record");
+        tracing::debug!(
+            keys,
+            dedupe_keys,
+            calls,
+            orphans,
+            "forgot keys of repeats and calls on record, and cancelled deliveries of deleted endpoints"
+        );
         // A short-lived token that has ended need not be known as revoked.
         let revoked: Vec<StoredObject<IgnoredAny>> =
             self.journal.list_objects(ObjectKind::RevokedGrant).await?;

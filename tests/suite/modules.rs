@@ -211,6 +211,26 @@ async fn a_split_makes_several_deliveries_and_a_delay_holds_one(
     assert_eq!(arrival.json()["payload"], json!({"own": true}));
 }
 
+/// The parts of a split event are about one record, and yet not states of one thing.
+#[rstest]
+#[tokio::test]
+async fn a_smart_endpoint_gets_all_parts_of_a_split(#[values(Sqlite, Postgres)] backend: Backend) {
+    let Some((world, receiver)) = with_hostile(backend).await else { return };
+    let smart = json!({"mode": "smart", "smart": {"window": "500ms"}});
+    world.client().patch("/api/v1/endpoints/sink", &smart).await.unwrap();
+    let split = json!({"type": "hostile.order", "resource": "order", "resource_id": "7",
+        "data": {"do": "split", "count": 3}});
+    world.event(&split).await;
+    world.event(&split).await;
+    let arrivals = receiver.wait_for("/sink", 3).await;
+    let mut indices: Vec<u64> =
+        arrivals.iter().map(|one| one.json()["payload"]["index"].as_u64().unwrap()).collect();
+    indices.sort_unstable();
+    assert_eq!(indices, [0, 1, 2]);
+    let superseded = world.get("/api/v1/deliveries?status=superseded").await;
+    assert_eq!(superseded.as_array().unwrap().len(), 3, "each part took the place of its own");
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_dedupe_key_makes_one_delivery_of_many(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -9,14 +9,16 @@
 //! ([`super::bounds`]).
 
 use super::bounds::{self, EventWork};
+use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DeliveryMessage, Event, attribute_texts};
-use crate::model::id::EventId;
+use crate::model::id::{EndpointId, EventId};
 use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
 use crate::settings::{FlowRuntime, ModuleStage};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::wasm::{self, LogLine, ModuleFailure, ModuleInput, ModuleStep, RoutedEvent, RunEnd};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -324,8 +326,15 @@ impl<'a> FlowPlanner<'a> {
         course: &mut RunCourse<'a, '_>,
     ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
         let (mut drafts, mut bytes) = (Vec::new(), 0);
+        let mut parts: HashMap<(EndpointId, String), u32> = HashMap::new();
         for item in items {
-            for (target, plan) in self.find_dispatches(item)? {
+            for (target, mut plan) in self.find_dispatches(item)? {
+                let collapses = target.endpoint.settings.mode == DeliveryMode::Smart;
+                if collapses && let Some(record) = plan.record(self.event) {
+                    let next = parts.entry((target.endpoint.id, record)).or_default();
+                    plan.part = *next;
+                    *next += 1;
+                }
                 bytes += plan.message.as_ref().map_or(0, |message| message.size());
                 bounds::check_bytes(bytes)?;
                 drafts.extend(self.draft_delivery(target, plan, course.steps));
@@ -409,6 +418,7 @@ impl<'a> FlowPlanner<'a> {
                 .and_then(|d| d.dedupe_key.as_ref())
                 .map(|key| (format!("{flow} {key}"), self.dedupe_for)),
             ordering_key: chosen.and_then(|d| d.ordering_key.clone()),
+            part: 0,
         }
     }
 }

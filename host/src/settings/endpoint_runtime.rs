@@ -139,13 +139,11 @@ impl EndpointRuntime {
     ) -> DeliveryDraft {
         let settings = &self.endpoint.settings;
         let now = journal.clock().now();
-        let record = match plan.ordering_key {
-            Some(key) => record_key(&event.source, Some("\u{1f}"), Some(&key)),
-            None => plan.record(event),
-        };
+        let record = plan.record(event);
         let collapse = record
-            .clone()
+            .as_deref()
             .filter(|_| settings.mode == DeliveryMode::Smart)
+            .map(|record| plan.collapse_key(record))
             .map(|key| CollapseKey { key, latest: now.after(self.max_wait) });
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
@@ -213,11 +211,27 @@ pub struct EndpointDispatch {
     pub dedupe: Option<(String, Duration)>,
     /// What is kept in order and collapsed, if not the event's record.
     pub ordering_key: Option<String>,
+    /// How many earlier deliveries of the same plan go to the endpoint about the same record.
+    pub part: u32,
 }
 
 impl EndpointDispatch {
-    fn record(&self, event: &Event) -> Option<String> {
+    /// What is kept in order, and collapsed.
+    pub fn record(&self, event: &Event) -> Option<String> {
+        if let Some(key) = &self.ordering_key {
+            return record_key(&event.source, Some("\u{1f}"), Some(key));
+        }
         let id = self.message.as_ref().and_then(|m| m.resource_id.as_deref());
         record_key(&event.source, event.resource.as_deref(), id.or(event.resource_id.as_deref()))
+    }
+
+    /// What collapses with an earlier delivery: the same part that the same flow made of the record
+    /// before. Parts of one event, and what two flows make of it, are not states of one thing.
+    fn collapse_key(&self, record: &str) -> String {
+        match (self.flow, self.part) {
+            (None, _) => record.to_owned(),
+            (Some(flow), 0) => format!("{record}\u{1f}{flow}"),
+            (Some(flow), part) => format!("{record}\u{1f}{flow}\u{1f}{part}"),
+        }
     }
 }

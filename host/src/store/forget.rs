@@ -21,6 +21,12 @@ impl EventStore {
         self.forget_rows(statements::FORGET_DEDUPE_KEYS, self.clock().now().into()).await
     }
 
+    /// Cancels what is open at endpoints that are gone; how many.
+    pub async fn cancel_orphans(&self) -> Result<u64, StoreError> {
+        let now = self.clock().now();
+        self.pool().execute(SqlQuery::new(statements::CANCEL_ORPHANS).bind(now)).await
+    }
+
     /// Forgets calls that began before a time; how many.
     pub async fn forget_calls(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.forget_rows(statements::FORGET_CALLS, RequestId::first_at(before).into()).await

@@ -228,7 +228,12 @@ statements! {
         deaths = 0 WHERE event_id = $2 AND flow_id = $3 AND lease = $4";
     SUPERSEDE = "UPDATE delivery SET status = 4 /* superseded */, due_at = NULL, settled_at = $3 \
         WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 /* pending */ AND attempts = 0 \
-        RETURNING collapsed, collapse_by";
+        AND event_id <= $4 RETURNING collapsed, collapse_by";
+    /// Counts a delivery that came after one of a newer event.
+    COUNT_COLLAPSED = "UPDATE delivery SET collapsed = collapsed + 1 \
+        WHERE endpoint_id = $1 AND collapse_key = $2 AND status = 0 /* pending */ AND attempts = 0";
+    SETTLE_SUPERSEDED = "UPDATE delivery SET status = 4 /* superseded */, due_at = NULL, settled_at = $2 \
+        WHERE id = $1";
     SETTLE_DEAD = "UPDATE delivery SET status = 3 /* dead */, due_at = NULL, lease = NULL, settled_at = $3, \
         attempts = $4, held_until = NULL WHERE id = $1 AND lease = $2";
     UPDATE_DEAD_LETTER = "UPDATE dead_letter SET reason = $1, detail = $2, created_at = $3, \
@@ -364,6 +369,17 @@ statements! {
     DELETE_OBJECT = "DELETE FROM object WHERE kind = $1 AND id = $2";
     CANCEL_ENDPOINT = "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, settled_at = $2 \
         WHERE endpoint_id = $1 AND due_at IS NOT NULL";
+    /// Of endpoints that are gone: a capture or a plan that began before may write one afterwards.
+    /// The endpoints with open deliveries are found by one index look-up each.
+    CANCEL_ORPHANS = "WITH RECURSIVE open_endpoint (id) AS (\
+        SELECT (SELECT d.endpoint_id FROM delivery d WHERE d.due_at IS NOT NULL \
+            ORDER BY d.endpoint_id LIMIT 1) \
+        UNION ALL SELECT (SELECT d.endpoint_id FROM delivery d WHERE d.due_at IS NOT NULL \
+            AND d.endpoint_id > open_endpoint.id ORDER BY d.endpoint_id LIMIT 1) \
+        FROM open_endpoint WHERE open_endpoint.id IS NOT NULL) \
+        UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, settled_at = $1 \
+        WHERE due_at IS NOT NULL AND endpoint_id IN (SELECT g.id FROM open_endpoint g WHERE NOT EXISTS (\
+            SELECT 1 FROM object o WHERE o.kind = 'endpoint' AND o.id = g.id))";
     DELETE_FLOW_PLANNING = "DELETE FROM planning WHERE flow_id = $1";
 
     INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";

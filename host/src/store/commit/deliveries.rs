@@ -51,19 +51,37 @@ pub async fn write_deliveries(
 ) -> Result<(), StoreError> {
     let mut rows = Vec::with_capacity(drafts.len());
     for draft in drafts.iter_mut() {
-        let collapsed = match draft.delivery.collapse.clone() {
-            Some(collapse) => Some(collapse_into(tx, &mut draft.delivery, collapse).await?),
-            None => None,
+        let Some(collapse) = draft.delivery.collapse.clone() else {
+            rows.push(WrittenDelivery { delivery: &draft.delivery, collapsed: None });
+            continue;
         };
-        let row = WrittenDelivery { delivery: &draft.delivery, collapsed };
-        if collapsed.is_some() {
-            // Another of the same batch may collapse into it, so it must stand in the table now.
-            insert_deliveries(tx, &[row]).await?;
-        } else {
-            rows.push(row);
+        // Another of the same batch may collapse into it, so it must stand in the table now.
+        match collapse_into(tx, &mut draft.delivery, collapse).await? {
+            CollapseOutcome::Waits { collapsed, latest } => {
+                let collapsed = Some((collapsed, latest));
+                let row = WrittenDelivery { delivery: &draft.delivery, collapsed };
+                insert_deliveries(tx, &[row]).await?;
+            }
+            CollapseOutcome::Superseded => {
+                draft.delivery.collapse = None;
+                let row = WrittenDelivery { delivery: &draft.delivery, collapsed: None };
+                insert_deliveries(tx, &[row]).await?;
+                let settle = SqlQuery::new(statements::SETTLE_SUPERSEDED)
+                    .bind(draft.delivery.id)
+                    .bind(draft.delivery.id.created_at());
+                tx.execute(settle).await?;
+            }
         }
     }
     insert_deliveries(tx, &rows).await
+}
+
+/// What becomes of a delivery that collapses.
+enum CollapseOutcome {
+    /// It waits, in the place of so many others, until then at the latest.
+    Waits { collapsed: i32, latest: Timestamp },
+    /// One of a newer event waits already: this one must not be sent.
+    Superseded,
 }
 
 /// A delivery as it is written: with what it collapsed, if it did.
@@ -99,22 +117,34 @@ impl FromStoredRow for SupersededDelivery {
     }
 }
 
-/// Puts a delivery in the place of the one of its record that still waits, if one does.
+/// Puts a delivery in the place of the one of its record that still waits, if one does. Plans of
+/// events come to their ends in any order, and an event may be replayed: the newest event is sent,
+/// whichever was written last.
 async fn collapse_into(
     tx: &mut WriteTransaction<'_>,
     delivery: &mut NewDelivery,
     collapse: CollapseKey,
-) -> Result<(i32, Timestamp), StoreError> {
+) -> Result<CollapseOutcome, StoreError> {
     let supersede = SqlQuery::new(statements::SUPERSEDE)
         .bind(delivery.endpoint_id)
         .bind(collapse.key.as_str())
-        .bind(delivery.id.created_at());
+        .bind(delivery.id.created_at())
+        .bind(delivery.event_id);
     let waiting: Option<SupersededDelivery> = tx.fetch_optional(supersede).await?;
-    let Some(SupersededDelivery { collapsed, latest }) = waiting else {
-        return Ok((0, collapse.latest));
-    };
-    delivery.due_at = delivery.due_at.min(latest);
-    Ok((collapsed + 1, latest))
+    if let Some(SupersededDelivery { collapsed, latest }) = waiting {
+        delivery.due_at = delivery.due_at.min(latest);
+        return Ok(CollapseOutcome::Waits { collapsed: collapsed + 1, latest });
+    }
+    // What is born leased is on its way already.
+    if delivery.lease.is_none() {
+        let count = SqlQuery::new(statements::COUNT_COLLAPSED)
+            .bind(delivery.endpoint_id)
+            .bind(collapse.key.as_str());
+        if tx.execute(count).await? > 0 {
+            return Ok(CollapseOutcome::Superseded);
+        }
+    }
+    Ok(CollapseOutcome::Waits { collapsed: 0, latest: collapse.latest })
 }
 
 async fn insert_deliveries(

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::delivery::{Attempt, AttemptOutcome, CollapseKey, DeliveryStatus};
-use crate::store::objects::ObjectKind;
+use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
 use crate::store::prefetch::{LeasedDelivery, QueuePermit};
 use crate::store::{DeadLetterFilter, DeadSubject, DeliveryFilter, SettledAttempt};
 
@@ -173,6 +173,56 @@ async fn a_smart_delivery_takes_the_place_of_the_one_that_waits() {
     }
 }
 
+/// Plans of two events of a record come to their ends in any order.
+#[tokio::test]
+async fn an_older_event_does_not_take_the_place_of_a_newer_one() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let latest = store.clock().now().after(Duration::from_hours(1));
+        let mut captures = [invoice("17"), invoice("17")];
+        let mut ids = Vec::new();
+        for captured in &mut captures {
+            let collapse = Some(CollapseKey { key: "invoice 17".to_owned(), latest });
+            let delivery = NewDelivery { collapse, ..delivery(&captured.event, endpoint) };
+            ids.push(delivery.id);
+            captured.deliveries.push(DeliveryDraft { delivery, slot: None });
+        }
+        let [older, newer] = captures;
+        store.capture_events(vec![newer]).await.unwrap();
+        store.capture_events(vec![older]).await.unwrap();
+        let found = store.find_delivery(ids[0]).await.unwrap().unwrap();
+        assert_eq!((found.status, found.due_at), (DeliveryStatus::Superseded, None), "{url}");
+        let waiting = store.find_delivery(ids[1]).await.unwrap().unwrap();
+        assert_eq!((waiting.status, waiting.collapsed), (DeliveryStatus::Pending, 1), "{url}");
+    }
+}
+
+/// A capture that began before the endpoint was deleted is committed after it.
+#[tokio::test]
+async fn what_is_written_for_a_deleted_endpoint_is_cancelled() {
+    for TestStore { store, url, .. } in stores().await {
+        let (gone, there) = (EndpointId::generate(), EndpointId::generate());
+        let object = StoredObject {
+            id: there.uuid(),
+            settings: serde_json::json!({}),
+            sealed: None,
+            created_at: store.clock().now(),
+            updated_at: store.clock().now(),
+        };
+        let put = ObjectChange::put(ObjectKind::Endpoint, "there", &object).unwrap();
+        store.change_objects(&[put]).await.unwrap();
+        let leased = capture_delivery(&store, gone, Some(lease(&store))).await;
+        let waiting = capture_delivery(&store, gone, None).await;
+        let kept = capture_delivery(&store, there, None).await;
+        assert_eq!(store.cancel_orphans().await.unwrap(), 2, "{url}");
+        for cancelled in [leased, waiting] {
+            assert_eq!(status(&store, cancelled.id).await, DeliveryStatus::Cancelled, "{url}");
+        }
+        assert_eq!(status(&store, kept.id).await, DeliveryStatus::Pending, "{url}");
+        assert_eq!(store.cancel_orphans().await.unwrap(), 0, "{url}");
+    }
+}
+
 /// A delivery of a record to an endpoint that collapses.
 async fn capture_smart(store: &EventStore, endpoint: EndpointId) -> DeliveryId {
     let mut captured = invoice("17");
@@ -296,10 +346,7 @@ async fn a_deleted_endpoint_gets_nothing_more() {
     for TestStore { store, url, .. } in stores().await {
         let endpoint = EndpointId::generate();
         let made = capture_delivery(&store, endpoint, None).await;
-        let delete = crate::store::objects::ObjectChange::Delete {
-            kind: ObjectKind::Endpoint,
-            id: endpoint.uuid(),
-        };
+        let delete = ObjectChange::Delete { kind: ObjectKind::Endpoint, id: endpoint.uuid() };
         store.change_objects(&[delete]).await.unwrap();
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Cancelled, "{url}");
     }
