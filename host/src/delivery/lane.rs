@@ -321,7 +321,7 @@ fn tell_pace(lane: &EndpointLane, turn: &SendTurn, made: &MadeAttempt) -> Attemp
         }
         (None, outcome) => {
             if made.attempt.response_status.is_some() {
-                lane.lock_pace().note_acceptance(turn.begun, now);
+                lane.lock_pace().note_acceptance(turn.begun);
             }
             outcome.clone()
         }

@@ -2,8 +2,14 @@
 //!
 //! A refusal holds back the whole endpoint for as long as the receiver asks. What it had taken in
 //! the time up to the end of that hold is the rate that it takes: 5 requests in 50 ms and then
-//! `Retry-After: 1` are 4.8 a second. Requests go at that rate from then on, one by one. After
-//! [`STEADY`] without a refusal the rate grows by [`GROWTH`] a second, until it is refused again.
+//! `Retry-After: 1` are 4.8 a second. Requests go at that rate from then on, one by one. From
+//! [`STEADY`] after the hold on, the rate grows by [`GROWTH`] a second, until a request is refused
+//! again. A rest counts for [`REST`] or two turns of growth at most: an endpoint that is sent
+//! nothing learns nothing.
+//!
+//! If the receiver took nothing since the last hold, the rate is at most one request in the time of
+//! the new hold. It was halved at each such refusal: an outage of 20 s with `Retry-After: 1` made
+//! one request a day of it.
 //!
 //! Times are of the monotonic clock, so a step of the wall clock neither lengthens nor ends a hold.
 
@@ -14,9 +20,9 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest hold that the receiver did not ask for.
 const LONGEST: Duration = Duration::from_mins(1);
-/// How long the learnt rate stays as it is.
+/// How long the learnt rate stays as it is after a hold.
 const STEADY: Duration = Duration::from_secs(10);
-/// The share by which the rate grows in a second after that.
+/// The share by which the rate grows in each second after that.
 const GROWTH: f64 = 0.05;
 /// The least time that a hold counts for, so that `Retry-After: 0` makes a rate too.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -33,8 +39,9 @@ pub struct ReceiverPace {
     held_until: Option<Instant>,
     /// When the receiver refused. A refusal of a request that was sent before tells nothing new.
     refused_at: Option<Instant>,
-    /// Requests a second.
+    /// Requests a second, with the growth up to `grown_at`.
     rate: Option<f64>,
+    grown_at: Option<Instant>,
     /// The rate before the refusal, until a request begins after it: what the receiver has taken by
     /// then is not known before, because answers come in any order.
     learning: Option<PaceLearning>,
@@ -60,10 +67,16 @@ impl ReceiverPace {
         (!left.is_zero()).then_some(left)
     }
 
-    /// The rate that was learnt, in requests a second.
+    /// The rate that was learnt, in requests a second, with its growth up to now.
     pub fn learnt_rate(&self, now: Instant) -> Option<f64> {
-        let refused = self.refused_at?;
-        self.rate.filter(|_| now.saturating_duration_since(refused) < FORGOTTEN)
+        let (rate, refused) = (self.rate?, self.refused_at?);
+        if now.saturating_duration_since(refused) >= FORGOTTEN {
+            return None;
+        }
+        let steady = self.held_until.map_or(refused, |held| held.max(refused)) + STEADY;
+        let from = self.grown_at.map_or(steady, |grown| grown.max(steady));
+        let grown = now.saturating_duration_since(from).min(longest_rest(rate));
+        Some(rate * (1.0 + GROWTH * grown.as_secs_f64()))
     }
 
     /// How long the next request has to wait.
@@ -79,7 +92,8 @@ impl ReceiverPace {
             self.counted_from = None;
         }
         let rate = self.learnt_rate(now);
-        let rest = rate.map_or(REST, |rate| REST.max(per(rate) * 2));
+        (self.rate, self.grown_at) = (rate, Some(now));
+        let rest = rate.map_or(REST, longest_rest);
         let rested = self.last_turn.is_none_or(|last| now.saturating_duration_since(last) > rest);
         if rested || self.counted_from.is_none() {
             self.counted_from = Some(now);
@@ -88,12 +102,22 @@ impl ReceiverPace {
         self.last_turn = Some(now);
         self.next_turn = rate.map(|rate| {
             let earliest = now.checked_sub(SLACK).unwrap_or(now);
-            self.next_turn.map_or(now, |turn| turn.max(earliest)) + per(rate)
+            let turn = self.next_turn.map_or(now, |turn| turn.max(earliest)) + per(rate);
+            turn.min(now + self.longest_wait())
         });
     }
 
+    /// The longest wait between two requests: the last hold, or [`LONGEST`] after a shorter one. A
+    /// wait is fixed when it begins, so growth of the rate meanwhile does not shorten it.
+    fn longest_wait(&self) -> Duration {
+        let hold = self.held_until.zip(self.refused_at);
+        hold.map_or(LONGEST, |(until, refused)| {
+            until.saturating_duration_since(refused).max(LONGEST)
+        })
+    }
+
     /// The receiver took a request, whatever it answered.
-    pub fn note_acceptance(&mut self, begun: Instant, now: Instant) {
+    pub fn note_acceptance(&mut self, begun: Instant) {
         self.unstated = 0;
         let before = self.refused_at.is_some_and(|refused| begun <= refused);
         if before && self.learning.is_none() {
@@ -102,12 +126,6 @@ impl ReceiverPace {
         self.taken = self.taken.saturating_add(1);
         if before {
             self.learn_rate();
-        } else if let (Some(rate), Some(refused)) = (&mut self.rate, self.refused_at) {
-            // A share for each request taken: at the full rate these are `GROWTH` of it in a
-            // second.
-            if now.saturating_duration_since(refused) > STEADY {
-                *rate += GROWTH;
-            }
         }
     }
 
@@ -157,11 +175,15 @@ impl ReceiverPace {
         let hold = until.saturating_duration_since(refused).as_secs_f64();
         let counted = until.saturating_duration_since(self.counted_from.unwrap_or(refused));
         self.rate = Some(match (self.taken, learning.rate_before) {
-            (0, Some(rate)) => (rate / 2.0).max(1.0 / MAX_RETRY_AFTER.as_secs_f64()),
-            (0, None) => 1.0 / hold,
+            (0, rate) => rate.map_or(1.0 / hold, |rate| rate.min(1.0 / hold)),
             (taken, _) => f64::from(taken) / counted.as_secs_f64(),
         });
     }
+}
+
+/// The longest rest between two requests at a rate that does not begin the counting anew.
+fn longest_rest(rate: f64) -> Duration {
+    REST.max(per(rate) * 2)
 }
 
 /// The time between two requests at a rate.
@@ -197,7 +219,7 @@ mod tests {
                 if in_second < limit {
                     in_second += 1;
                     taken += 1;
-                    pace.note_acceptance(now, now);
+                    pace.note_acceptance(now);
                 } else {
                     refused += 1;
                     pace.note_refusal(now, now, Some(ms(1_000)));
@@ -223,13 +245,45 @@ mod tests {
         pace.begin_request(start);
         pace.note_refusal(start, start, Some(ms(1_000)));
         assert_eq!(pace.learnt_rate(start), Some(1.0));
-        let soon = start + ms(5_000);
-        pace.note_acceptance(soon, soon);
-        assert_eq!(pace.learnt_rate(soon), Some(1.0));
-        let later = start + ms(31_000);
-        pace.note_acceptance(later, later);
-        assert_eq!(pace.learnt_rate(later), Some(1.0 + GROWTH));
-        assert_eq!(pace.learnt_rate(later + FORGOTTEN), None);
+        // The hold of a second, and `STEADY` after it.
+        let steady = start + ms(11_000);
+        pace.begin_request(steady);
+        pace.note_acceptance(steady);
+        assert_eq!(pace.learnt_rate(steady), Some(1.0));
+        assert_eq!(pace.learnt_rate(steady + ms(1_000)), Some(1.0 + GROWTH));
+        let rested = steady + ms(60_000);
+        assert_eq!(pace.learnt_rate(rested), Some(1.0 + GROWTH * 2.0), "a rest counts as 2 s");
+        pace.begin_request(rested);
+        assert_eq!(pace.learnt_rate(rested), Some(1.0 + GROWTH * 2.0));
+        assert_eq!(pace.learnt_rate(start + FORGOTTEN), None);
+    }
+
+    /// How long the second request waits after the end of an outage in which the receiver refused
+    /// every request and asked for that time.
+    fn wait_after_outage(outage: Duration, asked: Option<Duration>) -> Duration {
+        let start = Instant::now();
+        let (mut pace, mut now) = (ReceiverPace::default(), start);
+        while now < start + outage {
+            pace.begin_request(now);
+            pace.note_refusal(now, now, asked);
+            now += pace.time_to_next_request(now);
+        }
+        pace.begin_request(now);
+        pace.note_acceptance(now);
+        pace.time_to_next_request(now)
+    }
+
+    #[test]
+    fn an_outage_full_of_refusals_does_not_stall_the_requests_after_it() {
+        let (second, minute) = (ms(1_000), Duration::from_mins(1));
+        for (outage, asked, longest) in [
+            (second * 20, Some(second), second),
+            (minute * 5, Some(minute), minute),
+            (minute * 5, None, LONGEST),
+        ] {
+            let wait = wait_after_outage(outage, asked);
+            assert!(wait <= longest, "{wait:?} after {outage:?} of refusals with {asked:?}");
+        }
     }
 
     #[test]
@@ -261,11 +315,11 @@ mod tests {
         }
         pace.note_refusal(start, start, Some(ms(1_000)));
         for _ in 0..5 {
-            pace.note_acceptance(start, start + ms(20));
+            pace.note_acceptance(start);
         }
         assert_eq!(pace.learnt_rate(start), Some(5.0));
         pace.begin_request(start + ms(1_000));
-        pace.note_acceptance(start, start + ms(1_100));
+        pace.note_acceptance(start);
         assert_eq!(
             pace.learnt_rate(start),
             Some(5.0),
