@@ -1,8 +1,11 @@
 //! Changes of an endpoint while deliveries wait: what was acknowledged is obeyed by every request
 //! that starts afterwards.
 
+use std::net::Ipv4Addr;
+
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use waybill_tests::Backend::{self, Postgres, Sqlite};
 use waybill_tests::world::text;
 use waybill_tests::{Receiver, Reply, Server, World};
@@ -173,4 +176,60 @@ async fn changes_of_one_endpoint_on_two_nodes_at_once_are_all_kept() {
     let clients =
         [world.client_with(token), waybill_tests::rest::Client::new(other.address(), token)];
     keeps_each_change(&clients, &format!("/api/v1/endpoints/{}", text(&made, "id"))).await;
+}
+
+/// A listener at which further connections hang as long as the two that it queues are held: Linux
+/// queues one more than it is told to, and drops the SYN of any other.
+async fn full_listener() -> (TcpListener, [TcpStream; 2]) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let queued =
+        [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    (listener, queued)
+}
+
+/// The address from which somebody is dialling this port of loopback.
+fn dialling_address(port: u16) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let to = format!(":{port:04X}");
+    table.lines().find_map(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let (from, remote, state) = (columns.next()?, columns.next()?, columns.next()?);
+        // SYN-SENT.
+        (remote.ends_with(&to) && state == "02").then(|| from.to_owned())
+    })
+}
+
+#[tokio::test]
+async fn a_change_does_not_wait_for_a_connection_to_another_endpoint() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    let (listener, _queued) = full_listener().await;
+    let port = listener.local_addr().unwrap().port();
+    let hanging = json!({"max_in_flight": 1, "timeout": "30s"});
+    let url = format!("http://127.0.0.1:{port}/");
+    world.endpoint(&endpoint_with("hanging", &url, &hanging)).await;
+    world.endpoint(&endpoint_with("working", &receiver.url("/a"), &json!({}))).await;
+    let unused = json!({"events": []});
+    world.endpoint(&endpoint_with("changed", &receiver.url("/b"), &unused)).await;
+    world.event(&invoice(1)).await;
+    let deadline = std::time::Instant::now() + waybill_tests::world::LIMIT;
+    let dialled = loop {
+        if let Some(address) = dialling_address(port) {
+            break address;
+        }
+        assert!(std::time::Instant::now() < deadline, "nobody dials port {port}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    // The connection is given up after 10 s, and a change waited 5 s for it: three changes are
+    // over before the first connection is only where none of them waits.
+    for (number, count) in [(2, 2), (3, 3), (4, 4)] {
+        let change = json!({"max_in_flight": number});
+        patch(world.client(), "/api/v1/endpoints/changed", &change).await;
+        world.event(&invoice(number)).await;
+        receiver.wait_for("/a", count).await;
+    }
+    assert_eq!(dialling_address(port), Some(dialled), "the first connection still hangs");
 }

@@ -267,7 +267,7 @@ async fn make_attempt(
         if !is_held {
             return None;
         }
-        let beginning = context.live.begin(endpoint).await?;
+        let beginning = context.live.begin(endpoint)?;
         let target = Arc::clone(&beginning.target);
         let at = context.journal.clock().now();
         // Looked at whenever the request goes on, and needs no timer of its own: what keeps it from

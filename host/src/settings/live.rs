@@ -21,9 +21,12 @@ use arc_swap::ArcSwap;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The topology in use; cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,8 +47,9 @@ struct LiveInner {
     usages: std::sync::Mutex<HashMap<TokenId, Arc<TokenActivity>>>,
     /// Tells requests that have not begun that what is set has changed.
     changes: watch::Sender<i64>,
-    /// Held for reading by each request from the choice of its settings to its beginning.
-    beginning: Arc<RwLock<()>>,
+    /// Counts requests from the choice of their settings to their beginning. Each change counts
+    /// anew, so that it waits for those alone that have not seen it.
+    beginning: std::sync::Mutex<TaskTracker>,
     /// Lets one request at a time change the settings.
     editing: Arc<Mutex<()>>,
     /// How sources are doing, over changes of what is set.
@@ -62,21 +66,23 @@ pub struct RequestBeginning {
     pub target: Arc<EndpointRuntime>,
     changes: watch::Receiver<i64>,
     live: LiveSettings,
-    _guard: OwnedRwLockReadGuard<()>,
+    counted: TaskTrackerToken,
 }
 
 impl RequestBeginning {
     /// Ends when the endpoint is set otherwise, and the request must not begin any more. Whoever
     /// begins the request drops this.
     pub async fn withdrawn(mut self) {
-        loop {
-            if self.changes.changed().await.is_err() {
-                return;
-            }
+        while self.changes.changed().await.is_ok() {
+            // In this order: a change that comes in between finds the request counted, and waits
+            // until it is seen here. A change of another endpoint waits for no connection: it did,
+            // for 5 s of the 10 s in which a host that swallows SYNs is dialled.
+            let counted = self.live.count_request();
             let current = self.live.sendable(self.target.endpoint.id);
             if current.is_none_or(|current| !current.is_set_like(&self.target)) {
                 return;
             }
+            drop(mem::replace(&mut self.counted, counted));
         }
     }
 }
@@ -135,7 +141,7 @@ impl LiveSettings {
             usages: std::sync::Mutex::new(usages),
             healths: std::sync::Mutex::default(),
             changes: watch::Sender::new(0),
-            beginning: Arc::default(),
+            beginning: std::sync::Mutex::default(),
             editing: Arc::default(),
         };
         let live = Self { inner: Arc::new(inner) };
@@ -242,22 +248,35 @@ impl LiveSettings {
     /// Waits until every request with older settings has begun or has let go of them, so that none
     /// begins after the change was acknowledged.
     async fn withdraw_old(&self, version: i64) {
+        // Before they are told: who looks at the new settings is no longer waited for here.
+        let older = self.count_anew();
         self.inner.changes.send_replace(version);
-        let begun = self.inner.beginning.write();
-        if tokio::time::timeout(WITHDRAWAL, begun).await.is_err() {
+        older.close();
+        if tokio::time::timeout(WITHDRAWAL, older.wait()).await.is_err() {
             tracing::warn!("a request that has not begun did not take up the new settings in time");
         }
     }
 
+    /// Counts a request until it begins or lets go of its settings.
+    fn count_request(&self) -> TaskTrackerToken {
+        self.inner.beginning.lock().unwrap_or_else(PoisonError::into_inner).token()
+    }
+
+    /// Counts from nothing. The requests that were counted so far.
+    fn count_anew(&self) -> TaskTracker {
+        mem::take(&mut *self.inner.beginning.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The settings of an endpoint for a request that is about to begin; nothing if the endpoint
     /// is deleted or disabled.
-    pub async fn begin(&self, endpoint: EndpointId) -> Option<RequestBeginning> {
-        // In this order: whoever changes the settings stores them, tells of it, and then waits for
-        // the guard. So what is read below is new, or `changes` tells that it is not.
-        let guard = Arc::clone(&self.inner.beginning).read_owned().await;
+    pub fn begin(&self, endpoint: EndpointId) -> Option<RequestBeginning> {
+        // In this order: whoever changes the settings stores them, counts anew, tells of it, and
+        // then waits for what was counted before. So what is read below is new, or the request is
+        // waited for and `changes` tells that it is not.
+        let counted = self.count_request();
         let changes = self.inner.changes.subscribe();
         let target = self.sendable(endpoint)?;
-        Some(RequestBeginning { target, changes, live: self.clone(), _guard: guard })
+        Some(RequestBeginning { target, changes, live: self.clone(), counted })
     }
 
     /// An endpoint that may be sent deliveries.
