@@ -51,6 +51,11 @@ pub const BODY_WAIT: Duration = Duration::from_secs(5);
 /// theirs.
 const IDLE: Duration = Duration::from_secs(50);
 
+/// How long a connection of HTTP/2 with requests under way may be silent before a PING is sent, and
+/// how long the answer to it may take. Without it each delivery fails on a connection that a
+/// firewall drops silently, until the system ends 15 minutes of retransmissions.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// What the client is made from.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
@@ -119,6 +124,10 @@ impl DeliveryClient {
     /// A client with its own pool of connections. An error means that the further certificates are
     /// unusable.
     pub fn new(settings: ClientSettings) -> Result<Self, TlsError> {
+        Self::with_silence(settings, SILENCE)
+    }
+
+    fn with_silence(settings: ClientSettings, silence: Duration) -> Result<Self, TlsError> {
         let policy = AddressPolicy::new(settings.allow_networks);
         let tls = tls_trust::client_config(settings.extra_ca_pem.as_deref())?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
@@ -130,6 +139,7 @@ impl DeliveryClient {
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
         builder.http1_max_headers(MAX_REPLY_HEADERS);
+        builder.http2_keep_alive_interval(silence).http2_keep_alive_timeout(silence);
         let pooled = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);
         Ok(Self { pooled, fresh })

@@ -24,6 +24,10 @@ use tower_service::Service;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long without traffic the system asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long the other side may leave sent data unacknowledged before the system gives up the
+/// connection. By itself Linux goes on for about 15 minutes (`tcp_retries2`).
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,8 @@ impl GuardedDialler {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_keepalive(Some(KEEPALIVE));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         Self { tcp, policy }
     }
 }

@@ -49,12 +49,15 @@ pub fn is_stale_connection(error: &legacy::Error) -> bool {
     stale && (refused || is_lost(&causes))
 }
 
-/// Whether the connection broke.
+/// Whether the connection broke, or was given up because the other side did not answer a PING.
 fn is_lost(causes: &[&(dyn StdError + 'static)]) -> bool {
     find::<io::Error>(causes).is_some()
         || find::<h2::Error>(causes).is_some_and(|error| error.is_go_away() || error.is_io())
-        || find::<hyper::Error>(causes)
-            .is_some_and(|e| e.is_incomplete_message() || e.is_closed() || e.is_canceled())
+        || find::<hyper::Error>(causes).is_some_and(is_lost_connection)
+}
+
+fn is_lost_connection(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_timeout()
 }
 
 /// What to do about a certificate that was refused.

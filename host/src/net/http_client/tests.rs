@@ -6,7 +6,7 @@ use super::*;
 use crate::net::header_case::header_case;
 use http::Version;
 use http::{HeaderName, HeaderValue, header};
-use server::{Script, Server, Tls};
+use server::{Script, Server, SilentRelay, Tls};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
@@ -403,4 +403,25 @@ async fn http_2_is_spoken_where_tls_negotiates_it() {
         assert_eq!(&reply.body[..], b"POST /hook {\"id\":17}");
     }
     assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_falls_silent_is_given_up() {
+    let tls = Tls::new(&["localhost"]);
+    let server = Server::start_http2(&tls).await;
+    let relay = SilentRelay::start(server.port()).await;
+    let settings = ClientSettings {
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        extra_ca_pem: Some(tls.authority_pem()),
+        name_servers: Vec::new(),
+        max_connections: 64,
+    };
+    let client = DeliveryClient::with_silence(settings, Duration::from_secs(1)).unwrap();
+    let url = format!("https://localhost:{}/hook", relay.port());
+    client.post(request(&url), LONG).await.unwrap();
+    relay.silence_connections();
+    // The connection had been used before, so this request goes out again on a new one.
+    let reply = client.post(request(&url), LONG).await.unwrap();
+    assert_eq!((reply.status, reply.version), (StatusCode::OK, Version::HTTP_2));
+    assert_eq!(server.connections(), 2);
 }

@@ -12,9 +12,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -214,6 +214,54 @@ impl Server {
         self.task.abort();
         drop((&mut self.task).await);
         self.url()
+    }
+}
+
+/// Passes on what comes to a server and from it, until it falls silent as a firewall does.
+pub struct SilentRelay {
+    port: u16,
+    silence: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl SilentRelay {
+    pub async fn start(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (silence, silenced) = watch::channel(());
+        let task = tokio::spawn(async move {
+            let mut relays = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut silenced = silenced.clone();
+                // What was silenced before does not concern this connection.
+                silenced.mark_unchanged();
+                relays.spawn(pass_on(stream, server, silenced));
+            }
+        });
+        Self { port, silence, task }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Passes on nothing more of the connections there are, and leaves them open.
+    pub fn silence_connections(&self) {
+        self.silence.send_replace(());
+    }
+}
+
+impl Drop for SilentRelay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass_on(mut client: TcpStream, port: u16, mut silenced: watch::Receiver<()>) {
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tokio::select! {
+        ended = copy_bidirectional(&mut client, &mut server) => drop(ended),
+        _ = silenced.changed() => std::future::pending().await,
     }
 }
 
