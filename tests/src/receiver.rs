@@ -53,6 +53,13 @@ pub enum Reply {
     Hang,
     /// Not before [`Receiver::release`] opens the lane; then 200.
     Held,
+    /// Not before [`Receiver::release`] opens the lane; then this status and these headers.
+    HeldWith {
+        /// The status.
+        status: u16,
+        /// Headers beside those that every answer has.
+        headers: Vec<(String, String)>,
+    },
     /// 200, and then one byte of body every 50 ms without end.
     Drip,
     /// 200, and then 64 KiB of body after another without end.
@@ -65,6 +72,12 @@ impl Reply {
     /// This status, and `Retry-After` in seconds.
     pub fn retry_after(status: u16, seconds: u32) -> Self {
         Self::with_header(status, RETRY_AFTER.as_str(), &seconds.to_string())
+    }
+
+    /// The same, not before [`Receiver::release`] opens the lane.
+    pub fn held_retry_after(status: u16, seconds: u32) -> Self {
+        let headers = vec![(RETRY_AFTER.to_string(), seconds.to_string())];
+        Self::HeldWith { status, headers }
     }
 
     /// A redirect to this address.
@@ -177,7 +190,8 @@ impl Receiver {
         self.book.lane(path, |lane| lane.always = reply);
     }
 
-    /// Answers all requests of a path that are [`Reply::Held`], and those to come.
+    /// Answers all requests of a path that are [`Reply::Held`] or [`Reply::HeldWith`], and those to
+    /// come.
     pub fn release(&self, path: &str) {
         self.book.lane(path, |lane| lane.released.send_replace(true));
     }
@@ -306,6 +320,10 @@ async fn answer(
         Reply::Held => {
             let _closed = released.wait_for(|open| *open).await;
             Ok(full(200, &[], Bytes::new()))
+        }
+        Reply::HeldWith { status, headers } => {
+            let _closed = released.wait_for(|open| *open).await;
+            Ok(full(status, &headers, Bytes::new()))
         }
         Reply::Drip => Ok(Response::new(Stream::drip().boxed())),
         Reply::Endless => Ok(Response::new(Stream::endless().boxed())),

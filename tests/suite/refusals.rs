@@ -88,6 +88,24 @@ async fn another_address_is_not_held_back() {
 }
 
 #[tokio::test]
+async fn a_late_refusal_of_the_old_address_does_not_hold_back_the_new_one() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    receiver.script("/old", [Reply::held_retry_after(429, 3_600)]);
+    let made = world.endpoint(&endpoint_with("a", &receiver.url("/old"), &json!({}))).await;
+    let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
+    world.event(&invoice(1)).await;
+    receiver.first("/old").await;
+    let change = json!({"url": receiver.url("/new")});
+    assert_eq!(world.client().patch(&path, &change).await.unwrap().status, 200);
+    receiver.release("/old");
+    receiver.first("/new").await;
+    world.event(&invoice(2)).await;
+    world.eventually(DELIVERIES, all_are("delivered", 2)).await;
+    assert!(world.get(&path).await.get("receiver_limit").is_none());
+}
+
+#[tokio::test]
 async fn a_refusal_without_a_time_and_a_503_with_one_use_up_no_attempt() {
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;

@@ -228,7 +228,7 @@ async fn send_delivery(
     if made.judgement.disable_endpoint {
         disable_endpoint(&context.live, &target).await;
     }
-    let outcome = tell_pace(lane, turn, &made);
+    let outcome = tell_pace(&context.live, lane, turn, &target, &made);
     let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
     let settled = SettledAttempt {
         delivery: leased.id,
@@ -304,28 +304,46 @@ async fn make_attempt(
 
 /// Notes how the receiver took the request. What comes of the delivery: one that was held back is
 /// due when its endpoint is.
-fn tell_pace(lane: &EndpointLane, turn: &SendTurn, made: &MadeAttempt) -> AttemptOutcome {
-    let now = Instant::now();
-    match (made.judgement.refusal, &made.judgement.outcome) {
-        (Some(refusal), outcome) => {
-            let left = lane.lock_pace().note_refusal(turn.begun, now, refusal.asked);
-            match outcome {
-                AttemptOutcome::HeldBack { at, since } => {
-                    let ended = made.attempt.at.after(made.attempt.duration);
-                    AttemptOutcome::HeldBack { at: (*at).max(ended.after(left)), since: *since }
-                }
-                AttemptOutcome::Delivered
-                | AttemptOutcome::Retry { .. }
-                | AttemptOutcome::Dead { .. } => outcome.clone(),
-            }
+fn tell_pace(
+    live: &LiveSettings,
+    lane: &EndpointLane,
+    turn: &SendTurn,
+    called: &EndpointRuntime,
+    made: &MadeAttempt,
+) -> AttemptOutcome {
+    let mut pace = lane.lock_pace();
+    // Looked at under the lock under which the lane forgets the pace after a change of the URL:
+    // what is noted here of the old receiver is forgotten there.
+    let is_moved = has_moved(live, called);
+    let left = match made.judgement.refusal {
+        Some(refusal) if !is_moved => pace.note_refusal(turn.begun, Instant::now(), refusal.asked),
+        None if !is_moved && made.attempt.response_status.is_some() => {
+            pace.note_acceptance(turn.begun);
+            Duration::ZERO
         }
-        (None, outcome) => {
-            if made.attempt.response_status.is_some() {
-                lane.lock_pace().note_acceptance(turn.begun);
-            }
-            outcome.clone()
+        Some(_) | None => Duration::ZERO,
+    };
+    drop(pace);
+    let ended = made.attempt.at.after(made.attempt.duration);
+    match &made.judgement.outcome {
+        // Due at once: the receiver at the new URL asked for no time.
+        AttemptOutcome::HeldBack { since, .. } if is_moved => {
+            AttemptOutcome::HeldBack { at: ended, since: *since }
         }
+        AttemptOutcome::HeldBack { at, since } => {
+            AttemptOutcome::HeldBack { at: (*at).max(ended.after(left)), since: *since }
+        }
+        outcome @ (AttemptOutcome::Delivered
+        | AttemptOutcome::Retry { .. }
+        | AttemptOutcome::Dead { .. }) => outcome.clone(),
     }
+}
+
+/// Whether the endpoint has another URL now than the one that was called, or is deleted.
+fn has_moved(live: &LiveSettings, called: &EndpointRuntime) -> bool {
+    let current = live.current_settings();
+    let target = current.find_endpoint(called.endpoint.id);
+    target.is_none_or(|target| target.endpoint.settings.url != called.endpoint.settings.url)
 }
 
 async fn disable_endpoint(live: &LiveSettings, target: &EndpointRuntime) {
