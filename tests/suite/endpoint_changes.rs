@@ -78,6 +78,25 @@ async fn no_request_goes_to_an_endpoint_that_was_deleted() {
 }
 
 #[tokio::test]
+async fn a_late_gone_of_the_old_address_does_not_disable_the_endpoint() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    receiver.script("/old", [Reply::HeldWith { status: 410, headers: Vec::new() }]);
+    let more = json!({"on_gone": "disable"});
+    let made = world.endpoint(&endpoint_with("a", &receiver.url("/old"), &more)).await;
+    let path = format!("/api/v1/endpoints/{}", text(&made, "id"));
+    world.event(&invoice(1)).await;
+    receiver.first("/old").await;
+    patch(world.client(), &path, &json!({"url": receiver.url("/new")})).await;
+    receiver.release("/old");
+    // The endpoint is disabled before the delivery is recorded as dead.
+    world.eventually(DELIVERIES, |found| count(found, "dead") == 1).await;
+    assert_eq!(world.get(&path).await["enabled"], true);
+    world.event(&invoice(2)).await;
+    receiver.first("/new").await;
+}
+
+#[tokio::test]
 async fn a_raised_limit_and_a_new_secret_count_at_once() {
     let Some(world) = World::start(Sqlite).await else { return };
     let receiver = Receiver::start().await;

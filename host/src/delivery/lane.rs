@@ -346,10 +346,15 @@ fn has_moved(live: &LiveSettings, called: &EndpointRuntime) -> bool {
     target.is_none_or(|target| target.endpoint.settings.url != called.endpoint.settings.url)
 }
 
-async fn disable_endpoint(live: &LiveSettings, target: &EndpointRuntime) {
-    let name = &target.endpoint.settings.name;
-    tracing::warn!(endpoint = name, "answered 410 Gone: the endpoint is disabled");
-    if let Err(error) = live.disable_endpoint(target.endpoint.id).await {
-        tracing::error!(endpoint = name, %error, "cannot disable the endpoint");
+async fn disable_endpoint(live: &LiveSettings, called: &EndpointRuntime) {
+    let (name, url) = (&called.endpoint.settings.name, &called.endpoint.settings.url);
+    match live.disable_endpoint(called.endpoint.id, url).await {
+        Ok(true) => {
+            tracing::warn!(endpoint = name, "answered 410 Gone: the endpoint is disabled");
+        }
+        Ok(false) => {
+            tracing::info!(endpoint = name, "answered 410 Gone at a URL that it had before");
+        }
+        Err(error) => tracing::error!(endpoint = name, %error, "cannot disable the endpoint"),
     }
 }

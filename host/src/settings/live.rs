@@ -494,11 +494,19 @@ fn has_masks(module: &FlowModule) -> bool {
 }
 
 impl LiveSettings {
-    /// Stops an endpoint from taking deliveries; those that wait go on waiting.
-    pub async fn disable_endpoint(&self, id: EndpointId) -> Result<(), SettingsError> {
+    /// Stops an endpoint from taking deliveries, if it still has the URL that was called, and tells
+    /// whether it did. Those that wait go on waiting.
+    pub async fn disable_endpoint(
+        &self,
+        id: EndpointId,
+        called: &str,
+    ) -> Result<bool, SettingsError> {
         let _turn = self.take_edit_turn().await?;
         let current = self.current_settings();
-        let Some(target) = current.find_endpoint(id) else { return Ok(()) };
+        // Looked at in the edit turn, so that no change of the URL is overtaken.
+        let target = current.find_endpoint(id);
+        let target = target.filter(|target| target.endpoint.settings.url == called);
+        let Some(target) = target else { return Ok(false) };
         let mut settings = target.endpoint.settings.clone();
         settings.enabled = false;
         let name = settings.name.clone();
@@ -508,6 +516,7 @@ impl LiveSettings {
             sealed::put_sealed(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
         let change = change.replacing(Some(target.endpoint.updated_at));
         self.inner.journal.change_objects(&[change]).await?;
-        self.reload_settings().await
+        self.reload_settings().await?;
+        Ok(true)
     }
 }
