@@ -72,10 +72,11 @@ async fn sweep_lanes(context: Arc<LaneContext>) {
 /// Tells the lanes what the table knows and memory may not.
 async fn look_around(context: &LaneContext) -> Result<(), StoreError> {
     let prefetch = context.journal.prefetch();
+    let read_from = Instant::now();
     for (endpoint, until) in context.journal.list_holds().await? {
         if let Some(lane) = prefetch.find_lane(endpoint) {
             let left = until.since(context.journal.clock().now());
-            lane.lock_pace().hold_for(Instant::now(), left);
+            lane.lock_pace().hold_for(read_from, Instant::now(), left);
         }
     }
     for (endpoint, at) in context.journal.list_next_due().await? {

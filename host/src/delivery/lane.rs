@@ -96,13 +96,26 @@ impl LaneRunner {
         if self.url.as_ref() == Some(url) {
             return;
         }
-        // Another receiver: what the last one asked for is not this one's business.
         if self.url.replace(url.clone()).is_some() {
-            *self.lane.lock_pace() = ReceiverPace::default();
-            if let Err(error) = self.context.journal.lift_hold(self.lane.endpoint).await {
-                tracing::warn!(endpoint = %self.lane.endpoint, %error, "cannot end a hold");
-            }
+            self.forget_receiver().await;
         }
+    }
+
+    /// Forgets what the receiver at the last URL asked for: it is not the business of the new one.
+    async fn forget_receiver(&self) {
+        let (journal, endpoint) = (&self.context.journal, self.lane.endpoint);
+        // A hold may be among the attempts that are not written yet. A database that is away keeps
+        // them from being written, but not the server from stopping.
+        tokio::select! {
+            () = journal.flush_writes() => {}
+            () = self.context.stop.cancelled() => {}
+        }
+        if let Err(error) = journal.lift_hold(endpoint).await {
+            tracing::warn!(%endpoint, %error, "cannot end a hold");
+        }
+        // Last, and with the time: what the patrol read before the holds were lifted, and has not
+        // noted yet, does not come back.
+        *self.lane.lock_pace() = ReceiverPace::starting_at(Instant::now());
     }
 
     /// How long until the table holds something due; `None` if nothing is known to be.

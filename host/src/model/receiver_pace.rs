@@ -36,6 +36,8 @@ const SLACK: Duration = Duration::from_millis(10);
 /// What is known of how fast one receiver takes requests.
 #[derive(Debug, Default)]
 pub struct ReceiverPace {
+    /// Since when requests go to this receiver, where they went to another one before.
+    since: Option<Instant>,
     held_until: Option<Instant>,
     /// When the receiver refused. A refusal of a request that was sent before tells nothing new.
     refused_at: Option<Instant>,
@@ -61,6 +63,11 @@ struct PaceLearning {
 }
 
 impl ReceiverPace {
+    /// The pace of a receiver that takes the place of another one.
+    pub fn starting_at(since: Instant) -> Self {
+        Self { since: Some(since), ..Self::default() }
+    }
+
     /// How long the endpoint is held back yet; nothing if it is not.
     pub fn remaining_hold(&self, now: Instant) -> Option<Duration> {
         let left = self.held_until?.saturating_duration_since(now);
@@ -154,8 +161,12 @@ impl ReceiverPace {
     }
 
     /// Holds the endpoint back for that time, as another process or an earlier one was asked to.
-    pub fn hold_for(&mut self, now: Instant, left: Duration) {
-        self.hold_until(now + left.min(MAX_RETRY_AFTER));
+    /// If the reading of the hold began before this receiver took the place of another one, the
+    /// hold belongs to the other one and is ignored.
+    pub fn hold_for(&mut self, read_from: Instant, now: Instant, left: Duration) {
+        if self.since.is_none_or(|since| read_from >= since) {
+            self.hold_until(now + left.min(MAX_RETRY_AFTER));
+        }
     }
 
     fn hold_until(&mut self, until: Instant) {
@@ -325,6 +336,20 @@ mod tests {
             Some(5.0),
             "a late answer says nothing of the next second"
         );
+    }
+
+    #[test]
+    fn a_hold_that_was_read_before_the_receiver_changed_is_not_applied() {
+        let start = Instant::now();
+        let hour = Duration::from_hours(1);
+        let mut pace = ReceiverPace::starting_at(start + ms(1));
+        pace.hold_for(start, start + ms(2), hour);
+        assert_eq!(pace.remaining_hold(start + ms(2)), None);
+        pace.hold_for(start + ms(2), start + ms(3), hour);
+        assert_eq!(pace.remaining_hold(start + ms(3)), Some(hour));
+        let mut first = ReceiverPace::default();
+        first.hold_for(start, start, hour);
+        assert_eq!(first.remaining_hold(start), Some(hour));
     }
 
     #[test]
