@@ -6,8 +6,10 @@
 //! address that is about to be dialled, at every connection, so that a name that resolves
 //! differently the second time gains nothing.
 //!
-//! What counts as not public are the entries of the IANA special-purpose address registries (RFC 6890) that are not
-//! globally reachable, multicast and the reserved ranges. An IPv6 address that carries an IPv4 address is judged by that one.
+//! What counts as not public are the entries of the IANA special-purpose address registries (RFC
+//! 6890) that are not globally reachable, multicast and the reserved ranges. An IPv6 address that
+//! carries an IPv4 address is judged by that one. ISATAP leaves the prefix to the network, so there
+//! both must be public.
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -76,12 +78,13 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         // `::` and `::1` are IPv6's own.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
         // IPv4-mapped (RFC 4291, 2.5.5.2), IPv4-compatible (2.5.5.1), IPv4-translated (RFC 2765,
-        // 2.1), NAT64's well-known prefix (RFC 6052), 6to4 (RFC 3056), ISATAP (RFC 5214, 6.1).
+        // 2.1), NAT64's well-known prefix (RFC 6052), 6to4 (RFC 3056).
         [0, 0, 0, 0, 0, 0xffff | 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..]
-        | [.., 0 | 0x200, 0x5efe, high, low] => (high, low),
+        | [0x2002, high, low, ..] => (high, low),
+        // ISATAP (RFC 5214, 6.1), behind any prefix: one that is special is judged by itself.
+        [.., 0 | 0x200, 0x5efe, high, low] if special_v6(address).is_none() => (high, low),
         // Teredo: the client's address, inverted (RFC 4380, 4).
         [0x2001, 0, .., high, low] => (!high, !low),
         _ => return None,
@@ -239,6 +242,20 @@ mod tests {
             assert_eq!(kind(address), Some("a loopback"), "{address}");
         }
         assert_eq!(kind("::ffff:169.254.169.254"), Some("a link-local"));
+    }
+
+    #[test]
+    fn an_isatap_address_is_public_only_with_a_public_prefix_and_a_public_ipv4_address() {
+        for (address, expected) in [
+            ("fd00::5efe:808:808", Some("a unique local")),
+            ("fd00::200:5efe:808:808", Some("a unique local")),
+            ("fe80::5efe:808:808", Some("a link-local")),
+            ("2606:4700::5efe:10.0.0.1", Some("a private")),
+            ("2606:4700::200:5efe:192.168.0.1", Some("a private")),
+            ("2606:4700::5efe:8.8.8.8", None),
+        ] {
+            assert_eq!(kind(address), expected, "{address}");
+        }
     }
 
     #[test]
