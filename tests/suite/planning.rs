@@ -196,6 +196,25 @@ async fn every_part_of_a_split_has_an_id_of_its_own(
     assert_eq!(ids(3).await, first);
 }
 
+#[tokio::test]
+async fn a_delay_longer_than_max_wait_holds_the_next_delivery_of_the_record_too() {
+    let Some((world, _receiver)) = world_with_hostile(Sqlite).await else { return };
+    let smart = json!({"mode": "smart", "smart": {"window": "300ms", "max_wait": "300ms"}});
+    let changed = world.client().patch("/api/v1/endpoints/sink", &smart).await.unwrap();
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    chain(&world, 1, &json!({})).await;
+    let late = json!({"do": "route", "to": ["sink"], "delay": 3_600, "ordering_key": "one"});
+    for _ in 0..2 {
+        let event = world.event(&order(&late)).await;
+        planned(&world, &event).await;
+    }
+    let waiting = world.get("/api/v1/deliveries?status=pending").await;
+    assert_eq!(waiting.as_array().unwrap().len(), 1, "{waiting:#}");
+    let due: jiff::Timestamp = text(&waiting[0], "due_at").parse().unwrap();
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(50);
+    assert!(due > soon, "the second delivery is due at {due}");
+}
+
 /// An event whose route gives the key.
 fn keyed(key: &str) -> Value {
     order(&json!({"do": "route", "to": ["sink"], "dedupe_key": key}))

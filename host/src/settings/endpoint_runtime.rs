@@ -140,11 +140,14 @@ impl EndpointRuntime {
         let settings = &self.endpoint.settings;
         let now = journal.clock().now();
         let record = plan.record(event);
+        // A module may ask for a longer delay. The next delivery of the record then waits as long
+        // as the one that it takes the place of.
+        let latest = now.after(self.max_wait.max(plan.delay));
         let collapse = record
             .as_deref()
             .filter(|_| settings.mode == DeliveryMode::Smart)
             .map(|record| plan.collapse_key(record))
-            .map(|key| CollapseKey { key, latest: now.after(self.max_wait) });
+            .map(|key| CollapseKey { key, latest });
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
         let at_once = !self.is_locked()
