@@ -588,3 +588,20 @@ async fn hops_are_carried_through_every_way_in_and_out() {
     let looped = world.client().send(plain("9")).await.unwrap().json();
     assert_eq!(looped["type"], "urn:waybill:problem:loop");
 }
+
+/// A map of headers has room for 24,576 names, and a request for many more.
+#[tokio::test]
+async fn a_cloud_event_has_a_bounded_number_of_attributes() {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let of = |extensions: usize| {
+        let mut event =
+            json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "a.b", "data": {}});
+        for n in 0..extensions {
+            event[format!("x{n}")] = json!(1);
+        }
+        Call::post("/api/v1/events", "application/cloudevents+json", event.to_string())
+    };
+    let answer = world.client().send(of(25_000)).await.unwrap();
+    assert!(problem(&answer, 422)[0].1.contains("more than 256 attributes"), "{}", answer.text());
+    assert_eq!(world.client().send(of(200)).await.unwrap().status, 202);
+}

@@ -283,6 +283,7 @@ fn extensions(message: &EnvelopeMessage<'_>) -> Vec<(String, ExtensionValue)> {
         .filter_map(|(name, value)| Some((name, extension(value)?)))
         .chain(own)
         .filter(|(name, _)| is_extension_name(name))
+        .take(cloud_events::MAX_ATTRIBUTES)
         .collect()
 }
 

@@ -1,5 +1,9 @@
 //! The names of CloudEvents 1.0.2, and the extensions that Waybill adds to what it sends.
 
+/// Most attributes of an event that comes in, and most extensions of one that leaves. A map of
+/// headers panics above 24,576, which 225 KB of short members reach.
+pub const MAX_ATTRIBUTES: usize = 256;
+
 /// The version of the specification, in `specversion`.
 pub const SPEC_VERSION: &str = "1.0";
 /// What the headers of binary mode begin with (HTTP binding, section 3.1.3).
