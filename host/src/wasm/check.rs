@@ -89,6 +89,7 @@ pub fn check_drafts(
             ));
         }
         key("subject", subject.as_deref(), place)?;
+        check_attribute_count(attributes.len(), limits, place)?;
         size.add(&attributes, Some(&data))?;
         let data = body(data, place)?;
         let (subject, attributes) = (subject.map(make_storable), kept(attributes));
@@ -121,6 +122,7 @@ pub fn check_dispatches(
         key("destination", Some(&destination), place)?;
         key("dedupe-key", dedupe_key.as_deref(), place)?;
         key("ordering-key", ordering_key.as_deref(), place)?;
+        check_attribute_count(attributes.len(), limits, place)?;
         size.add(&attributes, data.as_ref())?;
         Ok(ModuleDispatch {
             id: data.is_some().then(|| origin.id("dispatch", n)),
@@ -142,6 +144,20 @@ fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> Check
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Bounds the attributes: merging compares each with all others, and in CloudEvents' binary mode
+/// each is a header, of which `http` holds 24,576 and then panics.
+fn check_attribute_count(
+    count: usize,
+    limits: &ModuleLimits,
+    place: std::fmt::Arguments<'_>,
+) -> CheckResult<()> {
+    let limit = limits.attributes;
+    if count <= limit {
+        return Ok(());
+    }
+    refuse(format!("{place}: {count} attributes, the limit is {limit}"))
 }
 
 fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> CheckResult<String> {
@@ -281,6 +297,34 @@ mod tests {
         assert!(check(vec![json()]).is_ok());
         assert!(message(check(vec![json(), json()])).contains("more than 10 bytes"));
         assert!(message(check(vec![json(), json(), json()])).contains("3 drafts, the limit is 2"));
+    }
+
+    #[test]
+    fn more_attributes_than_the_limit_are_refused() {
+        fn named(count: usize) -> Vec<(String, String)> {
+            (0..count).map(|n| (n.to_string(), String::new())).collect()
+        }
+        let limits = ModuleLimits::default();
+        let drafted = |count| {
+            let given =
+                WireDraft { attributes: named(count), ..draft(BodyResult::Json("1".into())) };
+            check_drafts(vec![given], origin("evt_1", &[0; 32]), &limits)
+        };
+        assert!(drafted(64).is_ok());
+        assert!(message(drafted(65)).contains("draft 0: 65 attributes, the limit is 64"));
+        let dispatched = |count| {
+            let given = WireDispatch {
+                destination: "crm".into(),
+                dedupe_key: None,
+                ordering_key: None,
+                delay_seconds: 0,
+                attributes: named(count),
+                data: None,
+            };
+            check_dispatches(vec![given], origin("evt_1", &[0; 32]), &limits)
+        };
+        assert!(dispatched(64).is_ok());
+        assert!(message(dispatched(65)).contains("dispatch 0: 65 attributes, the limit is 64"));
     }
 
     #[test]

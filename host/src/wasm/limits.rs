@@ -37,6 +37,8 @@ pub struct ModuleLimits {
     pub drafts: usize,
     /// Dispatches that one `route` may return.
     pub dispatches: usize,
+    /// Attributes that one draft or dispatch may set.
+    pub attributes: usize,
     /// The longest delay that a dispatch may ask for.
     pub delay: Duration,
     /// Log lines of one call.
@@ -65,6 +67,7 @@ impl Default for ModuleLimits {
             output_bytes: 2 << 20,
             drafts: 100,
             dispatches: 50,
+            attributes: 64,
             delay: Duration::from_hours(30 * 24),
             log_lines: 100,
             log_bytes: 64 << 10,
