@@ -30,12 +30,22 @@ pub struct LogLine {
     pub fields: Vec<(String, String)>,
 }
 
+/// Bytes of a line in the trace without its texts: `{"level":"info","message":""},`.
+const LINE_FRAME: usize = 30;
+/// Bytes of a field in the trace without its texts: `["",""],`. Fields of empty texts are not free.
+const FIELD_FRAME: usize = 8;
+
 impl LogLine {
-    /// Bytes of its texts.
+    /// Bytes that it takes in the trace, roughly.
     pub fn size(&self) -> usize {
-        let fields = self.fields.iter().map(|(name, value)| name.len() + value.len());
-        self.message.len() + fields.sum::<usize>()
+        let fields = self.fields.iter().map(|(name, value)| field_size(name, value));
+        LINE_FRAME + self.message.len() + fields.sum::<usize>()
     }
+}
+
+/// Bytes that a field takes in the trace, roughly.
+pub const fn field_size(name: &str, value: &str) -> usize {
+    FIELD_FRAME + name.len() + value.len()
 }
 
 /// The lines of one call. What exceeds its bounds is left out, and one line says so.
@@ -65,7 +75,7 @@ impl GuestLog {
             return;
         }
         let kept = clip(message, room);
-        let fields_size: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let fields_size: usize = fields.iter().map(|(name, value)| field_size(name, value)).sum();
         let fits = kept.len() + fields_size <= room;
         self.cut |= kept.len() < message.len() || !fits;
         // An empty line costs a byte too: no flood is free.
@@ -141,6 +151,19 @@ mod tests {
         assert_eq!(lines[0].message, "aé");
         assert!(lines[0].fields.is_empty());
         assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn fields_of_empty_texts_take_room_too() {
+        let mut log = GuestLog::new(3, 1000);
+        let empty = |count| vec![(String::new(), String::new()); count];
+        log.push(LogLevel::Info, "few", empty(100));
+        log.push(LogLevel::Info, "many", empty(100));
+        let lines = log.take(3, 1000);
+        assert_eq!((lines[0].fields.len(), lines[1].fields.len()), (100, 0));
+        assert!(lines[2].message.starts_with("log truncated"));
+        let trace = serde_json::to_string(&lines[..1]).unwrap();
+        assert!(trace.len() <= lines[0].size() + 30, "{} bytes", trace.len());
     }
 
     #[test]

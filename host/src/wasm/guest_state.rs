@@ -201,7 +201,7 @@ fn read_fields(
         let (name, value) = field?;
         let clip = |text: &str| super::guest_log::clip(text, room + 1).to_owned();
         let (name, value) = (clip(&name.to_str(&*store)?), clip(&value.to_str(&*store)?));
-        size += (name.len() + value.len()).max(1);
+        size += super::guest_log::field_size(&name, &value);
         read.push((name, value));
         if size > room {
             break;
