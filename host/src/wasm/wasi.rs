@@ -21,6 +21,9 @@ use wasmtime_wasi::{
 
 /// Handles (streams, pollables) that one instance may hold.
 const MAX_HANDLES: usize = 1000;
+/// Random bytes that one call gives at most, as in the Web's `getRandomValues`. They are made one
+/// by one in memory of the host, without giving way to others; wasmtime's own limit is 64 MiB.
+const MAX_RANDOM: u64 = 64 << 10;
 
 /// The WASI state of one instance, once it has called WASI.
 #[derive(Default)]
@@ -70,6 +73,7 @@ fn context(
         .allow_udp(false)
         .secure_random(StdRng::from_seed(secure))
         .insecure_random(StdRng::from_seed(seed))
+        .max_random_size(MAX_RANDOM)
         .insecure_random_seed(seed.iter().take(16).fold(0, |n, byte| n << 8 | u128::from(*byte)))
         .wall_clock(StandingClock(received))
         .monotonic_clock(StandingClock(received));

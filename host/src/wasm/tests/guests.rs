@@ -39,7 +39,10 @@ pub fn guest_of(wit: &str, world: &str, items: &str) -> Vec<u8> {
 }
 
 const RANDOM: &str = "package wasi:random@0.2.0;
-interface random { get-random-u64: func() -> u64; }";
+interface random {
+  get-random-bytes: func(len: u64) -> list<u8>;
+  get-random-u64: func() -> u64;
+}";
 
 /// [`WIT`] with a world whose filter may ask for random numbers.
 pub fn with_random() -> String {

@@ -294,6 +294,26 @@ async fn randomness_follows_from_the_event() {
     assert_ne!(reason(&first), reason(&module.run(EVENT, &config).await));
 }
 
+#[tokio::test]
+async fn a_call_gives_no_more_random_bytes_than_the_limit() {
+    let asking = |bytes: u32| {
+        let items = format!(
+            r#"(import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))
+               --- {}"#,
+            filter_item(&format!(
+                "(drop (memory.grow (i32.const 20)))
+                 (call $random (i64.const {bytes}) (i32.const 512))
+                 (i32.const 1024)"
+            ))
+        );
+        guests::guest_of(&guests::with_random(), "random-filter", &items)
+    };
+    assert!(matches!(run(&asking(65_536)).await.end, RunEnd::Out(_)));
+    let failure = failure(&asking(65_537)).await;
+    assert_eq!(failure.reason(), "module_output");
+    assert!(failure.to_string().contains("exceeds limit 65536"), "{failure}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_calls_than_the_pool_holds_wait_for_each_other() {
     let module = admitted(&filter("(i32.const 1024)")).await;
