@@ -159,6 +159,8 @@ fn within_pool(component: &Component, engine: &EngineInner) -> Result<(), Module
 
 /// Names are no proof: only loading the functions compares their types.
 async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
+    // Else a full pool refuses this instance, or that of a run which holds its place. Never closed.
+    let _slot = bound.engine.slots.acquire().await.ok();
     let randomness = GuestRandomness {
         secret: bound.engine.randomness.clone(),
         module: bound.sha256,

@@ -3,9 +3,12 @@
 use super::guests::{self, filter};
 use super::{ENGINE, KEY, cache, cache_in};
 use crate::wasm::compile::judge_compilation;
-use crate::wasm::{ModuleCompiler, ModuleLimits, ModuleRejection, ModuleRole};
+use crate::wasm::module::bind_module;
+use crate::wasm::{ModuleCompiler, ModuleEngine, ModuleLimits, ModuleRejection, ModuleRole};
 use std::path::Path;
+use std::pin::pin;
 use std::process::Command;
+use std::task::{Context, Waker};
 
 const KEEP: &str = "(i32.const 1024)";
 
@@ -139,6 +142,23 @@ async fn an_admitted_module_is_loaded_from_the_cache() {
     let loaded = ENGINE.load(&cache, module.sha256()).await.unwrap().expect("it is there");
     assert_eq!(loaded.report(), module.report());
     assert!(ENGINE.load(&cache, [0; 32]).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_module_is_tried_out_once_the_pool_has_a_place() {
+    // An engine of its own: the other tests use the places of theirs.
+    let engine = ModuleEngine::new(*ENGINE.limits(), &KEY).unwrap();
+    let (_dir, cache) = cache();
+    let admitted = engine.admit_module(&cache, &filter(KEEP)).await.unwrap().0;
+    let slots = &admitted.engine.slots;
+    let places = u32::try_from(slots.available_permits()).unwrap();
+    let taken = slots.acquire_many(places).await.unwrap();
+    let (component, report) = (admitted.pre.component().clone(), admitted.report.clone());
+    let mut binding = pin!(bind_module(&admitted.engine, component, report));
+    let waiting = binding.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(waiting.is_pending(), "it is tried out in a full pool");
+    drop(taken);
+    binding.await.unwrap();
 }
 
 fn the_file(dir: &Path, kind: &str) -> std::path::PathBuf {
