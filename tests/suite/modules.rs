@@ -333,6 +333,22 @@ async fn a_run_tries_a_module_and_delivers_nothing() {
     assert_eq!(receiver.count("/sink"), 0);
 }
 
+/// Among others the clock, which stands at the capture and not where the event says it happened.
+#[tokio::test]
+async fn a_run_on_a_stored_event_sees_what_its_flow_saw() {
+    let flow = json!({"events": ["probe.*"]});
+    let set = with_guest(Sqlite, "probe", &flow, &["sink"]).await;
+    let Some((world, receiver)) = set else { return };
+    let event =
+        json!({"type": "probe.order", "occurred_at": "2026-01-02T03:04:05Z", "data": {"sleep": 0}});
+    let id = world.event(&event).await;
+    let seen = receiver.first("/sink").await.json()["payload"].clone();
+    let tried = world.post("/api/v1/modules/probe/run", &json!({"event_id": id})).await;
+    let data = text(&tried["out"][0]["draft"], "data");
+    let trial: Value = serde_json::from_str(&data).unwrap();
+    assert_eq!([&trial["clock"], &trial["random"]], [&seen["clock"], &seen["random"]]);
+}
+
 /// A core module, a text, and a component cut off in the middle.
 fn no_components() -> Vec<(&'static str, Vec<u8>)> {
     let core = vec![0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];

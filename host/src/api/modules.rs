@@ -314,6 +314,7 @@ struct TrialEvent {
     source: String,
     event_type: String,
     subject: Option<String>,
+    /// When it was captured: where the module's clocks stand.
     at: Timestamp,
     time: String,
     attributes: Vec<(String, String)>,
@@ -341,7 +342,7 @@ impl TrialEvent {
         let event = stored.ok_or_else(|| ApiProblem::missing("event", text))?.with_payload()?;
         Ok(Self {
             id: event.id.to_string(),
-            at: event.time(),
+            at: event.received_at,
             time: event.time().to_string(),
             attributes: event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
             source: event.source,
