@@ -21,8 +21,8 @@ impl Failure {
         Self::Permanent(reason(code, message))
     }
 
-    /// Asks for the retry after `delay` at the earliest, rounded up to whole seconds. A permanent
-    /// failure stays as it is.
+    /// Asks for the retry after `delay` at the earliest, rounded up to whole seconds, 30 days at
+    /// most. A permanent failure stays as it is.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         if let Self::Retryable(retry) = &mut self {

@@ -42,8 +42,8 @@ fn kept(attributes: Vec<(String, String)>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a module says of itself.
-pub fn declared(failure: WireFailure) -> ModuleFailure {
+/// What a module says of itself. It may have the next try wait no longer than a delivery.
+pub fn declared(failure: WireFailure, limits: &ModuleLimits) -> ModuleFailure {
     let (retryable, after, reason) = match failure {
         WireFailure::Retryable(retry) => (true, retry.after_seconds, retry.reason),
         WireFailure::Permanent(reason) => (false, None, reason),
@@ -51,7 +51,7 @@ pub fn declared(failure: WireFailure) -> ModuleFailure {
     let Reason { code, message, pointer } = reason;
     ModuleFailure::Declared {
         retryable,
-        after: after.map(|seconds| Duration::from_secs(seconds.into())),
+        after: after.map(|seconds| Duration::from_secs(seconds.into()).min(limits.delay)),
         code: text(code),
         message: text(message),
         pointer: pointer.map(text),
@@ -231,6 +231,7 @@ impl IdOrigin<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wasm::bindings::waybill::module::types::Retry;
 
     fn draft(data: BodyResult) -> WireDraft {
         WireDraft { kind: None, subject: None, attributes: Vec::new(), data }
@@ -325,6 +326,21 @@ mod tests {
         };
         assert!(dispatched(64).is_ok());
         assert!(message(dispatched(65)).contains("dispatch 0: 65 attributes, the limit is 64"));
+    }
+
+    #[test]
+    fn the_wait_after_a_failure_ends_at_the_longest_delay() {
+        let waits = |seconds: u32| {
+            let reason = Reason { code: "busy".into(), message: String::new(), pointer: None };
+            let failure = WireFailure::Retryable(Retry { reason, after_seconds: Some(seconds) });
+            let ModuleFailure::Declared { after, .. } = declared(failure, &ModuleLimits::default())
+            else {
+                panic!("the module declares it")
+            };
+            after
+        };
+        assert_eq!(waits(90), Some(Duration::from_secs(90)));
+        assert_eq!(waits(u32::MAX), Some(Duration::from_hours(30 * 24)));
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl<'m> GuestCall<'m> {
         let limits = &self.bound.engine.limits;
         let checked = match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(declared)) => Err(check::declared(declared)),
+            Ok(Err(declared)) => Err(check::declared(declared, limits)),
             Err(ended) => Err(explain(ended, store.data_mut(), limits)),
         };
         self.check_output(role, store, checked)
