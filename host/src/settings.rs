@@ -18,6 +18,7 @@ use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::source_runtime::SourceRuntime;
 use crate::store::prefetch::FlowLane;
+use crate::time::timestamp::Timestamp;
 use crate::wasm::LoadedModule;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 pub struct SettingsSnapshot {
     /// Its version in the journal.
     pub version: i64,
+    built_at: Timestamp,
     sources: HashMap<String, Arc<SourceRuntime>>,
     endpoints: HashMap<EndpointId, Arc<EndpointRuntime>>,
     endpoint_names: BTreeMap<String, EndpointId>,
@@ -61,10 +63,21 @@ pub struct ModuleStage {
     /// What the module reads through its `config` interface.
     pub config: Arc<BTreeMap<String, String>>,
     /// The version that runs; an error says why none does.
-    pub module: Result<(u32, LoadedModule), String>,
+    pub module: Result<(u32, LoadedModule), ModuleUnusable>,
     /// How many of the flow's events may be in the module, or wait for it, at once: so that those
     /// of another flow with the same module come in between.
     pub share: Semaphore,
+}
+
+/// Why a module does not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModuleUnusable {
+    /// There is no such version, or it cannot be used: the operator has to act.
+    #[error("{0}")]
+    Missing(String),
+    /// The host or its database is at fault, as with a full disk: it is loaded again later.
+    #[error("it could not be loaded: {0}")]
+    NotLoaded(String),
 }
 
 impl FlowRuntime {
@@ -133,6 +146,13 @@ impl SettingsSnapshot {
     /// The flow with an id.
     pub fn find_flow(&self, id: FlowId) -> Option<&Arc<FlowRuntime>> {
         self.flows.iter().find(|route| route.flow.id == id)
+    }
+
+    /// Whether the host could not load a module of a flow.
+    fn lacks_modules(&self) -> bool {
+        let is_lacking =
+            |stage: &ModuleStage| matches!(stage.module, Err(ModuleUnusable::NotLoaded(_)));
+        self.flows.iter().any(|route| route.modules.iter().any(is_lacking))
     }
 
     /// All flows, by name.

@@ -185,6 +185,40 @@ async fn a_failed_event_is_replayed_with_a_better_version(
     world.eventually(DEAD, |found| *found == json!([])).await;
 }
 
+/// A file stands in the place of the folder with the compiled modules, so that the host cannot load
+/// one.
+#[tokio::test]
+async fn events_wait_while_their_module_cannot_be_loaded() {
+    let (Some(first), Some(second)) = (guest("hostile"), guest("probe")) else { return };
+    let patient = |settings: &mut Settings| {
+        settings.set("delivery.retry_schedule", r#"["1s", "2s", "4s", "8s", "16s", "32s"]"#);
+    };
+    let Some(world) = World::start_with(Sqlite, patient).await else { return };
+    let receiver = Receiver::start().await;
+    let sink = endpoint_with("sink", &receiver.url("/sink"), &json!({"events": []}));
+    world.endpoint(&sink).await;
+    for component in [first, second] {
+        assert_eq!(upload(&world, "hostile", component).await.status, StatusCode::CREATED);
+    }
+    let flow = json!({"name": "f", "events": ["hostile.*"], "modules": [{"name": "hostile"}],
+        "endpoints": ["sink"]});
+    world.post("/api/v1/flows", &flow).await;
+
+    let (folder, aside) = (world.folder().join("waybill-modules"), world.folder().join("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    world.post("/api/v1/modules/hostile/versions/1/activate", &json!({})).await;
+    let event = world.event(&order(&json!({"do": "echo"}))).await;
+    let path = format!("/api/v1/events/{event}");
+    let trace = world.eventually(&path, |found| found["steps"][0].is_object()).await;
+    assert!(trace["steps"].to_string().contains("could not be loaded"), "{trace:#}");
+    assert_eq!(world.get(DEAD).await, json!([]), "it is planned again");
+
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+    assert_eq!(receiver.first("/sink").await.json()["payload"]["do"], "echo");
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_split_makes_several_deliveries_and_a_delay_holds_one(

@@ -285,7 +285,7 @@ pub async fn run_module(
     }
     let found = find_version(&app, &name, request.version).await?;
     let module = app.live.load(found.sha256).await.map_err(|why| {
-        tracing::error!(module = name, why, "a stored module does not load");
+        tracing::error!(module = name, %why, "a stored module does not load");
         ApiProblem::internal()
     })?;
     let trial = TrialEvent::of(&app, &request).await?;

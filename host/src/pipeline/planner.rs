@@ -13,7 +13,7 @@ use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DeliveryMessage, Event, attribute_texts};
 use crate::model::id::{EndpointId, EventId};
 use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
-use crate::settings::{FlowRuntime, ModuleStage};
+use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::wasm::{self, LogLine, ModuleFailure, ModuleInput, ModuleStep, RoutedEvent, RunEnd};
 use serde::Serialize;
@@ -123,9 +123,18 @@ impl ModulesFailed {
         Self { reason, detail, most_retries: AS_SCHEDULED, after: None }
     }
 
-    fn missing(why: &str) -> Self {
-        let detail = format!("{why}; upload or activate it, then replay");
-        Self { reason: "module_missing", detail, most_retries: 0, after: None }
+    fn unusable(why: &ModuleUnusable, module: &str) -> Self {
+        match why {
+            ModuleUnusable::Missing(why) => {
+                let detail = format!("{why}; upload or activate it, then replay");
+                Self { reason: "module_missing", detail, most_retries: 0, after: None }
+            }
+            ModuleUnusable::NotLoaded(_) => {
+                let detail = format!("module `{module}`: {why}");
+                let most_retries = AS_SCHEDULED;
+                Self { reason: "module_failure", detail, most_retries, after: None }
+            }
+        }
     }
 
     fn output(module: &str, what: &str) -> Self {
@@ -285,7 +294,8 @@ impl<'a> FlowPlanner<'a> {
     ) -> Result<Vec<PipelineItem>, ModulesFailed> {
         course.work.check_time()?;
         let name = stage.settings.name.as_str();
-        let (version, module) = stage.module.as_ref().map_err(|why| ModulesFailed::missing(why))?;
+        let (version, module) =
+            stage.module.as_ref().map_err(|why| ModulesFailed::unusable(why, name))?;
         let time = self.event.time().to_string();
         let received = self.event.received_at.since(crate::time::timestamp::Timestamp::default());
         let id = item.id.to_string();

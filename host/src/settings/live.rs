@@ -1,9 +1,10 @@
 //! The topology in use, and building it anew when something changed.
 
 use super::sealed::{self, OpenedSettings};
-use super::{FlowRuntime, ModuleStage, SettingsSnapshot, matching};
+use super::{FlowRuntime, ModuleStage, ModuleUnusable, SettingsSnapshot, matching};
 use crate::access::token::{ApiToken, StoredToken, TokenActivity, TokenDigest};
 use crate::crypto::seal::SecretSealer;
+use crate::error_chain::error_chain;
 use crate::model::api_call::TokenUsage;
 use crate::model::endpoint::{Endpoint, EndpointSettings};
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
@@ -16,11 +17,13 @@ use crate::store;
 use crate::store::modules::ModuleVersion;
 use crate::store::objects::{ObjectKind, StoredObject, log_unreadable};
 use crate::store::{ClusterLock, EventStore};
+use crate::time::timestamp::Timestamp;
 use crate::wasm;
 use arc_swap::ArcSwap;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::error::Error;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -58,6 +61,8 @@ struct LiveInner {
 
 /// How long a change waits for requests that have not begun. They are told and only have to react.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
+/// After how long modules that could not be loaded are loaded again.
+const LOAD_AGAIN: Duration = Duration::from_secs(10);
 
 /// The settings that a request uses, until it begins.
 #[derive(Debug)]
@@ -117,6 +122,7 @@ impl LiveSettings {
     ) -> Result<Self, SettingsError> {
         let empty = SettingsSnapshot {
             version: 0,
+            built_at: Timestamp::default(),
             sources: HashMap::new(),
             endpoints: HashMap::new(),
             endpoint_names: BTreeMap::new(),
@@ -201,9 +207,13 @@ impl LiveSettings {
         Ok(EditTurn { _everywhere: everywhere, _here: here })
     }
 
-    /// Builds the topology anew, if the journal has a newer one.
+    /// Builds the topology anew, if the journal has a newer one, or if the host could not load a
+    /// module and may by now.
     pub async fn refresh_if_newer(&self) -> Result<(), SettingsError> {
-        if self.inner.journal.read_settings_version().await? == self.current_settings().version {
+        let current = self.current_settings();
+        let is_old = current.built_at.after(LOAD_AGAIN) <= self.inner.journal.clock().now();
+        let is_current = self.inner.journal.read_settings_version().await? == current.version;
+        if is_current && !(is_old && current.lacks_modules()) {
             return Ok(());
         }
         self.reload_settings().await
@@ -225,6 +235,7 @@ impl LiveSettings {
             self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
         let topology = SettingsSnapshot {
             version,
+            built_at: self.inner.journal.clock().now(),
             sources,
             endpoints,
             endpoint_names,
@@ -412,10 +423,10 @@ impl LiveSettings {
             for module in &settings.modules {
                 let mut stage = self.stage(module, &versions, loaded, &mut in_use).await;
                 if locked && has_masks(module) {
-                    stage.module = Err(format!(
+                    stage.module = Err(ModuleUnusable::Missing(format!(
                         "the configuration of module `{}` cannot be read with this key: give it again",
                         module.name
-                    ));
+                    )));
                 }
                 modules.push(stage);
             }
@@ -445,10 +456,10 @@ impl LiveSettings {
         };
         let version = versions.iter().filter(|v| v.name == settings.name).find(wanted);
         let module = match version {
-            None => Err(match settings.version {
+            None => Err(ModuleUnusable::Missing(match settings.version {
                 Some(number) => format!("module `{}` has no version {number}", settings.name),
                 None => format!("module `{}` has no active version", settings.name),
-            }),
+            })),
             Some(version) => {
                 let known = in_use.get(&version.sha256).or_else(|| loaded.get(&version.sha256));
                 let module = match known {
@@ -462,7 +473,7 @@ impl LiveSettings {
             }
         };
         if let Err(why) = &module {
-            tracing::error!(module = settings.name, why, "a flow's module cannot run");
+            tracing::error!(module = settings.name, %why, "a flow's module cannot run");
         }
         let share = Semaphore::new(self.inner.engine.side_by_side());
         ModuleStage {
@@ -474,17 +485,27 @@ impl LiveSettings {
     }
 
     /// The module with that SHA-256; compiled again if the cache has lost it.
-    pub async fn load(&self, sha256: [u8; 32]) -> Result<wasm::LoadedModule, String> {
+    pub async fn load(&self, sha256: [u8; 32]) -> Result<wasm::LoadedModule, ModuleUnusable> {
         let (engine, cache) = (&self.inner.engine, &self.inner.cache);
         match engine.load(cache, sha256).await {
             Ok(Some(module)) => return Ok(module),
             Ok(None) => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(not_loaded(&error)),
         }
-        let wasm = self.inner.journal.load_component(sha256).await.map_err(|e| e.to_string())?;
-        let wasm = wasm.ok_or_else(|| "its component is not stored".to_owned())?;
-        engine.admit_module(cache, &wasm).await.map_err(|e| e.to_string())
+        let wasm = self.inner.journal.load_component(sha256).await.map_err(|e| not_loaded(&e))?;
+        let missing = || ModuleUnusable::Missing("its component is not stored".to_owned());
+        let wasm = wasm.ok_or_else(missing)?;
+        engine.admit_module(cache, &wasm).await.map_err(|rejection| {
+            if let wasm::ModuleRejection::Unavailable(error) = rejection {
+                return not_loaded(&error);
+            }
+            ModuleUnusable::Missing(rejection.to_string())
+        })
     }
+}
+
+fn not_loaded(error: &dyn Error) -> ModuleUnusable {
+    ModuleUnusable::NotLoaded(error_chain(error))
 }
 
 /// Whether a module's configuration has a value that cannot be read.
