@@ -33,6 +33,8 @@ pub struct ModuleLimits {
     pub run: Duration,
     /// Bytes that one call may return, all strings together.
     pub output_bytes: usize,
+    /// Bytes that the calls of `route` in one run may return together.
+    pub run_output_bytes: usize,
     /// Drafts that one `transform` may return.
     pub drafts: usize,
     /// Dispatches that one `route` may return.
@@ -65,6 +67,7 @@ impl Default for ModuleLimits {
             wall: Duration::from_secs(1),
             run: Duration::from_secs(5),
             output_bytes: 2 << 20,
+            run_output_bytes: 16 << 20,
             drafts: 100,
             dispatches: 50,
             attributes: 64,

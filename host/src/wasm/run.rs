@@ -239,7 +239,7 @@ impl<'m> GuestCall<'m> {
         events: &[Event<'_>],
     ) -> Result<Vec<Vec<super::ModuleDispatch>>, ModuleFailure> {
         let Some(indices) = &self.bound.route else { return Ok(Vec::new()) };
-        let mut routed = Vec::with_capacity(events.len());
+        let (mut routed, mut returned) = (Vec::with_capacity(events.len()), 0);
         for event in events {
             let spent = self.time_left();
             self.check_output(ModuleRole::Route, store, spent)?;
@@ -252,7 +252,11 @@ impl<'m> GuestCall<'m> {
             let dispatches = self.judge_answer(ModuleRole::Route, store, answer)?;
             let origin = self.id_origin(event);
             let checked = check::check_dispatches(dispatches, origin, &self.bound.engine.limits);
-            routed.push(self.check_output(ModuleRole::Route, store, checked)?);
+            let dispatches = self.check_output(ModuleRole::Route, store, checked)?;
+            returned += dispatches.iter().map(super::ModuleDispatch::size).sum::<usize>();
+            let bounded = self.room_left(returned);
+            self.check_output(ModuleRole::Route, store, bounded)?;
+            routed.push(dispatches);
         }
         let (verdict, reason) = match routed.iter().map(Vec::len).sum() {
             0_usize => (RoleVerdict::Dropped, Some(TO_NOWHERE.to_owned())),
@@ -266,6 +270,16 @@ impl<'m> GuestCall<'m> {
     fn time_left(&self) -> CheckResult<()> {
         let limit = self.bound.engine.limits.run;
         if self.began.elapsed() < limit { Ok(()) } else { Err(ModuleFailure::Timeout { limit }) }
+    }
+
+    /// Refuses another call where all calls together have returned too much. One for each of 100
+    /// drafts may return 200 MiB, which nobody else counts before the run is over.
+    fn room_left(&self, returned: usize) -> CheckResult<()> {
+        let limit = self.bound.engine.limits.run_output_bytes;
+        if returned <= limit {
+            return Ok(());
+        }
+        Err(ModuleFailure::Output { message: format!("more than {limit} bytes in one run") })
     }
 
     /// The value of a call, or the failure that the trace and the caller see.

@@ -206,6 +206,43 @@ async fn too_many_drafts_and_too_long_delays_are_refused() {
     assert!(late.to_string().contains("a delay of 4294967295 s"), "{late}");
 }
 
+/// A route with one dispatch that has a payload of its own, a JSON text of `length` bytes from
+/// 131072 on; the answer is at 3072, the dispatch at 3200.
+fn route_with_payload(length: u32) -> String {
+    let last = 131_072 + length - 1;
+    format!(
+        r#"(func (export "waybill:module/route@0.1.0#plan") (param $event i32) (result i32)
+             (if (i32.lt_u (memory.size) (i32.const 12)) (then (drop (memory.grow (i32.const 11)))))
+             (memory.fill (i32.const 131072) (i32.const 120) (i32.const {length}))
+             (i32.store8 (i32.const 131072) (i32.const 34))
+             (i32.store8 (i32.const {last}) (i32.const 34))
+             (i32.store8 (i32.const 3244) (i32.const 1))
+             (i32.store (i32.const 3252) (i32.const 131072))
+             (i32.store (i32.const 3256) (i32.const {length}))
+             (i32.store (i32.const 3076) (i32.const 3200))
+             (i32.store (i32.const 3080) (i32.const 1))
+             (i32.const 3072))"#
+    )
+}
+
+#[tokio::test]
+async fn what_all_calls_of_a_run_return_is_bounded() {
+    let routing = |drafts: usize| {
+        let items = [
+            filter_item("(i32.const 1024)"),
+            transform_item(drafts, "1"),
+            route_with_payload(200_000),
+        ];
+        guest("pipeline-module", &items.join("\n"))
+    };
+    let RunEnd::Out(out) = run(&routing(80)).await.end else { panic!("16,000,000 bytes go on") };
+    let data = out[79].dispatches.as_ref().unwrap()[0].data.as_ref().unwrap();
+    assert_eq!(data.len(), 200_000);
+    let failure = failure(&routing(90)).await;
+    assert_eq!(failure.reason(), "module_output");
+    assert!(failure.to_string().contains("more than 16777216 bytes in one run"), "{failure}");
+}
+
 #[tokio::test]
 async fn a_module_reads_its_configuration() {
     // Drops with the value of `why` as its reason: at 512 stands the answer of `get`.
