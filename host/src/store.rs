@@ -64,7 +64,7 @@ pub use query::calls::CallFilter;
 pub use query::dead_letters::{
     DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter,
 };
-pub use query::deliveries::{DeliveryFilter, RecordedAttempt, StoredDelivery};
+pub use query::deliveries::{DeliveryFilter, DeliveryProgress, RecordedAttempt, StoredDelivery};
 pub use query::events::EventFilter;
 pub use query::records::{PageStart, RecordFilter};
 pub use query::source_rows::{KeyRange, RowLetter};

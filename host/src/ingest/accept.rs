@@ -17,10 +17,14 @@ use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
 use crate::store::SourceChanges;
 use crate::store::watch::{EventNotice, EventWatch};
-use crate::store::{CaptureReceipt, EventCapture, EventStore, IdempotencyKeys};
+use crate::store::{CaptureReceipt, DeliveryProgress, EventCapture, EventStore, IdempotencyKeys};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How much longer than its wait a request takes to look up what it was not told.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 /// An accepted event, and what became of the deliveries its caller waits for.
 #[derive(Debug)]
@@ -131,10 +135,10 @@ pub async fn accept_events(
         }
     }
     let mut accepted = Vec::with_capacity(receipts.len());
-    let deadline = tokio::time::Instant::now() + wait;
+    let deadline = Instant::now() + wait;
     for (receipt, watch) in receipts.into_iter().zip(watches) {
         let immediate = match watch {
-            Some(watch) if !receipt.duplicate => watch.follow(topology, deadline).await,
+            Some(watch) if !receipt.duplicate => watch.follow(journal, topology, deadline).await,
             Some(_) | None => Vec::new(),
         };
         accepted.push(AcceptedEvent { receipt, immediate });
@@ -299,40 +303,90 @@ impl AwaitedDelivery {
 }
 
 impl AwaitedDeliveries {
+    /// Waits for the first attempts. What is not told, such as attempts of another node, is looked
+    /// up at the end.
     async fn follow(
         mut self,
+        journal: &EventStore,
         topology: &SettingsSnapshot,
-        deadline: tokio::time::Instant,
+        deadline: Instant,
     ) -> Vec<AwaitedDelivery> {
-        while self.plans > 0 || self.deliveries.values().any(|d| d.duration.is_none()) {
-            let Ok(Some(notice)) =
-                tokio::time::timeout_at(deadline, self.watch.notices.recv()).await
-            else {
-                break;
-            };
-            self.note(topology, notice);
+        while self.is_waiting() {
+            match timeout_at(deadline, self.watch.notices.recv()).await {
+                Ok(Some(EventNotice::Planned { deliveries })) => {
+                    self.note_plan(topology, deliveries);
+                }
+                Ok(Some(EventNotice::Attempted {
+                    delivery,
+                    status,
+                    response_status,
+                    duration,
+                })) => {
+                    if let Some(known) = self.deliveries.get_mut(&delivery) {
+                        known.status = status;
+                        known.response_status = response_status;
+                        known.duration = Some(duration);
+                    }
+                }
+                Ok(None) | Err(_) => {
+                    self.look_up(journal, topology, deadline).await;
+                    break;
+                }
+            }
         }
         self.deliveries.into_values().collect()
     }
 
-    fn note(&mut self, topology: &SettingsSnapshot, notice: EventNotice) {
-        match notice {
-            EventNotice::Planned { deliveries } => {
-                self.plans = self.plans.saturating_sub(1);
-                for (id, endpoint) in deliveries {
-                    let mode = topology.find_endpoint(endpoint).map(|t| t.endpoint.settings.mode);
-                    if mode.is_some_and(is_immediate) {
-                        self.deliveries.entry(id).or_insert(AwaitedDelivery::waiting(id, endpoint));
-                    }
-                }
-            }
-            EventNotice::Attempted { delivery, status, response_status, duration } => {
-                if let Some(known) = self.deliveries.get_mut(&delivery) {
-                    known.status = status;
-                    known.response_status = response_status;
-                    known.duration = Some(duration);
-                }
+    fn is_waiting(&self) -> bool {
+        self.plans > 0 || self.deliveries.values().any(|awaited| awaited.duration.is_none())
+    }
+
+    fn note_plan(
+        &mut self,
+        topology: &SettingsSnapshot,
+        deliveries: Vec<(DeliveryId, EndpointId)>,
+    ) {
+        self.plans = self.plans.saturating_sub(1);
+        for (id, endpoint) in deliveries {
+            if is_immediate_at(topology, endpoint) {
+                self.deliveries.entry(id).or_insert(AwaitedDelivery::waiting(id, endpoint));
             }
         }
     }
+
+    /// Looks up in the table how far the deliveries are.
+    async fn look_up(
+        &mut self,
+        journal: &EventStore,
+        topology: &SettingsSnapshot,
+        deadline: Instant,
+    ) {
+        let looking = journal.list_progress_of_event(self.watch.event);
+        // Without an answer of the database they are pending, as far as anybody can say.
+        if let Ok(Ok(found)) = timeout_at(deadline + LONGEST_LOOK, looking).await {
+            for progress in found {
+                self.note_progress(topology, progress);
+            }
+        }
+    }
+
+    fn note_progress(&mut self, topology: &SettingsSnapshot, progress: DeliveryProgress) {
+        let DeliveryProgress { id, endpoint_id, status, response_status, duration } = progress;
+        if !self.deliveries.contains_key(&id) && !is_immediate_at(topology, endpoint_id) {
+            return;
+        }
+        let awaited =
+            self.deliveries.entry(id).or_insert(AwaitedDelivery::waiting(id, endpoint_id));
+        if awaited.duration.is_none() {
+            let is_leased = status == DeliveryStatus::Leased;
+            awaited.status = if is_leased { DeliveryStatus::Pending } else { status };
+            awaited.response_status = response_status;
+            awaited.duration = duration;
+        }
+    }
+}
+
+fn is_immediate_at(topology: &SettingsSnapshot, endpoint: EndpointId) -> bool {
+    let target = topology.find_endpoint(endpoint);
+    target.is_some_and(|target| is_immediate(target.endpoint.settings.mode))
 }

@@ -406,6 +406,10 @@ statements! {
         WHERE event_id = $1";
     SELECT_EVENT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed FROM delivery WHERE event_id = $1 ORDER BY id";
+    /// With the last attempt of each.
+    SELECT_PROGRESS = "SELECT d.id, d.endpoint_id, d.status, a.response_status, a.duration_us \
+        FROM delivery d LEFT JOIN attempt a ON a.delivery_id = d.id AND a.number = d.attempts \
+        WHERE d.event_id = $1";
     SELECT_DELIVERY = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed FROM delivery WHERE id = $1";
     SELECT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \

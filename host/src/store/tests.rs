@@ -6,6 +6,7 @@ mod delivering;
 mod faults;
 mod planning;
 mod reading;
+mod telling;
 mod transacting;
 
 use super::db::pool::tests::postgres_url;

@@ -37,7 +37,7 @@ pub struct EventWatchers {
 /// Notices of one event; ends the watch when dropped.
 #[derive(Debug)]
 pub struct EventWatch {
-    event: EventId,
+    pub event: EventId,
     watchers: EventWatchers,
     pub notices: mpsc::UnboundedReceiver<EventNotice>,
 }

@@ -7,6 +7,7 @@ use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
 use crate::store::error::database_error::corrupt_value;
 use crate::store::{EventStore, StoreError, statements};
 use crate::time::timestamp::Timestamp;
+use std::time::Duration;
 
 /// Which deliveries, or dead letters, to list.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +61,20 @@ pub struct StoredDelivery {
     pub collapsed: u32,
 }
 
+/// How far a delivery is.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryProgress {
+    pub id: DeliveryId,
+    /// Where it goes.
+    pub endpoint_id: EndpointId,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// The status of the answer to the last attempt.
+    pub response_status: Option<u16>,
+    /// How long the last attempt took; `None` before the first one is recorded.
+    pub duration: Option<Duration>,
+}
+
 /// An attempt as it was recorded.
 #[derive(Debug, Clone)]
 pub struct RecordedAttempt {
@@ -83,11 +98,29 @@ pub struct RecordedAttempt {
     pub response_body: Option<Vec<u8>>,
 }
 
+fn read_status(row: &StoredRow<'_>) -> Result<DeliveryStatus, StoreError> {
+    let code: i16 = row.get("status")?;
+    DeliveryStatus::from_code(code)
+        .ok_or_else(|| corrupt_value("delivery", "status", &format!("unknown code {code}")))
+}
+
+impl FromStoredRow for DeliveryProgress {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let response_status: Option<i16> = row.get("response_status")?;
+        let duration_us: Option<i64> = row.get("duration_us")?;
+        Ok(Self {
+            id: row.get("id")?,
+            endpoint_id: row.get("endpoint_id")?,
+            status: read_status(row)?,
+            response_status: response_status.map(i16::cast_unsigned),
+            duration: duration_us.map(|duration| Duration::from_micros(duration.unsigned_abs())),
+        })
+    }
+}
+
 impl FromStoredRow for StoredDelivery {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
-        let code: i16 = row.get("status")?;
-        let status = DeliveryStatus::from_code(code)
-            .ok_or_else(|| corrupt_value("delivery", "status", &format!("unknown code {code}")))?;
+        let status = read_status(row)?;
         let (attempts, collapsed): (i32, i32) = (row.get("attempts")?, row.get("collapsed")?);
         Ok(Self {
             id: row.get("id")?,
@@ -128,6 +161,14 @@ impl EventStore {
         event: EventId,
     ) -> Result<Vec<StoredDelivery>, StoreError> {
         self.pool().fetch_all(SqlQuery::new(statements::SELECT_EVENT_DELIVERIES).bind(event)).await
+    }
+
+    /// How far the deliveries of an event are, in any order.
+    pub async fn list_progress_of_event(
+        &self,
+        event: EventId,
+    ) -> Result<Vec<DeliveryProgress>, StoreError> {
+        self.pool().fetch_all(SqlQuery::new(statements::SELECT_PROGRESS).bind(event)).await
     }
 
     /// A page of deliveries, newest first, older than `before`.

@@ -22,7 +22,7 @@ fn attempt(store: &EventStore, number: i32) -> Attempt {
     }
 }
 
-fn settled(
+pub(super) fn settled(
     store: &EventStore,
     made: &NewDelivery,
     lease: WorkLease,
@@ -43,7 +43,7 @@ fn settled(
     }
 }
 
-async fn settle(store: &EventStore, settled: SettledAttempt) {
+pub(super) async fn settle(store: &EventStore, settled: SettledAttempt) {
     store.record_attempt(settled).await.unwrap();
     store.flush_writes().await;
 }
