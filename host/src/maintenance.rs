@@ -61,6 +61,7 @@ pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToke
         run_every(BEAT, &stop, || context.announce_process()),
         run_every(FORGET, &stop, || context.forget_expired()),
         run_every(context.pruning_period(), &stop, || context.prune_expired()),
+        run_until(&stop, context.journal.follow_nodes()),
     );
 }
 
@@ -80,8 +81,13 @@ async fn run_every<D: Future<Output = Result<(), live::SettingsError>>>(
             }
         }
     };
+    run_until(stop, done).await;
+}
+
+/// Does what has no end until told to stop.
+async fn run_until(stop: &CancellationToken, duty: impl Future<Output = ()>) {
     tokio::select! {
-        () = done => {}
+        () = duty => {}
         () = stop.cancelled() => {}
     }
 }

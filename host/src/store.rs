@@ -28,6 +28,7 @@ pub mod statements;
 
 pub mod figures;
 pub mod node_id;
+pub mod node_notice;
 pub mod prefetch;
 pub mod presence;
 pub mod watch;
@@ -44,6 +45,7 @@ pub mod erase;
 pub mod forget;
 pub mod modules;
 pub mod node;
+pub mod node_channel;
 pub mod objects;
 pub mod prune;
 pub mod readiness;

@@ -1,7 +1,8 @@
 //! Several nodes on one database.
 
 use crate::support::{endpoint_with, invoice};
-use serde_json::json;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -157,4 +158,76 @@ async fn changes_on_two_nodes_do_not_undo_each_other() {
     assert_eq!([rotated.unwrap().status, changed.unwrap().status], [200, 200]);
     let found = other.patch(path, &json!({})).await.unwrap().data();
     assert!(found["grace_until"].is_string() && found["max_in_flight"] == 1, "{found:#}");
+}
+
+/// A node, and another one beside it that knows the same endpoint. It answers with the first
+/// attempt and has its deliveries claimed from the table, by whichever node comes first. So few
+/// requests at once that both nodes have a share.
+async fn immediate_nodes(receiver: &Receiver, folder: &Path) -> Option<(World, Server)> {
+    let patient = |settings: &mut Settings| {
+        with_key(settings);
+        settings.set("immediate.wait", "1m");
+    };
+    let world = World::start_with(Postgres, patient).await?;
+    let more = json!({"mode": "immediate", "ordered": true, "max_in_flight": 2});
+    world.endpoint(&endpoint_with("erp", &receiver.url("/a"), &more)).await;
+    let second = Server::start(&beside(&world, folder)).unwrap();
+    Some((world, second))
+}
+
+/// Sends 60 events to both nodes in turn, all of them at once. Returns what the answers say of
+/// their deliveries.
+async fn capture_in_turn(world: &World, second: &Server) -> Vec<Value> {
+    let other = Client::new(second.address(), Some(ADMIN_TOKEN));
+    let posts = (0..60).map(|n| {
+        let client = if n % 2 == 0 { world.client() } else { &other };
+        async move { client.post("/api/v1/events", &invoice(n)).await.unwrap() }
+    });
+    let answers = join_all(posts).await;
+    answers.iter().map(|answer| answer.data()["deliveries"][0].clone()).collect()
+}
+
+fn assert_delivered(deliveries: &[Value]) {
+    for delivery in deliveries {
+        assert_eq!(delivery["status"], "delivered", "{delivery:#}");
+        assert_eq!(delivery["response_status"], 200, "{delivery:#}");
+        assert!(delivery["duration_ms"].is_number(), "{delivery:#}");
+    }
+}
+
+#[tokio::test]
+async fn an_immediate_answer_says_how_the_attempt_of_another_node_ended() {
+    let (receiver, folder) = (Receiver::start().await, tempfile::tempdir().unwrap());
+    let Some((world, second)) = immediate_nodes(&receiver, folder.path()).await else { return };
+    let deliveries = capture_in_turn(&world, &second).await;
+    assert_delivered(&deliveries);
+    let ids: BTreeSet<&str> = deliveries.iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(ids.len(), deliveries.len());
+}
+
+/// Fails unless the listeners of both nodes were there.
+const CUT_LISTENERS: &str = "DO $$ BEGIN IF (SELECT COUNT(pg_terminate_backend(pid)) \
+    FROM pg_stat_activity WHERE application_name = 'waybill listener' \
+    AND datname = current_database()) < 2 THEN RAISE EXCEPTION 'a node does not listen'; \
+    END IF; END $$";
+
+#[tokio::test]
+async fn an_immediate_answer_is_right_after_the_notices_of_other_nodes_were_lost() {
+    let (receiver, folder) = (Receiver::start().await, tempfile::tempdir().unwrap());
+    receiver.always("/a", Reply::Held);
+    let Some((world, second)) = immediate_nodes(&receiver, folder.path()).await else { return };
+    let cut = async {
+        // Two requests of each node.
+        receiver.wait_for("/a", 4).await;
+        while Database::run(&world.settings().database, CUT_LISTENERS).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // What is delivered from here on is told while nobody listens.
+        receiver.release("/a");
+    };
+    let (deliveries, ()) = tokio::join!(capture_in_turn(&world, &second), cut);
+    assert_delivered(&deliveries);
+    for server in [world.server(), &second] {
+        server.wait_for_line(&["notices of other nodes is lost"]).unwrap();
+    }
 }

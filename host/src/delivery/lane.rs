@@ -5,6 +5,7 @@ use super::dispatcher::LaneContext;
 use super::judge::RetryRound;
 use super::turn::{EndpointTurns, HeldBack, SendTurn};
 use crate::model::delivery::{AttemptOutcome, WorkLease};
+use crate::model::endpoint::DeliveryMode;
 use crate::model::id::{DeliveryId, EndpointId};
 use crate::model::receiver_pace::ReceiverPace;
 use crate::settings::endpoint_runtime::EndpointRuntime;
@@ -249,6 +250,7 @@ async fn send_delivery(
         event_type: message_type.unwrap_or_else(|| leased.event.event_type.clone()),
         endpoint: target.endpoint.id,
         ordered: target.endpoint.settings.ordered,
+        immediate: target.endpoint.settings.mode == DeliveryMode::Immediate,
         round_from: leased.round_from,
         held_since: leased.held_since,
         lease: leased.lease,

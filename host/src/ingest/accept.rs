@@ -303,8 +303,8 @@ impl AwaitedDelivery {
 }
 
 impl AwaitedDeliveries {
-    /// Waits for the first attempts. What is not told, such as attempts of another node, is looked
-    /// up at the end.
+    /// Waits for the first attempts. What is not told, such as attempts of another node while
+    /// notices were lost, is looked up at the end.
     async fn follow(
         mut self,
         journal: &EventStore,
@@ -327,6 +327,9 @@ impl AwaitedDeliveries {
                         known.response_status = response_status;
                         known.duration = Some(duration);
                     }
+                }
+                Ok(Some(EventNotice::Interrupted)) => {
+                    self.look_up(journal, topology, deadline).await;
                 }
                 Ok(None) | Err(_) => {
                     self.look_up(journal, topology, deadline).await;

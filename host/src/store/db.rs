@@ -5,6 +5,7 @@
 //!               fetch_…  ──► up to four connections that only read
 //!   PostgreSQL  transact ──► a pool for writing
 //!               fetch_…  ──► a pool for reading
+//!               listen_… ──► one connection that hears what other nodes tell
 //! ```
 //!
 //! A caller hands over a [`SqlQuery`], or a closure that runs several in one [`WriteTransaction`],
@@ -15,6 +16,7 @@ pub mod bulk;
 pub mod checkpoint;
 pub mod database_file;
 pub mod migrations;
+pub mod node_listener;
 pub mod pool;
 pub mod postgres_pools;
 pub mod postgres_work;
@@ -28,6 +30,7 @@ pub mod transaction;
 
 pub use bound_value::BoundRow;
 pub use bulk::{BulkInserts, BulkStatement};
+pub use node_listener::NodeListener;
 pub use pool::{DatabaseDialect, DatabasePool, StoreOpening};
 pub use postgres_work::ClusterLock;
 pub use query::SqlQuery;

@@ -16,7 +16,7 @@ use super::write_health::{ReadinessProof, WriteHealth};
 use super::{StoreError, node_id};
 use crate::error_chain::error_chain;
 use crate::model::node_description::NodeDescription;
-use crate::store::presence::NodePresence;
+use crate::store::presence::{NodePresence, OtherNodes};
 use crate::time::clock::Clock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -66,6 +66,7 @@ impl EventStore {
         let followers = Arc::new(CommitFollowers {
             prefetch,
             watchers: EventWatchers::default(),
+            others: OtherNodes::default(),
             figures: StoreFigures::default(),
             write_health: WriteHealth::default(),
         });

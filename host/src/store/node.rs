@@ -7,6 +7,7 @@
 
 use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::node_id::first_token;
+use super::node_notice::{NODE_CHANNEL, NodeNotice};
 use super::{EventStore, StoreError, statements};
 use crate::crypto::digest::ShortDigest;
 use crate::model::delivery::WorkLease;
@@ -90,16 +91,27 @@ impl EventStore {
     /// by one that is gone.
     pub async fn enter_process(&self) -> Result<(), StoreError> {
         self.write_heartbeat().await?;
-        match self.pool().dialect() {
-            DatabaseDialect::Sqlite => self.take_over_lost(Duration::ZERO).await,
-            DatabaseDialect::Postgres => self.take_over_lost(LOST).await,
-        }
+        let silent = match self.pool().dialect() {
+            DatabaseDialect::Sqlite => Duration::ZERO,
+            DatabaseDialect::Postgres => LOST,
+        };
+        self.take_over_lost(silent).await?;
+        self.look_for_others().await
     }
 
     /// Says that this process is there, and takes over from those that are not.
     pub async fn watch_processes(&self) -> Result<(), StoreError> {
         self.renew_presence().await?;
-        self.take_over_lost(LOST).await
+        self.take_over_lost(LOST).await?;
+        self.look_for_others().await
+    }
+
+    /// Notes whether other processes share the database.
+    async fn look_for_others(&self) -> Result<(), StoreError> {
+        let query = SqlQuery::new(statements::COUNT_OTHER_NODES).bind(self.inner.node);
+        let others: i64 = self.pool().fetch_value(query).await?;
+        self.inner.followers.others.note_others(others > 0);
+        Ok(())
     }
 
     /// Says that this process is there. Where others have forgotten it, what it leased is theirs.
@@ -149,6 +161,8 @@ impl EventStore {
         Ok(())
     }
 
+    /// Enters this process, and tells the others: one that was alone tells this one things from then
+    /// on.
     async fn write_heartbeat(&self) -> Result<(), StoreError> {
         let described = self.inner.description.get();
         let seen = SqlQuery::new(statements::SEEN)
@@ -157,8 +171,16 @@ impl EventStore {
             .bind(described.map(|node| node.address.as_str()))
             .bind(described.map(|node| node.version))
             .bind(described.map(|node| node.started_at))
-            .bind(described.map(|node| node.key_mark.bytes().as_slice()));
-        self.pool().execute(seen).await.map(drop)
+            .bind(described.map(|node| node.key_mark.bytes().as_slice()))
+            .to_owned();
+        let told = NodeNotice::pack(&[NodeNotice::Entered { node: self.inner.node }]);
+        let written = self.pool().write(move |tx| {
+            Box::pin(async move {
+                tx.execute(seen.borrow()).await?;
+                tx.notify_nodes(NODE_CHANNEL, &told).await
+            })
+        });
+        written.await
     }
 
     async fn take_over_lost(&self, silent: Duration) -> Result<(), StoreError> {

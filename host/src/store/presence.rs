@@ -1,4 +1,4 @@
-//! Whether this process still holds what it leased.
+//! Whether this process still holds what it leased, and whether it has the database to itself.
 //!
 //! Others take over what a process held that has not said for ten seconds that it is there: it may
 //! have been stopped and continued, or cut off from the database. Its own clock cannot tell it so,
@@ -6,6 +6,7 @@
 //! there; and where it finds that it was forgotten meanwhile, its older leases are void.
 
 use crate::model::delivery::WorkLease;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,6 +14,22 @@ use tokio::time::Instant;
 /// For how long after a sign of this process its leases are beyond doubt. Less than the ten seconds
 /// after which others take over, by what a request takes to begin.
 const BEYOND_DOUBT: Duration = Duration::from_secs(6);
+
+/// Whether other processes share the database. While there are none, nothing is told and nothing
+/// spent.
+#[derive(Debug, Default)]
+pub struct OtherNodes(AtomicBool);
+
+impl OtherNodes {
+    /// Notes whether there are any.
+    pub fn note_others(&self, are_there: bool) {
+        self.0.store(are_there, Ordering::Relaxed);
+    }
+
+    pub fn are_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// What is known of this process's leases.
 #[derive(Debug)]

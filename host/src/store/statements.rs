@@ -338,6 +338,7 @@ statements! {
     SELECT_NODES = "SELECT id, seen_at, address, version, started_at FROM node ORDER BY started_at, id";
     NODES_WITH_OTHER_KEY = "SELECT id, seen_at, address, version, started_at FROM node \
         WHERE id <> $1 AND key_mark <> $2 AND seen_at >= $3";
+    COUNT_OTHER_NODES = "SELECT COUNT(*) AS value FROM node WHERE id <> $1";
     LOST_NODES = "SELECT id AS value FROM node WHERE seen_at < $1 AND id <> $2";
     /// Only if it is described: one that was forgotten, and then proved that it can write, is not.
     SEEN_AGAIN = "UPDATE node SET seen_at = $2 WHERE id = $1 AND started_at IS NOT NULL";

@@ -25,6 +25,8 @@ pub enum EventNotice {
         /// How long the attempt took.
         duration: Duration,
     },
+    /// Notices of other nodes may have been lost: the table says how far the deliveries are.
+    Interrupted,
 }
 
 /// All watchers; cheap when there are none.
@@ -58,6 +60,18 @@ impl EventWatchers {
         }
         if let Some(sender) = self.lock_watchers().get(&event) {
             drop(sender.send(notice()));
+        }
+    }
+
+    /// Whether a request of this process waits for what becomes of the event.
+    pub fn is_watched(&self, event: EventId) -> bool {
+        self.count.load(Ordering::Relaxed) > 0 && self.lock_watchers().contains_key(&event)
+    }
+
+    /// Tells all watchers that notices of other nodes may have been lost.
+    pub fn interrupt_watches(&self) {
+        for sender in self.lock_watchers().values() {
+            drop(sender.send(EventNotice::Interrupted));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::store::figures::StoreFigures;
 use crate::store::prefetch::WorkPrefetch;
+use crate::store::presence::OtherNodes;
 use crate::store::watch::EventWatchers;
 use crate::store::write_health::WriteHealth;
 
@@ -12,6 +13,8 @@ pub struct CommitFollowers {
     pub prefetch: WorkPrefetch,
     /// Requests that wait for what becomes of their event.
     pub watchers: EventWatchers,
+    /// Nodes that may have such requests.
+    pub others: OtherNodes,
     pub figures: StoreFigures,
     pub write_health: WriteHealth,
 }

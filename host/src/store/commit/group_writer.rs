@@ -16,6 +16,7 @@ use crate::error_chain::error_chain;
 use crate::store::StoreError;
 use crate::store::db::DatabasePool;
 use crate::store::figures::StoreFigures;
+use crate::store::node_notice::{NODE_CHANNEL, NodeNotice};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, RwLock, mpsc};
@@ -113,12 +114,33 @@ impl GroupWriter {
                 Err(error) => return (operations, Err(error)),
             }
         }
+        let notices = self.pack_notices(&operations);
         let write = self.pool.commit_group(
             operations,
-            |tx, operations| Box::pin(write_operations(tx, operations)),
+            move |tx, operations| {
+                Box::pin(async move {
+                    let written = write_operations(tx, operations).await?;
+                    tx.notify_nodes(NODE_CHANNEL, &notices).await?;
+                    Ok(written)
+                })
+            },
             |operations| commit_proofs(operations),
         );
         write.await
+    }
+
+    /// What other nodes are told of the attempts, in payloads; nothing where there are none.
+    fn pack_notices(&self, operations: &[WriteOperation]) -> Vec<String> {
+        let CommitFollowers { watchers, others, .. } = &*self.followers;
+        if !others.are_there() {
+            return Vec::new();
+        }
+        let notice = |operation: &WriteOperation| {
+            let WriteOperation::Settle(settled) = operation else { return None };
+            settled.node_notice(watchers)
+        };
+        let notices: Vec<NodeNotice> = operations.iter().filter_map(notice).collect();
+        NodeNotice::pack(&notices)
     }
 
     /// Writes each operation alone, because the database refused something among them. The one that

@@ -9,6 +9,7 @@ use crate::model::delivery::{Attempt, AttemptOutcome, DeadLetter, DeliveryStatus
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
 use crate::store::db::{BoundRow, SqlQuery, WriteTransaction};
 use crate::store::figures::StoreFigures;
+use crate::store::node_notice::NodeNotice;
 use crate::store::prefetch::{QueuePermit, WorkPrefetch};
 use crate::store::watch::{EventNotice, EventWatchers};
 use crate::store::{StoreError, statements};
@@ -24,6 +25,9 @@ pub struct SettledAttempt {
     pub endpoint: EndpointId,
     /// Whether its endpoint keeps order, so that the next one may be waiting for it.
     pub ordered: bool,
+    /// Whether its endpoint is in immediate mode, so that the request that captured the event may
+    /// wait for it, on whichever node.
+    pub immediate: bool,
     /// Attempts made before the present round of the schedule.
     pub round_from: i32,
     /// When its receiver first asked for time in this round.
@@ -68,6 +72,20 @@ impl SettledAttempt {
         (attempt.response_headers, attempt.response_body) = (None, None);
         attempt.error = Some(format!("the database refused the record of this attempt: {why}"));
         true
+    }
+
+    /// What other nodes are told of it: nothing where no request waits, or one of this node.
+    pub fn node_notice(&self, watchers: &EventWatchers) -> Option<NodeNotice> {
+        let attempt = &self.attempt;
+        let may_be_awaited =
+            self.immediate && attempt.number == 1 && !watchers.is_watched(self.event);
+        may_be_awaited.then(|| NodeNotice::Attempted {
+            event: self.event,
+            delivery: self.delivery,
+            status: self.status(),
+            response_status: attempt.response_status,
+            duration_us: u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
+        })
     }
 
     fn ended_at(&self) -> Timestamp {

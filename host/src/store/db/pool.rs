@@ -2,6 +2,7 @@
 
 use super::bound_value::BoundRow;
 use super::bulk::BulkInserts;
+use super::node_listener::NodeListener;
 use super::postgres_pools::{self, PostgresPools};
 use super::postgres_work::{
     ClusterLock, LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, take_cluster_lock,
@@ -319,6 +320,13 @@ impl DatabasePool {
     ) -> Result<Option<ClusterLock>, StoreError> {
         let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(None) };
         Box::pin(take_cluster_lock(pools, key, longest)).await.map(Some)
+    }
+
+    /// Listens from now on to what other nodes tell on a channel; nothing on SQLite, which has one
+    /// node.
+    pub async fn listen_to_nodes(&self, channel: &str) -> Result<Option<NodeListener>, StoreError> {
+        let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(None) };
+        Box::pin(NodeListener::open(pools, channel)).await.map(Some)
     }
 
     /// Closes all connections.

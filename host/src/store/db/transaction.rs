@@ -56,6 +56,24 @@ impl WriteTransaction<'_> {
         }
     }
 
+    /// Tells all nodes that listen to a channel, once this transaction is committed. A payload must
+    /// have fewer than 8,000 bytes. SQLite has one node.
+    pub async fn notify_nodes(
+        &mut self,
+        channel: &str,
+        payloads: &[String],
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(db) if !payloads.is_empty() => {
+                let notify =
+                    "SELECT pg_notify($1, v.payload) FROM UNNEST($2::text[]) AS v (payload)";
+                sqlx::query(notify).bind(channel).bind(payloads).execute(&mut **db).await?;
+                Ok(())
+            }
+            Self::Postgres(_) | Self::Sqlite(_) => Ok(()),
+        }
+    }
+
     /// Runs a statement over all rows. Returns how many rows of the table it made, changed or
     /// deleted.
     pub async fn execute_bulk(

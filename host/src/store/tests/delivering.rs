@@ -34,6 +34,7 @@ pub(super) fn settled(
         event_type: made.event_type.clone(),
         endpoint: made.endpoint_id,
         ordered: false,
+        immediate: false,
         round_from: 0,
         held_since: None,
         lease,

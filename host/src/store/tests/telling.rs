@@ -3,7 +3,8 @@
 use super::delivering::{settle, settled};
 use super::*;
 use crate::model::delivery::{AttemptOutcome, DeliveryStatus};
-use crate::store::DeliveryProgress;
+use crate::store::watch::EventNotice;
+use crate::store::{DeliveryProgress, SettledAttempt};
 
 /// The only delivery of an event.
 async fn progress(store: &EventStore, event: EventId) -> DeliveryProgress {
@@ -26,4 +27,30 @@ async fn the_progress_of_an_event_is_that_of_the_last_attempts() {
         assert_eq!(after.response_status, Some(500), "{url}");
         assert_eq!(after.duration, Some(Duration::from_millis(3)), "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_node_is_told_of_the_first_attempt_that_another_one_makes() {
+    let Some(url) = postgres_url().await else { return };
+    let (here, there) = (open(&url).await, open(&url).await);
+    let own = lease(&there);
+    let made = capture_delivery(&here, EndpointId::generate(), Some(own)).await;
+    let mut watch = here.watchers().watch_event(made.event_id);
+    let following = here.clone();
+    let following = tokio::spawn(async move { following.follow_nodes().await });
+    let listens = watch.notices.recv().await;
+    assert!(matches!(listens, Some(EventNotice::Interrupted)), "{listens:?}");
+    // Nobody waits for the first of these, and the second one is the one that is told.
+    let retry = AttemptOutcome::Retry { at: there.clock().now() };
+    settle(&there, settled(&there, &made, own, retry)).await;
+    let delivered = settled(&there, &made, own, AttemptOutcome::Delivered);
+    settle(&there, SettledAttempt { immediate: true, ..delivered }).await;
+    let told = watch.notices.recv().await;
+    let Some(EventNotice::Attempted { delivery, status, response_status, duration }) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!((delivery, status), (made.id, DeliveryStatus::Delivered));
+    assert_eq!((response_status, duration), (Some(500), Duration::from_millis(3)));
+    following.abort();
+    assert!(following.await.is_err());
 }

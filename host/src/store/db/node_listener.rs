@@ -1,0 +1,73 @@
+//! The connection on which PostgreSQL passes on what other nodes tell.
+
+use super::PATIENCE;
+use super::postgres_pools::PostgresPools;
+use crate::store::StoreError;
+use crate::store::error::DatabaseError;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use std::io;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Marks the connection in `pg_stat_activity`.
+const APPLICATION: &str = "waybill listener";
+/// How long nothing may come before the connection is asked whether it is alive. One that a
+/// firewall dropped looks like one on which nothing is told.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A connection of its own, beside those of the pools: listening holds it for as long as the
+/// process runs.
+#[derive(Debug)]
+pub struct NodeListener(PgListener);
+
+impl NodeListener {
+    /// Connects and begins to listen.
+    pub async fn open(pools: &PostgresPools, channel: &str) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::clone(&pools.read.connect_options());
+        // For one connection, which is never exchanged: what is told between two is lost.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.application_name(APPLICATION));
+        let opening = async {
+            let mut connection = PgListener::connect_with(&pool).await?;
+            // Whoever listens has to know that something may have been lost.
+            connection.eager_reconnect(false);
+            connection.listen(channel).await?;
+            Ok(Self(connection))
+        };
+        // Boxed, as below: sqlx's futures hold all that connecting needs, 14 KB.
+        answer_within(Box::pin(opening)).await
+    }
+
+    /// Waits for the next payload. After an error the connection is of no use any more.
+    pub async fn next_payload(&mut self) -> Result<String, StoreError> {
+        loop {
+            // What has arrived stays in the connection's buffer where the time is up.
+            match timeout(SILENCE, Box::pin(self.0.try_recv())).await {
+                Ok(Ok(Some(told))) => return Ok(told.payload().to_owned()),
+                Ok(Ok(None)) => {
+                    let lost = io::Error::from(io::ErrorKind::ConnectionAborted);
+                    return Err(sqlx::Error::Io(lost).into());
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_elapsed) => {
+                    let ask = sqlx::query("SELECT 1").execute(&mut self.0);
+                    answer_within(ask).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn answer_within<T>(
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(PATIENCE, asked).await {
+        Ok(answered) => Ok(answered?),
+        Err(_elapsed) => Err(DatabaseError::TooSlow(PATIENCE).into()),
+    }
+}

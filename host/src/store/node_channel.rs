@@ -1,0 +1,66 @@
+//! Following what other nodes tell at once.
+
+use super::db::NodeListener;
+use super::node_notice::{NODE_CHANNEL, NodeNotice};
+use super::watch::EventNotice;
+use super::{EventStore, StoreError};
+use crate::error_chain::error_chain;
+use std::time::Duration;
+
+/// The first and the longest wait before a lost connection is made anew.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+impl EventStore {
+    /// Follows what other nodes tell, over one connection after another, until this is dropped.
+    /// Ends at once on SQLite, which has one node.
+    pub async fn follow_nodes(&self) {
+        let mut wait = RECONNECT.0;
+        loop {
+            let lost = match self.pool().listen_to_nodes(NODE_CHANNEL).await {
+                Ok(Some(listener)) => {
+                    wait = RECONNECT.0;
+                    self.follow_listener(listener).await
+                }
+                Ok(None) => return,
+                Err(error) => error,
+            };
+            tracing::warn!(
+                error = %error_chain(&lost),
+                "the connection for notices of other nodes is lost, and is made anew"
+            );
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RECONNECT.1);
+        }
+    }
+
+    /// Follows one connection. Returns why it was lost.
+    async fn follow_listener(&self, mut listener: NodeListener) -> StoreError {
+        // Now that nothing more is lost.
+        self.watchers().interrupt_watches();
+        loop {
+            match listener.next_payload().await {
+                Ok(payload) => NodeNotice::unpack(&payload).for_each(|told| self.take_notice(told)),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn take_notice(&self, notice: NodeNotice) {
+        match notice {
+            NodeNotice::Attempted { event, delivery, status, response_status, duration_us } => {
+                self.watchers().notify_watchers(event, || EventNotice::Attempted {
+                    delivery,
+                    status,
+                    response_status,
+                    duration: Duration::from_micros(duration_us),
+                });
+            }
+            // Its own notices arrive too.
+            NodeNotice::Entered { node } => {
+                if node != self.inner.node {
+                    self.inner.followers.others.note_others(true);
+                }
+            }
+        }
+    }
+}
