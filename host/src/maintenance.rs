@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often other nodes' changes are looked for, and calls go on record.
+/// How often other nodes' changes are looked for that this one was not told, and calls go on
+/// record.
 const WATCH: Duration = Duration::from_secs(1);
 /// How often what is too old is forgotten.
 const FORGET: Duration = Duration::from_mins(10);
@@ -62,6 +63,7 @@ pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToke
         run_every(FORGET, &stop, || context.forget_expired()),
         run_every(context.pruning_period(), &stop, || context.prune_expired()),
         run_until(&stop, context.journal.follow_nodes()),
+        run_until(&stop, context.follow_changes()),
     );
 }
 
@@ -97,6 +99,17 @@ impl MaintenanceContext {
     async fn watch_changes(&self) -> Result<(), live::SettingsError> {
         self.audit.write_notes(self.live.fresh_usages());
         self.live.refresh_if_newer().await
+    }
+
+    /// Takes up at once what other nodes say that they changed. Where that fails, or is not said,
+    /// [`Self::watch_changes`] does it within two seconds.
+    async fn follow_changes(&self) {
+        loop {
+            self.journal.wait_for_changes().await;
+            if let Err(error) = self.live.refresh_if_newer().await {
+                tracing::warn!(error = %error_chain(&error), "cannot take up what another node changed");
+            }
+        }
     }
 
     /// Tells the other nodes that this one is there.

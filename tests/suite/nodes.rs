@@ -1,6 +1,6 @@
 //! Several nodes on one database.
 
-use crate::support::{endpoint_with, invoice};
+use crate::support::{endpoint_with, invoice, token};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -230,4 +230,29 @@ async fn an_immediate_answer_is_right_after_the_notices_of_other_nodes_were_lost
     for server in [world.server(), &second] {
         server.wait_for_line(&["notices of other nodes is lost"]).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_token_that_one_node_revokes_is_refused_by_the_other() {
+    const PATIENCE: Duration = Duration::from_mins(2);
+    let Some(world) = World::start_with(Postgres, with_key).await else { return };
+    let settings = json!({"name": "gone", "scopes": ["nodes:read"], "rate": 1000});
+    let token = token(&world, &settings).await;
+    let folder = tempfile::tempdir().unwrap();
+    let second = Server::start(&beside(&world, folder.path())).unwrap();
+    let there = Client::new(second.address(), Some(&token));
+    let status = async || there.get("/api/v1/nodes").await.unwrap().status;
+    assert_eq!(status().await, 200);
+    let revoked = world.client().delete("/api/v1/tokens/gone").await.unwrap();
+    assert!(revoked.status.is_success(), "{}", revoked.text());
+    let refused = async {
+        loop {
+            let answered = status().await;
+            if answered != 200 {
+                return answered;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, refused).await.unwrap(), 401);
 }

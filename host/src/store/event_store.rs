@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, RwLock, mpsc, oneshot};
 
 /// The store; cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct StoreInner {
     lease_token: AtomicI64,
     /// Whether it still holds what it leased.
     pub presence: NodePresence,
+    /// Woken when another node has changed the settings, or may have.
+    pub settings_news: Notify,
 }
 
 /// How long a caller waits for its events to be durable. Under full load it takes 30 ms.
@@ -82,6 +84,7 @@ impl EventStore {
             description: OnceLock::new(),
             lease_token: AtomicI64::new(node_id::first_token(node)),
             presence: NodePresence::default(),
+            settings_news: Notify::new(),
             clock,
         };
         let store = Self { inner: Arc::new(inner) };

@@ -2,6 +2,7 @@
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::error::database_error::corrupt_value;
+use super::node_notice::{NODE_CHANNEL, NodeNotice};
 use super::query::stored_json::read_raw;
 use super::{EventStore, StoreError, statements};
 use crate::model::id::ModuleId;
@@ -87,7 +88,7 @@ impl EventStore {
     /// number.
     pub async fn add_module(&self, module: NewModule<'_>) -> Result<u32, StoreError> {
         let NewModule { name, version, sha256, wasm, report, activate } = module;
-        let now = self.clock().now();
+        let (now, node) = (self.clock().now(), self.inner.node);
         let (name, wasm, report) = (name.to_owned(), wasm.to_vec(), report.to_owned());
         let added = self.pool().write(move |tx| {
             Box::pin(async move {
@@ -110,7 +111,7 @@ impl EventStore {
                 if activate {
                     activate_version(tx, &name, number.unsigned_abs()).await?;
                 }
-                grow_version(tx).await?;
+                grow_version(tx, node).await?;
                 Ok(number.unsigned_abs())
             })
         });
@@ -139,7 +140,10 @@ pub async fn activate_version(
     }
 }
 
-/// Tells every node that something changed.
-pub async fn grow_version(tx: &mut WriteTransaction<'_>) -> Result<(), StoreError> {
-    tx.execute(SqlQuery::new(statements::GROW_TOPOLOGY)).await.map(drop)
+/// Tells every node that something changed: those that listen at once, and all others when they
+/// look at the version.
+pub async fn grow_version(tx: &mut WriteTransaction<'_>, node: i64) -> Result<(), StoreError> {
+    tx.execute(SqlQuery::new(statements::GROW_TOPOLOGY)).await?;
+    let told = NodeNotice::pack(&[NodeNotice::SettingsChanged { node }]);
+    tx.notify_nodes(NODE_CHANNEL, &told).await
 }

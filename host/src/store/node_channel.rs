@@ -37,6 +37,7 @@ impl EventStore {
     async fn follow_listener(&self, mut listener: NodeListener) -> StoreError {
         // Now that nothing more is lost.
         self.watchers().interrupt_watches();
+        self.inner.settings_news.notify_one();
         loop {
             match listener.next_payload().await {
                 Ok(payload) => NodeNotice::unpack(&payload).for_each(|told| self.take_notice(told)),
@@ -56,11 +57,22 @@ impl EventStore {
                 });
             }
             // Its own notices arrive too.
+            NodeNotice::SettingsChanged { node } => {
+                if node != self.inner.node {
+                    self.inner.settings_news.notify_one();
+                }
+            }
             NodeNotice::Entered { node } => {
                 if node != self.inner.node {
                     self.inner.followers.others.note_others(true);
                 }
             }
         }
+    }
+
+    /// Waits until another node has changed the settings, or may have since this was last asked. On
+    /// SQLite it waits for ever.
+    pub async fn wait_for_changes(&self) {
+        self.inner.settings_news.notified().await;
     }
 }

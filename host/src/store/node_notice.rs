@@ -28,6 +28,8 @@ pub enum NodeNotice {
         /// How long the attempt took, in microseconds.
         duration_us: u64,
     },
+    /// A node changed an object or a module.
+    SettingsChanged { node: i64 },
     /// A node is there, so that others are not alone.
     Entered { node: i64 },
 }

@@ -180,14 +180,14 @@ impl EventStore {
     /// exist, [`StoreError::ChangedMeanwhile`] if an object is not in the state that a change
     /// replaces.
     pub async fn change_objects(&self, changes: &[ObjectChange]) -> Result<(), StoreError> {
-        let now = self.clock().now();
+        let (now, node) = (self.clock().now(), self.inner.node);
         let changes = changes.to_vec();
         let written = self.pool().write(move |tx| {
             Box::pin(async move {
                 for change in &changes {
                     make_change(tx, change, now).await?;
                 }
-                modules::grow_version(tx).await
+                modules::grow_version(tx, node).await
             })
         });
         written.await

@@ -3,6 +3,7 @@
 use super::delivering::{settle, settled};
 use super::*;
 use crate::model::delivery::{AttemptOutcome, DeliveryStatus};
+use crate::store::objects::{ObjectChange, ObjectKind};
 use crate::store::watch::EventNotice;
 use crate::store::{DeliveryProgress, SettledAttempt};
 
@@ -27,6 +28,21 @@ async fn the_progress_of_an_event_is_that_of_the_last_attempts() {
         assert_eq!(after.response_status, Some(500), "{url}");
         assert_eq!(after.duration, Some(Duration::from_millis(3)), "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_node_is_told_that_another_one_changed_the_settings() {
+    let Some(url) = postgres_url().await else { return };
+    let (here, there) = (open(&url).await, open(&url).await);
+    let following = here.clone();
+    let following = tokio::spawn(async move { following.follow_nodes().await });
+    // Whatever was changed before it listened is news.
+    here.wait_for_changes().await;
+    let id = EndpointId::generate().uuid();
+    there.change_objects(&[ObjectChange::Delete { kind: ObjectKind::Flow, id }]).await.unwrap();
+    here.wait_for_changes().await;
+    following.abort();
+    assert!(following.await.is_err());
 }
 
 #[tokio::test]
