@@ -10,8 +10,8 @@ use crate::model::id::{DeliveryId, EndpointId};
 use crate::model::receiver_pace::ReceiverPace;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::live::LiveSettings;
-use crate::store::SettledAttempt;
 use crate::store::prefetch::{EndpointLane, LeasedDelivery, NewLane};
+use crate::store::{SettledAttempt, StoreError};
 use crate::time::timestamp::Timestamp;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub async fn run_lane(context: Arc<LaneContext>, NewLane { lane, mut queue }: Ne
     }
     queue.close();
     let held = drain_queue(&mut queue);
-    runner.release_deliveries(held, runner.now()).await;
+    runner.release_deliveries(held).await;
 }
 
 /// Sleeps that long, or for ever.
@@ -178,12 +178,12 @@ impl LaneRunner {
                     drop(turn);
                 }));
             }
-            SendReadiness::NotNow => self.release_deliveries(vec![leased], self.now()).await,
+            SendReadiness::NotNow => self.release_deliveries(vec![leased]).await,
             // What is queued behind it has to wait as long.
-            SendReadiness::Later(due) => {
+            SendReadiness::Later(until) => {
                 let mut held = drain_queue(queue);
                 held.push(leased);
-                self.release_deliveries(held, due).await;
+                self.hold_deliveries(held, until).await;
             }
         }
     }
@@ -211,18 +211,34 @@ impl LaneRunner {
         }
     }
 
-    async fn release_deliveries(&self, held: Vec<LeasedDelivery>, due: Timestamp) {
-        let leases: Vec<(DeliveryId, WorkLease)> =
-            held.iter().map(|one| (one.id, one.lease)).collect();
+    async fn release_deliveries(&self, unsent: Vec<LeasedDelivery>) {
+        let leases = leases_of(&unsent);
         if leases.is_empty() {
             return;
         }
-        if let Err(error) = self.context.journal.release_deliveries(&leases, due).await {
+        let due = self.now();
+        let released = self.context.journal.release_deliveries(&leases, due).await;
+        self.note_release(released, due);
+    }
+
+    /// Gives deliveries back until the receiver's hold is over.
+    async fn hold_deliveries(&self, unsent: Vec<LeasedDelivery>, until: Timestamp) {
+        let leases = leases_of(&unsent);
+        let held = self.context.journal.hold_deliveries(&leases, until).await;
+        self.note_release(held, until);
+    }
+
+    fn note_release(&self, released: Result<(), StoreError>, due: Timestamp) {
+        if let Err(error) = released {
             tracing::warn!(endpoint = %self.lane.endpoint, %error,
                 "cannot give deliveries back; their leases will run out");
         }
         self.lane.note_due(due);
     }
+}
+
+fn leases_of(unsent: &[LeasedDelivery]) -> Vec<(DeliveryId, WorkLease)> {
+    unsent.iter().map(|one| (one.id, one.lease)).collect()
 }
 
 /// Makes the attempt with the settings in force when its request begins.

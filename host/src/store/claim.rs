@@ -246,6 +246,25 @@ impl EventStore {
         deliveries: &[(DeliveryId, WorkLease)],
         due: Timestamp,
     ) -> Result<(), StoreError> {
+        self.give_back(deliveries, due, None).await
+    }
+
+    /// Gives deliveries back that wait for the end of their receiver's hold.
+    /// [`Self::lift_hold`] makes them due earlier.
+    pub async fn hold_deliveries(
+        &self,
+        deliveries: &[(DeliveryId, WorkLease)],
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.give_back(deliveries, until, Some(until)).await
+    }
+
+    async fn give_back(
+        &self,
+        deliveries: &[(DeliveryId, WorkLease)],
+        due: Timestamp,
+        held_until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let deliveries = deliveries.to_vec();
         let released = self.pool().write(move |tx| {
             Box::pin(async move {
@@ -253,7 +272,8 @@ impl EventStore {
                     let release = SqlQuery::new(statements::RELEASE)
                         .bind(delivery)
                         .bind(lease.token)
-                        .bind(due);
+                        .bind(due)
+                        .bind(held_until);
                     tx.execute(release).await?;
                 }
                 Ok(())

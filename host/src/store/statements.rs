@@ -279,13 +279,16 @@ statements! {
     /// place by now, and only one may.
     RELEASE_REST = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $4, collapse_key = NULL \
         WHERE endpoint_id = $1 AND due_at = $2 AND lease = $3 AND id > $5";
-    /// Until when receivers that asked for time are held back. Few rows have `held_until`.
-    SELECT_HOLDS = "SELECT endpoint_id, MAX(held_until) AS at FROM delivery \
-        WHERE held_until IS NOT NULL AND held_until > $1 AND status = 0 /* pending */ GROUP BY endpoint_id";
+    /// Until when receivers that asked for time are held back, by one index look-up each.
+    SELECT_HOLDS = "SELECT o.id AS endpoint_id, (SELECT d.held_until FROM delivery d \
+        WHERE d.endpoint_id = o.id AND d.held_until IS NOT NULL AND d.held_until > $1 \
+        AND d.status = 0 /* pending */ ORDER BY d.held_until DESC LIMIT 1) AS at \
+        FROM object o WHERE o.kind = 'endpoint'";
     LIFT_HOLD = "UPDATE delivery SET due_at = $2, held_until = NULL \
         WHERE endpoint_id = $1 AND held_until IS NOT NULL AND status = 0 /* pending */";
-    RELEASE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL \
-        WHERE id = $1 AND lease = $2";
+    /// Keeps the end of an earlier hold where `$4` is null: the next process reads it there.
+    RELEASE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL, \
+        held_until = COALESCE($4, held_until) WHERE id = $1 AND lease = $2";
     CLAIM_PLANNING_SQLITE = "UPDATE planning SET lease = $1, due_at = $2 \
         WHERE (event_id, flow_id) IN (SELECT event_id, flow_id FROM planning WHERE flow_id = $5 \
         AND due_at <= $3 AND deaths < 2 ORDER BY due_at LIMIT $4)";

@@ -133,6 +133,25 @@ async fn a_claim_leases_what_is_due_once() {
     }
 }
 
+/// What was queued in memory behind a refused delivery is given back until the end of the hold.
+#[tokio::test]
+async fn a_hold_that_is_lifted_makes_all_that_it_held_back_due() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let (own, queued) = (lease(&store), lease(&store));
+        let refused = capture_delivery(&store, endpoint, Some(own)).await;
+        let behind = capture_delivery(&store, endpoint, Some(queued)).await;
+        let now = store.clock().now();
+        let end = now.after(Duration::from_hours(5));
+        let outcome = AttemptOutcome::HeldBack { at: end, since: now };
+        settle(&store, settled(&store, &refused, own, outcome)).await;
+        store.hold_deliveries(&[(behind.id, queued)], end).await.unwrap();
+        assert!(claim(&store, endpoint, false).await.is_empty(), "{url}");
+        store.lift_hold(endpoint).await.unwrap();
+        assert_eq!(claim(&store, endpoint, false).await.len(), 2, "{url}");
+    }
+}
+
 #[tokio::test]
 async fn an_ordered_claim_takes_the_first_of_each_record() {
     for TestStore { store, url, .. } in stores().await {
