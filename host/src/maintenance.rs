@@ -117,20 +117,6 @@ impl MaintenanceContext {
         Ok(self.journal.watch_processes().await?)
     }
 
-    /// Forgets what was kept for sources that are deleted.
-    async fn forget_sources(&self) -> Result<(), live::SettingsError> {
-        let states = self.journal.list_source_states().await?;
-        // After the states were read: a source that has one is older than what is set now.
-        self.live.refresh_if_newer().await?;
-        let current = self.live.current_settings();
-        for state in states.into_iter().filter(|state| !state.running) {
-            if current.sources().all(|source| source.id != state.source) {
-                self.journal.forget_source(state.source).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// How often what is over is pruned: every ten minutes, more often where it is kept for less
     /// than an hour.
     fn pruning_period(&self) -> Duration {
@@ -214,13 +200,14 @@ impl MaintenanceContext {
         let dedupe_keys = self.journal.forget_dedupe_keys().await?;
         let calls = self.journal.forget_calls(now.before(self.calls)).await?;
         let orphans = self.journal.cancel_orphans().await?;
-        self.forget_sources().await?;
+        let sources = self.journal.forget_deleted_sources().await?;
         tracing::debug!(
             keys,
             dedupe_keys,
             calls,
             orphans,
-            "forgot keys of repeats and calls on record, and cancelled deliveries of deleted endpoints"
+            sources,
+            "forgot keys of repeats, calls on record and deleted sources, and cancelled deliveries of deleted endpoints"
         );
         // A short-lived token that has ended need not be known as revoked.
         let revoked: Vec<StoredObject<IgnoredAny>> =

@@ -32,6 +32,16 @@ impl EventStore {
         self.forget_rows(statements::FORGET_CALLS, RequestId::first_at(before).into()).await
     }
 
+    /// Forgets what was kept for sources that are deleted; how many there were.
+    pub async fn forget_deleted_sources(&self) -> Result<usize, StoreError> {
+        let query = SqlQuery::new(statements::SELECT_DELETED_SOURCES);
+        let deleted: Vec<SourceId> = self.pool().fetch_values(query).await?;
+        for source in &deleted {
+            self.forget_source(*source).await?;
+        }
+        Ok(deleted.len())
+    }
+
     /// Forgets what was kept for a source that is deleted: its rows, those that were set aside,
     /// then itself.
     pub async fn forget_source(&self, source: SourceId) -> Result<(), StoreError> {

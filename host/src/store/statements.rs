@@ -538,6 +538,10 @@ statements! {
         (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)";
     SELECT_SOURCE_STATES = "SELECT source_id, node, requested_at, started_at, memory, report \
         FROM source_state";
+    /// Sources that nobody runs and that are in no settings. Objects are looked at by their ids,
+    /// because a node of an older version cannot read all of them.
+    SELECT_DELETED_SOURCES = "SELECT s.source_id AS value FROM source_state s WHERE s.node IS NULL \
+        AND NOT EXISTS (SELECT 1 FROM object o WHERE o.kind = 'source' AND o.id = s.source_id)";
     /// Only what nobody runs, and nobody has run since it was looked at.
     LEASE_SOURCE = "INSERT INTO source_state (source_id, node, started_at, memory, report) \
         VALUES ($1, $2, $3, '{}', '{}') ON CONFLICT (source_id) DO UPDATE SET node = $2, \

@@ -126,6 +126,39 @@ async fn a_run_keeps_rows_and_events_only_while_it_holds_its_source() {
     }
 }
 
+/// A node of an older version cannot read every source that a newer one has stored.
+#[tokio::test]
+async fn a_source_is_forgotten_when_it_is_deleted_and_not_when_it_cannot_be_read() {
+    for TestStore { store, url, .. } in stores().await {
+        let [deleted, unreadable, running] = [(); 3].map(|()| SourceId::generate());
+        let newer = ObjectChange::Put {
+            kind: ObjectKind::Source,
+            id: unreadable.uuid(),
+            name: "newer".to_owned(),
+            body: "of a newer version".to_owned(),
+            sealed: None,
+            created_at: Timestamp::from_micros(5),
+            replaces: None,
+        };
+        store.change_objects(&[newer]).await.unwrap();
+        for source in [deleted, unreadable, running] {
+            let began = store.clock().now();
+            assert!(store.lease_source(source, began, None).await.unwrap(), "{url}");
+            let mut changes = SourceChanges::of(source, began, "invoices");
+            changes.put = vec![kept(1)];
+            store.capture_from_source(Vec::new(), changes).await.unwrap().unwrap();
+        }
+        for source in [deleted, unreadable] {
+            store.release_source(source, &RunReport::default()).await.unwrap();
+        }
+        assert_eq!(store.forget_deleted_sources().await.unwrap(), 1, "{url}");
+        for (source, is_kept) in [(deleted, false), (unreadable, true), (running, true)] {
+            let lists = store.list_kept_lists(source).await.unwrap();
+            assert_eq!(!lists.is_empty(), is_kept, "{url}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_deleted_token_is_forgotten_with_its_usage() {
     for TestStore { store, url, .. } in stores().await {
