@@ -44,8 +44,8 @@ impl EventStore {
         Ok(self.pool().execute(delete).await? == 1)
     }
 
-    /// Replays dead letters, each due at its time. Those already being replayed are left alone. How
-    /// many were begun.
+    /// Replays dead letters, each due at its time. Those that are being replayed already, or are
+    /// gone since they were listed, are left alone. How many were begun.
     pub async fn replay_dead_letters(
         &self,
         letters: &[(StoredDeadLetter, Timestamp)],
@@ -71,14 +71,16 @@ impl EventStore {
         let endpoint = self.pool().write(move |tx| {
             Box::pin(async move {
                 check_payload(tx, event).await?;
+                // The dead letter first, as where dead letters are replayed, so that the two cannot
+                // wait for each other.
+                let mark = SqlQuery::new(statements::MARK_REPLAYED).bind(id).bind(now);
+                tx.execute(mark).await?;
                 let mut endpoint = replay_delivery(tx, id, now).await?;
                 if endpoint.is_none() {
                     let retry = SqlQuery::new(statements::RETRY_NOW).bind(id).bind(now);
                     let waiting: Option<ChangedDelivery> = tx.fetch_optional(retry).await?;
                     endpoint = waiting.map(|delivery| delivery.endpoint);
                 }
-                let mark = SqlQuery::new(statements::MARK_REPLAYED).bind(id).bind(now);
-                tx.execute(mark).await?;
                 Ok(endpoint)
             })
         });
@@ -174,10 +176,18 @@ async fn replay_letters(
 ) -> Result<Vec<BegunReplay>, StoreError> {
     let mut begun = Vec::new();
     for (stored, due) in letters {
-        if let Some(replay) = replay_subject(tx, &stored.subject, now, *due).await? {
-            let mark = SqlQuery::new(statements::MARK_LETTER_REPLAYED).bind(stored.id).bind(now);
-            tx.execute(mark).await?;
-            begun.push(replay);
+        // Marked first: another request may have replayed or deleted it since it was listed, and
+        // the replay may even have succeeded by now.
+        let mark = SqlQuery::new(statements::MARK_LETTER_REPLAYED).bind(stored.id).bind(now);
+        if tx.execute(mark).await? == 0 {
+            continue;
+        }
+        match replay_subject(tx, &stored.subject, now, *due).await? {
+            Some(replay) => begun.push(replay),
+            None => {
+                let end = SqlQuery::new(statements::END_LETTER_REPLAY).bind(stored.id);
+                tx.execute(end).await?;
+            }
         }
     }
     Ok(begun)

@@ -436,7 +436,10 @@ statements! {
         WHERE id = $1 AND status = 0 /* pending */";
     END_REPLAY = "UPDATE dead_letter SET replayed_at = NULL WHERE delivery_id = $1";
     MARK_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE delivery_id = $1";
-    MARK_LETTER_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 WHERE id = $1";
+    /// Only one that is there and of which no replay is under way.
+    MARK_LETTER_REPLAYED = "UPDATE dead_letter SET replayed_at = $2 \
+        WHERE id = $1 AND replayed_at IS NULL";
+    END_LETTER_REPLAY = "UPDATE dead_letter SET replayed_at = NULL WHERE id = $1";
 
     SELECT_DEAD_LETTERS = "SELECT id, event_id, event_type, delivery_id, endpoint_id, flow_id, source_id, \
         list, row_id, row_at, reason, detail, created_at, replayed_at FROM dead_letter d \

@@ -118,6 +118,41 @@ async fn a_dead_delivery_is_a_dead_letter_until_its_replay_succeeds() {
     }
 }
 
+/// Two requests may list the same dead letters before either replays them.
+#[tokio::test]
+async fn a_dead_letter_that_was_replayed_or_deleted_since_it_was_listed_is_left_alone() {
+    for TestStore { store, url, .. } in stores().await {
+        let endpoint = EndpointId::generate();
+        let mut made = Vec::new();
+        for _ in 0..2 {
+            let own = lease(&store);
+            let one = capture_delivery(&store, endpoint, Some(own)).await;
+            let dead = AttemptOutcome::Dead { reason: "gone" };
+            settle(&store, settled(&store, &one, own, dead)).await;
+            made.push(one);
+        }
+        let listed = store.list_dead_letters(&DeadLetterFilter::default(), None, 10).await.unwrap();
+        let now = store.clock().now();
+        let due: Vec<_> = listed.rows.into_iter().map(|letter| (letter, now)).collect();
+        let deleted = due.iter().find(|(letter, _)| match &letter.subject {
+            DeadSubject::Event(dead) => dead.event_id == made[1].event_id,
+            DeadSubject::Row(_) => false,
+        });
+        assert!(store.delete_dead_letter(deleted.unwrap().0.id).await.unwrap(), "{url}");
+        assert_eq!(store.replay_dead_letters(&due).await.unwrap(), 1, "{url}");
+        assert_eq!(status(&store, made[1].id).await, DeliveryStatus::Dead, "{url}");
+        let claimed = claim(&store, endpoint, false).await;
+        let again = SettledAttempt {
+            round_from: claimed[0].round_from,
+            attempt: attempt(&store, 2),
+            ..settled(&store, &made[0], claimed[0].lease, AttemptOutcome::Delivered)
+        };
+        settle(&store, again).await;
+        assert_eq!(store.replay_dead_letters(&due).await.unwrap(), 0, "{url}");
+        assert_eq!(status(&store, made[0].id).await, DeliveryStatus::Delivered, "{url}");
+    }
+}
+
 #[tokio::test]
 async fn a_claim_leases_what_is_due_once() {
     for TestStore { store, url, .. } in stores().await {
