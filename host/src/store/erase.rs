@@ -187,9 +187,10 @@ impl EventStore {
             let events = self
                 .pool()
                 .write(move |tx| Box::pin(async move { erase_events(tx, &batch).await }));
-            match events.await? {
-                Some(more) => erased += more,
-                None => return Ok(None),
+            match events.await {
+                Ok(more) => erased += more,
+                Err(StoreError::Raced) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
         Ok(Some(erased))
@@ -226,19 +227,17 @@ async fn erase_state(
     Ok(erased)
 }
 
-/// Erases events and all that followed from them; `None` if a delivery of one is being sent, when
-/// nothing of that event is erased.
+/// Erases events and all that followed from them. [`StoreError::Raced`] if a delivery of one is
+/// being sent: then the transaction is rolled back, and what waits goes on waiting.
 async fn erase_events(
     tx: &mut WriteTransaction<'_>,
     events: &[EventId],
-) -> Result<Option<ErasedCounts>, StoreError> {
+) -> Result<ErasedCounts, StoreError> {
     let mut erased = ErasedCounts::default();
     for event in events {
-        if !erase_event(tx, *event, &mut erased).await? {
-            return Ok(None);
-        }
+        erase_event(tx, *event, &mut erased).await?;
     }
-    Ok(Some(erased))
+    Ok(erased)
 }
 
 /// How many deliveries of an event are being sent.
@@ -250,19 +249,19 @@ impl FromStoredRow for BeingSent {
     }
 }
 
-/// Erases an event and all that followed from it; `false` if one of its deliveries is being sent.
+/// Erases an event and all that followed from it, unless one of its deliveries is being sent.
 async fn erase_event(
     tx: &mut WriteTransaction<'_>,
     event: EventId,
     erased: &mut ErasedCounts,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     // What waits is held first, so that nobody begins to send it.
     let hold = SqlQuery::new(statements::HOLD_DELIVERIES).bind(event).bind(0_i64);
     tx.execute(hold).await?;
     let query = SqlQuery::new(statements::COUNT_BEING_SENT).bind(event);
     let being_sent: Option<BeingSent> = tx.fetch_optional(query).await?;
     if being_sent.is_some_and(|BeingSent(count)| count > 0) {
-        return Ok(false);
+        return Err(StoreError::Raced);
     }
     let (mut waiting, mut keys) = (0, 0);
     for (text, count) in [
@@ -278,5 +277,5 @@ async fn erase_event(
         *count += tx.execute(SqlQuery::new(text).bind(event)).await?;
     }
     erased.plans += waiting;
-    Ok(true)
+    Ok(())
 }

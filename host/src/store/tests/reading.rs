@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::bad_row::{BadRow, BadRowReason};
+use crate::model::delivery::DeliveryStatus;
 use crate::model::id::SourceId;
 use crate::store::erase::{KeptPlace, RecordName, RecordTraces};
 use crate::store::{EventFilter, SourceChanges};
@@ -92,6 +93,30 @@ async fn what_is_being_sent_is_not_erased() {
         assert_eq!(store.count_being_sent(&traces.events).await.unwrap(), 1, "{url}");
         assert!(store.erase_record(&name, &traces, &[]).await.unwrap().is_none(), "{url}");
         assert!(store.find_event(made.event_id).await.unwrap().is_some(), "{url}");
+    }
+}
+
+/// The operator may leave it at the refusal: then what waits is to be sent.
+#[tokio::test]
+async fn an_erasing_that_is_refused_calls_no_delivery_off() {
+    for TestStore { store, url, .. } in stores().await {
+        let mut captured = invoice("17");
+        let leased = Some(lease(&store));
+        let sent =
+            NewDelivery { lease: leased, ..delivery(&captured.event, EndpointId::generate()) };
+        let waiting = delivery(&captured.event, EndpointId::generate());
+        let drafts = [sent, waiting.clone()].map(|delivery| DeliveryDraft { delivery, slot: None });
+        captured.deliveries.extend(drafts);
+        let name = RecordName {
+            resource: "invoice".to_owned(),
+            resource_id: "17".to_owned(),
+            source: None,
+        };
+        store.capture_events(vec![captured]).await.unwrap();
+        let traces = store.find_traces(&name).await.unwrap();
+        assert!(store.erase_record(&name, &traces, &[]).await.unwrap().is_none(), "{url}");
+        let found = store.find_delivery(waiting.id).await.unwrap().unwrap();
+        assert_eq!(found.status, DeliveryStatus::Pending, "{url}");
     }
 }
 
