@@ -88,21 +88,21 @@ impl EventStore {
     }
 
     /// Enters this process. SQLite has one process at a time, so whatever is leased there was held
-    /// by one that is gone.
+    /// by one that is gone, also if the clock is behind the last sign of that one.
     pub async fn enter_process(&self) -> Result<(), StoreError> {
         self.write_heartbeat().await?;
-        let silent = match self.pool().dialect() {
-            DatabaseDialect::Sqlite => Duration::ZERO,
-            DatabaseDialect::Postgres => LOST,
+        let silent_since = match self.pool().dialect() {
+            DatabaseDialect::Sqlite => Timestamp::from_micros(i64::MAX),
+            DatabaseDialect::Postgres => self.clock().now().before(LOST),
         };
-        self.take_over_lost(silent).await?;
+        self.take_over_lost(silent_since).await?;
         self.look_for_others().await
     }
 
     /// Says that this process is there, and takes over from those that are not.
     pub async fn watch_processes(&self) -> Result<(), StoreError> {
         self.renew_presence().await?;
-        self.take_over_lost(LOST).await?;
+        self.take_over_lost(self.clock().now().before(LOST)).await?;
         self.look_for_others().await
     }
 
@@ -183,8 +183,7 @@ impl EventStore {
         written.await
     }
 
-    async fn take_over_lost(&self, silent: Duration) -> Result<(), StoreError> {
-        let since = self.clock().now().before(silent);
+    async fn take_over_lost(&self, since: Timestamp) -> Result<(), StoreError> {
         let query = SqlQuery::new(statements::LOST_NODES).bind(since).bind(self.inner.node);
         let lost: Vec<i64> = self.pool().fetch_values(query).await?;
         for node in lost {

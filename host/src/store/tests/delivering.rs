@@ -1,5 +1,7 @@
 use super::*;
 use crate::model::delivery::{Attempt, AttemptOutcome, CollapseKey, DeliveryStatus};
+use crate::store::db::SqlQuery;
+use crate::store::node_id::first_token;
 use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
 use crate::store::prefetch::{LeasedDelivery, QueuePermit};
 use crate::store::{DeadLetterFilter, DeadSubject, DeliveryFilter, SettledAttempt};
@@ -379,6 +381,22 @@ async fn a_lost_process_gives_back_what_it_held() {
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Pending, "{url}");
         assert_eq!(claim(&store, endpoint, false).await.len(), 1, "{url}");
     }
+}
+
+/// The machine was started again with its clock an hour behind.
+#[tokio::test]
+async fn what_a_process_held_by_a_clock_that_was_ahead_is_due_at_once_on_sqlite() {
+    const LOST_NODE: i64 = 5;
+    let on_sqlite = stores().await.remove(0);
+    let (store, endpoint) = (&on_sqlite.store, EndpointId::generate());
+    let ahead = store.clock().now().after(Duration::from_hours(1));
+    let node = SqlQuery::new("INSERT INTO node (id, seen_at) VALUES ($1, $2)");
+    store.pool().execute(node.bind(LOST_NODE).bind(ahead)).await.unwrap();
+    let lease = WorkLease { token: first_token(LOST_NODE), until: ahead };
+    let made = capture_delivery(store, endpoint, Some(lease)).await;
+    store.enter_process().await.unwrap();
+    assert_eq!(status(store, made.id).await, DeliveryStatus::Pending);
+    assert_eq!(claim(store, endpoint, false).await.len(), 1);
 }
 
 #[tokio::test]
