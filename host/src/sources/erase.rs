@@ -61,8 +61,27 @@ fn place_in(
     KeptPlace { source: source.id, list, is_whole, shown_list, key, instead }
 }
 
-/// What is kept of a row of which only the key is known.
+/// What is kept of a row of which only the key is known. A text such as `007` stays a text: the
+/// number 7 is the key of another row.
 fn key_cells(resource_id: &str) -> String {
-    let key = resource_id.parse::<i64>().map_or_else(|_| Value::from(resource_id), Value::from);
-    key.to_string()
+    let number = resource_id.parse::<i64>().ok();
+    let number = number.filter(|number| number.to_string() == resource_id);
+    number.map_or_else(|| Value::from(resource_id), Value::from).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_an_erased_row_is_kept_as_it_was() {
+        for (id, wanted) in
+            [("7", "7"), ("-7", "-7"), ("9223372036854775807", "9223372036854775807")]
+        {
+            assert_eq!(key_cells(id), wanted);
+        }
+        for text in ["007", "+7", "-0", "7.0", "a\"b", "9223372036854775808"] {
+            assert_eq!(key_cells(text), Value::from(text).to_string());
+        }
+    }
 }
