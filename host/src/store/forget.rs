@@ -23,8 +23,11 @@ impl EventStore {
 
     /// Cancels what is open at endpoints that are gone; how many.
     pub async fn cancel_orphans(&self) -> Result<u64, StoreError> {
-        let now = self.clock().now();
-        self.pool().execute(SqlQuery::new(statements::CANCEL_ORPHANS).bind(now)).await
+        let cancel = self.pool().choose_statement(
+            statements::CANCEL_ORPHANS_SQLITE,
+            statements::CANCEL_ORPHANS_POSTGRES,
+        );
+        self.forget_rows(cancel, self.clock().now().into()).await
     }
 
     /// Forgets calls that began before a time; how many.
@@ -51,8 +54,8 @@ impl EventStore {
         self.pool().execute(forget).await.map(drop)
     }
 
-    /// Runs a statement that takes a bound and a number of rows until no row is left; how many
-    /// there were.
+    /// Runs a statement that takes a time or an id and a number of rows until no row is left; how
+    /// many there were.
     async fn forget_rows(
         &self,
         text: &'static str,

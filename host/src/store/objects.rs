@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// Deliveries that are cancelled together with their endpoint. In one transaction 500,000 took 12 s
+/// on SQLite, in which nothing could be captured.
+const CANCELLED_AT_ONCE: i64 = 5_000;
 /// What two states of an object are apart at least.
 const TICK: Duration = Duration::from_micros(1);
 
@@ -80,7 +83,9 @@ pub enum ObjectChange {
         name: String,
         version: u32,
     },
-    /// Removes it. An endpoint's open deliveries are cancelled, a flow's waiting events dropped.
+    /// Removes it. An endpoint's open deliveries are cancelled: 5,000 at once, the rest by the
+    /// housekeeping within ten minutes. Nobody sends them meanwhile. A flow's waiting events are
+    /// dropped.
     Delete { kind: ObjectKind, id: Uuid },
 }
 
@@ -242,7 +247,13 @@ async fn delete_object(
     let follow_up = match kind {
         ObjectKind::Source | ObjectKind::RevokedGrant => return Ok(()),
         ObjectKind::Token => SqlQuery::new(statements::DELETE_TOKEN_USAGE).bind(id),
-        ObjectKind::Endpoint => SqlQuery::new(statements::CANCEL_ENDPOINT).bind(id).bind(now),
+        ObjectKind::Endpoint => {
+            let cancel = match tx {
+                WriteTransaction::Sqlite(_) => statements::CANCEL_ENDPOINT_SQLITE,
+                WriteTransaction::Postgres(_) => statements::CANCEL_ENDPOINT_POSTGRES,
+            };
+            SqlQuery::new(cancel).bind(id).bind(now).bind(CANCELLED_AT_ONCE)
+        }
         ObjectKind::Flow => SqlQuery::new(statements::DELETE_FLOW_PLANNING).bind(id),
     };
     tx.execute(follow_up).await.map(drop)

@@ -169,6 +169,36 @@ macro_rules! pruned_payloads {
     };
 }
 
+macro_rules! cancelled_now {
+    ($now:literal) => {
+        concat!(
+            "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, \
+            settled_at = ",
+            $now
+        )
+    };
+}
+
+/// Endpoints with open deliveries, by one index look-up each; the last one is null.
+macro_rules! open_endpoints {
+    () => {
+        "WITH RECURSIVE open_endpoint (id) AS (\
+        SELECT (SELECT d.endpoint_id FROM delivery d WHERE d.due_at IS NOT NULL \
+            ORDER BY d.endpoint_id LIMIT 1) \
+        UNION ALL SELECT (SELECT d.endpoint_id FROM delivery d WHERE d.due_at IS NOT NULL \
+            AND d.endpoint_id > open_endpoint.id ORDER BY d.endpoint_id LIMIT 1) \
+        FROM open_endpoint WHERE open_endpoint.id IS NOT NULL)"
+    };
+}
+
+macro_rules! orphans {
+    () => {
+        "SELECT w.id FROM delivery w WHERE w.due_at IS NOT NULL AND w.endpoint_id IN (\
+        SELECT g.id FROM open_endpoint g WHERE NOT EXISTS (\
+            SELECT 1 FROM object o WHERE o.kind = 'endpoint' AND o.id = g.id)) LIMIT $2"
+    };
+}
+
 /// Records that were last heard of before a time, by an index each.
 macro_rules! unchanged_before {
     () => {
@@ -372,19 +402,30 @@ statements! {
     UPDATE_OBJECT = "UPDATE object SET name = $3, body = $4, sealed = $5, updated_at = $7 \
         WHERE kind = $1 AND id = $2 AND updated_at = $6";
     DELETE_OBJECT = "DELETE FROM object WHERE kind = $1 AND id = $2";
-    CANCEL_ENDPOINT = "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, settled_at = $2 \
-        WHERE endpoint_id = $1 AND due_at IS NOT NULL";
-    /// Of endpoints that are gone: a capture or a plan that began before may write one afterwards.
-    /// The endpoints with open deliveries are found by one index look-up each.
-    CANCEL_ORPHANS = "WITH RECURSIVE open_endpoint (id) AS (\
-        SELECT (SELECT d.endpoint_id FROM delivery d WHERE d.due_at IS NOT NULL \
-            ORDER BY d.endpoint_id LIMIT 1) \
-        UNION ALL SELECT (SELECT d.endpoint_id FROM delivery d WHERE d.due_at IS NOT NULL \
-            AND d.endpoint_id > open_endpoint.id ORDER BY d.endpoint_id LIMIT 1) \
-        FROM open_endpoint WHERE open_endpoint.id IS NOT NULL) \
-        UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, settled_at = $1 \
-        WHERE due_at IS NOT NULL AND endpoint_id IN (SELECT g.id FROM open_endpoint g WHERE NOT EXISTS (\
-            SELECT 1 FROM object o WHERE o.kind = 'endpoint' AND o.id = g.id))";
+    CANCEL_ENDPOINT_SQLITE = concat!(
+        cancelled_now!("$2"),
+        " WHERE id IN (SELECT id FROM delivery WHERE endpoint_id = $1 AND due_at IS NOT NULL \
+        LIMIT $3)"
+    );
+    /// What is being settled at this moment is left to [`CANCEL_ORPHANS_POSTGRES`].
+    CANCEL_ENDPOINT_POSTGRES = concat!(
+        "WITH waiting AS MATERIALIZED (SELECT id FROM delivery WHERE endpoint_id = $1 \
+        AND due_at IS NOT NULL LIMIT $3 FOR UPDATE SKIP LOCKED) ",
+        cancelled_now!("$2"),
+        " FROM waiting WHERE delivery.id = waiting.id"
+    );
+    /// Of endpoints that are gone: what was too much for their deletion, and what a capture or a
+    /// plan that began before wrote afterwards.
+    CANCEL_ORPHANS_SQLITE =
+        concat!(open_endpoints!(), " ", cancelled_now!("$1"), " WHERE id IN (", orphans!(), ")");
+    CANCEL_ORPHANS_POSTGRES = concat!(
+        open_endpoints!(),
+        ", waiting AS MATERIALIZED (",
+        orphans!(),
+        " FOR UPDATE OF w SKIP LOCKED) ",
+        cancelled_now!("$1"),
+        " FROM waiting WHERE delivery.id = waiting.id"
+    );
     DELETE_FLOW_PLANNING = "DELETE FROM planning WHERE flow_id = $1";
 
     INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";

@@ -424,3 +424,25 @@ async fn a_deleted_endpoint_gets_nothing_more() {
         assert_eq!(status(&store, made.id).await, DeliveryStatus::Cancelled, "{url}");
     }
 }
+
+/// One transaction for all of them would keep every capture waiting.
+#[tokio::test]
+async fn the_backlog_of_a_deleted_endpoint_is_called_off_in_pieces() {
+    const BACKLOG: usize = 6_000;
+    const COUNT_OPEN: &str = "SELECT COUNT(*) AS value FROM delivery WHERE due_at IS NOT NULL";
+    for TestStore { store, url, .. } in stores().await {
+        let count_open =
+            async || store.pool().fetch_value::<i64>(SqlQuery::new(COUNT_OPEN)).await.unwrap();
+        let endpoint = EndpointId::generate();
+        let mut captured = invoice("17");
+        let drafts = (0..BACKLOG).map(|_| delivery(&captured.event, endpoint));
+        captured.deliveries =
+            drafts.map(|delivery| DeliveryDraft { delivery, slot: None }).collect();
+        store.capture_events(vec![captured]).await.unwrap();
+        let delete = ObjectChange::Delete { kind: ObjectKind::Endpoint, id: endpoint.uuid() };
+        store.change_objects(&[delete]).await.unwrap();
+        assert_eq!(count_open().await, 1_000, "{url}");
+        assert_eq!(store.cancel_orphans().await.unwrap(), 1_000, "{url}");
+        assert_eq!(count_open().await, 0, "{url}");
+    }
+}
