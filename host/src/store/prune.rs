@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 /// Rows of a window.
 const ROWS: i64 = 500;
-/// Events that go at a time where the database is too large.
+/// Events that go at a time where the database is too large. Where fewer are left, a tenth of that,
+/// and so on: a single event may have megabytes.
 const STEP: i64 = 5_000;
 /// The longest rest after a window.
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -83,6 +84,28 @@ impl AddAssign for PrunedCounts {
     }
 }
 
+/// How many rows of events, and of what follows from them, went in one round, and how many windows
+/// it looked through.
+#[derive(Debug, Clone, Copy, Default)]
+struct PruneRound {
+    pruned: PrunedCounts,
+    windows: u64,
+}
+
+impl AddAssign for PruneRound {
+    fn add_assign(&mut self, more: Self) {
+        self.pruned += more.pruned;
+        self.windows += more.windows;
+    }
+}
+
+/// The same of one table.
+#[derive(Debug, Clone, Copy, Default)]
+struct SweptTable {
+    rows: u64,
+    windows: u64,
+}
+
 /// One walk through a table.
 struct TableSweep {
     /// Finds the last id of the next window.
@@ -139,23 +162,45 @@ impl EventStore {
         before: &PruneCutoffs,
         payloads_from: Option<EventId>,
     ) -> Result<PrunedCounts, StoreError> {
+        let all = Uuid::nil();
+        // In this order: what goes first needs what follows.
+        let dead_letters = self.sweep_table(&DEAD_LETTERS, before.dead_letters, all, None).await?;
+        let dead_letters = dead_letters.rows;
+        let records = self.prune_records(before).await?;
+        let is_new = dead_letters + records > 0;
+        let payloads_from = payloads_from.filter(|_| !is_new).map_or(all, EventId::uuid);
+        let round = self.prune_events(before, all, payloads_from).await?;
+        Ok(PrunedCounts { dead_letters, records, ..round.pruned })
+    }
+
+    /// Forgets events and what follows from them, from these ids on.
+    async fn prune_events(
+        &self,
+        before: &PruneCutoffs,
+        from: Uuid,
+        payloads_from: Uuid,
+    ) -> Result<PruneRound, StoreError> {
         let (payloads, events) = match self.pool().dialect() {
             DatabaseDialect::Sqlite => (PAYLOADS_SQLITE, EVENTS_SQLITE),
             DatabaseDialect::Postgres => (PAYLOADS_POSTGRES, EVENTS_POSTGRES),
         };
         let now = self.clock().now();
-        let all = Uuid::nil();
-        // In this order: what goes first needs what follows.
-        let dead_letters = self.sweep_table(&DEAD_LETTERS, before.dead_letters, all, None).await?;
-        let records = self.prune_records(before).await?;
-        let deliveries = self.sweep_table(&DELIVERIES, before.deliveries, all, None).await?;
-        let attempts = self.sweep_table(&ATTEMPTS, before.attempts, all, None).await?;
-        let plans = self.sweep_table(&PLANS, before.plans, all, None).await?;
-        let is_new = dead_letters + records > 0;
-        let from = payloads_from.filter(|_| !is_new).map_or(all, EventId::uuid);
-        let payloads = self.sweep_table(&payloads, before.payloads, from, Some(now)).await?;
-        let events = self.sweep_table(&events, before.events, all, None).await?;
-        Ok(PrunedCounts { payloads, plans, attempts, deliveries, events, dead_letters, records })
+        let deliveries = self.sweep_table(&DELIVERIES, before.deliveries, from, None).await?;
+        let attempts = self.sweep_table(&ATTEMPTS, before.attempts, from, None).await?;
+        let plans = self.sweep_table(&PLANS, before.plans, from, None).await?;
+        let payloads =
+            self.sweep_table(&payloads, before.payloads, payloads_from, Some(now)).await?;
+        let events = self.sweep_table(&events, before.events, from, None).await?;
+        let swept = [deliveries, attempts, plans, payloads, events];
+        let pruned = PrunedCounts {
+            payloads: payloads.rows,
+            plans: plans.rows,
+            attempts: attempts.rows,
+            deliveries: deliveries.rows,
+            events: events.rows,
+            ..PrunedCounts::default()
+        };
+        Ok(PruneRound { pruned, windows: swept.iter().map(|table| table.windows).sum() })
     }
 
     /// Prunes an SQLite database until it takes at most so many bytes, the oldest first and nothing
@@ -166,20 +211,45 @@ impl EventStore {
         before: &PruneCutoffs,
         newest: Timestamp,
     ) -> Result<(PrunedCounts, bool), StoreError> {
-        let (mut pruned, mut above) = (PrunedCounts::default(), Uuid::nil());
+        let (round, is_enough) = self.prune_in_steps(most, before, newest).await?;
+        Ok((round.pruned, is_enough))
+    }
+
+    async fn prune_in_steps(
+        &self,
+        most: u64,
+        before: &PruneCutoffs,
+        newest: Timestamp,
+    ) -> Result<(PruneRound, bool), StoreError> {
+        let (mut round, mut above, mut step) = (PruneRound::default(), Uuid::nil(), STEP);
+        let mut number: u32 = 0;
         while self.bytes_used().await? > most {
             let query = SqlQuery::new(statements::EVENT_WINDOW)
                 .bind(above)
                 .bind(EventId::first_at(newest))
-                .bind(STEP - 1);
+                .bind(step - 1);
             let next: Option<Uuid> = self.pool().find_value(query).await?;
-            let Some(next) = next else { return Ok((pruned, false)) };
-            above = next;
-            // All that came in the millisecond of that event goes with it.
-            let to = EventId::from_uuid(next).created_at().after(Duration::from_millis(1));
-            pruned += self.prune_expired(&before.not_before(to), None).await?;
+            match next {
+                Some(next) => {
+                    number += 1;
+                    // An event whose delivery ended after the event's step can go in a later one.
+                    // To look for those in every step would be 1.6 million windows for two million
+                    // events that are needed.
+                    let from = if number.is_power_of_two() { Uuid::nil() } else { above };
+                    // All that came in the millisecond of that event goes with it.
+                    let to = EventId::from_uuid(next).created_at().after(Duration::from_millis(1));
+                    round += self.prune_events(&before.not_before(to), from, from).await?;
+                    above = next;
+                }
+                None if step > 1 => step = (step / 10).max(1),
+                None => {
+                    let (last, all) = (before.not_before(newest), Uuid::nil());
+                    round += self.prune_events(&last, all, all).await?;
+                    return Ok((round, self.bytes_used().await? <= most));
+                }
+            }
         }
-        Ok((pruned, true))
+        Ok((round, true))
     }
 
     async fn sweep_table(
@@ -188,20 +258,21 @@ impl EventStore {
         before: Timestamp,
         from: Uuid,
         time: Option<Timestamp>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<SweptTable, StoreError> {
         let end = EventId::first_at(before).uuid();
-        let (mut above, mut pruned) = (from, 0);
+        let (mut above, mut swept) = (from, SweptTable::default());
         while above < end {
             let query = SqlQuery::new(sweep.window).bind(above).bind(end).bind(ROWS - 1);
             let to: Option<Uuid> = self.pool().find_value(query).await?;
             let began = Instant::now();
             let time = time.unwrap_or(before);
-            pruned += self.prune_window(sweep, (above, to.unwrap_or(end)), time).await?;
+            swept.rows += self.prune_window(sweep, (above, to.unwrap_or(end)), time).await?;
+            swept.windows += 1;
             let Some(to) = to else { break };
             above = to;
             tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
         }
-        Ok(pruned)
+        Ok(swept)
     }
 
     async fn prune_window(
@@ -285,11 +356,11 @@ mod tests {
     use crate::store::db::pool::tests::postgres_url;
     use crate::time::clock::Clock;
 
-    /// Events of a kilobyte each, one a second up to this time, in a journal on SQLite.
+    /// Events of this size, one a second up to this time, in a journal on SQLite.
     const FILL: &str = "INSERT INTO event (id, source, event_type, received_at, data, matched) \
         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows}) \
         SELECT unhex(printf('%012x70008000%012x', ({last} - {rows} + n) * 1000, n)), 'crm', 'a.b', \
-        ({last} - {rows} + n) * 1000000, '\"' || printf('%.1000c', 'x') || '\"', 0 FROM numbers";
+        ({last} - {rows} + n) * 1000000, '\"' || printf('%.{size}c', 'x') || '\"', 0 FROM numbers";
 
     const fn all_before(time: Timestamp) -> PruneCutoffs {
         PruneCutoffs {
@@ -304,28 +375,59 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_database_that_is_too_large_loses_the_oldest() {
+    /// A journal on SQLite with events that end two hours ago, and its folder.
+    async fn filled_journal(rows: u64, size: u32) -> (EventStore, tempfile::TempDir) {
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("w.db").display());
         let (journal, _outlets) =
             EventStore::open(&url, Clock::System, StoreOpening::default()).await.unwrap();
-        let now = journal.clock().now();
-        let last = now.before(Duration::from_hours(2)).seconds();
-        let fill = FILL.replace("{rows}", "12000").replace("{last}", &last.to_string());
+        let last = journal.clock().now().before(Duration::from_hours(2)).seconds();
+        let fill = FILL.replace("{rows}", &rows.to_string()).replace("{size}", &size.to_string());
+        let fill = fill.replace("{last}", &last.to_string());
         let filled = journal.pool().execute(SqlQuery::new(fill.leak())).await.unwrap();
-        assert_eq!(filled, 12_000);
+        assert_eq!(filled, rows);
+        (journal, folder)
+    }
 
+    #[tokio::test]
+    async fn a_database_that_is_too_large_loses_the_oldest() {
+        let (journal, _folder) = filled_journal(12_000, 1_000).await;
         let most = 6 << 20;
         assert!(journal.bytes_used().await.unwrap() > 2 * most);
         let none = all_before(Timestamp::from_micros(0));
-        let newest = now.before(Duration::from_hours(1));
+        let newest = journal.clock().now().before(Duration::from_hours(1));
         let (pruned, is_enough) = journal.prune_to_size(most, &none, newest).await.unwrap();
         assert!(is_enough && journal.bytes_used().await.unwrap() <= most);
         assert_eq!(pruned.events, 10_000, "no more than it takes");
         assert!(journal.give_back_space().await.unwrap() > 0);
-        let (_, is_enough) = journal.prune_to_size(0, &none, newest).await.unwrap();
-        assert!(!is_enough, "what is left is the schema");
+        let (pruned, is_enough) = journal.prune_to_size(0, &none, newest).await.unwrap();
+        assert!(!is_enough && pruned.events == 2_000, "what is left is the schema: {pruned:?}");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_few_large_events_loses_the_oldest_too() {
+        let (journal, _folder) = filled_journal(200, 20_000).await;
+        let most = 5 << 19;
+        assert!(journal.bytes_used().await.unwrap() > most);
+        let none = all_before(Timestamp::from_micros(0));
+        let newest = journal.clock().now().before(Duration::from_hours(1));
+        let (pruned, is_enough) = journal.prune_to_size(most, &none, newest).await.unwrap();
+        assert!(is_enough && (50..=150).contains(&pruned.events), "{pruned:?}");
+    }
+
+    #[tokio::test]
+    async fn events_that_are_needed_are_not_looked_at_in_every_step() {
+        let (journal, _folder) = filled_journal(30_000, 10).await;
+        let hold = "INSERT INTO planning (event_id, flow_id, due_at, attempts) \
+            SELECT id, id, 0, 0 FROM event";
+        journal.pool().execute(SqlQuery::new(hold)).await.unwrap();
+        let none = all_before(Timestamp::from_micros(0));
+        let newest = journal.clock().now().before(Duration::from_hours(1));
+        let (round, is_enough) = journal.prune_in_steps(0, &none, newest).await.unwrap();
+        assert!(!is_enough && round.pruned == PrunedCounts::default(), "{round:?}");
+        // Six steps of 20 windows and the last sweep of 120. Three of the steps look at all earlier
+        // events too; if all did, it would be 575 windows.
+        assert!((240..400).contains(&round.windows), "{round:?}");
     }
 
     /// An event that holds the state of a record.
