@@ -128,8 +128,7 @@ impl Server {
         make_data_dir(&config, &folder)?;
         let sealer = read_key(&config, &folder)?;
         let (journal, outlets) = open_journal(&config, clock).await?;
-        agree_on_key(&journal, address, sealer.key_mark()).await?;
-        let new_token = first_token(&journal, &config).await?;
+        let new_token = enter_cluster(&journal, &config, address, sealer.key_mark()).await?;
         let engine = ModuleEngine::new(ModuleLimits::default(), &sealer.guest_key())?;
         let compiler = ModuleCompiler::Subprocess(program);
         let cache = ModuleCache::new(folder.join("waybill-modules"), sealer.mac_key(), compiler)?;
@@ -252,6 +251,25 @@ impl Server {
             tracing::warn!(%error, "cannot give leases back; others take them over in a while");
         }
     }
+}
+
+/// Agrees with the other nodes. Returns the admin token, if this start made it. One node at a time:
+/// of two that find no token, each would store one of that name, and the later one would fail.
+async fn enter_cluster(
+    journal: &EventStore,
+    config: &Config,
+    address: SocketAddr,
+    key_mark: ShortDigest,
+) -> Result<Option<String>, ServerError> {
+    let _turn = match journal.lock_start().await {
+        Err(StoreError::Unavailable(error)) => {
+            tracing::warn!(%error, "cannot wait for nodes that start at the same time");
+            None
+        }
+        taken => taken?,
+    };
+    agree_on_key(journal, address, key_mark).await?;
+    first_token(journal, config).await
 }
 
 /// Says what this node is, and fails where a running node of the same database has another key. One

@@ -166,7 +166,9 @@ impl Drop for World {
     }
 }
 
-async fn fresh_database() -> Option<Database> {
+/// A database of its own on the server that `WAYBILL_TEST_POSTGRES` names; none where it names none
+/// (which fails the test instead where `CI=true`).
+pub async fn fresh_database() -> Option<Database> {
     let Ok(server) = std::env::var("WAYBILL_TEST_POSTGRES") else {
         skip("WAYBILL_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` starts one");
         return None;

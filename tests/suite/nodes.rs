@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
+use tempfile::TempDir;
 use waybill_tests::Backend::{Postgres, Sqlite};
 use waybill_tests::server::ADMIN_TOKEN;
+use waybill_tests::world::{binary, fresh_database};
 use waybill_tests::{Client, Database, Receiver, Reply, Server, Settings, World};
 
 const KEY: &str = "one-key-of-all-nodes-0123456789";
@@ -49,6 +51,49 @@ async fn the_node_of_a_file_is_listed() {
     let Some(world) = World::start(Sqlite).await else { return };
     let nodes = world.get("/api/v1/nodes").await;
     assert_eq!(nodes.as_array().unwrap().len(), 1, "{nodes:#}");
+}
+
+/// Starts this many nodes at the same moment, each with a folder of its own.
+fn start_at_once(settings: &Settings, nodes: usize) -> Vec<(Server, TempDir)> {
+    let start = || {
+        let folder = TempDir::new().unwrap();
+        let mut own = settings.clone();
+        own.set("server.data_dir", folder.path().to_str().unwrap());
+        (Server::start(&own).unwrap(), folder)
+    };
+    std::thread::scope(|threads| {
+        let starts: Vec<_> = (0..nodes).map(|_| threads.spawn(start)).collect();
+        starts.into_iter().map(|node| node.join().unwrap()).collect()
+    })
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_once_on_an_empty_database_all_start() {
+    // Each round is another chance for two to meet.
+    const ROUNDS: usize = 4;
+    const NODES: usize = 3;
+    const SHOWN: &str = "admin token, shown only now: ";
+    for round in 0..ROUNDS {
+        let Some(database) = fresh_database().await else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::new(&binary(), &database.url(), folder.path());
+        with_key(&mut settings);
+        let is_given = round % 2 == 0;
+        if !is_given {
+            settings.environment.retain(|(name, _)| name != "WAYBILL_ADMIN_TOKEN");
+        }
+        let nodes = start_at_once(&settings, NODES);
+        let printed =
+            nodes.iter().map(|(server, _)| server.output()).collect::<Vec<_>>().join("\n");
+        let mut shown = printed.lines().filter_map(|line| line.strip_prefix(SHOWN));
+        let token = if is_given { ADMIN_TOKEN } else { shown.next().unwrap() };
+        assert_eq!(shown.next(), None, "round {round}: {printed}");
+        for (server, _) in &nodes {
+            let client = Client::new(server.address(), Some(token));
+            let listed = client.get("/api/v1/nodes").await.unwrap().data();
+            assert_eq!(listed.as_array().unwrap().len(), NODES, "{listed:#}");
+        }
+    }
 }
 
 /// It would acknowledge events and deliver none: it cannot read the endpoints' secrets.

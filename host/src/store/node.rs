@@ -5,7 +5,7 @@
 //! once, so nothing waits for the end of a lease. A process that merely stalled that long can
 //! change nothing with its old leases; what it was sending may be sent twice.
 
-use super::db::{DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
+use super::db::{ClusterLock, DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::node_id::first_token;
 use super::node_notice::{NODE_CHANNEL, NodeNotice};
 use super::{EventStore, StoreError, statements};
@@ -20,6 +20,11 @@ use tokio::time::{Instant, sleep};
 pub const BEAT: Duration = Duration::from_secs(2);
 /// After how long without a sign a process is lost.
 const LOST: Duration = Duration::from_secs(10);
+/// The lock of nodes that start.
+const START_LOCK: i64 = 0x7761_7962_696c_6c02;
+/// How long a start waits for others: six that each take ten seconds to find out whether a node
+/// with another key is alive.
+const LONGEST_START: Duration = Duration::from_mins(1);
 
 /// A process that is there, or was until lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,12 @@ impl FromStoredRow for RunningNode {
 }
 
 impl EventStore {
+    /// Waits until no other node makes its first entries, and keeps others from it until the lock
+    /// is dropped.
+    pub async fn lock_start(&self) -> Result<Option<ClusterLock>, StoreError> {
+        self.pool().take_cluster_lock(START_LOCK, LONGEST_START).await
+    }
+
     /// Says from now on what this process is. Returns a running process that reads stored secrets
     /// with another key, if there is one: it would not be able to send what this one stores, nor
     /// this one what that one stores.

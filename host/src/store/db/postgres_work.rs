@@ -14,7 +14,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
-use sqlx::{Acquire as _, Postgres};
+use sqlx::{Acquire as _, AssertSqlSafe, Postgres};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -129,20 +129,26 @@ pub async fn read_postgres<T: FromStoredRow>(
 }
 
 /// A lock that other nodes wait for. It is given back when this is dropped, because its connection
-/// ends then; so it is where this process dies.
+/// ends then; so it is where this process dies, and two minutes after this process stalled.
 #[derive(Debug)]
 pub struct ClusterLock {
     _db: PgConnection,
 }
 
-/// Takes a lock among all that use the database.
+/// Takes a lock among all that use the database. It belongs to a transaction that stays open:
+/// behind a pooler a session's lock would stay with a connection that others get next. The time-out
+/// is longer than [`LONGEST_WRITE`], which is the longest that a change holds the lock.
 pub async fn take_cluster_lock(
     pools: &PostgresPools,
     key: i64,
     longest: Duration,
 ) -> Result<ClusterLock, StoreError> {
+    let text = format!(
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '2min'; \
+         SELECT pg_advisory_xact_lock({key})"
+    );
     let mut db = pools.write.acquire().await?.detach();
-    let take = sqlx::query("SELECT pg_advisory_lock($1)").bind(key).execute(&mut db);
+    let take = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut db);
     match timeout(longest, take).await {
         Ok(taken) => taken?,
         Err(_elapsed) => return Err(too_slow(longest)),
