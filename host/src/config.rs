@@ -28,7 +28,7 @@ pub use sections::{
 };
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 36] = [
+pub const KEYS: [&str; 37] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -53,6 +53,7 @@ pub const KEYS: [&str; 36] = [
     "retention.max_size",
     "retention.vacuum_at_start",
     "database.url",
+    "database.max_connections",
     "delivery.allow_networks",
     "delivery.retry_schedule",
     "delivery.timeout",
@@ -163,6 +164,7 @@ impl Config {
             "server.max_batch" => put(&mut self.server.max_batch, value),
             "server.data_dir" => put(&mut self.server.data_dir, value),
             "database.url" => put(&mut self.database.url.0, value),
+            "database.max_connections" => put(&mut self.database.max_connections, value),
             "server.max_connections" => put(&mut self.server.max_connections, value),
             "server.header_timeout" => put(&mut self.server.header_timeout, value),
             "server.body_timeout" => put(&mut self.server.body_timeout, value),
@@ -201,13 +203,13 @@ impl Config {
     /// Ranges, and what must hold between keys.
     fn check(&self, origins: &layers::SettingOrigins, faults: &mut Vec<ConfigFault>) {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
-        let rules = rules.chain(self.retention_rules());
+        let rules = rules.chain(self.database_rules()).chain(self.retention_rules());
         for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
             faults.push(origins.fault(key, message.to_owned()));
         }
     }
 
-    fn server_rules(&self) -> [ConfigRule; 12] {
+    fn server_rules(&self) -> [ConfigRule; 11] {
         let server = &self.server;
         [
             (
@@ -247,11 +249,6 @@ impl Config {
                 "needs tls.certificate and tls.key",
             ),
             (
-                self.database.url.is_known(),
-                "database.url",
-                "must begin with sqlite: or postgres://",
-            ),
-            (
                 server.data_dir.as_ref().is_none_or(|folder| !folder.as_os_str().is_empty()),
                 "server.data_dir",
                 "names no folder; leave it out for the default",
@@ -265,6 +262,18 @@ impl Config {
                 check_range(self.shutdown.drain, Duration::ZERO, 60 * MINUTE),
                 "shutdown.drain",
                 "must be \"1h\" at most",
+            ),
+        ]
+    }
+
+    fn database_rules(&self) -> [ConfigRule; 2] {
+        let database = &self.database;
+        [
+            (database.url.is_known(), "database.url", "must begin with sqlite: or postgres://"),
+            (
+                (4..=40).contains(&database.max_connections),
+                "database.max_connections",
+                "must be 4 to 40",
             ),
         ]
     }

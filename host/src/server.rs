@@ -146,6 +146,7 @@ impl Server {
             tasks.clone(),
             stop.clone(),
         );
+        let reading = ReadingShares::new(journal.pool().count_readers());
         let app = AppState::new(SharedState {
             journal,
             client,
@@ -154,7 +155,7 @@ impl Server {
             throttle: FailureThrottle::default(),
             issuer: GrantIssuer::new(live.sealer().grant_key()),
             unknown_sources: AtomicU64::new(0),
-            reading: ReadingShares::default(),
+            reading,
             bodies: BodyBudget::new(largest_body),
             stopping: CancellationToken::new(),
             live,
@@ -324,7 +325,10 @@ async fn open_journal(
     config: &Config,
     clock: Clock,
 ) -> Result<(EventStore, PrefetchOutlets), StoreError> {
-    let opening = StoreOpening { rewrites_file: config.retention.vacuum_at_start };
+    let opening = StoreOpening {
+        rewrites_file: config.retention.vacuum_at_start,
+        max_connections: config.database.max_connections,
+    };
     let (journal, outlets) = EventStore::open(config.database.url.expose(), clock, opening).await?;
     if !journal.gives_back_space().await? {
         tracing::warn!(

@@ -1,9 +1,8 @@
 //! Fair shares of reading: places in front of the database, and memory for answers on their way.
 //!
 //! The database has a few connections for reading, and deliveries need one of them too. A call that
-//! reads takes one of [`PLACES`] while its handler runs, so that one connection is always left;
-//! each token has [`TOKEN_PLACES`], so that two slow calls of one token leave a place for another
-//! token. Whoever finds none waits its turn, and is refused (503 with `Retry-After`) after ten
+//! reads takes a place while its handler runs; there is one place fewer than connections. A token
+//! has two thirds of the places, so that its slow calls leave one for another token. Whoever finds none waits its turn, and is refused (503 with `Retry-After`) after ten
 //! seconds.
 //!
 //! An answer pays for its bytes until the client has taken them. A token whose clients take their
@@ -22,10 +21,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Calls that read at once: one fewer than the connections for reading.
-const PLACES: usize = 3;
-/// Calls of one token that read at once.
-const TOKEN_PLACES: usize = 2;
 /// Memory for answers on their way, in bytes: of all tokens, and of one.
 const ANSWERS: (u32, u32) = (48 << 20, 24 << 20);
 /// Answers up to this size, in bytes, are too small to be counted.
@@ -37,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ReadingShares {
     places: Arc<Semaphore>,
+    /// Calls of one token that read at once.
+    token_places: usize,
     answers: Arc<Semaphore>,
     tokens: Mutex<HashMap<TokenId, Arc<TokenShare>>>,
 }
@@ -60,17 +57,18 @@ fn semaphore(bytes: u32) -> Semaphore {
     Semaphore::new(bytes as usize)
 }
 
-impl Default for ReadingShares {
-    fn default() -> Self {
+impl ReadingShares {
+    /// The places that a database with so many connections for reading has.
+    pub fn new(connections: usize) -> Self {
+        let places = connections.saturating_sub(1).max(1);
         Self {
-            places: Arc::new(Semaphore::new(PLACES)),
+            places: Arc::new(Semaphore::new(places)),
+            token_places: (places * 2 / 3).max(1),
             answers: Arc::new(semaphore(ANSWERS.0)),
             tokens: Mutex::default(),
         }
     }
-}
 
-impl ReadingShares {
     /// Waits for a place; the token's own first, so that its calls wait behind each other.
     pub async fn place(&self, token: TokenId) -> Result<ReadingPlace, ApiProblem> {
         let share = self.share(token);
@@ -96,7 +94,7 @@ impl ReadingShares {
         }
         let new = || {
             Arc::new(TokenShare {
-                places: Arc::new(Semaphore::new(TOKEN_PLACES)),
+                places: Arc::new(Semaphore::new(self.token_places)),
                 answers: Arc::new(semaphore(ANSWERS.1)),
             })
         };
@@ -159,10 +157,10 @@ mod tests {
 
     #[tokio::test]
     async fn slow_calls_of_one_token_leave_a_place_for_another() {
-        let shares = ReadingShares::default();
+        let shares = ReadingShares::new(4);
         let (greedy, modest) = (TokenId::generate(), TokenId::generate());
         let mut held = Vec::new();
-        for _ in 0..TOKEN_PLACES {
+        for _ in 0..2 {
             held.push(shares.place(greedy).await.unwrap());
         }
         let waiting = tokio::time::timeout(Duration::ZERO, shares.place(greedy)).await;
@@ -174,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_that_are_not_taken_use_up_their_own_token_s_share() {
-        let shares = ReadingShares::default();
+        let shares = ReadingShares::new(4);
         let (greedy, modest) = (TokenId::generate(), TokenId::generate());
         let answer = || Response::new(Body::from(vec![0; ANSWERS.1 as usize * 2 / 3]));
         let slow = shares.place(greedy).await.unwrap().leave(answer());

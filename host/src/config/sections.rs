@@ -84,6 +84,8 @@ pub struct RetentionSection {
 pub struct DatabaseSection {
     /// Where the journal is.
     pub url: DatabaseUrl,
+    /// Connections of this process to PostgreSQL, 4 to 40. SQLite has five, whatever is set.
+    pub max_connections: u32,
 }
 
 /// Section `delivery`.
@@ -179,7 +181,7 @@ impl Default for RetentionSection {
 
 impl Default for DatabaseSection {
     fn default() -> Self {
-        Self { url: DatabaseUrl("sqlite:waybill.db".to_owned()) }
+        Self { url: DatabaseUrl("sqlite:waybill.db".to_owned()), max_connections: 9 }
     }
 }
 

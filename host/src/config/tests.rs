@@ -110,6 +110,10 @@ fn errors_say_what_where_and_how_to_mend() {
         ),
         (error("[retention]\nrecords = '0s'\n", &[]), "retention.records: must be \"1s\" to"),
         (
+            error("[database]\nmax_connections = 3\n", &[]),
+            "line 2: database.max_connections: must be 4 to 40",
+        ),
+        (
             error("", &[("WAYBILL_DATABASE__URL", "mysql://x")]),
             "must begin with sqlite: or postgres://",
         ),

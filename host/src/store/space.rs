@@ -95,7 +95,7 @@ mod tests {
                 let db = rusqlite::Connection::open(&path).unwrap();
                 db.execute_batch("CREATE TABLE made_by_an_old_version (a TEXT)").unwrap();
             }
-            let opening = StoreOpening { rewrites_file };
+            let opening = StoreOpening { rewrites_file, ..StoreOpening::default() };
             let (journal, _outlets) = EventStore::open(&url, Clock::System, opening).await.unwrap();
             assert_eq!(journal.gives_back_space().await.unwrap(), can_shrink, "{name}");
             assert_eq!(journal.give_back_space().await.unwrap(), 0, "{name} has nothing to give");

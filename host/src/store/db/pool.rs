@@ -3,7 +3,7 @@
 use super::bound_value::BoundRow;
 use super::bulk::BulkInserts;
 use super::node_listener::NodeListener;
-use super::postgres_pools::{self, PostgresPools};
+use super::postgres_pools::PostgresPools;
 use super::postgres_work::{
     ClusterLock, LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, take_cluster_lock,
     transact_postgres,
@@ -11,6 +11,7 @@ use super::postgres_work::{
 use super::query::SqlQuery;
 use super::sqlite_connection;
 use super::sqlite_database::SqliteDatabase;
+use super::sqlite_readers;
 use super::stored_row::{FromStoredColumn, FromStoredRow, StoredRow};
 use super::transaction::WriteTransaction;
 use crate::store::StoreError;
@@ -22,12 +23,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What is done with the database before it is used.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct StoreOpening {
     /// Whether an SQLite file is written anew, so that it can give back disk space and holds no
     /// remains of rows that were deleted or moved. It needs as much free space as the file takes,
     /// twice over.
     pub rewrites_file: bool,
+    /// Connections to PostgreSQL, 4 to 40. SQLite has five, whatever is set.
+    pub max_connections: u32,
+}
+
+impl Default for StoreOpening {
+    fn default() -> Self {
+        Self { rewrites_file: false, max_connections: 9 }
+    }
 }
 
 /// Which of the two databases it is, where their statements differ.
@@ -66,7 +75,7 @@ impl DatabasePool {
         let backend = if url.starts_with("sqlite:") {
             DatabaseBackend::Sqlite(SqliteDatabase::open(url, opening).await?)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            DatabaseBackend::Postgres(PostgresPools::open(url).await?)
+            DatabaseBackend::Postgres(PostgresPools::open(url, opening.max_connections).await?)
         } else {
             let given = url.split(':').next().unwrap_or_default().to_owned();
             return Err(StoreError::Address { given });
@@ -103,9 +112,17 @@ impl DatabasePool {
 
     /// How many writers commit side by side.
     pub const fn count_writers(&self) -> usize {
-        match self.backend {
+        match &self.backend {
             DatabaseBackend::Sqlite(_) => 1,
-            DatabaseBackend::Postgres(_) => postgres_pools::WRITERS,
+            DatabaseBackend::Postgres(pools) => pools.shares.writers,
+        }
+    }
+
+    /// How many connections there are for reading.
+    pub const fn count_readers(&self) -> usize {
+        match &self.backend {
+            DatabaseBackend::Sqlite(_) => sqlite_readers::READERS,
+            DatabaseBackend::Postgres(pools) => pools.shares.reading,
         }
     }
 

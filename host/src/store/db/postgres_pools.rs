@@ -7,10 +7,34 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use std::str::FromStr as _;
 use std::time::Duration;
 
-/// Connections for reading.
-const READERS: u32 = 4;
-/// Writers that commit side by side: three were measured best on two cores.
-pub const WRITERS: usize = 3;
+/// Most writers that commit side by side. On two cores three were measured best; the more there
+/// are, the fewer operations share a commit.
+const MOST_WRITERS: usize = 8;
+/// Most connections for reading: each may hold a page of 4 MiB in memory.
+const MOST_READERS: usize = 16;
+
+/// How the connections of a process are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionShares {
+    /// Connections for reading.
+    pub reading: usize,
+    /// Connections for writing: one for each writer and at least two for other transactions, such
+    /// as the sign of life.
+    pub writing: usize,
+    /// Writers of the group commit.
+    pub writers: usize,
+}
+
+impl ConnectionShares {
+    /// Four ninths of the connections are for reading, a third commits groups.
+    pub const fn of(connections: u32) -> Self {
+        let connections = if connections < 4 { 4 } else { connections as usize };
+        let (reading, writers) = (connections * 4 / 9, connections / 3);
+        let reading = if reading > MOST_READERS { MOST_READERS } else { reading };
+        let writers = if writers > MOST_WRITERS { MOST_WRITERS } else { writers };
+        Self { reading, writing: connections - reading, writers }
+    }
+}
 
 /// How long a connection for reading may take to say that it is alive. All of them may have become
 /// silent, and their turns fit into [`PATIENCE`].
@@ -25,11 +49,12 @@ async fn is_alive(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
 pub struct PostgresPools {
     pub read: PgPool,
     pub write: PgPool,
+    pub shares: ConnectionShares,
 }
 
 impl PostgresPools {
     /// Connects and brings the schema up to date.
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
+    pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_unreadable| StoreError::Address { given: "postgres:…".to_owned() })?
             .application_name("waybill")
@@ -59,23 +84,43 @@ impl PostgresPools {
             ("jit", "off"),
             ("statement_timeout", "15s"),
         ];
-        let pool = |most: u32| {
+        let shares = ConnectionShares::of(max_connections);
+        let pool = |most: usize| {
             PgPoolOptions::new()
-                .max_connections(most)
+                .max_connections(u32::try_from(most).unwrap_or(1))
                 .acquire_timeout(PATIENCE)
                 .test_before_acquire(false)
         };
-        let write = pool(u32::try_from(WRITERS).unwrap_or(1) + 2)
-            .connect_with(options.clone().options(hot))
-            .await?;
-        let read = pool(READERS).before_acquire(|db, _| Box::pin(is_alive(db)));
+        let write = pool(shares.writing).connect_with(options.clone().options(hot)).await?;
+        let read = pool(shares.reading).before_acquire(|db, _| Box::pin(is_alive(db)));
         let read = read.connect_lazy_with(options.options(small));
         migrations::migrate_postgres(&write).await?;
-        Ok(Self { read, write })
+        Ok(Self { read, write, shares })
     }
 
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nine_connections_are_four_for_reading_and_five_for_writing() {
+        let shares = ConnectionShares { reading: 4, writing: 5, writers: 3 };
+        assert_eq!(ConnectionShares::of(9), shares);
+    }
+
+    #[test]
+    fn two_connections_for_writing_are_left_beside_the_writers() {
+        for connections in 4..=40 {
+            let shares = ConnectionShares::of(connections);
+            assert_eq!(shares.reading + shares.writing, connections as usize);
+            assert!(shares.reading >= 1 && shares.writers >= 1, "{connections}: {shares:?}");
+            assert!(shares.writing >= shares.writers + 2, "{connections}: {shares:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 /// Connections for reading.
-const READERS: usize = 4;
+pub const READERS: usize = 4;
 /// How often SQLite looks whether anybody still wants a reading, in instructions of its virtual
 /// machine: some tens of microseconds apart.
 const INSTRUCTIONS: i32 = 10_000;
