@@ -22,6 +22,7 @@ mod crm;
 mod dead_letters;
 mod delivery;
 mod endpoint_changes;
+mod failover;
 mod failures;
 mod javascript;
 mod layers;

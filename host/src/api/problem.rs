@@ -338,7 +338,8 @@ impl From<store::StoreError> for ApiProblem {
             | store::StoreError::Migration(_)
             | store::StoreError::InUse { .. }
             | store::StoreError::File { .. }
-            | store::StoreError::Address { .. } => {
+            | store::StoreError::Address { .. }
+            | store::StoreError::WrongUrl { .. } => {
                 tracing::error!(error = %error_chain(&error), "the journal failed");
                 Self::internal()
             }

@@ -18,6 +18,8 @@ pub mod database_file;
 pub mod migrations;
 pub mod node_listener;
 pub mod pool;
+pub mod postgres_address;
+pub mod postgres_hosts;
 pub mod postgres_pools;
 pub mod postgres_work;
 pub mod query;

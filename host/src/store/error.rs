@@ -57,6 +57,12 @@ pub enum StoreError {
         /// What was given, without a password.
         given: String,
     },
+    /// The URL of a PostgreSQL database cannot be read.
+    #[error("the URL of the database is wrong: {why}")]
+    WrongUrl {
+        /// Which part, without a password.
+        why: String,
+    },
     /// Another server has locked the SQLite database.
     #[error(
         "the database {} is in use by another server; stop that one first, or give this one a database \

@@ -15,6 +15,14 @@ static KIND: Kind = Kind {
     stop: Signal::INT,
 };
 
+/// The same for a server that repeats what another one writes.
+static STANDBY: Kind = Kind {
+    name: "PostgreSQL",
+    users: &["postgres", "nobody"],
+    ready: "ready to accept read-only connections",
+    stop: Signal::INT,
+};
+
 /// A PostgreSQL server of our own, with trust authentication on 127.0.0.1.
 #[derive(Debug)]
 pub struct Cluster {
@@ -51,6 +59,20 @@ impl Cluster {
     /// and a disk that is busy with a build says nothing about them.
     pub fn start_unsynced() -> Result<Self> {
         Self::start_with(&["-c", "fsync=off", "-c", "full_page_writes=off"])
+    }
+
+    /// One that repeats what `primary` writes and takes no writes itself, until it is promoted
+    /// (`SELECT pg_promote()`).
+    pub fn start_standby(primary: &Self) -> Result<Self> {
+        let binaries = primary.binaries.clone();
+        let daemon = Daemon::new(&STANDBY)?;
+        let mut copy = daemon.command(&binaries.join("pg_basebackup"));
+        copy.arg("-D").arg(daemon.data()).args(["-d", &primary.url("postgres")]);
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        finish(copy)?;
+        let mut standby = Self { binaries, daemon, settings: primary.settings };
+        standby.resume()?;
+        Ok(standby)
     }
 
     fn start_with(settings: &'static [&'static str]) -> Result<Self> {

@@ -17,6 +17,7 @@ use crate::store::StoreError;
 use crate::store::db::DatabasePool;
 use crate::store::figures::StoreFigures;
 use crate::store::node_notice::{NODE_CHANNEL, NodeNotice};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, RwLock, mpsc};
@@ -55,7 +56,7 @@ impl GroupWriter {
             if kept.is_empty() && !is_open {
                 break;
             }
-            kept = self.commit(std::mem::take(&mut kept)).await;
+            kept = self.commit(mem::take(&mut kept)).await;
             drop(committing);
             if kept.is_empty() {
                 wait = BACKOFF.0;
@@ -76,8 +77,10 @@ impl GroupWriter {
     /// Writes the operations; those to be tried again come back.
     async fn commit(&self, operations: Vec<WriteOperation>) -> Vec<WriteOperation> {
         let (mut operations, mut written) = self.write(operations).await;
+        let mut may_move = true;
         for _ in 0..RACES {
-            if !matches!(written, Err(StoreError::Raced)) {
+            let is_raced = matches!(written, Err(StoreError::Raced));
+            if !is_raced && !(is_read_only(&written) && mem::take(&mut may_move)) {
                 break;
             }
             (operations, written) = self.write(operations).await;
@@ -234,6 +237,12 @@ fn only_captures(operations: &[WriteOperation]) -> Option<Vec<&EventCapture>> {
 }
 
 /// Nothing was written: callers hear of it, and what reports something that has happened is kept.
+/// Whether the server refused to write, as one that has become a standby does. Its connection is
+/// closed, and the next one may go to another host.
+fn is_read_only(written: &Result<WriteResults, StoreError>) -> bool {
+    matches!(written, Err(StoreError::Unavailable(cause)) if cause.is_read_only())
+}
+
 fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<WriteOperation> {
     tracing::error!(
         error = %error_chain(error),
@@ -254,6 +263,7 @@ fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<W
         | StoreError::Corrupt { .. }
         | StoreError::Migration(_)
         | StoreError::Address { .. }
+        | StoreError::WrongUrl { .. }
         | StoreError::InUse { .. }
         | StoreError::File { .. }
         | StoreError::Closed => StoreError::Closed,

@@ -1,11 +1,15 @@
 //! A PostgreSQL database: the connections that write and those that read.
 
+use super::postgres_address::PostgresAddress;
+use super::postgres_hosts::{PostgresHosts, check_session, no_host};
 use super::{PATIENCE, migrations};
 use crate::store::StoreError;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _};
-use std::str::FromStr as _;
+use sqlx::{ConnectOptions as _, Connection as _, Postgres};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Most writers that commit side by side. On two cores three were measured best; the more there
 /// are, the fewer operations share a commit.
@@ -40,62 +44,146 @@ impl ConnectionShares {
 /// silent, and their turns fit into [`PATIENCE`].
 const PING: Duration = Duration::from_millis(500);
 
+/// How long a pool may take for a connection before other hosts are tried.
+const HEAD_START: Duration = Duration::from_millis(200);
+
 async fn is_alive(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    Ok(matches!(tokio::time::timeout(PING, db.ping()).await, Ok(Ok(()))))
+    Ok(matches!(timeout(PING, db.ping()).await, Ok(Ok(()))))
+}
+
+/// Options of every connection.
+fn connect_options(host: &PgConnectOptions) -> PgConnectOptions {
+    let options = host
+        .clone()
+        .application_name("waybill")
+        .statement_cache_capacity(400)
+        .disable_statement_logging();
+    // The server notices within 25 s that this host is gone, and lets go of its locks.
+    options.options([
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+    ])
+}
+
+fn writing_options(host: &PgConnectOptions) -> PgConnectOptions {
+    // On fresh tables the planner believes them empty: it scans them for every update, or walks a
+    // whole index for a merge or hash join. The hot statements look each row up in its index
+    // without waiting for statistics.
+    connect_options(host).options([
+        ("enable_seqscan", "off"),
+        ("enable_mergejoin", "off"),
+        ("enable_hashjoin", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("jit", "off"),
+        // A process that stalls within a transaction must not hold up who takes over from it.
+        ("idle_in_transaction_session_timeout", "5s"),
+    ])
+}
+
+fn reading_options(host: &PgConnectOptions) -> PgConnectOptions {
+    // Lists read a page: starting a worker for one took 7 ms, reading it alone 0.3 ms.
+    connect_options(host).options([
+        ("max_parallel_workers_per_gather", "0"),
+        ("jit", "off"),
+        ("statement_timeout", "15s"),
+    ])
+}
+
+/// A pool whose connections go to servers that fit.
+fn pool_options(connections: usize, hosts: &PostgresHosts) -> PgPoolOptions {
+    let target = hosts.target();
+    PgPoolOptions::new()
+        .max_connections(u32::try_from(connections).unwrap_or(1))
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .after_connect(move |db, _| Box::pin(check_session(db, target)))
 }
 
 /// Readers and writers are apart: a long read never holds up a commit.
 #[derive(Debug, Clone)]
 pub struct PostgresPools {
-    pub read: PgPool,
-    pub write: PgPool,
+    read: PgPool,
+    write: PgPool,
+    hosts: Arc<PostgresHosts>,
     pub shares: ConnectionShares,
 }
 
 impl PostgresPools {
     /// Connects and brings the schema up to date.
     pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_unreadable| StoreError::Address { given: "postgres:…".to_owned() })?
-            .application_name("waybill")
-            .statement_cache_capacity(400)
-            .disable_statement_logging();
-        // The server notices within 25 s that this host is gone, and lets go of its locks.
-        let options = options.options([
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "3"),
-        ]);
-        // On fresh tables the planner believes them empty: it scans them for every update, or walks
-        // a whole index for a merge or hash join. The hot statements look each row up in its index
-        // without waiting for statistics.
-        let hot = [
-            ("enable_seqscan", "off"),
-            ("enable_mergejoin", "off"),
-            ("enable_hashjoin", "off"),
-            ("plan_cache_mode", "force_generic_plan"),
-            ("jit", "off"),
-            // A process that stalls within a transaction must not hold up who takes over from it.
-            ("idle_in_transaction_session_timeout", "5s"),
-        ];
-        // Lists read a page: starting a worker for one took 7 ms, reading it alone 0.3 ms.
-        let small = [
-            ("max_parallel_workers_per_gather", "0"),
-            ("jit", "off"),
-            ("statement_timeout", "15s"),
-        ];
-        let shares = ConnectionShares::of(max_connections);
-        let pool = |most: usize| {
-            PgPoolOptions::new()
-                .max_connections(u32::try_from(most).unwrap_or(1))
-                .acquire_timeout(PATIENCE)
-                .test_before_acquire(false)
+        let hosts = Arc::new(PostgresHosts::new(PostgresAddress::parse(url)?));
+        let host = match hosts.only_host() {
+            Some(host) => host,
+            None => hosts.find_another().await.ok_or_else(no_host)?,
         };
-        let write = pool(shares.writing).connect_with(options.clone().options(hot)).await?;
-        let read = pool(shares.reading).before_acquire(|db, _| Box::pin(is_alive(db)));
-        let read = read.connect_lazy_with(options.options(small));
+        let shares = ConnectionShares::of(max_connections);
+        let mut write = pool_options(shares.writing, &hosts);
+        if hosts.only_host().is_none() {
+            let hosts = Arc::clone(&hosts);
+            write = write.before_acquire(move |_, found| {
+                let is_sound = hosts.is_sound(found.age);
+                Box::pin(async move { Ok(is_sound) })
+            });
+        }
+        let write = write.connect_with(writing_options(host)).await?;
+        let known = Arc::clone(&hosts);
+        let read = pool_options(shares.reading, &hosts).before_acquire(move |db, found| {
+            let is_sound = known.is_sound(found.age);
+            Box::pin(async move { Ok(is_sound && is_alive(db).await?) })
+        });
+        let read = read.connect_lazy_with(reading_options(host));
         migrations::migrate_postgres(&write).await?;
-        Ok(Self { read, write, shares })
+        Ok(Self { read, write, hosts, shares })
+    }
+
+    /// A connection for reading.
+    pub async fn acquire_reader(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.acquire(&self.read).await
+    }
+
+    /// A connection for writing.
+    pub async fn acquire_writer(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.acquire(&self.write).await
+    }
+
+    /// Gets a connection. Where several hosts are named and the present one gives none, the others
+    /// are tried.
+    async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        if self.hosts.only_host().is_some() {
+            return pool.acquire().await;
+        }
+        let mut acquiring = Box::pin(pool.acquire());
+        match timeout(HEAD_START, &mut acquiring).await {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(sqlx::Error::PoolClosed)) => return Err(sqlx::Error::PoolClosed),
+            // Such as a name that is not known any more.
+            Ok(Err(failed)) => {
+                let is_moved = self.follow_hosts().await;
+                return if is_moved { Box::pin(pool.acquire()).await } else { Err(failed) };
+            }
+            Err(_elapsed) => {}
+        }
+        tokio::select! {
+            acquired = &mut acquiring => acquired,
+            // A host that is silent would hold up the old attempt to its end.
+            is_moved = self.follow_hosts() => {
+                if is_moved { Box::pin(pool.acquire()).await } else { acquiring.await }
+            }
+        }
+    }
+
+    /// Has new connections go to the first host that fits. Returns whether that is another one.
+    async fn follow_hosts(&self) -> bool {
+        let Some(host) = self.hosts.find_another().await else { return false };
+        self.write.set_connect_options(writing_options(host));
+        self.read.set_connect_options(reading_options(host));
+        true
+    }
+
+    /// Notes that a server takes no writes that did so before: older connections are closed.
+    pub fn note_demotion(&self) {
+        self.hosts.note_demotion();
     }
 
     pub async fn close(&self) {

@@ -46,7 +46,7 @@ where
         &'t mut S,
     ) -> BoxFuture<'t, Result<T, StoreError>>,
 {
-    let mut db = pools.write.acquire().await?;
+    let mut db = pools.acquire_writer().await?;
     let mut written = None;
     let ran = timeout(longest, commit(&mut db, &mut written, state, body)).await;
     let failed = match (ran, written) {
@@ -56,6 +56,11 @@ where
         (Err(_elapsed), in_doubt) => (too_slow(longest), in_doubt),
     };
     let (failed, in_doubt) = failed;
+    if is_read_only(&failed) {
+        pools.note_demotion();
+        drop(db.detach());
+        return Err(failed);
+    }
     if !is_lost(&failed) {
         return Err(failed);
     }
@@ -91,13 +96,18 @@ pub async fn execute_postgres(
     statement: Query<'_, Postgres, PgArguments>,
     proofs: &[SqlQuery<'_>],
 ) -> Result<(), StoreError> {
-    let mut db = pools.write.acquire().await?;
+    let mut db = pools.acquire_writer().await?;
     let ran = timeout(LONGEST_COMMIT, statement.execute(&mut *db)).await;
     let failed = match ran {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) => error.into(),
         Err(_elapsed) => too_slow(LONGEST_COMMIT),
     };
+    if is_read_only(&failed) {
+        pools.note_demotion();
+        drop(db.detach());
+        return Err(failed);
+    }
     if !is_lost(&failed) {
         return Err(failed);
     }
@@ -111,7 +121,7 @@ pub async fn read_postgres<T: FromStoredRow>(
     query: &SqlQuery<'_>,
     take: &mut (dyn FnMut(T) -> ControlFlow<()> + Send),
 ) -> Result<(), StoreError> {
-    let mut db = pools.read.acquire().await?;
+    let mut db = pools.acquire_reader().await?;
     let reading = async {
         let mut rows = query.for_postgres().fetch(&mut *db);
         while let Some(row) = rows.try_next().await? {
@@ -147,7 +157,7 @@ pub async fn take_cluster_lock(
         "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '2min'; \
          SELECT pg_advisory_xact_lock({key})"
     );
-    let mut db = pools.write.acquire().await?.detach();
+    let mut db = pools.acquire_writer().await?.detach();
     let take = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut db);
     match timeout(longest, take).await {
         Ok(taken) => taken?,
@@ -163,6 +173,12 @@ fn too_slow(longest: Duration) -> StoreError {
 /// Whether the connection may still owe an answer, or is gone.
 fn is_lost(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(cause) if cause.is_lost_connection())
+}
+
+/// Whether the server wrote nothing because it is a standby or read-only. Its connection is closed:
+/// the next one may go to a server that writes.
+fn is_read_only(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(cause) if cause.is_read_only())
 }
 
 /// Whether one of the rows is there that a transaction was to write.

@@ -74,6 +74,13 @@ impl DatabaseError {
         }
     }
 
+    /// Whether the server takes no writes: it is a standby, or read-only (25006).
+    pub fn is_read_only(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code == "25006")
+    }
+
     pub fn is_damage(&self) -> bool {
         matches!(self.class(), ErrorClass::Damaged)
     }

@@ -116,3 +116,16 @@ async fn connections_that_have_become_silent_are_given_up() {
     while store.capture_events(vec![keyed("id 3")]).await.is_err() {}
     assert!(store.find_event(EventId::generate()).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_host_that_does_not_listen_is_passed_over() {
+    let Some(url) = postgres_url().await else { return };
+    // Nobody listens on port 1.
+    let two = url.replacen('@', "@127.0.0.1:1,", 1);
+    assert_ne!(url, two, "the URL names a user");
+    let store = open(&two).await;
+    let captured = keyed("id 1");
+    let id = captured.event.id;
+    store.capture_events(vec![captured]).await.unwrap();
+    assert!(store.find_event(id).await.unwrap().is_some());
+}
