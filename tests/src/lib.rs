@@ -10,6 +10,7 @@
 //! | [`Cluster`] | a throw-away PostgreSQL that belongs to whoever started it |
 //! | [`Database`] | a fresh database on such a server, dropped with the value |
 //! | [`Stopped`] | a table of it that nobody else can write to for a while |
+//! | [`PgBouncer`] | a throw-away pooler in front of it, in transaction mode |
 //! | [`MariaDb`] | a throw-away MariaDB, likewise |
 //! | [`MariaDatabase`] | a fresh database on such a server, with a user who may only read it |
 //! | [`Server`] | the program as a child process, its output kept |
@@ -39,5 +40,5 @@ pub use receiver::{Arrival, Receiver, Reply};
 pub use rest::{Answer, Client};
 pub use server::{Server, Settings};
 pub use site::{Dialect, Fault, Site};
-pub use waybill_servers::{Cluster, MariaDb};
+pub use waybill_servers::{Cluster, MariaDb, PgBouncer};
 pub use world::{Backend, World};

@@ -36,6 +36,7 @@ mod outage;
 mod own_tables;
 mod planning;
 mod poll;
+mod pooler;
 mod program;
 mod receive;
 mod records;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Result, bail};
-use waybill_servers::{Cluster, MariaDb};
+use waybill_servers::{Cluster, MariaDb, PgBouncer};
 
 use crate::packages;
 use crate::process::{answers, command, succeed};
@@ -78,6 +78,16 @@ pub(crate) async fn mariadb(skips: &mut Skips) -> Option<Lent<MariaDb>> {
     }
     let started = MariaDb::start().map(|server| (server.url(""), server));
     lend(started, "MariaDB", MARIADB, skips)
+}
+
+/// PgBouncer, which tests start in front of a PostgreSQL of their own.
+pub(crate) async fn pooler(skips: &mut Skips) {
+    if PgBouncer::find_program().is_none() {
+        install(&["pgbouncer"]).await;
+    }
+    if PgBouncer::find_program().is_none() {
+        skips.add("tests behind PgBouncer", "it is not installed");
+    }
 }
 
 fn lend<S>(

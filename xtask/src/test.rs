@@ -74,6 +74,7 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     let built = Built::with_tests().await?;
     needs::languages(skips).await;
     let postgres = needs::postgres(skips, Cluster::start_unsynced).await;
+    needs::pooler(skips).await;
     let mariadb = needs::mariadb(skips).await;
     let libraries = needs::libraries(skips).await;
     let mut tests = cargo(&["test", "--workspace"]);

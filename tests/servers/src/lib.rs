@@ -3,12 +3,14 @@
 //!
 //! Their programs come from `PATH` or from where Debian puts them. Neither server runs as root, so
 //! as root they run as the user that their package makes, or else as `nobody`. Dropping a
-//! [`Cluster`] or a [`MariaDb`] stops that server and removes its data; nothing else is ever
-//! stopped.
+//! [`Cluster`], a [`MariaDb`] or a [`PgBouncer`] stops that server and removes its data; nothing
+//! else is ever stopped.
 
 mod daemon;
 mod mariadb;
+mod pgbouncer;
 mod postgres;
 
 pub use mariadb::MariaDb;
+pub use pgbouncer::PgBouncer;
 pub use postgres::Cluster;

@@ -88,6 +88,11 @@ impl Cluster {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.daemon.port())
     }
 
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.daemon.port()
+    }
+
     /// The server's main process, whose children are its connections; none while it is stopped.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.pid()

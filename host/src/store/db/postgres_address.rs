@@ -23,6 +23,34 @@ pub enum SessionTarget {
     Primary,
 }
 
+/// How long what is set or prepared on a connection is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionScope {
+    /// As long as the connection.
+    Connection,
+    /// For one transaction: a pooler hands the next one to whichever session is free.
+    Transaction,
+}
+
+impl SessionScope {
+    /// Whether a statement that was prepared is there for the next transaction.
+    pub const fn keeps_statements(self) -> bool {
+        match self {
+            Self::Connection => true,
+            Self::Transaction => false,
+        }
+    }
+
+    /// Reads a value of `pgbouncer`.
+    fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "true" => Ok(Self::Transaction),
+            "false" => Ok(Self::Connection),
+            _ => Err("pgbouncer must be true or false".to_owned()),
+        }
+    }
+}
+
 impl SessionTarget {
     /// Reads a value of `target_session_attrs`.
     fn parse(value: &str) -> Result<Self, String> {
@@ -42,12 +70,14 @@ pub struct PostgresAddress {
     /// How to connect to each host, in the order of the URL; at least one.
     pub hosts: Vec<PgConnectOptions>,
     pub target: SessionTarget,
+    pub scope: SessionScope,
 }
 
 /// The parameters of a URL.
 #[derive(Debug, Default)]
 struct UrlParameters<'u> {
     target: Option<SessionTarget>,
+    scope: Option<SessionScope>,
     /// Those that the driver reads.
     others: Vec<&'u str>,
 }
@@ -59,6 +89,7 @@ impl<'u> UrlParameters<'u> {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             match name {
                 "target_session_attrs" => parameters.target = Some(SessionTarget::parse(value)?),
+                "pgbouncer" => parameters.scope = Some(SessionScope::parse(value)?),
                 "host" | "hostaddr" | "port" if value.contains(',') || value.contains("%2C") => {
                     return Err(format!(
                         "several hosts stand before the name of the database, not in `{name}`: \
@@ -112,7 +143,11 @@ fn read_address(url: &str) -> Result<PostgresAddress, String> {
     };
     let hosts = hosts.into_iter().enumerate().map(connect_options).collect::<Result<_, _>>()?;
     let usual = if count == 1 { SessionTarget::Any } else { SessionTarget::ReadWrite };
-    Ok(PostgresAddress { hosts, target: parameters.target.unwrap_or(usual) })
+    Ok(PostgresAddress {
+        hosts,
+        target: parameters.target.unwrap_or(usual),
+        scope: parameters.scope.unwrap_or(SessionScope::Connection),
+    })
 }
 
 /// Checks a host with its port. Only one that stands alone may be left out: the driver then takes
@@ -181,6 +216,14 @@ mod tests {
     }
 
     #[test]
+    fn a_pooler_is_named_by_a_parameter() {
+        let scope = |url| PostgresAddress::parse(url).unwrap().scope;
+        assert_eq!(scope("postgres://h1/db"), SessionScope::Connection);
+        assert_eq!(scope("postgres://h1/db?pgbouncer=false"), SessionScope::Connection);
+        assert_eq!(scope("postgres://h1,h2/db?pgbouncer=true"), SessionScope::Transaction);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_by_its_place() {
         let nine = format!("postgres://{}/db", ["h"; 9].join(","));
         for (url, expected) in [
@@ -190,6 +233,7 @@ mod tests {
             ("postgres://h1,h2,/db", "host 3 has no name"),
             ("postgres://::1,h2/db", "host 1 has too many colons"),
             ("postgres://h1,h2/db?target_session_attrs=standby", "target_session_attrs must be"),
+            ("postgres://h1/db?pgbouncer=yes", "pgbouncer must be true or false"),
             ("postgres:///db?host=h1,h2", "not in `host`"),
             (nine.as_str(), "it names 9 hosts; 8 are the most"),
         ] {

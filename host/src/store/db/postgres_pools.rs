@@ -1,6 +1,6 @@
 //! A PostgreSQL database: the connections that write and those that read.
 
-use super::postgres_address::PostgresAddress;
+use super::postgres_address::{PostgresAddress, SessionScope};
 use super::postgres_hosts::{PostgresHosts, check_session, no_host};
 use super::{PATIENCE, migrations};
 use crate::store::StoreError;
@@ -51,43 +51,60 @@ async fn is_alive(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(matches!(timeout(PING, db.ping()).await, Ok(Ok(()))))
 }
 
-/// Options of every connection.
-fn connect_options(host: &PgConnectOptions) -> PgConnectOptions {
-    let options = host
-        .clone()
-        .application_name("waybill")
-        .statement_cache_capacity(400)
-        .disable_statement_logging();
-    // The server notices within 25 s that this host is gone, and lets go of its locks.
-    options.options([
-        ("tcp_keepalives_idle", "10"),
-        ("tcp_keepalives_interval", "5"),
-        ("tcp_keepalives_count", "3"),
-    ])
+/// Settings of connections for writing. On fresh tables the planner believes them empty: it scans
+/// them for every update, or walks a whole index for a merge or hash join. The hot statements look
+/// each row up in its index without waiting for statistics.
+const WRITING: [(&str, &str); 6] = [
+    ("enable_seqscan", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_hashjoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+    // A process that stalls within a transaction must not hold up who takes over from it.
+    ("idle_in_transaction_session_timeout", "5s"),
+];
+
+/// Settings of connections for reading. Lists read a page: starting a worker for one took 7 ms,
+/// reading it alone 0.3 ms.
+const READING: [(&str, &str); 3] =
+    [("max_parallel_workers_per_gather", "0"), ("jit", "off"), ("statement_timeout", "15s")];
+
+/// The server notices within 25 s that this host is gone, and lets go of its locks.
+const KEEPALIVES: [(&str, &str); 3] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
+
+fn connect_options(
+    host: &PgConnectOptions,
+    scope: SessionScope,
+    settings: &[(&str, &str)],
+) -> PgConnectOptions {
+    let options = host.clone().application_name("waybill").disable_statement_logging();
+    match scope {
+        SessionScope::Connection => options
+            .statement_cache_capacity(400)
+            .options(KEEPALIVES)
+            .options(settings.iter().copied()),
+        // PgBouncer refuses a connection with start-up parameters that it does not know, such as
+        // `options` and this one (manual, `ignore_startup_parameters`).
+        SessionScope::Transaction => {
+            options.statement_cache_capacity(0).extra_float_digits(None::<i8>)
+        }
+    }
 }
 
-fn writing_options(host: &PgConnectOptions) -> PgConnectOptions {
-    // On fresh tables the planner believes them empty: it scans them for every update, or walks a
-    // whole index for a merge or hash join. The hot statements look each row up in its index
-    // without waiting for statistics.
-    connect_options(host).options([
-        ("enable_seqscan", "off"),
-        ("enable_mergejoin", "off"),
-        ("enable_hashjoin", "off"),
-        ("plan_cache_mode", "force_generic_plan"),
-        ("jit", "off"),
-        // A process that stalls within a transaction must not hold up who takes over from it.
-        ("idle_in_transaction_session_timeout", "5s"),
-    ])
-}
-
-fn reading_options(host: &PgConnectOptions) -> PgConnectOptions {
-    // Lists read a page: starting a worker for one took 7 ms, reading it alone 0.3 ms.
-    connect_options(host).options([
-        ("max_parallel_workers_per_gather", "0"),
-        ("jit", "off"),
-        ("statement_timeout", "15s"),
-    ])
+/// The statement that begins a transaction. Behind a pooler each brings its settings along.
+fn begin_statement(scope: SessionScope, settings: &[(&str, &str)]) -> Arc<str> {
+    match scope {
+        SessionScope::Connection => Arc::from("BEGIN"),
+        SessionScope::Transaction => {
+            let set = |(name, value): &(&str, &str)| format!("; SET LOCAL {name} = '{value}'");
+            let settings: Vec<String> = settings.iter().map(set).collect();
+            Arc::from(format!("BEGIN{}", settings.concat()))
+        }
+    }
 }
 
 /// A pool whose connections go to servers that fit.
@@ -107,12 +124,19 @@ pub struct PostgresPools {
     write: PgPool,
     hosts: Arc<PostgresHosts>,
     pub shares: ConnectionShares,
+    pub scope: SessionScope,
+    /// The statement that begins a transaction that reads.
+    pub begin_reading: Arc<str>,
+    /// The statement that begins a transaction that writes.
+    pub begin_writing: Arc<str>,
 }
 
 impl PostgresPools {
     /// Connects and brings the schema up to date.
     pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        let hosts = Arc::new(PostgresHosts::new(PostgresAddress::parse(url)?));
+        let address = PostgresAddress::parse(url)?;
+        let scope = address.scope;
+        let hosts = Arc::new(PostgresHosts::new(address));
         let host = match hosts.only_host() {
             Some(host) => host,
             None => hosts.find_another().await.ok_or_else(no_host)?,
@@ -126,15 +150,26 @@ impl PostgresPools {
                 Box::pin(async move { Ok(is_sound) })
             });
         }
-        let write = write.connect_with(writing_options(host)).await?;
+        let write = write.connect_with(connect_options(host, scope, &WRITING)).await?;
         let known = Arc::clone(&hosts);
         let read = pool_options(shares.reading, &hosts).before_acquire(move |db, found| {
             let is_sound = known.is_sound(found.age);
             Box::pin(async move { Ok(is_sound && is_alive(db).await?) })
         });
-        let read = read.connect_lazy_with(reading_options(host));
-        migrations::migrate_postgres(&write).await?;
-        Ok(Self { read, write, hosts, shares })
+        let read = read.connect_lazy_with(connect_options(host, scope, &READING));
+        match scope {
+            SessionScope::Connection => migrations::migrate_postgres(&write).await?,
+            SessionScope::Transaction => Box::pin(migrations::migrate_pooled(&write)).await?,
+        }
+        Ok(Self {
+            read,
+            write,
+            hosts,
+            shares,
+            scope,
+            begin_reading: begin_statement(scope, &READING),
+            begin_writing: begin_statement(scope, &WRITING),
+        })
     }
 
     /// A connection for reading.
@@ -176,8 +211,8 @@ impl PostgresPools {
     /// Has new connections go to the first host that fits. Returns whether that is another one.
     async fn follow_hosts(&self) -> bool {
         let Some(host) = self.hosts.find_another().await else { return false };
-        self.write.set_connect_options(writing_options(host));
-        self.read.set_connect_options(reading_options(host));
+        self.write.set_connect_options(connect_options(host, self.scope, &WRITING));
+        self.read.set_connect_options(connect_options(host, self.scope, &READING));
         true
     }
 
@@ -200,6 +235,16 @@ mod tests {
     fn nine_connections_are_four_for_reading_and_five_for_writing() {
         let shares = ConnectionShares { reading: 4, writing: 5, writers: 3 };
         assert_eq!(ConnectionShares::of(9), shares);
+    }
+
+    #[test]
+    fn behind_a_pooler_a_transaction_brings_its_settings_along() {
+        assert_eq!(&*begin_statement(SessionScope::Connection, &READING), "BEGIN");
+        assert_eq!(
+            &*begin_statement(SessionScope::Transaction, &READING),
+            "BEGIN; SET LOCAL max_parallel_workers_per_gather = '0'; SET LOCAL jit = 'off'; \
+             SET LOCAL statement_timeout = '15s'"
+        );
     }
 
     #[test]

@@ -14,8 +14,9 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
-use sqlx::{Acquire as _, AssertSqlSafe, Postgres};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -48,7 +49,7 @@ where
 {
     let mut db = pools.acquire_writer().await?;
     let mut written = None;
-    let ran = timeout(longest, commit(&mut db, &mut written, state, body)).await;
+    let ran = timeout(longest, commit(pools, &mut db, &mut written, state, body)).await;
     let failed = match (ran, written) {
         (Ok(Ok(())), Some(written)) => return Ok(written),
         (Ok(Ok(())), None) => return Err(StoreError::Closed),
@@ -73,6 +74,7 @@ where
 
 /// Sets `written` before the commit, so that it is there where the commit's answer is lost.
 async fn commit<S, T, F>(
+    pools: &PostgresPools,
     db: &mut PgConnection,
     written: &mut Option<T>,
     state: &mut S,
@@ -84,8 +86,9 @@ where
         &'t mut S,
     ) -> BoxFuture<'t, Result<T, StoreError>>,
 {
-    let mut tx = db.begin().await?;
-    *written = Some(body(&mut WriteTransaction::Postgres(&mut tx), state).await?);
+    let mut tx = db.begin_with(AssertSqlSafe(Arc::clone(&pools.begin_writing))).await?;
+    let mut writing = WriteTransaction::Postgres { db: &mut tx, scope: pools.scope };
+    *written = Some(body(&mut writing, state).await?);
     tx.commit().await?;
     Ok(())
 }
@@ -97,9 +100,9 @@ pub async fn execute_postgres(
     proofs: &[SqlQuery<'_>],
 ) -> Result<(), StoreError> {
     let mut db = pools.acquire_writer().await?;
-    let ran = timeout(LONGEST_COMMIT, statement.execute(&mut *db)).await;
+    let ran = timeout(LONGEST_COMMIT, run_statement(pools, &mut db, statement)).await;
     let failed = match ran {
-        Ok(Ok(_)) => return Ok(()),
+        Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error.into(),
         Err(_elapsed) => too_slow(LONGEST_COMMIT),
     };
@@ -115,6 +118,21 @@ pub async fn execute_postgres(
     if is_committed(pools, proofs).await { Ok(()) } else { Err(failed) }
 }
 
+/// Runs one statement. Outside a transaction a pooler could prepare it in one session and run it in
+/// another.
+async fn run_statement(
+    pools: &PostgresPools,
+    db: &mut PgConnection,
+    statement: Query<'_, Postgres, PgArguments>,
+) -> Result<(), sqlx::Error> {
+    if pools.scope.keeps_statements() {
+        return statement.execute(db).await.map(drop);
+    }
+    let mut tx = db.begin_with(AssertSqlSafe(Arc::clone(&pools.begin_writing))).await?;
+    statement.persistent(false).execute(&mut *tx).await?;
+    tx.commit().await
+}
+
 /// Reads row after row, until `take` has enough.
 pub async fn read_postgres<T: FromStoredRow>(
     pools: &PostgresPools,
@@ -123,19 +141,32 @@ pub async fn read_postgres<T: FromStoredRow>(
 ) -> Result<(), StoreError> {
     let mut db = pools.acquire_reader().await?;
     let reading = async {
-        let mut rows = query.for_postgres().fetch(&mut *db);
-        while let Some(row) = rows.try_next().await? {
-            if take(T::from_row(&StoredRow::Postgres(&row))?).is_break() {
-                break;
-            }
+        if pools.scope.keeps_statements() {
+            return read_rows(&mut db, query.for_postgres(), take).await;
         }
-        Ok(())
+        let mut tx = db.begin_with(AssertSqlSafe(Arc::clone(&pools.begin_reading))).await?;
+        read_rows(&mut tx, query.for_postgres().persistent(false), take).await?;
+        Ok(tx.commit().await?)
     };
     let read = timeout(LONGEST_READ, reading).await.unwrap_or_else(|_| Err(too_slow(LONGEST_READ)));
     if read.as_ref().is_err_and(is_lost) {
         drop(db.detach());
     }
     read
+}
+
+async fn read_rows<T: FromStoredRow>(
+    db: &mut PgConnection,
+    query: Query<'_, Postgres, PgArguments>,
+    take: &mut (dyn FnMut(T) -> ControlFlow<()> + Send),
+) -> Result<(), StoreError> {
+    let mut rows = query.fetch(db);
+    while let Some(row) = rows.try_next().await? {
+        if take(T::from_row(&StoredRow::Postgres(&row))?).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A lock that other nodes wait for. It is given back when this is dropped, because its connection

@@ -2,6 +2,7 @@
 
 use super::bound_value::BoundRow;
 use super::bulk::BulkStatement;
+use super::postgres_address::SessionScope;
 use super::query::SqlQuery;
 use super::sqlite_connection;
 use super::stored_row::{FromStoredRow, StoredRow};
@@ -15,7 +16,10 @@ use sqlx::postgres::PgConnection;
 pub enum WriteTransaction<'c> {
     /// Nothing waits on SQLite: the closure runs on the thread that writes.
     Sqlite(&'c mut Connection),
-    Postgres(&'c mut PgConnection),
+    Postgres {
+        db: &'c mut PgConnection,
+        scope: SessionScope,
+    },
 }
 
 impl WriteTransaction<'_> {
@@ -23,8 +27,9 @@ impl WriteTransaction<'_> {
     pub async fn execute(&mut self, query: SqlQuery<'_>) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(db) => sqlite_connection::execute(db, &query),
-            Self::Postgres(db) => {
-                Ok(query.for_postgres().execute(&mut **db).await?.rows_affected())
+            Self::Postgres { db, scope } => {
+                let query = query.for_postgres().persistent(scope.keeps_statements());
+                Ok(query.execute(&mut **db).await?.rows_affected())
             }
         }
     }
@@ -36,8 +41,9 @@ impl WriteTransaction<'_> {
     ) -> Result<Option<T>, StoreError> {
         match self {
             Self::Sqlite(db) => sqlite_connection::fetch_first(db, &query),
-            Self::Postgres(db) => {
-                let row = query.for_postgres().fetch_optional(&mut **db).await?;
+            Self::Postgres { db, scope } => {
+                let query = query.for_postgres().persistent(scope.keeps_statements());
+                let row = query.fetch_optional(&mut **db).await?;
                 row.map(|row| T::from_row(&StoredRow::Postgres(&row))).transpose()
             }
         }
@@ -47,12 +53,13 @@ impl WriteTransaction<'_> {
     /// this one ends. They are taken in the order given. SQLite has no other transaction.
     pub async fn lock_keys(&mut self, keys: &[i64]) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(db) if !keys.is_empty() => {
+            Self::Postgres { db, scope } if !keys.is_empty() => {
                 let lock = "SELECT pg_advisory_xact_lock(key) FROM UNNEST($1::bigint[]) AS v (key)";
-                sqlx::query(lock).bind(keys).execute(&mut **db).await?;
+                let lock = sqlx::query(lock).bind(keys).persistent(scope.keeps_statements());
+                lock.execute(&mut **db).await?;
                 Ok(())
             }
-            Self::Postgres(_) | Self::Sqlite(_) => Ok(()),
+            Self::Postgres { .. } | Self::Sqlite(_) => Ok(()),
         }
     }
 
@@ -86,8 +93,9 @@ impl WriteTransaction<'_> {
         }
         match self {
             Self::Sqlite(db) => sqlite_connection::execute_each(db, &bulk.one, &rows),
-            Self::Postgres(db) => {
-                Ok(bulk.bind_all(&rows).execute(&mut **db).await?.rows_affected())
+            Self::Postgres { db, scope } => {
+                let query = bulk.bind_all(&rows).persistent(scope.keeps_statements());
+                Ok(query.execute(&mut **db).await?.rows_affected())
             }
         }
     }
@@ -103,8 +111,9 @@ impl WriteTransaction<'_> {
         }
         match self {
             Self::Sqlite(db) => sqlite_connection::fetch_each(db, &bulk.one, &rows),
-            Self::Postgres(db) => {
-                let found = bulk.bind_all(&rows).fetch_all(&mut **db).await?;
+            Self::Postgres { db, scope } => {
+                let query = bulk.bind_all(&rows).persistent(scope.keeps_statements());
+                let found = query.fetch_all(&mut **db).await?;
                 found.iter().map(|row| T::from_row(&StoredRow::Postgres(row))).collect()
             }
         }

@@ -62,11 +62,14 @@ impl DatabaseError {
     }
 
     /// Whether the connection is gone or may still owe an answer. Class 57 is how a server says
-    /// that it shuts down or ended the connection.
+    /// that it shuts down or ended the connection, class 08 how PgBouncer says that it has no
+    /// server.
     pub fn is_lost_connection(&self) -> bool {
         match self {
             Self::Postgres(error) => match error.as_database_error() {
-                Some(answer) => answer.code().is_some_and(|code| code.starts_with("57")),
+                Some(answer) => answer
+                    .code()
+                    .is_some_and(|code| code.starts_with("57") || code.starts_with("08")),
                 None => true,
             },
             Self::TooSlow(_) => true,

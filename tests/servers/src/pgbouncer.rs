@@ -1,0 +1,62 @@
+//! PgBouncer in transaction mode, in front of a server of our own.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, Kind};
+use crate::postgres::Cluster;
+
+/// It keeps nothing. What SIGINT and SIGTERM wait for has changed between its versions.
+static KIND: Kind = Kind {
+    name: "PgBouncer",
+    users: &["postgres", "nobody"],
+    ready: "process up",
+    stop: Signal::KILL,
+};
+
+/// A PgBouncer of our own that gives a session to whoever begins a transaction.
+#[derive(Debug)]
+pub struct PgBouncer {
+    daemon: Daemon,
+}
+
+impl PgBouncer {
+    /// The program, if this machine has one. Debian keeps it where not every `PATH` looks.
+    pub fn find_program() -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+        folders.map(|folder| folder.join("pgbouncer")).find(|program| program.exists())
+    }
+
+    /// Starts one with so many connections to each database of `cluster`.
+    pub fn start(cluster: &Cluster, connections: u32) -> Result<Self> {
+        let program = Self::find_program().context("PgBouncer is not on this machine")?;
+        let mut daemon = Daemon::new(&KIND)?;
+        let settings = daemon.home().join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n\
+             * = host=127.0.0.1 port={} user=postgres\n\
+             [pgbouncer]\n\
+             listen_addr = 127.0.0.1\n\
+             listen_port = {}\n\
+             unix_socket_dir =\n\
+             auth_type = any\n\
+             pool_mode = transaction\n\
+             default_pool_size = {connections}\n",
+            cluster.port(),
+            daemon.port(),
+        );
+        std::fs::write(&settings, text)?;
+        let mut command = daemon.command(&program);
+        command.arg(&settings);
+        daemon.start(command)?;
+        Ok(Self { daemon })
+    }
+
+    /// The URL of one database behind it.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.daemon.port())
+    }
+}
