@@ -158,7 +158,8 @@ fn check_attributes(attributes: &Map<String, Value>) -> Result<(), BodyError> {
     let mut faults = Vec::new();
     if attributes.len() > cloud_events::MAX_ATTRIBUTES {
         let most = cloud_events::MAX_ATTRIBUTES;
-        let message = format!("more than {most} attributes; put what is not about the event into `data`");
+        let message =
+            format!("more than {most} attributes; put what is not about the event into `data`");
         faults.push(InputFault::new("", message));
     }
     for name in ["id", "source", "specversion", "type"] {

@@ -12,7 +12,7 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 
 impl EventStore {
     /// Follows what other nodes tell, over one connection after another, until this is dropped.
-    /// Ends at once on SQLite, which has one node.
+    /// Ends at once on SQLite, which has one node, and behind a pooler in transaction mode.
     pub async fn follow_nodes(&self) {
         let mut wait = RECONNECT.0;
         loop {
@@ -40,14 +40,16 @@ impl EventStore {
         self.inner.settings_news.notify_one();
         loop {
             match listener.next_payload().await {
-                Ok(payload) => NodeNotice::unpack(&payload).for_each(|told| self.take_notice(told)),
+                Ok(payload) => {
+                    NodeNotice::unpack(&payload).for_each(|told| self.take_notice(&told));
+                }
                 Err(error) => return error,
             }
         }
     }
 
-    fn take_notice(&self, notice: NodeNotice) {
-        match notice {
+    fn take_notice(&self, notice: &NodeNotice) {
+        match *notice {
             NodeNotice::Attempted { event, delivery, status, response_status, duration_us } => {
                 self.watchers().notify_watchers(event, || EventNotice::Attempted {
                     delivery,

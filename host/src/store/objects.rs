@@ -250,7 +250,7 @@ async fn delete_object(
         ObjectKind::Endpoint => {
             let cancel = match tx {
                 WriteTransaction::Sqlite(_) => statements::CANCEL_ENDPOINT_SQLITE,
-                WriteTransaction::Postgres(_) => statements::CANCEL_ENDPOINT_POSTGRES,
+                WriteTransaction::Postgres { .. } => statements::CANCEL_ENDPOINT_POSTGRES,
             };
             SqlQuery::new(cancel).bind(id).bind(now).bind(CANCELLED_AT_ONCE)
         }

@@ -182,12 +182,11 @@ async fn replay_letters(
         if tx.execute(mark).await? == 0 {
             continue;
         }
-        match replay_subject(tx, &stored.subject, now, *due).await? {
-            Some(replay) => begun.push(replay),
-            None => {
-                let end = SqlQuery::new(statements::END_LETTER_REPLAY).bind(stored.id);
-                tx.execute(end).await?;
-            }
+        if let Some(replay) = replay_subject(tx, &stored.subject, now, *due).await? {
+            begun.push(replay);
+        } else {
+            let end = SqlQuery::new(statements::END_LETTER_REPLAY).bind(stored.id);
+            tx.execute(end).await?;
         }
     }
     Ok(begun)

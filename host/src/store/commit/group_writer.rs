@@ -80,7 +80,8 @@ impl GroupWriter {
         let mut may_move = true;
         for _ in 0..RACES {
             let is_raced = matches!(written, Err(StoreError::Raced));
-            if !is_raced && !(is_read_only(&written) && mem::take(&mut may_move)) {
+            let is_again = is_raced || (is_read_only(&written) && mem::take(&mut may_move));
+            if !is_again {
                 break;
             }
             (operations, written) = self.write(operations).await;

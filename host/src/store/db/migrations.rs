@@ -39,7 +39,7 @@ const CREATE_POSTGRES_TABLE: &str = "
     )";
 
 /// Begins the transaction of the migrations and waits for other nodes' turns. The key is
-/// 0x7761_7962_696c_6c03, after those of the other turns.
+/// `0x7761_7962_696c_6c03`, after those of the other turns.
 const TAKE_TURN: &str = "BEGIN; SELECT pg_advisory_xact_lock(8602290226836827139)";
 
 /// Applies what a PostgreSQL database lacks.

@@ -4,7 +4,7 @@ use super::PATIENCE;
 use super::postgres_pools::PostgresPools;
 use crate::store::StoreError;
 use crate::store::error::DatabaseError;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use std::io;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ pub struct NodeListener(PgListener);
 impl NodeListener {
     /// Connects and begins to listen.
     pub async fn open(pools: &PostgresPools, channel: &str) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::clone(&pools.read.connect_options());
+        let options = pools.reader_options();
         // For one connection, which is never exchanged: what is told between two is lost.
         let pool = PgPoolOptions::new()
             .max_connections(1)

@@ -3,6 +3,7 @@
 use super::bound_value::BoundRow;
 use super::bulk::BulkInserts;
 use super::node_listener::NodeListener;
+use super::postgres_address::SessionScope;
 use super::postgres_pools::PostgresPools;
 use super::postgres_work::{
     ClusterLock, LONGEST_COMMIT, LONGEST_WRITE, execute_postgres, read_postgres, take_cluster_lock,
@@ -339,11 +340,16 @@ impl DatabasePool {
         Box::pin(take_cluster_lock(pools, key, longest)).await.map(Some)
     }
 
-    /// Listens from now on to what other nodes tell on a channel; nothing on SQLite, which has one
-    /// node.
+    /// Listens from now on to what other nodes tell on a channel. Nothing on SQLite, which has one
+    /// node, and behind a pooler that gives a connection for a transaction alone: a session listens.
     pub async fn listen_to_nodes(&self, channel: &str) -> Result<Option<NodeListener>, StoreError> {
         let DatabaseBackend::Postgres(pools) = &self.backend else { return Ok(None) };
-        Box::pin(NodeListener::open(pools, channel)).await.map(Some)
+        match pools.scope {
+            SessionScope::Transaction => Ok(None),
+            SessionScope::Connection => {
+                Box::pin(NodeListener::open(pools, channel)).await.map(Some)
+            }
+        }
     }
 
     /// Closes all connections.

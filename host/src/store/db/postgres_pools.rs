@@ -177,6 +177,11 @@ impl PostgresPools {
         self.acquire(&self.read).await
     }
 
+    /// How connections for reading are made at present.
+    pub fn reader_options(&self) -> PgConnectOptions {
+        PgConnectOptions::clone(&self.read.connect_options())
+    }
+
     /// A connection for writing.
     pub async fn acquire_writer(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         self.acquire(&self.write).await

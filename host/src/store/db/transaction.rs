@@ -71,13 +71,14 @@ impl WriteTransaction<'_> {
         payloads: &[String],
     ) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(db) if !payloads.is_empty() => {
+            Self::Postgres { db, scope } if !payloads.is_empty() => {
                 let notify =
                     "SELECT pg_notify($1, v.payload) FROM UNNEST($2::text[]) AS v (payload)";
-                sqlx::query(notify).bind(channel).bind(payloads).execute(&mut **db).await?;
+                let notify = sqlx::query(notify).bind(channel).bind(payloads);
+                notify.persistent(scope.keeps_statements()).execute(&mut **db).await?;
                 Ok(())
             }
-            Self::Postgres(_) | Self::Sqlite(_) => Ok(()),
+            Self::Postgres { .. } | Self::Sqlite(_) => Ok(()),
         }
     }
 
