@@ -30,6 +30,7 @@ pub(crate) mod time;
 pub(crate) mod json;
 pub(crate) mod crypto;
 pub(crate) mod net;
+pub(crate) mod expression;
 
 // Nouns: what operators configure, what is captured, what is delivered.
 pub(crate) mod model;
