@@ -17,6 +17,7 @@ pub mod bounds;
 pub mod planner;
 
 use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
+use crate::settings::FlowRuntime;
 use crate::settings::live::LiveSettings;
 use crate::settings::matching::PLANNING_HOLD;
 use crate::store::claim::FATAL;
@@ -189,17 +190,20 @@ async fn plan_event(
             tracing::error!(event = %planning.event.id, "{}", failed.detail);
             planner::FlowOutcome::failed(failed)
         }
-        Some(route) => {
-            let planner = FlowPlanner {
-                journal: &context.journal,
-                route,
-                event: &planning.event,
-                attempt: planning.attempts + 1,
-                dedupe_for: context.dedupe_for,
-                heavy: &context.heavy,
-            };
-            planner.run().await
-        }
+        Some(route) => match find_refusal(&planning, route) {
+            Some(reason) => planner::FlowOutcome::kept_back(reason),
+            None => {
+                let planner = FlowPlanner {
+                    journal: &context.journal,
+                    route,
+                    event: &planning.event,
+                    attempt: planning.attempts + 1,
+                    dedupe_for: context.dedupe_for,
+                    heavy: &context.heavy,
+                };
+                planner.run().await
+            }
+        },
         None => planner::FlowOutcome::gone(),
     };
     drop(permit);
@@ -228,6 +232,13 @@ async fn plan_event(
         }
     }
     drop(held);
+}
+
+/// Why the flow does not take an event that it took before. One that comes straight from its
+/// capture was judged a moment ago.
+fn find_refusal(planning: &LeasedPlanning, route: &FlowRuntime) -> Option<String> {
+    route.condition.as_ref().filter(|_| planning.claimed)?;
+    route.find_refusal(&planning.event.subject())
 }
 
 /// Whether modules that failed are run again: on the delivery schedule where they may recover, once

@@ -12,6 +12,8 @@ pub mod sealed;
 pub mod source_runtime;
 
 use crate::access::token::{ApiToken, TokenDigest};
+use crate::expression::WhereCondition;
+use crate::expression::event_subject::EventSubject;
 use crate::model::flow::{Flow, FlowModule};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::model::source::Source;
@@ -45,6 +47,8 @@ pub struct SettingsSnapshot {
 #[derive(Debug)]
 pub struct FlowRuntime {
     pub flow: Flow,
+    /// Which events it takes; all where it is `None`.
+    pub condition: Option<WhereCondition>,
     /// Its endpoints, in its order; those that do not exist are left out.
     pub endpoints: Vec<Arc<EndpointRuntime>>,
     /// Its modules, in its order.
@@ -81,6 +85,12 @@ pub enum ModuleUnusable {
 }
 
 impl FlowRuntime {
+    /// Why it does not take an event, in words for the trace.
+    pub fn find_refusal(&self, subject: &EventSubject<'_>) -> Option<String> {
+        let reason = self.condition.as_ref()?.judge(subject).into_reason()?;
+        Some(format!("flow `{}`: {reason}", self.flow.settings.name))
+    }
+
     /// Whether one of its endpoints keeps the order of a record's events.
     pub fn keeps_order(&self) -> bool {
         self.endpoints.iter().any(|target| target.endpoint.settings.ordered)

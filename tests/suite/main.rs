@@ -24,6 +24,7 @@ mod delivery;
 mod endpoint_changes;
 mod failover;
 mod failures;
+mod filters;
 mod javascript;
 mod layers;
 mod libraries;

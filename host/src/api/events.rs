@@ -377,6 +377,7 @@ pub async fn replay_event(
         return Ok((StatusCode::ACCEPTED, data_answer(replayed)));
     }
     let matches = app.live.current_settings().matches(&event.source, &event.event_type);
+    let matches = matches.admit(&event);
     let flows: Vec<_> = matches.flows.iter().map(|route| route.flow.id).collect();
     app.journal.replan_event(&event, &flows).await?;
     let drafts = matches.drafts(&app.journal, &event);

@@ -53,6 +53,9 @@ pub struct CreateArgs {
     /// Event types it takes without a flow: `invoice.paid,lead.*` or `*`.
     #[arg(long, value_delimiter = ',', value_name = "TYPES")]
     events: Vec<String>,
+    /// Which of those it takes, in CEL: `double(data.total) >= 1000.0`.
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    condition: Option<String>,
     /// immediate, smart or async.
     #[arg(long)]
     mode: Option<String>,
@@ -111,6 +114,7 @@ async fn create_endpoint(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Re
         ("name", args.name.map(Value::String)),
         ("url", args.url.map(Value::String)),
         ("events", names(&args.events)),
+        ("where", args.condition.map(Value::String)),
         ("mode", args.mode.map(Value::String)),
         ("secret", args.secret.map(Value::String)),
     ])?;

@@ -46,6 +46,9 @@ pub struct CreateArgs {
     /// Event types it takes: `invoice.paid,lead.*`; all where there are none.
     #[arg(long, value_delimiter = ',', value_name = "TYPES")]
     events: Vec<String>,
+    /// Which of those it takes, in CEL: `data.status == "2"`.
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    condition: Option<String>,
     /// Sources it takes events of; all where there are none.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     sources: Vec<String>,
@@ -79,6 +82,7 @@ async fn create_flow(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),
         ("events", names(&args.events)),
+        ("where", args.condition.map(Value::String)),
         ("sources", names(&args.sources)),
         ("modules", (!modules.is_empty()).then_some(Value::Array(modules))),
         ("endpoints", names(&args.endpoints)),

@@ -234,6 +234,7 @@ fn capture_events(
     } else {
         topology.matches(&event.source, &event.event_type)
     };
+    let matches = matches.admit(&event);
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
     let skipped = matches.skipped.iter().map(|skip| (skip.flow, skip.reason.clone())).collect();

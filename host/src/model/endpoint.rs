@@ -5,7 +5,7 @@ use super::envelope::EnvelopeForm;
 use super::field_map::FieldMap;
 use super::id::EndpointId;
 use super::signature_scheme::SignatureScheme;
-use crate::model::fault::{InputFault, check_name};
+use crate::model::fault::{InputFault, check_condition, check_name};
 use crate::model::type_pattern::TypePattern;
 use crate::net::http_url::read_http_url;
 use crate::time::span::TimeSpan;
@@ -100,6 +100,11 @@ pub struct EndpointSettings {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub events: Vec<TypePattern>,
+    /// Which events and drafts it takes of those: an expression in CEL over `type`, `source`,
+    /// `resource`, `id`, `data`, `changed`, `previous` and `attributes`.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schema(example = "double(data.total) >= 1000.0")]
+    pub condition: Option<String>,
     /// How its deliveries are sent.
     #[serde(default)]
     pub mode: DeliveryMode,
@@ -168,6 +173,7 @@ impl EndpointSettings {
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
         faults.extend(check_url(&self.url).err().map(|why| InputFault::new("url", why)));
+        faults.extend(check_condition(self.condition.as_deref()));
         self.check_headers(&mut faults);
         self.check_limits(&mut faults);
         if self.signing.is_empty() {

@@ -1,9 +1,11 @@
 //! Events: captured facts, immutable from then on.
 
 use super::id::EventId;
+use crate::expression::event_subject::EventSubject;
 use crate::time::timestamp::Timestamp;
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
+use std::sync::OnceLock;
 
 /// The longest source name, external id, resource name or resource id, in bytes.
 pub const MAX_KEY: usize = 255;
@@ -51,6 +53,20 @@ impl Event {
         let length =
             |json: &Option<Box<RawValue>>| json.as_ref().map_or(0, |json| json.get().len());
         self.data.get().len() + length(&self.attributes) + length(&self.changes)
+    }
+
+    /// The event as expressions see it.
+    pub fn subject(&self) -> EventSubject<'_> {
+        EventSubject {
+            event_type: &self.event_type,
+            source: &self.source,
+            resource: self.resource.as_deref(),
+            record_id: self.resource_id.as_deref(),
+            data: self.data.get(),
+            changes: self.changes.as_deref().map(RawValue::get),
+            attributes: self.attributes.as_deref().map(RawValue::get),
+            members: OnceLock::new(),
+        }
     }
 
     /// When it happened: as the source says, else when it was captured.
@@ -101,6 +117,40 @@ pub struct DeliveryMessage {
 }
 
 impl DeliveryMessage {
+    /// The message as expressions see it: what it does not set is the event's. `attributes` are
+    /// those of [`Self::merged_attributes`].
+    pub fn subject<'a>(
+        &'a self,
+        event: &'a Event,
+        attributes: Option<&'a str>,
+    ) -> EventSubject<'a> {
+        let mut subject = event.subject();
+        if let Some(event_type) = &self.event_type {
+            subject.event_type = event_type;
+        }
+        if let Some(data) = &self.data {
+            subject.data = data.get();
+        }
+        subject.record_id = self.resource_id.as_deref().or(subject.record_id);
+        subject.attributes = attributes.or(subject.attributes);
+        subject
+    }
+
+    /// The event's attributes with those of the message over them, as a JSON object; `None` where
+    /// the message sets none.
+    pub fn merged_attributes(&self, event: &Event) -> Option<String> {
+        if self.attributes.is_empty() {
+            return None;
+        }
+        let own = event.attributes.as_deref().map(RawValue::get).unwrap_or("{}");
+        let mut merged: IndexMap<String, serde_json::Value> =
+            serde_json::from_str(own).unwrap_or_default();
+        for (name, value) in &self.attributes {
+            drop(merged.insert(name.clone(), value.as_str().into()));
+        }
+        serde_json::to_string(&merged).ok()
+    }
+
     /// What it takes in memory and in the database, in bytes, roughly.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());

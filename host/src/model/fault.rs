@@ -1,5 +1,6 @@
 //! What is wrong with an input: one line a field, each with where and how to mend it.
 
+use crate::expression::check_where;
 use serde::Serialize;
 
 /// One fault in an input. `path` is dotted, with `[n]` for list positions (`events[2].type`).
@@ -28,6 +29,11 @@ impl InputFault {
         };
         self
     }
+}
+
+/// Checks a `where`.
+pub fn check_condition(text: Option<&str>) -> Option<InputFault> {
+    check_where(text).err().map(|message| InputFault::new("where", message))
 }
 
 /// The longest name of a source, endpoint, flow or module, in bytes.

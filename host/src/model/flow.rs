@@ -1,7 +1,7 @@
 //! Flows: which events pass which modules to which endpoints.
 
 use super::id::FlowId;
-use crate::model::fault::{InputFault, check_name};
+use crate::model::fault::{InputFault, check_condition, check_name};
 use crate::model::type_pattern::TypePattern;
 use crate::time::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,11 @@ pub struct FlowSettings {
     #[serde(default = "every_type")]
     #[schema(value_type = Vec<String>)]
     pub events: Vec<TypePattern>,
+    /// Which of those it takes, before any module runs: an expression in CEL over `type`, `source`,
+    /// `resource`, `id`, `data`, `changed`, `previous` and `attributes`.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schema(example = "data.status == \"2\"")]
+    pub condition: Option<String>,
     /// The modules its events pass, in order.
     #[serde(default)]
     pub modules: Vec<FlowModule>,
@@ -70,6 +75,7 @@ impl FlowSettings {
     /// What is wrong with it, if anything; whether the things it names exist is not known here.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults: Vec<InputFault> = check_name(&self.name).err().into_iter().collect();
+        faults.extend(check_condition(self.condition.as_deref()));
         if self.events.is_empty() {
             faults.push(InputFault::new(
                 "events",

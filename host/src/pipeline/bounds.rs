@@ -96,6 +96,15 @@ impl EventWork {
         }
     }
 
+    /// Puts into the trace what happened outside of a module.
+    pub fn note_host<'a>(&mut self, trace: &mut Vec<TraceStep<'a>>, step: TraceStep<'a>) {
+        if trace.len() >= MAX_STEPS {
+            self.steps_left_out += 1;
+        } else {
+            trace.push(step);
+        }
+    }
+
     /// Says at the end of the trace what is left out.
     pub fn close(&self, trace: &mut Vec<TraceStep<'_>>) {
         if self.steps_left_out > 0 {

@@ -42,6 +42,9 @@ pub struct FlowPlanner<'a> {
 /// Bytes that a plan may hold while others run; one that holds more waits until it is the only one.
 const LIGHT: usize = 256 << 10;
 
+/// The verdict of a step about what `where` keeps back.
+const SKIPPED: &str = "skipped";
+
 /// What came of it.
 #[derive(Debug)]
 pub struct FlowOutcome {
@@ -192,6 +195,12 @@ impl FlowOutcome {
         Self { result: Ok(Vec::new()), steps: json(&[step]), heavy: None }
     }
 
+    /// The flow's `where` keeps the event back.
+    pub fn kept_back(reason: String) -> Self {
+        let step = TraceStep::of_host("flow", SKIPPED, reason);
+        Self { result: Ok(Vec::new()), steps: json(&[step]), heavy: None }
+    }
+
     /// The modules are not to run.
     pub fn failed(failed: ModulesFailed) -> Self {
         let failure = wasm::RoleVerdict::Failed.name();
@@ -335,7 +344,7 @@ impl<'a> FlowPlanner<'a> {
         items: &[PipelineItem],
         course: &mut RunCourse<'a, '_>,
     ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
-        let (mut drafts, mut bytes) = (Vec::new(), 0);
+        let (mut drafts, mut bytes, mut judged) = (Vec::new(), 0, 0);
         let mut parts: HashMap<(EndpointId, String), u32> = HashMap::new();
         for item in items {
             for (target, mut plan) in self.find_dispatches(item)? {
@@ -347,8 +356,11 @@ impl<'a> FlowPlanner<'a> {
                 }
                 bytes += plan.message.as_ref().map_or(0, |message| message.size());
                 bounds::check_bytes(bytes)?;
-                drafts.extend(self.draft_delivery(target, plan, course.steps));
-                bounds::check_deliveries(drafts.len())?;
+                let draft = self.draft_delivery(target, plan, course);
+                // What `where` keeps back costs as much as what it lets on.
+                judged += usize::from(draft.is_some() || target.condition.is_some());
+                drafts.extend(draft);
+                bounds::check_deliveries(judged)?;
             }
             self.wait_if_heavy(bytes, course).await?;
         }
@@ -386,14 +398,32 @@ impl<'a> FlowPlanner<'a> {
         &self,
         target: &'a EndpointRuntime,
         plan: EndpointDispatch,
-        steps: &mut Vec<TraceStep<'a>>,
+        course: &mut RunCourse<'a, '_>,
     ) -> Option<DeliveryDraft> {
-        if target.endpoint.settings.enabled {
-            return Some(target.draft(self.journal, self.event, plan));
+        if !target.endpoint.settings.enabled {
+            let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
+            let verdict = wasm::RoleVerdict::Dropped.name();
+            course.steps.push(TraceStep::of_host("endpoint", verdict, reason));
+            return None;
         }
-        let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
-        steps.push(TraceStep::of_host("endpoint", wasm::RoleVerdict::Dropped.name(), reason));
-        None
+        if let Some(reason) = self.find_refusal(target, plan.message.as_deref()) {
+            let step = TraceStep::of_host("endpoint", SKIPPED, reason);
+            course.work.note_host(course.steps, step);
+            return None;
+        }
+        Some(target.draft(self.journal, self.event, plan))
+    }
+
+    /// Why the endpoint's `where` keeps back what is to be sent to it.
+    fn find_refusal(
+        &self,
+        target: &EndpointRuntime,
+        message: Option<&DeliveryMessage>,
+    ) -> Option<String> {
+        target.condition.as_ref()?;
+        let Some(message) = message else { return target.find_refusal(&self.event.subject()) };
+        let attributes = message.merged_attributes(self.event);
+        target.find_refusal(&message.subject(self.event, attributes.as_deref()))
     }
 
     /// The endpoint a route names, which must be one of the flow's.

@@ -1,5 +1,7 @@
 //! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
 
+use crate::expression::WhereCondition;
+use crate::expression::event_subject::EventSubject;
 use crate::model::delivery::{CollapseKey, DedupeKey, NewDelivery, WorkLease};
 use crate::model::endpoint::{DeliveryMode, Endpoint, EndpointSettings};
 use crate::model::event::{DeliveryMessage, Event, record_key};
@@ -44,6 +46,8 @@ pub struct EndpointRuntime {
     pub secrets: Option<SigningSecrets>,
     /// Its keys, prepared, where its secrets can be read.
     pub signer: Option<DeliverySigner>,
+    /// Which deliveries it takes; all where it is `None`.
+    pub condition: Option<WhereCondition>,
     /// Keeps its secrets out of what it answers.
     pub redactor: SecretRedactor,
     /// Where deliveries are posted, or why they cannot be. A URL that an earlier version accepted
@@ -94,6 +98,7 @@ impl EndpointRuntime {
                 .as_ref()
                 .map(|secrets| DeliverySigner::new(&settings.signing, secrets))
                 .transpose()?,
+            condition: settings.condition.as_deref().map(WhereCondition::new),
             redactor: redactor(&endpoint.settings, secrets.as_ref()),
             uri: read_http_url(&settings.url),
             headers: headers.collect(),
@@ -123,6 +128,12 @@ impl EndpointRuntime {
     /// Whether another state of the endpoint sends the same requests.
     pub fn is_set_like(&self, other: &Self) -> bool {
         self.endpoint.settings == other.endpoint.settings && self.secrets == other.secrets
+    }
+
+    /// Why it does not take an event or what modules made of it, in words for the trace.
+    pub fn find_refusal(&self, subject: &EventSubject<'_>) -> Option<String> {
+        let reason = self.condition.as_ref()?.judge(subject).into_reason()?;
+        Some(format!("endpoint `{}`: {reason}", self.endpoint.settings.name))
     }
 
     /// How long a lease on one of its deliveries holds.

@@ -5,6 +5,7 @@ use super::{FlowRuntime, ModuleStage, ModuleUnusable, SettingsSnapshot, matching
 use crate::access::token::{ApiToken, StoredToken, TokenActivity, TokenDigest};
 use crate::crypto::seal::SecretSealer;
 use crate::error_chain::error_chain;
+use crate::expression::WhereCondition;
 use crate::model::api_call::TokenUsage;
 use crate::model::endpoint::{Endpoint, EndpointSettings};
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
@@ -388,7 +389,11 @@ impl LiveSettings {
             let name = endpoint.settings.name.clone();
             match EndpointRuntime::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal)
             {
-                Ok(target) => drop(endpoints.insert(id, Arc::new(target))),
+                Ok(target) => {
+                    let condition = target.condition.as_ref();
+                    log_unreadable_condition(ObjectKind::Endpoint, &name, condition);
+                    drop(endpoints.insert(id, Arc::new(target)));
+                }
                 Err(error) => {
                     tracing::error!(endpoint = name, %error, "the endpoint cannot be used");
                 }
@@ -437,7 +442,10 @@ impl LiveSettings {
                 updated_at: object.updated_at,
             };
             let lane = self.inner.journal.prefetch().open_flow_lane(flow.id);
-            flows.push(Arc::new(FlowRuntime { flow, endpoints, modules, locked, lane }));
+            let condition = flow.settings.condition.as_deref().map(WhereCondition::new);
+            log_unreadable_condition(ObjectKind::Flow, &flow.settings.name, condition.as_ref());
+            let runtime = FlowRuntime { flow, condition, endpoints, modules, locked, lane };
+            flows.push(Arc::new(runtime));
         }
         *loaded = in_use;
         Ok(flows)
@@ -506,6 +514,13 @@ impl LiveSettings {
 
 fn not_loaded(error: &dyn Error) -> ModuleUnusable {
     ModuleUnusable::NotLoaded(error_chain(error))
+}
+
+/// Says that a condition which was accepted once keeps everything back.
+fn log_unreadable_condition(kind: ObjectKind, name: &str, condition: Option<&WhereCondition>) {
+    if let Some(why) = condition.and_then(WhereCondition::fault) {
+        tracing::error!(?kind, name, why, "a `where` cannot be read, so it keeps every event back");
+    }
 }
 
 /// Whether a module's configuration has a value that cannot be read.

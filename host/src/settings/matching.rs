@@ -1,6 +1,7 @@
 //! Which flows and endpoints take an event, and what is known of its plan before any module runs.
 
 use super::{FlowRuntime, SettingsSnapshot};
+use crate::expression::event_subject::EventSubject;
 use crate::model::delivery::WorkLease;
 use crate::model::event::Event;
 use crate::model::id::{EndpointId, FlowId};
@@ -24,16 +25,19 @@ pub struct EventMatches {
     pub endpoints: Vec<(Option<Arc<FlowRuntime>>, Arc<EndpointRuntime>)>,
     /// Flows whose modules decide.
     pub flows: Vec<Arc<FlowRuntime>>,
-    /// Why others do not get it that would if they were enabled.
+    /// Why others do not get it that would if they were enabled, and if `where` let the event on.
     pub skipped: Vec<SkippedMatch>,
+    /// Whether one of them has a `where`. An endpoint may then stand among the endpoints once for
+    /// each flow that leads to it, because one flow may keep back what another lets on.
+    has_where: bool,
 }
 
-/// A flow or an endpoint that is disabled.
+/// A flow or an endpoint that is disabled, or whose `where` keeps the event back.
 #[derive(Debug, Clone)]
 pub struct SkippedMatch {
     /// The flow; `None` for an endpoint's own `events`.
     pub flow: Option<FlowId>,
-    /// What is disabled, in words.
+    /// Why, in words.
     pub reason: String,
 }
 
@@ -87,7 +91,6 @@ impl SettingsSnapshot {
 
     fn find(&self, source: &str, wanted: impl Fn(&TypePattern) -> bool) -> EventMatches {
         let mut matches = EventMatches::default();
-        let mut seen: HashSet<EndpointId> = HashSet::new();
         for route in self.flows.iter().filter(|r| r.flow.settings.wants(source, &wanted)) {
             if !route.flow.settings.enabled {
                 let reason = format!("flow `{}` is disabled", route.flow.settings.name);
@@ -101,7 +104,7 @@ impl SettingsSnapshot {
             for target in &route.endpoints {
                 if !target.endpoint.settings.enabled {
                     matches.skipped.push(SkippedMatch::endpoint(Some(route), target));
-                } else if seen.insert(target.endpoint.id) {
+                } else {
                     matches.endpoints.push((Some(Arc::clone(route)), Arc::clone(target)));
                 }
             }
@@ -113,15 +116,66 @@ impl SettingsSnapshot {
             }
             if !settings.enabled {
                 matches.skipped.push(SkippedMatch::endpoint(None, target));
-            } else if seen.insert(target.endpoint.id) {
+            } else {
                 matches.endpoints.push((None, Arc::clone(target)));
             }
+        }
+        matches.has_where = matches.flows.iter().any(|route| route.condition.is_some())
+            || matches.endpoints.iter().any(|(route, target)| {
+                target.condition.is_some()
+                    || route.as_ref().is_some_and(|route| route.condition.is_some())
+            });
+        if !matches.has_where {
+            let mut seen: HashSet<EndpointId> = HashSet::new();
+            matches.endpoints.retain(|(_, target)| seen.insert(target.endpoint.id));
         }
         matches
     }
 }
 
 impl EventMatches {
+    /// Who of them takes this event. Costs a look at one flag where nothing has a `where`.
+    pub fn admit(self: Arc<Self>, event: &Event) -> Arc<Self> {
+        if !self.has_where {
+            return self;
+        }
+        let subject = event.subject();
+        let mut admitted = Self { skipped: self.skipped.clone(), ..Self::default() };
+        let mut flows: HashMap<FlowId, bool> = HashMap::new();
+        let mut seen: HashSet<EndpointId> = HashSet::new();
+        for route in &self.flows {
+            if admitted.note_flow(route, &subject) {
+                admitted.flows.push(Arc::clone(route));
+            }
+        }
+        for (route, target) in &self.endpoints {
+            let takes = route.as_ref().is_none_or(|route| {
+                let known = flows.entry(route.flow.id);
+                *known.or_insert_with(|| admitted.note_flow(route, &subject))
+            });
+            if !takes || !seen.insert(target.endpoint.id) {
+                continue;
+            }
+            match target.find_refusal(&subject) {
+                Some(reason) => {
+                    let flow = route.as_ref().map(|route| route.flow.id);
+                    admitted.skipped.push(SkippedMatch { flow, reason });
+                }
+                None => admitted.endpoints.push((route.clone(), Arc::clone(target))),
+            }
+        }
+        Arc::new(admitted)
+    }
+
+    /// Whether a flow takes an event; if not, the reason is noted.
+    fn note_flow(&mut self, route: &FlowRuntime, subject: &EventSubject<'_>) -> bool {
+        let reason = route.find_refusal(subject);
+        let takes = reason.is_none();
+        let flow = Some(route.flow.id);
+        self.skipped.extend(reason.map(|reason| SkippedMatch { flow, reason }));
+        takes
+    }
+
     /// The deliveries that follow without a module.
     pub fn drafts(&self, journal: &EventStore, event: &Event) -> Vec<DeliveryDraft> {
         let draft = |(route, target): &(Option<Arc<FlowRuntime>>, Arc<EndpointRuntime>)| {

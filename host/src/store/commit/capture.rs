@@ -31,8 +31,8 @@ pub struct EventCapture {
     pub plannings: Vec<NewPlanning>,
     /// How many flows and endpoints took it.
     pub matched: usize,
-    /// Why flows and endpoints did not take it that would have if they were enabled; the flow is
-    /// `None` for an endpoint's own `events`.
+    /// Why flows and endpoints did not take it that would have if they were enabled, or if their
+    /// `where` let it on; the flow is `None` for an endpoint's own `events`.
     pub skipped: Vec<(Option<FlowId>, String)>,
     /// What it says of its record, if the catalogue knows its type.
     pub record: Option<RecordChange>,
