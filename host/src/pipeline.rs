@@ -14,8 +14,10 @@
 //! ([`crate::store::claim`]).
 
 pub mod bounds;
+pub mod contents;
 pub mod planner;
 
+use crate::pipeline::contents::ContentsRoom;
 use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
 use crate::settings::FlowRuntime;
 use crate::settings::live::LiveSettings;
@@ -194,14 +196,14 @@ async fn plan_event(
             Some(reason) => planner::FlowOutcome::kept_back(reason),
             None => {
                 let planner = FlowPlanner {
-                    journal: &context.journal,
                     route,
                     event: &planning.event,
                     attempt: planning.attempts + 1,
                     dedupe_for: context.dedupe_for,
                     heavy: &context.heavy,
+                    room: ContentsRoom::STORED,
                 };
-                planner.run().await
+                planner.run(&context.journal).await
             }
         },
         None => planner::FlowOutcome::gone(),
@@ -221,6 +223,7 @@ async fn plan_event(
         _slot: planning.slot,
         at,
         steps: outcome.steps,
+        contents: outcome.contents,
         deliveries,
         failed,
     };

@@ -14,13 +14,13 @@ use crate::support::{endpoint_with, merged, problem, texts, verified};
 const DEAD: &str = "/api/v1/dead-letters";
 
 /// Uploads a component and activates it.
-async fn upload(world: &World, name: &str, component: Vec<u8>) -> Answer {
+pub(crate) async fn upload(world: &World, name: &str, component: Vec<u8>) -> Answer {
     let path = format!("/api/v1/modules/{name}?activate=true");
     world.client().send(Call::post(&path, "application/wasm", component)).await.unwrap()
 }
 
 /// A world with one guest in one flow for `events`, and endpoints that no event reaches by itself.
-async fn with_guest(
+pub(crate) async fn with_guest(
     backend: Backend,
     name: &str,
     flow: &Value,
@@ -43,11 +43,11 @@ async fn with_guest(
     Some((world, receiver))
 }
 
-async fn with_hostile(backend: Backend) -> Option<(World, Receiver)> {
+pub(crate) async fn with_hostile(backend: Backend) -> Option<(World, Receiver)> {
     with_guest(backend, "hostile", &json!({"events": ["hostile.*"]}), &["sink", "other"]).await
 }
 
-fn order(order: &Value) -> Value {
+pub(crate) fn order(order: &Value) -> Value {
     json!({"type": "hostile.order", "data": order})
 }
 
@@ -312,6 +312,63 @@ async fn a_guest_reaches_nothing() {
     world.post(&format!("/api/v1/events/{id}/replay"), &json!({})).await;
     let again = receiver.wait_for("/sink", 2).await[1].json()["payload"].clone();
     assert_eq!([&again["clock"], &again["random"]], [&report["clock"], &report["random"]]);
+}
+
+/// The members of all steps under this name.
+fn members(found: &Value, name: &str) -> Vec<Value> {
+    let steps = found["steps"].as_array().unwrap().iter();
+    steps.filter_map(|step| step.get(name).cloned()).collect()
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_trace_shows_what_modules_returned_until_the_payload_goes(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let Some((mut world, receiver)) = with_hostile(backend).await else { return };
+    let split = world.event(&order(&json!({"do": "split", "count": 2}))).await;
+    let route = json!({"do": "route", "to": ["other"], "dedupe_key": "k", "ordering_key": "o"});
+    let routed = world.event(&order(&route)).await;
+    receiver.wait_for("/sink", 2).await;
+    receiver.first("/other").await;
+
+    let path = format!("/api/v1/events/{split}");
+    let settled = |found: &Value| {
+        let deliveries = found["deliveries"].as_array();
+        deliveries.is_some_and(|all| all.iter().all(|one| one["status"] == "delivered"))
+    };
+    let trace = world.eventually(&path, settled).await;
+    let drafts = members(&trace, "drafts");
+    assert_eq!(drafts.len(), 1, "only the transform made any: {trace:#}");
+    assert_eq!(drafts[0][1]["data"], json!({"do": "split", "count": 2, "index": 1}));
+    let dispatches = members(&trace, "dispatches");
+    assert_eq!(dispatches[0][1]["draft"], drafts[0][1]["id"], "{trace:#}");
+    assert_eq!(dispatches[0][1]["endpoint"], "sink");
+
+    let trace = world.get(&format!("/api/v1/events/{routed}")).await;
+    assert_eq!(members(&trace, "drafts")[0][0]["same_data"], true, "{trace:#}");
+    let dispatch = &members(&trace, "dispatches")[0][0];
+    assert_eq!([&dispatch["dedupe_key"], &dispatch["ordering_key"]], ["k", "o"]);
+
+    world.restart_with(|settings| {
+        settings.set("retention.payloads", "1s");
+    });
+    let pruned = world.eventually(&path, |found| found["payload_pruned_at"].is_string()).await;
+    assert!(members(&pruned, "drafts").is_empty(), "{pruned:#}");
+    assert!(members(&pruned, "dispatches").is_empty(), "{pruned:#}");
+    assert_eq!(members(&pruned, "verdict").len(), 3, "what the modules said stays: {pruned:#}");
+}
+
+#[tokio::test]
+async fn a_long_draft_is_cut_in_the_trace() {
+    let Some((world, receiver)) = with_hostile(Sqlite).await else { return };
+    let long = json!({"do": "draft", "payload": {"text": "x".repeat(100_000)}});
+    let id = world.event(&order(&long)).await;
+    receiver.first("/sink").await;
+    let trace = world.get(&format!("/api/v1/events/{id}")).await;
+    let drafts = members(&trace, "drafts");
+    assert!(drafts[0][0]["data_cut"]["bytes"].as_u64() > Some(100_000), "{trace:#}");
+    assert!(drafts.iter().map(|draft| draft.to_string().len()).sum::<usize>() < 17 << 10);
 }
 
 #[tokio::test]

@@ -10,8 +10,10 @@ use crate::settings::SettingsSnapshot;
 use crate::store::{StoredDelivery, StoredEvent};
 use crate::time::span::TimeSpan;
 use crate::time::timestamp::Timestamp;
+use indexmap::IndexMap;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -25,15 +27,21 @@ pub struct EventTrace {
     /// What became of it, in a sentence.
     pub summary: String,
     /// What the modules said, in order: `flow`, `at`, `module`, `version`, `role`, `verdict`,
-    /// `reason`, `duration_us`, `logs`. Without a module: what Waybill did with a delivery, an endpoint or the flow; a
+    /// `reason`, `duration_us`, `logs`. `draft` is the id of the draft that the module got, if that was not the event as
+    /// captured. `drafts` and `dispatches` are what the module returned, until the payload is pruned: a payload that was
+    /// too long to keep has `data_cut` in the place of `data`, one that was handed on as it came `same_data`, and
+    /// `left_out` counts what is missing. Without a module: what Waybill did with a delivery, an endpoint or the flow; a
     /// delivery with the verdict `suppressed` names the `holder` of its dedupe key.
     #[schema(value_type = Vec<Object>)]
-    pub steps: Vec<Value>,
+    pub steps: Vec<TraceLine>,
     /// Flows that have yet to deal with it.
     pub waiting: Vec<WaitingFlow>,
     /// Its deliveries, each with its attempts.
     pub deliveries: Vec<DeliveryTrace>,
 }
+
+/// A step of a trace: its members as they were written, so that no number in a draft loses a digit.
+pub type TraceLine = IndexMap<String, Box<RawValue>>;
 
 /// A flow that has yet to deal with an event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,7 +77,7 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
     // Of each flow the last run counts.
     let mut reasons: BTreeMap<Option<FlowId>, Vec<String>> = BTreeMap::new();
     for run in app.journal.list_plan_runs(id).await? {
-        let said: Vec<Value> = serde_json::from_str(run.steps.get()).unwrap_or_default();
+        let said = read_steps(run.steps.get(), run.contents.as_deref().map(RawValue::get));
         let unsent: Vec<String> = said.iter().filter_map(why_unsent).collect();
         match run.flow_id {
             Some(flow) => drop(reasons.insert(Some(flow), unsent)),
@@ -77,11 +85,10 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
         }
         let flow = run.flow_id.map(|flow| flow_name(&topology, flow));
         for step in said {
-            let mut line = json!({"flow": flow, "at": run.at});
-            if let (Some(line), Value::Object(step)) = (line.as_object_mut(), step) {
-                line.extend(step);
-            }
-            steps.push(line);
+            let (flow, at) = (to_raw_value(&flow).ok(), to_raw_value(&run.at).ok());
+            let own = [("flow", flow), ("at", at)];
+            let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            steps.push(own.chain(step).collect());
         }
     }
     let waiting = app.journal.list_waiting_plans(id).await?;
@@ -106,6 +113,21 @@ pub async fn build_trace(app: &AppState, stored: StoredEvent) -> Result<EventTra
         traced.push(delivery_trace(app, &topology, delivery).await?);
     }
     Ok(EventTrace { event: stored.into(), summary, steps, waiting, deliveries: traced })
+}
+
+/// Reads the steps of a plan, and puts to each the drafts and dispatches that it returned.
+pub fn read_steps(steps: &str, contents: Option<&str>) -> Vec<TraceLine> {
+    let mut steps: Vec<TraceLine> = serde_json::from_str(steps).unwrap_or_default();
+    let contents: Vec<TraceLine> =
+        contents.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    for mut returned in contents {
+        let place = returned.shift_remove("step");
+        let place: Option<usize> = place.and_then(|place| serde_json::from_str(place.get()).ok());
+        if let Some(step) = place.and_then(|place| steps.get_mut(place)) {
+            step.extend(returned);
+        }
+    }
+    steps
 }
 
 /// A delivery with its attempts.
@@ -192,14 +214,44 @@ fn summarise_trace(
 }
 
 /// Why a step of the trace kept something from being sent, if it did.
-fn why_unsent(step: &Value) -> Option<String> {
-    let text = |key: &str| step.get(key).and_then(Value::as_str);
-    let verdict = text("verdict")
-        .filter(|verdict| matches!(*verdict, "dropped" | "failed" | "suppressed" | "skipped"))?;
-    let reason = text("reason").unwrap_or("no reason was given");
+fn why_unsent(step: &TraceLine) -> Option<String> {
+    let text = |key: &str| match serde_json::from_str(step.get(key)?.get()) {
+        Ok(Value::String(text)) => Some(text),
+        Ok(_) | Err(_) => None,
+    };
+    let verdict = text("verdict").filter(|verdict| {
+        matches!(verdict.as_str(), "dropped" | "failed" | "suppressed" | "skipped")
+    })?;
+    let reason = text("reason").unwrap_or_else(|| "no reason was given".to_owned());
     Some(match text("module") {
         Some(module) if verdict == "failed" => format!("module `{module}` failed: {reason}"),
         Some(module) => format!("module `{module}` dropped it: {reason}"),
-        None => reason.to_owned(),
+        None => reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn returned_contents_stand_with_their_step() {
+        let steps = r#"[{"module":"m","verdict":"kept"},{"module":"m","verdict":"transformed"}]"#;
+        let contents = r#"[{"step":1,"drafts":[{"data":{"total":1.50}}]},{"step":9}]"#;
+        let read = read_steps(steps, Some(contents));
+        let text = serde_json::to_string(&read).unwrap();
+        let expected = r#"[{"module":"m","verdict":"kept"},{"module":"m","verdict":"transformed","drafts":[{"data":{"total":1.50}}]}]"#;
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::to_string(&read_steps(steps, None)).unwrap(), steps);
+    }
+
+    #[test]
+    fn a_step_says_why_nothing_was_sent() {
+        let why = |step: &str| why_unsent(&serde_json::from_str(step).unwrap());
+        assert_eq!(why(r#"{"module":"m","verdict":"kept"}"#), None);
+        let dropped = why(r#"{"module":"m","verdict":"dropped","reason":"too small"}"#);
+        assert_eq!(dropped.as_deref(), Some("module `m` dropped it: too small"));
+        let disabled = why(r#"{"module":null,"verdict":"skipped","reason":"it is disabled"}"#);
+        assert_eq!(disabled.as_deref(), Some("it is disabled"));
+    }
 }

@@ -4,8 +4,10 @@
 //! drafts of each of 16 modules are 10^32 events. These bounds hold for all modules of a flow
 //! together.
 
+use crate::model::id::EventId;
+use crate::pipeline::contents::PlanContents;
 use crate::pipeline::planner::{ModulesFailed, TraceStep};
-use crate::wasm::{LogLine, ModuleStep, RoleVerdict};
+use crate::wasm::{LogLine, ModuleRun, RoleVerdict};
 use std::time::Duration;
 
 /// Events that may be on their way between two modules.
@@ -22,11 +24,22 @@ const MAX_STEPS: usize = 1_000;
 const MAX_LOG_BYTES: usize = 256 << 10;
 
 /// What one event has cost so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EventWork {
     running: Duration,
     log_bytes: usize,
     steps_left_out: usize,
+    /// What the modules returned.
+    pub contents: PlanContents,
+}
+
+/// Which module ran on what.
+#[derive(Debug, Clone, Copy)]
+pub struct RunLabel<'s> {
+    pub module: &'s str,
+    pub version: u32,
+    /// The draft that the module got; `None` where it got the event as captured.
+    pub draft: Option<EventId>,
 }
 
 fn too_much(what: &str) -> ModulesFailed {
@@ -63,6 +76,11 @@ pub fn check_bytes(bytes: usize) -> Result<(), ModulesFailed> {
 }
 
 impl EventWork {
+    /// Nothing yet.
+    pub const fn with_contents(contents: PlanContents) -> Self {
+        Self { running: Duration::ZERO, log_bytes: 0, steps_left_out: 0, contents }
+    }
+
     /// Refuses another run where the time is over.
     pub fn check_time(&self) -> Result<(), ModulesFailed> {
         if self.running < MAX_TIME {
@@ -71,16 +89,16 @@ impl EventWork {
         Err(too_much(&format!("they ran for more than {} s", MAX_TIME.as_secs())))
     }
 
-    /// Counts the steps of a run, and adds to the trace what it has room for; how a run failed is
+    /// Counts the steps of a run on an event with the payload `given`, and adds to the trace what it has room for; how a run failed is
     /// always shown.
     pub fn note<'s>(
         &mut self,
         trace: &mut Vec<TraceStep<'s>>,
-        module: &'s str,
-        version: u32,
-        steps: Vec<ModuleStep>,
+        label: RunLabel<'s>,
+        given: &str,
+        run: &mut ModuleRun,
     ) {
-        for mut step in steps {
+        for mut step in std::mem::take(&mut run.steps) {
             self.running += Duration::from_micros(step.micros.into());
             if trace.len() >= MAX_STEPS && step.verdict != RoleVerdict::Failed {
                 self.steps_left_out += 1;
@@ -92,7 +110,8 @@ impl EventWork {
             } else {
                 self.log_bytes += bytes;
             }
-            trace.push(TraceStep::of_module(module, version, step));
+            self.contents.note_step(trace.len(), step.role, given, &run.end);
+            trace.push(TraceStep::of_module(label, step));
         }
     }
 
@@ -117,8 +136,19 @@ impl EventWork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wasm::ModuleRole;
+    use crate::pipeline::contents::ContentsRoom;
     use crate::wasm::guest_log::LogLevel;
+    use crate::wasm::{ModuleRole, ModuleStep, RunEnd};
+
+    const LABEL: RunLabel<'_> = RunLabel { module: "m", version: 1, draft: None };
+
+    fn new_work() -> EventWork {
+        EventWork::with_contents(PlanContents::with_room(ContentsRoom::STORED))
+    }
+
+    fn run(steps: Vec<ModuleStep>) -> ModuleRun {
+        ModuleRun { steps, end: RunEnd::Out(Vec::new()) }
+    }
 
     fn step(micros: u32, log: usize) -> ModuleStep {
         let line = LogLine { level: LogLevel::Info, message: "x".repeat(log), fields: Vec::new() };
@@ -134,11 +164,11 @@ mod tests {
 
     #[test]
     fn time_is_counted_over_all_runs() {
-        let (mut work, mut trace) = (EventWork::default(), Vec::new());
+        let (mut work, mut trace) = (new_work(), Vec::new());
         let half = u32::try_from(MAX_TIME.as_micros() / 2).unwrap();
-        work.note(&mut trace, "m", 1, vec![step(half, 1)]);
+        work.note(&mut trace, LABEL, "", &mut run(vec![step(half, 1)]));
         assert!(work.check_time().is_ok());
-        work.note(&mut trace, "m", 1, vec![step(half, 1)]);
+        work.note(&mut trace, LABEL, "", &mut run(vec![step(half, 1)]));
         let failed = work.check_time().unwrap_err();
         assert_eq!(failed.reason, "too_much_work");
         assert!(failed.detail.contains("10 s"), "{}", failed.detail);
@@ -146,8 +176,9 @@ mod tests {
 
     #[test]
     fn the_trace_is_cut_and_says_so() {
-        let (mut work, mut trace) = (EventWork::default(), Vec::new());
-        work.note(&mut trace, "m", 1, (0..2_000).map(|_| step(1, 1_000)).collect());
+        let (mut work, mut trace) = (new_work(), Vec::new());
+        let steps = (0..2_000).map(|_| step(1, 1_000)).collect();
+        work.note(&mut trace, LABEL, "", &mut run(steps));
         work.close(&mut trace);
         assert_eq!(trace.len(), MAX_STEPS + 1);
         let text = serde_json::to_string(&trace).unwrap();

@@ -8,7 +8,8 @@
 //! or the event had, stay. What all modules make of one event together is bounded
 //! ([`super::bounds`]).
 
-use super::bounds::{self, EventWork};
+use super::bounds::{self, EventWork, RunLabel};
+use super::contents::{ContentsRoom, PlanContents};
 use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DeliveryMessage, Event, attribute_texts};
 use crate::model::id::{EndpointId, EventId};
@@ -26,8 +27,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Runs one flow on one event.
 #[derive(Debug)]
 pub struct FlowPlanner<'a> {
-    /// Makes deliveries.
-    pub journal: &'a EventStore,
     /// The flow.
     pub route: &'a FlowRuntime,
     pub event: &'a Event,
@@ -37,6 +36,8 @@ pub struct FlowPlanner<'a> {
     pub dedupe_for: Duration,
     /// One permit, for a plan that holds more than [`LIGHT`] bytes.
     pub heavy: &'a Arc<Semaphore>,
+    /// How much of what the modules return is kept.
+    pub room: ContentsRoom,
 }
 
 /// Bytes that a plan may hold while others run; one that holds more waits until it is the only one.
@@ -47,14 +48,20 @@ const SKIPPED: &str = "skipped";
 
 /// What came of it.
 #[derive(Debug)]
-pub struct FlowOutcome {
+pub struct FlowOutcome<D = DeliveryDraft> {
     /// The deliveries, or how the modules failed.
-    pub result: Result<Vec<DeliveryDraft>, ModulesFailed>,
+    pub result: Result<Vec<D>, ModulesFailed>,
     /// The trace, as a JSON list.
     pub steps: String,
+    /// What the modules returned, as a JSON list.
+    pub contents: Option<String>,
     /// Held until the plan is recorded, where it is a large one.
     pub heavy: Option<OwnedSemaphorePermit>,
 }
+
+/// An endpoint that the flow chose, and how the event goes to it. Nothing is sent to one that is
+/// disabled.
+pub type ChosenDelivery<'a> = (&'a EndpointRuntime, EndpointDispatch);
 
 /// How the modules failed.
 #[derive(Debug)]
@@ -79,6 +86,9 @@ pub struct TraceStep<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     duration_us: u32,
+    /// The draft that the module got; left out where that is the event as captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft: Option<EventId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     logs: Vec<LogLine>,
 }
@@ -157,14 +167,15 @@ impl ModulesFailed {
 
 impl<'a> TraceStep<'a> {
     /// What a module said.
-    pub fn of_module(module: &'a str, version: u32, step: ModuleStep) -> Self {
+    pub fn of_module(label: RunLabel<'a>, step: ModuleStep) -> Self {
         Self {
-            module: Some(module),
-            version: Some(version),
+            module: Some(label.module),
+            version: Some(label.version),
             role: step.role.name(),
             verdict: step.verdict.name().to_owned(),
             reason: step.reason,
             duration_us: step.micros,
+            draft: label.draft,
             logs: step.logs,
         }
     }
@@ -178,8 +189,15 @@ impl<'a> TraceStep<'a> {
             verdict: verdict.to_owned(),
             reason: Some(reason),
             duration_us: 0,
+            draft: None,
             logs: Vec::new(),
         }
+    }
+
+    /// Nothing goes to an endpoint.
+    fn of_disabled(target: &EndpointRuntime) -> Self {
+        let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
+        Self::of_host("endpoint", wasm::RoleVerdict::Dropped.name(), reason)
     }
 
     fn is_failed(&self) -> bool {
@@ -192,20 +210,20 @@ impl FlowOutcome {
     pub fn gone() -> Self {
         let reason = "the flow was deleted before its modules ran".to_owned();
         let step = TraceStep::of_host("flow", wasm::RoleVerdict::Dropped.name(), reason);
-        Self { result: Ok(Vec::new()), steps: json(&[step]), heavy: None }
+        Self { result: Ok(Vec::new()), steps: json(&[step]), contents: None, heavy: None }
     }
 
     /// The flow's `where` keeps the event back.
     pub fn kept_back(reason: String) -> Self {
         let step = TraceStep::of_host("flow", SKIPPED, reason);
-        Self { result: Ok(Vec::new()), steps: json(&[step]), heavy: None }
+        Self { result: Ok(Vec::new()), steps: json(&[step]), contents: None, heavy: None }
     }
 
     /// The modules are not to run.
     pub fn failed(failed: ModulesFailed) -> Self {
         let failure = wasm::RoleVerdict::Failed.name();
         let step = TraceStep::of_host("flow", failure, failed.detail.clone());
-        Self { steps: json(&[step]), result: Err(failed), heavy: None }
+        Self { steps: json(&[step]), result: Err(failed), contents: None, heavy: None }
     }
 }
 
@@ -237,12 +255,23 @@ impl RunCourse<'_, '_> {
 }
 
 impl<'a> FlowPlanner<'a> {
-    /// Runs the modules.
-    pub async fn run(&self) -> FlowOutcome {
+    /// Runs the modules and makes the deliveries.
+    pub async fn run(&self, journal: &EventStore) -> FlowOutcome {
+        let FlowOutcome { result, steps, contents, heavy } = self.choose_deliveries().await;
+        let draft = |(target, plan): ChosenDelivery<'a>| {
+            let is_enabled = target.endpoint.settings.enabled;
+            is_enabled.then(|| target.draft(journal, self.event, plan))
+        };
+        let result = result.map(|chosen| chosen.into_iter().filter_map(draft).collect());
+        FlowOutcome { result, steps, contents, heavy }
+    }
+
+    /// Runs the modules. Nothing is stored or taken.
+    pub async fn choose_deliveries(&self) -> FlowOutcome<ChosenDelivery<'a>> {
         let mut steps = Vec::new();
         let mut course = RunCourse {
             steps: &mut steps,
-            work: EventWork::default(),
+            work: EventWork::with_contents(PlanContents::with_room(self.room)),
             attributes: self.event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
             flow: self.route.flow.id.to_string(),
             heavy: None,
@@ -250,7 +279,7 @@ impl<'a> FlowPlanner<'a> {
         };
         let result = self.plan_event(&mut course).await;
         course.work.close(course.steps);
-        let heavy = course.heavy;
+        let (heavy, contents) = (course.heavy, course.work.contents);
         match &result {
             Err(failed) if !steps.last().is_some_and(TraceStep::is_failed) => {
                 let failure = wasm::RoleVerdict::Failed.name();
@@ -258,13 +287,13 @@ impl<'a> FlowPlanner<'a> {
             }
             Ok(_) | Err(_) => {}
         }
-        FlowOutcome { result, steps: json(&steps), heavy }
+        FlowOutcome { result, steps: json(&steps), contents: contents.into_json(), heavy }
     }
 
     async fn plan_event(
         &self,
         course: &mut RunCourse<'a, '_>,
-    ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
+    ) -> Result<Vec<ChosenDelivery<'a>>, ModulesFailed> {
         let mut items = vec![PipelineItem::of(self.event)];
         for stage in &self.route.modules {
             let (mut next, mut bytes) = (Vec::new(), 0);
@@ -278,7 +307,7 @@ impl<'a> FlowPlanner<'a> {
             }
             items = next;
         }
-        self.draft_deliveries(&items, course).await
+        self.choose_endpoints(&items, course).await
     }
 
     /// Waits until no other plan is a large one, if this has become one.
@@ -326,12 +355,14 @@ impl<'a> FlowPlanner<'a> {
             patience: course.patience,
         };
         let began = Instant::now();
-        let run = module.run(input, &stage.config).await;
+        let mut run = module.run(input, &stage.config).await;
         let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
         drop(share);
         let waited = began.elapsed().saturating_sub(Duration::from_micros(ran));
         course.patience = course.patience.saturating_sub(waited);
-        course.work.note(course.steps, name, *version, run.steps);
+        let draft = (item.id != self.event.id).then_some(item.id);
+        let label = RunLabel { module: name, version: *version, draft };
+        course.work.note(course.steps, label, input.data, &mut run);
         match run.end {
             RunEnd::Dropped { .. } => Ok(Vec::new()),
             RunEnd::Out(routed) => Ok(routed.into_iter().map(|one| item.then(one)).collect()),
@@ -339,12 +370,12 @@ impl<'a> FlowPlanner<'a> {
         }
     }
 
-    async fn draft_deliveries(
+    async fn choose_endpoints(
         &self,
         items: &[PipelineItem],
         course: &mut RunCourse<'a, '_>,
-    ) -> Result<Vec<DeliveryDraft>, ModulesFailed> {
-        let (mut drafts, mut bytes, mut judged) = (Vec::new(), 0, 0);
+    ) -> Result<Vec<ChosenDelivery<'a>>, ModulesFailed> {
+        let (mut chosen, mut judged, mut bytes) = (Vec::new(), 0, 0);
         let mut parts: HashMap<(EndpointId, String), u32> = HashMap::new();
         for item in items {
             for (target, mut plan) in self.find_dispatches(item)? {
@@ -356,22 +387,32 @@ impl<'a> FlowPlanner<'a> {
                 }
                 bytes += plan.message.as_ref().map_or(0, |message| message.size());
                 bounds::check_bytes(bytes)?;
-                let draft = self.draft_delivery(target, plan, course);
+                if !target.endpoint.settings.enabled {
+                    course.work.note_host(course.steps, TraceStep::of_disabled(target));
+                    chosen.push((target, plan));
+                    continue;
+                }
                 // What `where` keeps back costs as much as what it lets on.
-                judged += usize::from(draft.is_some() || target.condition.is_some());
-                drafts.extend(draft);
+                judged += 1;
                 bounds::check_deliveries(judged)?;
+                match self.find_refusal(target, plan.message.as_deref()) {
+                    None => chosen.push((target, plan)),
+                    Some(reason) => {
+                        let step = TraceStep::of_host("endpoint", SKIPPED, reason);
+                        course.work.note_host(course.steps, step);
+                    }
+                }
             }
             self.wait_if_heavy(bytes, course).await?;
         }
-        Ok(drafts)
+        Ok(chosen)
     }
 
     /// Where an event goes, and as what.
     fn find_dispatches(
         &self,
         item: &PipelineItem,
-    ) -> Result<Vec<(&'a EndpointRuntime, EndpointDispatch)>, ModulesFailed> {
+    ) -> Result<Vec<ChosenDelivery<'a>>, ModulesFailed> {
         let whole = item.message(self.event, None)?.map(Arc::new);
         match &item.dispatches {
             None => {
@@ -392,26 +433,6 @@ impl<'a> FlowPlanner<'a> {
                 })
                 .collect(),
         }
-    }
-
-    fn draft_delivery(
-        &self,
-        target: &'a EndpointRuntime,
-        plan: EndpointDispatch,
-        course: &mut RunCourse<'a, '_>,
-    ) -> Option<DeliveryDraft> {
-        if !target.endpoint.settings.enabled {
-            let reason = format!("endpoint `{}` is disabled", target.endpoint.settings.name);
-            let verdict = wasm::RoleVerdict::Dropped.name();
-            course.steps.push(TraceStep::of_host("endpoint", verdict, reason));
-            return None;
-        }
-        if let Some(reason) = self.find_refusal(target, plan.message.as_deref()) {
-            let step = TraceStep::of_host("endpoint", SKIPPED, reason);
-            course.work.note_host(course.steps, step);
-            return None;
-        }
-        Some(target.draft(self.journal, self.event, plan))
     }
 
     /// Why the endpoint's `where` keeps back what is to be sent to it.

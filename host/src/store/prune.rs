@@ -28,7 +28,8 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// What is older may go, kind by kind.
 #[derive(Debug, Clone, Copy)]
 pub struct PruneCutoffs {
-    /// Data, changes and attributes of events, and what modules made of them.
+    /// Data, changes and attributes of events, and the messages, drafts and dispatches that modules
+    /// made of them.
     pub payloads: Timestamp,
     /// What modules said of events.
     pub plans: Timestamp,
@@ -136,6 +137,7 @@ const PAYLOADS_SQLITE: TableSweep = TableSweep {
     steps: &[
         (statements::PRUNE_PAYLOADS_SQLITE, true),
         (statements::PRUNE_MESSAGES_OF_PRUNED, false),
+        (statements::PRUNE_CONTENTS_OF_PRUNED, false),
     ],
 };
 const PAYLOADS_POSTGRES: TableSweep = TableSweep {
@@ -143,6 +145,7 @@ const PAYLOADS_POSTGRES: TableSweep = TableSweep {
     steps: &[
         (statements::PRUNE_PAYLOADS_POSTGRES, true),
         (statements::PRUNE_MESSAGES_OF_PRUNED, false),
+        (statements::PRUNE_CONTENTS_OF_PRUNED, false),
     ],
 };
 const EVENTS_SQLITE: TableSweep = TableSweep {

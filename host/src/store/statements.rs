@@ -447,7 +447,7 @@ statements! {
         AND (CAST($6 AS TEXT) IS NULL OR resource_id = $6) \
         AND (CAST($7 AS BIGINT) IS NULL OR received_at >= $7) \
         AND (CAST($8 AS BIGINT) IS NULL OR received_at < $8) ORDER BY id DESC LIMIT $9";
-    SELECT_PLANS = "SELECT flow_id, at, steps FROM plan WHERE event_id = $1 ORDER BY at, flow_id";
+    SELECT_PLANS = "SELECT flow_id, at, steps, contents FROM plan WHERE event_id = $1 ORDER BY at, flow_id";
     SELECT_EVENT_PLANNING = "SELECT flow_id, due_at, lease IS NOT NULL AS running, attempts, deaths FROM planning \
         WHERE event_id = $1";
     SELECT_EVENT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
@@ -665,6 +665,10 @@ statements! {
     PRUNE_MESSAGES_OF_PRUNED = "DELETE FROM message WHERE delivery_id IN (SELECT d.id FROM event e \
         JOIN delivery d ON d.event_id = e.id WHERE e.id > $1 AND e.id <= $2 \
         AND e.pruned_at IS NOT NULL)";
+    /// Drafts hold what the payload held.
+    PRUNE_CONTENTS_OF_PRUNED = "UPDATE plan SET contents = NULL WHERE event_id > $1 \
+        AND event_id <= $2 AND contents IS NOT NULL AND EXISTS (SELECT 1 FROM event e \
+        WHERE e.id = plan.event_id AND e.pruned_at IS NOT NULL)";
     PRUNE_EVENTS_SQLITE = pruned_events!("CAST(event.resource_id AS INTEGER)");
     PRUNE_EVENTS_POSTGRES = pruned_events!(ordinal_postgres!());
     PRUNE_DELETED_RECORDS_SQLITE = pruned_records!("deleted_at < $1", "");

@@ -168,7 +168,7 @@ async fn write_skipped(
         .iter()
         .map(|(event, flow, steps)| {
             let row = BoundRow::new().bind(event.id.uuid()).bind(*flow);
-            row.bind(event.received_at.micros()).bind(steps.as_str())
+            row.bind(event.received_at.micros()).bind(steps.as_str()).bind(None::<&str>)
         })
         .collect();
     tx.execute_bulk(&statements::INSERT_PLAN, rows).await.map(drop)

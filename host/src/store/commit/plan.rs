@@ -30,6 +30,8 @@ pub struct RecordedPlan {
     pub at: Timestamp,
     /// The trace, as JSON.
     pub steps: String,
+    /// The drafts and dispatches that modules returned, as JSON.
+    pub contents: Option<String>,
     /// What follows.
     pub deliveries: Vec<DeliveryDraft>,
     /// How the modules failed, if they did.
@@ -111,6 +113,7 @@ impl RecordedPlan {
             "module": null, "version": null, "role": "flow", "verdict": "failed", "reason": detail, "duration_us": 0,
         }]);
         self.steps = step.to_string();
+        self.contents = None;
         self.deliveries.clear();
         self.failed = Some(ModuleFailed::Dead { reason: REFUSED, detail });
         true
@@ -148,8 +151,11 @@ async fn write_trace(
     tx: &mut WriteTransaction<'_>,
     plans: &[&mut RecordedPlan],
 ) -> Result<(), StoreError> {
-    let rows =
-        plans.iter().map(|plan| plan.key_row().bind(plan.at).bind(plan.steps.as_str())).collect();
+    let rows = plans.iter().map(|plan| {
+        let row = plan.key_row().bind(plan.at).bind(plan.steps.as_str());
+        row.bind(plan.contents.as_deref())
+    });
+    let rows = rows.collect();
     tx.execute_bulk(&statements::INSERT_PLAN, rows).await?;
     let replayed = plans.iter().filter(|p| p.failed.is_none() && p.replayed);
     let rows = replayed.map(|plan| plan.key_row()).collect();

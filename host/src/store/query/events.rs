@@ -1,7 +1,7 @@
 //! Events, and what their flows did.
 
 use super::stored_event::StoredEvent;
-use super::stored_json::read_raw;
+use super::stored_json::{read_optional_raw, read_raw};
 use super::window::{ListPage, ListWindow, since_id, until_id};
 use crate::model::id::{EventId, FlowId};
 use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
@@ -47,6 +47,9 @@ pub struct PlanRun {
     pub at: Timestamp,
     /// What the modules said, as a JSON list.
     pub steps: Box<RawValue>,
+    /// The drafts and dispatches that they returned, as a JSON list. `None` where there were none,
+    /// where the event's payload was pruned, and of plans of an earlier version.
+    pub contents: Option<Box<RawValue>>,
 }
 
 /// A flow that has yet to deal with an event.
@@ -96,6 +99,7 @@ impl FromStoredRow for PlanRun {
             flow_id: (!flow.is_nil()).then(|| FlowId::from_uuid(flow)),
             at: row.get("at")?,
             steps: read_raw(row, "plan", "steps")?,
+            contents: read_optional_raw(row, "plan", "contents")?,
         })
     }
 }

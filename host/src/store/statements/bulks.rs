@@ -190,7 +190,7 @@ bulks! {
     INSERT_MESSAGE = BulkStatement::insert("message", &[("delivery_id", Id), ("body", Text)], "");
     INSERT_PLAN = BulkStatement::insert(
         "plan",
-        &[("event_id", Id), ("flow_id", Id), ("at", Big), ("steps", Text)],
+        &[("event_id", Id), ("flow_id", Id), ("at", Big), ("steps", Text), ("contents", Text)],
         "",
     );
     DELETE_PLANNING = BulkStatement::of(

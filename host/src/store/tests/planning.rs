@@ -1,11 +1,20 @@
 use super::*;
 use crate::model::delivery::DedupeKey;
 use crate::model::id::FlowId;
+use crate::store::prune::PruneCutoffs;
 use crate::store::{DeadLetterFilter, ModuleFailed, NewPlanning, RecordedPlan};
 
 /// An event whose flow's modules are to run, under a lease.
 async fn capture_planning(store: &EventStore, flow: FlowId, lease: WorkLease) -> Arc<Event> {
-    let mut captured = invoice("17");
+    capture_planning_of(store, invoice("17"), flow, lease).await
+}
+
+async fn capture_planning_of(
+    store: &EventStore,
+    mut captured: EventCapture,
+    flow: FlowId,
+    lease: WorkLease,
+) -> Arc<Event> {
     let permit = store.prefetch().odd_room().take_claimed().unwrap();
     captured.plannings.push(NewPlanning {
         flow,
@@ -27,6 +36,7 @@ fn plan(store: &EventStore, event: &Arc<Event>, flow: FlowId, lease: WorkLease) 
         _slot: store.prefetch().odd_room().take_claimed().unwrap(),
         at: store.clock().now(),
         steps: "[]".to_owned(),
+        contents: None,
         deliveries: Vec::new(),
         failed: None,
     }
@@ -126,5 +136,35 @@ async fn of_deliveries_with_one_dedupe_key_one_is_made() {
             let steps = store.list_plan_runs(event.id).await.unwrap()[0].steps.get().to_owned();
             assert_eq!(steps.contains("suppressed"), made == 0, "{url}: {steps}");
         }
+    }
+}
+
+#[tokio::test]
+async fn contents_of_a_plan_go_with_the_payload_and_its_steps_stay() {
+    for TestStore { store, url, .. } in stores().await {
+        let (flow, lease) = (FlowId::generate(), lease(&store));
+        let captured = EventCapture { record: None, ..invoice("17") };
+        let event = capture_planning_of(&store, captured, flow, lease).await;
+        let contents = Some(r#"[{"step":0,"drafts":[{"data":1.50}]}]"#.to_owned());
+        let planned = RecordedPlan { contents, ..plan(&store, &event, flow, lease) };
+        assert!(store.record_plan(planned).await.unwrap(), "{url}");
+        let kept = async || {
+            let runs = store.list_plan_runs(event.id).await.unwrap();
+            (runs.len(), runs[0].contents.as_ref().map(|text| text.get().contains("1.50")))
+        };
+        assert_eq!(kept().await, (1, Some(true)), "{url}");
+        let never = Timestamp::from_micros(0);
+        let before = PruneCutoffs {
+            payloads: store.clock().now().after(Duration::from_secs(1)),
+            plans: never,
+            attempts: never,
+            deliveries: never,
+            events: never,
+            dead_letters: never,
+            deleted_records: never,
+            records: None,
+        };
+        assert_eq!(store.prune_expired(&before, None).await.unwrap().payloads, 1, "{url}");
+        assert_eq!(kept().await, (1, None), "{url}");
     }
 }
