@@ -15,6 +15,7 @@ pub mod apply;
 pub mod audit;
 pub mod dead_letters;
 pub mod deliveries;
+pub mod dry_run;
 pub mod edit;
 pub mod endpoints;
 pub mod event_types;
@@ -35,6 +36,7 @@ pub mod secret;
 pub mod sources;
 pub mod tokens;
 pub mod trace;
+pub mod trial_event;
 pub mod webhooks;
 
 pub use openapi::document;
@@ -105,6 +107,8 @@ pub struct SharedState {
     pub unknown_sources: AtomicU64,
     /// Fair shares of reading.
     pub reading: reading::ReadingShares,
+    /// Fair shares of dry runs.
+    pub trials: reading::ReadingShares,
     /// Memory for request bodies.
     pub bodies: body_budget::BodyBudget,
     /// Cancelled when the server begins to stop, before it takes no more requests.

@@ -156,6 +156,7 @@ impl Server {
             issuer: GrantIssuer::new(live.sealer().grant_key()),
             unknown_sources: AtomicU64::new(0),
             reading,
+            trials: ReadingShares::default(),
             bodies: BodyBudget::new(largest_body),
             stopping: CancellationToken::new(),
             live,

@@ -57,4 +57,4 @@ pub use output::{
 };
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

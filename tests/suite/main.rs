@@ -21,6 +21,7 @@ mod crash;
 mod crm;
 mod dead_letters;
 mod delivery;
+mod dry_run;
 mod endpoint_changes;
 mod failover;
 mod failures;

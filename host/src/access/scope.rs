@@ -263,6 +263,10 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
             Some(RouteNeed::Scope(Scope::RecordsRead))
         }
         ("endpoints" | "webhooks", _) => read_or_write(Scope::EndpointsRead, Scope::EndpointsWrite),
+        // A dry run changes nothing, and is a trial of modules.
+        ("flows", Some("{id}/run")) if *method == Method::POST => {
+            Some(RouteNeed::AllTables(Scope::ModulesWrite))
+        }
         ("flows", _) => read_or_write(Scope::FlowsRead, Scope::FlowsWrite),
         ("sources", _) => read_or_write(Scope::SourcesRead, Scope::SourcesWrite),
         ("modules", _) => read_or_write(Scope::ModulesRead, Scope::ModulesWrite),

@@ -322,14 +322,22 @@ pub async fn show_event(
     principal: CallPrincipal,
     Path(text): Path<String>,
 ) -> Result<Json<DataAnswer<trace::EventTrace>>, ApiProblem> {
-    let event = app.journal.find_event(id("event", &text)?).await?;
-    // What it may not see is to it as if it did not exist.
+    let event = find_visible_event(&app, &principal, &text).await?;
+    Ok(data_answer(trace::build_trace(&app, event).await?))
+}
+
+/// A stored event that the caller may see; any other is to it as if it did not exist.
+pub async fn find_visible_event(
+    app: &AppState,
+    principal: &CallPrincipal,
+    text: &str,
+) -> Result<StoredEvent, ApiProblem> {
+    let event = app.journal.find_event(id("event", text)?).await?;
     let token = principal.token();
     let event = event.filter(|stored| {
         token.may_touch(stored.event.resource.as_deref()) && token.may_name(&stored.event.source)
     });
-    let event = event.ok_or_else(|| ApiProblem::missing("event", &text))?;
-    Ok(data_answer(trace::build_trace(&app, event).await?))
+    event.ok_or_else(|| ApiProblem::missing("event", text))
 }
 
 /// Which deliveries of an event are sent again. Where nothing is said, the event is planned again.

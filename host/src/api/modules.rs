@@ -7,12 +7,11 @@ use super::auth::CallPrincipal;
 use super::body::{JsonInput, QueryInput, read_body};
 use super::events::id;
 use super::problem::ApiProblem;
+use super::trial_event::{pick_trial_event, read_trial_event};
 use super::{AppState, edit};
-use crate::access::scope::Scope;
 use crate::catalog;
-use crate::model::event::attribute_texts;
+use crate::model::event::{Event, attribute_texts};
 use crate::model::fault::{InputFault, check_name};
-use crate::model::id::EventId;
 use crate::store::modules::{ModuleVersion, NewModule};
 use crate::store::objects::ObjectChange;
 use crate::time::timestamp::Timestamp;
@@ -278,21 +277,22 @@ pub async fn run_module(
     Path(name): Path<String>,
     JsonInput(request): JsonInput<RunRequest>,
 ) -> Result<Json<DataAnswer<RunAnswer>>, ApiProblem> {
-    // A module hands its event back, so trying one on a stored event is reading that event.
-    if request.event_id.is_some() && !principal.scopes().allows_scope(Scope::EventsRead) {
-        let detail = "trying a module on a stored event needs the scope `events:read` too";
-        return Err(ApiProblem::forbidden(detail));
-    }
+    let given = request.event.as_ref().map(Value::to_string);
+    let given = given.as_deref().map(str::as_bytes);
+    let event = pick_trial_event(&app, &principal, request.event_id.as_deref(), given).await?;
+    let event = event.map_or_else(|| example_event(&app, &principal), Ok)?;
     let found = find_version(&app, &name, request.version).await?;
     let module = app.live.load(found.sha256).await.map_err(|why| {
         tracing::error!(module = name, %why, "a stored module does not load");
         ApiProblem::internal()
     })?;
-    let trial = TrialEvent::of(&app, &request).await?;
     let settings = crate::model::flow::FlowModule { name, version: None, config: request.config };
+    let attributes = event.attributes.as_deref().map(attribute_texts).unwrap_or_default();
     let attributes: Vec<(&str, &str)> =
-        trial.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let ran = module.run(trial.input(&attributes), &Arc::new(settings.texts())).await;
+        attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let (event_id, time) = (event.id.to_string(), event.time().to_string());
+    let input = trial_input(&event, (&event_id, &time), &attributes);
+    let ran = module.run(input, &Arc::new(settings.texts())).await;
     let (end, reason, out) = match ran.end {
         RunEnd::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
         RunEnd::Failed(failure) => {
@@ -308,89 +308,31 @@ pub async fn run_module(
     Ok(data_answer(RunAnswer { version: found.version, end, reason, steps, out }))
 }
 
-/// The event of a trial.
-struct TrialEvent {
-    id: String,
-    source: String,
-    event_type: String,
-    subject: Option<String>,
-    /// When it was captured: where the module's clocks stand.
-    at: Timestamp,
-    time: String,
-    attributes: Vec<(String, String)>,
-    data: Box<RawValue>,
+/// The catalogue's example, for a trial that names no event.
+fn example_event(app: &AppState, principal: &CallPrincipal) -> Result<Event, ApiProblem> {
+    let example = catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
+    let example = example.unwrap_or_default().to_string();
+    read_trial_event(app, principal, example.as_bytes())
 }
 
-impl TrialEvent {
-    async fn of(app: &AppState, request: &RunRequest) -> Result<Self, ApiProblem> {
-        match (&request.event_id, &request.event) {
-            (Some(text), None) => Self::stored(app, text).await,
-            (None, Some(event)) => Self::given(app, event),
-            (None, None) => {
-                let example =
-                    catalog::get().find("invoice.paid").map(catalog::EventType::example_event);
-                Self::given(app, &example.unwrap_or_default())
-            }
-            (Some(_), Some(_)) => {
-                Err(ApiProblem::fault("event", "give `event` or `event_id`, not both"))
-            }
-        }
-    }
-
-    async fn stored(app: &AppState, text: &str) -> Result<Self, ApiProblem> {
-        let stored = app.journal.find_event(id("event", text)?).await?;
-        let event = stored.ok_or_else(|| ApiProblem::missing("event", text))?.with_payload()?;
-        Ok(Self {
-            id: event.id.to_string(),
-            at: event.received_at,
-            time: event.time().to_string(),
-            attributes: event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
-            source: event.source,
-            event_type: event.event_type,
-            subject: event.resource_id,
-            data: event.data,
-        })
-    }
-
-    fn given(app: &AppState, event: &Value) -> Result<Self, ApiProblem> {
-        let text = serde_json::to_vec(event).map_err(ApiProblem::malformed)?;
-        let read = crate::ingest::event_body::read_events(&http::HeaderMap::new(), &text, 1);
-        let read = read.map_err(|refusal| match ApiProblem::from(refusal) {
-            problem if problem.errors.is_empty() => problem,
-            problem => {
-                let errors =
-                    problem.errors.into_iter().map(|fault| fault.within("event")).collect();
-                ApiProblem::invalid(errors)
-            }
-        })?;
-        let mut event = read.events.into_iter().next().ok_or_else(ApiProblem::internal)?;
-        event.complete();
-        let at = event.occurred_at.unwrap_or_else(|| app.journal.clock().now());
-        Ok(Self {
-            id: EventId::generate().to_string(),
-            source: event.source.unwrap_or_else(|| "api".to_owned()),
-            event_type: event.event_type,
-            subject: event.resource_id,
-            at,
-            time: at.to_string(),
-            attributes: event.attributes.as_deref().map(attribute_texts).unwrap_or_default(),
-            data: event.data,
-        })
-    }
-
-    fn input<'a>(&'a self, attributes: &'a [(&'a str, &'a str)]) -> ModuleInput<'a> {
-        ModuleInput {
-            id: &self.id,
-            flow: "",
-            source: &self.source,
-            kind: &self.event_type,
-            subject: self.subject.as_deref(),
-            time: &self.time,
-            attempt: 1,
-            attributes,
-            data: self.data.get(),
-            received: self.at.since(Timestamp::default()),
-            patience: PATIENCE,
-        }
+/// A module's input for a trial outside of any flow.
+fn trial_input<'a>(
+    event: &'a Event,
+    (id, time): (&'a str, &'a str),
+    attributes: &'a [(&'a str, &'a str)],
+) -> ModuleInput<'a> {
+    ModuleInput {
+        id,
+        flow: "",
+        source: &event.source,
+        kind: &event.event_type,
+        subject: event.resource_id.as_deref(),
+        time,
+        attempt: 1,
+        attributes,
+        data: event.data.get(),
+        // The clocks of a flow's modules stand at the capture.
+        received: event.received_at.since(Timestamp::default()),
+        patience: PATIENCE,
     }
 }

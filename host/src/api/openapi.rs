@@ -4,8 +4,8 @@
 pub mod describe;
 
 use super::{
-    AppState, apply, audit, dead_letters, deliveries, endpoints, event_types, events, flows,
-    health, modules, nodes, oauth, receive, records, samples, sources, tokens, webhooks,
+    AppState, apply, audit, dead_letters, deliveries, dry_run, endpoints, event_types, events,
+    flows, health, modules, nodes, oauth, receive, records, samples, sources, tokens, webhooks,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -59,6 +59,7 @@ pub fn called() -> OpenApiRouter<AppState> {
             flows::replace_flow,
             flows::delete_flow
         ))
+        .routes(routes!(dry_run::run_flow))
         .routes(routes!(sources::list_sources, sources::create_source))
         .routes(routes!(sources::show_source, sources::update_source, sources::delete_source))
         .routes(routes!(sources::rotate_source_secret))

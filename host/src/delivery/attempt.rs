@@ -110,6 +110,21 @@ pub async fn make_attempt(
     Some(MadeAttempt { attempt, judgement })
 }
 
+/// The body that a first attempt would post to an endpoint: its envelope with its field map. An
+/// error says why there is none.
+pub fn preview_body(
+    target: &EndpointRuntime,
+    id: DeliveryId,
+    event: &Event,
+    message: Option<&DeliveryMessage>,
+) -> Result<RenderedBody, String> {
+    let signed_at = event.received_at;
+    let parcel = DeliveryParcel { id, event, message, collapsed: None, number: 1, signed_at };
+    let sent_with = SentWith::read(event.attributes.as_deref());
+    let rendered = render_body(target, parcel, &id.to_string(), &sent_with);
+    rendered.map_err(|why| why.to_string())
+}
+
 fn unsendable(why: &UnsendableReason) -> SendError {
     SendError { class: ErrorClass::Protocol, detail: why.to_string(), duration: Duration::ZERO }
 }

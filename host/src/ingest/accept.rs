@@ -18,6 +18,7 @@ use crate::store;
 use crate::store::SourceChanges;
 use crate::store::watch::{EventNotice, EventWatch};
 use crate::store::{CaptureReceipt, DeliveryProgress, EventCapture, EventStore, IdempotencyKeys};
+use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,14 +205,9 @@ fn check_sources(
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-fn capture_events(
-    journal: &EventStore,
-    topology: &SettingsSnapshot,
-    mut incoming: IncomingEvent,
-    (keys, idempotency): (RepeatKeys, Option<IdempotencyKeys>),
-) -> (EventCapture, Arc<EventMatches>) {
-    let holds_record = incoming.complete();
-    let event = Arc::new(Event {
+/// Makes an event of one that is complete, with an id of its own.
+pub fn make_event(incoming: IncomingEvent, received_at: Timestamp) -> Event {
+    Event {
         id: EventId::generate(),
         source: incoming.source.map_or_else(|| DEFAULT_SOURCE.to_owned(), make_storable),
         event_type: make_storable(incoming.event_type),
@@ -219,17 +215,28 @@ fn capture_events(
         resource_id: incoming.resource_id.map(make_storable),
         external_id: incoming.id.map(make_storable),
         occurred_at: incoming.occurred_at,
-        received_at: journal.clock().now(),
+        received_at,
         attributes: incoming.attributes,
         changes: incoming.changes,
         data: incoming.data,
-    });
+    }
+}
+
+fn capture_events(
+    journal: &EventStore,
+    topology: &SettingsSnapshot,
+    mut incoming: IncomingEvent,
+    (keys, idempotency): (RepeatKeys, Option<IdempotencyKeys>),
+) -> (EventCapture, Arc<EventMatches>) {
+    let holds_record = incoming.complete();
+    let is_second_name = incoming.second_name;
+    let event = Arc::new(make_event(incoming, journal.clock().now()));
     let known = catalog::get().find(&event.event_type);
     let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
     // The short lists of a CRM are kept as what they list, not as one resource.
     let record = own.filter(|known| known.resource != "utility");
     let record = record.and_then(|_| RecordChange::of(&event, holds_record));
-    let matches = if incoming.second_name {
+    let matches = if is_second_name {
         topology.matches_by_name(&event.source, &event.event_type)
     } else {
         topology.matches(&event.source, &event.event_type)

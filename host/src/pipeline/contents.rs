@@ -21,6 +21,8 @@ pub struct ContentsRoom {
 impl ContentsRoom {
     /// Of a plan that is stored.
     pub const STORED: Self = Self { step: 16 << 10, plan: 64 << 10 };
+    /// Of a dry run: nothing of it is stored, and its answer is read as a whole.
+    pub const DRY_RUN: Self = Self { step: 512 << 10, plan: 2 << 20 };
 }
 
 /// Bytes that the names of a draft's or a dispatch's members take, roughly.

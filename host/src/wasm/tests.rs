@@ -4,7 +4,7 @@ pub mod admission;
 pub mod guests;
 pub mod running;
 
-use super::{ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits};
+use super::{LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleLimits};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -27,4 +27,10 @@ fn cache() -> (tempfile::TempDir, ModuleCache) {
 
 fn cache_in(dir: &Path, key: [u8; 32], compiler: ModuleCompiler) -> ModuleCache {
     ModuleCache::new(dir.to_owned(), key, compiler).expect("a cache")
+}
+
+/// A guest, ready to run.
+pub async fn load_guest(wasm: &[u8]) -> LoadedModule {
+    let (_folder, cache) = cache();
+    ENGINE.admit_module(&cache, wasm).await.expect("the guest is admitted")
 }

@@ -1,0 +1,367 @@
+//! `POST /flows/{id}/run`: what a flow would make of an event. Its real modules run with its real
+//! configuration, under the limits of live events; nothing is stored and nothing is sent.
+
+use super::AppState;
+use super::answer::{DataAnswer, data_answer};
+use super::auth::CallPrincipal;
+use super::body::JsonInput;
+use super::events::EventView;
+use super::flows::FlowResource;
+use super::problem::ApiProblem;
+use super::resource::SettingsResource as _;
+use super::trace::{TraceLine, read_steps};
+use super::trial_event::pick_trial_event;
+use crate::access::scope::Scope;
+use crate::delivery::attempt::preview_body;
+use crate::model::endpoint::DeliveryMode;
+use crate::model::event::Event;
+use crate::model::id::DeliveryId;
+use crate::pipeline::contents::ContentsRoom;
+use crate::pipeline::planner::{ChosenDelivery, FlowOutcome, FlowPlanner};
+use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
+use crate::settings::{FlowRuntime, ModuleStage};
+use crate::store::StoredEvent;
+use crate::store::modules::ModuleVersion;
+use crate::wasm::LoadedModule;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Bytes of bodies in one answer. The modules may make 16 MiB of one event.
+const BODY_ROOM: usize = 1 << 20;
+
+/// What to try a flow on.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DryRunRequest {
+    /// A stored event's id.
+    #[serde(default)]
+    event_id: Option<String>,
+    /// An event as `POST /events` takes it.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    event: Option<Box<RawValue>>,
+    /// Versions that run in the place of the flow's own.
+    #[serde(default)]
+    modules: Vec<TrialVersion>,
+}
+
+/// A version of one of the flow's modules.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrialVersion {
+    /// The module's name.
+    name: String,
+    /// The version to try; it need not be active.
+    version: u32,
+}
+
+/// What a flow would make of an event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DryRun)]
+pub struct DryRunAnswer {
+    /// The flow's name.
+    pub flow: String,
+    /// The event that the modules ran on.
+    pub event: EventView,
+    /// `planned`: there are dispatches; `dropped`: there are none; or `failed`.
+    pub end: &'static str,
+    /// Why the flow would not take the event: it is disabled, or its sources or events do not match.
+    pub not_taken: Option<String>,
+    /// How the modules failed.
+    pub failure: Option<DryRunFailure>,
+    /// What the modules said and returned, as in the trace of an event: `module`, `version`, `role`,
+    /// `verdict`, `reason`, `duration_us`, `logs`, `draft`, `drafts`, `dispatches`.
+    #[schema(value_type = Vec<Object>)]
+    pub steps: Vec<TraceLine>,
+    /// The deliveries that would follow.
+    pub dispatches: Vec<DryDispatch>,
+}
+
+/// How modules failed in a dry run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryRunFailure {
+    /// The reason that the dead letter would have.
+    pub reason: &'static str,
+    /// In a sentence.
+    pub detail: String,
+    /// Whether the modules would run again by themselves.
+    pub retried: bool,
+}
+
+/// A delivery that would follow.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryDispatch {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Whether it would be sent.
+    pub would_send: bool,
+    /// Why it would not.
+    pub reason: Option<String>,
+    /// The event type to send.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The id to send: the event's, or a draft's.
+    pub id: String,
+    /// The record's id to send.
+    pub resource_id: Option<String>,
+    /// Seconds before the first attempt, as the module asks.
+    pub delay_seconds: u64,
+    /// Deliveries with the same key to the same endpoint are made once. Whether another delivery
+    /// holds the key at present is not looked at.
+    pub dedupe_key: Option<String>,
+    /// Takes the place of the record's id for order and collapsing.
+    pub ordering_key: Option<String>,
+    /// The endpoint's mode.
+    pub mode: DeliveryMode,
+    /// The body's content type.
+    pub content_type: Option<String>,
+    /// The body as it would be posted, with zeros as `delivery_id`; a text if it is not JSON. Null
+    /// where there is none, and from the first 1 MiB of bodies on.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub body: Option<Box<RawValue>>,
+    /// Bytes of the body.
+    pub body_bytes: Option<usize>,
+}
+
+/// Runs a flow on an event, given or stored, and delivers nothing. Needs `flows:read` too, and for a
+/// stored event `events:read`.
+#[utoipa::path(post, path = "/api/v1/flows/{id}/run", tag = "flows", operation_id = "run_flow",
+    params(("id" = String, Path)), request_body = DryRunRequest,
+    responses((status = 200, body = DataAnswer<DryRunAnswer>), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
+        (status = 409, body = ApiProblem, description = "The event's payload was pruned."), (status = 422, body = ApiProblem),
+        (status = 503, body = ApiProblem, description = "Too many dry runs are under way.")))]
+pub async fn run_flow(
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    Path(id): Path<String>,
+    JsonInput(request): JsonInput<DryRunRequest>,
+) -> Result<Response, ApiProblem> {
+    if !principal.scopes().allows_scope(Scope::FlowsRead) {
+        return Err(ApiProblem::forbidden("a dry run of a flow needs the scope `flows:read` too"));
+    }
+    let given = request.event.as_ref().map(|event| event.get().as_bytes());
+    let event = pick_trial_event(&app, &principal, request.event_id.as_deref(), given).await?;
+    let event = event.ok_or_else(|| {
+        ApiProblem::fault("event", "give an `event`, or the `event_id` of a stored one")
+    })?;
+    let place = app.trials.place(principal.token().id).await?;
+    let topology = app.live.current_settings();
+    let route = FlowResource::find(&topology, &id)?;
+    let matched = topology.matches(&event.source, &event.event_type).len();
+    let trial = build_trial_flow(&app, &route, &request.modules).await?;
+    let heavy = Arc::new(Semaphore::new(1));
+    let planner = FlowPlanner {
+        route: &trial,
+        event: &event,
+        attempt: 1,
+        dedupe_for: app.config.modules.dedupe_for.get(),
+        heavy: &heavy,
+        room: ContentsRoom::DRY_RUN,
+    };
+    let outcome = planner.choose_deliveries().await;
+    let matched = u16::try_from(matched).unwrap_or(u16::MAX);
+    let answer = DryRunAnswer::of(&trial, &event, matched, outcome);
+    Ok(place.leave(data_answer(answer).into_response()))
+}
+
+/// The flow with other versions of its modules.
+async fn build_trial_flow(
+    app: &AppState,
+    route: &FlowRuntime,
+    wanted: &[TrialVersion],
+) -> Result<FlowRuntime, ApiProblem> {
+    check_names(route, wanted)?;
+    let known = if wanted.is_empty() { Vec::new() } else { app.journal.list_modules().await? };
+    let mut modules = Vec::with_capacity(route.modules.len());
+    for stage in &route.modules {
+        let place = wanted.iter().position(|other| other.name == stage.settings.name);
+        let module = match place.and_then(|place| Some((place, wanted.get(place)?))) {
+            // With masks in the place of its configuration no version does what it would do.
+            Some((place, other)) if !route.locked => {
+                Ok(load_version(app, &known, place, other).await?)
+            }
+            Some(_) | None => stage.module.clone(),
+        };
+        modules.push(ModuleStage {
+            settings: stage.settings.clone(),
+            config: Arc::clone(&stage.config),
+            module,
+            share: Semaphore::new(app.live.engine().side_by_side()),
+        });
+    }
+    Ok(FlowRuntime {
+        flow: route.flow.clone(),
+        endpoints: route.endpoints.clone(),
+        modules,
+        locked: route.locked,
+        lane: Arc::clone(&route.lane),
+    })
+}
+
+fn check_names(route: &FlowRuntime, wanted: &[TrialVersion]) -> Result<(), ApiProblem> {
+    let names = || route.modules.iter().map(|stage| stage.settings.name.as_str());
+    for (n, other) in wanted.iter().enumerate() {
+        if !names().any(|name| name == other.name) {
+            let names: Vec<&str> = names().collect();
+            let (flow, name) = (&route.flow.settings.name, &other.name);
+            let message = match names.as_slice() {
+                [] => format!("flow `{flow}` has no modules"),
+                names => {
+                    format!("flow `{flow}` has no module `{name}`; it has: {}", names.join(", "))
+                }
+            };
+            return Err(ApiProblem::fault(format!("modules[{n}].name"), message));
+        }
+    }
+    Ok(())
+}
+
+async fn load_version(
+    app: &AppState,
+    known: &[ModuleVersion],
+    place: usize,
+    wanted: &TrialVersion,
+) -> Result<(u32, LoadedModule), ApiProblem> {
+    let TrialVersion { name, version } = wanted;
+    let found = known.iter().find(|other| other.name == *name && other.version == *version);
+    let found = found.ok_or_else(|| {
+        let message = format!("module `{name}` has no version {version}");
+        ApiProblem::fault(format!("modules[{place}].version"), message)
+    })?;
+    let module = app.live.load(found.sha256).await.map_err(|why| {
+        tracing::error!(module = name, version, why, "a stored module does not load");
+        ApiProblem::internal()
+    })?;
+    Ok((*version, module))
+}
+
+impl DryRunAnswer {
+    fn of(
+        route: &FlowRuntime,
+        event: &Event,
+        matched: u16,
+        outcome: FlowOutcome<ChosenDelivery<'_>>,
+    ) -> Self {
+        let not_taken = why_not_taken(route, event);
+        let steps = read_steps(&outcome.steps, outcome.contents.as_deref());
+        let (chosen, failure) = match outcome.result {
+            Ok(chosen) => (chosen, None),
+            Err(failed) => {
+                let retried = failed.most_retries > 0;
+                let (reason, detail) = (failed.reason, failed.detail);
+                (Vec::new(), Some(DryRunFailure { reason, detail, retried }))
+            }
+        };
+        let end = match (&failure, chosen.is_empty()) {
+            (Some(_), _) => "failed",
+            (None, true) => "dropped",
+            (None, false) => "planned",
+        };
+        let mut room = BODY_ROOM;
+        let dispatch = |(target, plan): ChosenDelivery<'_>| {
+            DryDispatch::of(target, plan, event, not_taken.as_deref(), &mut room)
+        };
+        let dispatches = chosen.into_iter().map(dispatch).collect();
+        let flow = route.flow.settings.name.clone();
+        let event = StoredEvent { event: event.clone(), matched, pruned: None }.into();
+        Self { flow, event, end, not_taken, failure, steps, dispatches }
+    }
+}
+
+/// Why a flow does not take such an event when it is captured.
+fn why_not_taken(route: &FlowRuntime, event: &Event) -> Option<String> {
+    let settings = &route.flow.settings;
+    let (name, source, kind) = (&settings.name, &event.source, &event.event_type);
+    if !settings.enabled {
+        return Some(format!("flow `{name}` is disabled"));
+    }
+    if !settings.sources.is_empty() && !settings.sources.contains(source) {
+        let sources = settings.sources.join(", ");
+        return Some(format!(
+            "flow `{name}` takes no events of source `{source}`, only of: {sources}"
+        ));
+    }
+    if !settings.wants(source, |pattern| pattern.matches(kind)) {
+        return Some(format!("flow `{name}` takes no events of type `{kind}`"));
+    }
+    None
+}
+
+impl DryDispatch {
+    fn of(
+        target: &EndpointRuntime,
+        plan: EndpointDispatch,
+        event: &Event,
+        not_taken: Option<&str>,
+        room: &mut usize,
+    ) -> Self {
+        let message = plan.message.as_deref();
+        let mut reason = not_taken.map(str::to_owned).or_else(|| why_not_sent(target));
+        let size = message.and_then(|m| m.data.as_ref()).unwrap_or(&event.data).get().len();
+        let rendered = if size > *room {
+            *room = 0;
+            None
+        } else {
+            let id = DeliveryId::from_uuid(Uuid::nil());
+            match preview_body(target, id, event, message) {
+                Ok(rendered) => Some(rendered),
+                Err(why) => {
+                    reason.get_or_insert(why);
+                    None
+                }
+            }
+        };
+        *room -= rendered.as_ref().map_or(0, |rendered| rendered.body.len().min(*room));
+        let id = message.and_then(|m| m.event_id).unwrap_or(event.id);
+        let event_type = message.and_then(|m| m.event_type.as_ref()).unwrap_or(&event.event_type);
+        let resource_id =
+            message.and_then(|m| m.resource_id.as_ref()).or(event.resource_id.as_ref());
+        // The flow's id stands before the key that the module gave.
+        let key = |(key, _): (String, _)| key.split_once(' ').map(|(_, given)| given.to_owned());
+        Self {
+            endpoint: target.endpoint.settings.name.clone(),
+            would_send: reason.is_none(),
+            reason,
+            event_type: event_type.clone(),
+            id: id.to_string(),
+            resource_id: resource_id.cloned(),
+            delay_seconds: plan.delay.as_secs(),
+            dedupe_key: plan.dedupe.and_then(key),
+            ordering_key: plan.ordering_key,
+            mode: target.endpoint.settings.mode,
+            content_type: rendered.as_ref().map(|rendered| rendered.content_type.to_string()),
+            body_bytes: rendered.as_ref().map(|rendered| rendered.body.len()),
+            body: rendered.and_then(|rendered| show_body(rendered.body)),
+        }
+    }
+}
+
+/// Why nothing would be sent to an endpoint.
+fn why_not_sent(target: &EndpointRuntime) -> Option<String> {
+    let name = &target.endpoint.settings.name;
+    if !target.endpoint.settings.enabled {
+        return Some(format!("endpoint `{name}` is disabled"));
+    }
+    if target.is_locked() {
+        return Some(format!(
+            "the secret of endpoint `{name}` cannot be read with this key: enter it again"
+        ));
+    }
+    let why = target.uri.as_ref().err()?;
+    Some(format!("the URL of endpoint `{name}` cannot be used: {why}"))
+}
+
+/// A body as JSON; one that is not JSON as a text.
+fn show_body(body: Vec<u8>) -> Option<Box<RawValue>> {
+    let text = String::from_utf8_lossy(&body).into_owned();
+    RawValue::from_string(text.clone()).or_else(|_| serde_json::value::to_raw_value(&text)).ok()
+}
+
+#[cfg(test)]
+mod tests;
