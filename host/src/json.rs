@@ -2,6 +2,7 @@
 //! values, and the canonical form that is signed.
 
 pub mod canonical;
+pub mod difference;
 pub mod members;
 pub mod pointer;
 pub mod same_value;

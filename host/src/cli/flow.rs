@@ -1,5 +1,8 @@
 //! `waybill flow …`
 
+pub mod report;
+pub mod run;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -36,6 +39,8 @@ pub enum FlowCommand {
     Update(UpdateArgs),
     /// Delete one.
     Delete(OneArgs),
+    /// Run one on an event and show what each module does; nothing is stored, nothing is sent.
+    Run(run::FlowRunArgs),
 }
 
 /// A new flow.
@@ -74,6 +79,7 @@ pub async fn run_flow(
         FlowCommand::Create(args) => create_flow(args, screen).await,
         FlowCommand::Update(args) => FLOW.update(args, screen).await,
         FlowCommand::Delete(args) => FLOW.delete(args, screen).await,
+        FlowCommand::Run(args) => run::run_dry(args, screen).await,
     }
 }
 

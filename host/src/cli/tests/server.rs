@@ -263,3 +263,28 @@ async fn apply_says_what_it_changed_and_does_it_once() {
     let said = world.typed_as(TOKEN, true, &["apply", &wrong]).await.unwrap_err().to_string();
     assert!(said.contains("endpoints[0]"), "{said}");
 }
+
+#[tokio::test]
+async fn a_flow_is_run_dry_and_the_receiver_hears_nothing() {
+    let world = World::start().await;
+    let (address, mut written) = listening(&[]).await;
+    let url = format!("http://{address}/hook");
+    world.typed(&["endpoint", "create", "erp", "--url", &url, "--set", "events=[]"]).await;
+    world.typed(&["flow", "create", "books", "--events", "invoice.*", "--endpoints", "erp"]).await;
+    let event = r#"{"type": "invoice.paid", "data": {"id": "1", "total": 9.50}}"#;
+    let file = world.file("event.json", event);
+    let said = world.typed(&["flow", "run", "books", "--data", &file]).await;
+    assert!(said.contains("flow books on invoice.paid evt_"), "{said}");
+    assert!(said.contains("would send invoice.paid evt_") && said.contains("9.5"), "{said}");
+    let answer = world.piped(&["flow", "run", "books", "--data", &file]).await;
+    assert_eq!([&answer["end"], &answer["dispatches"][0]["endpoint"]], ["planned", "erp"]);
+
+    let other = world.file("other.json", r#"{"type": "lead.created", "data": {"id": "1"}}"#);
+    let said = world.typed(&["flow", "run", "books", "--data", &other]).await;
+    assert!(said.contains("flow `books` takes no events of type `lead.created`"), "{said}");
+    world.typed(&["endpoint", "update", "erp", "--set", "enabled=false"]).await;
+    let said = world.typed(&["flow", "run", "books", "--data", &file]).await;
+    assert!(said.contains("endpoint `erp` is disabled"), "{said}");
+    assert_eq!(world.typed(&["event", "list"]).await, "no such events\n");
+    assert!(written.try_recv().is_err(), "the receiver got a request");
+}
