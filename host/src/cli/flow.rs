@@ -1,5 +1,6 @@
 //! `waybill flow …`
 
+pub mod backtest;
 pub mod report;
 pub mod run;
 
@@ -41,6 +42,8 @@ pub enum FlowCommand {
     Delete(OneArgs),
     /// Run one on an event and show what each module does; nothing is stored, nothing is sent.
     Run(run::FlowRunArgs),
+    /// Compare what other versions of modules make of the last stored events; nothing is sent.
+    Backtest(backtest::FlowBacktestArgs),
 }
 
 /// A new flow.
@@ -80,6 +83,7 @@ pub async fn run_flow(
         FlowCommand::Update(args) => FLOW.update(args, screen).await,
         FlowCommand::Delete(args) => FLOW.delete(args, screen).await,
         FlowCommand::Run(args) => run::run_dry(args, screen).await,
+        FlowCommand::Backtest(args) => backtest::run_backtest(args, screen).await,
     }
 }
 

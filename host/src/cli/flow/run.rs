@@ -51,6 +51,11 @@ impl VersionArgs {
         };
         self.modules.iter().map(read).collect()
     }
+
+    /// Whether no version is named.
+    pub const fn is_empty(&self) -> bool {
+        self.modules.is_empty()
+    }
 }
 
 /// Runs a flow of the server on an event.

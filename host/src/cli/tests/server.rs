@@ -288,3 +288,18 @@ async fn a_flow_is_run_dry_and_the_receiver_hears_nothing() {
     assert_eq!(world.typed(&["event", "list"]).await, "no such events\n");
     assert!(written.try_recv().is_err(), "the receiver got a request");
 }
+
+#[tokio::test]
+async fn a_backtest_asks_for_a_version_of_one_of_the_flow_s_modules() {
+    let world = World::start().await;
+    world.typed(&["endpoint", "create", "erp", "--url", "https://erp.example/hook"]).await;
+    world.typed(&["flow", "create", "books", "--events", "invoice.*", "--endpoints", "erp"]).await;
+    let refused = world.typed_as(TOKEN, true, &["flow", "backtest", "books"]).await.unwrap_err();
+    assert_eq!(refused.exit_code(), 2);
+    let backtest = ["flow", "backtest", "books", "--last", "10", "--module", "ledger=2"];
+    let none = world.typed(&backtest).await;
+    assert!(none.starts_with("0 events: 0 same"), "{none}");
+    world.typed(&["event", "send", "invoice.paid"]).await;
+    let refused = world.typed_as(TOKEN, true, &backtest).await.unwrap_err().to_string();
+    assert!(refused.contains("flow `books` has no modules"), "{refused}");
+}
