@@ -147,6 +147,8 @@ impl Server {
             stop.clone(),
         );
         let reading = ReadingShares::new(journal.pool().count_readers());
+        // Trials run modules: they have places of their own, as many.
+        let trials = ReadingShares::new(journal.pool().count_readers());
         let app = AppState::new(SharedState {
             journal,
             client,
@@ -156,7 +158,7 @@ impl Server {
             issuer: GrantIssuer::new(live.sealer().grant_key()),
             unknown_sources: AtomicU64::new(0),
             reading,
-            trials: ReadingShares::default(),
+            trials,
             bodies: BodyBudget::new(largest_body),
             stopping: CancellationToken::new(),
             live,

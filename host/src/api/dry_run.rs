@@ -13,6 +13,7 @@ use super::trace::{TraceLine, read_steps};
 use super::trial_event::pick_trial_event;
 use crate::access::scope::Scope;
 use crate::delivery::attempt::preview_body;
+use crate::expression::WhereCondition;
 use crate::model::endpoint::DeliveryMode;
 use crate::model::event::Event;
 use crate::model::id::DeliveryId;
@@ -164,7 +165,10 @@ pub async fn run_flow(
         heavy: &heavy,
         room: ContentsRoom::DRY_RUN,
     };
-    let outcome = planner.choose_deliveries().await;
+    let outcome = match trial.find_refusal(&event.subject()) {
+        Some(reason) => FlowOutcome::kept_back(reason),
+        None => planner.choose_deliveries().await,
+    };
     let matched = u16::try_from(matched).unwrap_or(u16::MAX);
     let answer = DryRunAnswer::of(&trial, &event, matched, outcome);
     Ok(place.leave(data_answer(answer).into_response()))
@@ -197,6 +201,7 @@ async fn build_trial_flow(
     }
     Ok(FlowRuntime {
         flow: route.flow.clone(),
+        condition: route.flow.settings.condition.as_deref().map(WhereCondition::new),
         endpoints: route.endpoints.clone(),
         modules,
         locked: route.locked,
@@ -235,7 +240,7 @@ async fn load_version(
         ApiProblem::fault(format!("modules[{place}].version"), message)
     })?;
     let module = app.live.load(found.sha256).await.map_err(|why| {
-        tracing::error!(module = name, version, why, "a stored module does not load");
+        tracing::error!(module = name, version, %why, "a stored module does not load");
         ApiProblem::internal()
     })?;
     Ok((*version, module))

@@ -213,17 +213,19 @@ impl FlowOutcome {
         Self { result: Ok(Vec::new()), steps: json(&[step]), contents: None, heavy: None }
     }
 
-    /// The flow's `where` keeps the event back.
-    pub fn kept_back(reason: String) -> Self {
-        let step = TraceStep::of_host("flow", SKIPPED, reason);
-        Self { result: Ok(Vec::new()), steps: json(&[step]), contents: None, heavy: None }
-    }
-
     /// The modules are not to run.
     pub fn failed(failed: ModulesFailed) -> Self {
         let failure = wasm::RoleVerdict::Failed.name();
         let step = TraceStep::of_host("flow", failure, failed.detail.clone());
         Self { steps: json(&[step]), result: Err(failed), contents: None, heavy: None }
+    }
+}
+
+impl<D> FlowOutcome<D> {
+    /// The flow's `where` keeps the event back.
+    pub fn kept_back(reason: String) -> Self {
+        let step = TraceStep::of_host("flow", SKIPPED, reason);
+        Self { result: Ok(Vec::new()), steps: json(&[step]), contents: None, heavy: None }
     }
 }
 
