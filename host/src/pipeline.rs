@@ -192,20 +192,20 @@ async fn plan_event(
             tracing::error!(event = %planning.event.id, "{}", failed.detail);
             planner::FlowOutcome::failed(failed)
         }
-        Some(route) => match find_refusal(&planning, route) {
-            Some(reason) => planner::FlowOutcome::kept_back(reason),
-            None => {
-                let planner = FlowPlanner {
-                    route,
-                    event: &planning.event,
-                    attempt: planning.attempts + 1,
-                    dedupe_for: context.dedupe_for,
-                    heavy: &context.heavy,
-                    room: ContentsRoom::STORED,
-                };
-                planner.run(&context.journal).await
+        Some(route) => {
+            let planner = FlowPlanner {
+                route,
+                event: &planning.event,
+                attempt: planning.attempts + 1,
+                dedupe_for: context.dedupe_for,
+                heavy: &context.heavy,
+                room: ContentsRoom::STORED,
+            };
+            match find_refusal(&planning, route).map(planner::FlowOutcome::kept_back) {
+                Some(kept_back) => kept_back,
+                None => planner.run(&context.journal).await,
             }
-        },
+        }
         None => planner::FlowOutcome::gone(),
     };
     drop(permit);

@@ -136,8 +136,9 @@ impl ExpressionCheck {
     ) -> Result<&mut PathUse, RefusedPart> {
         if EventVariable::named(root).is_none() {
             let known = EventVariable::ALL.iter().map(|(name, _)| *name);
-            let known = known.chain(self.loop_names.iter().map(String::as_str)).collect();
-            return refuse(node, unknown(&format!("there is no variable `{root}`"), root, known));
+            let known: Vec<&str> =
+                known.chain(self.loop_names.iter().map(String::as_str)).collect();
+            return refuse(node, unknown(&format!("there is no variable `{root}`"), root, &known));
         }
         let name: Vec<&str> = std::iter::once(root).chain(fields.iter().copied()).collect();
         Ok(self.paths.entry(name.join(".")).or_default())
@@ -213,8 +214,8 @@ impl ExpressionCheck {
             let instead = "`matches` is not available; use `contains`, `startsWith` or `endsWith`";
             return refuse(node, instead.to_owned());
         }
-        let known = FUNCTIONS.iter().chain(&METHODS).chain(&MACROS).copied().collect();
-        refuse(node, unknown(&format!("there is no function `{name}`"), name, known))
+        let known: Vec<&str> = FUNCTIONS.iter().chain(&METHODS).chain(&MACROS).copied().collect();
+        refuse(node, unknown(&format!("there is no function `{name}`"), name, &known))
     }
 
     fn visit_loop(
@@ -259,9 +260,9 @@ pub fn check_result(node: &IdedExpr) -> Result<(), RefusedPart> {
     ];
     let is_other = match &node.expr {
         Expr::Literal(value) => !matches!(value, LiteralValue::Boolean(_)),
-        Expr::List(_) | Expr::Map(_) => true,
+        Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => true,
         Expr::Call(call) => ARITHMETIC.contains(&call.func_name.as_str()),
-        _ => false,
+        Expr::Ident(_) | Expr::Select(_) | Expr::Comprehension(_) | Expr::Unspecified => false,
     };
     if !is_other {
         return Ok(());
@@ -276,7 +277,7 @@ fn refuse<T>(node: &IdedExpr, what: String) -> Result<T, RefusedPart> {
     Err(RefusedPart { id: node.id, what })
 }
 
-fn unknown(what: &str, name: &str, known: Vec<&str>) -> String {
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let distance = |known: &&str| strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase());
     let nearest = known.iter().copied().min_by_key(distance);
     match nearest.filter(|nearest| distance(nearest) <= MAX_DISTANCE) {
@@ -298,19 +299,16 @@ fn misused_macro(name: &str) -> String {
 fn static_path(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<&str>)> {
     let mut fields = Vec::new();
     let mut node = node;
-    loop {
-        match &node.expr {
-            Expr::Ident(name) => {
-                fields.reverse();
-                return Some((node, name, fields));
-            }
-            Expr::Select(select) if !select.test => {
-                fields.push(select.field.as_str());
-                node = &select.operand;
-            }
-            _ => return None,
+    while let Expr::Select(select) = &node.expr {
+        if select.test {
+            return None;
         }
+        fields.push(select.field.as_str());
+        node = &select.operand;
     }
+    let Expr::Ident(name) = &node.expr else { return None };
+    fields.reverse();
+    Some((node, name, fields))
 }
 
 /// The object and the name of `object["name"]`.

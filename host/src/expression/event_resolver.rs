@@ -116,6 +116,6 @@ impl VariableResolver for EventResolver<'_, '_> {
             Ok(place) => self.resolve_path(place, self.paths.get(place)?),
             Err(_) => self.resolve_prefix(variable),
         };
-        value.map(|value| CowVal::Owned(value))
+        value.map(CowVal::Owned)
     }
 }

@@ -34,13 +34,11 @@ impl WhereVerdict {
 
 /// The result of an evaluation; an error says that it is neither true nor false.
 pub fn read_result(value: &dyn Val) -> Result<bool, String> {
-    match value.downcast_ref::<CelBool>() {
-        Some(result) => Ok(*result.inner()),
-        None => {
-            let kind = value.get_type().name();
-            Err(format!("it gives neither true nor false, but a value of type {kind}"))
-        }
-    }
+    let Some(result) = value.downcast_ref::<CelBool>() else {
+        let kind = value.get_type().name();
+        return Err(format!("it gives neither true nor false, but a value of type {kind}"));
+    };
+    Ok(*result.inner())
 }
 
 /// A text without line breaks, of bounded length.
@@ -100,6 +98,7 @@ fn show(value: Option<SubjectValue<'_>>) -> String {
 }
 
 /// An error of the evaluation, in words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "errors of the crate that no operator meets")]
 pub fn explain_error(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(name) => format!("no such key `{name}`"),

@@ -142,7 +142,7 @@ impl DeliveryMessage {
         if self.attributes.is_empty() {
             return None;
         }
-        let own = event.attributes.as_deref().map(RawValue::get).unwrap_or("{}");
+        let own = event.attributes.as_deref().map_or("{}", RawValue::get);
         let mut merged: IndexMap<String, serde_json::Value> =
             serde_json::from_str(own).unwrap_or_default();
         for (name, value) in &self.attributes {

@@ -102,10 +102,10 @@ impl SettingsSnapshot {
                 continue;
             }
             for target in &route.endpoints {
-                if !target.endpoint.settings.enabled {
-                    matches.skipped.push(SkippedMatch::endpoint(Some(route), target));
-                } else {
+                if target.endpoint.settings.enabled {
                     matches.endpoints.push((Some(Arc::clone(route)), Arc::clone(target)));
+                } else {
+                    matches.skipped.push(SkippedMatch::endpoint(Some(route), target));
                 }
             }
         }
@@ -114,10 +114,10 @@ impl SettingsSnapshot {
             if !settings.events.iter().any(&wanted) {
                 continue;
             }
-            if !settings.enabled {
-                matches.skipped.push(SkippedMatch::endpoint(None, target));
-            } else {
+            if settings.enabled {
                 matches.endpoints.push((None, Arc::clone(target)));
+            } else {
+                matches.skipped.push(SkippedMatch::endpoint(None, target));
             }
         }
         matches.has_where = matches.flows.iter().any(|route| route.condition.is_some())
