@@ -1,8 +1,9 @@
 //! The command line: everything `waybill` can be asked to do in a shell.
 //!
-//! `serve` and `demo` are the server and left to the binary; everything else is a client: it writes
-//! to a [`CommandScreen`], and fails with an [`CliError`] that says what was wrong and what to do
-//! next. Nothing here reads the environment but through the parser, which the binary calls.
+//! `serve` and `demo` are the server and left to the binary;
+//! everything else is a client: it writes to a [`CommandScreen`], and fails with an [`CliError`]
+//! that says what was wrong and what to do next. Nothing here reads the environment but through the
+//! parser, which the binary calls.
 //!
 //! Exit status: 0 done, 1 failed, 2 bad usage ([`CliError::exit_code`]; the parser's own errors are
 //! 2 as well).
@@ -22,6 +23,7 @@ pub mod input;
 pub mod listen;
 pub mod module;
 pub mod node;
+pub mod partial_id;
 pub mod resource;
 pub mod screen;
 pub mod source;
@@ -45,6 +47,15 @@ pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
     pub command: CliCommand,
+    /// How the output looks.
+    #[command(flatten)]
+    pub look: screen::LookArgs,
+}
+
+/// Whether the command line asks for JSON, so that an error is JSON too.
+pub fn wants_json(matches: &clap::ArgMatches) -> bool {
+    let asks = matches.try_get_one::<bool>("json").is_ok_and(|json| json.copied() == Some(true));
+    asks || matches.subcommand().is_some_and(|(_, inner)| wants_json(inner))
 }
 
 /// What `waybill` can do.
@@ -148,8 +159,8 @@ pub struct DemoArgs {
 
 /// Runs a client command and writes what it has to say to `screen`.
 ///
-/// `serve`, `demo` and `compile-module` are not for here: they need what only the binary has, and
-/// fail as bad usage.
+/// `serve`, `demo` and `compile-module` are not for here: they need what only
+/// the binary has, and fail as bad usage.
 pub async fn run_command(
     command: CliCommand,
     screen: &mut CommandScreen<'_>,

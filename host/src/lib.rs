@@ -60,7 +60,9 @@ pub(crate) mod server;
 pub(crate) mod cli;
 
 pub use cli::demo::run_demo;
-pub use cli::{CliCommand, CliError, CommandLine, CommandScreen, ServeArgs, run_command};
+pub use cli::{
+    CliCommand, CliError, CommandLine, CommandScreen, ServeArgs, run_command, wants_json,
+};
 pub use config::Config;
 pub use error_chain::error_messages;
 pub use server::{Server, ServerError};

@@ -1,19 +1,23 @@
 //! The program: arguments, configuration, run, and what went wrong.
 
-use clap::Parser as _;
-use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use std::io::{BufReader, ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use waybill::{
     CliCommand, CliError, Clock, CommandLine, CommandScreen, Config, ModuleLimits, ServeArgs,
-    Server, ServerError, compile_child, error_messages, run_command, run_demo,
+    Server, ServerError, compile_child, error_messages, run_command, run_demo, wants_json,
 };
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = CommandLine::parse().command;
+    let matches = CommandLine::command().get_matches();
+    let CommandLine { command, look } = match CommandLine::from_arg_matches(&matches) {
+        Ok(line) => line,
+        Err(error) => error.exit(),
+    };
     if matches!(command, CliCommand::CompileModule) {
         return compile_child(&ModuleLimits::default(), stdin(), stdout(), stderr());
     }
@@ -31,14 +35,24 @@ fn main() -> ExitCode {
             Err(ProgramFailure::Server(error)) => failed(&error),
         };
     }
-    let mut out = stdout();
-    let mut screen = CommandScreen::new(&mut out, stdout().is_terminal());
+    let is_terminal = stdout().is_terminal();
+    let (mut out, mut answers) = (stdout(), BufReader::new(stdin()));
+    let mut screen = CommandScreen::new(&mut out, is_terminal);
+    screen.set_look(look.choose_look(is_terminal, |name| std::env::var(name).ok()));
+    if stdin().is_terminal() {
+        screen.set_answers(&mut answers);
+    }
     match runtime.block_on(client(command, &mut screen)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough, as `head` does.
         Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Reported) => ExitCode::FAILURE,
         Err(error) => {
-            failed(&error);
+            if wants_json(&matches) {
+                drop(writeln!(stderr(), "{}", error.to_json()));
+            } else {
+                failed(&error);
+            }
             ExitCode::from(error.exit_code())
         }
     }

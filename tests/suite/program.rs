@@ -93,6 +93,16 @@ fn empty_and_guessable_secrets_are_refused_with_a_sentence() {
 }
 
 #[test]
+fn a_failure_is_json_where_json_is_asked_for() {
+    let line = ["endpoint", "list", "--server", "http://127.0.0.1:1", "--json"];
+    let output = run(&line, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let said: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(said["error"]["message"], "no answer from http://127.0.0.1:1");
+}
+
+#[test]
 fn a_database_that_cannot_be_used_ends_with_1() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let url = format!("sqlite:{}/waybill.db", file.path().display());

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::client::{QueryParameters, RemoteServer};
+use super::client::{QueryParameters, RemoteServer, ServerClient};
 use super::screen::ListColumn;
+use super::token::TOKEN;
 use super::{CliError, CommandScreen};
 
 const COLUMNS: &[ListColumn] = &[
@@ -75,16 +76,20 @@ pub struct AuditExportArgs {
 }
 
 impl CallChoice {
-    fn query(self) -> QueryParameters {
+    async fn query(self, client: &ServerClient) -> Result<QueryParameters, CliError> {
         let mut query = QueryParameters::default();
-        query.add("token", self.of);
+        let token = match self.of {
+            Some(name) => Some(TOKEN.complete_id(client, &name).await?),
+            None => None,
+        };
+        query.add("token", token);
         query.add("address", self.address);
         query.add("method", self.method);
         query.add("route", self.route);
         query.add("status", self.status);
         query.add("since", self.since);
         query.add("until", self.until);
-        query
+        Ok(query)
     }
 }
 
@@ -95,12 +100,14 @@ pub async fn run_audit(
     match command {
         AuditCommand::List(args) => {
             let client = args.remote.connect(screen)?;
-            let found = client.list_pages("/audit", &args.filter.query(), args.limit).await?;
+            let query = args.filter.query(&client).await?;
+            let found = client.list_pages("/audit", &query, args.limit).await?;
             Ok(screen.print_list(COLUMNS, &found, "no such calls on record")?)
         }
         AuditCommand::Export(args) => {
             let client = args.remote.connect(screen)?;
-            client.copy_to_screen(&format!("/audit/export{}", args.filter.query()), screen).await
+            let query = args.filter.query(&client).await?;
+            client.copy_to_screen(&format!("/audit/export{query}"), screen).await
         }
     }
 }

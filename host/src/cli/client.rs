@@ -104,6 +104,10 @@ pub enum CallBody {
 }
 
 impl ServerClient {
+    fn refuse_url(&self, error: &http::Error) -> CliError {
+        CliError::Usage(format!("{} is not a URL of a server: {error}", self.server))
+    }
+
     /// Calls `path` under `/api/v1` and gives the answer's `data` (or the whole answer, where it
     /// has none).
     pub async fn call_api(
@@ -191,7 +195,7 @@ impl ServerClient {
         &self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> CliError {
-        CliError::Unreachable { server: self.server.clone(), source: source.into() }
+        CliError::Unreachable { server: self.server.clone(), source: source.into(), exit_status: 1 }
     }
 
     fn build_request(
@@ -217,9 +221,7 @@ impl ServerClient {
             }
         };
         let built = request.body(Full::new(body));
-        built.map_err(|error| {
-            CliError::Usage(format!("{} is not a URL of a server: {error}", self.server))
-        })
+        built.map_err(|error| self.refuse_url(&error))
     }
 
     /// Up to `most` elements of a list, newest first as the server has them.

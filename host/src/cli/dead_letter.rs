@@ -6,8 +6,10 @@ use serde_json::{Map, Value};
 
 use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape_path};
 use super::endpoint::ENDPOINT;
-use super::resource::IdArgs;
+use super::partial_id::DEAD_LETTER;
+use super::resource::{IdArgs, YesArg};
 use super::screen::ListColumn;
+use super::source::SOURCE;
 use super::{CliError, CommandScreen};
 
 const COLUMNS: &[ListColumn] = &[
@@ -33,7 +35,7 @@ pub enum DeadLetterCommand {
     /// Try one again, or all that the options name.
     Replay(ReplayArgs),
     /// Delete one for good.
-    Delete(IdArgs),
+    Delete(LetterDeleteArgs),
     /// Print them all, one JSON document a line.
     Export(ExportArgs),
 }
@@ -76,7 +78,7 @@ pub struct DeadLetterListArgs {
 /// A replay of one dead letter or of many.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// The one; or name the many by the options, or --all.
+    /// The id of one, or the beginning or the ending of it; or name the many by the options, or --all.
     #[arg(value_name = "ID", conflicts_with_all = ["all", "endpoint", "source", "kind", "event_type", "reason", "since", "per_second", "dry_run"])]
     id: Option<String>,
     /// Every one there is.
@@ -90,6 +92,18 @@ pub struct ReplayArgs {
     /// Only count them.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    remote: RemoteServer,
+}
+
+/// A deletion of one dead letter.
+#[derive(Debug, Args)]
+pub struct LetterDeleteArgs {
+    /// Its id, or the beginning or the ending of it.
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    yes: YesArg,
     #[command(flatten)]
     remote: RemoteServer,
 }
@@ -116,16 +130,19 @@ pub async fn run_dead_letter(
         }
         DeadLetterCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/dead-letters/{}", escape_path(&args.id));
+            let id = DEAD_LETTER.find_whole(&client, &args.id).await?;
+            let path = format!("/dead-letters/{}", escape_path(&id));
             let letter = client.call_api(Method::GET, &path, CallBody::None).await?;
             Ok(screen.print_object(&letter)?)
         }
         DeadLetterCommand::Replay(args) => replay_dead_letters(args, screen).await,
         DeadLetterCommand::Delete(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/dead-letters/{}", escape_path(&args.id));
+            let id = DEAD_LETTER.find_whole(&client, &args.id).await?;
+            args.yes.confirm(&format!("Delete dead letter {id} for good?"), screen)?;
+            let path = format!("/dead-letters/{}", escape_path(&id));
             let answer = client.call_api(Method::DELETE, &path, CallBody::None).await?;
-            Ok(screen.print_outcome(format!("dead letter {} deleted", args.id), &answer)?)
+            Ok(screen.print_outcome(format!("dead letter {id} deleted"), &answer)?)
         }
         DeadLetterCommand::Export(args) => {
             let client = args.remote.connect(screen)?;
@@ -145,9 +162,13 @@ impl DeadLetterChoice {
             Some(name) => Some(ENDPOINT.find_id(client, &name).await?),
             None => None,
         };
+        let source = match self.source {
+            Some(name) => Some(SOURCE.complete_id(client, &name).await?),
+            None => None,
+        };
         Ok([
             ("endpoint", endpoint),
-            ("source", self.source),
+            ("source", source),
             ("kind", self.kind),
             ("event_type", self.event_type),
             ("reason", self.reason),
@@ -170,7 +191,8 @@ async fn replay_dead_letters(
 ) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     if let Some(id) = &args.id {
-        let path = format!("/dead-letters/{}/replay", escape_path(id));
+        let id = DEAD_LETTER.find_whole(&client, id).await?;
+        let path = format!("/dead-letters/{}/replay", escape_path(&id));
         let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
         return Ok(screen.print_outcome(format!("dead letter {id} is tried again"), &answer)?);
     }

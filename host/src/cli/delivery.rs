@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{CallBody, QueryParameters, RemoteServer, escape_path};
 use super::endpoint::ENDPOINT;
+use super::partial_id::DELIVERY;
 use super::resource::IdArgs;
 use super::screen::ListColumn;
 use super::{CliError, CommandScreen};
@@ -36,7 +37,7 @@ pub enum DeliveryCommand {
 /// What to call off: one, or all that wait and fit.
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// Its id.
+    /// Its id, or the beginning or the ending of it.
     #[arg(required_unless_present_any = ["endpoint", "event_type", "since", "until"],
         conflicts_with_all = ["endpoint", "event_type", "since", "until", "dry_run"])]
     id: Option<String>,
@@ -89,15 +90,17 @@ pub async fn run_delivery(
         DeliveryCommand::List(args) => list_deliveries(args, screen).await,
         DeliveryCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/deliveries/{}", escape_path(&args.id));
+            let id = DELIVERY.find_whole(&client, &args.id).await?;
+            let path = format!("/deliveries/{}", escape_path(&id));
             let delivery = client.call_api(Method::GET, &path, CallBody::None).await?;
             Ok(screen.print_object(&delivery)?)
         }
         DeliveryCommand::Replay(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/deliveries/{}/replay", escape_path(&args.id));
+            let id = DELIVERY.find_whole(&client, &args.id).await?;
+            let path = format!("/deliveries/{}/replay", escape_path(&id));
             let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
-            Ok(screen.print_outcome(format!("delivery {} is sent again", args.id), &answer)?)
+            Ok(screen.print_outcome(format!("delivery {id} is sent again"), &answer)?)
         }
         DeliveryCommand::Cancel(args) => cancel_deliveries(args, screen).await,
     }
@@ -125,12 +128,17 @@ async fn cancel_deliveries(
 ) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
     if let Some(id) = args.id {
+        let id = DELIVERY.find_whole(&client, &id).await?;
         let path = format!("/deliveries/{}/cancel", escape_path(&id));
         let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
         return Ok(screen.print_outcome(format!("delivery {id} is cancelled"), &answer)?);
     }
+    let endpoint = match args.endpoint {
+        Some(name) => Some(ENDPOINT.complete_id(&client, &name).await?),
+        None => None,
+    };
     let filter = json!({
-        "endpoint": args.endpoint, "event_type": args.event_type, "since": args.since,
+        "endpoint": endpoint, "event_type": args.event_type, "since": args.since,
         "until": args.until,
     });
     let body = json!({"filter": filter, "dry_run": args.dry_run});

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::{CallBody, RemoteServer};
 use super::input::{SettingsArgs, names};
-use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
 use super::{CliError, CommandScreen};
 
 /// Endpoints.
@@ -35,7 +35,7 @@ pub enum EndpointCommand {
     /// Change settings of one; what is not named stays.
     Update(UpdateArgs),
     /// Delete one; what waits for it is cancelled.
-    Delete(OneArgs),
+    Delete(DeleteArgs),
     /// Send it an example of the catalogue now and show the attempt.
     Test(TestArgs),
     /// Give it a new secret; the old one goes on verifying for a while.

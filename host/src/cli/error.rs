@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,37 +33,82 @@ pub enum CliError {
     #[error("{0}")]
     Problem(Box<ProblemDocument>),
     /// Nobody answers there.
-    #[error(
-        "no answer from {server}{}",
-        next_step(Some(
-            "start the server with `waybill serve`, or name another with --server or WAYBILL_URL"
-        ))
-    )]
+    #[error("no answer from {server}{}", next_step(Some(START)))]
     Unreachable {
         /// Its URL.
         server: String,
         /// What went wrong on the way.
         source: Box<dyn std::error::Error + Send + Sync>,
+        /// The exit status: 1, unless the command has one of its own for this.
+        exit_status: u8,
     },
+    /// The output says what is wrong already.
+    #[error("the output says what is wrong")]
+    Reported,
     /// The output is gone, as when a pipe is closed.
     #[error("cannot write the output")]
     Output(#[from] std::io::Error),
 }
+
+/// What to do where no server answers.
+const START: &str =
+    "start the server with `waybill serve`, or name another with --server or WAYBILL_URL";
 
 fn next_step(next: Option<&str>) -> String {
     next.map(|next| format!("\nnext: {next}")).unwrap_or_default()
 }
 
 impl CliError {
-    /// 2 for bad usage, else 1.
+    /// 2 for bad usage, else 1, unless the command has statuses of its own.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Unreachable { exit_status, .. } => *exit_status,
             Self::Failed { .. }
             | Self::File { .. }
             | Self::Problem(_)
-            | Self::Unreachable { .. }
+            | Self::Reported
             | Self::Output(_) => 1,
+        }
+    }
+
+    /// The error for programs: `error` with `message`, the exit status, the causes, and the next
+    /// step or the server's problem document where there is one.
+    pub fn to_json(&self) -> Value {
+        let causes: Vec<String> = crate::error_chain::error_messages(self).skip(1).collect();
+        let mut error = json!({"message": self.message(), "exit_status": self.exit_code()});
+        let mut add = |key: &str, value: Value| {
+            if let Some(members) = error.as_object_mut().filter(|_| !value.is_null()) {
+                members.insert(key.to_owned(), value);
+            }
+        };
+        add("causes", if causes.is_empty() { Value::Null } else { json!(causes) });
+        add("next", self.next().map_or(Value::Null, Value::from));
+        if let Self::Problem(problem) = self {
+            add("problem", serde_json::to_value(problem).unwrap_or_default());
+        }
+        json!({ "error": error })
+    }
+
+    /// What went wrong, without the next step.
+    fn message(&self) -> String {
+        match self {
+            Self::Failed { what, .. } => what.clone(),
+            Self::Problem(problem) => problem.title.clone(),
+            Self::Unreachable { server, .. } => format!("no answer from {server}"),
+            Self::Usage(_) | Self::File { .. } | Self::Reported | Self::Output(_) => {
+                self.to_string()
+            }
+        }
+    }
+
+    /// What can be done about it.
+    fn next(&self) -> Option<&str> {
+        match self {
+            Self::Failed { next, .. } => next.as_deref(),
+            Self::Problem(problem) => problem.next(),
+            Self::Unreachable { .. } => Some(START),
+            Self::Usage(_) | Self::File { .. } | Self::Reported | Self::Output(_) => None,
         }
     }
 
@@ -88,7 +134,7 @@ impl CliError {
 }
 
 /// An RFC 9457 problem document.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ProblemDocument {
     /// What kind of problem it is, in a few words.
@@ -100,12 +146,12 @@ pub struct ProblemDocument {
     /// What is wrong in the input, and where.
     pub errors: Vec<ProblemFault>,
     /// `X-Request-Id` of the answer, for the server's log.
-    #[serde(skip)]
+    #[serde(skip_deserializing)]
     pub request_id: Option<String>,
 }
 
 /// One thing that is wrong in the input.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ProblemFault {
     /// Where, dotted.

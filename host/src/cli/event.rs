@@ -7,7 +7,9 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::{CallBody, QueryParameters, RemoteServer, escape_path};
+use super::endpoint::ENDPOINT;
 use super::input::read_document;
+use super::partial_id::EVENT;
 use super::resource::IdArgs;
 use super::screen::ListColumn;
 use super::{CliError, CommandScreen};
@@ -65,7 +67,7 @@ pub struct EventListArgs {
 /// What to replay.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// The event's id.
+    /// The event's id, or the beginning or the ending of it.
     id: String,
     /// Send only the deliveries to that endpoint again, under their webhook-id.
     #[arg(long, value_name = "NAME|ID")]
@@ -110,7 +112,8 @@ pub async fn run_event(
         EventCommand::List(args) => list_events(args, screen).await,
         EventCommand::Show(args) => {
             let client = args.remote.connect(screen)?;
-            let path = format!("/events/{}", escape_path(&args.id));
+            let id = EVENT.find_whole(&client, &args.id).await?;
+            let path = format!("/events/{}", escape_path(&id));
             let event = client.call_api(Method::GET, &path, CallBody::None).await?;
             Ok(screen.print_object(&event)?)
         }
@@ -121,15 +124,20 @@ pub async fn run_event(
 
 async fn replay_event(args: ReplayArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let client = args.remote.connect(screen)?;
-    let path = format!("/events/{}/replay", escape_path(&args.id));
-    let some = args.endpoint.is_some() || args.failed_only;
-    let body = json!({"endpoint": args.endpoint, "failed_only": args.failed_only});
+    let id = EVENT.find_whole(&client, &args.id).await?;
+    let endpoint = match args.endpoint {
+        Some(name) => Some(ENDPOINT.complete_id(&client, &name).await?),
+        None => None,
+    };
+    let path = format!("/events/{}/replay", escape_path(&id));
+    let some = endpoint.is_some() || args.failed_only;
+    let body = json!({"endpoint": endpoint, "failed_only": args.failed_only});
     let answer = client.call_api(Method::POST, &path, CallBody::Json(body)).await?;
     let done = if some {
         let resent = answer.get("resent").and_then(Value::as_u64).unwrap_or_default();
-        format!("{resent} deliveries of event {} are sent again", args.id)
+        format!("{resent} deliveries of event {id} are sent again")
     } else {
-        format!("event {} is planned again", args.id)
+        format!("event {id} is planned again")
     };
     Ok(screen.print_outcome(done, &answer)?)
 }

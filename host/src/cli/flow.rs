@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::RemoteServer;
 use super::input::{SettingsArgs, names};
-use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
 use super::{CliError, CommandScreen};
 
 const FLOW: ResourceKind = ResourceKind {
@@ -39,7 +39,7 @@ pub enum FlowCommand {
     /// Change settings of one; what is not named stays.
     Update(UpdateArgs),
     /// Delete one.
-    Delete(OneArgs),
+    Delete(DeleteArgs),
     /// Run one on an event and show what each module does; nothing is stored, nothing is sent.
     Run(run::FlowRunArgs),
     /// Compare what other versions of modules make of the last stored events; nothing is sent.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::client::{CallBody, QueryParameters, RemoteServer, ServerClient, escape_path};
 use super::input::SettingsArgs;
+use super::partial_id::PartialId;
 use super::screen::ListColumn;
 use super::{CliError, CommandScreen};
 
@@ -42,10 +43,40 @@ pub struct OneArgs {
     pub remote: RemoteServer,
 }
 
+/// One thing to delete, by name or id.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// Its name or id.
+    #[arg(value_name = "NAME|ID")]
+    pub name: String,
+    #[command(flatten)]
+    pub yes: YesArg,
+    #[command(flatten)]
+    pub remote: RemoteServer,
+}
+
+/// Consent to a deletion that is given beforehand.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct YesArg {
+    /// Do not ask. Without a terminal nothing is asked.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl YesArg {
+    /// Asks on a terminal before something is deleted, and fails where the answer is no.
+    pub fn confirm(self, question: &str, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
+        if self.yes || screen.ask(question)? {
+            return Ok(());
+        }
+        Err(CliError::failed("nothing was deleted"))
+    }
+}
+
 /// One thing, by id.
 #[derive(Debug, Args)]
 pub struct IdArgs {
-    /// Its id.
+    /// Its id, or the beginning or the ending of it.
     #[arg(value_name = "ID")]
     pub id: String,
     #[command(flatten)]
@@ -132,11 +163,12 @@ impl ResourceKind {
 
     pub async fn delete(
         &self,
-        args: OneArgs,
+        args: DeleteArgs,
         screen: &mut CommandScreen<'_>,
     ) -> Result<(), CliError> {
         let client = args.remote.connect(screen)?;
         let id = self.find(&client, &args.name).await?;
+        args.yes.confirm(&format!("Delete {} {}?", self.word, args.name), screen)?;
         let answer =
             client.call_api(Method::DELETE, &format!("{}/{id}", self.path), CallBody::None).await?;
         Ok(screen.print_outcome(format!("{} {} deleted", self.word, args.name), &answer)?)
@@ -159,14 +191,25 @@ impl ResourceKind {
         Ok(escape_path(&self.find_id(client, name).await?))
     }
 
-    /// The id of that name; an id is taken as it is.
+    /// The whole id in the place of a part of one. A name is left to the server.
+    pub async fn complete_id(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
+        let is_part = name.starts_with(self.prefix) && PartialId::read(name, self.prefix).is_some();
+        if is_part { self.find_id(client, name).await } else { Ok(name.to_owned()) }
+    }
+
+    /// The id of that name, or that begins or ends so; a whole id is taken as it is.
     pub async fn find_id(&self, client: &ServerClient, name: &str) -> Result<String, CliError> {
-        if name.starts_with(self.prefix) {
+        let part = PartialId::read(name, self.prefix);
+        if name.starts_with(self.prefix) && part.is_none() {
             return Ok(name.to_owned());
         }
         let all = client.list_pages(self.path, &QueryParameters::default(), usize::MAX).await?;
         let is_it = |one: &&Value| one.get("name").and_then(Value::as_str) == Some(name);
-        let id = all.iter().find(is_it).and_then(|one| one.get("id")).and_then(Value::as_str);
+        let id_of = |one| Value::get(one, "id").and_then(Value::as_str);
+        let mut id = all.iter().find(is_it).and_then(id_of);
+        if let (None, Some(part)) = (id, part) {
+            id = part.find_only(self.word, all.iter().filter_map(id_of))?;
+        }
         id.map(str::to_owned).ok_or_else(|| {
             let names = all.iter().filter_map(|one| one.get("name").and_then(Value::as_str));
             let scored = names.map(|known| (strsim::osa_distance(known, name), known));

@@ -1,15 +1,27 @@
 //! Where a command writes: tables and plain words for people, JSON for programs.
 
+pub mod age;
+pub mod list_table;
+pub mod look;
+pub mod short_id;
+pub mod state;
+
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+
+use crate::time::clock::Clock;
+pub use look::{LookArgs, ScreenLook};
 
 /// Where a command writes, and for whom.
 pub struct CommandScreen<'a> {
     out: &'a mut (dyn Write + Send),
     human: bool,
+    look: ScreenLook,
+    clock: Clock,
+    answers: Option<&'a mut (dyn BufRead + Send)>,
 }
 
 impl fmt::Debug for CommandScreen<'_> {
@@ -27,7 +39,40 @@ pub type ListColumn = (&'static str, &'static [&'static str]);
 impl<'a> CommandScreen<'a> {
     /// A screen over `out`; `terminal` says that a person reads along.
     pub fn new(out: &'a mut (dyn Write + Send), terminal: bool) -> Self {
-        Self { out, human: terminal }
+        let (look, clock) = (ScreenLook::default(), Clock::System);
+        Self { out, human: terminal, look, clock, answers: None }
+    }
+
+    /// Changes how text for people looks.
+    pub const fn set_look(&mut self, look: ScreenLook) {
+        self.look = look;
+    }
+
+    /// How text for people looks.
+    pub const fn look(&self) -> ScreenLook {
+        self.look
+    }
+
+    /// The clock that ages are reckoned by.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Lets questions be asked: a person answers them there.
+    pub fn set_answers(&mut self, answers: &'a mut (dyn BufRead + Send)) {
+        self.answers = Some(answers);
+    }
+
+    /// Asks a question that is answered with yes or no. Without a person there, or with output for
+    /// programs, nothing is asked and the answer is yes.
+    pub fn ask(&mut self, question: &str) -> io::Result<bool> {
+        let Some(answers) = self.answers.as_mut().filter(|_| self.human) else { return Ok(true) };
+        write!(self.out, "{question} [y/N] ")?;
+        self.out.flush()?;
+        let mut answer = String::new();
+        // Nobody types more than a line of a few bytes; a file in place of a person may hold more.
+        io::Read::take(&mut **answers, 1024).read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Makes the output JSON, whoever reads.
@@ -38,6 +83,11 @@ impl<'a> CommandScreen<'a> {
     /// Is it for people?
     pub const fn is_human(&self) -> bool {
         self.human
+    }
+
+    /// Empties a terminal, before a screen is drawn anew.
+    pub fn clear(&mut self) -> io::Result<()> {
+        if self.human { self.print_bytes(b"\x1b[H\x1b[2J") } else { Ok(()) }
     }
 
     /// One line of text, at once.
@@ -64,7 +114,7 @@ impl<'a> CommandScreen<'a> {
         table
             .load_preset(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(headings.iter().map(|heading| heading.to_uppercase()));
+            .set_header(headings.iter().copied());
         // Where there is no room to wrap into, or a terminal that does not know its width.
         if table.width().is_some_and(|width| width < NARROW) {
             table.set_content_arrangement(ContentArrangement::Disabled);
@@ -92,9 +142,11 @@ impl<'a> CommandScreen<'a> {
         if values.is_empty() {
             return self.print_line(none);
         }
-        let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
-        let row = |value: &Value| columns.iter().map(|(_, paths)| cell(value, paths)).collect();
-        self.print_table(&headings, values.iter().map(row).collect())
+        let table = list_table::ListTable { columns, values, look: self.look };
+        for line in table.lines(self.clock.wall()) {
+            self.print_line(line.trim_end())?;
+        }
+        Ok(())
     }
 
     /// One JSON object: YAML for people, which reads best, JSON for programs.
@@ -109,28 +161,5 @@ impl<'a> CommandScreen<'a> {
     /// What a command did: a sentence for people, the server's answer for programs.
     pub fn print_outcome(&mut self, sentence: impl fmt::Display, answer: &Value) -> io::Result<()> {
         if self.human { self.print_line(sentence) } else { self.print_json(answer) }
-    }
-}
-
-/// The first value found at the paths, in one line.
-fn cell(value: &Value, paths: &[&str]) -> String {
-    paths
-        .iter()
-        .find_map(|path| value.pointer(path).filter(|found| !found.is_null()))
-        .map(inline)
-        .unwrap_or_default()
-}
-
-fn inline(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(inline).collect::<Vec<_>>().join(", "),
-        Value::Object(members) => {
-            members.get("name").map_or_else(|| Value::Object(members.clone()).to_string(), inline)
-        }
     }
 }

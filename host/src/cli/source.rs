@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::client::{CallBody, RemoteServer};
 use super::input::{SettingsArgs, names};
-use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
 use super::{CliError, CommandScreen};
 
-const SOURCE: ResourceKind = ResourceKind {
+/// Sources.
+pub const SOURCE: ResourceKind = ResourceKind {
     word: "source",
     path: "/sources",
     prefix: "src_",
@@ -46,7 +47,7 @@ pub enum SourceCommand {
     /// Show an event that one would make, without a trace.
     Test(OneArgs),
     /// Delete one; its events stay.
-    Delete(OneArgs),
+    Delete(DeleteArgs),
 }
 
 /// A new source.

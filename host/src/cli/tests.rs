@@ -79,6 +79,34 @@ fn exit_codes_tell_bad_usage_from_failure() {
     assert_eq!(CliError::failed("x").exit_code(), 1);
 }
 
+#[test]
+fn an_error_for_programs_has_message_status_and_next_step() {
+    let failed = CliError::with_next("it is full", "make room").to_json();
+    assert_eq!(
+        failed,
+        json!({"error": {"message": "it is full", "exit_status": 1, "next": "make room"}})
+    );
+    let errors = vec![ProblemFault { path: "url".into(), message: "is not a URL".into() }];
+    let problem =
+        ProblemDocument { title: "Invalid".into(), status: 422, errors, ..Default::default() };
+    let refused = CliError::Problem(Box::new(problem)).to_json();
+    assert_eq!(refused["error"]["message"], "Invalid");
+    assert_eq!(refused["error"]["problem"]["errors"][0]["path"], "url");
+    let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+    let unread = CliError::reading(std::path::Path::new("x.yaml"))(missing).to_json();
+    assert_eq!(unread["error"]["message"], "cannot read x.yaml");
+    assert_eq!(unread["error"]["causes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_command_that_asks_for_json_is_known() {
+    let wants = |line: &[&str]| {
+        super::wants_json(&CommandLine::command().get_matches_from([&["waybill"], line].concat()))
+    };
+    assert!(wants(&["endpoint", "list", "--json"]) && wants(&["doctor", "--json"]));
+    assert!(!wants(&["endpoint", "list"]) && !wants(&["serve"]));
+}
+
 /// The settings that these options make.
 fn settings(options: &[&str]) -> Result<serde_json::Value, CliError> {
     #[derive(clap::Parser)]

@@ -4,10 +4,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::RemoteServer;
-use super::resource::{ListArgs, OneArgs, ResourceKind, UpdateArgs};
+use super::resource::{DeleteArgs, ListArgs, OneArgs, ResourceKind, UpdateArgs};
 use super::{CliError, CommandScreen};
 
-const TOKEN: ResourceKind = ResourceKind {
+/// Tokens.
+pub const TOKEN: ResourceKind = ResourceKind {
     word: "token",
     path: "/tokens",
     prefix: "tok_",
@@ -37,7 +38,7 @@ pub enum TokenCommand {
     Update(UpdateArgs),
     /// Revoke one: from then on nobody can use it.
     #[command(alias = "delete")]
-    Revoke(OneArgs),
+    Revoke(DeleteArgs),
 }
 
 /// A new token.

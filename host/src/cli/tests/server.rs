@@ -134,7 +134,7 @@ async fn an_event_is_sent_delivered_and_traced() {
         .await;
     assert!(made.starts_with("endpoint erp made: end_"), "{made}");
     let list = world.typed(&["endpoint", "list"]).await;
-    assert!(list.starts_with("NAME") && list.contains("invoice.*"), "{list}");
+    assert!(list.starts_with("name") && list.contains("invoice.*"), "{list}");
     assert!(!world.typed(&["endpoint", "show", "erp"]).await.contains(SECRET));
 
     let sent = world.typed(&["event", "send", "invoice.paid", "--id", "e1"]).await;
@@ -302,4 +302,71 @@ async fn a_backtest_asks_for_a_version_of_one_of_the_flow_s_modules() {
     world.typed(&["event", "send", "invoice.paid"]).await;
     let refused = world.typed_as(TOKEN, true, &backtest).await.unwrap_err().to_string();
     assert!(refused.contains("flow `books` has no modules"), "{refused}");
+}
+
+impl World {
+    /// What a command answers to a person who types `answer` at its question.
+    async fn asked(&self, answer: &str, line: &[&str]) -> Result<String, CliError> {
+        let server = format!("http://{}", self.address);
+        let line = [&["waybill"], line, &["--server", &server, "--token", TOKEN]].concat();
+        let cli = CommandLine::try_parse_from(line).unwrap();
+        let (mut out, mut answers) = (Vec::new(), answer.as_bytes());
+        let mut screen = CommandScreen::new(&mut out, true);
+        screen.set_answers(&mut answers);
+        run_command(cli.command, &mut screen).await?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_table_shows_short_ids_that_every_command_takes() {
+    let world = World::start().await;
+    world.typed(&["event", "send", "invoice.paid"]).await;
+    world.typed(&["event", "send", "lead.created"]).await;
+    let events = world.piped(&["event", "list"]).await;
+    let whole = events[1]["id"].as_str().unwrap();
+    let short = format!("evt_{}", &whole[whole.len() - 8..]);
+    let list = world.typed(&["event", "list"]).await;
+    assert!(list.contains(&short) && !list.contains(whole), "{list}");
+    assert!(list.contains("s ago"), "{list}");
+    for part in [short.as_str(), &short[4..]] {
+        let shown = world.typed(&["event", "show", part]).await;
+        assert!(shown.contains(whole), "{part}: {shown}");
+    }
+    // Both were sent in the same minute.
+    let several = world.typed_as(TOKEN, true, &["event", "show", &whole[..8]]).await;
+    let said = several.unwrap_err().to_string();
+    assert!(said.contains("fits 2 ids") && said.contains(whole), "{said}");
+    let none = world.typed_as(TOKEN, true, &["event", "replay", "evt_ffffffffffff"]).await;
+    assert!(none.unwrap_err().to_string().contains("waybill event list"));
+
+    world.typed(&["endpoint", "create", "erp", "--url", "https://erp.example/"]).await;
+    let endpoint = world.piped(&["endpoint", "show", "erp"]).await;
+    let id = endpoint["id"].as_str().unwrap();
+    let short = format!("end_{}", &id[id.len() - 8..]);
+    assert!(world.typed(&["endpoint", "show", &short]).await.contains("erp"));
+    assert_eq!(
+        world.typed(&["delivery", "list", "--endpoint", &short]).await,
+        "no such deliveries\n"
+    );
+}
+
+#[tokio::test]
+async fn a_person_is_asked_before_a_deletion() {
+    let world = World::start().await;
+    let create = ["endpoint", "create", "erp", "--url", "https://erp.example/"];
+    world.typed(&create).await;
+    for answer in ["n\n", "\n", ""] {
+        let kept = world.asked(answer, &["endpoint", "delete", "erp"]).await.unwrap_err();
+        assert_eq!(kept.to_string(), "nothing was deleted");
+    }
+    assert!(world.typed(&["endpoint", "list"]).await.contains("erp"));
+    let done = world.asked("y\n", &["endpoint", "delete", "erp"]).await.unwrap();
+    assert_eq!(done, "Delete endpoint erp? [y/N] endpoint erp deleted\n");
+    world.typed(&create).await;
+    let done = world.asked("", &["endpoint", "delete", "erp", "--yes"]).await.unwrap();
+    assert_eq!(done, "endpoint erp deleted\n");
+    // A script is not asked.
+    world.typed(&create).await;
+    assert_eq!(world.typed(&["endpoint", "delete", "erp"]).await, "endpoint erp deleted\n");
 }

@@ -1,0 +1,92 @@
+//! States: a sign, a word and a colour. Colour never speaks alone.
+
+use super::ScreenLook;
+use comfy_table::{Attribute, Cell, Color};
+
+/// How much a state asks of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateTone {
+    /// Well.
+    Good,
+    /// Waits for its time, or runs.
+    Waiting,
+    /// Is tried again by itself, or is worth a look.
+    Warning,
+    /// Needs a person.
+    Bad,
+    /// Over without a result.
+    Quiet,
+}
+
+impl StateTone {
+    /// The sign before the word, and what stands for it without UTF-8.
+    const fn signs(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Good => ("✓", "ok"),
+            Self::Waiting => ("◷", ".."),
+            Self::Warning => ("!", "!"),
+            Self::Bad => ("✕", "XX"),
+            Self::Quiet => ("⊘", "--"),
+        }
+    }
+
+    /// The sign as the terminal can show it.
+    pub const fn sign(self, look: ScreenLook) -> &'static str {
+        let (sign, ascii) = self.signs();
+        if look.has_signs { sign } else { ascii }
+    }
+
+    /// SGR code of its colour (ECMA-48, 8.3.117).
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Waiting => "34",
+            Self::Warning => "33",
+            Self::Bad => "31",
+            Self::Quiet => "2",
+        }
+    }
+
+    /// Text in its colour, where there is colour.
+    pub fn paint(self, text: &str, look: ScreenLook) -> String {
+        if look.has_color {
+            format!("\u{1b}[{}m{text}\u{1b}[0m", self.code())
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// A cell of a table in its colour, where there is colour.
+    pub fn cell(self, text: String, look: ScreenLook) -> Cell {
+        let cell = Cell::new(text);
+        if !look.has_color {
+            return cell;
+        }
+        match self {
+            Self::Good => cell.fg(Color::DarkGreen),
+            Self::Waiting => cell.fg(Color::DarkBlue),
+            Self::Warning => cell.fg(Color::DarkYellow),
+            Self::Bad => cell.fg(Color::DarkRed),
+            Self::Quiet => cell.add_attribute(Attribute::Dim),
+        }
+    }
+}
+
+/// A delivery's status with its sign. `None` for words that are no such status.
+pub fn delivery_state(
+    status: &str,
+    attempts: u64,
+    look: ScreenLook,
+) -> Option<(StateTone, String)> {
+    let (tone, signs) = match status {
+        "delivered" => (StateTone::Good, StateTone::Good.signs()),
+        "pending" if attempts > 0 => (StateTone::Warning, ("↻", "re")),
+        "pending" | "leased" => (StateTone::Waiting, StateTone::Waiting.signs()),
+        "dead" => (StateTone::Bad, StateTone::Bad.signs()),
+        "superseded" => (StateTone::Quiet, ("⋎", ">>")),
+        "cancelled" => (StateTone::Quiet, StateTone::Quiet.signs()),
+        _ => return None,
+    };
+    let sign = if look.has_signs { signs.0 } else { signs.1 };
+    Some((tone, format!("{sign} {status}")))
+}
