@@ -27,6 +27,7 @@ pub mod partial_id;
 pub mod resource;
 pub mod screen;
 pub mod source;
+pub mod status;
 pub mod token;
 pub mod verify;
 
@@ -66,6 +67,9 @@ pub enum CliCommand {
     /// Run the server on a throw-away database with example modules, made-up CRM events and a
     /// verifying receiver.
     Demo(DemoArgs),
+    /// Show on one screen whether the server is well: exit status 0 well, 1 something needs
+    /// attention, 3 no answer.
+    Status(status::StatusArgs),
     /// Receive deliveries here, print each and check its signature.
     Listen(listen::ListenArgs),
     /// Check the signatures of one captured request and say what is wrong where one does not fit.
@@ -166,6 +170,7 @@ pub async fn run_command(
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     match command {
+        CliCommand::Status(args) => status::run_status(args, screen).await,
         CliCommand::Listen(args) => listen::run_listen(args, screen).await,
         CliCommand::Verify(args) => verify::run_verify(&args, screen),
         CliCommand::Module(command) => module::run_module(command, screen).await,

@@ -100,6 +100,8 @@ fn a_failure_is_json_where_json_is_asked_for() {
     assert!(output.stdout.is_empty());
     let said: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(said["error"]["message"], "no answer from http://127.0.0.1:1");
+    let output = run(&["status", "--server", "http://127.0.0.1:1"], &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", complaint(&output));
 }
 
 #[test]

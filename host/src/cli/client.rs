@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
@@ -22,6 +22,9 @@ use super::{CliError, CommandScreen};
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Most of a list that one call fetches; the server's own bound.
 const PAGE: usize = 200;
+
+/// Longest answer outside the REST interface, in bytes.
+const ROOT_BYTES: usize = 4 << 20;
 
 /// Which server, and as whom.
 #[derive(Debug, Args)]
@@ -104,6 +107,27 @@ pub enum CallBody {
 }
 
 impl ServerClient {
+    /// The server's URL.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Gets a path outside the REST interface, such as `/readyz`: the status, and the answer where
+    /// it is JSON.
+    pub async fn ask_root(&self, path: &str) -> Result<(u16, Value), CliError> {
+        let request = Request::get(format!("{}{path}", self.server)).body(Full::default());
+        let request = request.map_err(|error| self.refuse_url(&error))?;
+        let exchange = async {
+            let answer = self.pool.request(request).await.map_err(|e| self.describe_failure(e))?;
+            let status = answer.status().as_u16();
+            let limited = Limited::new(answer.into_body(), ROOT_BYTES);
+            let body = limited.collect().await.map_err(|e| self.describe_failure(e))?.to_bytes();
+            Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        };
+        let answer = tokio::time::timeout(PATIENCE, exchange).await;
+        answer.unwrap_or_else(|elapsed| Err(self.describe_failure(elapsed)))
+    }
+
     fn refuse_url(&self, error: &http::Error) -> CliError {
         CliError::Usage(format!("{} is not a URL of a server: {error}", self.server))
     }

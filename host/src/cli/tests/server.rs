@@ -370,3 +370,26 @@ async fn a_person_is_asked_before_a_deletion() {
     world.typed(&create).await;
     assert_eq!(world.typed(&["endpoint", "delete", "erp"]).await, "endpoint erp deleted\n");
 }
+
+#[tokio::test]
+async fn status_tells_a_quiet_server_from_one_with_a_failing_endpoint() {
+    let world = World::start().await;
+    let well = world.typed(&["status"]).await;
+    assert!(well.starts_with("ok Everything is well.") && well.contains("nodes 1"), "{well}");
+    assert_eq!(world.piped(&["status"]).await["is_well"], true);
+    let (address, mut written) = listening(&["--fail", "503"]).await;
+    let url = format!("http://{address}/hook");
+    let create = ["endpoint", "create", "erp", "--url", &url, "--events", "invoice.*"];
+    world.typed(&create).await;
+    world.typed(&["event", "send", "invoice.paid"]).await;
+    until(&mut written, "answered 503").await;
+    // The attempt is recorded a moment after its answer.
+    let refused = loop {
+        match world.typed_as(TOKEN, false, &["status"]).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, CliError::Reported));
+    assert_eq!(refused.exit_code(), 1);
+}
