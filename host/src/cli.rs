@@ -1,6 +1,6 @@
 //! The command line: everything `waybill` can be asked to do in a shell.
 //!
-//! `serve` and `demo` are the server and left to the binary;
+//! `serve`, `demo` and `doctor` need what only the binary has and are left to it;
 //! everything else is a client: it writes to a [`CommandScreen`], and fails with an [`CliError`]
 //! that says what was wrong and what to do next. Nothing here reads the environment but through the
 //! parser, which the binary calls.
@@ -14,6 +14,7 @@ pub mod client;
 pub mod dead_letter;
 pub mod delivery;
 pub mod demo;
+pub mod doctor;
 pub mod endpoint;
 pub mod error;
 pub mod event;
@@ -70,6 +71,9 @@ pub enum CliCommand {
     /// Show on one screen whether the server is well: exit status 0 well, 1 something needs
     /// attention, 3 no answer.
     Status(status::StatusArgs),
+    /// Check configuration, files, database, ports, clock, resolver, space and certificate, before
+    /// the server starts or while it runs.
+    Doctor(doctor::DoctorArgs),
     /// Receive deliveries here, print each and check its signature.
     Listen(listen::ListenArgs),
     /// Check the signatures of one captured request and say what is wrong where one does not fit.
@@ -163,7 +167,7 @@ pub struct DemoArgs {
 
 /// Runs a client command and writes what it has to say to `screen`.
 ///
-/// `serve`, `demo` and `compile-module` are not for here: they need what only
+/// `serve`, `demo`, `doctor` and `compile-module` are not for here: they need what only
 /// the binary has, and fail as bad usage.
 pub async fn run_command(
     command: CliCommand,
@@ -187,7 +191,10 @@ pub async fn run_command(
         CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,
         CliCommand::EventType(command) => event_type::run_event_type(command, screen),
         CliCommand::Openapi => Ok(screen.print_json(&crate::api::document())?),
-        CliCommand::Serve(_) | CliCommand::Demo(_) | CliCommand::CompileModule => {
+        CliCommand::Serve(_)
+        | CliCommand::Demo(_)
+        | CliCommand::Doctor(_)
+        | CliCommand::CompileModule => {
             Err(CliError::Usage("this command is the binary's own".to_owned()))
         }
     }

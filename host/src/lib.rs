@@ -60,6 +60,7 @@ pub(crate) mod server;
 pub(crate) mod cli;
 
 pub use cli::demo::run_demo;
+pub use cli::doctor::run_doctor;
 pub use cli::{
     CliCommand, CliError, CommandLine, CommandScreen, ServeArgs, run_command, wants_json,
 };

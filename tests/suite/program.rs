@@ -93,6 +93,30 @@ fn empty_and_guessable_secrets_are_refused_with_a_sentence() {
 }
 
 #[test]
+fn the_doctor_names_each_fault_and_ends_with_1() {
+    let output = run(&["doctor", "--json"], &[("WAYBILL_DELIVERY__TIMEOUT", "soon")]);
+    assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["checks"][0]["result"], "failed");
+    assert!(found["checks"][0]["found"].as_str().unwrap().contains("WAYBILL_DELIVERY__TIMEOUT"));
+
+    let output = run(&["doctor", "--json", "--listen", "127.0.0.1:0"], &[]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |check: &str| {
+        let checks = found["checks"].as_array().unwrap();
+        checks.iter().find(|one| one["check"] == check).unwrap()["result"].clone()
+    };
+    for check in ["configuration", "data directory", "secret key", "database", "port", "clock"] {
+        assert_eq!(of(check), "well", "{check}: {found}");
+    }
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let url = format!("sqlite:{}/waybill.db", file.path().display());
+    let output = run(&["doctor", "--listen", "127.0.0.1:0", "--database", &url], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", complaint(&output));
+}
+
+#[test]
 fn a_failure_is_json_where_json_is_asked_for() {
     let line = ["endpoint", "list", "--server", "http://127.0.0.1:1", "--json"];
     let output = run(&line, &[]);

@@ -6,6 +6,7 @@
 //! as between two steps of a renewal, change nothing.
 
 use crate::error_chain::error_chain;
+use crate::time::timestamp::Timestamp;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -71,6 +72,18 @@ impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())
     }
+}
+
+/// When the first certificate of a PEM file ends.
+pub fn certificate_end(path: &Path) -> Result<Timestamp, TlsFilesError> {
+    let failed = |source| TlsFilesError::File { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let pem = |source| TlsFilesError::Pem { path: path.to_owned(), what: "certificate", source };
+    let first = CertificateDer::from_pem_slice(&bytes).map_err(pem)?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&first)
+        .map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+    let seconds = certificate.validity().not_after.timestamp();
+    Ok(Timestamp::from_micros(seconds.saturating_mul(1_000_000)))
 }
 
 impl ServedCertificates {

@@ -163,7 +163,7 @@ fn rewrite_file(db: &Connection) {
 
 /// The file that an address names: `sqlite:FILE` or `sqlite://FILE`, where `%20` stands for a
 /// space. What follows a question mark is an option of earlier versions and means nothing now.
-fn path_of(url: &str) -> Result<PathBuf, StoreError> {
+pub fn path_of(url: &str) -> Result<PathBuf, StoreError> {
     let unreadable = || StoreError::Address { given: url.to_owned() };
     let rest = url.strip_prefix("sqlite:").ok_or_else(unreadable)?;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
