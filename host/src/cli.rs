@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod audit;
 pub mod client;
+pub mod completions;
 pub mod dead_letter;
 pub mod delivery;
 pub mod demo;
@@ -116,6 +117,10 @@ pub enum CliCommand {
     /// The catalogue of event types of this program; needs no server.
     #[command(subcommand)]
     EventType(event_type::EventTypeCommand),
+    /// Print a script that completes commands and options in a shell.
+    Completions(completions::CompletionArgs),
+    /// Print the manual page, or write the pages of all commands.
+    Man(completions::ManArgs),
     /// Compile a module for the server, which starts this itself.
     #[command(hide = true)]
     CompileModule,
@@ -190,6 +195,8 @@ pub async fn run_command(
         CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,
         CliCommand::DeadLetter(command) => dead_letter::run_dead_letter(command, screen).await,
         CliCommand::EventType(command) => event_type::run_event_type(command, screen),
+        CliCommand::Completions(args) => completions::print_completions(&args, screen),
+        CliCommand::Man(args) => completions::print_man(&args, screen),
         CliCommand::Openapi => Ok(screen.print_json(&crate::api::document())?),
         CliCommand::Serve(_)
         | CliCommand::Demo(_)
