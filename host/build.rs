@@ -1,5 +1,5 @@
 //! Checks the event catalogue under `host/catalog` and turns it into `catalog.rs` in `OUT_DIR`, a static table that costs
-//! nothing at the start; and lists the guest SDK for embedding, in `sdk.rs`.
+//! nothing at the start; and lists for embedding the guest SDK, in `sdk.rs`, and the compiled examples, in `examples.rs`.
 
 #![allow(unreachable_pub, reason = "the catalogue's files are compiled here and in the library")]
 
@@ -11,6 +11,8 @@ use std::{env, fs, io};
 
 #[path = "src/catalog/compile.rs"]
 mod compile;
+#[path = "build/examples.rs"]
+mod examples;
 #[path = "src/catalog/schema.rs"]
 mod schema;
 #[path = "build/sdk.rs"]
@@ -46,6 +48,9 @@ fn run() -> io::Result<()> {
     let out = variable("OUT_DIR")?;
     let workspace = root.parent().unwrap_or(&root);
     fs::write(out.join("sdk.rs"), sdk::embedded(workspace)?)?;
+    writeln!(io::stdout(), "cargo::rerun-if-env-changed={}", examples::VARIABLE)?;
+    let named = env::var_os(examples::VARIABLE).map(PathBuf::from);
+    fs::write(out.join("examples.rs"), examples::embedded(named, &out)?)?;
     let files = files(&root.join("catalog"))?;
     let compiled = compile::compile_catalog(&files).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -162,7 +162,7 @@ pub struct DemoArgs {
     /// Made-up events a second.
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     pub rate: f64,
-    /// Folder of the built example modules [default: target/wasm32-wasip2/guest].
+    /// Folder of built example modules, in place of those within the program.
     #[arg(long, value_name = "DIR", env = "WAYBILL_GUESTS")]
     pub modules: Option<PathBuf>,
     /// Stop after so many events instead of at Ctrl-C.

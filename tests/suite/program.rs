@@ -14,6 +14,8 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let folder = tempfile::TempDir::new().unwrap();
     let mut program = Command::new(binary())
         .args(arguments)
+        // The demo is to run what is within the program.
+        .env_remove("WAYBILL_GUESTS")
         .envs(environment.iter().copied())
         .current_dir(folder.path())
         .stdin(Stdio::null())
@@ -126,6 +128,14 @@ fn a_failure_is_json_where_json_is_asked_for() {
     assert_eq!(said["error"]["message"], "no answer from http://127.0.0.1:1");
     let output = run(&["status", "--server", "http://127.0.0.1:1"], &[]);
     assert_eq!(output.status.code(), Some(3), "{}", complaint(&output));
+}
+
+#[test]
+fn the_demo_runs_in_any_folder() {
+    let output = run(&["demo", "--listen", "127.0.0.1:0", "--events", "0"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}\n{}", complaint(&output));
+    assert!(said.contains("every signature fits") && said.contains("Open it:"), "{said}");
 }
 
 #[test]

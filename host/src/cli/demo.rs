@@ -17,6 +17,7 @@ use crate::time::clock::Clock;
 use http::Method;
 use receiver::DemoReceiver;
 use serde_json::{Value, json};
+use setup::DemoModules;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -53,9 +54,11 @@ pub async fn run_demo(
     screen.print_line(format!("admin     {url}/admin   token {token}"))?;
     screen.print_line(format!("receiver  http://{} (checks every signature)", receiver.address))?;
     let tour = async {
-        setup::upload_modules(&client, args.modules.as_deref(), screen).await?;
-        setup::arrange_demo(&client, &mut receiver, screen).await?;
-        tour(&client, &mut receiver, screen).await?;
+        let modules = DemoModules::choose(args.modules.as_deref());
+        setup::upload_modules(&client, modules, screen).await?;
+        setup::arrange_demo(&client, &mut receiver, modules, screen).await?;
+        tour(&client, &mut receiver, modules, screen).await?;
+        show_what_is_next(&url, &token, screen)?;
         generate(&client, &mut receiver, args, screen).await
     };
     let result = tokio::select! {
@@ -96,13 +99,32 @@ fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// What to open, and what to type in another shell.
+fn show_what_is_next(
+    url: &str,
+    token: &str,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
+    screen.print_line(format!(
+        "\nOpen it:           {url}/admin   token {token}\n\
+         From a shell:      export WAYBILL_URL={url} WAYBILL_TOKEN={token}\n\
+         Then:              waybill status;  waybill event send invoice.paid"
+    ))?;
+    Ok(())
+}
+
 /// The four things to see once.
 async fn tour(
     client: &ServerClient,
     receiver: &mut DemoReceiver,
+    modules: DemoModules<'_>,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
-    screen.print_line("\n1. An invoice is created: a module makes a ledger entry of it.")?;
+    screen.print_line(if modules.are_there() {
+        "\n1. An invoice is created: a module makes a ledger entry of it."
+    } else {
+        "\n1. An invoice is created and delivered to the ledger."
+    })?;
     let id = post_event(client, "invoice.created", 1).await?;
     let delivered = receiver.wait("/ledger", |seen| seen.attempt == 1, PATIENCE).await?;
     screen.print_line(format!("   {delivered}"))?;
@@ -169,7 +191,7 @@ async fn generate(
 ) -> Result<(), CliError> {
     let most = args.events.unwrap_or(u64::MAX);
     if most > 0 {
-        screen.print_line("\nThe CRM goes on; Ctrl-C ends it.")?;
+        screen.print_line("\nThe CRM goes on; Ctrl-C ends it and leaves nothing behind.")?;
     }
     let period = Duration::try_from_secs_f64(1.0 / args.rate).map_err(|_out_of_range| {
         CliError::Usage("--rate: give events a second, above 0".to_owned())

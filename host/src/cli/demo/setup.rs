@@ -7,7 +7,7 @@ use super::text;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The example modules: name, file.
 const MODULES: [(&str, &str); 4] = [
@@ -17,25 +17,64 @@ const MODULES: [(&str, &str); 4] = [
     ("proposal-to-task", "proposal_to_task.wasm"),
 ];
 
-/// Uploads the example modules.
+/// The example modules that were compiled with the program: file, component.
+static EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/examples.rs"));
+
+/// Where the demo's modules come from.
+#[derive(Debug, Clone, Copy)]
+pub enum DemoModules<'a> {
+    /// From the program itself.
+    Embedded,
+    /// From a folder that was named.
+    Folder(&'a Path),
+    /// The program was built without them: the flows have none.
+    None,
+}
+
+impl<'a> DemoModules<'a> {
+    /// Those of the folder, else those of the program.
+    pub fn choose(folder: Option<&'a Path>) -> Self {
+        match folder {
+            Some(folder) => Self::Folder(folder),
+            None if EMBEDDED.is_empty() => Self::None,
+            None => Self::Embedded,
+        }
+    }
+
+    /// Whether flows have modules.
+    pub const fn are_there(self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    async fn read(self, file: &str) -> Result<Bytes, CliError> {
+        let Self::Folder(folder) = self else {
+            let found = EMBEDDED.iter().find(|(name, _)| *name == file);
+            return Ok(Bytes::from_static(found.map_or(&[], |(_, wasm)| wasm)));
+        };
+        let path = folder.join(file);
+        tokio::fs::read(&path).await.map(Bytes::from).map_err(|error| {
+            let what = format!("cannot read the example module {}: {error}", path.display());
+            CliError::with_next(what, "name the folder of the built examples with --modules DIR")
+        })
+    }
+}
+
+/// Uploads the example modules, where there are any.
 pub async fn upload_modules(
     client: &ServerClient,
-    folder: Option<&Path>,
+    modules: DemoModules<'_>,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
-    let folder = folder.map_or_else(|| PathBuf::from("target/wasm32-wasip2/guest"), Path::to_owned);
+    if !modules.are_there() {
+        return Ok(screen.print_line(
+            "modules   none: this program was built without the example modules, so flows pass \
+             events on as they are (`cargo xtask demo` builds both)",
+        )?);
+    }
     for (name, file) in MODULES {
-        let path = folder.join(file);
-        let wasm = tokio::fs::read(&path).await.map_err(|error| {
-            let what = format!("cannot read the example module {}: {error}", path.display());
-            CliError::with_next(
-                what,
-                "run `cargo xtask demo`, or give the built examples with --modules DIR",
-            )
-        })?;
+        let wasm = modules.read(file).await?;
         let path = format!("/modules/{name}?activate=true");
-        let module =
-            client.call_api(Method::POST, &path, CallBody::Wasm(Bytes::from(wasm))).await?;
+        let module = client.call_api(Method::POST, &path, CallBody::Wasm(wasm)).await?;
         let exports = module.pointer("/report/exports").map(Value::to_string).unwrap_or_default();
         screen.print_line(format!("module    {name} {exports}"))?;
     }
@@ -46,6 +85,7 @@ pub async fn upload_modules(
 pub async fn arrange_demo(
     client: &ServerClient,
     receiver: &mut DemoReceiver,
+    modules: DemoModules<'_>,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     let short = json!({"schedule": ["1s", "1s"]});
@@ -84,9 +124,16 @@ pub async fn arrange_demo(
         ("work", json!(["proposal.accepted"]), "proposal-to-task", "tasks", json!({})),
     ];
     for (name, events, module, endpoint, config) in flows {
-        let flow = json!({"name": name, "events": events, "modules": [{"name": module, "config": config}], "endpoints": [endpoint]});
+        let (passed, shown) = if modules.are_there() {
+            (json!([{"name": module, "config": config}]), format!(" through {module}"))
+        } else {
+            (json!([]), String::new())
+        };
+        let flow = json!({
+            "name": name, "events": events, "modules": passed, "endpoints": [endpoint]
+        });
         client.call_api(Method::POST, "/flows", CallBody::Json(flow)).await?;
-        screen.print_line(format!("flow      {name}: {events} through {module} to {endpoint}"))?;
+        screen.print_line(format!("flow      {name}: {events}{shown} to {endpoint}"))?;
     }
     Ok(())
 }
