@@ -1,6 +1,6 @@
 //! The command line: everything `waybill` can be asked to do in a shell.
 //!
-//! `serve`, `demo` and `doctor` need what only the binary has and are left to it;
+//! `serve`, `demo`, `doctor` and `backup` need what only the binary has and are left to it;
 //! everything else is a client: it writes to a [`CommandScreen`], and fails with an [`CliError`]
 //! that says what was wrong and what to do next. Nothing here reads the environment but through the
 //! parser, which the binary calls.
@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod dead_letter;
@@ -117,6 +118,8 @@ pub enum CliCommand {
     /// The catalogue of event types of this program; needs no server.
     #[command(subcommand)]
     EventType(event_type::EventTypeCommand),
+    /// Copy the SQLite database into a file, beside a running server or a stopped one.
+    Backup(backup::BackupArgs),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::CompletionArgs),
     /// Print the manual page, or write the pages of all commands.
@@ -172,7 +175,7 @@ pub struct DemoArgs {
 
 /// Runs a client command and writes what it has to say to `screen`.
 ///
-/// `serve`, `demo`, `doctor` and `compile-module` are not for here: they need what only
+/// `serve`, `demo`, `doctor`, `backup` and `compile-module` are not for here: they need what only
 /// the binary has, and fail as bad usage.
 pub async fn run_command(
     command: CliCommand,
@@ -201,6 +204,7 @@ pub async fn run_command(
         CliCommand::Serve(_)
         | CliCommand::Demo(_)
         | CliCommand::Doctor(_)
+        | CliCommand::Backup(_)
         | CliCommand::CompileModule => {
             Err(CliError::Usage("this command is the binary's own".to_owned()))
         }

@@ -59,6 +59,7 @@ pub(crate) mod listener;
 pub(crate) mod server;
 pub(crate) mod cli;
 
+pub use cli::backup::run_backup;
 pub use cli::demo::run_demo;
 pub use cli::doctor::run_doctor;
 pub use cli::{

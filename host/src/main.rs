@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use waybill::{
     CliCommand, CliError, Clock, CommandLine, CommandScreen, Config, ModuleLimits, ServeArgs,
-    Server, ServerError, compile_child, error_messages, run_command, run_demo, run_doctor,
-    wants_json,
+    Server, ServerError, compile_child, error_messages, run_backup, run_command, run_demo,
+    run_doctor, wants_json,
 };
 
 #[global_allocator]
@@ -62,6 +62,9 @@ fn main() -> ExitCode {
 async fn client(command: CliCommand, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     if let CliCommand::Doctor(args) = &command {
         return run_doctor(args, std::env::vars().collect(), screen).await;
+    }
+    if let CliCommand::Backup(args) = &command {
+        return run_backup(args, std::env::vars().collect(), screen).await;
     }
     let CliCommand::Demo(args) = command else { return run_command(command, screen).await };
     log(Some("warn"));

@@ -58,7 +58,7 @@ pub use commit::{
     NewPlanning, RecordedPlan, SettledAttempt,
 };
 pub use commit::{KeptRow, RowHead, RowsSetAside, SourceChanges};
-pub use db::{ClusterLock, DatabaseProbe, StoreOpening, probe_database};
+pub use db::{ClusterLock, DatabaseProbe, StoreOpening, copy_database, probe_database};
 pub use error::{PrunedPayload, StoreError};
 pub use event_store::EventStore;
 pub use node::RunningNode;

@@ -11,6 +11,7 @@
 //! A caller hands over a [`SqlQuery`], or a closure that runs several in one [`WriteTransaction`],
 //! and never learns which database answers. Nothing in this folder knows an operation of the store.
 
+pub mod backup;
 pub mod bound_value;
 pub mod bulk;
 pub mod checkpoint;
@@ -31,6 +32,7 @@ pub mod sqlite_writer;
 pub mod stored_row;
 pub mod transaction;
 
+pub use backup::copy_database;
 pub use bound_value::BoundRow;
 pub use bulk::{BulkInserts, BulkStatement};
 pub use node_listener::NodeListener;

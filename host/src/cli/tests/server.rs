@@ -393,3 +393,34 @@ async fn status_tells_a_quiet_server_from_one_with_a_failing_endpoint() {
     assert!(matches!(refused, CliError::Reported));
     assert_eq!(refused.exit_code(), 1);
 }
+
+#[tokio::test]
+async fn a_backup_of_a_running_server_opens_and_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::start().await;
+    world.typed(&["event", "send", "invoice.paid"]).await;
+    let at = |name: &str| world.folder.path().join(name);
+    let (database, copy) = (format!("sqlite:{}", at("waybill.db").display()), at("copy.db"));
+    let back_up = async |options: &[&str]| {
+        let line = ["waybill", "backup", copy.to_str().unwrap(), "--database", &database];
+        let cli = CommandLine::try_parse_from([&line, options].concat()).unwrap();
+        let CliCommand::Backup(args) = cli.command else { panic!("not backup") };
+        let mut out = Vec::new();
+        crate::cli::backup::run_backup(&args, Vec::new(), &mut CommandScreen::new(&mut out, true))
+            .await?;
+        Ok::<String, CliError>(String::from_utf8(out).unwrap())
+    };
+    let said = back_up(&[]).await.unwrap();
+    assert!(said.contains("The key is not in it"), "{said}");
+    let mode = copy.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let probe = crate::store::probe_database(&format!("sqlite:{}", copy.display())).await.unwrap();
+    assert!(matches!(probe, crate::store::DatabaseProbe::Sqlite { .. }));
+    let refused = back_up(&[]).await.unwrap_err().to_string();
+    assert!(refused.contains("no backup was made") && copy.exists(), "{refused}");
+
+    std::fs::remove_file(&copy).unwrap();
+    back_up(&["--with-key"]).await.unwrap();
+    let [key, copied] = ["waybill.key", "copy.db.key"].map(|name| std::fs::read(at(name)).unwrap());
+    assert_eq!(key, copied);
+}
