@@ -64,10 +64,12 @@ pub use event_store::EventStore;
 pub use node::RunningNode;
 pub use query::calls::CallFilter;
 pub use query::dead_letters::{
-    DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, StoredDeadLetter,
+    DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, LetterCount, StoredDeadLetter,
 };
 pub use query::deliveries::{DeliveryFilter, DeliveryProgress, RecordedAttempt, StoredDelivery};
 pub use query::events::EventFilter;
+pub use query::outcomes::{DeliveryGroup, EventDeath};
+pub use query::recent::{DeathCause, EndpointQueue, EventKind, FailedAttempt, RecentDelivery};
 pub use query::records::{PageStart, RecordFilter};
 pub use query::source_rows::{KeyRange, RowLetter};
 pub use query::stored_event::StoredEvent;

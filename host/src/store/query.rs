@@ -4,6 +4,8 @@ pub mod calls;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod events;
+pub mod outcomes;
+pub mod recent;
 pub mod records;
 pub mod source_rows;
 pub mod stored_event;

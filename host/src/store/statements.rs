@@ -18,6 +18,9 @@ macro_rules! statements {
     };
 }
 
+pub mod overviews;
+pub use overviews::*;
+
 /// Records of a resource that are there, perhaps of one source, heard of since then. The page is
 /// chosen before the events are looked up, so that what is left out costs no look-up. The second
 /// form goes on after a position.
@@ -734,6 +737,11 @@ mod tests {
     use crate::store::db::{DatabasePool, sqlite_connection};
     use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 
+    /// Every statement that is one text.
+    fn every_plain() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        ALL.iter().chain(overviews::ALL)
+    }
+
     #[tokio::test]
     async fn every_statement_prepares_on_sqlite() {
         let folder = tempfile::TempDir::new().unwrap();
@@ -741,7 +749,7 @@ mod tests {
         let url = format!("sqlite:{}", path.display());
         let _pool = DatabasePool::open(&url, StoreOpening::default()).await.unwrap();
         let db = sqlite_connection::open_reader(&path).unwrap();
-        let plain = ALL.iter().filter(|(name, _)| !name.ends_with("_POSTGRES"));
+        let plain = every_plain().filter(|(name, _)| !name.ends_with("_POSTGRES"));
         let plain = plain.map(|(name, text)| (*name, (*text).to_owned()));
         let bulks = BULKS.iter().map(|(name, bulk)| (*name, bulk.one.clone()));
         for (name, text) in plain.chain(bulks) {
@@ -772,7 +780,7 @@ mod tests {
         let Some(url) = postgres_url().await else { return };
         let _pool = DatabasePool::open(&url, StoreOpening::default()).await.unwrap();
         let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
-        let plain = ALL.iter().filter(|(name, _)| !name.ends_with("_SQLITE"));
+        let plain = every_plain().filter(|(name, _)| !name.ends_with("_SQLITE"));
         let plain = plain.map(|(name, text)| (*name, (*text).to_owned()));
         let bulks = BULKS.iter().map(|(name, bulk)| (*name, bulk.all.clone()));
         let capture = ("CAPTURE_POSTGRES", CAPTURE_POSTGRES.text.clone());
@@ -796,7 +804,7 @@ mod tests {
         ];
         let named = |status: DeliveryStatus| format!("{} /* {} */", status.code(), status.as_str());
         let named: Vec<String> = statuses.into_iter().map(named).collect();
-        let plain = ALL.iter().map(|(name, text)| (*name, (*text).to_owned()));
+        let plain = every_plain().map(|(name, text)| (*name, (*text).to_owned()));
         let bulks = BULKS.iter().map(|(name, bulk)| (*name, bulk.one.clone()));
         for (name, text) in plain.chain(bulks) {
             for place in text.split("status = ").skip(1) {

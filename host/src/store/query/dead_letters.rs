@@ -129,6 +129,27 @@ impl FromStoredRow for StoredDeadLetter {
     }
 }
 
+/// How many dead letters need the same endpoint, flow or source to be replayed.
+#[derive(Debug, Clone)]
+pub struct LetterCount {
+    pub endpoint_id: Option<EndpointId>,
+    pub flow_id: Option<FlowId>,
+    pub source_id: Option<SourceId>,
+    pub letters: u64,
+}
+
+impl FromStoredRow for LetterCount {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let letters: i64 = row.get("letters")?;
+        Ok(Self {
+            endpoint_id: row.get("endpoint_id")?,
+            flow_id: row.get("flow_id")?,
+            source_id: row.get("source_id")?,
+            letters: letters.unsigned_abs(),
+        })
+    }
+}
+
 impl FromStoredRow for DeadSubject {
     fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
         if let Some(source_id) = row.get("source_id")? {
@@ -176,6 +197,15 @@ impl EventStore {
         let query = filter.bind_to(SqlQuery::new(statements::COUNT_DEAD_LETTERS));
         let count: i64 = self.pool().fetch_value(query).await?;
         Ok(count.unsigned_abs())
+    }
+
+    /// The same by what a replay needs to be there.
+    pub async fn count_letter_subjects(
+        &self,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<LetterCount>, StoreError> {
+        let query = filter.bind_to(SqlQuery::new(statements::COUNT_LETTER_SUBJECTS));
+        self.pool().fetch_all(query).await
     }
 
     /// One dead letter.

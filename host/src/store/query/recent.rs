@@ -1,0 +1,205 @@
+//! Figures over the newest rows. A list of all would read the whole table; these read a bounded
+//! number of rows, newest first, and say how far back that reached.
+
+use crate::model::delivery::DeliveryStatus;
+use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId, SourceId};
+use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
+use crate::store::error::database_error::corrupt_value;
+use crate::store::{EventStore, StoreError, statements};
+use crate::time::timestamp::Timestamp;
+
+/// Events of one type and source among the newest.
+#[derive(Debug, Clone)]
+pub struct EventKind {
+    pub event_type: String,
+    pub source: String,
+    pub resource: Option<String>,
+    pub events: u64,
+}
+
+/// One of the newest deliveries.
+#[derive(Debug, Clone, Copy)]
+pub struct RecentDelivery {
+    pub endpoint_id: EndpointId,
+    pub status: DeliveryStatus,
+    pub attempts: u32,
+    pub created_at: Timestamp,
+    pub settled_at: Option<Timestamp>,
+}
+
+/// When one of the newest events was captured.
+#[derive(Debug, Clone, Copy)]
+pub struct RecentCapture(pub Timestamp);
+
+/// What waits at one endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointQueue {
+    pub endpoint_id: EndpointId,
+    /// Deliveries that wait or are being sent, counted up to the bound.
+    pub waiting: u64,
+    /// Those of them that were tried in vain.
+    pub retrying: u64,
+    /// When the oldest of them was made.
+    pub oldest_at: Option<Timestamp>,
+    /// When the next is due.
+    pub due_at: Option<Timestamp>,
+}
+
+/// Dead letters that died of the same cause.
+#[derive(Debug, Clone)]
+pub struct DeathCause {
+    pub endpoint_id: Option<EndpointId>,
+    pub flow_id: Option<FlowId>,
+    pub source_id: Option<SourceId>,
+    pub reason: String,
+    pub letters: u64,
+    /// Those of them whose replay is under way.
+    pub replaying: u64,
+    pub first_at: Timestamp,
+    pub last_at: Timestamp,
+    /// What was said of one of them.
+    pub detail: String,
+}
+
+/// The last attempt of a delivery that waits for another.
+#[derive(Debug, Clone)]
+pub struct FailedAttempt {
+    pub at: Timestamp,
+    pub response_status: Option<i16>,
+    pub error: Option<String>,
+}
+
+impl FromStoredRow for EventKind {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let events: i64 = row.get("events")?;
+        Ok(Self {
+            event_type: row.get("event_type")?,
+            source: row.get("source")?,
+            resource: row.get("resource")?,
+            events: events.unsigned_abs(),
+        })
+    }
+}
+
+impl FromStoredRow for RecentDelivery {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let code: i16 = row.get("status")?;
+        let status = DeliveryStatus::from_code(code)
+            .ok_or_else(|| corrupt_value("delivery", "status", &format!("unknown code {code}")))?;
+        let attempts: i32 = row.get("attempts")?;
+        Ok(Self {
+            endpoint_id: row.get("endpoint_id")?,
+            status,
+            attempts: attempts.unsigned_abs(),
+            created_at: row.get("created_at")?,
+            settled_at: row.get("settled_at")?,
+        })
+    }
+}
+
+impl FromStoredRow for RecentCapture {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let id: EventId = row.get("id")?;
+        Ok(Self(id.created_at()))
+    }
+}
+
+impl FromStoredRow for EndpointQueue {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let (waiting, retrying): (i64, i64) = (row.get("waiting")?, row.get("retrying")?);
+        Ok(Self {
+            endpoint_id: row.get("endpoint_id")?,
+            waiting: waiting.unsigned_abs(),
+            retrying: retrying.unsigned_abs(),
+            oldest_at: row.get("oldest_at")?,
+            due_at: row.get("due_at")?,
+        })
+    }
+}
+
+impl FromStoredRow for DeathCause {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let (letters, replaying): (i64, i64) = (row.get("letters")?, row.get("replaying")?);
+        Ok(Self {
+            endpoint_id: row.get("endpoint_id")?,
+            flow_id: row.get("flow_id")?,
+            source_id: row.get("source_id")?,
+            reason: row.get("reason")?,
+            letters: letters.unsigned_abs(),
+            replaying: replaying.unsigned_abs(),
+            first_at: row.get("first_at")?,
+            last_at: row.get("last_at")?,
+            detail: row.get("detail")?,
+        })
+    }
+}
+
+impl FromStoredRow for FailedAttempt {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            at: row.get("at")?,
+            response_status: row.get("response_status")?,
+            error: row.get("error")?,
+        })
+    }
+}
+
+impl EventStore {
+    /// Which types and sources the newest `rows` events have, the most frequent first.
+    pub async fn list_event_kinds(&self, rows: u32) -> Result<Vec<EventKind>, StoreError> {
+        let query = SqlQuery::new(statements::RECENT_EVENT_KINDS).bind(i64::from(rows));
+        self.pool().fetch_all(query).await
+    }
+
+    /// At most `rows` deliveries made since then, newest first.
+    pub async fn list_recent_deliveries(
+        &self,
+        since: Timestamp,
+        rows: u32,
+    ) -> Result<Vec<RecentDelivery>, StoreError> {
+        let query = SqlQuery::new(statements::RECENT_DELIVERIES)
+            .bind(DeliveryId::first_at(since).uuid())
+            .bind(i64::from(rows));
+        self.pool().fetch_all(query).await
+    }
+
+    /// When at most `rows` events were captured since then, newest first.
+    pub async fn list_recent_captures(
+        &self,
+        since: Timestamp,
+        rows: u32,
+    ) -> Result<Vec<RecentCapture>, StoreError> {
+        let query = SqlQuery::new(statements::RECENT_CAPTURES)
+            .bind(EventId::first_at(since).uuid())
+            .bind(i64::from(rows));
+        self.pool().fetch_all(query).await
+    }
+
+    /// What waits at each endpoint, counted up to `most`.
+    pub async fn list_endpoint_queues(&self, most: u32) -> Result<Vec<EndpointQueue>, StoreError> {
+        let query = SqlQuery::new(statements::ENDPOINT_QUEUES).bind(i64::from(most));
+        self.pool().fetch_all(query).await
+    }
+
+    /// Why an endpoint's deliveries wait for another attempt: the latest failure of those that are
+    /// tried next.
+    pub async fn find_last_failure(
+        &self,
+        endpoint: EndpointId,
+    ) -> Result<Option<FailedAttempt>, StoreError> {
+        let query = SqlQuery::new(statements::LAST_FAILURE).bind(endpoint);
+        self.pool().fetch_optional(query).await
+    }
+
+    /// The causes of the newest `rows` dead letters, the most frequent first.
+    pub async fn list_death_causes(&self, rows: u32) -> Result<Vec<DeathCause>, StoreError> {
+        self.pool().fetch_all(SqlQuery::new(statements::DEATH_CAUSES).bind(i64::from(rows))).await
+    }
+
+    /// How many dead letters there are that are not being replayed, counted up to `most`.
+    pub async fn count_open_letters(&self, most: u32) -> Result<u64, StoreError> {
+        let query = SqlQuery::new(statements::COUNT_OPEN_LETTERS).bind(i64::from(most));
+        let count: i64 = self.pool().fetch_value(query).await?;
+        Ok(count.unsigned_abs())
+    }
+}

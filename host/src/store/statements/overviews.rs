@@ -1,0 +1,110 @@
+//! Statements that look over many rows at once, within a bound: what became of a page of events,
+//! what waits at each endpoint, what the newest rows have in common.
+
+/// A statement over the rows of a page of events, whose ids are given as a JSON list.
+macro_rules! of_events {
+    ($head:literal, $tail:literal, sqlite) => {
+        concat!($head, "event_id IN (SELECT unhex(value) FROM json_each($1))", $tail)
+    };
+    ($head:literal, $tail:literal, postgres) => {
+        concat!(
+            $head,
+            "event_id IN (SELECT CAST(value AS UUID) \
+            FROM json_array_elements_text(CAST($1 AS JSON)))",
+            $tail
+        )
+    };
+}
+
+macro_rules! delivery_groups {
+    ($database:ident) => {
+        of_events!(
+            "SELECT event_id, endpoint_id, status, COUNT(*) AS deliveries, \
+            MAX(attempts) AS attempts, MIN(due_at) AS due_at, \
+            MAX(settled_at) AS settled_at FROM delivery WHERE ",
+            " GROUP BY event_id, endpoint_id, status",
+            $database
+        )
+    };
+}
+
+macro_rules! waiting_events {
+    ($database:ident) => {
+        of_events!("SELECT event_id, flow_id FROM planning WHERE ", "", $database)
+    };
+}
+
+macro_rules! event_deaths {
+    ($database:ident) => {
+        of_events!(
+            "SELECT event_id, delivery_id IS NOT NULL AS is_delivery, detail, \
+            replayed_at IS NOT NULL AS is_replayed FROM dead_letter WHERE ",
+            " ORDER BY created_at DESC",
+            $database
+        )
+    };
+}
+
+macro_rules! event_steps {
+    ($database:ident) => {
+        of_events!(
+            "SELECT event_id, steps FROM plan WHERE ",
+            " ORDER BY at DESC LIMIT $2",
+            $database
+        )
+    };
+}
+
+statements! {
+    DELIVERY_GROUPS_SQLITE = delivery_groups!(sqlite);
+    DELIVERY_GROUPS_POSTGRES = delivery_groups!(postgres);
+    WAITING_EVENTS_SQLITE = waiting_events!(sqlite);
+    WAITING_EVENTS_POSTGRES = waiting_events!(postgres);
+    EVENT_DEATHS_SQLITE = event_deaths!(sqlite);
+    EVENT_DEATHS_POSTGRES = event_deaths!(postgres);
+    EVENT_STEPS_SQLITE = event_steps!(sqlite);
+    EVENT_STEPS_POSTGRES = event_steps!(postgres);
+    RECENT_EVENT_KINDS = "SELECT event_type, source, resource, COUNT(*) AS events \
+        FROM (SELECT event_type, source, resource FROM event ORDER BY id DESC LIMIT $1) newest \
+        GROUP BY event_type, source, resource ORDER BY events DESC, event_type LIMIT 500";
+    RECENT_DELIVERIES = "SELECT endpoint_id, status, attempts, created_at, settled_at FROM delivery \
+        WHERE id >= $1 ORDER BY id DESC LIMIT $2";
+    /// Ids begin with their time, so the index alone tells when.
+    RECENT_CAPTURES = "SELECT id FROM event WHERE id >= $1 ORDER BY id DESC LIMIT $2";
+    ENDPOINT_QUEUES = "SELECT o.id AS endpoint_id, \
+        (SELECT COUNT(*) FROM (SELECT 1 AS one FROM delivery d WHERE d.endpoint_id = o.id \
+            AND d.due_at IS NOT NULL LIMIT $1) w) AS waiting, \
+        (SELECT COUNT(*) FROM (SELECT d.attempts FROM delivery d WHERE d.endpoint_id = o.id \
+            AND d.due_at IS NOT NULL LIMIT $1) w WHERE w.attempts > 0) AS retrying, \
+        (SELECT MIN(w.created_at) FROM (SELECT d.created_at FROM delivery d \
+            WHERE d.endpoint_id = o.id AND d.due_at IS NOT NULL LIMIT $1) w) AS oldest_at, \
+        (SELECT d.due_at FROM delivery d WHERE d.endpoint_id = o.id AND d.due_at IS NOT NULL \
+            ORDER BY d.due_at LIMIT 1) AS due_at FROM object o WHERE o.kind = 'endpoint'";
+    LAST_FAILURE = "SELECT a.at, a.response_status, a.error FROM (SELECT id, attempts FROM delivery \
+        WHERE endpoint_id = $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT 200) d \
+        JOIN attempt a ON a.delivery_id = d.id AND a.number = d.attempts ORDER BY a.at DESC LIMIT 1";
+    /// A delivery died at its endpoint, whichever flow planned it.
+    DEATH_CAUSES = "SELECT endpoint_id, CASE WHEN endpoint_id IS NULL THEN flow_id END AS flow_id, \
+        source_id, reason, COUNT(*) AS letters, COUNT(replayed_at) AS replaying, \
+        MIN(created_at) AS first_at, MAX(created_at) AS last_at, MAX(detail) AS detail \
+        FROM (SELECT * FROM dead_letter ORDER BY id DESC LIMIT $1) newest \
+        GROUP BY endpoint_id, CASE WHEN endpoint_id IS NULL THEN flow_id END, source_id, reason \
+        ORDER BY letters DESC LIMIT 200";
+    COUNT_OPEN_LETTERS = "SELECT COUNT(*) AS value FROM (SELECT 1 AS one FROM dead_letter \
+        WHERE replayed_at IS NULL LIMIT $1) counted";
+    /// What a filter chooses, by what its replay needs to be there.
+    COUNT_LETTER_SUBJECTS = "SELECT endpoint_id, flow_id, source_id, COUNT(*) AS letters \
+        FROM dead_letter d WHERE replayed_at IS NULL \
+        AND (CAST($1 AS TEXT) IS NULL OR endpoint_id = $2) \
+        AND (CAST($3 AS TEXT) IS NULL OR event_type = $3) \
+        AND (CAST($4 AS TEXT) IS NULL OR reason = $4) \
+        AND (CAST($5 AS BIGINT) IS NULL OR created_at >= $5) \
+        AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6) \
+        AND (CAST($7 AS TEXT) IS NULL OR source_id = $8 OR EXISTS (SELECT 1 FROM event e \
+            WHERE e.id = d.event_id AND e.source = $7)) \
+        AND (CAST($9 AS TEXT) IS NULL OR $9 = CASE WHEN source_id IS NOT NULL THEN 'row' \
+            WHEN delivery_id IS NOT NULL THEN 'delivery' ELSE 'event' END) \
+        AND (CAST($10 AS SMALLINT) IS NULL OR EXISTS (SELECT 1 FROM delivery v \
+            WHERE v.id = d.delivery_id AND v.status = $10)) \
+        GROUP BY endpoint_id, flow_id, source_id";
+}
