@@ -4,6 +4,7 @@ pub mod address;
 pub mod audit;
 pub mod grant;
 pub mod scope;
+pub mod session;
 pub mod throttle;
 pub mod token;
 pub mod transport;

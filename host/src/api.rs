@@ -57,7 +57,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use problem::ApiProblem;
 use receive::ProvenSender;
 use std::ops::Deref;
@@ -120,14 +120,14 @@ pub struct SharedState {
 /// Names a request in logs and answers.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Every route.
-pub fn build_router(app: AppState) -> Router {
+/// Every route: those of the API, and those of `pages`, which see to their own guard.
+pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
     let document = document();
     let router: Router<AppState> = openapi::called().into();
     let cors = cors_layer(&app.config.server.cors_origins);
     let router = router
         .merge(health::health_routes(&document))
-        .merge(crate::admin::page_routes())
+        .merge(pages)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard_call))
@@ -174,14 +174,16 @@ const CORS_AGE: Duration = Duration::from_mins(10);
 
 /// Lets only those in who may, keeps the call on record, and gives every answer its id and the
 /// headers that keep a browser from guessing.
-async fn guard_call(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn guard_call(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = RequestId::generate();
     let mut response = if names_its_host(&request) {
         let route = request.extensions().get::<MatchedPath>().cloned();
-        match route.filter(|route| is_guarded(route.as_str())) {
-            Some(route) => run_guarded(&app, id, &route, request, next).await,
-            // Where no route has this path there is nothing to guard.
-            None => next.run(request).await,
+        if let Some(route) = route.filter(|route| is_guarded(route.as_str())) {
+            run_guarded(&app, id, &route, request, next).await
+        } else {
+            // Pages guard themselves. Where no route has this path there is nothing to guard.
+            request.extensions_mut().insert(id);
+            next.run(request).await
         }
     } else {
         let detail = "a request names one host (RFC 9112, section 3.2)";
@@ -252,34 +254,48 @@ async fn run_guarded(
     let is_proven = response.extensions_mut().remove::<ProvenSender>().is_some();
     // Handlers of OAuth know better than the guard who it is.
     let caller = response.extensions_mut().remove::<CallOrigin>().unwrap_or(caller);
-    if app.audit.is_on() {
-        let call = ApiCall {
-            id,
-            token: caller.token,
-            address: caller.address,
-            method: method.as_str().to_owned(),
-            route: route.as_str().to_owned(),
-            status: response.status().as_u16(),
-            duration: began.elapsed(),
-            calls: 1,
-        };
-        let is_known = caller.token.is_some() || is_proven;
-        if caller.is_free || !is_known {
-            app.audit.count_refused(call);
-        } else {
-            app.audit.note_call(call);
-        }
-        if is_setting_call(&method, route.as_str()) && response.status().is_success() {
-            app.audit.write_notes(Vec::new());
-            app.journal.flush_writes().await;
-        }
-    }
+    let call = ApiCall {
+        id,
+        token: caller.token,
+        address: caller.address,
+        method: method.as_str().to_owned(),
+        route: route.as_str().to_owned(),
+        status: response.status().as_u16(),
+        duration: began.elapsed(),
+        calls: 1,
+    };
+    let is_free = caller.is_free || !(caller.token.is_some() || is_proven);
+    record_call(app, call, is_free, &method, response.status()).await;
     response
+}
+
+/// Puts a call on record. `is_free`: nobody pays for it, so it only counts in its address's row.
+pub async fn record_call(
+    app: &AppState,
+    call: ApiCall,
+    is_free: bool,
+    method: &Method,
+    status: StatusCode,
+) {
+    if !app.audit.is_on() {
+        return;
+    }
+    let sets = is_setting_call(method, &call.route);
+    if is_free {
+        app.audit.count_refused(call);
+    } else {
+        app.audit.note_call(call);
+    }
+    // A page answers a form that it carried out by sending the browser elsewhere.
+    if sets && (status.is_success() || status.is_redirection()) {
+        app.audit.write_notes(Vec::new());
+        app.journal.flush_writes().await;
+    }
 }
 
 /// What is wrong with an address that names U+0000: no row holds it, and PostgreSQL refuses to look
 /// for it.
-fn find_unstorable(uri: &Uri) -> Option<ApiProblem> {
+pub fn find_unstorable(uri: &Uri) -> Option<ApiProblem> {
     let names_it = |text: &str| text.contains("%00");
     if names_it(uri.path()) {
         return Some(ApiProblem::missing("page", uri.path()));
@@ -291,7 +307,7 @@ fn find_unstorable(uri: &Uri) -> Option<ApiProblem> {
 }
 
 /// Runs a call's handler; one that reads takes its turn.
-async fn run_handler(app: &AppState, request: Request, next: Next) -> Response {
+pub async fn run_handler(app: &AppState, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let Some(principal) = request.extensions().get::<CallPrincipal>().filter(|_| reads) else {
         return next.run(request).await;

@@ -53,8 +53,8 @@ pub(crate) mod sources;
 pub(crate) mod maintenance;
 
 // Surface: how people and other programs reach the stages.
-pub(crate) mod admin;
 pub(crate) mod api;
+pub(crate) mod admin;
 pub(crate) mod listener;
 pub(crate) mod server;
 pub(crate) mod cli;

@@ -7,6 +7,7 @@
 use crate::access::audit::CallAudit;
 use crate::access::grant::GrantIssuer;
 use crate::access::throttle::FailureThrottle;
+use crate::admin;
 use crate::api::auth;
 use crate::api::body_budget::BodyBudget;
 use crate::api::reading::ReadingShares;
@@ -232,7 +233,8 @@ impl Server {
             let router = listener::redirect::redirect_router(self.address.port());
             self.tasks.spawn(redirect.run(router));
         }
-        let mut serving = std::pin::pin!(self.listener.run(api::build_router(self.app)));
+        let router = api::build_router(self.app.clone(), admin::page_routes(self.app));
+        let mut serving = std::pin::pin!(self.listener.run(router));
         tokio::select! {
             () = &mut serving => {}
             () = ending => {

@@ -36,6 +36,7 @@ mod nodes;
 mod oauth;
 mod outage;
 mod own_tables;
+mod pages;
 mod planning;
 mod poll;
 mod pooler;

@@ -331,13 +331,20 @@ impl ApiToken {
             return Err(CallRefusal::Address(address));
         }
         let allowance = self.count(address, now)?;
+        self.check_need(scopes, need)?;
+        Ok(allowance)
+    }
+
+    /// Whether a holder of `scopes` may make a call at all, wherever it comes from. The pages ask
+    /// this to leave out the buttons that would be refused.
+    pub fn check_need(&self, scopes: ScopeSet, need: RouteNeed) -> Result<(), CallRefusal> {
         if let Some(scope) = need.scope().filter(|wanted| !scopes.allows_scope(*wanted)) {
             return Err(CallRefusal::Scope(scope));
         }
         if matches!(need, RouteNeed::AllTables(_)) && self.is_limited() {
             return Err(CallRefusal::Tables);
         }
-        Ok(allowance)
+        Ok(())
     }
 
     /// Whether it was used from an address of late.

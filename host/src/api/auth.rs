@@ -24,7 +24,7 @@ use crate::store::objects::{ObjectChange, ObjectKind, StoredObject};
 use crate::time::timestamp::Timestamp;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -42,6 +42,17 @@ pub struct CallPrincipal {
 }
 
 impl CallPrincipal {
+    /// The holder of a token itself, with all that it may do.
+    pub fn of_token(token: Arc<ApiToken>) -> Self {
+        Self { scopes: token.scopes, ends: token.settings.expires_at, token }
+    }
+
+    /// Whether a call of this route of the REST API would be admitted.
+    pub fn may_call(&self, method: &Method, route: &str) -> bool {
+        let need = route_need(method, route);
+        need.is_some_and(|need| self.token.check_need(self.scopes, need).is_ok())
+    }
+
     /// The token; for a short-lived one its client.
     pub fn token(&self) -> &ApiToken {
         &self.token
@@ -163,7 +174,7 @@ pub fn identify_caller(
 }
 
 /// Whose token a text is, or stands for. Texts that are none slow their sender down.
-fn find_principal(
+pub fn find_principal(
     app: &AppState,
     shown: &str,
     from: &CallOrigin,
@@ -173,11 +184,7 @@ fn find_principal(
     } else {
         let topology = app.live.current_settings();
         let token = shown_digest(shown).and_then(|digest| topology.find_token(&digest).cloned());
-        token.map(|token| CallPrincipal {
-            scopes: token.scopes,
-            ends: token.settings.expires_at,
-            token,
-        })
+        token.map(CallPrincipal::of_token)
     };
     slow_down_guessing(app, found.as_ref().map(CallPrincipal::token), from)?;
     found.ok_or_else(|| ApiProblem::unauthorized("this token is not known here"))

@@ -1,0 +1,76 @@
+//! The style sheets and the script, under names that change with their content, so that browsers may
+//! keep them for ever.
+
+use crate::crypto::sha256;
+use axum::extract::Path;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, StatusCode, header};
+use std::sync::LazyLock;
+
+/// The design's style sheet, as it is.
+const STYLE: &str = include_str!("waybill.css");
+
+/// Hexadecimal digits of the digest in a name.
+const DIGITS: usize = 16;
+
+/// A file that pages load.
+struct AssetFile {
+    name: String,
+    kind: &'static str,
+    text: &'static str,
+}
+
+/// What the pages need beside it.
+const MORE_STYLE: &str = include_str!("pages.css");
+
+/// The only script: without it a page says the same.
+const SCRIPT: &str = include_str!("times.js");
+
+static ASSETS: LazyLock<[AssetFile; 3]> = LazyLock::new(|| {
+    let css = "text/css; charset=utf-8";
+    [
+        AssetFile::new("waybill", "css", css, STYLE),
+        AssetFile::new("pages", "css", css, MORE_STYLE),
+        AssetFile::new("times", "js", "text/javascript; charset=utf-8", SCRIPT),
+    ]
+});
+
+impl AssetFile {
+    fn new(stem: &str, ending: &str, kind: &'static str, text: &'static str) -> Self {
+        let mut digest = hex::encode(sha256::sha256_digest(&[text.as_bytes()]));
+        digest.truncate(DIGITS);
+        Self { name: format!("{stem}-{digest}.{ending}"), kind, text }
+    }
+}
+
+/// The addresses of the files of a kind: `css` or `js`.
+pub fn asset_addresses(ending: &str) -> impl Iterator<Item = String> {
+    let of_kind = ASSETS.iter().filter(move |asset| asset.name.ends_with(ending));
+    of_kind.map(|asset| format!("/admin/assets/{}", asset.name))
+}
+
+/// Answers with a file. Its name says its content, so it never changes under that name.
+pub async fn serve_asset(Path(name): Path<String>) -> Response {
+    let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let mut response = asset.text.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    headers.insert(header::CACHE_CONTROL, forever);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_load_nothing_from_elsewhere() {
+        for asset in &*ASSETS {
+            assert!(!asset.text.contains("@import") && !asset.text.contains("url("));
+        }
+        assert!(asset_addresses(".css").next().unwrap().starts_with("/admin/assets/waybill-"));
+    }
+}

@@ -1,0 +1,217 @@
+//! Who may see a page or send its form: a session, whose token is asked as at the REST API.
+
+use super::PageState;
+use super::call::{PageCall, PageContent, PageProblem};
+use super::forms::{FormFields, read_form};
+use super::layout::{self, PageFrame};
+use super::record::PageRecord;
+use super::sign_in;
+use crate::access::scope::{RouteNeed, route_need};
+use crate::access::session::OpenSession;
+use crate::access::token::CallRefusal;
+use crate::api::auth::{CallOrigin, CallPrincipal};
+use crate::api::problem::ApiProblem;
+use crate::api::{find_unstorable, run_handler};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::uri::Authority;
+use http::{HeaderMap, Method, header};
+use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
+
+/// The field of each form that carries the session's form key.
+pub const FORM_KEY: &str = "form_key";
+
+/// What guards one page: the route of the REST API for the same thing. None where any token that
+/// is known may come, as to the overview, which leaves out what the token may not see.
+#[derive(Debug, Clone)]
+pub struct PageGuard {
+    pub pages: PageState,
+    pub rest_route: Option<(Method, &'static str)>,
+}
+
+impl PageGuard {
+    /// Whether its route is one of the API.
+    pub fn has_need(&self) -> bool {
+        self.need().is_some()
+    }
+
+    fn need(&self) -> Option<RouteNeed> {
+        match &self.rest_route {
+            Some((method, route)) => route_need(method, route),
+            None => Some(RouteNeed::Token),
+        }
+    }
+}
+
+/// Lets those in who may, draws the frame around what the handler returns, and keeps the call on
+/// record.
+pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: Next) -> Response {
+    let Some((text, session)) = find_session(&guard.pages, &request) else {
+        return sign_in::ask_to_sign_in(&request);
+    };
+    let app = &guard.pages.app;
+    let Some(token) = app.live.current_settings().find_token(&session.token).cloned() else {
+        return end_session(&guard.pages, &text, &request);
+    };
+    let record = PageRecord::begin(&request);
+    let mut caller = CallOrigin::of(app, &request);
+    caller.token = Some(token.id);
+    let call = PageCall {
+        pages: guard.pages.clone(),
+        principal: CallPrincipal::of_token(Arc::clone(&token)),
+        form_key: session.form_key,
+        session: text,
+        now: caller.at,
+    };
+    let admitted = match guard.need() {
+        Some(need) => token.admit(token.scopes, need, caller.address, caller.at),
+        // A page whose route has no need in the API is for nobody.
+        None => Err(CallRefusal::Tables),
+    };
+    let answer = match admitted {
+        Ok(_) => {
+            let answer = run_page(&call, request, next).await;
+            draw_frame(&call, answer).await
+        }
+        Err(CallRefusal::Expired(_)) => {
+            return end_session(&guard.pages, &call.session, &request);
+        }
+        Err(refusal) => draw_refusal(&call, &caller.refused(refusal)),
+    };
+    record.finish(app, caller, answer.status()).await;
+    answer
+}
+
+/// A refused call reads nothing from the database, so its frame has no counts.
+fn draw_refusal(call: &PageCall, problem: &ApiProblem) -> Response {
+    let content = layout::problem_content(problem);
+    layout::html_response(content.status, PageFrame::bare(call).draw(&content))
+}
+
+/// The session of a request's cookie, with its text.
+fn find_session(pages: &PageState, request: &Request) -> Option<(String, OpenSession)> {
+    let text = sign_in::session_text(request.headers())?;
+    let session = pages.sessions.find_session(text, pages.app.journal.clock().now())?;
+    Some((text.to_owned(), session))
+}
+
+/// Ends the session of a token that is not good any more.
+fn end_session(pages: &PageState, text: &str, request: &Request) -> Response {
+    pages.sessions.close_session(text);
+    sign_in::ask_to_sign_in(request)
+}
+
+/// Runs a page's handler. A form is read first, and refused where another site may have sent it.
+async fn run_page(call: &PageCall, mut request: Request, next: Next) -> Response {
+    if let Some(problem) = find_unstorable(request.uri()) {
+        return PageProblem(problem).into_response();
+    }
+    request.extensions_mut().insert(call.principal.clone());
+    if *request.method() == Method::POST {
+        request = match check_form(call, request).await {
+            Ok(request) => request,
+            Err(problem) => return PageProblem(problem).into_response(),
+        };
+    }
+    request.extensions_mut().insert(call.clone());
+    run_handler(call.app(), request, next).await
+}
+
+/// Takes a form that a page of this session sent, and puts its fields where the handler finds them.
+async fn check_form(call: &PageCall, request: Request) -> Result<Request, ApiProblem> {
+    check_origin(&request)?;
+    let (parts, body) = request.into_parts();
+    let mut rest = Request::from_parts(parts.clone(), axum::body::Body::empty());
+    let fields: FormFields = read_form(call.app(), Request::from_parts(parts, body)).await?;
+    let shown = fields.text(FORM_KEY).unwrap_or_default();
+    if !bool::from(shown.as_bytes().ct_eq(call.form_key.as_bytes())) {
+        let detail = "this form is not of your present session; open the page again and repeat it";
+        return Err(ApiProblem::forbidden(detail));
+    }
+    rest.extensions_mut().insert(fields);
+    Ok(rest)
+}
+
+/// Refuses a form that a page of another site sent. Browsers say where a form comes from in
+/// `Origin` (the Fetch standard, section 3.2) and, over TLS, in `Sec-Fetch-Site`.
+pub fn check_origin(request: &Request) -> Result<(), ApiProblem> {
+    let headers = request.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_own_origin = || {
+        text(header::ORIGIN.as_str()).is_none_or(|origin| {
+            let authority = origin.split_once("://").map(|(_, authority)| authority);
+            authority.is_some() && authority == host_of(request).as_deref()
+        })
+    };
+    // A proxy may put another `Host` in, so where the browser itself compared, that counts.
+    if text("sec-fetch-site").map_or_else(is_own_origin, |site| site == "same-origin") {
+        return Ok(());
+    }
+    let detail = "this form was sent by a page of another site, or a proxy changes the header \
+                  `Host`; nothing was done";
+    Err(ApiProblem::forbidden(detail))
+}
+
+/// The host and port that a request names.
+fn host_of(request: &Request) -> Option<String> {
+    let in_uri = request.uri().authority().map(Authority::to_string);
+    let in_headers = |headers: &HeaderMap| {
+        headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned)
+    };
+    in_uri.or_else(|| in_headers(request.headers()))
+}
+
+/// Draws the frame around a page or a problem. What is neither, such as a redirection, stays.
+async fn draw_frame(call: &PageCall, mut answer: Response) -> Response {
+    let content = answer.extensions_mut().remove::<PageContent>();
+    let problem = answer.extensions_mut().remove::<PageProblem>();
+    let content = match (content, problem) {
+        (Some(content), _) => content,
+        (None, Some(PageProblem(problem))) => layout::problem_content(&problem),
+        // What axum itself refuses, such as a method that the page does not take.
+        (None, None) if answer.status().is_client_error() => {
+            let detail = format!("the server answers {}", answer.status());
+            let content = layout::problem_content(&ApiProblem::malformed_request(detail));
+            PageContent { status: answer.status(), ..content }
+        }
+        (None, None) => return answer,
+    };
+    // The frame reads too, and a page is paid for until it is sent, like an answer of the API.
+    match call.app().reading.place(call.principal.token().id).await {
+        Ok(place) => {
+            let frame = PageFrame::load(call).await;
+            place.leave(layout::html_response(content.status, frame.draw(&content)))
+        }
+        Err(problem) => draw_refusal(call, &problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_taken(headers: &[(&str, &str)]) -> bool {
+        let mut request = Request::post("/admin/sign-out").header("host", "waybill.example:8400");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check_origin(&request.body(axum::body::Body::empty()).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn a_form_of_another_site_is_refused() {
+        assert!(is_taken(&[]));
+        assert!(is_taken(&[("origin", "http://waybill.example:8400")]));
+        assert!(is_taken(&[("origin", "https://waybill.example:8400")]), "behind a TLS proxy");
+        assert!(!is_taken(&[("origin", "http://waybill.example")]));
+        assert!(!is_taken(&[("origin", "http://evil.example")]));
+        assert!(!is_taken(&[("origin", "null")]));
+        assert!(!is_taken(&[("sec-fetch-site", "cross-site")]));
+        assert!(!is_taken(&[("sec-fetch-site", "same-site")]));
+        assert!(is_taken(&[("sec-fetch-site", "same-origin")]));
+        let behind_proxy = [("sec-fetch-site", "same-origin"), ("origin", "https://w.example")];
+        assert!(is_taken(&behind_proxy), "the proxy put its own Host in");
+    }
+}

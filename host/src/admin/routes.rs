@@ -1,0 +1,81 @@
+//! Every page and form, each with the route of the REST API whose need guards it.
+
+use super::PageState;
+use super::guard::{PageGuard, guard_page};
+use super::{assets, call, overview, sign_in};
+use crate::access::session::SessionStore;
+use crate::api::AppState;
+use crate::api::problem::ApiProblem;
+use axum::Router;
+use axum::handler::Handler;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use http::{Method, Uri};
+use std::sync::Arc;
+
+/// Adds pages, none without a guard.
+struct PageRouter {
+    pages: PageState,
+    router: Router<PageState>,
+}
+
+impl PageRouter {
+    /// Adds a page. A token may see it that may read `rest_route`; any known token where that is none.
+    fn page<H, T>(self, path: &str, rest_route: Option<&'static str>, handler: H) -> Self
+    where
+        H: Handler<T, PageState>,
+        T: 'static,
+    {
+        let rest_route = rest_route.map(|route| (Method::GET, route));
+        let guard = PageGuard { pages: self.pages.clone(), rest_route };
+        debug_assert!(guard.has_need(), "{path} names no route of the API");
+        let guarded = get(handler).layer(from_fn_with_state(guard, guard_page));
+        Self { router: self.router.route(path, guarded), ..self }
+    }
+
+    /// Adds a form. A token may send it that may post to `rest_route`.
+    fn form<H, T>(self, path: &str, rest_route: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, PageState>,
+        T: 'static,
+    {
+        let rest_route = Some((Method::POST, rest_route));
+        self.guarded_form(path, rest_route, handler)
+    }
+
+    /// Adds a form. A token may send it that may call `rest_route`; any known token where that is none.
+    fn guarded_form<H, T>(
+        self,
+        path: &str,
+        rest_route: Option<(Method, &'static str)>,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, PageState>,
+        T: 'static,
+    {
+        let guard = PageGuard { pages: self.pages.clone(), rest_route };
+        debug_assert!(guard.has_need(), "{path} names no route of the API");
+        let guarded = post(handler).layer(from_fn_with_state(guard, guard_page));
+        Self { router: self.router.route(path, guarded), ..self }
+    }
+}
+
+/// The routes of the pages.
+pub fn page_routes(app: AppState) -> Router<AppState> {
+    let pages = PageState { app, sessions: Arc::new(SessionStore::default()) };
+    let router = Router::new()
+        .route("/admin/assets/{name}", get(assets::serve_asset))
+        .route(sign_in::SIGN_IN, get(sign_in::show_form).post(sign_in::sign_in));
+    let guarded = PageRouter { pages: pages.clone(), router }
+        .page("/admin", None, overview::show_overview)
+        .page("/admin/", None, overview::show_overview)
+        .page("/admin/{*rest}", None, answer_missing)
+        .guarded_form("/admin/sign-out", None, sign_in::sign_out);
+    guarded.router.with_state(pages)
+}
+
+/// A page that there is not.
+async fn answer_missing(uri: Uri) -> call::PageResult {
+    Err(ApiProblem::missing("page", uri.path()).into())
+}

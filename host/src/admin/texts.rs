@@ -1,0 +1,183 @@
+//! Times, ids, counts and long texts as people read them.
+
+use crate::time::timestamp::Timestamp;
+use maud::{Markup, html};
+use std::time::Duration;
+
+/// Characters of an id that tell it apart: the last ones, because ids begin with their time.
+const TELLING: usize = 8;
+/// Longest text that a page shows of one value, in bytes.
+const LONGEST_TEXT: usize = 32 * 1024;
+
+/// How long ago something was, up to a day; then the date. The exact time is in the title.
+pub fn draw_age(now: Timestamp, at: Timestamp) -> Markup {
+    let ago = now.since(at);
+    let words = match ago.as_secs() {
+        0 => "just now".to_owned(),
+        1..86_400 => format!("{} ago", tell_span(ago)),
+        _ => at.to_string().get(..10).unwrap_or_default().to_owned(),
+    };
+    draw_time(at, &words)
+}
+
+/// How long ago something was, as part of a sentence.
+pub fn tell_ago(now: Timestamp, at: Timestamp) -> String {
+    let ago = now.since(at);
+    if ago.as_secs() == 0 { "just now".to_owned() } else { format!("{} ago", tell_span(ago)) }
+}
+
+/// Since when something is so: the time of day, and how long that is.
+pub fn draw_since(now: Timestamp, at: Timestamp) -> Markup {
+    let ago = now.since(at);
+    let text = at.to_string();
+    let is_today = ago.as_secs() < 86_400;
+    let words = if is_today { text.get(11..16) } else { text.get(..10) };
+    html! {
+        "since " (draw_time(at, words.unwrap_or_default()))
+        " " span { (tell_span(ago)) }
+    }
+}
+
+/// When something is due.
+pub fn draw_due(now: Timestamp, at: Timestamp) -> Markup {
+    if at.since(now).as_secs() == 0 {
+        return draw_time(at, "now");
+    }
+    draw_time(at, &format!("in {}", tell_span(at.since(now))))
+}
+
+/// The time of day, where order matters.
+pub fn draw_clock(at: Timestamp) -> Markup {
+    draw_time(at, &tell_clock(at))
+}
+
+/// A time under other words.
+pub fn draw_time(at: Timestamp, words: &str) -> Markup {
+    let exact = at.to_string();
+    let title = exact.replace('T', " ").replace('Z', " UTC");
+    html! { time datetime=(exact) title=(title) { (words) } }
+}
+
+/// The time of day in UTC, to the second.
+pub fn tell_clock(at: Timestamp) -> String {
+    at.to_string().get(11..19).unwrap_or_default().to_owned()
+}
+
+/// A span in its largest unit.
+pub fn tell_span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0 => "0 s".to_owned(),
+        1..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A short span, such as that of a request.
+pub fn tell_millis(millis: f64) -> String {
+    if millis < 1.0 {
+        format!("{millis:.1} ms")
+    } else if millis < 1_000.0 {
+        format!("{millis:.0} ms")
+    } else {
+        format!("{:.1} s", millis / 1e3)
+    }
+}
+
+/// A number with separators between its thousands.
+pub fn tell_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of things: `1 delivery`, `2 deliveries`.
+pub fn tell_number(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", tell_count(count), if count == 1 { one } else { many })
+}
+
+/// An id as a link; the whole id is in the title.
+pub fn draw_id(id: &str, address: &str) -> Markup {
+    html! { a class="id nw" href=(address) title=(id) { (short_id(id)) } }
+}
+
+/// The prefix of an id and the part that tells it from others of the same second.
+pub fn short_id(id: &str) -> String {
+    let prefix = id.split_once('_').map_or("", |(prefix, _)| prefix);
+    let start = id.len().saturating_sub(TELLING);
+    format!("{prefix}_…{}", id.get(start..).unwrap_or(id))
+}
+
+/// The part of a long text that a page shows, and the sentence that says so where it is cut.
+pub fn cut_text(text: &str) -> (&str, Option<String>) {
+    if text.len() <= LONGEST_TEXT {
+        return (text, None);
+    }
+    let end = text.floor_char_boundary(LONGEST_TEXT);
+    let said = format!(
+        "Cut here: these are the first {} of {} bytes.",
+        tell_count(end as u64),
+        tell_count(text.len() as u64)
+    );
+    (text.get(..end).unwrap_or_default(), Some(said))
+}
+
+/// A block of text in a fixed face, cut where it is long.
+pub fn draw_code(label: &str, text: &str) -> Markup {
+    let (shown, cut) = cut_text(text);
+    html! {
+        pre class="code" role="region" tabindex="0" aria-label=(label) { (shown) }
+        @if let Some(cut) = cut { p class="hint" { (cut) } }
+    }
+}
+
+/// JSON with line breaks; as it is where it cannot be read.
+pub fn indent_json(text: &str) -> String {
+    // Beyond this a page shows the beginning only, so the rest need not be read.
+    if text.len() > LONGEST_TEXT * 8 {
+        return text.to_owned();
+    }
+    let read: Result<serde_json::Value, _> = serde_json::from_str(text);
+    let indented = read.ok().and_then(|value| serde_json::to_string_pretty(&value).ok());
+    indented.unwrap_or_else(|| text.to_owned())
+}
+
+/// A text as part of a query.
+pub fn encode_query(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_spans_read_well() {
+        assert_eq!(tell_count(1_234_567), "1,234,567");
+        assert_eq!(tell_count(999), "999");
+        assert_eq!(tell_number(1, "delivery", "deliveries"), "1 delivery");
+        assert_eq!(tell_span(Duration::from_secs(3_700)), "1 h");
+        assert_eq!([0.42, 999.0, 2_312.0].map(tell_millis), ["0.4 ms", "999 ms", "2.3 s"]);
+    }
+
+    #[test]
+    fn ids_are_told_apart_by_their_end() {
+        assert_eq!(short_id("evt_01932f00-0000-7000-8000-0123456789ab"), "evt_…456789ab");
+    }
+
+    #[test]
+    fn long_texts_are_cut_with_a_sentence() {
+        let text = "ä".repeat(LONGEST_TEXT);
+        let (shown, cut) = cut_text(&text);
+        assert!(shown.len() <= LONGEST_TEXT && cut.unwrap().contains("65,536 bytes"));
+        assert_eq!(cut_text("short"), ("short", None));
+    }
+}
