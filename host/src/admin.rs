@@ -9,6 +9,8 @@
 
 pub mod assets;
 pub mod call;
+pub mod events;
+pub mod filters;
 pub mod forms;
 pub mod guard;
 pub mod layout;
@@ -24,6 +26,26 @@ pub use routes::page_routes;
 use crate::access::session::SessionStore;
 use crate::api::AppState;
 use std::sync::Arc;
+
+/// The page of a source.
+pub fn source_address(name: &str) -> String {
+    format!("/admin/sources/{}", texts::encode_query(name))
+}
+
+/// The page of a flow.
+pub fn flow_address(name: &str) -> String {
+    format!("/admin/flows/{}", texts::encode_query(name))
+}
+
+/// The page of an endpoint.
+pub fn endpoint_address(name: &str) -> String {
+    format!("/admin/endpoints/{}", texts::encode_query(name))
+}
+
+/// The page of a module.
+pub fn module_address(name: &str) -> String {
+    format!("/admin/modules/{}", texts::encode_query(name))
+}
 
 /// What the pages work with. axum clones it for each request.
 #[derive(Debug, Clone)]

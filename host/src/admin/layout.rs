@@ -25,7 +25,13 @@ type PartLink = (PageSection, &'static str, &'static str, &'static str);
 
 /// The parts of the navigation.
 const PARTS: [(&str, &[PartLink]); 3] = [
-    ("", &[(PageSection::Overview, "Overview", "/admin", "/api/v1/auth/test")]),
+    (
+        "",
+        &[
+            (PageSection::Overview, "Overview", "/admin", "/api/v1/auth/test"),
+            (PageSection::Events, "Events", "/admin/events", "/api/v1/events"),
+        ],
+    ),
     ("Set up", &[]),
     ("Look after", &[]),
 ];

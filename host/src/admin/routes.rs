@@ -1,8 +1,9 @@
 //! Every page and form, each with the route of the REST API whose need guards it.
 
 use super::PageState;
+use super::events::trace;
 use super::guard::{PageGuard, guard_page};
-use super::{assets, call, overview, sign_in};
+use super::{assets, call, events, overview, sign_in};
 use crate::access::session::SessionStore;
 use crate::api::AppState;
 use crate::api::problem::ApiProblem;
@@ -71,6 +72,15 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .page("/admin", None, overview::show_overview)
         .page("/admin/", None, overview::show_overview)
         .page("/admin/{*rest}", None, answer_missing)
+        .page(events::EVENTS, Some("/api/v1/events"), events::show_list)
+        .page("/admin/events/{id}", Some("/api/v1/events/{id}"), trace::show_page)
+        .form("/admin/events/{id}/replay", "/api/v1/events/{id}/replay", trace::replay)
+        .page("/admin/deliveries/{id}", Some("/api/v1/deliveries/{id}"), trace::show_delivery_page)
+        .form(
+            "/admin/deliveries/{id}/replay",
+            "/api/v1/deliveries/{id}/replay",
+            trace::resend_delivery,
+        )
         .guarded_form("/admin/sign-out", None, sign_in::sign_out);
     guarded.router.with_state(pages)
 }

@@ -260,21 +260,21 @@ pub fn make_receipt(topology: &SettingsSnapshot, accepted: AcceptedEvent) -> Eve
 pub struct EventQuery {
     /// Only this event type.
     #[serde(rename = "type")]
-    event_type: Option<String>,
+    pub event_type: Option<String>,
     /// Only from this source.
-    source: Option<String>,
+    pub source: Option<String>,
     /// Only about this kind of resource.
-    resource: Option<String>,
+    pub resource: Option<String>,
     /// Only about this resource.
-    resource_id: Option<String>,
+    pub resource_id: Option<String>,
     /// Captured then or later: RFC 3339, or Unix seconds.
-    since: Option<String>,
+    pub since: Option<String>,
     /// Captured earlier: RFC 3339, or Unix seconds.
-    until: Option<String>,
+    pub until: Option<String>,
     /// Where to go on: `meta.next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
     /// How many, 1 to 200; 50 where left out.
-    limit: Option<String>,
+    pub limit: Option<String>,
 }
 
 /// A time in a query, in any spelling.

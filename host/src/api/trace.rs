@@ -214,7 +214,7 @@ fn summarise_trace(
 }
 
 /// Why a step of the trace kept something from being sent, if it did.
-fn why_unsent(step: &TraceLine) -> Option<String> {
+pub fn why_unsent(step: &TraceLine) -> Option<String> {
     let text = |key: &str| match serde_json::from_str(step.get(key)?.get()) {
         Ok(Value::String(text)) => Some(text),
         Ok(_) | Err(_) => None,
