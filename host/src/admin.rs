@@ -9,6 +9,8 @@
 
 pub mod assets;
 pub mod call;
+pub mod deliveries;
+pub mod endpoints;
 pub mod events;
 pub mod filters;
 pub mod forms;
@@ -19,6 +21,7 @@ pub mod record;
 pub mod routes;
 pub mod sign_in;
 pub mod signs;
+pub mod tables;
 pub mod texts;
 
 pub use routes::page_routes;

@@ -32,7 +32,7 @@ const PARTS: [(&str, &[PartLink]); 3] = [
             (PageSection::Events, "Events", "/admin/events", "/api/v1/events"),
         ],
     ),
-    ("Set up", &[]),
+    ("Set up", &[(PageSection::Endpoints, "Endpoints", "/admin/endpoints", "/api/v1/endpoints")]),
     ("Look after", &[]),
 ];
 

@@ -1,9 +1,10 @@
 //! Every page and form, each with the route of the REST API whose need guards it.
 
 use super::PageState;
+use super::endpoints::{actions, detail};
 use super::events::trace;
 use super::guard::{PageGuard, guard_page};
-use super::{assets, call, events, overview, sign_in};
+use super::{assets, call, endpoints, events, overview, sign_in};
 use crate::access::session::SessionStore;
 use crate::api::AppState;
 use crate::api::problem::ApiProblem;
@@ -13,6 +14,9 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use http::{Method, Uri};
 use std::sync::Arc;
+
+/// Changing an endpoint.
+const SET_ENDPOINT: Option<(Method, &str)> = Some((Method::PATCH, "/api/v1/endpoints/{id}"));
 
 /// Adds pages, none without a guard.
 struct PageRouter {
@@ -74,6 +78,12 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .page("/admin/{*rest}", None, answer_missing)
         .page(events::EVENTS, Some("/api/v1/events"), events::show_list)
         .page("/admin/events/{id}", Some("/api/v1/events/{id}"), trace::show_page)
+        .page(endpoints::ENDPOINTS, Some("/api/v1/endpoints"), endpoints::show_list)
+        .page("/admin/endpoints/{id}", Some("/api/v1/endpoints/{id}"), detail::show_page)
+        .form("/admin/endpoints/{id}/test", "/api/v1/endpoints/{id}/test", actions::send_test)
+        .guarded_form("/admin/endpoints/{id}/pause", SET_ENDPOINT, actions::pause)
+        .guarded_form("/admin/endpoints/{id}/resume", SET_ENDPOINT, actions::resume)
+        .form("/admin/endpoints/{id}/cancel", "/api/v1/deliveries/cancel", actions::cancel_waiting)
         .form("/admin/events/{id}/replay", "/api/v1/events/{id}/replay", trace::replay)
         .page("/admin/deliveries/{id}", Some("/api/v1/deliveries/{id}"), trace::show_delivery_page)
         .form(

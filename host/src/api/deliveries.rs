@@ -241,13 +241,13 @@ pub async fn replay_delivery(
 #[serde(deny_unknown_fields)]
 pub struct CancelFilter {
     /// Only to this endpoint, by id or name.
-    endpoint: Option<String>,
+    pub endpoint: Option<String>,
     /// Only of this event type.
-    event_type: Option<String>,
+    pub event_type: Option<String>,
     /// Made then or later, RFC 3339.
-    since: Option<String>,
+    pub since: Option<String>,
     /// Made earlier, RFC 3339.
-    until: Option<String>,
+    pub until: Option<String>,
 }
 
 /// What to call off.
@@ -255,10 +255,10 @@ pub struct CancelFilter {
 #[serde(deny_unknown_fields)]
 pub struct CancelRequest {
     /// Which deliveries.
-    filter: CancelFilter,
+    pub filter: CancelFilter,
     /// Only counts them.
     #[serde(default)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// What was called off.
