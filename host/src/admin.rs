@@ -9,6 +9,7 @@
 
 pub mod assets;
 pub mod call;
+pub mod dead_letters;
 pub mod deliveries;
 pub mod endpoints;
 pub mod events;

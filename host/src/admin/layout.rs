@@ -30,6 +30,12 @@ const PARTS: [(&str, &[PartLink]); 3] = [
         &[
             (PageSection::Overview, "Overview", "/admin", "/api/v1/auth/test"),
             (PageSection::Events, "Events", "/admin/events", "/api/v1/events"),
+            (
+                PageSection::DeadLetters,
+                "Dead letters",
+                "/admin/dead-letters",
+                "/api/v1/dead-letters",
+            ),
         ],
     ),
     ("Set up", &[(PageSection::Endpoints, "Endpoints", "/admin/endpoints", "/api/v1/endpoints")]),

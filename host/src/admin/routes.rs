@@ -1,10 +1,11 @@
 //! Every page and form, each with the route of the REST API whose need guards it.
 
 use super::PageState;
+use super::dead_letters::{letter, replay};
 use super::endpoints::{actions, detail};
 use super::events::trace;
 use super::guard::{PageGuard, guard_page};
-use super::{assets, call, endpoints, events, overview, sign_in};
+use super::{assets, call, dead_letters, endpoints, events, overview, sign_in};
 use crate::access::session::SessionStore;
 use crate::api::AppState;
 use crate::api::problem::ApiProblem;
@@ -17,6 +18,9 @@ use std::sync::Arc;
 
 /// Changing an endpoint.
 const SET_ENDPOINT: Option<(Method, &str)> = Some((Method::PATCH, "/api/v1/endpoints/{id}"));
+
+/// Removing a dead letter for good.
+const DELETE_LETTER: Option<(Method, &str)> = Some((Method::DELETE, "/api/v1/dead-letters/{id}"));
 
 /// Adds pages, none without a guard.
 struct PageRouter {
@@ -84,6 +88,15 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .guarded_form("/admin/endpoints/{id}/pause", SET_ENDPOINT, actions::pause)
         .guarded_form("/admin/endpoints/{id}/resume", SET_ENDPOINT, actions::resume)
         .form("/admin/endpoints/{id}/cancel", "/api/v1/deliveries/cancel", actions::cancel_waiting)
+        .page(dead_letters::DEAD_LETTERS, Some("/api/v1/dead-letters"), dead_letters::show_list)
+        .form("/admin/dead-letters/replay", "/api/v1/dead-letters/replay", replay::replay_matching)
+        .page("/admin/dead-letters/{id}", Some("/api/v1/dead-letters/{id}"), letter::show_page)
+        .form(
+            "/admin/dead-letters/{id}/replay",
+            "/api/v1/dead-letters/{id}/replay",
+            letter::replay_one,
+        )
+        .guarded_form("/admin/dead-letters/{id}/delete", DELETE_LETTER, letter::delete_one)
         .form("/admin/events/{id}/replay", "/api/v1/events/{id}/replay", trace::replay)
         .page("/admin/deliveries/{id}", Some("/api/v1/deliveries/{id}"), trace::show_delivery_page)
         .form(

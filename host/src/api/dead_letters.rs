@@ -13,7 +13,7 @@ use super::problem::ApiProblem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
 use super::{endpoints, sources};
 use crate::model::delivery::DeliveryStatus;
-use crate::model::id::{DeadLetterId, SourceId};
+use crate::model::id::{DeadLetterId, EndpointId, FlowId, SourceId};
 use crate::model::source::Source;
 use crate::settings::SettingsSnapshot;
 use crate::store::ListPage;
@@ -125,7 +125,7 @@ fn find_source(topology: &SettingsSnapshot, id: SourceId) -> Option<&Source> {
 /// What a dead letter is of.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum DeadLetterKind {
+pub enum DeadLetterKind {
     /// A delivery that died.
     Delivery,
     /// An event whose modules failed.
@@ -135,7 +135,8 @@ enum DeadLetterKind {
 }
 
 impl DeadLetterKind {
-    const fn as_str(self) -> &'static str {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivery => "delivery",
             Self::Event => "event",
@@ -150,25 +151,25 @@ impl DeadLetterKind {
 #[into_params(parameter_in = Query)]
 pub struct DeadLetterQuery {
     /// Only to this endpoint, by id or name.
-    endpoint: Option<String>,
+    pub endpoint: Option<String>,
     /// Only of this source, by id or name: its rows, and what became of its events.
-    source: Option<String>,
+    pub source: Option<String>,
     /// Only of this kind.
-    kind: Option<DeadLetterKind>,
+    pub kind: Option<DeadLetterKind>,
     /// Only of deliveries in this status; one that is being replayed is not `dead`.
-    status: Option<DeliveryStatus>,
+    pub status: Option<DeliveryStatus>,
     /// Only of this event type.
-    event_type: Option<String>,
+    pub event_type: Option<String>,
     /// Only for this reason.
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// Died then or later: RFC 3339, or Unix seconds.
-    since: Option<String>,
+    pub since: Option<String>,
     /// Died earlier: RFC 3339, or Unix seconds.
-    until: Option<String>,
+    pub until: Option<String>,
     /// Where to go on: `meta.next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
     /// How many, 1 to 200; 50 where left out.
-    limit: Option<String>,
+    pub limit: Option<String>,
 }
 
 impl DeadLetterQuery {
@@ -178,7 +179,7 @@ impl DeadLetterQuery {
     }
 
     /// What it chooses.
-    fn filter(self, topology: &SettingsSnapshot) -> Result<DeadLetterFilter, ApiProblem> {
+    pub fn filter(self, topology: &SettingsSnapshot) -> Result<DeadLetterFilter, ApiProblem> {
         let texts = [("event_type", &self.event_type), ("reason", &self.reason)];
         check_storable(texts.map(|(name, text)| (name, text.as_deref())))?;
         let endpoint =
@@ -277,12 +278,37 @@ pub async fn replay_dead_letter(
 }
 
 fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
-    let dead = match &stored.subject {
-        DeadSubject::Event(dead) => dead,
-        DeadSubject::Row(dead) => return check_source(topology, dead.source_id),
+    let needs = match &stored.subject {
+        DeadSubject::Event(dead) => ReplayNeeds {
+            endpoint: dead.delivery.map(|(_, endpoint)| endpoint),
+            flow: dead.flow_id,
+            source: None,
+        },
+        DeadSubject::Row(dead) => {
+            ReplayNeeds { source: Some(dead.source_id), ..ReplayNeeds::default() }
+        }
     };
-    match (dead.delivery, dead.flow_id) {
-        (Some((_, id)), _) if topology.find_endpoint(id).is_none() => {
+    check_needs(topology, needs)
+}
+
+/// What must be there for a dead letter to be replayed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReplayNeeds {
+    /// The endpoint of a delivery.
+    pub endpoint: Option<EndpointId>,
+    /// The flow whose modules failed. Of a delivery it does not matter.
+    pub flow: Option<FlowId>,
+    /// The source of a row.
+    pub source: Option<SourceId>,
+}
+
+/// Whether dead letters of these can be replayed.
+pub fn check_needs(topology: &SettingsSnapshot, needs: ReplayNeeds) -> Result<(), ApiProblem> {
+    if let Some(source) = needs.source {
+        return check_source(topology, source);
+    }
+    match (needs.endpoint, needs.flow) {
+        (Some(id), _) if topology.find_endpoint(id).is_none() => {
             Err(ApiProblem::conflict("its endpoint was deleted; replay the event instead"))
         }
         (None, Some(id)) if topology.find_flow(id).is_none() => {
@@ -308,13 +334,13 @@ fn check_source(topology: &SettingsSnapshot, id: SourceId) -> Result<(), ApiProb
 #[serde(deny_unknown_fields)]
 pub struct ReplayRequest {
     /// Which dead letters; `{}` for all.
-    filter: ReplayFilter,
+    pub filter: ReplayFilter,
     /// How many a second, so that a receiver that just came back is not overrun.
     #[serde(default)]
-    per_second: Option<f64>,
+    pub per_second: Option<f64>,
     /// Only count.
     #[serde(default)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// Which dead letters.
@@ -322,19 +348,19 @@ pub struct ReplayRequest {
 #[serde(deny_unknown_fields)]
 pub struct ReplayFilter {
     /// Only to this endpoint, by id or name.
-    endpoint: Option<String>,
+    pub endpoint: Option<String>,
     /// Only of this source, by id or name.
-    source: Option<String>,
+    pub source: Option<String>,
     /// Only of this kind.
-    kind: Option<DeadLetterKind>,
+    pub kind: Option<DeadLetterKind>,
     /// Only of this event type.
-    event_type: Option<String>,
+    pub event_type: Option<String>,
     /// Only for this reason.
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// Died then or later: RFC 3339, or Unix seconds.
-    since: Option<String>,
+    pub since: Option<String>,
     /// Died earlier: RFC 3339, or Unix seconds.
-    until: Option<String>,
+    pub until: Option<String>,
 }
 
 /// What a replay of many did.

@@ -1,0 +1,158 @@
+//! One dead letter: why it died, what it holds, and what can be done with it.
+
+use super::{DEAD_LETTERS, draw_place, letter_address};
+use crate::admin::call::{ActionResult, PageCall, PageContent, PageResult, PageSection};
+use crate::admin::events::answer::capitalise;
+use crate::admin::events::event_address;
+use crate::admin::events::steps::{is_success, tell_attempt};
+use crate::admin::forms::FormFields;
+use crate::admin::layout::{draw_button, draw_confirmation};
+use crate::admin::signs::StateSign;
+use crate::admin::tables::{draw_cell, draw_row, draw_table};
+use crate::admin::texts::{draw_age, draw_code, draw_id, draw_time, indent_json, short_id};
+use crate::api::dead_letters::{
+    DeadLetterDetail, DeadLetterView, delete_dead_letter, replay_dead_letter, show_dead_letter,
+};
+use crate::api::trace::DeliveryTrace;
+use axum::Json;
+use axum::extract::Path;
+use http::Method;
+use maud::{Markup, html};
+
+/// Most attempts in the table, the last ones.
+const MOST_ATTEMPTS: usize = 20;
+
+/// Shows one dead letter.
+pub async fn show_page(call: PageCall, path: Path<String>) -> PageResult {
+    let Json(found) = show_dead_letter(call.state(), call.principal.clone(), path).await?;
+    let DeadLetterDetail { letter, event, delivery } = found.data;
+    let body = html! {
+        div class="stack" {
+            (draw_head(&call, &letter))
+            div class="wide-narrow" {
+                section class="panel" aria-labelledby="fa" {
+                    header { h2 id="fa" { "What is known" } }
+                    div class="in stack-s" {
+                        (draw_facts(&call, &letter))
+                        @if let Some(event) = &event {
+                            h3 { "Data of the event" }
+                            @if event.payload_pruned_at.is_some() {
+                                p class="hint" { "It was pruned." }
+                            }
+                            @else {
+                                (draw_code("Data of the event", &indent_json(event.data.get())))
+                            }
+                        }
+                    }
+                }
+                @if let Some(delivery) = &delivery { (draw_attempts(&call, delivery)) }
+            }
+        }
+    };
+    let title = format!("Dead letter {}", short_id(&letter.id));
+    Ok(PageContent::new(PageSection::DeadLetters, title, body).below("Dead letters", DEAD_LETTERS))
+}
+
+fn draw_head(call: &PageCall, letter: &DeadLetterView) -> Markup {
+    let address = letter_address(&letter.id);
+    let is_open = letter.replayed_at.is_none();
+    let sign = if is_open { StateSign::DEAD } else { StateSign::REPLAYING };
+    let may_delete = call.principal.may_call(&Method::DELETE, "/api/v1/dead-letters/{id}");
+    html! {
+        div class="head" {
+            div {
+                div class="row" { h1 { (capitalise(&letter.detail)) } (sign.draw_pill()) }
+                p class="lead s" {
+                    code { (letter.reason) }
+                    " at " (draw_place(letter)) ", died " (draw_age(call.now, letter.created_at))
+                }
+            }
+            div class="row" {
+                @if let Some(event) = &letter.event_id {
+                    a class="btn" href=(event_address(event)) { "Open the event" }
+                }
+                @if is_open && call.may_post("/api/v1/dead-letters/{id}/replay") {
+                    (draw_button(call, &format!("{address}/replay"), "main", "Replay"))
+                }
+                @if may_delete {
+                    (draw_confirmation(call, &format!("{address}/delete"), "Delete…", "Delete it",
+                        "The dead letter goes for good, and nothing is sent. The event stays and \
+                         can be replayed from its page."))
+                }
+            }
+        }
+    }
+}
+
+fn draw_facts(call: &PageCall, letter: &DeadLetterView) -> Markup {
+    html! {
+        dl class="facts" {
+            dt { "Id" } dd { code { (letter.id) } }
+            @if let Some(event) = &letter.event_id {
+                dt { "Event" } dd { (draw_id(event, &event_address(event))) }
+            }
+            @if let Some(event_type) = &letter.event_type {
+                dt { "Type" } dd { code { (event_type) } }
+            }
+            @if let Some(delivery) = &letter.delivery_id {
+                dt { "Delivery" } dd { code { (delivery) } }
+            }
+            @if let Some(flow) = &letter.flow { dt { "Flow" } dd { (flow) } }
+            @if let Some(list) = &letter.list { dt { "List" } dd { (list) } }
+            @if let Some(row) = &letter.row { dt { "Row" } dd { code { (row) } } }
+            dt { "Died" } dd { (draw_time(letter.created_at, &letter.created_at.to_string())) }
+            @if let Some(at) = letter.replayed_at {
+                dt { "Replay began" } dd { (draw_age(call.now, at)) }
+            }
+        }
+    }
+}
+
+fn draw_attempts(call: &PageCall, delivery: &DeliveryTrace) -> Markup {
+    let hidden = delivery.attempts.len().saturating_sub(MOST_ATTEMPTS);
+    let event = event_address(&delivery.delivery.event_id);
+    let rows = html! {
+        @for attempt in delivery.attempts.iter().skip(hidden) {
+            @let sign = if is_success(attempt) { StateSign::ANSWERED } else { StateSign::REFUSED };
+            (draw_row(&html! {
+                (draw_cell("nw", &html! { (attempt.number) }))
+                (draw_cell("r nw", &draw_age(call.now, attempt.at)))
+                (draw_cell("w", &html! {
+                    (sign.draw_with(&tell_attempt(attempt)))
+                    @if let Some(error) = &attempt.error { span class="why" { (error) } }
+                }))
+            }))
+        }
+    };
+    let columns = [("Attempt", false), ("When", false), ("Result", false)];
+    html! {
+        section class="panel" aria-labelledby="at" {
+            header { h2 id="at" { "Attempts" } a class="s" href=(event) { "Headers and answers" } }
+            (draw_table("Attempts", "mid", &columns, &rows))
+            @if hidden > 0 { footer { (hidden) " earlier attempts are on the event's page." } }
+        }
+    }
+}
+
+/// Replays one.
+pub async fn replay_one(
+    call: PageCall,
+    Path(id): Path<String>,
+    _fields: FormFields,
+) -> ActionResult {
+    let path = Path(id.clone());
+    drop(replay_dead_letter(call.state(), call.principal.clone(), path).await?);
+    let notice = "The replay has begun. The dead letter goes when it succeeds.";
+    Ok(call.done(DEAD_LETTERS, format!("{} ({})", notice, short_id(&id))))
+}
+
+/// Removes one for good.
+pub async fn delete_one(
+    call: PageCall,
+    Path(id): Path<String>,
+    _fields: FormFields,
+) -> ActionResult {
+    let path = Path(id.clone());
+    delete_dead_letter(call.state(), call.principal.clone(), path).await?;
+    Ok(call.done(DEAD_LETTERS, format!("The dead letter {} was deleted.", short_id(&id))))
+}
