@@ -38,7 +38,13 @@ const PARTS: [(&str, &[PartLink]); 3] = [
             ),
         ],
     ),
-    ("Set up", &[(PageSection::Endpoints, "Endpoints", "/admin/endpoints", "/api/v1/endpoints")]),
+    (
+        "Set up",
+        &[
+            (PageSection::Sources, "Sources", "/admin/sources", "/api/v1/sources"),
+            (PageSection::Endpoints, "Endpoints", "/admin/endpoints", "/api/v1/endpoints"),
+        ],
+    ),
     ("Look after", &[]),
 ];
 

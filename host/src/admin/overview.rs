@@ -1,17 +1,82 @@
-//! The first page.
+//! The first page: what needs attention now, whether today is an ordinary day, and what depends on
+//! what is broken. A token sees the parts that it could also ask the REST API for.
 
-use super::call::{PageCall, PageContent, PageResult, PageSection};
+pub mod attention;
+pub mod chart;
+pub mod figures;
+pub mod map;
+pub mod tiles;
+
+use super::call::{PageCall, PageContent, PageProblem, PageResult, PageSection};
+use super::dead_letters::causes::load_causes;
+use super::endpoints::health::HealthReport;
+use super::filters::SPANS;
+use super::sources::{ShownSource, load_sources};
+use super::texts::tell_clock;
+use crate::api::body::QueryInput;
+use crate::store::DeathCause;
+use attention::{draw_attention, list_attention};
+use figures::SpanFigures;
 use maud::html;
+use serde::Deserialize;
 
-/// Shows who is signed in.
-pub async fn show_overview(call: PageCall) -> PageResult {
-    let name = &call.principal.token().settings.name;
+/// The span where none is chosen.
+const USUAL_SPAN: &str = "24h";
+
+/// Which span the figures are of.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OverviewPage {
+    span: Option<String>,
+}
+
+/// Everything that the page is made of.
+pub struct OverviewData {
+    pub report: HealthReport,
+    pub causes: Vec<DeathCause>,
+    pub sources: Vec<ShownSource>,
+    pub figures: Option<SpanFigures>,
+}
+
+async fn load_data(call: &PageCall, span: (&str, u64)) -> Result<OverviewData, PageProblem> {
+    let sees_deliveries = call.may_read("/api/v1/deliveries");
+    let figures = if sees_deliveries { Some(SpanFigures::load(call, span.1).await?) } else { None };
+    let report = match &figures {
+        Some(figures) => HealthReport::load_with(call, &figures.deliveries).await?,
+        None => HealthReport::default(),
+    };
+    let sees_letters = call.may_read("/api/v1/dead-letters");
+    let causes = if sees_letters { load_causes(call).await? } else { Vec::new() };
+    let sees_sources = call.may_read("/api/v1/sources");
+    let sources = if sees_sources { load_sources(call).await? } else { Vec::new() };
+    Ok(OverviewData { report, causes, sources, figures })
+}
+
+/// Shows the overview.
+pub async fn show_overview(
+    call: PageCall,
+    QueryInput(page): QueryInput<OverviewPage>,
+) -> PageResult {
+    let chosen = page.span.as_deref().unwrap_or(USUAL_SPAN);
+    let span = SPANS.iter().find(|(name, _, _)| *name == chosen);
+    let (name, label, seconds) = span.copied().unwrap_or((USUAL_SPAN, "last 24 hours", 86_400));
+    let data = load_data(&call, (name, seconds)).await?;
+    let items = list_attention(&call, &data);
     let body = html! {
         div class="stack" {
-            div class="head" { div {
-                h1 { "Overview" }
-                p class="lead s" { "Signed in with the token " b { (name) } "." }
-            } }
+            div class="head" {
+                div {
+                    h1 { (attention::tell_count_of(&items)) }
+                    p class="lead s" { (attention::tell_health(&call, &data)) }
+                }
+                p class="meta" { "As of " (tell_clock(call.now)) " UTC" }
+            }
+            (draw_attention(&items))
+            @if let Some(figures) = &data.figures {
+                (tiles::draw_tiles(&call, &data, figures, label))
+                (chart::draw_chart(figures, name))
+            }
+            (map::draw_map(&call, &data))
         }
     };
     Ok(PageContent::new(PageSection::Overview, "Overview", body))

@@ -5,7 +5,7 @@ use super::dead_letters::{letter, replay};
 use super::endpoints::{actions, detail};
 use super::events::trace;
 use super::guard::{PageGuard, guard_page};
-use super::{assets, call, dead_letters, endpoints, events, overview, sign_in};
+use super::{assets, call, dead_letters, endpoints, events, overview, sign_in, sources};
 use crate::access::session::SessionStore;
 use crate::api::AppState;
 use crate::api::problem::ApiProblem;
@@ -88,6 +88,11 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .guarded_form("/admin/endpoints/{id}/pause", SET_ENDPOINT, actions::pause)
         .guarded_form("/admin/endpoints/{id}/resume", SET_ENDPOINT, actions::resume)
         .form("/admin/endpoints/{id}/cancel", "/api/v1/deliveries/cancel", actions::cancel_waiting)
+        .page(sources::SOURCES, Some("/api/v1/sources"), sources::show_list)
+        .page("/admin/sources/{id}", Some("/api/v1/sources/{id}"), sources::show_page)
+        .form("/admin/sources/{id}/pause", "/api/v1/sources/{id}/pause", sources::pause)
+        .form("/admin/sources/{id}/resume", "/api/v1/sources/{id}/resume", sources::resume)
+        .form("/admin/sources/{id}/run", "/api/v1/sources/{id}/run", sources::run_now)
         .page(dead_letters::DEAD_LETTERS, Some("/api/v1/dead-letters"), dead_letters::show_list)
         .form("/admin/dead-letters/replay", "/api/v1/dead-letters/replay", replay::replay_matching)
         .page("/admin/dead-letters/{id}", Some("/api/v1/dead-letters/{id}"), letter::show_page)

@@ -1,0 +1,295 @@
+//! Sources: do events come, and how is each set. What is shown is what the REST API tells.
+
+use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
+use super::forms::FormFields;
+use super::layout::{draw_button, draw_confirmation};
+use super::shown::read_shown;
+use super::signs::{StateSign, StateTone, draw_icon};
+use super::source_address;
+use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_settings, draw_table};
+use super::texts::{draw_age, draw_due, encode_query, tell_count, tell_number};
+use crate::api::edit;
+use crate::api::sources::{self as rest, find_source};
+use crate::model::private_values::SettingsKind;
+use crate::time::timestamp::Timestamp;
+use axum::Json;
+use axum::extract::Path;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+/// Where the list stands.
+pub const SOURCES: &str = "/admin/sources";
+
+/// A source as the REST API shows it, as far as pages tell of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ShownSource {
+    pub name: String,
+    pub kind: String,
+    pub enabled: bool,
+    path: Option<String>,
+    warning: Option<String>,
+    status: ShownFigures,
+    run: Option<ShownRun>,
+    updated_at: Timestamp,
+}
+
+/// What came from it since the server started.
+#[derive(Debug, Clone, Deserialize)]
+struct ShownFigures {
+    captured: u64,
+    duplicates: u64,
+    #[serde(default)]
+    refused: std::collections::BTreeMap<String, u64>,
+    last_success_at: Option<Timestamp>,
+    last_error_at: Option<Timestamp>,
+    last_error: Option<String>,
+}
+
+/// How it runs.
+#[derive(Debug, Clone, Deserialize)]
+struct ShownRun {
+    running: bool,
+    finished_at: Option<Timestamp>,
+    next_at: Option<Timestamp>,
+    rows: u64,
+    events: u64,
+    error: Option<String>,
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+/// All sources.
+pub async fn load_sources(call: &PageCall) -> Result<Vec<ShownSource>, PageProblem> {
+    let Json(found) = rest::list_sources(call.state(), call.principal.clone()).await?;
+    Ok(read_shown(found.data)?)
+}
+
+impl ShownSource {
+    /// The state, and why.
+    pub fn judge(&self) -> (StateSign, String) {
+        if !self.enabled {
+            return (StateSign::PAUSED, "takes nothing".to_owned());
+        }
+        if let Some(error) = self.run.as_ref().and_then(|run| run.error.clone()) {
+            return (StateSign::FAILING, error);
+        }
+        let figures = &self.status;
+        if figures.last_error_at > figures.last_success_at {
+            let why = figures.last_error.clone().unwrap_or_default();
+            return (StateSign { word: "Refusing", ..StateSign::WARNING }, why);
+        }
+        if let Some(run) = self.run.as_ref().filter(|run| run.running) {
+            return (StateSign::RUNNING, tell_number(run.rows, "row so far", "rows so far"));
+        }
+        match &self.warning {
+            Some(warning) => (StateSign::WARNING, warning.clone()),
+            None => (StateSign::UP, String::new()),
+        }
+    }
+
+    /// When something last came from it.
+    pub fn last_at(&self) -> Option<Timestamp> {
+        self.status.last_success_at
+    }
+
+    /// How many events it sent since the server started.
+    pub fn captured(&self) -> u64 {
+        self.status.captured
+    }
+
+    /// When it last failed.
+    pub fn failed_at(&self) -> Option<Timestamp> {
+        self.run.as_ref().and_then(|run| run.finished_at).or(self.status.last_error_at)
+    }
+}
+
+/// Shows all sources.
+pub async fn show_list(call: PageCall) -> PageResult {
+    let all = load_sources(&call).await?;
+    let rows = html! { @for source in &all { (draw_row(&draw_cells(&call, source))) } };
+    let columns =
+        [("Source", false), ("State", false), ("Events", true), ("Last", true), ("Next run", true)];
+    let bad = all.iter().filter(|source| source.judge().0.tone == StateTone::Bad).count();
+    let body = html! {
+        div class="stack" {
+            div class="head" { div {
+                h1 {
+                    (tell_number(all.len() as u64, "source", "sources"))
+                    @if bad > 0 { ", " (bad) " failing" }
+                }
+                p class="lead s" { "Counts are since this server started." }
+            } }
+            section class="panel" aria-label="Sources" {
+                @if all.is_empty() {
+                    p class="in" {
+                        "There is no source yet. Events can be sent to "
+                        code { "/api/v1/events" }
+                        " without one."
+                    }
+                } @else { (draw_table("Sources", "mid", &columns, &rows)) }
+            }
+        }
+    };
+    Ok(PageContent::new(PageSection::Sources, "Sources", body))
+}
+
+fn draw_cells(call: &PageCall, source: &ShownSource) -> Markup {
+    let (sign, why) = source.judge();
+    html! {
+        (draw_cell("w nw", &html! {
+            a class="name" href=(source_address(&source.name)) { (source.name) }
+            span class="why" { (source.kind) }
+        }))
+        (draw_cell("clip w", &html! { (sign.draw()) span class="why cut" title=(why) { (why) } }))
+        (draw_labelled_cell("num", "Events", &html! { (tell_count(source.status.captured)) }))
+        (draw_labelled_cell("num nw", "Last", &html! {
+            @match source.last_at() { Some(at) => (draw_age(call.now, at)), None => "–" }
+        }))
+        (draw_labelled_cell("num nw x", "Next run", &html! {
+            @match source.run.as_ref().and_then(|run| run.next_at) {
+                Some(at) => (draw_due(call.now, at)), None => "–"
+            }
+        }))
+    }
+}
+
+/// Shows one source.
+pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
+    let path = Path(name.clone());
+    let Json(found) = rest::show_source(call.state(), call.principal.clone(), path).await?;
+    let source: ShownSource = read_shown(found.data)?;
+    let runtime = find_source(&call.settings(), &name)?;
+    let masked = edit::mask_settings(SettingsKind::Source, &runtime.source.settings)?;
+    let settings = draw_settings(&masked)?;
+    let (sign, why) = source.judge();
+    let body = html! {
+        div class="stack" {
+            (draw_head(&call, &source, sign))
+            @if matches!(sign.tone, StateTone::Bad | StateTone::Warn) {
+                div class={ "note " (sign.tone.class()) } {
+                    (draw_icon(sign.icon)) span { b { (sign.word) ". " } (why) }
+                }
+            }
+            div class="wide-narrow" {
+                (draw_figures(&call, &source))
+                section class="panel" aria-labelledby="set" {
+                    header {
+                        h2 id="set" { "Settings" }
+                        span class="meta" { "changed " (draw_age(call.now, source.updated_at)) }
+                    }
+                    (settings)
+                }
+            }
+        }
+    };
+    Ok(PageContent::new(PageSection::Sources, source.name, body).below("Sources", SOURCES))
+}
+
+fn draw_head(call: &PageCall, source: &ShownSource, sign: StateSign) -> Markup {
+    let here = source_address(&source.name);
+    html! {
+        div class="head" {
+            div {
+                div class="row" { h1 { (source.name) } (sign.draw_pill()) }
+                p class="lead s" {
+                    (source.kind)
+                    @if let Some(path) = &source.path { ", takes webhooks at " code { (path) } }
+                }
+            }
+            div class="row" {
+                a class="btn" href={ "/admin/events?source=" (encode_query(&source.name)) } {
+                    "Its events"
+                }
+                @if source.run.is_some() && source.enabled && call.may_post("/api/v1/sources/{id}/run") {
+                    (draw_button(call, &format!("{here}/run"), "main", "Run now"))
+                }
+                @if source.enabled && call.may_post("/api/v1/sources/{id}/pause") {
+                    (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
+                        "Nothing more is taken from it. What is sent to it is told to come again \
+                         later."))
+                }
+                @if !source.enabled && call.may_post("/api/v1/sources/{id}/resume") {
+                    (draw_button(call, &format!("{here}/resume"), "main", "Resume"))
+                }
+            }
+        }
+    }
+}
+
+fn draw_figures(call: &PageCall, source: &ShownSource) -> Markup {
+    let figures = &source.status;
+    html! {
+        section class="panel" aria-labelledby="fi" {
+            header { h2 id="fi" { "Since this server started" } }
+            div class="in stack-s" {
+                dl class="facts" {
+                    dt { "Captured" } dd { (tell_number(figures.captured, "event", "events")) }
+                    dt { "Repeats" } dd { (tell_count(figures.duplicates)) }
+                    @for (reason, count) in &figures.refused {
+                        dt { "Refused" } dd { (tell_count(*count)) ", " (reason) }
+                    }
+                    @if let Some(at) = figures.last_success_at {
+                        dt { "Last came" } dd { (draw_age(call.now, at)) }
+                    }
+                    @if let Some(at) = figures.last_error_at {
+                        dt { "Last refused" } dd { (draw_age(call.now, at)) }
+                    }
+                    @if let Some(error) = &figures.last_error { dt { "Because" } dd { (error) } }
+                }
+                @if let Some(run) = &source.run {
+                    h3 { "Runs" }
+                    dl class="facts" {
+                        dt { "State" }
+                        dd {
+                            @if run.running {
+                                (StateSign::RUNNING.draw())
+                            } @else {
+                                "waits for its next run"
+                            }
+                        }
+                        @if let Some(at) = run.finished_at {
+                            dt { "Last run ended" } dd { (draw_age(call.now, at)) }
+                        }
+                        dt { "It read" }
+                        dd {
+                            (tell_number(run.rows, "row", "rows"))
+                            ", " (tell_number(run.events, "event", "events"))
+                        }
+                        @if let Some(at) = run.next_at {
+                            dt { "Next" } dd { (draw_due(call.now, at)) }
+                        }
+                        @if let Some(error) = &run.error {
+                            dt { "Error" } dd class="bad" { (error) }
+                        }
+                        @for warning in &run.warnings { dt { "Warning" } dd { (warning) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Takes nothing more from a source.
+pub async fn pause(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
+    let path = Path(name.clone());
+    drop(rest::pause_source(call.state(), call.principal.clone(), path).await?);
+    Ok(call.done(&source_address(&name), format!("{name} is paused.")))
+}
+
+/// Takes from it again.
+pub async fn resume(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
+    let path = Path(name.clone());
+    drop(rest::resume_source(call.state(), call.principal.clone(), path).await?);
+    Ok(call.done(&source_address(&name), format!("{name} is resumed.")))
+}
+
+/// Has a source run now.
+pub async fn run_now(
+    call: PageCall,
+    Path(name): Path<String>,
+    _fields: FormFields,
+) -> ActionResult {
+    let path = Path(name.clone());
+    drop(rest::run::run_source(call.state(), call.principal.clone(), path).await?);
+    Ok(call.done(&source_address(&name), format!("{name} runs as soon as a node is free.")))
+}
