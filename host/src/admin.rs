@@ -8,24 +8,30 @@
 //! ([`layout`]). Texts of events and receivers reach a page only through maud, which escapes them.
 
 pub mod assets;
+pub mod audit;
 pub mod call;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod endpoints;
 pub mod events;
 pub mod filters;
+pub mod flows;
 pub mod forms;
 pub mod guard;
 pub mod layout;
+pub mod modules;
+pub mod nodes;
 pub mod overview;
 pub mod record;
 pub mod routes;
+pub mod search;
 pub mod sources;
 pub mod sign_in;
 pub mod shown;
 pub mod signs;
 pub mod tables;
 pub mod texts;
+pub mod tokens;
 
 pub use routes::page_routes;
 

@@ -42,10 +42,19 @@ const PARTS: [(&str, &[PartLink]); 3] = [
         "Set up",
         &[
             (PageSection::Sources, "Sources", "/admin/sources", "/api/v1/sources"),
+            (PageSection::Flows, "Flows", "/admin/flows", "/api/v1/flows"),
+            (PageSection::Modules, "Modules", "/admin/modules", "/api/v1/modules"),
             (PageSection::Endpoints, "Endpoints", "/admin/endpoints", "/api/v1/endpoints"),
         ],
     ),
-    ("Look after", &[]),
+    (
+        "Look after",
+        &[
+            (PageSection::Tokens, "Tokens", "/admin/tokens", "/api/v1/tokens"),
+            (PageSection::Audit, "Audit", "/admin/audit", "/api/v1/audit"),
+            (PageSection::Nodes, "Nodes", "/admin/nodes", "/api/v1/nodes"),
+        ],
+    ),
 ];
 
 /// An answer that is a page. With `no-referrer` browsers would send forms without a usable
@@ -237,9 +246,11 @@ impl<'c> PageFrame<'c> {
                         li aria-current="page" { (content.title) }
                     }
                 }
+                (draw_search("find", "Search everything"))
                 details class="menu" {
                     summary class="btn small" { (draw_icon("menu")) "Menu" }
                     div class="sheet" {
+                        (draw_search("find-menu", "Search everything (menu)"))
                         (self.draw_navigation(content, "Main (menu)"))
                         (self.draw_person())
                     }
@@ -253,6 +264,16 @@ impl<'c> PageFrame<'c> {
             @if let Some(notice) = &self.notice {
                 p class="note said" role="status" { (notice) }
             }
+        }
+    }
+}
+
+fn draw_search(id: &str, label: &str) -> Markup {
+    html! {
+        form class="find" role="search" action="/admin/search" aria-label=(label) {
+            label class="vh" for=(id) { "Search by id, record or name" }
+            input id=(id) name="q" type="search"
+                placeholder="Id, name, or record such as invoice 1042";
         }
     }
 }

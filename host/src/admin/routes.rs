@@ -5,7 +5,10 @@ use super::dead_letters::{letter, replay};
 use super::endpoints::{actions, detail};
 use super::events::trace;
 use super::guard::{PageGuard, guard_page};
-use super::{assets, call, dead_letters, endpoints, events, overview, sign_in, sources};
+use super::{
+    assets, audit, call, dead_letters, endpoints, events, flows, modules, nodes, overview, search,
+    sign_in, sources, tokens,
+};
 use crate::access::session::SessionStore;
 use crate::api::AppState;
 use crate::api::problem::ApiProblem;
@@ -21,6 +24,11 @@ const SET_ENDPOINT: Option<(Method, &str)> = Some((Method::PATCH, "/api/v1/endpo
 
 /// Removing a dead letter for good.
 const DELETE_LETTER: Option<(Method, &str)> = Some((Method::DELETE, "/api/v1/dead-letters/{id}"));
+
+/// Changing a flow.
+const SET_FLOW: Option<(Method, &str)> = Some((Method::PATCH, "/api/v1/flows/{id}"));
+/// Revoking a token.
+const REVOKE_TOKEN: Option<(Method, &str)> = Some((Method::DELETE, "/api/v1/tokens/{id}"));
 
 /// Adds pages, none without a guard.
 struct PageRouter {
@@ -88,6 +96,25 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .guarded_form("/admin/endpoints/{id}/pause", SET_ENDPOINT, actions::pause)
         .guarded_form("/admin/endpoints/{id}/resume", SET_ENDPOINT, actions::resume)
         .form("/admin/endpoints/{id}/cancel", "/api/v1/deliveries/cancel", actions::cancel_waiting)
+        .page("/admin/search", None, search::show_results)
+        .page(flows::FLOWS, Some("/api/v1/flows"), flows::show_list)
+        .page("/admin/flows/{id}", Some("/api/v1/flows/{id}"), flows::show_page)
+        .guarded_form("/admin/flows/{id}/pause", SET_FLOW, flows::pause)
+        .guarded_form("/admin/flows/{id}/resume", SET_FLOW, flows::resume)
+        .page(modules::MODULES, Some("/api/v1/modules"), modules::show_list)
+        .form("/admin/module-upload", "/api/v1/modules/{name}", modules::upload)
+        .page("/admin/modules/{name}", Some("/api/v1/modules/{name}"), modules::show_page)
+        .form(
+            "/admin/modules/{name}/versions/{version}/activate",
+            "/api/v1/modules/{name}/versions/{version}/activate",
+            modules::activate,
+        )
+        .page(tokens::TOKENS, Some("/api/v1/tokens"), tokens::show_list)
+        .form("/admin/token-create", "/api/v1/tokens", tokens::create)
+        .page("/admin/tokens/{id}", Some("/api/v1/tokens/{id}"), tokens::show_page)
+        .guarded_form("/admin/tokens/{id}/revoke", REVOKE_TOKEN, tokens::revoke)
+        .page(audit::AUDIT, Some("/api/v1/audit"), audit::show_list)
+        .page("/admin/nodes", Some("/api/v1/nodes"), nodes::show_list)
         .page(sources::SOURCES, Some("/api/v1/sources"), sources::show_list)
         .page("/admin/sources/{id}", Some("/api/v1/sources/{id}"), sources::show_page)
         .form("/admin/sources/{id}/pause", "/api/v1/sources/{id}/pause", sources::pause)

@@ -24,30 +24,30 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CallView {
     /// The request's id, as its answer carried it in `X-Request-Id`.
-    id: String,
+    pub id: String,
     /// When it came.
     #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
+    pub at: Timestamp,
     /// The id of the token that was shown, if it was known; a short-lived one's client.
-    token_id: Option<String>,
+    pub token_id: Option<String>,
     /// Its name, if it is there still.
-    token: Option<String>,
+    pub token: Option<String>,
     /// Where it came from.
     #[schema(value_type = String)]
-    address: IpAddr,
+    pub address: IpAddr,
     /// The HTTP method.
-    method: String,
+    pub method: String,
     /// The route, with the names of its parameters.
-    route: String,
+    pub route: String,
     /// The status of the answer.
-    status: u16,
+    pub status: u16,
     /// How long the answer took, in milliseconds.
-    duration_ms: f64,
+    pub duration_ms: f64,
     /// How many calls the row stands for. Calls without a known token, and those refused before they
     /// count against a token's rate, share one row for each address and minute; method, route and
     /// status are then those of the last. Beyond 64 addresses a minute the rest share the address
     /// `0.0.0.0`.
-    calls: u32,
+    pub calls: u32,
 }
 
 impl CallView {
@@ -75,23 +75,23 @@ impl CallView {
 #[into_params(parameter_in = Query)]
 pub struct CallQuery {
     /// Only of this token, by id or name.
-    token: Option<String>,
+    pub token: Option<String>,
     /// Only from this address.
-    address: Option<String>,
+    pub address: Option<String>,
     /// Only with this method.
-    method: Option<String>,
+    pub method: Option<String>,
     /// Only of this route, such as `/api/v1/events`.
-    route: Option<String>,
+    pub route: Option<String>,
     /// Only with this status, such as `403`, or of this class, such as `4xx`.
-    status: Option<String>,
+    pub status: Option<String>,
     /// Come then or later: RFC 3339, or Unix seconds.
-    since: Option<String>,
+    pub since: Option<String>,
     /// Come earlier: RFC 3339, or Unix seconds.
-    until: Option<String>,
+    pub until: Option<String>,
     /// Where to go on: `meta.next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
     /// How many, 1 to 200; 50 where left out.
-    limit: Option<String>,
+    pub limit: Option<String>,
 }
 
 impl CallQuery {

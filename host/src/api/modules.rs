@@ -138,11 +138,11 @@ pub async fn show_module(
 pub struct UploadQuery {
     /// Whether flows run it from now on.
     #[serde(default)]
-    activate: bool,
+    pub activate: bool,
     /// Its number, 1 to 1,000,000, for a server that is to have the same versions as another; the next
     /// one where left out.
     #[serde(default)]
-    version: Option<u32>,
+    pub version: Option<u32>,
 }
 
 /// The highest number that an upload may ask for.
@@ -235,18 +235,18 @@ pub async fn download_module(
 pub struct RunRequest {
     /// The version; the active one, else the newest, where left out.
     #[serde(default)]
-    version: Option<u32>,
+    pub version: Option<u32>,
     /// A stored event's id.
     #[serde(default)]
-    event_id: Option<String>,
+    pub event_id: Option<String>,
     /// An event as `POST /events` takes it.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    event: Option<Value>,
+    pub event: Option<Value>,
     /// What the module reads through its `config` interface.
     #[serde(default)]
     #[schema(value_type = Object)]
-    config: BTreeMap<String, Value>,
+    pub config: BTreeMap<String, Value>,
 }
 
 /// What a trial came to.

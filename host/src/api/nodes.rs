@@ -15,20 +15,20 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NodeView {
     /// Made anew at every start.
-    id: String,
+    pub id: String,
     /// The address and port that it listens on.
-    address: Option<String>,
+    pub address: Option<String>,
     /// The version of Waybill that it runs.
-    version: Option<String>,
+    pub version: Option<String>,
     /// When it was started.
     #[schema(value_type = Option<String>, format = DateTime)]
-    started_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
     /// When it last said that it is there, which it does every two seconds. After ten seconds of silence
     /// another node takes over what it held, and it is listed no more.
     #[schema(value_type = String, format = DateTime)]
-    seen_at: Timestamp,
+    pub seen_at: Timestamp,
     /// Whether it is the node that answers.
-    answers: bool,
+    pub answers: bool,
 }
 
 impl NodeView {

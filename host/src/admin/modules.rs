@@ -1,0 +1,264 @@
+//! Modules: which version runs, and which others there are.
+
+use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
+use super::forms::FormFields;
+use super::layout::{draw_confirmation, draw_form_key};
+use super::signs::StateSign;
+use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
+use super::texts::{draw_age, tell_count, tell_number};
+use super::{flow_address, module_address};
+use crate::api::body::QueryInput;
+use crate::api::modules::{
+    ModuleView, UploadQuery, activate_module, list_modules, show_module, upload_module,
+};
+use crate::api::problem::ApiProblem;
+use crate::settings::SettingsSnapshot;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Request};
+use maud::{Markup, html};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Where the list stands.
+pub const MODULES: &str = "/admin/modules";
+/// The route that takes a component.
+const UPLOAD: &str = "/api/v1/modules/{name}";
+/// Most versions on one page, the newest ones.
+const MOST_VERSIONS: usize = 50;
+
+/// What a component says of itself, as far as pages tell it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ShownReport {
+    exports: Vec<String>,
+    imports: Vec<String>,
+    size: u64,
+}
+
+impl ShownReport {
+    fn of(view: &ModuleView) -> Self {
+        serde_json::from_str(view.report.get()).unwrap_or_default()
+    }
+}
+
+/// The flows that name a module.
+fn flows_with(settings: &SettingsSnapshot, name: &str) -> Vec<String> {
+    let flows = settings.flows().iter().map(|route| &route.flow.settings);
+    let uses = flows.filter(|flow| flow.modules.iter().any(|module| module.name == name));
+    uses.map(|flow| flow.name.clone()).collect()
+}
+
+fn draw_flows(flows: &[String]) -> Markup {
+    html! {
+        @if flows.is_empty() { span class="soft" { "no flow" } }
+        @for (n, flow) in flows.iter().enumerate() {
+            @if n > 0 { ", " }
+            a href=(flow_address(flow)) { (flow) }
+        }
+    }
+}
+
+/// Shows all modules.
+pub async fn show_list(call: PageCall) -> PageResult {
+    let Json(found) = list_modules(call.state(), call.principal.clone()).await?;
+    let mut modules: BTreeMap<&str, Vec<&ModuleView>> = BTreeMap::new();
+    for view in &found.data {
+        modules.entry(&view.name).or_default().push(view);
+    }
+    let settings = call.settings();
+    let rows = html! {
+        @for (name, versions) in &modules {
+            @let active = versions.iter().find(|view| view.active);
+            (draw_row(&html! {
+                (draw_cell("nw", &html! { a class="name" href=(module_address(name)) { (name) } }))
+                (draw_cell("r nw", &html! {
+                    @match active {
+                        Some(active) => (StateSign::ACTIVE.draw_with(&format!("v{} active", active.version))),
+                        None => (StateSign { word: "None active", ..StateSign::KEPT }.draw()),
+                    }
+                }))
+                (draw_labelled_cell("num", "Versions", &html! { (versions.len()) }))
+                (draw_cell("w", &draw_flows(&flows_with(&settings, name))))
+            }))
+        }
+    };
+    let columns = [("Module", false), ("State", false), ("Versions", true), ("Used by", false)];
+    let body = html! {
+        div class="stack" {
+            div class="head" { div {
+                h1 { (tell_number(modules.len() as u64, "module", "modules")) }
+                p class="lead s" {
+                    "A module is a WebAssembly component that filters, changes or routes events."
+                }
+            } }
+            section class="panel" aria-label="Modules" {
+                @if modules.is_empty() { p class="in" { "There is no module yet." } }
+                @else { (draw_table("Modules", "mid", &columns, &rows)) }
+            }
+            (draw_upload(&call, None))
+        }
+    };
+    Ok(PageContent::new(PageSection::Modules, "Modules", body))
+}
+
+/// The form that uploads a component, for a token that may.
+fn draw_upload(call: &PageCall, name: Option<&str>) -> Markup {
+    let limit = call.app().live.engine().limits().upload_bytes as u64;
+    html! {
+        @if call.may_post(UPLOAD) {
+            section class="panel" aria-labelledby="up" {
+                header {
+                    h2 id="up" {
+                        @if name.is_some() { "Upload a version" } @else { "Upload a module" }
+                    }
+                }
+                form class="in stack-s" method="post" action="/admin/module-upload" enctype="multipart/form-data" {
+                    (draw_form_key(call))
+                    div class="fields" {
+                        @match name {
+                            Some(name) => input type="hidden" name="name" value=(name);,
+                            None => div class="field" {
+                                label for="mname" { "Name" }
+                                input id="mname" name="name" required aria-describedby="mname-h";
+                                p class="hint" id="mname-h" { "Letters, digits, hyphens" }
+                            },
+                        }
+                        div class="field" {
+                            label for="wasm" { "Component" }
+                            input id="wasm" name="component" type="file" accept=".wasm,application/wasm" required aria-describedby="wasm-h";
+                            p class="hint" id="wasm-h" {
+                                "A .wasm file of at most "
+                                (tell_count(limit / 1024))
+                                " KiB. It is checked and compiled first."
+                            }
+                        }
+                        label class="check full" {
+                            input type="checkbox" name="activate" value="yes";
+                            "Run it in flows from now on"
+                        }
+                    }
+                    div class="row" { button class="btn main" type="submit" { "Upload" } }
+                }
+            }
+        }
+    }
+}
+
+/// Shows the versions of a module.
+pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
+    let path = Path(name.clone());
+    let Json(found) = show_module(call.state(), call.principal.clone(), path).await?;
+    let mut versions = found.data;
+    versions.sort_by_key(|view| std::cmp::Reverse(view.version));
+    let hidden = versions.len().saturating_sub(MOST_VERSIONS);
+    let rows = html! {
+        @for view in versions.iter().take(MOST_VERSIONS) { (draw_row(&draw_version(&call, view))) }
+    };
+    let columns = [
+        ("Version", false),
+        ("State", false),
+        ("Uploaded", false),
+        ("Exports", false),
+        ("Size", true),
+        ("", false),
+    ];
+    let newest = versions.first().map(ShownReport::of).unwrap_or_default();
+    let flows = flows_with(&call.settings(), &name);
+    let body = html! {
+        div class="stack" {
+            div class="head" { div {
+                h1 { (name) }
+                p class="lead s" { "Used by " (draw_flows(&flows)) "." }
+            } }
+            div class="wide-narrow" {
+                section class="panel" aria-labelledby="vs" {
+                    header { h2 id="vs" { "Versions" } }
+                    (draw_table("Versions, newest first", "mid", &columns, &rows))
+                    @if hidden > 0 { footer { (hidden) " older versions are in the API." } }
+                }
+                section class="panel" aria-labelledby="im" {
+                    header { h2 id="im" { "What the newest one asks for" } }
+                    div class="in" {
+                        @if newest.imports.is_empty() { p class="hint" { "Nothing." } }
+                        ul class="plain stack-s" {
+                            @for import in &newest.imports { li { code { (import) } } }
+                        }
+                    }
+                }
+            }
+            (draw_upload(&call, Some(&name)))
+        }
+    };
+    Ok(PageContent::new(PageSection::Modules, name, body).below("Modules", MODULES))
+}
+
+fn draw_version(call: &PageCall, view: &ModuleView) -> Markup {
+    let report = ShownReport::of(view);
+    let sign = if view.active { StateSign::ACTIVE } else { StateSign::KEPT };
+    let action = format!("{}/versions/{}/activate", module_address(&view.name), view.version);
+    let may = call.may_post("/api/v1/modules/{name}/versions/{version}/activate");
+    html! {
+        (draw_cell("nw", &html! {
+            b { "v" (view.version) }
+            span class="why mono" title=(view.sha256) { (view.sha256.get(..8).unwrap_or_default()) }
+        }))
+        (draw_cell("r nw", &sign.draw()))
+        (draw_labelled_cell("nw w", "Uploaded", &draw_age(call.now, view.created_at)))
+        (draw_labelled_cell("w", "Exports", &html! { (report.exports.join(", ")) }))
+        (draw_labelled_cell("num nw w", "Size", &html! {
+            (tell_count(report.size.div_ceil(1024))) " KiB"
+        }))
+        (draw_cell("act w", &html! {
+            @if may && !view.active {
+                (draw_confirmation(call, &action, "Activate…", "Activate it",
+                    "Flows that do not stay on a version run this one from the next event on. The \
+                     present one is kept, and can be activated again."))
+            }
+        }))
+    }
+}
+
+/// Takes a component.
+pub async fn upload(call: PageCall, fields: FormFields) -> ActionResult {
+    let name = fields.required("name")?.to_owned();
+    let wasm = fields.file().ok_or_else(|| ApiProblem::fault("component", "choose a file"))?;
+    let activate = fields.text("activate").is_some();
+    let made = send_component(&call, &name, wasm, activate).await?;
+    let runs = if activate { "it runs in flows from now on" } else { "activate it to run it" };
+    let mut notice = format!("{name} v{} was uploaded; {runs}.", made.version);
+    if let Some(warning) = made.warning {
+        notice = format!("{notice} Note: {warning}.");
+    }
+    Ok(call.done(&module_address(&name), notice))
+}
+
+async fn send_component(
+    call: &PageCall,
+    name: &str,
+    wasm: bytes::Bytes,
+    activate: bool,
+) -> Result<ModuleView, PageProblem> {
+    let mut request = Request::new(Body::from(wasm));
+    request.extensions_mut().insert(call.principal.clone());
+    let query = QueryInput(UploadQuery { activate, version: None });
+    let path = Path(name.to_owned());
+    let (_, Json(made)) =
+        upload_module(call.state(), call.principal.clone(), path, query, request).await?;
+    Ok(made.data)
+}
+
+/// Makes a version the one that flows run.
+pub async fn activate(
+    call: PageCall,
+    Path((name, version)): Path<(String, String)>,
+    _fields: FormFields,
+) -> ActionResult {
+    let path = Path((name.clone(), version));
+    let Json(made) = activate_module(call.state(), call.principal.clone(), path).await?;
+    let mut notice = format!("{name} v{} is active.", made.data.version);
+    if let Some(warning) = made.data.warning {
+        notice = format!("{notice} Note: {warning}.");
+    }
+    Ok(call.done(&module_address(&name), notice))
+}
