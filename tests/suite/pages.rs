@@ -1,6 +1,9 @@
 //! The pages for operators, as a browser asks for them.
 
+mod actions;
+mod content;
 mod operator;
+mod rights;
 mod sessions;
 
 use operator::{Operator, hidden_value};
