@@ -22,7 +22,7 @@ const MOST_ENDPOINTS: usize = 500;
 
 /// Shows all endpoints with their health.
 pub async fn show_list(call: PageCall) -> PageResult {
-    let Json(found) = list_endpoints(call.state(), call.principal.clone()).await;
+    let Json(found) = list_endpoints(call.state(), call.principal.clone()).await?;
     let report = HealthReport::load(&call).await?;
     let settings = call.settings();
     let judged: Vec<_> = found

@@ -8,12 +8,11 @@ use super::tables::{draw_cell, draw_row, draw_settings, draw_table};
 use super::texts::{draw_age, tell_number};
 use super::{endpoint_address, flow_address, module_address, source_address};
 use crate::api::body::JsonInput;
-use crate::api::edit;
-use crate::api::flows::{show_flow, update_flow};
+use crate::api::flows::{FlowResource, show_flow, update_flow};
 use crate::api::problem::ApiProblem;
-use crate::model::private_values::SettingsKind;
+use crate::api::resource::SettingsResource as _;
+use crate::api::resource::entity_tag::IfMatch;
 use crate::settings::FlowRuntime;
-use axum::Json;
 use axum::extract::Path;
 use http::Method;
 use maud::{Markup, html};
@@ -95,7 +94,7 @@ fn draw_cells(route: &FlowRuntime) -> Markup {
 async fn find_flow(call: &PageCall, name: &str) -> Result<Arc<FlowRuntime>, PageProblem> {
     // The REST handler decides whether there is one of this id or name.
     let path = Path(name.to_owned());
-    let Json(_) = show_flow(call.state(), call.principal.clone(), path).await?;
+    drop(show_flow(call.state(), call.principal.clone(), path).await?);
     let settings = call.settings();
     let is = |route: &&Arc<FlowRuntime>| {
         route.flow.settings.name == name || route.flow.id.to_string() == name
@@ -108,7 +107,7 @@ async fn find_flow(call: &PageCall, name: &str) -> Result<Arc<FlowRuntime>, Page
 pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
     let route = find_flow(&call, &name).await?;
     let flow = &route.flow.settings;
-    let masked = edit::mask_settings(SettingsKind::Flow, flow)?;
+    let masked = FlowResource::masked(flow)?;
     let settings = draw_settings(&masked)?;
     let body = html! {
         div class="stack" {
@@ -217,6 +216,9 @@ async fn enable(call: &PageCall, name: &str, enabled: bool) -> Result<(), PagePr
     let wanted: Map<String, Value> =
         [("enabled".to_owned(), Value::Bool(enabled))].into_iter().collect();
     let path = Path(name.to_owned());
-    drop(update_flow(call.state(), call.principal.clone(), path, JsonInput(wanted)).await?);
+    drop(
+        update_flow(call.state(), call.principal.clone(), path, IfMatch::ANY, JsonInput(wanted))
+            .await?,
+    );
     Ok(())
 }

@@ -8,9 +8,8 @@ use super::signs::{StateSign, StateTone, draw_icon};
 use super::source_address;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_settings, draw_table};
 use super::texts::{draw_age, draw_due, encode_query, tell_count, tell_number};
-use crate::api::edit;
-use crate::api::sources::{self as rest, find_source};
-use crate::model::private_values::SettingsKind;
+use crate::api::resource::SettingsResource as _;
+use crate::api::sources::{self as rest, SourceResource, find_source};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::Path;
@@ -156,10 +155,10 @@ fn draw_cells(call: &PageCall, source: &ShownSource) -> Markup {
 /// Shows one source.
 pub async fn show_page(call: PageCall, Path(name): Path<String>) -> PageResult {
     let path = Path(name.clone());
-    let Json(found) = rest::show_source(call.state(), call.principal.clone(), path).await?;
-    let source: ShownSource = read_shown(found.data)?;
+    let found = rest::show_source(call.state(), call.principal.clone(), path).await?;
+    let source: ShownSource = read_shown(found.into_view())?;
     let runtime = find_source(&call.settings(), &name)?;
-    let masked = edit::mask_settings(SettingsKind::Source, &runtime.source.settings)?;
+    let masked = SourceResource::masked(&runtime.source.settings)?;
     let settings = draw_settings(&masked)?;
     let (sign, why) = source.judge();
     let body = html! {

@@ -9,6 +9,7 @@ use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_settings, draw
 use super::texts::{draw_age, encode_query, tell_number};
 use crate::access::scope::{READ_ONLY, SCOPES};
 use crate::api::body::JsonInput;
+use crate::api::resource::entity_tag::IfMatch;
 use crate::api::tokens::{create_token, list_tokens, revoke_token, show_token};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
@@ -50,7 +51,7 @@ impl ShownToken {
 
 /// Shows all tokens, and the form that makes one.
 pub async fn show_list(call: PageCall) -> PageResult {
-    let Json(found) = list_tokens(call.state(), call.principal.clone()).await;
+    let Json(found) = list_tokens(call.state(), call.principal.clone()).await?;
     let tokens: Vec<ShownToken> = read_shown(found.data)?;
     let rows = html! { @for token in &tokens { (draw_row(&draw_cells(&call, token))) } };
     let columns =
@@ -140,8 +141,8 @@ pub async fn create(call: PageCall, fields: FormFields) -> PageResult {
         object.insert("expires_at".to_owned(), Value::from(end));
     }
     let principal = call.principal.clone();
-    let (_, Json(made)) = create_token(call.state(), principal, JsonInput(object)).await?;
-    let token: ShownToken = read_shown(made.data)?;
+    let made = create_token(call.state(), principal, JsonInput(object)).await?.into_view();
+    let token: ShownToken = read_shown(made)?;
     let body = html! {
         div class="stack" {
             div class="head" { div {
@@ -161,9 +162,9 @@ pub async fn create(call: PageCall, fields: FormFields) -> PageResult {
 
 /// Shows one token.
 pub async fn show_page(call: PageCall, path: Path<String>) -> PageResult {
-    let Json(found) = show_token(call.state(), call.principal.clone(), path).await?;
-    let value = serde_json::to_value(&found.data).unwrap_or_default();
-    let token: ShownToken = read_shown(found.data)?;
+    let found = show_token(call.state(), call.principal.clone(), path).await?.into_view();
+    let value = serde_json::to_value(&found).unwrap_or_default();
+    let token: ShownToken = read_shown(found)?;
     let is_own = call.principal.token().id.to_string() == token.id;
     let may_revoke = call.principal.may_call(&Method::DELETE, "/api/v1/tokens/{id}") && !is_own;
     let settings = draw_settings(&value)?;
@@ -202,6 +203,6 @@ pub async fn show_page(call: PageCall, path: Path<String>) -> PageResult {
 /// Revokes a token.
 pub async fn revoke(call: PageCall, Path(name): Path<String>, _fields: FormFields) -> ActionResult {
     let path = Path(name.clone());
-    revoke_token(call.state(), call.principal.clone(), path).await?;
+    revoke_token(call.state(), call.principal.clone(), path, IfMatch::ANY).await?;
     Ok(call.done(TOKENS, format!("The token {name} is revoked.")))
 }

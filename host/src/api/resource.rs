@@ -199,6 +199,13 @@ pub struct ObjectAnswer<V> {
     body: Json<DataAnswer<V>>,
 }
 
+impl<V> ObjectAnswer<V> {
+    /// The object as it is shown.
+    pub fn into_view(self) -> V {
+        self.body.0.data
+    }
+}
+
 impl<V: Serialize> IntoResponse for ObjectAnswer<V> {
     fn into_response(self) -> Response {
         (self.status, [(header::ETAG, self.tag.to_header())], self.body).into_response()

@@ -7,6 +7,7 @@ use crate::admin::texts::{tell_millis, tell_number};
 use crate::api::body::JsonInput;
 use crate::api::deliveries::{CancelFilter, CancelRequest, cancel_deliveries};
 use crate::api::endpoints::{TestRequest, test_endpoint, update_endpoint};
+use crate::api::resource::entity_tag::IfMatch;
 use axum::Json;
 use axum::extract::Path;
 use serde_json::{Map, Value};
@@ -55,7 +56,7 @@ async fn enable(
         [("enabled".to_owned(), Value::Bool(enabled))].into_iter().collect();
     let principal = call.principal.clone();
     let path = Path(name.to_owned());
-    drop(update_endpoint(call.state(), principal, path, JsonInput(wanted)).await?);
+    drop(update_endpoint(call.state(), principal, path, IfMatch::ANY, JsonInput(wanted)).await?);
     Ok(())
 }
 

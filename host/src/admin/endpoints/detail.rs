@@ -13,9 +13,10 @@ use crate::admin::texts::{draw_age, draw_due, encode_query, tell_count, tell_mil
 use crate::api::body::QueryInput;
 use crate::api::deliveries::{DeliveryQuery, list_deliveries};
 use crate::api::edit;
-use crate::api::endpoints::{EndpointView, find_endpoint, show_endpoint};
+use crate::api::endpoints::{EndpointResource, EndpointView, find_endpoint, show_endpoint};
+use crate::api::resource::SettingsResource as _;
 use crate::model::delivery::DeliveryStatus;
-use crate::model::private_values::{SettingsKind, mask_url};
+use crate::model::private_values::mask_url;
 use axum::Json;
 use axum::extract::Path;
 use http::Uri;
@@ -41,13 +42,12 @@ pub async fn show_page(
     QueryInput(page): QueryInput<EndpointPage>,
 ) -> PageResult {
     let path = Path(text.clone());
-    let Json(found) = show_endpoint(call.state(), call.principal.clone(), path).await?;
-    let view = found.data;
+    let view = show_endpoint(call.state(), call.principal.clone(), path).await?.into_view();
     let target = find_endpoint(&call.settings(), &text)?;
     let report = HealthReport::load(&call).await?;
     let health = report.of(target.endpoint.id);
     let (sign, why) = report.judge(&target, call.now);
-    let masked = edit::mask_settings(SettingsKind::Endpoint, &target.endpoint.settings)?;
+    let masked = EndpointResource::masked(&target.endpoint.settings)?;
     let settings = draw_settings(&masked)?;
     let deliveries = load_deliveries(&call, &view, &uri, &page).await?;
     let name = view.settings.name.clone();

@@ -5,13 +5,12 @@ use crate::admin::signs::StateSign;
 use crate::admin::texts::{tell_millis, tell_number, tell_span};
 use crate::api::events::EventView;
 use crate::api::problem::ApiProblem;
-use crate::api::trace::{flow_name, why_unsent};
+use crate::api::trace::{TraceLine, flow_name, why_unsent};
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::EventId;
 use crate::settings::SettingsSnapshot;
 use crate::store::{DeliveryGroup, EventDeath};
 use crate::time::timestamp::Timestamp;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Most runs of modules that are read for one page: of the events that were not sent.
@@ -71,7 +70,7 @@ async fn load_findings(
     let unsent: Vec<EventId> = events.iter().filter(unsent).map(|event| event.id).collect();
     if !unsent.is_empty() {
         for run in journal.list_event_steps(&unsent, MOST_RUNS).await? {
-            let said: Vec<Value> = serde_json::from_str(run.steps.get()).unwrap_or_default();
+            let said: Vec<TraceLine> = serde_json::from_str(run.steps.get()).unwrap_or_default();
             let reasons = said.iter().filter_map(why_unsent);
             all.entry(run.event_id).or_default().reasons.extend(reasons);
         }

@@ -4,7 +4,7 @@
 use crate::admin::signs::StateSign;
 use crate::admin::texts::{tell_clock, tell_count, tell_millis, tell_number};
 use crate::api::deliveries::AttemptView;
-use crate::api::trace::{DeliveryTrace, EventTrace};
+use crate::api::trace::{DeliveryTrace, EventTrace, TraceLine};
 use crate::model::delivery::DeliveryStatus;
 use crate::time::timestamp::Timestamp;
 use crate::wasm::LogLine;
@@ -115,7 +115,10 @@ pub fn endpoint_of(delivery: &DeliveryTrace) -> &str {
 impl<'t> EventTimeline<'t> {
     /// Puts the steps of a trace in order. `name_flow` names a flow by its id.
     pub fn build(trace: &'t EventTrace, name_flow: impl Fn(&str) -> String) -> Self {
-        let read = |step: &serde_json::Value| SaidStep::deserialize(step).ok();
+        let read = |step: &TraceLine| {
+            let text = serde_json::to_string(step).ok()?;
+            serde_json::from_str::<SaidStep>(&text).ok()
+        };
         let said: Vec<SaidStep> = trace.steps.iter().filter_map(read).collect();
         let mut timeline = Self { trace, said, lines: Vec::new() };
         timeline.add_capture();

@@ -95,6 +95,9 @@ pub struct IfMatchHeader {
 }
 
 impl IfMatch {
+    /// Lets a change be made over any state.
+    pub const ANY: Self = Self { tags: None };
+
     fn read(headers: &HeaderMap) -> Result<Self, ApiProblem> {
         let values = headers.get_all(header::IF_MATCH).iter();
         let texts: Vec<String> = values
