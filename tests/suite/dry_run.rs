@@ -92,7 +92,7 @@ async fn a_dry_run_tries_a_version_that_is_not_active() {
     let with = |modules: Value| json!({"event": event, "modules": modules});
     let tried = world.post(RUN, &with(json!([{"name": "hostile", "version": 2}]))).await;
     assert_eq!(tried["steps"][0]["version"], 2);
-    assert_eq!(tried["steps"][0]["drafts"][0]["type"], "sandbox.report", "{tried:#}");
+    assert_eq!(tried["dispatches"][0]["type"], "sandbox.report", "{tried:#}");
     let present = world.post(RUN, &json!({"event": event})).await;
     assert_eq!(present["steps"][0]["version"], 1, "the flow still runs its own");
     for (modules, detail) in [

@@ -342,7 +342,7 @@ impl DryDispatch {
             mode: target.endpoint.settings.mode,
             content_type: rendered.as_ref().map(|rendered| rendered.content_type.to_string()),
             body_bytes: rendered.as_ref().map(|rendered| rendered.body.len()),
-            body: rendered.and_then(|rendered| show_body(rendered.body)),
+            body: rendered.and_then(|rendered| show_body(&rendered.body)),
         }
     }
 }
@@ -363,8 +363,8 @@ fn why_not_sent(target: &EndpointRuntime) -> Option<String> {
 }
 
 /// A body as JSON; one that is not JSON as a text.
-fn show_body(body: Vec<u8>) -> Option<Box<RawValue>> {
-    let text = String::from_utf8_lossy(&body).into_owned();
+fn show_body(body: &[u8]) -> Option<Box<RawValue>> {
+    let text = String::from_utf8_lossy(body).into_owned();
     RawValue::from_string(text.clone()).or_else(|_| serde_json::value::to_raw_value(&text)).ok()
 }
 

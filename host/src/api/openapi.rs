@@ -52,14 +52,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         ))
         .routes(routes!(endpoints::rotate_endpoint_secret))
         .routes(routes!(endpoints::test_endpoint))
-        .routes(routes!(flows::list_flows, flows::create_flow))
-        .routes(routes!(
-            flows::show_flow,
-            flows::update_flow,
-            flows::replace_flow,
-            flows::delete_flow
-        ))
-        .routes(routes!(dry_run::run_flow))
+        .merge(flow_routes())
         .routes(routes!(sources::list_sources, sources::create_source))
         .routes(routes!(sources::show_source, sources::update_source, sources::delete_source))
         .routes(routes!(sources::rotate_source_secret))
@@ -97,6 +90,18 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(dead_letters::replay_dead_letter))
         .routes(routes!(apply::document::export_config, apply::apply_config))
         .routes(routes!(apply::document::export_config_with_secrets))
+}
+
+fn flow_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(flows::list_flows, flows::create_flow))
+        .routes(routes!(
+            flows::show_flow,
+            flows::update_flow,
+            flows::replace_flow,
+            flows::delete_flow
+        ))
+        .routes(routes!(dry_run::run_flow))
 }
 
 /// Adds what the handlers do not say: title and ways to authenticate.

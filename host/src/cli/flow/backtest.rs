@@ -234,9 +234,9 @@ fn compare_runs(present: &Value, tried: &Value) -> EventChange {
     }
     let (before, after) = (list_sent(present), list_sent(tried));
     if after == json!([]) && before != after {
-        let reasons =
+        let mut reasons =
             read_list(tried, "steps").iter().filter_map(|step| step.get("reason")?.as_str());
-        return EventChange::NewlyDropped(reasons.last().unwrap_or("no reason").to_owned());
+        return EventChange::NewlyDropped(reasons.next_back().unwrap_or("no reason").to_owned());
     }
     match compare_values(&before, &after).first() {
         Some(change) => EventChange::Changed(change.to_string()),
