@@ -45,8 +45,8 @@ fn events_are_judged_by_all_that_they_hold() {
         r#"attributes.shop == "north""#,
         "has(data.customer.email) && !has(data.phone) && !has(data.customer.phone)",
         "data.paid == null && data.status in [1, 2] ? true : false",
-        r#"data.missing == 1 || data.status == 2"#,
-        r#"type(data.total) == string"#,
+        "data.missing == 1 || data.status == 2",
+        "type(data.total) == string",
         r#"data.customer == {"city": "Berlin", "email": ""}"#,
         "true",
     ] {

@@ -58,7 +58,7 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
     }
     let endpoints = vec![endpoint(store, "invoice.paid", enabled)];
     let lane = store.prefetch().open_flow_lane(flow.id);
-    FlowRuntime { flow, endpoints, modules, locked: false, lane }
+    FlowRuntime { flow, condition: None, endpoints, modules, locked: false, lane }
 }
 
 async fn run_dry(flow: &FlowRuntime, event: &Event) -> Value {

@@ -152,9 +152,8 @@ fn describe_database(probe: &DatabaseProbe, now: Timestamp) -> Finding {
 
 async fn check_port(key: &'static str, address: SocketAddr, has_tls: bool) -> Finding {
     let check = "port";
-    let error = match TcpListener::bind(address) {
-        Ok(_) => return Finding::well(check, format!("{address} is free")),
-        Err(error) => error,
+    let Err(error) = TcpListener::bind(address) else {
+        return Finding::well(check, format!("{address} is free"));
     };
     if error.kind() != std::io::ErrorKind::AddrInUse {
         let next = format!("set {key} to an address of this machine, and a port that may be used");
@@ -234,7 +233,7 @@ fn judge_space(free: u64) -> Finding {
     let next = "make room, or shorten retention.* (docs/retention.md)";
     match free {
         ..LEAST_SPACE => Finding::failed(check, found, next),
-        ..LITTLE_SPACE => Finding::warning(check, found, next),
+        LEAST_SPACE..LITTLE_SPACE => Finding::warning(check, found, next),
         _ => Finding::well(check, found),
     }
 }

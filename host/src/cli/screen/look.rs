@@ -37,6 +37,7 @@ pub enum ColorChoice {
 
 /// How text for people looks. The default is what every terminal can show.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the terminal")]
 pub struct ScreenLook {
     /// Colour may be used.
     pub has_color: bool,

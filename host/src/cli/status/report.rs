@@ -381,6 +381,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        clippy::unnecessary_wraps,
+        reason = "as the tests write it"
+    )]
     fn list(values: Value) -> Option<CountedList> {
         Some(CountedList { values: values.as_array().unwrap().clone(), is_more: false })
     }

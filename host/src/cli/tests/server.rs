@@ -322,6 +322,11 @@ impl World {
     }
 }
 
+/// The last eight characters of an id, which tell it from others of its time.
+fn ending(id: &str) -> &str {
+    id.get(id.len() - 8..).unwrap()
+}
+
 #[tokio::test]
 async fn a_table_shows_short_ids_that_every_command_takes() {
     let world = World::start().await;
@@ -329,16 +334,16 @@ async fn a_table_shows_short_ids_that_every_command_takes() {
     world.typed(&["event", "send", "lead.created"]).await;
     let events = world.piped(&["event", "list"]).await;
     let whole = events[1]["id"].as_str().unwrap();
-    let short = format!("evt_{}", &whole[whole.len() - 8..]);
+    let short = format!("evt_{}", ending(whole));
     let list = world.typed(&["event", "list"]).await;
     assert!(list.contains(&short) && !list.contains(whole), "{list}");
     assert!(list.contains("s ago"), "{list}");
-    for part in [short.as_str(), &short[4..]] {
+    for part in [short.as_str(), ending(whole)] {
         let shown = world.typed(&["event", "show", part]).await;
         assert!(shown.contains(whole), "{part}: {shown}");
     }
     // Both were sent in the same minute.
-    let several = world.typed_as(TOKEN, true, &["event", "show", &whole[..8]]).await;
+    let several = world.typed_as(TOKEN, true, &["event", "show", whole.get(..8).unwrap()]).await;
     let said = several.unwrap_err().to_string();
     assert!(said.contains("fits 2 ids") && said.contains(whole), "{said}");
     let none = world.typed_as(TOKEN, true, &["event", "replay", "evt_ffffffffffff"]).await;
@@ -347,7 +352,7 @@ async fn a_table_shows_short_ids_that_every_command_takes() {
     world.typed(&["endpoint", "create", "erp", "--url", "https://erp.example/"]).await;
     let endpoint = world.piped(&["endpoint", "show", "erp"]).await;
     let id = endpoint["id"].as_str().unwrap();
-    let short = format!("end_{}", &id[id.len() - 8..]);
+    let short = format!("end_{}", ending(id));
     assert!(world.typed(&["endpoint", "show", &short]).await.contains("erp"));
     assert_eq!(
         world.typed(&["delivery", "list", "--endpoint", &short]).await,
