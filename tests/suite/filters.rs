@@ -122,7 +122,7 @@ async fn an_endpoint_judges_what_modules_made_of_an_event() {
     let Some((world, receiver)) = with_hostile(&json!({}), &endpoint).await else { return };
     let order = |n: u32| {
         json!({"type": "hostile.order", "data": {"do": "draft", "kind": "ledger.entry",
-            "subject": "77", "attributes": {"to": "b"}, "payload": {"n": n}}})
+            "subject": "77", "attributes": {"to": "b"}, "payload": {"do": "echo", "n": n}}})
     };
     let back = world.event(&order(1)).await;
     let found = planned(&world, &back).await;

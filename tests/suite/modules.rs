@@ -362,7 +362,8 @@ async fn the_trace_shows_what_modules_returned_until_the_payload_goes(
 #[tokio::test]
 async fn a_long_draft_is_cut_in_the_trace() {
     let Some((world, receiver)) = with_hostile(Sqlite).await else { return };
-    let long = json!({"do": "draft", "payload": {"text": "x".repeat(100_000)}});
+    let text = "x".repeat(100_000);
+    let long = json!({"do": "draft", "payload": {"do": "echo", "text": text}});
     let id = world.event(&order(&long)).await;
     receiver.first("/sink").await;
     let trace = world.get(&format!("/api/v1/events/{id}")).await;

@@ -108,9 +108,11 @@ fn the_doctor_names_each_fault_and_ends_with_1() {
         let checks = found["checks"].as_array().unwrap();
         checks.iter().find(|one| one["check"] == check).unwrap()["result"].clone()
     };
-    for check in ["configuration", "data directory", "secret key", "database", "port", "clock"] {
+    for check in ["configuration", "secret key", "database", "port", "clock"] {
         assert_eq!(of(check), "well", "{check}: {found}");
     }
+    // A checkout may be open to others, which is a warning.
+    assert_ne!(of("data directory"), "failed", "{found}");
 
     let file = tempfile::NamedTempFile::new().unwrap();
     let url = format!("sqlite:{}/waybill.db", file.path().display());
