@@ -21,7 +21,8 @@ const FILES: [&str; 4] = [
     "proposal_to_task.wasm",
 ];
 
-/// A Rust expression: pairs of file name and bytes; empty where there are no compiled examples.
+/// Returns the Rust expression for the embedded examples: pairs of file name and bytes. The list is
+/// empty if no compiled examples are found.
 pub(crate) fn embedded(named: Option<PathBuf>, out: &Path) -> io::Result<String> {
     let is_complete = |folder: &PathBuf| FILES.iter().all(|file| folder.join(file).is_file());
     let folder = match named {

@@ -21,7 +21,7 @@ const MOST_SESSIONS: usize = 1_024;
 /// Longest notice that waits for the next page, in bytes.
 const LONGEST_NOTICE: usize = 500;
 
-/// The open sessions.
+/// The open sessions, by the digest of their text: who reads the memory cannot sign in with it.
 #[derive(Debug, Default)]
 pub struct SessionStore(Mutex<HashMap<TokenDigest, StoredSession>>);
 
@@ -72,7 +72,6 @@ impl SessionStore {
         Some(OpenSession { token: session.token, form_key: session.form_key.clone() })
     }
 
-    /// Ends a session.
     pub fn close_session(&self, text: &str) {
         self.lock().remove(&token_digest(text));
     }

@@ -10,7 +10,7 @@ use crate::model::delivery::DeliveryStatus;
 use maud::{Markup, html};
 
 /// Where a delivery stands.
-const fn status_sign(view: &DeliveryView) -> StateSign {
+pub const fn status_sign(view: &DeliveryView) -> StateSign {
     match view.status {
         DeliveryStatus::Pending if view.attempt_count > 0 => StateSign::RETRYING,
         DeliveryStatus::Pending => StateSign::WAITING,

@@ -1,9 +1,8 @@
 //! What happened, in a sentence, and one line for each endpoint that got the event or did not.
 
-use super::steps::{
-    EventTimeline, SaidStep, delivery_sign, endpoint_of, is_settled, is_success, tell_attempt,
-};
+use super::steps::{EventTimeline, SaidStep, endpoint_of, is_settled, is_success, tell_attempt};
 use crate::admin::call::PageCall;
+use crate::admin::deliveries::status_sign;
 use crate::admin::endpoint_address;
 use crate::admin::layout::draw_button;
 use crate::admin::signs::StateSign;
@@ -161,7 +160,7 @@ fn draw_delivery_line(call: &PageCall, delivery: &DeliveryTrace) -> Markup {
                 Some(name) => a class="ep cut" href=(endpoint_address(name)) { (name) },
                 None => span class="ep soft" { "a deleted endpoint" },
             }
-            (delivery_sign(delivery).draw())
+            (status_sign(&delivery.delivery).draw())
             span class="tx soft" { (tell_delivery(call, delivery)) }
             span class="go" { (draw_actions(call, delivery)) }
         }

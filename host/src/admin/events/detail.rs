@@ -1,8 +1,9 @@
 //! The chosen step beside the timeline: the captured data, what a module said, or an attempt.
 
 use super::answer::{capitalise, tell_failure};
-use super::steps::{EventTimeline, SaidStep, delivery_sign, endpoint_of, is_success, verdict_sign};
+use super::steps::{EventTimeline, SaidStep, endpoint_of, is_success, verdict_sign};
 use crate::admin::call::PageCall;
+use crate::admin::deliveries::status_sign;
 use crate::admin::module_address;
 use crate::admin::signs::StateSign;
 use crate::admin::texts::{
@@ -187,7 +188,7 @@ fn draw_delivery(call: &PageCall, delivery: &DeliveryTrace) -> Markup {
             }
         }
     };
-    draw_panel(&title, delivery_sign(delivery), &body)
+    draw_panel(&title, status_sign(&delivery.delivery), &body)
 }
 
 fn draw_attempt(

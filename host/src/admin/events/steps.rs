@@ -1,6 +1,7 @@
 //! The steps of one event in order: capture, each flow with its modules, each delivery with its
 //! attempts.
 
+use crate::admin::deliveries::status_sign;
 use crate::admin::signs::StateSign;
 use crate::admin::texts::{tell_clock, tell_count, tell_millis, tell_number};
 use crate::api::deliveries::AttemptView;
@@ -91,19 +92,6 @@ pub fn tell_attempt(attempt: &AttemptView) -> String {
         (Some(status), _) => format!("{status}, {took}"),
         (None, Some(class)) => format!("{}, {took}", class.replace('_', " ")),
         (None, None) => took,
-    }
-}
-
-/// Where a delivery stands.
-pub fn delivery_sign(delivery: &DeliveryTrace) -> StateSign {
-    match delivery.delivery.status {
-        DeliveryStatus::Pending if delivery.delivery.attempt_count > 0 => StateSign::RETRYING,
-        DeliveryStatus::Pending => StateSign::WAITING,
-        DeliveryStatus::Leased => StateSign::DELIVERING,
-        DeliveryStatus::Delivered => StateSign::DELIVERED,
-        DeliveryStatus::Dead => StateSign::DEAD,
-        DeliveryStatus::Superseded => StateSign::COLLAPSED,
-        DeliveryStatus::Cancelled => StateSign::CANCELLED,
     }
 }
 
@@ -233,7 +221,7 @@ impl<'t> EventTimeline<'t> {
         }
         let attempts = delivery.attempts.len();
         let result = match delivery.attempts.as_slice() {
-            [] => delivery_sign(delivery).word.to_lowercase(),
+            [] => status_sign(&delivery.delivery).word.to_lowercase(),
             [only] if due.is_none() => tell_attempt(only),
             _ => tell_number(attempts as u64, "attempt", "attempts"),
         };
@@ -243,7 +231,7 @@ impl<'t> EventTimeline<'t> {
             icon: Some("send"),
             label: endpoint_of(delivery).to_owned(),
             note: delivery.delivery.event_type.clone(),
-            sign: Some(delivery_sign(delivery)),
+            sign: Some(status_sign(&delivery.delivery)),
             result,
             bars,
         });
