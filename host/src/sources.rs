@@ -3,14 +3,14 @@
 //!
 //! ```text
 //!   every second, on each node:
-//!   sources that are due ──► lease ──► run ──► capture, and keep what was read: one commit ──► release
-//!                             │ another node has it            │
-//!                             └──────────► nothing to do       └─ not reached: the next run finds the same
+//!   due sources ──► lease ──► run ──► capture events and store rows, in one commit ──► release
+//!                     │ another node holds it    │
+//!                     └──► nothing to do         └─ crash before: the next run finds the same
 //! ```
 //!
-//! Guaranteed: what a run captured and what the source remembers having read are durable together,
-//! so a crash at any moment loses nothing and repeats nothing. One process runs a source at a time,
-//! and what another one that does not know that it lost its hold finds is not written.
+//! Guaranteed: the events of a run and the record of what it has read are committed together, so a
+//! crash at any moment loses nothing and repeats nothing. Only one process runs a source at a time. A
+//! process that lost its lease without knowing cannot write what it finds.
 
 pub mod database;
 pub mod erase;
@@ -44,10 +44,10 @@ use tokio_util::task::TaskTracker;
 pub use erase::{abandoned_places, kept_places};
 pub use run::RunFailed;
 
-/// How often it is looked what is due.
+/// How often a node looks for due sources.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What running sources takes.
+/// What the runs of all sources share.
 #[derive(Debug)]
 pub struct SourceContext {
     journal: EventStore,
@@ -59,16 +59,16 @@ pub struct SourceContext {
     running: Mutex<HashMap<SourceId, RunningSource>>,
 }
 
-/// A run of this process.
+/// A run in this process.
 #[derive(Debug)]
 struct RunningSource {
-    /// The source as it was then.
+    /// The source's settings when the run began.
     settings_of: Timestamp,
     stop: CancellationToken,
 }
 
 impl SourceContext {
-    /// With nothing running yet.
+    /// A context without any runs.
     pub fn new(
         journal: EventStore,
         live: LiveSettings,
@@ -80,14 +80,14 @@ impl SourceContext {
         Self { journal, live, client, tasks, stop, nudge, running }
     }
 
-    /// Has a source run now; another node may be the one to do it.
+    /// Asks for a run now. Another node may be the one that runs it.
     pub async fn request(&self, source: SourceId) -> Result<(), store::StoreError> {
         self.journal.request_source(source).await?;
         self.nudge.notify_one();
         Ok(())
     }
 
-    /// One event that the source would make, without a trace.
+    /// Returns an event that the source would make. Stores nothing.
     pub async fn sample(&self, inlet: &SourceRuntime) -> Result<IncomingEvent, RunFailed> {
         let settings = &inlet.source.settings;
         let secret = inlet.secret();
@@ -111,7 +111,7 @@ impl SourceContext {
     }
 }
 
-/// Rows of a short list as a database source has kept them, by key: key and content.
+/// Returns the stored rows of a short list of a database source, as key and content.
 pub async fn kept(
     journal: &EventStore,
     state: &SourceState,
@@ -120,7 +120,7 @@ pub async fn kept(
     database::kept(journal, state, table).await
 }
 
-/// Runs what is due, until told to stop.
+/// Runs due sources until it is told to stop.
 pub async fn run_sources(context: Arc<SourceContext>) {
     let mut tick = tokio::time::interval(LOOK);
     loop {
@@ -136,7 +136,7 @@ pub async fn run_sources(context: Arc<SourceContext>) {
     }
 }
 
-/// Starts what is due, and stops what is not wanted as it is any more.
+/// Starts the due sources, and stops the runs of sources that were changed or deleted.
 async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreError> {
     let topology = context.live.current_settings();
     for (id, running) in context.running().iter() {
@@ -151,8 +151,8 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
     if topology.source_runtimes().all(|inlet| inlet.timing.is_none()) {
         return Ok(());
     }
-    // Before it is read what they remember: a run that ends meanwhile has more to remember than
-    // that.
+    // This list is made before the states are read: a run that ends in between leaves a newer state
+    // than the one that would have been read.
     let running: HashSet<SourceId> = context.running().keys().copied().collect();
     let states = context.journal.list_source_states().await?;
     let now = context.journal.clock().now();
@@ -168,10 +168,9 @@ async fn look_for_due(context: &Arc<SourceContext>) -> Result<(), store::StoreEr
     Ok(())
 }
 
-/// Whether a source is to run now.
+/// Whether a source must run now.
 fn is_due(inlet: &SourceRuntime, state: Option<&SourceState>, now: Timestamp) -> bool {
-    // What this process is running it knows itself: a hold that it forgot to give up is no
-    // obstacle.
+    // This process knows its own runs, so a lease of its own that was not released does not count.
     if inlet.timing.is_none() || state.is_some_and(|state| state.running && !state.is_ours) {
         return false;
     }
@@ -179,11 +178,11 @@ fn is_due(inlet: &SourceRuntime, state: Option<&SourceState>, now: Timestamp) ->
     is_asked_for || next_run(inlet, state).is_some_and(|next| next <= now)
 }
 
-/// When a source runs next, unless it is asked to.
+/// Returns when a source runs next, unless somebody asks for a run before.
 pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
     let timing = inlet.timing.as_ref()?;
     let source = &inlet.source;
-    // One that was cut off goes on as soon as it may.
+    // A run that was interrupted is continued as soon as the lease allows.
     let began = state.and_then(|state| state.started_at);
     let ended = state.and_then(|state| state.report.finished_at);
     if began.is_some() && ended < began && source.settings.kind != SourceKind::Schedule {
@@ -198,10 +197,8 @@ pub fn next_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Ti
     timing.next(last, source.updated_at)
 }
 
-/// The next run to show to an operator: of a source that is running, the run after the present one.
-///
-/// `next_run` of a running source is the time that the present run deals with, which is in the
-/// past.
+/// Returns the next run to show to an operator. If the source is running, that is the run after the
+/// present one, because `next_run` still returns the time of the present run, which is in the past.
 pub fn upcoming_run(inlet: &SourceRuntime, state: Option<&SourceState>) -> Option<Timestamp> {
     let present_run = state.filter(|state| state.running).and_then(|state| state.started_at);
     let Some(started) = present_run else { return next_run(inlet, state) };
@@ -231,7 +228,7 @@ async fn start_run(
     Ok(())
 }
 
-/// Notes the end of a run, however it ends.
+/// Removes a run from the list of runs when it is dropped, however the run ends.
 struct RunEndGuard<'a> {
     context: &'a SourceContext,
     id: SourceId,

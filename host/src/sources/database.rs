@@ -1,25 +1,25 @@
-//! Reading a database: a CRM's, or tables that are named ([`custom`]).
+//! Sources of kind `database`: reads a CRM's database, or custom tables ([`custom`]).
 //!
 //! ```text
-//!   for each table of a CRM, a chunk of keys after another, each in one read-only snapshot:
-//!   rows ──► same hash as kept? ──► yes: only the clock can have brought something
-//!                               └─► no:  crm::derive ──► capture, and keep the rows
-//!   kept, and not read in the chunk's range of keys ──► gone
+//!   for each table of a CRM, in chunks of keys, each in one read-only snapshot:
+//!   row ──► same hash as the stored row? ──► yes: only a date that has come can lead to an event
+//!                                        └─► no:  crm::derive ──► capture events and store the row
+//!   stored row that is not in the chunk's range of keys ──► deleted
 //! ```
 //!
-//! What follows from a change in a CRM is told by [`crate::crm`], which is pure. Here are the SQL
-//! ([`crm`], over [`mysql`]), the order of things, and what is remembered.
+//! [`crate::crm`] decides which events follow from a change in a CRM; it does no I/O. This module has
+//! the SQL ([`crm`], over [`mysql`]), the order of the steps, and what is stored between runs.
 //!
-//! **From when on.** The first run notes for each table the greatest key there is. Rows up to that
-//! are what was there; all others are new, also those that come while the first run is still
-//! reading. A first run that is interrupted goes on where it was.
+//! **Which rows are new.** The first run stores the greatest key of each table. Rows up to that key
+//! existed before. All others are new, even those that appear while the first run is still reading.
+//! A first run that is interrupted continues where it stopped.
 //!
-//! **The load.** One connection, one chunk at a time, bounded in rows and in bytes, and between two
-//! chunks of a table as long a rest as the database took for the first, so about half of one of its
-//! cores ([`pace`]).
+//! **Load on the database.** There is one connection, and one chunk at a time, bounded in rows and
+//! bytes. Between two chunks the run pauses for as long as the database took for the first, so it
+//! takes about half of one core of the database server ([`pace`]).
 //!
-//! Guaranteed: what was committed before a run began, and is still there or left a trace, is
-//! captured by that run. Not guaranteed: what changed and changed back between two runs.
+//! Guaranteed: a change that was committed before a run began, and that is still visible, is captured
+//! by that run. Not guaranteed: a change that was undone before the next run.
 
 pub mod chunk;
 pub mod crm;
@@ -27,6 +27,7 @@ pub mod custom;
 pub mod mysql;
 pub mod pace;
 pub mod postgres;
+pub mod row_by_row;
 pub mod scan;
 
 use super::RunFailed;
@@ -59,19 +60,19 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The address in brackets that a place begins with: what a connection takes without them.
+/// Returns the IPv6 address in brackets at the beginning of a URL's host, without the brackets.
 fn ipv6(place: &str) -> Option<&str> {
     Some(place.strip_prefix('[')?.split_once(']')?.0)
 }
 
-/// What it remembers.
+/// What is stored between two runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DatabaseMemory {
-    /// Of the CRM's tables.
+    /// About the CRM's tables, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tables: BTreeMap<String, TableMemory>,
-    /// Of other tables, by the list that their rows are kept under.
+    /// About custom tables, by the name under which their rows are stored.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     own: BTreeMap<String, OwnMemory>,
 }
@@ -86,32 +87,32 @@ impl DatabaseMemory {
     }
 }
 
-/// What it remembers of a table that is none of the CRM's.
+/// What is stored about a custom table between two runs.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct OwnMemory {
-    /// Whether the source has begun with it: what was there is noted.
+    /// Whether the keys that existed before the first run are stored.
     begun: bool,
-    /// As of [`TableMemory`].
+    /// See [`TableMemory::new_revision`].
     new_revision: u32,
 }
 
-/// What it remembers of a table.
+/// What is stored about a table of the CRM between two runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TableMemory {
-    /// The greatest key when the first run began.
+    /// The greatest key at the beginning of the first run.
     first_to: i64,
-    /// How far the first run is; none once it is done.
+    /// The key up to which the first run has read. `None` once it is finished.
     first_at: Option<i64>,
-    /// The columns that rows were kept with.
+    /// The columns of the stored rows.
     layouts: String,
-    /// The revision that a new row has: above that of any row that is gone, so that one that comes
-    /// again under the same key is told under other ids.
+    /// The revision of a new row. It is above those of all deleted rows, so that a row that gets the
+    /// key of a deleted one leads to events with other ids.
     new_revision: u32,
 }
 
-/// The times of a CRM.
+/// The clock and the time zone of a CRM.
 #[derive(Debug)]
 pub struct CrmTime {
     zone: TimeZone,
@@ -119,7 +120,7 @@ pub struct CrmTime {
 }
 
 impl CrmTime {
-    /// In the zone that is set, else in the one that the CRM says it uses.
+    /// Uses the configured zone, or else the one in the CRM's own settings.
     fn new(
         settings: &DatabaseSettings,
         options: &CrmOptions,
@@ -129,14 +130,14 @@ impl CrmTime {
         Ok(Self { zone: cron::read_zone(name).map_err(RunFailed::new)?, clock: clock.clone() })
     }
 
-    /// Now, as the CRM's columns have it.
+    /// Returns the present time in the CRM's time zone.
     fn now(&self) -> DateTime {
         let now = jiff::Timestamp::from_microsecond(self.clock.now().micros()).unwrap_or_default();
         self.zone.to_datetime(now)
     }
 }
 
-/// Reads every table.
+/// Runs the source once.
 pub async fn run_database(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
     if !settings.own_tables.is_empty() {
         return custom::run_custom(run, settings).await;
@@ -166,7 +167,7 @@ pub async fn run_database(run: &SourceRun, settings: &DatabaseSettings) -> Resul
     scan.end_scan().await
 }
 
-/// The tables that can be read, and why others cannot.
+/// Returns the tables that can be read, and a warning for each table or column that is missing.
 fn readable(
     settings: &DatabaseSettings,
     shape: &DatabaseShape,
@@ -179,7 +180,7 @@ fn readable(
         let name = format!("{}{}", settings.prefix, table.name);
         let Some(existing) = shape.columns(table.name) else {
             if !table.newer_table {
-                warnings.push(format!("there is no table `{name}`, so its events cannot be told"));
+                warnings.push(format!("there is no table `{name}`, so its events are missing"));
             }
             continue;
         };
@@ -207,7 +208,7 @@ fn readable(
     Ok((found, warnings))
 }
 
-/// An event that the newest row of a table would make.
+/// Returns an event that the newest row of a table would lead to. Stores nothing.
 pub async fn sample_event(
     settings: &DatabaseSettings,
     source: &Source,
@@ -240,10 +241,10 @@ pub async fn sample_event(
             return Ok(incoming(event, source));
         }
     }
-    Err(RunFailed::new("the database answers well, and its tables are empty"))
+    Err(RunFailed::new("the database can be read, but all its tables are empty"))
 }
 
-/// The CRM's tables whose rows are records of this resource under their own keys.
+/// Returns the CRM's tables whose rows are records of this resource, with the row's key as the id.
 pub fn tables_of(resource: &str) -> impl Iterator<Item = &'static str> {
     let is_record =
         move |rule: &&Rule| rule.resource() == resource && matches!(rule.data, Data::Record);
@@ -253,25 +254,25 @@ pub fn tables_of(resource: &str) -> impl Iterator<Item = &'static str> {
         .map(|table| table.name)
 }
 
-/// How the names of the lists begin under which rows of other tables are kept that make this
-/// resource.
+/// Returns the beginnings of the names under which rows of custom tables with this resource are
+/// stored.
 pub fn own_lists_of(settings: &DatabaseSettings, resource: &str) -> Vec<String> {
     let own = settings.own_tables.iter().filter(|own| own.resource() == resource);
     own.map(custom::list_prefix).collect()
 }
 
-/// Whether rows are kept under that name that are read: of the CRM, or of a table of its own.
+/// Whether the source reads the table whose rows are stored under this name.
 pub fn reads_list(settings: &DatabaseSettings, name: &str) -> bool {
     let is_own = |own| name.starts_with(&custom::list_prefix(own));
     tables::find_table(name).is_some() || settings.own_tables.iter().any(is_own)
 }
 
-/// Whether the rows kept under that name are of another table than the CRM's.
+/// Whether the rows stored under this name belong to a custom table.
 pub fn is_own_list(name: &str) -> bool {
     name.starts_with("own ")
 }
 
-/// What a row's event needs of other tables.
+/// Finds the rows of other tables that a row's event refers to.
 async fn look_up(
     crm: &mut CrmConnection,
     shape: &DatabaseShape,
@@ -293,7 +294,7 @@ async fn look_up(
     Ok(known)
 }
 
-/// Rows of a table as they were kept.
+/// Returns the stored rows of a table, as key and content.
 pub async fn kept(
     journal: &EventStore,
     state: &SourceState,

@@ -1,11 +1,12 @@
-//! Where a source keeps the row of a record, for erasing it.
+//! Finds the stored rows of a record that is to be erased.
 //!
-//! Its content is taken away and its hash stays: so the next run does not take the row for a new
-//! one and tell of it again. What changed of it cannot be told once, as there is nothing to compare
-//! it with.
+//! The content is removed and the hash stays. So the next run does not take the row for a new one
+//! and capture it again. The next change of the row is captured without the old values, because
+//! there is nothing left to compare with.
 //!
-//! A list or table that was taken out of a source is not read any more, and its rows are still
-//! kept. Nobody knows what records they were, so the row with the record's key goes in each.
+//! A list or table that was removed from a source's settings is not read any more, but its rows are
+//! still stored. Nothing tells which resource they were, so the row with the record's key is erased
+//! in each of them.
 
 use super::letters::list_name;
 use super::{database, poll, rows};
@@ -13,7 +14,7 @@ use crate::model::source::Source;
 use crate::store::erase::KeptPlace;
 use serde_json::Value;
 
-/// The rows that a source may keep of a record.
+/// Returns the rows that a source may have stored of a record.
 pub fn kept_places(source: &Source, resource: &str, resource_id: &str) -> Vec<KeptPlace> {
     let place = |list, is_whole, instead| place_in(source, list, is_whole, resource_id, instead);
     let settings = &source.settings;
@@ -25,14 +26,14 @@ pub fn kept_places(source: &Source, resource: &str, resource_id: &str) -> Vec<Ke
     if let Some(read) = &settings.database {
         let tables = database::tables_of(resource);
         places.extend(tables.map(|table| place(table.to_owned(), true, String::new())));
-        // Of a row of another table the key is needed to tell that it is gone.
+        // A row of a custom table keeps its key, which is needed to notice that it was deleted.
         let own = database::own_lists_of(read, resource);
         places.extend(own.into_iter().map(|list| place(list, false, key_cells(resource_id))));
     }
     places
 }
 
-/// The rows of that key in lists that are kept and that the source does not read any more.
+/// Returns the rows with this key in stored lists that the source does not read any more.
 pub fn abandoned_places(source: &Source, kept: &[String], resource_id: &str) -> Vec<KeptPlace> {
     let abandoned = kept.iter().filter(|list| !is_read(source, list));
     let place = |list: &String| {
@@ -43,7 +44,7 @@ pub fn abandoned_places(source: &Source, kept: &[String], resource_id: &str) -> 
     abandoned.map(place).collect()
 }
 
-/// Whether a source reads the list whose rows are kept under that name.
+/// Whether the source reads the list whose rows are stored under this name.
 fn is_read(source: &Source, list: &str) -> bool {
     let settings = &source.settings;
     settings.poll.as_ref().is_some_and(|polled| poll::reads_list(polled, list))
@@ -61,8 +62,8 @@ fn place_in(
     KeptPlace { source: source.id, list, is_whole, shown_list, key, instead }
 }
 
-/// What is kept of a row of which only the key is known. A text such as `007` stays a text: the
-/// number 7 is the key of another row.
+/// Returns what is stored of a row of which only the key is known. A text such as `007` stays a text,
+/// because the number 7 is the key of another row.
 fn key_cells(resource_id: &str) -> String {
     let number = resource_id.parse::<i64>().ok();
     let number = number.filter(|number| number.to_string() == resource_id);

@@ -1,29 +1,30 @@
-//! Which rows of a source are set aside, as one run knows it.
+//! The rows of a source that are set aside as dead letters, as one run knows them.
 
 use crate::model::bad_row::{BadRow, BadRowReason};
 use crate::store::RowLetter;
 use std::collections::{HashMap, HashSet};
 
-/// Most rows of one list that one run sets aside. More are a fault of the list, not of rows.
+/// Most rows of one list that one run sets aside. If there are more, the list is at fault, not its
+/// rows.
 pub const MOST_BAD: usize = 100;
 
-/// Rows that were set aside before, and by this run.
+/// The rows that earlier runs and this run set aside.
 #[derive(Debug, Default)]
 pub struct RowLetters {
-    /// By list and row.
+    /// The dead letters of earlier runs, by list and row.
     pub known: HashMap<(String, String), RowLetter>,
-    /// Those of this run, by list.
+    /// The rows that this run set aside, by list.
     bad: HashMap<String, HashSet<String>>,
 }
 
-/// What noting a bad row comes to.
+/// What to do with a bad row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotedLetter {
-    /// It is to be written.
+    /// Write a dead letter.
     News,
-    /// It is written already.
+    /// Nothing: its dead letter exists.
     Known,
-    /// Too many rows of the list are bad.
+    /// Give up the list, because too many of its rows are bad.
     TooMany,
 }
 
@@ -34,9 +35,9 @@ impl RowLetters {
         Self { known, bad: HashMap::new() }
     }
 
-    /// Notes a bad row. One that still cannot be read is news only where a replay was asked for,
-    /// which has failed then. One of which no event can be made is looked at again only when its
-    /// content is another.
+    /// Records a bad row. A row that still cannot be read is news only if its replay was requested,
+    /// because that replay has failed now. A row of which no valid event can be made is only checked
+    /// when its content has changed, so it is always news.
     pub fn note(&mut self, list: &str, bad: &BadRow) -> NotedLetter {
         let of_list = self.bad.entry(list.to_owned()).or_default();
         if of_list.contains(&bad.row_id) {
@@ -56,12 +57,12 @@ impl RowLetters {
         }
     }
 
-    /// Whether a row that is told now was set aside before. It is forgotten here.
+    /// Whether a row that is captured now was set aside before. Forgets its dead letter.
     pub fn settle(&mut self, list: &str, row_id: &str) -> bool {
         !self.known.is_empty() && self.known.remove(&(list.to_owned(), row_id.to_owned())).is_some()
     }
 
-    /// Rows of a list of which no event could be made, and of which a replay was asked for.
+    /// Returns the rows of a list that gave no valid event and whose replay was requested.
     pub fn invalid_replayed(&self, list: &str) -> Vec<&RowLetter> {
         let is_one = |one: &&RowLetter| {
             one.list == list
@@ -72,8 +73,8 @@ impl RowLetters {
         self.known.values().filter(is_one).collect()
     }
 
-    /// Rows of a list that could not be read before and were not met unreadable by this run, as far
-    /// as the test says so. They are forgotten here.
+    /// Returns the rows of a list that could not be read before and that this run could read or did
+    /// not find, as far as `is_settled` agrees. Forgets their dead letters.
     pub fn settled(&mut self, list: &str, is_settled: impl Fn(&RowLetter) -> bool) -> Vec<String> {
         let bad = self.bad.get(list);
         let is_good = |one: &&RowLetter| {
@@ -91,8 +92,8 @@ impl RowLetters {
     }
 }
 
-/// A list as operators know it: of a table of its own, the table's name without the key that its
-/// rows are kept under.
+/// Returns the name of a list for operators. For a custom table that is the table's name without the
+/// name of its key column.
 pub fn list_name(list: &str) -> &str {
     let table = list.strip_prefix("own ").and_then(|own| own.split_once('\u{1f}'));
     table.map_or(list, |(table, _)| table)

@@ -1,21 +1,23 @@
-//! Asking a REST API for what is new.
+//! Sources of kind `poll`: asks a REST API for new and changed rows.
 //!
 //! ```text
-//!   since = newest row known − overlap          (an API without `since`: everything)
-//!   pages, newest first, until one has nothing new ──► rows, by key
-//!   key not kept ──► created     key kept, other content ──► updated     else nothing
-//!   oldest first ──► capture, and keep the rows ──► remember the newest
+//!   since = time of the newest stored row − overlap     (everything, if the API has no `since`)
+//!   pages, newest first, until a page has nothing new ──► rows by key
+//!   key not stored ──► created     other content stored ──► updated     same content ──► nothing
+//!   oldest first ──► capture events and store rows ──► store the time of the newest row
 //! ```
 //!
-//! A page that is older than `since` is the last if the operator says which field to tell it by
-//! (`timestamp`); another field may tell when the row was made, and not when it changed.
+//! A page older than `since` ends the list only if the operator named the field that tells a row's
+//! time (`timestamp`). A field that the preset guesses may be the time of creation, which an update
+//! does not change.
 //!
-//! The first run from now on keeps what is there and captures nothing. Each row's content is kept,
-//! so that an update says what changed and rows of the overlap are not captured again.
+//! Unless the source has a `start`, its first run stores the existing rows and captures nothing. The
+//! content of each row is stored, so that an update says what changed and rows in the overlap are
+//! not captured twice.
 //!
-//! Guaranteed: a row that the API gives in a run is captured, also if the program dies in between.
-//! Not guaranteed, as such an API cannot: rows that changed without their timestamp, and rows that
-//! are gone.
+//! Guaranteed: each row that the API returns in a run is captured, even if the process dies during
+//! the run. Not guaranteed, because such APIs do not tell: rows that changed without a new timestamp,
+//! and deleted rows.
 
 pub mod fetch;
 pub mod list;
@@ -38,7 +40,7 @@ use row::PolledRows;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What it remembers.
+/// What is stored between two runs, by list.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct PollMemory {
@@ -50,16 +52,16 @@ impl PollMemory {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The other list whose memory is kept under the name, if one has it.
+    /// Returns the list to which the memory under this name belongs, if it is another list.
     fn other_owner(&self, name: &str, list: &ListSettings) -> Option<String> {
         let owner = self.lists.get(name)?.own_name.clone()?;
         Some(owner).filter(|owner| *owner != list.own_name())
     }
 
-    /// The name under which an earlier run kept what is known of a list that has this name now.
+    /// Returns the earlier name under which a list's memory is still stored.
     fn earlier_name(&self, name: &str, list: &ListSettings) -> Option<String> {
-        // Earlier versions kept it under the whole path. With a digest they named every list of
-        // several with one masked path, and this version names every one but the first.
+        // Earlier versions used the whole path as the name. Where several lists have the same masked
+        // path, they added a digest to each name; this version adds it to all but the first.
         let earlier = [list.own_name(), list.path.clone()];
         let earlier =
             earlier.into_iter().find(|one| one != name && self.lists.contains_key(one))?;
@@ -67,11 +69,12 @@ impl PollMemory {
             let newest = self.lists.get(&earlier).and_then(|earlier| earlier.newest);
             known.own_name.is_none() && known.newest < newest
         };
-        // Earlier versions left memory behind when they gave a list another name.
+        // Earlier versions did not delete the memory under the old name of a renamed list.
         self.lists.get(name).is_none_or(is_older).then_some(earlier)
     }
 
-    /// Notes whose memory it is; `false` if that was known.
+    /// Records which list the memory under a name belongs to. Returns `false` if that was recorded
+    /// before.
     fn note_owner(&mut self, name: &str, list: &ListSettings) -> bool {
         let Some(known) = self.lists.get_mut(name).filter(|known| known.own_name.is_none()) else {
             return false;
@@ -81,35 +84,36 @@ impl PollMemory {
     }
 }
 
-/// The lists whose rows are records of this resource.
+/// Returns the names of the lists whose rows are records of this resource.
 pub fn lists_of(settings: &PollSettings, resource: &str) -> Vec<String> {
     let plans = settings.lists.iter().filter_map(|list| ListPlan::of(settings, list).ok());
     plans.filter(|plan| plan.resource == resource).map(|plan| plan.list).collect()
 }
 
-/// Whether the rows of one of the lists are kept under that name.
+/// Whether one of the source's lists has this name.
 pub fn reads_list(settings: &PollSettings, name: &str) -> bool {
     let mut plans = settings.lists.iter().filter_map(|list| ListPlan::of(settings, list).ok());
     plans.any(|plan| plan.list == name)
 }
 
-/// What it remembers of a list.
+/// What is stored about a list between two runs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ListMemory {
-    /// When its first run began; rows from before are not new. None where it began with a date.
+    /// When the first run of the list began. Rows from before that time are not new. `None` if the
+    /// source has a date to start from.
     from: Option<Timestamp>,
-    /// Whether it has been read once.
+    /// Whether the list was read completely at least once.
     looked: bool,
-    /// When the newest row is from.
+    /// The time of the newest row.
     newest: Option<Timestamp>,
-    /// The list's own name, which tells whose memory it is if the list was another one's neighbour.
-    /// None in the memory of earlier versions.
+    /// The name of the list in the settings. It tells which list this memory belongs to when lists
+    /// were reordered. Earlier versions did not store it.
     #[serde(skip_serializing_if = "Option::is_none")]
     own_name: Option<String>,
 }
 
-/// Asks for every list. One that fails does not keep the others from being asked for.
+/// Reads every list. A list that fails does not stop the others.
 pub async fn run_poll(
     run: &SourceRun,
     settings: &PollSettings,
@@ -131,7 +135,8 @@ pub async fn run_poll(
         let fetch =
             ListFetch { plan: &plan, client, secret: run.secret(), clock: &clock, waits: true };
         if !memory.lists.contains_key(&plan.list) {
-            // Remembered before it is read: what comes while it cannot be read is new.
+            // Stored before the list is read, so that rows which appear while the API fails count as
+            // new.
             let start = settings.start.instant(&plan.zone);
             let from = start.is_none().then_some(run.began);
             memory.lists.insert(plan.list.clone(), ListMemory { from, ..ListMemory::default() });
@@ -150,15 +155,15 @@ pub async fn run_poll(
     if failed.is_empty() { Ok(()) } else { Err(RunFailed::new(failed.join("; "))) }
 }
 
-/// Gives what is known of lists the names that they have now. They were once kept under their whole
-/// paths, and a list that is put in front of another one with its masked path takes that name from
-/// it.
+/// Moves the memory of each list to the list's present name. Earlier versions used the whole path as
+/// the name. A list can also take over the name of another one, when it is put in front of a list
+/// with the same masked path.
 async fn rename_lists(
     run: &SourceRun,
     settings: &PollSettings,
     memory: &mut PollMemory,
 ) -> Result<(), RunFailed> {
-    // Before the others, so that a name is free when its list takes it.
+    // These lists give up their names first, so that each name is free when another list takes it.
     for list in &settings.lists {
         let name = settings.list_name(list);
         if let Some(owner) = memory.other_owner(&name, list) {
@@ -182,7 +187,7 @@ async fn rename_lists(
     Ok(())
 }
 
-/// Keeps what is known of a list under another name.
+/// Moves the memory and the stored rows of a list to another name.
 async fn rename_list(
     run: &SourceRun,
     memory: &mut PollMemory,
@@ -190,13 +195,13 @@ async fn rename_list(
     to: &str,
 ) -> Result<(), RunFailed> {
     let Some(known) = memory.lists.remove(from) else { return Ok(()) };
-    // A run that dies in between does this again: then no rows are left under the earlier name.
+    // A run that dies between the two steps repeats this. Then there are no rows left to move.
     run.journal().rename_source_list(run.id(), from, to).await?;
     memory.lists.insert(to.to_owned(), known);
     run.keep_memory(&memory.text()).await
 }
 
-/// The event that the newest row of the first list would make.
+/// Returns the event that the newest row of the first list would lead to. Stores nothing.
 pub async fn sample_event(
     settings: &PollSettings,
     source: &Source,
@@ -212,7 +217,7 @@ pub async fn sample_event(
     rows.add(&plan, &page, &PolledRows::default())?;
     let newest = rows.oldest_first().pop().and_then(|newest| newest.open(&plan));
     let newest =
-        newest.ok_or_else(|| RunFailed::new("the API answers well, and the list is empty"))?;
+        newest.ok_or_else(|| RunFailed::new("the API can be read, but the list is empty"))?;
     Ok(list::row_event(&plan, source, &newest, list::KnownBefore::New))
 }
 

@@ -1,5 +1,5 @@
-//! Rows, wherever they are read: what tells one from another, what is kept of it, and the events
-//! that are made of it.
+//! Rows of polled lists and of custom tables: how they are identified, what is stored of them, and
+//! the events that are made of them.
 
 use super::RunFailed;
 use super::run::SourceRun;
@@ -13,20 +13,20 @@ use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::HashMap;
 
-/// The longest content that is kept, in bytes, to tell from what a field changed.
+/// The longest content that is stored, in bytes. It is needed to tell the old value of a field.
 const LONGEST_KEPT: usize = 64 * 1024;
 
-/// The content of a row, each value as it was written: no number loses a digit.
+/// The content of a row. Values stay as they were written, so that no number loses a digit.
 pub type RowFields = IndexMap<String, Box<RawValue>>;
 
 /// A row as it was read.
 #[derive(Debug, Clone)]
 pub struct SourceRow {
-    /// What identifies it, as text.
+    /// The row's id as text.
     pub id: String,
-    /// The same as a number.
+    /// The id as a number; see [`number`].
     pub key: i64,
-    /// Of its content.
+    /// The hash of the content.
     pub hash: ShortDigest,
     pub data: RowFields,
 }
@@ -38,8 +38,8 @@ impl SourceRow {
     }
 }
 
-/// A row's id as a number: itself, or made from the text. Then it is negative, so that it is no
-/// other row's.
+/// Returns a row's id as a number: the number itself if the id is a whole number, else a negative
+/// number made from a digest of the text.
 pub fn number(id: &str) -> i64 {
     if let Some(key) = id.parse().ok().filter(|key: &i64| key.to_string() == id) {
         return key;
@@ -49,8 +49,7 @@ pub fn number(id: &str) -> i64 {
     i64::from_be_bytes(first) | i64::MIN
 }
 
-/// Of the content, in whatever order its fields stand. A field that holds nothing is as good as
-/// none.
+/// Hashes the content. Neither the order of the fields nor fields without a value count.
 fn hash_fields(data: &RowFields) -> ShortDigest {
     let mut fields: Vec<(&str, &str)> =
         data.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
@@ -59,21 +58,21 @@ fn hash_fields(data: &RowFields) -> ShortDigest {
     ShortDigest::of(fields.into_iter().flat_map(|(name, value)| [name, value]))
 }
 
-/// The marks of a row that is new and of which no event could be made: nobody knows of it yet.
+/// The marks of a new row of which no valid event could be made, so that none was captured.
 pub const UNTOLD: &str = "untold";
 
-/// Whether nobody knows of a row yet, although it is kept.
+/// Whether a row is stored although no event about it was captured.
 pub fn is_untold(head: &RowHead) -> bool {
     head.marks == UNTOLD
 }
 
-/// What to keep of a row that is to be told again as it will be read: no content has this hash.
+/// What to store of a row that the next run must capture again: no content has this hash.
 pub fn reopened(head: RowHead) -> KeptRow {
     let hash = ShortDigest::of(["reopened"]);
     KeptRow { head: RowHead { hash, ..head }, cells: String::new() }
 }
 
-/// What was kept of rows, without their contents, by key.
+/// Reads what is stored of rows without their content, by key.
 pub async fn read_heads(
     run: &SourceRun,
     list: &str,
@@ -84,7 +83,7 @@ pub async fn read_heads(
     Ok(heads.into_iter().map(|head| (head.key, head)).collect())
 }
 
-/// What was kept of rows, by key.
+/// Reads what is stored of rows, by key.
 pub async fn read_kept(
     run: &SourceRun,
     list: &str,
@@ -94,17 +93,18 @@ pub async fn read_kept(
     Ok(kept.into_iter().map(|row| (row.head.key, row)).collect())
 }
 
-/// Which state of a row this is: the next one, or that of a new row.
+/// Returns the number of a row's new state.
 pub fn revision(old: Option<&RowHead>, of_new: u32) -> u32 {
     old.map_or(of_new, |old| old.revision.wrapping_add(1))
 }
 
-/// The revision of new rows once these are forgotten: above theirs.
+/// Returns the revision that new rows get once these rows are forgotten. It is above theirs, so that
+/// a key that is used again does not lead to an event id that was used before.
 pub fn revision_after<'a>(of_new: u32, gone: impl IntoIterator<Item = &'a RowHead>) -> u32 {
     gone.into_iter().fold(of_new, |of_new, head| of_new.max(revision(Some(head), 0)))
 }
 
-/// What to keep of a row; `instead` of its content where that is too long.
+/// Makes what is stored of a row. If the content is too long, `instead` is stored in its place.
 pub fn keep(row: &SourceRow, revision: u32, instead: &str) -> KeptRow {
     let text = serde_json::to_string(&row.data).unwrap_or_default();
     let cells = if text.len() > LONGEST_KEPT { instead.to_owned() } else { text };
@@ -112,13 +112,13 @@ pub fn keep(row: &SourceRow, revision: u32, instead: &str) -> KeptRow {
     KeptRow { head, cells }
 }
 
-/// The content that was kept of a row; `None` where it was too long.
+/// Returns the stored content of a row, or `None` if it was too long to be stored.
 pub fn content(kept: &KeptRow) -> Option<RowFields> {
     serde_json::from_str(&kept.cells).ok()
 }
 
-/// Which fields have another value than before. A value that is only written differently is the
-/// same one, and a field that holds nothing is as good as none.
+/// Returns the fields whose values changed. A value that is only written differently has not changed,
+/// and a field without a value equals a missing field.
 pub fn changes(old: &RowFields, new: &RowFields, texts: TextValues) -> EventChanges {
     let value = |fields: &RowFields, field: &str| fields.get(field).cloned().unwrap_or_default();
     let missing = |field: &&String| !new.contains_key(*field);
@@ -130,27 +130,29 @@ pub fn changes(old: &RowFields, new: &RowFields, texts: TextValues) -> EventChan
     EventChanges { changed, previous }
 }
 
-/// Changes as an event carries them; none where an old value nests deeper than any event may.
+/// Returns the changes as an event carries them, or `None` if an old value is nested deeper than an
+/// event may be.
 fn told(changes: &EventChanges) -> Option<Box<RawValue>> {
     let told = to_raw_value(changes).ok()?;
     (!nests_deeper(told.get(), MAX_DEPTH)).then_some(told)
 }
 
-/// A row that something happened to.
+/// A change of a row that becomes an event.
 #[derive(Debug, Clone, Copy)]
 pub struct RowHappening<'a> {
     pub source: &'a Source,
-    /// The list or table that it stands in.
+    /// The list or table that the row is in.
     pub list: &'a str,
-    /// What its rows are.
+    /// The resource that a row of it is.
     pub resource: &'a str,
     pub event_type: &'a str,
-    /// Which of its states it is about.
+    /// The number of the row's state that the event describes.
     pub revision: u32,
 }
 
 impl RowHappening<'_> {
-    /// Its event, under the same id whenever it is found out.
+    /// Makes the event. Its id follows from the source, the row and its state, so that a run that is
+    /// repeated after a crash makes the same event.
     pub fn event(&self, row: &SourceRow, changes: Option<&EventChanges>) -> IncomingEvent {
         let Self { source, list, resource, event_type, revision } = *self;
         let (origin, revision) = (source.id.to_string(), revision.to_string());
@@ -191,8 +193,8 @@ mod tests {
         assert_ne!(big.hash, row(r#"{"n": 12345678901234567890124}"#).hash);
     }
 
-    /// Stored hashes were made so. Another way to make them would have every row read anew after an
-    /// upgrade.
+    /// Databases hold hashes that were made like this. If they were made differently, every row would
+    /// count as changed after an upgrade.
     #[test]
     fn hashes_are_made_as_they_were_stored() {
         let row = row(r#"{"id": 7, "total": 1.50, "note": null, "name": "x"}"#);

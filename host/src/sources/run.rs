@@ -1,4 +1,4 @@
-//! One run of a source: what it is given, what it keeps, how it ends.
+//! One run of a source, from taking up what the last run stored to releasing the lease.
 
 use super::letters::{MOST_BAD, NotedLetter, RowLetters, list_name};
 use super::{SourceContext, database, poll, rows, schedule};
@@ -19,36 +19,36 @@ use crate::time::timestamp::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
-/// Events that are captured together, with the rows that they follow from.
+/// Most events that are captured in one commit, together with the rows that caused them.
 pub const EVENTS: usize = 200;
-/// Rows that are kept together.
+/// Most rows that are stored in one commit.
 const ROWS: usize = 2_000;
-/// Most rows of a source that are set aside.
+/// Most dead letters of rows that a run looks at.
 const LETTERS: usize = 10_000;
 /// Most warnings of one run.
 const WARNINGS: usize = 20;
 
-/// Why a run did not come to its end, and what to do: a sentence for an operator, without secrets.
+/// Why a run failed and what to do about it: a sentence for an operator, without secrets.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{why}")]
 pub struct RunFailed {
     why: String,
-    /// Whether the content of rows is to blame, so that other rows may be read.
+    /// Whether the content of a row caused the failure, so that other rows can still be read.
     is_of_content: bool,
 }
 
 impl RunFailed {
-    /// For that reason.
+    /// A failure that concerns the whole table or list.
     pub fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_of_content: false }
     }
 
-    /// For that reason, which is in the content of rows.
+    /// A failure that the content of a row caused.
     pub fn of_content(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_of_content: true }
     }
 
-    /// Whether the content of rows is to blame.
+    /// Whether the content of a row caused the failure.
     pub fn is_of_content(&self) -> bool {
         self.is_of_content
     }
@@ -56,25 +56,26 @@ impl RunFailed {
 
 impl From<store::StoreError> for RunFailed {
     fn from(error: store::StoreError) -> Self {
-        Self::new(format!("what was read cannot be kept: {}", error_chain(&error)))
+        Self::new(format!("cannot store what was read: {}", error_chain(&error)))
     }
 }
 
-/// What was found of a row.
+/// The events of one row, and what to store of the row.
 #[derive(Debug)]
 pub struct FoundRow {
-    /// The row's key, as operators know it.
+    /// The row's key as text.
     pub row_id: String,
-    /// Whether nobody knows of the row yet.
+    /// Whether no event about this row was captured yet.
     pub is_new: bool,
-    /// The events that follow.
+    /// The events to capture.
     pub events: Vec<IncomingEvent>,
-    /// What is kept of it from now on.
+    /// What to store of the row.
     pub keep: RowToStore,
 }
 
 impl FoundRow {
-    /// Notes that a new row is not told, so that it is told as new once an event can be made of it.
+    /// Marks a new row as not captured, so that it counts as new again once a valid event can be made
+    /// of it.
     fn mark_untold(&mut self) {
         if let RowToStore::Row(row) = &mut self.keep
             && self.is_new
@@ -84,25 +85,25 @@ impl FoundRow {
     }
 }
 
-/// What is kept of a row from now on.
+/// What to store of a row.
 #[derive(Debug)]
 pub enum RowToStore {
     /// The row as it is.
     Row(KeptRow),
-    /// Nothing: the row with this key is gone.
+    /// Nothing, because the row with this key was deleted.
     Nothing(i64),
 }
 
-/// A run that holds its source's lease.
+/// A run that holds the lease of its source.
 #[derive(Debug)]
 pub struct SourceRun {
     context: Arc<SourceContext>,
     inlet: Arc<SourceRuntime>,
-    /// What the source remembered when it began, as JSON.
+    /// What the last run left behind for this one, as JSON.
     pub memory: String,
     report: Mutex<RunReport>,
     letters: Mutex<RowLetters>,
-    /// When it began.
+    /// When the run began.
     pub began: Timestamp,
 }
 
@@ -126,8 +127,8 @@ impl SourceRun {
         }
     }
 
-    /// Runs, and lets go of the source. A run that is told to stop ends where it waits: what it
-    /// found until then is durable, the rest is found by the next.
+    /// Runs the source, then releases its lease. A run that is told to stop ends at its next wait.
+    /// What it committed until then stays, and the next run finds the rest.
     pub async fn run_and_release(self, stop: &CancellationToken) {
         let outcome = tokio::select! {
             outcome = self.run_source() => Some(outcome),
@@ -153,7 +154,7 @@ impl SourceRun {
         }
         if let Err(error) = self.journal().release_source(self.id(), &report).await {
             let error = error_chain(&error);
-            tracing::warn!(error, "cannot say that a source's run is over");
+            tracing::warn!(error, "cannot release a source after its run; its lease has to expire");
         }
     }
 
@@ -163,7 +164,7 @@ impl SourceRun {
         let settings = &self.source().settings;
         if self.inlet.locked {
             return Err(RunFailed::new(
-                "its secret cannot be read with this key: give `secret` again, or start with the key it was stored with",
+                "the source's secret was stored with another key: set `secret` again, or start with that key",
             ));
         }
         match (&settings.poll, &settings.database, &settings.schedule) {
@@ -198,12 +199,12 @@ impl SourceRun {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes rows that were read.
+    /// Counts rows that were read.
     pub fn read(&self, rows: usize) {
         self.lock_report().rows += rows as u64;
     }
 
-    /// Notes what is worth knowing and does not stop it.
+    /// Adds a warning to the report of the run. Further warnings are left out after the twentieth.
     pub fn add_warning(&self, what: String) {
         let warnings = &mut self.lock_report().warnings;
         if warnings.len() < WARNINGS {
@@ -211,19 +212,19 @@ impl SourceRun {
         }
     }
 
-    /// Notes how far it is, for those who look before it is kept.
+    /// Sets the progress that the API shows.
     pub fn report_progress(&self, progress: RunProgress) {
         self.lock_report().progress = Some(progress);
     }
 
-    /// Whether an event under a second name would reach anybody.
+    /// Whether an endpoint or a flow subscribes to this alias of an event type.
     pub fn is_asked_for_by_name(&self, event_type: &str) -> bool {
         let topology = self.context.live.current_settings();
         !topology.matches_by_name(&self.source().settings.name, event_type).is_empty()
     }
 
-    /// Captures what was found, and keeps the rows that it follows from, some at a time: of each
-    /// row all is durable at once, or nothing.
+    /// Captures events and stores the rows that caused them, in several commits. The events of a row
+    /// and the row itself are always in the same commit.
     pub async fn capture_rows(&self, list: &str, found: Vec<FoundRow>) -> Result<(), RunFailed> {
         let mut found = found.into_iter().peekable();
         while found.peek().is_some() {
@@ -232,7 +233,7 @@ impl SourceRun {
             for mut one in found.by_ref().take(ROWS) {
                 if let Some(why) = fault(&one) {
                     if self.note_invalid(&one, &why, &mut changes.aside) == NotedLetter::TooMany {
-                        // The row is not kept, so that the next run looks at it again.
+                        // This row is not stored, so the next run looks at it again.
                         self.commit_changes(events, changes).await?;
                         return Err(too_many_rows(&one.row_id, &why));
                     }
@@ -256,7 +257,7 @@ impl SourceRun {
         Ok(())
     }
 
-    /// Captures events, at most [`EVENTS`], and remembers what they follow from.
+    /// Captures at most [`EVENTS`] events and stores the source's memory in the same commit.
     pub async fn take_and_remember(
         &self,
         events: Vec<IncomingEvent>,
@@ -287,7 +288,8 @@ impl SourceRun {
         self.journal().clock().now()
     }
 
-    /// Sets rows of a list aside.
+    /// Writes a dead letter for each of these rows. Fails if the run has set aside too many rows of
+    /// the list.
     pub async fn set_aside(&self, list: &str, bad: Vec<BadRow>) -> Result<(), RunFailed> {
         let mut changes = self.changes_of_list(list);
         let mut too_many = None;
@@ -301,8 +303,8 @@ impl SourceRun {
         too_many.map_or(Ok(()), Err)
     }
 
-    /// Forgets what is kept of the rows of a list of which a replay was asked for, so that they are
-    /// told when they are read again. Rows that cannot be read are not kept.
+    /// Forgets the stored state of rows whose replay was requested, so that the run captures them
+    /// again. Rows that cannot be read have no stored state.
     pub async fn forget_replayed(&self, list: &str) -> Result<(), RunFailed> {
         let mut changes = self.changes_of_list(list);
         changes.gone = {
@@ -313,9 +315,9 @@ impl SourceRun {
         self.commit_changes(Vec::new(), changes).await
     }
 
-    /// Marks the rows of a list of which a replay was asked for, so that they are told when they are
-    /// read again: a row that was told before as changed, another one as new. Of what changed
-    /// nothing is known, because what is kept is the state of which no event could be made.
+    /// Marks rows whose replay was requested, so that the run captures them again: as changed if an
+    /// event about the row was captured before, else as new. The event cannot say what changed,
+    /// because the stored state is the one of which no event could be made.
     pub async fn reopen_replayed(&self, list: &str) -> Result<(), RunFailed> {
         let keys: Vec<i64> = {
             let letters = self.lock_letters();
@@ -331,8 +333,8 @@ impl SourceRun {
         self.commit_changes(Vec::new(), changes).await
     }
 
-    /// Ends a list: rows that could not be read before, and can be now or are gone, as far as
-    /// `is_settled` says, have no dead letter any more.
+    /// Ends a list. Removes the dead letters of rows that could not be read before and that can be
+    /// read now or were deleted, as far as `is_settled` agrees.
     pub async fn settle_list(
         &self,
         list: &str,
@@ -340,7 +342,7 @@ impl SourceRun {
     ) -> Result<(), RunFailed> {
         let mut changes = self.changes_of_list(list);
         changes.aside.settled = self.lock_letters().settled(list_name(list), is_settled);
-        // The replay of those has come to nothing.
+        // These rows were replayed and still give no valid event.
         changes.aside.bad = {
             let letters = self.lock_letters();
             let failed = letters.invalid_replayed(list_name(list)).into_iter();
@@ -349,7 +351,7 @@ impl SourceRun {
         self.commit_changes(Vec::new(), changes).await
     }
 
-    /// The dead letters of a list of which a replay was asked for.
+    /// Returns the dead letters of a list whose replay was requested.
     pub fn replayed_rows(&self, list: &str) -> Vec<RowLetter> {
         let letters = self.lock_letters();
         let is_replayed =
@@ -357,8 +359,8 @@ impl SourceRun {
         letters.known.values().filter(is_replayed).cloned().collect()
     }
 
-    /// Notes that no event can be made of a row. One that is gone cannot be read again, so it
-    /// leaves no dead letter.
+    /// Records that no valid event can be made of a row. A deleted row cannot be read again, so it
+    /// gets a warning instead of a dead letter.
     fn note_invalid(&self, found: &FoundRow, why: &str, aside: &mut RowsSetAside) -> NotedLetter {
         match found.keep {
             RowToStore::Row(_) => {
@@ -371,8 +373,8 @@ impl SourceRun {
         }
     }
 
-    /// Notes that a row is bad, to be written where that is news and not too many rows of its list
-    /// are.
+    /// Records a bad row. It is written only if it is news and the list does not have too many bad
+    /// rows already.
     fn note_bad(&self, bad: BadRow, aside: &mut RowsSetAside) -> NotedLetter {
         let noted = self.lock_letters().note(&aside.list, &bad);
         if noted == NotedLetter::Known {
@@ -386,7 +388,7 @@ impl SourceRun {
         noted
     }
 
-    /// Fails where another process has taken the source over.
+    /// Commits events and changes. Fails if another process has taken over the source.
     async fn commit_changes(
         &self,
         events: Vec<IncomingEvent>,
@@ -400,8 +402,7 @@ impl SourceRun {
         Ok(())
     }
 
-    /// Keeps what the source remembers from now on. Fails where another process has taken the
-    /// source over.
+    /// Stores the source's memory. Fails if another process has taken over the source.
     pub async fn keep_memory(&self, memory: &str) -> Result<(), RunFailed> {
         let report = self.lock_report().clone();
         if self.journal().keep_source(self.id(), memory, &report).await? {
@@ -411,7 +412,7 @@ impl SourceRun {
     }
 }
 
-/// Why no event can be made of a row, where that is so.
+/// Returns why one of the row's events is not valid, or `None` if all are.
 fn fault(found: &FoundRow) -> Option<String> {
     found.events.iter().find_map(|event| {
         let InputFault { path, message } = event.check().into_iter().next()?;

@@ -1,7 +1,6 @@
-//! A clock: events at certain times.
+//! Sources of kind `schedule`: an event at each time of a cron expression.
 //!
-//! Remembered is the last time that was dealt with, in the commit that captures its event, so none
-//! comes twice.
+//! The commit that captures an event also stores its time, so no time leads to two events.
 
 use super::RunFailed;
 use super::run::{EVENTS, SourceRun};
@@ -14,25 +13,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
-/// Most times that one run looks at: a day of one a second.
+/// Most times that one run handles: one a second for a day.
 const MOST: usize = 86_400;
 
-/// What it remembers.
+/// What is stored between two runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct ScheduleMemory {
-    /// The last time that was dealt with.
+    /// The last time that was handled.
     last: Option<Timestamp>,
 }
 
-/// After when the next time is looked for: the last one that was dealt with, and no time before it
-/// was set as it is now.
+/// Returns the time after which the next time is searched: the last one that was handled, but not
+/// before the schedule got its present settings.
 pub fn begin(source: &Source, memory: Option<&str>) -> Timestamp {
     let memory: ScheduleMemory =
         memory.and_then(|m| serde_json::from_str(m).ok()).unwrap_or_default();
     memory.last.map_or(source.updated_at, |last| last.max(source.updated_at))
 }
 
-/// Emits what is due.
+/// Captures an event for each time that has come.
 pub async fn run_schedule(run: &SourceRun, settings: &ScheduleSettings) -> Result<(), RunFailed> {
     let begin = begin(run.source(), Some(&run.memory));
     let cron = settings.cron().map_err(|fault| RunFailed::new(fault.message))?;
@@ -50,7 +49,7 @@ pub async fn run_schedule(run: &SourceRun, settings: &ScheduleSettings) -> Resul
         due.iter().partition(|at| **at < late);
     let name = &run.source().settings.name;
     if due.is_empty() {
-        // Somebody asked for it.
+        // No time has come, so somebody asked for this run.
         return tell(run, vec![event(settings, name, run.began, 0)], begin).await;
     }
     if let Some(last) = missed.last() {
@@ -65,7 +64,7 @@ pub async fn run_schedule(run: &SourceRun, settings: &ScheduleSettings) -> Resul
     Ok(())
 }
 
-/// Captures events, and remembers the last time that was dealt with.
+/// Captures events, and stores the last time that was handled.
 async fn tell(
     run: &SourceRun,
     events: Vec<IncomingEvent>,
@@ -75,7 +74,7 @@ async fn tell(
     run.take_and_remember(events, &serde_json::to_string(&memory).unwrap_or_default()).await
 }
 
-/// The event of the next time.
+/// Returns the event of the next time.
 pub fn sample_event(
     settings: &ScheduleSettings,
     name: &str,

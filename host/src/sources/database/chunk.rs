@@ -1,5 +1,5 @@
-//! A chunk of a table's keys: what was read and what is kept, side by side. Nothing here waits for
-//! anything.
+//! Compares a chunk of rows as the database has them now with what the last run stored, and derives
+//! events from the differences. This module does no I/O.
 
 use super::super::rows;
 use super::super::run::RowToStore;
@@ -16,18 +16,18 @@ use crate::store::{KeptRow, RowHead};
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
 
-/// A row that was read, that is kept, or both.
+/// A row that was read now, that was stored by an earlier run, or both.
 #[derive(Debug, Default)]
 struct RowPair {
     row: Option<CrmRow>,
     hash: ShortDigest,
     head: Option<RowHead>,
-    /// What is kept of it in full, where it is another than what was read.
+    /// The stored row in full. Only loaded if it differs from the row that was read.
     kept: Option<KeptRow>,
 }
 
 impl RowPair {
-    /// Whether what was read is what is kept.
+    /// Whether the row that was read equals the stored one.
     fn is_same(&self) -> bool {
         self.row.is_some() && self.head.as_ref().is_some_and(|head| head.hash == self.hash)
     }
@@ -37,33 +37,33 @@ impl RowPair {
     }
 }
 
-/// A chunk of a table's keys.
+/// The rows of one range of keys.
 #[derive(Debug)]
 pub struct KeyChunk {
     table: &'static CrmTable,
     layouts: ColumnLayouts,
     memory: TableMemory,
-    /// Whether what was there when the first run began is captured.
+    /// Whether rows that existed before the first run are captured.
     is_backfill: bool,
     pairs: BTreeMap<i64, RowPair>,
 }
 
-/// What follows from a row, and what is kept of it.
+/// The events of one row, and what to store of the row.
 #[derive(Debug)]
 pub struct RowResult {
     /// The row's key.
     pub key: i64,
-    /// In the order of the rules.
+    /// The events, in the order of the table's rules.
     pub events: Vec<DerivedEvent>,
     pub keep: RowToStore,
 }
 
-/// What follows from a chunk.
+/// The events of a chunk, and what to store.
 #[derive(Debug)]
 pub struct ChunkOutcome {
-    /// By key.
+    /// One result for each row that changed, ordered by key.
     pub told: Vec<RowResult>,
-    /// What to remember of the table before any of that is kept.
+    /// The table's memory, which must be stored before the rows are.
     pub memory: TableMemory,
 }
 
@@ -73,7 +73,7 @@ impl KeyChunk {
         Self { table, layouts, memory, is_backfill, pairs: BTreeMap::new() }
     }
 
-    /// Puts what was read and what is kept side by side. What needs no further look is dropped.
+    /// Pairs the rows that were read with the stored ones. Drops pairs that cannot lead to an event.
     pub fn pair(&mut self, rows: BTreeMap<i64, CrmRow>, heads: Vec<RowHead>) {
         for (key, row) in rows {
             let hash = snapshot::hash_row(self.table, &row);
@@ -87,7 +87,7 @@ impl KeyChunk {
         self.pairs.retain(|_, pair| has_clock || !pair.is_same());
     }
 
-    /// Keys of rows that are read for the first time and of which something may follow.
+    /// Returns the keys of rows that were never stored and that may lead to an event.
     pub fn fresh_keys(&self) -> Vec<i64> {
         let fresh = self.pairs.iter().filter(|(key, pair)| self.is_fresh(**key, pair));
         fresh.map(|(key, _)| *key).collect()
@@ -97,7 +97,8 @@ impl KeyChunk {
         pair.head.is_none() && self.pass(key, pair) != ScanPurpose::Baseline
     }
 
-    /// Takes in rows of which only the key had been read. One that is gone since was never there.
+    /// Adds the content of rows of which only the key had been read. A row that was deleted in the
+    /// meantime counts as never seen.
     pub fn fill(&mut self, mut rows: BTreeMap<i64, CrmRow>) {
         for key in self.fresh_keys() {
             match (rows.remove(&key), self.pairs.get_mut(&key)) {
@@ -107,13 +108,13 @@ impl KeyChunk {
         }
     }
 
-    /// Keys of rows of which more must be known than the hash.
+    /// Returns the keys of changed rows, whose stored content is needed to tell what changed.
     pub fn known_keys(&self) -> Vec<i64> {
         let changed = self.pairs.iter().filter(|(_, pair)| pair.head.is_some() && !pair.is_same());
         changed.map(|(key, _)| *key).collect()
     }
 
-    /// Takes in what is kept of those.
+    /// Adds the stored content of those rows.
     pub fn remember(&mut self, kept: Vec<KeptRow>) {
         for row in kept {
             if let Some(pair) = self.pairs.get_mut(&row.head.key) {
@@ -142,7 +143,7 @@ impl KeyChunk {
         })
     }
 
-    /// What the events need of other tables.
+    /// Returns the rows of other tables that the events refer to.
     pub fn references(&self, now: DateTime, options: &CrmOptions) -> Vec<RowReference> {
         let mut found = Vec::new();
         for (key, pair) in &self.pairs {
@@ -152,7 +153,7 @@ impl KeyChunk {
                     let marks = pair.marks();
                     found.extend(derive::passing_references(self.table, row, &marks, &context));
                 }
-                // Nothing is told of what was there.
+                // Rows that existed before the first run lead to no event.
                 (_, _) if self.pass(*key, pair) == ScanPurpose::Baseline => {}
                 (row, _) => {
                     let old = self.old(*key, pair).map(|kept| kept.row);
@@ -174,7 +175,7 @@ impl KeyChunk {
         RuleContext { now, options, pass, new_revision: self.memory.new_revision }
     }
 
-    /// What follows, and what to keep.
+    /// Derives the events, and what to store.
     pub fn derive(
         mut self,
         now: DateTime,
@@ -197,7 +198,7 @@ impl KeyChunk {
         ChunkOutcome { told, memory }
     }
 
-    /// A row that is new, changed or gone.
+    /// Derives the events of a row that is new, changed or deleted.
     fn observe(
         &mut self,
         key: i64,
@@ -219,7 +220,8 @@ impl KeyChunk {
         RowResult { key, events, keep: RowToStore::Row(KeptRow { head, cells }) }
     }
 
-    /// A row that is as it was: only time has passed.
+    /// Derives the events of an unchanged row that follow from the passing of time, such as a due
+    /// date. Returns `None` if there are none.
     fn pass_time(
         &self,
         key: i64,
@@ -234,7 +236,7 @@ impl KeyChunk {
         if events.is_empty() && now == marks {
             return None;
         }
-        // The content is what is kept already; its hash says so.
+        // The hash is equal, so this encodes the same content as the stored row.
         let kept = snapshot::reduce_row(self.table, row);
         let cells = ColumnLayouts::encode_row(self.table, &kept);
         let head = RowHead { key, marks: now.encode(), ..head.clone() };

@@ -1,7 +1,7 @@
-//! A CRM's tables, as they are read from MySQL or MariaDB.
+//! Reads a CRM's tables from MySQL or MariaDB.
 //!
-//! What stands in a statement is a name out of [`crate::crm::tables`], a number, or text in
-//! hexadecimal.
+//! Statements are built from names in [`crate::crm::tables`], numbers, and texts in hexadecimal, so
+//! that no value can change a statement.
 
 use super::super::RunFailed;
 use super::mysql::{MysqlCells, MysqlConnection, MysqlRows, hexadecimal, quoted, text, text_at};
@@ -15,8 +15,8 @@ use crate::model::database_source::DatabaseSettings;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-/// Values in one look-up.
-const LOOK_UP: usize = 500;
+/// Most values in one look-up.
+pub const LOOK_UP: usize = 500;
 
 /// A connection to the CRM's database.
 #[derive(Debug)]
@@ -25,21 +25,31 @@ pub struct CrmConnection {
     prefix: String,
 }
 
-/// The rows with the next keys.
+/// Rows by their keys.
 #[derive(Debug, Default)]
 pub struct KeyedRows {
     pub rows: BTreeMap<i64, CrmRow>,
-    /// How long they are, lists aside.
+    /// The size of the rows without their lists, in bytes.
     pub bytes: usize,
-    /// Whether there were more than fit.
+    /// Whether there are more rows than were read.
     pub is_cut: bool,
+    /// The rows that cannot be read: why, by key.
+    pub bad: BTreeMap<i64, String>,
 }
 
-/// The tables that are there, without prefix, with their columns.
+impl KeyedRows {
+    /// Returns the greatest key, including those of rows that cannot be read.
+    pub fn last_key(&self) -> Option<i64> {
+        let read = self.rows.last_key_value().map(|(key, _)| *key);
+        read.max(self.bad.last_key_value().map(|(key, _)| *key))
+    }
+}
+
+/// The columns of each table that exists, by the table's name without prefix.
 #[derive(Debug)]
 pub struct DatabaseShape(HashMap<String, TableColumns>);
 
-/// The columns of a table, and what they hold.
+/// The columns of a table and their kinds.
 #[derive(Debug, Default)]
 struct TableColumns {
     names: Vec<String>,
@@ -52,7 +62,7 @@ impl TableColumns {
     }
 }
 
-/// What a column of this type holds.
+/// Returns the kind of values that a column of this SQL type holds.
 fn column_kind(data_type: &str) -> ColumnKind {
     match data_type.to_lowercase().as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "float"
@@ -63,12 +73,12 @@ fn column_kind(data_type: &str) -> ColumnKind {
 }
 
 impl DatabaseShape {
-    /// The columns of a table, if it is there.
+    /// Returns the columns of a table, or `None` if the table does not exist.
     pub fn columns(&self, table: &str) -> Option<&[String]> {
         self.0.get(table).map(|columns| columns.names.as_slice())
     }
 
-    /// A row of a table out of the columns that were asked for.
+    /// Makes a row of the cells that a statement returned for these columns.
     fn row(&self, table: &str, columns: &[Cow<'static, str>], cells: &MysqlCells) -> CrmRow {
         let of = self.0.get(table);
         let mut row = CrmRow::default();
@@ -83,7 +93,8 @@ impl DatabaseShape {
         table.columns_in(self.columns(table.name).unwrap_or_default())
     }
 
-    /// The columns of a list that are there; none where it cannot be read.
+    /// Returns the columns of a list that exist, or `None` if a table or column that is needed to
+    /// read the list is missing.
     fn of_list(&self, list: &ChildList) -> Option<Vec<Cow<'static, str>>> {
         let existing = self.columns(list.table)?;
         let between = match &list.through {
@@ -102,7 +113,7 @@ impl DatabaseShape {
 }
 
 impl CrmConnection {
-    /// Connects, and gives up the right to write.
+    /// Connects, with a session that can only read.
     pub async fn connect(
         settings: &DatabaseSettings,
         secret: Option<&str>,
@@ -111,7 +122,7 @@ impl CrmConnection {
         Ok(Self { db, prefix: settings.prefix.clone() })
     }
 
-    /// Ends a transaction that failed, if there is one.
+    /// Rolls back the transaction that failed, if there is one.
     pub async fn give_up(&mut self) -> Result<(), RunFailed> {
         self.db.execute("ROLLBACK").await
     }
@@ -120,7 +131,7 @@ impl CrmConnection {
         quoted(&format!("{}{name}", self.prefix))
     }
 
-    /// What the CRM's own settings say; the defaults where there is no such table.
+    /// Reads the CRM's own settings. Returns the defaults if it has no table of settings.
     pub async fn options(&mut self, shape: &DatabaseShape) -> Result<CrmOptions, RunFailed> {
         if shape.columns("options").is_none() {
             return Ok(CrmOptions::default());
@@ -137,7 +148,7 @@ impl CrmConnection {
         Ok(CrmOptions::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
     }
 
-    /// Which tables are there, with which columns.
+    /// Reads which tables exist, with which columns.
     pub async fn shape(&mut self) -> Result<DatabaseShape, RunFailed> {
         let of_lists = tables::ALL.iter().flat_map(|table| table.lists).map(|list| list.table);
         let names = tables::ALL.iter().map(|table| table.name).chain(of_lists).chain(["options"]);
@@ -161,7 +172,7 @@ impl CrmConnection {
         Ok(DatabaseShape(found))
     }
 
-    /// The greatest key of a table.
+    /// Reads the greatest key of a table.
     pub async fn greatest(&mut self, table: &CrmTable) -> Result<Option<i64>, RunFailed> {
         let text = format!("SELECT MAX({}) FROM {}", quoted(table.key), self.table(table.name));
         let rows = self.db.select_rows(text).await?.rows;
@@ -169,7 +180,7 @@ impl CrmConnection {
         Ok(greatest.and_then(|key| key.parse().ok()))
     }
 
-    /// The rows with the next keys, lists and all, as they are at one moment.
+    /// Reads the rows with the next keys and their lists, in one consistent snapshot.
     pub async fn chunk(
         &mut self,
         shape: &DatabaseShape,
@@ -183,7 +194,7 @@ impl CrmConnection {
         self.read_snapshot(shape, table, &columns, &condition, (&tail, pace::BYTES)).await
     }
 
-    /// The newest row of a table.
+    /// Reads the newest row of a table.
     pub async fn newest(
         &mut self,
         shape: &DatabaseShape,
@@ -196,7 +207,7 @@ impl CrmConnection {
         Ok(found.rows.into_values().next())
     }
 
-    /// The keys that come next, of a table of which only new rows matter.
+    /// Reads only the keys of the next rows.
     pub async fn keys(
         &mut self,
         shape: &DatabaseShape,
@@ -214,23 +225,17 @@ impl CrmConnection {
         read_keyed(shape, table, &columns, &found)
     }
 
-    /// The rows with these keys, lists and all.
+    /// Reads the rows with these keys and their lists.
     pub async fn with_keys(
         &mut self,
         shape: &DatabaseShape,
         table: &'static CrmTable,
         keys: &[i64],
-    ) -> Result<BTreeMap<i64, CrmRow>, RunFailed> {
-        let mut found = BTreeMap::new();
-        for keys in keys.chunks(LOOK_UP) {
-            let list: Vec<String> = keys.iter().map(i64::to_string).collect();
-            let condition = format!("{} IN ({})", quoted(table.key), list.join(", "));
-            let columns = shape.of(table);
-            let some =
-                self.read_snapshot(shape, table, &columns, &condition, ("", usize::MAX)).await?;
-            found.extend(some.rows);
-        }
-        Ok(found)
+    ) -> Result<KeyedRows, RunFailed> {
+        let list: Vec<String> = keys.iter().map(i64::to_string).collect();
+        let condition = format!("{} IN ({})", quoted(table.key), list.join(", "));
+        let columns = shape.of(table);
+        self.read_snapshot(shape, table, &columns, &condition, ("", usize::MAX)).await
     }
 
     async fn read_snapshot(
@@ -287,8 +292,9 @@ impl CrmConnection {
         Ok(())
     }
 
-    /// The table of a list, joined with the table between it and the record. No column that is
-    /// read or compared stands in both.
+    /// Returns the table of a list as it stands after `FROM`, joined with the table between the list
+    /// and the record. No column that is read or compared exists in both tables, so none needs a
+    /// qualifier.
     fn list_table(&self, list: &ChildList) -> String {
         let table = self.table(list.table);
         let Some(through) = &list.through else { return table };
@@ -297,7 +303,7 @@ impl CrmConnection {
         format!("{table} JOIN {between} ON {between}.{key} = {table}.{column}")
     }
 
-    /// The rows that were asked for, without their lists.
+    /// Finds the rows that these references point to, without their lists.
     pub async fn look_up(
         &mut self,
         shape: &DatabaseShape,
@@ -315,20 +321,45 @@ impl CrmConnection {
                 continue;
             };
             let columns = shape.of(table);
-            for values in values.chunks(LOOK_UP) {
-                let list: Vec<String> = values.iter().map(|value| text(value)).collect();
-                let condition = format!("{} IN ({})", quoted(column), list.join(", "));
-                for row in self.read_rows(shape, name, &columns, &condition).await? {
-                    let Some(value) = row.text(column).map(str::to_owned) else { continue };
-                    let reference = RowReference { table: name, column, value };
-                    found.entry(reference).or_default().push(row);
-                }
+            for row in self.look_up_values(shape, (name, column), &columns, &values).await? {
+                let Some(value) = row.text(column).map(str::to_owned) else { continue };
+                let reference = RowReference { table: name, column, value };
+                found.entry(reference).or_default().push(row);
             }
         }
         Ok(found)
     }
 
-    /// All rows of a small table.
+    /// Finds the rows that have one of these values in a column. A value that cannot be compared with
+    /// the column is not found, and neither is a row that cannot be read.
+    async fn look_up_values(
+        &mut self,
+        shape: &DatabaseShape,
+        (table, column): (&'static str, &'static str),
+        columns: &[Cow<'static, str>],
+        values: &[&str],
+    ) -> Result<Vec<CrmRow>, RunFailed> {
+        let mut found = Vec::new();
+        let mut parts: Vec<&[&str]> = values.chunks(LOOK_UP).collect();
+        while let Some(part) = parts.pop() {
+            let list: Vec<String> = part.iter().map(|value| text(value)).collect();
+            let condition = format!("{} IN ({})", quoted(column), list.join(", "));
+            match self.read_rows(shape, table, columns, &condition).await {
+                Ok(rows) => found.extend(rows),
+                Err(why) if why.is_of_content() => {
+                    self.give_up().await?;
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    if !first.is_empty() {
+                        parts.extend([rest, first]);
+                    }
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads all rows of a small table.
     pub async fn all(
         &mut self,
         shape: &DatabaseShape,
@@ -352,7 +383,7 @@ impl CrmConnection {
         Ok(found.rows.iter().map(|cells| shape.row(table, columns, cells)).collect())
     }
 
-    /// Rows up to so many bytes of them.
+    /// Reads rows until they have `most` bytes.
     async fn read_some_rows(
         &mut self,
         from: &str,
@@ -380,5 +411,5 @@ fn read_keyed(
         Ok((key, row))
     };
     let rows = found.rows.iter().map(keyed).collect::<Result<_, RunFailed>>()?;
-    Ok(KeyedRows { rows, bytes: found.bytes, is_cut: found.is_cut })
+    Ok(KeyedRows { rows, bytes: found.bytes, is_cut: found.is_cut, bad: BTreeMap::new() })
 }

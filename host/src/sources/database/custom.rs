@@ -1,25 +1,25 @@
-//! Tables that are none of a CRM's, in PostgreSQL, MySQL or MariaDB.
+//! Reads custom tables (tables that do not belong to a known CRM) from PostgreSQL, MySQL or MariaDB.
 //!
 //! ```text
-//!   the first run: every key, of one moment ──► kept without content: what was there is no news
-//!   each run: all rows by key, a chunk after another
-//!     kept, other values ──► updated     only the key kept ──► kept     not kept, or a unique value changed ──► held
-//!     ──► capture, and keep the rows
-//!   then: kept, and not seen, and not there if asked for once more ──► deleted ──► forgotten
-//!   then: held ──► read again ──► updated, created
+//!   first run: store the key of every row of one moment; existing rows lead to no events
+//!   each run: read all rows by key, in chunks
+//!     stored with other values ──► updated        only the key stored ──► store the content
+//!     not stored, or a unique value changed ──► wait for the deletions
+//!   then: stored, not read, and not found when looked up again ──► deleted
+//!   then: rows that waited ──► read again ──► updated, created
 //! ```
 //!
-//! The order is one that a copy with the same unique indexes can follow: what is gone makes room
-//! before another row takes its place. A table that changes while it is read may still be told in
-//! another order.
+//! A copy of the table with the same unique indexes can apply the events in their order, because a
+//! deletion comes before the row that takes the place of the deleted one. If the table changes while
+//! it is read, the order may still differ.
 //!
-//! All tables are noted before the first is read. Noting that is interrupted begins anew: the
-//! source begins when it is done.
+//! The keys of all tables are stored before the first table is read. If that is interrupted, it
+//! begins again.
 //!
-//! Guaranteed: what was committed before a run began, and is still there or left a trace, is
-//! captured by that run or, where it is cut off, by the next: whoever applies the events in their
-//! order has the rows that were read last. A table that cannot be read is an error of that table,
-//! and never taken for an emptied one.
+//! Guaranteed: a change that was committed before a run began, and that is still visible, is captured
+//! by that run, or by the next one if the run is interrupted. Whoever applies the events in their
+//! order has the rows that were read last. A table that cannot be read is an error of that table. It
+//! is never taken for an empty one.
 
 pub mod careful;
 pub mod cell;
@@ -45,10 +45,9 @@ use pass::TablePass;
 use server::{CustomConnection, RowSelection};
 use table::ReadableTable;
 
-/// How the name of the list begins under which the rows of a table are kept.
 pub use table::list_prefix;
 
-/// Reads every table. One that fails does not keep the others from being read.
+/// Reads every table. A table that fails does not stop the others.
 pub async fn run_custom(run: &SourceRun, settings: &DatabaseSettings) -> Result<(), RunFailed> {
     let server = CustomConnection::connect(settings, run.secret()).await?;
     let memory = DatabaseMemory::read(&run.memory);
@@ -82,7 +81,7 @@ impl CustomTablesRun<'_> {
         Ok(())
     }
 
-    /// Looks a table up, and notes what is there where the source has not begun with it.
+    /// Describes a table, and stores its keys if this is the table's first run.
     async fn look_up_table(&mut self, n: usize) -> Result<ReadableTable, RunFailed> {
         let own = self.settings.own_tables.get(n).ok_or_else(|| RunFailed::new("there is none"))?;
         let table = self.server.describe_table(own).await?;
@@ -102,7 +101,7 @@ impl CustomTablesRun<'_> {
         self.run.report_progress(RunProgress { table, done: count(n), of: count(tables.len()) });
     }
 
-    /// Notes why a table could not be read, and gives up what is still under way.
+    /// Records why a table could not be read, and rolls back the open transaction.
     async fn note_failure<T>(
         &mut self,
         n: usize,
@@ -121,7 +120,7 @@ impl CustomTablesRun<'_> {
     }
 }
 
-/// An event that the last row of the first table that has any would make.
+/// Returns the event that the last row of the first non-empty table would lead to. Stores nothing.
 pub async fn sample_event(
     settings: &DatabaseSettings,
     source: &Source,
@@ -147,7 +146,7 @@ pub async fn sample_event(
         let happening = RowHappening { source, list, resource, event_type, revision: 0 };
         return Ok(incoming(happening, row, None));
     }
-    Err(RunFailed::new("the database answers well, and its tables are empty"))
+    Err(RunFailed::new("the database can be read, but all its tables are empty"))
 }
 
 fn incoming(
@@ -158,8 +157,8 @@ fn incoming(
     IncomingEvent { resource_id: Some(resource_id(&row.id)), ..happening.event(row, changes) }
 }
 
-/// What an event says of which row it is about: the row's id, or where no event can say that, a
-/// digest of it.
+/// Returns the record id for events about a row: the row's id, or a digest of it if no event can
+/// carry that id.
 fn resource_id(id: &str) -> String {
     let fits = !id.is_empty() && id.len() <= MAX_KEY && !id.chars().any(char::is_control);
     if fits { id.to_owned() } else { ShortDigest::of([id]).to_string() }

@@ -1,6 +1,7 @@
-//! A connection to MySQL or MariaDB, read in transactions that cannot write.
+//! A connection to MySQL or MariaDB that can only read.
 //!
-//! Statements go as plain text, for which the server answers with every value as text.
+//! Statements are sent as plain text (not prepared), because then the server returns each value as
+//! text, whatever its type.
 
 use super::super::RunFailed;
 use crate::model::database_source::DatabaseSettings;
@@ -11,28 +12,28 @@ use std::io::ErrorKind;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-/// How long connecting, and how long one statement may take.
+/// The time limit for connecting, and the one for a statement.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(2));
 
 /// A connection to MySQL or MariaDB.
 #[derive(Debug)]
 pub struct MysqlConnection(MySqlConnection);
 
-/// A row as the server sends it: each value as a text, or what a column of bytes holds.
+/// A row as the server sends it: each value as text, or as bytes if the column is binary.
 pub type MysqlCells = Vec<Option<Vec<u8>>>;
 
-/// What a statement found.
+/// The rows that a statement returned.
 #[derive(Debug, Default)]
 pub struct MysqlRows {
     pub rows: Vec<MysqlCells>,
-    /// How long they are.
+    /// The size of the rows, in bytes.
     pub bytes: usize,
-    /// Whether there were more than fit.
+    /// Whether rows were left out because of the bound on bytes.
     pub is_cut: bool,
 }
 
 impl MysqlConnection {
-    /// Connects, and gives up the right to write.
+    /// Connects, with a session that can only read.
     pub async fn connect(
         settings: &DatabaseSettings,
         secret: Option<&str>,
@@ -59,8 +60,8 @@ impl MysqlConnection {
         connection
             .execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .await?;
-        // So that a statement that was given up does not run on: MariaDB's word for it, and
-        // MySQL's.
+        // A statement that we no longer wait for must not run on in the server. The first setting is
+        // MariaDB's, the second MySQL's; each server refuses the other's.
         for limit in
             ["SET SESSION max_statement_time = 120", "SET SESSION max_execution_time = 120000"]
         {
@@ -69,12 +70,12 @@ impl MysqlConnection {
         Ok(connection)
     }
 
-    /// All rows.
+    /// Runs a query and returns all rows.
     pub async fn select_rows(&mut self, text: String) -> Result<MysqlRows, RunFailed> {
         self.select_some_rows(text, usize::MAX).await
     }
 
-    /// Rows up to so many bytes of them; the rest is read and let go.
+    /// Runs a query and returns rows until they have `most` bytes. The rest is read and discarded.
     pub async fn select_some_rows(
         &mut self,
         text: String,
@@ -83,7 +84,7 @@ impl MysqlConnection {
         self.run_query(text, most).await.map_err(|error| failed(&error))
     }
 
-    /// All rows; none where the user may not ask for that.
+    /// Runs a query and returns all rows, or none if the user lacks the permission.
     pub async fn select_permitted(&mut self, text: String) -> Result<MysqlRows, RunFailed> {
         match self.run_query(text, usize::MAX).await {
             Err(error) if matches!(number(&error), Some(1142 | 1143)) => Ok(MysqlRows::default()),
@@ -109,38 +110,38 @@ impl MysqlConnection {
         tokio::time::timeout(PATIENCE.1, read).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
-    /// Runs a statement that answers nothing.
+    /// Runs a statement that returns no rows.
     pub async fn execute(&mut self, text: &str) -> Result<(), RunFailed> {
         self.select_rows(text.to_owned()).await.map(drop)
     }
 }
 
 fn cells(row: &MySqlRow) -> sqlx::Result<MysqlCells> {
-    // Whatever the column's type is.
+    // Unchecked, because the text is wanted whatever the column's type is.
     let cell =
         |n| row.try_get_unchecked::<Option<&[u8]>, _>(n).map(|cell| cell.map(<[u8]>::to_vec));
     (0..row.len()).map(cell).collect()
 }
 
-/// A value as text.
+/// Returns a value as text. Bytes that are not UTF-8 are replaced.
 pub fn text_at(row: &MysqlCells, n: usize) -> Option<String> {
     let bytes = row.get(n)?.as_deref()?;
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// A name.
+/// Quotes a name for a statement.
 pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A value: a number as it is, all else in hexadecimal, so that no mode of the server reads it
-/// otherwise.
+/// Writes a value for a statement: a number as it is, anything else in hexadecimal, because the
+/// meaning of a quoted text depends on the server's SQL mode.
 pub fn text(value: &str) -> String {
     let is_number = value.len() < 19 && value.parse::<i64>().is_ok_and(|n| n.to_string() == value);
     if is_number { value.to_owned() } else { hexadecimal(value) }
 }
 
-/// A text.
+/// Writes a text for a statement, in hexadecimal.
 pub fn hexadecimal(value: &str) -> String {
     if value.is_empty() { "''".to_owned() } else { format!("_utf8mb4 0x{}", hex::encode(value)) }
 }
@@ -150,7 +151,8 @@ fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.number())
 }
 
-/// What an operator can do about it. Codes: MariaDB's error reference; the same in MySQL.
+/// Says what an operator can do about an error. The codes are from MariaDB's error reference; MySQL
+/// has the same.
 fn failed(error: &sqlx::Error) -> RunFailed {
     let what = match number(error) {
         Some(1044 | 1045 | 1698) => {
@@ -181,10 +183,10 @@ fn failed(error: &sqlx::Error) -> RunFailed {
     if is_of_content(error) { RunFailed::of_content(why) } else { RunFailed::new(why) }
 }
 
-/// Whether a value is to blame: one that a column's character set or collation does not have, or
-/// that is broken.
+/// Whether the content of a row or a parameter caused the error: it is not in the column's character
+/// set or collation, it is out of range, or it is malformed.
 fn is_of_content(error: &sqlx::Error) -> bool {
-    matches!(number(error), Some(1267 | 1270 | 1271 | 1300 | 1366 | 3854 | 3988))
+    matches!(number(error), Some(1267 | 1270 | 1271 | 1300 | 1366 | 1690 | 3854 | 3988))
         || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
 }
 

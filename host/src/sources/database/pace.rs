@@ -1,37 +1,37 @@
-//! How a table is read without loading its server: so many rows at once, and a rest after them.
+//! Limits the load on a database: chunks of bounded size, and a pause after each.
 
 use crate::time::span::TimeSpan;
 use std::time::Duration;
 
-/// Most rows of one chunk.
+/// Most rows in a chunk.
 pub const ROWS: usize = 1_000;
-/// Bytes of a chunk after which no further row is taken.
+/// The size of a chunk, in bytes, after which no further row is added.
 pub const BYTES: usize = 8 * 1024 * 1024;
 
-/// How many rows are asked for next. What does not fit into [`BYTES`] is read and let go, so the
-/// next chunk is made smaller.
+/// The number of rows to request for the next chunk. Rows beyond [`BYTES`] are read and discarded, so
+/// the number shrinks when rows are large.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadPace(usize);
 
 impl ReadPace {
-    /// Beginning with so many rows.
+    /// Begins with this number of rows.
     pub const fn new(rows: usize) -> Self {
         Self(rows)
     }
 
-    /// How many rows to ask for.
+    /// Returns the number of rows to request.
     pub const fn rows(self) -> usize {
         self.0
     }
 
-    /// Learns from a chunk: how many rows of it were taken, and how many bytes they had.
+    /// Adjusts the number to the last chunk: how many rows fitted, and how many bytes they had.
     pub fn learn(&mut self, rows: usize, bytes: usize) {
         let fits = rows.saturating_mul(BYTES).checked_div(bytes).unwrap_or(ROWS);
         self.0 = fits.min(self.0.saturating_mul(4)).clamp(1, ROWS);
     }
 }
 
-/// Leaves the database alone: as long as is set, else as long as the last chunk took.
+/// Pauses for the configured time, or for as long as the last chunk took.
 pub async fn rest(pause: Option<TimeSpan>, took: Duration) {
     let pause = pause.map_or(took, TimeSpan::get);
     if !pause.is_zero() {

@@ -1,7 +1,6 @@
-//! A connection to PostgreSQL, read in transactions that cannot write.
+//! A connection to PostgreSQL that can only read.
 //!
-//! What stands in a statement is quoted names and types out of the server's own catalogue; values
-//! are bound.
+//! Statements contain quoted names, and types from the server's own catalogue. Values are bound.
 
 use super::super::RunFailed;
 use super::pace;
@@ -14,16 +13,16 @@ use std::io::ErrorKind;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-/// How long connecting, and how long one statement may take. The server gives a statement up a
-/// little earlier.
+/// The time limit for connecting, and the one for a statement. The server cancels a statement after
+/// 2 minutes, a little earlier.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(130));
-/// Where it is where the address does not say.
+/// The port if the URL has none.
 const PORT: u16 = 5432;
-/// What holds for the session. Times come in UTC.
+/// The settings of the session. Times are returned in UTC.
 const SESSION: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET statement_timeout = '2min'; \
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'";
-/// What older servers may not know: an end for a snapshot that a stalled process holds; and that
-/// rows which a policy would hide are an error, or they would be taken for gone.
+/// Settings that old servers may not have. The first ends a snapshot that a stalled process holds.
+/// The second makes it an error if row security hides rows, which would otherwise count as deleted.
 const NEWER: [&str; 2] =
     ["SET idle_in_transaction_session_timeout = '1h'", "SET row_security = off"];
 
@@ -31,19 +30,19 @@ const NEWER: [&str; 2] =
 #[derive(Debug)]
 pub struct PostgresConnection(PgConnection);
 
-/// What a statement found.
+/// The rows that a statement returned.
 #[derive(Debug, Default)]
 pub struct PostgresRows {
-    /// Each row's columns, as texts.
+    /// The columns of each row, as texts.
     pub rows: Vec<Vec<Option<String>>>,
-    /// How long they are.
+    /// The size of the rows, in bytes.
     pub bytes: usize,
-    /// Whether there were more than fit.
+    /// Whether rows were left out because of the bound on bytes.
     pub is_cut: bool,
 }
 
 impl PostgresConnection {
-    /// Connects, and gives up the right to write.
+    /// Connects, with a session that can only read.
     pub async fn connect(
         settings: &DatabaseSettings,
         secret: Option<&str>,
@@ -66,7 +65,7 @@ impl PostgresConnection {
         Ok(connection)
     }
 
-    /// Runs statements that answer nothing.
+    /// Runs statements that return no rows.
     pub async fn execute(&mut self, text: &'static str) -> Result<(), RunFailed> {
         match tokio::time::timeout(PATIENCE.1, sqlx::raw_sql(text).execute(&mut self.0)).await {
             Ok(done) => done.map(drop).map_err(|error| failed(&error)),
@@ -74,7 +73,8 @@ impl PostgresConnection {
         }
     }
 
-    /// Rows whose columns are all texts, up to so many bytes of them; the rest is read and let go.
+    /// Runs a query whose columns are all texts, and returns rows until they have [`pace::BYTES`]. The
+    /// rest is read and discarded.
     pub async fn select_rows(
         &mut self,
         text: String,
@@ -83,8 +83,8 @@ impl PostgresConnection {
         self.run_query(text, values).await.map_err(|error| failed(&error))
     }
 
-    /// The same; nothing where a value cannot be of the type that the statement takes it for (class
-    /// 22).
+    /// The same, but returns `None` if a value cannot be converted to the type that the statement
+    /// needs (SQLSTATE class 22).
     pub async fn select_fitting(
         &mut self,
         text: String,
@@ -127,7 +127,8 @@ impl PostgresConnection {
     }
 }
 
-/// Whatever this process's environment says of another server is not for this one.
+/// Reads the URL. Environment variables such as `PGHOST` must not fill gaps in it, because they may
+/// belong to another server.
 fn options(url: &str, secret: Option<&str>) -> Result<PgConnectOptions, RunFailed> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|_opaque| RunFailed::new("the source's `url` cannot be read"))?;
@@ -151,7 +152,7 @@ fn too_long() -> RunFailed {
     RunFailed::new("the database took longer than 2 minutes for one statement")
 }
 
-/// What an operator can do about it. Codes: PostgreSQL's documentation, appendix A.
+/// Says what an operator can do about an error. Codes: PostgreSQL's documentation, appendix A.
 fn failed(error: &sqlx::Error) -> RunFailed {
     let refused = error.as_database_error().and_then(|error| error.try_downcast_ref());
     let what = match refused.map(PgDatabaseError::code) {
@@ -185,7 +186,7 @@ fn failed(error: &sqlx::Error) -> RunFailed {
     if is_of_content(error) { RunFailed::of_content(why) } else { RunFailed::new(why) }
 }
 
-/// Whether a row is to blame: data exceptions (class 22), and corrupted rows.
+/// Whether the content of a row caused the error: data exceptions (class 22) and corrupted rows.
 fn is_of_content(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     let is_of_row = |code: &str| code.starts_with("22") || matches!(code, "XX000" | "XX001");

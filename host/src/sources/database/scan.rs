@@ -1,26 +1,28 @@
-//! One run over all tables.
+//! One run over all tables of a CRM.
 
 use super::super::RunFailed;
 use super::super::run::{FoundRow, SourceRun};
 use super::chunk::{KeyChunk, RowResult};
 use super::crm::{CrmConnection, DatabaseShape, KeyedRows};
 use super::pace::{self, ReadPace};
+use super::row_by_row;
 use super::{CrmTime, DatabaseMemory, DerivedEvent, TableMemory};
 use crate::crm::known::{KnownRows, RowReference};
 use crate::crm::options::CrmOptions;
 use crate::crm::row::CrmRow;
 use crate::crm::snapshot::ColumnLayouts;
 use crate::crm::tables::{self, CrmTable, WatchDepth};
+use crate::model::bad_row::{BadRow, BadRowReason};
 use crate::model::database_source::{BackfillStart, DatabaseSettings};
 use crate::model::source_run::RunProgress;
 use crate::store::KeyRange;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Keys that are read at once where only those are.
+/// How many keys are read at once from tables of which only keys are read.
 const KEYS: usize = 10_000;
 
-/// A run over all tables.
+/// The state of one run.
 #[derive(Debug)]
 pub struct CrmScan<'a> {
     pub run: &'a SourceRun,
@@ -30,14 +32,15 @@ pub struct CrmScan<'a> {
     pub options: CrmOptions,
     pub time: CrmTime,
     pub memory: DatabaseMemory,
-    /// Rows of small tables that many events look into.
+    /// The rows of small tables that most events refer to, such as currencies. Read once for a run.
     pub looked_into: Vec<(&'static str, CrmRow)>,
-    /// Why tables could not be read.
+    /// One sentence for each table that could not be read.
     pub failed: Vec<String>,
 }
 
 impl CrmScan<'_> {
-    /// Notes what is there, before anything is read that was not known before.
+    /// Stores the greatest key of each table that is read for the first time, so that later rows
+    /// count as new. Also reads the small tables that events refer to.
     pub async fn begin_scan(&mut self, tables: &[&'static CrmTable]) -> Result<(), RunFailed> {
         let mut is_new = false;
         for table in tables {
@@ -62,8 +65,8 @@ impl CrmScan<'_> {
         if is_new { self.keep().await } else { Ok(()) }
     }
 
-    /// Notes why a table could not be read, so that the others are. Fails where no other could be
-    /// read either.
+    /// Records why a table could not be read, and lets the run go on with the other tables. Fails if
+    /// the database cannot be reached any more.
     pub async fn note_failure<T>(
         &mut self,
         table: &str,
@@ -80,7 +83,7 @@ impl CrmScan<'_> {
         if self.crm.give_up().await.is_err() {
             self.crm = CrmConnection::connect(self.settings, self.run.secret()).await?;
         }
-        // Fails where another process has taken the source over.
+        // Fails if another process has taken over the source.
         self.keep().await?;
         Ok(None)
     }
@@ -89,14 +92,14 @@ impl CrmScan<'_> {
         self.run.keep_memory(&self.memory.text()).await
     }
 
-    /// Reads one of the tables.
+    /// Reads one table, chunk by chunk, and captures what changed.
     pub async fn read_table(
         &mut self,
         tables: &[&'static CrmTable],
         n: usize,
     ) -> Result<(), RunFailed> {
         let Some(table) = tables.get(n).copied() else { return Ok(()) };
-        // Of one that could not be looked at before it is not known which rows are new.
+        // `begin_scan` could not read this table, so it is not known which of its rows are new.
         if !self.memory.tables.contains_key(table.name) {
             return Ok(());
         }
@@ -112,11 +115,11 @@ impl CrmScan<'_> {
         while above < i64::MAX {
             let began = Instant::now();
             let (found, range) = self.read(table, above, pace.rows()).await?;
-            self.run.read(found.rows.len());
+            self.run.read(found.rows.len() + found.bad.len());
             pace.learn(found.rows.len(), found.bytes);
             let took = began.elapsed();
             let is_last = range.to == i64::MAX;
-            self.capture_chunk(table, found.rows, range).await?;
+            self.capture_chunk(table, found, range).await?;
             above = range.to;
             if !is_last {
                 pace::rest(self.settings.pause, took).await;
@@ -125,7 +128,7 @@ impl CrmScan<'_> {
         self.run.settle_list(table.name, |_| true).await
     }
 
-    /// The next rows, and the keys that they are all of.
+    /// Reads the rows with the next keys. Also returns the range of keys that these rows cover.
     async fn read(
         &mut self,
         table: &'static CrmTable,
@@ -136,31 +139,44 @@ impl CrmScan<'_> {
         let is_whole = self.settings.start == BackfillStart::Backfill;
         let limit = if only_keys && !is_whole { KEYS } else { limit };
         let found = if only_keys {
-            self.crm.keys(&self.shape, table, above, limit).await?
+            self.crm.keys(&self.shape, table, above, limit).await
         } else {
-            self.crm.chunk(&self.shape, table, above, limit).await?
+            self.crm.chunk(&self.shape, table, above, limit).await
+        };
+        let found = match found {
+            Err(why) if why.is_of_content() => {
+                let limit = limit.min(row_by_row::MOST_ROWS);
+                row_by_row::read_next(&mut self.crm, &self.shape, table, above, limit).await?
+            }
+            found => found?,
         };
         let has_more = found.is_cut || found.rows.len() == limit;
-        let last = found.rows.last_key_value().map(|(key, _)| *key).filter(|_| has_more);
+        let last = found.last_key().filter(|_| has_more);
         Ok((found, KeyRange { above, to: last.unwrap_or(i64::MAX) }))
     }
 
-    /// Captures what follows from a chunk, and keeps its rows.
+    /// Captures the events of a chunk, and stores its rows.
     async fn capture_chunk(
         &mut self,
         table: &'static CrmTable,
-        rows: BTreeMap<i64, CrmRow>,
+        found: KeyedRows,
         range: KeyRange,
     ) -> Result<(), RunFailed> {
-        let heads = self.run.journal().list_row_heads(self.run.id(), table.name, range).await?;
+        let KeyedRows { rows, mut bad, .. } = found;
+        let mut heads = self.run.journal().list_row_heads(self.run.id(), table.name, range).await?;
         let memory = self.memory.tables.get(table.name).cloned().unwrap_or_default();
         let is_backfill = self.settings.start == BackfillStart::Backfill;
         let mut chunk = KeyChunk::new(table, memory.clone(), is_backfill);
+        // A row that cannot be read was not deleted.
+        heads.retain(|head| !bad.contains_key(&head.key));
         chunk.pair(rows, heads);
         if only_keys(table) {
-            let fresh = self.crm.with_keys(&self.shape, table, &chunk.fresh_keys()).await?;
-            chunk.fill(fresh);
+            let fresh = chunk.fresh_keys();
+            let fresh = row_by_row::read_these(&mut self.crm, &self.shape, table, &fresh).await?;
+            chunk.fill(fresh.rows);
+            bad.extend(fresh.bad);
         }
+        self.set_aside(table, bad).await?;
         let kept = chunk.known_keys();
         let kept = self.run.journal().find_kept_rows(self.run.id(), table.name, &kept).await?;
         chunk.remember(kept);
@@ -178,19 +194,35 @@ impl CrmScan<'_> {
         Ok(())
     }
 
-    /// What is captured of what was told of a row: second names only where somebody asked for them.
+    async fn set_aside(
+        &self,
+        table: &'static CrmTable,
+        bad: BTreeMap<i64, String>,
+    ) -> Result<(), RunFailed> {
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let bad = bad
+            .iter()
+            .map(|(key, why)| BadRow::new(&key.to_string(), BadRowReason::Unreadable, why));
+        self.run.set_aside(table.name, bad.collect()).await
+    }
+
+    /// Makes the result of a row ready to be captured. Alias events are left out unless an endpoint
+    /// or a flow subscribes to them.
     fn found_row(&self, told: RowResult) -> FoundRow {
         let asked = |event: &DerivedEvent| {
             event.alias_of.is_none() || self.run.is_asked_for_by_name(event.event_type)
         };
         let events = told.events.into_iter().filter(asked);
         let events = events.map(|event| super::incoming(event, self.run.source())).collect();
-        // The marks of a CRM's rows are of the events that time brings.
+        // `is_new` belongs to custom tables. The marks of a CRM's row stand for events that were
+        // sent because of a date.
         FoundRow { row_id: told.key.to_string(), is_new: false, events, keep: told.keep }
     }
 
-    /// Notes how far the first run is, also where one that was cut off had come further. That is
-    /// kept with the next chunk: by then this one is.
+    /// Records how far the first run has come; a run that was interrupted may have come further
+    /// before. The record is stored with the next chunk, after this chunk itself.
     fn move_on(&mut self, table: &'static CrmTable, memory: TableMemory, to: i64) {
         if let Some(at) = memory.first_at {
             let at = at.max(to);
@@ -199,7 +231,8 @@ impl CrmScan<'_> {
         }
     }
 
-    /// What was asked for, from the database, else from what is kept.
+    /// Finds the rows that events refer to: in the database or, if they were deleted there, among
+    /// the stored rows.
     async fn look_up(&mut self, references: &[RowReference]) -> Result<KnownRows, RunFailed> {
         let mut known = KnownRows::default();
         for (name, row) in &self.looked_into {
@@ -240,14 +273,14 @@ impl CrmScan<'_> {
         Ok(kept.first().map(|row| layouts.decode_row(table, &reference.value, &row.cells)))
     }
 
-    /// Remembers that all tables are read; says which could not be.
+    /// Ends the run. Fails with one sentence for each table that could not be read.
     pub async fn end_scan(self) -> Result<(), RunFailed> {
         self.keep().await?;
         if self.failed.is_empty() { Ok(()) } else { Err(RunFailed::new(self.failed.join("; "))) }
     }
 }
 
-/// Whether rows that are known need not be read again.
+/// Whether only keys are read, because changes of a stored row lead to no event.
 fn only_keys(table: &CrmTable) -> bool {
     table.watch() == WatchDepth::Keys && !table.has_clock()
 }

@@ -1,4 +1,4 @@
-//! One page of a list over HTTP.
+//! Fetches the pages of a list over HTTP.
 
 use super::super::RunFailed;
 use super::moment;
@@ -17,29 +17,29 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long a page may take.
+/// The time limit for one page.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How large a page may be, in bytes.
+/// The largest page, in bytes.
 const MOST: usize = 32 * 1024 * 1024;
-/// The wait that an API means that says only that there were too many requests
-/// (n8n-nodes-perfexcrm), and the longest that is obeyed in one go.
+/// The wait after "too many requests" without a time (as in n8n-nodes-perfexcrm), and the longest wait
+/// that a run obeys.
 const WAIT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24));
-/// How often one page is put off.
+/// How often the request for a page is repeated after such a wait.
 const PATIENCE: usize = 20;
 
-/// What fetching a list takes.
+/// What is needed to fetch the pages of a list.
 #[derive(Debug)]
 pub struct ListFetch<'a> {
     pub plan: &'a ListPlan,
     pub client: &'a DeliveryClient,
     pub secret: Option<&'a str>,
     pub clock: &'a Clock,
-    /// Whether it waits where the API wants to be left alone.
+    /// Whether to wait when the API asks for fewer requests. If not, that is an error.
     pub waits: bool,
 }
 
 impl ListFetch<'_> {
-    /// A page, counted from 1. Where the API has too much to do, it is asked again when it says.
+    /// Fetches a page; the first is 1. If the API asks for a pause, repeats the request after it.
     pub async fn page(
         &self,
         since: Option<Timestamp>,
@@ -129,7 +129,7 @@ impl ListFetch<'_> {
         Ok(headers)
     }
 
-    /// How long the API wants to be left alone.
+    /// Returns the pause that the API asks for, if any.
     fn put_off(&self, reply: &ClientReply) -> Option<Duration> {
         let told = retry_after(&reply.headers, self.clock.now());
         let wait = match reply.status {
@@ -143,7 +143,7 @@ impl ListFetch<'_> {
     }
 }
 
-/// What such APIs say beside their status. Whatever else an answer holds is skipped, not kept.
+/// The message of an API's error answer. Other members are skipped while parsing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ApiMessage {
@@ -152,7 +152,7 @@ struct ApiMessage {
     message: Value,
 }
 
-/// The longest answer that says something in its body, in bytes.
+/// The longest body that is searched for a message, in bytes.
 const LONGEST_SAYING: usize = 64 * 1024;
 
 fn said(body: &[u8]) -> ApiMessage {
@@ -165,7 +165,7 @@ fn in_body(body: &[u8]) -> Option<Duration> {
     seconds.as_u64().or_else(|| seconds.as_str()?.parse().ok()).map(Duration::from_secs)
 }
 
-/// Themesic answers so where a list has no rows.
+/// Whether this is Themesic's answer for a list without rows, which has the status 404.
 fn is_empty_list(body: &[u8]) -> bool {
     let said = said(body);
     let message = said.message.as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One list in one run.
+//! Reads one list of an API in one run.
 
 use super::super::RunFailed;
 use super::super::rows::{self, RowHappening, SourceRow};
@@ -17,21 +17,21 @@ use crate::time::timestamp::Timestamp;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Rows that are looked at together: how many at most, and bytes of their text.
+/// The bounds of a batch of rows: their number, and the bytes of their text.
 const BATCH: (usize, usize) = (500, 2 * 1024 * 1024);
-/// How often a list of several pages is read, at most, until nothing more is found: a row that goes
-/// away while it is read moves others to pages that were read already.
+/// How often a list of several pages is read at most until a pass finds nothing new. This is needed
+/// because a row that is deleted during a pass moves others to pages that were already read.
 const PASSES: usize = 4;
-/// The longest answer that an API without pages is asked for, in rows.
+/// Most rows that are requested in one answer from an API without pages.
 const LONGEST: u32 = 12_800;
-/// How many rows such APIs give at most.
+/// How many rows such APIs return at most, whatever was requested.
 const CAPS: [usize; 8] = [25, 50, 100, 200, 250, 500, 1_000, 5_000];
 /// Most pages of one list.
 const PAGES: u32 = 10_000;
-/// What is added to the overlap around a change of the clocks.
+/// What is added to the overlap after clocks were set back.
 const CLOCKS: Duration = Duration::from_hours(1);
 
-/// Reads what is new in a list and captures it; what to remember of the list then.
+/// Reads the new rows of a list and captures them. Returns what to store about the list.
 pub async fn poll_list(
     run: &SourceRun,
     settings: &PollSettings,
@@ -51,7 +51,7 @@ pub async fn poll_list(
     if let Some(warning) = rows.explain_left_out(plan)? {
         run.add_warning(warning);
     }
-    // A row from the future must not hide those of the present.
+    // A row with a time in the future must not make later runs skip rows of the present.
     let newest = known.newest.max(rows.newest_time()).map(|newest| newest.min(run.began));
     let is_first_run = first_look == Some(run.began);
     let bounds = FirstRunBounds { only_noted: first_look, not_before: start, is_first_run };
@@ -59,47 +59,48 @@ pub async fn poll_list(
         let batch: Vec<PolledRow> = batch.iter().filter_map(|row| row.open(plan)).collect();
         take_rows(run, plan, &batch, known, bounds).await?;
     }
-    // A replay reads from when the row is: one that is not there any more is gone.
+    // For a replay the list was read from the time of the row on. If the row was not found, it was
+    // deleted.
     let is_settled =
         |letter: &RowLetter| read.contains(&letter.row_id) || letter.replayed_at.is_some();
     run.settle_list(&plan.list, is_settled).await?;
     Ok(ListMemory { looked: true, newest, ..known.clone() })
 }
 
-/// From when on rows are asked for: earlier than usual where a replay of an earlier row was asked
-/// for.
+/// Returns the time from which rows are requested. It is earlier than usual if the replay of an
+/// earlier row was requested.
 fn reread_from(run: &SourceRun, plan: &ListPlan, back_to: Option<Timestamp>) -> Option<Timestamp> {
     let mut from = back_to?;
     for letter in run.replayed_rows(&plan.list) {
-        // One that does not say when it is from may be anywhere.
+        // A row without a time may be anywhere in the list.
         let at = letter.row_at?;
         from = from.min(at.before(overlap(plan, at)));
     }
     Some(from)
 }
 
-/// Which rows of a first look are no events.
+/// Tells which rows of a first run do not lead to events.
 #[derive(Debug, Clone, Copy)]
 struct FirstRunBounds {
-    /// Those from before this time are there, and not new.
+    /// Rows from before this time existed before the source did.
     only_noted: Option<Timestamp>,
-    /// Those from before this time were not asked for.
+    /// Rows from before this time are before the configured start.
     not_before: Option<Timestamp>,
-    /// Whether no run was before this one: then nothing is new, whatever the API's clock says.
+    /// Whether this is the very first run. Then no row is new, whatever the API's clock says.
     is_first_run: bool,
 }
 
 impl FirstRunBounds {
     fn hide(self, row: &PolledRow) -> bool {
-        // Such times have no parts of a second.
+        // The times of such rows have no fractions of a second.
         let is_before = |from: Timestamp| row.at.is_none_or(|at| at.seconds() < from.seconds());
         let was_there = self.only_noted.is_some_and(|from| self.is_first_run || is_before(from));
         was_there || self.not_before.is_some_and(|bound| row.at.is_some_and(|at| at < bound))
     }
 }
 
-/// How far before the newest row is asked again: an hour more where the clocks were put back, and
-/// so hours without a zone come twice.
+/// Returns how far before the newest row the next run starts. After clocks were set back it is one
+/// hour more, because local times without a zone then occur twice.
 fn overlap(plan: &ListPlan, newest: Timestamp) -> Duration {
     let offset = |at: Timestamp| {
         jiff::Timestamp::from_microsecond(at.micros()).map(|at| plan.zone.to_offset(at)).ok()
@@ -108,8 +109,8 @@ fn overlap(plan: &ListPlan, newest: Timestamp) -> Duration {
     if is_steady { plan.overlap } else { plan.overlap + CLOCKS }
 }
 
-/// Every row since then. A first look needs those since the source began, and the overlap, only;
-/// `first_look` is when it began.
+/// Reads every row since `since`. A first run (which began at `first_look`) needs only the rows since
+/// it began, and the overlap.
 async fn read_list(
     run: &SourceRun,
     fetch: &ListFetch<'_>,
@@ -124,7 +125,8 @@ async fn read_list(
     for _ in 0..PASSES {
         let before = rows.len();
         let pages = read_pages(fetch, back_to, first_look, &mut rows).await?;
-        // What a list without `since`, or a very long one, hides from one run, the next one finds.
+        // The next run finds rows that this one missed, if the API has no `since` or the list is
+        // very long.
         let is_last = pages <= 1 || fetch.plan.since.is_none() || rows.is_large();
         if is_last || rows.len() == before {
             break;
@@ -133,7 +135,7 @@ async fn read_list(
     Ok(rows)
 }
 
-/// All pages; how many had to be asked for.
+/// Reads pages until one has nothing new. Returns the number of requests.
 async fn read_pages(
     fetch: &ListFetch<'_>,
     back_to: Option<Timestamp>,
@@ -146,22 +148,24 @@ async fn read_pages(
         let page = fetch.page(back_to, number, plan.size).await?;
         let total = page.total;
         let added = pass.add(plan, &page, rows)?;
-        // Without a bound, a first look ends with the overlap of the newest row and of its
-        // beginning.
+        // A first run without a start time ends when it has read the overlap before both the newest
+        // row and its own beginning.
         let first_bound = || {
             let from = first_look.filter(|_| plan.since.is_some())?;
             let newest = pass.newest_time()?.min(from);
             Some(newest.before(overlap(plan, newest)))
         };
         let bound = match back_to {
-            // What the API gives is new by its own measure. An old row that was changed may show
-            // here only when it was made, so it ends the list only by the operator's own field.
+            // The API returns rows by its own idea of what is new. The time of an old row that was
+            // changed may be its time of creation. So an old time ends the list only if the operator
+            // named the field.
             Some(back_to) if plan.since.is_some() => plan.timestamp.is_some().then_some(back_to),
             Some(_) | None => first_bound(),
         };
         let is_past = added.span.zip(bound).is_some_and(|((_, oldest), bound)| oldest < bound);
         let has_all = total.is_some_and(|total| pass.len() as u64 >= total);
-        // A page may be shorter than asked for and not the last: only one without news is.
+        // A page that is shorter than requested need not be the last one. Only a page without new
+        // rows is.
         if added.fresh == 0 || is_past || has_all {
             rows.extend(pass);
             return Ok(number);
@@ -170,7 +174,7 @@ async fn read_pages(
     Err(RunFailed::new(format!("the list has more than {PAGES} pages; begin later by `start`")))
 }
 
-/// From an API without pages: longer and longer answers, until one is not full.
+/// Reads from an API without pages: requests longer and longer answers until one is not full.
 async fn read_growing(
     run: &SourceRun,
     fetch: &ListFetch<'_>,
@@ -187,7 +191,7 @@ async fn read_growing(
                 "more than {LONGEST} rows are new, and the API gives them in one answer; begin later by `start`, or poll more often"
             )));
         }
-        // One that is not full may be all that the API gives at once.
+        // An answer that is not full may still be cut off at the API's own limit.
         let may_be_cut = CAPS.contains(&count);
         if fetch.plan.size_parameter.is_none() || !(is_full || (may_be_cut && count != before)) {
             if may_be_cut && count == before {
@@ -203,7 +207,7 @@ async fn read_growing(
     }
 }
 
-/// Captures what a batch of rows brings, and keeps the rows.
+/// Captures the events of a batch of rows, and stores the rows.
 async fn take_rows(
     run: &SourceRun,
     plan: &ListPlan,
@@ -231,7 +235,7 @@ async fn take_rows(
     run.capture_rows(&plan.list, found.collect()).await
 }
 
-/// Those that are others than what is kept.
+/// Returns the rows that differ from the stored ones.
 async fn changed<'a>(
     run: &SourceRun,
     plan: &ListPlan,
@@ -242,38 +246,38 @@ async fn changed<'a>(
     Ok(batch.iter().filter(|polled| !is_kept(&polled.row)).collect())
 }
 
-/// Whether a row that is seen for the first time is older than the source itself.
+/// Whether a row that is read for the first time is older than the source.
 fn is_from_before(row: &PolledRow, plan: &ListPlan, memory: &ListMemory) -> bool {
     let made = row.made.zip(memory.from);
     row.made != row.at && made.is_some_and(|(made, from)| made < from.before(overlap(plan, from)))
 }
 
-/// What is known of a row from before.
+/// What is stored of a row.
 #[derive(Debug, Clone, Copy)]
 pub enum KnownBefore<'a> {
-    /// Nothing: it is new.
+    /// Nothing, so the row is new.
     New,
-    /// That it was there.
+    /// Only that it exists.
     There,
-    /// What was kept of it.
+    /// The row as it was last read.
     Kept(&'a KeptRow),
 }
 
 impl KnownBefore<'_> {
-    /// What changed since then, where the content was kept.
+    /// Returns what changed, if the old content is stored.
     fn changes(self, polled: &PolledRow) -> Option<EventChanges> {
         let Self::Kept(old) = self else { return None };
         let content = rows::content(old)?;
         Some(rows::changes(&content, &polled.row.data, TextValues::MayBeNumbers))
     }
 
-    /// Whether the row has the values that were kept, only written differently.
+    /// Whether the row has the stored values, even if they are written differently.
     fn is_same(self, polled: &PolledRow) -> bool {
         self.changes(polled).is_some_and(|changes| changes.changed.is_empty())
     }
 }
 
-/// The event of a row: that it is there, or that it is another than before.
+/// Makes the event that a row was created or updated.
 pub fn row_event(
     plan: &ListPlan,
     source: &Source,

@@ -1,15 +1,14 @@
-//! Times as such APIs write them.
+//! Times as APIs of CRMs write them.
 
 use crate::time::timestamp::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-/// Unix times above this are in milliseconds.
+/// Unix times above this number are in milliseconds.
 const MILLIS: i64 = 100_000_000_000;
 
-/// When a value says that something was: RFC 3339, a date with or without a time in `zone`, or Unix
-/// seconds.
+/// Parses a time: RFC 3339, a date with or without a time in `zone`, or Unix seconds or milliseconds.
 pub fn read_moment(value: &Value, zone: &TimeZone) -> Option<Timestamp> {
     match value {
         Value::Number(number) => unix(number.as_i64()?),
@@ -37,8 +36,8 @@ fn unix(number: i64) -> Option<Timestamp> {
     micros.filter(|_| number > 0).map(Timestamp::from_micros)
 }
 
-/// RFC 3339 with the offset of the zone, so that it is right also for those who do not look at the
-/// offset.
+/// Writes a time as RFC 3339 with the zone's offset. So the local time is right even for an API that
+/// ignores the offset.
 pub fn iso(at: Timestamp, zone: &TimeZone) -> String {
     let instant = jiff::Timestamp::from_second(at.seconds()).unwrap_or_default();
     let offset = zone.to_offset(instant);

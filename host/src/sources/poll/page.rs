@@ -1,8 +1,8 @@
-//! What an API answers with.
+//! One page of an API's answer.
 //!
-//! Rows are found without reading them, and each is read by itself: one that is broken breaks no
-//! other, and a page takes no more memory than its text. A tree of it would take up to a hundred
-//! times as much.
+//! Rows are located in the text first, and then parsed one by one. So a malformed row does not spoil
+//! the others, and a page takes no more memory than its text. Parsed as a whole, it could take a
+//! hundred times as much.
 
 use super::super::RunFailed;
 use super::plan::ListPlan;
@@ -15,28 +15,28 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// Keys under which such APIs give a list.
+/// Members in which APIs return a list.
 const PLACES: [&str; 4] = ["data", "results", "items", "records"];
-/// Where such APIs say how many rows there are in all.
+/// JSON pointers to the total number of rows, as APIs return it.
 const TOTALS: [&str; 3] = ["/meta/total", "/total", "/meta/pagination/total"];
 
 /// A page of a list.
 #[derive(Debug)]
 pub struct PolledPage {
     body: Bytes,
-    /// Where in the body the list of rows stands.
+    /// The range of the body that holds the list of rows.
     rows: Range<usize>,
-    /// How many rows there are in all, if the API says so.
+    /// The total number of rows, if the API tells it.
     pub total: Option<u64>,
 }
 
 impl PolledPage {
-    /// A page without rows.
+    /// Returns a page without rows.
     pub fn empty() -> Self {
         Self { body: Bytes::from_static(b"[]"), rows: 0..2, total: Some(0) }
     }
 
-    /// Reads an answer.
+    /// Locates the list of rows in an answer.
     pub fn read(plan: &ListPlan, body: Bytes) -> Result<Self, RunFailed> {
         let body = decode_page(body);
         let answer: &RawValue = serde_json::from_slice(&body)
@@ -58,7 +58,7 @@ impl PolledPage {
         Ok(Self { body, rows, total })
     }
 
-    /// Gives the text of each row to `take`, until that fails; how many there were.
+    /// Passes the text of each row to `take` until that fails. Returns the number of rows.
     pub fn each_row(
         &self,
         mut take: impl FnMut(&RawValue) -> Result<(), RunFailed>,
@@ -81,8 +81,8 @@ impl PolledPage {
     }
 }
 
-/// The text of an answer, without a byte order mark. Bytes that are not UTF-8 become half a
-/// character, so that the row that they stand in cannot be read and the others can.
+/// Returns the text of an answer without its byte order mark. Bytes that are not UTF-8 are replaced
+/// by a lone surrogate escape, so that parsing fails for the row that holds them, and for no other.
 fn decode_page(body: Bytes) -> Bytes {
     let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body };
     if std::str::from_utf8(&body).is_ok() {
@@ -98,7 +98,7 @@ fn decode_page(body: Bytes) -> Bytes {
     text.into()
 }
 
-/// The list of an answer: the answer itself, or what stands under a name that such APIs use.
+/// Finds the list in an answer: the answer itself if it is an array, else a member with a usual name.
 fn find_rows<'t>(answer: &'t str, plan: &ListPlan) -> Option<&'t str> {
     if answer.starts_with('[') {
         return Some(answer);
@@ -110,12 +110,12 @@ fn find_rows<'t>(answer: &'t str, plan: &ListPlan) -> Option<&'t str> {
     found.into_iter().flatten().find(|found| found.starts_with('['))
 }
 
-/// A number, or a text that is one.
+/// Parses a JSON number, or a JSON string that holds a number.
 fn number(text: &str) -> Option<u64> {
     text.trim_matches('"').parse().ok()
 }
 
-/// What a JSON pointer (RFC 6901) points at.
+/// Returns the text of the value that a JSON pointer (RFC 6901) points to.
 fn pointed<'t>(text: &'t str, pointer: &str) -> Option<&'t str> {
     if pointer.is_empty() {
         return Some(text);
@@ -129,8 +129,8 @@ fn pointed<'t>(text: &'t str, pointer: &str) -> Option<&'t str> {
     })
 }
 
-/// The members of an object by these names; of several of one name the last. None where the text is
-/// not an object.
+/// Returns the texts of an object's members with these names. If a name occurs several times, the
+/// last one counts. Returns nothing if the text is not an object.
 fn members<'t>(text: &'t str, names: &[&str]) -> Vec<Option<&'t str>> {
     let read = PageMembers(names).deserialize(&mut serde_json::Deserializer::from_str(text));
     read.unwrap_or_else(|_no_object| vec![None; names.len()])
@@ -205,7 +205,7 @@ impl<'de> Visitor<'de> for PageElement {
     }
 }
 
-/// Visits the elements of an array until the closure says that it has seen enough.
+/// Visits the elements of an array until the closure returns `false`.
 struct EachElement<F>(F);
 
 impl<'de, F: FnMut(&'de RawValue) -> bool> DeserializeSeed<'de> for EachElement<F> {

@@ -1,4 +1,4 @@
-//! How one list is asked for: the settings, and where they are silent the preset.
+//! How one list is requested: the settings, completed by the preset's defaults.
 
 use super::super::RunFailed;
 use crate::catalog;
@@ -11,34 +11,34 @@ use crate::time::span::TimeSpan;
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
-/// How one list is asked for.
+/// How one list is requested.
 #[derive(Debug)]
 pub struct ListPlan {
-    /// The list's name, under which its rows are kept.
+    /// The list's name, under which its rows are stored.
     pub list: String,
-    /// Where it is.
+    /// The URL of the list.
     pub url: String,
     pub auth: AuthHeader,
     pub since: Option<SinceParameter>,
-    /// The parameter for the page, if the API has pages.
+    /// The query parameter for the number of the page, if the API has pages.
     pub page: Option<String>,
-    /// The parameter for how many rows a page has.
+    /// The query parameter for the number of rows on a page.
     pub size_parameter: Option<String>,
-    /// How many rows a page has.
+    /// The number of rows on a page.
     pub size: u32,
-    /// Further parameters.
+    /// Further query parameters.
     pub fixed: &'static [(&'static str, &'static str)],
     pub rows: Option<String>,
     pub resource: String,
     pub created: String,
     pub updated: String,
-    /// The field that identifies a row, or those that may.
+    /// The fields that may hold a row's id, in the order in which they are tried.
     pub keys: Vec<String>,
-    /// The field that tells when a row is from, or those that may.
+    /// The fields that may hold a row's time, in the order in which they are tried.
     pub timestamp: Option<String>,
     pub zone: TimeZone,
     pub overlap: Duration,
-    /// Whether rows are a CRM's, of which some fields are never passed on.
+    /// Whether the rows belong to a CRM, so that its secret fields are removed.
     pub is_crm: bool,
 }
 
@@ -79,7 +79,7 @@ impl ListPlan {
     }
 }
 
-/// `orders` to `order`.
+/// Makes `order` of `orders`.
 fn singular(name: &str) -> String {
     let name = name.replace('-', "_");
     name.strip_suffix('s').unwrap_or(&name).to_owned()
@@ -89,7 +89,7 @@ fn of_id(resource: &str) -> String {
     format!("{resource}_id")
 }
 
-/// What a preset says where the settings are silent.
+/// The defaults of a preset.
 struct PresetDefaults {
     path: &'static str,
     auth: AuthHeader,
@@ -98,7 +98,7 @@ struct PresetDefaults {
     fixed: &'static [(&'static str, &'static str)],
 }
 
-/// Sources: the vendors' documentation and code, as far as published.
+/// Returns the defaults of a preset. Sources: the vendors' documentation and published code.
 fn usual(preset: ApiPreset) -> PresetDefaults {
     let auth =
         |header: &str, prefix: &str| AuthHeader { header: header.into(), prefix: prefix.into() };

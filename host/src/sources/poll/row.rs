@@ -1,4 +1,4 @@
-//! Rows of a list: which one, from when, with what content.
+//! Rows of a polled list: their ids, times and contents.
 
 use super::super::RunFailed;
 use super::super::letters::MOST_BAD;
@@ -14,7 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
-/// Fields that tell when a row is from, in the order in which Data Builder looks for them.
+/// Fields that tell the time of a row, in the order in which Data Builder looks for them.
 const TIMESTAMPS: [&str; 7] = [
     "dateadded",
     "datecreated",
@@ -24,9 +24,9 @@ const TIMESTAMPS: [&str; 7] = [
     "updated_at",
     "created_at",
 ];
-/// Those that tell when it was made.
+/// Fields that tell when a row was created.
 const CREATIONS: [&str; 4] = ["dateadded", "datecreated", "date_created", "created_at"];
-/// Fields of a CRM that are never passed on: passwords, keys, signatures, addresses of visitors.
+/// Fields of a CRM that are never passed on: passwords, keys, signatures, IP addresses of visitors.
 const SENSITIVE: [&str; 17] = [
     "acceptance_ip",
     "email_verification_key",
@@ -50,13 +50,14 @@ const SENSITIVE: [&str; 17] = [
 #[derive(Debug, Clone)]
 pub struct PolledRow {
     pub row: SourceRow,
-    /// When it is from.
+    /// The time of the row.
     pub at: Option<Timestamp>,
-    /// When it was made, if another field tells.
+    /// The time of creation, if the row has a field for it.
     pub made: Option<Timestamp>,
 }
 
-/// A row as its text, with what it is put in order by. It is taken apart when it is its turn.
+/// The text of a row with its id and time, by which rows are ordered. The text is parsed when the row
+/// is processed.
 #[derive(Debug)]
 pub struct UnreadRow {
     id: Box<str>,
@@ -66,41 +67,42 @@ pub struct UnreadRow {
     text: Box<RawValue>,
 }
 
-/// The rows of a run, each once as it was last read.
+/// The rows of a list in one run. A row that was read several times is there once, as it was read
+/// last.
 #[derive(Debug, Default)]
 pub struct PolledRows {
     by_key: HashMap<i64, UnreadRow>,
-    /// Rows that cannot be read, by name.
+    /// Rows that cannot be read, by id.
     bad: BTreeMap<String, BadRow>,
-    /// What the rows take in memory, in bytes.
+    /// The memory that the rows take, in bytes.
     held: usize,
-    /// Rows that cannot be told from others.
+    /// The number of rows without an id.
     odd: usize,
 }
 
-/// What a page added.
+/// What a page added to the rows of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AddedRows {
-    /// Rows of the page.
+    /// The number of rows on the page.
     pub count: usize,
-    /// Rows that had not been read before.
+    /// The number of rows that this run had not read before.
     pub fresh: usize,
-    /// When the newest and the oldest row of the page are from, if its rows tell and stand newest
-    /// first.
+    /// The times of the newest and the oldest row of the page, if all rows have a time and the newest
+    /// comes first.
     pub span: Option<(Timestamp, Timestamp)>,
 }
 
-/// Most memory for the rows of one list in one run, in bytes.
+/// The most memory that the rows of one list may take in one run, in bytes.
 const MOST: usize = 96 * 1024 * 1024;
-/// What a row takes beside its text and its id, in bytes.
+/// The memory that a row takes besides its text and its id, in bytes.
 const OVERHEAD: usize = 192;
-/// The largest tree that a row is read into, in bytes. Only a row of a megabyte or more comes near.
+/// The largest tree into which a row is parsed, in bytes. Only rows of a megabyte or more come near.
 const LARGEST_TREE: usize = 32 * 1024 * 1024;
-/// What each value takes in a tree, in bytes, roughly.
+/// The approximate memory that each value of a tree takes, in bytes.
 const TREE_NODE: usize = 72;
 
 impl PolledRows {
-    /// Takes in the rows of a page; `others` are held beside these.
+    /// Adds the rows of a page. `others` are held in memory at the same time, so they count too.
     pub fn add(
         &mut self,
         plan: &ListPlan,
@@ -145,7 +147,7 @@ impl PolledRows {
         )))
     }
 
-    /// Whether the row had not been read before.
+    /// Adds a row. Returns whether this run had not read it before.
     fn insert(&mut self, row: UnreadRow) -> bool {
         self.held += row.cost();
         let before = self.by_key.insert(row.key, row);
@@ -153,7 +155,7 @@ impl PolledRows {
         before.is_none()
     }
 
-    /// Takes in what another pass read.
+    /// Adds the rows of another pass.
     pub fn extend(&mut self, other: Self) {
         self.odd = self.odd.max(other.odd);
         self.bad.extend(other.bad);
@@ -162,7 +164,7 @@ impl PolledRows {
         }
     }
 
-    /// Whether the same once more would be too much.
+    /// Whether a second pass of the same size would exceed the memory bound.
     pub const fn is_large(&self) -> bool {
         self.held > MOST / 2
     }
@@ -171,17 +173,17 @@ impl PolledRows {
         self.by_key.len() + self.bad.len()
     }
 
-    /// Rows that cannot be read.
+    /// Returns the rows that cannot be read.
     pub fn bad_rows(&self) -> Vec<BadRow> {
         self.bad.values().cloned().collect()
     }
 
-    /// The ids of rows that can be read.
+    /// Returns the ids of the rows that can be read.
     pub fn good_ids(&self) -> impl Iterator<Item = &str> {
         self.by_key.values().map(|row| &*row.id)
     }
 
-    /// What is wrong with rows that were left out, if there were any; an error if all were.
+    /// Explains why rows without an id were left out, if there were any. Fails if every row was.
     pub fn explain_left_out(&self, plan: &ListPlan) -> Result<Option<String>, RunFailed> {
         if self.odd == 0 {
             return Ok(None);
@@ -195,12 +197,12 @@ impl PolledRows {
         if self.len() == 0 { Err(RunFailed::new(what)) } else { Ok(Some(what)) }
     }
 
-    /// When the newest one is from.
+    /// Returns the time of the newest row.
     pub fn newest_time(&self) -> Option<Timestamp> {
         self.by_key.values().filter_map(|row| row.at).max()
     }
 
-    /// By time, those of one time by key.
+    /// Returns the rows ordered by time, and by id where times are equal.
     pub fn oldest_first(self) -> Vec<UnreadRow> {
         let mut rows: Vec<UnreadRow> = self.by_key.into_values().collect();
         rows.sort_unstable_by_key(|row| (row.at, row.key));
@@ -208,7 +210,7 @@ impl PolledRows {
     }
 }
 
-/// Cuts rows into batches of at most `most` rows and `bytes` of text, and at least one row.
+/// Splits rows into batches of at most `most` rows and `bytes` of text. Each has at least one row.
 pub fn batches(
     rows: &[UnreadRow],
     most: usize,
@@ -229,7 +231,7 @@ pub fn batches(
 }
 
 impl UnreadRow {
-    /// Finds out which row it is, and from when; `None` where it does not say.
+    /// Reads a row's id and time. Returns `None` if the row has no id.
     fn read(plan: &ListPlan, text: &RawValue) -> Result<Option<Self>, serde_json::Error> {
         let unread = |row: PolledRow| Self {
             key: row.row.key,
@@ -240,7 +242,7 @@ impl UnreadRow {
         Ok(PolledRow::read(plan, text.get())?.map(unread))
     }
 
-    /// Takes it apart.
+    /// Parses the row.
     pub fn open(&self, plan: &ListPlan) -> Option<PolledRow> {
         PolledRow::read(plan, self.text.get()).ok().flatten()
     }
@@ -250,7 +252,7 @@ impl UnreadRow {
     }
 }
 
-/// A row that cannot be read, by its id if that can; else by how it begins.
+/// Describes a row that cannot be read: by its id if that can be read, else by its first characters.
 fn bad_row(plan: &ListPlan, row: &RawValue, why: &serde_json::Error) -> BadRow {
     let mended = replace_lone_surrogates(row.get());
     let members = JsonMembers::read(&mended).ok();

@@ -1,6 +1,6 @@
-//! Reading around rows that the database cannot give: a chunk that fails because of its content is
-//! read in halves, down to the row that is to blame. For each such row about twenty statements
-//! more.
+//! Reads around rows that the database cannot return: a chunk that fails because of its content is
+//! read in halves, down to the row that causes the failure. Each such row takes about twenty
+//! statements.
 
 use super::super::super::RunFailed;
 use super::super::super::letters::MOST_BAD;
@@ -8,7 +8,7 @@ use super::server::{CustomConnection, RowChunk, RowSelection, UnreadableRow};
 use super::table::ReadableTable;
 use crate::model::database_source::DatabaseEngine;
 
-/// The next rows, those that cannot be read named.
+/// Reads the next rows. Names those that cannot be read.
 pub async fn next(
     server: &mut CustomConnection,
     table: &ReadableTable,
@@ -23,7 +23,7 @@ pub async fn next(
     server.give_up().await?;
     let mut parts = vec![(0, limit)];
     let mut found = RowChunk { has_more: true, ..RowChunk::default() };
-    // Rows without a key that can be read, since the last one with one.
+    // The number of rows with an unreadable key since the last row with a readable one.
     let mut unnamed = 0;
     while let Some((skip, count)) = parts.pop() {
         let which = RowSelection::Past(after, skip, count);
@@ -50,7 +50,7 @@ pub async fn next(
                 let place = id.clone().unwrap_or_else(|| place(unnamed, before));
                 found.last_id = id.clone().or(found.last_id);
                 found.bad.push(UnreadableRow { id, place, why: why.to_string() });
-                // The next chunk begins after a key, so one has to be found.
+                // The next chunk begins after a key, so go on until a key can be read.
                 if parts.is_empty() && found.last_id.is_none() {
                     parts.push((skip + 1, 1));
                 }
@@ -62,7 +62,7 @@ pub async fn next(
     Ok(found)
 }
 
-/// The rows with these ids.
+/// Reads the rows with these ids. Names those that cannot be read.
 pub async fn these(
     server: &mut CustomConnection,
     table: &ReadableTable,
@@ -99,8 +99,8 @@ pub async fn these(
     Ok(found)
 }
 
-/// Which of these rows are there. A key that a column of MySQL cannot be compared with is not
-/// there; a row of which the database cannot say it counts as there.
+/// Returns the ids, among these, of rows that exist. In MySQL a key that cannot be compared with the
+/// column does not exist. In PostgreSQL a row that the check fails for counts as existing.
 pub async fn existing(
     server: &mut CustomConnection,
     table: &ReadableTable,
@@ -144,7 +144,7 @@ fn check(bad: &[UnreadableRow]) -> Result<(), RunFailed> {
     }
 }
 
-/// The key of one row, if that can be read.
+/// Returns the key of one row, if that can be read.
 async fn key_of(
     server: &mut CustomConnection,
     table: &ReadableTable,
@@ -157,7 +157,7 @@ async fn key_of(
     }
 }
 
-/// Where a row stands whose key cannot be read: how many rows behind the last one whose key can.
+/// Describes the position of a row with an unreadable key, relative to the last readable key.
 fn place(number: usize, before: Option<&str>) -> String {
     before.map_or_else(|| format!("row {number}"), |key| format!("row {number} after {key}"))
 }

@@ -1,5 +1,4 @@
-//! A value of MySQL or MariaDB: the text that the server sends as JSON, and a key as a statement
-//! has it.
+//! Converts values of MySQL and MariaDB: from the server's texts to JSON, and from keys to literals.
 
 use super::super::mysql::hexadecimal;
 use super::table::CustomColumn;
@@ -8,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// What the server sent of a column of this type.
+/// Converts a value that the server sent to JSON, according to the column's type.
 pub fn json(kind: &str, value: Option<Vec<u8>>) -> Box<RawValue> {
     let Some(bytes) = value else { return RawValue::NULL.to_owned() };
     let typed = match class(kind) {
@@ -23,16 +22,16 @@ pub fn json(kind: &str, value: Option<Vec<u8>>) -> Box<RawValue> {
     typed.unwrap_or_else(|| to_raw_value(&String::from_utf8_lossy(&bytes)).unwrap_or_default())
 }
 
-/// A value without a date that is none: the server writes `0000-00-00` for no date and `2022-11-00`
-/// for no day.
+/// Returns a value, or `None` if it is not a real date: the server writes `0000-00-00` for no date and
+/// `2022-11-00` for no day.
 pub fn dated(column: &CustomColumn, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let is_date = matches!(column.kind.as_str(), "date" | "datetime" | "timestamp");
     let is_zero = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(is_zero_date);
     value.filter(|bytes| !is_date || !is_zero(bytes))
 }
 
-/// A key of this type, as a statement can compare it; none for a type whose order is not the one
-/// that rows are read in.
+/// Writes a key of this type for a statement. Returns `None` for a type by whose order rows cannot be
+/// read.
 pub fn literal(kind: &str, id: &str) -> Option<String> {
     match class(kind) {
         ColumnClass::Number => {
@@ -56,17 +55,17 @@ pub fn literal(kind: &str, id: &str) -> Option<String> {
     }
 }
 
-/// What is known of a type.
+/// How values of a type are read and compared.
 enum ColumnClass {
     Number,
-    /// A number that its text does not tell whole.
+    /// A number of which the text may not have all digits.
     Inexact,
     Bits,
     Json,
     Bytes,
-    /// A text, or what compares with one as it is ordered.
+    /// A text, or a type that compares with a text in the order of its values.
     Ordered,
-    /// A text that does not.
+    /// Any other type.
     Other,
 }
 
@@ -83,7 +82,8 @@ fn class(kind: &str) -> ColumnClass {
         | "multipolygon" | "geometrycollection" | "geomcollection" | "vector" => ColumnClass::Bytes,
         "char" | "varchar" | "date" | "datetime" | "timestamp" | "time" | "uuid" | "inet4"
         | "inet6" => ColumnClass::Ordered,
-        // Sets and enumerations are ordered by their numbers, long texts by their beginnings.
+        // Sets and enumerations are ordered by their internal numbers, and long texts only by their
+        // first bytes.
         _ => ColumnClass::Other,
     }
 }
@@ -92,7 +92,7 @@ fn raw(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.to_owned()).ok()
 }
 
-/// A number without the zeros that a column may be filled up with.
+/// Removes the leading zeros of a ZEROFILL column, which JSON does not allow.
 fn digits(text: &str) -> String {
     let (sign, number) = text.strip_prefix('-').map_or(("", text), |number| ("-", number));
     let number = number.trim_start_matches('0');

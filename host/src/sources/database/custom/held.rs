@@ -1,4 +1,4 @@
-//! Rows that are told after those that are gone, because they may take their place.
+//! Rows whose events must come after the deletions, because they may take the place of deleted rows.
 
 use super::super::super::rows::SourceRow;
 use super::moves;
@@ -6,40 +6,40 @@ use super::table::ReadableTable;
 use crate::model::event::EventChanges;
 use crate::store::KeptRow;
 
-/// Rows that wait until it is known what is gone.
+/// Most rows that wait until the deletions are known.
 const HELD: usize = 100_000;
 
 /// What happened to a row.
 #[derive(Debug)]
 pub enum RowNews<'a> {
-    /// It is new.
+    /// The row is new.
     Came,
-    /// It has other values; which ones, where its content was kept.
+    /// The row has other values. The changes are known if the old content is stored.
     Changed(&'a KeptRow, Option<EventChanges>),
-    /// Only its key was known, or it has the same values, perhaps written differently.
+    /// Only the key was stored, or the row has the same values, perhaps written differently.
     Nothing(&'a KeptRow),
 }
 
-/// Rows that cannot be told before it is known what is gone: new ones, and those that may have
-/// taken another's unique value. A copy of the table would refuse them as long as it has the row
-/// whose value they took.
+/// Rows whose events have to wait until the deletions are captured: new rows, and rows that may have
+/// taken over a unique value. A copy of the table would refuse such a row as long as it still has the
+/// row that had the value before.
 #[derive(Debug, Default)]
 pub struct HeldRows {
-    /// Whether rows are held back at all.
+    /// Whether rows have to wait at all. At the first run nothing can have been deleted.
     holds: bool,
-    /// Ids of rows with another value in a unique index, in the order of the keys.
+    /// Ids of rows whose value in a unique index changed, in the order of the keys.
     pub moved: Vec<String>,
     /// Ids of new rows, in the order of the keys.
     pub came: Vec<String>,
 }
 
 impl HeldRows {
-    /// With nothing held yet.
+    /// Returns an empty list.
     pub fn new(holds: bool) -> Self {
         Self { holds, ..Self::default() }
     }
 
-    /// Notes a row that has to wait; whether it has to.
+    /// Whether a row has to wait. If so, adds it.
     pub fn keeps_back(
         &mut self,
         table: &ReadableTable,

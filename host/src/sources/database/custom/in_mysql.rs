@@ -1,9 +1,8 @@
-//! Tables in MySQL or MariaDB. The server writes texts; what their columns hold is made JSON of
-//! here.
+//! Reads custom tables from MySQL or MariaDB. The server returns texts, which this module turns into
+//! JSON according to the types of the columns.
 //!
-//! Rows are read by the order of the key, which for texts is that of the column's collation. A
-//! unique index goes by the same collation, so no two keys are equal in that order and none is
-//! passed over.
+//! Rows are read in the order of the key. For a text that is the order of the column's collation.
+//! The unique index uses the same collation, so no two keys are equal in it and no row is skipped.
 
 use super::super::super::RunFailed;
 use super::super::super::rows::RowFields;
@@ -14,7 +13,7 @@ use super::server::{RowChunk, RowSelection, id};
 use super::table::{CustomColumn, DescribedTable, ReadableTable, UniqueIndex};
 use crate::model::database_source::DatabaseSettings;
 
-/// Connects. What a `timestamp` holds comes in UTC, where no hour comes twice.
+/// Connects. Timestamps are returned in UTC, in which no hour occurs twice.
 pub async fn connect_mysql(
     settings: &DatabaseSettings,
     secret: Option<&str>,
@@ -24,7 +23,7 @@ pub async fn connect_mysql(
     Ok(db)
 }
 
-/// Looks a table up; without columns where there is none.
+/// Reads the columns and unique indexes of a table. A table that does not exist has no columns.
 pub async fn describe_tables(
     db: &mut MysqlConnection,
     (schema, name): (Option<&str>, &str),
@@ -32,7 +31,7 @@ pub async fn describe_tables(
     let from = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
     let place = schema.map_or_else(|| "DATABASE()".to_owned(), hexadecimal);
     let condition = format!("TABLE_SCHEMA = {place} AND TABLE_NAME = {}", hexadecimal(name));
-    // The catalogue may take `Orders` and `orders` for the same.
+    // The catalogue may treat `Orders` and `orders` as equal.
     let is_it = |row: &MysqlCells| text_at(row, 0).as_deref() == Some(name);
     let from = format!("{from}{}", quoted(name));
     let text = format!(
@@ -60,7 +59,7 @@ pub async fn describe_tables(
             let is_primary = index == "PRIMARY";
             uniques.push((index, UniqueIndex { is_primary, ..UniqueIndex::default() }));
         }
-        // Of a part of a column, or of an expression, it is no index of the column.
+        // An index on a prefix of a column does not make the column unique, so the name is altered.
         let part = text_at(row, 3).map(|part| format!("(the first {part} characters)"));
         let column = text_at(row, 2).unwrap_or_default() + &part.unwrap_or_default();
         if let Some((_, unique)) = uniques.last_mut() {
@@ -71,15 +70,15 @@ pub async fn describe_tables(
     Ok(DescribedTable { from, columns, uniques, has_heirs: false })
 }
 
-/// The statement that makes the table. MariaDB's columns of JSON are texts with a check, and only
-/// here whoever may read the table sees that; where rights are given column by column nobody does,
-/// and such columns stay texts.
+/// Returns the statement that creates the table. In MariaDB a JSON column is a text with a check, and
+/// this statement is the only place where a user with SELECT sees that. A user with rights on single
+/// columns does not see it, so their JSON columns are read as texts.
 async fn made(db: &mut MysqlConnection, from: &str) -> Result<String, RunFailed> {
     let found = db.select_permitted(format!("SHOW CREATE TABLE {from}")).await?;
     Ok(found.rows.first().and_then(|row| text_at(row, 1)).unwrap_or_default())
 }
 
-/// Whether rows can be read by the order of the key.
+/// Fails if rows cannot be read in the order of the key.
 pub fn check(table: &ReadableTable) -> Result<(), RunFailed> {
     let CustomColumn { name, kind, .. } = &table.key;
     if cell::literal(kind, "0").is_some() {
@@ -91,7 +90,7 @@ pub fn check(table: &ReadableTable) -> Result<(), RunFailed> {
     )))
 }
 
-/// Rows, by key.
+/// Reads rows in the order of the key.
 pub async fn read_rows(
     db: &mut MysqlConnection,
     table: &ReadableTable,
@@ -105,8 +104,8 @@ pub async fn read_rows(
     let found = db.select_some_rows(text, pace::BYTES).await?;
     let has_more = found.is_cut || found.rows.len() == limit;
     let read = |cells: MysqlCells| {
-        // The first one is the key, which a library can tell from the end of the answer however
-        // long it is.
+        // The first column is the key, and is skipped. It is selected in addition because the client
+        // library takes a packet that begins with a long value for the end of the answer.
         let values = columns.iter().zip(cells.into_iter().skip(1));
         values
             .map(|(column, value)| {
@@ -119,14 +118,15 @@ pub async fn read_rows(
     Ok(RowChunk { bytes: found.bytes, has_more, ..RowChunk::of(table, contents)? })
 }
 
-/// The text of a `FLOAT` is rounded; that of the double it becomes is not.
+/// Returns a column as it stands after `SELECT`. The text of a `FLOAT` is rounded, so it is converted
+/// to a double first.
 fn selected(column: &CustomColumn) -> String {
     let name = quoted(&column.name);
     if column.kind == "float" { format!("{name} + 0e0") } else { name }
 }
 
-/// How many rows may come, and the statement that asks for them. None where the column can hold
-/// none of the keys.
+/// Returns the most rows that the statement can return, and the statement. Returns `None` if the
+/// column can hold none of the keys.
 fn statement(
     table: &ReadableTable,
     columns: &[CustomColumn],
@@ -156,14 +156,14 @@ fn statement(
     Ok(Some((limit, text)))
 }
 
-/// Keys as a statement lists them. Those that the column cannot hold any more are left out; none
-/// where no key is left.
+/// Returns a list of keys for a statement, without those that the column cannot hold any more.
+/// Returns `None` if no key is left.
 fn literals(table: &ReadableTable, ids: &[String]) -> Option<String> {
     let wanted = ids.iter().filter_map(|id| cell::literal(&table.key.kind, id));
     Some(wanted.collect::<Vec<_>>().join(", ")).filter(|wanted| !wanted.is_empty())
 }
 
-/// Which of these rows are there.
+/// Returns the ids, among these, of rows that exist.
 pub async fn existing_keys(
     db: &mut MysqlConnection,
     table: &ReadableTable,

@@ -1,5 +1,5 @@
-//! Tables in PostgreSQL. The server makes JSON of the rows, so values come typed and no number
-//! loses a digit.
+//! Reads custom tables from PostgreSQL. The server turns rows into JSON, so values keep their types
+//! and numbers all their digits.
 
 use super::super::super::RunFailed;
 use super::super::super::rows::RowFields;
@@ -8,8 +8,8 @@ use super::server::{RowChunk, RowSelection, id};
 use super::table::{CustomColumn, DescribedTable, ReadableTable, UniqueIndex};
 use serde_json::value::RawValue;
 
-/// A table and its columns. Catalogues are read, not `information_schema`, which hides indexes from
-/// those who own none.
+/// A table and its columns. Reads `pg_catalog`, because `information_schema` hides indexes from users
+/// who do not own the table.
 const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
     (c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))::text, \
     a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull::text \
@@ -19,9 +19,9 @@ const COLUMNS: &str = "SELECT c.oid::text, quote_ident(n.nspname) || '.' || quot
     AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname::text = $1::text END \
     ORDER BY a.attnum";
 
-/// A table's unique indexes over all of its rows. Before PostgreSQL 11 all columns of an index are
-/// part of its key. One by another order than that in which rows are read is no index of the
-/// column. The operators of a type may be where no statement looks for them.
+/// A table's unique indexes without a condition. Before PostgreSQL 11 all columns of an index belong
+/// to its key. A column that is indexed in another order than the one in which rows are read gets an
+/// altered name. The schema of the operators is read too, because it may not be in the search path.
 const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attname::text \
     || CASE WHEN i.indcollation[k] = a.attcollation AND EXISTS (SELECT 1 FROM pg_catalog.pg_opclass d \
         WHERE d.opcdefault AND d.opcfamily = o.opcfamily AND d.opcintype = o.opcintype) \
@@ -37,7 +37,7 @@ const UNIQUES: &str = "SELECT i.indexrelid::text, i.indisprimary::text, a.attnam
     WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL \
     AND i.indexprs IS NULL ORDER BY i.indexrelid, k";
 
-/// Looks a table up; without columns where there is none.
+/// Reads the columns and unique indexes of a table. A table that does not exist has no columns.
 pub async fn describe_tables(
     db: &mut PostgresConnection,
     (schema, name): (Option<&str>, &str),
@@ -73,7 +73,7 @@ pub async fn describe_tables(
     Ok(described)
 }
 
-/// Rows, each as one JSON object.
+/// Reads rows, each as one JSON object.
 pub async fn read_rows(
     db: &mut PostgresConnection,
     table: &ReadableTable,
@@ -101,7 +101,7 @@ pub async fn read_rows(
     Ok(RowChunk { bytes: found.bytes, has_more, ..RowChunk::of(table, contents)? })
 }
 
-/// The whole row is named with `.*`, as a column might have the name that stands for it.
+/// Returns the statement that reads rows. It uses `read.*`, because a column may be called `read`.
 fn statement(table: &ReadableTable, columns: &[CustomColumn], which: RowSelection<'_>) -> String {
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
     let (names, from) = (names.join(", "), &table.from);
@@ -128,14 +128,14 @@ fn statement(table: &ReadableTable, columns: &[CustomColumn], which: RowSelectio
     )
 }
 
-/// The texts of a JSON array that is the statement's parameter.
+/// Turns the statement's parameter, a JSON array of strings, into an SQL array.
 const IDS: &str = "ARRAY(SELECT json_array_elements_text($1::text::json))";
 
 fn operators(table: &ReadableTable) -> &str {
     table.operators.as_deref().unwrap_or("pg_catalog")
 }
 
-/// Which of these rows are there.
+/// Returns the ids, among these, of rows that exist.
 pub async fn existing_keys(
     db: &mut PostgresConnection,
     table: &ReadableTable,
@@ -148,8 +148,8 @@ pub async fn existing_keys(
     let by_key = format!("{select} {key} OPERATOR({operators}.=) ANY ({IDS}::{kind}[])");
     let mut found = db.select_fitting(by_key, &[Some(&wanted)]).await?;
     if found.is_none() {
-        // The column was of another type when they were kept: slow, but what it cannot hold any
-        // more is not there.
+        // The type of the column was changed after these rows were stored. Comparing texts is slow,
+        // but it does not fail for values that the column cannot hold any more.
         let by_text = format!("{select} to_json({key}) #>> '{{}}' = ANY ({IDS})");
         found = Some(db.select_rows(by_text, &[Some(&wanted)]).await?);
     }

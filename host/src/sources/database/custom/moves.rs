@@ -1,17 +1,16 @@
-//! In which order changed rows are told where a value of a unique index goes from one row to
-//! another.
+//! Orders changed rows when a value of a unique index moves from one row to another.
 
 use super::super::super::rows::{RowFields, SourceRow};
 use super::table::ReadableTable;
 use crate::store::KeptRow;
 use std::collections::HashMap;
 
-/// A row of which a value in a unique index is another than before.
+/// A row whose value in a unique index changed.
 #[derive(Debug)]
 pub struct MovedRow {
     pub row: SourceRow,
     pub old: KeptRow,
-    /// The content that was kept.
+    /// The stored content.
     pub before: RowFields,
 }
 
@@ -20,8 +19,8 @@ pub fn is_move(table: &ReadableTable, changed: &[String]) -> bool {
     table.uniques.iter().flatten().any(|name| changed.contains(name))
 }
 
-/// Orders rows so that a value is given up before another row takes it, as far as that can be: two
-/// rows that change places have no such order.
+/// Orders rows so that a row gives up a value before another row takes it. Two rows that swap their
+/// values have no such order; they stay as they are.
 pub fn order_moves(table: &ReadableTable, moves: Vec<MovedRow>) -> Vec<MovedRow> {
     let mut held: HashMap<(usize, Vec<&str>), usize> = HashMap::new();
     for (n, one) in moves.iter().enumerate() {
@@ -40,7 +39,8 @@ pub fn order_moves(table: &ReadableTable, moves: Vec<MovedRow>) -> Vec<MovedRow>
     order.into_iter().filter_map(|n| moves.get_mut(n)?.take()).collect()
 }
 
-/// A row's values in each unique index. One with a NULL is in nobody's way.
+/// Returns a row's values in each unique index. Values with a NULL are left out, because they do not
+/// conflict with any row.
 fn values<'a>(table: &ReadableTable, fields: &'a RowFields) -> Vec<(usize, Vec<&'a str>)> {
     let value =
         |name: &String| fields.get(name).map(|value| value.get()).filter(|value| *value != "null");

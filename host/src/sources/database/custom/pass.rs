@@ -1,4 +1,5 @@
-//! One table in one run: noting what is there, reading it all, and finding out what is gone.
+//! Reads one custom table in one run: records the existing keys at the first run, reads all rows, and
+//! finds deleted rows.
 
 use super::super::super::RunFailed;
 use super::super::super::rows::{self, RowFields, RowHappening, SourceRow};
@@ -22,15 +23,16 @@ use serde_json::value::RawValue;
 use std::collections::HashSet;
 use std::time::Instant;
 
-/// Rows of the first chunk; how many fit is known after it.
+/// How many rows the first chunk has. The size of later chunks follows from the size of its rows.
 const FIRST: usize = 50;
-/// Keys that are noted at once.
+/// How many keys are read at once.
 const KEYS: usize = 5_000;
-/// Rows that are looked at together.
+/// How many changed rows are compared with their stored contents at once.
 const BATCH: usize = 200;
 
-/// Rows whose unique values change that are put in order together.
+/// How many rows with changed unique values are ordered together.
 const MOVES: usize = 500;
+
 /// One table in one run.
 #[derive(Debug)]
 pub struct TablePass<'a> {
@@ -51,7 +53,8 @@ impl TablePass<'_> {
         self.run.keep_memory(&self.memory.text()).await
     }
 
-    /// Notes which rows are there, of one moment: those are no news, and whatever comes after is.
+    /// At the first run, stores the keys of all rows that exist at one moment. These rows are not new;
+    /// every later row is.
     pub async fn record_keys(&mut self) -> Result<(), RunFailed> {
         let known = self.read_memory();
         if known.begun {
@@ -61,7 +64,7 @@ impl TablePass<'_> {
             BackfillStart::Now => self.list_keys().await?,
             BackfillStart::Backfill => Vec::new(),
         };
-        // What an earlier attempt noted that did not come to its end.
+        // Forgets keys that an interrupted attempt stored and that no longer exist.
         for gone in self.find_missing_keys(there).await? {
             let gone = gone.into_iter().map(|key| without_event(RowToStore::Nothing(key)));
             self.run.capture_rows(&self.table.list, gone.collect()).await?;
@@ -69,7 +72,7 @@ impl TablePass<'_> {
         self.keep_memory(OwnMemory { begun: true, ..known }).await
     }
 
-    /// Keeps the keys of all rows, as they are at one moment; which those are.
+    /// Stores the keys of all rows as of one moment, and returns them.
     async fn list_keys(&mut self) -> Result<Vec<i64>, RunFailed> {
         self.server.hold_snapshot().await?;
         let mut there = Vec::new();
@@ -82,7 +85,7 @@ impl TablePass<'_> {
             there.extend(rows.iter().map(|row| row.key));
             let noted = rows.iter().map(|row| without_event(RowToStore::Row(self.row_of_key(row))));
             self.run.capture_rows(&self.table.list, noted.collect()).await?;
-            // Without a rest: a snapshot that is held long is a burden of its own.
+            // No pause between chunks, because a long snapshot is a burden for the server, too.
             if !has_more {
                 break;
             }
@@ -91,7 +94,7 @@ impl TablePass<'_> {
         Ok(there)
     }
 
-    /// A row of which only the key is known.
+    /// Makes what is stored of a row of which only the key was read.
     fn row_of_key(&self, row: &SourceRow) -> KeptRow {
         let head = RowHead {
             key: row.key,
@@ -102,14 +105,14 @@ impl TablePass<'_> {
         KeptRow { head, cells: self.key_of(row) }
     }
 
-    /// What is kept of a row whose content is too long: its key.
+    /// Returns the key as it is stored in place of a content that is too long.
     fn key_of(&self, row: &SourceRow) -> String {
         let key = row.data.get(&self.table.key.name);
         key.map(|value| value.get().to_owned()).unwrap_or_default()
     }
 
-    /// Reads every row and captures what follows: changes at once, then what is gone, then what
-    /// needs the place of what is gone.
+    /// Reads every row and captures events: first changes, then deletions, then rows that may take
+    /// the place of deleted ones.
     pub async fn read(&mut self) -> Result<(), RunFailed> {
         self.run.reopen_replayed(&self.table.list).await?;
         let mut pace = ReadPace::new(FIRST);
@@ -137,8 +140,7 @@ impl TablePass<'_> {
                 self.forget_missing(there).await?;
                 self.capture_held_rows(std::mem::take(&mut held)).await?;
             }
-            // Those who look see how far it is, and another process that has taken the source over
-            // is found out.
+            // This shows the progress, and it fails if another process has taken over the source.
             self.run.keep_memory(&self.memory.text()).await?;
             pace::rest(self.settings.pause, took).await;
         }
@@ -152,13 +154,13 @@ impl TablePass<'_> {
         self.run.set_aside(&self.table.list, bad.collect()).await
     }
 
-    /// Whether any row of the list was read before; else none can be gone.
+    /// Whether any row of the table is stored. If not, no row can have been deleted.
     async fn has_kept_rows(&self) -> Result<bool, RunFailed> {
         let (run, list) = (self.run, &self.table.list);
         Ok(!run.journal().list_kept_keys(run.id(), list, i64::MIN, 1).await?.is_empty())
     }
 
-    /// These keys, and those of the rows that come after one.
+    /// Returns these keys and the keys of all rows after the row `after`.
     async fn with_keys_after(
         &mut self,
         seen: &[i64],
@@ -176,8 +178,7 @@ impl TablePass<'_> {
         }
     }
 
-    /// Captures what follows from rows that were read and does not have to wait, and keeps those
-    /// rows.
+    /// Captures the events of rows that do not have to wait for deletions, and stores those rows.
     async fn capture_rows(
         &mut self,
         rows: &[SourceRow],
@@ -203,14 +204,14 @@ impl TablePass<'_> {
         Ok(())
     }
 
-    /// Captures what had to wait, from rows as they are now.
+    /// Reads the rows that had to wait again, and captures their events.
     async fn capture_held_rows(&mut self, held: HeldRows) -> Result<(), RunFailed> {
         self.read_again(&held.moved, MOVES).await?;
         self.read_again(&held.came, FIRST).await
     }
 
-    /// Reads rows again, beginning with so many at once, and captures what follows. The ids stand
-    /// in the order of the keys.
+    /// Reads rows again and captures their events, beginning with `first` rows at once. The ids must
+    /// be in the order of the keys.
     async fn read_again(&mut self, ids: &[String], first: usize) -> Result<(), RunFailed> {
         let mut chunk_size = ReadPace::new(first);
         let mut rest = ids;
@@ -228,8 +229,8 @@ impl TablePass<'_> {
         Ok(())
     }
 
-    /// Captures what follows from rows; those that give up a value of a unique index before those
-    /// that take it.
+    /// Captures the events of rows. A row that gives up a value of a unique index comes before the row
+    /// that takes it.
     async fn take_in_order(&mut self, rows: Vec<SourceRow>) -> Result<(), RunFailed> {
         let list = self.table.list.as_str();
         let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
@@ -252,7 +253,7 @@ impl TablePass<'_> {
         self.run.capture_rows(list, all).await
     }
 
-    /// What happened to a row since it was kept.
+    /// Compares a row with its stored state.
     fn compare_row<'a>(&self, row: &SourceRow, old: Option<&'a KeptRow>) -> RowNews<'a> {
         let Some(old) = old.filter(|old| !rows::is_untold(&old.head)) else { return RowNews::Came };
         if old.head.hash == ShortDigest::default() {
@@ -283,7 +284,7 @@ impl TablePass<'_> {
         FoundRow { row_id: row.id.clone(), is_new, events: event.into_iter().collect(), keep }
     }
 
-    /// What was kept of a row, without what is not read any more.
+    /// Returns the stored content of a row without the columns that are excluded now.
     fn kept_fields(&self, old: &KeptRow) -> Option<RowFields> {
         let mut content = rows::content(old)?;
         content.retain(|field, _| !self.table.exclude.contains(field));
@@ -304,7 +305,7 @@ impl TablePass<'_> {
         incoming(happening, row, changes)
     }
 
-    /// Keys of rows that are kept and are not among these, in batches.
+    /// Returns the keys of stored rows that are not among these, in batches.
     async fn find_missing_keys(&self, mut seen: Vec<i64>) -> Result<Vec<Vec<i64>>, RunFailed> {
         seen.sort_unstable();
         let (run, list) = (self.run, &self.table.list);
@@ -320,7 +321,7 @@ impl TablePass<'_> {
         Ok(missing.chunks(BATCH).map(<[i64]>::to_vec).collect())
     }
 
-    /// Captures which kept rows are gone that are not among these.
+    /// Captures the deletion of stored rows that are not among these.
     async fn forget_missing(&mut self, seen: Vec<i64>) -> Result<(), RunFailed> {
         for gone in self.find_missing_keys(seen).await? {
             self.capture_deletions(&gone).await?;
@@ -328,7 +329,7 @@ impl TablePass<'_> {
         Ok(())
     }
 
-    /// Captures that rows are gone, unless the database has them after all, and forgets them.
+    /// Captures that rows were deleted and forgets them. Rows that exist after all are left out.
     async fn capture_deletions(&mut self, keys: &[i64]) -> Result<(), RunFailed> {
         let kept = rows::read_kept(self.run, &self.table.list, keys).await?;
         let mut gone: Vec<(KeptRow, SourceRow)> = kept
@@ -340,7 +341,8 @@ impl TablePass<'_> {
         let there: HashSet<String> = there.into_iter().collect();
         gone.retain(|(_, row)| !there.contains(&row.id));
         gone.sort_by_key(|(_, row)| row.key);
-        // Before they are forgotten: one that comes again is another one.
+        // Stored before the rows are forgotten: a row that gets the same key later is another row,
+        // and its events need other ids.
         let known = self.read_memory();
         let heads = gone.iter().map(|(old, _)| &old.head);
         let new_revision = rows::revision_after(known.new_revision, heads);
@@ -356,7 +358,7 @@ impl TablePass<'_> {
         self.run.capture_rows(&self.table.list, found.collect()).await
     }
 
-    /// A row as it was last known: what was kept of it, or only its key.
+    /// Returns a row as it was last stored: its content, or only its key.
     fn as_known(&self, old: &KeptRow) -> Option<SourceRow> {
         let name = &self.table.key.name;
         let only_key = || {
@@ -373,7 +375,7 @@ fn without_event(keep: RowToStore) -> FoundRow {
     FoundRow { row_id: String::new(), is_new: false, events: Vec::new(), keep }
 }
 
-/// The last of these rows; an error where it is none after the one before.
+/// Returns the id of the chunk's last row. Fails if it is the same as that of the previous chunk.
 fn last(chunk: &RowChunk, before: Option<&str>) -> Result<Option<String>, RunFailed> {
     let last = chunk.last_id.clone();
     if last.is_some() && last.as_deref() == before {

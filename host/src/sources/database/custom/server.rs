@@ -1,4 +1,4 @@
-//! The server that the tables are on: what is asked of it, whichever kind it is.
+//! The operations on custom tables that both PostgreSQL and MySQL offer.
 
 use super::super::super::RunFailed;
 use super::super::super::rows::{RowFields, SourceRow};
@@ -18,15 +18,15 @@ pub enum CustomConnection {
     Mysql(MysqlConnection),
 }
 
-/// Rows, by key.
+/// Some rows of a table, in the order of their keys.
 #[derive(Debug, Default)]
 pub struct RowChunk {
     pub rows: Vec<SourceRow>,
-    /// Rows that cannot be read.
+    /// The rows that cannot be read.
     pub bad: Vec<UnreadableRow>,
     /// The id of the last row, readable or not.
     pub last_id: Option<String>,
-    /// How long they are.
+    /// The size of the rows, in bytes.
     pub bytes: usize,
     /// Whether there may be more.
     pub has_more: bool,
@@ -35,16 +35,16 @@ pub struct RowChunk {
 /// A row that cannot be read.
 #[derive(Debug)]
 pub struct UnreadableRow {
-    /// Its id, if that can be read.
+    /// The row's id, if that can be read.
     pub id: Option<String>,
-    /// Its id, else where it stands.
+    /// The row's id, or its position if the id cannot be read.
     pub place: String,
-    /// What is wrong with it.
+    /// Why the row cannot be read.
     pub why: String,
 }
 
 impl RowChunk {
-    /// With these contents, each checked by itself.
+    /// Makes a chunk of these contents. A row that holds a lone surrogate counts as unreadable.
     pub fn of(table: &ReadableTable, contents: Vec<RowFields>) -> Result<Self, RunFailed> {
         let mut chunk = Self::default();
         for data in contents {
@@ -63,23 +63,22 @@ impl RowChunk {
         Ok(chunk)
     }
 
-    /// How many rows there are, readable or not.
+    /// The number of rows, including unreadable ones.
     pub fn len(&self) -> usize {
         self.rows.len() + self.bad.len()
     }
 }
 
-/// Which rows are asked for.
+/// Which rows to read.
 #[derive(Debug, Clone, Copy)]
 pub enum RowSelection<'a> {
-    /// So many after the one with this id, or from the first.
+    /// Rows after the row with this id, or from the first row on: at most this number.
     Next(Option<&'a str>, usize),
-    /// The same, without so many at their beginning: after which, how many are passed over, how
-    /// many are read.
+    /// The same, but first skips a number of rows: the id, the number to skip, the number to read.
     Past(Option<&'a str>, usize, usize),
-    /// The one with the greatest key.
+    /// The row with the greatest key.
     Last,
-    /// Those with these ids.
+    /// The rows with these ids.
     These(&'a [String]),
 }
 
@@ -96,7 +95,7 @@ impl CustomConnection {
         })
     }
 
-    /// Which kind it is.
+    /// Returns the kind of database.
     pub fn engine(&self) -> DatabaseEngine {
         match self {
             Self::Postgres(_) => DatabaseEngine::Postgres,
@@ -104,7 +103,7 @@ impl CustomConnection {
         }
     }
 
-    /// Looks a table up.
+    /// Reads the columns and indexes of a table, and checks that its rows can be read.
     pub async fn describe_table(&mut self, own: &OwnTable) -> Result<ReadableTable, RunFailed> {
         let found: DescribedTable = match self {
             Self::Postgres(db) => in_postgres::describe_tables(db, own.place()).await?,
@@ -117,7 +116,7 @@ impl CustomConnection {
         Ok(table)
     }
 
-    /// From now on all is read as it is now, until [`Self::release_snapshot`].
+    /// Begins a transaction in which all reads see the present state of the database.
     pub async fn hold_snapshot(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => {
@@ -129,7 +128,7 @@ impl CustomConnection {
         }
     }
 
-    /// Ends that.
+    /// Ends that transaction.
     pub async fn release_snapshot(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => db.execute("COMMIT").await,
@@ -137,7 +136,7 @@ impl CustomConnection {
         }
     }
 
-    /// Ends a transaction that failed, if there is one.
+    /// Rolls back the transaction that failed, if there is one.
     pub async fn give_up(&mut self) -> Result<(), RunFailed> {
         match self {
             Self::Postgres(db) => db.execute("ROLLBACK").await,
@@ -145,7 +144,7 @@ impl CustomConnection {
         }
     }
 
-    /// Rows with their contents, or with the key alone.
+    /// Reads rows: their contents, or only their keys.
     pub async fn read_rows(
         &mut self,
         table: &ReadableTable,
@@ -158,7 +157,7 @@ impl CustomConnection {
         }
     }
 
-    /// Which of these rows are there.
+    /// Returns the ids, among these, of rows that exist.
     pub async fn find_existing(
         &mut self,
         table: &ReadableTable,
@@ -171,7 +170,7 @@ impl CustomConnection {
     }
 }
 
-/// A row with this content, by its key.
+/// Makes a row of its content. Fails if the key column cannot tell rows apart.
 pub fn row(table: &ReadableTable, data: RowFields) -> Result<SourceRow, RunFailed> {
     let id = data.get(&table.key.name).and_then(|value| id(table, value));
     let id = id.ok_or_else(|| {
@@ -183,13 +182,13 @@ pub fn row(table: &ReadableTable, data: RowFields) -> Result<SourceRow, RunFaile
     Ok(SourceRow::new(id, data))
 }
 
-/// The text of a key.
+/// Returns a key as text, or `None` if the value cannot be a key.
 pub fn id(table: &ReadableTable, value: &RawValue) -> Option<String> {
     let text = value.get();
     match text.as_bytes().first()? {
         b'"' => {
             let text: String = serde_json::from_str(text).ok()?;
-            // Texts of a fixed length are filled up, and compared without that.
+            // PostgreSQL pads `char(n)` with blanks, and ignores them in comparisons.
             let is_padded = table.key.kind == "bpchar";
             Some(if is_padded { text.trim_end_matches(' ').to_owned() } else { text })
         }

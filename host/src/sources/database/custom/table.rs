@@ -1,4 +1,4 @@
-//! Which of a table's columns are read, and which one tells its rows apart.
+//! Decides which columns of a table are read, and which column identifies its rows.
 
 use super::super::super::RunFailed;
 use crate::model::custom_table::OwnTable;
@@ -7,52 +7,53 @@ use crate::model::custom_table::OwnTable;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomColumn {
     pub name: String,
-    /// Its type, in the database's own words.
+    /// The column's type, as the database names it.
     pub kind: String,
-    /// Whether it can be without a value.
+    /// Whether the column may be NULL.
     pub nullable: bool,
 }
 
-/// Columns of which no two rows have the same values.
+/// A unique index.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UniqueIndex {
     pub columns: Vec<String>,
     pub is_primary: bool,
-    /// The schema of the operators that compare them, as a statement has it, where that can be
-    /// another than the usual one.
+    /// The quoted schema of the operators that compare the columns, if it may not be `pg_catalog`.
     pub operators: Option<String>,
 }
 
 /// A table as the database describes it.
 #[derive(Debug, Clone, Default)]
 pub struct DescribedTable {
-    /// Its name as a statement has it.
+    /// The table's quoted name.
     pub from: String,
     pub columns: Vec<CustomColumn>,
     pub uniques: Vec<UniqueIndex>,
-    /// Whether other tables' rows are among its own.
+    /// Whether other tables inherit from it, so that their rows appear among its own.
     pub has_heirs: bool,
 }
 
 /// A table that can be read.
 #[derive(Debug, Clone)]
 pub struct ReadableTable {
-    /// What its rows are kept under. Another key is another list.
+    /// The name under which its rows are stored. It contains the name of the key, so that another key
+    /// makes another list.
     pub list: String,
     pub resource: String,
     pub from: String,
     pub key: CustomColumn,
-    /// As of [`UniqueIndex`].
+    /// The operators of the key; see [`UniqueIndex`].
     pub operators: Option<String>,
-    /// What is read.
+    /// The columns that are read.
     pub columns: Vec<CustomColumn>,
     pub exclude: Vec<String>,
-    /// The columns of each unique index, the key's own apart, as far as they are read.
+    /// The columns of each unique index whose columns are all read, except the index of the key.
     pub uniques: Vec<Vec<String>>,
 }
 
 impl ReadableTable {
-    /// What is set, as the database has it; why it cannot be read otherwise.
+    /// Combines the settings with the description of the table. Fails with the reason if the table
+    /// cannot be read.
     pub fn new(own: &OwnTable, found: DescribedTable) -> Result<Self, RunFailed> {
         let DescribedTable { from, columns, uniques, has_heirs } = found;
         if columns.is_empty() {
@@ -97,14 +98,14 @@ impl ReadableTable {
     }
 }
 
-/// How the name of the list begins under which the rows of a table are kept; the name of its key
-/// follows.
+/// Returns the beginning of the name under which the rows of a table are stored. The name of the key
+/// follows it.
 pub fn list_prefix(own: &OwnTable) -> String {
-    // No name has that character in it.
+    // No table's name contains this character.
     format!("own {}\u{1f}", own.table)
 }
 
-/// The column that is set, else the primary key.
+/// Returns the configured key, or else the primary key.
 fn key<'a>(own: &'a OwnTable, uniques: &'a [UniqueIndex]) -> Result<&'a str, RunFailed> {
     if let Some(key) = &own.key {
         return Ok(key);
