@@ -1,13 +1,13 @@
-//! Capture: what arrives becomes a durable event.
+//! Capture: turns requests into durable events.
 //!
-//! [`event_body`] turns a request's body into [`incoming::IncomingEvent`] events or says what is
-//! wrong with it, field by field; [`accept`] gives them ids, finds who takes them and appends both
-//! in one commit. Only after that is the caller answered.
+//! [`event_body`] reads the body of a request as [`incoming::IncomingEvent`] events, or lists its
+//! faults field by field. [`accept`] gives the events ids, finds the endpoints and flows that they
+//! match, and appends both in one commit. The caller is answered only after the commit.
 //!
-//! What another system sends of its own accord is verified first ([`crate::signing::webhook`]) and
-//! read by its own envelope ([`webhook_body`]); the names it gives its events become those of the
-//! catalogue, and [`repeats`] says what makes it the repeat of an earlier one. [`handshake`]
-//! answers what senders ask before they send.
+//! A webhook of another system is verified first ([`crate::signing::webhook`]), and then read by the
+//! sender's own envelope ([`webhook_body`]). Its event names become those of the catalogue
+//! ([`dialect`]), and [`repeats`] decides whether it repeats an earlier request. [`handshake`] answers
+//! the questions that senders ask before they send.
 
 pub mod accept;
 pub mod body;
@@ -25,8 +25,8 @@ pub mod dialect;
 pub mod items;
 pub mod record_id;
 
-/// The event type of a name that a Perfex CRM or a module of it uses: `invoice_paid` is
-/// `invoice.paid`. A name that nobody knows and that has no dots stands behind `source`.
+/// Returns the event type for a name that Perfex CRM or one of its modules uses: `invoice.paid` for
+/// `invoice_paid`. An unknown name without dots gets `source` as its first segment.
 pub fn event_type(source: &str, name: &str) -> String {
     dialect::of_crm(source, name, None)
 }

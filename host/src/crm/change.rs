@@ -1,22 +1,22 @@
-//! What happened to a row between two scans, and whether that is what a rule waits for.
+//! The change of a row between two scans, and the conditions of rules on it.
 
 use super::row::{CellValue, CrmRow};
 use super::rules::When;
 use super::tables::CrmTable;
 
-/// What happened to a row.
+/// The change of a row between two scans.
 #[derive(Debug, Clone, Copy)]
 pub enum RowChange<'a> {
     New(&'a CrmRow),
-    /// It was there before, perhaps with another content.
+    /// The row existed before; its content may have changed.
     Update(&'a CrmRow, &'a CrmRow),
-    /// It is as before: only time has passed.
+    /// The row has not changed. Only dates may have come.
     Same(&'a CrmRow),
     Gone(&'a CrmRow),
 }
 
 impl<'a> RowChange<'a> {
-    /// What happened, if the row is there or was.
+    /// Returns the change from the old state to the new one, or `None` if there is neither.
     pub fn between(old: Option<&'a CrmRow>, new: Option<&'a CrmRow>) -> Option<Self> {
         match (old, new) {
             (None, Some(new)) => Some(Self::New(new)),
@@ -26,14 +26,14 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// The row as it is, or last was.
+    /// Returns the row's present state, or its last state if it was deleted.
     pub fn row(self) -> &'a CrmRow {
         match self {
             Self::New(row) | Self::Update(_, row) | Self::Same(row) | Self::Gone(row) => row,
         }
     }
 
-    /// A known row before and now.
+    /// Returns the old and the new state of a row that existed before.
     pub fn both(self) -> Option<(&'a CrmRow, &'a CrmRow)> {
         match self {
             Self::Update(old, new) => Some((old, new)),
@@ -41,15 +41,15 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// A value before and now, where they differ. A column that the row had not been read with
-    /// before is not a change: an upgrade of the CRM must not make each record an updated one.
+    /// Returns the old and the new value of a column if they differ. A column that was not read before
+    /// has not changed, so that a new column in an upgrade of the CRM does not update every record.
     fn values(self, column: &str) -> Option<(&'a CellValue, &'a CellValue)> {
         let (old, new) = self.both()?;
         let (old, new) = (old.get(column)?, new.get(column)?);
         (!old.same_as(new)).then_some((old, new))
     }
 
-    /// Whether the column is at this value and was not.
+    /// Whether the column has this value now and did not have it before.
     pub fn becomes(self, column: &str, value: &str) -> bool {
         match self {
             Self::New(row) => row.text(column) == Some(value),
@@ -60,7 +60,7 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// Whether the column is set and was not.
+    /// Whether the column has a value now and was empty before.
     fn fills(self, column: &str) -> bool {
         match self {
             Self::New(row) => !row.is_empty(column),
@@ -71,15 +71,15 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// Columns of which the content is another, in the order in which they were read, those apart
-    /// that never count.
+    /// Returns the columns whose content changed, in the order in which they were read. Columns that
+    /// never count are left out.
     pub fn columns(self, table: &CrmTable) -> Vec<&'a str> {
         let Some((_, new)) = self.both() else { return Vec::new() };
         let counted = new.columns().map(AsRef::as_ref).filter(|column| table.counts(column));
         counted.filter(|column| self.values(column).is_some()).collect()
     }
 
-    /// Whether this is what a rule waits for. What time brings is judged elsewhere: [`super::due`].
+    /// Whether the change fulfils a condition. Conditions on dates are judged by [`super::due`].
     pub fn is(self, when: &When, table: &CrmTable) -> bool {
         let turns = |column: &str, test: &dyn Fn(&CellValue, &CellValue) -> bool| {
             self.values(column).is_some_and(|(old, new)| test(old, new))
@@ -104,7 +104,7 @@ impl<'a> RowChange<'a> {
         }
     }
 
-    /// Whether a task of a milestone is complete and was not, or was in another milestone.
+    /// Whether a task of a milestone became complete, or was moved to the milestone when complete.
     fn completes_in_milestone(self) -> bool {
         let row = self.row();
         let is_complete = row.text("status") == Some("5") && !row.is_empty("milestone");

@@ -1,5 +1,5 @@
-//! The data of an event, as the catalogue describes it: the record, every value a text, and what
-//! the event adds.
+//! Makes the data of an event as the catalogue describes it: the record with all its values as texts,
+//! and what the event adds.
 
 use serde_json::{Map, Value, json};
 
@@ -11,17 +11,17 @@ use super::rules::{Data, Rule};
 use super::tables::{self, CrmTable, JoinTakes, ListSending, TableJoin};
 use crate::crypto::digest::ShortDigest;
 
-/// An event's data and which record it is about.
+/// The data of an event, and the record that the event is about.
 #[derive(Debug)]
 pub struct EventData {
-    /// The key of that record.
+    /// The key of the record.
     pub resource_id: String,
     pub data: Map<String, Value>,
-    /// What makes it this occurrence, where that is not the row and its revision.
+    /// What identifies the occurrence, if that is not the row and its revision.
     pub occurrence: Option<String>,
 }
 
-/// What the data of an event needs of other tables.
+/// Returns the rows of other tables that the data of an event needs.
 pub fn row_references(rule: &Rule, table: &'static CrmTable, row: &CrmRow) -> Vec<RowReference> {
     let mut found: Vec<RowReference> = Vec::new();
     found.extend(join_references(table, row));
@@ -52,7 +52,7 @@ pub fn row_references(rule: &Rule, table: &'static CrmTable, row: &CrmRow) -> Ve
     found
 }
 
-/// What the joins of a row look up.
+/// Returns the rows that the joins of a row look up.
 pub fn join_references(table: &CrmTable, row: &CrmRow) -> Vec<RowReference> {
     let mut found = Vec::new();
     for join in table.joins {
@@ -74,13 +74,13 @@ fn of_column(
     Some(RowReference { table, column, value: value?.to_owned() })
 }
 
-/// The column by which a row of `table` names its record in the table `parent`.
+/// Returns the column of `table` that holds the key of the record in `parent`.
 fn parent_column(table: &CrmTable, parent: &str) -> &'static str {
     table.parents.iter().find(|one| one.table == parent).map_or("", |one| one.column)
 }
 
-/// The data of the event that the rule makes of the change. None where what the rule looks up says
-/// that it did not occur.
+/// Makes the data of a rule's event. Returns `None` if the rows that the rule looks up show that the
+/// event did not occur.
 pub fn event_data(
     rule: &Rule,
     table: &'static CrmTable,
@@ -99,7 +99,7 @@ pub fn event_data(
         }
         Data::Reminder(which) => {
             data.insert("reminder".into(), which.into());
-            // The CRM does not write down whom it sent it to.
+            // The CRM does not store the recipients.
             data.insert("sent_to".into(), json!([]));
         }
         Data::Departure => {
@@ -130,8 +130,8 @@ impl EventData {
     }
 }
 
-/// A row as data. A text of which only the digest was kept is left out: no value is better than a
-/// wrong one.
+/// Makes data of a row. A text of which only a digest is stored is left out, because its value is not
+/// known.
 pub fn record(table: &CrmTable, row: &CrmRow, known: &KnownRows) -> Map<String, Value> {
     let mut data = Map::new();
     for (column, cell) in row.iter() {
@@ -175,14 +175,14 @@ fn summary(invoice: Option<&CrmRow>, known: &KnownRows) -> Value {
     summary
 }
 
-/// The code of the currency that a row names.
+/// Returns the code of a row's currency.
 fn currency_name(row: Option<&CrmRow>, known: &KnownRows) -> Value {
     let currency = known.row("currencies", row.and_then(|row| row.text("currency")));
     currency.and_then(|row| row.text("name")).map_or(Value::Null, Value::from)
 }
 
-/// A customer and the name and address of its primary contact; of its first one where none is
-/// primary.
+/// Returns a customer with the name and e-mail address of its primary contact, or of its first contact
+/// if none is primary.
 fn customer(client: Option<&CrmRow>, known: &KnownRows) -> Value {
     let Some(client) = client else { return Value::Null };
     let key = client.text("userid").unwrap_or_default();
@@ -196,7 +196,7 @@ fn customer(client: Option<&CrmRow>, known: &KnownRows) -> Value {
     fields.map(|(name, text)| (name.to_owned(), text.map_or(Value::Null, Value::from))).collect()
 }
 
-/// Some columns of a row that may not be known.
+/// Returns some columns of a row. They are null if the row is not known.
 fn chosen(row: Option<&CrmRow>, columns: &[&str]) -> Value {
     let Some(row) = row else { return Value::Null };
     let value = |column: &&str| row.text(column).map_or(Value::Null, Value::from);
@@ -223,7 +223,8 @@ fn add_list(
     data.insert(format!("old_{field}"), value(old));
 }
 
-/// The customer names the lead it came from. Where it is not known, the lead's own link stands in.
+/// Adds the customer that a lead became. The customer's row names its lead; if that row is not known,
+/// the lead's own link is used.
 fn add_customer(data: &mut Map<String, Value>, table: &CrmTable, row: &CrmRow, known: &KnownRows) {
     let lead = row.text(table.key).unwrap_or_default();
     let customer = known.rows("clients", "leadid", lead).first().zip(tables::find_table("clients"));
@@ -234,7 +235,7 @@ fn add_customer(data: &mut Map<String, Value>, table: &CrmTable, row: &CrmRow, k
     data.insert("customer".into(), customer.map_or(Value::Null, Value::Object));
 }
 
-/// The record that a row belongs to; its key alone where it is not known.
+/// Returns the record that a row belongs to, or only its key if the record is not known.
 fn about_parent(
     table: &CrmTable,
     row: &CrmRow,
@@ -265,7 +266,8 @@ fn lookup(table: &CrmTable, change: RowChange<'_>) -> Map<String, Value> {
     ])
 }
 
-/// A payout as a payment: the amount negative, and what a payout does not have left out.
+/// Describes a refund as a payment with a negative amount. Fields that a refund does not have are left
+/// out.
 fn refund(row: &CrmRow, payout: Map<String, Value>) -> Map<String, Value> {
     let amount = row.text("amount").map(|text| format!("-{}", text.trim_start_matches('-')));
     let text = |column| row.text(column).map(Value::from);
@@ -282,7 +284,7 @@ fn refund(row: &CrmRow, payout: Map<String, Value>) -> Map<String, Value> {
     present(fields)
 }
 
-/// An attempt as the payment that it did not become.
+/// Describes a failed attempt to pay as a payment.
 fn attempt(row: &CrmRow, record: &Map<String, Value>) -> Map<String, Value> {
     let text = |column| row.text(column).map(Value::from);
     let begun = row.text("created_at");
@@ -306,14 +308,14 @@ fn present<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Va
     present.collect()
 }
 
-/// An amount out of a floating-point column, as those of decimal columns look.
+/// Writes an amount of a floating-point column with two places, like those of decimal columns.
 fn two_places(amount: &str) -> String {
     amount.parse::<f64>().map_or_else(|_| amount.to_owned(), |number| format!("{number:.2}"))
 }
 
-/// A milestone is complete when all its tasks are. Two that become so within one scan are one
-/// occurrence, which the tasks and when they were finished tell from the next one, after a task was
-/// opened again.
+/// Returns a milestone if all its tasks are complete. If two tasks become complete within one scan,
+/// that is one occurrence. It is identified by the tasks and the times when they were finished, so that
+/// it differs from the next one, after a task was opened again.
 fn milestone(row: &CrmRow, known: &KnownRows) -> Option<EventData> {
     let id = row.text("milestone")?;
     let of_project = |task: &&CrmRow| task.text("rel_type") == Some("project");

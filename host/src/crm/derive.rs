@@ -1,7 +1,7 @@
-//! From a change of a row to the events that follow.
+//! Derives events from the change of a row.
 //!
-//! Nothing here reads a clock, a database or anything random: the same change gives the same events
-//! with the same ids, before and after a crash.
+//! This module reads no clock, no database and nothing random. The same change always gives the same
+//! events with the same ids, so a run that is repeated after a crash repeats no event.
 
 use jiff::civil::DateTime;
 use serde_json::{Map, Value};
@@ -18,71 +18,71 @@ use super::snapshot::{self, StoredSnapshot};
 use super::tables::CrmTable;
 use crate::crypto::digest::ShortDigest;
 
-/// What a scan is for.
+/// The purpose of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScanPurpose {
-    /// The first one: what is there is noted, and nothing follows from it.
+    /// The first scan, which stores the existing rows and derives no events from them.
     Baseline,
-    /// The first one, where the caller wants what is there already: each row gives what a new row
-    /// gives, and no more.
+    /// The first scan of a source that wants existing rows, too. Each row leads to the events of a
+    /// new row.
     Backfill,
-    /// Every later one.
+    /// Every later scan.
     Changes,
 }
 
-/// What the rules may know besides the row.
+/// What the rules may use besides the row.
 #[derive(Debug, Clone, Copy)]
 pub struct RuleContext<'a> {
-    /// The time, in the time zone of the CRM, as its own columns have it.
+    /// The present time in the CRM's time zone, as in the CRM's own columns.
     pub now: DateTime,
-    /// What the CRM's settings say.
+    /// The CRM's own settings.
     pub options: &'a CrmOptions,
-    /// What the scan is for.
+    /// The purpose of the scan.
     pub pass: ScanPurpose,
-    /// The revision of a row that is not kept: above that of any row that is gone and may have had
-    /// its key.
+    /// The revision of a row that is not stored yet. It is above those of all deleted rows, because
+    /// one of them may have had the same key.
     pub new_revision: u32,
 }
 
 impl RuleContext<'_> {
-    /// Which of its states a row is in.
+    /// Returns the number of a row's new state.
     pub fn revision(&self, old: Option<&StoredSnapshot>) -> u32 {
         old.map_or(self.new_revision, |kept| kept.revision.wrapping_add(1))
     }
 }
 
-/// One event.
+/// An event that follows from a change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DerivedEvent {
     pub event_type: &'static str,
-    /// The event type of which this one is a second name, to be sent only to those who asked for
-    /// it.
+    /// The event type of which this one is an alias. An alias is captured only if somebody subscribes
+    /// to it.
     pub alias_of: Option<&'static str>,
-    /// What the event is about, such as `invoice`.
+    /// The resource that the event is about, such as `invoice`.
     pub resource: &'static str,
     /// The key of that record.
     pub resource_id: String,
     /// The data, as the catalogue describes it.
     pub data: Map<String, Value>,
-    /// On an update, the fields with another content; `contact.email` where the row is the field
-    /// `contact` of the data.
+    /// The fields that an update changed. If the row is the member `contact` of the data, a field is
+    /// called `contact.email`.
     pub changed: Vec<String>,
-    /// The old values of those. A long text is not kept, and is missing here.
+    /// The old values of these fields. Long texts are missing, because they are not stored.
     pub previous: Map<String, Value>,
-    /// The same for the same occurrence, also after a crash, and for no other.
+    /// The id. The same occurrence always gets the same id, and no other occurrence gets it.
     pub id: String,
 }
 
-/// What follows from a row.
+/// The events of a row, and its new marks.
 #[derive(Debug, Default)]
 pub struct RowDerivation {
     /// The events, in the order of the rules.
     pub events: Vec<DerivedEvent>,
-    /// What is to be remembered of the events that time brings.
+    /// What to store about events that depend on a date.
     pub marks: DueMarks,
 }
 
-/// What the events of a change would need of other tables, for [`derive_events()`].
+/// Returns the rows of other tables that [`derive_events()`] needs for a change.
 pub fn change_references(
     table: &'static CrmTable,
     old: Option<&CrmRow>,
@@ -99,8 +99,8 @@ pub fn change_references(
     found
 }
 
-/// What the events that time brings to an unchanged row would need of other tables, for
-/// [`passing`]. None for nearly every row.
+/// Returns the rows of other tables that [`passing`] needs for an unchanged row. There are none for
+/// nearly every row.
 pub fn passing_references(
     table: &'static CrmTable,
     row: &CrmRow,
@@ -118,7 +118,7 @@ pub fn passing_references(
         .collect()
 }
 
-/// Whether time may have brought the event.
+/// Whether the date of a rule may have come.
 fn is_near(
     when: &When,
     rule: &Rule,
@@ -132,7 +132,7 @@ fn is_near(
     *when == When::Unanswered && due::is_ripe(change.row(), rule.event, marks, context)
 }
 
-/// What follows from a row that is new, changed or gone.
+/// Derives the events of a row that is new, changed or deleted.
 pub fn derive_events(
     table: &'static CrmTable,
     old: Option<&StoredSnapshot>,
@@ -148,7 +148,8 @@ pub fn derive_events(
     ChangeInContext { table, change, revision, context, known }.run(marks)
 }
 
-/// What time brings to a row that is as it was. `revision` and `marks` are those of the kept row.
+/// Derives the events of an unchanged row that follow from a date. `revision` and `marks` are those of
+/// the stored row.
 pub fn passing(
     table: &'static CrmTable,
     row: &CrmRow,
@@ -161,7 +162,7 @@ pub fn passing(
         .run(marks.clone())
 }
 
-/// A change and all that is known of it.
+/// A change, with everything that its rules may use.
 struct ChangeInContext<'a> {
     table: &'static CrmTable,
     change: RowChange<'a>,
@@ -181,7 +182,7 @@ impl ChangeInContext<'_> {
         RowDerivation { events, marks }
     }
 
-    /// Whether the event occurred, and by what: the new value that it came with.
+    /// Returns the value that proves that the rule's event occurred, or `None` if it did not.
     fn evidence(&self, rule: &Rule, marks: &mut DueMarks) -> Option<String> {
         rule.when.iter().find_map(|when| {
             let occurred = match self.verdict(when, rule.event, marks) {
@@ -192,7 +193,7 @@ impl ChangeInContext<'_> {
         })
     }
 
-    /// What is to be done if the rule waits for time to pass.
+    /// Returns the verdict of a condition that depends on time, or `None` for other conditions.
     fn verdict(&self, when: &When, event: &str, marks: &DueMarks) -> Option<DueVerdict> {
         if let When::Due(due) = when {
             return Some(due::judge_due(due, event, self.change, marks, self.context));
@@ -200,7 +201,7 @@ impl ChangeInContext<'_> {
         (*when == When::Unanswered).then(|| self.judge_attempt(event, marks))
     }
 
-    /// Whether the change is what the rule waits for, in a pass of this kind.
+    /// Whether the change fulfils the condition, in a scan of this purpose.
     fn happened(&self, when: &When) -> bool {
         let counts = match self.context.pass {
             ScanPurpose::Baseline => false,
@@ -219,7 +220,8 @@ impl ChangeInContext<'_> {
         DueVerdict::Wait
     }
 
-    /// What tells this occurrence from one that came of another content, had the scan been later.
+    /// Returns the value that distinguishes this occurrence from the one that a later scan would have
+    /// found in its place, with other content.
     fn value_of(&self, when: &When) -> String {
         let row = self.change.row();
         let named = |column| format!("{column}={}", row.text(column).unwrap_or_default());
@@ -260,8 +262,7 @@ impl ChangeInContext<'_> {
         })
     }
 
-    /// The columns with another content, for an event about them. Those that are ignored matter
-    /// only to an event that names them.
+    /// Returns the changed columns for an event. Ignored columns count only if the rule names them.
     fn changed(&self, rule: &Rule) -> Vec<&str> {
         let is_named = |column: &str| rule.when.iter().any(|when| when.names(column));
         let is_about = |column: &&str| !self.table.ignored.contains(column) || is_named(column);
@@ -269,8 +270,8 @@ impl ChangeInContext<'_> {
         if matches!(rule.data, Data::Milestone) { Vec::new() } else { columns.collect() }
     }
 
-    /// The fields that a changed column stands for, each with its old value as far as that was
-    /// kept: the column itself, or those of its custom fields that changed.
+    /// Returns the fields that a changed column stands for: the column itself, or its custom fields
+    /// that changed. Each has its old value, if that is stored.
     fn fields(&self, column: &str) -> Vec<(String, Option<Value>)> {
         let cells = self.change.both().map(|(old, new)| (old.get(column), new.get(column)));
         match cells {
@@ -298,9 +299,8 @@ impl ChangeInContext<'_> {
         }
     }
 
-    /// The row, which of its states, and the value that the event came with. A value that comes
-    /// back later comes with another revision, and so does a row that is put back under its old
-    /// key.
+    /// Makes the id from the row, its revision and the value that proves the occurrence. If the same
+    /// value, or a row with the same key, comes back later, the revision is another one.
     fn id(&self, rule: &Rule, occurrence: Option<&str>, evidence: &str) -> String {
         let row = self.change.row();
         let text = |column: Option<&str>| column.and_then(|c| row.text(c)).unwrap_or_default();
@@ -320,7 +320,7 @@ impl ChangeInContext<'_> {
     }
 }
 
-/// Remembers what the verdict says; whether the event is to be told.
+/// Applies a verdict to the marks. Returns whether the event occurred.
 fn settle(verdict: DueVerdict, event: &str, marks: &mut DueMarks) -> bool {
     match verdict {
         DueVerdict::Wait => false,

@@ -1,13 +1,13 @@
-//! Events that time brings: overdue, expiring, expired, and a payment that did not come.
+//! Events that follow from a date: overdue, expiring, expired, and a payment that did not arrive.
 //!
-//! Each occurs once for a record and a date, and again only when the date is another. What was told
-//! is remembered beside the row, in its [`DueMarks`]. Where the CRM itself says the same in a
-//! column, be it before or after the calendar does, that is the same occurrence:
+//! Each occurs once for a record and a date, and again only if the date changes. The [`DueMarks`] of a
+//! row record which of its events were captured. The CRM may state the same fact in a column, before
+//! or after the date. Both are one occurrence:
 //!
 //! ```text
-//!   date comes ──► told, Announced ──► the CRM says so ──► Met   (not told again)
-//!   the CRM says so ─────────────────► told ─────────────► Met   (the date is not told)
-//!   known from the first scan ───────────────────────────► Met   (not told; the CRM's word still is)
+//!   date comes ──► captured, Announced ──► CRM sets the column ──► Met   (not captured again)
+//!   CRM sets the column ─────────────────► captured ─────────────► Met   (the date is ignored)
+//!   found by the first scan ─────────────────────────────────────► Met   (only the column still counts)
 //! ```
 
 use jiff::civil::{Date, DateTime};
@@ -20,15 +20,15 @@ use super::known::KnownRows;
 use super::row::CrmRow;
 use super::rules::{Due, Moment};
 
-/// How long a payment that was begun through a gateway may take before it counts as failed.
+/// How long a payment through a gateway may take before the attempt counts as failed.
 pub const GRACE: SignedDuration = SignedDuration::from_hours(1);
 
-/// What is remembered of an event for one date.
+/// The state of an event for one date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DueMark {
-    /// The calendar is done with this date.
+    /// Nothing more follows from this date.
     Met(String),
-    /// Told because of the date; the CRM has yet to say the same.
+    /// The event was captured because of the date. The CRM has not set its column yet.
     Announced(String),
 }
 
@@ -40,12 +40,12 @@ impl DueMark {
     }
 }
 
-/// What is remembered of the events that time brings, for one row.
+/// The states of a row's events that depend on dates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DueMarks(Vec<(String, DueMark)>);
 
 impl DueMarks {
-    /// Whether there is nothing to remember, as for most rows.
+    /// Whether there are no marks, as for most rows.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -58,13 +58,13 @@ impl DueMarks {
         self.get(event).is_some_and(|mark| mark.date() == date)
     }
 
-    /// Remembers this of the event, instead of what was.
+    /// Sets the mark of an event.
     pub fn set(&mut self, event: &str, mark: DueMark) {
         self.0.retain(|(name, _)| name != event);
         self.0.push((event.to_owned(), mark));
     }
 
-    /// As it is stored: a JSON object, or nothing.
+    /// Encodes the marks as they are stored: a JSON object, or an empty text if there are none.
     pub fn encode(&self) -> String {
         let text = |mark: &DueMark| match mark {
             DueMark::Met(date) => format!("m{date}"),
@@ -77,7 +77,7 @@ impl DueMarks {
         Value::Object(members.collect()).to_string()
     }
 
-    /// From what was stored. What cannot be read is forgotten, at the price of telling once more.
+    /// Decodes stored marks. Marks that cannot be read are dropped, so their events occur once more.
     pub fn decode(text: &str) -> Self {
         let members: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
         let mark = |text: &str| match text.strip_prefix('m') {
@@ -90,14 +90,14 @@ impl DueMarks {
     }
 }
 
-/// What is to be done about an event that time brings.
+/// What to do about an event that depends on a date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DueVerdict {
     /// Nothing.
     Wait,
-    /// Remember, but tell nobody.
+    /// Set the mark without capturing the event.
     Note(DueMark),
-    /// Tell it, and remember.
+    /// Capture the event and set the mark.
     Tell(DueMark),
 }
 
@@ -127,7 +127,7 @@ pub fn judge_due(
 }
 
 impl DueVerdict {
-    /// The first scan tells nothing.
+    /// Adjusts the verdict to the purpose of the scan: the first scan captures nothing.
     fn in_pass(self, pass: ScanPurpose, date: &str) -> Self {
         match (pass, self) {
             (ScanPurpose::Baseline | ScanPurpose::Backfill, Self::Tell(_)) => {
@@ -140,7 +140,7 @@ impl DueVerdict {
     }
 }
 
-/// Whether the row is as it must be and its date lies to today as it must.
+/// Whether the row and its date fulfil the condition today.
 fn is_met(due: &Due, row: &CrmRow, date: &str, context: &RuleContext<'_>) -> bool {
     let Ok(date) = date.parse::<Date>() else { return false };
     let today = context.now.date();
@@ -156,15 +156,15 @@ fn is_met(due: &Due, row: &CrmRow, date: &str, context: &RuleContext<'_>) -> boo
     lies_so && due.when.iter().all(|condition| condition.holds(row))
 }
 
-/// Whether a begun payment has had its time and was not judged before.
+/// Whether the time for an attempt to pay has run out, and the attempt was not judged before.
 pub fn is_ripe(row: &CrmRow, event: &str, marks: &DueMarks, context: &RuleContext<'_>) -> bool {
     let Some(begun) = row.text("created_at") else { return false };
     let end = begun.parse::<DateTime>().ok().and_then(|begun| begun.checked_add(GRACE).ok());
     !marks.is_for(event, begun) && end.is_some_and(|end| end < context.now)
 }
 
-/// Judges a begun payment that has had its time: a payment of the same invoice through the same
-/// gateway, recorded since, answers it.
+/// Judges an attempt to pay whose time has run out. It succeeded if a payment of the same invoice
+/// through the same gateway was recorded since.
 pub fn judge_attempt(row: &CrmRow, known: &KnownRows, pass: ScanPurpose) -> DueVerdict {
     let begun = row.text("created_at").unwrap_or_default();
     let invoice = row.text("invoice_id").unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Rows of other tables that the data of an event needs: the record that a comment belongs to, the
-//! code of a currency.
+//! Rows of other tables that the data of an event needs, such as the record that a comment belongs to
+//! or the code of a currency.
 //!
-//! [`super::derive::change_references`] says which, the caller reads them, all of a chunk at once,
-//! and hands them in as [`KnownRows`]. What is not known makes the data poorer and never the event
-//! wrong. The exceptions are the rules of which catalogue and derivation say that they look
-//! elsewhere.
+//! [`super::derive::change_references`] names them. The caller reads them for a whole chunk at once
+//! and passes them in as [`KnownRows`]. If a row is not known, the data has fewer fields, but the event
+//! is still right. The only exceptions are rules whose conditions look at other tables; the catalogue
+//! names them.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::data;
 use super::row::CrmRow;
 use super::tables;
 
-/// Rows to be looked up: those of a table with this value in this column.
+/// A reference to the rows of a table that have this value in this column.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowReference {
     /// The table, without prefix.
@@ -22,8 +22,7 @@ pub struct RowReference {
 }
 
 impl RowReference {
-    /// The row of a table with that key. None for a key by which the CRM says that there is no such
-    /// row.
+    /// Refers to the row with this key. Returns `None` for keys that stand for "no row", such as `0`.
     pub fn to_row(table: &'static str, key: Option<&str>) -> Option<Self> {
         let column = tables::find_table(table)?.key;
         let value = key.filter(|key| !key.is_empty() && *key != "0")?.to_owned();
@@ -31,20 +30,20 @@ impl RowReference {
     }
 }
 
-/// What was looked up.
+/// The rows that were looked up.
 #[derive(Debug, Default)]
 pub struct KnownRows {
     rows: HashMap<RowReference, Vec<CrmRow>>,
 }
 
 impl KnownRows {
-    /// Takes in the answer to a reference. Where the database has the row no more, that may be the
-    /// row as it was kept.
+    /// Adds the rows of a reference. If the row was deleted in the database, this may be its stored
+    /// state.
     pub fn put(&mut self, reference: RowReference, rows: Vec<CrmRow>) {
         self.rows.insert(reference, rows);
     }
 
-    /// Takes in a row of a table under its key, as for those of [`tables::LOOKED_INTO`].
+    /// Adds a row under its key. Used for the tables of [`tables::LOOKED_INTO`].
     pub fn put_row(&mut self, table: &'static str, row: CrmRow) {
         if let Some(reference) = tables::find_table(table).and_then(|found| {
             let value = row.text(found.key)?.to_owned();
@@ -54,7 +53,7 @@ impl KnownRows {
         }
     }
 
-    /// What the joins of the rows that were looked up need and is not looked up yet.
+    /// Returns the references that the joins of these rows need and that were not looked up yet.
     pub fn further_references(&self) -> Vec<RowReference> {
         let mut found = Vec::new();
         for (reference, rows) in &self.rows {
@@ -71,12 +70,12 @@ impl KnownRows {
         found
     }
 
-    /// The row of a table with that key.
+    /// Returns the row of a table with this key.
     pub fn row(&self, table: &'static str, key: Option<&str>) -> Option<&CrmRow> {
         self.rows.get(&RowReference::to_row(table, key)?)?.first()
     }
 
-    /// The rows of a table with that value in that column.
+    /// Returns the rows of a table with this value in this column.
     pub fn rows(&self, table: &'static str, column: &'static str, value: &str) -> &[CrmRow] {
         let reference = RowReference { table, column, value: value.to_owned() };
         self.rows.get(&reference).map_or(&[], Vec::as_slice)

@@ -1,5 +1,5 @@
-//! Rows of other tables as one column of a record: made into JSON when they are read, and into data
-//! when they go out.
+//! Rows of other tables that are part of a record, such as the lines of an invoice: how they become a
+//! column of JSON when they are read, and data when they are sent.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,16 +12,14 @@ use super::snapshot::LONGEST_KEPT;
 use super::tables::{self, ChildList, ListForm};
 use crate::json::same_value::canonical_number;
 
-/// Adds the list to the row that it belongs to. `members` are the rows whose `parent` is the row's
-/// key, in any order.
+/// Adds a list to its row. `members` are the rows that belong to it, in any order.
 pub fn attach_lists(list: &'static ChildList, row: &mut CrmRow, mut members: Vec<CrmRow>) {
     members.sort_by(|one, other| compare_lists(list, one, other));
     let objects = members.iter().map(|member| Value::Object(object(list, member))).collect();
     row.push(list.field, CellValue::List(list, Value::Array(objects).to_string()));
 }
 
-/// The list in one form for all ways to write its values: what is compared, and what digests are
-/// made of.
+/// Returns the list with all values in one canonical form, for comparisons and digests.
 pub fn canonical(list: &ChildList, text: &str) -> String {
     let Ok(Value::Array(mut members)) = serde_json::from_str(text) else { return text.to_owned() };
     if list.form.holds_custom_fields() {
@@ -39,7 +37,7 @@ pub fn canonical(list: &ChildList, text: &str) -> String {
     shorten(list, &Value::Array(members).to_string())
 }
 
-/// The list as it is kept: long values of custom fields as digests.
+/// Returns the list as it is stored: long values of custom fields are replaced by digests.
 pub fn shorten(list: &ChildList, text: &str) -> String {
     if !list.form.holds_custom_fields() || text.len() <= LONGEST_KEPT {
         return text.to_owned();
@@ -55,12 +53,12 @@ pub fn shorten(list: &ChildList, text: &str) -> String {
     members.to_string()
 }
 
-/// The columns of a custom field's value: the line it is of, which field, and its value.
+/// The columns of a custom field's value: the line, the field, and the value.
 const LINE: &str = "relid";
 const FIELD: &str = "fieldid";
 const VALUE: &str = "value";
 
-/// Which custom field a value is of, and of which line where it is one of a line's.
+/// Identifies a custom field of a record, or of a line of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct CustomFieldKey {
     line: Option<i64>,
@@ -71,20 +69,19 @@ impl CustomFieldKey {
     fn read(list: &ChildList, member: &Value) -> Option<Self> {
         let number = |column: &str| member.get(column)?.as_str()?.parse().ok();
         let line = (list.form == ListForm::LineCustomFields).then(|| number(LINE));
-        // A line's field without its line is of none.
+        // A value of a line that names no line cannot be assigned.
         let line = if let Some(line) = line { Some(line?) } else { None };
         Some(Self { line, field: number(FIELD)? })
     }
 
-    /// Where the value stands in the list as it goes out.
+    /// Returns the path of the value in the list as it is sent.
     fn path(self, known: &KnownRows) -> String {
         let name = field_name(self.field, known);
         self.line.map_or_else(|| name.clone(), |line| format!("{line}.{name}"))
     }
 }
 
-/// Which custom fields have another value: the name of each, and its old value where that was kept
-/// in full.
+/// Returns the custom fields whose values changed. Each has its old value, if that is stored in full.
 pub fn changed_fields(
     list: &ChildList,
     (old, new): (&str, &str),
@@ -108,15 +105,15 @@ pub fn changed_fields(
     fields.into_iter().filter(differs).map(told).collect()
 }
 
-/// A custom field's name in data: its slug, which stays when the field's label changes.
+/// Returns a custom field's name in data: its slug, which stays the same when the label changes.
 fn field_name(field: i64, known: &KnownRows) -> String {
     let definition = known.row(tables::CUSTOM_FIELDS, Some(&field.to_string()));
     let slug = definition.and_then(|row| row.text("slug")).filter(|slug| !slug.is_empty());
     slug.map_or_else(|| format!("field_{field}"), str::to_owned)
 }
 
-/// Custom fields as an object: values by name, those of lines in an object for each line. A value
-/// of which only a digest was kept is left out.
+/// Makes an object of custom fields: values by name, or an object for each line. A value of which only
+/// a digest is stored is left out.
 fn custom_fields(list: &ChildList, members: &[Value], known: &KnownRows) -> Value {
     let mut data = Map::new();
     for member in members {
@@ -134,7 +131,7 @@ fn custom_fields(list: &ChildList, members: &[Value], known: &KnownRows) -> Valu
     data.into()
 }
 
-/// Numbers by value, all else by text.
+/// Compares two members by the list's order: numbers by value, other columns as texts.
 fn compare_lists(list: &ChildList, one: &CrmRow, other: &CrmRow) -> Ordering {
     let number = |row: &CrmRow, column| row.text(column).and_then(|text| text.parse::<i64>().ok());
     let by_column = |column: &&&'static str| {
@@ -153,7 +150,7 @@ fn object(list: &ChildList, member: &CrmRow) -> Map<String, Value> {
     list.columns.iter().map(|column| ((*column).to_owned(), value(column))).collect()
 }
 
-/// The list as it goes out.
+/// Returns the list as it is sent.
 pub fn value(list: &ChildList, text: &str, known: &KnownRows) -> Value {
     let value = serde_json::from_str(text).unwrap_or_else(|_| json!([]));
     match (list.form, value) {
@@ -167,7 +164,7 @@ pub fn value(list: &ChildList, text: &str, known: &KnownRows) -> Value {
     }
 }
 
-/// A member that is the key of a named row: its id, and its name if that is known.
+/// Returns a member that is the key of a named row: its id, and its name if the row is known.
 fn named(list: &ChildList, table: &'static str, member: &Value, known: &KnownRows) -> Value {
     let key = list.columns.first().and_then(|column| member.get(column)).and_then(Value::as_str);
     let name = known.row(table, key).and_then(|row| row.text("name"));

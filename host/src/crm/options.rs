@@ -1,17 +1,17 @@
-//! The settings of the CRM that the clock rules depend on.
+//! The CRM's own settings that rules on dates depend on.
 
-/// Rows of the options table (`tbloptions`: `name`, `value`) that are read. No others: it also
-/// holds keys of gateways.
+/// The rows of the table `tbloptions` that are read. No others are, because it also holds the keys of
+/// payment gateways.
 pub const NAMES: &[&str] =
     &["default_timezone", "contract_expiration_before", "send_estimate_expiry_reminder_before"];
 
-/// How many days ahead the CRM speaks of expiring, if its own table does not say.
+/// How many days before the end something is expiring, if the CRM's settings do not say.
 const FRESH_INSTALL: u16 = 4;
 
-/// What the CRM's own settings say.
+/// The CRM's own settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrmOptions {
-    /// The time zone that all its times are in, an IANA name.
+    /// The time zone of all its times, as an IANA name.
     pub default_timezone: Option<String>,
     /// How many days before its end a contract is expiring.
     pub contract_expiration_before: u16,
@@ -30,7 +30,7 @@ impl Default for CrmOptions {
 }
 
 impl CrmOptions {
-    /// From names and values as the table has them. A value that makes no sense counts as not set.
+    /// Reads names and values as the table has them. A value that cannot be read counts as not set.
     pub fn read<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut options = Self::default();
         for (name, value) in rows {

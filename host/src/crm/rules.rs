@@ -1,12 +1,12 @@
-//! Which event follows from which change of a row: one declarative rule for each event of the
-//! catalogue that leaves a trace.
+//! The rules that say which event follows from which change of a row: one for each event of the
+//! catalogue that leaves a trace in the database.
 //!
 //! Source: `catalog/event-derivation.json` (`db_rule`, `db_quality`). Four events leave no trace
 //! and have no rule: `WITHOUT_TRACE`.
 //!
-//! Between two scans a record may come into being and go on. So a state that a rule waits for
-//! counts also where the row is new: an invoice that is written and paid within a minute gives
-//! `invoice.created` and `invoice.paid`. A *change* of a value needs the old one.
+//! A record may be created and changed between two scans. So a condition on a state is also fulfilled
+//! by a new row: an invoice that is written and paid within a minute leads to `invoice.created` and
+//! `invoice.paid`. A condition on a *change* needs the old value.
 
 pub mod lookups;
 pub mod people;
@@ -16,22 +16,22 @@ pub mod work;
 
 use super::row::CrmRow;
 
-/// Events that no column tells of; only hooks of the CRM do.
+/// Events that no column shows. Only hooks of the CRM report them.
 #[cfg(test)]
 pub const WITHOUT_TRACE: &[&str] =
     &["customer.company_info_updated", "credit_note.sent", "contract.viewed", "project.copied"];
 
-/// One event and when it occurs.
+/// An event type, and the conditions under which it occurs.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
     /// The event type.
     pub event: &'static str,
-    /// The event occurs, once, if any of these holds.
+    /// The event occurs once if at least one of these conditions is fulfilled.
     pub when: &'static [When],
-    /// The event type of which this one is a second name, to be sent only to those who asked for
-    /// it.
+    /// The event type of which this one is an alias. An alias is captured only if somebody subscribes
+    /// to it.
     pub alias_of: Option<&'static str>,
-    /// What its data is.
+    /// What the data of the event is.
     pub data: Data,
 }
 
@@ -48,57 +48,57 @@ impl Rule {
         Self { data, ..self }
     }
 
-    /// The data is the record of another table that the row belongs to, with the row as this field.
+    /// The data is the record in another table that the row belongs to, with the row as this field.
     pub const fn about(self, table: &'static str, field: &'static str) -> Self {
         self.data(Data::Parent { table, field })
     }
 
-    /// What the event is about: the first part of its name.
+    /// Returns the resource that the event is about: the first part of its name.
     pub fn resource(&self) -> &'static str {
         self.event.split_once('.').map_or(self.event, |(resource, _)| resource)
     }
 }
 
-/// What happened to a row.
+/// A condition on the change of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// A new row that is all of this.
+    /// The row is new and fulfils all of these.
     New(&'static [Where]),
-    /// The row is gone.
+    /// The row was deleted.
     Gone,
-    /// A known row with another content, ignored columns apart.
+    /// A known row changed, other than in ignored columns.
     Updated,
-    /// A known row with another value in this column.
+    /// This column of a known row changed.
     Changed(&'static str),
-    /// A known row with another value in this column, which is not empty.
+    /// This column of a known row changed, and is not empty.
     Renewed(&'static str),
-    /// A known row with this column no longer at the one value, but at the other.
+    /// This column of a known row changed from the first value to the second.
     Turns(&'static str, &'static str, &'static str),
-    /// A known row with this column no longer at that value.
+    /// This column of a known row changed from this value to any other.
     Leaves(&'static str, &'static str),
-    /// This column is at that value and was not, or the row is new.
+    /// This column has this value, and did not before or the row is new.
     Becomes(&'static str, &'static str),
-    /// This column is set and was empty, or the row is new.
+    /// This column has a value, and was empty before or the row is new.
     Set(&'static str),
-    /// A known row with this column set that was empty. For columns that the CRM may fill as it
-    /// makes the row.
+    /// This column of a known row was empty and has a value now. For columns that the CRM may also
+    /// fill when it creates the row.
     SetLater(&'static str),
-    /// A task that is complete, and was not or not in this milestone; the last of its milestone, as
-    /// looking there shows.
+    /// A task became complete, or was moved to the milestone when complete, and all other tasks of the
+    /// milestone are complete.
     CompletesMilestone,
-    /// A date came.
+    /// A date has come.
     Due(Due),
-    /// A begun payment to which no payment came within a time of grace.
+    /// No payment arrived for an attempt to pay within the time that it may take.
     Unanswered,
 }
 
 impl When {
-    /// Whether it waits for time to pass, so that it may come true of a row that is as it was.
+    /// Whether an unchanged row can fulfil the condition because time passes.
     pub fn is_clock(&self) -> bool {
         matches!(self, Self::Due(_) | Self::Unanswered)
     }
 
-    /// Whether it waits for another value in just this column.
+    /// Whether the condition is about the value of this column.
     pub fn names(&self, column: &str) -> bool {
         match self {
             Self::Changed(name)
@@ -118,7 +118,7 @@ impl When {
     }
 }
 
-/// What a row must be like.
+/// A condition on the values of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
     /// The column has this value.
@@ -127,7 +127,7 @@ pub enum Where {
     IsNot(&'static str, &'static str),
     /// The column has one of these values.
     OneOf(&'static str, &'static [&'static str]),
-    /// The column is set: not null, not empty, not `0`.
+    /// The column is not null, not empty and not `0`.
     IsSet(&'static str),
     /// The column is null, empty or `0`.
     IsEmpty(&'static str),
@@ -138,7 +138,7 @@ pub enum Where {
 }
 
 impl Where {
-    /// Whether the row is so.
+    /// Whether the row fulfils the condition.
     pub fn holds(&self, row: &CrmRow) -> bool {
         match self {
             Self::Is(column, value) => row.text(column) == Some(value),
@@ -152,28 +152,27 @@ impl Where {
     }
 }
 
-/// Whether an amount is negative; `None` for zero and for what is no amount.
+/// Whether an amount is negative. Returns `None` for zero, and for a value that is not an amount.
 fn amount(row: &CrmRow, column: &str) -> Option<bool> {
     let text = row.text(column)?;
     text.bytes().any(|c| matches!(c, b'1'..=b'9')).then(|| text.starts_with('-'))
 }
 
-/// A condition on a date of the row and today's. It is met once for each date that the column
-/// takes.
+/// A condition on a date of the row and the present date. It is fulfilled once for each value that
+/// the column has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
     /// The column that holds the date.
     pub date: &'static str,
-    /// How the date lies to today.
+    /// The relation of the date to the present date.
     pub moment: Moment,
-    /// What the row must be like besides.
+    /// Further conditions on the row.
     pub when: &'static [Where],
-    /// The column and value by which the CRM itself says so. The two are one fact, whichever is
-    /// seen first.
+    /// The column and value by which the CRM states the same fact. Both together lead to one event.
     pub told: Option<(&'static str, &'static str)>,
 }
 
-/// How a date lies to today.
+/// The relation of a date to the present date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Before today.
@@ -191,7 +190,7 @@ pub enum Data {
     Record,
     /// The record, with the old and the new value of this column.
     Change(&'static str),
-    /// The record, with what this list is now and was before.
+    /// The record, with the new and the old state of this list.
     List(&'static str),
     /// The record that the row belongs to, with the row as `field`.
     Parent {
@@ -208,15 +207,15 @@ pub enum Data {
     Invoice(&'static str),
     /// The invoice, with which reminder it was.
     Reminder(&'static str),
-    /// The list, what happened, and to which row of it.
+    /// The name of the list, what happened, and the row of the list that it happened to.
     Lookup,
     /// A payment with a negative amount, made from a payout of a credit note.
     Refund,
-    /// A payment that is none, made from the attempt at one.
+    /// A failed attempt to pay, described as a payment.
     Attempt,
     /// The project, with the milestone.
     Milestone,
-    /// The account, with who took over its records, which no column tells.
+    /// The account. Who took over its records is missing, because no column has it.
     Departure,
 }
 

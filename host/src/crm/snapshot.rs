@@ -1,11 +1,11 @@
-//! What is kept of a row between two scans.
+//! What is stored of a row between two scans.
 //!
-//! Of each row: its [`hash_row`], by which a scan sees that nothing happened; a revision, which
-//! counts its states and makes ids of occurrences differ; its [`DueMarks`], empty for nearly all;
-//! and its content, from which `changed` and `previous` are told. The content is a JSON array in
-//! the order of the columns, without their names: those stand once for each table, as
-//! [`ColumnLayouts`]. A long text is kept as its digest. Columns whose changes nobody waits for are
-//! not kept at all, and of tables where only new rows matter nothing is.
+//! For each row: its [`hash_row`], which tells a scan that the row has not changed; a revision, which
+//! counts the row's states and makes the ids of its events differ; its [`DueMarks`], which are empty
+//! for nearly all rows; and its content, which gives `changed` and `previous`. The content is a JSON
+//! array in the order of the columns. The names of the columns are stored once for each table, as
+//! [`ColumnLayouts`]. A long text is stored as a digest. Columns that no rule compares are not stored,
+//! and neither is the content of tables in which only new rows matter.
 
 use std::borrow::Cow;
 
@@ -17,31 +17,31 @@ use super::row::{CellValue, CrmRow};
 use super::tables::{CrmTable, WatchDepth};
 use crate::crypto::digest::ShortDigest;
 
-/// The longest text in an unlimited column that is kept as it is, in bytes. A digest takes 36.
+/// The longest text of an unlimited column that is stored in full, in bytes. A digest takes 36.
 pub const LONGEST_KEPT: usize = 128;
 
-/// What is kept of a row.
+/// The stored state of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoredSnapshot {
-    /// Which of its states this is: one more for each other content that it was seen with.
+    /// The number of this state. It grows by one with each change that a scan finds.
     pub revision: u32,
-    /// What was told of it because of a date.
+    /// The states of events that depend on dates.
     pub marks: DueMarks,
-    /// Its content.
+    /// The content.
     pub row: CrmRow,
 }
 
 impl StoredSnapshot {
-    /// What to keep of a row.
+    /// Makes the state to store of a row.
     pub fn of(table: &CrmTable, row: &CrmRow, revision: u32, marks: DueMarks) -> Self {
         Self { revision, marks, row: reduce_row(table, row) }
     }
 }
 
-/// The hash of what counts in a row, as it was read. Equal hashes: nothing happened. Unequal ones:
-/// the values are compared. It is stored, so an upgrade of Waybill must not make it in another way.
-/// Without the names of the columns, which are the same for all rows of a table and would be most
-/// of what is hashed.
+/// Hashes the columns of a row that count. If two hashes are equal, the row has not changed; if they
+/// differ, the values are compared. The hash is stored, so it must be computed in the same way in every
+/// version. The names of the columns are not hashed, because they are the same for all rows and would
+/// be most of the input.
 pub fn hash_row(table: &CrmTable, row: &CrmRow) -> ShortDigest {
     let mut content: Vec<u8> = Vec::new();
     for (_, cell) in row.iter().filter(|(column, _)| table.counts(column)) {
@@ -59,7 +59,7 @@ pub fn hash_row(table: &CrmTable, row: &CrmRow) -> ShortDigest {
     ShortDigest::of([content])
 }
 
-/// The part of a row that is kept: its key and what counts, long texts as digests.
+/// Returns the part of a row that is stored: its key and the columns that count, long texts as digests.
 pub fn reduce_row(table: &CrmTable, row: &CrmRow) -> CrmRow {
     let is_kept = |column: &str| column == table.key || table.counts(column);
     let cells = row.iter().filter(|(column, _)| is_kept(column));
@@ -81,8 +81,8 @@ fn shorten(table: &CrmTable, column: &str, cell: &CellValue) -> CellValue {
     }
 }
 
-/// The columns that rows of one table were kept with, the key apart. More than one after the CRM or
-/// Waybill was upgraded.
+/// The lists of columns with which rows of a table were stored, without the key. There is more than one
+/// list after an upgrade of the CRM or of Waybill.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ColumnLayouts(Vec<ColumnLayout>);
 
@@ -98,20 +98,20 @@ fn layout(table: &CrmTable, row: &CrmRow) -> ColumnLayout {
 }
 
 impl ColumnLayouts {
-    /// From what was stored: a line for each, with the names of its columns.
+    /// Parses stored layouts: one line for each, with the names of its columns.
     pub fn parse(table: &CrmTable, text: &str) -> Self {
         let known = |name: &str| table.columns.iter().copied().find(|column| *column == name);
         let column = |name: &str| known(name).map_or_else(|| name.to_owned().into(), Cow::Borrowed);
         Self(text.lines().map(|line| line.split(' ').map(column).collect()).collect())
     }
 
-    /// As they are stored.
+    /// Returns the layouts as they are stored.
     pub fn text(&self) -> String {
         self.0.iter().map(|layout| layout.join(" ")).collect::<Vec<_>>().join("\n")
     }
 
-    /// Makes the layout of a reduced row known. Whether it was not, so that the layouts are to be
-    /// stored before, or with, the row.
+    /// Adds the layout of a reduced row. Returns whether it is new, so that the layouts must be stored
+    /// with the row or before it.
     pub fn learn_layout(&mut self, table: &CrmTable, row: &CrmRow) -> bool {
         let layout = layout(table, row);
         let is_new = !self.0.contains(&layout);
@@ -121,8 +121,8 @@ impl ColumnLayouts {
         is_new
     }
 
-    /// A reduced row as it is stored: which layout, and the values. Nothing for a row of which only
-    /// the key matters.
+    /// Encodes a reduced row as it is stored: the number of its layout, and the values. Returns an
+    /// empty text for a row of which only the key matters.
     pub fn encode_row(table: &CrmTable, row: &CrmRow) -> String {
         if table.watch() == WatchDepth::Keys {
             return String::new();
@@ -139,9 +139,9 @@ impl ColumnLayouts {
         format!("{}{}", id(&layout(table, row)), Value::from(values))
     }
 
-    /// The row that was stored under that key. One that cannot be read, or of which only the key
-    /// matters, comes back with its key alone: nothing compares with that, so it is taken for no
-    /// update, and if it is gone its key can still be told.
+    /// Decodes a stored row. If it cannot be read, or if only its key was stored, returns the key
+    /// alone. Such a row leads to no update, because there is nothing to compare with, but its deletion
+    /// is still found.
     pub fn decode_row(&self, table: &CrmTable, key: &str, text: &str) -> CrmRow {
         let mut row = CrmRow::default();
         row.push(table.key, CellValue::Text(key.to_owned()));

@@ -1,9 +1,8 @@
-//! Which tables of the CRM are read, and what of them: a description as data, with the rules for
-//! each.
+//! The tables of the CRM that are read, with their columns and rules, as data.
 //!
-//! Names are without prefix: `invoices` is `tblinvoices` on most installations. A column that is
-//! not named here is never read; so none that holds a password, a key, a signature or an address of
-//! a visitor. Source: the schema of Perfex CRM 3.3.1 compared with 3.0.0.
+//! Names have no prefix: `invoices` is `tblinvoices` on most installations. A column that is not named
+//! here is never read. So passwords, keys, signatures and IP addresses of visitors are never read.
+//! Source: the schema of Perfex CRM 3.3.1, compared with 3.0.0.
 
 pub mod lookups;
 pub mod people;
@@ -19,72 +18,70 @@ pub use sales::INVOICE_SUMMARY;
 
 pub type ColumnNames = &'static [&'static str];
 
-/// A list of names without quotes and commas.
+/// Writes a list of names without quotes and commas.
 macro_rules! names {
     ($($name:ident)*) => { &[$(stringify!($name)),*] };
 }
 use names;
 
-/// One table, or what is read of it.
+/// A table of the CRM, as far as it is read.
 #[derive(Debug)]
 pub struct CrmTable {
-    /// Its name without prefix.
+    /// The table's name, without prefix.
     pub name: &'static str,
-    /// The column that identifies a row. All are whole numbers.
+    /// The column that identifies a row. It always holds whole numbers.
     pub key: &'static str,
-    /// The column that tells when the row was written. Keys may be used again; key and this are
-    /// not.
+    /// The column with the time when the row was created. A key may be used again, but not together
+    /// with the same time.
     pub created: Option<&'static str>,
-    /// What is read, in this order, the key among it.
+    /// The columns that are read, in this order, including the key.
     pub columns: ColumnNames,
     /// Those of `columns` that versions before 3.3.1 may lack.
     pub newer: ColumnNames,
-    /// Columns beginning like this are made on demand, and read too.
+    /// The beginning of the names of columns that modules of the CRM add. They are read, too.
     pub on_demand: Option<&'static str>,
-    /// A change of these alone is no update of the record: the rules say so.
+    /// Columns whose change alone does not update the record.
     pub ignored: ColumnNames,
-    /// Columns without a limit on their length. Of long texts in them only a digest is kept.
+    /// Columns without a limit on their length. Only a digest of long texts in them is stored.
     pub long: ColumnNames,
     /// Rows of other tables that are read as part of each row.
     pub lists: &'static [ChildList],
-    /// What is looked up for the data of each event.
+    /// The values that are looked up in other tables for the data of each event.
     pub joins: &'static [TableJoin],
     /// The records that a row belongs to.
     pub parents: &'static [ParentTable],
     /// Whether older versions lack the whole table.
     pub newer_table: bool,
-    /// Which events follow from which changes.
+    /// The rules that say which events follow from which changes.
     pub rules: &'static [Rule],
 }
 
-/// Rows of another table that belong to a record and are read as one column of it, such as the
-/// lines of an invoice. So a change of them is a change of the record, and a record that comes or
-/// goes with them is one occurrence, not two.
+/// Rows of another table that are read as one column of a record, such as the lines of an invoice. So
+/// a change of these rows is a change of the record. A record that is created or deleted together with
+/// them is one occurrence.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChildList {
-    /// The column that they become: a JSON array of objects.
+    /// The name of the column, which holds a JSON array of objects.
     pub field: &'static str,
-    /// The table they stand in, without prefix.
+    /// The table of the rows, without prefix.
     pub table: &'static str,
-    /// The table between this one and the record, where its rows belong to rows that belong to the
-    /// record.
+    /// The table between the list and the record, if the rows do not belong to the record directly.
     pub through: Option<ThroughTable>,
-    /// The column that holds the key of the record; of the table between, if there is one.
+    /// The column with the key of the record. If there is a table between, it is a column of that table.
     pub parent: &'static str,
-    /// Columns and the values they must have, where a table serves several kinds of record.
+    /// Columns and the values that they must have, if the table serves several kinds of records.
     pub of: &'static [(&'static str, &'static str)],
-    /// The columns of each object. Surrogate keys that the CRM gives anew at each saving are not
-    /// among them.
+    /// The columns of each object. Keys that the CRM changes whenever it saves the record are left out.
     pub columns: ColumnNames,
-    /// What they are ordered by, so that the order in the table does not matter.
+    /// The columns by which the objects are ordered, so that their order in the table does not matter.
     pub order: ColumnNames,
-    /// How it goes out.
+    /// The form in which the list is sent.
     pub form: ListForm,
-    /// Those of `columns` that hold numbers.
+    /// The columns that hold numbers.
     pub numbers: ColumnNames,
-    /// Whether the old ones are kept in full; else as a digest.
+    /// Whether the list is stored in full. If not, only a digest of it is.
     pub kept: bool,
-    /// In which data they go out.
+    /// With which events the list is sent.
     pub sent: ListSending,
 }
 
@@ -99,7 +96,7 @@ pub struct ThroughTable {
     pub column: &'static str,
 }
 
-/// How a list goes out.
+/// The form in which a list is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListForm {
     /// An array of its objects.
@@ -109,7 +106,8 @@ pub enum ListForm {
     NamedRows(&'static str),
     /// An object: the values of custom fields by name.
     CustomFields,
-    /// An object: by the `id` of the line, the values of its custom fields by name.
+    /// An object with a member for each line, named by the line's `id`: the values of the line's custom
+    /// fields by name.
     LineCustomFields,
 }
 
@@ -122,18 +120,18 @@ impl ListForm {
 
 #[cfg(test)]
 impl ChildList {
-    /// The column of its own table by which its rows are found.
+    /// Returns the column of the list's own table by which its rows are found.
     pub fn own_column(&self) -> &'static str {
         self.through.as_ref().map_or(self.parent, |through| through.column)
     }
 }
 
-/// In which data a list goes out.
+/// The events with which a list is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListSending {
-    /// With every event about the record.
+    /// Every event about the record.
     Always,
-    /// With the event about the list itself.
+    /// Only the event about the list itself.
     OwnEvent,
 }
 
@@ -142,47 +140,47 @@ pub enum ListSending {
 pub struct TableJoin {
     /// The field of the data.
     pub field: &'static str,
-    /// The column that holds a key of the other table.
+    /// The column with the key of a row in the other table.
     pub column: &'static str,
     /// The other table, without prefix.
     pub table: &'static str,
-    /// What is taken from there.
+    /// The value that is taken from that row.
     pub takes: JoinTakes,
 }
 
-/// What a join takes from the other row.
+/// The value that a join takes from the other row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinTakes {
     /// The value of one column.
     Column(&'static str),
-    /// An invoice in short.
+    /// A summary of an invoice.
     Invoice,
     /// The code of the currency of the other row.
     CurrencyName,
-    /// A customer, with the contact that it is reached by.
+    /// A customer with its primary contact.
     Customer,
 }
 
 /// The record that a row belongs to.
 #[derive(Debug)]
 pub struct ParentTable {
-    /// Its table, without prefix.
+    /// The table of the record, without prefix.
     pub table: &'static str,
-    /// The column that holds its key.
+    /// The column that holds the record's key.
     pub column: &'static str,
 }
 
-/// How much of a row must be kept between two scans.
+/// How much of a row is stored between two scans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchDepth {
-    /// Its content, to see what changed.
+    /// The content, to tell what changed.
     Content,
-    /// That it is there: only new rows matter, or what the clock says of them.
+    /// Only the key, because events follow only from new rows or from dates.
     Keys,
 }
 
-/// Every table that is scanned. A record stands before what belongs to it, so events come in the
-/// order in which people do things.
+/// Every table that is scanned. A table comes before the tables that belong to it, so that events come
+/// in the order in which people create the records.
 pub static ALL: &[&CrmTable] = &[
     &lookups::LEADS_STATUS,
     &lookups::LEADS_SOURCES,
@@ -232,11 +230,11 @@ pub static ALL: &[&CrmTable] = &[
     &support::TICKET_ATTACHMENTS,
 ];
 
-/// Small tables that many events look into. Best known in whole before a scan: see
+/// Small tables that most events refer to. They are read in full before a scan; see
 /// [`super::known::KnownRows`].
 pub const LOOKED_INTO: ColumnNames = names![currencies customers_groups customfields];
 
-/// The table that says which custom fields there are.
+/// The table of custom fields.
 pub const CUSTOM_FIELDS: &str = "customfields";
 
 /// The values of a record's custom fields.
@@ -256,13 +254,13 @@ const fn custom_fields(of: &'static [(&'static str, &'static str)]) -> ChildList
     }
 }
 
-/// The table of that name, without prefix.
+/// Returns the table with this name without prefix.
 pub fn find_table(name: &str) -> Option<&'static CrmTable> {
     ALL.iter().copied().find(|table| table.name == name)
 }
 
 impl CrmTable {
-    /// A table of which nothing special is known.
+    /// Returns a table without any special properties.
     const PLAIN: Self = Self {
         name: "",
         key: "id",
@@ -279,7 +277,7 @@ impl CrmTable {
         rules: &[],
     };
 
-    /// What to read, given the columns that the table has on this installation.
+    /// Returns the columns to read, given the columns that exist on this installation.
     pub fn columns_in(&self, existing: &[String]) -> Vec<Cow<'static, str>> {
         let is_there = |name: &&&str| existing.iter().any(|column| column == **name);
         let named = self.columns.iter().filter(is_there).map(|name| Cow::Borrowed(*name));
@@ -288,34 +286,34 @@ impl CrmTable {
         named.chain(made.map(|name| Cow::Owned(name.clone()))).collect()
     }
 
-    /// Columns that every version has and this installation does not. Where the key is among them,
-    /// the table cannot be read.
+    /// Returns the columns that every version has but this installation has not. If the key is among
+    /// them, the table cannot be read.
     pub fn missing_in(&self, existing: &[String]) -> Vec<&'static str> {
         let needed = self.columns.iter().filter(|name| !self.newer.contains(name));
         needed.filter(|name| !existing.iter().any(|column| column == **name)).copied().collect()
     }
 
-    /// How much of a row must be kept between two scans.
+    /// Returns how much of a row is stored between two scans.
     pub fn watch(&self) -> WatchDepth {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
         let only_keys = conditions.all(|when| when.is_clock() || matches!(when, When::New(_)));
-        // One without rules is read for what stands in it.
+        // A table without rules is read because other tables refer to its content.
         if only_keys && !self.rules.is_empty() { WatchDepth::Keys } else { WatchDepth::Content }
     }
 
-    /// Whether events follow from the passing of time, so that unchanged rows matter too.
+    /// Whether events follow from dates, so that unchanged rows matter, too.
     pub fn has_clock(&self) -> bool {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
         conditions.any(When::is_clock)
     }
 
-    /// The list that is read as this column.
+    /// Returns the list that is read as this column.
     pub fn list(&self, field: &str) -> Option<&'static ChildList> {
         self.lists.iter().find(|list| list.field == field)
     }
 
-    /// Whether another content of the column makes the row another one. Not so for one that the
-    /// rules ignore and none names.
+    /// Whether a change of this column is a change of the row. It is not if the table ignores the
+    /// column and no rule names it.
     pub fn counts(&self, column: &str) -> bool {
         let mut conditions = self.rules.iter().flat_map(|rule| rule.when);
         self.watch() == WatchDepth::Content

@@ -1,4 +1,4 @@
-//! From incoming events to durable ones.
+//! Makes incoming events durable, and waits for their immediate deliveries.
 
 use super::incoming::IncomingEvent;
 use super::repeats::RepeatKeys;
@@ -24,51 +24,52 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How much longer than its wait a request takes to look up what it was not told.
+/// How long a request may look up deliveries after its wait is over, because notices of them did not
+/// arrive.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
-/// An accepted event, and what became of the deliveries its caller waits for.
+/// An accepted event, with the deliveries that its caller waits for.
 #[derive(Debug)]
 pub struct AcceptedEvent {
     pub receipt: CaptureReceipt,
-    /// Deliveries to `immediate` endpoints; empty where there are none.
+    /// The deliveries to `immediate` endpoints.
     pub immediate: Vec<AwaitedDelivery>,
 }
 
-/// A delivery that the capturing request waited for.
+/// A delivery that the request waited for.
 #[derive(Debug, Clone)]
 pub struct AwaitedDelivery {
     pub id: DeliveryId,
-    /// Where it goes.
+    /// The endpoint that the delivery goes to.
     pub endpoint: EndpointId,
-    /// Where it stands; pending if the wait was too short.
+    /// The state of the delivery. It is pending if the wait was too short.
     pub status: DeliveryStatus,
-    /// The answer's status.
+    /// The HTTP status of the answer.
     pub response_status: Option<u16>,
-    /// How long the first attempt took.
+    /// The duration of the first attempt.
     pub duration: Option<Duration>,
 }
 
-/// Why events are not accepted.
+/// Why events were not accepted.
 #[derive(Debug)]
 pub enum AcceptError {
-    /// A source does not take them.
+    /// A source refuses them.
     Invalid(Vec<InputFault>),
-    /// They cannot be made durable.
+    /// They could not be stored.
     Journal(store::StoreError),
 }
 
-/// Who sends events, and so by what their repeats are recognised, for 24 hours. What is pushed with
-/// a token is known by keys of its own: whoever may push events must not make those of a source
-/// look like repeats.
+/// Who sends events. This decides by which keys repeats are recognised, for 24 hours. Events that are
+/// pushed with a token have keys of their own, so that a client that may push events cannot make
+/// those of a source look like repeats.
 #[derive(Debug)]
 pub enum EventSender<'a> {
     /// The holder of a token, with the request's `Idempotency-Key` if it has one.
     Token(Option<RequestKey<'a>>),
-    /// The source itself: each event by its id.
+    /// A source that Waybill reads. Each event is recognised by its id.
     Source,
-    /// The source itself by a webhook: each event by these keys, in the events' order. One without
-    /// keys is always new.
+    /// A source that sends webhooks. Each event has the keys at its position; an event without keys is
+    /// always new.
     Webhook(Vec<RepeatKeys>),
 }
 
@@ -76,12 +77,12 @@ pub enum EventSender<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct RequestKey<'a> {
     pub key: &'a str,
-    /// Digest of the key and of all that the request holds.
+    /// The digest of the key and the whole request.
     pub request: ShortDigest,
 }
 
 impl EventSender<'_> {
-    /// The keys of the event at this place of its request.
+    /// Returns the keys of the event at this position of its request.
     fn keys(
         &mut self,
         n: usize,
@@ -105,7 +106,7 @@ impl EventSender<'_> {
     }
 }
 
-/// Makes events durable. `wait` bounds the waiting for `immediate` endpoints.
+/// Stores events, and waits at most `wait` for their deliveries to `immediate` endpoints.
 pub async fn accept_events(
     journal: &EventStore,
     topology: &SettingsSnapshot,
@@ -147,9 +148,9 @@ pub async fn accept_events(
     Ok(accepted)
 }
 
-/// Makes the events durable that a source found, together with what it keeps of what they follow
-/// from; how many of them are no repeats. `None` where another process has taken the source over:
-/// then nothing is written.
+/// Stores the events that a source found, together with the source's own changes. Returns the number of
+/// events that are not repeats. Returns `None` without writing anything if another process has taken
+/// over the source.
 pub async fn take_source_events(
     journal: &EventStore,
     topology: &SettingsSnapshot,
@@ -174,7 +175,7 @@ pub async fn take_source_events(
     }))
 }
 
-/// Strict sources refuse types that are not in the catalogue, disabled ones refuse everything.
+/// Fails if a source is disabled, or if it is strict and the type is not in the catalogue.
 fn check_sources(
     topology: &SettingsSnapshot,
     incoming: &[IncomingEvent],
@@ -205,7 +206,7 @@ fn check_sources(
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-/// Makes an event of one that is complete, with an id of its own.
+/// Makes an event, with a new id, of an incoming event that is complete.
 pub fn make_event(incoming: IncomingEvent, received_at: Timestamp) -> Event {
     Event {
         id: EventId::generate(),
@@ -233,7 +234,8 @@ fn capture_events(
     let event = Arc::new(make_event(incoming, journal.clock().now()));
     let known = catalog::get().find(&event.event_type);
     let own = known.filter(|known| event.resource.as_deref() == Some(known.resource));
-    // The short lists of a CRM are kept as what they list, not as one resource.
+    // Events about a CRM's small tables have the resource `utility`. It is not a resource whose records
+    // are kept.
     let record = own.filter(|known| known.resource != "utility");
     let record = record.and_then(|_| RecordChange::of(&event, holds_record));
     let matches = if is_second_name {
@@ -259,11 +261,11 @@ fn capture_events(
     (capture, matches)
 }
 
-/// What a caller waits for.
+/// The deliveries that a caller waits for.
 struct AwaitedDeliveries {
     watch: EventWatch,
     deliveries: BTreeMap<DeliveryId, AwaitedDelivery>,
-    /// Flows whose modules have yet to say which deliveries follow.
+    /// The number of flows that were not planned yet.
     plans: usize,
 }
 
@@ -311,8 +313,8 @@ impl AwaitedDelivery {
 }
 
 impl AwaitedDeliveries {
-    /// Waits for the first attempts. What is not told, such as attempts of another node while
-    /// notices were lost, is looked up at the end.
+    /// Waits for the first attempts. Attempts without a notice, such as those of another node while
+    /// notices were lost, are looked up at the end.
     async fn follow(
         mut self,
         journal: &EventStore,
@@ -365,7 +367,7 @@ impl AwaitedDeliveries {
         }
     }
 
-    /// Looks up in the table how far the deliveries are.
+    /// Looks up the state of the deliveries in the database.
     async fn look_up(
         &mut self,
         journal: &EventStore,
@@ -373,7 +375,7 @@ impl AwaitedDeliveries {
         deadline: Instant,
     ) {
         let looking = journal.list_progress_of_event(self.watch.event);
-        // Without an answer of the database they are pending, as far as anybody can say.
+        // If the database does not answer in time, the deliveries stay pending in the answer.
         if let Ok(Ok(found)) = timeout_at(deadline + LONGEST_LOOK, looking).await {
             for progress in found {
                 self.note_progress(topology, progress);

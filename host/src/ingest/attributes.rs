@@ -1,9 +1,9 @@
-//! What a sender says beside an event's data, kept as attributes of the event: the members around
-//! the data, and the headers that the sender adds.
+//! Turns what a sender says besides the data into attributes of the event: the members around the data,
+//! and the sender's own headers.
 //!
-//! Names become those of CloudEvents extensions, lower-case letters and digits. Values that are
-//! longer than [`LONGEST`] bytes, and all beyond [`MOST`], stand in one object `further`, which
-//! does not leave in a header. Headers are not signed.
+//! The names become names of CloudEvents extensions: lower-case letters and digits. Values longer than
+//! [`LONGEST`] bytes, and all values after the first [`MOST`], become members of one attribute
+//! `further`, which is never sent as a header. Senders do not sign their headers.
 
 use crate::json::members::JsonMembers;
 use crate::json::pointer;
@@ -14,16 +14,16 @@ use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 
-/// Most attributes of an event, but for `further`.
+/// Most attributes of an event, besides `further`.
 const MOST: usize = 64;
-/// The longest attribute that stands by itself, in bytes of JSON.
+/// The longest value of an attribute outside of `further`, in bytes of JSON.
 const LONGEST: usize = 1_024;
 
-/// Names that nothing gathered here may have, beside those of an envelope: `data_base64` as an
-/// extension would be written, and the object that takes the rest.
+/// Names that no attribute from a sender may have, besides those of an envelope: `data_base64` as an
+/// extension would be called, and `further`.
 const TAKEN: [&str; 2] = ["database64", "further"];
 
-/// The attributes of an event as they gather.
+/// Collects the attributes of an event.
 #[derive(Default)]
 pub struct AttributeSet {
     own: IndexMap<String, Box<RawValue>>,
@@ -31,8 +31,8 @@ pub struct AttributeSet {
 }
 
 impl AttributeSet {
-    /// Adds the members that stand around the data on the way to it, but for those at the places
-    /// `read`. `body` holds the members that the way begins with.
+    /// Adds the members of all objects that enclose the data, except those at the pointers `read`.
+    /// `body` has the members of the outermost object.
     pub fn add_around(&mut self, body: &JsonMembers<'_>, data: &str, read: &[&str]) {
         let mut inner: Option<JsonMembers<'_>> = None;
         let mut steps = data.match_indices('/').peekable();
@@ -72,7 +72,7 @@ impl AttributeSet {
     }
 
     fn add(&mut self, name: &str, value: Box<RawValue>) {
-        // A structure does not leave in a header, however long it is.
+        // Arrays and objects are never sent as headers, so their length does not matter.
         let is_structure = value.get().starts_with(['{', '[']);
         let fits = is_structure || value.get().len() <= LONGEST;
         if self.own.len() >= MOST || !fits {
@@ -80,7 +80,7 @@ impl AttributeSet {
             return;
         }
         let name = attribute_name(name);
-        // The first of a name keeps it; another gets a number.
+        // If a name occurs again, it gets a number.
         let numbered = (2..).map(|n| format!("{name}{n}"));
         let mut names = std::iter::once(name.clone()).chain(numbered);
         if let Some(free) = names.find(|name| !self.own.contains_key(name)) {
@@ -88,7 +88,7 @@ impl AttributeSet {
         }
     }
 
-    /// The attributes as a JSON object, if there are any.
+    /// Returns the attributes as a JSON object, if there are any.
     pub fn into_json(mut self) -> Option<Box<RawValue>> {
         if !self.further.is_empty() {
             let further = to_raw_value(&self.further).ok()?;
@@ -98,11 +98,11 @@ impl AttributeSet {
     }
 }
 
-/// A header that is kept as an attribute: the rest of its name, and its text.
+/// A header that becomes an attribute: its name without the sender's prefix, and its text.
 pub type KeptHeader<'h> = (&'h str, Cow<'h, str>);
 
-/// Returns the headers whose names begin so, under the rest of their names, but for those named in
-/// `proofs`, by which the sender proves itself.
+/// Returns the headers whose names have one of these prefixes, without the prefix. Leaves out those
+/// named in `proofs`, which prove the sender's identity.
 pub fn kept_headers<'h>(
     headers: &'h HeaderMap,
     beginnings: &[&str],
@@ -127,8 +127,9 @@ fn is_member_at(place: &str, path: &str, name: &str) -> bool {
     token.is_some_and(|token| !token.contains('/') && pointer::unescape_token(token) == name)
 }
 
-/// Whether a name is that of something that proves who sends. Such is not kept: who reads an event
-/// could send others. `signature-256` is a proof, `signature_date` is not.
+/// Whether a name belongs to a value that proves who the sender is. Such values are not stored, because
+/// whoever reads an event could use them to send others. `signature-256` is a proof, and
+/// `signature_date` is not.
 fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["signature", "hmac", "secret", "token", "password", "authorization"];
@@ -137,12 +138,12 @@ fn is_credential(name: &str) -> bool {
         || name.starts_with("signature-")
 }
 
-/// The number of a character in hexadecimal digits.
+/// Returns the code point of a character in hexadecimal digits.
 pub fn code_point(c: char) -> String {
     format!("{:x}", u32::from(c))
 }
 
-/// A name as that of a CloudEvents extension. A letter of another script is its code point.
+/// Makes a name of a CloudEvents extension. A letter of another script becomes its code point.
 fn attribute_name(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for c in name.chars() {

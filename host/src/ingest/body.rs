@@ -1,4 +1,4 @@
-//! Bodies as senders write them: compressed, behind a byte order mark, as a form.
+//! Reads bodies as senders write them: compressed, with a byte order mark, or as a form.
 
 use crate::ingest::event_body::BodyError;
 use crate::model::attributes::is_form;
@@ -11,26 +11,26 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::Read;
 
-/// The content codings that are read, for the header `Accept-Encoding`.
+/// The supported content codings, for the header `Accept-Encoding`.
 pub const CODINGS: &str = "gzip, deflate, br";
 /// Most codings that are applied to one body.
 const MAX_CODINGS: usize = 3;
-/// What brotli reads at once, in bytes.
+/// How much of the input brotli reads at once, in bytes.
 const CHUNK: usize = 4_096;
 
 /// Why a body cannot be decompressed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CodingError {
-    /// Nobody here knows the coding, or there are too many.
+    /// The coding is not supported, or there are too many codings.
     Unknown(String),
-    /// It is not what its coding says.
+    /// The body does not fit the coding.
     Broken(&'static str),
-    /// It is larger than the limit, in bytes.
+    /// The decompressed body is larger than this limit, in bytes.
     TooLarge(usize),
 }
 
-/// Decompresses a body as `Content-Encoding` says (RFC 9110, section 8.4), up to `limit` bytes at
-/// each step.
+/// Decompresses a body according to `Content-Encoding` (RFC 9110, section 8.4). Fails if the result of
+/// any step is larger than `limit` bytes.
 pub fn decompress_body<'b>(
     headers: &HeaderMap,
     body: &'b [u8],
@@ -46,7 +46,7 @@ pub fn decompress_body<'b>(
         return Err(CodingError::Unknown(codings.join(", ")));
     }
     let mut body = Cow::Borrowed(body);
-    // The last one was applied last.
+    // Codings are listed in the order in which the sender applied them.
     for coding in codings.iter().rev() {
         body = Cow::Owned(decode_body(coding, &body, limit)?);
     }
@@ -56,7 +56,7 @@ pub fn decompress_body<'b>(
 fn decode_body(coding: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
     match coding {
         "gzip" | "x-gzip" => read("gzip", MultiGzDecoder::new(body), limit),
-        // Deflate is in the form of zlib (RFC 9110, section 8.4.1.2); some send it bare.
+        // Deflate means the zlib format (RFC 9110, section 8.4.1.2), but some senders use raw deflate.
         "deflate" => match read("deflate", ZlibDecoder::new(body), limit) {
             Err(CodingError::Broken(_)) => read("deflate", DeflateDecoder::new(body), limit),
             other => other,
@@ -73,20 +73,20 @@ fn read(coding: &'static str, from: impl Read, limit: usize) -> Result<Vec<u8>, 
     if body.len() > limit { Err(CodingError::TooLarge(limit)) } else { Ok(body) }
 }
 
-/// Decompresses brotli without its large windows: one would take up to a gigabyte, where RFC 7932
-/// ends at 16 MiB.
+/// Decompresses brotli without the extension for large windows, which could take up to a gigabyte of
+/// memory. RFC 7932 ends at 16 MiB.
 fn decode_brotli(body: &[u8], limit: usize) -> Result<Vec<u8>, CodingError> {
     let mut decoder = Decompressor::new(body, CHUNK);
     decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
     read("br", decoder, limit)
 }
 
-/// The JSON of a text: of a form that has only a field `payload` its value (GitHub, Slack), of
-/// another form an object of its fields, and of anything else the text itself. A field that comes
-/// several times is an array. A form of too many fields is refused.
+/// Returns the JSON of a body. A form with the single field `payload` gives the value of that field
+/// (GitHub, Slack). Any other form gives an object of its fields, with an array for a field that
+/// occurs several times. A form with too many fields is refused. Any other body is returned as it is.
 pub fn json_text<'t>(headers: &HeaderMap, text: &'t str) -> Result<Cow<'t, str>, BodyError> {
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    // Clients such as curl say that they send a form, whatever they send.
+    // Clients such as curl declare a form by default, even if they send JSON.
     if !media.is_some_and(is_form) || text.trim_start().starts_with(['{', '[']) {
         return Ok(Cow::Borrowed(text));
     }

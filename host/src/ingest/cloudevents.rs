@@ -1,8 +1,9 @@
-//! CloudEvents 1.0 in structured and binary mode (cloudevents/spec, JSON format and HTTP binding).
+//! Reads CloudEvents 1.0 in structured and binary mode (cloudevents/spec, JSON format and HTTP
+//! binding).
 //!
-//! `type`, `id`, `time` and `source` are what they are called; a `subject` of the form
-//! `resource/id` names resource and id, any other the id. All other attributes are kept, also those
-//! that say how the data is to be read, so that a relay can send the event on as it came.
+//! `type`, `id`, `time` and `source` keep their meaning. A `subject` of the form `resource/id` gives the
+//! resource and the record's id; any other subject is the id. All other attributes are stored, including
+//! those that say how to read the data, so that a relay can send the event on unchanged.
 
 use super::diagnose::{text_field, time_field};
 use super::incoming::IncomingEvent;
@@ -23,15 +24,15 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// The data of an event and how it is to be read.
+/// The data of an event, and how to read it.
 struct EventContent {
-    /// JSON; a text where the data is not JSON.
+    /// The data as JSON: a string if the data is not JSON.
     data: Box<RawValue>,
-    /// Whether that text is the base64 of the data.
+    /// Whether that string is the base64 of the data.
     is_base64: bool,
 }
 
-/// An event in structured mode.
+/// Reads an event in structured mode.
 pub fn read_structured(text: &str) -> Result<IncomingEvent, BodyError> {
     let body: &RawValue = serde_json::from_str(text).map_err(malformed)?;
     let Ok(members) = JsonMembers::read(body.get()) else {
@@ -39,7 +40,7 @@ pub fn read_structured(text: &str) -> Result<IncomingEvent, BodyError> {
     };
     let data = members.get("data").unwrap_or(RawValue::NULL);
     let read = |(name, value): (&str, &RawValue)| -> serde_json::Result<(String, Value)> {
-        // The data may hold numbers that a `Value` cannot; whether there is any is enough.
+        // Only whether there is data matters here, so numbers that `Value` cannot hold do no harm.
         let is_data = name == "data" && value.get() != "null";
         let value = if is_data { Value::Bool(true) } else { serde_json::from_str(value.get())? };
         Ok((name.to_owned(), value))
@@ -54,7 +55,7 @@ pub fn read_structured(text: &str) -> Result<IncomingEvent, BodyError> {
     incoming(attributes, content)
 }
 
-/// An event in binary mode: attributes in `ce-*` headers, the body is the data.
+/// Reads an event in binary mode: the attributes are in `ce-*` headers, and the body is the data.
 pub fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, BodyError> {
     let mut attributes = Map::new();
     for (name, value) in headers {
@@ -68,7 +69,7 @@ pub fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, Bo
             }
         }
     }
-    // In this mode the content type has a header of its own (HTTP binding, section 3.1.1).
+    // In this mode the content type is in the header `Content-Type` (HTTP binding, section 3.1.1).
     attributes.remove(attributes::CONTENT_TYPE);
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if let Some(given) = given.filter(|given| !given.trim().is_empty()) {
@@ -79,8 +80,8 @@ pub fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<IncomingEvent, Bo
     incoming(attributes, content)
 }
 
-/// The value of a header: quoted strings unquoted, then percent-encoding decoded once (HTTP
-/// binding, section 3.1.3.2).
+/// Returns the value of a header: first unquotes a quoted string, then decodes percent-encoding once
+/// (HTTP binding, section 3.1.3.2).
 fn header_text(value: &HeaderValue) -> Option<String> {
     let bytes = value.as_bytes();
     let quoted = bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
@@ -88,8 +89,8 @@ fn header_text(value: &HeaderValue) -> Option<String> {
     percent_encoding::percent_decode(&bytes).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// The inside of a quoted string (RFC 9110, section 5.6.4): a backslash stands before a character
-/// that is meant as it is.
+/// Returns the content of a quoted string (RFC 9110, section 5.6.4), in which a backslash escapes the
+/// next character.
 fn unquoted(inner: &[u8]) -> Vec<u8> {
     let mut bytes = inner.iter().copied();
     let mut plain = Vec::with_capacity(inner.len());
@@ -99,7 +100,7 @@ fn unquoted(inner: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The body of binary mode as data, by its content type.
+/// Reads the body of binary mode according to its content type.
 fn body_content(
     attributes: &mut Map<String, Value>,
     body: &[u8],
@@ -116,7 +117,7 @@ fn body_content(
     }
     let text = std::str::from_utf8(body).ok().filter(|_| is_text(&content_type));
     let Some(text) = text else { return base64_content(&BASE64_STANDARD.encode(body)) };
-    // What curl says of every body where it is not told otherwise.
+    // This is what curl sends for every body by default.
     if is_form(&content_type)
         && let Ok(data) = serde_json::from_str::<&RawValue>(&replace_lone_surrogates(text))
     {
@@ -127,8 +128,8 @@ fn body_content(
     Ok(EventContent { data, is_base64: false })
 }
 
-/// Whether data of this content type is text: it stays readable as a text of JSON. Other data is
-/// kept in base64, whatever its bytes are.
+/// Whether data of this content type is text, which is stored as a JSON string. Other data is stored in
+/// base64, even if its bytes happen to be text.
 fn is_text(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media.starts_with("text/")
@@ -219,7 +220,7 @@ fn incoming(
     })
 }
 
-/// The attributes of the event: the sender's, and what is needed to send the event on as it came.
+/// Returns the attributes of the event: the sender's, and those needed to send the event on unchanged.
 fn kept(
     mut attributes: Map<String, Value>,
     content: &EventContent,
@@ -246,9 +247,9 @@ fn kept(
     attributes
 }
 
-/// An event type for a type of CloudEvents, which is any text, such as a URI. Dots stand where the
-/// text has its separators, and a digest behind it where it holds anything else that an event type
-/// cannot hold, so that two types stay two.
+/// Makes an event type of a CloudEvents type, which can be any text, such as a URI. Separators become
+/// dots. If other characters have to be replaced, a digest is appended, so that different types stay
+/// different.
 fn event_type(sent: &str) -> Cow<'_, str> {
     if is_event_type(sent) || sent.is_empty() {
         return Cow::Borrowed(sent);
@@ -258,7 +259,7 @@ fn event_type(sent: &str) -> Cow<'_, str> {
     let segments: Vec<&str> = text.split('.').filter(|segment| !segment.is_empty()).collect();
     let mut name = segments.join(".");
     let first = segments.first().map_or(0, |segment| segment.len());
-    // A dotted name, also once its end is cut off.
+    // The name must not end with a dot after it was cut off.
     if segments.len() < 2 || first >= MAX_EVENT_TYPE - DIGEST {
         name = format!("cloudevents.{}", if name.is_empty() { "event" } else { &name });
     }
@@ -272,10 +273,10 @@ fn event_type(sent: &str) -> Cow<'_, str> {
     Cow::Owned(name)
 }
 
-/// Bytes that `_` and the digest behind a name take.
+/// The number of bytes of `_` and the digest after a name.
 const DIGEST: usize = 9;
 
-/// A character as an event type may have it.
+/// Returns the character, or the one that replaces it in an event type.
 fn fitting(c: char) -> char {
     match c {
         '/' | ':' | '#' | '?' | '&' | '=' => '.',

@@ -1,11 +1,11 @@
-//! What is wrong with a body that is no event, field by field.
+//! Explains what is wrong with a body that is not an event, field by field.
 
 use crate::ingest::event_body::BodyError;
 use crate::model::fault::InputFault;
 use crate::time::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-/// Says why a text is no event.
+/// Returns why a text is not an event.
 pub fn diagnose_body(text: &str) -> BodyError {
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
@@ -30,7 +30,7 @@ pub fn diagnose_body(text: &str) -> BodyError {
     BodyError::Invalid(faults)
 }
 
-/// Notes a field that is not a text, or missing though it is needed.
+/// Adds a fault if a field is not a string, or if it is required and missing.
 pub fn text_field(
     object: &Map<String, Value>,
     name: &str,
@@ -47,7 +47,7 @@ pub fn text_field(
     }
 }
 
-/// Notes a field that is not a time.
+/// Adds a fault if a field is not a time.
 pub fn time_field(object: &Map<String, Value>, name: &str, faults: &mut Vec<InputFault>) {
     match object.get(name) {
         None | Some(Value::Null) => {}

@@ -1,8 +1,8 @@
-//! What other systems call an event, in the words of the catalogue.
+//! Translates the event names of other systems into the event types of the catalogue.
 //!
-//! The same fact has many names: `invoice_paid` (Themesic), `invoice.paid` (PerfexAPI),
-//! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder).
-//! Systems that are no CRM keep their own names, behind their own: `github.issues.opened`.
+//! One fact has many names: `invoice_paid` (Themesic), `invoice.paid` (PerfexAPI),
+//! `after_invoice_added` (a hook of Perfex CRM), `table.create` with a table (Data Builder). The names
+//! of systems that are not CRMs stay, with the system as the first segment: `github.issues.opened`.
 
 use super::attributes::code_point;
 use crate::catalog;
@@ -11,13 +11,13 @@ use crate::model::type_pattern::MAX_EVENT_TYPE;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Perfex CRM's hooks and the event types that they stand for. A hook that stands for several
-/// facts, told apart by its arguments, has the most general one here.
+/// The event type of each hook of Perfex CRM. A hook that stands for several facts, depending on its
+/// arguments, has the most general type here.
 static HOOKS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
     include_str!("dialect/hooks.txt").lines().filter_map(|line| line.split_once(' ')).collect()
 });
 
-/// Tables of Perfex CRM without their prefix, and the resources that stand in them.
+/// Tables of Perfex CRM without their prefix, and the resources that they hold.
 const TABLES: [(&str, &str); 18] = [
     ("clients", "customer"),
     ("contacts", "contact"),
@@ -39,8 +39,8 @@ const TABLES: [(&str, &str); 18] = [
     ("staff", "staff"),
 ];
 
-/// The event type of a name that a Perfex CRM, or a module of it, gives an event. A name that
-/// nobody knows stays as near to itself as an event type can be.
+/// Returns the event type for a name that Perfex CRM or one of its modules uses. An unknown name is
+/// changed as little as possible to become an event type.
 pub fn of_crm(source: &str, name: &str, table: Option<&str>) -> String {
     let name = name.trim();
     if let Some(event_type) = of_table(name, table) {
@@ -62,18 +62,19 @@ pub fn of_crm(source: &str, name: &str, table: Option<&str>) -> String {
         .unwrap_or_else(|| plain(source, name))
 }
 
-/// The event type of a name that another system gives an event.
+/// Returns the event type for a name that another system uses.
 pub fn of_other(system: &str, name: &str) -> String {
     let name = name.trim().replace('/', ".");
     fitting(&format!("{system}.{name}"))
 }
 
-/// A name that has dots stays; another stands behind its source's name.
+/// Makes an event type of an unknown name. If the name has no dots, the source becomes its first
+/// segment.
 fn plain(source: &str, name: &str) -> String {
     if name.contains('.') { fitting(name) } else { fitting(&format!("{source}.{name}")) }
 }
 
-/// Data Builder's `table.create` with its table.
+/// Returns the event type for Data Builder's `table.create` and its table.
 fn of_table(name: &str, table: Option<&str>) -> Option<String> {
     let verb = match name {
         "table.create" => "created",
@@ -88,7 +89,7 @@ fn of_table(name: &str, table: Option<&str>) -> Option<String> {
     Some(fitting(&format!("{resource}.{verb}")))
 }
 
-/// The resource that a name with underscores begins with, the longest there is.
+/// Returns the longest resource that the name begins with, before an underscore.
 fn resource_of(name: &str) -> Option<&'static str> {
     let resources = catalog::get().event_types().iter().map(|known| known.resource);
     let begins =
@@ -96,12 +97,12 @@ fn resource_of(name: &str) -> Option<&'static str> {
     resources.filter(begins).max_by_key(|resource| resource.len())
 }
 
-/// Hexadecimal digits of the hash at the end of a name that is too long.
+/// The number of hexadecimal digits of the hash at the end of a name that is too long.
 const HASH_DIGITS: usize = 12;
 
-/// An event type as near to the text as can be. A letter of another script is its code point, so
-/// `gelöscht` is `gel_f6_scht`, and a text that is too long ends with its hash: different names
-/// stay different.
+/// Makes an event type of a text, with as few changes as possible. A letter of another script becomes
+/// its code point, such as `gel_f6_scht` for `gelöscht`. A text that is too long is cut and ends with
+/// its hash. So different names stay different.
 fn fitting(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     let mut after_code = false;

@@ -1,7 +1,7 @@
-//! From a request's body to events, or to what is wrong with it.
+//! Reads the events of a request's body, or says what is wrong with it.
 //!
-//! The straight way reads typed and borrows; only when that fails is the body read again, slowly,
-//! to say what is wrong and where.
+//! The body is first parsed into types that borrow from it. Only if that fails is it parsed again, more
+//! slowly, to find what is wrong and where.
 
 use super::cloudevents;
 use super::diagnose::diagnose_body;
@@ -18,29 +18,29 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// What a request holds.
+/// The events of a request.
 #[derive(Debug)]
 pub struct ReceivedEvents {
     /// The events, in order.
     pub events: Vec<IncomingEvent>,
-    /// Whether they came as an array, and are answered as one.
+    /// Whether the request was an array, so that the answer is one, too.
     pub many: bool,
 }
 
 /// Why a body cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is not JSON.
+    /// The body is not JSON.
     Malformed(String),
-    /// It is JSON, but not an event.
+    /// The body is JSON, but not an event.
     Invalid(Vec<InputFault>),
-    /// Its content type is none that can be read.
+    /// The content type is not supported.
     MediaType(String),
-    /// It was delivered and captured again this often: it goes round in a loop.
+    /// The event was delivered and captured again this often, so it is in a loop.
     Loop(u32),
 }
 
-/// The form a body is in.
+/// The format of a body.
 enum BodyForm {
     Plain,
     Structured,
@@ -59,12 +59,12 @@ struct PlainEvent<'a> {
     resource: Option<String>,
     resource_id: Option<String>,
     occurred_at: Option<Timestamp>,
-    /// Says that it is one of CloudEvents, though its content type does not.
+    /// Marks the event as a CloudEvent, although the content type does not say so.
     #[serde(borrow)]
     specversion: Option<&'a RawValue>,
 }
 
-/// Reads the events of a request; at most `most` of them.
+/// Reads the events of a request. Fails if there are more than `most`.
 pub fn read_events(
     headers: &HeaderMap,
     body: &[u8],
@@ -85,7 +85,7 @@ pub fn read_events(
     Ok(events)
 }
 
-/// A body as text, in which every string is one of Unicode.
+/// Returns a body as text. Lone surrogates in its strings are replaced.
 fn text(body: &[u8]) -> Result<Cow<'_, str>, BodyError> {
     let text = std::str::from_utf8(without_byte_order_mark(body)).map_err(|error| {
         BodyError::Malformed(format!("byte {} is not UTF-8", error.valid_up_to()))
@@ -134,8 +134,7 @@ fn one(text: &str) -> Result<IncomingEvent, BodyError> {
     })
 }
 
-/// Whether a text that is not a plain event says that it is one of CloudEvents, which may come
-/// without data.
+/// Whether a text that is not a plain event is a CloudEvent, which may have no data.
 fn is_cloudevent(text: &str) -> bool {
     JsonMembers::read(text).is_ok_and(|members| members.get("specversion").is_some())
 }

@@ -1,29 +1,29 @@
-//! What senders ask before they send: whether the address is the operator's, and whether it takes
-//! events.
+//! Answers the questions that senders ask before they send: whether the address belongs to the
+//! operator, and whether it accepts events.
 //!
-//! None of these questions proves who asks. That is harmless: an answer only says that somebody
-//! takes webhooks here, and what is sent afterwards is verified.
+//! None of these questions proves who asks. That is harmless, because an answer only tells that this
+//! address accepts webhooks, and every webhook is verified.
 
 use crate::model::webhook_source::SenderScheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 
-/// The longest text that is sent back, in bytes.
+/// The longest text of a question that is sent back, in bytes.
 const LONGEST: usize = 1_024;
 
-/// An answer to a question.
+/// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandshakeAnswer {
     Text(String),
     /// A JSON object with this member.
     Member(&'static str, String),
-    /// Nothing but that it was heard.
+    /// A status without a body.
     Empty,
 }
 
-/// Answers a GET, if it is a question.
+/// Returns the answer to a GET, if it is a question.
 ///
-/// | sender | asks by | is answered |
+/// | sender | question | answer |
 /// |---|---|---|
 /// | Meta, WebSub | `?hub.mode=subscribe&hub.challenge=…` | the challenge |
 /// | Dropbox, Nylas | `?challenge=…` | the challenge |
@@ -33,16 +33,16 @@ pub fn answer_get(uri: &Uri, headers: &HeaderMap) -> Option<HandshakeAnswer> {
     if let Some(challenge) = asked.filter(|text| is_short(text)) {
         return Some(HandshakeAnswer::Member("verification", challenge.to_owned()));
     }
-    // Who asks a hub to end a subscription is not known; so the end of one is never confirmed.
+    // Anybody may have asked the hub to end the subscription, so that is never confirmed.
     let subscribes = parameter(uri, "hub.mode").as_deref() == Some("subscribe");
     let challenge = parameter(uri, "hub.challenge").filter(|_| subscribes);
     challenge.or_else(|| parameter(uri, "challenge")).map(HandshakeAnswer::Text)
 }
 
-/// Answers a POST that is a question and not an event, before it is verified, as these are not
-/// signed.
+/// Returns the answer to a POST that is a question and not an event. Called before the request is
+/// verified, because these questions are not signed.
 ///
-/// | sender | asks by | is answered |
+/// | sender | question | answer |
 /// |---|---|---|
 /// | Microsoft Graph | `?validationToken=…`, no body | the token |
 /// | WooCommerce | a form `webhook_id=…` without a signature, when a webhook is saved | an empty 200 |
@@ -62,8 +62,8 @@ pub fn answer_unsigned_post(
     is_ping.then_some(HandshakeAnswer::Empty)
 }
 
-/// Answers a POST that is a question and is verified: Slack's `url_verification` (docs.slack.dev,
-/// "Request URL Configuration").
+/// Returns the answer to a verified POST that is a question: Slack's `url_verification`
+/// (docs.slack.dev, "Request URL Configuration").
 pub fn answer_post(scheme: SenderScheme, body: &[u8]) -> Option<HandshakeAnswer> {
     #[derive(Deserialize)]
     struct Challenge {
@@ -76,8 +76,8 @@ pub fn answer_post(scheme: SenderScheme, body: &[u8]) -> Option<HandshakeAnswer>
     is_asked.then_some(HandshakeAnswer::Member("challenge", asked.challenge))
 }
 
-/// Answers an OPTIONS as the abuse protection of CloudEvents asks (HTTP 1.1 Web Hooks 1.0.2,
-/// section 4): the origin that asks may send, at any rate.
+/// Returns the answer to an OPTIONS request of CloudEvents' abuse protection (HTTP 1.1 Web Hooks
+/// 1.0.2, section 4): the origin that asks may send, at any rate.
 pub fn answer_options(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let Some(origin) = headers.get("webhook-request-origin") else { return Vec::new() };
     let name = HeaderName::from_static;

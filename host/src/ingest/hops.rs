@@ -1,8 +1,8 @@
-//! Loops: an endpoint that feeds its own source makes one event into thousands.
+//! Stops loops: an endpoint that feeds its own source would turn one event into thousands.
 //!
-//! Every delivery says in a header how often its event was delivered and captured again. What comes
-//! in with that header, or with the CloudEvents attribute of the same meaning, is captured with the
-//! count, and refused once it is too high.
+//! Every delivery has a header that says how often its event was delivered and captured again. A
+//! request with that header, or with the CloudEvents attribute of the same meaning, is captured with
+//! the count. If the count is too high, it is refused.
 
 use super::incoming::IncomingEvent;
 use crate::ingest::event_body::BodyError;
@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// The hops that a request says; none where it says nothing.
+/// Returns the number of hops in a request's header, or 0 if there is none.
 pub fn of_request(headers: &HeaderMap) -> Result<u32, BodyError> {
     let Some(value) = headers.get(HOPS_HEADER) else { return Ok(0) };
     let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
@@ -22,15 +22,15 @@ pub fn of_request(headers: &HeaderMap) -> Result<u32, BodyError> {
     })
 }
 
-/// Notes the hops of an event: those of its request, or those of its own attributes if these are
-/// more. Refuses it if they are too many.
+/// Adds the number of hops to an event's attributes: the higher of the request's number and the one in
+/// the event's own attributes. Fails if it is too high.
 pub fn note_hops(event: &mut IncomingEvent, of_request: u32) -> Result<(), BodyError> {
     if of_request == 0 && event.attributes.is_none() {
         return Ok(());
     }
     let attributes = event.attributes.as_ref();
     let read = attributes.map(|attributes| serde_json::from_str(attributes.get()));
-    // Attributes are moved as they are written, so that no number loses a digit.
+    // Attributes are copied as texts, so that no number loses a digit.
     let mut attributes: IndexMap<String, Box<RawValue>> = read
         .transpose()
         .map_err(|error| BodyError::Malformed(error.to_string()))?

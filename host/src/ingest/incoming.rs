@@ -1,4 +1,4 @@
-//! An event as a caller gives it, and the rules it must keep.
+//! An event as a caller sends it, and the rules that it must keep.
 
 use super::record_id::RecordId;
 use crate::catalog;
@@ -8,40 +8,40 @@ use crate::model::type_pattern::{MAX_EVENT_TYPE, is_event_type};
 use crate::time::timestamp::Timestamp;
 use serde_json::value::RawValue;
 
-/// How deep JSON may nest, arrays and objects counted.
+/// How deep arrays and objects of JSON may be nested.
 pub const MAX_DEPTH: usize = 100;
 
-/// An event as a caller gives it.
+/// An event as a caller sends it.
 #[derive(Debug, Clone)]
 pub struct IncomingEvent {
     pub event_type: String,
-    /// Any JSON value, byte for byte as it came.
+    /// Any JSON value, byte for byte as it was received.
     pub data: Box<RawValue>,
-    /// The id the source gave it.
+    /// The source's id of the event.
     pub id: Option<String>,
-    /// Whether that is the id of the whole request, which all of its events share.
+    /// Whether `id` belongs to the whole request, so that all events of the request share it.
     pub shares_id: bool,
-    /// The source's name.
+    /// The name of the source.
     pub source: Option<String>,
-    /// What kind of thing it is about.
+    /// The kind of record that the event is about, such as `invoice`.
     pub resource: Option<String>,
-    /// Which one.
+    /// The id of the record that the event is about.
     pub resource_id: Option<String>,
-    /// Whether an `id` in the data may be the record's, where `resource_id` is not given.
+    /// Whether the member `id` of the data may be taken for a missing `resource_id`.
     pub data_names_record: bool,
-    /// When it happened.
+    /// When the event happened.
     pub occurred_at: Option<Timestamp>,
     /// CloudEvents extension attributes, as a JSON object.
     pub attributes: Option<Box<RawValue>>,
-    /// What changed, where the source tells.
+    /// What an update changed, if the source tells.
     pub changes: Option<Box<RawValue>>,
-    /// Whether the type is a second name of another event that is captured too, so that only those
-    /// get it who asked for it by name.
+    /// Whether the type is an alias of another event that is captured, too. If so, the event goes only
+    /// to endpoints and flows that subscribe to the alias by its name.
     pub second_name: bool,
 }
 
 impl IncomingEvent {
-    /// An event of which nothing else is known.
+    /// Makes an event of its type and data.
     pub fn new(event_type: impl Into<String>, data: Box<RawValue>) -> Self {
         Self {
             event_type: event_type.into(),
@@ -59,7 +59,7 @@ impl IncomingEvent {
         }
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns the faults of the event.
     pub fn check(&self) -> Vec<InputFault> {
         let mut faults = Vec::new();
         if !is_event_type(&self.event_type) {
@@ -88,16 +88,15 @@ impl IncomingEvent {
         faults
     }
 
-    /// The resource that its type is about, whatever it says of itself.
+    /// Returns the resource of the event's type, whatever `resource` says.
     pub fn resource_of_type(&self) -> Option<&str> {
         let known = catalog::get().find(&self.event_type);
         known.map(|known| known.resource).or_else(|| self.event_type.split('.').next())
     }
 
-    /// Fills in what the catalogue and the data say: the resource, and which one. For a type that
-    /// is not in the catalogue that is the type's first segment, and the data's `id`. Answers
-    /// whether the data may hold the whole record: it does not where it names the record as a
-    /// hook's argument.
+    /// Fills in the resource and its id from the catalogue and the data. For a type that is not in the
+    /// catalogue, these are the type's first segment and the member `id` of the data. Returns whether
+    /// the data may contain the whole record. It does not if it names the record as a hook's argument.
     pub fn complete(&mut self) -> bool {
         if self.resource.is_none() {
             self.resource = self.resource_of_type().map(str::to_owned);
@@ -121,14 +120,15 @@ fn is_key(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_KEY && !text.chars().any(char::is_control)
 }
 
-/// The first characters of a text that may be long.
+/// Returns the first 60 characters of a text.
 pub fn shorten(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-/// Whether valid JSON nests deeper than `most`.
+/// Whether valid JSON is nested deeper than `most` levels.
 pub fn nests_deeper(json: &str, most: usize) -> bool {
-    // What has no more brackets than that, in texts or not, need not be looked at one by one.
+    // A text with no more opening brackets than `most` cannot be nested deeper, so the slow check is
+    // skipped.
     let opens = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
     opens > most && is_deeper(json, most)
 }

@@ -1,8 +1,8 @@
-//! The events of a request that holds several: each element of an array, or of the lists that a
-//! sender is known to fill.
+//! Splits a request with several events: each element of an array, or of the lists that a sender is
+//! known to send.
 //!
-//! An element of a list inside an object gets the object's other members too, so that nothing that
-//! the sender said of all of them is lost.
+//! An element of a list inside an object also gets the object's other members, so that nothing that the
+//! sender said about all events is lost.
 
 use crate::ingest::event_body::BodyError;
 use crate::json::members::JsonMembers;
@@ -11,16 +11,16 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// The bodies of a request's events.
+/// The events of a request, before they are read.
 pub struct EventItems<'a> {
-    /// One for each event.
+    /// The body of each event.
     pub bodies: Vec<Cow<'a, RawValue>>,
-    /// Whether they came as a list, and are answered as one.
+    /// Whether the request was a list, so that the answer is one, too.
     pub many: bool,
 }
 
-/// Splits a body into those of its events, at most `most`. What a request says of all of them may
-/// make them at most twice as long as the body or `room` bytes, whichever is more.
+/// Splits a body into at most `most` events. Members that are copied to each event may make all events
+/// together at most twice as long as the body, or `room` bytes, whichever is more.
 pub fn split_items<'a>(
     body: &'a RawValue,
     lists: &[&[&str]],
@@ -46,8 +46,8 @@ pub fn split_items<'a>(
     Ok(EventItems { bodies, many })
 }
 
-/// Refuses what would be kept with each event of a request, where all of its copies are longer than
-/// `room` bytes. Returns what is left of the room.
+/// Fails if copies of what is stored with each event of a request take more than `room` bytes. Returns
+/// the remaining room.
 pub fn take_room(room: usize, bytes: usize, copies: usize) -> Result<usize, BodyError> {
     let left = bytes.checked_mul(copies).and_then(|all| room.checked_sub(all));
     left.ok_or_else(|| {
@@ -69,17 +69,17 @@ fn elements(list: &RawValue) -> Result<Vec<&RawValue>, BodyError> {
     serde_json::from_str(list.get()).map_err(|error| BodyError::Malformed(error.to_string()))
 }
 
-/// The elements of lists, as they gather.
+/// Collects the elements of lists.
 struct SpreadItems<'a> {
     bodies: Vec<Cow<'a, RawValue>>,
     most: usize,
-    /// Bytes that further elements may take.
+    /// The number of bytes that further elements may take.
     room: usize,
 }
 
 impl SpreadItems<'_> {
-    /// Adds the elements of an object's lists of these names, or the object itself where it has
-    /// none of them; whether it has.
+    /// Adds the elements of an object's lists with these names, or the object itself if it has no such
+    /// list. Returns whether it has one.
     fn spread(&mut self, body: &RawValue, names: &[&str]) -> Result<bool, BodyError> {
         let members = JsonMembers::read(body.get()).ok();
         let is_list =
@@ -101,7 +101,8 @@ impl SpreadItems<'_> {
         for list in lists {
             let elements = elements(list)?;
             check_items(self.bodies.len() + elements.len(), self.most)?;
-            // Before anything is copied: a list of empty objects is short, and its copies are not.
+            // Checked before anything is copied, because a short list of empty objects can lead to long
+            // copies.
             self.room = take_room(self.room, size, elements.len())?;
             self.room = take_room(self.room, list.get().len(), 1)?;
             for element in elements {
@@ -112,8 +113,8 @@ impl SpreadItems<'_> {
     }
 }
 
-/// An element with the members of the object around it. A name that both have is the element's; the
-/// other's is then behind `outer_`.
+/// Merges an element with the members of the object around it. If both have a member of one name, the
+/// element keeps the name, and the other one gets the prefix `outer_`.
 fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValue>, BodyError> {
     let Ok(inner) = JsonMembers::read(element.get()) else { return Ok(element.to_owned()) };
     let names: HashSet<&str> = inner.names().collect();
@@ -129,7 +130,8 @@ fn merged(outer: &[(&str, &RawValue)], element: &RawValue) -> Result<Box<RawValu
     object(inner.chain(outer))
 }
 
-/// A body without the member that proves who sends: who reads the event could send others with it.
+/// Removes the member that proves who the sender is, because whoever reads the event could use it to
+/// send others.
 pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, BodyError> {
     let Ok(members) = JsonMembers::read(body.get()) else { return Ok(body.to_owned()) };
     let name = pointer.strip_prefix('/').unwrap_or(pointer);
@@ -137,8 +139,7 @@ pub fn without_token(body: &RawValue, pointer: &str) -> Result<Box<RawValue>, Bo
     object(members.map(|(name, value)| (Cow::Borrowed(name), value)))
 }
 
-/// An object of these members. Values are moved as they are written, so that no number loses a
-/// digit.
+/// Makes an object of these members. Values are copied as texts, so that no number loses a digit.
 fn object<'m>(
     members: impl Iterator<Item = (Cow<'m, str>, &'m RawValue)>,
 ) -> Result<Box<RawValue>, BodyError> {

@@ -1,8 +1,7 @@
-//! Which record an event is about, where its sender does not say.
+//! Finds the record that an event is about, if its sender does not name it.
 //!
-//! Perfex CRM's hooks pass an id, a row, or a few named arguments, and the modules that send
-//! webhooks pass these on. `record_ids.txt` lists the members that name the record of each event
-//! type.
+//! Perfex CRM's hooks pass an id, a row or a few named arguments. The CRM's webhook modules pass these
+//! on. `record_ids.txt` lists, for each event type, the members that may hold the record's id.
 
 use crate::json::members::{JsonMembers, scalar_text};
 use crate::model::record::is_whole;
@@ -10,26 +9,27 @@ use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Members in the order in which they are tried, by event type or resource.
+/// The members that may hold a record's id, in the order in which they are tried, by event type or
+/// resource.
 static MEMBERS: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::new(|| {
     let lines = include_str!("record_ids.txt").lines().filter(|line| !line.starts_with('#'));
     let words = |line: &'static str| line.split_ascii_whitespace();
     lines.filter_map(|line| Some((words(line).next()?, words(line).skip(1).collect()))).collect()
 });
 
-/// The id of a record, and how the data gave it.
+/// The id of a record, and where it was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RecordId {
     pub id: String,
-    /// Whether the data names it as an argument (`lead_id`), not by the key of the record's own
-    /// row. Such data does not hold the record.
+    /// Whether the id is an argument of a hook (`lead_id`) and not the key of the record's own row. If
+    /// so, the data does not contain the record.
     pub is_argument: bool,
 }
 
 impl RecordId {
-    /// Finds the id in the data of an event type of the catalogue, whose rows have this key. A
-    /// resource that the table does not list is named by that key alone, and one without a key not
-    /// at all.
+    /// Finds the id in the data of an event type of the catalogue, whose rows have this key. If
+    /// `record_ids.txt` does not list the type or its resource, only the key counts. Returns `None`
+    /// for types without a key.
     pub fn of_catalogued(event_type: &str, resource: &str, key: &str, data: &str) -> Option<Self> {
         if key.is_empty() {
             return None;
@@ -56,7 +56,7 @@ impl RecordId {
         }
     }
 
-    /// Finds the `id` in the data of a type that is not in the catalogue.
+    /// Finds the member `id` in the data of a type that is not in the catalogue.
     pub fn of_other(data: &str) -> Option<Self> {
         if !data.starts_with('{') || !data.contains("\"id\"") {
             return None;
@@ -66,7 +66,8 @@ impl RecordId {
     }
 }
 
-/// The value of a member of the table, if it is a text or a number.
+/// Returns the value of a member, if it is a string or a number. `name` is as in `record_ids.txt`:
+/// `a/b` is a member of the member `a`, and `a?` counts only if the data is a whole row.
 fn find_record_id(members: &JsonMembers<'_>, name: &str) -> Option<String> {
     if let Some(name) = name.strip_suffix('?') {
         return members.get(name).filter(|_| is_whole(members)).and_then(scalar_text);

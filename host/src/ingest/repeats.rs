@@ -1,9 +1,10 @@
-//! What makes a webhook the repeat of an earlier one.
+//! Decides whether a webhook repeats an earlier one.
 //!
-//! A false repeat loses an event, a missed one only delivers it twice. So a request without an id
-//! is a repeat only of the identical request directly before it, and only for some seconds: a proxy
-//! or an HTTP client that sends again after a broken connection does so at once. What each setting
-//! means against somebody who replays requests stands in docs/connect.md.
+//! A request that is wrongly taken for a repeat loses an event, while a repeat that is not recognised
+//! only delivers the event twice. So a request without an id counts as a repeat only of an identical
+//! request directly before it, and only for a few seconds: a proxy or an HTTP client that repeats a
+//! request after a broken connection does so at once. docs/connect.md says what each setting means
+//! against an attacker who replays requests.
 
 use super::incoming::IncomingEvent;
 use crate::crypto::digest::ShortDigest;
@@ -12,27 +13,27 @@ use crate::settings::source_runtime::{RequestPlace, RequestSequence};
 use crate::time::timestamp::Timestamp;
 use http::HeaderMap;
 
-/// An identical request is recognised for at least this long and at most twice as long, in seconds.
-/// The sender's own first retry comes later: after 30 s (PerfexAPI), or minutes (N8N Bridge).
+/// How long an identical request is recognised, in seconds: at least this long, and at most twice as
+/// long. Senders' own retries come later: after 30 s (PerfexAPI) or after minutes (N8N Bridge).
 const WINDOW: i64 = 10;
 
-/// What of a request its repeats have too.
+/// The parts of a request that its repeats share.
 #[derive(Debug, Clone, Copy)]
 pub struct RepeatableRequest<'a> {
     pub headers: &'a HeaderMap,
-    /// Its signature, where its scheme has one.
+    /// The signature, if the scheme has one.
     pub signature: Option<&'a [u8]>,
-    /// When it came.
+    /// When the request arrived.
     pub now: Timestamp,
 }
 
-/// The keys of an event: a later event of the source that has one of its own keys is a repeat of
-/// it.
+/// The keys by which repeats of an event are recognised. A later event of the source repeats this one
+/// if they share a key.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct RepeatKeys {
-    /// Its own, which are kept.
+    /// The event's own keys, which are stored.
     pub own: Vec<String>,
-    /// Those that an earlier event may have, if this one repeats it.
+    /// The keys under which an earlier event may be stored that this one repeats.
     pub earlier: Vec<String>,
 }
 
@@ -49,13 +50,13 @@ pub fn repeat_keys(
     events: &[IncomingEvent],
     sequence: &RequestSequence,
 ) -> Vec<RepeatKeys> {
-    // Every request counts as one that came in between, whatever it is recognised by itself.
+    // This also records the request, because a request is a repeat only of the one directly before it.
     let identical = request.signature.map(|signature| request.identity(signature, sequence));
     let or_identical = |key: Option<String>, n: usize| match (key, &identical) {
         (Some(key), _) => RepeatKeys::new(key),
         (None, Some(identity)) => {
             let own = numbered(&identity.key(identity.window), n);
-            // Most requests differ from the one before: what cannot be there is not looked up.
+            // Most requests differ from the one before, and then there is nothing to look up.
             let earlier = identity.place.may_repeat;
             let earlier = earlier.then(|| numbered(&identity.key(identity.window - 1), n));
             RepeatKeys { earlier: earlier.into_iter().collect(), ..RepeatKeys::new(own) }
@@ -63,7 +64,7 @@ pub fn repeat_keys(
         (None, None) => RepeatKeys::default(),
     };
     let keys = events.iter().enumerate().map(|(n, event)| match setting {
-        // Keys of pushed events begin otherwise, so that no pushed event passes for a webhook.
+        // Keys of pushed events have another prefix, so that a pushed event cannot suppress a webhook.
         None | Some(RepeatRule::Id) => {
             let key = event.id.as_ref().map(|id| format!("hook {id}"));
             let key = key.map(|key| if event.shares_id { numbered(&key, n) } else { key });
@@ -84,24 +85,24 @@ pub fn repeat_keys(
     keys.collect()
 }
 
-/// The key of event number `n` of a request that has one key for all of its events.
+/// Returns the key of event number `n` of a request whose events share one key.
 fn numbered(key: &str, n: usize) -> String {
     if n == 0 { key.to_owned() } else { format!("{key} {n}") }
 }
 
-/// What tells identical requests from others.
+/// What identical requests have in common.
 struct RequestIdentity {
-    /// Of what each of them has: the signature and the headers with a time.
+    /// The digest of the signature and of the headers with a time.
     fingerprint: ShortDigest,
     place: RequestPlace,
-    /// The window of time that it came in.
+    /// The number of the time window in which the request arrived.
     window: i64,
 }
 
 impl RequestIdentity {
-    /// The key that it has if it comes in this window of time. What grows stands first, so that
-    /// keys go to the end of their index; eight bytes of the fingerprint keep it short enough to
-    /// be stored as it is, and within one window and number they are enough.
+    /// Returns the key for this time window. The growing parts come first, so that new keys are
+    /// appended at the end of their index. Eight bytes of the fingerprint keep the key short enough to
+    /// be stored without hashing. They only have to differ within one window and number.
     fn key(&self, window: i64) -> String {
         let fingerprint = self.fingerprint.to_string();
         let fingerprint = fingerprint.get(..16).unwrap_or(&fingerprint);

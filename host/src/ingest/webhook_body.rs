@@ -1,9 +1,9 @@
-//! From what another system sends to events.
+//! Reads the webhooks of other systems as events.
 //!
-//! Each sender has an envelope of its own; the table of senders
-//! ([`crate::model::webhook_source::senders`]) says where its parts stand, and a source may say
-//! otherwise for any of them. The data is taken byte for byte. Where none stands in its place, the
-//! whole body is the data; what stands around the data becomes attributes. So nothing that was sent
+//! Each sender has its own envelope. The table of senders
+//! ([`crate::model::webhook_source::senders`]) has the places of its parts, and the settings of a
+//! source can replace each of them. The data is stored byte for byte. If there is nothing in its place,
+//! the whole body is the data. Everything around the data becomes attributes, so nothing that was sent
 //! is lost.
 
 use super::attributes::{AttributeSet, KeptHeader, kept_headers};
@@ -23,24 +23,24 @@ use http::HeaderMap;
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// How deep an object of old values is followed into.
+/// How deep nested objects of old values are read.
 const MAX_CHANGES_DEPTH: usize = 8;
 
-/// A request of a source.
+/// A request to a source.
 #[derive(Debug, Clone, Copy)]
 pub struct ReceivedWebhook<'a> {
-    /// The source's name.
+    /// The name of the source.
     pub source: &'a str,
     pub headers: &'a HeaderMap,
-    /// Its body, decompressed.
+    /// The decompressed body.
     pub body: &'a [u8],
-    /// The most events that a request may hold.
+    /// The most events that a request may contain.
     pub max_events: usize,
     /// The longest body, in bytes.
     pub max_body: usize,
 }
 
-/// Reads the events that a request tells of: all of them, or none.
+/// Reads the events of a request. Fails if one of them cannot be read.
 pub fn read_webhook(
     received: ReceivedWebhook<'_>,
     settings: &WebhookSettings,
@@ -58,7 +58,7 @@ pub fn read_webhook(
     let sender = settings.scheme.sender();
     let headers = kept_headers(received.headers, sender.headers, &settings.proof_headers());
     let bytes: usize = headers.iter().map(|(name, text)| name.len() + text.len()).sum();
-    // A list's events each get the headers.
+    // Each event of a list gets the headers.
     let room = received.max_body.saturating_mul(2).max(bytes);
     items::take_room(room, bytes, items.bodies.len())?;
     let kept = KeptOfRequest { headers: &headers, hops };
@@ -81,7 +81,7 @@ pub fn read_webhook(
     }
 }
 
-/// What a request says of each of its events.
+/// What a request adds to each of its events.
 #[derive(Clone, Copy)]
 struct KeptOfRequest<'a> {
     headers: &'a [KeptHeader<'a>],
@@ -125,7 +125,7 @@ fn one(
     if !faults.is_empty() {
         return Err(BodyError::Invalid(faults));
     }
-    // A CloudEvent that went through others may have lost the header.
+    // A CloudEvent that was relayed by another system may have lost the header.
     let of_body = parts.read_place("/waybillhops").and_then(|text| text.parse().ok());
     hops::note_hops(&mut incoming, kept.hops.max(of_body.unwrap_or_default()))?;
     Ok(incoming)
@@ -134,7 +134,7 @@ fn one(
 struct WebhookParts<'a> {
     received: ReceivedWebhook<'a>,
     body: &'a RawValue,
-    /// Those of the body, which every place begins with.
+    /// The members of the body, in which every pointer begins.
     members: Option<JsonMembers<'a>>,
     sender: &'static WebhookSender,
     places: &'a WebhookPlaces,
@@ -145,7 +145,7 @@ struct WebhookParts<'a> {
 }
 
 impl<'a> WebhookParts<'a> {
-    /// The event's name as the sender has it, and its type.
+    /// Returns the sender's name for the event, and the event type.
     fn name_event(&self, settings: &WebhookSettings) -> Result<(String, String), BodyError> {
         let set = self.places.event.as_deref();
         let name = match set {
@@ -173,8 +173,8 @@ impl<'a> WebhookParts<'a> {
         Ok((name, event_type))
     }
 
-    /// A text with places in braces, filled in; `None` where something is missing. A place alone
-    /// needs no braces.
+    /// Fills in a template with places in braces. A template that is a single place needs no braces.
+    /// Returns `None` if a value is missing.
     fn fill_template(&self, form: &str) -> Option<String> {
         if form.starts_with('/') || form.starts_with("header:") {
             return self.read_place(form);
@@ -194,19 +194,19 @@ impl<'a> WebhookParts<'a> {
         Some(text.trim_end_matches('.').to_owned())
     }
 
-    /// The resource of a type that is not of the catalogue, where its first segment is not enough.
+    /// Returns the resource of a type that is not in the catalogue, if its first segment is not enough.
     fn read_resource(&self, event_type: &str) -> Option<String> {
         let most = self.sender.resource_segments;
         if most == 1 {
             return None;
         }
         let segments: Vec<&str> = event_type.split('.').collect();
-        // The last segment is what happened.
+        // The last segment says what happened, so it does not belong to the resource.
         let taken = segments.get(..most.min(segments.len().saturating_sub(1)));
         taken.filter(|taken| taken.len() > 1).map(|taken| taken.join("."))
     }
 
-    /// What the sender says beside the data.
+    /// Collects what the sender says besides the data.
     fn read_attributes(
         &self,
         name: &str,
@@ -234,8 +234,8 @@ impl<'a> WebhookParts<'a> {
         attributes.into_json()
     }
 
-    /// What stands in the set place, or else in the first known one that has something; and that
-    /// place.
+    /// Returns the value at the configured place, or else at the first known place that has one, and
+    /// that place.
     fn find_value<'p>(
         &self,
         set: Option<&'p str>,
@@ -248,20 +248,20 @@ impl<'a> WebhookParts<'a> {
             .find(|(_, value)| value.get() != "null")
     }
 
-    /// As [`WebhookParts::find_value`], for texts and numbers, and headers too.
+    /// Like [`WebhookParts::find_value`], but for strings and numbers, and also for headers.
     fn find_text<'p>(&self, set: Option<&'p str>, known: &[&'p str]) -> Option<(&'p str, String)> {
         if let Some(place) = set {
             return self.read_place(place).map(|text| (place, text));
         }
         known.iter().find_map(|places| {
-            // Several places are one text.
+            // A template of several places gives one text.
             let texts: Option<Vec<String>> =
                 places.split(' ').map(|place| self.read_place(place)).collect();
             Some((*places, texts?.join(" ")))
         })
     }
 
-    /// The text or number in one place.
+    /// Returns the string or number at one place.
     fn read_place(&self, place: &str) -> Option<String> {
         match place.strip_prefix("header:") {
             Some(name) => {
@@ -273,7 +273,7 @@ impl<'a> WebhookParts<'a> {
         }
     }
 
-    /// Whether something stands in a place.
+    /// Whether there is a value at this place.
     fn is_filled(&self, place: &str) -> bool {
         match place.strip_prefix("header:") {
             Some(name) => self.received.headers.contains_key(name),
@@ -281,15 +281,15 @@ impl<'a> WebhookParts<'a> {
         }
     }
 
-    /// A pointer within the event. One that leads into the first element of a request's array is
-    /// meant for each of them: so it was written when only the first was read.
+    /// Returns a pointer relative to the event. A pointer into the first element of an array counts for
+    /// each element, because earlier versions read only the first one and such settings may exist.
     fn relative_pointer<'p>(&self, pointer: &'p str) -> &'p str {
         let rest =
             pointer.strip_prefix("/0").filter(|rest| rest.is_empty() || rest.starts_with('/'));
         rest.filter(|_| self.is_element).unwrap_or(pointer)
     }
 
-    /// What stands at a JSON pointer (RFC 6901).
+    /// Returns the value at a JSON pointer (RFC 6901).
     fn at(&self, pointer: &str) -> Option<&'a RawValue> {
         let pointer = self.relative_pointer(pointer);
         if pointer.is_empty() {
@@ -305,15 +305,14 @@ impl<'a> WebhookParts<'a> {
     }
 }
 
-/// An id as it can be kept: one that is too long, or holds control characters, is its digest. The
-/// data has it as it was.
+/// Returns an id that can be stored. If it is too long or contains control characters, that is its
+/// digest; the data still has the original.
 fn key(text: String) -> String {
     let fits = text.len() <= MAX_KEY && !text.chars().any(char::is_control);
     if fits { text } else { ShortDigest::of([text]).to_string() }
 }
 
-/// The changes that an object of old values tells of. A name within an object stands behind that of
-/// the object.
+/// Makes changes of an object of old values. A member of a nested object is called `outer.inner`.
 fn read_changes(previous: &RawValue) -> Option<Box<RawValue>> {
     let mut values = IndexMap::new();
     gather_changes("", previous, 0, &mut values);
