@@ -23,12 +23,12 @@ use crate::time::span::TimeSpan;
 pub use error::{ConfigError, ConfigFault, SettingOrigin};
 pub use layers::{EnvironmentPair, KeyOverride};
 pub use sections::{
-    AuditSection, DatabaseSection, DeliverySection, ImmediateSection, ModulesSection,
-    RetentionSection, ServerSection, ShutdownSection, SmartSection, TlsSection,
+    AuditSection, ChannelsSection, DatabaseSection, DeliverySection, ImmediateSection,
+    ModulesSection, RetentionSection, ServerSection, ShutdownSection, SmartSection, TlsSection,
 };
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 37] = [
+pub const KEYS: [&str; 38] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -60,6 +60,7 @@ pub const KEYS: [&str; 37] = [
     "delivery.max_in_flight",
     "delivery.ca_file",
     "delivery.name_servers",
+    "channels.smtp_without_tls",
     "smart.window",
     "smart.max_wait",
     "immediate.wait",
@@ -83,6 +84,8 @@ pub struct Config {
     pub database: DatabaseSection,
     /// Defaults and bounds of deliveries.
     pub delivery: DeliverySection,
+    /// What endpoints of other kinds than `webhook` may do.
+    pub channels: ChannelsSection,
     /// Mode `smart`.
     pub smart: SmartSection,
     /// Mode `immediate`.
@@ -190,6 +193,7 @@ impl Config {
             "delivery.max_in_flight" => put(&mut self.delivery.max_in_flight, value),
             "delivery.ca_file" => put(&mut self.delivery.ca_file, value),
             "delivery.name_servers" => put(&mut self.delivery.name_servers, value),
+            "channels.smtp_without_tls" => put(&mut self.channels.smtp_without_tls, value),
             "smart.window" => put(&mut self.smart.window, value),
             "smart.max_wait" => put(&mut self.smart.max_wait, value),
             "immediate.wait" => put(&mut self.immediate.wait, value),

@@ -4,7 +4,8 @@
 //! nobody else. A lane takes deliveries that were born leased, claims from the table what is due,
 //! and makes each [`attempt`]: render the body ([`envelope`]), sign it ([`crate::signing`]), send
 //! it ([`crate::net::http_client`]), judge the answer ([`judge`]), record attempt and new state in
-//! one transaction.
+//! one transaction. An endpoint of another kind than `webhook` is sent to by its channel
+//! ([`channel_attempt`], [`crate::channels`]).
 //!
 //! Guaranteed: what is recorded as sent was sent; every due delivery is attempted, also after a
 //! crash. Not guaranteed: exactly once. A crash between sending and recording sends again with the
@@ -12,9 +13,11 @@
 
 pub mod attempt;
 pub mod changes;
+pub mod channel_attempt;
 pub mod dispatcher;
 pub mod envelope;
 pub mod judge;
 pub mod lane;
+pub mod message_parts;
 pub mod places;
 pub mod turn;

@@ -42,6 +42,7 @@ pub(crate) mod config;
 pub(crate) mod store;
 pub(crate) mod access;
 pub(crate) mod wasm;
+pub(crate) mod channels;
 pub(crate) mod settings;
 
 // Stages: each reads work from the store and writes its results there.

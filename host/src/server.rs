@@ -398,6 +398,7 @@ fn endpoint_defaults(config: &Config) -> EndpointDefaults {
         max_in_flight: config.delivery.max_in_flight,
         smart_window: config.smart.window.get(),
         smart_max_wait: config.smart.max_wait.get(),
+        channels: config.channels.clone(),
     }
 }
 

@@ -213,6 +213,7 @@ impl ApplyWork<'_> {
             modules: &self.modules,
             has_endpoint: &|name| self.endpoints.contains(name),
             carried: self.carried,
+            channels: &self.app.config.channels,
         };
         let draft = R::draft(&context, given, old.as_ref())?;
         let old_settings = old.as_ref().map(|old| R::state(old).settings);

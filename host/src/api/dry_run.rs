@@ -358,8 +358,8 @@ fn why_not_sent(target: &EndpointRuntime) -> Option<String> {
             "the secret of endpoint `{name}` cannot be read with this key: enter it again"
         ));
     }
-    let why = target.uri.as_ref().err()?;
-    Some(format!("the URL of endpoint `{name}` cannot be used: {why}"))
+    let why = target.find_obstacle()?;
+    Some(format!("endpoint `{name}` cannot be used: {why}"))
 }
 
 /// A body as JSON; one that is not JSON as a text.

@@ -13,6 +13,9 @@ use super::secret::SecretRotation;
 use super::{AppState, edit, secret};
 use crate::access::scope::Scope;
 use crate::catalog;
+use crate::channels::find_channel;
+use crate::channels::settings_check::check_channel;
+use crate::config::ChannelsSection;
 use crate::delivery::attempt;
 use crate::delivery::attempt::DeliveryParcel;
 use crate::delivery::judge::RetryRound;
@@ -21,7 +24,7 @@ use crate::model::event::Event;
 use crate::model::fault::InputFault;
 use crate::model::field_map::FieldMap;
 use crate::model::id::{DeliveryId, EndpointId, EventId};
-use crate::model::private_values::{MASK, SettingsKind, keep_endpoint, mask_url};
+use crate::model::private_values::{MASK, SettingsKind, hide_settings, keep_endpoint, mask_url};
 use crate::model::secrets::SigningSecrets;
 use crate::settings::SettingsSnapshot;
 use crate::settings::endpoint_runtime::EndpointRuntime;
@@ -48,8 +51,8 @@ pub const LOCKED: &str = "its secrets cannot be read with this server's key; del
 pub struct EndpointView {
     /// Its id.
     pub id: String,
-    /// What is set; header values are masked, and for those who may only read the values of the
-    /// URL's query.
+    /// What is set; header values and secrets among the settings of its kind are masked, and for
+    /// those who may only read the values of the URL's query.
     #[serde(flatten)]
     pub settings: EndpointSettings,
     /// The secret; only in the answer to its creation or rotation.
@@ -123,6 +126,7 @@ impl EndpointView {
         let mut settings = target.endpoint.settings.clone();
         settings.headers.values_mut().for_each(|value| MASK.clone_into(value));
         settings.url = shown_url(&settings.url, principal);
+        hide_settings(&mut settings.settings);
         let previous = target.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
         let grace = previous.map(|graced| graced.until);
         Self {
@@ -197,15 +201,23 @@ impl SettingsResource for EndpointResource {
         old: Option<&Self::Object>,
     ) -> Result<ObjectDraft<EndpointSettings>, ApiProblem> {
         let secret = secret::split_secret(&mut given, check_secret_text)?;
-        let mut settings = read_settings(&given)?;
+        let mut settings = read_settings(&given, context.channels)?;
         let carried = context.carried.find_endpoint(&settings.name);
         let stored = carried.iter().map(|carried| &carried.settings);
         let stored: Vec<_> = stored.chain(old.map(|old| &old.endpoint.settings)).collect();
         edit::check_faults(keep_endpoint(&mut settings, &stored))?;
+        let signed = old.map(|old| signs(&old.endpoint.settings));
+        let signs = signs(&settings);
+        if secret.is_some() && !signs {
+            let message = format!("an endpoint of kind `{}` signs nothing", settings.kind);
+            return Err(ApiProblem::fault("secret", message));
+        }
         let before = old.and_then(|old| old.secrets.as_ref());
-        let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(before);
+        // A secret that nothing was signed with was never shown.
+        let known = before.filter(|_| !signs || signed == Some(true));
+        let kept = carried.and_then(|carried| carried.secrets.as_ref()).or(known);
         let made = secret.is_none() && kept.is_none();
-        if made && old.is_some() {
+        if made && signs && signed == Some(true) {
             return Err(ApiProblem::fault("secret", LOCKED));
         }
         let secrets = secret::choose_secrets(secret, kept);
@@ -213,7 +225,7 @@ impl SettingsResource for EndpointResource {
         if let Some(old) = old {
             check_rename(context.snapshot, &old.endpoint.settings.name, &settings.name)?;
         }
-        Ok(ObjectDraft::with_secrets(settings, Some(secrets), before, made))
+        Ok(ObjectDraft::with_secrets(settings, Some(secrets), before, made && signs))
     }
 
     async fn show(
@@ -260,15 +272,25 @@ pub async fn show_endpoint(
     resource::show::<EndpointResource>(&app, &principal, &id).await
 }
 
+/// Whether deliveries to an endpoint are signed. One of a kind that signs nothing has a secret all
+/// the same: it shows whether the present key opens what is stored.
+fn signs(settings: &EndpointSettings) -> bool {
+    find_channel(&settings.kind).is_none_or(|channel| channel.description.capabilities.signs)
+}
+
 fn check_secret_text(text: &str) -> Result<(), ApiProblem> {
     check_secret(text).map_err(|why| ApiProblem::fault("secret", why.to_string()))
 }
 
 /// Reads and checks settings.
-pub fn read_settings(object: &Map<String, Value>) -> Result<EndpointSettings, ApiProblem> {
+pub fn read_settings(
+    object: &Map<String, Value>,
+    rules: &ChannelsSection,
+) -> Result<EndpointSettings, ApiProblem> {
     let text = serde_json::to_vec(object).map_err(ApiProblem::malformed)?;
     let settings: EndpointSettings = parse_json(&text)?;
     let mut faults = settings.check();
+    faults.extend(check_channel(&settings, rules));
     faults
         .extend(settings.field_map.iter().flat_map(FieldMap::check).map(|f| f.within("field_map")));
     edit::check_faults(faults)?;
@@ -375,6 +397,10 @@ pub async fn rotate_endpoint_secret(
 ) -> Result<ObjectAnswer<EndpointView>, ApiProblem> {
     let _turn = app.live.take_edit_turn().await?;
     let target = find_endpoint(&app.live.current_settings(), &id)?;
+    if !signs(&target.endpoint.settings) {
+        let kind = &target.endpoint.settings.kind;
+        return Err(ApiProblem::conflict(format!("an endpoint of kind `{kind}` signs nothing")));
+    }
     let old = target.secrets.as_ref().ok_or_else(|| ApiProblem::conflict(LOCKED))?;
     let secrets = rotation.of(old, app.journal.clock().now(), check_secret_text)?;
     check_schemes(&target.endpoint.settings, &secrets)?;

@@ -11,6 +11,7 @@ use super::auth::CallPrincipal;
 use super::edit::{self, KnownModules};
 use super::problem::ApiProblem;
 use crate::access::token::TokenDigest;
+use crate::config::ChannelsSection;
 use crate::model::private_values::{self, SettingsKind};
 use crate::model::secrets::SigningSecrets;
 use crate::settings::SettingsSnapshot;
@@ -190,6 +191,8 @@ pub struct DraftContext<'a> {
     pub has_endpoint: &'a (dyn Fn(&str) -> bool + Sync),
     /// Secrets that the request carries.
     pub carried: &'a CarriedSecrets,
+    /// What endpoints of other kinds than `webhook` may do.
+    pub channels: &'a ChannelsSection,
 }
 
 /// One object, with the entity tag of its state.
@@ -316,6 +319,7 @@ async fn draft_one<R: SettingsResource>(
         modules: &modules,
         has_endpoint: &|name| snapshot.endpoint_named(name).is_some(),
         carried: &CarriedSecrets::default(),
+        channels: &app.config.channels,
     };
     R::draft(&context, given, old)
 }

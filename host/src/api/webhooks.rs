@@ -12,6 +12,7 @@ use super::endpoints::{self, EndpointResource, LOCKED, check_schemes, shown_url}
 use super::problem::ApiProblem;
 use super::resource::{self, ObjectDraft};
 use super::{AppState, edit};
+use crate::config::ChannelsSection;
 use crate::ingest;
 use crate::model::endpoint::{EndpointSettings, OnGone};
 use crate::model::fault::MAX_NAME;
@@ -164,14 +165,18 @@ impl WebhookSubscription {
     }
 
     /// The settings of its endpoint under this name.
-    fn settings(&self, name: &str) -> Result<EndpointSettings, ApiProblem> {
+    fn settings(
+        &self,
+        name: &str,
+        rules: &ChannelsSection,
+    ) -> Result<EndpointSettings, ApiProblem> {
         let enabled = self.is_active.as_ref().map_or(Ok(true), FlagText::is_set)?;
         let settings = json!({
             "name": name, "url": self.url, "events": self.events(), "enabled": enabled,
             "on_gone": self.on_gone.unwrap_or(OnGone::Disable),
         });
         let Value::Object(settings) = settings else { return Err(ApiProblem::internal()) };
-        endpoints::read_settings(&settings)
+        endpoints::read_settings(&settings, rules)
     }
 
     /// The secret that it brings.
@@ -257,7 +262,7 @@ async fn subscribe_once(
     let _turn = app.live.take_edit_turn().await?;
     let topology = app.live.current_settings();
     let base = base_name(wanted.name.as_deref());
-    let mut settings = wanted.settings(&free_name(&topology, &base))?;
+    let mut settings = wanted.settings(&free_name(&topology, &base), &app.config.channels)?;
     edit::check_faults(keep_endpoint(&mut settings, &[]))?;
     let (id, status, secret) = if let Some(known) = same(&topology, &base, &settings) {
         take_over(app, wanted, &settings, &known).await?;

@@ -105,6 +105,13 @@ pub struct DeliverySection {
     pub name_servers: Vec<SocketAddr>,
 }
 
+/// Section `channels`: what endpoints of other kinds than `webhook` may do.
+#[derive(Debug, Clone, Default)]
+pub struct ChannelsSection {
+    /// Whether an endpoint of kind `email` may send over connections without TLS.
+    pub smtp_without_tls: bool,
+}
+
 /// Section `smart`.
 #[derive(Debug, Clone)]
 pub struct SmartSection {

@@ -1,11 +1,14 @@
 //! One attempt, from the leased delivery to the record of what came of it.
 
-use super::changes;
-use super::envelope::{self, RenderedBody};
+use super::channel_attempt::{make_channel_attempt, preview_channel};
+use super::envelope;
 use super::judge::{AttemptAnswer, AttemptJudgement, FailurePolicy, RetryRound, judge_answer};
+use super::message_parts::MessageParts;
+use crate::channels::EndpointChannel;
 use crate::json::storable::make_storable;
 use crate::model::attributes::{HOPS_HEADER, SentWith};
 use crate::model::delivery::Attempt;
+use crate::model::envelope::RenderedBody;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::DeliveryId;
 use crate::model::private_values::MASK;
@@ -50,7 +53,7 @@ pub struct DeliveryParcel<'a> {
 
 /// Why a delivery cannot even be sent.
 #[derive(Debug, thiserror::Error)]
-enum UnsendableReason {
+pub enum UnsendableReason {
     #[error("the endpoint's secret cannot be read with this key: enter it again")]
     Locked,
     #[error("the field map cannot be applied: {0}")]
@@ -61,6 +64,8 @@ enum UnsendableReason {
     Sign(#[from] crate::signing::InvalidId),
     #[error("the endpoint's URL cannot be used: {0}")]
     Url(String),
+    #[error("the endpoint cannot be used: {0}")]
+    Channel(String),
     #[error("a header cannot be written: {0}")]
     Header(#[from] header::InvalidHeaderValue),
 }
@@ -74,6 +79,30 @@ pub struct MadeAttempt {
     pub judgement: AttemptJudgement,
 }
 
+impl DeliveryParcel<'_> {
+    /// The event type that is sent.
+    pub fn event_type(&self) -> &str {
+        self.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&self.event.event_type)
+    }
+}
+
+/// What was exchanged with a receiver, as it is recorded.
+#[derive(Debug)]
+pub struct MadeExchange {
+    /// What it means.
+    pub answer: AttemptAnswer,
+    pub duration: Duration,
+    /// The status of the answer, if it has one.
+    pub status: Option<u16>,
+    /// Why it failed, in a sentence.
+    pub error: Option<String>,
+    /// A JSON object.
+    pub request_headers: String,
+    /// A JSON object.
+    pub response_headers: Option<String>,
+    pub response_body: Option<Bytes>,
+}
+
 /// Makes one attempt; nothing if `withdrawn` ended before its request began. `random` is uniform in
 /// 0 to 1.
 pub async fn make_attempt(
@@ -83,8 +112,15 @@ pub async fn make_attempt(
     round: RetryRound,
     at: Timestamp,
     random: f64,
-    withdrawn: impl Future<Output = ()>,
+    withdrawn: impl Future<Output = ()> + Send,
 ) -> Option<MadeAttempt> {
+    if let EndpointChannel::Other(channel) = &target.channel {
+        let (channel, withdrawn) = (channel.as_ref(), Box::pin(withdrawn));
+        let making =
+            make_channel_attempt(client, target, channel, parcel, round, at, random, withdrawn);
+        // Boxed, so that the future of a webhook's attempt is not larger for it.
+        return Box::pin(making).await;
+    }
     let (sent, recorded) = match build_request(target, parcel) {
         Ok(request) => {
             let recorded = record_headers(&request.headers, target);
@@ -92,22 +128,35 @@ pub async fn make_attempt(
         }
         Err(why) => (Err(unsendable(&why)), "{}".to_owned()),
     };
-    let duration = match &sent {
-        Ok(reply) => reply.duration,
-        Err(error) => error.duration,
-    };
-    let ended = at.after(duration);
-    let answer = match &sent {
-        Ok(reply) => AttemptAnswer::from_reply(reply.status, &reply.headers, ended),
-        Err(error) => AttemptAnswer::Failed(error.class),
-    };
+    let made = record_sent(sent, recorded, target, at);
+    Some(finish_attempt(target, parcel.number, round, at, random, made))
+}
+
+/// Judges what was exchanged, and makes the record of the attempt.
+pub fn finish_attempt(
+    target: &EndpointRuntime,
+    number: i32,
+    round: RetryRound,
+    at: Timestamp,
+    random: f64,
+    made: MadeExchange,
+) -> MadeAttempt {
     let policy =
         FailurePolicy { schedule: &target.schedule, on_gone: target.endpoint.settings.on_gone };
-    let judgement = judge_answer(answer, round, policy, ended, random);
+    let judgement = judge_answer(made.answer, round, policy, at.after(made.duration), random);
     let class = judgement.error_class;
-    let sent = sent.map(|reply| redacted(reply, &target.redactor));
-    let attempt = record_attempt(parcel.number, at, duration, recorded, class, sent);
-    Some(MadeAttempt { attempt, judgement })
+    let attempt = Attempt {
+        number,
+        at,
+        duration: made.duration,
+        response_status: made.status,
+        error_class: class.map(ErrorClass::as_str),
+        error: class.and(made.error),
+        request_headers: made.request_headers,
+        response_headers: made.response_headers,
+        response_body: made.response_body,
+    };
+    MadeAttempt { attempt, judgement }
 }
 
 /// The body that a first attempt would post to an endpoint: its envelope with its field map. An
@@ -121,11 +170,17 @@ pub fn preview_body(
     let signed_at = event.received_at;
     let parcel = DeliveryParcel { id, event, message, collapsed: None, number: 1, signed_at };
     let sent_with = SentWith::read(event.attributes.as_deref());
-    let rendered = render_body(target, parcel, &id.to_string(), &sent_with);
-    rendered.map_err(|why| why.to_string())
+    let id = id.to_string();
+    if let EndpointChannel::Other(channel) = &target.channel {
+        let map = target.endpoint.settings.field_map.as_ref();
+        let parts = MessageParts::new(map, parcel, &id, &sent_with);
+        let parts = parts.map_err(|why| UnsendableReason::from(why).to_string())?;
+        return preview_channel(target, channel.as_ref(), &parts);
+    }
+    render_body(target, parcel, &id, &sent_with).map_err(|why| why.to_string())
 }
 
-fn unsendable(why: &UnsendableReason) -> SendError {
+pub fn unsendable(why: &UnsendableReason) -> SendError {
     SendError { class: ErrorClass::Protocol, detail: why.to_string(), duration: Duration::ZERO }
 }
 
@@ -142,19 +197,18 @@ fn build_request(
     headers.extend(target.headers.clone());
     headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(&*rendered.content_type)?);
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    headers.insert(EVENT, HeaderValue::try_from(event_type(parcel))?);
+    headers.insert(EVENT, HeaderValue::try_from(parcel.event_type())?);
     headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
     headers.insert(HOPS, HeaderValue::from(hops));
     headers.extend(rendered.headers);
     let signer = target.signer.as_ref().ok_or(UnsendableReason::Locked)?;
     signer.sign(&id, parcel.signed_at, &rendered.body, &mut headers)?;
+    if let EndpointChannel::Unusable(why) = &target.channel {
+        return Err(UnsendableReason::Channel(why.clone()));
+    }
     let uri = target.uri.clone().map_err(UnsendableReason::Url)?;
     let header_case = target.header_case.clone();
     Ok(ClientRequest { uri, headers, header_case, body: Bytes::from(rendered.body) })
-}
-
-fn event_type(parcel: DeliveryParcel<'_>) -> &str {
-    parcel.message.and_then(|m| m.event_type.as_deref()).unwrap_or(&parcel.event.event_type)
 }
 
 fn render_body(
@@ -164,84 +218,48 @@ fn render_body(
     sent_with: &SentWith,
 ) -> Result<RenderedBody, UnsendableReason> {
     let settings = &target.endpoint.settings;
-    let event = parcel.event;
-    let own_data = parcel.message.and_then(|message| message.data.as_ref());
-    let data = own_data.unwrap_or(&event.data);
-    let mapped = match &settings.field_map {
-        Some(map) if !map.is_empty() => Some(map.apply(data)?),
-        Some(_) | None => None,
-    };
-    let changes = match &event.changes {
-        // What a module made of the event, and the last of several, are not this change.
-        Some(changes) if own_data.is_none() && parcel.collapsed.is_none() => {
-            Some(changes::sent_changes(changes, settings.field_map.as_ref())?)
-        }
-        Some(_) | None => None,
-    };
-    let resource_id = parcel.message.and_then(|m| m.resource_id.as_deref());
-    let is_retyped = parcel.message.is_some_and(|message| message.event_type.is_some());
-    // How the data was captured holds for nothing else that is sent in its place.
-    let is_as_captured =
-        mapped.is_none() && own_data.is_none_or(|own| own.get() == event.data.get());
-    let captured_id = event.id.to_string();
-    let draft_id = parcel.message.and_then(|m| m.event_id).map(|id| id.to_string());
-    let message = envelope::EnvelopeMessage {
-        delivery_id: id,
-        event_id: draft_id.as_ref().unwrap_or(&captured_id),
-        parent_id: draft_id.as_ref().map(|_| captured_id.as_str()),
-        event_type: event_type(parcel),
-        timestamp: &event.time().to_string(),
-        source: &event.source,
-        resource: event.resource.as_deref(),
-        resource_id: resource_id.or(event.resource_id.as_deref()),
-        data: mapped.as_ref().unwrap_or(data).get(),
-        changed: changes.as_ref().map(|sent| sent.changed.as_str()),
-        previous: changes.as_ref().map(|sent| sent.previous.as_str()),
-        collapsed: parcel.collapsed.map(i32::unsigned_abs),
-        sent_type: sent_with.event_type.as_deref().filter(|_| !is_retyped),
-        subject: sent_with.subject.as_deref().filter(|_| resource_id.is_none()),
-        content_type: sent_with.content_type.as_deref().filter(|_| is_as_captured),
-        schema: sent_with.schema.as_deref().filter(|_| is_as_captured),
-        is_base64: sent_with.is_base64 && is_as_captured,
-        hops: Some(sent_with.hops.saturating_add(1)),
-        extensions: event.attributes.as_ref().map(|a| a.get()),
-        attributes: parcel.message.map(|m| m.attributes.as_slice()).unwrap_or_default(),
-    };
-    Ok(envelope::render_envelope(settings.envelope, &message)?)
+    let parts = MessageParts::new(settings.field_map.as_ref(), parcel, id, sent_with)?;
+    Ok(envelope::render_envelope(settings.envelope, &parts.message())?)
 }
 
-fn record_attempt(
-    number: i32,
-    at: Timestamp,
-    duration: Duration,
-    request_headers: String,
-    class: Option<ErrorClass>,
+fn record_sent(
     sent: Result<ClientReply, SendError>,
-) -> Attempt {
-    let (status, headers, body, error) = match sent {
-        Ok(reply) => {
-            let error = class.map(|_| format!("answered {}", reply.status));
-            let headers = headers_json(reply.headers.iter(), |name| name == header::SET_COOKIE);
-            (Some(reply.status.as_u16()), Some(headers), Some(reply.body), error)
+    request_headers: String,
+    target: &EndpointRuntime,
+    at: Timestamp,
+) -> MadeExchange {
+    match sent {
+        Ok(mut reply) => {
+            let ended = at.after(reply.duration);
+            let answer = AttemptAnswer::from_reply(reply.status, &reply.headers, ended);
+            redact_headers(&mut reply.headers, &target.redactor);
+            let failed = ErrorClass::of_status(reply.status).is_some();
+            MadeExchange {
+                answer,
+                duration: reply.duration,
+                status: Some(reply.status.as_u16()),
+                error: failed.then(|| format!("answered {}", reply.status)),
+                request_headers,
+                response_headers: Some(record_reply_headers(&reply.headers)),
+                response_body: Some(target.redactor.body(reply.body, reply.truncated)),
+            }
         }
-        Err(error) => (None, None, None, Some(make_storable(error.detail))),
-    };
-    Attempt {
-        number,
-        at,
-        duration,
-        response_status: status,
-        error_class: class.map(ErrorClass::as_str),
-        error,
-        request_headers,
-        response_headers: headers,
-        response_body: body,
+        Err(error) => MadeExchange {
+            answer: AttemptAnswer::Failed(error.class),
+            duration: error.duration,
+            status: None,
+            error: Some(make_storable(error.detail)),
+            request_headers,
+            response_headers: None,
+            response_body: None,
+        },
     }
 }
 
-/// A reply without the endpoint's secrets, which receivers that echo a request send back.
-fn redacted(mut reply: ClientReply, redactor: &SecretRedactor) -> ClientReply {
-    for value in reply.headers.values_mut() {
+/// Masks the endpoint's secrets in the headers of a reply: receivers that echo a request send them
+/// back.
+pub fn redact_headers(headers: &mut HeaderMap, redactor: &SecretRedactor) {
+    for value in headers.values_mut() {
         let text = String::from_utf8_lossy(value.as_bytes());
         if let Cow::Owned(clean) = redactor.text(&text)
             && let Ok(clean) = HeaderValue::try_from(clean)
@@ -249,8 +267,11 @@ fn redacted(mut reply: ClientReply, redactor: &SecretRedactor) -> ClientReply {
             *value = clean;
         }
     }
-    reply.body = redactor.body(reply.body, reply.truncated);
-    reply
+}
+
+/// A reply's headers for the record, without cookies.
+pub fn record_reply_headers(headers: &HeaderMap) -> String {
+    headers_json(headers.iter(), |name| name == header::SET_COOKIE)
 }
 
 /// The request's headers for the record; what the operator set stays hidden.

@@ -5,9 +5,13 @@
 //! each of them before the schedule is over. Only a `410 Gone` ends a delivery early, and only
 //! where its endpoint says `on_gone: "disable"`.
 //!
+//! A channel of another kind says itself what its receiver's answer means ([`ChannelOutcome`]).
+//! What it calls dead is not tried again.
+//!
 //! A `429`, and a `503` with `Retry-After`, ask the endpoint to wait. For up to [`MAX_HELD`] they
 //! use up no step of the schedule: a receiver that is busy for an hour loses nothing.
 
+use crate::channels::ChannelOutcome;
 use crate::model::delivery::AttemptOutcome;
 use crate::model::endpoint::OnGone;
 use crate::model::retry_schedule::{MAX_RETRY_AFTER, RetrySchedule};
@@ -33,6 +37,8 @@ pub enum AttemptAnswer {
     },
     /// None did.
     Failed(ErrorClass),
+    /// A channel of another kind than `webhook` says what it means.
+    Channel(ChannelOutcome),
 }
 
 impl AttemptAnswer {
@@ -88,18 +94,16 @@ pub fn judge_answer(
     now: Timestamp,
     random: f64,
 ) -> AttemptJudgement {
-    let (error_class, retry_after, gone) = match answer {
-        AttemptAnswer::Status { status, retry_after } => {
-            (ErrorClass::of_status(status), retry_after, status == StatusCode::GONE)
-        }
-        AttemptAnswer::Failed(class) => (Some(class), None, false),
-    };
+    let (error_class, retry_after) = read_answer(answer);
     let refusal = refusal(answer);
-    let disable_endpoint = gone && policy.on_gone == OnGone::Disable;
+    let gone = AttemptAnswer::Status { status: StatusCode::GONE, retry_after };
+    let disable_endpoint = answer == gone && policy.on_gone == OnGone::Disable;
     let outcome = if error_class.is_none() {
         AttemptOutcome::Delivered
     } else if disable_endpoint {
         AttemptOutcome::Dead { reason: "gone" }
+    } else if let AttemptAnswer::Channel(ChannelOutcome::Dead { .. }) = answer {
+        AttemptOutcome::Dead { reason: "rejected" }
     } else if let Some(held_back) = refusal.and_then(|refusal| held_back(refusal, round, now)) {
         held_back
     } else {
@@ -109,6 +113,20 @@ pub fn judge_answer(
         }
     };
     AttemptJudgement { outcome, error_class, disable_endpoint, refusal }
+}
+
+/// Why an answer is a failure, if it is one, and the wait that it asks for.
+fn read_answer(answer: AttemptAnswer) -> (Option<ErrorClass>, Option<Duration>) {
+    match answer {
+        AttemptAnswer::Status { status, retry_after } => {
+            (ErrorClass::of_status(status), retry_after)
+        }
+        AttemptAnswer::Failed(class) => (Some(class), None),
+        AttemptAnswer::Channel(ChannelOutcome::Delivered) => (None, None),
+        AttemptAnswer::Channel(ChannelOutcome::Again { class, after }) => (Some(class), after),
+        AttemptAnswer::Channel(ChannelOutcome::HeldBack { class, asked }) => (Some(class), asked),
+        AttemptAnswer::Channel(ChannelOutcome::Dead { class }) => (Some(class), None),
+    }
 }
 
 /// The refusal that an answer is, if it is one.
@@ -121,7 +139,10 @@ fn refusal(answer: AttemptAnswer) -> Option<ReceiverRefusal> {
             status: StatusCode::SERVICE_UNAVAILABLE,
             retry_after: asked @ Some(_),
         } => Some(ReceiverRefusal { asked }),
-        AttemptAnswer::Status { .. } | AttemptAnswer::Failed(_) => None,
+        AttemptAnswer::Channel(ChannelOutcome::HeldBack { asked, .. }) => {
+            Some(ReceiverRefusal { asked })
+        }
+        AttemptAnswer::Status { .. } | AttemptAnswer::Failed(_) | AttemptAnswer::Channel(_) => None,
     }
 }
 
@@ -214,6 +235,23 @@ mod tests {
         assert_eq!(gone.outcome, AttemptOutcome::Dead { reason: "gone" });
         assert!(gone.disable_endpoint);
         assert!(!judged(status(404), 1, OnGone::Disable).disable_endpoint);
+    }
+
+    #[test]
+    fn a_channel_says_what_its_answers_mean() {
+        let class = ErrorClass::Rejected;
+        let judge = |outcome| judged(AttemptAnswer::Channel(outcome), 1, OnGone::Disable);
+        assert_eq!(judge(ChannelOutcome::Delivered).outcome, AttemptOutcome::Delivered);
+        let dead = judge(ChannelOutcome::Dead { class });
+        assert_eq!(dead.outcome, AttemptOutcome::Dead { reason: "rejected" });
+        assert!(!dead.disable_endpoint && dead.error_class == Some(class));
+        let after = Some(Duration::from_secs(90));
+        let again = judge(ChannelOutcome::Again { class: ErrorClass::Deferred, after });
+        assert_eq!(again.outcome, AttemptOutcome::Retry { at: NOW.after(Duration::from_secs(90)) });
+        let held = judge(ChannelOutcome::HeldBack { class, asked: after });
+        assert_eq!(held.refusal, Some(ReceiverRefusal { asked: after }));
+        let at = NOW.after(Duration::from_secs(90));
+        assert_eq!(held.outcome, AttemptOutcome::HeldBack { at, since: NOW });
     }
 
     fn answered(code: u16, seconds: Option<u64>) -> AttemptAnswer {

@@ -348,7 +348,7 @@ fn tell_pace(
     let is_moved = has_moved(live, called);
     let left = match made.judgement.refusal {
         Some(refusal) if !is_moved => pace.note_refusal(turn.begun, Instant::now(), refusal.asked),
-        None if !is_moved && made.attempt.response_status.is_some() => {
+        None if !is_moved && has_answered(made) => {
             pace.note_acceptance(turn.begun);
             Duration::ZERO
         }
@@ -368,6 +368,11 @@ fn tell_pace(
         | AttemptOutcome::Retry { .. }
         | AttemptOutcome::Dead { .. }) => outcome.clone(),
     }
+}
+
+/// Whether the receiver answered at all. Not every kind of endpoint has a status.
+fn has_answered(made: &MadeAttempt) -> bool {
+    made.attempt.response_status.is_some() || made.judgement.outcome == AttemptOutcome::Delivered
 }
 
 /// Whether the endpoint has another URL now than the one that was called, or is deleted.

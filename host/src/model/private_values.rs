@@ -1,6 +1,6 @@
 //! The private parts of settings: values that neither rest in plain text nor are shown to those who
-//! only read. Of an endpoint these are the values of its headers, those of its URL's query, and the
-//! parts of its URL's path that look like secrets; of a source the same parts of the lists that it
+//! only read. Of an endpoint these are the values of its headers, those of its URL's query, the parts
+//! of its URL's path that look like secrets, and the secrets among its settings; of a source the same parts of the lists that it
 //! asks for; of a flow every text in the configuration of its modules.
 //!
 //! A private value that is not shown is masked. A mask that comes back stands for the stored value,
@@ -9,13 +9,18 @@
 pub mod keep;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 pub use keep::{keep_endpoint, keep_flow, keep_source};
 
 /// Stands in the place of a private value.
 pub const MASK: &str = "***";
+
+/// The names of secrets in the `settings` of an endpoint, whatever its kind. By name, so that a
+/// version that does not know a kind hides its secrets too.
+pub const SECRET_SETTINGS: [&str; 6] =
+    ["password", "secret", "token", "access_key", "secret_key", "private_key"];
 
 /// Private values by their place in the settings, a JSON pointer (RFC 6901).
 pub type PrivateValues = BTreeMap<String, String>;
@@ -40,6 +45,9 @@ pub fn hide_values(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
             if let Some(headers) = settings.get_mut("headers") {
                 hider.below(headers, "/headers");
             }
+            if let Some(Value::Object(settings)) = settings.get_mut("settings") {
+                hider.secrets(settings, "/settings");
+            }
         }
         SettingsKind::Source => {
             let lists = settings.pointer("/poll/lists").and_then(Value::as_array).map(Vec::len);
@@ -57,6 +65,13 @@ pub fn hide_values(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
         }
     }
     hider.hidden
+}
+
+/// Masks the secrets in the `settings` of an endpoint and returns their values.
+pub fn hide_settings(settings: &mut Map<String, Value>) -> Vec<String> {
+    let mut hider = ValueHider::default();
+    hider.secrets(settings, "");
+    hider.hidden.into_values().collect()
 }
 
 /// Puts private values back in their places.
@@ -87,6 +102,18 @@ impl ValueHider {
     fn at(&mut self, settings: &mut Value, place: &str, mask: fn(&str) -> String) {
         if let Some(Value::String(text)) = settings.pointer_mut(place) {
             self.hide(text, place.to_owned(), mask);
+        }
+    }
+
+    /// Masks the members of [`SECRET_SETTINGS`], at any depth.
+    fn secrets(&mut self, members: &mut Map<String, Value>, place: &str) {
+        for (name, member) in members {
+            let place = format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"));
+            if SECRET_SETTINGS.contains(&name.as_str()) {
+                self.below(member, &place);
+            } else if let Value::Object(members) = member {
+                self.secrets(members, &place);
+            }
         }
     }
 
@@ -192,7 +219,11 @@ pub fn url_origin(url: &str) -> String {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
     let authority = url_authority(url).unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
-    let usual = if scheme == "https" { ":443" } else { ":80" };
+    let usual = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
     format!("{scheme}://{}", host.strip_suffix(usual).unwrap_or(&host))
 }
 
@@ -226,6 +257,7 @@ mod tests {
         let endpoint = json!({
             "name": "a", "url": "https://h.example/in/7?token=s3cret&x=&flag#f",
             "headers": {"Authorization": "Bearer s3cret", "x~a": "s3cret"},
+            "settings": {"password": "s3cret", "from": "a@h.example", "deep": {"token": "s3cret"}},
         });
         let flow = json!({"name": "f", "modules": [
             {"name": "m", "config": {"key": "s3cret", "n": 5, "deep": [{"a/b": "s3cret"}, true]}},
@@ -234,7 +266,7 @@ mod tests {
             {"path": "/orders?key=s3cret"}, {"path": "/plain"},
         ]}});
         for (kind, settings, count) in [
-            (SettingsKind::Endpoint, endpoint, 3),
+            (SettingsKind::Endpoint, endpoint, 5),
             (SettingsKind::Flow, flow, 2),
             (SettingsKind::Source, source, 1),
         ] {

@@ -26,6 +26,10 @@ pub enum ErrorClass {
     ServerError,
     /// What came back is no HTTP, or a status no final answer has.
     Protocol,
+    /// The receiver does not take it now and may later, such as a 4xx of SMTP.
+    Deferred,
+    /// The receiver refuses this message for good, such as a 5xx of SMTP.
+    Rejected,
 }
 
 impl ErrorClass {
@@ -42,6 +46,8 @@ impl ErrorClass {
             Self::ClientError => "client_error",
             Self::ServerError => "server_error",
             Self::Protocol => "protocol",
+            Self::Deferred => "deferred",
+            Self::Rejected => "rejected",
         }
     }
 

@@ -17,6 +17,7 @@ pub mod connection;
 pub mod dial;
 pub mod dns;
 pub mod failure;
+pub mod raw_connection;
 
 use super::error_class::ErrorClass;
 use crate::net::address_policy::AddressPolicy;
@@ -33,8 +34,10 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
+use raw_connection::RawConnector;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -116,6 +119,8 @@ pub struct DeliveryClient {
     pooled: HttpClient,
     /// Makes a connection for each request.
     fresh: HttpClient,
+    /// Makes connections for other protocols.
+    raw: RawConnector,
 }
 
 type HttpClient = legacy::Client<BoundedConnector, Full<Bytes>>;
@@ -130,11 +135,13 @@ impl DeliveryClient {
     fn with_silence(settings: ClientSettings, silence: Duration) -> Result<Self, TlsError> {
         let policy = AddressPolicy::new(settings.allow_networks);
         let tls = tls_trust::client_config(settings.extra_ca_pem.as_deref())?;
+        let dialler = GuardedDialler::new(policy, NameResolver::new(settings.name_servers));
+        let raw = RawConnector { dialler: dialler.clone(), tls: Arc::new(tls.clone()) };
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(GuardedDialler::new(policy, NameResolver::new(settings.name_servers)));
+            .wrap_connector(dialler);
         let connector = BoundedConnector::new(connector, settings.max_connections);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
@@ -142,7 +149,7 @@ impl DeliveryClient {
         builder.http2_keep_alive_interval(silence).http2_keep_alive_timeout(silence);
         let pooled = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);
-        Ok(Self { pooled, fresh })
+        Ok(Self { pooled, fresh, raw })
     }
 
     /// Sends a request and waits for its reply, at most `timeout`. Where `withdrawn` ends before

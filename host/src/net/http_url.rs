@@ -12,11 +12,20 @@ const MAX_HOST: (usize, usize) = (253, 63);
 
 /// The address to send requests to, or what is wrong with the text.
 pub fn read_http_url(text: &str) -> Result<Uri, String> {
-    let scheme = |scheme: &str| {
-        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    let url = read_url(text, &["https", "http"])?;
+    url.as_str().parse().map_err(|why| format!("`{text}` is not a URL: {why}"))
+}
+
+/// An address with one of these schemes, without its fragment, or what is wrong with the text.
+pub fn read_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
+    let begins = |scheme: &&str| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && text.get(scheme.len()..).is_some_and(|rest| rest.starts_with("://"))
     };
-    if !scheme("https://") && !scheme("http://") {
-        return Err(format!("`{text}` must begin with https:// or http://"));
+    if !schemes.iter().any(|scheme| begins(scheme)) {
+        let schemes: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+        return Err(format!("`{text}` must begin with {}", schemes.join(" or ")));
     }
     if text.chars().any(char::is_control) || text.trim() != text {
         return Err(
@@ -26,14 +35,14 @@ pub fn read_http_url(text: &str) -> Result<Uri, String> {
     }
     let mut url = Url::parse(text).map_err(|why| explain(text, why))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("credentials in a URL end up in logs; give them in `headers`, or as the `secret` of a source".to_owned());
+        return Err("credentials in a URL end up in logs; give them in `headers` or `settings`, or as the `secret` of a source".to_owned());
     }
     if url.port() == Some(0) {
         return Err(explain(text, ParseError::InvalidPort));
     }
     check_host(&url)?;
     url.set_fragment(None);
-    url.as_str().parse().map_err(|why| format!("`{text}` is not a URL: {why}"))
+    Ok(url)
 }
 
 fn check_host(url: &Url) -> Result<(), String> {

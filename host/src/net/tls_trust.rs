@@ -70,6 +70,28 @@ pub fn is_authority_as_server(error: &rustls::Error) -> bool {
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
+/// What to do about a certificate that was refused.
+pub fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
+    if is_authority_as_server(error) {
+        return Some(
+            "the receiver shows the certificate of an authority as its own: put that certificate \
+             into delivery.ca_file, or give the receiver one that is not an authority's",
+        );
+    }
+    let rustls::Error::InvalidCertificate(why) = error else { return None };
+    if matches!(why, CertificateError::UnknownIssuer) {
+        return Some(
+            "nobody trusted has issued the receiver's certificate: put the issuer's, or the \
+             certificate itself, into delivery.ca_file",
+        );
+    }
+    let other_name = matches!(
+        why,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+    );
+    other_name.then_some("the host of the URL must stand in the certificate's subjectAltName")
+}
+
 /// Verifies as usual, and takes a listed certificate as a server's own too.
 #[derive(Debug)]
 struct ListedCertificates {

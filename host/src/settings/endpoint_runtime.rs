@@ -1,12 +1,14 @@
 //! An endpoint made ready: its keys prepared, its defaults filled in, its place in memory at hand.
 
+use crate::channels::{EndpointChannel, find_channel};
+use crate::config::ChannelsSection;
 use crate::expression::WhereCondition;
 use crate::expression::event_subject::EventSubject;
 use crate::model::delivery::{CollapseKey, DedupeKey, NewDelivery, WorkLease};
 use crate::model::endpoint::{DeliveryMode, Endpoint, EndpointSettings};
 use crate::model::event::{DeliveryMessage, Event, record_key};
 use crate::model::id::{DeliveryId, FlowId};
-use crate::model::private_values::url_secrets;
+use crate::model::private_values::{hide_settings, url_secrets};
 use crate::model::redactor::SecretRedactor;
 use crate::model::retry_schedule::{DEFAULT_JITTER, RetrySchedule};
 use crate::model::secrets::SigningSecrets;
@@ -36,6 +38,8 @@ pub struct EndpointDefaults {
     pub smart_window: Duration,
     /// The longest that waits.
     pub smart_max_wait: Duration,
+    /// What endpoints of other kinds than `webhook` may do.
+    pub channels: ChannelsSection,
 }
 
 /// An endpoint made ready.
@@ -50,8 +54,10 @@ pub struct EndpointRuntime {
     pub condition: Option<WhereCondition>,
     /// Keeps its secrets out of what it answers.
     pub redactor: SecretRedactor,
-    /// Where deliveries are posted, or why they cannot be. A URL that an earlier version accepted
-    /// may be one that cannot work.
+    /// How deliveries are made.
+    pub channel: EndpointChannel,
+    /// Where a webhook's deliveries are posted, or why they cannot be. A URL that an earlier version
+    /// accepted may be one that cannot work.
     pub uri: Result<Uri, String>,
     /// Its further request headers.
     pub headers: HeaderMap,
@@ -100,6 +106,7 @@ impl EndpointRuntime {
                 .transpose()?,
             condition: settings.condition.as_deref().map(WhereCondition::new),
             redactor: redactor(&endpoint.settings, secrets.as_ref()),
+            channel: open_channel(settings, &defaults.channels),
             uri: read_http_url(&settings.url),
             headers: headers.collect(),
             header_case: header_case(settings.headers.keys().map(String::as_str)),
@@ -128,6 +135,23 @@ impl EndpointRuntime {
     /// Whether another state of the endpoint sends the same requests.
     pub fn is_set_like(&self, other: &Self) -> bool {
         self.endpoint.settings == other.endpoint.settings && self.secrets == other.secrets
+    }
+
+    /// Takes over the channel of another state of the endpoint that sends the same, with its
+    /// connections.
+    pub fn keep_channel(&mut self, other: &Self) {
+        if self.is_set_like(other) {
+            self.channel = other.channel.clone();
+        }
+    }
+
+    /// Why nothing can be sent to it as it is set.
+    pub fn find_obstacle(&self) -> Option<&str> {
+        match &self.channel {
+            EndpointChannel::Webhook => self.uri.as_ref().err().map(String::as_str),
+            EndpointChannel::Other(_) => None,
+            EndpointChannel::Unusable(why) => Some(why),
+        }
     }
 
     /// Why it does not take an event or what modules made of it, in words for the trace.
@@ -191,11 +215,21 @@ impl EndpointRuntime {
     }
 }
 
+fn open_channel(settings: &EndpointSettings, rules: &ChannelsSection) -> EndpointChannel {
+    match find_channel(&settings.kind) {
+        Some(channel) => channel.open(settings, rules),
+        None => EndpointChannel::Unusable(format!(
+            "this version of Waybill has no kind `{}`",
+            settings.kind
+        )),
+    }
+}
+
 /// Headers whose values are not secret, and stand in answers by chance.
 const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
 
 /// What an endpoint's answers must not show: its secrets, the values of its headers, also without
-/// the scheme before them (`Bearer`), and those of its URL's query.
+/// the scheme before them (`Bearer`), those of its URL's query, and the secrets of its settings.
 fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> SecretRedactor {
     let mut values = url_secrets(&settings.url);
     for (name, value) in &settings.headers {
@@ -205,6 +239,7 @@ fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> Se
         values.extend(value.split_once(' ').map(|(_, credentials)| credentials.to_owned()));
         values.push(value.clone());
     }
+    values.extend(hide_settings(&mut settings.settings.clone()));
     if let Some(secrets) = secrets {
         values.push(secrets.current.clone());
         values.extend(secrets.previous.as_ref().map(|graced| graced.secret.clone()));

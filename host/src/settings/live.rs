@@ -3,6 +3,7 @@
 use super::sealed::{self, OpenedSettings};
 use super::{FlowRuntime, ModuleStage, ModuleUnusable, SettingsSnapshot, matching};
 use crate::access::token::{ApiToken, StoredToken, TokenActivity, TokenDigest};
+use crate::channels::EndpointChannel;
 use crate::crypto::seal::SecretSealer;
 use crate::error_chain::error_chain;
 use crate::expression::WhereCondition;
@@ -389,7 +390,13 @@ impl LiveSettings {
             let name = endpoint.settings.name.clone();
             match EndpointRuntime::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal)
             {
-                Ok(target) => {
+                Ok(mut target) => {
+                    if let Some(known) = self.current_settings().find_endpoint(id) {
+                        target.keep_channel(known);
+                    }
+                    if let EndpointChannel::Unusable(why) = &target.channel {
+                        tracing::error!(endpoint = name, why, "nothing can be sent to it");
+                    }
                     let condition = target.condition.as_ref();
                     log_unreadable_condition(ObjectKind::Endpoint, &name, condition);
                     drop(endpoints.insert(id, Arc::new(target)));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::ChannelsSection;
 use crate::model::endpoint::Endpoint;
 use crate::model::flow::{Flow, FlowModule};
 use crate::model::id::{EndpointId, EventId, FlowId};
@@ -17,6 +18,7 @@ const DEFAULTS: EndpointDefaults = EndpointDefaults {
     max_in_flight: 1,
     smart_window: Duration::from_secs(1),
     smart_max_wait: Duration::from_secs(1),
+    channels: ChannelsSection { smtp_without_tls: false },
 };
 
 fn invoice(data: &str) -> Event {

@@ -6,7 +6,7 @@ use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
 use crate::model::flow::{FlowModule, FlowSettings};
 use crate::model::source::SourceSettings;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// A URL with stored values in the place of its masks, if the stored URL is of the same origin and
@@ -61,8 +61,9 @@ fn is_masked_url(url: &str) -> bool {
         })
 }
 
-/// Puts stored values in the place of an endpoint's masks, from the first of `stored` that has them
-/// and goes to the same scheme, host and port. The faults name the masks that are left.
+/// Puts stored values in the place of an endpoint's masks, from the first of `stored` that has them,
+/// is of the same kind and goes to the same scheme, host and port. The faults name the masks that
+/// are left.
 pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -> Vec<InputFault> {
     let mut faults = Vec::new();
     if is_masked_url(&new.url) {
@@ -72,7 +73,9 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
         }
     }
     let goes_to = url_origin(&new.url);
-    let same: Vec<_> = stored.iter().filter(|stored| url_origin(&stored.url) == goes_to).collect();
+    let is_same =
+        |stored: &&&EndpointSettings| stored.kind == new.kind && url_origin(&stored.url) == goes_to;
+    let same: Vec<_> = stored.iter().filter(is_same).collect();
     for (name, value) in new.headers.iter_mut().filter(|(_, value)| *value == MASK) {
         let known = same.iter().filter_map(|stored| {
             let mut found = stored.headers.iter();
@@ -84,6 +87,12 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
             let message = again("value", stored.first(), &goes_to);
             faults.push(InputFault::new(format!("headers.{name}"), message));
         }
+    }
+    let known: Vec<Value> =
+        same.iter().map(|stored| Value::Object(stored.settings.clone())).collect();
+    for name in keep_members(&mut new.settings, &known) {
+        let message = again("value", stored.first(), &goes_to);
+        faults.push(InputFault::new(format!("settings.{name}"), message));
     }
     faults
 }
@@ -144,24 +153,33 @@ pub fn keep_flow(new: &mut FlowSettings, stored: &[&FlowSettings]) -> Vec<InputF
 }
 
 fn keep_config(module: &mut FlowModule, known: &[Value], n: usize, faults: &mut Vec<InputFault>) {
-    let Ok(mut config) = serde_json::to_value(&module.config) else { return };
-    let mut masks = Vec::new();
-    find_masks(&config, "", &mut masks);
+    let Ok(Value::Object(mut config)) = serde_json::to_value(&module.config) else { return };
+    for name in keep_members(&mut config, known) {
+        let message =
+            format!("give the value: `{MASK}` stands for a stored one, and none can be read");
+        faults.push(InputFault::new(format!("modules[{n}].config.{name}"), message));
+    }
+    module.config = config.into_iter().collect();
+}
+
+/// Puts stored values in the place of all masks in an object. The names of those that are left.
+fn keep_members(object: &mut Map<String, Value>, known: &[Value]) -> Vec<String> {
+    let mut whole = Value::Object(std::mem::take(object));
+    let (mut masks, mut left) = (Vec::new(), Vec::new());
+    find_masks(&whole, "", &mut masks);
     for place in masks {
         let mut values = known.iter().filter_map(|known| known.pointer(&place)?.as_str());
         let known = values.find(|value| *value != MASK);
-        if let (Some(known), Some(value)) = (known, config.pointer_mut(&place)) {
+        if let (Some(known), Some(value)) = (known, whole.pointer_mut(&place)) {
             *value = Value::from(known);
         } else {
-            let name = place.trim_start_matches('/').replace('/', ".");
-            let message =
-                format!("give the value: `{MASK}` stands for a stored one, and none can be read");
-            faults.push(InputFault::new(format!("modules[{n}].config.{name}"), message));
+            left.push(place.trim_start_matches('/').replace('/', "."));
         }
     }
-    if let Value::Object(members) = config {
-        module.config = members.into_iter().collect();
+    if let Value::Object(members) = whole {
+        *object = members;
     }
+    left
 }
 
 /// The places of all masks below a value.
@@ -214,6 +232,27 @@ mod tests {
         }
         let mut alone = endpoint("https://h.example/in", MASK);
         assert_eq!(keep_endpoint(&mut alone, &[]).len(), 1, "a mask is never a value");
+    }
+
+    #[test]
+    fn a_secret_of_settings_stays_with_its_kind_and_its_host() {
+        let endpoint = |kind: &str, url: &str, password: &str| -> EndpointSettings {
+            let settings = json!({"name": "a", "kind": kind, "url": url,
+                "settings": {"password": password, "from": "a@h.example"}});
+            serde_json::from_value(settings).unwrap()
+        };
+        let stored = endpoint("email", "smtp://h.example:587", "s3cret");
+        let mut same = endpoint("email", "smtp://h.example:587", MASK);
+        assert_eq!(keep_endpoint(&mut same, &[&stored]), []);
+        assert_eq!(same, stored);
+        for (kind, url) in [
+            ("email", "smtp://evil.example:587"),
+            ("email", "smtp://h.example:80"),
+            ("webhook", "smtp://h.example:587"),
+        ] {
+            let faults = keep_endpoint(&mut endpoint(kind, url, MASK), &[&stored]);
+            assert_eq!(faults[0].path, "settings.password", "{kind} {url}");
+        }
     }
 
     #[test]

@@ -5,14 +5,14 @@
 //! filtered by the resolver, and the connector dials exactly what is left.
 
 use super::dns::NameResolver;
-use crate::net::address_policy::{AddressPolicy, ForbiddenAddress};
+use crate::net::address_policy::{AddressPolicy, ForbiddenAddress, literal_address};
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
 use std::error::Error as StdError;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -55,11 +55,12 @@ pub enum DialError {
 pub struct GuardedDialler {
     tcp: HttpConnector<FilteredResolver>,
     policy: AddressPolicy,
+    names: NameResolver,
 }
 
 impl GuardedDialler {
     pub fn new(policy: AddressPolicy, names: NameResolver) -> Self {
-        let resolver = FilteredResolver { names, policy: policy.clone() };
+        let resolver = FilteredResolver { names: names.clone(), policy: policy.clone() };
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -67,7 +68,7 @@ impl GuardedDialler {
         tcp.set_keepalive(Some(KEEPALIVE));
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        Self { tcp, policy }
+        Self { tcp, policy, names }
     }
 }
 
@@ -87,6 +88,23 @@ impl Service<Uri> for GuardedDialler {
         let connecting = self.tcp.call(uri);
         Box::pin(async move { connecting.await.map_err(|error| dial_error(&error)) })
     }
+}
+
+/// The addresses of a host that may be dialled, at least one.
+pub async fn dial_addresses(
+    dialler: &GuardedDialler,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, DialError> {
+    let found: Vec<IpAddr> = match literal_address(host) {
+        Some(address) => vec![address],
+        None => match dialler.names.resolve(host).await {
+            Ok(found) => found.to_vec(),
+            Err(why) => return Err(DialError::Dns { name: host.to_owned(), why }),
+        },
+    };
+    let addresses = found.iter().map(|address| SocketAddr::new(*address, port));
+    permitted(&dialler.policy, addresses, host.to_owned())
 }
 
 /// Takes the resolver's own error out of the connector's, or puts the connector's in words.

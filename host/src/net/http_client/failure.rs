@@ -7,7 +7,6 @@ use crate::net::error_class::ErrorClass;
 use crate::net::tls_trust;
 use crate::time::span::TimeSpan;
 use hyper_util::client::legacy;
-use rustls::CertificateError;
 use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
@@ -21,7 +20,7 @@ pub fn classify_error(error: &legacy::Error, duration: Duration) -> SendError {
     let innermost = causes.last().map(ToString::to_string).unwrap_or_default();
     if error.is_connect() {
         // The connection stood, else the dialler had spoken: what failed on it is TLS.
-        let hint = find::<rustls::Error>(&causes).and_then(tls_hint);
+        let hint = find::<rustls::Error>(&causes).and_then(tls_trust::tls_hint);
         let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         let detail = format!("the TLS handshake failed: {innermost}{hint}");
         return SendError { class: ErrorClass::Tls, detail, duration };
@@ -60,35 +59,14 @@ fn is_lost_connection(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_timeout()
 }
 
-/// What to do about a certificate that was refused.
-fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
-    if tls_trust::is_authority_as_server(error) {
-        return Some(
-            "the receiver shows the certificate of an authority as its own: put that certificate \
-             into delivery.ca_file, or give the receiver one that is not an authority's",
-        );
-    }
-    let rustls::Error::InvalidCertificate(why) = error else { return None };
-    if matches!(why, CertificateError::UnknownIssuer) {
-        return Some(
-            "nobody trusted has issued the receiver's certificate: put the issuer's, or the \
-             certificate itself, into delivery.ca_file",
-        );
-    }
-    let other_name = matches!(
-        why,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
-    );
-    other_name.then_some("the host of the URL must stand in the certificate's subjectAltName")
-}
-
 /// The time-out's error.
 pub fn timed_out(timeout: Duration, duration: Duration) -> SendError {
     let detail = format!("no reply within {}", TimeSpan::new(timeout));
     SendError { class: ErrorClass::Timeout, detail, duration }
 }
 
-fn class_of_dial(error: &DialError) -> ErrorClass {
+/// The class of a failure to connect.
+pub fn class_of_dial(error: &DialError) -> ErrorClass {
     match error {
         DialError::Forbidden(_) => ErrorClass::AddressForbidden,
         DialError::Dns { .. } | DialError::NoAddress(_) => ErrorClass::Dns,

@@ -1,0 +1,117 @@
+//! The settings of an endpoint against what its kind says of them.
+
+use super::channel_kind::{ChannelDescription, ChannelKind};
+use super::{CHANNELS, find_channel};
+use crate::config::ChannelsSection;
+use crate::model::endpoint::{EndpointSettings, OnGone};
+use crate::model::envelope::EnvelopeForm;
+use crate::model::fault::InputFault;
+use crate::model::signature_scheme::SignatureScheme;
+use crate::net::http_url::read_url;
+use serde_json::{Map, Value};
+
+/// Most faults of a schema that are told at once.
+const MAX_FAULTS: usize = 20;
+
+/// What is wrong with an endpoint as one of its kind: the kind itself, the address, fields that the
+/// kind has no use for, and `settings`.
+pub fn check_channel(endpoint: &EndpointSettings, rules: &ChannelsSection) -> Vec<InputFault> {
+    let Some(channel) = find_channel(&endpoint.kind) else {
+        return vec![InputFault::new("kind", unknown_kind(&endpoint.kind))];
+    };
+    let description = &channel.description;
+    let mut faults = Vec::new();
+    if let Err(why) = read_url(&endpoint.url, description.url_schemes) {
+        faults.push(InputFault::new("url", why));
+    }
+    faults.extend(unused_fields(endpoint, description));
+    faults.extend(channel.check_settings(&endpoint.settings, rules));
+    faults
+}
+
+fn unknown_kind(given: &str) -> String {
+    let kinds = CHANNELS.iter().map(|channel| channel.description.kind);
+    let distance = |kind: &&str| strsim::damerau_levenshtein(kind, given);
+    let nearest = kinds.clone().min_by_key(distance).filter(|kind| distance(kind) <= 2);
+    let hint = nearest.map(|kind| format!("; did you mean `{kind}`?")).unwrap_or_default();
+    let kinds: Vec<&str> = kinds.collect();
+    format!("`{given}` is not a kind of endpoint; there are {}{hint}", kinds.join(", "))
+}
+
+/// Fields that are set and that the kind has no use for.
+fn unused_fields(
+    endpoint: &EndpointSettings,
+    description: &ChannelDescription,
+) -> impl Iterator<Item = InputFault> {
+    let capabilities = description.capabilities;
+    let signs = endpoint.signing != SignatureScheme::DEFAULT;
+    let is_webhook = endpoint.kind == crate::model::endpoint::WEBHOOK;
+    let set = [
+        ("headers", !capabilities.headers && !endpoint.headers.is_empty()),
+        ("signing", !capabilities.signs && signs),
+        ("envelope", !capabilities.envelope && endpoint.envelope != EnvelopeForm::Default),
+        ("on_gone", !is_webhook && endpoint.on_gone != OnGone::Retry),
+    ];
+    let kind = description.kind;
+    set.into_iter().filter(|(_, is_unused)| *is_unused).map(move |(field, _)| {
+        InputFault::new(field, format!("an endpoint of kind `{kind}` has no use for this"))
+    })
+}
+
+/// The JSON Schema of a type of settings.
+pub fn settings_schema<S: utoipa::PartialSchema>() -> Value {
+    serde_json::to_value(S::schema()).unwrap_or_default()
+}
+
+/// The names of the properties that a schema marks as secret.
+pub fn secret_fields(schema: &Value) -> Vec<String> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let is_secret = |property: &Value| property.get("writeOnly") == Some(&Value::Bool(true));
+    let secret = properties.into_iter().flatten().filter(|(_, property)| is_secret(property));
+    secret.map(|(name, _)| name.clone()).collect()
+}
+
+/// What is wrong with `settings` of a kind: first by its schema, then by its own check.
+pub fn check_settings<K: ChannelKind>(
+    settings: &Map<String, Value>,
+    rules: &ChannelsSection,
+) -> Vec<InputFault> {
+    let settings = Value::Object(settings.clone());
+    let faults = schema_faults(&settings_schema::<K::Settings>(), &settings);
+    if !faults.is_empty() {
+        return faults;
+    }
+    match serde_path_to_error::deserialize::<_, K::Settings>(&settings) {
+        Ok(read) => K::check(&read, rules).into_iter().map(|f| f.within("settings")).collect(),
+        Err(why) => {
+            let path = why.path().to_string();
+            let path = if path == "." { String::new() } else { path };
+            vec![InputFault::new(path, why.into_inner().to_string()).within("settings")]
+        }
+    }
+}
+
+fn schema_faults(schema: &Value, settings: &Value) -> Vec<InputFault> {
+    match jsonschema::validator_for(schema) {
+        Ok(validator) => {
+            let faults = validator.iter_errors(settings).take(MAX_FAULTS);
+            faults.map(|fault| schema_fault(&fault)).collect()
+        }
+        Err(why) => vec![InputFault::new("settings", format!("they cannot be checked: {why}"))],
+    }
+}
+
+/// A fault at its place. Values are not repeated: one of them may be a secret.
+fn schema_fault(fault: &jsonschema::ValidationError<'_>) -> InputFault {
+    let mut path = "settings".to_owned();
+    for part in fault.instance_path().as_str().split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        if part.bytes().all(|byte| byte.is_ascii_digit()) {
+            path.push_str(&format!("[{part}]"));
+        } else {
+            path.push('.');
+            path.push_str(&part);
+        }
+    }
+    InputFault::new(path, fault.masked_with("the value").to_string())
+}

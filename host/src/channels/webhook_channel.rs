@@ -1,0 +1,50 @@
+//! Kind `webhook`: a signed `POST` of an envelope. `delivery::attempt` makes it.
+
+use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
+use crate::config::ChannelsSection;
+use crate::model::endpoint::{EndpointSettings, WEBHOOK};
+use crate::model::fault::InputFault;
+use serde::Deserialize;
+
+/// The kind of endpoints that name none.
+#[derive(Debug)]
+pub struct WebhookChannel;
+
+/// It has none.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {}
+
+impl ChannelKind for WebhookChannel {
+    const DESCRIPTION: ChannelDescription = ChannelDescription {
+        kind: WEBHOOK,
+        label: "Webhook",
+        url_schemes: &["https", "http"],
+        url_hint: "where deliveries are posted, such as https://erp.example/hooks/waybill",
+        delivered_when: "the receiver answers with a 2xx",
+        dead_when: "none; a 410 where `on_gone` is `disable`",
+        repeat_known_by: "the header webhook-id",
+        limits: "none",
+        capabilities: ChannelCapabilities {
+            signs: true,
+            headers: true,
+            envelope: true,
+            batches: false,
+            exactly_once: false,
+        },
+    };
+
+    type Settings = WebhookSettings;
+
+    fn check(_settings: &WebhookSettings, _rules: &ChannelsSection) -> Vec<InputFault> {
+        Vec::new()
+    }
+
+    fn open(
+        _endpoint: &EndpointSettings,
+        _settings: WebhookSettings,
+        _rules: &ChannelsSection,
+    ) -> Result<EndpointChannel, String> {
+        Ok(EndpointChannel::Webhook)
+    }
+}

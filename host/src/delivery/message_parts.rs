@@ -1,0 +1,96 @@
+//! What a delivery says, with the texts that are made for it.
+
+use super::attempt::DeliveryParcel;
+use super::changes::{self, SentChanges};
+use crate::model::attributes::SentWith;
+use crate::model::envelope::EnvelopeMessage;
+use crate::model::event::DeliveryMessage;
+use crate::model::field_map::{FieldMap, InvalidData};
+use serde_json::value::RawValue;
+
+/// The parts of a delivery's message, by the field map of its endpoint.
+#[derive(Debug)]
+pub struct MessageParts<'a> {
+    parcel: DeliveryParcel<'a>,
+    /// The delivery's id.
+    id: &'a str,
+    sent_with: &'a SentWith,
+    /// The data by the field map, where there is one.
+    mapped: Option<Box<RawValue>>,
+    changes: Option<SentChanges>,
+    captured_id: String,
+    draft_id: Option<String>,
+    timestamp: String,
+}
+
+impl<'a> MessageParts<'a> {
+    pub fn new(
+        map: Option<&FieldMap>,
+        parcel: DeliveryParcel<'a>,
+        id: &'a str,
+        sent_with: &'a SentWith,
+    ) -> Result<Self, InvalidData> {
+        let event = parcel.event;
+        let own_data = own_data(parcel.message);
+        let mapped = match map {
+            Some(map) if !map.is_empty() => Some(map.apply(own_data.unwrap_or(&event.data))?),
+            Some(_) | None => None,
+        };
+        let changes = match &event.changes {
+            // What a module made of the event, and the last of several, are not this change.
+            Some(changes) if own_data.is_none() && parcel.collapsed.is_none() => {
+                Some(changes::sent_changes(changes, map)?)
+            }
+            Some(_) | None => None,
+        };
+        Ok(Self {
+            parcel,
+            id,
+            sent_with,
+            mapped,
+            changes,
+            captured_id: event.id.to_string(),
+            draft_id: parcel.message.and_then(|m| m.event_id).map(|id| id.to_string()),
+            timestamp: event.time().to_string(),
+        })
+    }
+
+    /// The message.
+    pub fn message(&self) -> EnvelopeMessage<'_> {
+        let (event, message, sent_with) = (self.parcel.event, self.parcel.message, self.sent_with);
+        let own_data = own_data(message);
+        let data = self.mapped.as_ref().unwrap_or(own_data.unwrap_or(&event.data));
+        let resource_id = message.and_then(|m| m.resource_id.as_deref());
+        let is_retyped = message.is_some_and(|message| message.event_type.is_some());
+        // How the data was captured holds for nothing else that is sent in its place.
+        let is_as_captured =
+            self.mapped.is_none() && own_data.is_none_or(|own| own.get() == event.data.get());
+        EnvelopeMessage {
+            delivery_id: self.id,
+            event_id: self.draft_id.as_ref().unwrap_or(&self.captured_id),
+            parent_id: self.draft_id.as_ref().map(|_| self.captured_id.as_str()),
+            event_type: self.parcel.event_type(),
+            timestamp: &self.timestamp,
+            source: &event.source,
+            resource: event.resource.as_deref(),
+            resource_id: resource_id.or(event.resource_id.as_deref()),
+            data: data.get(),
+            changed: self.changes.as_ref().map(|sent| sent.changed.as_str()),
+            previous: self.changes.as_ref().map(|sent| sent.previous.as_str()),
+            collapsed: self.parcel.collapsed.map(i32::unsigned_abs),
+            sent_type: sent_with.event_type.as_deref().filter(|_| !is_retyped),
+            subject: sent_with.subject.as_deref().filter(|_| resource_id.is_none()),
+            content_type: sent_with.content_type.as_deref().filter(|_| is_as_captured),
+            schema: sent_with.schema.as_deref().filter(|_| is_as_captured),
+            is_base64: sent_with.is_base64 && is_as_captured,
+            hops: Some(sent_with.hops.saturating_add(1)),
+            extensions: event.attributes.as_ref().map(|a| a.get()),
+            attributes: message.map(|m| m.attributes.as_slice()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The data that a module or a route set in the place of the event's.
+fn own_data(message: Option<&DeliveryMessage>) -> Option<&Box<RawValue>> {
+    message.and_then(|message| message.data.as_ref())
+}
