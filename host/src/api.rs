@@ -13,6 +13,7 @@ pub mod problem;
 
 pub mod apply;
 pub mod audit;
+pub mod channels;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod dry_run;

@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod audit;
 pub mod backup;
+pub mod channel;
 pub mod client;
 pub mod completions;
 pub mod dead_letter;
@@ -91,6 +92,9 @@ pub enum CliCommand {
     /// Where deliveries go, and how.
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// The kinds of endpoints of this program; needs no server.
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
     /// Which events pass which modules to which endpoints.
     #[command(subcommand)]
     Flow(flow::FlowCommand),
@@ -189,6 +193,7 @@ pub async fn run_command(
         CliCommand::Apply(args) => apply::apply_file(args, screen).await,
         CliCommand::Export(args) => apply::export_config(args, screen).await,
         CliCommand::Endpoint(command) => endpoint::run_endpoint(command, screen).await,
+        CliCommand::Channel(command) => channel::run_channel(command, screen),
         CliCommand::Flow(command) => flow::run_flow(command, screen).await,
         CliCommand::Source(command) => source::run_source(command, screen).await,
         CliCommand::Token(command) => token::run_token(command, screen).await,

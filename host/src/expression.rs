@@ -7,6 +7,7 @@
 //! [`verdict`]). An event is read as far as the expression names it ([`event_subject`]).
 
 pub mod event_subject;
+pub mod text_template;
 pub mod verdict;
 
 mod cel_value;

@@ -6,4 +6,5 @@ pub mod error_class;
 pub mod header_case;
 pub mod http_client;
 pub mod http_url;
+pub mod retry_after;
 pub mod tls_trust;

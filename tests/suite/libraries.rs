@@ -25,7 +25,7 @@ const SECRETS: [&str; 2] =
 
 /// In which language a library is.
 #[derive(Debug, Clone, Copy)]
-enum Language {
+pub(crate) enum Language {
     JavaScript,
     Python,
 }
@@ -33,7 +33,7 @@ use Language::{JavaScript, Python};
 
 /// A program of `tests/libraries` (`send`, `receive`) in one language; none, visibly, where its
 /// libraries are not installed.
-fn program(language: Language, name: &str) -> Option<Command> {
+pub(crate) fn program(language: Language, name: &str) -> Option<Command> {
     let Some(libraries) = std::env::var_os(LIBRARIES).map(PathBuf::from) else {
         skip(&format!("{LIBRARIES} names no folder; `cargo xtask test` makes one"));
         return None;

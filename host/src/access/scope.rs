@@ -262,6 +262,7 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         ("event-types", _) | ("{resource}", None | Some("{id}")) if reads => {
             Some(RouteNeed::Scope(Scope::RecordsRead))
         }
+        ("channels", None) if reads => Some(RouteNeed::Scope(Scope::EndpointsRead)),
         ("endpoints" | "webhooks", _) => read_or_write(Scope::EndpointsRead, Scope::EndpointsWrite),
         // A dry run changes nothing, and is a trial of modules.
         ("flows", Some("{id}/run")) if *method == Method::POST => {

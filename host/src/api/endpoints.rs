@@ -65,9 +65,10 @@ pub struct EndpointView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub grace_until: Option<Timestamp>,
-    /// Why it is sent nothing at present, where its secrets cannot be read.
+    /// Why it is sent nothing at present: its secrets cannot be read, or this version or its
+    /// configuration has no use for what is set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub warning: Option<&'static str>,
+    pub warning: Option<String>,
     /// How fast its receiver takes requests, where it has refused some; as this node has learnt it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receiver_limit: Option<ReceiverLimit>,
@@ -135,12 +136,19 @@ impl EndpointView {
             secret: None,
             public_key: target.signer.as_ref().and_then(DeliverySigner::public_key),
             grace_until: grace.filter(|until| *until > now),
-            warning: target.is_locked().then_some(LOCKED),
+            warning: warning(target),
             receiver_limit: ReceiverLimit::of(target, now),
             created_at: target.endpoint.created_at,
             updated_at: target.endpoint.updated_at,
         }
     }
+}
+
+fn warning(target: &EndpointRuntime) -> Option<String> {
+    if target.is_locked() {
+        return Some(LOCKED.to_owned());
+    }
+    target.find_obstacle().map(|why| format!("nothing can be sent to it: {why}"))
 }
 
 /// An endpoint's URL as the caller may see it: a token in its query only if it may set endpoints.

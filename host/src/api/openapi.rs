@@ -4,8 +4,9 @@
 pub mod describe;
 
 use super::{
-    AppState, apply, audit, dead_letters, deliveries, dry_run, endpoints, event_types, events,
-    flows, health, modules, nodes, oauth, receive, records, samples, sources, tokens, webhooks,
+    AppState, apply, audit, channels, dead_letters, deliveries, dry_run, endpoints, event_types,
+    events, flows, health, modules, nodes, oauth, receive, records, samples, sources, tokens,
+    webhooks,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -43,6 +44,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(events::replay_event))
         .routes(routes!(event_types::list_event_types))
         .routes(routes!(event_types::show_event_type))
+        .routes(routes!(channels::list_channels))
         .routes(routes!(endpoints::list_endpoints, endpoints::create_endpoint))
         .routes(routes!(
             endpoints::show_endpoint,

@@ -3,6 +3,7 @@
 use crate::model::envelope::{EnvelopeMessage, RenderedBody};
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::{DeliveryClient, SendError};
+use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
@@ -35,6 +36,8 @@ pub struct ChannelCall<'a> {
     pub body: Option<RenderedBody>,
     /// The number of the attempt: 1, 2, …
     pub number: i32,
+    /// When the attempt began.
+    pub at: Timestamp,
     /// How long it may take in all.
     pub timeout: Duration,
     /// Ends when the delivery must not begin any more. Drop it when it begins.

@@ -15,6 +15,7 @@ pub const ENDPOINT: ResourceKind = ResourceKind {
     prefix: "end_",
     columns: &[
         ("name", &["/name"]),
+        ("kind", &["/kind"]),
         ("mode", &["/mode"]),
         ("events", &["/events"]),
         ("url", &["/url"]),
@@ -47,7 +48,10 @@ pub enum EndpointCommand {
 pub struct CreateArgs {
     /// Its name.
     name: Option<String>,
-    /// Where deliveries are posted.
+    /// What kind of system it is: webhook, or another of `waybill channel list`.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Where deliveries go.
     #[arg(long)]
     url: Option<String>,
     /// Event types it takes without a flow: `invoice.paid,lead.*` or `*`.
@@ -112,6 +116,7 @@ pub async fn run_endpoint(
 async fn create_endpoint(args: CreateArgs, screen: &mut CommandScreen<'_>) -> Result<(), CliError> {
     let settings = args.settings.object(vec![
         ("name", args.name.map(Value::String)),
+        ("kind", args.kind.map(Value::String)),
         ("url", args.url.map(Value::String)),
         ("events", names(&args.events)),
         ("where", args.condition.map(Value::String)),

@@ -42,6 +42,7 @@ pub async fn make_channel_attempt(
                 message: parts.message(),
                 body,
                 number: parcel.number,
+                at,
                 timeout: target.timeout,
                 withdrawn,
             };

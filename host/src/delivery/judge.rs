@@ -16,9 +16,10 @@ use crate::model::delivery::AttemptOutcome;
 use crate::model::endpoint::OnGone;
 use crate::model::retry_schedule::{MAX_RETRY_AFTER, RetrySchedule};
 use crate::net::error_class::ErrorClass;
+use crate::net::retry_after::retry_after;
 use crate::time::timestamp::Timestamp;
-use http::{HeaderMap, StatusCode, header};
-use std::time::{Duration, SystemTime};
+use http::{HeaderMap, StatusCode};
+use std::time::Duration;
 
 /// How long refusals of one delivery do not count against its schedule, from the first one on.
 pub const MAX_HELD: Duration = Duration::from_hours(24);
@@ -157,22 +158,9 @@ fn held_back(
     (now.since(since) < MAX_HELD).then(|| AttemptOutcome::HeldBack { at: now.after(wait), since })
 }
 
-/// The wait a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3).
-/// What is neither counts as absent.
-pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    let since_epoch = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Some(Timestamp::from_micros(0).after(since_epoch).since(now))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp::from_micros(784_111_777_000_000); // Sun, 06 Nov 1994 08:49:37 GMT
@@ -190,12 +178,6 @@ mod tests {
             NOW,
             0.0,
         )
-    }
-
-    fn asked(value: &str) -> Option<Duration> {
-        let headers =
-            HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap())]);
-        retry_after(&headers, NOW)
     }
 
     #[test]
@@ -310,19 +292,6 @@ mod tests {
         assert_eq!(refused(24, 1).outcome, AttemptOutcome::Retry { at });
         assert_eq!(refused(24, 9).outcome, AttemptOutcome::Dead { reason: "retries_exhausted" });
         assert!(refused(24, 1).refusal.is_some(), "the endpoint is held back all the same");
-    }
-
-    #[test]
-    fn retry_after_reads_seconds_and_dates() {
-        assert_eq!(asked("120"), Some(Duration::from_mins(2)));
-        assert_eq!(asked("99999999999999999999999"), Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(asked("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_mins(1)));
-        assert_eq!(asked("Sunday, 06-Nov-94 08:50:37 GMT"), Some(Duration::from_mins(1)));
-        assert_eq!(asked("Sun Nov  6 08:50:37 1994"), Some(Duration::from_mins(1)));
-        assert_eq!(asked("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
-        for nonsense in ["", "soon", "-5", "1.5"] {
-            assert_eq!(asked(nonsense), None, "{nonsense}");
-        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub fn read_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
     if url.port() == Some(0) {
         return Err(explain(text, ParseError::InvalidPort));
     }
+    if url.host_str().is_none_or(str::is_empty) && url.scheme() != "file" {
+        return Err(explain(text, ParseError::EmptyHost));
+    }
     check_host(&url)?;
     url.set_fragment(None);
     Ok(url)

@@ -15,6 +15,7 @@ use crate::api::deliveries::{DeliveryQuery, list_deliveries};
 use crate::api::edit;
 use crate::api::endpoints::{EndpointResource, EndpointView, find_endpoint, show_endpoint};
 use crate::api::resource::SettingsResource as _;
+use crate::channels::find_channel;
 use crate::model::delivery::DeliveryStatus;
 use crate::model::private_values::mask_url;
 use axum::Json;
@@ -228,6 +229,11 @@ async fn load_deliveries(
     }))
 }
 
+/// What people call a kind of endpoints.
+fn channel_label(kind: &str) -> &str {
+    find_channel(kind).map_or(kind, |channel| channel.description.label)
+}
+
 /// How it is set, in short.
 fn draw_short(call: &PageCall, view: &EndpointView) -> Markup {
     let settings = &view.settings;
@@ -239,6 +245,7 @@ fn draw_short(call: &PageCall, view: &EndpointView) -> Markup {
             header { h2 id="su" { "In short" } }
             div class="in" {
                 dl class="facts" {
+                    dt { "Kind" } dd { (channel_label(&settings.kind)) }
                     dt { "Takes" }
                     dd {
                         @if takes.is_empty() {
@@ -264,7 +271,7 @@ fn draw_short(call: &PageCall, view: &EndpointView) -> Markup {
                     @if let Some(until) = view.grace_until {
                         dt { "Old secret" } dd { "signs too, ends " (draw_due(call.now, until)) }
                     }
-                    @if let Some(warning) = view.warning {
+                    @if let Some(warning) = &view.warning {
                         dt { "Warning" } dd class="bad" { (warning) }
                     }
                     dt { "Made" } dd { (draw_age(call.now, view.created_at)) }

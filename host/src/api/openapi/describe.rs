@@ -141,6 +141,8 @@ fn bound(schemas: &mut Map<String, Value>) {
     set("TokenSettings", "scopes", "items", json!({ "type": "string", "enum": scopes }));
     set("TokenSettings", "rate", "minimum", json!(1));
     set("TokenSettings", "rate", "maximum", json!(1_000_000));
+    let kinds = crate::channels::CHANNELS.iter().map(|channel| channel.description.kind);
+    set("EndpointSettings", "kind", "enum", kinds.collect());
     set("EndpointSettings", "max_in_flight", "minimum", json!(1));
     set("NewEvent", "occurred_at", "format", json!("date-time"));
     let list =

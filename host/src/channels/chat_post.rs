@@ -1,0 +1,205 @@
+//! What the kinds for chats share: one `POST` of JSON to an incoming webhook.
+
+use super::channel_kind::EndpointChannel;
+use super::delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
+use super::event_digest::{DigestTexts, EventDigest};
+use crate::expression::text_template::CUT_MARK;
+use crate::model::envelope::{EnvelopeMessage, JSON, RenderedBody};
+use crate::net::error_class::ErrorClass;
+use crate::net::http_client::{ClientReply, ClientRequest};
+use crate::net::retry_after::retry_after;
+use crate::time::timestamp::Timestamp;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Settings of a chat.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChatSettings {
+    /// The heading. Members of the event stand in braces: `Invoice {data.number} is paid`. Where
+    /// left out it is the event type and the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 16_384)]
+    pub title: Option<String>,
+    /// A text under the heading, with members of the event in braces; none where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 16_384)]
+    pub text: Option<String>,
+    /// Whether the first ten members of the data that are texts, numbers or booleans are listed.
+    #[serde(default = "crate::model::endpoint::yes")]
+    #[schema(default = true)]
+    pub facts: bool,
+}
+
+/// An incoming webhook of a chat.
+#[derive(Debug)]
+pub struct ChatChannel<V> {
+    pub uri: Uri,
+    pub texts: DigestTexts,
+    /// Writes messages as the chat wants them.
+    pub writer: V,
+}
+
+/// Writes an event as one chat wants it.
+pub trait ChatWriter: std::fmt::Debug + Send + Sync + 'static {
+    /// The body of the request, within the limits of the chat.
+    fn write_message(&self, digest: &EventDigest) -> Value;
+}
+
+impl<V: ChatWriter> ChatChannel<V> {
+    /// The channel of an endpoint.
+    pub fn open(uri: Uri, texts: DigestTexts, writer: V) -> EndpointChannel {
+        EndpointChannel::Other(Arc::new(Self { uri, texts, writer }))
+    }
+
+    fn write_body(&self, message: &EnvelopeMessage<'_>) -> Vec<u8> {
+        let digest = EventDigest::new(&self.texts, message);
+        self.writer.write_message(&digest).to_string().into_bytes()
+    }
+}
+
+impl<V: ChatWriter> DeliveryChannel for ChatChannel<V> {
+    fn deliver<'a>(&'a self, call: ChannelCall<'a>) -> BoxFuture<'a, Option<ChannelReply>> {
+        Box::pin(async move {
+            let body = self.write_body(&call.message);
+            let shown =
+                vec![("content-type", JSON.to_owned()), ("content-length", body.len().to_string())];
+            let request = post(self.uri.clone(), body);
+            let reply = call.client.send(request, call.timeout, call.withdrawn).await?;
+            let reply = match reply {
+                Ok(reply) => read_reply(reply, call.at),
+                Err(error) => ChannelReply::unreached(error),
+            };
+            Some(reply.with_request(shown))
+        })
+    }
+
+    fn preview(
+        &self,
+        message: &EnvelopeMessage<'_>,
+        _body: Option<RenderedBody>,
+    ) -> Result<RenderedBody, String> {
+        Ok(RenderedBody::json(self.write_body(message)))
+    }
+}
+
+fn post(uri: Uri, body: Vec<u8>) -> ClientRequest {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    let agent = concat!("Waybill/", env!("CARGO_PKG_VERSION"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+    ClientRequest { uri, headers, header_case: None, body: Bytes::from(body) }
+}
+
+fn read_reply(reply: ClientReply, at: Timestamp) -> ChannelReply {
+    let outcome = judge_status(reply.status, &reply.headers, at.after(reply.duration));
+    let failed = outcome != ChannelOutcome::Delivered;
+    ChannelReply {
+        outcome,
+        status: Some(reply.status.as_u16()),
+        request: Vec::new(),
+        headers: Some(reply.headers),
+        answer: Some(reply.body),
+        truncated: reply.truncated,
+        error: failed.then(|| format!("answered {}", reply.status)),
+        duration: reply.duration,
+    }
+}
+
+/// What the status of a chat means. A message that is refused as it is written is dead. A channel
+/// that is archived or a token that is revoked can be mended before the schedule is over.
+fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> ChannelOutcome {
+    let Some(class) = ErrorClass::of_status(status) else { return ChannelOutcome::Delivered };
+    let asked = retry_after(headers, now);
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => ChannelOutcome::HeldBack { class, asked },
+        StatusCode::SERVICE_UNAVAILABLE if asked.is_some() => {
+            ChannelOutcome::HeldBack { class, asked }
+        }
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => ChannelOutcome::Dead { class: ErrorClass::Rejected },
+        _ => ChannelOutcome::Again { class, after: asked },
+    }
+}
+
+/// A text of at most so many units of UTF-16 once each character is escaped, with a mark as the last
+/// where something was cut off. Vendors count characters in different ways, and none counts more.
+pub fn cut_escaped(text: &str, most: usize, escape: impl Fn(char, &mut String)) -> String {
+    let (mut cut, mut used) = (String::new(), 0);
+    let (mut fitting, mut piece) = (0, String::new());
+    for character in text.chars() {
+        // JSON writes another control character with six bytes, and nobody reads it.
+        let is_break = character == '\n';
+        let character = if character.is_control() && !is_break { ' ' } else { character };
+        piece.clear();
+        escape(character, &mut piece);
+        used += piece.encode_utf16().count();
+        if used > most {
+            cut.truncate(fitting);
+            cut.push(CUT_MARK);
+            return cut;
+        }
+        cut.push_str(&piece);
+        // The mark needs one unit.
+        if used < most {
+            fitting = cut.len();
+        }
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_judged_as_the_chats_mean_them() {
+        let class = ErrorClass::Rejected;
+        let judge = |code, headers: &HeaderMap| {
+            judge_status(StatusCode::from_u16(code).unwrap(), headers, Timestamp::default())
+        };
+        let none = HeaderMap::new();
+        assert_eq!(judge(204, &none), ChannelOutcome::Delivered);
+        assert_eq!(judge(202, &none), ChannelOutcome::Delivered);
+        assert_eq!(judge(400, &none), ChannelOutcome::Dead { class });
+        assert_eq!(judge(413, &none), ChannelOutcome::Dead { class });
+        assert!(matches!(judge(404, &none), ChannelOutcome::Again { .. }));
+        assert!(matches!(judge(500, &none), ChannelOutcome::Again { .. }));
+        assert!(matches!(judge(503, &none), ChannelOutcome::Again { .. }));
+        let mut asking = HeaderMap::new();
+        asking.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        let asked = Some(std::time::Duration::from_secs(7));
+        for code in [429, 503] {
+            let ChannelOutcome::HeldBack { asked: found, .. } = judge(code, &asking) else {
+                panic!("{code}");
+            };
+            assert_eq!(found, asked);
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_before_an_escape_and_not_within() {
+        let escape = |character: char, out: &mut String| {
+            if character == '*' {
+                out.push('\\');
+            }
+            out.push(character);
+        };
+        for (text, most, cut) in [
+            ("ab*c", 5, "ab\\*c"),
+            ("ab*c", 4, "ab…"),
+            ("abcd", 4, "abcd"),
+            ("abcde", 4, "abc…"),
+            ("😀😀", 4, "😀😀"),
+            ("😀😀", 3, "😀…"),
+            ("", 4, ""),
+        ] {
+            assert_eq!(cut_escaped(text, most, escape), cut, "{text} {most}");
+        }
+    }
+}
