@@ -12,6 +12,7 @@
 //! same `webhook-id`.
 
 pub mod attempt;
+pub mod authorized;
 pub mod changes;
 pub mod channel_attempt;
 pub mod dispatcher;
@@ -20,4 +21,8 @@ pub mod judge;
 pub mod lane;
 pub mod message_parts;
 pub mod places;
+pub mod refresh_token;
+pub mod templated;
+pub mod token_request;
+pub mod token_source;
 pub mod turn;

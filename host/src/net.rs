@@ -7,4 +7,5 @@ pub mod header_case;
 pub mod http_client;
 pub mod http_url;
 pub mod retry_after;
+pub mod tls_profile;
 pub mod tls_trust;

@@ -5,9 +5,11 @@
 //! other nodes [`live::LiveSettings`] sees the version grow. Work under way keeps the topology it
 //! began with.
 
+pub mod endpoint_access;
 pub mod endpoint_runtime;
 pub mod live;
 pub mod matching;
+pub mod oauth_access;
 pub mod sealed;
 pub mod source_runtime;
 

@@ -60,6 +60,8 @@ pub enum Reply {
         /// Headers beside those that every answer has.
         headers: Vec<(String, String)>,
     },
+    /// Not before [`Receiver::release`] opens the lane; then 200 and this body.
+    HeldJson(Value),
     /// 200, and then one byte of body every 50 ms without end.
     Drip,
     /// 200, and then 64 KiB of body after another without end.
@@ -95,6 +97,8 @@ impl Reply {
 /// One request that came.
 #[derive(Debug, Clone)]
 pub struct Arrival {
+    /// The method.
+    pub method: String,
     /// Path and query.
     pub path: String,
     /// The headers.
@@ -190,8 +194,8 @@ impl Receiver {
         self.book.lane(path, |lane| lane.always = reply);
     }
 
-    /// Answers all requests of a path that are [`Reply::Held`] or [`Reply::HeldWith`], and those to
-    /// come.
+    /// Answers all requests of a path that are [`Reply::Held`], [`Reply::HeldWith`] or
+    /// [`Reply::HeldJson`], and those to come.
     pub fn release(&self, path: &str) {
         self.book.lane(path, |lane| lane.released.send_replace(true));
     }
@@ -302,8 +306,8 @@ async fn answer(
     let Ok(body) = body.collect().await else { return Err(Vanished) };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let (at, wall) = (Instant::now(), SystemTime::now());
-    let arrival =
-        Arrival { path: path.clone(), headers: head.headers, body: body.to_bytes(), at, wall };
+    let (method, headers, body) = (head.method.to_string(), head.headers, body.to_bytes());
+    let arrival = Arrival { method, path: path.clone(), headers, body, at, wall };
     let (reply, mut released) = book.arrive(arrival);
     match reply {
         Reply::Status(status) => Ok(full(status, &[], Bytes::from_static(b"ok"))),
@@ -324,6 +328,10 @@ async fn answer(
         Reply::HeldWith { status, headers } => {
             let _closed = released.wait_for(|open| *open).await;
             Ok(full(status, &headers, Bytes::new()))
+        }
+        Reply::HeldJson(body) => {
+            let _closed = released.wait_for(|open| *open).await;
+            Ok(full(200, &[], Bytes::from(body.to_string())))
         }
         Reply::Drip => Ok(Response::new(Stream::drip().boxed())),
         Reply::Endless => Ok(Response::new(Stream::endless().boxed())),

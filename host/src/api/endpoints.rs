@@ -19,6 +19,7 @@ use crate::config::ChannelsSection;
 use crate::delivery::attempt;
 use crate::delivery::attempt::DeliveryParcel;
 use crate::delivery::judge::RetryRound;
+use crate::delivery::refresh_token::keep_refresh_token;
 use crate::model::endpoint::{Endpoint, EndpointSettings};
 use crate::model::event::Event;
 use crate::model::fault::InputFault;
@@ -44,15 +45,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// What is said of an endpoint whose secrets the present key does not open.
-pub const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers` and a `url` with a query are given again";
+pub const LOCKED: &str = "its secrets cannot be read with this server's key; deliveries wait until `secret`, the values of `headers`, the secrets of `auth` and `tls` and a `url` with a query are given again";
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndpointView {
     /// Its id.
     pub id: String,
-    /// What is set; header values and secrets among the settings of its kind are masked, and for
-    /// those who may only read the values of the URL's query.
+    /// The settings. Header values and the secrets of `settings`, `auth` and `tls` are masked. For a
+    /// caller who may only read, the values of the URL's query are masked, too.
     #[serde(flatten)]
     pub settings: EndpointSettings,
     /// The secret; only in the answer to its creation or rotation.
@@ -126,6 +127,7 @@ impl EndpointView {
     pub fn new(target: &EndpointRuntime, principal: &CallPrincipal, now: Timestamp) -> Self {
         let mut settings = target.endpoint.settings.clone();
         settings.headers.values_mut().for_each(|value| MASK.clone_into(value));
+        settings.mask_auth();
         settings.url = shown_url(&settings.url, principal);
         hide_settings(&mut settings.settings);
         let previous = target.secrets.as_ref().and_then(|secrets| secrets.previous.as_ref());
@@ -220,6 +222,7 @@ impl SettingsResource for EndpointResource {
             let message = format!("an endpoint of kind `{}` signs nothing", settings.kind);
             return Err(ApiProblem::fault("secret", message));
         }
+        edit::check_faults(settings.check_keys())?;
         let before = old.and_then(|old| old.secrets.as_ref());
         // A secret that nothing was signed with was never shown.
         let known = before.filter(|_| !signs || signed == Some(true));
@@ -454,6 +457,7 @@ pub async fn test_endpoint(
     let at = app.journal.clock().now();
     let round = RetryRound { attempts: 1, held_since: None };
     let made = attempt::make_attempt(&app.client, &target, parcel, round, at, 0.0, pending()).await;
+    keep_refresh_token(&app.live, &target).await;
     let made = made.ok_or_else(ApiProblem::internal)?.attempt;
     Ok(data_answer(AttemptView::from(RecordedAttempt {
         number: made.number,

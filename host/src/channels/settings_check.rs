@@ -51,6 +51,12 @@ fn unused_fields(
         ("signing", !capabilities.signs && signs),
         ("envelope", !capabilities.envelope && endpoint.envelope != EnvelopeForm::Default),
         ("on_gone", !is_webhook && endpoint.on_gone != OnGone::Retry),
+        ("auth", !is_webhook && endpoint.auth.is_some()),
+        ("tls", !is_webhook && endpoint.tls.is_some()),
+        ("method", !is_webhook && !endpoint.method.is_post()),
+        ("path", !is_webhook && endpoint.path.is_some()),
+        ("query", !is_webhook && !endpoint.query.is_empty()),
+        ("body", !is_webhook && endpoint.body.is_some()),
     ];
     let kind = description.kind;
     set.into_iter().filter(|(_, is_unused)| *is_unused).map(move |(field, _)| {

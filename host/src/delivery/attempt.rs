@@ -1,9 +1,11 @@
 //! One attempt, from the leased delivery to the record of what came of it.
 
+use super::authorized::send_authorized;
 use super::channel_attempt::{make_channel_attempt, preview_channel};
 use super::envelope;
 use super::judge::{AttemptAnswer, AttemptJudgement, FailurePolicy, RetryRound, judge_answer};
 use super::message_parts::MessageParts;
+use super::templated::{RenderedRequest, TemplateError, extend_uri, render_templated};
 use crate::channels::EndpointChannel;
 use crate::json::storable::make_storable;
 use crate::model::attributes::{HOPS_HEADER, SentWith};
@@ -11,7 +13,7 @@ use crate::model::delivery::Attempt;
 use crate::model::envelope::RenderedBody;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::DeliveryId;
-use crate::model::private_values::MASK;
+use crate::model::private_values::{MASK, mask_url};
 use crate::model::redactor::SecretRedactor;
 use crate::net::error_class::ErrorClass;
 use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
@@ -34,6 +36,11 @@ const HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
 const MAX_HEADERS_JSON: usize = 16 * 1024;
 /// Stands in a record for headers that are not kept, with their number. No header has that name.
 const LEFT_OUT: &str = "(not kept)";
+
+/// Stands in a record for the method and the address that templates made.
+const REQUEST_NOTE: &str = "(request)";
+/// Stands in a record for where a token was fetched from.
+const TOKEN_NOTE: &str = "(token)";
 
 /// What is sent.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +73,8 @@ pub enum UnsendableReason {
     Url(String),
     #[error("the endpoint cannot be used: {0}")]
     Channel(String),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     #[error("a header cannot be written: {0}")]
     Header(#[from] header::InvalidHeaderValue),
 }
@@ -123,8 +132,20 @@ pub async fn make_attempt(
     }
     let (sent, recorded) = match build_request(target, parcel) {
         Ok(request) => {
-            let recorded = record_headers(&request.headers, target);
-            (client.send(request, target.timeout, withdrawn).await?, recorded)
+            let recorded = record_request(&request, target);
+            match &target.access {
+                None => (client.send(request, target.timeout, withdrawn).await?, recorded),
+                // Boxed, so that the attempts of all other endpoints stay small.
+                Some(access) => {
+                    let wall = parcel.signed_at;
+                    let sending = send_authorized(client, target, access, request, wall, withdrawn);
+                    let reply = Box::pin(sending).await?;
+                    let recorded = reply.fetched.iter().fold(recorded, |recorded, fetched| {
+                        add_note(recorded, TOKEN_NOTE, fetched)
+                    });
+                    (reply.sent, recorded)
+                }
+            }
         }
         Err(why) => (Err(unsendable(&why)), "{}".to_owned()),
     };
@@ -177,11 +198,22 @@ pub fn preview_body(
         let parts = parts.map_err(|why| UnsendableReason::from(why).to_string())?;
         return preview_channel(target, channel.as_ref(), &parts);
     }
-    render_body(target, parcel, &id, &sent_with).map_err(|why| why.to_string())
+    let rendered = render_request(target, parcel, &id, &sent_with);
+    rendered.map(|rendered| rendered.body).map_err(|why| why.to_string())
 }
 
 pub fn unsendable(why: &UnsendableReason) -> SendError {
-    SendError { class: ErrorClass::Protocol, detail: why.to_string(), duration: Duration::ZERO }
+    let class = match why {
+        UnsendableReason::Template(_) => ErrorClass::Template,
+        UnsendableReason::Locked
+        | UnsendableReason::FieldMap(_)
+        | UnsendableReason::Body(_)
+        | UnsendableReason::Sign(_)
+        | UnsendableReason::Url(_)
+        | UnsendableReason::Channel(_)
+        | UnsendableReason::Header(_) => ErrorClass::Protocol,
+    };
+    SendError { class, detail: why.to_string(), duration: Duration::ZERO }
 }
 
 fn build_request(
@@ -192,10 +224,13 @@ fn build_request(
     let sent_with = SentWith::read(parcel.event.attributes.as_deref());
     // Counted at each delivery, so that an endpoint that feeds its own source comes to an end.
     let hops = sent_with.hops.saturating_add(1);
-    let rendered = render_body(target, parcel, &id, &sent_with)?;
+    let request = render_request(target, parcel, &id, &sent_with)?;
+    let rendered = request.body;
     let mut headers = HeaderMap::with_capacity(16);
     headers.extend(target.headers.clone());
-    headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(&*rendered.content_type)?);
+    if !rendered.content_type.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(&*rendered.content_type)?);
+    }
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(EVENT, HeaderValue::try_from(parcel.event_type())?);
     headers.insert(ATTEMPT, HeaderValue::from(parcel.number));
@@ -206,20 +241,33 @@ fn build_request(
     if let EndpointChannel::Unusable(why) = &target.channel {
         return Err(UnsendableReason::Channel(why.clone()));
     }
-    let uri = target.uri.clone().map_err(UnsendableReason::Url)?;
+    let mut uri = target.uri.clone().map_err(UnsendableReason::Url)?;
+    let key = target.access.as_ref().and_then(|access| access.query.as_deref());
+    if target.template.is_some() || key.is_some() {
+        uri = extend_uri(&uri, &request.path, &[&request.query, key.unwrap_or_default()])?;
+    }
+    let method = target.endpoint.settings.method.http_method();
     let header_case = target.header_case.clone();
-    Ok(ClientRequest { uri, headers, header_case, body: Bytes::from(rendered.body) })
+    Ok(ClientRequest { method, uri, headers, header_case, body: Bytes::from(rendered.body) })
 }
 
-fn render_body(
+fn render_request(
     target: &EndpointRuntime,
     parcel: DeliveryParcel<'_>,
     id: &str,
     sent_with: &SentWith,
-) -> Result<RenderedBody, UnsendableReason> {
+) -> Result<RenderedRequest, UnsendableReason> {
     let settings = &target.endpoint.settings;
     let parts = MessageParts::new(settings.field_map.as_ref(), parcel, id, sent_with)?;
-    Ok(envelope::render_envelope(settings.envelope, &parts.message())?)
+    let message = parts.message();
+    let Some(template) = &target.template else {
+        let body = envelope::render_envelope(settings.envelope, &message)?;
+        return Ok(RenderedRequest::plain(body));
+    };
+    let event = parcel.event;
+    let merged = parcel.message.and_then(|message| message.merged_attributes(event));
+    let attributes = merged.as_deref().or(event.attributes.as_ref().map(|own| own.get()));
+    Ok(render_templated(template, settings.envelope, &message, attributes)?)
 }
 
 fn record_sent(
@@ -229,10 +277,10 @@ fn record_sent(
     at: Timestamp,
 ) -> MadeExchange {
     match sent {
-        Ok(mut reply) => {
+        Ok(reply) => {
             let ended = at.after(reply.duration);
             let answer = AttemptAnswer::from_reply(reply.status, &reply.headers, ended);
-            redact_headers(&mut reply.headers, &target.redactor);
+            let reply = redact_reply(reply, &target.redactor);
             let failed = ErrorClass::of_status(reply.status).is_some();
             MadeExchange {
                 answer,
@@ -241,7 +289,7 @@ fn record_sent(
                 error: failed.then(|| format!("answered {}", reply.status)),
                 request_headers,
                 response_headers: Some(record_reply_headers(&reply.headers)),
-                response_body: Some(target.redactor.body(reply.body, reply.truncated)),
+                response_body: Some(reply.body),
             }
         }
         Err(error) => MadeExchange {
@@ -254,6 +302,13 @@ fn record_sent(
             response_body: None,
         },
     }
+}
+
+/// Masks secrets in a reply, because receivers that echo a request send them back.
+pub fn redact_reply(mut reply: ClientReply, redactor: &SecretRedactor) -> ClientReply {
+    redact_headers(&mut reply.headers, redactor);
+    reply.body = redactor.body(reply.body, reply.truncated);
+    reply
 }
 
 /// Masks the endpoint's secrets in the headers of a reply: receivers that echo a request send them
@@ -274,9 +329,26 @@ pub fn record_reply_headers(headers: &HeaderMap) -> String {
     headers_json(headers.iter(), |name| name == header::SET_COOKIE)
 }
 
-/// The request's headers for the record; what the operator set stays hidden.
-fn record_headers(headers: &HeaderMap, target: &EndpointRuntime) -> String {
-    headers_json(headers.iter(), |name| target.headers.contains_key(name))
+/// The request for the record: its headers, and where it went if templates say so. What the operator
+/// set stays hidden.
+fn record_request(request: &ClientRequest, target: &EndpointRuntime) -> String {
+    let headers = headers_json(request.headers.iter(), |name| target.headers.contains_key(name));
+    if target.template.is_none() {
+        return headers;
+    }
+    let place = format!("{} {}", request.method, mask_url(&request.uri.to_string()));
+    add_note(headers, REQUEST_NOTE, &place)
+}
+
+/// Adds what is not a header to a JSON object of headers.
+fn add_note(mut json: String, name: &str, text: &str) -> String {
+    json.truncate(json.trim_end_matches('}').len());
+    json.push_str(if json.ends_with('{') { "\"" } else { ",\"" });
+    json.push_str(name);
+    json.push_str("\":\"");
+    push_escaped(&mut json, text);
+    json.push_str("\"}");
+    json
 }
 
 /// Headers as a JSON object; repeated ones are joined as RFC 9110, section 5.3, has it. A receiver
@@ -343,6 +415,13 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value, serde_json::json!({"x-a": "1, 2 \"q\"", "authorization": "***"}));
         assert_eq!(headers_json(HeaderMap::new().iter(), |_| false), "{}");
+    }
+
+    #[test]
+    fn notes_stand_beside_headers() {
+        let noted = add_note(r#"{"a":"1"}"#.to_owned(), TOKEN_NOTE, "from \"x\"");
+        assert_eq!(noted, r#"{"a":"1","(token)":"from \"x\""}"#);
+        assert_eq!(add_note("{}".to_owned(), TOKEN_NOTE, "x"), r#"{"(token)":"x"}"#);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Any 2xx is success, whatever its body. Everything else is a failed attempt and is tried again on
 //! the schedule, a redirect, an address the policy forbids and a 4xx included: an operator may mend
-//! each of them before the schedule is over. Only a `410 Gone` ends a delivery early, and only
-//! where its endpoint says `on_gone: "disable"`.
+//! each of them before the schedule is over. Two things end a delivery early: a `410 Gone` where its
+//! endpoint says `on_gone: "disable"`, and a template that gives no request for its event, which it
+//! would not give later either.
 //!
 //! A channel of another kind says itself what its receiver's answer means ([`ChannelOutcome`]).
 //! What it calls dead is not tried again.
@@ -105,6 +106,8 @@ pub fn judge_answer(
         AttemptOutcome::Dead { reason: "gone" }
     } else if let AttemptAnswer::Channel(ChannelOutcome::Dead { .. }) = answer {
         AttemptOutcome::Dead { reason: "rejected" }
+    } else if error_class == Some(ErrorClass::Template) {
+        AttemptOutcome::Dead { reason: "template" }
     } else if let Some(held_back) = refusal.and_then(|refusal| held_back(refusal, round, now)) {
         held_back
     } else {
@@ -234,6 +237,14 @@ mod tests {
         assert_eq!(held.refusal, Some(ReceiverRefusal { asked: after }));
         let at = NOW.after(Duration::from_secs(90));
         assert_eq!(held.outcome, AttemptOutcome::HeldBack { at, since: NOW });
+    }
+
+    #[test]
+    fn a_template_that_gives_no_request_ends_a_delivery() {
+        let judgement = judged(AttemptAnswer::Failed(ErrorClass::Template), 1, OnGone::Retry);
+        assert_eq!(judgement.outcome, AttemptOutcome::Dead { reason: "template" });
+        let waiting = judged(AttemptAnswer::Failed(ErrorClass::Auth), 1, OnGone::Retry);
+        assert!(matches!(waiting.outcome, AttemptOutcome::Retry { .. }));
     }
 
     fn answered(code: u16, seconds: Option<u64>) -> AttemptAnswer {

@@ -3,6 +3,7 @@
 use super::attempt::{self, DeliveryParcel, MadeAttempt};
 use super::dispatcher::LaneContext;
 use super::judge::RetryRound;
+use super::refresh_token::keep_refresh_token;
 use super::turn::{EndpointTurns, HeldBack, SendTurn};
 use crate::model::delivery::{AttemptOutcome, WorkLease};
 use crate::model::endpoint::DeliveryMode;
@@ -258,6 +259,7 @@ async fn send_delivery(
     if made.judgement.disable_endpoint {
         disable_endpoint(&context.live, &target).await;
     }
+    keep_refresh_token(&context.live, &target).await;
     let outcome = tell_pace(&context.live, lane, turn, &target, &made);
     let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
     let settled = SettledAttempt {

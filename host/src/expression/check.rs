@@ -235,7 +235,7 @@ impl ExpressionCheck {
             return refuse(node, what.to_owned());
         }
         if makes_values(found) {
-            let instead = "`map` is not available: `where` gives true or false; use `exists`";
+            let instead = "`map` is not available; `exists` and `filter` look at elements";
             return refuse(node, instead.to_owned());
         }
         self.visit(&found.iter_range, below)?;
@@ -309,6 +309,11 @@ fn static_path(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<&str>)> {
     let Expr::Ident(name) = &node.expr else { return None };
     fields.reverse();
     Some((node, name, fields))
+}
+
+/// Whether an expression is a path of the event and nothing else.
+pub fn is_plain_path(node: &IdedExpr) -> bool {
+    static_path(node).is_some_and(|(_, name, _)| EventVariable::named(name).is_some())
 }
 
 /// The object and the name of `object["name"]`.

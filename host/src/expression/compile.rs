@@ -1,10 +1,12 @@
 //! An expression, made ready once.
 
-use super::check::{EventPath, ExpressionCheck, RefusedPart, check_result};
+use super::cel_value::WORK;
+use super::check::{EventPath, ExpressionCheck, RefusedPart, check_result, is_plain_path};
 use super::event_resolver::EventResolver;
 use super::event_subject::EventSubject;
 use super::syntax_fault::{TextPlace, explain_errors};
 use super::verdict::{self, WhereVerdict};
+use cel::common::value::Val;
 use cel::{Context, Env, Program, Value, extensions};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,16 +35,31 @@ static IN_USE: LazyLock<Mutex<HashMap<String, Weak<WherePredicate>>>> =
 #[derive(Debug, Clone)]
 pub struct WhereCondition(Result<Arc<WherePredicate>, String>);
 
+/// A condition in use.
+#[derive(Debug)]
+pub struct WherePredicate(CompiledExpression);
+
 /// An expression, parsed and checked.
 #[derive(Debug)]
-pub struct WherePredicate {
+pub struct CompiledExpression {
     /// As it was written, on one line.
-    text: String,
+    pub text: String,
     program: Program,
     /// What it names of an event, sorted by name.
-    paths: Vec<EventPath>,
+    pub paths: Vec<EventPath>,
     /// What an element of a list costs; 0 without macros.
     element: usize,
+    /// Whether it is nothing but the one path that it names.
+    pub is_plain_path: bool,
+}
+
+/// What an expression is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpressionUse {
+    /// It gives true or false.
+    Condition,
+    /// It gives any value.
+    Value,
 }
 
 /// What is wrong with a `where`, if it has one.
@@ -83,25 +100,55 @@ impl WherePredicate {
             return Ok(known);
         }
         drop(known);
-        let made = Arc::new(Self::compile(text)?);
+        if text.trim().is_empty() {
+            return Err("an expression is missing; leave `where` out for all events".to_owned());
+        }
+        let made = Arc::new(Self(CompiledExpression::compile(text, ExpressionUse::Condition)?));
         let mut known = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, predicate| predicate.strong_count() > 0);
         drop(known.insert(text.to_owned(), Arc::downgrade(&made)));
         Ok(made)
     }
 
-    fn compile(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            return Err("an expression is missing; leave `where` out for all events".to_owned());
+    fn judge(&self, subject: &EventSubject<'_>) -> WhereVerdict {
+        let evaluation = self.0.evaluate(subject, WORK, verdict::read_result);
+        match evaluation.result {
+            Ok(true) => WhereVerdict::Met,
+            Ok(false) => {
+                let values = verdict::describe_values(subject, &self.0.paths, &evaluation.seen);
+                WhereVerdict::Unmet(format!("where was false: {}{values}", self.0.text))
+            }
+            Err(why) => self.failed(&why),
         }
+    }
+
+    fn failed(&self, why: &str) -> WhereVerdict {
+        WhereVerdict::Failed(format!("where failed: {why} ({})", self.0.text))
+    }
+}
+
+/// What came of an evaluation.
+#[derive(Debug)]
+pub struct ExpressionEvaluation<T> {
+    /// The value, or why there is none.
+    pub result: Result<T, String>,
+    /// What is left of the work.
+    pub left: usize,
+    /// The paths that were asked for, as places in the list of paths.
+    pub seen: Vec<usize>,
+}
+
+impl CompiledExpression {
+    /// Parses and checks an expression. An error names the line and the column.
+    pub fn compile(text: &str, what_for: ExpressionUse) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             let length = text.len();
             return Err(format!("an expression has at most {MAX_LENGTH} bytes; this has {length}"));
         }
         let owned = text.to_owned();
         let parser = std::thread::Builder::new().name("cel".to_owned()).stack_size(PARSER_STACK);
-        let parsed = parser.spawn(move || parse(&owned)).map(std::thread::JoinHandle::join);
-        match parsed {
+        let parsed = parser.spawn(move || parse(&owned, what_for));
+        match parsed.map(std::thread::JoinHandle::join) {
             Ok(Ok(parsed)) => parsed,
             // The generated parser may panic on a text that nobody has tried.
             Ok(Err(_)) => Err("this is not an expression".to_owned()),
@@ -109,41 +156,41 @@ impl WherePredicate {
         }
     }
 
-    fn judge(&self, subject: &EventSubject<'_>) -> WhereVerdict {
-        let resolver = EventResolver::new(subject, &self.paths, self.element);
+    /// Evaluates the expression with an event, within an amount of work. `read` takes the value.
+    pub fn evaluate<T>(
+        &self,
+        subject: &EventSubject<'_>,
+        work: usize,
+        read: impl FnOnce(&dyn Val) -> Result<T, String>,
+    ) -> ExpressionEvaluation<T> {
+        let resolver = EventResolver::new(subject, &self.paths, self.element, work);
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         context.set_variable_resolver(&resolver);
         let evaluated = catch_unwind(AssertUnwindSafe(|| {
-            Value::resolve_val(self.program.expression(), &context)
-                .map(|value| verdict::read_result(&*value))
+            Value::resolve_val(self.program.expression(), &context).map(|value| read(&*value))
         }));
-        let progress = resolver.progress();
-        match evaluated {
-            Ok(Ok(Ok(true))) => WhereVerdict::Met,
-            Ok(Ok(Ok(false))) => {
-                let values = verdict::describe_values(subject, &self.paths, &progress.seen);
-                WhereVerdict::Unmet(format!("where was false: {}{values}", self.text))
+        let mut progress = resolver.progress();
+        let result = match evaluated {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => {
+                Err(progress.refusal.map_or_else(|| verdict::explain_error(&error), str::to_owned))
             }
-            Ok(Ok(Err(why))) => self.failed(&why),
-            Ok(Err(error)) => match progress.refusal {
-                Some(refusal) => self.failed(refusal),
-                None => self.failed(&verdict::explain_error(&error)),
-            },
-            Err(_panic) => self.failed("the evaluation broke down"),
-        }
-    }
-
-    fn failed(&self, why: &str) -> WhereVerdict {
-        WhereVerdict::Failed(format!("where failed: {why} ({})", self.text))
+            Err(_panic) => Err("the evaluation broke down".to_owned()),
+        };
+        let seen = std::mem::take(&mut progress.seen);
+        ExpressionEvaluation { result, left: progress.left, seen }
     }
 }
 
-fn parse(text: &str) -> Result<WherePredicate, String> {
+fn parse(text: &str, what_for: ExpressionUse) -> Result<CompiledExpression, String> {
     let program =
         ENVIRONMENT.compile(text).map_err(|errors| explain_errors(text, &errors.errors))?;
     let mut check = ExpressionCheck::default();
-    let checked = check.visit(program.expression(), 0);
-    checked.and_then(|()| check_result(program.expression())).map_err(|refused| {
+    let checked = check.visit(program.expression(), 0).and_then(|()| match what_for {
+        ExpressionUse::Condition => check_result(program.expression()),
+        ExpressionUse::Value => Ok(()),
+    });
+    checked.map_err(|refused| {
         let RefusedPart { id, what } = refused;
         match program.source_info().offset_for(id) {
             Some((start, _)) => TextPlace::of_byte(text, start as usize).describe(text, &what),
@@ -151,6 +198,8 @@ fn parse(text: &str) -> Result<WherePredicate, String> {
         }
     })?;
     let element = if check.loops > 0 { check.parts } else { 0 };
+    let is_plain_path = is_plain_path(program.expression());
     let text = verdict::on_one_line(text);
-    Ok(WherePredicate { text, program, paths: check.into_paths(), element })
+    let paths = check.into_paths();
+    Ok(CompiledExpression { text, program, paths, element, is_plain_path })
 }

@@ -1,6 +1,6 @@
 //! Answers what an evaluation asks of an event.
 
-use super::cel_value::{BoxedValue, WORK, WorkBudget};
+use super::cel_value::{BoxedValue, WorkBudget};
 use super::check::EventPath;
 use super::event_subject::{EventSubject, EventVariable, SubjectValue};
 use cel::common::types::{CelBool, CelMap, CelMapKey};
@@ -27,7 +27,8 @@ pub struct EventResolver<'a, 'e> {
 /// How far an evaluation has come.
 #[derive(Debug)]
 pub struct EvaluationProgress {
-    left: usize,
+    /// What is left of the work.
+    pub left: usize,
     /// Why the evaluation was stopped.
     pub refusal: Option<&'static str>,
     /// The paths that were asked for, as places in the list of paths.
@@ -39,8 +40,9 @@ impl<'a, 'e> EventResolver<'a, 'e> {
         subject: &'a EventSubject<'e>,
         paths: &'a [EventPath],
         element: usize,
+        work: usize,
     ) -> Self {
-        let progress = EvaluationProgress { left: WORK, refusal: None, seen: Vec::new() };
+        let progress = EvaluationProgress { left: work, refusal: None, seen: Vec::new() };
         Self { subject, paths, element, progress: Mutex::new(progress) }
     }
 

@@ -155,7 +155,7 @@ pub enum AttemptOutcome {
     },
     /// Failed, and not to be tried again.
     Dead {
-        /// Why, in a word: `retries_exhausted`, `gone` or `rejected`.
+        /// Why, in a word: `retries_exhausted`, `gone`, `rejected` or `template`.
         reason: &'static str,
     },
 }
@@ -198,7 +198,7 @@ pub struct DeadLetter {
     pub endpoint_id: Option<EndpointId>,
     /// The flow whose modules failed.
     pub flow_id: Option<FlowId>,
-    /// Why, in a word: `retries_exhausted`, `gone`, `rejected`, `module_trap`, `module_timeout`,
+    /// Why, in a word: `retries_exhausted`, `gone`, `rejected`, `template`, `module_trap`, `module_timeout`,
     /// `module_memory`, `module_output`, `module_failure`, `module_missing`, `refused_by_database`.
     pub reason: String,
     /// Why, in a sentence.

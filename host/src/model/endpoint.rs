@@ -1,9 +1,12 @@
 //! Endpoints: where deliveries go, and how.
 
 use super::cloud_events;
+use super::endpoint_auth::EndpointAuth;
+use super::endpoint_tls::EndpointTls;
 use super::envelope::EnvelopeForm;
 use super::field_map::FieldMap;
 use super::id::EndpointId;
+use super::request_template::{DeliveryMethod, RequestTemplate};
 use super::signature_scheme::SignatureScheme;
 use crate::model::fault::{InputFault, check_condition, check_name};
 use crate::model::type_pattern::TypePattern;
@@ -133,6 +136,30 @@ pub struct EndpointSettings {
     #[serde(default)]
     #[schema(value_type = String)]
     pub envelope: EnvelopeForm,
+    /// Who Waybill says it is. Its secrets are never shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<EndpointAuth>,
+    /// How its receiver is spoken to over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<EndpointTls>,
+    /// The method of its requests.
+    #[serde(default, skip_serializing_if = "DeliveryMethod::is_post")]
+    pub method: DeliveryMethod,
+    /// What is appended to the path of the URL. Expressions in CEL stand in braces; their values are
+    /// percent-encoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/leads/{data.id}")]
+    pub path: Option<String>,
+    /// What is appended to the query of the URL: texts, or expressions that begin with `=`. A value
+    /// of null leaves its member out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"email": "=data.email"}))]
+    pub query: BTreeMap<String, String>,
+    /// The body in the place of an envelope: any JSON value. Texts in it that begin with `=` are
+    /// expressions in CEL over what `where` may name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, example = json!({"name": "=data.name", "source": "web"}))]
+    pub body: Option<Value>,
     /// How long one attempt may take; the configured `delivery.timeout` where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "30s")]
@@ -196,6 +223,8 @@ impl EndpointSettings {
             faults.push(InputFault::new("url", format!("a URL has at most {MAX_URL} bytes")));
         }
         faults.extend(check_condition(self.condition.as_deref()));
+        faults.extend(self.check_auth());
+        faults.extend(RequestTemplate::read(self).err().into_iter().flatten());
         self.check_headers(&mut faults);
         self.check_limits(&mut faults);
         if self.signing.is_empty() {
@@ -216,19 +245,7 @@ impl EndpointSettings {
                 faults.push(InputFault::new(path, message));
                 continue;
             }
-            match http::HeaderName::try_from(name) {
-                Err(_) => faults.push(InputFault::new(path, "this is not an HTTP header name")),
-                Ok(known) if is_reserved(known.as_str()) => {
-                    faults.push(InputFault::new(path, "Waybill sets this header itself"));
-                }
-                Ok(_) if http::HeaderValue::try_from(value).is_err() => {
-                    faults.push(InputFault::new(
-                        path,
-                        "the value has characters no header may carry",
-                    ));
-                }
-                Ok(_) => {}
-            }
+            faults.extend(check_header(name, value, &path));
         }
     }
 
@@ -270,6 +287,19 @@ impl EndpointSettings {
     }
 }
 
+/// What is wrong with a header that settings add. `path` is where it stands.
+pub fn check_header(name: &str, value: &str, path: &str) -> Option<InputFault> {
+    let why = match http::HeaderName::try_from(name) {
+        Err(_) => "this is not an HTTP header name",
+        Ok(known) if is_reserved(known.as_str()) => "Waybill sets this header itself",
+        Ok(_) if http::HeaderValue::try_from(value).is_err() => {
+            "the value has characters no header may carry"
+        }
+        Ok(_) => return None,
+    };
+    Some(InputFault::new(path, why))
+}
+
 /// Headers of the protocol and of the connection, which settings may not replace.
 fn is_reserved(name: &str) -> bool {
     const RESERVED: [&str; 12] = [
@@ -309,7 +339,7 @@ pub struct Endpoint {
 mod tests {
     use super::*;
 
-    fn settings(json: serde_json::Value) -> EndpointSettings {
+    fn settings(json: Value) -> EndpointSettings {
         serde_json::from_value(json).unwrap()
     }
 

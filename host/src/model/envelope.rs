@@ -89,7 +89,7 @@ pub struct EnvelopeMessage<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedBody {
     pub body: Vec<u8>,
-    /// The value of `Content-Type`.
+    /// The value of `Content-Type`; empty for a request without a body.
     pub content_type: Cow<'static, str>,
     /// Further headers: `ce-*` in CloudEvents' binary mode.
     pub headers: Vec<(HeaderName, HeaderValue)>,

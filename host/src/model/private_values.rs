@@ -1,13 +1,16 @@
 //! The private parts of settings: values that neither rest in plain text nor are shown to those who
-//! only read. Of an endpoint these are the values of its headers, those of its URL's query, the parts
-//! of its URL's path that look like secrets, and the secrets among its settings; of a source the same parts of the lists that it
-//! asks for; of a flow every text in the configuration of its modules.
+//! only read. For an endpoint these are the values of its headers and of its URL's query, the parts of
+//! its URL's path that look like secrets, and the secrets of `settings`, `auth` and `tls`. For a source
+//! they are the same parts of the lists that it polls. For a flow they are all texts in the
+//! configuration of its modules.
 //!
 //! A private value that is not shown is masked. A mask that comes back stands for the stored value,
 //! as long as that goes where it was meant to go.
 
 pub mod keep;
+pub mod keep_auth;
 
+use crate::model::endpoint_auth::SECRET_PLACES;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -47,6 +50,13 @@ pub fn hide_values(kind: SettingsKind, settings: &mut Value) -> PrivateValues {
             }
             if let Some(Value::Object(settings)) = settings.get_mut("settings") {
                 hider.secrets(settings, "/settings");
+            }
+            for place in SECRET_PLACES {
+                hider.at(settings, place, |_| MASK.to_owned());
+            }
+            hider.at(settings, "/auth/token_url", mask_url);
+            if let Some(extra) = settings.pointer_mut("/auth/extra") {
+                hider.below(extra, "/auth/extra");
             }
         }
         SettingsKind::Source => {
@@ -258,6 +268,9 @@ mod tests {
             "name": "a", "url": "https://h.example/in/7?token=s3cret&x=&flag#f",
             "headers": {"Authorization": "Bearer s3cret", "x~a": "s3cret"},
             "settings": {"password": "s3cret", "from": "a@h.example", "deep": {"token": "s3cret"}},
+            "auth": {"kind": "oauth2", "token_url": "https://t.example/t?k=s3cret", "client_id": "c",
+                     "client_secret": "s3cret", "extra": {"resource": "s3cret"}},
+            "tls": {"certificate": "shown", "key": "s3cret"},
         });
         let flow = json!({"name": "f", "modules": [
             {"name": "m", "config": {"key": "s3cret", "n": 5, "deep": [{"a/b": "s3cret"}, true]}},
@@ -266,7 +279,7 @@ mod tests {
             {"path": "/orders?key=s3cret"}, {"path": "/plain"},
         ]}});
         for (kind, settings, count) in [
-            (SettingsKind::Endpoint, endpoint, 5),
+            (SettingsKind::Endpoint, endpoint, 9),
             (SettingsKind::Flow, flow, 2),
             (SettingsKind::Source, source, 1),
         ] {

@@ -24,6 +24,10 @@ pub enum ErrorClass {
     ClientError,
     /// A 5xx.
     ServerError,
+    /// No token came from the token server, so the delivery was not sent.
+    Auth,
+    /// The request could not be made of the event by the endpoint's templates.
+    Template,
     /// What came back is no HTTP, or a status no final answer has.
     Protocol,
     /// The receiver does not take it now and may later, such as a 4xx of SMTP.
@@ -45,6 +49,8 @@ impl ErrorClass {
             Self::Redirect => "redirect",
             Self::ClientError => "client_error",
             Self::ServerError => "server_error",
+            Self::Auth => "auth",
+            Self::Template => "template",
             Self::Protocol => "protocol",
             Self::Deferred => "deferred",
             Self::Rejected => "rejected",

@@ -21,20 +21,24 @@ pub mod raw_connection;
 
 use super::error_class::ErrorClass;
 use crate::net::address_policy::AddressPolicy;
+use crate::net::tls_profile::TlsProfile;
 use crate::net::tls_trust;
 use crate::net::tls_trust::TlsError;
 use bytes::{Bytes, BytesMut};
-use connection::{BoundedConnector, ConnectionWatch};
+use connection::{BoundedConnector, ConnectionPlaces, ConnectionWatch};
 use dial::GuardedDialler;
 use dns::NameResolver;
 use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
+use hyper_rustls::FixedServerNameResolver;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use raw_connection::RawConnector;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,9 +76,10 @@ pub struct ClientSettings {
     pub max_connections: usize,
 }
 
-/// A request: a `POST` of a body.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
+    pub method: Method,
     /// Where to: absolute, `http` or `https`.
     pub uri: Uri,
     /// Its headers; `Host` and `Content-Length` are added.
@@ -121,6 +126,16 @@ pub struct DeliveryClient {
     fresh: HttpClient,
     /// Makes connections for other protocols.
     raw: RawConnector,
+    shared: Arc<SharedParts>,
+}
+
+/// What the clients of all endpoints have in common.
+#[derive(Debug)]
+struct SharedParts {
+    dialler: GuardedDialler,
+    places: Arc<ConnectionPlaces>,
+    extra_ca_pem: Option<Vec<u8>>,
+    silence: Duration,
 }
 
 type HttpClient = legacy::Client<BoundedConnector, Full<Bytes>>;
@@ -134,22 +149,49 @@ impl DeliveryClient {
 
     fn with_silence(settings: ClientSettings, silence: Duration) -> Result<Self, TlsError> {
         let policy = AddressPolicy::new(settings.allow_networks);
-        let tls = tls_trust::client_config(settings.extra_ca_pem.as_deref())?;
-        let dialler = GuardedDialler::new(policy, NameResolver::new(settings.name_servers));
-        let raw = RawConnector { dialler: dialler.clone(), tls: Arc::new(tls.clone()) };
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(dialler);
-        let connector = BoundedConnector::new(connector, settings.max_connections);
+        let shared = SharedParts {
+            dialler: GuardedDialler::new(policy, NameResolver::new(settings.name_servers)),
+            places: ConnectionPlaces::new(settings.max_connections),
+            extra_ca_pem: settings.extra_ca_pem,
+            silence,
+        };
+        let tls = tls_trust::client_config(shared.extra_ca_pem.as_deref())?;
+        Ok(Self::assemble(Arc::new(shared), tls, None))
+    }
+
+    /// A client with a pool of its own that speaks TLS in another way. It shares the bound on
+    /// connections, and goes to the same addresses.
+    pub fn with_profile(&self, profile: &TlsProfile) -> Result<Self, TlsError> {
+        let shared = Arc::clone(&self.shared);
+        let tls = profile.client_config(shared.extra_ca_pem.as_deref())?;
+        let name = profile.server_name.as_ref().map(|name| {
+            ServerName::try_from(name.clone()).map_err(|_opaque| TlsError::ServerName(name.clone()))
+        });
+        Ok(Self::assemble(shared, tls, name.transpose()?))
+    }
+
+    fn assemble(
+        shared: Arc<SharedParts>,
+        tls: ClientConfig,
+        name: Option<ServerName<'static>>,
+    ) -> Self {
+        let raw = RawConnector { dialler: shared.dialler.clone(), tls: Arc::new(tls.clone()) };
+        let builder =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let builder = match name {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => builder,
+        };
+        let connector = builder.enable_all_versions().wrap_connector(shared.dialler.clone());
+        let connector = BoundedConnector::new(connector, Arc::clone(&shared.places));
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
         builder.http1_max_headers(MAX_REPLY_HEADERS);
-        builder.http2_keep_alive_interval(silence).http2_keep_alive_timeout(silence);
+        builder.http2_keep_alive_interval(shared.silence);
+        builder.http2_keep_alive_timeout(shared.silence);
         let pooled = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);
-        Ok(Self { pooled, fresh, raw })
+        Self { pooled, fresh, raw, shared }
     }
 
     /// Sends a request and waits for its reply, at most `timeout`. Where `withdrawn` ends before
@@ -162,7 +204,7 @@ impl DeliveryClient {
         withdrawn: impl Future<Output = ()>,
     ) -> Option<Result<ClientReply, SendError>> {
         let bounds = ExchangeBounds { body: MAX_REPLY_BODY, wait: BODY_WAIT, timeout };
-        self.exchange(Method::POST, request, bounds, withdrawn).await
+        self.exchange(request, bounds, withdrawn).await
     }
 
     /// Asks for something and reads it, at most `most` bytes in `timeout`. More than that, or less
@@ -174,16 +216,26 @@ impl DeliveryClient {
         timeout: Duration,
         most: usize,
     ) -> Result<ClientReply, SendError> {
+        let (method, body) = (Method::GET, Bytes::new());
+        let request = ClientRequest { method, uri, headers, header_case: None, body };
+        self.ask_whole(request, timeout, most).await
+    }
+
+    /// Sends a request that nothing withdraws and reads the reply as [`Self::get`] does.
+    pub async fn ask_whole(
+        &self,
+        request: ClientRequest,
+        timeout: Duration,
+        most: usize,
+    ) -> Result<ClientReply, SendError> {
         let bounds = ExchangeBounds { body: most, wait: timeout, timeout };
-        let request = ClientRequest { uri, headers, header_case: None, body: Bytes::new() };
-        let reply = self.exchange(Method::GET, request, bounds, pending()).await;
+        let reply = self.exchange(request, bounds, pending()).await;
         // Nothing withdraws it.
         reply.unwrap_or_else(|| Err(failure::timed_out(timeout, timeout)))
     }
 
     async fn exchange(
         &self,
-        method: Method,
         request: ClientRequest,
         bounds: ExchangeBounds,
         withdrawn: impl Future<Output = ()>,
@@ -191,7 +243,7 @@ impl DeliveryClient {
         let ExchangeBounds { body: most, wait, timeout } = bounds;
         let started = Instant::now();
         let deadline = started + timeout;
-        let answered = timeout_at(deadline, self.ask(&method, &request, withdrawn)).await;
+        let answered = timeout_at(deadline, self.ask(&request, withdrawn)).await;
         let response = match answered {
             Ok(Some(Ok(response))) => response,
             Ok(Some(Err(error))) => {
@@ -216,11 +268,10 @@ impl DeliveryClient {
     /// Sends a request, a second time where the connection turned out to be closed.
     async fn ask(
         &self,
-        method: &Method,
         request: &ClientRequest,
         withdrawn: impl Future<Output = ()>,
     ) -> Option<Result<ClientResponse, legacy::Error>> {
-        let error = match begin(&self.pooled, made(method, request), withdrawn).await? {
+        let error = match begin(&self.pooled, made(request), withdrawn).await? {
             Ok(response) => {
                 if let Some(watch) = response.extensions().get::<ConnectionWatch>() {
                     watch.note_answer();
@@ -233,7 +284,7 @@ impl DeliveryClient {
             return Some(Err(error));
         }
         tracing::debug!(host = request.uri.host(), "a kept connection was closed; sending again");
-        Some(self.fresh.request(made(method, request)).await)
+        Some(self.fresh.request(made(request)).await)
     }
 }
 
@@ -273,9 +324,9 @@ struct ExchangeBounds {
     timeout: Duration,
 }
 
-fn made(method: &Method, request: &ClientRequest) -> http::Request<Full<Bytes>> {
+fn made(request: &ClientRequest) -> http::Request<Full<Bytes>> {
     let mut made = http::Request::new(Full::new(request.body.clone()));
-    made.method_mut().clone_from(method);
+    made.method_mut().clone_from(&request.method);
     made.uri_mut().clone_from(&request.uri);
     made.headers_mut().clone_from(&request.headers);
     if let Some(case) = &request.header_case {

@@ -4,13 +4,15 @@
 //! server shows that very certificate. Many self-signed ones say of themselves that they are an
 //! authority's (`openssl req -x509` makes them so), and webpki refuses those as a server's.
 
+use crate::net::tls_profile::TlsVersion;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
 };
 use std::sync::Arc;
 
@@ -26,6 +28,21 @@ pub enum TlsError {
     /// One is no certificate authority's.
     #[error("a further certificate authority's certificate cannot be used")]
     Certificate(#[source] rustls::Error),
+    /// The own certificate is not PEM.
+    #[error("`certificate` is not readable as PEM certificates")]
+    OwnCertificate(#[source] rustls::pki_types::pem::Error),
+    /// There is no own certificate.
+    #[error("`certificate` holds no certificate; it begins with -----BEGIN CERTIFICATE-----")]
+    NoOwnCertificate,
+    /// The own key is not PEM.
+    #[error("`key` is not readable as a private key in PEM")]
+    OwnKey(#[source] rustls::pki_types::pem::Error),
+    /// The own key cannot be used, or is another certificate's.
+    #[error("`certificate` and `key` do not fit each other")]
+    OwnPair(#[source] rustls::Error),
+    /// No certificate has such a name.
+    #[error("`server_name`: `{0}` is neither a host name nor an address")]
+    ServerName(String),
     /// No protocol version is left.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
@@ -33,23 +50,36 @@ pub enum TlsError {
 
 /// TLS 1.2 and 1.3 with Mozilla's roots and those given.
 pub fn client_config(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
+    let authorities: Vec<&[u8]> = extra_ca_pem.into_iter().collect();
+    Ok(verifying_builder(&authorities, TlsVersion::Tls12)?.with_no_client_auth())
+}
+
+/// TLS from a version on, with Mozilla's roots and those given; still without a certificate of the
+/// client's own.
+pub fn verifying_builder(
+    authorities: &[&[u8]],
+    min_version: TlsVersion,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let listed = match extra_ca_pem {
-        Some(pem) => add(&mut roots, pem)?,
-        None => Vec::new(),
-    };
+    let mut listed = Vec::new();
+    for pem in authorities {
+        listed.extend(add(&mut roots, pem)?);
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = match min_version {
+        TlsVersion::Tls12 => builder.with_safe_default_protocol_versions(),
+        TlsVersion::Tls13 => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+    };
+    let builder = builder.map_err(TlsError::Setup)?;
     if listed.is_empty() {
-        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+        return Ok(builder.with_root_certificates(roots));
     }
     let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
     let verifier = Arc::new(ListedCertificates { usual, listed });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
 fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {

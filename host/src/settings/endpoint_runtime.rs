@@ -6,19 +6,24 @@ use crate::expression::WhereCondition;
 use crate::expression::event_subject::EventSubject;
 use crate::model::delivery::{CollapseKey, DedupeKey, NewDelivery, WorkLease};
 use crate::model::endpoint::{DeliveryMode, Endpoint, EndpointSettings};
+use crate::model::endpoint_auth::EndpointAuth;
 use crate::model::event::{DeliveryMessage, Event, record_key};
+use crate::model::fault::InputFault;
 use crate::model::id::{DeliveryId, FlowId};
 use crate::model::private_values::{hide_settings, url_secrets};
 use crate::model::redactor::SecretRedactor;
+use crate::model::request_template::RequestTemplate;
 use crate::model::retry_schedule::{DEFAULT_JITTER, RetrySchedule};
 use crate::model::secrets::SigningSecrets;
 use crate::net::header_case::header_case;
 use crate::net::http_url::read_http_url;
+use crate::settings::endpoint_access::EndpointAccess;
 use crate::signing::{DeliverySigner, SecretError};
 use crate::store::prefetch::EndpointLane;
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::span::TimeSpan;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +64,13 @@ pub struct EndpointRuntime {
     /// Where a webhook's deliveries are posted, or why they cannot be. A URL that an earlier version
     /// accepted may be one that cannot work.
     pub uri: Result<Uri, String>,
-    /// Its further request headers.
+    /// Its further request headers, and the one that its `auth` sets where that is always the same.
     pub headers: HeaderMap,
+    /// What else its requests need to be let in.
+    pub access: Option<Arc<EndpointAccess>>,
+    /// Its method and templates, where it has any, or why they cannot be read: an older version of
+    /// Waybill may read fewer than the one that took them.
+    pub template: Option<Arc<Result<RequestTemplate, String>>>,
     /// The case of their names, where it is not lower case.
     pub header_case: Option<Extensions>,
     /// When failed deliveries are tried again.
@@ -83,12 +93,14 @@ pub enum UnusableEndpoint {
 }
 
 impl EndpointRuntime {
-    /// Makes an endpoint ready.
+    /// Makes an endpoint ready. What `previous`, its state before the change, learnt and read holds
+    /// as long as the settings behind it do.
     pub fn new(
         endpoint: Endpoint,
         secrets: Option<SigningSecrets>,
         defaults: &EndpointDefaults,
         journal: &EventStore,
+        previous: Option<&Self>,
     ) -> Result<Self, UnusableEndpoint> {
         let settings = &endpoint.settings;
         let schedule = RetrySchedule {
@@ -96,7 +108,10 @@ impl EndpointRuntime {
             jitter: settings.retry.jitter.unwrap_or(DEFAULT_JITTER),
         };
         let max_in_flight = settings.max_in_flight.unwrap_or(defaults.max_in_flight) as usize;
-        let headers = settings.headers.iter().filter_map(|(name, value)| {
+        let own_header = settings.auth.as_ref().and_then(EndpointAuth::fixed_header);
+        let set = settings.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = own_header.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let headers = set.clone().chain(own.clone()).filter_map(|(name, value)| {
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
         });
         Ok(Self {
@@ -109,7 +124,12 @@ impl EndpointRuntime {
             channel: open_channel(settings, &defaults.channels),
             uri: read_http_url(&settings.url),
             headers: headers.collect(),
-            header_case: header_case(settings.headers.keys().map(String::as_str)),
+            header_case: header_case(set.chain(own).map(|(name, _)| name)),
+            access: EndpointAccess::prepare(
+                settings,
+                previous.and_then(|previous| previous.access.as_ref()),
+            ),
+            template: read_template(settings, previous),
             schedule,
             timeout: settings.timeout.map_or(defaults.timeout, TimeSpan::get),
             max_in_flight,
@@ -225,6 +245,35 @@ fn open_channel(settings: &EndpointSettings, rules: &ChannelsSection) -> Endpoin
     }
 }
 
+/// The method and the templates of an endpoint. To read an expression takes up to 1 ms, so those
+/// that have not changed are not read again.
+fn read_template(
+    settings: &EndpointSettings,
+    previous: Option<&EndpointRuntime>,
+) -> Option<Arc<Result<RequestTemplate, String>>> {
+    if !RequestTemplate::is_used(settings) {
+        return None;
+    }
+    let known = previous.filter(|previous| {
+        let known = &previous.endpoint.settings;
+        (known.method, &known.path, &known.query, &known.body)
+            == (settings.method, &settings.path, &settings.query, &settings.body)
+    });
+    if let Some(known) = known.and_then(|known| known.template.as_ref()) {
+        return Some(Arc::clone(known));
+    }
+    let told = |faults: Vec<InputFault>| {
+        let lines = faults.into_iter().map(|fault| format!("{}: {}", fault.path, fault.message));
+        lines.collect::<Vec<_>>().join("; ")
+    };
+    let read = RequestTemplate::read(settings).map_err(told);
+    if let Err(why) = &read {
+        let name = &settings.name;
+        tracing::error!(endpoint = name, why, "its templates cannot be read, so nothing is sent");
+    }
+    Some(Arc::new(read))
+}
+
 /// Headers whose values are not secret, and stand in answers by chance.
 const PUBLIC_HEADERS: [&str; 4] = ["accept", "accept-encoding", "accept-language", "cache-control"];
 
@@ -240,6 +289,14 @@ fn redactor(settings: &EndpointSettings, secrets: Option<&SigningSecrets>) -> Se
         values.push(value.clone());
     }
     values.extend(hide_settings(&mut settings.settings.clone()));
+    if let Some(mut auth) = settings.auth.clone() {
+        values.extend(auth.extra().into_iter().flat_map(BTreeMap::values).cloned());
+        values.extend(auth.secrets_mut().into_iter().map(|(_, secret)| secret.clone()));
+        if let Some((_, value)) = auth.fixed_header() {
+            values.extend(value.split_once(' ').map(|(_, credentials)| credentials.to_owned()));
+            values.push(value);
+        }
+    }
     if let Some(secrets) = secrets {
         values.push(secrets.current.clone());
         values.extend(secrets.previous.as_ref().map(|graced| graced.secret.clone()));

@@ -9,11 +9,13 @@ use crate::error_chain::error_chain;
 use crate::expression::WhereCondition;
 use crate::model::api_call::TokenUsage;
 use crate::model::endpoint::{Endpoint, EndpointSettings};
+use crate::model::endpoint_auth::EndpointAuth;
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
 use crate::model::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
 use crate::model::private_values::MASK;
 use crate::model::source::{Source, SourceSettings};
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
+use crate::settings::oauth_access::RotatedToken;
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
 use crate::store;
 use crate::store::modules::ModuleVersion;
@@ -371,13 +373,14 @@ impl LiveSettings {
     async fn endpoints(&self) -> Result<HashMap<EndpointId, Arc<EndpointRuntime>>, SettingsError> {
         let objects: Vec<StoredObject<Value>> =
             self.inner.journal.list_objects(ObjectKind::Endpoint).await?;
+        let current = self.current_settings();
         let mut endpoints = HashMap::new();
         for object in objects {
             let id = EndpointId::from_uuid(object.id);
             let Some(OpenedSettings { settings, secrets, .. }) =
                 self.open_settings::<EndpointSettings>(ObjectKind::Endpoint, &object)
             else {
-                let known = self.current_settings().find_endpoint(id).cloned();
+                let known = current.find_endpoint(id).cloned();
                 endpoints.extend(known.map(|known| (id, known)));
                 continue;
             };
@@ -388,11 +391,12 @@ impl LiveSettings {
                 updated_at: object.updated_at,
             };
             let name = endpoint.settings.name.clone();
-            match EndpointRuntime::new(endpoint, secrets, &self.inner.defaults, &self.inner.journal)
-            {
+            let (defaults, journal) = (&self.inner.defaults, &self.inner.journal);
+            let previous = current.find_endpoint(id).map(|previous| &**previous);
+            match EndpointRuntime::new(endpoint, secrets, defaults, journal, previous) {
                 Ok(mut target) => {
-                    if let Some(known) = self.current_settings().find_endpoint(id) {
-                        target.keep_channel(known);
+                    if let Some(previous) = previous {
+                        target.keep_channel(previous);
                     }
                     if let EndpointChannel::Unusable(why) = &target.channel {
                         tracing::error!(endpoint = name, why, "nothing can be sent to it");
@@ -552,14 +556,42 @@ impl LiveSettings {
         let Some(target) = target else { return Ok(false) };
         let mut settings = target.endpoint.settings.clone();
         settings.enabled = false;
-        let name = settings.name.clone();
-        let object = sealed::sealed_object(id.uuid(), settings, target.endpoint.created_at);
+        self.replace_endpoint(target, settings).await?;
+        Ok(true)
+    }
+
+    /// Stores the refresh token that a token server gave in the place of an endpoint's. One that an
+    /// operator, or another node, has stored since is kept.
+    pub async fn store_refresh_token(
+        &self,
+        id: EndpointId,
+        rotated: RotatedToken,
+    ) -> Result<(), SettingsError> {
+        let _turn = self.take_edit_turn().await?;
+        let current = self.current_settings();
+        let Some(target) = current.find_endpoint(id) else { return Ok(()) };
+        let mut settings = target.endpoint.settings.clone();
+        let Some(EndpointAuth::Oauth2(oauth)) = &mut settings.auth else { return Ok(()) };
+        if oauth.refresh_token.as_ref() != Some(&rotated.stored) {
+            return Ok(());
+        }
+        oauth.refresh_token = Some(rotated.given);
+        self.replace_endpoint(target, settings).await
+    }
+
+    /// Stores other settings of an endpoint. The caller holds the edit turn.
+    async fn replace_endpoint(
+        &self,
+        target: &EndpointRuntime,
+        settings: EndpointSettings,
+    ) -> Result<(), SettingsError> {
+        let (id, name) = (target.endpoint.id.uuid(), settings.name.clone());
+        let object = sealed::sealed_object(id, settings, target.endpoint.created_at);
         let secrets = target.secrets.as_ref();
         let change =
             sealed::put_sealed(&self.inner.sealer, ObjectKind::Endpoint, &name, &object, secrets)?;
         let change = change.replacing(Some(target.endpoint.updated_at));
         self.inner.journal.change_objects(&[change]).await?;
-        self.reload_settings().await?;
-        Ok(true)
+        self.reload_settings().await
     }
 }

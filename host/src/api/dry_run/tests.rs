@@ -36,7 +36,7 @@ fn endpoint(store: &EventStore, name: &str, enabled: bool) -> Arc<EndpointRuntim
     let settings = serde_json::from_value(settings).unwrap();
     let id = EndpointId::generate();
     let endpoint = Endpoint { id, settings, created_at: time, updated_at: time };
-    Arc::new(EndpointRuntime::new(endpoint, None, &DEFAULTS, store).unwrap())
+    Arc::new(EndpointRuntime::new(endpoint, None, &DEFAULTS, store, None).unwrap())
 }
 
 /// A flow whose first module makes `count` drafts of `data`, and whose second routes them.

@@ -1,6 +1,7 @@
 //! Masks that come back with changed settings: each stands for the stored value, as long as that
 //! goes where it was given for.
 
+use super::keep_auth::keep_auth;
 use super::{MASK, mask_url, url_authority, url_origin};
 use crate::model::endpoint::EndpointSettings;
 use crate::model::fault::InputFault;
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 
 /// A URL with stored values in the place of its masks, if the stored URL is of the same origin and
 /// has them all.
-fn unmask_url(url: &str, stored: &str) -> Option<String> {
+pub fn unmask_url(url: &str, stored: &str) -> Option<String> {
     if mask_url(stored) == url {
         return Some(stored.to_owned());
     }
@@ -53,7 +54,7 @@ fn unmask_path(place: &str, stored: &str) -> Option<String> {
 }
 
 /// Whether part of a URL is a mask.
-fn is_masked_url(url: &str) -> bool {
+pub fn is_masked_url(url: &str) -> bool {
     url.split(['?', '#']).next().is_some_and(|place| place.split('/').any(|part| part == MASK))
         || url_authority(url).is_some_and(|authority| authority.starts_with("***@"))
         || url.split_once('?').is_some_and(|(_, query)| {
@@ -94,10 +95,11 @@ pub fn keep_endpoint(new: &mut EndpointSettings, stored: &[&EndpointSettings]) -
         let message = again("value", stored.first(), &goes_to);
         faults.push(InputFault::new(format!("settings.{name}"), message));
     }
+    faults.extend(keep_auth(new, stored));
     faults
 }
 
-fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> String {
+pub fn again(what: &str, stored: Option<&&EndpointSettings>, goes_to: &str) -> String {
     match stored.map(|stored| url_origin(&stored.url)) {
         Some(known) if known != url_origin(goes_to) => {
             format!("give the {what} again: the stored one was given for {known}")

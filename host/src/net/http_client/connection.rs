@@ -149,13 +149,19 @@ impl Drop for SharedUse {
 
 /// The connections of a client, bounded in number.
 #[derive(Debug)]
-struct ConnectionPlaces {
+pub struct ConnectionPlaces {
     places: Arc<Semaphore>,
     next: AtomicU64,
     open: Mutex<HashMap<u64, ConnectionWatch>>,
 }
 
 impl ConnectionPlaces {
+    /// At most that many connections at once.
+    pub fn new(most: usize) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        Arc::new(Self { places, next: AtomicU64::new(0), open: Mutex::default() })
+    }
+
     /// A place for a connection. Where there is none, the one that rested longest is closed.
     async fn place(&self) -> OwnedSemaphorePermit {
         loop {
@@ -193,12 +199,12 @@ pub struct BoundedConnector {
 }
 
 impl BoundedConnector {
-    /// At most that many connections at once.
-    pub fn new(https: HttpsConnector<GuardedDialler>, most: usize) -> Self {
-        let places = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
-        let connections =
-            ConnectionPlaces { places, next: AtomicU64::new(0), open: Mutex::default() };
-        Self { https, connections: Arc::new(connections) }
+    /// Opens connections in these places, which several connectors may share.
+    pub const fn new(
+        https: HttpsConnector<GuardedDialler>,
+        connections: Arc<ConnectionPlaces>,
+    ) -> Self {
+        Self { https, connections }
     }
 }
 

@@ -43,6 +43,7 @@ fn request(uri: &str) -> ClientRequest {
         HeaderValue::from_static("application/json"),
     )]);
     ClientRequest {
+        method: Method::POST,
         uri: uri.parse().unwrap(),
         headers,
         header_case: None,

@@ -1,0 +1,102 @@
+//! One token for each endpoint: found in memory, or asked for by one delivery for all that wait.
+
+use super::token_request::{TokenAsk, fetch_token};
+use crate::model::private_values::mask_url;
+use crate::settings::oauth_access::{FailedFlight, FetchedToken, TokenState};
+use crate::time::span::TimeSpan;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a renewal may take while the token before is still good.
+const RENEWAL: Duration = Duration::from_secs(5);
+
+/// A token for a request.
+#[derive(Debug)]
+pub struct ObtainedToken {
+    pub token: Arc<FetchedToken>,
+    /// Where the token was fetched from, if this delivery fetched it.
+    pub fetched: Option<String>,
+}
+
+/// Finds a token that is good, or asks for one until `deadline`. An error says in words why there is
+/// none; the delivery is then not sent.
+pub async fn obtain_token(ask: TokenAsk<'_>, deadline: Instant) -> Result<ObtainedToken, String> {
+    let slot = &ask.oauth.slot;
+    match slot.state(Instant::now()) {
+        TokenState::Fresh(token) => Ok(ObtainedToken { token, fetched: None }),
+        TokenState::Aging(token) => Ok(renew_token(ask, token, deadline).await),
+        TokenState::Absent => await_token(ask, deadline).await,
+    }
+}
+
+/// Renews a token that is still good. The others go on with it meanwhile, and all do if the token
+/// server has no other.
+async fn renew_token(
+    ask: TokenAsk<'_>,
+    token: Arc<FetchedToken>,
+    deadline: Instant,
+) -> ObtainedToken {
+    let slot = &ask.oauth.slot;
+    let Ok(mut flight) = slot.flight.try_lock() else {
+        return ObtainedToken { token, fetched: None };
+    };
+    // The delivery that had the lock may have renewed it.
+    if let TokenState::Fresh(token) = slot.state(Instant::now()) {
+        return ObtainedToken { token, fetched: None };
+    }
+    let deadline = deadline.min(Instant::now() + RENEWAL);
+    match ask_server(ask, &mut flight, deadline).await {
+        Ok(obtained) => obtained,
+        Err(why) => {
+            tracing::warn!(why, "a token could not be renewed; it is used until its end");
+            ObtainedToken { token, fetched: None }
+        }
+    }
+}
+
+/// Asks for a token, or waits for the one that another delivery asks for.
+async fn await_token(ask: TokenAsk<'_>, deadline: Instant) -> Result<ObtainedToken, String> {
+    let slot = &ask.oauth.slot;
+    let seen = slot.flights();
+    let Ok(mut flight) = tokio::time::timeout_at(deadline, slot.flight.lock()).await else {
+        return Err("the token server did not answer another delivery in time".to_owned());
+    };
+    match slot.state(Instant::now()) {
+        TokenState::Fresh(token) | TokenState::Aging(token) => {
+            return Ok(ObtainedToken { token, fetched: None });
+        }
+        TokenState::Absent => {}
+    }
+    // What failed while this delivery waited would fail again, once for each that waits.
+    if let Some(failed) = flight.as_ref().filter(|failed| failed.number > seen) {
+        return Err(failed.why.clone());
+    }
+    ask_server(ask, &mut flight, deadline).await
+}
+
+async fn ask_server(
+    ask: TokenAsk<'_>,
+    flight: &mut Option<FailedFlight>,
+    deadline: Instant,
+) -> Result<ObtainedToken, String> {
+    let (slot, began) = (&ask.oauth.slot, Instant::now());
+    let fetched = fetch_token(ask, deadline.saturating_duration_since(began)).await;
+    let number = slot.end_flight();
+    match fetched {
+        Ok(token) => {
+            *flight = None;
+            let token = Arc::new(token);
+            slot.put(Arc::clone(&token));
+            let place = mask_url(&ask.oauth.settings.token_url);
+            let took = TimeSpan::new(Duration::from_millis(
+                u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ));
+            Ok(ObtainedToken { token, fetched: Some(format!("fetched from {place} in {took}")) })
+        }
+        Err(why) => {
+            *flight = Some(FailedFlight { number, why: why.clone() });
+            Err(why)
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Who Waybill says it is to a receiver.
+
+use crate::model::endpoint::check_header;
+use crate::model::fault::InputFault;
+use crate::model::oauth_settings::OauthSettings;
+use crate::model::private_values::{MASK, mask_url};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How a request shows who sends it. Its secrets are stored encrypted and never shown again.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum EndpointAuth {
+    /// A name and a password (RFC 7617).
+    Basic {
+        /// Never shown: many services take their API key here.
+        username: String,
+        /// May be empty.
+        #[serde(default)]
+        password: String,
+    },
+    /// A token in `Authorization` (RFC 6750).
+    Bearer { token: String },
+    /// A key in a header or in the query of the URL.
+    ApiKey {
+        /// Where the key stands.
+        #[serde(rename = "in", default)]
+        place: KeyPlace,
+        /// The name of the header or of the member of the query.
+        name: String,
+        /// The key.
+        value: String,
+    },
+    /// A token that a token server gives out (RFC 6749).
+    Oauth2(Box<OauthSettings>),
+    /// A certificate that is shown in the TLS handshake.
+    Mtls(ClientCertificate),
+}
+
+/// Where an API key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPlace {
+    /// In a header.
+    #[default]
+    Header,
+    /// In the query of the URL.
+    Query,
+}
+
+/// A certificate with its key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The certificate and those between it and its authority, in PEM, the own one first.
+    pub certificate: String,
+    /// Its private key in PEM. Never shown.
+    pub key: String,
+    /// Certificates in PEM that the receiver's is trusted by, beside Mozilla's and those of
+    /// `delivery.ca_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+impl fmt::Debug for EndpointAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndpointAuth(hidden)")
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate(hidden)")
+    }
+}
+
+/// Longest secret, in bytes. Keys of RSA have 3 KiB and more.
+const MAX_SECRET: usize = 16 * 1024;
+
+impl EndpointAuth {
+    /// The word for its kind.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Basic { .. } => "basic",
+            Self::Bearer { .. } => "bearer",
+            Self::ApiKey { .. } => "api_key",
+            Self::Oauth2(_) => "oauth2",
+            Self::Mtls(_) => "mtls",
+        }
+    }
+
+    /// What is wrong with it, each fault with where below `auth`. Keys and certificates are looked
+    /// at where they are used.
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults = Vec::new();
+        match self {
+            Self::Basic { username, .. } => {
+                if username.contains(':') {
+                    faults.push(InputFault::new("username", "a name has no `:`"));
+                }
+            }
+            Self::Bearer { token } => {
+                faults.extend(check_header("authorization", token, "token"));
+            }
+            Self::ApiKey { place: KeyPlace::Header, name, value } => {
+                faults.extend(check_header(name, value, "name"));
+            }
+            Self::ApiKey { place: KeyPlace::Query, name, .. } => {
+                if name.is_empty() || name.len() > 255 {
+                    faults.push(InputFault::new("name", "a name has 1 to 255 bytes"));
+                }
+            }
+            Self::Oauth2(settings) => faults.extend(settings.check()),
+            Self::Mtls(_) => {}
+        }
+        for (place, secret) in self.clone().secrets_mut() {
+            if secret.len() > MAX_SECRET {
+                faults.push(InputFault::new(place, format!("at most {MAX_SECRET} bytes")));
+            }
+        }
+        faults
+    }
+
+    /// The header that it sets at each request, where that is always the same.
+    pub fn fixed_header(&self) -> Option<(String, String)> {
+        let authorization = |value: String| Some(("authorization".to_owned(), value));
+        match self {
+            Self::Basic { username, password } => {
+                let pair = BASE64_STANDARD.encode(format!("{username}:{password}"));
+                authorization(format!("Basic {pair}"))
+            }
+            Self::Bearer { token } => authorization(format!("Bearer {token}")),
+            Self::ApiKey { place: KeyPlace::Header, name, value } => {
+                Some((name.clone(), value.clone()))
+            }
+            Self::ApiKey { place: KeyPlace::Query, .. } | Self::Oauth2(_) | Self::Mtls(_) => None,
+        }
+    }
+
+    /// The name of the header that it sets, in lower case.
+    pub fn header_name(&self) -> Option<String> {
+        match self {
+            Self::Oauth2(_) => Some("authorization".to_owned()),
+            Self::Basic { .. } | Self::Bearer { .. } | Self::ApiKey { .. } | Self::Mtls(_) => {
+                self.fixed_header().map(|(name, _)| name.to_ascii_lowercase())
+            }
+        }
+    }
+
+    /// The further parameters of a token request, which may be secrets too.
+    pub fn extra(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Oauth2(oauth) => Some(&oauth.extra),
+            Self::Basic { .. } | Self::Bearer { .. } | Self::ApiKey { .. } | Self::Mtls(_) => None,
+        }
+    }
+
+    /// Masks its secrets.
+    pub fn mask(&mut self) {
+        if let Self::Oauth2(oauth) = self {
+            oauth.extra.values_mut().for_each(|value| MASK.clone_into(value));
+            oauth.token_url = mask_url(&oauth.token_url);
+        }
+        self.secrets_mut().into_iter().for_each(|(_, secret)| MASK.clone_into(secret));
+    }
+
+    /// Its secrets, each with its place below `auth`. [`SECRET_PLACES`] names the same ones.
+    pub fn secrets_mut(&mut self) -> Vec<(String, &mut String)> {
+        match self {
+            Self::Basic { username, password } => {
+                vec![("username".to_owned(), username), ("password".to_owned(), password)]
+            }
+            Self::Bearer { token } => vec![("token".to_owned(), token)],
+            Self::ApiKey { value, .. } => vec![("value".to_owned(), value)],
+            Self::Oauth2(settings) => settings.secrets_mut(),
+            Self::Mtls(certificate) => vec![("key".to_owned(), &mut certificate.key)],
+        }
+    }
+}
+
+/// The places of all secrets in an endpoint's `auth` and `tls`, as JSON pointers into its settings,
+/// but for those of `/auth/extra`.
+pub const SECRET_PLACES: [&str; 9] = [
+    "/auth/username",
+    "/auth/password",
+    "/auth/token",
+    "/auth/value",
+    "/auth/client_secret",
+    "/auth/private_key",
+    "/auth/refresh_token",
+    "/auth/key",
+    "/tls/key",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn auth(json: Value) -> EndpointAuth {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn fixed_credentials_stand_in_a_header() {
+        for (settings, header) in [
+            (
+                json!({"kind": "basic", "username": "sk_live", "password": ""}),
+                Some(("authorization", "Basic c2tfbGl2ZTo=")),
+            ),
+            (json!({"kind": "bearer", "token": "abc"}), Some(("authorization", "Bearer abc"))),
+            (json!({"kind": "api_key", "name": "X-Key", "value": "abc"}), Some(("X-Key", "abc"))),
+            (json!({"kind": "api_key", "in": "query", "name": "key", "value": "abc"}), None),
+        ] {
+            let found = auth(settings).fixed_header();
+            let found = found.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+            assert_eq!(found, header);
+        }
+    }
+
+    #[test]
+    fn every_secret_has_a_place_that_is_sealed() {
+        for settings in [
+            json!({"kind": "basic", "username": "u", "password": "p"}),
+            json!({"kind": "bearer", "token": "t"}),
+            json!({"kind": "api_key", "name": "n", "value": "v"}),
+            json!({"kind": "oauth2", "token_url": "https://t.example/t", "client_id": "c",
+                   "client_secret": "s", "private_key": "k", "refresh_token": "r"}),
+            json!({"kind": "mtls", "certificate": "c", "key": "k"}),
+        ] {
+            let mut auth = auth(settings);
+            assert!(!format!("{auth:?}").contains('"'));
+            for (place, _) in auth.secrets_mut() {
+                assert!(SECRET_PLACES.contains(&format!("/auth/{place}").as_str()), "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_kinds_are_refused() {
+        for settings in [
+            json!({"kind": "digest"}),
+            json!({"kind": "bearer", "token": "t", "tokn": "t"}),
+            json!({"kind": "mtls", "certificate": "c", "key": "k", "x": 1}),
+        ] {
+            assert!(serde_json::from_value::<EndpointAuth>(settings).is_err());
+        }
+    }
+}

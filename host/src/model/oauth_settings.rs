@@ -1,0 +1,291 @@
+//! Tokens that a token server gives out (OAuth 2.0, RFC 6749, 7521 and 7523): how to ask for one.
+
+use crate::model::fault::InputFault;
+use crate::net::http_url::read_http_url;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How to ask a token server for a token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OauthSettings {
+    /// Where tokens are given out.
+    #[schema(example = "https://login.example/oauth2/token")]
+    pub token_url: String,
+    /// What entitles to a token.
+    #[serde(default)]
+    pub grant: OauthGrant,
+    /// The client's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The client's secret. Never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+    /// How the client shows who it is: `basic` where left out, and `none` for `jwt_bearer` without
+    /// a `client_secret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<ClientAuth>,
+    /// The private key in PEM that signs assertions: RSA (RS256), P-256 (ES256), P-384 (ES384) or
+    /// Ed25519 (EdDSA). Never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<String>,
+    /// The `kid` of assertions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// The `iss` of the assertion of `jwt_bearer`; `client_id` where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The `sub` of the assertion of `jwt_bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The `aud` of assertions; `token_url` where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assertion_audience: Option<String>,
+    /// The refresh token. One that the token server gives in its place is stored. Never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// What the token is to be good for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The parameter `audience`, which some token servers ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Further parameters of the token request. Their values are never shown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
+    /// The word before the token in `Authorization`.
+    #[serde(default = "bearer", skip_serializing_if = "is_bearer")]
+    pub scheme: String,
+    /// Where the token stands in the answer.
+    #[serde(default, skip_serializing_if = "TokenPlaces::is_usual")]
+    pub response: TokenPlaces,
+}
+
+impl fmt::Debug for OauthSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OauthSettings(hidden)")
+    }
+}
+
+/// What entitles to a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OauthGrant {
+    /// The client's own credentials.
+    #[default]
+    ClientCredentials,
+    /// A signed assertion (RFC 7523, section 2.1).
+    JwtBearer,
+    /// A refresh token that a person got.
+    RefreshToken,
+}
+
+/// How a client shows a token server who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// Id and secret in `Authorization`.
+    Basic,
+    /// Id and secret in the form.
+    Post,
+    /// A signed assertion (RFC 7523, section 2.2).
+    PrivateKeyJwt,
+    /// Not at all, or by the endpoint's certificate (RFC 8705). The id stands in the form.
+    None,
+}
+
+/// Where in a token server's answer the parts are, as JSON pointers (RFC 6901).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenPlaces {
+    /// The token.
+    #[serde(default = "token_place")]
+    #[schema(default = "/access_token")]
+    pub token: String,
+    /// How long it is good: seconds from now, a time in seconds or milliseconds since 1970, or an
+    /// RFC 3339 time.
+    #[serde(default = "expiry_place")]
+    #[schema(default = "/expires_in")]
+    pub expires: String,
+}
+
+impl Default for TokenPlaces {
+    fn default() -> Self {
+        Self { token: token_place(), expires: expiry_place() }
+    }
+}
+
+impl TokenPlaces {
+    /// Whether the parts are where RFC 6749 has them.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn token_place() -> String {
+    "/access_token".to_owned()
+}
+
+fn expiry_place() -> String {
+    "/expires_in".to_owned()
+}
+
+fn bearer() -> String {
+    "Bearer".to_owned()
+}
+
+fn is_bearer(scheme: &str) -> bool {
+    scheme == "Bearer"
+}
+
+/// Parameters that follow from other settings.
+const OWN_PARAMETERS: [&str; 9] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "assertion",
+    "refresh_token",
+    "scope",
+    "audience",
+];
+/// Most further parameters.
+const MAX_EXTRA: usize = 32;
+/// Longest text that is not a secret, in bytes.
+const MAX_TEXT: usize = 2_048;
+
+impl OauthSettings {
+    /// How the client shows who it is.
+    pub fn client_auth(&self) -> ClientAuth {
+        let is_alone = self.grant == OauthGrant::JwtBearer && self.client_secret.is_none();
+        self.client_auth.unwrap_or(if is_alone { ClientAuth::None } else { ClientAuth::Basic })
+    }
+
+    /// What is wrong with it, each fault with where.
+    pub fn check(&self) -> Vec<InputFault> {
+        let mut faults = Vec::new();
+        let url = read_http_url(&self.token_url).err();
+        faults.extend(url.map(|why| InputFault::new("token_url", why)));
+        for (place, why) in self.missing_parts() {
+            faults.push(InputFault::new(place, why));
+        }
+        if self.extra.len() > MAX_EXTRA {
+            faults.push(InputFault::new("extra", format!("at most {MAX_EXTRA} parameters")));
+        }
+        for name in self.extra.keys().filter(|name| OWN_PARAMETERS.contains(&name.as_str())) {
+            let why = format!("Waybill sets `{name}` itself, from the other settings");
+            faults.push(InputFault::new(format!("extra.{name}"), why));
+        }
+        for (place, pointer) in
+            [("response.token", &self.response.token), ("response.expires", &self.response.expires)]
+        {
+            if !pointer.starts_with('/') {
+                let why = "a JSON pointer begins with `/`, such as `/data/token`";
+                faults.push(InputFault::new(place, why));
+            }
+        }
+        if self.scheme.is_empty() || !self.scheme.bytes().all(|byte| byte.is_ascii_graphic()) {
+            faults.push(InputFault::new("scheme", "one word of ASCII, such as `Bearer`"));
+        }
+        let texts = [&self.client_id, &self.scope, &self.audience, &self.issuer, &self.subject];
+        let is_long = |text: &&String| text.len() > MAX_TEXT;
+        if texts.into_iter().flatten().chain([&self.token_url]).any(|text| is_long(&text)) {
+            faults.push(InputFault::new("", format!("a text has at most {MAX_TEXT} bytes")));
+        }
+        faults
+    }
+
+    /// What the grant and the client's authentication need and is not there.
+    fn missing_parts(&self) -> Vec<(&'static str, &'static str)> {
+        let mut missing = Vec::new();
+        match self.grant {
+            OauthGrant::ClientCredentials => {}
+            OauthGrant::JwtBearer => {
+                if self.private_key.is_none() {
+                    missing.push(("private_key", "the grant `jwt_bearer` signs with a key"));
+                }
+                if self.issuer.is_none() && self.client_id.is_none() {
+                    missing.push(("issuer", "the grant `jwt_bearer` names who signs"));
+                }
+            }
+            OauthGrant::RefreshToken => {
+                if self.refresh_token.is_none() {
+                    missing.push(("refresh_token", "the grant `refresh_token` sends one"));
+                }
+            }
+        }
+        let client_auth = self.client_auth();
+        let needs_secret = matches!(client_auth, ClientAuth::Basic | ClientAuth::Post);
+        if needs_secret && self.client_secret.is_none() {
+            missing.push(("client_secret", "`client_auth` sends a secret; give one, or `none`"));
+        }
+        if client_auth != ClientAuth::None && self.client_id.is_none() {
+            missing.push(("client_id", "`client_auth` names the client"));
+        }
+        let signs = client_auth == ClientAuth::PrivateKeyJwt;
+        if signs && self.private_key.is_none() && self.grant != OauthGrant::JwtBearer {
+            missing.push(("private_key", "`private_key_jwt` signs with a key"));
+        }
+        missing
+    }
+
+    /// Its secrets, each with its place.
+    pub fn secrets_mut(&mut self) -> Vec<(String, &mut String)> {
+        let named = [
+            ("client_secret", &mut self.client_secret),
+            ("private_key", &mut self.private_key),
+            ("refresh_token", &mut self.refresh_token),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(place, value)| value.as_mut().map(|value| (place.to_owned(), value)));
+        named.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn places(more: Value) -> Vec<String> {
+        let mut settings = json!({"token_url": "https://t.example/token"});
+        for (key, value) in more.as_object().unwrap() {
+            settings[key] = value.clone();
+        }
+        let settings: OauthSettings = serde_json::from_value(settings).unwrap();
+        settings.check().into_iter().map(|fault| fault.path).collect()
+    }
+
+    #[test]
+    fn what_a_grant_needs_is_asked_for() {
+        let none: [&str; 0] = [];
+        assert_eq!(places(json!({"client_id": "c", "client_secret": "s"})), none);
+        assert_eq!(places(json!({})), ["client_secret", "client_id"]);
+        assert_eq!(places(json!({"client_id": "c", "client_auth": "none"})), none);
+        assert_eq!(places(json!({"grant": "jwt_bearer", "private_key": "k", "issuer": "i"})), none);
+        assert_eq!(places(json!({"grant": "jwt_bearer"})), ["private_key", "issuer"]);
+        let refresh = json!({"grant": "refresh_token", "client_id": "c", "client_secret": "s"});
+        assert_eq!(places(refresh), ["refresh_token"]);
+        let signed = json!({"client_id": "c", "client_auth": "private_key_jwt"});
+        assert_eq!(places(signed), ["private_key"]);
+    }
+
+    #[test]
+    fn odd_settings_are_refused_at_their_place() {
+        let base = json!({"client_id": "c", "client_secret": "s"});
+        for (name, value, place) in [
+            ("token_url", json!("ftp://t.example"), "token_url"),
+            ("extra", json!({"scope": "x"}), "extra.scope"),
+            ("response", json!({"token": "token"}), "response.token"),
+            ("scheme", json!("two words"), "scheme"),
+            ("scope", json!("x".repeat(3_000)), ""),
+        ] {
+            let mut settings = base.clone();
+            settings[name] = value;
+            assert_eq!(places(settings), [place]);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a delivery's request looks like where its endpoint says so: its method, what is appended to
+//! the URL, and its body.
+
+use crate::expression::event_subject::EventSubject;
+use crate::expression::value_expression::ValueBudget;
+use crate::model::body_template::{BodyTemplate, TemplateFault, TemplateValue};
+use crate::model::endpoint::EndpointSettings;
+use crate::model::envelope::EnvelopeForm;
+use crate::model::fault::InputFault;
+use crate::model::path_template::{PathTemplate, encode_component};
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of JSON that the expressions of one request make.
+const MAX_COMPUTED: usize = 4 * 1024 * 1024;
+/// Longest path with its query, in bytes.
+const MAX_ADDRESS: usize = 8 * 1024;
+/// Most members of a query.
+const MAX_QUERY: usize = 32;
+
+/// The method of a delivery's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DeliveryMethod {
+    /// Sends something new.
+    #[default]
+    Post,
+    /// Puts something in the place of what is there.
+    Put,
+    /// Changes a part of what is there.
+    Patch,
+    /// Removes something. It has a body only where the endpoint has a `body`.
+    Delete,
+}
+
+impl DeliveryMethod {
+    /// The method as HTTP names it.
+    pub const fn http_method(self) -> Method {
+        match self {
+            Self::Post => Method::POST,
+            Self::Put => Method::PUT,
+            Self::Patch => Method::PATCH,
+            Self::Delete => Method::DELETE,
+        }
+    }
+
+    /// Whether it is the one that deliveries have by themselves.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    pub fn is_post(&self) -> bool {
+        *self == Self::Post
+    }
+}
+
+/// An endpoint's method and templates, read once.
+#[derive(Debug)]
+pub struct RequestTemplate {
+    pub method: DeliveryMethod,
+    path: Option<PathTemplate>,
+    query: Vec<(String, QueryValue)>,
+    body: Option<BodyTemplate>,
+}
+
+#[derive(Debug)]
+enum QueryValue {
+    Text(String),
+    Computed(TemplateValue),
+}
+
+/// What the templates make of one event.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TemplatedRequest {
+    /// Appended to the path of the URL, percent-encoded; empty without a template.
+    pub path: String,
+    /// Appended to the query of the URL, percent-encoded; empty without a template.
+    pub query: String,
+    /// The body, if a template makes it.
+    pub body: Option<Vec<u8>>,
+}
+
+impl RequestTemplate {
+    /// Whether an endpoint has more than a URL to post to.
+    pub fn is_used(settings: &EndpointSettings) -> bool {
+        !settings.method.is_post()
+            || settings.path.is_some()
+            || !settings.query.is_empty()
+            || settings.body.is_some()
+    }
+
+    /// Reads the templates of an endpoint. The faults name the places.
+    pub fn read(settings: &EndpointSettings) -> Result<Self, Vec<InputFault>> {
+        let mut faults = Vec::new();
+        let path = settings.path.as_deref().map(PathTemplate::read).transpose();
+        let path = path.unwrap_or_else(|found| {
+            faults.extend(found);
+            None
+        });
+        let body = settings.body.as_ref().map(BodyTemplate::read).transpose();
+        let body = body.unwrap_or_else(|found| {
+            faults.extend(found);
+            None
+        });
+        let query = read_query(settings, &mut faults);
+        if settings.body.is_some() && settings.envelope != EnvelopeForm::Default {
+            let why = "`body` takes the place of the envelope; leave one of them out";
+            faults.push(InputFault::new("envelope", why));
+        }
+        let method = settings.method;
+        if faults.is_empty() { Ok(Self { method, path, query, body }) } else { Err(faults) }
+    }
+
+    /// Whether the request has no body at all.
+    pub fn is_bodiless(&self) -> bool {
+        self.method == DeliveryMethod::Delete && self.body.is_none()
+    }
+
+    /// Computes the request for an event, all of it or nothing.
+    pub fn render(&self, subject: &EventSubject<'_>) -> Result<TemplatedRequest, TemplateFault> {
+        let mut budget = ValueBudget::new(MAX_COMPUTED);
+        let path = match &self.path {
+            Some(path) => path.render(subject, &mut budget)?,
+            None => String::new(),
+        };
+        let query = self.render_query(subject, &mut budget)?;
+        if path.len() + query.len() > MAX_ADDRESS {
+            let why = format!("the path and the query are longer than {MAX_ADDRESS} bytes");
+            return Err(TemplateFault { place: "path".to_owned(), why });
+        }
+        let body = self.body.as_ref().map(|body| body.render(subject, &mut budget)).transpose()?;
+        Ok(TemplatedRequest { path, query, body })
+    }
+
+    fn render_query(
+        &self,
+        subject: &EventSubject<'_>,
+        budget: &mut ValueBudget,
+    ) -> Result<String, TemplateFault> {
+        let mut pairs = Vec::with_capacity(self.query.len());
+        for (name, value) in &self.query {
+            let value = match value {
+                QueryValue::Text(text) => Some(text.clone()),
+                QueryValue::Computed(value) => value.write_text(subject, budget)?,
+            };
+            // Null leaves the member out.
+            let pair =
+                |value: String| format!("{}={}", encode_component(name), encode_component(&value));
+            pairs.extend(value.map(pair));
+        }
+        Ok(pairs.join("&"))
+    }
+}
+
+fn read_query(
+    settings: &EndpointSettings,
+    faults: &mut Vec<InputFault>,
+) -> Vec<(String, QueryValue)> {
+    if settings.query.len() > MAX_QUERY {
+        faults.push(InputFault::new("query", format!("at most {MAX_QUERY} members")));
+        return Vec::new();
+    }
+    let mut query = Vec::new();
+    for (name, text) in &settings.query {
+        if name.is_empty() {
+            faults.push(InputFault::new("query", "a name is empty"));
+            continue;
+        }
+        match TemplateValue::read_marked(text, &format!("query.{name}")) {
+            None => query.push((name.clone(), QueryValue::Text(text.clone()))),
+            Some(Ok(value)) => query.push((name.clone(), QueryValue::Computed(value))),
+            Some(Err(fault)) => faults.push(fault),
+        }
+    }
+    query
+}
+
+#[cfg(test)]
+mod tests;
