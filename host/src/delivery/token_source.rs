@@ -100,3 +100,6 @@ async fn ask_server(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
