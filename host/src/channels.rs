@@ -78,7 +78,7 @@ mod tests {
             let Value::Object(unknown) = unknown else { unreachable!() };
             let faults = channel.check_settings(&unknown, &ChannelsSection::default());
             assert!(!faults.is_empty(), "{kind}");
-            assert!(channel.settings_schema().to_string().find("$ref").is_none(), "{kind}");
+            assert!(!channel.settings_schema().to_string().contains("$ref"), "{kind}");
         }
     }
 
@@ -102,13 +102,14 @@ mod tests {
             faults.into_iter().map(|fault| (fault.path, fault.message)).collect()
         };
         let url = "https://h.example/hook";
-        assert_eq!(faults(json!({"name": "a", "url": url})), []);
-        assert_eq!(faults(json!({"name": "a", "kind": "slack", "url": url})), []);
+        assert!(faults(json!({"name": "a", "url": url})).is_empty());
+        assert!(faults(json!({"name": "a", "kind": "slack", "url": url})).is_empty());
         let unknown = faults(json!({"name": "a", "kind": "slak", "url": url}));
         assert!(unknown[0].0 == "kind" && unknown[0].1.ends_with("did you mean `slack`?"));
         let mail = json!({"name": "a", "kind": "email", "url": "smtp://", "settings": {"from": 5}});
-        let places: Vec<String> = faults(mail).into_iter().map(|(path, _)| path).collect();
-        assert_eq!(places, ["url", "settings", "settings.from"]);
+        let mut places: Vec<String> = faults(mail).into_iter().map(|(path, _)| path).collect();
+        places.sort();
+        assert_eq!(places, ["settings", "settings.from", "url"]);
     }
 
     #[test]

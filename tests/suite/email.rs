@@ -164,7 +164,9 @@ async fn a_login_goes_over_verified_tls_alone(#[values("starttls", "tls")] tls: 
     let options = merged(certificate(&folder), &json!({ "tls": tls }));
     let Some(mut server) = MailServer::start(&options).await else { return };
     let authority = options["certificate"].as_str().unwrap().to_owned();
-    let trust = |settings: &mut Settings| drop(settings.set("delivery.ca_file", &authority));
+    let trust = |settings: &mut Settings| {
+        settings.set("delivery.ca_file", &authority);
+    };
     let settings = json!({"to": ["ada@h.example"], "tls": tls, "username": "books",
         "password": PASSWORD});
     for trusts in [false, true] {
@@ -194,7 +196,9 @@ async fn a_wrong_password_is_not_the_end_of_a_message() {
     let options = merged(certificate(&folder), &json!({"tls": "starttls"}));
     let Some(mut server) = MailServer::start(&options).await else { return };
     let authority = options["certificate"].as_str().unwrap().to_owned();
-    let trust = |settings: &mut Settings| drop(settings.set("delivery.ca_file", &authority));
+    let trust = |settings: &mut Settings| {
+        settings.set("delivery.ca_file", &authority);
+    };
     let Some(world) = World::start_with(Sqlite, trust).await else { return };
     let settings = json!({"to": ["ada@h.example"], "username": "books", "password": "wrong-one"});
     let made = world.endpoint(&mailbox(&server.url, &settings)).await;
@@ -230,7 +234,9 @@ async fn a_server_without_tls_gets_nothing_unless_that_is_permitted() {
 
 #[tokio::test]
 async fn a_mail_server_is_dialled_at_permitted_addresses_alone() {
-    let guard = |settings: &mut Settings| drop(settings.set("delivery.allow_networks", "[]"));
+    let guard = |settings: &mut Settings| {
+        settings.set("delivery.allow_networks", "[]");
+    };
     let Some(world) = World::start_with(Sqlite, guard).await else { return };
     for url in ["smtp://127.0.0.1:2525", "smtp://localhost:2525", "smtp://2130706433:2525"] {
         let settings = json!({"to": ["ada@h.example"]});

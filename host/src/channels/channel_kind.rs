@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// What a kind can do. Fields of an endpoint that its kind has no use for are refused.
+/// What a kind can do. An endpoint that sets a field which its kind does not use is refused.
 #[derive(Debug, Clone, Copy, Default, Serialize, utoipa::ToSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of the wire")]
 pub struct ChannelCapabilities {
@@ -61,11 +61,11 @@ pub trait ChannelKind {
     /// [`SECRET_SETTINGS`](crate::model::private_values::SECRET_SETTINGS).
     type Settings: DeserializeOwned + utoipa::PartialSchema;
 
-    /// What is wrong with settings that fit the schema. Paths begin within `settings`.
+    /// Returns the faults of settings that fit the schema. Their paths begin within `settings`.
     fn check(settings: &Self::Settings, rules: &ChannelsSection) -> Vec<InputFault>;
 
-    /// Makes an endpoint ready, without I/O: connections are made when there is something to send.
-    /// An error says why nothing can be sent.
+    /// Opens the channel of an endpoint without I/O: it connects when there is something to send.
+    /// The error says why nothing can be sent.
     fn open(
         endpoint: &EndpointSettings,
         settings: Self::Settings,
@@ -80,8 +80,8 @@ pub enum EndpointChannel {
     Webhook,
     /// By a channel of another kind.
     Other(Arc<dyn DeliveryChannel>),
-    /// Not at all, and why: an endpoint of another version of Waybill, or one that the
-    /// configuration does not permit any more.
+    /// Nothing can be sent, for this reason: another version of Waybill stored the endpoint, or the
+    /// configuration no longer permits it.
     Unusable(String),
 }
 
@@ -96,7 +96,7 @@ pub struct RegisteredChannel {
 }
 
 impl RegisteredChannel {
-    /// The entry of a kind.
+    /// Registers a kind.
     pub const fn of<K: ChannelKind>() -> Self {
         Self {
             description: K::DESCRIPTION,
@@ -106,17 +106,17 @@ impl RegisteredChannel {
         }
     }
 
-    /// The JSON Schema of its `settings`.
+    /// Returns the JSON Schema of its `settings`.
     pub fn settings_schema(&self) -> Value {
         (self.schema)()
     }
 
-    /// The names of its settings that are secrets: stored encrypted and never shown.
+    /// Returns the names of the settings that are secrets: stored encrypted and never shown.
     pub fn secret_fields(&self) -> Vec<String> {
         settings_check::secret_fields(&self.settings_schema())
     }
 
-    /// What is wrong with the `settings` of an endpoint, each fault with its path in the endpoint.
+    /// Returns the faults of the `settings` of an endpoint, each with its path in the endpoint.
     pub fn check_settings(
         &self,
         settings: &Map<String, Value>,
@@ -125,7 +125,7 @@ impl RegisteredChannel {
         (self.check)(settings, rules)
     }
 
-    /// Makes an endpoint of this kind ready.
+    /// Opens the channel of an endpoint of this kind.
     pub fn open(&self, endpoint: &EndpointSettings, rules: &ChannelsSection) -> EndpointChannel {
         (self.open)(endpoint, rules).unwrap_or_else(EndpointChannel::Unusable)
     }

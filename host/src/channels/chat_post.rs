@@ -110,8 +110,8 @@ fn read_reply(reply: ClientReply, at: Timestamp) -> ChannelReply {
     }
 }
 
-/// What the status of a chat means. A message that is refused as it is written is dead. A channel
-/// that is archived or a token that is revoked can be mended before the schedule is over.
+/// Judges the status of a chat's answer. A message that the chat cannot read is dead. An archived
+/// channel or a revoked token is not: the operator can mend it before the schedule is over.
 fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> ChannelOutcome {
     let Some(class) = ErrorClass::of_status(status) else { return ChannelOutcome::Delivered };
     let asked = retry_after(headers, now);
@@ -127,8 +127,8 @@ fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Chan
     }
 }
 
-/// A text of at most so many units of UTF-16 once each character is escaped, with a mark as the last
-/// where something was cut off. Vendors count characters in different ways, and none counts more.
+/// Escapes a text and cuts it to `most` units of UTF-16, with a mark at the end if something was cut
+/// off. Vendors count characters in different ways, and none counts more than UTF-16 has units.
 pub fn cut_escaped(text: &str, most: usize, escape: impl Fn(char, &mut String)) -> String {
     let (mut cut, mut used) = (String::new(), 0);
     let (mut fitting, mut piece) = (0, String::new());

@@ -44,7 +44,7 @@ pub struct WrittenEmail {
 }
 
 impl WrittenEmail {
-    /// What the trace shows of it.
+    /// Returns what the trace shows of the message.
     pub fn shown(&self) -> Vec<(&'static str, String)> {
         let recipients: Vec<&str> = self.envelope.to().iter().map(AsRef::as_ref).collect();
         vec![
@@ -78,12 +78,12 @@ impl EmailWriter {
         })
     }
 
-    /// The domain of the sender.
+    /// Returns the domain of the sender.
     pub fn domain(&self) -> &str {
         self.from.email.domain()
     }
 
-    /// The message about an event. An error says why there cannot be one.
+    /// Writes the message about an event. The error says why no message can be written.
     pub fn write(
         &self,
         message: &EnvelopeMessage<'_>,
@@ -175,7 +175,7 @@ fn header(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
-/// A recipient as it is written: an address, or a name and an address in angle brackets.
+/// Reads a recipient: an address, or a name and an address in angle brackets.
 fn recipient(template: &TextTemplate, subject: &EventSubject<'_>) -> Result<Mailbox, String> {
     let text = template.render(subject, clean_address);
     let named =
@@ -187,14 +187,14 @@ fn recipient(template: &TextTemplate, subject: &EventSubject<'_>) -> Result<Mail
     Ok(Mailbox::new(name, address))
 }
 
-/// A value within an address, without the characters that have a meaning there (RFC 5322, section
-/// 3.2.3): what stands in an event can neither end an address nor begin another.
+/// Replaces the characters of a value that have a meaning in an address (RFC 5322, section 3.2.3), so
+/// that a value can neither end an address nor begin another.
 fn clean_address(text: &str) -> String {
     let special = |c: char| c.is_control() || "<>()[]\\,;:\"".contains(c);
     text.chars().map(|c| if special(c) { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
-/// A text without line breaks and control characters: a header is one line.
+/// Replaces line breaks and control characters: a header is one line.
 fn on_one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

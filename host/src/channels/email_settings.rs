@@ -78,7 +78,7 @@ pub struct EmailSettings {
 }
 
 impl EmailSettings {
-    /// What is wrong with them beyond the schema.
+    /// Returns the faults that the schema does not find.
     pub fn check(&self, rules: &ChannelsSection) -> Vec<InputFault> {
         let mut faults = check_templates(&[
             ("subject", self.subject.as_deref()),
@@ -121,8 +121,7 @@ fn check_mailbox(text: &str) -> Option<String> {
     Some(format!("this is not an address such as `Books <books@example.com>`: {why}"))
 }
 
-/// A recipient without members of the event is an address. One with members is checked when they are
-/// known.
+/// Checks a recipient. A template with members of the event becomes an address only with an event.
 fn check_recipient(text: &str) -> Option<String> {
     match TextTemplate::read(text) {
         Err(why) => Some(why),

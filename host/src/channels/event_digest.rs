@@ -28,7 +28,7 @@ impl DigestTexts {
     }
 }
 
-/// What is wrong with templates, each with its name.
+/// Returns a fault for each template that cannot be read, with its name.
 pub fn check_templates(templates: &[(&str, Option<&str>)]) -> Vec<InputFault> {
     let fault = |(name, text): &(&str, Option<&str>)| {
         let why = TextTemplate::read((*text)?).err()?;
@@ -68,14 +68,14 @@ impl EventDigest {
     }
 }
 
-/// What changed, as expressions read it.
+/// Returns the changes in the form that expressions read.
 pub fn changes_of(message: &EnvelopeMessage<'_>) -> Option<String> {
     let changed = message.changed?;
     let previous = message.previous.unwrap_or("{}");
     Some(format!(r#"{{"changed":{changed},"previous":{previous}}}"#))
 }
 
-/// A message as expressions see it: the data is what the field map of the endpoint left of it.
+/// Returns a message as expressions see it. The data has passed the field map of the endpoint.
 pub fn subject_of<'a>(message: &EnvelopeMessage<'a>, changes: Option<&'a str>) -> EventSubject<'a> {
     EventSubject {
         event_type: message.event_type,
@@ -96,8 +96,8 @@ fn default_title(message: &EnvelopeMessage<'_>) -> String {
     }
 }
 
-/// The first members of the data that are neither empty nor objects nor lists, and whether there are
-/// more.
+/// Returns the first members of the data that are neither empty nor objects nor lists, and whether
+/// more follow.
 fn list_facts(data: &str) -> (Vec<(String, String)>, bool) {
     let Ok(members) = JsonMembers::read(data) else { return (Vec::new(), false) };
     let mut facts = Vec::new();

@@ -10,11 +10,11 @@ use crate::model::signature_scheme::SignatureScheme;
 use crate::net::http_url::read_url;
 use serde_json::{Map, Value};
 
-/// Most faults of a schema that are told at once.
+/// Most faults of a schema that one answer lists.
 const MAX_FAULTS: usize = 20;
 
-/// What is wrong with an endpoint as one of its kind: the kind itself, the address, fields that the
-/// kind has no use for, and `settings`.
+/// Returns the faults of an endpoint that depend on its kind: the kind itself, the address, fields
+/// that the kind does not use, and `settings`.
 pub fn check_channel(endpoint: &EndpointSettings, rules: &ChannelsSection) -> Vec<InputFault> {
     let Some(channel) = find_channel(&endpoint.kind) else {
         return vec![InputFault::new("kind", unknown_kind(&endpoint.kind))];
@@ -38,7 +38,7 @@ fn unknown_kind(given: &str) -> String {
     format!("`{given}` is not a kind of endpoint; there are {}{hint}", kinds.join(", "))
 }
 
-/// Fields that are set and that the kind has no use for.
+/// Returns a fault for each field that is set although the kind does not use it.
 fn unused_fields(
     endpoint: &EndpointSettings,
     description: &ChannelDescription,
@@ -60,16 +60,19 @@ fn unused_fields(
     ];
     let kind = description.kind;
     set.into_iter().filter(|(_, is_unused)| *is_unused).map(move |(field, _)| {
-        InputFault::new(field, format!("an endpoint of kind `{kind}` has no use for this"))
+        InputFault::new(
+            field,
+            format!("an endpoint of kind `{kind}` does not use this field; leave it out"),
+        )
     })
 }
 
-/// The JSON Schema of a type of settings.
+/// Returns the JSON Schema of a type of settings.
 pub fn settings_schema<S: utoipa::PartialSchema>() -> Value {
     serde_json::to_value(S::schema()).unwrap_or_default()
 }
 
-/// The names of the properties that a schema marks as secret.
+/// Returns the names of the properties that a schema marks as secret.
 pub fn secret_fields(schema: &Value) -> Vec<String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let is_secret = |property: &Value| property.get("writeOnly") == Some(&Value::Bool(true));
@@ -77,7 +80,7 @@ pub fn secret_fields(schema: &Value) -> Vec<String> {
     secret.map(|(name, _)| name.clone()).collect()
 }
 
-/// What is wrong with `settings` of a kind: first by its schema, then by its own check.
+/// Checks `settings` of a kind: by the schema first, and if they fit it by the kind's own check.
 pub fn check_settings<K: ChannelKind>(
     settings: &Map<String, Value>,
     rules: &ChannelsSection,
@@ -107,7 +110,7 @@ fn schema_faults(schema: &Value, settings: &Value) -> Vec<InputFault> {
     }
 }
 
-/// A fault at its place. Values are not repeated: one of them may be a secret.
+/// Names the place of a fault. The message does not repeat the value, which may be a secret.
 fn schema_fault(fault: &jsonschema::ValidationError<'_>) -> InputFault {
     let mut path = "settings".to_owned();
     for part in fault.instance_path().as_str().split('/').skip(1) {

@@ -54,7 +54,7 @@ pub struct SmtpFailure {
 }
 
 impl SmtpFailure {
-    /// A failure before the message: the operator may mend it, whatever the server says.
+    /// Reads a failure before the message. The operator can mend it, whatever the code.
     fn of_connection(error: &SmtpError) -> Self {
         let failure = Self::of_message(error);
         if failure.class == ErrorClass::Rejected {
@@ -63,7 +63,7 @@ impl SmtpFailure {
         failure
     }
 
-    /// A failure of the message itself.
+    /// Reads a failure of the message itself.
     pub fn of_message(error: &SmtpError) -> Self {
         let code = error.status().map(u16::from);
         let class = match code {
@@ -108,7 +108,7 @@ impl SmtpPool {
         Self { place, kept: Mutex::new(Vec::new()) }
     }
 
-    /// A connection that is ready for a message: a kept one that still answers, or a new one.
+    /// Returns a connection that is ready for a message: an open one that still answers, or a new one.
     pub async fn take_connection(
         &self,
         client: &DeliveryClient,
@@ -127,7 +127,7 @@ impl SmtpPool {
         kept.pop().map(|(connection, _)| connection)
     }
 
-    /// Keeps a connection that took a message.
+    /// Stores a connection for the next message.
     pub fn keep_connection(&self, connection: AsyncSmtpConnection) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(_, since)| since.elapsed() < KEPT_FOR);
@@ -188,8 +188,8 @@ fn lost(error: &io::Error) -> SmtpFailure {
     SmtpFailure { class: ErrorClass::ConnectionLost, ..SmtpFailure::protocol(detail) }
 }
 
-/// Reads one reply with this code. What comes behind it is refused: it was sent in plain text, and
-/// would be read as if TLS had protected it.
+/// Reads one reply with this code. Bytes that follow the reply are refused: they came in plain text
+/// and would be read as if TLS had protected them.
 async fn read_reply(tcp: &mut TcpStream, code: &str) -> Result<String, SmtpFailure> {
     let mut reply = Vec::new();
     loop {
@@ -217,7 +217,7 @@ async fn read_reply(tcp: &mut TcpStream, code: &str) -> Result<String, SmtpFailu
     Err(SmtpFailure { class: ErrorClass::Deferred, code: given, answer: Some(answer), detail })
 }
 
-/// Where the last line of a reply ends: that has a space after its code (RFC 5321, section 4.2.1).
+/// Returns the end of a reply. Its last line has no dash after the code (RFC 5321, section 4.2.1).
 fn find_end(reply: &[u8]) -> Option<usize> {
     let mut end = 0;
     for line in reply.split_inclusive(|byte| *byte == b'\n') {
@@ -229,7 +229,8 @@ fn find_end(reply: &[u8]) -> Option<usize> {
     None
 }
 
-/// A connection over TLS. After STARTTLS no greeting comes, and `lettre` waits for one.
+/// A connection over TLS that begins with a greeting of Waybill's own: a server sends none after
+/// STARTTLS, and `lettre` waits for one.
 #[derive(Debug)]
 struct GreetedStream<S> {
     greeting: &'static [u8],

@@ -10,10 +10,10 @@ use serde::Deserialize;
 #[derive(Debug)]
 pub struct WebhookChannel;
 
-/// It has none.
+/// A webhook has no settings beside the fields of an endpoint.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WebhookSettings {}
+pub struct NoSettings {}
 
 impl ChannelKind for WebhookChannel {
     const DESCRIPTION: ChannelDescription = ChannelDescription {
@@ -34,15 +34,15 @@ impl ChannelKind for WebhookChannel {
         },
     };
 
-    type Settings = WebhookSettings;
+    type Settings = NoSettings;
 
-    fn check(_settings: &WebhookSettings, _rules: &ChannelsSection) -> Vec<InputFault> {
+    fn check(_settings: &NoSettings, _rules: &ChannelsSection) -> Vec<InputFault> {
         Vec::new()
     }
 
     fn open(
         _endpoint: &EndpointSettings,
-        _settings: WebhookSettings,
+        _settings: NoSettings,
         _rules: &ChannelsSection,
     ) -> Result<EndpointChannel, String> {
         Ok(EndpointChannel::Webhook)

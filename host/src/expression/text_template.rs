@@ -62,13 +62,13 @@ impl TextTemplate {
         Ok(Self { parts })
     }
 
-    /// Whether it names a member of the event.
+    /// Whether the text depends on the event.
     pub fn has_members(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, TextPart::Member { .. }))
     }
 
-    /// The text for an event. `escape` makes a value fit for the place that the text goes to. A
-    /// member that is missing or null is an empty text.
+    /// Writes the text for an event. `escape` makes a value fit for the place that the text goes to. A
+    /// member that is missing or null becomes an empty text.
     pub fn render(&self, subject: &EventSubject<'_>, escape: impl Fn(&str) -> String) -> String {
         let mut text = String::new();
         for part in &self.parts {
@@ -108,7 +108,7 @@ fn read_member(name: &str) -> Result<TextPart, String> {
     }
 }
 
-/// A value as people read it: a text as it is, null as nothing, an object or a list as JSON.
+/// Writes a value as people read it: a text as it is, null as nothing, an object or a list as JSON.
 pub fn show_value(value: SubjectValue<'_>) -> String {
     let text = match value {
         SubjectValue::Text(text) => text.to_owned(),
@@ -123,7 +123,7 @@ pub fn show_value(value: SubjectValue<'_>) -> String {
     cut_text(&text, MAX_VALUE)
 }
 
-/// A text of at most so many characters, with [`CUT_MARK`] as the last where some were cut off.
+/// Cuts a text to at most `most` characters. The last one is [`CUT_MARK`] if something was cut off.
 pub fn cut_text(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
