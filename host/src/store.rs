@@ -40,6 +40,7 @@ pub mod event_store;
 
 pub mod query;
 
+pub mod parking;
 pub mod claim;
 pub mod erase;
 pub mod forget;

@@ -31,6 +31,8 @@ struct LaneRunner {
     turns: EndpointTurns,
     /// Where the endpoint's receiver was when its pace was learnt.
     url: Option<String>,
+    /// Whether it claimed in order, and may have parked what was blocked.
+    is_ordered: bool,
     changes: watch::Receiver<i64>,
 }
 
@@ -39,7 +41,7 @@ pub async fn run_lane(context: Arc<LaneContext>, NewLane { lane, mut queue }: Ne
     let stop = context.stop.clone();
     let turns = EndpointTurns::new(Arc::clone(&context.places));
     let changes = context.live.changes();
-    let mut runner = LaneRunner { context, lane, turns, url: None, changes };
+    let mut runner = LaneRunner { context, lane, turns, url: None, is_ordered: false, changes };
     loop {
         let due = runner.next_claim();
         tokio::select! {
@@ -94,12 +96,24 @@ impl LaneRunner {
     async fn adapt_to_settings(&mut self) {
         let Some(target) = self.find_target() else { return };
         self.turns.adapt(&target);
+        if self.is_ordered && !target.endpoint.settings.ordered {
+            self.is_ordered = false;
+            self.unpark_all().await;
+        }
         let url = &target.endpoint.settings.url;
         if self.url.as_ref() == Some(url) {
             return;
         }
         if self.url.replace(url.clone()).is_some() {
             self.forget_receiver().await;
+        }
+    }
+
+    async fn unpark_all(&self) {
+        let endpoint = self.lane.endpoint;
+        if let Err(error) = self.context.journal.unpark_endpoint(endpoint).await {
+            tracing::warn!(%endpoint, %error,
+                "cannot make due what waited for its order; it is due within an hour");
         }
     }
 
@@ -140,6 +154,7 @@ impl LaneRunner {
             return;
         }
         let ordered = target.endpoint.settings.ordered;
+        self.is_ordered |= ordered;
         match self.context.journal.claim_deliveries(&self.lane, ordered, target.hold()).await {
             Ok(claimed) => {
                 // What is due but held back by an earlier one of its record is looked for again

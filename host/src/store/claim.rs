@@ -147,6 +147,9 @@ impl EventStore {
             lane.room.note_claim(true);
             return Ok(Vec::new());
         }
+        if ordered && lane.is_crowded() {
+            self.park_blocked(lane.endpoint, now).await?;
+        }
         let (wanted, lease) =
             (slots.len(), WorkLease { token: self.next_lease_token(), until: now.after(hold) });
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
@@ -163,7 +166,12 @@ impl EventStore {
             let last = held.last().map_or(Uuid::nil(), |(row, _)| row.delivery_id.uuid());
             self.release_rest(lane.endpoint, lease, now, last).await?;
         }
-        self.look_ahead(lane, !fit || held.len() == wanted).await?;
+        let is_full = !fit || held.len() == wanted;
+        if ordered {
+            self.look_ahead_in_order(lane, is_full, now).await?;
+        } else {
+            self.look_ahead(lane, is_full).await?;
+        }
         Ok(held.into_iter().map(|(row, slot)| row.leased(lease, slot)).collect())
     }
 

@@ -4,7 +4,7 @@
 //! marked, when the replay fails for good the mark is cleared, and nothing is ever lost in between.
 
 use super::commit::deliveries::{DeliveryDraft, lock_collapse_keys, write_deliveries};
-use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use super::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::query::dead_letters::{DeadSubject, StoredDeadLetter};
 use super::query::deliveries::StoredDelivery;
 use super::{EventStore, PrunedPayload, StoreError, statements};
@@ -105,6 +105,8 @@ impl EventStore {
                     let rows = tx.execute(cancel).await?;
                     if rows == 1 {
                         tx.execute(SqlQuery::new(statements::END_REPLAY).bind(id)).await?;
+                        let next = vec![BoundRow::new().bind(id).bind(now)];
+                        tx.execute_bulk(&statements::UNPARK_NEXT, next).await?;
                     }
                     cancelled += rows;
                 }

@@ -250,6 +250,40 @@ macro_rules! floor {
     };
 }
 
+/// Most deliveries that an ordered claim looks at: twice as many as it takes.
+macro_rules! claim_window {
+    () => {
+        "512"
+    };
+}
+
+/// What is due at an ordered endpoint, as far as a claim looks.
+macro_rules! due_window {
+    ($endpoint:literal, $now:literal) => {
+        concat!(
+            "SELECT id, endpoint_id, event_id, order_key, status, due_at FROM delivery \
+            WHERE endpoint_id = ",
+            $endpoint,
+            " AND due_at <= ",
+            $now,
+            " ORDER BY due_at LIMIT ",
+            claim_window!()
+        )
+    };
+}
+
+/// Whether a delivery `d` has to wait for an earlier one of its record, or for the modules of an
+/// earlier event.
+macro_rules! is_blocked {
+    () => {
+        "d.order_key IS NOT NULL AND (EXISTS (SELECT 1 FROM delivery p \
+        WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
+        AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
+        OR EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
+        AND q.event_id < d.event_id))"
+    };
+}
+
 statements! {
     EVENT_FLOOR = floor!("event");
     DELIVERY_FLOOR = floor!("delivery");
@@ -287,22 +321,72 @@ statements! {
         AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED) \
         UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
     /// As above, but only the first open one of each record, and none whose record has an earlier
-    /// event that still waits for its modules.
-    CLAIM_ORDERED_SQLITE = "UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 WHERE id IN (\
-        SELECT d.id FROM delivery d WHERE d.endpoint_id = $3 AND d.due_at <= $4 \
-        AND (d.order_key IS NULL OR (NOT EXISTS (SELECT 1 FROM delivery p \
-            WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
-            AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
-          AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
-            AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5)";
-    CLAIM_ORDERED_POSTGRES = "WITH due AS MATERIALIZED (SELECT d.id FROM delivery d \
-        WHERE d.endpoint_id = $3 AND d.due_at <= $4 \
-        AND (d.order_key IS NULL OR (NOT EXISTS (SELECT 1 FROM delivery p \
-            WHERE p.endpoint_id = d.endpoint_id AND p.order_key = d.order_key \
-            AND p.due_at IS NOT NULL AND (p.event_id, p.id) < (d.event_id, d.id)) \
-          AND NOT EXISTS (SELECT 1 FROM planning q WHERE q.record_key = d.order_key \
-            AND q.event_id < d.event_id))) ORDER BY d.due_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED) \
-        UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2 FROM due WHERE delivery.id = due.id";
+    /// event that still waits for its modules. Of those due it looks at the first
+    /// 512.
+    CLAIM_ORDERED_SQLITE = concat!(
+        "UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2, parked = FALSE \
+        WHERE id IN (SELECT d.id FROM (",
+        due_window!("$3", "$4"),
+        ") d WHERE NOT (",
+        is_blocked!(),
+        ") ORDER BY d.due_at LIMIT $5)"
+    );
+    CLAIM_ORDERED_POSTGRES = concat!(
+        "WITH seen AS MATERIALIZED (",
+        due_window!("$3", "$4"),
+        "), due AS MATERIALIZED (SELECT d.id FROM seen JOIN delivery d ON d.id = seen.id \
+        WHERE d.due_at <= $4 AND NOT (",
+        is_blocked!(),
+        ") ORDER BY seen.due_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED) \
+        UPDATE delivery SET status = 1 /* leased */, lease = $1, due_at = $2, parked = FALSE \
+        FROM due WHERE delivery.id = due.id"
+    );
+    /// Postpones what is blocked in the window of an ordered claim: until the first open one of its
+    /// record is due, at the earliest to `$3` and at the latest to `$4`.
+    PARK_BLOCKED_SQLITE = concat!(
+        "UPDATE delivery SET parked = TRUE, due_at = MIN($4, MAX($3, COALESCE((SELECT p.due_at \
+        FROM delivery p WHERE p.endpoint_id = delivery.endpoint_id \
+        AND p.order_key = delivery.order_key AND p.due_at IS NOT NULL \
+        AND (p.event_id, p.id) < (delivery.event_id, delivery.id) \
+        ORDER BY p.event_id, p.id LIMIT 1), $3))) WHERE id IN (SELECT d.id FROM (",
+        due_window!("$1", "$2"),
+        ") d WHERE d.status = 0 /* pending */ AND (",
+        is_blocked!(),
+        "))"
+    );
+    /// The first open ones are locked, so that none of them is settled unseen while others are
+    /// parked behind it: whoever settles it waits, and then finds them parked.
+    PARK_BLOCKED_POSTGRES = concat!(
+        "WITH seen AS MATERIALIZED (",
+        due_window!("$1", "$2"),
+        " FOR UPDATE SKIP LOCKED), first AS MATERIALIZED (SELECT s.id, h.id AS first_id FROM seen s \
+        CROSS JOIN LATERAL (SELECT p.id FROM delivery p WHERE p.endpoint_id = s.endpoint_id \
+            AND p.order_key = s.order_key AND p.due_at IS NOT NULL \
+            AND (p.event_id, p.id) < (s.event_id, s.id) ORDER BY p.event_id, p.id LIMIT 1) h \
+        WHERE s.status = 0 /* pending */), \
+        locked AS MATERIALIZED (SELECT p.id, p.due_at FROM delivery p \
+            WHERE p.id IN (SELECT first_id FROM first) AND p.due_at IS NOT NULL \
+            FOR SHARE SKIP LOCKED), \
+        blocked AS MATERIALIZED (SELECT first.id, locked.due_at FROM first \
+            JOIN locked ON locked.id = first.first_id \
+            UNION ALL SELECT s.id, $3 FROM seen s WHERE s.status = 0 /* pending */ \
+            AND NOT EXISTS (SELECT 1 FROM first WHERE first.id = s.id) \
+            AND EXISTS (SELECT 1 FROM planning q WHERE q.record_key = s.order_key \
+            AND q.event_id < s.event_id)) \
+        UPDATE delivery SET parked = TRUE, due_at = LEAST($4, GREATEST($3, blocked.due_at)) \
+        FROM blocked WHERE delivery.id = blocked.id"
+    );
+    /// Of an endpoint that keeps order no more.
+    UNPARK_ENDPOINT = "UPDATE delivery SET parked = FALSE, due_at = $2 \
+        WHERE endpoint_id = $1 AND due_at IS NOT NULL AND parked";
+    /// What is left due at one ordered endpoint, and when the last of a claim's window is.
+    NEXT_DUE_IN_ORDER = concat!(
+        "SELECT due_at, (SELECT due_at FROM delivery WHERE endpoint_id = $1 \
+        AND due_at IS NOT NULL ORDER BY due_at LIMIT 1 OFFSET ",
+        claim_window!(),
+        ") AS last_at FROM delivery WHERE endpoint_id = $1 AND due_at IS NOT NULL \
+        ORDER BY due_at LIMIT 1"
+    );
     CLAIMED = "SELECT d.id AS delivery_id, d.attempts, d.round_from, d.held_since, d.collapse_by, d.collapsed, \
         m.body AS message, e.id, e.source, e.event_type, e.resource, e.resource_id, e.external_id, \
         e.occurred_at, e.received_at, e.attributes, e.changes, e.data FROM delivery d \

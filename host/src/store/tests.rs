@@ -4,6 +4,7 @@ mod capturing;
 mod changing;
 mod delivering;
 mod faults;
+mod parking;
 mod planning;
 mod reading;
 mod telling;

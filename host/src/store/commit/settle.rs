@@ -88,6 +88,14 @@ impl SettledAttempt {
         })
     }
 
+    /// Whether the delivery is not tried again.
+    const fn is_over(&self) -> bool {
+        match self.outcome {
+            AttemptOutcome::Delivered | AttemptOutcome::Dead { .. } => true,
+            AttemptOutcome::Retry { .. } | AttemptOutcome::HeldBack { .. } => false,
+        }
+    }
+
     fn ended_at(&self) -> Timestamp {
         self.attempt.at.after(self.attempt.duration)
     }
@@ -131,7 +139,17 @@ pub async fn write_settles(
     for settled in dead {
         write_dead(tx, settled).await?;
     }
-    Ok(())
+    unpark_next(tx, settles).await
+}
+
+/// Makes due what waited for these in their order.
+async fn unpark_next(
+    tx: &mut WriteTransaction<'_>,
+    settles: &[&SettledAttempt],
+) -> Result<(), StoreError> {
+    let over = settles.iter().filter(|settled| settled.ordered && settled.is_over());
+    let over = over.map(|one| BoundRow::new().bind(one.delivery).bind(one.ended_at())).collect();
+    tx.execute_bulk(&statements::UNPARK_NEXT, over).await.map(drop)
 }
 
 impl SettledAttempt {

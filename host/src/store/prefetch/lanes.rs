@@ -6,6 +6,7 @@ use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::{DeliveryId, EndpointId, FlowId};
 use crate::model::receiver_pace::ReceiverPace;
 use crate::time::timestamp::Timestamp;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,7 @@ pub struct EndpointLane {
     pub removed: CancellationToken,
     sender: mpsc::UnboundedSender<LeasedDelivery>,
     next_due: Mutex<Option<Timestamp>>,
+    crowded: AtomicBool,
     pace: Mutex<ReceiverPace>,
 }
 
@@ -68,7 +70,8 @@ impl EndpointLane {
         let (sender, queue) = mpsc::unbounded_channel();
         let (room, next_due, pace) = (Arc::new(room), Mutex::new(None), Mutex::default());
         let removed = CancellationToken::new();
-        let lane = Arc::new(Self { endpoint, room, removed, sender, next_due, pace });
+        let crowded = AtomicBool::new(false);
+        let lane = Arc::new(Self { endpoint, room, removed, sender, next_due, crowded, pace });
         NewLane { lane, queue }
     }
 
@@ -97,6 +100,16 @@ impl EndpointLane {
             drop(next);
             self.room.wake_claimer();
         }
+    }
+
+    /// Whether the last claim found less than it looked for, though more was due than it looked at.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether deliveries that are blocked may hide others from claims.
+    pub fn note_crowd(&self, is_crowded: bool) {
+        self.crowded.store(is_crowded, Ordering::Relaxed);
     }
 
     /// Replaces what is known of the table.

@@ -223,6 +223,20 @@ bulks! {
             WHERE d.id = v.id AND d.lease = v.lease",
         &[Id, Big, Small, Big, Big, Int, Int, Big, Big],
     );
+    /// Makes due what is parked behind these deliveries, where it is the first open one of its
+    /// record now.
+    UNPARK_NEXT = BulkStatement::of(
+        "UPDATE delivery SET parked = FALSE, due_at = ?2 WHERE parked AND id = (SELECT p.id \
+            FROM delivery d JOIN delivery p ON p.endpoint_id = d.endpoint_id \
+            AND p.order_key = d.order_key AND p.due_at IS NOT NULL WHERE d.id = ?1 \
+            ORDER BY p.event_id, p.id LIMIT 1)",
+        "UPDATE delivery n SET parked = FALSE, due_at = v.at \
+            FROM UNNEST($1::uuid[], $2::bigint[]) AS v (id, at) JOIN delivery d ON d.id = v.id \
+            CROSS JOIN LATERAL (SELECT p.id FROM delivery p WHERE p.endpoint_id = d.endpoint_id \
+            AND p.order_key = d.order_key AND p.due_at IS NOT NULL \
+            ORDER BY p.event_id, p.id LIMIT 1) h WHERE n.id = h.id AND n.parked",
+        &[Id, Big],
+    );
     PUT_NODE = BulkStatement::insert(
         "node",
         &[("id", Big), ("seen_at", Big)],
