@@ -26,6 +26,7 @@ pub mod db;
 pub mod periods;
 pub mod statements;
 
+pub mod database_time;
 pub mod figures;
 pub mod node_id;
 pub mod node_notice;
@@ -62,7 +63,7 @@ pub use commit::{KeptRow, RowHead, RowsSetAside, SourceChanges};
 pub use db::{ClusterLock, DatabaseProbe, StoreOpening, copy_database, probe_database};
 pub use error::{PrunedPayload, StoreError};
 pub use event_store::EventStore;
-pub use node::RunningNode;
+pub use node::{NOTABLE_SKEW, RunningNode};
 pub use query::calls::CallFilter;
 pub use query::dead_letters::{
     DeadEvent, DeadLetterFilter, DeadRow, DeadSubject, LetterCount, StoredDeadLetter,

@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod cron;
+pub mod followed_time;
 pub mod span;
+pub mod steady_time;
 pub mod timestamp;

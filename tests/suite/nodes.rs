@@ -40,6 +40,7 @@ async fn nodes_of_one_database_are_listed() {
         assert_eq!(node["address"], served_at(server), "{nodes:#}");
     }
     assert_eq!([&nodes[0]["answers"], &nodes[1]["answers"]], [&json!(true), &json!(false)]);
+    assert!(nodes.as_array().unwrap().iter().all(|node| node["clock_skew_ms"].is_i64()));
     assert!(nodes.as_array().unwrap().iter().all(|node| node["version"] == nodes[0]["version"]));
     drop(second);
     let none = world.client_with(None).get("/api/v1/nodes").await.unwrap();
@@ -144,6 +145,48 @@ async fn a_node_that_stood_still_sends_nothing_that_others_took_over() {
     assert_eq!(ids.len(), EVENTS);
     // What was on its way when it stood still is sent again, and nothing else.
     assert!(arrivals.len() - ids.len() <= AT_ONCE, "{} twice", arrivals.len() - ids.len());
+}
+
+const SET_FORWARD: &str = "CREATE OR REPLACE FUNCTION waybill_now() RETURNS BIGINT LANGUAGE sql \
+    VOLATILE AS 'SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) + 12000000'";
+
+/// Leases and order follow the database's clock. A node that hears of the new time first takes the
+/// other one for lost only if it sees it silent.
+#[tokio::test]
+async fn a_clock_that_is_set_while_nodes_work_moves_no_delivery() {
+    const EVENTS: u32 = 60;
+    let Some(world) = World::start_with(Postgres, with_key).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let second = Server::start(&beside(&world, folder.path())).unwrap();
+    let other = Client::new(second.address(), Some(ADMIN_TOKEN));
+    let receiver = Receiver::start().await;
+    receiver.always("/a", Reply::Held);
+    world.endpoint(&endpoint_with("a", &receiver.url("/a"), &json!({"ordered": true}))).await;
+    for n in 0..EVENTS {
+        let client = if n % 2 == 0 { world.client() } else { &other };
+        assert_eq!(client.post("/api/v1/events", &invoice(n)).await.unwrap().status, 202);
+    }
+    receiver.wait_for("/a", 1).await;
+    Database::run(&world.settings().database, SET_FORWARD).await.unwrap();
+    let is_told = |nodes: &Value| {
+        let skews = nodes.as_array().unwrap().iter().map(|node| node["clock_skew_ms"].as_i64());
+        skews.flatten().filter(|skew| (-14_000..-10_000).contains(skew)).count() == 2
+    };
+    world.eventually("/api/v1/nodes", is_told).await;
+    for server in [world.server(), &second] {
+        server.wait_for_line(&["this machine's clock differs from the database's"]).unwrap();
+    }
+    receiver.release("/a");
+    let delivered = format!("/api/v1/deliveries?status=delivered&limit={EVENTS}");
+    world
+        .eventually(&delivered, |found| found.as_array().unwrap().len() == EVENTS as usize)
+        .await;
+    let arrivals = receiver.arrivals("/a");
+    let ids: BTreeSet<&str> = arrivals.iter().map(|one| one.header("webhook-id")).collect();
+    assert_eq!((ids.len(), arrivals.len()), (EVENTS as usize, EVENTS as usize));
+    for server in [world.server(), &second] {
+        assert!(!server.output().contains("taking over"), "{}", server.output());
+    }
 }
 
 /// A newer version may store what this one cannot read.

@@ -4,9 +4,24 @@ use super::call::{PageCall, PageContent, PageResult, PageSection};
 use super::signs::StateSign;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
 use super::texts::{draw_age, tell_number};
-use crate::api::nodes::list_nodes;
+use crate::api::nodes::{NodeView, list_nodes};
 use axum::Json;
-use maud::html;
+use maud::{Markup, html};
+
+fn draw_state(node: &NodeView) -> Markup {
+    let sign = if node.has_wrong_clock() { StateSign::WARNING } else { StateSign::UP };
+    sign.draw()
+}
+
+/// How far a clock is from the database's.
+fn tell_skew(skew_ms: i64) -> String {
+    let (seconds, tenths) = (skew_ms.unsigned_abs() / 1_000, skew_ms.unsigned_abs() / 100 % 10);
+    match (seconds, tenths, skew_ms > 0) {
+        (0, 0, _) => "right".to_owned(),
+        (_, _, true) => format!("{seconds}.{tenths} s ahead"),
+        (_, _, false) => format!("{seconds}.{tenths} s behind"),
+    }
+}
 
 /// Shows all nodes.
 pub async fn show_list(call: PageCall) -> PageResult {
@@ -17,12 +32,15 @@ pub async fn show_list(call: PageCall) -> PageResult {
                 (draw_cell("nw", &html! {
                     code { (node.id) } @if node.answers { span class="why" { "answers here" } }
                 }))
-                (draw_cell("r", &StateSign::UP.draw()))
+                (draw_cell("r", &draw_state(node)))
                 (draw_labelled_cell("w", "Address", &html! {
                     (node.address.as_deref().unwrap_or("–"))
                 }))
                 (draw_labelled_cell("w", "Version", &html! {
                     (node.version.as_deref().unwrap_or("–"))
+                }))
+                (draw_labelled_cell("num nw", "Clock", &html! {
+                    @match node.clock_skew_ms { Some(skew) => (tell_skew(skew)), None => "–" }
                 }))
                 (draw_labelled_cell("num nw", "Started", &html! {
                     @match node.started_at { Some(at) => (draw_age(call.now, at)), None => "–" }
@@ -36,6 +54,7 @@ pub async fn show_list(call: PageCall) -> PageResult {
         ("State", false),
         ("Address", false),
         ("Version", false),
+        ("Clock", true),
         ("Started", true),
         ("Seen", true),
     ];
@@ -45,7 +64,8 @@ pub async fn show_list(call: PageCall) -> PageResult {
                 h1 { (tell_number(found.data.len() as u64, "node", "nodes")) }
                 p class="lead s" {
                     "Each says every two seconds that it is there. After ten seconds of silence \
-                     another takes over what it held, and it is listed no more."
+                     another takes over what it held, and it is listed no more. A clock that is \
+                     more than a second from the database's should be mended."
                 }
             } }
             section class="panel" aria-label="Nodes" {
@@ -54,4 +74,15 @@ pub async fn show_list(call: PageCall) -> PageResult {
         }
     };
     Ok(PageContent::new(PageSection::Nodes, "Nodes", body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skew_is_told_in_tenths_of_a_second() {
+        let told = [99, -99, 100, -12_345].map(tell_skew);
+        assert_eq!(told, ["right", "right", "0.1 s ahead", "12.3 s behind"]);
+    }
 }

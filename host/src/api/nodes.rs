@@ -4,7 +4,7 @@ use super::AppState;
 use super::answer::{ListAnswer, whole_list};
 use super::auth::CallPrincipal;
 use super::problem::ApiProblem;
-use crate::store::RunningNode;
+use crate::store::{NOTABLE_SKEW, RunningNode};
 use crate::time::timestamp::Timestamp;
 use axum::Json;
 use axum::extract::State;
@@ -27,14 +27,25 @@ pub struct NodeView {
     /// another node takes over what it held, and it is listed no more.
     #[schema(value_type = String, format = DateTime)]
     pub seen_at: Timestamp,
+    /// By how many milliseconds its clock is ahead of the database's, and negative if it is behind. Not
+    /// said by a node of an earlier version. More than 1,000 are worth mending: receivers may refuse
+    /// its signatures.
+    pub clock_skew_ms: Option<i64>,
     /// Whether it is the node that answers.
     pub answers: bool,
 }
 
 impl NodeView {
     fn new(node: RunningNode, answers: bool) -> Self {
-        let RunningNode { id, seen_at, address, version, started_at } = node;
-        Self { id: format!("{id:x}"), address, version, started_at, seen_at, answers }
+        let RunningNode { id, seen_at, address, version, started_at, skew_us } = node;
+        let clock_skew_ms = skew_us.map(|skew| skew / 1_000);
+        let id = format!("{id:x}");
+        Self { id, address, version, started_at, seen_at, clock_skew_ms, answers }
+    }
+
+    /// Whether its clock is more than a second from the database's.
+    pub fn has_wrong_clock(&self) -> bool {
+        self.clock_skew_ms.is_some_and(|skew| skew.saturating_mul(1_000).abs() > NOTABLE_SKEW)
     }
 }
 

@@ -12,6 +12,7 @@ const COLUMNS: &[ListColumn] = &[
     ("version", &["/version"]),
     ("started", &["/started_at"]),
     ("seen", &["/seen_at"]),
+    ("skew ms", &["/clock_skew_ms"]),
     ("answers", &["/answers"]),
 ];
 

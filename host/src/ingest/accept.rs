@@ -209,7 +209,7 @@ fn check_sources(
 /// Makes an event, with a new id, of an incoming event that is complete.
 pub fn make_event(incoming: IncomingEvent, received_at: Timestamp) -> Event {
     Event {
-        id: EventId::generate(),
+        id: EventId::generate_at(received_at),
         source: incoming.source.map_or_else(|| DEFAULT_SOURCE.to_owned(), make_storable),
         event_type: make_storable(incoming.event_type),
         resource: incoming.resource.map(make_storable),

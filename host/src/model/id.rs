@@ -5,9 +5,11 @@
 //! journal stores the sixteen bytes.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::time::timestamp::Timestamp;
 use std::fmt;
 use std::str::FromStr;
-use uuid::Uuid;
+use std::sync::{LazyLock, Mutex};
+use uuid::{ContextV7, Uuid};
 
 /// The text is not an id of the expected type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,9 +110,9 @@ macro_rules! ids_tell_their_time {
     ($($name:ident)*) => {$(
         impl $name {
             /// When it was made, to the millisecond: the first 48 bits of a version 7 UUID.
-            pub fn created_at(self) -> crate::time::timestamp::Timestamp {
+            pub fn created_at(self) -> Timestamp {
                 let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
-                crate::time::timestamp::Timestamp::from_micros(millis * 1_000)
+                Timestamp::from_micros(millis * 1_000)
             }
         }
     )*};
@@ -121,7 +123,7 @@ macro_rules! ids_begin_at_a_time {
     ($($name:ident)*) => {$(
         impl $name {
             /// No id that was made at that millisecond or later is lower.
-            pub const fn first_at(at: crate::time::timestamp::Timestamp) -> Self {
+            pub const fn first_at(at: Timestamp) -> Self {
                 // The time has 48 bits, which end in the year 10889.
                 const LAST: u128 = (1 << 48) - 1;
                 let millis = at.micros().div_euclid(1_000);
@@ -133,6 +135,29 @@ macro_rules! ids_begin_at_a_time {
     )*};
 }
 
+/// Ids that others are put in order by: made at a time that all nodes agree on.
+macro_rules! ids_are_made_at_a_time {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// A new id of that time, greater than every id that this process made so before.
+            pub fn generate_at(at: Timestamp) -> Self {
+                Self(make_uuid_at(at))
+            }
+        }
+    )*};
+}
+
+/// With twelve more bits of the time, so that ids of two nodes are in order within a millisecond too.
+static MAKER: LazyLock<Mutex<ContextV7>> =
+    LazyLock::new(|| Mutex::new(ContextV7::new().with_additional_precision()));
+
+fn make_uuid_at(at: Timestamp) -> Uuid {
+    let micros = at.micros().max(0).cast_unsigned();
+    let nanos = u32::try_from(micros % 1_000_000 * 1_000).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(&*MAKER, micros / 1_000_000, nanos))
+}
+
+ids_are_made_at_a_time! { DeliveryId EventId }
 ids_tell_their_time! { DeliveryId EventId RequestId }
 ids_begin_at_a_time! { DeadLetterId DeliveryId EventId RequestId }
 
@@ -152,6 +177,22 @@ mod tests {
     fn another_prefix_is_refused_with_the_expected_one() {
         let error = DeliveryId::generate().to_string().parse::<EventId>().unwrap_err();
         assert!(error.to_string().contains("`evt_`"), "{error}");
+    }
+
+    #[test]
+    fn ids_made_at_a_time_are_in_its_order_and_never_go_back() {
+        let now = Timestamp::from_micros(4_000_000_000_000_000);
+        let later = |micros| Timestamp::from_micros(now.micros() + micros);
+        let ids: Vec<_> = [0, 1, 2, 2, 0, 900, 1_000].map(later).map(EventId::generate_at).into();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+        assert_eq!(ids[0].created_at(), now);
+        // Another node's, a microsecond apart within one millisecond.
+        let other = |micros| {
+            let own = ContextV7::new().with_additional_precision();
+            let at = uuid::Timestamp::from_unix(&own, 4_000_000_000, micros * 1_000);
+            EventId::from_uuid(Uuid::new_v7(at))
+        };
+        assert!(other(10) < other(11) && other(999) < other(1_000));
     }
 
     #[test]

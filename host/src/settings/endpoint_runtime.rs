@@ -219,7 +219,7 @@ impl EndpointRuntime {
         });
         let event_type = plan.message.as_ref().and_then(|m| m.event_type.as_ref());
         let delivery = NewDelivery {
-            id: DeliveryId::generate(),
+            id: DeliveryId::generate_at(now),
             event_id: event.id,
             endpoint_id: self.endpoint.id,
             flow_id: plan.flow,

@@ -13,12 +13,12 @@ use super::figures::StoreFigures;
 use super::prefetch::{PrefetchOutlets, WorkPrefetch};
 use super::watch::EventWatchers;
 use super::write_health::{ReadinessProof, WriteHealth};
-use super::{StoreError, node_id};
+use super::{StoreError, database_time, node_id};
 use crate::error_chain::error_chain;
 use crate::model::node_description::NodeDescription;
 use crate::store::presence::{NodePresence, OtherNodes};
 use crate::time::clock::Clock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -44,6 +44,8 @@ pub struct StoreInner {
     /// What it says of itself to others.
     pub description: OnceLock<NodeDescription>,
     lease_token: AtomicI64,
+    /// Whether this machine's clock was wrong when the database was last asked for the time.
+    pub is_clock_wrong: AtomicBool,
     /// Whether it still holds what it leased.
     pub presence: NodePresence,
     /// Woken when another node has changed the settings, or may have.
@@ -62,6 +64,7 @@ impl EventStore {
         opening: StoreOpening,
     ) -> Result<(Self, PrefetchOutlets), StoreError> {
         let pool = DatabasePool::open(url, opening).await?;
+        let clock = database_time::follow_database(&pool, clock).await?;
         let node = node_id::random_node();
         let (writer, operations) = mpsc::channel(queue::QUEUE);
         let (prefetch, outlets) = WorkPrefetch::new();
@@ -83,6 +86,7 @@ impl EventStore {
             node,
             description: OnceLock::new(),
             lease_token: AtomicI64::new(node_id::first_token(node)),
+            is_clock_wrong: AtomicBool::new(false),
             presence: NodePresence::default(),
             settings_news: Notify::new(),
             clock,
@@ -121,7 +125,7 @@ impl EventStore {
         self.inner.lease_token.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The clock that times are taken from.
+    /// The clock that times are taken from: on PostgreSQL the database's, unless a test sets it.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
     }

@@ -1,18 +1,21 @@
 //! Running processes, and taking over what a lost one held.
 //!
 //! Every process has a random id, says every two seconds that it is there, and its lease tokens
-//! begin with its id. What a process held that has not been seen for ten seconds is due again at
-//! once, so nothing waits for the end of a lease. A process that merely stalled that long can
+//! begin with its id. What a process held that has not been seen for ten seconds, by the database's
+//! clock and by whoever watches it, is due again at once, so nothing waits for the end of a lease. A process that merely stalled that long can
 //! change nothing with its old leases; what it was sending may be sent twice.
 
 use super::db::{ClusterLock, DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
 use super::node_id::first_token;
 use super::node_notice::{NODE_CHANNEL, NodeNotice};
-use super::{EventStore, StoreError, statements};
+use super::{EventStore, StoreError, database_time, statements};
 use crate::crypto::digest::ShortDigest;
 use crate::model::delivery::WorkLease;
 use crate::model::node_description::NodeDescription;
+use crate::time::clock::Clock;
+use crate::time::followed_time::ClockSample;
 use crate::time::timestamp::Timestamp;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -20,6 +23,8 @@ use tokio::time::{Instant, sleep};
 pub const BEAT: Duration = Duration::from_secs(2);
 /// After how long without a sign a process is lost.
 const LOST: Duration = Duration::from_secs(10);
+/// A clock that is wrong by more microseconds than this is worth a word.
+pub const NOTABLE_SKEW: i64 = 1_000_000;
 /// The lock of nodes that start.
 const START_LOCK: i64 = 0x7761_7962_696c_6c02;
 /// How long a start waits for others: six that each take ten seconds to find out whether a node
@@ -36,6 +41,9 @@ pub struct RunningNode {
     pub address: Option<String>,
     pub version: Option<String>,
     pub started_at: Option<Timestamp>,
+    /// By how many microseconds its clock is ahead of the database's; `None` of one that has not
+    /// said, and 0 on SQLite.
+    pub skew_us: Option<i64>,
 }
 
 impl FromStoredRow for RunningNode {
@@ -46,8 +54,25 @@ impl FromStoredRow for RunningNode {
             address: row.get("address")?,
             version: row.get("version")?,
             started_at: row.get("started_at")?,
+            skew_us: row.get("skew_us")?,
         })
     }
+}
+
+/// Another process, and when it last said that it is there.
+struct OtherNode {
+    id: i64,
+    seen_at: Timestamp,
+}
+
+impl FromStoredRow for OtherNode {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { id: row.get("id")?, seen_at: row.get("seen_at")? })
+    }
+}
+
+fn signs_of(others: &[OtherNode]) -> Vec<(i64, Timestamp)> {
+    others.iter().map(|other| (other.id, other.seen_at)).collect()
 }
 
 impl EventStore {
@@ -106,31 +131,72 @@ impl EventStore {
             DatabaseDialect::Sqlite => Timestamp::from_micros(i64::MAX),
             DatabaseDialect::Postgres => self.clock().now().before(LOST),
         };
-        self.take_over_lost(silent_since).await?;
-        self.look_for_others().await
+        let others = self.list_others().await?;
+        let lost = others.iter().filter(|other| other.seen_at < silent_since);
+        self.take_over(lost.map(|other| other.id).collect(), silent_since).await?;
+        let signs = self.inner.followers.others.note_signs(&signs_of(&others), Instant::now());
+        drop(signs);
+        Ok(())
     }
 
     /// Says that this process is there, and takes over from those that are not.
     pub async fn watch_processes(&self) -> Result<(), StoreError> {
         self.renew_presence().await?;
-        self.take_over_lost(self.clock().now().before(LOST)).await?;
-        self.look_for_others().await
+        let others = self.list_others().await?;
+        let silent = self.inner.followers.others.note_signs(&signs_of(&others), Instant::now());
+        let since = self.clock().now().before(LOST);
+        let is_lost = |other: &&OtherNode| other.seen_at < since && silent.contains(&other.id);
+        let lost = others.iter().filter(is_lost).map(|other| other.id).collect();
+        self.take_over(lost, since).await
     }
 
-    /// Notes whether other processes share the database.
-    async fn look_for_others(&self) -> Result<(), StoreError> {
-        let query = SqlQuery::new(statements::COUNT_OTHER_NODES).bind(self.inner.node);
-        let others: i64 = self.pool().fetch_value(query).await?;
-        self.inner.followers.others.note_others(others > 0);
-        Ok(())
+    async fn list_others(&self) -> Result<Vec<OtherNode>, StoreError> {
+        let query = SqlQuery::new(statements::OTHER_NODES).bind(self.inner.node);
+        self.pool().fetch_all(query).await
+    }
+
+    /// Says that this process is there, and asks what time it is.
+    async fn write_sign(&self) -> Result<u64, StoreError> {
+        let (node, now, skew) = (self.inner.node, self.clock().now(), self.clock().skew());
+        let written = self.pool().write(move |tx| {
+            Box::pin(async move {
+                let sample = database_time::sample_time(tx).await?;
+                let seen_at = sample.map_or(now, |sample| sample.told);
+                let again = SqlQuery::new(statements::SEEN_AGAIN);
+                let again = again.bind(node).bind(seen_at).bind(skew);
+                Ok((tx.execute(again).await?, sample))
+            })
+        });
+        let (rows, sample) = written.await?;
+        if let Some(sample) = sample {
+            self.note_database_time(sample);
+        }
+        Ok(rows)
+    }
+
+    /// Takes what the database said of the time into account. Says once that this machine's clock
+    /// is wrong, and once that it is right again.
+    fn note_database_time(&self, sample: ClockSample) {
+        let Clock::Database(followed) = self.clock() else { return };
+        followed.note_sample(sample);
+        let skew = self.clock().skew();
+        let is_wrong = skew.abs() > NOTABLE_SKEW;
+        let was_wrong = self.inner.is_clock_wrong.swap(is_wrong, Ordering::Relaxed);
+        if is_wrong && !was_wrong {
+            tracing::warn!(
+                skew_ms = skew / 1_000,
+                "this machine's clock differs from the database's. Leases and the order of events \
+                 follow the database's, but receivers may refuse signatures: have both follow NTP"
+            );
+        } else if was_wrong && !is_wrong {
+            tracing::info!("this machine's clock agrees with the database's again");
+        }
     }
 
     /// Says that this process is there. Where others have forgotten it, what it leased is theirs.
     async fn renew_presence(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
-        let again =
-            SqlQuery::new(statements::SEEN_AGAIN).bind(self.inner.node).bind(self.clock().now());
-        if self.pool().execute(again).await? == 1 {
+        if self.write_sign().await? == 1 {
             self.inner.presence.note_sign(sent);
             return Ok(());
         }
@@ -183,6 +249,7 @@ impl EventStore {
             .bind(described.map(|node| node.version))
             .bind(described.map(|node| node.started_at))
             .bind(described.map(|node| node.key_mark.bytes().as_slice()))
+            .bind(self.clock().skew())
             .to_owned();
         let told = NodeNotice::pack(&[NodeNotice::Entered { node: self.inner.node }]);
         let written = self.pool().write(move |tx| {
@@ -194,9 +261,8 @@ impl EventStore {
         written.await
     }
 
-    async fn take_over_lost(&self, since: Timestamp) -> Result<(), StoreError> {
-        let query = SqlQuery::new(statements::LOST_NODES).bind(since).bind(self.inner.node);
-        let lost: Vec<i64> = self.pool().fetch_values(query).await?;
+    /// Takes over from processes that are lost, unless they have given a sign since that time.
+    async fn take_over(&self, lost: Vec<i64>, since: Timestamp) -> Result<(), StoreError> {
         for node in lost {
             tracing::info!(node, "taking over what a lost process held");
             match self.release_node(node, statements::RELEASE_LOST_PLANNING, Some(since)).await {

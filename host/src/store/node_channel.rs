@@ -66,7 +66,7 @@ impl EventStore {
             }
             NodeNotice::Entered { node } => {
                 if node != self.inner.node {
-                    self.inner.followers.others.note_others(true);
+                    self.inner.followers.others.note_other();
                 }
             }
         }

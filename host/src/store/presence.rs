@@ -6,7 +6,10 @@
 //! there; and where it finds that it was forgotten meanwhile, its older leases are void.
 
 use crate::model::delivery::WorkLease;
+use crate::time::timestamp::Timestamp;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,19 +18,54 @@ use tokio::time::Instant;
 /// after which others take over, by what a request takes to begin.
 const BEYOND_DOUBT: Duration = Duration::from_secs(6);
 
-/// Whether other processes share the database. While there are none, nothing is told and nothing
+/// For how long another process must have been seen to say nothing before it is taken for lost. Its
+/// last sign is seen up to two seconds after it was given. So a database whose clock is set forward
+/// loses nobody.
+const SILENT: Duration = Duration::from_secs(7);
+
+/// The other processes that share the database. While there are none, nothing is told and nothing
 /// spent.
 #[derive(Debug, Default)]
-pub struct OtherNodes(AtomicBool);
+pub struct OtherNodes {
+    are_there: AtomicBool,
+    /// The last sign of each, and since when it is the last.
+    signs: Mutex<HashMap<i64, LastSign>>,
+}
+
+/// The last sign that another process gave.
+#[derive(Debug, Clone, Copy)]
+struct LastSign {
+    seen_at: Timestamp,
+    since: Instant,
+}
 
 impl OtherNodes {
-    /// Notes whether there are any.
-    pub fn note_others(&self, are_there: bool) {
-        self.0.store(are_there, Ordering::Relaxed);
+    /// Notes that there are others.
+    pub fn note_other(&self) {
+        self.are_there.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes the last signs of all others. Returns those that were silent for all of the time that
+    /// they are known, if that is long enough to be certain.
+    pub fn note_signs(&self, others: &[(i64, Timestamp)], now: Instant) -> Vec<i64> {
+        self.are_there.store(!others.is_empty(), Ordering::Relaxed);
+        let mut known = self.signs.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|id, _| others.iter().any(|(other, _)| other == id));
+        let mut silent = Vec::new();
+        for &(id, seen_at) in others {
+            let sign = known.entry(id).or_insert(LastSign { seen_at, since: now });
+            if sign.seen_at != seen_at {
+                *sign = LastSign { seen_at, since: now };
+            }
+            if now.saturating_duration_since(sign.since) >= SILENT {
+                silent.push(id);
+            }
+        }
+        silent
     }
 
     pub fn are_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.are_there.load(Ordering::Relaxed)
     }
 }
 
@@ -87,10 +125,22 @@ impl NodePresence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::timestamp::Timestamp;
 
     fn lease(token: i64) -> WorkLease {
         WorkLease { token, until: Timestamp::from_micros(0) }
+    }
+
+    #[test]
+    fn only_who_was_watched_being_silent_is_lost() {
+        let (others, start) = (OtherNodes::default(), Instant::now());
+        let at = Timestamp::from_micros;
+        assert!(others.note_signs(&[(1, at(5)), (2, at(5))], start).is_empty());
+        assert!(others.note_signs(&[(1, at(5)), (2, at(6))], start + SILENT / 2).is_empty());
+        assert_eq!(others.note_signs(&[(1, at(5)), (2, at(6))], start + SILENT), [1]);
+        assert!(others.note_signs(&[(1, at(9)), (2, at(7))], start + SILENT * 2).is_empty());
+        assert!(others.are_there());
+        others.note_signs(&[], start);
+        assert!(!others.are_there());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Every statement the journal runs. One text for both databases; where they differ there is a
 //! pair, named `…_SQLITE` and `…_POSTGRES`.
 //!
-//! `$n` parameters, times bound by the caller, never `now()`. Statements over many rows are in
+//! `$n` parameters, times bound by the caller: only one statement asks the database for the time. Statements over many rows are in
 //! [`bulks`]. A test prepares each on both databases.
 
 pub mod bulks;
@@ -451,17 +451,18 @@ statements! {
     PLAN_AGAIN = "INSERT INTO planning (event_id, flow_id, due_at, lease, attempts, record_key) \
         VALUES ($1, $2, $3, NULL, 0, $4) ON CONFLICT (event_id, flow_id) DO NOTHING";
 
-    SEEN = "INSERT INTO node (id, seen_at, address, version, started_at, key_mark) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, \
+    /// The time that all nodes reckon by. SQLite has one node, which reckons by its own clock.
+    DATABASE_TIME_POSTGRES = "SELECT waybill_now() AS value";
+    SEEN = "INSERT INTO node (id, seen_at, address, version, started_at, key_mark, skew_us) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, \
         address = excluded.address, version = excluded.version, started_at = excluded.started_at, \
-        key_mark = excluded.key_mark";
-    SELECT_NODES = "SELECT id, seen_at, address, version, started_at FROM node ORDER BY started_at, id";
-    NODES_WITH_OTHER_KEY = "SELECT id, seen_at, address, version, started_at FROM node \
+        key_mark = excluded.key_mark, skew_us = excluded.skew_us";
+    SELECT_NODES = "SELECT id, seen_at, address, version, started_at, skew_us FROM node ORDER BY started_at, id";
+    NODES_WITH_OTHER_KEY = "SELECT id, seen_at, address, version, started_at, skew_us FROM node \
         WHERE id <> $1 AND key_mark <> $2 AND seen_at >= $3";
-    COUNT_OTHER_NODES = "SELECT COUNT(*) AS value FROM node WHERE id <> $1";
-    LOST_NODES = "SELECT id AS value FROM node WHERE seen_at < $1 AND id <> $2";
+    OTHER_NODES = "SELECT id, seen_at FROM node WHERE id <> $1";
     /// Only if it is described: one that was forgotten, and then proved that it can write, is not.
-    SEEN_AGAIN = "UPDATE node SET seen_at = $2 WHERE id = $1 AND started_at IS NOT NULL";
+    SEEN_AGAIN = "UPDATE node SET seen_at = $2, skew_us = $3 WHERE id = $1 AND started_at IS NOT NULL";
     FORGET_NODE = "DELETE FROM node WHERE id = $1";
     FORGET_SILENT_NODE = "DELETE FROM node WHERE id = $1 AND seen_at < $2";
     RELEASE_NODE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL \

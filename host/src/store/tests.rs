@@ -2,6 +2,7 @@
 
 mod capturing;
 mod changing;
+mod clocks;
 mod delivering;
 mod faults;
 mod parking;

@@ -3,36 +3,35 @@
 //! Waits are stored as times: when a delivery is due, when a lease ends. If the machine's clock is
 //! set back by an hour, all of them would take an hour longer. So the time that waits are reckoned
 //! by never goes back: it goes on, a little slower, until the machine's clock has caught up
-//! ([`SteadyTime`]). Signatures carry the machine's own time, because receivers compare it with
-//! theirs.
+//! ([`SteadyTime`]). Nodes that share a PostgreSQL reckon by its clock ([`FollowedTime`]), so that
+//! they mean the same by a time. Signatures carry the machine's own time, because receivers compare
+//! it with theirs.
 
+use crate::time::followed_time::FollowedTime;
+use crate::time::steady_time::SteadyTime;
 use crate::time::timestamp::Timestamp;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// By how much the time goes slower while the machine's clock catches up: a tenth.
-const SLOWER_BY: u32 = 10;
-/// Threads that read the clock together see times this far apart, in microseconds.
-const SAME: i64 = 10_000;
-/// A clock that was set back by more than this was wrong for long; its new time counts at once.
-const FAR: Duration = Duration::from_hours(24);
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 /// Tells the time.
 #[derive(Debug, Clone)]
 pub enum Clock {
     /// The machine's clock.
     System,
+    /// The database's clock, as it is known by samples.
+    Database(Arc<FollowedTime>),
     /// A clock that stands where it is set, in microseconds since 1970.
     Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// The time that waits are reckoned by. It does not go back when the machine's clock is set
+    /// The time that waits are reckoned by. It does not go back when the clock behind it is set
     /// back.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => STEADY.read(wall(), Instant::now),
+            Self::Database(followed) => followed.read(Instant::now()),
             Self::Manual(micros) => Timestamp::from_micros(micros.load(Ordering::SeqCst)),
         }
     }
@@ -40,9 +39,15 @@ impl Clock {
     /// The time of day by the machine's clock, for signatures.
     pub fn wall(&self) -> Timestamp {
         match self {
-            Self::System => wall(),
+            Self::System | Self::Database(_) => wall(),
             Self::Manual(_) => self.now(),
         }
+    }
+
+    /// By how many microseconds the machine's clock is ahead of the time that waits are reckoned
+    /// by; negative if it is behind.
+    pub fn skew(&self) -> i64 {
+        self.wall().micros().saturating_sub(self.now().micros())
     }
 }
 
@@ -51,108 +56,3 @@ fn wall() -> Timestamp {
 }
 
 static STEADY: SteadyTime = SteadyTime::new();
-
-/// Time that does not go back.
-#[derive(Debug)]
-struct SteadyTime {
-    /// The latest time that was told, in microseconds since 1970.
-    latest: AtomicI64,
-    /// Whether the machine's clock is behind.
-    behind: AtomicBool,
-    /// Where the time was, by the monotonic clock, when the machine's clock was set back.
-    anchor: Mutex<Option<(Timestamp, Instant)>>,
-}
-
-impl SteadyTime {
-    const fn new() -> Self {
-        Self {
-            latest: AtomicI64::new(i64::MIN),
-            behind: AtomicBool::new(false),
-            anchor: Mutex::new(None),
-        }
-    }
-
-    /// The time, given the machine's.
-    fn read(&self, wall: Timestamp, monotonic: impl FnOnce() -> Instant) -> Timestamp {
-        let latest = self.latest.fetch_max(wall.micros(), Ordering::Relaxed);
-        if wall.micros() < latest.saturating_sub(SAME) {
-            return self.catch_up(wall, latest, monotonic());
-        }
-        if self.behind.load(Ordering::Relaxed) {
-            self.behind.store(false, Ordering::Relaxed);
-            *self.anchor.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-        Timestamp::from_micros(wall.micros().max(latest))
-    }
-
-    #[cold]
-    fn catch_up(&self, wall: Timestamp, latest: i64, now: Instant) -> Timestamp {
-        let latest = Timestamp::from_micros(latest);
-        let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.since(wall) > FAR {
-            *anchor = None;
-            self.latest.store(wall.micros(), Ordering::Relaxed);
-            tracing::warn!(%wall, "the clock was set back by more than a day: what waits takes longer");
-            return wall;
-        }
-        if anchor.is_none() {
-            self.behind.store(true, Ordering::Relaxed);
-            tracing::warn!(%wall, "the clock was set back: the time for waits goes slower until it has caught up");
-        }
-        let (began, at) = *anchor.get_or_insert((latest, now));
-        let passed = now.saturating_duration_since(at);
-        let slower = passed.saturating_sub(passed / SLOWER_BY);
-        let told = began.after(slower).max(latest);
-        self.latest.fetch_max(told.micros(), Ordering::Relaxed);
-        told
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOON: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
-
-    const fn secs(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_stretches_no_wait() {
-        let (time, start) = (SteadyTime::new(), Instant::now());
-        let read = |wall: Timestamp, passed: u64| time.read(wall, || start + secs(passed));
-        assert_eq!(read(NOON, 0), NOON);
-        // An hour back; thirty seconds take three longer.
-        let back = NOON.before(secs(3_600));
-        assert_eq!(read(back, 0), NOON);
-        assert_eq!(read(back.after(secs(10)), 10), NOON.after(secs(9)));
-        assert_eq!(read(back.after(secs(30)), 30), NOON.after(secs(27)));
-        // Ten hours later the machine's clock has caught up.
-        let later = back.after(secs(36_000));
-        assert_eq!(read(later, 36_000), later);
-        assert_eq!(read(later.after(secs(1)), 36_001), later.after(secs(1)));
-        // A second time.
-        assert_eq!(read(later.before(secs(60)), 36_002), later.after(secs(1)));
-        assert_eq!(read(later.before(secs(50)), 36_012), later.after(secs(10)));
-    }
-
-    #[test]
-    fn a_clock_that_is_set_forward_counts_at_once() {
-        let (time, start) = (SteadyTime::new(), Instant::now());
-        assert_eq!(time.read(NOON, || start), NOON);
-        let later = NOON.after(secs(3_600));
-        assert_eq!(time.read(later, || start), later);
-        // What other threads read a moment ago is no step back.
-        assert_eq!(time.read(later.before(Duration::from_millis(1)), || start), later);
-        assert!(!time.behind.load(Ordering::Relaxed));
-    }
-
-    #[test]
-    fn a_clock_that_was_wrong_by_days_is_mended_at_once() {
-        let (time, start) = (SteadyTime::new(), Instant::now());
-        assert_eq!(time.read(NOON.after(secs(900_000)), || start), NOON.after(secs(900_000)));
-        assert_eq!(time.read(NOON, || start), NOON);
-        assert_eq!(time.read(NOON.after(secs(1)), || start), NOON.after(secs(1)));
-    }
-}
