@@ -178,9 +178,7 @@ async fn a_clock_that_is_set_while_nodes_work_moves_no_delivery() {
     }
     receiver.release("/a");
     let delivered = format!("/api/v1/deliveries?status=delivered&limit={EVENTS}");
-    world
-        .eventually(&delivered, |found| found.as_array().unwrap().len() == EVENTS as usize)
-        .await;
+    world.eventually(&delivered, |found| found.as_array().unwrap().len() == EVENTS as usize).await;
     let arrivals = receiver.arrivals("/a");
     let ids: BTreeSet<&str> = arrivals.iter().map(|one| one.header("webhook-id")).collect();
     assert_eq!((ids.len(), arrivals.len()), (EVENTS as usize, EVENTS as usize));

@@ -453,6 +453,7 @@ pub async fn test_endpoint(
         collapsed: None,
         number: 1,
         signed_at: app.journal.clock().wall(),
+        permit: None,
     };
     let at = app.journal.clock().now();
     let round = RetryRound { attempts: 1, held_since: None };

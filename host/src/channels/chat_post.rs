@@ -92,7 +92,14 @@ fn post(uri: Uri, body: Vec<u8>) -> ClientRequest {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     let agent = concat!("Waybill/", env!("CARGO_PKG_VERSION"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-    ClientRequest { method: Method::POST, uri, headers, header_case: None, body: Bytes::from(body) }
+    ClientRequest {
+        method: Method::POST,
+        uri,
+        headers,
+        header_case: None,
+        body: Bytes::from(body),
+        permit: None,
+    }
 }
 
 fn read_reply(reply: ClientReply, at: Timestamp) -> ChannelReply {

@@ -16,6 +16,7 @@ use crate::model::id::DeliveryId;
 use crate::model::private_values::{MASK, mask_url};
 use crate::model::redactor::SecretRedactor;
 use crate::net::error_class::ErrorClass;
+use crate::net::http_client::permit::SendPermit;
 use crate::net::http_client::{ClientReply, ClientRequest, DeliveryClient, SendError};
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::time::timestamp::Timestamp;
@@ -56,6 +57,8 @@ pub struct DeliveryParcel<'a> {
     pub number: i32,
     /// The time of day that signatures carry.
     pub signed_at: Timestamp,
+    /// The right to send it, where another node may take it over.
+    pub permit: Option<&'a SendPermit>,
 }
 
 /// Why a delivery cannot even be sent.
@@ -189,7 +192,8 @@ pub fn preview_body(
     message: Option<&DeliveryMessage>,
 ) -> Result<RenderedBody, String> {
     let signed_at = event.received_at;
-    let parcel = DeliveryParcel { id, event, message, collapsed: None, number: 1, signed_at };
+    let (collapsed, permit) = (None, None);
+    let parcel = DeliveryParcel { id, event, message, collapsed, number: 1, signed_at, permit };
     let sent_with = SentWith::read(event.attributes.as_deref());
     let id = id.to_string();
     if let EndpointChannel::Other(channel) = &target.channel {
@@ -248,7 +252,8 @@ fn build_request(
     }
     let method = target.endpoint.settings.method.http_method();
     let header_case = target.header_case.clone();
-    Ok(ClientRequest { method, uri, headers, header_case, body: Bytes::from(rendered.body) })
+    let (body, permit) = (Bytes::from(rendered.body), parcel.permit.cloned());
+    Ok(ClientRequest { method, uri, headers, header_case, body, permit })
 }
 
 fn render_request(

@@ -306,6 +306,7 @@ async fn make_attempt(
     let number = leased.attempts + 1;
     let attempts = (number - leased.round_from).unsigned_abs();
     let round = RetryRound { attempts, held_since: leased.held_since };
+    let permit = context.journal.send_permit(leased.lease);
     loop {
         let is_held = tokio::select! {
             biased;
@@ -341,6 +342,7 @@ async fn make_attempt(
             collapsed: leased.collapsed,
             number,
             signed_at: context.journal.clock().wall(),
+            permit: permit.as_ref(),
         };
         let made =
             attempt::make_attempt(&context.client, &target, parcel, round, at, random, withdrawn);

@@ -119,7 +119,7 @@ fn build_request(oauth: &OauthAccess, wall: Timestamp) -> Result<ClientRequest, 
         headers.insert(header::AUTHORIZATION, value);
     }
     let body = Bytes::from(form);
-    Ok(ClientRequest { method: Method::POST, uri, headers, header_case: None, body })
+    Ok(ClientRequest { method: Method::POST, uri, headers, header_case: None, body, permit: None })
 }
 
 /// The form, and the value of `Authorization` if there is one.

@@ -4,8 +4,8 @@
 //! Within one process they are strictly ascending. The prefix is part of the text form only; the
 //! journal stores the sixteen bytes.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::time::timestamp::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{LazyLock, Mutex};

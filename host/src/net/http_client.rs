@@ -17,6 +17,7 @@ pub mod connection;
 pub mod dial;
 pub mod dns;
 pub mod failure;
+pub mod permit;
 pub mod raw_connection;
 
 use super::error_class::ErrorClass;
@@ -29,13 +30,14 @@ use connection::{BoundedConnector, ConnectionPlaces, ConnectionWatch};
 use dial::GuardedDialler;
 use dns::NameResolver;
 use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::FixedServerNameResolver;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
+use permit::{GuardedBody, SendPermit};
 use raw_connection::RawConnector;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -87,6 +89,8 @@ pub struct ClientRequest {
     /// The case of their names over HTTP/1.1, as [`crate::net::header_case::header_case`] makes it.
     pub header_case: Option<Extensions>,
     pub body: Bytes,
+    /// Looked at just before its bytes go out; without one nothing holds it back.
+    pub permit: Option<SendPermit>,
 }
 
 /// What came back.
@@ -138,7 +142,7 @@ struct SharedParts {
     silence: Duration,
 }
 
-type HttpClient = legacy::Client<BoundedConnector, Full<Bytes>>;
+type HttpClient = legacy::Client<BoundedConnector, GuardedBody>;
 
 impl DeliveryClient {
     /// A client with its own pool of connections. An error means that the further certificates are
@@ -196,7 +200,8 @@ impl DeliveryClient {
 
     /// Sends a request and waits for its reply, at most `timeout`. Where `withdrawn` ends before
     /// the request has begun, it is not sent, and nothing comes back; when it begins, `withdrawn`
-    /// is dropped.
+    /// is dropped. Nothing comes back either where its permit is lost, though its head may be on
+    /// its way then.
     pub async fn send(
         &self,
         request: ClientRequest,
@@ -217,7 +222,7 @@ impl DeliveryClient {
         most: usize,
     ) -> Result<ClientReply, SendError> {
         let (method, body) = (Method::GET, Bytes::new());
-        let request = ClientRequest { method, uri, headers, header_case: None, body };
+        let request = ClientRequest { method, uri, headers, header_case: None, body, permit: None };
         self.ask_whole(request, timeout, most).await
     }
 
@@ -246,6 +251,7 @@ impl DeliveryClient {
         let answered = timeout_at(deadline, self.ask(&request, withdrawn)).await;
         let response = match answered {
             Ok(Some(Ok(response))) => response,
+            Ok(Some(Err(error))) if failure::is_permit_lost(&error) => return None,
             Ok(Some(Err(error))) => {
                 return Some(Err(failure::classify_error(&error, started.elapsed())));
             }
@@ -293,7 +299,7 @@ type ClientResponse = http::Response<Incoming>;
 /// Sends a request unless `withdrawn` ends before it has a connection. From then on it has begun.
 async fn begin(
     client: &HttpClient,
-    mut request: http::Request<Full<Bytes>>,
+    mut request: http::Request<GuardedBody>,
     withdrawn: impl Future<Output = ()>,
 ) -> Option<Result<ClientResponse, legacy::Error>> {
     let mut connection = capture_connection(&mut request);
@@ -324,8 +330,9 @@ struct ExchangeBounds {
     timeout: Duration,
 }
 
-fn made(request: &ClientRequest) -> http::Request<Full<Bytes>> {
-    let mut made = http::Request::new(Full::new(request.body.clone()));
+fn made(request: &ClientRequest) -> http::Request<GuardedBody> {
+    let body = GuardedBody::new(request.body.clone(), request.permit.clone());
+    let mut made = http::Request::new(body);
     made.method_mut().clone_from(&request.method);
     made.uri_mut().clone_from(&request.uri);
     made.headers_mut().clone_from(&request.headers);

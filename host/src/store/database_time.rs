@@ -5,7 +5,9 @@
 //! between ([`FollowedTime`]). An event that is captured after another one was acknowledged has a
 //! later id on whichever node: the nodes' times differ by less than a commit takes.
 
-use super::db::{DatabaseDialect, DatabasePool, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use super::db::{
+    DatabaseDialect, DatabasePool, FromStoredRow, SqlQuery, StoredRow, WriteTransaction,
+};
 use super::{StoreError, statements};
 use crate::time::clock::Clock;
 use crate::time::followed_time::{ClockSample, FollowedTime};

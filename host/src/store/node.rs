@@ -6,15 +6,18 @@
 //! change nothing with its old leases; what it was sending may be sent twice.
 
 use super::db::{ClusterLock, DatabaseDialect, FromStoredRow, SqlQuery, StoredRow};
+use super::event_store::StoreInner;
 use super::node_id::first_token;
 use super::node_notice::{NODE_CHANNEL, NodeNotice};
 use super::{EventStore, StoreError, database_time, statements};
 use crate::crypto::digest::ShortDigest;
 use crate::model::delivery::WorkLease;
 use crate::model::node_description::NodeDescription;
+use crate::net::http_client::permit::{PermitKeeper, SendPermit};
 use crate::time::clock::Clock;
 use crate::time::followed_time::ClockSample;
 use crate::time::timestamp::Timestamp;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -56,6 +59,12 @@ impl FromStoredRow for RunningNode {
             started_at: row.get("started_at")?,
             skew_us: row.get("skew_us")?,
         })
+    }
+}
+
+impl PermitKeeper for StoreInner {
+    fn holds(&self, number: i64) -> bool {
+        self.presence.holds_lease(number)
     }
 }
 
@@ -219,6 +228,14 @@ impl EventStore {
         let is_alone = self.pool().dialect() == DatabaseDialect::Sqlite;
         is_alone
             || (self.inner.presence.confirm_lease(lease).await && lease.until > self.clock().now())
+    }
+
+    /// The right to send what was leased, which is looked at just before the socket. On SQLite there
+    /// is nobody who could take it over.
+    pub fn send_permit(&self, lease: WorkLease) -> Option<SendPermit> {
+        let keeper = || Arc::clone(&self.inner) as Arc<dyn PermitKeeper>;
+        let has_others = self.pool().dialect() == DatabaseDialect::Postgres;
+        has_others.then(|| SendPermit { keeper: keeper(), number: lease.token })
     }
 
     /// Whether it is uncertain at this moment that this process holds what it leased.

@@ -116,6 +116,12 @@ impl NodePresence {
         certain.is_ok_and(|known| lease.token >= known.first_valid)
     }
 
+    /// Whether a lease is held beyond doubt at this moment.
+    pub fn holds_lease(&self, token: i64) -> bool {
+        let known = self.0.borrow();
+        Instant::now() < known.doubted_from() && token >= known.first_valid
+    }
+
     /// Whether leases are in doubt at this moment.
     pub fn is_in_doubt(&self) -> bool {
         Instant::now() >= self.0.borrow().doubted_from()

@@ -3,6 +3,7 @@
 use super::SendError;
 use super::connection::ConnectionWatch;
 use super::dial::DialError;
+use super::permit::PermitLost;
 use crate::net::error_class::ErrorClass;
 use crate::net::tls_trust;
 use crate::time::span::TimeSpan;
@@ -46,6 +47,11 @@ pub fn is_stale_connection(error: &legacy::Error) -> bool {
     let refused = find::<h2::Error>(&causes)
         .is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM));
     stale && (refused || is_lost(&causes))
+}
+
+/// Whether the request was broken off for want of its permit.
+pub fn is_permit_lost(error: &legacy::Error) -> bool {
+    find::<PermitLost>(&causes(error)).is_some()
 }
 
 /// Whether the connection broke, or was given up because the other side did not answer a PING.

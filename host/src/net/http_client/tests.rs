@@ -2,11 +2,14 @@
 
 pub mod server;
 
+use super::permit::PermitKeeper;
 use super::*;
 use crate::net::header_case::header_case;
 use http::Version;
 use http::{HeaderName, HeaderValue, header};
 use server::{Script, Server, SilentRelay, Tls};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
@@ -48,6 +51,7 @@ fn request(uri: &str) -> ClientRequest {
         headers,
         header_case: None,
         body: Bytes::from_static(b"{\"id\":17}"),
+        permit: None,
     }
 }
 
@@ -145,6 +149,50 @@ async fn a_request_that_is_withdrawn_in_time_is_not_sent() {
     assert!(client.send(request(&server.url()), LONG, async {}).await.is_none());
     client.post(request(&server.url()), LONG).await.unwrap();
     assert_eq!(server.requests(), 1);
+}
+
+/// A permit that is lost after so many looks.
+#[derive(Debug)]
+struct Looks(AtomicUsize);
+
+impl PermitKeeper for Looks {
+    fn holds(&self, _number: i64) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+}
+
+fn permit_for(looks: usize) -> Option<SendPermit> {
+    Some(SendPermit { keeper: Arc::new(Looks(AtomicUsize::new(looks))), number: 1 })
+}
+
+#[tokio::test]
+async fn a_request_whose_permit_is_lost_on_its_way_to_the_socket_is_not_sent() {
+    let server = Server::start(Script::Answer("HTTP/1.1 204 No Content\r\n\r\n")).await;
+    let client = client();
+    for looks in [1, 0, 1] {
+        let request = ClientRequest { permit: permit_for(looks), ..request(&server.url()) };
+        assert_eq!(client.send(request, LONG, pending()).await.is_some(), looks == 1);
+    }
+    assert_eq!(server.requests(), 2);
+}
+
+/// A process that stood still finds its kept connections closed.
+#[tokio::test]
+async fn a_request_whose_permit_is_lost_is_not_sent_again_on_another_connection() {
+    let server = Server::start(Script::Once).await;
+    let client = client();
+    client.post(request(&server.url()), LONG).await.unwrap();
+    let request = ClientRequest { permit: permit_for(1), ..request(&server.url()) };
+    assert!(client.send(request, LONG, pending()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_long_body_is_broken_off_when_its_permit_is_lost() {
+    let body = Bytes::from(vec![b' '; 1 << 20]);
+    let server = Server::start(Script::Answer("HTTP/1.1 204 No Content\r\n\r\n")).await;
+    let request = ClientRequest { permit: permit_for(3), body, ..request(&server.url()) };
+    assert!(client().send(request, LONG, pending()).await.is_none());
 }
 
 #[tokio::test]

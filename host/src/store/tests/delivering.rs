@@ -51,7 +51,11 @@ pub(super) async fn settle(store: &EventStore, settled: SettledAttempt) {
     store.flush_writes().await;
 }
 
-pub(super) async fn claim(store: &EventStore, endpoint: EndpointId, ordered: bool) -> Vec<LeasedDelivery> {
+pub(super) async fn claim(
+    store: &EventStore,
+    endpoint: EndpointId,
+    ordered: bool,
+) -> Vec<LeasedDelivery> {
     let lane = store.prefetch().open_lane(endpoint, 8);
     store.claim_deliveries(&lane, ordered, Duration::from_mins(1)).await.unwrap()
 }
