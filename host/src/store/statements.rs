@@ -354,23 +354,19 @@ statements! {
         is_blocked!(),
         "))"
     );
-    /// The first open ones are locked, so that none of them is settled unseen while others are
-    /// parked behind it: whoever settles it waits, and then finds them parked.
+    /// The one that each is parked behind is locked, so that it is not settled unseen: whoever
+    /// settles it waits, and then finds what is parked.
     PARK_BLOCKED_POSTGRES = concat!(
         "WITH seen AS MATERIALIZED (",
         due_window!("$1", "$2"),
-        " FOR UPDATE SKIP LOCKED), first AS MATERIALIZED (SELECT s.id, h.id AS first_id FROM seen s \
-        CROSS JOIN LATERAL (SELECT p.id FROM delivery p WHERE p.endpoint_id = s.endpoint_id \
+        " FOR UPDATE SKIP LOCKED), behind AS MATERIALIZED (SELECT s.id, h.due_at FROM seen s \
+        CROSS JOIN LATERAL (SELECT p.due_at FROM delivery p WHERE p.endpoint_id = s.endpoint_id \
             AND p.order_key = s.order_key AND p.due_at IS NOT NULL \
-            AND (p.event_id, p.id) < (s.event_id, s.id) ORDER BY p.event_id, p.id LIMIT 1) h \
-        WHERE s.status = 0 /* pending */), \
-        locked AS MATERIALIZED (SELECT p.id, p.due_at FROM delivery p \
-            WHERE p.id IN (SELECT first_id FROM first) AND p.due_at IS NOT NULL \
-            FOR SHARE SKIP LOCKED), \
-        blocked AS MATERIALIZED (SELECT first.id, locked.due_at FROM first \
-            JOIN locked ON locked.id = first.first_id \
+            AND (p.event_id, p.id) < (s.event_id, s.id) ORDER BY p.event_id, p.id LIMIT 1 \
+            FOR SHARE SKIP LOCKED) h WHERE s.status = 0 /* pending */), \
+        blocked AS MATERIALIZED (SELECT id, due_at FROM behind \
             UNION ALL SELECT s.id, $3 FROM seen s WHERE s.status = 0 /* pending */ \
-            AND NOT EXISTS (SELECT 1 FROM first WHERE first.id = s.id) \
+            AND NOT EXISTS (SELECT 1 FROM behind WHERE behind.id = s.id) \
             AND EXISTS (SELECT 1 FROM planning q WHERE q.record_key = s.order_key \
             AND q.event_id < s.event_id)) \
         UPDATE delivery SET parked = TRUE, due_at = LEAST($4, GREATEST($3, blocked.due_at)) \
