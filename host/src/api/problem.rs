@@ -336,6 +336,7 @@ impl From<store::StoreError> for ApiProblem {
             }
             store::StoreError::Corrupt { .. }
             | store::StoreError::Migration(_)
+            | store::StoreError::NewerSchema { .. }
             | store::StoreError::InUse { .. }
             | store::StoreError::File { .. }
             | store::StoreError::Address { .. }

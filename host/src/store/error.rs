@@ -51,6 +51,12 @@ pub enum StoreError {
     /// The database's schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date")]
     Migration(#[source] Box<sqlx::migrate::MigrateError>),
+    /// A newer version has changed the schema so that this one cannot use it.
+    #[error(
+        "the database was changed by a newer version of Waybill, and this version does not know migration \
+         {migration}, which it needs: start the newer version again, or restore the backup from before it"
+    )]
+    NewerSchema { migration: i64 },
     /// The address of the database makes no sense.
     #[error("`{given}` is not a database: use sqlite:FILE or postgres://USER@HOST/NAME")]
     Address {

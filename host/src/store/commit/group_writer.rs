@@ -263,6 +263,7 @@ fn fail_operations(operations: Vec<WriteOperation>, error: &StoreError) -> Vec<W
         | StoreError::Missing(_)
         | StoreError::Corrupt { .. }
         | StoreError::Migration(_)
+        | StoreError::NewerSchema { .. }
         | StoreError::Address { .. }
         | StoreError::WrongUrl { .. }
         | StoreError::InUse { .. }

@@ -4,6 +4,11 @@
 //! earlier version goes on. sqlx applies the files to PostgreSQL, unless there is a pooler between.
 //! The files for SQLite are applied here, because nothing else of the program needs sqlx's driver
 //! for SQLite.
+//!
+//! A database that a newer version has changed can be used where all migrations that are known here
+//! are applied, and the newest of them is not older than the number in `schema_floor`. A migration
+//! after which this version could not go on raises that number. So nodes of two versions run beside
+//! each other during an upgrade, and a node can go back to the earlier one.
 
 use crate::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
@@ -44,7 +49,34 @@ const TAKE_TURN: &str = "BEGIN; SELECT pg_advisory_xact_lock(8602290226836827139
 
 /// Applies what a PostgreSQL database lacks.
 pub async fn migrate_postgres(pool: &PgPool) -> Result<(), StoreError> {
+    let mut db = pool.acquire().await?;
+    let applied = read_applied_postgres(&mut db).await?;
+    // sqlx refuses what it does not know. Where all that is known here is applied, it has nothing
+    // to do anyway.
+    if find_unknown(&POSTGRES, &applied).is_some() {
+        return list_missing(&POSTGRES, applied).map(drop);
+    }
+    drop(db);
     POSTGRES.run(pool).await.map_err(|error| StoreError::Migration(Box::new(error)))
+}
+
+/// What was applied to a PostgreSQL database, and from which migration on programs may use it.
+async fn read_applied_postgres(db: &mut PgConnection) -> Result<AppliedMigrations, StoreError> {
+    let mut applied = AppliedMigrations::default();
+    let exists = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS found, \
+                  to_regclass('schema_floor') IS NOT NULL AS has_floor";
+    let exists = sqlx::query(exists).persistent(false).fetch_one(&mut *db).await?;
+    if exists.try_get("found")? {
+        let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success");
+        for row in rows.persistent(false).fetch_all(&mut *db).await? {
+            applied.checksums.insert(row.try_get("version")?, row.try_get("checksum")?);
+        }
+    }
+    if exists.try_get("has_floor")? {
+        let floor = sqlx::query("SELECT MAX(version) AS version FROM schema_floor");
+        applied.floor = floor.persistent(false).fetch_one(&mut *db).await?.try_get("version")?;
+    }
+    Ok(applied)
 }
 
 /// Applies what a PostgreSQL database behind a pooler lacks. sqlx holds a lock of the session and
@@ -53,12 +85,7 @@ pub async fn migrate_postgres(pool: &PgPool) -> Result<(), StoreError> {
 pub async fn migrate_pooled(pool: &PgPool) -> Result<(), StoreError> {
     let mut tx = pool.begin_with(TAKE_TURN).await?;
     sqlx::raw_sql(CREATE_POSTGRES_TABLE).execute(&mut *tx).await?;
-    let applied = sqlx::query("SELECT version, checksum FROM _sqlx_migrations");
-    let rows = applied.persistent(false).fetch_all(&mut *tx).await?;
-    let mut applied: BTreeMap<i64, Vec<u8>> = BTreeMap::new();
-    for row in &rows {
-        applied.insert(row.try_get("version")?, row.try_get("checksum")?);
-    }
+    let applied = read_applied_postgres(&mut tx).await?;
     for migration in list_missing(&POSTGRES, applied)? {
         apply_pooled(&mut tx, migration).await?;
     }
@@ -84,23 +111,46 @@ fn nanoseconds_since(began: Instant) -> i64 {
     i64::try_from(began.elapsed().as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The migrations that are to be applied. Fails where those that were applied are not known here,
-/// or were others.
+/// What was applied to a database.
+#[derive(Debug, Default)]
+struct AppliedMigrations {
+    /// The checksum of each, by its number.
+    checksums: BTreeMap<i64, Vec<u8>>,
+    /// The oldest migration that a program must know to use the database, if that is said.
+    floor: Option<i64>,
+}
+
+/// A migration that was applied and is not known here: a newer version has used the database.
+fn find_unknown(migrator: &Migrator, applied: &AppliedMigrations) -> Option<i64> {
+    let is_known = |number: &i64| migrator.iter().any(|known| known.version == *number);
+    applied.checksums.keys().copied().find(|number| !is_known(number))
+}
+
+/// The migrations that are to be applied: none where a newer version has used the database, and
+/// left it so that this one can go on. Fails where it cannot, or where a migration was another one.
 fn list_missing(
     migrator: &'static Migrator,
-    mut applied: BTreeMap<i64, Vec<u8>>,
+    applied: AppliedMigrations,
 ) -> Result<Vec<&'static Migration>, StoreError> {
     let mut missing = Vec::new();
     for migration in migrator.iter() {
-        match applied.remove(&migration.version) {
-            Some(checksum) if checksum == *migration.checksum => {}
+        match applied.checksums.get(&migration.version) {
+            Some(checksum) if checksum.as_slice() == &*migration.checksum => {}
             Some(_) => return Err(failed(MigrateError::VersionMismatch(migration.version))),
             None => missing.push(migration),
         }
     }
-    match applied.into_keys().next() {
-        Some(unknown) => Err(failed(MigrateError::VersionMissing(unknown))),
-        None => Ok(missing),
+    let Some(unknown) = find_unknown(migrator, &applied) else { return Ok(missing) };
+    let newest = migrator.iter().map(|known| known.version).max().unwrap_or_default();
+    match applied.floor.filter(|floor| missing.is_empty() && *floor <= newest) {
+        Some(_) => {
+            tracing::warn!(
+                migration = unknown,
+                "a newer version has changed the database's schema; this one goes on with it"
+            );
+            Ok(missing)
+        }
+        None => Err(StoreError::NewerSchema { migration: applied.floor.unwrap_or(unknown) }),
     }
 }
 
@@ -117,14 +167,19 @@ fn failed(error: MigrateError) -> StoreError {
     StoreError::Migration(Box::new(error))
 }
 
-/// The checksum of each migration that was applied.
-fn read_applied(db: &Connection) -> Result<BTreeMap<i64, Vec<u8>>, rusqlite::Error> {
-    if !db.table_exists(None, "_sqlx_migrations")? {
-        return Ok(BTreeMap::new());
+/// What was applied to an SQLite database, and from which migration on programs may use it.
+fn read_applied(db: &Connection) -> Result<AppliedMigrations, rusqlite::Error> {
+    let mut found = AppliedMigrations::default();
+    if db.table_exists(None, "_sqlx_migrations")? {
+        let mut applied = db.prepare("SELECT version, checksum FROM _sqlx_migrations")?;
+        let rows = applied.query_map([], |row| Ok((row.get("version")?, row.get("checksum")?)))?;
+        found.checksums = rows.collect::<Result<_, _>>()?;
     }
-    let mut applied = db.prepare("SELECT version, checksum FROM _sqlx_migrations")?;
-    let rows = applied.query_map([], |row| Ok((row.get("version")?, row.get("checksum")?)))?;
-    rows.collect()
+    if db.table_exists(None, "schema_floor")? {
+        let floor = "SELECT MAX(version) AS version FROM schema_floor";
+        found.floor = db.query_row(floor, [], |row| row.get("version"))?;
+    }
+    Ok(found)
 }
 
 /// Applies a migration and notes it, in one transaction.

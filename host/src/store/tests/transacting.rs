@@ -98,39 +98,50 @@ async fn reopen(url: &str) -> EventStore {
     }
 }
 
+/// Opens an SQLite database when the last thread of the one before has closed its connection.
+async fn open_again(url: &str) -> Result<EventStore, StoreError> {
+    loop {
+        match EventStore::open(url, Clock::System, StoreOpening::default()).await {
+            Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            other => return other.map(|(store, _)| store),
+        }
+    }
+}
+
+const OF_NEWER_VERSION: &str =
+    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+    VALUES (9999, 'of a newer version', TRUE, ";
+
 #[tokio::test]
-async fn an_older_schema_is_brought_up_to_date_and_a_newer_one_is_refused() {
+async fn a_schema_that_a_newer_version_changed_is_used_if_that_allows_it() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("w.db");
     let url = format!("sqlite:{}", path.display());
-    let store = open(&url).await;
+    open_again(&url).await.unwrap().pool().close().await;
+    let run = |text: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(text);
+    run("ALTER TABLE delivery ADD COLUMN newer TEXT").unwrap();
+    run(&format!("{OF_NEWER_VERSION} x'00', 0)")).unwrap();
+    let store = open_again(&url).await.unwrap();
+    capture_delivery(&store, EndpointId::generate(), None).await;
     store.pool().close().await;
     drop(store);
-    drop(reopen(&url).await);
-    let db = loop {
-        // The lock is given back when the last thread has closed its connection.
-        match rusqlite::Connection::open(&path) {
-            Ok(db) => break db,
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
-    let applied: i64 = db
-        .query_row("SELECT COUNT(*) FROM _sqlx_migrations WHERE success", [], |row| row.get(0))
-        .unwrap();
-    assert!(applied > 10, "{applied}");
-    db.execute_batch(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (9999, 'of a newer version', TRUE, x'00', 0)",
-    )
-    .unwrap();
-    drop(db);
-    let refused = loop {
-        match EventStore::open(&url, Clock::System, StoreOpening::default()).await {
-            Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
-            other => break other,
-        }
-    };
-    assert!(matches!(refused, Err(StoreError::Migration(_))), "{:?}", refused.err());
+    run("INSERT INTO schema_floor (version) VALUES (9999)").unwrap();
+    let refused = open_again(&url).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NewerSchema { migration: 9_999 }), "{refused}");
+}
+
+#[tokio::test]
+async fn so_is_one_in_postgresql() {
+    let Some(url) = postgres_url().await else { return };
+    let store = open(&url).await;
+    let run = async |text: &'static str| store.pool().execute(SqlQuery::new(text)).await.unwrap();
+    let text = format!("{OF_NEWER_VERSION} '\\x00', 0)");
+    store.pool().execute(SqlQuery::new(&text)).await.unwrap();
+    run("ALTER TABLE delivery ADD COLUMN newer TEXT").await;
+    capture_delivery(&open(&url).await, EndpointId::generate(), None).await;
+    run("INSERT INTO schema_floor (version) VALUES (9999)").await;
+    let refused = EventStore::open(&url, Clock::System, StoreOpening::default()).await;
+    assert!(matches!(refused, Err(StoreError::NewerSchema { migration: 9_999 })));
 }
 
 #[tokio::test]
