@@ -24,6 +24,7 @@ pub mod event;
 pub mod event_type;
 pub mod flow;
 pub mod input;
+pub mod key;
 pub mod listen;
 pub mod module;
 pub mod node;
@@ -124,6 +125,9 @@ pub enum CliCommand {
     EventType(event_type::EventTypeCommand),
     /// Copy the SQLite database into a file, beside a running server or a stopped one.
     Backup(backup::BackupArgs),
+    /// The key that encrypts stored secrets.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::CompletionArgs),
     /// Print the manual page, or write the pages of all commands.
@@ -179,7 +183,7 @@ pub struct DemoArgs {
 
 /// Runs a client command and writes what it has to say to `screen`.
 ///
-/// `serve`, `demo`, `doctor`, `backup` and `compile-module` are not for here: they need what only
+/// `serve`, `demo`, `doctor`, `backup`, `key` and `compile-module` are not for here: they need what only
 /// the binary has, and fail as bad usage.
 pub async fn run_command(
     command: CliCommand,
@@ -210,6 +214,7 @@ pub async fn run_command(
         | CliCommand::Demo(_)
         | CliCommand::Doctor(_)
         | CliCommand::Backup(_)
+        | CliCommand::Key(_)
         | CliCommand::CompileModule => {
             Err(CliError::Usage("this command is the binary's own".to_owned()))
         }

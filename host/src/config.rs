@@ -98,6 +98,8 @@ pub struct Config {
     pub admin_token: Option<SecretString>,
     /// `WAYBILL_SECRET_KEY`: encrypts stored secrets. Without it there is a key file.
     pub secret_key: Option<SecretString>,
+    /// `WAYBILL_SECRET_KEY_NEXT`: reads stored secrets too, while the key is being changed.
+    pub next_secret_key: Option<SecretString>,
     /// `WAYBILL_LOG`: what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: Option<String>,
 }

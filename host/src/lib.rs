@@ -63,6 +63,7 @@ pub(crate) mod cli;
 pub use cli::backup::run_backup;
 pub use cli::demo::run_demo;
 pub use cli::doctor::run_doctor;
+pub use cli::key::run_key;
 pub use cli::{
     CliCommand, CliError, CommandLine, CommandScreen, ServeArgs, run_command, wants_json,
 };

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use waybill::{
     CliCommand, CliError, Clock, CommandLine, CommandScreen, Config, ModuleLimits, ServeArgs,
     Server, ServerError, compile_child, error_messages, run_backup, run_command, run_demo,
-    run_doctor, wants_json,
+    run_doctor, run_key, wants_json,
 };
 
 #[global_allocator]
@@ -65,6 +65,10 @@ async fn client(command: CliCommand, screen: &mut CommandScreen<'_>) -> Result<(
     }
     if let CliCommand::Backup(args) = &command {
         return run_backup(args, std::env::vars().collect(), screen).await;
+    }
+    if let CliCommand::Key(command) = &command {
+        log(Some("warn"));
+        return run_key(command, std::env::vars().collect(), screen).await;
     }
     let CliCommand::Demo(args) = command else { return run_command(command, screen).await };
     log(Some("warn"));

@@ -13,7 +13,6 @@ use crate::api::body_budget::BodyBudget;
 use crate::api::reading::ReadingShares;
 use crate::api::{self, AppState, SharedState};
 use crate::config::Config;
-use crate::crypto::digest::ShortDigest;
 use crate::crypto::seal;
 use crate::crypto::seal::SecretSealer;
 use crate::delivery::dispatcher;
@@ -129,7 +128,7 @@ impl Server {
         make_data_dir(&config, &folder)?;
         let sealer = read_key(&config, &folder)?;
         let (journal, outlets) = open_journal(&config, clock).await?;
-        let new_token = enter_cluster(&journal, &config, address, sealer.key_mark()).await?;
+        let new_token = enter_cluster(&journal, &config, address, &sealer).await?;
         let engine = ModuleEngine::new(ModuleLimits::default(), &sealer.guest_key())?;
         let compiler = ModuleCompiler::Subprocess(program);
         let cache = ModuleCache::new(folder.join("waybill-modules"), sealer.mac_key(), compiler)?;
@@ -265,7 +264,7 @@ async fn enter_cluster(
     journal: &EventStore,
     config: &Config,
     address: SocketAddr,
-    key_mark: ShortDigest,
+    sealer: &SecretSealer,
 ) -> Result<Option<String>, ServerError> {
     let _turn = match journal.lock_start().await {
         Err(StoreError::Unavailable(error)) => {
@@ -274,7 +273,7 @@ async fn enter_cluster(
         }
         taken => taken?,
     };
-    agree_on_key(journal, address, key_mark).await?;
+    agree_on_key(journal, address, sealer).await?;
     first_token(journal, config).await
 }
 
@@ -283,13 +282,14 @@ async fn enter_cluster(
 async fn agree_on_key(
     journal: &EventStore,
     address: SocketAddr,
-    key_mark: ShortDigest,
+    sealer: &SecretSealer,
 ) -> Result<(), ServerError> {
     let description = NodeDescription {
         address: address.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         started_at: journal.clock().now(),
-        key_mark,
+        key_mark: sealer.key_mark(),
+        next_key_mark: sealer.next_key_mark(),
     };
     match journal.describe_node(description).await {
         Ok(None) | Err(StoreError::Unavailable(_)) => Ok(()),
@@ -301,13 +301,28 @@ async fn agree_on_key(
     }
 }
 
+/// The name of the key file in the data folder.
+pub const KEY_FILE: &str = "waybill.key";
+/// The file of the key that takes its place, while the key is being changed.
+pub const NEXT_KEY_FILE: &str = "waybill.key.next";
+
 /// The key that encrypts stored secrets: the one that is set, else that of the key file beside the
-/// database, which is made where it is missing.
-fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, ServerError> {
-    match &config.secret_key {
-        Some(secret) => Ok(SecretSealer::from_secret(secret)),
-        None => Ok(SecretSealer::from_file(&folder.join("waybill.key"))?),
-    }
+/// database, which is made where it is missing. With the key that comes next, if there is one.
+pub fn read_key(config: &Config, folder: &Path) -> Result<SecretSealer, seal::SealError> {
+    let Some(secret) = &config.secret_key else {
+        let present = SecretSealer::from_file(&folder.join(KEY_FILE))?;
+        let next = folder.join(NEXT_KEY_FILE);
+        if !next.exists() {
+            return Ok(present);
+        }
+        return Ok(present.with_next(SecretSealer::from_file(&next)?));
+    };
+    let present = SecretSealer::from_secret(secret);
+    let next = config.next_secret_key.as_ref().map(SecretSealer::from_secret);
+    Ok(match next {
+        Some(next) => present.with_next(next),
+        None => present,
+    })
 }
 
 /// Makes the data folder, for its owner only. Only a folder that was asked for is made: a database

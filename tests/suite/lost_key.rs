@@ -1,7 +1,9 @@
 //! A key that was lost or changed: the server starts, says what must be entered again, and goes on
 //! with what needs none of it.
 
-use crate::support::{assert_problem, endpoint_with, hex_signature, invoice, merged};
+use crate::support::{
+    assert_problem, endpoint_with, hex_signature, invoice, merged, rotate_key,
+};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use waybill_tests::Backend::{Postgres, Sqlite};
@@ -92,6 +94,27 @@ async fn the_right_key_opens_everything_again() {
     world.stop();
     std::fs::rename(&kept, &key).unwrap();
     world.restart();
+    let arrival = receiver.first("/erp").await;
+    assert_eq!(arrival.header("x-webhook-signature"), hex_signature(&arrival, SECRET));
+}
+
+#[tokio::test]
+async fn a_key_in_a_file_is_changed_while_the_server_does_not_run() {
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    let receiver = Receiver::start().await;
+    world.endpoint(&endpoint_with("erp", &receiver.url("/erp"), &json!({"secret": SECRET}))).await;
+    let refused = rotate_key(world.settings()).unwrap_err();
+    assert!(refused.contains("in use"), "{refused}");
+    world.stop();
+    let file = |name: &str| std::fs::read(world.folder().join(name)).ok();
+    let before = file("waybill.key");
+    let changed = rotate_key(world.settings()).unwrap();
+    assert!(changed.contains("\"objects\": 1"), "{changed}");
+    assert_eq!(file("waybill.key.old"), before);
+    assert!(file("waybill.key").is_some_and(|key| Some(key) != before));
+    assert!(file("waybill.key.next").is_none());
+    world.restart();
+    world.event(&invoice(1)).await;
     let arrival = receiver.first("/erp").await;
     assert_eq!(arrival.header("x-webhook-signature"), hex_signature(&arrival, SECRET));
 }

@@ -8,7 +8,8 @@ use hyper::StatusCode;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use waybill_tests::{Answer, Arrival, Client, World};
+use std::process::Command;
+use waybill_tests::{Answer, Arrival, Client, Settings, World};
 
 /// An event about one invoice.
 pub(crate) fn invoice(id: u32) -> Value {
@@ -135,4 +136,18 @@ pub(crate) fn assert_problem(answer: &Answer, status: StatusCode, detail: &str) 
     let problem = answer.json();
     assert_eq!(problem["status"], status.as_u16());
     assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+}
+
+/// Changes the key of the database that a server with these settings would use. Returns what the
+/// command says, as an error if it fails.
+pub(crate) fn rotate_key(settings: &Settings) -> Result<String, String> {
+    let output = Command::new(&settings.binary)
+        .args(["key", "rotate", "--database", &settings.database])
+        .current_dir(&settings.folder)
+        .envs(settings.environment.iter().cloned())
+        .output()
+        .unwrap();
+    let [out, error] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    if output.status.success() { Ok(out) } else { Err(out + &error) }
 }

@@ -23,9 +23,10 @@ pub struct KeyOverride {
 
 /// Variables that are not `WAYBILL_SECTION__KEY`; the last five belong to the command line's client
 /// side.
-const SPECIAL: [&str; 8] = [
+const SPECIAL: [&str; 9] = [
     "WAYBILL_ADMIN_TOKEN",
     "WAYBILL_SECRET_KEY",
+    "WAYBILL_SECRET_KEY_NEXT",
     "WAYBILL_LOG",
     "WAYBILL_CONFIG",
     "WAYBILL_URL",
@@ -96,6 +97,10 @@ pub fn collect_settings(
             },
             "WAYBILL_SECRET_KEY" => match secret::read_secret_key(value) {
                 Ok(key) => config.secret_key = Some(key),
+                Err(message) => faults.push(environment_fault(name, message)),
+            },
+            "WAYBILL_SECRET_KEY_NEXT" => match secret::read_secret_key(value) {
+                Ok(key) => config.next_secret_key = Some(key),
                 Err(message) => faults.push(environment_fault(name, message)),
             },
             "WAYBILL_LOG" => config.log = Some(value),

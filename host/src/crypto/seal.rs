@@ -15,6 +15,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Length of a nonce, in bytes.
 const NONCE: usize = 24;
@@ -26,6 +28,14 @@ pub struct SecretSealer {
     mac_key: [u8; 32],
     grant_key: [u8; 32],
     guest_key: [u8; 32],
+    next: Option<Arc<NextKey>>,
+}
+
+/// The key that takes the place of the present one, while it is being changed.
+struct NextKey {
+    sealer: SecretSealer,
+    /// Whether something was found that it has encrypted: from then on it encrypts.
+    is_in_use: AtomicBool,
 }
 
 impl std::fmt::Debug for SecretSealer {
@@ -91,7 +101,22 @@ impl SecretSealer {
             mac_key: derive("waybill module cache 1\n"),
             grant_key: derive("waybill grant 1\n"),
             guest_key: derive("waybill guest randomness 1\n"),
+            next: None,
         }
+    }
+
+    /// The same, which reads too what is encrypted with the key that comes next. It encrypts with
+    /// that key as soon as it has read anything so: whoever changes the key encrypts everything
+    /// anew in one transaction.
+    #[must_use]
+    pub fn with_next(self, next: Self) -> Self {
+        let next = NextKey { sealer: next, is_in_use: AtomicBool::new(false) };
+        Self { next: Some(Arc::new(next)), ..self }
+    }
+
+    /// The mark of the key that comes next, if there is one.
+    pub fn next_key_mark(&self) -> Option<ShortDigest> {
+        self.next.as_ref().map(|next| next.sealer.key_mark())
     }
 
     /// The key that guards the cache of compiled modules.
@@ -116,6 +141,13 @@ impl SecretSealer {
 
     /// Encrypts `plain`; only the same `context` opens it.
     pub fn seal(&self, plain: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
+        match self.next.as_ref().filter(|next| next.is_in_use.load(Ordering::Relaxed)) {
+            Some(next) => next.sealer.seal_alone(plain, context),
+            None => self.seal_alone(plain, context),
+        }
+    }
+
+    fn seal_alone(&self, plain: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE];
         rand::rng().fill_bytes(&mut nonce);
         let payload = Payload { msg: plain, aad: context };
@@ -126,8 +158,16 @@ impl SecretSealer {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Decrypts what [`Self::seal`] made.
+    /// Decrypts what [`Self::seal`] made, with either key.
     pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
+        let opened = self.open_alone(sealed, context);
+        let (Err(SealError::WrongKey), Some(next)) = (&opened, &self.next) else { return opened };
+        let opened = next.sealer.open_alone(sealed, context)?;
+        next.is_in_use.store(true, Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    fn open_alone(&self, sealed: &[u8], context: &[u8]) -> Result<Vec<u8>, SealError> {
         let (nonce, text) = sealed.split_first_chunk::<NONCE>().ok_or(SealError::WrongKey)?;
         let payload = Payload { msg: text, aad: context };
         self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_opaque| SealError::WrongKey)
@@ -147,6 +187,20 @@ mod tests {
         assert_eq!(sealer.open(&text, b"end_1").unwrap(), b"whsec_x");
         assert!(sealer.open(&text, b"end_2").is_err());
         assert!(SecretSealer::from_secret(&"two".into()).open(&text, b"end_1").is_err());
+    }
+
+    #[test]
+    fn the_next_key_encrypts_once_something_of_it_was_found() {
+        let (old, new) = (SecretSealer::from_secret(&"one".into()), SecretSealer::from_secret(&"two".into()));
+        let both = old.clone().with_next(new.clone());
+        let text = both.seal(b"x", b"").unwrap();
+        assert_eq!(old.open(&text, b"").unwrap(), b"x", "others do not know the next one yet");
+        assert_eq!(both.next_key_mark(), Some(new.key_mark()));
+        assert_eq!(both.open(&new.seal(b"y", b"").unwrap(), b"").unwrap(), b"y");
+        assert_eq!(new.open(&both.seal(b"z", b"").unwrap(), b"").unwrap(), b"z");
+        assert_eq!(both.open(&text, b"").unwrap(), b"x");
+        let third = SecretSealer::from_secret(&"three".into()).seal(b"x", b"").unwrap();
+        assert!(both.open(&third, b"").is_err());
     }
 
     #[test]

@@ -12,4 +12,6 @@ pub struct NodeDescription {
     pub started_at: Timestamp,
     /// By this other nodes see whether they read stored secrets with the same key.
     pub key_mark: ShortDigest,
+    /// The same of the key that it takes too, while the key is being changed.
+    pub next_key_mark: Option<ShortDigest>,
 }

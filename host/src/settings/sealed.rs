@@ -170,6 +170,54 @@ fn sealed_again(
     Ok(Some(change.replacing(Some(updated_at))))
 }
 
+/// What became of a change of the key.
+#[derive(Debug, Default)]
+pub struct KeyChange {
+    /// How many objects were encrypted anew.
+    pub objects: usize,
+    /// Names of those that neither key opens. Their secrets have to be entered again.
+    pub unreadable: Vec<String>,
+}
+
+/// Encrypts everything with another key, in one transaction. `both` opens what the present key
+/// encrypted and what the other one did.
+pub async fn change_key(
+    journal: &EventStore,
+    both: &SecretSealer,
+    other: &SecretSealer,
+) -> Result<KeyChange, super::live::SettingsError> {
+    let _turn = journal.lock_settings().await?;
+    let (mut changes, mut change) = (Vec::new(), KeyChange::default());
+    for kind in ObjectKind::ALL {
+        for object in journal.list_objects::<Value>(kind).await? {
+            let Some(sealed) = &object.sealed else { continue };
+            if other.open(sealed, object.id.as_bytes()).is_ok() {
+                continue;
+            }
+            let name = object.settings.get("name").and_then(Value::as_str).unwrap_or_default();
+            match both.open(sealed, object.id.as_bytes()) {
+                Ok(plain) => changes.push(encrypted_anew(other, kind, &object, name, &plain)?),
+                Err(_other_key) => change.unreadable.push(format!("{} {name}", kind.as_str())),
+            }
+        }
+    }
+    change.objects = changes.len();
+    journal.change_objects(&changes).await?;
+    Ok(change)
+}
+
+fn encrypted_anew(
+    sealer: &SecretSealer,
+    kind: ObjectKind,
+    object: &StoredObject<Value>,
+    name: &str,
+    plain: &[u8],
+) -> Result<ObjectChange, SealSettingsError> {
+    let sealed = Some(sealer.seal(plain, object.id.as_bytes())?);
+    let anew = StoredObject { sealed, ..object.clone() };
+    Ok(ObjectChange::put(kind, name, &anew)?.replacing(Some(object.updated_at)))
+}
+
 /// A new object, for [`put_sealed`].
 pub fn sealed_object<S>(id: Uuid, settings: S, created_at: Timestamp) -> StoredObject<S> {
     StoredObject { id, settings, sealed: None, created_at, updated_at: created_at }

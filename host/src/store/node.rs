@@ -98,16 +98,16 @@ impl EventStore {
         &self,
         description: NodeDescription,
     ) -> Result<Option<RunningNode>, StoreError> {
-        let key_mark = description.key_mark;
+        let marks = (description.key_mark, description.next_key_mark);
         // Described once, at the start.
         drop(self.inner.description.set(description));
         self.write_heartbeat().await?;
-        let others = self.find_other_keys(key_mark).await?;
+        let others = self.find_other_keys(marks).await?;
         // One that died a moment ago seems to be there still, and one that runs says so again.
         let until = Instant::now() + LOST;
         while !others.is_empty() && Instant::now() < until {
             sleep(BEAT / 4).await;
-            let now = self.find_other_keys(key_mark).await?;
+            let now = self.find_other_keys(marks).await?;
             let lives = |node: &RunningNode| !others.contains(node);
             if let Some(other) = now.into_iter().find(lives) {
                 return Ok(Some(other));
@@ -116,10 +116,26 @@ impl EventStore {
         Ok(None)
     }
 
-    async fn find_other_keys(&self, key_mark: ShortDigest) -> Result<Vec<RunningNode>, StoreError> {
+    /// Running processes that do not take this one's key, nor have one that it takes.
+    async fn find_other_keys(
+        &self,
+        (own, next): (ShortDigest, Option<ShortDigest>),
+    ) -> Result<Vec<RunningNode>, StoreError> {
         let query = SqlQuery::new(statements::NODES_WITH_OTHER_KEY)
             .bind(self.inner.node)
-            .bind(key_mark.bytes().as_slice())
+            .bind(own.bytes().as_slice())
+            .bind(self.clock().now().before(LOST))
+            .bind(next.as_ref().map(|next| next.bytes().as_slice()));
+        self.pool().fetch_all(query).await
+    }
+
+    /// Running processes that could not read what is encrypted with a key.
+    pub async fn list_nodes_without_key(
+        &self,
+        key: ShortDigest,
+    ) -> Result<Vec<RunningNode>, StoreError> {
+        let query = SqlQuery::new(statements::NODES_WITHOUT_KEY)
+            .bind(key.bytes().as_slice())
             .bind(self.clock().now().before(LOST));
         self.pool().fetch_all(query).await
     }
@@ -259,6 +275,7 @@ impl EventStore {
     /// on.
     async fn write_heartbeat(&self) -> Result<(), StoreError> {
         let described = self.inner.description.get();
+        let next_mark = described.and_then(|node| node.next_key_mark);
         let seen = SqlQuery::new(statements::SEEN)
             .bind(self.inner.node)
             .bind(self.clock().now())
@@ -267,6 +284,7 @@ impl EventStore {
             .bind(described.map(|node| node.started_at))
             .bind(described.map(|node| node.key_mark.bytes().as_slice()))
             .bind(self.clock().skew())
+            .bind(next_mark.as_ref().map(|mark| mark.bytes().as_slice()))
             .to_owned();
         let told = NodeNotice::pack(&[NodeNotice::Entered { node: self.inner.node }]);
         let written = self.pool().write(move |tx| {

@@ -33,6 +33,10 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// All of them: what is done to everything that is encrypted leaves none out.
+    pub const ALL: [Self; 5] =
+        [Self::Source, Self::Endpoint, Self::Flow, Self::Token, Self::RevokedGrant];
+
     /// The word for it, in the table and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
