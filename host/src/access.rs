@@ -5,6 +5,7 @@ pub mod audit;
 pub mod grant;
 pub mod scope;
 pub mod session;
+pub mod shared_calls;
 pub mod throttle;
 pub mod token;
 pub mod transport;

@@ -25,4 +25,6 @@ pub mod refresh_token;
 pub mod templated;
 pub mod token_request;
 pub mod token_source;
+pub mod rate_gate;
+pub mod sharing;
 pub mod turn;

@@ -17,6 +17,7 @@ pub mod endpoint_auth;
 pub mod endpoint_tls;
 pub mod envelope;
 pub mod event;
+pub mod fair_share;
 pub mod fault;
 pub mod field_map;
 pub mod flow;

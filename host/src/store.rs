@@ -52,6 +52,7 @@ pub mod objects;
 pub mod prune;
 pub mod readiness;
 pub mod replay;
+pub mod shares;
 pub mod sources;
 pub mod space;
 

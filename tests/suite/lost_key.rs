@@ -1,9 +1,7 @@
 //! A key that was lost or changed: the server starts, says what must be entered again, and goes on
 //! with what needs none of it.
 
-use crate::support::{
-    assert_problem, endpoint_with, hex_signature, invoice, merged, rotate_key,
-};
+use crate::support::{assert_problem, endpoint_with, hex_signature, invoice, merged, rotate_key};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use waybill_tests::Backend::{Postgres, Sqlite};

@@ -1,9 +1,9 @@
 //! Several nodes on one database.
 
-use crate::support::{endpoint_with, invoice, token};
+use crate::support::{endpoint_with, hex_signature, invoice, rotate_key, token};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -215,6 +215,41 @@ async fn an_object_that_cannot_be_read_holds_up_no_other() {
     receiver.wait_for("/a", 2).await;
 }
 
+/// As during an upgrade: a newer version has changed the schema, in a way that this one can live
+/// with, and has stored an object with a mode that this one does not know.
+#[tokio::test]
+async fn a_node_one_version_behind_starts_and_works() {
+    const NEWER: [&str; 3] = [
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+            VALUES (9999, 'of a newer version', TRUE, '', 0)",
+        "ALTER TABLE delivery ADD COLUMN newer TEXT",
+        r#"UPDATE object SET body = REPLACE(body, '"mode":"async"', '"mode":"newer"')
+            WHERE kind = 'endpoint' AND name = 'b'"#,
+    ];
+    let Some(world) = World::start_with(Postgres, with_key).await else { return };
+    let receiver = Receiver::start().await;
+    for name in ["a", "b"] {
+        let url = receiver.url(&format!("/{name}"));
+        world.endpoint(&endpoint_with(name, &url, &json!({"mode": "async"}))).await;
+    }
+    for statement in NEWER {
+        Database::run(&world.settings().database, statement).await.unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let second = Server::start(&beside(&world, folder.path())).unwrap();
+    second.wait_for_line(&["a newer version has changed the database's schema"]).unwrap();
+    second.wait_for_line(&["\"b\"", "endpoint cannot be read"]).unwrap();
+    let other = Client::new(second.address(), Some(ADMIN_TOKEN));
+    assert_eq!(other.post("/api/v1/events", &invoice(1)).await.unwrap().status, 202);
+    receiver.first("/a").await;
+    let too_new = "INSERT INTO schema_floor (version) VALUES (9999)";
+    Database::run(&world.settings().database, too_new).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Server::start(&beside(&world, folder.path())).err();
+    let refused = refused.map(|why| format!("{why:#}")).unwrap_or_default();
+    assert!(refused.contains("does not know migration 9999"), "{refused}");
+}
+
 /// Each node changes another field of one endpoint at the same time, and one rotates its secret.
 #[tokio::test]
 async fn changes_on_two_nodes_do_not_undo_each_other() {
@@ -341,4 +376,165 @@ async fn a_token_that_one_node_revokes_is_refused_by_the_other() {
         }
     };
     assert_eq!(tokio::time::timeout(PATIENCE, refused).await.unwrap(), 401);
+}
+
+/// Three nodes that share an endpoint's limits.
+async fn three_nodes(folders: &[TempDir; 2]) -> Option<(World, [Server; 2])> {
+    let world = World::start_with(Postgres, with_key).await?;
+    let others = folders.each_ref().map(|folder| {
+        let settings = beside(&world, folder.path());
+        Server::start(&settings).unwrap()
+    });
+    let all_share = "DO $$ BEGIN IF (SELECT COUNT(*) FROM share WHERE kind = -1) < 3 \
+        THEN RAISE EXCEPTION 'a node does not share yet'; END IF; END $$";
+    while Database::run(&world.settings().database, all_share).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Some((world, others))
+}
+
+fn two_folders() -> [TempDir; 2] {
+    [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]
+}
+
+/// Sends events to all nodes in turn.
+async fn post_to_all(world: &World, others: &[Server; 2], events: u32) {
+    let [second, third] =
+        others.each_ref().map(|server| Client::new(server.address(), Some(ADMIN_TOKEN)));
+    for n in 0..events {
+        let client = match n % 3 {
+            0 => world.client(),
+            1 => &second,
+            _ => &third,
+        };
+        assert_eq!(client.post("/api/v1/events", &invoice(n)).await.unwrap().status, 202);
+    }
+}
+
+/// Waits until each node has said twice more that it is there, which takes some seconds.
+async fn wait_for_signs(world: &World) {
+    let signs = |nodes: &Value| -> BTreeSet<String> {
+        let nodes = nodes.as_array().unwrap().iter();
+        nodes.map(|node| format!("{} {}", node["id"], node["seen_at"])).collect()
+    };
+    for _ in 0..2 {
+        let before = signs(&world.get("/api/v1/nodes").await);
+        let all_anew = |nodes: &Value| signs(nodes).is_disjoint(&before);
+        world.eventually("/api/v1/nodes", all_anew).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_gets_one_request_at_once_from_all_nodes_together() {
+    const EVENTS: u32 = 30;
+    let (folders, receiver) = (two_folders(), Receiver::start().await);
+    let Some((world, others)) = three_nodes(&folders).await else { return };
+    receiver.always("/a", Reply::Held);
+    let one = json!({"max_in_flight": 1});
+    world.endpoint(&endpoint_with("a", &receiver.url("/a"), &one)).await;
+    post_to_all(&world, &others, EVENTS).await;
+    receiver.wait_for("/a", 1).await;
+    wait_for_signs(&world).await;
+    assert_eq!(receiver.arrivals("/a").len(), 1);
+    // Whoever has the right to send has all deliveries come to it in the end.
+    receiver.release("/a");
+    receiver.wait_for("/a", EVENTS as usize).await;
+    let arrivals = receiver.arrivals("/a");
+    let ids: BTreeSet<&str> = arrivals.iter().map(|one| one.header("webhook-id")).collect();
+    assert_eq!((ids.len(), arrivals.len()), (EVENTS as usize, EVENTS as usize));
+}
+
+/// The receiver refuses an eleventh request of a second. Three nodes that each kept to the rate
+/// would send thirty.
+#[tokio::test]
+async fn a_rate_holds_for_all_nodes_together() {
+    const EVENTS: u32 = 60;
+    let (folders, receiver) = (two_folders(), Receiver::start().await);
+    let Some((world, others)) = three_nodes(&folders).await else { return };
+    let rate = json!({"rate_limit": {"per_second": 10.0, "burst": 1}});
+    world.endpoint(&endpoint_with("a", &receiver.url("/a"), &rate)).await;
+    post_to_all(&world, &others, EVENTS).await;
+    receiver.wait_for("/a", EVENTS as usize).await;
+    let mut times: Vec<_> = receiver.arrivals("/a").iter().map(|one| one.at).collect();
+    times.sort_unstable();
+    // Over any three seconds: thirty, a tenth more, and one for each node that was at rest.
+    let window = Duration::from_secs(3);
+    for (n, from) in times.iter().enumerate() {
+        let within = times[n..].iter().take_while(|at| at.duration_since(*from) < window).count();
+        assert!(within <= 30 + 3 + 3, "{within} requests in three seconds");
+    }
+}
+
+#[tokio::test]
+async fn a_tokens_calls_a_minute_are_counted_on_all_nodes_together() {
+    const RATE: usize = 40;
+    let folders = two_folders();
+    let Some((world, others)) = three_nodes(&folders).await else { return };
+    let settings = json!({"name": "poll", "scopes": ["nodes:read"], "rate": RATE});
+    let token = token(&world, &settings).await;
+    let servers = [world.server(), &others[0], &others[1]];
+    let clients = servers.map(|server| Client::new(server.address(), Some(&token)));
+    // Until all nodes know the token.
+    for client in &clients {
+        while client.get("/api/v1/nodes").await.unwrap().status == 401 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let mut answered: BTreeMap<String, usize> = BTreeMap::new();
+    for n in 0..3 * RATE {
+        let answer = clients[n % 3].get("/api/v1/nodes").await.unwrap();
+        let minute = answer.header("x-ratelimit-reset").to_owned();
+        match answer.status.as_u16() {
+            200 => *answered.entry(minute).or_default() += 1,
+            status => assert_eq!(status, 429, "{}", answer.text()),
+        }
+    }
+    assert!(answered.values().all(|calls| *calls <= RATE), "{answered:?}");
+    // Each node may be left with a part of a twentieth that it does not use.
+    assert!(answered.values().sum::<usize>() >= RATE - 3 * RATE / 20 - 3, "{answered:?}");
+}
+
+const NEXT_KEY: &str = "the-next-key-of-all-nodes-98765";
+const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+
+/// Changes the key while two nodes run: both learn the new one, everything is encrypted anew, and
+/// each is restarted with the new one alone.
+#[tokio::test]
+async fn the_key_is_changed_while_nodes_run() {
+    let Some(mut world) = World::start_with(Postgres, with_key).await else { return };
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
+    let endpoint = endpoint_with("a", &receiver.url("/a"), &json!({"secret": SECRET}));
+    world.endpoint(&endpoint).await;
+    let mut settings = beside(&world, folder.path());
+    let mut second = Server::start(&settings).unwrap();
+    settings.environment("WAYBILL_SECRET_KEY_NEXT", NEXT_KEY);
+    let refused = rotate_key(&settings).unwrap_err();
+    for word in ["do not know the new key", served_at(&second), served_at(world.server())] {
+        assert!(refused.contains(word), "{refused}");
+    }
+    assert!(second.terminate().unwrap().success());
+    second = Server::start(&settings).unwrap();
+    world.stop();
+    world.restart_with(|settings| {
+        settings.environment("WAYBILL_SECRET_KEY_NEXT", NEXT_KEY);
+    });
+    let changed = rotate_key(&settings).unwrap();
+    assert!(changed.contains("\"objects\": 1"), "{changed}");
+    let other = Client::new(second.address(), Some(ADMIN_TOKEN));
+    let patched = other.patch("/api/v1/endpoints/a", &json!({"timeout": "9s"})).await.unwrap();
+    assert_eq!(patched.status, 200, "{}", patched.text());
+    world.event(&invoice(1)).await;
+    receiver.wait_for("/a", 1).await;
+    world.stop();
+    world.restart_with(|settings| {
+        settings.environment.retain(|(name, _)| name != "WAYBILL_SECRET_KEY_NEXT");
+        settings.environment("WAYBILL_SECRET_KEY", NEXT_KEY);
+    });
+    assert!(second.terminate().unwrap().success());
+    world.event(&invoice(2)).await;
+    receiver.wait_for("/a", 2).await;
+    for arrival in receiver.arrivals("/a") {
+        assert_eq!(arrival.header("x-webhook-signature"), hex_signature(&arrival, SECRET));
+    }
+    assert_eq!(world.get("/api/v1/endpoints/a").await["timeout"], "9s");
 }

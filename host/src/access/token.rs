@@ -5,6 +5,7 @@
 //! decides about a call stands in [`ApiToken::admit`].
 
 use super::scope::{RouteNeed, SCOPES, Scope, ScopeSet};
+use super::shared_calls::{CallPart, SharedCalls};
 use crate::crypto::sha256;
 use crate::model::api_call::TokenUsage;
 use crate::model::event::MAX_KEY;
@@ -227,6 +228,8 @@ struct RateWindow {
     began: i64,
     calls: u32,
     last: Option<Timestamp>,
+    /// What this node has taken of its calls, where it shares them with others.
+    shared: SharedCalls,
     /// Whence it was used last, the latest first.
     addresses: [Option<IpAddr>; ADDRESSES],
     /// Whether it was used since it was last written down.
@@ -246,6 +249,29 @@ impl RateWindow {
             moved.rotate_right(1);
         }
         self.addresses[0] = Some(address);
+    }
+}
+
+impl RateWindow {
+    /// Counts a call of those that this node has taken.
+    fn count_shared(
+        &mut self,
+        shared: SharedCalls,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Option<CallAllowance>, CallRefusal> {
+        if self.began != shared.began() {
+            (self.began, self.calls) = (shared.began(), 0);
+        }
+        let reset = self.began.saturating_add(WINDOW);
+        if self.calls >= shared.granted() {
+            let allowance = CallAllowance { limit, remaining: 0, reset };
+            let wait = u32::try_from(reset - now.seconds()).unwrap_or(1);
+            return Err(CallRefusal::Rate(allowance, wait));
+        }
+        self.calls += 1;
+        let remaining = shared.remaining(limit, self.calls);
+        Ok(Some(CallAllowance { limit, remaining, reset }))
     }
 }
 
@@ -374,6 +400,20 @@ impl ApiToken {
             || resource.is_some_and(|resource| self.settings.tables.contains(resource))
     }
 
+    /// What to take of its calls before it may make another, where several nodes share them.
+    pub fn wanted_calls(&self, now: Timestamp) -> Option<CallPart> {
+        let limit = self.settings.rate?;
+        let window = self.usage.window();
+        let is_present = window.shared.at(now).is_some_and(|shared| shared.began() == window.began);
+        let answered = if is_present { window.calls } else { 0 };
+        window.shared.wanted(limit, answered, now)
+    }
+
+    /// Notes what was taken of its calls; `None` if there were not so many left.
+    pub fn note_calls(&self, part: CallPart, taken: Option<u32>) {
+        self.usage.window().shared.note_part(part, taken);
+    }
+
     /// When it was last used.
     pub fn last_used(&self) -> Option<Timestamp> {
         self.usage.window().last
@@ -383,6 +423,9 @@ impl ApiToken {
         let mut window = self.usage.window();
         window.note(address, now);
         let Some(limit) = self.settings.rate else { return Ok(None) };
+        if let Some(shared) = window.shared.at(now) {
+            return window.count_shared(shared, limit, now);
+        }
         let second = now.seconds();
         let over = second >= window.began.saturating_add(WINDOW) || second < window.began;
         if over || window.calls == 0 {
@@ -474,6 +517,20 @@ mod tests {
         let next = CallAllowance { limit: 2, remaining: 1, reset: 130 };
         assert_eq!(admit(&token, RouteNeed::Token, HERE, 70), Ok(Some(next)));
         assert_eq!(token.last_used(), Some(at(70)));
+    }
+
+    #[test]
+    fn calls_that_nodes_share_are_those_that_were_taken() {
+        let token = token(serde_json::json!({"name": "poll", "scopes": ["read-only"], "rate": 60}));
+        let part = token.wanted_calls(at(61)).unwrap();
+        token.note_calls(part, Some(57));
+        for left in [5, 4, 3] {
+            let allowance = CallAllowance { limit: 60, remaining: left, reset: 120 };
+            assert_eq!(admit(&token, RouteNeed::Token, HERE, 61), Ok(Some(allowance)));
+        }
+        assert_eq!(token.wanted_calls(at(62)), Some(part));
+        let over = CallAllowance { limit: 60, remaining: 0, reset: 120 };
+        assert_eq!(admit(&token, RouteNeed::Token, HERE, 62), Err(CallRefusal::Rate(over, 58)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::sign_in;
 use crate::access::scope::{RouteNeed, route_need};
 use crate::access::session::OpenSession;
 use crate::access::token::CallRefusal;
-use crate::api::auth::{CallOrigin, CallPrincipal};
+use crate::api::auth::{CallOrigin, CallPrincipal, take_shared_calls};
 use crate::api::problem::ApiProblem;
 use crate::api::{find_unstorable, run_handler};
 use axum::extract::{Request, State};
@@ -65,6 +65,7 @@ pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: 
         session: text,
         now: caller.at,
     };
+    take_shared_calls(app, &token, caller.at).await;
     let admitted = match guard.need() {
         Some(need) => token.admit(token.scopes, need, caller.address, caller.at),
         // A page whose route has no need in the API is for nobody.

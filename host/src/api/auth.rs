@@ -13,10 +13,12 @@ use super::problem::ApiProblem;
 use crate::access::address::caller_address;
 use crate::access::grant::ShownGrant;
 use crate::access::scope::{RouteNeed, ScopeSet, route_need};
+use crate::access::shared_calls::CallPart;
 use crate::access::token::{
     ApiToken, CallAllowance, CallRefusal, StoredToken, TokenCeiling, TokenSettings, generate_token,
     shown_digest, token_digest,
 };
+use crate::error_chain::error_chain;
 use crate::model::id::TokenId;
 use crate::store;
 use crate::store::EventStore;
@@ -138,6 +140,43 @@ impl CallOrigin {
             CallRefusal::Scope(_) | CallRefusal::Tables => false,
         };
         refusal_problem(refusal)
+    }
+}
+
+/// The token that a request shows, or the client of a short-lived one, if other nodes may answer
+/// calls of it too.
+pub fn find_shared_token(
+    app: &AppState,
+    request: &Request,
+    now: Timestamp,
+) -> Option<Arc<ApiToken>> {
+    let shown = presented_token(request.headers()).filter(|_| app.journal.has_others())?;
+    if let Some(shown) = ShownGrant::read(shown) {
+        return find_granted(app, &shown, now).ok().flatten().map(|principal| principal.token);
+    }
+    let topology = app.live.current_settings();
+    shown_digest(shown).and_then(|digest| topology.find_token(&digest).cloned())
+}
+
+/// Takes calls of a token for this node, where several nodes share them and those that were taken
+/// are used up. While the database is away, what is left of them has to do.
+pub async fn take_shared_calls(app: &AppState, token: &ApiToken, now: Timestamp) {
+    let Some(limit) = token.settings.rate.filter(|_| app.journal.has_others()) else { return };
+    let Some(whole) = token.wanted_calls(now) else { return };
+    // The last calls of a minute may be fewer than a part.
+    for part in [whole, CallPart { calls: 1, ..whole }] {
+        match app.journal.take_calls(token.id, part.minute, part.calls, limit).await {
+            Ok(taken) => {
+                token.note_calls(part, taken);
+                if taken.is_some() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error_chain(&error), "cannot take calls of a token");
+                return;
+            }
+        }
     }
 }
 

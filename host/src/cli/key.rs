@@ -78,7 +78,10 @@ pub async fn run_key(
     };
     let lost = match unreadable.len() {
         0 => String::new(),
-        _ => format!("\nNot read with either key, enter their secrets again: {}", unreadable.join(", ")),
+        _ => format!(
+            "\nNot read with either key, enter their secrets again: {}",
+            unreadable.join(", ")
+        ),
     };
     let said = format!("{objects} objects are encrypted with the new key.{lost}\nnext: {next}");
     let answer = json!({"objects": objects, "unreadable": unreadable, "next": next});
@@ -126,7 +129,8 @@ async fn rotate_key(
 }
 
 fn replace_key_file(folder: &Path) -> Result<(), CliError> {
-    let [present, next, old] = [KEY_FILE, NEXT_KEY_FILE, OLD_KEY_FILE].map(|name| folder.join(name));
+    let [present, next, old] =
+        [KEY_FILE, NEXT_KEY_FILE, OLD_KEY_FILE].map(|name| folder.join(name));
     // A copy first: at no moment is there no key.
     std::fs::copy(&present, &old).map_err(CliError::writing(&old))?;
     std::fs::rename(&next, &present).map_err(CliError::writing(&present))

@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn the_next_key_encrypts_once_something_of_it_was_found() {
-        let (old, new) = (SecretSealer::from_secret(&"one".into()), SecretSealer::from_secret(&"two".into()));
+        let (old, new) =
+            (SecretSealer::from_secret(&"one".into()), SecretSealer::from_secret(&"two".into()));
         let both = old.clone().with_next(new.clone());
         let text = both.seal(b"x", b"").unwrap();
         assert_eq!(old.open(&text, b"").unwrap(), b"x", "others do not know the next one yet");

@@ -2,6 +2,7 @@
 
 use super::lane;
 use super::places::RequestPlaces;
+use super::sharing::LimitSharing;
 use crate::net::http_client::DeliveryClient;
 use crate::settings::live::LiveSettings;
 use crate::store::prefetch::NewLane;
@@ -43,6 +44,10 @@ pub async fn run_dispatcher(
     if let Err(error) = look_around(&context).await {
         tracing::warn!(%error, "cannot ask the database which receivers asked for time");
     }
+    // Before the first request, too: other nodes may use all that an endpoint takes.
+    let mut sharing = LimitSharing::new(Arc::clone(&context));
+    sharing.divide_once().await;
+    context.tasks.spawn(sharing.run());
     context.tasks.spawn(sweep_lanes(Arc::clone(&context)));
     loop {
         tokio::select! {

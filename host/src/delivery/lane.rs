@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, watch};
 
 /// What a lease must still hold beyond the time-out of the attempt it is used for.
 const FRESH: Duration = Duration::from_secs(5);
+/// How often a delivery that waits for its turn looks whether this node may still send.
+const SHARE_CHECK: Duration = Duration::from_secs(1);
 /// The wait after the database could not be asked.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,8 @@ enum SendReadiness {
     Go(SendTurn),
     /// The endpoint is deleted or disabled, the lease is nearly over, or the server is stopping.
     NotNow,
+    /// Other nodes have all requests that the endpoint takes at once.
+    Elsewhere,
     /// The receiver asked for time: until then.
     Later(Timestamp),
 }
@@ -136,8 +140,8 @@ impl LaneRunner {
 
     /// How long until the table holds something due; `None` if nothing is known to be.
     fn next_claim(&self) -> Option<Duration> {
-        self.find_target()?;
-        if self.lane.room.is_full() {
+        let target = self.find_target()?;
+        if self.lane.room.is_full() || !target.has_share() {
             return None;
         }
         let due = self.lane.next_due()?.since(self.now());
@@ -150,7 +154,7 @@ impl LaneRunner {
             self.lane.next_due().is_some_and(|at| at <= now) || self.lane.room.has_overflowed();
         let Some(target) = self.find_target() else { return };
         let held = self.lane.lock_pace().remaining_hold(Instant::now()).is_some();
-        if !due || held || self.lane.room.is_full() {
+        if !due || held || self.lane.room.is_full() || !target.has_share() {
             return;
         }
         let ordered = target.endpoint.settings.ordered;
@@ -195,6 +199,11 @@ impl LaneRunner {
                 }));
             }
             SendReadiness::NotNow => self.release_deliveries(vec![leased]).await,
+            SendReadiness::Elsewhere => {
+                let mut unsent = drain_queue(queue);
+                unsent.push(leased);
+                self.release_deliveries(unsent).await;
+            }
             // What is queued behind it has to wait as long.
             SendReadiness::Later(until) => {
                 let mut held = drain_queue(queue);
@@ -211,6 +220,9 @@ impl LaneRunner {
             self.changes.mark_unchanged();
             self.adapt_to_settings().await;
             let Some(target) = self.find_target() else { return SendReadiness::NotNow };
+            if !target.has_share() {
+                return SendReadiness::Elsewhere;
+            }
             let usable = leased.lease.until.since(self.now().after(target.timeout + FRESH));
             if usable.is_zero() {
                 return SendReadiness::NotNow;
@@ -222,6 +234,8 @@ impl LaneRunner {
                     Err(HeldBack { left }) => SendReadiness::Later(self.now().after(left)),
                 },
                 _ = self.changes.changed() => {}
+                // Its share may be gone.
+                () = tokio::time::sleep(SHARE_CHECK.min(usable)), if target.shares_requests() => {}
                 () = tokio::time::sleep(usable) => return SendReadiness::NotNow,
             }
         }

@@ -2,12 +2,9 @@
 //! receiver said.
 
 use super::places::{EndpointPlaces, RequestPlace, RequestPlaces};
-use crate::model::endpoint::RateLimit;
+use super::rate_gate::RateGate;
 use crate::settings::endpoint_runtime::EndpointRuntime;
-use crate::store::prefetch::EndpointLane;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use std::num::NonZeroU32;
+use crate::store::prefetch::{EndpointLane, LaneShare, SharedSlot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,6 +17,7 @@ const LONG_HOLD: Duration = Duration::from_secs(5);
 pub struct SendTurn {
     _permit: OwnedSemaphorePermit,
     _place: RequestPlace,
+    _slot: Option<SharedSlot>,
     /// When it began.
     pub begun: Instant,
 }
@@ -36,7 +34,9 @@ pub struct HeldBack {
 pub struct EndpointTurns {
     permits: Arc<Semaphore>,
     size: usize,
-    limit: Option<(RateLimit, DefaultDirectRateLimiter)>,
+    /// Whether the number of requests at once holds for all nodes together.
+    is_shared: bool,
+    rate: Option<RateGate>,
     places: Arc<RequestPlaces>,
     own: EndpointPlaces,
 }
@@ -44,15 +44,16 @@ pub struct EndpointTurns {
 impl EndpointTurns {
     pub fn new(places: Arc<RequestPlaces>) -> Self {
         let (permits, own) = (Arc::new(Semaphore::new(0)), EndpointPlaces::default());
-        Self { permits, size: 0, limit: None, places, own }
+        Self { permits, size: 0, is_shared: false, rate: None, places, own }
     }
 
     /// Takes up what is set now.
     pub fn adapt(&mut self, target: &EndpointRuntime) {
         self.resize(target.max_in_flight);
+        self.is_shared = target.shares_requests();
         let limit = target.endpoint.settings.rate_limit;
-        if self.limit.as_ref().map(|(limit, _)| *limit) != limit {
-            self.limit = limit.and_then(|limit| Some((limit, limiter(limit)?)));
+        if self.rate.as_ref().map(|rate| rate.limit) != limit {
+            self.rate = limit.map(RateGate::new);
         }
     }
 
@@ -80,29 +81,49 @@ impl EndpointTurns {
                 // The wait for the place may have been long enough for a refusal.
                 let now = Instant::now();
                 wait = time_to_turn(lane, now)?;
+                if wait.is_zero() && self.is_shared && !lane.share.has_free_slot() {
+                    wait = LONG_HOLD;
+                }
                 if wait.is_zero() {
                     // Asked with the place in hand: what is taken of the rate is used at once.
-                    wait = self.take_of_rate();
+                    wait = self.take_of_rate(&lane.share, now);
                 }
                 if wait.is_zero() {
+                    let Ok(slot) = self.take_shared(&lane.share) else { continue };
                     lane.lock_pace().begin_request(now);
-                    return Ok(SendTurn { _permit: permit, _place: place, begun: now });
+                    return Ok(SendTurn {
+                        _permit: permit,
+                        _place: place,
+                        _slot: slot,
+                        begun: now,
+                    });
                 }
             }
-            // A refusal that comes meanwhile may make this a long hold.
-            tokio::time::sleep(wait.min(LONG_HOLD)).await;
+            // A refusal that comes meanwhile may make this a long hold, and another share a short
+            // wait.
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(LONG_HOLD)) => {}
+                () = lane.share.changed.notified() => {}
+            }
         }
     }
 
-    /// Takes one of the requests that the rate limit allows, or tells how long until there is one.
-    fn take_of_rate(&self) -> Duration {
-        let Some((_, limiter)) = &self.limit else { return Duration::ZERO };
-        match limiter.check() {
-            Ok(()) => Duration::ZERO,
-            Err(later) => later.wait_time_from(DefaultClock::default().now()),
+    /// Counts a request against this node's share of those at once, if they are shared.
+    fn take_shared(&self, share: &Arc<LaneShare>) -> Result<Option<SharedSlot>, NoShare> {
+        if !self.is_shared {
+            return Ok(None);
         }
+        share.take_slot().map(Some).ok_or(NoShare)
+    }
+
+    /// Takes one of the requests that the rate limit allows, or tells how long until there is one.
+    fn take_of_rate(&self, share: &LaneShare, now: Instant) -> Duration {
+        self.rate.as_ref().map_or(Duration::ZERO, |rate| rate.take(share.rate(), now))
     }
 }
+
+/// All that this node may have of requests at once is under way.
+struct NoShare;
 
 /// How long the receiver's pace makes the next request wait.
 fn time_to_turn(lane: &EndpointLane, now: Instant) -> Result<Duration, HeldBack> {
@@ -113,17 +134,10 @@ fn time_to_turn(lane: &EndpointLane, now: Instant) -> Result<Duration, HeldBack>
     }
 }
 
-fn limiter(limit: RateLimit) -> Option<DefaultDirectRateLimiter> {
-    let period = Duration::try_from_secs_f64(1.0 / limit.per_second).ok()?;
-    let burst = NonZeroU32::new(limit.burst)?;
-    Some(RateLimiter::direct(
-        Quota::with_period(period.max(Duration::from_nanos(1)))?.allow_burst(burst),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::endpoint::RateLimit;
     use crate::model::id::EndpointId;
     use crate::store::prefetch::LaneCapacity;
     use crate::store::prefetch::lane_capacity::MemoryBudget;
@@ -131,13 +145,13 @@ mod tests {
 
     fn open_lane() -> Arc<EndpointLane> {
         let room = LaneCapacity::new(1, &MemoryBudget::shared());
-        EndpointLane::open(EndpointId::generate(), room).lane
+        EndpointLane::open(EndpointId::generate(), room, LaneShare::new(false)).lane
     }
 
     fn turns_of(places: &Arc<RequestPlaces>, limit: Option<RateLimit>) -> EndpointTurns {
         let mut turns = EndpointTurns::new(Arc::clone(places));
         turns.resize(2);
-        turns.limit = limit.and_then(|limit| Some((limit, limiter(limit)?)));
+        turns.rate = limit.map(RateGate::new);
         turns
     }
 
@@ -163,6 +177,23 @@ mod tests {
         assert!(slow.next(&slow_lane).now_or_never().is_none(), "the other has the only place");
         drop(held);
         assert!(slow.next(&slow_lane).now_or_never().is_some(), "its one request is left");
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_for_this_nodes_share_of_those_at_once() {
+        let (places, lane) = (RequestPlaces::new(8), open_lane());
+        let mut turns = turns_of(&places, None);
+        turns.is_shared = true;
+        lane.share.set_slots(1);
+        let held = turns.next(&lane).await.unwrap();
+        let mut waiting = Box::pin(turns.next(&lane));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(held);
+        let held = waiting.await.unwrap();
+        let mut waiting = Box::pin(turns.next(&lane));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        lane.share.set_slots(2);
+        drop((waiting.await.unwrap(), held));
     }
 
     #[tokio::test]

@@ -152,6 +152,17 @@ impl EndpointRuntime {
         self.endpoint.settings.enabled && !self.is_locked()
     }
 
+    /// Whether its number of requests at once holds for all nodes together. The configured default
+    /// holds for each.
+    pub const fn shares_requests(&self) -> bool {
+        self.endpoint.settings.max_in_flight.is_some()
+    }
+
+    /// Whether this node may send it anything, with its share of the requests at once.
+    pub fn has_share(&self) -> bool {
+        !self.shares_requests() || self.lane.share.slots() > 0
+    }
+
     /// Whether another state of the endpoint sends the same requests.
     pub fn is_set_like(&self, other: &Self) -> bool {
         self.endpoint.settings == other.endpoint.settings && self.secrets == other.secrets
@@ -206,6 +217,7 @@ impl EndpointRuntime {
         let wait = if collapse.is_some() { self.window.min(self.max_wait) } else { Duration::ZERO };
         let order_key = record.filter(|_| settings.ordered);
         let at_once = !self.is_locked()
+            && self.has_share()
             && wait.is_zero()
             && plan.delay.is_zero()
             && order_key.is_none()

@@ -250,7 +250,10 @@ async fn delete_object(
     tx.execute(SqlQuery::new(statements::DELETE_OBJECT).bind(kind.as_str()).bind(id)).await?;
     let follow_up = match kind {
         ObjectKind::Source | ObjectKind::RevokedGrant => return Ok(()),
-        ObjectKind::Token => SqlQuery::new(statements::DELETE_TOKEN_USAGE).bind(id),
+        ObjectKind::Token => {
+            tx.execute(SqlQuery::new(statements::DELETE_TOKEN_WINDOW).bind(id)).await?;
+            SqlQuery::new(statements::DELETE_TOKEN_USAGE).bind(id)
+        }
         ObjectKind::Endpoint => {
             let cancel = match tx {
                 WriteTransaction::Sqlite(_) => statements::CANCEL_ENDPOINT_SQLITE,

@@ -13,14 +13,17 @@
 //! that hangs leaves half of the budget, two that hang a third, and so on.
 
 pub mod lane_capacity;
+pub mod lane_share;
 pub mod lanes;
 
 pub use lane_capacity::{LaneCapacity, QueuePermit};
+pub use lane_share::{LaneShare, SharedSlot, WHOLE_RATE};
 pub use lanes::{EndpointLane, FlowLane, LeasedDelivery, LeasedPlanning, NewFlowLane, NewLane};
 
 use crate::model::id::{EndpointId, FlowId};
 use lane_capacity::MemoryBudget;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -34,6 +37,8 @@ pub struct WorkPrefetch {
     /// Places for events under which a process died, and for those of flows that are gone.
     odd_room: Arc<LaneCapacity>,
     budget: Arc<MemoryBudget>,
+    /// Whether endpoints' limits are divided among nodes, so that a new lane has no share yet.
+    is_divided: AtomicBool,
 }
 
 /// The ends that the next stages read.
@@ -59,8 +64,15 @@ impl WorkPrefetch {
         let budget = MemoryBudget::shared();
         let odd_room = Arc::new(LaneCapacity::new(ODD_PLACES, &budget));
         let (all, all_flows) = (Mutex::default(), Mutex::default());
-        let prefetch =
-            Self { lanes: all, announce, flow_lanes: all_flows, announce_flow, odd_room, budget };
+        let prefetch = Self {
+            lanes: all,
+            announce,
+            flow_lanes: all_flows,
+            announce_flow,
+            odd_room,
+            budget,
+            is_divided: AtomicBool::new(false),
+        };
         (prefetch, PrefetchOutlets { lanes, flow_lanes })
     }
 
@@ -72,12 +84,23 @@ impl WorkPrefetch {
             lane.room.set_places(places);
             return Arc::clone(lane);
         }
-        let new = EndpointLane::open(endpoint, LaneCapacity::new(places, &self.budget));
+        let share = LaneShare::new(self.is_divided());
+        let new = EndpointLane::open(endpoint, LaneCapacity::new(places, &self.budget), share);
         let lane = Arc::clone(&new.lane);
         lanes.insert(endpoint, Arc::clone(&lane));
         drop(lanes);
         drop(self.announce.send(new));
         lane
+    }
+
+    /// Whether limits are divided among nodes.
+    pub fn is_divided(&self) -> bool {
+        self.is_divided.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether limits are divided among nodes.
+    pub fn note_division(&self, is_divided: bool) {
+        self.is_divided.store(is_divided, Ordering::Relaxed);
     }
 
     /// Forgets the lane of a deleted endpoint and ends the task that reads it.

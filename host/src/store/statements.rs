@@ -464,6 +464,16 @@ statements! {
     OTHER_NODES = "SELECT id, seen_at FROM node WHERE id <> $1";
     /// Only if it is described: one that was forgotten, and then proved that it can write, is not.
     SEEN_AGAIN = "UPDATE node SET seen_at = $2, skew_us = $3 WHERE id = $1 AND started_at IS NOT NULL";
+    /// Of a node, if there is one of that id, and of nodes that are gone.
+    FORGET_SHARES = "DELETE FROM share WHERE node = $1 OR NOT EXISTS (\
+        SELECT 1 FROM node n WHERE n.id = share.node)";
+    /// Takes `$3` calls of a minute, if so many of `$4` are left. Returns how many were taken by then.
+    TAKE_CALLS = "INSERT INTO token_window (token_id, minute, taken) VALUES ($1, $2, $3) \
+        ON CONFLICT (token_id) DO UPDATE SET taken = CASE \
+        WHEN token_window.minute < excluded.minute THEN excluded.taken \
+        ELSE token_window.taken + excluded.taken END, minute = excluded.minute \
+        WHERE token_window.minute < excluded.minute OR (token_window.minute = excluded.minute \
+        AND token_window.taken + excluded.taken <= $4) RETURNING taken AS value";
     FORGET_NODE = "DELETE FROM node WHERE id = $1";
     FORGET_SILENT_NODE = "DELETE FROM node WHERE id = $1 AND seen_at < $2";
     RELEASE_NODE = "UPDATE delivery SET status = 0 /* pending */, lease = NULL, due_at = $3, collapse_key = NULL \
@@ -667,6 +677,7 @@ statements! {
         AND (CAST($7 AS TEXT) IS NULL OR route = $7) \
         AND (CAST($8 AS SMALLINT) IS NULL OR status BETWEEN $8 AND $9) ORDER BY id DESC LIMIT $10";
     SELECT_TOKEN_USAGES = "SELECT token_id, window_began, calls, last_used_at FROM token_usage";
+    DELETE_TOKEN_WINDOW = "DELETE FROM token_window WHERE token_id = $1";
     DELETE_TOKEN_USAGE = "DELETE FROM token_usage WHERE token_id = $1";
     FORGET_CALLS = "DELETE FROM audit WHERE id IN \
         (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)";

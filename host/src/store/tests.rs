@@ -8,6 +8,7 @@ mod faults;
 mod parking;
 mod planning;
 mod reading;
+mod sharing;
 mod telling;
 mod transacting;
 

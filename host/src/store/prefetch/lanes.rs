@@ -1,6 +1,7 @@
 //! Queues of work in memory, one for each endpoint and each flow with modules.
 
 use super::lane_capacity::{LaneCapacity, QueuePermit};
+use super::lane_share::LaneShare;
 use crate::model::delivery::WorkLease;
 use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::{DeliveryId, EndpointId, FlowId};
@@ -56,6 +57,8 @@ pub struct EndpointLane {
     pub endpoint: EndpointId,
     /// Its places.
     pub room: Arc<LaneCapacity>,
+    /// What this process may use of the endpoint's limits.
+    pub share: Arc<LaneShare>,
     /// Cancelled when the endpoint is deleted. The task that reads the queue holds the lane, so the
     /// queue itself never ends.
     pub removed: CancellationToken,
@@ -66,12 +69,13 @@ pub struct EndpointLane {
 }
 
 impl EndpointLane {
-    pub fn open(endpoint: EndpointId, room: LaneCapacity) -> NewLane {
+    pub fn open(endpoint: EndpointId, room: LaneCapacity, share: LaneShare) -> NewLane {
         let (sender, queue) = mpsc::unbounded_channel();
         let (room, next_due, pace) = (Arc::new(room), Mutex::new(None), Mutex::default());
-        let removed = CancellationToken::new();
+        let (removed, share) = (CancellationToken::new(), Arc::new(share));
         let crowded = AtomicBool::new(false);
-        let lane = Arc::new(Self { endpoint, room, removed, sender, next_due, crowded, pace });
+        let lane = Self { endpoint, room, share, removed, sender, next_due, crowded, pace };
+        let lane = Arc::new(lane);
         NewLane { lane, queue }
     }
 

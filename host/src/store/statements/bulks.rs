@@ -237,6 +237,28 @@ bulks! {
             ORDER BY p.event_id, p.id LIMIT 1) h WHERE n.id = h.id AND n.parked",
         &[Id, Big],
     );
+    /// What each other node that serves holds and wants of what is shared; `is_sharing` is false of one that
+    /// keeps to no shares, as a node of an earlier version or one that has not noticed others yet.
+    OTHER_SHARES = BulkStatement::of(
+        "SELECT n.id AS node, ?1 AS kind, ?2 AS subject, s.held, s.wanted, \
+            EXISTS (SELECT 1 FROM share m WHERE m.node = n.id AND m.kind = -1) AS is_sharing \
+            FROM node n LEFT JOIN share s ON s.node = n.id AND s.kind = ?1 AND s.subject = ?2 \
+            WHERE n.id <> ?3 AND n.started_at IS NOT NULL",
+        "SELECT n.id AS node, v.kind, v.subject, s.held, s.wanted, \
+            EXISTS (SELECT 1 FROM share m WHERE m.node = n.id AND m.kind = -1) AS is_sharing \
+            FROM UNNEST($1::smallint[], $2::uuid[], $3::bigint[]) AS v (kind, subject, own) \
+            CROSS JOIN node n LEFT JOIN share s ON s.node = n.id AND s.kind = v.kind \
+            AND s.subject = v.subject WHERE n.id <> v.own AND n.started_at IS NOT NULL",
+        &[Small, Id, Big],
+    );
+    /// Writes nothing where nothing has changed.
+    PUT_SHARE = BulkStatement::insert(
+        "share",
+        &[("node", Big), ("kind", Small), ("subject", Id), ("held", Int), ("wanted", Int)],
+        "ON CONFLICT (kind, subject, node) DO UPDATE SET held = excluded.held, \
+            wanted = excluded.wanted WHERE share.held <> excluded.held \
+            OR share.wanted <> excluded.wanted",
+    );
     PUT_NODE = BulkStatement::insert(
         "node",
         &[("id", Big), ("seen_at", Big)],

@@ -108,8 +108,7 @@ async fn open_again(url: &str) -> Result<EventStore, StoreError> {
     }
 }
 
-const OF_NEWER_VERSION: &str =
-    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+const OF_NEWER_VERSION: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
     VALUES (9999, 'of a newer version', TRUE, ";
 
 #[tokio::test]

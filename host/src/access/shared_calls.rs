@@ -1,0 +1,108 @@
+//! A token's calls a minute, where several nodes answer them.
+//!
+//! A node takes a twentieth of a minute's calls at a time from the database, for all nodes together,
+//! and asks nobody until they are used up. Minutes are those of the clock that all nodes reckon by.
+
+use crate::time::timestamp::Timestamp;
+
+const MINUTE: i64 = 60;
+/// Into how many parts a minute's calls are divided.
+const PARTS: u32 = 20;
+
+/// What this node has taken of one minute's calls.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SharedCalls {
+    /// Counted since 1970.
+    minute: i64,
+    /// Calls that this node may answer.
+    granted: u32,
+    /// Calls that all nodes have taken.
+    taken: u32,
+    /// Whether there are no more.
+    is_over: bool,
+}
+
+/// Calls to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallPart {
+    /// Counted since 1970.
+    pub minute: i64,
+    pub calls: u32,
+}
+
+fn minute_of(now: Timestamp) -> i64 {
+    now.seconds().div_euclid(MINUTE)
+}
+
+impl SharedCalls {
+    /// What was taken, if it is of the present minute.
+    pub fn at(self, now: Timestamp) -> Option<Self> {
+        (self.minute == minute_of(now)).then_some(self)
+    }
+
+    /// When its minute began, in seconds since 1970.
+    pub const fn began(self) -> i64 {
+        self.minute * MINUTE
+    }
+
+    pub const fn granted(self) -> u32 {
+        self.granted
+    }
+
+    /// How many calls are left on all nodes when this one has answered so many.
+    pub const fn remaining(self, limit: u32, answered: u32) -> u32 {
+        limit.saturating_sub(self.taken) + self.granted.saturating_sub(answered)
+    }
+
+    /// What to take before another call is answered; nothing if there is enough, or no more.
+    pub fn wanted(self, limit: u32, answered: u32, now: Timestamp) -> Option<CallPart> {
+        let part = CallPart { minute: minute_of(now), calls: (limit / PARTS).max(1) };
+        match self.at(now) {
+            Some(known) if known.is_over || answered < known.granted => None,
+            Some(_) | None => Some(part),
+        }
+    }
+
+    /// Notes what was taken; `taken` is what all nodes have taken by then, `None` if there were not
+    /// so many left.
+    pub fn note_part(&mut self, part: CallPart, taken: Option<u32>) {
+        if self.minute != part.minute {
+            *self = Self { minute: part.minute, ..Self::default() };
+        }
+        match taken {
+            Some(taken) => {
+                self.granted += part.calls;
+                self.taken = taken;
+            }
+            None => self.is_over = part.calls == 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn calls_are_taken_in_parts_until_there_are_none() {
+        let mut shared = SharedCalls::default();
+        let part = CallPart { minute: 2, calls: 3 };
+        assert_eq!(shared.wanted(60, 0, at(125)), Some(part));
+        shared.note_part(part, Some(33));
+        let known = shared.at(at(125)).unwrap();
+        assert_eq!((known.began(), known.granted()), (120, 3));
+        assert_eq!(known.remaining(60, 1), 29);
+        assert_eq!(known.wanted(60, 2, at(125)), None);
+        assert_eq!(known.wanted(60, 3, at(125)), Some(part));
+        shared.note_part(part, None);
+        assert_eq!(shared.wanted(60, 3, at(126)), Some(part), "fewer may be left");
+        shared.note_part(CallPart { calls: 1, ..part }, None);
+        assert_eq!(shared.wanted(60, 3, at(179)), None);
+        assert_eq!(shared.at(at(180)), None);
+        assert_eq!(shared.wanted(60, 3, at(180)), Some(CallPart { minute: 3, calls: 3 }));
+    }
+}

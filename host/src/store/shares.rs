@@ -1,0 +1,263 @@
+//! Dividing endpoints' limits among the nodes of a PostgreSQL.
+//!
+//! Each node says once a second what it holds of each limit and what it wants, and is given its
+//! share, in one transaction that no other node's overlaps. A share grows only by what nobody
+//! holds, and what a node is to give back it holds until its requests have ended. So all nodes
+//! together never use more than there is, and a delivery asks nobody.
+//!
+//! A node that is alone has everything and writes nothing. A node beside one that has written no
+//! shares yet has nothing: the other one believes itself alone, for a second or two.
+
+use super::db::{BoundRow, DatabaseDialect, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
+use super::{EventStore, StoreError, statements};
+use crate::model::fair_share::divide_fairly;
+use crate::model::id::TokenId;
+use uuid::Uuid;
+
+/// The lock of nodes that divide limits.
+const SHARES_LOCK: i64 = 0x7761_7962_696c_6c04;
+/// Nodes that send nothing keep so much of a rate together, in thousandths, so that what they get
+/// next goes out at once.
+const IDLE_RATE: u32 = 50;
+/// No node has this id: ids are positive.
+const NOBODY: i64 = -1;
+/// The mark of a node that keeps to its shares.
+const MARK: i16 = -1;
+
+/// What is limited for all nodes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShareKind {
+    /// Requests of an endpoint at once.
+    Requests,
+    /// Thousandths of an endpoint's rate.
+    Rate,
+}
+
+impl ShareKind {
+    const fn code(self) -> i16 {
+        match self {
+            Self::Requests => 0,
+            Self::Rate => 1,
+        }
+    }
+}
+
+/// What this node holds and wants of a limit.
+#[derive(Debug, Clone, Copy)]
+pub struct ShareNeed {
+    pub kind: ShareKind,
+    pub subject: Uuid,
+    /// How much there is for all.
+    pub total: u32,
+    /// What it may be using.
+    pub held: u32,
+    pub wanted: u32,
+}
+
+/// What another node holds of a limit.
+struct OtherShare {
+    node: i64,
+    kind: i16,
+    subject: Uuid,
+    held: Option<i32>,
+    wanted: Option<i32>,
+    is_sharing: bool,
+}
+
+impl FromStoredRow for OtherShare {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            node: row.get("node")?,
+            kind: row.get("kind")?,
+            subject: row.get("subject")?,
+            held: row.get("held")?,
+            wanted: row.get("wanted")?,
+            is_sharing: row.get("is_sharing")?,
+        })
+    }
+}
+
+fn amount(stored: Option<i32>) -> u32 {
+    stored.and_then(|stored| u32::try_from(stored).ok()).unwrap_or(0)
+}
+
+/// A limit as it is divided: what is held from now on, and what of it may be used.
+struct DividedLimit {
+    need: ShareNeed,
+    /// What is written down.
+    held: u32,
+    share: u32,
+}
+
+/// The share of a node beside others.
+fn divide_limit(node: i64, need: ShareNeed, others: &[&OtherShare]) -> DividedLimit {
+    let need = ShareNeed { wanted: need.wanted.max(least_wanted(need.kind, others.len())), ..need };
+    if others.iter().any(|other| !other.is_sharing) {
+        return DividedLimit { need, held: need.held, share: 0 };
+    }
+    let mut parties: Vec<(i64, u32)> =
+        others.iter().map(|other| (other.node, amount(other.wanted))).collect();
+    parties.push((node, need.wanted));
+    parties.sort_unstable();
+    let wanted: Vec<u32> = parties.iter().map(|(_, wanted)| *wanted).collect();
+    let place = parties.iter().position(|(party, _)| *party == node);
+    let fair = place.and_then(|place| divide_fairly(need.total, &wanted).get(place).copied());
+    let taken: u32 = others.iter().map(|other| amount(other.held)).sum();
+    let share = fair.unwrap_or(0).min(need.total.saturating_sub(taken));
+    DividedLimit { need, held: share.max(need.held), share }
+}
+
+fn least_wanted(kind: ShareKind, others: usize) -> u32 {
+    match kind {
+        ShareKind::Requests => 0,
+        ShareKind::Rate => IDLE_RATE / u32::try_from(others.max(1)).unwrap_or(u32::MAX),
+    }
+}
+
+async fn divide_all(
+    tx: &mut WriteTransaction<'_>,
+    node: i64,
+    needs: &[ShareNeed],
+    is_changed: bool,
+) -> Result<Vec<u32>, StoreError> {
+    tx.lock_keys(&[SHARES_LOCK]).await?;
+    let asked =
+        |need: &ShareNeed| BoundRow::new().bind(need.kind.code()).bind(need.subject).bind(node);
+    let asked = needs.iter().map(asked).collect();
+    let others: Vec<OtherShare> = tx.fetch_bulk(&statements::OTHER_SHARES, asked).await?;
+    let divide = |need: &ShareNeed| {
+        let same =
+            |other: &&OtherShare| other.kind == need.kind.code() && other.subject == need.subject;
+        let others: Vec<&OtherShare> = others.iter().filter(same).collect();
+        divide_limit(node, *need, &others)
+    };
+    let divided: Vec<DividedLimit> = needs.iter().map(divide).collect();
+    let forgotten = if is_changed { node } else { NOBODY };
+    tx.execute(SqlQuery::new(statements::FORGET_SHARES).bind(forgotten)).await?;
+    let stored = |amount: u32| i32::try_from(amount).unwrap_or(i32::MAX);
+    let row = |kind: i16, subject: Uuid, held: u32, wanted: u32| {
+        let row = BoundRow::new().bind(node).bind(kind).bind(subject);
+        row.bind(stored(held)).bind(stored(wanted))
+    };
+    let mut rows = vec![row(MARK, Uuid::nil(), 0, 0)];
+    rows.extend(divided.iter().map(|DividedLimit { need, held, .. }| {
+        row(need.kind.code(), need.subject, *held, need.wanted)
+    }));
+    tx.execute_bulk(&statements::PUT_SHARE, rows).await?;
+    Ok(divided.into_iter().map(|one| one.share).collect())
+}
+
+impl EventStore {
+    /// Whether limits have to be divided, because others share the database.
+    pub fn has_others(&self) -> bool {
+        self.pool().dialect() == DatabaseDialect::Postgres
+            && self.inner.followers.others.are_there()
+    }
+
+    /// Says what this node needs, and returns its share of each, in their order. `is_changed` says
+    /// that these are not the limits of the last time, so that what it held of those is forgotten.
+    pub async fn divide_limits(
+        &self,
+        needs: Vec<ShareNeed>,
+        is_changed: bool,
+    ) -> Result<Vec<u32>, StoreError> {
+        let node = self.inner.node;
+        let divided = self.pool().write(move |tx| {
+            Box::pin(async move { divide_all(tx, node, &needs, is_changed).await })
+        });
+        divided.await
+    }
+
+    /// Stops sharing. Returns whether this node is alone, and so may use all.
+    pub async fn end_sharing(&self) -> Result<bool, StoreError> {
+        let node = self.inner.node;
+        let ended = self.pool().write(move |tx| {
+            Box::pin(async move {
+                tx.lock_keys(&[SHARES_LOCK]).await?;
+                let others = SqlQuery::new(statements::OTHER_NODES).bind(node);
+                let is_alone = tx.fetch_optional::<()>(others).await?.is_none();
+                if is_alone {
+                    tx.execute(SqlQuery::new(statements::FORGET_SHARES).bind(node)).await?;
+                }
+                Ok(is_alone)
+            })
+        });
+        ended.await
+    }
+
+    /// Takes calls of a token out of those that it has in a minute, counted since 1970, on all nodes
+    /// together. Returns how many all have taken by then, `None` where not so many are left.
+    pub async fn take_calls(
+        &self,
+        token: TokenId,
+        minute: i64,
+        calls: u32,
+        limit: u32,
+    ) -> Result<Option<u32>, StoreError> {
+        let stored = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let taken = self.pool().write(move |tx| {
+            Box::pin(async move {
+                let take = SqlQuery::new(statements::TAKE_CALLS).bind(token).bind(minute);
+                tx.fetch_optional(take.bind(stored(calls)).bind(stored(limit))).await
+            })
+        });
+        let taken: Option<TakenCalls> = taken.await?;
+        Ok(taken.map(|taken| amount(Some(taken.by_all))))
+    }
+}
+
+struct TakenCalls {
+    by_all: i32,
+}
+
+impl FromStoredRow for TakenCalls {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { by_all: row.get("value")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::prefetch::WHOLE_RATE;
+
+    fn other(node: i64, held: i32, wanted: i32) -> OtherShare {
+        let (held, wanted) = (Some(held), Some(wanted));
+        OtherShare { node, kind: 0, subject: Uuid::nil(), held, wanted, is_sharing: true }
+    }
+
+    fn need(total: u32, held: u32, wanted: u32) -> ShareNeed {
+        ShareNeed { kind: ShareKind::Requests, subject: Uuid::nil(), total, held, wanted }
+    }
+
+    fn divided(node: i64, need: ShareNeed, others: &[OtherShare]) -> (u32, u32) {
+        let others: Vec<&OtherShare> = others.iter().collect();
+        let DividedLimit { held, share, .. } = divide_limit(node, need, &others);
+        (held, share)
+    }
+
+    #[test]
+    fn a_share_grows_only_by_what_nobody_holds() {
+        assert_eq!(divided(2, need(10, 0, 10), &[other(1, 10, 10)]), (0, 0));
+        assert_eq!(divided(1, need(10, 10, 10), &[other(2, 0, 10)]), (10, 5), "gives half back");
+        assert_eq!(divided(1, need(10, 7, 10), &[other(2, 0, 10)]), (7, 5), "not at once");
+        assert_eq!(divided(2, need(10, 0, 10), &[other(1, 7, 10)]), (3, 3));
+        assert_eq!(divided(2, need(10, 3, 10), &[other(1, 5, 10)]), (5, 5));
+    }
+
+    #[test]
+    fn a_node_beside_one_that_does_not_share_has_nothing() {
+        let unaware = OtherShare { held: None, wanted: None, is_sharing: false, ..other(1, 0, 0) };
+        assert_eq!(divided(2, need(10, 0, 10), &[unaware]), (0, 0));
+    }
+
+    #[test]
+    fn idle_nodes_leave_nearly_all_of_a_rate_to_the_others() {
+        let rate =
+            |held, wanted| ShareNeed { kind: ShareKind::Rate, ..need(WHOLE_RATE, held, wanted) };
+        let idle = [other(2, 25, 25), other(3, 25, 25)];
+        assert_eq!(divided(1, rate(0, WHOLE_RATE), &idle), (950, 950));
+        let busy = [other(1, 950, 1_000), other(3, 25, 25)];
+        assert_eq!(divided(2, rate(25, 0), &busy), (25, 25));
+    }
+}
