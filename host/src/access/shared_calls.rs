@@ -10,7 +10,7 @@ const MINUTE: i64 = 60;
 const PARTS: u32 = 20;
 
 /// What this node has taken of one minute's calls.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharedCalls {
     /// Counted since 1970.
     minute: i64,
@@ -32,6 +32,12 @@ pub struct CallPart {
 
 fn minute_of(now: Timestamp) -> i64 {
     now.seconds().div_euclid(MINUTE)
+}
+
+impl Default for SharedCalls {
+    fn default() -> Self {
+        Self { minute: i64::MIN, granted: 0, taken: 0, is_over: false }
+    }
 }
 
 impl SharedCalls {

@@ -141,7 +141,7 @@ macro_rules! ids_are_made_at_a_time {
         impl $name {
             /// A new id of that time, greater than every id that this process made so before.
             pub fn generate_at(at: Timestamp) -> Self {
-                Self(make_uuid_at(at))
+                Self(make_uuid_at(&MAKER, at))
             }
         }
     )*};
@@ -151,10 +151,10 @@ macro_rules! ids_are_made_at_a_time {
 static MAKER: LazyLock<Mutex<ContextV7>> =
     LazyLock::new(|| Mutex::new(ContextV7::new().with_additional_precision()));
 
-fn make_uuid_at(at: Timestamp) -> Uuid {
+fn make_uuid_at(maker: &Mutex<ContextV7>, at: Timestamp) -> Uuid {
     let micros = at.micros().max(0).cast_unsigned();
     let nanos = u32::try_from(micros % 1_000_000 * 1_000).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(&*MAKER, micros / 1_000_000, nanos))
+    Uuid::new_v7(uuid::Timestamp::from_unix(maker, micros / 1_000_000, nanos))
 }
 
 ids_are_made_at_a_time! { DeliveryId EventId }
@@ -181,18 +181,18 @@ mod tests {
 
     #[test]
     fn ids_made_at_a_time_are_in_its_order_and_never_go_back() {
-        let now = Timestamp::from_micros(4_000_000_000_000_000);
-        let later = |micros| Timestamp::from_micros(now.micros() + micros);
-        let ids: Vec<_> = [0, 1, 2, 2, 0, 900, 1_000].map(later).map(EventId::generate_at).into();
-        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
-        assert_eq!(ids[0].created_at(), now);
-        // Another node's, a microsecond apart within one millisecond.
-        let other = |micros| {
-            let own = ContextV7::new().with_additional_precision();
-            let at = uuid::Timestamp::from_unix(&own, 4_000_000_000, micros * 1_000);
-            EventId::from_uuid(Uuid::new_v7(at))
+        let new = || Mutex::new(ContextV7::new().with_additional_precision());
+        let (one, other) = (new(), new());
+        let at = |maker, micros| {
+            let at = Timestamp::from_micros(4_000_000_000_000_000 + micros);
+            EventId::from_uuid(make_uuid_at(maker, at))
         };
-        assert!(other(10) < other(11) && other(999) < other(1_000));
+        let ids: Vec<_> = [0, 1, 2, 2, 0, 900, 1_000].map(|micros| at(&one, micros)).into();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+        assert_eq!(ids[0].created_at(), Timestamp::from_micros(4_000_000_000_000_000));
+        // Two nodes, a microsecond apart within one millisecond.
+        let (one, other_first) = (new(), at(&other, 2_010));
+        assert!(other_first < at(&one, 2_011));
     }
 
     #[test]
