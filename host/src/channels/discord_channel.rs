@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Longest parts of an embed, and of all together (Discord, "Embed limits"): the ten members with
-/// 400 characters each, the heading, the text and the footer have at most 6000.
+/// 380 characters each, the heading, the text and the footer have at most 6000.
 const MAX_TITLE: usize = 256;
 const MAX_TEXT: usize = 1_500;
 const MAX_NAME: usize = 80;

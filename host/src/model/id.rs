@@ -183,7 +183,7 @@ mod tests {
     fn ids_made_at_a_time_are_in_its_order_and_never_go_back() {
         let new = || Mutex::new(ContextV7::new().with_additional_precision());
         let (one, other) = (new(), new());
-        let at = |maker, micros| {
+        let at = |maker, micros: i64| {
             let at = Timestamp::from_micros(4_000_000_000_000_000 + micros);
             EventId::from_uuid(make_uuid_at(maker, at))
         };

@@ -108,8 +108,17 @@ async fn open_again(url: &str) -> Result<EventStore, StoreError> {
     }
 }
 
-const OF_NEWER_VERSION: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-    VALUES (9999, 'of a newer version', TRUE, ";
+macro_rules! of_newer_version {
+    ($checksum:literal) => {
+        concat!(
+            "INSERT INTO _sqlx_migrations \
+            (version, description, success, checksum, execution_time) \
+            VALUES (9999, 'of a newer version', TRUE, ",
+            $checksum,
+            ", 0)"
+        )
+    };
+}
 
 #[tokio::test]
 async fn a_schema_that_a_newer_version_changed_is_used_if_that_allows_it() {
@@ -119,7 +128,7 @@ async fn a_schema_that_a_newer_version_changed_is_used_if_that_allows_it() {
     open_again(&url).await.unwrap().pool().close().await;
     let run = |text: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(text);
     run("ALTER TABLE delivery ADD COLUMN newer TEXT").unwrap();
-    run(&format!("{OF_NEWER_VERSION} x'00', 0)")).unwrap();
+    run(of_newer_version!("x'00'")).unwrap();
     let store = open_again(&url).await.unwrap();
     capture_delivery(&store, EndpointId::generate(), None).await;
     store.pool().close().await;
@@ -134,8 +143,7 @@ async fn so_is_one_in_postgresql() {
     let Some(url) = postgres_url().await else { return };
     let store = open(&url).await;
     let run = async |text: &'static str| store.pool().execute(SqlQuery::new(text)).await.unwrap();
-    let text = format!("{OF_NEWER_VERSION} '\\x00', 0)");
-    store.pool().execute(SqlQuery::new(&text)).await.unwrap();
+    run(of_newer_version!("'\\x00'")).await;
     run("ALTER TABLE delivery ADD COLUMN newer TEXT").await;
     capture_delivery(&open(&url).await, EndpointId::generate(), None).await;
     run("INSERT INTO schema_floor (version) VALUES (9999)").await;
