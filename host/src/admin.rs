@@ -7,6 +7,7 @@
 //! A handler returns the content of a page or a problem; the guard draws the frame around either
 //! ([`layout`]). Texts of events and receivers reach a page only through maud, which escapes them.
 
+pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod call;

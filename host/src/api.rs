@@ -11,6 +11,7 @@ pub mod body;
 pub mod body_budget;
 pub mod problem;
 
+pub mod alerts;
 pub mod apply;
 pub mod audit;
 pub mod channels;
@@ -24,6 +25,7 @@ pub mod events;
 pub mod export;
 pub mod flows;
 pub mod health;
+pub mod health_answers;
 pub mod modules;
 pub mod nodes;
 pub mod oauth;
@@ -33,6 +35,7 @@ pub mod receive;
 pub mod records;
 pub mod resource;
 pub mod samples;
+pub mod scrape;
 pub mod secret;
 pub mod sources;
 pub mod tokens;
@@ -46,6 +49,7 @@ use crate::access::audit::CallAudit;
 use crate::access::grant::GrantIssuer;
 use crate::access::scope::is_guarded;
 use crate::access::throttle::FailureThrottle;
+use crate::alerts::AlertDesk;
 use crate::config::Config;
 use crate::model::api_call::ApiCall;
 use crate::model::id::RequestId;
@@ -110,6 +114,10 @@ pub struct SharedState {
     pub reading: reading::ReadingShares,
     /// Fair shares of dry runs.
     pub trials: reading::ReadingShares,
+    /// The alerts, as this node knows them.
+    pub alerts: AlertDesk,
+    /// How everything is doing, as it was read last.
+    pub healths: health_answers::HealthCache,
     /// Memory for request bodies.
     pub bodies: body_budget::BodyBudget,
     /// Cancelled when the server begins to stop, before it takes no more requests.
@@ -128,6 +136,7 @@ pub fn build_router(app: AppState, pages: Router<AppState>) -> Router {
     let cors = cors_layer(&app.config.server.cors_origins);
     let router = router
         .merge(health::health_routes(&document))
+        .merge(scrape::metrics_routes(&app))
         .merge(pages)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)

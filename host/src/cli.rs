@@ -8,6 +8,7 @@
 //! Exit status: 0 done, 1 failed, 2 bad usage ([`CliError::exit_code`]; the parser's own errors are
 //! 2 as well).
 
+pub mod alert;
 pub mod apply;
 pub mod audit;
 pub mod backup;
@@ -108,6 +109,9 @@ pub enum CliCommand {
     /// Who called the server, from where, and what came of it.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// What is wrong by the rules, and saying that somebody sees to it.
+    #[command(subcommand)]
+    Alert(alert::AlertCommand),
     /// The processes that share the server's database.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -202,6 +206,7 @@ pub async fn run_command(
         CliCommand::Source(command) => source::run_source(command, screen).await,
         CliCommand::Token(command) => token::run_token(command, screen).await,
         CliCommand::Audit(command) => audit::run_audit(command, screen).await,
+        CliCommand::Alert(command) => alert::run_alert(command, screen).await,
         CliCommand::Node(command) => node::run_node(command, screen).await,
         CliCommand::Event(command) => event::run_event(command, screen).await,
         CliCommand::Delivery(command) => delivery::run_delivery(command, screen).await,

@@ -6,6 +6,7 @@
 //! listed in [`KEYS`] and shown in `waybill.example.toml`.
 
 pub mod error;
+pub mod hidden_text;
 pub mod layers;
 pub mod secret;
 pub mod sections;
@@ -18,17 +19,22 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
+use crate::model::alert_rule::AlertMetric;
+use crate::model::rule_change::RuleChange;
+use crate::net::http_url::read_http_url;
 use crate::time::span::TimeSpan;
 
 pub use error::{ConfigError, ConfigFault, SettingOrigin};
+pub use hidden_text::HiddenText;
 pub use layers::{EnvironmentPair, KeyOverride};
 pub use sections::{
-    AuditSection, ChannelsSection, DatabaseSection, DeliverySection, ImmediateSection,
-    ModulesSection, RetentionSection, ServerSection, ShutdownSection, SmartSection, TlsSection,
+    AlertsSection, AuditSection, ChannelsSection, DatabaseSection, DeliverySection,
+    ImmediateSection, MetricsSection, ModulesSection, RetentionSection, ServerSection,
+    ShutdownSection, SmartSection, TlsSection,
 };
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 38] = [
+pub const KEYS: [&str; 54] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -65,6 +71,22 @@ pub const KEYS: [&str; 38] = [
     "smart.max_wait",
     "immediate.wait",
     "modules.dedupe_for",
+    "metrics.listen",
+    "metrics.require_token",
+    "alerts.enabled",
+    "alerts.interval",
+    "alerts.remind",
+    "alerts.webhook",
+    "alerts.webhook_secret",
+    "alerts.dead_letters",
+    "alerts.failure_rate",
+    "alerts.oldest_waiting",
+    "alerts.endpoint_failing",
+    "alerts.source_silent",
+    "alerts.source_down",
+    "alerts.module_failures",
+    "alerts.disk_free",
+    "alerts.certificate_days",
     "shutdown.grace",
     "shutdown.drain",
 ];
@@ -92,6 +114,10 @@ pub struct Config {
     pub immediate: ImmediateSection,
     /// What holds for all modules.
     pub modules: ModulesSection,
+    /// Figures for Prometheus.
+    pub metrics: MetricsSection,
+    /// Rules that say when something is wrong.
+    pub alerts: AlertsSection,
     /// The way out.
     pub shutdown: ShutdownSection,
     /// `WAYBILL_ADMIN_TOKEN`: the first admin token. Without it the first start makes one.
@@ -202,14 +228,31 @@ impl Config {
             "modules.dedupe_for" => put(&mut self.modules.dedupe_for, value),
             "shutdown.grace" => put(&mut self.shutdown.grace, value),
             "shutdown.drain" => put(&mut self.shutdown.drain, value),
-            _ => Err("it is not known here".to_owned()),
+            "metrics.listen" => put(&mut self.metrics.listen, value),
+            "metrics.require_token" => put(&mut self.metrics.require_token, value),
+            "alerts.enabled" => put(&mut self.alerts.enabled, value),
+            "alerts.interval" => put(&mut self.alerts.interval, value),
+            "alerts.remind" => put(&mut self.alerts.remind, value),
+            "alerts.webhook" => put(&mut self.alerts.webhook, value),
+            "alerts.webhook_secret" => put(&mut self.alerts.webhook_secret, value),
+            _ => self.set_rule(key, value),
         }
+    }
+
+    /// Changes the rule that `alerts.NAME` names.
+    fn set_rule(&mut self, key: &str, value: Value) -> Result<(), String> {
+        let metric = key.strip_prefix("alerts.").and_then(AlertMetric::named);
+        let metric = metric.ok_or_else(|| "it is not known here".to_owned())?;
+        let mut change = RuleChange::default();
+        put(&mut change, value)?;
+        self.alerts.rules.change(metric, change)
     }
 
     /// Ranges, and what must hold between keys.
     fn check(&self, origins: &layers::SettingOrigins, faults: &mut Vec<ConfigFault>) {
         let rules = self.server_rules().into_iter().chain(self.delivery_rules());
         let rules = rules.chain(self.database_rules()).chain(self.retention_rules());
+        let rules = rules.chain(self.alert_rules());
         for (_, key, message) in rules.filter(|(holds, _, _)| !holds) {
             faults.push(origins.fault(key, message.to_owned()));
         }
@@ -280,6 +323,33 @@ impl Config {
                 (4..=40).contains(&database.max_connections),
                 "database.max_connections",
                 "must be 4 to 40",
+            ),
+        ]
+    }
+
+    fn alert_rules(&self) -> [ConfigRule; 4] {
+        let alerts = &self.alerts;
+        let is_url = |webhook: &HiddenText| read_http_url(webhook.expose()).is_ok();
+        [
+            (
+                check_range(alerts.interval, SHORTEST, 60 * MINUTE),
+                "alerts.interval",
+                "must be \"100ms\" to \"1h\"",
+            ),
+            (
+                check_range(alerts.remind, Duration::ZERO, TimeSpan::MAX),
+                "alerts.remind",
+                "must be \"365d\" at most",
+            ),
+            (
+                alerts.webhook.as_ref().is_none_or(is_url),
+                "alerts.webhook",
+                "must be an http or https URL",
+            ),
+            (
+                alerts.webhook_secret.is_none() || alerts.webhook.is_some(),
+                "alerts.webhook_secret",
+                "signs what alerts.webhook gets: set both",
             ),
         ]
     }

@@ -38,7 +38,8 @@ pub(crate) mod signing;
 pub(crate) mod catalog;
 pub(crate) mod config;
 
-// State: the database, who may use it, and the settings as the stages use them.
+// State: figures, the database, who may use it, and the settings as the stages use them.
+pub(crate) mod metrics;
 pub(crate) mod store;
 pub(crate) mod access;
 pub(crate) mod wasm;
@@ -51,6 +52,8 @@ pub(crate) mod pipeline;
 pub(crate) mod delivery;
 pub(crate) mod crm;
 pub(crate) mod sources;
+pub(crate) mod health;
+pub(crate) mod alerts;
 pub(crate) mod maintenance;
 
 // Surface: how people and other programs reach the stages.

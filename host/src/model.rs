@@ -4,6 +4,9 @@
 //! each endpoint gets a [`delivery::NewDelivery`], and each try of it is a [`delivery::Attempt`].
 //! The words are the ones of ARCHITECTURE.md; tables, JSON and pages use the same.
 
+pub mod alert;
+pub mod alert_rule;
+pub mod alert_step;
 pub mod api_call;
 pub mod attributes;
 pub mod bad_row;
@@ -32,12 +35,14 @@ pub mod record;
 pub mod redactor;
 pub mod request_template;
 pub mod retry_schedule;
+pub mod rule_change;
 pub mod schedule_source;
 pub mod signature_rule;
 pub mod signature_scheme;
 pub mod secrets;
 pub mod source;
 pub mod source_run;
+pub mod subject_health;
 pub mod timing;
 pub mod type_pattern;
 pub mod webhook_source;

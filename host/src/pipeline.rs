@@ -17,6 +17,7 @@ pub mod bounds;
 pub mod contents;
 pub mod planner;
 
+use crate::metrics::flow_figures::PlanResult;
 use crate::pipeline::contents::ContentsRoom;
 use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
 use crate::settings::FlowRuntime;
@@ -200,6 +201,7 @@ async fn plan_event(
                 dedupe_for: context.dedupe_for,
                 heavy: &context.heavy,
                 room: ContentsRoom::STORED,
+                clock: Some(context.journal.clock()),
             };
             match find_refusal(&planning, route).map(planner::FlowOutcome::kept_back) {
                 Some(kept_back) => kept_back,
@@ -214,7 +216,6 @@ async fn plan_event(
         Ok(deliveries) => (deliveries, None),
         Err(failed) => (Vec::new(), Some(judge_failure(context, &planning, failed))),
     };
-    let event = planning.event.id;
     let planned = RecordedPlan {
         event: planning.event,
         flow: planning.flow,
@@ -227,14 +228,33 @@ async fn plan_event(
         deliveries,
         failed,
     };
+    store_plan(context, topology.find_flow(planned.flow).map(Arc::as_ref), planned).await;
+    drop(held);
+}
+
+/// Records a plan, and counts it once it is recorded.
+async fn store_plan(context: &PlannerContext, route: Option<&FlowRuntime>, planned: RecordedPlan) {
+    let (event, result) = (planned.event.id, tell_result(&planned));
     match context.journal.record_plan(planned).await {
-        Ok(true) => {}
+        Ok(true) => {
+            if let Some(route) = route {
+                route.figures.note_plan(result);
+            }
+        }
         Ok(false) => tracing::info!(%event, "another planner was faster; this plan is dropped"),
         Err(error) => {
             tracing::warn!(%event, %error, "a plan was not recorded and will be made again");
         }
     }
-    drop(held);
+}
+
+const fn tell_result(planned: &RecordedPlan) -> PlanResult {
+    match planned.failed {
+        Some(ModuleFailed::Retry(_)) => PlanResult::Postponed,
+        Some(ModuleFailed::Dead { .. }) => PlanResult::Dead,
+        None if planned.deliveries.is_empty() => PlanResult::Dropped,
+        None => PlanResult::Planned,
+    }
 }
 
 /// Why the flow does not take an event that it took before. One that comes straight from its

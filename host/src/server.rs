@@ -8,6 +8,7 @@ use crate::access::audit::CallAudit;
 use crate::access::grant::GrantIssuer;
 use crate::access::throttle::FailureThrottle;
 use crate::admin;
+use crate::alerts::{self, AlertContext, AlertDesk, CertificateSource};
 use crate::api::auth;
 use crate::api::body_budget::BodyBudget;
 use crate::api::reading::ReadingShares;
@@ -101,6 +102,8 @@ pub struct Server {
     listener: BoundListener,
     /// Sends plain HTTP on to HTTPS.
     redirect: Option<BoundListener>,
+    /// Serves figures.
+    metrics: Option<BoundListener>,
     /// Requests that may be under way to endpoints.
     outgoing: usize,
     app: AppState,
@@ -121,6 +124,7 @@ impl Server {
         let mut room = listener::share_files(config.server.max_connections);
         let header_timeout = config.server.header_timeout.get();
         let redirect = bind_redirect(&config, &mut room, &stop)?;
+        let metrics = bind_metrics(&config, &mut room, &stop)?;
         let bounds = ConnectionBounds { connections: room.incoming, header_timeout };
         let (listener, address) =
             bind_listener(config.server.listen, "--listen", bounds, certificates.clone(), &stop)?;
@@ -150,6 +154,8 @@ impl Server {
         // Trials run modules: they have places of their own, as many.
         let trials = ReadingShares::new(journal.pool().count_readers());
         let app = AppState::new(SharedState {
+            alerts: AlertDesk::new(config.alerts.rules.clone()),
+            healths: api::health_answers::HealthCache::default(),
             journal,
             client,
             audit: Arc::new(audit),
@@ -166,7 +172,8 @@ impl Server {
         });
         // The others are for sources and for tests of endpoints.
         let outgoing = room.outgoing - room.outgoing / 8;
-        let server = Self { listener, redirect, outgoing, app, tasks, stop, address, new_token };
+        let server =
+            Self { listener, redirect, metrics, outgoing, app, tasks, stop, address, new_token };
         server.start(outlets);
         if let Some(certificates) = certificates {
             server.tasks.spawn(certificates.watch(server.stop.clone()));
@@ -209,6 +216,20 @@ impl Server {
             pruned: std::sync::Mutex::default(),
         };
         self.tasks.spawn(maintenance::run_maintenance(tend, self.stop.clone()));
+        let config = &self.app.config;
+        let watch = AlertContext {
+            journal: self.app.journal.clone(),
+            live: self.app.live.clone(),
+            client: self.app.client.clone(),
+            settings: config.alerts.clone(),
+            desk: self.app.alerts.clone(),
+            data_dir: config.data_dir(),
+            certificate: CertificateSource {
+                path: config.tls.certificate.clone(),
+                read: |path| tls::certificate_end(path).ok(),
+            },
+        };
+        self.tasks.spawn(alerts::run_alerts(watch, self.stop.clone()));
     }
 
     /// Serves until `shutdown` ends, then stops in order.
@@ -231,6 +252,10 @@ impl Server {
         if let Some(redirect) = self.redirect {
             let router = listener::redirect::redirect_router(self.address.port());
             self.tasks.spawn(redirect.run(router));
+        }
+        if let Some(metrics) = self.metrics {
+            let router = api::scrape::metrics_router(self.app.clone());
+            self.tasks.spawn(metrics.run(router));
         }
         let router = api::build_router(self.app.clone(), admin::page_routes(self.app));
         let mut serving = std::pin::pin!(self.listener.run(router));
@@ -383,6 +408,20 @@ fn bind_redirect(
         header_timeout: config.server.header_timeout.get(),
     };
     Ok(Some(bind_listener(address, "tls.redirect_listen", bounds, None, stop)?.0))
+}
+
+/// Opens the listener for figures, if they have one of their own.
+fn bind_metrics(
+    config: &Config,
+    room: &mut listener::ConnectionRoom,
+    stop: &CancellationToken,
+) -> Result<Option<BoundListener>, ServerError> {
+    let Some(address) = config.metrics.listen else { return Ok(None) };
+    let bounds = ConnectionBounds {
+        connections: room.split_off_redirect(),
+        header_timeout: config.server.header_timeout.get(),
+    };
+    Ok(Some(bind_listener(address, "metrics.listen", bounds, None, stop)?.0))
 }
 
 fn bind_listener(

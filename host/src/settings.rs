@@ -16,6 +16,7 @@ pub mod source_runtime;
 use crate::access::token::{ApiToken, TokenDigest};
 use crate::expression::WhereCondition;
 use crate::expression::event_subject::EventSubject;
+use crate::metrics::{FlowFigures, ModuleFigures};
 use crate::model::flow::{Flow, FlowModule};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::model::source::Source;
@@ -59,6 +60,8 @@ pub struct FlowRuntime {
     pub locked: bool,
     /// Its queue in memory.
     pub lane: Arc<FlowLane>,
+    /// What is counted of it.
+    pub figures: Arc<FlowFigures>,
 }
 
 /// One module of a flow.
@@ -73,6 +76,8 @@ pub struct ModuleStage {
     /// How many of the flow's events may be in the module, or wait for it, at once: so that those
     /// of another flow with the same module come in between.
     pub share: Semaphore,
+    /// What is counted of the module.
+    pub figures: Arc<ModuleFigures>,
 }
 
 /// Why a module does not run.

@@ -27,7 +27,6 @@ pub mod periods;
 pub mod statements;
 
 pub mod database_time;
-pub mod figures;
 pub mod node_id;
 pub mod node_notice;
 pub mod prefetch;
@@ -42,6 +41,7 @@ pub mod event_store;
 pub mod query;
 
 pub mod parking;
+pub mod alerts;
 pub mod claim;
 pub mod erase;
 pub mod forget;
@@ -57,8 +57,8 @@ pub mod sources;
 pub mod space;
 
 pub use commit::{
-    AuditNotes, CaptureReceipt, DeliveryDraft, EventCapture, IdempotencyKeys, ModuleFailed,
-    NewPlanning, RecordedPlan, SettledAttempt,
+    AlertChanges, AuditNotes, CaptureReceipt, DeliveryDraft, EventCapture, IdempotencyKeys,
+    ModuleFailed, NewPlanning, PutAlert, RecordedPlan, SettledAttempt,
 };
 pub use commit::{KeptRow, RowHead, RowsSetAside, SourceChanges};
 pub use db::{ClusterLock, DatabaseProbe, StoreOpening, copy_database, probe_database};

@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod alerts;
 mod at_rest;
 mod audit;
 mod bounds;
@@ -33,6 +34,7 @@ mod javascript;
 mod layers;
 mod libraries;
 mod lost_key;
+mod metrics;
 mod modes;
 mod modules;
 mod nodes;

@@ -1,6 +1,7 @@
 //! The pages for operators, as a browser asks for them.
 
 mod actions;
+mod alert_page;
 mod content;
 mod operator;
 mod rights;

@@ -117,6 +117,16 @@ pub(crate) async fn languages(skips: &mut Skips) {
     }
 }
 
+/// Prometheus' own check of rules and figures.
+pub(crate) async fn promtool(skips: &mut Skips) {
+    if !answers("promtool").await {
+        install(&["prometheus"]).await;
+    }
+    if !answers("promtool").await {
+        skips.add("the check of figures and rules by promtool", "it is not installed");
+    }
+}
+
 /// The libraries that senders and receivers of webhooks use, for the tests; none where they are not
 /// to be had.
 pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {

@@ -73,6 +73,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
 pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     let built = Built::with_tests().await?;
     needs::languages(skips).await;
+    needs::promtool(skips).await;
     let postgres = needs::postgres(skips, Cluster::start_unsynced).await;
     needs::pooler(skips).await;
     let mariadb = needs::mariadb(skips).await;

@@ -71,10 +71,19 @@ pub enum Scope {
     /// Reading which nodes run.
     #[serde(rename = "nodes:read")]
     NodesRead,
+    /// Acknowledging and silencing alerts.
+    #[serde(rename = "alerts:write")]
+    AlertsWrite,
+    /// Reading which alerts there are.
+    #[serde(rename = "alerts:read")]
+    AlertsRead,
+    /// Reading figures, where `metrics.require_token` is set.
+    #[serde(rename = "metrics:read")]
+    MetricsRead,
 }
 
 /// Every scope with its name. New ones come last: the place of each stands in short-lived tokens.
-pub const SCOPES: [(Scope, &str); 17] = [
+pub const SCOPES: [(Scope, &str); 20] = [
     (Scope::Admin, "admin"),
     (Scope::EventsWrite, "events:write"),
     (Scope::EventsRead, "events:read"),
@@ -92,6 +101,9 @@ pub const SCOPES: [(Scope, &str); 17] = [
     (Scope::DeliveriesRead, "deliveries:read"),
     (Scope::AuditRead, "audit:read"),
     (Scope::NodesRead, "nodes:read"),
+    (Scope::AlertsWrite, "alerts:write"),
+    (Scope::AlertsRead, "alerts:read"),
+    (Scope::MetricsRead, "metrics:read"),
 ];
 
 /// What [`Scope::named`] takes beside single scopes: reading everything but the audit, changing
@@ -133,6 +145,7 @@ impl Scope {
             Self::ModulesWrite => Some(Self::ModulesRead),
             Self::DeliveriesReplay => Some(Self::DeliveriesRead),
             Self::EventsReplay => Some(Self::EventsRead),
+            Self::AlertsWrite => Some(Self::AlertsRead),
             Self::Admin
             | Self::EventsWrite
             | Self::EventsRead
@@ -143,7 +156,9 @@ impl Scope {
             | Self::ModulesRead
             | Self::DeliveriesRead
             | Self::AuditRead
-            | Self::NodesRead => None,
+            | Self::NodesRead
+            | Self::AlertsRead
+            | Self::MetricsRead => None,
         }
     }
 
@@ -248,6 +263,10 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
         return Some(RouteNeed::Signature);
     }
     let reads = method == Method::GET || method == Method::HEAD;
+    // Guarded by its own handler, where the configuration asks for a token.
+    if route == "/metrics" && reads {
+        return Some(RouteNeed::Scope(Scope::MetricsRead));
+    }
     let mut parts = route.strip_prefix("/api/v1/")?.splitn(2, '/');
     let (resource, rest) = (parts.next()?, parts.next());
     // Who may have everything delivered, or make other tokens, is not limited to some tables.
@@ -276,6 +295,10 @@ pub fn route_need(method: &Method, route: &str) -> Option<RouteNeed> {
             Some(RouteNeed::AllTables(scope))
         }
         ("audit", _) if reads => Some(RouteNeed::AllTables(Scope::AuditRead)),
+        ("alerts", _) => {
+            let scope = if reads { Scope::AlertsRead } else { Scope::AlertsWrite };
+            Some(RouteNeed::AllTables(scope))
+        }
         ("nodes", None) if reads => Some(RouteNeed::Scope(Scope::NodesRead)),
         ("config" | "records" | "tokens", _) => Some(RouteNeed::AllTables(Scope::Admin)),
         _ => None,
@@ -356,6 +379,7 @@ mod tests {
     fn what_is_not_named_is_denied() {
         assert_eq!(route_need(&Method::GET, "/api/v1/secrets"), None);
         assert_eq!(route_need(&Method::DELETE, "/api/v1/event-types/{name}"), None);
-        assert_eq!(route_need(&Method::GET, "/metrics"), None);
+        assert_eq!(route_need(&Method::POST, "/metrics"), None);
+        assert_eq!(route_need(&Method::GET, "/healthz"), None);
     }
 }

@@ -82,6 +82,7 @@ pub enum PageSection {
     Tokens,
     Audit,
     Nodes,
+    Alerts,
 }
 
 /// A page without its frame.

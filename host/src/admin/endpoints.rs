@@ -10,9 +10,10 @@ use super::signs::StateTone;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
 use super::texts::{draw_age, tell_count, tell_number};
 use crate::api::endpoints::{EndpointView, list_endpoints};
+use crate::health::endpoint_health::EndpointHealth;
 use crate::model::private_values::mask_url;
 use axum::Json;
-use health::{EndpointHealth, HealthReport};
+use health::HealthReport;
 use maud::{Markup, html};
 
 /// Where the list stands.

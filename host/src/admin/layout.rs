@@ -30,6 +30,7 @@ const PARTS: [(&str, &[PartLink]); 3] = [
         &[
             (PageSection::Overview, "Overview", "/admin", "/api/v1/auth/test"),
             (PageSection::Events, "Events", "/admin/events", "/api/v1/events"),
+            (PageSection::Alerts, "Alerts", "/admin/alerts", "/api/v1/alerts"),
             (
                 PageSection::DeadLetters,
                 "Dead letters",
@@ -206,7 +207,8 @@ impl<'c> PageFrame<'c> {
             | PageSection::Modules
             | PageSection::Tokens
             | PageSection::Audit
-            | PageSection::Nodes => 0,
+            | PageSection::Nodes
+            | PageSection::Alerts => 0,
         };
         html! { @if count > 0 { span class="n" { (tell_count(count as u64)) } } }
     }

@@ -7,16 +7,21 @@ pub mod figures;
 pub mod map;
 pub mod tiles;
 
+use super::alerts::ALERTS;
 use super::call::{PageCall, PageContent, PageProblem, PageResult, PageSection};
 use super::dead_letters::causes::load_causes;
 use super::endpoints::health::HealthReport;
 use super::filters::SPANS;
 use super::sources::{ShownSource, load_sources};
 use super::texts::tell_clock;
+use crate::api::alerts::{AlertQuery, AlertView, list_alerts};
 use crate::api::body::QueryInput;
+use crate::model::alert::AlertState;
 use crate::store::DeathCause;
 use attention::{draw_attention, list_attention};
+use axum::Json;
 use figures::SpanFigures;
+use http::Uri;
 use maud::html;
 use serde::Deserialize;
 
@@ -36,6 +41,8 @@ pub struct OverviewData {
     pub causes: Vec<DeathCause>,
     pub sources: Vec<ShownSource>,
     pub figures: Option<SpanFigures>,
+    /// Alerts that fire.
+    pub alerts: Vec<AlertView>,
 }
 
 async fn load_data(call: &PageCall, span: (&str, u64)) -> Result<OverviewData, PageProblem> {
@@ -49,7 +56,18 @@ async fn load_data(call: &PageCall, span: (&str, u64)) -> Result<OverviewData, P
     let causes = if sees_letters { load_causes(call).await? } else { Vec::new() };
     let sees_sources = call.may_read("/api/v1/sources");
     let sources = if sees_sources { load_sources(call).await? } else { Vec::new() };
-    Ok(OverviewData { report, causes, sources, figures })
+    let alerts = load_firing(call).await?;
+    Ok(OverviewData { report, causes, sources, figures, alerts })
+}
+
+async fn load_firing(call: &PageCall) -> Result<Vec<AlertView>, PageProblem> {
+    if !call.may_read("/api/v1/alerts") {
+        return Ok(Vec::new());
+    }
+    let query = QueryInput(AlertQuery::in_state(Some(AlertState::Firing)));
+    let here = Uri::from_static(ALERTS);
+    let Json(found) = list_alerts(call.state(), call.principal.clone(), here, query).await?;
+    Ok(found.data)
 }
 
 /// Shows the overview.

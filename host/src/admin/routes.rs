@@ -6,8 +6,8 @@ use super::endpoints::{actions, detail};
 use super::events::trace;
 use super::guard::{PageGuard, guard_page};
 use super::{
-    assets, audit, call, dead_letters, endpoints, events, flows, modules, nodes, overview, search,
-    sign_in, sources, tokens,
+    alerts, assets, audit, call, dead_letters, endpoints, events, flows, modules, nodes, overview,
+    search, sign_in, sources, tokens,
 };
 use crate::access::session::SessionStore;
 use crate::api::AppState;
@@ -137,7 +137,18 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
             trace::resend_delivery,
         )
         .guarded_form("/admin/sign-out", None, sign_in::sign_out);
-    guarded.router.with_state(pages)
+    add_alerts(guarded).router.with_state(pages)
+}
+
+fn add_alerts(router: PageRouter) -> PageRouter {
+    router
+        .page(alerts::ALERTS, Some("/api/v1/alerts"), alerts::show_list)
+        .form(
+            "/admin/alerts/{id}/acknowledge",
+            "/api/v1/alerts/{id}/acknowledge",
+            alerts::acknowledge,
+        )
+        .form("/admin/alerts/{id}/silence", "/api/v1/alerts/{id}/silence", alerts::silence)
 }
 
 /// A page that there is not.

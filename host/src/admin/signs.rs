@@ -75,6 +75,10 @@ state_signs! {
     KEPT = "none" Idle "Kept";
     ENDED = "drop" Idle "Ended";
     UP = "ok" Ok "Up";
+    FIRING = "bad" Bad "Firing";
+    WARNED = "warn" Warn "Firing";
+    PENDING = "wait" Run "Pending";
+    RESOLVED = "ok" Ok "Resolved";
     WARNING = "warn" Warn "Wants a look";
 }
 

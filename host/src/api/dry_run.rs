@@ -164,6 +164,7 @@ pub async fn run_flow(
         dedupe_for: app.config.modules.dedupe_for.get(),
         heavy: &heavy,
         room: ContentsRoom::DRY_RUN,
+        clock: None,
     };
     let outcome = match trial.find_refusal(&event.subject()) {
         Some(reason) => FlowOutcome::kept_back(reason),
@@ -197,6 +198,7 @@ async fn build_trial_flow(
             config: Arc::clone(&stage.config),
             module,
             share: Semaphore::new(app.live.engine().side_by_side()),
+            figures: Arc::clone(&stage.figures),
         });
     }
     Ok(FlowRuntime {
@@ -206,6 +208,7 @@ async fn build_trial_flow(
         modules,
         locked: route.locked,
         lane: Arc::clone(&route.lane),
+        figures: Arc::clone(&route.figures),
     })
 }
 

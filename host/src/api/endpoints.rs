@@ -4,6 +4,7 @@ use super::answer::{DataAnswer, ListAnswer, data_answer};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, parse_json};
 use super::deliveries::AttemptView;
+use super::health_answers::find_healths;
 use super::problem::ApiProblem;
 use super::resource::entity_tag::{IfMatch, IfMatchHeader};
 use super::resource::{
@@ -20,6 +21,7 @@ use crate::delivery::attempt;
 use crate::delivery::attempt::DeliveryParcel;
 use crate::delivery::judge::RetryRound;
 use crate::delivery::refresh_token::keep_refresh_token;
+use crate::health::health_view::HealthView;
 use crate::model::endpoint::{Endpoint, EndpointSettings};
 use crate::model::event::Event;
 use crate::model::fault::InputFault;
@@ -73,6 +75,9 @@ pub struct EndpointView {
     /// How fast its receiver takes requests, where it has refused some; as this node has learnt it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receiver_limit: Option<ReceiverLimit>,
+    /// How it is doing, for who may read deliveries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthView>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -140,6 +145,7 @@ impl EndpointView {
             grace_until: grace.filter(|until| *until > now),
             warning: warning(target),
             receiver_limit: ReceiverLimit::of(target, now),
+            health: None,
             created_at: target.endpoint.created_at,
             updated_at: target.endpoint.updated_at,
         }
@@ -245,7 +251,11 @@ impl SettingsResource for EndpointResource {
         objects: Vec<Self::Object>,
     ) -> Result<Vec<EndpointView>, ApiProblem> {
         let now = app.journal.clock().now();
-        let view = |target: &Arc<EndpointRuntime>| EndpointView::new(target, principal, now);
+        let healths = find_healths(app, principal).await;
+        let view = |target: &Arc<EndpointRuntime>| {
+            let health = healths.as_ref().map(|healths| healths.endpoint(target.endpoint.id));
+            EndpointView { health, ..EndpointView::new(target, principal, now) }
+        };
         Ok(objects.iter().map(view).collect())
     }
 

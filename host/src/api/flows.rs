@@ -3,6 +3,7 @@
 use super::answer::{DataAnswer, ListAnswer};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, parse_json};
+use super::health_answers::find_healths;
 use super::problem::ApiProblem;
 use super::resource::entity_tag::{IfMatch, IfMatchHeader};
 use super::resource::{
@@ -10,6 +11,7 @@ use super::resource::{
 };
 use super::{AppState, edit};
 use crate::access::scope::Scope;
+use crate::health::health_view::HealthView;
 use crate::model::flow::{Flow, FlowSettings};
 use crate::model::id::FlowId;
 use crate::model::private_values::{SettingsKind, keep_flow};
@@ -36,6 +38,9 @@ pub struct FlowView {
     /// Why its modules do not run at present, where their configuration cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
+    /// How it is doing, for who may read deliveries; a flow without modules does nothing by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthView>,
 }
 
 impl FlowView {
@@ -48,7 +53,7 @@ impl FlowView {
                 ApiProblem::internal()
             })?;
         }
-        Ok(Self { flow, warning: route.locked.then_some(LOCKED) })
+        Ok(Self { flow, warning: route.locked.then_some(LOCKED), health: None })
     }
 }
 
@@ -100,11 +105,17 @@ impl SettingsResource for FlowResource {
     }
 
     async fn show(
-        _app: &AppState,
+        app: &AppState,
         principal: &CallPrincipal,
         objects: Vec<Self::Object>,
     ) -> Result<Vec<FlowView>, ApiProblem> {
-        objects.iter().map(|route| FlowView::new(route, principal)).collect()
+        let healths = find_healths(app, principal).await;
+        let view = |route: &Arc<FlowRuntime>| {
+            let healths = healths.as_ref().filter(|_| !route.modules.is_empty());
+            let health = healths.map(|healths| healths.flow(route.flow.id));
+            Ok(FlowView { health, ..FlowView::new(route, principal)? })
+        };
+        objects.iter().map(view).collect()
     }
 
     /// A flow has none.

@@ -1,10 +1,9 @@
-//! Outside `/api/v1`: health, readiness, metrics, the OpenAPI document.
+//! Outside `/api/v1`: health, readiness, the OpenAPI document.
 
 use super::AppState;
 use super::answer::{DataAnswer, data_answer};
 use super::auth::CallPrincipal;
 use super::problem::ApiProblem;
-use crate::settings::source_runtime::SourceRuntime;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -13,8 +12,6 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
 /// The routes that no token is needed for.
@@ -27,7 +24,6 @@ pub fn health_routes(document: &Value) -> Router<AppState> {
     Router::new()
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/readyz", get(answer_ready))
-        .route("/metrics", get(answer_metrics))
         .route("/openapi.json", get(document))
 }
 
@@ -45,51 +41,6 @@ async fn answer_ready(State(app): State<AppState>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }
-}
-
-/// Figures in Prometheus' text format 0.0.4.
-async fn answer_metrics(State(app): State<AppState>) -> Response {
-    let counter = |(name, help, value)| {
-        format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
-    };
-    let counters: String = app.journal.figures().list().into_iter().map(counter).collect();
-    let held: usize =
-        app.journal.prefetch().lanes().iter().map(|lane| lane.room.count_used()).sum();
-    let gauges = format!(
-        "# HELP waybill_deliveries_in_memory Deliveries held in memory.\n\
-         # TYPE waybill_deliveries_in_memory gauge\nwaybill_deliveries_in_memory {held}\n"
-    );
-    let text = counters + &gauges + &sources(&app);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
-}
-
-/// How sources are doing.
-fn sources(app: &AppState) -> String {
-    let topology = app.live.current_settings();
-    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.source_runtimes().collect();
-    inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
-    let (mut captured, mut refused) = (Vec::new(), Vec::new());
-    for inlet in inlets {
-        // A name holds neither quotes nor backslashes nor line ends.
-        let (name, figures) = (&inlet.source.settings.name, inlet.health.figures());
-        let count = figures.captured;
-        captured.push(format!("waybill_source_captured_total{{source=\"{name}\"}} {count}\n"));
-        refused.extend(figures.refused.into_iter().map(|(reason, count)| {
-            format!(
-                "waybill_source_refused_total{{source=\"{name}\",reason=\"{reason}\"}} {count}\n"
-            )
-        }));
-    }
-    let (captured, refused) = (captured.concat(), refused.concat());
-    let unknown = app.unknown_sources.load(Ordering::Relaxed);
-    format!(
-        "# HELP waybill_source_captured_total Events that a source sent.\n\
-         # TYPE waybill_source_captured_total counter\n{captured}\
-         # HELP waybill_source_refused_total Requests of a source that were refused.\n\
-         # TYPE waybill_source_refused_total counter\n{refused}\
-         # HELP waybill_source_unknown_total Webhooks for sources that there are not.\n\
-         # TYPE waybill_source_unknown_total counter\nwaybill_source_unknown_total {unknown}\n"
-    )
 }
 
 /// What a token is told about itself.

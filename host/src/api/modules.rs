@@ -10,6 +10,7 @@ use super::problem::ApiProblem;
 use super::trial_event::{pick_trial_event, read_trial_event};
 use super::{AppState, edit};
 use crate::catalog;
+use crate::health::health_view::HealthView;
 use crate::model::event::{Event, attribute_texts};
 use crate::model::fault::{InputFault, check_name};
 use crate::store::modules::{ModuleVersion, NewModule};
@@ -49,6 +50,10 @@ pub struct ModuleView {
     /// What flows lose by its activation: roles that the version before exports and this one does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// How its calls went on this node since it started, all versions together; of the active version
+    /// only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthView>,
 }
 
 /// What is lost where one version takes the place of another, if anything.
@@ -87,8 +92,18 @@ impl From<ModuleVersion> for ModuleView {
             report: version.report,
             created_at: version.created_at,
             warning: None,
+            health: None,
         }
     }
+}
+
+/// A version as it is shown, with the health of the active one.
+fn show_version(app: &AppState, version: ModuleVersion) -> ModuleView {
+    let health = version.active.then(|| {
+        let figures = app.journal.metrics().find_module(&version.name);
+        HealthView::of_module(&figures.read_health())
+    });
+    ModuleView { health, ..ModuleView::from(version) }
 }
 
 async fn versions(app: &AppState, name: &str) -> Result<Vec<ModuleVersion>, ApiProblem> {
@@ -117,7 +132,8 @@ pub async fn list_modules(
     State(app): State<AppState>,
     _principal: CallPrincipal,
 ) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
-    Ok(whole_list(app.journal.list_modules().await?.into_iter().map(ModuleView::from).collect()))
+    let found = app.journal.list_modules().await?.into_iter();
+    Ok(whole_list(found.map(|version| show_version(&app, version)).collect()))
 }
 
 /// Lists the versions of a module.
@@ -128,7 +144,8 @@ pub async fn show_module(
     _principal: CallPrincipal,
     Path(name): Path<String>,
 ) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
-    Ok(whole_list(versions(&app, &name).await?.into_iter().map(ModuleView::from).collect()))
+    let found = versions(&app, &name).await?.into_iter();
+    Ok(whole_list(found.map(|version| show_version(&app, version)).collect()))
 }
 
 /// What to do with an upload.

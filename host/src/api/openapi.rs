@@ -4,9 +4,9 @@
 pub mod describe;
 
 use super::{
-    AppState, apply, audit, channels, dead_letters, deliveries, dry_run, endpoints, event_types,
-    events, flows, health, modules, nodes, oauth, receive, records, samples, sources, tokens,
-    webhooks,
+    AppState, alerts, apply, audit, channels, dead_letters, deliveries, dry_run, endpoints,
+    event_types, events, flows, health, modules, nodes, oauth, receive, records, samples, sources,
+    tokens, webhooks,
 };
 use crate::access::scope::{RouteNeed, SCOPES, Scope, route_need};
 use http::Method;
@@ -73,6 +73,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(audit::list_calls))
         .routes(routes!(audit::export_calls))
         .routes(routes!(nodes::list_nodes))
+        .merge(alert_routes())
         .routes(routes!(oauth::get_access_token))
         .routes(routes!(oauth::revoke_access_token))
         .routes(routes!(modules::list_modules))
@@ -92,6 +93,15 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(dead_letters::replay_dead_letter))
         .routes(routes!(apply::document::export_config, apply::apply_config))
         .routes(routes!(apply::document::export_config_with_secrets))
+}
+
+fn alert_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(alerts::list_alerts))
+        .routes(routes!(alerts::list_rules))
+        .routes(routes!(alerts::show_alert))
+        .routes(routes!(alerts::acknowledge_alert))
+        .routes(routes!(alerts::silence_alert))
 }
 
 fn flow_routes() -> OpenApiRouter<AppState> {

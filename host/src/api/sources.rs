@@ -6,6 +6,7 @@ pub mod run;
 use super::answer::{DataAnswer, ListAnswer};
 use super::auth::CallPrincipal;
 use super::body::{JsonInput, parse_json};
+use super::health_answers::find_healths;
 use super::problem::ApiProblem;
 use super::resource::entity_tag::{IfMatch, IfMatchHeader};
 use super::resource::{
@@ -14,15 +15,18 @@ use super::resource::{
 use super::secret::SecretRotation;
 use super::{AppState, edit, secret};
 use crate::access::scope::Scope;
+use crate::health::health_view::HealthView;
 use crate::model::fault::InputFault;
 use crate::model::id::SourceId;
 use crate::model::private_values::{SettingsKind, keep_source, mask_url};
 use crate::model::secrets::SigningSecrets;
 use crate::model::source::{Source, SourceSettings};
+use crate::model::subject_health::HealthMemory;
 use crate::model::webhook_source::SenderScheme;
 use crate::settings::SettingsSnapshot;
 use crate::settings::source_runtime::{SourceFigures, SourceRuntime};
 use crate::signing::webhook;
+use crate::sources::upcoming_run;
 use crate::store::objects::ObjectKind;
 use crate::store::sources::SourceState;
 use crate::time::timestamp::Timestamp;
@@ -59,6 +63,8 @@ pub struct SourceView {
     warning: Option<&'static str>,
     /// How it is doing since the server started.
     status: SourceFigures,
+    /// How it is doing.
+    health: HealthView,
     /// How it runs, for a source that Waybill runs itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<RunView>,
@@ -72,6 +78,7 @@ impl SourceView {
         inlet: &SourceRuntime,
         states: &[SourceState],
         principal: &CallPrincipal,
+        memory: Option<&HealthMemory>,
         now: Timestamp,
     ) -> Self {
         let settings = &inlet.source.settings;
@@ -90,10 +97,26 @@ impl SourceView {
                 .locked
                 .then_some(LOCKED)
                 .or_else(|| settings.webhook.as_ref().and_then(|webhook| warning(webhook.scheme))),
+            health: tell_health(inlet, states, memory),
             status: inlet.health.figures(),
             run: RunView::new(inlet, states, now),
         }
     }
+}
+
+/// How a source is doing, from its runs or from what it sent.
+fn tell_health(
+    inlet: &SourceRuntime,
+    states: &[SourceState],
+    memory: Option<&HealthMemory>,
+) -> HealthView {
+    let state = states.iter().find(|state| state.source == inlet.source.id);
+    let report = state.map(|state| &state.report);
+    let error = report.and_then(|report| report.error.as_deref());
+    let complete = report.and_then(|report| report.complete_until);
+    let success = inlet.health.figures().last_success_at.max(complete);
+    let next = upcoming_run(inlet, state).filter(|_| inlet.source.settings.enabled);
+    HealthView::of_source(success, memory, error, next)
 }
 
 /// What is worth knowing of a scheme before it is used.
@@ -187,7 +210,12 @@ impl SettingsResource for SourceResource {
     ) -> Result<Vec<SourceView>, ApiProblem> {
         let states = run::states(app, &objects).await?;
         let now = app.journal.clock().now();
-        let view = |inlet: &Arc<SourceRuntime>| SourceView::new(inlet, &states, principal, now);
+        let healths = find_healths(app, principal).await;
+        let view = |inlet: &Arc<SourceRuntime>| {
+            let id = inlet.source.id;
+            let memory = healths.as_ref().and_then(|healths| healths.source_memory(id));
+            SourceView::new(inlet, &states, principal, memory, now)
+        };
         Ok(objects.iter().map(view).collect())
     }
 

@@ -11,7 +11,7 @@ use crate::net::retry_after::retry_after;
 use crate::time::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -92,14 +92,7 @@ fn post(uri: Uri, body: Vec<u8>) -> ClientRequest {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     let agent = concat!("Waybill/", env!("CARGO_PKG_VERSION"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-    ClientRequest {
-        method: Method::POST,
-        uri,
-        headers,
-        header_case: None,
-        body: Bytes::from(body),
-        permit: None,
-    }
+    ClientRequest::post(uri, headers, Bytes::from(body))
 }
 
 fn read_reply(reply: ClientReply, at: Timestamp) -> ChannelReply {

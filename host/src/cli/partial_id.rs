@@ -32,6 +32,8 @@ pub struct IdKind {
 pub const EVENT: IdKind = IdKind { word: "event", path: "/events", prefix: "evt_" };
 /// Deliveries.
 pub const DELIVERY: IdKind = IdKind { word: "delivery", path: "/deliveries", prefix: "dlv_" };
+/// Alerts.
+pub const ALERT: IdKind = IdKind { word: "alert", path: "/alerts", prefix: "alr_" };
 /// Dead letters.
 pub const DEAD_LETTER: IdKind =
     IdKind { word: "dead letter", path: "/dead-letters", prefix: "dlt_" };

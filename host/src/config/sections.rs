@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::DatabaseUrl;
+use super::{DatabaseUrl, HiddenText};
 use crate::model::retry_schedule::RetrySchedule;
+use crate::model::rule_change::AlertRules;
 use crate::time::span::TimeSpan;
 
 /// Section `server`.
@@ -44,6 +45,33 @@ pub struct TlsSection {
     pub key: Option<PathBuf>,
     /// Address and port where plain HTTP is sent on to HTTPS.
     pub redirect_listen: Option<SocketAddr>,
+}
+
+/// Section `metrics`.
+#[derive(Debug, Clone, Default)]
+pub struct MetricsSection {
+    /// Address and port of a listener of its own for `/metrics`, which is then not served beside the
+    /// API.
+    pub listen: Option<SocketAddr>,
+    /// Whether `/metrics` needs a token with the scope `metrics:read`.
+    pub require_token: bool,
+}
+
+/// Section `alerts`.
+#[derive(Debug, Clone)]
+pub struct AlertsSection {
+    /// Whether rules are looked at.
+    pub enabled: bool,
+    /// How often, 100 ms to 1 h.
+    pub interval: TimeSpan,
+    /// How often a notice is repeated of what still fires; never where it is zero.
+    pub remind: TimeSpan,
+    /// Where notices go too, without a flow.
+    pub webhook: Option<HiddenText>,
+    /// What those are signed with.
+    pub webhook_secret: Option<HiddenText>,
+    /// What is measured, and from when on it is an alert.
+    pub rules: AlertRules,
 }
 
 /// Section `audit`.
@@ -201,6 +229,19 @@ impl Default for DeliverySection {
             max_in_flight: 96,
             ca_file: None,
             name_servers: Vec::new(),
+        }
+    }
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: seconds(10),
+            remind: TimeSpan::new(Duration::from_hours(24)),
+            webhook: None,
+            webhook_secret: None,
+            rules: AlertRules::default(),
         }
     }
 }

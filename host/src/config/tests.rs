@@ -124,6 +124,35 @@ fn errors_say_what_where_and_how_to_mend() {
 }
 
 #[test]
+fn rules_of_alerts_are_changed_one_by_one() {
+    let file = "[alerts]\nendpoint_failing = { limit = '5m', limits = { archive = '6h' } }\n\
+                disk_free = { enabled = false }\nwebhook = 'https://hooks.example/t0ken'\n";
+    let environment = pairs(&[("WAYBILL_ALERTS__FAILURE_RATE", "{ limit = 30 }")]);
+    let config = Config::from_parts(Some(("f", file)), environment, &[]).unwrap();
+    let rule = |metric| config.alerts.rules.rule(metric);
+    let failing = rule(AlertMetric::EndpointFailing);
+    assert_eq!((failing.limit, failing.limit_for("archive", None)), (Some(300), Some(21_600)));
+    assert!(!rule(AlertMetric::DiskFree).enabled && rule(AlertMetric::DeadLetters).enabled);
+    assert_eq!(rule(AlertMetric::FailureRate).limit, Some(30));
+    assert!(!format!("{config:?}").contains("t0ken"), "an address may hold a token");
+    for (file, says) in [
+        (
+            "[alerts]\ndisk_free = { limit = '1h' }\n",
+            "alerts.disk_free: limits of this rule are percent",
+        ),
+        ("[alerts]\ndisk_fre = { limit = 1 }\n", "the nearest known one is alerts.disk_free"),
+        ("[alerts]\nwebhook = 'ftp://x'\n", "alerts.webhook: must be an http or https URL"),
+        (
+            "[alerts]\nwebhook_secret = 'x'\n",
+            "alerts.webhook_secret: signs what alerts.webhook gets",
+        ),
+    ] {
+        let said = error(file, &[]);
+        assert!(said.contains(says), "expected {says:?} in {said:?}");
+    }
+}
+
+#[test]
 fn everything_wrong_is_said_at_once() {
     let said =
         error("[smart]\nwindow = 'soon'\nmaxwait = '1s'\n", &[("WAYBILL_SERVER__MAX_BODY", "1")]);

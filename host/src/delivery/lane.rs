@@ -290,6 +290,7 @@ async fn send_delivery(
     }
     keep_refresh_token(&context.live, &target).await;
     let outcome = tell_pace(&context.live, lane, turn, &target, &made);
+    count_attempt(context, &target, &leased, &made, &outcome);
     let message_type = leased.message.as_ref().and_then(|m| m.event_type.clone());
     let settled = SettledAttempt {
         delivery: leased.id,
@@ -307,6 +308,25 @@ async fn send_delivery(
     };
     if let Err(error) = context.journal.record_attempt(settled).await {
         tracing::warn!(delivery = %leased.id, %error, "an attempt was not recorded and will be made again");
+    }
+}
+
+fn count_attempt(
+    context: &LaneContext,
+    target: &EndpointRuntime,
+    leased: &LeasedDelivery,
+    made: &MadeAttempt,
+    outcome: &AttemptOutcome,
+) {
+    let attempt = &made.attempt;
+    target.figures.note_attempt(made.judgement.error_class, attempt.duration);
+    match outcome {
+        AttemptOutcome::Delivered => {
+            let way = attempt.at.after(attempt.duration).since(leased.event.received_at);
+            context.journal.metrics().store.way_seconds.observe_span(way);
+        }
+        AttemptOutcome::Dead { .. } => target.figures.note_death(),
+        AttemptOutcome::Retry { .. } | AttemptOutcome::HeldBack { .. } => {}
     }
 }
 

@@ -10,7 +10,7 @@ use crate::time::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -119,7 +119,7 @@ fn build_request(oauth: &OauthAccess, wall: Timestamp) -> Result<ClientRequest, 
         headers.insert(header::AUTHORIZATION, value);
     }
     let body = Bytes::from(form);
-    Ok(ClientRequest { method: Method::POST, uri, headers, header_case: None, body, permit: None })
+    Ok(ClientRequest::post(uri, headers, body))
 }
 
 /// The form, and the value of `Authorization` if there is one.

@@ -15,8 +15,8 @@ use crate::settings::SettingsSnapshot;
 use crate::settings::matching::EventMatches;
 use crate::settings::source_runtime::SourceRuntime;
 use crate::store;
-use crate::store::SourceChanges;
 use crate::store::watch::{EventNotice, EventWatch};
+use crate::store::{AlertChanges, SourceChanges};
 use crate::store::{CaptureReceipt, DeliveryProgress, EventCapture, EventStore, IdempotencyKeys};
 use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
@@ -175,6 +175,21 @@ pub async fn take_source_events(
     }))
 }
 
+/// Stores notices about alerts, together with the findings that they report. Returns `None` without
+/// writing anything if another node has the duty.
+pub async fn take_notices(
+    journal: &EventStore,
+    topology: &SettingsSnapshot,
+    notices: Vec<IncomingEvent>,
+    changes: AlertChanges,
+) -> Result<Option<Vec<CaptureReceipt>>, store::StoreError> {
+    let capture = |notice: IncomingEvent| {
+        capture_events(journal, topology, notice, (RepeatKeys::default(), None)).0
+    };
+    let captures = notices.into_iter().map(capture).collect();
+    journal.record_alerts(captures, changes).await
+}
+
 /// Fails if a source is disabled, or if it is strict and the type is not in the catalogue.
 fn check_sources(
     topology: &SettingsSnapshot,
@@ -246,6 +261,7 @@ fn capture_events(
     let matches = matches.admit(&event);
     let deliveries = matches.drafts(journal, &event);
     let plannings = matches.plannings(journal, &event);
+    journal.metrics().store.suppressed.inc_by(matches.skipped.len() as u64);
     let skipped = matches.skipped.iter().map(|skip| (skip.flow, skip.reason.clone())).collect();
     let capture = EventCapture {
         matched: matches.len(),

@@ -1,6 +1,8 @@
 //! Events: captured facts, immutable from then on.
 
-use super::id::EventId;
+use super::alert::NOTICE_SOURCE;
+use super::id::{EndpointId, EventId};
+use super::type_pattern::OWN_TYPES;
 use crate::expression::event_subject::EventSubject;
 use crate::time::timestamp::Timestamp;
 use indexmap::IndexMap;
@@ -46,6 +48,19 @@ impl Event {
     /// does not say which one.
     pub fn record_key(&self) -> Option<String> {
         record_key(&self.source, self.resource.as_deref(), self.resource_id.as_deref())
+    }
+
+    /// Whether it is a notice about an endpoint, which must not get it: what is broken cannot carry
+    /// the news of it, and each failure would make more.
+    pub fn is_notice_about(&self, endpoint: EndpointId) -> bool {
+        self.is_notice()
+            && self.resource.as_deref() == Some("endpoint")
+            && self.resource_id.as_ref().is_some_and(|id| *id == endpoint.to_string())
+    }
+
+    /// Whether it comes from Waybill itself.
+    pub fn is_notice(&self) -> bool {
+        self.source == NOTICE_SOURCE && self.event_type.starts_with(OWN_TYPES)
     }
 
     /// What its payload takes in memory, in bytes.

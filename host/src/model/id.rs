@@ -101,6 +101,8 @@ ids! {
     DeadLetterId = "dlt_";
     /// One request to the API, in `X-Request-Id`.
     RequestId = "req_";
+    /// What a rule found about one thing.
+    AlertId = "alr_";
     /// A short-lived token.
     GrantId = "grt_";
 }

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
+/// How the types of Waybill's own events begin.
+pub const OWN_TYPES: &str = "waybill.";
+
 /// The longest event type, in bytes.
 pub const MAX_EVENT_TYPE: usize = 128;
 
@@ -18,7 +21,8 @@ pub struct InvalidPattern {
 /// Chooses event types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypePattern {
-    /// `*`: every type.
+    /// `*`: every type but those of Waybill itself, such as `waybill.alert.firing`: who takes a
+    /// CRM's events has not asked for notices to its operators.
     Any,
     /// `invoice.*`: every type that begins with `invoice.`; the text holds the final dot.
     Prefix(String),
@@ -58,7 +62,7 @@ impl TypePattern {
     /// Whether it chooses `event_type`.
     pub fn matches(&self, event_type: &str) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any => !event_type.starts_with(OWN_TYPES),
             Self::Prefix(prefix) => event_type.starts_with(prefix.as_str()),
             Self::Exact(name) => event_type == name,
         }
@@ -97,6 +101,8 @@ mod tests {
         let matches =
             |pattern: &str, name: &str| TypePattern::parse(pattern).unwrap().matches(name);
         assert!(matches("*", "invoice.paid"));
+        assert!(!matches("*", "waybill.alert.firing"));
+        assert!(matches("waybill.alert.*", "waybill.alert.firing"));
         assert!(matches("invoice.*", "invoice.paid"));
         assert!(matches("a.b.*", "a.b.c"));
         assert!(!matches("invoice.*", "invoices.paid"));

@@ -37,6 +37,20 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Timeout,
+        Self::Connect,
+        Self::ConnectionLost,
+        Self::Dns,
+        Self::Tls,
+        Self::AddressForbidden,
+        Self::Redirect,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Protocol,
+    ];
+
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -93,6 +93,13 @@ pub struct ClientRequest {
     pub permit: Option<SendPermit>,
 }
 
+impl ClientRequest {
+    /// Makes a POST that is not bound to a lease.
+    pub const fn post(uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
+        Self { method: Method::POST, uri, headers, header_case: None, body, permit: None }
+    }
+}
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct ClientReply {

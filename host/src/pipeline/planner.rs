@@ -10,12 +10,15 @@
 
 use super::bounds::{self, EventWork, RunLabel};
 use super::contents::{ContentsRoom, PlanContents};
+use crate::metrics::module_figures::CallOutcome;
 use crate::model::endpoint::DeliveryMode;
 use crate::model::event::{DeliveryMessage, Event, attribute_texts};
 use crate::model::id::{EndpointId, EventId};
 use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
+use crate::settings::matching::NOTICE_REFUSAL;
 use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
+use crate::time::clock::Clock;
 use crate::wasm::{self, LogLine, ModuleFailure, ModuleInput, ModuleStep, RoutedEvent, RunEnd};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -38,6 +41,8 @@ pub struct FlowPlanner<'a> {
     pub heavy: &'a Arc<Semaphore>,
     /// How much of what the modules return is kept.
     pub room: ContentsRoom,
+    /// The time of the calls that are counted; a dry run counts none.
+    pub clock: Option<&'a Clock>,
 }
 
 /// Bytes that a plan may hold while others run; one that holds more waits until it is the only one.
@@ -360,6 +365,10 @@ impl<'a> FlowPlanner<'a> {
         let mut run = module.run(input, &stage.config).await;
         let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
         drop(share);
+        if let Some(clock) = self.clock {
+            let ran = Duration::from_micros(ran);
+            stage.figures.note_call(tell_outcome(&run.end), ran, clock.now());
+        }
         let waited = began.elapsed().saturating_sub(Duration::from_micros(ran));
         course.patience = course.patience.saturating_sub(waited);
         let draft = (item.id != self.event.id).then_some(item.id);
@@ -392,6 +401,11 @@ impl<'a> FlowPlanner<'a> {
                 if !target.endpoint.settings.enabled {
                     course.work.note_host(course.steps, TraceStep::of_disabled(target));
                     chosen.push((target, plan));
+                    continue;
+                }
+                if self.event.is_notice_about(target.endpoint.id) {
+                    let step = TraceStep::of_host("endpoint", SKIPPED, NOTICE_REFUSAL.to_owned());
+                    course.work.note_host(course.steps, step);
                     continue;
                 }
                 // What `where` keeps back costs as much as what it lets on.
@@ -483,6 +497,14 @@ impl<'a> FlowPlanner<'a> {
             ordering_key: chosen.and_then(|d| d.ordering_key.clone()),
             part: 0,
         }
+    }
+}
+
+const fn tell_outcome(end: &RunEnd) -> CallOutcome {
+    match end {
+        RunEnd::Out(_) => CallOutcome::Passed,
+        RunEnd::Dropped { .. } => CallOutcome::Dropped,
+        RunEnd::Failed(_) => CallOutcome::Failed,
     }
 }
 

@@ -4,6 +4,7 @@ use crate::channels::{EndpointChannel, find_channel};
 use crate::config::ChannelsSection;
 use crate::expression::WhereCondition;
 use crate::expression::event_subject::EventSubject;
+use crate::metrics::EndpointFigures;
 use crate::model::delivery::{CollapseKey, DedupeKey, NewDelivery, WorkLease};
 use crate::model::endpoint::{DeliveryMode, Endpoint, EndpointSettings};
 use crate::model::endpoint_auth::EndpointAuth;
@@ -83,6 +84,8 @@ pub struct EndpointRuntime {
     max_wait: Duration,
     /// Its queue in memory.
     pub lane: Arc<EndpointLane>,
+    /// What is counted of it.
+    pub figures: Arc<EndpointFigures>,
 }
 
 /// A stored endpoint cannot be used.
@@ -136,6 +139,7 @@ impl EndpointRuntime {
             window: settings.smart.window.map_or(defaults.smart_window, TimeSpan::get),
             max_wait: settings.smart.max_wait.map_or(defaults.smart_max_wait, TimeSpan::get),
             lane: journal.prefetch().open_lane(endpoint.id, max_in_flight),
+            figures: journal.metrics().find_endpoint(&settings.name),
             secrets,
             endpoint,
         })

@@ -455,7 +455,9 @@ impl LiveSettings {
             let lane = self.inner.journal.prefetch().open_flow_lane(flow.id);
             let condition = flow.settings.condition.as_deref().map(WhereCondition::new);
             log_unreadable_condition(ObjectKind::Flow, &flow.settings.name, condition.as_ref());
-            let runtime = FlowRuntime { flow, condition, endpoints, modules, locked, lane };
+            let figures = self.inner.journal.metrics().find_flow(&flow.settings.name);
+            let runtime =
+                FlowRuntime { flow, condition, endpoints, modules, locked, lane, figures };
             flows.push(Arc::new(runtime));
         }
         *loaded = in_use;
@@ -500,6 +502,7 @@ impl LiveSettings {
             config: Arc::new(settings.texts()),
             module,
             share,
+            figures: self.inner.journal.metrics().find_module(&settings.name),
         }
     }
 

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How long the lease on running an event's modules holds.
 pub const PLANNING_HOLD: Duration = Duration::from_mins(2);
 
+/// Why an endpoint does not get a notice.
+pub const NOTICE_REFUSAL: &str = "a notice about an endpoint does not go to that endpoint";
+
 /// Answers kept for repeated questions; more kinds of event than this are looked up each time.
 const CACHED: usize = 4_096;
 
@@ -136,7 +139,7 @@ impl SettingsSnapshot {
 impl EventMatches {
     /// Who of them takes this event. Costs a look at one flag where nothing has a `where`.
     pub fn admit(self: Arc<Self>, event: &Event) -> Arc<Self> {
-        if !self.has_where {
+        if !self.has_where && !event.is_notice() {
             return self;
         }
         let subject = event.subject();
@@ -156,7 +159,12 @@ impl EventMatches {
             if !takes || !seen.insert(target.endpoint.id) {
                 continue;
             }
-            match target.find_refusal(&subject) {
+            let refusal = if event.is_notice_about(target.endpoint.id) {
+                Some(NOTICE_REFUSAL.to_owned())
+            } else {
+                target.find_refusal(&subject)
+            };
+            match refusal {
                 Some(reason) => {
                     let flow = route.as_ref().map(|route| route.flow.id);
                     admitted.skipped.push(SkippedMatch { flow, reason });

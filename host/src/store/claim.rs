@@ -153,6 +153,7 @@ impl EventStore {
         let (wanted, lease) =
             (slots.len(), WorkLease { token: self.next_lease_token(), until: now.after(hold) });
         let claimed = self.claim_rows(lane.endpoint, ordered, lease, now, wanted).await?;
+        self.metrics().store.claimed.inc_by(claimed);
         let mut placed = PlacedRows::<ClaimedRow>::into(slots);
         if claimed > 0 {
             let query = SqlQuery::new(statements::CLAIMED)

@@ -11,6 +11,7 @@
 //! Each kind of operation has a file of its own, which writes it and, after the commit, hands over
 //! what follows from it.
 
+pub mod alerts;
 pub mod audit_notes;
 pub mod capture;
 pub mod dead_letters;
@@ -28,6 +29,7 @@ pub mod settle;
 pub mod source_rows;
 pub mod write_operations;
 
+pub use alerts::{AlertChanges, PutAlert};
 pub use audit_notes::AuditNotes;
 pub use capture::{CaptureReceipt, EventCapture, IdempotencyKeys, NewPlanning};
 pub use deliveries::DeliveryDraft;

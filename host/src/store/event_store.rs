@@ -9,12 +9,12 @@ use super::commit::settle::SettledAttempt;
 use super::commit::source_rows::SourceChanges;
 use super::commit::{group_writer, queue};
 use super::db::{DatabasePool, StoreOpening};
-use super::figures::StoreFigures;
 use super::prefetch::{PrefetchOutlets, WorkPrefetch};
 use super::watch::EventWatchers;
 use super::write_health::{ReadinessProof, WriteHealth};
 use super::{StoreError, database_time, node_id};
 use crate::error_chain::error_chain;
+use crate::metrics::ServerMetrics;
 use crate::model::node_description::NodeDescription;
 use crate::store::presence::{NodePresence, OtherNodes};
 use crate::time::clock::Clock;
@@ -72,7 +72,7 @@ impl EventStore {
             prefetch,
             watchers: EventWatchers::default(),
             others: OtherNodes::default(),
-            figures: StoreFigures::default(),
+            metrics: ServerMetrics::default(),
             write_health: WriteHealth::default(),
         });
         let committing = Arc::default();
@@ -115,9 +115,14 @@ impl EventStore {
         &self.inner.followers.watchers
     }
 
-    /// What was recorded since the start.
-    pub fn figures(&self) -> &StoreFigures {
-        &self.inner.followers.figures
+    /// What was counted since the start.
+    pub fn metrics(&self) -> &ServerMetrics {
+        &self.inner.followers.metrics
+    }
+
+    /// Operations that wait for the writers.
+    pub fn count_queued(&self) -> usize {
+        self.inner.writer.max_capacity() - self.inner.writer.capacity()
     }
 
     /// A token no other claim has.

@@ -177,7 +177,10 @@ impl EventStore {
 
     async fn list_others(&self) -> Result<Vec<OtherNode>, StoreError> {
         let query = SqlQuery::new(statements::OTHER_NODES).bind(self.inner.node);
-        self.pool().fetch_all(query).await
+        let others: Vec<OtherNode> = self.pool().fetch_all(query).await?;
+        let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
+        self.metrics().store.nodes.set(count.saturating_add(1));
+        Ok(others)
     }
 
     /// Says that this process is there, and asks what time it is.
@@ -327,6 +330,7 @@ impl EventStore {
             Box::pin(async move {
                 // In the order of the group commit, so that the two cannot wait for each other.
                 tx.execute(SqlQuery::new(sources).bind(node)).await?;
+                tx.execute(SqlQuery::new(statements::LEAVE_DUTIES).bind(node)).await?;
                 for text in [plannings, statements::RELEASE_NODE] {
                     let release = SqlQuery::new(text).bind(first).bind(last).bind(now);
                     tx.execute(release).await?;

@@ -18,6 +18,9 @@ macro_rules! statements {
     };
 }
 
+pub mod alerts;
+pub use alerts::*;
+
 pub mod overviews;
 pub use overviews::*;
 
@@ -836,7 +839,7 @@ mod tests {
 
     /// Every statement that is one text.
     fn every_plain() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        ALL.iter().chain(overviews::ALL)
+        ALL.iter().chain(overviews::ALL).chain(alerts::ALL)
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the store promises, on both databases: the tests below the program's own.
 
+mod alerting;
 mod capturing;
 mod changing;
 mod clocks;

@@ -43,6 +43,7 @@ async fn a_read_only_token_sees_no_button_and_its_forms_are_refused() {
         &format!("/admin/dead-letters/{letter}"),
         "/admin/modules",
         "/admin/nodes",
+        "/admin/alerts",
     ];
     for path in pages {
         let page = viewer.page(path).await;

@@ -1,7 +1,7 @@
 //! One endpoint: its health, its deliveries, its settings, and what can be done about it.
 
 use super::ENDPOINTS;
-use super::health::{EndpointHealth, HealthReport, tell_failed, tell_waiting};
+use super::health::{HealthReport, tell_waiting};
 use crate::admin::call::{PageCall, PageContent, PageResult, PageSection};
 use crate::admin::deliveries::draw_deliveries;
 use crate::admin::endpoint_address;
@@ -16,6 +16,7 @@ use crate::api::edit;
 use crate::api::endpoints::{EndpointResource, EndpointView, find_endpoint, show_endpoint};
 use crate::api::resource::SettingsResource as _;
 use crate::channels::find_channel;
+use crate::health::endpoint_health::{EndpointHealth, tell_failed};
 use crate::model::delivery::DeliveryStatus;
 use crate::model::private_values::mask_url;
 use axum::Json;

@@ -1,6 +1,7 @@
 //! What needs a person now, worst first, each with the one button that begins to solve it.
 
 use super::OverviewData;
+use crate::admin::alerts::{ALERTS, alert_sign, draw_subject};
 use crate::admin::call::PageCall;
 use crate::admin::dead_letters::DEAD_LETTERS;
 use crate::admin::dead_letters::causes::cause_place;
@@ -25,17 +26,35 @@ pub struct AttentionItem {
     began: Option<Timestamp>,
     count: String,
     action: Markup,
+    /// Whether a rule found it: those come first.
+    is_alert: bool,
 }
 
 /// Everything that needs attention, worst first, then longest.
 pub fn list_attention(call: &PageCall, data: &OverviewData) -> Vec<AttentionItem> {
     let mut items = Vec::new();
+    list_alerts(call, data, &mut items);
     list_endpoints(call, data, &mut items);
     list_causes(call, data, &mut items);
     list_sources(call, data, &mut items);
     list_flows(call, &mut items);
-    items.sort_by_key(|item| (item.sign.tone != StateTone::Bad, item.began));
+    items.sort_by_key(|item| (!item.is_alert, item.sign.tone != StateTone::Bad, item.began));
     items
+}
+
+fn list_alerts(call: &PageCall, data: &OverviewData, items: &mut Vec<AttentionItem>) {
+    for alert in &data.alerts {
+        items.push(AttentionItem {
+            sign: alert_sign(alert),
+            title: html! { "Alert " code { (alert.rule.as_str()) } ": " (draw_subject(&alert.subject)) },
+            sentence: alert.summary.clone(),
+            since: Some(draw_since(call.now, alert.since)),
+            began: Some(alert.since),
+            count: format!("limit {}", alert.shown_limit),
+            action: html! { a class="btn" href=(ALERTS) { "Open the alert" } },
+            is_alert: true,
+        });
+    }
 }
 
 fn list_endpoints(call: &PageCall, data: &OverviewData, items: &mut Vec<AttentionItem>) {
@@ -70,6 +89,7 @@ fn list_endpoints(call: &PageCall, data: &OverviewData, items: &mut Vec<Attentio
             } else {
                 html! { a class="btn" href=(here) { "Open " (name) } }
             },
+            is_alert: false,
         });
     }
 }
@@ -91,6 +111,7 @@ fn list_causes(call: &PageCall, data: &OverviewData, items: &mut Vec<AttentionIt
             began: Some(cause.first_at),
             count: format!("the last {}", tell_ago(call.now, cause.last_at)),
             action: html! { a class="btn" href=(address) { "Review " (tell_count(open)) } },
+            is_alert: false,
         });
     }
 }
@@ -110,6 +131,7 @@ fn list_sources(call: &PageCall, data: &OverviewData, items: &mut Vec<AttentionI
             began: source.failed_at(),
             count: tell_number(source.captured(), "event so far", "events so far"),
             action: html! { a class="btn" href=(here) { "Open " (source.name) } },
+            is_alert: false,
         });
     }
 }
@@ -130,6 +152,7 @@ fn list_flows(call: &PageCall, items: &mut Vec<AttentionItem>) {
             began: None,
             count: String::new(),
             action: html! { a class="btn" href=(here) { "Open " (name) } },
+            is_alert: false,
         });
     }
 }

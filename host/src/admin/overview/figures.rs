@@ -4,7 +4,7 @@
 //! where the span holds more, the figures begin later than the span and say when.
 
 use crate::admin::call::{PageCall, PageProblem};
-use crate::admin::endpoints::health::MOST_DELIVERIES;
+use crate::health::endpoint_health::MOST_DELIVERIES;
 use crate::model::delivery::DeliveryStatus;
 use crate::store::RecentDelivery;
 use crate::time::timestamp::Timestamp;

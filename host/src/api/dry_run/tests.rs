@@ -56,11 +56,13 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
             config: Arc::default(),
             module: Ok((version, load_guest(&wasm).await)),
             share: Semaphore::new(1),
+            figures: store.metrics().find_module(name),
         });
     }
     let endpoints = vec![endpoint(store, "invoice.paid", enabled)];
     let lane = store.prefetch().open_flow_lane(flow.id);
-    FlowRuntime { flow, condition: None, endpoints, modules, locked: false, lane }
+    let figures = store.metrics().find_flow(&flow.settings.name);
+    FlowRuntime { flow, condition: None, endpoints, modules, locked: false, lane, figures }
 }
 
 async fn run_dry(flow: &FlowRuntime, event: &Event) -> Value {
@@ -72,6 +74,7 @@ async fn run_dry(flow: &FlowRuntime, event: &Event) -> Value {
         dedupe_for: Duration::from_hours(1),
         heavy: &heavy,
         room: ContentsRoom::DRY_RUN,
+        clock: None,
     };
     let outcome = planner.choose_deliveries().await;
     serde_json::to_value(DryRunAnswer::of(flow, event, 1, outcome)).unwrap()
@@ -146,6 +149,7 @@ async fn what_an_event_adds_to_the_database_is_measured() {
         dedupe_for: Duration::from_hours(1),
         heavy: &heavy,
         room: ContentsRoom::STORED,
+        clock: None,
     };
     let outcome = planner.choose_deliveries().await;
     let contents = outcome.contents.unwrap();

@@ -1,6 +1,6 @@
 //! Who hears of a commit once it is durable.
 
-use crate::store::figures::StoreFigures;
+use crate::metrics::ServerMetrics;
 use crate::store::prefetch::WorkPrefetch;
 use crate::store::presence::OtherNodes;
 use crate::store::watch::EventWatchers;
@@ -15,6 +15,6 @@ pub struct CommitFollowers {
     pub watchers: EventWatchers,
     /// Nodes that may have such requests.
     pub others: OtherNodes,
-    pub figures: StoreFigures,
+    pub metrics: ServerMetrics,
     pub write_health: WriteHealth,
 }

@@ -15,11 +15,10 @@ use super::{plan, settle};
 use crate::error_chain::error_chain;
 use crate::store::StoreError;
 use crate::store::db::DatabasePool;
-use crate::store::figures::StoreFigures;
 use crate::store::node_notice::{NODE_CHANNEL, NodeNotice};
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, RwLock, mpsc};
 
 /// How often a transaction that met another node's is written again.
@@ -76,6 +75,10 @@ impl GroupWriter {
 
     /// Writes the operations; those to be tried again come back.
     async fn commit(&self, operations: Vec<WriteOperation>) -> Vec<WriteOperation> {
+        let figures = &self.followers.metrics.store;
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand operations")]
+        figures.commit_operations.observe(operations.len() as f64);
+        let began = Instant::now();
         let (mut operations, mut written) = self.write(operations).await;
         let mut may_move = true;
         for _ in 0..RACES {
@@ -85,6 +88,10 @@ impl GroupWriter {
                 break;
             }
             (operations, written) = self.write(operations).await;
+        }
+        figures.commit_seconds.observe_span(began.elapsed());
+        if written.is_err() {
+            figures.failed_commits.inc();
         }
         if operations.iter().any(WriteOperation::is_work) {
             self.followers.write_health.note_commit(written.is_ok());
@@ -174,8 +181,8 @@ impl GroupWriter {
 
     /// After the commit: callers are answered, and what is ready for the next stage goes on.
     fn answer(&self, operations: Vec<WriteOperation>, done: WriteResults) {
-        let CommitFollowers { prefetch, watchers, figures, .. } = &*self.followers;
-        StoreFigures::add(&figures.commits, 1);
+        let CommitFollowers { prefetch, watchers, metrics, .. } = &*self.followers;
+        metrics.store.commits.inc();
         let (mut receipts, mut planned) = (done.receipts.into_iter(), done.planned.into_iter());
         let mut held = done.held.into_iter();
         for operation in operations {
@@ -187,18 +194,19 @@ impl GroupWriter {
                 WriteOperation::Plan { planned: plan, reply } => {
                     let is_applied = planned.next().unwrap_or(false);
                     if is_applied {
-                        StoreFigures::add(&figures.planned, 1);
+                        metrics.store.planned.inc();
                         plan::hand_over(prefetch, watchers, *plan);
                     }
                     drop(reply.send(Ok(is_applied)));
                 }
                 WriteOperation::Settle(settled) => {
-                    StoreFigures::add(settled.counter(figures), 1);
+                    settled.note_outcome(&metrics.store);
                     settle::hand_over(prefetch, watchers, &settled);
                 }
                 WriteOperation::Note(_) => {}
                 WriteOperation::Prove { reply, .. } => drop(reply.send(Ok(()))),
-                WriteOperation::Take { captures, reply, .. } => {
+                WriteOperation::Take { captures, reply, .. }
+                | WriteOperation::Alert { captures, reply, .. } => {
                     let is_held = held.next().unwrap_or(false);
                     let mine = is_held.then(|| self.answer_captures(captures, &mut receipts));
                     drop(reply.send(mine.transpose()));
@@ -218,10 +226,10 @@ impl GroupWriter {
         let mine: Vec<Option<CaptureReceipt>> = receipts.take(captures.len()).collect();
         let mine: Vec<CaptureReceipt> =
             mine.into_iter().collect::<Option<_>>().ok_or(StoreError::KeyReused)?;
-        let figures = &self.followers.figures;
+        let figures = &self.followers.metrics.store;
         let repeats = mine.iter().filter(|receipt| receipt.duplicate).count() as u64;
-        StoreFigures::add(&figures.duplicates, repeats);
-        StoreFigures::add(&figures.captured, mine.len() as u64 - repeats);
+        figures.duplicates.inc_by(repeats);
+        figures.captured.inc_by(mine.len() as u64 - repeats);
         capture::hand_over(&self.followers.prefetch, captures, &mine);
         Ok(mine)
     }

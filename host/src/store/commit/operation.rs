@@ -1,5 +1,6 @@
 //! What the writers are asked to write, and how an operation that failed hears of it.
 
+use super::alerts::AlertChanges;
 use super::audit_notes::AuditNotes;
 use super::capture::{CaptureReceipt, EventCapture};
 use super::plan::RecordedPlan;
@@ -29,6 +30,14 @@ pub enum WriteOperation {
         node: i64,
         reply: oneshot::Sender<Result<Option<Vec<CaptureReceipt>>, StoreError>>,
     },
+    /// What rules found, and the notices that follow.
+    Alert {
+        captures: Vec<EventCapture>,
+        changes: Box<AlertChanges>,
+        /// The process that must have the duty.
+        node: i64,
+        reply: oneshot::Sender<Result<Option<Vec<CaptureReceipt>>, StoreError>>,
+    },
     /// A small write, to prove that the database takes writes.
     Prove {
         node: i64,
@@ -49,6 +58,7 @@ impl WriteOperation {
             Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
             Self::Settle(_) => 2,
             Self::Take { captures, changes, .. } => captures.len() * 2 + changes.rows(),
+            Self::Alert { captures, changes, .. } => captures.len() * 2 + changes.rows(),
             Self::Note(notes) => notes.calls.len() + notes.refused.len() + notes.usages.len(),
             Self::Prove { .. } => 1,
             Self::Flush { .. } => 0,
@@ -65,6 +75,7 @@ impl WriteOperation {
             | Self::Plan { .. }
             | Self::Settle(_)
             | Self::Note(_)
+            | Self::Alert { .. }
             | Self::Prove { .. }
             | Self::Flush { .. } => None,
         }
@@ -81,7 +92,7 @@ impl WriteOperation {
         match self {
             Self::Capture { reply, .. } => drop(reply.send(Err(error))),
             Self::Plan { reply, .. } => drop(reply.send(Err(error))),
-            Self::Take { reply, .. } => drop(reply.send(Err(error))),
+            Self::Take { reply, .. } | Self::Alert { reply, .. } => drop(reply.send(Err(error))),
             Self::Prove { reply, .. } => drop(reply.send(Err(error))),
             Self::Settle(_) | Self::Note(_) | Self::Flush { .. } => return Some(self),
         }
@@ -96,6 +107,7 @@ impl WriteOperation {
             Self::Settle(settled) => settled.set_aside(why),
             Self::Capture { .. }
             | Self::Take { .. }
+            | Self::Alert { .. }
             | Self::Note(_)
             | Self::Prove { .. }
             | Self::Flush { .. } => false,

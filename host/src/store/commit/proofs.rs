@@ -17,7 +17,9 @@ pub fn commit_proofs(operations: &[WriteOperation]) -> Vec<SqlQuery<'_>> {
 
 fn operation_proofs(operation: &WriteOperation) -> Vec<SqlQuery<'_>> {
     match operation {
-        WriteOperation::Capture { captures, .. } | WriteOperation::Take { captures, .. } => {
+        WriteOperation::Capture { captures, .. }
+        | WriteOperation::Take { captures, .. }
+        | WriteOperation::Alert { captures, .. } => {
             let event = |id| SqlQuery::new(statements::FIND_EVENT).bind(id);
             captures.iter().take(MOST).map(|capture| event(capture.event.id)).collect()
         }

@@ -5,16 +5,15 @@
 
 use super::dead_letters::write_dead_letter;
 use crate::json::storable::make_storable;
+use crate::metrics::StoreFigures;
 use crate::model::delivery::{Attempt, AttemptOutcome, DeadLetter, DeliveryStatus, WorkLease};
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId};
 use crate::store::db::{BoundRow, SqlQuery, WriteTransaction};
-use crate::store::figures::StoreFigures;
 use crate::store::node_notice::NodeNotice;
 use crate::store::prefetch::{QueuePermit, WorkPrefetch};
 use crate::store::watch::{EventNotice, EventWatchers};
 use crate::store::{StoreError, statements};
 use crate::time::timestamp::Timestamp;
-use std::sync::atomic::AtomicU64;
 
 /// An attempt that was made, and what follows.
 #[derive(Debug)]
@@ -52,13 +51,14 @@ impl SettledAttempt {
         }
     }
 
-    /// Where it is counted.
-    pub fn counter<'f>(&self, figures: &'f StoreFigures) -> &'f AtomicU64 {
-        match self.outcome {
+    /// Counts it by what follows from it.
+    pub fn note_outcome(&self, figures: &StoreFigures) {
+        let counter = match self.outcome {
             AttemptOutcome::Delivered => &figures.delivered,
             AttemptOutcome::Retry { .. } | AttemptOutcome::HeldBack { .. } => &figures.failed,
             AttemptOutcome::Dead { .. } => &figures.dead,
-        }
+        };
+        counter.inc();
     }
 
     /// Leaves out what was said and answered where the database refused it, so that the attempt

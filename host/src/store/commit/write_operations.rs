@@ -4,7 +4,7 @@ use super::capture::{CaptureReceipt, EventCapture};
 use super::deliveries::lock_collapse_keys;
 use super::operation::WriteOperation;
 use super::source_rows::RunKey;
-use super::{audit_notes, capture, plan, settle, source_rows};
+use super::{alerts, audit_notes, capture, plan, settle, source_rows};
 use crate::store::db::{BoundRow, WriteTransaction};
 use crate::store::{StoreError, statements};
 
@@ -14,7 +14,8 @@ pub struct WriteResults {
     /// `None` for each event of a request that is refused.
     pub receipts: Vec<Option<CaptureReceipt>>,
     pub planned: Vec<bool>,
-    /// Of each [`WriteOperation::Take`]: whether its source was held.
+    /// Of each [`WriteOperation::Take`] whether its source was held, and of each
+    /// [`WriteOperation::Alert`] whether its node has the duty, in the order of the operations.
     pub held: Vec<bool>,
 }
 
@@ -33,10 +34,11 @@ pub async fn write_operations(
     tx: &mut WriteTransaction<'_>,
     ops: &mut [WriteOperation],
 ) -> Result<WriteResults, StoreError> {
-    let held = find_held_runs(tx, ops).await?;
+    let held = find_held(tx, ops).await?;
     let mut is_held = held.iter().copied();
     let (mut captures, mut plans, mut settles) = (Vec::new(), Vec::new(), Vec::new());
     let (mut notes, mut kept, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for op in ops {
         match op {
             WriteOperation::Capture { captures: more, .. } => captures.extend(more.iter_mut()),
@@ -47,6 +49,12 @@ pub async fn write_operations(
                 if is_held.next().unwrap_or(false) {
                     captures.extend(more.iter_mut());
                     kept.push(&**changes);
+                }
+            }
+            WriteOperation::Alert { captures: more, changes, .. } => {
+                if is_held.next().unwrap_or(false) {
+                    captures.extend(more.iter_mut());
+                    found.push(&**changes);
                 }
             }
             WriteOperation::Prove { node, at, .. } => {
@@ -74,6 +82,9 @@ pub async fn write_operations(
     for changes in kept {
         source_rows::write_source_rows(tx, changes).await?;
     }
+    for changes in found {
+        alerts::write_alerts(tx, changes).await?;
+    }
     // Last, as where a lost process's work is taken over, so that the two cannot wait for each
     // other. One row, because PostgreSQL does not take the same one twice in a statement.
     proofs.truncate(1);
@@ -81,12 +92,20 @@ pub async fn write_operations(
     Ok(WriteResults { receipts, planned, held })
 }
 
-/// Of each [`WriteOperation::Take`], whether its run holds the source.
-async fn find_held_runs(
+/// Of each [`WriteOperation::Take`] whether its run holds the source, and of each
+/// [`WriteOperation::Alert`] whether its node has the duty.
+async fn find_held(
     tx: &mut WriteTransaction<'_>,
     ops: &[WriteOperation],
 ) -> Result<Vec<bool>, StoreError> {
     let runs: Vec<RunKey> = ops.iter().filter_map(WriteOperation::required_run).collect();
     let holding = source_rows::held_runs(tx, &runs).await?;
-    Ok(runs.iter().map(|run| holding.contains(run)).collect())
+    let mut held = Vec::new();
+    for operation in ops {
+        if let WriteOperation::Alert { changes, node, .. } = operation {
+            held.push(alerts::holds_duty(tx, *node, changes.at).await?);
+        }
+        held.extend(operation.required_run().map(|run| holding.contains(&run)));
+    }
+    Ok(held)
 }

@@ -1,7 +1,8 @@
 //! Values on their way into the database.
 
 use crate::model::id::{
-    DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, ModuleId, RequestId, SourceId, TokenId,
+    AlertId, DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, ModuleId, RequestId, SourceId,
+    TokenId,
 };
 use crate::time::timestamp::Timestamp;
 use uuid::Uuid;
@@ -68,6 +69,7 @@ column_values! {
     TokenId => Id, |id| Self::Id(id.uuid());
     RequestId => Id, |id| Self::Id(id.uuid());
     DeadLetterId => Id, |id| Self::Id(id.uuid());
+    AlertId => Id, |id| Self::Id(id.uuid());
 }
 
 impl<'q, T: ColumnValue<'q>> From<Option<T>> for BoundValue<'q> {

@@ -127,6 +127,14 @@ impl DatabasePool {
         }
     }
 
+    /// How many connections for reading are in use.
+    pub fn count_reading(&self) -> usize {
+        match &self.backend {
+            DatabaseBackend::Sqlite(database) => database.count_reading(),
+            DatabaseBackend::Postgres(pools) => pools.count_reading(),
+        }
+    }
+
     /// Whether the database ever said that its pages are damaged. Only a restart with a sound file
     /// ends that.
     pub fn is_damaged(&self) -> bool {

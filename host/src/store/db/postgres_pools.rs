@@ -177,6 +177,11 @@ impl PostgresPools {
         self.acquire(&self.read).await
     }
 
+    /// How many connections for reading are in use.
+    pub fn count_reading(&self) -> usize {
+        (self.read.size() as usize).saturating_sub(self.read.num_idle())
+    }
+
     /// How connections for reading are made at present.
     pub fn reader_options(&self) -> PgConnectOptions {
         PgConnectOptions::clone(&self.read.connect_options())

@@ -45,6 +45,11 @@ impl SqliteDatabase {
         writer.clone().ok_or(StoreError::Closed)
     }
 
+    /// How many connections for reading are in use.
+    pub fn count_reading(&self) -> usize {
+        self.readers.count_used()
+    }
+
     /// Fails where what is written now would be gone after a restart.
     pub fn check_in_place(&self) -> Result<(), StoreError> {
         self.file.check_in_place()

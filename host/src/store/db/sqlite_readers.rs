@@ -69,6 +69,11 @@ impl SqliteReaders {
         read.map_err(|_stopped| StoreError::Closed)?
     }
 
+    /// How many connections are in use.
+    pub fn count_used(&self) -> usize {
+        READERS - self.places.available_permits().min(READERS)
+    }
+
     /// Closes the connections; those in use are closed when their reading ends.
     pub fn close(&self) {
         self.places.close();

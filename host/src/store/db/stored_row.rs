@@ -1,7 +1,8 @@
 //! Rows on their way out of the database, read by the names of their columns.
 
 use crate::model::id::{
-    DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, ModuleId, RequestId, SourceId, TokenId,
+    AlertId, DeadLetterId, DeliveryId, EndpointId, EventId, FlowId, ModuleId, RequestId, SourceId,
+    TokenId,
 };
 use crate::store::StoreError;
 use crate::store::error::database_error::corrupt_value;
@@ -90,4 +91,5 @@ converted_columns! {
     TokenId = Uuid, TokenId::from_uuid;
     RequestId = Uuid, RequestId::from_uuid;
     DeadLetterId = Uuid, DeadLetterId::from_uuid;
+    AlertId = Uuid, AlertId::from_uuid;
 }

@@ -1,0 +1,91 @@
+//! Alerts in words: what is wrong, and what to do next.
+
+use crate::model::alert::{AlertFinding, AlertState, SubjectKind};
+use crate::model::alert_rule::{AlertMetric, AlertUnit};
+use crate::time::span::TimeSpan;
+use std::time::Duration;
+
+/// What is wrong, in a sentence.
+pub fn tell_alert(finding: &AlertFinding) -> String {
+    let name = &finding.subject.name;
+    let value = tell_value(finding.metric, finding.value);
+    let kind = finding.subject.kind.as_str();
+    let told = match finding.metric {
+        AlertMetric::DeadLetters => format!("{kind} `{name}` has dead letters: {value}"),
+        AlertMetric::FailureRate => {
+            format!("{value} of the attempts at endpoint `{name}` failed in the last 15 minutes")
+        }
+        AlertMetric::OldestWaiting => {
+            format!("the oldest delivery to endpoint `{name}` has waited for {value}")
+        }
+        AlertMetric::EndpointFailing => {
+            format!("endpoint `{name}` has been failing for {value}")
+        }
+        AlertMetric::SourceSilent => format!("source `{name}` has sent nothing for {value}"),
+        AlertMetric::SourceDown => format!("source `{name}` has been down for {value}"),
+        AlertMetric::ModuleFailures => {
+            format!("the modules of flow `{name}` failed lately, events: {value}")
+        }
+        AlertMetric::DiskFree => format!("{value} of the disk of {name} is free"),
+        AlertMetric::CertificateDays => format!("the certificate of {name} ends in {value}"),
+    };
+    let detail =
+        if finding.detail.is_empty() { String::new() } else { format!(" ({})", finding.detail) };
+    match finding.state {
+        AlertState::Resolved => format!("over: {told}{detail}"),
+        AlertState::Pending | AlertState::Firing => format!("{told}{detail}"),
+    }
+}
+
+/// What to do next, in a sentence.
+pub fn tell_next_step(finding: &AlertFinding) -> String {
+    let name = &finding.subject.name;
+    match finding.metric {
+        AlertMetric::DeadLetters => {
+            let filter = match finding.subject.kind {
+                SubjectKind::Endpoint => format!(" --endpoint {name}"),
+                SubjectKind::Source => format!(" --source {name}"),
+                SubjectKind::Flow | SubjectKind::Server => String::new(),
+            };
+            format!(
+                "Look at the cause with `waybill dead-letter list{filter}`, mend it, and replay."
+            )
+        }
+        AlertMetric::FailureRate | AlertMetric::OldestWaiting | AlertMetric::EndpointFailing => {
+            format!(
+                "Open the endpoint `{name}`, mend its receiver, and send it a test. What waits is \
+                 tried again by itself."
+            )
+        }
+        AlertMetric::SourceSilent => {
+            format!("Check that the system behind `{name}` still sends, or set a limit for it.")
+        }
+        AlertMetric::SourceDown => {
+            format!("Mend what the source `{name}` reports, then `waybill source run {name}`.")
+        }
+        AlertMetric::ModuleFailures => {
+            "Open an event of the flow to see what the module said. Activate the version before, if \
+             a new one is to blame."
+                .to_owned()
+        }
+        AlertMetric::DiskFree => {
+            "Free space, or lower retention.*: a full disk takes no events.".to_owned()
+        }
+        AlertMetric::CertificateDays => {
+            "Renew tls.certificate. The server takes up changed files by itself.".to_owned()
+        }
+    }
+}
+
+/// A value with its unit.
+pub fn tell_value(metric: AlertMetric, value: i64) -> String {
+    match metric.unit() {
+        AlertUnit::Count => value.to_string(),
+        AlertUnit::Percent => format!("{value} %"),
+        AlertUnit::Seconds => {
+            let seconds = Duration::from_secs(value.unsigned_abs());
+            TimeSpan::new(seconds).to_string()
+        }
+        AlertUnit::Days => format!("{value} days"),
+    }
+}

@@ -1,0 +1,287 @@
+//! `/alerts`: what is wrong by the rules, and what people say about it. The rules themselves stand
+//! in the configuration.
+
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
+use super::AppState;
+use super::answer::{DataAnswer, ListAnswer, PageRequest, data_answer, list_page, whole_list};
+use super::auth::CallPrincipal;
+use super::body::{JsonInput, QueryInput};
+use super::events::id;
+use super::problem::ApiProblem;
+use crate::alerts::alert_texts::{tell_alert, tell_next_step, tell_value};
+use crate::model::alert::{AlertState, AlertSubject, StoredAlert};
+use crate::model::alert_rule::{AlertMetric, AlertRule, AlertSeverity};
+use crate::model::id::AlertId;
+use crate::store::ListPage;
+use crate::time::span::TimeSpan;
+use crate::time::timestamp::Timestamp;
+use axum::Json;
+use axum::extract::{Path, State};
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+
+/// An alert: what a rule found about one thing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AlertView {
+    /// Its id. One that fires anew has another.
+    pub id: String,
+    /// The rule that found it.
+    pub rule: AlertMetric,
+    /// How bad it is.
+    pub severity: AlertSeverity,
+    /// `pending` until the value was at its limit for long enough, then `firing`, then `resolved`.
+    pub state: AlertState,
+    /// What it is about.
+    pub subject: AlertSubject,
+    /// When the value reached its limit, or the alert was resolved.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// The value: a number, percent, seconds or days, by the rule.
+    pub value: i64,
+    /// The limit in the same unit.
+    pub limit: i64,
+    /// The value with its unit, for people.
+    pub shown_value: String,
+    /// The limit with its unit.
+    pub shown_limit: String,
+    /// What is wrong, in a sentence.
+    pub summary: String,
+    /// What to do next; null once it is resolved.
+    pub next_step: Option<String>,
+    /// When the last notice was made; null where nobody has been told yet.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub notified_at: Option<Timestamp>,
+    /// When somebody acknowledged it: reminders end.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub acknowledged_at: Option<Timestamp>,
+    /// The name of the token that did.
+    pub acknowledged_by: Option<String>,
+    /// Until when no notices are made.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub silenced_until: Option<Timestamp>,
+}
+
+impl AlertView {
+    fn new(alert: StoredAlert) -> Self {
+        let StoredAlert { id, finding, reaction, .. } = alert;
+        let is_open = finding.state != AlertState::Resolved;
+        Self {
+            id: id.to_string(),
+            rule: finding.metric,
+            severity: finding.severity,
+            state: finding.state,
+            since: finding.since,
+            value: finding.value,
+            limit: finding.limit,
+            shown_value: tell_value(finding.metric, finding.value),
+            shown_limit: tell_value(finding.metric, finding.limit),
+            summary: tell_alert(&finding),
+            next_step: is_open.then(|| tell_next_step(&finding)),
+            notified_at: finding.notified.map(|(at, _)| at),
+            acknowledged_at: reaction.acknowledged_at,
+            acknowledged_by: reaction.acknowledged_by,
+            silenced_until: reaction.silenced_until,
+            subject: finding.subject,
+        }
+    }
+}
+
+/// A rule as it is in force. `alerts.*` in the configuration changes it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RuleView {
+    /// What it measures, which is its name.
+    pub rule: AlertMetric,
+    /// Whether it is looked at.
+    pub enabled: bool,
+    /// The value at which it fires; null where it is learnt.
+    pub limit: Option<i64>,
+    /// The value at which it clears; null where that is the limit.
+    pub clear: Option<i64>,
+    /// Whether it fires at the limit and below, not above.
+    pub fires_below: bool,
+    /// For how long the value must be at the limit before it fires.
+    #[serde(rename = "for")]
+    #[schema(value_type = String)]
+    pub wait: TimeSpan,
+    /// For how long the value must be clear before it is resolved.
+    #[schema(value_type = String)]
+    pub keep: TimeSpan,
+    /// How bad its alerts are.
+    pub severity: AlertSeverity,
+    /// Limits of single things, by name.
+    pub limits: BTreeMap<String, i64>,
+    /// Names that it does not look at.
+    pub except: Vec<String>,
+}
+
+impl RuleView {
+    fn new(rule: AlertRule) -> Self {
+        Self {
+            rule: rule.metric,
+            enabled: rule.enabled,
+            limit: rule.limit,
+            clear: rule.clear,
+            fires_below: rule.metric.fires_below(),
+            wait: TimeSpan::new(rule.wait),
+            keep: TimeSpan::new(rule.keep),
+            severity: rule.severity,
+            limits: rule.limits,
+            except: rule.except,
+        }
+    }
+}
+
+/// Which alerts.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AlertQuery {
+    /// Only those in this state.
+    pub state: Option<AlertState>,
+    /// Where to go on: `meta.next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// How many, 1 to 200; 50 where left out.
+    pub limit: Option<String>,
+}
+
+impl AlertQuery {
+    /// Those in a state, as many as one page holds.
+    pub fn in_state(state: Option<AlertState>) -> Self {
+        Self { state, cursor: None, limit: Some("200".to_owned()) }
+    }
+
+    /// The page that is asked for.
+    fn page(
+        &self,
+        mut found: Vec<StoredAlert>,
+    ) -> Result<ListPage<StoredAlert, AlertId>, ApiProblem> {
+        let pages = PageRequest { cursor: self.cursor.clone(), limit: self.limit.clone() };
+        let (limit, after) = (pages.limit()? as usize, pages.after::<AlertId>()?);
+        found.retain(|alert| self.state.is_none_or(|state| alert.finding.state == state));
+        if let Some(after) = after {
+            let before = found.iter().position(|alert| alert.id == after);
+            found.drain(..before.map_or(0, |before| before + 1));
+        }
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| has_more).map(|alert| alert.id);
+        Ok(ListPage { rows: found, next })
+    }
+}
+
+/// How long to be silent about an alert: one of the two.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SilenceRequest {
+    /// For so long from now, such as `2h`; `0s` ends a silence.
+    #[serde(default, rename = "for")]
+    #[schema(value_type = Option<String>)]
+    pub span: Option<TimeSpan>,
+    /// Until then, RFC 3339.
+    #[serde(default)]
+    pub until: Option<String>,
+}
+
+impl SilenceRequest {
+    fn until(&self, now: Timestamp) -> Result<Option<Timestamp>, ApiProblem> {
+        match (self.span, &self.until) {
+            (Some(span), None) => Ok((!span.get().is_zero()).then(|| now.after(span.get()))),
+            (None, Some(until)) => {
+                let until = Timestamp::parse(until);
+                let until = until.map_err(|error| ApiProblem::fault("until", error.to_string()))?;
+                Ok(Some(until).filter(|until| *until > now))
+            }
+            (None, None) | (Some(_), Some(_)) => {
+                Err(ApiProblem::fault("for", "give `for` or `until`, one of the two"))
+            }
+        }
+    }
+}
+
+/// Lists alerts: those that fire or are pending first, then those that were resolved within 30 days;
+/// 1,000 at most in all.
+#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", operation_id = "list_alerts", params(AlertQuery),
+    responses((status = 200, body = ListAnswer<AlertView>), (status = 422, body = ApiProblem)))]
+pub async fn list_alerts(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    uri: Uri,
+    QueryInput(query): QueryInput<AlertQuery>,
+) -> Result<Json<ListAnswer<AlertView>>, ApiProblem> {
+    let found = query.page(app.journal.list_alerts().await?)?;
+    Ok(list_page(&uri, found, AlertView::new))
+}
+
+/// Lists the rules as they are in force, those that are off included.
+#[utoipa::path(get, path = "/api/v1/alerts/rules", tag = "alerts", operation_id = "list_alert_rules",
+    responses((status = 200, body = ListAnswer<RuleView>)))]
+pub async fn list_rules(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+) -> Json<ListAnswer<RuleView>> {
+    whole_list(app.alerts.rules().list().into_iter().map(RuleView::new).collect())
+}
+
+async fn find_alert(app: &AppState, text: &str) -> Result<StoredAlert, ApiProblem> {
+    let alert: AlertId = id("alert", text)?;
+    let found = app.journal.find_alert(alert).await?;
+    found.ok_or_else(|| ApiProblem::missing("alert", text))
+}
+
+async fn answer_alert(
+    app: &AppState,
+    text: &str,
+) -> Result<Json<DataAnswer<AlertView>>, ApiProblem> {
+    Ok(data_answer(AlertView::new(find_alert(app, text).await?)))
+}
+
+/// One alert.
+#[utoipa::path(get, path = "/api/v1/alerts/{id}", tag = "alerts", operation_id = "show_alert",
+    params(("id" = String, Path)), responses((status = 200, body = DataAnswer<AlertView>), (status = 404, body = ApiProblem)))]
+pub async fn show_alert(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    Path(text): Path<String>,
+) -> Result<Json<DataAnswer<AlertView>>, ApiProblem> {
+    answer_alert(&app, &text).await
+}
+
+const OVER: &str = "it is resolved: there is nothing to keep quiet about";
+
+/// Says that somebody sees to an alert: no reminders follow. Its end is told.
+#[utoipa::path(post, path = "/api/v1/alerts/{id}/acknowledge", tag = "alerts", operation_id = "acknowledge_alert",
+    params(("id" = String, Path)),
+    responses((status = 200, body = DataAnswer<AlertView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
+pub async fn acknowledge_alert(
+    State(app): State<AppState>,
+    principal: CallPrincipal,
+    Path(text): Path<String>,
+) -> Result<Json<DataAnswer<AlertView>>, ApiProblem> {
+    let alert = find_alert(&app, &text).await?;
+    let by = &principal.token().settings.name;
+    if !app.journal.acknowledge_alert(alert.id, by).await? {
+        return Err(ApiProblem::conflict(OVER));
+    }
+    answer_alert(&app, &text).await
+}
+
+/// Makes no notices of an alert until a time. What still fires then is told, and its end if its beginning was.
+#[utoipa::path(post, path = "/api/v1/alerts/{id}/silence", tag = "alerts", operation_id = "silence_alert",
+    params(("id" = String, Path)), request_body = SilenceRequest,
+    responses((status = 200, body = DataAnswer<AlertView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
+pub async fn silence_alert(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    Path(text): Path<String>,
+    JsonInput(request): JsonInput<SilenceRequest>,
+) -> Result<Json<DataAnswer<AlertView>>, ApiProblem> {
+    let alert = find_alert(&app, &text).await?;
+    let until = request.until(app.journal.clock().now())?;
+    if !app.journal.silence_alert(alert.id, until).await? {
+        return Err(ApiProblem::conflict(OVER));
+    }
+    answer_alert(&app, &text).await
+}

@@ -1,0 +1,98 @@
+//! The health of endpoints, flows and sources as answers carry it. What is read for one answer
+//! serves others for a second, so a client that lists often costs no more.
+
+use super::AppState;
+use super::auth::CallPrincipal;
+use crate::health::endpoint_health::{
+    EndpointHealth, MOST_DELIVERIES, SPAN, load_endpoint_healths,
+};
+use crate::health::flow_health::{FlowHealth, load_flow_healths};
+use crate::health::health_view::HealthView;
+use crate::model::alert::SubjectKind;
+use crate::model::id::{EndpointId, FlowId, SourceId};
+use crate::model::subject_health::HealthMemory;
+use crate::store::{EventStore, StoreError};
+use crate::time::timestamp::Timestamp;
+use http::Method;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// How long what was read serves others, and how long it is known that nothing can be read.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long an answer waits for health.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Everything that was read at one moment.
+#[derive(Debug)]
+pub struct HealthAnswers {
+    at: Timestamp,
+    endpoints: HashMap<EndpointId, EndpointHealth>,
+    flows: HashMap<FlowId, FlowHealth>,
+    memories: HashMap<(SubjectKind, String), HealthMemory>,
+}
+
+/// What was read last, and when; nothing where the database could not be read.
+#[derive(Debug, Default)]
+pub struct HealthCache(Mutex<Option<(Timestamp, Option<Arc<HealthAnswers>>)>>);
+
+impl HealthAnswers {
+    async fn load(journal: &EventStore, now: Timestamp) -> Result<Self, StoreError> {
+        let rows = journal.list_recent_deliveries(now.before(SPAN), MOST_DELIVERIES).await?;
+        let memories = journal.list_health().await?.into_iter();
+        Ok(Self {
+            at: now,
+            endpoints: load_endpoint_healths(journal, now, &rows).await?,
+            flows: load_flow_healths(journal, now).await?,
+            memories: memories.map(|kept| ((kept.kind, kept.subject), kept.memory)).collect(),
+        })
+    }
+
+    fn memory(&self, kind: SubjectKind, id: String) -> Option<&HealthMemory> {
+        self.memories.get(&(kind, id))
+    }
+
+    pub fn endpoint(&self, id: EndpointId) -> HealthView {
+        let health = self.endpoints.get(&id).cloned().unwrap_or_default();
+        let memory = self.memory(SubjectKind::Endpoint, id.to_string());
+        HealthView::of_endpoint(&health, memory, self.at)
+    }
+
+    pub fn flow(&self, id: FlowId) -> HealthView {
+        let health = self.flows.get(&id).cloned().unwrap_or_default();
+        HealthView::of_flow(&health, self.memory(SubjectKind::Flow, id.to_string()))
+    }
+
+    /// What is remembered of a source.
+    pub fn source_memory(&self, id: SourceId) -> Option<&HealthMemory> {
+        self.memory(SubjectKind::Source, id.to_string())
+    }
+}
+
+/// How everything is doing, for who may read deliveries. Where the database cannot be read answers
+/// go without: settings are in memory.
+pub async fn find_healths(app: &AppState, principal: &CallPrincipal) -> Option<Arc<HealthAnswers>> {
+    if !principal.may_call(&Method::GET, "/api/v1/deliveries") {
+        return None;
+    }
+    let now = app.journal.clock().now();
+    let mut known = app.healths.0.lock().await;
+    if let Some((at, fresh)) = known.as_ref()
+        && app.journal.clock().now().since(*at) < FRESH
+    {
+        return fresh.clone();
+    }
+    let reading = timeout(PATIENCE, HealthAnswers::load(&app.journal, now)).await;
+    let read = match reading {
+        Ok(Ok(read)) => Some(Arc::new(read)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "answers go without health");
+            None
+        }
+        Err(_late) => None,
+    };
+    *known = Some((app.journal.clock().now(), read.clone()));
+    read
+}

@@ -1,0 +1,118 @@
+//! `/metrics`: figures for Prometheus, in its text format 0.0.4.
+//!
+//! It needs no token, as before, unless `metrics.require_token` is set. With `metrics.listen` it
+//! has a listener of its own and is not served beside the API.
+
+use super::AppState;
+use super::auth::{self, CallOrigin};
+use crate::metrics::exposition::{CONTENT_TYPE, SampledFamily};
+use crate::metrics::name_book::{MOST_NAMES, OTHER};
+use crate::metrics::process_figures::expose_process;
+use crate::settings::source_runtime::{SourceFigures, SourceRuntime};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::header;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The path of the figures.
+pub const METRICS: &str = "/metrics";
+
+/// The route of the figures, where they are served beside the API.
+pub fn metrics_routes(app: &AppState) -> Router<AppState> {
+    if app.config.metrics.listen.is_some() {
+        return Router::new();
+    }
+    Router::new().route(METRICS, get(answer_metrics))
+}
+
+/// Everything that a listener of its own serves.
+pub fn metrics_router(app: AppState) -> Router {
+    Router::new().route(METRICS, get(answer_metrics)).with_state(app)
+}
+
+async fn answer_metrics(State(app): State<AppState>, mut request: Request) -> Response {
+    if app.config.metrics.require_token {
+        let mut caller = CallOrigin::of(&app, &request);
+        if let Err(problem) = auth::identify_caller(&app, &mut request, METRICS, &mut caller) {
+            return problem.into_response();
+        }
+    }
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], expose_all(&app)).into_response()
+}
+
+/// All figures of this process.
+fn expose_all(app: &AppState) -> String {
+    let families = database_families(app).into_iter().chain(source_families(app));
+    let sampled: String = families.map(SampledFamily::into_text).collect();
+    app.journal.metrics().expose_text() + &sampled + &expose_process()
+}
+
+fn gauge(name: &'static str, help: &str) -> SampledFamily {
+    SampledFamily::new(name, "gauge", help)
+}
+
+fn counter(name: &'static str, help: &str) -> SampledFamily {
+    SampledFamily::new(name, "counter", help)
+}
+
+fn database_families(app: &AppState) -> Vec<SampledFamily> {
+    let journal = &app.journal;
+    let held: usize = journal.prefetch().lanes().iter().map(|lane| lane.room.count_used()).sum();
+    let alerts = app.alerts.board();
+    let mut firing = gauge("waybill_alerts_firing", "Alerts that fire, by rule and severity.");
+    for ((rule, severity), count) in alerts.count_firing() {
+        let labels = [("rule", rule), ("severity", severity)];
+        firing = firing.with_value(&labels, count);
+    }
+    vec![
+        gauge("waybill_deliveries_in_memory", "Deliveries held in memory.").with_value(&[], held),
+        gauge("waybill_write_queue", "Operations that wait for the writers.")
+            .with_value(&[], journal.count_queued()),
+        gauge("waybill_database_readers", "Connections for reading.")
+            .with_value(&[], journal.pool().count_readers()),
+        gauge("waybill_database_readers_in_use", "Connections for reading that are in use.")
+            .with_value(&[], journal.pool().count_reading()),
+        gauge("waybill_leases_in_doubt", "Whether this node may have lost its leases.")
+            .with_value(&[], u8::from(journal.doubts_leases())),
+        gauge("waybill_alerts_evaluated_here", "Whether this node evaluates the alerts.")
+            .with_value(&[], u8::from(alerts.is_here)),
+        firing,
+    ]
+}
+
+/// How sources are doing. Those beyond the bound are counted together.
+fn source_families(app: &AppState) -> Vec<SampledFamily> {
+    let topology = app.live.current_settings();
+    let mut inlets: Vec<&Arc<SourceRuntime>> = topology.source_runtimes().collect();
+    inlets.sort_by(|a, b| a.source.settings.name.cmp(&b.source.settings.name));
+    let mut shown: BTreeMap<&str, SourceFigures> = BTreeMap::new();
+    for (n, inlet) in inlets.into_iter().enumerate() {
+        let name = if n < MOST_NAMES { inlet.source.settings.name.as_str() } else { OTHER };
+        let (sum, own) = (shown.entry(name).or_default(), inlet.health.figures());
+        sum.captured += own.captured;
+        sum.duplicates += own.duplicates;
+        for (reason, count) in own.refused {
+            *sum.refused.entry(reason).or_default() += count;
+        }
+    }
+    let mut captured = counter("waybill_source_captured_total", "Events that a source sent.");
+    let mut repeats = counter("waybill_source_duplicate_total", "Repeats that a source sent.");
+    let mut refused =
+        counter("waybill_source_refused_total", "Requests of a source that were refused.");
+    for (name, figures) in &shown {
+        captured = captured.with_value(&[("source", name)], figures.captured);
+        repeats = repeats.with_value(&[("source", name)], figures.duplicates);
+        for (reason, count) in &figures.refused {
+            refused = refused.with_value(&[("source", name), ("reason", reason)], count);
+        }
+    }
+    let unknown = app.unknown_sources.load(Ordering::Relaxed);
+    let unknown =
+        counter("waybill_source_unknown_total", "Webhooks for sources that there are not.")
+            .with_value(&[], unknown);
+    vec![captured, repeats, refused, unknown]
+}

@@ -1,0 +1,133 @@
+//! `waybill alert …`
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::client::{CallBody, QueryParameters, RemoteServer, escape_path};
+use super::partial_id::ALERT;
+use super::resource::IdArgs;
+use super::screen::ListColumn;
+use super::{CliError, CommandScreen};
+
+const COLUMNS: &[ListColumn] = &[
+    ("state", &["/state"]),
+    ("severity", &["/severity"]),
+    ("about", &["/subject/name"]),
+    ("what", &["/summary"]),
+    ("limit", &["/shown_limit"]),
+    ("since", &["/since"]),
+    ("acknowledged by", &["/acknowledged_by"]),
+    ("id", &["/id"]),
+];
+
+const RULE_COLUMNS: &[ListColumn] = &[
+    ("rule", &["/rule"]),
+    ("enabled", &["/enabled"]),
+    ("limit", &["/limit"]),
+    ("clear", &["/clear"]),
+    ("for", &["/for"]),
+    ("keep", &["/keep"]),
+    ("severity", &["/severity"]),
+];
+
+/// Most alerts that are listed.
+const MOST: usize = 1_000;
+
+/// What can be done with alerts.
+#[derive(Debug, Subcommand)]
+pub enum AlertCommand {
+    /// List them: those that fire first, then those that are over.
+    List(AlertListArgs),
+    /// Show one.
+    Show(IdArgs),
+    /// List the rules; alerts.* in the configuration changes them.
+    Rules(AlertRulesArgs),
+    /// Say that somebody sees to one: no reminders follow, and its end is told.
+    Ack(IdArgs),
+    /// Make no notices of one for a while.
+    Silence(AlertSilenceArgs),
+}
+
+/// Which alerts to list.
+#[derive(Debug, Args)]
+pub struct AlertListArgs {
+    /// `pending`, `firing` or `resolved`.
+    #[arg(long)]
+    state: Option<String>,
+    #[command(flatten)]
+    remote: RemoteServer,
+}
+
+/// A list of the rules.
+#[derive(Debug, Args)]
+pub struct AlertRulesArgs {
+    #[command(flatten)]
+    remote: RemoteServer,
+}
+
+/// A silence.
+#[derive(Debug, Args)]
+pub struct AlertSilenceArgs {
+    /// The alert's id, or the beginning or the ending of it.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// For so long from now, such as 2h; 0s ends a silence.
+    #[arg(long = "for", value_name = "SPAN", required_unless_present = "until")]
+    span: Option<String>,
+    /// Until that time (RFC 3339).
+    #[arg(long, value_name = "TIME", conflicts_with = "span")]
+    until: Option<String>,
+    #[command(flatten)]
+    remote: RemoteServer,
+}
+
+pub async fn run_alert(
+    command: AlertCommand,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
+    match command {
+        AlertCommand::List(args) => {
+            let client = args.remote.connect(screen)?;
+            let mut query = QueryParameters::default();
+            query.add("state", args.state);
+            let found = client.list_pages("/alerts", &query, MOST).await?;
+            Ok(screen.print_list(COLUMNS, &found, "no alerts")?)
+        }
+        AlertCommand::Rules(args) => {
+            let client = args.remote.connect(screen)?;
+            let query = QueryParameters::default();
+            let found = client.list_pages("/alerts/rules", &query, MOST).await?;
+            Ok(screen.print_list(RULE_COLUMNS, &found, "no rules")?)
+        }
+        AlertCommand::Show(args) => {
+            let client = args.remote.connect(screen)?;
+            let id = ALERT.find_whole(&client, &args.id).await?;
+            let path = format!("/alerts/{}", escape_path(&id));
+            let alert = client.call_api(Method::GET, &path, CallBody::None).await?;
+            Ok(screen.print_object(&alert)?)
+        }
+        AlertCommand::Ack(args) => {
+            let client = args.remote.connect(screen)?;
+            let id = ALERT.find_whole(&client, &args.id).await?;
+            let path = format!("/alerts/{}/acknowledge", escape_path(&id));
+            let answer = client.call_api(Method::POST, &path, CallBody::None).await?;
+            Ok(screen.print_outcome(format!("alert {id} is acknowledged"), &answer)?)
+        }
+        AlertCommand::Silence(args) => silence_alert(args, screen).await,
+    }
+}
+
+async fn silence_alert(
+    args: AlertSilenceArgs,
+    screen: &mut CommandScreen<'_>,
+) -> Result<(), CliError> {
+    let client = args.remote.connect(screen)?;
+    let id = ALERT.find_whole(&client, &args.id).await?;
+    let path = format!("/alerts/{}/silence", escape_path(&id));
+    let given = [("for", args.span), ("until", args.until)];
+    let given = given.into_iter().filter_map(|(key, text)| Some((key.to_owned(), json!(text?))));
+    let body = Value::Object(given.collect::<Map<String, Value>>());
+    let answer = client.call_api(Method::POST, &path, CallBody::Json(body)).await?;
+    Ok(screen.print_outcome(format!("alert {id} makes no notices for a while"), &answer)?)
+}

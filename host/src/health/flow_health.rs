@@ -1,0 +1,70 @@
+//! How flows with modules are doing.
+
+use crate::health::endpoint_health::{MOST_LETTERS, MOST_WAITING, SPAN};
+use crate::model::id::FlowId;
+use crate::store::alerts::{FlowQueue, LastPlan, ModuleDeaths};
+use crate::store::{EventStore, StoreError};
+use crate::time::timestamp::Timestamp;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Plans that are looked through, newest first. Their rows are wide.
+const MOST_PLANS: u32 = 2_000;
+/// How far back events count that the modules failed on.
+pub const FAILURE_SPAN: Duration = Duration::from_mins(15);
+
+/// How one flow is doing.
+#[derive(Debug, Clone, Default)]
+pub struct FlowHealth {
+    /// Events that wait for its modules, counted up to [`MOST_WAITING`].
+    pub waiting: u64,
+    /// Those of them whose modules have failed before.
+    pub retrying: u64,
+    /// When the oldest of them was captured.
+    pub oldest_at: Option<Timestamp>,
+    /// When the next is due.
+    pub due_at: Option<Timestamp>,
+    /// When it last planned an event, within a day.
+    pub last_plan_at: Option<Timestamp>,
+    /// Events that its modules failed on for good within [`FAILURE_SPAN`].
+    pub deaths: u64,
+    /// What was said of one of those.
+    pub detail: Option<String>,
+}
+
+impl FlowHealth {
+    /// Events that its modules failed on lately, whether they run again or not.
+    pub const fn failures(&self) -> u64 {
+        self.retrying + self.deaths
+    }
+
+    fn note_queue(&mut self, queue: &FlowQueue) {
+        self.waiting = queue.waiting;
+        self.retrying = queue.retrying;
+        self.oldest_at = queue.oldest_at;
+        self.due_at = queue.due_at;
+    }
+
+    fn note_deaths(&mut self, deaths: ModuleDeaths) {
+        self.deaths = deaths.letters;
+        self.detail = Some(deaths.detail);
+    }
+}
+
+/// How every flow is doing.
+pub async fn load_flow_healths(
+    journal: &EventStore,
+    now: Timestamp,
+) -> Result<HashMap<FlowId, FlowHealth>, StoreError> {
+    let mut flows: HashMap<FlowId, FlowHealth> = HashMap::new();
+    for queue in journal.list_flow_queues(MOST_WAITING).await? {
+        flows.entry(queue.flow_id).or_default().note_queue(&queue);
+    }
+    for deaths in journal.list_module_deaths(now.before(FAILURE_SPAN), MOST_LETTERS).await? {
+        flows.entry(deaths.flow_id).or_default().note_deaths(deaths);
+    }
+    for LastPlan { flow_id, at } in journal.list_last_plans(now.before(SPAN), MOST_PLANS).await? {
+        flows.entry(flow_id).or_default().last_plan_at = Some(at);
+    }
+    Ok(flows)
+}

@@ -1,0 +1,139 @@
+//! Health as the API answers it, beside the settings of each thing.
+
+use super::endpoint_health::{EndpointHealth, MOST_WAITING, tell_failed};
+use super::flow_health::FlowHealth;
+use crate::metrics::ModuleHealth;
+use crate::model::subject_health::HealthMemory;
+use crate::time::timestamp::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// How something is doing. What is not known, or does not apply, is left out.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[schema(as = Health)]
+pub struct HealthView {
+    /// `well`, `failing`, or `idle` where nothing was done within a day.
+    pub state: &'static str,
+    /// When something last succeeded, within a day: a delivery, a plan, a captured event, a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_success_at: Option<Timestamp>,
+    /// Since when it has been failing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub failing_since: Option<Timestamp>,
+    /// Why it fails, in a few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Percent of the attempts that failed, of deliveries made in the last 15 minutes; of a module,
+    /// of its calls on this node since it started. Left out where fewer than 20 were made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_rate: Option<u64>,
+    /// What waits, counted up to 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+    /// When the oldest that waits was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub oldest_waiting_at: Option<Timestamp>,
+    /// When the next try is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_try_at: Option<Timestamp>,
+    /// Milliseconds that half of them took at most: of an endpoint from the planning to the delivery,
+    /// of a module the bound of a histogram.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// The same of 95 %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
+}
+
+/// Fewer calls than these have no rate.
+const FEWEST_CALLS: u64 = 20;
+
+const fn tell_state(is_failing: bool, has_succeeded: bool) -> &'static str {
+    match (is_failing, has_succeeded) {
+        (true, _) => "failing",
+        (false, true) => "well",
+        (false, false) => "idle",
+    }
+}
+
+impl HealthView {
+    /// Of an endpoint. `memory` knows since when it has been failing.
+    pub fn of_endpoint(
+        health: &EndpointHealth,
+        memory: Option<&HealthMemory>,
+        now: Timestamp,
+    ) -> Self {
+        let failure = health.standing_failure().filter(|_| health.is_trouble(now));
+        let since = memory.and_then(|memory| memory.failing_since);
+        let millis = |percent| health.recent.percentile(percent).map(f64::from);
+        Self {
+            state: tell_state(failure.is_some(), health.recent.last_success.is_some()),
+            last_success_at: health.recent.last_success,
+            failing_since: failure.map(|failure| since.unwrap_or(failure.at)),
+            reason: failure.map(tell_failed),
+            failure_rate: health.recent.failure_rate(),
+            waiting: Some(health.waiting.min(u64::from(MOST_WAITING))),
+            oldest_waiting_at: health.oldest_at,
+            next_try_at: health.due_at,
+            p50_ms: millis(50),
+            p95_ms: millis(95),
+        }
+    }
+
+    /// Of a flow.
+    pub fn of_flow(health: &FlowHealth, memory: Option<&HealthMemory>) -> Self {
+        let is_failing = health.failures() > 0;
+        let since = memory.and_then(|memory| memory.failing_since);
+        Self {
+            state: tell_state(is_failing, health.last_plan_at.is_some()),
+            last_success_at: health.last_plan_at,
+            failing_since: since.filter(|_| is_failing),
+            reason: health.detail.clone().filter(|_| is_failing),
+            waiting: Some(health.waiting),
+            oldest_waiting_at: health.oldest_at,
+            next_try_at: health.due_at,
+            ..Self::default()
+        }
+    }
+
+    /// Of a source. `next_at` is its next run, where it has runs.
+    pub fn of_source(
+        last_success_at: Option<Timestamp>,
+        memory: Option<&HealthMemory>,
+        error: Option<&str>,
+        next_at: Option<Timestamp>,
+    ) -> Self {
+        let rhythm = memory.and_then(|memory| memory.rhythm.as_ref());
+        let last_event_at = rhythm.and_then(|rhythm| rhythm.last_event_at);
+        let last_success_at = last_success_at.max(last_event_at);
+        Self {
+            state: tell_state(error.is_some(), last_success_at.is_some()),
+            last_success_at,
+            failing_since: memory
+                .and_then(|memory| memory.failing_since)
+                .filter(|_| error.is_some()),
+            reason: error.map(str::to_owned),
+            next_try_at: next_at,
+            ..Self::default()
+        }
+    }
+
+    /// Of a module, on this node since it started.
+    pub fn of_module(health: &ModuleHealth) -> Self {
+        let millis = |seconds: Option<f64>| seconds.map(|seconds| seconds * 1e3);
+        Self {
+            state: tell_state(health.failing_since.is_some(), health.last_success_at.is_some()),
+            last_success_at: health.last_success_at,
+            failing_since: health.failing_since,
+            failure_rate: (health.calls >= FEWEST_CALLS)
+                .then(|| health.failed * 100 / health.calls),
+            p50_ms: millis(health.p50),
+            p95_ms: millis(health.p95),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Figures of this process for Prometheus: counters, gauges and histograms.
+//!
+//! A stage looks its figures up when the settings are loaded, and counts with plain atomics from
+//! then on; nothing is looked up by name for an event. Each kind of thing has at most
+//! [`MOST_NAMES`](name_book::MOST_NAMES) names of its own. Everything beyond shares the name
+//! `other`, so the number of series is bounded whatever operators set.
+
+pub mod endpoint_figures;
+pub mod exposition;
+pub mod flow_figures;
+pub mod histogram;
+pub mod module_figures;
+pub mod name_book;
+pub mod process_figures;
+pub mod store_figures;
+
+pub use endpoint_figures::EndpointFigures;
+pub use flow_figures::FlowFigures;
+pub use module_figures::{ModuleFigures, ModuleHealth};
+pub use store_figures::StoreFigures;
+
+use endpoint_figures::EndpointFamilies;
+use flow_figures::FlowFamilies;
+use module_figures::ModuleFamilies;
+use name_book::NameBook;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+/// All figures of a process.
+#[derive(Debug)]
+pub struct ServerMetrics {
+    pub store: StoreFigures,
+    registry: Registry,
+    endpoints: NameBook<EndpointFigures>,
+    flows: NameBook<FlowFigures>,
+    modules: NameBook<ModuleFigures>,
+    endpoint_families: EndpointFamilies,
+    flow_families: FlowFamilies,
+    module_families: ModuleFamilies,
+}
+
+impl Default for ServerMetrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let store = StoreFigures::register(&mut registry);
+        let endpoint_families = EndpointFamilies::register(&mut registry);
+        let flow_families = FlowFamilies::register(&mut registry);
+        let module_families = ModuleFamilies::register(&mut registry);
+        Self {
+            store,
+            registry,
+            endpoints: NameBook::default(),
+            flows: NameBook::default(),
+            modules: NameBook::default(),
+            endpoint_families,
+            flow_families,
+            module_families,
+        }
+    }
+}
+
+impl ServerMetrics {
+    /// The figures of an endpoint, the same for each load of the settings.
+    pub fn find_endpoint(&self, name: &str) -> Arc<EndpointFigures> {
+        self.endpoints.find(name, |name| self.endpoint_families.make(name))
+    }
+
+    /// The figures of a flow.
+    pub fn find_flow(&self, name: &str) -> Arc<FlowFigures> {
+        self.flows.find(name, |name| self.flow_families.make(name))
+    }
+
+    /// The figures of a module, all its versions and flows together.
+    pub fn find_module(&self, name: &str) -> Arc<ModuleFigures> {
+        self.modules.find(name, |name| self.module_families.make(name))
+    }
+
+    /// What the stages counted, in Prometheus' text format 0.0.4.
+    pub fn expose_text(&self) -> String {
+        exposition::encode_registry(&self.registry)
+    }
+}

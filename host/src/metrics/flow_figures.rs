@@ -1,0 +1,68 @@
+//! What is counted of each flow.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+type ResultLabels = [(&'static str, String); 2];
+
+/// How a flow ended with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanResult {
+    /// Deliveries follow.
+    Planned,
+    /// Its modules, or a `where`, let nothing through.
+    Dropped,
+    /// Its modules failed and will run again.
+    Postponed,
+    /// Its modules failed, and will not run again by themselves.
+    Dead,
+}
+
+/// What is counted of one flow with modules.
+#[derive(Debug)]
+pub struct FlowFigures {
+    planned: Counter,
+    dropped: Counter,
+    postponed: Counter,
+    dead: Counter,
+}
+
+impl FlowFigures {
+    /// Counts an event whose plan is recorded.
+    pub fn note_plan(&self, result: PlanResult) {
+        let counter = match result {
+            PlanResult::Planned => &self.planned,
+            PlanResult::Dropped => &self.dropped,
+            PlanResult::Postponed => &self.postponed,
+            PlanResult::Dead => &self.dead,
+        };
+        counter.inc();
+    }
+}
+
+/// The families of all flows.
+#[derive(Debug)]
+pub struct FlowFamilies(Family<ResultLabels, Counter>);
+
+impl FlowFamilies {
+    pub fn register(registry: &mut Registry) -> Self {
+        let plans = Family::default();
+        let help = "Events that a flow with modules was done with, by result: planned, dropped, postponed, dead";
+        registry.register("waybill_flow_plans", help, plans.clone());
+        Self(plans)
+    }
+
+    pub fn make(&self, name: &str) -> FlowFigures {
+        let result = |result: &str| {
+            let labels = [("flow", name.to_owned()), ("result", result.to_owned())];
+            self.0.get_or_create_owned(&labels)
+        };
+        FlowFigures {
+            planned: result("planned"),
+            dropped: result("dropped"),
+            postponed: result("postponed"),
+            dead: result("dead"),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is counted of each module, and how it is doing.
+
+use super::histogram::{AtomicHistogram, SHORT_SECONDS};
+use crate::time::timestamp::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+type ModuleLabel = [(&'static str, String); 1];
+type CallLabels = [(&'static str, String); 2];
+type CallSeconds = Family<ModuleLabel, AtomicHistogram, fn() -> AtomicHistogram>;
+
+/// No time.
+const NEVER: i64 = i64::MIN;
+
+/// How a call of a module ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// Something goes on.
+    Passed,
+    /// The event ends here.
+    Dropped,
+    /// There is no result.
+    Failed,
+}
+
+/// What is counted of one module.
+#[derive(Debug)]
+pub struct ModuleFigures {
+    passed: Counter,
+    dropped: Counter,
+    failed: Counter,
+    seconds: AtomicHistogram,
+    last_success: AtomicI64,
+    /// The first failure after the last success.
+    failing_since: AtomicI64,
+}
+
+/// How a module is doing on this node since it started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleHealth {
+    pub calls: u64,
+    pub failed: u64,
+    pub last_success_at: Option<Timestamp>,
+    pub failing_since: Option<Timestamp>,
+    /// Seconds that half of the calls took at most.
+    pub p50: Option<f64>,
+    /// Seconds that 95 % of the calls took at most.
+    pub p95: Option<f64>,
+}
+
+impl ModuleFigures {
+    /// Counts a call.
+    pub fn note_call(&self, outcome: CallOutcome, took: Duration, now: Timestamp) {
+        let counter = match outcome {
+            CallOutcome::Passed => &self.passed,
+            CallOutcome::Dropped => &self.dropped,
+            CallOutcome::Failed => &self.failed,
+        };
+        counter.inc();
+        self.seconds.observe_span(took);
+        if outcome == CallOutcome::Failed {
+            let (never, now) = (NEVER, now.micros());
+            // Only the first of several keeps its time.
+            let order = Ordering::Relaxed;
+            let _before = self.failing_since.compare_exchange(never, now, order, order);
+        } else {
+            self.last_success.store(now.micros(), Ordering::Relaxed);
+            self.failing_since.store(NEVER, Ordering::Relaxed);
+        }
+    }
+
+    /// How it is doing.
+    pub fn read_health(&self) -> ModuleHealth {
+        let time = |cell: &AtomicI64| {
+            let micros = cell.load(Ordering::Relaxed);
+            (micros != NEVER).then(|| Timestamp::from_micros(micros))
+        };
+        let failed = self.failed.get();
+        ModuleHealth {
+            calls: self.passed.get() + self.dropped.get() + failed,
+            failed,
+            last_success_at: time(&self.last_success),
+            failing_since: time(&self.failing_since),
+            p50: self.seconds.percentile(50),
+            p95: self.seconds.percentile(95),
+        }
+    }
+}
+
+/// The families of all modules.
+#[derive(Debug)]
+pub struct ModuleFamilies {
+    calls: Family<CallLabels, Counter>,
+    seconds: CallSeconds,
+}
+
+impl ModuleFamilies {
+    pub fn register(registry: &mut Registry) -> Self {
+        let calls = Family::default();
+        let seconds: CallSeconds =
+            Family::new_with_constructor(|| AtomicHistogram::new(SHORT_SECONDS));
+        let help = "Calls of modules by outcome: passed, dropped, failed";
+        registry.register("waybill_module_calls", help, calls.clone());
+        let help = "How long calls of modules took";
+        registry.register("waybill_module_call_seconds", help, seconds.clone());
+        Self { calls, seconds }
+    }
+
+    pub fn make(&self, name: &str) -> ModuleFigures {
+        let outcome = |outcome: &str| {
+            let labels = [("module", name.to_owned()), ("outcome", outcome.to_owned())];
+            self.calls.get_or_create_owned(&labels)
+        };
+        ModuleFigures {
+            passed: outcome("passed"),
+            dropped: outcome("dropped"),
+            failed: outcome("failed"),
+            seconds: self.seconds.get_or_create_owned(&[("module", name.to_owned())]),
+            last_success: AtomicI64::new(NEVER),
+            failing_since: AtomicI64::new(NEVER),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_fails_since_the_first_failure_after_its_last_success() {
+        let figures = ModuleFamilies::register(&mut Registry::default()).make("m");
+        let at = |second: i64| Timestamp::from_micros(second * 1_000_000);
+        let note = |outcome, second| figures.note_call(outcome, Duration::ZERO, at(second));
+        note(CallOutcome::Failed, 1);
+        note(CallOutcome::Dropped, 2);
+        note(CallOutcome::Failed, 3);
+        note(CallOutcome::Failed, 4);
+        let health = figures.read_health();
+        assert_eq!((health.calls, health.failed), (4, 3));
+        assert_eq!(health.failing_since, Some(at(3)));
+        note(CallOutcome::Passed, 5);
+        let health = figures.read_health();
+        assert_eq!((health.failing_since, health.last_success_at), (None, Some(at(5))));
+    }
+}

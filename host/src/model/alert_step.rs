@@ -1,0 +1,288 @@
+//! What comes of a value that a rule looked at: an alert begins, fires, is told again or is over.
+
+use super::alert::{AlertFinding, AlertMeasurement, AlertState, FIRING, RESOLVED, StoredAlert};
+use super::alert_rule::{AlertRule, AlertUnit};
+use crate::time::timestamp::Timestamp;
+use std::time::Duration;
+
+/// By which factor a value must have grown since the last notice for the next one to come before
+/// its time.
+const MUCH_WORSE: i64 = 10;
+
+/// What follows from a measurement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlertStep {
+    /// Nothing is stored.
+    Nothing,
+    /// The finding is stored, with a notice where it is one.
+    Keep { finding: AlertFinding, notice: Option<AlertNotice> },
+    /// The row goes: what was pending is over.
+    Forget,
+}
+
+/// What a notice says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertNotice {
+    Firing,
+    /// It still fires.
+    Reminder,
+    Resolved,
+}
+
+impl AlertNotice {
+    pub const fn event_type(self) -> &'static str {
+        match self {
+            Self::Firing | Self::Reminder => FIRING,
+            Self::Resolved => RESOLVED,
+        }
+    }
+}
+
+/// What comes of a value: pure, so that a test drives it through hours.
+pub fn step_alert(
+    known: Option<&StoredAlert>,
+    measured: &AlertMeasurement,
+    rule: &AlertRule,
+    remind: Duration,
+    now: Timestamp,
+) -> AlertStep {
+    let open = known.filter(|alert| alert.finding.state != AlertState::Resolved);
+    let limit = rule.limit_for(&measured.subject.name, measured.learnt);
+    let Some(limit) = limit.filter(|_| rule.looks_at(&measured.subject.name)) else {
+        return open.map_or(AlertStep::Nothing, |alert| end_alert(alert, now));
+    };
+    let is_reached = rule.is_reached(measured.value, limit);
+    let Some(open) = open else {
+        if !is_reached {
+            return AlertStep::Nothing;
+        }
+        return go_on(begin_alert(measured, rule, limit, now), None, rule, remind, now);
+    };
+    let mut finding = AlertFinding {
+        value: measured.value,
+        limit,
+        detail: measured.detail.clone(),
+        subject: measured.subject.clone(),
+        severity: rule.severity,
+        ..open.finding.clone()
+    };
+    if is_reached || !rule.is_clear(measured.value, limit) {
+        if !is_reached && finding.state == AlertState::Pending {
+            return AlertStep::Forget;
+        }
+        finding.clear_since = None;
+        return go_on(finding, Some(open), rule, remind, now);
+    }
+    let clear_since = *finding.clear_since.get_or_insert(now);
+    if finding.state == AlertState::Pending || now.since(clear_since) >= rule.keep {
+        return end_alert(&StoredAlert { finding, ..open.clone() }, now);
+    }
+    AlertStep::Keep { finding, notice: None }
+}
+
+fn begin_alert(
+    measured: &AlertMeasurement,
+    rule: &AlertRule,
+    limit: i64,
+    now: Timestamp,
+) -> AlertFinding {
+    AlertFinding {
+        metric: measured.metric,
+        subject: measured.subject.clone(),
+        severity: rule.severity,
+        state: AlertState::Pending,
+        since: now,
+        value: measured.value,
+        limit,
+        detail: measured.detail.clone(),
+        clear_since: None,
+        notified: None,
+    }
+}
+
+/// An alert whose value is at its limit: it fires once it was there for long enough, and a notice
+/// follows unless somebody wants none.
+fn go_on(
+    mut finding: AlertFinding,
+    known: Option<&StoredAlert>,
+    rule: &AlertRule,
+    remind: Duration,
+    now: Timestamp,
+) -> AlertStep {
+    if finding.state == AlertState::Pending {
+        if now.since(finding.since) < rule.wait {
+            return AlertStep::Keep { finding, notice: None };
+        }
+        finding.state = AlertState::Firing;
+    }
+    let reaction = known.map(|alert| alert.reaction.clone()).unwrap_or_default();
+    let is_silenced = reaction.silenced_until.is_some_and(|until| until > now);
+    let notice = match finding.notified {
+        _ if is_silenced => None,
+        None => Some(AlertNotice::Firing),
+        Some(_) if reaction.acknowledged_at.is_some() => None,
+        Some((at, value)) => {
+            let is_due = !remind.is_zero() && now.since(at) >= remind;
+            let is_much_worse = !finding.metric.fires_below()
+                && finding.metric.unit() == AlertUnit::Count
+                && finding.value >= value.saturating_mul(MUCH_WORSE);
+            (is_due || is_much_worse).then_some(AlertNotice::Reminder)
+        }
+    };
+    if notice.is_some() {
+        finding.notified = Some((now, finding.value));
+    }
+    AlertStep::Keep { finding, notice }
+}
+
+/// Ends an open alert, because its value is clear, or what it is about is gone or looked at no more.
+/// Whoever was told that it fires is told that it is over.
+pub fn end_alert(known: &StoredAlert, now: Timestamp) -> AlertStep {
+    if known.finding.state != AlertState::Firing {
+        return AlertStep::Forget;
+    }
+    let notice = known.finding.notified.map(|_| AlertNotice::Resolved);
+    let finding = AlertFinding {
+        state: AlertState::Resolved,
+        since: now,
+        clear_since: None,
+        ..known.finding.clone()
+    };
+    AlertStep::Keep { finding, notice }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::alert::{AlertSubject, SubjectKind};
+    use crate::model::alert_rule::AlertMetric;
+    use crate::model::id::AlertId;
+    use crate::model::rule_change::AlertRules;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn minute(minute: u64) -> Timestamp {
+        Timestamp::from_micros(0).after(Duration::from_mins(minute))
+    }
+
+    /// Steps an alert and keeps what it became; what was said.
+    struct Course {
+        rule: AlertRule,
+        known: Option<StoredAlert>,
+    }
+
+    impl Course {
+        fn of(metric: AlertMetric) -> Self {
+            Self { rule: AlertRules::default().rule(metric), known: None }
+        }
+
+        fn step(&mut self, value: i64, at: u64) -> Option<AlertNotice> {
+            let subject = AlertSubject {
+                kind: SubjectKind::Endpoint,
+                id: "end_1".to_owned(),
+                name: "erp".to_owned(),
+            };
+            let metric = self.rule.metric;
+            let detail = "refused".to_owned();
+            let measured = AlertMeasurement { metric, subject, value, learnt: None, detail };
+            match step_alert(self.known.as_ref(), &measured, &self.rule, DAY, minute(at)) {
+                AlertStep::Nothing => None,
+                AlertStep::Forget => {
+                    self.known = None;
+                    None
+                }
+                AlertStep::Keep { finding, notice } => {
+                    let reaction = self.known.take().map(|alert| alert.reaction);
+                    let reaction = reaction.unwrap_or_default();
+                    let id = AlertId::generate();
+                    self.known = Some(StoredAlert { id, finding, reaction, unsent: None });
+                    notice
+                }
+            }
+        }
+
+        fn state(&self) -> Option<AlertState> {
+            self.known.as_ref().map(|alert| alert.finding.state)
+        }
+    }
+
+    #[test]
+    fn one_transition_is_one_notice() {
+        let mut course = Course::of(AlertMetric::FailureRate);
+        assert_eq!(course.step(80, 0), None);
+        assert_eq!(course.state(), Some(AlertState::Pending));
+        assert_eq!(course.step(80, 9), None);
+        assert_eq!(course.step(80, 10), Some(AlertNotice::Firing));
+        assert_eq!(course.step(90, 11), None);
+        assert_eq!(course.step(10, 12), None, "it has to be clear for five minutes");
+        assert_eq!(course.step(10, 17), Some(AlertNotice::Resolved));
+        assert_eq!(course.step(10, 18), None);
+        assert_eq!(course.state(), Some(AlertState::Resolved));
+    }
+
+    #[test]
+    fn a_value_that_swings_around_its_limit_fires_once() {
+        let mut course = Course::of(AlertMetric::FailureRate);
+        course.step(60, 0);
+        let told: Vec<_> =
+            (10..100).filter_map(|at| course.step(if at % 2 == 0 { 60 } else { 40 }, at)).collect();
+        assert_eq!(told, [AlertNotice::Firing]);
+    }
+
+    #[test]
+    fn what_is_over_before_its_time_is_forgotten() {
+        let mut course = Course::of(AlertMetric::DeadLetters);
+        course.step(3, 0);
+        assert_eq!(course.step(0, 4), None);
+        assert_eq!(course.state(), None);
+        course.step(3, 5);
+        assert_eq!(course.step(3, 9), None, "it begins anew");
+    }
+
+    #[test]
+    fn reminders_come_daily_until_somebody_acknowledges() {
+        let mut course = Course::of(AlertMetric::EndpointFailing);
+        assert_eq!(course.step(601, 0), Some(AlertNotice::Firing));
+        assert_eq!(course.step(700, 1_439), None);
+        assert_eq!(course.step(700, 1_440), Some(AlertNotice::Reminder));
+        course.known.as_mut().unwrap().reaction.acknowledged_at = Some(minute(1_441));
+        assert_eq!(course.step(700, 5_000), None);
+        assert_eq!(course.step(0, 5_001), Some(AlertNotice::Resolved));
+    }
+
+    #[test]
+    fn what_is_silenced_is_told_when_the_silence_ends() {
+        let mut course = Course::of(AlertMetric::EndpointFailing);
+        course.step(601, 0);
+        let mut again = Course::of(AlertMetric::EndpointFailing);
+        again.rule.wait = Duration::from_mins(5);
+        again.step(601, 0);
+        again.known.as_mut().unwrap().reaction.silenced_until = Some(minute(60));
+        assert_eq!(again.step(700, 10), None);
+        assert_eq!(again.state(), Some(AlertState::Firing));
+        assert_eq!(again.step(700, 60), Some(AlertNotice::Firing));
+        let mut never = Course::of(AlertMetric::EndpointFailing);
+        never.rule.wait = Duration::from_mins(5);
+        never.step(601, 0);
+        never.known.as_mut().unwrap().reaction.silenced_until = Some(minute(60));
+        never.step(700, 10);
+        assert_eq!(never.step(0, 20), None, "nobody was told that it fires");
+    }
+
+    #[test]
+    fn ten_times_as_many_are_told_at_once() {
+        let mut course = Course::of(AlertMetric::DeadLetters);
+        course.step(2, 0);
+        assert_eq!(course.step(2, 5), Some(AlertNotice::Firing));
+        assert_eq!(course.step(19, 6), None);
+        assert_eq!(course.step(20, 7), Some(AlertNotice::Reminder));
+    }
+
+    #[test]
+    fn a_rule_that_is_switched_off_resolves_what_fires() {
+        let mut course = Course::of(AlertMetric::EndpointFailing);
+        course.step(601, 0);
+        course.rule.enabled = false;
+        assert_eq!(course.step(900, 1), Some(AlertNotice::Resolved));
+    }
+}

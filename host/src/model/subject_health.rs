@@ -1,0 +1,131 @@
+//! What is remembered of the health of an endpoint, a flow or a source from one look to the next.
+
+use super::alert::SubjectKind;
+use crate::time::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Silences of a source that are known before they say anything about the next one.
+const ENOUGH_GAPS: u64 = 50;
+/// By how much longer than the longest usual silence of its hour a source must be silent.
+const TOLERANCE: u64 = 3;
+/// No source is silent before this.
+const SHORTEST_SILENCE: u64 = 3_600;
+const HOUR: i64 = 3_600;
+/// Hours of a week. The first of 1970 was on a Thursday, which matters to nobody here.
+const WEEK: i64 = 168;
+
+/// What is remembered of one thing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthMemory {
+    /// Since when it has been failing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
+    /// Why, in a few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How often a source sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rhythm: Option<SourceRhythm>,
+}
+
+/// A memory and what it is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptHealth {
+    pub kind: SubjectKind,
+    /// The id in its text form.
+    pub subject: String,
+    pub memory: HealthMemory,
+}
+
+/// How often a source sends, as far as that was seen: for each hour of the week the longest silence
+/// that began in it, in seconds. A night's silence begins in the evening and is long each evening,
+/// so it alarms nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceRhythm {
+    pub last_event_at: Option<Timestamp>,
+    /// Silences that were seen.
+    gaps: u64,
+    longest: BTreeMap<u8, u64>,
+}
+
+fn hour_of_week(at: Timestamp) -> u8 {
+    u8::try_from((at.seconds().div_euclid(HOUR)).rem_euclid(WEEK)).unwrap_or_default()
+}
+
+impl SourceRhythm {
+    /// Notes events of which the first and the last came then.
+    pub fn note_events(&mut self, first: Timestamp, last: Timestamp) {
+        if let Some(before) = self.last_event_at {
+            // Events may be looked at twice; the first is then no later than the last one known.
+            let gap = first.since(before).as_secs();
+            let known = self.longest.entry(hour_of_week(before)).or_default();
+            // An eighth is forgotten each week, with the one silence that leads out of the hour, so
+            // that one long outage does not blind the rule.
+            let leaves_hour = hour_of_week(first) != hour_of_week(before) || gap >= 3_600;
+            let kept = if leaves_hour { *known - *known / 8 } else { *known };
+            *known = gap.max(kept);
+            self.gaps += 1;
+        }
+        self.last_event_at = self.last_event_at.max(Some(last));
+    }
+
+    /// The silence that is too long for one that began with the last event, in seconds; `None` where
+    /// too little is known.
+    pub fn longest_silence(&self) -> Option<u64> {
+        let began = hour_of_week(self.last_event_at?);
+        let hours = [began, (began + 1) % 168, (began + 167) % 168];
+        let usual = hours.iter().filter_map(|hour| self.longest.get(hour)).max()?;
+        (self.gaps >= ENOUGH_GAPS).then(|| (usual * TOLERANCE).max(SHORTEST_SILENCE))
+    }
+
+    /// How long the source has been silent.
+    pub fn silence(&self, now: Timestamp) -> Option<Duration> {
+        self.last_event_at.map(|at| now.since(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60;
+
+    fn at(day: u64, hour: u64, minute: u64) -> Timestamp {
+        let seconds = (day * 24 + hour) * 3_600 + minute * MINUTE;
+        Timestamp::from_micros(0).after(Duration::from_secs(seconds))
+    }
+
+    /// Office hours: an event every ten minutes from eight to six, on five days of the week.
+    fn learnt(weeks: u64) -> SourceRhythm {
+        let mut rhythm = SourceRhythm::default();
+        for day in (0..weeks * 7).filter(|day| day % 7 < 5) {
+            for minute in (0..10 * MINUTE).step_by(10) {
+                rhythm.note_events(at(day, 8, minute), at(day, 8, minute));
+            }
+        }
+        rhythm
+    }
+
+    #[test]
+    fn a_night_is_no_silence_and_a_morning_is() {
+        let mut rhythm = learnt(2);
+        // The last event came on Friday evening: the weekend is usual.
+        assert!(rhythm.longest_silence().unwrap() > 60 * 3_600);
+        rhythm.note_events(at(14, 8, 0), at(14, 10, 30));
+        assert_eq!(rhythm.longest_silence(), Some(SHORTEST_SILENCE));
+    }
+
+    #[test]
+    fn too_little_is_known_at_first() {
+        let mut rhythm = SourceRhythm::default();
+        assert_eq!(rhythm.longest_silence(), None);
+        rhythm.note_events(at(0, 8, 0), at(0, 8, 0));
+        rhythm.note_events(at(0, 8, 1), at(0, 8, 1));
+        assert_eq!(rhythm.longest_silence(), None);
+        assert_eq!(rhythm.silence(at(0, 8, 3)), Some(Duration::from_secs(2 * MINUTE)));
+    }
+}
