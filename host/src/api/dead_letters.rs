@@ -12,7 +12,9 @@ use super::export::stream_lines;
 use super::problem::ApiProblem;
 use super::trace::{DeliveryTrace, delivery_trace, flow_name};
 use super::{endpoints, sources};
+use crate::access::scope::Scope;
 use crate::model::delivery::DeliveryStatus;
+use crate::model::event::DeliveryMessage;
 use crate::model::id::{DeadLetterId, EndpointId, FlowId, SourceId};
 use crate::model::source::Source;
 use crate::settings::SettingsSnapshot;
@@ -24,6 +26,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
@@ -256,14 +259,28 @@ pub async fn show_dead_letter(
     Ok(data_answer(DeadLetterDetail { letter, event, delivery }))
 }
 
+/// How to replay one.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LetterReplay {
+    /// The data to send in the place of the event's, or of the draft's; only of a delivery. The
+    /// endpoint's field map and envelope are applied to it as ever. Needs `events:write` too.
+    #[serde(default)]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub data: Option<Box<RawValue>>,
+}
+
 /// Replays one: the delivery under the same `webhook-id`, the flow's modules, or the reading of the row. The dead letter
 /// stays until that succeeds.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "dead-letters", operation_id = "replay_dead_letter",
-    params(("id" = String, Path)), responses((status = 202, body = DataAnswer<DeadLetterView>), (status = 404, body = ApiProblem), (status = 409, body = ApiProblem)))]
+    params(("id" = String, Path)), request_body = LetterReplay,
+    responses((status = 202, body = DataAnswer<DeadLetterView>), (status = 403, body = ApiProblem), (status = 404, body = ApiProblem),
+        (status = 409, body = ApiProblem), (status = 422, body = ApiProblem)))]
 pub async fn replay_dead_letter(
     State(app): State<AppState>,
-    _principal: CallPrincipal,
+    principal: CallPrincipal,
     Path(text): Path<String>,
+    JsonInput(wanted): JsonInput<LetterReplay>,
 ) -> Result<(StatusCode, Json<DataAnswer<DeadLetterView>>), ApiProblem> {
     let stored = find_dead_letter(&app, &text).await?;
     if stored.replayed_at.is_some() {
@@ -272,9 +289,35 @@ pub async fn replay_dead_letter(
     let topology = app.live.current_settings();
     check_query(&topology, &stored)?;
     let now = app.journal.clock().now();
-    app.journal.replay_dead_letters(&[(stored.clone(), now)]).await?;
+    match wanted.data {
+        Some(data) => replay_edited(&app, &principal, &stored, data).await?,
+        None => drop(app.journal.replay_dead_letters(&[(stored.clone(), now)]).await?),
+    }
     let shown = StoredDeadLetter { replayed_at: Some(now), ..stored };
     Ok((StatusCode::ACCEPTED, data_answer(DeadLetterView::new(&topology, shown))))
+}
+
+/// Replays a delivery with other data. Who may do that could also capture an event with them.
+async fn replay_edited(
+    app: &AppState,
+    principal: &CallPrincipal,
+    stored: &StoredDeadLetter,
+    data: Box<RawValue>,
+) -> Result<(), ApiProblem> {
+    if !principal.scopes().allows_scope(Scope::EventsWrite) {
+        let detail = "a replay with other data needs the scope `events:write` too";
+        return Err(ApiProblem::forbidden(detail));
+    }
+    let delivery = stored.subject.delivery().ok_or_else(|| {
+        ApiProblem::fault("data", "only a delivery is sent with other data; replay this as it is")
+    })?;
+    let contents = app.journal.find_delivery_contents(delivery).await?;
+    let message = contents.and_then(|contents| contents.message);
+    let message = DeliveryMessage { data: Some(data), ..message.unwrap_or_default() };
+    if app.journal.replay_edited_letter(stored, delivery, &message).await? {
+        return Ok(());
+    }
+    Err(ApiProblem::conflict("its delivery is gone or is being sent; look again"))
 }
 
 fn check_query(topology: &SettingsSnapshot, stored: &StoredDeadLetter) -> Result<(), ApiProblem> {
@@ -344,7 +387,7 @@ pub struct ReplayRequest {
 }
 
 /// Which dead letters.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayFilter {
     /// Only to this endpoint, by id or name.
@@ -361,6 +404,22 @@ pub struct ReplayFilter {
     pub since: Option<String>,
     /// Died earlier: RFC 3339, or Unix seconds.
     pub until: Option<String>,
+}
+
+impl ReplayFilter {
+    /// The same as a list is asked for.
+    pub fn into_query(self) -> DeadLetterQuery {
+        DeadLetterQuery {
+            endpoint: self.endpoint,
+            source: self.source,
+            kind: self.kind,
+            event_type: self.event_type,
+            reason: self.reason,
+            since: self.since,
+            until: self.until,
+            ..DeadLetterQuery::default()
+        }
+    }
 }
 
 /// What a replay of many did.
@@ -393,18 +452,8 @@ pub async fn replay_dead_letters(
     if rate.is_some_and(|rate| !(SLOWEST_RATE..=FASTEST_RATE).contains(&rate)) {
         return Err(ApiProblem::fault("per_second", "at least 0.001, at most 1000000"));
     }
-    let query = DeadLetterQuery {
-        endpoint: request.filter.endpoint,
-        source: request.filter.source,
-        kind: request.filter.kind,
-        event_type: request.filter.event_type,
-        reason: request.filter.reason,
-        since: request.filter.since,
-        until: request.filter.until,
-        ..DeadLetterQuery::default()
-    };
     let topology = app.live.current_settings();
-    let filter = query.filter(&topology)?;
+    let filter = request.filter.into_query().filter(&topology)?;
     let matched = app.journal.count_dead_letters(&filter).await?;
     if request.dry_run {
         return Ok(data_answer(ReplayAnswer { matched, replayed: 0 }));
@@ -441,6 +490,47 @@ async fn replay_chunks(
         before = found.next;
         if before.is_none() {
             return Ok(replayed);
+        }
+    }
+}
+
+/// Which replays to stop.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopRequest {
+    /// Which dead letters; `{}` for all.
+    pub filter: ReplayFilter,
+}
+
+/// What was stopped.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StopAnswer {
+    /// Replays that waited for their time and were called off. Their dead letters stay.
+    pub stopped: u64,
+}
+
+/// Stops replays that wait for their time. Deliveries that are being sent, flows whose modules run
+/// again and rows that are read again go on.
+#[utoipa::path(post, path = "/api/v1/dead-letters/stop-replay", tag = "dead-letters", operation_id = "stop_dead_letter_replays",
+    request_body = StopRequest, responses((status = 200, body = DataAnswer<StopAnswer>), (status = 422, body = ApiProblem)))]
+pub async fn stop_replays(
+    State(app): State<AppState>,
+    _principal: CallPrincipal,
+    JsonInput(request): JsonInput<StopRequest>,
+) -> Result<Json<DataAnswer<StopAnswer>>, ApiProblem> {
+    let status = Some(DeliveryStatus::Pending);
+    let query = DeadLetterQuery { status, ..request.filter.into_query() };
+    let filter = query.filter(&app.live.current_settings())?;
+    let mut stopped = 0;
+    let mut before: Option<DeadLetterId> = None;
+    loop {
+        let found = app.journal.list_dead_letters(&filter, before, CHUNK).await?;
+        let replayed = found.rows.iter().filter(|row| row.replayed_at.is_some());
+        let waiting: Vec<_> = replayed.filter_map(|row| row.subject.delivery()).collect();
+        stopped += app.journal.cancel_deliveries(&waiting).await?;
+        before = found.next;
+        if before.is_none() {
+            return Ok(data_answer(StopAnswer { stopped }));
         }
     }
 }

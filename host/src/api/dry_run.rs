@@ -8,6 +8,7 @@ use super::body::JsonInput;
 use super::events::EventView;
 use super::flows::FlowResource;
 use super::problem::ApiProblem;
+use super::reading::ReadingPlace;
 use super::resource::SettingsResource as _;
 use super::trace::{TraceLine, read_steps};
 use super::trial_event::pick_trial_event;
@@ -52,14 +53,21 @@ pub struct DryRunRequest {
     modules: Vec<TrialVersion>,
 }
 
+impl DryRunRequest {
+    /// A dry run on a stored event.
+    pub const fn of_event(event_id: String, modules: Vec<TrialVersion>) -> Self {
+        Self { event_id: Some(event_id), event: None, modules }
+    }
+}
+
 /// A version of one of the flow's modules.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrialVersion {
     /// The module's name.
-    name: String,
+    pub name: String,
     /// The version to try; it need not be active.
-    version: u32,
+    pub version: u32,
 }
 
 /// What a flow would make of an event.
@@ -143,19 +151,31 @@ pub async fn run_flow(
     Path(id): Path<String>,
     JsonInput(request): JsonInput<DryRunRequest>,
 ) -> Result<Response, ApiProblem> {
+    let (answer, place) = try_flow(&app, &principal, &id, &request).await?;
+    Ok(place.leave(data_answer(answer).into_response()))
+}
+
+/// Runs a flow on an event, for whoever may. The place is that of the dry run, held until the answer
+/// is made.
+pub async fn try_flow(
+    app: &AppState,
+    principal: &CallPrincipal,
+    id: &str,
+    request: &DryRunRequest,
+) -> Result<(DryRunAnswer, ReadingPlace), ApiProblem> {
     if !principal.scopes().allows_scope(Scope::FlowsRead) {
         return Err(ApiProblem::forbidden("a dry run of a flow needs the scope `flows:read` too"));
     }
     let given = request.event.as_ref().map(|event| event.get().as_bytes());
-    let event = pick_trial_event(&app, &principal, request.event_id.as_deref(), given).await?;
+    let event = pick_trial_event(app, principal, request.event_id.as_deref(), given).await?;
     let event = event.ok_or_else(|| {
         ApiProblem::fault("event", "give an `event`, or the `event_id` of a stored one")
     })?;
     let place = app.trials.place(principal.token().id).await?;
     let topology = app.live.current_settings();
-    let route = FlowResource::find(&topology, &id)?;
+    let route = FlowResource::find(&topology, id)?;
     let matched = topology.matches(&event.source, &event.event_type).len();
-    let trial = build_trial_flow(&app, &route, &request.modules).await?;
+    let trial = build_trial_flow(app, &route, &request.modules).await?;
     let heavy = Arc::new(Semaphore::new(1));
     let planner = FlowPlanner {
         route: &trial,
@@ -171,8 +191,7 @@ pub async fn run_flow(
         None => planner.choose_deliveries().await,
     };
     let matched = u16::try_from(matched).unwrap_or(u16::MAX);
-    let answer = DryRunAnswer::of(&trial, &event, matched, outcome);
-    Ok(place.leave(data_answer(answer).into_response()))
+    Ok((DryRunAnswer::of(&trial, &event, matched, outcome), place))
 }
 
 /// The flow with other versions of its modules.

@@ -88,6 +88,7 @@ pub fn called() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::cancel_delivery))
         .routes(routes!(dead_letters::list_dead_letters))
         .routes(routes!(dead_letters::replay_dead_letters))
+        .routes(routes!(dead_letters::stop_replays))
         .routes(routes!(dead_letters::export_dead_letters))
         .routes(routes!(dead_letters::show_dead_letter, dead_letters::delete_dead_letter))
         .routes(routes!(dead_letters::replay_dead_letter))

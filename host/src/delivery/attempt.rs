@@ -206,6 +206,35 @@ pub fn preview_body(
     rendered.map(|rendered| rendered.body).map_err(|why| why.to_string())
 }
 
+/// A request that is made again from what is stored.
+#[derive(Debug)]
+pub struct RemadeRequest {
+    /// Its headers as a record has them.
+    pub headers: String,
+    pub body: Bytes,
+    pub content_type: String,
+}
+
+/// Makes the request of an attempt again. It is the same as then if endpoint and secret are; an error
+/// says why there is none.
+pub fn remake_request(
+    target: &EndpointRuntime,
+    parcel: DeliveryParcel<'_>,
+) -> Result<RemadeRequest, String> {
+    if let EndpointChannel::Other(_) = &target.channel {
+        let kind = &target.endpoint.settings.kind;
+        return Err(format!("a message of kind `{kind}` is not made again"));
+    }
+    let request = build_request(target, parcel).map_err(|why| why.to_string())?;
+    let content_type = request.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(RemadeRequest {
+        content_type: content_type.to_owned(),
+        headers: record_request(&request, target),
+        body: request.body,
+    })
+}
+
 pub fn unsendable(why: &UnsendableReason) -> SendError {
     let class = match why {
         UnsendableReason::Template(_) => ErrorClass::Template,

@@ -111,7 +111,7 @@ pub fn record_key(
 
 /// What a delivery sends when that is not the event as captured: a module's draft, or a route's
 /// own payload.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct DeliveryMessage {
     /// The id of the draft, or of the delivery's own payload; the captured event's where it is
     /// `None`.

@@ -8,8 +8,9 @@ use super::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::query::dead_letters::{DeadSubject, StoredDeadLetter};
 use super::query::deliveries::StoredDelivery;
 use super::{EventStore, PrunedPayload, StoreError, statements};
-use crate::model::event::Event;
+use crate::model::event::{DeliveryMessage, Event};
 use crate::model::id::{DeadLetterId, DeliveryId, EndpointId, EventId, FlowId};
+use crate::store::error::database_error::corrupt_value;
 use crate::time::timestamp::Timestamp;
 use std::sync::Arc;
 
@@ -61,6 +62,42 @@ impl EventStore {
             self.wake_lane(replay.endpoint, replay.flow, replay.due);
         }
         Ok(begun.len())
+    }
+
+    /// Replays a dead delivery with another message, which it keeps. `false` if a replay is under
+    /// way, or it is gone since it was listed.
+    pub async fn replay_edited_letter(
+        &self,
+        letter: &StoredDeadLetter,
+        delivery: DeliveryId,
+        message: &DeliveryMessage,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock().now();
+        let letter = letter.clone();
+        let body = serde_json::to_string(message)
+            .map_err(|error| corrupt_value("message", "body", &error))?;
+        let begun = self.pool().write(move |tx| {
+            Box::pin(async move {
+                let mark =
+                    SqlQuery::new(statements::MARK_LETTER_REPLAYED).bind(letter.id).bind(now);
+                if tx.execute(mark).await? == 0 {
+                    return Ok(None);
+                }
+                let put = SqlQuery::new(statements::PUT_MESSAGE).bind(delivery).bind(body.as_str());
+                tx.execute(put).await?;
+                let begun = replay_subject(tx, &letter.subject, now, now).await?;
+                if begun.is_none() {
+                    let end = SqlQuery::new(statements::END_LETTER_REPLAY).bind(letter.id);
+                    tx.execute(end).await?;
+                }
+                Ok(begun)
+            })
+        });
+        let begun = begun.await?;
+        if let Some(replay) = &begun {
+            self.wake_lane(replay.endpoint, replay.flow, replay.due);
+        }
+        Ok(begun.is_some())
     }
 
     /// Sends a delivery once more, whatever became of it: a settled one begins a new round of its

@@ -560,6 +560,12 @@ statements! {
         WHERE d.event_id = $1";
     SELECT_DELIVERY = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed FROM delivery WHERE id = $1";
+    /// What a delivery sends from now on in the place of its event.
+    PUT_MESSAGE = "INSERT INTO message (delivery_id, body) VALUES ($1, $2) \
+        ON CONFLICT (delivery_id) DO UPDATE SET body = excluded.body";
+    /// What a delivery sends in the place of its event.
+    DELIVERY_CONTENTS = "SELECT m.body AS message, d.collapsed FROM delivery d \
+        LEFT JOIN message m ON m.delivery_id = d.id WHERE d.id = $1";
     SELECT_DELIVERIES = "SELECT id, event_id, endpoint_id, flow_id, event_type, status, due_at, \
         attempts, created_at, settled_at, collapsed FROM delivery \
         WHERE id < $1 AND id >= $2 \

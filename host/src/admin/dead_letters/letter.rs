@@ -10,8 +10,10 @@ use crate::admin::layout::{draw_button, draw_confirmation};
 use crate::admin::signs::StateSign;
 use crate::admin::tables::{draw_cell, draw_row, draw_table};
 use crate::admin::texts::{draw_age, draw_code, draw_id, draw_time, indent_json, short_id};
+use crate::api::body::JsonInput;
 use crate::api::dead_letters::{
-    DeadLetterDetail, DeadLetterView, delete_dead_letter, replay_dead_letter, show_dead_letter,
+    DeadLetterDetail, DeadLetterView, LetterReplay, delete_dead_letter, replay_dead_letter,
+    show_dead_letter,
 };
 use crate::api::trace::DeliveryTrace;
 use axum::Json;
@@ -141,7 +143,8 @@ pub async fn replay_one(
     _fields: FormFields,
 ) -> ActionResult {
     let path = Path(id.clone());
-    drop(replay_dead_letter(call.state(), call.principal.clone(), path).await?);
+    let body = JsonInput(LetterReplay::default());
+    drop(replay_dead_letter(call.state(), call.principal.clone(), path, body).await?);
     let notice = "The replay has begun. The dead letter goes when it succeeds.";
     Ok(call.done(DEAD_LETTERS, format!("{} ({})", notice, short_id(&id))))
 }

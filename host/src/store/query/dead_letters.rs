@@ -41,6 +41,14 @@ impl DeadSubject {
             Self::Row(_) => None,
         }
     }
+
+    /// The delivery that died.
+    pub fn delivery(&self) -> Option<DeliveryId> {
+        match self {
+            Self::Event(dead) => dead.delivery.map(|(delivery, _)| delivery),
+            Self::Row(_) => None,
+        }
+    }
 }
 
 /// A delivery that died, or an event whose modules failed.

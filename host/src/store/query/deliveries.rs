@@ -2,6 +2,7 @@
 
 use super::window::{ListPage, ListWindow, condition, since_id, until_id};
 use crate::model::delivery::DeliveryStatus;
+use crate::model::event::DeliveryMessage;
 use crate::model::id::{DeliveryId, EndpointId, EventId, FlowId};
 use crate::store::db::{FromStoredRow, SqlQuery, StoredRow};
 use crate::store::error::database_error::corrupt_value;
@@ -96,6 +97,24 @@ pub struct RecordedAttempt {
     pub response_headers: Option<String>,
     /// The first 16 KiB of the answer's body.
     pub response_body: Option<Vec<u8>>,
+}
+
+/// What a delivery sends beside what stands in its event.
+#[derive(Debug, Clone)]
+pub struct DeliveryContents {
+    /// What it sends in the place of the event, where that is something else.
+    pub message: Option<DeliveryMessage>,
+    /// Deliveries collapsed into it.
+    pub collapsed: i32,
+}
+
+impl FromStoredRow for DeliveryContents {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let message: Option<String> = row.get("message")?;
+        let message = message.map(|text| serde_json::from_str(&text)).transpose();
+        let message = message.map_err(|error| corrupt_value("message", "body", &error))?;
+        Ok(Self { message, collapsed: row.get("collapsed")? })
+    }
 }
 
 fn read_status(row: &StoredRow<'_>) -> Result<DeliveryStatus, StoreError> {
@@ -207,6 +226,14 @@ impl EventStore {
         id: DeliveryId,
     ) -> Result<Option<StoredDelivery>, StoreError> {
         self.pool().fetch_optional(SqlQuery::new(statements::SELECT_DELIVERY).bind(id)).await
+    }
+
+    /// What a delivery sends.
+    pub async fn find_delivery_contents(
+        &self,
+        id: DeliveryId,
+    ) -> Result<Option<DeliveryContents>, StoreError> {
+        self.pool().fetch_optional(SqlQuery::new(statements::DELIVERY_CONTENTS).bind(id)).await
     }
 
     /// The attempts of a delivery, in order.
