@@ -11,15 +11,19 @@ pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod call;
+pub mod payload_changes;
 pub mod dead_letters;
 pub mod deliveries;
+pub mod editor;
 pub mod endpoints;
 pub mod events;
 pub mod filters;
 pub mod flows;
 pub mod forms;
 pub mod guard;
+pub mod history;
 pub mod layout;
+pub mod news;
 pub mod modules;
 pub mod nodes;
 pub mod overview;
@@ -40,19 +44,25 @@ use crate::access::session::SessionStore;
 use crate::api::AppState;
 use std::sync::Arc;
 
+/// A name as part of an address. The word for a new one means its form, so a thing of that name is
+/// written in another way, which the server reads as the same.
+pub fn encode_name(name: &str) -> String {
+    if name == "new" { "%6Eew".to_owned() } else { texts::encode_query(name) }
+}
+
 /// The page of a source.
 pub fn source_address(name: &str) -> String {
-    format!("/admin/sources/{}", texts::encode_query(name))
+    format!("/admin/sources/{}", encode_name(name))
 }
 
 /// The page of a flow.
 pub fn flow_address(name: &str) -> String {
-    format!("/admin/flows/{}", texts::encode_query(name))
+    format!("/admin/flows/{}", encode_name(name))
 }
 
 /// The page of an endpoint.
 pub fn endpoint_address(name: &str) -> String {
-    format!("/admin/endpoints/{}", texts::encode_query(name))
+    format!("/admin/endpoints/{}", encode_name(name))
 }
 
 /// The page of a module.

@@ -37,6 +37,7 @@ pub mod resource;
 pub mod samples;
 pub mod scrape;
 pub mod secret;
+pub mod sent_body;
 pub mod sources;
 pub mod tokens;
 pub mod trace;

@@ -3,6 +3,8 @@
 mod actions;
 mod alert_page;
 mod content;
+mod editing;
+mod investigating;
 mod operator;
 mod rights;
 mod sessions;

@@ -20,6 +20,10 @@ const MOST_OF_TOKEN: usize = 32;
 const MOST_SESSIONS: usize = 1_024;
 /// Longest notice that waits for the next page, in bytes.
 const LONGEST_NOTICE: usize = 500;
+/// Most streams of news of one session: a browser has one for each page that is seen.
+const MOST_STREAMS: u32 = 4;
+/// Most streams of news in all.
+const MOST_STREAMS_IN_ALL: u32 = 256;
 
 /// The open sessions, by the digest of their text: who reads the memory cannot sign in with it.
 #[derive(Debug, Default)]
@@ -32,6 +36,8 @@ struct StoredSession {
     began: Timestamp,
     /// What the last action did, to be said once.
     notice: Option<String>,
+    /// Streams of news that are open.
+    streams: u32,
 }
 
 /// A session as a request sees it.
@@ -60,7 +66,7 @@ impl SessionStore {
         } else if all.len() >= MOST_SESSIONS {
             close_oldest(&mut all, |_| true);
         }
-        let session = StoredSession { token, form_key, began: now, notice: None };
+        let session = StoredSession { token, form_key, began: now, notice: None, streams: 0 };
         all.insert(token_digest(&text), session);
         text
     }
@@ -87,6 +93,24 @@ impl SessionStore {
     /// What the last action did; it is said once.
     pub fn take_notice(&self, text: &str) -> Option<String> {
         self.lock().get_mut(&token_digest(text))?.notice.take()
+    }
+
+    /// Counts a stream of news as a session's. `false` where there are too many, or no such session.
+    pub fn enter_stream(&self, text: &str) -> bool {
+        let mut all = self.lock();
+        let in_all: u32 = all.values().map(|session| session.streams).sum();
+        let session = all.get_mut(&token_digest(text));
+        let open = session.filter(|session| session.streams < MOST_STREAMS);
+        let Some(session) = open.filter(|_| in_all < MOST_STREAMS_IN_ALL) else { return false };
+        session.streams += 1;
+        true
+    }
+
+    /// Counts a stream of news as closed.
+    pub fn leave_stream(&self, text: &str) {
+        if let Some(session) = self.lock().get_mut(&token_digest(text)) {
+            session.streams = session.streams.saturating_sub(1);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TokenDigest, StoredSession>> {
@@ -153,6 +177,20 @@ mod tests {
             store.open_session(token, at(i64::from(n)));
         }
         assert_eq!(store.lock().len(), MOST_SESSIONS);
+    }
+
+    #[test]
+    fn streams_of_news_are_bounded_and_end_with_their_session() {
+        let store = SessionStore::default();
+        let text = store.open_session([1; 32], at(0));
+        for _ in 0..MOST_STREAMS {
+            assert!(store.enter_stream(&text));
+        }
+        assert!(!store.enter_stream(&text));
+        store.leave_stream(&text);
+        assert!(store.enter_stream(&text));
+        store.close_session(&text);
+        assert!(!store.enter_stream(&text));
     }
 
     #[test]

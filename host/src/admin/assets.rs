@@ -1,4 +1,4 @@
-//! The style sheets and the script, under names that change with their content, so that browsers may
+//! The style sheets and the scripts, under names that change with their content, so that browsers may
 //! keep them for ever.
 
 use crate::crypto::sha256;
@@ -23,15 +23,19 @@ struct AssetFile {
 /// What the pages need beside it.
 const MORE_STYLE: &str = include_str!("pages.css");
 
-/// The only script: without it a page says the same.
-const SCRIPT: &str = include_str!("times.js");
+/// The scripts: without them a page says the same, but for later news.
+const TIMES: &str = include_str!("times.js");
+const LIVE: &str = include_str!("live.js");
+const DROP: &str = include_str!("drop.js");
 
-static ASSETS: LazyLock<[AssetFile; 3]> = LazyLock::new(|| {
-    let css = "text/css; charset=utf-8";
+static ASSETS: LazyLock<[AssetFile; 5]> = LazyLock::new(|| {
+    let (css, script) = ("text/css; charset=utf-8", "text/javascript; charset=utf-8");
     [
         AssetFile::new("waybill", "css", css, STYLE),
         AssetFile::new("pages", "css", css, MORE_STYLE),
-        AssetFile::new("times", "js", "text/javascript; charset=utf-8", SCRIPT),
+        AssetFile::new("times", "js", script, TIMES),
+        AssetFile::new("live", "js", script, LIVE),
+        AssetFile::new("drop", "js", script, DROP),
     ]
 });
 

@@ -23,6 +23,8 @@ pub struct PageCall {
     pub form_key: String,
     /// The text of the session.
     pub session: String,
+    /// Whether an open page asks for itself again, which nobody reads as a whole.
+    pub is_refresh: bool,
     /// When the request came. A page takes all ages from this moment.
     pub now: Timestamp,
 }

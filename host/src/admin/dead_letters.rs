@@ -2,19 +2,24 @@
 
 pub mod causes;
 pub mod letter;
+pub mod progress;
 pub mod replay;
 
-use super::call::{PageCall, PageContent, PageProblem, PageResult, PageSection};
+use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
 use super::endpoint_address;
-use super::filters::{FilterChoice, FilterValue, draw_pager, filled, span_choice, span_seconds};
+use super::filters::{
+    FilterChoice, FilterValue, draw_pager, filled, query_without, span_choice, span_seconds,
+};
 use super::layout::draw_button;
 use super::signs::StateSign;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
 use super::texts::{draw_age, encode_query, tell_number};
 use crate::api::body::QueryInput;
 use crate::api::dead_letters::{
-    DeadLetterKind, DeadLetterQuery, DeadLetterView, list_dead_letters,
+    DeadLetterKind, DeadLetterQuery, DeadLetterView, export_dead_letters, list_dead_letters,
 };
+use crate::api::endpoints::find_endpoint;
+use crate::api::sources::find_source;
 use crate::store::DeathCause;
 use axum::Json;
 use causes::{MOST_LETTERS, draw_causes, load_causes};
@@ -42,6 +47,8 @@ pub struct LettersPage {
     pub reason: Option<String>,
     span: Option<String>,
     cursor: Option<String>,
+    /// How many replays a person began just now.
+    pub begun: Option<u64>,
 }
 
 /// The kind of a word.
@@ -74,6 +81,23 @@ impl LettersPage {
         }
     }
 
+    /// Whether a cause is of the endpoint, source and reason that are chosen.
+    pub fn shows_cause(&self, call: &PageCall, cause: &DeathCause) -> bool {
+        let settings = call.settings();
+        let endpoint = filled(self.endpoint.as_ref());
+        let source = filled(self.source.as_ref());
+        let is_endpoint = endpoint.is_none_or(|text| {
+            let found = find_endpoint(&settings, text).map(|target| target.endpoint.id);
+            found.ok() == cause.endpoint_id
+        });
+        let is_source = source.is_none_or(|text| {
+            let found = find_source(&settings, text).map(|runtime| runtime.source.id);
+            found.ok() == cause.source_id
+        });
+        let reason = filled(self.reason.as_ref());
+        is_endpoint && is_source && reason.is_none_or(|reason| reason == cause.reason)
+    }
+
     fn is_narrow(&self) -> bool {
         let texts =
             [&self.endpoint, &self.source, &self.kind, &self.event_type, &self.reason, &self.span];
@@ -92,7 +116,8 @@ pub async fn show_list(
     let preview = replay::draw_preview(&call, &page).await?;
     let body = html! {
         div class="stack" {
-            (draw_head(&causes))
+            div id="live-causes" data-live="part" { (draw_head(&causes)) }
+            (progress::draw_progress(&call, &page, &causes))
             @if !causes.is_empty() { (draw_causes(&call, &causes)) }
             div class="stack-s" id="sel" {
                 h2 class="vh" { "Dead letters that match" }
@@ -193,8 +218,20 @@ async fn load_list(call: &PageCall, uri: &Uri, page: &LettersPage) -> Result<Mar
                 }
             } @else { (draw_table("Dead letters that match the filter", "mid", &columns, &rows)) }
             (draw_pager(DEAD_LETTERS, uri.query().unwrap_or_default(), found.data.len(), next))
+            @if !found.data.is_empty() {
+                footer {
+                    a href={ (DEAD_LETTERS) "/export?" (query_without(uri.query().unwrap_or_default(), "cursor")) }
+                        download { "Export all that match, with their events, as NDJSON" }
+                }
+            }
         }
     })
+}
+
+/// All that match the filter, one JSON object a line.
+pub async fn export(call: PageCall, QueryInput(page): QueryInput<LettersPage>) -> ActionResult {
+    let query = DeadLetterQuery { cursor: None, limit: None, ..page.query(&call) };
+    Ok(export_dead_letters(call.state(), call.principal.clone(), QueryInput(query)).await?)
 }
 
 fn draw_cells(call: &PageCall, letter: &DeadLetterView) -> Markup {

@@ -5,11 +5,12 @@ pub mod detail;
 pub mod health;
 
 use super::call::{PageCall, PageContent, PageResult, PageSection};
+use super::editor::pages::draw_new_button;
 use super::endpoint_address;
 use super::signs::StateTone;
 use super::tables::{draw_cell, draw_labelled_cell, draw_row, draw_table};
 use super::texts::{draw_age, tell_count, tell_number};
-use crate::api::endpoints::{EndpointView, list_endpoints};
+use crate::api::endpoints::{EndpointResource, EndpointView, list_endpoints};
 use crate::health::endpoint_health::EndpointHealth;
 use crate::model::private_values::mask_url;
 use axum::Json;
@@ -54,21 +55,22 @@ pub async fn show_list(call: PageCall) -> PageResult {
     ];
     let body = html! {
         div class="stack" {
-            div class="head" { div {
-                h1 { (tell_endpoints(found.data.len(), bad)) }
-                p class="lead s" {
-                    @if report.is_known {
-                        "Deliveries of the last 24 hours, at most the newest 10,000; waiting is \
-                         counted up to 1,000."
-                    } @else { "This token may not see deliveries, so only settings are shown." }
+            div class="head" {
+                div {
+                    h1 { (tell_endpoints(found.data.len(), bad)) }
+                    p class="lead s" {
+                        @if report.is_known {
+                            "Deliveries of the last 24 hours, at most the newest 10,000; waiting is \
+                             counted up to 1,000."
+                        } @else { "This token may not see deliveries, so only settings are shown." }
+                    }
                 }
-            } }
-            section class="panel" aria-label="Endpoints" {
+                (draw_new_button::<EndpointResource>(&call))
+            }
+            section class="panel" aria-label="Endpoints" id="live-endpoints" data-live="part" {
                 @if found.data.is_empty() {
                     p class="in" {
-                        "There is no endpoint yet. Make one with "
-                        code { "waybill endpoint create NAME URL" }
-                        "."
+                        "There is no endpoint yet. One says where deliveries go, and which events."
                     }
                 } @else { (draw_table("Endpoints", "mid", &columns, &rows)) }
             }

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod detail;
 pub mod empty;
+pub mod looking;
 pub mod outcome;
 pub mod steps;
 pub mod trace;
@@ -12,16 +13,16 @@ use super::call::{PageCall, PageContent, PageResult, PageSection};
 use super::filters::{
     FilterChoice, FilterValue, draw_pager, filled, page_address, span_choice, span_seconds,
 };
-use super::texts::{draw_age, draw_id, tell_count};
-use crate::api::answer::ListAnswer;
+use super::texts::{draw_age, draw_id, tell_count, tell_number};
 use crate::api::body::QueryInput;
-use crate::api::events::{EventQuery, EventView, list_events};
+use crate::api::events::{EventQuery, EventView};
 use crate::api::problem::ApiProblem;
 use crate::store::EventKind;
-use axum::Json;
+use crate::time::timestamp::Timestamp;
 use http::Uri;
+use looking::{FoundEvents, find_events};
 use maud::{Markup, html};
-use outcome::{EventOutcome, load_outcomes};
+use outcome::EventOutcome;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,6 +42,9 @@ pub struct EventsPage {
     source: Option<String>,
     resource: Option<String>,
     resource_id: Option<String>,
+    /// A text in the payload.
+    text: Option<String>,
+    outcome: Option<String>,
     span: Option<String>,
     cursor: Option<String>,
 }
@@ -59,7 +63,8 @@ impl EventsPage {
 
     fn is_narrow(&self) -> bool {
         let texts = [&self.event_type, &self.source, &self.resource, &self.resource_id, &self.span];
-        texts.into_iter().any(|text| filled(text.as_ref()).is_some())
+        let sought = [&self.text, &self.outcome];
+        texts.into_iter().chain(sought).any(|text| filled(text.as_ref()).is_some())
     }
 
     /// The same as the REST API takes it.
@@ -86,13 +91,11 @@ pub async fn show_list(
     QueryInput(mut page): QueryInput<EventsPage>,
 ) -> PageResult {
     page.limit_to(&call);
-    let query = QueryInput(page.query(&call));
-    let Json(found) = list_events(call.state(), call.principal.clone(), uri.clone(), query).await?;
+    let found = find_events(&call, &uri, &page).await?;
     let kinds = offered_kinds(&call).await?;
-    if found.data.is_empty() && kinds.is_empty() && page.cursor.is_none() {
+    if found.events.is_empty() && kinds.is_empty() && page.cursor.is_none() {
         return Ok(empty::first_event_content(&call));
     }
-    let outcomes = load_outcomes(&call, &found.data).await?;
     let query = uri.query().unwrap_or_default();
     let body = html! {
         div class="stack-s" {
@@ -101,17 +104,31 @@ pub async fn show_list(
                 p class="lead s" { (tell_list(&found, &page)) }
             } }
             (draw_filters(&page, &kinds))
-            @if found.data.is_empty() {
+            @if let Some((looked, oldest)) = found.looked { (draw_looked(&call, looked, oldest)) }
+            @if found.events.is_empty() {
                 (draw_nothing(&found, query))
             } @else {
-                section class="panel" aria-label="Events" {
-                    (draw_table(&call, &found.data, &outcomes))
-                    (draw_pager(EVENTS, query, found.data.len(), found.meta.next_cursor.as_deref()))
+                p class="live-news" id="live-news" role="status" {}
+                section class="panel" aria-label="Events" id="live-events" data-live="rows" {
+                    (draw_table(&call, &found.events, &found.outcomes))
+                    (draw_pager(EVENTS, query, found.events.len(), found.next.as_deref()))
                 }
             }
         }
     };
     Ok(PageContent::new(PageSection::Events, "Events", body))
+}
+
+/// How far the page looked for what no index knows.
+fn draw_looked(call: &PageCall, looked: usize, oldest: Option<Timestamp>) -> Markup {
+    html! {
+        p class="meta" {
+            "Looked through " (tell_number(looked as u64, "event", "events"))
+            @if let Some(oldest) = oldest { ", back to " (draw_age(call.now, oldest)) }
+            ". Texts and outcomes have no index, so one page looks through at most "
+            (tell_count(looking::WINDOW as u64)) " events, or 32 MiB of payloads."
+        }
+    }
 }
 
 /// The types and sources of the newest events that the token may see.
@@ -122,10 +139,10 @@ async fn offered_kinds(call: &PageCall) -> Result<Vec<EventKind>, ApiProblem> {
     Ok(kinds)
 }
 
-fn tell_list(found: &ListAnswer<EventView>, page: &EventsPage) -> String {
+fn tell_list(found: &FoundEvents, page: &EventsPage) -> String {
     let which = if page.is_narrow() { "that match, newest first" } else { "newest first" };
-    let more = if found.meta.next_cursor.is_some() { ", and there may be more" } else { "" };
-    format!("{} shown {which}{more}.", tell_count(found.data.len() as u64))
+    let more = if found.next.is_some() { ", and there may be more" } else { "" };
+    format!("{} shown {which}{more}.", tell_count(found.events.len() as u64))
 }
 
 /// The counts of one property over the newest events.
@@ -154,10 +171,16 @@ fn draw_filters(page: &EventsPage, kinds: &[EventKind]) -> Markup {
     html! {
         form class="filters" role="search" aria-label="Filter events" action=(EVENTS) {
             div class="q" {
+                label class="vh" for="text" { "Text in the payload" }
+                input id="text" name="text" type="search" placeholder="Text in the payload"
+                    value=[filled(page.text.as_ref())];
+            }
+            div class="q" {
                 label class="vh" for="record" { "Id of a record" }
                 input id="record" name="resource_id" type="search" placeholder="Id of a record"
                     value=[filled(page.resource_id.as_ref())];
             }
+            (choice("outcome", "Outcome", filled(page.outcome.as_ref()), looking::outcome_values(), "any outcome").draw())
             (choice("type", "Type", filled(page.event_type.as_ref()), types, "any type").draw())
             (choice("source", "Source", filled(page.source.as_ref()), sources, "any source").draw())
             (choice("resource", "Resource", filled(page.resource.as_ref()), resources, "any").draw())
@@ -169,13 +192,18 @@ fn draw_filters(page: &EventsPage, kinds: &[EventKind]) -> Markup {
     }
 }
 
-/// Nothing in the part that was looked through; one request looks through 10,000 events.
-fn draw_nothing(found: &ListAnswer<EventView>, query: &str) -> Markup {
+/// Nothing in the part that was looked through. One request of what an index knows looks through
+/// 10,000 events.
+fn draw_nothing(found: &FoundEvents, query: &str) -> Markup {
+    let looked = found.looked.map_or(10_000, |(looked, _)| looked as u64);
     html! {
         section class="panel" aria-label="Events" {
             div class="in stack-s" {
-                @if let Some(next) = &found.meta.next_cursor {
-                    p { "None of the 10,000 events looked through here matches. Older ones may." }
+                @if let Some(next) = &found.next {
+                    p {
+                        "None of the " (tell_count(looked))
+                        " events looked through here matches. Older ones may."
+                    }
                     div class="row" {
                         a class="btn" href=(page_address(EVENTS, query, Some(next))) {
                             "Look further back"
@@ -221,7 +249,7 @@ fn draw_row(call: &PageCall, event: &EventView, outcome: Option<&EventOutcome>) 
     let id = event.id.to_string();
     let address = event_address(&id);
     html! {
-        tr role="row" {
+        tr role="row" data-row=(id) {
             td role="cell" class="nw" { a class="name" href=(address) { (event.event_type) } }
             td role="cell" class="num r" { (draw_age(call.now, event.received_at)) }
             td role="cell" class="clip w" title=[record_name(event)] {
@@ -252,6 +280,11 @@ pub fn record_name(event: &EventView) -> Option<String> {
         Some(id) => format!("{name} {id}"),
         None => name,
     })
+}
+
+/// What an event is about, or its type where it is about no record.
+pub fn event_title_of(event: &EventView) -> String {
+    record_name(event).unwrap_or_else(|| event.event_type.clone())
 }
 
 /// The page of one event.

@@ -1,6 +1,12 @@
 //! Flows: which events pass which modules to which endpoints.
 
+pub mod comparison;
+pub mod trial;
+pub mod trial_result;
+
 use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
+use super::editor::pages::{draw_edit_button, draw_new_button};
+use super::editor::removal::draw_delete_button;
 use super::forms::FormFields;
 use super::layout::{draw_button, draw_confirmation};
 use super::signs::StateSign;
@@ -18,6 +24,7 @@ use http::Method;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use trial::draw_trial_button;
 
 /// Where the list stands.
 pub const FLOWS: &str = "/admin/flows";
@@ -50,7 +57,10 @@ pub async fn show_list(call: PageCall) -> PageResult {
     let count = settings.flows().len();
     let body = html! {
         div class="stack" {
-            div class="head" { div { h1 { (tell_number(count as u64, "flow", "flows")) } } }
+            div class="head" {
+                h1 { (tell_number(count as u64, "flow", "flows")) }
+                (draw_new_button::<FlowResource>(&call))
+            }
             section class="panel" aria-label="Flows" {
                 @if count == 0 {
                     p class="in" { "There is no flow yet. Endpoints can take events without one." }
@@ -142,12 +152,15 @@ fn draw_head(call: &PageCall, route: &FlowRuntime) -> Markup {
         div class="head" {
             div class="row" { h1 { (flow.name) } (flow_sign(route).draw_pill()) }
             div class="row" {
+                (draw_trial_button(call, &flow.name))
+                (draw_edit_button::<FlowResource>(call, &flow.name, ""))
                 @if may_set && flow.enabled {
                     (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
                         "Events that come while it is paused pass it by; they are not kept for it."))
                 } @else if may_set {
                     (draw_button(call, &format!("{here}/resume"), "main", "Resume"))
                 }
+                (draw_delete_button::<FlowResource>(call, &flow.name))
             }
         }
     }

@@ -11,12 +11,15 @@ use bytes::Bytes;
 use http::header;
 use http::request::Parts;
 
-/// Longest form without a file, in bytes.
-const LONGEST_FORM: usize = 64 * 1024;
+/// Longest form without a file of somebody who is signed in, in bytes. A form that changes settings
+/// holds them twice: as they were, and as they shall be.
+const LONGEST_FORM: usize = 256 * 1024;
+/// Longest form of anybody else.
+const LONGEST_OF_STRANGER: usize = 64 * 1024;
 /// Room for the texts of a form beside its file, in bytes.
 const BESIDE_FILE: usize = 16 * 1024;
 /// Most fields of a form.
-const MOST_FIELDS: usize = 200;
+const MOST_FIELDS: usize = 1_000;
 
 /// The fields of a form, and the file that came with it. The guard read them before the handler
 /// runs, because it looks for the session's form key among them.
@@ -49,6 +52,23 @@ impl FormFields {
         self.text(name).ok_or_else(|| ApiProblem::fault(name, "is empty; fill it in"))
     }
 
+    /// The fields whose names begin so, with their texts.
+    pub fn beginning_with(&self, start: &str) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.texts.iter().filter(move |(known, _)| known.starts_with(start));
+        own.map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// Whether the form holds a field of this name, such as that of the button that sent it.
+    pub fn has(&self, name: &str) -> bool {
+        self.texts.iter().any(|(known, _)| known == name)
+    }
+
+    /// Fields of these texts, for a test.
+    #[cfg(test)]
+    pub fn of_texts(texts: impl Iterator<Item = (String, String)>) -> Self {
+        Self { texts: texts.collect(), file: None }
+    }
+
     /// The file.
     pub fn file(&self) -> Option<Bytes> {
         self.file.clone()
@@ -78,7 +98,8 @@ pub async fn read_form(app: &AppState, request: Request) -> Result<FormFields, A
     if !kind_text.starts_with("application/x-www-form-urlencoded") {
         return Err(ApiProblem::media_type("a page sends application/x-www-form-urlencoded"));
     }
-    let body = read_body(app, request, LONGEST_FORM).await?;
+    let longest = if is_known(&request) { LONGEST_FORM } else { LONGEST_OF_STRANGER };
+    let body = read_body(app, request, longest).await?;
     let texts: Vec<(String, String)> = serde_urlencoded::from_bytes(&body)
         .map_err(|error| ApiProblem::malformed_request(format!("not a form: {error}")))?;
     check_count(texts.len())?;

@@ -23,6 +23,9 @@ use subtle::ConstantTimeEq as _;
 /// The field of each form that carries the session's form key.
 pub const FORM_KEY: &str = "form_key";
 
+/// The header by which an open page says that it asks for itself again.
+const REFRESH: &str = "x-waybill-refresh";
+
 /// What guards one page: the route of the REST API for the same thing. None where any token that
 /// is known may come, as to the overview, which leaves out what the token may not see.
 #[derive(Debug, Clone)]
@@ -63,6 +66,7 @@ pub async fn guard_page(State(guard): State<PageGuard>, request: Request, next: 
         principal: CallPrincipal::of_token(Arc::clone(&token)),
         form_key: session.form_key,
         session: text,
+        is_refresh: request.headers().contains_key(REFRESH),
         now: caller.at,
     };
     take_shared_calls(app, &token, caller.at).await;

@@ -133,7 +133,9 @@ impl<'c> PageFrame<'c> {
 
     /// What the frame says for this session.
     pub async fn load(call: &'c PageCall) -> Self {
-        let notice = call.pages.sessions.take_notice(&call.session);
+        // What the last action did waits for the page that its person sees.
+        let notice = (!call.is_refresh).then(|| call.pages.sessions.take_notice(&call.session));
+        let notice = notice.flatten();
         let mut letters = 0;
         if call.may_read("/api/v1/dead-letters") {
             // A page whose count is not to be had stands without it.
@@ -171,7 +173,7 @@ impl<'c> PageFrame<'c> {
         html! {
             aside class="side" aria-label="Side bar" {
                 a class="brand" href="/admin" { (draw_icon("mark")) "Waybill" }
-                (self.draw_navigation(content, "Main"))
+                div id="live-counts" data-live="part" { (self.draw_navigation(content, "Main")) }
                 (self.draw_person())
             }
         }
@@ -182,7 +184,7 @@ impl<'c> PageFrame<'c> {
         html! {
             div class="who" {
                 b { (self.call.principal.token().settings.name) }
-                "times are ages, or UTC"
+                "times are ages, or in your zone; without scripts, UTC"
                 (draw_button(self.call, "/admin/sign-out", "bare small", "Sign out"))
             }
         }

@@ -9,13 +9,15 @@ use super::texts::{draw_age, tell_count, tell_number};
 use super::{flow_address, module_address};
 use crate::api::body::QueryInput;
 use crate::api::modules::{
-    ModuleView, UploadQuery, activate_module, list_modules, show_module, upload_module,
+    ModuleView, UploadQuery, activate_module, download_module, list_modules, show_module,
+    upload_module,
 };
 use crate::api::problem::ApiProblem;
 use crate::settings::SettingsSnapshot;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Request};
+use http::{HeaderValue, header};
 use maud::{Markup, html};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -124,13 +126,13 @@ fn draw_upload(call: &PageCall, name: Option<&str>) -> Markup {
                                 p class="hint" id="mname-h" { "Letters, digits, hyphens" }
                             },
                         }
-                        div class="field" {
+                        div class="field drop" data-drop {
                             label for="wasm" { "Component" }
                             input id="wasm" name="component" type="file" accept=".wasm,application/wasm" required aria-describedby="wasm-h";
                             p class="hint" id="wasm-h" {
                                 "A .wasm file of at most "
                                 (tell_count(limit / 1024))
-                                " KiB. It is checked and compiled first."
+                                " KiB, chosen or dropped here. It is checked and compiled first."
                             }
                         }
                         label class="check full" {
@@ -210,6 +212,8 @@ fn draw_version(call: &PageCall, view: &ModuleView) -> Markup {
             (tell_count(report.size.div_ceil(1024))) " KiB"
         }))
         (draw_cell("act w", &html! {
+            a class="btn small" href={ (module_address(&view.name)) "/versions/" (view.version) "/component" }
+                download { "Download" }
             @if may && !view.active {
                 (draw_confirmation(call, &action, "Activate…", "Activate it",
                     "Flows that do not stay on a version run this one from the next event on. The \
@@ -261,4 +265,19 @@ pub async fn activate(
         notice = format!("{notice} Note: {warning}.");
     }
     Ok(call.done(&module_address(&name), notice))
+}
+
+/// The component of a version, as a file.
+pub async fn download(
+    call: PageCall,
+    Path((name, version)): Path<(String, String)>,
+) -> ActionResult {
+    let path = Path((name.clone(), version.clone()));
+    let mut answer = download_module(call.state(), call.principal.clone(), path).await?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name: String = name.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+    let file = format!("attachment; filename=\"{name}-v{version}.wasm\"");
+    let file = HeaderValue::try_from(file);
+    answer.headers_mut().extend(file.ok().map(|file| (header::CONTENT_DISPOSITION, file)));
+    Ok(answer)
 }

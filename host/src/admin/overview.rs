@@ -81,7 +81,7 @@ pub async fn show_overview(
     let data = load_data(&call, (name, seconds)).await?;
     let items = list_attention(&call, &data);
     let body = html! {
-        div class="stack" {
+        div class="stack" id="live-overview" data-live="part" {
             div class="head" {
                 div {
                     h1 { (attention::tell_count_of(&items)) }

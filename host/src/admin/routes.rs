@@ -1,17 +1,22 @@
 //! Every page and form, each with the route of the REST API whose need guards it.
 
 use super::PageState;
-use super::dead_letters::{letter, replay};
+use super::dead_letters::{letter, progress, replay};
+use super::editor::{FormKind, SettingsForm, rotation};
 use super::endpoints::{actions, detail};
 use super::events::trace;
 use super::guard::{PageGuard, guard_page};
 use super::{
-    alerts, assets, audit, call, dead_letters, endpoints, events, flows, modules, nodes, overview,
-    search, sign_in, sources, tokens,
+    alerts, assets, audit, call, dead_letters, editor, endpoints, events, flows, history, modules,
+    news, nodes, overview, search, sign_in, sources, tokens,
 };
 use crate::access::session::SessionStore;
 use crate::api::AppState;
+use crate::api::endpoints::EndpointResource;
+use crate::api::flows::FlowResource;
 use crate::api::problem::ApiProblem;
+use crate::api::sources::SourceResource;
+use crate::api::tokens::TokenResource;
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
@@ -27,8 +32,15 @@ const DELETE_LETTER: Option<(Method, &str)> = Some((Method::DELETE, "/api/v1/dea
 
 /// Changing a flow.
 const SET_FLOW: Option<(Method, &str)> = Some((Method::PATCH, "/api/v1/flows/{id}"));
-/// Revoking a token.
-const REVOKE_TOKEN: Option<(Method, &str)> = Some((Method::DELETE, "/api/v1/tokens/{id}"));
+
+/// A dry run of a flow.
+const TRY_FLOW: Option<(Method, &str)> = Some((Method::POST, flows::trial::RUN));
+/// Giving an endpoint another secret.
+const ROTATE_ENDPOINT: Option<(Method, &str)> =
+    Some((Method::POST, "/api/v1/endpoints/{id}/rotate-secret"));
+/// Giving a source another secret.
+const ROTATE_SOURCE: Option<(Method, &str)> =
+    Some((Method::POST, "/api/v1/sources/{id}/rotate-secret"));
 
 /// Adds pages, none without a guard.
 struct PageRouter {
@@ -43,7 +55,20 @@ impl PageRouter {
         H: Handler<T, PageState>,
         T: 'static,
     {
-        let rest_route = rest_route.map(|route| (Method::GET, route));
+        self.guarded_page(path, rest_route.map(|route| (Method::GET, route)), handler)
+    }
+
+    /// Adds a page with a form. A token may see it that may send the form.
+    fn guarded_page<H, T>(
+        self,
+        path: &str,
+        rest_route: Option<(Method, &'static str)>,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, PageState>,
+        T: 'static,
+    {
         let guard = PageGuard { pages: self.pages.clone(), rest_route };
         debug_assert!(guard.has_need(), "{path} names no route of the API");
         let guarded = get(handler).layer(from_fn_with_state(guard, guard_page));
@@ -78,6 +103,50 @@ impl PageRouter {
     }
 }
 
+impl PageRouter {
+    /// Adds the forms that make, change and delete one kind of thing.
+    fn editor<R: SettingsForm>(self) -> Self {
+        let FormKind { list, rest, rest_one, .. } = R::FORM;
+        let (new, one) = (format!("{list}/new"), format!("{list}/{{id}}"));
+        let (edit, delete) = (format!("{one}/edit"), format!("{one}/delete"));
+        let [makes, changes, deletes] = [
+            Some((Method::POST, rest)),
+            Some((Method::PATCH, rest_one)),
+            Some((Method::DELETE, rest_one)),
+        ];
+        self.guarded_page(&new, makes.clone(), editor::pages::show_new::<R>)
+            .guarded_form(&new, makes, editor::pages::create::<R>)
+            .guarded_page(&edit, changes.clone(), editor::pages::show_edit::<R>)
+            .guarded_form(&edit, changes, editor::pages::save::<R>)
+            .guarded_page(&delete, deletes.clone(), editor::removal::show_page::<R>)
+            .guarded_form(&delete, deletes, editor::removal::delete::<R>)
+    }
+
+    /// Adds everything that makes and changes what operators set.
+    fn editors(self) -> Self {
+        self.editor::<EndpointResource>()
+            .editor::<FlowResource>()
+            .editor::<SourceResource>()
+            .editor::<TokenResource>()
+            .guarded_page(
+                "/admin/endpoints/{id}/rotate",
+                ROTATE_ENDPOINT,
+                rotation::show_page::<EndpointResource>,
+            )
+            .guarded_form(
+                "/admin/endpoints/{id}/rotate",
+                ROTATE_ENDPOINT,
+                rotation::rotate_endpoint,
+            )
+            .guarded_page(
+                "/admin/sources/{id}/rotate",
+                ROTATE_SOURCE,
+                rotation::show_page::<SourceResource>,
+            )
+            .guarded_form("/admin/sources/{id}/rotate", ROTATE_SOURCE, rotation::rotate_source)
+    }
+}
+
 /// The routes of the pages.
 pub fn page_routes(app: AppState) -> Router<AppState> {
     let pages = PageState { app, sessions: Arc::new(SessionStore::default()) };
@@ -87,9 +156,11 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
     let guarded = PageRouter { pages: pages.clone(), router }
         .page("/admin", None, overview::show_overview)
         .page("/admin/", None, overview::show_overview)
+        .page("/admin/live", None, news::open_stream)
         .page("/admin/{*rest}", None, answer_missing)
         .page(events::EVENTS, Some("/api/v1/events"), events::show_list)
         .page("/admin/events/{id}", Some("/api/v1/events/{id}"), trace::show_page)
+        .page("/admin/records/{resource}/{id}", Some("/api/v1/events"), history::show_page)
         .page(endpoints::ENDPOINTS, Some("/api/v1/endpoints"), endpoints::show_list)
         .page("/admin/endpoints/{id}", Some("/api/v1/endpoints/{id}"), detail::show_page)
         .form("/admin/endpoints/{id}/test", "/api/v1/endpoints/{id}/test", actions::send_test)
@@ -101,6 +172,8 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .page("/admin/flows/{id}", Some("/api/v1/flows/{id}"), flows::show_page)
         .guarded_form("/admin/flows/{id}/pause", SET_FLOW, flows::pause)
         .guarded_form("/admin/flows/{id}/resume", SET_FLOW, flows::resume)
+        .guarded_page("/admin/flows/{id}/run", TRY_FLOW, flows::trial::show_page)
+        .guarded_form("/admin/flows/{id}/run", TRY_FLOW, flows::trial::run)
         .page(modules::MODULES, Some("/api/v1/modules"), modules::show_list)
         .form("/admin/module-upload", "/api/v1/modules/{name}", modules::upload)
         .page("/admin/modules/{name}", Some("/api/v1/modules/{name}"), modules::show_page)
@@ -109,10 +182,13 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
             "/api/v1/modules/{name}/versions/{version}/activate",
             modules::activate,
         )
+        .page(
+            "/admin/modules/{name}/versions/{version}/component",
+            Some("/api/v1/modules/{name}/versions/{version}/component"),
+            modules::download,
+        )
         .page(tokens::TOKENS, Some("/api/v1/tokens"), tokens::show_list)
-        .form("/admin/token-create", "/api/v1/tokens", tokens::create)
         .page("/admin/tokens/{id}", Some("/api/v1/tokens/{id}"), tokens::show_page)
-        .guarded_form("/admin/tokens/{id}/revoke", REVOKE_TOKEN, tokens::revoke)
         .page(audit::AUDIT, Some("/api/v1/audit"), audit::show_list)
         .page("/admin/nodes", Some("/api/v1/nodes"), nodes::show_list)
         .page(sources::SOURCES, Some("/api/v1/sources"), sources::show_list)
@@ -122,11 +198,22 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .form("/admin/sources/{id}/run", "/api/v1/sources/{id}/run", sources::run_now)
         .page(dead_letters::DEAD_LETTERS, Some("/api/v1/dead-letters"), dead_letters::show_list)
         .form("/admin/dead-letters/replay", "/api/v1/dead-letters/replay", replay::replay_matching)
+        .form("/admin/dead-letters/stop", "/api/v1/dead-letters/stop-replay", progress::stop)
+        .page(
+            "/admin/dead-letters/export",
+            Some("/api/v1/dead-letters/export"),
+            dead_letters::export,
+        )
         .page("/admin/dead-letters/{id}", Some("/api/v1/dead-letters/{id}"), letter::show_page)
         .form(
             "/admin/dead-letters/{id}/replay",
             "/api/v1/dead-letters/{id}/replay",
             letter::replay_one,
+        )
+        .form(
+            "/admin/dead-letters/{id}/edit",
+            "/api/v1/dead-letters/{id}/replay",
+            letter::replay_edited,
         )
         .guarded_form("/admin/dead-letters/{id}/delete", DELETE_LETTER, letter::delete_one)
         .form("/admin/events/{id}/replay", "/api/v1/events/{id}/replay", trace::replay)
@@ -137,7 +224,7 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
             trace::resend_delivery,
         )
         .guarded_form("/admin/sign-out", None, sign_in::sign_out);
-    add_alerts(guarded).router.with_state(pages)
+    add_alerts(guarded.editors()).router.with_state(pages)
 }
 
 fn add_alerts(router: PageRouter) -> PageRouter {

@@ -3,6 +3,7 @@
 
 use super::call::{ActionResult, PageCall, PageContent, PageSection};
 use super::events::{EVENTS, event_address};
+use super::history::record_address;
 use super::texts::encode_query;
 use super::{endpoint_address, flow_address, module_address, source_address};
 use crate::api::body::QueryInput;
@@ -45,19 +46,13 @@ fn page_of_id(text: &str) -> Option<String> {
     }
 }
 
-/// The events of a record that is named as `invoice 1042`.
-fn record_events(text: &str) -> Option<String> {
+/// The page of a record that is named as `invoice 1042`.
+fn record_page(text: &str) -> Option<String> {
     let (resource, id) = text.split_once([' ', '/'])?;
     let is_word =
         |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let resource = resource.to_ascii_lowercase();
-    is_word(&resource).then(|| {
-        format!(
-            "{EVENTS}?resource={}&resource_id={}",
-            encode_query(&resource),
-            encode_query(id.trim())
-        )
-    })
+    is_word(&resource).then(|| record_address(&resource, id.trim()))
 }
 
 /// Leads to what was meant, or shows what could be.
@@ -66,7 +61,7 @@ pub async fn show_results(
     QueryInput(query): QueryInput<SearchQuery>,
 ) -> ActionResult {
     let text: String = query.q.trim().chars().take(LONGEST).collect();
-    if let Some(page) = page_of_id(&text).or_else(|| record_events(&text)) {
+    if let Some(page) = page_of_id(&text).or_else(|| record_page(&text)) {
         return Ok(Redirect::to(&page).into_response());
     }
     let found = if text.is_empty() { Vec::new() } else { find_named(&call, &text.to_lowercase()) };
@@ -111,7 +106,7 @@ fn draw_results(call: &PageCall, text: &str, found: &[FoundThing]) -> Markup {
             div class="head" { div {
                 h1 { @if text.is_empty() { "Search" } @else { "Found for “" (text) "”" } }
                 p class="lead s" {
-                    "An id, such as evt_…, leads to its page; “invoice 1042” to the events of \
+                    "An id, such as evt_…, leads to its page; “invoice 1042” to the history of \
                      that record."
                 }
             } }
@@ -127,6 +122,11 @@ fn draw_results(call: &PageCall, text: &str, found: &[FoundThing]) -> Markup {
                         li {
                             a href={ (EVENTS) "?resource_id=" (encode_query(text)) } {
                                 "Events of records with this id"
+                            }
+                        }
+                        li {
+                            a href={ (EVENTS) "?text=" (encode_query(text)) } {
+                                "Events with this text in their data, among the newest 2,000"
                             }
                         }
                         li {
@@ -153,8 +153,8 @@ mod tests {
         let id = "evt_01932f00-0000-7000-8000-0123456789ab";
         assert!(page_of_id(id).unwrap().starts_with("/admin/events/evt"));
         assert_eq!(page_of_id("evt_short"), None);
-        let found = record_events("Invoice 1042").unwrap();
-        assert_eq!(found, "/admin/events?resource=invoice&resource_id=1042");
-        assert_eq!(record_events("1042"), None);
+        let found = record_page("Invoice 1042").unwrap();
+        assert_eq!(found, "/admin/records/invoice/1042");
+        assert_eq!(record_page("1042"), None);
     }
 }

@@ -1,6 +1,9 @@
 //! Sources: do events come, and how is each set. What is shown is what the REST API tells.
 
 use super::call::{ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection};
+use super::editor::pages::{draw_edit_button, draw_new_button};
+use super::editor::removal::draw_delete_button;
+use super::editor::rotation::draw_rotate_button;
 use super::forms::FormFields;
 use super::layout::{draw_button, draw_confirmation};
 use super::shown::read_shown;
@@ -111,13 +114,16 @@ pub async fn show_list(call: PageCall) -> PageResult {
     let bad = all.iter().filter(|source| source.judge().0.tone == StateTone::Bad).count();
     let body = html! {
         div class="stack" {
-            div class="head" { div {
-                h1 {
-                    (tell_number(all.len() as u64, "source", "sources"))
-                    @if bad > 0 { ", " (bad) " failing" }
+            div class="head" {
+                div {
+                    h1 {
+                        (tell_number(all.len() as u64, "source", "sources"))
+                        @if bad > 0 { ", " (bad) " failing" }
+                    }
+                    p class="lead s" { "Counts are since this server started." }
                 }
-                p class="lead s" { "Counts are since this server started." }
-            } }
+                (draw_new_button::<SourceResource>(&call))
+            }
             section class="panel" aria-label="Sources" {
                 @if all.is_empty() {
                     p class="in" {
@@ -202,6 +208,8 @@ fn draw_head(call: &PageCall, source: &ShownSource, sign: StateSign) -> Markup {
                 @if source.run.is_some() && source.enabled && call.may_post("/api/v1/sources/{id}/run") {
                     (draw_button(call, &format!("{here}/run"), "main", "Run now"))
                 }
+                (draw_edit_button::<SourceResource>(call, &source.name, ""))
+                @if source.path.is_some() { (draw_rotate_button::<SourceResource>(call, &source.name)) }
                 @if source.enabled && call.may_post("/api/v1/sources/{id}/pause") {
                     (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
                         "Nothing more is taken from it. What is sent to it is told to come again \
@@ -210,6 +218,7 @@ fn draw_head(call: &PageCall, source: &ShownSource, sign: StateSign) -> Markup {
                 @if !source.enabled && call.may_post("/api/v1/sources/{id}/resume") {
                     (draw_button(call, &format!("{here}/resume"), "main", "Resume"))
                 }
+                (draw_delete_button::<SourceResource>(call, &source.name))
             }
         }
     }

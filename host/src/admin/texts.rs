@@ -139,6 +139,15 @@ pub fn draw_code(label: &str, text: &str) -> Markup {
     }
 }
 
+/// A sentence whose names stand between backticks, as in descriptions of the API.
+pub fn draw_prose(text: &str) -> Markup {
+    html! {
+        @for (n, part) in text.split('`').enumerate() {
+            @if n % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
 /// JSON with line breaks; as it is where it cannot be read.
 pub fn indent_json(text: &str) -> String {
     // Beyond this a page shows the beginning only, so the rest need not be read.
@@ -171,6 +180,12 @@ mod tests {
     #[test]
     fn ids_are_told_apart_by_their_end() {
         assert_eq!(short_id("evt_01932f00-0000-7000-8000-0123456789ab"), "evt_…456789ab");
+    }
+
+    #[test]
+    fn names_between_backticks_are_code_and_nothing_else_is() {
+        let drawn = draw_prose("`http` or <b>").into_string();
+        assert_eq!(drawn, "<code>http</code> or &lt;b&gt;");
     }
 
     #[test]

@@ -1,10 +1,22 @@
-// Says the exact times in the reader's own zone too. Without it they are said in UTC.
+// Says the exact times in the reader's own zone, with UTC behind. Without it they are said in UTC.
 "use strict";
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
-for (const time of document.querySelectorAll("time[datetime]")) {
-  const at = new Date(time.dateTime);
-  if (!Number.isNaN(at.getTime()) && zone !== "UTC") {
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const minute = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+function tellZones(root) {
+  if (zone === "UTC") return;
+  for (const time of root.querySelectorAll("time[datetime]:not([data-zoned])")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const words = time.textContent;
+    time.dataset.zoned = "";
     time.title = `${exact.format(at)}, ${zone} (${time.title})`;
+    if (/^\d\d:\d\d:\d\d$/.test(words)) time.textContent = clock.format(at);
+    else if (/^\d\d:\d\d$/.test(words)) time.textContent = minute.format(at);
+    else if (/^\d{4}-\d\d-\d\dT/.test(words)) time.textContent = exact.format(at);
   }
 }
+
+tellZones(document);

@@ -438,7 +438,7 @@ pub async fn rotate_endpoint_secret(
 pub struct TestRequest {
     /// The event type whose example is sent; the first that the endpoint takes where left out.
     #[serde(default)]
-    event_type: Option<String>,
+    pub event_type: Option<String>,
 }
 
 /// Sends a catalogue example now and answers with the attempt. Nothing is stored or tried again.

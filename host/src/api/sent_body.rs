@@ -53,6 +53,7 @@ pub async fn remake_body(
             collapsed,
             number: attempt.number,
             signed_at: signed_at(&recorded).unwrap_or(attempt.at),
+            permit: None,
         };
         let made = remake_request(&target, parcel).map_err(ApiProblem::conflict)?;
         if is_same(&recorded, &made) {

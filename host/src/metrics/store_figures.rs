@@ -30,6 +30,20 @@ pub struct StoreFigures {
 }
 
 impl StoreFigures {
+    /// Counts everything that was recorded since the start. It grows whenever a page could show
+    /// something new. Commits are left out, because reading a page causes some.
+    pub fn count_recorded(&self) -> u64 {
+        let recorded = [
+            &self.captured,
+            &self.duplicates,
+            &self.planned,
+            &self.delivered,
+            &self.failed,
+            &self.dead,
+        ];
+        recorded.into_iter().map(Counter::get).sum()
+    }
+
     pub fn register(registry: &mut Registry) -> Self {
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();

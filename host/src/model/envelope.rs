@@ -27,8 +27,11 @@ pub enum EnvelopeForm {
 }
 
 impl EnvelopeForm {
+    /// Every form.
+    pub const ALL: [Self; 5] =
+        [Self::Default, Self::Standard, Self::CloudEvents, Self::CloudEventsBinary, Self::Raw];
+
     /// Its name.
-    #[cfg(test)]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",

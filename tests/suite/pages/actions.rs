@@ -60,7 +60,7 @@ async fn the_count_on_the_button_is_the_count_that_is_replayed(
     receiver.always("/erp", Reply::Status(200));
     receiver.always("/tax", Reply::Status(200));
     let answer = operator.submit("/admin/dead-letters/replay", &borrow(&fields)).await;
-    assert_eq!(answer.header("location"), "/admin/dead-letters?endpoint=erp");
+    assert_eq!(answer.header("location"), "/admin/dead-letters?endpoint=erp&begun=3#progress");
     let page = operator.page("/admin/dead-letters?endpoint=erp").await;
     assert!(page.contains("3 replays have begun"), "{page}");
     let left = world.eventually(DEAD, |found| found.as_array().unwrap().len() == 1).await;
@@ -118,6 +118,10 @@ async fn an_endpoint_is_tested_paused_and_resumed() {
     let page = operator.page("/admin/endpoints/erp").await;
     assert!(page.contains("The test was answered 200"), "{page}");
     assert!(!operator.page("/admin/endpoints/erp").await.contains("The test was"), "said once");
+    let lead = [("event_type", "lead.created")];
+    operator.submit("/admin/endpoints/erp/test", &lead).await;
+    let arrivals = receiver.wait_for("/erp", 2).await;
+    assert_eq!(arrivals[1].header("x-waybill-event"), "lead.created");
     operator.submit("/admin/endpoints/erp/pause", &[]).await;
     assert_eq!(world.get("/api/v1/endpoints/erp").await["enabled"], false);
     let page = operator.page("/admin/endpoints/erp").await;
@@ -177,24 +181,6 @@ async fn a_module_is_uploaded_and_activated() {
 }
 
 #[tokio::test]
-async fn a_token_is_made_shown_once_and_revoked() {
-    let Some(world) = World::start(Sqlite).await else { return };
-    let operator = Operator::sign_in(&world, ADMIN_TOKEN).await;
-    let fields = [("name", "mara"), ("scope", "events:read"), ("scope", "flows:read")];
-    let answer = operator.submit("/admin/token-create", &fields).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    let page = answer.text();
-    let token = page.split("aria-label=\"The token\">").last().unwrap().split('<').next().unwrap();
-    let mara = Operator::sign_in(&world, token).await;
-    mara.page("/admin/events").await;
-    assert!(!operator.page("/admin/tokens/mara").await.contains(token));
-    operator.submit("/admin/tokens/mara/revoke", &[]).await;
-    assert_eq!(mara.ask("/admin/events").await.status, StatusCode::SEE_OTHER);
-    let answer = operator.submit("/admin/tokens/admin/revoke", &[]).await;
-    assert_eq!(answer.status, StatusCode::CONFLICT, "the own token stays");
-}
-
-#[tokio::test]
 async fn sources_and_flows_are_paused_and_resumed() {
     let Some(world) = World::start(Sqlite).await else { return };
     world.endpoint(&endpoint_with("erp", "http://127.0.0.1:9/", &json!({}))).await;
@@ -209,4 +195,37 @@ async fn sources_and_flows_are_paused_and_resumed() {
             assert_eq!(found["enabled"], enabled, "{page} {action}");
         }
     }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_dead_letter_is_replayed_with_other_data(#[values(Sqlite, Postgres)] backend: Backend) {
+    let Some((world, receiver)) = with_dead(backend, 1).await else { return };
+    let letter = world.get(&format!("{DEAD}?endpoint=erp")).await[0].clone();
+    let operator = Operator::sign_in(&world, ADMIN_TOKEN).await;
+    let path = format!("/admin/dead-letters/{}", text(&letter, "id"));
+    assert!(operator.page(&path).await.contains("Replay with other data"));
+    let edit = format!("{path}/edit");
+    let answer = operator.submit(&edit, &[("data", "{<not json")]).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let page = answer.text();
+    assert!(page.contains("is not JSON") && page.contains("{&lt;not json"), "{page}");
+    receiver.always("/erp", Reply::Status(200));
+    let answer = operator.submit(&edit, &[("data", "{\"id\": 7, \"total\": \"mended\"}")]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text());
+    let arrivals = receiver.wait_for("/erp", 3).await;
+    let last = arrivals.last().unwrap();
+    assert_eq!(last.header("webhook-id"), text(&letter, "delivery_id"));
+    assert_eq!(last.json()["payload"], json!({"id": 7, "total": "mended"}));
+    let event = world.get(&format!("/api/v1/events/{}", text(&letter, "event_id"))).await;
+    assert_eq!(event["data"]["id"], 0, "the event stays as it was captured");
+    world
+        .eventually(&format!("{DEAD}?endpoint=erp"), |found| found.as_array().unwrap().is_empty())
+        .await;
+    let replayer = json!({"name": "mara", "scopes": ["deliveries:replay"], "rate": 1000});
+    let token = crate::support::token(&world, &replayer).await;
+    let tax = text(&world.get(&format!("{DEAD}?endpoint=tax")).await[0], "id");
+    let client = world.client_with(Some(&token));
+    let answer = client.post(&format!("{DEAD}/{tax}/replay"), &json!({"data": {}})).await.unwrap();
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text());
 }

@@ -69,6 +69,21 @@ async fn every_page_answers_with_one_h1_and_no_style(#[values(Sqlite, Postgres)]
         "/admin/audit?status=4xx",
         "/admin/nodes",
         "/admin/search?q=erp",
+        "/admin/records/invoice/1042",
+        "/admin/endpoints/new",
+        "/admin/endpoints/erp/edit",
+        "/admin/endpoints/erp/rotate",
+        "/admin/endpoints/erp/delete",
+        "/admin/flows/new",
+        "/admin/flows/books/edit",
+        "/admin/flows/books/run",
+        "/admin/sources/new",
+        "/admin/sources/new?kind=poll",
+        "/admin/sources/clock/edit",
+        "/admin/sources/clock/delete",
+        "/admin/tokens/new",
+        "/admin/tokens/admin/edit",
+        "/admin/events?outcome=dead",
         "/admin/search?q=",
     ];
     for path in paths {
@@ -166,7 +181,9 @@ async fn secrets_are_never_shown() {
         "/admin",
         "/admin/endpoints",
         "/admin/endpoints/erp",
+        "/admin/endpoints/erp/edit",
         "/admin/sources/hooks",
+        "/admin/sources/hooks/edit",
         "/admin/tokens/admin",
     ] {
         let page = operator.page(path).await;
@@ -183,7 +200,7 @@ async fn search_leads_to_ids_records_and_names() {
     let answer = operator.ask(&format!("/admin/search?q={id}")).await;
     assert!(target(&answer).starts_with("/admin/events/evt"), "{answer:?}");
     let answer = operator.ask("/admin/search?q=Invoice%201042").await;
-    assert_eq!(target(&answer), "/admin/events?resource=invoice&resource_id=1042");
+    assert_eq!(target(&answer), "/admin/records/invoice/1042");
     let found = operator.page("/admin/search?q=ERP").await;
     assert!(found.contains("/admin/endpoints/erp"), "{found}");
     let letter = world.get("/api/v1/dead-letters").await[0].clone();

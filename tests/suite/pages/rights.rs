@@ -60,8 +60,16 @@ async fn a_read_only_token_sees_no_button_and_its_forms_are_refused() {
         &format!("/admin/dead-letters/{letter}/replay"),
         &format!("/admin/dead-letters/{letter}/delete"),
         &format!("/admin/events/{event}/replay"),
-        "/admin/token-create",
+        "/admin/tokens/new",
+        "/admin/endpoints/new",
+        "/admin/endpoints/erp/edit",
+        "/admin/endpoints/erp/rotate",
+        "/admin/endpoints/erp/delete",
+        "/admin/flows/new",
+        "/admin/sources/new",
         "/admin/module-upload",
+        "/admin/dead-letters/stop",
+        "/admin/flows/books/run",
         "/admin/flows/books/pause",
         "/admin/sources/clock/pause",
     ];
@@ -71,7 +79,8 @@ async fn a_read_only_token_sees_no_button_and_its_forms_are_refused() {
         assert!(answer.text().contains("this needs the scope"), "{path}");
     }
     assert_eq!(world.get("/api/v1/endpoints/erp").await["enabled"], true);
-    for path in ["/admin/tokens", "/admin/audit"] {
+    let forms_alone = ["/admin/endpoints/new", "/admin/endpoints/erp/edit", "/admin/sources/new"];
+    for path in ["/admin/tokens", "/admin/audit"].into_iter().chain(forms_alone) {
         assert_eq!(viewer.ask(path).await.status, StatusCode::FORBIDDEN, "{path}");
     }
 }

@@ -1,12 +1,14 @@
 //! One dead letter: why it died, what it holds, and what can be done with it.
 
 use super::{DEAD_LETTERS, draw_place, letter_address};
-use crate::admin::call::{ActionResult, PageCall, PageContent, PageResult, PageSection};
+use crate::admin::call::{
+    ActionResult, PageCall, PageContent, PageProblem, PageResult, PageSection,
+};
 use crate::admin::events::answer::capitalise;
 use crate::admin::events::event_address;
 use crate::admin::events::steps::{is_success, tell_attempt};
 use crate::admin::forms::FormFields;
-use crate::admin::layout::{draw_button, draw_confirmation};
+use crate::admin::layout::{draw_button, draw_confirmation, draw_form_key};
 use crate::admin::signs::StateSign;
 use crate::admin::tables::{draw_cell, draw_row, draw_table};
 use crate::admin::texts::{draw_age, draw_code, draw_id, draw_time, indent_json, short_id};
@@ -15,27 +17,40 @@ use crate::api::dead_letters::{
     DeadLetterDetail, DeadLetterView, LetterReplay, delete_dead_letter, replay_dead_letter,
     show_dead_letter,
 };
+use crate::api::events::EventView;
+use crate::api::problem::ApiProblem;
 use crate::api::trace::DeliveryTrace;
+use crate::model::id::DeliveryId;
 use axum::Json;
 use axum::extract::Path;
-use http::Method;
+use axum::response::IntoResponse as _;
+use http::{Method, StatusCode};
 use maud::{Markup, html};
+use serde_json::value::RawValue;
 
 /// Most attempts in the table, the last ones.
 const MOST_ATTEMPTS: usize = 20;
 
 /// Shows one dead letter.
 pub async fn show_page(call: PageCall, path: Path<String>) -> PageResult {
+    draw_page(&call, path, None).await
+}
+
+/// Data that a person typed, and what is wrong with them.
+type TypedData<'t> = Option<(&'t str, &'t ApiProblem)>;
+
+async fn draw_page(call: &PageCall, path: Path<String>, typed: TypedData<'_>) -> PageResult {
     let Json(found) = show_dead_letter(call.state(), call.principal.clone(), path).await?;
     let DeadLetterDetail { letter, event, delivery } = found.data;
+    let edited = draw_editor(call, &letter, event.as_ref(), typed).await?;
     let body = html! {
         div class="stack" {
-            (draw_head(&call, &letter))
+            (draw_head(call, &letter))
             div class="wide-narrow" {
                 section class="panel" aria-labelledby="fa" {
                     header { h2 id="fa" { "What is known" } }
                     div class="in stack-s" {
-                        (draw_facts(&call, &letter))
+                        (draw_facts(call, &letter))
                         @if let Some(event) = &event {
                             h3 { "Data of the event" }
                             @if event.payload_pruned_at.is_some() {
@@ -47,7 +62,10 @@ pub async fn show_page(call: PageCall, path: Path<String>) -> PageResult {
                         }
                     }
                 }
-                @if let Some(delivery) = &delivery { (draw_attempts(&call, delivery)) }
+                div class="stack" {
+                    @if let Some(delivery) = &delivery { (draw_attempts(call, delivery)) }
+                    @if let Some(edited) = edited { (edited) }
+                }
             }
         }
     };
@@ -147,6 +165,83 @@ pub async fn replay_one(
     drop(replay_dead_letter(call.state(), call.principal.clone(), path, body).await?);
     let notice = "The replay has begun. The dead letter goes when it succeeds.";
     Ok(call.done(DEAD_LETTERS, format!("{} ({})", notice, short_id(&id))))
+}
+
+/// Replays one with other data.
+pub async fn replay_edited(
+    call: PageCall,
+    Path(id): Path<String>,
+    fields: FormFields,
+) -> ActionResult {
+    let text = fields.required("data")?;
+    let replayed = async {
+        let data = RawValue::from_string(text.to_owned())
+            .map_err(|error| ApiProblem::fault("data", format!("is not JSON: {error}")))?;
+        let body = JsonInput(LetterReplay { data: Some(data) });
+        replay_dead_letter(call.state(), call.principal.clone(), Path(id.clone()), body).await
+    };
+    match replayed.await {
+        Ok(_) => {
+            let notice =
+                "The replay with your data has begun. The dead letter goes when it succeeds.";
+            Ok(call.done(&letter_address(&id), notice))
+        }
+        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY.as_u16() => {
+            let content = draw_page(&call, Path(id), Some((text, &problem))).await?;
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            Ok(PageContent { status, ..content }.into_response())
+        }
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+/// Longest data that the form takes, in bytes.
+const LONGEST_DATA: usize = 128 * 1024;
+
+/// The form that replays a delivery with other data, for a token that may.
+async fn draw_editor(
+    call: &PageCall,
+    letter: &DeadLetterView,
+    event: Option<&EventView>,
+    typed: TypedData<'_>,
+) -> Result<Option<Markup>, PageProblem> {
+    let may = call.may_post("/api/v1/dead-letters/{id}/replay") && call.may_post("/api/v1/events");
+    let event = event.filter(|event| event.payload_pruned_at.is_none());
+    let delivery = letter.delivery_id.as_deref().filter(|_| may && letter.replayed_at.is_none());
+    let delivery = delivery.and_then(|id| id.parse::<DeliveryId>().ok());
+    let (Some(event), Some(delivery)) = (event, delivery) else {
+        return Ok(None);
+    };
+    let contents = call.app().journal.find_delivery_contents(delivery).await?;
+    let own = contents.and_then(|contents| contents.message).and_then(|message| message.data);
+    let present = indent_json(own.as_deref().unwrap_or(&event.data).get());
+    let text = typed.map_or(present.as_str(), |(text, _)| text);
+    let rows = text.lines().count().clamp(4, 24);
+    let is_long = text.len() > LONGEST_DATA;
+    Ok(Some(html! {
+        section class="panel" aria-labelledby="ed" {
+            header { h2 id="ed" { "Replay with other data" } }
+            @if is_long { p class="in hint" { "The data are too long for a form; use the API." } }
+            @else {
+                form method="post" action={ (letter_address(&letter.id)) "/edit" } class="in stack-s" {
+                    (draw_form_key(call))
+                    div class={ "field" @if typed.is_some() { " wrong" } } {
+                        label for="data" { "Data to send" }
+                        textarea id="data" name="data" rows=(rows) spellcheck="false" required
+                            aria-describedby="data-h" aria-invalid=[typed.map(|_| "true")] { "\n" (text) }
+                        @if let Some((_, problem)) = typed {
+                            p class="error" role="alert" { (problem.detail) }
+                        }
+                        p class="hint" id="data-h" {
+                            "The delivery is sent with these in the place of its own, under the same \
+                             webhook-id. The event stays as it was captured."
+                        }
+                    }
+                    div class="row" { button class="btn" type="submit" { "Replay with these" } }
+                }
+            }
+        }
+    }))
 }
 
 /// Removes one for good.

@@ -83,30 +83,37 @@ pub async fn draw_preview(
     let query = DeadLetterQuery { until: Some(until.clone()), ..page.query(call) };
     let since = query.since.clone();
     let plan = load_plan(call, query).await?;
+    Ok(Some(html! {
+        section class="panel early" aria-labelledby="rp" {
+            header { h2 id="rp" { "Replay what matches" } }
+            form class="in stack-s" method="post" action="/admin/dead-letters/replay" {
+                (draw_form_key(call))
+                (draw_hidden_filter(page, since.as_deref()))
+                input type="hidden" name="until" value=(until);
+                input type="hidden" name="count" value=(plan.possible);
+                (draw_plan(&plan))
+            }
+        }
+    }))
+}
+
+/// The filter on the screen, in hidden fields.
+pub fn draw_hidden_filter(page: &LettersPage, since: Option<&str>) -> Markup {
     let fields = [
         ("endpoint", page.endpoint.as_deref()),
         ("source", page.source.as_deref()),
         ("kind", page.kind.as_deref()),
         ("event_type", page.event_type.as_deref()),
         ("reason", page.reason.as_deref()),
-        ("since", since.as_deref()),
-        ("until", Some(until.as_str())),
+        ("since", since),
     ];
-    Ok(Some(html! {
-        section class="panel early" aria-labelledby="rp" {
-            header { h2 id="rp" { "Replay what matches" } }
-            form class="in stack-s" method="post" action="/admin/dead-letters/replay" {
-                (draw_form_key(call))
-                @for (name, value) in fields {
-                    @if let Some(value) = value.filter(|value| !value.is_empty()) {
-                        input type="hidden" name=(name) value=(value);
-                    }
-                }
-                input type="hidden" name="count" value=(plan.possible);
-                (draw_plan(&plan))
+    html! {
+        @for (name, value) in fields {
+            @if let Some(value) = value.filter(|value| !value.is_empty()) {
+                input type="hidden" name=(name) value=(value);
             }
         }
-    }))
+    }
 }
 
 /// What a replay would do, and the button that starts it.
@@ -146,20 +153,13 @@ fn draw_plan(plan: &ReplayPlan) -> Markup {
 
 /// Replays all that match the filter in the form, if they are as many as the button said.
 pub async fn replay_matching(call: PageCall, fields: FormFields) -> ActionResult {
-    let filter = ReplayFilter {
-        endpoint: fields.owned("endpoint"),
-        source: fields.owned("source"),
-        kind: read_kind(fields.text("kind")),
-        event_type: fields.owned("event_type"),
-        reason: fields.owned("reason"),
-        since: fields.owned("since"),
-        until: Some(fields.required("until")?.to_owned()),
-    };
+    let until = Some(fields.required("until")?.to_owned());
+    let filter = ReplayFilter { until, ..read_filter(&fields) };
     let expected: u64 = read_number(&fields, "count")?
         .ok_or_else(|| ApiProblem::fault("count", "says how many the page showed"))?;
     let per_second: Option<f64> = read_number(&fields, "per_second")?;
     let back = list_address(&filter);
-    let plan = load_plan(&call, same_query(&filter)).await?;
+    let plan = load_plan(&call, filter.clone().into_query()).await?;
     if plan.possible != expected {
         let notice = format!(
             "Nothing was replayed: {} matched when the page was made, and {} do now. Look again, \
@@ -175,7 +175,22 @@ pub async fn replay_matching(call: PageCall, fields: FormFields) -> ActionResult
         "{} begun. Each dead letter goes when its replay succeeds.",
         tell_number(begun.data.replayed, "replay has", "replays have")
     );
-    Ok(call.done(&back, notice))
+    let begun = begun.data.replayed;
+    let sign = if back.ends_with('?') { "" } else { "&" };
+    Ok(call.done(&format!("{back}{sign}begun={begun}#progress"), notice))
+}
+
+/// The filter in the hidden fields of a form.
+pub fn read_filter(fields: &FormFields) -> ReplayFilter {
+    ReplayFilter {
+        endpoint: fields.owned("endpoint"),
+        source: fields.owned("source"),
+        kind: read_kind(fields.text("kind")),
+        event_type: fields.owned("event_type"),
+        reason: fields.owned("reason"),
+        since: fields.owned("since"),
+        until: None,
+    }
 }
 
 fn read_number<N: std::str::FromStr>(
@@ -187,21 +202,8 @@ fn read_number<N: std::str::FromStr>(
     text.parse().map(Some).map_err(wrong)
 }
 
-fn same_query(filter: &ReplayFilter) -> DeadLetterQuery {
-    DeadLetterQuery {
-        endpoint: filter.endpoint.clone(),
-        source: filter.source.clone(),
-        kind: filter.kind,
-        event_type: filter.event_type.clone(),
-        reason: filter.reason.clone(),
-        since: filter.since.clone(),
-        until: filter.until.clone(),
-        ..DeadLetterQuery::default()
-    }
-}
-
 /// The list with the same filter.
-fn list_address(filter: &ReplayFilter) -> String {
+pub fn list_address(filter: &ReplayFilter) -> String {
     let kind = filter.kind.map(DeadLetterKind::as_str);
     let pairs = [
         ("endpoint", filter.endpoint.as_deref()),

@@ -16,9 +16,9 @@ use serde_json::{Map, Value};
 pub async fn send_test(
     call: PageCall,
     Path(name): Path<String>,
-    _fields: FormFields,
+    fields: FormFields,
 ) -> ActionResult {
-    let request = JsonInput(TestRequest::default());
+    let request = JsonInput(TestRequest { event_type: fields.owned("event_type") });
     let principal = call.principal.clone();
     let Json(sent) = test_endpoint(call.state(), principal, Path(name.clone()), request).await?;
     let attempt = sent.data;

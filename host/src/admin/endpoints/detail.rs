@@ -4,9 +4,12 @@ use super::ENDPOINTS;
 use super::health::{HealthReport, tell_waiting};
 use crate::admin::call::{PageCall, PageContent, PageResult, PageSection};
 use crate::admin::deliveries::draw_deliveries;
+use crate::admin::editor::pages::draw_edit_button;
+use crate::admin::editor::removal::draw_delete_button;
+use crate::admin::editor::rotation::draw_rotate_button;
 use crate::admin::endpoint_address;
 use crate::admin::filters::{FilterChoice, FilterValue, draw_pager};
-use crate::admin::layout::{draw_button, draw_confirmation};
+use crate::admin::layout::{draw_button, draw_confirmation, draw_form_key};
 use crate::admin::signs::{StateSign, StateTone, draw_icon};
 use crate::admin::tables::draw_settings;
 use crate::admin::texts::{draw_age, draw_due, encode_query, tell_count, tell_millis};
@@ -15,6 +18,7 @@ use crate::api::deliveries::{DeliveryQuery, list_deliveries};
 use crate::api::edit;
 use crate::api::endpoints::{EndpointResource, EndpointView, find_endpoint, show_endpoint};
 use crate::api::resource::SettingsResource as _;
+use crate::catalog;
 use crate::channels::find_channel;
 use crate::health::endpoint_health::{EndpointHealth, tell_failed};
 use crate::model::delivery::DeliveryStatus;
@@ -56,14 +60,15 @@ pub async fn show_page(
     let body = html! {
         div class="stack" {
             (draw_head(&call, &view, sign))
-            (draw_note(&call, &health, sign, &why))
+            div id="live-note" data-live="part" { (draw_note(&call, &health, sign, &why)) }
             div class="wide-narrow" {
-                div class="stack" {
+                div class="stack" id="live-health" data-live="part" {
                     @if report.is_known { (draw_health(&call, &health)) }
                     @if let Some(deliveries) = deliveries { (deliveries) }
                 }
                 div class="stack" {
                     (draw_short(&call, &view))
+                    (draw_test(&call, &view))
                     section class="panel" aria-labelledby="set" {
                         header {
                             h2 id="set" { "Settings" }
@@ -92,6 +97,8 @@ fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign) -> Markup {
                 @if call.may_post("/api/v1/endpoints/{id}/test") {
                     (draw_button(call, &format!("{here}/test"), "main", "Send a test"))
                 }
+                (draw_edit_button::<EndpointResource>(call, name, ""))
+                (draw_rotate_button::<EndpointResource>(call, name))
                 @if may_set && view.settings.enabled {
                     (draw_confirmation(call, &format!("{here}/pause"), "Pause…", "Pause it",
                         "New deliveries wait until it is resumed; none is lost. Requests that are under \
@@ -104,6 +111,7 @@ fn draw_head(call: &PageCall, view: &EndpointView, sign: StateSign) -> Markup {
                         "All deliveries that wait for this endpoint end here and are not sent. Each can \
                          be sent again from its event."))
                 }
+                (draw_delete_button::<EndpointResource>(call, name))
             }
         }
     }
@@ -233,6 +241,30 @@ async fn load_deliveries(
 /// What people call a kind of endpoints.
 fn channel_label(kind: &str) -> &str {
     find_channel(kind).map_or(kind, |channel| channel.description.label)
+}
+
+/// The form that sends the example of a chosen type.
+fn draw_test(call: &PageCall, view: &EndpointView) -> Markup {
+    let events = &view.settings.events;
+    let takes = |name: &str| events.is_empty() || events.iter().any(|one| one.matches(name));
+    let types = catalog::get().event_types().iter().map(|one| one.name);
+    html! {
+        @if call.may_post("/api/v1/endpoints/{id}/test") {
+            section class="panel" aria-labelledby="te" {
+                header { h2 id="te" { "Test with an example" } }
+                form method="post" action={ (endpoint_address(&view.settings.name)) "/test" } class="in row" {
+                    (draw_form_key(call))
+                    label class="vh" for="event_type" { "Event type" }
+                    select id="event_type" name="event_type" {
+                        option value="" { "the first type that it takes" }
+                        @for name in types.filter(|name| takes(name)) { option value=(name) { (name) } }
+                    }
+                    button class="btn" type="submit" { "Send it now" }
+                }
+                footer { "It is sent once, and nothing is stored." }
+            }
+        }
+    }
 }
 
 /// How it is set, in short.

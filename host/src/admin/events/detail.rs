@@ -12,13 +12,17 @@ use crate::admin::texts::{
 };
 use crate::api::deliveries::AttemptView;
 use crate::api::events::EventView;
-use crate::api::trace::DeliveryTrace;
+use crate::api::problem::ApiProblem;
+use crate::api::sent_body::RemadeBody;
+use crate::api::trace::{DeliveryTrace, EventTrace};
 use maud::{Markup, html};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// Most lines of a module's log that are shown.
 const MOST_LOG_LINES: usize = 200;
+/// The part of an attempt with the body that was sent.
+pub const BODY_TAB: &str = "body";
 /// The part of an attempt that is shown first.
 pub const FIRST_TAB: &str = "response";
 
@@ -27,7 +31,7 @@ pub fn draw_detail(
     call: &PageCall,
     timeline: &EventTimeline<'_>,
     key: &str,
-    tab: &str,
+    (tab, sent): (&str, Option<&RemadeResult>),
     address: &str,
 ) -> Option<Markup> {
     let trace = timeline.trace;
@@ -37,6 +41,19 @@ pub fn draw_detail(
     if let Some(n) = key.strip_prefix('s') {
         return timeline.said.get(n.parse::<usize>().ok()?).map(draw_said);
     }
+    let (delivery, attempt) = find_attempt(trace, key)?;
+    let here = format!("{address}?step={key}");
+    Some(match attempt {
+        Some(attempt) => draw_attempt(call, (delivery, attempt), (tab, sent), &here),
+        None => draw_delivery(call, delivery),
+    })
+}
+
+/// The delivery of a step, and the attempt that it shows.
+pub fn find_attempt<'t>(
+    trace: &'t EventTrace,
+    key: &str,
+) -> Option<(&'t DeliveryTrace, Option<&'t AttemptView>)> {
     let (n, number) = key.strip_prefix('d')?.split_once('a').unzip();
     let n = n.or(key.strip_prefix('d'))?.parse::<usize>().ok()?;
     let delivery = trace.deliveries.get(n)?;
@@ -48,12 +65,11 @@ pub fn draw_detail(
         (None, [only]) => Some(only),
         (None, _) => None,
     };
-    let here = format!("{address}?step={key}");
-    Some(match attempt {
-        Some(attempt) => draw_attempt(call, delivery, attempt, tab, &here),
-        None => draw_delivery(call, delivery),
-    })
+    Some((delivery, attempt))
 }
+
+/// The body that an attempt sent, or why it cannot be made again.
+pub type RemadeResult = Result<RemadeBody, ApiProblem>;
 
 fn draw_panel(title: &str, sign: StateSign, body: &Markup) -> Markup {
     html! {
@@ -193,14 +209,13 @@ fn draw_delivery(call: &PageCall, delivery: &DeliveryTrace) -> Markup {
 
 fn draw_attempt(
     call: &PageCall,
-    delivery: &DeliveryTrace,
-    attempt: &AttemptView,
-    tab: &str,
+    (delivery, attempt): (&DeliveryTrace, &AttemptView),
+    (tab, sent): (&str, Option<&RemadeResult>),
     here: &str,
 ) -> Markup {
     let sign = if is_success(attempt) { StateSign::ANSWERED } else { StateSign::REFUSED };
     let title = format!("Attempt {} to {}", attempt.number, endpoint_of(delivery));
-    let tabs = [(FIRST_TAB, "Response"), ("sent", "Headers sent")];
+    let tabs = [(FIRST_TAB, "Response"), ("sent", "Headers sent"), (BODY_TAB, "Body sent")];
     let body = html! {
         nav class="tabs" aria-label="Parts of this attempt" {
             @for (name, label) in tabs {
@@ -210,11 +225,38 @@ fn draw_attempt(
         }
         @if tab == "sent" {
             (draw_headers("Headers sent", attempt.request_headers.as_deref()))
+        } @else if let Some(sent) = sent {
+            (draw_body(sent))
         } @else {
             (draw_response(call, delivery, attempt))
         }
     };
     draw_panel(&title, sign, &body)
+}
+
+fn draw_body(sent: &RemadeResult) -> Markup {
+    html! {
+        div class="in stack-s" {
+            @match sent {
+                Ok(body) => {
+                    p class="hint" {
+                        @if body.is_proven {
+                            "Made again from what is stored. Its signatures are those that were \
+                             sent, so it is the same to the byte."
+                        } @else {
+                            "Made again from what is stored and the endpoint as it is set now. Its \
+                             signatures are not those that were sent: endpoint, secret or version \
+                             have changed since, so it may differ from what was sent."
+                        }
+                    }
+                    dl class="facts" { dt { "Content type" } dd { code { (body.content_type) } } }
+                    (draw_code("Body that was sent", &indent_json(&body.text)))
+                    p class="hint" { "Line breaks are added here for reading." }
+                }
+                Err(problem) => p class="hint" { "It cannot be made again: " (problem.detail) "." },
+            }
+        }
+    }
 }
 
 fn draw_response(call: &PageCall, delivery: &DeliveryTrace, attempt: &AttemptView) -> Markup {

@@ -1,18 +1,20 @@
 //! One event: what happened to it, step by step, and sending it again.
 
 use super::answer::draw_answer;
-use super::detail::{FIRST_TAB, draw_detail};
+use super::detail::{BODY_TAB, FIRST_TAB, RemadeResult, draw_detail, find_attempt};
 use super::steps::{EventTimeline, is_settled};
 use super::waterfall::draw_timeline;
 use super::{EVENTS, event_address, record_name};
 use crate::admin::call::{ActionResult, PageCall, PageContent, PageResult, PageSection};
 use crate::admin::forms::FormFields;
+use crate::admin::history::record_address;
 use crate::admin::layout::draw_confirmation;
 use crate::admin::signs::StateSign;
-use crate::admin::texts::{draw_age, draw_id, encode_query, short_id, tell_number};
+use crate::admin::texts::{draw_age, draw_id, short_id, tell_number};
 use crate::api::body::{JsonInput, QueryInput};
 use crate::api::deliveries::{replay_delivery, show_delivery};
 use crate::api::events::{EventReplay, EventView, replay_event, show_event};
+use crate::api::sent_body::remake_body;
 use crate::api::trace::{EventTrace, flow_name};
 use crate::model::delivery::DeliveryStatus;
 use crate::model::id::FlowId;
@@ -46,17 +48,19 @@ pub async fn show_page(
     let address = event_address(&trace.event.id.to_string());
     let wanted = choice.step.unwrap_or_else(|| timeline.telling_key());
     let tab = choice.tab.as_deref().unwrap_or(FIRST_TAB);
-    let found = draw_detail(&call, &timeline, &wanted, tab, &address);
+    let sent = if tab == BODY_TAB { load_body(&call, &trace, &wanted).await } else { None };
+    let part = (tab, sent.as_ref());
+    let found = draw_detail(&call, &timeline, &wanted, part, &address);
     let (key, detail) = match found {
         Some(detail) => (wanted, detail),
         None => (
             "capture".to_owned(),
-            draw_detail(&call, &timeline, "capture", tab, &address).unwrap_or_default(),
+            draw_detail(&call, &timeline, "capture", part, &address).unwrap_or_default(),
         ),
     };
     let now = call.now.since(trace.event.received_at).as_secs_f64();
     let body = html! {
-        div class="stack-s" {
+        div class="stack-s" id="live-trace" data-live="part" {
             (draw_head(&call, &trace, &address))
             (draw_answer(&call, &timeline, &address))
             div class="wide-narrow more-wide" {
@@ -68,6 +72,12 @@ pub async fn show_page(
     let title = event_title(&trace.event);
     let content = PageContent::new(PageSection::Events, title, body).below("Events", EVENTS);
     Ok(content)
+}
+
+/// The body that the attempt of a step sent.
+async fn load_body(call: &PageCall, trace: &EventTrace, key: &str) -> Option<RemadeResult> {
+    let (delivery, attempt) = find_attempt(trace, key)?;
+    Some(remake_body(call.app(), &call.principal, &delivery.delivery.id, attempt?).await)
 }
 
 /// What a person calls the event: the record and what happened to it.
@@ -119,10 +129,7 @@ fn draw_head(call: &PageCall, trace: &EventTrace, address: &str) -> Markup {
             }
             div class="row" {
                 @if let (Some(resource), Some(record)) = (&event.resource, &event.resource_id) {
-                    a class="btn"
-                        href={ (EVENTS) "?resource=" (encode_query(resource)) "&resource_id=" (encode_query(record)) } {
-                        "Events of this record"
-                    }
+                    a class="btn" href=(record_address(resource, record)) { "History of this record" }
                 }
                 @if event.payload_pruned_at.is_none() && call.may_post("/api/v1/events/{id}/replay") {
                     (draw_confirmation(call, &format!("{address}/replay"), "Replay event…", "Replay",

@@ -98,6 +98,13 @@ impl IfMatch {
     /// Lets a change be made over any state.
     pub const ANY: Self = Self { tags: None };
 
+    /// Asks for the state of a tag, as the header's text would.
+    pub fn of_tag(text: &str) -> Result<Self, ApiProblem> {
+        let value = HeaderValue::try_from(text);
+        let value = value.map_err(|error| ApiProblem::malformed_request(error.to_string()))?;
+        Self::read(&[(header::IF_MATCH, value)].into_iter().collect())
+    }
+
     fn read(headers: &HeaderMap) -> Result<Self, ApiProblem> {
         let values = headers.get_all(header::IF_MATCH).iter();
         let texts: Vec<String> = values

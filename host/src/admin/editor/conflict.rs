@@ -1,0 +1,133 @@
+//! What to do where another request changed the settings while a person had the form open: a change
+//! of only one of the two stays, and where both changed a field, the form shows both values.
+
+use super::form_fields::FormField;
+use super::form_values::FormValues;
+use maud::{Markup, html};
+
+/// A field that another request changed since the form was made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ForeignChange {
+    pub path: String,
+    pub label: String,
+    /// What stands in the form, where the person changed the field too, to something else.
+    pub typed: Option<String>,
+    /// What the other request set.
+    pub now: String,
+}
+
+/// Puts the changes of others into a form, field by field, but for those fields that the person
+/// changed too.
+pub fn merge_changes(
+    fields: &[FormField],
+    was: &FormValues,
+    typed: &mut FormValues,
+    now: &FormValues,
+) -> Vec<ForeignChange> {
+    let mut changes = Vec::new();
+    for field in fields {
+        let path = &field.path;
+        let (before, mine, theirs) = (was.tell(path), typed.tell(path), now.tell(path));
+        if theirs == before || theirs == mine {
+            continue;
+        }
+        let is_mine = mine != before;
+        if !is_mine {
+            typed.take_from(now, path);
+        }
+        changes.push(ForeignChange {
+            path: path.clone(),
+            label: field.label.clone(),
+            typed: is_mine.then_some(mine),
+            now: theirs,
+        });
+    }
+    changes
+}
+
+fn tell_text(text: &str) -> &str {
+    if text.is_empty() { "nothing" } else { text }
+}
+
+impl ForeignChange {
+    /// What is said at the field.
+    pub fn note(&self) -> String {
+        match self.typed {
+            Some(_) => format!("Another request set this to: {}", tell_text(&self.now)),
+            None => "Another request changed this; its value stands here now.".to_owned(),
+        }
+    }
+}
+
+/// The table of both values.
+pub fn draw_changes(changes: &[ForeignChange]) -> Markup {
+    html! {
+        section class="panel" aria-labelledby="both" {
+            header { h2 id="both" { "Changed by another request" } }
+            @if changes.is_empty() {
+                p class="in" {
+                    "A secret or a value that is not shown was changed. Look at it, then save again."
+                }
+            } @else {
+                table class="t" {
+                    caption class="vh" { "Fields that another request changed" }
+                    thead {
+                        tr {
+                            th scope="col" { "Field" }
+                            th scope="col" { "You typed" }
+                            th scope="col" { "It is now" }
+                        }
+                    }
+                    tbody {
+                        @for change in changes {
+                            tr {
+                                td { (change.label) }
+                                td class="long" {
+                                    @match &change.typed {
+                                        Some(text) => (tell_text(text)),
+                                        None => span class="soft" { "no change; the new value was taken" },
+                                    }
+                                }
+                                td class="long" { (tell_text(&change.now)) }
+                            }
+                        }
+                    }
+                }
+                footer {
+                    "Saving again stores what stands in the form below. Where you both changed a \
+                     field, that is what you typed."
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::editor::form_fields::fields_of;
+    use crate::model::endpoint::EndpointSettings;
+    use serde_json::json;
+
+    #[test]
+    fn a_change_of_one_stays_and_both_values_of_a_conflict_are_told() {
+        let fields = fields_of::<EndpointSettings>();
+        let of = |settings| FormValues::of_settings(&fields, &settings);
+        let was = of(json!({"name": "a", "url": "http://one/", "mode": "async", "timeout": "5s"}));
+        let mut typed =
+            of(json!({"name": "a", "url": "http://mine/", "mode": "smart", "timeout": "5s"}));
+        let now =
+            of(json!({"name": "a", "url": "http://theirs/", "mode": "async", "timeout": "9s"}));
+        let changes = merge_changes(&fields, &was, &mut typed, &now);
+        let told: Vec<_> =
+            changes.iter().map(|c| (c.path.as_str(), c.typed.as_deref(), c.now.as_str())).collect();
+        assert_eq!(
+            told,
+            [("url", Some("http://mine/"), "http://theirs/"), ("timeout", None, "9s")]
+        );
+        assert_eq!(
+            ["url", "mode", "timeout"].map(|path| typed.text(path)),
+            ["http://mine/", "smart", "9s"]
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! Draws a form: what is wrong with it, and its sections.
+
+use super::draw_fields::{draw_field, draw_messages, id_of};
+use super::form_fields::{FieldShape, FormField};
+use super::form_values::FormValues;
+use super::{FormKind, SettingsForm};
+use crate::admin::call::PageCall;
+use crate::admin::layout::draw_form_key;
+use crate::admin::signs::draw_icon;
+use crate::admin::texts::draw_prose;
+use crate::model::fault::InputFault;
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// The name of the button that asks for more rows.
+pub const MORE: &str = "more_rows";
+/// The field with the secret.
+pub const SECRET: &str = "secret";
+/// The field that says which state of the settings the form was made from.
+pub const TAG: &str = "state_tag";
+/// The field with what stood in the form when it was made.
+pub const WAS: &str = "state_was";
+
+/// What a form shows.
+#[derive(Debug, Default)]
+pub struct FormState {
+    pub fields: Vec<FormField>,
+    pub values: FormValues,
+    pub faults: Vec<InputFault>,
+    /// What is wrong with the whole, beside what is wrong with its fields.
+    pub problem: Option<String>,
+    /// What stood in it when it was made, and the tag of that state; of a new thing there is none.
+    pub known: Option<(FormValues, String)>,
+    /// What is said at a field, such as that another request changed it.
+    pub notes: BTreeMap<String, String>,
+    pub wants_rows: bool,
+    /// Fields that are not shown and come back as they are.
+    pub hidden: Vec<(&'static str, String)>,
+}
+
+impl FormState {
+    /// What is wrong at a path and below it.
+    pub fn faults_at(&self, path: &str) -> Vec<&InputFault> {
+        let belongs = |fault: &&InputFault| {
+            let rest = fault.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.faults.iter().filter(belongs).collect()
+    }
+
+    /// The field that a fault is about, or the first one of the part that it is about.
+    fn field_of(&self, fault: &InputFault) -> Option<String> {
+        let is_inside = |outer: &str, inner: &str| {
+            let rest = inner.strip_prefix(outer);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let own = self.fields.iter().filter(|field| is_inside(&field.path, &fault.path));
+        let own = own.max_by_key(|field| field.path.len());
+        let part = || self.fields.iter().find(|field| is_inside(&fault.path, &field.path));
+        if fault.path == SECRET {
+            return Some(SECRET.to_owned());
+        }
+        let field = own
+            .or_else(|| Some(fault).filter(|fault| !fault.path.is_empty()).and_then(|_| part()))?;
+        let FieldShape::Rows(columns) = &field.shape else { return Some(field.path.clone()) };
+        let in_rows = (0..self.values.rows(&field.path))
+            .flat_map(|n| columns.iter().map(move |column| column.in_row(&field.path, n).path));
+        let cell = in_rows.filter(|path| is_inside(path, &fault.path)).max_by_key(String::len);
+        Some(cell.unwrap_or_else(|| field.path.clone()))
+    }
+}
+
+/// Draws the whole form.
+pub fn draw_form<R: SettingsForm>(
+    call: &PageCall,
+    state: &FormState,
+    action: &str,
+    (does, back): (&str, &str),
+) -> Markup {
+    html! {
+        form method="post" action=(action) class="stack" {
+            (draw_form_key(call))
+            // The first button is the one that Enter presses.
+            button class="vh" type="submit" tabindex="-1" aria-hidden="true" { (does) }
+            @for (name, text) in &state.hidden { input type="hidden" name=(name) value=(text); }
+            @if let Some((was, tag)) = &state.known {
+                input type="hidden" name=(TAG) value=(tag);
+                input type="hidden" name=(WAS) value=(serde_json::to_string(was).unwrap_or_default());
+            }
+            (draw_faults(state))
+            section class="panel" aria-label="Settings" {
+                div class="in" {
+                    @for (title, sentence, fields) in sections_of(&R::FORM, &state.fields) {
+                        (draw_section(state, &R::FORM, (title, sentence), &fields))
+                    }
+                }
+            }
+            div class="row" {
+                button class="btn main" type="submit" { (does) }
+                a class="btn bare" href=(back) { "Cancel" }
+            }
+        }
+    }
+}
+
+/// The sections that have fields. What no section names stands in one of its own.
+fn sections_of<'f>(
+    kind: &FormKind,
+    fields: &'f [FormField],
+) -> Vec<(&'static str, &'static str, Vec<&'f FormField>)> {
+    let mut sections = Vec::new();
+    for (title, sentence, parts) in kind.sections {
+        let own = parts.iter().flat_map(|part| fields.iter().filter(move |f| f.top() == *part));
+        sections.push((*title, *sentence, own.collect::<Vec<_>>()));
+    }
+    let is_placed =
+        |field: &&FormField| kind.sections.iter().any(|(_, _, parts)| parts.contains(&field.top()));
+    let others = fields.iter().filter(|field| !is_placed(field)).collect();
+    sections.push(("More", "", others));
+    sections.retain(|(_, _, fields)| !fields.is_empty());
+    sections
+}
+
+fn draw_faults(state: &FormState) -> Markup {
+    let has_faults = !state.faults.is_empty() || state.problem.is_some();
+    html! {
+        @if has_faults {
+            div class="note bad" role="alert" {
+                (draw_icon("bad"))
+                div class="stack-s" {
+                    b { "Nothing was saved. " @if let Some(problem) = &state.problem { (problem) } }
+                    @if !state.faults.is_empty() {
+                        ul {
+                            @for fault in &state.faults {
+                                li {
+                                    @match state.field_of(fault) {
+                                        Some(path) => a href={ "#" (id_of(&path)) } { (tell_place(fault)) },
+                                        None => (tell_place(fault)),
+                                    }
+                                    (draw_prose(&fault.message))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tell_place(fault: &InputFault) -> String {
+    if fault.path.is_empty() { String::new() } else { format!("{}: ", fault.path) }
+}
+
+fn draw_section(
+    state: &FormState,
+    kind: &FormKind,
+    (title, sentence): (&str, &str),
+    fields: &[&FormField],
+) -> Markup {
+    let asks_secret =
+        kind.sections.iter().any(|(known, _, parts)| *known == title && parts.contains(&SECRET));
+    html! {
+        section class="form-sec" aria-label=(title) {
+            div { h3 { (title) } p { (sentence) } }
+            div class="fields" {
+                @for field in fields { (draw_field(state, field)) }
+                @if let Some(hint) = kind.secret_hint.filter(|_| asks_secret) {
+                    (draw_secret(state, hint))
+                }
+            }
+        }
+    }
+}
+
+/// The field for a secret. What was typed does not come back into the page.
+fn draw_secret(state: &FormState, hint: &str) -> Markup {
+    let faults = state.faults_at(SECRET);
+    let id = id_of(SECRET);
+    html! {
+        div class={ "field full" @if !faults.is_empty() { " wrong" } } {
+            label for=(id) { "Secret" }
+            input id=(id) name=(SECRET) type="password" autocomplete="new-password"
+                aria-describedby={ (id) "-h" } aria-invalid=[(!faults.is_empty()).then_some("true")];
+            (draw_messages(&id, &faults))
+            p class="hint" id={ (id) "-h" } {
+                (hint)
+                @if state.problem.is_some() || !state.faults.is_empty() {
+                    " A secret that you typed has to be typed again."
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::editor::form_fields::fields_of;
+    use crate::model::flow::FlowSettings;
+
+    #[test]
+    fn a_fault_leads_to_its_field_or_to_the_first_of_its_part() {
+        let fields = fields_of::<crate::model::endpoint::EndpointSettings>();
+        let state = FormState { fields, ..FormState::default() };
+        let place = |path: &str| state.field_of(&InputFault::new(path, ""));
+        assert_eq!(place("retry.schedule[3]").as_deref(), Some("retry.schedule"));
+        assert_eq!(place("headers.x-key").as_deref(), Some("headers"));
+        assert_eq!(place("rate_limit").as_deref(), Some("rate_limit.per_second"));
+        assert_eq!(place("secret").as_deref(), Some("secret"));
+        assert_eq!(place(""), None);
+    }
+
+    #[test]
+    fn a_fault_in_a_row_leads_to_its_cell() {
+        let fields = fields_of::<FlowSettings>();
+        let settings = serde_json::json!({"modules": [{"name": "a"}, {"name": "b"}]});
+        let values = FormValues::of_settings(&fields, &settings);
+        let state = FormState { fields, values, ..FormState::default() };
+        let fault = InputFault::new("modules[1].config.key", "");
+        assert_eq!(state.field_of(&fault).as_deref(), Some("modules[1].config"));
+    }
+}

@@ -1,0 +1,339 @@
+//! What is special about the form of each kind of thing.
+
+use super::form_fields::FormField;
+use super::{FormKind, OfferedValues, SettingsForm};
+use crate::access::scope::{READ_ONLY, SCOPES};
+use crate::admin::call::{PageCall, PageProblem, PageSection};
+use crate::admin::endpoints::ENDPOINTS;
+use crate::admin::endpoints::health::{HealthReport, tell_waiting};
+use crate::admin::flows::FLOWS;
+use crate::admin::sources::SOURCES;
+use crate::admin::texts::tell_number;
+use crate::admin::tokens::{TOKENS, token_address};
+use crate::admin::{endpoint_address, flow_address, source_address};
+use crate::api::endpoints::EndpointResource;
+use crate::api::flows::FlowResource;
+use crate::api::modules::list_modules;
+use crate::api::sources::SourceResource;
+use crate::api::tokens::TokenResource;
+use crate::model::envelope::EnvelopeForm;
+use crate::model::signature_scheme::SignatureScheme;
+use crate::settings::SettingsSnapshot;
+use axum::Json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The settings with what is meant where nothing is said.
+fn filled_settings<R: SettingsForm>(least: Value) -> Value {
+    let read: Result<R::Settings, _> = serde_json::from_value(least.clone());
+    read.and_then(serde_json::to_value).unwrap_or(least)
+}
+
+fn endpoint_names(settings: &SettingsSnapshot) -> Vec<String> {
+    let mut names: Vec<String> =
+        settings.endpoints().map(|target| target.endpoint.settings.name.clone()).collect();
+    names.sort();
+    names
+}
+
+fn source_names(settings: &SettingsSnapshot) -> Vec<String> {
+    let mut names: Vec<String> =
+        settings.sources().map(|source| source.settings.name.clone()).collect();
+    names.sort();
+    names
+}
+
+impl SettingsForm for EndpointResource {
+    const FORM: FormKind = FormKind {
+        section: PageSection::Endpoints,
+        list_title: "Endpoints",
+        list: ENDPOINTS,
+        rest: "/api/v1/endpoints",
+        rest_one: "/api/v1/endpoints/{id}",
+        noun: "endpoint",
+        secret_hint: Some(
+            "whsec_ and the base64 of 24 to 64 bytes, or 16 to 256 characters. Left empty, a new \
+             endpoint gets one, and one that exists keeps its own.",
+        ),
+        sections: &[
+            (
+                "Where it goes",
+                "Who receives, and which events.",
+                &["name", "url", "secret", "events", "where"],
+            ),
+            (
+                "What is sent",
+                "The form of each request.",
+                &["mode", "envelope", "field_map", "headers", "signing"],
+            ),
+            (
+                "When it fails",
+                "How long and how often it is tried.",
+                &["timeout", "retry", "on_gone"],
+            ),
+            (
+                "How much at once",
+                "So that the receiver is not overrun.",
+                &["rate_limit", "max_in_flight", "smart", "ordered", "enabled"],
+            ),
+        ],
+    };
+
+    fn starting_settings(_variant: Option<&str>) -> Value {
+        filled_settings::<Self>(json!({"name": "", "url": ""}))
+    }
+
+    fn address(name: &str) -> String {
+        endpoint_address(name)
+    }
+
+    async fn offered_values(_call: &PageCall) -> Result<OfferedValues, PageProblem> {
+        let schemes = SignatureScheme::ALL.map(|scheme| scheme.as_str().to_owned());
+        let forms = EnvelopeForm::ALL.map(|form| form.as_str().to_owned());
+        Ok(vec![("signing", schemes.to_vec()), ("envelope", forms.to_vec())])
+    }
+
+    async fn tell_loss(call: &PageCall, object: &Self::Object) -> Result<Vec<String>, PageProblem> {
+        let settings = &object.endpoint.settings;
+        let mut lost = Vec::new();
+        if !settings.events.is_empty() {
+            let events: Vec<String> = settings.events.iter().map(ToString::to_string).collect();
+            lost.push(format!(
+                "Events of the types {} are not sent there any more.",
+                events.join(", ")
+            ));
+        }
+        let report = HealthReport::load(call).await?;
+        let health = report.of(object.endpoint.id);
+        if health.waiting > 0 {
+            lost.push(format!("{}, and will be called off.", tell_waiting(health.waiting)));
+        }
+        if health.dead > 0 {
+            let letters = tell_number(health.dead, "dead letter", "dead letters");
+            lost.push(format!(
+                "{letters} of it can then only be deleted, or their events replayed."
+            ));
+        }
+        lost.push(
+            "Its secret is forgotten; the receiver needs another if it is made again.".to_owned(),
+        );
+        Ok(lost)
+    }
+}
+
+impl SettingsForm for FlowResource {
+    const FORM: FormKind = FormKind {
+        section: PageSection::Flows,
+        list_title: "Flows",
+        list: FLOWS,
+        rest: "/api/v1/flows",
+        rest_one: "/api/v1/flows/{id}",
+        noun: "flow",
+        secret_hint: None,
+        sections: &[
+            ("Which events", "What comes into the flow.", &["name", "sources", "events", "where"]),
+            (
+                "What happens to them",
+                "The modules run in this order, one after the other.",
+                &["modules"],
+            ),
+            ("Where they go", "A module can choose among these.", &["endpoints", "enabled"]),
+        ],
+    };
+
+    fn starting_settings(_variant: Option<&str>) -> Value {
+        filled_settings::<Self>(json!({"name": ""}))
+    }
+
+    fn address(name: &str) -> String {
+        flow_address(name)
+    }
+
+    fn must_fill(field: &FormField) -> bool {
+        field.path == "endpoints"
+    }
+
+    async fn offered_values(call: &PageCall) -> Result<OfferedValues, PageProblem> {
+        let settings = call.settings();
+        let mut offered =
+            vec![("sources", source_names(&settings)), ("endpoints", endpoint_names(&settings))];
+        if call.may_read("/api/v1/modules") {
+            let Json(found) = list_modules(call.state(), call.principal.clone()).await?;
+            let names: BTreeSet<String> = found.data.into_iter().map(|view| view.name).collect();
+            offered.push(("modules.name", names.into_iter().collect()));
+        }
+        Ok(offered)
+    }
+
+    async fn tell_loss(
+        _call: &PageCall,
+        object: &Self::Object,
+    ) -> Result<Vec<String>, PageProblem> {
+        let flow = &object.flow.settings;
+        let events: Vec<String> = flow.events.iter().map(ToString::to_string).collect();
+        let from =
+            if flow.sources.is_empty() { "any source".to_owned() } else { flow.sources.join(", ") };
+        let mut lost = vec![format!(
+            "Events of the types {} from {from} do not go to {} through it any more.",
+            events.join(", "),
+            flow.endpoints.join(", ")
+        )];
+        if !flow.modules.is_empty() {
+            let names: Vec<&str> = flow.modules.iter().map(|module| module.name.as_str()).collect();
+            lost.push(format!(
+                "Events that wait for its modules ({}) are dropped.",
+                names.join(", ")
+            ));
+        }
+        lost.push("Deliveries that it planned go on.".to_owned());
+        Ok(lost)
+    }
+}
+
+/// The kinds of sources, each with what it does.
+const SOURCE_KINDS: [(&str, &str); 5] = [
+    ("webhook", "Another system sends webhooks here; their signatures are verified."),
+    ("poll", "Waybill asks a REST API at intervals for what is new."),
+    ("database", "Waybill reads a CRM's database, or tables that you name."),
+    ("schedule", "Waybill makes an event at certain times."),
+    ("http", "A program posts events to /api/v1/events."),
+];
+
+impl SettingsForm for SourceResource {
+    const FORM: FormKind = FormKind {
+        section: PageSection::Sources,
+        list_title: "Sources",
+        list: SOURCES,
+        rest: "/api/v1/sources",
+        rest_one: "/api/v1/sources/{id}",
+        noun: "source",
+        secret_hint: Some(
+            "What webhooks are signed with, the token of the API that is asked, or the password of \
+             the database. Left empty, a new source of webhooks gets one where its scheme needs one, \
+             and a source that exists keeps its own.",
+        ),
+        sections: &[
+            (
+                "The source",
+                "Its name stands in each of its events.",
+                &["name", "secret", "strict", "enabled"],
+            ),
+            ("Webhooks", "Who sends, and how that is proved.", &["webhook"]),
+            ("What is asked", "The API, its lists, and how often.", &["poll"]),
+            ("What is read", "The database, its tables, and how often.", &["database"]),
+            ("When", "The times, and the event that is made.", &["schedule"]),
+        ],
+    };
+
+    fn starting_settings(variant: Option<&str>) -> Value {
+        let kind = variant.unwrap_or("http");
+        let mut least = json!({"name": "", "kind": kind});
+        let own = match kind {
+            "webhook" => json!({"scheme": "standard"}),
+            "poll" => json!({"url": "", "lists": []}),
+            "database" => json!({"url": ""}),
+            "schedule" => json!({"cron": ""}),
+            _ => Value::Null,
+        };
+        if let Some(settings) = least.as_object_mut().filter(|_| !own.is_null()) {
+            settings.insert(kind.to_owned(), own);
+        }
+        filled_settings::<Self>(least)
+    }
+
+    fn address(name: &str) -> String {
+        source_address(name)
+    }
+
+    /// Of the parts for one kind only that of its own; the kind itself is chosen before.
+    fn has_field(field: &FormField, settings: &Value) -> bool {
+        let kind = settings.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let is_part = SOURCE_KINDS.iter().any(|(name, _)| *name == field.top());
+        field.path != "kind" && (!is_part || field.top() == kind)
+    }
+
+    fn must_fill(field: &FormField) -> bool {
+        let required =
+            ["webhook.scheme", "poll.url", "poll.lists", "database.url", "schedule.cron"];
+        required.contains(&field.path.as_str())
+    }
+
+    fn variants() -> &'static [(&'static str, &'static str)] {
+        &SOURCE_KINDS
+    }
+
+    async fn offered_values(_call: &PageCall) -> Result<OfferedValues, PageProblem> {
+        Ok(Vec::new())
+    }
+
+    async fn tell_loss(call: &PageCall, object: &Self::Object) -> Result<Vec<String>, PageProblem> {
+        let source = &object.source.settings;
+        let mut lost = Vec::new();
+        if source.webhook.is_some() {
+            lost.push(format!("Webhooks to /in/{} are refused.", source.name));
+        }
+        if source.timing().is_some() {
+            lost.push(
+                "It does not run any more, and what it remembers of its rows is forgotten."
+                    .to_owned(),
+            );
+        }
+        lost.push(
+            "Events of this name that programs post are taken as from an unknown source."
+                .to_owned(),
+        );
+        let settings = call.settings();
+        let flows = settings.flows().iter().map(|route| &route.flow.settings);
+        let named = flows.filter(|flow| flow.sources.contains(&source.name));
+        let named: Vec<&str> = named.map(|flow| flow.name.as_str()).collect();
+        if !named.is_empty() {
+            lost.push(format!("These flows name it and stay as they are: {}.", named.join(", ")));
+        }
+        Ok(lost)
+    }
+}
+
+impl SettingsForm for TokenResource {
+    const FORM: FormKind = FormKind {
+        section: PageSection::Tokens,
+        list_title: "Tokens",
+        list: TOKENS,
+        rest: "/api/v1/tokens",
+        rest_one: "/api/v1/tokens/{id}",
+        noun: "token",
+        secret_hint: None,
+        sections: &[
+            (
+                "What it may do",
+                "It never gets more than the token that makes it has.",
+                &["name", "scopes"],
+            ),
+            (
+                "What it is limited to",
+                "Each limit is off where its field is empty.",
+                &["tables", "sources", "from", "rate", "expires_at"],
+            ),
+        ],
+    };
+
+    fn starting_settings(_variant: Option<&str>) -> Value {
+        json!({"name": "", "scopes": [READ_ONLY]})
+    }
+
+    fn address(name: &str) -> String {
+        token_address(name)
+    }
+
+    async fn offered_values(call: &PageCall) -> Result<OfferedValues, PageProblem> {
+        let scopes = [READ_ONLY].into_iter().chain(SCOPES.iter().map(|(_, name)| *name));
+        let scopes = scopes.map(str::to_owned).collect();
+        Ok(vec![("scopes", scopes), ("sources", source_names(&call.settings()))])
+    }
+
+    async fn tell_loss(
+        _call: &PageCall,
+        _object: &Self::Object,
+    ) -> Result<Vec<String>, PageProblem> {
+        Ok(vec!["Nobody can use it from then on, and its sessions end.".to_owned()])
+    }
+}

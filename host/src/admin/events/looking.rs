@@ -1,0 +1,161 @@
+//! Looking for events by what no index knows: a text in the payload, and the outcome. One page looks
+//! through a bounded window, newest first, and says how far it came.
+
+use super::outcome::{EventOutcome, load_outcomes};
+use super::{EventsPage, filled};
+use crate::admin::call::{PageCall, PageProblem};
+use crate::admin::filters::FilterValue;
+use crate::admin::signs::StateSign;
+use crate::api::body::QueryInput;
+use crate::api::events::{EventQuery, EventView, list_events};
+use crate::time::timestamp::Timestamp;
+use axum::Json;
+use http::Uri;
+use std::collections::BTreeMap;
+
+/// Events that one page looks through. With payloads of 1 KiB that takes less than 100 ms.
+pub const WINDOW: usize = 2_000;
+/// Bytes of payloads after which it looks no further.
+const WINDOW_BYTES: usize = 32 << 20;
+/// Events that are read at once.
+const CHUNK: usize = 100;
+/// Hits that are enough for a page.
+const ENOUGH: usize = 50;
+
+/// The outcomes that can be asked for.
+const OUTCOMES: [(&str, StateSign); 11] = [
+    ("delivered", StateSign::DELIVERED),
+    ("delivering", StateSign::DELIVERING),
+    ("retrying", StateSign::RETRYING),
+    ("dead", StateSign::DEAD),
+    ("replaying", StateSign::REPLAYING),
+    ("dropped", StateSign::DROPPED),
+    ("no-flow", StateSign::NO_FLOW),
+    ("planning", StateSign::PLANNING),
+    ("collapsed", StateSign::COLLAPSED),
+    ("cancelled", StateSign::CANCELLED),
+    ("unknown", StateSign::UNKNOWN),
+];
+
+/// What the picker of outcomes offers.
+pub fn outcome_values() -> Vec<FilterValue> {
+    OUTCOMES.iter().map(|(name, sign)| FilterValue::labelled(name, sign.word)).collect()
+}
+
+/// Events of a list, and how they were found.
+#[derive(Debug, Default)]
+pub struct FoundEvents {
+    pub events: Vec<EventView>,
+    pub outcomes: BTreeMap<String, EventOutcome>,
+    pub next: Option<String>,
+    /// How many were looked through and when the oldest of them was captured, where no index helped.
+    pub looked: Option<(usize, Option<Timestamp>)>,
+}
+
+/// The events that a page of the list shows.
+pub async fn find_events(
+    call: &PageCall,
+    uri: &Uri,
+    page: &EventsPage,
+) -> Result<FoundEvents, PageProblem> {
+    let wanted = WantedEvents::of(page);
+    if wanted.is_any() {
+        let (events, next) = read_chunk(call, uri, page.query(call)).await?;
+        let outcomes = load_outcomes(call, &events).await?;
+        return Ok(FoundEvents { events, outcomes, next, looked: None });
+    }
+    look_through(call, uri, page, &wanted).await
+}
+
+async fn read_chunk(
+    call: &PageCall,
+    uri: &Uri,
+    query: EventQuery,
+) -> Result<(Vec<EventView>, Option<String>), PageProblem> {
+    let principal = call.principal.clone();
+    let Json(found) = list_events(call.state(), principal, uri.clone(), QueryInput(query)).await?;
+    Ok((found.data, found.meta.next_cursor))
+}
+
+async fn look_through(
+    call: &PageCall,
+    uri: &Uri,
+    page: &EventsPage,
+    wanted: &WantedEvents,
+) -> Result<FoundEvents, PageProblem> {
+    let mut found = FoundEvents { next: page.query(call).cursor, ..FoundEvents::default() };
+    let (mut looked, mut bytes, mut oldest) = (0, 0, None);
+    loop {
+        let query = EventQuery {
+            cursor: found.next.take(),
+            limit: Some(CHUNK.to_string()),
+            ..page.query(call)
+        };
+        let (mut events, next) = read_chunk(call, uri, query).await?;
+        looked += events.len();
+        bytes += events.iter().map(|event| event.data.get().len()).sum::<usize>();
+        oldest = events.last().map(|event| event.received_at).or(oldest);
+        events.retain(|event| wanted.has_text(event));
+        let outcomes = load_outcomes(call, &events).await?;
+        events.retain(|event| wanted.has_outcome(outcomes.get(&event.id.to_string())));
+        found.events.extend(events);
+        found.outcomes.extend(outcomes);
+        found.next = next;
+        let is_full = found.events.len() >= ENOUGH || looked >= WINDOW || bytes >= WINDOW_BYTES;
+        if found.next.is_none() || is_full {
+            found.looked = Some((looked, oldest));
+            return Ok(found);
+        }
+    }
+}
+
+/// What is asked for beside what an index knows.
+#[derive(Debug, Default)]
+struct WantedEvents {
+    /// In small letters, as people type it and as JSON writes it.
+    texts: Option<[String; 2]>,
+    outcome: Option<&'static str>,
+}
+
+impl WantedEvents {
+    fn of(page: &EventsPage) -> Self {
+        let text = filled(page.text.as_ref()).map(|text| {
+            let plain = text.to_lowercase();
+            let quoted = serde_json::Value::from(plain.as_str()).to_string();
+            let written = quoted.trim_matches('"').to_owned();
+            [plain, written]
+        });
+        let outcome = filled(page.outcome.as_ref());
+        let known = OUTCOMES.iter().find(|(name, _)| Some(*name) == outcome);
+        Self { texts: text, outcome: known.map(|(_, sign)| sign.word) }
+    }
+
+    const fn is_any(&self) -> bool {
+        self.texts.is_none() && self.outcome.is_none()
+    }
+
+    fn has_text(&self, event: &EventView) -> bool {
+        let Some(texts) = &self.texts else { return true };
+        let data = event.data.get().to_lowercase();
+        texts.iter().any(|text| data.contains(text.as_str()))
+    }
+
+    fn has_outcome(&self, outcome: Option<&EventOutcome>) -> bool {
+        self.outcome.is_none_or(|word| outcome.is_some_and(|outcome| outcome.sign.word == word))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_looked_for_as_it_is_typed_and_as_json_writes_it() {
+        let page = EventsPage { text: Some("A \"b\"".to_owned()), ..EventsPage::default() };
+        let wanted = WantedEvents::of(&page);
+        assert_eq!(wanted.texts, Some(["a \"b\"".to_owned(), "a \\\"b\\\"".to_owned()]));
+        let page = EventsPage { outcome: Some("dead".to_owned()), ..EventsPage::default() };
+        assert_eq!(WantedEvents::of(&page).outcome, Some("Dead letter"));
+        assert!(WantedEvents::of(&EventsPage::default()).is_any());
+    }
+}
