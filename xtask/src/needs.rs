@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Result, bail};
-use waybill_servers::{Cluster, MariaDb, PgBouncer};
+use waybill_servers::{Cluster, MariaDb, Mosquitto, NatsServer, PgBouncer, RabbitMq};
 
 use crate::packages;
 use crate::process::{answers, command, succeed};
@@ -87,6 +87,23 @@ pub(crate) async fn pooler(skips: &mut Skips) {
     }
     if PgBouncer::find_program().is_none() {
         skips.add("tests behind PgBouncer", "it is not installed");
+    }
+}
+
+/// The brokers of queues, which tests start themselves. Their packages' own services are not used.
+pub(crate) async fn brokers(skips: &mut Skips) {
+    let brokers: [(&str, &str, fn() -> bool); 3] = [
+        ("NATS", "nats-server", NatsServer::is_installed),
+        ("RabbitMQ", "rabbitmq-server", RabbitMq::is_installed),
+        ("Mosquitto", "mosquitto", Mosquitto::is_installed),
+    ];
+    let missing = brokers.iter().filter(|(.., is_installed)| !is_installed());
+    let packages: Vec<&str> = missing.map(|(_, package, _)| *package).collect();
+    if !packages.is_empty() {
+        install(&packages).await;
+    }
+    for (name, ..) in brokers.iter().filter(|(.., is_installed)| !is_installed()) {
+        skips.add(&format!("tests on {name}"), "it is not installed");
     }
 }
 

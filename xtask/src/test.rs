@@ -76,6 +76,7 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     needs::promtool(skips).await;
     let postgres = needs::postgres(skips, Cluster::start_unsynced).await;
     needs::pooler(skips).await;
+    needs::brokers(skips).await;
     let mariadb = needs::mariadb(skips).await;
     let libraries = needs::libraries(skips).await;
     let mut tests = cargo(&["test", "--workspace"]);

@@ -86,6 +86,17 @@ impl Daemon {
         self.process.as_ref().map(Child::id)
     }
 
+    /// Writes a file into the server's folder, which the server's user may read.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
+        let file = self.home().join(name);
+        std::fs::write(&file, text)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(Account { uid, gid }) = self.account {
+            chown(&file, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
+
     /// A program in the server's folder, as the server's user.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
@@ -122,6 +133,14 @@ impl Drop for Daemon {
             report(&format!("{} on port {} may still run: {error:#}", self.kind.name, self.port));
         }
     }
+}
+
+/// A program on `PATH`, or where Debian keeps servers: `/usr/sbin` is not on the `PATH` of
+/// everybody.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|program| program.exists())
 }
 
 /// Runs a program to its end; an error with what it said where it fails.

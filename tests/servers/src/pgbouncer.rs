@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
-use crate::daemon::{Daemon, Kind};
+use crate::daemon::{Daemon, Kind, find_program};
 use crate::postgres::Cluster;
 
 /// It keeps nothing. What SIGINT and SIGTERM wait for has changed between its versions.
@@ -23,11 +23,9 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// The program, if this machine has one. Debian keeps it where not every `PATH` looks.
+    /// The program, if this machine has one.
     pub fn find_program() -> Option<PathBuf> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-        folders.map(|folder| folder.join("pgbouncer")).find(|program| program.exists())
+        find_program("pgbouncer")
     }
 
     /// Starts one with so many connections to each database of `cluster`.

@@ -31,6 +31,11 @@ pub struct Cluster {
     settings: &'static [&'static str],
 }
 
+/// What makes a server speak TLS with the files `server.crt` and `server.key` of its folder. It
+/// looks for them from its data folder.
+const TLS: [&str; 6] =
+    ["-c", "ssl=on", "-c", "ssl_cert_file=../server.crt", "-c", "ssl_key_file=../server.key"];
+
 impl Cluster {
     /// The folder that holds `initdb` and `postgres`, if this machine has one.
     pub fn find_binaries() -> Option<PathBuf> {
@@ -61,6 +66,15 @@ impl Cluster {
         Self::start_with(&["-c", "fsync=off", "-c", "full_page_writes=off"])
     }
 
+    /// One that offers TLS, with this certificate and key (PEM).
+    pub fn start_tls(certificate: &str, key: &str) -> Result<Self> {
+        let mut cluster = Self::new(&TLS)?;
+        cluster.daemon.write("server.crt", certificate)?;
+        cluster.daemon.write("server.key", key)?;
+        cluster.resume()?;
+        Ok(cluster)
+    }
+
     /// One that repeats what `primary` writes and takes no writes itself, until it is promoted
     /// (`SELECT pg_promote()`).
     pub fn start_standby(primary: &Self) -> Result<Self> {
@@ -76,10 +90,15 @@ impl Cluster {
     }
 
     fn start_with(settings: &'static [&'static str]) -> Result<Self> {
-        let binaries = Self::find_binaries().context("PostgreSQL is not on this machine")?;
-        let mut cluster = Self { binaries, daemon: Daemon::new(&KIND)?, settings };
-        cluster.initialise()?;
+        let mut cluster = Self::new(settings)?;
         cluster.resume()?;
+        Ok(cluster)
+    }
+
+    fn new(settings: &'static [&'static str]) -> Result<Self> {
+        let binaries = Self::find_binaries().context("PostgreSQL is not on this machine")?;
+        let cluster = Self { binaries, daemon: Daemon::new(&KIND)?, settings };
+        cluster.initialise()?;
         Ok(cluster)
     }
 
@@ -89,7 +108,7 @@ impl Cluster {
     }
 
     /// The port that it listens on.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.daemon.port()
     }
 
