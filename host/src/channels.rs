@@ -12,14 +12,25 @@ pub mod channel_kind;
 pub mod delivery_channel;
 pub mod settings_check;
 
+mod amqp_channel;
 mod chat_post;
 mod discord_channel;
 mod email_channel;
 mod email_message;
 mod email_settings;
 mod event_digest;
+mod event_value;
+mod file_channel;
+mod mqtt_channel;
+mod nats_channel;
+mod pipe;
+mod place_template;
+mod publish;
+mod session;
+mod setting_secret;
 mod slack_channel;
 mod smtp_connection;
+mod sql_channel;
 mod teams_channel;
 mod webhook_channel;
 
@@ -27,12 +38,17 @@ pub use channel_kind::{EndpointChannel, RegisteredChannel};
 pub use delivery_channel::{ChannelCall, ChannelOutcome, ChannelReply, DeliveryChannel};
 
 /// Every kind, in the order in which they are listed.
-pub static CHANNELS: [RegisteredChannel; 5] = [
+pub static CHANNELS: [RegisteredChannel; 10] = [
     RegisteredChannel::of::<webhook_channel::WebhookChannel>(),
     RegisteredChannel::of::<slack_channel::SlackChannel>(),
     RegisteredChannel::of::<teams_channel::TeamsChannel>(),
     RegisteredChannel::of::<discord_channel::DiscordChannel>(),
     RegisteredChannel::of::<email_channel::EmailChannel>(),
+    RegisteredChannel::of::<amqp_channel::AmqpChannel>(),
+    RegisteredChannel::of::<file_channel::FileChannel>(),
+    RegisteredChannel::of::<mqtt_channel::MqttChannel>(),
+    RegisteredChannel::of::<nats_channel::NatsChannel>(),
+    RegisteredChannel::of::<sql_channel::SqlChannel>(),
 ];
 
 /// The kind of a name.

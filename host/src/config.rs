@@ -34,7 +34,7 @@ pub use sections::{
 };
 
 /// Every key that the file and the environment may hold.
-pub const KEYS: [&str; 54] = [
+pub const KEYS: [&str; 55] = [
     "server.listen",
     "server.max_body",
     "server.max_batch",
@@ -66,6 +66,7 @@ pub const KEYS: [&str; 54] = [
     "delivery.max_in_flight",
     "delivery.ca_file",
     "delivery.name_servers",
+    "channels.file_directories",
     "channels.smtp_without_tls",
     "smart.window",
     "smart.max_wait",
@@ -221,6 +222,7 @@ impl Config {
             "delivery.max_in_flight" => put(&mut self.delivery.max_in_flight, value),
             "delivery.ca_file" => put(&mut self.delivery.ca_file, value),
             "delivery.name_servers" => put(&mut self.delivery.name_servers, value),
+            "channels.file_directories" => put(&mut self.channels.file_directories, value),
             "channels.smtp_without_tls" => put(&mut self.channels.smtp_without_tls, value),
             "smart.window" => put(&mut self.smart.window, value),
             "smart.max_wait" => put(&mut self.smart.max_wait, value),

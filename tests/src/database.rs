@@ -46,6 +46,15 @@ impl Database {
         Self::run(&self.url(), sql).await
     }
 
+    /// The first column of what a query finds, each value a text.
+    pub async fn texts(&self, query: &str) -> Result<Vec<String>> {
+        let mut connection = PgConnectOptions::from_str(&self.url())?.connect().await?;
+        let found = sqlx::query_scalar(AssertSqlSafe(query.to_owned()));
+        let found = found.fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(found)
+    }
+
     /// Runs SQL in the database at `url`.
     pub async fn run(url: &str, sql: &str) -> Result<()> {
         execute(url, sql).await

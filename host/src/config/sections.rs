@@ -136,6 +136,8 @@ pub struct DeliverySection {
 /// Section `channels`: what endpoints of other kinds than `webhook` may do.
 #[derive(Debug, Clone, Default)]
 pub struct ChannelsSection {
+    /// Folders in which endpoints of kind `file` may write, absolute; none by default.
+    pub file_directories: Vec<PathBuf>,
     /// Whether an endpoint of kind `email` may send over connections without TLS.
     pub smtp_without_tls: bool,
 }

@@ -18,7 +18,7 @@ const DEFAULTS: EndpointDefaults = EndpointDefaults {
     max_in_flight: 1,
     smart_window: Duration::from_secs(1),
     smart_max_wait: Duration::from_secs(1),
-    channels: ChannelsSection { smtp_without_tls: false },
+    channels: ChannelsSection { file_directories: Vec::new(), smtp_without_tls: false },
 };
 
 fn invoice(data: &str) -> Event {

@@ -1,0 +1,223 @@
+//! A file that lines are appended to, until it is finished and gets its name.
+//!
+//! While it grows, its name ends with `.part`. Finishing it renames it, so whoever reads the
+//! folder sees only whole files. A file that a killed process left is cut after its last whole line
+//! and finished.
+
+use super::line::LineForm;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// What the name of an unfinished file ends with.
+const PART: &str = "part";
+/// Owner and group may read it.
+const MODE: u32 = 0o640;
+/// Names that are tried for one file.
+const NAMES: u32 = 1_000;
+
+/// A file that grows.
+#[derive(Debug)]
+pub struct FileSegment {
+    file: File,
+    /// The unfinished file.
+    part: PathBuf,
+    /// The name that it gets.
+    finished: PathBuf,
+    /// Bytes that are durable.
+    length: u64,
+}
+
+impl FileSegment {
+    /// Creates a file in a folder, `NAME-ID.EXTENSION`, with the header of its form.
+    pub fn create(folder: &Path, name: &str, id: &str, form: &LineForm) -> io::Result<Self> {
+        for n in 1..=NAMES {
+            let number = if n == 1 { String::new() } else { format!("-{n}") };
+            let finished = folder.join(format!("{name}-{id}{number}.{}", form.extension()));
+            let part = part_of(&finished);
+            if finished.try_exists()? {
+                continue;
+            }
+            let created = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&part);
+            let file = match created {
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => continue,
+                created => created?,
+            };
+            // Held until the file is closed: another process does not take it for left behind.
+            lock(&file)?;
+            let mut segment = Self { file, part, finished, length: 0 };
+            segment.append(&form.header())?;
+            sync_folder(folder)?;
+            return Ok(segment);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there are too many files of one delivery",
+        ))
+    }
+
+    /// Appends lines and synchronises them. After an error the file ends as it did before.
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        if let Err(why) = written {
+            self.file.set_len(self.length)?;
+            self.file.seek(SeekFrom::End(0))?;
+            return Err(why);
+        }
+        self.length += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Returns the length in bytes.
+    pub const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Gives the file its name.
+    pub fn finish(self) -> io::Result<()> {
+        finish_file(&self.part, &self.finished)
+    }
+}
+
+fn part_of(finished: &Path) -> PathBuf {
+    let mut name = finished.as_os_str().to_owned();
+    name.push(".");
+    name.push(PART);
+    PathBuf::from(name)
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::Error(why) => why,
+        TryLockError::WouldBlock => io::Error::from(io::ErrorKind::WouldBlock),
+    })
+}
+
+/// Renames a file. Fails if another file has the name.
+fn finish_file(part: &Path, finished: &Path) -> io::Result<()> {
+    // A rename would replace a file of that name; a link does not.
+    fs::hard_link(part, finished)?;
+    fs::remove_file(part)?;
+    finished.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Synchronises the names in a folder.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Finishes the files of that name that a killed process left. A running process locks its own.
+pub fn finish_left_files(folder: &Path, name: &str, form: &LineForm) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let part = entry?.path();
+        let is_part = part.extension() == Some(OsStr::new(PART));
+        let finished = part.with_extension("");
+        let file_name = finished.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let is_ours = file_name.starts_with(&format!("{name}-dlv_"))
+            && finished.extension() == Some(OsStr::new(form.extension()));
+        if is_part && is_ours && fs::symlink_metadata(&part)?.is_file() {
+            finish_left_file(&part, &finished, form)?;
+        }
+    }
+    Ok(())
+}
+
+fn finish_left_file(part: &Path, finished: &Path, form: &LineForm) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(part)?;
+    match lock(&file) {
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        locked => locked?,
+    }
+    let whole = whole_length(&mut file, form)?;
+    if whole <= form.header().len() as u64 {
+        return fs::remove_file(part);
+    }
+    file.set_len(whole)?;
+    file.sync_all()?;
+    finish_file(part, finished)
+}
+
+/// Returns the length up to the end of the last whole line. A quoted field of CSV may hold line
+/// breaks.
+fn whole_length(file: &mut File, form: &LineForm) -> io::Result<u64> {
+    let has_quotes = matches!(form, LineForm::Csv { .. });
+    let (mut whole, mut at, mut is_quoted) = (0, 0_u64, false);
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(whole);
+        }
+        for byte in chunk.iter().take(read) {
+            at += 1;
+            match byte {
+                b'"' if has_quotes => is_quoted = !is_quoted,
+                b'\n' if !is_quoted => whole = at,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channels::event_value::EventPlace;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_gets_its_name_when_it_is_finished_and_replaces_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let mut segment =
+                FileSegment::create(folder.path(), "crm", "dlv_1", &LineForm::Ndjson).unwrap();
+            segment.append(b"{}\n").unwrap();
+            assert_eq!(segment.length(), 3);
+            assert!(names(folder.path()).iter().any(|name| name.ends_with(".part")));
+            segment.finish().unwrap();
+        }
+        assert_eq!(names(folder.path()), ["crm-dlv_1-2.ndjson", "crm-dlv_1.ndjson"]);
+    }
+
+    #[test]
+    fn a_file_that_was_left_is_cut_after_its_last_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = LineForm::Csv {
+            columns: vec![("note".to_owned(), EventPlace::EventType)],
+            keep_formulas: false,
+        };
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("crm-dlv_1.ndjson.part", "{\"a\":1}\n{\"b\":");
+        write("crm-dlv_2.ndjson.part", "");
+        write("crm-dlv_3.csv.part", "delivery_id,note\r\n1,\"a\nb\"\r\n2,\"c\nd");
+        write("crm-dlv_4.csv.part", "delivery_id,note\r\n2,\"c\nd");
+        write("other-dlv_5.ndjson.part", "{}\n");
+        let running =
+            FileSegment::create(folder.path(), "crm", "dlv_6", &LineForm::Ndjson).unwrap();
+        for form in [LineForm::Ndjson, csv] {
+            finish_left_files(folder.path(), "crm", &form).unwrap();
+        }
+        drop(running);
+        assert_eq!(
+            names(folder.path()),
+            [
+                "crm-dlv_1.ndjson",
+                "crm-dlv_3.csv",
+                "crm-dlv_6.ndjson.part",
+                "other-dlv_5.ndjson.part"
+            ]
+        );
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("crm-dlv_1.ndjson"), "{\"a\":1}\n");
+        assert_eq!(read("crm-dlv_3.csv"), "delivery_id,note\r\n1,\"a\nb\"\r\n");
+    }
+}

@@ -1,0 +1,357 @@
+//! The kind `nats`: each delivery is a message in a stream of JetStream.
+//!
+//! A delivery is made when the stream has acknowledged it. The header `Nats-Msg-Id` holds the
+//! delivery's id, so a repeat within the stream's duplicate window is stored once, and a later one
+//! can be told by its header.
+
+mod nats_session;
+mod nkey;
+mod wire;
+
+use super::channel_kind::{ChannelCapabilities, ChannelDescription, ChannelKind, EndpointChannel};
+use super::delivery_channel::{ChannelCall, ChannelReply, DeliveryChannel};
+use super::pipe::{ByteStream, ServerPlace};
+use super::place_template::PlaceTemplate;
+use super::publish::{AttemptTime, PublishError, PublishOutcome, make_publish_attempt};
+use super::session::SessionKeeper;
+use super::setting_secret::SettingSecret;
+use crate::config::ChannelsSection;
+use crate::model::endpoint::EndpointSettings;
+use crate::model::envelope::{EnvelopeMessage, RenderedBody};
+use crate::model::fault::InputFault;
+use crate::net::error_class::ErrorClass;
+use crate::net::http_client::DeliveryClient;
+use bytes::BytesMut;
+use futures_util::future::BoxFuture;
+use nats_session::NatsSession;
+use nkey::NatsCredentials;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+use wire::{ServerFrame, ServerInfo, take_frame};
+
+/// How long a server may take from the first byte to the end of the log-in.
+const GREETING: Duration = Duration::from_secs(10);
+/// The schemes of NATS, and their ports.
+const SECURE: (&str, u16) = ("tls", 4222);
+const PLAIN: (&str, u16) = ("nats", 4222);
+
+/// Endpoints of the kind `nats`.
+#[derive(Debug)]
+pub struct NatsChannel;
+
+/// What an operator sets of an endpoint of the kind `nats`, beside its `url`.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatsSettings {
+    /// The subject. `{type}`, `{source}`, `{resource}` and `{id}` stand for values of the event.
+    #[schema(example = "crm.{type}", max_length = 255)]
+    subject: String,
+    /// The stream that must take the message; any stream if left out.
+    #[serde(default)]
+    #[schema(max_length = 255)]
+    stream: Option<String>,
+    /// The user to log in as.
+    #[serde(default)]
+    #[schema(max_length = 1024)]
+    username: Option<String>,
+    /// The user's password.
+    #[serde(default)]
+    #[schema(write_only, value_type = Option<String>)]
+    password: Option<SettingSecret>,
+    /// A token to log in with.
+    #[serde(default)]
+    #[schema(write_only, value_type = Option<String>)]
+    token: Option<SettingSecret>,
+    /// The seed of a user's key (`SU…`), or the contents of a `.creds` file.
+    #[serde(default)]
+    #[schema(write_only, value_type = Option<String>)]
+    private_key: Option<SettingSecret>,
+}
+
+impl ChannelKind for NatsChannel {
+    const DESCRIPTION: ChannelDescription = ChannelDescription {
+        kind: "nats",
+        label: "NATS JetStream",
+        url_schemes: &["tls", "nats"],
+        url_hint: "the server, such as tls://nats.example:4222; nats:// does not encrypt",
+        delivered_when: "a stream of JetStream acknowledges the message",
+        dead_when: "the message is larger than the server or the stream takes",
+        repeat_known_by: "the header Nats-Msg-Id: the stream drops a repeat within its duplicate window",
+        limits: "the server's max_payload, 1 MiB by default: a larger message is a dead letter",
+        capabilities: ChannelCapabilities {
+            signs: false,
+            headers: false,
+            envelope: true,
+            batches: false,
+            exactly_once: false,
+        },
+    };
+
+    type Settings = NatsSettings;
+
+    fn check(settings: &NatsSettings, _rules: &ChannelsSection) -> Vec<InputFault> {
+        let mut faults: Vec<InputFault> = Vec::new();
+        let subject = check_subject(&settings.subject);
+        faults.extend(subject.map(|why| InputFault::new("subject", why)));
+        if !settings.stream.as_deref().is_none_or(is_stream_name) {
+            faults
+                .push(InputFault::new("stream", "the name of a stream, without `.`, `*` and `>`"));
+        }
+        if settings.username.is_some() != settings.password.is_some() {
+            faults.push(InputFault::new("username", "`username` and `password` belong together"));
+        }
+        let ways =
+            [settings.username.is_some(), settings.token.is_some(), settings.private_key.is_some()];
+        if ways.into_iter().filter(|is_set| *is_set).count() > 1 {
+            let message = "log in by one of `username`, `token` and `private_key`";
+            faults.push(InputFault::new("username", message));
+        }
+        if let Some(Err(why)) = settings.private_key.as_ref().map(read_key) {
+            faults.push(InputFault::new("private_key", why));
+        }
+        faults
+    }
+
+    fn open(
+        endpoint: &EndpointSettings,
+        settings: NatsSettings,
+        _rules: &ChannelsSection,
+    ) -> Result<EndpointChannel, String> {
+        let place = ServerPlace::read_bare(&endpoint.url, SECURE, PLAIN)?;
+        let subject = PlaceTemplate::parse(&settings.subject)?;
+        let credentials = settings.private_key.as_ref().map(read_key).transpose()?;
+        let keeper = SessionKeeper::default();
+        let publisher = NatsPublisher { settings, place, subject, credentials, keeper };
+        Ok(EndpointChannel::Other(Arc::new(publisher)))
+    }
+}
+
+fn read_key(key: &SettingSecret) -> Result<NatsCredentials, &'static str> {
+    NatsCredentials::read(key.reveal())
+}
+
+fn is_stream_name(name: &str) -> bool {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !".*>/\\".contains(c);
+    (1..=255).contains(&name.len()) && name.chars().all(is_plain)
+}
+
+fn check_subject(subject: &str) -> Option<String> {
+    let has_empty_part = subject.split('.').any(str::is_empty);
+    let empty = has_empty_part.then(|| "has nothing between two dots".to_owned());
+    PlaceTemplate::parse(subject).err().or(empty)
+}
+
+/// Publishes the deliveries of one endpoint.
+#[derive(Debug)]
+struct NatsPublisher {
+    settings: NatsSettings,
+    place: ServerPlace,
+    subject: PlaceTemplate,
+    credentials: Option<NatsCredentials>,
+    keeper: SessionKeeper<NatsSession>,
+}
+
+impl DeliveryChannel for NatsPublisher {
+    fn deliver<'a>(&'a self, call: ChannelCall<'a>) -> BoxFuture<'a, Option<ChannelReply>> {
+        Box::pin(async move {
+            let ChannelCall { client, message, body, timeout, withdrawn, .. } = call;
+            let time = AttemptTime { limit: timeout, withdrawn };
+            let subject = self.subject.render(&message);
+            let shown = vec![
+                ("subject", subject.clone().unwrap_or_default()),
+                ("Nats-Msg-Id", message.delivery_id.to_owned()),
+            ];
+            let opening = self.keeper.get_or_open(self.connect(client));
+            let reply = make_publish_attempt(time, opening, |session| async move {
+                match subject {
+                    Ok(subject) => self.publish(&session, &subject, &message, body).await,
+                    Err(why) => PublishOutcome::dead(format!("the subject {why}")),
+                }
+            });
+            Some(reply.await?.with_request(shown))
+        })
+    }
+
+    fn preview(
+        &self,
+        message: &EnvelopeMessage<'_>,
+        body: Option<RenderedBody>,
+    ) -> Result<RenderedBody, String> {
+        self.subject.render(message)?;
+        body.ok_or_else(|| "there is no body".to_owned())
+    }
+}
+
+impl NatsPublisher {
+    async fn publish(
+        &self,
+        session: &NatsSession,
+        subject: &str,
+        message: &EnvelopeMessage<'_>,
+        body: Option<RenderedBody>,
+    ) -> PublishOutcome {
+        let Some(body) = body else { return PublishOutcome::dead("there is no body") };
+        let mut headers = vec![
+            ("Nats-Msg-Id", message.delivery_id),
+            ("webhook-id", message.delivery_id),
+            ("Content-Type", &*body.content_type),
+        ];
+        // CloudEvents in binary mode: the NATS binding has the names of HTTP's.
+        let further = body.headers.iter();
+        headers.extend(
+            further.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))),
+        );
+        let stream = self.settings.stream.as_deref();
+        headers.extend(stream.map(|name| ("Nats-Expected-Stream", name)));
+        session.publish(subject, &headers, &body.body).await
+    }
+
+    async fn connect(&self, client: &DeliveryClient) -> Result<NatsSession, PublishError> {
+        let stream = client.dial(&self.place.host, self.place.port).await?;
+        let greeted = timeout(GREETING, self.greet(client, stream)).await;
+        greeted.unwrap_or_else(|_| {
+            Err(PublishError::new(ErrorClass::Timeout, "the server did not let us in within 10 s"))
+        })
+    }
+
+    /// Reads what the server says of itself, encrypts, logs in and subscribes to answers.
+    async fn greet(
+        &self,
+        client: &DeliveryClient,
+        mut stream: tokio::net::TcpStream,
+    ) -> Result<NatsSession, PublishError> {
+        let mut bytes = BytesMut::new();
+        let info = match next_frame(&mut stream, &mut bytes).await? {
+            ServerFrame::Info(info) => read_info(&info)?,
+            other => return Err(unexpected(&other)),
+        };
+        self.check_tls(&info)?;
+        let mut stream: Box<dyn ByteStream> = if self.place.is_secure {
+            // What came unencrypted before the handshake is not part of what follows.
+            bytes.clear();
+            Box::new(client.start_tls(stream, &self.place.host).await?)
+        } else {
+            Box::new(stream)
+        };
+        let inbox = format!("_INBOX.{}", uuid::Uuid::now_v7().simple());
+        let login = self.login(&info)?;
+        let hello = format!("CONNECT {login}\r\nSUB {inbox}.* 1\r\nPING\r\n");
+        stream.write_all(hello.as_bytes()).await.map_err(PublishError::lost)?;
+        stream.flush().await.map_err(PublishError::lost)?;
+        loop {
+            match next_frame(&mut stream, &mut bytes).await? {
+                ServerFrame::Pong => break,
+                ServerFrame::Refusal(why) => return Err(PublishError::refused(why)),
+                ServerFrame::Ping | ServerFrame::Info(_) => {}
+                other @ ServerFrame::Message { .. } => return Err(unexpected(&other)),
+            }
+        }
+        Ok(NatsSession::open(stream, bytes, inbox, info.max_payload))
+    }
+
+    /// Fails if one side wants TLS and the other does not.
+    fn check_tls(&self, info: &ServerInfo) -> Result<(), PublishError> {
+        let why = match (self.place.is_secure, info.tls_required, info.tls_available) {
+            (true, false, false) => "the server offers no TLS; `nats://` would send unencrypted",
+            (false, true, _) => "the server asks for TLS; begin `url` with `tls://`",
+            (true, ..) | (false, false, _) => return Ok(()),
+        };
+        Err(PublishError::new(ErrorClass::Tls, why))
+    }
+
+    /// Builds the options of `CONNECT`.
+    fn login(&self, info: &ServerInfo) -> Result<Value, PublishError> {
+        if !info.headers {
+            return Err(PublishError::protocol("the server knows no headers; it needs NATS 2.2"));
+        }
+        let mut login = json!({
+            "verbose": false, "pedantic": false, "tls_required": self.place.is_secure,
+            "name": "waybill", "lang": "rust", "version": env!("CARGO_PKG_VERSION"),
+            "protocol": 1, "echo": false, "headers": true, "no_responders": true,
+        });
+        let mut set = |name: &str, value: &str| {
+            if let Some(members) = login.as_object_mut() {
+                members.insert(name.to_owned(), value.into());
+            }
+        };
+        let NatsSettings { username, password, token, .. } = &self.settings;
+        if let Some((name, password)) = username.as_ref().zip(password.as_ref()) {
+            set("user", name);
+            set("pass", password.reveal());
+        }
+        if let Some(token) = token {
+            set("auth_token", token.reveal());
+        }
+        if let Some(credentials) = &self.credentials {
+            set("sig", &credentials.sign(info.nonce.as_deref().unwrap_or_default()));
+            match &credentials.jwt {
+                Some(jwt) => set("jwt", jwt),
+                None => set("nkey", credentials.public()),
+            }
+        }
+        Ok(login)
+    }
+}
+
+fn read_info(info: &str) -> Result<ServerInfo, PublishError> {
+    let unreadable = |_| PublishError::protocol("what the server says of itself is not JSON");
+    serde_json::from_str(info).map_err(unreadable)
+}
+
+fn unexpected(frame: &ServerFrame) -> PublishError {
+    match frame {
+        ServerFrame::Refusal(why) => PublishError::refused(why),
+        ServerFrame::Info(_)
+        | ServerFrame::Message { .. }
+        | ServerFrame::Ping
+        | ServerFrame::Pong => PublishError::protocol("the server does not greet as NATS does"),
+    }
+}
+
+async fn next_frame(
+    stream: &mut (impl ByteStream + ?Sized),
+    bytes: &mut BytesMut,
+) -> Result<ServerFrame, PublishError> {
+    loop {
+        if let Some(frame) = take_frame(bytes)? {
+            return Ok(frame);
+        }
+        if stream.read_buf(bytes).await.map_err(PublishError::lost)? == 0 {
+            return Err(PublishError::lost("the server closed it"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(more: &Value) -> Vec<String> {
+        let mut settings = json!({"subject": "crm.{type}"});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: NatsSettings = serde_json::from_value(settings).unwrap();
+        let faults = NatsChannel::check(&settings, &ChannelsSection::default());
+        faults.into_iter().map(|fault| fault.path).collect()
+    }
+
+    #[test]
+    fn settings_name_a_subject_and_one_way_to_log_in() {
+        assert_eq!(faults(&json!({})), [""; 0]);
+        assert_eq!(faults(&json!({"username": "u", "password": "p", "stream": "CRM"})), [""; 0]);
+        for (more, place) in [
+            (json!({"subject": "crm.*"}), "subject"),
+            (json!({"subject": "crm..x"}), "subject"),
+            (json!({"subject": "$JS.API.x"}), "subject"),
+            (json!({"stream": "a.b"}), "stream"),
+            (json!({"username": "u"}), "username"),
+            (json!({"token": "t", "username": "u", "password": "p"}), "username"),
+            (json!({"private_key": "x"}), "private_key"),
+        ] {
+            assert_eq!(faults(&more), [place], "{more}");
+        }
+    }
+}

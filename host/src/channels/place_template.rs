@@ -1,0 +1,175 @@
+//! Subjects, topics and routing keys that hold something of the event: `crm.{type}.{id}`.
+//!
+//! A value is percent-encoded if it holds a character that means something to a queue, so no
+//! event can choose another subject than the one that its operator wrote. The dots of an event
+//! type stay: they separate the parts of a subject as they separate those of a type.
+
+use crate::model::envelope::EnvelopeMessage;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// Longest template, and longest rendered place, in bytes. AMQP's routing keys have 255 at most.
+pub const MAX_PLACE: usize = 255;
+
+/// What stands in the place of a value that the event does not have.
+const ABSENT: &str = "-";
+
+/// Separators and wildcards of NATS, MQTT and AMQP. `$` begins names that brokers keep for
+/// themselves.
+const MEANINGFUL: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'%').add(b'*').add(b'>').add(b'#').add(b'+').add(b'/').add(b'$');
+
+/// The same, for a value that is one part of a place.
+const ONE_PART: &AsciiSet = &MEANINGFUL.add(b'.');
+
+/// A place with values of the event in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceTemplate(Vec<PlacePart>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PlacePart {
+    Literal(String),
+    Value(PlaceValue),
+}
+
+/// What a placeholder stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PlaceValue {
+    EventType,
+    Source,
+    Resource,
+    RecordId,
+}
+
+impl PlaceValue {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "type" => Some(Self::EventType),
+            "source" => Some(Self::Source),
+            "resource" => Some(Self::Resource),
+            "id" => Some(Self::RecordId),
+            _ => None,
+        }
+    }
+
+    fn write(self, message: &EnvelopeMessage<'_>, place: &mut String) {
+        let (value, kept) = match self {
+            Self::EventType => (Some(message.event_type), MEANINGFUL),
+            Self::Source => (Some(message.source), ONE_PART),
+            Self::Resource => (message.resource, ONE_PART),
+            Self::RecordId => (message.resource_id, ONE_PART),
+        };
+        let value = value.filter(|value| !value.is_empty()).unwrap_or(ABSENT);
+        place.extend(utf8_percent_encode(value, kept));
+    }
+}
+
+impl PlaceTemplate {
+    /// Parses a template. The error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.len() > MAX_PLACE {
+            return Err(format!("has 1 to {MAX_PLACE} bytes"));
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((literal, after)) = rest.split_once('{') {
+            push_literal(&mut parts, literal)?;
+            let (name, after) = after.split_once('}').ok_or("a `{` is not closed")?;
+            let value = PlaceValue::named(name).ok_or_else(|| {
+                format!("`{{{name}}}` is not known; there are {{type}}, {{source}}, {{resource}} and {{id}}")
+            })?;
+            parts.push(PlacePart::Value(value));
+            rest = after;
+        }
+        push_literal(&mut parts, rest)?;
+        Ok(Self(parts))
+    }
+
+    /// Renders the place of a delivery. The error says that it is too long.
+    pub fn render(&self, message: &EnvelopeMessage<'_>) -> Result<String, String> {
+        let mut place = String::new();
+        for part in &self.0 {
+            match part {
+                PlacePart::Literal(literal) => place.push_str(literal),
+                PlacePart::Value(value) => value.write(message, &mut place),
+            }
+        }
+        if place.len() > MAX_PLACE {
+            return Err(format!("`{place}` has more than {MAX_PLACE} bytes"));
+        }
+        Ok(place)
+    }
+}
+
+fn push_literal(parts: &mut Vec<PlacePart>, literal: &str) -> Result<(), String> {
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"{}*>#+".contains(c);
+    if let Some(odd) = literal.chars().find(|c| !is_plain(*c)) {
+        return Err(format!(
+            "holds {odd:?}; wildcards, spaces and control characters have no place in it"
+        ));
+    }
+    if parts.is_empty() && (literal.starts_with('$') || literal.starts_with("_INBOX")) {
+        return Err("begins with a name that the server keeps for itself".to_owned());
+    }
+    if !literal.is_empty() {
+        parts.push(PlacePart::Literal(literal.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> EnvelopeMessage<'static> {
+        EnvelopeMessage {
+            event_type: "invoice.paid",
+            source: "my crm",
+            resource: Some("invoice"),
+            resource_id: Some("a.b/*>#+ %ü"),
+            ..EnvelopeMessage::default()
+        }
+    }
+
+    fn place(template: &str) -> Result<String, String> {
+        PlaceTemplate::parse(template)?.render(&message())
+    }
+
+    #[test]
+    fn values_of_the_event_are_put_in_and_change_no_structure() {
+        assert_eq!(place("crm.{type}").unwrap(), "crm.invoice.paid");
+        assert_eq!(place("{source}/{resource}").unwrap(), "my%20crm/invoice");
+        assert_eq!(place("x.{id}").unwrap(), "x.a%2Eb%2F%2A%3E%23%2B%20%25%C3%BC");
+        assert_eq!(place("plain").unwrap(), "plain");
+        let without = EnvelopeMessage { resource_id: None, ..message() };
+        assert_eq!(PlaceTemplate::parse("x.{id}").unwrap().render(&without).unwrap(), "x.-");
+    }
+
+    #[test]
+    fn an_event_cannot_reach_what_the_server_keeps_for_itself() {
+        let odd = EnvelopeMessage { event_type: "$JS.API.STREAM.DELETE.x", ..message() };
+        let rendered = PlaceTemplate::parse("{type}").unwrap().render(&odd).unwrap();
+        assert_eq!(rendered, "%24JS.API.STREAM.DELETE.x");
+        for template in ["$JS.API.STREAM.DELETE.x", "$SYS/x", "_INBOX.x"] {
+            assert!(place(template).unwrap_err().contains("keeps for itself"), "{template}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_place_is_refused_in_words() {
+        for (template, word) in [
+            ("", "1 to 255"),
+            ("a.*", "wildcards"),
+            ("a b", "spaces"),
+            ("a.{data}", "not known"),
+            ("a.{type", "not closed"),
+            ("a.}", "wildcards"),
+            ("a/#", "wildcards"),
+        ] {
+            let why = place(template).unwrap_err();
+            assert!(why.contains(word), "{template}: {why}");
+        }
+        let text = "x".repeat(300);
+        let long = EnvelopeMessage { resource_id: Some(&text), ..message() };
+        assert!(PlaceTemplate::parse("{id}").unwrap().render(&long).is_err());
+    }
+}

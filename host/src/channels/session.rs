@@ -1,0 +1,179 @@
+//! One connection for each endpoint, shared by its deliveries, and the deliveries that wait on it
+//! for their acknowledgements.
+
+use super::publish::PublishError;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// A connection that several deliveries use at once.
+pub trait QueueSession {
+    /// Whether the session can still be used. An ended session never opens again.
+    fn is_open(&self) -> bool;
+}
+
+/// Holds the one connection of an endpoint. It is opened by the first delivery that needs it, and
+/// dropped with its endpoint.
+#[derive(Debug)]
+pub struct SessionKeeper<S>(tokio::sync::Mutex<Option<Arc<S>>>);
+
+impl<S> Default for SessionKeeper<S> {
+    fn default() -> Self {
+        Self(tokio::sync::Mutex::new(None))
+    }
+}
+
+impl<S: QueueSession> SessionKeeper<S> {
+    /// Returns the open session, or the one that `open` creates. Deliveries that come in the
+    /// meantime wait for the same one.
+    pub async fn get_or_open(
+        &self,
+        open: impl Future<Output = Result<S, PublishError>>,
+    ) -> Result<Arc<S>, PublishError> {
+        let mut current = self.0.lock().await;
+        if let Some(session) = current.as_ref().filter(|session| session.is_open()) {
+            return Ok(Arc::clone(session));
+        }
+        *current = None;
+        let session = Arc::new(open.await?);
+        *current = Some(Arc::clone(&session));
+        Ok(session)
+    }
+}
+
+/// Deliveries that were sent and not acknowledged yet.
+#[derive(Debug)]
+pub struct PendingAnswers<K, A>(Mutex<PendingState<K, A>>);
+
+#[derive(Debug)]
+enum PendingState<K, A> {
+    Open(HashMap<K, oneshot::Sender<Result<A, PublishError>>>),
+    Ended(PublishError),
+}
+
+/// The wait for one acknowledgement.
+pub type PendingAnswer<A> = oneshot::Receiver<Result<A, PublishError>>;
+
+impl<K, A> Default for PendingAnswers<K, A> {
+    fn default() -> Self {
+        Self(Mutex::new(PendingState::Open(HashMap::new())))
+    }
+}
+
+impl<K: Hash + Eq, A> PendingAnswers<K, A> {
+    fn lock(&self) -> MutexGuard<'_, PendingState<K, A>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a key, and returns the wait for its answer.
+    pub fn expect_answer(&self, key: K) -> Result<PendingAnswer<A>, PublishError> {
+        match &mut *self.lock() {
+            PendingState::Open(waiting) => {
+                let (answered, answer) = oneshot::channel();
+                waiting.insert(key, answered);
+                Ok(answer)
+            }
+            PendingState::Ended(why) => Err(why.clone()),
+        }
+    }
+
+    /// Whether a delivery waits under that key.
+    pub fn is_expected(&self, key: &K) -> bool {
+        matches!(&*self.lock(), PendingState::Open(waiting) if waiting.contains_key(key))
+    }
+
+    /// Hands an answer to the delivery that waits for it, and drops it if there is none.
+    pub fn hand_over(&self, key: &K, answer: A) {
+        if let PendingState::Open(waiting) = &mut *self.lock()
+            && let Some(answered) = waiting.remove(key)
+        {
+            drop(answered.send(Ok(answer)));
+        }
+    }
+
+    /// Stops waiting for an answer.
+    pub fn forget(&self, key: &K) {
+        if let PendingState::Open(waiting) = &mut *self.lock() {
+            waiting.remove(key);
+        }
+    }
+
+    /// Ends all waits, and all later ones, with this reason. A second call changes nothing.
+    pub fn end(&self, why: &PublishError) {
+        let mut state = self.lock();
+        if let PendingState::Open(waiting) = &mut *state {
+            for (_, answered) in waiting.drain() {
+                drop(answered.send(Err(why.clone())));
+            }
+            *state = PendingState::Ended(why.clone());
+        }
+    }
+
+    /// Whether answers can still come.
+    pub fn is_open(&self) -> bool {
+        matches!(&*self.lock(), PendingState::Open(_))
+    }
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+pub struct OwnedTask(tokio::task::JoinHandle<()>);
+
+impl OwnedTask {
+    /// Starts a task.
+    pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+}
+
+impl Drop for OwnedTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[tokio::test]
+    async fn answers_reach_those_who_wait_and_an_end_reaches_all() {
+        let answers = PendingAnswers::<u16, &str>::default();
+        let first = answers.expect_answer(1).unwrap();
+        let second = answers.expect_answer(2).unwrap();
+        answers.hand_over(&2, "two");
+        answers.hand_over(&3, "nobody");
+        assert_eq!(second.await.unwrap(), Ok("two"));
+        answers.end(&PublishError::lost("reset"));
+        answers.end(&PublishError::late());
+        assert_eq!(first.await.unwrap(), Err(PublishError::lost("reset")));
+        assert_eq!(answers.expect_answer(4).unwrap_err(), PublishError::lost("reset"));
+        assert!(!answers.is_open());
+    }
+
+    #[derive(Debug)]
+    struct TestSession(AtomicBool);
+
+    impl QueueSession for TestSession {
+        fn is_open(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_shared_until_it_ends() {
+        let keeper = SessionKeeper::default();
+        let open = || async { Ok(TestSession(AtomicBool::new(true))) };
+        let first = keeper.get_or_open(open()).await.unwrap();
+        let again = keeper.get_or_open(open()).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        first.0.store(false, Ordering::Relaxed);
+        let next = keeper.get_or_open(open()).await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &next));
+        next.0.store(false, Ordering::Relaxed);
+        let failed = keeper.get_or_open(async { Err(PublishError::late()) }).await;
+        assert_eq!(failed.unwrap_err(), PublishError::late());
+    }
+}

@@ -1,0 +1,22 @@
+//! A secret among the settings of a channel.
+
+use serde::Deserialize;
+use std::fmt;
+
+/// A secret that is read from the settings of an endpoint and never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SettingSecret(String);
+
+impl SettingSecret {
+    /// Returns the secret.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SettingSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SettingSecret(***)")
+    }
+}

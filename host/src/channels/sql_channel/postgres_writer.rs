@@ -1,0 +1,136 @@
+//! A connection to PostgreSQL that writes deliveries.
+
+use super::SqlTls;
+use super::database_route::DatabaseRoute;
+use super::driver_error::explain_driver;
+use super::sql_publisher::{CommittedRow, DatabaseLogin, WriteFailure};
+use super::write_plan::WritePlan;
+use crate::channels::publish::{PublishError, PublishOutcome};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+
+/// What holds for the session: a bound on each statement, on each wait for a lock, and on a
+/// transaction that this process left open.
+const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '30s'; \
+    SET idle_in_transaction_session_timeout = '60s'; SET TimeZone = 'UTC'";
+
+/// A connection to PostgreSQL.
+#[derive(Debug)]
+pub struct PostgresWriter {
+    connection: PgConnection,
+    _route: DatabaseRoute,
+}
+
+impl PostgresWriter {
+    /// Connects, and creates the inbox if there is none.
+    pub async fn connect(
+        login: &DatabaseLogin,
+        route: DatabaseRoute,
+        plan: &WritePlan,
+    ) -> Result<Self, PublishError> {
+        let options = options(login, &route);
+        let failed = |why: sqlx::Error| explain(&why).into_error();
+        let mut connection = options.connect().await.map_err(failed)?;
+        sqlx::raw_sql(SESSION).execute(&mut connection).await.map_err(failed)?;
+        let probe = sqlx::raw_sql(AssertSqlSafe(plan.inbox_probe.clone()));
+        match probe.execute(&mut connection).await {
+            Err(why) if code(&why) == Some("42P01") => {
+                let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
+                create.execute(&mut connection).await.map_err(failed)?;
+            }
+            probed => drop(probed.map_err(failed)?),
+        }
+        Ok(Self { connection, _route: route })
+    }
+
+    /// Writes a delivery and its row of the inbox in one transaction. `row` holds its values, a
+    /// JSON object.
+    pub async fn write(
+        &mut self,
+        plan: &WritePlan,
+        delivery_id: &str,
+        row: &str,
+    ) -> Result<CommittedRow, WriteFailure> {
+        self.try_write(plan, delivery_id, row).await.map_err(|why| explain(&why))
+    }
+
+    async fn try_write(
+        &mut self,
+        plan: &WritePlan,
+        delivery_id: &str,
+        row: &str,
+    ) -> sqlx::Result<CommittedRow> {
+        let mut transaction = self.connection.begin().await?;
+        let insert = sqlx::query(AssertSqlSafe(plan.inbox_insert.clone())).bind(delivery_id);
+        if insert.execute(&mut *transaction).await?.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(CommittedRow { rows: 0, is_repeat: true });
+        }
+        let write = sqlx::query(AssertSqlSafe(plan.write.clone())).bind(row);
+        let rows = write.execute(&mut *transaction).await?.rows_affected();
+        transaction.commit().await?;
+        Ok(CommittedRow { rows, is_repeat: false })
+    }
+}
+
+/// Returns the options of a connection. They override the environment variables of PostgreSQL's
+/// clients, which may name another server.
+fn options(login: &DatabaseLogin, route: &DatabaseRoute) -> PgConnectOptions {
+    let options = PgConnectOptions::new_without_pgpass()
+        .port(login.place.port)
+        .username(&login.user)
+        .database(&login.place.path)
+        .application_name("waybill")
+        .ssl_mode(match login.tls {
+            SqlTls::Verify => PgSslMode::VerifyFull,
+            SqlTls::Require => PgSslMode::Require,
+            SqlTls::Off => PgSslMode::Disable,
+        });
+    let options = match login.password.reveal() {
+        "" => options,
+        password => options.password(password),
+    };
+    let options = match &login.ca {
+        Some(ca) => options.ssl_root_cert_from_pem(ca.as_bytes().to_vec()),
+        None => options,
+    };
+    let options = match route {
+        DatabaseRoute::Address(address) => options.host(&address.ip().to_string()),
+        DatabaseRoute::Bridge(bridge) => options.host(&login.place.host).socket(bridge.folder()),
+    };
+    options.disable_statement_logging()
+}
+
+fn code(error: &sqlx::Error) -> Option<&str> {
+    let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    Some(PgDatabaseError::code(error))
+}
+
+/// Judges an error. Codes: PostgreSQL's documentation, appendix A.
+fn explain(error: &sqlx::Error) -> WriteFailure {
+    let Some(code) = code(error) else { return explain_driver(error) };
+    let message = error.as_database_error().map_or("", |error| error.message());
+    let refused =
+        |what: &str| PublishOutcome::TryAgain(PublishError::refused(format!("{what} ({message})")));
+    let outcome = match code {
+        "28P01" | "28000" => {
+            refused("the database refused the user: check `username` and `password`")
+        }
+        "3D000" => refused("the database of `url` does not exist"),
+        "42501" => {
+            refused("the user may not do this: grant INSERT, and UPDATE for rows that are replaced")
+        }
+        "42P01" | "42703" | "42704" => refused("a table or a column does not exist"),
+        "42P10" => refused("`keys` needs a unique constraint on exactly these columns"),
+        "42601" | "42883" => refused("the statement does not fit the database"),
+        // A row that this one refers to may come later.
+        "23503" => refused("a row that it refers to does not exist yet"),
+        _ if code.starts_with("22") || code.starts_with("23") => {
+            PublishOutcome::dead(format!("the database does not take these values ({message})"))
+        }
+        _ => refused("the database did not take it"),
+    };
+    // The server is about to close it.
+    let is_lost = code.starts_with("57P") || code.starts_with("08");
+    WriteFailure { outcome, is_lost }
+}

@@ -1,0 +1,100 @@
+"""Prepares a broker for a test and reads back what was published, with each broker's usual client.
+
+python queues.py KIND URL prepare        makes a stream, a queue or a subscription for `crm`
+python queues.py KIND URL read COUNT     prints one JSON line for each message, until COUNT different
+                                         ones came; fails after two minutes without the next one
+
+KIND is nats, amqp or mqtt. A line has the message's `id`, its `place` (subject, routing key or topic)
+and its `body`.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from urllib.parse import urlsplit
+
+PATIENCE = 120
+
+
+def show(ident, place, body):
+    print(json.dumps({"id": ident, "place": place, "body": json.loads(body)}), flush=True)
+    return ident
+
+
+async def nats(url, count):
+    import nats as client
+
+    connection = await client.connect(url)
+    jetstream = connection.jetstream()
+    if count is None:
+        await jetstream.add_stream(name="CRM", subjects=["crm.>"])
+    else:
+        seen = set()
+        subscription = await jetstream.subscribe("crm.>", ordered_consumer=True)
+        while len(seen) < count:
+            message = await subscription.next_msg(timeout=PATIENCE)
+            seen.add(show(message.headers["Nats-Msg-Id"], message.subject, message.data))
+    await connection.close()
+
+
+def amqp(address, count):
+    import pika
+
+    credentials = pika.PlainCredentials("guest", "guest")
+    parameters = pika.ConnectionParameters(address.hostname, address.port, "/", credentials)
+    connection = pika.BlockingConnection(parameters)
+    channel = connection.channel()
+    if count is None:
+        channel.exchange_declare("events", "topic", durable=True)
+        channel.queue_declare("crm", durable=True)
+        channel.queue_bind("crm", "events", "crm.#")
+    else:
+        seen = set()
+        for method, properties, body in channel.consume("crm", inactivity_timeout=PATIENCE):
+            if method is None:
+                sys.exit("no further message came")
+            seen.add(show(properties.message_id, method.routing_key, body))
+            if len(seen) >= count:
+                break
+        # What was not acknowledged goes back to the queue, for the next reader.
+    connection.close()
+
+
+def mqtt(address, count):
+    from paho.mqtt import client
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    seen = set()
+    progress = time.monotonic()
+    subscribed = []
+
+    def on_message(_client, _data, message):
+        nonlocal progress
+        progress = time.monotonic()
+        properties = dict(getattr(message.properties, "UserProperty", []))
+        seen.add(show(properties.get("webhook-id"), message.topic, message.payload))
+
+    reader = client.Client(client.CallbackAPIVersion.VERSION2, "reader", protocol=client.MQTTv5)
+    reader.username_pw_set("waybill", "s3cret")
+    reader.on_message = on_message
+    reader.on_subscribe = lambda *_: subscribed.append(True)
+    lasting = Properties(PacketTypes.CONNECT)
+    lasting.SessionExpiryInterval = 3600
+    reader.connect(address.hostname, address.port, clean_start=False, properties=lasting)
+    if count is None:
+        reader.subscribe("crm/#", qos=1)
+    while (len(seen) < count) if count is not None else not subscribed:
+        reader.loop(0.1)
+        if time.monotonic() - progress > PATIENCE:
+            sys.exit("no further message came")
+    reader.disconnect()
+
+
+kind, url, verb, *rest = sys.argv[1:]
+count = int(rest[0]) if verb == "read" else None
+if kind == "nats":
+    asyncio.run(nats(url, count))
+else:
+    {"amqp": amqp, "mqtt": mqtt}[kind](urlsplit(url), count)

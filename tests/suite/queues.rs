@@ -1,0 +1,413 @@
+//! Endpoints of the kinds `nats`, `amqp` and `mqtt`, against the real servers. What was published is
+//! read back by the usual Python client of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use waybill_servers::{Mosquitto, NatsServer, RabbitMq};
+use waybill_tests::Backend::Sqlite;
+use waybill_tests::World;
+use waybill_tests::world::{skip, text};
+
+use crate::support::invoice;
+
+/// Names the folder where `cargo xtask test` installs what `tests/libraries` lists.
+const LIBRARIES: &str = "WAYBILL_LIBRARIES";
+
+/// The name of the endpoint.
+const QUEUE: &str = "queue";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Nats,
+    Amqp,
+    Mqtt,
+}
+use Kind::{Amqp, Mqtt, Nats};
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Nats => "nats",
+            Amqp => "amqp",
+            Mqtt => "mqtt",
+        }
+    }
+
+    /// Settings that publish to a place which `prepare` made.
+    fn settings(self) -> Value {
+        match self {
+            Nats => json!({"subject": "crm.{type}"}),
+            Amqp => {
+                json!({"exchange": "events", "routing_key": "crm.{type}", "username": "guest", "password": "guest"})
+            }
+            Mqtt => json!({"topic": "crm/{type}", "username": "waybill", "password": "s3cret"}),
+        }
+    }
+
+    /// The same, to a place that refuses.
+    fn refused_settings(self) -> Value {
+        let mut settings = self.settings();
+        match self {
+            Nats => settings["subject"] = json!("nowhere.{type}"),
+            Amqp => settings["routing_key"] = json!("nowhere.{type}"),
+            Mqtt => settings["topic"] = json!("forbidden/{type}"),
+        }
+        settings
+    }
+
+    /// The place of an invoice that was paid.
+    const fn place(self) -> &'static str {
+        match self {
+            Nats | Amqp => "crm.invoice.paid",
+            Mqtt => "crm/invoice.paid",
+        }
+    }
+}
+
+/// A server of our own.
+#[derive(Debug)]
+enum Broker {
+    Nats(NatsServer),
+    Amqp(RabbitMq),
+    Mqtt(Mosquitto),
+}
+
+impl Broker {
+    /// Starts one; none, visibly, where it or its reader is not installed.
+    async fn start(kind: Kind) -> Option<Self> {
+        let is_installed = match kind {
+            Nats => NatsServer::is_installed(),
+            Amqp => RabbitMq::is_installed(),
+            Mqtt => Mosquitto::is_installed(),
+        };
+        if !is_installed {
+            skip(&format!("the server of {} is not on this machine", kind.name()));
+            return None;
+        }
+        libraries()?;
+        let broker = match kind {
+            Nats => Self::Nats(NatsServer::start().unwrap()),
+            Amqp => Self::Amqp(RabbitMq::start().unwrap()),
+            Mqtt => Self::Mqtt(Mosquitto::start().unwrap()),
+        };
+        broker.run(&["prepare"]).await;
+        Some(broker)
+    }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Nats(_) => Nats,
+            Self::Amqp(_) => Amqp,
+            Self::Mqtt(_) => Mqtt,
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Nats(server) => server.url(),
+            Self::Amqp(server) => server.url(),
+            Self::Mqtt(server) => server.url(),
+        }
+    }
+
+    fn stop(&mut self) {
+        match self {
+            Self::Nats(server) => server.stop(),
+            Self::Amqp(server) => server.stop(),
+            Self::Mqtt(server) => server.stop(),
+        }
+        .unwrap();
+    }
+
+    fn resume(&mut self) {
+        match self {
+            Self::Nats(server) => server.resume(),
+            Self::Amqp(server) => server.resume(),
+            Self::Mqtt(server) => server.resume(),
+        }
+        .unwrap();
+    }
+
+    /// Runs the reader of `tests/libraries` and returns what it printed.
+    async fn run(&self, arguments: &[&str]) -> String {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("libraries/queues.py");
+        let python = libraries().unwrap().join("python/bin/python");
+        let mut reader = Command::new(python);
+        reader.arg("-B").arg(source).args([self.kind().name(), &self.url()]).args(arguments);
+        let output = reader.kill_on_drop(true).output().await.unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {complaints}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Reads until so many different messages were there, in the order in which they came.
+    async fn read(&self, count: usize) -> Vec<Value> {
+        let printed = self.run(&["read", &count.to_string()]).await;
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn endpoint(&self, settings: &Value) -> Value {
+        json!({
+            "name": QUEUE, "kind": self.kind().name(), "url": self.url(), "settings": settings,
+            "events": ["invoice.*"], "timeout": "10s", "retry": {"schedule": schedule()},
+        })
+    }
+}
+
+/// Soon at first; then long enough for RabbitMQ to stop and start on a busy machine.
+fn schedule() -> Vec<&'static str> {
+    [vec!["100ms"; 10], vec!["2s"; 40]].concat()
+}
+
+fn libraries() -> Option<PathBuf> {
+    let folder = std::env::var_os(LIBRARIES).map(PathBuf::from);
+    if folder.is_none() {
+        skip(&format!("{LIBRARIES} names no folder; `cargo xtask test` makes one"));
+    }
+    folder
+}
+
+/// Captures invoices of these numbers.
+async fn capture(world: &World, numbers: std::ops::Range<u32>) {
+    let events: Vec<Value> = numbers.map(invoice).collect();
+    world.post("/api/v1/events", &json!(events)).await;
+}
+
+/// Waits until nothing waits any more, and returns the ids of all deliveries, each delivered.
+async fn all_delivered(world: &World, count: usize) -> BTreeSet<String> {
+    for status in ["pending", "leased"] {
+        let path = format!("/api/v1/deliveries?limit=1&status={status}");
+        world.eventually(&path, |found| *found == json!([])).await;
+    }
+    let mut ids = BTreeSet::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/v1/deliveries?limit=200&status=delivered{cursor}");
+        let page = world.client().get(&path).await.unwrap();
+        ids.extend(page.data().as_array().unwrap().iter().map(|delivery| text(delivery, "id")));
+        match page.json()["meta"]["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(ids.len(), count);
+    ids
+}
+
+/// Whether a broker has exactly these deliveries, some perhaps more than once.
+async fn assert_read(broker: &Broker, ids: &BTreeSet<String>) {
+    let mut read = BTreeMap::<String, u32>::new();
+    for message in broker.read(ids.len()).await {
+        assert_eq!(message["body"]["delivery_id"], message["id"], "a repeat is known by its id");
+        *read.entry(text(&message, "id")).or_default() += 1;
+    }
+    assert_eq!(read.into_keys().collect::<BTreeSet<String>>(), *ids);
+}
+
+/// The only delivery, once an attempt of it failed.
+async fn failed_delivery(world: &World) -> Value {
+    let tried = |found: &Value| found[0]["attempt_count"].as_u64().is_some_and(|n| n > 0);
+    let found = world.eventually("/api/v1/deliveries?limit=1", tried).await;
+    world.get(&format!("/api/v1/deliveries/{}", text(&found[0], "id"))).await
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_published_with_the_id_of_its_delivery(
+    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+) {
+    let Some(broker) = Broker::start(kind).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    let made = world.endpoint(&broker.endpoint(&kind.settings())).await;
+    assert!(!made.to_string().contains("s3cret"), "{made}");
+    capture(&world, 0..3).await;
+    let ids = all_delivered(&world, 3).await;
+    let read = broker.read(3).await;
+    assert_eq!(read.iter().map(|message| text(message, "id")).collect::<BTreeSet<_>>(), ids);
+    for message in &read {
+        assert_eq!(message["place"], kind.place());
+        assert_eq!(message["body"]["event"], "invoice.paid");
+        assert_eq!(message["body"]["delivery_id"], message["id"]);
+    }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_while_the_server_was_down_is_published_later(
+    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+) {
+    let Some(mut broker) = Broker::start(kind).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.endpoint(&broker.endpoint(&kind.settings())).await;
+    broker.stop();
+    capture(&world, 0..5).await;
+    let failed = failed_delivery(&world).await;
+    let class = text(&failed["attempts"][0], "error_class");
+    assert!(["connect", "connection_lost"].contains(&class.as_str()), "{failed}");
+    broker.resume();
+    let ids = all_delivered(&world, 5).await;
+    assert_read(&broker, &ids).await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_refuses_is_not_delivered(#[values(Nats, Amqp, Mqtt)] kind: Kind) {
+    let Some(broker) = Broker::start(kind).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.endpoint(&broker.endpoint(&kind.refused_settings())).await;
+    capture(&world, 0..1).await;
+    let failed = failed_delivery(&world).await;
+    assert_ne!(failed["status"], "delivered", "{failed}");
+    let attempt = &failed["attempts"][0];
+    assert_eq!(attempt["error_class"], "deferred", "{attempt}");
+    let why = match kind {
+        Nats => "no stream takes",
+        Amqp => "no queue takes",
+        Mqtt => "may not publish",
+    };
+    assert!(text(attempt, "error").contains(why), "{attempt}");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_named_and_not_repeated(#[values(Amqp, Mqtt)] kind: Kind) {
+    let Some(broker) = Broker::start(kind).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    let mut settings = kind.settings();
+    settings["password"] = json!("wrong-and-secret");
+    world.endpoint(&broker.endpoint(&settings)).await;
+    capture(&world, 0..1).await;
+    let failed = failed_delivery(&world).await;
+    assert!(!failed.to_string().contains("wrong-and-secret"), "{failed}");
+    assert_ne!(failed["status"], "delivered", "{failed}");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_the_server_restarts_in_mid_stream(
+    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+) {
+    let Some(mut broker) = Broker::start(kind).await else { return };
+    let Some(world) = World::start(Sqlite).await else { return };
+    world.endpoint(&broker.endpoint(&kind.settings())).await;
+    let mut captured = 0;
+    for _ in 0..3 {
+        capture(&world, captured..captured + 100).await;
+        captured += 100;
+        let begun = |found: &Value| *found != json!([]);
+        world.eventually("/api/v1/deliveries?limit=1&status=delivered", begun).await;
+        broker.stop();
+        capture(&world, captured..captured + 20).await;
+        captured += 20;
+        broker.resume();
+    }
+    let ids = all_delivered(&world, 360).await;
+    assert_read(&broker, &ids).await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_waybill_is_killed(#[values(Nats, Amqp, Mqtt)] kind: Kind) {
+    let Some(broker) = Broker::start(kind).await else { return };
+    let Some(mut world) = World::start(Sqlite).await else { return };
+    world.endpoint(&broker.endpoint(&kind.settings())).await;
+    for round in 0..3 {
+        capture(&world, round * 200..round * 200 + 200).await;
+        world.kill9();
+        world.restart();
+    }
+    let ids = all_delivered(&world, 600).await;
+    assert_read(&broker, &ids).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_connection_is_made_to_an_address_that_is_not_allowed(
+    #[values(Nats, Amqp, Mqtt)] kind: Kind,
+) {
+    let closed = |settings: &mut waybill_tests::Settings| {
+        settings.set("delivery.allow_networks", "[]");
+    };
+    let Some(world) = World::start_with(Sqlite, closed).await else { return };
+    // Whoever connected would be noticed here.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let endpoint = json!({
+        "name": QUEUE, "kind": kind.name(), "url": format!("{}://127.0.0.1:{port}", kind.name()),
+        "settings": kind.settings(), "events": ["invoice.*"], "retry": {"schedule": ["1h"]},
+    });
+    world.endpoint(&endpoint).await;
+    capture(&world, 0..1).await;
+    let failed = failed_delivery(&world).await;
+    assert_eq!(failed["attempts"][0]["error_class"], "address_forbidden", "{failed}");
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().unwrap_err();
+}
+
+/// A certificate for `localhost` that vouches for itself, and its key.
+pub(crate) fn certificate() -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    (pair.cert.pem(), pair.signing_key.serialize_pem())
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_trusted_by_its_certificate_and_its_name(
+    #[values(Nats, Mqtt)] kind: Kind,
+    #[values("localhost", "127.0.0.1")] host: &str,
+    #[values(true, false)] is_listed: bool,
+) {
+    if !NatsServer::is_installed() || !Mosquitto::is_installed() {
+        skip("NATS or Mosquitto is not on this machine");
+        return;
+    }
+    let (certificate, key) = certificate();
+    let (port, _server): (u16, Box<dyn std::any::Any>) = if kind == Nats {
+        let server = NatsServer::start_tls(&certificate, &key).unwrap();
+        (server.port(), Box::new(server))
+    } else {
+        let server = Mosquitto::start_tls(&certificate, &key).unwrap();
+        (server.port(), Box::new(server))
+    };
+    let trust = |settings: &mut waybill_tests::Settings| {
+        std::fs::write(settings.folder.join("ca.pem"), &certificate).unwrap();
+        if is_listed {
+            settings.set("delivery.ca_file", "ca.pem");
+        }
+    };
+    let Some(world) = World::start_with(Sqlite, trust).await else { return };
+    let scheme = if kind == Nats { "tls" } else { "mqtts" };
+    // Nobody prepared a stream or a subscription: a refusal comes from behind the handshake.
+    let endpoint = json!({
+        "name": QUEUE, "kind": kind.name(), "url": format!("{scheme}://{host}:{port}"),
+        "settings": kind.refused_settings(), "events": ["invoice.*"], "retry": {"schedule": ["1h"]},
+    });
+    world.endpoint(&endpoint).await;
+    capture(&world, 0..1).await;
+    let failed = failed_delivery(&world).await;
+    let is_trusted = is_listed && host == "localhost";
+    let class = if is_trusted { "deferred" } else { "tls" };
+    assert_eq!(failed["attempts"][0]["error_class"], class, "{failed}");
+}
+
+#[rstest]
+#[case(json!({"kind": "nats", "url": "nats://h", "settings": {"subject": "$JS.API.>"}}), "settings.subject")]
+#[case(json!({"kind": "amqp", "url": "amqp://h", "settings": {"routing_key": "a", "username": "u"}}), "settings")]
+#[case(json!({"kind": "mqtt", "url": "mqtt://h", "settings": {"topic": "a/#"}}), "settings.topic")]
+#[case(json!({"kind": "mqtt", "url": "http://h", "settings": {"topic": "a"}}), "url")]
+#[case(json!({"kind": "nats", "url": "nats://u:p@h", "settings": {"subject": "a"}}), "url")]
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_with_their_place(
+    #[case] endpoint: Value,
+    #[case] place: &str,
+) {
+    let Some(world) = World::start(Sqlite).await else { return };
+    let endpoint = crate::support::merged(endpoint, &json!({"name": QUEUE, "events": ["*"]}));
+    let refused = world.client().post("/api/v1/endpoints", &endpoint).await.unwrap();
+    let errors = crate::support::problem(&refused, 422);
+    assert!(errors.iter().any(|(path, _)| path == place), "{errors:?}");
+}
