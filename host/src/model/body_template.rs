@@ -43,14 +43,14 @@ enum BodyPart {
 #[derive(Debug)]
 pub struct TemplateValue {
     place: String,
-    expression: ValueExpression,
+    expression: Box<ValueExpression>,
 }
 
 impl TemplateValue {
     /// Reads an expression that follows `skipped` characters of the text at a place.
     pub fn read(text: &str, skipped: usize, place: String) -> Result<Self, InputFault> {
         match ValueExpression::read(text, skipped) {
-            Ok(expression) => Ok(Self { place, expression }),
+            Ok(expression) => Ok(Self { place, expression: Box::new(expression) }),
             Err(why) => Err(InputFault::new(place, why)),
         }
     }

@@ -6,7 +6,8 @@ use crate::model::endpoint::EndpointSettings;
 use crate::model::endpoint_auth::EndpointAuth;
 use crate::model::fault::InputFault;
 use crate::model::private_values::MASK;
-use crate::net::tls_profile::{TlsIdentity, TlsProfile, TlsVersion};
+use crate::net::tls_profile::{TlsIdentity, TlsProfile};
+use crate::net::tls_trust::TlsVersion;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -26,8 +26,8 @@ pub struct OauthSettings {
     /// a `client_secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<ClientAuth>,
-    /// The private key in PEM that signs assertions: RSA (RS256), P-256 (ES256), P-384 (ES384) or
-    /// Ed25519 (EdDSA). Never shown.
+    /// The private key in PEM that signs assertions: RSA (`RS256`), P-256 (`ES256`), P-384
+    /// (`ES384`) or Ed25519 (`EdDSA`). Never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<String>,
     /// The `kid` of assertions.

@@ -1,23 +1,10 @@
 //! How one receiver is spoken to over TLS, where that is not as for all others.
 
-use crate::net::tls_trust::{self, TlsError};
+use crate::net::tls_trust::{self, TlsError, TlsVersion};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// RFC 8446.
-    #[serde(rename = "1.3")]
-    Tls13,
-}
 
 /// A certificate to show, and its key, both in PEM.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 //! server shows that very certificate. Many self-signed ones say of themselves that they are an
 //! authority's (`openssl req -x509` makes them so), and webpki refuses those as a server's.
 
-use crate::net::tls_profile::TlsVersion;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject as _;
@@ -14,6 +13,7 @@ use rustls::{
     CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore,
     SignatureScheme,
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The further certificates cannot be used; the file that holds them has to be mended.
@@ -46,6 +46,18 @@ pub enum TlsError {
     /// No protocol version is left.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// TLS 1.2 and 1.3 with Mozilla's roots and those given.
