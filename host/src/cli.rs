@@ -201,7 +201,7 @@ pub async fn run_command(
         CliCommand::Apply(args) => apply::apply_file(args, screen).await,
         CliCommand::Export(args) => apply::export_config(args, screen).await,
         CliCommand::Endpoint(command) => endpoint::run_endpoint(command, screen).await,
-        CliCommand::Channel(command) => channel::run_channel(command, screen),
+        CliCommand::Channel(command) => channel::run_channel(&command, screen),
         CliCommand::Flow(command) => flow::run_flow(command, screen).await,
         CliCommand::Source(command) => source::run_source(command, screen).await,
         CliCommand::Token(command) => token::run_token(command, screen).await,

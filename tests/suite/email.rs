@@ -201,15 +201,16 @@ async fn a_wrong_password_is_not_the_end_of_a_message() {
     };
     let Some(world) = World::start_with(Sqlite, trust).await else { return };
     let settings = json!({"to": ["ada@h.example"], "username": "books", "password": "wrong-one"});
-    let made = world.endpoint(&mailbox(&server.url, &settings)).await;
+    let wrong = mailbox(&server.url, &settings);
+    let made = world.endpoint(&wrong).await;
     world.event(&paid(17, &json!({}))).await;
     let dead = delivery(&world, "dead").await;
     assert_eq!(dead["attempts"][0]["status"], 535, "{dead:#}");
     assert_eq!(dead["attempts"].as_array().unwrap().len(), 4, "it was tried on the schedule");
 
     let path = format!("/api/v1/endpoints/{}", made["id"].as_str().unwrap());
-    let patch = json!({"settings": merged(settings, &json!({ "password": PASSWORD }))});
-    let changed = world.client().patch(&path, &patch).await.unwrap();
+    let right = merged(wrong["settings"].clone(), &json!({ "password": PASSWORD }));
+    let changed = world.client().patch(&path, &json!({ "settings": right })).await.unwrap();
     assert_eq!(changed.status, 200, "{}", changed.text());
     world
         .post(&format!("/api/v1/deliveries/{}/replay", dead["id"].as_str().unwrap()), &json!({}))

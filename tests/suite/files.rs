@@ -99,7 +99,10 @@ async fn nothing_is_lost_when_waybill_is_killed_and_what_is_left_is_finished() {
     }
     settle(&world).await;
     let files = files(folder.path());
-    let unfinished = files.iter().filter(|(name, _)| name.ends_with(".part")).count();
+    let unfinished = files
+        .iter()
+        .filter(|(name, _)| Path::new(name).extension().is_some_and(|end| end == "part"))
+        .count();
     assert!(unfinished <= 1, "{files:?}");
     let lines = files.iter().flat_map(|(_, text)| text.lines());
     let ids = lines.map(|line| text(&serde_json::from_str(line).unwrap(), "delivery_id"));

@@ -1,6 +1,7 @@
 //! `/metrics`: what is counted, for whom, and that the dashboard, the rules and the documents name
 //! series that there are.
 
+use crate::modules::upload;
 use crate::support::{endpoint_with, invoice, token};
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -107,6 +108,14 @@ async fn the_first_series_keep_their_names() {
 #[tokio::test]
 async fn the_dashboard_the_rules_and_the_documents_name_series_that_there_are() {
     let Some((world, _receiver)) = busy().await else { return };
+    // Without its configuration the module fails, which counts as a call and a plan.
+    let Some(component) = guest("hot-leads") else { return };
+    upload(&world, "hot-leads", component).await;
+    let flow = json!({"name": "leads", "events": ["lead.*"], "modules": [{"name": "hot-leads"}],
+        "endpoints": ["good"]});
+    world.post("/api/v1/flows", &flow).await;
+    world.event(&json!({"type": "lead.created", "data": {"lead_value": "9000"}})).await;
+    world.eventually("/api/v1/dead-letters", |found| found.as_array().unwrap().len() == 2).await;
     let text = scrape(world.client()).await;
     let families = families(&text);
     let whole = |name: &str| {

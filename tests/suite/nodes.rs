@@ -290,7 +290,7 @@ async fn immediate_nodes(receiver: &Receiver, folder: &Path) -> Option<(World, S
         settings.set("immediate.wait", "1m");
     };
     let world = World::start_with(Postgres, patient).await?;
-    let more = json!({"mode": "immediate", "ordered": true, "max_in_flight": 2});
+    let more = json!({"mode": "immediate", "ordered": true, "max_in_flight": 4});
     world.endpoint(&endpoint_with("erp", &receiver.url("/a"), &more)).await;
     let second = Server::start(&beside(&world, folder)).unwrap();
     Some((world, second))
@@ -338,7 +338,7 @@ async fn an_immediate_answer_is_right_after_the_notices_of_other_nodes_were_lost
     receiver.always("/a", Reply::Held);
     let Some((world, second)) = immediate_nodes(&receiver, folder.path()).await else { return };
     let cut = async {
-        // Two requests of each node.
+        // As many as both nodes together may have under way.
         receiver.wait_for("/a", 4).await;
         while Database::run(&world.settings().database, CUT_LISTENERS).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;

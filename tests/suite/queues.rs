@@ -12,7 +12,7 @@ use waybill_tests::Backend::Sqlite;
 use waybill_tests::World;
 use waybill_tests::world::{skip, text};
 
-use crate::support::invoice;
+use crate::support::{invoice, merged, patient_schedule, problem};
 
 /// Names the folder where `cargo xtask test` installs what `tests/libraries` lists.
 const LIBRARIES: &str = "WAYBILL_LIBRARIES";
@@ -153,14 +153,9 @@ impl Broker {
     fn endpoint(&self, settings: &Value) -> Value {
         json!({
             "name": QUEUE, "kind": self.kind().name(), "url": self.url(), "settings": settings,
-            "events": ["invoice.*"], "timeout": "10s", "retry": {"schedule": schedule()},
+            "events": ["invoice.*"], "timeout": "10s", "retry": {"schedule": patient_schedule()},
         })
     }
-}
-
-/// Soon at first; then long enough for RabbitMQ to stop and start on a busy machine.
-fn schedule() -> Vec<&'static str> {
-    [vec!["100ms"; 10], vec!["2s"; 40]].concat()
 }
 
 fn libraries() -> Option<PathBuf> {
@@ -406,8 +401,8 @@ async fn settings_that_cannot_work_are_refused_with_their_place(
     #[case] place: &str,
 ) {
     let Some(world) = World::start(Sqlite).await else { return };
-    let endpoint = crate::support::merged(endpoint, &json!({"name": QUEUE, "events": ["*"]}));
+    let endpoint = merged(endpoint, &json!({"name": QUEUE, "events": ["*"]}));
     let refused = world.client().post("/api/v1/endpoints", &endpoint).await.unwrap();
-    let errors = crate::support::problem(&refused, 422);
+    let errors = problem(&refused, 422);
     assert!(errors.iter().any(|(path, _)| path == place), "{errors:?}");
 }

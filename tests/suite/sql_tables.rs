@@ -9,7 +9,7 @@ use waybill_tests::Backend::Sqlite;
 use waybill_tests::world::{fresh_database, skip, text};
 use waybill_tests::{Database, MariaDatabase, World};
 
-use crate::support::{invoice, merged};
+use crate::support::{invoice, merged, patient_schedule};
 
 /// The tables of the system that is written to.
 const TABLES: &str = "CREATE TABLE invoices (no INT PRIMARY KEY, total DECIMAL(10,2), paid BOOLEAN, \
@@ -78,7 +78,7 @@ impl Target {
             "columns": {"no": "data.id", "total": "data.total", "paid": "data.paid", "at": "time", "note": "data.note"}});
         json!({
             "name": "erp", "kind": "sql", "url": url, "settings": merged(settings, more),
-            "events": ["invoice.*"], "retry": {"schedule": [vec!["100ms"; 10], vec!["2s"; 40]].concat()},
+            "events": ["invoice.*"], "retry": {"schedule": patient_schedule()},
         })
     }
 }

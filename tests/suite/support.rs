@@ -30,6 +30,12 @@ pub(crate) fn endpoint_with(name: &str, url: &str, more: &Value) -> Value {
     merged(endpoint(name, url), more)
 }
 
+/// A retry schedule that is short at first, and long enough for RabbitMQ to stop and start on a busy
+/// machine.
+pub(crate) fn patient_schedule() -> Vec<&'static str> {
+    [vec!["100ms"; 10], vec!["2s"; 40]].concat()
+}
+
 /// The first object with the fields of the second put over it.
 pub(crate) fn merged(mut object: Value, more: &Value) -> Value {
     for (key, value) in more.as_object().unwrap() {

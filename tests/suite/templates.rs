@@ -11,7 +11,7 @@ use crate::support::{endpoint_with, problem, verified};
 
 const DEAD: &str = "/api/v1/dead-letters";
 
-fn lead(data: Value) -> Value {
+fn lead(data: &Value) -> Value {
     json!({"type": "lead.updated", "source": "web", "resource_id": "17", "data": data})
 }
 
@@ -43,7 +43,7 @@ async fn a_request_is_made_of_the_event_and_signed(#[values(Sqlite, Postgres)] b
         .await;
     let data = json!({"no": "a/b", "name": "Zoë", "email": "z@x.example", "total": "1.50",
                       "none": null, "secret": "hidden"});
-    world.event(&lead(data)).await;
+    world.event(&lead(&data)).await;
     let path = "/api/leads/a%2Fb?mail=z%40x.example&via=way%20bill";
     let arrival = receiver.first(path).await;
     assert_eq!(arrival.method, "PUT");
@@ -68,7 +68,7 @@ async fn a_value_that_cannot_be_computed_is_a_dead_letter(
     let receiver = Receiver::start().await;
     let body = json!({"lead": {"name": "=data.name", "mail": "=data.email"}});
     world.endpoint(&crm(&receiver, &json!({"body": body}))).await;
-    world.event(&lead(json!({"name": "A"}))).await;
+    world.event(&lead(&json!({"name": "A"}))).await;
     let letters = world.eventually(DEAD, |found| found[0].is_object()).await;
     let letter = world.get(&format!("{DEAD}/{}", text(&letters[0], "id"))).await;
     assert_eq!(letter["reason"], "template");
@@ -98,7 +98,7 @@ async fn an_update_shows_what_changed_to_its_template() {
     let more = json!({"method": "PATCH", "path": "/{id}",
                       "body": {"changed": "=changed", "was": "=previous", "from": "=source"}});
     world.endpoint(&crm(&receiver, &more)).await;
-    world.event(&lead(json!({"name": "A"}))).await;
+    world.event(&lead(&json!({"name": "A"}))).await;
     let arrival = receiver.first("/api/17").await;
     assert_eq!(arrival.method, "PATCH");
     assert_eq!(arrival.json(), json!({"changed": [], "was": {}, "from": "web"}));
@@ -110,7 +110,7 @@ async fn delete_has_a_body_only_by_a_template() {
     let receiver = Receiver::start().await;
     let more = json!({"method": "DELETE", "path": "/leads/{id}"});
     let made = world.endpoint(&crm(&receiver, &more)).await;
-    world.event(&lead(json!({}))).await;
+    world.event(&lead(&json!({}))).await;
     let arrival = receiver.first("/api/leads/17").await;
     assert_eq!((arrival.method.as_str(), &arrival.body[..]), ("DELETE", &b""[..]));
     assert_eq!(arrival.header("content-type"), "");
@@ -118,7 +118,7 @@ async fn delete_has_a_body_only_by_a_template() {
     let change = json!({"body": {"why": "=type"}});
     let answer = world.client().patch("/api/v1/endpoints/crm", &change).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    world.event(&lead(json!({}))).await;
+    world.event(&lead(&json!({}))).await;
     let arrivals = receiver.wait_for("/api/leads/17", 2).await;
     assert_eq!(arrivals[1].json(), json!({"why": "lead.updated"}));
 }
@@ -152,7 +152,7 @@ async fn a_dry_run_shows_the_body_of_a_template() {
     let receiver = Receiver::start().await;
     world.endpoint(&crm(&receiver, &json!({"events": [], "body": {"n": "=data.name"}}))).await;
     world.post("/api/v1/flows", &json!({"name": "f", "endpoints": ["crm"]})).await;
-    let event = json!({"event": lead(json!({"name": "A"}))});
+    let event = json!({"event": lead(&json!({"name": "A"}))});
     let dry = world.post("/api/v1/flows/f/run", &event).await;
     assert_eq!(dry["dispatches"][0]["body"], json!({"n": "A"}), "{dry:#}");
     assert_eq!(receiver.count("/api"), 0);

@@ -90,20 +90,25 @@ pub(crate) async fn pooler(skips: &mut Skips) {
     }
 }
 
+/// Returns the packages of the brokers that are not installed.
+fn missing_brokers() -> Vec<&'static str> {
+    let brokers = [
+        ("nats-server", NatsServer::is_installed()),
+        ("rabbitmq-server", RabbitMq::is_installed()),
+        ("mosquitto", Mosquitto::is_installed()),
+    ];
+    let missing = brokers.into_iter().filter(|(_, is_installed)| !is_installed);
+    missing.map(|(package, _)| package).collect()
+}
+
 /// The brokers of queues, which tests start themselves. Their packages' own services are not used.
 pub(crate) async fn brokers(skips: &mut Skips) {
-    let brokers: [(&str, &str, fn() -> bool); 3] = [
-        ("NATS", "nats-server", NatsServer::is_installed),
-        ("RabbitMQ", "rabbitmq-server", RabbitMq::is_installed),
-        ("Mosquitto", "mosquitto", Mosquitto::is_installed),
-    ];
-    let missing = brokers.iter().filter(|(.., is_installed)| !is_installed());
-    let packages: Vec<&str> = missing.map(|(_, package, _)| *package).collect();
+    let packages = missing_brokers();
     if !packages.is_empty() {
         install(&packages).await;
     }
-    for (name, ..) in brokers.iter().filter(|(.., is_installed)| !is_installed()) {
-        skips.add(&format!("tests on {name}"), "it is not installed");
+    for package in missing_brokers() {
+        skips.add(&format!("tests on {package}"), "it is not installed");
     }
 }
 

@@ -1,6 +1,6 @@
 -- What rules found: one row for each rule and thing. It names things and counts them, and holds nothing of an event.
 CREATE TABLE alert (
-    id              BYTEA  NOT NULL PRIMARY KEY,
+    id              UUID   NOT NULL PRIMARY KEY,
     rule            TEXT   NOT NULL,
     -- Kind and id of what it is about.
     subject         TEXT   NOT NULL,

@@ -122,6 +122,34 @@ impl PageRouter {
             .guarded_form(&delete, deletes, editor::removal::delete::<R>)
     }
 
+    /// Adds dead letters and what can be done with them.
+    fn letter_pages(self) -> Self {
+        self.page(dead_letters::DEAD_LETTERS, Some("/api/v1/dead-letters"), dead_letters::show_list)
+            .form(
+                "/admin/dead-letters/replay",
+                "/api/v1/dead-letters/replay",
+                replay::replay_matching,
+            )
+            .form("/admin/dead-letters/stop", "/api/v1/dead-letters/stop-replay", progress::stop)
+            .page(
+                "/admin/dead-letters/export",
+                Some("/api/v1/dead-letters/export"),
+                dead_letters::export,
+            )
+            .page("/admin/dead-letters/{id}", Some("/api/v1/dead-letters/{id}"), letter::show_page)
+            .form(
+                "/admin/dead-letters/{id}/replay",
+                "/api/v1/dead-letters/{id}/replay",
+                letter::replay_one,
+            )
+            .form(
+                "/admin/dead-letters/{id}/edit",
+                "/api/v1/dead-letters/{id}/replay",
+                letter::replay_edited,
+            )
+            .guarded_form("/admin/dead-letters/{id}/delete", DELETE_LETTER, letter::delete_one)
+    }
+
     /// Adds everything that makes and changes what operators set.
     fn editors(self) -> Self {
         self.editor::<EndpointResource>()
@@ -196,26 +224,6 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
         .form("/admin/sources/{id}/pause", "/api/v1/sources/{id}/pause", sources::pause)
         .form("/admin/sources/{id}/resume", "/api/v1/sources/{id}/resume", sources::resume)
         .form("/admin/sources/{id}/run", "/api/v1/sources/{id}/run", sources::run_now)
-        .page(dead_letters::DEAD_LETTERS, Some("/api/v1/dead-letters"), dead_letters::show_list)
-        .form("/admin/dead-letters/replay", "/api/v1/dead-letters/replay", replay::replay_matching)
-        .form("/admin/dead-letters/stop", "/api/v1/dead-letters/stop-replay", progress::stop)
-        .page(
-            "/admin/dead-letters/export",
-            Some("/api/v1/dead-letters/export"),
-            dead_letters::export,
-        )
-        .page("/admin/dead-letters/{id}", Some("/api/v1/dead-letters/{id}"), letter::show_page)
-        .form(
-            "/admin/dead-letters/{id}/replay",
-            "/api/v1/dead-letters/{id}/replay",
-            letter::replay_one,
-        )
-        .form(
-            "/admin/dead-letters/{id}/edit",
-            "/api/v1/dead-letters/{id}/replay",
-            letter::replay_edited,
-        )
-        .guarded_form("/admin/dead-letters/{id}/delete", DELETE_LETTER, letter::delete_one)
         .form("/admin/events/{id}/replay", "/api/v1/events/{id}/replay", trace::replay)
         .page("/admin/deliveries/{id}", Some("/api/v1/deliveries/{id}"), trace::show_delivery_page)
         .form(
@@ -224,7 +232,7 @@ pub fn page_routes(app: AppState) -> Router<AppState> {
             trace::resend_delivery,
         )
         .guarded_form("/admin/sign-out", None, sign_in::sign_out);
-    add_alerts(guarded.editors()).router.with_state(pages)
+    add_alerts(guarded.letter_pages().editors()).router.with_state(pages)
 }
 
 fn add_alerts(router: PageRouter) -> PageRouter {

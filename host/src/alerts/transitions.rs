@@ -72,13 +72,12 @@ async fn find_endpoint_failure(
     let failure = health.standing_failure().filter(|_| health.is_trouble(sight.now));
     let Some(failure) = failure else { return Ok(None) };
     let known = sight.memory(subject.kind, &subject.id).and_then(|known| known.failing_since);
-    let since = match known {
-        Some(since) => since,
-        None => {
-            let after = health.recent.last_success.unwrap_or_default();
-            let first = context.journal.find_first_failure(id, after).await?;
-            first.unwrap_or(failure.at)
-        }
+    let since = if let Some(since) = known {
+        since
+    } else {
+        let after = health.recent.last_success.unwrap_or_default();
+        let first = context.journal.find_first_failure(id, after).await?;
+        first.unwrap_or(failure.at)
     };
     let waiting = format!(", {} waiting", health.waiting);
     Ok(Some(FailureNow { since, reason: tell_failed(failure), waiting }))

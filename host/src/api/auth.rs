@@ -166,9 +166,9 @@ pub async fn take_shared_calls(app: &AppState, token: &ApiToken, now: Timestamp)
     // The last calls of a minute may be fewer than a part.
     for part in [whole, CallPart { calls: 1, ..whole }] {
         match app.journal.take_calls(token.id, part.minute, part.calls, limit).await {
-            Ok(taken) => {
-                token.note_calls(part, taken);
-                if taken.is_some() {
+            Ok(calls) => {
+                token.note_calls(part, calls);
+                if calls.is_some() {
                     return;
                 }
             }

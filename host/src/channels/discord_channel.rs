@@ -12,7 +12,7 @@ use crate::model::fault::InputFault;
 use crate::net::http_url::read_http_url;
 use http::Uri;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Longest parts of an embed, and of all together (Discord, "Embed limits"): the ten members with
 /// 380 characters each, the heading, the text and the footer have at most 6000.
@@ -114,23 +114,26 @@ impl ChatWriter for DiscordWriter {
         let fields = digest.facts.iter().map(|(name, value)| {
             json!({"name": cut(name, MAX_NAME), "value": cut(value, MAX_VALUE), "inline": true})
         });
-        let mut embed = json!({
-            "title": cut(&digest.title, MAX_TITLE),
-            "fields": fields.collect::<Vec<_>>(),
-        });
+        let fields: Vec<Value> = fields.collect();
         let more = if digest.has_more { "… · " } else { "" };
         // A footer is shown as it is.
         let footer = format!("{more}{}", digest.footer);
-        embed["footer"] = json!({"text": cut_escaped(&footer, MAX_FOOTER, |c, out| out.push(c))});
+        let mut embed = Map::new();
+        embed.insert("title".to_owned(), cut(&digest.title, MAX_TITLE).into());
+        embed.insert("fields".to_owned(), fields.into());
+        let footer = cut_escaped(&footer, MAX_FOOTER, |c, out| out.push(c));
+        embed.insert("footer".to_owned(), json!({ "text": footer }));
         if let Some(text) = &digest.text {
-            embed["description"] = cut(text, MAX_TEXT).into();
+            embed.insert("description".to_owned(), cut(text, MAX_TEXT).into());
         }
-        let mut message = json!({"embeds": [embed], "allowed_mentions": {"parse": []}});
+        let mut message = Map::new();
+        message.insert("embeds".to_owned(), json!([embed]));
+        message.insert("allowed_mentions".to_owned(), json!({"parse": []}));
         if let Some(username) = &self.username {
             let name = cut_escaped(username, MAX_USERNAME, |c, out| out.push(c));
-            message["username"] = name.into();
+            message.insert("username".to_owned(), name.into());
         }
-        message
+        message.into()
     }
 }
 

@@ -144,7 +144,8 @@ mod tests {
 
     fn faults(settings: Value, smtp_without_tls: bool) -> Vec<String> {
         let settings: EmailSettings = serde_json::from_value(settings).unwrap();
-        let faults = settings.check(&ChannelsSection { smtp_without_tls });
+        let faults =
+            settings.check(&ChannelsSection { smtp_without_tls, ..ChannelsSection::default() });
         faults.into_iter().map(|fault| fault.path).collect()
     }
 

@@ -40,7 +40,7 @@ const BYTES: u64 = 64 * 1024 * 1024;
 pub struct FileChannel;
 
 /// The form of the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
     /// The body of each delivery, JSON on one line.
@@ -69,7 +69,7 @@ pub struct CsvColumn {
 pub struct FileSettings {
     /// The form of the files: `ndjson` or `csv`.
     #[serde(default)]
-    #[schema(inline)]
+    #[schema(value_type = String, default = "ndjson")]
     format: FileFormat,
     /// What the names of the files begin with. The id of their first delivery follows.
     #[serde(default = "file_name")]

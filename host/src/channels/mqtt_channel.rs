@@ -49,7 +49,7 @@ pub struct MqttSettings {
     topic: String,
     /// The version of MQTT: `5` or `3.1.1`.
     #[serde(default)]
-    #[schema(inline)]
+    #[schema(value_type = String, default = "5")]
     version: MqttVersion,
     /// Whether the server stores the last message of a topic for later subscribers.
     #[serde(default)]

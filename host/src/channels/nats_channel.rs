@@ -225,10 +225,9 @@ impl NatsPublisher {
         mut stream: tokio::net::TcpStream,
     ) -> Result<NatsSession, PublishError> {
         let mut bytes = BytesMut::new();
-        let info = match next_frame(&mut stream, &mut bytes).await? {
-            ServerFrame::Info(info) => read_info(&info)?,
-            other => return Err(unexpected(&other)),
-        };
+        let frame = next_frame(&mut stream, &mut bytes).await?;
+        let ServerFrame::Info(info) = &frame else { return Err(unexpected(&frame)) };
+        let info = read_info(info)?;
         self.check_tls(&info)?;
         let mut stream: Box<dyn ByteStream> = if self.place.is_secure {
             // What came unencrypted before the handshake is not part of what follows.

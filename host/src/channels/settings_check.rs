@@ -69,7 +69,23 @@ fn unused_fields(
 
 /// Returns the JSON Schema of a type of settings.
 pub fn settings_schema<S: utoipa::PartialSchema>() -> Value {
-    serde_json::to_value(S::schema()).unwrap_or_default()
+    let mut schema = serde_json::to_value(S::schema()).unwrap_or_default();
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    properties.into_iter().flatten().for_each(|(_, property)| merge_parts(property));
+    schema
+}
+
+/// Merges the parts of an inline type into one schema. For such a field utoipa 6 writes `allOf` with the
+/// schema of the type and an object with the field's default, which no enumeration fits.
+fn merge_parts(property: &mut Value) {
+    let Some(Value::Array(parts)) = property.get_mut("allOf") else { return };
+    let mut merged = Map::new();
+    for part in std::mem::take(parts).into_iter().rev() {
+        if let Value::Object(members) = part {
+            merged.extend(members);
+        }
+    }
+    *property = Value::Object(merged);
 }
 
 /// Returns the names of the properties that a schema marks as secret.
@@ -116,7 +132,7 @@ fn schema_fault(fault: &jsonschema::ValidationError<'_>) -> InputFault {
     for part in fault.instance_path().as_str().split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");
         if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            path.push_str(&format!("[{part}]"));
+            path.extend(["[", &part, "]"]);
         } else {
             path.push('.');
             path.push_str(&part);

@@ -36,7 +36,7 @@ const MYSQL: [(&str, u16); 2] = [("mysql", 3306), ("mariadb", 3306)];
 pub struct SqlChannel;
 
 /// How a connection is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SqlTls {
     /// Encrypted, and the certificate must be for the host of `url`.
@@ -60,7 +60,7 @@ pub struct SqlSettings {
     password: SettingSecret,
     /// How the connection is encrypted: `verify`, `require` or `off`.
     #[serde(default)]
-    #[schema(inline)]
+    #[schema(value_type = String, default = "verify")]
     tls: SqlTls,
     /// Certificates (PEM) of authorities that may have issued the database's, beside Mozilla's.
     #[serde(default)]

@@ -66,20 +66,19 @@ struct TeamsWriter;
 impl ChatWriter for TeamsWriter {
     fn write_message(&self, digest: &EventDigest) -> Value {
         let title = run(&digest.title, MAX_TITLE);
-        let mut body =
-            vec![block(vec![styled(title, json!({"weight": "bolder", "size": "large"}))])];
+        let mut body = vec![block(&[styled(title, json!({"weight": "bolder", "size": "large"}))])];
         if let Some(text) = &digest.text {
-            body.push(block(vec![run(text, MAX_TEXT)]));
+            body.push(block(&[run(text, MAX_TEXT)]));
         }
         for (name, value) in &digest.facts {
             let name = styled(run(&format!("{name}: "), MAX_NAME), json!({"weight": "bolder"}));
-            body.push(block(vec![name, run(value, MAX_VALUE)]));
+            body.push(block(&[name, run(value, MAX_VALUE)]));
         }
         if digest.has_more {
-            body.push(block(vec![run("…", MAX_NAME)]));
+            body.push(block(&[run("…", MAX_NAME)]));
         }
         let footer = run(&digest.footer, MAX_TITLE);
-        body.push(block(vec![styled(footer, json!({"isSubtle": true, "size": "small"}))]));
+        body.push(block(&[styled(footer, json!({"isSubtle": true, "size": "small"}))]));
         let card = json!({
             "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
             "type": "AdaptiveCard",
@@ -94,7 +93,7 @@ impl ChatWriter for TeamsWriter {
     }
 }
 
-fn block(inlines: Vec<Value>) -> Value {
+fn block(inlines: &[Value]) -> Value {
     json!({"type": "RichTextBlock", "inlines": inlines})
 }
 

@@ -31,11 +31,11 @@ pub struct ChannelListArgs {
 }
 
 pub fn run_channel(
-    command: ChannelCommand,
+    command: &ChannelCommand,
     screen: &mut CommandScreen<'_>,
 ) -> Result<(), CliError> {
     let ChannelCommand::List(ChannelListArgs { json }) = command;
-    screen.force_json(json);
+    screen.force_json(*json);
     let value = |channel| serde_json::to_value(ChannelView::new(channel));
     let found: Result<Vec<Value>, _> = CHANNELS.iter().map(value).collect();
     let found = found.map_err(|error| CliError::failed(error.to_string()))?;

@@ -125,11 +125,12 @@ fn read_answer(answer: AttemptAnswer) -> (Option<ErrorClass>, Option<Duration>) 
         AttemptAnswer::Status { status, retry_after } => {
             (ErrorClass::of_status(status), retry_after)
         }
-        AttemptAnswer::Failed(class) => (Some(class), None),
+        AttemptAnswer::Failed(class) | AttemptAnswer::Channel(ChannelOutcome::Dead { class }) => {
+            (Some(class), None)
+        }
         AttemptAnswer::Channel(ChannelOutcome::Delivered) => (None, None),
         AttemptAnswer::Channel(ChannelOutcome::Again { class, after }) => (Some(class), after),
         AttemptAnswer::Channel(ChannelOutcome::HeldBack { class, asked }) => (Some(class), asked),
-        AttemptAnswer::Channel(ChannelOutcome::Dead { class }) => (Some(class), None),
     }
 }
 

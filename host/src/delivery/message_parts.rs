@@ -59,7 +59,7 @@ impl<'a> MessageParts<'a> {
     pub fn message(&self) -> EnvelopeMessage<'_> {
         let (event, message, sent_with) = (self.parcel.event, self.parcel.message, self.sent_with);
         let own_data = own_data(message);
-        let data = self.mapped.as_ref().unwrap_or(own_data.unwrap_or(&event.data));
+        let data = self.mapped.as_deref().unwrap_or(own_data.unwrap_or(&event.data));
         let resource_id = message.and_then(|m| m.resource_id.as_deref());
         let is_retyped = message.is_some_and(|message| message.event_type.is_some());
         // How the data was captured holds for nothing else that is sent in its place.
@@ -91,6 +91,6 @@ impl<'a> MessageParts<'a> {
 }
 
 /// The data that a module or a route set in the place of the event's.
-fn own_data(message: Option<&DeliveryMessage>) -> Option<&Box<RawValue>> {
-    message.and_then(|message| message.data.as_ref())
+fn own_data(message: Option<&DeliveryMessage>) -> Option<&RawValue> {
+    message.and_then(|message| message.data.as_deref())
 }

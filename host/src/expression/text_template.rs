@@ -125,13 +125,11 @@ pub fn show_value(value: SubjectValue<'_>) -> String {
 
 /// Cuts a text to at most `most` characters. The last one is [`CUT_MARK`] if something was cut off.
 pub fn cut_text(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some(_) => {
-            let kept = text.chars().take(most.saturating_sub(1));
-            kept.chain([CUT_MARK]).collect()
-        }
+    if text.char_indices().nth(most).is_none() {
+        return text.to_owned();
     }
+    let kept = text.chars().take(most.saturating_sub(1));
+    kept.chain([CUT_MARK]).collect()
 }
 
 #[cfg(test)]

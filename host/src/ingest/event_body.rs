@@ -59,7 +59,7 @@ struct PlainEvent<'a> {
     resource: Option<String>,
     resource_id: Option<String>,
     occurred_at: Option<Timestamp>,
-    /// Marks the event as a CloudEvent, although the content type does not say so.
+    /// Marks the event as an event of CloudEvents, although the content type does not say so.
     #[serde(borrow)]
     specversion: Option<&'a RawValue>,
 }
@@ -134,7 +134,7 @@ fn one(text: &str) -> Result<IncomingEvent, BodyError> {
     })
 }
 
-/// Whether a text that is not a plain event is a CloudEvent, which may have no data.
+/// Whether a text that is not a plain event is an event of CloudEvents, which may have no data.
 fn is_cloudevent(text: &str) -> bool {
     JsonMembers::read(text).is_ok_and(|members| members.get("specversion").is_some())
 }

@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn places(more: Value) -> Vec<String> {
+    fn places(more: &Value) -> Vec<String> {
         let mut settings = json!({"token_url": "https://t.example/token"});
         for (key, value) in more.as_object().unwrap() {
             settings[key] = value.clone();
@@ -262,15 +262,18 @@ mod tests {
     #[test]
     fn what_a_grant_needs_is_asked_for() {
         let none: [&str; 0] = [];
-        assert_eq!(places(json!({"client_id": "c", "client_secret": "s"})), none);
-        assert_eq!(places(json!({})), ["client_secret", "client_id"]);
-        assert_eq!(places(json!({"client_id": "c", "client_auth": "none"})), none);
-        assert_eq!(places(json!({"grant": "jwt_bearer", "private_key": "k", "issuer": "i"})), none);
-        assert_eq!(places(json!({"grant": "jwt_bearer"})), ["private_key", "issuer"]);
+        assert_eq!(places(&json!({"client_id": "c", "client_secret": "s"})), none);
+        assert_eq!(places(&json!({})), ["client_secret", "client_id"]);
+        assert_eq!(places(&json!({"client_id": "c", "client_auth": "none"})), none);
+        assert_eq!(
+            places(&json!({"grant": "jwt_bearer", "private_key": "k", "issuer": "i"})),
+            none
+        );
+        assert_eq!(places(&json!({"grant": "jwt_bearer"})), ["private_key", "issuer"]);
         let refresh = json!({"grant": "refresh_token", "client_id": "c", "client_secret": "s"});
-        assert_eq!(places(refresh), ["refresh_token"]);
+        assert_eq!(places(&refresh), ["refresh_token"]);
         let signed = json!({"client_id": "c", "client_auth": "private_key_jwt"});
-        assert_eq!(places(signed), ["private_key"]);
+        assert_eq!(places(&signed), ["private_key"]);
     }
 
     #[test]
@@ -285,7 +288,7 @@ mod tests {
         ] {
             let mut settings = base.clone();
             settings[name] = value;
-            assert_eq!(places(settings), [place]);
+            assert_eq!(places(&settings), [place]);
         }
     }
 }

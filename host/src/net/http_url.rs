@@ -23,7 +23,7 @@ pub fn read_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
         start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
             && text.get(scheme.len()..).is_some_and(|rest| rest.starts_with("://"))
     };
-    if !schemes.iter().any(|scheme| begins(scheme)) {
+    if !schemes.iter().any(begins) {
         let schemes: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
         return Err(format!("`{text}` must begin with {}", schemes.join(" or ")));
     }

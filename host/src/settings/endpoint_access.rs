@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn settings(more: Value) -> EndpointSettings {
+    fn settings(more: &Value) -> EndpointSettings {
         let mut settings = json!({"name": "a", "url": "https://h.example/in", "auth": {
             "kind": "oauth2", "token_url": "https://t.example", "grant": "refresh_token",
             "client_id": "c", "client_secret": "s", "refresh_token": "one"}});
@@ -117,19 +117,19 @@ mod tests {
 
     #[test]
     fn access_outlives_changes_of_other_settings() {
-        let first = EndpointAccess::prepare(&settings(json!({})), None).unwrap();
-        let other = settings(json!({"events": ["x.*"], "url": "https://h.example/other"}));
+        let first = EndpointAccess::prepare(&settings(&json!({})), None).unwrap();
+        let other = settings(&json!({"events": ["x.*"], "url": "https://h.example/other"}));
         let kept = EndpointAccess::prepare(&other, Some(&first)).unwrap();
         assert!(Arc::ptr_eq(&first, &kept));
-        let moved = settings(json!({"url": "https://other.example/in"}));
+        let moved = settings(&json!({"url": "https://other.example/in"}));
         let made = EndpointAccess::prepare(&moved, Some(&first)).unwrap();
         assert!(!Arc::ptr_eq(&first, &made));
     }
 
     #[test]
     fn a_new_refresh_token_is_taken_up_with_the_token_that_is_good() {
-        let first = EndpointAccess::prepare(&settings(json!({})), None).unwrap();
-        let mut rotated = settings(json!({}));
+        let first = EndpointAccess::prepare(&settings(&json!({})), None).unwrap();
+        let mut rotated = settings(&json!({}));
         if let Some(EndpointAuth::Oauth2(oauth)) = &mut rotated.auth {
             oauth.refresh_token = Some("two".to_owned());
         }
@@ -142,10 +142,10 @@ mod tests {
     #[test]
     fn an_endpoint_without_such_settings_needs_nothing() {
         for auth in [Value::Null, json!({"kind": "bearer", "token": "t"})] {
-            assert!(EndpointAccess::prepare(&settings(json!({"auth": auth})), None).is_none());
+            assert!(EndpointAccess::prepare(&settings(&json!({"auth": auth})), None).is_none());
         }
         let key = json!({"kind": "api_key", "in": "query", "name": "a b", "value": "x&y"});
-        let access = EndpointAccess::prepare(&settings(json!({"auth": key})), None).unwrap();
+        let access = EndpointAccess::prepare(&settings(&json!({"auth": key})), None).unwrap();
         assert_eq!(access.query.as_deref(), Some("a%20b=x%26y"));
     }
 }

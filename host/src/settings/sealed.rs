@@ -213,8 +213,8 @@ fn encrypted_anew(
     name: &str,
     plain: &[u8],
 ) -> Result<ObjectChange, SealSettingsError> {
-    let sealed = Some(sealer.seal(plain, object.id.as_bytes())?);
-    let anew = StoredObject { sealed, ..object.clone() };
+    let encrypted = sealer.seal(plain, object.id.as_bytes())?;
+    let anew = StoredObject { sealed: Some(encrypted), ..object.clone() };
     Ok(ObjectChange::put(kind, name, &anew)?.replacing(Some(object.updated_at)))
 }
 

@@ -46,7 +46,7 @@ pub async fn follow_database(pool: &DatabasePool, clock: Clock) -> Result<Clock,
     if pool.dialect() == DatabaseDialect::Sqlite || matches!(clock, Clock::Manual(_)) {
         return Ok(clock);
     }
-    let sampled = pool.write(|tx| {
+    let asking = pool.write(|tx| {
         Box::pin(async move {
             let mut samples = Vec::new();
             for _ in 0..FIRST_SAMPLES {
@@ -55,7 +55,7 @@ pub async fn follow_database(pool: &DatabasePool, clock: Clock) -> Result<Clock,
             Ok(samples)
         })
     });
-    let mut samples = sampled.await?.into_iter();
+    let mut samples = asking.await?.into_iter();
     let Some(first) = samples.next() else { return Ok(clock) };
     let followed = FollowedTime::new(first);
     samples.for_each(|sample| followed.note_sample(sample));

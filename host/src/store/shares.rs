@@ -195,14 +195,14 @@ impl EventStore {
         limit: u32,
     ) -> Result<Option<u32>, StoreError> {
         let stored = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        let taken = self.pool().write(move |tx| {
+        let writing = self.pool().write(move |tx| {
             Box::pin(async move {
                 let take = SqlQuery::new(statements::TAKE_CALLS).bind(token).bind(minute);
                 tx.fetch_optional(take.bind(stored(calls)).bind(stored(limit))).await
             })
         });
-        let taken: Option<TakenCalls> = taken.await?;
-        Ok(taken.map(|taken| amount(Some(taken.by_all))))
+        let calls: Option<TakenCalls> = writing.await?;
+        Ok(calls.map(|calls| amount(Some(calls.by_all))))
     }
 }
 

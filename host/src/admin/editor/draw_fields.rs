@@ -65,7 +65,12 @@ fn tell_hint(state: &FormState, field: &FormField) -> String {
         FieldShape::Text if state.values.text(&field.path) == "\"\"" => {
             " Two quotation marks stand for a text without letters."
         }
-        _ => "",
+        FieldShape::Text
+        | FieldShape::Number
+        | FieldShape::Switch
+        | FieldShape::Choice(_)
+        | FieldShape::Several(_)
+        | FieldShape::Rows(_) => "",
     };
     let example = field.example.as_deref().map(|example| example.replace('\n', ", "));
     let example = example.map(|example| format!(" Such as {example}")).unwrap_or_default();

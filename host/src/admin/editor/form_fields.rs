@@ -60,11 +60,11 @@ impl FormField {
     /// Offers values: those that there are, for a field of which the schema says only that it is a
     /// text or a list of texts.
     pub fn offer(&mut self, values: &[String]) {
-        self.shape = match &self.shape {
-            FieldShape::Text => FieldShape::Choice(values.to_vec()),
-            FieldShape::Lines => FieldShape::Several(values.to_vec()),
-            other => other.clone(),
-        };
+        if self.shape == FieldShape::Text {
+            self.shape = FieldShape::Choice(values.to_vec());
+        } else if self.shape == FieldShape::Lines {
+            self.shape = FieldShape::Several(values.to_vec());
+        }
     }
 }
 
@@ -211,7 +211,7 @@ fn tell_example(example: &Value) -> String {
     match example {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(tell_example).collect::<Vec<_>>().join("\n"),
-        other => other.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => example.to_string(),
     }
 }
 

@@ -221,7 +221,7 @@ fn read_texts(field: &FormField, texts: &[String]) -> Result<Option<Value>, Stri
             let number: Result<Number, _> = text.parse();
             number
                 .map(|number| Some(Value::Number(number)))
-                .map_err(|_| "is not a number".to_owned())
+                .map_err(|_not_one| "is not a number".to_owned())
         }
         FieldShape::Switch => Ok(read_switch(field, text)),
         FieldShape::Lines if text == EMPTY_LIST => Ok(Some(Value::Array(Vec::new()))),

@@ -62,8 +62,11 @@ fn form_fields<R: SettingsForm>(settings: &Value, offered: &OfferedValues) -> Ve
             if let FieldShape::Rows(columns) = &mut field.shape {
                 let column =
                     path.strip_prefix(field.path.as_str()).and_then(|p| p.strip_prefix('.'));
-                let column = columns.iter_mut().find(|known| Some(known.path.as_str()) == column);
-                column.into_iter().for_each(|column| column.offer(values));
+                if let Some(column) =
+                    columns.iter_mut().find(|known| Some(known.path.as_str()) == column)
+                {
+                    column.offer(values);
+                }
             }
         }
     }

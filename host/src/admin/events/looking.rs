@@ -122,7 +122,9 @@ impl WantedEvents {
         let text = filled(page.text.as_ref()).map(|text| {
             let plain = text.to_lowercase();
             let quoted = serde_json::Value::from(plain.as_str()).to_string();
-            let written = quoted.trim_matches('"').to_owned();
+            // One quotation mark at each end; those of the text itself have a backslash before them.
+            let inside = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            let written = inside.unwrap_or(&quoted).to_owned();
             [plain, written]
         });
         let outcome = filled(page.outcome.as_ref());

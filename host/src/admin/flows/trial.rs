@@ -154,7 +154,7 @@ fn read_versions(form: &FormFields) -> Result<Vec<TrialVersion>, ApiProblem> {
     let chosen = form.beginning_with(VERSION).filter(|(_, text)| !text.trim().is_empty());
     let read = chosen.map(|(name, text)| {
         let version =
-            text.trim().parse().map_err(|_| ApiProblem::fault(name, "is not a number"))?;
+            text.trim().parse().map_err(|_not_one| ApiProblem::fault(name, "is not a number"))?;
         let name = name.strip_prefix(VERSION).unwrap_or_default().to_owned();
         Ok(TrialVersion { name, version })
     });

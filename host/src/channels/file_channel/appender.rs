@@ -196,7 +196,7 @@ mod tests {
             name: "crm".to_owned(),
             form: LineForm::Ndjson,
             max_bytes: 6,
-            max_age: Duration::from_secs(60),
+            max_age: Duration::from_mins(1),
         };
         let appender = FileAppender::start(Arc::new(rules));
         for id in ["dlv_1", "dlv_2", "dlv_3"] {

@@ -96,14 +96,10 @@ fn join_fields(fields: impl Iterator<Item = String>) -> Vec<u8> {
 /// Returns a value as a field. A spreadsheet would run a text that begins like a formula, so the
 /// text gets a `'` before it (OWASP, "CSV Injection").
 fn csv_text(value: EventValue, keep_formulas: bool) -> String {
-    match value {
-        EventValue::Text(text)
-            if !keep_formulas && text.starts_with(['=', '+', '-', '@', '\t', '\r']) =>
-        {
-            format!("'{text}")
-        }
-        value => value.into_text().unwrap_or_default(),
-    }
+    let is_formula = matches!(&value, EventValue::Text(text)
+        if !keep_formulas && text.starts_with(['=', '+', '-', '@', '\t', '\r']));
+    let text = value.into_text().unwrap_or_default();
+    if is_formula { format!("'{text}") } else { text }
 }
 
 fn quote_field(field: &str) -> String {

@@ -182,7 +182,11 @@ mod tests {
                 FileSegment::create(folder.path(), "crm", "dlv_1", &LineForm::Ndjson).unwrap();
             segment.append(b"{}\n").unwrap();
             assert_eq!(segment.length(), 3);
-            assert!(names(folder.path()).iter().any(|name| name.ends_with(".part")));
+            assert!(
+                names(folder.path())
+                    .iter()
+                    .any(|name| Path::new(name).extension().is_some_and(|end| end == "part"))
+            );
             segment.finish().unwrap();
         }
         assert_eq!(names(folder.path()), ["crm-dlv_1-2.ndjson", "crm-dlv_1.ndjson"]);

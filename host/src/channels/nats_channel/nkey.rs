@@ -52,7 +52,7 @@ impl NatsCredentials {
         if first & 0xf8 != SEED || crc16(keyed) != u16::from_le_bytes([*low, *high]) {
             return Err(WRONG);
         }
-        let keys = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| WRONG)?;
+        let keys = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_opaque| WRONG)?;
         let kind = (first & 7) << 5 | second >> 3;
         let mut public = vec![kind];
         public.extend_from_slice(keys.public_key().as_ref());
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        let changed = SEED_TEXT.replace("CU3VY", "CU3VZ");
+        let changed = SEED_TEXT.replace("SUACSSL3", "SUACSSL4");
         for text in ["", "SUAC", PUBLIC, changed.as_str(), "-----BEGIN NATS USER JWT-----"] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -53,9 +53,8 @@ pub fn take_frame(bytes: &mut BytesMut) -> Result<Option<ServerFrame>, PublishEr
         "MSG" | "HMSG" => return take_message(bytes, end + 2, verb.len() == 4, rest),
         "INFO" => ServerFrame::Info(rest.to_owned()),
         "PING" => ServerFrame::Ping,
-        "PONG" => ServerFrame::Pong,
-        // Only said where it is asked for.
-        "+OK" => ServerFrame::Pong,
+        // The server says `+OK` only to clients that ask for it.
+        "PONG" | "+OK" => ServerFrame::Pong,
         "-ERR" => ServerFrame::Refusal(rest.trim().trim_matches('\'').to_owned()),
         _ => return Err(invalid(&format!("`{verb}` is not a word of NATS"))),
     };

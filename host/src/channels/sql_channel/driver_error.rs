@@ -6,6 +6,7 @@ use crate::net::error_class::ErrorClass;
 use std::io::ErrorKind;
 
 /// Judges an error after which the connection cannot be used.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library adds variants")]
 pub fn explain_driver(error: &sqlx::Error) -> WriteFailure {
     let (class, what) = match error {
         // A certificate that is refused comes as this.
@@ -22,7 +23,6 @@ pub fn explain_driver(error: &sqlx::Error) -> WriteFailure {
         sqlx::Error::Tls(_) => {
             (ErrorClass::Tls, "the connection could not be encrypted: check `tls` and `ca`")
         }
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds variants")]
         _ => (ErrorClass::Protocol, "the database's answer cannot be used"),
     };
     let why = PublishError::new(class, format!("{what} ({error})"));

@@ -43,7 +43,9 @@ impl MysqlWriter {
                 let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
                 create.execute(&mut connection).await.map_err(failed)?;
             }
-            probed => drop(probed.map_err(failed)?),
+            probed => {
+                probed.map_err(failed)?;
+            }
         }
         Ok(Self { connection, _route: route })
     }
@@ -72,7 +74,9 @@ impl MysqlWriter {
                 transaction.rollback().await?;
                 return Ok(CommittedRow { rows: 0, is_repeat: true });
             }
-            inserted => drop(inserted?),
+            inserted => {
+                inserted?;
+            }
         }
         let mut write = sqlx::query(AssertSqlSafe(plan.write.clone()));
         for value in values {

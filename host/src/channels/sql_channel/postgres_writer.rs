@@ -38,7 +38,9 @@ impl PostgresWriter {
                 let create = sqlx::raw_sql(AssertSqlSafe(plan.inbox_create.clone()));
                 create.execute(&mut connection).await.map_err(failed)?;
             }
-            probed => drop(probed.map_err(failed)?),
+            probed => {
+                probed.map_err(failed)?;
+            }
         }
         Ok(Self { connection, _route: route })
     }

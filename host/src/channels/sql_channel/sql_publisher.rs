@@ -91,7 +91,7 @@ impl DeliveryChannel for SqlPublisher {
             ];
             let opening = self.take_or_connect(client);
             let reply = make_publish_attempt(time, opening, |(writer, was_idle)| {
-                self.publish(client, writer, was_idle, message)
+                self.publish(client, writer, was_idle, &message)
             });
             Some(reply.await?.with_request(shown))
         })
@@ -153,14 +153,14 @@ impl SqlPublisher {
         client: &DeliveryClient,
         writer: SqlWriter,
         was_idle: bool,
-        message: EnvelopeMessage<'_>,
+        message: &EnvelopeMessage<'_>,
     ) -> PublishOutcome {
-        match self.write(writer, &message).await {
+        match self.write(writer, message).await {
             // It was closed while it was idle. Writing again is safe: the inbox tells a repeat.
             Err(WriteFailure { is_lost: true, .. }) if was_idle => {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 match self.connect(client).await {
-                    Ok(writer) => match self.write(writer, &message).await {
+                    Ok(writer) => match self.write(writer, message).await {
                         Ok(committed) => delivered(committed),
                         Err(failure) => failure.outcome,
                     },

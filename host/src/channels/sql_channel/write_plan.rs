@@ -197,7 +197,7 @@ fn read_statement(
         }
         match engine {
             // Its names are letters, digits and `_` only.
-            SqlEngine::Postgres => written.push_str(&format!("($1::json ->> '{name}')")),
+            SqlEngine::Postgres => written.extend(["($1::json ->> '", name, "')"]),
             SqlEngine::Mysql => written.push('?'),
         }
         names.push(name.to_owned());

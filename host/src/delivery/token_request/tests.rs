@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 const WALL: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
-fn access(more: Value) -> OauthAccess {
+fn access(more: &Value) -> OauthAccess {
     let mut settings = json!({"token_url": "https://t.example/token", "client_id": "the client",
                               "client_secret": "s3c:ret"});
     for (key, value) in more.as_object().unwrap() {
@@ -34,7 +34,7 @@ fn private_key() -> String {
 
 #[test]
 fn a_client_shows_who_it_is_in_three_ways() {
-    let (sent, credentials) = form(&access(json!({"scope": "a b", "extra": {"resource": "r"}})));
+    let (sent, credentials) = form(&access(&json!({"scope": "a b", "extra": {"resource": "r"}})));
     assert_eq!(
         credentials.unwrap(),
         format!("Basic {}", BASE64_STANDARD.encode("the+client:s3c%3Aret"))
@@ -43,13 +43,13 @@ fn a_client_shows_who_it_is_in_three_ways() {
         json!(sent),
         json!({"grant_type": "client_credentials", "scope": "a b", "resource": "r"})
     );
-    let (sent, credentials) = form(&access(json!({"client_auth": "post", "audience": "crm"})));
+    let (sent, credentials) = form(&access(&json!({"client_auth": "post", "audience": "crm"})));
     assert_eq!(credentials, None);
     let wanted = json!({"grant_type": "client_credentials", "client_id": "the client",
                         "client_secret": "s3c:ret", "audience": "crm"});
     assert_eq!(json!(sent), wanted);
     let signed = json!({"client_auth": "private_key_jwt", "private_key": private_key()});
-    let (sent, credentials) = form(&access(signed));
+    let (sent, credentials) = form(&access(&signed));
     assert_eq!((credentials, sent["client_assertion_type"].as_str()), (None, JWT_ASSERTION));
     let claims = claims(&sent["client_assertion"]);
     for (name, value) in
@@ -66,12 +66,12 @@ fn a_grant_sends_its_own_credentials() {
     let signed = json!({"grant": "jwt_bearer", "client_secret": null, "private_key": private_key(),
                         "issuer": "i", "subject": "s", "scope": "x",
                         "assertion_audience": "https://a.example"});
-    let (sent, credentials) = form(&access(signed));
+    let (sent, credentials) = form(&access(&signed));
     assert_eq!((credentials, sent["grant_type"].as_str()), (None, JWT_BEARER));
     let claims = claims(&sent["assertion"]);
     let named = ["iss", "sub", "scope", "aud"].map(|name| claims[name].as_str().unwrap());
     assert_eq!(named, ["i", "s", "x", "https://a.example"]);
-    let refreshing = access(json!({"grant": "refresh_token", "refresh_token": "one"}));
+    let refreshing = access(&json!({"grant": "refresh_token", "refresh_token": "one"}));
     assert_eq!(form(&refreshing).0["refresh_token"], "one");
     refreshing.slot.rotate_refresh_token("two".to_owned());
     assert_eq!(form(&refreshing).0["refresh_token"], "two");
@@ -79,7 +79,7 @@ fn a_grant_sends_its_own_credentials() {
 
 #[test]
 fn a_key_that_cannot_sign_is_told() {
-    let unusable = access(json!({"client_auth": "private_key_jwt", "private_key": "***"}));
+    let unusable = access(&json!({"client_auth": "private_key_jwt", "private_key": "***"}));
     let why = build_request(&unusable, WALL).unwrap_err();
     assert!(why.starts_with("`private_key`: this is not a private key"), "{why}");
 }

@@ -88,7 +88,7 @@ async fn obtain_together(
     let (client, redactor) = (client(), SecretRedactor::default());
     let wall = Timestamp::from_micros(1_700_000_000_000_000);
     let ask = TokenAsk { oauth: access, client: &client, redactor: &redactor, wall };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut asking = Box::pin(join_all((0..times).map(|_| obtain_token(ask, deadline))));
     assert!(asking.as_mut().now_or_never().is_none(), "the token server is held");
     server.let_on.add_permits(1);

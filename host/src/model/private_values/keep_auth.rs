@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn endpoint(url: &str, auth: Value) -> EndpointSettings {
+    fn endpoint(url: &str, auth: &Value) -> EndpointSettings {
         serde_json::from_value(json!({"name": "a", "url": url, "auth": auth})).unwrap()
     }
 
@@ -108,20 +108,20 @@ mod tests {
     #[test]
     fn secrets_are_kept_for_the_same_receiver_and_token_server_only() {
         let (url, token_url) = ("https://h.example/in", "https://t.example/token?k=s3cret");
-        let stored = endpoint(url, oauth(token_url, "s3cret"));
+        let stored = endpoint(url, &oauth(token_url, "s3cret"));
         let mut same =
-            endpoint("https://h.example/moved", oauth("https://t.example/token?k=***", MASK));
+            endpoint("https://h.example/moved", &oauth("https://t.example/token?k=***", MASK));
         assert_eq!(faulty(&mut same, &stored), [""; 0]);
         assert_eq!(same.auth, stored.auth);
         let secrets = ["auth.client_secret", "auth.extra.resource"];
-        let mut moved = endpoint("https://evil.example/in", oauth(token_url, MASK));
+        let mut moved = endpoint("https://evil.example/in", &oauth(token_url, MASK));
         assert_eq!(faulty(&mut moved, &stored), secrets);
-        let mut elsewhere = endpoint(url, oauth("https://evil.example/token", MASK));
+        let mut elsewhere = endpoint(url, &oauth("https://evil.example/token", MASK));
         assert_eq!(faulty(&mut elsewhere, &stored), secrets);
-        let mut masked = endpoint(url, oauth("https://evil.example/token?k=***", "new"));
+        let mut masked = endpoint(url, &oauth("https://evil.example/token?k=***", "new"));
         assert_eq!(faulty(&mut masked, &stored), ["auth.token_url"]);
         let bearer = json!({"kind": "bearer", "token": MASK});
-        assert_eq!(faulty(&mut endpoint(url, bearer), &stored), ["auth.token"]);
+        assert_eq!(faulty(&mut endpoint(url, &bearer), &stored), ["auth.token"]);
     }
 
     #[test]

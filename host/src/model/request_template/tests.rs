@@ -21,7 +21,7 @@ fn subject(data: &str) -> EventSubject<'_> {
     }
 }
 
-fn settings(more: Value) -> EndpointSettings {
+fn settings(more: &Value) -> EndpointSettings {
     let mut settings = json!({"name": "a", "url": "https://h.example/api"});
     for (key, value) in more.as_object().unwrap() {
         settings[key] = value.clone();
@@ -29,16 +29,16 @@ fn settings(more: Value) -> EndpointSettings {
     serde_json::from_value(settings).unwrap()
 }
 
-fn render(more: Value) -> Result<TemplatedRequest, TemplateFault> {
+fn render(more: &Value) -> Result<TemplatedRequest, TemplateFault> {
     RequestTemplate::read(&settings(more)).unwrap().render(&subject(LEAD))
 }
 
-fn body(template: Value) -> String {
-    let made = render(json!({"body": template})).unwrap();
+fn body(template: &Value) -> String {
+    let made = render(&json!({"body": template})).unwrap();
     String::from_utf8(made.body.unwrap()).unwrap()
 }
 
-fn faults(more: Value) -> Vec<String> {
+fn faults(more: &Value) -> Vec<String> {
     let faults = RequestTemplate::read(&settings(more)).unwrap_err();
     faults.into_iter().map(|fault| format!("{}: {}", fault.path, fault.message)).collect()
 }
@@ -63,13 +63,13 @@ fn a_body_is_what_is_written_with_values_of_the_event() {
         (json!({"id": "=id", "resource": "=resource"}), r#"{"id":null,"resource":"lead"}"#),
         (json!("=\"=text\""), r#""=text""#),
     ] {
-        assert_eq!(body(template.clone()), wanted, "{template}");
+        assert_eq!(body(&template), wanted, "{template}");
     }
 }
 
 #[test]
 fn a_path_and_a_query_hold_encoded_values() {
-    let made = render(json!({
+    let made = render(&json!({
         "method": "PUT",
         "path": "/leads/{data.id}/{data.slash}/{data.address[\"zip\"]}ö",
         "query": {"mail": "=data.email", "fixed": "a b&c", "none": "=data.nothing", "n": "=data.id"},
@@ -78,7 +78,7 @@ fn a_path_and_a_query_hold_encoded_values() {
     assert_eq!(made.path, "/leads/17/a%2Fb%20c/10115%C3%B6");
     assert_eq!(made.query, "fixed=a%20b%26c&mail=z%40x.example&n=17");
     assert_eq!(made.body, None);
-    let braces = render(json!({"path": "/x/{ {\"a}\": \"}'\"}[\"a}\"] }/y"})).unwrap();
+    let braces = render(&json!({"path": "/x/{ {\"a}\": \"}'\"}[\"a}\"] }/y"})).unwrap();
     assert_eq!(braces.path, "/x/%7D%27/y");
 }
 
@@ -95,7 +95,7 @@ fn a_value_that_cannot_be_computed_makes_no_request() {
         (json!({"path": "/leads/{data.tags}"}), "path", "a list, not a text"),
         (json!({"query": {"a": "=data.address"}}), "query.a", "an object, not a text"),
     ] {
-        let fault = render(more.clone()).unwrap_err();
+        let fault = render(&more).unwrap_err();
         assert_eq!(fault.place, place, "{more}: {fault}");
         assert!(fault.why.contains(why), "{more}: {fault}");
     }
@@ -118,22 +118,22 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         (json!({"path": "/a?b=1"}), "path: a path has no `?`"),
         (json!({"body": {}, "envelope": "raw"}), "envelope: `body` takes the place"),
     ] {
-        let told = faults(more.clone());
+        let told = faults(&more);
         assert!(told[0].starts_with(wanted), "{more}: {told:?}");
     }
     let many = vec!["=data.id"; 201];
-    assert_eq!(faults(json!({"body": many})), ["body: at most 200 expressions"]);
+    assert_eq!(faults(&json!({"body": many})), ["body: at most 200 expressions"]);
 }
 
 #[test]
 fn an_event_cannot_make_a_request_without_end() {
     let long = format!(r#"{{"t":"{}"}}"#, "x".repeat(3_000_000));
-    let template = settings(json!({"body": ["=data.t", "=data.t"]}));
+    let template = settings(&json!({"body": ["=data.t", "=data.t"]}));
     let fault = RequestTemplate::read(&template).unwrap().render(&subject(&long)).unwrap_err();
     assert_eq!(fault.place, "body[1]");
     assert!(fault.why.contains("too long"), "{fault}");
     let many = vec!["=size(data.t + \"\")"; 20];
-    let template = settings(json!({"body": many}));
+    let template = settings(&json!({"body": many}));
     let fault = RequestTemplate::read(&template).unwrap().render(&subject(&long)).unwrap_err();
     assert!(fault.why.contains("too many or too long values"), "{fault}");
 }

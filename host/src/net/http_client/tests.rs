@@ -8,7 +8,6 @@ use crate::net::header_case::header_case;
 use http::Version;
 use http::{HeaderName, HeaderValue, header};
 use server::{Script, Server, SilentRelay, Tls};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -162,8 +161,8 @@ impl PermitKeeper for Looks {
     }
 }
 
-fn permit_for(looks: usize) -> Option<SendPermit> {
-    Some(SendPermit { keeper: Arc::new(Looks(AtomicUsize::new(looks))), number: 1 })
+fn permit_for(looks: usize) -> SendPermit {
+    SendPermit { keeper: Arc::new(Looks(AtomicUsize::new(looks))), number: 1 }
 }
 
 #[tokio::test]
@@ -171,7 +170,7 @@ async fn a_request_whose_permit_is_lost_on_its_way_to_the_socket_is_not_sent() {
     let server = Server::start(Script::Answer("HTTP/1.1 204 No Content\r\n\r\n")).await;
     let client = client();
     for looks in [1, 0, 1] {
-        let request = ClientRequest { permit: permit_for(looks), ..request(&server.url()) };
+        let request = ClientRequest { permit: Some(permit_for(looks)), ..request(&server.url()) };
         assert_eq!(client.send(request, LONG, pending()).await.is_some(), looks == 1);
     }
     assert_eq!(server.requests(), 2);
@@ -183,7 +182,7 @@ async fn a_request_whose_permit_is_lost_is_not_sent_again_on_another_connection(
     let server = Server::start(Script::Once).await;
     let client = client();
     client.post(request(&server.url()), LONG).await.unwrap();
-    let request = ClientRequest { permit: permit_for(1), ..request(&server.url()) };
+    let request = ClientRequest { permit: Some(permit_for(1)), ..request(&server.url()) };
     assert!(client.send(request, LONG, pending()).await.is_none());
 }
 
@@ -191,7 +190,7 @@ async fn a_request_whose_permit_is_lost_is_not_sent_again_on_another_connection(
 async fn a_long_body_is_broken_off_when_its_permit_is_lost() {
     let body = Bytes::from(vec![b' '; 1 << 20]);
     let server = Server::start(Script::Answer("HTTP/1.1 204 No Content\r\n\r\n")).await;
-    let request = ClientRequest { permit: permit_for(3), body, ..request(&server.url()) };
+    let request = ClientRequest { permit: Some(permit_for(3)), body, ..request(&server.url()) };
     assert!(client().send(request, LONG, pending()).await.is_none());
 }
 

@@ -47,12 +47,11 @@ pub async fn read_these(
             }
             Err(why) if why.is_of_content() => {
                 crm.give_up().await?;
-                match part {
-                    [key] => drop(found.bad.insert(*key, why.to_string())),
-                    _ => {
-                        let (first, rest) = part.split_at(part.len() / 2);
-                        parts.extend([rest, first]);
-                    }
+                if let [key] = part {
+                    found.bad.insert(*key, why.to_string());
+                } else {
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    parts.extend([rest, first]);
                 }
             }
             Err(why) => return Err(why),

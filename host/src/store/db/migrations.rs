@@ -54,7 +54,7 @@ pub async fn migrate_postgres(pool: &PgPool) -> Result<(), StoreError> {
     // sqlx refuses what it does not know. Where all that is known here is applied, it has nothing
     // to do anyway.
     if find_unknown(&POSTGRES, &applied).is_some() {
-        return list_missing(&POSTGRES, applied).map(drop);
+        return list_missing(&POSTGRES, &applied).map(drop);
     }
     drop(db);
     POSTGRES.run(pool).await.map_err(|error| StoreError::Migration(Box::new(error)))
@@ -86,7 +86,7 @@ pub async fn migrate_pooled(pool: &PgPool) -> Result<(), StoreError> {
     let mut tx = pool.begin_with(TAKE_TURN).await?;
     sqlx::raw_sql(CREATE_POSTGRES_TABLE).execute(&mut *tx).await?;
     let applied = read_applied_postgres(&mut tx).await?;
-    for migration in list_missing(&POSTGRES, applied)? {
+    for migration in list_missing(&POSTGRES, &applied)? {
         apply_pooled(&mut tx, migration).await?;
     }
     Ok(tx.commit().await?)
@@ -130,7 +130,7 @@ fn find_unknown(migrator: &Migrator, applied: &AppliedMigrations) -> Option<i64>
 /// left it so that this one can go on. Fails where it cannot, or where a migration was another one.
 fn list_missing(
     migrator: &'static Migrator,
-    applied: AppliedMigrations,
+    applied: &AppliedMigrations,
 ) -> Result<Vec<&'static Migration>, StoreError> {
     let mut missing = Vec::new();
     for migration in migrator.iter() {
@@ -140,7 +140,7 @@ fn list_missing(
             None => missing.push(migration),
         }
     }
-    let Some(unknown) = find_unknown(migrator, &applied) else { return Ok(missing) };
+    let Some(unknown) = find_unknown(migrator, applied) else { return Ok(missing) };
     let newest = migrator.iter().map(|known| known.version).max().unwrap_or_default();
     match applied.floor.filter(|floor| missing.is_empty() && *floor <= newest) {
         Some(_) => {
@@ -157,7 +157,7 @@ fn list_missing(
 /// Applies what an SQLite database lacks. A database that lacks nothing is not written to, so that
 /// one on a full disk can be opened.
 pub fn migrate_sqlite(db: &mut Connection) -> Result<(), StoreError> {
-    for migration in list_missing(&SQLITE, read_applied(db)?)? {
+    for migration in list_missing(&SQLITE, &read_applied(db)?)? {
         apply(db, migration)?;
     }
     Ok(())

@@ -20,7 +20,7 @@ async fn two_nodes() -> Option<(TestStore, EventStore)> {
 
 fn is_set_forward(store: &EventStore) -> bool {
     let ahead = store.clock().now().since(store.clock().wall());
-    ahead > BY - NEARLY && ahead < BY + NEARLY
+    ahead.abs_diff(BY) < NEARLY
 }
 
 #[tokio::test]

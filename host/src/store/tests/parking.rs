@@ -16,12 +16,12 @@ async fn capture_in_order(store: &EventStore, endpoint: EndpointId) -> Vec<NewDe
     let mut made = Vec::new();
     let mut captures = Vec::new();
     for _ in 0..WAITING {
-        let mut captured = invoice("17");
-        let order_key = captured.event.record_key();
-        let delivery = NewDelivery { order_key, ..delivery(&captured.event, endpoint) };
+        let mut one = invoice("17");
+        let order_key = one.event.record_key();
+        let delivery = NewDelivery { order_key, ..delivery(&one.event, endpoint) };
         made.push(delivery.clone());
-        captured.deliveries.push(DeliveryDraft { delivery, slot: None });
-        captures.push(captured);
+        one.deliveries.push(DeliveryDraft { delivery, slot: None });
+        captures.push(one);
     }
     store.capture_events(captures).await.unwrap();
     made
