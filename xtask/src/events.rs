@@ -170,7 +170,7 @@ fn about(resource: &str) -> Result<String> {
 }
 
 /// A text as it stands in a table.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 

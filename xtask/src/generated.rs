@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::events;
 use crate::process::{output, workspace};
 use crate::test::Built;
+use crate::{api_page, events, settings_page};
 
 /// A generated file and what it must hold.
 #[derive(Debug)]
@@ -47,7 +47,10 @@ async fn files(built: Built) -> Result<Vec<Generated>> {
     let openapi = output(built.program(&["openapi"])).await?;
     let catalogue = output(built.program(&["event-type", "list", "--json"])).await?;
     let docs = workspace().join("docs");
+    let settings = std::fs::read_to_string(workspace().join("waybill.example.toml"))?;
     Ok(vec![
+        Generated { path: docs.join("api.md"), text: api_page::page(&openapi)? },
+        Generated { path: docs.join("configuration.md"), text: settings_page::page(&settings)? },
         Generated { path: docs.join("openapi.json"), text: openapi },
         Generated { path: docs.join("events.md"), text: events::page(&catalogue)? },
     ])

@@ -16,6 +16,9 @@ const PROFILE: &str = "guest";
 /// Names the folder of the compiled guests, for the tests and the program.
 pub(crate) const GUESTS: &str = "WAYBILL_GUESTS";
 
+/// Names it for the build of the program, which then takes the example modules into itself.
+pub(crate) const EMBEDDED: &str = "WAYBILL_EMBED_MODULES";
+
 /// Builds all guests and gives the folder that they are in.
 pub(crate) async fn build() -> Result<PathBuf> {
     install_target().await?;

@@ -1,5 +1,5 @@
 //! The task runner of the workspace: `cargo xtask test | demo | bench | ci | contract | measure |
-//! gen`.
+//! gen | package`.
 //!
 //! It needs nothing but rustup's cargo. What else a task needs it brings or starts itself: the
 //! `wasm32-wasip2` target, the compiled guests, a throw-away PostgreSQL and MariaDB, the languages
@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to people")]
 
+mod api_page;
 mod bench;
 mod ci;
 mod contract;
@@ -16,8 +17,10 @@ mod generated;
 mod guests;
 mod measure;
 mod needs;
+mod package;
 mod packages;
 mod process;
+mod settings_page;
 mod test;
 
 use anyhow::{Result, bail};
@@ -54,6 +57,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Make a package, print its size, and start what is in it once
+    Package(package::PackageArgs),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +88,7 @@ async fn run(task: Task) -> Result<()> {
         Task::Measure => measure::run().await,
         Task::Gen { check: true } => generated::check().await,
         Task::Gen { check: false } => generated::write().await,
+        Task::Package(args) => package::run(&args).await,
     }
 }
 
