@@ -31,6 +31,7 @@ mod failover;
 mod failures;
 mod files;
 mod filters;
+mod guides;
 mod javascript;
 mod layers;
 mod libraries;
