@@ -149,6 +149,16 @@ pub(crate) async fn promtool(skips: &mut Skips) {
     }
 }
 
+/// The program that builds images.
+pub(crate) async fn buildah(skips: &mut Skips) {
+    if !answers("buildah").await {
+        install(&["buildah"]).await;
+    }
+    if !answers("buildah").await {
+        skips.add("the container image", "buildah is not installed");
+    }
+}
+
 /// The libraries that senders and receivers of webhooks use, for the tests; none where they are not
 /// to be had.
 pub(crate) async fn libraries(skips: &mut Skips) -> Option<PathBuf> {

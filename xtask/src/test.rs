@@ -74,6 +74,7 @@ pub(crate) async fn all(arguments: &[String], skips: &mut Skips) -> Result<()> {
     let built = Built::with_tests().await?;
     needs::languages(skips).await;
     needs::promtool(skips).await;
+    needs::buildah(skips).await;
     let postgres = needs::postgres(skips, Cluster::start_unsynced).await;
     needs::pooler(skips).await;
     needs::brokers(skips).await;

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Result, bail};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::executable::Executable;
 use super::{library_files, place_content, place_executable, place_file, print_size, trial};
@@ -44,15 +45,15 @@ pub(super) async fn make(executable: &Executable, out: &Path) -> Result<()> {
         // An archive of an image is never written over.
         std::fs::remove_file(&archive)?;
     }
-    let folder = TempDir::new()?;
-    let root = folder.path().join("root");
-    lay_out(executable, &root).await?;
     let image = format!("docker-archive:{}", archive.display());
-    let container = WorkingContainer::create("scratch").await?;
-    container.build(&root, &executable.version, &image).await?;
-    drop(container);
+    let store = ImageStore::create()?;
+    let root = store.0.path().join("image");
+    lay_out(executable, &root).await?;
+    let built = store.create_container("scratch").await?;
+    store.build(&built, &root, &executable.version, &image).await?;
     print_size(&archive)?;
-    start_image(&image).await
+    let imported = store.create_container(&image).await?;
+    start_imported(&store, &imported).await
 }
 
 /// Writes the image's files under `root`.
@@ -72,16 +73,14 @@ async fn lay_out(executable: &Executable, root: &Path) -> Result<()> {
     Ok(std::fs::set_permissions(temporary, std::fs::Permissions::from_mode(0o1777))?)
 }
 
-/// Imports the archive again and starts the server in it.
-async fn start_image(image: &str) -> Result<()> {
-    let container = WorkingContainer::create(image).await?;
+/// Starts the server in a container.
+async fn start_imported(store: &ImageStore, container: &str) -> Result<()> {
     // chroot needs no runtime and no cgroups, and leaves the network as it is: a port of loopback
     // can be asked from here.
     let isolation = ["run", "--isolation", "chroot", "--env", "WAYBILL_SERVER__LISTEN=127.0.0.1:0"];
-    let program = ["--", "/usr/bin/waybill"];
-    let mut probe = command("buildah", &isolation);
-    probe.arg(&container.name).args(program).arg("--version");
-    let probed = probe.output().await?;
+    let program = [container, "--", "/usr/bin/waybill"];
+    let mut probe = store.buildah(&isolation);
+    let probed = probe.args(program).arg("--version").output().await?;
     if !probed.status.success() {
         let why = String::from_utf8_lossy(&probed.stderr);
         if is_forbidden(&why) {
@@ -90,10 +89,9 @@ async fn start_image(image: &str) -> Result<()> {
         }
         bail!("the image does not start: {}", why.trim());
     }
-    let mut serve = command("buildah", &isolation);
-    serve.arg(&container.name).args(program).arg("serve");
-    // SIGTERM ends buildah's own processes too, and its status is then not the server's.
-    trial::start_once(serve, "the image").await.map(drop)
+    let mut serve = store.buildah(&isolation);
+    serve.args(program).arg("serve");
+    trial::start_once(serve, "the image").await
 }
 
 /// Whether buildah itself was refused what it needs to run anything, as in a container.
@@ -101,49 +99,52 @@ fn is_forbidden(why: &str) -> bool {
     why.to_ascii_lowercase().contains("operation not permitted")
 }
 
-/// A container of buildah, removed when this is dropped.
+/// A store of images and containers for one task. It goes with its folder, and the user's own images
+/// are left alone.
 #[derive(Debug)]
-struct WorkingContainer {
-    name: String,
-}
+struct ImageStore(TempDir);
 
-impl WorkingContainer {
-    async fn create(from: &str) -> Result<Self> {
-        let name = output(command("buildah", &["from", "--quiet", from])).await?;
-        Ok(Self { name: name.trim().to_owned() })
+impl ImageStore {
+    fn create() -> Result<Self> {
+        Ok(Self(TempDir::with_prefix("waybill-image-")?))
+    }
+
+    /// buildah on this store.
+    fn buildah(&self, arguments: &[&str]) -> Command {
+        // vfs copies in place of mounting, so nothing is left mounted when the folder goes.
+        let mut buildah = command("buildah", &["--storage-driver", "vfs", "--root"]);
+        buildah.arg(self.0.path().join("root")).arg("--runroot").arg(self.0.path().join("run"));
+        buildah.args(arguments);
+        buildah
+    }
+
+    /// Makes a container of an image, and gives its name.
+    async fn create_container(&self, image: &str) -> Result<String> {
+        let name = output(self.buildah(&["from", "--quiet", image])).await?;
+        Ok(name.trim().to_owned())
     }
 
     /// Fills the container from `root`, and writes it as an image.
-    async fn build(&self, root: &Path, version: &str, image: &str) -> Result<()> {
-        let mut copy = command("buildah", &["copy", "--quiet", &self.name]);
+    async fn build(&self, container: &str, root: &Path, version: &str, image: &str) -> Result<()> {
+        let mut copy = self.buildah(&["copy", "--quiet", container]);
         copy.arg(root).arg("/").stdout(Stdio::null());
         succeed(copy).await?;
         let data = TempDir::new()?;
-        let mut copy = command("buildah", &["copy", "--quiet", "--chown", USER, &self.name]);
+        let mut copy = self.buildah(&["copy", "--quiet", "--chown", USER, container]);
         copy.arg(data.path()).arg("/data").stdout(Stdio::null());
         succeed(copy).await?;
-        let mut config = command("buildah", &["config", "--user", USER, "--volume", "/data"]);
-        config.args(["--workingdir", "/data", "--port", "8400"]);
+        let mut config = self.buildah(&["config", "--user", USER, "--volume", "/data"]);
+        config.args(["--workingdir", "/data", "--port", "8400", "--stop-signal", "SIGTERM"]);
         config.args(["--entrypoint", r#"["/usr/bin/waybill"]"#, "--cmd", "serve"]);
-        config.args(["--stop-signal", "SIGTERM"]);
         config.args(SETTINGS.iter().flat_map(|setting| ["--env", setting]));
         let label = format!("org.opencontainers.image.version={version}");
         config.args(["--label", "org.opencontainers.image.title=waybill", "--label", &label]);
-        config.args(["--label", "org.opencontainers.image.licenses=Apache-2.0", &self.name]);
+        config.args(["--label", "org.opencontainers.image.licenses=Apache-2.0", container]);
         succeed(config).await?;
         let target = format!("{image}:localhost/waybill:{version}");
         // Docker's own format: both Docker and Podman load it.
-        let commit = ["commit", "--quiet", "--format", "docker", &self.name, &target];
-        output(command("buildah", &commit)).await.map(drop)
-    }
-}
-
-impl Drop for WorkingContainer {
-    fn drop(&mut self) {
-        let mut remove = std::process::Command::new("buildah");
-        remove.args(["rm", &self.name]).stdout(Stdio::null()).stderr(Stdio::null());
-        // What is left is listed by `buildah containers`.
-        drop(remove.status());
+        let commit = self.buildah(&["commit", "--quiet", "--format", "docker", container, &target]);
+        output(commit).await.map(drop)
     }
 }
 

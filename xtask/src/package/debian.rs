@@ -149,7 +149,7 @@ async fn start_unpacked(package: &Path, root: &Path) -> Result<()> {
     let mut serve = command(root.join("usr/bin/waybill"), &["serve", "--listen", "127.0.0.1:0"]);
     serve.arg("--config").arg(root.join(CONFIGURATION)).args(["--database", &database]);
     serve.env("WAYBILL_SERVER__DATA_DIR", &data);
-    trial::start_and_end(serve, "the unpacked package").await
+    trial::start_once(serve, "the unpacked package").await
 }
 
 /// Lets systemd judge the unit, with the paths of the unpacked package.

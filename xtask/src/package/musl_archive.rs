@@ -75,5 +75,5 @@ async fn start_unpacked(archive: &Path, name: &str) -> Result<()> {
     let program = folder.path().join(name).join("waybill");
     let mut serve = command(program, &["serve", "--listen", "127.0.0.1:0"]);
     serve.current_dir(folder.path());
-    trial::start_and_end(serve, "the static executable").await
+    trial::start_once(serve, "the static executable").await
 }

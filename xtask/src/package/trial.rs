@@ -1,10 +1,10 @@
 //! Starts a packaged server once, and asks it whether it is ready.
 
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, getpgid, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -13,17 +13,11 @@ use tokio::time::timeout;
 /// How long the server may take for its start, and for its end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// As [`start_once`], and fails where the server does not end in order.
-pub(super) async fn start_and_end(serve: Command, what: &str) -> Result<()> {
-    let status = start_once(serve, what).await?;
-    ensure!(status.success(), "{what} ended with {status}");
-    Ok(())
-}
-
 /// Runs `serve`, waits for its line that it is ready, asks for `/readyz`, and ends it by SIGTERM.
 ///
 /// The server must be told by its configuration to listen on a free port of loopback, without TLS.
-pub(super) async fn start_once(mut serve: Command, what: &str) -> Result<ExitStatus> {
+/// Fails where it does not get ready, or does not end in order.
+pub(super) async fn start_once(mut serve: Command, what: &str) -> Result<()> {
     for (name, _) in std::env::vars_os() {
         // What a developer has set for a server of their own.
         if name.to_string_lossy().starts_with("WAYBILL_") && !is_set(&serve, &name) {
@@ -33,24 +27,35 @@ pub(super) async fn start_once(mut serve: Command, what: &str) -> Result<ExitSta
     // A group of its own, because the command of a container is not the server itself.
     let mut server = serve.stdout(Stdio::piped()).process_group(0).spawn()?;
     let tried = timeout(PATIENCE, ask_when_ready(&mut server)).await;
-    end_group(&server)?;
+    end_server(&server)?;
     let ended = timeout(PATIENCE, server.wait()).await;
     let answer = tried.context("the server did not get ready within a minute")??;
     println!("started {what}: /readyz answers {answer}");
-    Ok(ended.context("the server did not end within a minute of SIGTERM")??)
+    let status = ended.context("the server did not end within a minute of SIGTERM")??;
+    ensure!(status.success(), "{what} ended with {status}");
+    Ok(())
 }
 
 fn is_set(serve: &Command, name: &std::ffi::OsStr) -> bool {
     serve.as_std().get_envs().any(|(set, value)| set == name && value.is_some())
 }
 
-fn end_group(server: &Child) -> Result<()> {
-    let Some(id) = server.id() else { return Ok(()) };
+/// Sends SIGTERM to the server alone: what started it in a container passes its exit status on.
+fn end_server(started: &Child) -> Result<()> {
+    let Some(id) = started.id() else { return Ok(()) };
     let group = Pid::from_raw(i32::try_from(id)?).context("a process has a number above zero")?;
-    match kill_process_group(group, Signal::TERM) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Ok(number) = entry.file_name().to_string_lossy().parse() else { continue };
+        let Some(process) = Pid::from_raw(number) else { continue };
+        let program = std::fs::read_link(entry.path().join("exe"));
+        let is_server = program.is_ok_and(|path| path.ends_with("waybill"));
+        // A process that has ended meanwhile has no group.
+        if is_server && getpgid(Some(process)).is_ok_and(|found| found == group) {
+            kill_process(process, Signal::TERM)?;
+        }
     }
+    Ok(())
 }
 
 /// What `/readyz` answers, once the server has said where it listens.
