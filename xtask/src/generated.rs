@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{output, workspace};
 use crate::test::Built;
-use crate::{api_page, events, settings_page};
+use crate::{api_page, configuration_page, events, objects_page};
 
 /// A generated file and what it must hold.
 #[derive(Debug)]
@@ -50,7 +50,11 @@ async fn files(built: Built) -> Result<Vec<Generated>> {
     let settings = std::fs::read_to_string(workspace().join("waybill.example.toml"))?;
     Ok(vec![
         Generated { path: docs.join("api.md"), text: api_page::page(&openapi)? },
-        Generated { path: docs.join("configuration.md"), text: settings_page::page(&settings)? },
+        Generated {
+            path: docs.join("configuration.md"),
+            text: configuration_page::page(&settings)?,
+        },
+        Generated { path: docs.join("objects.md"), text: objects_page::page(&openapi)? },
         Generated { path: docs.join("openapi.json"), text: openapi },
         Generated { path: docs.join("events.md"), text: events::page(&catalogue)? },
     ])

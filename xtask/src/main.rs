@@ -11,16 +11,17 @@
 mod api_page;
 mod bench;
 mod ci;
+mod configuration_page;
 mod contract;
 mod events;
 mod generated;
 mod guests;
 mod measure;
 mod needs;
+mod objects_page;
 mod package;
 mod packages;
 mod process;
-mod settings_page;
 mod test;
 
 use anyhow::{Result, bail};
