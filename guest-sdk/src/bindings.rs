@@ -1,4 +1,4 @@
-//! What wit-bindgen makes of `wit/module.wit`, one world for each role, so that a module exports
+//! What wit-bindgen makes of `wit/`, one world for each role, so that a module exports
 //! the roles that it names and no other. The shared types come from the first world.
 
 pub mod filter {
@@ -24,6 +24,14 @@ pub mod transform {
             "waybill:module/types@0.1.0": crate::bindings::types,
             "waybill:module/log@0.1.0": crate::bindings::log,
             "waybill:module/config@0.1.0": crate::bindings::config,
+            "waybill:module/http-types@0.1.0": crate::bindings::http_types,
+            "waybill:module/state@0.1.0": crate::bindings::state,
+            "waybill:module/records@0.1.0": crate::bindings::records,
+            "waybill:module/http@0.1.0": crate::bindings::http,
+            "waybill:module/secrets@0.1.0": crate::bindings::secrets,
+            "waybill:module/emit@0.1.0": crate::bindings::emit,
+            "waybill:module/deliveries@0.1.0": crate::bindings::deliveries,
+            "waybill:module/counters@0.1.0": crate::bindings::counters,
         },
     });
 }
@@ -40,11 +48,21 @@ pub mod route {
             "waybill:module/types@0.1.0": crate::bindings::types,
             "waybill:module/log@0.1.0": crate::bindings::log,
             "waybill:module/config@0.1.0": crate::bindings::config,
+            "waybill:module/http-types@0.1.0": crate::bindings::http_types,
+            "waybill:module/state@0.1.0": crate::bindings::state,
+            "waybill:module/records@0.1.0": crate::bindings::records,
+            "waybill:module/http@0.1.0": crate::bindings::http,
+            "waybill:module/secrets@0.1.0": crate::bindings::secrets,
+            "waybill:module/emit@0.1.0": crate::bindings::emit,
+            "waybill:module/deliveries@0.1.0": crate::bindings::deliveries,
+            "waybill:module/counters@0.1.0": crate::bindings::counters,
         },
     });
 }
 
 pub use filter::exports::waybill::module::filter as verdict;
-pub use filter::waybill::module::{config, log, types};
+pub use filter::waybill::module::{
+    config, counters, deliveries, emit, http, http_types, log, records, secrets, state, types,
+};
 pub use route::exports::waybill::module::route as dispatch;
 pub use transform::exports::waybill::module::transform as drafts;

@@ -17,6 +17,19 @@ pub fn get(key: &str) -> Option<String> {
     return crate::testing::config_value(key);
 }
 
+/// All of the configuration as a type of yours, such as a struct with `#[serde(default)]`.
+///
+/// A configuration that does not fit is a permanent failure with the code `config_invalid`.
+pub fn all<T: DeserializeOwned>() -> Result<T, Failure> {
+    #[cfg(target_family = "wasm")]
+    let text = crate::bindings::config::all();
+    #[cfg(not(target_family = "wasm"))]
+    let text = crate::testing::config_text();
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::permanent("config_invalid", format!("the configuration does not fit: {error}"))
+    })
+}
+
 /// The value of a key that has to be set.
 ///
 /// Without it, and with a value that does not fit the type, the failure is permanent, with the code
@@ -72,6 +85,7 @@ mod tests {
         assert_eq!(get("tags").as_deref(), Some(r#"["a","b"]"#));
         assert_eq!(get("nothing").as_deref(), Some("null"));
         assert_eq!(get("absent"), None);
+        assert_eq!(all::<serde_json::Map<String, Value>>().unwrap()["days"], 3);
     }
 
     #[test]

@@ -11,8 +11,10 @@ impl Dispatch {
     pub fn to(destination: impl Into<String>) -> Self {
         Self {
             destination: destination.into(),
+            operation: None,
             dedupe_key: None,
             ordering_key: None,
+            cancel_key: None,
             delay_seconds: 0,
             attributes: Vec::new(),
             data: None,
@@ -43,6 +45,22 @@ impl Dispatch {
         self
     }
 
+    /// Names the delivery, so that a later event of the flow can cancel it while it waits
+    /// ([`crate::deliveries::cancel`]).
+    #[must_use]
+    pub fn cancel_key(mut self, key: impl Into<String>) -> Self {
+        self.cancel_key = Some(key.into());
+        self
+    }
+
+    /// Chooses one of the endpoint's operations, such as `lead_create`, where it has several. An
+    /// endpoint without operations makes this a permanent failure.
+    #[must_use]
+    pub fn operation(mut self, operation: impl Into<String>) -> Self {
+        self.operation = Some(operation.into());
+        self
+    }
+
     /// Adds an attribute for this delivery; the name is lower case, and replaces the event's of the
     /// same name.
     #[must_use]
@@ -69,15 +87,19 @@ mod tests {
     fn dispatch_is_built_step_by_step() {
         let dispatch = Dispatch::to("erp")
             .after(Duration::from_millis(1_500))
+            .operation("invoice_create")
             .dedupe_key("invoice-17")
             .ordering_key("customer-4")
+            .cancel_key("reminder-17")
             .attribute("priority", "high")
             .json("paid")
             .unwrap();
         let expected = Dispatch {
             destination: "erp".to_owned(),
+            operation: Some("invoice_create".to_owned()),
             dedupe_key: Some("invoice-17".to_owned()),
             ordering_key: Some("customer-4".to_owned()),
+            cancel_key: Some("reminder-17".to_owned()),
             delay_seconds: 2,
             attributes: vec![("priority".to_owned(), "high".to_owned())],
             data: Some(Body::Json("\"paid\"".to_owned())),

@@ -46,8 +46,9 @@
 //! It compiles with `cargo build --target wasm32-wasip2` to a component, and natively for
 //! `cargo test`: there nothing is exported, and [`testing`] stands in for the host.
 //!
-//! What the crate does not do: it gives a module no clock, no network and no files. A module that
-//! asks the standard library for them gets an error or a fixed answer.
+//! A module has no clock, no network and no files of its own: one that asks the standard library for
+//! them gets an error or a fixed answer. What a manifest asks for and an operator approved is there as
+//! [`state`], [`records`], [`http`], [`secrets`], [`emit`], [`deliveries`] and [`counters`].
 
 #[expect(
     clippy::mem_forget,
@@ -57,6 +58,7 @@
 #[doc(hidden)]
 pub mod bindings;
 mod body;
+mod capabilities;
 pub mod config;
 mod dispatch;
 mod draft;
@@ -69,6 +71,7 @@ mod roles;
 pub mod testing;
 
 pub use bindings::dispatch::Dispatch;
-pub use bindings::types::{Body, Draft, Event, Failure, Reason, Retry};
+pub use bindings::types::{Body, Changes, Draft, Event, Failure, Reason, Retry};
 pub use bindings::verdict::Verdict;
+pub use capabilities::{counters, deliveries, emit, http, records, secrets, state};
 pub use roles::{Filter, Route, Transform};

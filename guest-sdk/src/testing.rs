@@ -14,6 +14,8 @@
 //! configuration, and log lines are lost. The real limits do not hold here: `waybill module run`
 //! runs the component itself, under the limits that the server sets.
 
+pub mod fakes;
+
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -21,6 +23,8 @@ use serde_json::Value;
 
 use crate::log::Level;
 use crate::{Body, Draft, Event};
+
+pub use fakes::Capabilities;
 
 /// One captured log line.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +50,7 @@ pub struct Host {
 struct State {
     config: Value,
     log: Vec<Line>,
+    capabilities: Capabilities,
 }
 
 thread_local! {
@@ -61,13 +66,25 @@ impl Host {
     /// A host with the configuration that a flow would give: a JSON object. It takes the place of
     /// the thread's earlier one.
     pub fn with_config(config: Value) -> Self {
-        STATE.set(Some(State { config, log: Vec::new() }));
+        let capabilities = Capabilities::default();
+        STATE.set(Some(State { config, log: Vec::new(), capabilities }));
         Self { thread: PhantomData }
     }
 
     /// The lines written so far.
     pub fn log(&self) -> Vec<Line> {
         STATE.with_borrow(|state| state.as_ref().map(|state| state.log.clone()).unwrap_or_default())
+    }
+
+    /// What the capabilities hold and what the module did with them so far. All of them are
+    /// granted here.
+    pub fn capabilities(&self) -> Capabilities {
+        with_capabilities(|held| held.clone())
+    }
+
+    /// Puts records, state or answers to requests where the module finds them.
+    pub fn change(&self, change: impl FnOnce(&mut Capabilities)) {
+        with_capabilities(change);
     }
 }
 
@@ -83,17 +100,19 @@ impl Drop for Host {
     }
 }
 
-/// An event of the given type and payload: id `evt_test`, source `test`, no subject, no attributes,
-/// 2026-05-03 at noon, first attempt. `Event { subject: …, ..testing::event(…) }` sets the rest.
+/// An event of the given type and payload: id `evt_test`, source `test`, no resource, no subject, no
+/// changes, no attributes, 2026-05-03 at noon, first attempt. `Event { subject: …, ..testing::event(…) }` sets the rest.
 #[expect(clippy::needless_pass_by_value, reason = "a test hands over what `json!` made")]
 pub fn event(kind: &str, data: Value) -> Event {
     Event {
         id: "evt_test".to_owned(),
         source: "test".to_owned(),
         kind: kind.to_owned(),
+        resource: None,
         subject: None,
         time: "2026-05-03T12:00:00.000Z".to_owned(),
         attempt: 1,
+        changes: None,
         attributes: Vec::new(),
         data: Body::Json(data.to_string()),
     }
@@ -110,6 +129,22 @@ pub fn payload(draft: &Draft) -> Value {
         },
         Body::Text(_) | Body::Bytes(_) => panic!("the draft's payload is not JSON"),
     }
+}
+
+pub(crate) fn with_capabilities<T>(work: impl FnOnce(&mut Capabilities) -> T) -> T {
+    STATE.with_borrow_mut(|state| match state {
+        Some(state) => work(&mut state.capabilities),
+        None => work(&mut Capabilities::default()),
+    })
+}
+
+/// The whole configuration, as a JSON object.
+pub(crate) fn config_text() -> String {
+    let text = STATE.with_borrow(|state| match &state.as_ref()?.config {
+        Value::Object(object) => serde_json::to_string(object).ok(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+    });
+    text.unwrap_or_else(|| "{}".to_owned())
 }
 
 pub(crate) fn config_value(key: &str) -> Option<String> {

@@ -196,6 +196,7 @@ async fn plan_event(
         Some(route) => {
             let planner = FlowPlanner {
                 route,
+                store: &context.journal,
                 event: &planning.event,
                 attempt: planning.attempts + 1,
                 dedupe_for: context.dedupe_for,
@@ -205,7 +206,7 @@ async fn plan_event(
             };
             match find_refusal(&planning, route).map(planner::FlowOutcome::kept_back) {
                 Some(kept_back) => kept_back,
-                None => planner.run(&context.journal).await,
+                None => planner.run().await,
             }
         }
         None => planner::FlowOutcome::gone(),

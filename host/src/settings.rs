@@ -9,6 +9,7 @@ pub mod endpoint_access;
 pub mod endpoint_runtime;
 pub mod live;
 pub mod matching;
+pub mod module_grants;
 pub mod oauth_access;
 pub mod sealed;
 pub mod source_runtime;
@@ -17,7 +18,8 @@ use crate::access::token::{ApiToken, TokenDigest};
 use crate::expression::WhereCondition;
 use crate::expression::event_subject::EventSubject;
 use crate::metrics::{FlowFigures, ModuleFigures};
-use crate::model::flow::{Flow, FlowModule};
+use crate::model::capability_grants::CapabilityGrants;
+use crate::model::flow::{Flow, FlowModule, ModuleConfig};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
 use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
@@ -70,7 +72,9 @@ pub struct ModuleStage {
     /// As the flow names it.
     pub settings: FlowModule,
     /// What the module reads through its `config` interface.
-    pub config: Arc<BTreeMap<String, String>>,
+    pub config: Arc<ModuleConfig>,
+    /// What else it may call; `None` where nothing else is granted.
+    pub grants: Option<Arc<CapabilityGrants>>,
     /// The version that runs; an error says why none does.
     pub module: Result<(u32, LoadedModule), ModuleUnusable>,
     /// How many of the flow's events may be in the module, or wait for it, at once: so that those

@@ -45,6 +45,7 @@ pub mod alerts;
 pub mod claim;
 pub mod erase;
 pub mod forget;
+pub mod module_state;
 pub mod modules;
 pub mod node;
 pub mod node_channel;
@@ -64,6 +65,7 @@ pub use commit::{KeptRow, RowHead, RowsSetAside, SourceChanges};
 pub use db::{ClusterLock, DatabaseProbe, StoreOpening, copy_database, probe_database};
 pub use error::{PrunedPayload, StoreError};
 pub use event_store::EventStore;
+pub use module_state::{FoundRecord, RecordLookup};
 pub use node::{NOTABLE_SKEW, RunningNode};
 pub use query::calls::CallFilter;
 pub use query::dead_letters::{

@@ -17,7 +17,8 @@
 //! pool with a fixed number of slots; a call waits for a slot, it never fails for want of one, and
 //! one module can hold only a part of them. A long call gives way to others at every tick.
 //!
-//! **What a module can do to others: nothing.** It gets no files, no network, no environment. Its
+//! **What a module can do to others: what it was granted** ([`capabilities`]), and nothing where that
+//! is nothing. It gets no files, no environment, and no network of its own. Its
 //! clock stands at the event's time and its randomness comes from the event's id, the module and a
 //! secret of the server, so that a retry, a dry run and a replay see the same. Processor time,
 //! memory, output, log and fan-out have [`ModuleLimits`]; whoever exceeds one ends with a
@@ -28,9 +29,11 @@
 //! limit only.
 
 pub mod bindings;
+pub mod capabilities;
 pub mod cache;
 pub mod check;
 pub mod compile;
+pub mod effect_calls;
 pub mod engine;
 pub mod error;
 pub mod guest_log;
@@ -39,11 +42,16 @@ pub mod json;
 pub mod limits;
 pub mod mapped;
 pub mod module;
+pub mod network_calls;
 pub mod output;
+pub mod record_calls;
 pub mod run;
+pub mod secret_calls;
+pub mod state_calls;
 pub mod validate;
 pub mod wasi;
 
+pub use capabilities::CapabilityRun;
 pub use cache::ModuleCache;
 pub use compile::{ModuleCompiler, compile_child};
 pub use engine::ModuleEngine;
@@ -52,7 +60,7 @@ pub use guest_log::LogLine;
 pub use limits::ModuleLimits;
 pub use module::{LoadedModule, ModuleReport, ModuleRole};
 pub use output::{
-    ModuleDispatch, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, PATIENCE, RoleVerdict,
+    InputChanges, ModuleDispatch, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, PATIENCE, RoleVerdict,
     RoutedEvent, RunEnd, merged,
 };
 

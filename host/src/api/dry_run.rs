@@ -179,6 +179,7 @@ pub async fn try_flow(
     let heavy = Arc::new(Semaphore::new(1));
     let planner = FlowPlanner {
         route: &trial,
+        store: &app.journal,
         event: &event,
         attempt: 1,
         dedupe_for: app.config.modules.dedupe_for.get(),
@@ -215,6 +216,7 @@ async fn build_trial_flow(
         modules.push(ModuleStage {
             settings: stage.settings.clone(),
             config: Arc::clone(&stage.config),
+            grants: stage.grants.clone(),
             module,
             share: Semaphore::new(app.live.engine().side_by_side()),
             figures: Arc::clone(&stage.figures),

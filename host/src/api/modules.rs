@@ -309,7 +309,7 @@ pub async fn run_module(
         attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let (event_id, time) = (event.id.to_string(), event.time().to_string());
     let input = trial_input(&event, (&event_id, &time), &attributes);
-    let ran = module.run(input, &Arc::new(settings.texts())).await;
+    let ran = module.run(input, &Arc::new(settings.readable_config())).await;
     let (end, reason, out) = match ran.end {
         RunEnd::Dropped { reason } => ("dropped", Some(reason), Vec::new()),
         RunEnd::Failed(failure) => {
@@ -343,9 +343,11 @@ fn trial_input<'a>(
         flow: "",
         source: &event.source,
         kind: &event.event_type,
+        resource: event.resource.as_deref(),
         subject: event.resource_id.as_deref(),
         time,
         attempt: 1,
+        changes: None,
         attributes,
         data: event.data.get(),
         // The clocks of a flow's modules stand at the capture.

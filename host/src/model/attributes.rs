@@ -29,6 +29,19 @@ pub const HOPS_HEADER: &str = "x-waybill-hops";
 /// All of them: none is an extension that a module may set or a relay sends as one.
 pub const RESERVED: [&str; 6] = [SUBJECT, CONTENT_TYPE, SCHEMA, ENCODING, SENT_TYPE, HOPS];
 
+/// How the names of attributes begin that only the host sets.
+const HOST_PREFIX: &str = "waybill-";
+/// The id of the event under which a module handed this one in.
+pub const CAUSED_BY: &str = "waybill-caused-by";
+/// How many events lead from the first one to this one. [`HOPS`] says the same and counts deliveries
+/// that were captured again, too.
+pub const MODULE_HOPS: &str = "waybill-hops";
+
+/// Whether only the host sets an attribute of this name.
+pub fn is_reserved_for_host(name: &str) -> bool {
+    name.get(..HOST_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HOST_PREFIX))
+}
+
 /// How often an event may be delivered and captured again. A chain of systems is shorter; a loop is
 /// not.
 pub const MAX_HOPS: u32 = 8;

@@ -7,6 +7,7 @@ use crate::expression::event_subject::EventSubject;
 use crate::time::timestamp::Timestamp;
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// The longest source name, external id, resource name or resource id, in bytes.
@@ -98,6 +99,24 @@ pub struct EventChanges {
     /// The old values of those, as far as they were kept, and as they were written: no number loses
     /// a digit.
     pub previous: IndexMap<String, Box<RawValue>>,
+}
+
+/// What an event changed, as modules read it.
+#[derive(Debug, serde::Deserialize)]
+pub struct ReadChanges<'a> {
+    /// The fields with another content.
+    #[serde(borrow)]
+    pub changed: Vec<Cow<'a, str>>,
+    /// Their old values, a JSON object.
+    #[serde(borrow)]
+    pub previous: &'a RawValue,
+}
+
+impl ReadChanges<'_> {
+    /// The names of the fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.changed.iter().map(|name| &**name)
+    }
 }
 
 /// One text for one resource record of one source. The separator cannot stand in its parts.

@@ -36,6 +36,27 @@ impl FlowModule {
         };
         self.config.iter().map(|(key, value)| (key.clone(), text(value))).collect()
     }
+
+    /// The configuration in both forms that a module can ask for.
+    pub fn readable_config(&self) -> ModuleConfig {
+        let object = serde_json::to_string(&self.config).unwrap_or_else(|_| "{}".to_owned());
+        ModuleConfig { texts: self.texts(), object }
+    }
+}
+
+/// The configuration of a module, as the module reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleConfig {
+    /// Text by key.
+    pub texts: BTreeMap<String, String>,
+    /// All of it, as a JSON object.
+    pub object: String,
+}
+
+impl Default for ModuleConfig {
+    fn default() -> Self {
+        Self { texts: BTreeMap::new(), object: "{}".to_owned() }
+    }
 }
 
 /// What an operator sets of a flow.

@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn run(steps: Vec<ModuleStep>) -> ModuleRun {
-        ModuleRun { steps, end: RunEnd::Out(Vec::new()) }
+        ModuleRun { steps, end: RunEnd::Out(Vec::new()), capabilities: None }
     }
 
     fn step(micros: u32, log: usize) -> ModuleStep {

@@ -335,8 +335,10 @@ mod tests {
         let dispatch = ModuleDispatch {
             id: None,
             destination: "sales".to_owned(),
+            operation: None,
             dedupe_key: Some("k".to_owned()),
             ordering_key: None,
+            cancel_key: None,
             delay_seconds: 60,
             attributes: Vec::new(),
             data: None,

@@ -12,17 +12,21 @@ use super::bounds::{self, EventWork, RunLabel};
 use super::contents::{ContentsRoom, PlanContents};
 use crate::metrics::module_figures::CallOutcome;
 use crate::model::endpoint::DeliveryMode;
-use crate::model::event::{DeliveryMessage, Event, attribute_texts};
+use crate::model::attributes::SentWith;
+use crate::model::event::{DeliveryMessage, Event, ReadChanges, attribute_texts};
 use crate::model::id::{EndpointId, EventId};
+use crate::model::plan_effects::PlanEffects;
 use crate::settings::endpoint_runtime::{EndpointDispatch, EndpointRuntime};
 use crate::settings::matching::NOTICE_REFUSAL;
 use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::clock::Clock;
-use crate::wasm::{self, LogLine, ModuleFailure, ModuleInput, ModuleStep, RoutedEvent, RunEnd};
+use crate::wasm::{
+    self, CapabilityRun, InputChanges, LogLine, ModuleFailure, ModuleInput, ModuleStep, RoutedEvent, RunEnd,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,6 +36,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct FlowPlanner<'a> {
     /// The flow.
     pub route: &'a FlowRuntime,
+    /// Where modules read, if that is granted to them.
+    pub store: &'a EventStore,
     pub event: &'a Event,
     /// 1, 2, …
     pub attempt: i32,
@@ -62,6 +68,8 @@ pub struct FlowOutcome<D = DeliveryDraft> {
     pub contents: Option<String>,
     /// Held until the plan is recorded, where it is a large one.
     pub heavy: Option<OwnedSemaphorePermit>,
+    /// What the modules changed besides; nothing of it counts where they failed.
+    pub effects: PlanEffects,
 }
 
 /// An endpoint that the flow chose, and how the event goes to it. Nothing is sent to one that is
@@ -215,14 +223,14 @@ impl FlowOutcome {
     pub fn gone() -> Self {
         let reason = "the flow was deleted before its modules ran".to_owned();
         let step = TraceStep::of_host("flow", wasm::RoleVerdict::Dropped.name(), reason);
-        Self { result: Ok(Vec::new()), steps: json(&[step]), contents: None, heavy: None }
+        Self::of_step(Ok(Vec::new()), step)
     }
 
     /// The modules are not to run.
     pub fn failed(failed: ModulesFailed) -> Self {
         let failure = wasm::RoleVerdict::Failed.name();
         let step = TraceStep::of_host("flow", failure, failed.detail.clone());
-        Self { steps: json(&[step]), result: Err(failed), contents: None, heavy: None }
+        Self::of_step(Err(failed), step)
     }
 }
 
@@ -230,7 +238,13 @@ impl<D> FlowOutcome<D> {
     /// The flow's `where` keeps the event back.
     pub fn kept_back(reason: String) -> Self {
         let step = TraceStep::of_host("flow", SKIPPED, reason);
-        Self { result: Ok(Vec::new()), steps: json(&[step]), contents: None, heavy: None }
+        Self::of_step(Ok(Vec::new()), step)
+    }
+
+    /// No module ran.
+    fn of_step(result: Result<Vec<D>, ModulesFailed>, step: TraceStep<'_>) -> Self {
+        let effects = PlanEffects::default();
+        Self { result, steps: json(&[step]), contents: None, heavy: None, effects }
     }
 }
 
@@ -249,6 +263,10 @@ struct RunCourse<'a, 's> {
     heavy: Option<OwnedSemaphorePermit>,
     /// How long it may still wait for others.
     patience: Duration,
+    /// What modules changed so far.
+    effects: PlanEffects,
+    /// What the event changed.
+    changes: Option<ReadChanges<'a>>,
 }
 
 impl RunCourse<'_, '_> {
@@ -263,14 +281,15 @@ impl RunCourse<'_, '_> {
 
 impl<'a> FlowPlanner<'a> {
     /// Runs the modules and makes the deliveries.
-    pub async fn run(&self, journal: &EventStore) -> FlowOutcome {
-        let FlowOutcome { result, steps, contents, heavy } = self.choose_deliveries().await;
+    pub async fn run(&self) -> FlowOutcome {
+        let FlowOutcome { result, steps, contents, heavy, effects } =
+            self.choose_deliveries().await;
         let draft = |(target, plan): ChosenDelivery<'a>| {
             let is_enabled = target.endpoint.settings.enabled;
-            is_enabled.then(|| target.draft(journal, self.event, plan))
+            is_enabled.then(|| target.draft(self.store, self.event, plan))
         };
         let result = result.map(|chosen| chosen.into_iter().filter_map(draft).collect());
-        FlowOutcome { result, steps, contents, heavy }
+        FlowOutcome { result, steps, contents, heavy, effects }
     }
 
     /// Runs the modules. Nothing is stored or taken.
@@ -283,10 +302,15 @@ impl<'a> FlowPlanner<'a> {
             flow: self.route.flow.id.to_string(),
             heavy: None,
             patience: wasm::PATIENCE,
+            effects: PlanEffects::default(),
+            // What cannot be read is not known.
+            changes: self.event.changes.as_deref().and_then(|changes| {
+                serde_json::from_str(changes.get()).ok()
+            }),
         };
         let result = self.plan_event(&mut course).await;
         course.work.close(course.steps);
-        let (heavy, contents) = (course.heavy, course.work.contents);
+        let (heavy, contents, effects) = (course.heavy, course.work.contents, course.effects);
         match &result {
             Err(failed) if !steps.last().is_some_and(TraceStep::is_failed) => {
                 let failure = wasm::RoleVerdict::Failed.name();
@@ -294,7 +318,7 @@ impl<'a> FlowPlanner<'a> {
             }
             Ok(_) | Err(_) => {}
         }
-        FlowOutcome { result, steps: json(&steps), contents: contents.into_json(), heavy }
+        FlowOutcome { result, steps: json(&steps), contents: contents.into_json(), heavy, effects }
     }
 
     async fn plan_event(
@@ -348,21 +372,31 @@ impl<'a> FlowPlanner<'a> {
         let share = course.wait(stage.share.acquire()).await?.ok();
         let own = pairs(&course.attributes);
         let attributes = wasm::merged(&own, &item.attributes);
+        let changed: Vec<&str> = course.changes.iter().flat_map(ReadChanges::names).collect();
+        let capabilities = self.capabilities(stage, &mut course.effects);
         let input = ModuleInput {
             id: &id,
             flow: &course.flow,
             source: &self.event.source,
             kind: item.kind.as_deref().unwrap_or(&self.event.event_type),
+            resource: self.event.resource.as_deref(),
             subject: item.subject.as_deref().or(self.event.resource_id.as_deref()),
             time: &time,
             attempt: self.attempt.unsigned_abs(),
+            changes: course.changes.as_ref().map(|changes| InputChanges {
+                changed: &changed,
+                previous: changes.previous.get(),
+            }),
             attributes: &attributes,
             data: item.data.as_deref().unwrap_or(self.event.data.get()),
             received,
             patience: course.patience,
         };
         let began = Instant::now();
-        let mut run = module.run(input, &stage.config).await;
+        let mut run = module.run_granted(input, &stage.config, capabilities).await;
+        if let Some(did) = run.capabilities.take() {
+            course.effects = did.effects;
+        }
         let ran: u64 = run.steps.iter().map(|step| u64::from(step.micros)).sum();
         drop(share);
         if let Some(clock) = self.clock {
@@ -379,6 +413,26 @@ impl<'a> FlowPlanner<'a> {
             RunEnd::Out(routed) => Ok(routed.into_iter().map(|one| item.then(one)).collect()),
             RunEnd::Failed(failure) => Err(ModulesFailed::of_module(&failure, name)),
         }
+    }
+
+    /// What the module may call besides its log and its configuration.
+    fn capabilities(
+        &self,
+        stage: &ModuleStage,
+        effects: &mut PlanEffects,
+    ) -> Option<Box<CapabilityRun>> {
+        let grants = Arc::clone(stage.grants.as_ref()?);
+        Some(Box::new(CapabilityRun {
+            grants,
+            store: Some(self.store.clone()),
+            flow: Some(self.route.flow.id),
+            module: stage.settings.name.clone(),
+            record: self.event.record_key(),
+            hops: SentWith::read(self.event.attributes.as_deref()).hops,
+            now: self.store.clock().now(),
+            effects: std::mem::take(effects),
+            looked_up: BTreeMap::new(),
+        }))
     }
 
     async fn choose_endpoints(
@@ -440,6 +494,7 @@ impl<'a> FlowPlanner<'a> {
                 .iter()
                 .map(|chosen| {
                     let target = self.find_destination(&chosen.destination)?;
+                    self.check_operation(target, chosen)?;
                     let message = if chosen.is_plain() {
                         whole.clone()
                     } else {
@@ -475,6 +530,20 @@ impl<'a> FlowPlanner<'a> {
             );
             ModulesFailed::output(self.last_module(), &what)
         })
+    }
+
+    /// No endpoint has operations yet.
+    fn check_operation(
+        &self,
+        target: &EndpointRuntime,
+        chosen: &wasm::ModuleDispatch,
+    ) -> Result<(), ModulesFailed> {
+        let Some(operation) = &chosen.operation else { return Ok(()) };
+        let name = &target.endpoint.settings.name;
+        let what = format!(
+            "route chose the operation `{operation}` of endpoint `{name}`, which has no operations: leave `operation` out"
+        );
+        Err(ModulesFailed::output(self.last_module(), &what))
     }
 
     fn last_module(&self) -> &str {

@@ -14,6 +14,7 @@ use crate::model::flow::{Flow, FlowModule, FlowSettings};
 use crate::model::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
 use crate::model::private_values::MASK;
 use crate::model::source::{Source, SourceSettings};
+use crate::settings::module_grants::granted_capabilities;
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
 use crate::settings::oauth_access::RotatedToken;
 use crate::settings::source_runtime::{SourceHealth, SourceRuntime};
@@ -499,7 +500,8 @@ impl LiveSettings {
         let share = Semaphore::new(self.inner.engine.side_by_side());
         ModuleStage {
             settings: settings.clone(),
-            config: Arc::new(settings.texts()),
+            config: Arc::new(settings.readable_config()),
+            grants: granted_capabilities(&module),
             module,
             share,
             figures: self.inner.journal.metrics().find_module(&settings.name),

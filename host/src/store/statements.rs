@@ -828,6 +828,11 @@ statements! {
     ERASE_DELIVERIES = "DELETE FROM delivery WHERE event_id = $1";
     ERASE_EVENT = "DELETE FROM event WHERE id = $1";
 
+    SELECT_STATE = "SELECT value, expires_at FROM module_state \
+        WHERE flow_id = $1 AND scope = $2 AND key = $3";
+    COUNT_STATE = "SELECT COUNT(*) AS value FROM (\
+        SELECT 1 FROM module_state WHERE flow_id = $1 LIMIT $2) AS counted";
+
     FORGET_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
         SELECT endpoint_id, key FROM dedupe_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
     FORGET_CAPTURE_KEYS = "DELETE FROM capture_key WHERE key IN (\

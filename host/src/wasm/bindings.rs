@@ -7,6 +7,11 @@
 wasmtime::component::bindgen!({
     path: "../wit",
     world: "pipeline-module",
+    imports: {
+        "waybill:module/state": async,
+        "waybill:module/records": async,
+        "waybill:module/http": async,
+    },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
 });

@@ -13,6 +13,7 @@ use super::json;
 use super::output::{EventDraft, ModuleDispatch, ModuleFailure};
 use crate::crypto::sha256;
 use crate::json::storable::make_storable;
+use crate::model::attributes::is_reserved_for_host;
 use crate::model::event::MAX_KEY;
 use crate::model::id::EventId;
 use crate::model::type_pattern::is_event_type;
@@ -89,7 +90,7 @@ pub fn check_drafts(
             ));
         }
         key("subject", subject.as_deref(), place)?;
-        check_attribute_count(attributes.len(), limits, place)?;
+        check_attributes(&attributes, limits, place)?;
         size.add(&attributes, Some(&data))?;
         let data = body(data, place)?;
         let (subject, attributes) = (subject.map(make_storable), kept(attributes));
@@ -111,8 +112,16 @@ pub fn check_dispatches(
     let mut size = OutputBudget::new(limits);
     let dispatch = |(n, dispatch): (usize, WireDispatch)| {
         let place = format_args!("dispatch {n}");
-        let WireDispatch { destination, dedupe_key, ordering_key, delay_seconds, attributes, data } =
-            dispatch;
+        let WireDispatch {
+            destination,
+            operation,
+            dedupe_key,
+            ordering_key,
+            cancel_key,
+            delay_seconds,
+            attributes,
+            data,
+        } = dispatch;
         if Duration::from_secs(delay_seconds.into()) > limits.delay {
             let limit = limits.delay.as_secs();
             return refuse(format!(
@@ -122,13 +131,17 @@ pub fn check_dispatches(
         key("destination", Some(&destination), place)?;
         key("dedupe-key", dedupe_key.as_deref(), place)?;
         key("ordering-key", ordering_key.as_deref(), place)?;
-        check_attribute_count(attributes.len(), limits, place)?;
+        key("operation", operation.as_deref(), place)?;
+        key("cancel-key", cancel_key.as_deref(), place)?;
+        check_attributes(&attributes, limits, place)?;
         size.add(&attributes, data.as_ref())?;
         Ok(ModuleDispatch {
             id: data.is_some().then(|| origin.id("dispatch", n)),
             destination: make_storable(destination),
+            operation: operation.map(make_storable),
             dedupe_key: dedupe_key.map(make_storable),
             ordering_key: ordering_key.map(make_storable),
+            cancel_key: cancel_key.map(make_storable),
             delay_seconds,
             attributes: kept(attributes),
             data: data.map(|data| body(data, place)).transpose()?,
@@ -147,17 +160,33 @@ fn key(what: &str, value: Option<&str>, place: std::fmt::Arguments<'_>) -> Check
 }
 
 /// Bounds the attributes: merging compares each with all others, and in CloudEvents' binary mode
-/// each is a header, of which `http` holds 24,576 and then panics.
-fn check_attribute_count(
-    count: usize,
+/// each is a header, of which `http` holds 24,576 and then panics. Names that are the host's are a
+/// failure of the module's own kind, so that none is ever a silent misspelling.
+fn check_attributes(
+    attributes: &[(String, String)],
     limits: &ModuleLimits,
     place: std::fmt::Arguments<'_>,
 ) -> CheckResult<()> {
-    let limit = limits.attributes;
-    if count <= limit {
-        return Ok(());
+    let (count, limit) = (attributes.len(), limits.attributes);
+    if count > limit {
+        return refuse(format!("{place}: {count} attributes, the limit is {limit}"));
     }
-    refuse(format!("{place}: {count} attributes, the limit is {limit}"))
+    match attributes.iter().find(|(name, _)| is_reserved_for_host(name)) {
+        Some((name, _)) => Err(ModuleFailure::Declared {
+            retryable: false,
+            after: None,
+            code: "invalid".to_owned(),
+            message: format!("{place}: {}", reserved_attribute(name)),
+            pointer: None,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Why a module may not set an attribute of this name.
+pub fn reserved_attribute(name: &str) -> String {
+    let name = make_storable(clip(name, MAX_KEY).to_owned());
+    format!("the attribute `{name}` is the host's: names that begin with `waybill-` are not for modules")
 }
 
 fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> CheckResult<String> {
@@ -212,7 +241,7 @@ impl OutputBudget {
 impl IdOrigin<'_> {
     /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent,
     /// flow, module and position give the same id, and no module can choose one.
-    fn id(&self, what: &str, position: usize) -> EventId {
+    pub fn id(&self, what: &str, position: usize) -> EventId {
         let position = (position as u64).to_le_bytes();
         let parts: [&[u8]; 7] = [
             self.module,
@@ -316,8 +345,10 @@ mod tests {
         let dispatched = |count| {
             let given = WireDispatch {
                 destination: "crm".into(),
+                operation: None,
                 dedupe_key: None,
                 ordering_key: None,
+                cancel_key: None,
                 delay_seconds: 0,
                 attributes: named(count),
                 data: None,
@@ -326,6 +357,18 @@ mod tests {
         };
         assert!(dispatched(64).is_ok());
         assert!(message(dispatched(65)).contains("dispatch 0: 65 attributes, the limit is 64"));
+    }
+
+    #[test]
+    fn attributes_of_the_host_are_refused() {
+        let given = WireDraft {
+            attributes: vec![("Waybill-Hops".into(), "0".into())],
+            ..draft(BodyResult::Json("1".into()))
+        };
+        let checked = check_drafts(vec![given], origin("evt_1", &[0; 32]), &ModuleLimits::default());
+        let failure = checked.unwrap_err();
+        assert_eq!(failure.reason(), "module_failure");
+        assert!(failure.to_string().contains("invalid: draft 0: the attribute `Waybill-Hops`"));
     }
 
     #[test]
@@ -347,8 +390,10 @@ mod tests {
     fn a_delay_over_the_limit_is_refused() {
         let dispatch = |delay_seconds| WireDispatch {
             destination: "crm".into(),
+            operation: None,
             dedupe_key: None,
             ordering_key: None,
+            cancel_key: None,
             delay_seconds,
             attributes: Vec::new(),
             data: None,

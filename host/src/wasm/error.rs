@@ -78,8 +78,9 @@ pub enum ModuleRejection {
     /// Something that the host does not provide.
     #[error(
         "the component imports `{import}`, which modules do not get: they may import \
-         `waybill:module/log`, `waybill:module/config` (0.1) and WASI 0.2 (cli, io, clocks, \
-         random, filesystem, sockets; all of them empty)"
+         the capabilities of waybill:module@0.1 (log, config, state, records, http, secrets, emit, \
+         deliveries, counters) and WASI 0.2 (cli, io, clocks, random, filesystem, sockets; all of \
+         them empty)"
     )]
     UnknownImport {
         /// The first such import.

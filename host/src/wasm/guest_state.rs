@@ -1,11 +1,12 @@
 //! What belongs to one instance, and what it may call.
 
 use super::bindings::waybill::module::log::Level as WireLevel;
+use super::capabilities::CapabilityRun;
 use super::guest_log::{GuestLog, LogLevel, LogLine};
 use super::limits::{ModuleLimits, TICK};
 use super::wasi::GuestWasi;
 use crate::crypto::sha256::MacKey;
-use std::collections::BTreeMap;
+use crate::model::flow::ModuleConfig;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub struct GuestContext {
     /// When the event was captured, since 1970; its clocks stand there.
     pub received: Duration,
     /// Its configuration in the flow.
-    pub config: Arc<BTreeMap<String, String>>,
+    pub config: Arc<ModuleConfig>,
 }
 
 /// What a guest's random numbers follow from: the event, so that a retry sees the same; the module,
@@ -42,6 +43,8 @@ pub struct GuestState {
     pub guest: GuestContext,
     pub log: GuestLog,
     pub wasi: GuestWasi,
+    /// What else it may call; `None` where nothing else is granted.
+    pub capabilities: Option<Box<CapabilityRun>>,
     pub usage: GuestUsage,
 }
 
@@ -61,11 +64,16 @@ pub struct GuestUsage {
 }
 
 impl GuestState {
-    pub fn new(guest: GuestContext, limits: &ModuleLimits) -> Self {
+    pub fn new(
+        guest: GuestContext,
+        capabilities: Option<Box<CapabilityRun>>,
+        limits: &ModuleLimits,
+    ) -> Self {
         Self {
             guest,
             log: GuestLog::new(limits.log_lines, limits.log_bytes),
             wasi: GuestWasi::default(),
+            capabilities,
             usage: GuestUsage {
                 memory_left: limits.memory_bytes,
                 table_elements_left: limits.table_elements,
@@ -152,14 +160,19 @@ impl ResourceLimiter for GuestUsage {
 }
 
 /// Everything that guests may call: WASI 0.2, which language runtimes import whether they need it
-/// or not, and the host's own `log` and `config`.
+/// or not, the host's own `log` and `config`, and the capabilities, which answer by what is granted.
 pub fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     link_log(&mut linker.instance("waybill:module/log@0.1.0")?)?;
-    linker.instance("waybill:module/config@0.1.0")?.func_wrap(
+    super::capabilities::link_capabilities(linker)?;
+    let mut config = linker.instance("waybill:module/config@0.1.0")?;
+    config.func_wrap("all", |store: StoreContextMut<'_, GuestState>, (): ()| {
+        Ok((store.data().guest.config.object.clone(),))
+    })?;
+    config.func_wrap(
         "get",
         |store: StoreContextMut<'_, GuestState>, (key,): (WasmStr,)| {
-            let value = store.data().guest.config.get(key.to_str(&store)?.as_ref()).cloned();
+            let value = store.data().guest.config.texts.get(key.to_str(&store)?.as_ref()).cloned();
             Ok((value,))
         },
     )

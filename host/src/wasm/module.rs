@@ -5,7 +5,6 @@ use super::engine::EngineInner;
 use super::guest_state::{GuestContext, GuestRandomness, GuestState};
 use super::{ModuleRejection, run};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +65,15 @@ pub struct ModuleReport {
     pub exports: Vec<ModuleRole>,
     /// The interfaces it imports, as it names them.
     pub imports: Vec<String>,
+}
+
+impl ModuleReport {
+    /// Whether it imports anything that has to be granted.
+    pub fn imports_capabilities(&self) -> bool {
+        let always = ["types@", "http-types@", "log@", "config@"];
+        let imports = self.imports.iter().filter_map(|name| name.strip_prefix("waybill:module/"));
+        imports.into_iter().any(|name| !always.iter().any(|free| name.starts_with(free)))
+    }
 }
 
 /// An admitted module, ready to run. Cheap to clone.
@@ -167,8 +175,8 @@ async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
         event: String::new(),
     };
     let guest =
-        GuestContext { randomness, received: Duration::ZERO, config: Arc::new(BTreeMap::new()) };
-    let message = match run::start_instance(bound, guest).await {
+        GuestContext { randomness, received: Duration::ZERO, config: Arc::default() };
+    let message = match run::start_instance(bound, guest, None).await {
         Ok((mut store, instance)) => {
             let unfit = |loaded: Option<wasmtime::Result<()>>| loaded.and_then(Result::err);
             let failed = [

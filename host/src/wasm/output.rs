@@ -1,6 +1,6 @@
 //! What goes into a run and what comes out: the words that the planner and the command line use.
 
-use super::{LogLine, ModuleRole};
+use super::{CapabilityRun, LogLine, ModuleRole};
 use crate::model::id::EventId;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -18,12 +18,16 @@ pub struct ModuleInput<'a> {
     pub source: &'a str,
     /// The event type.
     pub kind: &'a str,
+    /// What kind of record it is about.
+    pub resource: Option<&'a str>,
     /// The id of the record that it is about.
     pub subject: Option<&'a str>,
     /// When it happened, as RFC 3339 writes it.
     pub time: &'a str,
     /// Which try at planning it this is: 1, 2, …
     pub attempt: u32,
+    /// What the captured event changed, where that is known.
+    pub changes: Option<InputChanges<'a>>,
     /// Further facts: names in lower case and their values.
     pub attributes: &'a [(&'a str, &'a str)],
     /// The payload, a JSON text.
@@ -32,6 +36,15 @@ pub struct ModuleInput<'a> {
     pub received: Duration,
     /// How long it waits for other runs at most.
     pub patience: Duration,
+}
+
+/// What an event changed.
+#[derive(Debug, Clone, Copy)]
+pub struct InputChanges<'a> {
+    /// The fields with another content.
+    pub changed: &'a [&'a str],
+    /// Their old values, as a JSON object.
+    pub previous: &'a str,
 }
 
 /// How long a run waits for others where nothing else is said.
@@ -44,6 +57,8 @@ pub struct ModuleRun {
     pub steps: Vec<ModuleStep>,
     /// What came out.
     pub end: RunEnd,
+    /// What was granted to the module, with what it did; `None` where nothing was.
+    pub capabilities: Option<Box<CapabilityRun>>,
 }
 
 /// What one role did, for the event's trace.
@@ -138,10 +153,16 @@ pub struct ModuleDispatch {
     pub id: Option<EventId>,
     /// The name of an endpoint of the flow; whether there is one is for the caller to check.
     pub destination: String,
+    /// Which of the endpoint's operations to carry out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// Deliveries with the same key to the same endpoint are made once.
     pub dedupe_key: Option<String>,
     /// Deliveries with the same key keep their order.
     pub ordering_key: Option<String>,
+    /// A name under which it can be cancelled while it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_key: Option<String>,
     /// Seconds before the first attempt, within the limit.
     pub delay_seconds: u32,
     /// Attributes added to the event's; the same name replaces.
@@ -164,6 +185,8 @@ impl ModuleDispatch {
             + self.destination.len()
             + key(&self.dedupe_key)
             + key(&self.ordering_key)
+            + key(&self.operation)
+            + key(&self.cancel_key)
             + key(&self.data)
             + attributes.sum::<usize>()
     }

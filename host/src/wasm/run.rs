@@ -1,7 +1,8 @@
 //! One event through one module.
 
 use super::bindings::exports::waybill::module::filter::Verdict as WireVerdict;
-use super::bindings::waybill::module::types::{BodyParam, Event};
+use super::bindings::waybill::module::types::{BodyParam, ChangesParam, Event};
+use super::capabilities::CapabilityRun;
 use super::check::{self, CheckResult, IdOrigin};
 use super::guest_state::{GuestContext, GuestRandomness, GuestState, tick};
 use super::module::{BoundModule, LoadedModule};
@@ -10,7 +11,7 @@ use super::output::{
     RunEnd, merged,
 };
 use super::{ModuleLimits, ModuleRole};
-use std::collections::BTreeMap;
+use crate::model::flow::ModuleConfig;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Instance;
@@ -23,12 +24,18 @@ const TO_NOWHERE: &str = "routed nowhere";
 
 impl LoadedModule {
     /// Runs the module on one event: `filter`, then `transform`, then `route` on each event that
-    /// goes on, in one fresh instance. Waits for a free slot. `config` is what the guest's
-    /// `config.get` reads.
-    pub async fn run(
+    /// goes on, in one fresh instance. Waits for a free slot. `config` is what the guest reads; it
+    /// may call nothing else.
+    pub async fn run(&self, input: ModuleInput<'_>, config: &Arc<ModuleConfig>) -> ModuleRun {
+        self.run_granted(input, config, None).await
+    }
+
+    /// The same with what is granted to the module; it comes back with what the module did.
+    pub async fn run_granted(
         &self,
         input: ModuleInput<'_>,
-        config: &Arc<BTreeMap<String, String>>,
+        config: &Arc<ModuleConfig>,
+        capabilities: Option<Box<CapabilityRun>>,
     ) -> ModuleRun {
         let bound = &*self.0;
         let randomness = GuestRandomness {
@@ -45,13 +52,19 @@ impl LoadedModule {
             (turn, bound.engine.slots.acquire().await.ok())
         };
         let Ok((turn, slot)) = tokio::time::timeout(input.patience, places).await else {
-            return ModuleRun { steps: Vec::new(), end: RunEnd::Failed(ModuleFailure::no_room()) };
+            let end = RunEnd::Failed(ModuleFailure::no_room());
+            return ModuleRun { steps: Vec::new(), end, capabilities: None };
         };
         let began = Instant::now();
         let steps = Vec::with_capacity(3);
         let mut call = GuestCall { bound, flow: input.flow, steps, began, since: began };
-        let end = match start_instance(bound, guest).await {
-            Ok((mut store, instance)) => call.call_roles(&mut store, &instance, &input).await,
+        let mut did = None;
+        let end = match start_instance(bound, guest, capabilities).await {
+            Ok((mut store, instance)) => {
+                let end = call.call_roles(&mut store, &instance, &input).await;
+                did = store.data_mut().capabilities.take();
+                end
+            }
             Err(failure) => {
                 let role = bound.report.exports.first().copied().unwrap_or(ModuleRole::Filter);
                 call.end_step(role, RoleVerdict::Failed, Some(failure.to_string()), None);
@@ -59,7 +72,8 @@ impl LoadedModule {
             }
         };
         drop((slot, turn));
-        ModuleRun { steps: call.steps, end: end.unwrap_or_else(RunEnd::Failed) }
+        let end = end.unwrap_or_else(RunEnd::Failed);
+        ModuleRun { steps: call.steps, end, capabilities: did }
     }
 }
 
@@ -67,9 +81,10 @@ impl LoadedModule {
 pub async fn start_instance(
     bound: &BoundModule,
     guest: GuestContext,
+    capabilities: Option<Box<CapabilityRun>>,
 ) -> Result<(Store<GuestState>, Instance), ModuleFailure> {
     let limits = &bound.engine.limits;
-    let mut store = Store::new(&bound.engine.wasmtime, GuestState::new(guest, limits));
+    let mut store = Store::new(&bound.engine.wasmtime, GuestState::new(guest, capabilities, limits));
     store.limiter(|state| &mut state.usage);
     store.set_hostcall_fuel(limits.output_bytes.saturating_mul(2));
     store.epoch_deadline_callback(|store| Ok(tick(store)));
@@ -327,14 +342,19 @@ impl<'m> GuestCall<'m> {
     }
 }
 
-const fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
+fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
     Event {
         id: input.id,
         source: input.source,
         kind: input.kind,
+        resource: input.resource,
         subject: input.subject,
         time: input.time,
         attempt: input.attempt,
+        changes: input.changes.map(|changes| ChangesParam {
+            changed: changes.changed,
+            previous: changes.previous,
+        }),
         attributes: input.attributes,
         data: BodyParam::Json(input.data),
     }

@@ -13,10 +13,18 @@ pub struct ComponentOutline {
 }
 
 /// Interfaces and packages that the linker holds, up to the version.
-const ALLOWED: [&str; 9] = [
+const ALLOWED: [&str; 17] = [
     "waybill:module/types@0.1.",
+    "waybill:module/http-types@0.1.",
     "waybill:module/log@0.1.",
     "waybill:module/config@0.1.",
+    "waybill:module/state@0.1.",
+    "waybill:module/records@0.1.",
+    "waybill:module/http@0.1.",
+    "waybill:module/secrets@0.1.",
+    "waybill:module/emit@0.1.",
+    "waybill:module/deliveries@0.1.",
+    "waybill:module/counters@0.1.",
     "wasi:cli/",
     "wasi:io/",
     "wasi:clocks/",

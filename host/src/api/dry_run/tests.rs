@@ -54,6 +54,7 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
         modules.push(ModuleStage {
             settings: FlowModule { name: name.to_owned(), version: None, config: [].into() },
             config: Arc::default(),
+            grants: None,
             module: Ok((version, load_guest(&wasm).await)),
             share: Semaphore::new(1),
             figures: store.metrics().find_module(name),
@@ -65,10 +66,11 @@ async fn flow(store: &EventStore, count: usize, data: &str, enabled: bool) -> Fl
     FlowRuntime { flow, condition: None, endpoints, modules, locked: false, lane, figures }
 }
 
-async fn run_dry(flow: &FlowRuntime, event: &Event) -> Value {
+async fn run_dry(store: &EventStore, flow: &FlowRuntime, event: &Event) -> Value {
     let heavy = Arc::new(Semaphore::new(1));
     let planner = FlowPlanner {
         route: flow,
+        store,
         event,
         attempt: 1,
         dedupe_for: Duration::from_hours(1),
@@ -91,7 +93,7 @@ async fn each_module_is_shown_with_what_it_got_and_made() {
     let store = store(&folder).await;
     let flow = flow(&store, 2, r#"{"a":1.50,"b":2}"#, true).await;
     let event = invoice(r#"{"a":0}"#);
-    let answer = run_dry(&flow, &event).await;
+    let answer = run_dry(&store, &flow, &event).await;
     let steps = answer["steps"].as_array().unwrap();
     let words = |name: &str| -> Vec<String> {
         steps.iter().map(|step| step[name].as_str().unwrap_or_default().to_owned()).collect()
@@ -125,11 +127,11 @@ async fn a_disabled_endpoint_and_an_unfit_event_are_told() {
     let folder = tempfile::TempDir::new().unwrap();
     let store = store(&folder).await;
     let flow = flow(&store, 1, "{}", false).await;
-    let answer = run_dry(&flow, &invoice("{}")).await;
+    let answer = run_dry(&store, &flow, &invoice("{}")).await;
     assert_eq!(answer["dispatches"][0]["reason"], "endpoint `invoice.paid` is disabled");
     assert_eq!(answer["dispatches"][0]["would_send"], false);
     let other = Event { event_type: "lead.created".to_owned(), ..invoice("{}") };
-    let answer = run_dry(&flow, &other).await;
+    let answer = run_dry(&store, &flow, &other).await;
     assert_eq!(answer["not_taken"], "flow `books` takes no events of type `lead.created`");
     assert_eq!(answer["failure"]["reason"], "module_output", "no endpoint has that name");
 }

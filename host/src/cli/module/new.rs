@@ -121,7 +121,7 @@ mod tests {
             "README.md",
             ".waybill/guest-sdk/Cargo.toml",
             ".waybill/guest-sdk/src/lib.rs",
-            ".waybill/wit/module.wit",
+            ".waybill/wit/types.wit",
         ] {
             assert!(project.join(file).is_file(), "{file}");
         }

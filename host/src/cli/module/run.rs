@@ -1,6 +1,5 @@
 //! `waybill module run`: one event through one component, with no server and the server's limits.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use crate::cli::input::{literal, read_document};
 use crate::cli::{CliError, CommandScreen};
 use crate::error_chain::error_chain;
 use crate::model::event::attribute_texts;
-use crate::model::flow::FlowModule;
+use crate::model::flow::{FlowModule, ModuleConfig};
 use crate::wasm::{
     LoadedModule, ModuleCache, ModuleCompiler, ModuleEngine, ModuleInput, ModuleLimits, ModuleRun,
     ModuleStep, PATIENCE, RoutedEvent, RunEnd,
@@ -77,7 +76,7 @@ pub async fn admit_module(file: &Path, wasm: &[u8]) -> Result<LoadedModule, CliE
     engine.admit_module(&cache, wasm).await.map_err(|error| failed(&error))
 }
 
-fn read_config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
+fn read_config(args: &RunArgs) -> Result<ModuleConfig, CliError> {
     let given = match &args.config_file {
         Some(path) => read_document(path)?,
         None => Value::Object(Map::new()),
@@ -93,7 +92,7 @@ fn read_config(args: &RunArgs) -> Result<BTreeMap<String, String>, CliError> {
         members.insert(key.to_owned(), literal(value));
     }
     let config = members.into_iter().collect();
-    Ok(FlowModule { name: String::new(), version: None, config }.texts())
+    Ok(FlowModule { name: String::new(), version: None, config }.readable_config())
 }
 
 /// What random numbers follow from here, where nothing is kept secret: two trials on one event see
@@ -105,6 +104,7 @@ struct SampleEvent {
     id: String,
     source: String,
     kind: String,
+    resource: Option<String>,
     subject: Option<String>,
     time: String,
     attributes: Vec<(String, String)>,
@@ -124,6 +124,7 @@ impl SampleEvent {
         Ok(Self {
             id: text("id").unwrap_or_else(|| "evt_00000000-0000-7000-8000-000000000000".to_owned()),
             source: text("source").unwrap_or_else(|| "local".to_owned()),
+            resource: text("resource"),
             subject: text("resource_id"),
             time: text("occurred_at").unwrap_or_else(|| "2026-01-01T00:00:00.000Z".to_owned()),
             attributes: event.get("attributes").map(attributes).unwrap_or_default(),
@@ -139,9 +140,11 @@ impl SampleEvent {
             flow: "",
             source: &self.source,
             kind: &self.kind,
+            resource: self.resource.as_deref(),
             subject: self.subject.as_deref(),
             time: &self.time,
             attempt: 1,
+            changes: None,
             attributes,
             data: &self.data,
             received: Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()),

@@ -1,9 +1,21 @@
 //! Real components, written as core modules in text and wrapped with the types of `wit/`.
 
+use std::sync::LazyLock;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-const WIT: &str = include_str!("../../../../wit/module.wit");
+/// The four files of the package as one text.
+static WIT: LazyLock<String> = LazyLock::new(|| {
+    let files = [
+        include_str!("../../../../wit/types.wit"),
+        include_str!("../../../../wit/roles.wit"),
+        include_str!("../../../../wit/capabilities.wit"),
+        include_str!("../../../../wit/worlds.wit"),
+    ];
+    let package = "package waybill:module@0.1.0;";
+    let bodies: String = files.iter().map(|file| file.replace(package, "")).collect();
+    format!("{package}\n{bodies}")
+});
 
 /// What every guest has: memory, an allocator that never frees, and a place for its answers.
 const CORE: &str = r#"
@@ -19,7 +31,7 @@ const CORE: &str = r#"
 /// A component of `world` whose core module has these further items. An answer of zeroes at an
 /// address means: kept, no draft, no dispatch.
 pub fn guest(world: &str, items: &str) -> Vec<u8> {
-    guest_of(WIT, world, items)
+    guest_of(&WIT, world, items)
 }
 
 /// The same against another text of the WIT package.
@@ -46,7 +58,7 @@ interface random {
 
 /// [`WIT`] with a world whose filter may ask for random numbers.
 pub fn with_random() -> String {
-    format!("{WIT}\nworld random-filter {{ import wasi:random/random@0.2.0; export filter; }}")
+    format!("{}\nworld random-filter {{ import wasi:random/random@0.2.0; export filter; }}", *WIT)
 }
 
 /// [`WIT`] as somebody might have changed it: an event with a field more.
@@ -105,7 +117,7 @@ pub fn route_item(delay: u32) -> String {
         r#"(func (export "waybill:module/route@0.1.0#plan") (param $event i32) (result i32)
              (i32.store (i32.const 3200) (i32.load offset=16 (local.get $event)))
              (i32.store (i32.const 3204) (i32.load offset=20 (local.get $event)))
-             (i32.store (i32.const 3232) (i32.const {delay}))
+             (i32.store (i32.const 3256) (i32.const {delay}))
              (i32.store (i32.const 3076) (i32.const 3200))
              (i32.store (i32.const 3080) (i32.const 1))
              (i32.const 3072))"#

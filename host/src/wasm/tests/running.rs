@@ -2,6 +2,7 @@
 
 use super::guests::{self, dropping, filter, filter_item, guest, route_item, transform_item};
 use super::{ENGINE, cache};
+use crate::model::flow::ModuleConfig;
 use crate::wasm::{
     LoadedModule, ModuleEngine, ModuleFailure, ModuleInput, ModuleLimits, ModuleRole, ModuleRun,
     PATIENCE, RoleVerdict, RunEnd,
@@ -15,9 +16,11 @@ const EVENT: ModuleInput<'static> = ModuleInput {
     flow: "",
     source: "crm",
     kind: "invoice.created",
+    resource: Some("invoice"),
     subject: Some("17"),
     time: "2026-03-01T09:30:00.000Z",
     attempt: 1,
+    changes: None,
     attributes: &[],
     data: r#"{"total":"10.00"}"#,
     received: Duration::from_millis(1_772_357_400_123),
@@ -114,7 +117,7 @@ async fn a_transform_to_nothing_ends_the_event() {
 async fn a_trap_costs_its_own_event_only() {
     let module = admitted(&filter(
         // Traps where the payload is `null`.
-        "(if (i32.eq (i32.load offset=64 (local.get $event)) (i32.const 4)) (then unreachable))
+        "(if (i32.eq (i32.load offset=96 (local.get $event)) (i32.const 4)) (then unreachable))
          (i32.const 1024)",
     ))
     .await;
@@ -256,7 +259,8 @@ async fn a_module_reads_its_configuration() {
         ))
     );
     let module = admitted(&guest("filter-module", &items)).await;
-    let config = BTreeMap::from([("why".to_owned(), "closed on Sundays".to_owned())]);
+    let texts = BTreeMap::from([("why".to_owned(), "closed on Sundays".to_owned())]);
+    let config = ModuleConfig { texts, ..ModuleConfig::default() };
     assert_eq!(reason(&module.run(EVENT, &Arc::new(config)).await), "closed on Sundays");
     assert!(matches!(module.run(EVENT, &Arc::default()).await.end, RunEnd::Failed(_)));
 }

@@ -1,0 +1,176 @@
+//! `emit`, `deliveries` and `counters`: what a guest changes outside of its own flow's plan. Each call
+//! is noted and committed with the plan.
+
+use super::bindings::waybill::module::types::{BodyResult, ChangesResult, Fact, Failure};
+use super::bindings::waybill::module::{counters, deliveries, emit};
+use super::capabilities::{CapabilityRun, permanent};
+use super::check::{self, IdOrigin};
+use super::guest_log::{LogLevel, clip};
+use super::guest_state::GuestState;
+use crate::json::storable::{is_storable, make_storable};
+use crate::model::attributes::{MAX_HOPS, is_reserved_for_host};
+use crate::model::capability_grants::ModuleCapability;
+use crate::model::event::MAX_KEY;
+use crate::model::plan_effects::EmittedFact;
+use crate::model::type_pattern::is_event_type;
+use crate::time::timestamp::Timestamp;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Events that the modules of a flow may hand in for one event.
+const MAX_FACTS: usize = 20;
+/// Bytes of them together.
+const MAX_FACT_BYTES: usize = 1 << 20;
+/// Attributes of one.
+const MAX_ATTRIBUTES: usize = 32;
+/// Cancel keys that they may name.
+const MAX_CANCELLED: usize = 50;
+
+impl emit::Host for GuestState {
+    fn event(&mut self, fact: Fact) -> Result<String, Failure> {
+        let (module, parent) = (self.guest.randomness.module, self.guest.randomness.event.clone());
+        let run = self.granted(ModuleCapability::Emit)?;
+        run.check_fact(&fact)?;
+        let flow = run.flow.map(|flow| flow.to_string()).unwrap_or_default();
+        let origin = IdOrigin { parent: &parent, flow: &flow, module: &module };
+        let id = origin.id("fact", run.effects.facts.len());
+        let fact = kept_fact(id, fact)?;
+        run.check_bytes(&fact)?;
+        run.effects.facts.push(fact);
+        Ok(id.to_string())
+    }
+}
+
+impl deliveries::Host for GuestState {
+    fn cancel(&mut self, key: String) -> Result<(), Failure> {
+        let run = self.granted(ModuleCapability::Deliveries)?;
+        if key.is_empty() || key.len() > MAX_KEY || !is_storable(&key) {
+            let message = format!("a cancel-key has 1 to {MAX_KEY} bytes, none of them zero");
+            return Err(permanent("invalid", message));
+        }
+        if run.effects.cancelled.len() >= MAX_CANCELLED {
+            let message = format!("more than {MAX_CANCELLED} calls of `deliveries.cancel`");
+            return Err(permanent("limit", message));
+        }
+        run.effects.cancelled.push(key);
+        Ok(())
+    }
+}
+
+impl counters::Host for GuestState {
+    fn add(&mut self, name: String, by: u32) {
+        let run = self.capabilities.as_mut();
+        if let Some(run) = run.filter(|run| run.grants.counters.contains(&name)) {
+            let count = run.effects.counts.entry((run.module.clone(), name)).or_default();
+            *count = count.saturating_add(by.into());
+            return;
+        }
+        let why = ModuleCapability::Counters.denial();
+        let name = clip(&name, MAX_KEY);
+        self.log.push(LogLevel::Warn, &format!("counter `{name}` is left out: {why}"), Vec::new());
+    }
+}
+
+impl CapabilityRun {
+    fn check_fact(&self, fact: &Fact) -> Result<(), Failure> {
+        let kind = clip(&fact.kind, MAX_KEY);
+        if !is_event_type(&fact.kind) {
+            let message = format!("`{kind}` is not an event type, a dotted name such as `lead.scored`");
+            return Err(permanent("invalid", message));
+        }
+        if !self.grants.emit.iter().any(|pattern| pattern.matches(&fact.kind)) {
+            let message = format!(
+                "events of the kind `{kind}` are not granted to this module: its manifest must name the kind under \
+                 `emit`, and an operator must approve that version"
+            );
+            return Err(permanent("denied", message));
+        }
+        if self.hops >= MAX_HOPS {
+            let message = format!(
+                "the event is {} hops from the first one, and {MAX_HOPS} are the most: flows that hand events to each \
+                 other form a circle",
+                self.hops
+            );
+            return Err(permanent("limit", message));
+        }
+        if self.effects.facts.len() >= MAX_FACTS {
+            return Err(permanent("limit", format!("more than {MAX_FACTS} events for one event")));
+        }
+        check_names(fact)
+    }
+
+    fn check_bytes(&self, fact: &EmittedFact) -> Result<(), Failure> {
+        let bytes: usize = self.effects.facts.iter().chain([fact]).map(EmittedFact::size).sum();
+        if bytes <= MAX_FACT_BYTES {
+            return Ok(());
+        }
+        let message = format!("events of more than {MAX_FACT_BYTES} bytes for one event");
+        Err(permanent("limit", message))
+    }
+}
+
+fn check_names(fact: &Fact) -> Result<(), Failure> {
+    for (what, text) in
+        [("resource", &fact.resource), ("subject", &fact.subject), ("key", &fact.key)]
+    {
+        if text.as_ref().is_some_and(|text| text.len() > MAX_KEY) {
+            let message = format!("the {what} of an event has {MAX_KEY} bytes at most");
+            return Err(permanent("invalid", message));
+        }
+    }
+    if fact.attributes.len() > MAX_ATTRIBUTES {
+        let message = format!("an event has {MAX_ATTRIBUTES} attributes at most");
+        return Err(permanent("limit", message));
+    }
+    match fact.attributes.iter().find(|(name, _)| is_reserved_for_host(name)) {
+        Some((name, _)) => Err(permanent("invalid", check::reserved_attribute(name))),
+        None => Ok(()),
+    }
+}
+
+fn kept_fact(id: crate::model::id::EventId, fact: Fact) -> Result<EmittedFact, Failure> {
+    let invalid = |message: String| permanent("invalid", make_storable(message));
+    let Fact { kind, resource, subject, time, key, changes, attributes, data } = fact;
+    let time = time.map(|time| Timestamp::parse(&time)).transpose();
+    let data = match data {
+        BodyResult::Json(text) => {
+            super::json::check_json(&text).map(|()| text).map_err(|fault| {
+                invalid(format!("the data of the event is not JSON: {fault}"))
+            })?
+        }
+        BodyResult::Text(text) => {
+            serde_json::to_string(&text).map_err(|error| invalid(error.to_string()))?
+        }
+        BodyResult::Bytes(_) => {
+            return Err(invalid("an event of bytes; give `json` or `text`".to_owned()));
+        }
+    };
+    let resource = resource.or_else(|| kind.rsplit_once('.').map(|(of, _)| of.to_owned()));
+    Ok(EmittedFact {
+        id,
+        resource: resource.map(make_storable),
+        subject: subject.map(make_storable),
+        time: time.map_err(|error| invalid(format!("the time of the event: {error}")))?,
+        key: key.map(make_storable),
+        changes: changes.map(kept_changes).transpose()?,
+        attributes: attributes
+            .into_iter()
+            .map(|(name, value)| (make_storable(name), make_storable(value)))
+            .collect(),
+        data,
+        kind,
+    })
+}
+
+/// Changes as events keep them.
+fn kept_changes(changes: ChangesResult) -> Result<String, Failure> {
+    let ChangesResult { changed, previous } = changes;
+    let invalid = || {
+        permanent("invalid", "`previous` in the changes of the event is not a JSON object".to_owned())
+    };
+    super::json::check_json(&previous).map_err(|_| invalid())?;
+    let previous: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(&previous).map_err(|_| invalid())?;
+    serde_json::to_string(&serde_json::json!({"changed": changed, "previous": previous}))
+        .map_err(|_| invalid())
+}

@@ -1,0 +1,97 @@
+//! `records`: look-up in the record store.
+
+use super::bindings::waybill::module::records::{Found, Host};
+use super::bindings::waybill::module::types::Failure;
+use super::capabilities::{CapabilityRun, look_up, permanent};
+use super::guest_log::clip;
+use super::guest_state::GuestState;
+use crate::json::storable::is_storable;
+use crate::model::capability_grants::ModuleCapability;
+use crate::model::event::MAX_KEY;
+use crate::store::RecordLookup;
+
+/// Look-ups of one run.
+const MAX_LOOKUPS: usize = 50;
+/// Records that one look-up gives.
+const MAX_FOUND: u32 = 100;
+
+/// A record as it was found.
+pub type FoundRecord = crate::store::FoundRecord;
+
+impl Host for GuestState {
+    async fn get(
+        &mut self,
+        source: String,
+        resource: String,
+        id: String,
+    ) -> Result<Option<Found>, Failure> {
+        let run = self.granted(ModuleCapability::Records)?;
+        let lookup = RecordLookup { source, resource, field: None, value: id, limit: 1 };
+        Ok(run.find_records(lookup).await?.into_iter().next())
+    }
+
+    async fn find(
+        &mut self,
+        source: String,
+        resource: String,
+        field: String,
+        value: String,
+        limit: u32,
+    ) -> Result<Vec<Found>, Failure> {
+        let run = self.granted(ModuleCapability::Records)?;
+        if limit == 0 || limit > MAX_FOUND {
+            let message = format!("`records.find` gives 1 to {MAX_FOUND} records, not {limit}");
+            return Err(permanent("invalid", message));
+        }
+        run.check_indexed(&resource, &field)?;
+        run.find_records(RecordLookup { source, resource, field: Some(field), value, limit }).await
+    }
+}
+
+impl CapabilityRun {
+    fn check_indexed(&self, resource: &str, field: &str) -> Result<(), Failure> {
+        let mut indexes = self.grants.records.iter().flat_map(|grant| &grant.indexes);
+        if indexes.any(|index| index.resource == resource && index.field == field) {
+            return Ok(());
+        }
+        let (resource, field) = (clip(resource, MAX_KEY), clip(field, MAX_KEY));
+        Err(permanent(
+            "not_indexed",
+            format!(
+                "`{field}` of `{resource}` is not indexed: the manifest must ask for it \
+                 (`{{\"resource\": \"{resource}\", \"field\": \"{field}\"}}` in `indexes` under `records`)"
+            ),
+        ))
+    }
+
+    async fn find_records(&mut self, lookup: RecordLookup) -> Result<Vec<Found>, Failure> {
+        let texts = [&lookup.source, &lookup.resource, &lookup.value];
+        if texts.iter().any(|text| text.len() > MAX_KEY || !is_storable(text)) {
+            // Nothing that is stored is as long.
+            return Ok(Vec::new());
+        }
+        let name = format!("{lookup:?}");
+        if let Some(found) = self.looked_up.get(&name) {
+            return Ok(found.iter().map(wire).collect());
+        }
+        if self.looked_up.len() >= MAX_LOOKUPS {
+            let message = format!("more than {MAX_LOOKUPS} look-ups of records in one run");
+            return Err(permanent("limit", message));
+        }
+        let found = match &self.store {
+            Some(store) => look_up(store.look_up_records(&lookup)).await?,
+            None => Vec::new(),
+        };
+        let given = found.iter().map(wire).collect();
+        self.looked_up.insert(name, found);
+        Ok(given)
+    }
+}
+
+fn wire(found: &FoundRecord) -> Found {
+    Found {
+        id: found.id.clone(),
+        updated_at: found.updated_at.to_string(),
+        data: found.data.clone(),
+    }
+}
