@@ -88,8 +88,8 @@ pub mod http {
 
 /// Keys that a module uses and never sees.
 pub mod secrets {
-    use crate::{Body, Failure};
     pub use crate::bindings::secrets::{Encoding, Hash};
+    use crate::{Body, Failure};
 
     host_function! {
         /// The HMAC of a message under a secret. A text is taken as its UTF-8, a `json` as it

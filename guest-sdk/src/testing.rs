@@ -142,7 +142,9 @@ pub(crate) fn with_capabilities<T>(work: impl FnOnce(&mut Capabilities) -> T) ->
 pub(crate) fn config_text() -> String {
     let text = STATE.with_borrow(|state| match &state.as_ref()?.config {
         Value::Object(object) => serde_json::to_string(object).ok(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            None
+        }
     });
     text.unwrap_or_else(|| "{}".to_owned())
 }

@@ -198,16 +198,18 @@ impl MaintenanceContext {
         let now = self.journal.clock().now();
         let keys = self.journal.forget_capture_keys().await?;
         let dedupe_keys = self.journal.forget_dedupe_keys().await?;
+        let state = self.journal.forget_state().await?;
         let calls = self.journal.forget_calls(now.before(self.calls)).await?;
         let orphans = self.journal.cancel_orphans().await?;
         let sources = self.journal.forget_deleted_sources().await?;
         tracing::debug!(
             keys,
             dedupe_keys,
+            state,
             calls,
             orphans,
             sources,
-            "forgot keys of repeats, calls on record and deleted sources, and cancelled deliveries of deleted endpoints"
+            "forgot keys of repeats, what modules remembered for a time, calls on record and deleted sources, and cancelled deliveries of deleted endpoints"
         );
         // A short-lived token that has ended need not be known as revoked.
         let revoked: Vec<StoredObject<IgnoredAny>> =

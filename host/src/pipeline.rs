@@ -15,17 +15,20 @@
 
 pub mod bounds;
 pub mod contents;
+pub mod emitted;
 pub mod planner;
 
 use crate::metrics::flow_figures::PlanResult;
+use crate::model::plan_effects::PlanEffects;
 use crate::pipeline::contents::ContentsRoom;
+use crate::pipeline::emitted::EmittingEvent;
 use crate::pipeline::planner::{FlowPlanner, ModulesFailed};
 use crate::settings::FlowRuntime;
 use crate::settings::live::LiveSettings;
 use crate::settings::matching::PLANNING_HOLD;
 use crate::store::claim::FATAL;
 use crate::store::prefetch::{FlowLane, LeasedPlanning, NewFlowLane};
-use crate::store::{EventStore, ModuleFailed, RecordedPlan};
+use crate::store::{EventStore, ModuleFailed, PlanReceipt, RecordedPlan};
 use crate::time::span::TimeSpan;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +38,7 @@ use tokio_util::task::TaskTracker;
 
 /// Events of one flow whose modules run at once. The processors bound the work; this bounds what
 /// waits for them.
-const AT_ONCE: usize = 32;
+const AT_ONCE: u32 = 32;
 /// How often the table is asked for events that memory does not know of.
 const PATROL: Duration = Duration::from_millis(500);
 /// How often it is asked for events of flows that are gone.
@@ -85,7 +88,7 @@ pub async fn run_pipeline(
 /// Plans the events of one flow until the flow is gone or the server stops.
 async fn run_flow(context: PlannerContext, new: NewFlowLane) {
     let NewFlowLane { lane, mut queue } = new;
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Semaphore::new(AT_ONCE as usize));
     let (room, held) = (Arc::clone(&lane.room), Arc::downgrade(&lane));
     // The topology holds the lane as long as the flow exists; then the queue ends.
     drop(lane);
@@ -99,10 +102,9 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
             }
             () = context.stop.cancelled() => break,
         };
-        let (Some(planning), Ok(permit)) = (planning, Arc::clone(&permits).acquire_owned().await)
-        else {
-            return;
-        };
+        let Some(planning) = planning else { return };
+        let wanted = count_permits(&context, &planning);
+        let Ok(permit) = Arc::clone(&permits).acquire_many_owned(wanted).await else { return };
         let context = context.clone();
         // Boxed: a task's future is moved several times before it runs, and this one is large.
         context.tasks.clone().spawn(Box::pin(async move {
@@ -116,6 +118,14 @@ async fn run_flow(context: PlannerContext, new: NewFlowLane) {
             tracing::warn!(event = %planning.event.id, %error, "cannot give an event back; its lease will run out");
         }
     }
+}
+
+/// How many of a flow's permits an event takes. A flow that remembers plans its events one after
+/// another: each sees what the one before it wrote.
+fn count_permits(context: &PlannerContext, planning: &LeasedPlanning) -> u32 {
+    let topology = context.live.current_settings();
+    let remembers = topology.find_flow(planning.flow).is_some_and(|route| route.remembers());
+    if remembers { AT_ONCE } else { 1 }
 }
 
 async fn claim_plannings(context: &PlannerContext, lane: &FlowLane) {
@@ -174,20 +184,35 @@ async fn run_odd(context: PlannerContext) {
     }
 }
 
-/// Runs the modules, then records the plan. `permit` is for the running only: the next event's
-/// modules run while this one's commit is under way.
+/// Runs the modules and records the plan; again, at once, where the state that they read was changed
+/// by another event meanwhile. That is no try of the event: nothing failed.
 async fn plan_event(
     context: &PlannerContext,
     planning: LeasedPlanning,
-    permit: Option<OwnedSemaphorePermit>,
+    mut permit: Option<OwnedSemaphorePermit>,
 ) {
+    let mut next = Some(planning);
+    while let Some(planning) = next {
+        next = plan_once(context, planning, &mut permit).await;
+    }
+}
+
+/// Runs the modules, then records the plan; the planning comes back where it is to be made again.
+/// `permit` is for the running only, unless the flow remembers: the next event's modules run while this
+/// one's commit is under way.
+async fn plan_once(
+    context: &PlannerContext,
+    planning: LeasedPlanning,
+    permit: &mut Option<OwnedSemaphorePermit>,
+) -> Option<LeasedPlanning> {
     let topology = context.live.current_settings();
     let at = context.journal.clock().now();
     if planning.lease.until < at.after(LEAST_LEASE) {
         tracing::info!(event = %planning.event.id, "an event waited too long in memory; it is claimed again");
-        return;
+        return None;
     }
-    let outcome = match topology.find_flow(planning.flow) {
+    let route = topology.find_flow(planning.flow);
+    let outcome = match route {
         Some(_) if planning.deaths >= FATAL => {
             let failed = ModulesFailed::crashed(planning.deaths);
             tracing::error!(event = %planning.event.id, "{}", failed.detail);
@@ -211,42 +236,73 @@ async fn plan_event(
         }
         None => planner::FlowOutcome::gone(),
     };
-    drop(permit);
+    if !route.is_some_and(|route| route.remembers()) {
+        drop(permit.take());
+    }
     let held = outcome.heavy;
-    let (deliveries, failed) = match outcome.result {
-        Ok(deliveries) => (deliveries, None),
-        Err(failed) => (Vec::new(), Some(judge_failure(context, &planning, failed))),
+    let (deliveries, failed, mut effects) = match outcome.result {
+        Ok(deliveries) => (deliveries, None, outcome.effects),
+        Err(failed) => {
+            let failed = judge_failure(context, &planning, failed);
+            (Vec::new(), Some(failed), PlanEffects::default())
+        }
     };
+    let (attempts, deaths) = (planning.attempts, planning.deaths);
+    let parent = EmittingEvent { event: &planning.event, flow: planning.flow };
+    let emitted = parent.capture_facts(context, &topology, std::mem::take(&mut effects.facts));
     let planned = RecordedPlan {
         event: planning.event,
         flow: planning.flow,
         replayed: planning.claimed,
         lease: planning.lease,
-        _slot: planning.slot,
+        slot: planning.slot,
         at,
         steps: outcome.steps,
         contents: outcome.contents,
         deliveries,
         failed,
+        effects,
+        emitted,
+        receipts: Vec::new(),
     };
-    store_plan(context, topology.find_flow(planned.flow).map(Arc::as_ref), planned).await;
+    let recorded = store_plan(context, route.map(Arc::as_ref), planned).await;
     drop(held);
+    recorded.map(|plan| LeasedPlanning {
+        claimed: plan.replayed,
+        event: plan.event,
+        flow: plan.flow,
+        attempts,
+        deaths,
+        lease: plan.lease,
+        slot: plan.slot,
+    })
 }
 
-/// Records a plan, and counts it once it is recorded.
-async fn store_plan(context: &PlannerContext, route: Option<&FlowRuntime>, planned: RecordedPlan) {
+/// Records a plan, and counts it once it is recorded. It comes back where it is to be made again.
+async fn store_plan(
+    context: &PlannerContext,
+    route: Option<&FlowRuntime>,
+    planned: RecordedPlan,
+) -> Option<Box<RecordedPlan>> {
     let (event, result) = (planned.event.id, tell_result(&planned));
     match context.journal.record_plan(planned).await {
-        Ok(true) => {
+        Ok(PlanReceipt::Recorded) => {
             if let Some(route) = route {
                 route.figures.note_plan(result);
             }
         }
-        Ok(false) => tracing::info!(%event, "another planner was faster; this plan is dropped"),
+        Ok(PlanReceipt::Outdated(plan)) => {
+            tracing::debug!(%event, "state that a plan was made from has changed; it is made again");
+            return Some(plan);
+        }
+        Ok(PlanReceipt::LeaseLost) => {
+            tracing::info!(%event, "another planner was faster; this plan is dropped");
+        }
         Err(error) => {
             tracing::warn!(%event, %error, "a plan was not recorded and will be made again");
         }
     }
+    None
 }
 
 const fn tell_result(planned: &RecordedPlan) -> PlanResult {

@@ -96,6 +96,14 @@ pub enum ModuleUnusable {
 }
 
 impl FlowRuntime {
+    /// Whether one of its modules may remember.
+    pub fn remembers(&self) -> bool {
+        let remembers = |stage: &ModuleStage| {
+            stage.grants.as_ref().is_some_and(|grants| grants.state.is_some())
+        };
+        self.modules.iter().any(remembers)
+    }
+
     /// Why it does not take an event, in words for the trace.
     pub fn find_refusal(&self, subject: &EventSubject<'_>) -> Option<String> {
         let reason = self.condition.as_ref()?.judge(subject).into_reason()?;

@@ -59,7 +59,7 @@ pub mod space;
 
 pub use commit::{
     AlertChanges, AuditNotes, CaptureReceipt, DeliveryDraft, EventCapture, IdempotencyKeys,
-    ModuleFailed, NewPlanning, PutAlert, RecordedPlan, SettledAttempt,
+    ModuleFailed, NewPlanning, PlanReceipt, PutAlert, RecordedPlan, SettledAttempt,
 };
 pub use commit::{KeptRow, RowHead, RowsSetAside, SourceChanges};
 pub use db::{ClusterLock, DatabaseProbe, StoreOpening, copy_database, probe_database};

@@ -51,8 +51,8 @@ pub mod state_calls;
 pub mod validate;
 pub mod wasi;
 
-pub use capabilities::CapabilityRun;
 pub use cache::ModuleCache;
+pub use capabilities::CapabilityRun;
 pub use compile::{ModuleCompiler, compile_child};
 pub use engine::ModuleEngine;
 pub use error::{EngineError, ModuleRejection};
@@ -60,8 +60,8 @@ pub use guest_log::LogLine;
 pub use limits::ModuleLimits;
 pub use module::{LoadedModule, ModuleReport, ModuleRole};
 pub use output::{
-    InputChanges, ModuleDispatch, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, PATIENCE, RoleVerdict,
-    RoutedEvent, RunEnd, merged,
+    InputChanges, ModuleDispatch, ModuleFailure, ModuleInput, ModuleRun, ModuleStep, PATIENCE,
+    RoleVerdict, RoutedEvent, RunEnd, merged,
 };
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod alerts;
 mod at_rest;
 mod audit;
 mod bounds;
+mod capabilities;
 mod capture;
 mod channels;
 mod configuration;

@@ -69,7 +69,10 @@ pub(crate) mod state {
         let held = get(key)?.unwrap_or_else(|| "0".to_owned());
         let sum = held.parse().ok().filter(|held| whole(*held)).map(|held: f64| held + by);
         let sum = sum.filter(|sum| whole(by) && whole(*sum)).ok_or_else(|| {
-            Failure::permanent("invalid", format!("`{key}` and what is added are not whole numbers"))
+            Failure::permanent(
+                "invalid",
+                format!("`{key}` and what is added are not whole numbers"),
+            )
         })?;
         with(|host| host.state.insert(key.to_owned(), format!("{sum}")));
         Ok(sum)
@@ -113,7 +116,9 @@ pub(crate) mod records {
         let has = |found: &Found| {
             let data: Value = serde_json::from_str(&found.data).unwrap_or_default();
             let held = field.split('.').try_fold(&data, |at, name| at.get(name));
-            held.is_some_and(|held| held.as_str().map_or_else(|| held.to_string() == value, |text| text == value))
+            held.is_some_and(|held| {
+                held.as_str().map_or_else(|| held.to_string() == value, |text| text == value)
+            })
         };
         Ok(with(|host| {
             let of_kind = host.records.iter().filter(|(s, r, _)| s == source && r == resource);

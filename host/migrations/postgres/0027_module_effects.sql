@@ -6,6 +6,8 @@ CREATE TABLE module_state (
     -- A JSON text.
     value      TEXT   NOT NULL,
     expires_at BIGINT,
+    -- The event under which it was written last.
+    event_id   UUID   NOT NULL,
     PRIMARY KEY (flow_id, scope, key)
 );
 CREATE INDEX module_state_expiry ON module_state (expires_at) WHERE expires_at IS NOT NULL;

@@ -54,6 +54,10 @@ pub struct ModuleView {
     /// only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthView>,
+    /// What the module counted so far, all its versions together; with the active version of a module
+    /// that is asked for by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, i64>,
 }
 
 /// What is lost where one version takes the place of another, if anything.
@@ -93,6 +97,7 @@ impl From<ModuleVersion> for ModuleView {
             created_at: version.created_at,
             warning: None,
             health: None,
+            counters: BTreeMap::new(),
         }
     }
 }
@@ -145,7 +150,11 @@ pub async fn show_module(
     Path(name): Path<String>,
 ) -> Result<Json<ListAnswer<ModuleView>>, ApiProblem> {
     let found = versions(&app, &name).await?.into_iter();
-    Ok(whole_list(found.map(|version| show_version(&app, version)).collect()))
+    let mut views: Vec<ModuleView> = found.map(|version| show_version(&app, version)).collect();
+    if let Some(active) = views.iter_mut().find(|view| view.active) {
+        active.counters = app.journal.list_counters(&name).await?.into_iter().collect();
+    }
+    Ok(whole_list(views))
 }
 
 /// What to do with an upload.

@@ -111,6 +111,8 @@ pub struct NewDelivery {
     pub collapse: Option<CollapseKey>,
     /// Makes it unique at its endpoint for a while, where a route asks for that.
     pub dedupe: Option<DedupeKey>,
+    /// A name under which modules of its flow can cancel it while it waits.
+    pub cancel_key: Option<String>,
     /// What to send, if not the event as captured.
     pub message: Option<Arc<super::event::DeliveryMessage>>,
     /// The lease it is born with, if it is.

@@ -70,9 +70,7 @@ impl EmittedFact {
     /// Bytes that it holds.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
-        self.data.len()
-            + self.changes.as_ref().map_or(0, String::len)
-            + attributes.sum::<usize>()
+        self.data.len() + self.changes.as_ref().map_or(0, String::len) + attributes.sum::<usize>()
     }
 }
 

@@ -22,7 +22,8 @@ use crate::settings::{FlowRuntime, ModuleStage, ModuleUnusable};
 use crate::store::{DeliveryDraft, EventStore};
 use crate::time::clock::Clock;
 use crate::wasm::{
-    self, CapabilityRun, InputChanges, LogLine, ModuleFailure, ModuleInput, ModuleStep, RoutedEvent, RunEnd,
+    self, CapabilityRun, InputChanges, LogLine, ModuleFailure, ModuleInput, ModuleStep,
+    RoutedEvent, RunEnd,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -304,9 +305,11 @@ impl<'a> FlowPlanner<'a> {
             patience: wasm::PATIENCE,
             effects: PlanEffects::default(),
             // What cannot be read is not known.
-            changes: self.event.changes.as_deref().and_then(|changes| {
-                serde_json::from_str(changes.get()).ok()
-            }),
+            changes: self
+                .event
+                .changes
+                .as_deref()
+                .and_then(|changes| serde_json::from_str(changes.get()).ok()),
         };
         let result = self.plan_event(&mut course).await;
         course.work.close(course.steps);
@@ -563,6 +566,7 @@ impl<'a> FlowPlanner<'a> {
             dedupe: chosen
                 .and_then(|d| d.dedupe_key.as_ref())
                 .map(|key| (format!("{flow} {key}"), self.dedupe_for)),
+            cancel_key: chosen.and_then(|d| d.cancel_key.clone()),
             ordering_key: chosen.and_then(|d| d.ordering_key.clone()),
             part: 0,
         }

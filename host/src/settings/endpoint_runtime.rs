@@ -244,6 +244,7 @@ impl EndpointRuntime {
             order_key,
             collapse,
             dedupe: plan.dedupe.map(|(key, lasts)| DedupeKey { key, until: now.after(lasts) }),
+            cancel_key: plan.cancel_key,
             message: plan.message,
             lease,
         };
@@ -331,6 +332,8 @@ pub struct EndpointDispatch {
     pub delay: Duration,
     /// Makes the delivery unique at its endpoint for so long.
     pub dedupe: Option<(String, Duration)>,
+    /// A name under which it can be cancelled while it waits.
+    pub cancel_key: Option<String>,
     /// What is kept in order and collapsed, if not the event's record.
     pub ordering_key: Option<String>,
     /// How many earlier deliveries of the same plan go to the endpoint about the same record.

@@ -1,7 +1,7 @@
 //! What the modules of flows may call besides their log and their configuration.
 //!
 //! Until manifests say more, nothing is granted. A build with debug assertions, as the tests have it,
-//! grants every module what `WAYBILL_TEST_GRANTS` says.
+//! grants every module what `TEST_WAYBILL_GRANTS` says.
 
 use super::ModuleUnusable;
 use crate::model::capability_grants::CapabilityGrants;
@@ -28,6 +28,6 @@ fn find_grants(_module: &LoadedModule) -> CapabilityGrants {
 
 #[cfg(debug_assertions)]
 fn find_grants(_module: &LoadedModule) -> CapabilityGrants {
-    let given = std::env::var("WAYBILL_TEST_GRANTS").ok();
+    let given = std::env::var("TEST_WAYBILL_GRANTS").ok();
     given.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }

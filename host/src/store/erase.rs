@@ -7,6 +7,7 @@
 
 use super::db::{FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::{EventStore, StoreError, statements};
+use crate::model::event::record_key;
 use crate::model::id::{EventId, SourceId};
 use crate::model::record::record_ordinal;
 use std::collections::BTreeSet;
@@ -66,6 +67,8 @@ pub struct ErasedCounts {
     pub dead_letters: u64,
     /// Contents of rows that sources have kept.
     pub kept_rows: u64,
+    /// Values that modules remembered.
+    pub state: u64,
 }
 
 impl AddAssign for ErasedCounts {
@@ -78,6 +81,7 @@ impl AddAssign for ErasedCounts {
         self.attempts += more.attempts;
         self.dead_letters += more.dead_letters;
         self.kept_rows += more.kept_rows;
+        self.state += more.state;
     }
 }
 
@@ -210,6 +214,12 @@ async fn erase_state(
         .bind(&name.resource_id)
         .bind(name.source.as_deref());
     erased.records = tx.execute(record).await?;
+    let (resource, id) = (Some(name.resource.as_str()), Some(name.resource_id.as_str()));
+    let source = name.source.as_deref();
+    let scope = source.and_then(|source| record_key(source, resource, id)).unwrap_or_default();
+    let ending = record_key("", resource, id).filter(|_| source.is_none());
+    let state = SqlQuery::new(statements::ERASE_STATE_OF_RECORD);
+    erased.state = tx.execute(state.bind(&scope).bind(ending.as_deref())).await?;
     for place in rows {
         let letters = SqlQuery::new(statements::ERASE_ROW_LETTERS)
             .bind(place.source)
@@ -263,13 +273,15 @@ async fn erase_event(
     if being_sent.is_some_and(|BeingSent(count)| count > 0) {
         return Err(StoreError::Raced);
     }
-    let (mut waiting, mut keys) = (0, 0);
+    let (mut waiting, mut keys, mut names) = (0, 0, 0);
     for (text, count) in [
         (statements::ERASE_PLANNING, &mut waiting),
         (statements::ERASE_PLANS, &mut erased.plans),
         (statements::ERASE_DEAD_LETTERS, &mut erased.dead_letters),
         (statements::ERASE_MESSAGES, &mut erased.messages),
         (statements::ERASE_DEDUPE_KEYS, &mut keys),
+        (statements::ERASE_CANCEL_KEYS, &mut names),
+        (statements::ERASE_STATE_OF_EVENT, &mut erased.state),
         (statements::ERASE_ATTEMPTS, &mut erased.attempts),
         (statements::ERASE_DELIVERIES, &mut erased.deliveries),
         (statements::ERASE_EVENT, &mut erased.events),

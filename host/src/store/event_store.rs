@@ -4,7 +4,7 @@ use super::commit::audit_notes::AuditNotes;
 use super::commit::capture::{CaptureReceipt, EventCapture};
 use super::commit::followers::CommitFollowers;
 use super::commit::operation::WriteOperation;
-use super::commit::plan::RecordedPlan;
+use super::commit::plan::{PlanReceipt, RecordedPlan};
 use super::commit::settle::SettledAttempt;
 use super::commit::source_rows::SourceChanges;
 use super::commit::{group_writer, queue};
@@ -156,9 +156,8 @@ impl EventStore {
         answered.unwrap_or(Err(StoreError::Late(LONGEST_CAPTURE)))
     }
 
-    /// Records what a flow's modules said of an event. `false` if the lease ran out and another
-    /// holds it: then nothing is written.
-    pub async fn record_plan(&self, planned: RecordedPlan) -> Result<bool, StoreError> {
+    /// Records what a flow's modules said of an event.
+    pub async fn record_plan(&self, planned: RecordedPlan) -> Result<PlanReceipt, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.submit_operation(WriteOperation::Plan { planned: Box::new(planned), reply }).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))

@@ -21,6 +21,11 @@ impl EventStore {
         self.forget_rows(statements::FORGET_DEDUPE_KEYS, self.clock().now().into()).await
     }
 
+    /// Forgets what modules remembered until a time that is over; how many keys.
+    pub async fn forget_state(&self) -> Result<u64, StoreError> {
+        self.forget_rows(statements::FORGET_STATE, self.clock().now().into()).await
+    }
+
     /// Cancels what is open at endpoints that are gone; how many.
     pub async fn cancel_orphans(&self) -> Result<u64, StoreError> {
         let cancel = self.pool().choose_statement(

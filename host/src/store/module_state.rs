@@ -37,6 +37,17 @@ impl FromStoredRow for StateValue {
     }
 }
 
+struct CounterValue {
+    name: String,
+    value: i64,
+}
+
+impl FromStoredRow for CounterValue {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        Ok(Self { name: row.get("name")?, value: row.get("value")? })
+    }
+}
+
 impl From<Record> for FoundRecord {
     fn from(record: Record) -> Self {
         let data = record.data.get().to_owned();
@@ -63,6 +74,13 @@ impl EventStore {
         let query = SqlQuery::new(statements::COUNT_STATE).bind(flow).bind(i64::from(most));
         let count: i64 = self.pool().fetch_value(query).await?;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// What a module has counted: counter and value, in the order of the names.
+    pub async fn list_counters(&self, module: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        let query = SqlQuery::new(statements::COUNTERS_OF_MODULE).bind(module);
+        let counters: Vec<CounterValue> = self.pool().fetch_all(query).await?;
+        Ok(counters.into_iter().map(|counter| (counter.name, counter.value)).collect())
     }
 
     /// Records that a module looks up, the newest change first.

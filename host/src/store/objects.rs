@@ -261,7 +261,11 @@ async fn delete_object(
             };
             SqlQuery::new(cancel).bind(id).bind(now).bind(CANCELLED_AT_ONCE)
         }
-        ObjectKind::Flow => SqlQuery::new(statements::DELETE_FLOW_PLANNING).bind(id),
+        ObjectKind::Flow => {
+            tx.execute(SqlQuery::new(statements::DELETE_FLOW_STATE).bind(id)).await?;
+            tx.execute(SqlQuery::new(statements::DELETE_FLOW_CANCEL_KEYS).bind(id)).await?;
+            SqlQuery::new(statements::DELETE_FLOW_PLANNING).bind(id)
+        }
     };
     tx.execute(follow_up).await.map(drop)
 }

@@ -126,6 +126,7 @@ const DELIVERIES: TableSweep = TableSweep {
         (statements::PRUNE_DELIVERIES, true),
         (statements::PRUNE_MESSAGES_OF_NONE, false),
         (statements::PRUNE_ATTEMPTS_OF_NONE, false),
+        (statements::PRUNE_CANCEL_KEYS_OF_NONE, false),
     ],
 };
 const ATTEMPTS: TableSweep =

@@ -3,7 +3,7 @@
 //! A dead letter stays in the store until its replay succeeds: while the replay is under way it is
 //! marked, when the replay fails for good the mark is cleared, and nothing is ever lost in between.
 
-use super::commit::deliveries::{DeliveryDraft, lock_collapse_keys, write_deliveries};
+use super::commit::deliveries::{DeliveryDraft, lock_rows, write_deliveries};
 use super::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use super::query::dead_letters::{DeadSubject, StoredDeadLetter};
 use super::query::deliveries::StoredDelivery;
@@ -184,7 +184,7 @@ impl EventStore {
             .pool()
             .transact(drafts, move |tx, drafts| {
                 Box::pin(async move {
-                    lock_collapse_keys(tx, drafts.iter()).await?;
+                    lock_rows(tx, drafts.iter(), std::iter::empty()).await?;
                     check_payload(tx, id).await?;
                     let mut rows: Vec<&mut DeliveryDraft> = drafts.iter_mut().collect();
                     write_deliveries(tx, &mut rows).await

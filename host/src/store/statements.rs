@@ -529,6 +529,8 @@ statements! {
         " FROM waiting WHERE delivery.id = waiting.id"
     );
     DELETE_FLOW_PLANNING = "DELETE FROM planning WHERE flow_id = $1";
+    DELETE_FLOW_STATE = "DELETE FROM module_state WHERE flow_id = $1";
+    DELETE_FLOW_CANCEL_KEYS = "DELETE FROM cancel_key WHERE flow_id = $1";
 
     INSERT_COMPONENT = "INSERT INTO component (sha256, wasm) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     SELECT_COMPONENT = "SELECT wasm AS value FROM component WHERE sha256 = $1";
@@ -756,6 +758,8 @@ statements! {
         AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.delivery_id = delivery.id)";
     PRUNE_MESSAGES_OF_NONE = "DELETE FROM message WHERE delivery_id > $1 AND delivery_id <= $2 \
         AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = message.delivery_id)";
+    PRUNE_CANCEL_KEYS_OF_NONE = "DELETE FROM cancel_key WHERE delivery_id > $1 AND delivery_id <= $2 \
+        AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = cancel_key.delivery_id)";
     PRUNE_ATTEMPTS_OF_NONE = "DELETE FROM attempt WHERE delivery_id > $1 AND delivery_id <= $2 \
         AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = attempt.delivery_id)";
     PRUNE_ATTEMPTS = "DELETE FROM attempt WHERE delivery_id > $1 AND delivery_id <= $2 AND at < $3 \
@@ -823,6 +827,15 @@ statements! {
     /// A key may name a person.
     ERASE_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
         SELECT endpoint_id, dedupe_key FROM delivery WHERE event_id = $1 AND dedupe_key IS NOT NULL)";
+    /// As may the name under which a delivery can be cancelled.
+    ERASE_CANCEL_KEYS = "DELETE FROM cancel_key WHERE delivery_id IN (\
+        SELECT id FROM delivery WHERE event_id = $1)";
+    /// What was written under an event, unless it is a number, which names nobody.
+    ERASE_STATE_OF_EVENT = "DELETE FROM module_state WHERE event_id = $1 \
+        AND substr(value, 1, 1) NOT IN ('-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9')";
+    /// Of a record whose source is not known the scope ends like this.
+    ERASE_STATE_OF_RECORD = "DELETE FROM module_state WHERE scope <> '' AND (scope = $1 \
+        OR (CAST($2 AS TEXT) IS NOT NULL AND substr(scope, length(scope) - length($2) + 1) = $2))";
     ERASE_ATTEMPTS =
         "DELETE FROM attempt WHERE delivery_id IN (SELECT id FROM delivery WHERE event_id = $1)";
     ERASE_DELIVERIES = "DELETE FROM delivery WHERE event_id = $1";
@@ -832,6 +845,10 @@ statements! {
         WHERE flow_id = $1 AND scope = $2 AND key = $3";
     COUNT_STATE = "SELECT COUNT(*) AS value FROM (\
         SELECT 1 FROM module_state WHERE flow_id = $1 LIMIT $2) AS counted";
+
+    FORGET_STATE = "DELETE FROM module_state WHERE (flow_id, scope, key) IN (\
+        SELECT flow_id, scope, key FROM module_state WHERE expires_at <= $1 LIMIT $2)";
+    COUNTERS_OF_MODULE = "SELECT name, value FROM module_counter WHERE module = $1 ORDER BY name";
 
     FORGET_DEDUPE_KEYS = "DELETE FROM dedupe_key WHERE (endpoint_id, key) IN (\
         SELECT endpoint_id, key FROM dedupe_key WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";

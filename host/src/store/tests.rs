@@ -5,6 +5,7 @@ mod capturing;
 mod changing;
 mod clocks;
 mod delivering;
+mod effects;
 mod faults;
 mod parking;
 mod planning;
@@ -104,6 +105,7 @@ fn delivery(event: &Event, endpoint: EndpointId) -> NewDelivery {
         order_key: None,
         collapse: None,
         dedupe: None,
+        cancel_key: None,
         message: None,
         lease: None,
     }

@@ -11,12 +11,11 @@ use super::bindings::waybill::module::{
     counters, deliveries, emit, http, http_types, records, secrets, state, types,
 };
 use super::guest_state::GuestState;
-use super::record_calls::FoundRecord;
 use crate::error_chain::error_chain;
 use crate::model::capability_grants::{CapabilityGrants, ModuleCapability};
 use crate::model::id::FlowId;
 use crate::model::plan_effects::PlanEffects;
-use crate::store::{EventStore, StoreError};
+use crate::store::{EventStore, FoundRecord, StoreError};
 use crate::time::timestamp::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -105,7 +104,8 @@ pub async fn look_up<T>(
             Err(retryable("unavailable", "the host's database cannot be read".to_owned()))
         }
         Err(_late) => {
-            let message = format!("the host's database took longer than {} ms", LOOK_UP.as_millis());
+            let message =
+                format!("the host's database took longer than {} ms", LOOK_UP.as_millis());
             Err(retryable("unavailable", message))
         }
     }

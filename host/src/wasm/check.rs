@@ -186,7 +186,9 @@ fn check_attributes(
 /// Why a module may not set an attribute of this name.
 pub fn reserved_attribute(name: &str) -> String {
     let name = make_storable(clip(name, MAX_KEY).to_owned());
-    format!("the attribute `{name}` is the host's: names that begin with `waybill-` are not for modules")
+    format!(
+        "the attribute `{name}` is the host's: names that begin with `waybill-` are not for modules"
+    )
 }
 
 fn body(body: BodyResult, place: std::fmt::Arguments<'_>) -> CheckResult<String> {
@@ -239,9 +241,18 @@ impl OutputBudget {
 }
 
 impl IdOrigin<'_> {
+    /// The id of an event that a module hands in. It begins with the time when its parent was captured, in
+    /// milliseconds since 1970, because events are kept in the order of their ids (a version 7 UUID).
+    pub fn fact_id(&self, captured: u64, position: usize) -> EventId {
+        let follows = self.id("fact", position).uuid().into_bytes();
+        let random = follows.last_chunk().copied().unwrap_or_default();
+        let made = uuid::Builder::from_unix_timestamp_millis(captured, &random);
+        EventId::from_uuid(made.into_uuid())
+    }
+
     /// A version 8 UUID (RFC 9562, section 5.8) from the first half of a SHA-256: the same parent,
     /// flow, module and position give the same id, and no module can choose one.
-    pub fn id(&self, what: &str, position: usize) -> EventId {
+    fn id(&self, what: &str, position: usize) -> EventId {
         let position = (position as u64).to_le_bytes();
         let parts: [&[u8]; 7] = [
             self.module,
@@ -365,7 +376,8 @@ mod tests {
             attributes: vec![("Waybill-Hops".into(), "0".into())],
             ..draft(BodyResult::Json("1".into()))
         };
-        let checked = check_drafts(vec![given], origin("evt_1", &[0; 32]), &ModuleLimits::default());
+        let checked =
+            check_drafts(vec![given], origin("evt_1", &[0; 32]), &ModuleLimits::default());
         let failure = checked.unwrap_err();
         assert_eq!(failure.reason(), "module_failure");
         assert!(failure.to_string().contains("invalid: draft 0: the attribute `Waybill-Hops`"));

@@ -28,12 +28,13 @@ const MAX_CANCELLED: usize = 50;
 
 impl emit::Host for GuestState {
     fn event(&mut self, fact: Fact) -> Result<String, Failure> {
+        let captured = u64::try_from(self.guest.received.as_millis()).unwrap_or_default();
         let (module, parent) = (self.guest.randomness.module, self.guest.randomness.event.clone());
         let run = self.granted(ModuleCapability::Emit)?;
         run.check_fact(&fact)?;
         let flow = run.flow.map(|flow| flow.to_string()).unwrap_or_default();
         let origin = IdOrigin { parent: &parent, flow: &flow, module: &module };
-        let id = origin.id("fact", run.effects.facts.len());
+        let id = origin.fact_id(captured, run.effects.facts.len());
         let fact = kept_fact(id, fact)?;
         run.check_bytes(&fact)?;
         run.effects.facts.push(fact);
@@ -75,7 +76,8 @@ impl CapabilityRun {
     fn check_fact(&self, fact: &Fact) -> Result<(), Failure> {
         let kind = clip(&fact.kind, MAX_KEY);
         if !is_event_type(&fact.kind) {
-            let message = format!("`{kind}` is not an event type, a dotted name such as `lead.scored`");
+            let message =
+                format!("`{kind}` is not an event type, a dotted name such as `lead.scored`");
             return Err(permanent("invalid", message));
         }
         if !self.grants.emit.iter().any(|pattern| pattern.matches(&fact.kind)) {
@@ -133,11 +135,9 @@ fn kept_fact(id: crate::model::id::EventId, fact: Fact) -> Result<EmittedFact, F
     let Fact { kind, resource, subject, time, key, changes, attributes, data } = fact;
     let time = time.map(|time| Timestamp::parse(&time)).transpose();
     let data = match data {
-        BodyResult::Json(text) => {
-            super::json::check_json(&text).map(|()| text).map_err(|fault| {
-                invalid(format!("the data of the event is not JSON: {fault}"))
-            })?
-        }
+        BodyResult::Json(text) => super::json::check_json(&text)
+            .map(|()| text)
+            .map_err(|fault| invalid(format!("the data of the event is not JSON: {fault}")))?,
         BodyResult::Text(text) => {
             serde_json::to_string(&text).map_err(|error| invalid(error.to_string()))?
         }
@@ -166,7 +166,10 @@ fn kept_fact(id: crate::model::id::EventId, fact: Fact) -> Result<EmittedFact, F
 fn kept_changes(changes: ChangesResult) -> Result<String, Failure> {
     let ChangesResult { changed, previous } = changes;
     let invalid = || {
-        permanent("invalid", "`previous` in the changes of the event is not a JSON object".to_owned())
+        permanent(
+            "invalid",
+            "`previous` in the changes of the event is not a JSON object".to_owned(),
+        )
     };
     super::json::check_json(&previous).map_err(|_| invalid())?;
     let previous: BTreeMap<String, Box<RawValue>> =

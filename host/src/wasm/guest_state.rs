@@ -169,13 +169,10 @@ pub fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     config.func_wrap("all", |store: StoreContextMut<'_, GuestState>, (): ()| {
         Ok((store.data().guest.config.object.clone(),))
     })?;
-    config.func_wrap(
-        "get",
-        |store: StoreContextMut<'_, GuestState>, (key,): (WasmStr,)| {
-            let value = store.data().guest.config.texts.get(key.to_str(&store)?.as_ref()).cloned();
-            Ok((value,))
-        },
-    )
+    config.func_wrap("get", |store: StoreContextMut<'_, GuestState>, (key,): (WasmStr,)| {
+        let value = store.data().guest.config.texts.get(key.to_str(&store)?.as_ref()).cloned();
+        Ok((value,))
+    })
 }
 
 /// `log.write` looks at the guest's strings where they lie: a flood is refused before it is

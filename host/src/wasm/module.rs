@@ -174,8 +174,7 @@ async fn try_out(bound: &BoundModule) -> Result<(), ModuleRejection> {
         module: bound.sha256,
         event: String::new(),
     };
-    let guest =
-        GuestContext { randomness, received: Duration::ZERO, config: Arc::default() };
+    let guest = GuestContext { randomness, received: Duration::ZERO, config: Arc::default() };
     let message = match run::start_instance(bound, guest, None).await {
         Ok((mut store, instance)) => {
             let unfit = |loaded: Option<wasmtime::Result<()>>| loaded.and_then(Result::err);

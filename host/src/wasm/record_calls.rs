@@ -8,15 +8,12 @@ use super::guest_state::GuestState;
 use crate::json::storable::is_storable;
 use crate::model::capability_grants::ModuleCapability;
 use crate::model::event::MAX_KEY;
-use crate::store::RecordLookup;
+use crate::store::{FoundRecord, RecordLookup};
 
 /// Look-ups of one run.
 const MAX_LOOKUPS: usize = 50;
 /// Records that one look-up gives.
 const MAX_FOUND: u32 = 100;
-
-/// A record as it was found.
-pub type FoundRecord = crate::store::FoundRecord;
 
 impl Host for GuestState {
     async fn get(
@@ -44,7 +41,10 @@ impl Host for GuestState {
             return Err(permanent("invalid", message));
         }
         run.check_indexed(&resource, &field)?;
-        run.find_records(RecordLookup { source, resource, field: Some(field), value, limit }).await
+        Err(permanent(
+            "not_indexed",
+            "this version of Waybill indexes no fields of records".to_owned(),
+        ))
     }
 }
 

@@ -84,7 +84,8 @@ pub async fn start_instance(
     capabilities: Option<Box<CapabilityRun>>,
 ) -> Result<(Store<GuestState>, Instance), ModuleFailure> {
     let limits = &bound.engine.limits;
-    let mut store = Store::new(&bound.engine.wasmtime, GuestState::new(guest, capabilities, limits));
+    let mut store =
+        Store::new(&bound.engine.wasmtime, GuestState::new(guest, capabilities, limits));
     store.limiter(|state| &mut state.usage);
     store.set_hostcall_fuel(limits.output_bytes.saturating_mul(2));
     store.epoch_deadline_callback(|store| Ok(tick(store)));
@@ -351,10 +352,9 @@ fn guest_event<'a>(input: &ModuleInput<'a>) -> Event<'a> {
         subject: input.subject,
         time: input.time,
         attempt: input.attempt,
-        changes: input.changes.map(|changes| ChangesParam {
-            changed: changes.changed,
-            previous: changes.previous,
-        }),
+        changes: input
+            .changes
+            .map(|changes| ChangesParam { changed: changes.changed, previous: changes.previous }),
         attributes: input.attributes,
         data: BodyParam::Json(input.data),
     }

@@ -58,7 +58,10 @@ impl Host for GuestState {
         let sum = before.filter(|before| is_whole(*before)).map(|before| before + by);
         let sum = sum.filter(|sum| is_whole(by) && is_whole(*sum)).ok_or_else(|| {
             let key = clip(&key, MAX_KEY);
-            permanent("invalid", format!("`{key}`: it and what is added must be whole numbers within ±2^53"))
+            permanent(
+                "invalid",
+                format!("`{key}`: it and what is added must be whole numbers within ±2^53"),
+            )
         })?;
         // Without the sign of a zero.
         let sum = sum + 0.0;
@@ -127,8 +130,10 @@ impl CapabilityRun {
         }
         Err(permanent(
             "limit",
-            format!("the flow's state has {limit} keys, the most that the module may have: let keys expire, or raise \
-                 `keys` under `state` in the manifest"),
+            format!(
+                "the flow's state has {limit} keys, the most that the module may have: let keys expire, or raise \
+                 `keys` under `state` in the manifest"
+            ),
         ))
     }
 
@@ -164,7 +169,8 @@ impl CapabilityRun {
             Some(StateScope::Record) => self.record.clone().ok_or_else(|| {
                 permanent(
                     "invalid",
-                    "the module's state belongs to records, and this event is about none".to_owned(),
+                    "the module's state belongs to records, and this event is about none"
+                        .to_owned(),
                 )
             })?,
             Some(StateScope::Flow) | None => String::new(),

@@ -146,6 +146,7 @@ async fn what_an_event_adds_to_the_database_is_measured() {
     let heavy = Arc::new(Semaphore::new(1));
     let planner = FlowPlanner {
         route: &flow,
+        store: &store,
         event: &event,
         attempt: 1,
         dedupe_for: Duration::from_hours(1),

@@ -60,6 +60,8 @@ pub struct ErasedView {
     dead_letters: u64,
     /// Rows that sources had kept to tell what changes.
     kept_rows: u64,
+    /// Values that modules remembered of it.
+    state: u64,
     /// Whether the database's log is free of it too. If not, it was being read all the time, and
     /// the next checkpoint overwrites it. On PostgreSQL this is always `false`: the server's own
     /// log and backups are not Waybill's to empty.
@@ -162,6 +164,7 @@ fn view(resource: String, erased: ErasedCounts, log_emptied: bool) -> ErasedView
         attempts,
         dead_letters,
         kept_rows,
+        state,
     } = erased;
     ErasedView {
         resource,
@@ -173,6 +176,7 @@ fn view(resource: String, erased: ErasedCounts, log_emptied: bool) -> ErasedView
         attempts,
         dead_letters,
         kept_rows,
+        state,
         log_emptied,
     }
 }

@@ -24,10 +24,11 @@ pub struct DeliveryDraft {
 /// Makes other writers of PostgreSQL wait that collapse deliveries of the same records. Between
 /// looking for the one that waits and writing the one that takes its place, another writer must
 /// not do the same: one of the two would be refused. Everybody takes the locks in one order, and
-/// first of all. SQLite has one writer.
-pub async fn lock_collapse_keys<'d>(
+/// first of all; `more` are those of other things. SQLite has one writer.
+pub async fn lock_rows<'d>(
     tx: &mut WriteTransaction<'_>,
     drafts: impl Iterator<Item = &'d DeliveryDraft>,
+    more: impl Iterator<Item = i64>,
 ) -> Result<(), StoreError> {
     if matches!(tx, WriteTransaction::Sqlite(_)) {
         return Ok(());
@@ -38,7 +39,7 @@ pub async fn lock_collapse_keys<'d>(
         let digest = ShortDigest::of([endpoint.as_bytes().as_slice(), collapse.key.as_bytes()]);
         Some(i64::from_be_bytes(digest.bytes().first_chunk().copied().unwrap_or_default()))
     };
-    let mut keys: Vec<i64> = drafts.filter_map(key).collect();
+    let mut keys: Vec<i64> = drafts.filter_map(key).chain(more).collect();
     keys.sort_unstable();
     keys.dedup();
     tx.lock_keys(&keys).await

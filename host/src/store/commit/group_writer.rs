@@ -8,6 +8,7 @@
 use super::capture::{self, CaptureReceipt, EventCapture};
 use super::followers::CommitFollowers;
 use super::operation::WriteOperation;
+use super::plan::{PlanReceipt, PlanVerdict};
 use super::proofs::commit_proofs;
 use super::queue::WriteQueue;
 use super::write_operations::{WriteResults, write_operations};
@@ -192,12 +193,18 @@ impl GroupWriter {
                     drop(reply.send(self.answer_captures(captures, &mut receipts)));
                 }
                 WriteOperation::Plan { planned: plan, reply } => {
-                    let is_applied = planned.next().unwrap_or(false);
-                    if is_applied {
-                        metrics.store.planned.inc();
-                        plan::hand_over(prefetch, watchers, *plan);
-                    }
-                    drop(reply.send(Ok(is_applied)));
+                    let verdict = planned.next().unwrap_or(PlanVerdict::LeaseLost);
+                    let receipt = match verdict {
+                        PlanVerdict::Recorded => {
+                            metrics.store.planned.inc();
+                            metrics.store.captured.inc_by(plan.emitted.len() as u64);
+                            plan::hand_over(prefetch, watchers, *plan);
+                            PlanReceipt::Recorded
+                        }
+                        PlanVerdict::LeaseLost => PlanReceipt::LeaseLost,
+                        PlanVerdict::Outdated => PlanReceipt::Outdated(plan),
+                    };
+                    drop(reply.send(Ok(receipt)));
                 }
                 WriteOperation::Settle(settled) => {
                     settled.note_outcome(&metrics.store);

@@ -3,7 +3,7 @@
 use super::alerts::AlertChanges;
 use super::audit_notes::AuditNotes;
 use super::capture::{CaptureReceipt, EventCapture};
-use super::plan::RecordedPlan;
+use super::plan::{PlanReceipt, RecordedPlan};
 use super::settle::SettledAttempt;
 use super::source_rows::{RunKey, SourceChanges};
 use crate::store::StoreError;
@@ -18,7 +18,7 @@ pub enum WriteOperation {
     },
     Plan {
         planned: Box<RecordedPlan>,
-        reply: oneshot::Sender<Result<bool, StoreError>>,
+        reply: oneshot::Sender<Result<PlanReceipt, StoreError>>,
     },
     Settle(Box<SettledAttempt>),
     Note(Box<AuditNotes>),
@@ -55,7 +55,7 @@ impl WriteOperation {
     pub fn rows(&self) -> usize {
         match self {
             Self::Capture { captures, .. } => captures.len() * 2,
-            Self::Plan { planned, .. } => 2 + planned.deliveries.len(),
+            Self::Plan { planned, .. } => 2 + planned.deliveries.len() + planned.emitted.len() * 2,
             Self::Settle(_) => 2,
             Self::Take { captures, changes, .. } => captures.len() * 2 + changes.rows(),
             Self::Alert { captures, changes, .. } => captures.len() * 2 + changes.rows(),

@@ -1,12 +1,16 @@
 //! Recording what follows from an event: deliveries, the trace, and that a flow is done with it.
 
+use super::capture::{self, CaptureReceipt, EventCapture};
 use super::dead_letters::write_dead_letter;
 use super::dedupe;
 use super::deliveries::{DeliveryDraft, write_deliveries};
+use super::effects::{write_cancel_keys, write_effects};
+use super::state_changes::StateChanges;
 use crate::json::storable::make_storable;
 use crate::model::delivery::{DeadLetter, WorkLease};
 use crate::model::event::Event;
 use crate::model::id::{DeadLetterId, EventId, FlowId};
+use crate::model::plan_effects::PlanEffects;
 use crate::store::db::{BoundRow, FromStoredRow, SqlQuery, StoredRow, WriteTransaction};
 use crate::store::prefetch::{QueuePermit, WorkPrefetch};
 use crate::store::watch::{EventNotice, EventWatchers};
@@ -25,7 +29,7 @@ pub struct RecordedPlan {
     /// The right to record it.
     pub lease: WorkLease,
     /// Its place in memory.
-    pub _slot: QueuePermit,
+    pub slot: QueuePermit,
     /// When the modules ran.
     pub at: Timestamp,
     /// The trace, as JSON.
@@ -36,6 +40,39 @@ pub struct RecordedPlan {
     pub deliveries: Vec<DeliveryDraft>,
     /// How the modules failed, if they did.
     pub failed: Option<ModuleFailed>,
+    /// What the modules changed besides, where they did not fail.
+    pub effects: PlanEffects,
+    /// The events that they handed in, ready to be captured.
+    pub emitted: Vec<EventCapture>,
+    /// What became of those, once they are written.
+    pub receipts: Vec<CaptureReceipt>,
+}
+
+/// What became of a plan that was to be recorded.
+#[derive(Debug)]
+pub enum PlanReceipt {
+    /// It is recorded.
+    Recorded,
+    /// Its lease ran out and another holds it; nothing is written.
+    LeaseLost,
+    /// State that its modules read was changed since by another event; nothing is written, and the
+    /// event is to be planned again.
+    Outdated(Box<RecordedPlan>),
+}
+
+/// What a transaction did with a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanVerdict {
+    Recorded,
+    LeaseLost,
+    Outdated,
+}
+
+impl PlanReceipt {
+    /// Whether the plan is recorded.
+    pub const fn is_recorded(&self) -> bool {
+        matches!(self, Self::Recorded)
+    }
 }
 
 /// How a flow's modules failed.
@@ -54,9 +91,9 @@ pub enum ModuleFailed {
 
 /// What names a planning.
 #[derive(PartialEq, Eq, Hash)]
-struct PlanningKey {
-    event: EventId,
-    flow: FlowId,
+pub struct PlanningKey {
+    pub event: EventId,
+    pub flow: FlowId,
 }
 
 impl FromStoredRow for PlanningKey {
@@ -65,26 +102,34 @@ impl FromStoredRow for PlanningKey {
     }
 }
 
-/// Writes the plans whose lease still holds; `true` for those.
+/// Writes the plans whose lease still holds, unless the state that their modules read has changed.
 pub async fn write_plans(
     tx: &mut WriteTransaction<'_>,
     plans: &mut [&mut RecordedPlan],
-) -> Result<Vec<bool>, StoreError> {
-    let finished = plans.iter().filter(|p| !matches!(p.failed, Some(ModuleFailed::Retry(_))));
-    let rows = finished.map(|plan| plan.key_row().bind(plan.lease.token)).collect();
+) -> Result<Vec<PlanVerdict>, StoreError> {
+    let state = StateChanges::compare(tx, plans).await?;
+    let is_finished = |plan: &&&mut RecordedPlan| {
+        !matches!(plan.failed, Some(ModuleFailed::Retry(_))) && !state.is_outdated(&plan.key())
+    };
+    let rows = plans.iter().filter(is_finished).map(|plan| plan.lease_row()).collect();
     let ended: Vec<PlanningKey> = tx.fetch_bulk(&statements::DELETE_PLANNING, rows).await?;
     let ended: HashSet<PlanningKey> = ended.into_iter().collect();
     let mut applied = Vec::with_capacity(plans.len());
     for plan in plans.iter() {
-        applied.push(match plan.failed {
+        let is_held = match plan.failed {
             Some(ModuleFailed::Retry(at)) => postpone_planning(tx, plan, at).await?,
-            Some(ModuleFailed::Dead { .. }) | None => {
-                ended.contains(&PlanningKey { event: plan.event.id, flow: plan.flow })
-            }
+            Some(ModuleFailed::Dead { .. }) | None => ended.contains(&plan.key()),
+        };
+        applied.push(if state.is_outdated(&plan.key()) {
+            PlanVerdict::Outdated
+        } else if is_held {
+            PlanVerdict::Recorded
+        } else {
+            PlanVerdict::LeaseLost
         });
     }
-    let mut held: Vec<&mut RecordedPlan> =
-        plans.iter_mut().zip(&applied).filter(|(_, a)| **a).map(|(p, _)| &mut **p).collect();
+    let recorded = plans.iter_mut().zip(&applied).filter(|(_, a)| **a == PlanVerdict::Recorded);
+    let mut held: Vec<&mut RecordedPlan> = recorded.map(|(p, _)| &mut **p).collect();
     dedupe::hold_back(tx, &mut held).await?;
     write_trace(tx, &held).await?;
     for plan in &held {
@@ -92,9 +137,16 @@ pub async fn write_plans(
             write_dead_letter(tx, &plan.dead_letter(reason, detail)).await?;
         }
     }
+    state.write(tx).await?;
+    let mut eventful: Vec<&mut RecordedPlan> =
+        held.iter_mut().filter(|plan| plan.has_effects()).map(|plan| &mut **plan).collect();
+    if !eventful.is_empty() {
+        write_effects(tx, &mut eventful).await?;
+    }
     let mut drafts: Vec<&mut DeliveryDraft> =
         held.iter_mut().flat_map(|p| p.deliveries.iter_mut()).collect();
     write_deliveries(tx, &mut drafts).await?;
+    write_cancel_keys(tx, &held).await?;
     Ok(applied)
 }
 
@@ -115,6 +167,8 @@ impl RecordedPlan {
         self.steps = step.to_string();
         self.contents = None;
         self.deliveries.clear();
+        self.effects = PlanEffects::default();
+        self.emitted.clear();
         self.failed = Some(ModuleFailed::Dead { reason: REFUSED, detail });
         true
     }
@@ -167,6 +221,16 @@ impl RecordedPlan {
     fn key_row(&self) -> BoundRow<'_> {
         BoundRow::new().bind(self.event.id).bind(self.flow)
     }
+
+    /// The same, and the token of its lease.
+    pub fn lease_row(&self) -> BoundRow<'_> {
+        self.key_row().bind(self.lease.token)
+    }
+
+    /// What names its planning.
+    pub fn key(&self) -> PlanningKey {
+        PlanningKey { event: self.event.id, flow: self.flow }
+    }
 }
 
 /// After the commit: deliveries go on in memory, watchers hear of them.
@@ -181,4 +245,5 @@ pub fn hand_over(prefetch: &WorkPrefetch, watchers: &EventWatchers, plan: Record
     for draft in plan.deliveries {
         draft.hand_over(prefetch, &plan.event);
     }
+    capture::hand_over(prefetch, plan.emitted, &plan.receipts);
 }

@@ -1,8 +1,9 @@
 //! Writing a batch of operations within one transaction.
 
 use super::capture::{CaptureReceipt, EventCapture};
-use super::deliveries::lock_collapse_keys;
+use super::deliveries::lock_rows;
 use super::operation::WriteOperation;
+use super::plan::PlanVerdict;
 use super::source_rows::RunKey;
 use super::{alerts, audit_notes, capture, plan, settle, source_rows};
 use crate::store::db::{BoundRow, WriteTransaction};
@@ -13,7 +14,7 @@ use crate::store::{StoreError, statements};
 pub struct WriteResults {
     /// `None` for each event of a request that is refused.
     pub receipts: Vec<Option<CaptureReceipt>>,
-    pub planned: Vec<bool>,
+    pub planned: Vec<PlanVerdict>,
     /// Of each [`WriteOperation::Take`] whether its source was held, and of each
     /// [`WriteOperation::Alert`] whether its node has the duty, in the order of the operations.
     pub held: Vec<bool>,
@@ -65,7 +66,9 @@ pub async fn write_operations(
     }
     let of_captures = captures.iter().flat_map(|capture| &capture.deliveries);
     let of_plans = plans.iter().flat_map(|plan| &plan.deliveries);
-    lock_collapse_keys(tx, of_captures.chain(of_plans)).await?;
+    let of_emitted = plans.iter().flat_map(|plan| &plan.emitted).flat_map(|c| &c.deliveries);
+    let flows = plans.iter().filter_map(|plan| plan.flow_lock());
+    lock_rows(tx, of_captures.chain(of_plans).chain(of_emitted), flows).await?;
     let receipts = if captures.is_empty() {
         Vec::new()
     } else {

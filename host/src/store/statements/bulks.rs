@@ -136,6 +136,15 @@ const PLANNING: &[(&str, ColumnKind)] = &[
     ("record_key", Text),
 ];
 
+const MODULE_STATE: &[(&str, ColumnKind)] = &[
+    ("flow_id", Id),
+    ("scope", Text),
+    ("key", Text),
+    ("value", Text),
+    ("expires_at", Big),
+    ("event_id", Id),
+];
+
 const ATTEMPT: &[(&str, ColumnKind)] = &[
     ("delivery_id", Id),
     ("number", Int),
@@ -201,6 +210,69 @@ bulks! {
             WHERE p.event_id = v.event_id AND p.flow_id = v.flow_id AND p.lease = v.lease \
             RETURNING p.event_id, p.flow_id",
         &[Id, Id, Big],
+    );
+    /// Plannings that are still held, until the transaction is over.
+    HELD_PLANNINGS = BulkStatement::of(
+        "SELECT event_id, flow_id FROM planning WHERE event_id = ?1 AND flow_id = ?2 AND lease = ?3",
+        "SELECT p.event_id, p.flow_id \
+            FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[]) AS v (event_id, flow_id, lease) \
+            JOIN planning p ON p.event_id = v.event_id AND p.flow_id = v.flow_id \
+            AND p.lease = v.lease FOR UPDATE OF p",
+        &[Id, Id, Big],
+    );
+    READ_STATE = BulkStatement::of(
+        "SELECT flow_id, scope, key, value, expires_at FROM module_state \
+            WHERE flow_id = ?1 AND scope = ?2 AND key = ?3",
+        "SELECT s.flow_id, s.scope, s.key, s.value, s.expires_at \
+            FROM UNNEST($1::uuid[], $2::text[], $3::text[]) AS v (flow_id, scope, key) \
+            JOIN module_state s ON s.flow_id = v.flow_id AND s.scope = v.scope AND s.key = v.key",
+        &[Id, Text, Text],
+    );
+    PUT_STATE = BulkStatement::insert(
+        "module_state",
+        MODULE_STATE,
+        "ON CONFLICT (flow_id, scope, key) DO UPDATE SET value = excluded.value, \
+            expires_at = excluded.expires_at, event_id = excluded.event_id",
+    );
+    DELETE_STATE = BulkStatement::of(
+        "DELETE FROM module_state WHERE flow_id = ?1 AND scope = ?2 AND key = ?3",
+        "DELETE FROM module_state s \
+            USING UNNEST($1::uuid[], $2::text[], $3::text[]) AS v (flow_id, scope, key) \
+            WHERE s.flow_id = v.flow_id AND s.scope = v.scope AND s.key = v.key",
+        &[Id, Text, Text],
+    );
+    ADD_TO_COUNTER = BulkStatement::insert(
+        "module_counter",
+        &[("module", Text), ("name", Text), ("value", Big)],
+        "ON CONFLICT (module, name) DO UPDATE SET value = module_counter.value + excluded.value",
+    );
+    /// What waits under a name; deliveries that are being sent are left.
+    CANCEL_NAMED = BulkStatement::of(
+        "UPDATE delivery SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, \
+            settled_at = ?3 WHERE status = 0 /* pending */ AND id IN (\
+            SELECT delivery_id FROM cancel_key WHERE flow_id = ?1 AND key = ?2)",
+        "UPDATE delivery d SET status = 5 /* cancelled */, due_at = NULL, lease = NULL, \
+            settled_at = v.at FROM UNNEST($1::uuid[], $2::text[], $3::bigint[]) \
+            AS v (flow_id, key, at) JOIN cancel_key c ON c.flow_id = v.flow_id AND c.key = v.key \
+            WHERE d.id = c.delivery_id AND d.status = 0 /* pending */",
+        &[Id, Text, Big],
+    );
+    DELETE_CANCEL_KEYS = BulkStatement::of(
+        "DELETE FROM cancel_key WHERE flow_id = ?1 AND key = ?2",
+        "DELETE FROM cancel_key c USING UNNEST($1::uuid[], $2::text[]) AS v (flow_id, key) \
+            WHERE c.flow_id = v.flow_id AND c.key = v.key",
+        &[Id, Text],
+    );
+    INSERT_CANCEL_KEY = BulkStatement::insert(
+        "cancel_key",
+        &[("delivery_id", Id), ("flow_id", Id), ("key", Text)],
+        "",
+    );
+    /// Which of these events are stored.
+    STORED_EVENTS = BulkStatement::of(
+        "SELECT id FROM event WHERE id = ?1",
+        "SELECT id FROM event WHERE id = ANY($1::uuid[])",
+        &[Id],
     );
     DELETE_PLAN_DEAD_LETTER = BulkStatement::of(
         "DELETE FROM dead_letter WHERE delivery_id IS NULL AND event_id = ?1 AND flow_id = ?2",

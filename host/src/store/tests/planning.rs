@@ -1,11 +1,12 @@
 use super::*;
 use crate::model::delivery::DedupeKey;
 use crate::model::id::FlowId;
+use crate::model::plan_effects::PlanEffects;
 use crate::store::prune::PruneCutoffs;
 use crate::store::{DeadLetterFilter, ModuleFailed, NewPlanning, RecordedPlan};
 
 /// An event whose flow's modules are to run, under a lease.
-async fn capture_planning(store: &EventStore, flow: FlowId, lease: WorkLease) -> Arc<Event> {
+pub async fn capture_planning(store: &EventStore, flow: FlowId, lease: WorkLease) -> Arc<Event> {
     capture_planning_of(store, invoice("17"), flow, lease).await
 }
 
@@ -27,22 +28,30 @@ async fn capture_planning_of(
     event
 }
 
-fn plan(store: &EventStore, event: &Arc<Event>, flow: FlowId, lease: WorkLease) -> RecordedPlan {
+pub fn plan(
+    store: &EventStore,
+    event: &Arc<Event>,
+    flow: FlowId,
+    lease: WorkLease,
+) -> RecordedPlan {
     RecordedPlan {
         event: Arc::clone(event),
         flow,
         replayed: false,
         lease,
-        _slot: store.prefetch().odd_room().take_claimed().unwrap(),
+        slot: store.prefetch().odd_room().take_claimed().unwrap(),
         at: store.clock().now(),
         steps: "[]".to_owned(),
         contents: None,
         deliveries: Vec::new(),
         failed: None,
+        effects: PlanEffects::default(),
+        emitted: Vec::new(),
+        receipts: Vec::new(),
     }
 }
 
-fn draft(event: &Event, endpoint: EndpointId, key: Option<&str>) -> DeliveryDraft {
+pub fn draft(event: &Event, endpoint: EndpointId, key: Option<&str>) -> DeliveryDraft {
     let until = event.received_at.after(Duration::from_hours(1));
     let dedupe = key.map(|key| DedupeKey { key: format!("f {key}"), until });
     DeliveryDraft { delivery: NewDelivery { dedupe, ..delivery(event, endpoint) }, slot: None }
@@ -56,8 +65,11 @@ async fn a_plan_is_recorded_once_and_ends_its_planning() {
         assert_eq!(store.list_waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
         let mut planned = plan(&store, &event, flow, lease);
         planned.deliveries.push(draft(&event, EndpointId::generate(), None));
-        assert!(store.record_plan(planned).await.unwrap(), "{url}");
-        assert!(!store.record_plan(plan(&store, &event, flow, lease)).await.unwrap(), "{url}");
+        assert!(store.record_plan(planned).await.unwrap().is_recorded(), "{url}");
+        assert!(
+            !store.record_plan(plan(&store, &event, flow, lease)).await.unwrap().is_recorded(),
+            "{url}"
+        );
         assert!(store.list_waiting_plans(event.id).await.unwrap().is_empty(), "{url}");
         assert_eq!(store.list_deliveries_of_event(event.id).await.unwrap().len(), 1, "{url}");
         let runs = store.list_plan_runs(event.id).await.unwrap();
@@ -73,7 +85,7 @@ async fn a_plan_without_its_lease_writes_nothing() {
         let other = WorkLease { token: lease.token + 1, ..lease };
         let mut planned = plan(&store, &event, flow, other);
         planned.deliveries.push(draft(&event, EndpointId::generate(), None));
-        assert!(!store.record_plan(planned).await.unwrap(), "{url}");
+        assert!(!store.record_plan(planned).await.unwrap().is_recorded(), "{url}");
         assert!(store.list_deliveries_of_event(event.id).await.unwrap().is_empty(), "{url}");
         assert_eq!(store.list_waiting_plans(event.id).await.unwrap().len(), 1, "{url}");
     }
@@ -87,7 +99,7 @@ async fn modules_that_fail_for_good_leave_a_dead_letter_that_a_replay_ends() {
         let detail = "it trapped".to_owned();
         let failed = Some(ModuleFailed::Dead { reason: "module_trap", detail });
         let planned = RecordedPlan { failed, ..plan(&store, &event, flow, own) };
-        assert!(store.record_plan(planned).await.unwrap(), "{url}");
+        assert!(store.record_plan(planned).await.unwrap().is_recorded(), "{url}");
         let all = DeadLetterFilter::default();
         let letters = store.list_dead_letters(&all, None, 10).await.unwrap().rows;
         assert_eq!(letters[0].reason, "module_trap", "{url}");
@@ -101,7 +113,7 @@ async fn modules_that_fail_for_good_leave_a_dead_letter_that_a_replay_ends() {
         let claimed = store.claim_plannings(&lane, Duration::from_mins(1)).await.unwrap();
         assert_eq!((claimed.len(), claimed[0].event.id), (1, event.id), "{url}");
         let again = RecordedPlan { replayed: true, ..plan(&store, &event, flow, claimed[0].lease) };
-        assert!(store.record_plan(again).await.unwrap(), "{url}");
+        assert!(store.record_plan(again).await.unwrap().is_recorded(), "{url}");
         assert!(store.list_dead_letters(&all, None, 10).await.unwrap().rows.is_empty(), "{url}");
     }
 }
@@ -114,7 +126,7 @@ async fn modules_that_are_to_run_again_wait_until_then() {
         let later = store.clock().now().after(Duration::from_hours(1));
         let failed = Some(ModuleFailed::Retry(later));
         let planned = RecordedPlan { failed, ..plan(&store, &event, flow, lease) };
-        assert!(store.record_plan(planned).await.unwrap(), "{url}");
+        assert!(store.record_plan(planned).await.unwrap().is_recorded(), "{url}");
         let waiting = store.list_waiting_plans(event.id).await.unwrap();
         assert_eq!((waiting[0].due_at, waiting[0].attempts), (later, 1), "{url}");
         assert!(!waiting[0].running, "{url}");
@@ -130,7 +142,7 @@ async fn of_deliveries_with_one_dedupe_key_one_is_made() {
             let event = capture_planning(&store, flow, lease).await;
             let mut planned = plan(&store, &event, flow, lease);
             planned.deliveries.push(draft(&event, endpoint, Some("k")));
-            assert!(store.record_plan(planned).await.unwrap(), "{url}");
+            assert!(store.record_plan(planned).await.unwrap().is_recorded(), "{url}");
             let found = store.list_deliveries_of_event(event.id).await.unwrap();
             assert_eq!(found.len(), made, "{url}");
             let steps = store.list_plan_runs(event.id).await.unwrap()[0].steps.get().to_owned();
@@ -147,7 +159,7 @@ async fn contents_of_a_plan_go_with_the_payload_and_its_steps_stay() {
         let event = capture_planning_of(&store, captured, flow, lease).await;
         let contents = Some(r#"[{"step":0,"drafts":[{"data":1.50}]}]"#.to_owned());
         let planned = RecordedPlan { contents, ..plan(&store, &event, flow, lease) };
-        assert!(store.record_plan(planned).await.unwrap(), "{url}");
+        assert!(store.record_plan(planned).await.unwrap().is_recorded(), "{url}");
         let kept = async || {
             let runs = store.list_plan_runs(event.id).await.unwrap();
             (runs.len(), runs[0].contents.as_ref().map(|text| text.get().contains("1.50")))

@@ -1,0 +1,119 @@
+//! Writing what modules changed besides deliveries and state: counters, cancelled deliveries, and events
+//! of their own.
+
+use super::capture::{CaptureReceipt, EventCapture, write_captures};
+use super::plan::RecordedPlan;
+use crate::model::id::{DeliveryId, EventId, FlowId};
+use crate::store::db::{BoundRow, FromStoredRow, StoredRow, WriteTransaction};
+use crate::store::{StoreError, statements};
+use crate::time::timestamp::Timestamp;
+use std::collections::{BTreeMap, HashSet};
+
+impl RecordedPlan {
+    /// Whether there is more to write than state and deliveries.
+    pub fn has_effects(&self) -> bool {
+        !self.emitted.is_empty()
+            || !self.effects.cancelled.is_empty()
+            || !self.effects.counts.is_empty()
+    }
+}
+
+/// Writes the effects of plans that are recorded. What is cancelled waited before: the deliveries of
+/// these plans are written later.
+pub async fn write_effects(
+    tx: &mut WriteTransaction<'_>,
+    plans: &mut [&mut RecordedPlan],
+) -> Result<(), StoreError> {
+    add_counts(tx, plans).await?;
+    cancel_named(tx, plans).await?;
+    write_emitted(tx, plans).await
+}
+
+async fn add_counts(
+    tx: &mut WriteTransaction<'_>,
+    plans: &[&mut RecordedPlan],
+) -> Result<(), StoreError> {
+    // In one order everywhere, so that two writers cannot wait for each other.
+    let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for ((module, name), by) in plans.iter().flat_map(|plan| &plan.effects.counts) {
+        let count = counts.entry((module.as_str(), name.as_str())).or_default();
+        *count = count.saturating_add(i64::try_from(*by).unwrap_or(i64::MAX));
+    }
+    let rows = counts
+        .iter()
+        .map(|((module, name), by)| BoundRow::new().bind(*module).bind(*name).bind(*by));
+    tx.execute_bulk(&statements::ADD_TO_COUNTER, rows.collect()).await.map(drop)
+}
+
+async fn cancel_named(
+    tx: &mut WriteTransaction<'_>,
+    plans: &[&mut RecordedPlan],
+) -> Result<(), StoreError> {
+    let mut names: BTreeMap<(FlowId, &str), Timestamp> = BTreeMap::new();
+    for plan in plans {
+        names.extend(plan.effects.cancelled.iter().map(|key| ((plan.flow, key.as_str()), plan.at)));
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let named = names.iter().map(|(name, at)| name_row(*name).bind(*at)).collect();
+    tx.execute_bulk(&statements::CANCEL_NAMED, named).await?;
+    let gone = names.keys().map(|name| name_row(*name)).collect();
+    tx.execute_bulk(&statements::DELETE_CANCEL_KEYS, gone).await.map(drop)
+}
+
+fn name_row((flow, key): (FlowId, &str)) -> BoundRow<'_> {
+    BoundRow::new().bind(flow).bind(key)
+}
+
+/// An event that is stored.
+struct StoredEventId(EventId);
+
+impl FromStoredRow for StoredEventId {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        row.get("id").map(Self)
+    }
+}
+
+/// Captures the events that modules handed in. The id of one follows from its parent, so an event that is
+/// stored already comes from an earlier plan of the same parent.
+async fn write_emitted(
+    tx: &mut WriteTransaction<'_>,
+    plans: &mut [&mut RecordedPlan],
+) -> Result<(), StoreError> {
+    let emitted = plans.iter().flat_map(|plan| &plan.emitted);
+    let rows: Vec<_> = emitted.map(|capture| BoundRow::new().bind(capture.event.id)).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let stored: Vec<StoredEventId> = tx.fetch_bulk(&statements::STORED_EVENTS, rows).await?;
+    let stored: HashSet<EventId> = stored.into_iter().map(|StoredEventId(id)| id).collect();
+    for plan in plans.iter_mut() {
+        plan.emitted.retain(|capture| !stored.contains(&capture.event.id));
+    }
+    let mut captures: Vec<&mut EventCapture> =
+        plans.iter_mut().flat_map(|plan| plan.emitted.iter_mut()).collect();
+    let mut receipts = write_captures(tx, &mut captures).await?.into_iter().flatten();
+    for plan in plans.iter_mut() {
+        let count = plan.emitted.len();
+        plan.receipts = receipts.by_ref().take(count).collect::<Vec<CaptureReceipt>>();
+    }
+    Ok(())
+}
+
+/// Writes the names under which the plans' deliveries can be cancelled.
+pub async fn write_cancel_keys(
+    tx: &mut WriteTransaction<'_>,
+    plans: &[&mut RecordedPlan],
+) -> Result<(), StoreError> {
+    let mut names: Vec<(DeliveryId, FlowId, &str)> = Vec::new();
+    for plan in plans {
+        let named = plan.deliveries.iter().filter_map(|draft| {
+            let key = draft.delivery.cancel_key.as_deref()?;
+            Some((draft.delivery.id, plan.flow, key))
+        });
+        names.extend(named);
+    }
+    let rows = names.iter().map(|(id, flow, key)| BoundRow::new().bind(*id).bind(*flow).bind(*key));
+    tx.execute_bulk(&statements::INSERT_CANCEL_KEY, rows.collect()).await.map(drop)
+}

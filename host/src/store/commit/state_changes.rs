@@ -1,0 +1,143 @@
+//! The state of flows: what modules read is compared with what stands there, and what they wrote is
+//! written.
+//!
+//! A plan was made from values that may have changed since, on another node or by a plan of the same
+//! batch. It is recorded only if each value that its modules read is still there, byte for byte: then it
+//! says what they would say now. Otherwise the event is planned again. Transactions that touch the state
+//! of one flow take turns (`RecordedPlan::flow_lock`), so nothing changes between the comparison and the
+//! commit.
+
+use super::plan::{PlanningKey, RecordedPlan};
+use crate::crypto::digest::ShortDigest;
+use crate::model::id::{EventId, FlowId};
+use crate::model::plan_effects::{StateAddress, StateValue};
+use crate::store::db::{BoundRow, FromStoredRow, StoredRow, WriteTransaction};
+use crate::store::{StoreError, statements};
+use std::collections::{BTreeMap, HashSet};
+
+/// A place in the state of some flow.
+type StatePlace = (FlowId, StateAddress);
+
+/// What a batch of plans does to the state of their flows.
+#[derive(Default)]
+pub struct StateChanges {
+    outdated: HashSet<PlanningKey>,
+    /// What is to stand where, and under which event it was written.
+    written: BTreeMap<StatePlace, (Option<StateValue>, EventId)>,
+}
+
+/// A value and its place.
+struct PlacedValue {
+    place: StatePlace,
+    value: StateValue,
+}
+
+impl FromStoredRow for PlacedValue {
+    fn from_row(row: &StoredRow<'_>) -> Result<Self, StoreError> {
+        let address = StateAddress { scope: row.get("scope")?, key: row.get("key")? };
+        let value = StateValue { text: row.get("value")?, expires_at: row.get("expires_at")? };
+        Ok(Self { place: (row.get("flow_id")?, address), value })
+    }
+}
+
+impl StateChanges {
+    /// Compares what the plans' modules read with what stands there. Costs nothing where no module
+    /// read anything.
+    pub async fn compare(
+        tx: &mut WriteTransaction<'_>,
+        plans: &[&mut RecordedPlan],
+    ) -> Result<Self, StoreError> {
+        let mut changes = Self::default();
+        let reading: Vec<&RecordedPlan> =
+            plans.iter().map(|plan| &**plan).filter(|plan| plan.reads_state()).collect();
+        if reading.is_empty() {
+            return Ok(changes);
+        }
+        // One whose lease is lost changes nothing that the others read.
+        let rows = reading.iter().map(|plan| plan.lease_row()).collect();
+        let held: Vec<PlanningKey> = tx.fetch_bulk(&statements::HELD_PLANNINGS, rows).await?;
+        let held: HashSet<PlanningKey> = held.into_iter().collect();
+        let reading: Vec<&RecordedPlan> =
+            reading.into_iter().filter(|plan| held.contains(&plan.key())).collect();
+        let mut present = read_places(tx, &reading).await?;
+        for plan in reading {
+            changes.note(plan, &mut present);
+        }
+        Ok(changes)
+    }
+
+    fn note(&mut self, plan: &RecordedPlan, present: &mut BTreeMap<StatePlace, StateValue>) {
+        let place = |address: &StateAddress| (plan.flow, address.clone());
+        let mut cells = plan.effects.state.iter();
+        if !cells.all(|(address, cell)| present.get(&place(address)) == cell.before.as_ref()) {
+            self.outdated.insert(plan.key());
+            return;
+        }
+        for (address, cell) in plan.effects.state.iter().filter(|(_, cell)| cell.is_changed()) {
+            match &cell.now {
+                Some(value) => drop(present.insert(place(address), value.clone())),
+                None => drop(present.remove(&place(address))),
+            }
+            self.written.insert(place(address), (cell.now.clone(), plan.event.id));
+        }
+    }
+
+    /// Whether a plan was made from values that have changed.
+    pub fn is_outdated(&self, key: &PlanningKey) -> bool {
+        !self.outdated.is_empty() && self.outdated.contains(key)
+    }
+
+    /// Writes what the modules wrote.
+    pub async fn write(&self, tx: &mut WriteTransaction<'_>) -> Result<(), StoreError> {
+        if self.written.is_empty() {
+            return Ok(());
+        }
+        let (mut kept, mut removed) = (Vec::new(), Vec::new());
+        for ((flow, address), (value, event)) in &self.written {
+            let row =
+                BoundRow::new().bind(*flow).bind(address.scope.as_str()).bind(address.key.as_str());
+            match value {
+                Some(value) => {
+                    kept.push(row.bind(value.text.as_str()).bind(value.expires_at).bind(*event));
+                }
+                None => removed.push(row),
+            }
+        }
+        tx.execute_bulk(&statements::PUT_STATE, kept).await?;
+        tx.execute_bulk(&statements::DELETE_STATE, removed).await.map(drop)
+    }
+}
+
+async fn read_places(
+    tx: &mut WriteTransaction<'_>,
+    plans: &[&RecordedPlan],
+) -> Result<BTreeMap<StatePlace, StateValue>, StoreError> {
+    let mut places: Vec<(FlowId, &StateAddress)> = plans
+        .iter()
+        .flat_map(|plan| plan.effects.state.keys().map(|address| (plan.flow, address)))
+        .collect();
+    places.sort();
+    places.dedup();
+    let rows = places.iter().map(|(flow, address)| {
+        BoundRow::new().bind(*flow).bind(address.scope.as_str()).bind(address.key.as_str())
+    });
+    let found: Vec<PlacedValue> = tx.fetch_bulk(&statements::READ_STATE, rows.collect()).await?;
+    Ok(found.into_iter().map(|found| (found.place, found.value)).collect())
+}
+
+impl RecordedPlan {
+    /// Whether the plan follows from state that its modules read.
+    fn reads_state(&self) -> bool {
+        self.failed.is_none() && !self.effects.state.is_empty()
+    }
+
+    /// The lock of its flow, where the plan touches what other plans of the flow may touch.
+    pub fn flow_lock(&self) -> Option<i64> {
+        let touches = self.reads_state() || !self.effects.cancelled.is_empty();
+        touches.then(|| {
+            let digest =
+                ShortDigest::of([b"state".as_slice(), self.flow.uuid().as_bytes().as_slice()]);
+            i64::from_be_bytes(digest.bytes().first_chunk().copied().unwrap_or_default())
+        })
+    }
+}
