@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 /// How often other nodes' changes are looked for that this one was not told, and calls go on
 /// record.
 const WATCH: Duration = Duration::from_secs(1);
+/// How often the indexes by which modules find records are compared with what they ask for.
+const INDEX: Duration = Duration::from_secs(5);
 /// How often what is too old is forgotten.
 const FORGET: Duration = Duration::from_mins(10);
 
@@ -60,6 +62,7 @@ pub async fn run_maintenance(context: MaintenanceContext, stop: CancellationToke
     tokio::join!(
         run_every(WATCH, &stop, || context.watch_changes()),
         run_every(BEAT, &stop, || context.announce_process()),
+        run_every(INDEX, &stop, || context.keep_indexes()),
         run_every(FORGET, &stop, || context.forget_expired()),
         run_every(context.pruning_period(), &stop, || context.prune_expired()),
         run_until(&stop, context.journal.follow_nodes()),
@@ -99,6 +102,12 @@ impl MaintenanceContext {
     async fn watch_changes(&self) -> Result<(), live::SettingsError> {
         self.audit.write_notes(self.live.fresh_usages());
         self.live.refresh_if_newer().await
+    }
+
+    /// Fills the indexes by which modules find records, and drops those that no module asks for.
+    async fn keep_indexes(&self) -> Result<(), live::SettingsError> {
+        let wanted = self.live.current_settings().indexed.pairs();
+        Ok(self.journal.keep_indexes(&wanted).await?)
     }
 
     /// Takes up at once what other nodes say that they changed. Where that fails, or is not said,
@@ -199,6 +208,7 @@ impl MaintenanceContext {
         let keys = self.journal.forget_capture_keys().await?;
         let dedupe_keys = self.journal.forget_dedupe_keys().await?;
         let state = self.journal.forget_state().await?;
+        let fields = self.journal.forget_record_fields().await?;
         let calls = self.journal.forget_calls(now.before(self.calls)).await?;
         let orphans = self.journal.cancel_orphans().await?;
         let sources = self.journal.forget_deleted_sources().await?;
@@ -206,6 +216,7 @@ impl MaintenanceContext {
             keys,
             dedupe_keys,
             state,
+            fields,
             calls,
             orphans,
             sources,

@@ -34,6 +34,7 @@ pub mod poll_source;
 pub mod private_values;
 pub mod receiver_pace;
 pub mod record;
+pub mod record_fields;
 pub mod redactor;
 pub mod request_template;
 pub mod retry_schedule;

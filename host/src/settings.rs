@@ -21,6 +21,7 @@ use crate::metrics::{FlowFigures, ModuleFigures};
 use crate::model::capability_grants::CapabilityGrants;
 use crate::model::flow::{Flow, FlowModule, ModuleConfig};
 use crate::model::id::{EndpointId, FlowId, GrantId, TokenId};
+use crate::model::record_fields::IndexedFields;
 use crate::model::source::Source;
 use crate::settings::endpoint_runtime::EndpointRuntime;
 use crate::settings::source_runtime::SourceRuntime;
@@ -46,6 +47,8 @@ pub struct SettingsSnapshot {
     /// Short-lived tokens that were revoked before their end.
     revoked: HashSet<GrantId>,
     matches: matching::MatchCache,
+    /// Fields of records that modules find them by.
+    pub indexed: IndexedFields,
 }
 
 /// A flow with its endpoints and modules at hand.

@@ -52,6 +52,7 @@ pub mod node_channel;
 pub mod objects;
 pub mod prune;
 pub mod readiness;
+pub mod record_indexes;
 pub mod replay;
 pub mod shares;
 pub mod sources;

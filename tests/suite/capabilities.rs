@@ -243,6 +243,44 @@ async fn a_module_is_told_resource_changes_and_all_of_its_configuration() {
 }
 
 #[rstest]
+#[tokio::test]
+async fn records_are_found_by_an_indexed_field(#[values(Sqlite, Postgres)] backend: Backend) {
+    let grants = json!({"records": {"indexes": [{"resource": "lead", "field": "email"}]}});
+    let Some((world, receiver)) = granting(backend, &grants).await else { return };
+    let lead = |id: u32, email: &str| {
+        let data = json!({"id": id, "email": email, "firstname": "A", "lastname": "B"});
+        json!({"type": "lead.created", "resource": "lead", "resource_id": id.to_string(), "data": data})
+    };
+    for (id, email) in [(1, "a@example.com"), (2, "b@example.com"), (3, "a@example.com")] {
+        world.event(&lead(id, email)).await;
+    }
+    let look = json!({"calls": [
+        {"call": "find", "resource": "lead", "field": "email", "value": "a@example.com"},
+        {"call": "find", "resource": "lead", "field": "email", "value": "c@example.com"},
+        {"call": "record", "resource": "lead", "id": "2"},
+    ]});
+    // Until the index is filled the module's failure is retryable, and a dead letter is replayed by hand.
+    let path = "/api/v1/flows/calls/run";
+    for _ in 0..600 {
+        let ran = world.post(path, &json!({"event": order(&look)})).await;
+        if ran["failure"].is_null() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    world.event(&order(&look)).await;
+    let answers = answers(&receiver, 1).await;
+    assert_eq!(answers[0][0], json!(["3", "1"]), "{answers:#?}");
+    assert_eq!(answers[0][1], json!([]));
+    assert!(answers[0][2].as_str().unwrap().contains("b@example.com"));
+    let other = json!({"calls": [{"call": "find", "resource": "lead", "field": "phonenumber", "value": "1"}]});
+    world.event(&order(&other)).await;
+    let dead =
+        world.eventually("/api/v1/dead-letters", |found| found[0]["reason"].is_string()).await;
+    assert!(dead[0]["detail"].as_str().unwrap().contains("not_indexed"), "{dead:#}");
+}
+
+#[rstest]
 #[case::operation(json!({"route": {"operation": "lead_create"}}), "operation `lead_create`")]
 #[case::attribute(json!({"route": {"attribute": "waybill-hops"}}), "invalid")]
 #[tokio::test]

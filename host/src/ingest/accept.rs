@@ -253,6 +253,8 @@ fn capture_events(
     // are kept.
     let record = own.filter(|known| known.resource != "utility");
     let record = record.and_then(|_| RecordChange::of(&event, holds_record));
+    let resource = record.and(event.resource.as_deref());
+    let indexed = topology.indexed.find_values(resource, &event.data);
     let matches = if is_second_name {
         topology.matches_by_name(&event.source, &event.event_type)
     } else {
@@ -273,6 +275,7 @@ fn capture_events(
         plannings,
         skipped,
         record,
+        indexed,
     };
     (capture, matches)
 }

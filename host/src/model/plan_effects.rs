@@ -73,13 +73,3 @@ impl EmittedFact {
         self.data.len() + self.changes.as_ref().map_or(0, String::len) + attributes.sum::<usize>()
     }
 }
-
-impl PlanEffects {
-    /// Whether nothing was read or done.
-    pub fn is_empty(&self) -> bool {
-        self.state.is_empty()
-            && self.facts.is_empty()
-            && self.cancelled.is_empty()
-            && self.counts.is_empty()
-    }
-}

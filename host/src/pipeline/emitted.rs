@@ -53,6 +53,7 @@ impl EmittingEvent<'_> {
             plannings: matches.plannings(store, &event),
             skipped: skipped.collect(),
             record: None,
+            indexed: Vec::new(),
             event,
         }
     }

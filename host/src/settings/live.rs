@@ -13,6 +13,7 @@ use crate::model::endpoint_auth::EndpointAuth;
 use crate::model::flow::{Flow, FlowModule, FlowSettings};
 use crate::model::id::{EndpointId, FlowId, GrantId, SourceId, TokenId};
 use crate::model::private_values::MASK;
+use crate::model::record_fields::IndexedFields;
 use crate::model::source::{Source, SourceSettings};
 use crate::settings::endpoint_runtime::{EndpointDefaults, EndpointRuntime};
 use crate::settings::module_grants::granted_capabilities;
@@ -136,6 +137,7 @@ impl LiveSettings {
             token_ids: HashMap::new(),
             revoked: HashSet::new(),
             matches: matching::MatchCache::default(),
+            indexed: IndexedFields::default(),
         };
         sealed::seal_plain(&journal, &sealer).await?;
         let usages = journal.list_token_usages().await?.into_iter();
@@ -238,6 +240,8 @@ impl LiveSettings {
         let token_ids = tokens.iter().map(|(digest, token)| (token.id, *digest)).collect();
         let revoked =
             self.inner.journal.list_objects::<IgnoredAny>(ObjectKind::RevokedGrant).await?;
+        let stages = flows.iter().flat_map(|flow| &flow.modules);
+        let indexed = IndexedFields::of(stages.filter_map(|stage| stage.grants.as_deref()));
         let topology = SettingsSnapshot {
             version,
             built_at: self.inner.journal.clock().now(),
@@ -249,6 +253,7 @@ impl LiveSettings {
             token_ids,
             revoked: revoked.into_iter().map(|object| GrantId::from_uuid(object.id)).collect(),
             matches: matching::MatchCache::default(),
+            indexed,
         };
         self.inner.journal.prefetch().keep_flow_lanes(|flow| topology.find_flow(flow).is_some());
         for lane in self.inner.journal.prefetch().lanes() {

@@ -214,6 +214,12 @@ async fn erase_state(
         .bind(&name.resource_id)
         .bind(name.source.as_deref());
     erased.records = tx.execute(record).await?;
+    let fields = SqlQuery::new(statements::ERASE_RECORD_FIELDS)
+        .bind(&name.resource)
+        .bind(record_ordinal(&name.resource_id))
+        .bind(&name.resource_id)
+        .bind(name.source.as_deref());
+    tx.execute(fields).await?;
     let (resource, id) = (Some(name.resource.as_str()), Some(name.resource_id.as_str()));
     let source = name.source.as_deref();
     let scope = source.and_then(|source| record_key(source, resource, id)).unwrap_or_default();

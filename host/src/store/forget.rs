@@ -26,6 +26,11 @@ impl EventStore {
         self.forget_rows(statements::FORGET_STATE, self.clock().now().into()).await
     }
 
+    /// Forgets the indexed fields of records that are gone; how many.
+    pub async fn forget_record_fields(&self) -> Result<u64, StoreError> {
+        self.forget_rows(statements::FORGET_RECORD_FIELDS, self.clock().now().into()).await
+    }
+
     /// Cancels what is open at endpoints that are gone; how many.
     pub async fn cancel_orphans(&self) -> Result<u64, StoreError> {
         let cancel = self.pool().choose_statement(

@@ -5,6 +5,7 @@ use super::{EventStore, StoreError, statements};
 use crate::model::id::FlowId;
 use crate::model::plan_effects::{StateAddress, StateValue};
 use crate::model::record::{Record, record_ordinal};
+use crate::model::record_fields::read_field;
 use crate::time::timestamp::Timestamp;
 
 /// Which records to look up.
@@ -83,14 +84,27 @@ impl EventStore {
         Ok(counters.into_iter().map(|counter| (counter.name, counter.value)).collect())
     }
 
-    /// Records that a module looks up, the newest change first.
+    /// Records that a module looks up, the newest change first; `None` while the index on the field is
+    /// being filled.
     pub async fn look_up_records(
         &self,
         lookup: &RecordLookup,
-    ) -> Result<Vec<FoundRecord>, StoreError> {
+    ) -> Result<Option<Vec<FoundRecord>>, StoreError> {
         let RecordLookup { source, resource, field, value, limit } = lookup;
-        if field.is_some() {
-            return Ok(Vec::new());
+        if let Some(field) = field {
+            if !self.is_indexed(resource, field).await? {
+                return Ok(None);
+            }
+            let query = SqlQuery::new(statements::FIND_RECORDS_BY_FIELD)
+                .bind(resource)
+                .bind(field)
+                .bind(value)
+                .bind(source)
+                .bind(i64::from(*limit));
+            let mut found: Vec<Record> = self.pool().fetch_all(query).await?;
+            // The field may have lost the value since.
+            found.retain(|record| read_field(&record.data, field).as_ref() == Some(value));
+            return Ok(Some(found.into_iter().map(FoundRecord::from).collect()));
         }
         let query = SqlQuery::new(statements::SELECT_RECORD)
             .bind(resource)
@@ -99,6 +113,6 @@ impl EventStore {
             .bind(source)
             .bind(i64::from(*limit));
         let found: Vec<Record> = self.pool().fetch_all(query).await?;
-        Ok(found.into_iter().map(FoundRecord::from).collect())
+        Ok(Some(found.into_iter().map(FoundRecord::from).collect()))
     }
 }

@@ -672,6 +672,23 @@ statements! {
         FROM record r JOIN event e ON e.id = r.event_id WHERE r.resource = $1 AND r.ordinal = $2 \
         AND r.resource_id = $3 AND r.deleted_at IS NULL \
         AND (CAST($4 AS TEXT) IS NULL OR r.source = $4) ORDER BY r.updated_at DESC LIMIT $5";
+    /// Records whose field had this value when it was indexed.
+    FIND_RECORDS_BY_FIELD = "SELECT r.resource_id, r.source, r.ordinal, r.created_at, r.updated_at, e.data \
+        FROM record_field f JOIN record r ON r.resource = f.resource AND r.ordinal = f.ordinal \
+        AND r.resource_id = f.resource_id AND r.source = f.source JOIN event e ON e.id = r.event_id \
+        WHERE f.resource = $1 AND f.field = $2 AND f.value = $3 AND f.source = $4 \
+        AND r.deleted_at IS NULL ORDER BY r.updated_at DESC LIMIT $5";
+    SELECT_INDEXES = "SELECT resource, field FROM record_index";
+    IS_INDEXED = "SELECT filled_at AS value FROM record_index WHERE resource = $1 AND field = $2";
+    PUT_INDEX = "INSERT INTO record_index (resource, field, filled_at) VALUES ($1, $2, $3) \
+        ON CONFLICT DO NOTHING";
+    DELETE_INDEX = "DELETE FROM record_index WHERE resource = $1 AND field = $2";
+    DELETE_INDEX_ROWS = "DELETE FROM record_field WHERE resource = $1 AND field = $2";
+    /// Of records that are gone. The number of rows is bounded, the time is not looked at.
+    FORGET_RECORD_FIELDS = "DELETE FROM record_field WHERE (resource, field, ordinal, resource_id, source) IN (\
+        SELECT f.resource, f.field, f.ordinal, f.resource_id, f.source FROM record_field f \
+        WHERE CAST($1 AS BIGINT) > 0 AND NOT EXISTS (SELECT 1 FROM record r WHERE r.resource = f.resource \
+            AND r.ordinal = f.ordinal AND r.resource_id = f.resource_id AND r.source = f.source) LIMIT $2)";
     COUNT_DELETED_RECORDS = "SELECT COUNT(*) AS value FROM (SELECT 1 FROM record WHERE deleted_at >= $1 \
         AND resource = $2 AND (CAST($3 AS TEXT) IS NULL OR source = $3) LIMIT $4) AS counted";
     COUNT_RECORDS = concat!(
@@ -807,6 +824,8 @@ statements! {
         WHERE event_id = $1 AND status = 0 /* pending */";
     ERASE_RECORD = "DELETE FROM record WHERE resource = $1 AND ordinal = $2 AND resource_id = $3 \
         AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
+    ERASE_RECORD_FIELDS = "DELETE FROM record_field WHERE resource = $1 AND ordinal = $2 \
+        AND resource_id = $3 AND (CAST($4 AS TEXT) IS NULL OR source = $4)";
     ERASE_KEPT_ROW = "UPDATE source_row SET cells = $5 WHERE source_id = $1 AND row_key = $2 \
         AND (list = $3 OR (CAST($4 AS SMALLINT) = 0 AND substr(list, 1, length($3)) = $3))";
     /// How many rows and dead letters of them a source keeps there.

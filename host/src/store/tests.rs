@@ -84,6 +84,7 @@ fn capture(event: Event) -> EventCapture {
         plannings: Vec::new(),
         matched: 0,
         skipped: Vec::new(),
+        indexed: Vec::new(),
         record,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::bindings::waybill::module::records::{Found, Host};
 use super::bindings::waybill::module::types::Failure;
-use super::capabilities::{CapabilityRun, look_up, permanent};
+use super::capabilities::{CapabilityRun, look_up, permanent, retryable};
 use super::guest_log::clip;
 use super::guest_state::GuestState;
 use crate::json::storable::is_storable;
@@ -41,10 +41,7 @@ impl Host for GuestState {
             return Err(permanent("invalid", message));
         }
         run.check_indexed(&resource, &field)?;
-        Err(permanent(
-            "not_indexed",
-            "this version of Waybill indexes no fields of records".to_owned(),
-        ))
+        run.find_records(RecordLookup { source, resource, field: Some(field), value, limit }).await
     }
 }
 
@@ -79,7 +76,13 @@ impl CapabilityRun {
             return Err(permanent("limit", message));
         }
         let found = match &self.store {
-            Some(store) => look_up(store.look_up_records(&lookup)).await?,
+            Some(store) => {
+                let being_filled = || {
+                    let resource = &lookup.resource;
+                    retryable("unavailable", format!("an index on `{resource}` is being filled"))
+                };
+                look_up(store.look_up_records(&lookup)).await?.ok_or_else(being_filled)?
+            }
             None => Vec::new(),
         };
         let given = found.iter().map(wire).collect();

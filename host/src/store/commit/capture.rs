@@ -36,6 +36,8 @@ pub struct EventCapture {
     pub skipped: Vec<(Option<FlowId>, String)>,
     /// What it says of its record, if the catalogue knows its type.
     pub record: Option<RecordChange>,
+    /// The fields of the record by which modules find it, with their values.
+    pub indexed: Vec<(String, String)>,
 }
 
 /// A flow whose modules are to run for an event.
@@ -119,6 +121,7 @@ impl EventCapture {
             && self.idempotency.is_none()
             && self.plannings.is_empty()
             && self.skipped.is_empty()
+            && self.indexed.is_empty()
             && self.deliveries.iter().all(DeliveryDraft::is_plain)
     }
 }

@@ -68,6 +68,7 @@ pub enum PlanVerdict {
     Outdated,
 }
 
+#[cfg(test)]
 impl PlanReceipt {
     /// Whether the plan is recorded.
     pub const fn is_recorded(&self) -> bool {

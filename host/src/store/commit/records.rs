@@ -17,7 +17,34 @@ pub async fn write_records(
     captures: &[&mut EventCapture],
 ) -> Result<(), StoreError> {
     let captures: Vec<&EventCapture> = captures.iter().map(|capture| &**capture).collect();
-    tx.execute_bulk(&statements::PUT_RECORD, record_rows(&captures)).await.map(drop)
+    tx.execute_bulk(&statements::PUT_RECORD, record_rows(&captures)).await?;
+    tx.execute_bulk(&statements::PUT_RECORD_FIELD, field_rows(&captures)).await.map(drop)
+}
+
+/// One row for each indexed field of each record, in one order everywhere.
+fn field_rows<'q>(captures: &[&'q EventCapture]) -> Vec<BoundRow<'q>> {
+    let mut fields: BTreeMap<(RecordPlace<'q>, &'q str), (&'q str, bool)> = BTreeMap::new();
+    for capture in captures.iter().filter(|capture| !capture.indexed.is_empty()) {
+        let Some((place, state)) = record_state(capture) else { continue };
+        for (field, value) in &capture.indexed {
+            let known = fields.get(&(place, field.as_str()));
+            if state.whole || !known.is_some_and(|(_, whole)| *whole) {
+                fields.insert((place, field.as_str()), (value.as_str(), state.whole));
+            }
+        }
+    }
+    let row = |((place, field), (value, whole))| bind_field(place, field, value, whole);
+    fields.into_iter().map(row).collect()
+}
+
+fn bind_field<'q>(
+    (resource, ordinal, id, source): RecordPlace<'q>,
+    field: &'q str,
+    value: &'q str,
+    whole: bool,
+) -> BoundRow<'q> {
+    let row = BoundRow::new().bind(resource).bind(field).bind(ordinal).bind(id).bind(source);
+    row.bind(value).bind(i16::from(whole))
 }
 
 /// A record's place: resource, ordinal, id and source.

@@ -105,6 +105,16 @@ const RECORD: &[(&str, ColumnKind)] = &[
     ("deleted_at", Big),
 ];
 
+const RECORD_FIELD: &[(&str, ColumnKind)] = &[
+    ("resource", Text),
+    ("field", Text),
+    ("ordinal", Big),
+    ("resource_id", Text),
+    ("source", Text),
+    ("value", Text),
+    ("whole", Small),
+];
+
 /// An event that holds little more than the record's id leaves the known state, and the time of the
 /// first event stays. A record that comes back after its deletion is a new one: a client that reads
 /// the newest records first would never see it at its old place.
@@ -337,6 +347,16 @@ bulks! {
         "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
     );
     PUT_RECORD = BulkStatement::insert("record", RECORD, RECORD_AGAIN);
+    PUT_RECORD_FIELD = BulkStatement::insert(
+        "record_field",
+        RECORD_FIELD,
+        "ON CONFLICT (resource, field, ordinal, resource_id, source) DO UPDATE SET \
+            value = excluded.value, whole = excluded.whole \
+            WHERE excluded.whole >= record_field.whole",
+    );
+    /// Of a record that was there before its field was indexed.
+    FILL_RECORD_FIELD =
+        BulkStatement::insert("record_field", RECORD_FIELD, "ON CONFLICT DO NOTHING");
     INSERT_CALL = BulkStatement::insert("audit", CALL, "ON CONFLICT DO NOTHING");
     /// Written again with every further call that the row stands for, and late at times.
     COUNT_CALLS = BulkStatement::insert(
