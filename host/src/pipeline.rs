@@ -211,31 +211,8 @@ async fn plan_once(
         tracing::info!(event = %planning.event.id, "an event waited too long in memory; it is claimed again");
         return None;
     }
-    let route = topology.find_flow(planning.flow);
-    let outcome = match route {
-        Some(_) if planning.deaths >= FATAL => {
-            let failed = ModulesFailed::crashed(planning.deaths);
-            tracing::error!(event = %planning.event.id, "{}", failed.detail);
-            planner::FlowOutcome::failed(failed)
-        }
-        Some(route) => {
-            let planner = FlowPlanner {
-                route,
-                store: &context.journal,
-                event: &planning.event,
-                attempt: planning.attempts + 1,
-                dedupe_for: context.dedupe_for,
-                heavy: &context.heavy,
-                room: ContentsRoom::STORED,
-                clock: Some(context.journal.clock()),
-            };
-            match find_refusal(&planning, route).map(planner::FlowOutcome::kept_back) {
-                Some(kept_back) => kept_back,
-                None => planner.run().await,
-            }
-        }
-        None => planner::FlowOutcome::gone(),
-    };
+    let route = topology.find_flow(planning.flow).map(|route| &**route);
+    let outcome = run_modules(context, &planning, route).await;
     if !route.is_some_and(|route| route.remembers()) {
         drop(permit.take());
     }
@@ -265,7 +242,7 @@ async fn plan_once(
         emitted,
         receipts: Vec::new(),
     };
-    let recorded = store_plan(context, route.map(Arc::as_ref), planned).await;
+    let recorded = store_plan(context, route, planned).await;
     drop(held);
     recorded.map(|plan| LeasedPlanning {
         claimed: plan.replayed,
@@ -276,6 +253,34 @@ async fn plan_once(
         lease: plan.lease,
         slot: plan.slot,
     })
+}
+
+/// What the modules of the flow make of the event.
+async fn run_modules(
+    context: &PlannerContext,
+    planning: &LeasedPlanning,
+    route: Option<&FlowRuntime>,
+) -> planner::FlowOutcome {
+    let Some(route) = route else { return planner::FlowOutcome::gone() };
+    if planning.deaths >= FATAL {
+        let failed = ModulesFailed::crashed(planning.deaths);
+        tracing::error!(event = %planning.event.id, "{}", failed.detail);
+        return planner::FlowOutcome::failed(failed);
+    }
+    if let Some(reason) = find_refusal(planning, route) {
+        return planner::FlowOutcome::kept_back(reason);
+    }
+    let planner = FlowPlanner {
+        route,
+        store: &context.journal,
+        event: &planning.event,
+        attempt: planning.attempts + 1,
+        dedupe_for: context.dedupe_for,
+        heavy: &context.heavy,
+        room: ContentsRoom::STORED,
+        clock: Some(context.journal.clock()),
+    };
+    planner.run().await
 }
 
 /// Records a plan, and counts it once it is recorded. It comes back where it is to be made again.
